@@ -33,6 +33,9 @@ use crate::{
 /// The topic that they write to.
 pub(crate) const COPIES: &str = "copies";
 
+/// Milliseconds since 1970.
+const WRITTEN_AT: i64 = 1_790_000_000_000;
+
 /// So many transactions in a hundred are aborted by the application, and so many are dropped.
 const ABORTED: u64 = 3;
 const DROPPED: u64 = 3;
@@ -82,14 +85,15 @@ pub(crate) struct Copier {
 impl Copier {
     pub(crate) async fn build(life: &Life, copies: &Copies) -> Result<Self, Error> {
         let (plan, who, world) = (&life.plan, life.who, life.world.clone());
-        let builder = TransactionalProducer::builder(crate::world::BOOTSTRAP, plan.transactional_id(who.member))
-            .property("client.id", client_id(who))
-            .property("transaction.timeout.ms", copies.timeout)
-            .property("max.block.ms", copies.max_block)
-            .property("linger.ms", copies.linger)
-            .property("metadata.max.age.ms", plan.metadata_max_age)
-            .property("request.timeout.ms", "10000")
-            .property("delivery.timeout.ms", "20000");
+        let builder =
+            TransactionalProducer::builder(crate::world::BOOTSTRAP, plan.transactional_id(who.member))
+                .property("client.id", client_id(who))
+                .property("transaction.timeout.ms", copies.timeout)
+                .property("max.block.ms", copies.max_block)
+                .property("linger.ms", copies.linger)
+                .property("metadata.max.age.ms", plan.metadata_max_age)
+                .property("request.timeout.ms", "10000")
+                .property("delivery.timeout.ms", "20000");
         let builder = if plan.connections {
             builder.dial(Arc::new(Road { world: world.clone(), who, produces: true }))
         } else {
@@ -118,12 +122,11 @@ impl Copier {
         }
         while let Some((partition, first)) = self.uncommitted.first_key_value() {
             let from = StartAt::committed_or(StartAt::offset(*first));
+            let since = self.life.world.log.now();
             match consumer.seek(partition, from).await {
                 Ok(()) => {
                     let (who, at) = (self.life.who, place(partition));
-                    if let Some(to) = consumer.position(partition) {
-                        self.life.tell(What::Sought { who, at, to, epoch: -1 });
-                    }
+                    self.life.tell(What::WentBack { who, at, since, otherwise: *first });
                 }
                 // Whoever has it now begins at what is committed.
                 Err(error) if error.kind() == ErrorKind::NotOwned => {}
@@ -167,7 +170,9 @@ impl Copier {
             }
             let (at, offset) = (place(record.topic_partition()), record.offset());
             let id = id_of(&record.value(), record.headers());
-            drop(transaction.send(ProducerRecord::to(COPIES).value(&value(id, who, number))));
+            let value = value(id, who, number);
+            // A broker takes no record of a wall clock that is decades ahead.
+            drop(transaction.send(ProducerRecord::to(COPIES).value(&value).timestamp(WRITTEN_AT)));
             life.tell(What::Processed { who, at, offset, id });
         }
         let ended = |told| life.tell(What::CopyingEnded { who, transaction: number, told });
@@ -283,11 +288,7 @@ impl Reader {
 }
 
 /// Of what a partition's log has up to its last stable offset, the records of transactions that were committed.
-fn committed(
-    data: PartitionData,
-    next: &mut i64,
-    aborting: &mut BTreeSet<i64>,
-) -> Option<Vec<(i64, Bytes)>> {
+fn committed(data: PartitionData, next: &mut i64, aborting: &mut BTreeSet<i64>) -> Option<Vec<(i64, Bytes)>> {
     let mut aborted: Vec<_> = data.aborted_transactions.unwrap_or_default();
     aborted.sort_by_key(|aborted| std::cmp::Reverse(aborted.first_offset));
     let sets = RecordBatchDecoder::decode_all(&mut data.records?).ok()?;

@@ -249,6 +249,13 @@ pub(crate) enum What {
         to: i64,
         epoch: i32,
     },
+    /// It went back to what is committed, which it asked for after this; to that offset if nothing is.
+    WentBack {
+        who: Who,
+        at: Place,
+        since: Duration,
+        otherwise: i64,
+    },
     Reset {
         who: Who,
         at: Place,
@@ -362,6 +369,7 @@ impl What {
             | Self::Paused { who, .. }
             | Self::Resumed { who, .. }
             | Self::Sought { who, .. }
+            | Self::WentBack { who, .. }
             | Self::Reset { who, .. }
             | Self::TruncationTold { who, .. }
             | Self::LagRead { who, .. }

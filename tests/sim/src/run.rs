@@ -219,7 +219,7 @@ fn patience(plan: &Plan) -> Duration {
 fn transactions(plan: &Plan) -> u64 {
     let Some(copies) = &plan.copies else { return 0 };
     let records = plan.producers.iter().map(|producer| producer.batches * producer.records * 3).sum::<u64>();
-    let each = 20 * plan.latency.1 + copies.linger + 50;
+    let each = 8 * plan.latency.1 + copies.linger + 50;
     let handful = plan.members.iter().map(|member| u64::from(member.max_poll_records)).min().unwrap_or(1);
     records / handful.clamp(1, 10) * each + 2 * (copies.timeout + copies.max_block) + plan.max_poll_interval
 }

@@ -33,13 +33,7 @@ struct Transaction {
 }
 
 impl Copies {
-    pub(super) fn feed(
-        &mut self,
-        plan: &Plan,
-        ledger: &Ledger,
-        event: &Event,
-        complaints: &mut Complaints,
-    ) {
+    pub(super) fn feed(&mut self, plan: &Plan, ledger: &Ledger, event: &Event, complaints: &mut Complaints) {
         if plan.copies.is_none() {
             return;
         }
@@ -85,8 +79,9 @@ impl Copies {
         let (who, transaction) = name;
         let here = format!("{at} offset {offset}, by {who} in its transaction {transaction}");
         if let Some((who, transaction)) = self.seen.insert(id, name) {
-            let text =
-                format!("record {id} is copied a second time: {here}, and by {who} in its transaction {transaction}");
+            let text = format!(
+                "record {id} is copied a second time: {here}, and by {who} in its transaction {transaction}"
+            );
             complaints.add("SAFE11", now, text);
         }
         let of = self.transactions.entry(name).or_default();
@@ -104,10 +99,13 @@ impl Copies {
         for ((who, number), of) in &self.transactions {
             let Some(missing) = of.ids.difference(&of.seen).next() else { continue };
             if of.told == Some(Told::Committed) {
-                let text = format!("{who} was told that its transaction {number} is committed, and record {missing} is not seen");
+                let text = format!(
+                    "{who} was told that its transaction {number} is committed, and record {missing} is not seen"
+                );
                 complaints.add("SAFE11", now, text);
             } else if let Some(id) = of.seen.first() {
-                let text = format!("of transaction {number} of {who} record {id} is seen, and {missing} is not");
+                let text =
+                    format!("of transaction {number} of {who} record {id} is seen, and {missing} is not");
                 complaints.add("SAFE11", now, text);
             }
         }
@@ -118,7 +116,9 @@ impl Copies {
                 let (is_done, is_seen) = (*offset < committed, self.seen.contains_key(&record.id));
                 if is_done != is_seen {
                     let (is, not) = if is_done { ("offset", "copy") } else { ("copy", "offset") };
-                    let text = format!("of {place} offset {offset} the {is} is committed, and the {not} is not: {committed} is");
+                    let text = format!(
+                        "of {place} offset {offset} the {is} is committed, and the {not} is not: {committed} is"
+                    );
                     complaints.add("SAFE11", now, text);
                     break;
                 }
@@ -132,8 +132,7 @@ impl Copies {
         for place in ledger.places() {
             let Some(log) = ledger.log(place) else { continue };
             let committed = self.committed.get(place).copied().unwrap_or(0);
-            let is_left =
-                |offset: i64, id: u64| committed <= offset || !self.seen.contains_key(&id);
+            let is_left = |offset: i64, id: u64| committed <= offset || !self.seen.contains_key(&id);
             let mut due = log
                 .records
                 .iter()
@@ -147,7 +146,9 @@ impl Copies {
 }
 
 fn is_seen_though_aborted((who, transaction): Name, id: u64) -> String {
-    format!("{who} was told that its transaction {transaction} is aborted, and its copy of record {id} is seen")
+    format!(
+        "{who} was told that its transaction {transaction} is aborted, and its copy of record {id} is seen"
+    )
 }
 
 /// Whether an error of a producer is one that a plan gives it.
@@ -163,7 +164,9 @@ fn is_for_the_application(plan: &Plan, who: Who, kind: &str, at: Duration) -> bo
             rivals || faults().next().is_some()
         }
         "Timeout" | "OutcomeUnknown" => faults().next().is_some(),
-        "Refused" | "CommitFailed" => faults().any(|fault| matches!(fault.what, Harm::Code { .. } | Harm::Corrupt { .. })),
+        "Refused" | "CommitFailed" => {
+            faults().any(|fault| matches!(fault.what, Harm::Code { .. } | Harm::Corrupt { .. }))
+        }
         _ => false,
     }
 }
@@ -197,8 +200,14 @@ mod tests {
 
     /// Ten records, of which the first member has read four.
     fn begun() -> Forged {
-        let copies =
-            Copies { partitions: 1, transaction_version: 2, vintage: None, timeout: 10_000, max_block: 5_000, linger: 0 };
+        let copies = Copies {
+            partitions: 1,
+            transaction_version: 2,
+            vintage: None,
+            timeout: 10_000,
+            max_block: 5_000,
+            linger: 0,
+        };
         let planned = Forged::new().planned(|plan| plan.copies = Some(copies));
         planned.written(0..4, 0).joins(M0, 1).reset(M0, None, 0).reads(M0, 0..4, 0)
     }
@@ -256,7 +265,9 @@ mod tests {
     #[test]
     fn safe11_half_of_a_transaction_is_seen() {
         let half = seen(copying(begun(), M0, 1, &[0, 1, 2, 3]), M0, 1, &[0, 1]);
-        let rest = |name| over(seen(copying(half.clone(), M0, name, &[2, 3]), M0, name, &[2, 3]).sends(M0, 4).noted(M0, 4));
+        let rest = |name| {
+            over(seen(copying(half.clone(), M0, name, &[2, 3]), M0, name, &[2, 3]).sends(M0, 4).noted(M0, 4))
+        };
         rest(2).is_found("SAFE11");
         rest(1).holds();
     }

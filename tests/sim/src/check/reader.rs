@@ -203,6 +203,13 @@ impl Reader {
         self.has_gone() && reaches
     }
 
+    /// The application goes back to what is committed, and asks for that after this.
+    pub(super) fn goes_back(&mut self, since: Duration) {
+        self.assigned();
+        self.moves.clear();
+        (self.since, self.gone) = (since, false);
+    }
+
     /// The application chose the position.
     pub(super) fn sought(&mut self, to: i64) {
         // In the log that it was last told of, though nothing of that was handed out.

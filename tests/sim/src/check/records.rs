@@ -150,6 +150,14 @@ impl Records {
             What::Reset { who, at: place, from, to, reason } => {
                 self.reset(scene, (*who, place, *from, *to, reason), complaints);
             }
+            What::WentBack { who, at: place, since, otherwise } => {
+                let nothing = self.groups.get(place).is_none_or(|of| of.committed().is_none());
+                let reader = self.reader(*who, place);
+                match nothing {
+                    true => reader.sought(*otherwise),
+                    false => reader.goes_back(*since),
+                }
+            }
             What::Sought { who, at: place, to, epoch: epoch @ 0.. } => {
                 let log = scene.ledger.log(place);
                 let of = self.groups.entry(place.clone()).or_default();

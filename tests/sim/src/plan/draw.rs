@@ -2,7 +2,8 @@
 //! meet and common ones do not drown them (`docs/failures.md`).
 
 use super::{
-    Commits, Copies, Fault, Harm, Kind, Leave, Member, Odd, Plan, Producer, Protocol, Reset, Resubscribe, Topic,
+    Commits, Copies, Fault, Harm, Kind, Leave, Member, Odd, Plan, Producer, Protocol, Reset, Resubscribe,
+    Topic,
 };
 use crate::random::Random;
 
@@ -420,21 +421,23 @@ impl Plan {
         let has = self.members.len();
         self.faults.retain(|fault| {
             let stays = fault.what.member().is_none_or(|member| member < has);
-            stays && !matches!(
-                fault.what,
-                Harm::Recreate { .. }
-                    | Harm::Truncate { .. }
-                    | Harm::Elect { .. }
-                    | Harm::Delete { .. }
-                    | Harm::ResetOffsets { .. }
-                    | Harm::DeleteOffsets { .. }
-                    | Harm::ForgetGroup
-                    | Harm::Vintage { .. }
-                    | Harm::Odd { which: Odd::UndefinedEpoch, .. }
-            )
+            stays
+                && !matches!(
+                    fault.what,
+                    Harm::Recreate { .. }
+                        | Harm::Truncate { .. }
+                        | Harm::Elect { .. }
+                        | Harm::Delete { .. }
+                        | Harm::ResetOffsets { .. }
+                        | Harm::DeleteOffsets { .. }
+                        | Harm::ForgetGroup
+                        | Harm::Vintage { .. }
+                        | Harm::Odd { which: Odd::UndefinedEpoch, .. }
+                )
         });
         for member in &mut self.members {
-            (member.commits, member.read_committed, member.keeps_offsets) = (Commits::Transaction, true, false);
+            (member.commits, member.read_committed, member.keeps_offsets) =
+                (Commits::Transaction, true, false);
             // What one poll hands out is done within the transaction's time.
             let most = timeout / 3 / member.processing.1.max(1);
             member.max_poll_records =

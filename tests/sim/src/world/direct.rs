@@ -212,15 +212,14 @@ impl Carrier for Direct {
             return self.fail(Duration::ZERO, tag, CallError::Unsupported { address: address(broker), api });
         };
         self.correlation = self.correlation.wrapping_add(1);
-        let frame =
-            match frame::encode_request(self.correlation, Some(&self.client()), version, &request) {
-                Ok(frame) => frame.slice(4..),
-                Err(error) => {
-                    let reason = error.to_string();
-                    let error = CallError::Unreachable { address: address(broker), reason, not_kafka: false };
-                    return self.fail(Duration::ZERO, tag, error);
-                }
-            };
+        let frame = match frame::encode_request(self.correlation, Some(&self.client()), version, &request) {
+            Ok(frame) => frame.slice(4..),
+            Err(error) => {
+                let reason = error.to_string();
+                let error = CallError::Unreachable { address: address(broker), reason, not_kafka: false };
+                return self.fail(Duration::ZERO, tag, error);
+            }
+        };
         let deadline = clock::now() + timeout;
         self.waiting.insert(self.correlation, Waiting { tag, line, broker, api, version, deadline, timeout });
         peek::request(&self.world.log, self.who, &frame);
