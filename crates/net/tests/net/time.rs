@@ -102,7 +102,11 @@ async fn a3_a_port_that_greets_and_then_hangs_up_is_dialled_with_pauses_too() {
         // A broker that is being stopped does it, or a network for a moment (found by the arena: 5301759).
         let is_short = nth < 2 || begin.elapsed() < secs(10);
         let is_long = begin.elapsed() >= secs(12);
-        assert!(if error.is_retriable() { !is_long } else { !is_short }, "after {:?}: {error}", begin.elapsed());
+        assert!(
+            if error.is_retriable() { !is_long } else { !is_short },
+            "after {:?}: {error}",
+            begin.elapsed()
+        );
     }
     assert!(begin.elapsed() >= secs(12), "{:?}", begin.elapsed());
 }

@@ -58,11 +58,11 @@ impl Copies {
             What::Committed { at, offset, .. } => {
                 self.committed.insert(at.clone(), *offset);
             }
-            What::ProducerFailed { who, call, kind, message } => {
-                if !is_for_the_application(plan, *who, kind, event.at) {
-                    let text = format!("{who}: its producer says {kind} ({call}): {message}");
-                    complaints.add("SAFE19", event.at, text);
-                }
+            What::ProducerFailed { who, call, kind, message }
+                if !is_for_the_application(plan, *who, kind, event.at) =>
+            {
+                let text = format!("{who}: its producer says {kind} ({call}): {message}");
+                complaints.add("SAFE19", event.at, text);
             }
             What::Over { .. } => self.judge(ledger, event.at, complaints),
             _ => {}
