@@ -154,6 +154,7 @@ struct Job<'a> {
     output: String,
     group: String,
     protocol: &'a str,
+    kinds: &'a [Kind],
     members: Vec<Member>,
     /// How often members said what, and how often it was done to them.
     tally: BTreeMap<String, usize>,
@@ -162,7 +163,7 @@ struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    fn start(of: &'a Shared, protocol: &'a str, kinds: &[Kind]) -> Self {
+    fn start(of: &'a Shared, protocol: &'a str, kinds: &'a [Kind]) -> Self {
         let new = |name: &str| of.tool.create_topic(&unique(name), PARTITIONS, &[]);
         let (input, output) = (new("input"), new("output"));
         let group = unique("copying");
@@ -172,6 +173,7 @@ impl<'a> Job<'a> {
             output,
             group,
             protocol,
+            kinds,
             members: Vec::new(),
             tally: BTreeMap::new(),
             said: Vec::new(),
@@ -221,9 +223,18 @@ impl<'a> Job<'a> {
         let finished = process.finish(PATIENCE);
         let mut last = Vec::new();
         let lines = finished.stdout.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        for line in lines.filter(|line| kind == Kind::Ours && line["event"].is_string()) {
+        let lines: Vec<Value> = lines.collect();
+        // A count of the whole process, of which Java's tells again and again.
+        let javas = lines.iter().filter_map(|line| line["totalProcessed"].as_u64()).max().unwrap_or(0);
+        *self.tally.entry("records of Java's".to_owned()).or_default() += usize::try_from(javas).unwrap();
+        for line in lines.iter().filter(|line| kind == Kind::Ours && line["event"].is_string()) {
             let event = line["event"].as_str().unwrap_or_default();
             self.count(event);
+            if event == "committed" {
+                let records = line["records"].as_u64().unwrap_or(0);
+                *self.tally.entry("records of ours".to_owned()).or_default() +=
+                    usize::try_from(records).unwrap();
+            }
             if !["ready", "committed", "aborts", "drops"].contains(&event) {
                 self.said.push(line.to_string());
             }
@@ -421,7 +432,13 @@ impl<'a> Job<'a> {
             );
         }
         assert_eq!(from.len(), to.len());
-        assert!(self.tally.get("committed").is_some_and(|times| *times > 0), "{:?}", self.tally);
+        for what in self
+            .kinds
+            .iter()
+            .map(|kind| if *kind == Kind::Java { "records of Java's" } else { "records of ours" })
+        {
+            assert!(self.tally.get(what).is_some_and(|count| *count > 0), "{what}: {:?}", self.tally);
+        }
     }
 }
 
