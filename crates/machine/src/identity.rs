@@ -63,6 +63,7 @@ pub struct GroupMetadata {
 
 impl GroupMetadata {
     /// Of the group with this name, as it knows a member by this identity.
+    #[doc(hidden)] // for the engine of a consumer
     pub fn of_member(group_id: impl Into<String>, identity: Identity) -> Self {
         Self {
             group_id: group_id.into(),

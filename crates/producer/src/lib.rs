@@ -43,7 +43,7 @@ pub use offtake_client::{
     BootstrapServers, CommitReport, Dial, Error, ErrorKind, Result, engine::EngineFuture,
 };
 pub use offtake_machine::{
-    GroupMetadata, GroupOffsets, InvalidTopic, OffsetAndMetadata, ParseTopicPartitionError, Topic,
+    GroupMetadata, GroupOffsets, InvalidTopic, OffsetAndMetadata, ParseTopicPartitionError, Position, Topic,
     TopicPartition,
 };
 /// Kafka's error codes, which [`Error::code`] has.
