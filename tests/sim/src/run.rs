@@ -271,6 +271,10 @@ async fn lives(world: World, plan: Arc<Plan>, cast: Cast, member: usize) {
     let mut leaves = mine.leaves.map(|(at, how)| (ms(at.saturating_sub(mine.joins)), how));
     for life in 0.. {
         let who = Who { member, life };
+        if life > 0 && mine.rival_of.is_some() {
+            // It is gone by then, however often it is fenced before.
+            leaves = mine.leaves.map(|(at, how)| (ms(at).saturating_sub(world.log.now()), how));
+        }
         let one = Life { world: world.clone(), plan: plan.clone(), orders: cast.orders.clone(), who }
             .live(leaves.take());
         let mut task = world.spawn(member, Box::pin(one));
