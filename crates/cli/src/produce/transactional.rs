@@ -25,6 +25,8 @@ pub(super) async fn run(
     stop: &mut Stop,
     most_bytes: usize,
 ) -> Result<(), Failure> {
+    // A transaction that waits for lines any longer might be aborted by its coordinator.
+    let idle = config.transaction_timeout / 4;
     let mut producer = tokio::select! {
         biased;
         () = stop.asked() => return Err(Failure::failed("stopped; nothing was read".to_owned())),
@@ -41,6 +43,7 @@ pub(super) async fn run(
         sent: 0,
         committed: 0,
         began: now(),
+        idle,
         output: Output::stdout(),
     };
     let mut input = Input::start()?;
@@ -51,6 +54,10 @@ pub(super) async fn run(
         _ => {}
     }
     let committed = work.committed;
+    let ended = ended.map_err(|failure| match failure {
+        Failure::BrokenPipe => Failure::BrokenPipe,
+        other => Failure::failed(format!("{other}; {committed} records are committed")),
+    });
     match ended? {
         End::Done => closed.map_err(Failure::from),
         End::Signal => Err(Failure::failed(format!(
@@ -77,6 +84,8 @@ struct Work {
     sent: u64,
     committed: u64,
     began: Instant,
+    /// How long a transaction waits for the next line.
+    idle: Duration,
     output: Output,
 }
 
@@ -161,8 +170,10 @@ impl Work {
             if self.is_enough() {
                 return Ok(Some(End::Done));
             }
-            if let Some(end) = self.read(input, stop).await {
-                return Ok(Some(end));
+            match tokio::time::timeout(self.idle, self.read(input, stop)).await {
+                Ok(None) => {}
+                Ok(Some(end)) => return Ok(Some(end)),
+                Err(_) => return Ok(None), // what there is, is committed
             }
             let Some((number, line)) = self.next.take() else { return Ok(Some(End::Done)) };
             let line = match line {
@@ -183,16 +194,22 @@ impl Work {
             self.waiting_bytes = self.waiting_bytes.saturating_add(line.len());
             self.sent = self.sent.saturating_add(1);
             while self.waiting.len() >= MOST_WAITING || self.waiting_bytes > self.most_bytes {
-                self.take_outcome().await?;
+                tokio::select! {
+                    biased;
+                    () = stop.asked() => return Ok(Some(End::Signal)),
+                    outcome = self.take_outcome() => outcome?,
+                }
             }
         }
         Ok(None)
     }
 
     async fn take_outcome(&mut self) -> Result<(), Error> {
-        let Some((bytes, delivery)) = self.waiting.pop_front() else { return Ok(()) };
-        self.waiting_bytes = self.waiting_bytes.saturating_sub(bytes);
+        let Some((bytes, delivery)) = self.waiting.front_mut() else { return Ok(()) };
+        let bytes = *bytes;
         let metadata = delivery.await?;
+        self.waiting.pop_front();
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(bytes);
         if self.args.json_report {
             self.acknowledged.push(metadata);
         }
