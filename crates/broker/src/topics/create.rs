@@ -63,7 +63,8 @@ impl Model {
     /// Creates one of Kafka's own topics where it is missing: FindCoordinator asks for [`OFFSETS_TOPIC`] for a group, for
     /// [`TRANSACTIONS_TOPIC`] for a transactional id.
     pub(crate) fn ensure_internal_topic(&mut self, name: &str) {
-        if self.topics.all.contains_key(name) {
+        // Without a live broker there is nobody to create it, and it would never have leaders.
+        if self.topics.all.contains_key(name) || self.nodes.live().next().is_none() {
             return;
         }
         // Each partition's leader is then the coordinator that `Nodes::home_of` names.

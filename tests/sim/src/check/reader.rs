@@ -203,10 +203,11 @@ impl Reader {
         self.has_gone() && reaches
     }
 
-    /// The application goes back to what is committed, and asks for that after this.
-    pub(super) fn goes_back(&mut self, since: Duration) {
+    /// The application goes back to what is committed, and asks for that after this; or there, if nothing is.
+    pub(super) fn goes_back(&mut self, since: Duration, otherwise: Option<i64>) {
         self.assigned();
         self.moves.clear();
+        self.stands.extend(otherwise.map(|offset| (offset, 0)));
         (self.since, self.gone) = (since, false);
     }
 

@@ -152,11 +152,8 @@ impl Records {
             }
             What::WentBack { who, at: place, since, otherwise } => {
                 let nothing = self.groups.get(place).is_none_or(|of| of.committed().is_none());
-                let reader = self.reader(*who, place);
-                match nothing {
-                    true => reader.sought(*otherwise),
-                    false => reader.goes_back(*since),
-                }
+                // What was decided by then may be written only later, and is waited for.
+                self.reader(*who, place).goes_back(*since, nothing.then_some(*otherwise));
             }
             What::Sought { who, at: place, to, epoch: epoch @ 0.. } => {
                 let log = scene.ledger.log(place);
