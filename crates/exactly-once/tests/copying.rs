@@ -187,3 +187,44 @@ async fn safe11_k10_and_so_do_those_whose_brokers_fail_them() {
         }
     }
 }
+
+/// Each step is given up once, while loads of offsets are late or never answered.
+#[tokio::test(start_paused = true)]
+async fn k9_a_load_of_offsets_does_not_undo_the_way_back_after_an_abort() {
+    for (harm, protocol) in
+        [(Harm::Late(Duration::from_millis(900)), "range"), (Harm::ApplyThenLose, "consumer")]
+    {
+        let cluster = cluster(2).await;
+        let rule = cluster.arm(Rule::on(ApiKey::OffsetFetch, harm).probably(0.5));
+        let mut consumer = consumer(&cluster, protocol).await;
+        consumer.subscribe("in").await.unwrap();
+        let inside = cluster.clone();
+        let producer = TransactionalProducer::builder(cluster.bootstrap(), "copy")
+            .replay(7, WALL_MS)
+            .spawn_on(tokio::runtime::Handle::current())
+            .dial(offtake_producer::dial::InMemory::new(move |port| inside.connect(port)))
+            .build_transactional()
+            .await
+            .unwrap();
+        let mut once = ExactlyOnce::new(consumer, producer).unwrap();
+        let mut aborts = false;
+        let mut steps = 0;
+        while copied(&cluster).await.len() < RECORDS {
+            let step = once.next().await.unwrap().unwrap();
+            for record in step.records() {
+                step.send(ProducerRecord::to("out").value(record.value().unwrap_or_default()));
+            }
+            aborts = !aborts;
+            if aborts {
+                step.abort().await.unwrap();
+            } else {
+                assert!(matches!(step.commit().await.unwrap(), Ended::Committed));
+            }
+            steps += 1;
+            assert!(steps < RECORDS, "{protocol}: it does not come to an end");
+        }
+        assert!(cluster.hits(rule) > 10, "{protocol}: it struck {} times", cluster.hits(rule));
+        assert!(copied(&cluster).await.into_values().all(|times| times == 1), "{protocol}");
+        once.close(Duration::from_secs(30)).await.unwrap();
+    }
+}
