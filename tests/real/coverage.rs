@@ -13,19 +13,21 @@ fn root() -> PathBuf {
 }
 
 /// Where the tests of a name lie.
-const PLACES: [(&str, &str); 16] = [
+const PLACES: [(&str, &str); 18] = [
     ("admin", "crates/admin"),
     ("broker", "crates/broker"),
     ("cli", "crates/cli"),
     ("client", "crates/client"),
     ("consumer", "crates/consumer"),
     ("differential", "tests/real/differential"),
+    ("exactly-once", "crates/exactly-once"),
     ("fetch", "crates/fetch"),
     ("group", "crates/group"),
     ("machine", "crates/machine"),
     ("net", "crates/net"),
     ("offsets", "crates/offsets"),
     ("oracle", "tests/real/oracle"),
+    ("producer", "crates/producer"),
     ("real", "tests/real"),
     ("sim", "tests/sim"),
     ("support", "tests/support"),
@@ -73,7 +75,7 @@ fn each_reference_of_the_coverage_names_one_test_or_says_that_they_are_several()
     for (name, folder) in PLACES {
         tests(name, &root().join(folder), &mut all);
     }
-    let reference = Regex::new("(family of )?`([a-z]+)((?:/[a-z_0-9]+)+)::([a-z0-9_]+)(…?)`").unwrap();
+    let reference = Regex::new("(family of )?`([a-z-]+)((?:/[a-z_0-9]+)+)::([a-z0-9_]+)(…?)`").unwrap();
     let text = coverage();
     let mut odd = Vec::new();
     let mut count = 0;

@@ -135,7 +135,7 @@ fn the_command_writes_transactions_and_aborts_the_one_that_a_line_spoils() {
     assert_eq!((all.code, all.json().len()), (Some(0), 2500), "{:?}", all.stderr);
     // The first 1,000 are whole, the next have a line that is none.
     let spoiled = run(lines(2500..4000) + "nonsense\n" + &lines(4000..4100), "5000");
-    assert_eq!((spoiled.code, spoiled.json().len()), (Some(1), 1000), "{:?}", spoiled.stderr);
+    assert_eq!((spoiled.code, spoiled.stdout.len()), (Some(1), 1000), "{:?}", spoiled.stderr);
     assert!(spoiled.last_line().contains("line 1501: "), "{:?}", spoiled.stderr);
     assert!(spoiled.last_line().contains("1000 records before it are committed"), "{:?}", spoiled.stderr);
     let none = run(String::new(), "5000");
