@@ -205,6 +205,18 @@ impl Transactions {
                 self.ask_again(now, &trouble);
             }
             Verdict::Abort(error) => self.fail(now, error),
+            // The feature was taken back since: what is open goes on in the older way, which every coordinator knows.
+            Verdict::Over(error)
+                if error.code() == Some(ErrorCode::UnsupportedVersion)
+                    && self.protocol == Protocol::EpochPerTransaction
+                    && matches!(self.asked, Ask::CommitOffsets | Ask::End) =>
+            {
+                self.protocol = Protocol::Announced;
+                if let State::Open(work) | State::Ending(work, _) = &mut self.state {
+                    work.needs_epoch = true;
+                }
+                self.ask_again(now, &error.to_string());
+            }
             Verdict::Over(error) => self.end_for_good(error),
         }
         false
