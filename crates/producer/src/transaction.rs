@@ -37,6 +37,8 @@ use crate::{
 /// There is one producer of a `transactional.id` at a time: one that starts with it ends what an earlier one began, and fences that one
 /// ([`ErrorKind::Fenced`]). Give each instance of a service its own, the same after a restart.
 ///
+/// How it speaks of transactions (KIP-98, or KIP-890 where `transaction.version` is 2) is decided when it is built.
+///
 /// Dropped, it aborts a transaction that is open; [`close`](Self::close) waits for that.
 #[derive(Debug)]
 pub struct TransactionalProducer {

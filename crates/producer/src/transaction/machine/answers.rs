@@ -12,7 +12,8 @@ use offtake_wire::{
 use super::{Ask, Asked, Event, Part, Protocol, State, Transactions, aborted, unknown};
 use crate::sender::ProducerIdentity;
 
-/// The feature that says how transactions are spoken of (KIP-890, KIP-1022), and from which level on each has its own epoch.
+/// The feature that says how transactions are spoken of (KIP-890, KIP-1022), and from which level on each has its own epoch. A producer keeps
+/// to what it found when it began: coordinators take the older way at every level, but the newer one no more when the level was lowered.
 const FEATURE: (&str, i16) = ("transaction.version", 2);
 
 /// What a code means for the transaction.
@@ -205,18 +206,6 @@ impl Transactions {
                 self.ask_again(now, &trouble);
             }
             Verdict::Abort(error) => self.fail(now, error),
-            // The feature was taken back since: what is open goes on in the older way, which every coordinator knows.
-            Verdict::Over(error)
-                if error.code() == Some(ErrorCode::UnsupportedVersion)
-                    && self.protocol == Protocol::EpochPerTransaction
-                    && matches!(self.asked, Ask::CommitOffsets | Ask::End) =>
-            {
-                self.protocol = Protocol::Announced;
-                if let State::Open(work) | State::Ending(work, _) = &mut self.state {
-                    work.needs_epoch = true;
-                }
-                self.ask_again(now, &error.to_string());
-            }
             Verdict::Over(error) => self.end_for_good(error),
         }
         false
@@ -451,7 +440,7 @@ impl Transactions {
                 let is_late = work.needs_epoch || was_asked_before;
                 let needs_epoch = is_late && self.protocol == Protocol::Announced;
                 self.state =
-                    if needs_epoch { State::Starting { knows_protocol: false } } else { State::Ready };
+                    if needs_epoch { State::Starting { knows_protocol: true } } else { State::Ready };
                 if response.producer_id >= 0 && response.producer_epoch >= 0 {
                     let identity =
                         ProducerIdentity { id: response.producer_id, epoch: response.producer_epoch };
@@ -475,7 +464,7 @@ impl Transactions {
                 };
                 self.events.push_back(Event::Closed);
                 end.tell(&mut self.events, told);
-                self.state = State::Starting { knows_protocol: false };
+                self.state = State::Starting { knows_protocol: true };
             }
             code => {
                 match self.verdict(code, what) {
