@@ -80,7 +80,10 @@ async fn two_that_flow(of: &Shared) -> (Consumer, String) {
     let mut seen = BTreeSet::new();
     while seen.len() < 2 {
         seen.extend(consumer.poll(A_MOMENT).await.unwrap().iter().map(|record| record.partition()));
+        // Neither is read to its end while the other is awaited.
+        consumer.pause(seen.iter().map(|index| at(&topic, *index)).collect::<Vec<_>>()).unwrap();
     }
+    consumer.resume_all().unwrap();
     (consumer, topic)
 }
 
