@@ -17,6 +17,7 @@ mod hints;
 mod offsets;
 mod output;
 mod produce;
+mod sending;
 mod setup;
 mod stop;
 mod text;

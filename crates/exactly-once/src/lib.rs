@@ -35,6 +35,8 @@ pub struct ExactlyOnce {
     producer: TransactionalProducer,
     /// What was handed out last, and is not known to be committed.
     uncommitted: Firsts,
+    /// Steps in a row that were not committed.
+    repeats: u32,
 }
 
 impl ExactlyOnce {
@@ -54,7 +56,7 @@ impl ExactlyOnce {
                 "this consumer commits by itself, outside of the transactions: set `enable.auto.commit` to false",
             ));
         }
-        Ok(Self { consumer, producer, uncommitted: Firsts::new() })
+        Ok(Self { consumer, producer, uncommitted: Firsts::new(), repeats: 0 })
     }
 
     /// The consumer, to subscribe, or to look at it.
@@ -64,7 +66,8 @@ impl ExactlyOnce {
 
     /// Waits for records, and begins a transaction for them. `None` when the consumer was closed by its [`Handle`].
     ///
-    /// What the step before did not commit comes again: this goes back to what is committed first, once it is decided what that is.
+    /// What the step before did not commit comes again: this goes back to what is committed first, once it is decided what that is. From the second
+    /// such step in a row on it waits before: `retry.backoff.ms` of the consumer, twice as long each time, up to `retry.backoff.max.ms`.
     ///
     /// # Errors
     /// Those of [`Consumer::poll`], after which this may be called again as `poll` may. `Fenced`: another instance has taken the
@@ -72,6 +75,7 @@ impl ExactlyOnce {
     /// the producer.
     pub async fn next(&mut self) -> Result<Option<Step<'_>>> {
         self.decided().await?;
+        self.pause().await;
         self.go_back().await?;
         let records = loop {
             match self.consumer.poll(POLL).await {
@@ -96,6 +100,17 @@ impl ExactlyOnce {
                 }
                 ready => return ready,
             }
+        }
+    }
+
+    /// What is aborted again and again is not aborted as fast as brokers can.
+    #[expect(clippy::disallowed_methods, reason = "between two transactions there is nothing but to wait")]
+    async fn pause(&mut self) {
+        self.repeats = if self.uncommitted.is_empty() { 0 } else { self.repeats.saturating_add(1) };
+        if let Some(doublings) = self.repeats.checked_sub(2) {
+            let client = &self.consumer.config().client;
+            let pause = client.retry_backoff.saturating_mul(2_u32.saturating_pow(doublings));
+            tokio::time::sleep(pause.min(client.retry_backoff_max)).await;
         }
     }
 

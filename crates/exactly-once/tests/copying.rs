@@ -9,6 +9,7 @@ use offtake::{Consumer, ErrorKind};
 use offtake_broker::{ApiKey, Cluster, Config, Harm, Rule};
 use offtake_exactly_once::{Ended, ExactlyOnce};
 use offtake_producer::{Producer, ProducerRecord, TransactionalProducer};
+use tokio::time::Instant;
 
 const RECORDS: usize = 600;
 /// The clusters' clock at their start.
@@ -188,6 +189,17 @@ async fn safe11_k10_and_so_do_those_whose_brokers_fail_them() {
     }
 }
 
+async fn producer(cluster: &Cluster) -> TransactionalProducer {
+    let inside = cluster.clone();
+    TransactionalProducer::builder(cluster.bootstrap(), "copy")
+        .replay(7, WALL_MS)
+        .spawn_on(tokio::runtime::Handle::current())
+        .dial(offtake_producer::dial::InMemory::new(move |port| inside.connect(port)))
+        .build_transactional()
+        .await
+        .unwrap()
+}
+
 /// Each step is given up once, while loads of offsets are late or never answered.
 #[tokio::test(start_paused = true)]
 async fn k9_a_load_of_offsets_does_not_undo_the_way_back_after_an_abort() {
@@ -198,15 +210,7 @@ async fn k9_a_load_of_offsets_does_not_undo_the_way_back_after_an_abort() {
         let rule = cluster.arm(Rule::on(ApiKey::OffsetFetch, harm).probably(0.5));
         let mut consumer = consumer(&cluster, protocol).await;
         consumer.subscribe("in").await.unwrap();
-        let inside = cluster.clone();
-        let producer = TransactionalProducer::builder(cluster.bootstrap(), "copy")
-            .replay(7, WALL_MS)
-            .spawn_on(tokio::runtime::Handle::current())
-            .dial(offtake_producer::dial::InMemory::new(move |port| inside.connect(port)))
-            .build_transactional()
-            .await
-            .unwrap();
-        let mut once = ExactlyOnce::new(consumer, producer).unwrap();
+        let mut once = ExactlyOnce::new(consumer, producer(&cluster).await).unwrap();
         let mut aborts = false;
         let mut steps = 0;
         while copied(&cluster).await.len() < RECORDS {
@@ -227,4 +231,31 @@ async fn k9_a_load_of_offsets_does_not_undo_the_way_back_after_an_abort() {
         assert!(copied(&cluster).await.into_values().all(|times| times == 1), "{protocol}");
         once.close(Duration::from_secs(30)).await.unwrap();
     }
+}
+
+/// A step that is aborted again and again is not a storm of transactions, and one that is committed ends the waiting.
+#[tokio::test(start_paused = true)]
+async fn steps_that_are_aborted_again_and_again_wait_longer_and_longer() {
+    let cluster = cluster(2).await;
+    let mut consumer = consumer(&cluster, "range").await;
+    consumer.subscribe("in").await.unwrap();
+    let mut once = ExactlyOnce::new(consumer, producer(&cluster).await).unwrap();
+    let mut waits = Vec::new();
+    for aborts in [true, true, true, true, true, true, true, false, true, true] {
+        let began = Instant::now();
+        let step = once.next().await.unwrap().unwrap();
+        waits.push(began.elapsed().as_millis());
+        match aborts {
+            true => step.abort().await.unwrap(),
+            false => assert!(matches!(step.commit().await.unwrap(), Ended::Committed)),
+        }
+    }
+    // `retry.backoff.ms` is 100, `retry.backoff.max.ms` 1,000. What brokers take comes on top.
+    for (at, least) in [(2, 100), (3, 200), (4, 400), (5, 800), (6, 1000), (7, 1000)] {
+        assert!((least..least + 100).contains(&waits[at]), "wait {at}: {waits:?}");
+    }
+    for at in [1, 8, 9] {
+        assert!(waits[at] < 100, "wait {at}: {waits:?}");
+    }
+    once.close(Duration::from_secs(30)).await.unwrap();
 }

@@ -1,12 +1,6 @@
 //! `offtake bench produce`: how many records are written a second, at what cost, and how soon each is acknowledged.
 
-use std::{
-    collections::VecDeque,
-    future::poll_fn,
-    pin::Pin,
-    task::Poll,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use offtake_producer::{Builder, Config, Delivery, Error, Producer, ProducerRecord, RecordMetadata};
@@ -18,18 +12,15 @@ use crate::{
     clock::now,
     failure::Failure,
     output::Output,
+    sending::{CLOSING, Unacknowledged, due, until},
     setup,
     stop::Stop,
 };
 
-/// The most records that wait for their outcomes; beside them half of `buffer.memory` is the bound.
-const MOST_WAITING: usize = 20_000;
 /// So many records are sent between two looks at what has been acknowledged.
 const LOOK_EVERY: u64 = 32;
 /// Without a rate the time is taken of one record in so many; with one, of so many a second.
 const TIMED: u64 = 1000;
-/// Everything has its outcome when the producer is closed.
-const CLOSING: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(common: &Common, args: BenchProduce) -> Result<(), Failure> {
     let config = setup::producer_config(common)?;
@@ -51,10 +42,9 @@ pub(super) async fn run(common: &Common, args: BenchProduce) -> Result<(), Failu
 struct Load {
     args: BenchProduce,
     values: Values,
-    most_waiting: usize,
     /// The time is taken of one record in so many.
     timed: u64,
-    waiting: VecDeque<Waiting>,
+    waiting: Unacknowledged<Delivery, Known>,
     sent: u64,
     written: u64,
     /// Of the values that were written.
@@ -67,9 +57,10 @@ struct Load {
     failed: Option<(u64, Error)>,
 }
 
-/// A record without an outcome.
-struct Waiting {
-    delivery: Delivery,
+/// What is known of a record that has no outcome.
+struct Known {
+    /// From 1 on.
+    number: u64,
     bytes: usize,
     /// When it was sent, if its time is taken.
     sent_at: Option<Instant>,
@@ -77,12 +68,10 @@ struct Waiting {
 
 impl Load {
     fn new(config: &Config, args: BenchProduce) -> Self {
-        let most_bytes = config.buffer_memory / 2;
         Self {
             values: Values::of_size(args.size),
-            most_waiting: most_bytes.checked_div(args.size).unwrap_or(MOST_WAITING).clamp(1, MOST_WAITING),
             timed: args.rate.map_or(TIMED, |rate| (rate / TIMED).max(1)),
-            waiting: VecDeque::new(),
+            waiting: Unacknowledged::new(config.buffer_memory),
             sent: 0,
             written: 0,
             bytes: 0,
@@ -96,9 +85,9 @@ impl Load {
     /// Sends as many records as are asked for, or until somebody asks to stop.
     async fn send_all(&mut self, producer: &Producer, stop: &mut Stop) {
         while self.sent < self.args.count && self.failed.is_none() {
-            let due = self.due();
-            let is_full = self.waiting.len() >= self.most_waiting;
-            if due.is_none() && !is_full {
+            let due = self.span.and_then(|(began, _)| due(self.args.rate, began, self.sent));
+            let has_room = self.waiting.has_room();
+            if due.is_none() && has_room {
                 self.send(producer);
                 if self.sent.is_multiple_of(LOOK_EVERY) {
                     self.take_outcomes();
@@ -108,8 +97,8 @@ impl Load {
             tokio::select! {
                 biased;
                 () = stop.asked() => return,
-                outcome = first_outcome(&mut self.waiting) => self.take(outcome),
-                () = until(due), if !is_full => {}
+                (known, outcome) = self.waiting.next() => self.take(&known, outcome),
+                () = until(due), if has_room => {}
             }
         }
     }
@@ -122,42 +111,30 @@ impl Load {
             self.span = Some((at, at));
         }
         let delivery = producer.send(ProducerRecord::to(&self.args.topic).value(value));
-        self.waiting.push_back(Waiting { delivery, bytes: value.len(), sent_at });
         self.sent = self.sent.saturating_add(1);
-    }
-
-    /// When the next record may be sent, if that is not now.
-    fn due(&self) -> Option<Instant> {
-        let rate = self.args.rate.filter(|rate| *rate > 0)?;
-        let (began, _) = self.span?;
-        let nanos = u128::from(self.sent) * 1_000_000_000 / u128::from(rate);
-        let due = began + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
-        (due > now()).then_some(due)
+        self.waiting.push(delivery, value.len(), Known { number: self.sent, bytes: value.len(), sent_at });
     }
 
     /// Takes the outcomes that are known.
     fn take_outcomes(&mut self) {
-        while let Some(outcome) = first_outcome(&mut self.waiting).now_or_never() {
-            self.take(outcome);
+        while let Some((known, outcome)) = self.waiting.next().now_or_never() {
+            self.take(&known, outcome);
         }
     }
 
-    /// Takes the outcome of the first record that waits for one.
-    fn take(&mut self, outcome: Result<RecordMetadata, Error>) {
-        let Some(Waiting { bytes, sent_at, .. }) = self.waiting.pop_front() else { return };
+    fn take(&mut self, known: &Known, outcome: Result<RecordMetadata, Error>) {
         match outcome {
             Ok(_) => {
                 self.written = self.written.saturating_add(1);
-                self.bytes = self.bytes.saturating_add(bytes as u64);
-                if sent_at.is_some() || self.waiting.is_empty() {
+                self.bytes = self.bytes.saturating_add(known.bytes as u64);
+                if known.sent_at.is_some() || self.waiting.is_empty() {
                     let at = now();
-                    self.latencies.extend(sent_at.map(|sent_at| at.saturating_duration_since(sent_at)));
+                    self.latencies.extend(known.sent_at.map(|sent_at| at.saturating_duration_since(sent_at)));
                     self.span = self.span.map(|(began, _)| (began, at));
                 }
             }
             Err(error) => {
-                let number = self.sent.saturating_sub(self.waiting.len() as u64);
-                self.failed.get_or_insert((number, error));
+                self.failed.get_or_insert((known.number, error));
             }
         }
     }
@@ -166,8 +143,8 @@ impl Load {
     async fn drain(&mut self, producer: &Producer) {
         let _ = producer.flush().await; // each record tells of itself
         while !self.waiting.is_empty() {
-            let outcome = first_outcome(&mut self.waiting).await;
-            self.take(outcome);
+            let (known, outcome) = self.waiting.next().await;
+            self.take(&known, outcome);
         }
     }
 
@@ -212,21 +189,6 @@ impl Load {
 fn percentile(sorted: &[Duration], percent: usize) -> Option<f64> {
     let at = sorted.len().checked_sub(1)?.saturating_mul(percent) / 100;
     sorted.get(at).map(|latency| latency.as_secs_f64() * 1e3)
-}
-
-/// The outcome of the first that waits for one; never, if there is none.
-async fn first_outcome(waiting: &mut VecDeque<Waiting>) -> Result<RecordMetadata, Error> {
-    poll_fn(|cx| match waiting.front_mut() {
-        Some(first) => Pin::new(&mut first.delivery).poll(cx),
-        None => Poll::Pending,
-    })
-    .await
-}
-
-async fn until(due: Option<Instant>) {
-    if let Some(due) = due {
-        tokio::time::sleep_until(due.into()).await;
-    }
 }
 
 #[cfg(test)]

@@ -7,13 +7,7 @@ mod input;
 mod line;
 mod transactional;
 
-use std::{
-    collections::VecDeque,
-    future::poll_fn,
-    pin::Pin,
-    task::Poll,
-    time::{Duration, Instant},
-};
+use std::time::Instant;
 
 use offtake_producer::{Builder, Config, Delivery, Error, Producer, ProducerRecord, RecordMetadata};
 use serde_json::json;
@@ -23,32 +17,26 @@ use crate::{
     clock::now,
     failure::{Failure, say},
     output::Output,
+    sending::{CLOSING, Unacknowledged, due, until},
     setup,
     stop::Stop,
 };
 use input::{Input, Line};
 
-/// The most records that wait for their outcomes; beside them `buffer.memory` is the bound.
-const MOST_WAITING: usize = 20_000;
-/// Everything has its outcome when the producer is closed.
-const CLOSING: Duration = Duration::from_secs(5);
-
 pub(crate) async fn run(common: &Common, args: Produce) -> Result<(), Failure> {
     let config = config(common, &args)?;
     let shape = line::Shape::of(common, &args);
     let mut stop = Stop::listen()?;
-    let most_bytes = config.buffer_memory / 2;
     if config.transactional_id.is_some() {
-        return transactional::run(config, args, shape, &mut stop, most_bytes).await;
+        return transactional::run(config, args, shape, &mut stop).await;
     }
+    let waiting = Unacknowledged::new(config.buffer_memory);
     let producer = Builder::from_config(config).build().await?;
     let mut work = Work {
         producer,
         args,
         shape,
-        most_bytes,
-        waiting: VecDeque::new(),
-        waiting_bytes: 0,
+        waiting,
         sent: 0,
         written: 0,
         began: now(),
@@ -86,23 +74,14 @@ struct Work {
     producer: Producer,
     args: Produce,
     shape: line::Shape,
-    /// So many bytes may wait for their outcomes.
-    most_bytes: usize,
-    waiting: VecDeque<Waiting>,
-    waiting_bytes: usize,
+    /// With the line of each.
+    waiting: Unacknowledged<Delivery, u64>,
     sent: u64,
     written: u64,
     began: Instant,
     /// The first record that was not written, by its line.
     failed: Option<(u64, Error)>,
     output: Output,
-}
-
-/// A record without an outcome.
-struct Waiting {
-    line: u64,
-    bytes: usize,
-    delivery: Delivery,
 }
 
 /// Why no more lines are sent.
@@ -127,8 +106,8 @@ impl Work {
             if self.args.count.is_some_and(|count| self.sent >= count) {
                 return End::Done;
             }
-            let has_room = self.waiting.len() < MOST_WAITING && self.waiting_bytes <= self.most_bytes;
-            let due = due(&self.args, self.began, self.sent);
+            let has_room = self.waiting.has_room();
+            let due = due(self.args.rate, self.began, self.sent);
             if has_room
                 && due.is_none()
                 && let Some((number, line)) = next.take()
@@ -149,8 +128,8 @@ impl Work {
             tokio::select! {
                 biased;
                 () = stop.asked() => return End::Signal,
-                outcome = first_outcome(&mut self.waiting) => {
-                    if let Err(failure) = self.told(outcome) {
+                (line, outcome) = self.waiting.next() => {
+                    if let Err(failure) = self.told(line, outcome) {
                         return match failure {
                             Failure::BrokenPipe => End::Done,
                             other => End::Unreadable(0, other.to_string()),
@@ -169,16 +148,13 @@ impl Work {
     fn send(&mut self, number: u64, line: &[u8]) -> Result<(), String> {
         let parsed = self.shape.parse(line)?;
         let delivery = self.producer.send(record(&self.args, &parsed));
-        self.waiting.push_back(Waiting { line: number, bytes: line.len(), delivery });
-        self.waiting_bytes = self.waiting_bytes.saturating_add(line.len());
+        self.waiting.push(delivery, line.len(), number);
         self.sent = self.sent.saturating_add(1);
         Ok(())
     }
 
-    /// Takes the outcome of the first record that waits for one.
-    fn told(&mut self, outcome: Result<RecordMetadata, Error>) -> Result<(), Failure> {
-        let Some(Waiting { line, bytes, .. }) = self.waiting.pop_front() else { return Ok(()) };
-        self.waiting_bytes = self.waiting_bytes.saturating_sub(bytes);
+    /// The record of this line has its outcome.
+    fn told(&mut self, line: u64, outcome: Result<RecordMetadata, Error>) -> Result<(), Failure> {
         match outcome {
             Ok(metadata) => {
                 self.written = self.written.saturating_add(1);
@@ -210,8 +186,8 @@ impl Work {
         }
         let _ = self.producer.flush().await; // each record tells of itself
         while !self.waiting.is_empty() {
-            let outcome = first_outcome(&mut self.waiting).await;
-            self.told(outcome)?;
+            let (line, outcome) = self.waiting.next().await;
+            self.told(line, outcome)?;
         }
         Ok(())
     }
@@ -257,27 +233,4 @@ fn report(metadata: &RecordMetadata) -> serde_json::Value {
         "offset": metadata.offset,
         "timestamp": metadata.timestamp,
     })
-}
-
-/// When the next record may be sent, if that is not now.
-fn due(args: &Produce, began: Instant, sent: u64) -> Option<Instant> {
-    let rate = args.rate.filter(|rate| *rate > 0)?;
-    let nanos = u128::from(sent) * 1_000_000_000 / u128::from(rate);
-    let due = began + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
-    (due > now()).then_some(due)
-}
-
-/// The outcome of the first that waits for one; never, if there is none.
-async fn first_outcome(waiting: &mut VecDeque<Waiting>) -> Result<RecordMetadata, Error> {
-    poll_fn(|cx| match waiting.front_mut() {
-        Some(first) => Pin::new(&mut first.delivery).poll(cx),
-        None => Poll::Pending,
-    })
-    .await
-}
-
-async fn until(due: Option<Instant>) {
-    if let Some(due) = due {
-        tokio::time::sleep_until(due.into()).await;
-    }
 }

@@ -1,7 +1,6 @@
 //! `offtake produce --transactional-id`: so many lines a transaction, the last with what is left.
 
 use std::{
-    collections::VecDeque,
     io::ErrorKind::BrokenPipe,
     time::{Duration, Instant},
 };
@@ -11,22 +10,23 @@ use offtake_producer::{
 };
 
 use super::{
-    CLOSING, MOST_WAITING, due,
     input::{Input, Line},
     line::Shape,
-    record, report, until,
+    record, report,
 };
-use crate::{args::Produce, clock::now, failure::Failure, output::Output, stop::Stop};
+use crate::{
+    args::Produce,
+    clock::now,
+    failure::Failure,
+    output::Output,
+    sending::{CLOSING, Unacknowledged, due, until},
+    stop::Stop,
+};
 
-pub(super) async fn run(
-    config: Config,
-    args: Produce,
-    shape: Shape,
-    stop: &mut Stop,
-    most_bytes: usize,
-) -> Result<(), Failure> {
+pub(super) async fn run(config: Config, args: Produce, shape: Shape, stop: &mut Stop) -> Result<(), Failure> {
     // A transaction that waits for lines any longer might be aborted by its coordinator.
     let idle = config.transaction_timeout / 4;
+    let waiting = Unacknowledged::new(config.buffer_memory);
     let mut producer = tokio::select! {
         biased;
         () = stop.asked() => return Err(Failure::failed("stopped; nothing was read".to_owned())),
@@ -35,9 +35,7 @@ pub(super) async fn run(
     let mut work = Work {
         args,
         shape,
-        most_bytes,
-        waiting: VecDeque::new(),
-        waiting_bytes: 0,
+        waiting,
         acknowledged: Vec::new(),
         next: None,
         sent: 0,
@@ -72,11 +70,8 @@ pub(super) async fn run(
 struct Work {
     args: Produce,
     shape: Shape,
-    /// So many bytes may wait for their outcomes.
-    most_bytes: usize,
-    /// What was sent of the open transaction, with its bytes.
-    waiting: VecDeque<(usize, TransactionDelivery)>,
-    waiting_bytes: usize,
+    /// What was sent of the open transaction.
+    waiting: Unacknowledged<TransactionDelivery, ()>,
     /// What was acknowledged of it.
     acknowledged: Vec<RecordMetadata>,
     /// A line that was read and not sent.
@@ -187,13 +182,12 @@ impl Work {
             tokio::select! {
                 biased;
                 () = stop.asked() => return Ok(Some(End::Signal)),
-                () = until(due(&self.args, self.began, self.sent)) => {}
+                () = until(due(self.args.rate, self.began, self.sent)) => {}
             }
             let delivery = transaction.send(record(&self.args, &parsed));
-            self.waiting.push_back((line.len(), delivery));
-            self.waiting_bytes = self.waiting_bytes.saturating_add(line.len());
+            self.waiting.push(delivery, line.len(), ());
             self.sent = self.sent.saturating_add(1);
-            while self.waiting.len() >= MOST_WAITING || self.waiting_bytes > self.most_bytes {
+            while !self.waiting.has_room() {
                 tokio::select! {
                     biased;
                     () = stop.asked() => return Ok(Some(End::Signal)),
@@ -205,11 +199,8 @@ impl Work {
     }
 
     async fn take_outcome(&mut self) -> Result<(), Error> {
-        let Some((bytes, delivery)) = self.waiting.front_mut() else { return Ok(()) };
-        let bytes = *bytes;
-        let metadata = delivery.await?;
-        self.waiting.pop_front();
-        self.waiting_bytes = self.waiting_bytes.saturating_sub(bytes);
+        let ((), outcome) = self.waiting.next().await;
+        let metadata = outcome?;
         if self.args.json_report {
             self.acknowledged.push(metadata);
         }

@@ -112,8 +112,8 @@ impl Engine {
     pub(super) fn route_transactions(&mut self, now: Instant) {
         let Some(transacting) = &mut self.transacting else { return };
         // Its records have their outcomes, and no answer is outstanding that could be about them.
-        if transacting.machine.awaits_quiet() && self.sender.is_quiet() && self.shared.lock().is_empty() {
-            transacting.machine.is_quiet(now);
+        if transacting.machine.awaits_records() && self.sender.is_quiet() && self.shared.lock().is_empty() {
+            transacting.machine.on_records_settled(now);
         }
         while let Some(transacting) = &mut self.transacting
             && let Some(event) = transacting.machine.poll_event()

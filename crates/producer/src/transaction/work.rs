@@ -2,11 +2,14 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
+    mem,
     time::Instant,
 };
 
 use offtake_client::Error;
 use offtake_machine::{GroupOffsets, TopicPartition};
+
+use super::machine::Event;
 
 /// How the coordinator hears of what a transaction writes to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +62,21 @@ impl Work {
             needs_epoch: false,
             is_warned: false,
         }
+    }
+
+    /// It cannot be committed, and what it was about to do is not done.
+    pub(super) fn give_up(&mut self, why: &Error, events: &mut VecDeque<Event>) {
+        self.wanted.clear();
+        // What is given up has a number, which will be missing.
+        self.needs_epoch = true;
+        self.failed = Some(why.clone());
+        self.refuse_offsets(why, events);
+        events.push_back(Event::Failed(why.clone()));
+    }
+
+    pub(super) fn refuse_offsets(&mut self, why: &Error, events: &mut VecDeque<Event>) {
+        let refused = mem::take(&mut self.offsets).into_iter();
+        events.extend(refused.map(|sent| Event::OffsetsSent(sent.id, Err(why.clone()))));
     }
 
     /// The coordinator may have the transaction open from now on.

@@ -3,13 +3,16 @@
 use std::{mem, time::Instant};
 
 use offtake_client::{Error, ErrorKind};
-use offtake_machine::{Answer, CallError, CallId, TopicPartition, after, coordinator};
+use offtake_machine::{Answer, CallError, CallId, TopicPartition};
 use offtake_wire::{
     AddPartitionsToTxnResponse, ApiVersionsResponse, EndTxnResponse, ErrorCode, InitProducerIdResponse,
     Response, TxnOffsetCommitResponse,
 };
 
-use super::{Ask, Asked, Event, Part, Protocol, State, Transactions, aborted, unknown};
+use super::{
+    Ask, Event, Part, Protocol, State, Transactions,
+    ending::{Asked, aborted, unknown},
+};
 use crate::sender::ProducerIdentity;
 
 /// The feature that says how transactions are spoken of (KIP-890, KIP-1022), and from which level on each has its own epoch. A producer keeps
@@ -29,6 +32,14 @@ enum Verdict {
     Abort(Error),
     /// There is no next one.
     Over(Error),
+}
+
+/// Whether a coordinator says that it has no such transaction.
+fn knows_no_such_transaction(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::InvalidTxnState | ErrorCode::InvalidProducerIdMapping | ErrorCode::UnknownProducerId
+    )
 }
 
 impl Transactions {
@@ -57,59 +68,8 @@ impl Transactions {
         self.advance(now);
     }
 
-    pub(super) fn take_coordinator_events(&mut self, now: Instant) {
-        while let Some(event) = self.coordinator.poll_event() {
-            match event {
-                coordinator::Event::Found { broker, host, port } => {
-                    self.events.push_back(Event::Found { broker, host, port });
-                }
-                coordinator::Event::Refused(ErrorCode::TransactionalIdAuthorizationFailed) => {
-                    let error = self.not_allowed();
-                    self.end_for_good(error);
-                }
-                coordinator::Event::Refused(code) => {
-                    let text =
-                        format!("transactional id {}: its coordinator is not told: {code}", self.config.id);
-                    self.end_for_good(Error::new(ErrorKind::Refused, text).with_code(code));
-                }
-                coordinator::Event::LookupFailed(error) if !error.is_retriable() => {
-                    self.end_for_good(error.into());
-                }
-                coordinator::Event::LookupFailed(error) => self.note_trouble(&error.to_string()),
-            }
-        }
-        while let Some(event) = self.group.as_mut().and_then(|group| group.coordinator.poll_event()) {
-            match event {
-                coordinator::Event::Found { broker, host, port } => {
-                    self.events.push_back(Event::Found { broker, host, port });
-                }
-                // Of a transaction that has ended.
-                _ if self.wanted_group().is_none() => self.group = None,
-                coordinator::Event::Refused(code) => {
-                    let group = self.group.take().map(|group| group.id).unwrap_or_default();
-                    let (kind, text) = match code {
-                        ErrorCode::GroupAuthorizationFailed => (
-                            ErrorKind::Authorization,
-                            format!("this client may not use group {group} (READ)"),
-                        ),
-                        _ => (
-                            ErrorKind::Refused,
-                            format!("the coordinator of group {group} is not told: {code}"),
-                        ),
-                    };
-                    self.fail(now, Error::new(kind, text).with_code(code));
-                }
-                coordinator::Event::LookupFailed(error) if !error.is_retriable() => {
-                    self.group = None;
-                    self.fail(now, error.into());
-                }
-                coordinator::Event::LookupFailed(error) => self.note_trouble(&error.to_string()),
-            }
-        }
-    }
-
     /// Whoever waits is told of it when the time is over.
-    fn note_trouble(&mut self, trouble: &str) {
+    pub(super) fn note_trouble(&mut self, trouble: &str) {
         tracing::debug!(
             transactional_id = self.config.id,
             trouble,
@@ -128,19 +88,6 @@ impl Transactions {
         }
         if let Some(end) = end {
             end.trouble = Some(trouble.to_owned());
-        }
-    }
-
-    /// The broker that was asked last may be gone, or not be the coordinator any more.
-    pub(super) fn lose_coordinator(&mut self, now: Instant) {
-        let coordinator = match self.asked {
-            Ask::CommitOffsets => self.group.as_mut().map(|group| &mut group.coordinator),
-            _ => Some(&mut self.coordinator),
-        };
-        if let Some(coordinator) = coordinator
-            && let Some(broker) = coordinator.broker()
-        {
-            coordinator.on_lost(now, broker);
         }
     }
 
@@ -177,7 +124,7 @@ impl Transactions {
     /// EndTxn was not carried out this time.
     fn is_refused(&mut self) {
         if self.asked == Ask::End
-            && let State::Ending(_, end) = &mut self.state
+            && let Some(end) = self.state.end_mut()
         {
             end.asked = end.asked.refused();
         }
@@ -211,17 +158,6 @@ impl Transactions {
         false
     }
 
-    fn coordinator_answered(&mut self) {
-        match self.asked {
-            Ask::CommitOffsets => {
-                if let Some(group) = &mut self.group {
-                    group.coordinator.on_response();
-                }
-            }
-            _ => self.coordinator.on_response(),
-        }
-    }
-
     fn verdict(&self, code: ErrorCode, what: &str) -> Verdict {
         let text = || format!("{what}: {code}");
         match code {
@@ -249,10 +185,7 @@ impl Transactions {
                 let text = format!("{what}: the group has rebalanced since ({code})");
                 Verdict::Abort(Error::new(ErrorKind::CommitFailed, text).with_code(code))
             }
-            ErrorCode::TransactionAbortable
-            | ErrorCode::InvalidTxnState
-            | ErrorCode::InvalidProducerIdMapping
-            | ErrorCode::UnknownProducerId => {
+            code if code == ErrorCode::TransactionAbortable || knows_no_such_transaction(code) => {
                 let text = format!("the transaction is aborted, nothing of it is committed: {}", text());
                 Verdict::Abort(Error::new(ErrorKind::TransactionAborted, text).with_code(code))
             }
@@ -260,7 +193,7 @@ impl Transactions {
         }
     }
 
-    fn not_allowed(&self) -> Error {
+    pub(super) fn not_allowed(&self) -> Error {
         let text = format!(
             "this client may not use transactional id {} (WRITE, DESCRIBE): allow it",
             self.config.id
@@ -287,9 +220,7 @@ impl Transactions {
         let level = response.finalized_features.iter().find(|known| known.name == feature);
         let is_newer = level.is_some_and(|known| known.max_version_level >= own_epochs);
         self.protocol = if is_newer { Protocol::EpochPerTransaction } else { Protocol::Announced };
-        if let State::Starting { knows_protocol } = &mut self.state {
-            *knows_protocol = true;
-        }
+        self.state = State::Identifying;
     }
 
     fn identified(&mut self, now: Instant, response: &InitProducerIdResponse) {
@@ -331,7 +262,7 @@ impl Transactions {
             State::Ending(work, end) => !end.commits || work.failed.is_some(),
             _ => false,
         };
-        let (State::Open(work) | State::Ending(work, _)) = &mut self.state else { return };
+        let Some(work) = self.state.work_mut() else { return };
         let asked = mem::take(&mut work.adding);
         let mut left = asked.clone();
         let (mut added, mut worst) = (Vec::new(), Verdict::Done);
@@ -371,9 +302,7 @@ impl Transactions {
             worst = worst.or(Verdict::Again("partitions were left out of an answer".to_owned()));
         }
         let refuses = matches!(worst, Verdict::Abort(_) | Verdict::Over(_));
-        if let State::Open(work) | State::Ending(work, _) = &mut self.state
-            && !refuses
-        {
+        if let Some(work) = self.state.work_mut().filter(|_| !refuses) {
             work.adding = left;
         }
         if !added.is_empty() {
@@ -385,16 +314,14 @@ impl Transactions {
     fn announced(&mut self, now: Instant, code: ErrorCode) {
         let verdict = self.verdict(code, "the offsets are not added to the transaction");
         if self.settle(now, verdict)
-            && let State::Open(work) | State::Ending(work, _) = &mut self.state
-            && let Some(sent) = work.offsets.front_mut()
+            && let Some(sent) = self.state.work_mut().and_then(|work| work.offsets.front_mut())
         {
             sent.is_announced = true;
         }
     }
 
     fn offsets_taken(&mut self, now: Instant, response: &TxnOffsetCommitResponse) {
-        let (State::Open(work) | State::Ending(work, _)) = &self.state else { return };
-        let Some(sent) = work.offsets.front() else { return };
+        let Some(sent) = self.state.work().and_then(|work| work.offsets.front()) else { return };
         let told = |partition: &TopicPartition| {
             let topic = response.topics.iter().find(|topic| topic.name == partition.topic.as_str())?;
             let told = topic.partitions.iter().find(|told| told.partition_index == partition.partition)?;
@@ -413,8 +340,7 @@ impl Transactions {
             worst = worst.or(verdict);
         }
         if self.settle(now, worst)
-            && let State::Open(work) | State::Ending(work, _) = &mut self.state
-            && let Some(sent) = work.offsets.pop_front()
+            && let Some(sent) = self.state.work_mut().and_then(|work| work.offsets.pop_front())
         {
             self.events.push_back(Event::OffsetsSent(sent.id, Ok(())));
         }
@@ -439,8 +365,7 @@ impl Transactions {
                 // A request that was sent twice may still be on its way: it must not end the next one.
                 let is_late = work.needs_epoch || was_asked_before;
                 let needs_epoch = is_late && self.protocol == Protocol::Announced;
-                self.state =
-                    if needs_epoch { State::Starting { knows_protocol: true } } else { State::Ready };
+                self.state = if needs_epoch { State::Identifying } else { State::Ready };
                 if response.producer_id >= 0 && response.producer_epoch >= 0 {
                     let identity =
                         ProducerIdentity { id: response.producer_id, epoch: response.producer_epoch };
@@ -449,10 +374,7 @@ impl Transactions {
             }
             // It says nothing about whether it was carried out.
             ErrorCode::UnknownServerError => self.ask_again(now, &format!("{what}: {code}")),
-            // The coordinator knows no such transaction.
-            ErrorCode::InvalidTxnState
-            | ErrorCode::InvalidProducerIdMapping
-            | ErrorCode::UnknownProducerId => {
+            code if knows_no_such_transaction(code) => {
                 let timeout = self.config.timeout.as_millis();
                 let text = format!(
                     "{what}: its coordinator does not have it ({code}); it aborts one that is open for longer than `transaction.timeout.ms` ({timeout} ms)"
@@ -464,7 +386,7 @@ impl Transactions {
                 };
                 self.events.push_back(Event::Closed);
                 end.tell(&mut self.events, told);
-                self.state = State::Starting { knows_protocol: true };
+                self.state = State::Identifying;
             }
             code => {
                 match self.verdict(code, what) {
@@ -473,7 +395,6 @@ impl Transactions {
                         let State::Ending(work, end) = &mut self.state else { return };
                         end.commits = false;
                         end.asked = Asked::No;
-                        end.deadline = Some(after(now, self.config.max_block));
                         work.needs_epoch = true;
                         let told =
                             if was_asked_before { unknown(&error.to_string()) } else { aborted(&error) };

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, mem, time::Instant};
 
-use offtake_machine::{GroupOffsets, TopicPartition};
+use offtake_machine::{
+    Call, GroupOffsets, OffsetAndMetadata, Target, Topic, TopicPartition, Transmit, offsets::by_topic,
+};
 use offtake_wire::{
     AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, ApiVersionsRequest, EndTxnRequest,
     InitProducerIdRequest, Request, TxnOffsetCommitRequest,
@@ -12,23 +14,89 @@ use offtake_wire::{
     },
 };
 
-use super::{Ask, Protocol, State, Transactions};
+use super::{Ask, Part, Protocol, State, Transactions, Work};
 use crate::sender::ProducerIdentity;
 
 /// The last version of TxnOffsetCommit and EndTxn in [`Protocol::Announced`].
 const ANNOUNCED: i16 = 4;
 
 impl Transactions {
+    /// What is to be asked next.
+    pub(super) fn next_ask(&self) -> Option<Ask> {
+        match &self.state {
+            State::LearningProtocol => Some(Ask::Features),
+            State::Identifying => Some(Ask::Identity),
+            State::Open(work) => self.next_of(work),
+            State::Ending(work, end) => {
+                // What the coordinator may have heard of half is asked for until it is known.
+                if !work.adding.is_empty() {
+                    return Some(Ask::Partitions);
+                }
+                if end.commits
+                    && let Some(ask) = self.next_of(work)
+                {
+                    return Some(ask);
+                }
+                (!end.awaits_records() && work.begun.is_some()).then_some(Ask::End)
+            }
+            State::Ready | State::Over(_) => None,
+        }
+    }
+
+    fn next_of(&self, work: &Work) -> Option<Ask> {
+        if work.failed.is_some() {
+            return None;
+        }
+        if self.protocol == Protocol::Announced && !(work.wanted.is_empty() && work.adding.is_empty()) {
+            return Some(Ask::Partitions);
+        }
+        let sent = work.offsets.front()?;
+        let announces = self.protocol == Protocol::Announced && !sent.is_announced;
+        Some(if announces { Ask::Offsets } else { Ask::CommitOffsets })
+    }
+
+    /// What to send.
+    pub(crate) fn poll_transmit(&mut self, now: Instant) -> Option<(Part, Transmit)> {
+        if let Some(transmit) = self.coordinator.poll_transmit(now) {
+            return Some((Part::Coordinator, transmit));
+        }
+        if let Some(group) = &mut self.group
+            && let Some(transmit) = group.coordinator.poll_transmit(now)
+        {
+            return Some((Part::GroupCoordinator(group.number), transmit));
+        }
+        if !matches!(self.call, Call::Due(at) if at <= now) {
+            return None;
+        }
+        let Some(ask) = self.next_ask() else {
+            self.call = Call::Idle;
+            return None;
+        };
+        let Some(to) = self.target() else {
+            self.look_up(now, ask);
+            return match ask {
+                Ask::CommitOffsets => {
+                    let group = self.group.as_mut()?;
+                    Some((Part::GroupCoordinator(group.number), group.coordinator.poll_transmit(now)?))
+                }
+                _ => Some((Part::Coordinator, self.coordinator.poll_transmit(now)?)),
+            };
+        };
+        let (request, max_version) = self.request(now, ask)?;
+        let timeout = self.config.request_timeout;
+        let id = self.call.start(now, &mut self.ids, timeout)?;
+        self.asked = ask;
+        let to = Target::Broker(to);
+        Some((Part::Transaction, Transmit { id, to, request, max_version, timeout }))
+    }
+
     /// The request, and the highest version that it fits.
-    pub(super) fn request(&mut self, now: Instant, ask: Ask) -> Option<(Request, Option<i16>)> {
+    fn request(&mut self, now: Instant, ask: Ask) -> Option<(Request, Option<i16>)> {
         let transactional_id = self.config.id.clone();
         let identity = self.identity.unwrap_or(ProducerIdentity { id: -1, epoch: -1 });
         let ProducerIdentity { id: producer_id, epoch: producer_epoch } = identity;
         let announced = (self.protocol == Protocol::Announced).then_some(ANNOUNCED);
-        let work = match &mut self.state {
-            State::Open(work) | State::Ending(work, _) => Some(work),
-            _ => None,
-        };
+        let work = self.state.work_mut();
         let request = match ask {
             Ask::Features => {
                 return Some((
@@ -60,7 +128,7 @@ impl Transactions {
                     v3_and_below_transactional_id: transactional_id,
                     v3_and_below_producer_id: producer_id,
                     v3_and_below_producer_epoch: producer_epoch,
-                    v3_and_below_topics: by_topic(&work.adding),
+                    v3_and_below_topics: partitions_by_topic(&work.adding),
                 }
                 .into()
             }
@@ -77,7 +145,7 @@ impl Transactions {
                 return Some((request.into(), announced));
             }
             Ask::End => {
-                let State::Ending(_, end) = &mut self.state else { return None };
+                let end = self.state.end_mut()?;
                 end.asked = end.asked.sent();
                 let committed = end.commits;
                 let request = EndTxnRequest { transactional_id, producer_id, producer_epoch, committed };
@@ -88,18 +156,13 @@ impl Transactions {
     }
 }
 
-fn by_topic(partitions: &BTreeSet<TopicPartition>) -> Vec<AddPartitionsToTxnTopic> {
-    let mut topics: Vec<AddPartitionsToTxnTopic> = Vec::new();
-    for partition in partitions {
-        match topics.last_mut().filter(|topic| topic.name == partition.topic.as_str()) {
-            Some(topic) => topic.partitions.push(partition.partition),
-            None => topics.push(AddPartitionsToTxnTopic {
-                name: partition.topic.as_str().to_owned(),
-                partitions: vec![partition.partition],
-            }),
-        }
-    }
-    topics
+fn partitions_by_topic(partitions: &BTreeSet<TopicPartition>) -> Vec<AddPartitionsToTxnTopic> {
+    let topics = by_topic(partitions.iter().map(|partition| (partition, ())));
+    let topic = |(topic, partitions): (&Topic, Vec<(i32, ())>)| AddPartitionsToTxnTopic {
+        name: topic.as_str().to_owned(),
+        partitions: partitions.into_iter().map(|(partition, ())| partition).collect(),
+    };
+    topics.into_iter().map(topic).collect()
 }
 
 fn commit_offsets(
@@ -107,22 +170,16 @@ fn commit_offsets(
     identity: ProducerIdentity,
     sent: &GroupOffsets,
 ) -> TxnOffsetCommitRequest {
-    let mut topics: Vec<TxnOffsetCommitRequestTopic> = Vec::new();
-    for (partition, offset) in &sent.offsets {
-        let one = TxnOffsetCommitRequestPartition {
-            partition_index: partition.partition,
-            committed_offset: offset.offset,
-            committed_leader_epoch: offset.leader_epoch.unwrap_or(-1),
-            committed_metadata: Some(offset.metadata.clone()),
-        };
-        match topics.last_mut().filter(|topic| topic.name == partition.topic.as_str()) {
-            Some(topic) => topic.partitions.push(one),
-            None => topics.push(TxnOffsetCommitRequestTopic {
-                name: partition.topic.as_str().to_owned(),
-                partitions: vec![one],
-            }),
-        }
-    }
+    let one = |(partition_index, offset): (i32, &OffsetAndMetadata)| TxnOffsetCommitRequestPartition {
+        partition_index,
+        committed_offset: offset.offset,
+        committed_leader_epoch: offset.leader_epoch.unwrap_or(-1),
+        committed_metadata: Some(offset.metadata.clone()),
+    };
+    let topics = by_topic(&sent.offsets).into_iter().map(|(topic, partitions)| TxnOffsetCommitRequestTopic {
+        name: topic.as_str().to_owned(),
+        partitions: partitions.into_iter().map(one).collect(),
+    });
     TxnOffsetCommitRequest {
         transactional_id,
         group_id: sent.group.group_id.clone(),
@@ -131,6 +188,6 @@ fn commit_offsets(
         generation_id: sent.group.generation_id,
         member_id: sent.group.member_id.clone(),
         group_instance_id: sent.group.group_instance_id.clone(),
-        topics,
+        topics: topics.collect(),
     }
 }

@@ -1,0 +1,86 @@
+//! Records on their way to brokers: how many at once, and how fast.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    pin::Pin,
+    task::{Poll, ready},
+    time::{Duration, Instant},
+};
+
+use offtake_producer::{Error, RecordMetadata};
+
+use crate::clock::now;
+
+/// The most records that wait for their outcomes; beside them half of `buffer.memory` is the bound.
+const MOST_RECORDS: usize = 20_000;
+/// Everything has its outcome when the producer is closed.
+pub(crate) const CLOSING: Duration = Duration::from_secs(5);
+
+/// Records without an outcome, in the order in which they were sent. With each is kept what is `K`nown of it.
+pub(crate) struct Unacknowledged<D, K> {
+    records: VecDeque<Sent<D, K>>,
+    bytes: usize,
+    most_bytes: usize,
+}
+
+struct Sent<D, K> {
+    delivery: D,
+    bytes: usize,
+    known: K,
+}
+
+impl<D, K> Unacknowledged<D, K>
+where
+    D: Future<Output = Result<RecordMetadata, Error>> + Unpin,
+    K: Unpin,
+{
+    /// Of a producer with this `buffer.memory`.
+    pub(crate) fn new(buffer_memory: usize) -> Self {
+        Self { records: VecDeque::new(), bytes: 0, most_bytes: buffer_memory / 2 }
+    }
+
+    pub(crate) fn push(&mut self, delivery: D, bytes: usize, known: K) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.records.push_back(Sent { delivery, bytes, known });
+    }
+
+    /// Whether another may be sent before one of these has its outcome.
+    pub(crate) fn has_room(&self) -> bool {
+        self.records.len() < MOST_RECORDS && self.bytes <= self.most_bytes
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// The first of them, with its outcome; never, if there is none. Dropped while it waits, it takes nothing.
+    pub(crate) async fn next(&mut self) -> (K, Result<RecordMetadata, Error>) {
+        poll_fn(|cx| {
+            let Some(first) = self.records.front_mut() else { return Poll::Pending };
+            let outcome = ready!(Pin::new(&mut first.delivery).poll(cx));
+            match self.records.pop_front() {
+                Some(first) => {
+                    self.bytes = self.bytes.saturating_sub(first.bytes);
+                    Poll::Ready((first.known, outcome))
+                }
+                None => Poll::Pending,
+            }
+        })
+        .await
+    }
+}
+
+/// When the next record may be sent at a `rate` of records a second, if that is not now.
+pub(crate) fn due(rate: Option<u64>, began: Instant, sent: u64) -> Option<Instant> {
+    let rate = rate.filter(|rate| *rate > 0)?;
+    let nanos = u128::from(sent) * 1_000_000_000 / u128::from(rate);
+    let due = began + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+    (due > now()).then_some(due)
+}
+
+pub(crate) async fn until(due: Option<Instant>) {
+    if let Some(due) = due {
+        tokio::time::sleep_until(due.into()).await;
+    }
+}

@@ -1,0 +1,125 @@
+//! The brokers that are asked: the coordinator of the transactional id, and that of the group whose offsets are sent.
+
+use std::time::Instant;
+
+use offtake_client::{Error, ErrorKind};
+use offtake_machine::{BrokerId, Coordinator, coordinator};
+use offtake_wire::ErrorCode;
+
+use super::{Ask, Event, TransactionConfig, Transactions};
+
+/// The coordinator of the group whose offsets are sent.
+#[derive(Debug)]
+pub(super) struct GroupCoordinator {
+    id: String,
+    pub(super) number: u32,
+    pub(super) coordinator: Coordinator,
+}
+
+impl Transactions {
+    /// The coordinator that the next request goes to, if it is known.
+    pub(super) fn target(&self) -> Option<BrokerId> {
+        match self.next_ask()? {
+            Ask::CommitOffsets => self.wanted_group()?.coordinator.broker(),
+            _ => self.coordinator.broker(),
+        }
+    }
+
+    /// The coordinator of the group whose offsets are to be sent, if it was looked for.
+    fn wanted_group(&self) -> Option<&GroupCoordinator> {
+        let id = &self.state.work()?.offsets.front()?.offsets.group.group_id;
+        self.group.as_ref().filter(|group| group.id == *id)
+    }
+
+    pub(super) fn look_up(&mut self, now: Instant, ask: Ask) {
+        if ask != Ask::CommitOffsets {
+            return self.coordinator.look_up(now);
+        }
+        let Some(sent) = self.state.work().and_then(|work| work.offsets.front()) else { return };
+        let id = &sent.offsets.group.group_id;
+        if self.wanted_group().is_none() {
+            let TransactionConfig { request_timeout, backoff, .. } = self.config;
+            self.groups = self.groups.wrapping_add(1);
+            let seed = self.seed.wrapping_add(2);
+            let coordinator = Coordinator::new(id.clone(), request_timeout, backoff, seed);
+            self.group = Some(GroupCoordinator { id: id.clone(), number: self.groups, coordinator });
+        }
+        if let Some(group) = &mut self.group {
+            group.coordinator.look_up(now);
+        }
+    }
+    pub(super) fn take_coordinator_events(&mut self, now: Instant) {
+        while let Some(event) = self.coordinator.poll_event() {
+            match event {
+                coordinator::Event::Found { broker, host, port } => {
+                    self.events.push_back(Event::Found { broker, host, port });
+                }
+                coordinator::Event::Refused(ErrorCode::TransactionalIdAuthorizationFailed) => {
+                    let error = self.not_allowed();
+                    self.end_for_good(error);
+                }
+                coordinator::Event::Refused(code) => {
+                    let text =
+                        format!("transactional id {}: its coordinator is not told: {code}", self.config.id);
+                    self.end_for_good(Error::new(ErrorKind::Refused, text).with_code(code));
+                }
+                coordinator::Event::LookupFailed(error) if !error.is_retriable() => {
+                    self.end_for_good(error.into());
+                }
+                coordinator::Event::LookupFailed(error) => self.note_trouble(&error.to_string()),
+            }
+        }
+        while let Some(event) = self.group.as_mut().and_then(|group| group.coordinator.poll_event()) {
+            match event {
+                coordinator::Event::Found { broker, host, port } => {
+                    self.events.push_back(Event::Found { broker, host, port });
+                }
+                // Of a transaction that has ended.
+                _ if self.wanted_group().is_none() => self.group = None,
+                coordinator::Event::Refused(code) => {
+                    let group = self.group.take().map(|group| group.id).unwrap_or_default();
+                    let (kind, text) = match code {
+                        ErrorCode::GroupAuthorizationFailed => (
+                            ErrorKind::Authorization,
+                            format!("this client may not use group {group} (READ)"),
+                        ),
+                        _ => (
+                            ErrorKind::Refused,
+                            format!("the coordinator of group {group} is not told: {code}"),
+                        ),
+                    };
+                    self.fail(now, Error::new(kind, text).with_code(code));
+                }
+                coordinator::Event::LookupFailed(error) if !error.is_retriable() => {
+                    self.group = None;
+                    self.fail(now, error.into());
+                }
+                coordinator::Event::LookupFailed(error) => self.note_trouble(&error.to_string()),
+            }
+        }
+    }
+
+    /// The broker that was asked last may be gone, or not be the coordinator any more.
+    pub(super) fn lose_coordinator(&mut self, now: Instant) {
+        let coordinator = match self.asked {
+            Ask::CommitOffsets => self.group.as_mut().map(|group| &mut group.coordinator),
+            _ => Some(&mut self.coordinator),
+        };
+        if let Some(coordinator) = coordinator
+            && let Some(broker) = coordinator.broker()
+        {
+            coordinator.on_lost(now, broker);
+        }
+    }
+
+    pub(super) fn coordinator_answered(&mut self) {
+        match self.asked {
+            Ask::CommitOffsets => {
+                if let Some(group) = &mut self.group {
+                    group.coordinator.on_response();
+                }
+            }
+            _ => self.coordinator.on_response(),
+        }
+    }
+}
