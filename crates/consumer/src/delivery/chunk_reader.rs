@@ -42,19 +42,25 @@ impl ChunkReader {
 
     /// What is left to read. What was submitted is taken back.
     fn batches(&mut self, crc: Crc) -> &mut ChunkBatches {
+        // It is asked for several times a batch, and large: it stays where it is.
+        if !matches!(self.source, Source::Here(_)) {
+            self.source = Source::Here(self.take_back(crc));
+        }
+        match &mut self.source {
+            Source::Here(batches) => batches,
+            // It was replaced above.
+            Source::Chunk { .. } | Source::InFlight { .. } => unreachable!("the source is here"),
+        }
+    }
+
+    fn take_back(&mut self, crc: Crc) -> ChunkBatches {
         let from_chunk = |chunk: &Chunk, from| ChunkBatches::of(chunk.batches.clone(), from, crc);
-        let here = match std::mem::replace(&mut self.source, Source::Chunk { from: 0 }) {
+        match std::mem::replace(&mut self.source, Source::Chunk { from: 0 }) {
             Source::Here(batches) => batches,
             Source::Chunk { from } => from_chunk(&self.chunk, from),
             Source::InFlight { chunk, from } => {
                 chunk.take_back().unwrap_or_else(|| from_chunk(&self.chunk, from))
             }
-        };
-        self.source = Source::Here(here);
-        match &mut self.source {
-            Source::Here(batches) => batches,
-            // It was replaced above.
-            Source::Chunk { .. } | Source::InFlight { .. } => unreachable!("the source is here"),
         }
     }
 
