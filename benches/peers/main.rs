@@ -23,6 +23,7 @@ mod sending;
 mod settings;
 mod system;
 mod topics;
+mod transacting;
 
 use std::process::ExitCode;
 
@@ -37,7 +38,11 @@ use system::System;
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1).peekable();
     let done = if arguments.next_if(|first| first == "offtake").is_some() {
-        ours::run(&arguments.collect::<Vec<_>>())
+        let words: Vec<_> = arguments.collect();
+        match words.first().map(String::as_str) {
+            Some("transact") => transacting::ours(&words),
+            _ => ours::run(&words),
+        }
     } else {
         Settings::read(arguments)
             .map_err(|error| format!("{error}\n{USAGE}"))

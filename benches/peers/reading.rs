@@ -28,6 +28,8 @@ pub(crate) struct Reading {
     pub(crate) first_at: i64,
     /// Milliseconds: median, 99th percentile and 99.9th.
     pub(crate) late: [f64; 3],
+    /// Transactions that were committed.
+    pub(crate) transactions: f64,
 }
 
 /// Runs it to its end, on one core if it is to be; whoever takes too long is killed.
@@ -67,6 +69,7 @@ pub(crate) fn read(line: &Line, pinned: bool, all_of: Option<&Topic>) -> Result<
         cold: said["cold_cpu"].as_f64().map(|cpu| (number("cold_seconds"), cpu)),
         first_at: said["first_at"].as_i64().unwrap_or_default(),
         late: ["p50", "p99", "p999"].map(|name| number(name) / 1000.0),
+        transactions: number("transactions"),
     })
 }
 

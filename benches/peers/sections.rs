@@ -52,6 +52,10 @@ impl Bench<'_> {
                 Ok(())
             }
             Section::SendPinned => self.on_own_cores(|bench| bench.send(section)),
+            Section::Transactions => {
+                self.transact();
+                Ok(())
+            }
         }
     }
 

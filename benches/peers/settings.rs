@@ -17,10 +17,11 @@ pub(crate) enum Section {
     Waste,
     Send,
     SendPinned,
+    Transactions,
 }
 
 impl Section {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Cost,
         Self::Pinned,
         Self::Overlap,
@@ -29,6 +30,7 @@ impl Section {
         Self::Waste,
         Self::Send,
         Self::SendPinned,
+        Self::Transactions,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -41,6 +43,7 @@ impl Section {
             Self::Waste => "waste",
             Self::Send => "send",
             Self::SendPinned => "send-pinned",
+            Self::Transactions => "transactions",
         }
     }
 }
@@ -68,7 +71,8 @@ pub(crate) struct Settings {
 }
 
 pub(crate) const USAGE: &str = "\
-peers [--cost] [--pinned] [--overlap] [--latency] [--start] [--waste] [--send] [--send-pinned] [--all] [--tls] [--runs 5]
+peers [--cost] [--pinned] [--overlap] [--latency] [--start] [--waste] [--send] [--send-pinned] [--transactions] [--all] [--tls]
+      [--runs 5]
       [--systems floor,java,librdkafka,franz-go,krafka,krafka-default,rskafka,barnabas,offtake]
       [--rows 100-none,100-single,1k-none,1k-many,json-none,json-lz4,json-zstd,json-snappy,json-gzip] [--scale 1.0] [--records 20000]
       [--loads 100-none,100-lz4,1k-none,1k-lz4,100-none-equal,100-lz4-equal,1k-none-equal,1k-lz4-equal]

@@ -80,7 +80,7 @@ impl System {
     pub(crate) fn takes_part(self, section: Section, mode: &str) -> bool {
         match (self, section) {
             (_, Section::Cost | Section::Pinned) => true,
-            (_, Section::Send | Section::SendPinned) => {
+            (_, Section::Send | Section::SendPinned | Section::Transactions) => {
                 matches!(self, Self::Java | Self::Librdkafka | Self::FranzGo | Self::Offtake)
             }
             (Self::Floor, _) => false,
@@ -147,6 +147,20 @@ impl System {
                 (settings.programs.join("franz-go"), words)
             }
             _ => bench_produce(job),
+        }
+    }
+
+    /// What sends in transactions: `transact MS BOOTSTRAP TOPIC SECONDS`.
+    pub(crate) fn transact_line(self, settings: &Settings, words: [&str; 4]) -> Line {
+        let words = std::iter::once("transact").chain(words).map(OsString::from);
+        match self {
+            Self::Java => java(settings, "Transact", words.skip(1).collect()),
+            Self::Librdkafka => (settings.programs.join("rdkafka-send"), words.collect()),
+            Self::FranzGo => (settings.programs.join("franz-go"), words.collect()),
+            _ => {
+                let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("peers"));
+                (program, std::iter::once("offtake".into()).chain(words).collect())
+            }
         }
     }
 }

@@ -18,6 +18,9 @@ func main() {
 	if len(os.Args) == 8 && os.Args[1] == "send" {
 		send(os.Args[2:])
 	}
+	if len(os.Args) == 6 && os.Args[1] == "transact" {
+		transact(os.Args[2:])
+	}
 	if len(os.Args) != 7 {
 		fail("usage: franz MODE tuned|default BOOTSTRAP TOPIC PARTITIONS COUNT")
 	}

@@ -83,7 +83,7 @@ public final class Send {
     }
 
     /** Seconds of user and of system time, of all threads; Linux shows them in hundredths. */
-    private static double[] processorTime() throws IOException {
+    static double[] processorTime() throws IOException {
         String stat = Files.readString(Path.of("/proc/self/stat"));
         String[] fields = stat.substring(stat.lastIndexOf(')') + 2).split(" ");
         return new double[] {Long.parseLong(fields[11]) / 100.0, Long.parseLong(fields[12]) / 100.0};

@@ -36,6 +36,11 @@ impl ProducerContext for Counts {
 #[allow(clippy::disallowed_methods, reason = "a stopwatch reads the clock")]
 fn main() -> Result<(), Failure> {
     let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [mode, open, bootstrap, topic, seconds] = words.as_slice()
+        && mode == "transact"
+    {
+        return transact(open.parse()?, bootstrap, topic, seconds.parse()?);
+    }
     let [settings, bootstrap, topic, size, codec, count] = words.as_slice() else {
         return Err("usage: PROGRAM equal|default BOOTSTRAP TOPIC SIZE CODEC COUNT".into());
     };
@@ -76,6 +81,39 @@ fn main() -> Result<(), Failure> {
         user - used.0,
         sys - used.1,
         peak_kb(),
+    );
+    std::process::exit(0)
+}
+
+/// `transact MS BOOTSTRAP TOPIC SECONDS`: transactions of 100 records, each open for as many ms at least.
+#[allow(clippy::disallowed_methods, reason = "a stopwatch reads the clock")]
+fn transact(open: u64, bootstrap: &str, topic: &str, seconds: u64) -> Result<(), Failure> {
+    const RECORDS: u64 = 100;
+    let (open, patience) = (Duration::from_millis(open), Duration::from_secs(60));
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap).set("transactional.id", topic);
+    let producer: BaseProducer<Counts> = config.create_with_context(Counts::default())?;
+    producer.init_transactions(patience)?;
+    let value = [b'x'; 100];
+    let (began, used) = (std::time::Instant::now(), processor_time());
+    let mut transactions = 0_u64;
+    while began.elapsed() < Duration::from_secs(seconds) {
+        let since = std::time::Instant::now();
+        producer.begin_transaction()?;
+        for _ in 0..RECORDS {
+            producer.send(BaseRecord::<(), [u8], ()>::to(topic).payload(&value)).map_err(|(error, _)| error)?;
+        }
+        std::thread::sleep(open.saturating_sub(since.elapsed()));
+        producer.commit_transaction(patience)?;
+        transactions += 1;
+    }
+    let took = began.elapsed().as_secs_f64();
+    let (user, sys) = processor_time();
+    println!(
+        "{{\"records\":{},\"transactions\":{transactions},\"seconds\":{took:.6},\"user\":{:.6},\"sys\":{:.6}}}",
+        transactions * RECORDS,
+        user - used.0,
+        sys - used.1,
     );
     std::process::exit(0)
 }
