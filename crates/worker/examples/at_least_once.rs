@@ -17,7 +17,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Until `shutdown`.
-pub async fn run(consumer: offtake::Builder, shutdown: impl Future) -> Result<Summary, offtake_worker::Error> {
+pub async fn run(
+    consumer: offtake::Builder,
+    shutdown: impl Future,
+) -> Result<Summary, offtake_worker::Error> {
     Worker::new(consumer.auto_offset_reset(AutoOffsetReset::Earliest))
         .subscribe("orders")
         .order(Order::Key)

@@ -29,7 +29,9 @@ pub async fn run(
         // A service that is down is no fault of the records: without this they would all be dead letters.
         .breaker(Breaker::open_at(0.5).of_last(100).pause(Duration::from_secs(30)))
         .events(|event| match event {
-            Event::DeadLettered { partition, offset, reason, .. } => eprintln!("{partition}@{offset}: {reason}"),
+            Event::DeadLettered { partition, offset, reason, .. } => {
+                eprintln!("{partition}@{offset}: {reason}")
+            }
             Event::Stopped(stopped) => eprintln!("{} stopped: {}", stopped.partition, stopped.why),
             _ => {}
         })

@@ -89,7 +89,10 @@ fn running(worker: offtake_worker::Worker, ledger: &Ledger) -> Running {
 #[tokio::test(start_paused = true)]
 async fn bytes_that_are_no_text_and_what_is_absent_are_kept_as_they_are() {
     let cluster = cluster().await;
-    let odd = NewRecord::tombstone(vec![0xff, 0, 1]).header("n", vec![0xfe]).header("n", "").header("failed_at", "x");
+    let odd = NewRecord::tombstone(vec![0xff, 0, 1])
+        .header("n", vec![0xfe])
+        .header("n", "")
+        .header("failed_at", "x");
     let mut odd = odd.timestamp(5);
     odd.headers.push(("null".to_owned(), None));
     cluster.append("orders", 0, &[odd.clone(), NewRecord::new("keyless")]).unwrap();
@@ -109,7 +112,10 @@ async fn bytes_that_are_no_text_and_what_is_absent_are_kept_as_they_are() {
     assert_eq!(letter.headers[..odd.headers.len()], odd.headers[..]);
     assert_eq!(letter.headers.len(), odd.headers.len() + 8);
     let keyless = letters.iter().find(|letter| letter.key.is_none()).unwrap();
-    assert_eq!((keyless.value.as_deref(), header(keyless, "original_offset")), (Some(&b"keyless"[..]), Some("41".to_owned())));
+    assert_eq!(
+        (keyless.value.as_deref(), header(keyless, "original_offset")),
+        (Some(&b"keyless"[..]), Some("41".to_owned()))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -124,15 +130,20 @@ async fn a_dead_letter_topic_that_cannot_be_written_stops_partitions_and_loses_n
         }
     });
     let running = Running::start(worker(&cluster).dead_letters(dead_letters(&cluster)), handler);
-    running.until("it stopped", |running| {
-        running.events().iter().any(|event| matches!(event, Event::Stopped(stopped)
-            if stopped.partition == orders(0) && matches!(stopped.why, StopReason::DeadLetterFailed { .. })))
-    })
-    .await;
-    running.until("the others are done", |_| {
-        (0..RECORDS).all(|offset| (1..3).all(|partition| ledger.done().contains_key(&(partition, offset))))
-    })
-    .await;
+    running
+        .until("it stopped", |running| {
+            running.events().iter().any(|event| {
+                matches!(event, Event::Stopped(stopped)
+            if stopped.partition == orders(0) && matches!(stopped.why, StopReason::DeadLetterFailed { .. }))
+            })
+        })
+        .await;
+    running
+        .until("the others are done", |_| {
+            (0..RECORDS)
+                .all(|offset| (1..3).all(|partition| ledger.done().contains_key(&(partition, offset))))
+        })
+        .await;
     let summary = running.stop().await;
     assert_eq!((summary.stopped.len(), summary.dead_lettered), (1, 0));
     assert_eq!(committed_offsets(&cluster).await, [(0, 7), (1, RECORDS), (2, RECORDS)]);
@@ -143,15 +154,19 @@ async fn a_dead_letter_topic_that_cannot_be_written_stops_partitions_and_loses_n
         if record.offset() == 7 { Err(Failure::poison("no")) } else { Ok(()) }
     });
     let running = Running::start(worker(&cluster).dead_letters(dead_letters(&cluster)), handler);
-    running.until("it is there", |running| {
-        let metrics = running.handle.metrics();
-        metrics.partitions.get(&orders(0)).is_some_and(|partition| partition.committed == Some(RECORDS))
-    })
-    .await;
+    running
+        .until("it is there", |running| {
+            let metrics = running.handle.metrics();
+            metrics.partitions.get(&orders(0)).is_some_and(|partition| partition.committed == Some(RECORDS))
+        })
+        .await;
     assert!(running.stop().await.is_clean());
     assert_eq!(letters(&cluster).len(), 1);
     let once: BTreeSet<_> = ledger.done().into_keys().collect();
-    assert!(again.done().into_keys().all(|at| !once.contains(&at)), "what was done beyond it is not repeated");
+    assert!(
+        again.done().into_keys().all(|at| !once.contains(&at)),
+        "what was done beyond it is not repeated"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -166,7 +181,8 @@ async fn brokers_that_lose_answers_lose_no_dead_letter_and_write_none_twice() {
     running.until("all is finished", |running| running.handle.metrics().dead_lettered == 9).await;
     running.until("the others are done", |_| ledger.done().len() == all().len() - 9).await;
     assert!(running.stop().await.is_clean());
-    let origins: Vec<_> = letters(&cluster).iter().map(|letter| (origin(letter).partition, origin(letter).offset)).collect();
+    let origins: Vec<_> =
+        letters(&cluster).iter().map(|letter| (origin(letter).partition, origin(letter).offset)).collect();
     assert_eq!((origins.len(), origins.iter().collect::<BTreeSet<_>>().len()), (9, 9));
 }
 

@@ -58,11 +58,12 @@ async fn metrics_and_events_tell_what_happened() {
     });
     let running = Running::start(worker(&cluster).timeout(secs(1)), handler);
     running.until("all is done", |_| ledger.done().len() == all().len()).await;
-    running.until("it is committed", |running| {
-        let partitions = running.handle.metrics().partitions.clone();
-        partitions.len() == 3 && partitions.values().all(|partition| partition.committed == Some(RECORDS))
-    })
-    .await;
+    running
+        .until("it is committed", |running| {
+            let partitions = running.handle.metrics().partitions.clone();
+            partitions.len() == 3 && partitions.values().all(|partition| partition.committed == Some(RECORDS))
+        })
+        .await;
     let metrics = running.handle.metrics();
     assert_eq!((metrics.received, metrics.handled, metrics.failed), (120, 120, 9));
     assert_eq!((metrics.retried, metrics.panicked, metrics.timed_out), (9, 3, 3));
@@ -73,7 +74,9 @@ async fn metrics_and_events_tell_what_happened() {
     let retried: Vec<_> = events
         .iter()
         .filter_map(|event| match event {
-            Event::Retried { offset, attempt: 1, reason, delay, .. } if *delay == Duration::from_millis(200) => {
+            Event::Retried { offset, attempt: 1, reason, delay, .. }
+                if *delay == Duration::from_millis(200) =>
+            {
                 Some((*offset, reason.clone()))
             }
             _ => None,
@@ -97,11 +100,12 @@ async fn slow_handlers_cost_no_membership_and_the_queue_stays_bounded() {
     let builder = builder(&cluster).property("max.poll.interval.ms", 7000);
     let running = Running::start(worker_of(builder).queue(16), handler);
     let most = AtomicUsize::new(0);
-    running.until("all is done", |running| {
-        most.fetch_max(running.handle.metrics().queued, Ordering::Relaxed);
-        ledger.done().len() == all().len()
-    })
-    .await;
+    running
+        .until("all is done", |running| {
+            most.fetch_max(running.handle.metrics().queued, Ordering::Relaxed);
+            ledger.done().len() == all().len()
+        })
+        .await;
     let most = most.into_inner();
     assert!(most > 4 && most <= 16, "{most} waited");
     assert!(!running.events().iter().any(|event| matches!(event, Event::Lost(_) | Event::Revoked(_))));

@@ -25,13 +25,19 @@ async fn what_makes_no_sense_is_refused_in_one_sentence() {
         (of_orders(plain().finish_each()), "leave out `finish_each`"),
         (of_orders(plain().property("acks", "1")), "property `acks` is a producer's"),
         (of_orders(plain()).concurrency(0), "`concurrency` is 0"),
-        (of_orders(plain()).queue(0).queue_bytes(0), "`queue` is 0: nothing could wait for a handler; `queue_bytes` is 0"),
+        (
+            of_orders(plain()).queue(0).queue_bytes(0),
+            "`queue` is 0: nothing could wait for a handler; `queue_bytes` is 0",
+        ),
         (of_orders(plain()).retry(Retry::never().attempts(0)), "`Retry::attempts` is 0"),
         (of_orders(plain()).breaker(Breaker::open_at(0.0)), "a share above 0"),
         (of_orders(plain()).breaker(Breaker::open_at(f64::NAN)), "a share above 0"),
         (of_orders(plain()).breaker(Breaker::open_at(0.5).of_last(0)), "`Breaker::of_last` is 0"),
         (of_orders(plain()).breaker(Breaker::open_at(0.5).probes(0)), "`Breaker::probes` is 0"),
-        (of_orders(plain()).dead_letters(DeadLetters::to("a b")), "the topic of dead letters cannot be `a b`"),
+        (
+            of_orders(plain()).dead_letters(DeadLetters::to("a b")),
+            "the topic of dead letters cannot be `a b`",
+        ),
         (of_orders(plain()).dead_letters(DeadLetters::to("d").property("acks", "1")), "with `acks=all`"),
         (
             of_orders(plain()).dead_letters(DeadLetters::to("d").property("enable.idempotence", false)),
@@ -43,7 +49,8 @@ async fn what_makes_no_sense_is_refused_in_one_sentence() {
         let said = refusal(worker).await;
         assert!(said.contains(says), "{said:?} does not say {says:?}");
     }
-    let error = of_orders(plain()).run_batches(0, |_| async { Err(Failure::fatal("")) }, async {}).await.unwrap_err();
+    let error =
+        of_orders(plain()).run_batches(0, |_| async { Err(Failure::fatal("")) }, async {}).await.unwrap_err();
     assert!(error.to_string().contains("a batch of 0"), "{error}");
 }
 

@@ -37,7 +37,9 @@ fn with_protocol(cluster: &offtake_broker::Cluster, protocol: &str) -> Worker {
     };
     worker_of(match protocol {
         "consumer" => plain().property("group.protocol", "consumer"),
-        assignor => plain().property("partition.assignment.strategy", assignor).property("session.timeout.ms", 6000),
+        assignor => {
+            plain().property("partition.assignment.strategy", assignor).property("session.timeout.ms", 6000)
+        }
     })
 }
 
@@ -81,9 +83,7 @@ async fn what_hangs_when_partitions_are_revoked_is_cancelled_and_kept_partitions
             if record.offset() != 10 {
                 hung.lock().unwrap().remove(&record.partition());
             }
-            async move {
-                if hangs { std::future::pending().await } else { Ok(()) }
-            }
+            async move { if hangs { std::future::pending().await } else { Ok(()) } }
         })
     };
     let a = Running::start(worker(&cluster).revoke_grace(secs(3)), handler());
@@ -98,7 +98,10 @@ async fn what_hangs_when_partitions_are_revoked_is_cancelled_and_kept_partitions
     assert!(a.task.await.unwrap().unwrap().is_clean());
     b.until("all is done", |_| ledger.done().len() == all().len()).await;
     assert!(b.stop().await.is_clean());
-    assert!(ledger.done().values().all(|times| *times == 1), "what was finished beyond the gap is not repeated");
+    assert!(
+        ledger.done().values().all(|times| *times == 1),
+        "what was finished beyond the gap is not repeated"
+    );
     ledger.check_order(&BTreeSet::new());
 }
 
@@ -163,10 +166,11 @@ async fn of_partitions_that_are_lost_nothing_is_committed_or_dead_lettered() {
     running.until("the slow one runs", |_| ledger.begun().iter().any(|(_, offset)| *offset == 30)).await;
     // The coordinator has forgotten the member.
     let rule = cluster.arm(Rule::on(ApiKey::Heartbeat, Harm::Fail(25)).once());
-    running.until("they are lost", |running| {
-        running.events().iter().any(|event| matches!(event, Event::Lost(_)))
-    })
-    .await;
+    running
+        .until("they are lost", |running| {
+            running.events().iter().any(|event| matches!(event, Event::Lost(_)))
+        })
+        .await;
     assert_eq!(cluster.hits(rule), 1);
     running.until("all is done", |_| ledger.done().len() == all().len()).await;
     let events = running.events();
@@ -202,12 +206,17 @@ async fn records_that_take_the_place_of_lost_ones_are_handled() {
         let others: Vec<_> = (30..50).map(|n| NewRecord::new(format!("other {n}")).key("k")).collect();
         model.append_records("orders", 0, &others).unwrap();
     });
-    running.until("the others are handled", |_| {
-        (30..50).all(|offset| {
-            values.lock().unwrap().get(&offset).is_some_and(|values| values.contains(&format!("other {offset}")))
+    running
+        .until("the others are handled", |_| {
+            (30..50).all(|offset| {
+                values
+                    .lock()
+                    .unwrap()
+                    .get(&offset)
+                    .is_some_and(|values| values.contains(&format!("other {offset}")))
+            })
         })
-    })
-    .await;
+        .await;
     let summary = running.stop().await;
     assert!(summary.is_clean(), "{summary:?}");
     assert_eq!(committed_offsets(&cluster).await[0], (0, 50));

@@ -30,11 +30,12 @@ async fn with_a_gap(cluster: &offtake_broker::Cluster, worker: Worker) -> (Ledge
 async fn the_rest(cluster: &offtake_broker::Cluster) -> (Ledger, offtake_worker::Summary) {
     let ledger = Ledger::default();
     let running = Running::start(worker(cluster), ledger.around(|_, _| async { Ok(()) }));
-    running.until("all is finished", |running| {
-        let partitions = running.handle.metrics().partitions.clone();
-        partitions.len() == 3 && partitions.values().all(|partition| partition.committed == Some(RECORDS))
-    })
-    .await;
+    running
+        .until("all is finished", |running| {
+            let partitions = running.handle.metrics().partitions.clone();
+            partitions.len() == 3 && partitions.values().all(|partition| partition.committed == Some(RECORDS))
+        })
+        .await;
     (ledger, running.stop().await)
 }
 
@@ -60,7 +61,10 @@ async fn metadata_that_is_damaged_foreign_or_gone_costs_repeats_and_loses_nothin
         // By hand, as an operator would.
         let mut reader = builder(&cluster).build().await.unwrap();
         let committed = committed(&cluster).await;
-        reader.assign((0..PARTITIONS).map(|partition| (orders(partition), 3)).collect::<Vec<_>>()).await.unwrap();
+        reader
+            .assign((0..PARTITIONS).map(|partition| (orders(partition), 3)).collect::<Vec<_>>())
+            .await
+            .unwrap();
         for (partition, committed) in committed {
             assert!(committed.metadata.starts_with("ow1."), "{committed:?}");
             let metadata = match change {
@@ -114,7 +118,10 @@ async fn what_runs_ends_within_the_grace_and_nothing_begins() {
     let summary = running.stop().await;
     assert!(before.elapsed() >= secs(10) && before.elapsed() < secs(12), "{:?}", before.elapsed());
     assert_eq!(ledger.begun(), begun);
-    assert!(ledger.done().len() > done && summary.cancelled > 0 && summary.last_commit.is_ok(), "{summary:?}");
+    assert!(
+        ledger.done().len() > done && summary.cancelled > 0 && summary.last_commit.is_ok(),
+        "{summary:?}"
+    );
     let (second, _) = the_rest(&cluster).await;
     let first: BTreeSet<_> = ledger.done().into_keys().collect();
     let second: BTreeSet<_> = second.done().into_keys().collect();
@@ -152,7 +159,8 @@ async fn one_that_is_stopped_before_it_runs_does_nothing() {
     let worker = worker(&cluster);
     let handle = worker.handle();
     handle.stop();
-    let summary = worker.run(ledger.around(|_, _| async { Ok(()) }), std::future::pending::<()>()).await.unwrap();
+    let summary =
+        worker.run(ledger.around(|_, _| async { Ok(()) }), std::future::pending::<()>()).await.unwrap();
     assert!(summary.is_clean() && summary.handled == 0 && ledger.entries().is_empty());
     handle.stop();
     handle.stop_now();
@@ -183,7 +191,9 @@ async fn a_fatal_failure_ends_the_worker_and_what_was_finished_is_committed() {
     });
     let running = Running::start(worker(&cluster).commit_interval(secs(3600)), handler);
     let error = running.task.await.unwrap().unwrap_err();
-    assert!(matches!(&error, Error::Fatal { partition, offset: 17, reason } if *partition == orders(1) && reason == "no disk"));
+    assert!(
+        matches!(&error, Error::Fatal { partition, offset: 17, reason } if *partition == orders(1) && reason == "no disk")
+    );
     assert_eq!(error.to_string(), "the handler of offset 17 of orders-1 cannot go on: no disk");
     let (second, _) = the_rest(&cluster).await;
     let first: BTreeSet<_> = ledger.done().into_keys().collect();
@@ -204,11 +214,14 @@ async fn without_dead_letters_a_partition_stops_and_the_others_go_on() {
         }
     });
     let running = Running::start(worker(&cluster), handler);
-    running.until("both stopped", |running| {
-        running.handle.metrics().partitions.values().filter(|partition| partition.is_stopped).count() == 2
-    })
-    .await;
-    running.until("the other is done", |_| (0..RECORDS).all(|offset| ledger.done().contains_key(&(0, offset)))).await;
+    running
+        .until("both stopped", |running| {
+            running.handle.metrics().partitions.values().filter(|partition| partition.is_stopped).count() == 2
+        })
+        .await;
+    running
+        .until("the other is done", |_| (0..RECORDS).all(|offset| ledger.done().contains_key(&(0, offset))))
+        .await;
     let summary = running.stop().await;
     assert!(summary.last_commit.is_ok() && !summary.is_clean());
     let mut stopped = summary.stopped.iter();

@@ -32,7 +32,8 @@ pub(crate) async fn cluster() -> Cluster {
 
 /// With `orders`, whose records have their offset as their value and `offset % KEYS` as their key, and an empty `orders.dlq`.
 pub(crate) async fn cluster_with(config: Config) -> Cluster {
-    let builder = Cluster::builder().config(config).brokers(2).topic("orders", PARTITIONS).topic("orders.dlq", 2);
+    let builder =
+        Cluster::builder().config(config).brokers(2).topic("orders", PARTITIONS).topic("orders.dlq", 2);
     let cluster = builder.in_memory().start().await.unwrap();
     for partition in 0..PARTITIONS {
         let records: Vec<_> = (0..RECORDS)
@@ -75,13 +76,14 @@ pub(crate) fn dead_letters(cluster: &Cluster) -> DeadLetters {
 
 pub(crate) fn dead_letters_to(topic: &str, cluster: &Cluster) -> DeadLetters {
     let inside = cluster.clone();
-    DeadLetters::to(topic).property("delivery.timeout.ms", 10_000).property("request.timeout.ms", 2000).producer(
-        move |builder| {
+    DeadLetters::to(topic)
+        .property("delivery.timeout.ms", 10_000)
+        .property("request.timeout.ms", 2000)
+        .producer(move |builder| {
             let inside = inside.clone();
             let dial = offtake_producer::dial::InMemory::new(move |port| inside.connect(port));
             builder.dial(dial).spawn_on(Handle::current())
-        },
-    )
+        })
 }
 
 /// What handlers did, in order.

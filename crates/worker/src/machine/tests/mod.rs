@@ -111,7 +111,10 @@ impl World {
 
     /// The offsets at handlers, job by job.
     pub(super) fn offsets(&self) -> Vec<i64> {
-        self.running.iter().flat_map(|(records, _)| records.iter().map(|started| started.record.offset)).collect()
+        self.running
+            .iter()
+            .flat_map(|(records, _)| records.iter().map(|started| started.record.offset))
+            .collect()
     }
 
     /// The handler of the job that has this offset ends.
@@ -143,7 +146,11 @@ impl World {
         self.machine.commit_ended(&commits, |_| true);
         let read = |commit: &PartitionCommit| {
             let beyond = FinishedBeyond::decode(commit.what.offset, &commit.what.metadata);
-            (commit.name.partition, commit.what.offset, beyond.map(|beyond| beyond.ranges).unwrap_or_default())
+            (
+                commit.name.partition,
+                commit.what.offset,
+                beyond.map(|beyond| beyond.ranges).unwrap_or_default(),
+            )
         };
         commits.iter().map(read).collect()
     }

@@ -100,7 +100,10 @@ fn a_commit_that_failed_is_made_again_and_one_is_on_its_way_at_a_time() {
     world.machine.commit_ended(&commits, |name| name.partition == 1);
     assert!(world.machine.is_commit_due(due + Duration::from_secs(1)));
     let again = world.machine.take_commit(due, None);
-    assert_eq!(again.iter().map(|commit| (commit.name.partition, commit.what.offset)).collect::<Vec<_>>(), [(0, 1)]);
+    assert_eq!(
+        again.iter().map(|commit| (commit.name.partition, commit.what.offset)).collect::<Vec<_>>(),
+        [(0, 1)]
+    );
     world.machine.commit_ended(&again, |_| true);
     assert_eq!(world.machine.poll_timeout(), None, "nothing to do");
 }
@@ -212,8 +215,11 @@ fn a_batch_is_of_one_partition_and_no_longer_than_it_may_be() {
     world.assign([0, 1]);
     world.receive(0, 0, &[A; 5]);
     world.receive(1, 100, &[None; 5]);
-    let jobs: Vec<Vec<_>> =
-        world.running.iter().map(|(records, _)| records.iter().map(|it| it.record.offset).collect()).collect();
+    let jobs: Vec<Vec<_>> = world
+        .running
+        .iter()
+        .map(|(records, _)| records.iter().map(|it| it.record.offset).collect())
+        .collect();
     assert_eq!(jobs, [vec![0, 1, 2], vec![100, 101, 102]]);
 }
 
@@ -246,7 +252,9 @@ fn what_is_cancelled_was_no_attempt_and_its_result_is_none() {
     world.assign([0]);
     world.receive(0, 0, &[A, B]);
     let (_, late) = world.running.remove(0);
-    world.running.insert(0, (Vec::new(), JobTicket { id: late.id, lanes: late.lanes.clone(), began: late.began }));
+    world
+        .running
+        .insert(0, (Vec::new(), JobTicket { id: late.id, lanes: late.lanes.clone(), began: late.began }));
     world.machine.cancel_all();
     world.drain();
     assert_eq!(world.cancelled.len(), 2);

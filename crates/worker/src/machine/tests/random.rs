@@ -70,7 +70,10 @@ impl Arena {
             .filter(|(index, at)| **at < RECORDS && !self.world.paused.contains(&partition(**index)))
             .map(|(index, at)| (*index, *at))
             .collect();
-        let Some((index, at)) = readable.get(self.random.below(readable.len() as u64) as usize).copied() else { return };
+        let Some((index, at)) = readable.get(self.random.below(readable.len() as u64) as usize).copied()
+        else {
+            return;
+        };
         let count = (1 + self.random.below(POLL as u64) as i64).min(RECORDS - at);
         let keys: Vec<_> = (at..at + count).map(|offset| self.keys[&(index, offset)]).collect();
         self.positions.insert(index, at + count);
@@ -142,9 +145,16 @@ impl Arena {
             let index = commit.name.partition;
             let seed = self.seed;
             let is_finished = |offset: i64| self.finished.contains(&(index, offset));
-            assert!((0..commit.what.offset).all(is_finished), "seed {seed}: passed what is not finished: {commit:?}");
-            let beyond = FinishedBeyond::decode(commit.what.offset, &commit.what.metadata).unwrap_or_default();
-            assert!(beyond.ranges.iter().all(|(from, to)| (*from..*to).all(is_finished)), "seed {seed}: {commit:?}");
+            assert!(
+                (0..commit.what.offset).all(is_finished),
+                "seed {seed}: passed what is not finished: {commit:?}"
+            );
+            let beyond =
+                FinishedBeyond::decode(commit.what.offset, &commit.what.metadata).unwrap_or_default();
+            assert!(
+                beyond.ranges.iter().all(|(from, to)| (*from..*to).all(is_finished)),
+                "seed {seed}: {commit:?}"
+            );
             if succeeds {
                 self.committed.insert(index, (commit.what.offset, commit.what.metadata.clone()));
             }
@@ -192,7 +202,10 @@ impl Arena {
             for started in records {
                 let rec = &started.record;
                 let at = (rec.partition, rec.offset);
-                assert!(self.positions.contains_key(&rec.partition), "seed {seed}: {rec:?} runs and is not assigned");
+                assert!(
+                    self.positions.contains_key(&rec.partition),
+                    "seed {seed}: {rec:?} runs and is not assigned"
+                );
                 let lane = self.lane(rec);
                 if let Some(before) = in_job.insert(lane, rec.offset) {
                     assert!(before < rec.offset, "seed {seed}: out of order in a batch");
@@ -203,7 +216,10 @@ impl Arena {
                         self.lane(&other) == lane
                     });
                     for offset in earlier {
-                        assert!(self.finished.contains(&(at.0, offset)), "seed {seed}: {rec:?} overtook {offset}");
+                        assert!(
+                            self.finished.contains(&(at.0, offset)),
+                            "seed {seed}: {rec:?} overtook {offset}"
+                        );
                     }
                 }
                 assert!(!self.known.contains(&at), "seed {seed}: {rec:?} is done again");
@@ -260,7 +276,9 @@ impl Arena {
             if round % 10 == 0 {
                 self.commit(None, true);
             }
-            if self.finished.len() == (PARTITIONS as usize) * (RECORDS as usize) && self.world.machine.is_idle() {
+            if self.finished.len() == (PARTITIONS as usize) * (RECORDS as usize)
+                && self.world.machine.is_idle()
+            {
                 break;
             }
         }

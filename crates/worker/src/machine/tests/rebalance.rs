@@ -28,7 +28,10 @@ fn of_what_is_revoked_nothing_begins_and_what_ends_in_time_counts() {
     world.pass(Duration::from_secs(5));
     assert_eq!(world.offsets(), [71]);
     assert!(world.machine.are_idle(&names([0])));
-    assert_eq!(left_behind(&mut world, 0), (0, FinishedBeyond { ranges: vec![(1, 2)], epoch: Some(1), newest: 1001 }));
+    assert_eq!(
+        left_behind(&mut world, 0),
+        (0, FinishedBeyond { ranges: vec![(1, 2)], epoch: Some(1), newest: 1001 })
+    );
     world.machine.removed(&names([0]));
     world.drain();
     world.done(71);
@@ -105,8 +108,8 @@ fn nothing_begins_before_it_is_known_what_was_finished() {
 fn records_of_another_log_are_handled_whatever_the_metadata_says() {
     let finished = FinishedBeyond { ranges: vec![(1, 4)], epoch: Some(1), newest: 1003 };
     for other in [
-        FinishedBeyond { epoch: Some(0), ..finished.clone() },  // a later leader has written them
-        FinishedBeyond { newest: 1000, ..finished.clone() },    // they were written later
+        FinishedBeyond { epoch: Some(0), ..finished.clone() }, // a later leader has written them
+        FinishedBeyond { newest: 1000, ..finished.clone() },   // they were written later
     ] {
         let mut world = World::new(options());
         world.assign_after([(0, Some(other))]);

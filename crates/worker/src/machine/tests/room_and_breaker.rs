@@ -50,7 +50,11 @@ fn a_hot_key_pauses_its_own_partition_alone() {
     let mut world = World::new(Options { queue: 100, ..options() });
     world.assign(0..10);
     world.receive(0, 0, &[A; 12]);
-    assert_eq!(world.paused.iter().collect::<Vec<_>>(), [&partition(0)], "10 of 100 are the share of one of ten");
+    assert_eq!(
+        world.paused.iter().collect::<Vec<_>>(),
+        [&partition(0)],
+        "10 of 100 are the share of one of ten"
+    );
     world.receive(1, 0, &[B; 5]);
     assert_eq!(world.paused.len(), 1);
     for offset in 0..6 {
@@ -95,16 +99,26 @@ fn an_open_breaker_pauses_everything_and_dead_letters_nothing_that_could_be_retr
     world.fail(2, Again);
     assert_eq!(world.letters.len(), 2, "while it is closed, one attempt is all there is");
     world.fail(3, Again);
-    assert!(matches!(world.events[..], [Event::Breaker { state: BreakerState::Open }]), "half of the last four");
+    assert!(
+        matches!(world.events[..], [Event::Breaker { state: BreakerState::Open }]),
+        "half of the last four"
+    );
     assert_eq!(world.paused.len(), 2);
     world.fail(4, Again);
     world.done(5);
-    assert_eq!(world.letters.len(), 2, "the attempts that opened it, or ended while it was open, do not count");
+    assert_eq!(
+        world.letters.len(),
+        2,
+        "the attempts that opened it, or ended while it was open, do not count"
+    );
     world.pass(Duration::from_secs(29));
     assert!(world.running.is_empty());
     world.pass(Duration::from_secs(1));
     assert!(world.paused.is_empty(), "to have something to try");
-    assert_eq!((world.offsets(), world.running[0].0[0].attempt, world.running[0].0[0].is_probe), (vec![3], 1, true));
+    assert_eq!(
+        (world.offsets(), world.running[0].0[0].attempt, world.running[0].0[0].is_probe),
+        (vec![3], 1, true)
+    );
     world.fail(3, Again);
     assert_eq!((world.paused.len(), world.letters.len()), (2, 2), "a probe is no attempt");
     world.pass(Duration::from_secs(30));
