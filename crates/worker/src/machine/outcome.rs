@@ -156,7 +156,7 @@ impl<R: Clone> Machine<R> {
         let counts = is_closed && !is_probe;
         let random = self.random.next();
         let Some(partition) = self.partitions.get_mut(&id) else { return };
-        let name = partition.name.clone();
+        let (name, goes_on) = (partition.name.clone(), partition.is_active() && self.mode == Mode::Running);
         let Some(lane) = partition.lanes.get_mut(index) else { return };
         let Some(entry) = lane.records.front_mut() else { return };
         let (offset, attempts) = (entry.offset, entry.failures.saturating_add(1));
@@ -177,7 +177,7 @@ impl<R: Clone> Machine<R> {
                 return self.give_up(id, index, attempts, reason, kind);
             }
         }
-        if self.mode == Mode::Stopping || !partition.is_active() {
+        if !goes_on {
             lane.state = LaneState::Held;
             return;
         }
@@ -191,7 +191,7 @@ impl<R: Clone> Machine<R> {
             partition.go_on(index);
         } else {
             let until = clock::later(now, delay);
-            lane.state = LaneState::Waiting { until };
+            lane.state = LaneState::Waiting;
             self.waiting.insert((until, id, index));
         }
         self.tell(Event::Retried { partition: name, offset, attempt: attempts, reason, delay });
