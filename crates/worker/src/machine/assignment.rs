@@ -176,7 +176,7 @@ impl<R: Clone> Machine<R> {
         self.balance(id);
     }
 
-    fn drop_queued(&mut self, id: AssignmentId) {
+    pub(super) fn drop_queued(&mut self, id: AssignmentId) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         let (count, bytes) = partition.drop_queued();
         partition.pauses.lane = None;

@@ -198,7 +198,8 @@ async fn records_that_take_the_place_of_lost_ones_are_handled() {
     tokio::time::sleep(secs(5)).await;
     cluster.with(|model, _| {
         let leader = model.leader_of("orders", 0).unwrap();
-        model.elect_unclean("orders", 0, 1 - leader, 30);
+        let other = model.brokers().map(|(id, ..)| id).find(|id| *id != leader).unwrap();
+        assert_eq!(model.elect_unclean("orders", 0, other, 30), Some(30));
         let others: Vec<_> = (30..50).map(|n| NewRecord::new(format!("other {n}")).key("k")).collect();
         model.append_records("orders", 0, &others).unwrap();
     });
