@@ -35,7 +35,8 @@ impl<R: Clone> Machine<R> {
         if !matches!(partition.phase, Phase::Loading { .. }) {
             return;
         }
-        let Phase::Loading { items, next, log } = std::mem::replace(&mut partition.phase, Phase::Active) else {
+        let Phase::Loading { items, next, log } = std::mem::replace(&mut partition.phase, Phase::Active)
+        else {
             return;
         };
         // What came in the meantime may say that this is of another log.
@@ -204,7 +205,8 @@ impl<R: Clone> Machine<R> {
         self.leave_queue(id, count, bytes);
     }
 
-    /// What is at a handler of this partition is cancelled: its attempts were none. It waits, and is not in line.
+    /// What is at a handler of this partition is cancelled: its attempts were none. It waits, and is not in line. Each job is told as
+    /// [ended](Self::job_ended) when its handler is.
     pub(super) fn cancel_jobs(&mut self, id: AssignmentId) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         let (mut jobs, mut count, mut bytes) = (BTreeSet::new(), 0, 0);
@@ -218,7 +220,7 @@ impl<R: Clone> Machine<R> {
             }
         }
         partition.running = 0;
-        self.jobs = self.jobs.saturating_sub(jobs.len());
+        let name = partition.name.clone();
         self.metrics.running = self.metrics.running.saturating_sub(count);
         self.metrics.cancelled += count as u64;
         self.enter_queue(id, count, bytes);
@@ -227,6 +229,7 @@ impl<R: Clone> Machine<R> {
             if self.probe.take_if(|probe| *probe == job).is_some() {
                 self.with_breaker(|breaker| breaker.probe_cancelled());
             }
+            self.ending.insert(job, name.clone());
             self.actions.push_back(Action::Cancel(job));
         }
     }

@@ -59,13 +59,20 @@ pub(crate) struct LetterTicket {
 impl<R: Clone> Machine<R> {
     /// A handler has ended. `now_ms` is the wall clock.
     pub(crate) fn job_ended(&mut self, now: Instant, now_ms: i64, ticket: &JobTicket, results: &Results) {
+        if let Some(name) = self.ending.remove(&ticket.id) {
+            self.jobs = self.jobs.saturating_sub(1);
+            if let Some(id) = self.by_name.get(&name).copied() {
+                self.line_up(id);
+            }
+            return;
+        }
         let id = ticket.id.assignment;
         let runs = |state| matches!(state, LaneState::Running { job, .. } if job == ticket.id.serial);
         let Some(partition) = self.partitions.get(&id) else { return };
         let is_current =
             |(lane, _): &(usize, usize)| partition.lanes.get(*lane).is_some_and(|lane| runs(lane.state));
         if !ticket.lanes.iter().any(is_current) {
-            return; // it was cancelled
+            return;
         }
         self.jobs = self.jobs.saturating_sub(1);
         self.metrics.handler_time.record(now.saturating_duration_since(ticket.began));

@@ -7,7 +7,7 @@ use offtake::TopicPartition;
 use super::{
     Item, Started,
     lane::{Entry, Lane, LaneState, Lanes, Place},
-    metadata::FinishedBeyond,
+    metadata::{self, FinishedBeyond},
     tracker::Tracker,
 };
 use crate::{Order, PartitionMetrics, StoppedPartition};
@@ -41,7 +41,11 @@ pub(crate) struct Partition<R> {
 #[derive(Debug)]
 pub(crate) enum Phase<R> {
     /// It is being asked what was finished before. What has come meanwhile, and up to which offset.
-    Loading { items: Vec<Item<R>>, next: i64, log: Log },
+    Loading {
+        items: Vec<Item<R>>,
+        next: i64,
+        log: Log,
+    },
     Active,
     /// It is to be handed over: nothing more begins.
     Revoking,
@@ -297,12 +301,15 @@ impl<R> Partition<R> {
     }
 
     /// What is to be committed: the offset, the leader epoch of the record before it, and what is finished beyond, as far as it is known.
-    pub(crate) fn to_commit(&self, metadata_bytes: usize) -> Option<ToCommit> {
+    pub(crate) fn to_commit(&self, group: &str, metadata_bytes: usize) -> Option<ToCommit> {
         let tracker = self.tracker.as_ref()?;
         let offset = tracker.position();
         let metadata = match metadata_bytes {
             0 => String::new(),
-            limit => self.finished_beyond(tracker).encode(offset, limit),
+            limit => {
+                let place = metadata::Place { group, partition: &self.name, offset };
+                self.finished_beyond(tracker).encode(&place, limit)
+            }
         };
         Some(ToCommit { offset, epoch: tracker.epoch_before(offset), metadata })
     }
