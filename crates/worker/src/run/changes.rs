@@ -1,0 +1,268 @@
+//! What comes out of the consumer: records, changes of ownership, errors.
+
+use std::time::{Duration, Instant};
+
+use offtake::{
+    Consumer, Error, ErrorKind, Event as ConsumerEvent, Handover, MembershipState, Next, OwnedRecord,
+    OwnershipChange, PartitionRecords, Records, ResetReason, TopicPartition,
+};
+use tokio::task::JoinError;
+
+use super::{AFTER_ERROR, Loaded, Runner};
+use crate::{
+    Event, StopReason, StoppedPartition, clock,
+    machine::{FinishedBeyond, Item, Place},
+};
+
+/// Partitions that are being handed over.
+pub(super) struct Handing {
+    handover: Handover,
+    /// When they are given up, whatever is not done: the group's deadline, or before it where the worker stops.
+    by: Instant,
+    /// When it was last looked whether the member is one still.
+    looked: Instant,
+    step: Step,
+}
+
+/// Nothing is polled while partitions are handed over, so that a loss has to be looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// What is at a handler may end, until then.
+    Draining { until: Instant },
+    /// The commit that is on its way is waited for, to make another of what is finished since.
+    Committing,
+    /// That one is on its way: with its end they go, however it ends.
+    LastCommit,
+}
+
+/// The least that is kept of the time to hand over, for the commit.
+const MOST_FOR_COMMIT: Duration = Duration::from_secs(5);
+
+impl Handing {
+    fn new(now: Instant, handover: Handover, grace: Duration) -> Self {
+        let by = handover.deadline();
+        let left = by.saturating_duration_since(now);
+        let for_handlers = left.saturating_sub((left / 10).min(MOST_FOR_COMMIT));
+        let until = clock::later(now, for_handlers.min(grace));
+        Self { handover, by, looked: now, step: Step::Draining { until } }
+    }
+
+    /// When to look again. Whatever happens wakes the loop as well.
+    pub(super) fn wake(&self) -> Instant {
+        let step = match self.step {
+            Step::Draining { until } => until,
+            Step::Committing | Step::LastCommit => self.by,
+        };
+        step.min(clock::later(self.looked, LOOK_EVERY))
+    }
+
+    /// What runs is waited for no longer, and the commit no longer than this.
+    pub(super) fn hurry(&mut self, now: Instant, for_commit: Duration) {
+        self.by = self.by.min(clock::later(now, for_commit));
+        if let Step::Draining { until } = &mut self.step {
+            *until = now.min(*until);
+        }
+    }
+
+    /// The last commit may go better at once.
+    pub(super) fn commit_again(&mut self) {
+        if self.step == Step::LastCommit {
+            self.step = Step::Committing;
+        }
+    }
+
+    /// Whether the group has gone on without this member: what it holds is lost, as the next poll will tell.
+    fn is_lost(&mut self, now: Instant, consumer: &Consumer) -> bool {
+        use MembershipState::{Closed, Failed, Joining, NotPolled};
+        if now < clock::later(self.looked, LOOK_EVERY) {
+            return false;
+        }
+        self.looked = now;
+        matches!(consumer.health().membership, Closed | Failed | Joining | NotPolled)
+    }
+
+    fn change(&self) -> OwnershipChange {
+        change(&self.handover)
+    }
+}
+
+fn change(handover: &Handover) -> OwnershipChange {
+    let (partitions, owned) = (handover.partitions.clone(), handover.owned.clone());
+    OwnershipChange::new(partitions, owned, Some(handover.generation))
+}
+
+impl Runner {
+    pub(super) fn on_next(&mut self, next: Result<Next, Error>) {
+        let now = clock::now();
+        match next {
+            Ok(Next::Records(records)) => self.received(now, &records),
+            Ok(Next::Assigned(change)) => self.assigned(now, change),
+            Ok(Next::Revoking(handover)) => {
+                self.machine.revoking(&handover.partitions);
+                let grace = self.stage.revoke_grace(self.told.options.revoke_grace, now);
+                self.handing = Some(Handing::new(now, handover, grace));
+            }
+            Ok(Next::Lost(handover)) => {
+                // Somebody else may have them: a commit that was not sent is not sent any more.
+                self.give_up_commit();
+                self.machine.removed(&handover.partitions);
+                self.act(now);
+                self.tell(Event::Lost(change(&handover)));
+            }
+            Ok(Next::Event(event)) => self.on_event(event),
+            Ok(_) => {}
+            Err(error) => self.on_error(now, error),
+        }
+    }
+
+    fn received(&mut self, now: Instant, records: &Records) {
+        for part in records.partitions() {
+            self.machine.received(now, part.topic_partition(), items(part), part.next_offset());
+        }
+    }
+
+    fn assigned(&mut self, now: Instant, change: OwnershipChange) {
+        let assigned = self.machine.assigned(&change.partitions);
+        self.tell(Event::Assigned(change));
+        if self.told.options.metadata_bytes == 0 {
+            assigned.into_iter().for_each(|(id, _)| self.machine.loaded(now, id, None));
+            return;
+        }
+        let (handle, names) = (self.consumer.handle(), assigned.iter().map(|(_, name)| name.clone()));
+        let names: Vec<_> = names.collect();
+        self.loads.spawn(async move { (assigned, handle.committed(names).await) });
+    }
+
+    /// What was finished beyond the committed offsets of partitions is known, or is not.
+    pub(super) fn loaded(&mut self, loaded: Result<Loaded, JoinError>) {
+        let (assigned, committed) = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => return tracing::error!(%error, "the task that reads what is committed ended"),
+        };
+        let now = clock::now();
+        for (id, name) in assigned {
+            let before = committed.as_ref().ok().and_then(|committed| {
+                let committed = committed.get(&name)?;
+                let before = FinishedBeyond::decode(
+                    &Place { group: &self.told.group, partition: &name, offset: committed.offset },
+                    &committed.metadata,
+                );
+                if before.is_none() && !committed.metadata.is_empty() {
+                    tracing::info!(partition = %name, "the metadata of its commit is not ours, or damaged: it is of no account");
+                }
+                before
+            });
+            self.machine.loaded(now, id, before);
+        }
+        if let Err(error) = committed {
+            self.tell(Event::Error(error));
+        }
+    }
+
+    fn on_event(&mut self, event: ConsumerEvent) {
+        use ResetReason::{EpochUnknown, TopicRecreated};
+        match &event {
+            ConsumerEvent::Reset { partition, reason: TopicRecreated | EpochUnknown, .. } => {
+                self.machine.log_replaced(partition);
+            }
+            ConsumerEvent::Reset { partition, from: Some(from), to, .. } if to < from => {
+                self.machine.rewound(partition, *to);
+            }
+            ConsumerEvent::Truncated { partition, to: Some(to), .. } => self.machine.rewound(partition, *to),
+            ConsumerEvent::Reset { partition, from: Some(_), .. }
+            | ConsumerEvent::Truncated { partition, .. } => self.machine.position_reset(partition),
+            _ => {}
+        }
+        self.tell(Event::Consumer(event));
+    }
+
+    fn on_error(&mut self, now: Instant, error: Error) {
+        if error.is_fatal() || matches!(error.kind(), ErrorKind::Config | ErrorKind::Misuse) {
+            // Every further call would fail with it.
+            self.poll_from = clock::later(now, Duration::MAX);
+            self.end_with(crate::Error::Client(error));
+        } else if let Some(partition) = error.partition().cloned().filter(|_| stops(&error)) {
+            let offset = self.consumer.position(&partition);
+            self.machine.stop_partition(StoppedPartition {
+                partition,
+                offset,
+                why: StopReason::Unreadable(error),
+            });
+        } else {
+            // It may come again at once.
+            self.poll_from = clock::later(now, AFTER_ERROR);
+            self.tell(Event::Error(error));
+        }
+    }
+
+    /// Goes on with partitions that are being handed over: what runs ends or is cancelled, what is finished is committed, then they go.
+    pub(super) fn go_on_handing_over(&mut self, now: Instant) {
+        let Some(handing) = &mut self.handing else { return };
+        let (by, partitions) = (handing.by, handing.handover.partitions.clone());
+        if handing.is_lost(now, &self.consumer) {
+            self.give_up_commit();
+            return self.hand_over(&partitions, Event::Lost);
+        }
+        if let Step::Draining { until } = handing.step {
+            if !self.machine.are_idle(&partitions) && now < until {
+                return;
+            }
+            self.machine.cancel(&partitions);
+            handing.step = Step::Committing;
+        }
+        let is_late = now >= by;
+        if self.committing.is_some() && !is_late {
+            return;
+        }
+        let begins_last = handing.step == Step::Committing && !is_late;
+        handing.step = Step::LastCommit;
+        self.give_up_commit();
+        if begins_last && self.commit(now, Some(&partitions), by.saturating_duration_since(now)) {
+            return;
+        }
+        // Whoever has them next begins when their handlers here have ended, if they end in time.
+        if !self.machine.have_ended(&partitions) && !is_late {
+            return;
+        }
+        let is_overdue = self.handing.as_ref().is_some_and(|handing| now >= handing.handover.deadline());
+        // The group did not wait longer: it took no commit.
+        self.hand_over(&partitions, if is_overdue { Event::Lost } else { Event::Revoked });
+    }
+
+    fn hand_over(&mut self, partitions: &[TopicPartition], event: impl FnOnce(OwnershipChange) -> Event) {
+        self.machine.removed(partitions);
+        if let Some(handing) = self.handing.take() {
+            let change = handing.change();
+            drop(handing);
+            self.tell(event(change));
+        }
+    }
+}
+
+/// Whether an error that names a partition has stopped it. The others are of what the consumer goes on trying.
+fn stops(error: &Error) -> bool {
+    use ErrorKind::{Corrupt, MissingCodec, NoOffset, TooLarge};
+    matches!(error.kind(), Corrupt | MissingCodec | NoOffset | TooLarge)
+}
+
+fn items(part: &PartitionRecords) -> Vec<Item<OwnedRecord>> {
+    let item = |record: offtake::Record<'_>| {
+        let headers = record.headers().map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len));
+        let bytes = headers.sum::<usize>()
+            + record.key().map_or(0, <[u8]>::len)
+            + record.value().map_or(0, <[u8]>::len);
+        // What waits holds its own bytes alone: they are what the queue counts.
+        let record = record.detach_copied();
+        Item {
+            offset: record.offset(),
+            epoch: record.leader_epoch(),
+            timestamp: record.timestamp(),
+            key: record.key().cloned(),
+            bytes,
+            record,
+        }
+    };
+    part.iter().map(item).collect()
+}
