@@ -2,6 +2,7 @@
 
 mod broker;
 mod consume;
+mod dlq;
 mod doctor;
 mod documents;
 mod groups;
@@ -17,6 +18,7 @@ use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcomm
 
 pub(crate) use broker::{Broker, Demo, User};
 pub(crate) use consume::{Bench, BenchCommand, BenchConsume, Consume};
+pub(crate) use dlq::{Dlq, DlqCommand, Letters, Purge, Replay};
 pub(crate) use doctor::Doctor;
 pub(crate) use documents::{Completions, Man};
 pub(crate) use groups::{Groups, GroupsCommand, Reset};
@@ -157,6 +159,8 @@ pub(crate) enum Command {
     Consume(Consume),
     /// Write the lines of stdin to a topic
     Produce(Produce),
+    /// List, show, replay or purge dead letters
+    Dlq(Dlq),
     /// List, describe, create or delete topics
     Topics(Topics),
     /// Print the first, last and by-time offsets of topics

@@ -9,8 +9,10 @@ mod broker;
 mod clock;
 mod consume;
 mod demo;
+mod dlq;
 mod doctor;
 mod documents;
+mod events;
 mod failure;
 mod groups;
 mod hints;
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
                 Command::Demo(args) => demo::run(&common, args).await,
                 Command::Consume(args) => consume::run(&common, args).await,
                 Command::Produce(args) => produce::run(&common, args).await,
+                Command::Dlq(args) => dlq::run(&common, args).await,
                 Command::Topics(args) => topics::run(&common, args).await,
                 Command::Offsets(args) => offsets::run(&common, args).await,
                 Command::Groups(args) => groups::run(&common, args).await,
