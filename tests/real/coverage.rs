@@ -13,7 +13,7 @@ fn root() -> PathBuf {
 }
 
 /// Where the tests of a name lie.
-const PLACES: [(&str, &str); 18] = [
+const PLACES: [(&str, &str); 19] = [
     ("admin", "crates/admin"),
     ("broker", "crates/broker"),
     ("cli", "crates/cli"),
@@ -32,6 +32,7 @@ const PLACES: [(&str, &str); 18] = [
     ("sim", "tests/sim"),
     ("support", "tests/support"),
     ("wire", "crates/wire"),
+    ("worker", "crates/worker"),
 ];
 
 /// Tests by file, which is named by the folders that lead to it.

@@ -1,0 +1,67 @@
+//! [`Breaker`]: when to stop trying for a while.
+
+use std::{fmt, time::Duration};
+
+/// Opens when too many attempts fail, so that a service that is down is not tried with every record, and its records are not all dead-lettered.
+///
+/// While it is open nothing is handled and nothing is fetched; membership and polling go on. After a pause a few records are tried, one
+/// after the other; their failures are not counted as attempts. If they succeed it closes, and if one fails it is open for another pause. No record is dead-lettered while
+/// it is open unless its handler says that it is poison.
+///
+/// Counted are the last outcomes: failures that can be retried (panics and timeouts too) against all others. Poison is no failure here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Breaker {
+    pub(crate) share: f64,
+    pub(crate) window: usize,
+    pub(crate) pause: Duration,
+    pub(crate) probes: usize,
+}
+
+impl Breaker {
+    /// Opens when this share of the last outcomes are failures: above 0, and 1 at most; anything else is refused when the worker starts.
+    /// Of the last 100, for 30 s, then 3 probes, unless said otherwise.
+    pub fn open_at(share: f64) -> Self {
+        Self { share, window: 100, pause: Duration::from_secs(30), probes: 3 }
+    }
+
+    /// So many outcomes are looked at; with fewer it does not open. 0 is refused when the worker starts.
+    #[must_use]
+    pub fn of_last(self, outcomes: usize) -> Self {
+        Self { window: outcomes, ..self }
+    }
+
+    /// How long it stays open before it tries.
+    #[must_use]
+    pub fn pause(self, pause: Duration) -> Self {
+        Self { pause, ..self }
+    }
+
+    /// How many records must be handled, one after the other, before it closes. 0 is refused when the worker starts.
+    #[must_use]
+    pub fn probes(self, probes: usize) -> Self {
+        Self { probes, ..self }
+    }
+}
+
+/// What a [`Breaker`] lets through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum BreakerState {
+    /// Everything.
+    #[default]
+    Closed,
+    /// Nothing.
+    Open,
+    /// A record at a time, to see how it goes.
+    HalfOpen,
+}
+
+impl fmt::Display for BreakerState {
+    /// `closed`, `open`, `half-open`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half-open",
+        })
+    }
+}

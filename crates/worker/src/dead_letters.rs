@@ -1,0 +1,76 @@
+//! [`DeadLetters`]: where records go that cannot be handled, and what is written into them.
+
+mod headers;
+mod time;
+
+use std::sync::Arc;
+
+use offtake_producer::Builder as ProducerBuilder;
+
+pub use self::{
+    headers::{DeadLetterHeaders, Origin},
+    time::rfc3339,
+};
+
+/// Where records go that are poison or out of attempts.
+///
+/// A dead letter has the record's key, value and headers byte for byte and its timestamp, and headers that say where it comes from and why
+/// ([`DeadLetterHeaders`]). It is written by an idempotent producer with `acks=all`, compressed by zstd where that feature is on. The record is
+/// finished when its dead letter is acknowledged. Where it cannot be written, its partition [stops](crate::StopReason::DeadLetterFailed).
+///
+/// One may be there twice: where the process died, or the partition was taken away, between its acknowledgement and the commit.
+#[derive(Clone, Debug)]
+pub struct DeadLetters {
+    pub(crate) topic: String,
+    pub(crate) headers: DeadLetterHeaders,
+    /// Set on the producer, in turn.
+    pub(crate) properties: Vec<(String, String)>,
+    pub(crate) producer: Option<ProducerChange>,
+}
+
+/// What the application does to the builder of the producer.
+#[derive(Clone)]
+pub(crate) struct ProducerChange(Arc<dyn Fn(ProducerBuilder) -> ProducerBuilder + Send + Sync>);
+
+impl std::fmt::Debug for ProducerChange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ProducerChange")
+    }
+}
+
+impl DeadLetters {
+    /// To this topic. It should exist: where brokers create topics by themselves, it is made with their defaults.
+    pub fn to(topic: impl Into<String>) -> Self {
+        Self { topic: topic.into(), headers: DeadLetterHeaders::default(), properties: Vec::new(), producer: None }
+    }
+
+    /// Whose names the headers have. Default: our own.
+    #[must_use]
+    pub fn headers(self, headers: DeadLetterHeaders) -> Self {
+        Self { headers, ..self }
+    }
+
+    /// Sets a property of the producer, by its Java name. The connection's properties (`bootstrap.servers`, `security.protocol`, …) are the
+    /// consumer's unless they are set here. What weakens it (`acks`, `enable.idempotence`) is refused when the worker starts.
+    #[must_use]
+    pub fn property(mut self, name: &str, value: impl ToString) -> Self {
+        self.properties.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Changes the builder of the producer as properties cannot: how brokers are reached ([`dial`](ProducerBuilder::dial)), which runtime
+    /// it runs on.
+    #[must_use]
+    pub fn producer(
+        self,
+        change: impl Fn(ProducerBuilder) -> ProducerBuilder + Send + Sync + 'static,
+    ) -> Self {
+        Self { producer: Some(ProducerChange(Arc::new(change))), ..self }
+    }
+}
+
+impl ProducerChange {
+    pub(crate) fn apply(&self, builder: ProducerBuilder) -> ProducerBuilder {
+        (self.0)(builder)
+    }
+}

@@ -1,0 +1,322 @@
+//! What the headers of a dead letter are called, by one table for those who write them and those who read them.
+
+use offtake::Header;
+
+use super::rfc3339;
+
+/// Whose names the headers of dead letters have.
+///
+/// | | [`Offtake`](Self::Offtake), all text | [`Spring`](Self::Spring) | [`Connect`](Self::Connect), all text |
+/// |---|---|---|---|
+/// | topic | `original_topic` | `kafka_dlt-original-topic` | `__connect.errors.topic` |
+/// | partition | `original_partition` | `kafka_dlt-original-partition` (4 bytes) | `__connect.errors.partition` |
+/// | offset | `original_offset` | `kafka_dlt-original-offset` (8 bytes) | `__connect.errors.offset` |
+/// | timestamp, ms | `original_timestamp` | `kafka_dlt-original-timestamp` (8 bytes) | `original_timestamp` |
+/// | group | `original_group` | `kafka_dlt-original-consumer-group` | `original_group` |
+/// | reason | `error_reason` | `kafka_dlt-exception-message` | `__connect.errors.exception.message` |
+/// | attempts | `error_attempts` | `error_attempts` | `error_attempts` |
+/// | time of failure | `failed_at`, RFC 3339 | `failed_at` | `failed_at` |
+///
+/// Where those systems have no name for something, ours is used. Spring's numbers are binary, big-endian, as Spring Kafka writes them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum DeadLetterHeaders {
+    /// Ours.
+    #[default]
+    Offtake,
+    /// Those of Spring Kafka's `DeadLetterPublishingRecoverer`.
+    Spring,
+    /// Those of Kafka Connect (`errors.deadletterqueue.context.headers.enable`, KIP-298).
+    Connect,
+}
+
+/// Where a dead letter comes from, and why: what its headers say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Origin {
+    /// The topic of the record.
+    pub topic: Option<String>,
+    /// Its partition.
+    pub partition: Option<i32>,
+    /// Its offset.
+    pub offset: Option<i64>,
+    /// Its timestamp, in milliseconds since 1970.
+    pub timestamp: Option<i64>,
+    /// The group that could not handle it.
+    pub group: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
+    /// How often it was tried.
+    pub attempts: Option<u32>,
+    /// When it failed last, as it is written (RFC 3339).
+    pub failed_at: Option<String>,
+}
+
+/// What a header is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    Topic,
+    Partition,
+    Offset,
+    Timestamp,
+    Group,
+    Reason,
+    Attempts,
+    FailedAt,
+}
+
+/// How its value is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Text,
+    /// Big-endian: Java's `int`.
+    Int,
+    /// Big-endian: Java's `long`.
+    Long,
+}
+
+/// One system's name for one field.
+struct Name {
+    of: DeadLetterHeaders,
+    name: &'static str,
+    field: Field,
+    form: Form,
+}
+
+const fn name(of: DeadLetterHeaders, name: &'static str, field: Field, form: Form) -> Name {
+    Name { of, name, field, form }
+}
+
+use DeadLetterHeaders::{Connect, Offtake, Spring};
+
+/// Every name, by whose it is.
+const NAMES: [Name; 18] = [
+    name(Offtake, "original_topic", Field::Topic, Form::Text),
+    name(Offtake, "original_partition", Field::Partition, Form::Text),
+    name(Offtake, "original_offset", Field::Offset, Form::Text),
+    name(Offtake, "original_timestamp", Field::Timestamp, Form::Text),
+    name(Offtake, "original_group", Field::Group, Form::Text),
+    name(Offtake, "error_reason", Field::Reason, Form::Text),
+    name(Offtake, "error_attempts", Field::Attempts, Form::Text),
+    name(Offtake, "failed_at", Field::FailedAt, Form::Text),
+    name(Spring, "kafka_dlt-original-topic", Field::Topic, Form::Text),
+    name(Spring, "kafka_dlt-original-partition", Field::Partition, Form::Int),
+    name(Spring, "kafka_dlt-original-offset", Field::Offset, Form::Long),
+    name(Spring, "kafka_dlt-original-timestamp", Field::Timestamp, Form::Long),
+    name(Spring, "kafka_dlt-original-consumer-group", Field::Group, Form::Text),
+    name(Spring, "kafka_dlt-exception-message", Field::Reason, Form::Text),
+    name(Connect, "__connect.errors.topic", Field::Topic, Form::Text),
+    name(Connect, "__connect.errors.partition", Field::Partition, Form::Text),
+    name(Connect, "__connect.errors.offset", Field::Offset, Form::Text),
+    name(Connect, "__connect.errors.exception.message", Field::Reason, Form::Text),
+];
+
+/// How the names begin that those systems give to all that they add.
+const PREFIXES: [&str; 2] = ["kafka_dlt-", "__connect.errors."];
+
+const FIELDS: [Field; 8] = [
+    Field::Topic,
+    Field::Partition,
+    Field::Offset,
+    Field::Timestamp,
+    Field::Group,
+    Field::Reason,
+    Field::Attempts,
+    Field::FailedAt,
+];
+
+impl Field {
+    /// Whether it says where a record comes from, which stays when its dead letter fails again, rather than how it failed.
+    fn is_origin(self) -> bool {
+        matches!(self, Self::Topic | Self::Partition | Self::Offset | Self::Timestamp | Self::Group)
+    }
+}
+
+impl DeadLetterHeaders {
+    /// What it calls this, or what we do where it has no name.
+    fn name_of(self, field: Field) -> Option<&'static Name> {
+        let by = |of| NAMES.iter().find(|name| name.of == of && name.field == field);
+        by(self).or_else(|| by(Offtake))
+    }
+
+    /// Whether a header of this name is one that says of a dead letter where it comes from or why: ours, Spring's or Connect's, also those that
+    /// [`Origin`] does not read (`kafka_dlt-exception-stacktrace`). These are what a replay takes off.
+    pub fn is_one(name: &[u8]) -> bool {
+        NAMES.iter().any(|known| known.name.as_bytes() == name)
+            || PREFIXES.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
+    }
+
+    /// The headers of a record's dead letter: the record's own as they are, then these. Of a record that is a dead letter itself, what it says of its
+    /// origin (in whichever names) stays, and what it says of its failure is replaced.
+    pub(crate) fn write<'a>(
+        self,
+        headers: impl Iterator<Item = Header<'a>> + Clone,
+        origin: &Origin,
+    ) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+        let has_origin = Origin::read(headers.clone()).is_some_and(|first| first.topic.is_some());
+        let replaced = |name: &[u8]| {
+            NAMES.iter().any(|known| known.name.as_bytes() == name && !known.field.is_origin())
+        };
+        let kept = headers.filter(|header| !(has_origin && replaced(header.key)));
+        let mut written: Vec<_> =
+            kept.map(|header| (header.key.to_vec(), header.value.map(<[u8]>::to_vec))).collect();
+        for field in FIELDS {
+            if has_origin && field.is_origin() {
+                continue;
+            }
+            let Some(name) = self.name_of(field) else { continue };
+            if let Some(value) = origin.value(field, name.form) {
+                written.push((name.name.as_bytes().to_vec(), Some(value)));
+            }
+        }
+        written
+    }
+}
+
+impl Origin {
+    /// What these headers say of where a dead letter comes from, by whichever names they do. `None` where they say nothing of it. Of a header that
+    /// comes more than once the last counts; a value that cannot be read is left out.
+    pub fn read<'a>(headers: impl IntoIterator<Item = Header<'a>>) -> Option<Self> {
+        let mut origin = None::<Self>;
+        for header in headers {
+            let Some(name) = NAMES.iter().find(|name| name.name.as_bytes() == header.key) else { continue };
+            let value = header.value.unwrap_or_default();
+            origin.get_or_insert_default().set(name.field, name.form, value);
+        }
+        origin
+    }
+
+    /// Of a record that failed so.
+    pub(crate) fn new(record: &offtake::OwnedRecord, group: &str, reason: &str, attempts: u32, now_ms: i64) -> Self {
+        Self {
+            topic: Some(record.topic().to_owned()),
+            partition: Some(record.partition()),
+            offset: Some(record.offset()),
+            timestamp: Some(record.timestamp()),
+            group: Some(group.to_owned()),
+            reason: Some(reason.to_owned()),
+            attempts: Some(attempts),
+            failed_at: Some(rfc3339(now_ms)),
+        }
+    }
+
+    fn value(&self, field: Field, form: Form) -> Option<Vec<u8>> {
+        let number = |number: Option<i64>| {
+            let number = number?;
+            Some(match form {
+                Form::Text => number.to_string().into_bytes(),
+                Form::Int => i32::try_from(number).ok()?.to_be_bytes().to_vec(),
+                Form::Long => number.to_be_bytes().to_vec(),
+            })
+        };
+        let text = |text: &Option<String>| text.as_ref().map(|text| text.as_bytes().to_vec());
+        match field {
+            Field::Topic => text(&self.topic),
+            Field::Partition => number(self.partition.map(i64::from)),
+            Field::Offset => number(self.offset),
+            Field::Timestamp => number(self.timestamp),
+            Field::Group => text(&self.group),
+            Field::Reason => text(&self.reason),
+            Field::Attempts => number(self.attempts.map(i64::from)),
+            Field::FailedAt => text(&self.failed_at),
+        }
+    }
+
+    fn set(&mut self, field: Field, form: Form, value: &[u8]) {
+        let text = || String::from_utf8_lossy(value).into_owned();
+        let number = || match form {
+            Form::Text => std::str::from_utf8(value).ok()?.parse::<i64>().ok(),
+            Form::Int => Some(i64::from(i32::from_be_bytes(value.try_into().ok()?))),
+            Form::Long => Some(i64::from_be_bytes(value.try_into().ok()?)),
+        };
+        match field {
+            Field::Topic => self.topic = Some(text()),
+            Field::Partition => self.partition = number().and_then(|number| number.try_into().ok()),
+            Field::Offset => self.offset = number(),
+            Field::Timestamp => self.timestamp = number(),
+            Field::Group => self.group = Some(text()),
+            Field::Reason => self.reason = Some(text()),
+            Field::Attempts => self.attempts = number().and_then(|number| number.try_into().ok()),
+            Field::FailedAt => self.failed_at = Some(text()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin() -> Origin {
+        Origin {
+            topic: Some("orders".to_owned()),
+            partition: Some(3),
+            offset: Some(1 << 40),
+            timestamp: Some(1_700_000_000_123),
+            group: Some("billing".to_owned()),
+            reason: Some("no such customer".to_owned()),
+            attempts: Some(5),
+            failed_at: Some(rfc3339(0)),
+        }
+    }
+
+    type Owned = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+    fn headers(owned: &Owned) -> impl Iterator<Item = Header<'_>> + Clone {
+        owned.iter().map(|(key, value)| Header { key, value: value.as_deref() })
+    }
+
+    #[test]
+    fn what_one_set_writes_is_read_again() {
+        for set in [Offtake, Spring, Connect] {
+            let own: Owned = vec![(b"trace".to_vec(), Some(vec![0xff])), (b"trace".to_vec(), None)];
+            let written = set.write(headers(&own), &origin());
+            assert_eq!(written[..2], own[..], "{set:?}: the record's own come first, as they were");
+            assert_eq!(Origin::read(headers(&written)), Some(origin()), "{set:?}");
+            assert!(written[2..].iter().all(|(key, _)| DeadLetterHeaders::is_one(key)), "{set:?}");
+        }
+        assert_eq!(Origin::read([]), None);
+        assert!(!DeadLetterHeaders::is_one(b"trace"));
+        assert!(DeadLetterHeaders::is_one(b"kafka_dlt-exception-stacktrace"));
+    }
+
+    #[test]
+    fn springs_numbers_are_binary() {
+        let written = Spring.write([].into_iter(), &origin());
+        let value = |name: &str| written.iter().find(|(key, _)| key == name.as_bytes()).unwrap().1.clone();
+        assert_eq!(value("kafka_dlt-original-partition").unwrap(), [0, 0, 0, 3]);
+        assert_eq!(value("kafka_dlt-original-offset").unwrap(), [0, 0, 1, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_dead_letter_that_fails_again_keeps_its_first_origin() {
+        for (first, second) in [(Offtake, Offtake), (Spring, Offtake), (Offtake, Connect), (Connect, Spring)] {
+            let once = first.write([].into_iter(), &origin());
+            let again = Origin {
+                topic: Some("orders.dlq".to_owned()),
+                partition: Some(0),
+                offset: Some(9),
+                reason: Some("still not".to_owned()),
+                attempts: Some(1),
+                ..origin()
+            };
+            let twice = second.write(headers(&once), &again);
+            let read = Origin::read(headers(&twice)).unwrap();
+            assert_eq!((read.topic, read.offset), (origin().topic, origin().offset), "{first:?} {second:?}");
+            assert_eq!((read.reason, read.attempts), (again.reason, again.attempts), "{first:?} {second:?}");
+            let mut names: Vec<_> = twice.iter().map(|(key, _)| key).collect();
+            names.sort();
+            names.dedup();
+            assert_eq!(names.len(), twice.len(), "{first:?} {second:?}: nothing is there twice");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_left_out() {
+        let nonsense: Owned = vec![
+            (b"original_offset".to_vec(), Some(b"x".to_vec())),
+            (b"original_partition".to_vec(), Some(b"99999999999".to_vec())),
+            (b"kafka_dlt-original-timestamp".to_vec(), Some(vec![1, 2])),
+            (b"error_attempts".to_vec(), None),
+        ];
+        assert_eq!(Origin::read(headers(&nonsense)), Some(Origin::default()));
+    }
+}

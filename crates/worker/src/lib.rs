@@ -1,0 +1,30 @@
+#![doc = include_str!("../README.md")]
+
+mod breaker;
+pub mod dead_letters;
+mod error;
+mod event;
+mod failure;
+mod handle;
+mod handler;
+mod metrics;
+mod order;
+mod retry;
+mod run;
+mod summary;
+mod trace;
+mod worker;
+
+pub use breaker::{Breaker, BreakerState};
+pub use dead_letters::{DeadLetterHeaders, DeadLetters};
+pub use error::Error;
+pub use event::{Event, StopReason, StoppedPartition};
+pub use failure::{Failure, FailureKind};
+pub use handle::WorkerHandle;
+pub use handler::{Attempt, Batch, BatchHandler, BlockingHandler, FirstFailure, Handled, Handler};
+pub use metrics::{Histogram, Metrics, PartitionMetrics};
+pub use order::Order;
+pub use retry::Retry;
+pub use summary::Summary;
+pub use trace::TraceContext;
+pub use worker::Worker;

@@ -1,0 +1,169 @@
+//! [`Metrics`]: a worker in figures.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use offtake::TopicPartition;
+
+use crate::BreakerState;
+
+/// A worker in figures, as of one moment. Counters count from the worker's start.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// Records that were read.
+    pub received: u64,
+    /// Records whose handler said that they are done.
+    pub handled: u64,
+    /// Attempts that failed, for whatever reason.
+    pub failed: u64,
+    /// Of those, the ones that panicked.
+    pub panicked: u64,
+    /// Of those, the ones that took longer than [`Worker::timeout`](crate::Worker::timeout).
+    pub timed_out: u64,
+    /// Attempts that failed and were followed by another.
+    pub retried: u64,
+    /// Records that were written to the dead letters.
+    pub dead_lettered: u64,
+    /// Records that were not handled here, as the metadata of a commit said that they are finished.
+    pub skipped: u64,
+    /// Attempts that were cut short.
+    pub cancelled: u64,
+    /// Commits that were confirmed.
+    pub commits: u64,
+    /// Commits that failed.
+    pub failed_commits: u64,
+    /// How often the breaker opened.
+    pub breaker_opened: u64,
+    /// Records at a handler.
+    pub running: usize,
+    /// Records that wait to be handled, the ones that wait for another attempt among them.
+    pub queued: usize,
+    /// The bytes of their keys, values and headers.
+    pub queued_bytes: usize,
+    /// Records that wait for another attempt.
+    pub waiting_for_retry: usize,
+    /// Dead letters that are being written.
+    pub writing_dead_letters: usize,
+    /// The breaker.
+    pub breaker: BreakerState,
+    /// How long records waited between their arrival and their first attempt.
+    pub queue_time: Histogram,
+    /// How long attempts took.
+    pub handler_time: Histogram,
+    /// By partition that is assigned.
+    pub partitions: BTreeMap<TopicPartition, PartitionMetrics>,
+}
+
+/// A partition of a worker in figures.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PartitionMetrics {
+    /// Records at a handler.
+    pub running: usize,
+    /// Records that wait to be handled.
+    pub queued: usize,
+    /// All records before this offset are finished.
+    pub finished_to: Option<i64>,
+    /// So many records are finished beyond it.
+    pub finished_beyond: u64,
+    /// What was committed last.
+    pub committed: Option<i64>,
+    /// Nothing more of it is read for now, as the queue is full or the breaker open.
+    pub is_paused: bool,
+    /// It goes on no more.
+    pub is_stopped: bool,
+}
+
+/// Durations, counted by their length: in buckets whose bounds double, from 64 µs to 18 min.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Histogram {
+    counts: [u64; BUCKETS],
+    sum: Duration,
+}
+
+/// The last one has no bound.
+const BUCKETS: usize = 26;
+/// The first one's bound, in microseconds.
+const FIRST_BOUND: u64 = 64;
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self { counts: [0; BUCKETS], sum: Duration::ZERO }
+    }
+}
+
+impl Histogram {
+    /// Counts one.
+    pub(crate) fn record(&mut self, duration: Duration) {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let bucket = micros.div_ceil(FIRST_BOUND).max(1).checked_next_power_of_two().map_or(BUCKETS, |power| power.ilog2() as usize);
+        if let Some(count) = self.counts.get_mut(bucket.min(BUCKETS - 1)) {
+            *count += 1;
+        }
+        self.sum = self.sum.saturating_add(duration);
+    }
+
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// How long they were together.
+    pub fn sum(&self) -> Duration {
+        self.sum
+    }
+
+    /// Each bucket's bound (its durations are that long at most; the last one has none) and how many are in it, those of shorter ones not among them.
+    pub fn buckets(&self) -> impl Iterator<Item = (Option<Duration>, u64)> {
+        self.counts.iter().enumerate().map(|(nth, count)| (Self::bound(nth), *count))
+    }
+
+    /// An upper bound of the given share of them, from 0 to 1: that of the bucket it falls in. `None` without any, and where it is longer than the last bound.
+    pub fn quantile(&self, share: f64) -> Option<Duration> {
+        let count = self.count();
+        let wanted = ((count as f64) * share.clamp(0.0, 1.0)).ceil().max(1.0) as u64;
+        let mut seen = 0;
+        for (bound, in_bucket) in self.buckets() {
+            seen += in_bucket;
+            if seen >= wanted {
+                return bound;
+            }
+        }
+        None
+    }
+
+    fn bound(bucket: usize) -> Option<Duration> {
+        (bucket + 1 < BUCKETS).then(|| Duration::from_micros(FIRST_BOUND << bucket))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_fall_into_buckets_whose_bounds_double() {
+        let mut histogram = Histogram::default();
+        for micros in [0, 64, 65, 128, 129, u64::MAX] {
+            histogram.record(Duration::from_micros(micros));
+        }
+        let filled: Vec<_> = histogram.buckets().filter(|(_, count)| *count > 0).collect();
+        let micros = |n| Some(Duration::from_micros(n));
+        assert_eq!(filled, [(micros(64), 2), (micros(128), 2), (micros(256), 1), (None, 1)]);
+        assert_eq!(histogram.count(), 6);
+    }
+
+    #[test]
+    fn a_quantile_is_the_bound_of_its_bucket() {
+        let mut histogram = Histogram::default();
+        assert_eq!(histogram.quantile(0.5), None);
+        for _ in 0..99 {
+            histogram.record(Duration::from_micros(100));
+        }
+        histogram.record(Duration::from_secs(1));
+        assert_eq!(histogram.quantile(0.5), Some(Duration::from_micros(128)));
+        assert_eq!(histogram.quantile(0.99), Some(Duration::from_micros(128)));
+        assert_eq!(histogram.quantile(1.0), Some(Duration::from_micros(1 << 20)));
+        assert_eq!(histogram.quantile(f64::NAN), Some(Duration::from_micros(128)));
+    }
+}

@@ -1,0 +1,253 @@
+//! [`Worker`]: how it is told what to do.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use offtake::{Builder, OneOrMany, Topic};
+
+use crate::{
+    BatchHandler, BlockingHandler, Breaker, DeadLetters, Error, Event, Handler, Order, Retry, Summary, WorkerHandle,
+    run::{self, tasks},
+};
+
+/// Runs handlers for the records of a consumer group.
+///
+/// Put together like a builder, then [`run`](Self::run) until it is told to stop. It makes the consumer itself, out of the builder that it is given.
+#[must_use = "a worker does nothing until it runs"]
+pub struct Worker {
+    pub(crate) consumer: Builder,
+    pub(crate) topics: Option<Topics>,
+    pub(crate) options: Options,
+    pub(crate) dead_letters: Option<DeadLetters>,
+    pub(crate) events: Option<Arc<dyn Fn(Event) + Send + Sync>>,
+    pub(crate) handle: WorkerHandle,
+    /// Of a test: what is random, and the wall clock at the start.
+    pub(crate) replay: Option<(u64, i64)>,
+}
+
+/// What is subscribed to.
+#[derive(Clone, Debug)]
+pub(crate) enum Topics {
+    Names(Vec<Topic>),
+    Patterns(Vec<String>),
+}
+
+/// As it was told.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) order: Order,
+    pub(crate) concurrency: usize,
+    pub(crate) queue: usize,
+    pub(crate) queue_bytes: usize,
+    pub(crate) retry: Retry,
+    pub(crate) breaker: Option<Breaker>,
+    pub(crate) commit_interval: Duration,
+    pub(crate) metadata_bytes: usize,
+    pub(crate) grace: Duration,
+    pub(crate) close_timeout: Duration,
+    pub(crate) revoke_grace: Duration,
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            order: Order::default(),
+            concurrency: 16,
+            queue: 1000,
+            queue_bytes: 64 << 20,
+            retry: Retry::default(),
+            breaker: None,
+            commit_interval: Duration::from_secs(1),
+            metadata_bytes: 4096,
+            grace: Duration::from_secs(30),
+            close_timeout: Duration::from_secs(10),
+            revoke_grace: Duration::MAX,
+            timeout: None,
+        }
+    }
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("consumer", &self.consumer)
+            .field("topics", &self.topics)
+            .field("options", &self.options)
+            .field("dead_letters", &self.dead_letters)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Worker {
+    /// A worker for the group that this consumer is a member of. `group.id` is needed. `enable.auto.commit` is turned off, as the worker commits what is
+    /// finished; a builder that turned it on is refused when the worker starts, and so is one with [`finish_each`](Builder::finish_each)
+    /// or with a listener that would be told of nothing.
+    pub fn new(consumer: Builder) -> Self {
+        Self {
+            consumer,
+            topics: None,
+            options: Options::default(),
+            dead_letters: None,
+            events: None,
+            handle: WorkerHandle::new(),
+            replay: None,
+        }
+    }
+
+    /// Reads its share of these topics. Replaces what was subscribed to before. A topic that does not exist is waited for.
+    pub fn subscribe<S>(self, topics: impl OneOrMany<Topic, S>) -> Self {
+        Self { topics: Some(Topics::Names(topics.into_items())), ..self }
+    }
+
+    /// Reads its share of all topics whose whole name matches one of these regular expressions, now or later. Replaces what was subscribed to before.
+    pub fn subscribe_patterns<P: Into<String>>(self, patterns: impl IntoIterator<Item = P>) -> Self {
+        Self { topics: Some(Topics::Patterns(patterns.into_iter().map(Into::into).collect())), ..self }
+    }
+
+    /// What is handled one after the other. Default: records of one key.
+    pub fn order(mut self, order: Order) -> Self {
+        self.options.order = order;
+        self
+    }
+
+    /// So many handlers run at once. Default: 16. 0 is refused when the worker starts.
+    pub fn concurrency(mut self, handlers: usize) -> Self {
+        self.options.concurrency = handlers;
+        self
+    }
+
+    /// So many records wait at most. Default: 1,000. 0 is refused when the worker starts.
+    ///
+    /// When there are as many, partitions are paused one by one, the fullest first, and resumed when half of them are left. A partition whose share (`queue` /
+    /// partitions) is used up by a single lane, as a key that is retried may, is paused on its own account, so that it leaves room for others. What
+    /// one poll brings (`max.poll.records`, which is made no more than a quarter of this unless it is set) may come on top.
+    pub fn queue(mut self, records: usize) -> Self {
+        self.options.queue = records;
+        self
+    }
+
+    /// So many bytes wait at most: keys, values, headers. Default: 64 MiB. The same holds for it as for [`queue`](Self::queue). What the consumer has
+    /// fetched ahead is not among it (`fetch.buffer.max.bytes`). 0 is refused when the worker starts.
+    pub fn queue_bytes(mut self, bytes: usize) -> Self {
+        self.options.queue_bytes = bytes;
+        self
+    }
+
+    /// How often a record is tried, and how long it waits in between. Default: [`Retry::default`].
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.options.retry = retry;
+        self
+    }
+
+    /// Where records go that cannot be handled. Without it such a record stops its partition ([`Event::Stopped`]): nothing is passed, and the others
+    /// go on.
+    pub fn dead_letters(mut self, dead_letters: DeadLetters) -> Self {
+        self.dead_letters = Some(dead_letters);
+        self
+    }
+
+    /// When to stop trying for a while. Default: never.
+    pub fn breaker(mut self, breaker: Breaker) -> Self {
+        self.options.breaker = Some(breaker);
+        self
+    }
+
+    /// How often what is finished is committed; it is also when partitions are handed over, and at the end. Default: 1 s. Less than 10 ms counts as 10 ms.
+    pub fn commit_interval(mut self, interval: Duration) -> Self {
+        self.options.commit_interval = interval;
+        self
+    }
+
+    /// So many bytes of a commit's metadata at most say what is finished beyond its offset. Default: 4,096, which is what brokers take
+    /// (`offset.metadata.max.bytes`). 0 writes none; nor is any read then. What does not fit is handled again after a restart.
+    pub fn metadata_bytes(mut self, bytes: usize) -> Self {
+        self.options.metadata_bytes = bytes;
+        self
+    }
+
+    /// How long what runs may take once the worker is to stop; then it is cancelled. Default: 30 s.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.options.grace = grace;
+        self
+    }
+
+    /// How long the end may take after that: to write dead letters, to commit, and to leave the group, each. Default: 10 s.
+    pub fn close_timeout(mut self, timeout: Duration) -> Self {
+        self.options.close_timeout = timeout;
+        self
+    }
+
+    /// How long what runs of a partition that is to be handed over may take; then it is cancelled. The group's deadline holds in any case. Default: all that
+    /// there is until then, less a tenth (5 s at most) for the commit. What is kept goes on meanwhile with what is queued, and reads nothing new.
+    pub fn revoke_grace(mut self, grace: Duration) -> Self {
+        self.options.revoke_grace = grace;
+        self
+    }
+
+    /// How long an attempt may take; then it is cancelled, and has failed. Of a [blocking](Self::run_blocking) handler, whose thread cannot
+    /// be ended: it keeps its place until it ends. Default: as long as it likes.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.options.timeout = Some(timeout);
+        self
+    }
+
+    /// Who is told what happens. Called by the task that runs the worker, in order; it must not block. One that panics is logged.
+    pub fn events(mut self, handler: impl Fn(Event) + Send + Sync + 'static) -> Self {
+        self.events = Some(Arc::new(handler));
+        self
+    }
+
+    /// For tests: all that is random comes from `seed`, and the wall clock shows `wall_ms` milliseconds since 1970 at the start.
+    pub fn replay(mut self, seed: u64, wall_ms: i64) -> Self {
+        self.replay = Some((seed, wall_ms));
+        self
+    }
+
+    /// Stops it from elsewhere, and tells how it fares.
+    pub fn handle(&self) -> WorkerHandle {
+        self.handle.clone()
+    }
+
+    /// Runs a handler for each record, until `shutdown` ends (whatever it ends with), a [`WorkerHandle`] stops it, or something is fatal. Then nothing new is
+    /// begun; what runs may end within the [grace](Self::grace), what waits for another attempt is left for later; dead letters are written, what is finished is
+    /// committed, and the group is left.
+    ///
+    /// If this future is dropped, what runs is cancelled and nothing is committed anymore: what was finished since the last commit is handled again.
+    ///
+    /// # Errors
+    /// [`Error::Client`] with `Config`: what it was told makes no sense. What the consumer cannot mend. [`Error::Fatal`]: a handler said so. In
+    /// each case but the first what is finished is committed before, if it can be.
+    pub async fn run<H: Handler, S: Future>(self, handler: H, shutdown: S) -> Result<Summary, Error> {
+        run::run(self, tasks::Single::new(handler), 1, shutdown).await
+    }
+
+    /// The same for a handler of several records: at most `records` at a time, of each lane as many as follow one another. A batch is what is there: it is not
+    /// waited for until it is full. [`concurrency`](Self::concurrency) is how many batches there are at once.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run); and `Config` for batches of 0 records.
+    pub async fn run_batches<H: BatchHandler, S: Future>(
+        self,
+        records: usize,
+        handler: H,
+        shutdown: S,
+    ) -> Result<Summary, Error> {
+        run::run(self, tasks::Batches::new(handler), records, shutdown).await
+    }
+
+    /// The same for a handler that blocks its thread: on the runtime's threads for blocking work, at most [`concurrency`](Self::concurrency) at once (of the runtime's
+    /// own bound, 512 unless it was built otherwise).
+    ///
+    /// Such a thread cannot be cancelled. What it does after its partition was taken away, or after the [grace](Self::grace), is of no account;
+    /// [`Attempt::cancelled`](crate::Attempt::cancelled) tells it.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub async fn run_blocking<H: BlockingHandler, S: Future>(
+        self,
+        handler: H,
+        shutdown: S,
+    ) -> Result<Summary, Error> {
+        run::run(self, tasks::Blocking::new(handler), 1, shutdown).await
+    }
+}
