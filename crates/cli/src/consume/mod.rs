@@ -5,7 +5,7 @@
 
 pub(crate) mod begin;
 pub(crate) mod ends;
-mod filter;
+pub(crate) mod filter;
 mod first;
 mod print;
 mod progress;

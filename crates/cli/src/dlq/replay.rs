@@ -1,0 +1,277 @@
+//! `offtake dlq replay`: dead letters back to where they came from.
+//!
+//! Always true: what is written and how far the group has come are committed in one transaction, so nothing is written twice, however
+//! often this is run or wherever it dies. Two at once cannot be: the later one fences the earlier before it asks where the group stands.
+
+use std::collections::BTreeMap;
+
+use offtake::{OffsetAndMetadata, Records, TopicPartition};
+use offtake_admin::Admin;
+use offtake_producer::{
+    Builder, Error, ErrorKind, GroupMetadata, GroupOffsets, ProducerRecord, TransactionalProducer,
+};
+
+use super::{
+    STOPPED,
+    filter::Filter,
+    group_of,
+    letter::Letter,
+    plan::{Choice, Fate, Plan},
+    source::{Next, Source},
+};
+use crate::{
+    args::{Common, Replay},
+    failure::{Failure, say},
+    groups,
+    output::Output,
+    setup,
+    stop::Stop,
+};
+
+pub(super) async fn run(
+    common: &Common,
+    args: Replay,
+    stop: &mut Stop,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let topic = args.letters.topic.as_str();
+    if args.to.as_deref() == Some(topic) {
+        return Err(Failure::Usage(format!("{topic} is where the dead letters are: replay them to another")));
+    }
+    let group = group_of(args.group.as_deref(), topic);
+    let choice = Choice { filter: Filter::of(&args.letters)?, to: args.to };
+    if !args.execute {
+        return dry_run(common, topic, &group, &choice, stop, output).await;
+    }
+    check_group(common, &group).await?;
+    let Some(built) = stop.or(producer(common, topic, &group)).await else {
+        return Err(Failure::failed(format!("{STOPPED}; nothing is replayed")));
+    };
+    let mut producer = built?;
+    let replayed = execute(common, topic, &group, &choice, &mut producer, stop, output).await;
+    let closed = producer.close(CLOSING).await;
+    replayed.and(closed.map_err(Failure::from))
+}
+
+const CLOSING: std::time::Duration = std::time::Duration::from_secs(30);
+
+async fn dry_run(
+    common: &Common,
+    topic: &str,
+    group: &str,
+    choice: &Choice,
+    stop: &mut Stop,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let mut source = Source::open(common, topic, Some(group)).await?;
+    let planned = plan(&mut source, choice, stop).await;
+    let closed = source.close().await;
+    let plan = planned?;
+    closed?;
+    plan.print(group, common.json, output);
+    plan.check()?;
+    if !common.json {
+        say(format_args!("dry run: nothing was changed; add --execute to replay {} records", plan.records()));
+    }
+    Ok(())
+}
+
+async fn execute(
+    common: &Common,
+    topic: &str,
+    group: &str,
+    choice: &Choice,
+    producer: &mut TransactionalProducer,
+    stop: &mut Stop,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let mut source = Source::open(common, topic, Some(group)).await?;
+    let planned = match plan(&mut source, choice, stop).await {
+        Ok(plan) => plan.check().map(|()| plan),
+        Err(failure) => Err(failure),
+    };
+    let done = match planned {
+        Ok(mut plan) => {
+            let mut work = Work { group, choice, producer, left_out: first_left_out(&source), replayed: 0 };
+            let done = work.run(&mut source, &mut plan, stop).await;
+            plan.print(group, common.json, output);
+            let (replayed, of) = (work.replayed, plan.records());
+            done.map_err(|failure| told(failure, replayed, of))
+        }
+        Err(failure) => Err(failure),
+    };
+    let closed = source.close().await;
+    done.and(closed)
+}
+
+/// What went wrong, and how far it came until then.
+fn told(failure: Failure, replayed: u64, of: u64) -> Failure {
+    match failure {
+        Failure::Failed(why) => {
+            Failure::failed(format!("{why}; {replayed} of {of} records are replayed; run it again for the rest"))
+        }
+        other => other,
+    }
+}
+
+/// Reads all that there is.
+async fn plan(source: &mut Source, choice: &Choice, stop: &mut Stop) -> Result<Plan, Failure> {
+    let mut plan = Plan::new(source);
+    loop {
+        match source.next(stop).await? {
+            Next::Records(records) => {
+                source.letters(&records).for_each(|letter| plan.add(&letter, choice.fate(&letter)));
+            }
+            Next::End => break,
+            Next::Stopped => return Err(Failure::failed(STOPPED)),
+        }
+    }
+    for target in plan.targets() {
+        source.consumer().partitions_for(target).await.map_err(|error| match error.kind() {
+            offtake::ErrorKind::UnknownTopic => Failure::failed(format!(
+                "dead letters came from topic `{target}`, which does not exist: create it, replay them --to TOPIC, or leave them out by --from-topic"
+            )),
+            _ => error.into(),
+        })?;
+    }
+    Ok(plan)
+}
+
+/// Offsets that its members commit are theirs.
+async fn check_group(common: &Common, group: &str) -> Result<(), Failure> {
+    let config = setup::config(common)?;
+    let limit = config.client.default_api_timeout;
+    let mut admin = Admin::new(config)?;
+    admin.within(limit);
+    let checked = groups::check_idle(&mut admin, group).await;
+    admin.close().await;
+    checked
+}
+
+async fn producer(common: &Common, topic: &str, group: &str) -> Result<TransactionalProducer, Failure> {
+    let mut config = setup::producer_config(common)?;
+    if config.transactional_id.is_none() {
+        config.transactional_id = Some(format!("{group}-{topic}"));
+    }
+    Ok(Builder::from_config(config).build_transactional().await?)
+}
+
+struct Work<'a> {
+    group: &'a str,
+    choice: &'a Choice,
+    producer: &'a mut TransactionalProducer,
+    /// The first of each partition that is still there and was left out.
+    left_out: BTreeMap<TopicPartition, i64>,
+    replayed: u64,
+}
+
+impl Work<'_> {
+    async fn run(&mut self, source: &mut Source, plan: &mut Plan, stop: &mut Stop) -> Result<(), Failure> {
+        source.rewind().await?;
+        loop {
+            match source.next(stop).await? {
+                Next::Records(records) => {
+                    let behind = self.transaction(source, &records).await?;
+                    plan.committed(behind);
+                }
+                Next::End => return Ok(()),
+                Next::Stopped => return Err(Failure::failed(STOPPED)),
+            }
+        }
+    }
+
+    /// Replays what these records are, and says how far the group has come with that.
+    async fn transaction(
+        &mut self,
+        source: &Source,
+        records: &Records,
+    ) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
+        let transaction = self.producer.begin().await?;
+        let mut deliveries = Vec::new();
+        for letter in source.letters(records) {
+            match self.choice.fate(&letter) {
+                Fate::Replayed(to) => {
+                    let place = (letter.record.topic_partition().clone(), letter.record.offset());
+                    deliveries.push((place, transaction.send(record(&to, &letter))));
+                }
+                Fate::LeftOut | Fate::Homeless => {
+                    let partition = letter.record.topic_partition().clone();
+                    self.left_out.entry(partition).or_insert(letter.record.offset());
+                }
+            }
+        }
+        let behind = source.behind(records);
+        let offsets = behind.iter().map(|(partition, offset)| {
+            let metadata = left_out_metadata(self.left_out.get(partition).copied());
+            (partition.clone(), with_metadata(*offset, metadata))
+        });
+        let offsets = GroupOffsets::new(GroupMetadata::new(self.group), offsets);
+        let sent = u64::try_from(deliveries.len()).unwrap_or(u64::MAX);
+        let committed = match transaction.send_offsets(offsets).await {
+            Ok(()) => transaction.commit().await,
+            Err(error) => {
+                let _ = transaction.abort().await; // the error says why
+                Err(error)
+            }
+        };
+        if let Err(error) = committed {
+            // Of a record that was not written its own error says more.
+            for ((partition, offset), delivery) in deliveries {
+                match delivery.await {
+                    Err(own) if own.kind() != ErrorKind::TransactionAborted => {
+                        return Err(Failure::failed(format!("offset {offset} of {partition}: {own}")));
+                    }
+                    _ => {}
+                }
+            }
+            return Err(self.failed(&error));
+        }
+        self.replayed = self.replayed.saturating_add(sent);
+        Ok(behind)
+    }
+
+    fn failed(&self, error: &Error) -> Failure {
+        match error.kind() {
+            ErrorKind::OutcomeUnknown => Failure::failed(format!(
+                "{error}: whether the last records are replayed will be known when this is run again, which goes on behind what is committed"
+            )),
+            ErrorKind::Fenced => {
+                Failure::failed(format!("another replay under group `{}` has begun ({error})", self.group))
+            }
+            _ => Failure::failed(error.to_string()),
+        }
+    }
+}
+
+/// The record as it was before it was dead-lettered; its key decides the partition.
+fn record<'a>(to: &'a str, letter: &Letter<'a>) -> ProducerRecord<'a> {
+    let mut record = ProducerRecord::to(to).maybe_key(letter.record.key()).maybe_value(letter.record.value());
+    for header in letter.own_headers() {
+        record = record.maybe_header(header.key, header.value);
+    }
+    letter.timestamp().into_iter().fold(record, ProducerRecord::timestamp)
+}
+
+/// Begins the metadata of a commit that passes what was left out.
+const LEFT_OUT: &str = "offtake-dlq/1 left_out=";
+
+/// The first dead letter of each partition that the group has passed without a replay, and that is still there.
+pub(super) fn first_left_out(source: &Source) -> BTreeMap<TopicPartition, i64> {
+    let ranges = source.ranges.iter();
+    let still_there = ranges.filter_map(|(partition, range)| {
+        let metadata = range.committed.as_ref()?.metadata.as_str();
+        let offset: i64 = metadata.strip_prefix(LEFT_OUT)?.parse().ok()?;
+        (offset >= range.start).then(|| (partition.clone(), offset))
+    });
+    still_there.collect()
+}
+
+fn left_out_metadata(offset: Option<i64>) -> String {
+    offset.map(|offset| format!("{LEFT_OUT}{offset}")).unwrap_or_default()
+}
+
+fn with_metadata(offset: i64, metadata: String) -> OffsetAndMetadata {
+    let mut offset = OffsetAndMetadata::new(offset);
+    offset.metadata = metadata;
+    offset
+}
