@@ -6,6 +6,8 @@ mod dlq;
 mod doctor;
 mod documents;
 mod groups;
+#[cfg(unix)]
+mod pipe;
 mod produce;
 #[cfg(test)]
 mod tests;
@@ -22,6 +24,8 @@ pub(crate) use dlq::{Dlq, DlqCommand, Letters, Purge, Replay};
 pub(crate) use doctor::Doctor;
 pub(crate) use documents::{Completions, Man};
 pub(crate) use groups::{Groups, GroupsCommand, Reset};
+#[cfg(unix)]
+pub(crate) use pipe::{DlqHeaders, Framing, Mode, Order, Pipe};
 pub(crate) use produce::{BenchProduce, Produce};
 pub(crate) use topics::{Create, Offsets, Topics, TopicsCommand};
 
@@ -159,6 +163,9 @@ pub(crate) enum Command {
     Consume(Consume),
     /// Write the lines of stdin to a topic
     Produce(Produce),
+    /// Give the records of a group to handlers in any language, with retries and dead letters
+    #[cfg(unix)]
+    Pipe(Pipe),
     /// List, show, replay or purge dead letters
     Dlq(Dlq),
     /// List, describe, create or delete topics

@@ -18,6 +18,8 @@ mod groups;
 mod hints;
 mod offsets;
 mod output;
+#[cfg(unix)] // process groups, and a shell
+mod pipe;
 mod produce;
 mod setup;
 mod stop;
@@ -39,6 +41,8 @@ fn main() -> ExitCode {
                 Command::Demo(args) => demo::run(&common, args).await,
                 Command::Consume(args) => consume::run(&common, args).await,
                 Command::Produce(args) => produce::run(&common, args).await,
+                #[cfg(unix)]
+                Command::Pipe(args) => pipe::run(&common, args).await,
                 Command::Dlq(args) => dlq::run(&common, args).await,
                 Command::Topics(args) => topics::run(&common, args).await,
                 Command::Offsets(args) => offsets::run(&common, args).await,
