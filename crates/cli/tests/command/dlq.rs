@@ -132,7 +132,7 @@ async fn a_dead_letter_is_shown_with_where_it_came_from_and_why() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s12_what_is_replayed_is_what_was_and_never_twice() {
+async fn safe12_what_is_replayed_is_what_was_and_never_twice() {
     let at = dead_letters().await;
     let planned = at.run("dlq replay dlq --json").json();
     let row = |partition: i32, end: i64, records: Value, executed: bool| {

@@ -199,7 +199,7 @@ for line in sys.stdin:
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s12_what_cannot_be_handled_goes_to_the_dead_letters_with_its_reason() {
+async fn safe12_what_cannot_be_handled_goes_to_the_dead_letters_with_its_reason() {
     let (at, folder) = (At::start_with(&[("orders", 1), ("dlq", 1)]).await, Folder::new());
     for nth in 0..10 {
         at.cluster.produce("orders", 0, Some(b"k"), Some(format!("v{nth}").as_bytes())).unwrap();
