@@ -109,7 +109,7 @@ async fn delete(
     common: &Common,
     cuts: &BTreeMap<TopicPartition, i64>,
 ) -> Result<BTreeMap<TopicPartition, offtake_admin::Result<i64>>, Failure> {
-    let config = setup::config(common)?;
+    let config = setup::both(common)?.consumer;
     let limit = config.client.default_api_timeout;
     let mut admin = Admin::new(config)?;
     admin.within(limit);

@@ -139,7 +139,7 @@ async fn plan(source: &mut Source, choice: &Choice, stop: &mut Stop) -> Result<P
 
 /// Offsets that its members commit are theirs.
 async fn check_group(common: &Common, group: &str) -> Result<(), Failure> {
-    let config = setup::config(common)?;
+    let config = setup::both(common)?.consumer;
     let limit = config.client.default_api_timeout;
     let mut admin = Admin::new(config)?;
     admin.within(limit);
@@ -149,7 +149,7 @@ async fn check_group(common: &Common, group: &str) -> Result<(), Failure> {
 }
 
 async fn producer(common: &Common, topic: &str, group: &str) -> Result<TransactionalProducer, Failure> {
-    let mut config = setup::producer_config(common)?;
+    let mut config = setup::both(common)?.producer;
     if config.transactional_id.is_none() {
         config.transactional_id = Some(format!("{group}-{topic}"));
     }

@@ -50,7 +50,7 @@ pub(super) enum Next {
 impl Source {
     /// All of a topic; with a group, what it has not committed yet. Nothing is committed by this.
     pub(super) async fn open(common: &Common, topic: &str, group: Option<&str>) -> Result<Self, Failure> {
-        let config = config(common, group)?;
+        let config = config(setup::both(common)?.consumer, group)?;
         let closing = config.client.default_api_timeout;
         let mut consumer = Builder::from_config(config).build().await?;
         let partitions = target::partitions(&consumer, &[topic.to_owned()], false, &[]).await?;
@@ -132,8 +132,7 @@ impl Source {
     }
 }
 
-fn config(common: &Common, group: Option<&str>) -> Result<Config, Failure> {
-    let mut config = setup::config(common)?;
+fn config(mut config: Config, group: Option<&str>) -> Result<Config, Failure> {
     config.group_id = group.map(str::to_owned);
     config.group_instance_id = None;
     config.group_remote_assignor = None;

@@ -35,7 +35,7 @@ use pool::Pool;
 use process::Guardian;
 
 pub(crate) async fn run(common: &Common, args: Pipe) -> Result<(), Failure> {
-    let config = config(common, &args)?;
+    let (config, of_producer) = config(common, &args)?;
     let mut stop = Stop::listen()?;
     let Some(found) = stop.or(check_topics(&config, &args)).await else { return Ok(()) };
     found?;
@@ -45,7 +45,7 @@ pub(crate) async fn run(common: &Common, args: Pipe) -> Result<(), Failure> {
         let cores = available_parallelism().map_or(1, usize::from);
         u32::try_from(cores).unwrap_or(u32::MAX)
     });
-    let worker = worker(config, &args, workers, events.as_ref());
+    let worker = worker(config, &of_producer, &args, workers, events.as_ref());
     let ran = match args.mode {
         Mode::Records => {
             let pool = Pool::start(&args, workers, guardian, events.as_ref().map(EventLog::teller));
@@ -74,15 +74,22 @@ pub(crate) async fn run(common: &Common, args: Pipe) -> Result<(), Failure> {
     ran
 }
 
-fn config(common: &Common, args: &Pipe) -> Result<Config, Failure> {
-    let mut config = setup::config(common)?;
+/// The consumer's, and what is said of the producer of dead letters.
+fn config(common: &Common, args: &Pipe) -> Result<(Config, Vec<(String, String)>), Failure> {
+    let (mut config, of_producer) = match args.dlq {
+        Some(_) => {
+            let both = setup::both(common)?;
+            (both.consumer, both.of_producer)
+        }
+        None => (setup::config(common)?, Vec::new()),
+    };
     config.set("group.id", &args.group)?;
     config.enable_auto_commit = false; // the worker commits what is done, whatever a shared file says
     if !config.is_given("auto.offset.reset") {
         config.auto_offset_reset = AutoOffsetReset::Earliest;
     }
     config.validate()?;
-    Ok(config)
+    Ok((config, of_producer))
 }
 
 /// A wrong port or a missing topic ends the command here.
@@ -97,7 +104,13 @@ async fn check_topics(config: &Config, args: &Pipe) -> Result<(), Failure> {
     Ok(())
 }
 
-fn worker(config: Config, args: &Pipe, workers: u32, events: Option<&EventLog>) -> Worker {
+fn worker(
+    config: Config,
+    of_producer: &[(String, String)],
+    args: &Pipe,
+    workers: u32,
+    events: Option<&EventLog>,
+) -> Worker {
     let in_flight = match args.mode {
         Mode::Records => args.in_flight,
         Mode::Value => 1,
@@ -118,11 +131,13 @@ fn worker(config: Config, args: &Pipe, workers: u32, events: Option<&EventLog>) 
         .commit_interval(args.commit_interval)
         .grace(args.grace);
     if let Some(topic) = &args.dlq {
-        worker = worker.dead_letters(DeadLetters::to(topic).headers(match args.dlq_headers {
+        let letters = DeadLetters::to(topic).headers(match args.dlq_headers {
             DlqHeaders::Offtake => DeadLetterHeaders::Offtake,
             DlqHeaders::Spring => DeadLetterHeaders::Spring,
             DlqHeaders::Connect => DeadLetterHeaders::Connect,
-        }));
+        });
+        let properties = of_producer.iter();
+        worker = worker.dead_letters(properties.fold(letters, |letters, (name, value)| letters.property(name, value)));
     }
     if let Some(teller) = events.map(EventLog::teller) {
         worker = worker.events(move |event| {
