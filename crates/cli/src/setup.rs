@@ -30,6 +30,7 @@ const LARGEST_FILE: u64 = 1 << 20;
 ///
 /// What a command needs changed, and the check that all of it goes together, come after.
 pub(crate) fn config(common: &Common) -> Result<Config, Failure> {
+    warn_of_arguments(common);
     config_from(common, &Environment::of_process())
 }
 
@@ -48,6 +49,7 @@ fn consumer_defaults() -> Config {
 
 /// The same of a producer: its defaults are Java's, but for 10 s of patience with what does not take records, and `localhost:9092`.
 pub(crate) fn producer_config(common: &Common) -> Result<offtake_producer::Config, Failure> {
+    warn_of_arguments(common);
     let mut config = producer_defaults();
     apply(&mut config, common, &Environment::of_process(), None)?;
     Ok(config)
@@ -69,6 +71,7 @@ pub(crate) struct Both {
 
 /// The configurations of both. `-X` may name a property of either.
 pub(crate) fn both(common: &Common) -> Result<Both, Failure> {
+    warn_of_arguments(common);
     both_from(common, &Environment::of_process())
 }
 
@@ -85,6 +88,17 @@ fn both_from(common: &Common, environment: &Environment) -> Result<Both, Failure
     Ok(Both { consumer, producer, of_producer })
 }
 
+/// Of secrets that stand where all can read them.
+fn warn_of_arguments(common: &Common) {
+    for (name, value) in &common.properties {
+        if is_secret(name) && !value.contains("${") {
+            tracing::warn!(
+                "-X {name}: others on this machine can see a command's arguments; put it into a file (--config) or a variable"
+            );
+        }
+    }
+}
+
 /// Puts all that the command is told into a client's configuration. Where there is another client, whose `-X` may name, `foreign` takes what is not
 /// this one's.
 fn apply<C: Properties>(
@@ -96,7 +110,7 @@ fn apply<C: Properties>(
     "offtake".clone_into(&mut config.client_mut().client_id);
     let mut mistakes = Vec::new();
     if let (None, Some(path)) = (&common.config, environment.default_file()) {
-        set_from_file(config, &path, &mut mistakes)?;
+        set_from_file(config, &path, foreign.is_some(), &mut mistakes)?;
     }
     for (variable, name, value) in environment.properties() {
         match properties::set(config, &name, value) {
@@ -106,16 +120,11 @@ fn apply<C: Properties>(
         }
     }
     if let Some(path) = &common.config {
-        set_from_file(config, path, &mut mistakes)?;
+        set_from_file(config, path, foreign.is_some(), &mut mistakes)?;
     }
     let mut given: Vec<_> = common.properties.iter().collect();
     given.sort_by_key(|(name, _)| !is_of_providers(name));
     for (name, value) in given {
-        if is_secret(name) && !value.contains("${") {
-            tracing::warn!(
-                "-X {name}: others on this machine can see a command's arguments; put it into a file (--config) or a variable"
-            );
-        }
         match (properties::set(config, name, value), &mut foreign) {
             (Ok(()), _) => {}
             (Err(ConfigError::Foreign { .. }), Some(foreign)) => foreign.push(name.clone()),
@@ -152,6 +161,7 @@ fn mistake(error: &ConfigError) -> String {
 fn set_from_file<C: Properties>(
     config: &mut C,
     path: &Path,
+    has_another: bool,
     mistakes: &mut Vec<String>,
 ) -> Result<(), Failure> {
     let shown = path.display();
@@ -174,6 +184,7 @@ fn set_from_file<C: Properties>(
     for (name, value) in found {
         match properties::set(config, &name, &value) {
             Ok(()) => {}
+            Err(ConfigError::Foreign { .. }) if has_another => {} // which takes it, or it is nobody's here
             Err(ConfigError::Foreign { .. } | ConfigError::Unknown { nearest: None, .. }) => {
                 unknown.push(name);
             }

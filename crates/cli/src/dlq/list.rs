@@ -5,16 +5,15 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::{
-    STOPPED,
+    STOPPED, Work,
     filter::Filter,
     letter::Letter,
     source::{Next, Source},
 };
 use crate::{
-    args::{Common, Letters},
+    args::Letters,
     failure::{Failure, say},
     output::Output,
-    stop::Stop,
     text::{table::Sheet, time::rfc3339},
 };
 
@@ -22,17 +21,12 @@ use crate::{
 const MOST_KINDS: usize = 10_000;
 const OTHERS: &str = "(other reasons)";
 
-pub(super) async fn run(
-    common: &Common,
-    args: &Letters,
-    stop: &mut Stop,
-    output: &mut Output,
-) -> Result<(), Failure> {
+pub(super) async fn run(work: &mut Work, args: &Letters) -> Result<(), Failure> {
     let filter = Filter::of(args)?;
-    let mut source = Source::open(common, &args.topic, None).await?;
+    let mut source = Source::open(&work.config, &args.topic, None).await?;
     let mut counts = Counts::default();
     let read = loop {
-        match source.next(stop).await {
+        match source.next(&mut work.stop).await {
             Ok(Next::Records(records)) => {
                 let letters = source.letters(&records);
                 letters.filter(|letter| filter.passes(letter)).for_each(|letter| counts.add(&letter));
@@ -44,7 +38,7 @@ pub(super) async fn run(
     };
     let closed = source.close().await;
     read.and(closed)?;
-    counts.print(common.json, output);
+    counts.print(work.json, &mut work.output);
     Ok(())
 }
 

@@ -9,24 +9,43 @@ mod replay;
 mod show;
 mod source;
 
+use offtake::config::Config;
+use offtake_admin::Admin;
+
 use crate::{
     args::{Common, Dlq, DlqCommand},
     failure::Failure,
     output::Output,
+    setup::{self, Both},
     stop::Stop,
 };
 
+/// What each of them works with.
+struct Work {
+    config: Config,
+    json: bool,
+    stop: Stop,
+    output: Output,
+}
+
+impl Work {
+    fn admin(&self) -> Result<Admin, Failure> {
+        let mut admin = Admin::new(self.config.clone())?;
+        admin.within(self.config.client.default_api_timeout);
+        Ok(admin)
+    }
+}
+
 pub(crate) async fn run(common: &Common, args: Dlq) -> Result<(), Failure> {
-    let mut stop = Stop::listen()?;
-    let mut output = Output::stdout();
+    let Both { consumer, producer, .. } = setup::both(common)?;
+    let mut work = Work { config: consumer, json: common.json, stop: Stop::listen()?, output: Output::stdout() };
     let done = match args.what {
-        DlqCommand::List { letters } => list::run(common, &letters, &mut stop, &mut output).await,
-        DlqCommand::Show { letters, count } => {
-            show::run(common, &letters, count, &mut stop, &mut output).await
-        }
-        DlqCommand::Replay(args) => replay::run(common, args, &mut stop, &mut output).await,
-        DlqCommand::Purge(args) => purge::run(common, args, &mut stop, &mut output).await,
+        DlqCommand::List { letters } => list::run(&mut work, &letters).await,
+        DlqCommand::Show { letters, count } => show::run(&mut work, &letters, count).await,
+        DlqCommand::Replay(args) => replay::run(&mut work, producer, args).await,
+        DlqCommand::Purge(args) => purge::run(&mut work, args).await,
     };
+    let Work { mut output, .. } = work;
     // What was done before a failure is told all the same.
     let written = output.flush().map_err(Failure::from);
     done.and(written)

@@ -3,35 +3,27 @@
 use std::collections::BTreeMap;
 
 use offtake::TopicPartition;
-use offtake_admin::Admin;
 use serde_json::json;
 
 use super::{
-    STOPPED, group_of,
+    STOPPED, Work, group_of,
     replay::first_left_out,
     source::{Next, Source},
 };
 use crate::{
-    args::{Common, Purge},
+    args::Purge,
     failure::{self, Failure, say},
-    output::Output,
-    setup,
     stop::Stop,
     text::table::Sheet,
 };
 
-pub(super) async fn run(
-    common: &Common,
-    args: Purge,
-    stop: &mut Stop,
-    output: &mut Output,
-) -> Result<(), Failure> {
+pub(super) async fn run(work: &mut Work, args: Purge) -> Result<(), Failure> {
     let group = group_of(args.group.as_deref(), &args.topic);
     let by_group = (args.before.is_none() && !args.all).then_some(group.as_str());
-    let mut source = Source::open(common, &args.topic, by_group).await?;
+    let mut source = Source::open(&work.config, &args.topic, by_group).await?;
     let planned = match (by_group, args.before) {
         (Some(group), _) => replayed(&source, group),
-        (None, Some(time)) => older(&mut source, time, stop).await,
+        (None, Some(time)) => older(&mut source, time, &mut work.stop).await,
         (None, None) => Ok(source.ranges.iter().map(|(of, range)| (of.clone(), range.end)).collect()),
     };
     let starts: BTreeMap<_, _> = source.ranges.iter().map(|(of, range)| (of.clone(), range.start)).collect();
@@ -42,15 +34,15 @@ pub(super) async fn run(
     let mut done = BTreeMap::new();
     let mut failures = Vec::new();
     if args.execute {
-        for (partition, became) in delete(common, &cuts).await? {
+        for (partition, became) in delete(work, &cuts).await? {
             match became {
                 Ok(start) => drop(done.insert(partition, start)),
                 Err(error) => failures.push(error),
             }
         }
     }
-    print(&starts, &cuts, &done, common.json, output);
-    if !args.execute && !common.json {
+    print(&starts, &cuts, &done, work);
+    if !args.execute && !work.json {
         say(format_args!("dry run: nothing was deleted; add --execute to do it"));
     }
     failure::all_done(failures)
@@ -106,13 +98,10 @@ async fn older(
 }
 
 async fn delete(
-    common: &Common,
+    work: &Work,
     cuts: &BTreeMap<TopicPartition, i64>,
 ) -> Result<BTreeMap<TopicPartition, offtake_admin::Result<i64>>, Failure> {
-    let config = setup::both(common)?.consumer;
-    let limit = config.client.default_api_timeout;
-    let mut admin = Admin::new(config)?;
-    admin.within(limit);
+    let mut admin = work.admin()?;
     let deleted = admin.delete_records(cuts.iter().map(|(partition, cut)| (partition.clone(), *cut))).await;
     admin.close().await;
     Ok(deleted)
@@ -123,15 +112,15 @@ fn print(
     starts: &BTreeMap<TopicPartition, i64>,
     cuts: &BTreeMap<TopicPartition, i64>,
     done: &BTreeMap<TopicPartition, i64>,
-    json: bool,
-    output: &mut Output,
+    work: &mut Work,
 ) {
+    let Work { json, output, .. } = work;
     let mut sheet = Sheet::new(&["topic", "#partition", "#from", "#to", "executed"]);
     for (partition, from) in starts {
         let (topic, index) = (partition.topic.as_str(), partition.partition);
         let to = cuts.get(partition).unwrap_or(from);
         let executed = done.contains_key(partition);
-        if json {
+        if *json {
             output.json(&json!({
                 "topic": topic, "partition": index, "from": from, "to": to, "executed": executed,
             }));
@@ -140,7 +129,7 @@ fn print(
             sheet.row([topic, &index.to_string(), &from.to_string(), &to.to_string(), executed]);
         }
     }
-    if !json {
+    if !*json {
         output.sheet(&sheet);
     }
 }

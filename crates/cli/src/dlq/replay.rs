@@ -3,16 +3,15 @@
 //! Always true: what is written and how far the group has come are committed in one transaction, so nothing is written twice, however
 //! often this is run or wherever it dies. Two at once cannot be: the later one fences the earlier before it asks where the group stands.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use offtake::{OffsetAndMetadata, Records, TopicPartition};
-use offtake_admin::Admin;
 use offtake_producer::{
-    Builder, Error, ErrorKind, GroupMetadata, GroupOffsets, ProducerRecord, TransactionalProducer,
+    Builder, Config, Error, ErrorKind, GroupMetadata, GroupOffsets, ProducerRecord, TransactionalProducer,
 };
 
 use super::{
-    STOPPED,
+    STOPPED, Work,
     filter::Filter,
     group_of,
     letter::Letter,
@@ -20,20 +19,13 @@ use super::{
     source::{Next, Source},
 };
 use crate::{
-    args::{Common, Replay},
+    args::Replay,
     failure::{Failure, say},
     groups,
-    output::Output,
-    setup,
     stop::Stop,
 };
 
-pub(super) async fn run(
-    common: &Common,
-    args: Replay,
-    stop: &mut Stop,
-    output: &mut Output,
-) -> Result<(), Failure> {
+pub(super) async fn run(work: &mut Work, producer: Config, args: Replay) -> Result<(), Failure> {
     let topic = args.letters.topic.as_str();
     if args.to.as_deref() == Some(topic) {
         return Err(Failure::Usage(format!("{topic} is where the dead letters are: replay them to another")));
@@ -41,61 +33,53 @@ pub(super) async fn run(
     let group = group_of(args.group.as_deref(), topic);
     let choice = Choice { filter: Filter::of(&args.letters)?, to: args.to };
     if !args.execute {
-        return dry_run(common, topic, &group, &choice, stop, output).await;
+        return dry_run(work, topic, &group, &choice).await;
     }
-    check_group(common, &group).await?;
-    let Some(built) = stop.or(producer(common, topic, &group)).await else {
+    check_group(work, &group).await?;
+    let Some(built) = work.stop.or(build(producer, topic, &group)).await else {
         return Err(Failure::failed(format!("{STOPPED}; nothing is replayed")));
     };
     let mut producer = built?;
-    let replayed = execute(common, topic, &group, &choice, &mut producer, stop, output).await;
+    let replayed = execute(work, topic, &group, &choice, &mut producer).await;
     let closed = producer.close(CLOSING).await;
     replayed.and(closed.map_err(Failure::from))
 }
 
-const CLOSING: std::time::Duration = std::time::Duration::from_secs(30);
+const CLOSING: Duration = Duration::from_secs(30);
 
-async fn dry_run(
-    common: &Common,
-    topic: &str,
-    group: &str,
-    choice: &Choice,
-    stop: &mut Stop,
-    output: &mut Output,
-) -> Result<(), Failure> {
-    let mut source = Source::open(common, topic, Some(group)).await?;
-    let planned = plan(&mut source, choice, stop).await;
+async fn dry_run(work: &mut Work, topic: &str, group: &str, choice: &Choice) -> Result<(), Failure> {
+    let mut source = Source::open(&work.config, topic, Some(group)).await?;
+    let planned = plan(&mut source, choice, &mut work.stop).await;
     let closed = source.close().await;
     let plan = planned?;
     closed?;
-    plan.print(group, common.json, output);
+    plan.print(group, work.json, &mut work.output);
     plan.check()?;
-    if !common.json {
+    if !work.json {
         say(format_args!("dry run: nothing was changed; add --execute to replay {} records", plan.records()));
     }
     Ok(())
 }
 
 async fn execute(
-    common: &Common,
+    work: &mut Work,
     topic: &str,
     group: &str,
     choice: &Choice,
     producer: &mut TransactionalProducer,
-    stop: &mut Stop,
-    output: &mut Output,
 ) -> Result<(), Failure> {
-    let mut source = Source::open(common, topic, Some(group)).await?;
-    let planned = match plan(&mut source, choice, stop).await {
+    let mut source = Source::open(&work.config, topic, Some(group)).await?;
+    let planned = match plan(&mut source, choice, &mut work.stop).await {
         Ok(plan) => plan.check().map(|()| plan),
         Err(failure) => Err(failure),
     };
     let done = match planned {
         Ok(mut plan) => {
-            let mut work = Work { group, choice, producer, left_out: first_left_out(&source), replayed: 0 };
-            let done = work.run(&mut source, &mut plan, stop).await;
-            plan.print(group, common.json, output);
-            let (replayed, of) = (work.replayed, plan.records());
+            let mut replaying =
+                Replaying { group, choice, producer, left_out: first_left_out(&source), replayed: 0 };
+            let done = replaying.run(&mut source, &mut plan, &mut work.stop).await;
+            plan.print(group, work.json, &mut work.output);
+            let (replayed, of) = (replaying.replayed, plan.records());
             done.map_err(|failure| told(failure, replayed, of))
         }
         Err(failure) => Err(failure),
@@ -138,25 +122,21 @@ async fn plan(source: &mut Source, choice: &Choice, stop: &mut Stop) -> Result<P
 }
 
 /// Offsets that its members commit are theirs.
-async fn check_group(common: &Common, group: &str) -> Result<(), Failure> {
-    let config = setup::both(common)?.consumer;
-    let limit = config.client.default_api_timeout;
-    let mut admin = Admin::new(config)?;
-    admin.within(limit);
+async fn check_group(work: &Work, group: &str) -> Result<(), Failure> {
+    let mut admin = work.admin()?;
     let checked = groups::check_idle(&mut admin, group).await;
     admin.close().await;
     checked
 }
 
-async fn producer(common: &Common, topic: &str, group: &str) -> Result<TransactionalProducer, Failure> {
-    let mut config = setup::both(common)?.producer;
+async fn build(mut config: Config, topic: &str, group: &str) -> Result<TransactionalProducer, Failure> {
     if config.transactional_id.is_none() {
         config.transactional_id = Some(format!("{group}-{topic}"));
     }
     Ok(Builder::from_config(config).build_transactional().await?)
 }
 
-struct Work<'a> {
+struct Replaying<'a> {
     group: &'a str,
     choice: &'a Choice,
     producer: &'a mut TransactionalProducer,
@@ -165,7 +145,7 @@ struct Work<'a> {
     replayed: u64,
 }
 
-impl Work<'_> {
+impl Replaying<'_> {
     async fn run(&mut self, source: &mut Source, plan: &mut Plan, stop: &mut Stop) -> Result<(), Failure> {
         source.rewind().await?;
         loop {

@@ -5,49 +5,36 @@ use std::fmt::Write;
 use serde_json::json;
 
 use super::{
+    Work,
     filter::Filter,
     letter::Letter,
     source::{Next, Source},
 };
 use crate::{
-    args::{Common, Letters},
+    args::Letters,
     failure::Failure,
-    output::Output,
-    stop::Stop,
     text::{json, row, table::visible, time::rfc3339},
 };
 
-pub(super) async fn run(
-    common: &Common,
-    args: &Letters,
-    count: Option<u64>,
-    stop: &mut Stop,
-    output: &mut Output,
-) -> Result<(), Failure> {
+pub(super) async fn run(work: &mut Work, args: &Letters, count: Option<u64>) -> Result<(), Failure> {
     let filter = Filter::of(args)?;
-    let mut source = Source::open(common, &args.topic, None).await?;
-    let shown = show(&mut source, &filter, count.unwrap_or(u64::MAX), common.json, stop, output).await;
+    let mut source = Source::open(&work.config, &args.topic, None).await?;
+    let shown = show(work, &mut source, &filter, count.unwrap_or(u64::MAX)).await;
     let closed = source.close().await;
     shown.and(closed)
 }
 
-async fn show(
-    source: &mut Source,
-    filter: &Filter,
-    mut left: u64,
-    json: bool,
-    stop: &mut Stop,
-    output: &mut Output,
-) -> Result<(), Failure> {
+async fn show(work: &mut Work, source: &mut Source, filter: &Filter, mut left: u64) -> Result<(), Failure> {
+    let output = &mut work.output;
     while left > 0
-        && let Next::Records(records) = source.next(stop).await?
+        && let Next::Records(records) = source.next(&mut work.stop).await?
     {
         for letter in source.letters(&records).filter(|letter| filter.passes(letter)) {
             if left == 0 {
                 break;
             }
             left = left.saturating_sub(1);
-            if json {
+            if work.json {
                 push_json(output.buffer(), &letter);
             } else {
                 output.buffer().extend_from_slice(text(&letter).as_bytes());

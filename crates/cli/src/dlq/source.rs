@@ -9,10 +9,8 @@ use offtake::{
 
 use super::letter::Letter;
 use crate::{
-    args::Common,
     consume::{ends::Ends, target},
     failure::Failure,
-    setup,
     stop::Stop,
     text::place::Place,
 };
@@ -49,8 +47,8 @@ pub(super) enum Next {
 
 impl Source {
     /// All of a topic; with a group, what it has not committed yet. Nothing is committed by this.
-    pub(super) async fn open(common: &Common, topic: &str, group: Option<&str>) -> Result<Self, Failure> {
-        let config = config(setup::both(common)?.consumer, group)?;
+    pub(super) async fn open(config: &Config, topic: &str, group: Option<&str>) -> Result<Self, Failure> {
+        let config = reading(config.clone(), group)?;
         let closing = config.client.default_api_timeout;
         let mut consumer = Builder::from_config(config).build().await?;
         let partitions = target::partitions(&consumer, &[topic.to_owned()], false, &[]).await?;
@@ -132,7 +130,7 @@ impl Source {
     }
 }
 
-fn config(mut config: Config, group: Option<&str>) -> Result<Config, Failure> {
+fn reading(mut config: Config, group: Option<&str>) -> Result<Config, Failure> {
     config.group_id = group.map(str::to_owned);
     config.group_instance_id = None;
     config.group_remote_assignor = None;
