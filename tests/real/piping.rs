@@ -85,7 +85,11 @@ for line in sys.stdin:
             if done >= wanted {
                 return;
             }
-            assert!(of.is_running() && Instant::now() < deadline, "{done} are done: {:#?}", of.stderr().all());
+            assert!(
+                of.is_running() && Instant::now() < deadline,
+                "{done} are done: {:#?}",
+                of.stderr().all()
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -144,7 +148,8 @@ fn safe1_handlers_that_are_killed_at_random_lose_nothing_and_keep_the_order_of_e
         assert!(pipe.is_running(), "{:#?}", pipe.stderr().all());
         if let live @ [_, ..] = handlers(&pipe).as_slice() {
             let victim = dice.pick(live).to_string();
-            killed += u32::from(Command::new("kill").args(["-9", &victim]).status().is_ok_and(|it| it.success()));
+            killed +=
+                u32::from(Command::new("kill").args(["-9", &victim]).status().is_ok_and(|it| it.success()));
         }
         std::thread::sleep(Duration::from_millis(100 + dice.roll(200)));
     }
@@ -194,7 +199,9 @@ fn safe12_dead_letters_are_complete_and_a_replay_that_is_killed_replays_nothing_
         let mut pipe = bench.pipe(body, &format!("--workers 2 --in-flight 32 --dlq {dlq}"));
         bench.wait_done(RECORDS / 2, &mut pipe);
         let deadline = Instant::now() + PATIENCE;
-        while bench.at.tool.list_offsets(&dlq, "latest", "read_uncommitted").iter().sum::<i64>() < (RECORDS / 2) as i64 {
+        while bench.at.tool.list_offsets(&dlq, "latest", "read_uncommitted").iter().sum::<i64>()
+            < (RECORDS / 2) as i64
+        {
             assert!(pipe.is_running() && Instant::now() < deadline, "{:#?}", pipe.stderr().all());
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -202,8 +209,10 @@ fn safe12_dead_letters_are_complete_and_a_replay_that_is_killed_replays_nothing_
         let odd: BTreeMap<String, usize> = (1..RECORDS).step_by(2).map(|nth| (nth.to_string(), 1)).collect();
         assert_eq!(bench.values(&dlq), odd, "{version:?}: each once");
         let listed = bench.offtake(&format!("dlq list {dlq} --json")).run().json();
-        let counts: BTreeMap<_, _> =
-            listed.iter().map(|row| (row["reason"].as_str().unwrap_or(""), row["count"].as_u64().unwrap_or(0))).collect();
+        let counts: BTreeMap<_, _> = listed
+            .iter()
+            .map(|row| (row["reason"].as_str().unwrap_or(""), row["count"].as_u64().unwrap_or(0)))
+            .collect();
         let third = (RECORDS / 6) as u64;
         assert_eq!(counts, BTreeMap::from([("odd 1", third), ("odd 3", third), ("odd 5", third)]));
 

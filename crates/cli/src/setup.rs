@@ -81,7 +81,9 @@ fn both_from(common: &Common, environment: &Environment) -> Result<Both, Failure
     apply(&mut consumer, common, environment, Some(&mut not_consumers))?;
     apply(&mut producer, common, environment, Some(&mut not_producers))?;
     if let Some(name) = not_consumers.iter().find(|name| not_producers.contains(name)) {
-        return Err(Failure::Usage(format!("-X: property `{name}` is neither a consumer's nor a producer's")));
+        return Err(Failure::Usage(format!(
+            "-X: property `{name}` is neither a consumer's nor a producer's"
+        )));
     }
     let of_producer = common.properties.iter().filter(|(name, _)| not_consumers.contains(name));
     let of_producer = of_producer.cloned().collect();

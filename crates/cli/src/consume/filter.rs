@@ -57,9 +57,7 @@ impl Finder {
     /// A literal pattern: the fastest search for bytes that is at hand.
     pub(crate) fn new(text: &str) -> Result<Self, Failure> {
         let pattern = Regex::new(&regex::escape(text));
-        pattern
-            .map(Self)
-            .map_err(|error| Failure::Usage(format!("cannot search for `{text}`: {error}")))
+        pattern.map(Self).map_err(|error| Failure::Usage(format!("cannot search for `{text}`: {error}")))
     }
 
     /// Null contains nothing, not even the empty text.

@@ -29,7 +29,9 @@ impl Filter {
     pub(super) fn passes(&self, letter: &Letter<'_>) -> bool {
         let origin = &letter.origin;
         let failed_at = letter.failed_at();
-        self.reason.as_ref().is_none_or(|wanted| wanted.is_match(origin.reason.as_deref().unwrap_or_default()))
+        self.reason
+            .as_ref()
+            .is_none_or(|wanted| wanted.is_match(origin.reason.as_deref().unwrap_or_default()))
             && (self.from_topics.is_empty()
                 || origin.topic.as_ref().is_some_and(|topic| self.from_topics.contains(topic)))
             && self.key.as_ref().is_none_or(|wanted| wanted.is_in(letter.record.key()))

@@ -38,7 +38,8 @@ impl Work {
 
 pub(crate) async fn run(common: &Common, args: Dlq) -> Result<(), Failure> {
     let Both { consumer, producer, .. } = setup::both(common)?;
-    let mut work = Work { config: consumer, json: common.json, stop: Stop::listen()?, output: Output::stdout() };
+    let mut work =
+        Work { config: consumer, json: common.json, stop: Stop::listen()?, output: Output::stdout() };
     let done = match args.what {
         DlqCommand::List { letters } => list::run(&mut work, &letters).await,
         DlqCommand::Show { letters, count } => show::run(&mut work, &letters, count).await,

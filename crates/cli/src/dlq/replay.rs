@@ -91,9 +91,9 @@ async fn execute(
 /// What went wrong, and how far it came until then.
 fn told(failure: Failure, replayed: u64, of: u64) -> Failure {
     match failure {
-        Failure::Failed(why) => {
-            Failure::failed(format!("{why}; {replayed} of {of} records are replayed; run it again for the rest"))
-        }
+        Failure::Failed(why) => Failure::failed(format!(
+            "{why}; {replayed} of {of} records are replayed; run it again for the rest"
+        )),
         other => other,
     }
 }

@@ -37,12 +37,16 @@ struct Line<'a> {
 pub(super) fn parse(line: &[u8]) -> Result<Answer, String> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     if line.starts_with(b"{") {
-        let said: Line<'_> = serde_json::from_slice(line).map_err(|error| nonsense(line, &error.to_string()))?;
+        let said: Line<'_> =
+            serde_json::from_slice(line).map_err(|error| nonsense(line, &error.to_string()))?;
         let reason = said.reason.unwrap_or_default();
-        let verdict = verdict(&said.result, reason).ok_or_else(|| {
-            nonsense(line, "`result` is ok, retry or poison")
-        })?;
-        return Ok(Answer::To(TopicPartition::new(said.topic.as_ref(), said.partition), said.offset, verdict));
+        let verdict =
+            verdict(&said.result, reason).ok_or_else(|| nonsense(line, "`result` is ok, retry or poison"))?;
+        return Ok(Answer::To(
+            TopicPartition::new(said.topic.as_ref(), said.partition),
+            said.offset,
+            verdict,
+        ));
     }
     let text = String::from_utf8_lossy(line);
     let (word, reason) = text.split_once(' ').unwrap_or((&text, ""));
@@ -82,7 +86,8 @@ mod tests {
     #[test]
     fn an_answer_names_its_record_or_is_of_the_oldest() {
         let to = |verdict| Ok(Answer::To(TopicPartition::new("t", 3), 7, verdict));
-        let json = |rest: &str| parse(format!(r#"{{"offset":7,"partition":3,"topic":"t",{rest}}}"#).as_bytes());
+        let json =
+            |rest: &str| parse(format!(r#"{{"offset":7,"partition":3,"topic":"t",{rest}}}"#).as_bytes());
         assert_eq!(json(r#""result":"ok""#), to(Verdict::Ok));
         assert_eq!(json(r#""result":"ok","reason":null,"took_ms":5"#), to(Verdict::Ok));
         assert_eq!(json(r#""result":"retry","reason":"a \"lock\"""#), to(retry("a \"lock\"")));
@@ -90,8 +95,12 @@ mod tests {
         assert_eq!(parse(b"ok"), Ok(Answer::Oldest(Verdict::Ok)));
         assert_eq!(parse(b"ok\r"), Ok(Answer::Oldest(Verdict::Ok)));
         assert_eq!(parse(b"retry the row is locked"), Ok(Answer::Oldest(retry("the row is locked"))));
-        assert!(matches!(parse(b"retry"), Ok(Answer::Oldest(Verdict::Retry(why))) if why.contains("handler")));
-        assert!(matches!(parse(b"poison \xff"), Ok(Answer::Oldest(Verdict::Poison(why))) if why == "\u{fffd}"));
+        assert!(
+            matches!(parse(b"retry"), Ok(Answer::Oldest(Verdict::Retry(why))) if why.contains("handler"))
+        );
+        assert!(
+            matches!(parse(b"poison \xff"), Ok(Answer::Oldest(Verdict::Poison(why))) if why == "\u{fffd}")
+        );
     }
 
     #[test]

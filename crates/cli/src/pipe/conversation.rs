@@ -66,7 +66,9 @@ impl<T> Conversation<T> {
                 let of = |asked: &Asked<T>| asked.offset == offset && asked.partition == partition;
                 let asked = self.unanswered.iter().position(of).and_then(|at| self.unanswered.remove(at));
                 let unknown = || {
-                    format!("it answered for offset {offset} of {partition}, which it does not have, or has answered")
+                    format!(
+                        "it answered for offset {offset} of {partition}, which it does not have, or has answered"
+                    )
                 };
                 (asked.ok_or_else(unknown)?, verdict)
             }

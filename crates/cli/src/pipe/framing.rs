@@ -30,9 +30,13 @@ pub(super) fn push_record(
         Framing::Length => {
             let (key, value) = (row.key.unwrap_or_default(), row.value.unwrap_or_default());
             json::push_place(&mut json, &row);
-            for (name, bytes) in [(b",\"key_length\":".as_slice(), row.key), (b",\"value_length\":", row.value)] {
+            for (name, bytes) in
+                [(b",\"key_length\":".as_slice(), row.key), (b",\"value_length\":", row.value)]
+            {
                 match bytes {
-                    Some(bytes) => json::push_number(&mut json, name, i64::try_from(bytes.len()).unwrap_or(0)),
+                    Some(bytes) => {
+                        json::push_number(&mut json, name, i64::try_from(bytes.len()).unwrap_or(0))
+                    }
                     None => json.extend_from_slice(&[name, b"null"].concat()),
                 }
             }
@@ -40,7 +44,8 @@ pub(super) fn push_record(
             json::push_number(&mut json, b",\"attempt\":", i64::from(attempt));
             json.push(b'}');
             let length = json.len().saturating_add(key.len()).saturating_add(value.len());
-            let length = u32::try_from(length.saturating_add(LENGTH)).map_err(|_| "it is too long for a frame")?;
+            let length =
+                u32::try_from(length.saturating_add(LENGTH)).map_err(|_| "it is too long for a frame")?;
             out.extend_from_slice(&length.to_be_bytes());
             out.extend_from_slice(&u32::try_from(json.len()).unwrap_or(0).to_be_bytes());
             out.append(&mut json);
@@ -157,7 +162,10 @@ mod tests {
         let endless = vec![b'x'; LONGEST_ANSWER + 1];
         assert!(answers(Framing::Lines, &endless, 4096).is_err());
         assert_eq!(answers(Framing::Lines, &endless[1..], 4096), Ok(Vec::new()));
-        assert!(answers(Framing::Length, b"Traceback", 9).is_err(), "as a length this is more than a gigabyte");
+        assert!(
+            answers(Framing::Length, b"Traceback", 9).is_err(),
+            "as a length this is more than a gigabyte"
+        );
         assert!(answers(Framing::Length, &[0, 0x10, 0, 1], 4).is_err());
         assert_eq!(answers(Framing::Length, &[0, 0x10, 0, 0], 4), Ok(Vec::new()));
         let mut many = Answers::new(Framing::Lines);

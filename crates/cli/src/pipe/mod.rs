@@ -50,7 +50,8 @@ pub(crate) async fn run(common: &Common, args: Pipe) -> Result<(), Failure> {
         Mode::Records => {
             let pool = Pool::start(&args, workers, guardian, events.as_ref().map(EventLog::teller));
             let (asker, broken) = (pool.asker(), pool.broken());
-            let handle = move |record: OwnedRecord, attempt: Attempt| asker.clone().ask(record, attempt.number());
+            let handle =
+                move |record: OwnedRecord, attempt: Attempt| asker.clone().ask(record, attempt.number());
             let shutdown = async {
                 tokio::select! {
                     () = stop.asked() => {}
@@ -64,7 +65,8 @@ pub(crate) async fn run(common: &Common, args: Pipe) -> Result<(), Failure> {
         }
         Mode::Value => {
             let once = Once { command: args.exec.as_str().into(), timeout: args.timeout, guardian };
-            let handle = move |record: OwnedRecord, attempt: Attempt| once.clone().run(record, attempt.number());
+            let handle =
+                move |record: OwnedRecord, attempt: Attempt| once.clone().run(record, attempt.number());
             verdict(worker.run(handle, async { stop.asked().await }).await)
         }
     };
@@ -137,7 +139,8 @@ fn worker(
             DlqHeaders::Connect => DeadLetterHeaders::Connect,
         });
         let properties = of_producer.iter();
-        worker = worker.dead_letters(properties.fold(letters, |letters, (name, value)| letters.property(name, value)));
+        worker = worker
+            .dead_letters(properties.fold(letters, |letters, (name, value)| letters.property(name, value)));
     }
     if let Some(teller) = events.map(EventLog::teller) {
         worker = worker.events(move |event| {

@@ -23,9 +23,12 @@ pub(super) struct Once {
 impl Once {
     /// Dropped, the command is killed.
     pub(super) async fn run(self, record: OwnedRecord, attempt: u32) -> Result<(), Failure> {
-        let started = Process::spawn(&self.command, &self.guardian, |shell| describe(shell, &record, attempt));
+        let started =
+            Process::spawn(&self.command, &self.guardian, |shell| describe(shell, &record, attempt));
         let mut process = started.map_err(|error| match error.kind() {
-            io::ErrorKind::ArgumentListTooLong => Failure::poison("its key is too long for an environment variable"),
+            io::ErrorKind::ArgumentListTooLong => {
+                Failure::poison("its key is too long for an environment variable")
+            }
             _ => Failure::retry(format!("the command cannot be started: {error}")),
         })?;
         let stdin = process.take_stdin();

@@ -81,7 +81,9 @@ pub(super) async fn run(number: u32, shared: Arc<Shared>) {
         });
         let ended = match started {
             Ok(process) => Handler::new(number, process, &shared).run().await,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ended::Broken(format!("cannot run /bin/sh: {error}")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ended::Broken(format!("cannot run /bin/sh: {error}"))
+            }
             Err(error) => {
                 tracing::warn!("handler {number} cannot be started: {error}; trying again");
                 Ended::Again { has_answered: false }
@@ -106,7 +108,9 @@ pub(super) async fn run(number: u32, shared: Arc<Shared>) {
 enum Ended {
     /// It is not needed any more.
     Closed,
-    Again { has_answered: bool },
+    Again {
+        has_answered: bool,
+    },
     Broken(String),
 }
 
@@ -182,7 +186,10 @@ impl<'a> Handler<'a> {
             _ => None,
         };
         if let (Some(code @ (126 | 127)), false) = (code, has_answered) {
-            let why = format!("the handler cannot be run: the shell ended with {code} for `{}`", self.shared.command);
+            let why = format!(
+                "the handler cannot be run: the shell ended with {code} for `{}`",
+                self.shared.command
+            );
             for (ticket, _) in self.conversation.end(now()) {
                 drop(ticket.send(Err(Failure::fatal(why.clone()))));
             }
@@ -194,8 +201,13 @@ impl<'a> Handler<'a> {
         }
         for (ticket, is_overdue) in self.conversation.end(now()) {
             let reason = match &why {
-                Why::Overdue if !is_overdue => format!("the handler was ended: it did not answer another record within {timeout:?}"),
-                Why::Cancelled => "the handler was ended: another record of its is not to be handled here any more".to_owned(),
+                Why::Overdue if !is_overdue => {
+                    format!("the handler was ended: it did not answer another record within {timeout:?}")
+                }
+                Why::Cancelled => {
+                    "the handler was ended: another record of its is not to be handled here any more"
+                        .to_owned()
+                }
                 _ => format!("the handler {reason}"),
             };
             drop(ticket.send(Err(Failure::retry(reason))));
@@ -312,9 +324,12 @@ impl<'a> Handler<'a> {
 
     fn tell(&self, state: &str, reason: Option<&str>) {
         if let Some(events) = &self.shared.events {
-            events.tell("child", json!({
-                "child": self.number, "pid": self.process.pid(), "state": state, "reason": reason,
-            }));
+            events.tell(
+                "child",
+                json!({
+                    "child": self.number, "pid": self.process.pid(), "state": state, "reason": reason,
+                }),
+            );
         }
     }
 }

@@ -125,7 +125,12 @@ async fn a_dead_letter_is_shown_with_where_it_came_from_and_why() {
     assert_eq!(at.run("dlq show dlq --json -n 2").json().len(), 2);
     assert_eq!(at.run("dlq show dlq --json").json().len(), 5);
     let text = at.run("dlq show dlq --reason locked").stdout;
-    for part in ["dlq-0, offset 1, failed 2023-11-14T22:14:20.000Z", "orders-0, offset 1, group billing", "locked", "trace: abc"] {
+    for part in [
+        "dlq-0, offset 1, failed 2023-11-14T22:14:20.000Z",
+        "orders-0, offset 1, group billing",
+        "locked",
+        "trace: abc",
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(!text.contains("original_topic"), "what is told is not shown twice: {text}");
@@ -163,7 +168,10 @@ async fn safe12_what_is_replayed_is_what_was_and_never_twice() {
 
     for _ in 0..2 {
         let again = at.run("dlq replay dlq --execute --json").json();
-        assert!(again.iter().all(|row| row["from"] == row["end"] && row["executed"] == json!(false)), "{again:?}");
+        assert!(
+            again.iter().all(|row| row["from"] == row["end"] && row["executed"] == json!(false)),
+            "{again:?}"
+        );
     }
     assert_eq!((at.count("orders"), at.count("returns")), (4, 1));
     at.cluster.append("dlq", 0, &[letter(1, "late")]).unwrap();
@@ -235,9 +243,7 @@ async fn what_was_replayed_is_purged_and_nothing_else() {
     assert_eq!(at.run("dlq replay dlq --execute").code, Some(0));
     at.cluster.append("dlq", 0, &[letter(1, "late")]).unwrap();
     let plan = at.run("dlq purge dlq --json").json();
-    let row = |partition: i32, to: i64, executed: bool| {
-        json!({"topic": "dlq", "partition": partition, "from": 0, "to": to, "executed": executed})
-    };
+    let row = |partition: i32, to: i64, executed: bool| json!({"topic": "dlq", "partition": partition, "from": 0, "to": to, "executed": executed});
     assert_eq!(plan, [row(0, 3, false), row(1, 2, false)]);
     assert_eq!(at.count("dlq"), 6, "a plan deletes nothing");
     assert_eq!(at.run("dlq purge dlq --json --execute").json(), [row(0, 3, true), row(1, 2, true)]);

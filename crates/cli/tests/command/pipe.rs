@@ -80,7 +80,9 @@ impl Piping {
     #[track_caller]
     fn event(&mut self, name: &str, is_meant: impl Fn(&Value) -> bool) -> Value {
         loop {
-            let Ok(line) = self.lines.recv_timeout(PATIENCE) else { panic!("no such {name}: {:#?}", self.said) };
+            let Ok(line) = self.lines.recv_timeout(PATIENCE) else {
+                panic!("no such {name}: {:#?}", self.said)
+            };
             self.said.push(line.clone());
             match serde_json::from_str::<Value>(&line) {
                 Ok(event) if event["event"] == name && is_meant(&event) => return event,
@@ -96,7 +98,8 @@ impl Piping {
         while offsets != wanted {
             let event = self.event("committed", |_| true);
             for committed in event["offsets"].as_array().unwrap() {
-                offsets[usize::try_from(committed[1].as_u64().unwrap()).unwrap()] = committed[2].as_i64().unwrap();
+                offsets[usize::try_from(committed[1].as_u64().unwrap()).unwrap()] =
+                    committed[2].as_i64().unwrap();
             }
         }
     }
@@ -225,12 +228,11 @@ async fn safe12_what_cannot_be_handled_goes_to_the_dead_letters_with_its_reason(
     let letters = at.run("dlq show dlq --json").json();
     let told: Vec<_> = letters
         .iter()
-        .map(|letter| [&letter["value"], &letter["original_offset"], &letter["error_reason"], &letter["error_attempts"]])
+        .map(|letter| {
+            [&letter["value"], &letter["original_offset"], &letter["error_reason"], &letter["error_attempts"]]
+        })
         .collect();
-    assert_eq!(json!(told), json!([
-        ["v3", 3, "the row is locked", 3],
-        ["v5", 5, "no such customer", 1],
-    ]));
+    assert_eq!(json!(told), json!([["v3", 3, "the row is locked", 3], ["v5", 5, "no such customer", 1],]));
     assert!(letters.iter().all(|letter| letter["original_group"] == "pipe" && letter["key"] == "k"));
 }
 
@@ -280,12 +282,19 @@ for line in sys.stdin:
     piping.committed(&[10, 10]);
     let done = piping.stop();
     assert_eq!(done.code, Some(0), "{}", done.stderr);
-    for why in ["killed by signal 9", "ended with status 3", "`Traceback (most recent", "did not answer within 2s"] {
-        assert!(done.stderr.lines().any(|line| line.contains("\"child\"") && line.contains(why)), "{why}: {}", done.stderr);
+    for why in
+        ["killed by signal 9", "ended with status 3", "`Traceback (most recent", "did not answer within 2s"]
+    {
+        assert!(
+            done.stderr.lines().any(|line| line.contains("\"child\"") && line.contains(why)),
+            "{why}: {}",
+            done.stderr
+        );
     }
     let finished = folder.seen();
     for value in (0..10).map(|nth| format!("v{nth}")) {
-        let attempts: Vec<_> = finished.iter().filter(|seen| text(&seen[0]) == value).map(|seen| &seen[1]).collect();
+        let attempts: Vec<_> =
+            finished.iter().filter(|seen| text(&seen[0]) == value).map(|seen| &seen[1]).collect();
         assert!(attempts.len() >= 2, "{value}: {finished:?}");
         let is_harmed = ["v2", "v4", "v8"].contains(&value.as_str());
         assert!(!is_harmed || attempts.iter().all(|attempt| **attempt != 1), "{value}: {attempts:?}");
@@ -315,7 +324,12 @@ for line in sys.stdin:
     piping.committed(&[60]);
     assert_eq!(piping.stop().code, Some(0));
     for key in ["k0", "k1", "k2", "k3"] {
-        let offsets: Vec<_> = folder.seen().iter().filter(|seen| seen[0] == key).map(|seen| seen[1].as_i64().unwrap()).collect();
+        let offsets: Vec<_> = folder
+            .seen()
+            .iter()
+            .filter(|seen| seen[0] == key)
+            .map(|seen| seen[1].as_i64().unwrap())
+            .collect();
         assert!(offsets.len() == 15 && offsets.is_sorted(), "{key}: {offsets:?}");
     }
 }
@@ -368,7 +382,9 @@ while head := sys.stdin.buffer.read(4):
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_is_run_for_each_record_with_the_value_on_its_stdin() {
     let (at, folder) = (At::start_with(&[("orders", 1), ("dlq", 1)]).await, Folder::new());
-    for (key, value) in [(Some(b"k".as_slice()), "a"), (None, "bad"), (Some(b"\0"), "odd"), (Some(b"q"), "again")] {
+    for (key, value) in
+        [(Some(b"k".as_slice()), "a"), (None, "bad"), (Some(b"\0"), "odd"), (Some(b"q"), "again")]
+    {
         at.cluster.produce("orders", 0, key, Some(value.as_bytes())).unwrap();
     }
     let handler = folder.python(
@@ -387,7 +403,9 @@ sys.exit({'bad': 65, 'again': 7 if env['ATTEMPT'] == '1' else 0}.get(value, 0))
     piping.committed(&[4]);
     assert_eq!(piping.stop().code, Some(0));
     let seen = folder.seen();
-    let of = |value: &str| seen.iter().filter(|seen| seen[0] == value).map(|seen| seen[1].clone()).collect::<Vec<_>>();
+    let of = |value: &str| {
+        seen.iter().filter(|seen| seen[0] == value).map(|seen| seen[1].clone()).collect::<Vec<_>>()
+    };
     let env = |offset: &str, attempt: &str, key: &str, is: &str| {
         let mut env = json!({"TOPIC": "orders", "PARTITION": "0", "OFFSET": offset, "ATTEMPT": attempt});
         if !key.is_empty() {
@@ -433,8 +451,12 @@ for line in sys.stdin:
     again.committed(&[10, 10]);
     assert_eq!(again.stop().code, Some(0));
     for what in ["begins", "ends"] {
-        let mut places: Vec<_> =
-            folder.seen().iter().filter(|seen| seen[0] == what).map(|seen| (seen[1].as_i64(), seen[2].as_i64())).collect();
+        let mut places: Vec<_> = folder
+            .seen()
+            .iter()
+            .filter(|seen| seen[0] == what)
+            .map(|seen| (seen[1].as_i64(), seen[2].as_i64()))
+            .collect();
         let count = places.len();
         places.sort();
         places.dedup();
@@ -469,7 +491,9 @@ time.sleep(1000)
         let seen = folder.seen();
         assert!(seen.len() >= count, "{seen:?}");
         let _ = fs::remove_file(folder.path("seen"));
-        seen.iter().flat_map(|pids| [pids[0].as_i64().unwrap(), pids[1].as_i64().unwrap()]).collect::<Vec<_>>()
+        seen.iter()
+            .flat_map(|pids| [pids[0].as_i64().unwrap(), pids[1].as_i64().unwrap()])
+            .collect::<Vec<_>>()
     };
     for signals in [vec![Signal::KILL], vec![Signal::TERM], vec![Signal::INT, Signal::INT]] {
         let piping = Piping::start(&at, &handler, "--workers 2 --grace 1s");
