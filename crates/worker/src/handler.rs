@@ -181,5 +181,3 @@ impl From<Vec<Result<(), Failure>>> for Handled {
     }
 }
 
-/// No handler takes longer, if this is set.
-pub(crate) type Limit = Option<Duration>;

@@ -1,12 +1,14 @@
 #![doc = include_str!("../README.md")]
 
 mod breaker;
+mod clock;
 pub mod dead_letters;
 mod error;
 mod event;
 mod failure;
 mod handle;
 mod handler;
+mod machine;
 mod metrics;
 mod order;
 mod retry;

@@ -80,8 +80,8 @@ impl fmt::Debug for Worker {
 
 impl Worker {
     /// A worker for the group that this consumer is a member of. `group.id` is needed. `enable.auto.commit` is turned off, as the worker commits what is
-    /// finished; a builder that turned it on is refused when the worker starts, and so is one with [`finish_each`](Builder::finish_each)
-    /// or with a listener that would be told of nothing.
+    /// finished; a builder that turned it on is refused when the worker starts, and so is one with [`finish_each`](Builder::finish_each).
+    /// A listener is told of nothing but what is given up at the end: [`events`](Self::events) tells all.
     pub fn new(consumer: Builder) -> Self {
         Self {
             consumer,
@@ -118,9 +118,10 @@ impl Worker {
 
     /// So many records wait at most. Default: 1,000. 0 is refused when the worker starts.
     ///
-    /// When there are as many, partitions are paused one by one, the fullest first, and resumed when half of them are left. A partition whose share (`queue` /
-    /// partitions) is used up by a single lane, as a key that is retried may, is paused on its own account, so that it leaves room for others. What
-    /// one poll brings (`max.poll.records`, which is made no more than a quarter of this unless it is set) may come on top.
+    /// From three quarters on partitions are paused one by one, the fullest first; when it is full, all of them; they are resumed when half is left. A
+    /// partition of which one lane alone has its share (this, divided by the number of partitions), as that of a key that is retried may, is paused by itself, so that
+    /// it leaves room for others. Two things may come on top: what one poll brings (`max.poll.records`, which is made a quarter of this at
+    /// most unless it is set), and what comes back from handlers to be tried again (as many as run at once).
     pub fn queue(mut self, records: usize) -> Self {
         self.options.queue = records;
         self
@@ -184,8 +185,9 @@ impl Worker {
         self
     }
 
-    /// How long an attempt may take; then it is cancelled, and has failed. Of a [blocking](Self::run_blocking) handler, whose thread cannot
-    /// be ended: it keeps its place until it ends. Default: as long as it likes.
+    /// How long an attempt may take; then it is cancelled, and has failed. A [blocking](Self::run_blocking)
+    /// handler, whose thread cannot be ended, is told by [`Attempt::cancelled`](crate::Attempt::cancelled), keeps its place, and what it returns counts.
+    /// Default: as long as it likes.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options.timeout = Some(timeout);
         self

@@ -110,6 +110,14 @@ const NAMES: [Name; 18] = [
     name(Connect, "__connect.errors.exception.message", Field::Reason, Form::Text),
 ];
 
+/// What else is read, where the name above is not there.
+const FALLBACKS: [Name; 4] = [
+    name(Spring, "kafka_dlt-exception-fqcn", Field::Reason, Form::Text),
+    name(Spring, "kafka_deliveryAttempt", Field::Attempts, Form::Int),
+    name(Connect, "__connect.errors.exception.class.name", Field::Reason, Form::Text),
+    name(Connect, "__connect.errors.connector.name", Field::Group, Form::Text),
+];
+
 /// How the names begin that those systems give to all that they add.
 const PREFIXES: [&str; 2] = ["kafka_dlt-", "__connect.errors."];
 
@@ -141,7 +149,7 @@ impl DeadLetterHeaders {
     /// Whether a header of this name is one that says of a dead letter where it comes from or why: ours, Spring's or Connect's, also those that
     /// [`Origin`] does not read (`kafka_dlt-exception-stacktrace`). These are what a replay takes off.
     pub fn is_one(name: &[u8]) -> bool {
-        NAMES.iter().any(|known| known.name.as_bytes() == name)
+        NAMES.iter().chain(&FALLBACKS).any(|known| known.name.as_bytes() == name)
             || PREFIXES.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
     }
 
@@ -176,13 +184,21 @@ impl Origin {
     /// What these headers say of where a dead letter comes from, by whichever names they do. `None` where they say nothing of it. Of a header that
     /// comes more than once the last counts; a value that cannot be read is left out.
     pub fn read<'a>(headers: impl IntoIterator<Item = Header<'a>>) -> Option<Self> {
-        let mut origin = None::<Self>;
+        let (mut origin, mut fallback) = (None::<Self>, Self::default());
+        let find = |names: &'static [Name], key| names.iter().find(|name| name.name.as_bytes() == key);
         for header in headers {
-            let Some(name) = NAMES.iter().find(|name| name.name.as_bytes() == header.key) else { continue };
             let value = header.value.unwrap_or_default();
-            origin.get_or_insert_default().set(name.field, name.form, value);
+            if let Some(name) = find(&NAMES, header.key) {
+                origin.get_or_insert_default().set(name.field, name.form, value);
+            } else if let Some(name) = find(&FALLBACKS, header.key) {
+                fallback.set(name.field, name.form, value);
+            }
         }
-        origin
+        let mut origin = origin?;
+        origin.group = origin.group.or(fallback.group);
+        origin.reason = origin.reason.or(fallback.reason);
+        origin.attempts = origin.attempts.or(fallback.attempts);
+        Some(origin)
     }
 
     /// Of a record that failed so.
@@ -307,6 +323,22 @@ mod tests {
             names.dedup();
             assert_eq!(names.len(), twice.len(), "{first:?} {second:?}: nothing is there twice");
         }
+    }
+
+    #[test]
+    fn names_that_say_less_are_read_where_the_others_are_missing() {
+        let header = |name: &str, value: &[u8]| (name.as_bytes().to_vec(), Some(value.to_vec()));
+        let mut spring: Owned = vec![
+            header("kafka_dlt-exception-fqcn", b"java.lang.Boom"),
+            header("kafka_dlt-original-topic", b"orders"),
+            header("kafka_deliveryAttempt", &[0, 0, 0, 4]),
+        ];
+        let read = Origin::read(headers(&spring)).unwrap();
+        assert_eq!((read.reason.as_deref(), read.attempts), (Some("java.lang.Boom"), Some(4)));
+        spring.push(header("kafka_dlt-exception-message", b"boom"));
+        assert_eq!(Origin::read(headers(&spring)).unwrap().reason.as_deref(), Some("boom"));
+        let alone: Owned = vec![header("kafka_deliveryAttempt", &[0, 0, 0, 1])];
+        assert_eq!(Origin::read(headers(&alone)), None, "that alone makes no dead letter");
     }
 
     #[test]

@@ -1,0 +1,210 @@
+//! Partitions come, bring records, and go.
+
+use std::{collections::BTreeSet, time::Instant};
+
+use offtake::TopicPartition;
+
+use super::{
+    Action, AssignmentId, FinishedBeyond, Item, JobId, Machine,
+    lane::LaneState,
+    partition::{Partition, Phase},
+};
+use crate::StoppedPartition;
+
+impl<R: Clone> Machine<R> {
+    /// Partitions were given to this member. Nothing of them begins before each is [`loaded`](Self::loaded).
+    pub(crate) fn assigned(&mut self, names: &[TopicPartition]) -> Vec<(AssignmentId, TopicPartition)> {
+        self.removed(names);
+        let mut assigned = Vec::with_capacity(names.len());
+        for name in names {
+            let id = AssignmentId(self.next_id);
+            self.next_id += 1;
+            self.by_name.insert(name.clone(), id);
+            let mut partition = Partition::new(name.clone());
+            partition.pauses.room = self.room.is_scarce();
+            self.partitions.insert(id, partition);
+            self.balance(id);
+            assigned.push((id, name.clone()));
+        }
+        assigned
+    }
+
+    /// It is known what was finished of a partition beyond its committed offset, or that nothing is known.
+    pub(crate) fn loaded(&mut self, now: Instant, id: AssignmentId, before: Option<FinishedBeyond>) {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        if !matches!(partition.phase, Phase::Loading { .. }) {
+            return;
+        }
+        let Phase::Loading { items, next } = std::mem::replace(&mut partition.phase, Phase::Active) else { return };
+        partition.before = before;
+        let bytes = items.iter().map(|item| item.bytes).sum();
+        self.leave_queue(id, items.len(), bytes);
+        self.enter(now, id, items, next);
+    }
+
+    /// Records of a partition have come, in order; `next` is where reading goes on behind them.
+    pub(crate) fn received(&mut self, now: Instant, name: &TopicPartition, items: Vec<Item<R>>, next: i64) {
+        let Some(id) = self.by_name.get(name).copied() else { return };
+        self.metrics.received += items.len() as u64;
+        let Some(first) = items.first().map(|item| item.offset) else { return };
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let received = match &partition.phase {
+            Phase::Revoking | Phase::Stopped(_) => return,
+            Phase::Loading { next, .. } => *next,
+            Phase::Active => partition.tracker.as_ref().map_or(i64::MIN, |tracker| tracker.received()),
+        };
+        if first < received {
+            self.rewound(name, first);
+        }
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        match &mut partition.phase {
+            Phase::Loading { items: waiting, next: waiting_next } => {
+                let (count, bytes) = (items.len(), items.iter().map(|item| item.bytes).sum());
+                waiting.extend(items);
+                *waiting_next = next;
+                self.enter_queue(id, count, bytes);
+            }
+            Phase::Active => self.enter(now, id, items, next),
+            Phase::Revoking | Phase::Stopped(_) => {}
+        }
+        self.look_at_room();
+    }
+
+    fn enter(&mut self, now: Instant, id: AssignmentId, items: Vec<Item<R>>, next: i64) {
+        for item in items {
+            let Some(partition) = self.partitions.get_mut(&id) else { return };
+            let bytes = item.bytes;
+            match partition.enter(item, self.options.order, now) {
+                Some(lane) => {
+                    self.enter_queue(id, 1, bytes);
+                    self.lane_grew(id, lane);
+                }
+                None => {
+                    self.metrics.skipped += 1;
+                    self.has_news = true;
+                }
+            }
+        }
+        if let Some(partition) = self.partitions.get_mut(&id) {
+            partition.pass(next);
+            self.has_news = true;
+        }
+        self.line_up(id);
+    }
+
+    /// The log of a partition was cut at this offset, or another one begins there: what is behind it comes again, and was never handled.
+    pub(crate) fn rewound(&mut self, name: &TopicPartition, to: i64) {
+        let Some(id) = self.by_name.get(name).copied() else { return };
+        self.cancel_jobs(id);
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        if partition.is_active() {
+            // What was cancelled and is still there is tried again.
+            for index in partition.lanes.indexes() {
+                if let Some(lane) = partition.lanes.get_mut(index).filter(|lane| lane.state == LaneState::Held) {
+                    lane.state = LaneState::Ready;
+                }
+            }
+        }
+        let (count, bytes) = partition.rewind(to);
+        let lanes = &partition.lanes;
+        let waits = |lane: usize| {
+            lanes.get(lane).is_some_and(|lane| matches!(lane.state, LaneState::Waiting { .. }))
+        };
+        self.waiting.retain(|(_, of, lane)| *of != id || waits(*lane));
+        partition.pauses.lane = None;
+        self.leave_queue(id, count, bytes);
+        self.line_up(id);
+        self.balance(id);
+    }
+
+    /// Partitions are to be handed over: nothing more of them begins, and what waits is left for the next owner.
+    pub(crate) fn revoking(&mut self, names: &[TopicPartition]) {
+        for name in names {
+            let Some(id) = self.by_name.get(name).copied() else { continue };
+            self.drop_queued(id);
+            if let Some(partition) = self.partitions.get_mut(&id) {
+                partition.phase = Phase::Revoking;
+            }
+        }
+    }
+
+    /// What is at a handler of these is cancelled.
+    pub(crate) fn cancel(&mut self, names: &[TopicPartition]) {
+        for name in names {
+            if let Some(id) = self.by_name.get(name).copied() {
+                self.cancel_jobs(id);
+            }
+        }
+    }
+
+    /// Partitions are gone. What is at a handler is cancelled, and nothing that comes of it counts.
+    pub(crate) fn removed(&mut self, names: &[TopicPartition]) {
+        for name in names {
+            let Some(id) = self.by_name.remove(name) else { continue };
+            self.cancel_jobs(id);
+            self.waiting.retain(|(_, of, _)| *of != id);
+            if let Some(partition) = self.partitions.remove(&id) {
+                self.leave_queue(id, partition.queued, partition.queued_bytes);
+            }
+        }
+    }
+
+    /// What goes on no more.
+    pub(crate) fn stopped(&self) -> Vec<StoppedPartition> {
+        let stopped = self.partitions.values().filter_map(|partition| match &partition.phase {
+            Phase::Stopped(stopped) => Some(stopped.clone()),
+            Phase::Loading { .. } | Phase::Active | Phase::Revoking => None,
+        });
+        stopped.collect()
+    }
+
+    /// A partition goes on no more. What of it is at a handler may end; what waits is dropped, as nothing of it will begin.
+    pub(crate) fn stop_partition(&mut self, stopped: StoppedPartition) {
+        let Some(id) = self.by_name.get(&stopped.partition).copied() else { return };
+        let Some(partition) = self.partitions.get(&id) else { return };
+        if matches!(partition.phase, Phase::Revoking | Phase::Stopped(_)) {
+            return;
+        }
+        self.drop_queued(id);
+        if let Some(partition) = self.partitions.get_mut(&id) {
+            partition.phase = Phase::Stopped(stopped.clone());
+        }
+        self.tell(crate::Event::Stopped(stopped));
+        self.balance(id);
+    }
+
+    fn drop_queued(&mut self, id: AssignmentId) {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let (count, bytes) = partition.drop_queued();
+        partition.pauses.lane = None;
+        self.waiting.retain(|(_, of, _)| *of != id);
+        self.leave_queue(id, count, bytes);
+    }
+
+    /// What is at a handler of this partition is cancelled: its attempts were none. It waits, and is not in line.
+    pub(super) fn cancel_jobs(&mut self, id: AssignmentId) {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let (mut jobs, mut count, mut bytes) = (BTreeSet::new(), 0, 0);
+        for index in partition.lanes.indexes() {
+            let Some(lane) = partition.lanes.get_mut(index) else { continue };
+            if let LaneState::Running { job, count: running } = lane.state {
+                jobs.insert(job);
+                count += running;
+                bytes += lane.records.iter().take(running).map(|entry| entry.bytes).sum::<usize>();
+                lane.state = LaneState::Held;
+            }
+        }
+        partition.running = 0;
+        self.jobs = self.jobs.saturating_sub(jobs.len());
+        self.metrics.running = self.metrics.running.saturating_sub(count);
+        self.metrics.cancelled += count as u64;
+        self.enter_queue(id, count, bytes);
+        for serial in jobs {
+            let job = JobId { assignment: id, serial };
+            if self.probe.take_if(|probe| *probe == job).is_some() {
+                self.with_breaker(|breaker| breaker.probe_cancelled());
+            }
+            self.actions.push_back(Action::Cancel(job));
+        }
+    }
+}

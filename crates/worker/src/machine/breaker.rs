@@ -1,0 +1,208 @@
+//! The breaker: closed, open, half-open.
+//!
+//! Closed, it looks at the last outcomes. Open, it lets nothing through until a time. Half-open, it lets one attempt through at a time, a probe; so
+//! many that succeed in turn close it, one that fails opens it again. Outcomes of attempts that began before it opened change nothing while it is not closed.
+
+use std::{collections::VecDeque, time::Instant};
+
+use crate::{Breaker, BreakerState, clock};
+
+#[derive(Debug)]
+pub(crate) struct BreakerMachine {
+    config: Breaker,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The last outcomes, whether each failed, and how many of them did.
+    Closed { outcomes: VecDeque<bool>, failed: usize },
+    Open { until: Instant },
+    HalfOpen { succeeded: usize, probe: Probe },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Probe {
+    None,
+    Running,
+}
+
+impl State {
+    fn closed() -> Self {
+        Self::Closed { outcomes: VecDeque::new(), failed: 0 }
+    }
+}
+
+/// What may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Permit {
+    Attempt,
+    Probe,
+    Nothing,
+}
+
+impl BreakerMachine {
+    pub(crate) fn new(config: Breaker) -> Self {
+        Self { config, state: State::closed() }
+    }
+
+    pub(crate) fn state(&self) -> BreakerState {
+        match self.state {
+            State::Closed { .. } => BreakerState::Closed,
+            State::Open { .. } => BreakerState::Open,
+            State::HalfOpen { .. } => BreakerState::HalfOpen,
+        }
+    }
+
+    pub(crate) fn permit(&self) -> Permit {
+        match self.state {
+            State::Closed { .. } => Permit::Attempt,
+            State::HalfOpen { probe: Probe::None, .. } => Permit::Probe,
+            State::Open { .. } | State::HalfOpen { probe: Probe::Running, .. } => Permit::Nothing,
+        }
+    }
+
+    /// When it is to be looked at again.
+    pub(crate) fn timeout(&self) -> Option<Instant> {
+        match self.state {
+            State::Open { until } => Some(until),
+            State::Closed { .. } | State::HalfOpen { .. } => None,
+        }
+    }
+
+    /// The clock has gone on.
+    pub(crate) fn advance(&mut self, now: Instant) {
+        if self.timeout().is_some_and(|until| now >= until) {
+            self.state = State::HalfOpen { succeeded: 0, probe: Probe::None };
+        }
+    }
+
+    /// A probe begins, which was permitted.
+    pub(crate) fn begin_probe(&mut self) {
+        if let State::HalfOpen { probe, .. } = &mut self.state {
+            *probe = Probe::Running;
+        }
+    }
+
+    /// A probe was cut short: it says nothing.
+    pub(crate) fn probe_cancelled(&mut self) {
+        if let State::HalfOpen { probe, .. } = &mut self.state {
+            *probe = Probe::None;
+        }
+    }
+
+    /// A probe ended.
+    pub(crate) fn probe_ended(&mut self, now: Instant, has_failed: bool) {
+        let State::HalfOpen { succeeded, .. } = self.state else { return };
+        self.state = match succeeded + 1 {
+            _ if has_failed => self.open(now),
+            enough if enough >= self.config.probes => State::closed(),
+            succeeded => State::HalfOpen { succeeded, probe: Probe::None },
+        };
+    }
+
+    /// Any other attempt ended.
+    pub(crate) fn attempt_ended(&mut self, now: Instant, has_failed: bool) {
+        let State::Closed { outcomes, failed } = &mut self.state else { return };
+        outcomes.push_back(has_failed);
+        *failed += usize::from(has_failed);
+        if outcomes.len() > self.config.window && outcomes.pop_front() == Some(true) {
+            *failed = failed.saturating_sub(1);
+        }
+        // An exact comparison: 50 of 100 is half.
+        if outcomes.len() >= self.config.window && *failed as f64 >= self.config.share * outcomes.len() as f64 {
+            self.state = self.open(now);
+        }
+    }
+
+    fn open(&self, now: Instant) -> State {
+        State::Open { until: clock::later(now, self.config.pause) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const PAUSE: Duration = Duration::from_secs(30);
+
+    fn breaker() -> (BreakerMachine, Instant) {
+        let config = Breaker::open_at(0.5).of_last(4).pause(PAUSE).probes(2);
+        (BreakerMachine::new(config), clock::now())
+    }
+
+    fn opened() -> (BreakerMachine, Instant) {
+        let (mut breaker, now) = breaker();
+        for _ in 0..4 {
+            breaker.attempt_ended(now, true);
+        }
+        assert_eq!(breaker.state(), BreakerState::Open);
+        (breaker, now)
+    }
+
+    #[test]
+    fn it_opens_at_its_share_of_a_full_window() {
+        let (mut breaker, now) = breaker();
+        for has_failed in [true, true, true] {
+            breaker.attempt_ended(now, has_failed);
+            assert_eq!(breaker.permit(), Permit::Attempt, "the window is not full");
+        }
+        breaker.attempt_ended(now, false);
+        assert_eq!((breaker.state(), breaker.permit()), (BreakerState::Open, Permit::Nothing));
+        assert_eq!(breaker.timeout(), Some(now + PAUSE));
+    }
+
+    #[test]
+    fn outcomes_that_are_long_ago_do_not_count() {
+        let (mut breaker, now) = breaker();
+        for has_failed in [true, false, false, false, true, false, false, false] {
+            breaker.attempt_ended(now, has_failed);
+        }
+        assert_eq!(breaker.state(), BreakerState::Closed);
+    }
+
+    #[test]
+    fn probes_go_one_after_the_other_and_close_it() {
+        let (mut breaker, now) = opened();
+        breaker.advance(now + PAUSE - Duration::from_millis(1));
+        assert_eq!(breaker.permit(), Permit::Nothing);
+        breaker.advance(now + PAUSE);
+        assert_eq!((breaker.state(), breaker.permit()), (BreakerState::HalfOpen, Permit::Probe));
+        breaker.begin_probe();
+        assert_eq!(breaker.permit(), Permit::Nothing, "one at a time");
+        breaker.probe_ended(now, false);
+        assert_eq!(breaker.permit(), Permit::Probe);
+        breaker.begin_probe();
+        breaker.probe_cancelled();
+        assert_eq!(breaker.permit(), Permit::Probe, "one that was cut short says nothing");
+        breaker.begin_probe();
+        breaker.probe_ended(now, false);
+        assert_eq!(breaker.state(), BreakerState::Closed);
+        breaker.attempt_ended(now, true);
+        assert_eq!(breaker.state(), BreakerState::Closed, "its window is new");
+    }
+
+    #[test]
+    fn a_probe_that_fails_opens_it_for_another_pause() {
+        let (mut breaker, now) = opened();
+        let later = now + PAUSE * 2;
+        breaker.advance(later);
+        breaker.begin_probe();
+        breaker.attempt_ended(later, true);
+        assert_eq!(breaker.state(), BreakerState::HalfOpen, "what began before it opened says nothing");
+        breaker.probe_ended(later, true);
+        assert_eq!(breaker.timeout(), Some(later + PAUSE));
+        breaker.probe_ended(later, false);
+        assert_eq!(breaker.state(), BreakerState::Open, "nor does a probe of before");
+    }
+
+    #[test]
+    fn a_pause_without_end_is_no_overflow() {
+        let mut breaker = BreakerMachine::new(Breaker::open_at(1.0).of_last(1).pause(Duration::MAX));
+        let now = clock::now();
+        breaker.attempt_ended(now, true);
+        assert!(breaker.timeout().is_some_and(|until| until > now));
+    }
+}

@@ -1,0 +1,141 @@
+//! Lanes: records that are handled one after the other.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Instant,
+};
+
+use bytes::Bytes;
+
+use super::tracker::Cover;
+use crate::FirstFailure;
+
+/// A record, and what is known of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry<R> {
+    pub(crate) record: R,
+    pub(crate) offset: i64,
+    pub(crate) cover: Cover,
+    pub(crate) timestamp: i64,
+    pub(crate) bytes: usize,
+    pub(crate) received: Instant,
+    /// How many attempts have failed and count.
+    pub(crate) failures: u32,
+    pub(crate) first_failure: Option<Arc<FirstFailure>>,
+}
+
+/// What the first records of a lane are at. The others wait behind them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LaneState {
+    /// In line for a handler.
+    Ready,
+    /// So many of them are at a handler, by this job.
+    Running { job: u64, count: usize },
+    /// The first one waits for another attempt.
+    Waiting { until: Instant },
+    /// The dead letter of the first one is being written.
+    Writing { letter: u64 },
+    /// The first one cannot go on: its partition has stopped, or the worker stops.
+    Held,
+}
+
+#[derive(Debug)]
+pub(crate) struct Lane<R> {
+    key: Option<Bytes>,
+    pub(crate) records: VecDeque<Entry<R>>,
+    pub(crate) state: LaneState,
+}
+
+/// The lanes of a partition. A lane is there as long as it has records; its index may be another's later.
+#[derive(Debug)]
+pub(crate) struct Lanes<R> {
+    lanes: Vec<Option<Lane<R>>>,
+    free: Vec<usize>,
+    by_key: HashMap<Bytes, usize>,
+    /// The one lane of a partition that is handled in order.
+    only: Option<usize>,
+}
+
+/// Where a record is put.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// With those of its key.
+    Key(Bytes),
+    /// With all others.
+    Partition,
+    /// By itself.
+    Alone,
+}
+
+impl<R> Lanes<R> {
+    pub(crate) fn new() -> Self {
+        Self { lanes: Vec::new(), free: Vec::new(), by_key: HashMap::new(), only: None }
+    }
+
+    /// Puts a record behind those of its lane. The lane's index, and whether it is new.
+    pub(crate) fn push(&mut self, place: Place, entry: Entry<R>) -> (usize, bool) {
+        let found = match &place {
+            Place::Key(key) => self.by_key.get(key).copied(),
+            Place::Partition => self.only,
+            Place::Alone => None,
+        };
+        if let Some(lane) = found.and_then(|index| self.get_mut(index)) {
+            lane.records.push_back(entry);
+            return (found.unwrap_or_default(), false);
+        }
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.lanes.push(None);
+            self.lanes.len() - 1
+        });
+        let key = match place {
+            Place::Key(key) => {
+                self.by_key.insert(key.clone(), index);
+                Some(key)
+            }
+            Place::Partition => {
+                self.only = Some(index);
+                None
+            }
+            Place::Alone => None,
+        };
+        let lane = Lane { key, records: VecDeque::from([entry]), state: LaneState::Ready };
+        if let Some(free) = self.lanes.get_mut(index) {
+            *free = Some(lane);
+        }
+        (index, true)
+    }
+
+    pub(crate) fn get(&self, index: usize) -> Option<&Lane<R>> {
+        self.lanes.get(index)?.as_ref()
+    }
+
+    pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut Lane<R>> {
+        self.lanes.get_mut(index)?.as_mut()
+    }
+
+    /// Forgets a lane that has no records any more.
+    pub(crate) fn remove_if_empty(&mut self, index: usize) -> bool {
+        if !self.get(index).is_some_and(|lane| lane.records.is_empty()) {
+            return false;
+        }
+        if let Some(lane) = self.lanes.get_mut(index).and_then(Option::take) {
+            match lane.key {
+                Some(key) => drop(self.by_key.remove(&key)),
+                None if self.only == Some(index) => self.only = None,
+                None => {}
+            }
+            self.free.push(index);
+        }
+        true
+    }
+
+    pub(crate) fn indexes(&self) -> impl Iterator<Item = usize> + use<R> {
+        let used: Vec<usize> = self.iter().map(|(index, _)| index).collect();
+        used.into_iter()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &Lane<R>)> {
+        self.lanes.iter().enumerate().filter_map(|(index, lane)| Some((index, lane.as_ref()?)))
+    }
+}

@@ -1,0 +1,296 @@
+//! What is finished beyond a committed offset, as the metadata of the commit: so that whoever reads on from there does not do it again.
+//!
+//! The text is `ow1.` and, in URL-safe base64 without padding: a byte for the form of what follows (0 ranges, 1 a bitmap), the highest leader epoch
+//! of what is finished (0 without one, else one more), its latest timestamp (zigzag), each a varint; the ranges or the bitmap; and the CRC-32C of
+//! the committed offset and all that is before it. A range is two varints: how far it begins behind the end of the one before it (the first: behind the committed offset), and
+//! its length. The bitmap has a bit for each offset from the committed one on, the lowest bit first.
+//!
+//! Whatever does not read as this is of no account: foreign metadata, that of a later form, a text that was copied to another offset. Then records come
+//! again, and nothing is lost.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
+const PREFIX: &str = "ow1.";
+const RANGES: u8 = 0;
+const BITMAP: u8 = 1;
+const CRC_BYTES: usize = 4;
+
+/// What is finished beyond an offset, and of which log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FinishedBeyond {
+    /// In order, neither overlapping nor touching; each from its first offset to the one behind its last.
+    pub(crate) ranges: Vec<(i64, i64)>,
+    /// No record of them has a higher leader epoch.
+    pub(crate) epoch: Option<i32>,
+    /// Nor a later timestamp.
+    pub(crate) newest: i64,
+}
+
+impl FinishedBeyond {
+    /// The text, of at most so many bytes: where that is too few, what is nearest to the committed offset is kept. Empty if nothing is left.
+    pub(crate) fn encode(&self, committed: i64, limit: usize) -> String {
+        let Some(room) = limit.checked_sub(PREFIX.len()).map(|left| left.saturating_mul(3) / 4) else {
+            return String::new();
+        };
+        let mut head = Vec::new();
+        varint(&mut head, self.epoch.map_or(0, |epoch| i64::from(epoch).unsigned_abs().saturating_add(1)));
+        varint(&mut head, zigzag(self.newest));
+        let Some(room) = room.checked_sub(1 + head.len() + CRC_BYTES) else { return String::new() };
+        let (ranges, in_ranges) = self.as_ranges(committed, room);
+        let (bitmap, in_bitmap) = self.as_bitmap(committed, room);
+        if in_ranges == 0 && in_bitmap == 0 {
+            return String::new();
+        }
+        // More before less, then what is shorter.
+        let by_bitmap = (in_bitmap, std::cmp::Reverse(bitmap.len())) > (in_ranges, std::cmp::Reverse(ranges.len()));
+        let (form, body) = if by_bitmap { (BITMAP, bitmap) } else { (RANGES, ranges) };
+        let mut bytes = vec![form];
+        bytes.extend(head);
+        bytes.extend(body);
+        let crc = checksum(committed, &bytes);
+        bytes.extend(crc.to_be_bytes());
+        format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    /// As many ranges as there is room for, and how many offsets are in them.
+    fn as_ranges(&self, committed: i64, room: usize) -> (Vec<u8>, u64) {
+        let (mut bytes, mut offsets, mut end) = (Vec::new(), 0u64, committed);
+        for (from, to) in &self.ranges {
+            let (gap, length) = (from.abs_diff(end), to.abs_diff(*from));
+            let before = bytes.len();
+            varint(&mut bytes, gap);
+            varint(&mut bytes, length);
+            if bytes.len() > room {
+                bytes.truncate(before);
+                break;
+            }
+            (offsets, end) = (offsets.saturating_add(length), *to);
+        }
+        (bytes, offsets)
+    }
+
+    /// The same as a bitmap.
+    fn as_bitmap(&self, committed: i64, room: usize) -> (Vec<u8>, u64) {
+        let (mut bytes, mut offsets) = (Vec::new(), 0u64);
+        let bits = u64::try_from(room).unwrap_or(u64::MAX).saturating_mul(8);
+        for (from, to) in &self.ranges {
+            let (first, end) = (from.abs_diff(committed), to.abs_diff(committed).min(bits));
+            for bit in first..end {
+                let Ok(at) = usize::try_from(bit / 8) else { break };
+                if at >= bytes.len() {
+                    bytes.resize(at + 1, 0u8);
+                }
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte |= 1 << (bit % 8);
+                    offsets += 1;
+                }
+            }
+            if end == bits {
+                break;
+            }
+        }
+        (bytes, offsets)
+    }
+
+    /// What the text says, if it is one of ours, whole, and of this offset.
+    pub(crate) fn decode(committed: i64, text: &str) -> Option<Self> {
+        let bytes = URL_SAFE_NO_PAD.decode(text.strip_prefix(PREFIX)?).ok()?;
+        let (bytes, crc) = bytes.split_last_chunk::<CRC_BYTES>()?;
+        if checksum(committed, bytes) != u32::from_be_bytes(*crc) {
+            return None;
+        }
+        let (form, mut rest) = bytes.split_first()?;
+        let epoch = read_varint(&mut rest)?;
+        let epoch = epoch.checked_sub(1).map(i32::try_from).transpose().ok()?;
+        let newest = unzigzag(read_varint(&mut rest)?);
+        let ranges = match *form {
+            RANGES => read_ranges(committed, rest)?,
+            BITMAP => read_bitmap(committed, rest)?,
+            _ => return None,
+        };
+        Some(Self { ranges, epoch, newest })
+    }
+
+    /// Whether the record at this offset is one of these.
+    pub(crate) fn contains(&self, offset: i64) -> bool {
+        let before = self.ranges.partition_point(|(from, _)| *from <= offset);
+        let range = before.checked_sub(1).and_then(|last| self.ranges.get(last));
+        range.is_some_and(|(_, to)| offset < *to)
+    }
+
+    /// Whether a record at one of these offsets is another one than was finished there: then the log is another.
+    pub(crate) fn contradicts(&self, epoch: Option<i32>, timestamp: i64) -> bool {
+        timestamp > self.newest || epoch.zip(self.epoch).is_some_and(|(epoch, highest)| epoch > highest)
+    }
+}
+
+fn read_ranges(committed: i64, mut rest: &[u8]) -> Option<Vec<(i64, i64)>> {
+    let (mut ranges, mut end) = (Vec::new(), committed);
+    while !rest.is_empty() {
+        let from = end.checked_add_unsigned(read_varint(&mut rest)?)?;
+        let to = from.checked_add_unsigned(read_varint(&mut rest)?)?;
+        // One that touches the one before it, or is empty, nobody writes. The first one may begin at the committed offset: where that record is
+        // known to be finished, and was not handed out again before this commit.
+        if to <= from || (from == end && !ranges.is_empty()) {
+            return None;
+        }
+        ranges.push((from, to));
+        end = to;
+    }
+    Some(ranges)
+}
+
+fn read_bitmap(committed: i64, bytes: &[u8]) -> Option<Vec<(i64, i64)>> {
+    let mut ranges = Vec::<(i64, i64)>::new();
+    for (nth, byte) in (0i64..).zip(bytes) {
+        for bit in (0..8).filter(|bit| byte & (1 << bit) != 0) {
+            let offset = committed.checked_add(nth.checked_mul(8)?)?.checked_add(bit)?;
+            let end = offset.checked_add(1)?;
+            match ranges.last_mut().filter(|(_, to)| *to == offset) {
+                Some((_, to)) => *to = end,
+                None => ranges.push((offset, end)),
+            }
+        }
+    }
+    Some(ranges)
+}
+
+fn checksum(committed: i64, bytes: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&committed.to_be_bytes()), bytes)
+}
+
+fn varint(bytes: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        bytes.push((value as u8) | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+}
+
+fn read_varint(rest: &mut &[u8]) -> Option<u64> {
+    let mut value = 0u64;
+    for shift in (0..64).step_by(7) {
+        let (byte, behind) = rest.split_first()?;
+        *rest = behind;
+        let bits = u64::from(byte & 0x7f);
+        if shift == 63 && bits > 1 {
+            return None;
+        }
+        value |= bits << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)).cast_unsigned()
+}
+
+fn unzigzag(value: u64) -> i64 {
+    (value >> 1).cast_signed() ^ -((value & 1).cast_signed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Random;
+
+    fn beyond(ranges: impl IntoIterator<Item = (i64, i64)>) -> FinishedBeyond {
+        FinishedBeyond { ranges: ranges.into_iter().collect(), epoch: Some(7), newest: 1_700_000_000_000 }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for these in [
+            beyond([(11, 12)]),
+            beyond([(1_000_000, 2_000_000), (3_000_000_000, 3_000_000_001)]),
+            beyond((0..500).map(|nth| (11 + 2 * nth, 12 + 2 * nth))),
+            FinishedBeyond { ranges: vec![(12, i64::MAX)], epoch: None, newest: -1 },
+            FinishedBeyond { ranges: vec![(11, 13)], epoch: Some(i32::MAX), newest: i64::MIN },
+            beyond([(10, 20), (21, 22)]),
+            beyond((0..500).map(|nth| (10 + 2 * nth, 11 + 2 * nth))),
+        ] {
+            let text = these.encode(10, 4096);
+            assert!(text.len() <= 4096);
+            assert_eq!(FinishedBeyond::decode(10, &text), Some(these));
+        }
+        assert_eq!(beyond([]).encode(10, 4096), "", "nothing is nothing");
+    }
+
+    #[test]
+    fn the_shorter_form_is_taken() {
+        let scattered = beyond((0..800).map(|nth| (11 + 2 * nth, 12 + 2 * nth))).encode(10, 4096);
+        assert!(scattered.len() < 320, "a bitmap: {}", scattered.len());
+        let few = beyond([(1 << 20, 1 << 30)]).encode(10, 4096);
+        assert!(few.len() < 40, "ranges: {}", few.len());
+    }
+
+    #[test]
+    fn what_is_too_much_is_cut_behind_what_is_nearest() {
+        let many = beyond((1..3000).map(|nth| (nth * 1000, nth * 1000 + 10)));
+        let whole = many.encode(10, usize::MAX);
+        for limit in (0..4200).step_by(37) {
+            let text = many.encode(10, limit);
+            assert!(text.len() <= limit);
+            assert_eq!(text, many.encode(10, limit), "the same each time");
+            if let Some(read) = FinishedBeyond::decode(10, &text) {
+                assert_eq!(read.ranges, many.ranges[..read.ranges.len()]);
+            } else {
+                assert!(limit < 60 && text.is_empty(), "{limit}");
+            }
+        }
+        assert_eq!(FinishedBeyond::decode(10, &whole), Some(many));
+    }
+
+    #[test]
+    fn what_is_damaged_foreign_or_of_another_offset_is_nothing() {
+        let text = beyond([(11, 20), (30, 31)]).encode(10, 4096);
+        for foreign in ["", "ow1.", "ow2.AAAA", "ow1.!!!!", "{\"a\":1}", "bnVsbA==", "ow1.AAAAAAAA", "ä"] {
+            assert_eq!(FinishedBeyond::decode(10, foreign), None, "{foreign}");
+        }
+        assert_eq!(FinishedBeyond::decode(11, &text), None);
+        for at in 0..text.len() {
+            for with in ["A", "_", "z", ""] {
+                let mut damaged = text.clone();
+                damaged.replace_range(at..=at, with);
+                if damaged != text {
+                    assert_eq!(FinishedBeyond::decode(10, &damaged), None, "{damaged}");
+                }
+            }
+        }
+    }
+
+    /// Whatever has a valid checksum and makes no sense is refused without a panic, and what is read is in order.
+    #[test]
+    fn nonsense_with_a_checksum_is_nothing() {
+        let mut random = Random::new(1);
+        for _ in 0..20_000 {
+            let length = random.below(40);
+            let mut bytes: Vec<u8> = (0..length).map(|_| random.next() as u8).collect();
+            if let Some(form) = bytes.first_mut() {
+                *form %= 3;
+            }
+            let committed = [0, 10, i64::MAX - 3, i64::MAX][random.below(4) as usize];
+            bytes.extend(checksum(committed, &bytes).to_be_bytes());
+            let text = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes));
+            if let Some(read) = FinishedBeyond::decode(committed, &text) {
+                let mut end = committed;
+                for (nth, (from, to)) in read.ranges.into_iter().enumerate() {
+                    assert!((from > end || nth == 0) && from >= end && to > from);
+                    end = to;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_of_another_log_contradicts() {
+        let these = beyond([(11, 13), (15, 16)]);
+        assert_eq!([10, 11, 12, 13, 14, 15, 16].map(|at| these.contains(at)), [false, true, true, false, false, true, false]);
+        assert!(!these.contradicts(Some(7), these.newest) && !these.contradicts(None, -1));
+        assert!(these.contradicts(Some(8), 0), "a later leader wrote it");
+        assert!(these.contradicts(Some(1), these.newest + 1), "it was written later");
+    }
+}

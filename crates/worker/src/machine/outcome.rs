@@ -1,0 +1,273 @@
+//! What becomes of a record: handled, tried again, dead-lettered, or the end of its partition.
+
+use std::{sync::Arc, time::Instant};
+
+use offtake::TopicPartition;
+
+use super::{
+    Action, AssignmentId, JobTicket, Machine, Mode,
+    lane::LaneState,
+    partition::Phase,
+};
+use crate::{BreakerState, Event, FailureKind, FirstFailure, StopReason, StoppedPartition, clock};
+
+/// What became of one record at its handler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Done,
+    Failed { kind: FailureKind, cause: Cause, reason: String },
+}
+
+/// How a handler failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// It said so.
+    Handler,
+    Panic,
+    Timeout,
+}
+
+/// What became of the records of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Results {
+    /// The same of each.
+    All(Verdict),
+    /// In order. Those that are missing failed.
+    Each(Vec<Verdict>),
+}
+
+impl Results {
+    fn of(&self, nth: usize) -> Verdict {
+        match self {
+            Self::All(verdict) => verdict.clone(),
+            Self::Each(verdicts) => verdicts.get(nth).cloned().unwrap_or_else(|| Verdict::Failed {
+                kind: FailureKind::Retry,
+                cause: Cause::Handler,
+                reason: "the handler of its batch gave no result for it".to_owned(),
+            }),
+        }
+    }
+}
+
+/// A dead letter on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LetterTicket {
+    assignment: AssignmentId,
+    lane: usize,
+    serial: u64,
+    pub(crate) offset: i64,
+    pub(crate) attempts: u32,
+    pub(crate) reason: String,
+}
+
+impl<R: Clone> Machine<R> {
+    /// A handler has ended. `now_ms` is the wall clock.
+    pub(crate) fn job_ended(&mut self, now: Instant, now_ms: i64, ticket: &JobTicket, results: &Results) {
+        let id = ticket.id.assignment;
+        let runs = |state| matches!(state, LaneState::Running { job, .. } if job == ticket.id.serial);
+        let Some(partition) = self.partitions.get(&id) else { return };
+        let is_current = |(lane, _): &(usize, usize)| partition.lanes.get(*lane).is_some_and(|lane| runs(lane.state));
+        if !ticket.lanes.iter().any(is_current) {
+            return; // it was cancelled
+        }
+        self.jobs = self.jobs.saturating_sub(1);
+        self.metrics.handler_time.record(now.saturating_duration_since(ticket.began));
+        let is_probe = self.probe.take_if(|probe| *probe == ticket.id).is_some();
+        let mut nth = 0;
+        for (lane, count) in &ticket.lanes {
+            let verdicts: Vec<_> = (nth..nth + count).map(|nth| results.of(nth)).collect();
+            nth += count;
+            self.lane_ended(now, now_ms, id, *lane, verdicts, is_probe);
+        }
+        self.line_up(id);
+    }
+
+    /// The records of one lane have come back from their handler. Behind the first that failed, what became of the others is of no account.
+    fn lane_ended(
+        &mut self,
+        now: Instant,
+        now_ms: i64,
+        id: AssignmentId,
+        index: usize,
+        verdicts: Vec<Verdict>,
+        is_probe: bool,
+    ) {
+        let count = verdicts.len();
+        self.metrics.running = self.metrics.running.saturating_sub(count);
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        partition.running = partition.running.saturating_sub(count);
+        let mut failed = None;
+        let mut done = 0;
+        for verdict in verdicts {
+            match verdict {
+                Verdict::Done => drop(partition.finish_first(index)),
+                Verdict::Failed { kind, cause, reason } => {
+                    failed = Some((kind, cause, reason));
+                    break;
+                }
+            }
+            done += 1;
+        }
+        // What is left waits again, whatever for.
+        let back = partition.lanes.get(index).map(|lane| {
+            let left = lane.records.iter().take(count - done);
+            left.map(|entry| entry.bytes).sum::<usize>()
+        });
+        self.enter_queue(id, count - done, back.unwrap_or_default());
+        self.metrics.handled += done as u64;
+        self.has_news |= done > 0;
+        for _ in 0..done {
+            self.note_outcome(now, is_probe, false);
+        }
+        match failed {
+            Some((kind, cause, reason)) => self.failed(now, now_ms, id, index, (kind, cause, reason), is_probe),
+            None => self.lane_goes_on(id, index),
+        }
+        self.lane_shrank(id, index);
+    }
+
+    fn note_outcome(&mut self, now: Instant, is_probe: bool, has_failed: bool) {
+        self.with_breaker(|breaker| match is_probe {
+            true => breaker.probe_ended(now, has_failed),
+            false => breaker.attempt_ended(now, has_failed),
+        });
+    }
+
+    /// The first record of a lane has failed.
+    fn failed(
+        &mut self,
+        now: Instant,
+        now_ms: i64,
+        id: AssignmentId,
+        index: usize,
+        (kind, cause, reason): (FailureKind, Cause, String),
+        is_probe: bool,
+    ) {
+        self.metrics.failed += 1;
+        self.metrics.panicked += u64::from(cause == Cause::Panic);
+        self.metrics.timed_out += u64::from(cause == Cause::Timeout);
+        match kind {
+            FailureKind::Retry => self.note_outcome(now, is_probe, true),
+            FailureKind::Poison => self.note_outcome(now, is_probe, false),
+            FailureKind::Fatal if is_probe => self.with_breaker(|breaker| breaker.probe_cancelled()),
+            FailureKind::Fatal => {}
+        }
+        // While it does not trust the handler's world, an attempt counts for nothing.
+        let is_closed = self.breaker.as_ref().is_none_or(|breaker| breaker.state() == BreakerState::Closed);
+        let counts = is_closed && !is_probe;
+        let random = self.random.next();
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let name = partition.name.clone();
+        let Some(lane) = partition.lanes.get_mut(index) else { return };
+        let Some(entry) = lane.records.front_mut() else { return };
+        let (offset, attempts) = (entry.offset, entry.failures.saturating_add(1));
+        if kind == FailureKind::Fatal {
+            lane.state = LaneState::Held;
+            self.actions.push_back(Action::Fatal { partition: name, offset, reason });
+            return;
+        }
+        entry.first_failure
+            .get_or_insert_with(|| Arc::new(FirstFailure { reason: reason.clone(), at_ms: now_ms }));
+        if kind == FailureKind::Poison {
+            return self.give_up(id, index, attempts, reason, kind);
+        }
+        if counts {
+            entry.failures = attempts;
+            if attempts >= self.options.retry.attempts {
+                return self.give_up(id, index, attempts, reason, kind);
+            }
+        }
+        if self.mode == Mode::Stopping || !partition.is_active() {
+            lane.state = LaneState::Held;
+            return;
+        }
+        let delay = match counts {
+            true => self.options.retry.delay(attempts, random),
+            // The breaker's pause is the delay.
+            false => std::time::Duration::ZERO,
+        };
+        self.metrics.retried += 1;
+        if delay.is_zero() {
+            partition.go_on(index);
+        } else {
+            let until = clock::later(now, delay);
+            lane.state = LaneState::Waiting { until };
+            self.waiting.insert((until, id, index));
+        }
+        self.tell(Event::Retried { partition: name, offset, attempt: attempts, reason, delay });
+    }
+
+    /// No further attempt is made at the first record of a lane.
+    fn give_up(&mut self, id: AssignmentId, index: usize, attempts: u32, reason: String, kind: FailureKind) {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let name = partition.name.clone();
+        let is_stopped = partition.is_stopped();
+        let Some(lane) = partition.lanes.get_mut(index) else { return };
+        let Some(entry) = lane.records.front() else { return };
+        let offset = entry.offset;
+        if !self.has_dead_letters || is_stopped {
+            lane.state = LaneState::Held;
+            let why = match kind {
+                FailureKind::Poison => StopReason::Poison { reason },
+                FailureKind::Retry | FailureKind::Fatal => StopReason::OutOfAttempts { attempts, reason },
+            };
+            return self.stop_partition(StoppedPartition { partition: name, offset: Some(offset), why });
+        }
+        let serial = self.next_id;
+        self.next_id += 1;
+        lane.state = LaneState::Writing { letter: serial };
+        let record = entry.record.clone();
+        partition.writing += 1;
+        let letter = LetterTicket { assignment: id, lane: index, serial, offset, attempts, reason };
+        self.actions.push_back(Action::DeadLetter { letter, record });
+    }
+
+    /// A dead letter is written, here; or cannot be.
+    pub(crate) fn letter_ended(
+        &mut self,
+        letter: LetterTicket,
+        written: Result<(TopicPartition, Option<i64>), offtake::Error>,
+    ) {
+        let LetterTicket { assignment: id, lane: index, serial, offset, attempts, reason } = letter;
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let Some(lane) = partition.lanes.get_mut(index) else { return };
+        if lane.state != (LaneState::Writing { letter: serial }) {
+            return;
+        }
+        partition.writing = partition.writing.saturating_sub(1);
+        let name = partition.name.clone();
+        match written {
+            Ok((to, to_offset)) => {
+                let bytes = partition.finish_first(index).map_or(0, |entry| entry.bytes);
+                self.has_news = true;
+                self.metrics.dead_lettered += 1;
+                self.leave_queue(id, 1, bytes);
+                self.tell(Event::DeadLettered { partition: name, offset, attempts, reason, to, to_offset });
+                self.lane_goes_on(id, index);
+                self.lane_shrank(id, index);
+                self.line_up(id);
+            }
+            Err(error) => {
+                lane.state = LaneState::Held;
+                let why = StopReason::DeadLetterFailed { error, reason };
+                self.stop_partition(StoppedPartition { partition: name, offset: Some(offset), why });
+            }
+        }
+    }
+
+    /// The next record of a lane is in line, if it may be.
+    fn lane_goes_on(&mut self, id: AssignmentId, index: usize) {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        match partition.phase {
+            Phase::Active | Phase::Loading { .. } => partition.go_on(index),
+            Phase::Revoking | Phase::Stopped(_) => {
+                // What is behind was dropped.
+                if !partition.lanes.remove_if_empty(index)
+                    && let Some(lane) = partition.lanes.get_mut(index)
+                {
+                    lane.state = LaneState::Held;
+                }
+            }
+        }
+    }
+}

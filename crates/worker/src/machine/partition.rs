@@ -1,0 +1,338 @@
+//! One assignment of a partition: its lanes, and what is finished of it.
+
+use std::{collections::VecDeque, time::Instant};
+
+use offtake::TopicPartition;
+
+use super::{
+    Item,
+    Started,
+    lane::{Entry, Lane, LaneState, Lanes, Place},
+    metadata::FinishedBeyond,
+    tracker::Tracker,
+};
+use crate::{Order, PartitionMetrics, StoppedPartition};
+
+/// One assignment of a partition. Gone with it.
+#[derive(Debug)]
+pub(crate) struct Partition<R> {
+    pub(crate) name: TopicPartition,
+    pub(crate) phase: Phase<R>,
+    /// Once a record has come.
+    pub(crate) tracker: Option<Tracker>,
+    /// What was finished beyond the committed offset before this assignment.
+    pub(crate) before: Option<FinishedBeyond>,
+    pub(crate) lanes: Lanes<R>,
+    /// Lanes in line for a handler, in order.
+    pub(crate) ready: VecDeque<usize>,
+    /// Whether it is in line for a handler itself.
+    pub(crate) is_in_rotation: bool,
+    /// Records that wait, in lanes or while it loads, and their bytes.
+    pub(crate) queued: usize,
+    pub(crate) queued_bytes: usize,
+    /// Records at a handler.
+    pub(crate) running: usize,
+    /// Dead letters being written.
+    pub(crate) writing: usize,
+    pub(crate) pauses: Pauses,
+    pub(crate) commits: Commits,
+}
+
+/// How far an assignment is.
+#[derive(Debug)]
+pub(crate) enum Phase<R> {
+    /// It is being asked what was finished before. What has come meanwhile, and up to which offset.
+    Loading { items: Vec<Item<R>>, next: i64 },
+    Active,
+    /// It is to be handed over: nothing more begins.
+    Revoking,
+    /// A record of it cannot go on.
+    Stopped(StoppedPartition),
+}
+
+/// Why nothing more of it is to be read for now, and whether the consumer was told so.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pauses {
+    /// The queue is full.
+    pub(crate) room: bool,
+    /// This lane has used up the partition's share of the queue.
+    pub(crate) lane: Option<usize>,
+    pub(crate) is_paused: bool,
+}
+
+/// What was committed of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Commits {
+    /// Counts what changed of what is to be committed.
+    pub(crate) changes: u64,
+    /// What of it a commit that is on its way has.
+    pub(crate) asked: u64,
+    /// What of it is committed.
+    pub(crate) confirmed: u64,
+    /// The offset that is.
+    pub(crate) offset: Option<i64>,
+}
+
+impl<R> Partition<R> {
+    pub(crate) fn new(name: TopicPartition) -> Self {
+        Self {
+            name,
+            phase: Phase::Loading { items: Vec::new(), next: i64::MIN },
+            tracker: None,
+            before: None,
+            lanes: Lanes::new(),
+            ready: VecDeque::new(),
+            is_in_rotation: false,
+            queued: 0,
+            queued_bytes: 0,
+            running: 0,
+            writing: 0,
+            pauses: Pauses::default(),
+            commits: Commits::default(),
+        }
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        matches!(self.phase, Phase::Active)
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        matches!(self.phase, Phase::Stopped(_))
+    }
+
+    /// Whether nothing of it is at a handler or on its way to the dead letters.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.running == 0 && self.writing == 0
+    }
+
+    /// A record enters its lane. `None` if it was finished before this assignment; else the lane's index.
+    pub(crate) fn enter(&mut self, item: Item<R>, order: Order, received: Instant) -> Option<usize> {
+        let tracker = self.tracker.get_or_insert_with(|| Tracker::starting_at(item.offset));
+        let cover = tracker.receive(item.offset, item.epoch);
+        if let Some(before) = &self.before
+            && before.contains(item.offset)
+        {
+            if before.contradicts(item.epoch, item.timestamp) {
+                tracing::info!(partition = %self.name, offset = item.offset,
+                    "what a commit's metadata says is finished is of another log: it is of no account");
+                self.before = None;
+            } else {
+                tracker.finish(cover, item.timestamp);
+                self.commits.changes += 1;
+                return None;
+            }
+        }
+        let place = match (order, item.key) {
+            (Order::Key, Some(key)) => Place::Key(key),
+            (Order::Partition, _) => Place::Partition,
+            (Order::Key, None) | (Order::Unordered, _) => Place::Alone,
+        };
+        let entry = Entry {
+            record: item.record,
+            offset: item.offset,
+            cover,
+            timestamp: item.timestamp,
+            bytes: item.bytes,
+            received,
+            failures: 0,
+            first_failure: None,
+        };
+        let (lane, is_new) = self.lanes.push(place, entry);
+        if is_new {
+            self.ready.push_back(lane);
+        }
+        Some(lane)
+    }
+
+    /// No record lies before this offset that has not come.
+    pub(crate) fn pass(&mut self, to: i64) {
+        if let Some(tracker) = &mut self.tracker {
+            let before = tracker.position();
+            tracker.pass(to);
+            self.commits.changes += u64::from(tracker.position() != before);
+        }
+    }
+
+    /// Records of the lanes in line for a handler, in this job.
+    pub(crate) fn take(&mut self, job: u64, most: usize, is_probe: bool, mut waited: impl FnMut(Instant)) -> Taken<R>
+    where
+        R: Clone,
+    {
+        let mut taken = Taken { records: Vec::new(), lanes: Vec::new(), bytes: 0 };
+        while taken.records.len() < most {
+            let Some(index) = self.ready.pop_front() else { break };
+            let Some(lane) = self.lanes.get_mut(index).filter(|lane| lane.state == LaneState::Ready) else {
+                continue;
+            };
+            let count = lane.records.len().min(most - taken.records.len());
+            for entry in lane.records.iter().take(count) {
+                if entry.failures == 0 {
+                    waited(entry.received);
+                }
+                taken.bytes += entry.bytes;
+                taken.records.push(Started {
+                    record: entry.record.clone(),
+                    attempt: entry.failures.saturating_add(1),
+                    is_probe,
+                    first_failure: entry.first_failure.clone(),
+                });
+            }
+            lane.state = LaneState::Running { job, count };
+            taken.lanes.push((index, count));
+        }
+        self.running += taken.records.len();
+        taken
+    }
+
+    /// Drops the records that wait, but for those at a handler and those whose dead letter is being written. How many, and their bytes.
+    pub(crate) fn drop_queued(&mut self) -> (usize, usize) {
+        let (mut count, mut bytes) = (0, 0);
+        if let Phase::Loading { items, .. } = &mut self.phase {
+            count = items.len();
+            bytes = items.drain(..).map(|item| item.bytes).sum();
+        }
+        for index in self.lanes.indexes() {
+            let Some(lane) = self.lanes.get_mut(index) else { continue };
+            let kept = lane.kept();
+            for entry in lane.records.drain(kept..) {
+                count += 1;
+                bytes += entry.bytes;
+            }
+            self.lanes.remove_if_empty(index);
+        }
+        self.ready.clear();
+        (count, bytes)
+    }
+
+    /// The log was cut, or another one begins: records from this offset on come again. None is at a handler. How many that waited are dropped, and
+    /// their bytes.
+    pub(crate) fn rewind(&mut self, to: i64) -> (usize, usize) {
+        let (mut count, mut bytes) = (0, 0);
+        if let Phase::Loading { items, next } = &mut self.phase {
+            *next = (*next).min(to);
+            items.retain(|item| {
+                let stays = item.offset < to;
+                (count, bytes) = if stays { (count, bytes) } else { (count + 1, bytes + item.bytes) };
+                stays
+            });
+        }
+        self.before = None;
+        self.ready.clear();
+        for index in self.lanes.indexes() {
+            let Some(lane) = self.lanes.get_mut(index) else { continue };
+            let stay = lane.records.partition_point(|entry| entry.offset < to);
+            if stay == 0 && matches!(lane.state, LaneState::Writing { .. }) {
+                self.writing = self.writing.saturating_sub(1);
+            }
+            for entry in lane.records.drain(stay..) {
+                count += 1;
+                bytes += entry.bytes;
+            }
+            if !self.lanes.remove_if_empty(index)
+                && self.lanes.get(index).is_some_and(|lane| lane.state == LaneState::Ready)
+            {
+                self.ready.push_back(index);
+            }
+        }
+        if let Some(tracker) = &mut self.tracker {
+            tracker.rewind(to);
+        }
+        self.commits.changes += 1;
+        (count, bytes)
+    }
+
+    pub(crate) fn metrics(&self) -> PartitionMetrics {
+        PartitionMetrics {
+            running: self.running,
+            queued: self.queued,
+            finished_to: self.tracker.as_ref().map(Tracker::position),
+            finished_beyond: self.tracker.as_ref().map_or(0, Tracker::count_beyond),
+            committed: self.commits.offset,
+            is_paused: self.pauses.is_paused,
+            is_stopped: self.is_stopped(),
+        }
+    }
+
+    /// The first record of a lane is finished.
+    pub(crate) fn finish_first(&mut self, lane: usize) -> Option<Entry<R>> {
+        let entry = self.lanes.get_mut(lane)?.records.pop_front()?;
+        if let Some(tracker) = &mut self.tracker {
+            tracker.finish(entry.cover, entry.timestamp);
+        }
+        self.commits.changes += 1;
+        Some(entry)
+    }
+
+    /// A lane goes on: in line for a handler if it has records, forgotten if it has none.
+    pub(crate) fn go_on(&mut self, index: usize) {
+        if self.lanes.remove_if_empty(index) {
+            return;
+        }
+        if let Some(lane) = self.lanes.get_mut(index) {
+            lane.state = LaneState::Ready;
+            self.ready.push_back(index);
+        }
+    }
+
+    /// What is to be committed: the offset, the leader epoch of the record before it, and what is finished beyond, as far as it is known.
+    pub(crate) fn to_commit(&self, metadata_bytes: usize) -> Option<ToCommit> {
+        let tracker = self.tracker.as_ref()?;
+        let offset = tracker.position();
+        let metadata = match metadata_bytes {
+            0 => String::new(),
+            limit => self.finished_beyond(tracker).encode(offset, limit),
+        };
+        Some(ToCommit { offset, epoch: tracker.epoch_before(offset), metadata })
+    }
+
+    fn finished_beyond(&self, tracker: &Tracker) -> FinishedBeyond {
+        let mut ranges: Vec<_> = tracker.beyond().collect();
+        let highest = ranges.last().map(|(_, to)| *to);
+        let mut epoch = highest.and_then(|to| tracker.epoch_before(to));
+        let mut newest = tracker.newest();
+        // What was finished before this assignment and has not come again yet.
+        if let Some(before) = &self.before {
+            let received = tracker.received();
+            for (from, to) in &before.ranges {
+                let from = *from.max(&received);
+                if from >= *to {
+                    continue;
+                }
+                match ranges.last_mut().filter(|(_, end)| *end == from) {
+                    Some((_, end)) => *end = *to,
+                    None => ranges.push((from, *to)),
+                }
+                (epoch, newest) = (epoch.max(before.epoch), newest.max(before.newest));
+            }
+        }
+        FinishedBeyond { ranges, epoch, newest }
+    }
+}
+
+impl<R> Lane<R> {
+    /// How many of its records are at a handler or on their way to the dead letters.
+    fn kept(&self) -> usize {
+        match self.state {
+            LaneState::Running { count, .. } => count.min(self.records.len()),
+            LaneState::Writing { .. } => self.records.len().min(1),
+            LaneState::Ready | LaneState::Waiting { .. } | LaneState::Held => 0,
+        }
+    }
+}
+
+/// What a job takes.
+#[derive(Debug)]
+pub(crate) struct Taken<R> {
+    pub(crate) records: Vec<Started<R>>,
+    /// The lanes that they are of, in order, and how many of each.
+    pub(crate) lanes: Vec<(usize, usize)>,
+    pub(crate) bytes: usize,
+}
+
+/// What a commit says of a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ToCommit {
+    pub(crate) offset: i64,
+    pub(crate) epoch: Option<i32>,
+    pub(crate) metadata: String,
+}

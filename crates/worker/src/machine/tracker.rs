@@ -1,0 +1,221 @@
+//! What is finished of one partition: a position, before which everything is, and ranges beyond it.
+//!
+//! Each record covers the offsets from the end of the one before it to its own, so that offsets which have no record (compacted, of
+//! transactions' markers) are finished with the record behind them.
+
+use std::collections::BTreeMap;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tracker {
+    /// Everything before it is finished.
+    position: i64,
+    /// What is finished beyond it, by start: neither overlapping nor touching one another or the position.
+    beyond: BTreeMap<i64, i64>,
+    /// Records up to here have come.
+    received: i64,
+    /// From which offset on records have which leader epoch. Those of offsets before the position are dropped, but for the last.
+    epochs: Vec<(i64, Option<i32>)>,
+    /// The latest timestamp of what is finished.
+    newest: i64,
+}
+
+/// The offsets that a record stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cover {
+    pub(crate) from: i64,
+    pub(crate) to: i64,
+}
+
+impl Tracker {
+    /// Of a partition whose first record has this offset.
+    pub(crate) fn starting_at(offset: i64) -> Self {
+        Self { position: offset, beyond: BTreeMap::new(), received: offset, epochs: Vec::new(), newest: i64::MIN }
+    }
+
+    /// A record has come, behind all that came before.
+    pub(crate) fn receive(&mut self, offset: i64, epoch: Option<i32>) -> Cover {
+        let cover = Cover { from: self.received, to: offset.saturating_add(1) };
+        self.received = cover.to;
+        if self.epochs.last().is_none_or(|(_, last)| *last != epoch) {
+            self.epochs.push((cover.from, epoch));
+        }
+        cover
+    }
+
+    /// No record lies between what has come and this offset.
+    pub(crate) fn pass(&mut self, to: i64) {
+        if to > self.received {
+            let from = std::mem::replace(&mut self.received, to);
+            self.cover(Cover { from, to });
+        }
+    }
+
+    /// A record is finished. Saying it twice changes nothing.
+    pub(crate) fn finish(&mut self, cover: Cover, timestamp: i64) {
+        self.newest = self.newest.max(timestamp);
+        self.cover(cover);
+    }
+
+    fn cover(&mut self, Cover { mut from, mut to }: Cover) {
+        if from <= self.position {
+            while let Some(next) = self.beyond.first_entry().filter(|next| *next.key() <= to) {
+                to = to.max(next.remove());
+            }
+            self.position = self.position.max(to);
+            let before = self.epochs.partition_point(|(from, _)| *from < self.position);
+            self.epochs.drain(..before.saturating_sub(1));
+            return;
+        }
+        // With those that it touches it is one.
+        if let Some((start, _)) = self.beyond.range(..from).next_back().filter(|(_, end)| **end >= from) {
+            from = *start;
+        }
+        while let Some((start, end)) = self.beyond.range(from..=to).next().map(|(start, end)| (*start, *end)) {
+            self.beyond.remove(&start);
+            to = to.max(end);
+        }
+        self.beyond.insert(from, to);
+    }
+
+    /// The log was cut, or another one begins: records from this offset on come again.
+    pub(crate) fn rewind(&mut self, to: i64) {
+        self.position = self.position.min(to);
+        self.received = self.received.min(to);
+        drop(self.beyond.split_off(&to));
+        if let Some(mut last) = self.beyond.last_entry() {
+            let end = last.get_mut();
+            *end = (*end).min(to);
+        }
+        self.epochs.retain(|(from, _)| *from < to);
+    }
+
+    /// Everything before it is finished.
+    pub(crate) fn position(&self) -> i64 {
+        self.position
+    }
+
+    /// Records up to here have come.
+    pub(crate) fn received(&self) -> i64 {
+        self.received
+    }
+
+    /// What is finished beyond the position, in order.
+    pub(crate) fn beyond(&self) -> impl Iterator<Item = (i64, i64)> + '_ {
+        self.beyond.iter().map(|(start, end)| (*start, *end))
+    }
+
+    /// How many offsets that is.
+    pub(crate) fn count_beyond(&self) -> u64 {
+        self.beyond().map(|(start, end)| end.abs_diff(start)).sum()
+    }
+
+    /// The leader epoch of the record before an offset.
+    pub(crate) fn epoch_before(&self, offset: i64) -> Option<i32> {
+        self.epochs.iter().rev().find(|(from, _)| *from < offset).and_then(|(_, epoch)| *epoch)
+    }
+
+    /// The latest timestamp of what is finished.
+    pub(crate) fn newest(&self) -> i64 {
+        self.newest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn receive(tracker: &mut Tracker, offsets: impl IntoIterator<Item = i64>) -> Vec<Cover> {
+        offsets.into_iter().map(|offset| tracker.receive(offset, Some(3))).collect()
+    }
+
+    #[test]
+    fn the_position_is_behind_the_longest_unbroken_run() {
+        let mut tracker = Tracker::starting_at(10);
+        let covers = receive(&mut tracker, 10..20);
+        for nth in [1, 3, 4, 9] {
+            tracker.finish(covers[nth], 0);
+        }
+        assert_eq!(tracker.position(), 10);
+        assert_eq!(tracker.beyond().collect::<Vec<_>>(), [(11, 12), (13, 15), (19, 20)]);
+        tracker.finish(covers[2], 0);
+        assert_eq!(tracker.beyond().collect::<Vec<_>>(), [(11, 15), (19, 20)], "what touches is one");
+        tracker.finish(covers[0], 0);
+        assert_eq!((tracker.position(), tracker.count_beyond()), (15, 1));
+        tracker.finish(covers[0], 0);
+        assert_eq!(tracker.position(), 15, "twice is once");
+    }
+
+    #[test]
+    fn offsets_without_a_record_are_finished_with_the_one_behind_them() {
+        let mut tracker = Tracker::starting_at(5);
+        let covers = receive(&mut tracker, [5, 9, 30]);
+        tracker.pass(40);
+        tracker.finish(covers[0], 0);
+        assert_eq!(tracker.position(), 6);
+        tracker.finish(covers[2], 0);
+        assert_eq!(tracker.beyond().collect::<Vec<_>>(), [(10, 40)]);
+        tracker.finish(covers[1], 0);
+        assert_eq!(tracker.position(), 40);
+        tracker.pass(40);
+        tracker.pass(3);
+        tracker.pass(50);
+        assert_eq!((tracker.position(), tracker.received()), (50, 50), "an end without records is passed at once");
+    }
+
+    #[test]
+    fn a_log_that_was_cut_takes_back_what_lies_behind_the_cut() {
+        let mut tracker = Tracker::starting_at(0);
+        let covers = receive(&mut tracker, 0..10);
+        for nth in [0, 1, 4, 5, 6, 8] {
+            tracker.finish(covers[nth], 0);
+        }
+        tracker.rewind(6);
+        assert_eq!((tracker.position(), tracker.received()), (2, 6));
+        assert_eq!(tracker.beyond().collect::<Vec<_>>(), [(4, 6)]);
+        tracker.rewind(1);
+        assert_eq!((tracker.position(), tracker.received(), tracker.count_beyond()), (1, 1, 0));
+        let again = tracker.receive(1, Some(4));
+        tracker.finish(again, 0);
+        assert_eq!(tracker.position(), 2);
+    }
+
+    #[test]
+    fn each_offset_knows_the_epoch_of_the_record_before_it() {
+        let mut tracker = Tracker::starting_at(100);
+        assert_eq!(tracker.epoch_before(100), None);
+        let mut covers = receive(&mut tracker, [100, 101]);
+        covers.push(tracker.receive(102, Some(4)));
+        covers.push(tracker.receive(105, None));
+        assert_eq!([101, 102, 103, 106].map(|at| tracker.epoch_before(at)), [Some(3), Some(3), Some(4), None]);
+        covers.into_iter().for_each(|cover| tracker.finish(cover, 0));
+        assert_eq!(tracker.epoch_before(106), None);
+        assert_eq!(tracker.epochs.len(), 1, "what is behind is forgotten");
+    }
+
+    /// Against a set of offsets, in the orders of many seeds.
+    #[test]
+    fn it_agrees_with_a_set() {
+        for seed in 0..500u64 {
+            let mut random = crate::machine::Random::new(seed);
+            let mut tracker = Tracker::starting_at(0);
+            let mut open: Vec<(Cover, i64)> = Vec::new();
+            let mut finished = std::collections::BTreeSet::new();
+            for _ in 0..200 {
+                if random.below(2) == 0 {
+                    let offset = tracker.received() + i64::try_from(random.below(3)).unwrap();
+                    open.push((tracker.receive(offset, None), offset));
+                } else if !open.is_empty() {
+                    let nth = usize::try_from(random.below(open.len() as u64)).unwrap();
+                    let (cover, _) = open.swap_remove(nth);
+                    tracker.finish(cover, 0);
+                    finished.extend(cover.from..cover.to);
+                }
+                let position = (0..).find(|offset| !finished.contains(offset)).unwrap();
+                let beyond: Vec<_> = finished.range(position..).copied().collect();
+                assert_eq!(tracker.position(), position, "seed {seed}");
+                let ranges: Vec<_> = tracker.beyond().flat_map(|(start, end)| start..end).collect();
+                assert_eq!(ranges, beyond, "seed {seed}");
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! What comes out of the consumer: records, changes of ownership, errors.
+
+use std::time::{Duration, Instant};
+
+use offtake::{
+    Error, ErrorKind, Event as ConsumerEvent, Handover, Next, OwnedRecord, OwnershipChange, PartitionRecords, Records,
+};
+use tokio::task::JoinError;
+
+use super::{AFTER_ERROR, Loaded, Runner, stopping::Stage};
+use crate::{
+    Event, StopReason, StoppedPartition, clock,
+    machine::{FinishedBeyond, Item},
+};
+
+/// Partitions that are being handed over.
+pub(super) struct Handing {
+    handover: Handover,
+    step: Step,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// What is at a handler may end, until then.
+    Draining { until: Instant },
+    /// The commit that is on its way is waited for, to make another of what is finished since.
+    Committing,
+    /// That one is on its way: with its end they go, however it ends.
+    LastCommit,
+}
+
+/// The least that is kept of the time to hand over, for the commit.
+const MOST_FOR_COMMIT: Duration = Duration::from_secs(5);
+
+impl Handing {
+    fn new(now: Instant, handover: Handover, grace: Duration) -> Self {
+        let left = handover.deadline().saturating_duration_since(now);
+        let for_handlers = left.saturating_sub((left / 10).min(MOST_FOR_COMMIT));
+        let until = clock::later(now, for_handlers.min(grace));
+        Self { handover, step: Step::Draining { until } }
+    }
+
+    /// When to look again. Whatever happens wakes the loop as well.
+    pub(super) fn wake(&self) -> Instant {
+        match self.step {
+            Step::Draining { until } => until,
+            Step::Committing | Step::LastCommit => self.handover.deadline(),
+        }
+    }
+
+    /// Nothing more is waited for but the commit.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        if let Step::Draining { until } = &mut self.step {
+            *until = now.min(*until);
+        }
+    }
+
+    fn change(&self) -> OwnershipChange {
+        change(&self.handover)
+    }
+}
+
+fn change(handover: &Handover) -> OwnershipChange {
+    let (partitions, owned) = (handover.partitions.clone(), handover.owned.clone());
+    OwnershipChange::new(partitions, owned, Some(handover.generation))
+}
+
+impl Runner {
+    pub(super) fn on_next(&mut self, next: Result<Next, Error>) {
+        let now = clock::now();
+        match next {
+            Ok(Next::Records(records)) => self.received(now, &records),
+            Ok(Next::Assigned(change)) => self.assigned(now, change),
+            Ok(Next::Revoking(handover)) => {
+                self.machine.revoking(&handover.partitions);
+                let grace = self.stage.revoke_grace(self.told.options.revoke_grace, now);
+                self.handing = Some(Handing::new(now, handover, grace));
+            }
+            Ok(Next::Lost(handover)) => {
+                // Somebody else may have them: a commit that was not sent is not sent any more.
+                self.give_up_commit();
+                self.machine.removed(&handover.partitions);
+                self.act(now);
+                self.tell(Event::Lost(change(&handover)));
+            }
+            Ok(Next::Event(event)) => self.on_event(event),
+            Ok(_) => {}
+            Err(error) => self.on_error(now, error),
+        }
+    }
+
+    fn received(&mut self, now: Instant, records: &Records) {
+        for part in records.partitions() {
+            self.machine.received(now, part.topic_partition(), items(part), part.next_offset());
+        }
+    }
+
+    fn assigned(&mut self, now: Instant, change: OwnershipChange) {
+        let assigned = self.machine.assigned(&change.partitions);
+        self.tell(Event::Assigned(change));
+        if self.told.options.metadata_bytes == 0 {
+            assigned.into_iter().for_each(|(id, _)| self.machine.loaded(now, id, None));
+            return;
+        }
+        let (handle, names) = (self.consumer.handle(), assigned.iter().map(|(_, name)| name.clone()));
+        let names: Vec<_> = names.collect();
+        self.loads.spawn(async move { (assigned, handle.committed(names).await) });
+    }
+
+    /// What was finished beyond the committed offsets of partitions is known, or is not.
+    pub(super) fn loaded(&mut self, loaded: Result<Loaded, JoinError>) {
+        let (assigned, committed) = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => return tracing::error!(%error, "the task that reads what is committed ended"),
+        };
+        let now = clock::now();
+        for (id, name) in assigned {
+            let before = committed.as_ref().ok().and_then(|committed| {
+                let committed = committed.get(&name)?;
+                let before = FinishedBeyond::decode(committed.offset, &committed.metadata);
+                if before.is_none() && !committed.metadata.is_empty() {
+                    tracing::info!(partition = %name, "the metadata of its commit is not ours, or damaged: it is of no account");
+                }
+                before
+            });
+            self.machine.loaded(now, id, before);
+        }
+        if let Err(error) = committed {
+            self.tell(Event::Error(error));
+        }
+    }
+
+    fn on_event(&mut self, event: ConsumerEvent) {
+        match &event {
+            ConsumerEvent::Reset { partition, from: Some(from), to, .. } if to < from => {
+                self.machine.rewound(partition, *to);
+            }
+            ConsumerEvent::Truncated { partition, to: Some(to), .. } => self.machine.rewound(partition, *to),
+            _ => {}
+        }
+        self.tell(Event::Consumer(event));
+    }
+
+    fn on_error(&mut self, now: Instant, error: Error) {
+        if error.is_fatal() {
+            self.end_with(crate::Error::Client(error));
+        } else if let Some(partition) = error.partition().cloned() {
+            let offset = self.consumer.position(&partition);
+            self.machine.stop_partition(StoppedPartition { partition, offset, why: StopReason::Unreadable(error) });
+        } else if matches!(error.kind(), ErrorKind::Config | ErrorKind::Misuse) {
+            self.end_with(crate::Error::Client(error));
+        } else {
+            // It may come again at once.
+            self.poll_from = clock::later(now, AFTER_ERROR);
+            self.tell(Event::Error(error));
+        }
+    }
+
+    /// Goes on with partitions that are being handed over: what runs ends or is cancelled, what is finished is committed, then they go.
+    pub(super) fn go_on_handing_over(&mut self, now: Instant) {
+        let Some(handing) = &mut self.handing else { return };
+        let (deadline, partitions) = (handing.handover.deadline(), handing.handover.partitions.clone());
+        if let Step::Draining { until } = handing.step {
+            if !self.machine.are_idle(&partitions) && now < until {
+                return;
+            }
+            self.machine.cancel(&partitions);
+            handing.step = Step::Committing;
+        }
+        let is_late = now >= deadline;
+        if self.committing.is_some() && !is_late {
+            return;
+        }
+        self.give_up_commit();
+        let begins_last = handing.step == Step::Committing && !is_late;
+        handing.step = Step::LastCommit;
+        if begins_last {
+            let left = deadline.saturating_duration_since(now);
+            let within = match self.stage {
+                Stage::Running => left,
+                Stage::Stopping { .. } | Stage::Over => left.min(self.told.options.close_timeout),
+            };
+            if self.commit(now, Some(&partitions), within) {
+                return;
+            }
+        }
+        self.machine.removed(&partitions);
+        if let Some(handing) = self.handing.take() {
+            let change = handing.change();
+            drop(handing);
+            // The group did not wait longer: it took no commit.
+            self.tell(if is_late { Event::Lost(change) } else { Event::Revoked(change) });
+        }
+    }
+}
+
+fn items(part: &PartitionRecords) -> Vec<Item<OwnedRecord>> {
+    let item = |record: offtake::Record<'_>| {
+        let headers = record.headers().map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len));
+        let bytes = headers.sum::<usize>()
+            + record.key().map_or(0, <[u8]>::len)
+            + record.value().map_or(0, <[u8]>::len);
+        let record = record.detach();
+        Item {
+            offset: record.offset(),
+            epoch: record.leader_epoch(),
+            timestamp: record.timestamp(),
+            key: record.key().cloned(),
+            bytes,
+            record,
+        }
+    };
+    part.iter().map(item).collect()
+}

@@ -1,0 +1,143 @@
+//! The end: nothing new begins, what runs ends or is cancelled, what is finished is committed, the group is left.
+
+use std::time::{Duration, Instant};
+
+use super::{Runner, committing};
+use crate::{Error, Summary, clock, handle::StopStage};
+
+/// How far a worker is from its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Running,
+    /// What runs may end until the one time, dead letters be written until the other.
+    Stopping { jobs_until: Instant, letters_until: Instant },
+    /// Only the last commit is waited for.
+    Over,
+}
+
+impl Stage {
+    pub(super) fn wake(self, now: Instant) -> Option<Instant> {
+        match self {
+            Self::Stopping { jobs_until, .. } if now < jobs_until => Some(jobs_until),
+            Self::Stopping { letters_until, .. } => Some(letters_until),
+            Self::Running | Self::Over => None,
+        }
+    }
+
+    /// How long what runs of partitions that are handed over may take.
+    pub(super) fn revoke_grace(self, grace: Duration, now: Instant) -> Duration {
+        match self {
+            Self::Running => grace,
+            Self::Stopping { jobs_until, .. } => grace.min(jobs_until.saturating_duration_since(now)),
+            Self::Over => Duration::ZERO,
+        }
+    }
+}
+
+impl Runner {
+    /// It was asked to stop, so far.
+    pub(super) fn reach(&mut self, stage: StopStage) {
+        let now = clock::now();
+        match stage {
+            StopStage::Running => {}
+            StopStage::Stopping if self.stage == Stage::Running => {
+                let jobs_until = clock::later(now, self.told.options.grace);
+                let letters_until = clock::later(jobs_until, self.told.options.close_timeout);
+                self.stage = Stage::Stopping { jobs_until, letters_until };
+                self.machine.stop();
+                tracing::info!("the worker stops: nothing new begins");
+            }
+            StopStage::Stopping => {}
+            StopStage::Now => {
+                self.machine.stop();
+                self.stage = Stage::Over;
+                self.cancel_all(now);
+            }
+        }
+    }
+
+    /// It ends by itself.
+    pub(super) fn end_with(&mut self, error: Error) {
+        self.error.get_or_insert(error);
+        self.reach(StopStage::Stopping);
+    }
+
+    fn cancel_all(&mut self, now: Instant) {
+        self.machine.cancel_all();
+        if let Some(handing) = &mut self.handing {
+            handing.hurry(now);
+        }
+    }
+
+    /// Cancels what runs when its time is over.
+    pub(super) fn go_on_stopping(&mut self, now: Instant) {
+        if let Stage::Stopping { jobs_until, letters_until } = self.stage {
+            if now >= jobs_until && !self.machine.has_no_jobs() {
+                self.cancel_all(now);
+            }
+            if self.machine.is_idle() || (self.machine.has_no_jobs() && now >= letters_until) {
+                self.stage = Stage::Over;
+            }
+        }
+    }
+
+    /// Whether there is nothing left to wait for but the last commit.
+    pub(super) fn is_over(&self, _: Instant) -> bool {
+        self.stage == Stage::Over && self.handing.is_none()
+    }
+
+    /// The last commit, and the end of both clients.
+    pub(super) async fn end(mut self) -> Result<Summary, Error> {
+        let timeout = self.told.options.close_timeout;
+        let deadline = clock::later(clock::now(), timeout);
+        // The one on its way first; then what is finished since, or was not committed.
+        if self.committing.is_some() {
+            drop(self.commit_by(deadline).await);
+        }
+        let mut last_commit = Ok(());
+        while self.commit(clock::now(), None, timeout) {
+            let (result, again) = self.commit_by(deadline).await;
+            last_commit = result;
+            if !again {
+                break;
+            }
+        }
+        let stopped = self.machine.stopped();
+        let Self { told, consumer, letters, mut jobs, mut loads, machine, error, .. } = self;
+        let metrics = machine.metrics();
+        jobs.abort_all();
+        loads.abort_all();
+        if let Err(error) = consumer.close(timeout).await {
+            tracing::warn!(%error, "the consumer was not closed in order");
+        }
+        if let Some(letters) = letters {
+            letters.close(timeout).await;
+        }
+        let summary = Summary {
+            handled: metrics.handled,
+            retried: metrics.retried,
+            dead_lettered: metrics.dead_lettered,
+            skipped: metrics.skipped,
+            cancelled: metrics.cancelled,
+            stopped,
+            last_commit,
+        };
+        told.handle.publish(metrics);
+        match error {
+            Some(error) => Err(error),
+            None => Ok(summary),
+        }
+    }
+
+    /// Waits for the commit that is on its way. How it ended, and whether to try again at once.
+    async fn commit_by(&mut self, deadline: Instant) -> (Result<(), offtake::Error>, bool) {
+        let ended = tokio::time::timeout_at(deadline.into(), committing::ended(&mut self.committing)).await;
+        let Ok(result) = ended else {
+            self.give_up_commit();
+            let text = "what was finished last is not committed: the coordinator did not answer in time";
+            return (Err(offtake::Error::new(offtake::ErrorKind::Timeout, text)), false);
+        };
+        let again = self.commit_ended(result.clone());
+        (result, again)
+    }
+}

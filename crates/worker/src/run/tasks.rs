@@ -1,0 +1,206 @@
+//! Jobs as tasks: a handler of a record, of a batch, or one that blocks. The loop knows only [`Tasks`].
+
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use offtake::OwnedRecord;
+use tokio::task::{AbortHandle, JoinSet};
+use tracing::{Instrument, Span, field};
+
+use crate::{
+    Attempt, Batch, BatchHandler, BlockingHandler, Failure, FailureKind, Handled, Handler, TraceContext,
+    machine::{Cause, Results, Started, Verdict},
+};
+
+/// Puts records at a handler.
+pub(crate) trait Tasks: Send + Sync {
+    /// Starts a task for these, which ends with what became of them. `limit`: how long it may take.
+    fn spawn(&self, records: Vec<Started<OwnedRecord>>, limit: Option<Duration>, tasks: &mut JoinSet<Results>) -> Running;
+}
+
+/// A task that runs a handler.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) task: AbortHandle,
+    /// Of a handler that cannot be dropped.
+    flag: Option<Arc<AtomicBool>>,
+}
+
+impl Running {
+    /// What comes of it is of no account any more.
+    pub(crate) fn cancel(&self) {
+        if let Some(flag) = &self.flag {
+            flag.store(true, Ordering::Release);
+        }
+        self.task.abort();
+    }
+}
+
+/// A record at a time.
+pub(crate) struct Single<H>(Arc<H>);
+
+impl<H> Single<H> {
+    pub(crate) fn new(handler: H) -> Self {
+        Self(Arc::new(handler))
+    }
+}
+
+impl<H: Handler> Tasks for Single<H> {
+    fn spawn(&self, records: Vec<Started<OwnedRecord>>, limit: Option<Duration>, tasks: &mut JoinSet<Results>) -> Running {
+        let handler = Arc::clone(&self.0);
+        let Some((record, attempt)) = records.into_iter().next().map(|started| split(started, None)) else {
+            return Running { task: tasks.spawn(async { Results::Each(Vec::new()) }), flag: None };
+        };
+        let span = record_span(&record, &attempt);
+        let work = async move {
+            let handled = contained(limit, async move { handler.handle(record, attempt).await }).await;
+            Results::All(handled.map_or_else(|failed| failed, verdict))
+        };
+        Running { task: tasks.spawn(work.instrument(span)), flag: None }
+    }
+}
+
+/// Several records at a time.
+pub(crate) struct Batches<H>(Arc<H>);
+
+impl<H> Batches<H> {
+    pub(crate) fn new(handler: H) -> Self {
+        Self(Arc::new(handler))
+    }
+}
+
+impl<H: BatchHandler> Tasks for Batches<H> {
+    fn spawn(&self, records: Vec<Started<OwnedRecord>>, limit: Option<Duration>, tasks: &mut JoinSet<Results>) -> Running {
+        let handler = Arc::clone(&self.0);
+        let records: Vec<_> = records.into_iter().map(|started| split(started, None)).collect();
+        let span = tracing::info_span!("batch", topic = field::Empty, partition = field::Empty, records = records.len());
+        if let Some((first, _)) = records.first() {
+            span.record("topic", first.topic()).record("partition", first.partition());
+        }
+        let work = async move {
+            match contained(limit, async move { handler.handle(Batch { records }).await }).await {
+                Err(failed) => Results::All(failed),
+                Ok(Err(failure)) => Results::All(failed(&failure)),
+                Ok(Ok(Handled::All)) => Results::All(Verdict::Done),
+                Ok(Ok(Handled::Each(results))) => Results::Each(results.into_iter().map(verdict).collect()),
+            }
+        };
+        Running { task: tasks.spawn(work.instrument(span)), flag: None }
+    }
+}
+
+/// A record at a time, on a thread for blocking work.
+pub(crate) struct Blocking<H>(Arc<H>);
+
+impl<H> Blocking<H> {
+    pub(crate) fn new(handler: H) -> Self {
+        Self(Arc::new(handler))
+    }
+}
+
+impl<H: BlockingHandler> Tasks for Blocking<H> {
+    fn spawn(&self, records: Vec<Started<OwnedRecord>>, limit: Option<Duration>, tasks: &mut JoinSet<Results>) -> Running {
+        let handler = Arc::clone(&self.0);
+        let flag = Arc::new(AtomicBool::new(false));
+        let split = |started| split(started, Some(Arc::clone(&flag)));
+        let Some((record, attempt)) = records.into_iter().next().map(split) else {
+            return Running { task: tasks.spawn(async { Results::Each(Vec::new()) }), flag: None };
+        };
+        let span = record_span(&record, &attempt);
+        let late = Arc::clone(&flag);
+        let work = async move {
+            let mut thread = tokio::task::spawn_blocking(move || span.in_scope(|| handler.handle(record, attempt)));
+            let in_time = match limit {
+                Some(limit) => tokio::time::timeout(limit, &mut thread).await.ok(),
+                None => None,
+            };
+            let ended = match in_time {
+                Some(ended) => ended,
+                None => {
+                    late.store(limit.is_some(), Ordering::Release);
+                    thread.await
+                }
+            };
+            Results::All(match ended {
+                Ok(result) => verdict(result),
+                Err(error) => panicked(error.try_into_panic().ok().as_deref()),
+            })
+        };
+        Running { task: tasks.spawn(work), flag: Some(flag) }
+    }
+}
+
+/// A record for its handler.
+fn split(started: Started<OwnedRecord>, cancelled: Option<Arc<AtomicBool>>) -> (OwnedRecord, Attempt) {
+    let Started { record, attempt, is_probe, first_failure } = started;
+    (record, Attempt { number: attempt, is_probe, first_failure, cancelled })
+}
+
+/// What a handler logs is within it, and it belongs to the record's trace.
+fn record_span(record: &OwnedRecord, attempt: &Attempt) -> Span {
+    let span = tracing::info_span!(
+        "record",
+        topic = record.topic(),
+        partition = record.partition(),
+        offset = record.offset(),
+        attempt = attempt.number,
+        trace_id = field::Empty,
+        parent_id = field::Empty,
+    );
+    if !span.is_disabled()
+        && let Some(context) = TraceContext::of(record)
+    {
+        span.record("trace_id", format_args!("{:032x}", context.trace_id));
+        span.record("parent_id", format_args!("{:016x}", context.parent_id));
+    }
+    span
+}
+
+fn verdict(result: Result<(), Failure>) -> Verdict {
+    match result {
+        Ok(()) => Verdict::Done,
+        Err(failure) => failed(&failure),
+    }
+}
+
+fn failed(failure: &Failure) -> Verdict {
+    Verdict::Failed { kind: failure.kind(), cause: Cause::Handler, reason: failure.reason() }
+}
+
+/// What a handler that panicked comes to.
+pub(crate) fn panicked(panic: Option<&(dyn Any + Send)>) -> Verdict {
+    let said = panic.and_then(|panic| {
+        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+    });
+    let reason = Failure::retry(match said {
+        Some(said) => format!("the handler panicked: {said}"),
+        None => "the handler panicked".to_owned(),
+    });
+    Verdict::Failed { kind: FailureKind::Retry, cause: Cause::Panic, reason: reason.reason() }
+}
+
+/// Runs a handler's future: it ends in time or is dropped, and a panic in it is an outcome.
+async fn contained<T>(limit: Option<Duration>, future: impl Future<Output = T>) -> Result<T, Verdict> {
+    let mut future = pin!(future);
+    let guarded = std::future::poll_fn(|cx| {
+        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+            Err(panic) => Poll::Ready(Err(panicked(Some(&*panic)))),
+        }
+    });
+    let Some(limit) = limit else { return guarded.await };
+    tokio::time::timeout(limit, guarded).await.unwrap_or_else(|_| {
+        let reason = format!("the handler took longer than {limit:?}");
+        Err(Verdict::Failed { kind: FailureKind::Retry, cause: Cause::Timeout, reason })
+    })
+}
