@@ -125,6 +125,14 @@ impl Cli {
             {
                 Some(("--json", "--export"))
             }
+            #[cfg(unix)]
+            Command::Pipe(Pipe { mode: Mode::Value, in_flight: 2.., .. }) => {
+                Some(("--mode value", "--in-flight <N>"))
+            }
+            #[cfg(unix)]
+            Command::Pipe(Pipe { mode: Mode::Value, framing: Framing::Length, .. }) => {
+                Some(("--mode value", "--framing length"))
+            }
             _ if self.common.quiet && self.common.verbose > 0 => Some(("--quiet", "--verbose")),
             _ => None,
         };

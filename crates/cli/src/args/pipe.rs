@@ -25,7 +25,7 @@ pub(crate) struct Pipe {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) in_flight: u32,
     /// Whether a handler is told of records, one after the other, or run anew for each with the value on its stdin
-    #[arg(long, value_enum, default_value_t = Mode::Records, conflicts_with_all = ["in_flight", "framing"])]
+    #[arg(long, value_enum, default_value_t = Mode::Records)]
     pub(crate) mode: Mode,
     /// How records and answers are told from one another
     #[arg(long, value_enum, default_value_t = Framing::Lines)]

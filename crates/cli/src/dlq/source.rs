@@ -73,7 +73,10 @@ impl Source {
         }
         let unread = ranges.iter().filter(|(_, range)| range.from < range.end);
         let begin = unread.map(|(partition, range)| (partition.clone(), StartAt::from(range.from)));
-        consumer.assign(begin.collect::<Vec<_>>()).await?;
+        let begin: Vec<_> = begin.collect();
+        if !begin.is_empty() {
+            consumer.assign(begin).await?;
+        }
         Ok(Self { consumer, ends: Ends::new(ends), ranges, closing })
     }
 

@@ -31,7 +31,7 @@ pub(super) fn push_record(
             let (key, value) = (row.key.unwrap_or_default(), row.value.unwrap_or_default());
             json::push_place(&mut json, &row);
             for (name, bytes) in
-                [(b",\"key_length\":".as_slice(), row.key), (b",\"value_length\":", row.value)]
+                [(b",\"key_length\":".as_slice(), row.key), (b",\"value_length\":".as_slice(), row.value)]
             {
                 match bytes {
                     Some(bytes) => {
