@@ -52,8 +52,8 @@ struct Share {
 pub(super) struct Plan {
     shares: BTreeMap<TopicPartition, Share>,
     homeless: u64,
-    /// How far each partition is replayed, once that is committed.
-    done: BTreeMap<TopicPartition, i64>,
+    /// The partitions of which all is replayed, and that is committed.
+    done: BTreeSet<TopicPartition>,
 }
 
 impl Plan {
@@ -98,15 +98,22 @@ impl Plan {
 
     /// It is committed that these partitions are replayed so far.
     pub(super) fn committed(&mut self, offsets: BTreeMap<TopicPartition, i64>) {
-        self.done.extend(offsets);
+        let is_all = |(partition, offset): &(TopicPartition, i64)| {
+            self.shares.get(partition).is_some_and(|share| *offset >= share.to)
+        };
+        self.done.extend(offsets.into_iter().filter(is_all).map(|(partition, _)| partition));
+    }
+
+    /// The end is reached. Behind the last record may stand what is none, such as the end of a transaction.
+    pub(super) fn finished(&mut self) {
+        self.done.extend(self.shares.keys().cloned());
     }
 
     pub(super) fn print(&self, group: &str, json: bool, output: &mut Output) {
         let mut sheet = Sheet::new(&["topic", "#partition", "#from", "#end", "#records", "to", "executed"]);
         for (partition, share) in &self.shares {
             let (topic, index) = (partition.topic.as_str(), partition.partition);
-            // Behind the last record may stand what is none, such as the end of a transaction.
-            let executed = share.from < share.to && self.done.get(partition) == Some(&share.to);
+            let executed = share.from < share.to && self.done.contains(partition);
             if json {
                 output.json(&json!({
                     "group": group, "topic": topic, "partition": index, "from": share.from, "end": share.to,

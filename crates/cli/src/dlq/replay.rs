@@ -154,7 +154,10 @@ impl Replaying<'_> {
                     let behind = self.transaction(source, &records).await?;
                     plan.committed(behind);
                 }
-                Next::End => return Ok(()),
+                Next::End => {
+                    plan.finished();
+                    return Ok(());
+                }
                 Next::Stopped => return Err(Failure::failed(STOPPED)),
             }
         }
