@@ -41,7 +41,12 @@ impl std::fmt::Debug for ProducerChange {
 impl DeadLetters {
     /// To this topic. It should exist: where brokers create topics by themselves, it is made with their defaults.
     pub fn to(topic: impl Into<String>) -> Self {
-        Self { topic: topic.into(), headers: DeadLetterHeaders::default(), properties: Vec::new(), producer: None }
+        Self {
+            topic: topic.into(),
+            headers: DeadLetterHeaders::default(),
+            properties: Vec::new(),
+            producer: None,
+        }
     }
 
     /// Whose names the headers have. Default: our own.

@@ -105,7 +105,9 @@ impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OutOfAttempts { attempts: 1, reason } => write!(f, "a record failed: {reason}"),
-            Self::OutOfAttempts { attempts, reason } => write!(f, "a record failed {attempts} times: {reason}"),
+            Self::OutOfAttempts { attempts, reason } => {
+                write!(f, "a record failed {attempts} times: {reason}")
+            }
             Self::Poison { reason } => write!(f, "a record cannot be handled: {reason}"),
             Self::DeadLetterFailed { error, reason } => {
                 write!(f, "a record failed ({reason}), and its dead letter could not be written: {error}")

@@ -180,4 +180,3 @@ impl From<Vec<Result<(), Failure>>> for Handled {
         Self::Each(results)
     }
 }
-

@@ -96,7 +96,11 @@ impl Histogram {
     /// Counts one.
     pub(crate) fn record(&mut self, duration: Duration) {
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let bucket = micros.div_ceil(FIRST_BOUND).max(1).checked_next_power_of_two().map_or(BUCKETS, |power| power.ilog2() as usize);
+        let bucket = micros
+            .div_ceil(FIRST_BOUND)
+            .max(1)
+            .checked_next_power_of_two()
+            .map_or(BUCKETS, |power| power.ilog2() as usize);
         if let Some(count) = self.counts.get_mut(bucket.min(BUCKETS - 1)) {
             *count += 1;
         }

@@ -65,7 +65,9 @@ impl Retry {
         }
         let half = delay / 2;
         let spread = u64::try_from(half.as_nanos()).unwrap_or(u64::MAX);
-        half.saturating_add(Duration::from_nanos(random.checked_rem(spread.saturating_add(1)).unwrap_or(random)))
+        half.saturating_add(Duration::from_nanos(
+            random.checked_rem(spread.saturating_add(1)).unwrap_or(random),
+        ))
     }
 }
 
@@ -83,8 +85,15 @@ mod tests {
         let delays: Vec<_> = (1..=6).map(|attempt| retry.delay(attempt, 0).as_millis()).collect();
         assert_eq!(delays, [100, 200, 400, 800, 1000, 1000]);
         assert_eq!(retry.delay(u32::MAX, 0), millis(1000));
-        assert_eq!(Retry::exponential(millis(5)..millis(1)).delay(9, 0), millis(5), "an empty range is its start");
-        assert_eq!(Retry::exponential(Duration::MAX..Duration::MAX).jitter().delay(3, u64::MAX) > millis(1), true);
+        assert_eq!(
+            Retry::exponential(millis(5)..millis(1)).delay(9, 0),
+            millis(5),
+            "an empty range is its start"
+        );
+        assert_eq!(
+            Retry::exponential(Duration::MAX..Duration::MAX).jitter().delay(3, u64::MAX) > millis(1),
+            true
+        );
     }
 
     #[test]

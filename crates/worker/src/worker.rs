@@ -5,7 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use offtake::{Builder, OneOrMany, Topic};
 
 use crate::{
-    BatchHandler, BlockingHandler, Breaker, DeadLetters, Error, Event, Handler, Order, Retry, Summary, WorkerHandle,
+    BatchHandler, BlockingHandler, Breaker, DeadLetters, Error, Event, Handler, Order, Retry, Summary,
+    WorkerHandle,
     run::{self, tasks},
 };
 

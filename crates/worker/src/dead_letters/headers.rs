@@ -161,9 +161,8 @@ impl DeadLetterHeaders {
         origin: &Origin,
     ) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
         let has_origin = Origin::read(headers.clone()).is_some_and(|first| first.topic.is_some());
-        let replaced = |name: &[u8]| {
-            NAMES.iter().any(|known| known.name.as_bytes() == name && !known.field.is_origin())
-        };
+        let replaced =
+            |name: &[u8]| NAMES.iter().any(|known| known.name.as_bytes() == name && !known.field.is_origin());
         let kept = headers.filter(|header| !(has_origin && replaced(header.key)));
         let mut written: Vec<_> =
             kept.map(|header| (header.key.to_vec(), header.value.map(<[u8]>::to_vec))).collect();
@@ -202,7 +201,13 @@ impl Origin {
     }
 
     /// Of a record that failed so.
-    pub(crate) fn new(record: &offtake::OwnedRecord, group: &str, reason: &str, attempts: u32, now_ms: i64) -> Self {
+    pub(crate) fn new(
+        record: &offtake::OwnedRecord,
+        group: &str,
+        reason: &str,
+        attempts: u32,
+        now_ms: i64,
+    ) -> Self {
         Self {
             topic: Some(record.topic().to_owned()),
             partition: Some(record.partition()),
@@ -304,7 +309,8 @@ mod tests {
 
     #[test]
     fn a_dead_letter_that_fails_again_keeps_its_first_origin() {
-        for (first, second) in [(Offtake, Offtake), (Spring, Offtake), (Offtake, Connect), (Connect, Spring)] {
+        for (first, second) in [(Offtake, Offtake), (Spring, Offtake), (Offtake, Connect), (Connect, Spring)]
+        {
             let once = first.write([].into_iter(), &origin());
             let again = Origin {
                 topic: Some("orders.dlq".to_owned()),

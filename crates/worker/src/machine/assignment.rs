@@ -35,7 +35,9 @@ impl<R: Clone> Machine<R> {
         if !matches!(partition.phase, Phase::Loading { .. }) {
             return;
         }
-        let Phase::Loading { items, next } = std::mem::replace(&mut partition.phase, Phase::Active) else { return };
+        let Phase::Loading { items, next } = std::mem::replace(&mut partition.phase, Phase::Active) else {
+            return;
+        };
         partition.before = before;
         let bytes = items.iter().map(|item| item.bytes).sum();
         self.leave_queue(id, items.len(), bytes);
@@ -100,16 +102,17 @@ impl<R: Clone> Machine<R> {
         if partition.is_active() {
             // What was cancelled and is still there is tried again.
             for index in partition.lanes.indexes() {
-                if let Some(lane) = partition.lanes.get_mut(index).filter(|lane| lane.state == LaneState::Held) {
+                if let Some(lane) =
+                    partition.lanes.get_mut(index).filter(|lane| lane.state == LaneState::Held)
+                {
                     lane.state = LaneState::Ready;
                 }
             }
         }
         let (count, bytes) = partition.rewind(to);
         let lanes = &partition.lanes;
-        let waits = |lane: usize| {
-            lanes.get(lane).is_some_and(|lane| matches!(lane.state, LaneState::Waiting { .. }))
-        };
+        let waits =
+            |lane: usize| lanes.get(lane).is_some_and(|lane| matches!(lane.state, LaneState::Waiting { .. }));
         self.waiting.retain(|(_, of, lane)| *of != id || waits(*lane));
         partition.pauses.lane = None;
         self.leave_queue(id, count, bytes);

@@ -16,9 +16,17 @@ pub(crate) struct BreakerMachine {
 #[derive(Debug)]
 enum State {
     /// The last outcomes, whether each failed, and how many of them did.
-    Closed { outcomes: VecDeque<bool>, failed: usize },
-    Open { until: Instant },
-    HalfOpen { succeeded: usize, probe: Probe },
+    Closed {
+        outcomes: VecDeque<bool>,
+        failed: usize,
+    },
+    Open {
+        until: Instant,
+    },
+    HalfOpen {
+        succeeded: usize,
+        probe: Probe,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +118,8 @@ impl BreakerMachine {
             *failed = failed.saturating_sub(1);
         }
         // An exact comparison: 50 of 100 is half.
-        if outcomes.len() >= self.config.window && *failed as f64 >= self.config.share * outcomes.len() as f64 {
+        if outcomes.len() >= self.config.window && *failed as f64 >= self.config.share * outcomes.len() as f64
+        {
             self.state = self.open(now);
         }
     }

@@ -34,7 +34,11 @@ impl<R: Clone> Machine<R> {
 
     /// What is to be committed and no commit has yet; of these partitions alone, if they are named. It is told how the commit
     /// [ended](Self::commit_ended), and is not asked before that.
-    pub(crate) fn take_commit(&mut self, now: Instant, only: Option<&[TopicPartition]>) -> Vec<PartitionCommit> {
+    pub(crate) fn take_commit(
+        &mut self,
+        now: Instant,
+        only: Option<&[TopicPartition]>,
+    ) -> Vec<PartitionCommit> {
         let only: Option<BTreeSet<_>> = only.map(|names| names.iter().collect());
         if only.is_none() {
             (self.last_commit, self.has_news) = (now, false);
@@ -55,7 +59,11 @@ impl<R: Clone> Machine<R> {
     }
 
     /// How a commit ended: of each partition, whether it is committed.
-    pub(crate) fn commit_ended(&mut self, commits: &[PartitionCommit], is_committed: impl Fn(&TopicPartition) -> bool) {
+    pub(crate) fn commit_ended(
+        &mut self,
+        commits: &[PartitionCommit],
+        is_committed: impl Fn(&TopicPartition) -> bool,
+    ) {
         self.is_committing = false;
         let mut has_failed = false;
         for PartitionCommit { id, name, what } in commits {
@@ -82,8 +90,10 @@ impl<R: Clone> Machine<R> {
         }
         let half = self.options.metadata_bytes / 2;
         self.options.metadata_bytes = if half < LEAST { 0 } else { half };
-        tracing::warn!(bytes = self.options.metadata_bytes,
-            "the brokers take shorter metadata (`offset.metadata.max.bytes`): less of what is finished beyond a gap is kept");
+        tracing::warn!(
+            bytes = self.options.metadata_bytes,
+            "the brokers take shorter metadata (`offset.metadata.max.bytes`): less of what is finished beyond a gap is kept"
+        );
         true
     }
 }

@@ -42,7 +42,8 @@ impl FinishedBeyond {
             return String::new();
         }
         // More before less, then what is shorter.
-        let by_bitmap = (in_bitmap, std::cmp::Reverse(bitmap.len())) > (in_ranges, std::cmp::Reverse(ranges.len()));
+        let by_bitmap =
+            (in_bitmap, std::cmp::Reverse(bitmap.len())) > (in_ranges, std::cmp::Reverse(ranges.len()));
         let (form, body) = if by_bitmap { (BITMAP, bitmap) } else { (RANGES, ranges) };
         let mut bytes = vec![form];
         bytes.extend(head);
@@ -288,7 +289,10 @@ mod tests {
     #[test]
     fn a_record_of_another_log_contradicts() {
         let these = beyond([(11, 13), (15, 16)]);
-        assert_eq!([10, 11, 12, 13, 14, 15, 16].map(|at| these.contains(at)), [false, true, true, false, false, true, false]);
+        assert_eq!(
+            [10, 11, 12, 13, 14, 15, 16].map(|at| these.contains(at)),
+            [false, true, true, false, false, true, false]
+        );
         assert!(!these.contradicts(Some(7), these.newest) && !these.contradicts(None, -1));
         assert!(these.contradicts(Some(8), 0), "a later leader wrote it");
         assert!(these.contradicts(Some(1), these.newest + 1), "it was written later");

@@ -33,15 +33,15 @@ use std::{
 use bytes::Bytes;
 use offtake::TopicPartition;
 
-pub(crate) use self::{
-    metadata::FinishedBeyond,
-    commit::PartitionCommit,
-    outcome::{Cause, LetterTicket, Results, Verdict},
-};
 use self::{
     breaker::{BreakerMachine, Permit},
     partition::{Partition, Taken},
     room::Room,
+};
+pub(crate) use self::{
+    commit::PartitionCommit,
+    metadata::FinishedBeyond,
+    outcome::{Cause, LetterTicket, Results, Verdict},
 };
 use crate::{Event, FirstFailure, Metrics, Order, worker::Options};
 
@@ -105,10 +105,17 @@ pub(crate) enum Action<R> {
     Pause(TopicPartition),
     Resume(TopicPartition),
     /// Write the record to the dead letters.
-    DeadLetter { letter: LetterTicket, record: R },
+    DeadLetter {
+        letter: LetterTicket,
+        record: R,
+    },
     Tell(Event),
     /// A handler said that nothing can be handled: the worker ends.
-    Fatal { partition: TopicPartition, offset: i64, reason: String },
+    Fatal {
+        partition: TopicPartition,
+        offset: i64,
+        reason: String,
+    },
 }
 
 /// Whether anything new begins.
@@ -149,7 +156,13 @@ pub(crate) struct Machine<R> {
 }
 
 impl<R: Clone> Machine<R> {
-    pub(crate) fn new(now: Instant, options: Options, batch: usize, has_dead_letters: bool, seed: u64) -> Self {
+    pub(crate) fn new(
+        now: Instant,
+        options: Options,
+        batch: usize,
+        has_dead_letters: bool,
+        seed: u64,
+    ) -> Self {
         Self {
             room: Room::new(options.queue, options.queue_bytes),
             breaker: options.breaker.clone().map(BreakerMachine::new),
@@ -190,7 +203,8 @@ impl<R: Clone> Machine<R> {
 
     /// The clock has gone on.
     pub(crate) fn advance(&mut self, now: Instant) {
-        while let Some((until, id, lane)) = self.waiting.first().copied().filter(|(until, ..)| *until <= now) {
+        while let Some((until, id, lane)) = self.waiting.first().copied().filter(|(until, ..)| *until <= now)
+        {
             self.waiting.remove(&(until, id, lane));
             if let Some(partition) = self.partitions.get_mut(&id) {
                 partition.go_on(lane);
@@ -225,7 +239,9 @@ impl<R: Clone> Machine<R> {
 
     /// The same for these.
     pub(crate) fn are_idle(&self, names: &[TopicPartition]) -> bool {
-        let idle = |name| self.by_name.get(name).and_then(|id| self.partitions.get(id)).is_none_or(Partition::is_idle);
+        let idle = |name| {
+            self.by_name.get(name).and_then(|id| self.partitions.get(id)).is_none_or(Partition::is_idle)
+        };
         names.iter().all(idle)
     }
 
@@ -342,4 +358,3 @@ impl Random {
         self.next().checked_rem(bound).unwrap_or(0)
     }
 }
-

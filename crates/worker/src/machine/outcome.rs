@@ -4,11 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use offtake::TopicPartition;
 
-use super::{
-    Action, AssignmentId, JobTicket, Machine, Mode,
-    lane::LaneState,
-    partition::Phase,
-};
+use super::{Action, AssignmentId, JobTicket, Machine, Mode, lane::LaneState, partition::Phase};
 use crate::{BreakerState, Event, FailureKind, FirstFailure, StopReason, StoppedPartition, clock};
 
 /// What became of one record at its handler.
@@ -66,7 +62,8 @@ impl<R: Clone> Machine<R> {
         let id = ticket.id.assignment;
         let runs = |state| matches!(state, LaneState::Running { job, .. } if job == ticket.id.serial);
         let Some(partition) = self.partitions.get(&id) else { return };
-        let is_current = |(lane, _): &(usize, usize)| partition.lanes.get(*lane).is_some_and(|lane| runs(lane.state));
+        let is_current =
+            |(lane, _): &(usize, usize)| partition.lanes.get(*lane).is_some_and(|lane| runs(lane.state));
         if !ticket.lanes.iter().any(is_current) {
             return; // it was cancelled
         }
@@ -120,7 +117,9 @@ impl<R: Clone> Machine<R> {
             self.note_outcome(now, is_probe, false);
         }
         match failed {
-            Some((kind, cause, reason)) => self.failed(now, now_ms, id, index, (kind, cause, reason), is_probe),
+            Some((kind, cause, reason)) => {
+                self.failed(now, now_ms, id, index, (kind, cause, reason), is_probe)
+            }
             None => self.lane_goes_on(id, index),
         }
         self.lane_shrank(id, index);
@@ -166,7 +165,8 @@ impl<R: Clone> Machine<R> {
             self.actions.push_back(Action::Fatal { partition: name, offset, reason });
             return;
         }
-        entry.first_failure
+        entry
+            .first_failure
             .get_or_insert_with(|| Arc::new(FirstFailure { reason: reason.clone(), at_ms: now_ms }));
         if kind == FailureKind::Poison {
             return self.give_up(id, index, attempts, reason, kind);

@@ -5,8 +5,7 @@ use std::{collections::VecDeque, time::Instant};
 use offtake::TopicPartition;
 
 use super::{
-    Item,
-    Started,
+    Item, Started,
     lane::{Entry, Lane, LaneState, Lanes, Place},
     metadata::FinishedBeyond,
     tracker::Tracker,
@@ -42,7 +41,10 @@ pub(crate) struct Partition<R> {
 #[derive(Debug)]
 pub(crate) enum Phase<R> {
     /// It is being asked what was finished before. What has come meanwhile, and up to which offset.
-    Loading { items: Vec<Item<R>>, next: i64 },
+    Loading {
+        items: Vec<Item<R>>,
+        next: i64,
+    },
     Active,
     /// It is to be handed over: nothing more begins.
     Revoking,
@@ -154,7 +156,13 @@ impl<R> Partition<R> {
     }
 
     /// Records of the lanes in line for a handler, in this job.
-    pub(crate) fn take(&mut self, job: u64, most: usize, is_probe: bool, mut waited: impl FnMut(Instant)) -> Taken<R>
+    pub(crate) fn take(
+        &mut self,
+        job: u64,
+        most: usize,
+        is_probe: bool,
+        mut waited: impl FnMut(Instant),
+    ) -> Taken<R>
     where
         R: Clone,
     {

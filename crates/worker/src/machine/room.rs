@@ -8,7 +8,7 @@
 //!   read in order: what is behind the lane's records cannot be reached without reading them. So neither is the queue one key's, nor does anything wait
 //!   for what cannot come: a lane goes on whenever its first record does, and that has a place in the queue already.
 
-use super::{AssignmentId, Machine, Mode, Action, partition::Phase};
+use super::{Action, AssignmentId, Machine, Mode, partition::Phase};
 use crate::BreakerState;
 
 #[derive(Debug)]

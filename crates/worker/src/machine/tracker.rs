@@ -29,7 +29,13 @@ pub(crate) struct Cover {
 impl Tracker {
     /// Of a partition whose first record has this offset.
     pub(crate) fn starting_at(offset: i64) -> Self {
-        Self { position: offset, beyond: BTreeMap::new(), received: offset, epochs: Vec::new(), newest: i64::MIN }
+        Self {
+            position: offset,
+            beyond: BTreeMap::new(),
+            received: offset,
+            epochs: Vec::new(),
+            newest: i64::MIN,
+        }
     }
 
     /// A record has come, behind all that came before.
@@ -70,7 +76,8 @@ impl Tracker {
         if let Some((start, _)) = self.beyond.range(..from).next_back().filter(|(_, end)| **end >= from) {
             from = *start;
         }
-        while let Some((start, end)) = self.beyond.range(from..=to).next().map(|(start, end)| (*start, *end)) {
+        while let Some((start, end)) = self.beyond.range(from..=to).next().map(|(start, end)| (*start, *end))
+        {
             self.beyond.remove(&start);
             to = to.max(end);
         }
@@ -159,7 +166,11 @@ mod tests {
         tracker.pass(40);
         tracker.pass(3);
         tracker.pass(50);
-        assert_eq!((tracker.position(), tracker.received()), (50, 50), "an end without records is passed at once");
+        assert_eq!(
+            (tracker.position(), tracker.received()),
+            (50, 50),
+            "an end without records is passed at once"
+        );
     }
 
     #[test]
@@ -186,7 +197,10 @@ mod tests {
         let mut covers = receive(&mut tracker, [100, 101]);
         covers.push(tracker.receive(102, Some(4)));
         covers.push(tracker.receive(105, None));
-        assert_eq!([101, 102, 103, 106].map(|at| tracker.epoch_before(at)), [Some(3), Some(3), Some(4), None]);
+        assert_eq!(
+            [101, 102, 103, 106].map(|at| tracker.epoch_before(at)),
+            [Some(3), Some(3), Some(4), None]
+        );
         covers.into_iter().for_each(|cover| tracker.finish(cover, 0));
         assert_eq!(tracker.epoch_before(106), None);
         assert_eq!(tracker.epochs.len(), 1, "what is behind is forgotten");

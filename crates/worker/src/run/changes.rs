@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use offtake::{
-    Error, ErrorKind, Event as ConsumerEvent, Handover, Next, OwnedRecord, OwnershipChange, PartitionRecords, Records,
+    Error, ErrorKind, Event as ConsumerEvent, Handover, Next, OwnedRecord, OwnershipChange, PartitionRecords,
+    Records,
 };
 use tokio::task::JoinError;
 
@@ -146,7 +147,11 @@ impl Runner {
             self.end_with(crate::Error::Client(error));
         } else if let Some(partition) = error.partition().cloned() {
             let offset = self.consumer.position(&partition);
-            self.machine.stop_partition(StoppedPartition { partition, offset, why: StopReason::Unreadable(error) });
+            self.machine.stop_partition(StoppedPartition {
+                partition,
+                offset,
+                why: StopReason::Unreadable(error),
+            });
         } else if matches!(error.kind(), ErrorKind::Config | ErrorKind::Misuse) {
             self.end_with(crate::Error::Client(error));
         } else {

@@ -30,7 +30,9 @@ impl Committing {
 
 fn offset(commit: &PartitionCommit) -> (TopicPartition, OffsetAndMetadata) {
     let what = &commit.what;
-    let offset = OffsetAndMetadata::new(what.offset).with_leader_epoch(what.epoch).with_metadata(what.metadata.clone());
+    let offset = OffsetAndMetadata::new(what.offset)
+        .with_leader_epoch(what.epoch)
+        .with_metadata(what.metadata.clone());
     (commit.name.clone(), offset)
 }
 
@@ -50,7 +52,12 @@ impl Runner {
     }
 
     /// Begins a commit of what is finished, of these partitions alone if they are named. None is on its way. Whether there is one.
-    pub(super) fn commit(&mut self, now: Instant, only: Option<&[TopicPartition]>, timeout: Duration) -> bool {
+    pub(super) fn commit(
+        &mut self,
+        now: Instant,
+        only: Option<&[TopicPartition]>,
+        timeout: Duration,
+    ) -> bool {
         let commits = self.machine.take_commit(now, only);
         if commits.is_empty() {
             return false;

@@ -36,7 +36,10 @@ impl Letters {
         wall: WallClock,
     ) -> Result<Self, Error> {
         offtake::Topic::from(&letters.topic).check().map_err(|error| {
-            Error::new(ErrorKind::Config, format!("the topic of dead letters cannot be `{}`: {error}", letters.topic))
+            Error::new(
+                ErrorKind::Config,
+                format!("the topic of dead letters cannot be `{}`: {error}", letters.topic),
+            )
         })?;
         let mut config = Config::default();
         config.client = consumer.client.clone();

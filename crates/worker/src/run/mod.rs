@@ -54,7 +54,10 @@ struct Told {
 }
 
 /// Partitions whose commits are being read, and what came of it.
-type Loaded = (Vec<(AssignmentId, TopicPartition)>, Result<BTreeMap<TopicPartition, OffsetAndMetadata>, offtake::Error>);
+type Loaded = (
+    Vec<(AssignmentId, TopicPartition)>,
+    Result<BTreeMap<TopicPartition, OffsetAndMetadata>, offtake::Error>,
+);
 
 struct Runner {
     told: Told,
@@ -126,7 +129,11 @@ impl Runner {
         }
     }
 
-    async fn run(mut self, mut stages: watch::Receiver<StopStage>, shutdown: impl Future) -> Result<Summary, Error> {
+    async fn run(
+        mut self,
+        mut stages: watch::Receiver<StopStage>,
+        shutdown: impl Future,
+    ) -> Result<Summary, Error> {
         let mut shutdown = pin!(shutdown);
         let mut is_shut_down = false;
         let mut alarm = pin!(tokio::time::sleep_until(clock::now().into()));
@@ -224,7 +231,10 @@ impl Runner {
         }
     }
 
-    fn letter_ended(&mut self, ended: Result<(LetterTicket, Result<RecordMetadata, offtake::Error>), JoinError>) {
+    fn letter_ended(
+        &mut self,
+        ended: Result<(LetterTicket, Result<RecordMetadata, offtake::Error>), JoinError>,
+    ) {
         match ended {
             Ok((letter, Ok(written))) => {
                 self.machine.letter_ended(letter, Ok((written.partition, written.offset)));
@@ -290,6 +300,10 @@ fn log(event: &Event) {
         }
         Event::Error(error) => tracing::warn!(%error, "the worker goes on"),
         // The consumer logs them itself.
-        Event::Assigned(_) | Event::Revoked(_) | Event::Lost(_) | Event::Committed { .. } | Event::Consumer(_) => {}
+        Event::Assigned(_)
+        | Event::Revoked(_)
+        | Event::Lost(_)
+        | Event::Committed { .. }
+        | Event::Consumer(_) => {}
     }
 }

@@ -92,9 +92,10 @@ fn prepared(builder: Builder, options: &Options) -> Result<(Builder, offtake::Co
         return Err(Error::new(ErrorKind::Config, text));
     }
     match config {
-        Some(config) if config.group_id.is_none() => {
-            Err(Error::new(ErrorKind::Config, "a worker needs a `group.id`: its group keeps what is finished"))
-        }
+        Some(config) if config.group_id.is_none() => Err(Error::new(
+            ErrorKind::Config,
+            "a worker needs a `group.id`: its group keeps what is finished",
+        )),
         Some(config) => Ok((builder, config)),
         None => Err(Error::misuse("the builder keeps its configuration to itself")),
     }

@@ -10,7 +10,10 @@ use crate::{Error, Summary, clock, handle::StopStage};
 pub(super) enum Stage {
     Running,
     /// What runs may end until the one time, dead letters be written until the other.
-    Stopping { jobs_until: Instant, letters_until: Instant },
+    Stopping {
+        jobs_until: Instant,
+        letters_until: Instant,
+    },
     /// Only the last commit is waited for.
     Over,
 }

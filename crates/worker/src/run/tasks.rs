@@ -24,7 +24,12 @@ use crate::{
 /// Puts records at a handler.
 pub(crate) trait Tasks: Send + Sync {
     /// Starts a task for these, which ends with what became of them. `limit`: how long it may take.
-    fn spawn(&self, records: Vec<Started<OwnedRecord>>, limit: Option<Duration>, tasks: &mut JoinSet<Results>) -> Running;
+    fn spawn(
+        &self,
+        records: Vec<Started<OwnedRecord>>,
+        limit: Option<Duration>,
+        tasks: &mut JoinSet<Results>,
+    ) -> Running;
 }
 
 /// A task that runs a handler.
@@ -55,7 +60,12 @@ impl<H> Single<H> {
 }
 
 impl<H: Handler> Tasks for Single<H> {
-    fn spawn(&self, records: Vec<Started<OwnedRecord>>, limit: Option<Duration>, tasks: &mut JoinSet<Results>) -> Running {
+    fn spawn(
+        &self,
+        records: Vec<Started<OwnedRecord>>,
+        limit: Option<Duration>,
+        tasks: &mut JoinSet<Results>,
+    ) -> Running {
         let handler = Arc::clone(&self.0);
         let Some((record, attempt)) = records.into_iter().next().map(|started| split(started, None)) else {
             return Running { task: tasks.spawn(async { Results::Each(Vec::new()) }), flag: None };
@@ -79,10 +89,20 @@ impl<H> Batches<H> {
 }
 
 impl<H: BatchHandler> Tasks for Batches<H> {
-    fn spawn(&self, records: Vec<Started<OwnedRecord>>, limit: Option<Duration>, tasks: &mut JoinSet<Results>) -> Running {
+    fn spawn(
+        &self,
+        records: Vec<Started<OwnedRecord>>,
+        limit: Option<Duration>,
+        tasks: &mut JoinSet<Results>,
+    ) -> Running {
         let handler = Arc::clone(&self.0);
         let records: Vec<_> = records.into_iter().map(|started| split(started, None)).collect();
-        let span = tracing::info_span!("batch", topic = field::Empty, partition = field::Empty, records = records.len());
+        let span = tracing::info_span!(
+            "batch",
+            topic = field::Empty,
+            partition = field::Empty,
+            records = records.len()
+        );
         if let Some((first, _)) = records.first() {
             span.record("topic", first.topic()).record("partition", first.partition());
         }
@@ -108,7 +128,12 @@ impl<H> Blocking<H> {
 }
 
 impl<H: BlockingHandler> Tasks for Blocking<H> {
-    fn spawn(&self, records: Vec<Started<OwnedRecord>>, limit: Option<Duration>, tasks: &mut JoinSet<Results>) -> Running {
+    fn spawn(
+        &self,
+        records: Vec<Started<OwnedRecord>>,
+        limit: Option<Duration>,
+        tasks: &mut JoinSet<Results>,
+    ) -> Running {
         let handler = Arc::clone(&self.0);
         let flag = Arc::new(AtomicBool::new(false));
         let split = |started| split(started, Some(Arc::clone(&flag)));
@@ -118,7 +143,8 @@ impl<H: BlockingHandler> Tasks for Blocking<H> {
         let span = record_span(&record, &attempt);
         let late = Arc::clone(&flag);
         let work = async move {
-            let mut thread = tokio::task::spawn_blocking(move || span.in_scope(|| handler.handle(record, attempt)));
+            let mut thread =
+                tokio::task::spawn_blocking(move || span.in_scope(|| handler.handle(record, attempt)));
             let in_time = match limit {
                 Some(limit) => tokio::time::timeout(limit, &mut thread).await.ok(),
                 None => None,
@@ -191,13 +217,12 @@ pub(crate) fn panicked(panic: Option<&(dyn Any + Send)>) -> Verdict {
 /// Runs a handler's future: it ends in time or is dropped, and a panic in it is an outcome.
 async fn contained<T>(limit: Option<Duration>, future: impl Future<Output = T>) -> Result<T, Verdict> {
     let mut future = pin!(future);
-    let guarded = std::future::poll_fn(|cx| {
-        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+    let guarded =
+        std::future::poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
             Err(panic) => Poll::Ready(Err(panicked(Some(&*panic)))),
-        }
-    });
+        });
     let Some(limit) = limit else { return guarded.await };
     tokio::time::timeout(limit, guarded).await.unwrap_or_else(|_| {
         let reason = format!("the handler took longer than {limit:?}");

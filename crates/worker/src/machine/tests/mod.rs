@@ -1,0 +1,185 @@
+//! The machine in literal schedules (`order`, `rebalance`, `room_and_breaker`) and in drawn ones (`random`).
+
+#![allow(clippy::indexing_slicing)]
+
+mod order;
+mod random;
+mod rebalance;
+mod room_and_breaker;
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use super::*;
+use crate::{Breaker, FailureKind, Retry, clock};
+
+/// A record as the tests know it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rec {
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+    pub(super) key: Option<u8>,
+}
+
+/// A machine, and what its loop would have.
+pub(super) struct World {
+    pub(super) machine: Machine<Rec>,
+    pub(super) now: Instant,
+    /// At handlers, in the order of their start.
+    pub(super) running: Vec<(Vec<Started<Rec>>, JobTicket)>,
+    pub(super) cancelled: Vec<Vec<Started<Rec>>>,
+    pub(super) letters: Vec<(LetterTicket, Rec)>,
+    pub(super) paused: BTreeSet<TopicPartition>,
+    pub(super) events: Vec<Event>,
+    pub(super) fatal: Vec<String>,
+}
+
+pub(super) fn partition(index: i32) -> TopicPartition {
+    TopicPartition::new("orders", index)
+}
+
+pub(super) fn options() -> Options {
+    Options {
+        concurrency: 4,
+        queue: 100,
+        retry: Retry::fixed(Duration::from_millis(100)).attempts(3),
+        commit_interval: Duration::from_secs(1),
+        ..Options::default()
+    }
+}
+
+impl World {
+    pub(super) fn new(options: Options) -> Self {
+        Self::with(options, 1, false)
+    }
+
+    pub(super) fn with(options: Options, batch: usize, has_dead_letters: bool) -> Self {
+        let now = clock::now();
+        Self {
+            machine: Machine::new(now, options, batch, has_dead_letters, 7),
+            now,
+            running: Vec::new(),
+            cancelled: Vec::new(),
+            letters: Vec::new(),
+            paused: BTreeSet::new(),
+            events: Vec::new(),
+            fatal: Vec::new(),
+        }
+    }
+
+    /// Does what the machine says.
+    pub(super) fn drain(&mut self) {
+        while let Some(action) = self.machine.poll_action(self.now) {
+            match action {
+                Action::Start(job) => self.running.push(job.into_parts()),
+                Action::Cancel(id) => {
+                    let at = self.running.iter().position(|(_, ticket)| ticket.id == id);
+                    let (records, _) = self.running.remove(at.expect("what is cancelled runs"));
+                    self.cancelled.push(records);
+                }
+                Action::Pause(name) => assert!(self.paused.insert(name), "paused twice"),
+                Action::Resume(name) => assert!(self.paused.remove(&name), "resumed, and not paused"),
+                Action::DeadLetter { letter, record } => self.letters.push((letter, record)),
+                Action::Tell(event) => self.events.push(event),
+                Action::Fatal { reason, .. } => self.fatal.push(reason),
+            }
+        }
+    }
+
+    /// Assigned, and nothing was finished of them before.
+    pub(super) fn assign(&mut self, indexes: impl IntoIterator<Item = i32>) {
+        self.assign_after(indexes.into_iter().map(|index| (index, None)));
+    }
+
+    pub(super) fn assign_after(&mut self, these: impl IntoIterator<Item = (i32, Option<FinishedBeyond>)>) {
+        for (index, before) in these {
+            let id = self.machine.assigned(&[partition(index)])[0].0;
+            self.machine.loaded(self.now, id, before);
+        }
+        self.drain();
+    }
+
+    /// Records of consecutive offsets from the first on, each with a key or none.
+    pub(super) fn receive(&mut self, index: i32, first: i64, keys: &[Option<u8>]) {
+        let items = (first..).zip(keys).map(|(offset, key)| item(index, offset, *key)).collect::<Vec<_>>();
+        let next = first + i64::try_from(keys.len()).unwrap();
+        self.machine.received(self.now, &partition(index), items, next);
+        self.drain();
+    }
+
+    /// The offsets at handlers, job by job.
+    pub(super) fn offsets(&self) -> Vec<i64> {
+        self.running
+            .iter()
+            .flat_map(|(records, _)| records.iter().map(|started| started.record.offset))
+            .collect()
+    }
+
+    /// The handler of the job that has this offset ends.
+    pub(super) fn end(&mut self, offset: i64, results: Results) {
+        let has = |(records, _): &(Vec<Started<Rec>>, _)| records.iter().any(|it| it.record.offset == offset);
+        let at = self.running.iter().position(has).unwrap_or_else(|| panic!("{offset} does not run"));
+        let (_, ticket) = self.running.remove(at);
+        self.machine.job_ended(self.now, 0, &ticket, &results);
+        self.drain();
+    }
+
+    pub(super) fn done(&mut self, offset: i64) {
+        self.end(offset, Results::All(Verdict::Done));
+    }
+
+    pub(super) fn fail(&mut self, offset: i64, kind: FailureKind) {
+        self.end(offset, Results::All(failure(kind)));
+    }
+
+    pub(super) fn pass(&mut self, duration: Duration) {
+        self.now += duration;
+        self.machine.advance(self.now);
+        self.drain();
+    }
+
+    /// What a commit would have now, which is then confirmed: by partition the offset, and the ranges beyond.
+    pub(super) fn commit(&mut self) -> Vec<(i32, i64, Vec<(i64, i64)>)> {
+        let commits = self.machine.take_commit(self.now, None);
+        self.machine.commit_ended(&commits, |_| true);
+        let read = |commit: &PartitionCommit| {
+            let beyond = FinishedBeyond::decode(commit.what.offset, &commit.what.metadata);
+            (
+                commit.name.partition,
+                commit.what.offset,
+                beyond.map(|beyond| beyond.ranges).unwrap_or_default(),
+            )
+        };
+        commits.iter().map(read).collect()
+    }
+
+    pub(super) fn stopped(&self) -> Vec<(i32, Option<i64>)> {
+        self.machine.stopped().iter().map(|stopped| (stopped.partition.partition, stopped.offset)).collect()
+    }
+}
+
+pub(super) fn item(index: i32, offset: i64, key: Option<u8>) -> Item<Rec> {
+    Item {
+        record: Rec { partition: index, offset, key },
+        offset,
+        epoch: Some(1),
+        timestamp: 1000 + offset,
+        key: key.map(|key| Bytes::from(vec![key])),
+        bytes: 10,
+    }
+}
+
+pub(super) fn failure(kind: FailureKind) -> Verdict {
+    Verdict::Failed { kind, cause: Cause::Handler, reason: "no".to_owned() }
+}
+
+pub(super) fn breaker() -> Breaker {
+    Breaker::open_at(0.5).of_last(4).pause(Duration::from_secs(30)).probes(2)
+}
+
+pub(super) const A: Option<u8> = Some(b'a');
+pub(super) const B: Option<u8> = Some(b'b');
+pub(super) const C: Option<u8> = Some(b'c');
+pub(super) use FailureKind::{Fatal, Poison, Retry as Again};

@@ -1,0 +1,265 @@
+use super::*;
+
+const DELAY: Duration = Duration::from_millis(100);
+
+#[test]
+fn a_keys_records_wait_for_one_another_through_retries_and_other_keys_go_on() {
+    let mut world = World::new(options());
+    world.assign([0]);
+    world.receive(0, 10, &[A, A, B, B, C]);
+    assert_eq!(world.offsets(), [10, 12, 14]);
+    world.fail(10, Again);
+    world.done(12);
+    assert_eq!(world.offsets(), [14, 13], "11 waits behind 10");
+    world.pass(DELAY / 2);
+    assert_eq!(world.offsets(), [14, 13]);
+    world.pass(DELAY);
+    assert_eq!(world.offsets(), [14, 13, 10]);
+    assert_eq!(world.running[2].0[0].attempt, 2);
+    assert_eq!(world.running[2].0[0].first_failure.as_ref().unwrap().reason, "no");
+    world.done(10);
+    assert_eq!(world.offsets(), [14, 13, 11]);
+}
+
+#[test]
+fn keys_are_of_a_partition() {
+    let mut world = World::new(options());
+    world.assign([0, 1]);
+    world.receive(0, 0, &[A]);
+    world.receive(1, 0, &[A]);
+    assert_eq!(world.running.len(), 2);
+}
+
+#[test]
+fn records_without_a_key_are_in_no_order() {
+    let mut world = World::new(options());
+    world.assign([0]);
+    world.receive(0, 0, &[None, None, Some(0), None]);
+    assert_eq!(world.offsets(), [0, 1, 2, 3]);
+}
+
+#[test]
+fn partitions_are_lanes_if_they_are_to_be() {
+    let mut world = World::new(Options { order: Order::Partition, ..options() });
+    world.assign([0, 1]);
+    world.receive(0, 0, &[A, B, None]);
+    world.receive(1, 7, &[None, None]);
+    assert_eq!(world.offsets(), [0, 7]);
+    world.done(0);
+    assert_eq!(world.offsets(), [7, 1]);
+    let mut unordered = World::new(Options { order: Order::Unordered, ..options() });
+    unordered.assign([0]);
+    unordered.receive(0, 0, &[A, A, A, A, A]);
+    assert_eq!(unordered.offsets(), [0, 1, 2, 3], "as many as may run");
+}
+
+#[test]
+fn partitions_take_turns() {
+    let mut world = World::new(Options { concurrency: 1, ..options() });
+    world.assign([0, 1]);
+    world.receive(0, 0, &[None; 5]);
+    world.receive(1, 100, &[None; 5]);
+    let mut order = Vec::new();
+    while let Some(offset) = world.offsets().first().copied() {
+        order.push(offset);
+        world.done(offset);
+    }
+    assert_eq!(order, [0, 1, 100, 2, 101, 3, 102, 4, 103, 104], "0 began alone, 1 was in line");
+}
+
+#[test]
+fn h4_a_commit_never_passes_what_is_not_finished() {
+    let mut world = World::new(options());
+    world.assign([0]);
+    world.receive(0, 10, &[A, B, C, None]);
+    assert_eq!(world.commit(), [(0, 10, vec![])]);
+    world.done(12);
+    world.done(11);
+    assert_eq!(world.commit(), [(0, 10, vec![(11, 13)])]);
+    world.fail(10, Again);
+    assert_eq!(world.commit(), [], "nothing new");
+    world.pass(DELAY);
+    world.done(10);
+    assert_eq!(world.commit(), [(0, 13, vec![])]);
+}
+
+#[test]
+fn a_commit_that_failed_is_made_again_and_one_is_on_its_way_at_a_time() {
+    let mut world = World::new(options());
+    world.assign([0, 1]);
+    world.receive(0, 0, &[A]);
+    world.receive(1, 0, &[A]);
+    world.done(0);
+    world.done(0);
+    let due = world.now + Duration::from_secs(1);
+    assert_eq!(world.machine.poll_timeout(), Some(due));
+    assert!(!world.machine.is_commit_due(world.now) && world.machine.is_commit_due(due));
+    let commits = world.machine.take_commit(due, None);
+    assert_eq!(commits.len(), 2);
+    assert!(!world.machine.is_commit_due(due + Duration::from_secs(60)), "one is on its way");
+    world.machine.commit_ended(&commits, |name| name.partition == 1);
+    assert!(world.machine.is_commit_due(due + Duration::from_secs(1)));
+    let again = world.machine.take_commit(due, None);
+    assert_eq!(
+        again.iter().map(|commit| (commit.name.partition, commit.what.offset)).collect::<Vec<_>>(),
+        [(0, 1)]
+    );
+    world.machine.commit_ended(&again, |_| true);
+    assert_eq!(world.machine.poll_timeout(), None, "nothing to do");
+}
+
+#[test]
+fn without_dead_letters_a_record_out_of_attempts_stops_its_partition() {
+    let mut world = World::new(options());
+    world.assign([0, 1]);
+    world.receive(0, 0, &[A, B, A]);
+    world.receive(1, 50, &[A]);
+    for _ in 0..2 {
+        world.fail(0, Again);
+        world.pass(DELAY);
+    }
+    world.fail(0, Again);
+    assert_eq!(world.stopped(), [(0, Some(0))]);
+    assert!(world.paused.contains(&partition(0)) && !world.paused.contains(&partition(1)));
+    world.done(1);
+    world.done(50);
+    assert_eq!(world.offsets(), [0i64; 0], "2 waits behind 0, which goes on no more");
+    assert_eq!(world.commit(), [(0, 0, vec![(1, 2)]), (1, 51, vec![])]);
+    world.receive(0, 3, &[A, B]);
+    world.pass(Duration::from_secs(3600));
+    assert!(world.running.is_empty());
+    assert_eq!(world.machine.metrics().queued, 0, "what will not be handled takes no room");
+    let attempts = world.events.iter().filter(|event| matches!(event, Event::Retried { .. })).count();
+    assert_eq!(attempts, 2);
+}
+
+#[test]
+fn poison_is_not_tried_again() {
+    let mut world = World::new(options());
+    world.assign([0]);
+    world.receive(0, 5, &[A]);
+    world.fail(5, Poison);
+    assert!(matches!(&world.events[..], [Event::Stopped(stopped)]
+        if matches!(stopped.why, crate::StopReason::Poison { .. })));
+}
+
+#[test]
+fn an_offset_passes_only_when_its_dead_letter_is_acknowledged() {
+    let mut world = World::with(options(), 1, true);
+    world.assign([0]);
+    world.receive(0, 0, &[A, A]);
+    world.fail(0, Poison);
+    assert_eq!(world.commit(), [(0, 0, vec![])]);
+    assert!(world.running.is_empty(), "its key waits for it");
+    assert!(!world.machine.is_idle());
+    let (letter, record) = world.letters.remove(0);
+    assert_eq!((record.offset, letter.attempts, letter.reason.as_str()), (0, 1, "no"));
+    world.machine.letter_ended(letter.clone(), Ok((TopicPartition::new("dlq", 2), Some(9))));
+    world.drain();
+    assert_eq!(world.offsets(), [1]);
+    assert_eq!(world.commit(), [(0, 1, vec![])]);
+    world.machine.letter_ended(letter, Ok((TopicPartition::new("dlq", 2), Some(9))));
+    assert_eq!(world.machine.metrics().dead_lettered, 1, "told twice is once");
+}
+
+#[test]
+fn a_dead_letter_that_cannot_be_written_stops_its_partition_and_loses_nothing() {
+    let mut world = World::with(options(), 1, true);
+    world.assign([0, 1]);
+    world.receive(0, 0, &[A, A, B]);
+    world.receive(1, 30, &[A, A]);
+    world.fail(0, Poison);
+    let (letter, _) = world.letters.remove(0);
+    let error = offtake::Error::new(offtake::ErrorKind::Authorization, "not allowed");
+    world.machine.letter_ended(letter, Err(error));
+    world.drain();
+    assert_eq!(world.stopped(), [(0, Some(0))]);
+    world.done(2);
+    world.done(30);
+    world.done(31);
+    assert_eq!(world.commit(), [(0, 0, vec![(2, 3)]), (1, 32, vec![])]);
+}
+
+#[test]
+fn a_fatal_failure_is_told_and_finishes_nothing() {
+    let mut world = World::with(options(), 1, true);
+    world.assign([0]);
+    world.receive(0, 0, &[A, A]);
+    world.fail(0, Fatal);
+    assert_eq!(world.fatal, ["no"]);
+    assert!(world.running.is_empty() && world.letters.is_empty());
+    assert_eq!(world.commit(), [(0, 0, vec![])]);
+}
+
+#[test]
+fn of_a_batch_what_is_behind_a_failure_of_its_lane_comes_again() {
+    let mut world = World::with(options(), 10, false);
+    world.assign([0]);
+    world.receive(0, 0, &[A, A, A, B, B, None]);
+    assert_eq!(world.offsets(), [0, 1, 2, 3, 4, 5], "one batch, lane by lane");
+    let results = [Verdict::Done, failure(Again), Verdict::Done, Verdict::Done];
+    world.end(0, Results::Each(results.to_vec()));
+    // 4 and 5 got no result.
+    assert_eq!(world.commit(), [(0, 1, vec![(3, 4)])]);
+    world.pass(DELAY);
+    assert_eq!(world.offsets(), [1, 2, 4, 5]);
+    let attempts: Vec<_> = world.running[0].0.iter().map(|started| started.attempt).collect();
+    assert_eq!(attempts, [2, 1, 2, 2]);
+    world.end(1, Results::All(Verdict::Done));
+    assert_eq!(world.commit(), [(0, 6, vec![])]);
+}
+
+#[test]
+fn a_batch_is_of_one_partition_and_no_longer_than_it_may_be() {
+    let mut world = World::with(Options { concurrency: 2, ..options() }, 3, false);
+    world.assign([0, 1]);
+    world.receive(0, 0, &[A; 5]);
+    world.receive(1, 100, &[None; 5]);
+    let jobs: Vec<Vec<_>> = world
+        .running
+        .iter()
+        .map(|(records, _)| records.iter().map(|it| it.record.offset).collect())
+        .collect();
+    assert_eq!(jobs, [vec![0, 1, 2], vec![100, 101, 102]]);
+}
+
+#[test]
+fn nothing_begins_once_it_stops_and_what_waits_is_left() {
+    let mut world = World::with(options(), 1, true);
+    world.assign([0]);
+    world.receive(0, 0, &[A, B, C, None, None]);
+    world.fail(0, Again);
+    world.machine.stop();
+    world.drain();
+    assert!(world.paused.contains(&partition(0)));
+    world.pass(Duration::from_secs(10));
+    assert_eq!(world.offsets(), [1, 2, 3, 4]);
+    world.fail(1, Again);
+    world.fail(2, Poison);
+    world.done(3);
+    world.done(4);
+    assert_eq!(world.machine.poll_timeout().map(|at| at > world.now), Some(true), "only the commit is due");
+    assert!(world.machine.has_no_jobs() && !world.machine.is_idle(), "a dead letter is on its way");
+    let (letter, _) = world.letters.remove(0);
+    world.machine.letter_ended(letter, Ok((TopicPartition::new("dlq", 0), None)));
+    assert!(world.machine.is_idle());
+    assert_eq!(world.commit(), [(0, 0, vec![(2, 5)])]);
+}
+
+#[test]
+fn what_is_cancelled_was_no_attempt_and_its_result_is_none() {
+    let mut world = World::new(options());
+    world.assign([0]);
+    world.receive(0, 0, &[A, B]);
+    let (_, late) = world.running.remove(0);
+    world
+        .running
+        .insert(0, (Vec::new(), JobTicket { id: late.id, lanes: late.lanes.clone(), began: late.began }));
+    world.machine.cancel_all();
+    world.drain();
+    assert_eq!(world.cancelled.len(), 2);
+    assert!(world.machine.has_no_jobs());
+    world.machine.job_ended(world.now, 0, &late, &Results::All(Verdict::Done));
+    assert_eq!(world.commit(), [(0, 0, vec![])]);
+    assert_eq!(world.machine.metrics().cancelled, 2);
+}

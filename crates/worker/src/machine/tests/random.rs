@@ -1,0 +1,312 @@
+//! Drawn schedules against a simple account: of each record, whether it is finished; of each partition, what is committed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+
+const PARTITIONS: i32 = 3;
+const RECORDS: i64 = 60;
+const POLL: usize = 8;
+
+struct Arena {
+    world: World,
+    random: Random,
+    keys: BTreeMap<(i32, i64), Option<u8>>,
+    /// Handled, or dead-lettered and told so.
+    finished: BTreeSet<(i32, i64)>,
+    committed: BTreeMap<i32, (i64, String)>,
+    /// Where each is read next, of those that are assigned.
+    positions: BTreeMap<i32, i64>,
+    /// Those of them that the member knows of which has the partition: they do not begin again. What was not committed is forgotten with a loss.
+    known: BTreeSet<(i32, i64)>,
+    seed: u64,
+}
+
+impl Arena {
+    fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let order = [Order::Key, Order::Key, Order::Partition, Order::Unordered][random.below(4) as usize];
+        let options = Options {
+            order,
+            concurrency: 1 + random.below(5) as usize,
+            queue: 5 + random.below(30) as usize,
+            retry: Retry::fixed(Duration::from_millis(100)).attempts(1 + random.below(3) as u32),
+            breaker: (random.below(3) == 0).then(|| breaker().of_last(6).pause(Duration::from_millis(300))),
+            ..options()
+        };
+        let batch = [1, 1, 4][random.below(3) as usize];
+        let has_dead_letters = random.below(3) > 0;
+        let mut keys = BTreeMap::new();
+        for partition in 0..PARTITIONS {
+            for offset in 0..RECORDS {
+                let key = random.below(6);
+                keys.insert((partition, offset), (key > 0).then_some(key as u8));
+            }
+        }
+        Self {
+            world: World::with(options, batch, has_dead_letters),
+            random,
+            keys,
+            finished: BTreeSet::new(),
+            committed: BTreeMap::new(),
+            positions: BTreeMap::new(),
+            known: BTreeSet::new(),
+            seed,
+        }
+    }
+
+    fn assign(&mut self, index: i32) {
+        let (offset, metadata) = self.committed.get(&index).cloned().unwrap_or_default();
+        let before = FinishedBeyond::decode(offset, &metadata);
+        self.positions.insert(index, offset);
+        self.world.assign_after([(index, before)]);
+    }
+
+    /// A poll: some of what is not paused.
+    fn poll(&mut self) {
+        let readable: Vec<_> = self
+            .positions
+            .iter()
+            .filter(|(index, at)| **at < RECORDS && !self.world.paused.contains(&partition(**index)))
+            .map(|(index, at)| (*index, *at))
+            .collect();
+        let Some((index, at)) = readable.get(self.random.below(readable.len() as u64) as usize).copied()
+        else {
+            return;
+        };
+        let count = (1 + self.random.below(POLL as u64) as i64).min(RECORDS - at);
+        let keys: Vec<_> = (at..at + count).map(|offset| self.keys[&(index, offset)]).collect();
+        self.positions.insert(index, at + count);
+        self.world.receive(index, at, &keys);
+    }
+
+    fn verdict(&mut self, always_done: bool) -> Verdict {
+        match self.random.below(8) {
+            _ if always_done => Verdict::Done,
+            0 => failure(Poison),
+            1 | 2 => failure(Again),
+            _ => Verdict::Done,
+        }
+    }
+
+    fn end_job(&mut self, always_done: bool) {
+        if self.world.running.is_empty() {
+            return;
+        }
+        let at = self.random.below(self.world.running.len() as u64) as usize;
+        let (records, ticket) = self.world.running.remove(at);
+        let verdicts: Vec<_> = records.iter().map(|_| self.verdict(always_done)).collect();
+        // As the machine is to count: of a lane, up to the first failure.
+        let mut failed_lanes = BTreeSet::new();
+        for (started, verdict) in records.iter().zip(&verdicts) {
+            let rec = &started.record;
+            let lane = self.lane(rec);
+            if *verdict != Verdict::Done {
+                failed_lanes.insert(lane);
+            } else if !failed_lanes.contains(&lane) {
+                self.finished.insert((rec.partition, rec.offset));
+                self.known.insert((rec.partition, rec.offset));
+            }
+        }
+        self.world.machine.job_ended(self.world.now, 0, &ticket, &Results::Each(verdicts));
+        self.world.drain();
+    }
+
+    /// What its records are one after the other with.
+    fn lane(&self, rec: &Rec) -> (i32, Option<u8>, i64) {
+        match (self.world.machine.options.order, rec.key) {
+            (Order::Key, Some(key)) => (rec.partition, Some(key), -1),
+            (Order::Partition, _) => (rec.partition, None, -1),
+            _ => (rec.partition, None, rec.offset),
+        }
+    }
+
+    fn end_letter(&mut self, always_written: bool) {
+        if self.world.letters.is_empty() {
+            return;
+        }
+        let at = self.random.below(self.world.letters.len() as u64) as usize;
+        let (letter, rec) = self.world.letters.remove(at);
+        let written = match self.random.below(10) {
+            0 if !always_written => Err(offtake::Error::new(offtake::ErrorKind::Timeout, "late")),
+            _ => {
+                self.finished.insert((rec.partition, rec.offset));
+                self.known.insert((rec.partition, rec.offset));
+                Ok((TopicPartition::new("dlq", 0), None))
+            }
+        };
+        self.world.machine.letter_ended(letter, written);
+        self.world.drain();
+    }
+
+    fn commit(&mut self, only: Option<&[TopicPartition]>, succeeds: bool) {
+        let commits = self.world.machine.take_commit(self.world.now, only);
+        for commit in &commits {
+            let index = commit.name.partition;
+            let seed = self.seed;
+            let is_finished = |offset: i64| self.finished.contains(&(index, offset));
+            assert!(
+                (0..commit.what.offset).all(is_finished),
+                "seed {seed}: passed what is not finished: {commit:?}"
+            );
+            let beyond =
+                FinishedBeyond::decode(commit.what.offset, &commit.what.metadata).unwrap_or_default();
+            assert!(
+                beyond.ranges.iter().all(|(from, to)| (*from..*to).all(is_finished)),
+                "seed {seed}: {commit:?}"
+            );
+            if succeeds {
+                self.committed.insert(index, (commit.what.offset, commit.what.metadata.clone()));
+            }
+        }
+        self.world.machine.commit_ended(&commits, |_| succeeds);
+    }
+
+    fn revoke(&mut self, index: i32) {
+        let names = [partition(index)];
+        self.world.machine.revoking(&names);
+        self.world.drain();
+        for _ in 0..self.random.below(6) {
+            self.end_job(false);
+            self.end_letter(true);
+            self.check();
+        }
+        self.world.machine.cancel(&names);
+        self.world.drain();
+        self.commit(Some(&names), true);
+        self.forget(index);
+    }
+
+    fn lose(&mut self, index: i32) {
+        let (offset, metadata) = self.committed.get(&index).cloned().unwrap_or_default();
+        let beyond = FinishedBeyond::decode(offset, &metadata).unwrap_or_default();
+        self.known.retain(|(of, at)| *of != index || *at < offset || beyond.contains(*at));
+        self.forget(index);
+    }
+
+    fn forget(&mut self, index: i32) {
+        self.world.machine.removed(&[partition(index)]);
+        self.world.drain();
+        // One that was on its way may be written; nobody hears of it.
+        self.world.letters.retain(|(_, rec)| rec.partition != index);
+        self.world.paused.remove(&partition(index));
+        self.positions.remove(&index);
+    }
+
+    /// What has begun since the last look, and how much waits.
+    fn check(&mut self) {
+        let seed = self.seed;
+        let mut lanes = BTreeSet::new();
+        for (records, _) in &self.world.running {
+            let mut in_job = BTreeMap::new();
+            for started in records {
+                let rec = &started.record;
+                let at = (rec.partition, rec.offset);
+                assert!(
+                    self.positions.contains_key(&rec.partition),
+                    "seed {seed}: {rec:?} runs and is not assigned"
+                );
+                let lane = self.lane(rec);
+                if let Some(before) = in_job.insert(lane, rec.offset) {
+                    assert!(before < rec.offset, "seed {seed}: out of order in a batch");
+                } else {
+                    assert!(lanes.insert(lane), "seed {seed}: two jobs of a lane at once: {rec:?}");
+                    let earlier = (0..rec.offset).filter(|offset| {
+                        let other = Rec { offset: *offset, key: self.keys[&(at.0, *offset)], ..rec.clone() };
+                        self.lane(&other) == lane
+                    });
+                    for offset in earlier {
+                        assert!(
+                            self.finished.contains(&(at.0, offset)),
+                            "seed {seed}: {rec:?} overtook {offset}"
+                        );
+                    }
+                }
+                assert!(!self.known.contains(&at), "seed {seed}: {rec:?} is done again");
+            }
+        }
+        let options = &self.world.machine.options;
+        assert!(self.world.running.len() <= options.concurrency, "seed {seed}");
+        let most = options.queue + POLL + options.concurrency * self.world.machine.batch;
+        let metrics = self.world.machine.metrics();
+        assert!(metrics.queued <= most, "seed {seed}: {} wait, of {most}", metrics.queued);
+        let by_partition: usize = metrics.partitions.values().map(|partition| partition.queued).sum();
+        assert_eq!(metrics.queued, by_partition, "seed {seed}");
+        let running: usize = self.world.running.iter().map(|(records, _)| records.len()).sum();
+        assert_eq!(metrics.running, running, "seed {seed}");
+        assert_eq!(metrics.queued_bytes, metrics.queued * 10, "seed {seed}");
+    }
+
+    fn step(&mut self) {
+        let index = self.random.below(PARTITIONS as u64) as i32;
+        match self.random.below(100) {
+            0..30 => self.poll(),
+            30..75 => self.end_job(false),
+            75..85 => self.end_letter(false),
+            85..90 => self.world.pass(Duration::from_millis(60)),
+            90..95 => {
+                let succeeds = self.random.below(4) > 0;
+                self.commit(None, succeeds);
+            }
+            95..98 if self.positions.contains_key(&index) => self.revoke(index),
+            98 if self.positions.contains_key(&index) => self.lose(index),
+            _ if !self.positions.contains_key(&index) => self.assign(index),
+            _ => {}
+        }
+        self.check();
+    }
+
+    /// With handlers that do it all, everything is finished in the end; partitions that stopped are given to another member.
+    fn settle(&mut self) {
+        for round in 0..4000 {
+            for index in 0..PARTITIONS {
+                let stopped = self.world.machine.stopped();
+                if stopped.iter().any(|stopped| stopped.partition == partition(index)) {
+                    self.lose(index);
+                }
+                if !self.positions.contains_key(&index) {
+                    self.assign(index);
+                }
+            }
+            self.poll();
+            self.end_job(true);
+            self.end_letter(true);
+            self.world.pass(Duration::from_millis(20));
+            self.check();
+            if round % 10 == 0 {
+                self.commit(None, true);
+            }
+            if self.finished.len() == (PARTITIONS as usize) * (RECORDS as usize)
+                && self.world.machine.is_idle()
+            {
+                break;
+            }
+        }
+        // Those that were read again have to be passed again.
+        for _ in 0..2000 {
+            self.poll();
+            self.end_job(true);
+            self.end_letter(true);
+            self.world.pass(Duration::from_millis(20));
+            self.check();
+        }
+        self.commit(None, true);
+        for index in 0..PARTITIONS {
+            let committed = self.committed.get(&index).map(|(offset, _)| *offset);
+            assert_eq!(committed, Some(RECORDS), "seed {}: partition {index} stands still", self.seed);
+        }
+        assert!(self.world.paused.is_empty(), "seed {}", self.seed);
+    }
+}
+
+#[test]
+fn whatever_happens_nothing_is_passed_that_is_not_finished_and_all_is_finished_in_the_end() {
+    for seed in 0..400 {
+        let mut arena = Arena::new(seed);
+        (0..PARTITIONS).for_each(|index| arena.assign(index));
+        for _ in 0..300 {
+            arena.step();
+        }
+        arena.settle();
+    }
+}

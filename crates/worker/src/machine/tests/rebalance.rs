@@ -1,0 +1,188 @@
+use super::*;
+
+fn names(indexes: impl IntoIterator<Item = i32>) -> Vec<TopicPartition> {
+    indexes.into_iter().map(partition).collect()
+}
+
+/// What the metadata of the partition's commit says.
+fn left_behind(world: &mut World, index: i32) -> (i64, FinishedBeyond) {
+    let commits = world.machine.take_commit(world.now, Some(&names([index])));
+    let commit = commits.into_iter().next().expect("a commit");
+    let beyond = FinishedBeyond::decode(commit.what.offset, &commit.what.metadata);
+    (commit.what.offset, beyond.unwrap_or_default())
+}
+
+#[test]
+fn of_what_is_revoked_nothing_begins_and_what_ends_in_time_counts() {
+    let mut world = World::new(Options { concurrency: 2, ..options() });
+    world.assign([0, 1]);
+    world.receive(0, 0, &[A, B, C]);
+    world.receive(1, 70, &[A, A]);
+    assert_eq!(world.offsets(), [0, 1]);
+    world.machine.revoking(&names([0]));
+    assert!(!world.machine.are_idle(&names([0])) && world.machine.are_idle(&names([1])));
+    world.done(1);
+    assert_eq!(world.offsets(), [0, 70], "the kept one goes on");
+    world.done(70);
+    world.fail(0, Again);
+    world.pass(Duration::from_secs(5));
+    assert_eq!(world.offsets(), [71]);
+    assert!(world.machine.are_idle(&names([0])));
+    assert_eq!(
+        left_behind(&mut world, 0),
+        (0, FinishedBeyond { ranges: vec![(1, 2)], epoch: Some(1), newest: 1001 })
+    );
+    world.machine.removed(&names([0]));
+    world.drain();
+    world.done(71);
+    assert_eq!(world.commit(), [(1, 72, vec![])]);
+}
+
+#[test]
+fn h5_of_what_is_lost_nothing_counts() {
+    let mut world = World::with(options(), 1, true);
+    world.assign([0]);
+    world.receive(0, 0, &[A, B, C, C]);
+    world.fail(2, Poison);
+    world.done(1);
+    let tickets: Vec<_> = world.running.iter().map(|(_, ticket)| ticket.id).collect();
+    let (_, ticket) = world.running.remove(0);
+    world.running.push((Vec::new(), JobTicket { id: tickets[0], lanes: Vec::new(), began: world.now }));
+    world.machine.removed(&names([0]));
+    world.drain();
+    assert!(world.running.is_empty());
+    world.assign([0]);
+    world.machine.job_ended(world.now, 0, &ticket, &Results::All(Verdict::Done));
+    let (letter, _) = world.letters.remove(0);
+    world.machine.letter_ended(letter, Ok((TopicPartition::new("dlq", 0), None)));
+    assert_eq!(world.commit(), []);
+    world.receive(0, 0, &[A]);
+    assert_eq!(world.offsets(), [0], "it comes again");
+    assert_eq!(world.commit(), [(0, 0, vec![])]);
+    assert_eq!(world.machine.metrics().dead_lettered, 0);
+}
+
+#[test]
+fn what_was_finished_beyond_is_not_done_again() {
+    let mut world = World::new(options());
+    world.assign([0]);
+    world.receive(0, 0, &[A, B, B, C, C, None]);
+    for offset in [1, 2, 3, 5] {
+        world.done(offset);
+    }
+    let (offset, beyond) = left_behind(&mut world, 0);
+    assert_eq!((offset, beyond.ranges.clone()), (0, vec![(1, 4), (5, 6)]));
+    let mut next = World::new(options());
+    next.assign_after([(0, Some(beyond))]);
+    next.receive(0, 0, &[A, B, B]);
+    assert_eq!(next.offsets(), [0]);
+    assert_eq!(next.commit(), [(0, 0, vec![(1, 4), (5, 6)])], "what has not come yet is still said");
+    next.done(0);
+    assert_eq!(next.commit(), [(0, 3, vec![(3, 4), (5, 6)])]);
+    next.receive(0, 3, &[C, C, None]);
+    assert_eq!(next.offsets(), [4]);
+    next.done(4);
+    assert_eq!(next.commit(), [(0, 6, vec![])]);
+    assert_eq!(next.machine.metrics().skipped, 4);
+}
+
+#[test]
+fn nothing_begins_before_it_is_known_what_was_finished() {
+    let mut world = World::new(options());
+    let id = world.machine.assigned(&names([0]))[0].0;
+    world.receive(0, 10, &[A, B, C]);
+    assert!(world.running.is_empty());
+    assert_eq!(world.machine.metrics().queued, 3);
+    let before = FinishedBeyond { ranges: vec![(11, 12)], epoch: None, newest: i64::MAX };
+    world.machine.loaded(world.now, id, Some(before));
+    world.drain();
+    assert_eq!(world.offsets(), [10, 12]);
+    world.machine.loaded(world.now, id, Some(FinishedBeyond::default()));
+    world.machine.removed(&names([0]));
+    world.machine.loaded(world.now, id, None);
+    world.drain();
+    assert_eq!(world.machine.metrics().queued, 0);
+}
+
+#[test]
+fn records_of_another_log_are_handled_whatever_the_metadata_says() {
+    let finished = FinishedBeyond { ranges: vec![(1, 4)], epoch: Some(1), newest: 1003 };
+    for other in [
+        FinishedBeyond { epoch: Some(0), ..finished.clone() }, // a later leader has written them
+        FinishedBeyond { newest: 1000, ..finished.clone() },   // they were written later
+    ] {
+        let mut world = World::new(options());
+        world.assign_after([(0, Some(other))]);
+        world.receive(0, 0, &[A, B, C, None]);
+        assert_eq!(world.offsets(), [0, 1, 2, 3]);
+    }
+    let mut world = World::new(options());
+    world.assign_after([(0, Some(finished))]);
+    world.receive(0, 0, &[A, B, C, None]);
+    assert_eq!(world.offsets(), [0]);
+}
+
+#[test]
+fn a_log_that_was_cut_is_read_again_from_there() {
+    let mut world = World::with(options(), 1, true);
+    world.assign([0]);
+    world.receive(0, 0, &[A, B, C, A, B, C]);
+    world.done(0);
+    world.done(1);
+    world.fail(2, Again);
+    assert_eq!(world.offsets(), [3, 4]);
+    world.machine.rewound(&partition(0), 4);
+    world.drain();
+    assert_eq!(world.offsets(), [3], "what ran is tried again where it is still there");
+    assert_eq!(world.machine.metrics().queued, 1);
+    assert_eq!(world.commit(), [(0, 2, vec![])]);
+    world.receive(0, 4, &[A, A]);
+    assert_eq!(world.offsets(), [3]);
+    world.done(3);
+    world.done(4);
+    world.done(5);
+    world.pass(Duration::from_millis(100));
+    world.done(2);
+    assert_eq!(world.commit(), [(0, 6, vec![])]);
+    // Without a word: records that come again are of a log that was cut.
+    world.receive(0, 3, &[B]);
+    assert_eq!(world.offsets(), [3]);
+    assert_eq!(world.commit(), [(0, 3, vec![])]);
+}
+
+#[test]
+fn a_dead_letter_of_a_record_that_the_log_has_lost_finishes_nothing() {
+    let mut world = World::with(options(), 1, true);
+    world.assign([0]);
+    world.receive(0, 0, &[A, B]);
+    world.fail(1, Poison);
+    world.machine.rewound(&partition(0), 1);
+    world.drain();
+    let (letter, _) = world.letters.remove(0);
+    world.machine.letter_ended(letter, Ok((TopicPartition::new("dlq", 0), None)));
+    assert_eq!(world.machine.metrics().dead_lettered, 0);
+    world.done(0);
+    assert!(world.machine.is_idle());
+    assert_eq!(world.commit(), [(0, 1, vec![])]);
+}
+
+#[test]
+fn many_partitions_come_and_go() {
+    let mut world = World::new(options());
+    for _ in 0..3 {
+        world.assign(0..2000);
+        for index in (0..2000).step_by(7) {
+            world.receive(index, 5, &[A]);
+        }
+        world.machine.removed(&(0..2000).map(partition).collect::<Vec<_>>());
+        world.drain();
+    }
+    let metrics = world.machine.metrics();
+    assert_eq!((metrics.queued, metrics.running, metrics.partitions.len()), (0, 0, 0));
+    world.machine.removed(&names([5]));
+    world.machine.revoking(&names([5]));
+    world.machine.cancel(&names([5]));
+    world.machine.rewound(&partition(5), 0);
+    world.receive(5, 0, &[A]);
+    assert!(world.running.is_empty(), "what is not assigned changes nothing");
+}

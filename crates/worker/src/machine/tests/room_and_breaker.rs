@@ -1,0 +1,164 @@
+use super::*;
+use crate::BreakerState;
+
+#[test]
+fn a_full_queue_pauses_and_half_an_empty_one_resumes() {
+    let mut world = World::new(Options { concurrency: 1, queue: 20, ..options() });
+    world.assign([0, 1, 2]);
+    world.receive(0, 0, &[None; 10]);
+    assert!(world.paused.is_empty());
+    world.receive(1, 100, &[None; 7]);
+    assert_eq!(world.paused.iter().collect::<Vec<_>>(), [&partition(0)], "the fullest first");
+    world.receive(2, 200, &[None; 7]);
+    assert_eq!(world.paused.len(), 3, "then all");
+    assert!(world.machine.metrics().queued <= 20 + 7);
+    while world.machine.metrics().queued > 10 {
+        assert_eq!(world.paused.len(), 3);
+        let offset = world.offsets()[0];
+        world.done(offset);
+    }
+    assert!(world.paused.is_empty());
+}
+
+#[test]
+fn bytes_count_too() {
+    let mut world = World::new(Options { concurrency: 1, queue_bytes: 100, ..options() });
+    world.assign([0]);
+    world.receive(0, 0, &[None; 12]);
+    assert_eq!((world.paused.len(), world.machine.metrics().queued_bytes), (1, 110));
+    for offset in 0..6 {
+        world.done(offset);
+    }
+    assert_eq!((world.paused.len(), world.machine.metrics().queued_bytes), (0, 50));
+}
+
+#[test]
+fn a_partition_that_comes_while_there_is_no_room_is_paused() {
+    let mut world = World::new(Options { concurrency: 1, queue: 8, ..options() });
+    world.assign([0]);
+    world.receive(0, 0, &[None; 9]);
+    world.assign([1]);
+    assert_eq!(world.paused.len(), 2);
+    for offset in 0..9 {
+        world.done(offset);
+    }
+    assert!(world.paused.is_empty());
+}
+
+#[test]
+fn a_hot_key_pauses_its_own_partition_alone() {
+    let mut world = World::new(Options { queue: 100, ..options() });
+    world.assign(0..10);
+    world.receive(0, 0, &[A; 12]);
+    assert_eq!(
+        world.paused.iter().collect::<Vec<_>>(),
+        [&partition(0)],
+        "10 of 100 are the share of one of ten"
+    );
+    world.receive(1, 0, &[B; 5]);
+    assert_eq!(world.paused.len(), 1);
+    for offset in 0..6 {
+        assert_eq!(world.paused.len(), 1, "{offset}");
+        world.done(offset);
+    }
+    world.done(6);
+    assert!(world.paused.is_empty(), "half of its share is left");
+}
+
+#[test]
+fn records_that_wait_for_another_attempt_take_room_and_nothing_stands_still() {
+    let mut world = World::new(Options { queue: 8, ..options() });
+    world.assign([0]);
+    world.receive(0, 0, &[Some(0), Some(1), Some(2), Some(3)]);
+    for offset in 0..4 {
+        world.fail(offset, Again);
+    }
+    world.receive(0, 4, &[Some(4), Some(5), Some(6), Some(7), Some(8), Some(9), Some(10), Some(11)]);
+    assert_eq!(world.paused.len(), 1);
+    assert_eq!(world.machine.metrics().waiting_for_retry, 4);
+    for _ in 0..100 {
+        if let Some(offset) = world.offsets().first().copied() {
+            world.done(offset);
+        } else {
+            world.pass(Duration::from_millis(100));
+        }
+    }
+    assert!(world.paused.is_empty());
+    assert_eq!(world.commit(), [(0, 12, vec![])]);
+}
+
+#[test]
+fn an_open_breaker_pauses_everything_and_dead_letters_nothing_that_could_be_retried() {
+    let retry = Retry::never();
+    let mut world = World::with(Options { breaker: Some(breaker()), retry, ..options() }, 1, true);
+    world.assign([0, 1]);
+    world.receive(0, 0, &[Some(0), Some(1), Some(2), Some(3), Some(4), Some(5)]);
+    world.done(0);
+    world.fail(1, Poison);
+    assert_eq!(world.offsets(), [2, 3, 4, 5]);
+    world.fail(2, Again);
+    assert_eq!(world.letters.len(), 2, "while it is closed, one attempt is all there is");
+    world.fail(3, Again);
+    assert!(
+        matches!(world.events[..], [Event::Breaker { state: BreakerState::Open }]),
+        "half of the last four"
+    );
+    assert_eq!(world.paused.len(), 2);
+    world.fail(4, Again);
+    world.done(5);
+    assert_eq!(
+        world.letters.len(),
+        2,
+        "the attempts that opened it, or ended while it was open, do not count"
+    );
+    world.pass(Duration::from_secs(29));
+    assert!(world.running.is_empty());
+    world.pass(Duration::from_secs(1));
+    assert!(world.paused.is_empty(), "to have something to try");
+    assert_eq!(
+        (world.offsets(), world.running[0].0[0].attempt, world.running[0].0[0].is_probe),
+        (vec![3], 1, true)
+    );
+    world.fail(3, Again);
+    assert_eq!((world.paused.len(), world.letters.len()), (2, 2), "a probe is no attempt");
+    world.pass(Duration::from_secs(30));
+    assert_eq!(world.offsets(), [4], "in turn");
+    world.done(4);
+    assert_eq!(world.offsets(), [3]);
+    world.done(3);
+    assert!(matches!(world.events.last(), Some(Event::Breaker { state: BreakerState::Closed })));
+    assert_eq!(world.commit(), [(0, 1, vec![(3, 6)])]);
+}
+
+#[test]
+fn a_probe_that_goes_with_its_partition_leaves_its_place_to_another() {
+    let mut world = World::new(Options { breaker: Some(breaker().of_last(1)), ..options() });
+    world.assign([0, 1]);
+    world.receive(0, 0, &[A]);
+    world.receive(1, 10, &[A]);
+    world.fail(0, Again);
+    world.fail(10, Again);
+    world.pass(Duration::from_secs(30));
+    assert_eq!(world.offsets(), [0]);
+    world.machine.removed(&[partition(0)]);
+    world.drain();
+    assert_eq!(world.offsets(), [10]);
+    world.fail(10, Fatal);
+    assert_eq!(world.fatal.len(), 1);
+}
+
+#[test]
+fn a_half_open_breaker_lets_one_record_of_a_batch_through() {
+    let mut world = World::with(Options { breaker: Some(breaker().of_last(1)), ..options() }, 10, false);
+    world.assign([0]);
+    world.receive(0, 0, &[None; 5]);
+    world.fail(0, Again);
+    world.pass(Duration::from_secs(30));
+    assert_eq!(world.offsets().len(), 1);
+    let first = world.offsets()[0];
+    world.done(first);
+    assert_eq!(world.offsets().len(), 1);
+    let second = world.offsets()[0];
+    world.done(second);
+    assert_eq!(world.offsets().len(), 3, "closed again");
+}

@@ -1,0 +1,210 @@
+//! Records that cannot be handled.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use offtake::Header;
+use offtake_broker::{ApiKey, Harm, NewRecord, Rule};
+use offtake_worker::{
+    DeadLetterHeaders, Event, Failure, StopReason,
+    dead_letters::{Origin, rfc3339},
+};
+
+use crate::support::*;
+
+/// Each partition's records at 7 and 23 are poison, and those at 11 fail whenever they are tried.
+fn handler(ledger: &Ledger) -> impl offtake_worker::Handler + use<> {
+    ledger.around(|record, _| async move {
+        match record.offset() {
+            7 | 23 => Err(Failure::poison("no such customer")),
+            11 => Err(Failure::retry("always")),
+            _ => Ok(()),
+        }
+    })
+}
+
+fn failing() -> BTreeSet<(i32, i64)> {
+    all().into_iter().filter(|(_, offset)| matches!(offset, 7 | 23 | 11)).collect()
+}
+
+/// What the headers of a dead letter say.
+fn origin(letter: &NewRecord) -> Origin {
+    let headers =
+        letter.headers.iter().map(|(key, value)| Header { key: key.as_bytes(), value: value.as_deref() });
+    Origin::read(headers).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_letters_have_the_record_and_its_story_and_its_key_goes_on() {
+    for headers in [DeadLetterHeaders::Offtake, DeadLetterHeaders::Spring, DeadLetterHeaders::Connect] {
+        let cluster = cluster().await;
+        let ledger = Ledger::default();
+        let worker = worker(&cluster).dead_letters(dead_letters(&cluster).headers(headers));
+        let running = running(worker, &ledger);
+        running.until("all is finished", |running| running.handle.metrics().dead_lettered == 9).await;
+        running.until("the others are done", |_| ledger.done().len() == all().len() - 9).await;
+        let events = running.events();
+        let summary = running.stop().await;
+        assert!(summary.is_clean(), "{summary:?}");
+        assert_eq!((summary.dead_lettered, summary.retried), (9, 6));
+        assert_eq!(committed_offsets(&cluster).await, everything());
+        ledger.check_order(&failing());
+
+        let letters = letters(&cluster);
+        let origins: BTreeSet<_> = letters
+            .iter()
+            .map(|letter| {
+                let origin = origin(letter);
+                assert_eq!(origin.topic.as_deref(), Some("orders"));
+                assert_eq!(origin.group.as_deref(), Some("job"));
+                let offset = origin.offset.unwrap();
+                assert_eq!(letter.value, Some(Bytes::from(offset.to_string())));
+                assert_eq!(letter.key, Some(Bytes::from((offset % KEYS).to_string())));
+                assert_eq!(letter.timestamp, Some(WALL_MS + offset));
+                assert_eq!(origin.timestamp, Some(WALL_MS + offset));
+                assert_eq!(letter.headers[0], ("n".to_owned(), Some(Bytes::from(offset.to_string()))));
+                let said = (origin.attempts.unwrap(), origin.reason.clone().unwrap());
+                let expected = if offset == 11 { (3, "always") } else { (1, "no such customer") };
+                assert_eq!((said.0, said.1.as_str()), expected);
+                assert!(origin.failed_at.unwrap().as_str() >= rfc3339(WALL_MS).as_str());
+                (origin.partition.unwrap(), offset)
+            })
+            .collect();
+        assert_eq!((origins, letters.len()), (failing(), 9), "each once");
+        let told = events.iter().filter(|event| {
+            matches!(event, Event::DeadLettered { to, to_offset: Some(_), .. } if to.topic == "orders.dlq")
+        });
+        assert_eq!(told.count(), 9);
+    }
+}
+
+fn running(worker: offtake_worker::Worker, ledger: &Ledger) -> Running {
+    let handler = std::sync::Arc::new(handler(ledger));
+    Running::start(worker, move |record, attempt| {
+        let handler = handler.clone();
+        async move { offtake_worker::Handler::handle(&*handler, record, attempt).await }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_are_no_text_and_what_is_absent_are_kept_as_they_are() {
+    let cluster = cluster().await;
+    let odd = NewRecord::tombstone(vec![0xff, 0, 1])
+        .header("n", vec![0xfe])
+        .header("n", "")
+        .header("failed_at", "x");
+    let mut odd = odd.timestamp(5);
+    odd.headers.push(("null".to_owned(), None));
+    cluster.append("orders", 0, &[odd.clone(), NewRecord::new("keyless")]).unwrap();
+    let ledger = Ledger::default();
+    let handler = ledger.around(|record, _| async move {
+        match record.offset() {
+            40 | 41 => Err(Failure::poison("odd")),
+            _ => Ok(()),
+        }
+    });
+    let running = Running::start(worker(&cluster).dead_letters(dead_letters(&cluster)), handler);
+    running.until("both are there", |running| running.handle.metrics().dead_lettered == 2).await;
+    assert!(running.stop().await.is_clean());
+    let letters = letters(&cluster);
+    let letter = letters.iter().find(|letter| letter.key.is_some()).unwrap();
+    assert_eq!((&letter.key, &letter.value, letter.timestamp), (&odd.key, &None, Some(5)));
+    assert_eq!(letter.headers[..odd.headers.len()], odd.headers[..]);
+    assert_eq!(letter.headers.len(), odd.headers.len() + 8);
+    let keyless = letters.iter().find(|letter| letter.key.is_none()).unwrap();
+    assert_eq!(
+        (keyless.value.as_deref(), header(keyless, "original_offset")),
+        (Some(&b"keyless"[..]), Some("41".to_owned()))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_topic_that_cannot_be_written_stops_partitions_and_loses_nothing() {
+    let cluster = cluster().await;
+    let rule = cluster.arm(Rule::on(ApiKey::Produce, Harm::Fail(29)).topic("orders.dlq")); // TOPIC_AUTHORIZATION_FAILED
+    let ledger = Ledger::default();
+    let handler = ledger.around(|record, _| async move {
+        match (record.partition(), record.offset()) {
+            (0, 7) => Err(Failure::poison("no")),
+            _ => Ok(()),
+        }
+    });
+    let running = Running::start(worker(&cluster).dead_letters(dead_letters(&cluster)), handler);
+    running
+        .until("it stopped", |running| {
+            running.events().iter().any(|event| {
+                matches!(event, Event::Stopped(stopped)
+            if stopped.partition == orders(0) && matches!(stopped.why, StopReason::DeadLetterFailed { .. }))
+            })
+        })
+        .await;
+    running
+        .until("the others are done", |_| {
+            (0..RECORDS)
+                .all(|offset| (1..3).all(|partition| ledger.done().contains_key(&(partition, offset))))
+        })
+        .await;
+    let summary = running.stop().await;
+    assert_eq!((summary.stopped.len(), summary.dead_lettered), (1, 0));
+    assert_eq!(committed_offsets(&cluster).await, [(0, 7), (1, RECORDS), (2, RECORDS)]);
+
+    cluster.disarm(rule);
+    let again = Ledger::default();
+    let handler = again.around(|record, _| async move {
+        if record.offset() == 7 { Err(Failure::poison("no")) } else { Ok(()) }
+    });
+    let running = Running::start(worker(&cluster).dead_letters(dead_letters(&cluster)), handler);
+    running
+        .until("it is there", |running| {
+            let metrics = running.handle.metrics();
+            metrics.partitions.get(&orders(0)).is_some_and(|partition| partition.committed == Some(RECORDS))
+        })
+        .await;
+    assert!(running.stop().await.is_clean());
+    assert_eq!(letters(&cluster).len(), 1);
+    let once: BTreeSet<_> = ledger.done().into_keys().collect();
+    assert!(
+        again.done().into_keys().all(|at| !once.contains(&at)),
+        "what was done beyond it is not repeated"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn brokers_that_lose_answers_lose_no_dead_letter_and_write_none_twice() {
+    let cluster = cluster().await;
+    for harm in [Harm::ApplyThenLose, Harm::Reset, Harm::Drop] {
+        cluster.arm(Rule::on(ApiKey::Produce, harm).topic("orders.dlq").probably(0.3));
+    }
+    let ledger = Ledger::default();
+    let letters_to = dead_letters(&cluster).property("delivery.timeout.ms", 600_000);
+    let running = running(worker(&cluster).dead_letters(letters_to), &ledger);
+    running.until("all is finished", |running| running.handle.metrics().dead_lettered == 9).await;
+    running.until("the others are done", |_| ledger.done().len() == all().len() - 9).await;
+    assert!(running.stop().await.is_clean());
+    let origins: Vec<_> =
+        letters(&cluster).iter().map(|letter| (origin(letter).partition, origin(letter).offset)).collect();
+    assert_eq!((origins.len(), origins.iter().collect::<BTreeSet<_>>().len()), (9, 9));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_that_fails_again_keeps_its_first_origin() {
+    let cluster = cluster().await;
+    let ledger = Ledger::default();
+    let first = running(worker(&cluster).dead_letters(dead_letters(&cluster)), &ledger);
+    first.until("all is finished", |running| running.handle.metrics().dead_lettered == 9).await;
+    assert!(first.stop().await.is_clean());
+    cluster.create_topic("orders.dead", 1).unwrap();
+    let worker = worker_of(builder(&cluster).group("second")).subscribe("orders.dlq");
+    let worker = worker.dead_letters(dead_letters_to("orders.dead", &cluster));
+    let second = Running::start(worker, |_, _| async { Err(Failure::poison("still not")) });
+    second.until("all is there again", |running| running.handle.metrics().dead_lettered == 9).await;
+    assert!(second.stop().await.is_clean());
+    let again = cluster.with(|model, _| model.records("orders.dead", 0));
+    for (_, letter) in &again {
+        let origin = origin(letter);
+        assert_eq!((origin.topic.as_deref(), origin.group.as_deref()), (Some("orders"), Some("job")));
+        assert_eq!((origin.reason.as_deref(), origin.attempts), (Some("still not"), Some(1)));
+        assert_eq!(letter.headers.len(), 9, "nothing is there twice");
+    }
+    assert_eq!(again.len(), 9);
+}

@@ -1,0 +1,12 @@
+//! Whole workers against an embedded cluster, in virtual time.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::disallowed_methods)] // tests have tasks and deadlines of their own
+
+mod dead_letters;
+mod examples;
+mod handlers;
+mod options;
+mod rebalances;
+mod stops;
+mod support;

@@ -1,0 +1,223 @@
+//! Partitions that move while handlers run, and members that die.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use offtake_broker::{ApiKey, Harm, NewRecord, Rule};
+use offtake_worker::{Event, Failure, Worker};
+
+use crate::support::*;
+
+async fn settled(members: &[&Running], partitions: usize) {
+    let owned = |member: &Running| member.handle.metrics().partitions.len();
+    for _ in 0..600 {
+        let counts: Vec<_> = members.iter().map(|member| owned(member)).collect();
+        if counts.iter().sum::<usize>() == partitions && counts.iter().all(|count| *count > 0) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("not settled: {:?}", members.iter().map(|member| owned(member)).collect::<Vec<_>>());
+}
+
+fn with_protocol(cluster: &offtake_broker::Cluster, protocol: &str) -> Worker {
+    let inside = cluster.clone();
+    let plain = || {
+        offtake::Consumer::builder(cluster.bootstrap())
+            .group("job")
+            .spawn_on(tokio::runtime::Handle::current())
+            .dial(offtake::dial::InMemory::new({
+                let inside = inside.clone();
+                move |port| inside.connect(port)
+            }))
+            .property("auto.offset.reset", "earliest")
+            .property("request.timeout.ms", 2000)
+    };
+    worker_of(match protocol {
+        "consumer" => plain().property("group.protocol", "consumer"),
+        assignor => {
+            plain().property("partition.assignment.strategy", assignor).property("session.timeout.ms", 6000)
+        }
+    })
+}
+
+/// Handlers that take half a second end in time when a second member comes, so that nothing is done twice.
+#[tokio::test(start_paused = true)]
+async fn what_runs_when_partitions_are_revoked_may_end_and_is_not_repeated() {
+    for protocol in ["range", "cooperative-sticky", "consumer"] {
+        let cluster = cluster().await;
+        let ledger = Ledger::default();
+        let handler = || {
+            ledger.around(|_, _| async {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                Ok(())
+            })
+        };
+        let a = Running::start(with_protocol(&cluster, protocol), handler());
+        a.until("it has begun", |_| ledger.done().len() > 10).await;
+        let b = Running::start(with_protocol(&cluster, protocol), handler());
+        settled(&[&a, &b], 3).await;
+        a.until("all is done", |_| ledger.done().len() == all().len()).await;
+        let revoked = a.events().iter().any(|event| matches!(event, Event::Revoked(_)));
+        let cancelled = a.handle.metrics().cancelled;
+        assert!(a.stop().await.is_clean() && b.stop().await.is_clean());
+        assert!(revoked && cancelled == 0, "{protocol}");
+        assert!(ledger.done().values().all(|times| *times == 1), "{protocol}");
+        ledger.check_order(&BTreeSet::new());
+        assert_eq!(committed_offsets(&cluster).await, everything(), "{protocol}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_hangs_when_partitions_are_revoked_is_cancelled_and_kept_partitions_go_on() {
+    let cluster = cluster().await;
+    let ledger = Ledger::default();
+    // The first attempt at offset 10 hangs, wherever it is.
+    let handler = || {
+        let hung = std::sync::Arc::new(std::sync::Mutex::new(BTreeSet::new()));
+        ledger.around(move |record, _| {
+            let is_first = hung.lock().unwrap().insert(record.partition());
+            let hangs = record.offset() == 10 && is_first;
+            if record.offset() != 10 {
+                hung.lock().unwrap().remove(&record.partition());
+            }
+            async move { if hangs { std::future::pending().await } else { Ok(()) } }
+        })
+    };
+    let a = Running::start(worker(&cluster).revoke_grace(secs(3)), handler());
+    let most = all().len() - 3 * 6; // offset 10 and those of its key behind it
+    a.until("all but what hangs is done", |_| ledger.done().len() == most).await;
+    let b = Running::start(worker(&cluster), ledger.around(|_, _| async { Ok(()) }));
+    settled(&[&a, &b], 3).await;
+    let cancelled = a.handle.metrics().cancelled;
+    b.until("it has done what it was given", |_| ledger.done().len() >= most + 6).await;
+    assert_eq!(cancelled, b.handle.metrics().partitions.len() as u64, "those that moved");
+    a.handle.stop_now();
+    assert!(a.task.await.unwrap().unwrap().is_clean());
+    b.until("all is done", |_| ledger.done().len() == all().len()).await;
+    assert!(b.stop().await.is_clean());
+    assert!(
+        ledger.done().values().all(|times| *times == 1),
+        "what was finished beyond the gap is not repeated"
+    );
+    ledger.check_order(&BTreeSet::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn members_that_die_lose_nothing_and_keys_keep_their_order() {
+    for protocol in ["range", "cooperative-sticky", "consumer"] {
+        let cluster = cluster().await;
+        let ledger = Ledger::default();
+        let handler = || {
+            ledger.around(|record, attempt| async move {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                match (record.offset() % 7, attempt.number()) {
+                    (2, 1) => Err(Failure::retry("not now")),
+                    (3, 1) => panic!("never"),
+                    _ => Ok(()),
+                }
+            })
+        };
+        let mut members: Vec<_> =
+            (0..3).map(|_| Running::start(with_protocol(&cluster, protocol), handler())).collect();
+        for turn in 0..4 {
+            tokio::time::sleep(secs(2)).await;
+            // Its tasks go with it: nothing is committed, nobody says good-bye in order.
+            members[turn % 3].task.abort();
+            let task = std::mem::replace(
+                &mut members[turn % 3],
+                Running::start(with_protocol(&cluster, protocol), handler()),
+            )
+            .task;
+            drop(task.await);
+        }
+        members[0].until("all is done", |_| ledger.done().len() == all().len()).await;
+        tokio::time::sleep(secs(20)).await;
+        for member in members {
+            assert!(member.stop().await.is_clean(), "{protocol}");
+        }
+        assert_eq!(committed_offsets(&cluster).await, everything(), "{protocol}");
+        ledger.check_order(&BTreeSet::new());
+        // What was done and not committed when a member died is done again, and no more.
+        let twice = ledger.done().values().filter(|times| **times > 1).count();
+        assert!(twice < all().len() / 2, "{protocol}: {twice} were repeated");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_partitions_that_are_lost_nothing_is_committed_or_dead_lettered() {
+    let cluster = cluster().await;
+    let ledger = Ledger::default();
+    let handler = ledger.around(|record, attempt| async move {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        match record.offset() {
+            20 if attempt.number() < 3 => Err(Failure::retry("not now")),
+            30 => {
+                tokio::time::sleep(secs(8)).await;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    });
+    let worker = worker(&cluster).dead_letters(dead_letters(&cluster));
+    let running = Running::start(worker, handler);
+    running.until("the slow one runs", |_| ledger.begun().iter().any(|(_, offset)| *offset == 30)).await;
+    // The coordinator has forgotten the member.
+    let rule = cluster.arm(Rule::on(ApiKey::Heartbeat, Harm::Fail(25)).once());
+    running
+        .until("they are lost", |running| {
+            running.events().iter().any(|event| matches!(event, Event::Lost(_)))
+        })
+        .await;
+    assert_eq!(cluster.hits(rule), 1);
+    running.until("all is done", |_| ledger.done().len() == all().len()).await;
+    let events = running.events();
+    let summary = running.stop().await;
+    assert!(summary.is_clean() && summary.cancelled > 0 && summary.dead_lettered == 0, "{summary:?}");
+    // Between the loss and the next assignment nothing is said of the partitions.
+    let lost = events.iter().position(|event| matches!(event, Event::Lost(_))).unwrap();
+    let next = events[lost..].iter().position(|event| matches!(event, Event::Assigned(_))).unwrap();
+    assert!(events[lost..lost + next].iter().all(|event| !matches!(event, Event::Committed { .. })));
+    assert_eq!(committed_offsets(&cluster).await, everything());
+}
+
+/// An unclean election takes away what was read, and other records take its place.
+#[tokio::test(start_paused = true)]
+async fn records_that_take_the_place_of_lost_ones_are_handled() {
+    let cluster = cluster().await;
+    let ledger = Ledger::default();
+    let values = std::sync::Arc::new(std::sync::Mutex::new(BTreeMap::<i64, BTreeSet<String>>::new()));
+    let seen = values.clone();
+    let handler = ledger.around(move |record, _| {
+        if record.partition() == 0 {
+            let value = String::from_utf8(record.value().unwrap().to_vec()).unwrap();
+            seen.lock().unwrap().entry(record.offset()).or_default().insert(value);
+        }
+        async { Ok(()) }
+    });
+    let running = Running::start(worker(&cluster), handler);
+    running.until("all is done", |_| ledger.done().len() == all().len()).await;
+    tokio::time::sleep(secs(5)).await;
+    cluster.with(|model, _| {
+        let leader = model.leader_of("orders", 0).unwrap();
+        model.elect_unclean("orders", 0, 1 - leader, 30);
+        let others: Vec<_> = (30..50).map(|n| NewRecord::new(format!("other {n}")).key("k")).collect();
+        model.append_records("orders", 0, &others).unwrap();
+    });
+    running
+        .until("the others are handled", |_| {
+            (30..50).all(|offset| {
+                values
+                    .lock()
+                    .unwrap()
+                    .get(&offset)
+                    .is_some_and(|values| values.contains(&format!("other {offset}")))
+            })
+        })
+        .await;
+    let summary = running.stop().await;
+    assert!(summary.is_clean(), "{summary:?}");
+    assert_eq!(committed_offsets(&cluster).await[0], (0, 50));
+}

@@ -1,0 +1,267 @@
+//! How a worker ends, and what the next one does.
+
+use std::collections::BTreeSet;
+
+use offtake::OffsetAndMetadata;
+use offtake_broker::{ApiKey, Config, Harm, Rule};
+use offtake_worker::{Error, Failure, Retry, StopReason, Worker};
+
+use crate::support::*;
+
+/// A worker of which one record is never done, until it is told to stop. What was done.
+async fn with_a_gap(cluster: &offtake_broker::Cluster, worker: Worker) -> (Ledger, offtake_worker::Summary) {
+    let ledger = Ledger::default();
+    let handler = ledger.around(|record, _| async move {
+        match (record.partition(), record.offset()) {
+            (_, 3) => Err(Failure::retry("never")),
+            _ => Ok(()),
+        }
+    });
+    let running = Running::start(worker.retry(Retry::fixed(secs(1)).unlimited()), handler);
+    // The others of its key wait behind it.
+    let most = all().into_iter().filter(|(_, offset)| offset % KEYS != 3).count();
+    running.until("all but one key are done", |_| ledger.done().len() == most).await;
+    let summary = running.stop().await;
+    assert!(summary.is_clean(), "{summary:?}");
+    assert_eq!(committed_offsets(cluster).await, [(0, 3), (1, 3), (2, 3)]);
+    (ledger, summary)
+}
+
+async fn the_rest(cluster: &offtake_broker::Cluster) -> (Ledger, offtake_worker::Summary) {
+    let ledger = Ledger::default();
+    let running = Running::start(worker(cluster), ledger.around(|_, _| async { Ok(()) }));
+    running
+        .until("all is finished", |running| {
+            let partitions = running.handle.metrics().partitions.clone();
+            partitions.len() == 3 && partitions.values().all(|partition| partition.committed == Some(RECORDS))
+        })
+        .await;
+    (ledger, running.stop().await)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clean_stop_repeats_nothing() {
+    let cluster = cluster().await;
+    let (first, _) = with_a_gap(&cluster, worker(&cluster)).await;
+    let (second, summary) = the_rest(&cluster).await;
+    assert_eq!(summary.skipped as usize, 3 * 37 - summary.handled as usize);
+    let (first, second): (BTreeSet<_>, BTreeSet<_>) =
+        (first.done().into_keys().collect(), second.done().into_keys().collect());
+    assert!(first.is_disjoint(&second), "done twice: {:?}", first.intersection(&second).collect::<Vec<_>>());
+    assert_eq!(first.union(&second).count(), all().len());
+    assert_eq!(committed_offsets(&cluster).await, everything());
+    assert!(committed(&cluster).await.values().all(|committed| committed.metadata.is_empty()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn metadata_that_is_damaged_foreign_or_gone_costs_repeats_and_loses_nothing() {
+    for change in ["", "{\"by\":\"another\"}", "ow1.AAAA", "damaged", "ow9.later"] {
+        let cluster = cluster().await;
+        let (first, _) = with_a_gap(&cluster, worker(&cluster)).await;
+        // By hand, as an operator would.
+        let mut reader = builder(&cluster).build().await.unwrap();
+        let committed = committed(&cluster).await;
+        reader
+            .assign((0..PARTITIONS).map(|partition| (orders(partition), 3)).collect::<Vec<_>>())
+            .await
+            .unwrap();
+        for (partition, committed) in committed {
+            assert!(committed.metadata.starts_with("ow1."), "{committed:?}");
+            let metadata = match change {
+                "damaged" => {
+                    let (start, end) = committed.metadata.split_at(committed.metadata.len() / 2);
+                    format!("{start}{}{}", if end.starts_with('A') { 'B' } else { 'A' }, &end[1..])
+                }
+                other => other.to_owned(),
+            };
+            let offset = OffsetAndMetadata::new(3).with_metadata(metadata);
+            reader.commit_offsets((orders(partition), offset)).await.unwrap();
+        }
+        reader.close(secs(5)).await.unwrap();
+        let (second, summary) = the_rest(&cluster).await;
+        assert_eq!((summary.skipped, summary.handled), (0, 3 * 37), "{change}");
+        let done: BTreeSet<_> = first.done().into_keys().chain(second.done().into_keys()).collect();
+        assert_eq!(done, all(), "{change}");
+        second.check_order(&first.done().into_keys().collect());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn brokers_that_take_little_metadata_are_given_less() {
+    let mut config = Config::default();
+    config.offset_metadata_max_bytes = 20;
+    let cluster = cluster_with(config).await;
+    let (first, _) = with_a_gap(&cluster, worker(&cluster)).await;
+    assert!(committed(&cluster).await.values().all(|committed| committed.metadata.is_empty()));
+    let (second, _) = the_rest(&cluster).await;
+    let done: BTreeSet<_> = first.done().into_keys().chain(second.done().into_keys()).collect();
+    assert_eq!(done, all());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_runs_ends_within_the_grace_and_nothing_begins() {
+    let cluster = cluster().await;
+    let ledger = Ledger::default();
+    let handler = ledger.around(|record, _| async move {
+        match record.partition() {
+            0 => tokio::time::sleep(secs(5)).await,
+            1 => std::future::pending().await,
+            _ => {}
+        }
+        Ok(())
+    });
+    let running = Running::start(worker(&cluster).grace(secs(10)), handler);
+    running.until("some run", |_| ledger.begun().iter().any(|(partition, _)| *partition == 0)).await;
+    running.until("some hang", |_| ledger.begun().iter().any(|(partition, _)| *partition == 1)).await;
+    let (begun, done) = (ledger.begun(), ledger.done().len());
+    let before = tokio::time::Instant::now();
+    let summary = running.stop().await;
+    assert!(before.elapsed() >= secs(10) && before.elapsed() < secs(12), "{:?}", before.elapsed());
+    assert_eq!(ledger.begun(), begun);
+    assert!(
+        ledger.done().len() > done && summary.cancelled > 0 && summary.last_commit.is_ok(),
+        "{summary:?}"
+    );
+    let (second, _) = the_rest(&cluster).await;
+    let first: BTreeSet<_> = ledger.done().into_keys().collect();
+    let second: BTreeSet<_> = second.done().into_keys().collect();
+    assert!(first.is_disjoint(&second));
+    assert_eq!(first.union(&second).count(), all().len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_signal_ends_at_once_and_what_is_finished_is_committed() {
+    let cluster = cluster().await;
+    let ledger = Ledger::default();
+    let handler = ledger.around(|record, _| async move {
+        if record.offset() % KEYS == 0 { std::future::pending().await } else { Ok(()) }
+    });
+    let running = Running::start(worker(&cluster).concurrency(100).commit_interval(secs(3600)), handler);
+    running.until("the others are done", |_| ledger.done().len() == all().len() * 4 / 5).await;
+    let before = tokio::time::Instant::now();
+    running.handle.stop();
+    tokio::time::sleep(secs(1)).await;
+    running.handle.stop_now();
+    let summary = running.task.await.unwrap().unwrap();
+    assert!(before.elapsed() < secs(3), "{:?}", before.elapsed());
+    assert_eq!((summary.cancelled, summary.is_clean()), (3, true));
+    let (second, _) = the_rest(&cluster).await;
+    let second: BTreeSet<_> = second.done().into_keys().collect();
+    let first: BTreeSet<_> = ledger.done().into_keys().collect();
+    assert!(first.is_disjoint(&second));
+    assert_eq!(first.union(&second).count(), all().len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_stopped_before_it_runs_does_nothing() {
+    let cluster = cluster().await;
+    let ledger = Ledger::default();
+    let worker = worker(&cluster);
+    let handle = worker.handle();
+    handle.stop();
+    let summary =
+        worker.run(ledger.around(|_, _| async { Ok(()) }), std::future::pending::<()>()).await.unwrap();
+    assert!(summary.is_clean() && summary.handled == 0 && ledger.entries().is_empty());
+    handle.stop();
+    handle.stop_now();
+    assert_eq!(handle.metrics().handled, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_future_that_ends_is_a_shutdown_whatever_it_ends_with() {
+    let cluster = cluster().await;
+    let ledger = Ledger::default();
+    let shutdown = async {
+        tokio::time::sleep(secs(5)).await;
+        "the end"
+    };
+    let summary = worker(&cluster).run(ledger.around(|_, _| async { Ok(()) }), shutdown).await.unwrap();
+    assert_eq!(summary.handled, all().len() as u64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fatal_failure_ends_the_worker_and_what_was_finished_is_committed() {
+    let cluster = cluster().await;
+    let ledger = Ledger::default();
+    let handler = ledger.around(|record, _| async move {
+        match (record.partition(), record.offset()) {
+            (1, 17) => Err(Failure::fatal("no disk")),
+            _ => Ok(()),
+        }
+    });
+    let running = Running::start(worker(&cluster).commit_interval(secs(3600)), handler);
+    let error = running.task.await.unwrap().unwrap_err();
+    assert!(
+        matches!(&error, Error::Fatal { partition, offset: 17, reason } if *partition == orders(1) && reason == "no disk")
+    );
+    assert_eq!(error.to_string(), "the handler of offset 17 of orders-1 cannot go on: no disk");
+    let (second, _) = the_rest(&cluster).await;
+    let first: BTreeSet<_> = ledger.done().into_keys().collect();
+    let second: BTreeSet<_> = second.done().into_keys().collect();
+    assert!(first.is_disjoint(&second));
+    assert_eq!(first.union(&second).count(), all().len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_dead_letters_a_partition_stops_and_the_others_go_on() {
+    let cluster = cluster().await;
+    let ledger = Ledger::default();
+    let handler = ledger.around(|record, _| async move {
+        match (record.partition(), record.offset()) {
+            (1, 0) => Err(Failure::retry("never")),
+            (2, 39) => Err(Failure::poison("what is it?")),
+            _ => Ok(()),
+        }
+    });
+    let running = Running::start(worker(&cluster), handler);
+    running
+        .until("both stopped", |running| {
+            running.handle.metrics().partitions.values().filter(|partition| partition.is_stopped).count() == 2
+        })
+        .await;
+    running
+        .until("the other is done", |_| (0..RECORDS).all(|offset| ledger.done().contains_key(&(0, offset))))
+        .await;
+    let summary = running.stop().await;
+    assert!(summary.last_commit.is_ok() && !summary.is_clean());
+    let mut stopped = summary.stopped.iter();
+    let (one, two) = (stopped.next().unwrap(), stopped.next().unwrap());
+    assert_eq!((&one.partition, one.offset), (&orders(1), Some(0)));
+    assert!(matches!(&one.why, StopReason::OutOfAttempts { attempts: 3, reason } if reason == "never"));
+    assert!(matches!(&two.why, StopReason::Poison { reason } if reason == "what is it?"));
+    assert_eq!(committed_offsets(&cluster).await, [(0, RECORDS), (1, 0), (2, 39)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_coordinator_that_is_silent_at_the_end_is_told_and_does_not_hold_it_up() {
+    let cluster = cluster().await;
+    let ledger = Ledger::default();
+    let worker = worker(&cluster).commit_interval(secs(3600)).close_timeout(secs(4));
+    let running = Running::start(worker, ledger.around(|_, _| async { Ok(()) }));
+    running.until("all is done", |_| ledger.done().len() == all().len()).await;
+    cluster.arm(Rule::on(ApiKey::OffsetCommit, Harm::Drop));
+    let before = tokio::time::Instant::now();
+    let summary = running.stop().await;
+    assert!(summary.last_commit.is_err() && !summary.is_clean(), "{summary:?}");
+    assert!(before.elapsed() < secs(10), "{:?}", before.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_whose_future_is_dropped_leaves_nothing_running() {
+    let cluster = cluster().await;
+    let ledger = Ledger::default();
+    let handler = ledger.around(|_, _| async {
+        tokio::time::sleep(secs(1)).await;
+        Ok(())
+    });
+    let running = Running::start(worker(&cluster), handler);
+    running.until("some run", |_| !ledger.begun().is_empty()).await;
+    running.task.abort();
+    assert!(running.task.await.unwrap_err().is_cancelled());
+    let entries = ledger.entries();
+    tokio::time::sleep(secs(20)).await;
+    assert_eq!(ledger.entries(), entries);
+    let (second, _) = the_rest(&cluster).await;
+    let done: BTreeSet<_> = ledger.done().into_keys().chain(second.done().into_keys()).collect();
+    assert_eq!(done, all());
+}
