@@ -190,4 +190,46 @@ mod tests {
         patient.ask(start, TopicPartition::new("t", 0), 1, 1);
         assert_eq!(patient.poll_timeout(), None);
     }
+
+    #[test]
+    fn whatever_it_writes_each_record_is_answered_once() {
+        let mut random = 1_u64;
+        let mut roll = |sides: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % sides
+        };
+        let mut nonsense = 0;
+        for _ in 0..2000 {
+            let count = i64::try_from(roll(6)).unwrap();
+            let mut handler = Handler::with(0..count);
+            let mut text = String::new();
+            for _ in 0..roll(8) {
+                text += &match roll(12) {
+                    0 => "okay\n".to_owned(),
+                    1..6 => "ok\n".to_owned(),
+                    6 => "retry \u{1f980}\n".to_owned(),
+                    _ => json(i64::try_from(roll(6)).unwrap()),
+                };
+            }
+            let mut told = Vec::new();
+            let size = usize::try_from(1 + roll(40)).unwrap();
+            'pieces: for piece in text.as_bytes().chunks(size) {
+                handler.conversation.receive(piece);
+                loop {
+                    match handler.conversation.next_answer() {
+                        Ok(Some((offset, _))) => told.push(offset),
+                        Ok(None) => break,
+                        Err(_) => {
+                            nonsense += 1;
+                            break 'pieces;
+                        }
+                    }
+                }
+            }
+            told.extend(handler.conversation.end(handler.start).map(|(offset, _)| offset));
+            told.sort_unstable();
+            assert_eq!(told, (0..count).collect::<Vec<_>>(), "{text}");
+        }
+        assert!((100..1900).contains(&nonsense), "{nonsense}");
+    }
 }
