@@ -81,10 +81,11 @@ pub(crate) struct Replay {
 const REPLAY: &str = "\
 Key, value, timestamp and headers are as the record had them before it was dead-lettered; the key
 decides the partition. Records and the group's offsets are written in one transaction for each poll,
-so that a replay that is run again, or that dies, writes nothing twice. What a filter leaves out is
-passed for that group: give a filtered replay a --group of its own. Offsets of a group expire where
-nothing is committed under it for offsets.retention.minutes (a week); then all would be replayed.
-The transactional.id is the group's name and the topic's, joined by a dash.";
+so that a replay that is run again, or that dies, writes nothing twice: for readers with
+isolation.level=read_committed. Others also see what a replay wrote that died before its commit.
+What a filter leaves out is passed for that group: give a filtered replay a --group of its own.
+Offsets of a group expire where nothing is committed under it for offsets.retention.minutes (a week
+unless configured); then all would be replayed. The transactional.id is GROUP-TOPIC.";
 
 #[derive(Debug, Args)]
 #[command(after_help = PURGE)]
