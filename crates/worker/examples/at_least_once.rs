@@ -32,7 +32,7 @@ pub async fn run(
 
 /// Bears being called twice for a record: the second time changes nothing.
 async fn handle(record: OwnedRecord, attempt: Attempt) -> Result<(), Failure> {
-    let order = std::str::from_utf8(record.value().map_or(b"", |value| value))?;
+    let order = std::str::from_utf8(record.value().map(AsRef::as_ref).unwrap_or_default())?;
     charge(record.topic_partition().to_string(), record.offset(), order).await?;
     if let Some(first) = attempt.first_failure() {
         println!("done at last, by attempt {}; at first: {}", attempt.number(), first.reason);

@@ -1,4 +1,4 @@
-//! What handles records: a function of a record, of a batch, or one that blocks.
+//! What handlers are given beside a record, and what a handler of batches gives back.
 
 use std::{
     fmt,
@@ -12,68 +12,6 @@ use std::{
 use offtake::OwnedRecord;
 
 use crate::Failure;
-
-/// Handles a record at a time: `async fn handle(record: OwnedRecord, attempt: Attempt) -> Result<(), Failure>`, or a closure like it.
-///
-/// Its futures run as tasks of the runtime on which [`Worker::run`](crate::Worker::run) runs. One is dropped where it stands, at an `await`, when its
-/// partition is taken away or the worker's time is over; its record is handled again then, here or elsewhere. A panic is a failure that is retried.
-pub trait Handler: Send + Sync + 'static {
-    /// Handles one record.
-    fn handle(
-        &self,
-        record: OwnedRecord,
-        attempt: Attempt,
-    ) -> impl Future<Output = Result<(), Failure>> + Send + 'static;
-}
-
-impl<F, T> Handler for F
-where
-    F: Fn(OwnedRecord, Attempt) -> T + Send + Sync + 'static,
-    T: Future<Output = Result<(), Failure>> + Send + 'static,
-{
-    fn handle(
-        &self,
-        record: OwnedRecord,
-        attempt: Attempt,
-    ) -> impl Future<Output = Result<(), Failure>> + Send + 'static {
-        self(record, attempt)
-    }
-}
-
-/// Handles several records at a time: `async fn handle(batch: Batch) -> Result<Handled, Failure>`, or a closure like it.
-///
-/// An error says that none of the records is done: each fails so.
-pub trait BatchHandler: Send + Sync + 'static {
-    /// Handles these.
-    fn handle(&self, batch: Batch) -> impl Future<Output = Result<Handled, Failure>> + Send + 'static;
-}
-
-impl<F, T> BatchHandler for F
-where
-    F: Fn(Batch) -> T + Send + Sync + 'static,
-    T: Future<Output = Result<Handled, Failure>> + Send + 'static,
-{
-    fn handle(&self, batch: Batch) -> impl Future<Output = Result<Handled, Failure>> + Send + 'static {
-        self(batch)
-    }
-}
-
-/// Handles a record at a time, on a thread where it may block: `fn handle(record: OwnedRecord, attempt: Attempt) -> Result<(), Failure>`.
-///
-/// A thread cannot be ended from outside: one that takes long looks at [`Attempt::cancelled`] now and then.
-pub trait BlockingHandler: Send + Sync + 'static {
-    /// Handles one record.
-    fn handle(&self, record: OwnedRecord, attempt: Attempt) -> Result<(), Failure>;
-}
-
-impl<F> BlockingHandler for F
-where
-    F: Fn(OwnedRecord, Attempt) -> Result<(), Failure> + Send + Sync + 'static,
-{
-    fn handle(&self, record: OwnedRecord, attempt: Attempt) -> Result<(), Failure> {
-        self(record, attempt)
-    }
-}
 
 /// Which attempt at a record this is.
 #[derive(Clone, Debug)]
@@ -110,8 +48,8 @@ impl Attempt {
         self.first_failure.as_deref()
     }
 
-    /// Whether what comes of this is of no account any more, as the partition was taken away or the worker's time is over. For
-    /// [blocking handlers](BlockingHandler): the future of any other is dropped then.
+    /// Whether what comes of this is of no account any more, as the partition was taken away or the worker's time is over; or whether it has taken
+    /// longer than [`Worker::timeout`](crate::Worker::timeout). For [blocking handlers](crate::Worker::run_blocking): the future of any other is dropped then.
     pub fn cancelled(&self) -> bool {
         self.cancelled.as_ref().is_some_and(|cancelled| cancelled.load(Ordering::Acquire))
     }

@@ -23,7 +23,7 @@ pub use error::Error;
 pub use event::{Event, StopReason, StoppedPartition};
 pub use failure::{Failure, FailureKind};
 pub use handle::WorkerHandle;
-pub use handler::{Attempt, Batch, BatchHandler, BlockingHandler, FirstFailure, Handled, Handler};
+pub use handler::{Attempt, Batch, FirstFailure, Handled};
 pub use metrics::{Histogram, Metrics, PartitionMetrics};
 pub use order::Order;
 pub use retry::Retry;

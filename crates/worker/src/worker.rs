@@ -2,10 +2,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use offtake::{Builder, OneOrMany, Topic};
+use offtake::{Builder, OneOrMany, OwnedRecord, Topic};
 
 use crate::{
-    BatchHandler, BlockingHandler, Breaker, DeadLetters, Error, Event, Handler, Order, Retry, Summary,
+    Attempt, Batch, Breaker, DeadLetters, Error, Event, Failure, Handled, Order, Retry, Summary,
     WorkerHandle,
     run::{self, tasks},
 };
@@ -211,34 +211,43 @@ impl Worker {
         self.handle.clone()
     }
 
-    /// Runs a handler for each record, until `shutdown` ends (whatever it ends with), a [`WorkerHandle`] stops it, or something is fatal. Then nothing new is
+    /// Runs a handler for each record, `async fn handle(record: OwnedRecord, attempt: Attempt) -> Result<(), Failure>` or a closure like it, until `shutdown` ends (whatever it ends with), a [`WorkerHandle`] stops it, or something is fatal. Then nothing new is
     /// begun; what runs may end within the [grace](Self::grace), what waits for another attempt is left for later; dead letters are written, what is finished is
     /// committed, and the group is left.
+    ///
+    /// Handlers run as tasks of the runtime on which this runs. One is dropped where it stands, at an `await`, when its partition is taken away or the
+    /// worker's time is over; its record is handled again then, here or elsewhere. A panic is a failure that is retried.
     ///
     /// If this future is dropped, what runs is cancelled and nothing is committed anymore: what was finished since the last commit is handled again.
     ///
     /// # Errors
     /// [`Error::Client`] with `Config`: what it was told makes no sense. What the consumer cannot mend. [`Error::Fatal`]: a handler said so. In
     /// each case but the first what is finished is committed before, if it can be.
-    pub async fn run<H: Handler, S: Future>(self, handler: H, shutdown: S) -> Result<Summary, Error> {
+    pub async fn run<F, T, S>(self, handler: F, shutdown: S) -> Result<Summary, Error>
+    where
+        F: Fn(OwnedRecord, Attempt) -> T + Send + Sync + 'static,
+        T: Future<Output = Result<(), Failure>> + Send + 'static,
+        S: Future,
+    {
         run::run(self, tasks::Single::new(handler), 1, shutdown).await
     }
 
-    /// The same for a handler of several records: at most `records` at a time, of each lane as many as follow one another. A batch is what is there: it is not
+    /// The same for a handler of several records, `async fn handle(batch: Batch) -> Result<Handled, Failure>`; an error says that each of them failed so. A batch is of one
+    /// partition: at most `records` at a time, of each lane as many as follow one another. A batch is what is there: it is not
     /// waited for until it is full. [`concurrency`](Self::concurrency) is how many batches there are at once.
     ///
     /// # Errors
     /// As [`run`](Self::run); and `Config` for batches of 0 records.
-    pub async fn run_batches<H: BatchHandler, S: Future>(
-        self,
-        records: usize,
-        handler: H,
-        shutdown: S,
-    ) -> Result<Summary, Error> {
+    pub async fn run_batches<F, T, S>(self, records: usize, handler: F, shutdown: S) -> Result<Summary, Error>
+    where
+        F: Fn(Batch) -> T + Send + Sync + 'static,
+        T: Future<Output = Result<Handled, Failure>> + Send + 'static,
+        S: Future,
+    {
         run::run(self, tasks::Batches::new(handler), records, shutdown).await
     }
 
-    /// The same for a handler that blocks its thread: on the runtime's threads for blocking work, at most [`concurrency`](Self::concurrency) at once (of the runtime's
+    /// The same for a handler that blocks its thread, `fn handle(record: OwnedRecord, attempt: Attempt) -> Result<(), Failure>`: on the runtime's threads for blocking work, at most [`concurrency`](Self::concurrency) at once (of the runtime's
     /// own bound, 512 unless it was built otherwise).
     ///
     /// Such a thread cannot be cancelled. What it does after its partition was taken away, or after the [grace](Self::grace), is of no account;
@@ -246,11 +255,11 @@ impl Worker {
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    pub async fn run_blocking<H: BlockingHandler, S: Future>(
-        self,
-        handler: H,
-        shutdown: S,
-    ) -> Result<Summary, Error> {
+    pub async fn run_blocking<F, S>(self, handler: F, shutdown: S) -> Result<Summary, Error>
+    where
+        F: Fn(OwnedRecord, Attempt) -> Result<(), Failure> + Send + Sync + 'static,
+        S: Future,
+    {
         run::run(self, tasks::Blocking::new(handler), 1, shutdown).await
     }
 }

@@ -112,7 +112,7 @@ impl<R: Clone> Machine<R> {
         let (count, bytes) = partition.rewind(to);
         let lanes = &partition.lanes;
         let waits =
-            |lane: usize| lanes.get(lane).is_some_and(|lane| matches!(lane.state, LaneState::Waiting { .. }));
+            |lane: usize| lanes.get(lane).is_some_and(|lane| matches!(lane.state, LaneState::Waiting));
         self.waiting.retain(|(_, of, lane)| *of != id || waits(*lane));
         partition.pauses.lane = None;
         self.leave_queue(id, count, bytes);
@@ -176,7 +176,7 @@ impl<R: Clone> Machine<R> {
         self.balance(id);
     }
 
-    fn drop_queued(&mut self, id: AssignmentId) {
+    pub(super) fn drop_queued(&mut self, id: AssignmentId) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         let (count, bytes) = partition.drop_queued();
         partition.pauses.lane = None;

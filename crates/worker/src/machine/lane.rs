@@ -33,7 +33,7 @@ pub(crate) enum LaneState {
     /// So many of them are at a handler, by this job.
     Running { job: u64, count: usize },
     /// The first one waits for another attempt.
-    Waiting { until: Instant },
+    Waiting,
     /// The dead letter of the first one is being written.
     Writing { letter: u64 },
     /// The first one cannot go on: its partition has stopped, or the worker stops.

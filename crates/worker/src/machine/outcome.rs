@@ -123,6 +123,7 @@ impl<R: Clone> Machine<R> {
             None => self.lane_goes_on(id, index),
         }
         self.lane_shrank(id, index);
+        self.drop_what_is_over(id);
     }
 
     fn note_outcome(&mut self, now: Instant, is_probe: bool, has_failed: bool) {
@@ -156,7 +157,7 @@ impl<R: Clone> Machine<R> {
         let counts = is_closed && !is_probe;
         let random = self.random.next();
         let Some(partition) = self.partitions.get_mut(&id) else { return };
-        let name = partition.name.clone();
+        let (name, goes_on) = (partition.name.clone(), partition.is_active() && self.mode == Mode::Running);
         let Some(lane) = partition.lanes.get_mut(index) else { return };
         let Some(entry) = lane.records.front_mut() else { return };
         let (offset, attempts) = (entry.offset, entry.failures.saturating_add(1));
@@ -177,7 +178,7 @@ impl<R: Clone> Machine<R> {
                 return self.give_up(id, index, attempts, reason, kind);
             }
         }
-        if self.mode == Mode::Stopping || !partition.is_active() {
+        if !goes_on {
             lane.state = LaneState::Held;
             return;
         }
@@ -191,7 +192,7 @@ impl<R: Clone> Machine<R> {
             partition.go_on(index);
         } else {
             let until = clock::later(now, delay);
-            lane.state = LaneState::Waiting { until };
+            lane.state = LaneState::Waiting;
             self.waiting.insert((until, id, index));
         }
         self.tell(Event::Retried { partition: name, offset, attempt: attempts, reason, delay });
@@ -251,7 +252,16 @@ impl<R: Clone> Machine<R> {
                 lane.state = LaneState::Held;
                 let why = StopReason::DeadLetterFailed { error, reason };
                 self.stop_partition(StoppedPartition { partition: name, offset: Some(offset), why });
+                self.drop_what_is_over(id);
             }
+        }
+    }
+
+    /// What came back to a partition of which nothing begins any more takes no room.
+    fn drop_what_is_over(&mut self, id: AssignmentId) {
+        let Some(partition) = self.partitions.get(&id) else { return };
+        if matches!(partition.phase, Phase::Revoking | Phase::Stopped(_)) {
+            self.drop_queued(id);
         }
     }
 
@@ -261,10 +271,7 @@ impl<R: Clone> Machine<R> {
         match partition.phase {
             Phase::Active | Phase::Loading { .. } => partition.go_on(index),
             Phase::Revoking | Phase::Stopped(_) => {
-                // What is behind was dropped.
-                if !partition.lanes.remove_if_empty(index)
-                    && let Some(lane) = partition.lanes.get_mut(index)
-                {
+                if let Some(lane) = partition.lanes.get_mut(index) {
                     lane.state = LaneState::Held;
                 }
             }

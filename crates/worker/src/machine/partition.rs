@@ -323,7 +323,7 @@ impl<R> Lane<R> {
         match self.state {
             LaneState::Running { count, .. } => count.min(self.records.len()),
             LaneState::Writing { .. } => self.records.len().min(1),
-            LaneState::Ready | LaneState::Waiting { .. } | LaneState::Held => 0,
+            LaneState::Ready | LaneState::Waiting | LaneState::Held => 0,
         }
     }
 }

@@ -176,9 +176,9 @@ impl Runner {
         if self.committing.is_some() && !is_late {
             return;
         }
-        self.give_up_commit();
         let begins_last = handing.step == Step::Committing && !is_late;
         handing.step = Step::LastCommit;
+        self.give_up_commit();
         if begins_last {
             let left = deadline.saturating_duration_since(now);
             let within = match self.stage {

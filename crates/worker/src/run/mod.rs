@@ -252,7 +252,7 @@ impl Runner {
         let handing = self.handing.as_ref().map(|handing| handing.wake());
         let publish = self.is_unpublished.then(|| clock::later(self.published, METRICS_EVERY));
         let wakes = [self.machine.poll_timeout(), poll, handing, self.stage.wake(now), publish];
-        wakes.into_iter().flatten().min().unwrap_or_else(|| clock::later(now, AT_LEAST))
+        wakes.into_iter().flatten().fold(clock::later(now, AT_LEAST), Instant::min)
     }
 
     fn publish(&mut self, now: Instant) {

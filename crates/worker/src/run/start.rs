@@ -31,8 +31,9 @@ pub(super) async fn start(worker: Worker, batch: usize) -> Result<(Parts, super:
         None => None,
     };
     let mut consumer = consumer.build().await?;
-    // Only of a consumer whose records are finished one by one.
-    if consumer.handle().commit_finished().await.is_ok() {
+    // Refused of every other consumer.
+    let finished = consumer.handle().commit_finished().await;
+    if !finished.is_err_and(|error| error.kind() == ErrorKind::Misuse) {
         return Err(Error::misuse("the worker says itself what is finished: leave out `finish_each`"));
     }
     match topics {

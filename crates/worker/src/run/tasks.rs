@@ -17,7 +17,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tracing::{Instrument, Span, field};
 
 use crate::{
-    Attempt, Batch, BatchHandler, BlockingHandler, Failure, FailureKind, Handled, Handler, TraceContext,
+    Attempt, Batch, Failure, FailureKind, Handled, TraceContext,
     machine::{Cause, Results, Started, Verdict},
 };
 
@@ -59,7 +59,11 @@ impl<H> Single<H> {
     }
 }
 
-impl<H: Handler> Tasks for Single<H> {
+impl<F, T> Tasks for Single<F>
+where
+    F: Fn(OwnedRecord, Attempt) -> T + Send + Sync + 'static,
+    T: Future<Output = Result<(), Failure>> + Send + 'static,
+{
     fn spawn(
         &self,
         records: Vec<Started<OwnedRecord>>,
@@ -72,7 +76,7 @@ impl<H: Handler> Tasks for Single<H> {
         };
         let span = record_span(&record, &attempt);
         let work = async move {
-            let handled = contained(limit, async move { handler.handle(record, attempt).await }).await;
+            let handled = contained(limit, async move { handler(record, attempt).await }).await;
             Results::All(handled.map_or_else(|failed| failed, verdict))
         };
         Running { task: tasks.spawn(work.instrument(span)), flag: None }
@@ -88,7 +92,11 @@ impl<H> Batches<H> {
     }
 }
 
-impl<H: BatchHandler> Tasks for Batches<H> {
+impl<F, T> Tasks for Batches<F>
+where
+    F: Fn(Batch) -> T + Send + Sync + 'static,
+    T: Future<Output = Result<Handled, Failure>> + Send + 'static,
+{
     fn spawn(
         &self,
         records: Vec<Started<OwnedRecord>>,
@@ -107,7 +115,7 @@ impl<H: BatchHandler> Tasks for Batches<H> {
             span.record("topic", first.topic()).record("partition", first.partition());
         }
         let work = async move {
-            match contained(limit, async move { handler.handle(Batch { records }).await }).await {
+            match contained(limit, async move { handler(Batch { records }).await }).await {
                 Err(failed) => Results::All(failed),
                 Ok(Err(failure)) => Results::All(failed(&failure)),
                 Ok(Ok(Handled::All)) => Results::All(Verdict::Done),
@@ -127,7 +135,10 @@ impl<H> Blocking<H> {
     }
 }
 
-impl<H: BlockingHandler> Tasks for Blocking<H> {
+impl<F> Tasks for Blocking<F>
+where
+    F: Fn(OwnedRecord, Attempt) -> Result<(), Failure> + Send + Sync + 'static,
+{
     fn spawn(
         &self,
         records: Vec<Started<OwnedRecord>>,
@@ -143,8 +154,7 @@ impl<H: BlockingHandler> Tasks for Blocking<H> {
         let span = record_span(&record, &attempt);
         let late = Arc::clone(&flag);
         let work = async move {
-            let mut thread =
-                tokio::task::spawn_blocking(move || span.in_scope(|| handler.handle(record, attempt)));
+            let mut thread = tokio::task::spawn_blocking(move || span.in_scope(|| handler(record, attempt)));
             let in_time = match limit {
                 Some(limit) => tokio::time::timeout(limit, &mut thread).await.ok(),
                 None => None,

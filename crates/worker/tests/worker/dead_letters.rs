@@ -12,17 +12,6 @@ use offtake_worker::{
 
 use crate::support::*;
 
-/// Each partition's records at 7 and 23 are poison, and those at 11 fail whenever they are tried.
-fn handler(ledger: &Ledger) -> impl offtake_worker::Handler + use<> {
-    ledger.around(|record, _| async move {
-        match record.offset() {
-            7 | 23 => Err(Failure::poison("no such customer")),
-            11 => Err(Failure::retry("always")),
-            _ => Ok(()),
-        }
-    })
-}
-
 fn failing() -> BTreeSet<(i32, i64)> {
     all().into_iter().filter(|(_, offset)| matches!(offset, 7 | 23 | 11)).collect()
 }
@@ -78,12 +67,16 @@ async fn dead_letters_have_the_record_and_its_story_and_its_key_goes_on() {
     }
 }
 
+/// Each partition's records at 7 and 23 are poison, and those at 11 fail whenever they are tried.
 fn running(worker: offtake_worker::Worker, ledger: &Ledger) -> Running {
-    let handler = std::sync::Arc::new(handler(ledger));
-    Running::start(worker, move |record, attempt| {
-        let handler = handler.clone();
-        async move { offtake_worker::Handler::handle(&*handler, record, attempt).await }
-    })
+    let handler = ledger.around(|record, _| async move {
+        match record.offset() {
+            7 | 23 => Err(Failure::poison("no such customer")),
+            11 => Err(Failure::retry("always")),
+            _ => Ok(()),
+        }
+    });
+    Running::start(worker, handler)
 }
 
 #[tokio::test(start_paused = true)]

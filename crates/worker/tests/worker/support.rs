@@ -42,7 +42,8 @@ pub(crate) async fn cluster_with(config: Config) -> Cluster {
                 record.timestamp(WALL_MS + offset).header("n", offset.to_string())
             })
             .collect();
-        cluster.append("orders", partition, &records).unwrap();
+        // Ten in each batch.
+        records.chunks(10).for_each(|records| drop(cluster.append("orders", partition, records).unwrap()));
     }
     cluster
 }

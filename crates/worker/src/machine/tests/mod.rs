@@ -95,6 +95,7 @@ impl World {
 
     pub(super) fn assign_after(&mut self, these: impl IntoIterator<Item = (i32, Option<FinishedBeyond>)>) {
         for (index, before) in these {
+            self.paused.remove(&partition(index)); // a pause ends with the assignment
             let id = self.machine.assigned(&[partition(index)])[0].0;
             self.machine.loaded(self.now, id, before);
         }

@@ -99,10 +99,7 @@ fn an_open_breaker_pauses_everything_and_dead_letters_nothing_that_could_be_retr
     world.fail(2, Again);
     assert_eq!(world.letters.len(), 2, "while it is closed, one attempt is all there is");
     world.fail(3, Again);
-    assert!(
-        matches!(world.events[..], [Event::Breaker { state: BreakerState::Open }]),
-        "half of the last four"
-    );
+    assert!(matches!(world.events[0], Event::Breaker { state: BreakerState::Open }), "half of the last four");
     assert_eq!(world.paused.len(), 2);
     world.fail(4, Again);
     world.done(5);
