@@ -12,7 +12,7 @@ mod pool;
 mod process;
 mod slot;
 
-use std::{sync::Arc, thread::available_parallelism};
+use std::thread::available_parallelism;
 
 use offtake::{
     Builder, OwnedRecord,
