@@ -216,14 +216,20 @@ fn safe12_dead_letters_are_complete_and_a_replay_that_is_killed_replays_nothing_
         let third = (RECORDS / 6) as u64;
         assert_eq!(counts, BTreeMap::from([("odd 1", third), ("odd 3", third), ("odd 5", third)]));
 
-        let replay = format!("dlq replay {dlq} --to {back} --execute -X max.poll.records=50");
-        let mut dice = Dice::new(11);
+        let replay = format!("dlq replay {dlq} --to {back} --execute -X max.poll.records=10");
+        let written = || bench.at.tool.list_offsets(&back, "latest", "read_uncommitted").iter().sum::<i64>();
+        let mut in_the_middle = 0;
         for _ in 0..4 {
-            let running = bench.offtake(&replay).start();
-            std::thread::sleep(Duration::from_millis(100 + dice.roll(600)));
+            let before = written();
+            let mut running = bench.offtake(&replay).start();
+            while running.is_running() && written() == before {}
             running.signal("KILL");
             running.finish(PATIENCE);
+            let committed =
+                bench.at.tool.committed(&format!("offtake-dlq-replay-{dlq}")).values().sum::<i64>();
+            in_the_middle += i32::from((1..odd.len() as i64).contains(&committed));
         }
+        assert!(in_the_middle > 0, "{version:?}: no replay was killed before its end");
         for _ in 0..2 {
             let replayed = bench.offtake(&replay).patience(PATIENCE).run();
             assert_eq!(replayed.code, Some(0), "{version:?}: {:#?}", replayed.stderr);

@@ -43,7 +43,7 @@ pub(crate) struct Pipe {
     #[arg(long, value_name = "TOPIC", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) dlq: Option<String>,
     /// Whose names the headers of dead letters have
-    #[arg(long, value_enum, default_value_t = DlqHeaders::Offtake, requires = "dlq")]
+    #[arg(long, value_name = "SET", value_enum, default_value_t = DlqHeaders::Offtake, requires = "dlq")]
     pub(crate) dlq_headers: DlqHeaders,
     /// How often it is committed what is done
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
@@ -70,27 +70,33 @@ pub(crate) struct Pipe {
 
 const PIPE: &str = "`offtake pipe --help` says what a handler reads and how it answers.";
 
-const PROTOCOL: &str = r#"What a handler reads, a line for each record (that of `consume --json`, and which attempt it is, from 1):
-  {"topic":"orders","partition":0,"offset":7,"timestamp":1790000000000,"timestamp_type":"create",
-   "key":"k","value":"v","headers":[["h","x"]],"attempt":1}
-Bytes that are no text come as key_base64 and value_base64. It answers each record with a line, in any order:
-  {"topic":"orders","partition":0,"offset":7,"result":"ok"}     or "retry" or "poison", with "reason":"…"
-or, of the oldest record that is unanswered, with one of
+const PROTOCOL: &str = r#"What a handler reads, a line for each record: that of `consume --json`, and which attempt it is,
+from 1 (here it is broken in two)
+  {"topic":"orders","partition":0,"offset":7,"timestamp":1790000000000,
+   "timestamp_type":"create","key":"k","value":"v","headers":[["h","x"]],"attempt":1}
+Bytes that are no text come as key_base64 and value_base64. It answers each record with a line, in
+any order
+  {"topic":"orders","partition":0,"offset":7,"result":"ok"}
+where the result may also be "retry" or "poison" with a "reason"; or it answers the oldest record
+that is unanswered with one of
   ok
   retry REASON
   poison REASON
-It has to flush its stdout after each. Its stderr is passed on. A handler that ends, takes longer than --timeout, writes
-anything else, or has a record whose partition was taken away is killed with its process group and started again; its other
-records are retried, and that attempt counts. One that cannot be run (the shell says 126 or 127) ends the command.
-At the end its stdin is closed, and it may finish what it is at.
+It has to flush its stdout after each. Its stderr is passed on. A handler is killed with its process
+group and started again if it takes longer than --timeout, writes anything else, or has a record
+whose partition was taken away. Its other records, and those of one that ends, are retried, and that
+attempt counts. One that cannot be run (the shell ends with 126 or 127) ends the command. At the end
+its stdin is closed, and it may finish what it is at.
 
---framing length: each record and each answer is 4 bytes that say how long the rest is (big-endian, as all numbers here). An
-answer is what would be a line. A record is 4 bytes that say how long the JSON is, the JSON, the key, the value: the JSON has
-"key_length" and "value_length" (null where there is none) instead of key and value.
+--framing length: each record and each answer comes behind 4 bytes that say how long it is, as a
+big-endian number. An answer is what would be a line. A record is 4 bytes that say how long the JSON
+is, the JSON, the key and the value. The JSON has "key_length" and "value_length" (null where there
+is none) instead of key and value.
 
---mode value: CMD is run for each record, with the value on stdin and OFFTAKE_TOPIC, OFFTAKE_PARTITION, OFFTAKE_OFFSET,
-OFFTAKE_ATTEMPT and OFFTAKE_KEY in its environment (no OFFTAKE_KEY without a key; OFFTAKE_KEY_BASE64 instead where the key has
-a byte 0). Status 0 is ok, 65 poison, anything else, or none within --timeout, retry. Its stdout and stderr are passed on."#;
+--mode value: CMD is run for each record, with the value on its stdin and OFFTAKE_TOPIC,
+OFFTAKE_PARTITION, OFFTAKE_OFFSET, OFFTAKE_ATTEMPT and OFFTAKE_KEY in its environment: no OFFTAKE_KEY
+without a key, and OFFTAKE_KEY_BASE64 instead where the key has a byte 0. Status 0 is ok, 65 poison;
+any other, or none within --timeout, is retry. Its stdout and stderr are passed on."#;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mode {
