@@ -43,7 +43,7 @@ pub(crate) use self::{
     metadata::FinishedBeyond,
     outcome::{Cause, LetterTicket, Results, Verdict},
 };
-use crate::{Event, FirstFailure, Metrics, Order, worker::Options};
+use crate::{Event, FirstFailure, Metrics, worker::Options};
 
 /// One assignment of one partition. Never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

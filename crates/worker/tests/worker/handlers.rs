@@ -190,9 +190,10 @@ async fn batches_have_a_result_for_each_record() {
     let worker = worker(&cluster).concurrency(2);
     let handle = worker.handle();
     let task = tokio::spawn(worker.run_batches(10, handler, std::future::pending::<()>()));
-    while done.lock().unwrap().len() < all().len() {
+    for _ in 0..600 {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    assert_eq!(done.lock().unwrap().len(), all().len(), "{:?}", handle.metrics());
     handle.stop();
     let summary = task.await.unwrap().unwrap();
     assert!(summary.is_clean(), "{summary:?}");

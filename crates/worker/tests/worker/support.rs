@@ -43,7 +43,9 @@ pub(crate) async fn cluster_with(config: Config) -> Cluster {
             })
             .collect();
         // Ten in each batch.
-        records.chunks(10).for_each(|records| drop(cluster.append("orders", partition, records).unwrap()));
+        for batch in records.chunks(10) {
+            cluster.append("orders", partition, batch).unwrap();
+        }
     }
     cluster
 }

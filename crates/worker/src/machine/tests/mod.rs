@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::*;
-use crate::{Breaker, FailureKind, Retry, clock};
+use crate::{Breaker, FailureKind, Order, Retry, clock};
 
 /// A record as the tests know it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
