@@ -1,4 +1,6 @@
 //! `offtake pipe`, with handlers in sh and Python.
+#![allow(clippy::disallowed_methods, reason = "processes are watched from outside: by a thread, and in real time")]
+#![allow(clippy::panic, reason = "a test that fails says what it saw")]
 
 use std::{
     fs,
@@ -144,7 +146,6 @@ fn ends(pid: i64) -> bool {
         if test_kill_process(pid).is_err() || is_zombie {
             return true;
         }
-        #[allow(clippy::disallowed_methods, reason = "a process is watched from outside")]
         thread::sleep(Duration::from_millis(50));
     }
     false
@@ -493,7 +494,6 @@ time.sleep(1000)
             if folder.seen().len() >= count {
                 break;
             }
-            #[allow(clippy::disallowed_methods, reason = "a process is watched from outside")]
             thread::sleep(Duration::from_millis(50));
         }
         let seen = folder.seen();
@@ -508,7 +508,6 @@ time.sleep(1000)
         let pids = pids(2);
         for (nth, signal) in signals.iter().enumerate() {
             if nth > 0 {
-                #[allow(clippy::disallowed_methods, reason = "a second wish comes later than half a second")]
                 thread::sleep(Duration::from_millis(700));
             }
             let _ = kill_process(Pid::from_child(&piping.child), *signal);
