@@ -143,7 +143,9 @@ impl Runner {
     }
 
     fn on_error(&mut self, now: Instant, error: Error) {
-        if error.is_fatal() {
+        if error.is_fatal() || matches!(error.kind(), ErrorKind::Config | ErrorKind::Misuse) {
+            // Every further call would fail with it.
+            self.poll_from = clock::later(now, Duration::MAX);
             self.end_with(crate::Error::Client(error));
         } else if let Some(partition) = error.partition().cloned() {
             let offset = self.consumer.position(&partition);
@@ -152,8 +154,6 @@ impl Runner {
                 offset,
                 why: StopReason::Unreadable(error),
             });
-        } else if matches!(error.kind(), ErrorKind::Config | ErrorKind::Misuse) {
-            self.end_with(crate::Error::Client(error));
         } else {
             // It may come again at once.
             self.poll_from = clock::later(now, AFTER_ERROR);

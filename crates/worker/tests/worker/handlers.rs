@@ -110,7 +110,8 @@ async fn slow_handlers_cost_no_membership_and_the_queue_stays_bounded() {
         })
         .await;
     let most = most.into_inner();
-    assert!(most > 4 && most <= 16, "{most} waited");
+    // Less than its bound, and then a poll of a quarter of it.
+    assert!(most > 4 && most < 16 + 4, "{most} waited");
     assert!(!running.events().iter().any(|event| matches!(event, Event::Lost(_) | Event::Revoked(_))));
     assert!(running.stop().await.is_clean());
     assert!(ledger.done().values().all(|times| *times == 1));

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::disallowed_methods)] // tests have tasks and deadlines of their own
 
+mod chaos;
 mod dead_letters;
 mod examples;
 mod handlers;

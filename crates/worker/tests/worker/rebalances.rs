@@ -6,7 +6,7 @@ use std::{
 };
 
 use offtake_broker::{ApiKey, Harm, NewRecord, Rule};
-use offtake_worker::{Event, Failure, Worker};
+use offtake_worker::{Error, Event, Failure, Worker};
 
 use crate::support::*;
 
@@ -217,4 +217,27 @@ async fn records_that_take_the_place_of_lost_ones_are_handled() {
     let summary = running.stop().await;
     assert!(summary.is_clean(), "{summary:?}");
     assert_eq!(committed_offsets(&cluster).await[0], (0, 50));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_fenced_ends_and_says_so() {
+    let cluster = cluster().await;
+    let ledger = Ledger::default();
+    let handler = || {
+        ledger.around(|_, _| async {
+            tokio::time::sleep(secs(1)).await;
+            Ok(())
+        })
+    };
+    let fixed = || worker_of(builder(&cluster).group_instance_id("the-one")).grace(secs(5));
+    let first = Running::start(fixed(), handler());
+    first.until("it has begun", |_| ledger.done().len() > 10).await;
+    let second = Running::start(fixed(), handler());
+    let error = first.task.await.unwrap().unwrap_err();
+    assert!(
+        matches!(&error, Error::Client(error) if error.kind() == offtake::ErrorKind::Fenced),
+        "{error:?}"
+    );
+    second.until("the other does the rest", |_| ledger.done().len() == all().len()).await;
+    assert!(second.stop().await.is_clean());
 }

@@ -190,9 +190,25 @@ impl Running {
         F: Fn(OwnedRecord, Attempt) -> T + Send + Sync + 'static,
         T: Future<Output = Result<(), Failure>> + Send + 'static,
     {
+        Self::start_told(worker, handler, |_| ())
+    }
+
+    /// The same, and somebody else is told too.
+    pub(crate) fn start_told<F, T>(
+        worker: Worker,
+        handler: F,
+        also: impl Fn(&Event) + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Fn(OwnedRecord, Attempt) -> T + Send + Sync + 'static,
+        T: Future<Output = Result<(), Failure>> + Send + 'static,
+    {
         let events = Arc::<Mutex<Vec<Event>>>::default();
         let told = Arc::clone(&events);
-        let worker = worker.events(move |event| told.lock().unwrap().push(event));
+        let worker = worker.events(move |event| {
+            also(&event);
+            told.lock().unwrap().push(event);
+        });
         let handle = worker.handle();
         let task = tokio::spawn(worker.run(handler, std::future::pending::<()>()));
         Self { handle, task, events }

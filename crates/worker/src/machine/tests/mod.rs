@@ -15,6 +15,9 @@ use std::{
 use super::*;
 use crate::{Breaker, FailureKind, Order, Retry, clock};
 
+/// A partition, its committed offset, and the ranges beyond.
+pub(super) type Committed = (i32, i64, Vec<(i64, i64)>);
+
 /// A record as the tests know it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rec {
@@ -142,7 +145,7 @@ impl World {
     }
 
     /// What a commit would have now, which is then confirmed: by partition the offset, and the ranges beyond.
-    pub(super) fn commit(&mut self) -> Vec<(i32, i64, Vec<(i64, i64)>)> {
+    pub(super) fn commit(&mut self) -> Vec<Committed> {
         let commits = self.machine.take_commit(self.now, None);
         self.machine.commit_ended(&commits, |_| true);
         let read = |commit: &PartitionCommit| {

@@ -68,7 +68,7 @@ fn partitions_take_turns() {
 }
 
 #[test]
-fn h4_a_commit_never_passes_what_is_not_finished() {
+fn a_commit_never_passes_what_is_not_finished() {
     let mut world = World::new(options());
     world.assign([0]);
     world.receive(0, 10, &[A, B, C, None]);

@@ -39,7 +39,7 @@ fn of_what_is_revoked_nothing_begins_and_what_ends_in_time_counts() {
 }
 
 #[test]
-fn h5_of_what_is_lost_nothing_counts() {
+fn of_what_is_lost_nothing_counts() {
     let mut world = World::with(options(), 1, true);
     world.assign([0]);
     world.receive(0, 0, &[A, B, C, C]);
