@@ -1,5 +1,8 @@
 //! `offtake pipe`, with handlers in sh and Python.
-#![allow(clippy::disallowed_methods, reason = "processes are watched from outside: by a thread, and in real time")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "processes are watched from outside: by a thread, and in real time"
+)]
 #![allow(clippy::panic, reason = "a test that fails says what it saw")]
 
 use std::{
