@@ -240,3 +240,65 @@ fn safe12_dead_letters_are_complete_and_a_replay_that_is_killed_replays_nothing_
         assert!(bench.values(&dlq).is_empty());
     }
 }
+
+#[test]
+fn safe1_what_a_killed_member_had_is_done_by_another_and_its_handlers_are_gone() {
+    const RECORDS: usize = 4000;
+    let bench = Bench::with(V4_3_0, RECORDS);
+    let options = "--workers 2 --in-flight 4 -X session.timeout.ms=6000 -X heartbeat.interval.ms=500";
+    let mut stays = bench.pipe("    time.sleep(0.002)", options);
+    let killed = bench.pipe("    time.sleep(0.002)", options);
+    let owns = |event: &Value| event["owned"].as_array().is_some_and(|owned| owned.len() == 3);
+    killed.wait_event("assigned", PATIENCE, owns);
+    let before = bench.done().values().map(Vec::len).sum::<usize>();
+    bench.wait_done((before + 500).min(RECORDS / 2), &mut stays);
+    let orphans = handlers(&killed);
+    killed.signal("KILL");
+    let ended = killed.finish(PATIENCE);
+    assert_eq!((ended.code, orphans.len()), (None, 2));
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while orphans.iter().any(|pid| fs::exists(format!("/proc/{pid}/exe")).unwrap_or(false)) {
+        assert!(Instant::now() < deadline, "{orphans:?} outlive the command");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    bench.wait_done(RECORDS, &mut stays);
+    bench.stop(stays);
+    for (key, numbers) in bench.done() {
+        let mut seen = BTreeSet::new();
+        let first: Vec<_> = numbers.into_iter().filter(|number| seen.insert(*number)).collect();
+        assert_eq!(
+            first,
+            expected(&key, RECORDS),
+            "{key}: what was not committed comes again, and nothing is overtaken"
+        );
+    }
+}
+
+#[test]
+fn safe12_of_two_replays_at_once_the_later_one_ends_the_earlier() {
+    const RECORDS: usize = 600;
+    let at = shared(V4_3_0);
+    let [dlq, back] = ["dlq", "back"].map(|name| at.tool.create_topic(&unique(name), 2, &[]));
+    let lines: String = (0..RECORDS).map(|nth| format!("{nth}\n")).collect();
+    let produced = Offtake::new(["produce", &dlq, "-H", &format!("original_topic={back}")]);
+    assert_eq!(produced.brokers(&at.kafka).stdin(lines).run().code, Some(0));
+    let replay = |more: &str| {
+        let command = format!("dlq replay {dlq} --execute {more}");
+        Offtake::new(command.split_whitespace()).brokers(&at.kafka)
+    };
+    let mut first = replay("-X max.poll.records=1").start();
+    let written = || at.tool.list_offsets(&back, "latest", "read_uncommitted").iter().sum::<i64>();
+    while first.is_running() && written() == 0 {}
+    let second = replay("").run();
+    assert_eq!(second.code, Some(0), "{:#?}", second.stderr);
+    let first = first.finish(PATIENCE);
+    assert_eq!(first.code, Some(1), "{:#?}", first.stdout);
+    assert!(first.last_line().contains("another replay under group"), "{}", first.last_line());
+    let read =
+        Offtake::new(["consume", &back, "--json", "--until", "latest", "--isolation", "read_committed"]);
+    let read = read.brokers(&at.kafka).run().json();
+    let mut numbers: Vec<usize> =
+        read.iter().filter_map(|record| record["value"].as_str()?.parse().ok()).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..RECORDS).collect::<Vec<_>>());
+}

@@ -169,7 +169,7 @@ impl Replaying<'_> {
         source: &Source,
         records: &Records,
     ) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
-        let transaction = self.producer.begin().await?;
+        let transaction = self.producer.begin().await.map_err(|error| failed(self.group, &error))?;
         let mut deliveries = Vec::new();
         for letter in source.letters(records) {
             match self.choice.fate(&letter) {
@@ -207,22 +207,22 @@ impl Replaying<'_> {
                     _ => {}
                 }
             }
-            return Err(self.failed(&error));
+            return Err(failed(self.group, &error));
         }
         self.replayed = self.replayed.saturating_add(sent);
         Ok(behind)
     }
+}
 
-    fn failed(&self, error: &Error) -> Failure {
-        match error.kind() {
-            ErrorKind::OutcomeUnknown => Failure::failed(format!(
-                "{error}: whether the last records are replayed will be known when this is run again, which goes on behind what is committed"
-            )),
-            ErrorKind::Fenced => {
-                Failure::failed(format!("another replay under group `{}` has begun ({error})", self.group))
-            }
-            _ => Failure::failed(error.to_string()),
+fn failed(group: &str, error: &Error) -> Failure {
+    match error.kind() {
+        ErrorKind::OutcomeUnknown => Failure::failed(format!(
+            "{error}: whether the last records are replayed will be known when this is run again, which goes on behind what is committed"
+        )),
+        ErrorKind::Fenced => {
+            Failure::failed(format!("another replay under group `{group}` has begun ({error})"))
         }
+        _ => Failure::failed(error.to_string()),
     }
 }
 

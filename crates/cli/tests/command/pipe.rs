@@ -344,6 +344,37 @@ for line in sys.stdin:
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_most_answers_are_retry_nothing_is_tried_but_a_few_and_nothing_is_dead_lettered() {
+    let (at, folder) = (At::start_with(&[("orders", 1), ("dlq", 1)]).await, Folder::new());
+    for nth in 0..20 {
+        at.cluster.produce("orders", 0, Some(format!("k{nth}").as_bytes()), Some(b"v")).unwrap();
+    }
+    let up = folder.path("up");
+    let script = format!(
+        "while read -r line; do if [ -e {} ]; then echo ok; else echo retry the service is down; fi; done",
+        up.display()
+    );
+    let options =
+        "--workers 1 --dlq dlq --attempts 2 --backoff 1s..1s --breaker 50%/10 --breaker-pause 200ms";
+    let mut piping = Piping::start(&at, &sh(&folder, "down", &script), options);
+    let mut breaker = |state: &str| {
+        let event = piping.event("breaker", |_| true);
+        assert_eq!(event["state"], state, "{event}");
+    };
+    for _ in 0..2 {
+        breaker("open");
+        breaker("half_open");
+    }
+    breaker("open");
+    fs::write(&up, "").unwrap();
+    // Whether a probe was on its way just then or not.
+    while piping.event("breaker", |_| true)["state"] != "closed" {}
+    piping.committed(&[20]);
+    assert_eq!(piping.stop().code, Some(0));
+    assert!(at.run("dlq list dlq --json").json().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_handler_that_cannot_be_run_ends_the_command_and_passes_nothing() {
     let at = At::start_with(&[("orders", 1), ("dlq", 1)]).await;
     at.cluster.produce("orders", 0, None, Some(b"v")).unwrap();
