@@ -230,6 +230,11 @@ impl<'a> Record<'a> {
         self.owning(if view.size() <= SMALL { view.copy() } else { view.detach() })
     }
 
+    /// The record on its own, copied however large it is: for records that are kept for long, so that each holds its own bytes and no others.
+    pub fn detach_copied(&self) -> OwnedRecord {
+        self.owning(self.view().copy())
+    }
+
     /// The record on its own, sharing the memory that it came in, however small it is: for records that are soon done with.
     /// Its batch stays in memory as long as it does, and with a batch that was not packed all that one answer brought
     /// (`fetch.max.bytes`).

@@ -7,7 +7,7 @@ use offtake::TopicPartition;
 use super::{
     Action, AssignmentId, FinishedBeyond, Item, JobId, Machine,
     lane::LaneState,
-    partition::{Partition, Phase},
+    partition::{Log, Partition, Phase},
 };
 use crate::StoppedPartition;
 
@@ -35,10 +35,11 @@ impl<R: Clone> Machine<R> {
         if !matches!(partition.phase, Phase::Loading { .. }) {
             return;
         }
-        let Phase::Loading { items, next } = std::mem::replace(&mut partition.phase, Phase::Active) else {
+        let Phase::Loading { items, next, log } = std::mem::replace(&mut partition.phase, Phase::Active) else {
             return;
         };
-        partition.before = before;
+        // What came in the meantime may say that this is of another log.
+        partition.before = before.filter(|_| log == Log::AsCommitted);
         let bytes = items.iter().map(|item| item.bytes).sum();
         self.leave_queue(id, items.len(), bytes);
         self.enter(now, id, items, next);
@@ -60,7 +61,7 @@ impl<R: Clone> Machine<R> {
         }
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         match &mut partition.phase {
-            Phase::Loading { items: waiting, next: waiting_next } => {
+            Phase::Loading { items: waiting, next: waiting_next, .. } => {
                 let (count, bytes) = (items.len(), items.iter().map(|item| item.bytes).sum());
                 waiting.extend(items);
                 *waiting_next = next;
@@ -116,8 +117,27 @@ impl<R: Clone> Machine<R> {
         self.waiting.retain(|(_, of, lane)| *of != id || waits(*lane));
         partition.pauses.lane = None;
         self.leave_queue(id, count, bytes);
+        self.drop_what_is_over(id);
+        self.has_news = true;
         self.line_up(id);
         self.balance(id);
+    }
+
+    /// The position of a partition was reset, and not back: what was finished before this assignment may be of another log.
+    pub(crate) fn position_reset(&mut self, name: &TopicPartition) {
+        let id = self.by_name.get(name);
+        if let Some(partition) = id.and_then(|id| self.partitions.get_mut(id)) {
+            partition.log_changed();
+        }
+    }
+
+    /// The log of a partition is another one: nothing that was read counts any more, whatever its offset.
+    pub(crate) fn log_replaced(&mut self, name: &TopicPartition) {
+        self.rewound(name, i64::MIN);
+        let id = self.by_name.get(name);
+        if let Some(partition) = id.and_then(|id| self.partitions.get_mut(id)) {
+            partition.tracker = None;
+        }
     }
 
     /// Partitions are to be handed over: nothing more of them begins, and what waits is left for the next owner.

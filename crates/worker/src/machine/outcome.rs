@@ -273,7 +273,7 @@ impl<R: Clone> Machine<R> {
     }
 
     /// What came back to a partition of which nothing begins any more takes no room.
-    fn drop_what_is_over(&mut self, id: AssignmentId) {
+    pub(super) fn drop_what_is_over(&mut self, id: AssignmentId) {
         let Some(partition) = self.partitions.get(&id) else { return };
         if matches!(partition.phase, Phase::Revoking | Phase::Stopped(_)) {
             self.drop_queued(id);

@@ -41,15 +41,19 @@ pub(crate) struct Partition<R> {
 #[derive(Debug)]
 pub(crate) enum Phase<R> {
     /// It is being asked what was finished before. What has come meanwhile, and up to which offset.
-    Loading {
-        items: Vec<Item<R>>,
-        next: i64,
-    },
+    Loading { items: Vec<Item<R>>, next: i64, log: Log },
     Active,
     /// It is to be handed over: nothing more begins.
     Revoking,
     /// A record of it cannot go on.
     Stopped(StoppedPartition),
+}
+
+/// Whether the log is the one of which something was committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Log {
+    AsCommitted,
+    Changed,
 }
 
 /// Why nothing more of it is to be read for now, and whether the consumer was told so.
@@ -79,7 +83,7 @@ impl<R> Partition<R> {
     pub(crate) fn new(name: TopicPartition) -> Self {
         Self {
             name,
-            phase: Phase::Loading { items: Vec::new(), next: i64::MIN },
+            phase: Phase::Loading { items: Vec::new(), next: i64::MIN, log: Log::AsCommitted },
             tracker: None,
             before: None,
             lanes: Lanes::new(),
@@ -216,7 +220,8 @@ impl<R> Partition<R> {
     /// their bytes.
     pub(crate) fn rewind(&mut self, to: i64) -> (usize, usize) {
         let (mut count, mut bytes) = (0, 0);
-        if let Phase::Loading { items, next } = &mut self.phase {
+        let mut open_from = to;
+        if let Phase::Loading { items, next, .. } = &mut self.phase {
             *next = (*next).min(to);
             items.retain(|item| {
                 let stays = item.offset < to;
@@ -224,7 +229,7 @@ impl<R> Partition<R> {
                 stays
             });
         }
-        self.before = None;
+        self.log_changed();
         self.ready.clear();
         for index in self.lanes.indexes() {
             let Some(lane) = self.lanes.get_mut(index) else { continue };
@@ -233,6 +238,7 @@ impl<R> Partition<R> {
                 self.writing = self.writing.saturating_sub(1);
             }
             for entry in lane.records.drain(stay..) {
+                open_from = open_from.min(entry.cover.from);
                 count += 1;
                 bytes += entry.bytes;
             }
@@ -243,10 +249,18 @@ impl<R> Partition<R> {
             }
         }
         if let Some(tracker) = &mut self.tracker {
-            tracker.rewind(to);
+            tracker.rewind(to, open_from);
         }
         self.commits.changes += 1;
         (count, bytes)
+    }
+
+    /// What was finished before this assignment was of another log, or may have been.
+    pub(crate) fn log_changed(&mut self) {
+        self.before = None;
+        if let Phase::Loading { log, .. } = &mut self.phase {
+            *log = Log::Changed;
+        }
     }
 
     pub(crate) fn metrics(&self) -> PartitionMetrics {

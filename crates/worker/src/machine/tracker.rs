@@ -84,10 +84,11 @@ impl Tracker {
         self.beyond.insert(from, to);
     }
 
-    /// The log was cut, or another one begins: records from this offset on come again.
-    pub(crate) fn rewind(&mut self, to: i64) {
+    /// The log was cut, or another one begins: records from this offset on come again. What they cover begins where it did with those that were
+    /// not finished (`open_from`): a gap before them is still theirs.
+    pub(crate) fn rewind(&mut self, to: i64, open_from: i64) {
         self.position = self.position.min(to);
-        self.received = self.received.min(to);
+        self.received = self.received.min(to).min(open_from);
         drop(self.beyond.split_off(&to));
         if let Some(mut last) = self.beyond.last_entry() {
             let end = last.get_mut();
@@ -180,10 +181,10 @@ mod tests {
         for nth in [0, 1, 4, 5, 6, 8] {
             tracker.finish(covers[nth], 0);
         }
-        tracker.rewind(6);
+        tracker.rewind(6, 6);
         assert_eq!((tracker.position(), tracker.received()), (2, 6));
         assert_eq!(tracker.beyond().collect::<Vec<_>>(), [(4, 6)]);
-        tracker.rewind(1);
+        tracker.rewind(1, 1);
         assert_eq!((tracker.position(), tracker.received(), tracker.count_beyond()), (1, 1, 0));
         let again = tracker.receive(1, Some(4));
         tracker.finish(again, 0);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use offtake::{
     Error, ErrorKind, Event as ConsumerEvent, Handover, Next, OwnedRecord, OwnershipChange, PartitionRecords,
-    Records,
+    Records, ResetReason,
 };
 use tokio::task::JoinError;
 
@@ -132,11 +132,17 @@ impl Runner {
     }
 
     fn on_event(&mut self, event: ConsumerEvent) {
+        use ResetReason::{EpochUnknown, TopicRecreated};
         match &event {
+            ConsumerEvent::Reset { partition, reason: TopicRecreated | EpochUnknown, .. } => {
+                self.machine.log_replaced(partition);
+            }
             ConsumerEvent::Reset { partition, from: Some(from), to, .. } if to < from => {
                 self.machine.rewound(partition, *to);
             }
             ConsumerEvent::Truncated { partition, to: Some(to), .. } => self.machine.rewound(partition, *to),
+            ConsumerEvent::Reset { partition, from: Some(_), .. }
+            | ConsumerEvent::Truncated { partition, .. } => self.machine.position_reset(partition),
             _ => {}
         }
         self.tell(Event::Consumer(event));
@@ -147,7 +153,7 @@ impl Runner {
             // Every further call would fail with it.
             self.poll_from = clock::later(now, Duration::MAX);
             self.end_with(crate::Error::Client(error));
-        } else if let Some(partition) = error.partition().cloned() {
+        } else if let Some(partition) = error.partition().cloned().filter(|_| stops(&error)) {
             let offset = self.consumer.position(&partition);
             self.machine.stop_partition(StoppedPartition {
                 partition,
@@ -199,13 +205,20 @@ impl Runner {
     }
 }
 
+/// Whether an error that names a partition has stopped it. The others are of what the consumer goes on trying.
+fn stops(error: &Error) -> bool {
+    use ErrorKind::{Corrupt, MissingCodec, NoOffset, TooLarge};
+    matches!(error.kind(), Corrupt | MissingCodec | NoOffset | TooLarge)
+}
+
 fn items(part: &PartitionRecords) -> Vec<Item<OwnedRecord>> {
     let item = |record: offtake::Record<'_>| {
         let headers = record.headers().map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len));
         let bytes = headers.sum::<usize>()
             + record.key().map_or(0, <[u8]>::len)
             + record.value().map_or(0, <[u8]>::len);
-        let record = record.detach();
+        // What waits holds its own bytes alone: they are what the queue counts.
+        let record = record.detach_copied();
         Item {
             offset: record.offset(),
             epoch: record.leader_epoch(),

@@ -186,3 +186,65 @@ fn many_partitions_come_and_go() {
     world.receive(5, 0, &[A]);
     assert!(world.running.is_empty(), "what is not assigned changes nothing");
 }
+
+#[test]
+fn a_log_that_was_cut_within_a_gap_is_passed_again() {
+    let mut world = World::new(options());
+    world.assign([0]);
+    world.receive(0, 0, &[A]);
+    world.done(0);
+    world.receive(0, 30, &[A]);
+    world.machine.rewound(&partition(0), 20);
+    world.drain();
+    world.receive(0, 25, &[A]);
+    world.done(25);
+    assert_eq!(world.commit(), [(0, 26, vec![])], "between 1 and 25 there is nothing");
+}
+
+#[test]
+fn what_was_finished_before_does_not_outlive_its_log() {
+    let before = || Some(FinishedBeyond { ranges: vec![(1, 3)], epoch: None, newest: i64::MAX });
+    let changes: [fn(&mut Machine<Rec>); 3] = [
+        |machine| machine.rewound(&partition(0), 0),
+        |machine| machine.position_reset(&partition(0)),
+        |machine| machine.log_replaced(&partition(0)),
+    ];
+    for change in changes {
+        let mut world = World::new(options());
+        let id = world.machine.assigned(&names([0]))[0].0;
+        change(&mut world.machine);
+        world.machine.loaded(world.now, id, before());
+        world.receive(0, 0, &[A, B, C]);
+        assert_eq!(world.offsets(), [0, 1, 2], "also where it is known only afterwards");
+        let mut world = World::new(options());
+        world.assign_after([(0, before())]);
+        change(&mut world.machine);
+        world.receive(0, 0, &[A, B, C]);
+        assert_eq!(world.offsets(), [0, 1, 2]);
+    }
+}
+
+#[test]
+fn nothing_of_a_topic_that_was_created_again_counts_for_the_new_one() {
+    let mut world = World::new(options());
+    world.assign([0]);
+    world.receive(0, 100, &[A, B, C]);
+    world.done(101);
+    world.machine.log_replaced(&partition(0));
+    world.drain();
+    assert!(world.running.is_empty());
+    world.receive(0, 200, &[A]);
+    world.done(200);
+    assert_eq!(world.commit(), [(0, 201, vec![])]);
+}
+
+#[test]
+fn a_stopped_partition_that_is_rewound_takes_no_room() {
+    let mut world = World::new(options());
+    world.assign([0]);
+    world.receive(0, 0, &[A, B, C]);
+    world.fail(2, Poison);
+    world.machine.rewound(&partition(0), 2);
+    world.drain();
+    assert_eq!(world.machine.metrics().queued, 0);
+}
