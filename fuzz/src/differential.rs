@@ -89,6 +89,7 @@ messages! {
     api_versions: ApiVersionsRequest, ApiVersionsResponse;
     create_topics: CreateTopicsRequest, CreateTopicsResponse;
     delete_topics: DeleteTopicsRequest, DeleteTopicsResponse;
+    delete_records: DeleteRecordsRequest, DeleteRecordsResponse;
     init_producer_id: InitProducerIdRequest, InitProducerIdResponse;
     offset_for_leader_epoch: OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
     add_partitions_to_txn: AddPartitionsToTxnRequest, AddPartitionsToTxnResponse;

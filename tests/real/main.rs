@@ -31,6 +31,7 @@ mod oracle;
 mod partitions;
 mod patience;
 mod patterns;
+mod piping;
 mod producing;
 mod records;
 mod refusals;

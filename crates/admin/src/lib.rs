@@ -21,6 +21,7 @@
 mod attempts;
 mod calls;
 mod coordinator;
+mod deletion;
 mod describe;
 mod group_offsets;
 mod groups;

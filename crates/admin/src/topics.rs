@@ -230,7 +230,7 @@ fn description(name: Topic, topic: TopicInfo) -> TopicDescription {
     TopicDescription { name, id, internal: topic.internal, partitions: topic.partitions }
 }
 
-fn millis_left(deadline: std::time::Instant) -> i32 {
+pub(super) fn millis_left(deadline: std::time::Instant) -> i32 {
     let left: Duration = deadline.saturating_duration_since(clock::now());
     i32::try_from(left.as_millis()).unwrap_or(i32::MAX)
 }

@@ -83,3 +83,26 @@ async fn an_error_has_its_cause_and_its_kind_a_name() {
     assert!(cause.to_string().contains("connection refused"), "{cause}");
     assert_eq!(unreachable.code(), None::<ErrorCode>);
 }
+
+#[tokio::test]
+async fn the_beginnings_of_logs_are_deleted_and_each_partition_says_what_became_of_it() -> Result<(), Error> {
+    let cluster = cluster().await;
+    let mut admin = Admin::new(config(&cluster))?;
+    let deleted = admin.delete_records([(("orders", 0), 4), (("orders", 1), 11), (("returns", 1), -1)]).await;
+    assert_eq!(deleted[&orders(0)].as_ref().unwrap(), &4);
+    assert_eq!(deleted[&TopicPartition::new("returns", 1)].as_ref().unwrap(), &10);
+    let refused = deleted[&orders(1)].as_ref().unwrap_err();
+    assert_eq!((refused.code(), refused.partition()), (Some(ErrorCode::OffsetOutOfRange), Some(&orders(1))));
+    assert!(refused.to_string().contains("does not reach"), "{refused}");
+    let read = IsolationLevel::ReadUncommitted;
+    let first = admin.list_offsets([orders(0), orders(1)], OffsetSpec::Earliest, read).await?;
+    assert_eq!((first[&orders(0)].offset, first[&orders(1)].offset), (4, 0));
+    let again = admin.delete_records([(orders(0), 2)]).await;
+    assert_eq!(again[&orders(0)].as_ref().unwrap(), &4, "what is gone stays gone");
+    let missing = admin.delete_records([(("nosuch", 0), 0)]).await;
+    let missing = missing[&TopicPartition::new("nosuch", 0)].as_ref().unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::UnknownTopic);
+    assert!(admin.delete_records(Vec::<(TopicPartition, i64)>::new()).await.is_empty());
+    admin.close().await;
+    Ok(())
+}

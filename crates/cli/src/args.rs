@@ -2,9 +2,12 @@
 
 mod broker;
 mod consume;
+mod dlq;
 mod doctor;
 mod documents;
 mod groups;
+#[cfg(unix)]
+mod pipe;
 mod produce;
 #[cfg(test)]
 mod tests;
@@ -17,9 +20,12 @@ use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcomm
 
 pub(crate) use broker::{Broker, Demo, User};
 pub(crate) use consume::{Bench, BenchCommand, BenchConsume, Consume};
+pub(crate) use dlq::{Dlq, DlqCommand, Letters, Purge, Replay};
 pub(crate) use doctor::Doctor;
 pub(crate) use documents::{Completions, Man};
 pub(crate) use groups::{Groups, GroupsCommand, Reset};
+#[cfg(unix)]
+pub(crate) use pipe::{DlqHeaders, Framing, Mode, Order, Pipe};
 pub(crate) use produce::{BenchProduce, Produce};
 pub(crate) use topics::{Create, Offsets, Topics, TopicsCommand};
 
@@ -119,6 +125,14 @@ impl Cli {
             {
                 Some(("--json", "--export"))
             }
+            #[cfg(unix)]
+            Command::Pipe(Pipe { mode: Mode::Value, in_flight: 2.., .. }) => {
+                Some(("--mode value", "--in-flight <N>"))
+            }
+            #[cfg(unix)]
+            Command::Pipe(Pipe { mode: Mode::Value, framing: Framing::Length, .. }) => {
+                Some(("--mode value", "--framing length"))
+            }
             _ if self.common.quiet && self.common.verbose > 0 => Some(("--quiet", "--verbose")),
             _ => None,
         };
@@ -157,6 +171,11 @@ pub(crate) enum Command {
     Consume(Consume),
     /// Write the lines of stdin to a topic
     Produce(Produce),
+    /// Give the records of a group to handlers in any language, with retries and dead letters
+    #[cfg(unix)]
+    Pipe(Pipe),
+    /// List, show, replay or purge dead letters
+    Dlq(Dlq),
     /// List, describe, create or delete topics
     Topics(Topics),
     /// Print the first, last and by-time offsets of topics

@@ -9,13 +9,17 @@ mod broker;
 mod clock;
 mod consume;
 mod demo;
+mod dlq;
 mod doctor;
 mod documents;
+mod events;
 mod failure;
 mod groups;
 mod hints;
 mod offsets;
 mod output;
+#[cfg(unix)] // process groups, and a shell
+mod pipe;
 mod produce;
 mod sending;
 mod setup;
@@ -38,6 +42,9 @@ fn main() -> ExitCode {
                 Command::Demo(args) => demo::run(&common, args).await,
                 Command::Consume(args) => consume::run(&common, args).await,
                 Command::Produce(args) => produce::run(&common, args).await,
+                #[cfg(unix)]
+                Command::Pipe(args) => pipe::run(&common, args).await,
+                Command::Dlq(args) => dlq::run(&common, args).await,
                 Command::Topics(args) => topics::run(&common, args).await,
                 Command::Offsets(args) => offsets::run(&common, args).await,
                 Command::Groups(args) => groups::run(&common, args).await,

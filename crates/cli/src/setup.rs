@@ -30,31 +30,89 @@ const LARGEST_FILE: u64 = 1 << 20;
 ///
 /// What a command needs changed, and the check that all of it goes together, come after.
 pub(crate) fn config(common: &Common) -> Result<Config, Failure> {
+    warn_of_arguments(common);
     config_from(common, &Environment::of_process())
 }
 
 fn config_from(common: &Common, environment: &Environment) -> Result<Config, Failure> {
+    let mut config = consumer_defaults();
+    apply(&mut config, common, environment, None)?;
+    Ok(config)
+}
+
+fn consumer_defaults() -> Config {
     let mut config = Config::default();
     config.client.default_api_timeout = Duration::from_secs(10); // somebody waits at the prompt
     config.allow_auto_create_topics = false; // a mistyped name should not leave a topic behind
-    apply(&mut config, common, environment)?;
-    Ok(config)
+    config
 }
 
 /// The same of a producer: its defaults are Java's, but for 10 s of patience with what does not take records, and `localhost:9092`.
 pub(crate) fn producer_config(common: &Common) -> Result<offtake_producer::Config, Failure> {
-    let mut config = offtake_producer::Config::default();
-    config.max_block = Duration::from_secs(10); // somebody waits at the prompt
-    apply(&mut config, common, &Environment::of_process())?;
+    warn_of_arguments(common);
+    let mut config = producer_defaults();
+    apply(&mut config, common, &Environment::of_process(), None)?;
     Ok(config)
 }
 
-/// Puts all that the command is told into a client's configuration.
-fn apply<C: Properties>(config: &mut C, common: &Common, environment: &Environment) -> Result<(), Failure> {
+fn producer_defaults() -> offtake_producer::Config {
+    let mut config = offtake_producer::Config::default();
+    config.max_block = Duration::from_secs(10); // somebody waits at the prompt
+    config
+}
+
+/// What a command is told that reads and writes.
+pub(crate) struct Both {
+    pub(crate) consumer: Config,
+    pub(crate) producer: offtake_producer::Config,
+    /// What `-X` says of the producer alone.
+    pub(crate) of_producer: Vec<(String, String)>,
+}
+
+/// The configurations of both. `-X` may name a property of either.
+pub(crate) fn both(common: &Common) -> Result<Both, Failure> {
+    warn_of_arguments(common);
+    both_from(common, &Environment::of_process())
+}
+
+fn both_from(common: &Common, environment: &Environment) -> Result<Both, Failure> {
+    let (mut consumer, mut producer) = (consumer_defaults(), producer_defaults());
+    let (mut not_consumers, mut not_producers) = (Vec::new(), Vec::new());
+    apply(&mut consumer, common, environment, Some(&mut not_consumers))?;
+    apply(&mut producer, common, environment, Some(&mut not_producers))?;
+    if let Some(name) = not_consumers.iter().find(|name| not_producers.contains(name)) {
+        return Err(Failure::Usage(format!(
+            "-X: property `{name}` is neither a consumer's nor a producer's"
+        )));
+    }
+    let of_producer = common.properties.iter().filter(|(name, _)| not_consumers.contains(name));
+    let of_producer = of_producer.cloned().collect();
+    Ok(Both { consumer, producer, of_producer })
+}
+
+/// Of secrets that stand where all can read them.
+fn warn_of_arguments(common: &Common) {
+    for (name, value) in &common.properties {
+        if is_secret(name) && !value.contains("${") {
+            tracing::warn!(
+                "-X {name}: others on this machine can see a command's arguments; put it into a file (--config) or a variable"
+            );
+        }
+    }
+}
+
+/// Puts all that the command is told into a client's configuration. Where there is another client, whose `-X` may name, `foreign` takes what is not
+/// this one's.
+fn apply<C: Properties>(
+    config: &mut C,
+    common: &Common,
+    environment: &Environment,
+    mut foreign: Option<&mut Vec<String>>,
+) -> Result<(), Failure> {
     "offtake".clone_into(&mut config.client_mut().client_id);
     let mut mistakes = Vec::new();
     if let (None, Some(path)) = (&common.config, environment.default_file()) {
-        set_from_file(config, &path, &mut mistakes)?;
+        set_from_file(config, &path, foreign.is_some(), &mut mistakes)?;
     }
     for (variable, name, value) in environment.properties() {
         match properties::set(config, &name, value) {
@@ -64,18 +122,15 @@ fn apply<C: Properties>(config: &mut C, common: &Common, environment: &Environme
         }
     }
     if let Some(path) = &common.config {
-        set_from_file(config, path, &mut mistakes)?;
+        set_from_file(config, path, foreign.is_some(), &mut mistakes)?;
     }
     let mut given: Vec<_> = common.properties.iter().collect();
     given.sort_by_key(|(name, _)| !is_of_providers(name));
     for (name, value) in given {
-        if is_secret(name) && !value.contains("${") {
-            tracing::warn!(
-                "-X {name}: others on this machine can see a command's arguments; put it into a file (--config) or a variable"
-            );
-        }
-        if let Err(error) = properties::set(config, name, value) {
-            mistakes.push(format!("-X: {}", mistake(&error)));
+        match (properties::set(config, name, value), &mut foreign) {
+            (Ok(()), _) => {}
+            (Err(ConfigError::Foreign { .. }), Some(foreign)) => foreign.push(name.clone()),
+            (Err(error), _) => mistakes.push(format!("-X: {}", mistake(&error))),
         }
     }
     let brokers = common.brokers.as_ref().map(|brokers| properties::set(config, BOOTSTRAP_SERVERS, brokers));
@@ -108,6 +163,7 @@ fn mistake(error: &ConfigError) -> String {
 fn set_from_file<C: Properties>(
     config: &mut C,
     path: &Path,
+    has_another: bool,
     mistakes: &mut Vec<String>,
 ) -> Result<(), Failure> {
     let shown = path.display();
@@ -130,6 +186,7 @@ fn set_from_file<C: Properties>(
     for (name, value) in found {
         match properties::set(config, &name, &value) {
             Ok(()) => {}
+            Err(ConfigError::Foreign { .. }) if has_another => {} // which takes it, or it is nobody's here
             Err(ConfigError::Foreign { .. } | ConfigError::Unknown { nearest: None, .. }) => {
                 unknown.push(name);
             }
@@ -387,6 +444,18 @@ mod tests {
         let options = Common { config: Some(path), ..Common::default() };
         let failure = of(&options).unwrap_err();
         assert!(matches!(&failure, Failure::Usage(text) if text.contains("fetch.min.bytes")), "{failure}");
+    }
+
+    #[test]
+    fn a_command_that_reads_and_writes_takes_the_properties_of_both() {
+        let given = [("max.poll.records", "7"), ("linger.ms", "3"), ("client.id", "me")];
+        let Both { consumer, producer, of_producer } =
+            both_from(&common(&given), &Environment::default()).unwrap();
+        assert_eq!((consumer.max_poll_records, producer.linger), (7, Duration::from_millis(3)));
+        assert_eq!((consumer.client.client_id.as_str(), producer.client.client_id.as_str()), ("me", "me"));
+        assert_eq!(of_producer, [("linger.ms".to_owned(), "3".to_owned())]);
+        let refused = both_from(&common(&[("max.poll.recrods", "7")]), &Environment::default());
+        assert!(matches!(refused, Err(Failure::Usage(_))));
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub(crate) fn throttle_time(response: &Response) -> Duration {
         Response::ApiVersions(r) => r.throttle_time_ms,
         Response::CreateTopics(r) => r.throttle_time_ms,
         Response::DeleteTopics(r) => r.throttle_time_ms,
+        Response::DeleteRecords(r) => r.throttle_time_ms,
         Response::DeleteGroups(r) => r.throttle_time_ms,
         Response::OffsetDelete(r) => r.throttle_time_ms,
         Response::InitProducerId(r) => r.throttle_time_ms,

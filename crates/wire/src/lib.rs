@@ -45,6 +45,7 @@ pub use messages::{
     consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse},
     create_topics::{CreateTopicsRequest, CreateTopicsResponse},
     delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse},
+    delete_records::{DeleteRecordsRequest, DeleteRecordsResponse},
     delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse},
     describe_configs::{DescribeConfigsRequest, DescribeConfigsResponse},
     describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse},

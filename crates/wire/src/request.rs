@@ -170,6 +170,7 @@ apis! {
     ApiVersions = 18 in api_versions: ApiVersionsRequest => ApiVersionsResponse,
     CreateTopics = 19 in create_topics: CreateTopicsRequest => CreateTopicsResponse,
     DeleteTopics = 20 in delete_topics: DeleteTopicsRequest => DeleteTopicsResponse,
+    DeleteRecords = 21 in delete_records: DeleteRecordsRequest => DeleteRecordsResponse,
     InitProducerId = 22 in init_producer_id: InitProducerIdRequest => InitProducerIdResponse,
     OffsetForLeaderEpoch = 23 in offset_for_leader_epoch: OffsetForLeaderEpochRequest => OffsetForLeaderEpochResponse,
     AddPartitionsToTxn = 24 in add_partitions_to_txn: AddPartitionsToTxnRequest => AddPartitionsToTxnResponse,

@@ -135,6 +135,7 @@ fn every_message_in_every_version_is_the_same_to_both() {
         api_versions: ApiVersionsRequest, ApiVersionsResponse;
         create_topics: CreateTopicsRequest, CreateTopicsResponse;
         delete_topics: DeleteTopicsRequest, DeleteTopicsResponse;
+        delete_records: DeleteRecordsRequest, DeleteRecordsResponse;
         init_producer_id: InitProducerIdRequest, InitProducerIdResponse;
         offset_for_leader_epoch: OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
         add_partitions_to_txn: AddPartitionsToTxnRequest, AddPartitionsToTxnResponse;
@@ -158,7 +159,7 @@ fn every_message_in_every_version_is_the_same_to_both() {
         ("InitProducerIdRequest", 6),
     ];
     assert_eq!(compared.missing, missing);
-    assert_eq!(compared.samples, (2 * 182 - missing.len()) * (SAMPLES as usize + 1));
+    assert_eq!(compared.samples, (2 * 185 - missing.len()) * (SAMPLES as usize + 1));
 }
 
 #[test]

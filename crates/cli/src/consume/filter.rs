@@ -8,20 +8,23 @@ use crate::{args::Consume, failure::Failure};
 /// All that is asked for must be found; bytes are compared as they are.
 #[derive(Default)]
 pub(super) struct Filter {
-    key: Option<Regex>,
-    value: Option<Regex>,
+    key: Option<Finder>,
+    value: Option<Finder>,
     header: Option<Header>,
 }
 
 struct Header {
     name: String,
     /// `None`: any value, also none.
-    value: Option<Regex>,
+    value: Option<Finder>,
 }
+
+/// Text that is searched for among bytes.
+pub(crate) struct Finder(Regex);
 
 impl Filter {
     pub(super) fn of(args: &Consume) -> Result<Self, Failure> {
-        let finder = |text: Option<&str>| text.map(finder).transpose();
+        let finder = |text: Option<&str>| text.map(Finder::new).transpose();
         let header = |text: &String| {
             let (name, value) =
                 text.split_once('=').map_or((text.as_str(), None), |(name, value)| (name, Some(value)));
@@ -36,8 +39,8 @@ impl Filter {
 
     pub(super) fn passes(&self, record: &Record<'_>) -> bool {
         let headers = record.headers().map(|header| (header.key, header.value));
-        self.key.as_ref().is_none_or(|wanted| found(wanted, record.key()))
-            && self.value.as_ref().is_none_or(|wanted| found(wanted, record.value()))
+        self.key.as_ref().is_none_or(|wanted| wanted.is_in(record.key()))
+            && self.value.as_ref().is_none_or(|wanted| wanted.is_in(record.value()))
             && self.header.as_ref().is_none_or(|wanted| wanted.is_among(headers))
     }
 }
@@ -45,20 +48,22 @@ impl Filter {
 impl Header {
     fn is_among<'a>(&self, mut headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>) -> bool {
         headers.any(|(name, value)| {
-            name == self.name.as_bytes() && self.value.as_ref().is_none_or(|wanted| found(wanted, value))
+            name == self.name.as_bytes() && self.value.as_ref().is_none_or(|wanted| wanted.is_in(value))
         })
     }
 }
 
-/// A literal pattern: the fastest search for bytes that is at hand.
-fn finder(text: &str) -> Result<Regex, Failure> {
-    Regex::new(&regex::escape(text))
-        .map_err(|error| Failure::Usage(format!("cannot search for `{text}`: {error}")))
-}
+impl Finder {
+    /// A literal pattern: the fastest search for bytes that is at hand.
+    pub(crate) fn new(text: &str) -> Result<Self, Failure> {
+        let pattern = Regex::new(&regex::escape(text));
+        pattern.map(Self).map_err(|error| Failure::Usage(format!("cannot search for `{text}`: {error}")))
+    }
 
-/// Null contains nothing, not even the empty text.
-fn found(wanted: &Regex, bytes: Option<&[u8]>) -> bool {
-    bytes.is_some_and(|bytes| wanted.is_match(bytes))
+    /// Null contains nothing, not even the empty text.
+    pub(crate) fn is_in(&self, bytes: Option<&[u8]>) -> bool {
+        bytes.is_some_and(|bytes| self.0.is_match(bytes))
+    }
 }
 
 #[cfg(test)]
@@ -67,12 +72,12 @@ mod tests {
 
     #[test]
     fn text_is_searched_for_as_it_is() {
-        let wanted = finder("a.c+é").unwrap();
-        assert!(found(&wanted, Some("\u{ff}xa.c+éx".as_bytes())));
-        assert!(found(&wanted, Some(b"\xffa.c+\xc3\xa9")), "among bytes that are no text");
-        assert!(!found(&wanted, Some("abcé".as_bytes())));
-        assert!(!found(&finder("").unwrap(), None));
-        assert!(found(&finder("").unwrap(), Some(b"")));
+        let wanted = Finder::new("a.c+é").unwrap();
+        assert!(wanted.is_in(Some("\u{ff}xa.c+éx".as_bytes())));
+        assert!(wanted.is_in(Some(b"\xffa.c+\xc3\xa9")), "among bytes that are no text");
+        assert!(!wanted.is_in(Some("abcé".as_bytes())));
+        assert!(!Finder::new("").unwrap().is_in(None));
+        assert!(Finder::new("").unwrap().is_in(Some(b"")));
     }
 
     #[test]
@@ -80,7 +85,7 @@ mod tests {
         let headers: [(&[u8], Option<&[u8]>); 3] =
             [(b"trace", Some(b"abc")), (b"trace", None), (b"null", None)];
         let found = |name: &str, value: Option<&str>| {
-            let value = value.map(|text| finder(text).unwrap());
+            let value = value.map(|text| Finder::new(text).unwrap());
             Header { name: name.to_owned(), value }.is_among(headers.into_iter())
         };
         assert!(found("trace", None) && found("trace", Some("bc")) && found("null", None));

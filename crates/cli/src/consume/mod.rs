@@ -4,23 +4,24 @@
 //! stdout and the write has returned; what is cut off by `--count` or `--until` is not stored.
 
 pub(crate) mod begin;
-mod events;
-mod filter;
+pub(crate) mod ends;
+pub(crate) mod filter;
 mod first;
 mod print;
 mod progress;
 pub(crate) mod target;
 
-use std::{collections::BTreeMap, pin::pin, time::Duration};
+use std::{pin::pin, time::Duration};
 
 use offtake::{
-    Builder, Consumer, Records, StartAt, TopicPartition,
+    Builder, Consumer, Records, StartAt,
     config::{AutoOffsetReset, Config, GroupProtocol},
 };
 
 use crate::{
     args::{Common, Consume},
     clock::now,
+    events::EventLog,
     failure::Failure,
     output::Output,
     setup,
@@ -28,7 +29,7 @@ use crate::{
     text::place::Place,
 };
 use begin::BeginAt;
-use events::EventLog;
+use ends::Ends;
 use filter::Filter;
 use first::FirstStart;
 use print::Printer;
@@ -164,7 +165,7 @@ struct Reading {
     printer: Printer,
     progress: Progress,
     /// `--until`, once it is known which offsets that are.
-    ends: Option<BTreeMap<TopicPartition, i64>>,
+    ends: Option<Ends>,
     /// `--count`: how many may still be printed.
     left: Option<u64>,
     /// `--idle-timeout`: how long no record may come.
@@ -196,7 +197,7 @@ impl Reading {
             return Err(Failure::failed(format!("no topic matches {}", args.topics.join(", "))));
         }
         if let Some(until) = args.until {
-            self.ends = Some(target::ends(consumer, &partitions, until).await?);
+            self.ends = Some(Ends::new(target::ends(consumer, &partitions, until).await?));
         }
         if args.group.is_none() {
             let default = match consumer.config().auto_offset_reset {
@@ -247,10 +248,7 @@ impl Reading {
     fn print(&mut self, records: &Records) -> Result<(), Failure> {
         let mut printed = Vec::new();
         for part in records.partitions() {
-            let end = self.ends.as_ref().map_or(i64::MAX, |ends| {
-                // A partition that came later has nothing before the end as it was at the start.
-                ends.get(part.topic_partition()).copied().unwrap_or(0)
-            });
+            let end = self.ends.as_ref().map_or(i64::MAX, |ends| ends.of(part.topic_partition()));
             let mut taken = 0;
             for record in part {
                 if record.offset() >= end || self.left == Some(0) {
@@ -286,30 +284,8 @@ impl Reading {
         Ok(())
     }
 
-    /// Whether every partition that is ours has reached its end. Those that have are not fetched any more.
-    fn is_at_end(&mut self) -> Result<bool, Failure> {
-        let Some(ends) = &self.ends else { return Ok(false) };
-        let mut all = true;
-        let mut any = false;
-        let mut done = Vec::new();
-        for partition in self.consumer.assignment() {
-            any = true;
-            let end = ends.get(&partition).copied().unwrap_or(0);
-            if self.consumer.position(&partition).is_some_and(|position| position >= end) {
-                done.push(partition);
-            } else {
-                all = false;
-            }
-        }
-        if any && all {
-            return Ok(true);
-        }
-        let paused = self.consumer.paused();
-        done.retain(|partition| !paused.contains(partition));
-        if !done.is_empty() {
-            self.consumer.pause(done)?;
-        }
-        Ok(false)
+    fn is_at_end(&self) -> Result<bool, Failure> {
+        self.ends.as_ref().map_or(Ok(false), |ends| ends.are_reached(&self.consumer))
     }
 }
 

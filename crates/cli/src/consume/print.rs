@@ -1,8 +1,8 @@
 //! One record to the output buffer, as JSON or by a format.
 
-use offtake::{Record, TimestampType};
+use offtake::Record;
 
-use crate::text::{format::Format, json, row::Row};
+use crate::text::{format::Format, json, row};
 
 /// How records are written.
 pub(crate) enum Printer {
@@ -16,20 +16,7 @@ impl Printer {
     }
 
     pub(crate) fn print(&self, out: &mut Vec<u8>, record: &Record<'_>) {
-        let row = Row {
-            topic: record.topic(),
-            partition: record.partition(),
-            offset: record.offset(),
-            timestamp: record.timestamp(),
-            timestamp_type: match record.timestamp_type() {
-                TimestampType::CreateTime => "create",
-                TimestampType::LogAppendTime => "log_append",
-                TimestampType::NoTimestampType => "none",
-            },
-            key: record.key(),
-            value: record.value(),
-            headers: record.headers().map(|header| (header.key, header.value)),
-        };
+        let row = row::of(record);
         match self {
             Self::Json => json::push_row(out, row),
             Self::Format { format, terminal } => format.push(out, &row, *terminal),

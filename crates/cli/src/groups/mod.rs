@@ -2,6 +2,7 @@
 
 mod describe;
 mod file;
+mod idle;
 mod lag;
 mod plan;
 mod reset;
@@ -10,6 +11,7 @@ mod scope;
 use offtake_admin::Admin;
 use serde_json::json;
 
+pub(crate) use idle::check_idle;
 pub(crate) use scope::Scope;
 
 use crate::{

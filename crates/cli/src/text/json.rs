@@ -3,28 +3,53 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use super::{number, row::Row};
+use super::{
+    number,
+    row::{Header, Row},
+};
 
 /// Appends `row` and a newline.
 pub(crate) fn push_row<'a, H>(out: &mut Vec<u8>, row: Row<'a, H>)
 where
-    H: Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+    H: Iterator<Item = Header<'a>>,
 {
+    push_open_row(out, row);
+    out.extend_from_slice(b"}\n");
+}
+
+/// Appends `row` as an object to which more can be added: its last brace is missing.
+pub(crate) fn push_open_row<'a, H>(out: &mut Vec<u8>, row: Row<'a, H>)
+where
+    H: Iterator<Item = Header<'a>>,
+{
+    push_place(out, &row);
+    push_field(out, b",\"key", row.key);
+    push_field(out, b",\"value", row.value);
+    push_headers(out, row.headers);
+}
+
+/// The beginning of an object: where the record is, and of when.
+pub(crate) fn push_place<H>(out: &mut Vec<u8>, row: &Row<'_, H>) {
     out.extend_from_slice(b"{\"topic\":");
     push_str(out, row.topic);
-    out.extend_from_slice(b",\"partition\":");
-    number::push(out, i64::from(row.partition));
-    out.extend_from_slice(b",\"offset\":");
-    number::push(out, row.offset);
-    out.extend_from_slice(b",\"timestamp\":");
-    number::push(out, row.timestamp);
+    push_number(out, b",\"partition\":", i64::from(row.partition));
+    push_number(out, b",\"offset\":", row.offset);
+    push_number(out, b",\"timestamp\":", row.timestamp);
     out.extend_from_slice(b",\"timestamp_type\":\"");
     out.extend_from_slice(row.timestamp_type.as_bytes());
     out.push(b'"');
-    push_field(out, b",\"key", row.key);
-    push_field(out, b",\"value", row.value);
+}
+
+/// A number behind its name, which stands between a comma and a colon.
+pub(crate) fn push_number(out: &mut Vec<u8>, name: &[u8], number: i64) {
+    out.extend_from_slice(name);
+    number::push(out, number);
+}
+
+/// `,"headers":[["name","value"],…]`
+pub(crate) fn push_headers<'a>(out: &mut Vec<u8>, headers: impl Iterator<Item = Header<'a>>) {
     out.extend_from_slice(b",\"headers\":[");
-    for (nth, (key, value)) in row.headers.enumerate() {
+    for (nth, (key, value)) in headers.enumerate() {
         out.extend_from_slice(if nth == 0 { b"[" } else { b",[" });
         push_str(out, &String::from_utf8_lossy(key));
         out.push(b',');
@@ -39,7 +64,7 @@ where
         }
         out.push(b']');
     }
-    out.extend_from_slice(b"]}\n");
+    out.push(b']');
 }
 
 /// `,"key":"text"`, `,"key":null` or `,"key_base64":"…"`; `name` is without its closing quote.

@@ -1,5 +1,7 @@
 //! A record as the writers see it.
 
+use offtake::{OwnedRecord, Record, TimestampType};
+
 /// A record, with its headers as an iterator over key and value.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row<'a, H> {
@@ -13,4 +15,43 @@ pub(crate) struct Row<'a, H> {
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) value: Option<&'a [u8]>,
     pub(crate) headers: H,
+}
+
+/// Key and value of a header.
+pub(crate) type Header<'a> = (&'a [u8], Option<&'a [u8]>);
+
+/// A record as it was read.
+pub(crate) fn of<'a>(record: &Record<'a>) -> Row<'a, impl Iterator<Item = Header<'a>> + Clone + use<'a>> {
+    Row {
+        topic: record.topic(),
+        partition: record.partition(),
+        offset: record.offset(),
+        timestamp: record.timestamp(),
+        timestamp_type: timestamp_type(record.timestamp_type()),
+        key: record.key(),
+        value: record.value(),
+        headers: record.headers().map(|header| (header.key, header.value)),
+    }
+}
+
+/// One that outlives what it was read with.
+pub(crate) fn of_owned(record: &OwnedRecord) -> Row<'_, impl Iterator<Item = Header<'_>>> {
+    Row {
+        topic: record.topic(),
+        partition: record.partition(),
+        offset: record.offset(),
+        timestamp: record.timestamp(),
+        timestamp_type: timestamp_type(record.timestamp_type()),
+        key: record.key().map(AsRef::as_ref),
+        value: record.value().map(AsRef::as_ref),
+        headers: record.headers().map(|header| (header.key, header.value)),
+    }
+}
+
+fn timestamp_type(of: TimestampType) -> &'static str {
+    match of {
+        TimestampType::CreateTime => "create",
+        TimestampType::LogAppendTime => "log_append",
+        TimestampType::NoTimestampType => "none",
+    }
 }

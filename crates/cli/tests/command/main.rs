@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
 mod demo;
+mod dlq;
 mod doctor;
 mod operator;
+#[cfg(unix)]
+mod pipe;
 mod secrets;

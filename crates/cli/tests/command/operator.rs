@@ -9,13 +9,13 @@ use offtake_broker::{Cluster, Config, NewRecord};
 use serde_json::{Value, json};
 
 /// A cluster, and the command pointed at it.
-struct At {
-    cluster: Cluster,
+pub(crate) struct At {
+    pub(crate) cluster: Cluster,
 }
 
 impl At {
     /// With topic `orders`: two partitions of ten records, `k0` to `k9` and `v0` to `v9`.
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let cluster = Cluster::start().await.unwrap();
         cluster.create_topic("orders", 2).unwrap();
         for partition in 0..2 {
@@ -27,19 +27,28 @@ impl At {
         Self { cluster }
     }
 
+    /// With these empty topics; its clock shows what this machine's does.
+    pub(crate) async fn start_with(topics: &[(&str, i32)]) -> Self {
+        let cluster = today().await;
+        for (topic, partitions) in topics {
+            cluster.create_topic(topic, *partitions).unwrap();
+        }
+        Self { cluster }
+    }
+
     /// The command with these arguments, separated by blanks.
-    fn command(&self, args: &str) -> Command {
+    pub(crate) fn command(&self, args: &str) -> Command {
         let mut command = offtake(args);
         command.args(["--brokers", &self.cluster.bootstrap()]);
         command
     }
 
-    fn run(&self, args: &str) -> Done {
+    pub(crate) fn run(&self, args: &str) -> Done {
         done(&mut self.command(args))
     }
 
     /// What the group has committed, by partition, as a plan that changes nothing tells it.
-    fn committed(&self, group: &str) -> Vec<i64> {
+    pub(crate) fn committed(&self, group: &str) -> Vec<i64> {
         let plan = self.run(&format!("groups reset {group} --topic orders --to-latest --json")).json();
         plan.iter().filter_map(|row| row["from"].as_i64()).collect()
     }
@@ -79,7 +88,7 @@ pub(crate) fn done(command: &mut Command) -> Done {
 }
 
 impl Done {
-    fn json(&self) -> Vec<Value> {
+    pub(crate) fn json(&self) -> Vec<Value> {
         assert_eq!(self.code, Some(0), "{self:?}");
         self.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }

@@ -3,6 +3,7 @@
 use std::{
     io::Write,
     sync::{
+        Arc,
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
@@ -26,7 +27,7 @@ enum Note {
 
 /// Writes events from a thread of its own: the engine that tells them must not wait for stderr.
 pub(crate) struct EventLog {
-    notes: SyncSender<Note>,
+    teller: Teller,
     writer: JoinHandle<()>,
 }
 
@@ -35,29 +36,49 @@ impl EventLog {
         let (notes, waiting) = sync_channel(WAITING);
         let writer = Builder::new().name("offtake-events".to_owned()).spawn(move || write(&waiting));
         let writer = writer.map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))?;
-        Ok(Self { notes, writer })
+        Ok(Self { teller: Teller { notes, is_full: Arc::default() }, writer })
     }
 
     /// For [`offtake::Builder::events`].
     pub(crate) fn sink(&self) -> impl Fn(Event) + Send + Sync + 'static {
-        let notes = self.notes.clone();
-        let told = AtomicBool::new(false);
+        let teller = self.teller();
         move |event| {
-            let line = line(&event, Timestamp::now().as_millisecond()).to_string();
-            match notes.try_send(Note::Line(line)) {
-                Err(TrySendError::Full(_)) if !told.swap(true, Ordering::Relaxed) => {
-                    tracing::warn!("stderr is not read fast enough: events are left out");
-                }
-                // After `finish` the last line on stderr belongs to the command.
-                Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
-            }
+            let (name, fields) = told(&event);
+            teller.tell(name, fields);
         }
+    }
+
+    /// For what else there is to tell.
+    pub(crate) fn teller(&self) -> Teller {
+        self.teller.clone()
     }
 
     /// Everything told so far is written when this returns.
     pub(crate) fn finish(self) {
-        if self.notes.send(Note::End).is_ok() {
+        if self.teller.notes.send(Note::End).is_ok() {
             let _ = self.writer.join();
+        }
+    }
+}
+
+/// Tells events; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Teller {
+    notes: SyncSender<Note>,
+    /// It was said that events are left out.
+    is_full: Arc<AtomicBool>,
+}
+
+impl Teller {
+    /// An event with this name, and what is said of it.
+    pub(crate) fn tell(&self, event: &str, fields: Value) {
+        let line = line(event, Timestamp::now().as_millisecond(), fields).to_string();
+        match self.notes.try_send(Note::Line(line)) {
+            Err(TrySendError::Full(_)) if !self.is_full.swap(true, Ordering::Relaxed) => {
+                tracing::warn!("stderr is not read fast enough: events are left out");
+            }
+            // After `finish` the last line on stderr belongs to the command.
+            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
         }
     }
 }
@@ -69,52 +90,65 @@ fn write(notes: &Receiver<Note>) {
     }
 }
 
-fn line(event: &Event, at: i64) -> Value {
+fn line(event: &str, at: i64, fields: Value) -> Value {
+    let mut line = json!({"event": event, "at": at});
+    if let (Some(line), Value::Object(fields)) = (line.as_object_mut(), fields) {
+        line.extend(fields);
+    }
+    line
+}
+
+/// The name of a consumer's event, and what is said of it.
+pub(crate) fn told(event: &Event) -> (&'static str, Value) {
     match event {
-        Event::Assigned(change) => change_line("assigned", change, at),
-        Event::Revoked(change) => change_line("revoked", change, at),
-        Event::Lost(change) => change_line("lost", change, at),
+        Event::Assigned(change) => ("assigned", ownership(change)),
+        Event::Revoked(change) => ("revoked", ownership(change)),
+        Event::Lost(change) => ("lost", ownership(change)),
         Event::Committed { offsets } => {
             let offsets: Vec<_> =
                 offsets.iter().map(|(of, offset)| json!([of.topic.as_str(), of.partition, offset])).collect();
-            json!({"event": "committed", "at": at, "offsets": offsets})
+            ("committed", json!({"offsets": offsets}))
         }
-        Event::Reset { partition, from, to, reason, skipped } => json!({
-            "event": "reset", "at": at, "topic": partition.topic.as_str(), "partition": partition.partition,
-            "from": from, "to": to, "reason": reason.to_string(), "skipped": skipped,
-        }),
-        Event::Truncated { partition, from, to, epoch } => json!({
-            "event": "truncated", "at": at, "topic": partition.topic.as_str(), "partition": partition.partition,
-            "from": from, "to": to, "epoch": epoch,
-        }),
+        Event::Reset { partition, from, to, reason, skipped } => {
+            let fields = json!({
+                "topic": partition.topic.as_str(), "partition": partition.partition,
+                "from": from, "to": to, "reason": reason.to_string(), "skipped": skipped,
+            });
+            ("reset", fields)
+        }
+        Event::Truncated { partition, from, to, epoch } => {
+            let fields = json!({
+                "topic": partition.topic.as_str(), "partition": partition.partition,
+                "from": from, "to": to, "epoch": epoch,
+            });
+            ("truncated", fields)
+        }
         Event::PollIntervalWarning { since_poll, limit, stall } => {
-            stall_line("poll_interval_warning", *since_poll, *limit, stall, at)
+            ("poll_interval_warning", missed_poll(*since_poll, *limit, stall))
         }
         Event::PollIntervalExceeded { since_poll, limit, stall } => {
-            stall_line("poll_interval_exceeded", *since_poll, *limit, stall, at)
+            ("poll_interval_exceeded", missed_poll(*since_poll, *limit, stall))
         }
-        Event::ProcessStopped { gap } => {
-            json!({"event": "process_stopped", "at": at, "gap_ms": millis(*gap)})
-        }
-        Event::RebalanceOverdue { call, partitions, limit } => json!({
-            "event": "rebalance_overdue", "at": at, "call": call.to_string(), "partitions": pairs(partitions),
-            "limit_ms": millis(*limit),
-        }),
-        Event::Error(error) => {
-            let mut line = json!({
-                "event": "error", "at": at, "retriable": error.is_retriable(), "message": error.to_string(),
+        Event::ProcessStopped { gap } => ("process_stopped", json!({"gap_ms": millis(*gap)})),
+        Event::RebalanceOverdue { call, partitions, limit } => {
+            let fields = json!({
+                "call": call.to_string(), "partitions": pairs(partitions), "limit_ms": millis(*limit),
             });
-            if let (Some(of), Some(fields)) = (error.partition(), line.as_object_mut()) {
+            ("rebalance_overdue", fields)
+        }
+        Event::Error(error) => {
+            let mut fields = json!({"retriable": error.is_retriable(), "message": error.to_string()});
+            if let (Some(of), Some(fields)) = (error.partition(), fields.as_object_mut()) {
                 fields.insert("topic".to_owned(), of.topic.as_str().into());
                 fields.insert("partition".to_owned(), of.partition.into());
             }
-            line
+            ("error", fields)
         }
-        other => json!({"event": "other", "at": at, "message": format!("{other:?}")}),
+        other => ("other", json!({"message": format!("{other:?}")})),
     }
 }
 
-fn stall_line(event: &str, since_poll: Duration, limit: Duration, stall: &Stall, at: i64) -> Value {
+fn missed_poll(since_poll: Duration, limit: Duration, stall: &Stall) -> Value {
     let stall = match stall {
         Stall::NeverPolled => "never polled",
         Stall::Handler => "handler",
@@ -123,19 +157,16 @@ fn stall_line(event: &str, since_poll: Duration, limit: Duration, stall: &Stall,
         Stall::Stopped { .. } => "stopped",
         _ => "other",
     };
-    json!({
-        "event": event, "at": at, "since_poll_ms": millis(since_poll), "limit_ms": millis(limit), "stall": stall,
-    })
+    json!({"since_poll_ms": millis(since_poll), "limit_ms": millis(limit), "stall": stall})
 }
 
-fn millis(span: Duration) -> u64 {
+pub(crate) fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn change_line(event: &str, change: &OwnershipChange, at: i64) -> Value {
+fn ownership(change: &OwnershipChange) -> Value {
     json!({
-        "event": event, "at": at, "partitions": pairs(&change.partitions), "owned": pairs(&change.owned),
-        "generation": change.generation,
+        "partitions": pairs(&change.partitions), "owned": pairs(&change.owned), "generation": change.generation,
     })
 }
 
@@ -151,6 +182,11 @@ mod tests {
 
     use super::*;
 
+    fn line_of(event: &Event) -> String {
+        let (name, fields) = told(event);
+        line(name, 7, fields).to_string()
+    }
+
     #[test]
     fn a_change_of_ownership_has_the_documented_shape() {
         let change = OwnershipChange::new(
@@ -159,7 +195,7 @@ mod tests {
             Some(3),
         );
         assert_eq!(
-            line(&Event::Assigned(change), 7).to_string(),
+            line_of(&Event::Assigned(change)),
             r#"{"event":"assigned","at":7,"partitions":[["orders",0]],"owned":[["orders",0],["orders",1]],"generation":3}"#
         );
     }
@@ -184,7 +220,7 @@ mod tests {
         let (since_poll, limit) = (Duration::from_millis(1510), Duration::from_millis(1500));
         let event = Event::PollIntervalExceeded { since_poll, limit, stall: Stall::Blocked };
         assert_eq!(
-            line(&event, 7).to_string(),
+            line_of(&event),
             r#"{"event":"poll_interval_exceeded","at":7,"since_poll_ms":1510,"limit_ms":1500,"stall":"blocked"}"#
         );
     }
@@ -193,25 +229,25 @@ mod tests {
     fn commits_and_resets_have_the_documented_shape() {
         let offsets = vec![(TopicPartition::new("orders", 0), 42)];
         assert_eq!(
-            line(&Event::Committed { offsets }, 7).to_string(),
+            line_of(&Event::Committed { offsets }),
             r#"{"event":"committed","at":7,"offsets":[["orders",0,42]]}"#
         );
         let partition = TopicPartition::new("orders", 2);
-        let told = |from, to, reason, skipped| {
-            line(&Event::Reset { partition: partition.clone(), from, to, reason, skipped }, 7).to_string()
+        let reset = |from, to, reason, skipped| {
+            line_of(&Event::Reset { partition: partition.clone(), from, to, reason, skipped })
         };
         assert_eq!(
-            told(None, 5, ResetReason::NothingCommitted, None),
+            reset(None, 5, ResetReason::NothingCommitted, None),
             r#"{"event":"reset","at":7,"topic":"orders","partition":2,"from":null,"to":5,"reason":"nothing is committed","skipped":null}"#
         );
         assert_eq!(
-            told(Some(3), 5, ResetReason::OutOfRange, Some(2)),
+            reset(Some(3), 5, ResetReason::OutOfRange, Some(2)),
             r#"{"event":"reset","at":7,"topic":"orders","partition":2,"from":3,"to":5,"reason":"the offset is out of range","skipped":2}"#
         );
         let truncated =
             Event::Truncated { partition: partition.clone(), from: 9, to: Some(6), epoch: Some(2) };
         assert_eq!(
-            line(&truncated, 7).to_string(),
+            line_of(&truncated),
             r#"{"event":"truncated","at":7,"topic":"orders","partition":2,"from":9,"to":6,"epoch":2}"#
         );
     }

@@ -1,0 +1,184 @@
+//! `pipe`.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum, builder::NonEmptyStringValueParser};
+
+use crate::text::time;
+
+#[derive(Debug, Args)]
+#[command(after_help = PIPE, after_long_help = PROTOCOL)]
+pub(crate) struct Pipe {
+    /// The topics
+    #[arg(required = true, value_name = "TOPIC", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) topics: Vec<String>,
+    /// The consumer group. Where it has committed nothing it begins at the first record (-X auto.offset.reset says otherwise)
+    #[arg(short, long, value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) group: String,
+    /// The handler: run as /bin/sh -c 'exec CMD'
+    #[arg(long, value_name = "CMD", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) exec: String,
+    /// So many handlers run at once. Default: one for each core
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) workers: Option<u32>,
+    /// So many records are at one handler at once
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) in_flight: u32,
+    /// Whether a handler is told of records, one after the other, or run anew for each with the value on its stdin
+    #[arg(long, value_enum, default_value_t = Mode::Records)]
+    pub(crate) mode: Mode,
+    /// How records and answers are told from one another
+    #[arg(long, value_enum, default_value_t = Framing::Lines)]
+    pub(crate) framing: Framing,
+    /// What is handled one after the other, through retries; records without a key are in no order
+    #[arg(long, value_enum, default_value_t = Order::Key)]
+    pub(crate) order: Order,
+    /// How often a record is tried
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) attempts: u32,
+    /// How long a record waits before the second attempt, twice as long before each further one, and how long at most
+    #[arg(long, value_name = "LEAST..MOST", default_value = "100ms..10s", value_parser = backoff)]
+    pub(crate) backoff: Backoff,
+    /// Where records go that are poison or out of attempts. Without it such a record stops its partition, and the others go on
+    #[arg(long, value_name = "TOPIC", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) dlq: Option<String>,
+    /// Whose names the headers of dead letters have
+    #[arg(long, value_name = "SET", value_enum, default_value_t = DlqHeaders::Offtake, requires = "dlq")]
+    pub(crate) dlq_headers: DlqHeaders,
+    /// How often it is committed what is done
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
+    pub(crate) commit_interval: Duration,
+    /// Stop trying for a while when so many of the last N answers were `retry`, came too late or not at all
+    #[arg(long, value_name = "SHARE%/N", default_value = "50%/100", value_parser = breaker)]
+    pub(crate) breaker: Share,
+    /// How long; then a few records are tried, whose attempts do not count
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub(crate) breaker_pause: Duration,
+    /// So many records wait at most
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) queue: u32,
+    /// How long an answer may take
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    /// How long what is at a handler may take when this is to stop
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub(crate) grace: Duration,
+    /// Write what happens to stderr as JSON lines
+    #[arg(long)]
+    pub(crate) events: bool,
+}
+
+const PIPE: &str = "`offtake pipe --help` says what a handler reads and how it answers.";
+
+const PROTOCOL: &str = r#"What a handler reads, a line for each record: that of `consume --json`, and which attempt it is,
+from 1 (here it is broken in two)
+  {"topic":"orders","partition":0,"offset":7,"timestamp":1790000000000,
+   "timestamp_type":"create","key":"k","value":"v","headers":[["h","x"]],"attempt":1}
+Bytes that are no text come as key_base64 and value_base64. It answers each record with a line, in
+any order
+  {"topic":"orders","partition":0,"offset":7,"result":"ok"}
+where the result may also be "retry" or "poison" with a "reason"; or it answers the oldest record
+that is unanswered with one of
+  ok
+  retry REASON
+  poison REASON
+It has to flush its stdout after each. Its stderr is passed on. A handler is killed with its process
+group and started again if it takes longer than --timeout, writes anything else, or has a record
+whose partition was taken away. Its other records, and those of one that ends, are retried, and that
+attempt counts. One that cannot be run (the shell ends with 126 or 127) ends the command. At the end
+its stdin is closed, and it may finish what it is at.
+
+--framing length: each record and each answer comes behind 4 bytes that say how long it is, as a
+big-endian number. An answer is what would be a line. A record is 4 bytes that say how long the JSON
+is, the JSON, the key and the value. The JSON has "key_length" and "value_length" (null where there
+is none) instead of key and value.
+
+--mode value: CMD is run for each record, with the value on its stdin and OFFTAKE_TOPIC,
+OFFTAKE_PARTITION, OFFTAKE_OFFSET, OFFTAKE_ATTEMPT and OFFTAKE_KEY in its environment: no OFFTAKE_KEY
+without a key, and OFFTAKE_KEY_BASE64 instead where the key has a byte 0. Status 0 is ok, 65 poison;
+any other, or none within --timeout, is retry. Its stdout and stderr are passed on."#;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    Records,
+    Value,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Framing {
+    Lines,
+    Length,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Order {
+    Key,
+    Partition,
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DlqHeaders {
+    Offtake,
+    Spring,
+    Connect,
+}
+
+/// How long a record waits before it is tried again, at least and at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Backoff {
+    pub(crate) least: Duration,
+    pub(crate) most: Duration,
+}
+
+/// So much of so many answers, 1 being all.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Share {
+    pub(crate) share: f64,
+    pub(crate) of: usize,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match time::duration(text)? {
+        0 => Err("that is no time at all: write a duration such as 10s".to_owned()),
+        millis => Ok(Duration::from_millis(millis.unsigned_abs())),
+    }
+}
+
+fn backoff(text: &str) -> Result<Backoff, String> {
+    let (least, most) = text.split_once("..").ok_or("write it as 100ms..10s")?;
+    let wait = |text| time::duration(text).map(|millis| Duration::from_millis(millis.unsigned_abs()));
+    match (wait(least)?, wait(most)?) {
+        (least, most) if least <= most => Ok(Backoff { least, most }),
+        _ => Err("the first is longer than the second: write it as 100ms..10s".to_owned()),
+    }
+}
+
+fn breaker(text: &str) -> Result<Share, String> {
+    const FORM: &str = "write it as 50%/100: a share of so many answers";
+    let (share, of) = text.split_once('/').ok_or(FORM)?;
+    let share: f64 = share.strip_suffix('%').and_then(|share| share.trim().parse().ok()).ok_or(FORM)?;
+    let of = of.trim().parse().ok().filter(|of| (1..=1_000_000).contains(of)).ok_or(FORM)?;
+    if share > 0.0 && share <= 100.0 { Ok(Share { share: share / 100.0, of }) } else { Err(FORM.to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_read_as_they_are_meant() {
+        let millis = Duration::from_millis;
+        assert_eq!(backoff("100ms..10s"), Ok(Backoff { least: millis(100), most: millis(10_000) }));
+        assert_eq!(backoff("0s..0s"), Ok(Backoff { least: millis(0), most: millis(0) }));
+        assert_eq!(breaker("50%/100"), Ok(Share { share: 0.5, of: 100 }));
+        assert_eq!(breaker("100 %/1"), Ok(Share { share: 1.0, of: 1 }));
+        for text in ["", "1s", "10s..1s", "..", "1..2", "-1s..1s"] {
+            assert!(backoff(text).is_err(), "{text}");
+        }
+        for text in ["", "50", "50%", "50/100", "0%/10", "101%/10", "NaN%/10", "-5%/10", "50%/0", "50%/x"] {
+            assert!(breaker(text).is_err(), "{text}");
+        }
+        assert!(duration("0s").is_err() && duration("10s") == Ok(millis(10_000)));
+    }
+}

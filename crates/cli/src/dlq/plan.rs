@@ -1,0 +1,137 @@
+//! What a replay will do, by partition of the dead letters.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use offtake::TopicPartition;
+use serde_json::json;
+
+use super::{filter::Filter, letter::Letter, source::Source};
+use crate::{failure::Failure, output::Output, text::table::Sheet};
+
+/// What is replayed, and to where.
+pub(super) struct Choice {
+    pub(super) filter: Filter,
+    /// Instead of where they came from.
+    pub(super) to: Option<String>,
+}
+
+/// What becomes of a dead letter.
+#[derive(Debug, PartialEq)]
+pub(super) enum Fate {
+    /// It goes to this topic.
+    Replayed(String),
+    /// A filter leaves it out.
+    LeftOut,
+    /// Nobody knows where it came from.
+    Homeless,
+}
+
+impl Choice {
+    pub(super) fn fate(&self, letter: &Letter<'_>) -> Fate {
+        if !self.filter.passes(letter) {
+            return Fate::LeftOut;
+        }
+        match self.to.as_ref().or(letter.origin.topic.as_ref()) {
+            Some(topic) if !topic.is_empty() => Fate::Replayed(topic.clone()),
+            _ => Fate::Homeless,
+        }
+    }
+}
+
+/// Of a partition.
+#[derive(Default)]
+struct Share {
+    from: i64,
+    to: i64,
+    by_target: BTreeMap<String, u64>,
+    left_out: u64,
+}
+
+/// What there is, and what was done of it.
+#[derive(Default)]
+pub(super) struct Plan {
+    shares: BTreeMap<TopicPartition, Share>,
+    homeless: u64,
+    /// The partitions of which all is replayed, and that is committed.
+    done: BTreeSet<TopicPartition>,
+}
+
+impl Plan {
+    pub(super) fn new(source: &Source) -> Self {
+        let share = |from, to| Share { from, to, ..Share::default() };
+        let ranges = source.ranges.iter();
+        let shares = ranges.map(|(partition, range)| (partition.clone(), share(range.from, range.end)));
+        Self { shares: shares.collect(), ..Self::default() }
+    }
+
+    pub(super) fn add(&mut self, letter: &Letter<'_>, fate: Fate) {
+        let share = self.shares.entry(letter.record.topic_partition().clone()).or_default();
+        let count = match fate {
+            Fate::Replayed(topic) => share.by_target.entry(topic).or_default(),
+            Fate::LeftOut => &mut share.left_out,
+            Fate::Homeless => &mut self.homeless,
+        };
+        *count = count.saturating_add(1);
+    }
+
+    /// Whether each one has somewhere to go.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        match self.homeless {
+            0 => Ok(()),
+            1 => Err(Failure::failed(
+                "1 dead letter does not say which topic it came from: replay it --to TOPIC, or leave it out by --from-topic",
+            )),
+            many => Err(Failure::failed(format!(
+                "{many} dead letters do not say which topic they came from: replay them --to TOPIC, or leave them out by --from-topic"
+            ))),
+        }
+    }
+
+    pub(super) fn targets(&self) -> BTreeSet<&str> {
+        let targets = self.shares.values().flat_map(|share| share.by_target.keys());
+        targets.map(String::as_str).collect()
+    }
+
+    pub(super) fn records(&self) -> u64 {
+        self.shares.values().flat_map(|share| share.by_target.values()).sum()
+    }
+
+    /// It is committed that these partitions are replayed so far.
+    pub(super) fn committed(&mut self, offsets: BTreeMap<TopicPartition, i64>) {
+        let is_all = |(partition, offset): &(TopicPartition, i64)| {
+            self.shares.get(partition).is_some_and(|share| *offset >= share.to)
+        };
+        self.done.extend(offsets.into_iter().filter(is_all).map(|(partition, _)| partition));
+    }
+
+    /// The end is reached. Behind the last record may stand what is none, such as the end of a transaction.
+    pub(super) fn finished(&mut self) {
+        self.done.extend(self.shares.keys().cloned());
+    }
+
+    pub(super) fn print(&self, group: &str, json: bool, output: &mut Output) {
+        let mut sheet = Sheet::new(&["topic", "#partition", "#from", "#end", "#records", "to", "executed"]);
+        for (partition, share) in &self.shares {
+            let (topic, index) = (partition.topic.as_str(), partition.partition);
+            let executed = share.from < share.to && self.done.contains(partition);
+            if json {
+                output.json(&json!({
+                    "group": group, "topic": topic, "partition": index, "from": share.from, "end": share.to,
+                    "records": share.by_target, "left_out": share.left_out, "executed": executed,
+                }));
+                continue;
+            }
+            let targets = share.by_target.iter().map(|(target, count)| (target.as_str(), *count));
+            let left_out = Some(("(left out)", share.left_out)).filter(|(_, count)| *count > 0);
+            for (target, count) in targets.chain(left_out) {
+                let executed = if executed { "yes" } else { "no" };
+                let numbers = [i64::from(index), share.from, share.to].map(|number| number.to_string());
+                let [index, from, to] = numbers.each_ref().map(String::as_str);
+                sheet.row([topic, index, from, to, &count.to_string(), target, executed]);
+            }
+        }
+        if !json {
+            output.sheet(&sheet);
+        }
+    }
+}

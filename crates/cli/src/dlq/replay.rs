@@ -1,0 +1,260 @@
+//! `offtake dlq replay`: dead letters back to where they came from.
+//!
+//! Always true: what is written and how far the group has come are committed in one transaction, so nothing is written twice, however
+//! often this is run or wherever it dies. Two at once cannot be: the later one fences the earlier before it asks where the group stands.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use offtake::{OffsetAndMetadata, Records, TopicPartition};
+use offtake_producer::{
+    Builder, Config, Error, ErrorKind, GroupMetadata, GroupOffsets, ProducerRecord, TransactionalProducer,
+};
+
+use super::{
+    STOPPED, Work,
+    filter::Filter,
+    group_of,
+    letter::Letter,
+    plan::{Choice, Fate, Plan},
+    source::{Next, Source},
+};
+use crate::{
+    args::Replay,
+    failure::{Failure, say},
+    groups,
+    stop::Stop,
+};
+
+pub(super) async fn run(work: &mut Work, producer: Config, args: Replay) -> Result<(), Failure> {
+    let topic = args.letters.topic.as_str();
+    if args.to.as_deref() == Some(topic) {
+        return Err(Failure::Usage(format!("{topic} is where the dead letters are: replay them to another")));
+    }
+    let group = group_of(args.group.as_deref(), topic);
+    let choice = Choice { filter: Filter::of(&args.letters)?, to: args.to };
+    if !args.execute {
+        return dry_run(work, topic, &group, &choice).await;
+    }
+    check_group(work, &group).await?;
+    let Some(built) = work.stop.or(build(producer, topic, &group)).await else {
+        return Err(Failure::failed(format!("{STOPPED}; nothing is replayed")));
+    };
+    let mut producer = built?;
+    let replayed = execute(work, topic, &group, &choice, &mut producer).await;
+    let closed = producer.close(CLOSING).await;
+    replayed.and(closed.map_err(Failure::from))
+}
+
+const CLOSING: Duration = Duration::from_secs(30);
+
+async fn dry_run(work: &mut Work, topic: &str, group: &str, choice: &Choice) -> Result<(), Failure> {
+    let mut source = Source::open(&work.config, topic, Some(group)).await?;
+    let planned = plan(&mut source, choice, &mut work.stop).await;
+    let closed = source.close().await;
+    let plan = planned?;
+    closed?;
+    plan.print(group, work.json, &mut work.output);
+    plan.check()?;
+    if !work.json {
+        say(format_args!("dry run: nothing was changed; add --execute to replay {} records", plan.records()));
+    }
+    Ok(())
+}
+
+async fn execute(
+    work: &mut Work,
+    topic: &str,
+    group: &str,
+    choice: &Choice,
+    producer: &mut TransactionalProducer,
+) -> Result<(), Failure> {
+    let mut source = Source::open(&work.config, topic, Some(group)).await?;
+    let planned = match plan(&mut source, choice, &mut work.stop).await {
+        Ok(plan) => plan.check().map(|()| plan),
+        Err(failure) => Err(failure),
+    };
+    let done = match planned {
+        Ok(mut plan) => {
+            let mut replaying =
+                Replaying { group, choice, producer, left_out: first_left_out(&source), replayed: 0 };
+            let done = replaying.run(&mut source, &mut plan, &mut work.stop).await;
+            plan.print(group, work.json, &mut work.output);
+            let (replayed, of) = (replaying.replayed, plan.records());
+            done.map_err(|failure| told(failure, replayed, of))
+        }
+        Err(failure) => Err(failure),
+    };
+    let closed = source.close().await;
+    done.and(closed)
+}
+
+/// What went wrong, and how far it came until then.
+fn told(failure: Failure, replayed: u64, of: u64) -> Failure {
+    match failure {
+        Failure::Failed(why) => Failure::failed(format!(
+            "{why}; {replayed} of {of} records are replayed; run it again for the rest"
+        )),
+        other => other,
+    }
+}
+
+/// Reads all that there is.
+async fn plan(source: &mut Source, choice: &Choice, stop: &mut Stop) -> Result<Plan, Failure> {
+    let mut plan = Plan::new(source);
+    loop {
+        match source.next(stop).await? {
+            Next::Records(records) => {
+                source.letters(&records).for_each(|letter| plan.add(&letter, choice.fate(&letter)));
+            }
+            Next::End => break,
+            Next::Stopped => return Err(Failure::failed(STOPPED)),
+        }
+    }
+    for target in plan.targets() {
+        source.consumer().partitions_for(target).await.map_err(|error| match error.kind() {
+            offtake::ErrorKind::UnknownTopic => Failure::failed(format!(
+                "dead letters came from topic `{target}`, which does not exist: create it, replay them --to TOPIC, or leave them out by --from-topic"
+            )),
+            _ => error.into(),
+        })?;
+    }
+    Ok(plan)
+}
+
+/// Offsets that its members commit are theirs.
+async fn check_group(work: &Work, group: &str) -> Result<(), Failure> {
+    let mut admin = work.admin()?;
+    let checked = groups::check_idle(&mut admin, group).await;
+    admin.close().await;
+    checked
+}
+
+async fn build(mut config: Config, topic: &str, group: &str) -> Result<TransactionalProducer, Failure> {
+    if config.transactional_id.is_none() {
+        config.transactional_id = Some(format!("{group}-{topic}"));
+    }
+    Ok(Builder::from_config(config).build_transactional().await?)
+}
+
+struct Replaying<'a> {
+    group: &'a str,
+    choice: &'a Choice,
+    producer: &'a mut TransactionalProducer,
+    /// The first of each partition that is still there and was left out.
+    left_out: BTreeMap<TopicPartition, i64>,
+    replayed: u64,
+}
+
+impl Replaying<'_> {
+    async fn run(&mut self, source: &mut Source, plan: &mut Plan, stop: &mut Stop) -> Result<(), Failure> {
+        source.rewind().await?;
+        loop {
+            match source.next(stop).await? {
+                Next::Records(records) => {
+                    let behind = self.transaction(source, &records).await?;
+                    plan.committed(behind);
+                }
+                Next::End => {
+                    plan.finished();
+                    return Ok(());
+                }
+                Next::Stopped => return Err(Failure::failed(STOPPED)),
+            }
+        }
+    }
+
+    /// Replays what these records are, and says how far the group has come with that.
+    async fn transaction(
+        &mut self,
+        source: &Source,
+        records: &Records,
+    ) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
+        let transaction = self.producer.begin().await.map_err(|error| failed(self.group, &error))?;
+        let mut deliveries = Vec::new();
+        for letter in source.letters(records) {
+            match self.choice.fate(&letter) {
+                Fate::Replayed(to) => {
+                    let place = (letter.record.topic_partition().clone(), letter.record.offset());
+                    deliveries.push((place, transaction.send(record(&to, &letter))));
+                }
+                Fate::LeftOut | Fate::Homeless => {
+                    let partition = letter.record.topic_partition().clone();
+                    self.left_out.entry(partition).or_insert(letter.record.offset());
+                }
+            }
+        }
+        let behind = source.behind(records);
+        let offsets = behind.iter().map(|(partition, offset)| {
+            let metadata = left_out_metadata(self.left_out.get(partition).copied());
+            (partition.clone(), with_metadata(*offset, metadata))
+        });
+        let offsets = GroupOffsets::new(GroupMetadata::new(self.group), offsets);
+        let sent = u64::try_from(deliveries.len()).unwrap_or(u64::MAX);
+        let committed = match transaction.send_offsets(offsets).await {
+            Ok(()) => transaction.commit().await,
+            Err(error) => {
+                let _ = transaction.abort().await; // the error says why
+                Err(error)
+            }
+        };
+        if let Err(error) = committed {
+            // Of a record that was not written its own error says more.
+            for ((partition, offset), delivery) in deliveries {
+                match delivery.await {
+                    Err(own) if own.kind() != ErrorKind::TransactionAborted => {
+                        return Err(Failure::failed(format!("offset {offset} of {partition}: {own}")));
+                    }
+                    _ => {}
+                }
+            }
+            return Err(failed(self.group, &error));
+        }
+        self.replayed = self.replayed.saturating_add(sent);
+        Ok(behind)
+    }
+}
+
+fn failed(group: &str, error: &Error) -> Failure {
+    match error.kind() {
+        ErrorKind::OutcomeUnknown => Failure::failed(format!(
+            "{error}: whether the last records are replayed will be known when this is run again, which goes on behind what is committed"
+        )),
+        ErrorKind::Fenced => {
+            Failure::failed(format!("another replay under group `{group}` has begun ({error})"))
+        }
+        _ => Failure::failed(error.to_string()),
+    }
+}
+
+/// The record as it was before it was dead-lettered; its key decides the partition.
+fn record<'a>(to: &'a str, letter: &Letter<'a>) -> ProducerRecord<'a> {
+    let mut record = ProducerRecord::to(to).maybe_key(letter.record.key()).maybe_value(letter.record.value());
+    for header in letter.own_headers() {
+        record = record.maybe_header(header.key, header.value);
+    }
+    letter.timestamp().into_iter().fold(record, ProducerRecord::timestamp)
+}
+
+/// Begins the metadata of a commit that passes what was left out.
+const LEFT_OUT: &str = "offtake-dlq/1 left_out=";
+
+/// The first dead letter of each partition that the group has passed without a replay, and that is still there.
+pub(super) fn first_left_out(source: &Source) -> BTreeMap<TopicPartition, i64> {
+    let ranges = source.ranges.iter();
+    let still_there = ranges.filter_map(|(partition, range)| {
+        let metadata = range.committed.as_ref()?.metadata.as_str();
+        let offset: i64 = metadata.strip_prefix(LEFT_OUT)?.parse().ok()?;
+        (offset >= range.start).then(|| (partition.clone(), offset))
+    });
+    still_there.collect()
+}
+
+fn left_out_metadata(offset: Option<i64>) -> String {
+    offset.map(|offset| format!("{LEFT_OUT}{offset}")).unwrap_or_default()
+}
+
+fn with_metadata(offset: i64, metadata: String) -> OffsetAndMetadata {
+    let mut offset = OffsetAndMetadata::new(offset);
+    offset.metadata = metadata;
+    offset
+}

@@ -1,0 +1,147 @@
+//! Dead letters, read from where they begin, or where a group stands, to the end as it is at the start.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use offtake::{
+    Builder, Consumer, OffsetAndMetadata, Records, StartAt, TopicPartition,
+    config::{AutoOffsetReset, Config, GroupProtocol, IsolationLevel},
+};
+
+use super::letter::Letter;
+use crate::{
+    consume::{ends::Ends, target},
+    failure::Failure,
+    stop::Stop,
+    text::place::Place,
+};
+
+/// How long one poll waits: an end may be reached without a record.
+const POLL: Duration = Duration::from_millis(100);
+
+pub(super) struct Source {
+    consumer: Consumer,
+    ends: Ends,
+    /// What is read of each partition of the topic.
+    pub(super) ranges: BTreeMap<TopicPartition, Range>,
+    closing: Duration,
+}
+
+/// From here to the end as it was at the start.
+#[derive(Clone, Debug)]
+pub(super) struct Range {
+    pub(super) from: i64,
+    pub(super) end: i64,
+    /// Where the log begins.
+    pub(super) start: i64,
+    /// Of the group, if one was asked for.
+    pub(super) committed: Option<OffsetAndMetadata>,
+}
+
+/// What comes next.
+pub(super) enum Next {
+    Records(Records),
+    End,
+    /// Somebody asked to stop.
+    Stopped,
+}
+
+impl Source {
+    /// All of a topic; with a group, what it has not committed yet. Nothing is committed by this.
+    pub(super) async fn open(config: &Config, topic: &str, group: Option<&str>) -> Result<Self, Failure> {
+        let config = reading(config.clone(), group)?;
+        let closing = config.client.default_api_timeout;
+        let mut consumer = Builder::from_config(config).build().await?;
+        let partitions = target::partitions(&consumer, &[topic.to_owned()], false, &[]).await?;
+        let starts = target::ends(&consumer, &partitions, Place::Earliest).await?;
+        let ends = target::ends(&consumer, &partitions, Place::Latest).await?;
+        let mut committed = match group {
+            Some(_) => consumer.committed(&partitions).await?,
+            None => BTreeMap::new(),
+        };
+        let mut ranges = BTreeMap::new();
+        for partition in partitions {
+            let start = starts.get(&partition).copied().unwrap_or(0);
+            let end = ends.get(&partition).copied().unwrap_or(0);
+            let committed = committed.remove(&partition);
+            let from = committed.as_ref().map_or(start, |committed| committed.offset.max(start));
+            if from > end {
+                tracing::warn!(
+                    "{partition}: the group has committed offset {from}, and the log ends at {end}: was the topic created again?"
+                );
+            }
+            ranges.insert(partition, Range { from: from.min(end), end, start, committed });
+        }
+        let unread = ranges.iter().filter(|(_, range)| range.from < range.end);
+        let begin = unread.map(|(partition, range)| (partition.clone(), StartAt::from(range.from)));
+        let begin: Vec<_> = begin.collect();
+        if !begin.is_empty() {
+            consumer.assign(begin).await?;
+        }
+        Ok(Self { consumer, ends: Ends::new(ends), ranges, closing })
+    }
+
+    pub(super) fn consumer(&self) -> &Consumer {
+        &self.consumer
+    }
+
+    /// The next records. Of them those count that [`letters`](Self::letters) has.
+    pub(super) async fn next(&mut self, stop: &mut Stop) -> Result<Next, Failure> {
+        loop {
+            if self.consumer.assignment().is_empty() || self.ends.are_reached(&self.consumer)? {
+                return Ok(Next::End);
+            }
+            let Some(polled) = stop.or(self.consumer.poll(POLL)).await else { return Ok(Next::Stopped) };
+            match polled {
+                Ok(records) if records.is_empty() => {}
+                Ok(records) => return Ok(Next::Records(records)),
+                Err(error) if error.is_retriable() => tracing::warn!("{error}"),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The dead letters among these records: not those that came after the start.
+    pub(super) fn letters<'a>(&self, records: &'a Records) -> impl Iterator<Item = Letter<'a>> {
+        records.partitions().flat_map(|part| {
+            let end = self.ends.of(part.topic_partition());
+            part.iter().take_while(move |record| record.offset() < end).map(Letter::of)
+        })
+    }
+
+    /// Where reading goes on after these records, by partition.
+    pub(super) fn behind(&self, records: &Records) -> BTreeMap<TopicPartition, i64> {
+        let parts = records.partitions();
+        parts
+            .map(|part| {
+                let partition = part.topic_partition();
+                (partition.clone(), part.next_offset().min(self.ends.of(partition)))
+            })
+            .collect()
+    }
+
+    /// Back to where it began.
+    pub(super) async fn rewind(&mut self) -> Result<(), Failure> {
+        for partition in self.consumer.assignment() {
+            let from = self.ranges.get(&partition).map_or(0, |range| range.from);
+            self.consumer.seek(&partition, from).await?;
+        }
+        Ok(self.consumer.resume_all()?)
+    }
+
+    pub(super) async fn close(self) -> Result<(), Failure> {
+        Ok(self.consumer.close(self.closing).await?)
+    }
+}
+
+fn reading(mut config: Config, group: Option<&str>) -> Result<Config, Failure> {
+    config.group_id = group.map(str::to_owned);
+    config.group_instance_id = None;
+    config.group_remote_assignor = None;
+    config.group_protocol = GroupProtocol::Classic;
+    config.enable_auto_commit = false;
+    config.auto_offset_reset = AutoOffsetReset::Earliest;
+    // A dead letter of an aborted transaction is none.
+    config.isolation_level = IsolationLevel::ReadCommitted;
+    config.validate()?;
+    Ok(config)
+}

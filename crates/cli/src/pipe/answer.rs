@@ -1,0 +1,131 @@
+//! What a handler answers.
+
+use std::borrow::Cow;
+
+use offtake::TopicPartition;
+use serde::Deserialize;
+
+/// What became of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Ok,
+    Retry(String),
+    Poison(String),
+}
+
+/// Which record it is, and what became of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    To(TopicPartition, i64, Verdict),
+    /// Of those that are unanswered.
+    Oldest(Verdict),
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(borrow)]
+    topic: Cow<'a, str>,
+    partition: i32,
+    offset: i64,
+    #[serde(borrow)]
+    result: Cow<'a, str>,
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+/// An answer, without the end of its line; or why it is none.
+pub(super) fn parse(line: &[u8]) -> Result<Answer, String> {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.starts_with(b"{") {
+        let said: Line<'_> =
+            serde_json::from_slice(line).map_err(|error| nonsense(line, &error.to_string()))?;
+        let reason = said.reason.unwrap_or_default();
+        let verdict =
+            verdict(&said.result, reason).ok_or_else(|| nonsense(line, "`result` is ok, retry or poison"))?;
+        return Ok(Answer::To(
+            TopicPartition::new(said.topic.as_ref(), said.partition),
+            said.offset,
+            verdict,
+        ));
+    }
+    let text = String::from_utf8_lossy(line);
+    let (word, reason) = text.split_once(' ').unwrap_or((&text, ""));
+    match verdict(word, reason.trim().to_owned()) {
+        Some(Verdict::Ok) if !reason.is_empty() => Err(nonsense(line, "nothing follows `ok`")),
+        Some(verdict) => Ok(Answer::Oldest(verdict)),
+        None => Err(nonsense(line, "write ok, retry REASON, poison REASON, or JSON")),
+    }
+}
+
+fn verdict(word: &str, reason: String) -> Option<Verdict> {
+    let reason = |otherwise: &str| if reason.is_empty() { otherwise.to_owned() } else { reason.clone() };
+    match word {
+        "ok" => Some(Verdict::Ok),
+        "retry" => Some(Verdict::Retry(reason("the handler asks for another attempt"))),
+        "poison" => Some(Verdict::Poison(reason("the handler cannot handle it"))),
+        _ => None,
+    }
+}
+
+/// The beginning of what was written, and what is wrong with it.
+fn nonsense(line: &[u8], why: &str) -> String {
+    const SHOWN: usize = 100;
+    let text = String::from_utf8_lossy(line.get(..SHOWN).unwrap_or(line));
+    let dots = if line.len() > SHOWN { "…" } else { "" };
+    format!("it wrote `{}{dots}`, which is no answer: {why}", crate::text::table::visible(&text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn retry(why: &str) -> Verdict {
+        Verdict::Retry(why.to_owned())
+    }
+
+    #[test]
+    fn an_answer_names_its_record_or_is_of_the_oldest() {
+        let to = |verdict| Ok(Answer::To(TopicPartition::new("t", 3), 7, verdict));
+        let json =
+            |rest: &str| parse(format!(r#"{{"offset":7,"partition":3,"topic":"t",{rest}}}"#).as_bytes());
+        assert_eq!(json(r#""result":"ok""#), to(Verdict::Ok));
+        assert_eq!(json(r#""result":"ok","reason":null,"took_ms":5"#), to(Verdict::Ok));
+        assert_eq!(json(r#""result":"retry","reason":"a \"lock\"""#), to(retry("a \"lock\"")));
+        assert_eq!(json(r#""result":"poison","reason":"ü""#), to(Verdict::Poison("ü".to_owned())));
+        assert_eq!(parse(b"ok"), Ok(Answer::Oldest(Verdict::Ok)));
+        assert_eq!(parse(b"ok\r"), Ok(Answer::Oldest(Verdict::Ok)));
+        assert_eq!(parse(b"retry the row is locked"), Ok(Answer::Oldest(retry("the row is locked"))));
+        assert!(
+            matches!(parse(b"retry"), Ok(Answer::Oldest(Verdict::Retry(why))) if why.contains("handler"))
+        );
+        assert!(
+            matches!(parse(b"poison \xff"), Ok(Answer::Oldest(Verdict::Poison(why))) if why == "\u{fffd}")
+        );
+    }
+
+    #[test]
+    fn anything_else_is_nonsense_and_its_beginning_is_told() {
+        let long = [b'x'; 5000];
+        for line in [
+            b"".as_slice(),
+            b" ",
+            b"OK",
+            b"ok then",
+            b"okay",
+            b"starting up...",
+            b"{}",
+            b"{",
+            br#"{"topic":"t","partition":0,"offset":1,"result":"done"}"#,
+            br#"{"topic":"t","partition":"0","offset":1,"result":"ok"}"#,
+            br#"{"topic":"t","partition":0,"result":"ok"}"#,
+            br#"{"topic":"t","partition":0,"offset":99999999999999999999,"result":"ok"}"#,
+            br#"["ok"]"#,
+            b"\x1b[2Jok",
+            &long,
+        ] {
+            let why = parse(line).unwrap_err();
+            assert!(why.len() < 400 && !why.contains('\u{1b}'), "{why}");
+        }
+        assert!(parse(b"Traceback (most recent").unwrap_err().contains("`Traceback (most recent`"));
+    }
+}

@@ -1,0 +1,50 @@
+//! `--events`: what happens beside records, in the shape of `consume --events`.
+
+use offtake_worker::{BreakerState, Event};
+use serde_json::{Value, json};
+
+use crate::events;
+
+/// An event's name, and what is said of it.
+pub(super) fn told(event: Event) -> (&'static str, Value) {
+    match event {
+        Event::Assigned(change) => events::told(&offtake::Event::Assigned(change)),
+        Event::Revoked(change) => events::told(&offtake::Event::Revoked(change)),
+        Event::Lost(change) => events::told(&offtake::Event::Lost(change)),
+        Event::Committed { offsets } => events::told(&offtake::Event::Committed { offsets }),
+        Event::Consumer(event) => events::told(&event),
+        Event::Error(error) => events::told(&offtake::Event::Error(error)),
+        Event::Retried { partition, offset, attempt, reason, delay } => {
+            let fields = json!({
+                "topic": partition.topic.as_str(), "partition": partition.partition, "offset": offset,
+                "attempt": attempt, "reason": reason, "delay_ms": events::millis(delay),
+            });
+            ("retried", fields)
+        }
+        Event::DeadLettered { partition, offset, attempts, reason, to, to_offset } => {
+            let fields = json!({
+                "topic": partition.topic.as_str(), "partition": partition.partition, "offset": offset,
+                "attempts": attempts, "reason": reason, "to": [to.topic.as_str(), to.partition, to_offset],
+            });
+            ("dead_lettered", fields)
+        }
+        Event::Stopped(stopped) => {
+            let partition = stopped.partition;
+            let fields = json!({
+                "topic": partition.topic.as_str(), "partition": partition.partition, "offset": stopped.offset,
+                "reason": stopped.why.to_string(),
+            });
+            ("stopped", fields)
+        }
+        Event::Breaker { state } => ("breaker", json!({"state": state_name(state)})),
+        other => ("other", json!({"message": format!("{other:?}")})),
+    }
+}
+
+fn state_name(state: BreakerState) -> &'static str {
+    match state {
+        BreakerState::Closed => "closed",
+        BreakerState::Open => "open",
+        BreakerState::HalfOpen => "half_open",
+    }
+}

@@ -1,0 +1,109 @@
+//! Handlers that live: each is told of many records.
+
+use std::sync::Arc;
+
+use offtake::OwnedRecord;
+use offtake_worker::Failure;
+use tokio::{
+    sync::{Mutex, mpsc, oneshot, watch},
+    task::JoinSet,
+};
+
+use super::{
+    process::Guardian,
+    slot::{self, Job, Shared},
+};
+use crate::{args::Pipe, events::Teller};
+
+pub(super) struct Pool {
+    slots: JoinSet<()>,
+    shared: Arc<Shared>,
+    asker: Asker,
+}
+
+/// What asks the handlers of a pool; cheap to clone.
+#[derive(Clone)]
+pub(super) struct Asker {
+    jobs: mpsc::Sender<Job>,
+    cancelled: watch::Sender<u64>,
+}
+
+impl Pool {
+    /// Starts so many handlers.
+    pub(super) fn start(args: &Pipe, workers: u32, guardian: Arc<Guardian>, events: Option<Teller>) -> Self {
+        let (jobs, queue) = mpsc::channel(1);
+        let cancelled = watch::Sender::new(0);
+        let shared = Arc::new(Shared {
+            command: args.exec.clone(),
+            framing: args.framing,
+            timeout: args.timeout,
+            in_flight: usize::try_from(args.in_flight).unwrap_or(usize::MAX),
+            guardian,
+            jobs: Mutex::new(queue),
+            cancelled: cancelled.clone(),
+            closing: watch::Sender::new(false),
+            broken: watch::Sender::new(None),
+            events,
+        });
+        let mut slots = JoinSet::new();
+        for number in 1..=workers {
+            slots.spawn(slot::run(number, Arc::clone(&shared)));
+        }
+        Self { slots, shared, asker: Asker { jobs, cancelled } }
+    }
+
+    pub(super) fn asker(&self) -> Asker {
+        self.asker.clone()
+    }
+
+    /// Resolves when no handler can be run.
+    pub(super) fn broken(&self) -> impl Future<Output = ()> + use<> {
+        let mut broken = self.shared.broken.subscribe();
+        async move {
+            if broken.wait_for(Option::is_some).await.is_err() {
+                std::future::pending::<()>().await; // the pool is gone
+            }
+        }
+    }
+
+    /// Why no handler can be run, if that is so.
+    pub(super) fn why_broken(&self) -> Option<String> {
+        self.shared.broken.borrow().clone()
+    }
+
+    /// Lets the handlers end. They are gone when this returns.
+    pub(super) async fn close(mut self) {
+        self.shared.closing.send_replace(true);
+        while self.slots.join_next().await.is_some() {}
+    }
+}
+
+impl Asker {
+    /// What a handler says of this record. Dropped, it is asked no more.
+    pub(super) async fn ask(self, record: OwnedRecord, attempt: u32) -> Result<(), Failure> {
+        let gone = || Failure::retry("no handler runs any more");
+        // Dropped behind `answer`, so that those who look then see that nobody waits.
+        let mut cancel = CancelOnDrop { cancelled: &self.cancelled, is_waited_for: true };
+        let (done, answer) = oneshot::channel();
+        let sent = self.jobs.send(Job { record, attempt, done }).await;
+        let answer = match sent {
+            Ok(()) => answer.await,
+            Err(_) => return Err(gone()),
+        };
+        cancel.is_waited_for = false;
+        answer.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+struct CancelOnDrop<'a> {
+    cancelled: &'a watch::Sender<u64>,
+    is_waited_for: bool,
+}
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        if self.is_waited_for {
+            self.cancelled.send_modify(|count| *count = count.wrapping_add(1));
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! A process of a handler and of all that it starts: a process group of its own, which never outlives the command.
+
+use std::{
+    io::{self, Write},
+    os::unix::process::{CommandExt, ExitStatusExt},
+    process::{ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::process::{ChildStdin, ChildStdout, Command};
+
+use crate::failure::Failure;
+
+const SHELL: &str = "/bin/sh";
+
+/// Kills the process groups that are left when the command is gone, however it went.
+///
+/// It is a shell that reads which groups there are. Its stdin ends when the command does: by a second signal, which waits for nothing, and
+/// by SIGKILL, which nobody can catch.
+pub(super) struct Guardian {
+    groups: Mutex<Option<std::process::ChildStdin>>,
+    shell: Mutex<std::process::Child>,
+}
+
+const GUARDIAN: &str = r#"
+trap '' INT TERM HUP
+live=' '
+while read -r op pid; do
+  case $op in
+    +) live="$live$pid " ;;
+    -) live="${live%% $pid *} ${live#* $pid }" ;;
+  esac
+done
+for pid in $live; do kill -9 "-$pid" 2>/dev/null; done
+"#;
+
+impl Guardian {
+    pub(super) fn start() -> Result<Arc<Self>, Failure> {
+        let mut shell = std::process::Command::new(SHELL);
+        shell.args(["-c", GUARDIAN]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut shell = shell
+            .process_group(0)
+            .spawn()
+            .map_err(|error| Failure::failed(format!("cannot start {SHELL}: {error}")))?;
+        Ok(Arc::new(Self { groups: Mutex::new(shell.stdin.take()), shell: Mutex::new(shell) }))
+    }
+
+    fn note(&self, what: char, group: Pid) {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(groups) = groups.as_mut() {
+            // One that was killed guards no more; nothing depends on it while the command lives.
+            let _ = groups.write_all(format!("{what} {}\n", group.as_raw_nonzero()).as_bytes());
+        }
+    }
+}
+
+impl Drop for Guardian {
+    fn drop(&mut self) {
+        drop(self.groups.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        let _ = self.shell.get_mut().unwrap_or_else(PoisonError::into_inner).wait();
+    }
+}
+
+/// A process that was started as `/bin/sh -c 'exec CMD'`. Dropped, it is killed with its group.
+pub(super) struct Process {
+    child: tokio::process::Child,
+    group: Pid,
+    guardian: Arc<Guardian>,
+    is_over: bool,
+}
+
+impl Process {
+    pub(super) fn spawn(
+        command: &str,
+        guardian: &Arc<Guardian>,
+        prepare: impl FnOnce(&mut Command),
+    ) -> io::Result<Self> {
+        let mut shell = Command::new(SHELL);
+        shell.arg("-c").arg(format!("exec {command}"));
+        shell.process_group(0).kill_on_drop(true).stdin(Stdio::piped());
+        prepare(&mut shell);
+        let child = shell.spawn()?;
+        let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        let group = pid.ok_or_else(|| io::Error::other("it has no process id"))?;
+        guardian.note('+', group);
+        Ok(Self { child, group, guardian: Arc::clone(guardian), is_over: false })
+    }
+
+    pub(super) fn pid(&self) -> i32 {
+        self.group.as_raw_nonzero().get()
+    }
+
+    pub(super) fn take_stdin(&mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
+    }
+
+    pub(super) fn take_stdout(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
+    }
+
+    /// Waits for its end, and kills what it has left behind. Cancel-safe.
+    pub(super) async fn wait(&mut self) -> io::Result<ExitStatus> {
+        let status = self.child.wait().await;
+        self.over();
+        status
+    }
+
+    /// Asks it to end.
+    pub(super) fn terminate(&self) {
+        if !self.is_over {
+            let _ = kill_process_group(self.group, Signal::TERM); // it may be gone
+        }
+    }
+
+    /// It is gone when this returns.
+    pub(super) async fn kill(&mut self) {
+        if !self.is_over {
+            let _ = kill_process_group(self.group, Signal::KILL);
+            let _ = self.wait().await;
+        }
+    }
+
+    fn over(&mut self) {
+        if !std::mem::replace(&mut self.is_over, true) {
+            // While any process of the group lives, its number is nobody else's.
+            let _ = kill_process_group(self.group, Signal::KILL);
+            self.guardian.note('-', self.group);
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.over();
+    }
+}
+
+/// How it ended, behind "the handler".
+pub(super) fn ending(status: &io::Result<ExitStatus>) -> String {
+    match status {
+        Ok(status) => match (status.code(), status.signal()) {
+            (Some(code), _) => format!("ended with status {code}"),
+            (None, Some(signal)) => format!("was killed by signal {signal}"),
+            (None, None) => "ended".to_owned(),
+        },
+        Err(error) => format!("cannot be waited for: {error}"),
+    }
+}

@@ -1,0 +1,565 @@
+//! `offtake pipe`, with handlers in sh and Python.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "processes are watched from outside: by a thread, and in real time"
+)]
+#![allow(clippy::panic, reason = "a test that fails says what it saw")]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, channel},
+    thread,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::operator::{At, Done};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A folder for what handlers write, and the handlers.
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// A handler in Python, as an argument of `--exec`. `seen(…)` writes a line into the file `seen`.
+    fn python(&self, name: &str, body: &str) -> String {
+        let path = self.path(name);
+        let head = format!(
+            "import json, os, signal, struct, sys, time\ndef seen(*what):\n    with open({:?}, 'a') as file:\n        file.write(json.dumps(what) + '\\n')\n",
+            self.path("seen")
+        );
+        fs::write(&path, format!("{head}{body}")).unwrap();
+        format!("python3 -u {}", path.display())
+    }
+
+    fn seen(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.path("seen")).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+/// `offtake pipe` that runs. Killed when dropped.
+struct Piping {
+    child: Child,
+    lines: Receiver<String>,
+    said: Vec<String>,
+}
+
+impl Piping {
+    /// On topic `orders` as group `pipe`, with events.
+    fn start(at: &At, exec: &str, options: &str) -> Self {
+        let mut command = at.command(&format!("pipe orders -g pipe --events {options}"));
+        command.arg("--exec").arg(exec);
+        Self::of(&mut command)
+    }
+
+    fn of(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, lines, said: Vec::new() }
+    }
+
+    /// The next event of this name that is so.
+    #[track_caller]
+    fn event(&mut self, name: &str, is_meant: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let Ok(line) = self.lines.recv_timeout(PATIENCE) else {
+                panic!("no such {name}: {:#?}", self.said)
+            };
+            self.said.push(line.clone());
+            match serde_json::from_str::<Value>(&line) {
+                Ok(event) if event["event"] == name && is_meant(&event) => return event,
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits until these offsets are committed.
+    #[track_caller]
+    fn committed(&mut self, wanted: &[i64]) {
+        self.committed_since(vec![0; wanted.len()], wanted);
+    }
+
+    /// The same where these were committed before.
+    #[track_caller]
+    fn committed_since(&mut self, mut offsets: Vec<i64>, wanted: &[i64]) {
+        while offsets != wanted {
+            let event = self.event("committed", |_| true);
+            for committed in event["offsets"].as_array().unwrap() {
+                offsets[usize::try_from(committed[1].as_u64().unwrap()).unwrap()] =
+                    committed[2].as_i64().unwrap();
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Asks it to stop, and waits for its end.
+    fn stop(self) -> Done {
+        self.signal(Signal::TERM);
+        self.finish()
+    }
+
+    fn finish(mut self) -> Done {
+        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+            self.said.push(line);
+        }
+        let code = self.child.wait().unwrap().code();
+        Done { code, stdout: String::new(), stderr: self.said.join("\n") }
+    }
+}
+
+impl Drop for Piping {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Whether a process is gone, or is soon.
+fn ends(pid: i64) -> bool {
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    for _ in 0..600 {
+        let is_zombie = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()))
+            .is_ok_and(|stat| stat.contains(") Z "));
+        if test_kill_process(pid).is_err() || is_zombie {
+            return true;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    false
+}
+
+/// `v0` to `v9` in each of two partitions, seen once each.
+fn all_once(mut values: Vec<String>) -> bool {
+    values.sort();
+    let mut expected: Vec<_> = (0..20).map(|nth| format!("v{}", nth / 2)).collect();
+    expected.sort();
+    values == expected
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+const ECHO: &str = "while read -r line; do echo ok; done";
+
+/// A script of sh as an argument of `--exec`.
+fn sh(folder: &Folder, name: &str, script: &str) -> String {
+    let path = folder.path(name);
+    fs::write(&path, script).unwrap();
+    format!("/bin/sh {}", path.display())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_of_one_line_is_enough() {
+    let (at, folder) = (At::start().await, Folder::new());
+    let mut piping = Piping::start(&at, &sh(&folder, "ok", ECHO), "--workers 2");
+    piping.event("assigned", |event| event["partitions"].as_array().is_some_and(|of| of.len() == 2));
+    piping.committed(&[10, 10]);
+    let done = piping.stop();
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert_eq!(at.committed("pipe"), [10, 10]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_come_in_any_order() {
+    let (at, folder) = (At::start().await, Folder::new());
+    let handler = folder.python(
+        "backwards",
+        "
+pending = []
+for line in sys.stdin:
+    record = json.loads(line)
+    seen(record['value'], record['attempt'], record['headers'])
+    pending.append({key: record[key] for key in ('topic', 'partition', 'offset')})
+    if len(pending) == 4:
+        for place in reversed(pending):
+            print(json.dumps({**place, 'result': 'ok'}))
+        pending = []
+",
+    );
+    let mut piping = Piping::start(&at, &handler, "--workers 1 --in-flight 4 --order none");
+    piping.committed(&[10, 10]);
+    assert_eq!(piping.stop().code, Some(0));
+    assert!(all_once(folder.seen().iter().map(|seen| text(&seen[0])).collect()));
+    assert!(folder.seen().iter().all(|seen| seen[1] == 1 && seen[2] == json!([])));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn safe12_what_cannot_be_handled_goes_to_the_dead_letters_with_its_reason() {
+    let (at, folder) = (At::start_with(&[("orders", 1), ("dlq", 1)]).await, Folder::new());
+    for nth in 0..10 {
+        at.cluster.produce("orders", 0, Some(b"k"), Some(format!("v{nth}").as_bytes())).unwrap();
+    }
+    let script = r#"while read -r line; do
+        case $line in
+            *v3*) echo "retry the row is locked" ;;
+            *v5*) echo "poison no such customer" ;;
+            *) echo ok ;;
+        esac
+    done"#;
+    let options = "--dlq dlq --attempts 3 --backoff 1ms..2ms --breaker 100%/1000";
+    let mut piping = Piping::start(&at, &sh(&folder, "picky", script), options);
+    for attempt in 1..3 {
+        let retried = piping.event("retried", |_| true);
+        assert_eq!((&retried["offset"], &retried["attempt"]), (&json!(3), &json!(attempt)));
+        assert_eq!(retried["reason"], "the row is locked");
+    }
+    let dead = piping.event("dead_lettered", |event| event["offset"] == 3);
+    assert_eq!((&dead["attempts"], &dead["to"][0]), (&json!(3), &json!("dlq")));
+    piping.committed(&[10]);
+    assert_eq!(piping.stop().code, Some(0));
+    let letters = at.run("dlq show dlq --json").json();
+    let told: Vec<_> = letters
+        .iter()
+        .map(|letter| {
+            [&letter["value"], &letter["original_offset"], &letter["error_reason"], &letter["error_attempts"]]
+        })
+        .collect();
+    assert_eq!(json!(told), json!([["v3", 3, "the row is locked", 3], ["v5", 5, "no such customer", 1],]));
+    assert!(letters.iter().all(|letter| letter["original_group"] == "pipe" && letter["key"] == "k"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_dead_letters_a_record_that_is_poison_stops_its_partition_alone() {
+    let (at, folder) = (At::start().await, Folder::new());
+    let script = r#"while read -r line; do
+        case $line in
+            *'"partition":0,"offset":4,'*) echo "poison no such customer" ;;
+            *) echo ok ;;
+        esac
+    done"#;
+    let mut piping = Piping::start(&at, &sh(&folder, "picky", script), "--order partition");
+    let stopped = piping.event("stopped", |_| true);
+    assert_eq!((&stopped["partition"], &stopped["offset"]), (&json!(0), &json!(4)));
+    piping.committed(&[4, 10]);
+    let done = piping.stop();
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    let last = done.stderr.lines().last().unwrap();
+    assert!(last.contains("orders-0 stopped at offset 4") && last.contains("no such customer"), "{last}");
+    assert_eq!(at.committed("pipe"), [4, 10]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_that_dies_talks_nonsense_or_sleeps_is_started_again_and_nothing_is_lost() {
+    let (at, folder) = (At::start().await, Folder::new());
+    let handler = folder.python(
+        "fragile",
+        "
+for line in sys.stdin:
+    record = json.loads(line)
+    first = record['attempt'] == 1
+    if record['value'] == 'v2' and first:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if record['value'] == 'v4' and first:
+        sys.exit(3)
+    if record['value'] == 'v6' and first:
+        print('Traceback (most recent call last):')
+    if record['value'] == 'v8' and first:
+        time.sleep(1000)
+    seen(record['value'], record['attempt'])
+    print('ok')
+",
+    );
+    let options = "--workers 2 --timeout 2s --backoff 1ms..10ms --breaker 100%/1000";
+    let mut piping = Piping::start(&at, &handler, options);
+    piping.committed(&[10, 10]);
+    let done = piping.stop();
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    for why in
+        ["killed by signal 9", "ended with status 3", "`Traceback (most recent", "did not answer within 2s"]
+    {
+        assert!(
+            done.stderr.lines().any(|line| line.contains("\"child\"") && line.contains(why)),
+            "{why}: {}",
+            done.stderr
+        );
+    }
+    let finished = folder.seen();
+    for value in (0..10).map(|nth| format!("v{nth}")) {
+        let attempts: Vec<_> =
+            finished.iter().filter(|seen| text(&seen[0]) == value).map(|seen| &seen[1]).collect();
+        assert!(attempts.len() >= 2, "{value}: {finished:?}");
+        let is_harmed = ["v2", "v4", "v8"].contains(&value.as_str());
+        assert!(!is_harmed || attempts.iter().all(|attempt| **attempt != 1), "{value}: {attempts:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_keys_records_come_one_after_the_other_through_retries() {
+    let (at, folder) = (At::start_with(&[("orders", 1)]).await, Folder::new());
+    for nth in 0..60 {
+        let key = format!("k{}", nth % 4);
+        at.cluster.produce("orders", 0, Some(key.as_bytes()), Some(format!("v{nth}").as_bytes())).unwrap();
+    }
+    let handler = folder.python(
+        "moody",
+        "
+for line in sys.stdin:
+    record = json.loads(line)
+    if record['offset'] % 7 == 0 and record['attempt'] < 3:
+        print('retry not yet')
+        continue
+    seen(record['key'], record['offset'])
+    print('ok')
+",
+    );
+    let mut piping = Piping::start(&at, &handler, "--workers 4 --backoff 1ms..5ms --breaker 100%/1000");
+    piping.committed(&[60]);
+    assert_eq!(piping.stop().code, Some(0));
+    for key in ["k0", "k1", "k2", "k3"] {
+        let offsets: Vec<_> = folder
+            .seen()
+            .iter()
+            .filter(|seen| seen[0] == key)
+            .map(|seen| seen[1].as_i64().unwrap())
+            .collect();
+        assert!(offsets.len() == 15 && offsets.is_sorted(), "{key}: {offsets:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_most_answers_are_retry_nothing_is_tried_but_a_few_and_nothing_is_dead_lettered() {
+    let (at, folder) = (At::start_with(&[("orders", 1), ("dlq", 1)]).await, Folder::new());
+    for nth in 0..20 {
+        at.cluster.produce("orders", 0, Some(format!("k{nth}").as_bytes()), Some(b"v")).unwrap();
+    }
+    let up = folder.path("up");
+    let script = format!(
+        "while read -r line; do if [ -e {} ]; then echo ok; else echo retry the service is down; fi; done",
+        up.display()
+    );
+    let options =
+        "--workers 1 --dlq dlq --attempts 2 --backoff 1s..1s --breaker 50%/10 --breaker-pause 200ms";
+    let mut piping = Piping::start(&at, &sh(&folder, "down", &script), options);
+    let mut breaker = |state: &str| {
+        let event = piping.event("breaker", |_| true);
+        assert_eq!(event["state"], state, "{event}");
+    };
+    for _ in 0..2 {
+        breaker("open");
+        breaker("half_open");
+    }
+    breaker("open");
+    fs::write(&up, "").unwrap();
+    // Whether a probe was on its way just then or not.
+    while piping.event("breaker", |_| true)["state"] != "closed" {}
+    piping.committed(&[20]);
+    assert_eq!(piping.stop().code, Some(0));
+    assert!(at.run("dlq list dlq --json").json().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_that_cannot_be_run_ends_the_command_and_passes_nothing() {
+    let at = At::start_with(&[("orders", 1), ("dlq", 1)]).await;
+    at.cluster.produce("orders", 0, None, Some(b"v")).unwrap();
+    for command in ["/nosuch/handler --fast", "/dev/null"] {
+        let done = Piping::start(&at, command, "--dlq dlq").finish();
+        assert_eq!(done.code, Some(1), "{}", done.stderr);
+        let last = done.stderr.lines().last().unwrap();
+        assert!(last.contains("cannot be run") && last.contains(command), "{last}");
+        assert!(at.committed("pipe").iter().all(|offset| *offset == 0));
+        assert!(at.run("dlq list dlq --json").json().is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_come_in_frames() {
+    let (at, folder) = (At::start_with(&[("orders", 1)]).await, Folder::new());
+    at.cluster.produce("orders", 0, Some(b"\xff\n\0"), Some(b"\0\x80\n")).unwrap();
+    at.cluster.produce("orders", 0, None, Some(b"")).unwrap();
+    let handler = folder.python(
+        "frames",
+        "
+def frame(text):
+    sys.stdout.buffer.write(struct.pack('>I', len(text)) + text)
+    sys.stdout.buffer.flush()
+while head := sys.stdin.buffer.read(4):
+    body = sys.stdin.buffer.read(struct.unpack('>I', head)[0])
+    length = struct.unpack('>I', body[:4])[0]
+    record = json.loads(body[4:4 + length])
+    rest = body[4 + length:]
+    key = rest[:record['key_length'] or 0]
+    value = rest[len(key):]
+    assert len(value) == record['value_length']
+    seen(record['offset'], record['key_length'], key.hex(), value.hex(), record['attempt'])
+    frame(json.dumps({'topic': record['topic'], 'partition': 0, 'offset': record['offset'], 'result': 'ok'}).encode())
+",
+    );
+    let mut piping = Piping::start(&at, &handler, "--framing length --workers 1");
+    piping.committed(&[2]);
+    assert_eq!(piping.stop().code, Some(0));
+    let mut seen = folder.seen();
+    seen.sort_by_key(|seen| seen[0].as_i64());
+    assert_eq!(json!(seen), json!([[0, 3, "ff0a00", "00800a", 1], [1, null, "", "", 1]]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_is_run_for_each_record_with_the_value_on_its_stdin() {
+    let (at, folder) = (At::start_with(&[("orders", 1), ("dlq", 1)]).await, Folder::new());
+    for (key, value) in
+        [(Some(b"k".as_slice()), "a"), (None, "bad"), (Some(b"\0"), "odd"), (Some(b"q"), "again")]
+    {
+        at.cluster.produce("orders", 0, key, Some(value.as_bytes())).unwrap();
+    }
+    let handler = folder.python(
+        "once",
+        "
+value = sys.stdin.read()
+env = {key[8:]: text for key, text in os.environ.items() if key.startswith('OFFTAKE_') and key != 'OFFTAKE_CONFIG'}
+seen(value, env)
+sys.exit({'bad': 65, 'again': 7 if env['ATTEMPT'] == '1' else 0}.get(value, 0))
+",
+    );
+    let options = "--mode value --dlq dlq --backoff 1ms..2ms --breaker 100%/1000";
+    let mut piping = Piping::start(&at, &handler, options);
+    let retried = piping.event("retried", |_| true);
+    assert!(text(&retried["reason"]).contains("ended with status 7"), "{retried}");
+    piping.committed(&[4]);
+    assert_eq!(piping.stop().code, Some(0));
+    let seen = folder.seen();
+    let of = |value: &str| {
+        seen.iter().filter(|seen| seen[0] == value).map(|seen| seen[1].clone()).collect::<Vec<_>>()
+    };
+    let env = |offset: &str, attempt: &str, key: &str, is: &str| {
+        let mut env = json!({"TOPIC": "orders", "PARTITION": "0", "OFFSET": offset, "ATTEMPT": attempt});
+        if !key.is_empty() {
+            env[key] = json!(is);
+        }
+        env
+    };
+    assert_eq!(of("a"), [env("0", "1", "KEY", "k")]);
+    assert_eq!(of("bad"), [env("1", "1", "", "")]);
+    assert_eq!(of("odd"), [env("2", "1", "KEY_BASE64", "AA==")]);
+    assert_eq!(of("again"), [env("3", "1", "KEY", "q"), env("3", "2", "KEY", "q")]);
+    assert_eq!(at.run("dlq list dlq --json").json()[0]["count"], 1);
+    at.run("pipe orders -g g --exec x --mode value --in-flight 2").refused("--in-flight");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clean_stop_waits_for_what_is_at_a_handler_and_repeats_nothing() {
+    let (at, folder) = (At::start().await, Folder::new());
+    let go = folder.path("go");
+    // Holds the third record until it may go on, while other keys are finished beyond it.
+    let handler = folder.python(
+        "slow",
+        &format!(
+            "
+for line in sys.stdin:
+    record = json.loads(line)
+    seen('begins', record['partition'], record['offset'])
+    time.sleep(0.1)
+    while record['offset'] == 2 and not os.path.exists({go:?}):
+        time.sleep(0.01)
+    seen('ends', record['partition'], record['offset'])
+    print('ok')
+"
+        ),
+    );
+    let options = "--workers 4 -X max.poll.records=5 --commit-interval 50ms";
+    let mut piping = Piping::start(&at, &handler, options);
+    piping.committed(&[2, 2]);
+    piping.signal(Signal::TERM);
+    fs::write(&go, "").unwrap();
+    let done = piping.finish();
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let before = at.committed("pipe");
+    assert!(before.iter().sum::<i64>() < 20 && !folder.seen().is_empty(), "it was in the middle: {before:?}");
+    let mut again = Piping::start(&at, &handler, options);
+    again.committed_since(before, &[10, 10]);
+    assert_eq!(again.stop().code, Some(0));
+    for what in ["begins", "ends"] {
+        let mut places: Vec<_> = folder
+            .seen()
+            .iter()
+            .filter(|seen| seen[0] == what)
+            .map(|seen| (seen[1].as_i64(), seen[2].as_i64()))
+            .collect();
+        let count = places.len();
+        places.sort();
+        places.dedup();
+        assert_eq!((count, places.len()), (20, 20), "{what}: each once, the stop in the middle or not");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_handler_outlives_the_command_however_that_ends() {
+    let (at, folder) = (At::start().await, Folder::new());
+    // Deaf to all that it can be deaf to, and so is what it starts.
+    let handler = folder.python(
+        "deaf",
+        "
+for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    signal.signal(name, signal.SIG_IGN)
+other = os.fork()
+if other == 0:
+    time.sleep(1000)
+seen(os.getpid(), other)
+time.sleep(1000)
+",
+    );
+    let pids = |count: usize| {
+        for _ in 0..600 {
+            if folder.seen().len() >= count {
+                break;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        let seen = folder.seen();
+        assert!(seen.len() >= count, "{seen:?}");
+        let _ = fs::remove_file(folder.path("seen"));
+        seen.iter()
+            .flat_map(|pids| [pids[0].as_i64().unwrap(), pids[1].as_i64().unwrap()])
+            .collect::<Vec<_>>()
+    };
+    for signals in [vec![Signal::KILL], vec![Signal::TERM], vec![Signal::INT, Signal::INT]] {
+        let piping = Piping::start(&at, &handler, "--workers 2 --grace 1s");
+        let pids = pids(2);
+        for (nth, signal) in signals.iter().enumerate() {
+            if nth > 0 {
+                thread::sleep(Duration::from_millis(700));
+            }
+            let _ = kill_process(Pid::from_child(&piping.child), *signal);
+        }
+        let done = piping.finish();
+        assert!(pids.iter().all(|pid| ends(*pid)), "{signals:?}: {done:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_does_not_exist_ends_the_command_before_it_begins() {
+    let at = At::start().await;
+    for options in ["pipe nosuch -g g --exec cat", "pipe orders -g g --exec cat --dlq nosuch"] {
+        let done = at.run(&format!("{options} -X default.api.timeout.ms=2000"));
+        assert_eq!(done.code, Some(1), "{done:?}");
+        assert!(done.stderr.contains("nosuch"), "{done:?}");
+    }
+    at.run("pipe orders --exec cat").refused("--group");
+    at.run("pipe orders -g g").refused("--exec");
+    at.run("pipe orders -g g --exec cat --breaker 50").refused("50%/100");
+}
