@@ -35,7 +35,8 @@ impl<R: Clone> Machine<R> {
         if !matches!(partition.phase, Phase::Loading { .. }) {
             return;
         }
-        let Phase::Loading { items, next, log } = std::mem::replace(&mut partition.phase, Phase::Active) else {
+        let Phase::Loading { items, next, log } = std::mem::replace(&mut partition.phase, Phase::Active)
+        else {
             return;
         };
         // What came in the meantime may say that this is of another log.
@@ -45,7 +46,8 @@ impl<R: Clone> Machine<R> {
         self.enter(now, id, items, next);
     }
 
-    /// Records of a partition have come, in order; `next` is where reading goes on behind them.
+    /// Records of a partition have come, in order; `next` is where reading goes on behind them. When all that a poll has brought has been told,
+    /// [`look_at_room`](Self::look_at_room) says what that means.
     pub(crate) fn received(&mut self, now: Instant, name: &TopicPartition, items: Vec<Item<R>>, next: i64) {
         let Some(id) = self.by_name.get(name).copied() else { return };
         self.metrics.received += items.len() as u64;
@@ -70,7 +72,6 @@ impl<R: Clone> Machine<R> {
             Phase::Active => self.enter(now, id, items, next),
             Phase::Revoking | Phase::Stopped(_) => {}
         }
-        self.look_at_room();
     }
 
     fn enter(&mut self, now: Instant, id: AssignmentId, items: Vec<Item<R>>, next: i64) {
@@ -174,11 +175,16 @@ impl<R: Clone> Machine<R> {
 
     /// What goes on no more.
     pub(crate) fn stopped(&self) -> Vec<StoppedPartition> {
-        let stopped = self.partitions.values().filter_map(|partition| match &partition.phase {
-            Phase::Stopped(stopped) => Some(stopped.clone()),
-            Phase::Loading { .. } | Phase::Active | Phase::Revoking => None,
-        });
-        stopped.collect()
+        self.partitions.values().filter_map(Partition::stopped).cloned().collect()
+    }
+
+    /// Nothing more of a partition can be read. What has come of it goes on.
+    pub(crate) fn unreadable(&mut self, stopped: StoppedPartition) {
+        let id = self.by_name.get(&stopped.partition);
+        if let Some(partition) = id.and_then(|id| self.partitions.get_mut(id)) {
+            partition.unreadable = Some(stopped.clone());
+        }
+        self.tell(crate::Event::Stopped(stopped));
     }
 
     /// A partition goes on no more. What of it is at a handler may end; what waits is dropped, as nothing of it will begin.
@@ -204,7 +210,8 @@ impl<R: Clone> Machine<R> {
         self.leave_queue(id, count, bytes);
     }
 
-    /// What is at a handler of this partition is cancelled: its attempts were none. It waits, and is not in line.
+    /// What is at a handler of this partition is cancelled: its attempts were none. It waits, and is not in line. Each job is told as
+    /// [ended](Self::job_ended) when its handler is.
     pub(super) fn cancel_jobs(&mut self, id: AssignmentId) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         let (mut jobs, mut count, mut bytes) = (BTreeSet::new(), 0, 0);
@@ -218,7 +225,7 @@ impl<R: Clone> Machine<R> {
             }
         }
         partition.running = 0;
-        self.jobs = self.jobs.saturating_sub(jobs.len());
+        let name = partition.name.clone();
         self.metrics.running = self.metrics.running.saturating_sub(count);
         self.metrics.cancelled += count as u64;
         self.enter_queue(id, count, bytes);
@@ -227,6 +234,7 @@ impl<R: Clone> Machine<R> {
             if self.probe.take_if(|probe| *probe == job).is_some() {
                 self.with_breaker(|breaker| breaker.probe_cancelled());
             }
+            self.ending.insert(job, name.clone());
             self.actions.push_back(Action::Cancel(job));
         }
     }

@@ -49,7 +49,7 @@ impl<R: Clone> Machine<R> {
             if !is_meant || partition.commits.changes == partition.commits.confirmed {
                 continue;
             }
-            if let Some(what) = partition.to_commit(self.options.metadata_bytes) {
+            if let Some(what) = partition.to_commit(&self.group, self.options.metadata_bytes) {
                 partition.commits.asked = partition.commits.changes;
                 commits.push(PartitionCommit { id: *id, name: partition.name.clone(), what });
             }

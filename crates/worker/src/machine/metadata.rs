@@ -2,18 +2,27 @@
 //!
 //! The text is `ow1.` and, in URL-safe base64 without padding: a byte for the form of what follows (0 ranges, 1 a bitmap), the highest leader epoch
 //! of what is finished (0 without one, else one more), its latest timestamp (zigzag), each a varint; the ranges or the bitmap; and the CRC-32C of
-//! the committed offset and all that is before it. A range is two varints: how far it begins behind the end of the one before it (the first: behind the committed offset), and
+//! group, topic, partition, committed offset and all that is before it. A range is two varints: how far it begins behind the end of the one before it (the first: behind the committed offset), and
 //! its length. The bitmap has a bit for each offset from the committed one on, the lowest bit first.
 //!
-//! Whatever does not read as this is of no account: foreign metadata, that of a later form, a text that was copied to another offset. Then records come
+//! Whatever does not read as this is of no account: foreign metadata, that of a later form, a text that was copied to another offset, another partition or another group. Then records come
 //! again, and nothing is lost.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use offtake::TopicPartition;
 
 const PREFIX: &str = "ow1.";
 const RANGES: u8 = 0;
 const BITMAP: u8 = 1;
 const CRC_BYTES: usize = 4;
+
+/// Whose commit it is, of which partition, and its offset.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) group: &'a str,
+    pub(crate) partition: &'a TopicPartition,
+    pub(crate) offset: i64,
+}
 
 /// What is finished beyond an offset, and of which log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,7 +37,8 @@ pub(crate) struct FinishedBeyond {
 
 impl FinishedBeyond {
     /// The text, of at most so many bytes: where that is too few, what is nearest to the committed offset is kept. Empty if nothing is left.
-    pub(crate) fn encode(&self, committed: i64, limit: usize) -> String {
+    pub(crate) fn encode(&self, place: &Place<'_>, limit: usize) -> String {
+        let committed = place.offset;
         let Some(room) = limit.checked_sub(PREFIX.len()).map(|left| left.saturating_mul(3) / 4) else {
             return String::new();
         };
@@ -48,7 +58,7 @@ impl FinishedBeyond {
         let mut bytes = vec![form];
         bytes.extend(head);
         bytes.extend(body);
-        let crc = checksum(committed, &bytes);
+        let crc = checksum(place, &bytes);
         bytes.extend(crc.to_be_bytes());
         format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))
     }
@@ -94,10 +104,11 @@ impl FinishedBeyond {
     }
 
     /// What the text says, if it is one of ours, whole, and of this offset.
-    pub(crate) fn decode(committed: i64, text: &str) -> Option<Self> {
+    pub(crate) fn decode(place: &Place<'_>, text: &str) -> Option<Self> {
+        let committed = place.offset;
         let bytes = URL_SAFE_NO_PAD.decode(text.strip_prefix(PREFIX)?).ok()?;
         let (bytes, crc) = bytes.split_last_chunk::<CRC_BYTES>()?;
-        if checksum(committed, bytes) != u32::from_be_bytes(*crc) {
+        if checksum(place, bytes) != u32::from_be_bytes(*crc) {
             return None;
         }
         let (form, mut rest) = bytes.split_first()?;
@@ -156,8 +167,12 @@ fn read_bitmap(committed: i64, bytes: &[u8]) -> Option<Vec<(i64, i64)>> {
     Some(ranges)
 }
 
-fn checksum(committed: i64, bytes: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&committed.to_be_bytes()), bytes)
+/// Another group that is given these offsets has not finished what is beyond them.
+fn checksum(place: &Place<'_>, bytes: &[u8]) -> u32 {
+    let Place { group, partition, offset } = place;
+    let names = [group.as_bytes(), b"\0", partition.topic.as_str().as_bytes(), b"\0"].concat();
+    let numbers = [&partition.partition.to_be_bytes()[..], &offset.to_be_bytes()[..]].concat();
+    [&names[..], &numbers[..], bytes].iter().fold(0, |crc, bytes| crc32c::crc32c_append(crc, bytes))
 }
 
 fn varint(bytes: &mut Vec<u8>, mut value: u64) {
@@ -198,6 +213,18 @@ mod tests {
     use super::*;
     use crate::machine::Random;
 
+    /// Of the group `job`.
+    fn encode(these: &FinishedBeyond, offset: i64, limit: usize) -> String {
+        these.encode(&Place { group: "job", partition: &TopicPartition::new("orders", 0), offset }, limit)
+    }
+
+    fn decode(offset: i64, text: &str) -> Option<FinishedBeyond> {
+        FinishedBeyond::decode(
+            &Place { group: "job", partition: &TopicPartition::new("orders", 0), offset },
+            text,
+        )
+    }
+
     fn beyond(ranges: impl IntoIterator<Item = (i64, i64)>) -> FinishedBeyond {
         FinishedBeyond { ranges: ranges.into_iter().collect(), epoch: Some(7), newest: 1_700_000_000_000 }
     }
@@ -213,51 +240,55 @@ mod tests {
             beyond([(10, 20), (21, 22)]),
             beyond((0..500).map(|nth| (10 + 2 * nth, 11 + 2 * nth))),
         ] {
-            let text = these.encode(10, 4096);
+            let text = encode(&these, 10, 4096);
             assert!(text.len() <= 4096);
-            assert_eq!(FinishedBeyond::decode(10, &text), Some(these));
+            assert_eq!(decode(10, &text), Some(these));
         }
-        assert_eq!(beyond([]).encode(10, 4096), "", "nothing is nothing");
+        assert_eq!(encode(&beyond([]), 10, 4096), "", "nothing is nothing");
     }
 
     #[test]
     fn the_shorter_form_is_taken() {
-        let scattered = beyond((0..800).map(|nth| (11 + 2 * nth, 12 + 2 * nth))).encode(10, 4096);
+        let scattered = encode(&beyond((0..800).map(|nth| (11 + 2 * nth, 12 + 2 * nth))), 10, 4096);
         assert!(scattered.len() < 320, "a bitmap: {}", scattered.len());
-        let few = beyond([(1 << 20, 1 << 30)]).encode(10, 4096);
+        let few = encode(&beyond([(1 << 20, 1 << 30)]), 10, 4096);
         assert!(few.len() < 40, "ranges: {}", few.len());
     }
 
     #[test]
     fn what_is_too_much_is_cut_behind_what_is_nearest() {
         let many = beyond((1..3000).map(|nth| (nth * 1000, nth * 1000 + 10)));
-        let whole = many.encode(10, usize::MAX);
+        let whole = encode(&many, 10, usize::MAX);
         for limit in (0..4200).step_by(37) {
-            let text = many.encode(10, limit);
+            let text = encode(&many, 10, limit);
             assert!(text.len() <= limit);
-            assert_eq!(text, many.encode(10, limit), "the same each time");
-            if let Some(read) = FinishedBeyond::decode(10, &text) {
+            assert_eq!(text, encode(&many, 10, limit), "the same each time");
+            if let Some(read) = decode(10, &text) {
                 assert_eq!(read.ranges, many.ranges[..read.ranges.len()]);
             } else {
                 assert!(limit < 60 && text.is_empty(), "{limit}");
             }
         }
-        assert_eq!(FinishedBeyond::decode(10, &whole), Some(many));
+        assert_eq!(decode(10, &whole), Some(many));
     }
 
     #[test]
     fn what_is_damaged_foreign_or_of_another_offset_is_nothing() {
-        let text = beyond([(11, 20), (30, 31)]).encode(10, 4096);
+        let text = encode(&beyond([(11, 20), (30, 31)]), 10, 4096);
         for foreign in ["", "ow1.", "ow2.AAAA", "ow1.!!!!", "{\"a\":1}", "bnVsbA==", "ow1.AAAAAAAA", "ä"] {
-            assert_eq!(FinishedBeyond::decode(10, foreign), None, "{foreign}");
+            assert_eq!(decode(10, foreign), None, "{foreign}");
         }
-        assert_eq!(FinishedBeyond::decode(11, &text), None);
+        assert_eq!(decode(11, &text), None);
+        for (group, topic, partition) in [("job2", "orders", 0), ("job", "order", 0), ("job", "orders", 1)] {
+            let partition = &TopicPartition::new(topic, partition);
+            assert_eq!(FinishedBeyond::decode(&Place { group, partition, offset: 10 }, &text), None);
+        }
         for at in 0..text.len() {
             for with in ["A", "_", "z", ""] {
                 let mut damaged = text.clone();
                 damaged.replace_range(at..=at, with);
                 if damaged != text {
-                    assert_eq!(FinishedBeyond::decode(10, &damaged), None, "{damaged}");
+                    assert_eq!(decode(10, &damaged), None, "{damaged}");
                 }
             }
         }
@@ -274,9 +305,15 @@ mod tests {
                 *form %= 3;
             }
             let committed = [0, 10, i64::MAX - 3, i64::MAX][random.below(4) as usize];
-            bytes.extend(checksum(committed, &bytes).to_be_bytes());
+            bytes.extend(
+                checksum(
+                    &Place { group: "job", partition: &TopicPartition::new("orders", 0), offset: committed },
+                    &bytes,
+                )
+                .to_be_bytes(),
+            );
             let text = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes));
-            if let Some(read) = FinishedBeyond::decode(committed, &text) {
+            if let Some(read) = decode(committed, &text) {
                 let mut end = committed;
                 for (nth, (from, to)) in read.ranges.into_iter().enumerate() {
                     assert!((from > end || nth == 0) && from >= end && to > from);

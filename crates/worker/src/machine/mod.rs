@@ -40,7 +40,7 @@ use self::{
 };
 pub(crate) use self::{
     commit::PartitionCommit,
-    metadata::FinishedBeyond,
+    metadata::{FinishedBeyond, Place},
     outcome::{Cause, LetterTicket, Results, Verdict},
 };
 use crate::{Event, FirstFailure, Metrics, worker::Options};
@@ -131,6 +131,8 @@ pub(crate) struct Machine<R> {
     /// Records in one job at most.
     batch: usize,
     has_dead_letters: bool,
+    /// Whose offsets are committed.
+    group: String,
     mode: Mode,
     partitions: BTreeMap<AssignmentId, Partition<R>>,
     by_name: BTreeMap<TopicPartition, AssignmentId>,
@@ -138,8 +140,10 @@ pub(crate) struct Machine<R> {
     rotation: VecDeque<AssignmentId>,
     /// Lanes that wait for another attempt.
     waiting: BTreeSet<(Instant, AssignmentId, usize)>,
-    /// Jobs at a handler.
+    /// Jobs at a handler, those that were cancelled and have not ended yet among them.
     jobs: usize,
+    /// Those, and of which partition: nothing of it begins before they have ended, for their handlers may still be at it.
+    ending: BTreeMap<JobId, TopicPartition>,
     breaker: Option<BreakerMachine>,
     /// The job that the breaker let through while it is half-open.
     probe: Option<JobId>,
@@ -161,6 +165,7 @@ impl<R: Clone> Machine<R> {
         options: Options,
         batch: usize,
         has_dead_letters: bool,
+        group: String,
         seed: u64,
     ) -> Self {
         Self {
@@ -169,12 +174,14 @@ impl<R: Clone> Machine<R> {
             options,
             batch,
             has_dead_letters,
+            group,
             mode: Mode::Running,
             partitions: BTreeMap::new(),
             by_name: BTreeMap::new(),
             rotation: VecDeque::new(),
             waiting: BTreeSet::new(),
             jobs: 0,
+            ending: BTreeMap::new(),
             probe: None,
             actions: VecDeque::new(),
             next_id: 0,
@@ -232,9 +239,14 @@ impl<R: Clone> Machine<R> {
         self.partitions.values().all(Partition::is_idle)
     }
 
-    /// Whether nothing is at a handler.
+    /// Whether nothing is at a handler but what was cancelled.
     pub(crate) fn has_no_jobs(&self) -> bool {
-        self.jobs == 0
+        self.jobs == self.ending.len()
+    }
+
+    /// Whether all that was cancelled of these has ended.
+    pub(crate) fn have_ended(&self, names: &[TopicPartition]) -> bool {
+        self.ending.values().all(|name| !names.contains(name))
     }
 
     /// The same for these.
@@ -259,7 +271,7 @@ impl<R: Clone> Machine<R> {
         while let Some(id) = self.rotation.pop_front() {
             let Some(partition) = self.partitions.get_mut(&id) else { continue };
             partition.is_in_rotation = false;
-            if !partition.is_active() {
+            if !partition.is_active() || self.ending.values().any(|name| *name == partition.name) {
                 continue;
             }
             let serial = self.next_id;
@@ -291,6 +303,7 @@ impl<R: Clone> Machine<R> {
             && !partition.is_in_rotation
             && partition.is_active()
             && !partition.ready.is_empty()
+            && self.ending.values().all(|name| *name != partition.name)
         {
             partition.is_in_rotation = true;
             self.rotation.push_back(id);

@@ -7,7 +7,7 @@ use offtake::TopicPartition;
 use super::{
     Item, Started,
     lane::{Entry, Lane, LaneState, Lanes, Place},
-    metadata::FinishedBeyond,
+    metadata::{self, FinishedBeyond},
     tracker::Tracker,
 };
 use crate::{Order, PartitionMetrics, StoppedPartition};
@@ -35,13 +35,19 @@ pub(crate) struct Partition<R> {
     pub(crate) writing: usize,
     pub(crate) pauses: Pauses,
     pub(crate) commits: Commits,
+    /// Why nothing more of it can be read.
+    pub(crate) unreadable: Option<StoppedPartition>,
 }
 
 /// How far an assignment is.
 #[derive(Debug)]
 pub(crate) enum Phase<R> {
     /// It is being asked what was finished before. What has come meanwhile, and up to which offset.
-    Loading { items: Vec<Item<R>>, next: i64, log: Log },
+    Loading {
+        items: Vec<Item<R>>,
+        next: i64,
+        log: Log,
+    },
     Active,
     /// It is to be handed over: nothing more begins.
     Revoking,
@@ -95,6 +101,7 @@ impl<R> Partition<R> {
             writing: 0,
             pauses: Pauses::default(),
             commits: Commits::default(),
+            unreadable: None,
         }
     }
 
@@ -104,6 +111,14 @@ impl<R> Partition<R> {
 
     pub(crate) fn is_stopped(&self) -> bool {
         matches!(self.phase, Phase::Stopped(_))
+    }
+
+    /// Why it goes on no more.
+    pub(crate) fn stopped(&self) -> Option<&StoppedPartition> {
+        match &self.phase {
+            Phase::Stopped(stopped) => Some(stopped),
+            Phase::Loading { .. } | Phase::Active | Phase::Revoking => self.unreadable.as_ref(),
+        }
     }
 
     /// Whether nothing of it is at a handler or on its way to the dead letters.
@@ -271,7 +286,7 @@ impl<R> Partition<R> {
             finished_beyond: self.tracker.as_ref().map_or(0, Tracker::count_beyond),
             committed: self.commits.offset,
             is_paused: self.pauses.is_paused,
-            is_stopped: self.is_stopped(),
+            is_stopped: self.stopped().is_some(),
         }
     }
 
@@ -297,12 +312,15 @@ impl<R> Partition<R> {
     }
 
     /// What is to be committed: the offset, the leader epoch of the record before it, and what is finished beyond, as far as it is known.
-    pub(crate) fn to_commit(&self, metadata_bytes: usize) -> Option<ToCommit> {
+    pub(crate) fn to_commit(&self, group: &str, metadata_bytes: usize) -> Option<ToCommit> {
         let tracker = self.tracker.as_ref()?;
         let offset = tracker.position();
         let metadata = match metadata_bytes {
             0 => String::new(),
-            limit => self.finished_beyond(tracker).encode(offset, limit),
+            limit => {
+                let place = metadata::Place { group, partition: &self.name, offset };
+                self.finished_beyond(tracker).encode(&place, limit)
+            }
         };
         Some(ToCommit { offset, epoch: tracker.epoch_before(offset), metadata })
     }

@@ -3,22 +3,29 @@
 use std::time::{Duration, Instant};
 
 use offtake::{
-    Error, ErrorKind, Event as ConsumerEvent, Handover, Next, OwnedRecord, OwnershipChange, PartitionRecords,
-    Records, ResetReason,
+    Consumer, Error, ErrorKind, Event as ConsumerEvent, Handover, MembershipState, Next, OwnedRecord,
+    OwnershipChange, PartitionRecords, Records, ResetReason, TopicPartition,
 };
 use tokio::task::JoinError;
 
-use super::{AFTER_ERROR, Loaded, Runner, stopping::Stage};
+use super::{AFTER_ERROR, Loaded, Runner};
 use crate::{
     Event, StopReason, StoppedPartition, clock,
-    machine::{FinishedBeyond, Item},
+    machine::{FinishedBeyond, Item, Place},
 };
 
 /// Partitions that are being handed over.
 pub(super) struct Handing {
     handover: Handover,
+    /// When they are given up, whatever is not done: the group's deadline, or before it where the worker stops.
+    by: Instant,
+    /// When it was last looked whether the member is one still.
+    looked: Instant,
     step: Step,
 }
+
+/// Nothing is polled while partitions are handed over, so that a loss has to be looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
@@ -35,25 +42,46 @@ const MOST_FOR_COMMIT: Duration = Duration::from_secs(5);
 
 impl Handing {
     fn new(now: Instant, handover: Handover, grace: Duration) -> Self {
-        let left = handover.deadline().saturating_duration_since(now);
+        let by = handover.deadline();
+        let left = by.saturating_duration_since(now);
         let for_handlers = left.saturating_sub((left / 10).min(MOST_FOR_COMMIT));
         let until = clock::later(now, for_handlers.min(grace));
-        Self { handover, step: Step::Draining { until } }
+        Self { handover, by, looked: now, step: Step::Draining { until } }
     }
 
     /// When to look again. Whatever happens wakes the loop as well.
     pub(super) fn wake(&self) -> Instant {
-        match self.step {
+        let step = match self.step {
             Step::Draining { until } => until,
-            Step::Committing | Step::LastCommit => self.handover.deadline(),
-        }
+            Step::Committing | Step::LastCommit => self.by,
+        };
+        step.min(clock::later(self.looked, LOOK_EVERY))
     }
 
-    /// Nothing more is waited for but the commit.
-    pub(super) fn hurry(&mut self, now: Instant) {
+    /// What runs is waited for no longer, and the commit no longer than this.
+    pub(super) fn hurry(&mut self, now: Instant, for_commit: Duration) {
+        self.by = self.by.min(clock::later(now, for_commit));
         if let Step::Draining { until } = &mut self.step {
             *until = now.min(*until);
         }
+    }
+
+    /// The last commit may go better at once.
+    pub(super) fn commit_again(&mut self) {
+        if self.step == Step::LastCommit {
+            self.step = Step::Committing;
+        }
+    }
+
+    /// Whether the group has gone on without this member: what it holds is lost, as the next poll will tell.
+    fn is_lost(&mut self, now: Instant, consumer: &Consumer) -> bool {
+        use MembershipState::{Closed, Failed, Joining, NotPolled};
+        if now < clock::later(self.looked, LOOK_EVERY) {
+            return false;
+        }
+        self.looked = now;
+        let health = consumer.health();
+        health.generation.is_none() || matches!(health.membership, Closed | Failed | Joining | NotPolled)
     }
 
     fn change(&self) -> OwnershipChange {
@@ -94,6 +122,7 @@ impl Runner {
         for part in records.partitions() {
             self.machine.received(now, part.topic_partition(), items(part), part.next_offset());
         }
+        self.machine.look_at_room();
     }
 
     fn assigned(&mut self, now: Instant, change: OwnershipChange) {
@@ -118,7 +147,10 @@ impl Runner {
         for (id, name) in assigned {
             let before = committed.as_ref().ok().and_then(|committed| {
                 let committed = committed.get(&name)?;
-                let before = FinishedBeyond::decode(committed.offset, &committed.metadata);
+                let before = FinishedBeyond::decode(
+                    &Place { group: &self.told.group, partition: &name, offset: committed.offset },
+                    &committed.metadata,
+                );
                 if before.is_none() && !committed.metadata.is_empty() {
                     tracing::info!(partition = %name, "the metadata of its commit is not ours, or damaged: it is of no account");
                 }
@@ -149,28 +181,33 @@ impl Runner {
     }
 
     fn on_error(&mut self, now: Instant, error: Error) {
-        if error.is_fatal() || matches!(error.kind(), ErrorKind::Config | ErrorKind::Misuse) {
-            // Every further call would fail with it.
-            self.poll_from = clock::later(now, Duration::MAX);
-            self.end_with(crate::Error::Client(error));
-        } else if let Some(partition) = error.partition().cloned().filter(|_| stops(&error)) {
-            let offset = self.consumer.position(&partition);
-            self.machine.stop_partition(StoppedPartition {
-                partition,
-                offset,
-                why: StopReason::Unreadable(error),
-            });
-        } else {
-            // It may come again at once.
-            self.poll_from = clock::later(now, AFTER_ERROR);
-            self.tell(Event::Error(error));
+        match error.partition().cloned() {
+            Some(partition) if stops(&error) => {
+                let offset = self.consumer.position(&partition);
+                let why = StopReason::Unreadable(error);
+                self.machine.unreadable(StoppedPartition { partition, offset, why });
+            }
+            None if error.is_fatal() || matches!(error.kind(), ErrorKind::Config | ErrorKind::Misuse) => {
+                // Every further call would fail with it.
+                self.poll_from = clock::later(now, Duration::MAX);
+                self.end_with(crate::Error::Client(error));
+            }
+            _ => {
+                // It may come again at once.
+                self.poll_from = clock::later(now, AFTER_ERROR);
+                self.tell(Event::Error(error));
+            }
         }
     }
 
     /// Goes on with partitions that are being handed over: what runs ends or is cancelled, what is finished is committed, then they go.
     pub(super) fn go_on_handing_over(&mut self, now: Instant) {
         let Some(handing) = &mut self.handing else { return };
-        let (deadline, partitions) = (handing.handover.deadline(), handing.handover.partitions.clone());
+        let (by, partitions) = (handing.by, handing.handover.partitions.clone());
+        if handing.is_lost(now, &self.consumer) {
+            self.give_up_commit();
+            return self.hand_over(&partitions, Event::Lost);
+        }
         if let Step::Draining { until } = handing.step {
             if !self.machine.are_idle(&partitions) && now < until {
                 return;
@@ -178,37 +215,39 @@ impl Runner {
             self.machine.cancel(&partitions);
             handing.step = Step::Committing;
         }
-        let is_late = now >= deadline;
+        let is_late = now >= by;
         if self.committing.is_some() && !is_late {
             return;
         }
         let begins_last = handing.step == Step::Committing && !is_late;
         handing.step = Step::LastCommit;
         self.give_up_commit();
-        if begins_last {
-            let left = deadline.saturating_duration_since(now);
-            let within = match self.stage {
-                Stage::Running => left,
-                Stage::Stopping { .. } | Stage::Over => left.min(self.told.options.close_timeout),
-            };
-            if self.commit(now, Some(&partitions), within) {
-                return;
-            }
+        if begins_last && self.commit(now, Some(&partitions), by.saturating_duration_since(now)) {
+            return;
         }
-        self.machine.removed(&partitions);
+        // Whoever has them next begins when their handlers here have ended, if they end in time.
+        if !self.machine.have_ended(&partitions) && !is_late {
+            return;
+        }
+        let is_overdue = self.handing.as_ref().is_some_and(|handing| now >= handing.handover.deadline());
+        // The group did not wait longer: it took no commit.
+        self.hand_over(&partitions, if is_overdue { Event::Lost } else { Event::Revoked });
+    }
+
+    fn hand_over(&mut self, partitions: &[TopicPartition], event: impl FnOnce(OwnershipChange) -> Event) {
+        self.machine.removed(partitions);
         if let Some(handing) = self.handing.take() {
             let change = handing.change();
             drop(handing);
-            // The group did not wait longer: it took no commit.
-            self.tell(if is_late { Event::Lost(change) } else { Event::Revoked(change) });
+            self.tell(event(change));
         }
     }
 }
 
 /// Whether an error that names a partition has stopped it. The others are of what the consumer goes on trying.
 fn stops(error: &Error) -> bool {
-    use ErrorKind::{Corrupt, MissingCodec, NoOffset, TooLarge};
-    matches!(error.kind(), Corrupt | MissingCodec | NoOffset | TooLarge)
+    use ErrorKind::{Corrupt, MissingCodec, Misuse, NoOffset, TooLarge};
+    matches!(error.kind(), Corrupt | MissingCodec | Misuse | NoOffset | TooLarge)
 }
 
 fn items(part: &PartitionRecords) -> Vec<Item<OwnedRecord>> {

@@ -44,6 +44,8 @@ impl Letters {
         let mut config = Config::default();
         config.client = consumer.client.clone();
         config.max_request_size = LARGEST_RECORD;
+        // Each alone in its batch: one that the broker refuses takes no others with it.
+        config.batch_size = 1;
         let mut builder = Builder::from_config(config);
         if cfg!(feature = "zstd") {
             builder = builder.property("compression.type", "zstd");
@@ -70,8 +72,16 @@ impl Letters {
         })
     }
 
-    /// Sends a record's dead letter.
-    pub(super) fn send(&mut self, letter: LetterTicket, record: &OwnedRecord) {
+    /// Sends a record's dead letter. One that is a dead letter of this very topic is refused: it would come again and again.
+    pub(super) fn send(
+        &mut self,
+        letter: LetterTicket,
+        record: &OwnedRecord,
+    ) -> Result<(), Box<(LetterTicket, Error)>> {
+        if record.topic() == self.topic {
+            let text = format!("it was read from `{}`, where dead letters are written to", self.topic);
+            return Err(Box::new((letter, Error::misuse(text))));
+        }
         let origin = Origin::new(record, &self.group, &letter.reason, letter.attempts, self.wall.now_ms());
         let headers = self.headers.write(record.headers(), &origin);
         let mut sent = ProducerRecord::to(&self.topic)
@@ -85,6 +95,7 @@ impl Letters {
         }
         let delivery = self.producer.send(sent);
         self.written.spawn(async move { (letter, delivery.await) });
+        Ok(())
     }
 
     /// Ends its producer. What is not written by then is given up: its records are not finished.

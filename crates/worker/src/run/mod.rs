@@ -48,6 +48,7 @@ const ENDS_AT_ONCE: usize = 256;
 
 /// What a worker was told beside its clients.
 struct Told {
+    group: String,
     options: Options,
     events: Option<Arc<dyn Fn(Event) + Send + Sync>>,
     handle: WorkerHandle,
@@ -110,7 +111,14 @@ impl Runner {
         let Parts { consumer, letters, wall, seed } = parts;
         let now = clock::now();
         Self {
-            machine: Machine::new(now, told.options.clone(), batch, letters.is_some(), seed),
+            machine: Machine::new(
+                now,
+                told.options.clone(),
+                batch,
+                letters.is_some(),
+                told.group.clone(),
+                seed,
+            ),
             told,
             consumer,
             letters,
@@ -175,7 +183,12 @@ impl Runner {
                 Woken::Stop(stage) => self.reach(stage),
                 Woken::Letter(letter) => self.letter_ended(letter),
                 Woken::Loaded(loaded) => self.loaded(loaded),
-                Woken::Committed(result) => drop(self.commit_ended(result)),
+                Woken::Committed(result) => {
+                    let again = self.commit_ended(result);
+                    if let Some(handing) = self.handing.as_mut().filter(|_| again) {
+                        handing.commit_again();
+                    }
+                }
                 Woken::Next(next) => self.on_next(next),
                 Woken::Ended(ended) => self.jobs_ended(ended),
             }
@@ -186,6 +199,7 @@ impl Runner {
     /// Does what the machine says.
     fn act(&mut self, now: Instant) {
         while let Some(action) = self.machine.poll_action(now) {
+            self.is_unpublished = true;
             match action {
                 Action::Start(job) => {
                     let (records, ticket) = job.into_parts();
@@ -193,15 +207,17 @@ impl Runner {
                     self.running.insert(running.task.id(), (ticket, running));
                 }
                 Action::Cancel(job) => {
-                    let cancelled = self.running.extract_if(|_, (ticket, _)| ticket.id == job);
-                    cancelled.for_each(|(_, (_, running))| running.cancel());
+                    let cancelled = self.running.values().filter(|(ticket, _)| ticket.id == job);
+                    cancelled.for_each(|(_, running)| running.cancel());
                 }
                 // One that was given up meanwhile needs neither.
                 Action::Pause(partition) => drop(self.consumer.pause(&partition)),
                 Action::Resume(partition) => drop(self.consumer.resume(&partition)),
                 Action::DeadLetter { letter, record } => {
-                    if let Some(letters) = &mut self.letters {
-                        letters.send(letter, &record);
+                    let Some(letters) = &mut self.letters else { continue };
+                    match letters.send(letter, &record) {
+                        Ok(()) => {}
+                        Err(refused) => self.machine.letter_ended(refused.0, Err(refused.1)),
                     }
                 }
                 Action::Tell(event) => self.tell(event),
@@ -222,7 +238,6 @@ impl Runner {
                 Ok(ended) => ended,
                 Err(error) => (error.id(), Results::All(panicked(None))),
             };
-            // What was cancelled is not there any more.
             if let Some((ticket, _)) = self.running.remove(&id) {
                 self.machine.job_ended(now, now_ms, &ticket, &results);
             }

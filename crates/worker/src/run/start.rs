@@ -26,8 +26,15 @@ pub(super) async fn start(worker: Worker, batch: usize) -> Result<(Parts, super:
         None => WallClock::System,
     };
     let group = config.group_id.clone().unwrap_or_default();
+    if let (Some(Topics::Names(names)), Some(dead_letters)) = (&topics, &dead_letters)
+        && names.iter().any(|name| name.as_str() == dead_letters.topic)
+    {
+        let text =
+            format!("`{}` is read, and would get the dead letters of its own records", dead_letters.topic);
+        return Err(Error::new(ErrorKind::Config, text));
+    }
     let letters = match &dead_letters {
-        Some(dead_letters) => Some(Letters::start(dead_letters, &config, group, wall).await?),
+        Some(dead_letters) => Some(Letters::start(dead_letters, &config, group.clone(), wall).await?),
         None => None,
     };
     let mut consumer = consumer.build().await?;
@@ -42,7 +49,7 @@ pub(super) async fn start(worker: Worker, batch: usize) -> Result<(Parts, super:
         None => {}
     }
     let seed = replay.map_or_else(random_seed, |(seed, _)| seed);
-    Ok((Parts { consumer, letters, wall, seed }, super::Told { options, events, handle }))
+    Ok((Parts { consumer, letters, wall, seed }, super::Told { group, options, events, handle }))
 }
 
 /// What makes no sense, all of it.

@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 use super::{Runner, committing};
 use crate::{Error, Summary, clock, handle::StopStage};
 
+/// A handler that was cancelled ends at its next `await`; one that blocks is waited for no longer than this.
+const LONGEST_END: Duration = Duration::from_secs(1);
+
 /// How far a worker is from its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -53,8 +56,8 @@ impl Runner {
             StopStage::Stopping => {}
             StopStage::Now => {
                 self.machine.stop();
-                self.stage = Stage::Over;
-                self.cancel_all(now);
+                self.machine.cancel_all();
+                self.be_over(now);
             }
         }
     }
@@ -65,10 +68,11 @@ impl Runner {
         self.reach(StopStage::Stopping);
     }
 
-    fn cancel_all(&mut self, now: Instant) {
-        self.machine.cancel_all();
+    /// Only the last commit is waited for, and no longer than it may take.
+    fn be_over(&mut self, now: Instant) {
+        self.stage = Stage::Over;
         if let Some(handing) = &mut self.handing {
-            handing.hurry(now);
+            handing.hurry(now, self.told.options.close_timeout);
         }
     }
 
@@ -76,10 +80,10 @@ impl Runner {
     pub(super) fn go_on_stopping(&mut self, now: Instant) {
         if let Stage::Stopping { jobs_until, letters_until } = self.stage {
             if now >= jobs_until && !self.machine.has_no_jobs() {
-                self.cancel_all(now);
+                self.machine.cancel_all();
             }
             if self.machine.is_idle() || (self.machine.has_no_jobs() && now >= letters_until) {
-                self.stage = Stage::Over;
+                self.be_over(now);
             }
         }
     }
@@ -92,6 +96,8 @@ impl Runner {
     /// The last commit, and the end of both clients.
     pub(super) async fn end(mut self) -> Result<Summary, Error> {
         let timeout = self.told.options.close_timeout;
+        self.act(clock::now());
+        self.cancelled_end(timeout.min(LONGEST_END)).await;
         let deadline = clock::later(clock::now(), timeout);
         // The one on its way first; then what is finished since, or was not committed.
         if self.committing.is_some() {
@@ -129,6 +135,14 @@ impl Runner {
         match error {
             Some(error) => Err(error),
             None => Ok(summary),
+        }
+    }
+
+    /// Waits until what was cancelled has ended, so that nobody else has its records at the same time.
+    async fn cancelled_end(&mut self, timeout: Duration) {
+        let ended = async { while self.jobs.join_next().await.is_some() {} };
+        if tokio::time::timeout(timeout, ended).await.is_err() {
+            tracing::warn!("handlers that were cancelled run on");
         }
     }
 

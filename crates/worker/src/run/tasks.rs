@@ -13,7 +13,10 @@ use std::{
 };
 
 use offtake::OwnedRecord;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::{
+    sync::oneshot,
+    task::{AbortHandle, JoinSet},
+};
 use tracing::{Instrument, Span, field};
 
 use crate::{
@@ -41,12 +44,21 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// What comes of it is of no account any more.
+    /// What comes of it is of no account any more. It ends when its handler does.
     pub(crate) fn cancel(&self) {
-        if let Some(flag) = &self.flag {
-            flag.store(true, Ordering::Release);
+        match &self.flag {
+            Some(flag) => flag.store(true, Ordering::Release),
+            None => self.task.abort(),
         }
-        self.task.abort();
+    }
+}
+
+/// Tells a handler that cannot be dropped when nobody waits for it any more.
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
 }
 
@@ -152,9 +164,14 @@ where
             return Running { task: tasks.spawn(async { Results::Each(Vec::new()) }), flag: None };
         };
         let span = record_span(&record, &attempt);
-        let late = Arc::clone(&flag);
+        let (guard, is_cancelled) = (CancelOnDrop(Arc::clone(&flag)), Arc::clone(&flag));
         let work = async move {
-            let mut thread = tokio::task::spawn_blocking(move || span.in_scope(|| handler(record, attempt)));
+            let mut thread =
+                tokio::task::spawn_blocking(move || match is_cancelled.load(Ordering::Acquire) {
+                    // It waited for a thread until its time was over.
+                    true => Err(Failure::retry("there was no thread for it in time")),
+                    false => span.in_scope(|| handler(record, attempt)),
+                });
             let in_time = match limit {
                 Some(limit) => tokio::time::timeout(limit, &mut thread).await.ok(),
                 None => None,
@@ -162,7 +179,7 @@ where
             let ended = match in_time {
                 Some(ended) => ended,
                 None => {
-                    late.store(limit.is_some(), Ordering::Release);
+                    guard.0.store(limit.is_some(), Ordering::Release);
                     thread.await
                 }
             };

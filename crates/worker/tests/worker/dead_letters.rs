@@ -201,3 +201,31 @@ async fn a_dead_letter_that_fails_again_keeps_its_first_origin() {
     }
     assert_eq!(again.len(), 9);
 }
+
+/// A pattern may match it.
+#[tokio::test(start_paused = true)]
+async fn dead_letters_that_are_read_from_their_own_topic_are_not_written_again() {
+    let cluster = cluster().await;
+    let ledger = Ledger::default();
+    let handler = ledger.around(|record, _| async move {
+        if record.offset() == 7 || record.topic() == "orders.dlq" {
+            Err(Failure::poison("no"))
+        } else {
+            Ok(())
+        }
+    });
+    let worker = worker(&cluster).subscribe_patterns(["orders.*"]).dead_letters(dead_letters(&cluster));
+    let running = Running::start(worker, handler);
+    running
+        .until("the letters' partitions stopped", |running| {
+            running.events().iter().any(|event| {
+                matches!(event, Event::Stopped(stopped)
+                if stopped.partition.topic == "orders.dlq"
+                    && matches!(stopped.why, StopReason::DeadLetterFailed { .. }))
+            })
+        })
+        .await;
+    tokio::time::sleep(secs(20)).await;
+    let summary = running.stop().await;
+    assert_eq!((summary.dead_lettered, letters(&cluster).len()), (3, 3));
+}

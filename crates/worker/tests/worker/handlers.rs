@@ -239,3 +239,29 @@ async fn blocking_handlers_have_threads_and_are_told_when_to_end() {
     assert_eq!((summary.retried, cancelled.load(Ordering::Relaxed)), (2, 1));
     assert_eq!(committed_offsets(&cluster).await, everything());
 }
+
+#[tokio::test]
+async fn blocking_handlers_of_a_worker_that_is_dropped_are_told() {
+    let cluster = cluster().await;
+    let (begun, told) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (begins, tells) = (Arc::clone(&begun), Arc::clone(&told));
+    let handler = move |_: offtake::OwnedRecord, attempt: offtake_worker::Attempt| {
+        begins.fetch_add(1, Ordering::Relaxed);
+        while !attempt.cancelled() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        tells.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    };
+    let task = tokio::spawn(worker(&cluster).run_blocking(handler, std::future::pending::<()>()));
+    while begun.load(Ordering::Relaxed) < 8 {
+        assert!(!task.is_finished());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    task.abort();
+    assert!(task.await.unwrap_err().is_cancelled());
+    while told.load(Ordering::Relaxed) < 8 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(begun.load(Ordering::Relaxed), 8);
+}

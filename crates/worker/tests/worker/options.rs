@@ -44,6 +44,10 @@ async fn what_makes_no_sense_is_refused_in_one_sentence() {
             "an idempotent producer",
         ),
         (of_orders(plain()).dead_letters(DeadLetters::to("d").property("group.id", "x")), "group.id"),
+        (
+            of_orders(plain()).dead_letters(DeadLetters::to("orders")),
+            "`orders` is read, and would get the dead letters",
+        ),
         (Worker::new(plain()).subscribe_patterns(["("]), "`(` is no regular expression"),
     ] {
         let said = refusal(worker).await;

@@ -241,3 +241,41 @@ async fn one_that_is_fenced_ends_and_says_so() {
     second.until("the other does the rest", |_| ledger.done().len() == all().len()).await;
     assert!(second.stop().await.is_clean());
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_the_consumer_tries_again_by_itself_stops_no_partition() {
+    let cluster = cluster().await;
+    let rule = Rule::on(ApiKey::Fetch, offtake_broker::Rewrite::partitions_fail(29)).times(3); // TOPIC_AUTHORIZATION_FAILED
+    let rule = cluster.arm(rule);
+    let ledger = Ledger::default();
+    let running = Running::start(worker(&cluster), ledger.around(|_, _| async { Ok(()) }));
+    running.until("all is done", |_| ledger.done().len() == all().len()).await;
+    assert_eq!(cluster.hits(rule), 3);
+    let events = running.events();
+    assert!(events.iter().any(|event| matches!(event, Event::Error(_))), "it is told");
+    assert!(running.stop().await.is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_lost_while_partitions_are_handed_over_ends_the_handover() {
+    let cluster = cluster().await;
+    let ledger = Ledger::default();
+    let handler = ledger.around(|record, _| async move {
+        if record.offset() == 0 { std::future::pending().await } else { Ok(()) }
+    });
+    let a = Running::start(worker_of(builder(&cluster).client_id("the-first")), handler);
+    let most = all().len() * 4 / 5;
+    a.until("all but what hangs is done", |_| ledger.done().len() == most).await;
+    let b = Running::start(worker(&cluster), ledger.around(|_, _| async { Ok(()) }));
+    tokio::time::sleep(secs(5)).await; // by default it would take minutes
+    assert!(!a.events().iter().any(|event| matches!(event, Event::Revoked(_))));
+    let since = tokio::time::Instant::now();
+    cluster.arm(Rule::on(ApiKey::Heartbeat, Harm::Fail(25)).client("the-first").once()); // UNKNOWN_MEMBER_ID
+    a.until("it is lost", |a| a.events().iter().any(|event| matches!(event, Event::Lost(_)))).await;
+    assert!(since.elapsed() < secs(30), "{:?}", since.elapsed());
+    assert!(a.handle.metrics().cancelled > 0);
+    a.handle.stop_now();
+    assert!(a.task.await.unwrap().is_ok());
+    b.until("all is done", |_| ledger.done().len() == all().len()).await;
+    assert!(b.stop().await.is_clean());
+}

@@ -33,6 +33,9 @@ pub(super) struct World {
     /// At handlers, in the order of their start.
     pub(super) running: Vec<(Vec<Started<Rec>>, JobTicket)>,
     pub(super) cancelled: Vec<Vec<Started<Rec>>>,
+    /// Handlers that were cancelled and have not ended: they do at once, unless they are held.
+    pub(super) ending: Vec<JobTicket>,
+    pub(super) holds_ends: bool,
     pub(super) letters: Vec<(LetterTicket, Rec)>,
     pub(super) paused: BTreeSet<TopicPartition>,
     pub(super) events: Vec<Event>,
@@ -61,10 +64,12 @@ impl World {
     pub(super) fn with(options: Options, batch: usize, has_dead_letters: bool) -> Self {
         let now = clock::now();
         Self {
-            machine: Machine::new(now, options, batch, has_dead_letters, 7),
+            machine: Machine::new(now, options, batch, has_dead_letters, "job".to_owned(), 7),
             now,
             running: Vec::new(),
             cancelled: Vec::new(),
+            ending: Vec::new(),
+            holds_ends: false,
             letters: Vec::new(),
             paused: BTreeSet::new(),
             events: Vec::new(),
@@ -79,8 +84,9 @@ impl World {
                 Action::Start(job) => self.running.push(job.into_parts()),
                 Action::Cancel(id) => {
                     let at = self.running.iter().position(|(_, ticket)| ticket.id == id);
-                    let (records, _) = self.running.remove(at.expect("what is cancelled runs"));
+                    let (records, ticket) = self.running.remove(at.expect("what is cancelled runs"));
                     self.cancelled.push(records);
+                    self.ending.push(ticket);
                 }
                 Action::Pause(name) => assert!(self.paused.insert(name), "paused twice"),
                 Action::Resume(name) => assert!(self.paused.remove(&name), "resumed, and not paused"),
@@ -89,6 +95,17 @@ impl World {
                 Action::Fatal { reason, .. } => self.fatal.push(reason),
             }
         }
+        if !self.holds_ends && !self.ending.is_empty() {
+            self.end_cancelled();
+        }
+    }
+
+    /// What was cancelled ends, and says that it is done.
+    pub(super) fn end_cancelled(&mut self) {
+        for ticket in std::mem::take(&mut self.ending) {
+            self.machine.job_ended(self.now, 0, &ticket, &Results::All(Verdict::Done));
+        }
+        self.drain();
     }
 
     /// Assigned, and nothing was finished of them before.
@@ -110,6 +127,7 @@ impl World {
         let items = (first..).zip(keys).map(|(offset, key)| item(index, offset, *key)).collect::<Vec<_>>();
         let next = first + i64::try_from(keys.len()).unwrap();
         self.machine.received(self.now, &partition(index), items, next);
+        self.machine.look_at_room();
         self.drain();
     }
 
@@ -149,7 +167,7 @@ impl World {
         let commits = self.machine.take_commit(self.now, None);
         self.machine.commit_ended(&commits, |_| true);
         let read = |commit: &PartitionCommit| {
-            let beyond = FinishedBeyond::decode(commit.what.offset, &commit.what.metadata);
+            let beyond = decode(commit.name.partition, commit.what.offset, &commit.what.metadata);
             (
                 commit.name.partition,
                 commit.what.offset,
@@ -162,6 +180,11 @@ impl World {
     pub(super) fn stopped(&self) -> Vec<(i32, Option<i64>)> {
         self.machine.stopped().iter().map(|stopped| (stopped.partition.partition, stopped.offset)).collect()
     }
+}
+
+/// What a commit of the group says is finished beyond.
+pub(super) fn decode(index: i32, offset: i64, metadata: &str) -> Option<FinishedBeyond> {
+    FinishedBeyond::decode(&Place { group: "job", partition: &partition(index), offset }, metadata)
 }
 
 pub(super) fn item(index: i32, offset: i64, key: Option<u8>) -> Item<Rec> {

@@ -57,7 +57,7 @@ impl Arena {
 
     fn assign(&mut self, index: i32) {
         let (offset, metadata) = self.committed.get(&index).cloned().unwrap_or_default();
-        let before = FinishedBeyond::decode(offset, &metadata);
+        let before = decode(index, offset, &metadata);
         self.positions.insert(index, offset);
         self.world.assign_after([(index, before)]);
     }
@@ -150,7 +150,7 @@ impl Arena {
                 "seed {seed}: passed what is not finished: {commit:?}"
             );
             let beyond =
-                FinishedBeyond::decode(commit.what.offset, &commit.what.metadata).unwrap_or_default();
+                decode(commit.name.partition, commit.what.offset, &commit.what.metadata).unwrap_or_default();
             assert!(
                 beyond.ranges.iter().all(|(from, to)| (*from..*to).all(is_finished)),
                 "seed {seed}: {commit:?}"
@@ -179,7 +179,7 @@ impl Arena {
 
     fn lose(&mut self, index: i32) {
         let (offset, metadata) = self.committed.get(&index).cloned().unwrap_or_default();
-        let beyond = FinishedBeyond::decode(offset, &metadata).unwrap_or_default();
+        let beyond = decode(index, offset, &metadata).unwrap_or_default();
         self.known.retain(|(of, at)| *of != index || *at < offset || beyond.contains(*at));
         self.forget(index);
     }

@@ -8,7 +8,7 @@ fn names(indexes: impl IntoIterator<Item = i32>) -> Vec<TopicPartition> {
 fn left_behind(world: &mut World, index: i32) -> (i64, FinishedBeyond) {
     let commits = world.machine.take_commit(world.now, Some(&names([index])));
     let commit = commits.into_iter().next().expect("a commit");
-    let beyond = FinishedBeyond::decode(commit.what.offset, &commit.what.metadata);
+    let beyond = decode(commit.name.partition, commit.what.offset, &commit.what.metadata);
     (commit.what.offset, beyond.unwrap_or_default())
 }
 
@@ -247,4 +247,39 @@ fn a_stopped_partition_that_is_rewound_takes_no_room() {
     world.machine.rewound(&partition(0), 2);
     world.drain();
     assert_eq!(world.machine.metrics().queued, 0);
+}
+
+#[test]
+fn nothing_of_a_partition_begins_while_a_cancelled_handler_may_still_be_at_it() {
+    let mut world = World::new(Options { concurrency: 2, ..options() });
+    world.holds_ends = true;
+    world.assign([0, 1]);
+    world.receive(0, 0, &[A, B]);
+    world.machine.rewound(&partition(0), 1);
+    world.drain();
+    assert!(world.running.is_empty() && world.machine.has_no_jobs());
+    world.receive(1, 7, &[A]);
+    assert!(world.running.is_empty(), "they have their places still");
+    assert!(!world.machine.have_ended(&names([0, 1])) && world.machine.have_ended(&names([1])));
+    world.machine.removed(&names([0]));
+    world.assign([0]);
+    world.receive(0, 0, &[A]);
+    assert!(world.running.is_empty(), "of a later assignment neither");
+    world.end_cancelled();
+    assert_eq!(world.offsets(), [7, 0]);
+    assert_eq!(world.commit(), [], "and what they say is of no account");
+}
+
+#[test]
+fn what_was_read_before_an_unreadable_batch_is_handled() {
+    let mut world = World::new(Options { concurrency: 1, ..options() });
+    world.assign([0]);
+    world.receive(0, 0, &[A, B, C]);
+    let error = offtake::Error::new(offtake::ErrorKind::Corrupt, "damaged");
+    let why = crate::StopReason::Unreadable(error);
+    world.machine.unreadable(crate::StoppedPartition { partition: partition(0), offset: Some(3), why });
+    world.drain();
+    (0..3).for_each(|offset| world.done(offset));
+    assert_eq!(world.commit(), [(0, 3, vec![])]);
+    assert_eq!(world.stopped(), [(0, Some(3))]);
 }
