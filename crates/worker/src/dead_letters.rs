@@ -22,7 +22,8 @@ pub use self::{
 /// `message.timestamp.type=LogAppendTime` (`original_timestamp` has it then), or old records' letters are soon deleted. It has to take larger records than
 /// the topic read, by what these headers need. A worker that reads its own dead-letter topic is refused, or stops those partitions.
 ///
-/// One may be there twice: where the process died, or the partition was taken away, between its acknowledgement and the commit.
+/// One may be there twice: where the process died, its partition was taken away or the worker's time was over between its acknowledgement and the
+/// commit, or where nobody said whether it was written.
 #[derive(Clone, Debug)]
 pub struct DeadLetters {
     pub(crate) topic: String,

@@ -12,7 +12,7 @@ use crate::BreakerState;
 pub enum Event {
     /// Partitions were given to this member; told before any of their records is handled.
     Assigned(OwnershipChange),
-    /// Partitions were handed over, after what was finished in them was committed.
+    /// Partitions were handed over, after a commit of what was finished in them; where that failed, an [`Error`](Self::Error) says so.
     Revoked(OwnershipChange),
     /// Partitions were taken away: their handlers were cancelled, and nothing was committed.
     Lost(OwnershipChange),

@@ -25,6 +25,9 @@ pub struct Worker {
     pub(crate) replay: Option<(u64, i64)>,
 }
 
+/// No text in the protocol is longer.
+const LONGEST_METADATA: usize = 32_767;
+
 /// What is subscribed to.
 #[derive(Clone, Debug)]
 pub(crate) enum Topics {
@@ -163,7 +166,7 @@ impl Worker {
     /// So many bytes of a commit's metadata at most say what is finished beyond its offset. Default: 4,096, which is what brokers take
     /// (`offset.metadata.max.bytes`). 0 writes none; nor is any read then. What does not fit is handled again after a restart.
     pub fn metadata_bytes(mut self, bytes: usize) -> Self {
-        self.options.metadata_bytes = bytes;
+        self.options.metadata_bytes = bytes.min(LONGEST_METADATA);
         self
     }
 
@@ -180,7 +183,8 @@ impl Worker {
     }
 
     /// How long what runs of a partition that is to be handed over may take; then it is cancelled. The group's deadline holds in any case. Default: all that
-    /// there is until then, less a tenth (5 s at most) for the commit. What is kept goes on meanwhile with what is queued, and reads nothing new.
+    /// there is until then, less a tenth (5 s at most) for the commit. What is kept goes on meanwhile with what is queued, and reads nothing new: a shorter time here
+    /// is better for it where handlers may hang.
     pub fn revoke_grace(mut self, grace: Duration) -> Self {
         self.options.revoke_grace = grace;
         self
@@ -213,12 +217,13 @@ impl Worker {
 
     /// Runs a handler for each record, `async fn handle(record: OwnedRecord, attempt: Attempt) -> Result<(), Failure>` or a closure like it, until `shutdown` ends (whatever it ends with), a [`WorkerHandle`] stops it, or something is fatal. Then nothing new is
     /// begun; what runs may end within the [grace](Self::grace), what waits for another attempt is left for later; dead letters are written, what is finished is
-    /// committed, and the group is left.
+    /// committed, and the group is left (a static member keeps its place).
     ///
     /// Handlers run as tasks of the runtime on which this runs. One is dropped where it stands, at an `await`, when its partition is taken away or the
     /// worker's time is over; its record is handled again then, here or elsewhere. A panic is a failure that is retried.
     ///
-    /// If this future is dropped, what runs is cancelled and nothing is committed anymore: what was finished since the last commit is handled again.
+    /// If this future is dropped, what runs is cancelled, and nothing more is committed but what was sent already: what was finished since the last commit is
+    /// handled again.
     ///
     /// # Errors
     /// [`Error::Client`] with `Config`: what it was told makes no sense. What the consumer cannot mend. [`Error::Fatal`]: a handler said so. In

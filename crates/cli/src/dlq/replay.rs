@@ -56,7 +56,11 @@ async fn dry_run(work: &mut Work, topic: &str, group: &str, choice: &Choice) -> 
     plan.print(group, work.json, &mut work.output);
     plan.check()?;
     if !work.json {
-        say(format_args!("dry run: nothing was changed; add --execute to replay {} records", plan.records()));
+        let records = match plan.records() {
+            1 => "1 record".to_owned(),
+            many => format!("{many} records"),
+        };
+        say(format_args!("dry run: nothing was changed; add --execute to replay {records}"));
     }
     Ok(())
 }

@@ -7,4 +7,6 @@ mod doctor;
 mod operator;
 #[cfg(unix)]
 mod pipe;
+#[cfg(unix)]
+mod piping;
 mod secrets;

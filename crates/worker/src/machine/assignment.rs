@@ -46,7 +46,8 @@ impl<R: Clone> Machine<R> {
         self.enter(now, id, items, next);
     }
 
-    /// Records of a partition have come, in order; `next` is where reading goes on behind them.
+    /// Records of a partition have come, in order; `next` is where reading goes on behind them. When all that a poll has brought has been told,
+    /// [`look_at_room`](Self::look_at_room) says what that means.
     pub(crate) fn received(&mut self, now: Instant, name: &TopicPartition, items: Vec<Item<R>>, next: i64) {
         let Some(id) = self.by_name.get(name).copied() else { return };
         self.metrics.received += items.len() as u64;
@@ -71,7 +72,6 @@ impl<R: Clone> Machine<R> {
             Phase::Active => self.enter(now, id, items, next),
             Phase::Revoking | Phase::Stopped(_) => {}
         }
-        self.look_at_room();
     }
 
     fn enter(&mut self, now: Instant, id: AssignmentId, items: Vec<Item<R>>, next: i64) {
@@ -175,11 +175,16 @@ impl<R: Clone> Machine<R> {
 
     /// What goes on no more.
     pub(crate) fn stopped(&self) -> Vec<StoppedPartition> {
-        let stopped = self.partitions.values().filter_map(|partition| match &partition.phase {
-            Phase::Stopped(stopped) => Some(stopped.clone()),
-            Phase::Loading { .. } | Phase::Active | Phase::Revoking => None,
-        });
-        stopped.collect()
+        self.partitions.values().filter_map(Partition::stopped).cloned().collect()
+    }
+
+    /// Nothing more of a partition can be read. What has come of it goes on.
+    pub(crate) fn unreadable(&mut self, stopped: StoppedPartition) {
+        let id = self.by_name.get(&stopped.partition);
+        if let Some(partition) = id.and_then(|id| self.partitions.get_mut(id)) {
+            partition.unreadable = Some(stopped.clone());
+        }
+        self.tell(crate::Event::Stopped(stopped));
     }
 
     /// A partition goes on no more. What of it is at a handler may end; what waits is dropped, as nothing of it will begin.

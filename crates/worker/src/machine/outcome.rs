@@ -81,8 +81,9 @@ impl<R: Clone> Machine<R> {
         for (lane, count) in &ticket.lanes {
             let verdicts: Vec<_> = (nth..nth + count).map(|nth| results.of(nth)).collect();
             nth += count;
-            if matches!(results, Results::All(Verdict::Failed { .. })) {
-                self.count_behind(id, *lane, *count);
+            if let Results::All(Verdict::Failed { reason, .. }) = results {
+                let first = Arc::new(FirstFailure { reason: reason.clone(), at_ms: now_ms });
+                self.count_behind(id, *lane, *count, &first);
             }
             self.lane_ended(now, now_ms, id, *lane, verdicts, is_probe);
         }
@@ -90,13 +91,14 @@ impl<R: Clone> Machine<R> {
     }
 
     /// A whole batch has failed: that was an attempt also at what is behind the first record of a lane, though none that is its last.
-    fn count_behind(&mut self, id: AssignmentId, index: usize, count: usize) {
+    fn count_behind(&mut self, id: AssignmentId, index: usize, count: usize, first: &Arc<FirstFailure>) {
         let last = self.options.retry.attempts.saturating_sub(1);
         let is_closed = self.breaker.as_ref().is_none_or(|breaker| breaker.state() == BreakerState::Closed);
         let lane = self.partitions.get_mut(&id).and_then(|partition| partition.lanes.get_mut(index));
         if let Some(lane) = lane.filter(|_| is_closed) {
             for entry in lane.records.iter_mut().take(count).skip(1) {
                 entry.failures = entry.failures.saturating_add(1).min(last);
+                entry.first_failure.get_or_insert_with(|| Arc::clone(first));
             }
         }
     }

@@ -35,6 +35,8 @@ pub(crate) struct Partition<R> {
     pub(crate) writing: usize,
     pub(crate) pauses: Pauses,
     pub(crate) commits: Commits,
+    /// Why nothing more of it can be read.
+    pub(crate) unreadable: Option<StoppedPartition>,
 }
 
 /// How far an assignment is.
@@ -99,6 +101,7 @@ impl<R> Partition<R> {
             writing: 0,
             pauses: Pauses::default(),
             commits: Commits::default(),
+            unreadable: None,
         }
     }
 
@@ -108,6 +111,14 @@ impl<R> Partition<R> {
 
     pub(crate) fn is_stopped(&self) -> bool {
         matches!(self.phase, Phase::Stopped(_))
+    }
+
+    /// Why it goes on no more.
+    pub(crate) fn stopped(&self) -> Option<&StoppedPartition> {
+        match &self.phase {
+            Phase::Stopped(stopped) => Some(stopped),
+            Phase::Loading { .. } | Phase::Active | Phase::Revoking => self.unreadable.as_ref(),
+        }
     }
 
     /// Whether nothing of it is at a handler or on its way to the dead letters.
@@ -275,7 +286,7 @@ impl<R> Partition<R> {
             finished_beyond: self.tracker.as_ref().map_or(0, Tracker::count_beyond),
             committed: self.commits.offset,
             is_paused: self.pauses.is_paused,
-            is_stopped: self.is_stopped(),
+            is_stopped: self.stopped().is_some(),
         }
     }
 

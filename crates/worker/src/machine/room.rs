@@ -81,8 +81,8 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// A poll has brought something of these.
-    pub(super) fn look_at_room(&mut self) {
+    /// A poll has brought something.
+    pub(crate) fn look_at_room(&mut self) {
         if self.room.is_full() {
             self.room.is_scarce = true;
             self.partitions.values_mut().for_each(|partition| partition.pauses.room = true);

@@ -80,7 +80,8 @@ impl Handing {
             return false;
         }
         self.looked = now;
-        matches!(consumer.health().membership, Closed | Failed | Joining | NotPolled)
+        let health = consumer.health();
+        health.generation.is_none() || matches!(health.membership, Closed | Failed | Joining | NotPolled)
     }
 
     fn change(&self) -> OwnershipChange {
@@ -121,6 +122,7 @@ impl Runner {
         for part in records.partitions() {
             self.machine.received(now, part.topic_partition(), items(part), part.next_offset());
         }
+        self.machine.look_at_room();
     }
 
     fn assigned(&mut self, now: Instant, change: OwnershipChange) {
@@ -179,21 +181,22 @@ impl Runner {
     }
 
     fn on_error(&mut self, now: Instant, error: Error) {
-        if error.is_fatal() || matches!(error.kind(), ErrorKind::Config | ErrorKind::Misuse) {
-            // Every further call would fail with it.
-            self.poll_from = clock::later(now, Duration::MAX);
-            self.end_with(crate::Error::Client(error));
-        } else if let Some(partition) = error.partition().cloned().filter(|_| stops(&error)) {
-            let offset = self.consumer.position(&partition);
-            self.machine.stop_partition(StoppedPartition {
-                partition,
-                offset,
-                why: StopReason::Unreadable(error),
-            });
-        } else {
-            // It may come again at once.
-            self.poll_from = clock::later(now, AFTER_ERROR);
-            self.tell(Event::Error(error));
+        match error.partition().cloned() {
+            Some(partition) if stops(&error) => {
+                let offset = self.consumer.position(&partition);
+                let why = StopReason::Unreadable(error);
+                self.machine.unreadable(StoppedPartition { partition, offset, why });
+            }
+            None if error.is_fatal() || matches!(error.kind(), ErrorKind::Config | ErrorKind::Misuse) => {
+                // Every further call would fail with it.
+                self.poll_from = clock::later(now, Duration::MAX);
+                self.end_with(crate::Error::Client(error));
+            }
+            _ => {
+                // It may come again at once.
+                self.poll_from = clock::later(now, AFTER_ERROR);
+                self.tell(Event::Error(error));
+            }
         }
     }
 
@@ -243,8 +246,8 @@ impl Runner {
 
 /// Whether an error that names a partition has stopped it. The others are of what the consumer goes on trying.
 fn stops(error: &Error) -> bool {
-    use ErrorKind::{Corrupt, MissingCodec, NoOffset, TooLarge};
-    matches!(error.kind(), Corrupt | MissingCodec | NoOffset | TooLarge)
+    use ErrorKind::{Corrupt, MissingCodec, Misuse, NoOffset, TooLarge};
+    matches!(error.kind(), Corrupt | MissingCodec | Misuse | NoOffset | TooLarge)
 }
 
 fn items(part: &PartitionRecords) -> Vec<Item<OwnedRecord>> {

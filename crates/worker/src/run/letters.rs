@@ -77,10 +77,10 @@ impl Letters {
         &mut self,
         letter: LetterTicket,
         record: &OwnedRecord,
-    ) -> Result<(), (LetterTicket, Error)> {
+    ) -> Result<(), Box<(LetterTicket, Error)>> {
         if record.topic() == self.topic {
             let text = format!("it was read from `{}`, where dead letters are written to", self.topic);
-            return Err((letter, Error::misuse(text)));
+            return Err(Box::new((letter, Error::misuse(text))));
         }
         let origin = Origin::new(record, &self.group, &letter.reason, letter.attempts, self.wall.now_ms());
         let headers = self.headers.write(record.headers(), &origin);

@@ -199,6 +199,7 @@ impl Runner {
     /// Does what the machine says.
     fn act(&mut self, now: Instant) {
         while let Some(action) = self.machine.poll_action(now) {
+            self.is_unpublished = true;
             match action {
                 Action::Start(job) => {
                     let (records, ticket) = job.into_parts();
@@ -216,7 +217,7 @@ impl Runner {
                     let Some(letters) = &mut self.letters else { continue };
                     match letters.send(letter, &record) {
                         Ok(()) => {}
-                        Err((letter, error)) => self.machine.letter_ended(letter, Err(error)),
+                        Err(refused) => self.machine.letter_ended(refused.0, Err(refused.1)),
                     }
                 }
                 Action::Tell(event) => self.tell(event),

@@ -13,7 +13,10 @@ use std::{
 };
 
 use offtake::OwnedRecord;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::{
+    sync::oneshot,
+    task::{AbortHandle, JoinSet},
+};
 use tracing::{Instrument, Span, field};
 
 use crate::{

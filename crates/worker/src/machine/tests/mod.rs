@@ -127,6 +127,7 @@ impl World {
         let items = (first..).zip(keys).map(|(offset, key)| item(index, offset, *key)).collect::<Vec<_>>();
         let next = first + i64::try_from(keys.len()).unwrap();
         self.machine.received(self.now, &partition(index), items, next);
+        self.machine.look_at_room();
         self.drain();
     }
 

@@ -269,3 +269,17 @@ fn nothing_of_a_partition_begins_while_a_cancelled_handler_may_still_be_at_it() 
     assert_eq!(world.offsets(), [7, 0]);
     assert_eq!(world.commit(), [], "and what they say is of no account");
 }
+
+#[test]
+fn what_was_read_before_an_unreadable_batch_is_handled() {
+    let mut world = World::new(Options { concurrency: 1, ..options() });
+    world.assign([0]);
+    world.receive(0, 0, &[A, B, C]);
+    let error = offtake::Error::new(offtake::ErrorKind::Corrupt, "damaged");
+    let why = crate::StopReason::Unreadable(error);
+    world.machine.unreadable(crate::StoppedPartition { partition: partition(0), offset: Some(3), why });
+    world.drain();
+    (0..3).for_each(|offset| world.done(offset));
+    assert_eq!(world.commit(), [(0, 3, vec![])]);
+    assert_eq!(world.stopped(), [(0, Some(3))]);
+}
