@@ -41,9 +41,10 @@ impl<R: Clone> Machine<R> {
         };
         // What came in the meantime may say that this is of another log.
         partition.before = before.filter(|_| log == Log::AsCommitted);
-        let bytes = items.iter().map(|item| item.bytes).sum();
-        self.leave_queue(id, items.len(), bytes);
+        let (count, bytes) = (items.len(), items.iter().map(|item| item.bytes).sum());
         self.enter(now, id, items, next);
+        // Only now, or the queue would seem to have room in between.
+        self.leave_queue(id, count, bytes);
     }
 
     /// Records of a partition have come, in order; `next` is where reading goes on behind them. When all that a poll has brought has been told,

@@ -130,6 +130,13 @@ impl FinishedBeyond {
         range.is_some_and(|(_, to)| offset < *to)
     }
 
+    /// Whether a record before the end of these was written by a later leader than all of them: then the log was cut, and what is behind it is
+    /// another one. (Leader epochs never go back along a log.)
+    pub(crate) fn is_cut_at(&self, offset: i64, epoch: Option<i32>) -> bool {
+        let is_before_end = self.ranges.last().is_some_and(|(_, to)| offset < *to);
+        is_before_end && epoch.zip(self.epoch).is_some_and(|(epoch, highest)| epoch > highest)
+    }
+
     /// Whether a record at one of these offsets is another one than was finished there: then the log is another.
     pub(crate) fn contradicts(&self, epoch: Option<i32>, timestamp: i64) -> bool {
         timestamp > self.newest || epoch.zip(self.epoch).is_some_and(|(epoch, highest)| epoch > highest)

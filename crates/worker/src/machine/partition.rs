@@ -130,14 +130,16 @@ impl<R> Partition<R> {
     pub(crate) fn enter(&mut self, item: Item<R>, order: Order, received: Instant) -> Option<usize> {
         let tracker = self.tracker.get_or_insert_with(|| Tracker::starting_at(item.offset));
         let cover = tracker.receive(item.offset, item.epoch);
-        if let Some(before) = &self.before
-            && before.contains(item.offset)
-        {
-            if before.contradicts(item.epoch, item.timestamp) {
+        if let Some(before) = &self.before {
+            let is_finished = before.contains(item.offset);
+            if before.is_cut_at(item.offset, item.epoch)
+                || (is_finished && before.contradicts(item.epoch, item.timestamp))
+            {
                 tracing::info!(partition = %self.name, offset = item.offset,
                     "what a commit's metadata says is finished is of another log: it is of no account");
                 self.before = None;
-            } else {
+                self.commits.changes += 1;
+            } else if is_finished {
                 tracker.finish(cover, item.timestamp);
                 self.commits.changes += 1;
                 return None;

@@ -181,13 +181,15 @@ impl Runner {
     }
 
     fn on_error(&mut self, now: Instant, error: Error) {
-        match error.partition().cloned() {
+        let partition = error.partition().cloned();
+        let is_our_fault = matches!(error.kind(), ErrorKind::Config | ErrorKind::Misuse);
+        match partition {
             Some(partition) if stops(&error) => {
                 let offset = self.consumer.position(&partition);
                 let why = StopReason::Unreadable(error);
                 self.machine.unreadable(StoppedPartition { partition, offset, why });
             }
-            None if error.is_fatal() || matches!(error.kind(), ErrorKind::Config | ErrorKind::Misuse) => {
+            _ if error.is_fatal() || is_our_fault => {
                 // Every further call would fail with it.
                 self.poll_from = clock::later(now, Duration::MAX);
                 self.end_with(crate::Error::Client(error));

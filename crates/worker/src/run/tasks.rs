@@ -166,12 +166,17 @@ where
         let span = record_span(&record, &attempt);
         let (guard, is_cancelled) = (CancelOnDrop(Arc::clone(&flag)), Arc::clone(&flag));
         let work = async move {
-            let mut thread =
-                tokio::task::spawn_blocking(move || match is_cancelled.load(Ordering::Acquire) {
-                    // It waited for a thread until its time was over.
+            let (begins, has_begun) = oneshot::channel();
+            let mut thread = tokio::task::spawn_blocking(move || {
+                let _ = begins.send(());
+                match is_cancelled.load(Ordering::Acquire) {
+                    // It waited for a thread until nobody waited for it.
                     true => Err(Failure::retry("there was no thread for it in time")),
                     false => span.in_scope(|| handler(record, attempt)),
-                });
+                }
+            });
+            // Its time counts from its beginning.
+            let _ = has_begun.await;
             let in_time = match limit {
                 Some(limit) => tokio::time::timeout(limit, &mut thread).await.ok(),
                 None => None,

@@ -126,6 +126,11 @@ impl World {
     pub(super) fn receive(&mut self, index: i32, first: i64, keys: &[Option<u8>]) {
         let items = (first..).zip(keys).map(|(offset, key)| item(index, offset, *key)).collect::<Vec<_>>();
         let next = first + i64::try_from(keys.len()).unwrap();
+        self.receive_items(index, items, next);
+    }
+
+    /// The same of these, behind which reading goes on at `next`.
+    pub(super) fn receive_items(&mut self, index: i32, items: Vec<Item<Rec>>, next: i64) {
         self.machine.received(self.now, &partition(index), items, next);
         self.machine.look_at_room();
         self.drain();

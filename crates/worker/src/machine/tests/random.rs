@@ -11,7 +11,12 @@ const POLL: usize = 8;
 struct Arena {
     world: World,
     random: Random,
-    keys: BTreeMap<(i32, i64), Option<u8>>,
+    /// The records that there are, each with its key and its leader epoch: some offsets have none, and a log that is cut gets others.
+    log: BTreeMap<(i32, i64), (Option<u8>, i32)>,
+    /// Where logs were cut that were committed further: whoever begins there is told so.
+    cuts: BTreeMap<i32, i64>,
+    /// What is being asked of partitions that were assigned.
+    loading: BTreeMap<i32, (AssignmentId, Option<FinishedBeyond>)>,
     /// Handled, or dead-lettered and told so.
     finished: BTreeSet<(i32, i64)>,
     committed: BTreeMap<i32, (i64, String)>,
@@ -36,17 +41,21 @@ impl Arena {
         };
         let batch = [1, 1, 4][random.below(3) as usize];
         let has_dead_letters = random.below(3) > 0;
-        let mut keys = BTreeMap::new();
+        let mut log = BTreeMap::new();
         for partition in 0..PARTITIONS {
             for offset in 0..RECORDS {
                 let key = random.below(6);
-                keys.insert((partition, offset), (key > 0).then_some(key as u8));
+                if offset == RECORDS - 1 || random.below(4) > 0 {
+                    log.insert((partition, offset), ((key > 0).then_some(key as u8), 1));
+                }
             }
         }
         Self {
             world: World::with(options, batch, has_dead_letters),
             random,
-            keys,
+            log,
+            cuts: BTreeMap::new(),
+            loading: BTreeMap::new(),
             finished: BTreeSet::new(),
             committed: BTreeMap::new(),
             positions: BTreeMap::new(),
@@ -58,8 +67,23 @@ impl Arena {
     fn assign(&mut self, index: i32) {
         let (offset, metadata) = self.committed.get(&index).cloned().unwrap_or_default();
         let before = decode(index, offset, &metadata);
-        self.positions.insert(index, offset);
-        self.world.assign_after([(index, before)]);
+        self.world.paused.remove(&partition(index));
+        let id = self.world.machine.assigned(&[partition(index)])[0].0;
+        self.loading.insert(index, (id, before));
+        let cut = self.cuts.get(&index).copied().filter(|cut| *cut < offset);
+        if let Some(cut) = cut {
+            self.world.machine.rewound(&partition(index), cut);
+        }
+        self.positions.insert(index, cut.unwrap_or(offset));
+        self.world.drain();
+    }
+
+    /// What was asked of a partition is answered.
+    fn load(&mut self, index: i32) {
+        if let Some((id, before)) = self.loading.remove(&index) {
+            self.world.machine.loaded(self.world.now, id, before);
+            self.world.drain();
+        }
     }
 
     /// A poll: some of what is not paused.
@@ -70,14 +94,45 @@ impl Arena {
             .filter(|(index, at)| **at < RECORDS && !self.world.paused.contains(&partition(**index)))
             .map(|(index, at)| (*index, *at))
             .collect();
-        let Some((index, at)) = readable.get(self.random.below(readable.len() as u64) as usize).copied()
-        else {
-            return;
-        };
-        let count = (1 + self.random.below(POLL as u64) as i64).min(RECORDS - at);
-        let keys: Vec<_> = (at..at + count).map(|offset| self.keys[&(index, offset)]).collect();
-        self.positions.insert(index, at + count);
-        self.world.receive(index, at, &keys);
+        let nth = self.random.below(readable.len() as u64) as usize;
+        let Some((index, at)) = readable.get(nth).copied() else { return };
+        let count = 1 + self.random.below(POLL as u64) as usize;
+        let records = self.log.range((index, at)..(index, RECORDS)).take(count);
+        let items: Vec<_> = records
+            .map(|((_, offset), (key, epoch))| Item { epoch: Some(*epoch), ..item(index, *offset, *key) })
+            .collect();
+        // At times what is behind them is known to be nothing.
+        let last = items.last().map_or(RECORDS, |item| item.offset);
+        let behind =
+            self.log.range((index, last + 1)..(index, RECORDS)).next().map_or(RECORDS, |((_, at), _)| *at);
+        let next = if self.random.below(2) == 0 { last + 1 } else { behind };
+        self.positions.insert(index, next);
+        self.world.receive_items(index, items, next);
+    }
+
+    /// The log of a partition is cut, and other records take the place of those that are lost.
+    fn cut(&mut self, index: i32) {
+        let at = self.random.below(RECORDS as u64) as i64;
+        let epoch = 1 + self.log.values().map(|(_, epoch)| *epoch).max().unwrap_or_default();
+        for offset in at..RECORDS {
+            self.log.remove(&(index, offset));
+            if offset == RECORDS - 1 || self.random.below(4) > 0 {
+                let key = self.random.below(6);
+                self.log.insert((index, offset), ((key > 0).then_some(key as u8), epoch));
+            }
+        }
+        let stays = |(of, offset): &(i32, i64)| *of != index || *offset < at;
+        self.finished.retain(stays);
+        // What a commit said of it may be of no account now.
+        self.known.retain(|(of, _)| *of != index);
+        self.world.letters.retain(|(_, rec)| rec.partition != index || rec.offset < at);
+        let cut = self.cuts.entry(index).or_insert(at);
+        *cut = at.min(*cut);
+        if let Some(position) = self.positions.get_mut(&index).filter(|position| **position > at) {
+            *position = at;
+            self.world.machine.rewound(&partition(index), at);
+            self.world.drain();
+        }
     }
 
     fn verdict(&mut self, always_done: bool) -> Verdict {
@@ -144,19 +199,27 @@ impl Arena {
         for commit in &commits {
             let index = commit.name.partition;
             let seed = self.seed;
-            let is_finished = |offset: i64| self.finished.contains(&(index, offset));
+            let is_finished = |offset: i64| {
+                self.finished.contains(&(index, offset)) || !self.log.contains_key(&(index, offset))
+            };
             assert!(
                 (0..commit.what.offset).all(is_finished),
                 "seed {seed}: passed what is not finished: {commit:?}"
             );
             let beyond =
                 decode(commit.name.partition, commit.what.offset, &commit.what.metadata).unwrap_or_default();
+            // What is not so any more, as the log was cut behind what is read, contradicts what is there now.
+            let is_known = |offset: i64| {
+                let other = self.log.get(&(index, offset)).map(|(_, epoch)| *epoch);
+                is_finished(offset) || beyond.contradicts(other, i64::MIN)
+            };
             assert!(
-                beyond.ranges.iter().all(|(from, to)| (*from..*to).all(is_finished)),
+                beyond.ranges.iter().all(|(from, to)| (*from..*to).all(is_known)),
                 "seed {seed}: {commit:?}"
             );
             if succeeds {
                 self.committed.insert(index, (commit.what.offset, commit.what.metadata.clone()));
+                self.cuts.remove(&index);
             }
         }
         self.world.machine.commit_ended(&commits, |_| succeeds);
@@ -180,7 +243,10 @@ impl Arena {
     fn lose(&mut self, index: i32) {
         let (offset, metadata) = self.committed.get(&index).cloned().unwrap_or_default();
         let beyond = decode(index, offset, &metadata).unwrap_or_default();
-        self.known.retain(|(of, at)| *of != index || *at < offset || beyond.contains(*at));
+        // What was committed before the log was cut may be of no account.
+        let is_cut = self.cuts.contains_key(&index);
+        let is_said = |at: i64| !is_cut && (at < offset || beyond.contains(at));
+        self.known.retain(|(of, at)| *of != index || is_said(*at));
         self.forget(index);
     }
 
@@ -191,6 +257,7 @@ impl Arena {
         self.world.letters.retain(|(_, rec)| rec.partition != index);
         self.world.paused.remove(&partition(index));
         self.positions.remove(&index);
+        self.loading.remove(&index);
     }
 
     /// What has begun since the last look, and how much waits.
@@ -212,8 +279,8 @@ impl Arena {
                 } else {
                     assert!(lanes.insert(lane), "seed {seed}: two jobs of a lane at once: {rec:?}");
                     let earlier = (0..rec.offset).filter(|offset| {
-                        let other = Rec { offset: *offset, key: self.keys[&(at.0, *offset)], ..rec.clone() };
-                        self.lane(&other) == lane
+                        let Some((key, _)) = self.log.get(&(at.0, *offset)) else { return false };
+                        self.lane(&Rec { offset: *offset, key: *key, ..rec.clone() }) == lane
                     });
                     for offset in earlier {
                         assert!(
@@ -239,6 +306,9 @@ impl Arena {
 
     fn step(&mut self) {
         let index = self.random.below(PARTITIONS as u64) as i32;
+        if self.random.below(4) == 0 {
+            self.load(index);
+        }
         match self.random.below(100) {
             0..30 => self.poll(),
             30..75 => self.end_job(false),
@@ -250,6 +320,7 @@ impl Arena {
             }
             95..98 if self.positions.contains_key(&index) => self.revoke(index),
             98 if self.positions.contains_key(&index) => self.lose(index),
+            99 => self.cut(index),
             _ if !self.positions.contains_key(&index) => self.assign(index),
             _ => {}
         }
@@ -267,6 +338,7 @@ impl Arena {
                 if !self.positions.contains_key(&index) {
                     self.assign(index);
                 }
+                self.load(index);
             }
             self.poll();
             self.end_job(true);
