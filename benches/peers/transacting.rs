@@ -43,7 +43,8 @@ impl Bench<'_> {
         let topic = self.tool.create_topic(&unique("transact"), PARTITIONS, &[("file.delete.delay.ms", "0")]);
         self.tool.fill(&topic, PARTITIONS, 10 * u64::from(PARTITIONS.unsigned_abs()), 1, json!({}));
         let bootstrap = self.broker.bootstrap();
-        let done = read(&system.transact_line(self.settings, [open, &bootstrap, &topic, SECONDS]), false, None);
+        let done =
+            read(&system.transact_line(self.settings, [open, &bootstrap, &topic, SECONDS]), false, None);
         self.tool.delete_topic(&topic);
         done.and_then(|done| {
             if done.transactions > 0.0 { Ok(done) } else { Err(format!("nothing is committed: {done:?}")) }
@@ -65,12 +66,7 @@ pub(crate) fn ours(words: &[String]) -> Result<(), String> {
     std::process::exit(0)
 }
 
-async fn transact(
-    bootstrap: &str,
-    topic: &str,
-    open: Duration,
-    seconds: Duration,
-) -> Result<Value, Error> {
+async fn transact(bootstrap: &str, topic: &str, open: Duration, seconds: Duration) -> Result<Value, Error> {
     let mut producer = TransactionalProducer::builder(bootstrap, topic).build_transactional().await?;
     let value = vec![b'x'; SIZE];
     let (began, used) = (Instant::now(), cpu());
