@@ -242,13 +242,15 @@ fn record<'a>(to: &'a str, letter: &Letter<'a>) -> ProducerRecord<'a> {
 /// Begins the metadata of a commit that passes what was left out.
 const LEFT_OUT: &str = "offtake-dlq/1 left_out=";
 
-/// The first dead letter of each partition that the group has passed without a replay, and that is still there.
+/// Where the dead letters of each partition begin that the group has passed without a replay, as far as they are still there. Of those behind the first
+/// nothing is known: where that one is gone, all that is left may be such.
 pub(super) fn first_left_out(source: &Source) -> BTreeMap<TopicPartition, i64> {
     let ranges = source.ranges.iter();
     let still_there = ranges.filter_map(|(partition, range)| {
-        let metadata = range.committed.as_ref()?.metadata.as_str();
-        let offset: i64 = metadata.strip_prefix(LEFT_OUT)?.parse().ok()?;
-        (offset >= range.start).then(|| (partition.clone(), offset))
+        let committed = range.committed.as_ref()?;
+        let offset: i64 = committed.metadata.strip_prefix(LEFT_OUT)?.parse().ok()?;
+        let first = offset.max(range.start);
+        (first < committed.offset).then(|| (partition.clone(), first))
     });
     still_there.collect()
 }

@@ -251,6 +251,21 @@ async fn what_was_replayed_is_purged_and_nothing_else() {
     assert_eq!(at.run("dlq replay dlq --execute --json").json()[0]["records"], json!({"orders": 1}));
 }
 
+/// Offsets 0 and 2 of partition 0 are left out, and only the first of them is in the note of the commit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_left_out_stays_when_the_first_of_it_is_gone() {
+    let at = dead_letters().await;
+    assert_eq!(at.run("dlq replay dlq --execute -g some --reason locked").code, Some(0));
+    assert_eq!(at.run("dlq purge dlq --before 2023-11-14T22:14:00Z --execute").code, Some(0));
+    for again in 0..2 {
+        let purged = at.run("dlq purge dlq -g some --execute --json").json();
+        assert_eq!((&purged[0]["from"], &purged[0]["to"]), (&json!(1), &json!(1)), "{again}: {purged:?}");
+        assert!(at.records("dlq").contains_key("v2"));
+        at.cluster.append("dlq", 0, &[letter(1, "locked")]).unwrap();
+        assert_eq!(at.run("dlq replay dlq --execute -g some --reason locked").code, Some(0));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dead_letters_are_purged_by_age_or_all() {
     let at = dead_letters().await;
