@@ -53,7 +53,7 @@ fn a_record_says_where_it_is_from_and_what_was_written() {
 fn a_record_on_its_own_says_the_same() {
     let part = part(15);
     for record in &part {
-        for owned in [record.detach(), record.detach_shared()] {
+        for owned in [record.detach(), record.detach_copied(), record.detach_shared()] {
             assert_eq!((owned.topic(), owned.partition(), owned.offset()), ("payments", 3, record.offset()));
             assert_eq!(*owned.topic_partition(), payments());
             assert_eq!(owned.timestamp(), record.timestamp());
@@ -75,6 +75,7 @@ fn a_small_record_is_copied_and_a_large_one_shares_the_memory_that_it_came_in() 
     };
     assert!(!is_shared(&first, &first.detach()) && is_shared(&first, &first.detach_shared()));
     assert!(is_shared(&third, &third.detach()) && is_shared(&third, &third.detach_shared()));
+    assert!(!is_shared(&third, &third.detach_copied()), "however large it is");
 }
 
 #[test]

@@ -245,7 +245,10 @@ impl Arena {
         let beyond = decode(index, offset, &metadata).unwrap_or_default();
         // What was committed before the log was cut may be of no account.
         let is_cut = self.cuts.contains_key(&index);
-        let is_said = |at: i64| !is_cut && (at < offset || beyond.contains(at));
+        let is_said = |at: i64| {
+            let epoch = self.log.get(&(index, at)).map(|(_, epoch)| *epoch);
+            !is_cut && (at < offset || (beyond.contains(at) && !beyond.contradicts(epoch, i64::MIN)))
+        };
         self.known.retain(|(of, at)| *of != index || is_said(*at));
         self.forget(index);
     }

@@ -251,23 +251,40 @@ fn a_stopped_partition_that_is_rewound_takes_no_room() {
 
 #[test]
 fn nothing_of_a_partition_begins_while_a_cancelled_handler_may_still_be_at_it() {
-    let mut world = World::new(Options { concurrency: 2, ..options() });
+    let mut world = World::new(Options { concurrency: 3, ..options() });
     world.holds_ends = true;
     world.assign([0, 1]);
     world.receive(0, 0, &[A, B]);
     world.machine.rewound(&partition(0), 1);
     world.drain();
     assert!(world.running.is_empty() && world.machine.has_no_jobs());
-    world.receive(1, 7, &[A]);
-    assert!(world.running.is_empty(), "they have their places still");
+    world.receive(1, 7, &[A, B]);
+    assert_eq!(world.offsets(), [7], "of others it does, as far as there are places: two are held still");
     assert!(!world.machine.have_ended(&names([0, 1])) && world.machine.have_ended(&names([1])));
+    world.done(7);
+    assert_eq!(world.offsets(), [8]);
+    world.done(8);
+    assert!(world.running.is_empty(), "there is a place, and offset 0 waits");
     world.machine.removed(&names([0]));
     world.assign([0]);
     world.receive(0, 0, &[A]);
     assert!(world.running.is_empty(), "of a later assignment neither");
     world.end_cancelled();
-    assert_eq!(world.offsets(), [7, 0]);
-    assert_eq!(world.commit(), [], "and what they say is of no account");
+    assert_eq!(world.offsets(), [0]);
+    assert_eq!(world.commit(), [(1, 9, vec![])], "what they say is of no account");
+}
+
+#[test]
+fn a_log_that_was_cut_before_what_is_committed_is_committed_anew() {
+    let mut world = World::new(options());
+    world.assign([0]);
+    world.receive(0, 0, &[A, A, A]);
+    (0..3).for_each(|offset| world.done(offset));
+    assert_eq!(world.commit(), [(0, 3, vec![])]);
+    world.machine.rewound(&partition(0), 1);
+    world.drain();
+    assert!(world.machine.is_commit_due(world.now + Duration::from_secs(1)));
+    assert_eq!(world.commit(), [(0, 1, vec![])]);
 }
 
 #[test]
