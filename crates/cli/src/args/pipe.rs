@@ -82,7 +82,9 @@ that is unanswered with one of
   ok
   retry REASON
   poison REASON
-It has to flush its stdout after each. Its stderr is passed on. A handler is killed with its process
+Those cannot be checked: keep its stdout for answers alone, and answer by JSON where a library may
+write there too. It has to flush its stdout after each. Its stderr is passed on. --timeout counts
+from when a record is given to it: with --in-flight, those behind wait for those before them. A handler is killed with its process
 group and started again if it takes longer than --timeout, writes anything else, or has a record
 whose partition was taken away. Its other records, and those of one that ends, are retried, and that
 attempt counts. One that cannot be run (the shell ends with 126 or 127) ends the command. At the end
@@ -96,7 +98,8 @@ is none) instead of key and value.
 --mode value: CMD is run for each record, with the value on its stdin and OFFTAKE_TOPIC,
 OFFTAKE_PARTITION, OFFTAKE_OFFSET, OFFTAKE_ATTEMPT and OFFTAKE_KEY in its environment: no OFFTAKE_KEY
 without a key, and OFFTAKE_KEY_BASE64 instead where the key has a byte 0. Status 0 is ok, 65 poison;
-any other, or none within --timeout, is retry. Its stdout and stderr are passed on."#;
+any other, or none within --timeout, is retry; but a CMD that cannot be run (126 or 127 before it
+has ever run) ends the command. Its stdout and stderr are passed on."#;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mode {

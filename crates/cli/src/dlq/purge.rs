@@ -54,7 +54,7 @@ fn replayed(source: &Source, group: &str) -> Result<BTreeMap<TopicPartition, i64
     let mut cuts = BTreeMap::new();
     for (partition, range) in &source.ranges {
         let Some(committed) = &range.committed else { continue };
-        let passed = committed.offset.min(range.end);
+        let passed = committed.offset;
         let cut = left_out.get(partition).map_or(passed, |left_out| passed.min(*left_out));
         if cut < passed {
             tracing::warn!(

@@ -46,6 +46,8 @@ pub(super) async fn run(work: &mut Work, producer: Config, args: Replay) -> Resu
 }
 
 const CLOSING: Duration = Duration::from_secs(30);
+/// In bytes, before compression: as the worker's producer of dead letters has it.
+const LARGEST_RECORD: usize = 32 << 20;
 
 async fn dry_run(work: &mut Work, topic: &str, group: &str, choice: &Choice) -> Result<(), Failure> {
     let mut source = Source::open(&work.config, topic, Some(group)).await?;
@@ -117,7 +119,7 @@ async fn plan(source: &mut Source, choice: &Choice, stop: &mut Stop) -> Result<P
     for target in plan.targets() {
         source.consumer().partitions_for(target).await.map_err(|error| match error.kind() {
             offtake::ErrorKind::UnknownTopic => Failure::failed(format!(
-                "dead letters came from topic `{target}`, which does not exist: create it, replay them --to TOPIC, or leave them out by --from-topic"
+                "dead letters are to go to topic `{target}`, which does not exist: create it, replay them --to TOPIC, or leave them out by --from-topic"
             )),
             _ => error.into(),
         })?;
@@ -134,8 +136,14 @@ async fn check_group(work: &Work, group: &str) -> Result<(), Failure> {
 }
 
 async fn build(mut config: Config, topic: &str, group: &str) -> Result<TransactionalProducer, Failure> {
-    if config.transactional_id.is_none() {
-        config.transactional_id = Some(format!("{group}-{topic}"));
+    // Whatever a file says that a service has too: that one's id is its own, and two replays have the same.
+    config.transactional_id = Some(format!("{group}-{topic}"));
+    // What could be dead-lettered can be written.
+    if !config.is_given("max.request.size") {
+        config.max_request_size = LARGEST_RECORD;
+    }
+    if !config.is_given("compression.type") {
+        config.set("compression.type", "zstd")?;
     }
     Ok(Builder::from_config(config).build_transactional().await?)
 }

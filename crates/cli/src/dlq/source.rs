@@ -65,11 +65,11 @@ impl Source {
             let committed = committed.remove(&partition);
             let from = committed.as_ref().map_or(start, |committed| committed.offset.max(start));
             if from > end {
-                tracing::warn!(
-                    "{partition}: the group has committed offset {from}, and the log ends at {end}: was the topic created again?"
-                );
+                return Err(Failure::failed(format!(
+                    "{partition}: the group has committed offset {from}, and the log ends at {end}: was the topic created again? `offtake groups reset` sets where the group stands"
+                )));
             }
-            ranges.insert(partition, Range { from: from.min(end), end, start, committed });
+            ranges.insert(partition, Range { from, end, start, committed });
         }
         let unread = ranges.iter().filter(|(_, range)| range.from < range.end);
         let begin = unread.map(|(partition, range)| (partition.clone(), StartAt::from(range.from)));

@@ -35,7 +35,7 @@ struct Line<'a> {
 
 /// An answer, without the end of its line; or why it is none.
 pub(super) fn parse(line: &[u8]) -> Result<Answer, String> {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let line = line.trim_ascii_end();
     if line.starts_with(b"{") {
         let said: Line<'_> =
             serde_json::from_slice(line).map_err(|error| nonsense(line, &error.to_string()))?;

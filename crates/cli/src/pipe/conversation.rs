@@ -5,7 +5,7 @@
 //!
 //! Always true:
 //! - each record that was asked is answered at most once, by the handler or by [`end`](Conversation::end);
-//! - an answer of a record that the handler does not have is nonsense, so that none is taken for another record's.
+//! - an answer of a record that the handler does not have, or has not been given whole, is nonsense, so that fewer are taken for another record's.
 
 use std::{
     collections::VecDeque,
@@ -29,6 +29,9 @@ pub(super) struct Conversation<T> {
     timeout: Duration,
     /// How many answers there were.
     answered: u64,
+    /// Bytes of all that it was asked, and how many of them it was given.
+    asked_bytes: u64,
+    given_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -36,17 +39,40 @@ struct Asked<T> {
     partition: TopicPartition,
     offset: i64,
     at: Instant,
+    /// Where its bytes end among all that the handler was asked.
+    end: u64,
     ticket: T,
 }
 
 impl<T> Conversation<T> {
     pub(super) fn new(framing: Framing, timeout: Duration) -> Self {
-        Self { unanswered: VecDeque::new(), answers: Answers::new(framing), timeout, answered: 0 }
+        Self {
+            unanswered: VecDeque::new(),
+            answers: Answers::new(framing),
+            timeout,
+            answered: 0,
+            asked_bytes: 0,
+            given_bytes: 0,
+        }
     }
 
-    /// The handler is given this record.
-    pub(super) fn ask(&mut self, now: Instant, partition: TopicPartition, offset: i64, ticket: T) {
-        self.unanswered.push_back(Asked { partition, offset, at: now, ticket });
+    /// The handler is to be given this record, which takes so many bytes.
+    pub(super) fn ask(
+        &mut self,
+        now: Instant,
+        partition: TopicPartition,
+        offset: i64,
+        bytes: usize,
+        ticket: T,
+    ) {
+        self.asked_bytes = self.asked_bytes.saturating_add(bytes as u64);
+        let end = self.asked_bytes;
+        self.unanswered.push_back(Asked { partition, offset, at: now, end, ticket });
+    }
+
+    /// So many more bytes of what it is asked were written to it.
+    pub(super) fn wrote(&mut self, bytes: usize) {
+        self.given_bytes = self.given_bytes.saturating_add(bytes as u64);
     }
 
     /// The handler wrote this.
@@ -73,6 +99,12 @@ impl<T> Conversation<T> {
                 (asked.ok_or_else(unknown)?, verdict)
             }
         };
+        if asked.end > self.given_bytes {
+            let Asked { partition, offset, .. } = asked;
+            return Err(format!(
+                "it answered for offset {offset} of {partition} before it was given all of it"
+            ));
+        }
         self.answered = self.answered.saturating_add(1);
         Ok(Some((asked.ticket, verdict)))
     }
@@ -125,7 +157,8 @@ mod tests {
             let mut conversation = Conversation::new(Framing::Lines, TIMEOUT);
             for (second, offset) in (0..).zip(offsets) {
                 let at = start + Duration::from_secs(second);
-                conversation.ask(at, TopicPartition::new("t", 0), offset, offset);
+                conversation.ask(at, TopicPartition::new("t", 0), offset, 10, offset);
+                conversation.wrote(10);
             }
             Self { start, conversation }
         }
@@ -168,6 +201,16 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_of_a_record_that_it_was_not_given_whole_is_nonsense() {
+        let mut handler = Handler::with([5]);
+        let at = handler.start;
+        handler.conversation.ask(at, TopicPartition::new("t", 0), 6, 10, 6);
+        handler.conversation.wrote(9);
+        assert_eq!(handler.writes("ok\n"), Ok(vec![(5, Verdict::Ok)]));
+        assert!(handler.writes("ok\n").unwrap_err().contains("before it was given all of it"));
+    }
+
+    #[test]
     fn what_it_answered_before_the_nonsense_counts() {
         let mut handler = Handler::with([5, 6]);
         handler.conversation.receive(b"ok\nhello\nok\n");
@@ -187,7 +230,7 @@ mod tests {
         let ended = handler.conversation.end(handler.start + TIMEOUT).collect::<Vec<_>>();
         assert_eq!(ended, [(5, true), (6, false)], "the second was given later");
         let mut patient = Conversation::new(Framing::Lines, Duration::MAX);
-        patient.ask(start, TopicPartition::new("t", 0), 1, 1);
+        patient.ask(start, TopicPartition::new("t", 0), 1, 10, 1);
         assert_eq!(patient.poll_timeout(), None);
     }
 

@@ -12,7 +12,7 @@ mod pool;
 mod process;
 mod slot;
 
-use std::thread::available_parallelism;
+use std::{sync::Arc, thread::available_parallelism};
 
 use offtake::{
     Builder, OwnedRecord,
@@ -64,7 +64,8 @@ pub(crate) async fn run(common: &Common, args: Pipe) -> Result<(), Failure> {
             broken.map_or(Ok(()), |why| Err(Failure::failed(why))).and(verdict(ran))
         }
         Mode::Value => {
-            let once = Once { command: args.exec.as_str().into(), timeout: args.timeout, guardian };
+            let command = args.exec.as_str().into();
+            let once = Once { command, timeout: args.timeout, guardian, has_run: Arc::default() };
             let handle =
                 move |record: OwnedRecord, attempt: Attempt| once.clone().run(record, attempt.number());
             verdict(worker.run(handle, async { stop.asked().await }).await)

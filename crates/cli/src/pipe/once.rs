@@ -1,6 +1,16 @@
 //! `--mode value`: CMD is run for each record, with the value on its stdin.
 
-use std::{ffi::OsStr, io, os::unix::ffi::OsStrExt, pin::pin, sync::Arc, time::Duration};
+use std::{
+    ffi::OsStr,
+    io,
+    os::unix::ffi::OsStrExt,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use offtake::OwnedRecord;
@@ -11,6 +21,8 @@ use super::process::{Guardian, Process, ending};
 
 /// `EX_DATAERR` of `sysexits.h`.
 const POISON: i32 = 65;
+/// What a shell ends with that cannot run a command.
+const NOT_RUN: std::ops::RangeInclusive<i32> = 126..=127;
 
 /// Runs a command for a record; cheap to clone.
 #[derive(Clone)]
@@ -18,6 +30,8 @@ pub(super) struct Once {
     pub(super) command: Arc<str>,
     pub(super) timeout: Duration,
     pub(super) guardian: Arc<Guardian>,
+    /// Whether it was ever run to an end of its own.
+    pub(super) has_run: Arc<AtomicBool>,
 }
 
 impl Once {
@@ -51,7 +65,18 @@ impl Once {
             process.kill().await;
             return Err(Failure::retry(format!("the command did not end within {:?}", self.timeout)));
         };
-        match status.as_ref().ok().and_then(std::process::ExitStatus::code) {
+        let code = status.as_ref().ok().and_then(std::process::ExitStatus::code);
+        let cannot_run = code.is_some_and(|code| NOT_RUN.contains(&code));
+        if cannot_run && !self.has_run.load(Ordering::Relaxed) {
+            // No record is passed for that.
+            return Err(Failure::fatal(format!(
+                "the command cannot be run: the shell {} for `{}`",
+                ending(&status),
+                self.command
+            )));
+        }
+        self.has_run.store(true, Ordering::Relaxed);
+        match code {
             Some(0) => Ok(()),
             Some(POISON) => Err(Failure::poison(format!("the command {}", ending(&status)))),
             _ => Err(Failure::retry(format!("the command {}", ending(&status)))),

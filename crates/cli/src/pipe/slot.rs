@@ -258,7 +258,10 @@ impl<'a> Handler<'a> {
                     None => return Why::Done,
                 },
                 written = stdin.write(outgoing.rest()), if !outgoing.rest().is_empty() => match written {
-                    Ok(count @ 1..) => outgoing.wrote(count),
+                    Ok(count @ 1..) => {
+                        outgoing.wrote(count);
+                        self.conversation.wrote(count);
+                    }
                     Ok(0) | Err(_) => return Why::Closed("input"),
                 },
             }
@@ -270,9 +273,12 @@ impl<'a> Handler<'a> {
         if done.is_closed() {
             return; // it was taken away while it waited
         }
+        let before = outgoing.bytes.len();
         match framing::push_record(self.shared.framing, &mut outgoing.bytes, &record, attempt) {
             Ok(()) => {
-                self.conversation.ask(now(), record.topic_partition().clone(), record.offset(), done);
+                let bytes = outgoing.bytes.len().saturating_sub(before);
+                let partition = record.topic_partition().clone();
+                self.conversation.ask(now(), partition, record.offset(), bytes, done);
             }
             Err(why) => drop(done.send(Err(Failure::poison(why)))),
         }
