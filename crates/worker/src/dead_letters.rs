@@ -14,13 +14,12 @@ pub use self::{
 
 /// Where records go that are poison or out of attempts.
 ///
-/// A dead letter has the record's key, value and headers byte for byte and its timestamp, and headers that say where it comes from and why
+/// A dead letter has the record's key, value and headers byte for byte, and headers that say where it comes from and why
 /// ([`DeadLetterHeaders`]). It is written by an idempotent producer with `acks=all`, compressed by zstd where that feature is on. The record is
 /// finished when its dead letter is acknowledged. Where it cannot be written, its partition [stops](crate::StopReason::DeadLetterFailed).
 ///
-/// A topic's retention counts by the timestamp of its records, which here is that of the record: give the dead-letter topic `retention.ms=-1`, or
-/// `message.timestamp.type=LogAppendTime` (`original_timestamp` has it then), or old records' letters are soon deleted. It has to take larger records than
-/// the topic read, by what these headers need. A worker that reads its own dead-letter topic is refused, or stops those partitions.
+/// Its timestamp is the time at which it is written, for a topic's retention counts by that (`original_timestamp` has the record's). The topic has to take
+/// larger records than the topic read, by what these headers need. A worker that reads its own dead-letter topic is refused, or stops those partitions.
 ///
 /// One may be there twice: where the process died, its partition was taken away or the worker's time was over between its acknowledgement and the
 /// commit, or where nobody said whether it was written.

@@ -110,16 +110,25 @@ const NAMES: [Name; 18] = [
     name(Connect, "__connect.errors.exception.message", Field::Reason, Form::Text),
 ];
 
-/// What else is read, where the name above is not there.
-const FALLBACKS: [Name; 4] = [
+/// What else is read, where the name above is not there; what comes first here counts. Spring's retry topics have names of their own.
+const FALLBACKS: [Name; 12] = [
+    name(Spring, "kafka_original-topic", Field::Topic, Form::Text),
+    name(Spring, "kafka_original-partition", Field::Partition, Form::Int),
+    name(Spring, "kafka_original-offset", Field::Offset, Form::Long),
+    name(Spring, "kafka_original-timestamp", Field::Timestamp, Form::Long),
+    name(Spring, "kafka_original-consumer-group", Field::Group, Form::Text),
+    name(Spring, "kafka_exception-message", Field::Reason, Form::Text),
     name(Spring, "kafka_dlt-exception-fqcn", Field::Reason, Form::Text),
+    name(Spring, "kafka_exception-fqcn", Field::Reason, Form::Text),
     name(Spring, "kafka_deliveryAttempt", Field::Attempts, Form::Int),
+    name(Spring, "retry_topic-attempts", Field::Attempts, Form::Int),
     name(Connect, "__connect.errors.exception.class.name", Field::Reason, Form::Text),
     name(Connect, "__connect.errors.connector.name", Field::Group, Form::Text),
 ];
 
 /// How the names begin that those systems give to all that they add.
-const PREFIXES: [&str; 2] = ["kafka_dlt-", "__connect.errors."];
+const PREFIXES: [&str; 5] =
+    ["kafka_dlt-", "kafka_original-", "kafka_exception-", "retry_topic-", "__connect.errors."];
 
 const FIELDS: [Field; 8] = [
     Field::Topic,
@@ -160,7 +169,7 @@ impl DeadLetterHeaders {
         headers: impl Iterator<Item = Header<'a>> + Clone,
         origin: &Origin,
     ) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
-        let has_origin = Origin::read(headers.clone()).is_some_and(|first| first.topic.is_some());
+        let has_origin = is_dead_letter(headers.clone());
         let replaced =
             |name: &[u8]| NAMES.iter().any(|known| known.name.as_bytes() == name && !known.field.is_origin());
         let kept = headers.filter(|header| !(has_origin && replaced(header.key)));
@@ -179,25 +188,49 @@ impl DeadLetterHeaders {
     }
 }
 
+/// Whether a record with these headers is a dead letter: one system's names say topic, partition and offset, and something says how it failed. A
+/// header of that name alone may be the application's own.
+fn is_dead_letter<'a>(headers: impl Iterator<Item = Header<'a>>) -> bool {
+    let found: Vec<&Name> = headers
+        .filter_map(|header| {
+            let names = NAMES.iter().chain(&FALLBACKS);
+            names.into_iter().find(|name| name.name.as_bytes() == header.key)
+        })
+        .collect();
+    let says = |of: DeadLetterHeaders, field| found.iter().any(|name| name.of == of && name.field == field);
+    let failed = found.iter().any(|name| matches!(name.field, Field::Reason | Field::FailedAt));
+    let is_of = |of| [Field::Topic, Field::Partition, Field::Offset].into_iter().all(|field| says(of, field));
+    failed && [Offtake, Spring, Connect].into_iter().any(is_of)
+}
+
 impl Origin {
     /// What these headers say of where a dead letter comes from, by whichever names they do. `None` where they say nothing of it. Of a header that
     /// comes more than once the last counts; a value that cannot be read is left out.
     pub fn read<'a>(headers: impl IntoIterator<Item = Header<'a>>) -> Option<Self> {
-        let (mut origin, mut fallback) = (None::<Self>, Self::default());
-        let find = |names: &'static [Name], key| names.iter().find(|name| name.name.as_bytes() == key);
-        for header in headers {
-            let value = header.value.unwrap_or_default();
-            if let Some(name) = find(&NAMES, header.key) {
-                origin.get_or_insert_default().set(name.field, name.form, value);
-            } else if let Some(name) = find(&FALLBACKS, header.key) {
-                fallback.set(name.field, name.form, value);
+        let headers: Vec<_> = headers.into_iter().collect();
+        let mut origin = None::<Self>;
+        for header in &headers {
+            if let Some(name) = NAMES.iter().find(|name| name.name.as_bytes() == header.key) {
+                origin.get_or_insert_default().set(name.field, name.form, header.value.unwrap_or_default());
             }
         }
-        let mut origin = origin?;
-        origin.group = origin.group.or(fallback.group);
-        origin.reason = origin.reason.or(fallback.reason);
-        origin.attempts = origin.attempts.or(fallback.attempts);
-        Some(origin)
+        for name in &FALLBACKS {
+            let found = headers.iter().rev().find(|header| header.key == name.name.as_bytes());
+            let Some(value) = found.and_then(|header| header.value) else { continue };
+            // What says nothing of a topic makes no dead letter.
+            if origin.is_none() && name.field != Field::Topic {
+                continue;
+            }
+            let origin = origin.get_or_insert_default();
+            if !origin.has(name.field) {
+                origin.set(name.field, name.form, value);
+            }
+        }
+        origin
+    }
+
+    fn has(&self, field: Field) -> bool {
+        self.value(field, Form::Text).is_some()
     }
 
     /// Of a record that failed so.
@@ -345,6 +378,37 @@ mod tests {
         assert_eq!(Origin::read(headers(&spring)).unwrap().reason.as_deref(), Some("boom"));
         let alone: Owned = vec![header("kafka_deliveryAttempt", &[0, 0, 0, 1])];
         assert_eq!(Origin::read(headers(&alone)), None, "that alone makes no dead letter");
+    }
+
+    #[test]
+    fn the_letters_of_springs_retry_topics_are_understood() {
+        let header = |name: &str, value: &[u8]| (name.as_bytes().to_vec(), Some(value.to_vec()));
+        let letter: Owned = vec![
+            header("kafka_original-topic", b"orders"),
+            header("kafka_original-partition", &3i32.to_be_bytes()),
+            header("kafka_original-offset", &7i64.to_be_bytes()),
+            header("kafka_exception-fqcn", b"java.lang.Boom"),
+            header("kafka_exception-message", b"boom"),
+            header("retry_topic-attempts", &4i32.to_be_bytes()),
+        ];
+        let read = Origin::read(headers(&letter)).unwrap();
+        assert_eq!((read.topic.as_deref(), read.partition, read.offset), (Some("orders"), Some(3), Some(7)));
+        assert_eq!((read.reason.as_deref(), read.attempts), (Some("boom"), Some(4)));
+        assert!(letter.iter().all(|(key, _)| DeadLetterHeaders::is_one(key)));
+    }
+
+    #[test]
+    fn a_header_of_that_name_alone_is_the_applications_own() {
+        let own: Owned = vec![(b"original_topic".to_vec(), Some(b"invoices".to_vec()))];
+        for set in [Offtake, Spring, Connect] {
+            let written = set.write(headers(&own), &origin());
+            assert_eq!(written[0], own[0], "it is kept");
+            assert_eq!(
+                Origin::read(headers(&written)),
+                Some(origin()),
+                "{set:?}: and what is written says more"
+            );
+        }
     }
 
     #[test]

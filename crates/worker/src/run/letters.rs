@@ -82,14 +82,13 @@ impl Letters {
             let text = format!("it was read from `{}`, where dead letters are written to", self.topic);
             return Err(Box::new((letter, Error::misuse(text))));
         }
-        let origin = Origin::new(record, &self.group, &letter.reason, letter.attempts, self.wall.now_ms());
+        let now_ms = self.wall.now_ms();
+        let origin = Origin::new(record, &self.group, &letter.reason, letter.attempts, now_ms);
         let headers = self.headers.write(record.headers(), &origin);
         let mut sent = ProducerRecord::to(&self.topic)
+            .timestamp(now_ms)
             .maybe_key(record.key().map(|key| key.as_ref()))
             .maybe_value(record.value().map(|value| value.as_ref()));
-        if record.timestamp() >= 0 {
-            sent = sent.timestamp(record.timestamp());
-        }
         for (name, value) in &headers {
             sent = sent.maybe_header(name, value.as_deref());
         }
