@@ -20,6 +20,10 @@ pub struct Breaker {
 impl Breaker {
     /// Opens when this share of the last outcomes are failures: above 0, and 1 at most; anything else is refused when the worker starts.
     /// Of the last 100, for 30 s, then 3 probes, unless said otherwise.
+    ///
+    /// While it is not closed a failure is no attempt: [`Attempt::number`](crate::Attempt::number) does not rise, and no record runs out of attempts. One that
+    /// can never be handled should be [poison](crate::Failure::poison), as it keeps the breaker open otherwise. A probe is a record that has never failed, if
+    /// there is one: reading goes on until there is.
     pub fn open_at(share: f64) -> Self {
         Self { share, window: 100, pause: Duration::from_secs(30), probes: 3 }
     }

@@ -102,6 +102,9 @@ pub(crate) struct Purge {
     /// Delete all that there is now, replayed or not
     #[arg(long, conflicts_with = "group")]
     pub(crate) all: bool,
+    /// With --before or --all: also records that no header says to be dead letters
+    #[arg(long, conflicts_with = "group")]
+    pub(crate) foreign: bool,
     /// Do it; without this the plan is printed and nothing is changed
     #[arg(long)]
     pub(crate) execute: bool,

@@ -23,8 +23,7 @@ pub(super) async fn run(work: &mut Work, args: Purge) -> Result<(), Failure> {
     let mut source = Source::open(&work.config, &args.topic, by_group).await?;
     let planned = match (by_group, args.before) {
         (Some(group), _) => replayed(&source, group),
-        (None, Some(time)) => older(&mut source, time, &mut work.stop).await,
-        (None, None) => Ok(source.ranges.iter().map(|(of, range)| (of.clone(), range.end)).collect()),
+        (None, time) => older(&mut source, time, args.foreign, &mut work.stop).await,
     };
     let starts: BTreeMap<_, _> = source.ranges.iter().map(|(of, range)| (of.clone(), range.start)).collect();
     let closed = source.close().await;
@@ -71,25 +70,34 @@ fn replayed(source: &Source, group: &str) -> Result<BTreeMap<TopicPartition, i64
     Ok(cuts)
 }
 
-/// What failed before this time, up to the first in each partition that did not.
+/// What failed before this time, up to the first in each partition that did not; without a time, all. Records that no header says to be dead letters are
+/// not deleted but with `foreign`: somebody may have named another topic than was meant.
 async fn older(
     source: &mut Source,
-    time: i64,
+    time: Option<i64>,
+    foreign: bool,
     stop: &mut Stop,
 ) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
     let mut cuts: BTreeMap<_, _> =
         source.ranges.iter().map(|(partition, range)| (partition.clone(), range.end)).collect();
+    let mut strangers = 0_u64;
     loop {
         match source.next(stop).await? {
             Next::Records(records) => {
                 for letter in source.letters(&records) {
-                    if letter.failed_at().is_some_and(|at| at < time) {
+                    if time.is_none_or(|time| letter.failed_at().is_some_and(|at| at < time)) {
+                        strangers += u64::from(!foreign && letter.origin.topic.is_none());
                         continue;
                     }
                     if let Some(cut) = cuts.get_mut(letter.record.topic_partition()) {
                         *cut = letter.record.offset().min(*cut);
                     }
                 }
+            }
+            Next::End if strangers > 0 => {
+                return Err(Failure::failed(format!(
+                    "nothing is deleted: no header of {strangers} of these records says that it is a dead letter; is this the topic that you mean? --foreign deletes them too"
+                )));
             }
             Next::End => return Ok(cuts),
             Next::Stopped => return Err(Failure::failed(format!("{STOPPED}; nothing is deleted"))),

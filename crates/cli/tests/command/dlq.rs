@@ -277,5 +277,16 @@ async fn dead_letters_are_purged_by_age_or_all() {
     let again = at.run("dlq purge dlq --all --execute --json").json();
     assert!(again.iter().all(|row| row["executed"] == json!(false)), "{again:?}");
     at.run("dlq purge dlq --all --before @0").refused("--before");
+    // Another topic was meant.
+    at.cluster.append("orders", 0, &[NewRecord::new("no dead letter").timestamp(THEN)]).unwrap();
+    for what in ["--all", "--before 2030-01-01T00:00:00Z"] {
+        failed(
+            &at.run(&format!("dlq purge orders {what} --execute")),
+            "no header of 1 of these records says",
+        );
+    }
+    assert_eq!(at.count("orders"), 1);
+    assert_eq!(at.run("dlq purge orders --all --foreign --execute").code, Some(0));
+    assert_eq!(at.count("orders"), 0);
     at.run("dlq purge dlq --all -g some").refused("--group");
 }

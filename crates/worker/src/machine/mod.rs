@@ -268,6 +268,9 @@ impl<R: Clone> Machine<R> {
             Permit::Probe => 1,
             Permit::Nothing => return None,
         };
+        if permit == Permit::Probe {
+            self.fresh_first();
+        }
         while let Some(id) = self.rotation.pop_front() {
             let Some(partition) = self.partitions.get_mut(&id) else { continue };
             partition.is_in_rotation = false;
@@ -295,6 +298,16 @@ impl<R: Clone> Machine<R> {
             return Some(Job { id: job, records, lanes, began: now });
         }
         None
+    }
+
+    /// A probe with a record that has failed before says little: one that never has is tried first, whichever partition it is of.
+    fn fresh_first(&mut self) {
+        let is_fresh = |id: &AssignmentId| {
+            self.partitions.get(id).is_some_and(|partition| partition.is_active() && partition.has_fresh())
+        };
+        if let Some(at) = self.rotation.iter().position(is_fresh) {
+            self.rotation.rotate_left(at);
+        }
     }
 
     /// A partition with lanes in line gets in line itself.

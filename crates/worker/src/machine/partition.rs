@@ -176,7 +176,21 @@ impl<R> Partition<R> {
         }
     }
 
-    /// Records of the lanes in line for a handler, in this job.
+    /// Where in line there is a record that has never failed, ahead of its lane.
+    fn fresh(&self) -> Option<usize> {
+        let is_fresh = |index: &usize| {
+            let lane = self.lanes.get(*index).filter(|lane| lane.state == LaneState::Ready);
+            lane.and_then(|lane| lane.records.front()).is_some_and(|entry| entry.first_failure.is_none())
+        };
+        self.ready.iter().position(is_fresh)
+    }
+
+    /// Whether a record that has never failed is in line.
+    pub(crate) fn has_fresh(&self) -> bool {
+        self.fresh().is_some()
+    }
+
+    /// Records of the lanes in line for a handler, in this job. A probe is one that has never failed, if there is one.
     pub(crate) fn take(
         &mut self,
         job: u64,
@@ -189,7 +203,8 @@ impl<R> Partition<R> {
     {
         let mut taken = Taken { records: Vec::new(), lanes: Vec::new(), bytes: 0 };
         while taken.records.len() < most {
-            let Some(index) = self.ready.pop_front() else { break };
+            let at = if is_probe { self.fresh().unwrap_or(0) } else { 0 };
+            let Some(index) = self.ready.remove(at) else { break };
             let Some(lane) = self.lanes.get_mut(index).filter(|lane| lane.state == LaneState::Ready) else {
                 continue;
             };

@@ -8,7 +8,10 @@
 //!   read in order: what is behind the lane's records cannot be reached without reading them. So neither is the queue one key's, nor does anything wait
 //!   for what cannot come: a lane goes on whenever its first record does, and that has a place in the queue already.
 
-use super::{Action, AssignmentId, Machine, Mode, partition::Phase};
+use super::{
+    Action, AssignmentId, Machine, Mode,
+    partition::{Partition, Phase},
+};
 use crate::BreakerState;
 
 #[derive(Debug)]
@@ -83,6 +86,9 @@ impl<R: Clone> Machine<R> {
 
     /// A poll has brought something.
     pub(crate) fn look_at_room(&mut self) {
+        if self.is_open() {
+            self.balance_all(); // there may be something to try now
+        }
         if self.room.is_full() {
             self.room.is_scarce = true;
             self.partitions.values_mut().for_each(|partition| partition.pauses.room = true);
@@ -129,6 +135,15 @@ impl<R: Clone> Machine<R> {
         share.max(LEAST_SHARE).min(self.room.most)
     }
 
+    pub(super) fn is_open(&self) -> bool {
+        self.breaker.as_ref().is_some_and(|breaker| breaker.state() == BreakerState::Open)
+    }
+
+    /// Whether there is a record that has never failed, to be tried when the breaker is half-open.
+    fn has_fresh(&self) -> bool {
+        self.partitions.values().any(Partition::has_fresh)
+    }
+
     /// Pauses or resumes what is to be.
     pub(super) fn balance_all(&mut self) {
         let ids: Vec<_> = self.partitions.keys().copied().collect();
@@ -136,8 +151,7 @@ impl<R: Clone> Machine<R> {
     }
 
     pub(super) fn balance(&mut self, id: AssignmentId) {
-        let nothing_begins = self.mode == Mode::Stopping
-            || self.breaker.as_ref().is_some_and(|breaker| breaker.state() == BreakerState::Open);
+        let nothing_begins = self.mode == Mode::Stopping || self.is_open() && self.has_fresh();
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         let pauses = &mut partition.pauses;
         let is_paused = match partition.phase {

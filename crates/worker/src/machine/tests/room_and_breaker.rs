@@ -88,7 +88,7 @@ fn records_that_wait_for_another_attempt_take_room_and_nothing_stands_still() {
 }
 
 #[test]
-fn an_open_breaker_pauses_everything_and_dead_letters_nothing_that_could_be_retried() {
+fn an_open_breaker_dead_letters_nothing_that_could_be_retried_and_reads_until_it_has_something_to_try() {
     let retry = Retry::never();
     let mut world = World::with(Options { breaker: Some(breaker()), retry, ..options() }, 1, true);
     world.assign([0, 1]);
@@ -100,7 +100,7 @@ fn an_open_breaker_pauses_everything_and_dead_letters_nothing_that_could_be_retr
     assert_eq!(world.letters.len(), 2, "while it is closed, one attempt is all there is");
     world.fail(3, Again);
     assert!(matches!(world.events[0], Event::Breaker { state: BreakerState::Open }), "half of the last four");
-    assert_eq!(world.paused.len(), 2);
+    assert!(world.paused.is_empty(), "what is in line has failed");
     world.fail(4, Again);
     world.done(5);
     assert_eq!(
@@ -111,13 +111,12 @@ fn an_open_breaker_pauses_everything_and_dead_letters_nothing_that_could_be_retr
     world.pass(Duration::from_secs(29));
     assert!(world.running.is_empty());
     world.pass(Duration::from_secs(1));
-    assert!(world.paused.is_empty(), "to have something to try");
     assert_eq!(
         (world.offsets(), world.running[0].0[0].attempt, world.running[0].0[0].is_probe),
         (vec![3], 1, true)
     );
     world.fail(3, Again);
-    assert_eq!((world.paused.len(), world.letters.len()), (2, 2), "a probe is no attempt");
+    assert_eq!((world.paused.len(), world.letters.len()), (0, 2), "a probe is no attempt");
     world.pass(Duration::from_secs(30));
     assert_eq!(world.offsets(), [4], "in turn");
     world.done(4);
@@ -125,6 +124,26 @@ fn an_open_breaker_pauses_everything_and_dead_letters_nothing_that_could_be_retr
     world.done(3);
     assert!(matches!(world.events.last(), Some(Event::Breaker { state: BreakerState::Closed })));
     assert_eq!(world.commit(), [(0, 1, vec![(3, 6)])]);
+}
+
+/// Records that can never be handled do not keep it open, as long as others come.
+#[test]
+fn a_probe_is_a_record_that_has_never_failed() {
+    let mut world = World::new(Options { breaker: Some(breaker().of_last(2)), ..options() });
+    world.assign([0, 1]);
+    world.receive(0, 0, &[Some(0), Some(1), Some(2)]);
+    for offset in [0, 1, 2] {
+        world.fail(offset, Again);
+    }
+    assert!(world.paused.is_empty() && world.running.is_empty());
+    world.receive(1, 10, &[Some(3), Some(4), Some(5)]);
+    assert_eq!(world.paused.len(), 2, "there is something to try now");
+    world.pass(Duration::from_secs(30));
+    for offset in [10, 11] {
+        assert_eq!(world.offsets(), [offset]);
+        world.done(offset);
+    }
+    assert!(matches!(world.events.last(), Some(Event::Breaker { state: BreakerState::Closed })));
 }
 
 #[test]
