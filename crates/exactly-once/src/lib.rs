@@ -176,8 +176,8 @@ impl Step<'_> {
     /// Commits what was sent, and that the records are done.
     ///
     /// # Errors
-    /// What will not be otherwise the next time: a record that is too large or not allowed (the step is aborted), and what ended the producer
-    /// or the consumer (`Fenced`, `Authorization`, `Closed`, …).
+    /// What will not be otherwise the next time: a record that is too large, or whose topic does not exist (`TransactionAborted`: the step is aborted,
+    /// and [`next`](ExactlyOnce::next) gives its records again), and what ended the producer or the consumer (`Fenced`, `Authorization`, `Closed`, …).
     pub async fn commit(self) -> Result<Ended> {
         let Self { records, transaction, handle, uncommitted } = self;
         let committed = async {

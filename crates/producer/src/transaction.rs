@@ -131,7 +131,8 @@ impl Transaction<'_> {
     /// - `OutcomeUnknown`: nobody said within `max.block.ms` whether it was committed. It may be. The next transaction waits until that is
     ///   decided.
     /// - `Fenced`: another producer has begun with this `transactional.id`, or, with a `transaction.version` below 2, the transaction lasted
-    ///   longer than `transaction.timeout.ms`. Nothing of it is committed.
+    ///   longer than `transaction.timeout.ms`. Nothing of it is committed. Where a broker has refused a record for that (INVALID_PRODUCER_EPOCH) it is
+    ///   `TransactionAborted`, as in Java, and the next [`begin`](TransactionalProducer::begin) says `Fenced`.
     pub async fn commit(mut self) -> Result<()> {
         self.end(true).await
     }
