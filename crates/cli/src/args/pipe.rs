@@ -90,6 +90,9 @@ whose partition was taken away. Its other records, and those of one that ends, a
 attempt counts. One that cannot be run (the shell ends with 126 or 127) ends the command. At the end
 its stdin is closed, and it may finish what it is at.
 
+While the breaker is not closed, what is retried uses up no attempts: a record that can never be
+handled should be answered by poison.
+
 --framing length: each record and each answer comes behind 4 bytes that say how long it is, as a
 big-endian number. An answer is what would be a line. A record is 4 bytes that say how long the JSON
 is, the JSON, the key and the value. The JSON has "key_length" and "value_length" (null where there

@@ -146,12 +146,21 @@ impl<R: Clone> Machine<R> {
 
     /// Pauses or resumes what is to be.
     pub(super) fn balance_all(&mut self) {
+        let nothing_begins = self.nothing_begins();
         let ids: Vec<_> = self.partitions.keys().copied().collect();
-        ids.into_iter().for_each(|id| self.balance(id));
+        ids.into_iter().for_each(|id| self.balance_while(id, nothing_begins));
     }
 
     pub(super) fn balance(&mut self, id: AssignmentId) {
-        let nothing_begins = self.mode == Mode::Stopping || self.is_open() && self.has_fresh();
+        self.balance_while(id, self.nothing_begins());
+    }
+
+    /// Whether nothing that is read now would begin: then nothing is read.
+    fn nothing_begins(&self) -> bool {
+        self.mode == Mode::Stopping || self.is_open() && self.has_fresh()
+    }
+
+    fn balance_while(&mut self, id: AssignmentId, nothing_begins: bool) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         let pauses = &mut partition.pauses;
         let is_paused = match partition.phase {
