@@ -1,0 +1,130 @@
+//! What a round of samples says, as values.
+
+use serde::{Deserialize, Serialize};
+
+/// What is known of all watched groups after one round of samples.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// When the round ended, in milliseconds since 1970.
+    pub at: i64,
+    /// The cluster's id, as brokers tell it.
+    pub cluster: Option<String>,
+    /// The groups, by name.
+    pub groups: Vec<GroupReport>,
+    /// The partitions that any of the groups reads, by topic and number.
+    pub partitions: Vec<TopicPartitionReport>,
+    /// What could not be asked in this round, one sentence each: the groups and partitions concerned have what was known before.
+    pub failures: Vec<String>,
+}
+
+/// The lag of one group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GroupReport {
+    /// The group's name.
+    pub group: String,
+    /// The group's state, as Kafka names it: `Stable`, `Empty`, `PreparingRebalance`, …
+    pub state: String,
+    /// `classic`, `consumer` (KIP-848), or what else the broker says.
+    pub protocol: Option<String>,
+    /// The worst status of its partitions; `None` until there is a window of samples.
+    pub status: Option<Status>,
+    /// The sum of its partitions' lag, in records.
+    pub lag: u64,
+    /// The largest lag in seconds of its partitions.
+    pub lag_seconds: Option<f64>,
+    /// Rebalances that were seen in the window.
+    pub rebalances: u32,
+    /// Its members, also those that own nothing.
+    pub members: Vec<MemberReport>,
+    /// The partitions that have a committed offset or a member, by topic and number.
+    pub partitions: Vec<PartitionReport>,
+}
+
+/// A member of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberReport {
+    /// The member id.
+    pub member_id: String,
+    /// `group.instance.id` of a static member.
+    pub instance_id: Option<String>,
+    /// `client.id`.
+    pub client_id: String,
+    /// The host it connects from, as the broker says it.
+    pub host: String,
+    /// How many partitions it owns.
+    pub partitions: usize,
+}
+
+/// The lag of a group on one partition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PartitionReport {
+    /// The topic.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: i32,
+    /// The committed offset.
+    pub committed: Option<i64>,
+    /// The end of the log: the high watermark, or the last stable offset.
+    pub end: Option<i64>,
+    /// `end - committed`, never below 0.
+    pub lag: Option<u64>,
+    /// The age of the oldest unread record in seconds; 0 without lag.
+    pub lag_seconds: Option<f64>,
+    /// `lag_seconds` is off by no more than this.
+    pub lag_seconds_error: Option<f64>,
+    /// The lag in bytes, where the brokers tell sizes: an estimate from the partition's mean record.
+    pub lag_bytes: Option<u64>,
+    /// Records a second that arrive, over the window.
+    pub produced_per_second: Option<f64>,
+    /// Records a second that are committed, over the window.
+    pub consumed_per_second: Option<f64>,
+    /// Seconds until the lag is 0 at these rates; `None` where it does not shrink.
+    pub catch_up_seconds: Option<f64>,
+    /// Seconds until retention deletes the first unread record; `None` where it never does.
+    pub time_to_data_loss_seconds: Option<f64>,
+    /// The member that owns it, by its index in [`GroupReport::members`].
+    pub member: Option<usize>,
+    /// Its status; `None` until there is a window of samples.
+    pub status: Option<Status>,
+}
+
+/// A partition that is read, whoever reads it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicPartitionReport {
+    /// The topic.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: i32,
+    /// The log start offset.
+    pub earliest: Option<i64>,
+    /// The high watermark.
+    pub latest: Option<i64>,
+}
+
+/// How a group does on a partition: Burrow's rules, and one more. In order of how bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It keeps up, or has caught up within the window.
+    Ok,
+    /// It commits, and its lag grows through the whole window.
+    Warn,
+    /// The worst of its partitions has stopped, stalled or gone back. A group's status only.
+    Err,
+    /// It has not committed for longer than the window is, and there is lag.
+    Stop,
+    /// It commits, the committed offset does not move, and there is lag.
+    Stall,
+    /// Its committed offset has gone back.
+    Rewind,
+    /// At the present rates retention deletes records that it has not read, within the horizon.
+    DataLossImminent,
+}
+
+impl Status {
+    /// The number it has in metrics: 0 for [`Ok`](Self::Ok) to 6 for [`DataLossImminent`](Self::DataLossImminent).
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+}

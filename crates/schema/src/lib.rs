@@ -1,0 +1,2 @@
+//! Typed values for Kafka records.
+#![forbid(unsafe_code)]
