@@ -76,6 +76,8 @@ pub enum Observed {
         offset: i64,
         /// The leader epoch that came with it, or -1.
         leader_epoch: i32,
+        /// The text that came with it.
+        metadata: String,
     },
     /// What a group's member may hold, after a generation was completed (classic) or an epoch acknowledged (KIP-848).
     Assigned {

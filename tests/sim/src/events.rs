@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -102,6 +102,21 @@ pub(crate) enum What {
         transaction: u64,
     },
 
+    /// The key of a record that was appended, and a digest of all its bytes.
+    Wrote {
+        at: Place,
+        offset: i64,
+        key: Option<String>,
+        digest: u64,
+    },
+    /// A dead letter was appended: the record that it says it is of, and a digest of what it has of that.
+    Letter {
+        at: Place,
+        offset: i64,
+        of: Option<(Place, i64)>,
+        digest: u64,
+    },
+
     // ---- the coordinator, as it sees it ---------------------------------------------------------------------------
     Committed {
         member: String,
@@ -109,6 +124,11 @@ pub(crate) enum What {
         at: Place,
         offset: i64,
         leader_epoch: i32,
+    },
+    /// What the metadata of the commit before this says is finished beyond its offset, each from an offset to another.
+    Claimed {
+        at: Place,
+        beyond: Vec<(i64, i64)>,
     },
     GroupAssigned {
         member: String,
@@ -301,6 +321,67 @@ pub(crate) enum What {
         kind: String,
         message: String,
     },
+    // ---- a worker ------------------------------------------------------------------------------------------------
+    /// Its handler begins with a record. `call`: which call of it, of this life; a batch's has several records.
+    HandlerBegan {
+        who: Who,
+        call: u64,
+        at: Place,
+        offset: i64,
+        id: u64,
+        attempt: u32,
+        probe: bool,
+    },
+    HandlerEnded {
+        who: Who,
+        call: u64,
+        at: Place,
+        offset: i64,
+        how: How,
+    },
+    /// It tries the record again, not before this long.
+    Retried {
+        who: Who,
+        at: Place,
+        offset: i64,
+        delay: Duration,
+    },
+    /// It says that the record's dead letter is written, and where.
+    LetterTold {
+        who: Who,
+        at: Place,
+        offset: i64,
+        to: Place,
+        to_offset: Option<i64>,
+    },
+    /// It says that the partition goes on no more.
+    PartitionStopped {
+        who: Who,
+        at: Place,
+        why: String,
+    },
+    /// It says that it has handed these over, or lost them.
+    HandedOver {
+        who: Who,
+        places: Vec<Place>,
+        lost: bool,
+    },
+    /// `closed`, `open`, `half-open`.
+    Breaker {
+        who: Who,
+        state: String,
+    },
+    /// So many records wait in it, of so many bytes: more than ever before.
+    Queued {
+        who: Who,
+        records: usize,
+        bytes: usize,
+    },
+    /// It has come to its end. `clean`: it says that all that it finished is committed.
+    WorkerEnded {
+        who: Who,
+        clean: bool,
+    },
     CloseBegins {
         who: Who,
         timeout: Duration,
@@ -377,6 +458,15 @@ impl What {
             | Self::Copying { who, .. }
             | Self::CopyingEnded { who, .. }
             | Self::ProducerFailed { who, .. }
+            | Self::HandlerBegan { who, .. }
+            | Self::HandlerEnded { who, .. }
+            | Self::Retried { who, .. }
+            | Self::LetterTold { who, .. }
+            | Self::PartitionStopped { who, .. }
+            | Self::HandedOver { who, .. }
+            | Self::Breaker { who, .. }
+            | Self::Queued { who, .. }
+            | Self::WorkerEnded { who, .. }
             | Self::CloseBegins { who, .. }
             | Self::CloseEnds { who }
             | Self::Crashed { who }
@@ -407,6 +497,21 @@ pub(crate) enum Told {
     Unknown,
 }
 
+/// How a handler ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    Done,
+    /// It said that the record may be tried again.
+    Failed,
+    /// It said that no attempt can mend it.
+    Poison,
+    /// It said that nothing can be handled.
+    Fatal,
+    Panicked,
+    /// It was dropped before it had ended.
+    Dropped,
+}
+
 /// When, and what.
 #[derive(Clone, Debug)]
 pub(crate) struct Event {
@@ -429,11 +534,26 @@ impl fmt::Display for Event {
 pub(crate) struct Log {
     start: Instant,
     events: Arc<Mutex<Vec<Event>>>,
+    listener: Arc<OnceLock<Listener>>,
+}
+
+/// Who hears of each event as it happens, and must not write one itself.
+struct Listener(Box<dyn Fn(&What) + Send + Sync>);
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Listener")
+    }
 }
 
 impl Log {
     pub(crate) fn new(start: Instant) -> Self {
-        Self { start, events: Arc::default() }
+        Self { start, events: Arc::default(), listener: Arc::default() }
+    }
+
+    /// Has every event told to `listener` from here on; the first one stays.
+    pub(crate) fn listen(&self, listener: impl Fn(&What) + Send + Sync + 'static) {
+        let _ = self.listener.set(Listener(Box::new(listener)));
     }
 
     pub(crate) fn tell(&self, what: What) {
@@ -441,6 +561,9 @@ impl Log {
     }
 
     pub(crate) fn tell_at(&self, at: Instant, what: What) {
+        if let Some(listener) = self.listener.get() {
+            listener.0(&what);
+        }
         let event = Event { at: at.saturating_duration_since(self.start), what };
         self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
     }

@@ -10,18 +10,21 @@ use std::{
 };
 
 use offtake::{
-    CloseOptions, Consumer, Error, ErrorKind, Event, GroupMembership, Handle, Handover, Headers, Listener,
+    Builder, CloseOptions, Consumer, Error, ErrorKind, Event, GroupMembership, Handle, Handover, Headers, Listener,
     ListenerFuture, Next, OffsetAndMetadata, OwnedRecord, Position, Rebalance, Records, StartAt,
     SubscriptionPattern, TopicPartition,
 };
+
+use tokio::sync::Notify;
 
 use crate::{
     clock::{self, ms},
     copying::{self, Copier},
     events::{Call, Place, What, Who},
-    plan::{self, Commits, Leave, Plan, Reset, Resubscribe},
+    plan::{self, Blow, Commits, Leave, Plan, Reset, Resubscribe},
     producer::ID,
     random::Random,
+    working,
     world::{Direct, Road, World},
 };
 
@@ -37,6 +40,9 @@ pub(crate) struct Orders {
     pub(crate) calm: AtomicBool,
     /// The application's own store, which all members write.
     kept: Mutex<BTreeMap<Place, Kept>>,
+    /// Workers that are to stop, how, and after how long they come again.
+    pub(crate) halts: Mutex<BTreeMap<usize, (Blow, u64)>>,
+    pub(crate) halted: Notify,
 }
 
 /// How far a partition is processed: what an application writes down in one transaction with its results.
@@ -70,6 +76,8 @@ pub(crate) enum Ended {
     Left,
     /// The consumer said that it can do nothing more.
     Failed,
+    /// It was stopped, and is started again after so many milliseconds.
+    Again(u64),
 }
 
 impl Life {
@@ -87,6 +95,12 @@ impl Life {
     }
 
     async fn build(&self) -> Result<Consumer, Error> {
+        let watch = Watch { life: self.clone(), random: Mutex::new(self.random(7)) };
+        self.builder().listener(watch).build().await
+    }
+
+    /// Its consumer, but for the listener.
+    pub(crate) fn builder(&self) -> Builder {
         let (plan, member, who) = (&self.plan, self.member(), self.who);
         let set = |yes: bool| if yes { "true" } else { "false" };
         let mut builder = Consumer::builder(crate::world::BOOTSTRAP)
@@ -141,10 +155,7 @@ impl Life {
         builder
             .replay(seed, self.plan.wall_clock(who.life))
             .spawn_with(move |engine| drop(world.spawn(index, engine)))
-            .listener(Watch { life: self.clone(), random: Mutex::new(self.random(7)) })
             .events(move |event| told.event(event))
-            .build()
-            .await
     }
 
     fn event(&self, event: Event) {
@@ -179,6 +190,9 @@ impl Life {
 
     /// One life, to its end.
     pub(crate) async fn live(self, until: Option<(Duration, Leave)>) -> Ended {
+        if let Some(work) = self.plan.work.clone() {
+            return working::live(self, work, until).await;
+        }
         // The producer first: with that, what an earlier life left open is aborted.
         let copier = match &self.plan.copies {
             Some(copies) => match Copier::build(&self, copies).await {
@@ -285,7 +299,7 @@ impl Life {
         self.member().resubscribes.iter().filter(|change| ms(change.at) > now).cloned().collect()
     }
 
-    async fn stalls(&self) {
+    pub(crate) async fn stalls(&self) {
         let until = self.world.lock().processes.get(&self.who.member).and_then(|process| process.stalled);
         if let Some(until) = until.filter(|until| *until > clock::now()) {
             clock::sleep_until(until).await;
@@ -773,7 +787,7 @@ pub(crate) fn place(partition: &TopicPartition) -> Place {
     Place::new(partition.topic.as_str(), partition.partition)
 }
 
-fn places(partitions: &[TopicPartition]) -> Vec<Place> {
+pub(crate) fn places(partitions: &[TopicPartition]) -> Vec<Place> {
     partitions.iter().map(place).collect()
 }
 

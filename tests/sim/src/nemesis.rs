@@ -23,6 +23,7 @@ use crate::{
     legacy,
     plan::{Harm, Odd, Plan},
     run::Cast,
+    working,
     world::{GROUP, Obstacle, State, Trouble, World},
 };
 
@@ -32,6 +33,7 @@ pub(crate) fn create_topics(model: &mut Model, plan: &Plan) {
         create_topic(model, plan, topic);
     }
     copying::prepare(model, plan);
+    working::prepare(model, plan);
 }
 
 fn create_topic(model: &mut Model, plan: &Plan, topic: &crate::plan::Topic) {
@@ -247,6 +249,9 @@ impl Strike<'_> {
             }
             Harm::MoveCopies { partition, to } => {
                 let _ = state.model.move_leader(copying::COPIES, partition, to);
+            }
+            Harm::MoveLetters { partition, to } => {
+                let _ = state.model.move_leader(working::LETTERS, partition, to);
             }
             Harm::HoldMarkers { lasts } => state.model.hold_markers(now + ms(lasts)),
             Harm::LoadGroups { broker } => state.model.load_groups(now, broker, ms(800)),

@@ -1,8 +1,11 @@
 //! [`Plan`]: everything that will happen to a run, as plain data. A seed draws one; a failing one is made smaller and saved.
 
 mod draw;
+mod work;
 
 use serde::{Deserialize, Serialize};
+
+pub(crate) use self::work::{Blow, Breaker, Order, Step, Work};
 
 /// All times are milliseconds of virtual time from the start.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -42,6 +45,9 @@ pub(crate) struct Plan {
     /// Members copy what they read, in transactions.
     #[serde(default)]
     pub(crate) copies: Option<Copies>,
+    /// Members are workers.
+    #[serde(default)]
+    pub(crate) work: Option<Work>,
     /// Producers and faults are over by then.
     pub(crate) calm: u64,
 }
@@ -179,6 +185,8 @@ pub(crate) enum Commits {
     Listener,
     /// With the copies of the records, in one transaction for each poll.
     Transaction,
+    /// As `offtake-worker` does.
+    Worker,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -401,6 +409,11 @@ pub(crate) enum Harm {
         partition: i32,
         to: i32,
     },
+    /// Another broker leads a partition of the topic of dead letters.
+    MoveLetters {
+        partition: i32,
+        to: i32,
+    },
     /// Transactions that end get their markers only after so long.
     HoldMarkers {
         lasts: u64,
@@ -523,6 +536,7 @@ pub(crate) const CLASSES: &[&str] = &[
     "batch emptied by the cleaner",
     "transaction coordinator moved",
     "leader of copies moved",
+    "leader of dead letters moved",
     "markers held back",
     "older message format",
     "odd answer: a fetched partition twice",
@@ -558,6 +572,14 @@ pub(crate) const HABITS: &[&str] = &[
     "copies aborted",
     "outcome of copies unknown",
     "transactional id fenced",
+    "handler failed",
+    "handler panicked",
+    "handler dropped",
+    "record dead-lettered",
+    "finished beyond a gap",
+    "partition stopped",
+    "breaker opened",
+    "worker stopped clean",
 ];
 
 impl Plan {
@@ -586,6 +608,8 @@ impl Plan {
             "legacy" => fault(|harm| matches!(harm, Harm::Legacy { .. })),
             "ahead" => self.opens_ahead,
             "copies" => self.copies.is_some(),
+            "workers" => self.work.is_some(),
+            "breakers" => self.work.as_ref().is_some_and(|work| work.breaker.is_some()),
             "rivals" => self.members.iter().any(|member| member.rival_of.is_some()),
             "resets" => fault(|harm| matches!(harm, Harm::ResetOffsets { .. } | Harm::DeleteOffsets { .. })),
             "addresses" => fault(|harm| matches!(harm, Harm::Comeback { .. } | Harm::Swap { .. })),
@@ -667,6 +691,7 @@ impl Harm {
             Self::Stall { .. } => "application stalls",
             Self::MoveTransactions { .. } => "transaction coordinator moved",
             Self::MoveCopies { .. } => "leader of copies moved",
+            Self::MoveLetters { .. } => "leader of dead letters moved",
             Self::HoldMarkers { .. } => "markers held back",
         }
     }

@@ -19,6 +19,7 @@ use crate::{
     events::{Place, What},
     plan::{Kind, Plan},
     random::Random,
+    working,
     world::{State, World},
 };
 
@@ -34,6 +35,8 @@ pub(crate) struct Producer {
     transactions: u64,
     /// Which records are tombstones.
     deaths: Random,
+    /// Which key a record for workers has.
+    keys: Random,
 }
 
 /// A record to be written.
@@ -59,7 +62,8 @@ impl Producer {
         let random = Random::new(plan.seed, 100 + u64::try_from(number).unwrap_or(0));
         let next_id = u64::try_from(number + 1).unwrap_or(1) << 32;
         let deaths = Random::new(plan.seed, 200 + u64::try_from(number).unwrap_or(0));
-        Self { world, plan, number, random, next_id, session: None, transactions: next_id, deaths }
+        let keys = Random::new(plan.seed, 300 + u64::try_from(number).unwrap_or(0));
+        Self { world, plan, number, random, next_id, session: None, transactions: next_id, deaths, keys }
     }
 
     fn me(&self) -> &crate::plan::Producer {
@@ -98,10 +102,18 @@ impl Producer {
                 value.put_u64(self.next_id);
                 value.resize(usize::try_from(self.me().value_bytes.max(8)).unwrap_or(8), b'.');
                 let key = keyed.then(|| Bytes::from(format!("k{}", self.random.below(5))));
+                let key = key.or_else(|| self.key_for_workers());
                 let dead = keyed && self.me().tombstones > 0 && self.deaths.percent(self.me().tombstones);
                 Written { id: self.next_id, key, value: (!dead).then(|| value.freeze()) }
             })
             .collect()
+    }
+
+    /// One key may have most of the records, and some have none.
+    fn key_for_workers(&mut self) -> Option<Bytes> {
+        let work = self.plan.work.as_ref().filter(|_| !self.keys.percent(10))?;
+        let number = if self.keys.percent(work.hot) { 0 } else { self.keys.between(0, work.keys - 1) };
+        Some(Bytes::from(format!("k{number}")))
     }
 
     fn plain(&mut self) {
@@ -148,10 +160,7 @@ impl Producer {
                 timestamp: 1_790_000_000_000,
                 key: key.clone(),
                 value: value.clone(),
-                headers: [(StrBytes::from_static_str(ID), Some(Bytes::copy_from_slice(&id.to_be_bytes())))]
-                    .into_iter()
-                    .filter(|_| value.is_none())
-                    .collect(),
+                headers: self.headers(*id, value.is_none()).into_iter().collect(),
             })
             .collect();
         let mut bytes = BytesMut::new();
@@ -172,9 +181,16 @@ impl Producer {
         if partition_answer.error_code != 0 {
             return None;
         }
-        for (Written { id, .. }, number) in values.iter().zip(0_i64..) {
+        for (Written { id, key, value }, number) in values.iter().zip(0_i64..) {
             let (at, offset) = (Place::new(topic, partition), partition_answer.base_offset + number);
-            self.world.log.tell(What::Appended { at, offset, id: *id, transaction });
+            self.world.log.tell(What::Appended { at: at.clone(), offset, id: *id, transaction });
+            if self.plan.work.is_some() {
+                let headers = self.headers(*id, value.is_none());
+                let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
+                let digest = working::digest(key.as_deref(), value.as_deref(), headers);
+                let key = key.as_ref().map(|key| String::from_utf8_lossy(key).into_owned());
+                self.world.log.tell(What::Wrote { at, offset, key, digest });
+            }
         }
         if let Some(session) = &mut self.session
             && numbered
@@ -183,6 +199,21 @@ impl Producer {
             session.sequences.insert(partition, next);
         }
         Some(())
+    }
+
+    /// Tombstones have their number in one; where records may be dead-lettered, each has some of the odder kinds.
+    fn headers(&self, id: u64, is_dead: bool) -> Vec<(StrBytes, Option<Bytes>)> {
+        let name = StrBytes::from_static_str;
+        let mut headers = Vec::new();
+        if is_dead {
+            headers.push((name(ID), Some(Bytes::copy_from_slice(&id.to_be_bytes()))));
+        }
+        if self.plan.work.is_some() {
+            headers.push((name("kept"), Some(Bytes::from(id.to_string()))));
+            headers.push((name(""), None));
+            headers.push((name("\u{e4}"), Some(Bytes::from_static(b"\x00\xff"))));
+        }
+        headers
     }
 
     fn transactional_id(&self) -> TransactionalId {

@@ -15,11 +15,12 @@ use crate::{
     check::{Judge, Violation},
     clock::{self, ms},
     copying,
-    events::{Event, Log, Place, Told, What, Who},
+    events::{Event, How, Log, Place, Told, What, Who},
     member::{Ended, Life, Orders},
     nemesis,
-    plan::{Commits, Harm, Kind, Plan},
+    plan::{Blow, Commits, Harm, Kind, Plan},
     producer::Producer,
+    working,
     world::World,
 };
 
@@ -96,6 +97,9 @@ async fn arena(plan: Arc<Plan>, wire: bool) -> Outcome {
         producers.spawn(Producer::new(world.clone(), plan.clone(), number).run());
     }
     let cast = Cast::default();
+    if let Some(work) = &plan.work {
+        working::strike(&log, work, &cast);
+    }
     tasks.spawn(nemesis::run(world.clone(), plan.clone(), cast.clone()));
     let mut members = JoinSet::new();
     for number in 0..plan.members.len() {
@@ -122,6 +126,7 @@ async fn arena(plan: Arc<Plan>, wire: bool) -> Outcome {
             && judge.unprocessed().is_empty()
             && judge.unowned().is_empty()
             && judge.uncopied().is_empty()
+            && judge.unhandled().is_empty()
         {
             verdict = Verdict::Quiet;
         } else if clock::now() > start + deadline {
@@ -137,6 +142,10 @@ async fn arena(plan: Arc<Plan>, wire: bool) -> Outcome {
             let mut text = format!("not processed: {left:?}; nobody holds {unowned:?}");
             if plan.copies.is_some() {
                 text.push_str(&format!("; not copied and committed: {uncopied:?}"));
+            }
+            if plan.work.is_some() {
+                let unhandled = counted(&judge.unhandled());
+                text.push_str(&format!("; not handled, or not committed: {unhandled:?}"));
             }
             judge.stuck(at, text);
         }
@@ -209,7 +218,7 @@ fn patience(plan: &Plan) -> Duration {
         Kind::Transactional { late, .. } => producer.batches * late,
         Kind::Plain => 0,
     });
-    let processing = processing + late.max().unwrap_or(0) + refused_commits(plan) + transactions(plan);
+    let processing = processing + late.max().unwrap_or(0) + refused_commits(plan) + transactions(plan) + retries(plan);
     let slow = plan.members.iter().map(|member| member.poll_timeout + member.listener.0).max().unwrap_or(0);
     ms(session + rebalance + request_timeouts + backoffs + 5_000 + processing + 20 * (slow + plan.latency.1))
 }
@@ -222,6 +231,18 @@ fn transactions(plan: &Plan) -> u64 {
     let each = 8 * plan.latency.1 + copies.linger + 50;
     let handful = plan.members.iter().map(|member| u64::from(member.max_poll_records)).min().unwrap_or(1);
     records / handful.clamp(1, 10) * each + 2 * (copies.timeout + copies.max_block) + plan.max_poll_interval
+}
+
+/// What workers take beside handling: records that are tried again one after the other at worst, breakers that are open, dead letters that
+/// are given up and partitions that stop with them.
+fn retries(plan: &Plan) -> u64 {
+    let Some(work) = &plan.work else { return 0 };
+    let records = plan.producers.iter().map(|producer| producer.batches * producer.records * 3).sum::<u64>();
+    let doomed = records * work.doomed / 100 * u64::from(work.attempts) * (work.delay.1 + 1);
+    let breaker = work.breaker.as_ref().map_or(0, |breaker| 10 * breaker.pause);
+    let letters = records * (work.poison + work.doomed) / 100 * (8 * plan.latency.1 + 20);
+    let ends = 3 * (work.grace + 5 * work.close_timeout + work.restarts_after);
+    doomed + breaker + letters + ends + work.delivery_timeout + work.commit_interval + 10 * work.delay.1
 }
 
 /// A topic is deleted that a member reads by hand, which goes on with what it has fetched: each commit of that is tried again a
@@ -254,6 +275,14 @@ pub(crate) struct Cast {
 }
 
 impl Cast {
+    /// Has a worker stop, and come again after that.
+    pub(crate) fn halt(&self, member: usize, how: Blow, returns: u64) {
+        let mut halts = self.orders.halts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        halts.insert(member, (how, returns));
+        drop(halts);
+        self.orders.halted.notify_waiters();
+    }
+
     pub(crate) fn kill(&self, member: usize, returns: Option<u64>) {
         self.kills.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(member, returns);
         self.struck.notify_waiters();
@@ -292,6 +321,7 @@ async fn lives(world: World, plan: Arc<Plan>, cast: Cast, member: usize) {
             tokio::select! {
                 biased;
                 ended = &mut task => break match ended {
+                    Ok(Ended::Again(after)) => Some(after),
                     Ok(Ended::Left) => mine.returns.filter(|_| life == 0 && mine.leaves.is_some()),
                     Ok(Ended::Failed) => {
                         world.log.tell(What::Crashed { who });
@@ -357,6 +387,14 @@ fn marks(plan: &Plan, events: &[Event]) -> BTreeMap<&'static str, u64> {
             What::CopyingEnded { told: Told::Aborted, .. } => "copies aborted",
             What::CopyingEnded { told: Told::Unknown, .. } => "outcome of copies unknown",
             What::ProducerFailed { kind, .. } if kind == "Fenced" => "transactional id fenced",
+            What::HandlerEnded { how: How::Failed, .. } => "handler failed",
+            What::HandlerEnded { how: How::Panicked, .. } => "handler panicked",
+            What::HandlerEnded { how: How::Dropped, .. } => "handler dropped",
+            What::Letter { .. } => "record dead-lettered",
+            What::Claimed { .. } => "finished beyond a gap",
+            What::PartitionStopped { .. } => "partition stopped",
+            What::Breaker { state, .. } if state == "open" => "breaker opened",
+            What::WorkerEnded { clean: true, .. } => "worker stopped clean",
             What::MemberGone { why, .. } => why,
             What::Delivered { .. } => "records delivered",
             What::CloseEnds { .. } => "closed",

@@ -85,6 +85,7 @@ impl Forged {
             opens_ahead: false,
             clock_jumps: false,
             copies: None,
+            work: None,
             calm: 10_000,
         };
         Self { plan, now: 0, events: Vec::new() }

@@ -22,6 +22,7 @@ mod requests;
 mod resets;
 mod rest;
 mod spoken;
+mod work;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -41,6 +42,7 @@ use self::{
     requests::Requests,
     rest::Rest,
     spoken::Spoken,
+    work::Work,
 };
 use crate::{
     events::{Event, Place},
@@ -50,7 +52,7 @@ use crate::{
 /// A rule that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Violation {
-    /// `SAFE1` … `SAFE20`, `LIVE1` … `LIVE8`.
+    /// `SAFE1` … `SAFE21`, `LIVE1` … `LIVE8`.
     pub(crate) rule: String,
     /// Milliseconds of virtual time.
     pub(crate) at: u64,
@@ -86,6 +88,7 @@ pub(crate) struct Judge {
     records: Records,
     hands: Hands,
     copies: Copies,
+    work: Work,
     ownership: Ownership,
     requests: Requests,
     liveness: Liveness,
@@ -105,6 +108,7 @@ impl Judge {
             records: Records::default(),
             hands: Hands::default(),
             copies: Copies::default(),
+            work: Work::default(),
             ownership: Ownership::default(),
             requests: Requests::default(),
             liveness: Liveness::default(),
@@ -132,11 +136,15 @@ impl Judge {
         };
         self.hands.feed(scene, event, complaints);
         if !hands::is_by_hand(&self.plan, &event.what) {
-            self.records.feed(scene, event, complaints);
-            self.rest.feed(scene, &self.records, event, complaints);
+            // Of workers one sees their handlers only.
+            if self.plan.work.is_none() {
+                self.records.feed(scene, event, complaints);
+                self.rest.feed(scene, &self.records, event, complaints);
+            }
             self.ownership.feed(&self.plan, (&self.ledger, &self.spoken), event, complaints);
         }
         self.copies.feed(&self.plan, &self.ledger, event, complaints);
+        self.work.feed(&self.plan, &self.ledger, event, complaints);
         self.requests.feed(&self.plan, event, complaints);
         self.liveness.feed(&self.plan, &self.spoken, event, complaints);
         self.errors.feed(&self.plan, event, complaints);
@@ -147,6 +155,9 @@ impl Judge {
 
     /// What somebody has still to process: a partition, the offset of the first such record, and how many there are.
     pub(crate) fn unprocessed(&self) -> Vec<(Place, i64, usize)> {
+        if self.plan.work.is_some() {
+            return Vec::new();
+        }
         let left = self.records.unprocessed(&self.ledger).into_iter();
         let forgotten = self.spoken.rebalance_is_forgotten();
         let left = left.filter(|(place, ..)| !forgotten || self.ownership.is_held(place));
@@ -156,6 +167,11 @@ impl Judge {
     /// What has no copy yet, or is not committed with it.
     pub(crate) fn uncopied(&self) -> Vec<(Place, i64, usize)> {
         if self.plan.copies.is_none() { Vec::new() } else { self.copies.left(&self.ledger) }
+    }
+
+    /// What workers have not handled yet, or not committed.
+    pub(crate) fn unhandled(&self) -> Vec<(Place, i64, usize)> {
+        if self.plan.work.is_none() { Vec::new() } else { self.work.left(&self.ledger) }
     }
 
     /// Partitions that nobody holds.

@@ -202,6 +202,9 @@ impl Ownership {
                 self.delivered(plan, at, (*who, place, *offset), complaints);
                 self.of_the_new_topic(plan, ledger, at, (*who, place, *offset, *id), complaints);
             }
+            What::HandlerBegan { who, at: place, offset, .. } => {
+                self.delivered(plan, at, (*who, place, *offset), complaints);
+            }
             What::CommitSent { who, at: place, offset, .. } => {
                 self.commit_sent(plan, at, (*who, place, *offset), complaints);
             }

@@ -34,7 +34,7 @@ impl Requests {
             What::Dialled { who, broker, .. } => {
                 self.count(plan, at, (who.to_string(), *broker, DIAL), complaints)
             }
-            What::Delivered { who, .. } => {
+            What::Delivered { who, .. } | What::HandlerBegan { who, .. } => {
                 self.reads.insert(*who, at);
             }
             What::Quiet => self.idle = Some(at),

@@ -11,7 +11,7 @@ use crate::random::Random;
 const APIS: &[i16] = &[1, 1, 2, 3, 8, 8, 9, 10, 11, 12, 13, 14, 18, 23, 68, 68];
 
 /// Codes that Kafka answers to each.
-fn code_for(random: &mut Random, api: i16) -> i16 {
+pub(super) fn code_for(random: &mut Random, api: i16) -> i16 {
     let codes: &[i16] = match api {
         1 => &[6, 6, 74, 76, 70, 71, -1, 3, 5, 100, 56],
         2 => &[6, 5, 3, 75, 78, -1, 7],
@@ -148,6 +148,7 @@ impl Plan {
             opens_ahead: Random::new(seed, 18).percent(OPENS_AHEAD),
             clock_jumps: Random::new(seed, 19).percent(CLOCK_JUMPS),
             copies: None,
+            work: None,
             calm,
         };
         plan.keep_polling();
@@ -167,6 +168,7 @@ impl Plan {
             plan.draw_hands(&mut Random::new(seed, 16));
             plan.draw_formats(&mut Random::new(seed, 17));
             plan.draw_copies(&mut Random::new(seed, 21));
+            plan.draw_work(&mut Random::new(seed, 30));
             plan.faults.sort_by_key(|fault| fault.at);
         }
         if seed % 40 == 23 {
@@ -595,7 +597,7 @@ impl Plan {
     /// Who is busy with one `poll` for longer than `max.poll.interval.ms` is put out each time, and rightly: it never gets on.
     /// That an application is late now and then is for [`Harm::Stall`]. And who commits one record after the other over a slow
     /// network is not through in time. Draws nothing.
-    fn keep_polling(&mut self) {
+    pub(super) fn keep_polling(&mut self) {
         for member in &mut self.members {
             if member.commits == Commits::Sync {
                 let least = u32::try_from(self.latency.1 / 5).unwrap_or(1);
@@ -619,7 +621,7 @@ impl Plan {
     }
 }
 
-fn member(random: &mut Random, number: u64, protocol: Protocol, calm: u64, lively: bool) -> Member {
+pub(super) fn member(random: &mut Random, number: u64, protocol: Protocol, calm: u64, lively: bool) -> Member {
     let joins =
         if number == 0 || random.percent(50) { random.between(0, 50) } else { random.between(0, calm) };
     // The first stays to the end: somebody has to.

@@ -1,6 +1,7 @@
 //! The world of a run: the cluster, the network between it and the members, and the members' processes.
 
 mod ask;
+mod claims;
 mod dial;
 mod direct;
 mod peek;
@@ -23,6 +24,7 @@ use crate::{
     clock,
     events::{Log, Place, What, Who},
     random::Random,
+    working,
 };
 
 /// The group of every run.
@@ -360,11 +362,34 @@ impl State {
             Observed::Refused { at, broker, api, code, client } => {
                 (at, What::Refused { broker, api, code, client })
             }
-            Observed::Committed { at, group, member, generation, topic, partition, offset, leader_epoch } => {
+            Observed::Committed {
+                at,
+                group,
+                member,
+                generation,
+                topic,
+                partition,
+                offset,
+                leader_epoch,
+                metadata,
+            } => {
                 let place = Place::new(&topic, partition);
                 // Of a group without members the group itself says who it was.
                 let member = if group == GROUP { member } else { group };
-                (at, What::Committed { member, generation, at: place, offset, leader_epoch })
+                let beyond = claims::beyond(offset, &metadata);
+                let committed =
+                    What::Committed { member, generation, at: place.clone(), offset, leader_epoch };
+                self.log.tell_at(at, committed);
+                if beyond.is_empty() {
+                    return;
+                }
+                (at, What::Claimed { at: place, beyond })
+            }
+            Observed::Appended { at, topic, partition, first, last } if topic == working::LETTERS => {
+                for letter in working::letters(&self.model, partition, first..=last) {
+                    self.log.tell_at(at, letter);
+                }
+                return;
             }
             Observed::Assigned { at, member, generation, partitions, .. } => {
                 let places = partitions.iter().map(|(topic, number)| Place::new(topic, *number)).collect();

@@ -73,6 +73,11 @@ impl World {
         process.frozen.is_some()
     }
 
+    /// Something that stands still while a member's process is stopped.
+    pub(crate) fn freezable<F: Future>(&self, member: usize, future: F) -> Freezable<F> {
+        Freezable::new(self.clone(), member, Box::pin(future))
+    }
+
     /// Runs something as part of a member's process.
     pub(crate) fn spawn<F>(&self, member: usize, future: Pin<Box<F>>) -> tokio::task::JoinHandle<F::Output>
     where

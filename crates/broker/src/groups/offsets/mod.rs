@@ -45,6 +45,7 @@ impl Commit {
             partition: self.partition,
             offset: self.offset,
             leader_epoch: self.leader_epoch,
+            metadata: self.metadata.to_string(),
         }
     }
 }

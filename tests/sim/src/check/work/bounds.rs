@@ -1,0 +1,60 @@
+//! SAFE15 for workers: no more handlers run than was asked for, and no more records wait.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Scene, ended};
+use crate::{
+    check::Complaints,
+    events::{Event, What, Who},
+};
+
+/// The header names and keys of a record, beside its value.
+const BESIDE_VALUE: usize = 200;
+
+#[derive(Debug, Default)]
+pub(super) struct Bounds {
+    calls: BTreeMap<Who, BTreeMap<u64, BTreeSet<i64>>>,
+}
+
+impl Bounds {
+    pub(super) fn feed(&mut self, scene: Scene<'_>, event: &Event, complaints: &mut Complaints) {
+        let options = scene.options;
+        match &event.what {
+            What::HandlerBegan { who, call, offset, .. } => {
+                let calls = self.calls.entry(*who).or_default();
+                let records = calls.entry(*call).or_default();
+                records.insert(*offset);
+                if records.len() > options.batch {
+                    let text = format!("{who}: its handler was given {} records at once", records.len());
+                    complaints.add("SAFE15", event.at, text);
+                }
+                if calls.len() > options.concurrency {
+                    let text = format!("{who}: {} of its handlers run, of {}", calls.len(), options.concurrency);
+                    complaints.add("SAFE15", event.at, text);
+                }
+            }
+            What::HandlerEnded { who, call, .. } => {
+                if let Some(calls) = self.calls.get_mut(who) {
+                    calls.remove(call);
+                }
+            }
+            What::Queued { who, records, bytes } => {
+                // What one poll brings, and what comes back from handlers, may be on top.
+                let polled = usize::try_from(scene.plan.members[who.member].max_poll_records).unwrap_or(0);
+                let beyond = polled + options.concurrency * options.batch;
+                let largest = scene.plan.producers.iter().map(|producer| producer.value_bytes).max().unwrap_or(0);
+                let largest = usize::try_from(largest).unwrap_or(0) + BESIDE_VALUE;
+                let (most, most_bytes) = (options.queue + beyond, options.queue_bytes + beyond * largest);
+                if *records > most || *bytes > most_bytes {
+                    let text = format!("{who}: {records} records wait, of {bytes} bytes; {most} of {most_bytes} may");
+                    complaints.add("SAFE15", event.at, text);
+                }
+            }
+            what => {
+                if let Some(who) = ended(what) {
+                    self.calls.remove(&who);
+                }
+            }
+        }
+    }
+}

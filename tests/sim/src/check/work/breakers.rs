@@ -1,0 +1,129 @@
+//! SAFE21: breakers.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::{Scene, ended};
+use crate::{
+    check::Complaints,
+    clock::ms,
+    events::{Event, How, Place, What, Who},
+    plan::Breaker as Options,
+};
+
+#[derive(Debug, Default)]
+pub(super) struct Breakers(BTreeMap<Who, Breaker>);
+
+#[derive(Debug, Default)]
+struct Breaker {
+    state: State,
+    since: Duration,
+    /// Attempts that ended since it has this state: how many, and how many of them may have been failures.
+    ended: usize,
+    failed: usize,
+    /// The same of probes.
+    probes_done: usize,
+    probes_failed: usize,
+    probing: BTreeSet<(Place, i64)>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Closed,
+    Open,
+    HalfOpen,
+}
+
+impl Breakers {
+    pub(super) fn feed(&mut self, scene: Scene<'_>, event: &Event, complaints: &mut Complaints) {
+        let Some(options) = &scene.options.breaker else {
+            if let What::Breaker { who, .. } = &event.what {
+                complaints.add("SAFE21", event.at, format!("{who} has no breaker, and tells of one"));
+            }
+            return;
+        };
+        let wrong = match &event.what {
+            What::Breaker { who, state } => {
+                let to = match state.as_str() {
+                    "closed" => State::Closed,
+                    "open" => State::Open,
+                    _ => State::HalfOpen,
+                };
+                let breaker = self.0.entry(*who).or_default();
+                let wrong = breaker.may_not_be(options, event.at, to);
+                breaker.becomes(event.at, to);
+                wrong.map(|text| format!("{who}: its breaker is {state}: {text}"))
+            }
+            What::HandlerBegan { who, at, offset, probe, .. } => {
+                let breaker = self.0.entry(*who).or_default();
+                if *probe {
+                    breaker.probing.insert((at.clone(), *offset));
+                }
+                let wrong = match (breaker.state, probe) {
+                    (State::Closed, false) => None,
+                    (State::HalfOpen, true) => (breaker.probing.len() > 1).then_some("beside another probe"),
+                    (State::Closed, true) => Some("as a probe, and the breaker is closed"),
+                    (State::HalfOpen, false) => Some("as no probe, and the breaker is half-open"),
+                    (State::Open, _) => Some("and the breaker is open"),
+                };
+                wrong.map(|text| format!("{who} began {at} offset {offset} {text}"))
+            }
+            What::HandlerEnded { who, at, offset, how, .. } => {
+                self.0.entry(*who).or_default().attempt_ended((at.clone(), *offset), *how);
+                None
+            }
+            what => {
+                if let Some(who) = ended(what) {
+                    self.0.remove(&who);
+                }
+                None
+            }
+        };
+        if let Some(text) = wrong {
+            complaints.add("SAFE21", event.at, text);
+        }
+    }
+}
+
+impl Breaker {
+    fn attempt_ended(&mut self, record: (Place, i64), how: How) {
+        // One that was dropped may have been out of time.
+        let may_have_failed = matches!(how, How::Failed | How::Panicked | How::Dropped);
+        if self.probing.remove(&record) {
+            self.probes_done += usize::from(matches!(how, How::Done | How::Poison));
+            self.probes_failed += usize::from(may_have_failed);
+        }
+        self.ended += 1;
+        self.failed += usize::from(may_have_failed);
+    }
+
+    /// Why it may not have this state next.
+    fn may_not_be(&self, options: &Options, now: Duration, to: State) -> Option<String> {
+        match (self.state, to) {
+            (State::Closed, State::Open) => {
+                let share = u64::try_from(self.failed * 100).unwrap_or(u64::MAX);
+                let least = options.share * u64::try_from(options.window).unwrap_or(0);
+                let enough = self.ended >= options.window && share >= least;
+                (!enough).then(|| format!("{} of {} attempts have failed", self.failed, self.ended))
+            }
+            (State::Open, State::HalfOpen) => {
+                let waited = now.saturating_sub(self.since);
+                (waited < ms(options.pause)).then(|| format!("after {} ms", waited.as_millis()))
+            }
+            (State::HalfOpen, State::Closed) => {
+                let enough = self.probes_done >= options.probes;
+                (!enough).then(|| format!("after {} probes", self.probes_done))
+            }
+            (State::HalfOpen, State::Open) => (self.probes_failed == 0).then(|| "no probe failed".to_owned()),
+            (from, _) => Some(format!("it was {from:?}")),
+        }
+    }
+
+    fn becomes(&mut self, now: Duration, state: State) {
+        let probing = std::mem::take(&mut self.probing);
+        *self = Self { state, since: now, probing, ..Self::default() };
+    }
+}

@@ -1,0 +1,146 @@
+//! What workers do, by the events of their handlers, of the coordinator and of the log of dead letters alone.
+//!
+//! - SAFE1: a commit passes nothing, and claims nothing beyond its offset, that is neither handled nor dead-lettered.
+//! - SAFE2: what is finished is handled again only where it was not committed; a hand-over and a stop that end well leave nothing uncommitted.
+//! - SAFE3: a record begins when those before it in its lane are finished, and no handler is at another one of them.
+//! - SAFE12: a dead letter has every byte of a record that failed as often as it may, and what is told of it is in its log.
+//! - SAFE15: no more handlers run, and no more records wait, than was asked for.
+//! - SAFE21: a breaker changes its state only for a reason, and lets through what it may.
+
+mod bounds;
+mod breakers;
+mod letters;
+mod order;
+mod repeats;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use self::{
+    bounds::Bounds, breakers::Breakers, letters::Letters, order::Lanes, repeats::Repeats,
+};
+use super::{Complaints, ledger::Ledger};
+use crate::{
+    events::{Event, How, Place, What, Who},
+    plan::{Plan, Work as Options},
+};
+
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    open: Open,
+    commits: BTreeMap<Place, i64>,
+    lanes: Lanes,
+    repeats: Repeats,
+    letters: Letters,
+    bounds: Bounds,
+    breakers: Breakers,
+}
+
+/// What is neither handled nor dead-lettered.
+#[derive(Debug, Default)]
+pub(super) struct Open(BTreeMap<Place, BTreeSet<i64>>);
+
+impl Open {
+    fn of(&self, place: &Place) -> impl Iterator<Item = i64> + '_ {
+        self.0.get(place).into_iter().flatten().copied()
+    }
+
+    fn finish(&mut self, place: &Place, offset: i64) {
+        if let Some(open) = self.0.get_mut(place) {
+            open.remove(&offset);
+        }
+    }
+}
+
+/// What the rules look at.
+#[derive(Clone, Copy)]
+struct Scene<'a> {
+    plan: &'a Plan,
+    options: &'a Options,
+    ledger: &'a Ledger,
+}
+
+impl Scene<'_> {
+    /// Whether a member may go past this record though nobody handled it: it is gone, or of a transaction that was aborted.
+    fn may_pass(&self, place: &Place, offset: i64) -> bool {
+        let Some(record) = self.ledger.log(place).and_then(|log| log.records.get(&offset)) else { return true };
+        let hides_aborted = self.plan.members.iter().all(|member| member.read_committed);
+        record.gone || (hides_aborted && self.ledger.outcome(record.transaction) == Some(false))
+    }
+}
+
+impl Work {
+    pub(super) fn feed(&mut self, plan: &Plan, ledger: &Ledger, event: &Event, complaints: &mut Complaints) {
+        let Some(options) = &plan.work else { return };
+        let scene = Scene { plan, options, ledger };
+        match &event.what {
+            What::Appended { at, offset, .. } => {
+                self.open.0.entry(at.clone()).or_default().insert(*offset);
+            }
+            What::HandlerEnded { at, offset, how: How::Done, .. } => self.open.finish(at, *offset),
+            What::Letter { of: Some((at, offset)), .. } => self.open.finish(at, *offset),
+            What::Committed { at, offset, .. } => {
+                self.passes(scene, event, (at, *offset), &[], complaints);
+                self.commits.insert(at.clone(), *offset);
+            }
+            What::Claimed { at, beyond } => {
+                let committed = self.commits.get(at).copied().unwrap_or_default();
+                self.passes(scene, event, (at, committed), beyond, complaints);
+            }
+            _ => {}
+        }
+        self.lanes.feed(scene, &self.open, event, complaints);
+        self.repeats.feed(scene, event, complaints);
+        self.letters.feed(scene, event, complaints);
+        self.bounds.feed(scene, event, complaints);
+        self.breakers.feed(scene, event, complaints);
+    }
+
+    /// SAFE1: whether a commit says of something open that it is finished.
+    fn passes(
+        &self,
+        scene: Scene<'_>,
+        event: &Event,
+        (place, committed): (&Place, i64),
+        beyond: &[(i64, i64)],
+        complaints: &mut Complaints,
+    ) {
+        let is_finished =
+            |offset: i64| offset < committed || beyond.iter().any(|(from, to)| (*from..*to).contains(&offset));
+        let passed = self.open.of(place).find(|offset| is_finished(*offset) && !scene.may_pass(place, *offset));
+        if let Some(passed) = passed {
+            let text = format!(
+                "{committed} is committed in {place}, and {beyond:?} beyond it: offset {passed} is neither handled nor dead-lettered"
+            );
+            complaints.add("SAFE1", event.at, text);
+        }
+    }
+
+    /// What is not handled yet, or not committed: a partition, the offset of the first such record, and how many there are.
+    pub(super) fn left(&self, ledger: &Ledger) -> Vec<(Place, i64, usize)> {
+        let mut left = Vec::new();
+        for place in ledger.places() {
+            let Some(log) = ledger.log(place) else { continue };
+            let open = self.open.0.get(place);
+            let committed = self.commits.get(place).copied().unwrap_or_default();
+            let is_left = |offset: i64| committed <= offset || open.is_some_and(|open| open.contains(&offset));
+            let mut due = log
+                .records
+                .iter()
+                .filter(|(offset, record)| ledger.is_due(record) && is_left(**offset));
+            if let Some((first, _)) = due.next() {
+                left.push((place.clone(), *first, due.count() + 1));
+            }
+        }
+        left
+    }
+}
+
+/// Whose life is over.
+fn ended(what: &What) -> Option<Who> {
+    match what {
+        What::Crashed { who } | What::CloseEnds { who } | What::Panicked { who, .. } => Some(*who),
+        _ => None,
+    }
+}

@@ -1,0 +1,100 @@
+//! SAFE3 for workers: of each lane (the records of a key, or of a partition) one after the other, through retries, dead letters and rebalances.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Open, Scene, ended};
+use crate::{
+    check::Complaints,
+    events::{Event, Place, What, Who},
+    plan::Order,
+};
+
+/// What waits for what: the records of a partition with this key, or all of it.
+type Lane = (Place, Option<String>);
+
+#[derive(Debug, Default)]
+pub(super) struct Lanes {
+    lanes: BTreeMap<(Place, i64), Lane>,
+    /// The records of each.
+    records: BTreeMap<Lane, BTreeSet<i64>>,
+    /// What is at a handler, in which call of whose.
+    running: BTreeMap<Lane, BTreeSet<(Who, u64, i64)>>,
+    /// The last record of each lane that each life has begun of an assignment.
+    begun: BTreeMap<(Who, Lane), i64>,
+    /// Who was stopped (SIGSTOP) and may not know yet what became of its partitions; and who lost them in the meantime.
+    asleep: BTreeSet<usize>,
+}
+
+impl Lanes {
+    pub(super) fn feed(&mut self, scene: Scene<'_>, open: &Open, event: &Event, complaints: &mut Complaints) {
+        match &event.what {
+            What::Wrote { at, offset, key, .. } => {
+                let lane = match scene.options.order {
+                    Order::Key => key.clone().map(|key| (at.clone(), Some(key))),
+                    Order::Partition => Some((at.clone(), None)),
+                    Order::Unordered => None,
+                };
+                if let Some(lane) = lane {
+                    self.records.entry(lane.clone()).or_default().insert(*offset);
+                    self.lanes.insert((at.clone(), *offset), lane);
+                }
+            }
+            What::HandlerBegan { who, call, at, offset, .. } => {
+                let Some(lane) = self.lanes.get(&(at.clone(), *offset)).cloned() else { return };
+                if let Some(text) = self.overtakes(scene, open, &lane, (*who, *call, *offset)) {
+                    complaints.add("SAFE3", event.at, text);
+                }
+                self.begun.insert((*who, lane.clone()), *offset);
+                self.running.entry(lane).or_default().insert((*who, *call, *offset));
+            }
+            What::HandlerEnded { who, call, at, offset, .. } => {
+                let lane = self.lanes.get(&(at.clone(), *offset));
+                if let Some(running) = lane.and_then(|lane| self.running.get_mut(lane)) {
+                    running.remove(&(*who, *call, *offset));
+                }
+            }
+            What::Assigned { who, places, .. } => {
+                self.begun.retain(|(of, (place, _)), _| of != who || !places.contains(place));
+            }
+            What::Frozen { who } => drop(self.asleep.insert(who.member)),
+            // It hears of what became of it when it was last heard of that: see `Assigned`.
+            What::Started { who } => drop(self.asleep.remove(&who.member)),
+            what => {
+                if let Some(who) = ended(what) {
+                    self.running.values_mut().for_each(|running| running.retain(|(of, ..)| *of != who));
+                }
+            }
+        }
+    }
+
+    fn overtakes(
+        &self,
+        scene: Scene<'_>,
+        open: &Open,
+        lane: &Lane,
+        (who, call, offset): (Who, u64, i64),
+    ) -> Option<String> {
+        let (place, _) = lane;
+        let running = self.running.get(lane);
+        let is_in_call =
+            |other: i64| running.is_some_and(|running| running.contains(&(who, call, other)));
+        let before = self.records.get(lane)?.range(..offset);
+        let waiting = open.0.get(place);
+        let overtaken = before.copied().find(|other| {
+            waiting.is_some_and(|open| open.contains(other))
+                && !scene.may_pass(place, *other)
+                && !is_in_call(*other)
+        });
+        if let Some(other) = overtaken {
+            return Some(format!("{who} began {place} offset {offset}, and {other} of its lane is not finished"));
+        }
+        let beside = running.into_iter().flatten().find(|(of, other_call, _)| {
+            (*of, *other_call) != (who, call) && !self.asleep.contains(&of.member)
+        });
+        if let Some((of, _, other)) = beside.filter(|_| !self.asleep.contains(&who.member)) {
+            return Some(format!("{who} began {place} offset {offset} while {of} was at {other} of its lane"));
+        }
+        let last = self.begun.get(&(who, lane.clone())).filter(|last| **last > offset)?;
+        Some(format!("{who} began {place} offset {offset} after {last}, which is behind it in its lane"))
+    }
+}

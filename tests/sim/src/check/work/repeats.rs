@@ -1,0 +1,185 @@
+//! SAFE2 for workers: what is finished is handled again only where it was in flight or not yet committed when its partition moved.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::Scene;
+use crate::{
+    check::Complaints,
+    events::{Event, How, Place, What, Who},
+};
+
+/// With less of it, what is finished beyond a gap is not always written down.
+const ENOUGH_METADATA: usize = 1_000;
+
+#[derive(Debug, Default)]
+pub(super) struct Repeats {
+    claims: BTreeMap<Place, Claim>,
+    held: BTreeMap<(Who, Place), Assignment>,
+    /// What was given up and is not told to be handed over yet.
+    given_up: BTreeMap<(Who, Place), Assignment>,
+    /// Who had an error since it was given its partitions: a commit that failed, or what is committed could not be read.
+    troubled: BTreeMap<Who, Duration>,
+    stopping: BTreeSet<Who>,
+}
+
+/// What the group's commit of a partition says.
+#[derive(Clone, Debug, Default)]
+struct Claim {
+    committed: i64,
+    beyond: Vec<(i64, i64)>,
+}
+
+impl Claim {
+    fn contains(&self, offset: i64) -> bool {
+        offset < self.committed || self.is_beyond(offset)
+    }
+
+    fn is_beyond(&self, offset: i64) -> bool {
+        self.beyond.iter().any(|(from, to)| (*from..*to).contains(&offset))
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Assignment {
+    since: Duration,
+    before: Claim,
+    /// What it has finished, and when.
+    finished: BTreeMap<i64, Duration>,
+    /// When a handler of it was last dropped: what ends at that moment may be of no account.
+    cancelled: Option<Duration>,
+    /// Its position was moved: what was finished beyond it before may be of another log.
+    was_reset: bool,
+}
+
+impl Repeats {
+    pub(super) fn feed(&mut self, scene: Scene<'_>, event: &Event, complaints: &mut Complaints) {
+        let now = event.at;
+        match &event.what {
+            What::Committed { at, offset, .. } => {
+                self.claims.insert(at.clone(), Claim { committed: *offset, beyond: Vec::new() });
+            }
+            What::Claimed { at, beyond } => {
+                self.claims.entry(at.clone()).or_default().beyond.clone_from(beyond);
+            }
+            What::Assigned { who, places, .. } => {
+                for place in places {
+                    let before = self.claims.get(place).cloned().unwrap_or_default();
+                    let (finished, cancelled, was_reset) = (BTreeMap::new(), None, false);
+                    let given = Assignment { since: now, before, finished, cancelled, was_reset };
+                    self.held.insert((*who, place.clone()), given);
+                }
+            }
+            What::Reset { who, at, from: Some(_), .. } => {
+                if let Some(held) = self.held.get_mut(&(*who, at.clone())) {
+                    held.was_reset = true;
+                }
+            }
+            What::Revoked { who, places } => {
+                for place in places {
+                    let key = (*who, place.clone());
+                    if let Some(assignment) = self.held.remove(&key) {
+                        self.given_up.insert(key, assignment);
+                    }
+                }
+            }
+            What::Lost { who, places } => self.forget(*who, places),
+            What::HandedOver { who, places, lost } => {
+                for place in places.iter().filter(|_| !lost && !self.stopping.contains(who)) {
+                    self.judge_end(scene, now, (*who, place), "handed over", complaints);
+                }
+                self.forget_given_up(*who, places);
+            }
+            What::Failed { who, .. } => drop(self.troubled.insert(*who, now)),
+            What::CloseBegins { who, .. } => drop(self.stopping.insert(*who)),
+            What::WorkerEnded { who, clean: true } if self.stopping.contains(who) => {
+                let places: Vec<_> = self.given_up.keys().filter(|(of, _)| of == who).cloned().collect();
+                for (_, place) in places {
+                    self.judge_end(scene, now, (*who, &place), "stopped", complaints);
+                }
+            }
+            What::HandlerBegan { who, at, offset, .. } => {
+                if let Some(text) = self.repeats(scene, *who, at, *offset) {
+                    complaints.add("SAFE2", now, text);
+                }
+            }
+            What::HandlerEnded { who, at, offset, how, .. } => {
+                let Some(held) = self.assignment(*who, at) else { return };
+                match how {
+                    How::Done => drop(held.finished.insert(*offset, now)),
+                    How::Dropped => held.cancelled = Some(now),
+                    _ => {}
+                }
+            }
+            What::LetterTold { who, at, offset, .. } => {
+                if let Some(held) = self.assignment(*who, at) {
+                    held.finished.insert(*offset, now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn assignment(&mut self, who: Who, place: &Place) -> Option<&mut Assignment> {
+        let key = (who, place.clone());
+        match self.held.get_mut(&key) {
+            Some(held) => Some(held),
+            None => self.given_up.get_mut(&key),
+        }
+    }
+
+    fn forget(&mut self, who: Who, places: &[Place]) {
+        self.held.retain(|(of, place), _| *of != who || !places.contains(place));
+        self.forget_given_up(who, places);
+    }
+
+    fn forget_given_up(&mut self, who: Who, places: &[Place]) {
+        self.given_up.retain(|(of, place), _| *of != who || !places.contains(place));
+    }
+
+    fn repeats(&self, scene: Scene<'_>, who: Who, place: &Place, offset: i64) -> Option<String> {
+        let held = self.held.get(&(who, place.clone()))?;
+        if held.finished.contains_key(&offset) {
+            return Some(format!("{who} began {place} offset {offset}, which it has finished since it was given {place}"));
+        }
+        if offset < held.before.committed {
+            let committed = held.before.committed;
+            return Some(format!("{who} began {place} offset {offset}, and {committed} was committed when it was given {place}"));
+        }
+        let could_read = scene.options.metadata_bytes > 0
+            && !held.was_reset
+            && self.troubled.get(&who).is_none_or(|at| *at < held.since);
+        (could_read && held.before.is_beyond(offset)).then(|| {
+            format!("{who} began {place} offset {offset}, which a commit said to be finished when it was given {place}")
+        })
+    }
+
+    /// What it finished is committed when it gives a partition up in order.
+    fn judge_end(
+        &self,
+        scene: Scene<'_>,
+        now: Duration,
+        (who, place): (Who, &Place),
+        how: &str,
+        complaints: &mut Complaints,
+    ) {
+        let key = (who, place.clone());
+        let Some(it) = self.given_up.get(&key).or_else(|| self.held.get(&key)) else { return };
+        let is_troubled = self.troubled.get(&who).is_some_and(|at| *at >= it.since);
+        if is_troubled || scene.options.metadata_bytes < ENOUGH_METADATA {
+            return;
+        }
+        let claim = self.claims.get(place).cloned().unwrap_or_default();
+        let counts = |at: &Duration| Some(*at) != it.cancelled;
+        let missing = it.finished.iter().find(|(offset, at)| counts(at) && !claim.contains(**offset));
+        if let Some((offset, _)) = missing {
+            let committed = claim.committed;
+            let text = format!(
+                "{who} {how} {place} in order, and offset {offset}, which it finished, is not committed ({committed} is)"
+            );
+            complaints.add("SAFE2", now, text);
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Members that are workers: an application around `offtake-worker`, its lives, and what it does when a partition stops.
+
+mod handler;
+mod letters;
+mod strikes;
+
+use std::{
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use offtake_broker::Model;
+use offtake_worker::{
+    Breaker, DeadLetterHeaders, DeadLetters, Error, Event, Order, Retry, Summary, Worker, WorkerHandle,
+};
+
+use self::handler::Handler;
+pub(crate) use self::{
+    letters::{digest, letters},
+    strikes::strike,
+};
+use crate::{
+    clock::{self, ms},
+    events::What,
+    member::{Ended, Life, place, places},
+    plan::{self, Blow, Leave, Plan, Work},
+    world::{Direct, Road},
+};
+
+/// The topic of dead letters.
+pub(crate) const LETTERS: &str = "letters";
+
+/// Milliseconds since 1970. Brokers take no dead letter of a wall clock that is decades ahead.
+const STARTED_AT: i64 = 1_790_000_000_000;
+
+/// How often the application looks after its worker.
+const LOOKS: Duration = Duration::from_millis(50);
+/// A second signal comes so long after the first.
+const SECOND_SIGNAL: Duration = Duration::from_millis(300);
+
+/// What a run ends with.
+type Run<'a> = Pin<&'a mut (dyn Future<Output = Result<Summary, Error>> + Send)>;
+
+/// The topic.
+pub(crate) fn prepare(model: &mut Model, plan: &Plan) {
+    let Some(partitions) = plan.work.as_ref().and_then(|work| work.letters) else { return };
+    let replicas = i16::try_from(plan.brokers).unwrap_or(1);
+    let created = model.create_topic(LETTERS, partitions, replicas, &[]);
+    debug_assert!(created.is_ok(), "{created:?}");
+}
+
+/// One life, to its end.
+pub(crate) async fn live(life: Life, work: Work, until: Option<(Duration, Leave)>) -> Ended {
+    life.tell(What::Started { who: life.who });
+    let has_stopped = Arc::new(AtomicBool::new(false));
+    let worker = worker(&life, &work, &has_stopped);
+    let handle = worker.handle();
+    let handler = Handler::new(&life, work.clone());
+    let run: Pin<Box<dyn Future<Output = Result<Summary, Error>> + Send>> = match work.batch {
+        1 => Box::pin(
+            worker.run(move |record, attempt| handler.clone().one(record, attempt), std::future::pending::<()>()),
+        ),
+        batch => Box::pin(worker.run_batches(
+            batch,
+            move |batch| handler.clone().batch(batch),
+            std::future::pending::<()>(),
+        )),
+    };
+    let mut run = run;
+    let application = Application { life, work, handle, has_stopped };
+    application.live(&mut run, until.map(|(after, how)| (clock::now() + after, how))).await
+}
+
+fn worker(life: &Life, work: &Work, has_stopped: &Arc<AtomicBool>) -> Worker {
+    let plan = &life.plan;
+    let topics: Vec<_> = plan.topics.iter().map(|topic| topic.name.clone()).collect();
+    let worker = Worker::new(life.builder());
+    let worker =
+        if life.member().patterns { worker.subscribe_patterns(topics) } else { worker.subscribe(topics) };
+    let retry = Retry::exponential(ms(work.delay.0)..ms(work.delay.1));
+    let retry = if work.jitter { retry.jitter() } else { retry };
+    let retry = if work.attempts == 0 { retry.unlimited() } else { retry.attempts(work.attempts) };
+    let order = match work.order {
+        plan::Order::Key => Order::Key,
+        plan::Order::Partition => Order::Partition,
+        plan::Order::Unordered => Order::Unordered,
+    };
+    let (told, has_stopped) = (life.clone(), Arc::clone(has_stopped));
+    let mut worker = worker
+        .order(order)
+        .concurrency(work.concurrency)
+        .queue(work.queue)
+        .queue_bytes(work.queue_bytes)
+        .retry(retry)
+        .commit_interval(ms(work.commit_interval))
+        .metadata_bytes(work.metadata_bytes)
+        .grace(ms(work.grace))
+        .close_timeout(ms(work.close_timeout))
+        .replay(life.random(23).next(), STARTED_AT)
+        .events(move |event| {
+            if matches!(event, Event::Stopped(_)) {
+                has_stopped.store(true, Ordering::Relaxed);
+            }
+            tell(&told, event);
+        });
+    if let Some(grace) = work.revoke_grace {
+        worker = worker.revoke_grace(ms(grace));
+    }
+    if let Some(timeout) = work.timeout {
+        worker = worker.timeout(ms(timeout));
+    }
+    if let Some(breaker) = &work.breaker {
+        let share = f64::from(u32::try_from(breaker.share).unwrap_or(100)) / 100.0;
+        let of = Breaker::open_at(share).of_last(breaker.window);
+        worker = worker.breaker(of.pause(ms(breaker.pause)).probes(breaker.probes));
+    }
+    if work.letters.is_some() {
+        worker = worker.dead_letters(dead_letters(life, work));
+    }
+    worker
+}
+
+fn dead_letters(life: &Life, work: &Work) -> DeadLetters {
+    let headers = match work.headers {
+        0 => DeadLetterHeaders::Offtake,
+        1 => DeadLetterHeaders::Spring,
+        _ => DeadLetterHeaders::Connect,
+    };
+    let life = life.clone();
+    DeadLetters::to(LETTERS)
+        .headers(headers)
+        .property("client.id", client_id(&life))
+        .property("metadata.max.age.ms", life.plan.metadata_max_age)
+        .property("max.block.ms", 10_000)
+        .property("request.timeout.ms", 3_000)
+        .property("delivery.timeout.ms", work.delivery_timeout)
+        .producer(move |builder| {
+            let (world, who) = (life.world.clone(), life.who);
+            let builder = if life.plan.connections {
+                builder.dial(Arc::new(Road { world: world.clone(), who, produces: true }))
+            } else {
+                let direct = Direct::of_producer(world.clone(), who, life.plan.brokers);
+                builder.carrier(Box::new(direct))
+            };
+            builder
+                .replay(life.random(24).next(), STARTED_AT)
+                .spawn_with(move |engine| drop(world.spawn(who.member, engine)))
+        })
+}
+
+/// What the producer of its dead letters calls itself: as the other producers of members do.
+fn client_id(life: &Life) -> String {
+    crate::copying::client_id(life.who)
+}
+
+/// What it says, for the log.
+fn tell(life: &Life, event: Event) {
+    let who = life.who;
+    life.tell(match event {
+        Event::Revoked(change) => What::HandedOver { who, places: places(&change.partitions), lost: false },
+        Event::Lost(change) => What::HandedOver { who, places: places(&change.partitions), lost: true },
+        Event::Retried { partition, offset, delay, .. } => {
+            What::Retried { who, at: place(&partition), offset, delay }
+        }
+        Event::DeadLettered { partition, offset, to, to_offset, .. } => {
+            What::LetterTold { who, at: place(&partition), offset, to: place(&to), to_offset }
+        }
+        Event::Stopped(stopped) => {
+            What::PartitionStopped { who, at: place(&stopped.partition), why: stopped.why.to_string() }
+        }
+        Event::Breaker { state } => What::Breaker { who, state: state.to_string() },
+        Event::Error(error) => {
+            let (kind, message) = (format!("{:?}", error.kind()), error.to_string());
+            What::Failed { who, call: "worker", kind, message, fatal: error.is_fatal() }
+        }
+        // The consumer tells the rest itself.
+        _ => return,
+    });
+}
+
+struct Application {
+    life: Life,
+    work: Work,
+    handle: WorkerHandle,
+    /// Whether one of its partitions has.
+    has_stopped: Arc<AtomicBool>,
+}
+
+impl Application {
+    async fn live(
+        self,
+        run: &mut Pin<Box<dyn Future<Output = Result<Summary, Error>> + Send>>,
+        end: Option<(Instant, Leave)>,
+    ) -> Ended {
+        let (mut restart, mut most) = (None, (0, 0));
+        loop {
+            let halted = self.life.orders.halted.notified();
+            let mut halted = pin!(halted);
+            halted.as_mut().enable();
+            if let Some((how, returns)) = self.halt() {
+                let how = if how == Blow::StopNow { Leave::Remain } else { Leave::Close };
+                let left = self.leave(run.as_mut(), how).await;
+                return if left == Ended::Left { Ended::Again(returns) } else { left };
+            }
+            if self.life.orders.stop.load(Ordering::Relaxed) {
+                return self.leave(run.as_mut(), Leave::Close).await;
+            }
+            if let Some((_, how)) = end.filter(|(at, _)| clock::now() >= *at) {
+                return self.leave(run.as_mut(), how).await;
+            }
+            if restart.is_none() && self.has_stopped.load(Ordering::Relaxed) {
+                restart = Some(clock::now() + ms(self.work.restarts_after));
+            }
+            if restart.is_some_and(|at| clock::now() >= at) {
+                let left = self.leave(run.as_mut(), Leave::Close).await;
+                return if left == Ended::Left { Ended::Again(500) } else { left };
+            }
+            self.look_at_queue(&mut most);
+            tokio::select! {
+                biased;
+                ended = run.as_mut() => return self.ended(ended),
+                () = halted => {}
+                () = clock::sleep(LOOKS) => {}
+            }
+        }
+    }
+
+    /// What it is struck by.
+    fn halt(&self) -> Option<(Blow, u64)> {
+        let mut halts =
+            self.life.orders.halts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        halts.remove(&self.life.who.member)
+    }
+
+    fn look_at_queue(&self, most: &mut (usize, usize)) {
+        let metrics = self.handle.metrics();
+        let (records, bytes) = (metrics.queued, metrics.queued_bytes);
+        if records > most.0 || bytes > most.1 {
+            *most = (most.0.max(records), most.1.max(bytes));
+            self.life.tell(What::Queued { who: self.life.who, records, bytes });
+        }
+    }
+
+    /// How long it may take to its end: what runs, dead letters, what was cancelled, the last commit, both clients, and a
+    /// commit of partitions that are just handed over.
+    fn longest_end(&self, how: Leave) -> Duration {
+        let close = ms(self.work.close_timeout);
+        let grace = if how == Leave::Close { ms(self.work.grace) + close } else { SECOND_SIGNAL };
+        grace + 4 * close + Duration::from_secs(1)
+    }
+
+    async fn leave(&self, mut run: Run<'_>, how: Leave) -> Ended {
+        let who = self.life.who;
+        if how == Leave::Drop {
+            self.life.tell(What::Crashed { who });
+            return Ended::Left;
+        }
+        self.life.tell(What::CloseBegins { who, timeout: self.longest_end(how) });
+        match how {
+            Leave::Remain => self.handle.stop_now(),
+            _ => self.handle.stop(),
+        }
+        if how == Leave::Unsubscribe
+            && let Ok(ended) = tokio::time::timeout(SECOND_SIGNAL, run.as_mut()).await
+        {
+            return self.closed(ended);
+        }
+        if how == Leave::Unsubscribe {
+            self.handle.stop_now();
+        }
+        self.closed(run.await)
+    }
+
+    fn closed(&self, ended: Result<Summary, Error>) -> Ended {
+        let ended = self.ended(ended);
+        if ended != Ended::Failed {
+            self.life.tell(What::CloseEnds { who: self.life.who });
+            return Ended::Left;
+        }
+        ended
+    }
+
+    /// It has ended, whether it was asked to or not.
+    fn ended(&self, ended: Result<Summary, Error>) -> Ended {
+        let who = self.life.who;
+        match ended {
+            Ok(summary) => {
+                self.life.tell(What::WorkerEnded { who, clean: summary.last_commit.is_ok() });
+                Ended::Left
+            }
+            // The application is started again, as after any other fault.
+            Err(Error::Fatal { .. }) => {
+                self.life.tell(What::WorkerEnded { who, clean: false });
+                self.life.tell(What::CloseEnds { who });
+                Ended::Again(1_000)
+            }
+            Err(Error::Client(error)) => self.life.failed("run", &error),
+            Err(error) => {
+                let (kind, message) = ("Worker".to_owned(), error.to_string());
+                self.life.tell(What::Failed { who, call: "run", kind, message, fatal: true });
+                Ended::Failed
+            }
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! What the handlers of workers do: take their time, fail, panic, hang. All of it is drawn from the seed.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use offtake::OwnedRecord;
+use offtake_worker::{Attempt, Batch, Failure, Handled};
+
+use crate::{
+    clock::{self, ms},
+    events::{How, Place, What},
+    member::{Life, id_of, place},
+    plan::{Order, Work},
+    random::Random,
+};
+
+/// One worker's.
+#[derive(Clone)]
+pub(super) struct Handler {
+    life: Life,
+    work: Arc<Work>,
+    calls: Arc<AtomicU64>,
+}
+
+/// What comes of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Done,
+    Fails,
+    Poison,
+    Fatal,
+    Panics,
+    Hangs,
+}
+
+impl Handler {
+    pub(super) fn new(life: &Life, work: Work) -> Self {
+        Self { life: life.clone(), work: Arc::new(work), calls: Arc::default() }
+    }
+
+    /// Of a record.
+    pub(super) async fn one(self, record: OwnedRecord, attempt: Attempt) -> Result<(), Failure> {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        let (world, member) = (self.life.world.clone(), self.life.who.member);
+        let work = async move {
+            let handling = Handling::begin(&self.life, call, &record, &attempt);
+            let fate = self.works(call, handling.id).await;
+            let result = outcome(fate).await;
+            handling.end(&result);
+            result
+        };
+        world.freezable(member, work).await
+    }
+
+    /// Of several. What is of the lane of one that failed is left for the next time.
+    pub(super) async fn batch(self, batch: Batch) -> Result<Handled, Failure> {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        let (world, member) = (self.life.world.clone(), self.life.who.member);
+        let work = async move {
+            let (mut handled, mut failed) = (Vec::new(), BTreeSet::new());
+            for (record, attempt) in batch.attempts() {
+                let lane = self.lane(record);
+                if lane.as_ref().is_some_and(|lane| failed.contains(lane)) {
+                    handled.push((None, Err(Failure::retry("it is behind one that failed"))));
+                    continue;
+                }
+                let handling = Handling::begin(&self.life, call, record, attempt);
+                let fate = self.works(call, handling.id).await;
+                let result = outcome(fate).await;
+                if result.is_err() {
+                    failed.extend(lane);
+                }
+                handled.push((Some(handling), result));
+                if fate == Fate::Fatal {
+                    return Err(all_failed(handled, &Failure::fatal("nothing can be handled")));
+                }
+            }
+            let is_whole = Random::new(self.life.plan.seed ^ call, 33).percent(self.work.flaky / 4);
+            if is_whole && !self.is_calm() {
+                return Err(all_failed(handled, &Failure::retry("the whole batch fails")));
+            }
+            let results = handled.into_iter().map(|(handling, result)| {
+                if let Some(handling) = handling {
+                    handling.end(&result);
+                }
+                result
+            });
+            Ok(Handled::Each(results.collect()))
+        };
+        world.freezable(member, work).await
+    }
+
+    fn is_calm(&self) -> bool {
+        self.life.orders.calm.load(Ordering::Relaxed)
+    }
+
+    /// What is handled one after the other.
+    fn lane(&self, record: &OwnedRecord) -> Option<Vec<u8>> {
+        match self.work.order {
+            Order::Key => record.key().map(|key| key[..].to_vec()),
+            Order::Partition => Some(Vec::new()),
+            Order::Unordered => None,
+        }
+    }
+
+    /// Takes its time.
+    async fn works(&self, call: u64, id: u64) -> Fate {
+        self.life.stalls().await;
+        let (fate, takes) = self.draws(call, id);
+        if !takes.is_zero() {
+            clock::sleep(takes).await;
+        }
+        fate
+    }
+
+    fn draws(&self, call: u64, id: u64) -> (Fate, Duration) {
+        const SPREAD: u64 = 0x9E6C_63D0_876A_9A35;
+        let (work, seed) = (&self.work, self.life.plan.seed);
+        // The same of each attempt, by whomever.
+        let nature = Random::new(seed ^ id.wrapping_mul(SPREAD), 31).next() % 100;
+        let random = &mut Random::new(self.life.random(32).next() ^ (id ^ call << 40).wrapping_mul(SPREAD), 32);
+        let (low, high) = self.life.member().processing;
+        let takes = random.between(low, high);
+        let takes = if random.percent(work.slow) && !self.is_calm() { takes * 10 + 100 } else { takes };
+        let fate = if nature < work.poison {
+            Fate::Poison
+        } else if nature < work.poison + work.doomed {
+            Fate::Fails
+        } else if self.is_calm() {
+            Fate::Done
+        } else {
+            let now = u64::try_from(self.life.world.log.now().as_millis()).unwrap_or(u64::MAX);
+            let is_out = work.outages.iter().any(|(from, to)| (*from..*to).contains(&now));
+            match () {
+                () if random.next() % 1_000 < work.fatal => Fate::Fatal,
+                () if is_out || random.percent(work.flaky) => Fate::Fails,
+                () if random.percent(work.panics) => Fate::Panics,
+                () if random.percent(work.hangs) => Fate::Hangs,
+                () => Fate::Done,
+            }
+        };
+        (fate, ms(takes))
+    }
+}
+
+async fn outcome(fate: Fate) -> Result<(), Failure> {
+    match fate {
+        Fate::Done => Ok(()),
+        Fate::Fails => Err(Failure::retry("not now")),
+        Fate::Poison => Err(Failure::poison("never")),
+        Fate::Fatal => Err(Failure::fatal("nothing can be handled")),
+        // Not by `panic!`: the hook tells of those that nobody wanted.
+        Fate::Panics => std::panic::resume_unwind(Box::new("the handler panics")),
+        Fate::Hangs => std::future::pending().await,
+    }
+}
+
+/// Each record of a call that fails as a whole has failed so.
+fn all_failed(handled: Vec<(Option<Handling>, Result<(), Failure>)>, failure: &Failure) -> Failure {
+    for (handling, _) in handled {
+        if let Some(handling) = handling {
+            handling.end(&Err(failure.clone()));
+        }
+    }
+    failure.clone()
+}
+
+/// A record at a handler: its end is told however it comes.
+struct Handling {
+    life: Life,
+    call: u64,
+    at: Place,
+    offset: i64,
+    id: u64,
+    is_told: bool,
+}
+
+impl Handling {
+    fn begin(life: &Life, call: u64, record: &OwnedRecord, attempt: &Attempt) -> Self {
+        let (at, offset) = (place(record.topic_partition()), record.offset());
+        let id = id_of(&record.value().map(|value| &value[..]), record.headers());
+        let (who, attempt, probe) = (life.who, attempt.number(), attempt.is_probe());
+        life.tell(What::HandlerBegan { who, call, at: at.clone(), offset, id, attempt, probe });
+        Self { life: life.clone(), call, at, offset, id, is_told: false }
+    }
+
+    fn end(mut self, result: &Result<(), Failure>) {
+        use offtake_worker::FailureKind::{Fatal, Poison, Retry};
+        self.told(match result.as_ref().map_err(Failure::kind) {
+            Ok(()) => How::Done,
+            Err(Retry) => How::Failed,
+            Err(Poison) => How::Poison,
+            Err(Fatal) => How::Fatal,
+        });
+    }
+
+    fn told(&mut self, how: How) {
+        self.is_told = true;
+        let Self { life, call, at, offset, .. } = self;
+        life.tell(What::HandlerEnded { who: life.who, call: *call, at: at.clone(), offset: *offset, how });
+    }
+}
+
+impl Drop for Handling {
+    fn drop(&mut self) {
+        if !self.is_told {
+            self.told(if std::thread::panicking() { How::Panicked } else { How::Dropped });
+        }
+    }
+}

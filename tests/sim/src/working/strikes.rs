@@ -1,0 +1,48 @@
+//! Blows that fall when somebody comes to a step.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use crate::{
+    events::{Log, What, Who},
+    plan::{Blow, Step, Work},
+    run::Cast,
+};
+
+const PRODUCE: i16 = 0;
+
+/// Strikes whoever comes to the steps of a plan.
+pub(crate) fn strike(log: &Log, work: &Work, cast: &Cast) {
+    let (strikes, cast) = (work.strikes.clone(), cast.clone());
+    let counts: Arc<Mutex<BTreeMap<u8, u64>>> = Arc::default();
+    log.listen(move |what| {
+        let Some((step, who)) = step(what) else { return };
+        let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(step as u8).or_default();
+        *count += 1;
+        for strike in strikes.iter().filter(|strike| strike.step == step && strike.nth == *count) {
+            match strike.what {
+                Blow::Kill => cast.kill(who.member, Some(strike.returns)),
+                how => cast.halt(who.member, how, strike.returns),
+            }
+        }
+    });
+}
+
+/// Which step it is, and whose.
+fn step(what: &What) -> Option<(Step, Who)> {
+    Some(match what {
+        What::Assigned { who, .. } => (Step::Assigned, *who),
+        What::HandlerBegan { who, .. } => (Step::HandlerBegan, *who),
+        What::HandlerEnded { who, .. } => (Step::HandlerEnded, *who),
+        What::Retried { who, .. } => (Step::Retried, *who),
+        What::Request { api: PRODUCE, client, .. } => (Step::LetterSent, Who::parse(client.strip_suffix('t')?)?),
+        What::LetterTold { who, .. } => (Step::LetterTold, *who),
+        What::CommitSent { who, .. } => (Step::CommitSent, *who),
+        What::HandedOver { who, .. } => (Step::HandedOver, *who),
+        What::Breaker { who, .. } => (Step::Breaker, *who),
+        _ => return None,
+    })
+}
