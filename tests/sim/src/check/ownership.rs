@@ -202,6 +202,8 @@ impl Ownership {
                 self.delivered(plan, at, (*who, place, *offset), complaints);
                 self.of_the_new_topic(plan, ledger, at, (*who, place, *offset, *id), complaints);
             }
+            // What had been started when the process died is dropped where it comes to its handler.
+            What::HandlerBegan { who, .. } if self.ended.get(who) == Some(&Ended::Died) => {}
             What::HandlerBegan { who, at: place, offset, .. } => {
                 self.delivered(plan, at, (*who, place, *offset), complaints);
             }

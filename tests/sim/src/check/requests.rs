@@ -64,6 +64,7 @@ impl Requests {
             OFFSET_COMMIT if matches!(commits, Some(Commits::Sync | Commits::Async | Commits::Listener)) => {
                 1_000
             }
+            OFFSET_COMMIT if commits == Some(Commits::Worker) => 160,
             _ => 60,
         };
         let recent = self.recent.entry(key).or_default();

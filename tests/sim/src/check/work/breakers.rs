@@ -67,6 +67,8 @@ impl Breakers {
                     (State::HalfOpen, true) => (breaker.probing.len() > 1).then_some("beside another probe"),
                     (State::Closed, true) => Some("as a probe, and the breaker is closed"),
                     (State::HalfOpen, false) => Some("as no probe, and the breaker is half-open"),
+                    // One that had been started came to its handler only now.
+                    (State::Open, _) if breaker.since == event.at => None,
                     (State::Open, _) => Some("and the breaker is open"),
                 };
                 wrong.map(|text| format!("{who} began {at} offset {offset} {text}"))

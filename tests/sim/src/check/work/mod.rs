@@ -35,6 +35,8 @@ pub(super) struct Work {
     letters: Letters,
     bounds: Bounds,
     breakers: Breakers,
+    /// Processes that died. What had been started of them may still come to its handler, to be dropped there.
+    died: BTreeSet<Who>,
 }
 
 /// What is neither handled nor dead-lettered.
@@ -75,6 +77,8 @@ impl Work {
         let Some(options) = &plan.work else { return };
         let scene = Scene { plan, options, ledger };
         match &event.what {
+            What::Crashed { who } => drop(self.died.insert(*who)),
+            What::HandlerBegan { who, .. } if self.died.contains(who) => return,
             What::Appended { at, offset, .. } => {
                 self.open.0.entry(at.clone()).or_default().insert(*offset);
             }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Open, Scene, ended};
 use crate::{
     check::Complaints,
-    events::{Event, Place, What, Who},
+    events::{Event, How, Place, What, Who},
     plan::Order,
 };
 
@@ -19,7 +19,8 @@ pub(super) struct Lanes {
     records: BTreeMap<Lane, BTreeSet<i64>>,
     /// What is at a handler, in which call of whose.
     running: BTreeMap<Lane, BTreeSet<(Who, u64, i64)>>,
-    /// The last record of each lane that each life has begun of an assignment.
+    /// The last record of each lane that each life has begun of an assignment; of a handler of batches, which begins with what is behind one that
+    /// fails, that it has handled.
     begun: BTreeMap<(Who, Lane), i64>,
     /// Who was stopped (SIGSTOP) and may not know yet what became of its partitions; and who lost them in the meantime.
     asleep: BTreeSet<usize>,
@@ -44,13 +45,18 @@ impl Lanes {
                 if let Some(text) = self.overtakes(scene, open, &lane, (*who, *call, *offset)) {
                     complaints.add("SAFE3", event.at, text);
                 }
-                self.begun.insert((*who, lane.clone()), *offset);
+                if scene.options.batch == 1 {
+                    self.begun.insert((*who, lane.clone()), *offset);
+                }
                 self.running.entry(lane).or_default().insert((*who, *call, *offset));
             }
-            What::HandlerEnded { who, call, at, offset, .. } => {
-                let lane = self.lanes.get(&(at.clone(), *offset));
-                if let Some(running) = lane.and_then(|lane| self.running.get_mut(lane)) {
+            What::HandlerEnded { who, call, at, offset, how } => {
+                let Some(lane) = self.lanes.get(&(at.clone(), *offset)) else { return };
+                if let Some(running) = self.running.get_mut(lane) {
                     running.remove(&(*who, *call, *offset));
+                }
+                if *how == How::Done {
+                    self.begun.insert((*who, lane.clone()), *offset);
                 }
             }
             What::Assigned { who, places, .. } => {
