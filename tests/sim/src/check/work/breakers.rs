@@ -27,6 +27,8 @@ struct Breaker {
     probes_done: usize,
     probes_failed: usize,
     probing: BTreeSet<(Place, i64)>,
+    /// Calls of its handler that run: those of batches go on with what they have.
+    calls: BTreeSet<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,8 +59,11 @@ impl Breakers {
                 breaker.becomes(event.at, to);
                 wrong.map(|text| format!("{who}: its breaker is {state}: {text}"))
             }
-            What::HandlerBegan { who, at, offset, probe, .. } => {
+            What::HandlerBegan { who, call, at, offset, probe, .. } => {
                 let breaker = self.0.entry(*who).or_default();
+                if !breaker.calls.insert(*call) {
+                    return;
+                }
                 if *probe {
                     breaker.probing.insert((at.clone(), *offset));
                 }
@@ -73,8 +78,10 @@ impl Breakers {
                 };
                 wrong.map(|text| format!("{who} began {at} offset {offset} {text}"))
             }
-            What::HandlerEnded { who, at, offset, how, .. } => {
-                self.0.entry(*who).or_default().attempt_ended((at.clone(), *offset), *how);
+            What::HandlerEnded { who, call, at, offset, how } => {
+                let breaker = self.0.entry(*who).or_default();
+                breaker.calls.remove(call);
+                breaker.attempt_ended(scene.options.batch, (at.clone(), *offset), *how);
                 None
             }
             what => {
@@ -91,15 +98,16 @@ impl Breakers {
 }
 
 impl Breaker {
-    fn attempt_ended(&mut self, record: (Place, i64), how: How) {
+    /// A batch that fails as a whole has failed with what its handler did not come to, and that may be all of it.
+    fn attempt_ended(&mut self, batch: usize, record: (Place, i64), how: How) {
         // One that was dropped may have been out of time.
         let may_have_failed = matches!(how, How::Failed | How::Panicked | How::Dropped);
         if self.probing.remove(&record) {
             self.probes_done += usize::from(matches!(how, How::Done | How::Poison));
             self.probes_failed += usize::from(may_have_failed);
         }
-        self.ended += 1;
-        self.failed += usize::from(may_have_failed);
+        self.ended += batch;
+        self.failed += if may_have_failed { batch } else { 0 };
     }
 
     /// Why it may not have this state next.
@@ -125,7 +133,7 @@ impl Breaker {
     }
 
     fn becomes(&mut self, now: Duration, state: State) {
-        let probing = std::mem::take(&mut self.probing);
-        *self = Self { state, since: now, probing, ..Self::default() };
+        let (probing, calls) = (std::mem::take(&mut self.probing), std::mem::take(&mut self.calls));
+        *self = Self { state, since: now, probing, calls, ..Self::default() };
     }
 }

@@ -22,8 +22,10 @@ pub(super) struct Lanes {
     /// The last record of each lane that each life has begun of an assignment; of a handler of batches, which begins with what is behind one that
     /// fails, that it has handled.
     begun: BTreeMap<(Who, Lane), i64>,
-    /// Who was stopped (SIGSTOP) and may not know yet what became of its partitions; and who lost them in the meantime.
-    asleep: BTreeSet<usize>,
+    members: BTreeMap<String, Who>,
+    /// Who may not know that it is no member any more: it was stopped (SIGSTOP), or the coordinator did not ask it.
+    unaware: BTreeSet<Who>,
+    lives: BTreeMap<usize, Who>,
 }
 
 impl Lanes {
@@ -62,9 +64,14 @@ impl Lanes {
             What::Assigned { who, places, .. } => {
                 self.begun.retain(|(of, (place, _)), _| of != who || !places.contains(place));
             }
-            What::Frozen { who } => drop(self.asleep.insert(who.member)),
-            // It hears of what became of it when it was last heard of that: see `Assigned`.
-            What::Started { who } => drop(self.asleep.remove(&who.member)),
+            What::Started { who } => drop(self.lives.insert(who.member, *who)),
+            What::Named { who, member } => drop(self.members.insert(member.clone(), *who)),
+            What::Frozen { who } => self.unaware.extend(self.lives.get(&who.member)),
+            // It knows its own clock, and what it said itself.
+            What::MemberGone { member, why } if !["session", "left"].contains(why) => {
+                self.unaware.extend(self.members.get(member));
+            }
+            What::Lost { who, .. } => drop(self.unaware.remove(who)),
             what => {
                 if let Some(who) = ended(what) {
                     self.running.values_mut().for_each(|running| running.retain(|(of, ..)| *of != who));
@@ -95,9 +102,9 @@ impl Lanes {
             return Some(format!("{who} began {place} offset {offset}, and {other} of its lane is not finished"));
         }
         let beside = running.into_iter().flatten().find(|(of, other_call, _)| {
-            (*of, *other_call) != (who, call) && !self.asleep.contains(&of.member)
+            (*of, *other_call) != (who, call) && !self.unaware.contains(of)
         });
-        if let Some((of, _, other)) = beside.filter(|_| !self.asleep.contains(&who.member)) {
+        if let Some((of, _, other)) = beside.filter(|_| !self.unaware.contains(&who)) {
             return Some(format!("{who} began {place} offset {offset} while {of} was at {other} of its lane"));
         }
         let last = self.begun.get(&(who, lane.clone())).filter(|last| **last > offset)?;

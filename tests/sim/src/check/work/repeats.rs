@@ -23,6 +23,8 @@ pub(super) struct Repeats {
     /// Who had an error since it was given its partitions: a commit that failed, or what is committed could not be read.
     troubled: BTreeMap<Who, Duration>,
     stopping: BTreeSet<Who>,
+    /// When each last sent a commit.
+    sent: BTreeMap<Who, Duration>,
 }
 
 /// What the group's commit of a partition says.
@@ -48,7 +50,9 @@ struct Assignment {
     before: Claim,
     /// What it has finished, and when.
     finished: BTreeMap<i64, Duration>,
-    /// When a handler of it was last dropped: what ends at that moment may be of no account.
+    /// Dead letters that were told. Those that are on their way when nothing more is waited for may be written once more.
+    letters: BTreeMap<i64, Duration>,
+    /// Since when handlers of it are dropped: what ends from then on may be of no account.
     cancelled: Option<Duration>,
     /// Its position was moved: what was finished beyond it before may be of another log.
     was_reset: bool,
@@ -67,8 +71,14 @@ impl Repeats {
             What::Assigned { who, places, .. } => {
                 for place in places {
                     let before = self.claims.get(place).cloned().unwrap_or_default();
-                    let (finished, cancelled, was_reset) = (BTreeMap::new(), None, false);
-                    let given = Assignment { since: now, before, finished, cancelled, was_reset };
+                    let given = Assignment {
+                        since: now,
+                        before,
+                        finished: BTreeMap::new(),
+                        letters: BTreeMap::new(),
+                        cancelled: None,
+                        was_reset: false,
+                    };
                     self.held.insert((*who, place.clone()), given);
                 }
             }
@@ -104,18 +114,22 @@ impl Repeats {
                 if let Some(text) = self.repeats(scene, *who, at, *offset) {
                     complaints.add("SAFE2", now, text);
                 }
+                if let Some(held) = self.assignment(*who, at) {
+                    held.cancelled = None;
+                }
             }
+            What::CommitSent { who, .. } => drop(self.sent.insert(*who, now)),
             What::HandlerEnded { who, at, offset, how, .. } => {
                 let Some(held) = self.assignment(*who, at) else { return };
                 match how {
                     How::Done => drop(held.finished.insert(*offset, now)),
-                    How::Dropped => held.cancelled = Some(now),
+                    How::Dropped => drop(held.cancelled.get_or_insert(now)),
                     _ => {}
                 }
             }
             What::LetterTold { who, at, offset, .. } => {
                 if let Some(held) = self.assignment(*who, at) {
-                    held.finished.insert(*offset, now);
+                    held.letters.insert(*offset, now);
                 }
             }
             _ => {}
@@ -141,7 +155,7 @@ impl Repeats {
 
     fn repeats(&self, scene: Scene<'_>, who: Who, place: &Place, offset: i64) -> Option<String> {
         let held = self.held.get(&(who, place.clone()))?;
-        if held.finished.contains_key(&offset) {
+        if held.finished.contains_key(&offset) || held.letters.contains_key(&offset) {
             return Some(format!("{who} began {place} offset {offset}, which it has finished since it was given {place}"));
         }
         if offset < held.before.committed {
@@ -172,8 +186,10 @@ impl Repeats {
             return;
         }
         let claim = self.claims.get(place).cloned().unwrap_or_default();
-        let counts = |at: &Duration| Some(*at) != it.cancelled;
-        let missing = it.finished.iter().find(|(offset, at)| counts(at) && !claim.contains(**offset));
+        let sent = self.sent.get(&who).copied().unwrap_or_default();
+        let done = it.finished.iter().filter(|(_, at)| it.cancelled.is_none_or(|since| **at < since));
+        let written = it.letters.iter().filter(|(_, at)| **at < sent);
+        let missing = done.chain(written).find(|(offset, _)| !claim.contains(**offset));
         if let Some((offset, _)) = missing {
             let committed = claim.committed;
             let text = format!(
