@@ -203,6 +203,14 @@ impl Consumer {
         self.handle.health()
     }
 
+    /// Whether what is assigned is known to be this consumer's at this moment. It is not while it is no member, nor when its session may be over at the
+    /// coordinator: a process that was stopped for longer than that hears only next that others have its partitions. [`poll`](Self::poll) and
+    /// [`next`](Self::next) hand out nothing then; this is for whoever begins work later with what they handed out. Always, of partitions that were
+    /// assigned by hand.
+    pub fn owns_assignment(&self) -> bool {
+        self.shared.holds(clock::now())
+    }
+
     /// Speaks to this consumer from other tasks.
     pub fn handle(&self) -> Handle {
         self.handle.clone()

@@ -141,15 +141,19 @@ impl Shared {
         until > self.millis(now) && self.blocked.swap(false, Ordering::AcqRel)
     }
 
+    /// Whether ownership is known to hold now.
+    pub(crate) fn holds(&self, now: Instant) -> bool {
+        self.valid_until.load(Ordering::Acquire) > self.millis(now)
+    }
+
     /// The handle: whether ownership is known to hold now. If not, the engine will tell when it does again.
     pub(crate) fn is_valid(&self, now: Instant) -> bool {
-        let holds = || self.valid_until.load(Ordering::Acquire) > self.millis(now);
-        if holds() {
+        if self.holds(now) {
             return true;
         }
         // Said before looking again. Both sides swap: whichever is later has the other's word, this one the new validity,
         // the engine that we wait.
         self.blocked.swap(true, Ordering::AcqRel);
-        holds()
+        self.holds(now)
     }
 }

@@ -134,6 +134,8 @@ pub(crate) struct Machine<R> {
     /// Whose offsets are committed.
     group: String,
     mode: Mode,
+    /// Whether its partitions are known to be this member's.
+    is_owner: bool,
     partitions: BTreeMap<AssignmentId, Partition<R>>,
     by_name: BTreeMap<TopicPartition, AssignmentId>,
     /// Partitions with lanes in line for a handler, in turn.
@@ -176,6 +178,7 @@ impl<R: Clone> Machine<R> {
             has_dead_letters,
             group,
             mode: Mode::Running,
+            is_owner: true,
             partitions: BTreeMap::new(),
             by_name: BTreeMap::new(),
             rotation: VecDeque::new(),
@@ -206,6 +209,16 @@ impl<R: Clone> Machine<R> {
         };
         let breaker = self.breaker.as_ref().and_then(BreakerMachine::timeout);
         [retry, breaker, self.commit_timeout()].into_iter().flatten().min()
+    }
+
+    /// Whether its partitions are known to be this member's. While they are not, nothing begins.
+    pub(crate) fn owns(&mut self, is_owner: bool) {
+        self.is_owner = is_owner;
+    }
+
+    /// Whether it has any.
+    pub(crate) fn has_partitions(&self) -> bool {
+        !self.partitions.is_empty()
     }
 
     /// The clock has gone on.
@@ -259,7 +272,7 @@ impl<R: Clone> Machine<R> {
 
     /// The next records for a handler, if there is a place and something to do.
     fn next_job(&mut self, now: Instant) -> Option<Job<R>> {
-        if self.mode == Mode::Stopping || self.jobs >= self.options.concurrency {
+        if self.mode == Mode::Stopping || !self.is_owner || self.jobs >= self.options.concurrency {
             return None;
         }
         let permit = self.breaker.as_ref().map_or(Permit::Attempt, BreakerMachine::permit);

@@ -43,6 +43,8 @@ use crate::{
 const METRICS_EVERY: Duration = Duration::from_millis(250);
 /// After an error that stops nothing, polling rests for so long.
 const AFTER_ERROR: Duration = Duration::from_millis(200);
+/// While partitions are not known to be this member's, it is looked for so often.
+const LOOK_FOR_OWNERSHIP: Duration = Duration::from_millis(100);
 /// So many ends of tasks are taken at once.
 const ENDS_AT_ONCE: usize = 256;
 
@@ -149,6 +151,9 @@ impl Runner {
         loop {
             let now = clock::now();
             self.machine.advance(now);
+            // A process that was stopped for longer than its session hears only next that others have its partitions.
+            let is_owner = self.consumer.owns_assignment();
+            self.machine.owns(is_owner);
             self.go_on_handing_over(now);
             self.go_on_stopping(now);
             self.act(now);
@@ -157,7 +162,10 @@ impl Runner {
             if self.is_over(now) {
                 break;
             }
-            let wake = self.next_wake(now);
+            let mut wake = self.next_wake(now);
+            if !is_owner && self.machine.has_partitions() {
+                wake = wake.min(clock::later(now, LOOK_FOR_OWNERSHIP));
+            }
             if alarm.deadline() != TokioInstant::from_std(wake) {
                 alarm.as_mut().reset(wake.into());
             }
