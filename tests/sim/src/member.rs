@@ -10,8 +10,8 @@ use std::{
 };
 
 use offtake::{
-    Builder, CloseOptions, Consumer, Error, ErrorKind, Event, GroupMembership, Handle, Handover, Headers, Listener,
-    ListenerFuture, Next, OffsetAndMetadata, OwnedRecord, Position, Rebalance, Records, StartAt,
+    Builder, CloseOptions, Consumer, Error, ErrorKind, Event, GroupMembership, Handle, Handover, Headers,
+    Listener, ListenerFuture, Next, OffsetAndMetadata, OwnedRecord, Position, Rebalance, Records, StartAt,
     SubscriptionPattern, TopicPartition,
 };
 

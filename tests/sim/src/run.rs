@@ -218,7 +218,8 @@ fn patience(plan: &Plan) -> Duration {
         Kind::Transactional { late, .. } => producer.batches * late,
         Kind::Plain => 0,
     });
-    let processing = processing + late.max().unwrap_or(0) + refused_commits(plan) + transactions(plan) + retries(plan);
+    let processing =
+        processing + late.max().unwrap_or(0) + refused_commits(plan) + transactions(plan) + retries(plan);
     let slow = plan.members.iter().map(|member| member.poll_timeout + member.listener.0).max().unwrap_or(0);
     ms(session + rebalance + request_timeouts + backoffs + 5_000 + processing + 20 * (slow + plan.latency.1))
 }

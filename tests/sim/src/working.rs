@@ -60,16 +60,18 @@ pub(crate) async fn live(life: Life, work: Work, until: Option<(Duration, Leave)
     let worker = worker(&life, &work, &has_stopped);
     let handle = worker.handle();
     let handler = Handler::new(&life, work.clone());
-    let run: Pin<Box<dyn Future<Output = Result<Summary, Error>> + Send>> = match work.batch {
-        1 => Box::pin(
-            worker.run(move |record, attempt| handler.clone().one(record, attempt), std::future::pending::<()>()),
-        ),
-        batch => Box::pin(worker.run_batches(
-            batch,
-            move |batch| handler.clone().batch(batch),
-            std::future::pending::<()>(),
-        )),
-    };
+    let run: Pin<Box<dyn Future<Output = Result<Summary, Error>> + Send>> =
+        match work.batch {
+            1 => Box::pin(worker.run(
+                move |record, attempt| handler.clone().one(record, attempt),
+                std::future::pending::<()>(),
+            )),
+            batch => Box::pin(worker.run_batches(
+                batch,
+                move |batch| handler.clone().batch(batch),
+                std::future::pending::<()>(),
+            )),
+        };
     let mut run = run;
     let application = Application { life, work, handle, has_stopped };
     application.live(&mut run, until.map(|(after, how)| (clock::now() + after, how))).await
@@ -231,8 +233,7 @@ impl Application {
 
     /// What it is struck by.
     fn halt(&self) -> Option<(Blow, u64)> {
-        let mut halts =
-            self.life.orders.halts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut halts = self.life.orders.halts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         halts.remove(&self.life.who.member)
     }
 

@@ -621,7 +621,13 @@ impl Plan {
     }
 }
 
-pub(super) fn member(random: &mut Random, number: u64, protocol: Protocol, calm: u64, lively: bool) -> Member {
+pub(super) fn member(
+    random: &mut Random,
+    number: u64,
+    protocol: Protocol,
+    calm: u64,
+    lively: bool,
+) -> Member {
     let joins =
         if number == 0 || random.percent(50) { random.between(0, 50) } else { random.between(0, calm) };
     // The first stays to the end: somebody has to.

@@ -124,7 +124,8 @@ impl Handler {
         let (work, seed) = (&self.work, self.life.plan.seed);
         // The same of each attempt, by whomever.
         let nature = Random::new(seed ^ id.wrapping_mul(SPREAD), 31).next() % 100;
-        let random = &mut Random::new(self.life.random(32).next() ^ (id ^ call << 40).wrapping_mul(SPREAD), 32);
+        let random =
+            &mut Random::new(self.life.random(32).next() ^ (id ^ call << 40).wrapping_mul(SPREAD), 32);
         let (low, high) = self.life.member().processing;
         let takes = random.between(low, high);
         let takes = if random.percent(work.slow) && !self.is_calm() { takes * 10 + 100 } else { takes };

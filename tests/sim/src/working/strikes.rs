@@ -38,7 +38,9 @@ fn step(what: &What) -> Option<(Step, Who)> {
         What::HandlerBegan { who, .. } => (Step::HandlerBegan, *who),
         What::HandlerEnded { who, .. } => (Step::HandlerEnded, *who),
         What::Retried { who, .. } => (Step::Retried, *who),
-        What::Request { api: PRODUCE, client, .. } => (Step::LetterSent, Who::parse(client.strip_suffix('t')?)?),
+        What::Request { api: PRODUCE, client, .. } => {
+            (Step::LetterSent, Who::parse(client.strip_suffix('t')?)?)
+        }
         What::LetterTold { who, .. } => (Step::LetterTold, *who),
         What::CommitSent { who, .. } => (Step::CommitSent, *who),
         What::HandedOver { who, .. } => (Step::HandedOver, *who),

@@ -29,7 +29,8 @@ impl Bounds {
                     complaints.add("SAFE15", event.at, text);
                 }
                 if calls.len() > options.concurrency {
-                    let text = format!("{who}: {} of its handlers run, of {}", calls.len(), options.concurrency);
+                    let text =
+                        format!("{who}: {} of its handlers run, of {}", calls.len(), options.concurrency);
                     complaints.add("SAFE15", event.at, text);
                 }
             }
@@ -42,11 +43,14 @@ impl Bounds {
                 // What one poll brings, and what comes back from handlers, may be on top.
                 let polled = usize::try_from(scene.plan.members[who.member].max_poll_records).unwrap_or(0);
                 let beyond = polled + options.concurrency * options.batch;
-                let largest = scene.plan.producers.iter().map(|producer| producer.value_bytes).max().unwrap_or(0);
+                let largest =
+                    scene.plan.producers.iter().map(|producer| producer.value_bytes).max().unwrap_or(0);
                 let largest = usize::try_from(largest).unwrap_or(0) + BESIDE_VALUE;
                 let (most, most_bytes) = (options.queue + beyond, options.queue_bytes + beyond * largest);
                 if *records > most || *bytes > most_bytes {
-                    let text = format!("{who}: {records} records wait, of {bytes} bytes; {most} of {most_bytes} may");
+                    let text = format!(
+                        "{who}: {records} records wait, of {bytes} bytes; {most} of {most_bytes} may"
+                    );
                     complaints.add("SAFE15", event.at, text);
                 }
             }

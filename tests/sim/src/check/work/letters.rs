@@ -111,6 +111,7 @@ impl Letters {
         // A batch that fails as a whole has failed with what its handler did not come to.
         let least = if scene.options.batch == 1 { scene.options.attempts } else { 0 };
         let too_few = failures < least || scene.options.attempts == 0;
-        too_few.then(|| format!("is of {place} offset {offset}, which is no poison and failed {failures} times"))
+        too_few
+            .then(|| format!("is of {place} offset {offset}, which is no poison and failed {failures} times"))
     }
 }

@@ -17,9 +17,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use self::{
-    bounds::Bounds, breakers::Breakers, letters::Letters, order::Lanes, repeats::Repeats,
-};
+use self::{bounds::Bounds, breakers::Breakers, letters::Letters, order::Lanes, repeats::Repeats};
 use super::{Complaints, ledger::Ledger};
 use crate::{
     events::{Event, How, Place, What, Who},
@@ -66,7 +64,9 @@ struct Scene<'a> {
 impl Scene<'_> {
     /// Whether a member may go past this record though nobody handled it: it is gone, or of a transaction that was aborted.
     fn may_pass(&self, place: &Place, offset: i64) -> bool {
-        let Some(record) = self.ledger.log(place).and_then(|log| log.records.get(&offset)) else { return true };
+        let Some(record) = self.ledger.log(place).and_then(|log| log.records.get(&offset)) else {
+            return true;
+        };
         let hides_aborted = self.plan.members.iter().all(|member| member.read_committed);
         record.gone || (hides_aborted && self.ledger.outcome(record.transaction) == Some(false))
     }
@@ -81,6 +81,14 @@ impl Work {
             What::HandlerBegan { who, .. } if self.died.contains(who) => return,
             What::Appended { at, offset, .. } => {
                 self.open.0.entry(at.clone()).or_default().insert(*offset);
+            }
+            What::HandlerBegan { who, at, offset, id, .. } => {
+                let written = ledger.log(at).and_then(|log| log.records.get(offset)).map(|record| record.id);
+                if written != Some(*id) {
+                    let text =
+                        format!("{who} was given record {id} at {at} offset {offset}: there is {written:?}");
+                    complaints.add("SAFE3", event.at, text);
+                }
             }
             What::HandlerEnded { at, offset, how: How::Done, .. } => self.open.finish(at, *offset),
             What::Letter { of: Some((at, offset)), .. } => self.open.finish(at, *offset),
@@ -110,9 +118,11 @@ impl Work {
         beyond: &[(i64, i64)],
         complaints: &mut Complaints,
     ) {
-        let is_finished =
-            |offset: i64| offset < committed || beyond.iter().any(|(from, to)| (*from..*to).contains(&offset));
-        let passed = self.open.of(place).find(|offset| is_finished(*offset) && !scene.may_pass(place, *offset));
+        let is_finished = |offset: i64| {
+            offset < committed || beyond.iter().any(|(from, to)| (*from..*to).contains(&offset))
+        };
+        let passed =
+            self.open.of(place).find(|offset| is_finished(*offset) && !scene.may_pass(place, *offset));
         if let Some(passed) = passed {
             let text = format!(
                 "{committed} is committed in {place}, and {beyond:?} beyond it: offset {passed} is neither handled nor dead-lettered"
@@ -128,11 +138,10 @@ impl Work {
             let Some(log) = ledger.log(place) else { continue };
             let open = self.open.0.get(place);
             let committed = self.commits.get(place).copied().unwrap_or_default();
-            let is_left = |offset: i64| committed <= offset || open.is_some_and(|open| open.contains(&offset));
-            let mut due = log
-                .records
-                .iter()
-                .filter(|(offset, record)| ledger.is_due(record) && is_left(**offset));
+            let is_left =
+                |offset: i64| committed <= offset || open.is_some_and(|open| open.contains(&offset));
+            let mut due =
+                log.records.iter().filter(|(offset, record)| ledger.is_due(record) && is_left(**offset));
             if let Some((first, _)) = due.next() {
                 left.push((place.clone(), *first, due.count() + 1));
             }

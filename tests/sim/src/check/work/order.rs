@@ -89,8 +89,7 @@ impl Lanes {
     ) -> Option<String> {
         let (place, _) = lane;
         let running = self.running.get(lane);
-        let is_in_call =
-            |other: i64| running.is_some_and(|running| running.contains(&(who, call, other)));
+        let is_in_call = |other: i64| running.is_some_and(|running| running.contains(&(who, call, other)));
         let before = self.records.get(lane)?.range(..offset);
         let waiting = open.0.get(place);
         let overtaken = before.copied().find(|other| {
@@ -99,13 +98,18 @@ impl Lanes {
                 && !is_in_call(*other)
         });
         if let Some(other) = overtaken {
-            return Some(format!("{who} began {place} offset {offset}, and {other} of its lane is not finished"));
+            return Some(format!(
+                "{who} began {place} offset {offset}, and {other} of its lane is not finished"
+            ));
         }
-        let beside = running.into_iter().flatten().find(|(of, other_call, _)| {
-            (*of, *other_call) != (who, call) && !self.unaware.contains(of)
-        });
+        let beside = running
+            .into_iter()
+            .flatten()
+            .find(|(of, other_call, _)| (*of, *other_call) != (who, call) && !self.unaware.contains(of));
         if let Some((of, _, other)) = beside.filter(|_| !self.unaware.contains(&who)) {
-            return Some(format!("{who} began {place} offset {offset} while {of} was at {other} of its lane"));
+            return Some(format!(
+                "{who} began {place} offset {offset} while {of} was at {other} of its lane"
+            ));
         }
         let last = self.begun.get(&(who, lane.clone())).filter(|last| **last > offset)?;
         Some(format!("{who} began {place} offset {offset} after {last}, which is behind it in its lane"))

@@ -156,11 +156,15 @@ impl Repeats {
     fn repeats(&self, scene: Scene<'_>, who: Who, place: &Place, offset: i64) -> Option<String> {
         let held = self.held.get(&(who, place.clone()))?;
         if held.finished.contains_key(&offset) || held.letters.contains_key(&offset) {
-            return Some(format!("{who} began {place} offset {offset}, which it has finished since it was given {place}"));
+            return Some(format!(
+                "{who} began {place} offset {offset}, which it has finished since it was given {place}"
+            ));
         }
         if offset < held.before.committed {
             let committed = held.before.committed;
-            return Some(format!("{who} began {place} offset {offset}, and {committed} was committed when it was given {place}"));
+            return Some(format!(
+                "{who} began {place} offset {offset}, and {committed} was committed when it was given {place}"
+            ));
         }
         let could_read = scene.options.metadata_bytes > 0
             && !held.was_reset

@@ -1,0 +1,373 @@
+//! Histories that never happened, for each rule about workers.
+
+use std::time::Duration;
+
+use crate::{
+    check::forge::{Forged, M0, M1, orders},
+    clock::ms,
+    events::{How, Place, What, Who},
+    plan::{Breaker, Order, Work},
+};
+
+fn options() -> Work {
+    Work {
+        order: Order::Key,
+        batch: 1,
+        concurrency: 2,
+        queue: 10,
+        queue_bytes: 1_000,
+        attempts: 2,
+        delay: (100, 100),
+        jitter: false,
+        letters: Some(1),
+        headers: 0,
+        delivery_timeout: 5_000,
+        timeout: Some(1_000),
+        grace: 1_000,
+        close_timeout: 1_000,
+        revoke_grace: None,
+        commit_interval: 1_000,
+        metadata_bytes: 4_096,
+        breaker: None,
+        keys: 2,
+        hot: 0,
+        poison: 0,
+        doomed: 0,
+        flaky: 0,
+        panics: 0,
+        hangs: 0,
+        slow: 0,
+        fatal: 0,
+        outages: Vec::new(),
+        strikes: Vec::new(),
+        restarts_after: 0,
+    }
+}
+
+/// Eight records of two keys in turn, and the first member has their partition.
+fn begun() -> Forged {
+    let planned = Forged::new().planned(|plan| plan.work = Some(options()));
+    let written = (0..8).fold(planned.written(0..8, 0), |forged, offset| {
+        let key = Some(["a", "b"][usize::from(offset % 2 == 1)].to_owned());
+        forged.tell(What::Wrote { at: orders(), offset, key, digest: digest(offset) })
+    });
+    written.joins(M0, 1)
+}
+
+fn digest(offset: i64) -> u64 {
+    offset.unsigned_abs() + 100
+}
+
+fn with(forged: Forged, change: impl FnOnce(&mut Work)) -> Forged {
+    forged.planned(|plan| change(plan.work.as_mut().unwrap()))
+}
+
+/// Each call of a handler has the number of its record.
+fn begins(forged: Forged, who: Who, offset: i64) -> Forged {
+    called(forged, who, offset.unsigned_abs(), offset)
+}
+
+fn called(forged: Forged, who: Who, call: u64, offset: i64) -> Forged {
+    let (id, attempt, probe) = (offset.unsigned_abs(), 1, false);
+    forged.tell(What::HandlerBegan { who, call, at: orders(), offset, id, attempt, probe })
+}
+
+fn ends(forged: Forged, who: Who, offset: i64, how: How) -> Forged {
+    forged.tell(What::HandlerEnded { who, call: offset.unsigned_abs(), at: orders(), offset, how })
+}
+
+fn handles(forged: Forged, who: Who, offset: i64, how: How) -> Forged {
+    ends(begins(forged, who, offset), who, offset, how)
+}
+
+fn done(forged: Forged, who: Who, offsets: impl IntoIterator<Item = i64>) -> Forged {
+    offsets.into_iter().fold(forged, |forged, offset| handles(forged, who, offset, How::Done))
+}
+
+fn claims(forged: Forged, beyond: &[(i64, i64)]) -> Forged {
+    forged.tell(What::Claimed { at: orders(), beyond: beyond.to_vec() })
+}
+
+fn letters() -> Place {
+    Place::new("letters", 0)
+}
+
+fn letter(forged: Forged, of: i64) -> Forged {
+    let of = Some((orders(), of));
+    let digest = digest(of.as_ref().map_or(0, |(_, offset)| *offset));
+    forged.tell(What::Letter { at: letters(), offset: 0, of, digest })
+}
+
+fn hands_over(forged: Forged, who: Who, lost: bool) -> Forged {
+    forged.revoked(who).tell(What::HandedOver { who, places: vec![orders()], lost })
+}
+
+fn crashes(forged: Forged) -> Forged {
+    forged.tell(What::Crashed { who: M0 }).joins(M1, 2)
+}
+
+#[test]
+fn safe1_a_commit_passes_what_is_neither_handled_nor_dead_lettered() {
+    done(begun(), M0, [0, 1]).commits(M0, 2).holds();
+    done(begun(), M0, [0, 1]).commits(M0, 3).is_found("SAFE1");
+    handles(done(begun(), M0, [0, 1]), M0, 2, How::Failed).commits(M0, 3).is_found("SAFE1");
+    let poison = || handles(done(begun(), M0, [0, 1]), M0, 2, How::Poison);
+    poison().commits(M0, 3).is_found("SAFE1");
+    letter(poison(), 2).commits(M0, 3).holds();
+    // Its letter comes after the commit.
+    letter(poison().commits(M0, 3), 2).is_found("SAFE1");
+    // Nobody can read it any more.
+    done(begun(), M0, [0, 1]).tell(What::StartMoved { at: orders(), start: 3 }).commits(M0, 3).holds();
+}
+
+#[test]
+fn safe1_a_commit_claims_what_is_open_beyond_it() {
+    let some = || done(begun(), M0, [0, 1, 3]).commits(M0, 2);
+    claims(some(), &[(3, 4)]).holds();
+    claims(some(), &[(3, 5)]).is_found("SAFE1");
+}
+
+#[test]
+fn safe1_aborted_records_are_passed_by_those_that_do_not_see_them() {
+    let aborted = |read_committed| {
+        let planned = begun().planned(|plan| {
+            plan.members.iter_mut().for_each(|member| member.read_committed = read_committed);
+        });
+        let written = planned.tell(What::Appended { at: orders(), offset: 8, id: 8, transaction: 7 });
+        let ended = written.tell(What::Ended { transaction: 7, committed: false });
+        done(ended, M0, 0..8).commits(M0, 10)
+    };
+    aborted(true).holds();
+    aborted(false).is_found("SAFE1");
+}
+
+#[test]
+fn safe2_what_is_finished_is_begun_again() {
+    done(done(begun(), M0, [0]), M0, [0]).is_found("SAFE2");
+    let written = letter(handles(begun(), M0, 0, How::Poison), 0);
+    let told = written.tell(What::LetterTold {
+        who: M0,
+        at: orders(),
+        offset: 0,
+        to: letters(),
+        to_offset: Some(0),
+    });
+    begins(told, M0, 0).is_found("SAFE2");
+    // A failure is tried again.
+    handles(handles(begun(), M0, 0, How::Failed), M0, 0, How::Done).holds();
+}
+
+#[test]
+fn safe2_what_was_committed_is_begun_again_by_the_next_owner() {
+    let some = || done(begun(), M0, [0, 1, 2, 3, 5]);
+    begins(crashes(some()), M1, 0).holds();
+    begins(crashes(some().commits(M0, 4)), M1, 2).is_found("SAFE2");
+    begins(crashes(some().commits(M0, 2)), M1, 2).holds();
+    let claimed = || claims(some().commits(M0, 4), &[(5, 6)]);
+    begins(done(crashes(claimed()), M1, [7]), M1, 5).is_found("SAFE3");
+    begins(crashes(claimed()), M1, 5).is_found("SAFE2");
+    // It could not read, or keeps none.
+    let error = What::Failed {
+        who: M1,
+        call: "worker",
+        kind: "Timeout".to_owned(),
+        message: String::new(),
+        fatal: false,
+    };
+    begins(crashes(claimed()).tell(error), M1, 5).holds();
+    begins(with(crashes(claimed()), |work| work.metadata_bytes = 0), M1, 5).holds();
+}
+
+#[test]
+fn safe2_a_partition_is_handed_over_in_order_and_what_was_finished_is_not_committed() {
+    let some = || done(begun(), M0, [0, 1]);
+    hands_over(some(), M0, false).is_found("SAFE2");
+    hands_over(some().commits(M0, 1), M0, false).is_found("SAFE2");
+    hands_over(some().commits(M0, 2), M0, false).holds();
+    hands_over(claims(some().commits(M0, 1), &[(1, 2)]), M0, false).holds();
+    hands_over(some(), M0, true).holds();
+    // It was told at the moment at which another was cancelled.
+    let cancelled = |how| {
+        let running = begins(begins(done(begun(), M0, [0]).commits(M0, 1), M0, 1), M0, 2);
+        let cut = ends(running, M0, 2, How::Dropped).at_once(What::HandlerEnded {
+            who: M0,
+            call: 1,
+            at: orders(),
+            offset: 1,
+            how,
+        });
+        hands_over(cut, M0, false)
+    };
+    cancelled(How::Done).holds();
+}
+
+#[test]
+fn safe2_a_clean_stop_leaves_something_uncommitted() {
+    let stops = |forged: Forged, clean| {
+        let closing = forged.tell(What::CloseBegins { who: M0, timeout: ms(1_000) });
+        closing.revoked(M0).tell(What::WorkerEnded { who: M0, clean })
+    };
+    stops(done(begun(), M0, [0, 1]).commits(M0, 2), true).holds();
+    stops(done(begun(), M0, [0, 1]), true).is_found("SAFE2");
+    stops(done(begun(), M0, [0, 1]), false).holds();
+}
+
+#[test]
+fn safe3_the_next_of_a_key_begins_too_early() {
+    begins(begins(begun(), M0, 0), M0, 1).holds();
+    begins(begins(begun(), M0, 0), M0, 2).is_found("SAFE3");
+    done(begun(), M0, [0, 2, 4]).holds();
+    let ended = |how| begins(handles(begun(), M0, 0, how), M0, 2);
+    ended(How::Failed).is_found("SAFE3");
+    ended(How::Panicked).is_found("SAFE3");
+    ended(How::Dropped).is_found("SAFE3");
+    ended(How::Poison).is_found("SAFE3");
+    begins(letter(handles(begun(), M0, 0, How::Poison), 0), M0, 2).holds();
+    let order = |order| with(begun(), move |work| work.order = order);
+    begins(begins(order(Order::Unordered), M0, 0), M0, 2).holds();
+    begins(begins(order(Order::Partition), M0, 0), M0, 1).is_found("SAFE3");
+}
+
+#[test]
+fn safe3_a_batch_has_several_of_a_key() {
+    let batches = || with(begun(), |work| work.batch = 3);
+    called(called(batches(), M0, 9, 0), M0, 9, 2).holds();
+    called(called(batches(), M0, 9, 0), M0, 10, 2).is_found("SAFE3");
+}
+
+#[test]
+fn safe3_another_is_still_at_it() {
+    let running = || begins(begun(), M0, 0);
+    let moved = |forged: Forged| begins(forged.revoked(M0).joins(M1, 2), M1, 0);
+    moved(running()).is_found("SAFE3");
+    moved(ends(running(), M0, 0, How::Dropped)).holds();
+    begins(crashes(running()), M1, 0).holds();
+    // Whoever is stopped cannot end anything.
+    moved(running().tell(What::Frozen { who: M0 })).holds();
+    // Nobody told it.
+    moved(running().tell(What::MemberGone { member: M0.to_string(), why: "replaced" })).holds();
+}
+
+#[test]
+fn safe3_in_an_assignment_it_goes_back() {
+    let all = || done(begun(), M0, [0, 2]);
+    begins(begins(crashes(all()), M1, 2), M1, 0).is_found("SAFE3");
+    begins(done(crashes(all()), M1, [0]), M1, 2).holds();
+    // That is another record.
+    let other =
+        What::HandlerBegan { who: M0, call: 0, at: orders(), offset: 0, id: 77, attempt: 1, probe: false };
+    begun().tell(other).is_found("SAFE3");
+}
+
+#[test]
+fn safe12_a_dead_letter_is_not_what_it_should_be() {
+    let failed = |times| (0..times).fold(begun(), |forged, _| handles(forged.wait(200), M0, 0, How::Failed));
+    letter(failed(2), 0).holds();
+    letter(failed(1), 0).is_found("SAFE12");
+    letter(handles(begun(), M0, 0, How::Poison), 0).holds();
+    letter(begun(), 0).is_found("SAFE12");
+    let says = |of, digest| {
+        handles(begun(), M0, 0, How::Poison).tell(What::Letter { at: letters(), offset: 0, of, digest })
+    };
+    says(Some((orders(), 0)), digest(0)).holds();
+    says(Some((orders(), 0)), 5).is_found("SAFE12");
+    says(Some((orders(), 99)), digest(0)).is_found("SAFE12");
+    says(None, digest(0)).is_found("SAFE12");
+}
+
+#[test]
+fn safe12_a_dead_letter_is_told_that_is_not_there() {
+    let told = |to_offset| {
+        letter(handles(begun(), M0, 0, How::Poison), 0).tell(What::LetterTold {
+            who: M0,
+            at: orders(),
+            offset: 0,
+            to: letters(),
+            to_offset: Some(to_offset),
+        })
+    };
+    told(0).holds();
+    told(1).is_found("SAFE12");
+}
+
+#[test]
+fn safe12_a_retry_comes_too_early() {
+    let retried = |waits| {
+        let failed = handles(begun(), M0, 0, How::Failed);
+        let delay = Duration::from_millis(100);
+        let told = failed.at_once(What::Retried { who: M0, at: orders(), offset: 0, delay });
+        begins(told.wait(waits), M0, 0)
+    };
+    retried(100).holds();
+    retried(50).is_found("SAFE12");
+}
+
+#[test]
+fn safe15_more_handlers_run_or_more_records_wait_than_may() {
+    let unordered = || with(begun(), |work| work.order = Order::Unordered);
+    begins(begins(unordered(), M0, 0), M0, 1).holds();
+    begins(begins(begins(unordered(), M0, 0), M0, 1), M0, 2).is_found("SAFE15");
+    called(called(unordered(), M0, 0, 0), M0, 0, 1).is_found("SAFE15");
+    let waiting = |records, bytes| {
+        let few = begun().planned(|plan| plan.members[0].max_poll_records = 5);
+        few.tell(What::Queued { who: M0, records, bytes })
+    };
+    waiting(17, 1_000).holds();
+    waiting(18, 1_000).is_found("SAFE15");
+    waiting(17, 9_000).is_found("SAFE15");
+}
+
+/// A breaker that opens when two of four fail, for a second, and closes after two probes.
+fn guarded() -> Forged {
+    with(begun(), |work| {
+        work.breaker = Some(Breaker { share: 50, window: 4, pause: 1_000, probes: 2 });
+        (work.order, work.attempts) = (Order::Unordered, 0);
+    })
+}
+
+fn says(forged: Forged, state: &str) -> Forged {
+    forged.tell(What::Breaker { who: M0, state: state.to_owned() })
+}
+
+fn opened() -> Forged {
+    let some = done(guarded(), M0, [0, 1]);
+    says([2, 3].into_iter().fold(some, |forged, offset| handles(forged, M0, offset, How::Failed)), "open")
+}
+
+fn half_open() -> Forged {
+    says(opened().wait(1_000), "half-open")
+}
+
+fn probes(forged: Forged, offset: i64, how: How) -> Forged {
+    ends(probe(forged, offset), M0, offset, how)
+}
+
+fn probe(forged: Forged, offset: i64) -> Forged {
+    let (call, id) = (offset.unsigned_abs(), offset.unsigned_abs());
+    forged.tell(What::HandlerBegan { who: M0, call, at: orders(), offset, id, attempt: 1, probe: true })
+}
+
+#[test]
+fn safe21_a_breaker_changes_for_no_reason() {
+    opened().holds();
+    says(done(guarded(), M0, [0, 1, 2, 3]), "open").is_found("SAFE21");
+    says(handles(guarded(), M0, 0, How::Failed), "open").is_found("SAFE21");
+    half_open().holds();
+    says(opened().wait(500), "half-open").is_found("SAFE21");
+    says(opened().wait(1_000), "closed").is_found("SAFE21");
+    says(begun(), "open").is_found("SAFE21");
+    let closes = |probed: Forged| says(probed, "closed");
+    closes(probes(half_open(), 4, How::Done)).is_found("SAFE21");
+    closes(probes(probes(half_open(), 4, How::Done), 5, How::Done)).holds();
+    says(probes(half_open(), 4, How::Done), "open").is_found("SAFE21");
+    says(probes(half_open(), 4, How::Failed), "open").holds();
+}
+
+#[test]
+fn safe21_a_breaker_lets_through_what_it_should_not() {
+    begins(opened(), M0, 4).is_found("SAFE21");
+    begins(half_open(), M0, 4).is_found("SAFE21");
+    probe(half_open(), 4).holds();
+    probe(probe(half_open(), 4), 5).is_found("SAFE21");
+    probe(guarded(), 4).is_found("SAFE21");
+}
