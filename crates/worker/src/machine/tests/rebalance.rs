@@ -13,6 +13,26 @@ fn left_behind(world: &mut World, index: i32) -> (i64, FinishedBeyond) {
 }
 
 #[test]
+fn m4_a_process_that_slept_past_its_session_begins_nothing_of_what_it_had_queued() {
+    let mut world = World::new(Options { concurrency: 1, ..options() });
+    world.assign([0]);
+    world.receive(0, 0, &[A, B, C]);
+    assert_eq!(world.offsets(), [0]);
+    // It wakes up: a handler ends before anybody has told it that the partition may be another's.
+    world.machine.owns(false);
+    world.done(0);
+    assert!(world.offsets().is_empty());
+    // The coordinator still has it as a member.
+    world.machine.owns(true);
+    world.drain();
+    assert_eq!(world.offsets(), [1]);
+    world.machine.owns(false);
+    world.machine.removed(&names([0]));
+    world.drain();
+    assert_eq!(world.cancelled.len(), 1, "what runs is cancelled all the same");
+}
+
+#[test]
 fn of_what_is_revoked_nothing_begins_and_what_ends_in_time_counts() {
     let mut world = World::new(Options { concurrency: 2, ..options() });
     world.assign([0, 1]);
