@@ -154,7 +154,10 @@ impl Plan {
             probes: usize::try_from(random.between(1, 4)).unwrap_or(1),
         });
         let letters = random.percent(88).then(|| i32::try_from(random.between(1, 3)).unwrap_or(1));
-        let timeout = random.percent(50).then(|| random.between(300, 3_000));
+        let batch = *random.pick(&[1, 1, 1, 2, 7]);
+        // A whole batch is done in time, once nothing is slow any more.
+        let takes = self.members.iter().map(|member| member.processing.1).max().unwrap_or(0) * batch as u64;
+        let timeout = random.percent(50).then(|| takes + random.between(100, 3_000));
         let attempts = *random.pick(&[0, 1, 2, 3, 5]);
         let least = *random.pick(&[1, 20, 100, 500]);
         let rarely = |random: &mut Random, most: u64| {
@@ -175,7 +178,7 @@ impl Plan {
         let strikes = (0..random.between(0, 4)).map(|_| strike(random)).collect();
         Work {
             order: *random.pick(&[Order::Key, Order::Key, Order::Key, Order::Partition, Order::Unordered]),
-            batch: *random.pick(&[1, 1, 1, 2, 7]),
+            batch,
             concurrency: *random.pick(&[1, 2, 4, 16]),
             queue: *random.pick(&[1, 5, 20, 100, 1_000]),
             queue_bytes: *random.pick(&[100, 4_000, 1 << 20, 1 << 20]),

@@ -23,7 +23,7 @@ pub(super) struct Lanes {
     /// fails, that it has handled.
     begun: BTreeMap<(Who, Lane), i64>,
     members: BTreeMap<String, Who>,
-    /// Who may not know that it is no member any more: it was stopped (SIGSTOP), or the coordinator did not ask it.
+    /// Who may not know that it is no member any more: it was stopped (SIGSTOP), or has not been told yet.
     unaware: BTreeSet<Who>,
     lives: BTreeMap<usize, Who>,
 }
@@ -67,8 +67,9 @@ impl Lanes {
             What::Started { who } => drop(self.lives.insert(who.member, *who)),
             What::Named { who, member } => drop(self.members.insert(member.clone(), *who)),
             What::Frozen { who } => self.unaware.extend(self.lives.get(&who.member)),
-            // It knows its own clock, and what it said itself.
-            What::MemberGone { member, why } if !["session", "left"].contains(why) => {
+            // It hears of it when it asks next. (A member whose session has ended by its own clock is handed nothing more, and what runs of it
+            // goes on until it is told that all is lost: where its JoinGroup is never answered, that is when this one's time is over.)
+            What::MemberGone { member, why } if *why != "left" => {
                 self.unaware.extend(self.members.get(member));
             }
             What::Lost { who, .. } => drop(self.unaware.remove(who)),
