@@ -208,7 +208,7 @@ impl Runner {
 
     /// Does what the machine says. Whether there may be more to do at once: others have their turn in between.
     fn act(&mut self, mut now: Instant) -> bool {
-        let mut in_place = 0;
+        let (mut in_place, now_ms) = (0, self.wall.now_ms());
         while let Some(action) = self.machine.poll_action(now) {
             self.is_unpublished = true;
             match action {
@@ -218,9 +218,9 @@ impl Runner {
                         Begun::Runs(running) => {
                             drop(self.running.insert(running.task.id(), (ticket, running)));
                         }
-                        Begun::Ended(results) => {
-                            now = clock::now();
-                            self.machine.job_ended(now, self.wall.now_ms(), &ticket, &results);
+                        Begun::Ended(results, ended) => {
+                            now = ended;
+                            self.machine.job_ended(now, now_ms, &ticket, &results);
                             in_place += 1;
                             // A handler may have asked for the end.
                             if in_place == IN_PLACE_AT_ONCE || self.asked.has_changed().unwrap_or(false) {

@@ -1,25 +1,29 @@
 //! [`Pace`]: whether handlers may be begun in place, or each as a task.
 //!
-//! A task costs more than a handler that has nothing to wait for. But whatever runs in place holds up the loop: so only handlers that were ready at
-//! once, and took next to no time, many in turn, are begun there. One that was not sends those after it back to tasks, where they are measured again.
-//! A handler that blocks its thread each time therefore never runs in place.
+//! A task costs more than a handler that has nothing to wait for. But whatever runs in place holds up the loop: so handlers are begun there only while
+//! nearly all of them are ready at once and take next to no time. Those that are tasks are measured as well. A handler that blocks its thread each time
+//! therefore never runs in place, and one that begins to do so three times.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::atomic::{AtomicU32, Ordering},
     task::{Context, Poll, Waker},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::clock;
 
 /// What may hold up the loop: about twice what a task costs.
 const QUICK: Duration = Duration::from_micros(5);
-/// So many in turn.
+/// One that was quick counts 1, up to this.
+const MOST: u32 = 64;
+/// In place from here on.
 const ENOUGH: u32 = 32;
+/// One that was not takes so much away: a thread may always be held up by others, which is no fault of its handler.
+const SETBACK: u32 = 16;
 
-/// How many handlers in turn were ready at once and quick. Tasks count too, on whichever thread they run.
+/// How quick handlers were lately, on whichever thread they ran.
 #[derive(Debug, Default)]
 pub(crate) struct Pace(AtomicU32);
 
@@ -29,23 +33,25 @@ impl Pace {
         self.0.load(Ordering::Relaxed) >= ENOUGH
     }
 
-    /// Polls a handler for the first time, and notes how that went.
-    fn first<T>(&self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
+    /// Polls a handler for the first time, and notes how that went. What time it is then.
+    fn first<T>(&self, poll: impl FnOnce() -> Poll<T>) -> (Poll<T>, Instant) {
         let began = clock::now();
         let polled = poll();
-        let is_quick = polled.is_ready() && clock::now().saturating_duration_since(began) <= QUICK;
-        // Two that count at once may count as one.
+        let ended = clock::now();
+        let is_quick = polled.is_ready() && ended.saturating_duration_since(began) <= QUICK;
+        // Of two that are noted at once one may be lost.
         let before = self.0.load(Ordering::Relaxed);
-        self.0.store(if is_quick { before.saturating_add(1) } else { 0 }, Ordering::Relaxed);
-        polled
+        let after = if is_quick { (before + 1).min(MOST) } else { before.saturating_sub(SETBACK) };
+        self.0.store(after, Ordering::Relaxed);
+        (polled, ended)
     }
 
-    /// Polls a handler here and now. It is not woken by what it waits for: where it is not ready, a task must poll it next. A panic that
-    /// it does not contain itself, as that of a value that it drops, is given back.
+    /// Polls a handler here and now. What time it is then. It is not woken by what it waits for: where it is not ready, a task must poll it next. A
+    /// panic that it does not contain itself, as that of a value that it drops, is given back.
     pub(crate) fn in_place<T>(
         &self,
         work: Pin<&mut impl Future<Output = T>>,
-    ) -> std::thread::Result<Poll<T>> {
+    ) -> std::thread::Result<(Poll<T>, Instant)> {
         let poll = || work.poll(&mut Context::from_waker(Waker::noop()));
         catch_unwind(AssertUnwindSafe(|| self.first(poll)))
     }
@@ -55,7 +61,7 @@ impl Pace {
         let mut work = pin!(work);
         let mut is_first = true;
         std::future::poll_fn(|cx| match std::mem::take(&mut is_first) {
-            true => self.first(|| work.as_mut().poll(cx)),
+            true => self.first(|| work.as_mut().poll(cx)).0,
             false => work.as_mut().poll(cx),
         })
         .await
@@ -67,28 +73,40 @@ mod tests {
     use super::*;
 
     fn begin(pace: &Pace, work: impl Future<Output = ()>) -> Poll<()> {
-        pace.in_place(pin!(work)).expect("no panic")
+        pace.in_place(pin!(work)).expect("no panic").0
     }
 
     /// Virtual time: what takes none is quick, however busy the machine is.
     #[tokio::test(start_paused = true)]
-    async fn handlers_that_are_ready_at_once_are_begun_in_place_after_many_in_turn() {
+    async fn handlers_that_are_ready_at_once_are_begun_in_place_after_many_of_them() {
         let pace = Pace::default();
         for _ in 0..ENOUGH {
             assert!(!pace.is_quick());
             pace.as_task(async {}).await;
         }
-        assert!(pace.is_quick());
-        assert_eq!(begin(&pace, async {}), Poll::Ready(()));
-        assert!(pace.is_quick(), "what runs in place counts as well");
-        assert_eq!(begin(&pace, tokio::task::yield_now()), Poll::Pending);
-        assert!(!pace.is_quick(), "one that waits is enough");
-        for _ in 0..ENOUGH {
-            assert!(!pace.is_quick());
-            assert_eq!(begin(&pace, async {}), Poll::Ready(()));
+        for _ in 0..MOST {
+            assert!(pace.is_quick());
+            assert_eq!(begin(&pace, async {}), Poll::Ready(()), "what runs in place counts as well");
         }
-        pace.as_task(tokio::time::advance(Duration::from_millis(1))).await;
-        assert!(!pace.is_quick(), "as is one that takes its time, wherever it runs");
+        for _ in 0..2 {
+            assert_eq!(begin(&pace, tokio::task::yield_now()), Poll::Pending);
+            assert!(pace.is_quick(), "now and then one may wait");
+        }
+        assert_eq!(begin(&pace, tokio::task::yield_now()), Poll::Pending);
+        assert!(!pace.is_quick(), "but not one after the other");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn handlers_that_take_their_time_are_tasks() {
+        let pace = Pace::default();
+        for nth in 0..1000u32 {
+            assert!(!pace.is_quick(), "{nth}");
+            // Nine of ten are quick.
+            match nth % 10 {
+                0 => pace.as_task(tokio::time::advance(QUICK * 2)).await,
+                _ => pace.as_task(async {}).await,
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -103,7 +121,7 @@ mod tests {
         let pace = Pace::default();
         let (wake, woken) = tokio::sync::oneshot::channel();
         let mut work = Box::pin(woken);
-        assert!(pace.in_place(work.as_mut()).is_ok_and(|polled| polled.is_pending()));
+        assert!(pace.in_place(work.as_mut()).is_ok_and(|(polled, _)| polled.is_pending()));
         #[expect(clippy::disallowed_methods, reason = "as the loop does")]
         let task = tokio::spawn(work);
         tokio::task::yield_now().await;

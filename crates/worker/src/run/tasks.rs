@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::Poll,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use offtake::OwnedRecord;
@@ -21,7 +21,7 @@ use tracing::{Instrument, Span, field};
 
 use super::pace::Pace;
 use crate::{
-    Attempt, Batch, Failure, FailureKind, Handled, TraceContext,
+    Attempt, Batch, Failure, FailureKind, Handled, TraceContext, clock,
     machine::{Cause, Results, Started, Verdict},
 };
 
@@ -40,7 +40,8 @@ pub(crate) trait Tasks: Send + Sync {
 #[derive(Debug)]
 pub(crate) enum Begun {
     Runs(Running),
-    Ended(Results),
+    /// In place, and when.
+    Ended(Results, Instant),
 }
 
 /// A task that runs a handler.
@@ -96,7 +97,7 @@ where
         tasks: &mut JoinSet<Results>,
     ) -> Begun {
         let Some((record, attempt)) = records.into_iter().next().map(|started| split(started, None)) else {
-            return Begun::Ended(Results::Each(Vec::new()));
+            return Begun::Ended(Results::Each(Vec::new()), clock::now());
         };
         let span = record_span(&record, &attempt);
         let shared = Arc::clone(&self.0);
@@ -110,9 +111,9 @@ where
         let work = async move { handled(&shared.handler, record, attempt, limit).await };
         let mut work = Box::pin(work.instrument(span));
         match self.0.pace.in_place(work.as_mut()) {
-            Ok(Poll::Ready(results)) => Begun::Ended(results),
-            Ok(Poll::Pending) => Begun::Runs(Running { task: tasks.spawn(work), flag: None }),
-            Err(panic) => Begun::Ended(Results::All(panicked(Some(&*panic)))),
+            Ok((Poll::Ready(results), ended)) => Begun::Ended(results, ended),
+            Ok((Poll::Pending, _)) => Begun::Runs(Running { task: tasks.spawn(work), flag: None }),
+            Err(panic) => Begun::Ended(Results::All(panicked(Some(&*panic))), clock::now()),
         }
     }
 }
@@ -193,7 +194,7 @@ where
         let flag = Arc::new(AtomicBool::new(false));
         let split = |started| split(started, Some(Arc::clone(&flag)));
         let Some((record, attempt)) = records.into_iter().next().map(split) else {
-            return Begun::Ended(Results::Each(Vec::new()));
+            return Begun::Ended(Results::Each(Vec::new()), clock::now());
         };
         let span = record_span(&record, &attempt);
         let (guard, is_cancelled) = (CancelOnDrop(Arc::clone(&flag)), Arc::clone(&flag));
