@@ -4,7 +4,7 @@ use offtake_tests::unique;
 
 use crate::{
     Bench,
-    ledger::{self, Ledger},
+    ledger::Ledger,
     settings::Section,
     system::{Job, PATIENCE, System},
 };
@@ -22,10 +22,12 @@ impl Bench {
                 eprintln!("workers: {section}, run {run}: {system}");
                 let job = Job { system: *system, topic: topic.clone(), count, work: 5, concurrency: 100 };
                 match self.killed_once(&job) {
-                    Ok((lines, repeats)) => {
+                    Ok(seen) => {
                         let row = system.to_string();
-                        self.figures.add(section, &row, "handled again", repeats as f64);
-                        self.figures.add(section, &row, "handled when it was killed", lines as f64);
+                        let mut add = |column, value| self.figures.add(section, &row, column, value as f64);
+                        add("handled when it was killed", seen.before);
+                        add("handled again", seen.repeats);
+                        add("never handled", seen.lost);
                     }
                     Err(error) => println!("# {section}, {system}, run {run}: {error}"),
                 }
@@ -37,26 +39,32 @@ impl Bench {
         Ok(())
     }
 
-    fn killed_once(&self, job: &Job) -> Result<(u64, u64), String> {
-        let folder = self.kafka.folder().join(unique("ledger"));
-        let path = folder.display().to_string();
+    fn killed_once(&self, job: &Job) -> Result<Seen, String> {
+        let file = self.kafka.folder().join(unique("ledger"));
+        let path = file.display().to_string();
         let (group, bootstrap) = (unique("group"), self.kafka.direct());
         let first = job.start(&self.settings, &bootstrap, &group, 1, &path);
-        let has_begun = ledger::wait_for(&folder, job.count * 2 / 5, PATIENCE);
+        let mut ledger = Ledger::at(&file);
+        let has_begun = ledger.wait_for(job.count * 2 / 5);
         first.signal("KILL");
         drop(first.finish(PATIENCE));
-        let lines = Ledger::read(&folder).different();
-        if !has_begun || lines >= job.count {
-            return Err(format!("it was killed when {lines} of {} records were handled", job.count));
+        ledger.read_on();
+        let before = ledger.different();
+        if !has_begun || before >= job.count {
+            return Err(format!("it was killed when {before} of {} records were handled", job.count));
         }
         let second = job.start(&self.settings, &bootstrap, &group, 1, &path);
-        let has_ended = ledger::wait_for(&folder, job.count, PATIENCE);
+        ledger.wait_for(job.count);
         second.signal("KILL");
         drop(second.finish(PATIENCE));
-        let ledger = Ledger::read(&folder);
-        match has_ended {
-            true => Ok((lines, ledger.repeats())),
-            false => Err(format!("{} of {} records were handled", ledger.different(), job.count)),
-        }
+        ledger.read_on();
+        Ok(Seen { before, repeats: ledger.repeats(), lost: job.count - ledger.different() })
     }
+}
+
+/// What came of it.
+struct Seen {
+    before: u64,
+    repeats: u64,
+    lost: u64,
 }

@@ -1,24 +1,57 @@
 //! Where handlers note what they did: a line for each time, in one write.
 
 use std::collections::HashMap;
-use std::fs;
-use std::path::Path;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How often each line is there.
+/// Nothing more comes when nothing came for so long: a dead member's session is over by then.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// How often each line is there, as far as it was read.
 pub(crate) struct Ledger {
+    path: PathBuf,
+    file: Option<File>,
+    /// A line that is not whole yet.
+    rest: String,
     times: HashMap<String, u64>,
 }
 
 impl Ledger {
-    pub(crate) fn read(path: &Path) -> Self {
-        let mut times = HashMap::new();
-        // The last line may not be whole yet.
-        let text = fs::read_to_string(path).unwrap_or_default();
-        for line in text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
-            *times.entry(line.to_owned()).or_default() += 1;
+    pub(crate) fn at(path: &Path) -> Self {
+        Self { path: path.to_owned(), file: None, rest: String::new(), times: HashMap::new() }
+    }
+
+    /// Reads what has come since. Whether anything has.
+    pub(crate) fn read_on(&mut self) -> bool {
+        if self.file.is_none() {
+            self.file = File::open(&self.path).ok();
         }
-        Self { times }
+        let mut text = std::mem::take(&mut self.rest);
+        let before = text.len();
+        let read = self.file.as_mut().and_then(|file| file.read_to_string(&mut text).ok());
+        for line in text.split_inclusive('\n') {
+            match line.strip_suffix('\n') {
+                Some(line) => *self.times.entry(line.to_owned()).or_default() += 1,
+                None => line.clone_into(&mut self.rest),
+            }
+        }
+        read.is_some() && text.len() > before
+    }
+
+    /// Waits until so many records have been handled. False when they are not, and nothing more comes.
+    pub(crate) fn wait_for(&mut self, records: u64) -> bool {
+        let mut heard = Instant::now();
+        while self.different() < records {
+            if self.read_on() {
+                heard = Instant::now();
+            } else if heard.elapsed() > SILENCE {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        true
     }
 
     /// Records that were handled.
@@ -29,21 +62,5 @@ impl Ledger {
     /// Handled too often.
     pub(crate) fn repeats(&self) -> u64 {
         self.times.values().map(|times| times - 1).sum()
-    }
-}
-
-/// Waits until so many records have been handled. False if they are not within that time.
-pub(crate) fn wait_for(path: &Path, records: u64, patience: Duration) -> bool {
-    let deadline = Instant::now() + patience;
-    loop {
-        // No line is shorter than this: the file need not be read before there can be as many.
-        let bytes = fs::metadata(path).map_or(0, |file| file.len());
-        if bytes >= records * 4 && Ledger::read(path).different() >= records {
-            return true;
-        }
-        if Instant::now() > deadline {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(50));
     }
 }

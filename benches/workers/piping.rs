@@ -11,12 +11,7 @@ use std::{
 use offtake_tests::{Dice, Offtake, Running, unique};
 use serde_json::Value;
 
-use crate::{
-    Bench,
-    ledger::{self, Ledger},
-    settings::Section,
-    system::PATIENCE,
-};
+use crate::{Bench, ledger::Ledger, settings::Section, system::PATIENCE};
 
 /// Notes each record in one write, and answers it.
 const HANDLER: &str = "
@@ -83,13 +78,14 @@ impl Bench {
 
     /// How long it takes for all that is there, from the first one on, and the command's own processor time.
     fn backlog(&self, script: &Path, topic: &str, count: u64) -> Result<(f64, f64), String> {
-        let ledger = self.ledger();
-        let pipe = self.pipe(script, topic, &ledger);
-        if !ledger::wait_for(&ledger, 1, PATIENCE) {
+        let path = self.ledger();
+        let pipe = self.pipe(script, topic, &path);
+        let mut ledger = Ledger::at(&path);
+        if !ledger.wait_for(1) {
             return Err(format!("nothing was handled: {:#?}", pipe.stderr().all()));
         }
         let (began, used) = (Instant::now(), pipe.cpu_time());
-        if !ledger::wait_for(&ledger, count, PATIENCE) {
+        if !ledger.wait_for(count) {
             return Err(format!("not all was handled: {:#?}", pipe.stderr().all()));
         }
         let took = (began.elapsed().as_secs_f64(), pipe.cpu_time().saturating_sub(used).as_secs_f64());
@@ -99,9 +95,10 @@ impl Bench {
 
     /// Records come at a rate; handlers die.
     fn under_fire(&self, script: &Path, seed: u64, count: u64) -> Result<Fire, String> {
-        let (ledger, topic) = (self.ledger(), self.filled(1000, 1)?);
-        let mut pipe = self.pipe(script, &topic, &ledger);
-        if !ledger::wait_for(&ledger, 1, PATIENCE) {
+        let (path, topic) = (self.ledger(), self.filled(1000, 1)?);
+        let mut pipe = self.pipe(script, &topic, &path);
+        let mut ledger = Ledger::at(&path);
+        if !ledger.wait_for(1) {
             return Err(format!("nothing was handled: {:#?}", pipe.stderr().all()));
         }
         let lines: String =
@@ -121,16 +118,19 @@ impl Bench {
         }
         let produced = Instant::now();
         let rate = count as f64 / (produced - began).as_secs_f64();
-        let all = ledger::wait_for(&ledger, count, PATIENCE);
+        let all = ledger.wait_for(count);
         let behind = produced.elapsed().as_secs_f64();
         drop(produce.finish(PATIENCE));
-        let read = Ledger::read(&ledger);
         if !all {
-            return Err(format!("{} of {count} were handled: {:#?}", read.different(), pipe.stderr().all()));
+            return Err(format!(
+                "{} of {count} were handled: {:#?}",
+                ledger.different(),
+                pipe.stderr().all()
+            ));
         }
         end(pipe)?;
         self.tool.delete_topic(&topic);
-        Ok(Fire { rate, killed, repeats: read.repeats(), behind })
+        Ok(Fire { rate, killed, repeats: ledger.repeats(), behind })
     }
 }
 
