@@ -3,6 +3,7 @@
 mod changes;
 mod committing;
 mod letters;
+mod pace;
 mod start;
 mod stopping;
 pub(crate) mod tasks;
@@ -29,7 +30,7 @@ use self::{
     letters::Letters,
     start::Parts,
     stopping::Stage,
-    tasks::{Running, Tasks, panicked},
+    tasks::{Begun, Running, Tasks, panicked},
 };
 use crate::{
     Error, Event, Summary, WorkerHandle,
@@ -47,6 +48,8 @@ const AFTER_ERROR: Duration = Duration::from_millis(200);
 const LOOK_FOR_OWNERSHIP: Duration = Duration::from_millis(100);
 /// So many ends of tasks are taken at once.
 const ENDS_AT_ONCE: usize = 256;
+/// So many handlers run in place before the loop looks at everything else.
+const IN_PLACE_AT_ONCE: usize = 256;
 
 /// What a worker was told beside its clients.
 struct Told {
@@ -75,6 +78,8 @@ struct Runner {
     committing: Option<Committing>,
     /// Partitions that are being handed over: nothing is polled meanwhile.
     handing: Option<Handing>,
+    /// How far it was asked to stop.
+    asked: watch::Receiver<StopStage>,
     stage: Stage,
     /// Why it ends by itself.
     error: Option<Error>,
@@ -103,13 +108,19 @@ pub(crate) async fn run(
     batch: usize,
     shutdown: impl Future,
 ) -> Result<Summary, Error> {
-    let stages = worker.handle.stages();
+    let asked = worker.handle.stages();
     let (parts, told) = start::start(worker, batch).await?;
-    Runner::new(parts, told, Box::new(tasks), batch).run(stages, shutdown).await
+    Runner::new(parts, told, Box::new(tasks), batch, asked).run(shutdown).await
 }
 
 impl Runner {
-    fn new(parts: Parts, told: Told, tasks: Box<dyn Tasks>, batch: usize) -> Self {
+    fn new(
+        parts: Parts,
+        told: Told,
+        tasks: Box<dyn Tasks>,
+        batch: usize,
+        asked: watch::Receiver<StopStage>,
+    ) -> Self {
         let Parts { consumer, letters, wall, seed } = parts;
         let now = clock::now();
         Self {
@@ -131,6 +142,7 @@ impl Runner {
             loads: JoinSet::new(),
             committing: None,
             handing: None,
+            asked,
             stage: Stage::Running,
             error: None,
             poll_from: now,
@@ -139,15 +151,12 @@ impl Runner {
         }
     }
 
-    async fn run(
-        mut self,
-        mut stages: watch::Receiver<StopStage>,
-        shutdown: impl Future,
-    ) -> Result<Summary, Error> {
+    async fn run(mut self, shutdown: impl Future) -> Result<Summary, Error> {
         let mut shutdown = pin!(shutdown);
         let mut is_shut_down = false;
         let mut alarm = pin!(tokio::time::sleep_until(clock::now().into()));
-        self.reach(*stages.borrow_and_update());
+        let asked = *self.asked.borrow_and_update();
+        self.reach(asked);
         loop {
             let now = clock::now();
             self.machine.advance(now);
@@ -156,7 +165,7 @@ impl Runner {
             self.machine.owns(is_owner);
             self.go_on_handing_over(now);
             self.go_on_stopping(now);
-            self.act(now);
+            let goes_on = self.act(now);
             self.commit_if_due(now);
             self.publish(now);
             if self.is_over(now) {
@@ -173,13 +182,14 @@ impl Runner {
             let woken = tokio::select! {
                 biased;
                 _ = &mut shutdown, if !is_shut_down => Woken::Shutdown,
-                Ok(()) = stages.changed() => Woken::Stop(*stages.borrow_and_update()),
+                Ok(()) = self.asked.changed() => Woken::Stop(*self.asked.borrow_and_update()),
                 letter = next_letter(&mut self.letters) => Woken::Letter(letter),
                 Some(loaded) = self.loads.join_next() => Woken::Loaded(loaded),
                 committed = committing::ended(&mut self.committing) => Woken::Committed(committed),
                 () = &mut alarm => Woken::Time,
                 next = self.consumer.next(), if polls => Woken::Next(next),
                 Some(ended) = self.jobs.join_next_with_id() => Woken::Ended(ended),
+                () = task::yield_now(), if goes_on => Woken::Time,
             };
             self.is_unpublished |= !matches!(woken, Woken::Time);
             match woken {
@@ -204,15 +214,28 @@ impl Runner {
         self.end().await
     }
 
-    /// Does what the machine says.
-    fn act(&mut self, now: Instant) {
+    /// Does what the machine says. Whether there may be more to do at once: others have their turn in between.
+    fn act(&mut self, mut now: Instant) -> bool {
+        let (mut in_place, now_ms) = (0, self.wall.now_ms());
         while let Some(action) = self.machine.poll_action(now) {
             self.is_unpublished = true;
             match action {
                 Action::Start(job) => {
                     let (records, ticket) = job.into_parts();
-                    let running = self.tasks.spawn(records, self.told.options.timeout, &mut self.jobs);
-                    self.running.insert(running.task.id(), (ticket, running));
+                    match self.tasks.begin(records, self.told.options.timeout, &mut self.jobs) {
+                        Begun::Runs(running) => {
+                            drop(self.running.insert(running.task.id(), (ticket, running)));
+                        }
+                        Begun::Ended(results, ended) => {
+                            now = ended;
+                            self.machine.job_ended(now, now_ms, &ticket, &results);
+                            in_place += 1;
+                            // A handler may have asked for the end.
+                            if in_place == IN_PLACE_AT_ONCE || self.asked.has_changed().unwrap_or(false) {
+                                return true;
+                            }
+                        }
+                    }
                 }
                 Action::Cancel(job) => {
                     let cancelled = self.running.values().filter(|(ticket, _)| ticket.id == job);
@@ -235,6 +258,7 @@ impl Runner {
                 }
             }
         }
+        false
     }
 
     /// A task has ended, and perhaps others with it.

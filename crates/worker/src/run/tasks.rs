@@ -1,4 +1,4 @@
-//! Jobs as tasks: a handler of a record, of a batch, or one that blocks. The loop knows only [`Tasks`].
+//! Jobs as tasks, or in place: a handler of a record, of a batch, or one that blocks. The loop knows only [`Tasks`].
 
 use std::{
     any::Any,
@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::Poll,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use offtake::OwnedRecord;
@@ -19,20 +19,29 @@ use tokio::{
 };
 use tracing::{Instrument, Span, field};
 
+use super::pace::Pace;
 use crate::{
-    Attempt, Batch, Failure, FailureKind, Handled, TraceContext,
+    Attempt, Batch, Failure, FailureKind, Handled, TraceContext, clock,
     machine::{Cause, Results, Started, Verdict},
 };
 
 /// Puts records at a handler.
 pub(crate) trait Tasks: Send + Sync {
-    /// Starts a task for these, which ends with what became of them. `limit`: how long it may take.
-    fn spawn(
+    /// Begins a handler of these: it has ended at once, or is a task, which ends with what became of them. `limit`: how long it may take.
+    fn begin(
         &self,
         records: Vec<Started<OwnedRecord>>,
         limit: Option<Duration>,
         tasks: &mut JoinSet<Results>,
-    ) -> Running;
+    ) -> Begun;
+}
+
+/// A handler that was begun.
+#[derive(Debug)]
+pub(crate) enum Begun {
+    Runs(Running),
+    /// In place, and when.
+    Ended(Results, Instant),
 }
 
 /// A task that runs a handler.
@@ -63,11 +72,16 @@ impl Drop for CancelOnDrop {
 }
 
 /// A record at a time.
-pub(crate) struct Single<H>(Arc<H>);
+pub(crate) struct Single<H>(Arc<Paced<H>>);
+
+struct Paced<H> {
+    handler: H,
+    pace: Pace,
+}
 
 impl<H> Single<H> {
     pub(crate) fn new(handler: H) -> Self {
-        Self(Arc::new(handler))
+        Self(Arc::new(Paced { handler, pace: Pace::default() }))
     }
 }
 
@@ -76,23 +90,42 @@ where
     F: Fn(OwnedRecord, Attempt) -> T + Send + Sync + 'static,
     T: Future<Output = Result<(), Failure>> + Send + 'static,
 {
-    fn spawn(
+    fn begin(
         &self,
         records: Vec<Started<OwnedRecord>>,
         limit: Option<Duration>,
         tasks: &mut JoinSet<Results>,
-    ) -> Running {
-        let handler = Arc::clone(&self.0);
+    ) -> Begun {
         let Some((record, attempt)) = records.into_iter().next().map(|started| split(started, None)) else {
-            return Running { task: tasks.spawn(async { Results::Each(Vec::new()) }), flag: None };
+            return Begun::Ended(Results::Each(Vec::new()), clock::now());
         };
         let span = record_span(&record, &attempt);
-        let work = async move {
-            let handled = contained(limit, async move { handler(record, attempt).await }).await;
-            Results::All(handled.map_or_else(|failed| failed, verdict))
-        };
-        Running { task: tasks.spawn(work.instrument(span)), flag: None }
+        let shared = Arc::clone(&self.0);
+        if !self.0.pace.is_quick() {
+            let task = async move {
+                let work = handled(&shared.handler, record, attempt, limit).instrument(span);
+                shared.pace.as_task(work).await
+            };
+            return Begun::Runs(Running { task: tasks.spawn(task), flag: None });
+        }
+        let work = async move { handled(&shared.handler, record, attempt, limit).await };
+        let mut work = Box::pin(work.instrument(span));
+        match self.0.pace.in_place(work.as_mut()) {
+            Ok((Poll::Ready(results), ended)) => Begun::Ended(results, ended),
+            Ok((Poll::Pending, _)) => Begun::Runs(Running { task: tasks.spawn(work), flag: None }),
+            Err(panic) => Begun::Ended(Results::All(panicked(Some(&*panic))), clock::now()),
+        }
     }
+}
+
+/// Runs a handler of one record to its end.
+async fn handled<F, T>(handler: &F, record: OwnedRecord, attempt: Attempt, limit: Option<Duration>) -> Results
+where
+    F: Fn(OwnedRecord, Attempt) -> T,
+    T: Future<Output = Result<(), Failure>>,
+{
+    let handled = contained(limit, async move { handler(record, attempt).await }).await;
+    Results::All(handled.map_or_else(|failed| failed, verdict))
 }
 
 /// Several records at a time.
@@ -109,12 +142,12 @@ where
     F: Fn(Batch) -> T + Send + Sync + 'static,
     T: Future<Output = Result<Handled, Failure>> + Send + 'static,
 {
-    fn spawn(
+    fn begin(
         &self,
         records: Vec<Started<OwnedRecord>>,
         limit: Option<Duration>,
         tasks: &mut JoinSet<Results>,
-    ) -> Running {
+    ) -> Begun {
         let handler = Arc::clone(&self.0);
         let records: Vec<_> = records.into_iter().map(|started| split(started, None)).collect();
         let span = tracing::info_span!(
@@ -134,7 +167,7 @@ where
                 Ok(Ok(Handled::Each(results))) => Results::Each(results.into_iter().map(verdict).collect()),
             }
         };
-        Running { task: tasks.spawn(work.instrument(span)), flag: None }
+        Begun::Runs(Running { task: tasks.spawn(work.instrument(span)), flag: None })
     }
 }
 
@@ -151,17 +184,17 @@ impl<F> Tasks for Blocking<F>
 where
     F: Fn(OwnedRecord, Attempt) -> Result<(), Failure> + Send + Sync + 'static,
 {
-    fn spawn(
+    fn begin(
         &self,
         records: Vec<Started<OwnedRecord>>,
         limit: Option<Duration>,
         tasks: &mut JoinSet<Results>,
-    ) -> Running {
+    ) -> Begun {
         let handler = Arc::clone(&self.0);
         let flag = Arc::new(AtomicBool::new(false));
         let split = |started| split(started, Some(Arc::clone(&flag)));
         let Some((record, attempt)) = records.into_iter().next().map(split) else {
-            return Running { task: tasks.spawn(async { Results::Each(Vec::new()) }), flag: None };
+            return Begun::Ended(Results::Each(Vec::new()), clock::now());
         };
         let span = record_span(&record, &attempt);
         let (guard, is_cancelled) = (CancelOnDrop(Arc::clone(&flag)), Arc::clone(&flag));
@@ -193,7 +226,7 @@ where
                 Err(error) => panicked(error.try_into_panic().ok().as_deref()),
             })
         };
-        Running { task: tasks.spawn(work), flag: Some(flag) }
+        Begun::Runs(Running { task: tasks.spawn(work), flag: Some(flag) })
     }
 }
 

@@ -7,6 +7,7 @@ mod chaos;
 mod dead_letters;
 mod examples;
 mod handlers;
+mod in_place;
 mod options;
 mod rebalances;
 mod stops;

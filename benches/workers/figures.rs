@@ -1,0 +1,100 @@
+//! All figures, by what they are of.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use crate::settings::Section;
+use crate::system::{Done, Job};
+
+/// A section, a row of its table, and a column.
+type Key = (Section, String, &'static str);
+
+#[derive(Default)]
+pub(crate) struct Figures {
+    of: BTreeMap<Key, Vec<f64>>,
+    /// As they first came.
+    columns: Vec<(Section, &'static str)>,
+    out: Option<File>,
+}
+
+impl Figures {
+    pub(crate) fn to(path: Option<&Path>) -> Result<Self, String> {
+        let mut figures = Self::default();
+        if let Some(path) = path {
+            let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+            let mut file = File::create(path).map_err(failed)?;
+            file.write_all(b"section,row,column,run,value\n").map_err(failed)?;
+            figures.out = Some(file);
+        }
+        Ok(figures)
+    }
+
+    /// What a process said.
+    pub(crate) fn note(&mut self, section: Section, row: &str, job: &Job, done: &Done) {
+        let records = job.count as f64;
+        self.add(section, row, "thousand records/s", records / done.seconds / 1000.0);
+        self.add(section, row, "CPU s a million", done.cpu / records * 1e6);
+        self.add(section, row, "MiB", done.peak_mib);
+        if job.work > 0 {
+            self.add(section, row, "handlers at work", done.busy / done.seconds);
+            self.add(section, row, "ms a handler", done.busy / records * 1000.0);
+        }
+    }
+
+    pub(crate) fn add(&mut self, section: Section, row: &str, column: &'static str, value: f64) {
+        if !self.columns.contains(&(section, column)) {
+            self.columns.push((section, column));
+        }
+        let all = self.of.entry((section, row.to_owned(), column)).or_default();
+        all.push(value);
+        let run = all.len();
+        if let Some(out) = &mut self.out
+            && let Err(error) = writeln!(out, "{section},\"{row}\",{column},{run},{value:.6}")
+        {
+            eprintln!("workers: {error}");
+            self.out = None;
+        }
+    }
+
+    /// A table in Markdown: the median of each row and column, then the least and the most.
+    pub(crate) fn print(&self, section: Section, rows: &[String]) {
+        let columns: Vec<_> =
+            self.columns.iter().filter(|(of, _)| *of == section).map(|(_, column)| *column).collect();
+        println!("\n### {section}\n\n| | {} |\n|---|{}", columns.join(" | "), "---:|".repeat(columns.len()));
+        for row in rows {
+            let cells = columns.iter().map(|column| {
+                self.of.get(&(section, row.clone(), *column)).map_or("–".to_owned(), |all| cell(all))
+            });
+            println!("| {row} | {} |", cells.collect::<Vec<_>>().join(" | "));
+        }
+    }
+}
+
+fn cell(all: &[f64]) -> String {
+    let mut sorted = all.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match (middle(&sorted), sorted.first(), sorted.last()) {
+        (Some(middle), Some(least), Some(most)) => {
+            format!("{} ({} – {})", digits(middle), digits(*least), digits(*most))
+        }
+        _ => "–".to_owned(),
+    }
+}
+
+/// Of two in the middle their mean.
+fn middle(sorted: &[f64]) -> Option<f64> {
+    let (low, high) = (sorted.len().checked_sub(1)? / 2, sorted.len() / 2);
+    Some(f64::midpoint(*sorted.get(low)?, *sorted.get(high)?))
+}
+
+/// Three of them, where that makes sense.
+fn digits(value: f64) -> String {
+    match value {
+        value if value >= 100.0 || value == 0.0 => format!("{value:.0}"),
+        value if value >= 10.0 => format!("{value:.1}"),
+        value if value >= 1.0 => format!("{value:.2}"),
+        value => format!("{value:.3}"),
+    }
+}

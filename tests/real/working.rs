@@ -1,0 +1,421 @@
+//! Three workers (`offtake pipe`, with handlers in Python) on three real brokers: workers are killed, brokers restart, and what the handlers call is down
+//! for a while, so that breakers open. Handlers write a ledger of what they did. It is held against what was produced, against the dead letters and
+//! against what was committed.
+//!
+//! `OFFTAKE_CHAOS=full` tells a longer story: each of these several times, and all brokers restart one after the other.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+use offtake_tests::{Lease, Offtake, Running, three_brokers, unique};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::flow::{now, wait_in_sync};
+
+const PATIENCE: Duration = Duration::from_secs(180);
+const PARTITIONS: i32 = 6;
+const KEYS: usize = 1000;
+const MEMBERS: usize = 3;
+/// Records are produced by processes of so many each.
+const BATCH: usize = 1000;
+const RATE: &str = "600";
+const ATTEMPTS: u64 = 8;
+
+/// No attempt can mend it.
+fn is_poison(number: usize) -> bool {
+    number % 97 == 13
+}
+
+/// Fails whenever it is tried.
+fn fails_always(number: usize) -> bool {
+    number % 211 == 5
+}
+
+/// What a handler did, in a line.
+struct Entry {
+    /// `b`egan, `d`one, `p`oison, `f`ailed.
+    what: char,
+    key: String,
+    number: usize,
+    partition: i64,
+    offset: i64,
+    member: usize,
+    at: i64,
+}
+
+impl Entry {
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split(' ');
+        Some(Self {
+            what: words.next()?.chars().next()?,
+            key: words.next()?.to_owned(),
+            number: words.next()?.parse().ok()?,
+            partition: words.next()?.parse().ok()?,
+            offset: words.next()?.parse().ok()?,
+            member: words.next()?.parse().ok()?,
+            at: words.next()?.parse().ok()?,
+        })
+    }
+}
+
+/// A worker that lives or lived.
+struct Member {
+    name: usize,
+    events: Vec<Value>,
+    was_killed: bool,
+}
+
+struct World {
+    at: Lease,
+    topic: String,
+    dlq: String,
+    group: String,
+    folder: TempDir,
+    live: Vec<(usize, Running)>,
+    gone: Vec<Member>,
+    names: usize,
+}
+
+impl World {
+    fn begin() -> Self {
+        let at = three_brokers();
+        let topic = at.tool.create_topic(&unique("working"), PARTITIONS, &[]);
+        let dlq = at.tool.create_topic(&unique("working-dlq"), 3, &[]);
+        let folder = tempfile::tempdir().expect("a folder");
+        let group = unique("working");
+        let mut world = Self { at, topic, dlq, group, folder, live: Vec::new(), gone: Vec::new(), names: 0 };
+        fs::write(world.file("handler.py"), world.handler()).expect("a handler");
+        (0..MEMBERS).for_each(|_| world.join());
+        world
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn handler(&self) -> String {
+        format!(
+            "
+import json, os, sys, time
+ledger = os.open({:?}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+for line in sys.stdin:
+    record = json.loads(line)
+    number = int(record['value'])
+    def note(what):
+        words = [what, record['key'], number, record['partition'], record['offset'], sys.argv[1], int(time.time() * 1000)]
+        os.write(ledger, (' '.join(map(str, words)) + '\\n').encode())
+    note('b')
+    time.sleep(0.001)
+    what, result, reason = 'd', 'ok', None
+    if os.path.exists({:?}):
+        what, result, reason = 'f', 'retry', 'down'
+    elif number % 97 == 13:
+        what, result, reason = 'p', 'poison', f'poison {{number}}'
+    elif number % 211 == 5:
+        what, result, reason = 'f', 'retry', 'never'
+    elif number % 101 == 7 and record['attempt'] == 1:
+        what, result, reason = 'f', 'retry', 'not now'
+    note(what)
+    place = {{key: record[key] for key in ('topic', 'partition', 'offset')}}
+    print(json.dumps({{**place, 'result': result, 'reason': reason}}), flush=True)
+",
+            self.file("ledger"),
+            self.file("down"),
+        )
+    }
+
+    fn join(&mut self) {
+        self.names += 1;
+        let exec = format!("python3 {} {}", self.file("handler.py").display(), self.names);
+        let options = "--workers 2 --in-flight 4 --backoff 50ms..200ms --commit-interval 200ms --breaker 50%/50 \
+                       --breaker-pause 1s -X session.timeout.ms=6000 -X heartbeat.interval.ms=500";
+        let pipe = Offtake::new(["pipe", &self.topic, "-g", &self.group, "--events", "--exec", &exec])
+            .args(["--dlq", &self.dlq, "--attempts", &ATTEMPTS.to_string()])
+            .args(options.split_whitespace())
+            .brokers(&self.at.kafka)
+            .start();
+        self.live.push((self.names, pipe));
+    }
+
+    /// Until each member has as many partitions as the others.
+    fn settle(&self) {
+        let share = usize::try_from(PARTITIONS).expect("few") / MEMBERS;
+        let owns = |(_, pipe): &(usize, Running)| {
+            let events = events(pipe);
+            let last = events.iter().rev().find(|event| event["owned"].is_array());
+            last.and_then(|event| event["owned"].as_array()).is_some_and(|owned| owned.len() == share)
+        };
+        self.wait("the partitions are shared", || self.live.iter().all(owns));
+    }
+
+    fn wait(&self, what: &str, mut is_so: impl FnMut() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_so() {
+            if Instant::now() > deadline {
+                let said: Vec<_> = self.live.iter().map(|(_, pipe)| pipe.stderr().all()).collect();
+                let last: Vec<_> = said.iter().flat_map(|lines| lines.iter().rev().take(20).rev()).collect();
+                panic!("not within {PATIENCE:?}: {what}; {last:#?}");
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn ledger(&self) -> Vec<Entry> {
+        let text = fs::read_to_string(self.file("ledger")).unwrap_or_default();
+        text.lines().filter_map(Entry::parse).collect()
+    }
+
+    /// The first of the members dies, and another comes.
+    fn kill(&mut self) {
+        let before = self.ledger().len();
+        self.wait("handlers go on", || self.ledger().len() > before + 200);
+        let (name, pipe) = self.live.remove(0);
+        pipe.signal("KILL");
+        let finished = pipe.finish(PATIENCE);
+        let events = finished.stderr.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        self.gone.push(Member { name, events, was_killed: true });
+        self.join();
+    }
+
+    /// What handlers call is down for a while: each member notices, and tries again later.
+    fn trip(&self) {
+        let since = now();
+        let of = |pipe: &Running, state: &str| {
+            events(pipe).iter().any(|event| {
+                event["event"] == "breaker"
+                    && event["state"] == state
+                    && event["at"].as_i64().is_some_and(|at| at >= since)
+            })
+        };
+        fs::write(self.file("down"), "").expect("a file");
+        self.wait("the breakers open", || self.live.iter().all(|(_, pipe)| of(pipe, "open")));
+        // So that some probes fail.
+        self.wait("a probe", || self.live.iter().any(|(_, pipe)| of(pipe, "half_open")));
+        fs::remove_file(self.file("down")).expect("it is there");
+        self.wait("the breakers close", || self.live.iter().all(|(_, pipe)| of(pipe, "closed")));
+    }
+
+    /// So many brokers restart one after the other, the coordinator first.
+    fn roll(&self, brokers: usize) {
+        let first = self.at.tool.describe_group(&self.group)["coordinator"].as_i64().expect("a coordinator");
+        for turn in 0..brokers {
+            let id = (first - 1 + i64::try_from(turn).expect("few")) % 3 + 1;
+            let broker = self.at.kafka.broker(i32::try_from(id).expect("one of three"));
+            broker.stop();
+            broker.start();
+            [self.topic.as_str(), &self.dlq, "__consumer_offsets"]
+                .iter()
+                .for_each(|topic| wait_in_sync(&self.at.tool, topic));
+        }
+    }
+
+    fn dead_letters(&self) -> Vec<Value> {
+        let read = Offtake::new(["consume", &self.dlq, "--json", "--until", "latest"]);
+        read.brokers(&self.at.kafka).patience(PATIENCE).run().json()
+    }
+
+    /// All is finished; all leave in good order.
+    fn end(mut self, records: usize) {
+        let expected: BTreeSet<_> = (0..records).filter(|it| is_poison(*it) || fails_always(*it)).collect();
+        self.wait("all is handled", || {
+            let ledger = self.ledger();
+            let done = ledger.iter().filter(|entry| entry.what == 'd').map(|entry| entry.number);
+            done.collect::<BTreeSet<_>>().len() >= records - expected.len()
+        });
+        let written = || {
+            let ends = self.at.tool.list_offsets(&self.dlq, "latest", "read_uncommitted");
+            usize::try_from(ends.iter().sum::<i64>()).expect("a count")
+        };
+        self.wait("all dead letters are written", || written() >= expected.len());
+        let letters = |world: &Self| -> BTreeSet<usize> {
+            world.dead_letters().iter().filter_map(|letter| letter["value"].as_str()?.parse().ok()).collect()
+        };
+        self.wait("each dead letter is written", || letters(&self).len() >= expected.len());
+        for (name, pipe) in std::mem::take(&mut self.live) {
+            pipe.signal("TERM");
+            let ended = pipe.finish(PATIENCE);
+            assert_eq!(ended.code, Some(0), "{:#?}", ended.stderr);
+            let events = ended.stderr.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+            self.gone.push(Member { name, events, was_killed: false });
+        }
+        let ledger = self.ledger();
+        check_order(&ledger, records);
+        check_dead_letters(&self.dead_letters(), &ledger, &expected, &self.topic, &self.group);
+        let repeats = check_repeats(&ledger, &self.gone);
+        let committed = self.at.tool.committed(&self.group).values().sum::<i64>();
+        assert_eq!(usize::try_from(committed), Ok(records));
+        eprintln!(
+            "working: {records} records, {} attempts, {} dead letters, {} of {} members killed, {repeats} done again",
+            ledger.iter().filter(|entry| entry.what == 'b').count(),
+            expected.len(),
+            self.gone.iter().filter(|member| member.was_killed).count(),
+            self.gone.len(),
+        );
+    }
+}
+
+fn events(pipe: &Running) -> Vec<Value> {
+    pipe.stderr().all().iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// Nothing is lost, and no record of a key begins before those before it are finished.
+fn check_order(ledger: &[Entry], records: usize) {
+    // Of each key, the numbers that are finished, and of those that always fail the ones that were tried.
+    let mut finished = BTreeMap::<&str, BTreeSet<usize>>::new();
+    for entry in ledger {
+        let of_key = finished.entry(&entry.key).or_default();
+        match entry.what {
+            'b' => {
+                let waits_for =
+                    (entry.number % KEYS..entry.number).step_by(KEYS).find(|it| !of_key.contains(it));
+                assert_eq!(waits_for, None, "{} of {} began before it", entry.number, entry.key);
+            }
+            'd' | 'p' => drop(of_key.insert(entry.number)),
+            _ if fails_always(entry.number) => drop(of_key.insert(entry.number)),
+            _ => {}
+        }
+    }
+    let all: BTreeSet<_> = finished.into_values().flatten().collect();
+    assert_eq!(all, (0..records).collect(), "each is finished");
+}
+
+/// Each of those that cannot be handled has a dead letter with all that belongs to it, and no other record has one.
+fn check_dead_letters(
+    letters: &[Value],
+    ledger: &[Entry],
+    expected: &BTreeSet<usize>,
+    topic: &str,
+    group: &str,
+) {
+    let places: BTreeMap<_, _> =
+        ledger.iter().map(|entry| (entry.number, (entry.partition, entry.offset))).collect();
+    let mut found = BTreeSet::new();
+    for letter in letters {
+        let number: usize = letter["value"].as_str().and_then(|value| value.parse().ok()).expect("a number");
+        assert!(expected.contains(&number), "it is none: {letter}");
+        found.insert(number);
+        assert_eq!(letter["key"], format!("k{}", number % KEYS));
+        let headers: BTreeMap<_, _> = letter["headers"]
+            .as_array()
+            .expect("headers")
+            .iter()
+            .filter_map(|header| Some((header[0].as_str()?, header[1].as_str()?)))
+            .collect();
+        let (partition, offset) = places[&number];
+        let (partition, offset) = (partition.to_string(), offset.to_string());
+        assert_eq!(headers.get("original_topic"), Some(&topic));
+        assert_eq!(headers.get("original_partition"), Some(&partition.as_str()));
+        assert_eq!(headers.get("original_offset"), Some(&offset.as_str()));
+        assert_eq!(headers.get("original_group"), Some(&group));
+        assert!(headers.contains_key("original_timestamp") && headers.contains_key("failed_at"), "{letter}");
+        let (reason, attempts) = (headers["error_reason"], headers["error_attempts"]);
+        match is_poison(number) {
+            true => assert_eq!(reason, format!("poison {number}")),
+            // The last attempt may have been while all was down, before the breaker opened.
+            false => {
+                assert!(matches!(reason, "never" | "down") && attempts == ATTEMPTS.to_string(), "{letter}")
+            }
+        }
+    }
+    assert_eq!(found, *expected);
+}
+
+/// What is handled again was covered by no commit, and its partition had been taken away. How many were.
+fn check_repeats(ledger: &[Entry], members: &[Member]) -> usize {
+    // By partition: when was it known that all before an offset is committed, and when did a member give it up or lose it?
+    let mut commits = BTreeMap::<i64, Vec<(i64, i64)>>::new();
+    let mut given_up = BTreeSet::new();
+    for member in members {
+        for event in &member.events {
+            let (Some(at), Some(name)) = (event["at"].as_i64(), event["event"].as_str()) else { continue };
+            for offset in event["offsets"].as_array().filter(|_| name == "committed").into_iter().flatten() {
+                let (partition, offset) = (offset[1].as_i64(), offset[2].as_i64());
+                commits
+                    .entry(partition.expect("a partition"))
+                    .or_default()
+                    .push((at, offset.expect("an offset")));
+            }
+            let taken = event["partitions"].as_array().filter(|_| matches!(name, "revoked" | "lost"));
+            given_up.extend(
+                taken.into_iter().flatten().filter_map(|of| Some((member.name, of[1].as_i64()?, at))),
+            );
+        }
+    }
+    let killed: BTreeSet<_> =
+        members.iter().filter(|member| member.was_killed).map(|member| member.name).collect();
+    let mut finished = BTreeMap::<(i64, i64), (usize, i64)>::new();
+    let mut repeats = BTreeSet::new();
+    for entry in ledger {
+        let place = (entry.partition, entry.offset);
+        match entry.what {
+            'b' => {
+                let Some((first, at)) = finished.get(&place) else { continue };
+                repeats.insert(place);
+                let committed = commits.get(&entry.partition).into_iter().flatten();
+                let before = committed.filter(|(at, to)| *to > entry.offset && *at < entry.at).count();
+                assert_eq!(before, 0, "{place:?} was committed, and is handled again");
+                let may = killed.contains(first)
+                    || given_up
+                        .range((*first, entry.partition, *at)..=(*first, entry.partition, entry.at))
+                        .count()
+                        > 0;
+                assert!(
+                    may,
+                    "{place:?} was done by {first}, which lived and had it, and again by {}",
+                    entry.member
+                );
+            }
+            'd' | 'p' => drop(finished.insert(place, (entry.member, entry.at))),
+            _ => {}
+        }
+    }
+    repeats.len()
+}
+
+/// Produces until it is told to stop. How many there are.
+fn produce(bootstrap: &str, topic: &str, is_over: &AtomicBool) -> usize {
+    let mut records = 0;
+    while !is_over.load(Ordering::Relaxed) {
+        let lines: String =
+            (records..records + BATCH).map(|number| format!("k{}:{number}\n", number % KEYS)).collect();
+        let produce = Offtake::new(["produce", topic, "-K", ":", "--rate", RATE, "--brokers", bootstrap]);
+        let produced = produce.stdin(lines).patience(PATIENCE).run();
+        assert_eq!(produced.code, Some(0), "{:#?}", produced.stderr);
+        records += BATCH;
+    }
+    records
+}
+
+#[test]
+fn safe1_safe2_safe12_workers_die_brokers_restart_and_breakers_open_and_nothing_is_lost_or_overtaken() {
+    let (rounds, brokers) = match std::env::var("OFFTAKE_CHAOS").as_deref() {
+        Ok("full") => (4, 3),
+        _ => (1, 1),
+    };
+    let mut world = World::begin();
+    let is_over = AtomicBool::new(false);
+    let (topic, bootstrap) = (world.topic.clone(), world.at.kafka.bootstrap());
+    let records = std::thread::scope(|scope| {
+        let producing = scope.spawn(|| produce(&bootstrap, &topic, &is_over));
+        let story = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for _ in 0..rounds {
+                world.settle();
+                world.kill();
+                world.settle();
+                world.trip();
+                world.roll(brokers);
+                world.kill();
+            }
+        }));
+        is_over.store(true, Ordering::Relaxed);
+        let records = producing.join().expect("all is produced");
+        story.map(|()| records).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    });
+    world.end(records);
+}
