@@ -43,6 +43,43 @@ enum Pair {
     Bad(Mismatch),
 }
 
+/// The branches of a union, to be found by the names under which a writer may have them.
+struct Branches {
+    named: HashMap<Box<str>, Vec<NodeId>>,
+    unnamed: Vec<NodeId>,
+}
+
+impl Branches {
+    fn new(types: &Types, branches: &[NodeId]) -> Self {
+        let mut of = Self { named: HashMap::new(), unnamed: Vec::new() };
+        for &branch in branches {
+            let node = types.get(branch);
+            let Some(name) = node.name() else {
+                of.unnamed.push(branch);
+                continue;
+            };
+            let simple = std::iter::once(name.simple());
+            let aliases = node.aliases().iter().map(|alias| alias.rsplit('.').next().unwrap_or(alias));
+            for key in simple.chain(aliases) {
+                let same = of.named.entry(key.into()).or_default();
+                if same.last() != Some(&branch) {
+                    same.push(branch);
+                }
+            }
+        }
+        of
+    }
+
+    /// Those that may match, in their order.
+    fn candidates(&self, writer: &Node) -> impl Iterator<Item = NodeId> {
+        let found = match writer.name() {
+            Some(name) => self.named.get(name.simple()),
+            None => Some(&self.unnamed),
+        };
+        found.into_iter().flatten().copied()
+    }
+}
+
 struct Compiler<'s> {
     writer: &'s Types,
     reader: &'s Types,
@@ -53,6 +90,8 @@ struct Compiler<'s> {
     unfinished: Vec<(Side, NodeId, OpId)>,
     /// Records of a writer and a reader.
     pairs: HashMap<(NodeId, NodeId), Pair>,
+    /// The branches of the reader's unions.
+    branches: HashMap<NodeId, Branches>,
     looked_at: usize,
     path: Vec<Box<str>>,
     nesting: usize,
@@ -67,6 +106,7 @@ impl<'s> Compiler<'s> {
             written: HashMap::new(),
             unfinished: Vec::new(),
             pairs: HashMap::new(),
+            branches: HashMap::new(),
             looked_at: 0,
             path: Vec::new(),
             nesting: 0,
@@ -259,9 +299,10 @@ impl<'s> Compiler<'s> {
     /// The branch with the writer's very type, else a type of its name, else the first that it can be promoted to: as in Java.
     fn readers_union(&mut self, w: NodeId, r: NodeId, branches: &[NodeId]) -> Result<OpId, Mismatch> {
         let (types, writer) = (self.reader, self.writer.get(w));
-        let mut ranked: Vec<(u8, NodeId)> = branches
-            .iter()
-            .filter_map(|&branch| Some((closeness(writer, types.get(branch))?, branch)))
+        let index = self.branches.entry(r).or_insert_with(|| Branches::new(types, branches));
+        let mut ranked: Vec<(u8, NodeId)> = index
+            .candidates(writer)
+            .filter_map(|branch| Some((closeness(writer, types.get(branch))?, branch)))
             .collect();
         ranked.sort_by_key(|(closeness, _)| *closeness);
         let mut first = None;

@@ -75,10 +75,14 @@ impl<'x, 'de: 'x> Chosen<'_, 'x, 'de> {
             Op::Moment(_) => visitor.visit_i64(self.decoder.long()?),
             Op::Decimal { size, scale: 0 } => {
                 let text = decimal_text(self.decoder, *size, 0)?;
-                match text.parse::<i128>().map(|value| (i64::try_from(value), value)) {
-                    Ok((Ok(value), _)) => visitor.visit_i64(value),
-                    Ok((Err(_), value)) => visitor.visit_i128(value),
-                    Err(_) => visitor.visit_string(text),
+                if let Ok(value) = text.parse() {
+                    visitor.visit_i64(value)
+                } else if let Ok(value) = text.parse() {
+                    visitor.visit_u64(value)
+                } else if let Ok(value) = text.parse() {
+                    visitor.visit_i128(value)
+                } else {
+                    visitor.visit_string(text)
                 }
             }
             _ => self.any(visitor, true),

@@ -77,3 +77,6 @@ pub use error::{DecodeError, DecodeErrorKind, EncodeError, Mismatch, SchemaError
 pub use json::JsonForm;
 pub use resolver::Resolver;
 pub use schema::Schema;
+
+#[cfg(test)]
+mod tests;
