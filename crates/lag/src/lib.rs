@@ -2,5 +2,9 @@
 #![forbid(unsafe_code)]
 
 mod report;
+mod severity;
 
-pub use report::{GroupReport, MemberReport, PartitionReport, Report, Status, TopicPartitionReport};
+pub use report::{
+    Finding, FindingKind, GroupReport, MemberReport, PartitionReport, Report, Status, TopicPartitionReport,
+};
+pub use severity::{Severity, Thresholds};
