@@ -50,14 +50,6 @@ impl Box {
         assert!(admin.alter_offsets(group, offsets).await.values().all(Result::is_ok));
         admin.close().await;
     }
-
-    /// Which broker coordinates the group.
-    async fn coordinator(&self, group: &str) -> i32 {
-        let mut admin = self.admin();
-        let found = admin.describe_group(group).await.unwrap().coordinator.0;
-        admin.close().await;
-        found
-    }
 }
 
 fn group<'a>(report: &'a Report, name: &str) -> &'a GroupReport {
