@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::severity::Severity;
+
 /// What is known of all watched groups after one round of samples.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -15,10 +17,13 @@ pub struct Report {
     pub partitions: Vec<TopicPartitionReport>,
     /// What could not be asked in this round, one sentence each: the groups and partitions concerned have what was known before.
     pub failures: Vec<String>,
+    /// What is odd beside lag: hot partitions, members that own nothing, groups that rebalance again and again, dead letters.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
 }
 
 /// The lag of one group.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GroupReport {
     /// The group's name.
     pub group: String,
@@ -28,6 +33,9 @@ pub struct GroupReport {
     pub protocol: Option<String>,
     /// The worst status of its partitions; `None` until there is a window of samples.
     pub status: Option<Status>,
+    /// The worst severity of its partitions.
+    #[serde(default)]
+    pub severity: Severity,
     /// The sum of its partitions' lag, in records.
     pub lag: u64,
     /// The largest lag in seconds of its partitions.
@@ -41,7 +49,7 @@ pub struct GroupReport {
 }
 
 /// A member of a group.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberReport {
     /// The member id.
     pub member_id: String,
@@ -56,7 +64,7 @@ pub struct MemberReport {
 }
 
 /// The lag of a group on one partition.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PartitionReport {
     /// The topic.
     pub topic: String,
@@ -80,16 +88,28 @@ pub struct PartitionReport {
     pub consumed_per_second: Option<f64>,
     /// Seconds until the lag is 0 at these rates; `None` where it does not shrink.
     pub catch_up_seconds: Option<f64>,
-    /// Seconds until retention deletes the first unread record; `None` where it never does.
+    /// Seconds until, at the present rates, retention deletes a record that is not read yet; 0 where it has begun to. `None` where it never
+    /// does, or what it is set to is not known. Before there is a window of samples it is taken that nothing is read.
     pub time_to_data_loss_seconds: Option<f64>,
     /// The member that owns it, by its index in [`GroupReport::members`].
     pub member: Option<usize>,
     /// Its status; `None` until there is a window of samples.
     pub status: Option<Status>,
+    /// How bad `lag_seconds` is by the thresholds that are set for the group, and whether records are about to be lost.
+    #[serde(default)]
+    pub severity: Severity,
+}
+
+impl PartitionReport {
+    /// `end - committed` as Kafka's own command shows it: negative where a log was cut back behind what is committed.
+    #[must_use]
+    pub fn difference(&self) -> Option<i64> {
+        self.end?.checked_sub(self.committed?)
+    }
 }
 
 /// A partition that is read, whoever reads it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicPartitionReport {
     /// The topic.
     pub topic: String,
@@ -127,4 +147,34 @@ impl Status {
     pub const fn number(self) -> u8 {
         self as u8
     }
+}
+
+/// Something odd that is no lag by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What kind of thing.
+    pub kind: FindingKind,
+    /// The group that it is about, if it is about one.
+    pub group: Option<String>,
+    /// The topic that it is about, if it is about one.
+    pub topic: Option<String>,
+    /// The partition that it is about, if it is about one.
+    pub partition: Option<i32>,
+    /// One sentence.
+    pub message: String,
+}
+
+/// The kinds of [`Finding`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FindingKind {
+    /// A partition takes many times what the others of its topic take.
+    HotPartition,
+    /// A member of a stable group owns nothing.
+    IdleMember,
+    /// A group rebalances again and again.
+    RepeatedRebalances,
+    /// A topic of dead letters grows.
+    DeadLetters,
 }

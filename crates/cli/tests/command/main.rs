@@ -4,6 +4,7 @@
 mod demo;
 mod dlq;
 mod doctor;
+mod lag;
 mod operator;
 #[cfg(unix)]
 mod pipe;

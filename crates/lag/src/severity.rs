@@ -1,0 +1,75 @@
+//! How bad a lag is, by thresholds that are set per group.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// How bad a lag in seconds is. In order of how bad it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Below the threshold of a warning, or not known.
+    #[default]
+    Healthy,
+    /// Somebody should look when there is time.
+    Warning,
+    /// The second line is to be woken.
+    High,
+    /// Somebody is to be woken.
+    Critical,
+    /// Records are being lost, or are about to be.
+    DataLoss,
+}
+
+/// From which lag in seconds on a partition is how bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thresholds {
+    /// From here on it is a [`Warning`](Severity::Warning): 10 s unless it is set.
+    pub warning: Duration,
+    /// From here on it is [`High`](Severity::High): 1 min unless it is set.
+    pub high: Duration,
+    /// From here on it is [`Critical`](Severity::Critical): 5 min unless it is set.
+    pub critical: Duration,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self {
+            warning: Duration::from_secs(10),
+            high: Duration::from_secs(60),
+            critical: Duration::from_secs(300),
+        }
+    }
+}
+
+impl Thresholds {
+    /// The severity of this lag in seconds.
+    #[must_use]
+    pub fn severity(&self, lag_seconds: f64) -> Severity {
+        let reached = |threshold: Duration| lag_seconds >= threshold.as_secs_f64();
+        if reached(self.critical) {
+            Severity::Critical
+        } else if reached(self.high) {
+            Severity::High
+        } else if reached(self.warning) {
+            Severity::Warning
+        } else {
+            Severity::Healthy
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lag_is_as_bad_as_the_highest_threshold_that_it_reaches() {
+        let thresholds = Thresholds::default();
+        let severities =
+            [0.0, 9.9, 10.0, 59.9, 60.0, 299.9, 300.0, f64::INFINITY].map(|lag| thresholds.severity(lag));
+        use Severity::{Critical, Healthy, High, Warning};
+        assert_eq!(severities, [Healthy, Healthy, Warning, Warning, High, High, Critical, Critical]);
+        assert_eq!(thresholds.severity(f64::NAN), Healthy);
+    }
+}
