@@ -21,7 +21,8 @@ use tracing::{Instrument, Span, field};
 
 use crate::{
     Attempt, Batch, Failure, FailureKind, Handled, TraceContext,
-    machine::{Cause, Results, Started, Verdict},
+    machine::{Cause, Results, Verdict},
+    output::Outbox,
 };
 
 /// Puts records at a handler.
@@ -29,7 +30,7 @@ pub(crate) trait Tasks: Send + Sync {
     /// Starts a task for these, which ends with what became of them. `limit`: how long it may take.
     fn spawn(
         &self,
-        records: Vec<Started<OwnedRecord>>,
+        records: Vec<(OwnedRecord, Attempt)>,
         limit: Option<Duration>,
         tasks: &mut JoinSet<Results>,
     ) -> Running;
@@ -41,9 +42,15 @@ pub(crate) struct Running {
     pub(crate) task: AbortHandle,
     /// Of a handler that cannot be dropped.
     flag: Option<Arc<AtomicBool>>,
+    /// Where its attempts put what they send, by record.
+    pub(crate) outboxes: Vec<Outbox>,
 }
 
 impl Running {
+    fn new(task: AbortHandle, flag: Option<Arc<AtomicBool>>) -> Self {
+        Self { task, flag, outboxes: Vec::new() }
+    }
+
     /// What comes of it is of no account any more. It ends when its handler does.
     pub(crate) fn cancel(&self) {
         match &self.flag {
@@ -78,20 +85,20 @@ where
 {
     fn spawn(
         &self,
-        records: Vec<Started<OwnedRecord>>,
+        records: Vec<(OwnedRecord, Attempt)>,
         limit: Option<Duration>,
         tasks: &mut JoinSet<Results>,
     ) -> Running {
         let handler = Arc::clone(&self.0);
-        let Some((record, attempt)) = records.into_iter().next().map(|started| split(started, None)) else {
-            return Running { task: tasks.spawn(async { Results::Each(Vec::new()) }), flag: None };
+        let Some((record, attempt)) = records.into_iter().next() else {
+            return Running::new(tasks.spawn(async { Results::Each(Vec::new()) }), None);
         };
         let span = record_span(&record, &attempt);
         let work = async move {
             let handled = contained(limit, async move { handler(record, attempt).await }).await;
             Results::All(handled.map_or_else(|failed| failed, verdict))
         };
-        Running { task: tasks.spawn(work.instrument(span)), flag: None }
+        Running::new(tasks.spawn(work.instrument(span)), None)
     }
 }
 
@@ -111,12 +118,11 @@ where
 {
     fn spawn(
         &self,
-        records: Vec<Started<OwnedRecord>>,
+        records: Vec<(OwnedRecord, Attempt)>,
         limit: Option<Duration>,
         tasks: &mut JoinSet<Results>,
     ) -> Running {
         let handler = Arc::clone(&self.0);
-        let records: Vec<_> = records.into_iter().map(|started| split(started, None)).collect();
         let span = tracing::info_span!(
             "batch",
             topic = field::Empty,
@@ -134,7 +140,7 @@ where
                 Ok(Ok(Handled::Each(results))) => Results::Each(results.into_iter().map(verdict).collect()),
             }
         };
-        Running { task: tasks.spawn(work.instrument(span)), flag: None }
+        Running::new(tasks.spawn(work.instrument(span)), None)
     }
 }
 
@@ -153,16 +159,16 @@ where
 {
     fn spawn(
         &self,
-        records: Vec<Started<OwnedRecord>>,
+        records: Vec<(OwnedRecord, Attempt)>,
         limit: Option<Duration>,
         tasks: &mut JoinSet<Results>,
     ) -> Running {
         let handler = Arc::clone(&self.0);
         let flag = Arc::new(AtomicBool::new(false));
-        let split = |started| split(started, Some(Arc::clone(&flag)));
-        let Some((record, attempt)) = records.into_iter().next().map(split) else {
-            return Running { task: tasks.spawn(async { Results::Each(Vec::new()) }), flag: None };
+        let Some((record, attempt)) = records.into_iter().next() else {
+            return Running::new(tasks.spawn(async { Results::Each(Vec::new()) }), None);
         };
+        let attempt = Attempt { cancelled: Some(Arc::clone(&flag)), ..attempt };
         let span = record_span(&record, &attempt);
         let (guard, is_cancelled) = (CancelOnDrop(Arc::clone(&flag)), Arc::clone(&flag));
         let work = async move {
@@ -193,14 +199,8 @@ where
                 Err(error) => panicked(error.try_into_panic().ok().as_deref()),
             })
         };
-        Running { task: tasks.spawn(work), flag: Some(flag) }
+        Running::new(tasks.spawn(work), Some(flag))
     }
-}
-
-/// A record for its handler.
-fn split(started: Started<OwnedRecord>, cancelled: Option<Arc<AtomicBool>>) -> (OwnedRecord, Attempt) {
-    let Started { record, attempt, is_probe, first_failure } = started;
-    (record, Attempt { number: attempt, is_probe, first_failure, cancelled })
 }
 
 /// What a handler logs is within it, and it belongs to the record's trace.
