@@ -325,12 +325,22 @@ impl OwnedRecord {
     }
 
     /// The key; `None` where it is null.
-    pub fn key(&self) -> Option<&Bytes> {
-        self.record.key()
+    pub fn key(&self) -> Option<&[u8]> {
+        self.record.key().map(AsRef::as_ref)
     }
 
     /// The value; `None` where it is null.
-    pub fn value(&self) -> Option<&Bytes> {
+    pub fn value(&self) -> Option<&[u8]> {
+        self.record.value().map(AsRef::as_ref)
+    }
+
+    /// The key as shared bytes: cloned, it costs no copy.
+    pub fn key_bytes(&self) -> Option<&Bytes> {
+        self.record.key()
+    }
+
+    /// The value as shared bytes: cloned, it costs no copy.
+    pub fn value_bytes(&self) -> Option<&Bytes> {
         self.record.value()
     }
 

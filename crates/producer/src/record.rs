@@ -87,6 +87,21 @@ impl<'a> ProducerRecord<'a> {
     pub fn value_bytes(&self) -> Option<&'a [u8]> {
         self.value
     }
+
+    /// The partition, if it names one.
+    pub fn partition_index(&self) -> Option<i32> {
+        self.partition
+    }
+
+    /// The headers, in order, as the bytes of each key and value.
+    pub fn header_bytes(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> {
+        self.headers.iter().copied()
+    }
+
+    /// The timestamp, in milliseconds since 1970, if it has one of its own.
+    pub fn timestamp_millis(&self) -> Option<i64> {
+        self.timestamp
+    }
 }
 
 /// Sizes instead of bytes, which may be nobody's business.

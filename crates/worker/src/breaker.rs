@@ -17,6 +17,9 @@ pub struct Breaker {
     pub(crate) probes: usize,
 }
 
+/// A service that is down is not asked as fast as one can.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+
 impl Breaker {
     /// Opens when this share of the last outcomes are failures: above 0, and 1 at most; anything else is refused when the worker starts.
     /// Of the last 100, for 30 s, then 3 probes, unless said otherwise.
@@ -34,10 +37,10 @@ impl Breaker {
         Self { window: outcomes, ..self }
     }
 
-    /// How long it stays open before it tries.
+    /// How long it stays open before it tries. Less than 10 ms counts as 10 ms.
     #[must_use]
     pub fn pause(self, pause: Duration) -> Self {
-        Self { pause, ..self }
+        Self { pause: pause.max(SHORTEST_PAUSE), ..self }
     }
 
     /// How many records must be handled, one after the other, before it closes. 0 is refused when the worker starts.

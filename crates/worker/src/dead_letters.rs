@@ -3,10 +3,11 @@
 mod headers;
 mod time;
 
-use std::sync::Arc;
-
 use offtake_producer::Builder as ProducerBuilder;
 
+use crate::producing::{ProducerChange, ProducerOptions};
+
+pub(crate) use self::time::parse_rfc3339;
 pub use self::{
     headers::{DeadLetterHeaders, Origin},
     time::rfc3339,
@@ -21,35 +22,24 @@ pub use self::{
 /// Its timestamp is the time at which it is written, for a topic's retention counts by that (`original_timestamp` has the record's). The topic has to take
 /// larger records than the topic read, by what these headers need. A worker that reads its own dead-letter topic is refused, or stops those partitions.
 ///
-/// One may be there twice: where the process died, its partition was taken away or the worker's time was over between its acknowledgement and the
+/// In a [transactional](crate::Worker::transactional) worker it is a part of the transaction that passes its record, and the transaction's producer
+/// writes it. Otherwise one may be there twice: where the process died, its partition was taken away or the worker's time was over between its acknowledgement and the
 /// commit, or where nobody said whether it was written.
 #[derive(Clone, Debug)]
 pub struct DeadLetters {
     pub(crate) topic: String,
     pub(crate) headers: DeadLetterHeaders,
-    /// Set on the producer, in turn.
-    pub(crate) properties: Vec<(String, String)>,
-    pub(crate) producer: Option<ProducerChange>,
-}
-
-/// What the application does to the builder of the producer.
-#[derive(Clone)]
-pub(crate) struct ProducerChange(Arc<dyn Fn(ProducerBuilder) -> ProducerBuilder + Send + Sync>);
-
-impl std::fmt::Debug for ProducerChange {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ProducerChange")
-    }
+    pub(crate) options: ProducerOptions,
 }
 
 impl DeadLetters {
-    /// To this topic. It should exist: where brokers create topics by themselves, it is made with their defaults.
+    /// To this topic. It should exist: where brokers create topics by themselves, it is made with their defaults; where they do not, and it is
+    /// missing at the start, an [event](crate::Event::Error) says so.
     pub fn to(topic: impl Into<String>) -> Self {
         Self {
             topic: topic.into(),
             headers: DeadLetterHeaders::default(),
-            properties: Vec::new(),
-            producer: None,
+            options: ProducerOptions::default(),
         }
     }
 
@@ -63,7 +53,7 @@ impl DeadLetters {
     /// consumer's unless they are set here. What weakens it (`acks`, `enable.idempotence`) is refused when the worker starts.
     #[must_use]
     pub fn property(mut self, name: &str, value: impl ToString) -> Self {
-        self.properties.push((name.to_owned(), value.to_string()));
+        self.options.set(name, value);
         self
     }
 
@@ -71,15 +61,10 @@ impl DeadLetters {
     /// it runs on.
     #[must_use]
     pub fn producer(
-        self,
+        mut self,
         change: impl Fn(ProducerBuilder) -> ProducerBuilder + Send + Sync + 'static,
     ) -> Self {
-        Self { producer: Some(ProducerChange(Arc::new(change))), ..self }
-    }
-}
-
-impl ProducerChange {
-    pub(crate) fn apply(&self, builder: ProducerBuilder) -> ProducerBuilder {
-        (self.0)(builder)
+        self.options.change = Some(ProducerChange::new(change));
+        self
     }
 }

@@ -49,6 +49,23 @@ pub enum Event {
         /// And its offset there, where the broker told it.
         to_offset: Option<i64>,
     },
+    /// A record was written to a retry topic, and is finished where it was.
+    Postponed {
+        /// The record's.
+        partition: TopicPartition,
+        /// The record's.
+        offset: i64,
+        /// How often it was tried, in all.
+        attempts: u32,
+        /// Why it failed last.
+        reason: String,
+        /// How long it waits there.
+        delay: Duration,
+        /// The partition that it was written to.
+        to: TopicPartition,
+        /// And its offset there, where the broker told it.
+        to_offset: Option<i64>,
+    },
     /// A partition goes on no more until it is assigned again, by a restart for example. Its record is not finished; the others go on.
     Stopped(StoppedPartition),
     /// The breaker changed.
@@ -56,6 +73,13 @@ pub enum Event {
         /// To this.
         state: BreakerState,
     },
+    /// No broker can be reached; it is tried on, without an end. Told when that begins, also at the start.
+    Unreachable {
+        /// Why.
+        why: String,
+    },
+    /// Brokers can be reached again.
+    Reachable,
     /// Of the consumer: [`Reset`](offtake::Event::Reset), [`Truncated`](offtake::Event::Truncated) and what else it tells beside records.
     Consumer(offtake::Event),
     /// Something went wrong that is being mended: a commit that was refused, for example.
@@ -90,12 +114,17 @@ pub enum StopReason {
         /// What the handler said.
         reason: String,
     },
-    /// The dead letter of a record could not be written.
+    /// The dead letter of a record could not be written, or the record not to a retry topic.
     DeadLetterFailed {
         /// Why.
         error: offtake::Error,
         /// Why the record failed.
         reason: String,
+    },
+    /// What its handler sent cannot be written ([`Worker::transactional`](crate::Worker::transactional)).
+    ResultFailed {
+        /// Why.
+        error: offtake::Error,
     },
     /// The consumer cannot read on.
     Unreadable(offtake::Error),
@@ -110,7 +139,10 @@ impl fmt::Display for StopReason {
             }
             Self::Poison { reason } => write!(f, "a record cannot be handled: {reason}"),
             Self::DeadLetterFailed { error, reason } => {
-                write!(f, "a record failed ({reason}), and its dead letter could not be written: {error}")
+                write!(f, "a record failed ({reason}), and its letter could not be written: {error}")
+            }
+            Self::ResultFailed { error } => {
+                write!(f, "what the handler of a record sent could not be written: {error}")
             }
             Self::Unreadable(error) => error.fmt(f),
         }

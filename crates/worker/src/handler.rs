@@ -9,8 +9,9 @@ use std::{
 };
 
 use offtake::OwnedRecord;
+use offtake_producer::ProducerRecord;
 
-use crate::Failure;
+use crate::{Failure, dead_letters::Origin, output::Outbox};
 
 /// Which attempt at a record this is.
 #[derive(Clone, Debug)]
@@ -20,6 +21,10 @@ pub struct Attempt {
     pub(crate) first_failure: Option<Arc<FirstFailure>>,
     /// Of a handler that cannot be dropped.
     pub(crate) cancelled: Option<Arc<AtomicBool>>,
+    /// Of a transactional worker.
+    pub(crate) outbox: Option<Outbox>,
+    /// Of a record of a retry topic.
+    pub(crate) origin: Option<Arc<Origin>>,
 }
 
 /// How the first attempt at a record ended.
@@ -32,6 +37,26 @@ pub struct FirstFailure {
 }
 
 impl Attempt {
+    /// Sends a record in the transaction in which the record that is handled is finished. Of a
+    /// [transactional](crate::Worker::transactional) worker.
+    ///
+    /// It is kept until then, so that this neither waits nor says whether it is written. What an attempt has sent that fails, is cancelled, or whose record is
+    /// handled again elsewhere is dropped. What the brokers do not take (it is too large, its topic does not exist) stops the partition of the record that
+    /// is handled ([`ResultFailed`](crate::StopReason::ResultFailed)).
+    ///
+    /// # Errors
+    /// [`Fatal`](crate::FailureKind::Fatal): the worker is not transactional. A failure that is retried: the attempt has ended.
+    pub fn send(&self, record: ProducerRecord<'_>) -> Result<(), Failure> {
+        let no_transactions =
+            || Failure::fatal("a handler sends, and there are no transactions: say `Worker::transactional`");
+        self.outbox.as_ref().ok_or_else(no_transactions)?.send(&record)
+    }
+
+    /// Where a record of a [retry topic](crate::Retry::then_topics) comes from, and why it failed there; `None` for every other record.
+    pub fn origin(&self) -> Option<&Origin> {
+        self.origin.as_deref()
+    }
+
     /// From 1.
     pub fn number(&self) -> u32 {
         self.number
@@ -79,6 +104,16 @@ impl Batch {
     /// The records, and which attempt at each this is.
     pub fn attempts(&self) -> impl Iterator<Item = (&OwnedRecord, &Attempt)> {
         self.records.iter().map(|(record, attempt)| (record, attempt))
+    }
+
+    /// Sends a record with the last of its records, as [`Attempt::send`] does: what is made of all of them. For a handler that
+    /// gives one result for the whole batch ([`Handled::All`], or an error).
+    ///
+    /// # Errors
+    /// As [`Attempt::send`].
+    pub fn send(&self, record: ProducerRecord<'_>) -> Result<(), Failure> {
+        let last = self.records.iter().max_by_key(|(record, _)| record.offset());
+        last.map_or(Ok(()), |(_, attempt)| attempt.send(record))
     }
 
     /// A result for each, by this function.

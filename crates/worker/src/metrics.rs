@@ -24,6 +24,8 @@ pub struct Metrics {
     pub retried: u64,
     /// Records that were written to the dead letters.
     pub dead_lettered: u64,
+    /// Records that were written to a retry topic.
+    pub postponed: u64,
     /// Records that were not handled here, as the metadata of a commit said that they are finished.
     pub skipped: u64,
     /// Attempts that were cut short.
@@ -36,7 +38,8 @@ pub struct Metrics {
     pub breaker_opened: u64,
     /// Records at a handler.
     pub running: usize,
-    /// Records that wait to be handled, the ones that wait for another attempt among them.
+    /// Records that wait to be handled, the ones that wait for another attempt among them; and, of a
+    /// [transactional](crate::Worker::transactional) worker, those whose results or letters wait for their transaction.
     pub queued: usize,
     /// The bytes of their keys, values and headers.
     pub queued_bytes: usize,

@@ -2,8 +2,12 @@
 
 use std::{ops::Range, time::Duration};
 
+use offtake::Topic;
+
 /// How often a record is tried, and how long it waits before it is tried again. Meanwhile the records of its lane (its key, or its partition) wait
-/// with it; others go on.
+/// with it; others go on. A record that fails for longer can be put aside ([`then_topics`](Self::then_topics)).
+///
+/// A delay of less than 1 ms counts as 1 ms.
 ///
 /// Default: exponential from 100 ms to 10 s, with jitter, 5 attempts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +17,20 @@ pub struct Retry {
     has_jitter: bool,
     /// The first one included.
     pub(crate) attempts: u32,
+    /// Where a record waits after that, in turn.
+    pub(crate) topics: Vec<RetryTopic>,
+    pub(crate) allows_reordering: bool,
 }
+
+/// A topic whose records are tried again so long after they were written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RetryTopic {
+    pub(crate) name: Topic,
+    pub(crate) delay: Duration,
+}
+
+/// No attempt follows another sooner.
+const SHORTEST: Duration = Duration::from_millis(1);
 
 impl Default for Retry {
     fn default() -> Self {
@@ -24,7 +41,14 @@ impl Default for Retry {
 impl Retry {
     /// Waits the range's start after the first attempt, twice as long after each further one, and its end at most. 5 attempts, no jitter.
     pub fn exponential(delays: Range<Duration>) -> Self {
-        Self { least: delays.start, most: delays.end.max(delays.start), has_jitter: false, attempts: 5 }
+        Self {
+            least: delays.start,
+            most: delays.end.max(delays.start),
+            has_jitter: false,
+            attempts: 5,
+            topics: Vec::new(),
+            allows_reordering: false,
+        }
     }
 
     /// Waits as long after each attempt. 5 attempts, no jitter.
@@ -43,8 +67,8 @@ impl Retry {
         Self { has_jitter: true, ..self }
     }
 
-    /// How often a record is tried, the first time included. Attempts are counted by this process: a record whose partition moves, or whose
-    /// worker starts again, begins anew. 0 is refused when the worker starts.
+    /// How often a record is tried, the first time included; of one in a [retry topic](Self::then_topics), each time that it is read there. Attempts are
+    /// counted by this process: a record whose partition moves, or whose worker starts again, begins anew. 0 is refused when the worker starts.
     #[must_use]
     pub fn attempts(self, attempts: u32) -> Self {
         Self { attempts, ..self }
@@ -56,15 +80,57 @@ impl Retry {
         self.attempts(u32::MAX)
     }
 
+    /// Puts a record that is out of attempts aside for longer: writes it to the first of these topics, reads it there, and tries it again so long
+    /// after it was written; then to the next one, and after the last to the [dead letters](crate::Worker::dead_letters), which are needed. The record's offset
+    /// is passed when that is acknowledged. Its partition goes on meanwhile, so that records behind it overtake it: an order is refused unless that is
+    /// [allowed](Self::allow_reordering).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use offtake_worker::Retry;
+    /// let minutes = |n: u64| Duration::from_secs(60 * n);
+    /// let retry = Retry::never().then_topics([("orders.retry.1m", minutes(1)), ("orders.retry.10m", minutes(10))]);
+    /// ```
+    ///
+    /// Key, value and headers are as they came, and those of the [dead letters](crate::DeadLetterHeaders) are added: so
+    /// [`Attempt::number`](crate::Attempt::number), [`first_failure`](crate::Attempt::first_failure) and [`origin`](crate::Attempt::origin) know what was before, whoever reads it
+    /// after whatever restart. `OwnedRecord::topic` is the retry topic.
+    ///
+    /// The topics have to exist, and the worker reads them besides what it [subscribes](crate::Worker::subscribe) to. They belong to one group: another that read
+    /// them would handle its records. When a record is due its timestamp and the topic's delay say, by this machine's clock; a partition is read no further before its first record is due.
+    #[must_use]
+    pub fn then_topics<T: Into<Topic>>(mut self, topics: impl IntoIterator<Item = (T, Duration)>) -> Self {
+        let topics = topics.into_iter().map(|(name, delay)| RetryTopic { name: name.into(), delay });
+        self.topics = topics.collect();
+        self
+    }
+
+    /// A record may be overtaken by those behind it of its key or partition while it waits in a [retry topic](Self::then_topics).
+    #[must_use]
+    pub fn allow_reordering(self) -> Self {
+        Self { allows_reordering: true, ..self }
+    }
+
+    /// Which retry topic this is.
+    pub(crate) fn topic_index(&self, name: &str) -> Option<usize> {
+        self.topics.iter().position(|topic| topic.name.as_str() == name)
+    }
+
+    /// Which retry topic comes after this topic; `None` after the last.
+    pub(crate) fn topic_after(&self, name: &str) -> Option<usize> {
+        let next = self.topic_index(name).map_or(0, |index| index + 1);
+        (next < self.topics.len()).then_some(next)
+    }
+
     /// How long a record waits after this attempt, from 1; `random` decides where in the jitter.
     pub(crate) fn delay(&self, attempt: u32, random: u64) -> Duration {
         let doubled = 2u32.saturating_pow(attempt.saturating_sub(1));
-        let delay = self.least.saturating_mul(doubled).min(self.most);
+        let delay = self.least.saturating_mul(doubled).min(self.most).max(SHORTEST);
         if !self.has_jitter {
             return delay;
         }
-        let half = delay / 2;
-        let spread = u64::try_from(half.as_nanos()).unwrap_or(u64::MAX);
+        let half = (delay / 2).max(SHORTEST);
+        let spread = u64::try_from(delay.saturating_sub(half).as_nanos()).unwrap_or(u64::MAX);
         half.saturating_add(Duration::from_nanos(
             random.checked_rem(spread.saturating_add(1)).unwrap_or(random),
         ))
@@ -100,6 +166,20 @@ mod tests {
             let delay = retry.delay(1, random);
             assert!(delay >= millis(50) && delay <= millis(100), "{delay:?}");
         }
-        assert_eq!(Retry::fixed(Duration::ZERO).jitter().delay(1, 99), Duration::ZERO);
+    }
+
+    #[test]
+    fn no_attempt_follows_another_at_once() {
+        assert_eq!(Retry::fixed(Duration::ZERO).delay(1, 0), millis(1));
+        assert_eq!(Retry::fixed(Duration::ZERO).jitter().unlimited().delay(9, 99), millis(1));
+        assert_eq!(Retry::exponential(Duration::ZERO..millis(9)).delay(9, 0), millis(1));
+    }
+
+    #[test]
+    fn a_record_goes_through_the_topics_in_turn() {
+        let retry = Retry::never().then_topics([("1m", millis(1)), ("10m", millis(10))]);
+        let after = ["orders", "1m", "10m"].map(|topic| retry.topic_after(topic));
+        assert_eq!(after, [Some(0), Some(1), None]);
+        assert_eq!(Retry::never().topic_after("orders"), None);
     }
 }

@@ -6,7 +6,7 @@ use offtake::{Builder, OneOrMany, OwnedRecord, Topic};
 
 use crate::{
     Attempt, Batch, Breaker, DeadLetters, Error, Event, Failure, Handled, Order, Retry, Summary,
-    WorkerHandle,
+    Transactions, WorkerHandle,
     run::{self, tasks},
 };
 
@@ -18,6 +18,7 @@ pub struct Worker {
     pub(crate) consumer: Builder,
     pub(crate) topics: Option<Topics>,
     pub(crate) options: Options,
+    pub(crate) commit_interval: Option<Duration>,
     pub(crate) dead_letters: Option<DeadLetters>,
     pub(crate) events: Option<Arc<dyn Fn(Event) + Send + Sync>>,
     pub(crate) handle: WorkerHandle,
@@ -27,6 +28,10 @@ pub struct Worker {
 
 /// No text in the protocol is longer.
 const LONGEST_METADATA: usize = 32_767;
+
+/// Unless something else is said; in a transactional worker results are seen with the commit.
+pub(crate) const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+pub(crate) const TRANSACTION_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What is subscribed to.
 #[derive(Clone, Debug)]
@@ -44,6 +49,7 @@ pub(crate) struct Options {
     pub(crate) queue_bytes: usize,
     pub(crate) retry: Retry,
     pub(crate) breaker: Option<Breaker>,
+    pub(crate) transactions: Option<Transactions>,
     pub(crate) commit_interval: Duration,
     pub(crate) metadata_bytes: usize,
     pub(crate) grace: Duration,
@@ -61,7 +67,8 @@ impl Default for Options {
             queue_bytes: 64 << 20,
             retry: Retry::default(),
             breaker: None,
-            commit_interval: Duration::from_secs(1),
+            transactions: None,
+            commit_interval: COMMIT_INTERVAL,
             metadata_bytes: 4096,
             grace: Duration::from_secs(30),
             close_timeout: Duration::from_secs(10),
@@ -91,6 +98,7 @@ impl Worker {
             consumer,
             topics: None,
             options: Options::default(),
+            commit_interval: None,
             dead_letters: None,
             events: None,
             handle: WorkerHandle::new(),
@@ -157,10 +165,35 @@ impl Worker {
         self
     }
 
-    /// How often what is finished is committed; it is also when partitions are handed over, and at the end. Default: 1 s. Less than 10 ms counts as 10 ms.
-    pub fn commit_interval(mut self, interval: Duration) -> Self {
-        self.options.commit_interval = interval;
+    /// Exactly once: what handlers [send](crate::Attempt::send), dead letters, and that their records are done are written in one transaction, which those who
+    /// read with `isolation.level=read_committed` see as a whole or not at all (KIP-98, KIP-447). By this `transactional.id`: each instance of a
+    /// service has its own, the same after a restart; one that starts with an id fences whoever has it, whose worker ends with
+    /// [`Fenced`](offtake::ErrorKind::Fenced).
+    ///
+    /// ```no_run
+    /// # use offtake_worker::{Attempt, Failure, ProducerRecord};
+    /// async fn handle(order: offtake::OwnedRecord, attempt: Attempt) -> Result<(), Failure> {
+    ///     let invoice = format!("invoice for {}", std::str::from_utf8(order.value().unwrap_or_default())?);
+    ///     attempt.send(ProducerRecord::to("invoices").maybe_key(order.key()).value(&invoice))
+    /// }
+    /// ```
+    ///
+    /// Handlers may still run twice for a record, at a restart or when a partition moves; what they sent counts once. What else they do is no
+    /// part of the transaction. It reads what is committed alone, unless `isolation.level` is set.
+    ///
+    /// There is one transaction at a time, each [`commit_interval`](Self::commit_interval) (100 ms here, unless it is set), with all that is finished by then. What a
+    /// transaction had that was aborted goes into the next one; it is not handled again. Results of a record wait until all before it in its partition are
+    /// finished, so that one that is retried holds back what is behind it; they count in the [`queue`](Self::queue) meanwhile. What is finished beyond such a
+    /// gap is not written into the commit's metadata.
+    pub fn transactional(mut self, by: impl Into<Transactions>) -> Self {
+        self.options.transactions = Some(by.into());
         self
+    }
+
+    /// How often what is finished is committed; it is also when partitions are handed over, and at the end. Default: 1 s, and 100 ms for
+    /// [transactions](Self::transactional). Less than 10 ms counts as 10 ms.
+    pub fn commit_interval(self, interval: Duration) -> Self {
+        Self { commit_interval: Some(interval), ..self }
     }
 
     /// So many bytes of a commit's metadata at most say what is finished beyond its offset. Default: 4,096, which is what brokers take

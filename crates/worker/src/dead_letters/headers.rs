@@ -1,8 +1,14 @@
 //! What the headers of a dead letter are called, by one table for those who write them and those who read them.
 
+use std::sync::Arc;
+
 use offtake::Header;
 
-use super::rfc3339;
+use super::{parse_rfc3339, rfc3339};
+use crate::{
+    FirstFailure,
+    machine::{Before, Letter, LetterTo},
+};
 
 /// Whose names the headers of dead letters have.
 ///
@@ -16,7 +22,10 @@ use super::rfc3339;
 /// | reason | `error_reason` | `kafka_dlt-exception-message` | `__connect.errors.exception.message` |
 /// | attempts | `error_attempts` | `error_attempts` | `error_attempts` |
 /// | time of failure | `failed_at`, RFC 3339 | `failed_at` | `failed_at` |
+/// | reason of the first failure | `first_error_reason` | `first_error_reason` | `first_error_reason` |
+/// | its time | `first_failed_at`, RFC 3339 | `first_failed_at` | `first_failed_at` |
 ///
+/// The last two are written where a record goes through [retry topics](crate::Retry::then_topics).
 /// Where those systems have no name for something, ours is used. Spring's numbers are binary, big-endian, as Spring Kafka writes them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum DeadLetterHeaders {
@@ -49,6 +58,10 @@ pub struct Origin {
     pub attempts: Option<u32>,
     /// When it failed last, as it is written (RFC 3339).
     pub failed_at: Option<String>,
+    /// Why it failed at first, where it has been in a retry topic.
+    pub first_reason: Option<String>,
+    /// When it failed at first, as it is written.
+    pub first_failed_at: Option<String>,
 }
 
 /// What a header is about.
@@ -62,6 +75,8 @@ enum Field {
     Reason,
     Attempts,
     FailedAt,
+    FirstReason,
+    FirstFailedAt,
 }
 
 /// How its value is written.
@@ -89,7 +104,7 @@ const fn name(of: DeadLetterHeaders, name: &'static str, field: Field, form: For
 use DeadLetterHeaders::{Connect, Offtake, Spring};
 
 /// Every name, by whose it is.
-const NAMES: [Name; 18] = [
+const NAMES: [Name; 20] = [
     name(Offtake, "original_topic", Field::Topic, Form::Text),
     name(Offtake, "original_partition", Field::Partition, Form::Text),
     name(Offtake, "original_offset", Field::Offset, Form::Text),
@@ -98,6 +113,8 @@ const NAMES: [Name; 18] = [
     name(Offtake, "error_reason", Field::Reason, Form::Text),
     name(Offtake, "error_attempts", Field::Attempts, Form::Text),
     name(Offtake, "failed_at", Field::FailedAt, Form::Text),
+    name(Offtake, "first_error_reason", Field::FirstReason, Form::Text),
+    name(Offtake, "first_failed_at", Field::FirstFailedAt, Form::Text),
     name(Spring, "kafka_dlt-original-topic", Field::Topic, Form::Text),
     name(Spring, "kafka_dlt-original-partition", Field::Partition, Form::Int),
     name(Spring, "kafka_dlt-original-offset", Field::Offset, Form::Long),
@@ -130,7 +147,7 @@ const FALLBACKS: [Name; 12] = [
 const PREFIXES: [&str; 5] =
     ["kafka_dlt-", "kafka_original-", "kafka_exception-", "retry_topic-", "__connect.errors."];
 
-const FIELDS: [Field; 8] = [
+const FIELDS: [Field; 10] = [
     Field::Topic,
     Field::Partition,
     Field::Offset,
@@ -139,12 +156,15 @@ const FIELDS: [Field; 8] = [
     Field::Reason,
     Field::Attempts,
     Field::FailedAt,
+    Field::FirstReason,
+    Field::FirstFailedAt,
 ];
 
 impl Field {
-    /// Whether it says where a record comes from, which stays when its dead letter fails again, rather than how it failed.
+    /// Whether it says where a record comes from, which stays when its dead letter fails again, rather than how it failed last.
     fn is_origin(self) -> bool {
-        matches!(self, Self::Topic | Self::Partition | Self::Offset | Self::Timestamp | Self::Group)
+        use Field::{FirstFailedAt, FirstReason, Group, Offset, Partition, Timestamp, Topic};
+        matches!(self, Topic | Partition | Offset | Timestamp | Group | FirstReason | FirstFailedAt)
     }
 }
 
@@ -176,10 +196,16 @@ impl DeadLetterHeaders {
         let mut written: Vec<_> =
             kept.map(|header| (header.key.to_vec(), header.value.map(<[u8]>::to_vec))).collect();
         for field in FIELDS {
-            if has_origin && field.is_origin() {
+            let Some(name) = self.name_of(field) else { continue };
+            let is_there = match field {
+                Field::FirstReason | Field::FirstFailedAt => {
+                    written.iter().any(|(key, _)| key == name.name.as_bytes())
+                }
+                _ => has_origin && field.is_origin(),
+            };
+            if is_there {
                 continue;
             }
-            let Some(name) = self.name_of(field) else { continue };
             if let Some(value) = origin.value(field, name.form) {
                 written.push((name.name.as_bytes().to_vec(), Some(value)));
             }
@@ -233,24 +259,32 @@ impl Origin {
         self.value(field, Form::Text).is_some()
     }
 
-    /// Of a record that failed so.
-    pub(crate) fn new(
-        record: &offtake::OwnedRecord,
-        group: &str,
-        reason: &str,
-        attempts: u32,
-        now_ms: i64,
-    ) -> Self {
+    /// Of a record that failed so, for its letter.
+    pub(crate) fn new(record: &offtake::OwnedRecord, group: &str, letter: &Letter, now_ms: i64) -> Self {
+        let first = letter.first_failure.as_ref().filter(|_| letter.to != LetterTo::DeadLetters);
         Self {
             topic: Some(record.topic().to_owned()),
             partition: Some(record.partition()),
             offset: Some(record.offset()),
             timestamp: Some(record.timestamp()),
             group: Some(group.to_owned()),
-            reason: Some(reason.to_owned()),
-            attempts: Some(attempts),
+            reason: Some(letter.reason.clone()),
+            attempts: Some(letter.attempts),
             failed_at: Some(rfc3339(now_ms)),
+            first_reason: first.map(|first| first.reason.clone()),
+            first_failed_at: first.map(|first| rfc3339(first.at_ms)),
         }
+    }
+
+    /// What was tried of the record, by the headers that it has in a retry topic.
+    pub(crate) fn before(self) -> Before {
+        let attempts = self.attempts.unwrap_or_default();
+        let at = self.first_failed_at.or(self.failed_at).and_then(|at| parse_rfc3339(&at));
+        let first = self
+            .first_reason
+            .or(self.reason)
+            .map(|reason| FirstFailure { reason, at_ms: at.unwrap_or_default() });
+        Before { attempts, first_failure: first.map(Arc::new) }
     }
 
     fn value(&self, field: Field, form: Form) -> Option<Vec<u8>> {
@@ -272,6 +306,8 @@ impl Origin {
             Field::Reason => text(&self.reason),
             Field::Attempts => number(self.attempts.map(i64::from)),
             Field::FailedAt => text(&self.failed_at),
+            Field::FirstReason => text(&self.first_reason),
+            Field::FirstFailedAt => text(&self.first_failed_at),
         }
     }
 
@@ -291,6 +327,8 @@ impl Origin {
             Field::Reason => self.reason = Some(text()),
             Field::Attempts => self.attempts = number().and_then(|number| number.try_into().ok()),
             Field::FailedAt => self.failed_at = Some(text()),
+            Field::FirstReason => self.first_reason = Some(text()),
+            Field::FirstFailedAt => self.first_failed_at = Some(text()),
         }
     }
 }
@@ -309,6 +347,8 @@ mod tests {
             reason: Some("no such customer".to_owned()),
             attempts: Some(5),
             failed_at: Some(rfc3339(0)),
+            first_reason: Some("locked".to_owned()),
+            first_failed_at: Some(rfc3339(-5)),
         }
     }
 

@@ -10,6 +10,20 @@ pub fn rfc3339(millis: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:03}Z")
 }
 
+/// The milliseconds of a moment as [`rfc3339`] writes it.
+pub(crate) fn parse_rfc3339(text: &str) -> Option<i64> {
+    let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<u16>().ok().map(i64::from);
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    let in_day = (number(11..13)? * 60 + number(14..16)?) * 60_000 + number(17..19)? * 1000 + number(20..23)?;
+    let years = if month > 2 { year } else { year - 1 };
+    let day_of_year = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
+    let days =
+        years * 365 + years.div_euclid(4) - years.div_euclid(100) + years.div_euclid(400) + day_of_year;
+    let millis = (days - 719_468) * 86_400_000 + in_day;
+    // What is no moment, or written otherwise, does not come out as it went in.
+    (rfc3339(millis) == text).then_some(millis)
+}
+
 /// Year, month and day of a day since 1970 in the Gregorian calendar. Years begin in March here, so that a leap day is the last day of its year.
 fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468; // since 1 March of the year 0
@@ -25,6 +39,18 @@ fn civil(days: i64) -> (i64, i64, i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_is_read_again_and_nothing_else_is() {
+        for millis in (-62_167_219_200_000..253_402_300_799_999i64).step_by(77_777_777_777) {
+            assert_eq!(parse_rfc3339(&rfc3339(millis)), Some(millis));
+        }
+        for text in
+            ["", "2026", "2026-02-30T00:00:00.000Z", "2026-11-23T16:25:00Z", "+026-11-23T16:25:00.123Z", "ä"]
+        {
+            assert_eq!(parse_rfc3339(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn moments_are_written_as_their_calendar_has_them() {

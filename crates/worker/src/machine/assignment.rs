@@ -75,7 +75,13 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    fn enter(&mut self, now: Instant, id: AssignmentId, items: Vec<Item<R>>, next: i64) {
+    fn enter(&mut self, now: Instant, id: AssignmentId, mut items: Vec<Item<R>>, next: i64) {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        if items.first().is_some_and(|first| partition.waits_at(first.offset)) {
+            return;
+        }
+        let wait = partition.split_due(now, &mut items);
+        let next = wait.map_or(next, |(_, offset)| offset);
         for item in items {
             let Some(partition) = self.partitions.get_mut(&id) else { return };
             let bytes = item.bytes;
@@ -93,6 +99,9 @@ impl<R: Clone> Machine<R> {
         if let Some(partition) = self.partitions.get_mut(&id) {
             partition.pass(next);
             self.has_news = true;
+        }
+        if let Some((until, offset)) = wait {
+            self.wait_until(id, until, offset);
         }
         self.line_up(id);
     }
@@ -113,6 +122,9 @@ impl<R: Clone> Machine<R> {
             }
         }
         let (count, bytes) = partition.rewind(to);
+        self.rewind_wait(id, to);
+        self.forget_effects(id, to);
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
         let lanes = &partition.lanes;
         let waits =
             |lane: usize| lanes.get(lane).is_some_and(|lane| matches!(lane.state, LaneState::Waiting));
@@ -168,6 +180,8 @@ impl<R: Clone> Machine<R> {
             let Some(id) = self.by_name.remove(name) else { continue };
             self.cancel_jobs(id);
             self.waiting.retain(|(_, of, _)| *of != id);
+            self.end_wait(id);
+            self.forget_effects(id, i64::MIN);
             if let Some(partition) = self.partitions.remove(&id) {
                 self.leave_queue(id, partition.queued, partition.queued_bytes);
             }
@@ -196,6 +210,10 @@ impl<R: Clone> Machine<R> {
             return;
         }
         self.drop_queued(id);
+        self.end_wait(id);
+        if let Some(offset) = stopped.offset {
+            self.forget_effects(id, offset);
+        }
         if let Some(partition) = self.partitions.get_mut(&id) {
             partition.phase = Phase::Stopped(stopped.clone());
         }

@@ -23,8 +23,32 @@ pub(crate) struct PartitionCommit {
 
 impl<R: Clone> Machine<R> {
     pub(super) fn commit_timeout(&self) -> Option<Instant> {
-        let interval = self.options.commit_interval.max(SHORTEST_INTERVAL);
-        (self.has_news && !self.is_committing).then(|| clock::later(self.last_commit, interval))
+        if !self.has_news || self.is_committing {
+            return None;
+        }
+        let interval = match self.room.is_scarce() && self.kept > 0 {
+            // What a transaction writes makes room.
+            true => SHORTEST_INTERVAL,
+            false => self.options.commit_interval.max(SHORTEST_INTERVAL),
+        };
+        Some(clock::later(self.last_commit, interval).max(self.commit_not_before))
+    }
+
+    /// A transaction is being prepared: what it commits is [taken](Self::take_commit) when it is known as whom. Whether there is something to commit.
+    pub(crate) fn begin_transaction(&mut self, now: Instant) -> bool {
+        self.is_committing = self
+            .partitions
+            .values()
+            .any(|it| it.commits.changes != it.commits.confirmed && it.has_progress());
+        if !self.is_committing {
+            (self.last_commit, self.has_news) = (now, false);
+        }
+        self.is_committing
+    }
+
+    /// Until when no commit is made, after some that failed.
+    pub(crate) fn commit_not_before(&self) -> Option<Instant> {
+        (self.aborted_in_a_row > 0).then_some(self.commit_not_before)
     }
 
     /// Whether it is time for a commit.
@@ -43,10 +67,13 @@ impl<R: Clone> Machine<R> {
         if only.is_none() {
             (self.last_commit, self.has_news) = (now, false);
         }
+        let is_transactional = self.is_transactional();
         let mut commits = Vec::new();
         for (id, partition) in &mut self.partitions {
             let is_meant = only.as_ref().is_none_or(|only| only.contains(&partition.name));
-            if !is_meant || partition.commits.changes == partition.commits.confirmed {
+            let is_nothing = partition.commits.changes == partition.commits.confirmed
+                || (is_transactional && !partition.has_progress());
+            if !is_meant || is_nothing {
                 continue;
             }
             if let Some(what) = partition.to_commit(&self.group, self.options.metadata_bytes) {
@@ -71,6 +98,7 @@ impl<R: Clone> Machine<R> {
             if is_committed(name) {
                 partition.commits.confirmed = partition.commits.asked;
                 partition.commits.offset = Some(what.offset);
+                partition.commits.base = Some(what.offset);
             } else {
                 has_failed = true;
             }

@@ -20,9 +20,18 @@ pub(crate) struct Entry<R> {
     pub(crate) timestamp: i64,
     pub(crate) bytes: usize,
     pub(crate) received: Instant,
-    /// How many attempts have failed and count.
+    /// How many attempts have failed here and count.
     pub(crate) failures: u32,
+    /// And before it came to this partition.
+    pub(crate) attempts_before: u32,
     pub(crate) first_failure: Option<Arc<FirstFailure>>,
+}
+
+impl<R> Entry<R> {
+    /// How many attempts have failed and count, in all.
+    pub(crate) fn attempts(&self) -> u32 {
+        self.attempts_before.saturating_add(self.failures)
+    }
 }
 
 /// What the first records of a lane are at. The others wait behind them.

@@ -9,11 +9,14 @@
 //! - what belongs to an assignment that is over changes nothing: jobs and letters carry its id, which is used once;
 //! - so many jobs run at most as `concurrency` says, and records wait as `queue` says, plus what one poll brings.
 //!
-//! `room.rs` decides about pauses, `outcome.rs` what becomes of a record, `breaker.rs` when not to try.
+//! `room.rs` decides about pauses, `outcome.rs` what becomes of a record, `breaker.rs` when not to try, `due.rs` what a retry topic waits for;
+//! `effects.rs` has what transactions write.
 
 mod assignment;
 mod breaker;
 mod commit;
+mod due;
+mod effects;
 mod lane;
 mod metadata;
 mod outcome;
@@ -40,8 +43,9 @@ use self::{
 };
 pub(crate) use self::{
     commit::PartitionCommit,
+    effects::{Effect, EffectId, Written},
     metadata::{FinishedBeyond, Place},
-    outcome::{Cause, LetterTicket, Results, Verdict},
+    outcome::{Cause, Letter, LetterTicket, LetterTo, Results, Verdict},
 };
 use crate::{Event, FirstFailure, Metrics, worker::Options};
 
@@ -59,6 +63,17 @@ pub(crate) struct Item<R> {
     pub(crate) key: Option<Bytes>,
     /// What it counts in the queue.
     pub(crate) bytes: usize,
+    /// Of a retry topic: when it may be handled, if that is later.
+    pub(crate) due: Option<Instant>,
+    /// Of a retry topic: what was tried before it came there.
+    pub(crate) before: Before,
+}
+
+/// What was tried of a record before it came to the partition that it is read from.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Before {
+    pub(crate) attempts: u32,
+    pub(crate) first_failure: Option<Arc<FirstFailure>>,
 }
 
 /// Records for a handler, all of one partition.
@@ -104,8 +119,14 @@ pub(crate) enum Action<R> {
     Cancel(JobId),
     Pause(TopicPartition),
     Resume(TopicPartition),
-    /// Write the record to the dead letters.
-    DeadLetter {
+    /// Read on from here, as the record there is not due; it is told how that [ended](Machine::seek_ended).
+    Seek {
+        assignment: AssignmentId,
+        partition: TopicPartition,
+        offset: i64,
+    },
+    /// Write the record to the dead letters, or to a retry topic.
+    Write {
         letter: LetterTicket,
         record: R,
     },
@@ -142,6 +163,8 @@ pub(crate) struct Machine<R> {
     rotation: VecDeque<AssignmentId>,
     /// Lanes that wait for another attempt.
     waiting: BTreeSet<(Instant, AssignmentId, usize)>,
+    /// Partitions of retry topics whose next record is not due.
+    due: BTreeSet<(Instant, AssignmentId)>,
     /// Jobs at a handler, those that were cancelled and have not ended yet among them.
     jobs: usize,
     /// Those, and of which partition: nothing of it begins before they have ended, for their handlers may still be at it.
@@ -158,6 +181,11 @@ pub(crate) struct Machine<R> {
     has_news: bool,
     /// Whether a commit is on its way.
     is_committing: bool,
+    /// How much finished records leave behind that no transaction has committed.
+    kept: usize,
+    /// Transactions that were aborted, the last ones.
+    aborted_in_a_row: u32,
+    commit_not_before: Instant,
     metrics: Metrics,
 }
 
@@ -183,6 +211,7 @@ impl<R: Clone> Machine<R> {
             by_name: BTreeMap::new(),
             rotation: VecDeque::new(),
             waiting: BTreeSet::new(),
+            due: BTreeSet::new(),
             jobs: 0,
             ending: BTreeMap::new(),
             probe: None,
@@ -192,6 +221,9 @@ impl<R: Clone> Machine<R> {
             last_commit: now,
             has_news: false,
             is_committing: false,
+            kept: 0,
+            aborted_in_a_row: 0,
+            commit_not_before: now,
             metrics: Metrics::default(),
         }
     }
@@ -208,7 +240,8 @@ impl<R: Clone> Machine<R> {
             Mode::Stopping => None,
         };
         let breaker = self.breaker.as_ref().and_then(BreakerMachine::timeout);
-        [retry, breaker, self.commit_timeout()].into_iter().flatten().min()
+        let due = self.due.first().map(|(until, _)| *until);
+        [retry, due, breaker, self.commit_timeout()].into_iter().flatten().min()
     }
 
     /// Whether its partitions are known to be this member's. While they are not, nothing begins.
@@ -231,6 +264,7 @@ impl<R: Clone> Machine<R> {
                 self.line_up(id);
             }
         }
+        self.advance_due(now);
         self.with_breaker(|breaker| breaker.advance(now));
     }
 

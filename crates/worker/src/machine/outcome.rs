@@ -4,8 +4,12 @@ use std::{sync::Arc, time::Instant};
 
 use offtake::TopicPartition;
 
-use super::{Action, AssignmentId, JobTicket, Machine, Mode, lane::LaneState, partition::Phase};
-use crate::{BreakerState, Event, FailureKind, FirstFailure, StopReason, StoppedPartition, clock};
+use super::{
+    Action, AssignmentId, Effect, JobTicket, Machine, Mode, Written, lane::LaneState, partition::Phase,
+};
+use crate::{
+    BreakerState, Event, FailureKind, FirstFailure, StopReason, StoppedPartition, clock, output::Output,
+};
 
 /// What became of one record at its handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,20 +49,44 @@ impl Results {
     }
 }
 
-/// A dead letter on its way.
+/// What is written of a record that is not tried here any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Letter {
+    pub(crate) offset: i64,
+    /// In all, wherever they were made.
+    pub(crate) attempts: u32,
+    pub(crate) reason: String,
+    pub(crate) first_failure: Option<Arc<FirstFailure>>,
+    pub(crate) to: LetterTo,
+}
+
+/// Where it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LetterTo {
+    DeadLetters,
+    /// The topic for a later attempt that has this index.
+    Retry(usize),
+}
+
+/// A letter on its way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LetterTicket {
     assignment: AssignmentId,
     lane: usize,
     serial: u64,
-    pub(crate) offset: i64,
-    pub(crate) attempts: u32,
-    pub(crate) reason: String,
+    pub(crate) letter: Letter,
 }
 
 impl<R: Clone> Machine<R> {
-    /// A handler has ended. `now_ms` is the wall clock.
-    pub(crate) fn job_ended(&mut self, now: Instant, now_ms: i64, ticket: &JobTicket, results: &Results) {
+    /// A handler has ended. `now_ms` is the wall clock; `outputs` what it sent, by record.
+    pub(crate) fn job_ended(
+        &mut self,
+        now: Instant,
+        now_ms: i64,
+        ticket: &JobTicket,
+        results: &Results,
+        outputs: Vec<Vec<Output>>,
+    ) {
         if let Some(name) = self.ending.remove(&ticket.id) {
             self.jobs = self.jobs.saturating_sub(1);
             if let Some(id) = self.by_name.get(&name).copied() {
@@ -77,9 +105,11 @@ impl<R: Clone> Machine<R> {
         self.jobs = self.jobs.saturating_sub(1);
         self.metrics.handler_time.record(now.saturating_duration_since(ticket.began));
         let is_probe = self.probe.take_if(|probe| *probe == ticket.id).is_some();
+        let mut outputs = outputs.into_iter();
         let mut nth = 0;
         for (lane, count) in &ticket.lanes {
-            let verdicts = (nth..nth + count).map(|nth| results.of(nth));
+            let mut sent = outputs.by_ref().take(*count).collect::<Vec<_>>().into_iter();
+            let verdicts = (nth..nth + count).map(|nth| (results.of(nth), sent.next().unwrap_or_default()));
             nth += count;
             if let Results::All(Verdict::Failed { reason, .. }) = results {
                 let first = Arc::new(FirstFailure { reason: reason.clone(), at_ms: now_ms });
@@ -110,7 +140,7 @@ impl<R: Clone> Machine<R> {
         now_ms: i64,
         id: AssignmentId,
         index: usize,
-        verdicts: impl ExactSizeIterator<Item = Verdict>,
+        verdicts: impl ExactSizeIterator<Item = (Verdict, Vec<Output>)>,
         is_probe: bool,
     ) {
         let count = verdicts.len();
@@ -119,9 +149,13 @@ impl<R: Clone> Machine<R> {
         partition.running = partition.running.saturating_sub(count);
         let mut failed = None;
         let mut done = 0;
-        for verdict in verdicts {
+        let mut sent = Vec::new();
+        for (verdict, outputs) in verdicts {
             match verdict {
-                Verdict::Done => drop(partition.finish_first(index)),
+                Verdict::Done => {
+                    let entry = partition.finish_first(index);
+                    sent.extend(entry.filter(|_| !outputs.is_empty()).map(|entry| (entry.offset, outputs)));
+                }
                 Verdict::Failed { kind, cause, reason } => {
                     failed = Some((kind, cause, reason));
                     break;
@@ -137,6 +171,10 @@ impl<R: Clone> Machine<R> {
         self.enter_queue(id, count - done, back.unwrap_or_default());
         self.metrics.handled += done as u64;
         self.has_news |= done > 0;
+        for (offset, outputs) in sent {
+            let bytes = outputs.iter().map(Output::bytes).sum();
+            self.keep(id, offset, bytes, Effect::Outputs(outputs));
+        }
         for _ in 0..done {
             self.note_outcome(now, is_probe, false);
         }
@@ -184,7 +222,7 @@ impl<R: Clone> Machine<R> {
         let (name, goes_on) = (partition.name.clone(), partition.is_active() && self.mode == Mode::Running);
         let Some(lane) = partition.lanes.get_mut(index) else { return };
         let Some(entry) = lane.records.front_mut() else { return };
-        let (offset, attempts) = (entry.offset, entry.failures.saturating_add(1));
+        let (offset, attempts) = (entry.offset, entry.attempts().saturating_add(1));
         if kind == FailureKind::Fatal {
             lane.state = LaneState::Held;
             self.actions.push_back(Action::Fatal { partition: name, offset, reason });
@@ -196,9 +234,10 @@ impl<R: Clone> Machine<R> {
         if kind == FailureKind::Poison {
             return self.give_up(id, index, attempts, reason, kind);
         }
+        let failures = entry.failures.saturating_add(1);
         if counts {
-            entry.failures = attempts;
-            if attempts >= self.options.retry.attempts {
+            entry.failures = failures;
+            if failures >= self.options.retry.attempts {
                 return self.give_up(id, index, attempts, reason, kind);
             }
         }
@@ -207,7 +246,7 @@ impl<R: Clone> Machine<R> {
             return;
         }
         let delay = match counts {
-            true => self.options.retry.delay(attempts, random),
+            true => self.options.retry.delay(failures, random),
             // The breaker's pause is the delay.
             false => std::time::Duration::ZERO,
         };
@@ -229,7 +268,7 @@ impl<R: Clone> Machine<R> {
         let is_stopped = partition.is_stopped();
         let Some(lane) = partition.lanes.get_mut(index) else { return };
         let Some(entry) = lane.records.front() else { return };
-        let offset = entry.offset;
+        let (offset, first_failure) = (entry.offset, entry.first_failure.clone());
         if !self.has_dead_letters || is_stopped {
             lane.state = LaneState::Held;
             let why = match kind {
@@ -238,22 +277,39 @@ impl<R: Clone> Machine<R> {
             };
             return self.stop_partition(StoppedPartition { partition: name, offset: Some(offset), why });
         }
+        let record = entry.record.clone();
+        let later = self.options.retry.topic_after(name.topic.as_str());
+        let to = match (kind, later) {
+            (FailureKind::Retry, Some(later)) => LetterTo::Retry(later),
+            _ => LetterTo::DeadLetters,
+        };
+        let letter = Letter { offset, attempts, reason, first_failure, to };
+        if self.options.transactions.is_some() {
+            // It is written by the transaction that commits it.
+            self.finish_with(id, index, Effect::Letter { record, letter });
+            return;
+        }
         let serial = self.next_id;
         self.next_id += 1;
         lane.state = LaneState::Writing { letter: serial };
-        let record = entry.record.clone();
         partition.writing += 1;
-        let letter = LetterTicket { assignment: id, lane: index, serial, offset, attempts, reason };
-        self.actions.push_back(Action::DeadLetter { letter, record });
+        let letter = LetterTicket { assignment: id, lane: index, serial, letter };
+        self.actions.push_back(Action::Write { letter, record });
     }
 
-    /// A dead letter is written, here; or cannot be.
-    pub(crate) fn letter_ended(
-        &mut self,
-        letter: LetterTicket,
-        written: Result<(TopicPartition, Option<i64>), offtake::Error>,
-    ) {
-        let LetterTicket { assignment: id, lane: index, serial, offset, attempts, reason } = letter;
+    /// The first record of a lane is finished by its letter, which waits for a transaction.
+    fn finish_with(&mut self, id: AssignmentId, index: usize, effect: Effect<R>) {
+        let finished = self.partitions.get_mut(&id).and_then(|partition| partition.finish_first(index));
+        let Some(entry) = finished else { return };
+        self.has_news = true;
+        self.leave_queue(id, 1, entry.bytes);
+        self.keep(id, entry.offset, entry.bytes, effect);
+        self.lane_goes_on(id, index);
+    }
+
+    /// A letter is written, here; or cannot be.
+    pub(crate) fn letter_ended(&mut self, letter: LetterTicket, written: Result<Written, offtake::Error>) {
+        let LetterTicket { assignment: id, lane: index, serial, letter } = letter;
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         let Some(lane) = partition.lanes.get_mut(index) else { return };
         if lane.state != (LaneState::Writing { letter: serial }) {
@@ -262,23 +318,47 @@ impl<R: Clone> Machine<R> {
         partition.writing = partition.writing.saturating_sub(1);
         let name = partition.name.clone();
         match written {
-            Ok((to, to_offset)) => {
+            Ok(written) => {
                 let bytes = partition.finish_first(index).map_or(0, |entry| entry.bytes);
                 self.has_news = true;
-                self.metrics.dead_lettered += 1;
                 self.leave_queue(id, 1, bytes);
-                self.tell(Event::DeadLettered { partition: name, offset, attempts, reason, to, to_offset });
+                self.letter_written(name, letter, Some(written));
                 self.lane_goes_on(id, index);
                 self.lane_shrank(id, index);
                 self.line_up(id);
             }
             Err(error) => {
                 lane.state = LaneState::Held;
+                let Letter { offset, reason, .. } = letter;
                 let why = StopReason::DeadLetterFailed { error, reason };
                 self.stop_partition(StoppedPartition { partition: name, offset: Some(offset), why });
                 self.drop_what_is_over(id);
             }
         }
+    }
+
+    /// A record's letter is written, and the record finished.
+    pub(super) fn letter_written(
+        &mut self,
+        partition: TopicPartition,
+        letter: Letter,
+        written: Option<Written>,
+    ) {
+        let Letter { offset, attempts, reason, to: target, .. } = letter;
+        match target {
+            LetterTo::DeadLetters => self.metrics.dead_lettered += 1,
+            LetterTo::Retry(_) => self.metrics.postponed += 1,
+        }
+        let Some((to, to_offset)) = written else { return };
+        self.tell(match target {
+            LetterTo::DeadLetters => {
+                Event::DeadLettered { partition, offset, attempts, reason, to, to_offset }
+            }
+            LetterTo::Retry(index) => {
+                let delay = self.options.retry.topics.get(index).map(|topic| topic.delay).unwrap_or_default();
+                Event::Postponed { partition, offset, attempts, reason, delay, to, to_offset }
+            }
+        });
     }
 
     /// What came back to a partition of which nothing begins any more takes no room.

@@ -6,6 +6,8 @@ use offtake::TopicPartition;
 
 use super::{
     Item, Started,
+    due::Wait,
+    effects::Effects,
     lane::{Entry, Lane, LaneState, Lanes, Place},
     metadata::{self, FinishedBeyond},
     tracker::Tracker,
@@ -35,6 +37,10 @@ pub(crate) struct Partition<R> {
     pub(crate) writing: usize,
     pub(crate) pauses: Pauses,
     pub(crate) commits: Commits,
+    /// What finished records leave behind in a transaction.
+    pub(crate) effects: Effects<R>,
+    /// Of a retry topic: what its next record waits for.
+    pub(crate) wait: Option<Wait>,
     /// Why nothing more of it can be read.
     pub(crate) unreadable: Option<StoppedPartition>,
 }
@@ -83,6 +89,8 @@ pub(crate) struct Commits {
     pub(crate) confirmed: u64,
     /// The offset that is.
     pub(crate) offset: Option<i64>,
+    /// That, or where this assignment began: a transaction has something to commit when the position is another.
+    pub(crate) base: Option<i64>,
 }
 
 impl<R> Partition<R> {
@@ -101,6 +109,8 @@ impl<R> Partition<R> {
             writing: 0,
             pauses: Pauses::default(),
             commits: Commits::default(),
+            effects: Effects::new(),
+            wait: None,
             unreadable: None,
         }
     }
@@ -111,6 +121,14 @@ impl<R> Partition<R> {
 
     pub(crate) fn is_stopped(&self) -> bool {
         matches!(self.phase, Phase::Stopped(_))
+    }
+
+    /// The offset of the record that stopped it.
+    pub(crate) fn stopped_at(&self) -> Option<i64> {
+        match &self.phase {
+            Phase::Stopped(stopped) => stopped.offset,
+            Phase::Loading { .. } | Phase::Active | Phase::Revoking => None,
+        }
     }
 
     /// Why it goes on no more.
@@ -130,6 +148,7 @@ impl<R> Partition<R> {
     pub(crate) fn enter(&mut self, item: Item<R>, order: Order, received: Instant) -> Option<usize> {
         let tracker = self.tracker.get_or_insert_with(|| Tracker::starting_at(item.offset));
         let cover = tracker.receive(item.offset, item.epoch);
+        self.commits.base.get_or_insert(item.offset);
         if let Some(before) = &self.before {
             let is_finished = before.contains(item.offset);
             if before.is_cut_at(item.offset, item.epoch)
@@ -158,7 +177,8 @@ impl<R> Partition<R> {
             bytes: item.bytes,
             received,
             failures: 0,
-            first_failure: None,
+            attempts_before: item.before.attempts,
+            first_failure: item.before.first_failure,
         };
         let (lane, is_new) = self.lanes.push(place, entry);
         if is_new {
@@ -216,7 +236,7 @@ impl<R> Partition<R> {
                 taken.bytes += entry.bytes;
                 taken.records.push(Started {
                     record: entry.record.clone(),
-                    attempt: entry.failures.saturating_add(1),
+                    attempt: entry.attempts().saturating_add(1),
                     is_probe,
                     first_failure: entry.first_failure.clone(),
                 });
@@ -326,6 +346,19 @@ impl<R> Partition<R> {
             lane.state = LaneState::Ready;
             self.ready.push_back(index);
         }
+    }
+
+    /// From this record on nothing is finished any more.
+    pub(crate) fn take_back_from(&mut self, offset: i64) {
+        if let Some(tracker) = &mut self.tracker {
+            tracker.rewind(offset, tracker.received());
+        }
+        self.commits.changes += 1;
+    }
+
+    /// Whether a transaction would commit something of it.
+    pub(crate) fn has_progress(&self) -> bool {
+        self.tracker.as_ref().is_some_and(|tracker| Some(tracker.position()) != self.commits.base)
     }
 
     /// What is to be committed: the offset, the leader epoch of the record before it, and what is finished beyond, as far as it is known.

@@ -162,12 +162,15 @@ impl<R: Clone> Machine<R> {
 
     fn balance_while(&mut self, id: AssignmentId, nothing_begins: bool) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let waits = partition.wait.is_some();
         let pauses = &mut partition.pauses;
         let is_paused = match partition.phase {
             // It hands nothing out.
             Phase::Revoking => return,
             Phase::Stopped(_) => true,
-            Phase::Loading { .. } | Phase::Active => nothing_begins || pauses.room || pauses.lane.is_some(),
+            Phase::Loading { .. } | Phase::Active => {
+                nothing_begins || pauses.room || pauses.lane.is_some() || waits
+            }
         };
         if is_paused != std::mem::replace(&mut pauses.is_paused, is_paused) {
             let name = partition.name.clone();

@@ -11,7 +11,8 @@ use tokio::task::JoinError;
 use super::{AFTER_ERROR, Loaded, Runner};
 use crate::{
     Event, StopReason, StoppedPartition, clock,
-    machine::{FinishedBeyond, Item, Place},
+    dead_letters::Origin,
+    machine::{Before, FinishedBeyond, Item, Place},
 };
 
 /// Partitions that are being handed over.
@@ -84,6 +85,11 @@ impl Handing {
         health.generation.is_none() || matches!(health.membership, Closed | Failed | Joining | NotPolled)
     }
 
+    /// Whether the group waits no longer.
+    pub(super) fn is_overdue(&self, now: Instant) -> bool {
+        now >= self.handover.deadline()
+    }
+
     fn change(&self) -> OwnershipChange {
         change(&self.handover)
     }
@@ -120,7 +126,8 @@ impl Runner {
 
     fn received(&mut self, now: Instant, records: &Records) {
         for part in records.partitions() {
-            self.machine.received(now, part.topic_partition(), items(part), part.next_offset());
+            let items = self.items(now, part);
+            self.machine.received(now, part.topic_partition(), items, part.next_offset());
         }
         self.machine.look_at_room();
     }
@@ -202,6 +209,23 @@ impl Runner {
         }
     }
 
+    fn items(&self, now: Instant, part: &PartitionRecords) -> Vec<Item<OwnedRecord>> {
+        let retry = &self.told.options.retry;
+        let delay = retry.topic_index(part.topic()).and_then(|index| retry.topics.get(index));
+        let Some(delay) = delay.map(|topic| topic.delay) else { return items(part) };
+        let now_ms = self.wall.now_ms();
+        let mut items = items(part);
+        for item in &mut items {
+            item.before = Origin::read(item.record.headers()).map(Origin::before).unwrap_or_default();
+            if item.timestamp >= 0 {
+                let since = now_ms.saturating_sub(item.timestamp).max(0);
+                let left = delay.saturating_sub(Duration::from_millis(since.unsigned_abs()));
+                item.due = (!left.is_zero()).then(|| clock::later(now, left));
+            }
+        }
+        items
+    }
+
     /// Goes on with partitions that are being handed over: what runs ends or is cancelled, what is finished is committed, then they go.
     pub(super) fn go_on_handing_over(&mut self, now: Instant) {
         let Some(handing) = &mut self.handing else { return };
@@ -218,7 +242,7 @@ impl Runner {
             handing.step = Step::Committing;
         }
         let is_late = now >= by;
-        if self.committing.is_some() && !is_late {
+        if self.committing.is_on_its_way() && !is_late {
             return;
         }
         let begins_last = handing.step == Step::Committing && !is_late;
@@ -231,7 +255,7 @@ impl Runner {
         if !self.machine.have_ended(&partitions) && !is_late {
             return;
         }
-        let is_overdue = self.handing.as_ref().is_some_and(|handing| now >= handing.handover.deadline());
+        let is_overdue = self.handing.as_ref().is_some_and(|handing| handing.is_overdue(now));
         // The group did not wait longer: it took no commit.
         self.hand_over(&partitions, if is_overdue { Event::Lost } else { Event::Revoked });
     }
@@ -264,9 +288,11 @@ fn items(part: &PartitionRecords) -> Vec<Item<OwnedRecord>> {
             offset: record.offset(),
             epoch: record.leader_epoch(),
             timestamp: record.timestamp(),
-            key: record.key().cloned(),
+            key: record.key_bytes().cloned(),
             bytes,
             record,
+            due: None,
+            before: Before::default(),
         }
     };
     part.iter().map(item).collect()

@@ -1,30 +1,88 @@
-//! Commits: one at a time, by interval, before partitions are handed over, and at the end.
+//! Commits, alone or in transactions: one at a time, by interval, before partitions are handed over, and at the end.
 
 use std::{
+    collections::BTreeMap,
+    mem,
     pin::Pin,
     time::{Duration, Instant},
 };
 
-use offtake::{Error, ErrorCode, Handle, OffsetAndMetadata, TopicPartition};
+use offtake::{Error, ErrorCode, GroupMetadata, OffsetAndMetadata, TopicPartition};
+use offtake_producer::TransactionalProducer;
 
-use super::Runner;
-use crate::{Event, machine::PartitionCommit};
+use super::{
+    Runner,
+    transaction::{self, Content, Ended, Sent},
+};
+use crate::{
+    Event, clock,
+    machine::{Effect, PartitionCommit},
+};
 
-/// A commit on its way.
-pub(super) struct Committing {
-    pub(super) commits: Vec<PartitionCommit>,
-    answer: Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>,
+type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// How commits are made, and the one on its way.
+pub(super) enum Committing {
+    /// By offsets alone. None is on its way.
+    Offsets,
+    Offset {
+        commits: Vec<PartitionCommit>,
+        answer: Answer<Result<(), Error>>,
+    },
+    /// In transactions. None is on its way.
+    Transactions(TransactionalProducer),
+    /// It is asked as whom this member commits.
+    Identity {
+        producer: TransactionalProducer,
+        answer: Answer<Result<GroupMetadata, Error>>,
+    },
+    Transaction {
+        commits: Vec<PartitionCommit>,
+        answer: Answer<Ended>,
+    },
+    /// In transactions, which nobody can make any more.
+    Never,
+}
+
+/// What was waited for.
+pub(super) enum Step {
+    Offset(Result<(), Error>),
+    Identity(Result<GroupMetadata, Error>),
+    Transaction(Box<Ended>),
+}
+
+/// How one ended: whether it went wrong, and whether it may go better at once.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) error: Option<Error>,
+    pub(super) again: bool,
 }
 
 impl Committing {
-    pub(super) fn new(handle: Handle, commits: Vec<PartitionCommit>, timeout: Duration) -> Self {
-        let offsets: Vec<_> = commits.iter().map(offset).collect();
-        let answer = Box::pin(async move { handle.commit_offsets_within(offsets, timeout).await });
-        Self { commits, answer }
+    pub(super) fn is_on_its_way(&self) -> bool {
+        match self {
+            Self::Offset { .. } | Self::Identity { .. } | Self::Transaction { .. } => true,
+            Self::Offsets | Self::Transactions(_) | Self::Never => false,
+        }
     }
 
-    pub(super) async fn ended(&mut self) -> Result<(), Error> {
-        self.answer.as_mut().await
+    /// What comes next of the one on its way; never, without one.
+    pub(super) async fn step(&mut self) -> Step {
+        match self {
+            Self::Offset { answer, .. } => Step::Offset(answer.as_mut().await),
+            Self::Identity { answer, .. } => Step::Identity(answer.as_mut().await),
+            Self::Transaction { answer, .. } => Step::Transaction(Box::new(answer.as_mut().await)),
+            Self::Offsets | Self::Transactions(_) | Self::Never => std::future::pending().await,
+        }
+    }
+
+    /// Ends the producer of transactions, if there is one.
+    pub(super) async fn close(self, timeout: Duration) {
+        if let Self::Transactions(producer) = self
+            && let Err(error) = producer.close(timeout).await
+        {
+            tracing::warn!(%error, "the producer of transactions was not closed in time");
+        }
     }
 }
 
@@ -36,64 +94,166 @@ fn offset(commit: &PartitionCommit) -> (TopicPartition, OffsetAndMetadata) {
     (commit.name.clone(), offset)
 }
 
-/// When the commit that is on its way has ended; never, without one.
-pub(super) async fn ended(committing: &mut Option<Committing>) -> Result<(), Error> {
-    match committing {
-        Some(committing) => committing.ended().await,
-        None => std::future::pending().await,
-    }
-}
-
 impl Runner {
     pub(super) fn commit_if_due(&mut self, now: Instant) {
-        if self.committing.is_none() && self.machine.is_commit_due(now) {
+        if !self.committing.is_on_its_way() && self.machine.is_commit_due(now) {
             self.commit(now, None, self.consumer.config().client.default_api_timeout);
         }
     }
 
-    /// Begins a commit of what is finished, of these partitions alone if they are named. None is on its way. Whether there is one.
+    /// Begins a commit of what is finished: of these partitions alone if they are named, but for a transaction, which has all. Whether there is one.
     pub(super) fn commit(
         &mut self,
         now: Instant,
         only: Option<&[TopicPartition]>,
         timeout: Duration,
     ) -> bool {
-        let commits = self.machine.take_commit(now, only);
-        if commits.is_empty() {
-            return false;
+        let handle = self.consumer.handle();
+        match mem::replace(&mut self.committing, Committing::Never) {
+            Committing::Offsets => {
+                let commits = self.machine.take_commit(now, only);
+                if commits.is_empty() {
+                    self.committing = Committing::Offsets;
+                    return false;
+                }
+                let offsets: Vec<_> = commits.iter().map(offset).collect();
+                let answer = Box::pin(async move { handle.commit_offsets_within(offsets, timeout).await });
+                self.committing = Committing::Offset { commits, answer };
+                true
+            }
+            Committing::Transactions(producer) if self.machine.begin_transaction(now) => {
+                let answer = Box::pin(async move { handle.group_metadata().await });
+                self.committing = Committing::Identity { producer, answer };
+                true
+            }
+            as_it_was => {
+                self.committing = as_it_was;
+                false
+            }
         }
-        self.committing = Some(Committing::new(self.consumer.handle(), commits, timeout));
-        true
     }
 
-    /// The commit on its way has ended so. Whether it may go better at once.
-    pub(super) fn commit_ended(&mut self, result: Result<(), Error>) -> bool {
-        let Some(Committing { commits, .. }) = self.committing.take() else { return false };
+    /// What was waited for of a commit is there. How the commit ended, if it has.
+    pub(super) fn commit_stepped(&mut self, step: Step) -> Option<Outcome> {
+        match (mem::replace(&mut self.committing, Committing::Never), step) {
+            (Committing::Offset { commits, .. }, Step::Offset(result)) => {
+                self.committing = Committing::Offsets;
+                Some(self.offsets_ended(&commits, result))
+            }
+            (Committing::Identity { producer, .. }, Step::Identity(Ok(group))) => {
+                self.begin_transaction(producer, group)
+            }
+            (Committing::Identity { producer, .. }, Step::Identity(Err(error))) => {
+                self.committing = Committing::Transactions(producer);
+                self.machine.transaction_ended(clock::now(), &[], false, &BTreeMap::new());
+                self.tell(Event::Error(error.clone()));
+                Some(Outcome { again: true, error: Some(error) })
+            }
+            (Committing::Transaction { commits, .. }, Step::Transaction(ended)) => {
+                Some(self.transaction_ended(&commits, *ended))
+            }
+            (as_it_was, _) => {
+                self.committing = as_it_was;
+                None
+            }
+        }
+    }
+
+    fn begin_transaction(
+        &mut self,
+        producer: TransactionalProducer,
+        group: GroupMetadata,
+    ) -> Option<Outcome> {
+        let now = clock::now();
+        if self.handing.as_ref().is_some_and(|handing| handing.is_overdue(now)) {
+            // The group may have taken them, and this member have an identity without them.
+            self.committing = Committing::Transactions(producer);
+            self.machine.transaction_ended(now, &[], false, &BTreeMap::new());
+            return Some(Outcome { again: true, error: None });
+        }
+        let commits = self.machine.take_commit(now, None);
+        let mut sent = Vec::new();
+        for (id, effect) in self.machine.send_effects(&commits) {
+            match (&*effect, &self.form) {
+                (Effect::Letter { record, letter }, Some(form)) => match form.output(letter, record) {
+                    Ok(output) => sent.push((id, Sent::Letter(output))),
+                    Err(error) => {
+                        // Another one is made, without it.
+                        self.committing = Committing::Transactions(producer);
+                        self.machine.transaction_ended(now, &commits, false, &BTreeMap::new());
+                        self.machine.effect_refused(id, error.clone());
+                        return Some(Outcome { again: true, error: Some(error) });
+                    }
+                },
+                _ => sent.push((id, Sent::Outputs(effect))),
+            }
+        }
+        if commits.is_empty() {
+            self.committing = Committing::Transactions(producer);
+            return Some(Outcome::default());
+        }
+        let content = Content { group, offsets: commits.iter().map(offset).collect(), sent };
+        let answer = Box::pin(transaction::run(producer, self.consumer.handle(), content));
+        self.committing = Committing::Transaction { commits, answer };
+        None
+    }
+
+    fn transaction_ended(&mut self, commits: &[PartitionCommit], ended: Ended) -> Outcome {
+        let Ended { producer, is_committed, error, letters, refused } = ended;
+        self.machine.transaction_ended(clock::now(), commits, is_committed, &letters);
+        if is_committed {
+            let offsets = commits.iter().map(|commit| (commit.name.clone(), commit.what.offset));
+            self.tell(Event::Committed { offsets: offsets.collect() });
+        }
+        if let Some((id, error)) = refused {
+            self.machine.effect_refused(id, error);
+        }
+        let is_over = producer.is_none();
+        self.committing = producer.map_or(Committing::Never, Committing::Transactions);
+        match error {
+            Some(error) if is_over => {
+                self.end_with(crate::Error::Client(error.clone()));
+                Outcome { error: Some(error), again: false }
+            }
+            Some(error) => {
+                self.tell(Event::Error(error.clone()));
+                Outcome { again: !is_committed, error: (!is_committed).then_some(error) }
+            }
+            None => Outcome::default(),
+        }
+    }
+
+    fn offsets_ended(&mut self, commits: &[PartitionCommit], result: Result<(), Error>) -> Outcome {
         let is_committed = |partition: &TopicPartition| match &result {
             Ok(()) => true,
             Err(error) => error
                 .commit_report()
                 .is_some_and(|report| report.committed().any(|committed| committed == partition)),
         };
-        self.machine.commit_ended(&commits, is_committed);
+        self.machine.commit_ended(commits, is_committed);
         let committed = commits.iter().filter(|commit| is_committed(&commit.name));
         let offsets: Vec<_> = committed.map(|commit| (commit.name.clone(), commit.what.offset)).collect();
         if !offsets.is_empty() {
             self.tell(Event::Committed { offsets });
         }
-        let Err(error) = result else { return false };
+        let Err(error) = result else { return Outcome::default() };
         let is_too_large = |error: &Error| error.code() == Some(ErrorCode::OffsetMetadataTooLarge);
         let is_of_one =
             error.commit_report().is_some_and(|report| report.failed().any(|(_, error)| is_too_large(error)));
         let again = (is_of_one || is_too_large(&error)) && self.machine.shorten_metadata();
-        self.tell(Event::Error(error));
-        again
+        self.tell(Event::Error(error.clone()));
+        Outcome { error: Some(error), again }
     }
 
-    /// What is on its way is waited for no longer: whether it is committed nobody knows.
+    /// A commit on its way is waited for no longer: whether it is committed nobody knows. A transaction goes on, as the group itself
+    /// refuses what is no longer this member's, and another one waits for its end.
     pub(super) fn give_up_commit(&mut self) {
-        if let Some(Committing { commits, .. }) = self.committing.take() {
-            self.machine.commit_ended(&commits, |_| false);
+        match mem::replace(&mut self.committing, Committing::Never) {
+            Committing::Offset { commits, .. } => {
+                self.machine.commit_ended(&commits, |_| false);
+                self.committing = Committing::Offsets;
+            }
+            as_it_was => self.committing = as_it_was,
         }
     }
 }

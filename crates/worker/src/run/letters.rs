@@ -1,100 +1,108 @@
-//! Dead letters as they are written.
+//! Letters as they are written: to the dead letters, or to a topic for a later attempt.
 
 use std::time::Duration;
 
 use offtake::{Error, ErrorKind, OwnedRecord};
-use offtake_producer::{Builder, Config, Producer, ProducerRecord, RecordMetadata, config::Acks};
+use offtake_producer::{Producer, RecordMetadata, config::Acks};
 use tokio::task::JoinSet;
 
 use crate::{
     DeadLetters,
     clock::WallClock,
     dead_letters::{DeadLetterHeaders, Origin},
-    machine::LetterTicket,
+    machine::{Letter, LetterTicket, LetterTo},
+    output::Output,
+    producing::ProducerOptions,
+    retry::RetryTopic,
 };
 
-/// A record that could be read can be written, if the topic takes it: the producer's own limit is its memory.
-const LARGEST_RECORD: usize = 32 << 20;
-
-/// Writes dead letters.
-pub(super) struct Letters {
-    producer: Producer,
-    topic: String,
+/// What letters look like, and where they go.
+pub(super) struct LetterForm {
+    dead_letters: String,
+    retries: Vec<RetryTopic>,
     headers: DeadLetterHeaders,
     group: String,
     wall: WallClock,
+}
+
+impl LetterForm {
+    pub(super) fn new(
+        letters: &DeadLetters,
+        retries: &[RetryTopic],
+        group: String,
+        wall: WallClock,
+    ) -> Result<Self, Error> {
+        let dead_letters = [("of dead letters", letters.topic.as_str())].into_iter();
+        let topics = dead_letters.chain(retries.iter().map(|topic| ("for retries", topic.name.as_str())));
+        for (what, topic) in topics {
+            let wrong = |error| format!("the topic {what} cannot be `{topic}`: {error}");
+            let checked = offtake::Topic::from(topic).check();
+            checked.map_err(|error| Error::new(ErrorKind::Config, wrong(error)))?;
+        }
+        let (dead_letters, headers) = (letters.topic.clone(), letters.headers);
+        Ok(Self { dead_letters, retries: retries.to_vec(), headers, group, wall })
+    }
+
+    /// A record's letter. A dead letter of one that is read from the dead letters is refused: it would come again and again.
+    pub(super) fn output(&self, letter: &Letter, record: &OwnedRecord) -> Result<Output, Error> {
+        let topic = match letter.to {
+            LetterTo::DeadLetters => Some(self.dead_letters.as_str()),
+            LetterTo::Retry(index) => self.retries.get(index).map(|topic| topic.name.as_str()),
+        };
+        let topic = topic.ok_or_else(|| Error::misuse("there is no such retry topic"))?;
+        if record.topic() == topic {
+            let text = format!("it was read from `{topic}`, where dead letters are written to");
+            return Err(Error::misuse(text));
+        }
+        let now_ms = self.wall.now_ms();
+        let origin = Origin::new(record, &self.group, letter, now_ms);
+        Ok(Output {
+            topic: topic.to_owned(),
+            partition: None,
+            key: record.key().map(<[u8]>::to_vec),
+            value: record.value().map(<[u8]>::to_vec),
+            headers: self.headers.write(record.headers(), &origin),
+            timestamp: Some(now_ms),
+        })
+    }
+
+    /// Every topic that it writes to.
+    pub(super) fn topics(&self) -> impl Iterator<Item = &str> {
+        let retries = self.retries.iter().map(|topic| topic.name.as_str());
+        std::iter::once(self.dead_letters.as_str()).chain(retries)
+    }
+}
+
+/// Writes letters, where no transaction does.
+pub(super) struct Letters {
+    producer: Producer,
     /// Those on their way.
     pub(super) written: JoinSet<(LetterTicket, Result<RecordMetadata, Error>)>,
 }
 
 impl Letters {
     /// Starts its producer, with the connection of this consumer.
-    pub(super) async fn start(
-        letters: &DeadLetters,
-        consumer: &offtake::Config,
-        group: String,
-        wall: WallClock,
-    ) -> Result<Self, Error> {
-        offtake::Topic::from(&letters.topic).check().map_err(|error| {
-            Error::new(
-                ErrorKind::Config,
-                format!("the topic of dead letters cannot be `{}`: {error}", letters.topic),
-            )
-        })?;
-        let mut config = Config::default();
-        config.client = consumer.client.clone();
-        config.max_request_size = LARGEST_RECORD;
-        // Each alone in its batch: one that the broker refuses takes no others with it.
-        config.batch_size = 1;
-        let mut builder = Builder::from_config(config);
-        if cfg!(feature = "zstd") {
-            builder = builder.property("compression.type", "zstd");
-        }
-        for (name, value) in &letters.properties {
-            builder = builder.property(name, value);
-        }
-        if let Some(change) = &letters.producer {
-            builder = change.apply(builder);
-        }
+    pub(super) async fn start(options: &ProducerOptions, consumer: &offtake::Config) -> Result<Self, Error> {
+        let builder = options.builder(consumer, |config| {
+            // Each alone in its batch: one that the broker refuses takes no others with it.
+            config.batch_size = 1;
+            #[cfg(feature = "zstd")]
+            {
+                config.compression = offtake_producer::config::Compression::Zstd;
+            }
+        });
         let mut is_safe = false;
         let builder = builder.configure(|it| is_safe = it.is_idempotent() && it.acks == Acks::All);
         if !is_safe {
             let text = "dead letters are written by an idempotent producer with `acks=all`: leave `acks` and `enable.idempotence` as they are";
             return Err(Error::new(ErrorKind::Config, text));
         }
-        Ok(Self {
-            producer: builder.build().await?,
-            topic: letters.topic.clone(),
-            headers: letters.headers,
-            group,
-            wall,
-            written: JoinSet::new(),
-        })
+        Ok(Self { producer: builder.build().await?, written: JoinSet::new() })
     }
 
-    /// Sends a record's dead letter. One that is a dead letter of this very topic is refused: it would come again and again.
-    pub(super) fn send(
-        &mut self,
-        letter: LetterTicket,
-        record: &OwnedRecord,
-    ) -> Result<(), Box<(LetterTicket, Error)>> {
-        if record.topic() == self.topic {
-            let text = format!("it was read from `{}`, where dead letters are written to", self.topic);
-            return Err(Box::new((letter, Error::misuse(text))));
-        }
-        let now_ms = self.wall.now_ms();
-        let origin = Origin::new(record, &self.group, &letter.reason, letter.attempts, now_ms);
-        let headers = self.headers.write(record.headers(), &origin);
-        let mut sent = ProducerRecord::to(&self.topic)
-            .timestamp(now_ms)
-            .maybe_key(record.key().map(|key| key.as_ref()))
-            .maybe_value(record.value().map(|value| value.as_ref()));
-        for (name, value) in &headers {
-            sent = sent.maybe_header(name, value.as_deref());
-        }
-        let delivery = self.producer.send(sent);
+    pub(super) fn send(&mut self, letter: LetterTicket, output: &Output) {
+        let delivery = self.producer.send(output.as_record());
         self.written.spawn(async move { (letter, delivery.await) });
-        Ok(())
     }
 
     /// Ends its producer. What is not written by then is given up: its records are not finished.

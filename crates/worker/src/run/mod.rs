@@ -7,36 +7,41 @@ mod pace;
 mod start;
 mod stopping;
 pub(crate) mod tasks;
+mod transaction;
+mod watch;
 
 use std::{
     collections::{BTreeMap, HashMap},
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use offtake::{Consumer, Next, OffsetAndMetadata, TopicPartition};
+use offtake::{Consumer, ErrorKind, Next, OffsetAndMetadata, OwnedRecord, TopicPartition};
 use offtake_producer::RecordMetadata;
 use tokio::{
-    sync::watch,
+    sync::watch::Receiver,
     task::{self, JoinError, JoinSet},
     time::Instant as TokioInstant,
 };
 
 use self::{
     changes::Handing,
-    committing::Committing,
-    letters::Letters,
+    committing::{Committing, Step},
+    letters::{LetterForm, Letters},
     start::Parts,
     stopping::Stage,
     tasks::{Begun, Running, Tasks, panicked},
+    watch::Watch,
 };
 use crate::{
-    Error, Event, Summary, WorkerHandle,
+    Attempt, Error, Event, Summary, WorkerHandle,
     clock::{self, WallClock},
+    dead_letters::Origin,
     handle::StopStage,
-    machine::{Action, AssignmentId, JobTicket, LetterTicket, Machine, Results},
+    machine::{Action, AssignmentId, JobTicket, LetterTicket, Machine, Results, Started},
+    output::Outbox,
     worker::{Options, Worker},
 };
 
@@ -65,21 +70,29 @@ type Loaded = (
     Result<BTreeMap<TopicPartition, OffsetAndMetadata>, offtake::Error>,
 );
 
+/// Of which assignment a seek was, to where, and what came of it.
+type Sought = (AssignmentId, i64, Result<(), offtake::Error>);
+
 struct Runner {
     told: Told,
     consumer: Consumer,
+    /// What letters look like, where there are any.
+    form: Option<LetterForm>,
     letters: Option<Letters>,
     wall: WallClock,
-    machine: Machine<offtake::OwnedRecord>,
+    machine: Machine<OwnedRecord>,
     tasks: Box<dyn Tasks>,
     jobs: JoinSet<Results>,
     running: HashMap<task::Id, (JobTicket, Running)>,
     loads: JoinSet<Loaded>,
-    committing: Option<Committing>,
+    /// Ways back to records that are not due.
+    seeks: JoinSet<Sought>,
+    watch: Watch,
+    committing: Committing,
     /// Partitions that are being handed over: nothing is polled meanwhile.
     handing: Option<Handing>,
     /// How far it was asked to stop.
-    asked: watch::Receiver<StopStage>,
+    asked: Receiver<StopStage>,
     stage: Stage,
     /// Why it ends by itself.
     error: Option<Error>,
@@ -95,7 +108,9 @@ enum Woken {
     Stop(StopStage),
     Letter(Result<(LetterTicket, Result<RecordMetadata, offtake::Error>), JoinError>),
     Loaded(Result<Loaded, JoinError>),
-    Committed(Result<(), offtake::Error>),
+    Sought(Result<Sought, JoinError>),
+    Needed(Result<Option<offtake::Error>, JoinError>),
+    Committing(Step),
     Next(Result<Next, offtake::Error>),
     Ended(Result<(task::Id, Results), JoinError>),
     Time,
@@ -108,8 +123,15 @@ pub(crate) async fn run(
     batch: usize,
     shutdown: impl Future,
 ) -> Result<Summary, Error> {
-    let asked = worker.handle.stages();
-    let (parts, told) = start::start(worker, batch).await?;
+    let mut asked = worker.handle.stages();
+    let mut shutdown = pin!(shutdown);
+    let (parts, told) = tokio::select! {
+        biased;
+        started = start::start(worker, batch) => started?,
+        // Before it could begin.
+        _ = &mut shutdown => return Ok(Summary::default()),
+        Ok(_) = asked.wait_for(|stage| *stage != StopStage::Running) => return Ok(Summary::default()),
+    };
     Runner::new(parts, told, Box::new(tasks), batch, asked).run(shutdown).await
 }
 
@@ -119,28 +141,24 @@ impl Runner {
         told: Told,
         tasks: Box<dyn Tasks>,
         batch: usize,
-        asked: watch::Receiver<StopStage>,
+        asked: Receiver<StopStage>,
     ) -> Self {
-        let Parts { consumer, letters, wall, seed } = parts;
+        let Parts { consumer, committing, form, letters, wall, seed, needed } = parts;
         let now = clock::now();
         Self {
-            machine: Machine::new(
-                now,
-                told.options.clone(),
-                batch,
-                letters.is_some(),
-                told.group.clone(),
-                seed,
-            ),
+            machine: Machine::new(now, told.options.clone(), batch, form.is_some(), told.group.clone(), seed),
             told,
+            watch: Watch::new(now, &consumer.handle(), needed),
             consumer,
+            form,
             letters,
             wall,
             tasks,
             jobs: JoinSet::new(),
             running: HashMap::new(),
             loads: JoinSet::new(),
-            committing: None,
+            seeks: JoinSet::new(),
+            committing,
             handing: None,
             asked,
             stage: Stage::Running,
@@ -151,8 +169,7 @@ impl Runner {
         }
     }
 
-    async fn run(mut self, shutdown: impl Future) -> Result<Summary, Error> {
-        let mut shutdown = pin!(shutdown);
+    async fn run(mut self, mut shutdown: Pin<&mut impl Future>) -> Result<Summary, Error> {
         let mut is_shut_down = false;
         let mut alarm = pin!(tokio::time::sleep_until(clock::now().into()));
         let asked = *self.asked.borrow_and_update();
@@ -167,6 +184,7 @@ impl Runner {
             self.go_on_stopping(now);
             let goes_on = self.act(now);
             self.commit_if_due(now);
+            self.look_at_cluster(now);
             self.publish(now);
             if self.is_over(now) {
                 break;
@@ -185,7 +203,9 @@ impl Runner {
                 Ok(()) = self.asked.changed() => Woken::Stop(*self.asked.borrow_and_update()),
                 letter = next_letter(&mut self.letters) => Woken::Letter(letter),
                 Some(loaded) = self.loads.join_next() => Woken::Loaded(loaded),
-                committed = committing::ended(&mut self.committing) => Woken::Committed(committed),
+                Some(sought) = self.seeks.join_next() => Woken::Sought(sought),
+                Some(needed) = self.watch.topics.join_next() => Woken::Needed(needed),
+                step = self.committing.step() => Woken::Committing(step),
                 () = &mut alarm => Woken::Time,
                 next = self.consumer.next(), if polls => Woken::Next(next),
                 Some(ended) = self.jobs.join_next_with_id() => Woken::Ended(ended),
@@ -201,8 +221,14 @@ impl Runner {
                 Woken::Stop(stage) => self.reach(stage),
                 Woken::Letter(letter) => self.letter_ended(letter),
                 Woken::Loaded(loaded) => self.loaded(loaded),
-                Woken::Committed(result) => {
-                    let again = self.commit_ended(result);
+                Woken::Sought(sought) => self.sought(sought),
+                Woken::Needed(needed) => {
+                    if let Ok(Some(error)) = needed {
+                        self.tell(Event::Error(error));
+                    }
+                }
+                Woken::Committing(step) => {
+                    let again = self.commit_stepped(step).is_some_and(|outcome| outcome.again);
                     if let Some(handing) = self.handing.as_mut().filter(|_| again) {
                         handing.commit_again();
                     }
@@ -222,13 +248,18 @@ impl Runner {
             match action {
                 Action::Start(job) => {
                     let (records, ticket) = job.into_parts();
+                    let records: Vec<_> = records.into_iter().map(|started| self.split(started)).collect();
+                    let outboxes: Vec<_> =
+                        records.iter().filter_map(|(_, attempt)| attempt.outbox.clone()).collect();
                     match self.tasks.begin(records, self.told.options.timeout, &mut self.jobs) {
-                        Begun::Runs(running) => {
+                        Begun::Runs(mut running) => {
+                            running.outboxes = outboxes;
                             drop(self.running.insert(running.task.id(), (ticket, running)));
                         }
                         Begun::Ended(results, ended) => {
                             now = ended;
-                            self.machine.job_ended(now, now_ms, &ticket, &results);
+                            let outputs = outboxes.iter().map(Outbox::close).collect();
+                            self.machine.job_ended(now, now_ms, &ticket, &results, outputs);
                             in_place += 1;
                             // A handler may have asked for the end.
                             if in_place == IN_PLACE_AT_ONCE || self.asked.has_changed().unwrap_or(false) {
@@ -244,11 +275,16 @@ impl Runner {
                 // One that was given up meanwhile needs neither.
                 Action::Pause(partition) => drop(self.consumer.pause(&partition)),
                 Action::Resume(partition) => drop(self.consumer.resume(&partition)),
-                Action::DeadLetter { letter, record } => {
-                    let Some(letters) = &mut self.letters else { continue };
-                    match letters.send(letter, &record) {
-                        Ok(()) => {}
-                        Err(refused) => self.machine.letter_ended(refused.0, Err(refused.1)),
+                Action::Seek { assignment, partition, offset } => {
+                    let handle = self.consumer.handle();
+                    self.seeks
+                        .spawn(async move { (assignment, offset, handle.seek(partition, offset).await) });
+                }
+                Action::Write { letter, record } => {
+                    let (Some(form), Some(letters)) = (&self.form, &mut self.letters) else { continue };
+                    match form.output(&letter.letter, &record) {
+                        Ok(output) => letters.send(letter, &output),
+                        Err(refused) => self.machine.letter_ended(letter, Err(refused)),
                     }
                 }
                 Action::Tell(event) => self.tell(event),
@@ -270,8 +306,9 @@ impl Runner {
                 Ok(ended) => ended,
                 Err(error) => (error.id(), Results::All(panicked(None))),
             };
-            if let Some((ticket, _)) = self.running.remove(&id) {
-                self.machine.job_ended(now, now_ms, &ticket, &results);
+            if let Some((ticket, running)) = self.running.remove(&id) {
+                let outputs = running.outboxes.iter().map(Outbox::close).collect();
+                self.machine.job_ended(now, now_ms, &ticket, &results, outputs);
             }
             taken += 1;
             next = if taken < ENDS_AT_ONCE { self.jobs.try_join_next_with_id() } else { None };
@@ -292,13 +329,36 @@ impl Runner {
         }
     }
 
+    /// A record for its handler.
+    fn split(&self, started: Started<OwnedRecord>) -> (OwnedRecord, Attempt) {
+        let Started { record, attempt, is_probe, first_failure } = started;
+        let options = &self.told.options;
+        let comes_again = options.retry.topic_index(record.topic()).is_some();
+        let origin = comes_again.then(|| Origin::read(record.headers()).map(Arc::new)).flatten();
+        let outbox = options.transactions.is_some().then(Outbox::open);
+        let attempt = Attempt { number: attempt, is_probe, first_failure, cancelled: None, outbox, origin };
+        (record, attempt)
+    }
+
+    /// The consumer has gone back to a record that is not due, or could not.
+    fn sought(&mut self, sought: Result<Sought, JoinError>) {
+        let Ok((assignment, offset, result)) = sought else { return };
+        self.machine.seek_ended(assignment, offset, result.is_ok());
+        match result {
+            // One that is given up needs none.
+            Err(error) if error.kind() != ErrorKind::NotOwned => self.tell(Event::Error(error)),
+            Ok(()) | Err(_) => {}
+        }
+    }
+
     /// When to look again, whatever happens.
     fn next_wake(&self, now: Instant) -> Instant {
         const AT_LEAST: Duration = Duration::from_secs(3600);
         let poll = (self.poll_from > now).then_some(self.poll_from);
         let handing = self.handing.as_ref().map(|handing| handing.wake());
         let publish = self.is_unpublished.then(|| clock::later(self.published, METRICS_EVERY));
-        let wakes = [self.machine.poll_timeout(), poll, handing, self.stage.wake(now), publish];
+        let watch = Some(self.watch.wake());
+        let wakes = [self.machine.poll_timeout(), poll, handing, self.stage.wake(now), publish, watch];
         wakes.into_iter().flatten().fold(clock::later(now, AT_LEAST), Instant::min)
     }
 
@@ -309,14 +369,18 @@ impl Runner {
         }
     }
 
-    /// Tells an event to whoever listens, and logs it.
     fn tell(&self, event: Event) {
-        log(&event);
-        if let Some(events) = &self.told.events
-            && catch_unwind(AssertUnwindSafe(|| events(event))).is_err()
-        {
-            tracing::error!("the function that takes the worker's events panicked");
-        }
+        tell(&self.told.events, event);
+    }
+}
+
+/// Tells an event to whoever listens, and logs it.
+fn tell(events: &Option<Arc<dyn Fn(Event) + Send + Sync>>, event: Event) {
+    log(&event);
+    if let Some(events) = events
+        && catch_unwind(AssertUnwindSafe(|| events(event))).is_err()
+    {
+        tracing::error!("the function that takes the worker's events panicked");
     }
 }
 
@@ -341,6 +405,11 @@ fn log(event: &Event) {
             tracing::error!(partition = %stopped.partition, offset = stopped.offset, why = %stopped.why,
                 "a partition stopped");
         }
+        Event::Postponed { partition, offset, attempts, reason, delay, .. } => {
+            tracing::info!(%partition, offset, attempts, reason, ?delay, "a record was put aside");
+        }
+        Event::Unreachable { why } => tracing::warn!(why, "no broker can be reached"),
+        Event::Reachable => tracing::info!("brokers can be reached again"),
         Event::Breaker { state } => tracing::warn!(%state, "the breaker changed"),
         Event::Retried { partition, offset, attempt, reason, delay } => {
             tracing::debug!(%partition, offset, attempt, reason, ?delay, "a record is tried again");

@@ -1,41 +1,64 @@
-//! From what a worker was told to what is meant: its consumer, its producer of dead letters, or what is wrong.
+//! From what a worker was told to what is meant: its consumer, its producers, or what is wrong.
 
-use offtake::{Builder, Consumer, Error, ErrorKind};
+use offtake::{Builder, Consumer, Error, ErrorKind, Topic, config::IsolationLevel};
+use offtake_producer::TransactionalProducer;
 
-use super::letters::Letters;
+use super::{
+    committing::Committing,
+    letters::{LetterForm, Letters},
+    tell,
+};
 use crate::{
+    DeadLetters, Event, Order, Transactions,
     clock::{self, WallClock},
-    worker::{Options, Topics, Worker},
+    worker::{COMMIT_INTERVAL, Options, TRANSACTION_INTERVAL, Topics, Worker},
 };
 
 /// What it takes to run.
 pub(super) struct Parts {
     pub(super) consumer: Consumer,
+    pub(super) committing: Committing,
+    pub(super) form: Option<LetterForm>,
     pub(super) letters: Option<Letters>,
     pub(super) wall: WallClock,
     pub(super) seed: u64,
+    /// Topics that have to exist.
+    pub(super) needed: Vec<Topic>,
 }
 
 /// Checks everything, makes the clients, and joins the group.
 pub(super) async fn start(worker: Worker, batch: usize) -> Result<(Parts, super::Told), Error> {
-    let Worker { consumer, topics, options, dead_letters, events, handle, replay } = worker;
-    check(&options, topics.as_ref(), batch)?;
+    let Worker { consumer, topics, mut options, commit_interval, dead_letters, events, handle, replay } =
+        worker;
+    check(&options, topics.as_ref(), dead_letters.as_ref(), batch)?;
+    let is_transactional = options.transactions.is_some();
+    options.commit_interval =
+        commit_interval.unwrap_or(if is_transactional { TRANSACTION_INTERVAL } else { COMMIT_INTERVAL });
+    if is_transactional {
+        // What is finished beyond a gap is in no transaction yet.
+        options.metadata_bytes = 0;
+    }
     let (consumer, config) = prepared(consumer, &options)?;
     let wall = match replay {
         Some((_, start_ms)) => WallClock::Since { start: clock::now(), start_ms },
         None => WallClock::System,
     };
     let group = config.group_id.clone().unwrap_or_default();
-    if let (Some(Topics::Names(names)), Some(dead_letters)) = (&topics, &dead_letters)
-        && names.iter().any(|name| name.as_str() == dead_letters.topic)
-    {
-        let text =
-            format!("`{}` is read, and would get the dead letters of its own records", dead_letters.topic);
-        return Err(Error::new(ErrorKind::Config, text));
-    }
-    let letters = match &dead_letters {
-        Some(dead_letters) => Some(Letters::start(dead_letters, &config, group.clone(), wall).await?),
+    let form = match &dead_letters {
+        Some(letters) => Some(LetterForm::new(letters, &options.retry.topics, group.clone(), wall)?),
         None => None,
+    };
+    // Before the group is joined: it ends what an earlier one left open, for whose end those who read offsets wait.
+    let committing = match &options.transactions {
+        Some(by) => {
+            let tell = |error| tell(&events, Event::Error(error));
+            Committing::Transactions(transactional(by, &config, tell).await?)
+        }
+        None => Committing::Offsets,
+    };
+    let letters = match &dead_letters {
+        Some(letters) if !is_transactional => Some(Letters::start(&letters.options, &config).await?),
+        Some(_) | None => None,
     };
     let mut consumer = consumer.build().await?;
     // Refused of every other consumer.
@@ -43,17 +66,50 @@ pub(super) async fn start(worker: Worker, batch: usize) -> Result<(Parts, super:
     if !finished.is_err_and(|error| error.kind() == ErrorKind::Misuse) {
         return Err(Error::misuse("the worker says itself what is finished: leave out `finish_each`"));
     }
+    let retries = options.retry.topics.iter().map(|topic| topic.name.clone());
+    let written = form.iter().flat_map(LetterForm::topics).map(Topic::from);
+    let needed: Vec<_> = match &topics {
+        Some(Topics::Names(names)) => names.iter().cloned().chain(written).collect(),
+        Some(Topics::Patterns(_)) | None => written.collect(),
+    };
     match topics {
-        Some(Topics::Names(names)) => consumer.subscribe(names).await?,
-        Some(Topics::Patterns(patterns)) => consumer.subscribe_patterns(patterns).await?,
+        Some(Topics::Names(names)) => {
+            let names: Vec<_> = names.into_iter().chain(retries).collect();
+            consumer.subscribe(names).await?;
+        }
+        Some(Topics::Patterns(mut patterns)) => {
+            patterns.extend(retries.map(|name| name.as_str().replace('.', r"\.")));
+            consumer.subscribe_patterns(patterns).await?;
+        }
         None => {}
     }
     let seed = replay.map_or_else(random_seed, |(seed, _)| seed);
-    Ok((Parts { consumer, letters, wall, seed }, super::Told { group, options, events, handle }))
+    let parts = Parts { consumer, committing, form, letters, wall, seed, needed };
+    Ok((parts, super::Told { group, options, events, handle }))
+}
+
+/// The producer of transactions, once its coordinator knows it. Until then it is tried again, and told why.
+async fn transactional(
+    by: &Transactions,
+    config: &offtake::Config,
+    tell: impl Fn(Error),
+) -> Result<TransactionalProducer, Error> {
+    loop {
+        let builder = by.options.builder(config, |_| ()).transactional_id(&by.id);
+        match builder.build_transactional().await {
+            Err(error) if error.kind() == ErrorKind::Timeout => tell(error),
+            built => return built,
+        }
+    }
 }
 
 /// What makes no sense, all of it.
-fn check(options: &Options, topics: Option<&Topics>, batch: usize) -> Result<(), Error> {
+fn check(
+    options: &Options,
+    topics: Option<&Topics>,
+    dead_letters: Option<&DeadLetters>,
+    batch: usize,
+) -> Result<(), Error> {
     let mut wrong = Vec::new();
     let mut not = |is_wrong: bool, what: &str| {
         if is_wrong {
@@ -71,6 +127,42 @@ fn check(options: &Options, topics: Option<&Topics>, batch: usize) -> Result<(),
     not(options.queue_bytes == 0, "`queue_bytes` is 0: nothing could wait for a handler");
     not(options.retry.attempts == 0, "`Retry::attempts` is 0: the first time is one");
     not(batch == 0, "a batch of 0 records is none");
+    let reads = |topic: &str| match topics {
+        Some(Topics::Names(names)) => names.iter().any(|name| name.as_str() == topic),
+        Some(Topics::Patterns(_)) | None => false,
+    };
+    let retries = &options.retry.topics;
+    if let Some(DeadLetters { topic, options: producer, .. }) = dead_letters {
+        not(reads(topic), &format!("`{topic}` is read, and would get the dead letters of its own records"));
+        let is_one = retries.iter().any(|retry| retry.name.as_str() == topic);
+        not(
+            is_one,
+            &format!("`{topic}` is a retry topic, and would get the dead letters of its own records"),
+        );
+        let is_told = options.transactions.is_some() && !producer.is_empty();
+        not(
+            is_told,
+            "the transactions' producer writes the dead letters: say of `Transactions` what is said of theirs",
+        );
+    }
+    let is_ordered = options.order != Order::Unordered && !options.retry.allows_reordering;
+    not(
+        !retries.is_empty() && is_ordered,
+        "a record in a retry topic is overtaken by those behind it: `Order::Unordered`, or `Retry::allow_reordering`",
+    );
+    not(
+        !retries.is_empty() && dead_letters.is_none(),
+        "a record that is out of retry topics goes to the dead letters: name them (`dead_letters`)",
+    );
+    for (nth, retry) in retries.iter().enumerate() {
+        let name = &retry.name;
+        let is_twice = retries.iter().take(nth).any(|other| other.name == *name);
+        not(is_twice, &format!("the retry topic `{name}` is there twice"));
+        not(
+            reads(name.as_str()),
+            &format!("`{name}` is a retry topic: it is read without being subscribed to"),
+        );
+    }
     if let Some(breaker) = &options.breaker {
         let share = breaker.share;
         not(!(share > 0.0 && share <= 1.0), "`Breaker::open_at` takes a share above 0, and 1 at most");
@@ -90,6 +182,9 @@ fn prepared(builder: Builder, options: &Options) -> Result<(Builder, offtake::Co
     let builder = builder.configure(|it| {
         commits_by_itself = it.enable_auto_commit && it.is_given("enable.auto.commit");
         it.enable_auto_commit = false;
+        if options.transactions.is_some() && !it.is_given("isolation.level") {
+            it.isolation_level = IsolationLevel::ReadCommitted;
+        }
         if !it.is_given("max.poll.records") {
             it.max_poll_records = it.max_poll_records.min(options.queue / 4).max(1);
         }

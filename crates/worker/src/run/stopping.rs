@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Runner, committing};
+use super::{Runner, committing::Outcome};
 use crate::{Error, Summary, clock, handle::StopStage};
 
 /// A handler that was cancelled ends at its next `await`; one that blocks is waited for no longer than this.
@@ -100,22 +100,24 @@ impl Runner {
         self.cancelled_end(timeout.min(LONGEST_END)).await;
         let deadline = clock::later(clock::now(), timeout);
         // The one on its way first; then what is finished since, or was not committed.
-        if self.committing.is_some() {
+        if self.committing.is_on_its_way() {
             drop(self.commit_by(deadline).await);
         }
         let mut last_commit = Ok(());
         while self.commit(clock::now(), None, timeout) {
-            let (result, again) = self.commit_by(deadline).await;
-            last_commit = result;
-            if !again {
+            let Outcome { error, again } = self.commit_by(deadline).await;
+            last_commit = error.map_or(Ok(()), Err);
+            if !again || !self.rest_before(deadline).await {
                 break;
             }
         }
+        self.act(clock::now());
         let stopped = self.machine.stopped();
-        let Self { told, consumer, letters, mut jobs, mut loads, machine, error, .. } = self;
+        let Self { told, consumer, letters, committing, mut jobs, mut loads, machine, error, .. } = self;
         let metrics = machine.metrics();
         jobs.abort_all();
         loads.abort_all();
+        committing.close(timeout).await;
         if let Err(error) = consumer.close(timeout).await {
             tracing::warn!(%error, "the consumer was not closed in order");
         }
@@ -126,6 +128,7 @@ impl Runner {
             handled: metrics.handled,
             retried: metrics.retried,
             dead_lettered: metrics.dead_lettered,
+            postponed: metrics.postponed,
             skipped: metrics.skipped,
             cancelled: metrics.cancelled,
             stopped,
@@ -146,15 +149,26 @@ impl Runner {
         }
     }
 
-    /// Waits for the commit that is on its way. How it ended, and whether to try again at once.
-    async fn commit_by(&mut self, deadline: Instant) -> (Result<(), offtake::Error>, bool) {
-        let ended = tokio::time::timeout_at(deadline.into(), committing::ended(&mut self.committing)).await;
-        let Ok(result) = ended else {
-            self.give_up_commit();
-            let text = "what was finished last is not committed: the coordinator did not answer in time";
-            return (Err(offtake::Error::new(offtake::ErrorKind::Timeout, text)), false);
-        };
-        let again = self.commit_ended(result.clone());
-        (result, again)
+    /// Waits for the commit that is on its way.
+    async fn commit_by(&mut self, deadline: Instant) -> Outcome {
+        loop {
+            let Ok(step) = tokio::time::timeout_at(deadline.into(), self.committing.step()).await else {
+                self.give_up_commit();
+                let text = "what was finished last is not committed: the coordinator did not answer in time";
+                let error = offtake::Error::new(offtake::ErrorKind::Timeout, text);
+                return Outcome { error: Some(error), again: false };
+            };
+            if let Some(outcome) = self.commit_stepped(step) {
+                return outcome;
+            }
+        }
+    }
+
+    /// Waits until another commit may be made. Whether there is time for it.
+    #[expect(clippy::disallowed_methods, reason = "at the end there is nothing but this to wait for")]
+    async fn rest_before(&mut self, deadline: Instant) -> bool {
+        let Some(at) = self.machine.commit_not_before() else { return true };
+        tokio::time::sleep_until(at.min(deadline).into()).await;
+        at < deadline
     }
 }

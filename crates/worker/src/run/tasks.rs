@@ -22,7 +22,8 @@ use tracing::{Instrument, Span, field};
 use super::pace::Pace;
 use crate::{
     Attempt, Batch, Failure, FailureKind, Handled, TraceContext, clock,
-    machine::{Cause, Results, Started, Verdict},
+    machine::{Cause, Results, Verdict},
+    output::Outbox,
 };
 
 /// Puts records at a handler.
@@ -30,7 +31,7 @@ pub(crate) trait Tasks: Send + Sync {
     /// Begins a handler of these: it has ended at once, or is a task, which ends with what became of them. `limit`: how long it may take.
     fn begin(
         &self,
-        records: Vec<Started<OwnedRecord>>,
+        records: Vec<(OwnedRecord, Attempt)>,
         limit: Option<Duration>,
         tasks: &mut JoinSet<Results>,
     ) -> Begun;
@@ -50,9 +51,15 @@ pub(crate) struct Running {
     pub(crate) task: AbortHandle,
     /// Of a handler that cannot be dropped.
     flag: Option<Arc<AtomicBool>>,
+    /// Where its attempts put what they send, by record.
+    pub(crate) outboxes: Vec<Outbox>,
 }
 
 impl Running {
+    fn new(task: AbortHandle, flag: Option<Arc<AtomicBool>>) -> Self {
+        Self { task, flag, outboxes: Vec::new() }
+    }
+
     /// What comes of it is of no account any more. It ends when its handler does.
     pub(crate) fn cancel(&self) {
         match &self.flag {
@@ -92,11 +99,11 @@ where
 {
     fn begin(
         &self,
-        records: Vec<Started<OwnedRecord>>,
+        records: Vec<(OwnedRecord, Attempt)>,
         limit: Option<Duration>,
         tasks: &mut JoinSet<Results>,
     ) -> Begun {
-        let Some((record, attempt)) = records.into_iter().next().map(|started| split(started, None)) else {
+        let Some((record, attempt)) = records.into_iter().next() else {
             return Begun::Ended(Results::Each(Vec::new()), clock::now());
         };
         let span = record_span(&record, &attempt);
@@ -106,13 +113,13 @@ where
                 let work = handled(&shared.handler, record, attempt, limit).instrument(span);
                 shared.pace.as_task(work).await
             };
-            return Begun::Runs(Running { task: tasks.spawn(task), flag: None });
+            return Begun::Runs(Running::new(tasks.spawn(task), None));
         }
         let work = async move { handled(&shared.handler, record, attempt, limit).await };
         let mut work = Box::pin(work.instrument(span));
         match self.0.pace.in_place(work.as_mut()) {
             Ok((Poll::Ready(results), ended)) => Begun::Ended(results, ended),
-            Ok((Poll::Pending, _)) => Begun::Runs(Running { task: tasks.spawn(work), flag: None }),
+            Ok((Poll::Pending, _)) => Begun::Runs(Running::new(tasks.spawn(work), None)),
             Err(panic) => Begun::Ended(Results::All(panicked(Some(&*panic))), clock::now()),
         }
     }
@@ -144,12 +151,11 @@ where
 {
     fn begin(
         &self,
-        records: Vec<Started<OwnedRecord>>,
+        records: Vec<(OwnedRecord, Attempt)>,
         limit: Option<Duration>,
         tasks: &mut JoinSet<Results>,
     ) -> Begun {
         let handler = Arc::clone(&self.0);
-        let records: Vec<_> = records.into_iter().map(|started| split(started, None)).collect();
         let span = tracing::info_span!(
             "batch",
             topic = field::Empty,
@@ -167,7 +173,7 @@ where
                 Ok(Ok(Handled::Each(results))) => Results::Each(results.into_iter().map(verdict).collect()),
             }
         };
-        Begun::Runs(Running { task: tasks.spawn(work.instrument(span)), flag: None })
+        Begun::Runs(Running::new(tasks.spawn(work.instrument(span)), None))
     }
 }
 
@@ -186,16 +192,16 @@ where
 {
     fn begin(
         &self,
-        records: Vec<Started<OwnedRecord>>,
+        records: Vec<(OwnedRecord, Attempt)>,
         limit: Option<Duration>,
         tasks: &mut JoinSet<Results>,
     ) -> Begun {
         let handler = Arc::clone(&self.0);
         let flag = Arc::new(AtomicBool::new(false));
-        let split = |started| split(started, Some(Arc::clone(&flag)));
-        let Some((record, attempt)) = records.into_iter().next().map(split) else {
+        let Some((record, attempt)) = records.into_iter().next() else {
             return Begun::Ended(Results::Each(Vec::new()), clock::now());
         };
+        let attempt = Attempt { cancelled: Some(Arc::clone(&flag)), ..attempt };
         let span = record_span(&record, &attempt);
         let (guard, is_cancelled) = (CancelOnDrop(Arc::clone(&flag)), Arc::clone(&flag));
         let work = async move {
@@ -226,14 +232,8 @@ where
                 Err(error) => panicked(error.try_into_panic().ok().as_deref()),
             })
         };
-        Begun::Runs(Running { task: tasks.spawn(work), flag: Some(flag) })
+        Begun::Runs(Running::new(tasks.spawn(work), Some(flag)))
     }
-}
-
-/// A record for its handler.
-fn split(started: Started<OwnedRecord>, cancelled: Option<Arc<AtomicBool>>) -> (OwnedRecord, Attempt) {
-    let Started { record, attempt, is_probe, first_failure } = started;
-    (record, Attempt { number: attempt, is_probe, first_failure, cancelled })
 }
 
 /// What a handler logs is within it, and it belongs to the record's trace.

@@ -37,6 +37,7 @@ pub(super) struct World {
     pub(super) ending: Vec<JobTicket>,
     pub(super) holds_ends: bool,
     pub(super) letters: Vec<(LetterTicket, Rec)>,
+    pub(super) seeks: Vec<(AssignmentId, TopicPartition, i64)>,
     pub(super) paused: BTreeSet<TopicPartition>,
     pub(super) events: Vec<Event>,
     pub(super) fatal: Vec<String>,
@@ -71,6 +72,7 @@ impl World {
             ending: Vec::new(),
             holds_ends: false,
             letters: Vec::new(),
+            seeks: Vec::new(),
             paused: BTreeSet::new(),
             events: Vec::new(),
             fatal: Vec::new(),
@@ -88,9 +90,13 @@ impl World {
                     self.cancelled.push(records);
                     self.ending.push(ticket);
                 }
+                Action::Seek { assignment, partition, offset } => {
+                    assert!(self.paused.contains(&partition), "it hands out nothing before it is sought");
+                    self.seeks.push((assignment, partition, offset));
+                }
                 Action::Pause(name) => assert!(self.paused.insert(name), "paused twice"),
                 Action::Resume(name) => assert!(self.paused.remove(&name), "resumed, and not paused"),
-                Action::DeadLetter { letter, record } => self.letters.push((letter, record)),
+                Action::Write { letter, record } => self.letters.push((letter, record)),
                 Action::Tell(event) => self.events.push(event),
                 Action::Fatal { reason, .. } => self.fatal.push(reason),
             }
@@ -103,7 +109,7 @@ impl World {
     /// What was cancelled ends, and says that it is done.
     pub(super) fn end_cancelled(&mut self) {
         for ticket in std::mem::take(&mut self.ending) {
-            self.machine.job_ended(self.now, 0, &ticket, &Results::All(Verdict::Done));
+            self.machine.job_ended(self.now, 0, &ticket, &Results::All(Verdict::Done), Vec::new());
         }
         self.drain();
     }
@@ -149,7 +155,7 @@ impl World {
         let has = |(records, _): &(Vec<Started<Rec>>, _)| records.iter().any(|it| it.record.offset == offset);
         let at = self.running.iter().position(has).unwrap_or_else(|| panic!("{offset} does not run"));
         let (_, ticket) = self.running.remove(at);
-        self.machine.job_ended(self.now, 0, &ticket, &results);
+        self.machine.job_ended(self.now, 0, &ticket, &results, Vec::new());
         self.drain();
     }
 
@@ -200,6 +206,8 @@ pub(super) fn item(index: i32, offset: i64, key: Option<u8>) -> Item<Rec> {
         timestamp: 1000 + offset,
         key: key.map(|key| Bytes::from(vec![key])),
         bytes: 10,
+        due: None,
+        before: Before::default(),
     }
 }
 

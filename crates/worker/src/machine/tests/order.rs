@@ -153,7 +153,7 @@ fn an_offset_passes_only_when_its_dead_letter_is_acknowledged() {
     assert!(world.running.is_empty(), "its key waits for it");
     assert!(!world.machine.is_idle());
     let (letter, record) = world.letters.remove(0);
-    assert_eq!((record.offset, letter.attempts, letter.reason.as_str()), (0, 1, "no"));
+    assert_eq!((record.offset, letter.letter.attempts, letter.letter.reason.as_str()), (0, 1, "no"));
     world.machine.letter_ended(letter.clone(), Ok((TopicPartition::new("dlq", 2), Some(9))));
     world.drain();
     assert_eq!(world.offsets(), [1]);
@@ -259,7 +259,7 @@ fn what_is_cancelled_was_no_attempt_and_its_result_is_none() {
     world.drain();
     assert_eq!(world.cancelled.len(), 2);
     assert!(world.machine.has_no_jobs());
-    world.machine.job_ended(world.now, 0, &late, &Results::All(Verdict::Done));
+    world.machine.job_ended(world.now, 0, &late, &Results::All(Verdict::Done), Vec::new());
     assert_eq!(world.commit(), []);
     assert_eq!(world.machine.metrics().cancelled, 2);
 }

@@ -163,7 +163,7 @@ impl Arena {
                 self.known.insert((rec.partition, rec.offset));
             }
         }
-        self.world.machine.job_ended(self.world.now, 0, &ticket, &Results::Each(verdicts));
+        self.world.machine.job_ended(self.world.now, 0, &ticket, &Results::Each(verdicts), Vec::new());
         self.world.drain();
     }
 

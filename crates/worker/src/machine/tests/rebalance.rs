@@ -72,7 +72,7 @@ fn of_what_is_lost_nothing_counts() {
     world.drain();
     assert!(world.running.is_empty());
     world.assign([0]);
-    world.machine.job_ended(world.now, 0, &ticket, &Results::All(Verdict::Done));
+    world.machine.job_ended(world.now, 0, &ticket, &Results::All(Verdict::Done), Vec::new());
     let (letter, _) = world.letters.remove(0);
     world.machine.letter_ended(letter, Ok((TopicPartition::new("dlq", 0), None)));
     assert_eq!(world.commit(), []);

@@ -1,0 +1,114 @@
+//! Retry topics: a record of one is handled when it is due, a delay after it was written.
+//!
+//! All that is read behind a record which is not due waits at least as long, or nearly. So nothing of it is kept: the partition is paused, and
+//! sought back to that record, and read on when its time has come.
+
+use std::time::{Duration, Instant};
+
+use offtake::TopicPartition;
+
+use super::{Action, AssignmentId, Item, Machine, partition::Partition};
+use crate::clock;
+
+/// What the next record of a partition waits for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wait {
+    until: Instant,
+    offset: i64,
+    seek: Seek,
+}
+
+/// Whether the consumer has gone back to the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seek {
+    Asked,
+    Done,
+    Failed,
+}
+
+/// A seek that failed is asked for again after this.
+const SEEK_AGAIN: Duration = Duration::from_secs(1);
+
+impl<R> Partition<R> {
+    /// Of these, the records that may be handled now, and the one that is not due.
+    pub(super) fn split_due(&self, now: Instant, items: &mut Vec<Item<R>>) -> Option<(Instant, i64)> {
+        let is_early = |item: &Item<R>| item.due.is_some_and(|due| due > now);
+        let at = items.iter().position(is_early)?;
+        let early = items.get(at)?;
+        let wait = (early.due?, early.offset);
+        items.truncate(at);
+        Some(wait)
+    }
+
+    /// Whether what comes from this offset on is to be read again later.
+    pub(super) fn waits_at(&self, offset: i64) -> bool {
+        self.wait.is_some_and(|wait| offset >= wait.offset)
+    }
+}
+
+impl<R: Clone> Machine<R> {
+    /// The next record of a partition is not due.
+    pub(super) fn wait_until(&mut self, id: AssignmentId, until: Instant, offset: i64) {
+        self.end_wait(id);
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        partition.wait = Some(Wait { until, offset, seek: Seek::Asked });
+        self.due.insert((until, id));
+        // It hands out nothing more before it is sought.
+        self.balance(id);
+        self.seek(id, offset);
+    }
+
+    fn seek(&mut self, assignment: AssignmentId, offset: i64) {
+        let Some(partition) = self.partitions.get(&assignment) else { return };
+        let partition: TopicPartition = partition.name.clone();
+        self.actions.push_back(Action::Seek { assignment, partition, offset });
+    }
+
+    /// The consumer has gone back to this record, or could not.
+    pub(crate) fn seek_ended(&mut self, id: AssignmentId, to: i64, is_done: bool) {
+        let wait = self.partitions.get_mut(&id).and_then(|partition| partition.wait.as_mut());
+        if let Some(wait) = wait.filter(|wait| wait.offset == to && wait.seek == Seek::Asked) {
+            wait.seek = if is_done { Seek::Done } else { Seek::Failed };
+        }
+    }
+
+    /// Goes on with partitions whose next record is due, once they are where it is.
+    pub(super) fn advance_due(&mut self, now: Instant) {
+        while let Some((until, id)) = self.due.first().copied().filter(|(until, _)| *until <= now) {
+            self.due.remove(&(until, id));
+            let Some(partition) = self.partitions.get_mut(&id) else { continue };
+            let Some(wait) = &mut partition.wait else { continue };
+            if wait.seek == Seek::Done {
+                partition.wait = None;
+                self.balance(id);
+                continue;
+            }
+            let (offset, has_failed) = (wait.offset, wait.seek == Seek::Failed);
+            (wait.until, wait.seek) = (clock::later(now, SEEK_AGAIN), Seek::Asked);
+            self.due.insert((wait.until, id));
+            if has_failed {
+                self.seek(id, offset);
+            }
+        }
+    }
+
+    /// The log of a partition goes on at another offset: what is there says itself whether it is due.
+    pub(super) fn end_wait(&mut self, id: AssignmentId) {
+        let wait = self.partitions.get_mut(&id).and_then(|partition| partition.wait.take());
+        if let Some(wait) = wait {
+            self.due.remove(&(wait.until, id));
+        }
+    }
+
+    /// The log was cut here: what waits goes on from there.
+    pub(super) fn rewind_wait(&mut self, id: AssignmentId, to: i64) {
+        let wait = self.partitions.get_mut(&id).and_then(|partition| partition.wait.as_mut());
+        let Some(wait) = wait.filter(|wait| to <= wait.offset) else { return };
+        if wait.seek == Seek::Done || to < 0 {
+            // The consumer is there already, wherever that is.
+            return self.end_wait(id);
+        }
+        (wait.offset, wait.seek) = (to, Seek::Asked);
+        self.seek(id, to);
+    }
+}

@@ -1,0 +1,159 @@
+//! What finished records leave behind in a transaction: what their handlers sent, or their letters. Kept until a transaction that has it is
+//! committed.
+//!
+//! A transaction has what belongs to records before the offset that it commits, and nothing else: what lies behind a record that is not
+//! finished waits for it, and counts in the queue.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use offtake::TopicPartition;
+
+use super::{AssignmentId, Letter, Machine, PartitionCommit};
+use crate::{StopReason, StoppedPartition, clock, output::Output};
+
+/// After a transaction that was aborted the next one waits for so long, twice as long after each further one in a row.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What one record leaves behind.
+#[derive(Debug)]
+pub(crate) enum Effect<R> {
+    Outputs(Vec<Output>),
+    Letter { record: R, letter: Letter },
+}
+
+/// Of which record of which assignment it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct EffectId {
+    assignment: AssignmentId,
+    pub(crate) offset: i64,
+}
+
+/// Where a letter was written.
+pub(crate) type Written = (TopicPartition, Option<i64>);
+
+#[derive(Debug)]
+struct Kept<R> {
+    effect: Arc<Effect<R>>,
+    bytes: usize,
+    /// Whether the transaction that is being made has it.
+    is_sent: bool,
+}
+
+/// Those of one partition, by offset.
+#[derive(Debug)]
+pub(crate) struct Effects<R>(BTreeMap<i64, Kept<R>>);
+
+impl<R> Effects<R> {
+    pub(crate) fn new() -> Self {
+        Self(BTreeMap::new())
+    }
+
+    /// Those that the transaction has which is committed; they are kept no longer.
+    fn take_sent(&mut self) -> Vec<(i64, Kept<R>)> {
+        let (sent, rest): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.0).into_iter().partition(|(_, kept)| kept.is_sent);
+        self.0 = rest.into_iter().collect();
+        sent
+    }
+}
+
+impl<R: Clone> Machine<R> {
+    pub(super) fn is_transactional(&self) -> bool {
+        self.options.transactions.is_some()
+    }
+
+    /// A record is finished, and leaves this behind.
+    pub(super) fn keep(&mut self, id: AssignmentId, offset: i64, bytes: usize, effect: Effect<R>) {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        // What lies behind the record that stopped its partition is never committed.
+        if partition.stopped_at().is_some_and(|stopped| offset >= stopped) {
+            return;
+        }
+        partition.effects.0.insert(offset, Kept { effect: Arc::new(effect), bytes, is_sent: false });
+        self.kept += 1;
+        self.enter_queue(id, 1, bytes);
+    }
+
+    /// Forgets what belongs to the record at this offset of a partition, and to all behind it.
+    pub(super) fn forget_effects(&mut self, id: AssignmentId, from: i64) {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let gone = partition.effects.0.split_off(&from);
+        self.kept = self.kept.saturating_sub(gone.len());
+        self.leave_queue(id, gone.len(), gone.values().map(|kept| kept.bytes).sum());
+    }
+
+    /// What a transaction with these commits has, in the order of the logs. It is told how that [ended](Self::transaction_ended).
+    pub(crate) fn send_effects(&mut self, commits: &[PartitionCommit]) -> Vec<(EffectId, Arc<Effect<R>>)> {
+        let mut sent = Vec::new();
+        for commit in commits {
+            let Some(partition) = self.partitions.get_mut(&commit.id) else { continue };
+            for (offset, kept) in partition.effects.0.range_mut(..commit.what.offset) {
+                kept.is_sent = true;
+                sent.push((EffectId { assignment: commit.id, offset: *offset }, Arc::clone(&kept.effect)));
+            }
+        }
+        sent
+    }
+
+    /// A transaction has ended. Of letters that it had: where they are. What it had and is not committed is kept for the next one.
+    pub(crate) fn transaction_ended(
+        &mut self,
+        now: Instant,
+        commits: &[PartitionCommit],
+        is_committed: bool,
+        letters: &BTreeMap<EffectId, Written>,
+    ) {
+        match (is_committed, commits.is_empty()) {
+            // It was not even begun.
+            (false, true) => {
+                self.is_committing = false;
+                self.metrics.failed_commits += 1;
+            }
+            _ => self.commit_ended(commits, |_| is_committed),
+        }
+        self.has_news |= !is_committed;
+        self.aborted_in_a_row = if is_committed { 0 } else { self.aborted_in_a_row.saturating_add(1) };
+        let pause = self.aborted_in_a_row.checked_sub(1).map_or(Duration::ZERO, |doublings| {
+            FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(doublings)).min(LONGEST_PAUSE)
+        });
+        self.commit_not_before = clock::later(now, pause);
+        for PartitionCommit { id, name, .. } in commits {
+            let Some(partition) = self.partitions.get_mut(id) else { continue };
+            if !is_committed {
+                partition.effects.0.values_mut().for_each(|kept| kept.is_sent = false);
+                continue;
+            }
+            for (offset, kept) in partition.effects.take_sent() {
+                self.kept = self.kept.saturating_sub(1);
+                self.leave_queue(*id, 1, kept.bytes);
+                if let Effect::Letter { letter, .. } = &*kept.effect {
+                    let written = letters.get(&EffectId { assignment: *id, offset }).cloned();
+                    self.letter_written(name.clone(), letter.clone(), written);
+                }
+            }
+        }
+    }
+
+    /// Brokers do not take what a record leaves behind: its partition stops before it, and the next transaction is made without it.
+    pub(crate) fn effect_refused(&mut self, id: EffectId, error: offtake::Error) {
+        let EffectId { assignment, offset } = id;
+        let Some(partition) = self.partitions.get_mut(&assignment) else { return };
+        let Some(kept) = partition.effects.0.get(&offset) else { return };
+        let why = match &*kept.effect {
+            Effect::Letter { letter, .. } => {
+                StopReason::DeadLetterFailed { error, reason: letter.reason.clone() }
+            }
+            Effect::Outputs(_) => StopReason::ResultFailed { error },
+        };
+        partition.take_back_from(offset);
+        let partition = partition.name.clone();
+        self.has_news = true;
+        self.forget_effects(assignment, offset);
+        self.stop_partition(StoppedPartition { partition, offset: Some(offset), why });
+    }
+}

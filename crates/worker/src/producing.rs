@@ -1,0 +1,57 @@
+//! What the application says of a producer that a worker makes.
+
+use std::{fmt, sync::Arc};
+
+use offtake_producer::{Builder, Config};
+
+/// Properties, and a change that properties cannot say.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ProducerOptions {
+    /// Set in turn.
+    pub(crate) properties: Vec<(String, String)>,
+    pub(crate) change: Option<ProducerChange>,
+}
+
+/// What the application does to the builder.
+#[derive(Clone)]
+pub(crate) struct ProducerChange(Arc<dyn Fn(Builder) -> Builder + Send + Sync>);
+
+impl ProducerChange {
+    pub(crate) fn new(change: impl Fn(Builder) -> Builder + Send + Sync + 'static) -> Self {
+        Self(Arc::new(change))
+    }
+}
+
+impl fmt::Debug for ProducerChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProducerChange")
+    }
+}
+
+/// A record that could be read can be written, if the topic takes it: the producer's own limit is its memory.
+const LARGEST_RECORD: usize = 32 << 20;
+
+impl ProducerOptions {
+    pub(crate) fn set(&mut self, name: &str, value: impl ToString) {
+        self.properties.push((name.to_owned(), value.to_string()));
+    }
+
+    /// Whether nothing was said.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.properties.is_empty() && self.change.is_none()
+    }
+
+    /// A builder with the connection of this consumer, after these defaults.
+    pub(crate) fn builder(&self, consumer: &offtake::Config, defaults: impl FnOnce(&mut Config)) -> Builder {
+        let mut config = Config::default();
+        config.client = consumer.client.clone();
+        config.max_request_size = LARGEST_RECORD;
+        defaults(&mut config);
+        let set = |builder: Builder, (name, value): &(String, String)| builder.property(name, value);
+        let builder = self.properties.iter().fold(Builder::from_config(config), set);
+        match &self.change {
+            Some(ProducerChange(change)) => change(builder),
+            None => builder,
+        }
+    }
+}

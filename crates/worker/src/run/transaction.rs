@@ -1,0 +1,155 @@
+//! One transaction: what finished records leave behind, and the offsets that say they are finished.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use offtake::{
+    Error, ErrorKind, GroupMetadata, GroupOffsets, Handle, OffsetAndMetadata, OwnedRecord, TopicPartition,
+};
+use offtake_producer::{RecordMetadata, Transaction, TransactionDelivery, TransactionalProducer};
+
+use crate::{
+    machine::{Effect, EffectId, Written},
+    output::Output,
+};
+
+/// What is read of a group after an outcome that nobody told is asked for again after this.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+/// What a transaction is made of.
+pub(super) struct Content {
+    /// As whom the offsets are committed. It was asked for before they were taken: what this member has lost since, the group refuses.
+    pub(super) group: GroupMetadata,
+    pub(super) offsets: BTreeMap<TopicPartition, OffsetAndMetadata>,
+    pub(super) sent: Vec<(EffectId, Sent)>,
+}
+
+/// What is written of one record.
+pub(super) enum Sent {
+    Outputs(Arc<Effect<OwnedRecord>>),
+    Letter(Output),
+}
+
+impl Sent {
+    fn outputs(&self) -> &[Output] {
+        match self {
+            Self::Letter(letter) => std::slice::from_ref(letter),
+            Self::Outputs(effect) => match &**effect {
+                Effect::Outputs(outputs) => outputs,
+                Effect::Letter { .. } => &[],
+            },
+        }
+    }
+}
+
+/// What became of a transaction.
+pub(super) struct Ended {
+    /// For the next one; none, where the producer can do nothing more.
+    pub(super) producer: Option<TransactionalProducer>,
+    pub(super) is_committed: bool,
+    /// Why it is not, or what went wrong on the way.
+    pub(super) error: Option<Error>,
+    /// Where letters were written.
+    pub(super) letters: BTreeMap<EffectId, Written>,
+    /// What the brokers do not take.
+    pub(super) refused: Option<(EffectId, Error)>,
+}
+
+/// Makes a transaction, and waits until it is known what became of it.
+pub(super) async fn run(mut producer: TransactionalProducer, consumer: Handle, content: Content) -> Ended {
+    let mut deliveries = Vec::new();
+    let made = make(&mut producer, &content, &mut deliveries).await;
+    let (is_committed, error) = match made {
+        Ok(()) => (Ok(true), None),
+        Err(error) => {
+            let decided = decided(&mut producer).await;
+            let is_committed = match (decided, error.kind()) {
+                (Err(error), _) => Err(error),
+                (Ok(()), ErrorKind::OutcomeUnknown) => asked(&consumer, &content.offsets).await,
+                (Ok(()), _) => Ok(false),
+            };
+            (is_committed, Some(error))
+        }
+    };
+    let (mut letters, mut refused) = (BTreeMap::new(), None);
+    if is_committed.is_err() {
+        deliveries.clear();
+    }
+    // Each has its outcome.
+    for (nth, delivery) in deliveries {
+        let Some((id, sent)) = content.sent.get(nth) else { continue };
+        match delivery.await {
+            Ok(RecordMetadata { partition, offset, .. }) if matches!(sent, Sent::Letter(_)) => {
+                letters.insert(*id, (partition, offset));
+            }
+            Err(error) if is_refusal(&error) => {
+                refused.get_or_insert((*id, error));
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+    match is_committed {
+        Ok(is_committed) => Ended { producer: Some(producer), is_committed, error, letters, refused },
+        Err(fatal) => Ended { producer: None, is_committed: false, error: Some(fatal), letters, refused },
+    }
+}
+
+async fn make(
+    producer: &mut TransactionalProducer,
+    content: &Content,
+    deliveries: &mut Vec<(usize, TransactionDelivery)>,
+) -> Result<(), Error> {
+    let transaction: Transaction<'_> = producer.begin().await?;
+    for (nth, (_, sent)) in content.sent.iter().enumerate() {
+        let send = |output: &Output| (nth, transaction.send(output.as_record()));
+        deliveries.extend(sent.outputs().iter().map(send));
+    }
+    let offsets = GroupOffsets::new(content.group.clone(), content.offsets.clone());
+    transaction.send_offsets(offsets).await?;
+    transaction.commit().await
+}
+
+/// Waits until nothing of a transaction is open any more.
+async fn decided(producer: &mut TransactionalProducer) -> Result<(), Error> {
+    loop {
+        match producer.ready().await {
+            Err(error) if error.kind() == ErrorKind::Timeout => {
+                tracing::warn!(%error, "waits for the end of a transaction");
+            }
+            ready => return ready,
+        }
+    }
+}
+
+/// Whether a transaction whose outcome nobody told was committed: then the group has its offsets. Each of them is another one than before.
+#[expect(clippy::disallowed_methods, reason = "between two questions there is nothing but to wait")]
+async fn asked(
+    consumer: &Handle,
+    offsets: &BTreeMap<TopicPartition, OffsetAndMetadata>,
+) -> Result<bool, Error> {
+    loop {
+        let names: Vec<_> = offsets.keys().cloned().collect();
+        match consumer.committed(names).await {
+            Ok(committed) => {
+                let has = |(name, sent): (&TopicPartition, &OffsetAndMetadata)| {
+                    committed.get(name).is_some_and(|committed| committed.offset == sent.offset)
+                };
+                return Ok(offsets.iter().any(has));
+            }
+            Err(error) if error.is_retriable() => {
+                tracing::warn!(%error, "asks the group whether a transaction was committed");
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Whether a record was not taken for what it is, so that another attempt would end alike.
+fn is_refusal(error: &Error) -> bool {
+    use ErrorKind::{Authorization, Config, Corrupt, MissingCodec, Misuse, Refused, TooLarge, UnknownTopic};
+    match error.kind() {
+        Authorization | Config | Corrupt | MissingCodec | Misuse | TooLarge | UnknownTopic => true,
+        Refused => !error.is_retriable(),
+        _ => false,
+    }
+}

@@ -1,0 +1,51 @@
+//! [`Transactions`]: results and offsets that are seen together or not at all.
+
+use offtake_producer::Builder as ProducerBuilder;
+
+use crate::producing::{ProducerChange, ProducerOptions};
+
+/// By whom a worker's transactions are made: its `transactional.id`, and what else is said of the producer. An id alone does:
+/// [`Worker::transactional`](crate::Worker::transactional) has what it means.
+#[derive(Clone, Debug)]
+pub struct Transactions {
+    pub(crate) id: String,
+    pub(crate) options: ProducerOptions,
+}
+
+impl Transactions {
+    /// Made by this `transactional.id`. Each instance of a service has its own, the same after a restart.
+    pub fn by(id: impl Into<String>) -> Self {
+        Self { id: id.into(), options: ProducerOptions::default() }
+    }
+
+    /// Sets a property of the producer, by its Java name. The connection's properties (`bootstrap.servers`, `security.protocol`, …) are the
+    /// consumer's unless they are set here.
+    #[must_use]
+    pub fn property(mut self, name: &str, value: impl ToString) -> Self {
+        self.options.set(name, value);
+        self
+    }
+
+    /// Changes the builder of the producer as properties cannot: how brokers are reached ([`dial`](ProducerBuilder::dial)), which runtime
+    /// it runs on.
+    #[must_use]
+    pub fn producer(
+        mut self,
+        change: impl Fn(ProducerBuilder) -> ProducerBuilder + Send + Sync + 'static,
+    ) -> Self {
+        self.options.change = Some(ProducerChange::new(change));
+        self
+    }
+}
+
+impl From<&str> for Transactions {
+    fn from(id: &str) -> Self {
+        Self::by(id)
+    }
+}
+
+impl From<String> for Transactions {
+    fn from(id: String) -> Self {
+        Self::by(id)
+    }
+}
