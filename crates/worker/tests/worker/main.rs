@@ -11,3 +11,4 @@ mod options;
 mod rebalances;
 mod stops;
 mod support;
+mod transactional;
