@@ -46,6 +46,11 @@ impl<R: Clone> Machine<R> {
         self.is_committing
     }
 
+    /// Nobody can commit any more.
+    pub(crate) fn commit_no_more(&mut self) {
+        self.is_committing = true;
+    }
+
     /// Until when no commit is made, after some that failed.
     pub(crate) fn commit_not_before(&self) -> Option<Instant> {
         (self.aborted_in_a_row > 0).then_some(self.commit_not_before)

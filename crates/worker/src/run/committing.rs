@@ -212,6 +212,7 @@ impl Runner {
         self.committing = producer.map_or(Committing::Never, Committing::Transactions);
         match error {
             Some(error) if is_over => {
+                self.machine.commit_no_more();
                 self.end_with(crate::Error::Client(error.clone()));
                 Outcome { error: Some(error), again: false }
             }

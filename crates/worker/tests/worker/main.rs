@@ -12,3 +12,4 @@ mod options;
 mod rebalances;
 mod stops;
 mod support;
+mod transactional;

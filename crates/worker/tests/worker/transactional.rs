@@ -1,0 +1,478 @@
+//! Results, letters and offsets in one transaction: each record has its effect once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use offtake::{Consumer, ErrorKind, Header};
+use offtake_broker::{ApiKey, Cluster, Config, Harm, Rule};
+use offtake_worker::{
+    Attempt, DeadLetters, Error, Event, Failure, Handled, Order, ProducerRecord, Retry, StopReason,
+    Transactions, Worker, dead_letters::Origin,
+};
+use tokio::runtime::Handle;
+
+use crate::support::*;
+
+/// The records of a topic that are committed: partition and offset of what each is made of, in the order of its partition.
+type Seen = BTreeMap<i32, Vec<(i32, i64)>>;
+
+async fn cluster_of(transaction_version: i16) -> Cluster {
+    let mut config = Config::default();
+    config.transaction_version = transaction_version;
+    let cluster = cluster_with(config).await;
+    cluster.create_topic("out", 2).unwrap();
+    cluster
+}
+
+fn by(cluster: &Cluster, id: &str) -> Transactions {
+    let inside = cluster.clone();
+    let by = Transactions::by(id)
+        .property("request.timeout.ms", 2000)
+        .property("delivery.timeout.ms", 10_000)
+        .property("transaction.timeout.ms", 20_000);
+    by.producer(move |builder| {
+        let inside = inside.clone();
+        let dial = offtake_producer::dial::InMemory::new(move |port| inside.connect(port));
+        builder.dial(dial).spawn_on(Handle::current()).replay(7, WALL_MS)
+    })
+}
+
+fn transactional(cluster: &Cluster, id: &str) -> Worker {
+    worker(cluster).transactional(by(cluster, id)).dead_letters(DeadLetters::to("orders.dlq"))
+}
+
+/// Sends what it is made of.
+fn result(record: &offtake::OwnedRecord, attempt: &Attempt) -> Result<(), Failure> {
+    let made_of = format!("{} {}", record.partition(), record.offset());
+    attempt.send(ProducerRecord::to("out").maybe_key(record.key()).value(&made_of))
+}
+
+/// What those see that read what is committed.
+async fn seen(cluster: &Cluster, topic: &str) -> Seen {
+    let inside = cluster.clone();
+    let mut consumer = Consumer::builder(cluster.bootstrap())
+        .spawn_on(Handle::current())
+        .dial(offtake::dial::InMemory::new(move |port| inside.connect(port)))
+        .property("isolation.level", "read_committed")
+        .build()
+        .await
+        .unwrap();
+    consumer.assign([(topic, 0, 0), (topic, 1, 0)]).await.unwrap();
+    let mut seen = Seen::new();
+    loop {
+        let records = consumer.poll(Duration::from_millis(500)).await.unwrap();
+        if records.is_empty() {
+            return seen;
+        }
+        for record in &records {
+            let headers: Vec<Header<'_>> = record.headers().collect();
+            let made_of = match Origin::read(headers) {
+                Some(origin) => (origin.partition.unwrap(), origin.offset.unwrap()),
+                None => {
+                    let text = std::str::from_utf8(record.value().unwrap()).unwrap();
+                    let (partition, offset) = text.split_once(' ').unwrap();
+                    (partition.parse().unwrap(), offset.parse().unwrap())
+                }
+            };
+            seen.entry(record.partition()).or_default().push(made_of);
+        }
+    }
+}
+
+fn once(seen: &Seen) -> BTreeSet<(i32, i64)> {
+    let all: Vec<_> = seen.values().flatten().copied().collect();
+    let once: BTreeSet<_> = all.iter().copied().collect();
+    assert_eq!(all.len(), once.len(), "{:?}", all);
+    once
+}
+
+/// Of each partition read, what was made of it is in the order of its log.
+fn check_order(seen: &Seen) {
+    for results in seen.values() {
+        for partition in 0..PARTITIONS {
+            let offsets: Vec<_> = results.iter().filter(|(of, _)| *of == partition).collect();
+            assert!(offsets.is_sorted(), "{offsets:?}");
+        }
+    }
+}
+
+fn poison() -> BTreeSet<(i32, i64)> {
+    all().into_iter().filter(|(_, offset)| offset % 17 == 5).collect()
+}
+
+/// Handlers that send before they fail, in whichever way.
+async fn handle(record: offtake::OwnedRecord, attempt: Attempt) -> Result<(), Failure> {
+    result(&record, &attempt)?;
+    tokio::time::sleep(Duration::from_millis(record.offset().unsigned_abs() * 7 % 50)).await;
+    match (record.offset() % 17, attempt.number()) {
+        (5, _) => Err(Failure::poison("never")),
+        (3 | 9, 1) => Err(Failure::retry("not now")),
+        (7, 1) => panic!("no"),
+        _ => Ok(()),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_record_has_its_result_once_in_order_or_its_dead_letter() {
+    for version in [0, 2] {
+        for order in [Order::Key, Order::Partition, Order::Unordered] {
+            let cluster = cluster_of(version).await;
+            let running = Running::start(transactional(&cluster, "a").order(order), handle);
+            let finished = all().len() as u64;
+            running
+                .until("all is finished", |running| {
+                    let metrics = running.handle.metrics();
+                    metrics.handled + metrics.dead_lettered == finished
+                        && metrics.partitions.values().all(|of| of.committed == Some(RECORDS))
+                })
+                .await;
+            let events = running.events();
+            let summary = running.stop().await;
+            assert!(summary.is_clean(), "{summary:?}");
+            let (results, letters) = (seen(&cluster, "out").await, seen(&cluster, "orders.dlq").await);
+            check_order(&results);
+            assert_eq!(once(&letters), poison());
+            assert_eq!(once(&results), &all() - &poison());
+            assert_eq!(committed_offsets(&cluster).await, everything());
+            let told = events.iter().filter(|event| {
+                matches!(event, Event::DeadLettered { to, to_offset: Some(_), .. } if to.topic == "orders.dlq")
+            });
+            assert_eq!((told.count(), summary.dead_lettered), (poison().len(), poison().len() as u64));
+        }
+    }
+}
+
+fn harms() -> Vec<Rule> {
+    let asked = [
+        ApiKey::InitProducerId,
+        ApiKey::AddPartitionsToTxn,
+        ApiKey::AddOffsetsToTxn,
+        ApiKey::TxnOffsetCommit,
+        ApiKey::EndTxn,
+        ApiKey::Produce,
+        ApiKey::OffsetFetch,
+    ];
+    let harms = [Harm::ApplyThenLose, Harm::Drop, Harm::Reset, Harm::Late(Duration::from_millis(700))];
+    asked.iter().flat_map(|api| harms.clone().map(|harm| Rule::on(*api, harm).probably(0.02))).collect()
+}
+
+/// Members that die, stop and come back, with or without brokers that fail.
+async fn each_once(name: &str, protocol: &'static str, version: i16, rules: Vec<Rule>) {
+    let cluster = cluster_of(version).await;
+    let rules: Vec<_> = rules.into_iter().map(|rule| cluster.arm(rule)).collect();
+    let start = |id: usize| {
+        let builder = match protocol {
+            "consumer" => {
+                let inside = cluster.clone();
+                Consumer::builder(cluster.bootstrap())
+                    .group("job")
+                    .spawn_on(Handle::current())
+                    .dial(offtake::dial::InMemory::new(move |port| inside.connect(port)))
+                    .property("auto.offset.reset", "earliest")
+                    .property("request.timeout.ms", 2000)
+                    .property("group.protocol", "consumer")
+            }
+            assignor => builder(&cluster).property("partition.assignment.strategy", assignor),
+        };
+        let worker = worker_of(builder)
+            .transactional(by(&cluster, &format!("copy-{id}")))
+            .dead_letters(DeadLetters::to("orders.dlq"))
+            .concurrency(3)
+            .queue(12)
+            .grace(secs(1))
+            .revoke_grace(secs(1));
+        Running::start(worker, |record, attempt| async move {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            handle(record, attempt).await
+        })
+    };
+    let mut members: Vec<_> = (0..3).map(start).collect();
+    for turn in 0..9 {
+        tokio::time::sleep(Duration::from_millis(1700)).await;
+        for id in 0..3 {
+            if id != turn % 3 && !members[id].task.is_finished() {
+                continue;
+            }
+            let left = std::mem::replace(&mut members[id], start(id));
+            match turn % 2 {
+                0 => left.task.abort(),
+                // It goes on beside the one that takes its place, and fences it.
+                _ => left.handle.stop(),
+            }
+        }
+    }
+    for rule in rules {
+        cluster.disarm(rule);
+    }
+    let done = &all() - &poison();
+    for _ in 0..120 {
+        for (id, member) in members.iter_mut().enumerate() {
+            if member.task.is_finished() {
+                let ended = std::mem::replace(member, start(id)).task.await.unwrap();
+                match ended {
+                    Err(Error::Client(error)) => {
+                        assert_eq!(error.kind(), ErrorKind::Fenced, "{name}: {error}")
+                    }
+                    other => panic!("{name}: {other:?}"),
+                }
+            }
+        }
+        if once(&seen(&cluster, "out").await) == done && once(&seen(&cluster, "orders.dlq").await) == poison()
+        {
+            for member in members {
+                let summary = member.stop().await;
+                assert!(summary.is_clean(), "{name}: {summary:?}");
+            }
+            assert_eq!(committed_offsets(&cluster).await, everything(), "{name}");
+            return;
+        }
+        tokio::time::sleep(secs(5)).await;
+    }
+    panic!("{name}: missing {:?}", &done - &once(&seen(&cluster, "out").await));
+}
+
+#[tokio::test(start_paused = true)]
+async fn safe11_k10_members_that_die_and_come_back_have_the_effect_of_each_record_once() {
+    for version in [0, 2] {
+        for protocol in ["range", "cooperative-sticky", "consumer"] {
+            each_once(&format!("{protocol}, {version}"), protocol, version, Vec::new()).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn safe11_k10_and_so_do_those_whose_brokers_fail_them() {
+    for version in [0, 2] {
+        for protocol in ["range", "cooperative-sticky", "consumer"] {
+            each_once(&format!("{protocol}, {version}, harmed"), protocol, version, harms()).await;
+        }
+    }
+}
+
+/// Whatever becomes of a transaction, its records are not handled again.
+#[tokio::test(start_paused = true)]
+async fn what_was_aborted_goes_into_the_next_transaction_and_what_nobody_told_is_asked() {
+    for (api, harm) in [
+        (ApiKey::TxnOffsetCommit, Harm::Fail(22)), // ILLEGAL_GENERATION
+        (ApiKey::EndTxn, Harm::Drop),
+        (ApiKey::EndTxn, Harm::ApplyThenLose),
+        (ApiKey::OffsetFetch, Harm::Late(Duration::from_millis(900))),
+    ] {
+        for version in [0, 2] {
+            let cluster = cluster_of(version).await;
+            let ledger = Ledger::default();
+            let handler = ledger.around(|record, attempt| async move { result(&record, &attempt) });
+            let by = by(&cluster, "a").property("max.block.ms", 3000);
+            let worker = worker(&cluster).transactional(by).queue(30).concurrency(2);
+            let rule = cluster.arm(Rule::on(api, harm.clone()).probably(0.4));
+            let running = Running::start(worker, handler);
+            running
+                .until("all is committed", |running| {
+                    let partitions = &running.handle.metrics().partitions;
+                    partitions.len() == 3 && partitions.values().all(|of| of.committed == Some(RECORDS))
+                })
+                .await;
+            cluster.disarm(rule);
+            assert!(running.stop().await.is_clean());
+            assert_eq!(once(&seen(&cluster, "out").await), all(), "{api:?} {harm:?}");
+            assert!(ledger.done().values().all(|times| *times == 1), "{api:?} {harm:?}: handled again");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn k10_one_that_starts_with_an_id_fences_whoever_has_it() {
+    let cluster = cluster_of(2).await;
+    let first = Running::start(transactional(&cluster, "a"), |record, attempt| async move {
+        tokio::time::sleep(secs(1)).await;
+        result(&record, &attempt)
+    });
+    first.until("it is at work", |running| running.handle.metrics().handled > 8).await;
+    let second =
+        Running::start(
+            transactional(&cluster, "a"),
+            |record, attempt| async move { result(&record, &attempt) },
+        );
+    match first.task.await.unwrap() {
+        Err(Error::Client(error)) => assert_eq!(error.kind(), ErrorKind::Fenced, "{error}"),
+        other => panic!("{other:?}"),
+    }
+    second
+        .until("it has all", |running| {
+            let partitions = &running.handle.metrics().partitions;
+            partitions.len() == 3 && partitions.values().all(|of| of.committed == Some(RECORDS))
+        })
+        .await;
+    assert!(second.stop().await.is_clean());
+    assert_eq!(once(&seen(&cluster, "out").await), all());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_brokers_do_not_take_stops_its_partition_before_its_record() {
+    let cluster = cluster_of(2).await;
+    let running = Running::start(transactional(&cluster, "a"), |record, attempt| async move {
+        match (record.partition(), record.offset()) {
+            (0, 7) => attempt.send(ProducerRecord::to("out").value(&vec![0; 2 << 20])),
+            (1, 9) => attempt.send(ProducerRecord::to("no such topic").value("x")),
+            _ => result(&record, &attempt),
+        }
+    });
+    running
+        .until("the other one is done", |running| {
+            let metrics = running.handle.metrics();
+            let stopped = metrics.partitions.values().filter(|of| of.is_stopped).count();
+            stopped == 2 && metrics.partitions.get(&orders(2)).is_some_and(|of| of.committed == Some(RECORDS))
+        })
+        .await;
+    let summary = running.stop().await;
+    let stopped: Vec<_> = summary.stopped.iter().map(|of| (of.partition.partition, of.offset)).collect();
+    assert_eq!(stopped, [(0, Some(7)), (1, Some(9))]);
+    assert!(summary.stopped.iter().all(|of| matches!(of.why, StopReason::ResultFailed { .. })));
+    assert_eq!(committed_offsets(&cluster).await, [(0, 7), (1, 9), (2, RECORDS)]);
+    let expected: BTreeSet<_> =
+        all().into_iter().filter(|(of, at)| *at < [7, 9, RECORDS][*of as usize]).collect();
+    assert_eq!(once(&seen(&cluster, "out").await), expected);
+}
+
+/// What lies behind a record that is retried waits for it, takes room in the queue, and is sent when it is finished.
+#[tokio::test(start_paused = true)]
+async fn results_behind_a_record_that_is_retried_wait_and_the_queue_stays_bounded() {
+    let cluster = cluster_of(2).await;
+    let worker =
+        transactional(&cluster, "a").queue(40).retry(Retry::fixed(secs(60)).attempts(2)).concurrency(4);
+    let running = Running::start(worker, |record, attempt| async move {
+        match (record.partition(), record.offset(), attempt.number()) {
+            (0, 0, 1) => Err(Failure::retry("later")),
+            _ => result(&record, &attempt),
+        }
+    });
+    tokio::time::sleep(secs(50)).await;
+    let metrics = running.handle.metrics();
+    assert_eq!(metrics.partitions[&orders(0)].committed, None);
+    assert!(metrics.queued <= 40 + 10, "{metrics:?}");
+    assert!(once(&seen(&cluster, "out").await).iter().all(|(of, _)| *of != 0));
+    running
+        .until("all is committed", |running| {
+            running.handle.metrics().partitions.values().all(|of| of.committed == Some(RECORDS))
+        })
+        .await;
+    let metrics = running.handle.metrics();
+    assert_eq!((metrics.queued, metrics.queued_bytes), (0, 0), "nothing is kept that is committed");
+    assert!(running.stop().await.is_clean());
+    let results = seen(&cluster, "out").await;
+    check_order(&results);
+    assert_eq!(once(&results), all());
+}
+
+/// A record that stops its partition does not keep room for what lies behind it.
+#[tokio::test(start_paused = true)]
+async fn results_behind_a_record_that_stopped_its_partition_are_dropped_and_others_go_on() {
+    let cluster = cluster_of(2).await;
+    let worker = worker(&cluster).transactional(by(&cluster, "a")).queue(12).concurrency(2);
+    let running = Running::start(worker, |record, attempt| async move {
+        match (record.partition(), record.offset()) {
+            (0, 3) => Err(Failure::retry("always")),
+            _ => result(&record, &attempt),
+        }
+    });
+    running
+        .until("the others are done", |running| {
+            let metrics = running.handle.metrics();
+            (1..3)
+                .all(|of| metrics.partitions.get(&orders(of)).is_some_and(|of| of.committed == Some(RECORDS)))
+        })
+        .await;
+    assert_eq!(running.handle.metrics().queued, 0);
+    let summary = running.stop().await;
+    assert_eq!(summary.stopped.len(), 1);
+    let expected: BTreeSet<_> = all().into_iter().filter(|(of, at)| *of > 0 || *at < 3).collect();
+    assert_eq!(once(&seen(&cluster, "out").await), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn batches_and_blocking_handlers_send_too() {
+    let cluster = cluster_of(2).await;
+    let worker = transactional(&cluster, "a").order(Order::Partition);
+    let summary = worker
+        .run_batches(
+            7,
+            |batch| async move {
+                for (record, attempt) in batch.attempts() {
+                    result(record, attempt)?;
+                }
+                let first = batch.iter().next().map(|record| record.offset()).unwrap_or_default();
+                if batch.attempts().any(|(record, attempt)| record.offset() == 9 && attempt.number() == 1) {
+                    return Ok(batch.each(|record| match record.offset() {
+                        9 => Err(Failure::retry("not now")),
+                        _ => Ok(()),
+                    }));
+                }
+                batch.send(ProducerRecord::to("orders.dlq").value(&format!("{first} 0")))?;
+                Ok(Handled::All)
+            },
+            tokio::time::sleep(secs(20)),
+        )
+        .await
+        .unwrap();
+    assert!(summary.is_clean() && summary.handled == all().len() as u64, "{summary:?}");
+    assert_eq!(once(&seen(&cluster, "out").await), all());
+    assert!(!seen(&cluster, "orders.dlq").await.is_empty());
+
+    let cluster = cluster_of(2).await;
+    let worker = transactional(&cluster, "a");
+    let blocking = |record: offtake::OwnedRecord, attempt: Attempt| result(&record, &attempt);
+    let summary = worker.run_blocking(blocking, tokio::time::sleep(secs(20))).await.unwrap();
+    assert!(summary.is_clean(), "{summary:?}");
+    assert_eq!(once(&seen(&cluster, "out").await), all());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_without_transactions_or_too_late_is_refused() {
+    let cluster = cluster_of(2).await;
+    let ended =
+        worker(&cluster).run(|record, attempt| async move { result(&record, &attempt) }, secs_from_now(20));
+    match ended.await {
+        Err(Error::Fatal { reason, .. }) => assert!(reason.contains("Worker::transactional"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    let kept = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let keeping = std::sync::Arc::clone(&kept);
+    let worker = transactional(&cluster, "a");
+    let handler = move |_, attempt: Attempt| {
+        keeping.lock().unwrap().push(attempt);
+        async { Ok(()) }
+    };
+    assert!(worker.run(handler, secs_from_now(20)).await.unwrap().is_clean());
+    let kept = kept.lock().unwrap();
+    assert!(!kept.is_empty());
+    assert!(kept.iter().all(|attempt| attempt.send(ProducerRecord::to("out")).is_err()));
+    assert!(seen(&cluster, "out").await.is_empty());
+}
+
+async fn secs_from_now(seconds: u64) {
+    tokio::time::sleep(secs(seconds)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_reaches_no_coordinator_tells_it_and_may_be_stopped() {
+    let cluster = cluster_of(2).await;
+    let rule = cluster.arm(Rule::on(ApiKey::InitProducerId, Harm::Fail(15))); // COORDINATOR_NOT_AVAILABLE
+    let worker = || worker(&cluster).transactional(by(&cluster, "a").property("max.block.ms", 3000));
+    let running = Running::start(worker(), |record, attempt| async move { result(&record, &attempt) });
+    running
+        .until("it is told", |running| {
+            let events = running.events();
+            events.iter().filter(|event| matches!(event, Event::Error(_))).count() > 2
+        })
+        .await;
+    let summary = running.stop().await;
+    assert!(summary.is_clean() && summary.handled == 0);
+    let running = Running::start(worker(), |record, attempt| async move { result(&record, &attempt) });
+    tokio::time::sleep(secs(10)).await;
+    cluster.disarm(rule);
+    running.until("it goes on", |running| running.handle.metrics().handled == all().len() as u64).await;
+    assert!(running.stop().await.is_clean());
+    assert_eq!(once(&seen(&cluster, "out").await), all());
+}
