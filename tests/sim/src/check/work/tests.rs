@@ -6,7 +6,7 @@ use crate::{
     check::forge::{Forged, M0, M1, orders},
     clock::ms,
     events::{How, Place, What, Who},
-    plan::{Breaker, Order, Work},
+    plan::{Breaker, Harm, Order, Work},
 };
 
 fn options() -> Work {
@@ -370,4 +370,17 @@ fn safe21_a_breaker_lets_through_what_it_should_not() {
     probe(half_open(), 4).holds();
     probe(probe(half_open(), 4), 5).is_found("SAFE21");
     probe(guarded(), 4).is_found("SAFE21");
+}
+
+#[test]
+fn safe6_what_a_handler_is_given_after_its_member_was_put_out() {
+    let out = || {
+        let late = Harm::Late { api: 12, by: 7_000, times: 1 };
+        let gone = What::MemberGone { member: M0.to_string(), why: "session" };
+        with(begun().fault(1, late), |work| work.batch = 2).tell(What::Frozen { who: M0 }).tell(gone)
+    };
+    begins(out(), M0, 0).is_found("SAFE6");
+    // It had that batch before.
+    let batch = |forged| called(called(forged, M0, 9, 0), M0, 9, 1);
+    batch(begun().planned(|plan| plan.work.as_mut().unwrap().batch = 2)).holds();
 }
