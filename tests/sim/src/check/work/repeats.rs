@@ -96,8 +96,11 @@ impl Repeats {
                 }
             }
             What::Lost { who, places } => self.forget(*who, places),
-            What::HandedOver { who, places, lost } => {
-                for place in places.iter().filter(|_| !lost && !self.stopping.contains(who)) {
+            What::HandedOver { who, places, lost } if *lost => self.forget(*who, places),
+            // How that went it says in the end.
+            What::HandedOver { who, .. } if self.stopping.contains(who) => {}
+            What::HandedOver { who, places, .. } => {
+                for place in places {
                     self.judge_end(scene, now, (*who, place), "handed over", complaints);
                 }
                 self.forget_given_up(*who, places);
