@@ -630,6 +630,11 @@ impl Plan {
         one != other && self.transactional_id(one) == self.transactional_id(other)
     }
 
+    /// Whether somebody is killed or stopped at a step, which no fault says.
+    pub(crate) fn has_strikes(&self) -> bool {
+        self.work.as_ref().is_some_and(|work| !work.strikes.is_empty())
+    }
+
     pub(crate) fn has_a_twin(&self, member: usize) -> bool {
         (0..self.members.len()).any(|other| self.are_twins(member, other))
     }

@@ -170,3 +170,25 @@ fn each(from: u64, count: u64, jobs: u64, run: impl Fn(u64) + Sync) {
 fn now() -> Instant {
     Instant::now()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_of_workers_is_the_same_each_time() {
+        let seeds = (0..200).filter(|seed| Plan::draw(*seed).has("workers"));
+        for seed in seeds.take(6) {
+            let (first, second) = (run::guarded(&Plan::draw(seed)), run::guarded(&Plan::draw(seed)));
+            assert!(first.events.iter().any(|event| event.to_string().contains("HandlerEnded")), "{seed}");
+            assert_eq!(first.hash(), second.hash(), "seed {seed}");
+            assert_eq!(first.events.len(), second.events.len(), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn workers_are_in_one_seed_of_eight() {
+        let workers = (0..2_000).filter(|seed| Plan::draw(*seed).has("workers")).count();
+        assert!((200..300).contains(&workers), "{workers} of 2000");
+    }
+}

@@ -216,6 +216,10 @@ impl Forged {
         Self::new().written(0..10, 0).joins(M0, 1).reset(M0, None, 0).reads(M0, 0..10, 0).commits(M0, 10)
     }
 
+    pub(super) fn events(&self) -> &[Event] {
+        &self.events
+    }
+
     /// The rules that it breaks.
     pub(super) fn breaks(&self) -> BTreeSet<String> {
         let mut judge = Judge::new(Arc::new(self.plan.clone()));

@@ -27,7 +27,7 @@ pub(super) struct Heartbeats {
 impl Heartbeats {
     pub(super) fn feed(&mut self, plan: &Plan, event: &Event, complaints: &mut Complaints) {
         // Where brokers answer late or not at all, the session is what counts (SAFE6).
-        if !plan.faults.iter().all(|fault| HARMLESS.contains(&fault.what.class())) {
+        if plan.has_strikes() || !plan.faults.iter().all(|fault| HARMLESS.contains(&fault.what.class())) {
             return;
         }
         match &event.what {

@@ -83,7 +83,8 @@ impl Liveness {
                 self.members.insert(member.clone(), *who);
             }
             What::MemberGone { member, why }
-                if plan.faults.iter().all(|fault| HARMLESS.contains(&fault.what.class())) =>
+                if !plan.has_strikes()
+                    && plan.faults.iter().all(|fault| HARMLESS.contains(&fault.what.class())) =>
             {
                 let who = self.members.get(member).filter(|who| !self.ended.contains(who));
                 let told = |who: &&Who| *why == "session" && self.outdated.contains(who);

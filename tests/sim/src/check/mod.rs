@@ -171,7 +171,7 @@ impl Judge {
 
     /// What workers have not handled yet, or not committed.
     pub(crate) fn unhandled(&self) -> Vec<(Place, i64, usize)> {
-        if self.plan.work.is_none() { Vec::new() } else { self.work.left(&self.ledger) }
+        if self.plan.work.is_none() { Vec::new() } else { self.work.left(&self.plan, &self.ledger) }
     }
 
     /// Partitions that nobody holds.

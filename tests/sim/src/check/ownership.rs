@@ -77,6 +77,8 @@ pub(super) struct Ownership {
     /// Whose `close` was called.
     closing: BTreeSet<Who>,
     ended: BTreeMap<Who, Ended>,
+    /// Calls of workers' handlers.
+    calls: BTreeSet<(Who, u64)>,
 }
 
 impl Ownership {
@@ -204,8 +206,11 @@ impl Ownership {
             }
             // What had been started when the process died is dropped where it comes to its handler.
             What::HandlerBegan { who, .. } if self.ended.get(who) == Some(&Ended::Died) => {}
-            What::HandlerBegan { who, at: place, offset, .. } => {
-                self.delivered(plan, at, (*who, place, *offset), complaints);
+            What::HandlerBegan { who, call, at: place, offset, .. } => {
+                // What it has of a batch its handler goes on with.
+                if self.calls.insert((*who, *call)) {
+                    self.delivered(plan, at, (*who, place, *offset), complaints);
+                }
             }
             What::CommitSent { who, at: place, offset, .. } => {
                 self.commit_sent(plan, at, (*who, place, *offset), complaints);

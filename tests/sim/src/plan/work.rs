@@ -47,6 +47,9 @@ pub(crate) struct Work {
     /// From when to when every attempt fails.
     pub(crate) outages: Vec<(u64, u64)>,
     pub(crate) strikes: Vec<Strike>,
+    /// Logs may be cut (unclean elections): what is handled is judged at the end only, as nobody can say in between what is known of a cut.
+    #[serde(default)]
+    pub(crate) cuts: bool,
     /// How long the application lets a worker go on of which a partition has stopped, before it starts it anew.
     pub(crate) restarts_after: u64,
 }
@@ -100,6 +103,9 @@ pub(crate) enum Blow {
 /// In how many seeds in a hundred the members are workers, of those in which they copy nothing.
 const WORK: u64 = 15;
 
+/// In how many of these logs are cut, where a plan cuts any.
+const CUTS: u64 = 50;
+
 /// Requests that matter to a worker: its dead letters, its commits, what was committed.
 const WORK_APIS: &[i16] = &[0, 0, 0, 3, 8, 8, 8, 9, 9, 10, 12, 22, 68];
 
@@ -107,7 +113,7 @@ const WORK_APIS: &[i16] = &[0, 0, 0, 3, 8, 8, 8, 9, 9, 10, 12, 22, 68];
 const PRODUCE_CODES: &[i16] = &[2, 3, 5, 6, 6, 7, 10, 19, 20, 29, 45, 59];
 
 impl Plan {
-    /// All members are workers. Nothing happens to the logs that takes back what was read.
+    /// All members are workers. Nothing happens to the logs that takes back what was read, but cuts in some.
     pub(super) fn draw_work(&mut self, random: &mut Random) {
         if !random.percent(WORK) || self.copies.is_some() {
             return;
@@ -119,7 +125,8 @@ impl Plan {
         }
         let has = self.members.len();
         self.faults.retain(|fault| fault.what.member().is_none_or(|member| member < has));
-        self.faults.retain(|fault| !takes_back(&fault.what));
+        let cuts = random.percent(CUTS);
+        self.faults.retain(|fault| !takes_back(&fault.what) || (cuts && is_cut(&fault.what)));
         (self.reset, self.opens_ahead) = (Reset::Earliest, false);
         let read_committed = random.percent(50);
         for member in &mut self.members {
@@ -133,6 +140,7 @@ impl Plan {
             }
         }
         let mut work = self.work(random);
+        work.cuts = cuts && self.faults.iter().any(|fault| is_cut(&fault.what));
         if self.faults.is_empty() {
             work.strikes.clear();
         } else {
@@ -207,6 +215,7 @@ impl Plan {
             fatal: if random.percent(10) { random.between(1, 5) } else { 0 },
             outages,
             strikes,
+            cuts: false,
             restarts_after: *random.pick(&[0, 0, 1_000, 4_000]),
         }
     }
@@ -250,6 +259,10 @@ fn be_a_worker(member: &mut Member, read_committed: bool) {
     member.patterns &= !member.consumer_protocol;
     member.max_poll_records = member.max_poll_records.min(50);
     member.processing = (member.processing.0, member.processing.1 * 4);
+}
+
+fn is_cut(harm: &Harm) -> bool {
+    matches!(harm, Harm::Truncate { .. } | Harm::Elect { .. })
 }
 
 /// Whether it takes back what was read or committed, or lets nobody see that it was.

@@ -9,6 +9,7 @@
 
 mod bounds;
 mod breakers;
+mod cuts;
 mod letters;
 mod order;
 mod repeats;
@@ -17,7 +18,9 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use self::{bounds::Bounds, breakers::Breakers, letters::Letters, order::Lanes, repeats::Repeats};
+use self::{
+    bounds::Bounds, breakers::Breakers, cuts::Cuts, letters::Letters, order::Lanes, repeats::Repeats,
+};
 use super::{Complaints, ledger::Ledger};
 use crate::{
     events::{Event, How, Place, What, Who},
@@ -33,6 +36,7 @@ pub(super) struct Work {
     letters: Letters,
     bounds: Bounds,
     breakers: Breakers,
+    cuts: Cuts,
     /// Processes that died. What had been started of them may still come to its handler, to be dropped there.
     died: BTreeSet<Who>,
 }
@@ -76,6 +80,11 @@ impl Work {
     pub(super) fn feed(&mut self, plan: &Plan, ledger: &Ledger, event: &Event, complaints: &mut Complaints) {
         let Some(options) = &plan.work else { return };
         let scene = Scene { plan, options, ledger };
+        if options.cuts {
+            self.cuts.feed(event);
+            self.bounds.feed(scene, event, complaints);
+            return self.breakers.feed(scene, event, complaints);
+        }
         match &event.what {
             What::Crashed { who } => drop(self.died.insert(*who)),
             What::HandlerBegan { who, .. } if self.died.contains(who) => return,
@@ -132,7 +141,10 @@ impl Work {
     }
 
     /// What is not handled yet, or not committed: a partition, the offset of the first such record, and how many there are.
-    pub(super) fn left(&self, ledger: &Ledger) -> Vec<(Place, i64, usize)> {
+    pub(super) fn left(&self, plan: &Plan, ledger: &Ledger) -> Vec<(Place, i64, usize)> {
+        if plan.work.as_ref().is_some_and(|work| work.cuts) {
+            return self.cuts.left(ledger);
+        }
         let mut left = Vec::new();
         for place in ledger.places() {
             let Some(log) = ledger.log(place) else { continue };

@@ -96,8 +96,11 @@ impl Repeats {
                 }
             }
             What::Lost { who, places } => self.forget(*who, places),
-            What::HandedOver { who, places, lost } => {
-                for place in places.iter().filter(|_| !lost && !self.stopping.contains(who)) {
+            What::HandedOver { who, places, lost } if *lost => self.forget(*who, places),
+            // How that went it says in the end.
+            What::HandedOver { who, .. } if self.stopping.contains(who) => {}
+            What::HandedOver { who, places, .. } => {
+                for place in places {
                     self.judge_end(scene, now, (*who, place), "handed over", complaints);
                 }
                 self.forget_given_up(*who, places);
@@ -191,7 +194,9 @@ impl Repeats {
         }
         let claim = self.claims.get(place).cloned().unwrap_or_default();
         let sent = self.sent.get(&who).copied().unwrap_or_default();
-        let done = it.finished.iter().filter(|(_, at)| it.cancelled.is_none_or(|since| **at < since));
+        // What ends at the very moment of the last commit may be cancelled at that moment.
+        let counts = |at: &Duration| *at != sent && it.cancelled.is_none_or(|since| *at < since);
+        let done = it.finished.iter().filter(|(_, at)| counts(at));
         let written = it.letters.iter().filter(|(_, at)| **at < sent);
         let missing = done.chain(written).find(|(offset, _)| !claim.contains(**offset));
         if let Some((offset, _)) = missing {

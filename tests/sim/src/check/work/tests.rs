@@ -6,7 +6,7 @@ use crate::{
     check::forge::{Forged, M0, M1, orders},
     clock::ms,
     events::{How, Place, What, Who},
-    plan::{Breaker, Order, Work},
+    plan::{Breaker, Harm, Order, Work},
 };
 
 fn options() -> Work {
@@ -40,6 +40,7 @@ fn options() -> Work {
         fatal: 0,
         outages: Vec::new(),
         strikes: Vec::new(),
+        cuts: false,
         restarts_after: 0,
     }
 }
@@ -210,6 +211,13 @@ fn safe2_a_clean_stop_leaves_something_uncommitted() {
     stops(done(begun(), M0, [0, 1]).commits(M0, 2), true).holds();
     stops(done(begun(), M0, [0, 1]), true).is_found("SAFE2");
     stops(done(begun(), M0, [0, 1]), false).holds();
+    // It was in the middle of a hand-over.
+    let hands_over = |forged: Forged| {
+        let closing = forged.tell(What::CloseBegins { who: M0, timeout: ms(1_000) });
+        hands_over(closing, M0, false).tell(What::WorkerEnded { who: M0, clean: true })
+    };
+    hands_over(done(begun(), M0, [0, 1]).commits(M0, 2)).holds();
+    hands_over(done(begun(), M0, [0, 1])).is_found("SAFE2");
 }
 
 #[test]
@@ -370,4 +378,42 @@ fn safe21_a_breaker_lets_through_what_it_should_not() {
     probe(half_open(), 4).holds();
     probe(probe(half_open(), 4), 5).is_found("SAFE21");
     probe(guarded(), 4).is_found("SAFE21");
+}
+
+#[test]
+fn safe6_what_a_handler_is_given_after_its_member_was_put_out() {
+    let out = || {
+        let late = Harm::Late { api: 12, by: 7_000, times: 1 };
+        let gone = What::MemberGone { member: M0.to_string(), why: "session" };
+        with(begun().fault(1, late), |work| work.batch = 2).tell(What::Frozen { who: M0 }).tell(gone)
+    };
+    begins(out(), M0, 0).is_found("SAFE6");
+    // It had that batch before.
+    let batch = |forged| called(called(forged, M0, 9, 0), M0, 9, 1);
+    batch(begun().planned(|plan| plan.work.as_mut().unwrap().batch = 2)).holds();
+}
+
+#[test]
+fn safe1_records_that_were_written_where_others_were_finished_are_left() {
+    let left = |forged: Forged| {
+        let mut judge = crate::check::Judge::new(std::sync::Arc::new(forged.plan.clone()));
+        forged.events().iter().for_each(|event| judge.feed(event));
+        judge.unhandled().into_iter().map(|(_, first, count)| (first, count)).collect::<Vec<_>>()
+    };
+    let cut = || {
+        let all = done(with(begun(), |work| work.cuts = true), M0, 0..8).commits(M0, 8);
+        let again = all.truncated(6).tell(What::Appended { at: orders(), offset: 6, id: 77, transaction: 0 });
+        again.tell(What::Wrote { at: orders(), offset: 6, key: None, digest: 777 })
+    };
+    assert_eq!(left(cut()), [(6, 1)]);
+    let began =
+        What::HandlerBegan { who: M0, call: 90, at: orders(), offset: 6, id: 77, attempt: 1, probe: false };
+    let again = || cut().tell(began.clone());
+    assert_eq!(left(again()), [(6, 1)]);
+    let ended = What::HandlerEnded { who: M0, call: 90, at: orders(), offset: 6, how: How::Done };
+    assert_eq!(left(again().tell(ended)), []);
+    let of = Some((orders(), 6));
+    assert_eq!(left(cut().tell(What::Letter { at: letters(), offset: 0, of, digest: 777 })), []);
+    let of = Some((orders(), 6));
+    assert_eq!(left(cut().tell(What::Letter { at: letters(), offset: 0, of, digest: 106 })), [(6, 1)]);
 }
