@@ -4,8 +4,10 @@
 //!
 //! `OFFTAKE_CHAOS=full` tells a longer story: each of these several times, and all brokers restart one after the other.
 
+mod check;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fs,
     path::PathBuf,
     sync::atomic::{AtomicBool, Ordering},
@@ -16,6 +18,7 @@ use offtake_tests::{Lease, Offtake, Running, three_brokers, unique};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use self::check::{Entry, Member, check_dead_letters, check_order, check_repeats, fails_always, is_poison};
 use crate::flow::{now, wait_in_sync};
 
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -26,50 +29,6 @@ const MEMBERS: usize = 3;
 const BATCH: usize = 1000;
 const RATE: &str = "600";
 const ATTEMPTS: u64 = 8;
-
-/// No attempt can mend it.
-fn is_poison(number: usize) -> bool {
-    number % 97 == 13
-}
-
-/// Fails whenever it is tried.
-fn fails_always(number: usize) -> bool {
-    number % 211 == 5
-}
-
-/// What a handler did, in a line.
-struct Entry {
-    /// `b`egan, `d`one, `p`oison, `f`ailed.
-    what: char,
-    key: String,
-    number: usize,
-    partition: i64,
-    offset: i64,
-    member: usize,
-    at: i64,
-}
-
-impl Entry {
-    fn parse(line: &str) -> Option<Self> {
-        let mut words = line.split(' ');
-        Some(Self {
-            what: words.next()?.chars().next()?,
-            key: words.next()?.to_owned(),
-            number: words.next()?.parse().ok()?,
-            partition: words.next()?.parse().ok()?,
-            offset: words.next()?.parse().ok()?,
-            member: words.next()?.parse().ok()?,
-            at: words.next()?.parse().ok()?,
-        })
-    }
-}
-
-/// A worker that lives or lived.
-struct Member {
-    name: usize,
-    events: Vec<Value>,
-    was_killed: bool,
-}
 
 struct World {
     at: Lease,
@@ -262,120 +221,6 @@ for line in sys.stdin:
 
 fn events(pipe: &Running) -> Vec<Value> {
     pipe.stderr().all().iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
-}
-
-/// Nothing is lost, and no record of a key begins before those before it are finished.
-fn check_order(ledger: &[Entry], records: usize) {
-    // Of each key, the numbers that are finished, and of those that always fail the ones that were tried.
-    let mut finished = BTreeMap::<&str, BTreeSet<usize>>::new();
-    for entry in ledger {
-        let of_key = finished.entry(&entry.key).or_default();
-        match entry.what {
-            'b' => {
-                let waits_for =
-                    (entry.number % KEYS..entry.number).step_by(KEYS).find(|it| !of_key.contains(it));
-                assert_eq!(waits_for, None, "{} of {} began before it", entry.number, entry.key);
-            }
-            'd' | 'p' => drop(of_key.insert(entry.number)),
-            _ if fails_always(entry.number) => drop(of_key.insert(entry.number)),
-            _ => {}
-        }
-    }
-    let all: BTreeSet<_> = finished.into_values().flatten().collect();
-    assert_eq!(all, (0..records).collect(), "each is finished");
-}
-
-/// Each of those that cannot be handled has a dead letter with all that belongs to it, and no other record has one.
-fn check_dead_letters(
-    letters: &[Value],
-    ledger: &[Entry],
-    expected: &BTreeSet<usize>,
-    topic: &str,
-    group: &str,
-) {
-    let places: BTreeMap<_, _> =
-        ledger.iter().map(|entry| (entry.number, (entry.partition, entry.offset))).collect();
-    let mut found = BTreeSet::new();
-    for letter in letters {
-        let number: usize = letter["value"].as_str().and_then(|value| value.parse().ok()).expect("a number");
-        assert!(expected.contains(&number), "it is none: {letter}");
-        found.insert(number);
-        assert_eq!(letter["key"], format!("k{}", number % KEYS));
-        let headers: BTreeMap<_, _> = letter["headers"]
-            .as_array()
-            .expect("headers")
-            .iter()
-            .filter_map(|header| Some((header[0].as_str()?, header[1].as_str()?)))
-            .collect();
-        let (partition, offset) = places[&number];
-        let (partition, offset) = (partition.to_string(), offset.to_string());
-        assert_eq!(headers.get("original_topic"), Some(&topic));
-        assert_eq!(headers.get("original_partition"), Some(&partition.as_str()));
-        assert_eq!(headers.get("original_offset"), Some(&offset.as_str()));
-        assert_eq!(headers.get("original_group"), Some(&group));
-        assert!(headers.contains_key("original_timestamp") && headers.contains_key("failed_at"), "{letter}");
-        let (reason, attempts) = (headers["error_reason"], headers["error_attempts"]);
-        match is_poison(number) {
-            true => assert_eq!(reason, format!("poison {number}")),
-            // The last attempt may have been while all was down, before the breaker opened.
-            false => {
-                assert!(matches!(reason, "never" | "down") && attempts == ATTEMPTS.to_string(), "{letter}")
-            }
-        }
-    }
-    assert_eq!(found, *expected);
-}
-
-/// What is handled again was covered by no commit, and its partition had been taken away. How many were.
-fn check_repeats(ledger: &[Entry], members: &[Member]) -> usize {
-    // By partition: when was it known that all before an offset is committed, and when did a member give it up or lose it?
-    let mut commits = BTreeMap::<i64, Vec<(i64, i64)>>::new();
-    let mut given_up = BTreeSet::new();
-    for member in members {
-        for event in &member.events {
-            let (Some(at), Some(name)) = (event["at"].as_i64(), event["event"].as_str()) else { continue };
-            for offset in event["offsets"].as_array().filter(|_| name == "committed").into_iter().flatten() {
-                let (partition, offset) = (offset[1].as_i64(), offset[2].as_i64());
-                commits
-                    .entry(partition.expect("a partition"))
-                    .or_default()
-                    .push((at, offset.expect("an offset")));
-            }
-            let taken = event["partitions"].as_array().filter(|_| matches!(name, "revoked" | "lost"));
-            given_up.extend(
-                taken.into_iter().flatten().filter_map(|of| Some((member.name, of[1].as_i64()?, at))),
-            );
-        }
-    }
-    let killed: BTreeSet<_> =
-        members.iter().filter(|member| member.was_killed).map(|member| member.name).collect();
-    let mut finished = BTreeMap::<(i64, i64), (usize, i64)>::new();
-    let mut repeats = BTreeSet::new();
-    for entry in ledger {
-        let place = (entry.partition, entry.offset);
-        match entry.what {
-            'b' => {
-                let Some((first, at)) = finished.get(&place) else { continue };
-                repeats.insert(place);
-                let committed = commits.get(&entry.partition).into_iter().flatten();
-                let before = committed.filter(|(at, to)| *to > entry.offset && *at < entry.at).count();
-                assert_eq!(before, 0, "{place:?} was committed, and is handled again");
-                let may = killed.contains(first)
-                    || given_up
-                        .range((*first, entry.partition, *at)..=(*first, entry.partition, entry.at))
-                        .count()
-                        > 0;
-                assert!(
-                    may,
-                    "{place:?} was done by {first}, which lived and had it, and again by {}",
-                    entry.member
-                );
-            }
-            'd' | 'p' => drop(finished.insert(place, (entry.member, entry.at))),
-            _ => {}
-        }
-    }
-    repeats.len()
 }
 
 /// Produces until it is told to stop. How many there are.
