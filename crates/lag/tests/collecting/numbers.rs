@@ -1,6 +1,6 @@
 //! What a round says.
 
-use offtake_broker::{ApiKey, Harm, Rule, Vintage};
+use offtake_broker::{ApiKey, Harm, Rewrite, Rule, Vintage};
 use offtake_lag::{GroupSelection, Severity, Status};
 
 use super::*;
@@ -156,5 +156,23 @@ async fn dead_letters_are_looked_at_though_nobody_reads_them() {
         report.findings[0].message.contains("`orders.dlq` grows by 3.0 dead letters a minute"),
         "{report:?}"
     );
+    collector.close().await;
+}
+
+/// Such as one that may not be seen.
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_is_not_there_is_looked_for_seldom() {
+    let at = Box::start(1).await;
+    at.cluster.create_topic("orders", 1).unwrap();
+    at.commit("audit", &[("orders", 0, 0)]).await;
+    let metadata = at.cluster.arm(Rule::on(ApiKey::Metadata, Rewrite::metadata_without_topics()));
+    let mut collector = at.collector(Config::default());
+    for _ in 0..9 {
+        let report = collector.round().await.unwrap();
+        assert_eq!(numbers(group(&report, "audit")), [("orders", 0, Some(0), None, None)]);
+        assert_eq!(report.failures, Vec::<String>::new());
+        pass(Duration::from_secs(10)).await;
+    }
+    assert!(at.cluster.hits(metadata) <= 5, "{}", at.cluster.hits(metadata));
     collector.close().await;
 }
