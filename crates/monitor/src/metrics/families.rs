@@ -298,6 +298,28 @@ pub(super) const MONITOR: &[Family] = &[
         }),
     ),
     gauge(
+        "offtake_monitor_finding",
+        "Always 1, for what is odd beside lag: hot_partition, idle_member, repeated_rebalances, dead_letters.",
+        Scope::Monitor(|out, view| {
+            let findings = view.fresh().map_or(&[][..], |report| &report.findings);
+            let mut seen = HashSet::new();
+            for finding in findings {
+                let kind = serde_json::to_value(finding.kind).unwrap_or_default();
+                let partition = finding.partition.map_or_else(String::new, |partition| partition.to_string());
+                let labels = [
+                    ("kind", kind.as_str().unwrap_or_default()),
+                    ("group", finding.group.as_deref().unwrap_or_default()),
+                    ("topic", finding.topic.as_deref().unwrap_or_default()),
+                    ("partition", partition.as_str()),
+                ];
+                // Two members that own nothing are one series: Prometheus refuses a text that has one twice.
+                if seen.insert(labels.map(|(_, value)| value.to_owned())) {
+                    out.sample(&labels, 1);
+                }
+            }
+        }),
+    ),
+    gauge(
         "offtake_monitor_report_timestamp_seconds",
         "When the last report was made, in seconds since 1970.",
         Scope::Monitor(|out, view| {

@@ -1,4 +1,4 @@
-use offtake_lag::{MemberReport, PartitionReport, Status, TopicPartitionReport};
+use offtake_lag::{Finding, FindingKind, MemberReport, PartitionReport, Status, TopicPartitionReport};
 
 use super::*;
 
@@ -88,6 +88,22 @@ offtake_monitor_report_timestamp_seconds 1790000000.5"#;
     }
     assert_eq!(samples(&text, "kafka_consumergroup_group_lag").len(), 1, "what is not known has no sample");
     assert_eq!(samples(&text, "kafka_partition_latest_offset").len(), 1);
+}
+
+#[test]
+fn findings_are_there_once() {
+    let mut report = sample_report();
+    let idle = Finding {
+        kind: FindingKind::IdleMember,
+        group: Some("audit".to_owned()),
+        topic: None,
+        partition: None,
+        message: "a member owns nothing".to_owned(),
+    };
+    report.findings = vec![idle.clone(), Finding { message: "another one does".to_owned(), ..idle }];
+    let text = Exposition::new(view(report), None, Names::default()).text();
+    let line = r#"offtake_monitor_finding{kind="idle_member",group="audit",topic="",partition=""} 1"#;
+    assert_eq!(samples(&text, "offtake_monitor_finding"), [line]);
 }
 
 #[test]
