@@ -9,7 +9,7 @@ use std::{
 use offtake_machine::{Answer, BackoffConfig, BrokerId, CallError, CallId, Cluster, Target, Topic, Transmit};
 use offtake_net::{Dial, Lane, Net};
 use offtake_wire::{
-    Api, ErrorCode, Request, Response,
+    Api, ApiKey, ErrorCode, Request, Response,
     messages::metadata::{MetadataRequest, MetadataRequestTopic},
 };
 
@@ -115,9 +115,23 @@ impl Calls {
         R: Api + Into<Request>,
         R::Response: TryFrom<Response>,
     {
+        self.call_each_up_to(R::VERSIONS.max, deadline, requests).await
+    }
+
+    /// The same in no higher version than this.
+    pub(super) async fn call_each_up_to<K, R>(
+        &mut self,
+        version: i16,
+        deadline: Instant,
+        requests: Vec<(K, BrokerId, R)>,
+    ) -> Vec<(K, BrokerId, Result<R::Response, CallError>)>
+    where
+        R: Api + Into<Request>,
+        R::Response: TryFrom<Response>,
+    {
         let mut waiting = BTreeMap::new();
         for (key, broker, request) in requests {
-            let tag = self.send(deadline, Target::Broker(broker), request.into(), None);
+            let tag = self.send(deadline, Target::Broker(broker), request.into(), Some(version));
             waiting.insert(tag, (key, broker));
         }
         let mut answered = Vec::new();
@@ -189,6 +203,11 @@ impl Calls {
         }
         self.net.update_brokers(&cluster);
         Ok(cluster)
+    }
+
+    /// The highest version of a request that this broker speaks, as far as it is known.
+    pub(super) fn highest_version(&self, broker: BrokerId, api: ApiKey) -> Option<i16> {
+        self.net.version_range(broker, api).map(|(_, highest)| highest)
     }
 
     /// A broker that FindCoordinator named.

@@ -131,7 +131,7 @@ async fn describe(
     let request =
         DescribeGroupsRequest { groups: vec![group.to_owned()], ..DescribeGroupsRequest::default() };
     let answer = calls.call(&what, deadline, to, request).await?;
-    match of_classic(&what, group, answer, place.clone()) {
+    match only_classic(&what, group, answer, place.clone()) {
         Err(failure) if failure.error.code() == Some(ErrorCode::GroupIdNotFound) => {
             Err(missing(calls, deadline, group, &place).await.unwrap_or(failure))
         }
@@ -164,7 +164,7 @@ async fn missing(
     })
 }
 
-fn of_consumer(
+pub(super) fn of_consumer(
     found: consumer_group_describe::DescribedGroup,
     place: CoordinatorAddress,
 ) -> GroupDescription {
@@ -199,7 +199,39 @@ fn of_consumer(
     }
 }
 
-fn of_classic(
+/// A group of the classic protocol, or the code that it has instead.
+pub(super) fn of_classic(
+    found: describe_groups::DescribedGroup,
+    place: CoordinatorAddress,
+) -> Result<GroupDescription, ErrorCode> {
+    found.error_code.ok()?;
+    let speaks_consumer = found.protocol_type == "consumer";
+    let member = |member: describe_groups::DescribedGroupMember| GroupMember {
+        partitions: if speaks_consumer { given(&member) } else { Vec::new() },
+        member_id: member.member_id,
+        instance_id: member.group_instance_id,
+        client_id: member.client_id,
+        host: member.client_host,
+        member_type: Some("classic".to_owned()),
+        epoch: None,
+        target: None,
+    };
+    Ok(GroupDescription {
+        group: found.group_id,
+        state: found.group_state,
+        group_type: "classic".to_owned(),
+        protocol_type: found.protocol_type,
+        assignor: Some(found.protocol_data).filter(|name| !name.is_empty()),
+        epoch: None,
+        coordinator: place.broker,
+        host: place.host,
+        port: place.port,
+        members: by_id(found.members.into_iter().map(member)),
+    })
+}
+
+/// The only group of an answer.
+fn only_classic(
     what: &str,
     group: &str,
     answer: DescribeGroupsResponse,
@@ -208,38 +240,12 @@ fn of_classic(
     let Some(found) = answer.groups.into_iter().find(|found| found.group_id == group) else {
         return Err(AttemptError::malformed(what, "the answer leaves it out"));
     };
-    match found.error_code {
-        // Before version 6 a group that does not exist is a dead one.
-        ErrorCode::None if found.group_state == "Dead" => {
-            Err(AttemptError::code(what, ErrorCode::GroupIdNotFound, None))
-        }
-        ErrorCode::None => {
-            let speaks_consumer = found.protocol_type == "consumer";
-            let member = |member: describe_groups::DescribedGroupMember| GroupMember {
-                partitions: if speaks_consumer { given(&member) } else { Vec::new() },
-                member_id: member.member_id,
-                instance_id: member.group_instance_id,
-                client_id: member.client_id,
-                host: member.client_host,
-                member_type: Some("classic".to_owned()),
-                epoch: None,
-                target: None,
-            };
-            Ok(GroupDescription {
-                group: found.group_id,
-                state: found.group_state,
-                group_type: "classic".to_owned(),
-                protocol_type: found.protocol_type,
-                assignor: Some(found.protocol_data).filter(|name| !name.is_empty()),
-                epoch: None,
-                coordinator: place.broker,
-                host: place.host,
-                port: place.port,
-                members: by_id(found.members.into_iter().map(member)),
-            })
-        }
-        code => Err(AttemptError::code(what, code, found.error_message.as_deref())),
+    // Before version 6 a group that does not exist is a dead one.
+    if found.error_code.is_ok() && found.group_state == "Dead" {
+        return Err(AttemptError::code(what, ErrorCode::GroupIdNotFound, None));
     }
+    let said = found.error_message.clone();
+    of_classic(found, place).map_err(|code| AttemptError::code(what, code, said.as_deref()))
 }
 
 /// What the leader gave to this member. Nothing while a rebalance is on; what cannot be read is nobody's.
@@ -320,7 +326,7 @@ mod tests {
             members,
             ..DescribedGroup::default()
         };
-        let described = of_classic("x", "g", answer(group), place()).unwrap();
+        let described = only_classic("x", "g", answer(group), place()).unwrap();
         let ids: Vec<_> = described.members.iter().map(|member| member.member_id.as_str()).collect();
         assert_eq!(ids, ["x", "y", "z"]);
         let owned: Vec<_> = described.members.iter().map(|member| member.partitions.len()).collect();
@@ -337,7 +343,7 @@ mod tests {
             group_state: "Dead".to_owned(),
             ..DescribedGroup::default()
         };
-        let failure = of_classic("describe group `g`", "g", answer(group), place()).unwrap_err();
+        let failure = only_classic("describe group `g`", "g", answer(group), place()).unwrap_err();
         assert_eq!(failure.error.code(), Some(ErrorCode::GroupIdNotFound));
         assert_eq!(failure.error.kind(), ErrorKind::Group);
     }
@@ -345,7 +351,7 @@ mod tests {
     #[test]
     fn an_answer_about_another_group_is_none() {
         let group = DescribedGroup { group_id: "h".to_owned(), ..DescribedGroup::default() };
-        let failure = of_classic("x", "g", answer(group), place()).unwrap_err();
+        let failure = only_classic("x", "g", answer(group), place()).unwrap_err();
         assert_eq!(failure.error.kind(), ErrorKind::Malformed);
     }
 }

@@ -98,7 +98,7 @@ impl Admin {
     }
 }
 
-fn listing(group: ListedGroup, coordinator: BrokerId) -> GroupListing {
+pub(super) fn listing(group: ListedGroup, coordinator: BrokerId) -> GroupListing {
     // Brokers that do not say know nothing but classic groups.
     let group_type =
         if group.group_type.is_empty() { "classic".to_owned() } else { group.group_type.to_lowercase() };

@@ -29,6 +29,7 @@ mod offsets;
 mod outcomes;
 pub mod probe;
 mod removal;
+pub mod survey;
 mod topics;
 
 use std::{

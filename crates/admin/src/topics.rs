@@ -225,7 +225,7 @@ fn creatable(topic: &NewTopic) -> CreatableTopic {
     }
 }
 
-fn description(name: Topic, topic: TopicInfo) -> TopicDescription {
+pub(super) fn description(name: Topic, topic: TopicInfo) -> TopicDescription {
     let id = (topic.id != Uuid::ZERO).then(|| topic.id.to_string());
     TopicDescription { name, id, internal: topic.internal, partitions: topic.partitions }
 }

@@ -1,0 +1,159 @@
+//! [`Survey`]: questions about much at once, as a monitor asks them again and again.
+
+mod configs;
+mod groups;
+mod offsets;
+mod record_times;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use offtake_client::{Error, Result, clock};
+use offtake_machine::{BrokerId, CallError};
+use offtake_wire::{Api, ErrorCode, Request, Response};
+
+pub use record_times::RecordTime;
+
+use crate::{
+    Admin, Topic, TopicDescription,
+    attempts::AttemptError,
+    calls::{Calls, TopicSelection},
+    topics,
+};
+
+/// Questions about much at once: each broker is asked for its part, all of them at the same time, and what one of them does not answer
+/// fails for that part alone. Nothing is asked twice: who asks again and again learns it the next time.
+///
+/// From [`Admin::survey`].
+#[derive(Debug)]
+pub struct Survey<'a> {
+    calls: &'a mut Calls,
+    deadline: Instant,
+}
+
+/// What was found out, and what was not.
+#[derive(Clone, Debug)]
+pub struct Answers<K, V> {
+    /// What was answered.
+    pub found: BTreeMap<K, V>,
+    /// What was not, together with others for which the reason is the same.
+    pub failed: Vec<Unanswered<K>>,
+}
+
+impl<K: Ord, V> Answers<K, V> {
+    fn none() -> Self {
+        Self { found: BTreeMap::new(), failed: Vec::new() }
+    }
+
+    /// One more that failed.
+    fn fail(&mut self, broker: BrokerId, key: K, what: &str, code: ErrorCode) {
+        let same = |failed: &&mut Unanswered<K>| failed.broker == broker && failed.error.code() == Some(code);
+        match self.failed.iter_mut().find(same) {
+            Some(failed) => failed.about.push(key),
+            None => {
+                let error = AttemptError::code(&format!("{what} of {broker}"), code, None).error;
+                self.failed.push(Unanswered { broker, about: vec![key], error });
+            }
+        }
+    }
+
+    /// What was asked for and is in no answer.
+    fn fail_left_out(&mut self, broker: BrokerId, about: Vec<K>, what: &str) {
+        if !about.is_empty() {
+            let what = format!("{what} of {broker}");
+            let error = AttemptError::malformed(&what, "the answer leaves some of it out").error;
+            self.failed.push(Unanswered { broker, about, error });
+        }
+    }
+}
+
+/// What a broker did not answer.
+#[derive(Clone, Debug)]
+pub struct Unanswered<K> {
+    /// The broker.
+    pub broker: BrokerId,
+    /// What it was asked about.
+    pub about: Vec<K>,
+    /// Why there is no answer.
+    pub error: Error,
+}
+
+/// The cluster at one moment.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ClusterDescription {
+    /// Its id, if the brokers tell one.
+    pub id: Option<String>,
+    /// The brokers that are up, each with its host and port.
+    pub brokers: BTreeMap<BrokerId, (String, u16)>,
+    /// The topics, also Kafka's own.
+    pub topics: BTreeMap<Topic, TopicDescription>,
+}
+
+impl Admin {
+    /// Questions about much at once. Each of them ends within `limit`, whatever `default.api.timeout.ms` says.
+    pub fn survey(&mut self, limit: Duration) -> Survey<'_> {
+        let deadline = clock::after(limit);
+        Survey { calls: &mut self.calls, deadline: self.deadline.map_or(deadline, |all| all.min(deadline)) }
+    }
+}
+
+impl Survey<'_> {
+    /// The brokers, and these topics or all; a topic that does not exist is left out. The only question that any broker answers: it is
+    /// asked of one after the other until the time is over.
+    pub async fn cluster(&mut self, topics: Option<&BTreeSet<Topic>>) -> Result<ClusterDescription> {
+        let selection = match topics {
+            None => TopicSelection::All,
+            Some(topics) if topics.is_empty() => TopicSelection::None,
+            Some(topics) => TopicSelection::Named(topics.iter().cloned().collect()),
+        };
+        let deadline = self.deadline;
+        let ask = async |calls: &mut Calls| calls.cluster("describe the cluster", deadline, &selection).await;
+        let cluster = self.calls.retrying(deadline, ask).await?;
+        let brokers = cluster.brokers.into_iter().map(|(id, broker)| (id, (broker.host, broker.port)));
+        let topics = cluster.topics.into_iter().filter(|(_, topic)| topic.error.is_ok());
+        Ok(ClusterDescription {
+            id: cluster.cluster_id,
+            brokers: brokers.collect(),
+            topics: topics.map(|(name, topic)| (name.clone(), topics::description(name, topic))).collect(),
+        })
+    }
+
+    /// Asks each broker, in no higher version than this; of those that do not answer all that they were asked about fails. `what`
+    /// completes "cannot …".
+    async fn ask<K: Ord, V, R>(
+        &mut self,
+        version: i16,
+        what: &str,
+        requests: Vec<(Vec<K>, BrokerId, R)>,
+        mut take: impl FnMut(&mut Answers<K, V>, BrokerId, Vec<K>, R::Response),
+    ) -> Answers<K, V>
+    where
+        R: Api + Into<Request>,
+        R::Response: TryFrom<Response>,
+    {
+        let mut answers = Answers::none();
+        for (about, broker, answer) in self.calls.call_each_up_to(version, self.deadline, requests).await {
+            match answer {
+                Ok(answer) => take(&mut answers, broker, about, answer),
+                Err(error) => {
+                    let error = failure(what, broker, error);
+                    let same = |failed: &&mut Unanswered<K>| {
+                        failed.broker == broker && failed.error.to_string() == error.to_string()
+                    };
+                    match answers.failed.iter_mut().find(same) {
+                        Some(failed) => failed.about.extend(about),
+                        None => answers.failed.push(Unanswered { broker, about, error }),
+                    }
+                }
+            }
+        }
+        answers
+    }
+}
+
+fn failure(what: &str, broker: BrokerId, error: CallError) -> Error {
+    AttemptError::call(&format!("{what} of {broker}"), error).error
+}

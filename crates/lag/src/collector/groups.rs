@@ -1,0 +1,87 @@
+//! Which groups there are, who is in them, and what they have committed.
+
+use std::collections::BTreeMap;
+
+use offtake_admin::{GroupDescription, GroupListing, survey::Answers};
+use offtake_client::clock;
+
+use super::Collector;
+use crate::sample::{GroupSample, MemberSample, Sample};
+
+impl Collector {
+    pub(super) async fn ask_groups(&mut self, sample: &mut Sample, failures: &mut Vec<String>) {
+        self.list_groups(failures).await;
+        let asked: Vec<GroupListing> =
+            self.listed.values().filter(|group| self.may_ask(group.coordinator)).cloned().collect();
+        let cluster = self.cluster.clone();
+        let mut described = self.survey().describe_groups(&cluster, &asked).await;
+        self.note(&described, failures);
+        let coordinated = asked.iter().filter(|group| self.may_ask(group.coordinator));
+        let coordinated: Vec<_> = coordinated.map(|group| (group.coordinator, group.group.clone())).collect();
+        let mut committed = self.survey().committed(coordinated).await;
+        self.note(&committed, failures);
+        for (name, listing) in &self.listed {
+            let (described, committed) = (described.found.remove(name), committed.found.remove(name));
+            if described.is_none() && committed.is_none() {
+                sample.unanswered.insert(name.clone());
+                continue;
+            }
+            let epoch = described.as_ref().and_then(|group| group.epoch);
+            // The description is newer than the list, and old brokers list no states.
+            let (state, members) = match described {
+                Some(group) => (group.state.clone(), Some(members(group))),
+                None => (listing.state.clone(), None),
+            };
+            sample.groups.push(GroupSample {
+                group: name.clone(),
+                state,
+                protocol: Some(listing.group_type.clone()),
+                members,
+                epoch,
+                committed,
+            });
+        }
+    }
+
+    /// A group that no broker lists is gone, if all of them have answered and are the same as in the round before. Else it may be on its way
+    /// from one coordinator to another.
+    async fn list_groups(&mut self, failures: &mut Vec<String>) {
+        let brokers: Vec<_> = self.cluster.brokers.keys().copied().collect();
+        let asked: Vec<_> = brokers.iter().copied().filter(|broker| self.may_ask(*broker)).collect();
+        let answers = self.survey().groups(asked).await;
+        self.note(&answers, failures);
+        answers.found.keys().for_each(|broker| self.brokers.answered(*broker));
+        let is_whole = answers.found.len() == brokers.len() && self.brokers_before.iter().eq(&brokers);
+        let mut listed = if is_whole { BTreeMap::new() } else { std::mem::take(&mut self.listed) };
+        let groups = answers.found.into_values().flatten();
+        let watched = groups.filter(|group| {
+            matches!(group.group_type.as_str(), "classic" | "consumer")
+                && self.config().groups.includes(&group.group)
+        });
+        listed.extend(watched.map(|group| (group.group.clone(), group)));
+        self.listed = listed;
+        self.brokers_before = brokers.into_iter().collect();
+    }
+
+    /// What has failed is told, and what follows from it for the rounds to come is noted.
+    pub(super) fn note<K, V>(&mut self, answers: &Answers<K, V>, failures: &mut Vec<String>) {
+        let now = clock::now();
+        for failed in &answers.failed {
+            self.brokers.failed(failed.broker, &failed.error, now);
+            // Whatever it is, the next round looks where everything is now.
+            self.described = None;
+            failures.push(failed.error.to_string());
+        }
+    }
+}
+
+fn members(group: GroupDescription) -> Vec<MemberSample> {
+    let member = |member: offtake_admin::GroupMember| MemberSample {
+        member_id: member.member_id,
+        instance_id: member.instance_id,
+        client_id: member.client_id,
+        host: member.host,
+        partitions: member.partitions,
+    };
+    group.members.into_iter().map(member).collect()
+}

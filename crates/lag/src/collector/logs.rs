@@ -1,0 +1,189 @@
+//! Where logs begin and end, and what deletes their records.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use offtake_admin::{
+    BrokerId, ErrorCode, IsolationLevel, ListedOffset, OffsetSpec, Topic, TopicPartition, survey::Answers,
+};
+use offtake_client::clock;
+
+use super::Collector;
+use crate::sample::{LogSample, Retention, Sample, TopicSample};
+
+/// What the settings are called that delete records.
+const SETTINGS: [&str; 3] = ["cleanup.policy", "retention.bytes", "retention.ms"];
+
+type Offsets = Answers<TopicPartition, Option<ListedOffset>>;
+
+impl Collector {
+    pub(super) async fn ask_logs(&mut self, sample: &mut Sample, failures: &mut Vec<String>) {
+        let mut wanted = self.lag.partitions();
+        for group in &sample.groups {
+            wanted.extend(group.committed.iter().flat_map(BTreeMap::keys).cloned());
+            let members = group.members.iter().flatten();
+            wanted.extend(members.flat_map(|member| member.partitions.iter().cloned()));
+        }
+        // A topic that was made, or got partitions, since the cluster was described.
+        let described_at = self.described;
+        if wanted.iter().any(|partition| !self.exists(partition)) {
+            self.described = None;
+            if let Err(error) = self.describe_cluster(failures).await {
+                failures.push(error.to_string());
+            }
+        }
+        let is_fresh = self.described.is_some() && self.described != described_at;
+        self.add_dead_letters(&mut wanted);
+        let mut leaders: BTreeMap<BrokerId, Vec<TopicPartition>> = BTreeMap::new();
+        let mut leaderless = BTreeSet::new();
+        for partition in &wanted {
+            match self.leader(partition) {
+                Some(leader) => leaders.entry(leader).or_default().push(partition.clone()),
+                None if self.exists(partition) => drop(leaderless.insert(partition)),
+                None if is_fresh => drop(sample.logs.insert(partition.clone(), LogSample::Missing)),
+                None => {}
+            }
+        }
+        if let Some(first) = leaderless.first() {
+            let others = leaderless.len() - 1;
+            failures.push(format!(
+                "cannot list offsets of {first} and {others} other partitions: they have no leader that answers"
+            ));
+            self.described = None;
+        }
+        self.list_offsets(leaders, sample, failures).await;
+        self.ask_topics(&wanted, sample, failures).await;
+    }
+
+    fn exists(&self, partition: &TopicPartition) -> bool {
+        let topic = self.cluster.topics.get(&partition.topic);
+        topic.is_some_and(|topic| topic.partitions.contains_key(&partition.partition))
+    }
+
+    /// Topics of dead letters are looked at though no group reads them.
+    fn add_dead_letters(&self, wanted: &mut BTreeSet<TopicPartition>) {
+        for (name, topic) in &self.cluster.topics {
+            if !topic.internal && self.config().dead_letters.is_match(name.as_str()) {
+                let partitions = topic.partitions.keys();
+                wanted.extend(partitions.map(|partition| TopicPartition::new(name.clone(), *partition)));
+            }
+        }
+    }
+
+    async fn list_offsets(
+        &mut self,
+        mut leaders: BTreeMap<BrokerId, Vec<TopicPartition>>,
+        sample: &mut Sample,
+        failures: &mut Vec<String>,
+    ) {
+        let (all, stable) = (IsolationLevel::ReadUncommitted, IsolationLevel::ReadCommitted);
+        let starts = self.survey().list_offsets(&leaders, OffsetSpec::Earliest, all).await;
+        self.note_offsets(&starts, failures);
+        leaders.retain(|leader, _| self.may_ask(*leader));
+        // Brokers that answer at once read their ends now; one that does not answer in time is in no sample.
+        (sample.now, sample.wall_ms) = (clock::now(), clock::wall_ms());
+        let ends = self.survey().list_offsets(&leaders, OffsetSpec::Latest, all).await;
+        self.note_offsets(&ends, failures);
+        leaders.retain(|leader, _| self.may_ask(*leader));
+        let stables = match self.config().isolation {
+            IsolationLevel::ReadCommitted => {
+                let stables = self.survey().list_offsets(&leaders, OffsetSpec::Latest, stable).await;
+                self.note_offsets(&stables, failures);
+                Some(stables)
+            }
+            _ => None,
+        };
+        let offset =
+            |answers: &Offsets, of| answers.found.get(of).copied().flatten().map(|found| found.offset);
+        for (partition, end) in &ends.found {
+            let log = LogSample::Offsets {
+                start: offset(&starts, partition),
+                high_watermark: end.map(|end| end.offset),
+                last_stable: stables.as_ref().and_then(|stables| offset(stables, partition)),
+                bytes: None,
+            };
+            sample.logs.insert(partition.clone(), log);
+        }
+    }
+
+    /// Partitions that have moved or are gone are no news: the next round looks for them.
+    fn note_offsets(&mut self, answers: &Offsets, failures: &mut Vec<String>) {
+        use ErrorCode as E;
+        let mut told = Answers { found: BTreeMap::<(), ()>::new(), failed: Vec::new() };
+        for failed in &answers.failed {
+            let moved = [E::NotLeaderOrFollower, E::UnknownTopicOrPartition, E::LeaderNotAvailable];
+            if failed.error.code().is_some_and(|code| moved.contains(&code)) {
+                self.described = None;
+            } else {
+                let error = failed.error.clone();
+                told.failed.push(offtake_admin::survey::Unanswered {
+                    broker: failed.broker,
+                    about: Vec::new(),
+                    error,
+                });
+            }
+        }
+        self.note(&told, failures);
+    }
+
+    /// What is known of the topics, and of those of which it is not yet known, what deletes their records.
+    async fn ask_topics(
+        &mut self,
+        wanted: &BTreeSet<TopicPartition>,
+        sample: &mut Sample,
+        failures: &mut Vec<String>,
+    ) {
+        let topics: BTreeSet<Topic> = wanted.iter().map(|partition| partition.topic.clone()).collect();
+        self.retention.retain(|topic, _| topics.contains(topic));
+        let unknown = topics
+            .iter()
+            .filter(|topic| self.cluster.topics.contains_key(*topic) && !self.retention.contains_key(*topic));
+        let unknown: Vec<Topic> = unknown.cloned().collect();
+        let broker = self.cluster.brokers.keys().copied().find(|broker| self.may_ask(*broker));
+        if let (Some(broker), false) = (broker, unknown.is_empty()) {
+            let answers = self.survey().topic_configs(broker, &unknown, &SETTINGS).await;
+            for failed in &answers.failed {
+                // Without the right to read settings there is no time until data is lost, and all else is there.
+                tracing::debug!(topics = failed.about.len(), "{}", failed.error);
+                if failed.error.code().is_none() {
+                    failures.push(failed.error.to_string());
+                }
+            }
+            let found = answers.found.into_iter();
+            self.retention.extend(found.map(|(topic, settings)| (topic, retention(&settings))));
+        }
+        for topic in topics {
+            let id = self.cluster.topics.get(&topic).and_then(|topic| topic.id.clone());
+            let retention = self.retention.get(&topic).copied();
+            sample.topics.push(TopicSample { topic, id, retention });
+        }
+    }
+}
+
+/// What these settings delete.
+fn retention(settings: &BTreeMap<String, String>) -> Retention {
+    let policy = settings.get("cleanup.policy").map_or("delete", String::as_str);
+    if !policy.split(',').any(|policy| policy.trim() == "delete") {
+        return Retention::default();
+    }
+    // No limit is -1.
+    let limit = |name| settings.get(name).and_then(|value| value.parse().ok());
+    Retention { ms: limit("retention.ms"), bytes: limit("retention.bytes") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_only_compacted_is_not_deleted_by_age() {
+        let of = |settings: &[(&str, &str)]| {
+            let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            retention(&settings.collect())
+        };
+        let limits = [("retention.ms", "5000"), ("retention.bytes", "-1")];
+        assert_eq!(of(&limits), Retention { ms: Some(5000), bytes: None });
+        let policy = |policy| [limits[0], limits[1], ("cleanup.policy", policy)];
+        assert_eq!(of(&policy("compact")), Retention::default());
+        assert_eq!(of(&policy("compact, delete")), Retention { ms: Some(5000), bytes: None });
+    }
+}

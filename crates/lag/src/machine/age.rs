@@ -1,0 +1,91 @@
+//! How old a record is: as long as it has been in its log.
+
+use super::log::{Appended, Log, Millis};
+use crate::sample::RecordTime;
+
+/// The two clocks at the last sample.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Clock {
+    /// The machine's own, which never goes back: samples are compared by it.
+    pub(super) now: Millis,
+    /// The time of day in milliseconds since 1970: timestamps of records are compared with it.
+    pub(super) wall_ms: i64,
+}
+
+/// How old a record is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Age {
+    pub(super) seconds: f64,
+    /// It is off by no more than this; `None` where that cannot be told.
+    pub(super) error: Option<f64>,
+}
+
+/// What an age may be off by: this many seconds, or this share of it.
+const GOOD_ENOUGH: (f64, f64) = (1.0, 0.05);
+
+impl Age {
+    const NOTHING_UNREAD: Self = Self { seconds: 0.0, error: Some(0.0) };
+
+    pub(super) fn is_good_enough(&self) -> bool {
+        let (seconds, share) = GOOD_ENOUGH;
+        self.error.is_some_and(|error| error <= seconds.max(share * self.seconds))
+    }
+}
+
+impl Clock {
+    /// How long the record at this offset has been in its log.
+    ///
+    /// The samples of the log's end say between which two of them it came. Its timestamp, where it was read, says when its producer
+    /// made it: that is more exact, but believed only as far as the samples allow, for a producer may write records of last year.
+    pub(super) fn age(self, log: &Log, offset: i64) -> Option<Age> {
+        let appended = log.ends.appended(offset);
+        match log.time_of(offset) {
+            Some(RecordTime::NoRecord) => Some(Age::NOTHING_UNREAD),
+            Some(RecordTime::At { timestamp, error_ms }) => {
+                Some(self.by_timestamp(timestamp, error_ms, appended))
+            }
+            Some(RecordTime::Without) | None => self.by_samples(appended?),
+        }
+    }
+
+    fn by_samples(self, appended: Appended) -> Option<Age> {
+        let (after, guess) = (appended.after? as f64, appended.guess?);
+        let error = (guess - after).max(appended.before as f64 - guess);
+        Some(self.since(guess, Some(error)))
+    }
+
+    fn by_timestamp(self, timestamp: i64, error_ms: u64, appended: Option<Appended>) -> Age {
+        let made = self.now.saturating_sub(self.wall_ms.saturating_sub(timestamp)) as f64;
+        let error = error_ms as f64;
+        let Some(Appended { after, before, .. }) = appended else {
+            // No sample has shown it yet.
+            return self.since(made, Some(error));
+        };
+        let (after, before) = (after.map(|after| after as f64), before as f64);
+        let within = made.min(before).max(after.unwrap_or(made));
+        // Clocks differ a little; what is farther off is no time of its arrival.
+        let off = (made - within).abs();
+        let error = match after {
+            _ if off <= 1000.0 => Some(error + off),
+            Some(after) => Some(before - after),
+            None => None,
+        };
+        self.since(within, error)
+    }
+
+    fn since(self, moment: f64, error: Option<f64>) -> Age {
+        let seconds = ((self.now as f64 - moment) / 1000.0).max(0.0);
+        Age { seconds, error: error.map(|error| (error / 1000.0).max(0.0)) }
+    }
+
+    /// How long ago the record was stamped, in seconds, which is what `retention.ms` goes by; where its timestamp is not known, how
+    /// old it is.
+    pub(super) fn stamped_ago(self, log: &Log, offset: i64) -> Option<f64> {
+        match log.time_of(offset) {
+            Some(RecordTime::At { timestamp, .. }) => {
+                Some((self.wall_ms.saturating_sub(timestamp) as f64 / 1000.0).max(0.0))
+            }
+            _ => self.age(log, offset).map(|age| age.seconds),
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! A group as the samples show it, and its part of the report.
+
+use std::{
+    collections::{BTreeMap, VecDeque, hash_map::DefaultHasher},
+    hash::{Hash, Hasher},
+};
+
+use offtake_admin::{IsolationLevel, Topic, TopicPartition};
+
+use super::{
+    Lag,
+    age::Clock,
+    log::{Log, Millis},
+    loss::{Outlook, is_imminent},
+    window::{Entry, Window},
+    window_of,
+};
+use crate::{
+    config::Config,
+    report::{GroupReport, MemberReport, PartitionReport, Status},
+    sample::{GroupSample, MemberSample},
+    severity::Severity,
+};
+
+/// How many rebalances of a window are counted; more are as bad.
+const REBALANCES: usize = 64;
+
+/// What is known of a group.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    pub(super) state: String,
+    protocol: Option<String>,
+    members: Vec<MemberReport>,
+    /// What a rebalance changes: the epoch, and who owns what.
+    assignment: Option<u64>,
+    rebalances: VecDeque<Millis>,
+    pub(super) partitions: BTreeMap<TopicPartition, Partition>,
+}
+
+/// What is known of a group on a partition.
+#[derive(Debug, Default)]
+pub(super) struct Partition {
+    pub(super) committed: Option<i64>,
+    /// Its owner, by the index of the member.
+    member: Option<usize>,
+    window: Window,
+}
+
+impl Group {
+    /// Takes in what the coordinator said.
+    pub(super) fn sample(&mut self, sample: GroupSample, now: Millis, config: &Config) {
+        self.count_rebalances(&sample, now, window_of(config));
+        self.state = sample.state;
+        self.protocol = sample.protocol.or(self.protocol.take());
+        if let Some(committed) = sample.committed {
+            for (of, partition) in &mut self.partitions {
+                partition.committed = committed.get(of).copied();
+            }
+            for (of, offset) in committed.into_iter().filter(|(_, offset)| *offset >= 0) {
+                self.partitions.entry(of).or_default().committed = Some(offset);
+            }
+        }
+        if let Some(members) = sample.members {
+            self.partitions.values_mut().for_each(|partition| partition.member = None);
+            self.members = members.iter().map(report_member).collect();
+            for (index, member) in members.into_iter().enumerate() {
+                for of in member.partitions {
+                    self.partitions.entry(of).or_default().member = Some(index);
+                }
+            }
+        }
+        self.partitions.retain(|_, partition| partition.committed.is_some() || partition.member.is_some());
+    }
+
+    fn count_rebalances(&mut self, sample: &GroupSample, now: Millis, window: Millis) {
+        let assignment = sample.members.as_ref().map(|members| {
+            let mut hasher = DefaultHasher::new();
+            sample.epoch.hash(&mut hasher);
+            for member in members {
+                (&member.member_id, &member.partitions).hash(&mut hasher);
+            }
+            hasher.finish()
+        });
+        let is_first = self.state.is_empty();
+        let begins = sample.state != "Stable" && self.state == "Stable";
+        let is_over = sample.state == "Stable" && self.state == "Stable" && {
+            assignment.is_some() && self.assignment.is_some() && assignment != self.assignment
+        };
+        if !is_first && (begins || is_over) {
+            self.rebalances.push_back(now);
+        }
+        self.assignment = assignment.or(self.assignment);
+        let begin = now.saturating_sub(window);
+        while self.rebalances.front().is_some_and(|at| *at < begin) || self.rebalances.len() > REBALANCES {
+            self.rebalances.pop_front();
+        }
+    }
+
+    pub(super) fn forget_windows_of(&mut self, topic: &Topic) {
+        for (of, partition) in &mut self.partitions {
+            if of.topic == *topic {
+                partition.window.clear();
+            }
+        }
+    }
+}
+
+fn report_member(member: &MemberSample) -> MemberReport {
+    MemberReport {
+        member_id: member.member_id.clone(),
+        instance_id: member.instance_id.clone(),
+        client_id: member.client_id.clone(),
+        host: member.host.clone(),
+        partitions: member.partitions.len(),
+    }
+}
+
+impl Partition {
+    /// The first offset that is there and not read; `None` if all is read, or it is not known.
+    pub(super) fn first_unread(&self, log: &Log, isolation: IsolationLevel) -> Option<i64> {
+        let first = self.committed?.max(log.start.unwrap_or(0));
+        (first < log.end(isolation)?).then_some(first)
+    }
+
+    pub(super) fn push_sample(&mut self, log: &Log, clock: Clock, window: Millis) {
+        match (self.committed, log.ends.last()) {
+            (Some(committed), Some((at, end))) if at == clock.now => {
+                self.window.push(Entry::new(at, committed, end), window);
+            }
+            (Some(_), Some(_)) => {}
+            _ => self.window.clear(),
+        }
+    }
+
+    /// Once timestamps are read the age is known better.
+    pub(super) fn renew_age(&mut self, log: &Log, clock: Clock, isolation: IsolationLevel) {
+        let age = match self.first_unread(log, isolation) {
+            Some(unread) => clock.age(log, unread).map(|age| age.seconds as f32),
+            None => Some(0.0),
+        };
+        self.window.set_age(clock.now, age);
+    }
+}
+
+/// Where lag counts to.
+pub(super) fn lag_end(
+    isolation: IsolationLevel,
+    high_watermark: Option<i64>,
+    last_stable: Option<i64>,
+) -> Option<i64> {
+    match isolation {
+        IsolationLevel::ReadCommitted => last_stable,
+        _ => high_watermark,
+    }
+}
+
+impl Lag {
+    pub(super) fn group_report(&self, name: &str, group: &Group) -> GroupReport {
+        let partitions: Vec<_> = group
+            .partitions
+            .iter()
+            .map(|(of, partition)| self.partition_report(name, of, partition))
+            .collect();
+        let ages = partitions.iter().filter_map(|partition| partition.lag_seconds);
+        GroupReport {
+            group: name.to_owned(),
+            state: group.state.clone(),
+            protocol: group.protocol.clone(),
+            status: partitions.iter().filter_map(|partition| partition.status).max().map(of_group),
+            severity: partitions.iter().map(|partition| partition.severity).max().unwrap_or_default(),
+            lag: partitions.iter().filter_map(|partition| partition.lag).fold(0, u64::saturating_add),
+            lag_seconds: ages.reduce(f64::max),
+            rebalances: u32::try_from(group.rebalances.len()).unwrap_or(u32::MAX),
+            members: group.members.clone(),
+            partitions,
+        }
+    }
+
+    fn partition_report(&self, group: &str, of: &TopicPartition, partition: &Partition) -> PartitionReport {
+        let blank = Log::default();
+        let log = self.logs.get(of).unwrap_or(&blank);
+        let (window, isolation) = (self.window(), self.config.isolation);
+        let end = log.end(isolation);
+        let lag = end.zip(partition.committed).map(|(end, at)| end.saturating_sub(at).max(0));
+        let unread = partition.first_unread(log, isolation);
+        let age = match (lag, unread) {
+            (None, _) => None,
+            (Some(_), None) => Some((0.0, Some(0.0))),
+            (Some(_), Some(unread)) => self.clock.age(log, unread).map(|age| (age.seconds, age.error)),
+        };
+        let rates = partition.window.rates();
+        let retention = self.topics.get(&of.topic).and_then(|topic| topic.retention);
+        let time_to_data_loss = lag.filter(|lag| *lag > 0).and_then(|lag| {
+            let outlook = Outlook {
+                clock: self.clock,
+                log,
+                retention,
+                committed: partition.committed?,
+                unread,
+                lag,
+                rates,
+            };
+            outlook.time_to_data_loss()
+        });
+        let imminent =
+            time_to_data_loss.is_some_and(|seconds| is_imminent(seconds, self.config.horizon, retention));
+        let status = match partition.window.status(self.clock.now, window, partition.member.is_some()) {
+            Some(_) if imminent => Some(Status::DataLossImminent),
+            status => status.filter(|_| lag.is_some()),
+        };
+        let lag_seconds = age.map(|(seconds, _)| seconds);
+        let severity = match lag_seconds {
+            _ if imminent => Severity::DataLoss,
+            Some(seconds) => self.config.thresholds_of(group).severity(seconds),
+            None => Severity::Healthy,
+        };
+        let lag_bytes = lag.zip(log.record_bytes()).map(|(lag, bytes)| (lag as f64 * bytes) as u64);
+        let whole = rates.filter(|_| lag.is_some());
+        PartitionReport {
+            topic: of.topic.as_str().to_owned(),
+            partition: of.partition,
+            committed: partition.committed,
+            end,
+            lag: lag.and_then(|lag| u64::try_from(lag).ok()),
+            lag_seconds,
+            lag_seconds_error: age.and_then(|(_, error)| error),
+            lag_bytes,
+            produced_per_second: whole.map(|rates| rates.produced),
+            consumed_per_second: whole.map(|rates| rates.consumed),
+            catch_up_seconds: lag.and_then(|lag| match (lag, whole) {
+                (0, _) => Some(0.0),
+                (lag, Some(rates)) if rates.consumed > rates.produced => {
+                    Some(lag as f64 / (rates.consumed - rates.produced))
+                }
+                _ => None,
+            }),
+            time_to_data_loss_seconds: time_to_data_loss,
+            member: partition.member,
+            status,
+            severity,
+        }
+    }
+}
+
+/// A group that has a partition which stopped, stalled or went back is in error.
+fn of_group(worst: Status) -> Status {
+    match worst {
+        Status::Ok | Status::Warn | Status::Err | Status::DataLossImminent => worst,
+        Status::Stop | Status::Stall | Status::Rewind => Status::Err,
+    }
+}

@@ -1,0 +1,210 @@
+//! One log as the samples show it: where it began and ended when. Bounded, whatever happens.
+
+use std::collections::VecDeque;
+
+use offtake_admin::IsolationLevel;
+
+use super::group::lag_end;
+use crate::sample::RecordTime;
+
+/// Milliseconds on the machine's clock, which never goes back. Times before its start are negative.
+pub(super) type Millis = i64;
+
+/// How many samples of a log's end are kept: the newest of them all, older ones ever farther apart.
+const ENDS: usize = 32;
+/// How many moves of a log's start are kept.
+const MOVES: usize = 4;
+
+/// What is known of a partition's log.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    pub(super) start: Option<i64>,
+    pub(super) high_watermark: Option<i64>,
+    pub(super) last_stable: Option<i64>,
+    pub(super) bytes: Option<u64>,
+    /// The ends that lag counts to.
+    pub(super) ends: Ends,
+    pub(super) moves: StartMoves,
+    /// The timestamps that were read, by offset; those that nobody asks about any more are forgotten.
+    pub(super) times: Vec<(i64, RecordTime)>,
+}
+
+impl Log {
+    /// Takes in where it is now. A log that ends before where it ended is another one.
+    pub(super) fn sample(&mut self, at: Millis, start: Option<i64>, end: Option<i64>) {
+        if let Some(end) = end {
+            if self.ends.last().is_some_and(|(_, last)| end < last) {
+                *self = Self::default();
+            }
+            self.ends.push(at, end);
+        }
+        if let Some(start) = start {
+            self.moves.push(at, start);
+            self.start = Some(start);
+        }
+    }
+
+    /// Where lag counts to.
+    pub(super) fn end(&self, isolation: IsolationLevel) -> Option<i64> {
+        lag_end(isolation, self.high_watermark, self.last_stable)
+    }
+
+    /// Bytes of a mean record.
+    pub(super) fn record_bytes(&self) -> Option<f64> {
+        let records = self.high_watermark?.checked_sub(self.start?).filter(|records| *records > 0)?;
+        Some(self.bytes? as f64 / records as f64)
+    }
+
+    /// What reading the record at this offset found out.
+    pub(super) fn time_of(&self, offset: i64) -> Option<RecordTime> {
+        self.times.iter().find(|(of, _)| *of == offset).map(|(_, time)| *time)
+    }
+}
+
+/// When a log had which end.
+#[derive(Debug, Default)]
+pub(super) struct Ends(VecDeque<(Millis, i64)>);
+
+/// When a record was appended, as far as the samples of its log tell.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Appended {
+    /// Not before this; `None` if it was there in the first sample.
+    pub(super) after: Option<Millis>,
+    /// Not after this.
+    pub(super) before: Millis,
+    /// The best guess between the two: records are taken to come evenly.
+    pub(super) guess: Option<f64>,
+}
+
+impl Ends {
+    pub(super) fn last(&self) -> Option<(Millis, i64)> {
+        self.0.back().copied()
+    }
+
+    /// Ends never go back here: [`Log::sample`] begins anew then.
+    fn push(&mut self, at: Millis, end: i64) {
+        let standing = self.0.iter().rev().take(2).filter(|(_, known)| *known == end).count();
+        if standing == 2 {
+            // Of a time in which nothing came, when it began and when it ended are enough.
+            self.0.pop_back();
+        }
+        self.0.push_back((at, end));
+        if self.0.len() > ENDS {
+            let mut index = 0;
+            self.0.retain(|_| {
+                index += 1;
+                index > ENDS / 2 || index % 2 == 1
+            });
+        }
+    }
+
+    /// When the record at this offset was appended; `None` if it was not there when last looked, or nobody ever looked.
+    pub(super) fn appended(&self, offset: i64) -> Option<Appended> {
+        let after = self.0.partition_point(|(_, end)| *end <= offset);
+        let (before, end) = *self.0.get(after)?;
+        let earlier = after.checked_sub(1).and_then(|index| self.0.get(index));
+        let guess = earlier.map(|(at, known)| {
+            let share =
+                (offset.saturating_sub(*known) as f64 + 0.5) / (end.saturating_sub(*known)).max(1) as f64;
+            *at as f64 + (before.saturating_sub(*at)) as f64 * share.clamp(0.0, 1.0)
+        });
+        Some(Appended { after: earlier.map(|(at, _)| *at), before, guess })
+    }
+
+    /// The oldest end that is known from this time on, and when that was.
+    pub(super) fn since(&self, at: Millis) -> Option<(Millis, i64)> {
+        self.0.get(self.0.partition_point(|(known, _)| *known < at)).copied()
+    }
+}
+
+/// When a log's start moved: as retention deletes whole segments, seldom and far.
+#[derive(Debug, Default)]
+pub(super) struct StartMoves(VecDeque<(Millis, i64)>);
+
+impl StartMoves {
+    fn push(&mut self, at: Millis, start: i64) {
+        match self.0.back() {
+            Some((_, known)) if *known == start => return,
+            Some((_, known)) if start < *known => self.0.clear(),
+            _ => {}
+        }
+        // The first entry is where the log began when it was first looked at, and no move.
+        self.0.push_back((at, start));
+        if self.0.len() > MOVES + 1 {
+            self.0.pop_front();
+        }
+    }
+
+    /// How many records a second are deleted, from two moves on: one says nothing of when the next one is.
+    pub(super) fn per_second(&self, now: Millis) -> Option<f64> {
+        if self.0.len() < 3 {
+            return None;
+        }
+        let ((first, from), (_, to)) = (self.0.front()?, self.0.back()?);
+        let seconds = now.saturating_sub(*first) as f64 / 1000.0;
+        (seconds > 0.0).then(|| to.saturating_sub(*from) as f64 / seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ends(points: &[(Millis, i64)]) -> Ends {
+        let mut ends = Ends::default();
+        points.iter().for_each(|(at, end)| ends.push(*at, *end));
+        ends
+    }
+
+    #[test]
+    fn a_record_was_appended_between_the_two_samples_around_it() {
+        let ends = ends(&[(0, 100), (10_000, 100), (20_000, 100), (30_000, 110), (40_000, 130)]);
+        // The run without records is left with its first and last sample.
+        assert_eq!(ends.0.len(), 4);
+        let of = |offset| ends.appended(offset);
+        assert_eq!(of(99), Some(Appended { after: None, before: 0, guess: None }));
+        assert_eq!(of(100), Some(Appended { after: Some(20_000), before: 30_000, guess: Some(20_500.0) }));
+        assert_eq!(of(129), Some(Appended { after: Some(30_000), before: 40_000, guess: Some(39_750.0) }));
+        assert_eq!(of(130), None);
+    }
+
+    #[test]
+    fn a_long_history_is_thinned_where_it_is_old_and_stays_true() {
+        let mut ends = Ends::default();
+        for nth in 0..10_000 {
+            ends.push(nth * 1000, nth * 7);
+            assert!(ends.0.len() <= ENDS);
+        }
+        for offset in (0..69_993).step_by(13) {
+            let found = ends.appended(offset).unwrap();
+            let truth = (offset as f64 / 7.0).floor() * 1000.0 + 1000.0; // the sample that first showed it
+            assert!(found.after.is_none_or(|after| (after as f64) < truth) && truth <= found.before as f64);
+        }
+        let newest = ends.appended(69_990).unwrap();
+        assert_eq!(newest.before - newest.after.unwrap(), 1000, "the newest samples are all there");
+    }
+
+    #[test]
+    fn a_log_that_ends_before_its_end_is_another_one() {
+        let mut log = Log::default();
+        log.sample(0, Some(5), Some(100));
+        log.times.push((7, RecordTime::Without));
+        log.sample(1000, Some(0), Some(3));
+        assert_eq!((log.ends.last(), log.start, log.times.len()), (Some((1000, 3)), Some(0), 0));
+    }
+
+    #[test]
+    fn one_move_of_the_start_says_nothing_of_the_next() {
+        let mut moves = StartMoves::default();
+        for (at, start) in [(0, 0), (10_000, 0), (60_000, 600)] {
+            moves.push(at, start);
+        }
+        assert_eq!(moves.per_second(60_000), None);
+        moves.push(120_000, 1200);
+        assert_eq!(moves.per_second(120_000), Some(10.0));
+        // It has not moved since: each second makes it less likely that it goes on so.
+        assert_eq!(moves.per_second(240_000), Some(5.0));
+        moves.push(250_000, 0);
+        assert_eq!(moves.per_second(250_000), None);
+    }
+}

@@ -1,0 +1,81 @@
+//! When retention deletes what is not read.
+
+use std::time::Duration;
+
+use super::{age::Clock, log::Log, window::Rates};
+use crate::sample::Retention;
+
+/// What the time until records are lost follows from, on a partition that has lag.
+#[derive(Debug)]
+pub(super) struct Outlook<'a> {
+    pub(super) clock: Clock,
+    pub(super) log: &'a Log,
+    pub(super) retention: Option<Retention>,
+    pub(super) committed: i64,
+    pub(super) unread: Option<i64>,
+    pub(super) lag: i64,
+    /// `None` while there is one sample only: then it is taken that nothing is read.
+    pub(super) rates: Option<Rates>,
+}
+
+/// Of rates smaller than these nothing follows: they are within the errors of what they are made from.
+const LEAST_AGEING: f64 = 0.01;
+const LEAST_RATE: f64 = 1e-6;
+
+impl Outlook<'_> {
+    /// Seconds until a record is deleted that is not read; `None` where that never happens, or is not known.
+    ///
+    /// Kafka deletes whole segments, of which the newest record counts, and looks for them now and then only: records live longer than
+    /// they must, so that this is the earliest time.
+    pub(super) fn time_to_data_loss(&self) -> Option<f64> {
+        if self.log.start.is_some_and(|start| self.committed < start) {
+            return Some(0.0);
+        }
+        let times = [self.by_age(), self.by_size(), self.by_log_start()];
+        times.into_iter().flatten().filter(|seconds| seconds.is_finite()).reduce(f64::min)
+    }
+
+    /// `retention.ms` goes by timestamps. The first unread record becomes older as slowly as the group falls behind.
+    fn by_age(&self) -> Option<f64> {
+        let limit = self.retention?.ms? as f64 / 1000.0;
+        let left = (limit - self.clock.stamped_ago(self.log, self.unread?)?).max(0.0);
+        self.after(left, self.ageing(), LEAST_AGEING)
+    }
+
+    /// How much older the first unread record becomes in a second. Where its age was not known at the begin of the window, it follows
+    /// from how much of what comes is read.
+    fn ageing(&self) -> f64 {
+        let Some(rates) = self.rates else { return 1.0 };
+        rates.ageing.unwrap_or_else(|| {
+            if rates.consumed <= 0.0 { 1.0 } else { 1.0 - rates.consumed / rates.produced.max(LEAST_RATE) }
+        })
+    }
+
+    /// `retention.bytes` goes by what comes after a record.
+    fn by_size(&self) -> Option<f64> {
+        let limit = self.retention?.bytes? as f64;
+        let bytes = self.log.record_bytes()?;
+        let left = (limit - self.lag as f64 * bytes).max(0.0);
+        let rates = self.rates?;
+        self.after(left, (rates.produced - rates.consumed) * bytes, LEAST_RATE)
+    }
+
+    /// However it is that the log's start moves.
+    fn by_log_start(&self) -> Option<f64> {
+        let deleted = self.log.moves.per_second(self.clock.now)?;
+        let left = self.committed.saturating_sub(self.log.start?).max(0) as f64;
+        let consumed = self.rates.map_or(0.0, |rates| rates.consumed);
+        self.after(left, deleted - consumed, LEAST_RATE)
+    }
+
+    fn after(&self, left: f64, per_second: f64, least: f64) -> Option<f64> {
+        (per_second > least).then(|| left / per_second)
+    }
+}
+
+/// Whether so many seconds are within the horizon. Where all records are deleted soon, a group that has not committed for a while would
+/// always be in danger: half of `retention.ms` counts if that is less.
+pub(super) fn is_imminent(seconds: f64, horizon: Duration, retention: Option<Retention>) -> bool {
+    let half = retention.and_then(|retention| retention.ms).map(|ms| Duration::from_millis(ms / 2));
+    seconds <= horizon.min(half.unwrap_or(horizon)).as_secs_f64()
+}
