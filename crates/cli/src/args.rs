@@ -6,6 +6,7 @@ mod dlq;
 mod doctor;
 mod documents;
 mod groups;
+mod lag;
 #[cfg(unix)]
 mod pipe;
 mod produce;
@@ -24,6 +25,7 @@ pub(crate) use dlq::{Dlq, DlqCommand, Letters, Purge, Replay};
 pub(crate) use doctor::Doctor;
 pub(crate) use documents::{Completions, Man};
 pub(crate) use groups::{Groups, GroupsCommand, Reset};
+pub(crate) use lag::{FailAt, Isolation, Lag};
 #[cfg(unix)]
 pub(crate) use pipe::{DlqHeaders, Framing, Mode, Order, Pipe};
 pub(crate) use produce::{BenchProduce, Produce};
@@ -54,7 +56,7 @@ Where settings come from, the nearest first:
      allow.auto.create.topics=false
 
 Exit status: 0 done, 1 failed (the last line on stderr says why), 2 wrong usage,
-130 interrupted twice.";
+3 from `lag --fail-at` if it is that bad, 130 interrupted twice.";
 
 /// Read and write Kafka topics, and look after consumer groups.
 #[derive(Debug, Parser)]
@@ -182,6 +184,8 @@ pub(crate) enum Command {
     Offsets(Offsets),
     /// List, describe or delete consumer groups, or reset their committed offsets
     Groups(Groups),
+    /// Show how far groups are behind: in records, in seconds, with a status and until retention deletes what they have not read
+    Lag(Lag),
     /// Look into why a client cannot read: connect to every broker and tell what is found, step by step; changes nothing
     Doctor(Doctor),
     /// Run an in-memory Kafka cluster for testing

@@ -17,6 +17,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// It could not be done: status 1, and this sentence as the last line on stderr.
     Failed(String),
+    /// It was done, and what was found is as bad as it was not to be: status 3.
+    Verdict(String),
     /// Nobody reads our output any more: not worth a word.
     BrokenPipe,
 }
@@ -52,6 +54,10 @@ impl Failure {
                 say(format_args!("offtake: {}", visible(message)));
                 ExitCode::from(1)
             }
+            Self::Verdict(message) => {
+                say(format_args!("offtake: {}", visible(message)));
+                ExitCode::from(3)
+            }
         }
     }
 }
@@ -59,7 +65,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(message) | Self::Failed(message) => f.write_str(message),
+            Self::Usage(message) | Self::Failed(message) | Self::Verdict(message) => f.write_str(message),
             Self::BrokenPipe => f.write_str("the reader of our output is gone"),
         }
     }

@@ -1,7 +1,7 @@
 //! The `offtake` command.
 //!
 //! Data goes to stdout, everything else to stderr. Status: 0 done, 1 failed (the last line on stderr says why), 2 usage,
-//! 130 interrupted twice.
+//! 3 as bad as `lag --fail-at` says, 130 interrupted twice.
 
 mod args;
 mod bench;
@@ -16,6 +16,7 @@ mod events;
 mod failure;
 mod groups;
 mod hints;
+mod lag;
 mod offsets;
 mod output;
 #[cfg(unix)] // process groups, and a shell
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
                 Command::Topics(args) => topics::run(&common, args).await,
                 Command::Offsets(args) => offsets::run(&common, args).await,
                 Command::Groups(args) => groups::run(&common, args).await,
+                Command::Lag(args) => lag::run(&common, args).await,
                 Command::Doctor(args) => doctor::run(&common, args).await,
                 Command::Broker(args) => broker::run(args).await,
                 Command::Bench(args) => bench::run(&common, args).await,

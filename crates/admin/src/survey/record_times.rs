@@ -120,7 +120,7 @@ impl Survey<'_> {
                             let records = data.records.unwrap_or_default();
                             match first_time(records, from, data.high_watermark, &mut decompressor) {
                                 Read::Found(time) => {
-                                    drop(answers.found.insert((partition, (of, from)), time))
+                                    answers.found.insert((partition, (of, from)), time);
                                 }
                                 Read::GoOn(next) => left.push((leader, partition, of, next)),
                             }

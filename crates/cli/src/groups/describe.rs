@@ -1,29 +1,49 @@
 //! `offtake groups describe`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use offtake::TopicPartition;
 use offtake_admin::{Admin, GroupDescription, GroupMember};
+use offtake_lag::{Collector, Config, GroupReport, GroupSelection};
 use serde_json::{Value, json};
 
-use super::lag::{self, Row};
 use crate::{
     failure::Failure,
+    lag,
     output::Output,
     text::table::{Sheet, visible},
 };
 
+/// Of one group all that is known, with the numbers that `offtake lag` prints.
 pub(super) async fn run(
-    admin: &mut Admin,
+    admin: Admin,
+    limit: Duration,
     group: &str,
     json: bool,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let group = admin.describe_group(group).await?;
-    let (rows, ends) = lag::rows(admin, &group).await?;
+    let mut config = Config::default();
+    config.groups = GroupSelection::Named(vec![group.to_owned()]);
+    config.broker_timeout = limit;
+    let mut collector = Collector::new(admin, config);
+    let done = described(&mut collector, limit, group, json, output).await;
+    collector.close().await;
+    done
+}
+
+async fn described(
+    collector: &mut Collector,
+    limit: Duration,
+    group: &str,
+    json: bool,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let group = collector.admin().describe_group(group).await?;
+    let report = lag::first_round(collector, limit).await?;
+    let behind = report.groups.into_iter().next().unwrap_or_default();
     if json {
-        output.json(&object(&group, &rows));
-        return ends;
+        output.json(&object(&group, &behind));
+        return lag::told(&report.failures);
     }
     let GroupDescription { state, group_type, coordinator, host, port, members, .. } = &group;
     let assignor = group.assignor.as_deref().unwrap_or("-");
@@ -42,13 +62,13 @@ pub(super) async fn run(
         output.buffer().push(b'\n');
         output.sheet(&table(members));
     }
-    if rows.is_empty() {
+    if behind.partitions.is_empty() {
         output.buffer().extend_from_slice(b"no committed offsets\n");
     } else {
         output.buffer().push(b'\n');
-        output.sheet(&lag::table(&rows));
+        output.sheet(&lag::table(lag::rows_of(&behind), false, None));
     }
-    ends
+    lag::told(&report.failures)
 }
 
 /// While a group moves to KIP-848 its members speak two protocols, and while it moves partitions some have not yet what
@@ -80,7 +100,7 @@ fn table(members: &[GroupMember]) -> Sheet {
     sheet
 }
 
-fn object(group: &GroupDescription, rows: &[Row<'_>]) -> Value {
+fn object(group: &GroupDescription, behind: &GroupReport) -> Value {
     let member = |member: &GroupMember| {
         let partitions = member.partitions.iter().map(|of| json!([of.topic.as_str(), of.partition]));
         json!({
@@ -91,7 +111,7 @@ fn object(group: &GroupDescription, rows: &[Row<'_>]) -> Value {
     json!({
         "group": group.group, "state": group.state, "type": group.group_type, "assignor": group.assignor,
         "coordinator": group.coordinator.0, "members": group.members.iter().map(member).collect::<Vec<_>>(),
-        "offsets": rows.iter().map(lag::object).collect::<Vec<_>>(),
+        "offsets": lag::rows_of(behind).map(|row| row.object_of_group()).collect::<Vec<_>>(),
     })
 }
 

@@ -3,7 +3,6 @@
 mod describe;
 mod file;
 mod idle;
-mod lag;
 mod plan;
 mod reset;
 mod scope;
@@ -28,13 +27,17 @@ pub(crate) async fn run(common: &Common, args: Groups) -> Result<(), Failure> {
     let mut admin = Admin::new(config)?;
     admin.within(limit);
     let mut output = Output::stdout();
+    let json = common.json;
     let done = match args.what {
-        GroupsCommand::List => list(&mut admin, common.json, &mut output).await,
+        // It has the client to itself, and closes it.
         GroupsCommand::Describe { group } => {
-            describe::run(&mut admin, &group, common.json, &mut output).await
+            let done = describe::run(admin, limit, &group, json, &mut output).await;
+            let written = output.flush().map_err(Failure::from);
+            return done.and(written);
         }
-        GroupsCommand::Delete { groups } => delete(&mut admin, groups, common.json, &mut output).await,
-        GroupsCommand::Reset(reset) => reset::run(&mut admin, reset, common.json, &mut output).await,
+        GroupsCommand::List => list(&mut admin, json, &mut output).await,
+        GroupsCommand::Delete { groups } => delete(&mut admin, groups, json, &mut output).await,
+        GroupsCommand::Reset(reset) => reset::run(&mut admin, reset, json, &mut output).await,
     };
     admin.close().await;
     // What was done before a failure is told all the same.

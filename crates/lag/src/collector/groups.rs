@@ -70,6 +70,7 @@ impl Collector {
             self.brokers.failed(failed.broker, &failed.error, now);
             // Whatever it is, the next round looks where everything is now.
             self.described = None;
+            self.may_pass |= failed.error.is_retriable();
             failures.push(failed.error.to_string());
         }
     }

@@ -44,6 +44,8 @@ pub struct Collector {
     listed: BTreeMap<String, GroupListing>,
     /// The brokers that there were in the round before.
     brokers_before: BTreeSet<BrokerId>,
+    /// Whether something of what failed in the last round may pass by itself.
+    may_pass: bool,
     /// What deletes the records of each topic, since the cluster was described.
     retention: BTreeMap<Topic, Retention>,
 }
@@ -60,6 +62,7 @@ impl Collector {
             brokers: Brokers::default(),
             listed: BTreeMap::new(),
             brokers_before: BTreeSet::new(),
+            may_pass: false,
             retention: BTreeMap::new(),
         }
     }
@@ -70,6 +73,7 @@ impl Collector {
     /// No broker has ever told what the cluster looks like. Later, what fails is among [`Report::failures`].
     pub async fn round(&mut self) -> Result<Report, Error> {
         let mut failures = Vec::new();
+        self.may_pass = false;
         self.describe_cluster(&mut failures).await?;
         let mut sample = Sample::at(clock::now(), clock::wall_ms());
         self.ask_groups(&mut sample, &mut failures).await;
@@ -93,6 +97,18 @@ impl Collector {
     #[must_use]
     pub fn report(&self) -> Report {
         self.lag.report()
+    }
+
+    /// Whether something of what failed in the last round may pass by itself: a coordinator that loads, a partition that moves. Who makes one
+    /// round only may want to make another.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        self.may_pass
+    }
+
+    /// The client that it asks with, for other questions between two rounds.
+    pub fn admin(&mut self) -> &mut Admin {
+        &mut self.admin
     }
 
     /// Closes the connections.

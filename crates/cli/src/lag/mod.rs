@@ -1,0 +1,210 @@
+//! `offtake lag`: how far groups are behind.
+
+mod rows;
+mod screen;
+mod sparkline;
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use offtake::config::IsolationLevel;
+use offtake_admin::Admin;
+use offtake_client::ClientConfig;
+use offtake_lag::{Collector, Config, GroupSelection, Report, Status};
+
+pub(crate) use self::rows::{rows as rows_of, table};
+use self::{
+    rows::{rows, word},
+    sparkline::Sparklines,
+};
+use crate::{
+    args::{Common, FailAt, Isolation, Lag},
+    clock::now,
+    failure::{Failure, say},
+    output::Output,
+    setup,
+    stop::Stop,
+    text::table::visible,
+};
+
+/// The window of `--fail-at warn|err`, unless another is given.
+const WINDOW: Duration = Duration::from_secs(10);
+/// The sliding window of `--watch`, unless another is given.
+const WATCHED: Duration = Duration::from_secs(60);
+/// A window without `--watch` is so many samples and one.
+const SAMPLES: u32 = 5;
+/// How long to wait before what has failed is asked again, where it may pass.
+const AGAIN: Duration = Duration::from_millis(200);
+
+pub(crate) async fn run(common: &Common, args: Lag) -> Result<(), Failure> {
+    let client = setup::config(common)?.client;
+    let limit = client.default_api_timeout;
+    let mut collector = collector(client, &args)?;
+    let mut stop = Stop::listen()?;
+    let mut output = Output::stdout();
+    let work = async {
+        match args.watch {
+            true => watch(&mut collector, &args, limit, common.json, &mut output).await,
+            false => once(&mut collector, &args, limit, common.json, &mut output).await,
+        }
+    };
+    let done = stop.or(work).await.unwrap_or(Ok(()));
+    collector.close().await;
+    // What was found before a failure is told all the same.
+    let written = output.flush().map_err(Failure::from);
+    done.and(written)
+}
+
+fn collector(client: ClientConfig, args: &Lag) -> Result<Collector, Failure> {
+    let mut config = Config::default();
+    config.broker_timeout = client.default_api_timeout;
+    config.window = args.window.unwrap_or(if args.watch { WATCHED } else { WINDOW });
+    config.horizon = args.horizon;
+    config.isolation = match args.isolation {
+        Isolation::ReadCommitted => IsolationLevel::ReadCommitted,
+        Isolation::ReadUncommitted => IsolationLevel::ReadUncommitted,
+    };
+    if !args.groups.is_empty() {
+        config.groups = GroupSelection::Named(args.groups.clone());
+    }
+    Ok(Collector::new(Admin::new(client)?, config))
+}
+
+/// A round, and others while something fails that may pass.
+pub(crate) async fn first_round(collector: &mut Collector, limit: Duration) -> Result<Report, Failure> {
+    let began = now();
+    loop {
+        let report = collector.round().await?;
+        if !collector.may_pass() || now() - began >= limit {
+            return Ok(report);
+        }
+        wait(AGAIN).await;
+    }
+}
+
+async fn once(
+    collector: &mut Collector,
+    args: &Lag,
+    limit: Duration,
+    json: bool,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let mut report = first_round(collector, limit).await?;
+    let needs_status = matches!(args.fail_at, Some(FailAt::Status(_)));
+    if let Some(window) = args.window.or(needs_status.then_some(WINDOW)) {
+        let began = now();
+        for nth in 1..=SAMPLES {
+            // The last round begins when the window is over.
+            wait_until(began + window.mul_f64(f64::from(nth) / f64::from(SAMPLES))).await;
+            report = collector.round().await?;
+        }
+    }
+    print(&report, json, None, output)?;
+    output.flush()?;
+    judge(&report, args.fail_at)?;
+    missing(&report, &args.groups)?;
+    told(&report.failures)
+}
+
+async fn watch(
+    collector: &mut Collector,
+    args: &Lag,
+    limit: Duration,
+    json: bool,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let mut courses = Sparklines::default();
+    let mut report = first_round(collector, limit).await?;
+    missing(&report, &args.groups)?;
+    let screen = (output.is_terminal() && !json).then(screen::Screen::open).transpose()?;
+    loop {
+        let next = now() + args.interval;
+        courses.push(&report);
+        match &screen {
+            Some(screen) => screen
+                .show(&rows::table(report.groups.iter().flat_map(rows), true, Some(&courses)), &report)?,
+            None => {
+                print(&report, json, Some(&courses), output)?;
+                output.flush()?;
+                report.failures.iter().for_each(|failure| say(format_args!("offtake: {}", visible(failure))));
+            }
+        }
+        judge(&report, args.fail_at)?;
+        wait_until(next).await;
+        report = collector.round().await?;
+    }
+}
+
+fn print(
+    report: &Report,
+    json: bool,
+    courses: Option<&Sparklines>,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let all = report.groups.iter().flat_map(rows);
+    if json {
+        for row in all {
+            output.json(&row.object());
+            output.spill()?;
+        }
+        return Ok(());
+    }
+    output.sheet(&rows::table(all, true, courses));
+    Ok(())
+}
+
+/// Whether a partition is as bad as it may not be.
+fn judge(report: &Report, fail_at: Option<FailAt>) -> Result<(), Failure> {
+    let Some(limit) = fail_at else { return Ok(()) };
+    let too_bad = report.groups.iter().flat_map(rows).filter(|row| match limit {
+        FailAt::Status(limit) => row.partition.status.is_some_and(|status| status >= limit),
+        FailAt::Seconds(limit) => row.partition.lag_seconds.is_some_and(|seconds| seconds >= limit),
+    });
+    let worst = too_bad.max_by(|a, b| {
+        let of = |row: &rows::Row<'_>| (row.partition.status, row.partition.lag_seconds.unwrap_or(0.0));
+        let (a, b) = (of(a), of(b));
+        a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
+    });
+    let Some(worst) = worst else { return Ok(()) };
+    let status = worst.partition.status.filter(|status| *status != Status::Ok);
+    let status = status.map_or(String::new(), |status| format!(", {}", word(status)));
+    let seconds = worst.partition.lag_seconds.map_or(String::new(), |seconds| format!(", {seconds:.1} s"));
+    Err(Failure::Verdict(format!(
+        "group `{}` is too far behind on {}-{}: {} records{seconds}{status}",
+        worst.group,
+        worst.partition.topic,
+        worst.partition.partition,
+        worst.partition.lag.unwrap_or(0),
+    )))
+}
+
+fn missing(report: &Report, groups: &[String]) -> Result<(), Failure> {
+    let there: BTreeSet<_> = report.groups.iter().map(|group| group.group.as_str()).collect();
+    let gone: Vec<_> = groups.iter().filter(|group| !there.contains(group.as_str())).collect();
+    match gone.as_slice() {
+        [] => Ok(()),
+        // It may be at a broker that did not answer.
+        _ if !report.failures.is_empty() => told(&report.failures),
+        [first, ..] => Err(Failure::failed(format!(
+            "there is no consumer group `{first}`; `offtake groups list` prints those that there are"
+        ))),
+    }
+}
+
+/// What could not be asked, the last of it as how the command ends.
+pub(crate) fn told(failures: &[String]) -> Result<(), Failure> {
+    let Some((last, before)) = failures.split_last() else { return Ok(()) };
+    before.iter().for_each(|failure| say(format_args!("offtake: {}", visible(failure))));
+    Err(Failure::failed(last))
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the command's loop")]
+async fn wait(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+async fn wait_until(at: Instant) {
+    wait(at.saturating_duration_since(now())).await;
+}
