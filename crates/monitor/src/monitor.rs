@@ -23,12 +23,12 @@ const SLOW: u32 = 6;
 const SLOW_AT_LEAST: Duration = Duration::from_secs(60);
 
 /// Where reports come from.
-pub trait Source: Send {
+pub trait Source {
     /// Why there is no report.
     type Error: std::fmt::Display;
 
-    /// Asks everything once. It is called again after each answer, whatever that was.
-    fn round(&mut self) -> impl Future<Output = Result<Report, Self::Error>> + Send;
+    /// Asks everything once. It is called again after each answer, whatever that was. [`Monitor::run`] is as `Send` as this is.
+    fn round(&mut self) -> impl Future<Output = Result<Report, Self::Error>>;
 }
 
 /// Why a monitor does not start.

@@ -189,7 +189,6 @@ fn push_text(out: &mut Vec<u8>, text: &str) {
 
 fn push(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
-        #[expect(clippy::cast_possible_truncation, reason = "seven bits are left")]
         out.push((number & 0x7f) as u8 | 0x80);
         number >>= 7;
     }

@@ -70,7 +70,9 @@ async fn the_page_has_nothing_from_elsewhere_and_nothing_inline() {
         assert!(!body.contains(" style=\"") && !body.contains("onclick="), "{path}");
     }
     let page = monitor.get("/").await.1;
-    assert!(!page.contains("<style") && page.matches("<script").count() == 1 && page.contains("src=\"page.js\""));
+    assert!(
+        !page.contains("<style") && page.matches("<script").count() == 1 && page.contains("src=\"page.js\"")
+    );
 }
 
 #[tokio::test]

@@ -119,7 +119,9 @@ async fn a_client_that_sends_a_byte_a_second_is_cut_off() {
     let monitor = Running::start(Settings::default()).await;
     let begun = tokio::time::Instant::now();
     let mut stream = TcpStream::connect(monitor.address).await.unwrap();
-    for byte in b"GET /healthz HTTP/1.1\r\nx: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa".iter().cycle() {
+    for byte in
+        b"GET /healthz HTTP/1.1\r\nx: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa".iter().cycle()
+    {
         if stream.write_all(&[*byte]).await.is_err() || begun.elapsed() > Duration::from_secs(120) {
             break;
         }

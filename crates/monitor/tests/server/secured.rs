@@ -14,7 +14,15 @@ async fn data_needs_a_secret_and_probes_and_the_empty_page_do_not() {
         assert_eq!(status(&head), 200, "{path}");
         assert!(!body.contains("audit") || path == "/openapi.json");
     }
-    for path in ["/metrics", "/api/status", "/api/groups", "/api/groups/audit", "/api/groups/nobody", "/api/history", "/nowhere"] {
+    for path in [
+        "/metrics",
+        "/api/status",
+        "/api/groups",
+        "/api/groups/audit",
+        "/api/groups/nobody",
+        "/api/history",
+        "/nowhere",
+    ] {
         let (head, body) = monitor.get(path).await;
         assert_eq!(status(&head), 401, "{path}: {body}");
         assert!(head.to_lowercase().contains("www-authenticate: basic"), "{head}");
@@ -72,8 +80,7 @@ mod tls {
             made.cert.der().clone()
         };
         let first = renew();
-        let settings =
-            Settings { tls: Some(ServerTls::load(&chain, &key).unwrap()), ..Settings::default() };
+        let settings = Settings { tls: Some(ServerTls::load(&chain, &key).unwrap()), ..Settings::default() };
         let monitor = Running::start_with(settings, offtake_monitor::History::in_memory(1 << 16)).await;
         assert!(get(&monitor, first.clone()).await.unwrap().ends_with("ok\n"));
         let (head, _) = monitor.get("/healthz").await;

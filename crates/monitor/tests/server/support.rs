@@ -46,7 +46,6 @@ impl Running {
         let (settings, watched) = watch::channel(settings);
         let (stop, stopped) = oneshot::channel();
         let run = monitor.run(Played(played), watched, async { stopped.await.unwrap_or(()) });
-        #[expect(clippy::disallowed_methods, reason = "a test has a task for the monitor")]
         let ended = tokio::spawn(run);
         Self { address, settings, rounds, stop: Some(stop), ended }
     }

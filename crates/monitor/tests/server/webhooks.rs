@@ -44,7 +44,10 @@ async fn a_target_is_told_and_told_again_after_a_failure_and_when_it_is_over() {
     let (head, body) = request(&listener, "500 Internal Server Error").await;
     assert!(head.starts_with("POST /hook?x=1 HTTP/1.1"), "{head}");
     assert!(head.to_lowercase().contains("authorization: basic ywrhonna"), "{head}");
-    assert_eq!((&body["status"], &body["alerts"][0]["labels"]["severity"]), (&"firing".into(), &"data_loss".into()));
+    assert_eq!(
+        (&body["status"], &body["alerts"][0]["labels"]["severity"]),
+        (&"firing".into(), &"data_loss".into())
+    );
     let (_, again) = request(&listener, "204 No Content").await;
     assert_eq!(again, body);
     for _ in 0..2 {
@@ -65,7 +68,10 @@ async fn slack_has_text_and_a_target_that_is_taken_out_is_told_no_more() {
         Running::start(Settings { webhooks: vec![webhook.clone(), webhook], ..Settings::default() }).await;
     monitor.round(Ok(report(&[("audit", 5000)]))).await;
     let (_, body) = request(&listener, "200 OK").await;
-    assert!(body["text"].as_str().unwrap().contains("*data_loss* group audit is 5000 records behind"), "{body}");
+    assert!(
+        body["text"].as_str().unwrap().contains("*data_loss* group audit is 5000 records behind"),
+        "{body}"
+    );
     monitor.settings.send_modify(|settings| settings.webhooks.clear());
     monitor.round(Ok(report(&[("audit", 5000), ("other", 5000)]))).await;
     let silence = tokio::time::timeout(Duration::from_millis(200), listener.accept()).await;
