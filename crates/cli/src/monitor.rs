@@ -38,7 +38,9 @@ pub(crate) async fn run(common: &Common, args: Box<args::Monitor>) -> Result<(),
         );
     }
     let (changes, changed) = mpsc::channel(1);
-    let source = Reloading { watching: Watching::new(common, &told.watch)?, changed };
+    let watching = Watching::new(common, &told.watch)?;
+    let watched_now = watching.description().to_owned();
+    let source = Reloading { watching, changed };
     let monitor = Monitor::bind(listen, history(&told)?)
         .await
         .map_err(|error| Failure::failed(format!("{error}; try another port (--listen)")))?;
@@ -48,7 +50,7 @@ pub(crate) async fn run(common: &Common, args: Box<args::Monitor>) -> Result<(),
     let scheme = "http";
     say(format_args!("offtake: the monitor is at {scheme}://{}", monitor.address()));
     let (settings, watched) = watch::channel(settings);
-    let reloads = reload(common, &args, &told, &settings, &changes);
+    let reloads = reload(common, &args, (&told, watched_now), &settings, &changes);
     tokio::select! {
         () = monitor.run(source, watched, stop.asked()) => {}
         reloads = reloads => reloads?,
@@ -77,7 +79,7 @@ impl Source for Reloading {
 async fn reload(
     common: &Common,
     args: &args::Monitor,
-    before: &args::Monitor,
+    (before, mut watched_now): (&args::Monitor, String),
     settings: &watch::Sender<Settings>,
     changes: &mpsc::Sender<Watching>,
 ) -> Result<(), Failure> {
@@ -96,8 +98,11 @@ async fn reload(
                     tracing::warn!("listen and history stay as they are until the monitor is started anew");
                 }
                 settings.send_replace(new);
-                // One that the round has not taken yet is as good: the next SIGHUP brings another.
-                let _ = changes.send(watching).await;
+                // Another collector begins with an empty window of samples, so it is not without need.
+                if watching.description() != watched_now {
+                    watching.description().clone_into(&mut watched_now);
+                    let _ = changes.send(watching).await;
+                }
                 say(format_args!("offtake: the settings were read anew"));
             }
             Err(failure) => say(format_args!("offtake: the settings stay as they were: {failure}")),

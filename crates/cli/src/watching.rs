@@ -16,6 +16,7 @@ use crate::{
 pub(crate) struct Watching {
     collector: Collector,
     limit: Duration,
+    description: String,
 }
 
 impl Watching {
@@ -24,7 +25,7 @@ impl Watching {
         Self::with(setup::config(common)?.client, args)
     }
 
-    pub(crate) fn with(client: ClientConfig, args: &Watch) -> Result<Self, Failure> {
+    fn with(client: ClientConfig, args: &Watch) -> Result<Self, Failure> {
         let mut config = Config::default();
         if let Some(pattern) = &args.group {
             config.groups = GroupSelection::Matching(pattern.clone());
@@ -38,7 +39,13 @@ impl Watching {
             }
         }
         let limit = config.broker_timeout;
-        Ok(Self { collector: Collector::new(Admin::new(client)?, config), limit })
+        let description = format!("{client:?} {config:?}");
+        Ok(Self { collector: Collector::new(Admin::new(client)?, config), limit, description })
+    }
+
+    /// What is watched and how; of two that are described alike, one will do. Has no secrets in it.
+    pub(crate) fn description(&self) -> &str {
+        &self.description
     }
 
     /// A round. Of one in which something failed, whether any broker answers: a report of what was known before is no report then.

@@ -39,3 +39,8 @@ pub const PROMETHEUS_RULES: &str = include_str!("../alerts/offtake.rules.yml");
 
 /// A dashboard for Grafana, as its import takes it.
 pub const GRAFANA_DASHBOARD: &str = include_str!("../alerts/grafana.json");
+
+/// What the README shows compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

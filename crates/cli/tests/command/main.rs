@@ -4,6 +4,8 @@
 mod demo;
 mod dlq;
 mod doctor;
+#[cfg(unix)]
+mod monitor;
 mod operator;
 #[cfg(unix)]
 mod pipe;

@@ -56,8 +56,8 @@ pub(crate) fn group(group: &GroupReport) -> Value {
             "partition": partition.partition,
             "committed": partition.committed,
             "end": partition.end,
-            "lag": partition.lag,
-            "lag_seconds": partition.lag_seconds,
+            "lag": partition.difference(),
+            "lag_seconds": partition.lag_seconds.map(rounded),
             "member": member.map(|member| &member.member_id),
             "client": member.map(|member| &member.client_id),
             "host": member.map(|member| &member.host),
@@ -84,6 +84,11 @@ pub(crate) fn group(group: &GroupReport) -> Value {
         "members": group.members,
         "partitions": group.partitions.iter().map(row).collect::<Vec<_>>(),
     })
+}
+
+/// To milliseconds, as `offtake lag` prints it.
+fn rounded(seconds: f64) -> f64 {
+    (seconds * 1000.0).round() / 1000.0
 }
 
 /// Of the partition that has the least.

@@ -118,11 +118,14 @@ impl History {
         self.index.back().map(|place| place.at)
     }
 
-    /// At most so many frames since a time, evenly spread: the last one of each stretch. The oldest first.
+    /// About so many frames since a time, half as many at least if there are, evenly spread: the last one of each stretch. The oldest first.
     pub(crate) fn pick(&self, since: i64, points: usize) -> Vec<Picked> {
-        let until = self.last().unwrap_or(since).max(since);
-        // Stretches begin at multiples of their length, so that the same rounds are picked a moment later.
-        let length = (until.saturating_sub(since) / i64::try_from(points.max(1)).unwrap_or(1)).max(1);
+        let first = self.index.iter().map(|place| place.at).filter(|at| *at >= since).min();
+        let span = self.last().zip(first).map_or(0, |(last, first)| last.saturating_sub(first).max(0));
+        let each = span / i64::try_from(points.max(1)).unwrap_or(i64::MAX);
+        // Stretches begin at multiples of their length, a power of two, so that the same rounds are picked a moment later.
+        let length = u64::try_from(each).ok().and_then(u64::checked_next_power_of_two).unwrap_or(1);
+        let length = i64::try_from(length).unwrap_or(i64::MAX).max(1);
         let mut picked: Vec<Place> = Vec::new();
         for place in self.index.iter().filter(|place| place.at >= since) {
             match picked.last_mut() {

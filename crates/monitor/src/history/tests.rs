@@ -243,7 +243,7 @@ fn picks_are_spread_and_the_same_a_moment_later() {
         history.append(&report(nth * 10, 1));
     }
     let first: Vec<_> = history.pick(0, 10).iter().map(Picked::at).collect();
-    assert!((10..=11).contains(&first.len()), "{first:?}");
+    assert!((5..=11).contains(&first.len()), "{first:?}");
     assert_eq!(first.last(), Some(&9990));
     history.append(&report(10_000, 1));
     let second: Vec<_> = history.pick(0, 10).iter().map(Picked::at).collect();

@@ -182,3 +182,20 @@ fn pieces_are_small_and_families_stay_together() {
     assert_eq!(samples(&text, "kafka_consumergroup_group_lag").len(), 2001);
     assert_eq!(text.matches("# TYPE ").count(), seen.len());
 }
+
+#[test]
+fn the_shipped_rules_and_the_dashboard_name_only_metrics_that_there_are() {
+    let text = Exposition::new(view(sample_report()), None, Names::default()).text();
+    let known: Vec<_> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let mut named = 0;
+    for shipped in [crate::PROMETHEUS_RULES, crate::GRAFANA_DASHBOARD] {
+        let words = shipped.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+        for word in words.filter(|word| word.starts_with("kafka_") || word.starts_with("offtake_monitor")) {
+            assert!(known.contains(&word), "{word}");
+            named += 1;
+        }
+    }
+    assert!(named > 30, "{named}");
+    serde_json::from_str::<serde_json::Value>(crate::GRAFANA_DASHBOARD).unwrap();
+}

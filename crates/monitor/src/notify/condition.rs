@@ -71,11 +71,14 @@ fn sentence(group: &GroupReport) -> String {
         };
     }
     let least = group.partitions.iter().filter_map(|partition| partition.time_to_data_loss_seconds);
-    if let Some(seconds) = least.min_by(f64::total_cmp) {
+    if let Some(seconds) = least.min_by(f64::total_cmp).filter(|seconds| *seconds < WORTH_A_WORD) {
         text += &format!("; {} until records are lost", span(seconds));
     }
     text
 }
+
+/// Loss that is further away, in seconds, is not told with something else.
+const WORTH_A_WORD: f64 = 86_400.0;
 
 /// Seconds for people.
 fn span(seconds: f64) -> String {

@@ -94,7 +94,7 @@ export class Chart {
       const moment = new Date(from + (time * nth) / ticks);
       const text = time > 2 * 86400e3
         ? moment.toLocaleDateString([], { month: "short", day: "numeric" })
-        : moment.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+        : moment.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", ...(time < 900e3 ? { second: "2-digit" } : {}) });
       const anchor = nth === 0 ? "start" : nth === ticks ? "end" : "middle";
       svg.append(element("text", { x: left + ((width - left - 8) * nth) / ticks, y: height - 4, "text-anchor": anchor }, text));
     }

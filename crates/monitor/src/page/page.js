@@ -34,6 +34,9 @@ const badness = { null: -1, ok: 0, warn: 1, err: 2, stop: 3, stall: 4, rewind: 5
 const words = { warn: "falls behind", err: "in trouble", stop: "stopped", stall: "stalled", rewind: "went back", data_loss_imminent: "data loss imminent" };
 const word = (status) => (status === null ? "not known yet" : (words[status] ?? status));
 
+// What is further away than a day is only a number.
+const losing = (seconds) => (seconds !== null && seconds < 86400 ? "data_loss_imminent" : "");
+
 // ---- elements
 
 function make(name, text, kind) {
@@ -182,10 +185,10 @@ function showGroups() {
   const least = groups.map((group) => group.time_to_data_loss_seconds).filter((value) => value !== null);
   facts(of("sums"), [
     ["groups", count(groups.length)],
-    ["not ok", count(groups.filter(isBehind).length), groups.some(isBehind) ? "warn" : "ok"],
+    ["not ok", groups.every((group) => group.status === null) ? "–" : count(groups.filter(isBehind).length), groups.some(isBehind) ? "warn" : ""],
     ["lag", brief(groups.reduce((sum, group) => sum + group.lag, 0))],
     ["furthest behind", span(groups.reduce((most, group) => Math.max(most, group.lag_seconds ?? 0), 0))],
-    ...(least.length > 0 ? [["first data loss in", span(Math.min(...least)), "data_loss_imminent"]] : []),
+    ...(least.length > 0 ? [["first data loss in", span(Math.min(...least)), losing(Math.min(...least))]] : []),
   ]);
   const wanted = shown.filter.toLowerCase();
   const found = sorted(groups, shown.groups).filter((group) =>
@@ -235,7 +238,7 @@ function showGroup(name) {
     ["state", group.state + (group.protocol ? ` (${group.protocol})` : "")],
     ["lag", count(group.lag)],
     ["behind", span(group.lag_seconds)],
-    ["data loss in", span(group.time_to_data_loss_seconds), group.time_to_data_loss_seconds === null ? "" : "data_loss_imminent"],
+    ["data loss in", span(group.time_to_data_loss_seconds), losing(group.time_to_data_loss_seconds)],
     ["members", count(group.members.length)],
     ["rebalances seen", count(group.rebalances)],
   ]);

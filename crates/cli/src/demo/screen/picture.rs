@@ -82,6 +82,7 @@ fn text(out: &mut String, x: usize, top: usize, part: &[Cell], style: Style, ink
         match cell.letter {
             '<' => letters.push_str("&lt;"),
             '&' => letters.push_str("&amp;"),
+            ' ' => letters.push('\u{a0}'), // several blanks would be shown as one
             letter => letters.push(letter),
         }
     }
