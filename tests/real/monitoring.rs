@@ -29,7 +29,8 @@ impl Watched {
         let lines: String = (0..10).map(|nth| format!("{nth}\n")).collect();
         let produced = Offtake::new(["produce", &topic, "-p", "0"]).brokers(&at.kafka).stdin(lines).run();
         assert_eq!(produced.code, Some(0), "{:?}", produced.stderr);
-        let reset = ["groups", "reset", &group, "--topic", &format!("{topic}:0"), "--to-offset", "1", "--execute"];
+        let reset =
+            ["groups", "reset", &group, "--topic", &format!("{topic}:0"), "--to-offset", "1", "--execute"];
         let reset = Offtake::new(reset).brokers(&at.kafka).run();
         assert_eq!(reset.code, Some(0), "{:?}", reset.stderr);
         let port = free_port();
@@ -98,10 +99,14 @@ fn promtool_finds_the_rules_right_and_they_do_what_they_say() {
 fn promtool_reads_the_metrics_and_dislikes_one_suffix() {
     let watched = Watched::start();
     let metrics = get(watched.port, "/metrics").1;
-    assert!(metrics.contains(&format!("kafka_consumer_group_lag_sum{{group=\"{}\"}} 9", watched.group)), "{metrics}");
+    assert!(
+        metrics.contains(&format!("kafka_consumer_group_lag_sum{{group=\"{}\"}} 9", watched.group)),
+        "{metrics}"
+    );
     let (_, said) = told(Command::new("promtool").args(["check", "metrics"]), &metrics);
     let complaints: Vec<_> = said.lines().collect();
-    let suffix = "kafka_consumer_group_lag_sum non-histogram and non-summary metrics should not have \"_sum\" suffix";
+    let suffix =
+        "kafka_consumer_group_lag_sum non-histogram and non-summary metrics should not have \"_sum\" suffix";
     assert_eq!(complaints, [suffix]);
 }
 
@@ -120,7 +125,10 @@ fn prometheus_scrapes_the_monitor_and_its_rules_fire() {
         })
     });
     let labels = &stopped["labels"];
-    assert_eq!((&labels["group"], &labels["topic"]), (&watched.group.as_str().into(), &watched.topic.as_str().into()));
+    assert_eq!(
+        (&labels["group"], &labels["topic"]),
+        (&watched.group.as_str().into(), &watched.topic.as_str().into())
+    );
     let says = stopped["annotations"]["summary"].as_str().expect("a sentence");
     assert!(says.contains(&watched.group) && says.contains("has stopped to commit"), "{says}");
     let behind = wait("the age of the oldest record is an alert, too", || {
@@ -166,7 +174,9 @@ fn prometheus(folder: &TempDir, monitor: u16) -> Prometheus {
 fn the_page_shows_the_group_and_its_policy_forbids_it_nothing() {
     let watched = Watched::start();
     let folder = tempfile::tempdir().expect("a folder");
-    for (path, wanted) in [("", "not known yet"), (&*format!("#group={}", watched.group), "nobody reads for it")] {
+    for (path, wanted) in
+        [("", "not known yet"), (&*format!("#group={}", watched.group), "nobody reads for it")]
+    {
         let mut command = Command::new("chromium");
         command.args(["--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]);
         command.arg("--virtual-time-budget=5000").arg("--dump-dom");

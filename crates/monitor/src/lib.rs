@@ -7,7 +7,7 @@
 //!
 //! Always true:
 //! - nothing that a client sends changes anything but counters of this process;
-//! - a client that is slow or hostile costs one connection of [`MOST_CONNECTIONS`] for a minute, and 16 KiB;
+//! - a client that is slow or hostile costs one connection of [`MOST_CONNECTIONS`] for a minute and a half, 16 KiB, and the answer it asked for;
 //! - series of a group vanish with the round that does not find it, and all of them when no broker has answered for three rounds;
 //! - a target of webhooks gets at most one message each [`Webhook::gap`].
 //!

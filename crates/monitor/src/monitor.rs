@@ -8,7 +8,10 @@ use std::{
 };
 
 use offtake_lag::Report;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+};
 
 use crate::{
     History, Settings,
@@ -21,6 +24,9 @@ use crate::{
 /// A round that takes so much longer than the interval, and this at least, is told as a failure while it goes on.
 const SLOW: u32 = 6;
 const SLOW_AT_LEAST: Duration = Duration::from_secs(60);
+
+/// So many queries read the history at once. Others wait.
+const QUERIES: usize = 2;
 
 /// Where reports come from.
 pub trait Source {
@@ -79,8 +85,12 @@ impl Monitor {
     ) {
         let views = watch::Sender::new(View::default());
         let history = Arc::new(Mutex::new(self.history));
-        let served =
-            Served { view: views.subscribe(), settings: settings.clone(), history: Arc::clone(&history) };
+        let served = Served {
+            view: views.subscribe(),
+            settings: settings.clone(),
+            history: Arc::clone(&history),
+            queries: Semaphore::new(QUERIES),
+        };
         let mut server = Server::new(self.listener, Arc::new(served));
         let webhooks = notify::run(views.subscribe(), settings.clone());
         tokio::select! {

@@ -272,7 +272,7 @@ async fn top_needs_a_terminal_and_its_picture_does_not() {
     let path = folder.path().join("top.svg");
     let drawn = at.run(&format!("top --interval 100ms --rounds 2 --press + --screenshot {}", path.display()));
     assert_eq!(drawn.code, Some(0), "{drawn:?}");
-    let picture = fs::read_to_string(&path).unwrap();
+    let picture = fs::read_to_string(&path).unwrap().replace('\u{a0}', " ");
     assert!(picture.contains("audit · partitions (2)") && picture.contains("orders-1"), "{picture}");
 }
 
@@ -289,7 +289,7 @@ async fn top_gives_the_terminal_back_when_it_is_left_and_when_it_is_ended() {
         let line: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
         let line: Vec<_> = line.iter().map(|part| part.to_str().unwrap()).collect();
         let mut child = Command::new("/usr/bin/script")
-            .args(["-qefc", &line.join(" "), "/dev/null"])
+            .args(["-qefc", &format!("stty rows 40 cols 120; exec {}", line.join(" ")), "/dev/null"])
             .env("TERM", "xterm")
             .env("OFFTAKE_CONFIG", "")
             .stdin(Stdio::piped())
@@ -298,6 +298,12 @@ async fn top_gives_the_terminal_back_when_it_is_left_and_when_it_is_ended() {
             .unwrap();
         let mut stdout = child.stdout.take().unwrap();
         let mut stdin = child.stdin.take().unwrap();
+        // A terminal that shows nothing would be waited for as long as it is there.
+        let watchdog = child.id().to_string();
+        std::thread::spawn(move || {
+            std::thread::sleep(PATIENCE);
+            let _ = Command::new("kill").arg(&watchdog).status();
+        });
         let (mut seen, mut piece) = (String::new(), [0; 4096]);
         let mut is_asked = false;
         loop {

@@ -8,7 +8,7 @@ use hyper::{
     header::{ALLOW, AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE},
 };
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::respond::{Reply, error, file, json_with, metrics, text};
 use crate::{
@@ -24,6 +24,8 @@ pub(crate) struct Served {
     pub(crate) settings: watch::Receiver<Settings>,
     /// Behind a lock, as a query reads files: it and the round that adds to them take turns, on threads for blocking work.
     pub(crate) history: Arc<Mutex<History>>,
+    /// So many queries read the history at once, so that the round has its turn.
+    pub(crate) queries: Semaphore,
 }
 
 /// The answer to a request. A body is not looked at.
@@ -107,6 +109,9 @@ async fn history(served: &Served, query: &str) -> Reply {
     let query = match Query::parse(query) {
         Ok(query) => query,
         Err(why) => return error(StatusCode::BAD_REQUEST, why),
+    };
+    let Ok(_turn) = served.queries.acquire().await else {
+        return error(StatusCode::INTERNAL_SERVER_ERROR, "the history is closed");
     };
     let history = Arc::clone(&served.history);
     let read = move || match history.lock() {

@@ -114,6 +114,18 @@ fn labels_are_escaped() {
 }
 
 #[test]
+fn a_name_cannot_end_the_text() {
+    let mut report = sample_report();
+    report.groups[1].group = "a\0b\u{1b}\r".to_owned();
+    let text = Exposition::new(view(report), None, Names::default()).text();
+    assert!(
+        text.contains(r#"kafka_consumergroup_group_sum_lag{group="a\\u0000b\\u001b\\u000d"} 0"#),
+        "{text}"
+    );
+    assert!(!text.contains('\0'));
+}
+
+#[test]
 fn other_exporters_names_are_there_when_asked_for() {
     let names = |kafka_exporter, kminion| {
         Exposition::new(view(sample_report()), None, Names { kafka_exporter, kminion }).text()

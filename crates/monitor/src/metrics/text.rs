@@ -34,6 +34,10 @@ impl Text {
                     '\\' => self.text.push_str("\\\\"),
                     '"' => self.text.push_str("\\\""),
                     '\n' => self.text.push_str("\\n"),
+                    // A NUL ends the text for Prometheus, and any client may name a group so.
+                    control if control.is_control() => {
+                        let _ = write!(self.text, "\\\\u{:04x}", u32::from(control));
+                    }
                     other => self.text.push(other),
                 }
             }
