@@ -131,11 +131,10 @@ fn prometheus_scrapes_the_monitor_and_its_rules_fire() {
     );
     let says = stopped["annotations"]["summary"].as_str().expect("a sentence");
     assert!(says.contains(&watched.group) && says.contains("has stopped to commit"), "{says}");
-    let behind = wait("the age of the oldest record is an alert, too", || {
+    wait("the age of the oldest record is an alert, too", || {
         let (_, body) = get(prometheus.port, "/api/v1/alerts");
         body.contains("KafkaConsumerGroupBehind").then_some(())
     });
-    let () = behind;
     let (_, targets) = get(prometheus.port, "/api/v1/targets");
     assert!(targets.contains("\"health\":\"up\""), "{targets}");
 }
