@@ -29,6 +29,7 @@ mod losses;
 mod membership;
 mod mixed;
 mod modern;
+mod monitoring;
 mod oracle;
 mod partitions;
 mod patience;

@@ -7,11 +7,13 @@ mod doctor;
 mod documents;
 mod groups;
 mod lag;
+mod monitor;
 #[cfg(unix)]
 mod pipe;
 mod produce;
 #[cfg(test)]
 mod tests;
+mod top;
 mod topics;
 mod values;
 
@@ -26,9 +28,11 @@ pub(crate) use doctor::Doctor;
 pub(crate) use documents::{Completions, Man};
 pub(crate) use groups::{Groups, GroupsCommand, Reset};
 pub(crate) use lag::{FailAt, Isolation, Lag};
+pub(crate) use monitor::{ExporterNames, Monitor, WebhookFormat};
 #[cfg(unix)]
 pub(crate) use pipe::{DlqHeaders, Framing, Mode, Order, Pipe};
 pub(crate) use produce::{BenchProduce, Produce};
+pub(crate) use top::{Top, Watch};
 pub(crate) use topics::{Create, Offsets, Topics, TopicsCommand};
 
 use crate::hints;
@@ -186,6 +190,10 @@ pub(crate) enum Command {
     Groups(Groups),
     /// Show how far groups are behind: in records, in seconds, with a status and until retention deletes what they have not read
     Lag(Lag),
+    /// Watch groups on the whole screen: lag, rates, status, members; ? lists the keys
+    Top(Top),
+    /// Watch groups, and serve what is seen: Prometheus metrics, JSON, a page with charts; tell webhooks
+    Monitor(Box<Monitor>),
     /// Look into why a client cannot read: connect to every broker and tell what is found, step by step; changes nothing
     Doctor(Doctor),
     /// Run an in-memory Kafka cluster for testing

@@ -129,7 +129,7 @@ fn jaas(mechanism: SaslMechanism, user: &str) -> String {
 }
 
 /// `HOST:PORT`, `HOST` or `:PORT`.
-async fn address(listen: &str) -> Result<SocketAddr, Failure> {
+pub(crate) async fn address(listen: &str) -> Result<SocketAddr, Failure> {
     let usage = |why: &str| Failure::Usage(format!("--listen {listen}: {why}"));
     if let Ok(address) = listen.parse() {
         return Ok(address);

@@ -17,6 +17,7 @@ mod failure;
 mod groups;
 mod hints;
 mod lag;
+mod monitor;
 mod offsets;
 mod output;
 #[cfg(unix)] // process groups, and a shell
@@ -26,7 +27,9 @@ mod sending;
 mod setup;
 mod stop;
 mod text;
+mod top;
 mod topics;
+mod watching;
 
 use std::{io, process::ExitCode};
 
@@ -50,6 +53,8 @@ fn main() -> ExitCode {
                 Command::Offsets(args) => offsets::run(&common, args).await,
                 Command::Groups(args) => groups::run(&common, args).await,
                 Command::Lag(args) => lag::run(&common, args).await,
+                Command::Top(args) => top::run(&common, args).await,
+                Command::Monitor(args) => monitor::run(&common, args).await,
                 Command::Doctor(args) => doctor::run(&common, args).await,
                 Command::Broker(args) => broker::run(args).await,
                 Command::Bench(args) => bench::run(&common, args).await,

@@ -32,12 +32,17 @@ impl Stop {
                 say(format_args!("{start}offtake: stopping; once more to stop at once"));
             }
         };
-        Self::listen_with(notice, || {})
+        Self::listen_with(Signals::new, notice, || {})
+    }
+
+    /// The same without a word, of SIGINT and SIGTERM only: SIGHUP asks for something else.
+    pub(crate) fn listen_but_hangup() -> Result<Self, Failure> {
+        Self::listen_with(Signals::but_hangup, || {}, || {})
     }
 
     /// The same without a word; `farewell` is called before the second signal ends the process.
     pub(crate) fn listen_and(farewell: impl FnOnce() + Send + 'static) -> Result<Self, Failure> {
-        Self::listen_with(|| {}, farewell)
+        Self::listen_with(Signals::new, || {}, farewell)
     }
 
     #[expect(
@@ -45,12 +50,13 @@ impl Stop {
         reason = "signals come from outside every loop; ends with the process"
     )]
     fn listen_with(
+        signals: fn() -> io::Result<Signals>,
         notice: impl FnOnce() + Send + 'static,
         farewell: impl FnOnce() + Send + 'static,
     ) -> Result<Self, Failure> {
         let (ask, asked) = watch::channel(false);
         let mut signals =
-            Signals::new().map_err(|error| Failure::failed(format!("cannot catch signals: {error}")))?;
+            signals().map_err(|error| Failure::failed(format!("cannot catch signals: {error}")))?;
         tokio::spawn(async move {
             signals.next().await;
             let _ = ask.send(true);
@@ -92,12 +98,18 @@ struct Signals {
 
 #[cfg(unix)]
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let hangup = if heeds_hangup() { Some(signal(SignalKind::hangup())?) } else { None };
+        Ok(Self { hangup, ..Self::but_hangup()? })
+    }
+
+    fn but_hangup() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
-            hangup: if heeds_hangup() { Some(signal(SignalKind::hangup())?) } else { None },
+            hangup: None,
         })
     }
 
@@ -136,6 +148,10 @@ struct Signals;
 #[cfg(not(unix))]
 impl Signals {
     fn new() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    fn but_hangup() -> std::io::Result<Self> {
         Ok(Self)
     }
 

@@ -93,7 +93,7 @@ pub(super) fn colour() -> bool {
 fn take(board: &Board, picture: &Picture) -> Result<(), Failure> {
     let mut canvas = Canvas::new(PICTURE.0, PICTURE.1);
     screen::draw(board, &mut canvas);
-    fs::write(&picture.to, screen::svg(&canvas))
+    fs::write(&picture.to, screen::svg(&canvas, "offtake demo"))
         .map_err(|error| Failure::failed(format!("cannot write {}: {error}", picture.to.display())))
 }
 

@@ -9,7 +9,7 @@ mod ledger;
 mod member;
 mod orders;
 mod scene;
-mod screen;
+pub(crate) mod screen;
 mod script;
 mod source;
 mod text;

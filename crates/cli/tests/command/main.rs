@@ -5,6 +5,8 @@ mod demo;
 mod dlq;
 mod doctor;
 mod lag;
+#[cfg(unix)]
+mod monitor;
 mod operator;
 #[cfg(unix)]
 mod pipe;

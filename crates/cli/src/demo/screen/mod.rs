@@ -5,7 +5,7 @@ mod draw;
 mod picture;
 mod terminal;
 
-pub(super) use canvas::Canvas;
+pub(crate) use canvas::{Canvas, Colour, Style};
 pub(super) use draw::draw;
-pub(super) use picture::svg;
+pub(crate) use picture::svg;
 pub(super) use terminal::{Terminal, restore};

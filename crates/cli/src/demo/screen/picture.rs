@@ -15,13 +15,13 @@ const PAPER: &str = "#11151c";
 const INK: &str = "#d5dae3";
 
 /// The picture as a file's text.
-pub(crate) fn svg(canvas: &Canvas) -> String {
+pub(crate) fn svg(canvas: &Canvas, title: &str) -> String {
     let width = canvas.width * WIDE + 2 * MARGIN;
     let height = canvas.height * HIGH + 2 * MARGIN;
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
          font-family=\"ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace\" font-size=\"15\" xml:space=\"preserve\">\n\
-         <title>offtake demo</title>\n<rect width=\"{width}\" height=\"{height}\" rx=\"8\" fill=\"{PAPER}\"/>\n"
+         <title>{title}</title>\n<rect width=\"{width}\" height=\"{height}\" rx=\"8\" fill=\"{PAPER}\"/>\n"
     );
     for (y, row) in canvas.rows().enumerate() {
         let top = y * HIGH + MARGIN;
@@ -82,6 +82,7 @@ fn text(out: &mut String, x: usize, top: usize, part: &[Cell], style: Style, ink
         match cell.letter {
             '<' => letters.push_str("&lt;"),
             '&' => letters.push_str("&amp;"),
+            ' ' => letters.push('\u{a0}'), // several blanks would be shown as one
             letter => letters.push(letter),
         }
     }
@@ -125,7 +126,7 @@ mod tests {
         let mut canvas = Canvas::new(12, 1);
         canvas.put(0, 0, "a<b", Style::PLAIN);
         canvas.put(4, 0, "██▄", Style::ink(Colour(208)));
-        let picture = svg(&canvas);
+        let picture = svg(&canvas, "a title");
         assert!(picture.contains(">a&lt;b</text>"), "{picture}");
         assert!(
             picture.contains("<rect x=\"50\" y=\"14\" width=\"18\" height=\"19\" fill=\"#ff8700\"/>"),
@@ -141,7 +142,7 @@ mod tests {
     fn blanks_are_not_drawn_but_their_paper_is() {
         let mut canvas = Canvas::new(3, 1);
         canvas.put(1, 0, "  ", Style::PLAIN.on(Colour(231)));
-        let picture = svg(&canvas);
+        let picture = svg(&canvas, "a title");
         assert_eq!(picture.matches("<rect").count(), 2, "{picture}");
         assert!(!picture.contains("<text"), "{picture}");
     }

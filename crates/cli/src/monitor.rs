@@ -1,0 +1,250 @@
+//! `offtake monitor`: watches groups, and serves what is seen.
+
+use std::{fs, io::Write, path::Path};
+
+use offtake::config::parse_properties;
+use offtake_lag::Report;
+use offtake_monitor::{
+    Access, Format, GRAFANA_DASHBOARD, History, Monitor, Names, PROMETHEUS_RULES, Settings, Source, Webhook,
+};
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    args::{self, Common, ExporterNames, WebhookFormat},
+    broker::address,
+    failure::{Failure, say},
+    stop::Stop,
+    watching::Watching,
+};
+
+const LISTEN: &str = "127.0.0.1:9308";
+const HISTORY: u64 = 64 << 20;
+
+pub(crate) async fn run(common: &Common, args: Box<args::Monitor>) -> Result<(), Failure> {
+    if let Some(path) = &args.alerts {
+        return write(path, PROMETHEUS_RULES);
+    }
+    if let Some(path) = &args.dashboard {
+        return write(path, GRAFANA_DASHBOARD);
+    }
+    let mut stop = Stop::listen_but_hangup()?;
+    let told = complete(&args)?;
+    let settings = settings(&told)?;
+    let listen = told.listen.as_deref().unwrap_or(LISTEN);
+    let listen = address(listen).await?;
+    if !listen.ip().is_loopback() && settings.access.is_open() {
+        tracing::warn!(
+            "{listen} can be reached from elsewhere, and everybody who does may read; --token-file and --password-file change that"
+        );
+    }
+    let (changes, changed) = mpsc::channel(1);
+    let watching = Watching::new(common, &told.watch)?;
+    let watched_now = watching.description().to_owned();
+    let source = Reloading { watching, changed };
+    let monitor = Monitor::bind(listen, history(&told)?)
+        .await
+        .map_err(|error| Failure::failed(format!("{error}; try another port (--listen)")))?;
+    #[cfg(feature = "tls")]
+    let scheme = if settings.tls.is_some() { "https" } else { "http" };
+    #[cfg(not(feature = "tls"))]
+    let scheme = "http";
+    say(format_args!("offtake: the monitor is at {scheme}://{}", monitor.address()));
+    let (settings, watched) = watch::channel(settings);
+    let reloads = reload(common, &args, (&told, watched_now), &settings, &changes);
+    tokio::select! {
+        () = monitor.run(source, watched, stop.asked()) => {}
+        reloads = reloads => reloads?,
+    }
+    Ok(())
+}
+
+/// A source that another one takes the place of when settings say so.
+struct Reloading {
+    watching: Watching,
+    changed: mpsc::Receiver<Watching>,
+}
+
+impl Source for Reloading {
+    type Error = String;
+
+    async fn round(&mut self) -> Result<Report, String> {
+        while let Ok(watching) = self.changed.try_recv() {
+            self.watching = watching;
+        }
+        self.watching.round().await
+    }
+}
+
+/// Reads all settings anew with each SIGHUP. Never ends but for a failure to hear of it.
+async fn reload(
+    common: &Common,
+    args: &args::Monitor,
+    (before, mut watched_now): (&args::Monitor, String),
+    settings: &watch::Sender<Settings>,
+    changes: &mpsc::Sender<Watching>,
+) -> Result<(), Failure> {
+    let mut hangups = Hangups::new()?;
+    let (listen, folder) = (before.listen.clone(), before.history.clone());
+    loop {
+        hangups.next().await;
+        let read = complete(args).and_then(|told| {
+            let settings = self::settings(&told)?;
+            let watching = Watching::new(common, &told.watch)?;
+            Ok((told, settings, watching))
+        });
+        match read {
+            Ok((told, new, watching)) => {
+                if (&told.listen, &told.history) != (&listen, &folder) {
+                    tracing::warn!("listen and history stay as they are until the monitor is started anew");
+                }
+                settings.send_replace(new);
+                // Another collector begins with an empty window of samples, so it is not without need.
+                if watching.description() != watched_now {
+                    watching.description().clone_into(&mut watched_now);
+                    let _ = changes.send(watching).await;
+                }
+                say(format_args!("offtake: the settings were read anew"));
+            }
+            Err(failure) => say(format_args!("offtake: the settings stay as they were: {failure}")),
+        }
+    }
+}
+
+/// With what stands in the file.
+fn complete(args: &args::Monitor) -> Result<args::Monitor, Failure> {
+    let Some(path) = &args.settings else { return Ok(args.clone()) };
+    let wrong = |why: String| Failure::Usage(format!("cannot use {}: {why}", path.display()));
+    let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let pairs = parse_properties(&text).map_err(|error| wrong(error.to_string()))?;
+    Ok(args.clone().or(args::Monitor::from_settings(&pairs).map_err(wrong)?))
+}
+
+fn settings(args: &args::Monitor) -> Result<Settings, Failure> {
+    let mut settings = Settings::default();
+    settings.interval = args.interval.unwrap_or(settings.interval);
+    settings.cluster_name.clone_from(&args.cluster_name);
+    settings.names = Names {
+        kafka_exporter: args.names.contains(&ExporterNames::KafkaExporter),
+        kminion: args.names.contains(&ExporterNames::Kminion),
+    };
+    settings.access = access(args)?;
+    #[cfg(feature = "tls")]
+    if let Some(certificates) = &args.tls_cert {
+        let key = args.tls_key.as_deref().unwrap_or(certificates);
+        let loaded = offtake_monitor::ServerTls::load(certificates, key);
+        settings.tls = Some(loaded.map_err(|error| Failure::failed(error.to_string()))?);
+    }
+    #[cfg(not(feature = "tls"))]
+    if args.tls_cert.is_some() {
+        return Err(Failure::Usage("--tls-cert: this build has no TLS".to_owned()));
+    }
+    if args.tls_cert.is_none() && args.tls_key.is_some() {
+        return Err(Failure::Usage("--tls-key needs --tls-cert".to_owned()));
+    }
+    for address in &args.webhooks {
+        let mut webhook =
+            Webhook::new(address).map_err(|error| Failure::Usage(format!("--webhook: {error}")))?;
+        match args.webhook_format {
+            Some(WebhookFormat::Alertmanager) => webhook.format = Format::Alertmanager,
+            Some(WebhookFormat::Slack) => webhook.format = Format::Slack,
+            None => {}
+        }
+        webhook.hold = args.webhook_hold.unwrap_or(webhook.hold);
+        webhook.calm = args.webhook_calm.unwrap_or(webhook.calm);
+        webhook.repeat = args.webhook_repeat.unwrap_or(webhook.repeat);
+        settings.webhooks.push(webhook);
+    }
+    Ok(settings)
+}
+
+/// Who may read. A file without a secret lets nobody in by mistake: it is refused.
+fn access(args: &args::Monitor) -> Result<Access, Failure> {
+    let mut access = Access::default();
+    if let Some(path) = &args.token_file {
+        for token in secrets(path)? {
+            access = access.token(&token);
+        }
+    }
+    if let Ok(token) = std::env::var("OFFTAKE_MONITOR_TOKEN")
+        && !token.trim().is_empty()
+    {
+        access = access.token(token.trim());
+    }
+    if let Some(path) = &args.password_file {
+        for line in secrets(path)? {
+            let Some((name, password)) = line.split_once(':').filter(|(_, password)| !password.is_empty())
+            else {
+                let why = format!("{}: write NAME:PASSWORD on each line", path.display());
+                return Err(Failure::Usage(why));
+            };
+            access = access.user(name, password);
+        }
+    }
+    Ok(access)
+}
+
+/// The lines of a file that are not empty; none is an error.
+fn secrets(path: &Path) -> Result<Vec<String>, Failure> {
+    let text = fs::read_to_string(path)
+        .map_err(|error| Failure::failed(format!("cannot read {}: {error}", path.display())))?;
+    let lines: Vec<_> =
+        text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    if lines.is_empty() {
+        return Err(Failure::Usage(format!("{} has no secret in it", path.display())));
+    }
+    Ok(lines)
+}
+
+fn history(args: &args::Monitor) -> Result<History, Failure> {
+    let most = args.history_size.unwrap_or(HISTORY);
+    // systemd names several folders by one variable, separated by colons; the first is ours.
+    let of_systemd = || Some(std::env::var("STATE_DIRECTORY").ok()?.split(':').next()?.into());
+    let Some(folder) = args.history.clone().or_else(of_systemd) else { return Ok(History::in_memory(most)) };
+    let (history, damage) =
+        History::open(&folder, most).map_err(|error| Failure::failed(format!("--history: {error}")))?;
+    for damage in damage {
+        tracing::warn!("{damage}");
+    }
+    Ok(history)
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    if path.as_os_str() == "-" {
+        return Ok(std::io::stdout().write_all(text.as_bytes())?);
+    }
+    fs::write(path, text)
+        .map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))
+}
+
+#[cfg(unix)]
+struct Hangups(tokio::signal::unix::Signal);
+
+#[cfg(unix)]
+impl Hangups {
+    fn new() -> Result<Self, Failure> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let heard = signal(SignalKind::hangup());
+        heard.map(Self).map_err(|error| Failure::failed(format!("cannot catch signals: {error}")))
+    }
+
+    async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// There is no such signal.
+#[cfg(not(unix))]
+struct Hangups;
+
+#[cfg(not(unix))]
+impl Hangups {
+    fn new() -> Result<Self, Failure> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        std::future::pending::<()>().await;
+    }
+}

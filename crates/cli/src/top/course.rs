@@ -1,0 +1,95 @@
+//! What was seen in the last minutes, for charts.
+
+use std::collections::{HashMap, VecDeque};
+
+use offtake_lag::{GroupReport, PartitionReport, Report};
+
+/// So many rounds are kept.
+pub(super) const ROUNDS: usize = 150;
+/// Partitions of all groups have courses while they are no more than this; else only those of the group that is looked at.
+const MOST_PARTITIONS: usize = 20_000;
+
+/// A point of a chart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Point {
+    /// Milliseconds since 1970.
+    pub(super) at: i64,
+    pub(super) lag: Option<u64>,
+    pub(super) seconds: Option<f64>,
+    /// Records a second that arrive.
+    pub(super) produced: Option<f64>,
+    /// Records a second that are committed.
+    pub(super) consumed: Option<f64>,
+}
+
+/// Points over time, of groups and of partitions.
+#[derive(Debug, Default)]
+pub(super) struct Courses {
+    groups: HashMap<String, VecDeque<Point>>,
+    partitions: HashMap<String, HashMap<(String, i32), VecDeque<Point>>>,
+}
+
+impl Courses {
+    pub(super) fn push(&mut self, report: &Report, looked_at: Option<&str>) {
+        // What is not in the report is gone, and so is its course.
+        let mut groups = std::mem::take(&mut self.groups);
+        let mut partitions = std::mem::take(&mut self.partitions);
+        let all: usize = report.groups.iter().map(|group| group.partitions.len()).sum();
+        for group in &report.groups {
+            let mut course = groups.remove(&group.group).unwrap_or_default();
+            add(&mut course, of_group(report.at, group));
+            self.groups.insert(group.group.clone(), course);
+            if all > MOST_PARTITIONS && looked_at != Some(group.group.as_str()) {
+                continue;
+            }
+            let mut before = partitions.remove(&group.group).unwrap_or_default();
+            let mut kept = HashMap::with_capacity(group.partitions.len());
+            for partition in &group.partitions {
+                let key = (partition.topic.clone(), partition.partition);
+                let mut course = before.remove(&key).unwrap_or_default();
+                let point = Point {
+                    at: report.at,
+                    lag: partition.lag,
+                    seconds: partition.lag_seconds,
+                    produced: partition.produced_per_second,
+                    consumed: partition.consumed_per_second,
+                };
+                add(&mut course, point);
+                kept.insert(key, course);
+            }
+            self.partitions.insert(group.group.clone(), kept);
+        }
+    }
+
+    pub(super) fn group(&self, group: &str) -> impl Iterator<Item = Point> {
+        self.groups.get(group).into_iter().flatten().copied()
+    }
+
+    pub(super) fn partition(&self, group: &str, topic: &str, partition: i32) -> impl Iterator<Item = Point> {
+        let of_group = self.partitions.get(group);
+        let course = of_group.and_then(|partitions| partitions.get(&(topic.to_owned(), partition)));
+        course.into_iter().flatten().copied()
+    }
+}
+
+fn of_group(at: i64, group: &GroupReport) -> Point {
+    Point {
+        at,
+        lag: Some(group.lag),
+        seconds: group.lag_seconds,
+        produced: sum(group, |partition| partition.produced_per_second),
+        consumed: sum(group, |partition| partition.consumed_per_second),
+    }
+}
+
+/// Of the partitions that have a value; `None` if none has.
+pub(super) fn sum(group: &GroupReport, value: fn(&PartitionReport) -> Option<f64>) -> Option<f64> {
+    group.partitions.iter().filter_map(value).reduce(|left, right| left + right)
+}
+
+fn add(course: &mut VecDeque<Point>, point: Point) {
+    if course.len() >= ROUNDS {
+        course.pop_front();
+    }
+    course.push_back(point);
+}

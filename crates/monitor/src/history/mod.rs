@@ -1,0 +1,169 @@
+//! What was seen: a ring of frames, one for each round, in files or in memory.
+//!
+//! A frame is written with one call, so that a process that is killed leaves at most one that is cut off, at the end of the last file; it
+//! is taken away at the next start. Files are numbered; the oldest goes when all are too large together. A damaged file is set aside
+//! as `history.damaged` (the last one of them is kept), and a new one is begun.
+
+mod frame;
+mod store;
+
+use std::{collections::VecDeque, io, path::Path};
+
+use offtake_lag::Report;
+
+pub(crate) use frame::{Block, Entry};
+use frame::{Frame, Reader};
+use store::Store;
+
+/// Of a history that can be used, what had to be given up of it: one sentence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Damage(pub(crate) String);
+
+/// Why there is no history.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HistoryError {
+    /// Another process writes to the folder.
+    #[error("{0} is in use by another process; give each monitor a folder of its own")]
+    InUse(String),
+    /// The folder cannot be made, read or written.
+    #[error("{0}: {1}")]
+    Io(String, #[source] io::Error),
+}
+
+/// Rounds that were seen, as many as there is room for.
+#[derive(Debug)]
+pub struct History {
+    store: Store,
+    /// Of each frame that there is, in the order they were written in.
+    index: VecDeque<Place>,
+    /// The last write failed, and this was said.
+    has_failed: bool,
+}
+
+/// Where a frame is.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    at: i64,
+    file: u64,
+    offset: u64,
+    /// The length of its directory.
+    directory: u32,
+}
+
+impl History {
+    /// One that is gone with the process, of at most so many bytes.
+    #[must_use]
+    pub fn in_memory(most: u64) -> Self {
+        Self { store: Store::memory(most), index: VecDeque::new(), has_failed: false }
+    }
+
+    /// One in a folder, of at most so many bytes (at least 64 KiB). Makes the folder if need be; goes on with what is there.
+    ///
+    /// # Errors
+    ///
+    /// A folder that another process uses, or that cannot be used at all. What is damaged in it is no error, but told.
+    pub fn open(folder: &Path, most: u64) -> Result<(Self, Vec<Damage>), HistoryError> {
+        let mut damage = Vec::new();
+        let (store, files) = Store::open(folder, most)?;
+        let mut history = Self { store, index: VecDeque::new(), has_failed: false };
+        for file in files {
+            history.read_file(file, &mut damage);
+        }
+        history.forget_oldest();
+        Ok((history, damage))
+    }
+
+    fn read_file(&mut self, file: u64, damage: &mut Vec<Damage>) {
+        match self.store.scan(file) {
+            Ok(scan) => {
+                self.index.extend(scan.places);
+                if let Some(why) = scan.damage {
+                    self.index.retain(|place| place.file != file);
+                    damage.push(self.store.set_aside(file, &why));
+                }
+            }
+            Err(error) => damage.push(self.store.set_aside(file, &error.to_string())),
+        }
+    }
+
+    /// Adds a round. That it cannot is said once, in the log, and charts have a gap.
+    pub(crate) fn append(&mut self, report: &Report) {
+        let frame = Frame::of(report);
+        match self.store.append(&frame.bytes) {
+            Ok((file, offset)) => {
+                if std::mem::take(&mut self.has_failed) {
+                    tracing::info!("the history is written again");
+                }
+                self.index.push_back(Place { at: report.at, file, offset, directory: frame.directory });
+                self.forget_oldest();
+            }
+            Err(error) if !self.has_failed => {
+                self.has_failed = true;
+                tracing::warn!("the history cannot be written, and charts will have a gap: {error}");
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        for gone in self.store.make_room() {
+            self.index.retain(|place| place.file != gone);
+        }
+    }
+
+    /// The time of the last frame.
+    pub(crate) fn last(&self) -> Option<i64> {
+        self.index.back().map(|place| place.at)
+    }
+
+    /// About so many frames since a time, half as many at least if there are, evenly spread: the last one of each stretch. The oldest first.
+    pub(crate) fn pick(&self, since: i64, points: usize) -> Vec<Picked> {
+        let first = self.index.iter().map(|place| place.at).filter(|at| *at >= since).min();
+        let span = self.last().zip(first).map_or(0, |(last, first)| last.saturating_sub(first).max(0));
+        let each = span / i64::try_from(points.max(1)).unwrap_or(i64::MAX);
+        // Stretches begin at multiples of their length, a power of two, so that the same rounds are picked a moment later.
+        let length = u64::try_from(each).ok().and_then(u64::checked_next_power_of_two).unwrap_or(1);
+        let length = i64::try_from(length).unwrap_or(i64::MAX).max(1);
+        let mut picked: Vec<Place> = Vec::new();
+        for place in self.index.iter().filter(|place| place.at >= since) {
+            match picked.last_mut() {
+                Some(last) if last.at.div_euclid(length) == place.at.div_euclid(length) => *last = *place,
+                _ => picked.push(*place),
+            }
+        }
+        picked.into_iter().map(Picked).collect()
+    }
+
+    /// The directory of a frame: each group with its sums. `None` where it cannot be read any more.
+    pub(crate) fn directory(&mut self, picked: &Picked) -> Option<Vec<Entry>> {
+        let Picked(place) = picked;
+        let length = usize::try_from(place.directory).ok()?;
+        let bytes = self.store.read(place.file, place.offset + frame::HEAD as u64, length).ok()?;
+        Entry::all(&mut Reader::new(&bytes))
+    }
+
+    /// The partitions of a group in a frame.
+    pub(crate) fn block(&mut self, picked: &Picked, entry: &Entry) -> Option<Block> {
+        let Picked(place) = picked;
+        let begin = place.offset + frame::HEAD as u64 + u64::from(place.directory);
+        let length = usize::try_from(entry.length).ok()?;
+        // The length was covered by a checksum; the file may have been cut since.
+        let bytes = self.store.read(place.file, begin + u64::from(entry.offset), length).ok()?;
+        (crc32c::crc32c(&bytes) == entry.checksum).then(|| Block::read(&mut Reader::new(&bytes)))?
+    }
+}
+
+/// A frame that was picked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Picked(Place);
+
+impl Picked {
+    pub(crate) fn at(&self) -> i64 {
+        self.0.at
+    }
+}
+
+#[cfg(test)]
+mod tests;

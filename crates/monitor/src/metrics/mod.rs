@@ -1,0 +1,119 @@
+//! Prometheus's text format, version 0.0.4.
+//!
+//! A family's samples stand together, so groups are walked once for each family. The text is made piece by piece, while it is sent:
+//! 200,000 partitions are more than 100 MB of it.
+
+mod families;
+mod text;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use offtake_lag::Report;
+
+use crate::view::View;
+use families::{Family, Scope};
+use text::Text;
+
+/// Whose names of metrics there are beside our own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Those of `danielqsj/kafka_exporter`: `kafka_consumergroup_lag`, `kafka_topic_partition_current_offset`, …
+    pub kafka_exporter: bool,
+    /// Those of KMinion: `kminion_kafka_consumer_group_topic_lag`, …
+    pub kminion: bool,
+}
+
+/// A piece is sent when it is this long.
+const PIECE: usize = 64 << 10;
+
+/// The text of `/metrics`, in pieces.
+#[derive(Debug)]
+pub struct Exposition {
+    scene: Scene,
+    families: Vec<&'static Family>,
+    family: usize,
+    /// The next item of the family's scope.
+    item: usize,
+}
+
+/// What families write from.
+#[derive(Debug)]
+struct Scene {
+    cluster: String,
+    report: Arc<Report>,
+    view: View,
+}
+
+impl Exposition {
+    /// Of a view, with the cluster's name in labels.
+    #[must_use]
+    pub fn new(view: View, cluster_name: Option<&str>, names: Names) -> Self {
+        let cluster = view.cluster(cluster_name).to_owned();
+        let report = view.fresh().cloned().unwrap_or_default();
+        let mut families: Vec<_> = families::OWN.iter().collect();
+        if names.kafka_exporter {
+            families.extend(families::KAFKA_EXPORTER);
+        }
+        if names.kminion {
+            families.extend(families::KMINION);
+        }
+        families.extend(families::MONITOR);
+        Self { scene: Scene { cluster, report, view }, families, family: 0, item: 0 }
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn text(self) -> String {
+        let pieces: Vec<u8> = self.flatten().collect();
+        String::from_utf8_lossy(&pieces).into_owned()
+    }
+}
+
+impl Iterator for Exposition {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        let mut out = Text::default();
+        while let Some(family) = self.families.get(self.family) {
+            if self.item == 0 {
+                out.begin(family.name, family.help, family.kind);
+            } else {
+                out.resume(family.name);
+            }
+            let scene = &self.scene;
+            let more = match family.scope {
+                Scope::Group(write) => {
+                    scene.report.groups.get(self.item).map(|group| write(&mut out, scene, group))
+                }
+                Scope::Partition(write) => {
+                    let partition = scene.report.partitions.get(self.item);
+                    partition.map(|partition| write(&mut out, scene, partition))
+                }
+                Scope::Topic(write) => {
+                    let rest = scene.report.partitions.get(self.item..).unwrap_or_default();
+                    let topic = rest.chunk_by(|left, right| left.topic == right.topic).next();
+                    topic.map(|topic| {
+                        write(&mut out, scene, topic);
+                        self.item += topic.len() - 1;
+                    })
+                }
+                Scope::Monitor(write) => (self.item == 0).then(|| write(&mut out, &scene.view)),
+            };
+            if more.is_some() {
+                self.item += 1;
+            } else {
+                (self.family, self.item) = (self.family + 1, 0);
+            }
+            if out.len() >= PIECE {
+                break;
+            }
+        }
+        out.into_bytes()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
+#[cfg(test)]
+pub(crate) use tests::sample_report;

@@ -1,0 +1,173 @@
+//! The monitor: rounds, the server, webhooks, in one task but for the connections.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use offtake_lag::Report;
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+};
+
+use crate::{
+    History, Settings,
+    clock::now,
+    http::{Served, Server},
+    notify,
+    view::View,
+};
+
+/// A round that takes so much longer than the interval, and this at least, is told as a failure while it goes on.
+const SLOW: u32 = 6;
+const SLOW_AT_LEAST: Duration = Duration::from_secs(60);
+
+/// So many queries read the history at once. Others wait.
+const QUERIES: usize = 2;
+
+/// Where reports come from.
+pub trait Source {
+    /// Why there is no report.
+    type Error: std::fmt::Display;
+
+    /// Asks everything once. It is called again after each answer, whatever that was. [`Monitor::run`] is as `Send` as this is.
+    fn round(&mut self) -> impl Future<Output = Result<Report, Self::Error>>;
+}
+
+/// Why a monitor does not start.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}")]
+pub struct Error {
+    address: SocketAddr,
+    source: io::Error,
+}
+
+/// A monitor that listens and waits to be run.
+#[derive(Debug)]
+pub struct Monitor {
+    listener: TcpListener,
+    history: History,
+    address: SocketAddr,
+}
+
+impl Monitor {
+    /// Listens; port 0 takes a free one.
+    ///
+    /// # Errors
+    ///
+    /// An address that cannot be listened on.
+    pub async fn bind(address: SocketAddr, history: History) -> Result<Self, Error> {
+        let bound = async {
+            let listener = TcpListener::bind(address).await?;
+            let address = listener.local_addr()?;
+            Ok((listener, address))
+        };
+        let (listener, address) = bound.await.map_err(|source| Error { address, source })?;
+        Ok(Self { listener, history, address })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves what the source reports until `stop` resolves; then it ends within half a second, whatever the source does. New settings
+    /// are in force for the next round and the next request. Nothing that is configured wrong or fails ends it.
+    pub async fn run<S: Source>(
+        self,
+        mut source: S,
+        settings: watch::Receiver<Settings>,
+        stop: impl Future<Output = ()>,
+    ) {
+        let views = watch::Sender::new(View::default());
+        let history = Arc::new(Mutex::new(self.history));
+        let served = Served {
+            view: views.subscribe(),
+            settings: settings.clone(),
+            history: Arc::clone(&history),
+            queries: Semaphore::new(QUERIES),
+        };
+        let mut server = Server::new(self.listener, Arc::new(served));
+        let webhooks = notify::run(views.subscribe(), settings.clone());
+        tokio::select! {
+            () = stop => {}
+            () = server.accept() => {}
+            () = rounds(&mut source, &views, settings, &history) => {}
+            () = async { webhooks.await; std::future::pending().await } => {}
+        }
+        server.stop().await;
+    }
+}
+
+/// Round after round. Never ends.
+async fn rounds<S: Source>(
+    source: &mut S,
+    views: &watch::Sender<View>,
+    mut settings: watch::Receiver<Settings>,
+    history: &Arc<Mutex<History>>,
+) {
+    loop {
+        let (began, interval) = (now(), settings.borrow_and_update().interval);
+        match timed(source, views, interval).await {
+            Ok(report) => {
+                let report = Arc::new(report);
+                for failure in &report.failures {
+                    tracing::debug!("{failure}");
+                }
+                views.send_modify(|view| view.on_report(Arc::clone(&report), began.elapsed().as_secs_f64()));
+                let history = Arc::clone(history);
+                let append = move || {
+                    if let Ok(mut history) = history.lock() {
+                        history.append(&report);
+                    }
+                };
+                let _ = tokio::task::spawn_blocking(append).await;
+            }
+            Err(failure) => {
+                if views.borrow().failure.is_none() {
+                    tracing::warn!("no report: {failure}");
+                }
+                views.send_modify(|view| view.on_failure(failure));
+            }
+        }
+        // A new interval counts from the beginning of this round, too.
+        loop {
+            let next = began.checked_add(settings.borrow().interval);
+            tokio::select! {
+                () = until(next) => break,
+                changed = settings.changed() => if changed.is_err() {
+                    until(next).await;
+                    break;
+                },
+            }
+        }
+    }
+}
+
+async fn until(time: Option<tokio::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await, // after the end of time
+    }
+}
+
+/// A round; what takes too long is told while it goes on, as it cannot be known whether it may be given up.
+async fn timed<S: Source>(
+    source: &mut S,
+    views: &watch::Sender<View>,
+    interval: Duration,
+) -> Result<Report, String> {
+    let mut round = std::pin::pin!(source.round());
+    let limit = interval.saturating_mul(SLOW).max(SLOW_AT_LEAST);
+    if let Ok(ended) = tokio::time::timeout(limit, round.as_mut()).await {
+        return ended.map_err(|error| error.to_string());
+    }
+    let delay = format!("the round has not ended for {} s", limit.as_secs());
+    tracing::warn!("{delay}");
+    views.send_modify(|view| view.on_delay(delay));
+    round.await.map_err(|error| error.to_string())
+}

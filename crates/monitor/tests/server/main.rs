@@ -1,0 +1,9 @@
+//! The monitor as its clients see it, on loopback, with reports that are made up.
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+#![allow(clippy::disallowed_methods, reason = "tests play slow clients, in tokio's paused time")]
+
+mod answers;
+mod hostile;
+mod secured;
+mod support;
+mod webhooks;
