@@ -1,2 +1,4 @@
 //! Typed values for Kafka records.
 #![forbid(unsafe_code)]
+
+pub mod avro;
