@@ -58,7 +58,7 @@ pub struct Answer {
     /// `content-type`, if there is one.
     pub content_type: Option<String>,
     /// Where a redirect would lead.
-    location: Option<String>,
+    pub location: Option<String>,
 }
 
 /// Why there is no answer, or none that is of use.
@@ -69,11 +69,13 @@ pub struct HttpError {
 }
 
 impl HttpError {
-    fn new(reason: impl fmt::Display) -> Self {
+    /// One that only a change can mend.
+    pub fn new(reason: impl fmt::Display) -> Self {
         Self { reason: reason.to_string(), is_retriable: false }
     }
 
-    fn retriable(reason: impl fmt::Display) -> Self {
+    /// One that may pass by itself.
+    pub fn retriable(reason: impl fmt::Display) -> Self {
         Self { reason: reason.to_string(), is_retriable: true }
     }
 
@@ -210,7 +212,13 @@ impl HttpClient {
         };
         match timeout(self.read_timeout, exchange(stream, request, self.max_body)).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(reason)) => Err(HttpError::retriable(format!("{} broke off: {reason}", to.shown()))),
+            Ok(Err(Broken::Off(reason))) => {
+                Err(HttpError::retriable(format!("{} broke off: {reason}", to.shown())))
+            }
+            Ok(Err(Broken::TooLarge)) => {
+                let (shown, most) = (to.shown(), self.max_body);
+                Err(HttpError::new(format!("the answer of {shown} has more than {most} bytes")))
+            }
             Err(_) => Err(took_too_long("the answer of", to, self.read_timeout)),
         }
     }
@@ -272,17 +280,25 @@ fn request(
     Ok(request)
 }
 
+/// Why there is no whole answer.
+enum Broken {
+    /// The connection, or HTTP's rules.
+    Off(String),
+    /// The body has more bytes than are read.
+    TooLarge,
+}
+
 async fn exchange(
     stream: Box<dyn ByteStream>,
     request: Request<Full<Bytes>>,
     max_body: usize,
-) -> Result<Answer, String> {
+) -> Result<Answer, Broken> {
     let mut builder = http1::Builder::new();
     builder.max_buf_size(MAX_HEADERS);
     let (mut sender, connection) =
-        builder.handshake(TokioIo::new(stream)).await.map_err(|error| describe(&error))?;
+        builder.handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
     let answer = async {
-        let response = sender.send_request(request).await.map_err(|error| describe(&error))?;
+        let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
         read(response, max_body).await
     };
     let (mut answer, mut connection) = (pin!(answer), pin!(connection));
@@ -297,28 +313,28 @@ async fn exchange(
     }
 }
 
-async fn read(response: Response<Incoming>, max_body: usize) -> Result<Answer, String> {
+async fn read(response: Response<Incoming>, max_body: usize) -> Result<Answer, Broken> {
     let status = response.status().as_u16();
     let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let (location, content_type) = (header("location"), header("content-type"));
     let mut incoming = response.into_body();
     let mut body = Zeroizing::new(Vec::new());
     while let Some(frame) = incoming.frame().await {
-        let frame = frame.map_err(|error| describe(&error))?;
+        let frame = frame.map_err(|error| broken(&error))?;
         let Some(data) = frame.data_ref() else { continue };
         if body.len().saturating_add(data.len()) > max_body {
-            return Err(format!("its answer has more than {max_body} bytes"));
+            return Err(Broken::TooLarge);
         }
         body.extend_from_slice(data);
     }
     Ok(Answer { status, body, content_type, location })
 }
 
-fn describe(error: &hyper::Error) -> String {
-    match std::error::Error::source(error) {
+fn broken(error: &hyper::Error) -> Broken {
+    Broken::Off(match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
-    }
+    })
 }
 
 impl Answer {
