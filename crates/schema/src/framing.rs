@@ -140,6 +140,11 @@ impl Default for MessageIndexes {
 }
 
 impl MessageIndexes {
+    /// Of a value that is no Protobuf: it costs nothing.
+    pub(crate) fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// These, from the outside in.
     pub fn new(indexes: impl Into<Vec<u32>>) -> Self {
         Self(indexes.into())

@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 
 pub mod avro;
+mod deserializer;
 mod error;
 pub mod framing;
+pub mod gate;
 mod id;
 #[cfg(feature = "json-schema")]
 mod json_schema;
@@ -11,14 +13,24 @@ mod names;
 mod payload;
 #[cfg(feature = "protobuf")]
 mod protobuf;
+mod registered;
 pub mod registry;
 mod schema;
 mod table;
+mod typed;
+#[cfg(feature = "worker")]
+pub mod worker;
 
 pub use avro::{Budget, JsonForm};
+#[cfg(feature = "messagepack")]
+pub use deserializer::MessagePack;
+pub use deserializer::{Deserializer, Json, Plain, PrepareFuture};
 pub use error::{DecodeError, DecodeErrorKind, EncodeError};
 pub use framing::Framing;
+pub use gate::WhenUnknown;
 pub use id::{SchemaId, SchemaType};
 pub use payload::{Part, Payload};
+pub use registered::Registered;
 pub use registry::{RegistryConfig, RegistryError, RegistryErrorKind, RegistryEvent, SchemaRegistry};
 pub use schema::{Reference, Schema, SchemaText};
+pub use typed::{Typed, TypedConsumer, TypedRecord, TypedRecords, decode};

@@ -1,80 +1,82 @@
-//! Avro: schemas, resolution, values to and from bytes.
+//! Avro: schemas, resolution between two of them, values to and from bytes, the user's own types and JSON.
+//!
+//! ```
+//! use offtake_schema::avro::{Budget, Resolver, Schema};
+//!
+//! #[derive(serde::Deserialize)]
+//! struct Order<'a> {
+//!     id: i64,
+//!     customer: &'a str, // borrowed from the bytes
+//!     note: Option<String>,
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let writer = Schema::parse(
+//!     r#"{"type": "record", "name": "Order", "fields": [
+//!         {"name": "id", "type": "int"}, {"name": "customer", "type": "string"}]}"#,
+//!     &[],
+//! )?;
+//! let reader = Schema::parse(
+//!     r#"{"type": "record", "name": "Order", "fields": [
+//!         {"name": "id", "type": "long"}, {"name": "customer", "type": "string"},
+//!         {"name": "note", "type": ["null", "string"], "default": null}]}"#,
+//!     &[],
+//! )?;
+//! let resolver = Resolver::new(&writer, &reader)?; // once for each pair of schemas
+//! let bytes = writer.encode_json(&serde_json::json!({"id": 7, "customer": "Ann"}))?;
+//! let order: Order = resolver.decode(&bytes, &Budget::default())?;
+//! assert_eq!((order.id, order.customer, order.note), (7, "Ann", None));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What becomes what
+//!
+//! | Avro | a Rust type may be |
+//! |---|---|
+//! | null, and unions with it | `()`, `Option<T>` |
+//! | boolean, int, long, float, double | `bool`, any number that it fits |
+//! | string | `String`, `&str`, `Cow<str>`, `char`, an enum of unit variants |
+//! | bytes, fixed | `Vec<u8>`, `[u8; N]`, `&[u8]` (as a field with `#[serde(borrow)]`), `serde_bytes`; `String` if it is UTF-8 |
+//! | enum | an enum of unit variants, `String` |
+//! | array | `Vec<T>`, sets, tuples |
+//! | map | `HashMap<String, T>`, `BTreeMap<String, T>` |
+//! | record | a struct, a map |
+//! | union | an enum whose variants have the names of its branches (full, simple, or in other case: `String(String)` for `string`), or `#[serde(untagged)]` |
+//! | date, time, timestamp | its number (`i32`, `i64`), or its text: `String`, and the types of `jiff`, `chrono` that read RFC 3339 |
+//! | decimal | its text (`String`, the decimal types of other crates), `f64`; an integer if its scale is 0; its bytes |
+//! | uuid | its text (`String`, `uuid::Uuid`); of fixed also its bytes |
+//! | duration | ISO 8601 (`String`), a struct of `months`, `days` and `millis`, `[u32; 3]` |
+//!
+//! The same holds for encoding, but that a duration is its text or its twelve bytes. A type that takes whatever comes (`untagged`, `flatten`) gets dates, decimals, UUIDs and
+//! durations as their texts.
+//!
+//! # Bytes from outside
+//!
+//! No bytes and no schema make it panic or overflow its stack; a [`Budget`] bounds what a value may cost.
 
 mod budget;
+mod compile;
+mod de;
+mod decimal;
+mod decode;
+mod encode_json;
 mod error;
-
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+mod json;
+mod logical;
+mod moments;
+mod parse;
+mod program;
+mod resolver;
+mod scalar;
+mod schema;
+mod ser;
 
 pub use budget::Budget;
 pub use error::{DecodeError, DecodeErrorKind, EncodeError, Mismatch, SchemaError};
+pub use json::JsonForm;
+pub use resolver::Resolver;
+pub use schema::Schema;
 
-/// How a value looks as JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum JsonForm {
-    /// As a person or a program wants it.
-    #[default]
-    Plain,
-    /// Avro's own JSON encoding.
-    Avro,
-}
-
-/// A parsed schema. Cloning it is cheap.
-#[derive(Debug, Clone)]
-pub struct Schema {}
-
-impl Schema {
-    /// Parses a schema; `references` are the names and texts of schemas that it names without defining them.
-    pub fn parse(text: &str, references: &[(String, String)]) -> Result<Self, SchemaError> {
-        let _ = (text, references);
-        todo!()
-    }
-
-    /// Decodes a value by the schema it was written with, as JSON.
-    pub fn to_json(&self, bytes: &[u8], form: JsonForm, budget: &Budget) -> Result<Value, DecodeError> {
-        let _ = (bytes, form, budget);
-        todo!()
-    }
-
-    /// Decodes a value by the schema it was written with. `T` may borrow from `bytes`.
-    pub fn decode<'de, T: Deserialize<'de>>(&self, bytes: &'de [u8], budget: &Budget) -> Result<T, DecodeError> {
-        let _ = (bytes, budget);
-        todo!()
-    }
-
-    /// Encodes what [`JsonForm::Plain`] shows.
-    pub fn encode_json(&self, value: &Value) -> Result<Vec<u8>, EncodeError> {
-        let _ = value;
-        todo!()
-    }
-
-    /// Encodes a value of the user's own type.
-    pub fn encode<T: Serialize + ?Sized>(&self, value: &T) -> Result<Vec<u8>, EncodeError> {
-        let _ = value;
-        todo!()
-    }
-}
-
-/// A writer's schema resolved to a reader's.
-#[derive(Debug, Clone)]
-pub struct Resolver {}
-
-impl Resolver {
-    /// Resolves what `writer` wrote to what `reader` expects.
-    pub fn new(writer: &Schema, reader: &Schema) -> Result<Self, Mismatch> {
-        let _ = (writer, reader);
-        todo!()
-    }
-
-    /// Decodes a value into the reader's form. `T` may borrow from `bytes`.
-    pub fn decode<'de, T: Deserialize<'de>>(&self, bytes: &'de [u8], budget: &Budget) -> Result<T, DecodeError> {
-        let _ = (bytes, budget);
-        todo!()
-    }
-
-    /// Decodes a value into the reader's form, as JSON.
-    pub fn to_json(&self, bytes: &[u8], form: JsonForm, budget: &Budget) -> Result<Value, DecodeError> {
-        let _ = (bytes, form, budget);
-        todo!()
-    }
-}
+#[cfg(test)]
+mod tests;

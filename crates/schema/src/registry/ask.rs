@@ -157,6 +157,10 @@ impl Asker {
         }
     }
 
+    pub(super) async fn types(&self) -> Result<Vec<String>, RegistryError> {
+        self.ask(rest::types(), rest::read_list).await
+    }
+
     pub(super) async fn subjects(&self) -> Result<Vec<String>, RegistryError> {
         self.ask(rest::subjects(), rest::read_list).await
     }

@@ -253,12 +253,16 @@ impl SchemaRegistry {
         }
     }
 
-    /// Whether it answers: asks for the subjects, as that changes nothing, and leaves the answer.
+    /// Whether it answers, and takes who we are.
     ///
     /// # Errors
     /// Why it does not.
     pub async fn check_reachable(&self) -> Result<(), RegistryError> {
-        self.0.asker.subjects().await.map(drop)
+        match self.0.asker.types().await {
+            // Who may not ask this, or is asked what it does not have, may still have schemas.
+            Err(error) if matches!(error.kind(), RegistryErrorKind::NotFound) => Ok(()),
+            told => told.map(drop),
+        }
     }
 
     /// The names of all subjects.

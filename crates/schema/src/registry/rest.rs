@@ -77,6 +77,10 @@ pub(super) fn names(id: SchemaId) -> Option<Call> {
     }
 }
 
+pub(super) fn types() -> Call {
+    get("/schemas/types".to_owned())
+}
+
 pub(super) fn subjects() -> Call {
     get("/subjects".to_owned())
 }

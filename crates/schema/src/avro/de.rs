@@ -1,0 +1,610 @@
+//! Values into the user's own types: serde's view of a value, read as it is asked for.
+//!
+//! A type that says what it wants gets it: a timestamp is a number to an `i64` and RFC 3339 to a `String`. One that takes what comes
+//! (`deserialize_any`) gets what JSON would show, but bytes as bytes.
+
+use serde::de::value::{MapDeserializer, SeqDeserializer, StrDeserializer};
+use serde::de::{
+    DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer, MapAccess, SeqAccess,
+    VariantAccess, Visitor,
+};
+
+use super::decimal;
+use super::decode::{Blocks, Decoder, Piece};
+use super::error::{DecodeError, DecodeErrorKind, Step};
+use super::moments;
+use super::program::{FieldOp, Fields, Op, OpId, Program};
+use super::schema::Name;
+
+type Result<T> = std::result::Result<T, DecodeError>;
+
+/// A value that comes next.
+pub(super) struct At<'a, 'x, 'de> {
+    decoder: &'a mut Decoder<'x, 'de>,
+    op: OpId,
+}
+
+/// A value whose union's branch has been read.
+struct Chosen<'a, 'x, 'de> {
+    decoder: &'a mut Decoder<'x, 'de>,
+    op: &'x Op,
+    branch: Option<&'x Name>,
+}
+
+impl<'a, 'x, 'de: 'x> At<'a, 'x, 'de> {
+    pub(super) fn new(decoder: &'a mut Decoder<'x, 'de>, op: OpId) -> Self {
+        Self { decoder, op }
+    }
+
+    #[inline]
+    fn choose(self) -> Result<Chosen<'a, 'x, 'de>> {
+        let (op, branch) = self.decoder.choose(self.op)?;
+        Ok(Chosen { decoder: self.decoder, op, branch })
+    }
+}
+
+impl<'x, 'de: 'x> Chosen<'_, 'x, 'de> {
+    #[inline]
+    fn any<V: Visitor<'de>>(self, visitor: V, charge_names: bool) -> Result<V::Value> {
+        let decoder = self.decoder;
+        match self.op {
+            Op::Null => visitor.visit_unit(),
+            Op::Boolean => visitor.visit_bool(decoder.boolean()?),
+            Op::Int => visitor.visit_i32(decoder.int()?),
+            Op::Long => visitor.visit_i64(decoder.long()?),
+            Op::Float => visitor.visit_f32(decoder.float()?),
+            Op::Double => visitor.visit_f64(decoder.double()?),
+            Op::String => string(decoder, visitor),
+            Op::Record(fields) => record(decoder, fields, charge_names, visitor),
+            Op::Array(items) => array(decoder, *items, visitor),
+            Op::Map(values) => map(decoder, *values, visitor),
+            Op::Bytes => {
+                let length = decoder.length()?;
+                bytes(decoder, length, visitor)
+            }
+            Op::Enum(symbols) => visitor.visit_str(decoder.symbol(symbols)?),
+            op => rare(decoder, op, visitor),
+        }
+    }
+
+    /// A number, where one stands for something else.
+    #[inline]
+    fn number<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        match self.op {
+            Op::Moment(moment) if moment.is_int() => visitor.visit_i32(self.decoder.int()?),
+            Op::Moment(_) => visitor.visit_i64(self.decoder.long()?),
+            Op::Decimal { size, scale: 0 } => {
+                let text = decimal_text(self.decoder, *size, 0)?;
+                if let Ok(value) = text.parse() {
+                    visitor.visit_i64(value)
+                } else if let Ok(value) = text.parse() {
+                    visitor.visit_u64(value)
+                } else if let Ok(value) = text.parse() {
+                    visitor.visit_i128(value)
+                } else {
+                    visitor.visit_string(text)
+                }
+            }
+            _ => self.any(visitor, true),
+        }
+    }
+
+    fn float<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        match self.op {
+            Op::Decimal { size, scale } => {
+                let text = decimal_text(self.decoder, *size, *scale)?;
+                match text.parse() {
+                    Ok(value) => visitor.visit_f64(value),
+                    Err(_) => visitor.visit_string(text),
+                }
+            }
+            _ => self.any(visitor, true),
+        }
+    }
+
+    /// Bytes as they were written, also of what is shown as text.
+    fn bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        match self.op {
+            Op::String | Op::Decimal { size: None, .. } => {
+                let length = self.decoder.length()?;
+                bytes(self.decoder, length, visitor)
+            }
+            Op::Decimal { size: Some(size), .. } => bytes(self.decoder, *size, visitor),
+            Op::Uuid => bytes(self.decoder, 16, visitor),
+            Op::Duration => bytes(self.decoder, 12, visitor),
+            _ => self.any(visitor, true),
+        }
+    }
+
+    /// A list: `Vec<u8>` and `[u8; 16]` ask for bytes in this way.
+    fn list<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        let decoder = self.decoder;
+        let taken = match self.op {
+            Op::Bytes | Op::Decimal { size: None, .. } => {
+                let length = decoder.length()?;
+                decoder.take(length)?
+            }
+            Op::Fixed(size) | Op::Decimal { size: Some(size), .. } => decoder.take(*size)?,
+            Op::Uuid => decoder.take(16)?,
+            Op::Duration => {
+                let parts = decimal::duration_parts(decoder.take(12)?);
+                return visited_whole(SeqDeserializer::new(parts.into_iter()), visitor);
+            }
+            _ => return Chosen { decoder, ..self }.any(visitor, true),
+        };
+        visited_whole(SeqDeserializer::new(taken.iter().copied()), visitor)
+    }
+
+    fn fields_or_parts<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        match self.op {
+            Op::Duration => self.structure(visitor),
+            _ => self.any(visitor, true),
+        }
+    }
+
+    /// A record, or the parts of a duration. The names of a struct's fields are its own, and cost nothing.
+    #[inline]
+    fn structure<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        match self.op {
+            Op::Duration => {
+                let [months, days, millis] = decimal::duration_parts(self.decoder.take(12)?);
+                let parts = [("months", months), ("days", days), ("millis", millis)];
+                visitor.visit_map(MapDeserializer::new(parts.into_iter()))
+            }
+            _ => self.any(visitor, false),
+        }
+    }
+
+    fn enumeration<V: Visitor<'de>>(self, variants: &'static [&'static str], visitor: V) -> Result<V::Value> {
+        if let Some(variant) = self.branch.and_then(|branch| variant_of(branch, variants)) {
+            return visitor.visit_enum(Variant { value: self, variant });
+        }
+        match (self.op, self.branch) {
+            (Op::Enum(symbols), _) => {
+                let symbol: StrDeserializer<'_, DecodeError> =
+                    self.decoder.symbol(symbols)?.into_deserializer();
+                visitor.visit_enum(symbol)
+            }
+            (Op::String, _) => {
+                let length = self.decoder.length()?;
+                let symbol: StrDeserializer<'_, DecodeError> =
+                    utf8(self.decoder.take(length)?)?.into_deserializer();
+                visitor.visit_enum(symbol)
+            }
+            (_, Some(branch)) => Err(DecodeError::custom(format!(
+                "the union's branch {} is none of the variants {}",
+                branch.full,
+                variants.join(", ")
+            ))),
+            (_, None) => self.any(visitor, true),
+        }
+    }
+}
+
+/// The variant that stands for a branch: by its full name, its simple one, or this in other case (`String` for `string`).
+fn variant_of(branch: &Name, variants: &'static [&'static str]) -> Option<&'static str> {
+    let by = |same: &dyn Fn(&str) -> bool| variants.iter().copied().find(|variant| same(variant));
+    by(&|variant| *variant == *branch.full)
+        .or_else(|| by(&|variant| variant == branch.simple()))
+        .or_else(|| by(&|variant| variant.eq_ignore_ascii_case(branch.simple())))
+}
+
+/// `visit_seq`, with an error if the visitor leaves something.
+fn visited_whole<'de, V, I, T>(mut list: SeqDeserializer<I, DecodeError>, visitor: V) -> Result<V::Value>
+where
+    V: Visitor<'de>,
+    I: Iterator<Item = T>,
+    T: IntoDeserializer<'de, DecodeError>,
+{
+    let value = visitor.visit_seq(&mut list)?;
+    list.end()?;
+    Ok(value)
+}
+
+fn utf8(bytes: &[u8]) -> Result<&str> {
+    std::str::from_utf8(bytes).map_err(|_| DecodeError::malformed("a string is not UTF-8"))
+}
+
+#[inline]
+fn string<'x, 'de: 'x, V: Visitor<'de>>(decoder: &mut Decoder<'x, 'de>, visitor: V) -> Result<V::Value> {
+    let length = decoder.length()?;
+    match decoder.piece(length)? {
+        Piece::Input(bytes) => visitor.visit_borrowed_str(utf8(bytes)?),
+        Piece::Default(bytes) => visitor.visit_str(utf8(bytes)?),
+    }
+}
+
+fn bytes<'x, 'de: 'x, V: Visitor<'de>>(
+    decoder: &mut Decoder<'x, 'de>,
+    length: usize,
+    visitor: V,
+) -> Result<V::Value> {
+    match decoder.piece(length)? {
+        Piece::Input(bytes) => visitor.visit_borrowed_bytes(bytes),
+        Piece::Default(bytes) => visitor.visit_bytes(bytes),
+    }
+}
+
+fn decimal_text<'x, 'de: 'x>(
+    decoder: &mut Decoder<'x, 'de>,
+    size: Option<usize>,
+    scale: u32,
+) -> Result<String> {
+    let bytes = decoder.decimal(size)?;
+    let text = decimal::format(bytes, scale);
+    text.ok_or_else(|| DecodeError::malformed(format!("a decimal has {} bytes", bytes.len())))
+}
+
+/// What is not met in every record.
+fn rare<'x, 'de: 'x, V: Visitor<'de>>(
+    decoder: &mut Decoder<'x, 'de>,
+    op: &'x Op,
+    visitor: V,
+) -> Result<V::Value> {
+    match op {
+        Op::LongAsFloat => visitor.visit_f32(decoder.long()? as f32),
+        Op::LongAsDouble => visitor.visit_f64(decoder.long()? as f64),
+        Op::FloatAsDouble => visitor.visit_f64(f64::from(decoder.float()?)),
+        Op::Moment(moment) => {
+            let value = if moment.is_int() { i64::from(decoder.int()?) } else { decoder.long()? };
+            match moments::format(*moment, value) {
+                Some(text) => visitor.visit_str(text.as_str()),
+                None => visitor.visit_i64(value),
+            }
+        }
+        Op::Fixed(size) => bytes(decoder, *size, visitor),
+        Op::Decimal { size, scale } => visitor.visit_string(decimal_text(decoder, *size, *scale)?),
+        Op::Uuid => visitor.visit_str(decimal::format_uuid(decoder.take(16)?).as_str()),
+        Op::Duration => visitor.visit_str(decimal::format_duration(decoder.take(12)?).as_str()),
+        // The others are read where this is called, or have been resolved.
+        _ => Err(DecodeError::new(DecodeErrorKind::Malformed, "no value is here")),
+    }
+}
+
+/// What needs to know the branch of a union first.
+macro_rules! chosen_first {
+    () => {
+        chosen_first! {
+            deserialize_i8 => number, deserialize_i16 => number, deserialize_i32 => number, deserialize_i64 => number,
+            deserialize_i128 => number, deserialize_u8 => number, deserialize_u16 => number, deserialize_u32 => number,
+            deserialize_u64 => number, deserialize_u128 => number, deserialize_f32 => float, deserialize_f64 => float,
+            deserialize_bytes => bytes, deserialize_byte_buf => bytes, deserialize_seq => list,
+            deserialize_map => fields_or_parts
+        }
+
+        serde::forward_to_deserialize_any! { bool char str string unit identifier }
+
+        fn deserialize_unit_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value> {
+            self.deserialize_any(visitor)
+        }
+
+        fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value> {
+            self.choose()?.list(visitor)
+        }
+
+        fn deserialize_tuple_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            _: usize,
+            visitor: V,
+        ) -> Result<V::Value> {
+            self.choose()?.list(visitor)
+        }
+
+        #[inline]
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            _: &'static [&'static str],
+            visitor: V,
+        ) -> Result<V::Value> {
+            self.choose()?.structure(visitor)
+        }
+
+        fn deserialize_enum<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            variants: &'static [&'static str],
+            visitor: V,
+        ) -> Result<V::Value> {
+            self.choose()?.enumeration(variants, visitor)
+        }
+    };
+    ($($method:ident => $as:ident),*) => {
+        $(#[inline]
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+            self.choose()?.$as(visitor)
+        })*
+    };
+}
+
+impl<'x, 'de: 'x> Deserializer<'de> for At<'_, 'x, 'de> {
+    type Error = DecodeError;
+
+    #[inline]
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        self.choose()?.any(visitor, true)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        let chosen = self.choose()?;
+        match chosen.op {
+            Op::Null => visitor.visit_none(),
+            _ => visitor.visit_some(chosen),
+        }
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        self.decoder.skip(self.op)?;
+        visitor.visit_unit()
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    chosen_first! {}
+}
+
+impl<'x, 'de: 'x> Deserializer<'de> for Chosen<'_, 'x, 'de> {
+    type Error = DecodeError;
+
+    #[inline]
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        self.any(visitor, true)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        match self.op {
+            Op::Null => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        self.decoder.skip_op(self.op)?;
+        visitor.visit_unit()
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    chosen_first! {}
+}
+
+impl Chosen<'_, '_, '_> {
+    fn choose(self) -> Result<Self> {
+        Ok(self)
+    }
+}
+
+// ---- Arrays and maps.
+
+struct Items<'a, 'x, 'de> {
+    decoder: &'a mut Decoder<'x, 'de>,
+    op: OpId,
+    least: u32,
+    blocks: Blocks,
+    index: u64,
+}
+
+fn array<'x, 'de: 'x, V: Visitor<'de>>(
+    decoder: &mut Decoder<'x, 'de>,
+    op: OpId,
+    visitor: V,
+) -> Result<V::Value> {
+    decoder.enter()?;
+    let least = decoder.program.least(op);
+    let mut blocks = Blocks::default();
+    decoder.next_block(&mut blocks, least)?;
+    let mut items = Items { decoder, op, least, blocks, index: 0 };
+    let value = visitor.visit_seq(&mut items)?;
+    let Items { decoder, mut blocks, index, .. } = items;
+    if decoder.next_item(&mut blocks, least)? {
+        return Err(DecodeError::custom(format!(
+            "the array has more than the {index} items that the type takes"
+        )));
+    }
+    decoder.leave();
+    Ok(value)
+}
+
+impl<'x, 'de: 'x> SeqAccess<'de> for Items<'_, 'x, 'de> {
+    type Error = DecodeError;
+
+    #[inline]
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>> {
+        if !self.decoder.next_item(&mut self.blocks, self.least)? {
+            return Ok(None);
+        }
+        let index = self.index;
+        self.index += 1;
+        match seed.deserialize(At::new(self.decoder, self.op)) {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => Err(error.at(Step::Item(index))),
+        }
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(Decoder::at_hand(&self.blocks, self.least))
+    }
+}
+
+struct Entries<'a, 'x, 'de> {
+    decoder: &'a mut Decoder<'x, 'de>,
+    op: OpId,
+    least: u32,
+    blocks: Blocks,
+    key: &'x [u8],
+}
+
+fn map<'x, 'de: 'x, V: Visitor<'de>>(
+    decoder: &mut Decoder<'x, 'de>,
+    op: OpId,
+    visitor: V,
+) -> Result<V::Value> {
+    decoder.enter()?;
+    let least = decoder.program.least(op) + 1;
+    let mut blocks = Blocks::default();
+    decoder.next_block(&mut blocks, least)?;
+    let mut entries = Entries { decoder, op, least, blocks, key: &[] };
+    let value = visitor.visit_map(&mut entries)?;
+    let Entries { decoder, mut blocks, .. } = entries;
+    if decoder.next_item(&mut blocks, least)? {
+        return Err(DecodeError::custom("the map has more entries than the type takes"));
+    }
+    decoder.leave();
+    Ok(value)
+}
+
+impl<'x, 'de: 'x> MapAccess<'de> for Entries<'_, 'x, 'de> {
+    type Error = DecodeError;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>> {
+        if !self.decoder.next_item(&mut self.blocks, self.least)? {
+            return Ok(None);
+        }
+        let length = self.decoder.length()?;
+        let key = match self.decoder.piece(length)? {
+            Piece::Input(bytes) => {
+                self.key = bytes;
+                seed.deserialize(serde::de::value::BorrowedStrDeserializer::new(utf8(bytes)?))
+            }
+            Piece::Default(bytes) => {
+                self.key = bytes;
+                seed.deserialize(StrDeserializer::new(utf8(bytes)?))
+            }
+        };
+        key.map(Some)
+    }
+
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value> {
+        let key = self.key;
+        seed.deserialize(At::new(self.decoder, self.op))
+            .map_err(|error| error.at(Step::Key(String::from_utf8_lossy(key).into())))
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(Decoder::at_hand(&self.blocks, self.least))
+    }
+}
+
+// ---- Records.
+
+struct Record<'a, 'x, 'de> {
+    decoder: &'a mut Decoder<'x, 'de>,
+    fields: std::slice::Iter<'x, FieldOp>,
+    /// The field whose value is still to be read.
+    pending: Option<&'x FieldOp>,
+    charge_names: bool,
+}
+
+fn record<'x, 'de: 'x, V: Visitor<'de>>(
+    decoder: &mut Decoder<'x, 'de>,
+    fields: &'x Fields,
+    charge_names: bool,
+    visitor: V,
+) -> Result<V::Value> {
+    decoder.enter()?;
+    decoder.charge_values(fields.fields.len() as u64)?;
+    let mut record = Record { decoder, fields: fields.fields.iter(), pending: None, charge_names };
+    let value = visitor.visit_map(&mut record)?;
+    // What a type does not ask for has to be read all the same.
+    let Record { decoder, fields, pending, .. } = record;
+    for field in pending.into_iter().chain(fields) {
+        if let FieldOp::Read { op, .. } | FieldOp::Skip(op) = field {
+            decoder.skip(*op)?;
+        }
+    }
+    decoder.leave();
+    Ok(value)
+}
+
+impl<'x, 'de: 'x> MapAccess<'de> for Record<'_, 'x, 'de> {
+    type Error = DecodeError;
+
+    #[inline]
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>> {
+        for field in self.fields.by_ref() {
+            match field {
+                FieldOp::Skip(op) => self.decoder.skip(*op)?,
+                FieldOp::Read { name, .. } | FieldOp::Default { name, .. } => {
+                    if self.charge_names {
+                        self.decoder.charge_bytes(name.len() as u64)?;
+                    }
+                    self.pending = Some(field);
+                    return seed.deserialize(StrDeserializer::new(name)).map(Some);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    #[inline]
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value> {
+        match self.pending.take() {
+            Some(FieldOp::Read { name, op }) => match seed.deserialize(At::new(self.decoder, *op)) {
+                Ok(value) => Ok(value),
+                Err(error) => Err(error.in_field(name)),
+            },
+            Some(FieldOp::Default { name, op, value }) => self
+                .decoder
+                .with_default(value, |decoder| seed.deserialize(At::new(decoder, *op)))
+                .map_err(|error| error.in_field(name)),
+            Some(FieldOp::Skip(_)) | None => Err(DecodeError::custom("a value is asked for before its key")),
+        }
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.fields.len())
+    }
+}
+
+// ---- Unions as enums.
+
+struct Variant<'a, 'x, 'de> {
+    value: Chosen<'a, 'x, 'de>,
+    variant: &'static str,
+}
+
+impl<'x, 'de: 'x> EnumAccess<'de> for Variant<'_, 'x, 'de> {
+    type Error = DecodeError;
+    type Variant = Self;
+
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self)> {
+        Ok((seed.deserialize(StrDeserializer::<DecodeError>::new(self.variant))?, self))
+    }
+}
+
+impl<'x, 'de: 'x> VariantAccess<'de> for Variant<'_, 'x, 'de> {
+    type Error = DecodeError;
+
+    fn unit_variant(self) -> Result<()> {
+        self.value.decoder.skip_op(self.value.op)
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value> {
+        seed.deserialize(self.value)
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value> {
+        self.value.list(visitor)
+    }
+
+    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value> {
+        self.value.structure(visitor)
+    }
+}
+
+/// Decodes one value; nothing may follow it.
+pub(super) fn decode<'de, T: serde::Deserialize<'de>>(
+    program: &Program,
+    bytes: &'de [u8],
+    budget: &super::Budget,
+) -> Result<T> {
+    let mut decoder = Decoder::new(program, bytes, budget);
+    let value = T::deserialize(At::new(&mut decoder, program.root))?;
+    decoder.finish()?;
+    Ok(value)
+}
