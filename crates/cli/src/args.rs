@@ -9,6 +9,8 @@ mod groups;
 #[cfg(unix)]
 mod pipe;
 mod produce;
+#[cfg(feature = "registry")]
+mod registry;
 #[cfg(test)]
 mod tests;
 mod topics;
@@ -27,6 +29,8 @@ pub(crate) use groups::{Groups, GroupsCommand, Reset};
 #[cfg(unix)]
 pub(crate) use pipe::{DlqHeaders, Framing, Mode, Order, Pipe};
 pub(crate) use produce::{BenchProduce, Produce};
+#[cfg(feature = "registry")]
+pub(crate) use registry::{ConsumeRegistry, ProduceRegistry, RegistryAt, Schemas, SchemasCommand};
 pub(crate) use topics::{Create, Offsets, Topics, TopicsCommand};
 
 use crate::hints;
@@ -176,6 +180,9 @@ pub(crate) enum Command {
     Pipe(Pipe),
     /// List, show, replay or purge dead letters
     Dlq(Dlq),
+    /// List, show or check the schemas of a registry
+    #[cfg(feature = "registry")]
+    Schemas(Schemas),
     /// List, describe, create or delete topics
     Topics(Topics),
     /// Print the first, last and by-time offsets of topics

@@ -224,8 +224,7 @@ impl HttpClient {
     }
 
     async fn connect(&self, to: &Endpoint) -> Result<Box<dyn ByteStream>, HttpError> {
-        let unreachable =
-            |error| HttpError::retriable(format!("cannot connect to {}: {error}", to.shown()));
+        let unreachable = |error| HttpError::retriable(format!("cannot connect to {}: {error}", to.shown()));
         let addresses = self.tcp.resolve(&to.host, to.port).await.map_err(unreachable)?;
         let mut last = std::io::Error::other("the name resolves to no address");
         for address in addresses {
@@ -362,11 +361,7 @@ impl Answer {
             _ => {
                 let why = explain(&self.body).map(|why| format!(": {why}")).unwrap_or_default();
                 let reason = format!("{} answers {status}{why}", from.shown());
-                Err(if is_final(status) {
-                    HttpError::new(reason)
-                } else {
-                    HttpError::retriable(reason)
-                })
+                Err(if is_final(status) { HttpError::new(reason) } else { HttpError::retriable(reason) })
             }
         }
     }

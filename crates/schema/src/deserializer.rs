@@ -65,10 +65,14 @@ impl Deserializer for MessagePack {
         let Some(bytes) = payload.bytes() else { return of_null() };
         let mut from = rmp_serde::Deserializer::from_read_ref(bytes);
         from.set_max_depth(128);
-        let value = V::deserialize(&mut from).map_err(|error| DecodeError::new(DecodeErrorKind::Malformed, error))?;
+        let value =
+            V::deserialize(&mut from).map_err(|error| DecodeError::new(DecodeErrorKind::Malformed, error))?;
         match from.get_ref() {
             [] => Ok(value),
-            rest => Err(DecodeError::new(DecodeErrorKind::Malformed, format!("{} bytes are left over", rest.len()))),
+            rest => Err(DecodeError::new(
+                DecodeErrorKind::Malformed,
+                format!("{} bytes are left over", rest.len()),
+            )),
         }
     }
 }
@@ -172,7 +176,9 @@ impl<'de> de::Deserializer<'de> for PlainBytes<'de> {
 
     fn deserialize_str<W: de::Visitor<'de>>(self, visitor: W) -> Result<W::Value, DecodeError> {
         let text = std::str::from_utf8(self.0);
-        let text = text.map_err(|error| DecodeError::new(DecodeErrorKind::Malformed, format!("it is no UTF-8: {error}")))?;
+        let text = text.map_err(|error| {
+            DecodeError::new(DecodeErrorKind::Malformed, format!("it is no UTF-8: {error}"))
+        })?;
         visitor.visit_borrowed_str(text)
     }
 

@@ -68,7 +68,9 @@ impl Framing {
             (Self::Apicurio, [MAGIC_ID, a, b, c, d, e, f, g, h, rest @ ..]) => {
                 let id = u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]);
                 let id = u32::try_from(id).map_err(|_| {
-                    framing(format!("its id {id} is larger than ids are: was it written with another framing?"))
+                    framing(format!(
+                        "its id {id} is larger than ids are: was it written with another framing?"
+                    ))
                 })?;
                 Ok(Framed { id: SchemaId::Id(id), rest, indexes: None })
             }
@@ -295,7 +297,9 @@ mod tests {
             let (read, rest) = MessageIndexes::split_from(&written).unwrap();
             assert_eq!((read.as_slice(), rest), (indexes, &[77_u8][..]));
         }
-        for hostile in [&b""[..], &[1], &[2], &[2, 1], &[0xff; 9], &[0x82, 1], &[2, 0xff, 0xff, 0xff, 0xff, 0x7f]] {
+        for hostile in
+            [&b""[..], &[1], &[2], &[2, 1], &[0xff; 9], &[0x82, 1], &[2, 0xff, 0xff, 0xff, 0xff, 0x7f]]
+        {
             assert!(MessageIndexes::split_from(hostile).is_err(), "{hostile:?}");
         }
         // The long form of the short one.

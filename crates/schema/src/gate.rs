@@ -98,6 +98,11 @@ impl Sorted {
         self.partitions().next().is_none()
     }
 
+    /// As the consumer gave them, and the partitions of which nothing is handed out.
+    pub fn into_parts(self) -> (Records, BTreeSet<TopicPartition>) {
+        (self.records, self.withheld)
+    }
+
     /// As the consumer gave them, if nothing is withheld.
     pub(crate) fn whole(&self) -> Option<&Records> {
         self.withheld.is_empty().then_some(&self.records)
@@ -184,7 +189,11 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
             let first = records.partitions().find(|part| part.topic_partition() == &partition);
             let Some(first) = first.and_then(|part| part.iter().next()) else { continue };
             withheld.insert(partition.clone());
-            match consumer.seek(partition.clone(), first.offset()).await.and_then(|()| consumer.pause(partition.clone())) {
+            match consumer
+                .seek(partition.clone(), first.offset())
+                .await
+                .and_then(|()| consumer.pause(partition.clone()))
+            {
                 Ok(()) => drop(self.held.insert(partition, needs)),
                 // It has changed hands: whoever has it now reads these records.
                 Err(error) if error.kind() == ErrorKind::NotOwned => {}

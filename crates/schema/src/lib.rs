@@ -16,6 +16,7 @@ mod protobuf;
 mod registered;
 pub mod registry;
 mod schema;
+mod serializer;
 mod table;
 mod typed;
 #[cfg(feature = "worker")]
@@ -33,4 +34,5 @@ pub use payload::{Part, Payload};
 pub use registered::Registered;
 pub use registry::{RegistryConfig, RegistryError, RegistryErrorKind, RegistryEvent, SchemaRegistry};
 pub use schema::{Reference, Schema, SchemaText};
+pub use serializer::{Encoded, Encoder, IdPlace, Serializer, SubjectStrategy};
 pub use typed::{Typed, TypedConsumer, TypedRecord, TypedRecords, decode};

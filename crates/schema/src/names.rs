@@ -21,8 +21,11 @@ impl Names {
     /// `orders-value version 3, …`; nothing while they are not known.
     pub(crate) fn shown(&self) -> Option<String> {
         let names = self.0.get().filter(|names| !names.is_empty())?;
-        let shown: Vec<String> =
-            names.iter().take(SHOWN).map(|(subject, version)| format!("{subject} version {version}")).collect();
+        let shown: Vec<String> = names
+            .iter()
+            .take(SHOWN)
+            .map(|(subject, version)| format!("{subject} version {version}"))
+            .collect();
         let more = if names.len() > SHOWN { ", …" } else { "" };
         Some(format!("{}{more}", shown.join(", ")))
     }

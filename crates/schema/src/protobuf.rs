@@ -133,18 +133,15 @@ impl Schema {
             .map_err(|error| DecodeError::new(DecodeErrorKind::Malformed, error))
     }
 
-    /// The first message of the text, of what `to_json` shows, with its indexes before it.
+    /// The first message of the text, of what `to_json` shows.
     pub(crate) fn encode_json(&self, value: &Value) -> Result<Vec<u8>, EncodeError> {
-        let indexes = MessageIndexes::default();
-        let message =
-            self.message(&indexes).ok_or_else(|| EncodeError::new("the schema has no message"))?;
+        let message = self
+            .message(&MessageIndexes::default())
+            .ok_or_else(|| EncodeError::new("the schema has no message"))?;
         let options = DeserializeOptions::new().deny_unknown_fields(true);
-        let message = DynamicMessage::deserialize_with_options(message, value, &options)
-            .map_err(EncodeError::new)?;
-        let mut bytes = Vec::with_capacity(message.encoded_len() + 1);
-        indexes.push_to(&mut bytes);
-        message.encode(&mut bytes).map_err(EncodeError::new)?;
-        Ok(bytes)
+        let message =
+            DynamicMessage::deserialize_with_options(message, value, &options).map_err(EncodeError::new)?;
+        Ok(message.encode_to_vec())
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     deserializer::{Deserializer, PrepareFuture, of_null},
     error::{DecodeError, DecodeErrorKind},
     framing::{Framed, Framing, MessageIndexes},
-    id::SchemaId,
+    id::{SchemaId, SchemaType},
     payload::Payload,
     registry::SchemaRegistry,
     schema::{Compiled, Schema},
@@ -80,7 +80,11 @@ impl Registered {
     ///
     /// # Errors
     /// Why there is none.
-    pub fn to_json(&self, payload: &Payload<'_>, form: JsonForm) -> Result<(Value, Arc<Schema>), DecodeError> {
+    pub fn to_json(
+        &self,
+        payload: &Payload<'_>,
+        form: JsonForm,
+    ) -> Result<(Value, Arc<Schema>), DecodeError> {
         let framed = self.framing.unframe(payload)?;
         let schema = self.registry.cached(framed.id).ok_or_else(|| self.unknown(framed.id))?;
         let (indexes, bytes) = split(&schema, &framed)?;
@@ -110,10 +114,14 @@ impl Registered {
     }
 
     /// The writer's schema resolved to the reader's.
-    fn resolve(&self, reader: &Reader, writer: &Schema, schema: &avro::Schema) -> Arc<Result<Resolver, DecodeError>> {
-        let resolved = Resolver::new(schema, &reader.schema).map_err(|mismatch| {
-            DecodeError::new(DecodeErrorKind::Mismatch, mismatch).of_schema(writer)
-        });
+    fn resolve(
+        &self,
+        reader: &Reader,
+        writer: &Schema,
+        schema: &avro::Schema,
+    ) -> Arc<Result<Resolver, DecodeError>> {
+        let resolved = Resolver::new(schema, &reader.schema)
+            .map_err(|mismatch| DecodeError::new(DecodeErrorKind::Mismatch, mismatch).of_schema(writer));
         reader.resolved.insert(writer.id(), Arc::new(resolved), 1)
     }
 
@@ -140,8 +148,16 @@ impl Registered {
 impl Deserializer for Registered {
     #[inline]
     fn missing(&self, payload: &Payload<'_>) -> Option<SchemaId> {
-        let framed = self.framing.unframe(payload).ok()?;
-        if self.registry.hit(&framed.id).is_some() { None } else { Some(framed.id) }
+        let id = self.framing.unframe(payload).ok()?.id;
+        let is_ready = match (self.registry.hit(&id), &self.reader) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            // One that is to be resolved is, so that a sentence about what does not fit says where it comes from.
+            (Some(schema), Some(reader)) => {
+                schema.kind() != SchemaType::Avro || reader.resolved.get(&id).is_some()
+            }
+        };
+        (!is_ready).then_some(id)
     }
 
     fn prepare(&self, id: SchemaId, limit: Duration) -> PrepareFuture<'_> {
@@ -172,11 +188,11 @@ impl Deserializer for Registered {
         let value = match schema.compiled()? {
             Compiled::Avro(avro) => self.decode_avro(&schema, avro, bytes),
             #[cfg(feature = "protobuf")]
-            Compiled::Protobuf(protobuf) => protobuf
-                .to_fields(&indexes, bytes, &self.budget)
-                .and_then(|value| {
+            Compiled::Protobuf(protobuf) => {
+                protobuf.to_fields(&indexes, bytes, &self.budget).and_then(|value| {
                     V::deserialize(value).map_err(|error| DecodeError::new(DecodeErrorKind::Target, error))
-                }),
+                })
+            }
             #[cfg(feature = "json-schema")]
             Compiled::Json(validator) => {
                 validator.to_json(bytes, &self.budget).and_then(|_| crate::deserializer::from_json(bytes))
@@ -189,7 +205,7 @@ impl Deserializer for Registered {
 /// Takes off what Protobuf has between the frame and the message.
 #[inline]
 fn split<'a>(schema: &Schema, framed: &Framed<'a>) -> Result<(MessageIndexes, &'a [u8]), DecodeError> {
-    if schema.kind() != crate::id::SchemaType::Protobuf {
+    if schema.kind() != SchemaType::Protobuf {
         return Ok((MessageIndexes::none(), framed.rest));
     }
     match framed.indexes {

@@ -120,7 +120,7 @@ impl Schema {
         value.map_err(|error| error.of_schema(self))
     }
 
-    /// Bytes, without framing, of what [`to_json`](Self::to_json) shows; and the message's indexes of Protobuf, whose first message it is.
+    /// Bytes, without framing, of what [`to_json`](Self::to_json) shows. Of Protobuf it is the first message of the text.
     ///
     /// # Errors
     /// A value that the schema does not describe.
@@ -150,11 +150,15 @@ impl Compiled {
             #[cfg(feature = "protobuf")]
             SchemaType::Protobuf => crate::protobuf::Schema::parse(text, references).map(Self::Protobuf),
             #[cfg(not(feature = "protobuf"))]
-            SchemaType::Protobuf => Err("this program was built without the cargo feature `protobuf`".to_owned()),
+            SchemaType::Protobuf => {
+                Err("this program was built without the cargo feature `protobuf`".to_owned())
+            }
             #[cfg(feature = "json-schema")]
             SchemaType::Json => crate::json_schema::Validator::parse(text, references).map(Self::Json),
             #[cfg(not(feature = "json-schema"))]
-            SchemaType::Json => Err("this program was built without the cargo feature `json-schema`".to_owned()),
+            SchemaType::Json => {
+                Err("this program was built without the cargo feature `json-schema`".to_owned())
+            }
         }
     }
 }

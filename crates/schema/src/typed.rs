@@ -1,8 +1,8 @@
 //! [`Typed`]: a consumer whose records have values of the user's own types.
 
-use std::{fmt, ops::Deref, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, ops::Deref, sync::Arc, time::Duration};
 
-use offtake::{Consumer, OffsetAndMetadata, OwnedRecord, Record, TopicPartition};
+use offtake::{Consumer, OwnedRecord, Record, TopicPartition};
 use serde::Deserialize;
 
 use crate::{
@@ -69,12 +69,13 @@ impl<K: Deserializer, V: Deserializer> Typed<K, V> {
         if let Some(whole) = records.sorted.whole() {
             return self.consumer.commit(whole).await;
         }
-        let ends: Vec<(TopicPartition, OffsetAndMetadata)> = records
+        // A partition's later run is further on.
+        let ends: BTreeMap<TopicPartition, i64> = records
             .sorted
             .partitions()
-            .map(|part| (part.topic_partition().clone(), OffsetAndMetadata::from(part.next_offset())))
+            .map(|part| (part.topic_partition().clone(), part.next_offset()))
             .collect();
-        self.consumer.commit_offsets(ends).await
+        self.consumer.commit_offsets(ends.into_iter().collect::<Vec<_>>()).await
     }
 
     /// The consumer.
@@ -201,7 +202,13 @@ struct Place<'a> {
 
 impl fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {} at offset {}", self.part.name(), self.record.topic_partition(), self.record.offset())
+        write!(
+            f,
+            "{} of {} at offset {}",
+            self.part.name(),
+            self.record.topic_partition(),
+            self.record.offset()
+        )
     }
 }
 

@@ -254,7 +254,8 @@ impl Sts {
             passes = PASSING.contains(&code);
             Some(printable(&format!("{code}: {}", tag(&text, "Message")?)))
         });
-        let body = answer.map_err(|error| if passes { ProviderError::retriable(error) } else { error.into() })?;
+        let body =
+            answer.map_err(|error| if passes { ProviderError::retriable(error) } else { error.into() })?;
         let text = text_of(&at, body)?;
         let needed = |name| {
             let missing = || ProviderError::new(format!("the answer of {} has no {name}", at.shown()));

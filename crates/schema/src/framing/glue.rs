@@ -46,7 +46,10 @@ mod tests {
     fn the_header_has_the_uuid_and_how_the_rest_is_compressed() {
         let bytes = [&[3, 5][..], b"0123456789abcdef", b"rest"].concat();
         let framed = unframe(&bytes).unwrap();
-        assert_eq!(framed, GlueFramed { schema_version: *b"0123456789abcdef", is_compressed: true, rest: b"rest" });
+        assert_eq!(
+            framed,
+            GlueFramed { schema_version: *b"0123456789abcdef", is_compressed: true, rest: b"rest" }
+        );
         for wrong in [&b""[..], b"\x03\x00short", &[3; 20], &[0; 20]] {
             assert_eq!(unframe(wrong).unwrap_err().kind(), DecodeErrorKind::Framing);
         }

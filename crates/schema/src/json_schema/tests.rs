@@ -27,7 +27,8 @@ fn a_value_that_does_not_follow_its_schema_is_refused_with_the_place_and_without
 #[test]
 fn references_are_found_by_name_and_nowhere_else() {
     let common = ("common.json".to_owned(), r#"{"type":"integer"}"#.to_owned());
-    let schema = json!({"$id": "http://example.com/a/order.json", "properties": {"n": {"$ref": "common.json"}}});
+    let schema =
+        json!({"$id": "http://example.com/a/order.json", "properties": {"n": {"$ref": "common.json"}}});
     let validator = Validator::parse(&schema.to_string(), &[common]).unwrap();
     assert!(validator.to_json(br#"{"n":1}"#, &Budget::default()).is_ok());
     assert!(validator.to_json(br#"{"n":"x"}"#, &Budget::default()).is_err());

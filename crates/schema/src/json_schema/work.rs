@@ -33,7 +33,9 @@ impl Work<'_> {
     fn of(&mut self, schema: &Value, depth: u32) -> Result<u64, String> {
         self.looked_at += 1;
         if self.looked_at > MOST_SCHEMAS || depth > DEEPEST {
-            return Err("it has too many subschemas, or references that follow one another too far".to_owned());
+            return Err(
+                "it has too many subschemas, or references that follow one another too far".to_owned()
+            );
         }
         let mut total = 1_u64;
         match schema {

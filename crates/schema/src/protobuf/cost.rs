@@ -40,7 +40,12 @@ impl Cost {
     }
 }
 
-fn count(message: &MessageDescriptor, mut bytes: &[u8], depth: u32, left: &mut Cost) -> Result<(), DecodeError> {
+fn count(
+    message: &MessageDescriptor,
+    mut bytes: &[u8],
+    depth: u32,
+    left: &mut Cost,
+) -> Result<(), DecodeError> {
     let depth = depth.checked_sub(1).ok_or_else(|| beyond("is deeper"))?;
     // JSON has the fields that are not there, too.
     left.take(1, MESSAGE.saturating_add((message.fields().len() as u64).saturating_mul(VALUE)))?;
@@ -77,7 +82,12 @@ fn count(message: &MessageDescriptor, mut bytes: &[u8], depth: u32, left: &mut C
 }
 
 /// What has a length: text, bytes, a message, packed numbers, or a field that is not known.
-fn delimited(field: Option<&FieldDescriptor>, inside: &[u8], depth: u32, left: &mut Cost) -> Result<(), DecodeError> {
+fn delimited(
+    field: Option<&FieldDescriptor>,
+    inside: &[u8],
+    depth: u32,
+    left: &mut Cost,
+) -> Result<(), DecodeError> {
     let length = inside.len() as u64;
     match field.map(FieldDescriptor::kind) {
         Some(Kind::Message(message)) => {

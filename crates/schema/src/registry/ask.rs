@@ -125,20 +125,25 @@ impl Asker {
                 continue;
             }
             let too_many = |what: &str| {
-                RegistryError::new(RegistryErrorKind::BadSchema, format!("a schema refers to more than {what}"))
+                RegistryError::new(
+                    RegistryErrorKind::BadSchema,
+                    format!("a schema refers to more than {what}"),
+                )
             };
             if seen.len() > MOST_REFERENCES {
                 return Err(too_many(&format!("{MOST_REFERENCES} others")));
             }
-            let version = self.version(&next.subject, Version::Number(next.version)).await.map_err(|error| {
-                let reason = format!("a schema refers to {} version {}: {error}", next.subject, next.version);
-                // That it is not there says nothing of the schema that was asked for, but that it cannot be used.
-                let kind = match error.kind() {
-                    RegistryErrorKind::NotFound => RegistryErrorKind::BadSchema,
-                    other => other,
-                };
-                RegistryError::new(kind, reason)
-            })?;
+            let version =
+                self.version(&next.subject, Version::Number(next.version)).await.map_err(|error| {
+                    let reason =
+                        format!("a schema refers to {} version {}: {error}", next.subject, next.version);
+                    // That it is not there says nothing of the schema that was asked for, but that it cannot be used.
+                    let kind = match error.kind() {
+                        RegistryErrorKind::NotFound => RegistryErrorKind::BadSchema,
+                        other => other,
+                    };
+                    RegistryError::new(kind, reason)
+                })?;
             bytes = bytes.saturating_add(version.schema.text.len());
             if bytes > self.most_bytes {
                 return Err(too_many(&format!("{} bytes", self.most_bytes)));

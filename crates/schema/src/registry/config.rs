@@ -89,8 +89,9 @@ impl RegistryConfig {
             Some(bare) => bare.starts_with("ssl.") || NAMES.contains(&bare),
             // Without the prefix others are a client's, or nobody's.
             None => {
-                let is_of_registries =
-                    ["basic.auth.", "bearer.auth.", "missing.", "latest."].iter().any(|one| name.starts_with(one));
+                let is_of_registries = ["basic.auth.", "bearer.auth.", "missing.", "latest."]
+                    .iter()
+                    .any(|one| name.starts_with(one));
                 is_of_registries && NAMES.contains(&name)
             }
         }
@@ -131,7 +132,8 @@ impl RegistryConfig {
             ("retries.max.wait.ms", 1, &mut config.backoff_max),
         ] {
             if let Some(text) = properties.get(name) {
-                let number: u32 = text.parse().map_err(|_| conflict(format!("`{name}` takes a whole number")))?;
+                let number: u32 =
+                    text.parse().map_err(|_| conflict(format!("`{name}` takes a whole number")))?;
                 *field = Duration::from_millis(u64::from(number).saturating_mul(unit));
             }
         }
@@ -174,20 +176,22 @@ impl Found {
         let basic = self.get("basic.auth.user.info");
         let token = self.get("bearer.auth.token");
         match (self.get("basic.auth.credentials.source"), self.get("bearer.auth.credentials.source")) {
-            (Some(_), Some(_)) => {
-                Err(conflict("`basic.auth.credentials.source` and `bearer.auth.credentials.source` exclude one another"))
-            }
+            (Some(_), Some(_)) => Err(conflict(
+                "`basic.auth.credentials.source` and `bearer.auth.credentials.source` exclude one another",
+            )),
             (Some("USER_INFO"), None) => match basic {
                 Some(info) => user_info(info),
-                None => Err(conflict("`basic.auth.credentials.source=USER_INFO` needs `basic.auth.user.info`")),
+                None => {
+                    Err(conflict("`basic.auth.credentials.source=USER_INFO` needs `basic.auth.user.info`"))
+                }
             },
             (Some("URL"), None) => Ok(Credentials::None),
-            (Some(_), None) => {
-                Err(conflict("`basic.auth.credentials.source` takes USER_INFO or URL here"))
-            }
+            (Some(_), None) => Err(conflict("`basic.auth.credentials.source` takes USER_INFO or URL here")),
             (None, Some("STATIC_TOKEN")) => match token {
                 Some(token) => Ok(self.bearer(token)),
-                None => Err(conflict("`bearer.auth.credentials.source=STATIC_TOKEN` needs `bearer.auth.token`")),
+                None => {
+                    Err(conflict("`bearer.auth.credentials.source=STATIC_TOKEN` needs `bearer.auth.token`"))
+                }
             },
             (None, Some(_)) => Err(conflict("`bearer.auth.credentials.source` takes STATIC_TOKEN here")),
             // As librdkafka's users write it, without the source.
@@ -270,7 +274,13 @@ mod tests {
             (&[("basic.auth.user.info", "nobody")], "USER:PASSWORD"),
             (&[("bearer.auth.token", "t"), ("basic.auth.user.info", "a:b")], "exclude one another"),
             (&[("schema.registry.retries.wait.ms", "soon")], "whole number"),
-            (&[("schema.registry.ssl.truststore.location", "/nonexistent.pem"), ("schema.registry.ssl.truststore.type", "PEM")], "/nonexistent.pem"),
+            (
+                &[
+                    ("schema.registry.ssl.truststore.location", "/nonexistent.pem"),
+                    ("schema.registry.ssl.truststore.type", "PEM"),
+                ],
+                "/nonexistent.pem",
+            ),
             (&[("schema.registry.ssl.trustore.location", "x")], "did you mean"),
         ] {
             let error = of(properties).unwrap_err();

@@ -81,7 +81,12 @@ impl Misses {
     }
 
     /// A question has failed, at the moment `now`.
-    pub(super) fn failed(&mut self, now: Instant, id: SchemaId, error: &RegistryError) -> Option<RegistryEvent> {
+    pub(super) fn failed(
+        &mut self,
+        now: Instant,
+        id: SchemaId,
+        error: &RegistryError,
+    ) -> Option<RegistryEvent> {
         if error.kind() == RegistryErrorKind::Unavailable {
             return self.unavailable(now, error);
         }

@@ -217,7 +217,8 @@ fn guid(text: &str) -> Option<[u8; 16]> {
         .filter(|c| *c != '-')
         .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
         .collect::<Option<_>>()?;
-    let bytes: Vec<u8> = digits.chunks_exact(2).map(|two| two.iter().fold(0, |byte, digit| byte << 4 | digit)).collect();
+    let bytes: Vec<u8> =
+        digits.chunks_exact(2).map(|two| two.iter().fold(0, |byte, digit| byte << 4 | digit)).collect();
     if digits.len() == 32 { bytes.try_into().ok() } else { None }
 }
 
@@ -230,7 +231,10 @@ pub(super) fn read_names(from: &Endpoint, answer: &Answer) -> Result<Vec<(String
     Ok(names.into_iter().map(|of| (of.subject, of.version)).collect())
 }
 
-pub(super) fn read_list<T: for<'a> Deserialize<'a>>(from: &Endpoint, answer: &Answer) -> Result<Vec<T>, RegistryError> {
+pub(super) fn read_list<T: for<'a> Deserialize<'a>>(
+    from: &Endpoint,
+    answer: &Answer,
+) -> Result<Vec<T>, RegistryError> {
     json(from, answer)
 }
 
@@ -274,7 +278,8 @@ fn refusal(shown: &str, status: u16, body: &[u8]) -> RegistryError {
         401 | 403 => RegistryErrorKind::Refused,
         404 if code.is_some() => RegistryErrorKind::NotFound,
         404 => {
-            let what = format!("{shown} answers 404 and not as a schema registry does: is the URL's path right?");
+            let what =
+                format!("{shown} answers 404 and not as a schema registry does: is the URL's path right?");
             return RegistryError::new(RegistryErrorKind::Malformed, what);
         }
         409 => RegistryErrorKind::Incompatible,
@@ -307,7 +312,12 @@ mod tests {
     fn each_refusal_is_one_sentence_with_its_kind() {
         use RegistryErrorKind::*;
         for (status, body, kind, part) in [
-            (404, r#"{"error_code":40403,"message":"Schema 7 not found"}"#, NotFound, "answers 404: Schema 7 not found"),
+            (
+                404,
+                r#"{"error_code":40403,"message":"Schema 7 not found"}"#,
+                NotFound,
+                "answers 404: Schema 7 not found",
+            ),
             (404, "<html>", Malformed, "is the URL's path right?"),
             (401, "", Refused, "basic.auth.user.info"),
             (403, r#"{"error_code":40301,"message":"no"}"#, Refused, "answers 403: no"),
@@ -329,7 +339,8 @@ mod tests {
 
     #[test]
     fn a_guid_is_read_with_hyphens_and_without() {
-        let bytes = [0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff];
+        let bytes =
+            [0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff];
         assert_eq!(guid("00112233-4455-6677-8899-aabbccddeeff"), Some(bytes));
         assert_eq!(guid("00112233445566778899AABBCCDDEEFF"), Some(bytes));
         assert_eq!(guid("0011"), None);

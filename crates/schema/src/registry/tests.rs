@@ -211,9 +211,13 @@ async fn one_that_hangs_takes_the_time_of_a_request_and_those_who_wait_less_wait
 #[tokio::test(start_paused = true)]
 async fn references_are_asked_for_each_once_and_have_a_bound() {
     let with = |references: &str| {
-        Does::Says(200, format!(r#"{{"id":1,"schema":"{{}}","schemaType":"JSON","references":[{references}]}}"#))
+        Does::Says(
+            200,
+            format!(r#"{{"id":1,"schema":"{{}}","schemaType":"JSON","references":[{references}]}}"#),
+        )
     };
-    let reference = |subject: &str| format!(r#"{{"name":"{subject}.json","subject":"{subject}","version":1}}"#);
+    let reference =
+        |subject: &str| format!(r#"{{"name":"{subject}.json","subject":"{subject}","version":1}}"#);
     let both = format!("{},{}", reference("a"), reference("b"));
     let script = Script::of([with(&both), with(&reference("a")), with(""), schema_answer()]);
     let (found, _) = registry(1, &script);
@@ -238,7 +242,8 @@ async fn references_are_asked_for_each_once_and_have_a_bound() {
 
 #[tokio::test(start_paused = true)]
 async fn the_latest_version_is_asked_for_again_when_its_time_is_over() {
-    let script = Script::of([Does::Says(200, r#"{"id":3,"subject":"s","version":2,"schema":"{}"}"#.to_owned())]);
+    let script =
+        Script::of([Does::Says(200, r#"{"id":3,"subject":"s","version":2,"schema":"{}"}"#.to_owned())]);
     let (registry, _) = registry(1, &script);
     for _ in 0..5 {
         assert_eq!(registry.latest("s").await.unwrap().version, 2);

@@ -139,7 +139,9 @@ impl Url {
             None => None,
             Some(None) => return Err(wrong("its user has no password")),
             Some(Some((user, password))) => {
-                let decoded = |text| percent_decoded(text).ok_or_else(|| wrong("its user or password is wrongly encoded"));
+                let decoded = |text| {
+                    percent_decoded(text).ok_or_else(|| wrong("its user or password is wrongly encoded"))
+                };
                 Some(basic(&decoded(user)?, &decoded(password)?))
             }
         };
@@ -161,7 +163,8 @@ fn headers(credentials: &Credentials) -> Result<Headers, RegistryError> {
         Credentials::Bearer { token, logical_cluster, identity_pool } => {
             let token = token.expose_str().ok_or_else(|| conflict("`bearer.auth.token` is no text"))?;
             headers.push(("authorization", Zeroizing::new(format!("Bearer {}", token.trim()))));
-            let others = [("target-sr-cluster", logical_cluster), ("confluent-identity-pool-id", identity_pool)];
+            let others =
+                [("target-sr-cluster", logical_cluster), ("confluent-identity-pool-id", identity_pool)];
             for (name, value) in others {
                 headers.extend(value.as_ref().map(|value| (name, Zeroizing::new(value.clone()))));
             }
@@ -230,7 +233,14 @@ mod tests {
 
     #[test]
     fn a_url_that_cannot_be_used_is_shown_without_its_password() {
-        for url in ["", "ftp://a:hunter2@h", "http://hunter2@h", "http://a:hunter2@h/x?y=z", "http://a:hunter2@", "http://a:%zz@h"] {
+        for url in [
+            "",
+            "ftp://a:hunter2@h",
+            "http://hunter2@h",
+            "http://a:hunter2@h/x?y=z",
+            "http://a:hunter2@",
+            "http://a:%zz@h",
+        ] {
             let Err(error) = of(url) else { panic!("{url} is taken") };
             assert!(!error.to_string().contains("hunter2"), "{error}");
         }
