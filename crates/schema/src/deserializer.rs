@@ -67,12 +67,14 @@ impl Deserializer for MessagePack {
         from.set_max_depth(128);
         let value =
             V::deserialize(&mut from).map_err(|error| DecodeError::new(DecodeErrorKind::Malformed, error))?;
-        match from.get_ref() {
-            [] => Ok(value),
-            rest => Err(DecodeError::new(
-                DecodeErrorKind::Malformed,
-                format!("{} bytes are left over", rest.len()),
-            )),
+        // Nothing may be left over, which is seen when one asks for more.
+        match de::IgnoredAny::deserialize(&mut from) {
+            Err(rmp_serde::decode::Error::InvalidMarkerRead(error))
+                if error.kind() == std::io::ErrorKind::UnexpectedEof =>
+            {
+                Ok(value)
+            }
+            _ => Err(DecodeError::new(DecodeErrorKind::Malformed, "bytes are left over")),
         }
     }
 }
