@@ -62,8 +62,8 @@ pub struct Gate<K, V> {
     when_unknown: WhenUnknown,
     /// Whether all that was handed out before is finished when `poll` is called again: only then a partition may be sought back.
     may_seek: bool,
-    /// Polled, and not looked through to the end: a `poll` that is dropped loses none of it.
-    unsorted: Option<Records>,
+    /// Polled, and not looked through to the end, and since when: a `poll` that is dropped loses none of it.
+    unsorted: Option<(Records, Instant)>,
     /// What each partition that is paused here waits for.
     held: BTreeMap<TopicPartition, BTreeSet<Need>>,
     asking: Vec<Asking>,
@@ -133,7 +133,7 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
         let deadline = clock::after(timeout);
         loop {
             if self.unsorted.is_some() {
-                let sorted = self.sort(consumer).await?;
+                let Some(sorted) = self.sort(consumer, deadline).await? else { return Ok(Sorted::default()) };
                 if !sorted.is_empty() || !sorted.records.resets().is_empty() {
                     return Ok(sorted);
                 }
@@ -152,37 +152,37 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
             if polled.is_empty() && polled.resets().is_empty() {
                 return Ok(Sorted::default());
             }
-            self.unsorted = Some(polled);
+            self.unsorted = Some((polled, clock::now()));
         }
     }
 
-    /// Takes out what cannot be decoded yet.
-    async fn sort(&mut self, consumer: &mut Consumer) -> offtake::Result<Sorted> {
-        let Some(records) = self.unsorted.clone() else { return Ok(Sorted::default()) };
+    /// Takes out what cannot be decoded yet. `None`: a schema is still waited for, and the time of this `poll` is over.
+    async fn sort(&mut self, consumer: &mut Consumer, deadline: Instant) -> offtake::Result<Option<Sorted>> {
+        let Some((records, came)) = self.unsorted.clone() else { return Ok(None) };
         let mut needs = self.needs(&records);
-        if !needs.is_empty() && self.when_unknown != WhenUnknown::Fail {
+        if !needs.is_empty() {
             let limit = self.limit(consumer);
             let all: BTreeSet<Need> = needs.values().flatten().copied().collect();
             all.iter().for_each(|need| self.ask(*need, limit));
             let is_finished_each = records.iter().next().is_some_and(|record| record.ticket().is_ok());
-            let may_seek = self.may_seek && !is_finished_each;
-            // Where a partition cannot be sought back, all wait as long as the policy says.
-            let patience = clock::after(if may_seek { PATIENCE.min(limit) } else { limit });
+            let may_seek = self.may_seek && !is_finished_each && self.when_unknown != WhenUnknown::Fail;
+            // Where a partition cannot be sought back, all wait as long as the policy says. One request ends by itself.
+            let patience = match (may_seek, self.when_unknown) {
+                (true, _) => clock::later(came, PATIENCE.min(limit)),
+                (false, WhenUnknown::Fail) => clock::after(Duration::MAX),
+                (false, _) => clock::later(came, limit),
+            };
             while self.asking.iter().any(|asking| all.contains(&asking.need)) {
                 let answered = answered(&mut self.asking, &mut self.given_up);
-                if clock::timeout_at(patience, answered).await.is_none() {
-                    break;
+                if clock::timeout_at(patience.min(deadline), answered).await.is_some() {
+                    continue;
                 }
+                if deadline < patience {
+                    return Ok(None);
+                }
+                break;
             }
             needs = if may_seek { self.needs(&records) } else { BTreeMap::new() };
-        } else if !needs.is_empty() {
-            // They fail, but others of the same schema need not: it is asked for once, and each time as long as one request takes.
-            let all: BTreeSet<Need> = needs.values().flatten().copied().collect();
-            all.iter().for_each(|need| self.ask(*need, Duration::ZERO));
-            while self.asking.iter().any(|asking| all.contains(&asking.need)) {
-                answered(&mut self.asking, &mut self.given_up).await;
-            }
-            needs.clear();
         }
         let mut withheld = BTreeSet::new();
         for (partition, needs) in needs {
@@ -201,7 +201,7 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
             }
         }
         self.unsorted = None;
-        Ok(Sorted { records, withheld })
+        Ok(Some(Sorted { records, withheld }))
     }
 
     /// What the records of each partition need that is not known and not given up.

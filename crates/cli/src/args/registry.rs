@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
 use crate::text::time;
 
 /// How a registry is reached.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct RegistryAt {
     /// URL of a schema registry; of several (repeatable) the next is asked where one does not answer. Credentials by
     /// -X basic.auth.user.info=USER:PASSWORD, TLS by -X schema.registry.ssl.*
@@ -18,7 +18,7 @@ pub(crate) struct RegistryAt {
     pub(crate) registry_timeout: i64,
 }
 
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct ConsumeRegistry {
     #[command(flatten)]
     pub(crate) at: RegistryAt,
@@ -33,7 +33,7 @@ pub(crate) struct ConsumeRegistry {
     pub(crate) avro_json: bool,
 }
 
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct ProduceRegistry {
     #[command(flatten)]
     pub(crate) at: RegistryAt,

@@ -62,9 +62,13 @@ impl Shape {
     /// Whether values are JSON, also those of `--json`.
     fn has_encoder(&self) -> bool {
         #[cfg(feature = "registry")]
-        return self.encoder.is_some();
+        {
+            self.encoder.is_some()
+        }
         #[cfg(not(feature = "registry"))]
-        return false;
+        {
+            false
+        }
     }
 
     /// The record of a line, or why it cannot be read.
