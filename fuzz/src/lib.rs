@@ -4,6 +4,7 @@
 //! A finding is a panic: an assertion here, one in the code under test (debug assertions and overflow checks are
 //! on), or more memory than the input can account for ([`meter`]).
 
+pub mod avro;
 pub mod codec;
 pub mod differential;
 pub mod engine;

@@ -8,6 +8,7 @@
 mod acls;
 mod administration;
 mod assignor;
+mod avro;
 mod chaos;
 mod commands;
 mod company;

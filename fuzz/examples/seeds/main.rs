@@ -4,9 +4,10 @@
 //! cargo run --manifest-path fuzz/Cargo.toml --example seeds
 //! ```
 //!
-//! Five sources: scripts of a broker; a message with something in every field, for each version in which an API changed; sets that Java
+//! Six sources: scripts of a broker; Avro schemas; a message with something in every field, for each version in which an API changed; sets that Java
 //! wrote; key stores and PEM of Java and OpenSSL; and bad input, each named by its id in `docs/failures.md`.
 
+mod avro;
 mod engine;
 mod keystores;
 mod messages;
@@ -66,6 +67,7 @@ fn main() {
     records::codecs(&mut corpora);
     keystores::files(&mut corpora);
     engine::scripts(&mut corpora);
+    avro::schemas(&mut corpora);
     sasl::exchanges(&mut corpora);
     sasl::configurations(&mut corpora);
     corpora.sweep().expect("the corpora can be written");

@@ -74,7 +74,10 @@ fn of_a_union_the_branch_is_taken_that_fits() {
         let bytes = schema.encode_json(&value).unwrap();
         assert_eq!(bytes.first(), Some(&(branch * 2)), "{value}");
     }
-    assert_eq!(schema.encode_json(&json!({"k": "v"})).unwrap_err().to_string(), "`x`: the field is missing, and has no default");
+    assert_eq!(
+        schema.encode_json(&json!({"k": "v"})).unwrap_err().to_string(),
+        "`x`: the field is missing, and has no default"
+    );
 }
 
 #[derive(Serialize)]

@@ -1,0 +1,168 @@
+//! Avro beside Java's and fastavro: a thousand random schemas and values, both ways, with resolution.
+
+mod shapes;
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use offtake_schema::avro::{Budget, JsonForm, Resolver, Schema};
+use serde_json::{Value, json};
+
+use shapes::Shapes;
+
+const CASES: u64 = 1_000;
+
+/// What is compared.
+struct Case {
+    writer: Value,
+    reader: Value,
+    /// The value in Avro's JSON, and in ours.
+    avro: Value,
+    plain: Value,
+    hex: String,
+    /// What the reader sees in both forms, if each value of the writer's can be read or this one can.
+    compatible: bool,
+    resolved: Result<(Value, Value), String>,
+}
+
+impl Case {
+    fn new(seed: u64, common: bool) -> Self {
+        let mut shapes = Shapes::new(seed, common);
+        let writer = if seed.is_multiple_of(3) { shapes.schema(4) } else { shapes.record(4) };
+        let avro = shapes.value(&writer, 6);
+        let reader = shapes.evolve(&writer);
+        let budget = Budget::default();
+        let parsed =
+            Schema::parse(&writer.to_string(), &[]).unwrap_or_else(|error| panic!("{writer}: {error}"));
+        let bytes = parsed
+            .encode_json_as(&avro, JsonForm::Avro)
+            .unwrap_or_else(|error| panic!("{writer}: {avro}: {error}"));
+        assert_eq!(parsed.to_json(&bytes, JsonForm::Avro, &budget).unwrap(), avro);
+        let plain = parsed.to_json(&bytes, JsonForm::Plain, &budget).unwrap();
+        let target =
+            Schema::parse(&reader.to_string(), &[]).unwrap_or_else(|error| panic!("{reader}: {error}"));
+        let resolver = Resolver::new(&parsed, &target);
+        let compatible = resolver.as_ref().is_ok_and(|resolver| resolver.gaps().is_empty());
+        let resolved = resolver.map_err(|mismatch| mismatch.to_string()).and_then(|resolver| {
+            let read = |form| resolver.to_json(&bytes, form, &budget).map_err(|error| error.to_string());
+            Ok((read(JsonForm::Avro)?, read(JsonForm::Plain)?))
+        });
+        let hex = bytes.iter().fold(String::new(), |mut hex, byte| {
+            write!(hex, "{byte:02x}").unwrap();
+            hex
+        });
+        Self { writer, reader, avro, plain, hex, compatible, resolved }
+    }
+
+    fn job(&self) -> Value {
+        json!({"writer": self.writer, "reader": self.reader, "json": self.avro, "hex": self.hex})
+    }
+
+    fn told(&self, answer: &Value) -> String {
+        format!(
+            "writer {}\nreader {}\nvalue {}\nours {:?}, compatible: {}\nanswer {answer}",
+            self.writer, self.reader, self.avro, self.resolved, self.compatible
+        )
+    }
+}
+
+/// The folder with what we compare with.
+fn fetched() -> PathBuf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/avro-fetch");
+    let output = Command::new(script).stderr(Stdio::inherit()).output().unwrap();
+    assert!(output.status.success(), "scripts/avro-fetch failed");
+    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
+}
+
+/// Gives all cases to a program, and takes an answer for each.
+fn ask(command: &mut Command, cases: &[Case]) -> Vec<Value> {
+    let mut input = tempfile::tempfile().unwrap();
+    for case in cases {
+        std::io::Write::write_all(&mut input, format!("{}\n", case.job()).as_bytes()).unwrap();
+    }
+    std::io::Seek::rewind(&mut input).unwrap();
+    let output = command.stdin(input).stderr(Stdio::inherit()).output().unwrap();
+    assert!(output.status.success(), "{command:?} failed");
+    let answers: Vec<Value> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(answers.len(), cases.len());
+    answers
+}
+
+#[test]
+#[ignore = "fetches Java's Avro: scripts/test full runs it"]
+fn java_writes_reads_and_resolves_as_we_do() {
+    let home = fetched();
+    let cases: Vec<Case> = (0..CASES).map(|seed| Case::new(seed, false)).collect();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("java-avro/Avro.java");
+    let answers = ask(Command::new("java").arg("-cp").arg(home.join("libs/*")).arg(source), &cases);
+    let (mut compatible, mut read) = (0, 0);
+    for (case, answer) in cases.iter().zip(&answers) {
+        assert_eq!(answer.get("failed"), None, "{}", case.told(answer));
+        assert_eq!(answer["encoded"], json!(case.hex), "{}", case.told(answer));
+        assert_eq!(answer["decoded"], case.avro, "{}", case.told(answer));
+        assert_eq!(answer["compatible"], json!(case.compatible), "{}", case.told(answer));
+        match &case.resolved {
+            Ok((avro, _)) => {
+                assert_eq!(answer.get("resolved"), Some(avro), "{}", case.told(answer));
+                read += 1;
+            }
+            // Java reads some values of schemas that do not fit, such as an empty array of what cannot be read.
+            Err(_) => assert!(!case.compatible),
+        }
+        compatible += u64::from(case.compatible);
+    }
+    println!("{CASES} schemas: {compatible} compatible with what they became, {read} values read by it");
+    assert!(
+        compatible > CASES / 5 && compatible < CASES * 4 / 5,
+        "the schemas become something worth to be compared"
+    );
+}
+
+#[test]
+#[ignore = "fetches fastavro: scripts/test full runs it"]
+fn fastavro_writes_reads_and_resolves_as_we_do() {
+    let home = fetched();
+    let cases: Vec<Case> = (0..CASES).map(|seed| Case::new(seed, true)).collect();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("real/avro/second.py");
+    let answers = ask(Command::new(home.join("bin/python")).arg(script), &cases);
+    let mut read = 0;
+    for (case, answer) in cases.iter().zip(&answers) {
+        assert_eq!(answer.get("failed"), None, "{}", case.told(answer));
+        assert_eq!(answer["encoded"], json!(case.hex), "{}", case.told(answer));
+        assert_eq!(answer["left"], json!(0), "{}", case.told(answer));
+        assert_eq!(answer["decoded"], micros(&case.plain), "{}", case.told(answer));
+        if let Ok((_, plain)) = &case.resolved {
+            assert_eq!(answer.get("resolved"), Some(&micros(plain)), "{}", case.told(answer));
+            read += 1;
+        }
+    }
+    println!("{CASES} schemas: {read} values read by what they became");
+    assert!(read > CASES / 5);
+}
+
+/// The same with six digits for each fraction of a second, as Python prints it.
+fn micros(value: &Value) -> Value {
+    match value {
+        Value::String(text) => {
+            let is_time = text.len() >= 12 && text.contains(':') && text.is_ascii();
+            match text.rsplit_once('.').filter(|_| is_time) {
+                Some((seconds, fraction)) => {
+                    let digits = fraction.trim_end_matches('Z');
+                    let zone = if fraction.ends_with('Z') { "Z" } else { "" };
+                    json!(format!("{seconds}.{digits:0<6}{zone}"))
+                }
+                None => value.clone(),
+            }
+        }
+        Value::Array(list) => list.iter().map(micros).collect(),
+        Value::Object(object) => {
+            Value::Object(object.iter().map(|(key, value)| (key.clone(), micros(value))).collect())
+        }
+        other => other.clone(),
+    }
+}
