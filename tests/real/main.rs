@@ -40,6 +40,7 @@ mod records;
 mod refusals;
 mod replicas;
 mod rough;
+mod schemas;
 mod seams;
 mod security;
 mod specimens;

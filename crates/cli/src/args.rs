@@ -11,6 +11,8 @@ mod monitor;
 #[cfg(unix)]
 mod pipe;
 mod produce;
+#[cfg(feature = "registry")]
+mod registry;
 #[cfg(test)]
 mod tests;
 mod top;
@@ -32,6 +34,8 @@ pub(crate) use monitor::{ExporterNames, Monitor, WebhookFormat};
 #[cfg(unix)]
 pub(crate) use pipe::{DlqHeaders, Framing, Mode, Order, Pipe};
 pub(crate) use produce::{BenchProduce, Produce};
+#[cfg(feature = "registry")]
+pub(crate) use registry::{ConsumeRegistry, ProduceRegistry, RegistryAt, Schemas, SchemasCommand};
 pub(crate) use top::{Top, Watch};
 pub(crate) use topics::{Create, Offsets, Topics, TopicsCommand};
 
@@ -182,6 +186,9 @@ pub(crate) enum Command {
     Pipe(Pipe),
     /// List, show, replay or purge dead letters
     Dlq(Dlq),
+    /// List, show or check the schemas of a registry
+    #[cfg(feature = "registry")]
+    Schemas(Schemas),
     /// List, describe, create or delete topics
     Topics(Topics),
     /// Print the first, last and by-time offsets of topics

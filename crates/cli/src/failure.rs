@@ -91,6 +91,16 @@ impl From<ConfigError> for Failure {
     }
 }
 
+#[cfg(feature = "registry")]
+impl From<offtake_schema::RegistryError> for Failure {
+    fn from(error: offtake_schema::RegistryError) -> Self {
+        match error.kind() {
+            offtake_schema::RegistryErrorKind::Config => Self::Usage(error.to_string()),
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
 /// Of writing to stdout.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {

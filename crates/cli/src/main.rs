@@ -23,6 +23,10 @@ mod output;
 #[cfg(unix)] // process groups, and a shell
 mod pipe;
 mod produce;
+#[cfg(feature = "registry")]
+mod registry;
+#[cfg(feature = "registry")]
+mod schemas;
 mod sending;
 mod setup;
 mod stop;
@@ -49,6 +53,8 @@ fn main() -> ExitCode {
                 #[cfg(unix)]
                 Command::Pipe(args) => pipe::run(&common, args).await,
                 Command::Dlq(args) => dlq::run(&common, args).await,
+                #[cfg(feature = "registry")]
+                Command::Schemas(args) => schemas::run(&common, args).await,
                 Command::Topics(args) => topics::run(&common, args).await,
                 Command::Offsets(args) => offsets::run(&common, args).await,
                 Command::Groups(args) => groups::run(&common, args).await,

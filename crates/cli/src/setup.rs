@@ -90,6 +90,43 @@ fn both_from(common: &Common, environment: &Environment) -> Result<Both, Failure
     Ok(Both { consumer, producer, of_producer })
 }
 
+/// What the command is told of a registry, from far to near, and the rest: a client does not take these.
+#[cfg(feature = "registry")]
+pub(crate) fn registry_properties(common: &Common) -> Result<(Vec<(String, String)>, Common), Failure> {
+    use offtake_schema::RegistryConfig;
+    let environment = Environment::of_process();
+    let of_file = |path: &Path| {
+        let usage =
+            |error: &dyn std::fmt::Display| Failure::Usage(format!("cannot use {}: {error}", path.display()));
+        let text = fs::read_to_string(path).map_err(|error| usage(&error))?;
+        parse_properties(&text).map_err(|error| usage(&error))
+    };
+    let mut found = Vec::new();
+    if let (None, Some(path)) = (&common.config, environment.default_file()) {
+        found.extend(of_file(&path)?);
+    }
+    let of_environment = environment.properties().into_iter();
+    found.extend(of_environment.map(|(_, name, value)| (name, value.to_owned())));
+    if let Some(path) = &common.config {
+        found.extend(of_file(path)?);
+    }
+    let (own, others) = common.properties.iter().cloned().partition(|(name, _)| RegistryConfig::knows(name));
+    let own: Vec<(String, String)> = own;
+    for (name, _) in own.iter().filter(|(name, value)| is_registry_secret(name) && !value.contains("${")) {
+        tracing::warn!(
+            "-X {name}: others on this machine can see a command's arguments; put it into a file (--config) or a variable"
+        );
+    }
+    found.extend(own);
+    found.retain(|(name, _)| RegistryConfig::knows(name));
+    Ok((found, Common { properties: others, ..common.clone() }))
+}
+
+#[cfg(feature = "registry")]
+fn is_registry_secret(name: &str) -> bool {
+    is_secret(name) || name.ends_with("user.info") || name.ends_with("auth.token")
+}
+
 /// Of secrets that stand where all can read them.
 fn warn_of_arguments(common: &Common) {
     for (name, value) in &common.properties {
@@ -118,6 +155,8 @@ fn apply<C: Properties>(
         match properties::set(config, &name, value) {
             // Variables are there for all commands.
             Ok(()) | Err(ConfigError::Foreign { .. }) => {}
+            #[cfg(feature = "registry")]
+            Err(_) if offtake_schema::RegistryConfig::knows(&name) => {}
             Err(error) => mistakes.push(format!("{variable}: {}", mistake(&error))),
         }
     }
@@ -187,6 +226,9 @@ fn set_from_file<C: Properties>(
         match properties::set(config, &name, &value) {
             Ok(()) => {}
             Err(ConfigError::Foreign { .. }) if has_another => {} // which takes it, or it is nobody's here
+            // Commands that ask a registry read it themselves.
+            #[cfg(feature = "registry")]
+            Err(_) if offtake_schema::RegistryConfig::knows(&name) => {}
             Err(ConfigError::Foreign { .. } | ConfigError::Unknown { nearest: None, .. }) => {
                 unknown.push(name);
             }

@@ -32,6 +32,9 @@ mod establish;
 mod frame_pool;
 mod frames;
 mod handshake;
+#[cfg(feature = "_http")]
+#[doc(hidden)] // for our own crates
+pub mod http;
 mod inbox;
 mod net;
 mod outgoing;

@@ -1,4 +1,38 @@
-//! Typed values for Kafka records.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 pub mod avro;
+mod deserializer;
+mod error;
+pub mod framing;
+pub mod gate;
+mod id;
+#[cfg(feature = "json-schema")]
+mod json_schema;
+mod names;
+mod payload;
+#[cfg(feature = "protobuf")]
+mod protobuf;
+mod registered;
+pub mod registry;
+mod schema;
+mod serializer;
+mod table;
+mod typed;
+#[cfg(feature = "worker")]
+pub mod worker;
+
+pub use avro::{Budget, JsonForm};
+#[cfg(feature = "messagepack")]
+pub use deserializer::MessagePack;
+pub use deserializer::{Deserializer, Json, Plain, PrepareFuture};
+pub use error::{DecodeError, DecodeErrorKind, EncodeError};
+pub use framing::Framing;
+pub use gate::WhenUnknown;
+pub use id::{SchemaId, SchemaType};
+pub use payload::{Part, Payload};
+pub use registered::Registered;
+pub use registry::{RegistryConfig, RegistryError, RegistryErrorKind, RegistryEvent, SchemaRegistry};
+pub use schema::{Reference, Schema, SchemaText};
+pub use serializer::{Encoded, Encoder, IdPlace, Serializer, SubjectStrategy};
+pub use typed::{Typed, TypedConsumer, TypedRecord, TypedRecords, decode};

@@ -65,6 +65,9 @@ pub(crate) struct Consume {
     /// Write rebalance, commit and error events to stderr as JSON lines
     #[arg(long)]
     pub(crate) events: bool,
+    #[cfg(feature = "registry")]
+    #[command(flatten)]
+    pub(crate) registry: super::ConsumeRegistry,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

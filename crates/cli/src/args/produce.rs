@@ -48,6 +48,9 @@ pub(crate) struct Produce {
     /// Print a JSON object for each record that is written
     #[arg(long)]
     pub(crate) json_report: bool,
+    #[cfg(feature = "registry")]
+    #[command(flatten)]
+    pub(crate) registry: super::ProduceRegistry,
 }
 
 const PRODUCE: &str = "\

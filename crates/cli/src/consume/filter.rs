@@ -3,6 +3,7 @@
 use offtake::Record;
 use regex::bytes::Regex;
 
+use super::print::Decoded;
 use crate::{args::Consume, failure::Failure};
 
 /// All that is asked for must be found; bytes are compared as they are.
@@ -37,10 +38,12 @@ impl Filter {
         })
     }
 
-    pub(super) fn passes(&self, record: &Record<'_>) -> bool {
+    /// What is decoded is searched as it is printed.
+    pub(super) fn passes(&self, record: &Record<'_>, decoded: &Decoded) -> bool {
+        let (key, value) = (decoded.key.text().or(record.key()), decoded.value.text().or(record.value()));
         let headers = record.headers().map(|header| (header.key, header.value));
-        self.key.as_ref().is_none_or(|wanted| wanted.is_in(record.key()))
-            && self.value.as_ref().is_none_or(|wanted| wanted.is_in(record.value()))
+        self.key.as_ref().is_none_or(|wanted| wanted.is_in(key))
+            && self.value.as_ref().is_none_or(|wanted| wanted.is_in(value))
             && self.header.as_ref().is_none_or(|wanted| wanted.is_among(headers))
     }
 }

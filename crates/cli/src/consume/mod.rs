@@ -4,6 +4,8 @@
 //! stdout and the write has returned; what is cut off by `--count` or `--until` is not stored.
 
 pub(crate) mod begin;
+#[cfg_attr(not(feature = "registry"), path = "decode_none.rs")]
+mod decode;
 pub(crate) mod ends;
 pub(crate) mod filter;
 mod first;
@@ -29,10 +31,11 @@ use crate::{
     text::place::Place,
 };
 use begin::BeginAt;
+use decode::Decoding;
 use ends::Ends;
 use filter::Filter;
 use first::FirstStart;
-use print::Printer;
+use print::{Decoded, Printer};
 use progress::Progress;
 
 /// How long one poll waits while there is an end to look for, which may be reached without a record.
@@ -45,6 +48,8 @@ const SILENCE: Duration = Duration::from_secs(1);
 const MAX_POLL_RECORDS: usize = 5000;
 
 pub(crate) async fn run(common: &Common, args: Consume) -> Result<(), Failure> {
+    let (decoding, common) = Decoding::of(common, &args)?;
+    let common = &common;
     let config = config(common, &args)?;
     let filter = Filter::of(&args)?;
     let mut stop = Stop::listen()?;
@@ -70,6 +75,12 @@ pub(crate) async fn run(common: &Common, args: Consume) -> Result<(), Failure> {
             Some(Place::Earliest | Place::Latest) | None => builder, // `auto.offset.reset` says it
         };
     }
+    if let Some(decoding) = &decoding {
+        match stop.or(decoding.begin()).await {
+            Some(begun) => begun?,
+            None => return Ok(()),
+        }
+    }
     let consumer = builder.build().await?;
     let output = Output::stdout();
     let progress = Progress::new(output.is_terminal(), common.quiet);
@@ -77,8 +88,18 @@ pub(crate) async fn run(common: &Common, args: Consume) -> Result<(), Failure> {
     let closing = consumer.config().client.default_api_timeout;
     let commits = consumer.config().group_id.is_some() && consumer.config().enable_auto_commit;
     let idle = args.idle_timeout.map(|millis| Duration::from_millis(millis.unsigned_abs()));
-    let mut reading =
-        Reading { consumer, output, filter, printer, progress, ends: None, left: args.count, idle, first };
+    let mut reading = Reading {
+        consumer,
+        output,
+        filter,
+        printer,
+        progress,
+        ends: None,
+        left: args.count,
+        idle,
+        first,
+        decoding,
+    };
 
     let read = match stop.or(announced(reading.begin(&args), &args.topics, closing)).await {
         Some(Ok(())) => reading.read(&mut stop).await,
@@ -172,6 +193,8 @@ struct Reading {
     idle: Option<Duration>,
     /// What a person may have to be told.
     first: Option<FirstStart>,
+    /// `--registry`
+    decoding: Option<Decoding>,
 }
 
 /// How much of one run of records was printed, or left out by the filter.
@@ -225,7 +248,11 @@ impl Reading {
                 break;
             }
             let wait = longest.min(left);
-            let Some(polled) = stop.or(self.consumer.poll(wait)).await else { break };
+            let polled = match &mut self.decoding {
+                Some(decoding) => stop.or(decoding.poll(&mut self.consumer, wait)).await,
+                None => stop.or(self.consumer.poll(wait)).await,
+            };
+            let Some(polled) = polled else { break };
             let group = self.consumer.config().group_id.as_deref().unwrap_or_default();
             self.first = self.first.take().and_then(|first| first.tell(group));
             match polled {
@@ -247,19 +274,28 @@ impl Reading {
     /// Prints, then says what is finished.
     fn print(&mut self, records: &Records) -> Result<(), Failure> {
         let mut printed = Vec::new();
-        for part in records.partitions() {
+        let decoding = self.decoding.as_ref();
+        let parts: Vec<_> = records
+            .partitions()
+            .filter(|part| decoding.is_none_or(|decoding| !decoding.withholds(part.topic_partition())))
+            .collect();
+        for part in &parts {
             let end = self.ends.as_ref().map_or(i64::MAX, |ends| ends.of(part.topic_partition()));
             let mut taken = 0;
-            for record in part {
+            for record in *part {
                 if record.offset() >= end || self.left == Some(0) {
                     break;
                 }
                 taken += 1;
-                if !self.filter.passes(&record) {
+                let decoded = match &mut self.decoding {
+                    Some(decoding) => decoding.decode(&record),
+                    None => Decoded::default(),
+                };
+                if !self.filter.passes(&record, &decoded) {
                     continue;
                 }
                 let before = self.output.buffer().len();
-                self.printer.print(self.output.buffer(), &record);
+                self.printer.print(self.output.buffer(), &record, &decoded);
                 let bytes = self.output.buffer().len().saturating_sub(before);
                 self.progress.add(1, bytes);
                 self.left = self.left.map(|left| left.saturating_sub(1));
@@ -271,7 +307,7 @@ impl Reading {
         if self.consumer.config().group_id.is_none() {
             return Ok(());
         }
-        for (part, printed) in records.partitions().zip(printed) {
+        for (part, printed) in parts.into_iter().zip(printed) {
             let stored = match printed {
                 Printed::All => self.consumer.store(part),
                 Printed::First(count) => match count.checked_sub(1).and_then(|last| part.iter().nth(last)) {

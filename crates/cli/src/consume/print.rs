@@ -2,7 +2,11 @@
 
 use offtake::Record;
 
-use crate::text::{format::Format, json, row};
+use crate::text::{
+    format::Format,
+    json::{self, Field},
+    row,
+};
 
 /// How records are written.
 pub(crate) enum Printer {
@@ -10,16 +14,27 @@ pub(crate) enum Printer {
     Format { format: Format, terminal: bool },
 }
 
+/// What a registry's schemas make of a record's key and value.
+#[derive(Debug, Default)]
+pub(crate) struct Decoded {
+    pub(crate) key: Field,
+    pub(crate) value: Field,
+}
+
 impl Printer {
     pub(crate) fn new(json: bool, format: Option<Format>, terminal: bool) -> Self {
         if json { Self::Json } else { Self::Format { format: format.unwrap_or_default(), terminal } }
     }
 
-    pub(crate) fn print(&self, out: &mut Vec<u8>, record: &Record<'_>) {
-        let row = row::of(record);
+    pub(crate) fn print(&self, out: &mut Vec<u8>, record: &Record<'_>, decoded: &Decoded) {
+        let mut row = row::of(record);
         match self {
-            Self::Json => json::push_row(out, row),
-            Self::Format { format, terminal } => format.push(out, &row, *terminal),
+            Self::Json => json::push_decoded_row(out, row, &decoded.key, &decoded.value),
+            Self::Format { format, terminal } => {
+                row.key = decoded.key.text().or(row.key);
+                row.value = decoded.value.text().or(row.value);
+                format.push(out, &row, *terminal);
+            }
         }
     }
 }

@@ -15,6 +15,9 @@ pub(super) struct Shape {
     /// The key of those that have none.
     key: Option<Vec<u8>>,
     keeps_partition: bool,
+    /// `--registry`
+    #[cfg(feature = "registry")]
+    encoder: Option<offtake_schema::Encoder>,
 }
 
 #[derive(Debug)]
@@ -41,7 +44,31 @@ impl Shape {
             Some(separator) => Kind::KeyAndValue(separator.0.clone()),
             None => Kind::Value,
         };
-        Self { kind, key: args.key.clone().map(String::into_bytes), keeps_partition: args.keep_partition }
+        Self {
+            kind,
+            key: args.key.clone().map(String::into_bytes),
+            keeps_partition: args.keep_partition,
+            #[cfg(feature = "registry")]
+            encoder: None,
+        }
+    }
+
+    /// Values are JSON, and written by a schema.
+    #[cfg(feature = "registry")]
+    pub(super) fn encoded_by(self, encoder: Option<offtake_schema::Encoder>) -> Self {
+        Self { encoder, ..self }
+    }
+
+    /// Whether values are JSON, also those of `--json`.
+    fn has_encoder(&self) -> bool {
+        #[cfg(feature = "registry")]
+        {
+            self.encoder.is_some()
+        }
+        #[cfg(not(feature = "registry"))]
+        {
+            false
+        }
     }
 
     /// The record of a line, or why it cannot be read.
@@ -61,13 +88,23 @@ impl Shape {
                     None => Parsed { value: Some(line.into()), ..Parsed::default() },
                 }
             }
-            Kind::Json => json(line)?,
+            Kind::Json => json(line, self.has_encoder())?,
         };
         if parsed.key.is_none() {
             parsed.key = self.key.as_deref().map(Cow::Borrowed);
         }
         if !self.keeps_partition {
             parsed.partition = None;
+        }
+        #[cfg(feature = "registry")]
+        if let (Some(encoder), Some(value)) = (&self.encoder, &parsed.value) {
+            let json =
+                serde_json::from_slice(value).map_err(|error| format!("its value is not JSON: {error}"))?;
+            let encoded = encoder
+                .encode_json(&json)
+                .map_err(|error| format!("its value does not fit the schema: {error}"))?;
+            parsed.value = Some(encoded.bytes.into());
+            parsed.headers.extend(encoded.header.map(|(name, value)| (name.to_owned(), Some(value))));
         }
         Ok(parsed)
     }
@@ -95,7 +132,8 @@ enum HeaderValue {
     Bytes { base64: String },
 }
 
-fn json(line: &[u8]) -> Result<Parsed<'_>, String> {
+/// `keeps_json`: a value that is text stays JSON.
+fn json(line: &[u8], keeps_json: bool) -> Result<Parsed<'_>, String> {
     let line: JsonLine<'_> = serde_json::from_slice(line)
         .map_err(|error| format!("it is no record as `consume --json` prints it: {error}"))?;
     let headers = line.headers.into_iter().map(|(name, value)| {
@@ -108,7 +146,12 @@ fn json(line: &[u8]) -> Result<Parsed<'_>, String> {
     });
     Ok(Parsed {
         key: field("key", line.key, line.key_base64)?,
-        value: field("value", line.value, line.value_base64)?,
+        value: match line.value {
+            Some(raw) if keeps_json => {
+                Some(raw.get()).filter(|raw| *raw != "null").map(|raw| raw.as_bytes().into())
+            }
+            value => field("value", value, line.value_base64)?,
+        },
         headers: headers.collect::<Result<_, String>>()?,
         // Records of old formats have none, which is printed as -1.
         timestamp: line.timestamp.filter(|timestamp| *timestamp >= 0),

@@ -24,8 +24,14 @@ use crate::{
 use input::{Input, Line};
 
 pub(crate) async fn run(common: &Common, args: Produce) -> Result<(), Failure> {
+    #[cfg(feature = "registry")]
+    let (encoder, common) = encoder(common, &args).await?;
+    #[cfg(feature = "registry")]
+    let common = &common;
     let config = config(common, &args)?;
     let shape = line::Shape::of(common, &args);
+    #[cfg(feature = "registry")]
+    let shape = shape.encoded_by(encoder);
     let mut stop = Stop::listen()?;
     if config.transactional_id.is_some() {
         return transactional::run(config, args, shape, &mut stop).await;
@@ -51,6 +57,30 @@ pub(crate) async fn run(common: &Common, args: Produce) -> Result<(), Failure> {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => work.verdict(end),
     }
+}
+
+/// What `--registry` writes values by; and what the command line says of other things.
+#[cfg(feature = "registry")]
+async fn encoder(
+    common: &Common,
+    args: &Produce,
+) -> Result<(Option<offtake_schema::Encoder>, Common), Failure> {
+    let options = &args.registry;
+    if options.at.registry.is_empty() {
+        return Ok((None, common.clone()));
+    }
+    let (registry, rest) = crate::registry::open(common, &options.at)?;
+    let serializer = match &options.schema {
+        Some(file) => offtake_schema::Serializer::register(registry, crate::registry::read_schema(file)?),
+        None => offtake_schema::Serializer::latest(registry),
+    };
+    let serializer = match &options.subject {
+        Some(subject) => serializer.subject(subject),
+        None => serializer,
+    };
+    let encoder =
+        serializer.encoder(&args.topic).await.map_err(|error| Failure::failed(error.to_string()))?;
+    Ok((Some(encoder), rest))
 }
 
 /// What the command line says of the producer, over what it says of every client.

@@ -17,6 +17,85 @@ where
     out.extend_from_slice(b"}\n");
 }
 
+/// What a registry's schemas make of a key or a value.
+#[derive(Debug, Default)]
+pub(crate) enum Field {
+    /// Nothing: nobody asked, or there is none.
+    #[default]
+    AsItIs,
+    /// JSON, by this schema: its id or its GUID, and its type.
+    #[cfg_attr(not(feature = "registry"), expect(dead_code, reason = "only a registry's schemas make it"))]
+    Decoded { json: String, schema: String, kind: &'static str },
+    /// It cannot be decoded.
+    #[cfg_attr(not(feature = "registry"), expect(dead_code, reason = "only a registry's schemas make it"))]
+    Wrong(String),
+}
+
+impl Field {
+    /// The JSON, if there is any.
+    pub(crate) fn text(&self) -> Option<&[u8]> {
+        match self {
+            Self::Decoded { json, .. } => Some(json.as_bytes()),
+            Self::AsItIs | Self::Wrong(_) => None,
+        }
+    }
+}
+
+/// Appends `row` with what is made of its key and value, and a newline.
+pub(crate) fn push_decoded_row<'a, H>(out: &mut Vec<u8>, row: Row<'a, H>, key: &Field, value: &Field)
+where
+    H: Iterator<Item = Header<'a>>,
+{
+    push_place(out, &row);
+    for (name, bytes, field) in [(&b"key"[..], row.key, key), (b"value", row.value, value)] {
+        let quoted = [b",\"", name].concat();
+        match field.text() {
+            Some(json) => {
+                out.extend_from_slice(&quoted);
+                out.extend_from_slice(b"\":");
+                push_json(out, json);
+            }
+            None => push_field(out, &quoted, bytes),
+        }
+    }
+    push_headers(out, row.headers);
+    for (name, field) in [(&b",\"key_"[..], key), (b",\"value_", value)] {
+        match field {
+            Field::AsItIs => {}
+            Field::Decoded { schema, kind, .. } => {
+                out.extend_from_slice(name);
+                // An id is a number, and a GUID is none.
+                let is_number = schema.bytes().all(|byte| byte.is_ascii_digit());
+                out.extend_from_slice(if is_number {
+                    b"schema\":{\"id\":"
+                } else {
+                    b"schema\":{\"guid\":\""
+                });
+                out.extend_from_slice(schema.as_bytes());
+                out.extend_from_slice(if is_number { b",\"type\":\"" } else { b"\",\"type\":\"" });
+                out.extend_from_slice(kind.as_bytes());
+                out.extend_from_slice(b"\"}");
+            }
+            Field::Wrong(why) => {
+                out.extend_from_slice(name);
+                out.extend_from_slice(b"error\":");
+                push_str(out, why);
+            }
+        }
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+/// JSON as it is, but for DEL, which can only stand in its strings.
+fn push_json(out: &mut Vec<u8>, json: &[u8]) {
+    for (nth, run) in json.split(|byte| *byte == 0x7f).enumerate() {
+        if nth > 0 {
+            out.extend_from_slice(b"\\u007f");
+        }
+        out.extend_from_slice(run);
+    }
+}
+
 /// Appends `row` as an object to which more can be added: its last brace is missing.
 pub(crate) fn push_open_row<'a, H>(out: &mut Vec<u8>, row: Row<'a, H>)
 where

@@ -10,12 +10,15 @@ use super::{
     ProviderFuture,
     aws::{AwsCredentials, AwsCredentialsProvider, Variables},
     error::{ProviderError, printable},
-    http::{Endpoint, Headers, HttpClient, is_loopback},
     msk_iam::{NO_BODY, Request, encode},
     token::read_small_file,
     wall_clock,
 };
-use crate::{calendar, secret::Secret};
+use crate::{
+    calendar,
+    http::{Endpoint, Headers, HttpClient, is_loopback},
+    secret::Secret,
+};
 
 /// For the Security Token Service: to connect, and to answer.
 const STS_TIMEOUT: Duration = Duration::from_secs(10);
@@ -251,7 +254,8 @@ impl Sts {
             passes = PASSING.contains(&code);
             Some(printable(&format!("{code}: {}", tag(&text, "Message")?)))
         });
-        let body = answer.map_err(|error| if passes { ProviderError::retriable(error) } else { error })?;
+        let body =
+            answer.map_err(|error| if passes { ProviderError::retriable(error) } else { error.into() })?;
         let text = text_of(&at, body)?;
         let needed = |name| {
             let missing = || ProviderError::new(format!("the answer of {} has no {name}", at.shown()));

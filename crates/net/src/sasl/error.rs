@@ -85,6 +85,13 @@ impl ProviderError {
     }
 }
 
+#[cfg(feature = "_http")]
+impl From<crate::http::HttpError> for ProviderError {
+    fn from(error: crate::http::HttpError) -> Self {
+        if error.is_retriable() { Self::retriable(error) } else { Self::new(error) }
+    }
+}
+
 /// What the errors of one authentication say about it, and what they must not.
 pub(super) struct Context {
     pub(super) mechanism: &'static str,

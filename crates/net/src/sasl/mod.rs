@@ -24,8 +24,6 @@ mod derivation;
 mod error;
 #[cfg(feature = "gssapi")]
 mod gssapi;
-#[cfg(feature = "_http")]
-mod http;
 mod jaas;
 #[cfg(feature = "gssapi")]
 mod kerberos;

@@ -12,13 +12,16 @@ use super::{
     assertion::Assertion,
     credentials::Credentials,
     error::{ProviderError, printable},
-    http::{Answer, Endpoint, Headers, HttpClient, is_loopback},
     repeats,
     retries::Retries,
     token::{Token, TokenProvider},
     wall_clock,
 };
-use crate::{secret::Secret, tls::TlsConfig};
+use crate::{
+    http::{Answer, Endpoint, Headers, HttpClient, is_loopback},
+    secret::Secret,
+    tls::TlsConfig,
+};
 
 /// Where tokens are issued.
 #[derive(Clone, Debug)]

@@ -1,0 +1,41 @@
+//! A registry by the command's options.
+
+use std::{path::Path, time::Duration};
+
+use offtake_schema::{RegistryConfig, SchemaRegistry, SchemaText, SchemaType};
+
+use crate::{
+    args::{Common, RegistryAt},
+    failure::Failure,
+    setup,
+};
+
+/// The registry, and what the command line says beside it.
+pub(crate) fn open(common: &Common, at: &RegistryAt) -> Result<(SchemaRegistry, Common), Failure> {
+    let (properties, common) = setup::registry_properties(common)?;
+    let mut config = RegistryConfig::from_properties(properties)?;
+    if !at.registry.is_empty() {
+        config.urls = at.registry.iter().flat_map(|urls| urls.split(',')).map(str::to_owned).collect();
+    }
+    config.request_timeout = Duration::from_millis(at.registry_timeout.unsigned_abs());
+    Ok((SchemaRegistry::with_config(config)?, common))
+}
+
+/// A schema in a file, whose name says its language.
+pub(crate) fn read_schema(path: &Path) -> Result<SchemaText, Failure> {
+    let shown = path.display();
+    let kind = match path.extension().and_then(|end| end.to_str()) {
+        Some("avsc") => SchemaType::Avro,
+        Some("proto") => SchemaType::Protobuf,
+        Some("json") => SchemaType::Json,
+        _ => {
+            let what = format!(
+                "cannot tell the language of {shown}: its name ends in .avsc, .proto or .json (JSON Schema)"
+            );
+            return Err(Failure::Usage(what));
+        }
+    };
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(|error| Failure::Usage(format!("cannot read {shown}: {error}")))?;
+    Ok(SchemaText::new(kind, text))
+}

@@ -1,0 +1,291 @@
+//! [`Gate`]: between a consumer's `poll` and whoever decodes: partitions whose next records need a schema that is not known wait, and
+//! only they do.
+//!
+//! Such a partition is sought back to its first record of that poll and paused, until the schema is known. So nothing of it counts as handed
+//! out, and nothing is committed beyond it, whatever becomes of the process meanwhile.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use offtake::{Consumer, ErrorKind, Record, Records, TopicPartition, records::PartitionRecords};
+use offtake_client::clock;
+
+use crate::{
+    deserializer::Deserializer,
+    error::DecodeError,
+    id::SchemaId,
+    payload::{Part, Payload},
+};
+
+/// What becomes of records whose schema the registry cannot be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WhenUnknown {
+    /// Their partition waits so long, then they fail as with [`Fail`](Self::Fail).
+    Wait(Duration),
+    /// They are handed out at once, and decoding them fails with an error that [is retriable](DecodeError::is_retriable).
+    Fail,
+    /// Their partition waits until the registry answers, however long.
+    Pause,
+}
+
+impl Default for WhenUnknown {
+    /// 30 seconds.
+    fn default() -> Self {
+        Self::Wait(Duration::from_secs(30))
+    }
+}
+
+/// A schema is waited for this long before its partition is sought back: most registries answer sooner.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// So long an id that was waited for in vain is not waited for again.
+const GIVEN_UP_FOR: Duration = Duration::from_secs(10);
+
+/// How keys and values are decoded.
+#[derive(Debug)]
+pub(crate) struct Pair<K, V> {
+    pub(crate) key: K,
+    pub(crate) value: V,
+}
+
+type Need = (Part, SchemaId);
+
+/// See the module's head.
+pub struct Gate<K, V> {
+    pair: Arc<Pair<K, V>>,
+    when_unknown: WhenUnknown,
+    /// Whether all that was handed out before is finished when `poll` is called again: only then a partition may be sought back.
+    may_seek: bool,
+    /// Polled, and not looked through to the end, and since when: a `poll` that is dropped loses none of it.
+    unsorted: Option<(Records, Instant)>,
+    /// What each partition that is paused here waits for.
+    held: BTreeMap<TopicPartition, BTreeSet<Need>>,
+    asking: Vec<Asking>,
+    given_up: HashMap<Need, Instant>,
+}
+
+struct Asking {
+    need: Need,
+    answer: Pin<Box<dyn Future<Output = Result<(), DecodeError>> + Send>>,
+}
+
+/// What one `poll` hands out.
+#[derive(Clone, Debug, Default)]
+pub struct Sorted {
+    records: Records,
+    withheld: BTreeSet<TopicPartition>,
+}
+
+impl Sorted {
+    /// The runs of consecutive records that are handed out.
+    pub fn partitions(&self) -> impl Iterator<Item = &PartitionRecords> {
+        self.records.partitions().filter(|part| !self.withheld.contains(part.topic_partition()))
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
+        self.partitions().flatten()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.partitions().next().is_none()
+    }
+
+    /// As the consumer gave them, and the partitions of which nothing is handed out.
+    pub fn into_parts(self) -> (Records, BTreeSet<TopicPartition>) {
+        (self.records, self.withheld)
+    }
+
+    /// As the consumer gave them, if nothing is withheld.
+    pub(crate) fn whole(&self) -> Option<&Records> {
+        self.withheld.is_empty().then_some(&self.records)
+    }
+}
+
+impl<K: Deserializer, V: Deserializer> Gate<K, V> {
+    pub(crate) fn over(pair: Arc<Pair<K, V>>, when_unknown: WhenUnknown, may_seek: bool) -> Self {
+        let (unsorted, held) = (None, BTreeMap::new());
+        Self { pair, when_unknown, may_seek, unsorted, held, asking: Vec::new(), given_up: HashMap::new() }
+    }
+
+    /// A gate for who says before each `poll` that all that was handed out before is finished.
+    pub fn new(key: K, value: V, when_unknown: WhenUnknown) -> Self {
+        Self::over(Arc::new(Pair { key, value }), when_unknown, true)
+    }
+
+    /// The partitions that wait for a schema now.
+    pub fn held(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.held.keys()
+    }
+
+    /// As [`Consumer::poll`]. Dropping it loses nothing.
+    ///
+    /// # Errors
+    /// As [`Consumer::poll`].
+    pub async fn poll(&mut self, consumer: &mut Consumer, timeout: Duration) -> offtake::Result<Sorted> {
+        let deadline = clock::after(timeout);
+        loop {
+            if self.unsorted.is_some() {
+                let Some(sorted) = self.sort(consumer, deadline).await? else { return Ok(Sorted::default()) };
+                if !sorted.is_empty() || !sorted.records.resets().is_empty() {
+                    return Ok(sorted);
+                }
+            }
+            self.release(consumer);
+            let left = deadline.saturating_duration_since(clock::now());
+            let polled = if self.asking.is_empty() {
+                consumer.poll(left).await?
+            } else {
+                tokio::select! {
+                    biased;
+                    () = answered(&mut self.asking, &mut self.given_up) => continue,
+                    polled = consumer.poll(left) => polled?,
+                }
+            };
+            if polled.is_empty() && polled.resets().is_empty() {
+                return Ok(Sorted::default());
+            }
+            self.unsorted = Some((polled, clock::now()));
+        }
+    }
+
+    /// Takes out what cannot be decoded yet. `None`: a schema is still waited for, and the time of this `poll` is over.
+    async fn sort(&mut self, consumer: &mut Consumer, deadline: Instant) -> offtake::Result<Option<Sorted>> {
+        let Some((records, came)) = self.unsorted.clone() else { return Ok(None) };
+        let mut needs = self.needs(&records);
+        if !needs.is_empty() {
+            let limit = self.limit(consumer);
+            let all: BTreeSet<Need> = needs.values().flatten().copied().collect();
+            all.iter().for_each(|need| self.ask(*need, limit));
+            let is_finished_each = records.iter().next().is_some_and(|record| record.ticket().is_ok());
+            let may_seek = self.may_seek && !is_finished_each && self.when_unknown != WhenUnknown::Fail;
+            // Where a partition cannot be sought back, all wait as long as the policy says. One request ends by itself.
+            let patience = match (may_seek, self.when_unknown) {
+                (true, _) => clock::later(came, PATIENCE.min(limit)),
+                (false, WhenUnknown::Fail) => clock::after(Duration::MAX),
+                (false, _) => clock::later(came, limit),
+            };
+            while self.asking.iter().any(|asking| all.contains(&asking.need)) {
+                let answered = answered(&mut self.asking, &mut self.given_up);
+                if clock::timeout_at(patience.min(deadline), answered).await.is_some() {
+                    continue;
+                }
+                if deadline < patience {
+                    return Ok(None);
+                }
+                break;
+            }
+            needs = if may_seek { self.needs(&records) } else { BTreeMap::new() };
+        }
+        let mut withheld = BTreeSet::new();
+        for (partition, needs) in needs {
+            let first = records.partitions().find(|part| part.topic_partition() == &partition);
+            let Some(first) = first.and_then(|part| part.iter().next()) else { continue };
+            withheld.insert(partition.clone());
+            match consumer
+                .seek(partition.clone(), first.offset())
+                .await
+                .and_then(|()| consumer.pause(partition.clone()))
+            {
+                Ok(()) => drop(self.held.insert(partition, needs)),
+                // It has changed hands: whoever has it now reads these records.
+                Err(error) if error.kind() == ErrorKind::NotOwned => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.unsorted = None;
+        Ok(Some(Sorted { records, withheld }))
+    }
+
+    /// What the records of each partition need that is not known and not given up.
+    fn needs(&mut self, records: &Records) -> BTreeMap<TopicPartition, BTreeSet<Need>> {
+        let now = clock::now();
+        self.given_up.retain(|_, until| now < *until);
+        let mut needs: BTreeMap<TopicPartition, BTreeSet<Need>> = BTreeMap::new();
+        for part in records.partitions() {
+            for record in part {
+                for need in missing(&self.pair, &record) {
+                    if !self.given_up.contains_key(&need) {
+                        needs.entry(part.topic_partition().clone()).or_default().insert(need);
+                    }
+                }
+            }
+        }
+        needs
+    }
+
+    fn limit(&self, consumer: &Consumer) -> Duration {
+        match self.when_unknown {
+            WhenUnknown::Fail => Duration::ZERO,
+            _ if !self.may_seek => {
+                let longest = consumer.config().max_poll_interval / 2;
+                match self.when_unknown {
+                    WhenUnknown::Wait(limit) => limit.min(longest),
+                    WhenUnknown::Pause | WhenUnknown::Fail => longest,
+                }
+            }
+            WhenUnknown::Wait(limit) => limit,
+            WhenUnknown::Pause => Duration::MAX,
+        }
+    }
+
+    fn ask(&mut self, need: Need, limit: Duration) {
+        if self.asking.iter().any(|asking| asking.need == need) {
+            return;
+        }
+        let pair = Arc::clone(&self.pair);
+        let answer = Box::pin(async move {
+            match need.0 {
+                Part::Key => pair.key.prepare(need.1, limit).await,
+                Part::Value => pair.value.prepare(need.1, limit).await,
+            }
+        });
+        self.asking.push(Asking { need, answer });
+    }
+
+    /// Lets go on what waits for nothing any more.
+    fn release(&mut self, consumer: &Consumer) {
+        let asking: BTreeSet<Need> = self.asking.iter().map(|asking| asking.need).collect();
+        let (held, free) =
+            std::mem::take(&mut self.held).into_iter().partition(|(_, needs)| !needs.is_disjoint(&asking));
+        self.held = held;
+        let free: BTreeMap<TopicPartition, BTreeSet<Need>> = free;
+        for partition in free.into_keys() {
+            // One that is not ours any more is not paused either.
+            let _ = consumer.resume(partition);
+        }
+    }
+}
+
+fn missing<'a, K: Deserializer, V: Deserializer>(
+    pair: &Pair<K, V>,
+    record: &Record<'a>,
+) -> impl Iterator<Item = Need> + use<K, V> {
+    let key = pair.key.missing(&Payload::of(Part::Key, record)).map(|id| (Part::Key, id));
+    let value = pair.value.missing(&Payload::of(Part::Value, record)).map(|id| (Part::Value, id));
+    key.into_iter().chain(value)
+}
+
+/// Waits until one of the questions has its answer, and takes it off.
+async fn answered(asking: &mut Vec<Asking>, given_up: &mut HashMap<Need, Instant>) {
+    poll_fn(|cx| {
+        let before = asking.len();
+        asking.retain_mut(|one| match one.answer.as_mut().poll(cx) {
+            Poll::Ready(Ok(())) => false,
+            Poll::Ready(Err(_)) => {
+                given_up.insert(one.need, clock::after(GIVEN_UP_FOR));
+                false
+            }
+            Poll::Pending => true,
+        });
+        if asking.len() < before { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}

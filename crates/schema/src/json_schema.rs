@@ -1,0 +1,98 @@
+//! JSON Schema: values that are JSON, validated by their writer's schema.
+
+#[cfg(test)]
+mod tests;
+mod work;
+
+use std::collections::HashMap;
+
+use jsonschema::{PatternOptions, Retrieve, Uri};
+use serde_json::Value;
+
+use crate::{
+    avro::Budget,
+    error::{DecodeError, DecodeErrorKind, EncodeError},
+};
+
+/// A schema, compiled.
+#[derive(Clone, Debug)]
+pub(crate) struct Validator {
+    compiled: jsonschema::Validator,
+}
+
+/// How often a pattern may go back before it is given up.
+const MOST_BACKTRACKING: usize = 100_000;
+/// How large a pattern may become.
+const LARGEST_PATTERN: usize = 1 << 20;
+
+/// Where references are looked up: nowhere but here.
+struct Texts(HashMap<String, Value>);
+
+impl Retrieve for Texts {
+    fn retrieve(&self, uri: &Uri<String>) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
+        let uri = uri.as_str();
+        let is_named = |name: &str| {
+            uri == name || uri.strip_suffix(name).is_some_and(|before| before.ends_with(['/', ':']))
+        };
+        let found = self.0.iter().find(|(name, _)| is_named(name));
+        match found {
+            Some((_, value)) => Ok(value.clone()),
+            None => Err(format!("{uri} is none of its references").into()),
+        }
+    }
+}
+
+impl Validator {
+    pub(crate) fn parse(text: &str, references: &[(String, String)]) -> Result<Self, String> {
+        let schema: Value = serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))?;
+        let mut texts = HashMap::new();
+        for (name, text) in references {
+            let value = serde_json::from_str(text)
+                .map_err(|error| format!("its reference {name} is not JSON: {error}"))?;
+            texts.insert(name.clone(), value);
+        }
+        work::check(&schema, &texts)?;
+        let patterns = PatternOptions::fancy_regex()
+            .backtrack_limit(MOST_BACKTRACKING)
+            .size_limit(LARGEST_PATTERN)
+            .dfa_size_limit(LARGEST_PATTERN);
+        let options = jsonschema::options().with_pattern_options(patterns).with_retriever(Texts(texts));
+        let compiled = options.build(&schema).map_err(|error| error.to_string())?;
+        Ok(Self { compiled })
+    }
+
+    /// The value, if it follows the schema.
+    pub(crate) fn to_json(&self, payload: &[u8], budget: &Budget) -> Result<Value, DecodeError> {
+        let value = read(payload, budget)?;
+        self.validate(&value).map_err(|reason| DecodeError::new(DecodeErrorKind::Invalid, reason))?;
+        Ok(value)
+    }
+
+    fn validate(&self, value: &Value) -> Result<(), String> {
+        self.compiled.validate(value).map_err(|error| {
+            let path = error.instance_path().to_string();
+            let at = if path.is_empty() { String::new() } else { format!("`{path}`: ") };
+            // The value is data: it may be long, and nobody's business.
+            format!("it does not follow its schema: {at}{}", error.masked())
+        })
+    }
+
+    pub(crate) fn encode_json(&self, value: &Value) -> Result<Vec<u8>, EncodeError> {
+        self.validate(value).map_err(EncodeError::new)?;
+        serde_json::to_vec(value).map_err(EncodeError::new)
+    }
+}
+
+/// JSON of bytes, if that does not take more than the budget has.
+fn read(payload: &[u8], budget: &Budget) -> Result<Value, DecodeError> {
+    const VALUE: u64 = 128;
+    // Each value but the first stands behind one of these; in texts they count too, which costs nothing but room.
+    let values = payload.iter().filter(|byte| matches!(byte, b',' | b':' | b'[' | b'{')).count() as u64;
+    let bytes = values.saturating_mul(VALUE).saturating_add(payload.len() as u64);
+    if values > budget.values || bytes > budget.bytes {
+        let reason = "the value has more parts than the budget allows";
+        return Err(DecodeError::new(DecodeErrorKind::Budget, reason));
+    }
+    serde_json::from_slice(payload)
+        .map_err(|error| DecodeError::new(DecodeErrorKind::Malformed, format!("it is not JSON: {error}")))
+}

@@ -1,0 +1,78 @@
+use serde_json::json;
+
+use super::*;
+
+fn validator(schema: &Value) -> Result<Validator, String> {
+    Validator::parse(&schema.to_string(), &[])
+}
+
+#[test]
+fn a_value_that_does_not_follow_its_schema_is_refused_with_the_place_and_without_itself() {
+    let schema = json!({
+        "type": "object", "required": ["id"],
+        "properties": {"id": {"type": "integer"}, "tags": {"type": "array", "items": {"type": "string", "maxLength": 3}}},
+    });
+    let validator = validator(&schema).unwrap();
+    let read = |text: &str| validator.to_json(text.as_bytes(), &Budget::default());
+    assert_eq!(read(r#"{"id":1,"tags":["a"]}"#).unwrap(), json!({"id": 1, "tags": ["a"]}));
+    let error = read(r#"{"id":1,"tags":["a","secret"]}"#).unwrap_err();
+    assert_eq!(error.kind(), DecodeErrorKind::Invalid);
+    assert!(error.to_string().contains("`/tags/1`") && !error.to_string().contains("secret"), "{error}");
+    assert!(read("{}").unwrap_err().to_string().contains("id"));
+    assert_eq!(read("{").unwrap_err().kind(), DecodeErrorKind::Malformed);
+    assert!(validator.encode_json(&json!({"id": "1"})).is_err());
+    assert_eq!(validator.encode_json(&json!({"id": 1})).unwrap(), br#"{"id":1}"#);
+}
+
+#[test]
+fn references_are_found_by_name_and_nowhere_else() {
+    let common = ("common.json".to_owned(), r#"{"type":"integer"}"#.to_owned());
+    let schema =
+        json!({"$id": "http://example.com/a/order.json", "properties": {"n": {"$ref": "common.json"}}});
+    let validator = Validator::parse(&schema.to_string(), &[common]).unwrap();
+    assert!(validator.to_json(br#"{"n":1}"#, &Budget::default()).is_ok());
+    assert!(validator.to_json(br#"{"n":"x"}"#, &Budget::default()).is_err());
+    for elsewhere in ["http://127.0.0.1:1/x.json", "file:///etc/passwd", "other.json"] {
+        let error = Validator::parse(&json!({"$ref": elsewhere}).to_string(), &[]).unwrap_err();
+        assert!(error.contains("none of its references"), "{error}");
+    }
+}
+
+#[test]
+fn schemas_that_would_take_for_ever_are_refused() {
+    let mut bomb = json!({"$ref": "#/definitions/a0", "definitions": {"a40": {"type": "string"}}});
+    for nth in 0..40 {
+        let next = format!("#/definitions/a{}", nth + 1);
+        bomb["definitions"][format!("a{nth}")] = json!({"allOf": [{"$ref": next}, {"$ref": next}]});
+    }
+    assert!(validator(&bomb).unwrap_err().contains("multiply"));
+    let mut deep = json!({});
+    for _ in 0..5000 {
+        deep = Value::Object([("not".to_owned(), deep)].into_iter().collect());
+    }
+    assert!(Validator::parse(&"{\"not\":".repeat(5000), &[]).is_err());
+    assert!(work::check(&deep, &HashMap::new()).is_err());
+    std::mem::forget(deep); // dropping it would go as deep
+    // A tree of itself is what schemas are for.
+    let tree = json!({"properties": {"children": {"type": "array", "items": {"$ref": "#"}}}});
+    let tree = validator(&tree).unwrap();
+    assert!(tree.to_json(br#"{"children":[{"children":[]}]}"#, &Budget::default()).is_ok());
+    assert!(tree.to_json(br#"{"children":[{"children":1}]}"#, &Budget::default()).is_err());
+}
+
+#[test]
+fn a_pattern_that_goes_back_without_end_ends() {
+    let validator = validator(&json!({"pattern": "^(?=a)(a|a)*(?<!a)$"})).unwrap();
+    let text = format!("\"{}b\"", "a".repeat(60));
+    assert!(validator.to_json(text.as_bytes(), &Budget::default()).is_err());
+}
+
+#[test]
+fn few_bytes_cannot_ask_for_much() {
+    let validator = validator(&json!({})).unwrap();
+    let budget = Budget { bytes: 1 << 20, ..Budget::default() };
+    let many = format!("[{}1]", "1,".repeat(100_000));
+    assert_eq!(validator.to_json(many.as_bytes(), &budget).unwrap_err().kind(), DecodeErrorKind::Budget);
+    let deep = "[".repeat(5000);
+    assert_eq!(validator.to_json(deep.as_bytes(), &budget).unwrap_err().kind(), DecodeErrorKind::Malformed);
+}

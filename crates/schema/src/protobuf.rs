@@ -1,0 +1,165 @@
+//! Protobuf: messages by the `.proto` text that a registry has, as JSON and from it.
+//!
+//! `protox` reads the text and `prost-reflect` the messages. What a message costs is counted on its bytes before, so that a few of them cannot
+//! ask for more memory than the budget has.
+
+mod cost;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+
+use prost_reflect::{
+    DescriptorPool, DeserializeOptions, DynamicMessage, FileDescriptor, MessageDescriptor, SerializeOptions,
+    prost::Message,
+};
+use protox::{
+    Compiler,
+    file::{ChainFileResolver, File, FileResolver, GoogleFileResolver},
+};
+use serde_json::Value;
+
+use crate::{
+    avro::Budget,
+    error::{DecodeError, DecodeErrorKind, EncodeError},
+    framing::MessageIndexes,
+};
+
+/// The messages of one `.proto` file.
+#[derive(Clone, Debug)]
+pub(crate) struct Schema {
+    pool: DescriptorPool,
+}
+
+/// The name of the file that is asked for: no import can have it.
+const MAIN: &str = "\u{1}main.proto";
+
+/// A text that nests deeper than this is not read.
+const DEEPEST: usize = 64;
+
+/// Files by the names that imports have.
+struct Texts(HashMap<String, String>);
+
+impl FileResolver for Texts {
+    fn open_file(&self, name: &str) -> Result<File, protox::Error> {
+        match self.0.get(name) {
+            Some(text) => File::from_source(name, text),
+            None => Err(protox::Error::file_not_found(name)),
+        }
+    }
+}
+
+impl Schema {
+    pub(crate) fn parse(text: &str, references: &[(String, String)]) -> Result<Self, String> {
+        let all = references.iter().map(|(_, text)| text.as_str()).chain([text]);
+        if all.into_iter().any(|text| deepest(text) > DEEPEST) {
+            return Err(format!("its text nests deeper than {DEEPEST}"));
+        }
+        let mut texts: HashMap<_, _> = references.iter().cloned().collect();
+        texts.insert(MAIN.to_owned(), text.to_owned());
+        let mut resolver = ChainFileResolver::new();
+        resolver.add(Texts(texts));
+        resolver.add(GoogleFileResolver::new());
+        let mut compiler = Compiler::with_file_resolver(resolver);
+        compiler.include_imports(true).open_file(MAIN).map_err(|error| explain(&error))?;
+        Ok(Self { pool: compiler.descriptor_pool() })
+    }
+
+    fn file(&self) -> Option<FileDescriptor> {
+        self.pool.get_file_by_name(MAIN)
+    }
+
+    /// The message that these indexes mean. Confluent's do not count what the compiler makes of maps.
+    fn message(&self, indexes: &MessageIndexes) -> Option<MessageDescriptor> {
+        let (first, nested) = indexes.as_slice().split_first()?;
+        let mut found = self.file()?.messages().nth(*first as usize)?;
+        for index in nested {
+            let inside = found.child_messages().filter(|one| !one.is_map_entry()).nth(*index as usize);
+            found = inside?;
+        }
+        Some(found)
+    }
+
+    fn decode(
+        &self,
+        indexes: &MessageIndexes,
+        payload: &[u8],
+        budget: &Budget,
+    ) -> Result<DynamicMessage, DecodeError> {
+        let message = self.message(indexes).ok_or_else(|| {
+            let reason = format!("the schema has no message at the indexes {:?}", indexes.as_slice());
+            DecodeError::new(DecodeErrorKind::Framing, reason)
+        })?;
+        cost::check(&message, payload, budget)?;
+        DynamicMessage::decode(message, payload)
+            .map_err(|error| DecodeError::new(DecodeErrorKind::Malformed, error))
+    }
+
+    /// Protobuf's own JSON, with the fields that are not there.
+    pub(crate) fn to_json(
+        &self,
+        indexes: &MessageIndexes,
+        payload: &[u8],
+        budget: &Budget,
+    ) -> Result<Value, DecodeError> {
+        let options = SerializeOptions::new().skip_default_fields(false);
+        self.serialized(indexes, payload, budget, &options)
+    }
+
+    /// For the user's own types: fields have the names of the text, and numbers of 64 bits are numbers.
+    pub(crate) fn to_fields(
+        &self,
+        indexes: &MessageIndexes,
+        payload: &[u8],
+        budget: &Budget,
+    ) -> Result<Value, DecodeError> {
+        let options = SerializeOptions::new()
+            .skip_default_fields(false)
+            .use_proto_field_name(true)
+            .stringify_64_bit_integers(false);
+        self.serialized(indexes, payload, budget, &options)
+    }
+
+    fn serialized(
+        &self,
+        indexes: &MessageIndexes,
+        payload: &[u8],
+        budget: &Budget,
+        options: &SerializeOptions,
+    ) -> Result<Value, DecodeError> {
+        let message = self.decode(indexes, payload, budget)?;
+        message
+            .serialize_with_options(serde_json::value::Serializer, options)
+            .map_err(|error| DecodeError::new(DecodeErrorKind::Malformed, error))
+    }
+
+    /// The first message of the text, of what `to_json` shows.
+    pub(crate) fn encode_json(&self, value: &Value) -> Result<Vec<u8>, EncodeError> {
+        let message = self
+            .message(&MessageIndexes::default())
+            .ok_or_else(|| EncodeError::new("the schema has no message"))?;
+        let options = DeserializeOptions::new().deny_unknown_fields(true);
+        let message =
+            DynamicMessage::deserialize_with_options(message, value, &options).map_err(EncodeError::new)?;
+        Ok(message.encode_to_vec())
+    }
+}
+
+/// How deep braces, brackets and parentheses lie in one another.
+fn deepest(text: &str) -> usize {
+    let mut depth: usize = 0;
+    let mut deepest = 0;
+    for byte in text.bytes() {
+        match byte {
+            b'{' | b'[' | b'(' | b'<' => depth += 1,
+            b'}' | b']' | b')' | b'>' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
+fn explain(error: &protox::Error) -> String {
+    error.to_string().replace(MAIN, "the schema")
+}

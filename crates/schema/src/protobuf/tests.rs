@@ -1,0 +1,143 @@
+use serde_json::json;
+
+use super::*;
+
+const ORDER: &str = r#"
+syntax = "proto3";
+package shop;
+import "common/money.proto";
+import "google/protobuf/timestamp.proto";
+message Order {
+  string order_id = 1;
+  map<string, int32> counts = 2;
+  message Line { string sku = 1; int64 amount = 2; }
+  repeated Line lines = 3;
+  common.Money total = 4;
+  google.protobuf.Timestamp at = 5;
+  bytes raw = 6;
+  oneof how { string card = 7; bool cash = 8; }
+  repeated int32 packed = 9;
+  Order next = 10;
+}
+message Other { message Deep { message Deeper { int32 x = 1; } } }
+"#;
+
+const MONEY: &str =
+    r#"syntax = "proto3"; package common; message Money { string currency = 1; int64 units = 2; }"#;
+
+fn schema() -> Schema {
+    Schema::parse(ORDER, &[("common/money.proto".to_owned(), MONEY.to_owned())]).unwrap()
+}
+
+fn order() -> Value {
+    json!({
+        "orderId": "7", "counts": {"a": 1}, "lines": [{"sku": "x", "amount": "9007199254740993"}],
+        "total": {"currency": "EUR", "units": "3"}, "at": "2026-11-23T19:00:00Z", "raw": "/wA=",
+        "card": "visa", "packed": [1, -2, 300], "next": null,
+    })
+}
+
+#[test]
+fn a_message_survives_its_bytes_with_imports_maps_nested_types_and_well_known_ones() {
+    let schema = schema();
+    let mut value = order();
+    value.as_object_mut().unwrap().shift_remove("next");
+    let bytes = schema.encode_json(&value).unwrap();
+    let read = schema.to_json(&MessageIndexes::default(), &bytes, &Budget::default()).unwrap();
+    for (name, expected) in value.as_object().unwrap() {
+        assert_eq!(&read[name], expected, "{name}");
+    }
+    let fields = schema.to_fields(&MessageIndexes::default(), &bytes, &Budget::default()).unwrap();
+    assert_eq!(fields["order_id"], "7");
+    assert_eq!(fields["lines"][0]["amount"], 9_007_199_254_740_993_i64);
+}
+
+#[test]
+fn indexes_name_nested_messages_and_do_not_count_those_of_maps() {
+    let schema = schema();
+    for (indexes, name) in [
+        (&[0][..], Some("shop.Order")),
+        (&[0, 0], Some("shop.Order.Line")),
+        (&[1], Some("shop.Other")),
+        (&[1, 0, 0], Some("shop.Other.Deep.Deeper")),
+        (&[0, 1], None),
+        (&[2], None),
+        (&[u32::MAX], None),
+    ] {
+        let found = schema.message(&MessageIndexes::new(indexes));
+        assert_eq!(found.as_ref().map(MessageDescriptor::full_name), name, "{indexes:?}");
+    }
+}
+
+#[test]
+fn texts_that_are_no_schemas_are_refused_in_a_sentence() {
+    let deep = "message A {".repeat(100_000);
+    let options = format!("message A {{ int32 a = 1 [(x) = {}]; }}", "{".repeat(100_000));
+    for text in [
+        "",
+        "message",
+        "syntax = \"proto3\"; import \"missing.proto\";",
+        "syntax = \"proto3\"; message A { B b = 1; }",
+        &deep,
+        &options,
+    ] {
+        match Schema::parse(text, &[]) {
+            Err(reason) => assert!(!reason.contains('\u{1}'), "{reason:?}"),
+            Ok(schema) => assert!(schema.message(&MessageIndexes::default()).is_none(), "{text:.50}"),
+        }
+    }
+    let circle = [("a.proto".to_owned(), "syntax = \"proto3\"; import \"a.proto\";".to_owned())];
+    assert!(Schema::parse("syntax = \"proto3\"; import \"a.proto\";", &circle).is_err());
+}
+
+#[test]
+fn few_bytes_cannot_ask_for_much() {
+    let schema = schema();
+    let budget = Budget { bytes: 1 << 20, ..Budget::default() };
+    // A list of messages without a field: two bytes each.
+    let bombs = [
+        [0x1a, 0x00].repeat(100_000),
+        [&[0x4a, 0x80, 0x80, 0x40][..], &[1; 1 << 20]].concat(),
+        (0..200).fold(Vec::new(), |inside, _| {
+            let mut outside = vec![0x52];
+            let mut length = inside.len();
+            while length >= 0x80 {
+                outside.push((length & 0x7f) as u8 | 0x80);
+                length >>= 7;
+            }
+            outside.push(length as u8);
+            outside.extend(inside);
+            outside
+        }),
+        [0x53].repeat(1_000_000), // groups that begin and do not end
+    ];
+    for (nth, bomb) in bombs.iter().enumerate() {
+        let error = schema.to_json(&MessageIndexes::default(), bomb, &budget).unwrap_err();
+        assert_eq!(error.kind(), DecodeErrorKind::Budget, "{nth}: {error}");
+    }
+}
+
+#[test]
+fn bytes_that_are_no_message_are_refused() {
+    let schema = schema();
+    for bytes in [
+        &[0xff][..],
+        &[0x0a, 0x05, b'x'],
+        &[0x0a, 0x01, 0xff],
+        &[0x1a, 0xff, 0xff, 0xff, 0xff, 0x0f],
+        &[0x0f],
+    ] {
+        let read = schema.to_json(&MessageIndexes::default(), bytes, &Budget::default());
+        assert_eq!(read.unwrap_err().kind(), DecodeErrorKind::Malformed, "{bytes:?}");
+    }
+    let unknown = schema.to_json(&MessageIndexes::default(), &[0xf8, 0x7f, 1], &Budget::default()).unwrap();
+    assert_eq!(unknown["orderId"], "", "what the schema does not know is left out");
+}
+
+#[test]
+fn a_value_that_the_schema_does_not_describe_is_not_written() {
+    let schema = schema();
+    for value in [json!({"orderID": 1}), json!([]), json!({"packed": "x"}), json!({"at": "soon"})] {
+        assert!(schema.encode_json(&value).is_err(), "{value}");
+    }
+}

@@ -1,0 +1,397 @@
+//! [`SchemaRegistry`]: the schemas that a registry has, by their ids and by subjects.
+
+mod ask;
+mod config;
+mod error;
+mod misses;
+mod rest;
+#[cfg(test)]
+mod tests;
+mod transport;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Duration, Instant},
+};
+
+use offtake_client::clock;
+use tokio::sync::Mutex as AsyncMutex;
+
+pub use config::{Credentials, RegistryConfig};
+pub(crate) use error::printable;
+pub use error::{RegistryError, RegistryErrorKind};
+pub use rest::{Compatibility, SubjectVersion, Version};
+
+use self::{
+    ask::Asker,
+    config::split,
+    misses::{Misses, Verdict},
+    transport::{Http, Transport},
+};
+use crate::{
+    id::SchemaId,
+    schema::{Schema, SchemaText},
+    table::{Hit, Table},
+};
+
+/// What happens to a registry, for logs and metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RegistryEvent {
+    /// No URL of it answers. Told once, however many questions fail; it is logged (WARN), too.
+    Unavailable {
+        /// Why.
+        reason: String,
+    },
+    /// It answers again (INFO).
+    Available {
+        /// How long it did not.
+        after: Duration,
+    },
+}
+
+/// A schema registry with Confluent's API: Confluent's own, Apicurio's (`/apis/ccompat/v7`), Karapace, Redpanda's. Clones are the same one.
+///
+/// A schema is asked for once, by whoever meets its id first; others who need it wait for the same answer. It is kept then: what an id
+/// stands for never changes. [`cached`](Self::cached) takes no lock.
+///
+/// Redirects are not followed, and there are no proxies but those that a URL leads to.
+#[derive(Clone)]
+pub struct SchemaRegistry(Arc<Inner>);
+
+struct Inner {
+    asker: Asker,
+    schemas: Table<SchemaId, Schema>,
+    misses: Mutex<Misses>,
+    /// Whose turn it is to ask for an id.
+    turns: Mutex<HashMap<SchemaId, Weak<AsyncMutex<()>>>>,
+    /// The latest version of a subject, and until when it is taken for that.
+    latest: Mutex<HashMap<String, (Instant, Arc<SubjectVersion>)>>,
+    /// Ids of what was registered or looked up.
+    ids: Mutex<HashMap<(String, String), u32>>,
+    latest_ttl: Duration,
+    events: Box<dyn Fn(RegistryEvent) + Send + Sync>,
+}
+
+/// So many subjects, and ids by text, are remembered for serialisers.
+const MOST_REMEMBERED: usize = 1000;
+
+impl SchemaRegistry {
+    /// A registry at these URLs, with commas between them, and the defaults of [`RegistryConfig`]. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// A URL that cannot be used.
+    pub fn new(urls: &str) -> Result<Self, RegistryError> {
+        Self::with_config(RegistryConfig { urls: split(urls), ..RegistryConfig::default() })
+    }
+
+    /// A registry by its configuration.
+    ///
+    /// # Errors
+    /// What of it cannot be meant.
+    pub fn with_config(config: RegistryConfig) -> Result<Self, RegistryError> {
+        Self::with_events(config, |_| ())
+    }
+
+    /// The same; `events` is told what happens to it. It is called where the question was asked, and should return at once.
+    ///
+    /// # Errors
+    /// What of the configuration cannot be meant.
+    pub fn with_events(
+        config: RegistryConfig,
+        events: impl Fn(RegistryEvent) + Send + Sync + 'static,
+    ) -> Result<Self, RegistryError> {
+        let transport = Http::new(&config)?;
+        Ok(Self::over(Box::new(transport), &config, Box::new(events)))
+    }
+
+    fn over(
+        transport: Box<dyn Transport>,
+        config: &RegistryConfig,
+        events: Box<dyn Fn(RegistryEvent) + Send + Sync>,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            asker: Asker::new(transport, config.request_timeout, config.max_answer_bytes),
+            schemas: Table::new(config.cache_entries, config.cache_bytes),
+            misses: Mutex::new(Misses::new(config.missing_ttl, config.backoff, config.backoff_max)),
+            turns: Mutex::default(),
+            latest: Mutex::default(),
+            ids: Mutex::default(),
+            latest_ttl: config.latest_ttl,
+            events,
+        }))
+    }
+
+    /// The schema of an id that was met before. It takes no lock, and some nanoseconds.
+    #[inline]
+    pub fn cached(&self, id: SchemaId) -> Option<Arc<Schema>> {
+        self.hit(&id).map(|hit| Arc::clone(&hit))
+    }
+
+    #[inline]
+    pub(crate) fn hit(&self, id: &SchemaId) -> Option<Hit<'_, Schema>> {
+        self.0.schemas.get(id)
+    }
+
+    /// Why an id is not known, as far as it was asked for.
+    pub(crate) fn reason(&self, id: SchemaId) -> Option<RegistryError> {
+        lock(&self.0.misses).reason(id).cloned()
+    }
+
+    /// The schema of an id. A registry that does not answer fails it at once.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn schema(&self, id: impl Into<SchemaId>) -> Result<Arc<Schema>, RegistryError> {
+        self.find(id.into(), None).await
+    }
+
+    /// The schema of an id, for which a registry that does not answer is asked again until the time is over. It may be [`Duration::MAX`].
+    ///
+    /// # Errors
+    /// Why there is none. That the registry has none is said at once.
+    pub async fn schema_within(
+        &self,
+        id: impl Into<SchemaId>,
+        limit: Duration,
+    ) -> Result<Arc<Schema>, RegistryError> {
+        self.find(id.into(), Some(clock::after(limit))).await
+    }
+
+    async fn find(&self, id: SchemaId, deadline: Option<Instant>) -> Result<Arc<Schema>, RegistryError> {
+        loop {
+            if let Some(found) = self.cached(id) {
+                return Ok(found);
+            }
+            let turn = self.turn(id);
+            let Some(own) = until(deadline, turn.lock()).await else { return Err(self.too_late(id)) };
+            if let Some(found) = self.cached(id) {
+                return Ok(found);
+            }
+            let now = clock::now();
+            let verdict = lock(&self.0.misses).verdict(now, id);
+            match verdict {
+                Verdict::Refuse(error) => return Err(error),
+                Verdict::Wait(not_before, error) => {
+                    drop(own);
+                    match deadline {
+                        Some(deadline) if not_before < deadline => {
+                            // Whatever it gives, the time has come then.
+                            let _ = clock::timeout_at(not_before, std::future::pending::<()>()).await;
+                        }
+                        Some(deadline) => {
+                            let _ = clock::timeout_at(deadline, std::future::pending::<()>()).await;
+                            return Err(error);
+                        }
+                        None => return Err(error),
+                    }
+                }
+                Verdict::Ask => {
+                    let Some(asked) = until(deadline, self.0.asker.schema(id)).await else {
+                        return Err(self.too_late(id));
+                    };
+                    match asked {
+                        Ok((schema, weight)) => {
+                            self.note(|misses, now| misses.found(now, id));
+                            return Ok(self.0.schemas.insert(id, Arc::new(schema), weight));
+                        }
+                        Err(error) => {
+                            self.note(|misses, now| misses.failed(now, id, &error));
+                            if deadline.is_none() || !error.is_retriable() {
+                                return Err(error);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn too_late(&self, id: SchemaId) -> RegistryError {
+        self.reason(id).unwrap_or_else(|| {
+            let reason = format!("the registry has not told schema {id} yet");
+            RegistryError::new(RegistryErrorKind::Unavailable, reason)
+        })
+    }
+
+    /// One of those who need an id asks, and the others wait for it. Where it is dropped the next of them asks.
+    fn turn(&self, id: SchemaId) -> Arc<AsyncMutex<()>> {
+        let mut turns = lock(&self.0.turns);
+        if let Some(turn) = turns.get(&id).and_then(Weak::upgrade) {
+            return turn;
+        }
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        let turn = Arc::new(AsyncMutex::new(()));
+        turns.insert(id, Arc::downgrade(&turn));
+        turn
+    }
+
+    fn note(&self, what: impl FnOnce(&mut Misses, Instant) -> Option<RegistryEvent>) {
+        let event = what(&mut lock(&self.0.misses), clock::now());
+        match &event {
+            Some(RegistryEvent::Unavailable { reason }) => {
+                tracing::warn!("the schema registry does not answer: {reason}");
+            }
+            Some(RegistryEvent::Available { after }) => {
+                tracing::info!("the schema registry answers again after {after:?}");
+            }
+            None => {}
+        }
+        if let Some(event) = event {
+            (self.0.events)(event);
+        }
+    }
+
+    /// Asks under what subjects and versions it is registered, for sentences. If it cannot be told, it is not.
+    pub(crate) async fn learn_names(&self, schema: &Schema) {
+        if !schema.names().is_known()
+            && let Ok(names) = self.0.asker.names(schema.id()).await
+        {
+            schema.names().set(names);
+        }
+    }
+
+    /// Whether it answers, and takes who we are.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn check_reachable(&self) -> Result<(), RegistryError> {
+        match self.0.asker.types().await {
+            // Who may not ask this, or is asked what it does not have, may still have schemas.
+            Err(error) if matches!(error.kind(), RegistryErrorKind::NotFound) => Ok(()),
+            told => told.map(drop),
+        }
+    }
+
+    /// The names of all subjects.
+    ///
+    /// # Errors
+    /// Why they are not known.
+    pub async fn subjects(&self) -> Result<Vec<String>, RegistryError> {
+        self.0.asker.subjects().await
+    }
+
+    /// The versions of a subject.
+    ///
+    /// # Errors
+    /// Why they are not known.
+    pub async fn versions(&self, subject: &str) -> Result<Vec<u32>, RegistryError> {
+        self.0.asker.versions(subject).await
+    }
+
+    /// One version of a subject, as it is registered.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn version(&self, subject: &str, version: Version) -> Result<SubjectVersion, RegistryError> {
+        self.0.asker.version(subject, version).await
+    }
+
+    /// The latest version of a subject, which is kept for `latest.cache.ttl.sec`.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn latest(&self, subject: &str) -> Result<Arc<SubjectVersion>, RegistryError> {
+        let now = clock::now();
+        if let Some((until, latest)) = lock(&self.0.latest).get(subject)
+            && now < *until
+        {
+            return Ok(Arc::clone(latest));
+        }
+        let latest = Arc::new(self.version(subject, Version::Latest).await?);
+        let until = clock::after(self.0.latest_ttl);
+        let mut all = lock(&self.0.latest);
+        if all.len() >= MOST_REMEMBERED {
+            all.retain(|_, (until, _)| now < *until);
+        }
+        if all.len() < MOST_REMEMBERED {
+            all.insert(subject.to_owned(), (until, Arc::clone(&latest)));
+        }
+        Ok(latest)
+    }
+
+    /// Registers a schema under a subject, unless it is there: its id. `normalize` has the registry bring it into a canonical form before.
+    ///
+    /// # Errors
+    /// [`Incompatible`](RegistryErrorKind::Incompatible) and others: why it is not.
+    pub async fn register(
+        &self,
+        subject: &str,
+        schema: &SchemaText,
+        normalize: bool,
+    ) -> Result<u32, RegistryError> {
+        self.id_by(subject, schema, || self.0.asker.register(subject, schema, normalize)).await
+    }
+
+    /// The id of a schema that is registered under a subject.
+    ///
+    /// # Errors
+    /// [`NotFound`](RegistryErrorKind::NotFound) if it is not.
+    pub async fn lookup(
+        &self,
+        subject: &str,
+        schema: &SchemaText,
+        normalize: bool,
+    ) -> Result<u32, RegistryError> {
+        self.id_by(subject, schema, || self.0.asker.lookup(subject, schema, normalize)).await
+    }
+
+    async fn id_by<F: Future<Output = Result<u32, RegistryError>>>(
+        &self,
+        subject: &str,
+        schema: &SchemaText,
+        ask: impl FnOnce() -> F,
+    ) -> Result<u32, RegistryError> {
+        let key = (subject.to_owned(), schema.text.clone());
+        if let Some(id) = lock(&self.0.ids).get(&key) {
+            return Ok(*id);
+        }
+        let id = ask().await?;
+        let mut ids = lock(&self.0.ids);
+        if ids.len() >= MOST_REMEMBERED {
+            ids.clear(); // who makes so many texts finds none of them again anyway
+        }
+        ids.insert(key, id);
+        Ok(id)
+    }
+
+    /// Whether a schema could be registered under a subject as its next version.
+    ///
+    /// # Errors
+    /// Why the registry does not say: the subject may not be there.
+    pub async fn check(&self, subject: &str, schema: &SchemaText) -> Result<Compatibility, RegistryError> {
+        self.0.asker.check(subject, schema).await
+    }
+
+    /// A schema that is at hand, made ready as if the registry had it under this id; what it refers to is asked for.
+    ///
+    /// # Errors
+    /// Why what it refers to is not known.
+    pub async fn prepare(&self, id: u32, schema: &SchemaText) -> Result<Arc<Schema>, RegistryError> {
+        let id = SchemaId::Id(id);
+        if let Some(found) = self.cached(id) {
+            return Ok(found);
+        }
+        let (schema, weight) = self.0.asker.complete(id, schema.clone()).await?;
+        Ok(self.0.schemas.insert(id, Arc::new(schema), weight))
+    }
+}
+
+impl fmt::Debug for SchemaRegistry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SchemaRegistry").field("urls", &self.0.asker.urls()).finish_non_exhaustive()
+    }
+}
+
+async fn until<F: Future>(deadline: Option<Instant>, future: F) -> Option<F::Output> {
+    match deadline {
+        Some(deadline) => clock::timeout_at(deadline, future).await,
+        None => Some(future.await),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,266 @@
+//! The registry in virtual time: what is asked of it, how often, and what becomes of that.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use offtake_net::http::{Answer, Endpoint, HttpError};
+
+use super::{transport::Call, transport::CallFuture, *};
+use crate::id::SchemaType;
+
+/// What a URL does with a question.
+#[derive(Clone)]
+enum Does {
+    Says(u16, String),
+    Fails,
+    /// Answers after so many milliseconds.
+    After(u64, Box<Does>),
+    Hangs,
+}
+
+/// What is to be done with the next questions; the last is done again and again.
+#[derive(Clone, Default)]
+struct Script {
+    steps: Arc<Mutex<VecDeque<Does>>>,
+    asked: Arc<Mutex<Vec<(usize, String)>>>,
+}
+
+struct Fake {
+    urls: usize,
+    script: Script,
+}
+
+impl Script {
+    fn of(steps: impl IntoIterator<Item = Does>) -> Self {
+        Self { steps: Arc::new(Mutex::new(steps.into_iter().collect())), asked: Arc::default() }
+    }
+
+    fn asked(&self) -> Vec<(usize, String)> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+impl Transport for Fake {
+    fn urls(&self) -> usize {
+        self.urls
+    }
+
+    fn endpoint(&self, url: usize, path: &str) -> Option<Endpoint> {
+        Endpoint::parse(&format!("http://r{url}:8081{path}"), |_| true).ok()
+    }
+
+    fn call<'a>(&'a self, url: usize, call: &'a Call) -> CallFuture<'a> {
+        self.script.asked.lock().unwrap().push((url, call.path.clone()));
+        let mut steps = self.script.steps.lock().unwrap();
+        let step = if steps.len() > 1 { steps.pop_front() } else { steps.front().cloned() };
+        Box::pin(carry_out(step.unwrap_or(Does::Hangs)))
+    }
+}
+
+async fn carry_out(step: Does) -> Result<Answer, HttpError> {
+    match step {
+        Does::Says(status, body) => {
+            let content_type = Some("application/json".to_owned());
+            Ok(Answer { status, body: body.into_bytes().into(), content_type, location: None })
+        }
+        Does::Fails => Err(HttpError::retriable("connection refused")),
+        Does::Hangs => std::future::pending().await,
+        Does::After(millis, then) => {
+            wait(millis).await;
+            Box::pin(carry_out(*then)).await
+        }
+    }
+}
+
+async fn wait(millis: u64) {
+    let _ = clock::timeout(Duration::from_millis(millis), std::future::pending::<()>()).await;
+}
+
+fn schema_answer() -> Does {
+    Does::Says(200, r#"{"schema":"{\"type\":\"object\"}","schemaType":"JSON"}"#.to_owned())
+}
+
+fn unknown() -> Does {
+    Does::Says(404, r#"{"error_code":40403,"message":"Schema not found"}"#.to_owned())
+}
+
+type Events = Arc<Mutex<Vec<RegistryEvent>>>;
+
+fn registry(urls: usize, script: &Script) -> (SchemaRegistry, Events) {
+    let events = Events::default();
+    let told = Arc::clone(&events);
+    let fake = Fake { urls, script: script.clone() };
+    let events_to = Box::new(move |event| told.lock().unwrap().push(event));
+    (SchemaRegistry::over(Box::new(fake), &RegistryConfig::default(), events_to), events)
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_many_ask_for_an_id_the_registry_is_asked_once() {
+    let script = Script::of([Does::After(50, Box::new(schema_answer()))]);
+    let (registry, _) = registry(1, &script);
+    let found = Arc::new(AtomicUsize::new(0));
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let (registry, found) = (registry.clone(), Arc::clone(&found));
+        tasks.spawn(async move {
+            assert_eq!(registry.schema(7).await.unwrap().kind(), SchemaType::Json);
+            found.fetch_add(1, Ordering::Relaxed);
+        });
+    }
+    tasks.join_all().await;
+    assert_eq!(found.load(Ordering::Relaxed), 100);
+    assert_eq!(script.asked(), [(0, "/schemas/ids/7".to_owned())]);
+    assert!(registry.cached(SchemaId::Id(7)).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_one_who_asks_is_dropped_the_next_asks() {
+    let script = Script::of([Does::Hangs, schema_answer()]);
+    let (registry, _) = registry(1, &script);
+    let (first, second) = (registry.clone(), registry.clone());
+    let first = tokio::task::JoinSet::from_iter([async move { drop(first.schema(7).await) }]);
+    wait(1).await;
+    let mut waiting = tokio::task::JoinSet::from_iter([async move { second.schema(7).await.is_ok() }]);
+    wait(1).await;
+    drop(first);
+    assert!(waiting.join_next().await.unwrap().unwrap());
+    assert_eq!(script.asked().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_that_is_not_there_is_not_asked_for_again_for_a_while() {
+    let script = Script::of([unknown(), schema_answer()]);
+    let (registry, events) = registry(1, &script);
+    for _ in 0..3 {
+        let error = registry.schema_within(7, Duration::MAX).await.unwrap_err();
+        assert_eq!((error.kind(), error.code()), (RegistryErrorKind::NotFound, Some(40403)));
+    }
+    assert_eq!(script.asked().len(), 1);
+    assert_eq!(registry.reason(SchemaId::Id(7)).unwrap().kind(), RegistryErrorKind::NotFound);
+    wait(10_000).await;
+    assert!(registry.schema(7).await.is_ok());
+    assert!(events.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_url_is_asked_where_one_fails_and_asked_first_from_then_on() {
+    let script = Script::of([Does::Fails, Does::Says(500, String::new()), schema_answer(), schema_answer()]);
+    let (registry, events) = registry(3, &script);
+    assert!(registry.schema(1).await.is_ok());
+    assert!(registry.schema(2).await.is_ok());
+    let urls: Vec<usize> = script.asked().iter().map(|(url, _)| *url).collect();
+    assert_eq!(urls, [0, 1, 2, 2]);
+    assert!(events.lock().unwrap().is_empty(), "it answered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_an_answer_and_no_other_url_is_asked() {
+    let script = Script::of([Does::Says(401, String::new())]);
+    let (registry, _) = registry(3, &script);
+    assert_eq!(registry.schema(1).await.unwrap_err().kind(), RegistryErrorKind::Refused);
+    assert_eq!(script.asked().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_is_down_is_asked_ever_more_seldom_until_it_answers_or_the_time_is_over() {
+    let script = Script::of([Does::Fails]);
+    let (registry, events) = registry(2, &script);
+    let began = clock::now();
+    let error = registry.schema_within(7, Duration::from_secs(30)).await.unwrap_err();
+    assert!(error.is_retriable(), "{error}");
+    assert_eq!(began.elapsed().as_secs(), 30);
+    let asked = script.asked().len();
+    assert!((16..=24).contains(&asked), "{asked} requests in 30 s, two a time");
+    assert_eq!(events.lock().unwrap().len(), 1);
+
+    *script.steps.lock().unwrap() = VecDeque::from([schema_answer()]);
+    assert!(registry.schema_within(7, Duration::MAX).await.is_ok());
+    let events = events.lock().unwrap();
+    assert!(matches!(events[..], [RegistryEvent::Unavailable { .. }, RegistryEvent::Available { .. }]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_time_to_wait_a_registry_that_is_down_fails_at_once_and_is_left_alone() {
+    let script = Script::of([Does::Fails]);
+    let (registry, _) = registry(1, &script);
+    for id in 0..100 {
+        assert!(registry.schema(id).await.unwrap_err().is_retriable());
+    }
+    assert_eq!(script.asked().len(), 1);
+    assert!(registry.schema_within(7, Duration::ZERO).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_hangs_takes_the_time_of_a_request_and_those_who_wait_less_wait_less() {
+    let script = Script::of([Does::Hangs]);
+    let (registry, _) = registry(1, &script);
+    let began = clock::now();
+    let error = registry.schema(7).await.unwrap_err();
+    assert_eq!(began.elapsed().as_secs(), 5);
+    assert!(error.to_string().contains("took longer than 5000 ms"), "{error}");
+    let began = clock::now();
+    assert!(registry.schema_within(8, Duration::from_millis(300)).await.is_err());
+    assert_eq!(began.elapsed().as_millis(), 300);
+}
+
+#[tokio::test(start_paused = true)]
+async fn references_are_asked_for_each_once_and_have_a_bound() {
+    let with = |references: &str| {
+        Does::Says(
+            200,
+            format!(r#"{{"id":1,"schema":"{{}}","schemaType":"JSON","references":[{references}]}}"#),
+        )
+    };
+    let reference =
+        |subject: &str| format!(r#"{{"name":"{subject}.json","subject":"{subject}","version":1}}"#);
+    let both = format!("{},{}", reference("a"), reference("b"));
+    let script = Script::of([with(&both), with(&reference("a")), with(""), schema_answer()]);
+    let (found, _) = registry(1, &script);
+    assert!(found.schema(1).await.is_ok());
+    let asked: Vec<String> = script.asked().into_iter().map(|(_, path)| path).collect();
+    assert_eq!(asked, ["/schemas/ids/1", "/subjects/b/versions/1", "/subjects/a/versions/1"]);
+
+    let mut steps = vec![with(&reference("s0"))];
+    steps.extend((1..1000).map(|nth| with(&reference(&format!("s{nth}")))));
+    let script = Script::of(steps);
+    let (found, _) = registry(1, &script);
+    let error = found.schema(1).await.unwrap_err();
+    assert_eq!(error.kind(), RegistryErrorKind::BadSchema);
+    assert!(script.asked().len() < 300);
+
+    let script = Script::of([with(&reference("gone")), unknown()]);
+    let (found, _) = registry(1, &script);
+    let error = found.schema(1).await.unwrap_err();
+    assert_eq!(error.kind(), RegistryErrorKind::BadSchema, "{error}");
+    assert!(error.to_string().contains("refers to gone version 1"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_latest_version_is_asked_for_again_when_its_time_is_over() {
+    let script =
+        Script::of([Does::Says(200, r#"{"id":3,"subject":"s","version":2,"schema":"{}"}"#.to_owned())]);
+    let (registry, _) = registry(1, &script);
+    for _ in 0..5 {
+        assert_eq!(registry.latest("s").await.unwrap().version, 2);
+    }
+    assert_eq!(script.asked().len(), 1);
+    wait(60_000).await;
+    registry.latest("s").await.unwrap();
+    assert_eq!(script.asked().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_registered_is_known_without_another_request() {
+    let script = Script::of([Does::Says(200, r#"{"id":9}"#.to_owned())]);
+    let (registry, _) = registry(1, &script);
+    let schema = SchemaText::new(SchemaType::Json, "{}");
+    for _ in 0..3 {
+        assert_eq!(registry.register("a/b-value", &schema, true).await.unwrap(), 9);
+    }
+    assert_eq!(script.asked(), [(0, "/subjects/a%2Fb-value/versions?normalize=true".to_owned())]);
+}

@@ -1,0 +1,164 @@
+//! [`Schema`]: what a registry has under an id, ready to decode with.
+
+use serde_json::Value;
+
+use crate::{
+    avro::{self, Budget, JsonForm},
+    error::{DecodeError, DecodeErrorKind, EncodeError},
+    id::{SchemaId, SchemaType},
+    names::Names,
+};
+
+/// A schema's text, as it is registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchemaText {
+    /// Its language.
+    pub kind: SchemaType,
+    /// Its text: JSON, or a `.proto` file.
+    pub text: String,
+    /// What it refers to.
+    pub references: Vec<Reference>,
+}
+
+/// Another schema that a schema refers to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Reference {
+    /// As the schema calls it: a full name, the path of an import, a URI.
+    pub name: String,
+    /// The subject that has it.
+    pub subject: String,
+    /// And the version.
+    pub version: u32,
+}
+
+impl SchemaText {
+    /// A schema that refers to no other.
+    pub fn new(kind: SchemaType, text: impl Into<String>) -> Self {
+        Self { kind, text: text.into(), references: Vec::new() }
+    }
+
+    /// It refers to this one too.
+    pub fn reference(mut self, name: impl Into<String>, subject: impl Into<String>, version: u32) -> Self {
+        self.references.push(Reference { name: name.into(), subject: subject.into(), version });
+        self
+    }
+}
+
+/// What a registry has under an id, ready to decode with.
+#[derive(Debug)]
+pub struct Schema {
+    id: SchemaId,
+    text: SchemaText,
+    compiled: Result<Compiled, String>,
+    names: Names,
+}
+
+#[derive(Debug)]
+pub(crate) enum Compiled {
+    Avro(avro::Schema),
+    #[cfg(feature = "protobuf")]
+    Protobuf(crate::protobuf::Schema),
+    #[cfg(feature = "json-schema")]
+    Json(crate::json_schema::Validator),
+}
+
+impl Schema {
+    /// `references` are the names and texts of all that it refers to, also by others.
+    pub(crate) fn new(id: SchemaId, text: SchemaText, references: &[(String, String)]) -> Self {
+        let compiled = Compiled::new(text.kind, &text.text, references);
+        Self { id, text, compiled, names: Names::default() }
+    }
+
+    /// By what records name it.
+    pub fn id(&self) -> SchemaId {
+        self.id
+    }
+
+    /// Its language.
+    pub fn kind(&self) -> SchemaType {
+        self.text.kind
+    }
+
+    /// As it is registered.
+    pub fn text(&self) -> &SchemaText {
+        &self.text
+    }
+
+    /// Under what subjects and versions it is registered, as far as that was asked for.
+    pub(crate) fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Ready to decode with, or why it is not.
+    pub(crate) fn compiled(&self) -> Result<&Compiled, DecodeError> {
+        self.compiled.as_ref().map_err(|reason| {
+            let reason = format!("the schema cannot be used: {reason}");
+            DecodeError::new(DecodeErrorKind::BadSchema, reason).of_schema(self)
+        })
+    }
+
+    /// The value as JSON, as this schema wrote it. `indexes` are what Protobuf's framing says.
+    ///
+    /// # Errors
+    /// Bytes that this schema does not write, or that ask for more than the budget.
+    pub fn to_json(
+        &self,
+        payload: &[u8],
+        indexes: &crate::framing::MessageIndexes,
+        form: JsonForm,
+        budget: &Budget,
+    ) -> Result<Value, DecodeError> {
+        let value = match self.compiled()? {
+            Compiled::Avro(schema) => schema.to_json(payload, form, budget).map_err(DecodeError::from),
+            #[cfg(feature = "protobuf")]
+            Compiled::Protobuf(schema) => schema.to_json(indexes, payload, budget),
+            #[cfg(feature = "json-schema")]
+            Compiled::Json(validator) => validator.to_json(payload, budget),
+        };
+        #[cfg(not(feature = "protobuf"))]
+        let _ = indexes;
+        value.map_err(|error| error.of_schema(self))
+    }
+
+    /// Bytes, without framing, of what [`to_json`](Self::to_json) shows. Of Protobuf it is the first message of the text.
+    ///
+    /// # Errors
+    /// A value that the schema does not describe.
+    pub fn encode_json(&self, value: &Value) -> Result<Vec<u8>, EncodeError> {
+        match self.compiled.as_ref().map_err(|reason| EncodeError::new(reason.as_str()))? {
+            Compiled::Avro(schema) => schema.encode_json(value).map_err(EncodeError::new),
+            #[cfg(feature = "protobuf")]
+            Compiled::Protobuf(schema) => schema.encode_json(value),
+            #[cfg(feature = "json-schema")]
+            Compiled::Json(validator) => validator.encode_json(value),
+        }
+    }
+
+    /// About as many bytes as it takes.
+    pub(crate) fn weight(&self, references: &[(String, String)]) -> usize {
+        let texts = references.iter().map(|(name, text)| name.len().saturating_add(text.len()));
+        texts.fold(self.text.text.len().saturating_add(1024), usize::saturating_add)
+    }
+}
+
+impl Compiled {
+    fn new(kind: SchemaType, text: &str, references: &[(String, String)]) -> Result<Self, String> {
+        match kind {
+            SchemaType::Avro => {
+                avro::Schema::parse(text, references).map(Self::Avro).map_err(|error| error.to_string())
+            }
+            #[cfg(feature = "protobuf")]
+            SchemaType::Protobuf => crate::protobuf::Schema::parse(text, references).map(Self::Protobuf),
+            #[cfg(not(feature = "protobuf"))]
+            SchemaType::Protobuf => {
+                Err("this program was built without the cargo feature `protobuf`".to_owned())
+            }
+            #[cfg(feature = "json-schema")]
+            SchemaType::Json => crate::json_schema::Validator::parse(text, references).map(Self::Json),
+            #[cfg(not(feature = "json-schema"))]
+            SchemaType::Json => {
+                Err("this program was built without the cargo feature `json-schema`".to_owned())
+            }
+        }
+    }
+}

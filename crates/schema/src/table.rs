@@ -1,0 +1,245 @@
+//! [`Table`]: what was found by an id, for any number of readers without a lock.
+//!
+//! A slot is written once and never changed, so that a reader needs no more than one atomic load. The table has a bound: what comes after it
+//! is full goes into a list behind a lock, which forgets what was not used for longest.
+
+use std::{
+    hash::{BuildHasher, Hash},
+    ops::Deref,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+/// So many entries may lie behind the lock.
+const MOST_BEHIND_LOCK: usize = 64;
+
+pub(crate) struct Table<K, T> {
+    slots: Box<[OnceLock<(K, Arc<T>)>]>,
+    hasher: Multiplier,
+    /// How many more entries may be written into slots.
+    room: AtomicUsize,
+    /// And of how many bytes.
+    bytes: AtomicUsize,
+    rest: Mutex<Rest<K, T>>,
+}
+
+struct Rest<K, T> {
+    /// The one that was used last is the last.
+    entries: Vec<(K, Arc<T>, usize)>,
+    bytes: usize,
+    most_bytes: usize,
+}
+
+/// What was found.
+pub(crate) enum Hit<'a, T> {
+    InSlot(&'a Arc<T>),
+    BehindLock(Arc<T>),
+}
+
+impl<T> Deref for Hit<'_, T> {
+    type Target = Arc<T>;
+
+    fn deref(&self) -> &Arc<T> {
+        match self {
+            Self::InSlot(found) => found,
+            Self::BehindLock(found) => found,
+        }
+    }
+}
+
+impl<K: Hash + Eq + Copy, T> Table<K, T> {
+    /// For so many entries of so many bytes in all that are found without a lock, and some more.
+    pub(crate) fn new(entries: usize, bytes: usize) -> Self {
+        let entries = entries.clamp(1, 1 << 20);
+        let slots = (2 * entries).next_power_of_two();
+        Self {
+            slots: (0..slots).map(|_| OnceLock::new()).collect(),
+            hasher: Multiplier,
+            room: AtomicUsize::new(entries),
+            bytes: AtomicUsize::new(bytes),
+            rest: Mutex::new(Rest { entries: Vec::new(), bytes: 0, most_bytes: bytes }),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, key: &K) -> Option<Hit<'_, T>> {
+        for slot in self.path(key) {
+            match slot.get() {
+                Some((held, found)) if held == key => return Some(Hit::InSlot(found)),
+                Some(_) => {}
+                None => break,
+            }
+        }
+        if self.room.load(Ordering::Relaxed) > 0 && self.bytes.load(Ordering::Relaxed) > 0 {
+            return None; // nothing is behind the lock but what was too large, and that is asked for below
+        }
+        self.behind_lock(key)
+    }
+
+    #[cold]
+    fn behind_lock(&self, key: &K) -> Option<Hit<'_, T>> {
+        let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = rest.entries.iter().position(|(held, ..)| held == key)?;
+        let entry = rest.entries.remove(at);
+        let found = Arc::clone(&entry.1);
+        rest.entries.push(entry);
+        Some(Hit::BehindLock(found))
+    }
+
+    /// Keeps what was found by this key; what is kept already stays.
+    pub(crate) fn insert(&self, key: K, value: Arc<T>, bytes: usize) -> Arc<T> {
+        if let Some(kept) = self.get(&key) {
+            return Arc::clone(&kept);
+        }
+        if take(&self.room, 1) {
+            if take(&self.bytes, bytes) {
+                return self.insert_in_slot(key, value);
+            }
+            // It is full for good: a reader looks behind the lock from now on.
+            self.bytes.store(0, Ordering::Relaxed);
+        }
+        let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
+        rest.entries.push((key, Arc::clone(&value), bytes));
+        rest.bytes = rest.bytes.saturating_add(bytes);
+        while rest.entries.len() > 1
+            && (rest.entries.len() > MOST_BEHIND_LOCK || rest.bytes > rest.most_bytes)
+        {
+            let (.., bytes) = rest.entries.remove(0);
+            rest.bytes = rest.bytes.saturating_sub(bytes);
+        }
+        value
+    }
+
+    fn insert_in_slot(&self, key: K, value: Arc<T>) -> Arc<T> {
+        for slot in self.path(&key) {
+            let (held, kept) = slot.get_or_init(|| (key, Arc::clone(&value)));
+            if *held == key {
+                return Arc::clone(kept);
+            }
+        }
+        value // there is always a free slot, as there are twice as many as entries
+    }
+
+    /// The slots in which a key may be, in order.
+    #[inline]
+    fn path(&self, key: &K) -> impl Iterator<Item = &OnceLock<(K, Arc<T>)>> {
+        let at = (self.hasher.hash_one(key) >> 32) as usize & (self.slots.len() - 1);
+        let (before, from) = self.slots.split_at(at);
+        from.iter().chain(before)
+    }
+}
+
+/// Takes so much, if there is as much.
+fn take(from: &AtomicUsize, much: usize) -> bool {
+    from.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(much)).is_ok()
+}
+
+/// Ids are small numbers: one multiplication spreads them.
+struct Multiplier;
+
+impl BuildHasher for Multiplier {
+    type Hasher = Multiplied;
+
+    #[inline]
+    fn build_hasher(&self) -> Multiplied {
+        Multiplied(0)
+    }
+}
+
+struct Multiplied(u64);
+
+impl std::hash::Hasher for Multiplied {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    #[inline]
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(u64::from(number));
+    }
+
+    #[inline]
+    fn write_isize(&mut self, number: isize) {
+        self.write_u64(number as u64);
+    }
+
+    #[inline]
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0.rotate_left(5) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_inserted_is_found_and_nothing_else_is() {
+        let table = Table::new(1000, usize::MAX);
+        for id in 0..1000_u32 {
+            table.insert(id * 3, Arc::new(id), 1);
+        }
+        for id in 0..3000_u32 {
+            let found = table.get(&id).map(|found| **found);
+            assert_eq!(found, (id % 3 == 0).then_some(id / 3), "{id}");
+        }
+    }
+
+    #[test]
+    fn the_first_of_two_stays() {
+        let table = Table::new(4, usize::MAX);
+        assert_eq!(*table.insert(1_u32, Arc::new("first"), 1), "first");
+        assert_eq!(*table.insert(1, Arc::new("second"), 1), "first");
+    }
+
+    #[test]
+    fn a_full_table_forgets_of_the_rest_what_was_not_used_for_longest() {
+        let table = Table::new(2, usize::MAX);
+        for id in 0..2 + MOST_BEHIND_LOCK as u32 {
+            table.insert(id, Arc::new(id), 1);
+        }
+        assert!(table.get(&2).is_some(), "used again");
+        table.insert(1000, Arc::new(1000), 1);
+        assert!(table.get(&0).is_some() && table.get(&1).is_some() && table.get(&2).is_some());
+        assert!(table.get(&3).is_none());
+        assert_eq!(table.get(&1000).map(|found| **found), Some(1000));
+    }
+
+    #[test]
+    fn bytes_are_bounded_and_the_last_one_is_always_kept() {
+        let table = Table::new(1000, 100);
+        table.insert(1_u32, Arc::new(()), 90);
+        table.insert(2, Arc::new(()), 90);
+        table.insert(3, Arc::new(()), 90);
+        table.insert(4, Arc::new(()), 1000);
+        let kept: Vec<u32> = (1..=4).filter(|id| table.get(id).is_some()).collect();
+        assert_eq!(kept, [1, 4]);
+    }
+
+    #[test]
+    fn many_threads_agree() {
+        let table = Arc::new(Table::new(64, usize::MAX));
+        std::thread::scope(|scope| {
+            for thread in 0..8_u32 {
+                let table = &table;
+                scope.spawn(move || {
+                    for id in 0..64_u32 {
+                        let kept = table.insert(id, Arc::new((id, thread)), 1);
+                        assert_eq!(kept.0, id);
+                        assert_eq!(**table.get(&id).unwrap(), *kept, "what is kept is never replaced");
+                    }
+                });
+            }
+        });
+    }
+}

@@ -1,0 +1,187 @@
+//! Records whose schema is not known: only their partition waits, and nothing of it is lost or passed.
+
+use std::collections::BTreeMap;
+
+use offtake::TopicPartition;
+use offtake_broker::Cluster;
+use offtake_schema::{DecodeErrorKind, Plain, Typed, TypedConsumer, WhenUnknown};
+
+use crate::support::*;
+
+type Reader = Typed<Plain, Told>;
+
+/// Partition 0 has three records of schema 1 and then some of schema 2; partition 1 has schema 1 only.
+async fn two_partitions() -> Cluster {
+    let cluster = cluster(2).await;
+    for (partition, id, values) in [(0, 1, 0..3), (0, 2, 3..6), (1, 1, 0..6)] {
+        for value in values {
+            cluster.produce("orders", partition, None, Some(&framed(id, &value.to_string()))).unwrap();
+        }
+    }
+    cluster
+}
+
+async fn reader(cluster: &Cluster, told: &Told, when_unknown: WhenUnknown) -> Reader {
+    let mut reader = builder(cluster).build().await.unwrap().typed(told.clone()).when_unknown(when_unknown);
+    reader.consumer_mut().subscribe("orders").await.unwrap();
+    reader
+}
+
+/// What came in so many polls of 100 ms: by partition the values, `!` where there is none.
+async fn read(reader: &mut Reader, polls: usize) -> BTreeMap<i32, String> {
+    let mut read: BTreeMap<i32, String> = BTreeMap::new();
+    for _ in 0..polls {
+        for record in reader.poll(ms(100)).await.unwrap().iter() {
+            let value: &str = record.value().unwrap_or("!");
+            read.entry(record.partition()).or_default().push_str(value);
+        }
+    }
+    read
+}
+
+fn of<const N: usize>(values: [(i32, &str); N]) -> BTreeMap<i32, String> {
+    values.map(|(partition, values)| (partition, values.to_owned())).into()
+}
+
+async fn committed(cluster: &Cluster) -> [Option<i64>; 2] {
+    let consumer = builder(cluster).build().await.unwrap();
+    let partitions = [0, 1].map(|partition| TopicPartition::new("orders", partition));
+    let committed = consumer.committed(partitions.clone()).await.unwrap();
+    partitions.map(|partition| committed.get(&partition).and_then(Option::as_ref).map(|at| at.offset))
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_partition_that_needs_an_unknown_schema_waits() {
+    let cluster = two_partitions().await;
+    let told = Told::knowing([1]);
+    let mut reader = reader(&cluster, &told, WhenUnknown::Pause).await;
+    let before = read(&mut reader, 100).await;
+    assert_eq!(before.get(&1).map(String::as_str), Some("012345"));
+    assert!(matches!(before.get(&0).map(String::as_str), None | Some("012")), "{before:?}");
+    assert_eq!(reader.waiting().count(), 1);
+    assert_eq!(told.asked(), 1, "once, however often it polls");
+    told.tell(2);
+    let after = read(&mut reader, 20).await;
+    let both = before.get(&0).cloned().unwrap_or_default() + &after[&0];
+    assert_eq!(both, "012345", "each once, in order");
+    assert_eq!(reader.waiting().count(), 0);
+    reader.close(ms(5000)).await.unwrap();
+    assert_eq!(committed(&cluster).await, [Some(6), Some(6)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_that_waits_is_committed_and_whoever_comes_next_reads_it() {
+    let cluster = two_partitions().await;
+    let mut first = reader(&cluster, &Told::knowing([1]), WhenUnknown::Pause).await;
+    let before = read(&mut first, 100).await.get(&0).cloned().unwrap_or_default();
+    first.close(ms(5000)).await.unwrap();
+    let [at, other] = committed(&cluster).await;
+    assert_eq!((at.unwrap_or(0), other), (before.len() as i64, Some(6)));
+    let mut next = reader(&cluster, &Told::knowing([1, 2]), WhenUnknown::Pause).await;
+    let after = read(&mut next, 100).await;
+    assert_eq!(before + &after[&0], "012345");
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_time_is_over_the_records_fail_and_reading_goes_on() {
+    let cluster = two_partitions().await;
+    let told = Told::knowing([1]);
+    let mut reader = reader(&cluster, &told, WhenUnknown::Wait(ms(3000))).await;
+    let early = read(&mut reader, 20).await;
+    assert!(!early.get(&0).is_some_and(|values| values.contains('!')), "{early:?}");
+    let late = read(&mut reader, 60).await;
+    let both = early.get(&0).cloned().unwrap_or_default() + &late[&0];
+    assert_eq!(both, "012!!!");
+}
+
+#[tokio::test(start_paused = true)]
+async fn or_they_fail_at_once_with_an_error_that_says_which_record_it_is() {
+    let cluster = two_partitions().await;
+    let told = Told::knowing([1]);
+    let mut reader = reader(&cluster, &told, WhenUnknown::Fail).await;
+    let mut wrong = Vec::new();
+    for _ in 0..100 {
+        for record in reader.poll(ms(100)).await.unwrap().iter() {
+            if let Err(error) = record.value::<String>() {
+                assert!(error.is_retriable() && error.kind() == DecodeErrorKind::Unavailable);
+                assert!(record.raw_value().unwrap().starts_with(&[0, 0, 0, 0, 2]));
+                wrong.push(error.to_string());
+            }
+        }
+    }
+    assert_eq!(wrong.len(), 3);
+    assert_eq!(wrong[0], "value of orders-0 at offset 3: nobody has told");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poll_that_is_dropped_loses_nothing() {
+    let cluster = two_partitions().await;
+    let told = Told::knowing([1]);
+    let mut reader = reader(&cluster, &told, WhenUnknown::Wait(ms(60_000))).await;
+    let mut values: BTreeMap<i32, String> = BTreeMap::new();
+    for nth in 0..2000_u64 {
+        if nth == 1000 {
+            told.tell(2);
+        }
+        let Ok(polled) = tokio::time::timeout(ms(nth % 7), reader.poll(ms(100))).await else { continue };
+        for record in polled.unwrap().iter() {
+            values.entry(record.partition()).or_default().push_str(record.value().unwrap());
+        }
+    }
+    assert_eq!(values, of([(0, "012345"), (1, "012345")]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_application_says_what_is_finished_all_wait_in_poll_and_nothing_is_sought() {
+    let cluster = two_partitions().await;
+    let told = Told::knowing([1]);
+    let consumer = builder(&cluster).property("enable.auto.offset.store", false).build().await.unwrap();
+    let mut reader = consumer.typed(told.clone()).when_unknown(WhenUnknown::Wait(ms(5000)));
+    reader.consumer_mut().subscribe("orders").await.unwrap();
+    let teller = told.clone();
+    let telling = tokio::spawn(async move {
+        tokio::time::sleep(ms(4000)).await;
+        teller.tell(2);
+    });
+    assert_eq!(read(&mut reader, 100).await, of([(0, "012345"), (1, "012345")]));
+    telling.await.unwrap();
+    reader.close(ms(5000)).await.unwrap();
+    assert_eq!(committed(&cluster).await, [None, None], "nobody has said that anything is finished");
+}
+
+#[tokio::test(start_paused = true)]
+async fn commits_are_of_what_was_handed_out() {
+    let cluster = two_partitions().await;
+    let told = Told::knowing([1]);
+    let consumer = builder(&cluster).property("enable.auto.commit", false).build().await.unwrap();
+    let mut reader = consumer.typed(told.clone()).when_unknown(WhenUnknown::Pause);
+    reader.consumer_mut().subscribe("orders").await.unwrap();
+    let mut handed: BTreeMap<i32, i64> = BTreeMap::new();
+    for _ in 0..100 {
+        let records = reader.poll(ms(100)).await.unwrap();
+        records.iter().for_each(|record| drop(handed.insert(record.partition(), record.offset() + 1)));
+        reader.commit(&records).await.unwrap();
+    }
+    let [at, other] = committed(&cluster).await;
+    assert_eq!((at, other), (handed.get(&0).copied(), Some(6)));
+    assert_ne!(at, Some(6));
+    reader.consumer_mut().unsubscribe().await.unwrap();
+    reader.consumer_mut().subscribe("orders").await.unwrap();
+    told.tell(2);
+    assert!(read(&mut reader, 50).await[&0].ends_with("345"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tombstone_and_a_value_without_a_frame_need_no_schema() {
+    let cluster = cluster(1).await;
+    cluster.produce("orders", 0, Some(b"k"), None).unwrap();
+    cluster.produce("orders", 0, None, Some(b"bare")).unwrap();
+    let mut reader = reader(&cluster, &Told::default(), WhenUnknown::Pause).await;
+    let mut kinds = Vec::new();
+    for _ in 0..50 {
+        for record in reader.poll(ms(100)).await.unwrap().iter() {
+            kinds.push(record.value::<&str>().unwrap_err().kind());
+        }
+    }
+    assert_eq!(kinds, [DecodeErrorKind::Null, DecodeErrorKind::Framing]);
+}
