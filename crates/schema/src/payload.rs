@@ -3,7 +3,7 @@
 use offtake::{OwnedRecord, Record, records::Headers};
 
 /// Which of a record's two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Part {
     /// The key.
     Key,

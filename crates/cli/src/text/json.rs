@@ -8,15 +8,6 @@ use super::{
     row::{Header, Row},
 };
 
-/// Appends `row` and a newline.
-pub(crate) fn push_row<'a, H>(out: &mut Vec<u8>, row: Row<'a, H>)
-where
-    H: Iterator<Item = Header<'a>>,
-{
-    push_open_row(out, row);
-    out.extend_from_slice(b"}\n");
-}
-
 /// What a registry's schemas make of a key or a value.
 #[derive(Debug, Default)]
 pub(crate) enum Field {
@@ -47,15 +38,14 @@ where
     H: Iterator<Item = Header<'a>>,
 {
     push_place(out, &row);
-    for (name, bytes, field) in [(&b"key"[..], row.key, key), (b"value", row.value, value)] {
-        let quoted = [b",\"", name].concat();
+    for (name, bytes, field) in [(&b",\"key"[..], row.key, key), (b",\"value", row.value, value)] {
         match field.text() {
             Some(json) => {
-                out.extend_from_slice(&quoted);
+                out.extend_from_slice(name);
                 out.extend_from_slice(b"\":");
                 push_json(out, json);
             }
-            None => push_field(out, &quoted, bytes),
+            None => push_field(out, name, bytes),
         }
     }
     push_headers(out, row.headers);
@@ -226,7 +216,7 @@ mod tests {
             value,
             headers: headers.into_iter(),
         };
-        push_row(&mut out, row);
+        push_decoded_row(&mut out, row, &Field::AsItIs, &Field::AsItIs);
         String::from_utf8(out).unwrap()
     }
 
@@ -237,6 +227,41 @@ mod tests {
             "{\"topic\":\"orders\",\"partition\":0,\"offset\":7,\"timestamp\":1790000000000,\"timestamp_type\":\"create\",\
              \"key\":\"k\",\"value\":\"v\",\"headers\":[[\"h\",\"x\"]]}\n"
         );
+    }
+
+    fn decoded(key: &Field, value: &Field) -> Value {
+        let mut out = Vec::new();
+        let (timestamp, timestamp_type) = (-1, "none");
+        let (key_bytes, value_bytes): (Option<&[u8]>, Option<&[u8]>) = (Some(b"k"), Some(b"\0\xff"));
+        let row = Row {
+            topic: "t",
+            partition: 0,
+            offset: 0,
+            timestamp,
+            timestamp_type,
+            key: key_bytes,
+            value: value_bytes,
+            headers: Pairs::new().into_iter(),
+        };
+        push_decoded_row(&mut out, row, key, value);
+        assert!(!out.contains(&0x7f) && out.ends_with(b"}\n"));
+        serde_json::from_slice(&out).unwrap()
+    }
+
+    #[test]
+    fn what_is_decoded_is_json_with_its_schema_and_what_is_not_is_as_it_came_with_the_reason() {
+        let by = |schema: &str| Field::Decoded {
+            json: "{\"a\":\"\u{7f}\"}".to_owned(),
+            schema: schema.to_owned(),
+            kind: "AVRO",
+        };
+        let row = decoded(&Field::AsItIs, &by("7"));
+        assert_eq!((&row["key"], &row["value"]), (&json!("k"), &json!({"a": "\u{7f}"})));
+        assert_eq!(row["value_schema"], json!({"id": 7, "type": "AVRO"}));
+        assert!(row.get("key_schema").is_none() && row.get("value_error").is_none());
+        let row = decoded(&by("0011-22"), &Field::Wrong("it \"ends\"".to_owned()));
+        assert_eq!(row["key_schema"], json!({"guid": "0011-22", "type": "AVRO"}));
+        assert_eq!((&row["value_base64"], &row["value_error"]), (&json!("AP8="), &json!("it \"ends\"")));
     }
 
     #[test]

@@ -47,7 +47,7 @@ async fn committed(cluster: &Cluster) -> [Option<i64>; 2] {
     let consumer = builder(cluster).build().await.unwrap();
     let partitions = [0, 1].map(|partition| TopicPartition::new("orders", partition));
     let committed = consumer.committed(partitions.clone()).await.unwrap();
-    partitions.map(|partition| committed.get(&partition).and_then(Option::as_ref).map(|at| at.offset))
+    partitions.map(|partition| committed.get(&partition).map(|at| at.offset))
 }
 
 #[tokio::test(start_paused = true)]
