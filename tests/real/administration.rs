@@ -23,9 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 type Offsets = BTreeMap<(String, i32), i64>;
 
 /// A cluster, whoever's.
-struct At {
-    bootstrap: String,
-    tool: JavaTool,
+pub(crate) struct At {
+    pub(crate) bootstrap: String,
+    pub(crate) tool: JavaTool,
     /// Whether its brokers know the consumer protocol (KIP-848).
     modern: bool,
     /// Whether it is Kafka itself, the newest.
@@ -33,7 +33,7 @@ struct At {
 }
 
 impl At {
-    fn offtake(&self, args: &str) -> Offtake {
+    pub(crate) fn offtake(&self, args: &str) -> Offtake {
         Offtake::new(args.split_whitespace()).args(["--brokers", &self.bootstrap]).patience(PATIENCE)
     }
 
@@ -49,7 +49,7 @@ impl At {
 
     /// A topic of three partitions: 5 to 20 (what was before is deleted), 0 to 20, and one without records. The records'
     /// times go up by a second each.
-    fn topic(&self) -> String {
+    pub(crate) fn topic(&self) -> String {
         let topic = self.tool.create_topic(&unique("reset"), 3, &[]);
         let record = |nth: i64| {
             let record = RecordSpec::to(&topic).value(nth.to_string()).timestamp(THEN + nth * 1000);
@@ -70,7 +70,7 @@ impl At {
     }
 
     /// These columns of Java's `--describe`.
-    fn table_of_java<const N: usize>(&self, group: &str, columns: [&str; N]) -> Vec<[String; N]> {
+    pub(crate) fn table_of_java<const N: usize>(&self, group: &str, columns: [&str; N]) -> Vec<[String; N]> {
         let lines = self.java(&format!("--describe --group {group}")).stdout;
         let head = lines.iter().position(|line| line.contains("CURRENT-OFFSET")).expect("a table");
         let column = |name| lines[head].split_whitespace().position(|each| each == name).expect("a column");
@@ -102,7 +102,7 @@ fn everywhere(script: impl Fn(&At)) {
 }
 
 /// The same script on real Kafka alone.
-fn on(versions: impl IntoIterator<Item = Version>, script: impl Fn(&At)) {
+pub(crate) fn on(versions: impl IntoIterator<Item = Version>, script: impl Fn(&At)) {
     for version in versions {
         let of = shared(version);
         let newest = version == V4_3_0;

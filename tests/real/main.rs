@@ -21,6 +21,7 @@ mod differential;
 mod finishing;
 mod flow;
 mod groups;
+mod lag;
 mod library;
 mod limits;
 mod losses;

@@ -48,3 +48,8 @@ pub use report::{
     Finding, FindingKind, GroupReport, MemberReport, PartitionReport, Report, Status, TopicPartitionReport,
 };
 pub use severity::{Severity, Thresholds};
+
+/// What the README shows compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -4,6 +4,7 @@
 mod demo;
 mod dlq;
 mod doctor;
+mod lag;
 #[cfg(unix)]
 mod monitor;
 mod operator;

@@ -1,8 +1,6 @@
 //! Which groups there are, who is in them, and what they have committed.
 
-use std::collections::BTreeMap;
-
-use offtake_admin::{GroupDescription, GroupListing, survey::Answers};
+use offtake_admin::{ErrorCode, GroupDescription, GroupListing, survey::Answers};
 use offtake_client::clock;
 
 use super::Collector;
@@ -15,6 +13,8 @@ impl Collector {
             self.listed.values().filter(|group| self.may_ask(group.coordinator)).cloned().collect();
         let cluster = self.cluster.clone();
         let mut described = self.survey().describe_groups(&cluster, &asked).await;
+        // It was deleted since it was listed.
+        described.failed.retain(|failed| failed.error.code() != Some(ErrorCode::GroupIdNotFound));
         self.note(&described, failures);
         let coordinated = asked.iter().filter(|group| self.may_ask(group.coordinator));
         let coordinated: Vec<_> = coordinated.map(|group| (group.coordinator, group.group.clone())).collect();
@@ -43,7 +43,7 @@ impl Collector {
         }
     }
 
-    /// A group that no broker lists is gone, if all of them have answered and are the same as in the round before. Else it may be on its way
+    /// A group that its coordinator does not list any more is gone, if the brokers are those of the round before. Else it may be on its way
     /// from one coordinator to another.
     async fn list_groups(&mut self, failures: &mut Vec<String>) {
         let brokers: Vec<_> = self.cluster.brokers.keys().copied().collect();
@@ -51,8 +51,13 @@ impl Collector {
         let answers = self.survey().groups(asked).await;
         self.note(&answers, failures);
         answers.found.keys().for_each(|broker| self.brokers.answered(*broker));
-        let is_whole = answers.found.len() == brokers.len() && self.brokers_before.iter().eq(&brokers);
-        let mut listed = if is_whole { BTreeMap::new() } else { std::mem::take(&mut self.listed) };
+        if self.brokers_before.iter().eq(&brokers) {
+            self.listed.retain(|_, group| {
+                let coordinator = &group.coordinator;
+                self.cluster.brokers.contains_key(coordinator) && !answers.found.contains_key(coordinator)
+            });
+        }
+        let mut listed = std::mem::take(&mut self.listed);
         let groups = answers.found.into_values().flatten();
         let watched = groups.filter(|group| {
             matches!(group.group_type.as_str(), "classic" | "consumer")
@@ -68,9 +73,11 @@ impl Collector {
         let now = clock::now();
         for failed in &answers.failed {
             self.brokers.failed(failed.broker, &failed.error, now);
-            // Whatever it is, the next round looks where everything is now.
-            self.described = None;
-            self.may_pass |= failed.error.is_retriable();
+            if failed.error.is_retriable() {
+                // Something may have moved: the next round looks where it is now.
+                self.described = None;
+                self.may_pass = true;
+            }
             failures.push(failed.error.to_string());
         }
     }

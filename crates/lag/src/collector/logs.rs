@@ -1,17 +1,23 @@
 //! Where logs begin and end, and what deletes their records.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use offtake_admin::{
     BrokerId, ErrorCode, IsolationLevel, ListedOffset, OffsetSpec, Topic, TopicPartition, survey::Answers,
 };
 use offtake_client::clock;
 
-use super::Collector;
+use super::{Collector, is_due};
 use crate::sample::{LogSample, Retention, Sample, TopicSample};
 
 /// What the settings are called that delete records.
 const SETTINGS: [&str; 3] = ["cleanup.policy", "retention.bytes", "retention.ms"];
+
+/// How often partitions are looked for that were not there.
+const MISSING: Duration = Duration::from_secs(30);
 
 type Offsets = Answers<TopicPartition, Option<ListedOffset>>;
 
@@ -25,13 +31,18 @@ impl Collector {
         }
         // A topic that was made, or got partitions, since the cluster was described.
         let described_at = self.described;
-        if wanted.iter().any(|partition| !self.exists(partition)) {
+        let missing: BTreeSet<_> =
+            wanted.iter().filter(|partition| !self.exists(partition)).cloned().collect();
+        if !missing.is_subset(&self.missing) || (!missing.is_empty() && is_due(self.described, MISSING)) {
             self.described = None;
             if let Err(error) = self.describe_cluster(failures).await {
                 failures.push(error.to_string());
             }
         }
         let is_fresh = self.described.is_some() && self.described != described_at;
+        if is_fresh || missing.is_empty() {
+            self.missing = missing.into_iter().filter(|partition| !self.exists(partition)).collect();
+        }
         self.add_dead_letters(&mut wanted);
         let mut leaders: BTreeMap<BrokerId, Vec<TopicPartition>> = BTreeMap::new();
         let mut leaderless = BTreeSet::new();
@@ -39,7 +50,9 @@ impl Collector {
             match self.leader(partition) {
                 Some(leader) => leaders.entry(leader).or_default().push(partition.clone()),
                 None if self.exists(partition) => drop(leaderless.insert(partition)),
-                None if is_fresh => drop(sample.logs.insert(partition.clone(), LogSample::Missing)),
+                None if self.missing.contains(partition) => {
+                    sample.logs.insert(partition.clone(), LogSample::Missing);
+                }
                 None => {}
             }
         }
@@ -135,6 +148,10 @@ impl Collector {
     ) {
         let topics: BTreeSet<Topic> = wanted.iter().map(|partition| partition.topic.clone()).collect();
         self.retention.retain(|topic, _| topics.contains(topic));
+        if is_due(self.retention_read, self.config().refresh) {
+            self.retention_read = Some(clock::now());
+            self.retention.clear();
+        }
         let unknown = topics
             .iter()
             .filter(|topic| self.cluster.topics.contains_key(*topic) && !self.retention.contains_key(*topic));

@@ -6,7 +6,7 @@ mod logs;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use offtake_admin::{
@@ -46,8 +46,11 @@ pub struct Collector {
     brokers_before: BTreeSet<BrokerId>,
     /// Whether something of what failed in the last round may pass by itself.
     may_pass: bool,
-    /// What deletes the records of each topic, since the cluster was described.
+    /// The partitions that are read and were not there when the cluster was described: deleted, or not for us to see.
+    missing: BTreeSet<TopicPartition>,
+    /// What deletes the records of each topic, and since when that is read.
     retention: BTreeMap<Topic, Retention>,
+    retention_read: Option<Instant>,
 }
 
 impl Collector {
@@ -63,7 +66,9 @@ impl Collector {
             listed: BTreeMap::new(),
             brokers_before: BTreeSet::new(),
             may_pass: false,
+            missing: BTreeSet::new(),
             retention: BTreeMap::new(),
+            retention_read: None,
         }
     }
 
@@ -127,19 +132,13 @@ impl Collector {
 
     /// Describes the cluster if it is time to, or something has moved.
     async fn describe_cluster(&mut self, failures: &mut Vec<String>) -> Result<(), Error> {
-        let refresh = self.config().refresh;
-        let due = |described: Instant| clock::now().saturating_duration_since(described) >= refresh;
-        if !self.described.is_none_or(due) {
+        if !is_due(self.described, self.config().refresh) {
             return Ok(());
         }
         match self.survey().cluster(None).await {
             Ok(cluster) => {
-                let stale = self.described.is_some();
                 self.cluster = cluster;
                 self.described = Some(clock::now());
-                if stale {
-                    self.retention.clear();
-                }
                 Ok(())
             }
             Err(error) if self.cluster.brokers.is_empty() => Err(error),
@@ -187,4 +186,9 @@ impl Collector {
     fn may_ask(&self, broker: BrokerId) -> bool {
         self.cluster.brokers.contains_key(&broker) && self.brokers.may_ask(broker, clock::now())
     }
+}
+
+/// Whether this was never done, or so long ago.
+fn is_due(last: Option<Instant>, every: Duration) -> bool {
+    last.is_none_or(|last| clock::now().saturating_duration_since(last) >= every)
 }

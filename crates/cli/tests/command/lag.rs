@@ -1,0 +1,115 @@
+//! `offtake lag` against the embedded broker.
+use std::{
+    io::{BufRead, BufReader},
+    process::Stdio,
+    time::{Duration, Instant, SystemTime},
+};
+
+use offtake_broker::{ApiKey, Harm, NewRecord, Rule};
+use serde_json::{Value, json};
+
+use super::operator::At;
+
+/// `orders` with ten records in each of two partitions, of two minutes ago; `audit` has read seven of them.
+async fn behind() -> At {
+    let at = At::start_with(&[("orders", 2), ("other", 1)]).await;
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
+    let stamped = i64::try_from(now).unwrap() - 120_000;
+    for partition in 0..2 {
+        for _ in 0..10 {
+            at.cluster.append("orders", partition, &[NewRecord::new("v").timestamp(stamped)]).unwrap();
+        }
+    }
+    assert_eq!(at.run("consume orders -p 0 -n 7 -q").code, Some(0));
+    for (group, plan) in
+        [("audit", "--topic orders:0 --to-offset 3"), ("billing", "--topic other --to-latest")]
+    {
+        assert_eq!(at.run(&format!("groups reset {group} {plan} --execute")).code, Some(0));
+    }
+    at
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_row_has_the_numbers_of_a_partition() {
+    let at = behind().await;
+    let rows = at.run("lag --json").json();
+    let seconds = rows[0]["lag_seconds"].as_f64().unwrap();
+    assert!((120.0..180.0).contains(&seconds), "{rows:?}");
+    assert_eq!(
+        rows[0],
+        json!({
+            "group": "audit", "topic": "orders", "partition": 0, "committed": 3, "end": 10, "lag": 7, "lag_seconds": seconds,
+            "member": null, "client": null, "host": null, "status": null,
+        })
+    );
+    assert_eq!((rows.len(), &rows[1]["group"], &rows[1]["lag_seconds"]), (2, &json!("billing"), &json!(0.0)));
+    assert_eq!(at.run("lag billing --json").json(), rows[1..]);
+    let table = at.run("lag audit").stdout;
+    let row: Vec<_> = table.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(row[..6], ["audit", "orders", "0", "3", "10", "7"]);
+    assert_eq!(row[7..], ["-", "-", "-", "-"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_window_of_samples_tells_a_status_and_a_limit_ends_with_3() {
+    let at = behind().await;
+    let rows = at.run("lag --window 1s --json").json();
+    assert_eq!([&rows[0]["status"], &rows[1]["status"]], ["stop", "ok"]);
+    let bad = |args: &str, words: &str| {
+        let done = at.run(args);
+        assert_eq!(done.code, Some(3), "{args}: {done:?}");
+        assert!(done.stderr.trim_end().ends_with(words), "{args}: {done:?}");
+        assert!(done.stdout.starts_with('{'), "the rows are printed all the same: {done:?}");
+    };
+    bad("lag --json --fail-at err --window 1s", ", stop");
+    bad("lag --json --fail-at warn --window 1s", ", stop");
+    let seconds = at.run("lag --fail-at 60s");
+    assert_eq!(seconds.code, Some(3));
+    assert!(
+        seconds.stderr.contains("group `audit` is too far behind on orders-0: 7 records, 12"),
+        "{seconds:?}"
+    );
+    for good in ["lag billing --fail-at err --window 1s", "lag billing --fail-at 1ms", "lag --fail-at 1h"] {
+        let done = at.run(good);
+        assert_eq!(done.code, Some(0), "{good}: {done:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_that_is_not_there_and_a_part_that_cannot_be_asked_are_failures() {
+    const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
+    let at = behind().await;
+    let missing = at.run("lag audit nosuch");
+    assert_eq!(missing.code, Some(1), "{missing:?}");
+    assert!(missing.stderr.contains("there is no consumer group `nosuch`"), "{missing:?}");
+    assert!(missing.stdout.contains("audit"), "the other is printed: {missing:?}");
+    at.cluster.arm(Rule::on(ApiKey::ListOffsets, Harm::Fail(TOPIC_AUTHORIZATION_FAILED)));
+    let began = Instant::now();
+    let refused = at.run("lag audit --json");
+    assert!(began.elapsed() < Duration::from_secs(5), "it is not waited for");
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("an ACL of the cluster forbids it"), "{refused:?}");
+    let row: Value = serde_json::from_str(refused.stdout.lines().next().unwrap()).unwrap();
+    assert_eq!((&row["committed"], &row["end"], &row["lag"]), (&json!(3), &Value::Null, &Value::Null));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watching_goes_on_until_it_is_stopped_or_too_bad() {
+    let at = behind().await;
+    let mut watching = at.command("lag audit --watch --interval 200ms");
+    let mut child = watching.stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // A head and a row, again and again; the course has a block more each time.
+    let courses: Vec<_> = lines
+        .map(|line| line.unwrap())
+        .filter(|line| line.starts_with("audit"))
+        .take(4)
+        .map(|line| line.split_whitespace().last().unwrap().chars().count())
+        .collect();
+    assert_eq!(courses, [1, 2, 3, 4]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let done = at.run("lag audit --watch --interval 200ms --window 1s --fail-at err --json");
+    assert_eq!(done.code, Some(3), "{done:?}");
+    assert!(done.stdout.lines().count() > 3, "{done:?}");
+}

@@ -1,0 +1,94 @@
+//! Measures a round of the collector on the cluster in the box: `cargo run --release -p offtake-lag --example scale -- 5000 40`.
+//!
+//! The arguments are how many groups, and how many partitions each of them reads: a topic of its own. Prints the seconds, the requests and the
+//! memory of the process, which holds the cluster too.
+#![allow(clippy::disallowed_methods, reason = "it measures")]
+
+use std::{
+    error::Error,
+    time::{Duration, Instant},
+};
+
+use offtake_admin::{Admin, ClientConfig, TopicPartition, dial::InMemory};
+use offtake_broker::{ApiKey, Cluster, Config, Harm, NewRecord, Rule};
+use offtake_lag::Collector;
+
+const APIS: [ApiKey; 7] = [
+    ApiKey::Metadata,
+    ApiKey::ListGroups,
+    ApiKey::DescribeGroups,
+    ApiKey::OffsetFetch,
+    ApiKey::ListOffsets,
+    ApiKey::DescribeConfigs,
+    ApiKey::Fetch,
+];
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let mut args = std::env::args().skip(1);
+    let groups: usize = args.next().as_deref().unwrap_or("5000").parse()?;
+    let partitions: i32 = args.next().as_deref().unwrap_or("40").parse()?;
+    let mut config = Config::default();
+    (config.brokers, config.wall_ms) = (3, offtake_client::clock::wall_ms());
+    let cluster = Cluster::builder().config(config).in_memory().start().await?;
+    let admin = || {
+        let inside = cluster.clone();
+        let config = ClientConfig::from_properties([("bootstrap.servers", cluster.bootstrap())])?;
+        Admin::with_dial(config, InMemory::new(move |port| inside.connect(port)))
+    };
+    let mut filling = admin()?;
+    for nth in 0..groups {
+        let topic = format!("topic-{nth}");
+        cluster.create_topic(&topic, partitions)?;
+        let stamped = offtake_client::clock::wall_ms() - i64::try_from(nth)? * 10;
+        for partition in 0..partitions {
+            cluster.append(
+                &topic,
+                partition,
+                &[NewRecord::new("v").timestamp(stamped), NewRecord::new("v")],
+            )?;
+        }
+        // Every second group has read everything.
+        let committed = if nth % 2 == 0 { 2 } else { 1 };
+        let offsets =
+            (0..partitions).map(|partition| (TopicPartition::new(topic.as_str(), partition), committed));
+        for outcome in filling.alter_offsets(&format!("group-{nth}"), offsets).await.into_values() {
+            outcome?;
+        }
+    }
+    filling.close().await;
+    println!("{groups} groups on {partitions} partitions each; without a collector {} MiB", resident_mib());
+
+    let counters = APIS.map(|api| (api, cluster.arm(Rule::on(api, Harm::Delay(Duration::ZERO)))));
+    let mut counted = [0; APIS.len()];
+    let mut collector = Collector::new(admin()?, offtake_lag::Config::default());
+    for round in 1..=5 {
+        let began = Instant::now();
+        let report = collector.round().await?;
+        let took = began.elapsed();
+        let mut requests = Vec::new();
+        for ((api, rule), before) in counters.iter().zip(&mut counted) {
+            let hits = cluster.hits(*rule);
+            requests.push(format!("{api:?} {}", hits - *before));
+            *before = hits;
+        }
+        let rows: usize = report.groups.iter().map(|group| group.partitions.len()).sum();
+        let lag: u64 = report.groups.iter().map(|group| group.lag).sum();
+        println!(
+            "round {round}: {:.2} s, {rows} rows, lag {lag}, {} failures, {} MiB; {}",
+            took.as_secs_f64(),
+            report.failures.len(),
+            resident_mib(),
+            requests.join(", ")
+        );
+    }
+    collector.close().await;
+    Ok(())
+}
+
+/// The memory of this process, where the system tells it.
+fn resident_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok()).unwrap_or(0) / 1024
+}

@@ -1,0 +1,139 @@
+//! Brokers that are slow, dead, or say no.
+
+use offtake_broker::{ApiKey, Harm, Rule};
+use offtake_client::clock;
+
+use super::*;
+
+/// Three brokers, a topic of as many partitions, and groups at each of them.
+async fn three() -> (Box, Vec<String>) {
+    let at = Box::start(3).await;
+    at.cluster.create_topic("orders", 3).unwrap();
+    for partition in 0..3 {
+        at.write("orders", partition, [60, 50]);
+    }
+    let groups: Vec<_> = (0..12).map(|nth| format!("group-{nth}")).collect();
+    for group in &groups {
+        at.commit(group, &[("orders", 0, 0), ("orders", 1, 0), ("orders", 2, 0)]).await;
+    }
+    (at, groups)
+}
+
+fn config() -> Config {
+    let mut config = Config::default();
+    config.broker_timeout = Duration::from_secs(2);
+    config
+}
+
+#[tokio::test(start_paused = true)]
+async fn a2_a_broker_that_does_not_answer_delays_one_round_and_only_its_own_part_is_old() {
+    let (at, groups) = three().await;
+    let mut collector = at.collector(config());
+    let first = collector.round().await.unwrap();
+    assert_eq!((first.groups.len(), first.failures.len()), (12, 0));
+    at.cluster.pause(2);
+    for partition in 0..3 {
+        at.write("orders", partition, [0]);
+    }
+    let began = clock::now();
+    let report = collector.round().await.unwrap();
+    let took = clock::now() - began;
+    assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(3), "{took:?}");
+    assert!(report.failures.iter().any(|failure| failure.contains("broker 2")), "{:?}", report.failures);
+    // Everybody is still there; only what broker 2 leads ends where it did.
+    assert_eq!(report.groups.len(), 12);
+    for name in &groups {
+        let ends: Vec<_> = group(&report, name).partitions.iter().map(|of| of.end.unwrap()).collect();
+        assert_eq!(ends.iter().filter(|end| **end == 3).count(), 2, "{ends:?}");
+        assert_eq!(ends.iter().filter(|end| **end == 2).count(), 1, "{ends:?}");
+    }
+    // The others are not held up by it any more.
+    let began = clock::now();
+    let report = collector.round().await.unwrap();
+    assert!(clock::now() - began < Duration::from_millis(100), "{:?}", clock::now() - began);
+    assert!(
+        report.failures.iter().any(|failure| failure.contains("asked again in")),
+        "{:?}",
+        report.failures
+    );
+    at.cluster.resume(2);
+    pass(Duration::from_secs(10)).await;
+    let report = collector.round().await.unwrap();
+    assert_eq!(report.failures, Vec::<String>::new());
+    assert!(groups.iter().all(|name| group(&report, name).partitions.iter().all(|of| of.end == Some(3))));
+    collector.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn c4_groups_outlive_their_coordinator() {
+    let (at, groups) = three().await;
+    let mut collector = at.collector(config());
+    collector.round().await.unwrap();
+    at.cluster.crash(3);
+    for _ in 0..8 {
+        let report = collector.round().await.unwrap();
+        assert_eq!(report.groups.len(), 12, "none is gone meanwhile");
+        pass(Duration::from_secs(1)).await;
+    }
+    let report = collector.round().await.unwrap();
+    assert_eq!(report.groups.len(), 12);
+    assert!(groups.iter().all(|name| !group(&report, name).partitions.is_empty()));
+    collector.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn b8_what_an_acl_forbids_fails_alone() {
+    const GROUP_AUTHORIZATION_FAILED: i16 = 30;
+    let (at, _) = three().await;
+    at.cluster.arm(Rule::on(ApiKey::OffsetFetch, Harm::Fail(GROUP_AUTHORIZATION_FAILED)).group("group-3"));
+    let mut collector = at.collector(config());
+    let report = collector.round().await.unwrap();
+    let told = &report.failures;
+    assert!(told.len() == 1 && told[0].contains("an ACL of the cluster forbids it"), "{told:?}");
+    assert!(!collector.may_pass());
+    assert!(report.groups.len() == 12 && !group(&report, "group-5").partitions.is_empty(), "{report:?}");
+    collector.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn c2_a_coordinator_that_loads_is_asked_again_in_the_next_round() {
+    const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
+    let (at, groups) = three().await;
+    at.cluster.arm(Rule::on(ApiKey::ListGroups, Harm::Fail(COORDINATOR_LOAD_IN_PROGRESS)).once());
+    let mut collector = at.collector(config());
+    let report = collector.round().await.unwrap();
+    assert!(report.groups.len() < 12 && collector.may_pass());
+    let report = collector.round().await.unwrap();
+    assert_eq!((report.groups.len(), report.failures.len()), (groups.len(), 0));
+    collector.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_round_that_is_dropped_counts_as_none() {
+    let (at, _) = three().await;
+    let mut collector = at.collector(config());
+    let before = collector.round().await.unwrap();
+    at.cluster.arm(Rule::on(ApiKey::ListOffsets, Harm::Delay(Duration::from_millis(900))));
+    assert!(clock::timeout(Duration::from_millis(500), collector.round()).await.is_none());
+    assert_eq!(collector.report(), before);
+    let after = collector.round().await.unwrap();
+    assert_eq!((after.groups.len(), after.failures.len()), (12, 0));
+    collector.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_broker_the_first_round_fails_and_a_later_one_works() {
+    let at = Box::start(1).await;
+    at.cluster.crash(1);
+    let mut collector = at.collector(config());
+    let error = collector.round().await.unwrap_err();
+    assert!(error.is_retriable(), "{error}");
+    at.cluster.restart(1);
+    pass(Duration::from_secs(5)).await;
+    assert!(collector.round().await.unwrap().groups.is_empty());
+    // And when it is gone again what is known stays.
+    at.cluster.crash(1);
+    let report = collector.round().await.unwrap();
+    assert!(!report.failures.is_empty());
+    collector.close().await;
+}

@@ -1,0 +1,307 @@
+//! `offtake lag` beside Kafka's own command, and beside the truth.
+
+use std::{
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+use offtake_tests::{
+    JavaMember, JavaTool, Kafka, Offtake, RecordSpec, Running, V2_8_2, V3_9_1, V4_3_0, unique,
+};
+use serde_json::{Value, json};
+
+use crate::administration::{At, on};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn now_ms() -> i64 {
+    SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis().try_into().unwrap()
+}
+
+/// The rows of Kafka's own command for a group are those of `lag` and of `groups describe`.
+fn is_equal(at: &At, group: &str, rows: usize) {
+    let cell = |value: &Value| match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let fields = ["topic", "partition", "committed", "end", "lag", "member", "host", "client"];
+    let columns =
+        ["TOPIC", "PARTITION", "CURRENT-OFFSET", "LOG-END-OFFSET", "LAG", "CONSUMER-ID", "HOST", "CLIENT-ID"];
+    let cells = |all: &[Value]| {
+        let mut rows: Vec<_> = all.iter().map(|row| fields.map(|field| cell(&row[field]))).collect();
+        rows.sort();
+        rows
+    };
+    let lag = cells(&at.offtake(&format!("lag {group} --json")).run().json());
+    let described = at.offtake(&format!("groups describe {group} --json")).run().json().remove(0);
+    let mut javas = at.table_of_java(group, columns);
+    javas.sort();
+    assert_eq!(lag, javas, "{group}");
+    assert_eq!(cells(described["offsets"].as_array().expect("a list")), javas, "{group}");
+    assert_eq!(javas.len(), rows, "{group}: {javas:?}");
+}
+
+/// A command that reads as a member, and stays.
+fn member(at: &At, args: &str) -> Running {
+    let member = at.offtake(&format!("consume --events {args}")).start();
+    member.wait_event("assigned", PATIENCE, |event| {
+        event["owned"].as_array().is_some_and(|owned| !owned.is_empty())
+    });
+    member
+}
+
+fn leave(member: Running) {
+    member.signal("TERM");
+    assert_eq!(member.finish(PATIENCE).code, Some(0));
+}
+
+#[test]
+fn on_odd_groups_every_number_is_that_of_kafkas_own_command() {
+    on([V4_3_0], |at| {
+        // Partitions of 5 to 20, 0 to 20 and 0 to 0.
+        let topic = at.topic();
+        let group = |name: &str| unique(name);
+
+        // Everything read; some read; nothing read.
+        let plain = group("plain");
+        at.tool.alter_offsets(&plain, &[(&topic, 0, 20), (&topic, 1, 7), (&topic, 2, 0)]);
+        is_equal(at, &plain, 3);
+
+        // Before the begin of the log, and behind its end: the lag counts what is gone, and is negative.
+        let outside = group("outside");
+        at.tool.alter_offsets(&outside, &[(&topic, 0, 1), (&topic, 1, 1000)]);
+        is_equal(at, &outside, 2);
+
+        // A topic that was deleted; Kafka forgets what was committed of it.
+        let (gone, deleted) = (at.tool.create_topic(&unique("gone"), 1, &[]), group("deleted"));
+        at.tool.alter_offsets(&deleted, &[(&gone, 0, 0), (&topic, 1, 3)]);
+        at.tool.delete_topic(&gone);
+        let began = Instant::now();
+        while at.tool.committed(&deleted).len() > 1 {
+            assert!(began.elapsed() < PATIENCE, "it is forgotten");
+            thread::sleep(Duration::from_millis(100));
+        }
+        is_equal(at, &deleted, 1);
+
+        // A compacted topic: offsets have gaps, and count.
+        let compacted = at.tool.create_topic(&unique("compacted"), 1, &[("cleanup.policy", "compact")]);
+        let record = |nth: i64| RecordSpec::to(&compacted).partition(0).key("k").value(nth.to_string());
+        at.tool.produce_with(&(0..50).map(record).collect::<Vec<_>>(), json!({"flush_every": 5}));
+        at.tool.compact(&compacted, false);
+        let gaps = group("gaps");
+        at.tool.alter_offsets(&gaps, &[(&compacted, 0, 10)]);
+        is_equal(at, &gaps, 1);
+
+        // An open transaction: Kafka's command counts to the high watermark.
+        let (transactional, open) = (at.tool.create_topic(&unique("tx"), 1, &[]), unique("open"));
+        let within = [RecordSpec::to(&transactional).partition(0).value("v")];
+        at.tool.produce(&within);
+        at.tool.begin(&open);
+        at.tool.produce_within(&open, &within);
+        let pending = group("pending");
+        at.tool.alter_offsets(&pending, &[(&transactional, 0, 1)]);
+        is_equal(at, &pending, 1);
+        let stable = at.offtake(&format!("lag {pending} --isolation read_committed --json")).run().json();
+        assert_eq!(
+            (&stable[0]["end"], &stable[0]["lag"], &stable[0]["lag_seconds"]),
+            (&json!(1), &json!(0), &json!(0.0))
+        );
+        at.tool.abort(&open);
+
+        // A member that has committed nothing of some, a static one, one of KIP-848, and one of many topics.
+        let silent = group("silent");
+        let reading =
+            member(at, &format!("{topic} -g {silent} -X enable.auto.commit=false -X client.id=reader"));
+        is_equal(at, &silent, 3);
+        leave(reading);
+        for (name, options) in [
+            ("static", "--instance-id one"),
+            ("modern", "--protocol consumer"),
+            ("roomy", "--protocol classic"),
+        ] {
+            let group = group(name);
+            at.tool.alter_offsets(&group, &[(&topic, 1, 5)]);
+            let reading = member(at, &format!("{topic} -g {group} {options} -X enable.auto.commit=false"));
+            is_equal(at, &group, 3);
+            leave(reading);
+        }
+        let java = group("java");
+        let reading = JavaMember::at(&at.tool, &java).topics(&[&topic]).start();
+        reading.wait_owned(PATIENCE, |owned| owned.len() == 3);
+        is_equal(at, &java, 3);
+        reading.stop();
+        let (stem, many) = (unique("many"), group("many"));
+        let topics: Vec<_> =
+            (0..20).map(|nth| at.tool.create_topic(&format!("{stem}-{nth}"), 2, &[])).collect();
+        let offsets: Vec<_> =
+            topics.iter().flat_map(|topic| [(topic.as_str(), 0, 0), (topic, 1, 0)]).collect();
+        at.tool.alter_offsets(&many, &offsets);
+        is_equal(at, &many, 40);
+    });
+}
+
+/// Of each log: what was written when, where the group stands, and which record is the first that it has not read.
+#[test]
+fn a_lag_in_seconds_is_the_age_of_the_first_unread_record() {
+    on([V4_3_0, V3_9_1, V2_8_2], |at| {
+        let began = now_ms();
+        let stamped = |topic: &str, ages: &[i64]| -> Vec<RecordSpec> {
+            let record = |(nth, age): (usize, &i64)| {
+                let value = "v".repeat(1 + nth);
+                RecordSpec::to(topic)
+                    .partition(0)
+                    .value(value)
+                    .key(format!("k{nth}"))
+                    .timestamp(began - age * 1000)
+            };
+            ages.iter().enumerate().map(record).collect()
+        };
+        let topic = |configs: &[(&str, &str)]| at.tool.create_topic(&unique("age"), 1, configs);
+        let check = |topic: &str, committed: i64, stamp: i64| {
+            let group = unique("age");
+            at.tool.alter_offsets(&group, &[(topic, 0, committed)]);
+            let before = now_ms();
+            let row = at.offtake(&format!("lag {group} --json")).run().json().remove(0);
+            let after = now_ms();
+            let seconds = row["lag_seconds"].as_f64().unwrap_or_else(|| panic!("{row}"));
+            let (least, most) = ((before - stamp) as f64 / 1000.0, (after - stamp) as f64 / 1000.0);
+            assert!(seconds >= least - 0.01 && seconds <= most + 0.01, "{row}: {least} to {most}");
+        };
+
+        // Each codec, in one batch and in many.
+        for codec in ["none", "gzip", "snappy", "lz4"] {
+            let topic = topic(&[]);
+            at.tool.produce_in(codec, &stamped(&topic, &[600, 500, 400, 300]));
+            for (offset, age) in [(0, 600), (1, 500), (3, 300)] {
+                check(&topic, offset, began - age * 1000);
+            }
+        }
+        // Out of order, and of the future: the first unread one counts.
+        let mixed = topic(&[]);
+        at.tool.produce_with(&stamped(&mixed, &[60, 3000, 20, 900]), json!({"flush_every": 2}));
+        check(&mixed, 0, began - 60_000);
+        check(&mixed, 1, began - 3_000_000);
+        check(&mixed, 2, began - 20_000);
+        // The broker's own time, whatever the producer says.
+        let appended = topic(&[("message.timestamp.type", "LogAppendTime")]);
+        let before = now_ms();
+        at.tool.produce(&stamped(&appended, &[6000, 5000]));
+        let group = unique("appended");
+        at.tool.alter_offsets(&group, &[(&appended, 0, 1)]);
+        let row = at.offtake(&format!("lag {group} --json")).run().json().remove(0);
+        let age = row["lag_seconds"].as_f64().unwrap();
+        assert!(age <= (now_ms() - before) as f64 / 1000.0, "{row}");
+        // Compaction has removed what is next: the first that is left counts.
+        let compacted = topic(&[("cleanup.policy", "compact")]);
+        let twice: Vec<_> = [(0, 900), (1, 800), (1, 700), (2, 600)]
+            .map(|(key, age)| {
+                let record = RecordSpec::to(&compacted).partition(0).key(format!("k{key}")).value("v");
+                record.timestamp(began - age * 1000)
+            })
+            .to_vec();
+        at.tool.produce_with(&twice, json!({"flush_every": 1}));
+        at.tool.compact(&compacted, false);
+        check(&compacted, 1, began - 700_000);
+        // Transaction markers are no records, though Kafka counts them.
+        let (marked, id) = (topic(&[]), unique("marks"));
+        for age in [90, 30] {
+            at.tool.begin(&id);
+            at.tool.produce_within(&id, &stamped(&marked, &[age]));
+            at.tool.commit(&id);
+        }
+        check(&marked, 1, began - 30_000); // behind the marker at 1
+        let group = unique("markers");
+        at.tool.alter_offsets(&group, &[(&marked, 0, 3)]);
+        let row = at.offtake(&format!("lag {group} --json")).run().json().remove(0);
+        assert_eq!((&row["lag"], &row["lag_seconds"]), (&json!(1), &json!(0.0)), "{row}");
+        // Larger than what is read of many partitions at once.
+        let large = topic(&[]);
+        let record = |age: i64| {
+            RecordSpec::to(&large).partition(0).value("x".repeat(300_000)).timestamp(began - age * 1000)
+        };
+        at.tool.produce_with(&[record(70), record(50)], json!({"flush_every": 1}));
+        check(&large, 0, began - 70_000);
+        check(&large, 1, began - 50_000);
+    });
+}
+
+/// What happens to the group each second, and what is watched meanwhile.
+struct Story {
+    tool: JavaTool,
+    topic: String,
+    group: String,
+    end: i64,
+    committed: i64,
+}
+
+impl Story {
+    /// A fifth of a second: two records come, and so many are read.
+    fn step(&mut self, read: i64) {
+        let record = || RecordSpec::to(&self.topic).partition(0).value("v").timestamp(now_ms());
+        self.tool.produce(&[record(), record()]);
+        self.end += 2;
+        let committed = (self.committed + read).min(self.end);
+        if committed != self.committed {
+            self.committed = committed;
+            self.tool.alter_offsets(&self.group, &[(&self.topic, 0, committed)]);
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// A consumer is slowed down and then stands still where records live for 40 s: a warning, an error, and the loss of data are told, the
+/// last before the first record is gone; then it catches up, and all is well.
+#[test]
+fn a_slow_consumer_is_told_of_before_retention_deletes_what_it_has_not_read() {
+    let kafka = Kafka::builder().property("log.retention.check.interval.ms", 500).start();
+    let tool = JavaTool::start_alone(&kafka);
+    let short = [("retention.ms", "40000"), ("segment.ms", "2000"), ("file.delete.delay.ms", "100")];
+    let topic = tool.create_topic(&unique("short"), 1, &short);
+    let group = unique("slow");
+    tool.alter_offsets(&group, &[(&topic, 0, 0)]);
+    let watch = format!("lag {group} --watch --interval 500ms --window 4s --json");
+    let watching = Offtake::new(watch.split_whitespace()).brokers(&kafka).start();
+    let mut story = Story { tool, topic, group, end: 0, committed: 0 };
+    let status = || -> Option<String> {
+        let lines = watching.stdout().all();
+        let row: Value = serde_json::from_str(lines.last()?).ok()?;
+        Some(row["status"].as_str()?.to_owned())
+    };
+    let mut play = |read: i64, until: &str| {
+        let began = Instant::now();
+        while status().as_deref() != Some(until) {
+            assert!(began.elapsed() < PATIENCE, "no {until}: {:?}", watching.stdout().all().last());
+            story.step(read);
+        }
+        (
+            began.elapsed(),
+            story.committed,
+            story.tool.list_offsets(&story.topic, "earliest", "read_uncommitted")[0],
+        )
+    };
+    play(2, "ok");
+    play(1, "warn");
+    play(0, "stop");
+    let (_, committed, start) = play(0, "data_loss_imminent");
+    assert!(start <= committed, "the first unread record {committed} is still there: {start}");
+    // Nobody helps, and it is lost as foretold.
+    let told = Instant::now();
+    loop {
+        story.step(0);
+        let start = story.tool.list_offsets(&story.topic, "earliest", "read_uncommitted")[0];
+        if start > story.committed {
+            break;
+        }
+        assert!(told.elapsed() < PATIENCE, "it is deleted");
+    }
+    // It was told at half of the 40 s.
+    assert!(told.elapsed() > Duration::from_secs(10), "in time: {:?}", told.elapsed());
+    let began = Instant::now();
+    while status().as_deref() != Some("ok") {
+        assert!(began.elapsed() < PATIENCE, "{:?}", watching.stdout().all().last());
+        story.step(1000);
+    }
+    watching.signal("TERM");
+    assert_eq!(watching.finish(PATIENCE).code, Some(0));
+}
