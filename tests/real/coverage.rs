@@ -13,7 +13,7 @@ fn root() -> PathBuf {
 }
 
 /// Where the tests of a name lie.
-const PLACES: [(&str, &str); 19] = [
+const PLACES: [(&str, &str); 20] = [
     ("admin", "crates/admin"),
     ("broker", "crates/broker"),
     ("cli", "crates/cli"),
@@ -23,6 +23,7 @@ const PLACES: [(&str, &str); 19] = [
     ("exactly-once", "crates/exactly-once"),
     ("fetch", "crates/fetch"),
     ("group", "crates/group"),
+    ("lag", "crates/lag"),
     ("machine", "crates/machine"),
     ("net", "crates/net"),
     ("offsets", "crates/offsets"),

@@ -33,12 +33,21 @@ fn is_equal(at: &At, group: &str, rows: usize) {
         rows.sort();
         rows
     };
-    let lag = cells(&at.offtake(&format!("lag {group} --json")).run().json());
-    let described = at.offtake(&format!("groups describe {group} --json")).run().json().remove(0);
-    let mut javas = at.table_of_java(group, columns);
-    javas.sort();
-    assert_eq!(lag, javas, "{group}");
-    assert_eq!(cells(described["offsets"].as_array().expect("a list")), javas, "{group}");
+    // A member may commit between two questions.
+    let mut attempts = 0;
+    let javas = loop {
+        let lag = cells(&at.offtake(&format!("lag {group} --json")).run().json());
+        let described = at.offtake(&format!("groups describe {group} --json")).run().json().remove(0);
+        let described = cells(described["offsets"].as_array().expect("a list"));
+        let mut javas = at.table_of_java(group, columns);
+        javas.sort();
+        attempts += 1;
+        if lag == javas && described == javas || attempts == 3 {
+            assert_eq!(lag, javas, "{group}");
+            assert_eq!(described, javas, "{group}");
+            break javas;
+        }
+    };
     assert_eq!(javas.len(), rows, "{group}: {javas:?}");
 }
 
@@ -177,7 +186,7 @@ fn a_lag_in_seconds_is_the_age_of_the_first_unread_record() {
                 check(&topic, offset, began - age * 1000);
             }
         }
-        // Out of order, and of the future: the first unread one counts.
+        // Out of order: the first unread one counts, not the oldest.
         let mixed = topic(&[]);
         at.tool.produce_with(&stamped(&mixed, &[60, 3000, 20, 900]), json!({"flush_every": 2}));
         check(&mixed, 0, began - 60_000);

@@ -1,7 +1,7 @@
-//! Measures a round of the collector on the cluster in the box: `cargo run --release -p offtake-lag --example scale -- 5000 40`.
+//! Measures a round of the collector on the cluster in the box: `cargo run --release -p offtake-lag --example scale -- 5000 40 5`.
 //!
-//! The arguments are how many groups, and how many partitions each of them reads: a topic of its own. Prints the seconds, the requests and the
-//! memory of the process, which holds the cluster too.
+//! The arguments are how many groups, how many partitions each of them reads, of a topic of its own, and how many rounds, between which a record comes to each
+//! partition and ten seconds pass in virtual time. Prints the seconds, the requests and the memory of the process, which holds the cluster too.
 #![allow(clippy::disallowed_methods, reason = "it measures")]
 
 use std::{
@@ -28,6 +28,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let groups: usize = args.next().as_deref().unwrap_or("5000").parse()?;
     let partitions: i32 = args.next().as_deref().unwrap_or("40").parse()?;
+    let rounds: usize = args.next().as_deref().unwrap_or("5").parse()?;
+    tokio::time::pause();
     let mut config = Config::default();
     (config.brokers, config.wall_ms) = (3, offtake_client::clock::wall_ms());
     let cluster = Cluster::builder().config(config).in_memory().start().await?;
@@ -62,7 +64,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let counters = APIS.map(|api| (api, cluster.arm(Rule::on(api, Harm::Delay(Duration::ZERO)))));
     let mut counted = [0; APIS.len()];
     let mut collector = Collector::new(admin()?, offtake_lag::Config::default());
-    for round in 1..=5 {
+    for round in 1..=rounds {
+        tokio::time::advance(Duration::from_secs(10)).await;
+        for nth in 0..groups {
+            for partition in 0..partitions {
+                cluster.append(&format!("topic-{nth}"), partition, &[NewRecord::new("v")])?;
+            }
+        }
+        let holding = resident_mib();
         let began = Instant::now();
         let report = collector.round().await?;
         let took = began.elapsed();
@@ -75,7 +84,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let rows: usize = report.groups.iter().map(|group| group.partitions.len()).sum();
         let lag: u64 = report.groups.iter().map(|group| group.lag).sum();
         println!(
-            "round {round}: {:.2} s, {rows} rows, lag {lag}, {} failures, {} MiB; {}",
+            "round {round}: {:.2} s, {rows} rows, lag {lag}, {} failures, {holding} MiB before and {} after; {}",
             took.as_secs_f64(),
             report.failures.len(),
             resident_mib(),

@@ -11,8 +11,8 @@ impl Collector {
         self.list_groups(failures).await;
         let asked: Vec<GroupListing> =
             self.listed.values().filter(|group| self.may_ask(group.coordinator)).cloned().collect();
-        let cluster = self.cluster.clone();
-        let mut described = self.survey().describe_groups(&cluster, &asked).await;
+        let limit = self.config().broker_timeout;
+        let mut described = self.admin.survey(limit).describe_groups(&self.cluster, &asked).await;
         // It was deleted since it was listed.
         described.failed.retain(|failed| failed.error.code() != Some(ErrorCode::GroupIdNotFound));
         self.note(&described, failures);

@@ -88,14 +88,14 @@ impl Ends {
             // Of a time in which nothing came, when it began and when it ended are enough.
             self.0.pop_back();
         }
-        self.0.push_back((at, end));
-        if self.0.len() > ENDS {
+        if self.0.len() == ENDS {
             let mut index = 0;
             self.0.retain(|_| {
                 index += 1;
                 index > ENDS / 2 || index % 2 == 1
             });
         }
+        self.0.push_back((at, end));
     }
 
     /// When the record at this offset was appended; `None` if it was not there when last looked, or nobody ever looked.
