@@ -124,6 +124,7 @@ async fn the_timestamp_of_a_record_is_that_of_the_first_at_or_after_an_offset() 
 #[tokio::test(start_paused = true)]
 async fn the_settings_of_topics_are_those_that_are_asked_for() {
     let (_cluster, mut admin) = three().await;
+    admin.survey(LIMIT).cluster(None).await.unwrap();
     let topics = ["orders".into(), "nosuch".into()];
     let answers =
         admin.survey(LIMIT).topic_configs(BrokerId(1), &topics, &["retention.ms", "cleanup.policy"]).await;

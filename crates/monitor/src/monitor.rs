@@ -89,6 +89,7 @@ impl Monitor {
             view: views.subscribe(),
             settings: settings.clone(),
             history: Arc::clone(&history),
+            is_local: self.address.ip().is_loopback(),
             queries: Semaphore::new(QUERIES),
         };
         let mut server = Server::new(self.listener, Arc::new(served));

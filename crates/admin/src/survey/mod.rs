@@ -26,7 +26,7 @@ use crate::{
 /// Questions about much at once: each broker is asked for its part, all of them at the same time, and what one of them does not answer
 /// fails for that part alone. Nothing is asked twice: who asks again and again learns it the next time.
 ///
-/// From [`Admin::survey`].
+/// From [`Admin::survey`]. Where the brokers are is known from [`cluster`](Self::cluster): begin with it.
 #[derive(Debug)]
 pub struct Survey<'a> {
     calls: &'a mut Calls,

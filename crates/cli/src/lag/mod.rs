@@ -11,7 +11,7 @@ use std::{
 
 use offtake::config::IsolationLevel;
 use offtake_admin::Admin;
-use offtake_client::ClientConfig;
+use offtake_client::{ClientConfig, clock::later};
 use offtake_lag::{Collector, Config, GroupSelection, Report, Status};
 
 pub(crate) use self::rows::{rows as rows_of, table};
@@ -97,7 +97,7 @@ async fn once(
         let began = now();
         for nth in 1..=SAMPLES {
             // The last round begins when the window is over.
-            wait_until(began + window.mul_f64(f64::from(nth) / f64::from(SAMPLES))).await;
+            wait_until(later(began, window.mul_f64(f64::from(nth) / f64::from(SAMPLES)))).await;
             report = collector.round().await?;
         }
     }
@@ -120,7 +120,7 @@ async fn watch(
     missing(&report, &args.groups)?;
     let screen = (output.is_terminal() && !json).then(screen::Screen::open).transpose()?;
     loop {
-        let next = now() + args.interval;
+        let next = later(now(), args.interval);
         courses.push(&report);
         match &screen {
             Some(screen) => screen

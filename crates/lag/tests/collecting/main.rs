@@ -1,5 +1,6 @@
 //! The collector against the cluster in the box, in virtual time.
-#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails says where")]
+#![allow(clippy::disallowed_methods, reason = "virtual time passes")]
 
 mod faults;
 mod numbers;
@@ -58,7 +59,9 @@ fn group<'a>(report: &'a Report, name: &str) -> &'a GroupReport {
 }
 
 /// Topic, partition, committed, end, lag.
-fn numbers(group: &GroupReport) -> Vec<(&str, i32, Option<i64>, Option<i64>, Option<u64>)> {
+type Numbers<'a> = (&'a str, i32, Option<i64>, Option<i64>, Option<u64>);
+
+fn numbers(group: &GroupReport) -> Vec<Numbers<'_>> {
     let partitions = group.partitions.iter();
     partitions.map(|of| (of.topic.as_str(), of.partition, of.committed, of.end, of.lag)).collect()
 }

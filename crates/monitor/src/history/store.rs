@@ -160,9 +160,12 @@ impl Folder {
         if length + MAGIC.len() as u64 > self.most / 2 {
             return Err(too_large(frame, self.most));
         }
-        let is_full = self.files.back().is_none_or(|(_, size)| size + length > self.most / FILES);
-        if self.open.is_none() || is_full {
+        let room = |size: u64| size >= MAGIC.len() as u64 && size + length <= self.most / FILES;
+        if !self.files.back().is_some_and(|(_, size)| room(*size)) {
             self.begin_file()?;
+        } else if self.open.is_none() {
+            // The last file of an earlier process, whose end is whole.
+            self.open = Some(OpenOptions::new().append(true).open(self.file_of_last())?);
         }
         let Some((number, size)) = self.files.back_mut() else { return Err(io::ErrorKind::NotFound.into()) };
         let Some(open) = &mut self.open else { return Err(io::ErrorKind::NotFound.into()) };

@@ -78,6 +78,18 @@ fn what_was_appended_is_read_from_memory_and_from_files_and_after_a_restart() {
 }
 
 #[test]
+fn a_process_that_is_started_again_and_again_leaves_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    for nth in 0..20 {
+        let (mut history, damage) = History::open(folder.path(), MIB).unwrap();
+        assert_eq!(damage, []);
+        history.append(&report(nth, 1));
+        assert_eq!(seen(&mut history).len() as i64, nth + 1);
+    }
+    assert_eq!(files(folder.path()), ["0000000001.lag"]);
+}
+
+#[test]
 fn every_value_survives() {
     let mut history = History::in_memory(MIB);
     history.append(&report(-5, 200));

@@ -1,11 +1,14 @@
 //! What is where.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex},
+};
 
 use hyper::{
     Method, Request, StatusCode,
     body::Incoming,
-    header::{ALLOW, AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE},
+    header::{ALLOW, AUTHORIZATION, HOST, HeaderValue, WWW_AUTHENTICATE},
 };
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
@@ -24,6 +27,8 @@ pub(crate) struct Served {
     pub(crate) settings: watch::Receiver<Settings>,
     /// Behind a lock, as a query reads files: it and the round that adds to them take turns, on threads for blocking work.
     pub(crate) history: Arc<Mutex<History>>,
+    /// Only programs of this machine can connect.
+    pub(crate) is_local: bool,
     /// So many queries read the history at once, so that the round has its turn.
     pub(crate) queries: Semaphore,
 }
@@ -87,6 +92,10 @@ fn public(served: &Served, path: &str) -> Option<Reply> {
 
 fn admit(served: &Served, request: &Request<Incoming>) -> Result<(), Box<Reply>> {
     let settings = served.settings.borrow();
+    if served.is_local && settings.access.is_open() && !is_local_name(request) {
+        let why = "by this name it can be read with a token only: a page from elsewhere may have made its name point here";
+        return Err(Box::new(error(StatusCode::MISDIRECTED_REQUEST, why)));
+    }
     if settings.access.admits(request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes)) {
         return Ok(());
     }
@@ -94,6 +103,18 @@ fn admit(served: &Served, request: &Request<Incoming>) -> Result<(), Box<Reply>>
     let challenge = HeaderValue::from_static(settings.access.challenge());
     refusal.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     Err(Box::new(refusal))
+}
+
+/// Whether a request is for an address or for `localhost`. A page that a browser shows cannot have such a name and be from elsewhere; any other
+/// name may be made to point at this machine (DNS rebinding).
+fn is_local_name(request: &Request<Incoming>) -> bool {
+    let Some(host) = request.headers().get(HOST) else { return true };
+    let Ok(host) = host.to_str() else { return false };
+    if host.parse::<SocketAddr>().is_ok() || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
+        return true;
+    }
+    let name = host.split_once(':').map_or(host, |(name, _)| name);
+    name.eq_ignore_ascii_case("localhost")
 }
 
 fn group(view: &View, name: &str) -> Reply {

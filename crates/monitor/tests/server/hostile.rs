@@ -17,7 +17,7 @@ async fn other_methods_are_refused() {
         for path in ["/", "/metrics", "/api/groups", "/nowhere"] {
             let target = if method == "CONNECT" { "x:1" } else { path };
             let request = format!(
-                "{method} {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 3\r\n\r\nabc"
+                "{method} {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 3\r\n\r\nabc"
             );
             let (head, _) = monitor.send(&request).await;
             assert_eq!(status(&head), 405, "{method} {path}: {head}");
@@ -30,11 +30,12 @@ async fn other_methods_are_refused() {
 async fn head_has_the_head_and_no_body() {
     let monitor = Running::start(Settings::default()).await;
     for path in ["/", "/healthz", "/metrics", "/api/status"] {
-        let request = format!("HEAD {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let request = format!("HEAD {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         let (head, body) = monitor.send(&request).await;
         assert_eq!((status(&head), body.as_str()), (200, ""), "{path}");
     }
-    let (head, _) = monitor.send("HEAD /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    let (head, _) =
+        monitor.send("HEAD /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
     assert!(head.to_lowercase().contains("content-length: 3"), "{head}");
 }
 
@@ -82,8 +83,8 @@ async fn what_is_no_request_is_refused_and_the_server_goes_on() {
         "\u{0}\u{1}\u{2}\u{3}\r\n\r\n",
         "\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}\u{0}\u{1}\r\n\r\n",
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        "GET / HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
-        "GET / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\ncontent-length: 4\r\nconnection: close\r\n\r\nzzzz\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\ncontent-length: 4\r\nconnection: close\r\n\r\nzzzz\r\n\r\n",
     ] {
         let mut stream = TcpStream::connect(monitor.address).await.unwrap();
         stream.write_all(bytes.as_bytes()).await.unwrap();
@@ -98,9 +99,9 @@ async fn what_is_no_request_is_refused_and_the_server_goes_on() {
 #[tokio::test]
 async fn a_head_that_is_too_long_or_has_too_many_headers_is_refused() {
     let monitor = Running::start(Settings::default()).await;
-    let long = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "a".repeat(100_000));
-    let wide = format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "a".repeat(1_000_000));
-    let many = format!("GET / HTTP/1.1\r\nhost: x\r\n{}\r\n", "x: y\r\n".repeat(500));
+    let long = format!("GET /{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "a".repeat(100_000));
+    let wide = format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "a".repeat(1_000_000));
+    let many = format!("GET / HTTP/1.1\r\nhost: localhost\r\n{}\r\n", "x: y\r\n".repeat(500));
     for request in [long, wide, many] {
         let stream = TcpStream::connect(monitor.address).await.unwrap();
         let (mut reads, mut writes) = stream.into_split();
@@ -133,7 +134,7 @@ async fn a_client_that_sends_a_byte_a_second_is_cut_off() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_says_nothing_or_nothing_more_is_cut_off() {
     let monitor = Running::start(Settings::default()).await;
-    for first in ["", "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n", "GET / HT"] {
+    for first in ["", "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n", "GET / HT"] {
         let mut stream = TcpStream::connect(monitor.address).await.unwrap();
         stream.write_all(first.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
@@ -151,7 +152,7 @@ async fn more_connections_than_there_are_slots_are_closed_and_slots_come_back() 
     }
     // The last of them answers, so all of them are accepted.
     let last = open.last_mut().unwrap();
-    last.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    last.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut byte = [0; 12];
     last.read_exact(&mut byte).await.unwrap();
     assert_eq!(&byte, b"HTTP/1.1 200");
@@ -172,7 +173,7 @@ async fn more_connections_than_there_are_slots_are_closed_and_slots_come_back() 
 async fn a_stop_does_not_wait_for_clients() {
     let monitor = Running::start(Settings::default()).await;
     let mut idle = TcpStream::connect(monitor.address).await.unwrap();
-    idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nGET").await.unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\nGET").await.unwrap();
     let mut first = [0; 12];
     idle.read_exact(&mut first).await.unwrap();
     tokio::time::timeout(Duration::from_secs(5), monitor.stop()).await.unwrap();
@@ -183,8 +184,8 @@ async fn a_stop_does_not_wait_for_clients() {
 #[tokio::test]
 async fn several_requests_of_one_connection_are_answered() {
     let monitor = Running::start(Settings::default()).await;
-    let one = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
-    let last = "GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let one = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let last = "GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     let mut stream = TcpStream::connect(monitor.address).await.unwrap();
     stream.write_all(format!("{one}{one}{last}").as_bytes()).await.unwrap();
     let mut text = String::new();

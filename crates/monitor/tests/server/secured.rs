@@ -36,6 +36,38 @@ async fn data_needs_a_secret_and_probes_and_the_empty_page_do_not() {
     }
 }
 
+#[tokio::test]
+async fn a_name_that_is_made_to_point_here_reads_nothing_without_a_token() {
+    let monitor = Running::start(Settings::default()).await;
+    monitor.round(Ok(report(&[("audit", 7)]))).await;
+    let of = |host: &str, path: &str, headers: &str| {
+        format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{headers}\r\n")
+    };
+    for host in
+        ["localhost", "LOCALHOST:9308", "127.0.0.1", "127.0.0.1:9308", "[::1]", "[::1]:9308", "10.1.2.3"]
+    {
+        assert_eq!(status(&monitor.send(&of(host, "/api/groups", "")).await.0), 200, "{host}");
+    }
+    for host in [
+        "evil.example",
+        "evil.example:9308",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "",
+        "x\u{e9}",
+    ] {
+        for path in ["/api/groups", "/metrics", "/api/history"] {
+            let (head, body) = monitor.send(&of(host, path, "")).await;
+            assert_eq!(status(&head), 421, "{host}: {head}");
+            assert!(!body.contains("audit"));
+        }
+        assert_eq!(status(&monitor.send(&of(host, "/healthz", "")).await.0), 200, "{host}");
+    }
+    monitor.settings.send_modify(|settings| settings.access = settings.access.clone().token("t0ken"));
+    let with = of("monitor.example", "/api/groups", "authorization: Bearer t0ken\r\n");
+    assert_eq!(status(&monitor.send(&with).await.0), 200);
+}
+
 #[cfg(feature = "tls")]
 mod tls {
     use std::{fs, sync::Arc};

@@ -76,7 +76,8 @@ impl Running {
     }
 
     pub(crate) async fn get_with(&self, path: &str, headers: &str) -> (String, String) {
-        self.send(&format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n")).await
+        self.send(&format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n"))
+            .await
     }
 
     /// Sends this, and reads until the server closes the connection.
