@@ -116,8 +116,8 @@ mod tests {
     fn the_first_pattern_that_matches_a_whole_name_counts() {
         let of = |seconds| Thresholds { warning: Duration::from_secs(seconds), ..Thresholds::default() };
         let pattern = |text| Regex::new(text).unwrap();
-        let mut config = Config::default();
-        config.group_thresholds = vec![(pattern("a|ab"), of(1)), (pattern("ab.*"), of(2))];
+        let group_thresholds = vec![(pattern("a|ab"), of(1)), (pattern("ab.*"), of(2))];
+        let config = Config { group_thresholds, ..Config::default() };
         let warning = |group| config.thresholds_of(group).warning.as_secs();
         assert_eq!([warning("a"), warning("abc"), warning("xab")], [1, 2, 10]);
     }

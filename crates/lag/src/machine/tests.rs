@@ -56,9 +56,7 @@ impl World {
 
     /// With a window of so many seconds.
     fn with_window(seconds: u64) -> Self {
-        let mut config = Config::default();
-        config.window = Duration::from_secs(seconds);
-        Self::new(config)
+        Self::new(Config { window: Duration::from_secs(seconds), ..Config::default() })
     }
 
     fn sample(&self) -> Sample {
