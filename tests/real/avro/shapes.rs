@@ -1,6 +1,6 @@
 //! Random schemas, values of them, and schemas that have evolved from them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use offtake_tests::Dice;
 use serde_json::{Map, Value, json};
@@ -92,9 +92,12 @@ impl Shapes {
     fn union(&mut self, depth: u32) -> Value {
         let mut branches: Vec<Value> = Vec::new();
         for _ in 0..=self.dice.roll(4) {
+            let defined = self.defined.clone();
             let branch = self.schema(depth);
             let taken = branches.iter().any(|other| branch_name(other) == branch_name(&branch));
-            if !branch.is_array() && !taken {
+            if branch.is_array() || taken {
+                self.defined = defined; // what is left out defines nothing
+            } else {
                 branches.push(branch);
             }
         }
@@ -140,7 +143,7 @@ impl Shapes {
             ("long", "timestamp-micros") => json!(self.dice.roll(1 << 31) as i64 * 1_000_000 - 7),
             ("int", _) => json!((self.dice.roll(1 << 31) as i32) << self.dice.roll(4)),
             ("long", _) => json!((self.dice.roll(1 << 31) as i64) << self.dice.roll(40)),
-            ("float", _) => json!(f64::from(self.dice.roll(1 << 20) as f32 / 64.0)),
+            ("float", _) => json!(f64::from(self.dice.roll(1 << 16) as f32 / 4.0)),
             ("double", _) => json!(self.dice.roll(1 << 31) as f64 / 7.0),
             ("string", "uuid") => {
                 let part = |dice: &mut Dice| dice.roll(1 << 16);
@@ -199,11 +202,11 @@ impl Shapes {
     /// What a schema might become in another version, compatible or not.
     pub(super) fn evolve(&mut self, schema: &Value) -> Value {
         if self.dice.roll(12) == 0 && !schema.is_array() {
-            // It becomes optional: a name that is defined in it is so still.
-            return if *schema == json!("null") {
-                json!(["null", "int"])
-            } else {
-                json!(["null", self.evolve(schema)])
+            // It becomes optional.
+            return match self.evolve(schema) {
+                Value::String(null) if null == "null" => json!(["null", "int"]),
+                union @ Value::Array(_) => union,
+                other => json!(["null", other]),
             };
         }
         match schema {
@@ -219,10 +222,16 @@ impl Shapes {
                 json!(self.dice.pick(promoted))
             }
             Value::Array(branches) => {
-                let mut branches: Vec<Value> = branches.iter().map(|branch| self.evolve(branch)).collect();
-                branches.retain(|branch| !branch.is_array());
-                let mut names = std::collections::BTreeSet::new();
-                branches.retain(|branch| names.insert(branch_name(branch)));
+                let mut names: BTreeSet<String> = branches.iter().map(branch_name).collect();
+                let mut evolve = |branch: &Value| {
+                    let evolved = self.evolve(branch);
+                    let same = branch_name(&evolved) == branch_name(branch);
+                    if evolved.is_array() || (!same && !names.insert(branch_name(&evolved))) {
+                        return branch.clone();
+                    }
+                    evolved
+                };
+                let mut branches: Vec<Value> = branches.iter().map(&mut evolve).collect();
                 if self.dice.roll(3) == 0 && !branches.iter().any(defines) {
                     self.dice.shuffle(&mut branches);
                 }
