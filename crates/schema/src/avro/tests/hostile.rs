@@ -88,7 +88,7 @@ fn items_that_take_no_bytes_cost_all_the_same() {
 fn recursion_ends_at_the_budgets_depth_in_a_small_stack() {
     #[derive(Debug, Deserialize)]
     struct List {
-        next: Option<Box<List>>,
+        next: Option<Box<Self>>,
     }
     fn length(mut list: &List) -> usize {
         let mut length = 1;
