@@ -24,7 +24,11 @@ impl Shapes {
 
     fn name(&mut self) -> String {
         self.next += 1;
-        if self.dice.roll(2) == 0 { format!("space.T{}", self.next) } else { format!("space.of.T{}", self.next) }
+        if self.dice.roll(2) == 0 {
+            format!("space.T{}", self.next)
+        } else {
+            format!("space.of.T{}", self.next)
+        }
     }
 
     /// A type; `depth` more may lie in it.
