@@ -131,7 +131,7 @@ fn java_writes_reads_and_resolves_as_we_do() {
             ("value", answer["decoded"] == case.avro),
             ("verdict", answer["compatible"] == json!(case.compatible)),
             // Java reads some values of schemas that do not fit, such as an empty array of what cannot be read.
-            ("resolved value", resolved.is_none_or(|resolved| answer.get("resolved") == Some(resolved))),
+            ("resolved value", resolved.is_none_or(|resolved| alike(&answer["resolved"], resolved))),
             ("every value of compatible schemas is read", !case.compatible || resolved.is_some()),
         ]
     });
@@ -157,12 +157,31 @@ fn fastavro_writes_reads_and_resolves_as_we_do() {
             ("bytes", answer["encoded"] == json!(case.hex)),
             ("all bytes are read", answer["left"] == json!(0)),
             ("value", answer["decoded"] == micros(&case.plain)),
-            ("resolved value", resolved.is_none_or(|resolved| answer.get("resolved") == Some(&resolved))),
+            ("resolved value", resolved.is_none_or(|resolved| alike(&answer["resolved"], &resolved))),
         ]
     });
     let read = cases.iter().filter(|case| case.resolved.is_ok()).count() as u64;
     println!("{CASES} schemas: {read} values read by what they became");
     assert!(read > CASES / 5);
+}
+
+/// Equal, but that an integer read as a float may be printed with other digits beyond those that a float has: Java 17 and Python do not
+/// print the fewest.
+fn alike(theirs: &Value, ours: &Value) -> bool {
+    match (theirs, ours) {
+        (Value::Number(theirs), Value::Number(ours)) => {
+            theirs == ours
+                || matches!((theirs.as_f64(), ours.as_f64()), (Some(theirs), Some(ours)) if ours == theirs || ours as f32 == theirs as f32)
+        }
+        (Value::Array(theirs), Value::Array(ours)) => {
+            theirs.len() == ours.len() && theirs.iter().zip(ours).all(|(theirs, ours)| alike(theirs, ours))
+        }
+        (Value::Object(theirs), Value::Object(ours)) => {
+            theirs.len() == ours.len()
+                && ours.iter().all(|(key, ours)| theirs.get(key).is_some_and(|theirs| alike(theirs, ours)))
+        }
+        _ => theirs == ours,
+    }
 }
 
 /// The same with six digits for each fraction of a second, as Python prints it.
