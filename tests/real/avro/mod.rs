@@ -128,11 +128,21 @@ fn java_writes_reads_and_resolves_as_we_do() {
         let resolved = case.resolved.as_ref().ok().map(|(avro, _)| avro);
         [
             ("bytes", answer["encoded"] == json!(case.hex)),
-            ("value", answer["decoded"] == case.avro),
+            // Java's JsonEncoder writes nothing of a value that takes no bytes.
+            ("value", answer["decoded"] == case.avro || case.hex.is_empty()),
             ("verdict", answer["compatible"] == json!(case.compatible)),
             // Java reads some values of schemas that do not fit, such as an empty array of what cannot be read.
-            ("resolved value", resolved.is_none_or(|resolved| alike(&answer["resolved"], resolved))),
-            ("every value of compatible schemas is read", !case.compatible || resolved.is_some()),
+            (
+                "resolved value",
+                resolved.is_none_or(|resolved| alike(&answer["resolved"], resolved) || case.hex.is_empty()),
+            ),
+            // Java replaces what is not UTF-8 where bytes are read as a string; we refuse it.
+            (
+                "every value of compatible schemas is read",
+                !case.compatible
+                    || resolved.is_some()
+                    || case.resolved.as_ref().is_err_and(|error| error.ends_with("a string is not UTF-8")),
+            ),
         ]
     });
     let compatible = cases.iter().filter(|case| case.compatible).count() as u64;

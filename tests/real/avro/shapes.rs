@@ -170,7 +170,10 @@ impl Shapes {
             ("fixed", _) => {
                 let size = schema["size"].as_u64().unwrap();
                 let letters = ['\u{0}', 'a', '\u{7f}', '\u{80}', '\u{ff}'];
-                json!((0..size).map(|_| *self.dice.pick(&letters)).collect::<String>())
+                // A decimal of no more digits than it declares: fastavro rounds it.
+                let zeros = u64::from(logical == "decimal").min(size);
+                let zero = std::iter::repeat_n('\u{0}', zeros as usize);
+                json!(zero.chain((zeros..size).map(|_| *self.dice.pick(&letters))).collect::<String>())
             }
             ("enum", _) => self.dice.pick(schema["symbols"].as_array().unwrap()).clone(),
             ("array", _) => (0..self.dice.roll(4))
@@ -236,7 +239,8 @@ impl Shapes {
                     evolved
                 };
                 let mut branches: Vec<Value> = branches.iter().map(&mut evolve).collect();
-                if self.dice.roll(3) == 0 && !branches.iter().any(defines) {
+                // fastavro takes the first branch that will do, also if its very type comes later.
+                if !self.common && self.dice.roll(3) == 0 && !branches.iter().any(defines) {
                     self.dice.shuffle(&mut branches);
                 }
                 if self.dice.roll(4) == 0 && !names.contains("boolean") {
