@@ -14,7 +14,6 @@ use crate::{
 pub(super) enum Decoding {}
 
 impl Decoding {
-    #[expect(clippy::unnecessary_wraps, reason = "with the feature it can fail")]
     pub(super) fn of(common: &Common, _: &Consume) -> Result<(Option<Self>, Common), Failure> {
         Ok((None, common.clone()))
     }

@@ -251,7 +251,7 @@ mod tests {
         let config = of(&[
             ("schema.registry.url", "http://a:8081, http://b:8081"),
             ("basic.auth.credentials.source", "USER_INFO"),
-            ("schema.registry.basic.auth.user.info", "key:se:cret"),
+            ("schema.registry.basic.auth.user.info", "key:hun:ter2"),
             ("schema.registry.request.timeout.ms", "1500"),
             ("request.timeout.ms", "9"),
             ("latest.cache.ttl.sec", "7"),
@@ -259,11 +259,11 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(config.urls, ["http://a:8081", "http://b:8081"]);
-        let expected = Credentials::Basic { user: "key".to_owned(), password: Secret::from("se:cret") };
+        let expected = Credentials::Basic { user: "key".to_owned(), password: Secret::from("hun:ter2") };
         assert_eq!(config.credentials, expected);
         assert_eq!(config.request_timeout, Duration::from_millis(1500));
         assert_eq!(config.latest_ttl, Duration::from_secs(7));
-        assert!(!format!("{config:?}").contains("cret"));
+        assert!(!format!("{config:?}").contains("ter2"));
     }
 
     #[test]

@@ -259,8 +259,12 @@ impl SchemaRegistry {
     /// Why it does not.
     pub async fn check_reachable(&self) -> Result<(), RegistryError> {
         match self.0.asker.types().await {
-            // Who may not ask this, or is asked what it does not have, may still have schemas.
-            Err(error) if matches!(error.kind(), RegistryErrorKind::NotFound) => Ok(()),
+            // Old ones do not have this question, and what is none has no other either.
+            Err(error)
+                if matches!(error.kind(), RegistryErrorKind::NotFound | RegistryErrorKind::Malformed) =>
+            {
+                self.0.asker.subjects().await.map(drop)
+            }
             told => told.map(drop),
         }
     }

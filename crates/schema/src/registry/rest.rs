@@ -276,7 +276,8 @@ fn refusal(shown: &str, status: u16, body: &[u8]) -> RegistryError {
     let colon = |why: Option<String>| why.map(|why| format!(": {why}")).unwrap_or_default();
     let kind = match status {
         401 | 403 => RegistryErrorKind::Refused,
-        404 if code.is_some() => RegistryErrorKind::NotFound,
+        // A registry's own codes have five digits; a server that does not have the path may say 404 in the same shape.
+        404 if code.is_some_and(|code| code > 999) => RegistryErrorKind::NotFound,
         404 => {
             let what =
                 format!("{shown} answers 404 and not as a schema registry does: is the URL's path right?");
@@ -319,6 +320,12 @@ mod tests {
                 "answers 404: Schema 7 not found",
             ),
             (404, "<html>", Malformed, "is the URL's path right?"),
+            (
+                404,
+                r#"{"error_code":404,"message":"no such resource"}"#,
+                Malformed,
+                "is the URL's path right?",
+            ),
             (401, "", Refused, "basic.auth.user.info"),
             (403, r#"{"error_code":40301,"message":"no"}"#, Refused, "answers 403: no"),
             (500, "", Unavailable, "answers 500"),

@@ -173,7 +173,7 @@ async fn a_registry_that_is_down_is_asked_ever_more_seldom_until_it_answers_or_t
     let began = clock::now();
     let error = registry.schema_within(7, Duration::from_secs(30)).await.unwrap_err();
     assert!(error.is_retriable(), "{error}");
-    assert_eq!(began.elapsed().as_secs(), 30);
+    assert_eq!((clock::now() - began).as_secs(), 30);
     let asked = script.asked().len();
     assert!((16..=24).contains(&asked), "{asked} requests in 30 s, two a time");
     assert_eq!(events.lock().unwrap().len(), 1);
@@ -201,11 +201,11 @@ async fn one_that_hangs_takes_the_time_of_a_request_and_those_who_wait_less_wait
     let (registry, _) = registry(1, &script);
     let began = clock::now();
     let error = registry.schema(7).await.unwrap_err();
-    assert_eq!(began.elapsed().as_secs(), 5);
+    assert_eq!((clock::now() - began).as_secs(), 5);
     assert!(error.to_string().contains("took longer than 5000 ms"), "{error}");
     let began = clock::now();
     assert!(registry.schema_within(8, Duration::from_millis(300)).await.is_err());
-    assert_eq!(began.elapsed().as_millis(), 300);
+    assert_eq!((clock::now() - began).as_millis(), 300);
 }
 
 #[tokio::test(start_paused = true)]

@@ -37,6 +37,7 @@ async fn handled<D: Deserializer>(cluster: &offtake_broker::Cluster, by: D) -> V
     });
     let retry = Retry::fixed(ms(200)).attempts(3);
     let worker = Worker::new(builder(cluster)).subscribe("orders").retry(retry).dead_letters(letters);
+    let worker = worker.replay(7, 1_700_000_000_000); // the wall clock is the cluster's, too
     let summary = worker.run(handler, tokio::time::sleep(Duration::from_secs(60))).await.unwrap();
     assert!(summary.is_clean(), "{summary:?}");
     let mut ids = ids.lock().unwrap().clone();
