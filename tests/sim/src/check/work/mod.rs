@@ -80,14 +80,17 @@ impl Work {
     pub(super) fn feed(&mut self, plan: &Plan, ledger: &Ledger, event: &Event, complaints: &mut Complaints) {
         let Some(options) = &plan.work else { return };
         let scene = Scene { plan, options, ledger };
+        match &event.what {
+            What::Crashed { who } => drop(self.died.insert(*who)),
+            What::HandlerBegan { who, .. } if self.died.contains(who) => return,
+            _ => {}
+        }
         if options.cuts {
             self.cuts.feed(event);
             self.bounds.feed(scene, event, complaints);
             return self.breakers.feed(scene, event, complaints);
         }
         match &event.what {
-            What::Crashed { who } => drop(self.died.insert(*who)),
-            What::HandlerBegan { who, .. } if self.died.contains(who) => return,
             What::Appended { at, offset, .. } => {
                 self.open.0.entry(at.clone()).or_default().insert(*offset);
             }
