@@ -44,3 +44,4 @@ mod statics;
 mod strangers;
 mod support;
 mod transactions;
+mod working;

@@ -9,6 +9,7 @@ mod examples;
 mod handlers;
 mod options;
 mod rebalances;
+mod retry_topics;
 mod stops;
 mod support;
 mod transactional;
