@@ -83,6 +83,7 @@ impl<R: Clone> Machine<R> {
             }
             if let Some(what) = partition.to_commit(&self.group, self.options.metadata_bytes) {
                 partition.commits.asked = partition.commits.changes;
+                partition.commits.next_base = Some(what.offset);
                 commits.push(PartitionCommit { id: *id, name: partition.name.clone(), what });
             }
         }
@@ -103,7 +104,7 @@ impl<R: Clone> Machine<R> {
             if is_committed(name) {
                 partition.commits.confirmed = partition.commits.asked;
                 partition.commits.offset = Some(what.offset);
-                partition.commits.base = Some(what.offset);
+                partition.commits.base = partition.commits.next_base;
             } else {
                 has_failed = true;
             }

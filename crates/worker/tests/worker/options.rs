@@ -145,7 +145,7 @@ async fn what_is_waited_for_without_an_end_is_told() {
     drop(running.stop().await);
 
     let cluster = cluster().await;
-    let worker = worker(&cluster).subscribe(["orders", "no.such.topic"]);
+    let worker = crate::support::worker(&cluster).subscribe(["orders", "no.such.topic"]);
     let worker = worker.dead_letters(dead_letters_to("no.such.dlq", &cluster));
     let running = Running::start(worker, |_, _| async { Ok(()) });
     for topic in ["no.such.topic", "no.such.dlq"] {

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::support::*;
 
 const SHORT: &str = "orders.retry.1m";
-const LONG: &str = "orders.retry.10m";
+const LONG: &str = "orders.retry.5m";
 
 async fn cluster_with_retries() -> Cluster {
     let cluster = cluster().await;
@@ -26,7 +26,7 @@ async fn cluster_with_retries() -> Cluster {
 }
 
 fn retry() -> Retry {
-    Retry::never().then_topics([(SHORT, secs(60)), (LONG, secs(600))])
+    Retry::never().then_topics([(SHORT, secs(60)), (LONG, secs(300))])
 }
 
 fn retrying(cluster: &Cluster) -> Worker {
@@ -98,7 +98,7 @@ async fn a_record_that_fails_waits_its_time_in_each_topic_and_ends_in_the_dead_l
         };
         assert_eq!(numbers, (1..=expected).collect::<Vec<_>>(), "{offset}");
         assert_eq!(topics, ["orders", SHORT, LONG][..topics.len()], "{offset}");
-        for (pair, delay) in attempts.windows(2).zip([60, 600]) {
+        for (pair, delay) in attempts.windows(2).zip([60, 300]) {
             let waited = pair[1].0 - pair[0].0;
             assert!(waited >= secs(delay) && waited < secs(delay + 5), "{offset}: {waited:?}");
         }
@@ -160,7 +160,7 @@ async fn what_waits_takes_no_room_and_survives_restarts_and_deaths() {
         let times: BTreeMap<_, _> = attempts.iter().map(|(at, number, _)| (*number, *at)).collect();
         assert!(times[&2] >= times[&1] + secs(60), "{offset}: {attempts:?}");
         assert!(
-            times[&3] >= attempts.iter().find(|of| of.1 == 2).unwrap().0 + secs(600),
+            times[&3] >= attempts.iter().find(|of| of.1 == 2).unwrap().0 + secs(300),
             "{offset}: {attempts:?}"
         );
     }

@@ -110,10 +110,8 @@ fn results_of_a_log_that_was_cut_are_not_taken_for_those_of_the_new_one() {
     world.receive(0, 1, &[C]);
     done(&mut world, 1);
     end(&mut world, &commits, true);
-    world.receive(0, 2, &[C]);
-    done(&mut world, 2);
     let (_, offset, sent) = begin(&mut world);
-    assert_eq!((offset, sent), (Some(3), vec![1, 2]));
+    assert_eq!((offset, sent), (Some(2), vec![1]), "also where the offset is the same");
 }
 
 #[test]
