@@ -52,8 +52,8 @@ impl<R: Clone> Machine<R> {
     }
 
     /// Until when no commit is made, after some that failed.
-    pub(crate) fn commit_not_before(&self) -> Option<Instant> {
-        (self.aborted_in_a_row > 0).then_some(self.commit_not_before)
+    pub(crate) fn commit_rests_until(&self, now: Instant) -> Option<Instant> {
+        (self.commit_not_before > now).then_some(self.commit_not_before)
     }
 
     /// Whether it is time for a commit.
