@@ -171,7 +171,7 @@ async fn records_that_fail_come_again_from_retry_topics_when_they_are_due() {
 struct Postgres {
     server: Child,
     port: u16,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// Where Debian has the programs of a version.
@@ -209,7 +209,7 @@ impl Postgres {
             .stderr(Stdio::null())
             .spawn()
             .expect("postgres");
-        Self { server, port, _folder: folder }
+        Self { server, port, folder }
     }
 
     fn address(&self) -> String {
@@ -233,8 +233,13 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // SIGQUIT to the server itself, whose first line names it; `runuser` passes SIGTERM on.
-        let _ = Command::new("kill").args(["-TERM", &self.server.id().to_string()]).status();
+        // A fast shutdown: it does not wait for clients. `runuser` ends with the server, whose file names it.
+        let file = fs::read_to_string(self.folder.path().join("data/postmaster.pid")).unwrap_or_default();
+        if let Some(server) = file.lines().next() {
+            let _ = Command::new("kill").args(["-INT", server]).status();
+        } else {
+            let _ = self.server.kill();
+        }
         let _ = self.server.wait();
     }
 }
