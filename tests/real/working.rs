@@ -255,6 +255,7 @@ async fn a_sink_with_its_offsets_in_the_same_transaction_counts_each_record_once
     let produced = Offtake::new(["produce", &topic, "-K", ":"]).brokers(&at.kafka).stdin(lines).run();
     assert_eq!(produced.code, Some(0), "{:?}", produced.stderr);
     let client = postgres.client().await;
+    client.batch_execute(postgres_sink::TABLES).await.expect("tables");
     let (group, database) = (unique("stock"), postgres.address());
     let sink = |stop: Duration| {
         let (of, database) = (consumer(at, &group), database.clone());

@@ -9,7 +9,8 @@ use offtake_worker::{Batch, Failure, Handled, Order, Retry, Summary, Worker};
 use tokio::sync::Mutex;
 use tokio_postgres::{Client, NoTls};
 
-const TABLES: &str = "
+/// Made once, by whoever sets it up.
+pub const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS stock (item TEXT PRIMARY KEY, sold BIGINT NOT NULL);
     CREATE TABLE IF NOT EXISTS offsets (part TEXT PRIMARY KEY, next BIGINT NOT NULL)";
 const UPSERT: &str =
@@ -21,24 +22,23 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let consumer = Consumer::builder(args.next().unwrap_or("localhost:9092".to_owned())).group("stock");
     let database = args.next().unwrap_or("host=localhost user=postgres".to_owned());
     let summary = run(consumer, &database, tokio::signal::ctrl_c()).await?;
-    println!("{} records written", summary.handled);
+    println!("{} records written to these tables:{TABLES}", summary.handled);
     Ok(())
 }
 
 /// Until `shutdown`.
 pub async fn run(of: Builder, database: &str, shutdown: impl Future) -> Result<Summary, Box<dyn Error>> {
     let (client, connection) = tokio_postgres::connect(database, NoTls).await?;
-    let connection = tokio::spawn(connection);
-    client.batch_execute(TABLES).await?;
     let client = Arc::new(Mutex::new(client));
-    let summary = Worker::new(of.auto_offset_reset(AutoOffsetReset::Earliest))
+    let work = Worker::new(of.auto_offset_reset(AutoOffsetReset::Earliest))
         .subscribe("sales")
         .order(Order::Partition) // a batch is an unbroken run of its partition, behind the one before
         .retry(Retry::exponential(Duration::from_millis(100)..Duration::from_secs(10)).jitter().unlimited())
-        .run_batches(500, move |batch| write(Arc::clone(&client), batch), shutdown)
-        .await?;
-    connection.abort();
-    Ok(summary)
+        .run_batches(500, move |batch| write(Arc::clone(&client), batch), shutdown);
+    tokio::select! {
+        summary = work => Ok(summary?),
+        ended = connection => Err(ended.err().map_or("the database is gone".into(), Into::into)),
+    }
 }
 
 async fn write(client: Arc<Mutex<Client>>, batch: Batch) -> Result<Handled, Failure> {
