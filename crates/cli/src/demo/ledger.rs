@@ -129,6 +129,15 @@ impl Ledger {
         }
     }
 
+    /// The dead letter of a record was acknowledged. Whether it has the record's bytes shows when it is [found](Self::found).
+    pub(super) fn given_up(&mut self, partition: i32, offset: i64) {
+        let produced = entry(&mut self.partitions, partition, offset).and_then(|entry| entry.produced);
+        match produced {
+            Some(digest) => self.handled(partition, offset, digest, Outcome::GivenUp),
+            None => self.totals.strange += 1,
+        }
+    }
+
     pub(super) fn retried(&mut self, attempts: u64) {
         self.totals.retried += attempts;
     }

@@ -1,22 +1,23 @@
-//! One member of the group: reads orders, charges for them, tries again what failed, and gives up what is hopeless.
-//!
-//! Always true: a record's offset is stored for a commit only after the record was processed, or its dead letter was
-//! acknowledged (FAILURES SAFE12).
+//! One member of the group: a worker that charges for orders, tries again what failed, and gives up what is hopeless.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
-use offtake::{Consumer, Event, OwnershipChange, PartitionRecords, Record};
+use offtake::{Builder, Consumer, OwnedRecord, OwnershipChange};
+use offtake_worker::{Attempt, DeadLetters, Event, Failure as Refusal, Retry, Worker};
 use tokio::sync::{mpsc, watch};
 
 use super::{
     DEAD_LETTERS, GROUP, ORDERS,
-    ledger::Outcome,
     orders::{self, RETRIES, Trouble},
-    source::{Letter, Source},
+    source::Source,
 };
-use crate::{clock::now, failure::Failure};
+use crate::{clock::now, failure::Failure, pipe};
 
-const POLL: Duration = Duration::from_millis(100);
+/// Orders that a member is at.
+const CONCURRENCY: usize = 16;
 /// What one order costs a member: it handles at most a thousand a second.
 const COST: Duration = Duration::from_millis(1);
 /// Shorter waits are saved up.
@@ -41,13 +42,16 @@ pub(super) enum Note {
         member: usize,
         partitions: Vec<i32>,
     },
-    /// These are done: offset, digest, and what became of it.
-    Handled {
+    /// An order is charged for.
+    Processed {
         member: usize,
         partition: i32,
-        records: Vec<(i64, u64, Outcome)>,
-        retried: u64,
+        offset: i64,
+        digest: u64,
     },
+    /// An attempt failed, and is followed by another.
+    Retried,
+    /// An order is in the dead letters: that was acknowledged.
     GivenUp {
         member: usize,
         partition: i32,
@@ -64,133 +68,66 @@ pub(super) struct Member {
     pub(super) index: usize,
     pub(super) name: String,
     pub(super) source: Source,
-    pub(super) notes: mpsc::Sender<Note>,
+    /// Unbounded, as the worker does not wait for whoever it tells; the loop takes all that is there with each tick.
+    pub(super) notes: mpsc::UnboundedSender<Note>,
     pub(super) stop: watch::Receiver<bool>,
 }
 
 impl Member {
     /// Until it is asked to stop; then it commits and leaves.
-    pub(super) async fn run(mut self) -> Result<(), Failure> {
-        let mut consumer = self.join().await?;
-        let mut pace = Pace { free: now() };
-        let worked = self.work(&mut consumer, &mut pace).await;
-        let closed = consumer.close(CLOSING).await.map_err(Failure::from);
-        worked.and(closed)
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let retry = Retry::exponential(Duration::from_millis(10)..Duration::from_millis(640));
+        let worker = Worker::new(self.consumer())
+            .subscribe(ORDERS)
+            .concurrency(CONCURRENCY)
+            .retry(retry.attempts(RETRIES + 1))
+            .dead_letters(DeadLetters::to(DEAD_LETTERS).property("max.block.ms", 5000))
+            .commit_interval(Duration::from_millis(200))
+            .grace(CLOSING)
+            .close_timeout(CLOSING);
+        let Self { index, notes, mut stop, .. } = self;
+        let (handle, told) = (worker.handle(), notes.clone());
+        let worker = worker.events(move |event| {
+            if matches!(event, Event::Stopped(_)) {
+                handle.stop(); // the demo has failed
+            }
+            if let Some(note) = note(index, event) {
+                let _ = told.send(note);
+            }
+        });
+        let pace = Arc::new(Pace(Mutex::new(now())));
+        let handler = move |record: OwnedRecord, attempt: Attempt| {
+            let (notes, pace) = (notes.clone(), Arc::clone(&pace));
+            async move {
+                pace.spend(COST).await;
+                let (key, value) = (record.key().unwrap_or_default(), record.value().unwrap_or_default());
+                orders::charge(value, attempt.number() - 1).map_err(|trouble| match trouble {
+                    Trouble::Passing(why) => Refusal::retry(why),
+                    Trouble::Poison(why) => Refusal::poison(why),
+                })?;
+                let (partition, offset) = (record.partition(), record.offset());
+                let digest = orders::digest(key, value);
+                // Nobody listens any more only when the demo has failed already.
+                let _ = notes.send(Note::Processed { member: index, partition, offset, digest });
+                Ok(())
+            }
+        };
+        let asked = async move { drop(stop.wait_for(|stop| *stop).await) };
+        pipe::verdict(worker.run(handler, asked).await)
     }
 
-    async fn join(&self) -> Result<Consumer, Failure> {
-        let (index, notes) = (self.index, self.notes.clone());
-        let mut consumer = Consumer::builder(self.source.bootstrap())
+    fn consumer(&self) -> Builder {
+        Consumer::builder(self.source.bootstrap())
             .group(GROUP)
             .property("client.id", &self.name)
             .property("partition.assignment.strategy", "cooperative-sticky")
             .property("heartbeat.interval.ms", "150")
             .property("session.timeout.ms", "6000")
             .property("auto.offset.reset", "earliest")
-            .property("enable.auto.offset.store", "false")
-            .property("auto.commit.interval.ms", "200")
             .property("fetch.max.wait.ms", "100")
             .property("max.poll.records", "80")
             .property("retry.backoff.ms", "20")
             .property("default.api.timeout.ms", "10000")
-            .events(move |event| {
-                if let Some(note) = note(index, event) {
-                    let _ = notes.try_send(note); // for the eye; what counts is sent by `work`
-                }
-            })
-            .build()
-            .await?;
-        consumer.subscribe([ORDERS]).await?;
-        Ok(consumer)
-    }
-
-    async fn work(&mut self, consumer: &mut Consumer, pace: &mut Pace) -> Result<(), Failure> {
-        let mut stop = self.stop.clone();
-        loop {
-            let polled = tokio::select! {
-                biased;
-                _ = stop.wait_for(|stop| *stop) => return Ok(()),
-                polled = consumer.poll(POLL) => polled,
-            };
-            let records = match polled {
-                Ok(records) => records,
-                Err(error) if error.is_retriable() => {
-                    self.tell(Note::Trouble { member: self.index, message: error.to_string() }).await;
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
-            };
-            for part in records.partitions() {
-                self.handle(part, pace).await?;
-                if let Err(error) = consumer.store(part) {
-                    // Given up meanwhile: whoever owns it now reads these again.
-                    self.tell(Note::Trouble { member: self.index, message: error.to_string() }).await;
-                }
-            }
-        }
-    }
-
-    async fn handle(&self, part: &PartitionRecords, pace: &mut Pace) -> Result<(), Failure> {
-        let mut records = Vec::with_capacity(part.len());
-        let mut retried = 0;
-        for record in part {
-            let (attempts, outcome) = attempt(&record, pace).await;
-            retried += u64::from(attempts.saturating_sub(1));
-            let outcome = match outcome {
-                Ok(()) => Outcome::Processed,
-                Err(reason) => {
-                    self.give_up(&record, attempts, reason).await?;
-                    Outcome::GivenUp
-                }
-            };
-            let digest = orders::digest(record.key().unwrap_or_default(), record.value().unwrap_or_default());
-            records.push((record.offset(), digest, outcome));
-        }
-        self.tell(Note::Handled { member: self.index, partition: part.partition(), records, retried }).await;
-        Ok(())
-    }
-
-    /// Returns when the dead letter is acknowledged.
-    async fn give_up(&self, record: &Record<'_>, attempts: u32, reason: String) -> Result<(), Failure> {
-        let (partition, offset) = (record.partition(), record.offset());
-        let letter = Letter {
-            key: record.key().unwrap_or_default().to_vec(),
-            value: record.value().unwrap_or_default().to_vec(),
-            headers: vec![
-                ("source.topic", record.topic().to_owned()),
-                ("source.partition", partition.to_string()),
-                ("source.offset", offset.to_string()),
-                ("reason", reason.clone()),
-                ("attempts", attempts.to_string()),
-            ],
-        };
-        self.source.produce(DEAD_LETTERS, 0, letter)?;
-        self.tell(Note::GivenUp { member: self.index, partition, offset, reason }).await;
-        Ok(())
-    }
-
-    async fn tell(&self, note: Note) {
-        // Nobody listens any more only when the demo has failed already.
-        let _ = self.notes.send(note).await;
-    }
-}
-
-/// Handles one record: how many attempts it took, and why the last one failed.
-async fn attempt(record: &Record<'_>, pace: &mut Pace) -> (u32, Result<(), String>) {
-    let value = record.value().unwrap_or_default();
-    let mut attempt = 0;
-    loop {
-        pace.spend(COST).await;
-        let trouble = match orders::charge(value, attempt) {
-            Ok(()) => return (attempt + 1, Ok(())),
-            Err(trouble) => trouble,
-        };
-        attempt += 1;
-        match trouble {
-            Trouble::Passing(_) if attempt <= RETRIES => pace.spend(orders::backoff(attempt)).await,
-            Trouble::Passing(why) => return (attempt, Err(why.to_owned())),
-            Trouble::Poison(why) => return (attempt, Err(why)),
-        }
     }
 }
 
@@ -202,40 +139,43 @@ fn note(member: usize, event: Event) -> Option<Note> {
         }
         Event::Revoked(change) => Note::Revoked { member, partitions: numbers(&change) },
         Event::Lost(change) => Note::Lost { member, partitions: numbers(&change) },
-        Event::PollIntervalExceeded { stall, .. } => {
+        Event::Retried { .. } => Note::Retried,
+        Event::DeadLettered { partition, offset, reason, .. } => {
+            Note::GivenUp { member, partition: partition.partition, offset, reason }
+        }
+        Event::Error(error) => Note::Trouble { member, message: error.to_string() },
+        Event::Consumer(offtake::Event::PollIntervalExceeded { stall, .. }) => {
             Note::Trouble { member, message: format!("did not poll for max.poll.interval.ms: {stall}") }
         }
         _ => return None,
     })
 }
 
-/// Work takes time: as much on a fast machine as on a slow one.
-struct Pace {
-    free: Instant,
-}
+/// Work takes time: as much on a fast machine as on a slow one, and on one of many tasks as on another.
+struct Pace(Mutex<Instant>);
 
 impl Pace {
-    async fn spend(&mut self, cost: Duration) {
+    async fn spend(&self, cost: Duration) {
         let now = now();
-        self.free = self.free.max(now.checked_sub(CATCH_UP).unwrap_or(now)) + cost;
-        if self.free.saturating_duration_since(now) > SLACK {
-            sleep_until(self.free).await;
+        let until = {
+            let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            *free = (*free).max(now.checked_sub(CATCH_UP).unwrap_or(now)) + cost;
+            *free
+        };
+        if until.saturating_duration_since(now) > SLACK {
+            tokio::time::sleep_until(until.into()).await;
         }
     }
-}
-
-async fn sleep_until(at: Instant) {
-    tokio::time::sleep_until(at.into()).await;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::source::Source;
+    use crate::demo::source::{Letter, Source};
     use offtake::TopicPartition;
 
     fn letter(value: &str) -> Letter {
-        Letter { key: b"k".to_vec(), value: value.into(), headers: Vec::new() }
+        Letter { key: b"k".to_vec(), value: value.into() }
     }
 
     /// FAILURES SAFE12.
@@ -246,14 +186,14 @@ mod tests {
         for value in [r#"{"order":1,"item":"kettle","quantity":1,"cents":10}"#, r#"{"order":2,"it"#, "{}"] {
             source.produce(ORDERS, 0, letter(value)).unwrap();
         }
-        let (notes, mut told) = mpsc::channel(100);
+        let (notes, mut told) = mpsc::unbounded_channel();
         let (_ask, stop) = watch::channel(false);
         let member = Member { index: 0, name: "m".to_owned(), source: source.clone(), notes, stop };
         let failure = member.run().await.unwrap_err();
         assert!(failure.to_string().contains(DEAD_LETTERS), "{failure}");
         while let Ok(note) = told.try_recv() {
-            let Note::Handled { records, .. } = note else { continue };
-            assert!(records.iter().all(|(offset, ..)| *offset == 0), "{records:?}");
+            let (Note::Processed { offset, .. } | Note::GivenUp { offset, .. }) = note else { continue };
+            assert_eq!(offset, 0);
         }
         let reader = Consumer::builder(source.bootstrap()).group(GROUP).build().await.unwrap();
         let partition = TopicPartition::new(ORDERS, 0);

@@ -3,8 +3,6 @@
 //! What becomes of an order is decided by its bytes alone, so that every run tells the same kind of story: most are charged
 //! at once, some only when they are tried again, and a few never.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 /// How often a member tries again what may still succeed, before the order goes to the dead letters.
@@ -99,11 +97,6 @@ pub(super) fn charge(value: &[u8], attempt: u32) -> Result<(), Trouble> {
         _ => 0,
     };
     if attempt < away { Err(Trouble::Passing("the payment service did not answer")) } else { Ok(()) }
-}
-
-/// How long to wait before attempt `attempt` (1 is the first that is a retry).
-pub(super) fn backoff(attempt: u32) -> Duration {
-    Duration::from_millis(10).saturating_mul(1 << attempt.saturating_sub(1).min(6))
 }
 
 /// Tells records apart: 64 bits over key and value (FNV-1a).

@@ -14,7 +14,7 @@ use super::{
     DEAD_LETTERS, ORDERS, PARTITIONS,
     board::{Board, Standing},
     face::Face,
-    ledger::Ledger,
+    ledger::{Ledger, Outcome},
     member::{Member, Note},
     orders::{Orders, digest},
     script::{Act, Script},
@@ -26,8 +26,6 @@ use crate::{clock::now, failure::Failure, stop::Stop};
 
 /// How often orders are written and the face is shown.
 const TICK: Duration = Duration::from_millis(50);
-/// Notes that may wait for the loop.
-const NOTES: usize = 4096;
 /// How long after the last order the rest may take.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// The end is looked at for a moment.
@@ -60,8 +58,8 @@ pub(super) struct Scene {
     crew: JoinSet<(usize, Result<(), Failure>)>,
     /// By member, to ask it to leave.
     stops: Vec<watch::Sender<bool>>,
-    tell: mpsc::Sender<Note>,
-    notes: mpsc::Receiver<Note>,
+    tell: mpsc::UnboundedSender<Note>,
+    notes: mpsc::UnboundedReceiver<Note>,
     begun: Instant,
     phase: Phase,
     /// Somebody pressed Ctrl-C.
@@ -78,7 +76,7 @@ impl Scene {
         source.create_topic(DEAD_LETTERS, 1)?;
         let partitions = usize::try_from(PARTITIONS).unwrap_or(0);
         let board = Board::new(partitions, length, source.bootstrap());
-        let (tell, notes) = mpsc::channel(NOTES);
+        let (tell, notes) = mpsc::unbounded_channel();
         let mut scene = Self {
             source,
             script: Script::new(length),
@@ -205,11 +203,18 @@ impl Scene {
             let order = self.orders.draw();
             let digest = digest(order.key.as_bytes(), &order.value);
             let partition = home(order.key.as_bytes());
-            let letter = Letter { key: order.key.into_bytes(), value: order.value, headers: Vec::new() };
+            let letter = Letter { key: order.key.into_bytes(), value: order.value };
             let offset = self.source.produce(ORDERS, partition, letter)?;
             self.ledger.produced(partition, offset, digest);
         }
         Ok(())
+    }
+
+    /// One more that a member is done with.
+    fn count(&mut self, member: usize) {
+        if let Some(known) = self.board.members.get_mut(member) {
+            known.handled.total += 1;
+        }
     }
 
     fn heed(&mut self, note: Note) {
@@ -219,16 +224,14 @@ impl Scene {
             }
             Note::Revoked { member, partitions } => self.board.revoked(member, &partitions),
             Note::Lost { member, partitions } => self.board.lost(member, &partitions),
-            Note::Handled { member, partition, records, retried } => {
-                if let Some(known) = self.board.members.get_mut(member) {
-                    known.handled.total += u64::try_from(records.len()).unwrap_or(0);
-                }
-                for (offset, digest, outcome) in records {
-                    self.ledger.handled(partition, offset, digest, outcome);
-                }
-                self.ledger.retried(retried);
+            Note::Processed { member, partition, offset, digest } => {
+                self.count(member);
+                self.ledger.handled(partition, offset, digest, Outcome::Processed);
             }
+            Note::Retried => self.ledger.retried(1),
             Note::GivenUp { member, partition, offset, reason } => {
+                self.count(member);
+                self.ledger.given_up(partition, offset);
                 self.board.say(
                     Some(member),
                     format!("{ORDERS}-{partition} @{offset} goes to {DEAD_LETTERS}: {reason}"),

@@ -9,7 +9,6 @@ use crate::failure::Failure;
 pub(super) struct Letter {
     pub(super) key: Vec<u8>,
     pub(super) value: Vec<u8>,
-    pub(super) headers: Vec<(&'static str, String)>,
 }
 
 /// A cluster of one broker on a free port of the loopback interface. It ends with the last clone.
@@ -38,10 +37,7 @@ impl Source {
 
     /// The record's offset; it is in the log when this returns.
     pub(super) fn produce(&self, topic: &str, partition: i32, letter: Letter) -> Result<i64, Failure> {
-        let mut record = NewRecord::new(letter.value).key(letter.key);
-        for (name, value) in letter.headers {
-            record = record.header(name, value);
-        }
+        let record = NewRecord::new(letter.value).key(letter.key);
         let appended = self.cluster.with(|model, _| model.append_records(topic, partition, &[record]));
         let refused = |error| {
             Failure::failed(format!("the embedded broker took no record for {topic}-{partition}: {error}"))

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use offtake::{Consumer, Record, StartAt, TopicPartition};
+use offtake_worker::dead_letters::Origin;
 
 use super::{DEAD_LETTERS, GROUP, ORDERS, ledger::Ledger, orders};
 use crate::{clock::now, failure::Failure};
@@ -52,17 +53,8 @@ async fn letters(reader: &mut Consumer, ledger: &mut Ledger) -> Result<(), Failu
 
 /// Where a dead letter says it came from.
 fn origin(record: &Record<'_>) -> Option<(i32, i64)> {
-    let mut origin = (None, None);
-    for header in record.headers() {
-        let text = header.value.and_then(|value| std::str::from_utf8(value).ok());
-        match (header.key, text) {
-            (b"source.topic", Some(topic)) if topic != ORDERS => return None,
-            (b"source.partition", Some(text)) => origin.0 = text.parse().ok(),
-            (b"source.offset", Some(text)) => origin.1 = text.parse().ok(),
-            _ => {}
-        }
-    }
-    Some((origin.0?, origin.1?))
+    let origin = Origin::read(record.headers()).filter(|origin| origin.topic.as_deref() == Some(ORDERS))?;
+    Some((origin.partition?, origin.offset?))
 }
 
 async fn behind(reader: &Consumer, ledger: &Ledger) -> Result<u64, Failure> {

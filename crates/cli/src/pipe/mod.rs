@@ -152,7 +152,8 @@ fn worker(
     worker
 }
 
-fn verdict(ran: Result<Summary, Error>) -> Result<(), Failure> {
+/// A partition that stopped, or a commit that is missing, is a failure.
+pub(crate) fn verdict(ran: Result<Summary, Error>) -> Result<(), Failure> {
     let summary = ran.map_err(|error| match error {
         Error::Client(error) => error.into(),
         other => Failure::failed(other.to_string()),

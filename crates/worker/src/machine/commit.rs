@@ -52,8 +52,8 @@ impl<R: Clone> Machine<R> {
     }
 
     /// Until when no commit is made, after some that failed.
-    pub(crate) fn commit_not_before(&self) -> Option<Instant> {
-        (self.aborted_in_a_row > 0).then_some(self.commit_not_before)
+    pub(crate) fn commit_rests_until(&self, now: Instant) -> Option<Instant> {
+        (self.commit_not_before > now).then_some(self.commit_not_before)
     }
 
     /// Whether it is time for a commit.
@@ -83,6 +83,7 @@ impl<R: Clone> Machine<R> {
             }
             if let Some(what) = partition.to_commit(&self.group, self.options.metadata_bytes) {
                 partition.commits.asked = partition.commits.changes;
+                partition.commits.next_base = Some(what.offset);
                 commits.push(PartitionCommit { id: *id, name: partition.name.clone(), what });
             }
         }
@@ -103,7 +104,7 @@ impl<R: Clone> Machine<R> {
             if is_committed(name) {
                 partition.commits.confirmed = partition.commits.asked;
                 partition.commits.offset = Some(what.offset);
-                partition.commits.base = Some(what.offset);
+                partition.commits.base = partition.commits.next_base;
             } else {
                 has_failed = true;
             }

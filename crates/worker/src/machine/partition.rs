@@ -89,8 +89,10 @@ pub(crate) struct Commits {
     pub(crate) confirmed: u64,
     /// The offset that is.
     pub(crate) offset: Option<i64>,
-    /// That, or where this assignment began: a transaction has something to commit when the position is another.
+    /// That, or where this assignment began: a transaction has something to commit when the position is another. None, where the log was cut.
     pub(crate) base: Option<i64>,
+    /// What that is once the commit on its way is confirmed.
+    pub(crate) next_base: Option<i64>,
 }
 
 impl<R> Partition<R> {
@@ -146,9 +148,12 @@ impl<R> Partition<R> {
 
     /// A record enters its lane. `None` if it was finished before this assignment; else the lane's index.
     pub(crate) fn enter(&mut self, item: Item<R>, order: Order, received: Instant) -> Option<usize> {
-        let tracker = self.tracker.get_or_insert_with(|| Tracker::starting_at(item.offset));
+        let commits = &mut self.commits;
+        let tracker = self.tracker.get_or_insert_with(|| {
+            commits.base = Some(item.offset);
+            Tracker::starting_at(item.offset)
+        });
         let cover = tracker.receive(item.offset, item.epoch);
-        self.commits.base.get_or_insert(item.offset);
         if let Some(before) = &self.before {
             let is_finished = before.contains(item.offset);
             if before.is_cut_at(item.offset, item.epoch)
@@ -282,6 +287,8 @@ impl<R> Partition<R> {
             });
         }
         self.log_changed();
+        // What comes again has to be committed, even where the offset is the same.
+        (self.commits.base, self.commits.next_base) = (None, None);
         self.ready.clear();
         for index in self.lanes.indexes() {
             let Some(lane) = self.lanes.get_mut(index) else { continue };

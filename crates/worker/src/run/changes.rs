@@ -245,6 +245,9 @@ impl Runner {
         if self.committing.is_on_its_way() && !is_late {
             return;
         }
+        if handing.step == Step::Committing && !is_late && self.machine.commit_rests_until(now).is_some() {
+            return;
+        }
         let begins_last = handing.step == Step::Committing && !is_late;
         handing.step = Step::LastCommit;
         self.give_up_commit();

@@ -357,8 +357,9 @@ impl Runner {
         let poll = (self.poll_from > now).then_some(self.poll_from);
         let handing = self.handing.as_ref().map(|handing| handing.wake());
         let publish = self.is_unpublished.then(|| clock::later(self.published, METRICS_EVERY));
+        let again = self.handing.as_ref().and_then(|_| self.machine.commit_rests_until(now));
         let watch = Some(self.watch.wake());
-        let wakes = [self.machine.poll_timeout(), poll, handing, self.stage.wake(now), publish, watch];
+        let wakes = [self.machine.poll_timeout(), poll, handing, self.stage.wake(now), publish, again, watch];
         wakes.into_iter().flatten().fold(clock::later(now, AT_LEAST), Instant::min)
     }
 

@@ -165,9 +165,8 @@ impl Runner {
     }
 
     /// Waits until another commit may be made. Whether there is time for it.
-    #[expect(clippy::disallowed_methods, reason = "at the end there is nothing but this to wait for")]
     async fn rest_before(&mut self, deadline: Instant) -> bool {
-        let Some(at) = self.machine.commit_not_before() else { return true };
+        let Some(at) = self.machine.commit_rests_until(clock::now()) else { return true };
         tokio::time::sleep_until(at.min(deadline).into()).await;
         at < deadline
     }

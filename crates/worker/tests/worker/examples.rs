@@ -5,7 +5,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use offtake_broker::NewRecord;
+use offtake_broker::{Cluster, NewRecord};
+use offtake_worker::Transactions;
 
 use crate::support::*;
 
@@ -19,6 +20,10 @@ mod at_most_once;
 #[path = "../../examples/dead_letters.rs"]
 mod dead_letters;
 
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../examples/exactly_once.rs"]
+mod exactly_once;
+
 #[test]
 fn an_example_is_short() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
@@ -29,7 +34,7 @@ fn an_example_is_short() {
         assert!(lines <= 60, "{} has {lines} lines", path.display());
         count += 1;
     }
-    assert_eq!(count, 3, "each has a test here");
+    assert_eq!(count, 5, "each has a test here, and `postgres_sink` in `tests/real/working.rs`");
 }
 
 async fn a_while() {
@@ -56,13 +61,36 @@ async fn at_most_once_has_committed_a_record_when_it_is_handled() {
     assert_eq!(committed_offsets(&cluster).await, everything());
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_is_no_number_is_dead_lettered() {
-    // Its worker has the real clock: the cluster takes no timestamps of a day to come.
+/// Its workers have the real clock: the cluster takes no timestamps of a day to come.
+async fn cluster_of_today() -> Cluster {
     let mut config = offtake_broker::Config::default();
     config.wall_ms = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis().try_into().unwrap();
     let cluster = cluster_with(config).await;
     cluster.append("orders", 1, &[NewRecord::new("no number"), NewRecord::new("7")]).unwrap();
+    cluster
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_order_has_its_invoice_once() {
+    let cluster = cluster_of_today().await;
+    cluster.create_topic("invoices", 1).unwrap();
+    let inside = cluster.clone();
+    let by = Transactions::by("billing-1").producer(move |builder| {
+        let inside = inside.clone();
+        let dial = offtake_producer::dial::InMemory::new(move |port| inside.connect(port));
+        builder.dial(dial).spawn_on(tokio::runtime::Handle::current())
+    });
+    let summary = exactly_once::run(builder(&cluster), by, a_while()).await.unwrap();
+    assert_eq!((summary.handled, summary.dead_lettered), (all().len() as u64 + 1, 1));
+    let invoices = cluster.with(|model, _| model.records("invoices", 0));
+    let texts: BTreeSet<_> = invoices.iter().filter_map(|(_, record)| record.value.clone()).collect();
+    assert_eq!(texts.len(), all().len() + 1);
+    assert_eq!(letters(&cluster).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_number_is_dead_lettered() {
+    let cluster = cluster_of_today().await;
     let letters_to = crate::support::dead_letters(&cluster);
     let summary = dead_letters::run(builder(&cluster), letters_to, a_while()).await.unwrap();
     assert_eq!((summary.handled, summary.dead_lettered), (all().len() as u64 + 1, 1));

@@ -240,6 +240,55 @@ async fn blocking_handlers_have_threads_and_are_told_when_to_end() {
     assert_eq!(committed_offsets(&cluster).await, everything());
 }
 
+/// A thread cannot be cancelled: whoever has the partition next, this worker or another member, begins with it when the thread has ended.
+#[tokio::test]
+async fn nothing_of_a_partition_begins_while_a_thread_that_was_cancelled_is_at_it() {
+    let cluster = cluster().await;
+    let (busy, begun) = (Arc::new(Mutex::new(BTreeSet::new())), Arc::new(AtomicUsize::new(0)));
+    let handler = |name: &'static str| {
+        let (busy, begun) = (Arc::clone(&busy), Arc::clone(&begun));
+        move |record: offtake::OwnedRecord, attempt: offtake_worker::Attempt| {
+            let at = (record.partition(), record.key().map(<[u8]>::to_vec));
+            assert!(
+                busy.lock().unwrap().insert(at.clone()),
+                "{name} begins with {at:?} beside another thread"
+            );
+            begun.fetch_add(1, Ordering::Relaxed);
+            while name == "first" && !attempt.cancelled() {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            // It does not end at once when it is told.
+            std::thread::sleep(Duration::from_millis(if name == "first" { 300 } else { 1 }));
+            busy.lock().unwrap().remove(&at);
+            Ok(())
+        }
+    };
+    let start = |name| {
+        let worker = worker(&cluster).revoke_grace(Duration::from_millis(100)).concurrency(8);
+        let handle = worker.handle();
+        (handle, tokio::spawn(worker.run_blocking(handler(name), std::future::pending::<()>())))
+    };
+    let (first, first_task) = start("first");
+    while begun.load(Ordering::Relaxed) < 8 {
+        assert!(!first_task.is_finished());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let (second, second_task) = start("second");
+    while second.metrics().handled < 20 {
+        assert!(!second_task.is_finished());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(first.metrics().cancelled > 0, "threads were at what was taken away");
+    first.stop_now();
+    assert!(first_task.await.unwrap().is_ok());
+    while committed_offsets(&cluster).await != everything() {
+        assert!(!second_task.is_finished());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    second.stop();
+    assert!(second_task.await.unwrap().unwrap().is_clean());
+}
+
 #[tokio::test]
 async fn blocking_handlers_of_a_worker_that_is_dropped_are_told() {
     let cluster = cluster().await;

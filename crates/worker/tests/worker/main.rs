@@ -10,6 +10,7 @@ mod handlers;
 mod in_place;
 mod options;
 mod rebalances;
+mod retry_topics;
 mod stops;
 mod support;
 mod transactional;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use offtake::Consumer;
-use offtake_worker::{Breaker, DeadLetters, Error, Failure, Retry, Worker};
+use offtake_worker::{Breaker, DeadLetters, Error, Event, Failure, Order, Retry, Worker};
 
 use crate::support::*;
 
@@ -47,6 +47,28 @@ async fn what_makes_no_sense_is_refused_in_one_sentence() {
         (
             of_orders(plain()).dead_letters(DeadLetters::to("orders")),
             "`orders` is read, and would get the dead letters",
+        ),
+        (
+            of_orders(plain()).retry(Retry::never().then_topics([("r", secs(1))])),
+            "`Order::Unordered`, or `Retry::allow_reordering`; a record that is out of retry topics goes to the dead letters",
+        ),
+        (
+            of_orders(plain()).order(Order::Unordered).dead_letters(DeadLetters::to("r")).retry(
+                Retry::never().then_topics([("r", secs(1)), ("orders", secs(1)), ("orders", secs(2))]),
+            ),
+            "`r` is a retry topic, and would get the dead letters of its own records; `orders` is a retry topic: it is read without being subscribed to; the retry topic `orders` is there twice",
+        ),
+        (
+            of_orders(plain())
+                .order(Order::Unordered)
+                .dead_letters(DeadLetters::to("d"))
+                .retry(Retry::never().then_topics([("a b", secs(1))])),
+            "the topic for retries cannot be `a b`",
+        ),
+        (of_orders(plain()).transactional(""), "transactional.id"),
+        (
+            of_orders(plain()).transactional("a").dead_letters(DeadLetters::to("d").property("linger.ms", 1)),
+            "say of `Transactions` what is said of theirs",
         ),
         (Worker::new(plain()).subscribe_patterns(["("]), "`(` is no regular expression"),
     ] {
@@ -106,4 +128,55 @@ async fn topics_may_be_patterns_and_a_function_that_takes_events_may_panic() {
     }
     handle.stop();
     assert!(task.await.unwrap().unwrap().is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_waited_for_without_an_end_is_told() {
+    let nowhere = offtake::dial::InMemory::new(|_| {
+        Err::<tokio::io::DuplexStream, _>(std::io::Error::other("no way there"))
+    });
+    let builder = Consumer::builder("localhost:1").group("job").dial(nowhere);
+    let worker = Worker::new(builder.spawn_on(tokio::runtime::Handle::current())).subscribe("orders");
+    let running = Running::start(worker, |_, _| async { Ok(()) });
+    let is_told = |event: &Event| matches!(event, Event::Unreachable { why } if !why.is_empty());
+    running.until("it is told", |running| running.events().iter().any(is_told)).await;
+    tokio::time::sleep(secs(30)).await;
+    assert_eq!(running.events().iter().filter(|event| is_told(event)).count(), 1, "once");
+    drop(running.stop().await);
+
+    let cluster = cluster().await;
+    let worker = crate::support::worker(&cluster).subscribe(["orders", "no.such.topic"]);
+    let worker = worker.dead_letters(dead_letters_to("no.such.dlq", &cluster));
+    let running = Running::start(worker, |_, _| async { Ok(()) });
+    for topic in ["no.such.topic", "no.such.dlq"] {
+        running
+            .until("it is told", |running| {
+                let events = running.events();
+                events
+                    .iter()
+                    .any(|event| matches!(event, Event::Error(error) if error.to_string().contains(topic)))
+            })
+            .await;
+    }
+    assert!(running.stop().await.is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_pause_and_no_delay_is_no_hot_loop() {
+    let cluster = cluster().await;
+    let attempts = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = std::sync::Arc::clone(&attempts);
+    let worker = worker(&cluster)
+        .retry(Retry::fixed(Duration::ZERO).unlimited())
+        .breaker(Breaker::open_at(0.1).of_last(1000).pause(Duration::ZERO))
+        .concurrency(1);
+    let running = Running::start(worker, move |_, _| {
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        async { Err(Failure::retry("always")) }
+    });
+    tokio::time::sleep(secs(20)).await;
+    drop(running.stop().await);
+    let attempts = attempts.load(std::sync::atomic::Ordering::Relaxed);
+    // A thousand until it opens; then one each 10 ms.
+    assert!((1000..1000 + 2001).contains(&attempts), "{attempts}");
 }

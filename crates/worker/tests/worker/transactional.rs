@@ -191,11 +191,11 @@ async fn each_once(name: &str, protocol: &'static str, version: i16, rules: Vec<
     let mut members: Vec<_> = (0..3).map(start).collect();
     for turn in 0..9 {
         tokio::time::sleep(Duration::from_millis(1700)).await;
-        for id in 0..3 {
-            if id != turn % 3 && !members[id].task.is_finished() {
+        for (id, member) in members.iter_mut().enumerate() {
+            if id != turn % 3 && !member.task.is_finished() {
                 continue;
             }
-            let left = std::mem::replace(&mut members[id], start(id));
+            let left = std::mem::replace(member, start(id));
             match turn % 2 {
                 0 => left.task.abort(),
                 // It goes on beside the one that takes its place, and fences it.
@@ -445,7 +445,7 @@ async fn what_is_sent_without_transactions_or_too_late_is_refused() {
         async { Ok(()) }
     };
     assert!(worker.run(handler, secs_from_now(20)).await.unwrap().is_clean());
-    let kept = kept.lock().unwrap();
+    let kept = std::mem::take(&mut *kept.lock().unwrap());
     assert!(!kept.is_empty());
     assert!(kept.iter().all(|attempt| attempt.send(ProducerRecord::to("out")).is_err()));
     assert!(seen(&cluster, "out").await.is_empty());

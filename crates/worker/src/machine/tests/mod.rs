@@ -1,7 +1,9 @@
-//! The machine in literal schedules (`order`, `rebalance`, `room_and_breaker`) and in drawn ones (`random`).
+//! The machine in literal schedules (`order`, `rebalance`, `room_and_breaker`, `effects`, `due`) and in drawn ones (`random`).
 
 #![allow(clippy::indexing_slicing)]
 
+mod due;
+mod effects;
 mod order;
 mod random;
 mod rebalance;

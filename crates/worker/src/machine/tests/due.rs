@@ -1,0 +1,82 @@
+//! Records of retry topics that are not due.
+
+use super::*;
+
+fn world() -> World {
+    let retry = Retry::never().then_topics([("orders", Duration::from_secs(60))]);
+    let mut world = World::new(Options { retry, order: Order::Unordered, ..options() });
+    world.assign([0]);
+    world
+}
+
+/// Of these offsets, due in so many seconds from now.
+fn receive(world: &mut World, these: &[(i64, u64)]) {
+    let now = world.now;
+    let due = |seconds: u64| (seconds > 0).then(|| now + Duration::from_secs(seconds));
+    let items = these.iter().map(|(offset, seconds)| Item { due: due(*seconds), ..item(0, *offset, None) });
+    let next = these.last().map_or(0, |(offset, _)| offset + 1);
+    world.receive_items(0, items.collect(), next);
+}
+
+fn sought(world: &mut World, is_done: bool) -> i64 {
+    let (assignment, _, offset) = world.seeks.remove(0);
+    world.machine.seek_ended(assignment, offset, is_done);
+    world.drain();
+    offset
+}
+
+#[test]
+fn what_is_due_is_handled_and_reading_goes_on_at_the_rest_when_it_is_too() {
+    let mut world = world();
+    receive(&mut world, &[(0, 0), (1, 0), (2, 30), (3, 31)]);
+    assert_eq!(world.offsets(), [0, 1]);
+    assert!(world.paused.contains(&partition(0)));
+    receive(&mut world, &[(4, 31)]); // a second part of the same poll
+    assert_eq!(sought(&mut world, true), 2);
+    world.done(0);
+    world.done(1);
+    assert_eq!(world.commit(), [(0, 2, vec![])]);
+    assert_eq!(world.machine.metrics().queued, 0, "what waits is not kept");
+    world.pass(Duration::from_secs(29));
+    assert!(world.paused.contains(&partition(0)));
+    world.pass(Duration::from_secs(1));
+    assert!(world.paused.is_empty());
+    receive(&mut world, &[(2, 0), (3, 1)]);
+    assert_eq!(world.offsets(), [2]);
+    assert_eq!(world.seeks.len(), 1);
+}
+
+/// Nothing is read on before the consumer has gone back: what lies between would be lost.
+#[test]
+fn a_seek_that_fails_or_is_late_is_waited_for() {
+    let mut world = world();
+    receive(&mut world, &[(0, 1), (1, 1)]);
+    world.pass(Duration::from_secs(5));
+    assert!(world.paused.contains(&partition(0)), "it is on its way");
+    assert_eq!(sought(&mut world, false), 0);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(sought(&mut world, true), 0, "it is asked for again");
+    assert!(world.paused.contains(&partition(0)));
+    world.pass(Duration::from_secs(1));
+    assert!(world.paused.is_empty());
+    receive(&mut world, &[(0, 0), (1, 0)]);
+    assert_eq!(world.offsets(), [0, 1]);
+}
+
+#[test]
+fn a_wait_ends_with_its_assignment_and_with_its_log() {
+    let mut world = world();
+    receive(&mut world, &[(5, 30)]);
+    world.machine.removed(&[partition(0)]);
+    world.drain();
+    assert!(world.machine.poll_timeout().is_none_or(|at| at < world.now + Duration::from_secs(30)));
+    world.assign([0]);
+    assert_eq!(sought(&mut world, true), 5, "which is of no account");
+    receive(&mut world, &[(5, 30)]);
+    sought(&mut world, true);
+    world.machine.rewound(&partition(0), 3);
+    world.drain();
+    assert!(world.paused.is_empty(), "what is there now says itself whether it is due");
+    receive(&mut world, &[(3, 0)]);
+    assert_eq!(world.offsets(), [3]);
+}

@@ -1,0 +1,129 @@
+//! What transactions write.
+
+use super::*;
+use crate::{Transactions, output::Output};
+
+fn world() -> World {
+    let options = Options { transactions: Some(Transactions::by("a")), metadata_bytes: 0, ..options() };
+    let mut world = World::with(options, 1, true);
+    world.assign([0]);
+    world
+}
+
+/// The handler of this offset is done, and has sent its offset.
+fn done(world: &mut World, offset: i64) {
+    let has = |(records, _): &(Vec<Started<Rec>>, _)| records.iter().any(|it| it.record.offset == offset);
+    let at = world.running.iter().position(has).expect("it runs");
+    let (_, ticket) = world.running.remove(at);
+    let output = Output {
+        topic: "out".to_owned(),
+        partition: None,
+        key: None,
+        value: Some(offset.to_string().into_bytes()),
+        headers: Vec::new(),
+        timestamp: None,
+    };
+    world.machine.job_ended(world.now, 0, &ticket, &Results::All(Verdict::Done), vec![vec![output]]);
+    world.drain();
+}
+
+/// A transaction that is begun: the offset that it commits, and those of the records whose results or letters it has.
+fn begin(world: &mut World) -> (Vec<PartitionCommit>, Option<i64>, Vec<i64>) {
+    let commits = match world.machine.begin_transaction(world.now) {
+        true => world.machine.take_commit(world.now, None),
+        false => Vec::new(),
+    };
+    let sent = world.machine.send_effects(&commits).iter().map(|(id, _)| id.offset).collect();
+    let offset = commits.first().map(|commit| commit.what.offset);
+    (commits, offset, sent)
+}
+
+fn end(world: &mut World, commits: &[PartitionCommit], is_committed: bool) {
+    world.machine.transaction_ended(world.now, commits, is_committed, &BTreeMap::new());
+    world.drain();
+}
+
+#[test]
+fn a_transaction_has_what_lies_before_its_offset_and_one_that_is_aborted_leaves_it_for_the_next() {
+    let mut world = world();
+    world.receive(0, 0, &[A, B, C, None]);
+    done(&mut world, 1);
+    assert_eq!(begin(&mut world).1, None, "nothing is finished without a gap");
+    done(&mut world, 0);
+    done(&mut world, 3);
+    let (commits, offset, sent) = begin(&mut world);
+    assert_eq!((offset, sent), (Some(2), vec![0, 1]));
+    assert!(!world.machine.is_commit_due(world.now + Duration::from_secs(9)), "one at a time");
+    end(&mut world, &commits, false);
+    assert!(!world.machine.is_commit_due(world.now), "not at once");
+    assert_eq!(world.machine.metrics().queued, 3, "what is kept takes room");
+    done(&mut world, 2);
+    let (commits, offset, sent) = begin(&mut world);
+    assert_eq!((offset, sent), (Some(4), vec![0, 1, 2, 3]));
+    end(&mut world, &commits, true);
+    assert_eq!(world.machine.metrics().queued, 0);
+    assert_eq!(begin(&mut world).1, None, "what is committed is not committed again");
+}
+
+#[test]
+fn a_letter_is_a_part_of_the_transaction_that_passes_its_record() {
+    let mut world = world();
+    world.receive(0, 0, &[A, A]);
+    world.fail(0, Poison);
+    assert!(world.letters.is_empty(), "it is not written alone");
+    assert_eq!(world.offsets(), [1], "its key goes on");
+    let (commits, offset, sent) = begin(&mut world);
+    assert_eq!((offset, sent), (Some(1), vec![0]));
+    assert_eq!(world.machine.metrics().dead_lettered, 0);
+    end(&mut world, &commits, true);
+    assert_eq!(world.machine.metrics().dead_lettered, 1);
+}
+
+#[test]
+fn what_is_not_taken_stops_its_partition_and_what_lies_before_it_is_committed() {
+    let mut world = world();
+    world.receive(0, 0, &[A, B, C]);
+    (0..3).for_each(|offset| done(&mut world, offset));
+    let (commits, ..) = begin(&mut world);
+    let (id, _) = world.machine.send_effects(&commits)[1];
+    end(&mut world, &commits, false);
+    let error = offtake::Error::new(offtake::ErrorKind::TooLarge, "too large");
+    world.machine.effect_refused(id, error);
+    world.drain();
+    assert_eq!(world.stopped(), [(0, Some(1))]);
+    let (commits, offset, sent) = begin(&mut world);
+    assert_eq!((offset, sent), (Some(1), vec![0]));
+    end(&mut world, &commits, true);
+    assert_eq!(world.machine.metrics().queued, 0, "what lies behind it takes no room");
+}
+
+/// Records that take the place of lost ones have results of their own, which the transaction that has those of the lost ones does not have.
+#[test]
+fn results_of_a_log_that_was_cut_are_not_taken_for_those_of_the_new_one() {
+    let mut world = world();
+    world.receive(0, 0, &[A, B]);
+    (0..2).for_each(|offset| done(&mut world, offset));
+    let (commits, offset, _) = begin(&mut world);
+    assert_eq!(offset, Some(2));
+    world.machine.rewound(&partition(0), 1);
+    world.drain();
+    world.receive(0, 1, &[C]);
+    done(&mut world, 1);
+    end(&mut world, &commits, true);
+    let (_, offset, sent) = begin(&mut world);
+    assert_eq!((offset, sent), (Some(2), vec![1]), "also where the offset is the same");
+}
+
+#[test]
+fn what_is_given_up_leaves_nothing_behind() {
+    let mut world = world();
+    world.receive(0, 0, &[A, B]);
+    done(&mut world, 0);
+    let (commits, ..) = begin(&mut world);
+    world.machine.removed(&[partition(0)]);
+    world.drain();
+    end(&mut world, &commits, true);
+    let metrics = world.machine.metrics();
+    assert_eq!((metrics.queued, metrics.queued_bytes, world.machine.kept), (0, 0, 0));
+    assert_eq!(begin(&mut world).1, None);
+}

@@ -1,0 +1,243 @@
+//! Records that are put aside for later.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use offtake::OwnedRecord;
+use offtake_broker::{Cluster, NewRecord};
+use offtake_worker::{
+    Attempt, Event, Failure, Order, ProducerRecord, Retry, StopReason, Transactions, Worker,
+};
+use tokio::time::Instant;
+
+use crate::support::*;
+
+const SHORT: &str = "orders.retry.1m";
+const LONG: &str = "orders.retry.5m";
+
+async fn cluster_with_retries() -> Cluster {
+    let cluster = cluster().await;
+    cluster.create_topic(SHORT, 2).unwrap();
+    cluster.create_topic(LONG, 2).unwrap();
+    cluster
+}
+
+fn retry() -> Retry {
+    Retry::never().then_topics([(SHORT, secs(60)), (LONG, secs(300))])
+}
+
+fn retrying(cluster: &Cluster) -> Worker {
+    worker(cluster).order(Order::Unordered).retry(retry()).dead_letters(dead_letters(cluster))
+}
+
+/// Where a record came from first.
+fn first_place(record: &OwnedRecord, attempt: &Attempt) -> (i32, i64) {
+    match attempt.origin() {
+        Some(origin) => (origin.partition.unwrap(), origin.offset.unwrap()),
+        None => (record.partition(), record.offset()),
+    }
+}
+
+/// Attempts by record: when, which, from which topic.
+type Attempts = Arc<Mutex<BTreeMap<(i32, i64), Vec<(Duration, u32, String)>>>>;
+
+fn noting(
+    began: Instant,
+    attempts: &Attempts,
+    result: impl Fn(i64, u32) -> Result<(), Failure> + Clone + Send + Sync + 'static,
+) -> impl Fn(OwnedRecord, Attempt) -> std::pin::Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>
++ Send
++ Sync
++ 'static {
+    let attempts = Arc::clone(attempts);
+    move |record, attempt| {
+        let place = first_place(&record, &attempt);
+        let entry = (began.elapsed(), attempt.number(), record.topic().to_owned());
+        attempts.lock().unwrap().entry(place).or_default().push(entry);
+        let first = attempt.first_failure().map(|first| first.reason.clone());
+        let result = result(place.1, attempt.number());
+        Box::pin(async move {
+            assert_eq!(first.is_some(), attempt.number() > 1);
+            assert!(first.is_none_or(|first| first == "the first"), "the first failure is kept");
+            result
+        })
+    }
+}
+
+fn failure(number: u32) -> Failure {
+    Failure::retry(if number == 1 { "the first" } else { "another" })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_fails_waits_its_time_in_each_topic_and_ends_in_the_dead_letters() {
+    let cluster = cluster_with_retries().await;
+    let (began, attempts) = (Instant::now(), Attempts::default());
+    let handler = noting(began, &attempts, |offset, number| match (offset, number) {
+        (7, _) | (11, 1) | (23, 1 | 2) => Err(failure(number)),
+        (30, _) => Err(Failure::poison("the first")),
+        _ => Ok(()),
+    });
+    let running = Running::start(retrying(&cluster), handler);
+    running.until("it is given up", |running| running.handle.metrics().dead_lettered == 6).await;
+    running.until("the others are done", |running| running.handle.metrics().handled == 38 * 3).await;
+    let events = running.events();
+    let summary = running.stop().await;
+    assert!(summary.is_clean(), "{summary:?}");
+    assert_eq!((summary.postponed, summary.dead_lettered), (3 * (2 + 1 + 2), 6));
+    let attempts = attempts.lock().unwrap();
+    for ((_, offset), attempts) in &*attempts {
+        let numbers: Vec<_> = attempts.iter().map(|(_, number, _)| *number).collect();
+        let topics: Vec<_> = attempts.iter().map(|(.., topic)| topic.as_str()).collect();
+        let expected = match offset {
+            7 | 23 => 3,
+            11 => 2,
+            _ => 1,
+        };
+        assert_eq!(numbers, (1..=expected).collect::<Vec<_>>(), "{offset}");
+        assert_eq!(topics, ["orders", SHORT, LONG][..topics.len()], "{offset}");
+        for (pair, delay) in attempts.windows(2).zip([60, 300]) {
+            let waited = pair[1].0 - pair[0].0;
+            assert!(waited >= secs(delay) && waited < secs(delay + 5), "{offset}: {waited:?}");
+        }
+    }
+    let told = events.iter().filter(|event| matches!(event, Event::Postponed { .. })).count();
+    assert_eq!(told, 15);
+    let letters = letters(&cluster);
+    assert_eq!(letters.len(), 6);
+    for letter in letters.iter().filter(|letter| header(letter, "original_offset").as_deref() == Some("7")) {
+        let said = ["original_topic", "error_attempts", "error_reason", "first_error_reason"];
+        let said = said.map(|name| header(letter, name).unwrap());
+        assert_eq!(said, ["orders", "3", "another", "the first"]);
+        let names: BTreeSet<_> = letter.headers.iter().map(|(name, _)| name).collect();
+        assert_eq!(names.len(), letter.headers.len(), "nothing is there twice");
+    }
+}
+
+/// What waits takes no room, and holds nothing up: neither membership nor other topics, nor a stop.
+#[tokio::test(start_paused = true)]
+async fn what_waits_takes_no_room_and_survives_restarts_and_deaths() {
+    let cluster = cluster_with_retries().await;
+    let (began, attempts) = (Instant::now(), Attempts::default());
+    let start = || {
+        let handler = noting(began, &attempts, |_, number| match number {
+            1 | 2 => Err(failure(number)),
+            _ => Ok(()),
+        });
+        Running::start(retrying(&cluster).queue(10), handler)
+    };
+    let finished = all().len();
+    let first = start();
+    first.until("all wait", |first| first.handle.metrics().postponed == finished as u64).await;
+    tokio::time::sleep(secs(5)).await;
+    let metrics = first.handle.metrics();
+    assert_eq!((metrics.queued, metrics.running), (0, 0), "nothing is kept that waits");
+    for offset in 0..10 {
+        cluster.append("orders", 0, &[NewRecord::new("x")]).unwrap();
+        first
+            .until("others go on", |first| first.handle.metrics().postponed as usize == finished + 1 + offset)
+            .await;
+    }
+    assert!(began.elapsed() < secs(55), "{:?}", began.elapsed());
+    assert!(first.stop().await.is_clean());
+    tokio::time::sleep(secs(40)).await;
+    let second = start();
+    second.until("it began again", |second| second.handle.metrics().postponed > 5).await;
+    second.task.abort();
+    drop(second.task.await);
+    tokio::time::sleep(secs(20)).await;
+    let third = start();
+    let done = || {
+        let attempts = attempts.lock().unwrap();
+        attempts.values().filter(|attempts| attempts.iter().any(|(_, number, _)| *number == 3)).count()
+    };
+    third.until("all is done", |_| done() == finished + 10).await;
+    assert!(third.stop().await.is_clean());
+    for ((_, offset), attempts) in &*attempts.lock().unwrap() {
+        // One that was being handled at the death comes twice.
+        let times: BTreeMap<_, _> = attempts.iter().map(|(at, number, _)| (*number, *at)).collect();
+        assert!(times[&2] >= times[&1] + secs(60), "{offset}: {attempts:?}");
+        assert!(
+            times[&3] >= attempts.iter().find(|of| of.1 == 2).unwrap().0 + secs(300),
+            "{offset}: {attempts:?}"
+        );
+    }
+    assert!(letters(&cluster).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_in_place_come_before_each_topic_and_count_in_all() {
+    let cluster = cluster_with_retries().await;
+    let (began, attempts) = (Instant::now(), Attempts::default());
+    let retry = Retry::fixed(secs(1)).attempts(2).then_topics([(SHORT, secs(60))]).allow_reordering();
+    let handler = noting(began, &attempts, |offset, number| match (offset, number) {
+        (7, _) => Err(failure(number)),
+        _ => Ok(()),
+    });
+    let running = Running::start(retrying(&cluster).order(Order::Key).retry(retry), handler);
+    running.until("it is given up", |running| running.handle.metrics().dead_lettered == 3).await;
+    assert!(running.stop().await.is_clean());
+    let attempts = attempts.lock().unwrap();
+    let of_seven: Vec<_> =
+        attempts[&(0, 7)].iter().map(|(_, number, topic)| (*number, topic.as_str())).collect();
+    assert_eq!(of_seven, [(1, "orders"), (2, "orders"), (3, SHORT), (4, SHORT)]);
+    assert_eq!(header(&letters(&cluster)[0], "error_attempts").as_deref(), Some("4"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_topic_that_cannot_be_written_stops_the_partition_before_its_record() {
+    let cluster = cluster().await;
+    let running = Running::start(retrying(&cluster), |record, _| async move {
+        match (record.partition(), record.offset()) {
+            (0, 7) => Err(Failure::retry("no")),
+            _ => Ok(()),
+        }
+    });
+    let is_told = |event: &Event| matches!(event, Event::Error(error) if error.to_string().contains(SHORT));
+    running.until("what is missing is told", |running| running.events().iter().any(is_told)).await;
+    running
+        .until("it stopped", |running| {
+            running.events().iter().any(|event| {
+                matches!(event, Event::Stopped(of) if matches!(of.why, StopReason::DeadLetterFailed { .. }))
+            })
+        })
+        .await;
+    let summary = running.stop().await;
+    assert_eq!((summary.stopped.len(), summary.stopped[0].offset), (1, Some(7)));
+    assert_eq!(committed_offsets(&cluster).await[0], (0, 7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_transactions_a_record_is_passed_when_it_is_in_its_retry_topic() {
+    let cluster = cluster_with_retries().await;
+    cluster.create_topic("out", 1).unwrap();
+    let inside = cluster.clone();
+    let by = Transactions::by("a").producer(move |builder| {
+        let inside = inside.clone();
+        let dial = offtake_producer::dial::InMemory::new(move |port| inside.connect(port));
+        builder.dial(dial).spawn_on(tokio::runtime::Handle::current()).replay(7, WALL_MS)
+    });
+    let worker = worker(&cluster).order(Order::Unordered).retry(retry()).transactional(by);
+    let worker = worker.dead_letters(offtake_worker::DeadLetters::to("orders.dlq"));
+    let running = Running::start(worker, |record, attempt| async move {
+        let (partition, offset) = first_place(&record, &attempt);
+        attempt.send(ProducerRecord::to("out").value(&format!("{partition} {offset}")))?;
+        match (offset % 10, attempt.number()) {
+            (7, _) | (3, 1) => Err(Failure::retry("no")),
+            _ => Ok(()),
+        }
+    });
+    running
+        .until("all is finished", |running| {
+            let metrics = running.handle.metrics();
+            metrics.dead_lettered == 12 && metrics.handled == all().len() as u64 - 12 && metrics.queued == 0
+        })
+        .await;
+    let summary = running.stop().await;
+    assert!(summary.is_clean() && summary.postponed == 12 + 12 * 2, "{summary:?}");
+    let results = cluster.with(|model, _| model.records("out", 0));
+    let once: BTreeSet<_> = results.iter().filter_map(|(_, record)| record.value.clone()).collect();
+    assert_eq!(once.len(), all().len() - 12);
+}
