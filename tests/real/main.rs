@@ -22,6 +22,7 @@ mod finishing;
 mod flow;
 mod groups;
 mod library;
+mod librdkafka;
 mod limits;
 mod losses;
 mod membership;

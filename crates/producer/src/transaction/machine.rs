@@ -15,6 +15,8 @@
 mod answers;
 mod coordinators;
 mod ending;
+#[cfg(test)]
+mod model;
 mod requests;
 #[cfg(test)]
 mod tests;
