@@ -77,7 +77,8 @@ pub struct Config {
     /// `partitioner.adaptive.partitioning.enable`: true. Records without a key go less to partitions that are slow (KIP-794).
     pub partitioner_adaptive: bool,
     /// `partitioner.availability.timeout.ms`: 0, which is never. Records without a key do not go to partitions whose leader has taken
-    /// nothing for so long of what was ready for it, if others can be had; only with `partitioner.adaptive.partitioning.enable` (KIP-794).
+    /// nothing for so long of what was ready for it, if others can be had; the batch that is being filled is filled. Only with
+    /// `partitioner.adaptive.partitioning.enable` (KIP-794).
     pub partitioner_availability_timeout: Duration,
     /// `metadata.max.idle.ms`: 5 min, after which a topic that nothing was sent to is forgotten.
     pub metadata_max_idle: Duration,
