@@ -192,7 +192,6 @@ impl Topics {
         self.awaited.remove(name);
         let topic = self.get_mut(name.as_str())?;
         topic.state = Some(state);
-        topic.stalled.clear();
         topic.is_missing = false;
         Some(mem::take(&mut topic.waiting))
     }
@@ -236,6 +235,7 @@ impl Topics {
             if !is_used && topic.slots.iter().flatten().all(|slot| is_idle(*slot)) {
                 topic.is_forgotten = true;
                 topic.state = None;
+                topic.stalled.clear();
                 any = true;
             }
         }
