@@ -24,6 +24,7 @@ mod flow;
 mod groups;
 mod lag;
 mod library;
+mod librdkafka;
 mod limits;
 mod losses;
 mod membership;

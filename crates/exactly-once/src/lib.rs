@@ -4,9 +4,13 @@ use std::{collections::BTreeMap, mem, time::Duration};
 
 use offtake::{Consumer, Error, ErrorKind, Handle, Position, Records, Result, StartAt, TopicPartition};
 use offtake_producer::{ProducerRecord, Transaction, TransactionDelivery, TransactionalProducer};
+use tokio::time::{Instant, sleep_until};
 
 /// How long one poll waits. The next one follows.
 const POLL: Duration = Duration::from_secs(60);
+
+/// A pause is not longer than this, so that its end can be said.
+const LONGEST_PAUSE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Where the records of a step begin, by partition.
 type Firsts = BTreeMap<TopicPartition, Position>;
@@ -37,6 +41,8 @@ pub struct ExactlyOnce {
     uncommitted: Firsts,
     /// Steps in a row that were not committed.
     repeats: u32,
+    /// When the step that is waited for may begin. [`next`](Self::next) may be dropped and called again while it waits.
+    resume_at: Option<Instant>,
 }
 
 impl ExactlyOnce {
@@ -56,7 +62,7 @@ impl ExactlyOnce {
                 "this consumer commits by itself, outside of the transactions: set `enable.auto.commit` to false",
             ));
         }
-        Ok(Self { consumer, producer, uncommitted: Firsts::new(), repeats: 0 })
+        Ok(Self { consumer, producer, uncommitted: Firsts::new(), repeats: 0, resume_at: None })
     }
 
     /// The consumer, to subscribe, or to look at it.
@@ -68,6 +74,8 @@ impl ExactlyOnce {
     ///
     /// What the step before did not commit comes again: this goes back to what is committed first, once it is decided what that is. From the second
     /// such step in a row on it waits before: `retry.backoff.ms` of the consumer, twice as long each time, up to `retry.backoff.max.ms`.
+    ///
+    /// Dropped, it loses nothing, and the next call goes on waiting: it may stand in a `select!` that is run again and again.
     ///
     /// # Errors
     /// Those of [`Consumer::poll`], after which this may be called again as `poll` may. `Fenced`: another instance has taken the
@@ -86,6 +94,7 @@ impl ExactlyOnce {
             }
         };
         self.uncommitted = firsts(&records);
+        self.resume_at = None;
         let transaction = self.producer.begin().await?;
         let handle = self.consumer.handle();
         Ok(Some(Step { records, transaction, handle, uncommitted: &mut self.uncommitted }))
@@ -106,11 +115,18 @@ impl ExactlyOnce {
     /// What is aborted again and again is not aborted as fast as brokers can.
     #[expect(clippy::disallowed_methods, reason = "between two transactions there is nothing but to wait")]
     async fn pause(&mut self) {
-        self.repeats = if self.uncommitted.is_empty() { 0 } else { self.repeats.saturating_add(1) };
-        if let Some(doublings) = self.repeats.checked_sub(2) {
+        let now = Instant::now();
+        let resume_at = self.resume_at.unwrap_or_else(|| {
+            self.repeats = if self.uncommitted.is_empty() { 0 } else { self.repeats.saturating_add(1) };
             let client = &self.consumer.config().client;
-            let pause = client.retry_backoff.saturating_mul(2_u32.saturating_pow(doublings));
-            tokio::time::sleep(pause.min(client.retry_backoff_max)).await;
+            let pause = self.repeats.checked_sub(2).map_or(Duration::ZERO, |doublings| {
+                client.retry_backoff.saturating_mul(2_u32.saturating_pow(doublings))
+            });
+            now + pause.min(client.retry_backoff_max).min(LONGEST_PAUSE)
+        });
+        self.resume_at = Some(resume_at);
+        if resume_at > now {
+            sleep_until(resume_at).await;
         }
     }
 

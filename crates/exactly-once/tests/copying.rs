@@ -259,3 +259,29 @@ async fn steps_that_are_aborted_again_and_again_wait_longer_and_longer() {
     }
     once.close(Duration::from_secs(30)).await.unwrap();
 }
+
+/// A loop that does other things, too, waits as long as one that does nothing else.
+#[tokio::test(start_paused = true)]
+async fn a_next_that_is_dropped_and_called_again_counts_once() {
+    let cluster = cluster(2).await;
+    let mut consumer = consumer(&cluster, "range").await;
+    consumer.subscribe("in").await.unwrap();
+    let mut once = ExactlyOnce::new(consumer, producer(&cluster).await).unwrap();
+    let mut waits = Vec::new();
+    for _ in 0..7 {
+        let began = Instant::now();
+        let step = loop {
+            tokio::select! {
+                step = once.next() => break step.unwrap().unwrap(),
+                () = tokio::time::sleep(Duration::from_millis(30)) => {}
+            }
+            assert!(began.elapsed() < Duration::from_secs(30), "it does not go on: {waits:?}");
+        };
+        waits.push(began.elapsed().as_millis());
+        step.abort().await.unwrap();
+    }
+    for (at, least) in [(2, 100), (3, 200), (4, 400), (5, 800), (6, 1000)] {
+        assert!((least..least + 150).contains(&waits[at]), "wait {at}: {waits:?}");
+    }
+    once.close(Duration::from_secs(30)).await.unwrap();
+}

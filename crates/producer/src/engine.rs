@@ -10,7 +10,7 @@ use std::{
 };
 
 use offtake_client::{Error, ErrorKind, Result, clock};
-use offtake_machine::{CallId, Metadata, Topic, after, metadata};
+use offtake_machine::{BrokerId, CallId, Metadata, PartitionInfo, Topic, after, metadata};
 use offtake_wire::ErrorCode;
 use tokio::sync::oneshot;
 
@@ -184,6 +184,7 @@ impl Engine {
                     }
                 }
                 sender::Event::BatchFailed(why) => self.fail_transaction(now, why),
+                sender::Event::StallsChanged => self.learn_stalls(&self.sender.stalled()),
                 sender::Event::LeaderMoved { partition, leader, epoch, at } => {
                     self.metadata.learn_leader(now, &partition, leader, epoch, at);
                 }
@@ -254,9 +255,24 @@ impl Engine {
             accumulator.learn_topic(now, name, state);
         }
         drop(accumulator);
+        let stalled = self.sender.stalled();
+        if !stalled.is_empty() {
+            self.learn_stalls(&stalled);
+        }
         self.sender.learn_leaders(&cluster);
         // Records that waited to learn of their topic have their places.
         self.look(now);
+    }
+
+    /// Records without a key do not go to partitions that these brokers lead, if others can be had.
+    fn learn_stalls(&self, stalled: &BTreeSet<BrokerId>) {
+        let mut accumulator = self.shared.lock();
+        for (name, topic) in &self.metadata.cluster().topics {
+            let is_stalled =
+                |info: &PartitionInfo| info.leader.is_some_and(|leader| stalled.contains(&leader));
+            let partitions = topic.partitions.iter().filter(|(_, info)| is_stalled(info));
+            accumulator.learn_stalls(name, partitions.map(|(index, _)| *index).collect());
+        }
     }
 
     fn end_flushes(&mut self) {
@@ -339,7 +355,8 @@ impl Engine {
         let Life::Closing { deadline, .. } = &self.life else { return };
         let has_transaction =
             self.transacting.as_ref().is_some_and(|transacting| !transacting.machine.is_idle());
-        let is_done = self.shared.lock().is_empty() && !has_transaction;
+        let is_empty = self.shared.lock().is_empty();
+        let is_done = is_empty && !has_transaction;
         let is_late = deadline.is_some_and(|deadline| deadline <= now);
         if !is_done && !is_late {
             return;
@@ -347,10 +364,22 @@ impl Engine {
         let result = if is_done {
             Ok(())
         } else {
+            let is_settled = is_empty && self.sender.is_quiet();
             let text = "the producer was closed before the record was written";
-            self.end_rest(now, &Error::new(ErrorKind::Closed, text));
-            let text =
-                "not everything was written before the producer had to close; each send tells of itself";
+            let why = Error::new(ErrorKind::Closed, text);
+            let unended = self.transacting.as_mut().and_then(|transacting| {
+                let unended = transacting.machine.unended();
+                // Nothing is committed without all of its records, nor when nobody hears of it; and an abort must not overtake a record.
+                if !(is_settled && transacting.machine.is_aborting()) {
+                    transacting.stop(why.clone());
+                }
+                unended
+            });
+            self.end_rest(now, &why);
+            let text = unended.unwrap_or_else(|| {
+                "not everything was written before the producer had to close; each send tells of itself"
+                    .to_owned()
+            });
             Err(Error::new(ErrorKind::Timeout, text))
         };
         if let Life::Closing { done, .. } = std::mem::replace(&mut self.life, Life::Closed) {

@@ -13,6 +13,7 @@
 mod answers;
 mod partition;
 mod request;
+mod stalls;
 mod transaction;
 
 use std::{
@@ -33,6 +34,7 @@ use crate::{
     delivery::Outcome,
 };
 use partition::{Next, Partition};
+use stalls::Intake;
 use transaction::TransactionState;
 
 /// What a producer is known by to brokers (KIP-98).
@@ -57,6 +59,8 @@ pub(crate) enum Event {
     TransactionSent,
     /// A part of the open transaction was not written, or may not have been.
     BatchFailed(Error),
+    /// Other brokers than before are [stalled](Sender::stalled).
+    StallsChanged,
 }
 
 #[derive(Clone, Debug)]
@@ -69,6 +73,8 @@ struct SenderConfig {
     max_request_size: usize,
     request_timeout: Duration,
     delivery_timeout: Duration,
+    /// `partitioner.availability.timeout.ms`, if that is of any account.
+    availability_timeout: Option<Duration>,
     backoff: BackoffConfig,
     seed: u64,
 }
@@ -100,6 +106,7 @@ struct Broker {
     in_flight: usize,
     /// Slots with something to send to it, in turn.
     ready: VecDeque<SlotId>,
+    intake: Intake,
 }
 
 impl Sender {
@@ -114,6 +121,8 @@ impl Sender {
                 max_request_size: config.max_request_size,
                 request_timeout: config.client.request_timeout,
                 delivery_timeout: config.total_timeout(),
+                availability_timeout: Some(config.partitioner_availability_timeout)
+                    .filter(|timeout| config.partitioner_adaptive && !timeout.is_zero()),
                 backoff: config.client.backoff(),
                 seed,
             },
@@ -202,6 +211,12 @@ impl Sender {
             }
             self.look_at(slot);
         }
+        self.expire(now, shared);
+        self.find_stalls(now);
+    }
+
+    /// Gives up what was not written in time.
+    fn expire(&mut self, now: Instant, shared: &Shared) {
         loop {
             let mut accumulator = shared.lock();
             let Some((slot, serial)) = accumulator.take_overdue(now) else { return };
@@ -312,7 +327,7 @@ impl Sender {
 
     /// When to call again.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        earliest([self.paused.first().map(|(until, _)| *until)])
+        earliest([self.paused.first().map(|(until, _)| *until), self.next_stall()])
     }
 
     pub(crate) fn has_events(&self) -> bool {
@@ -364,6 +379,10 @@ impl Sender {
         let Some(sent) = self.sent.remove(&id) else { return };
         if let Some(broker) = self.brokers.get_mut(&sent.broker) {
             broker.in_flight = broker.in_flight.saturating_sub(1);
+        }
+        match answer {
+            Ok(_) => self.takes(sent.broker),
+            Err(_) => self.does_not_take(now, sent.broker),
         }
         self.answered(now, sent, answer, shared, cluster);
     }

@@ -76,11 +76,17 @@ impl TransactionalProducer {
         Ok(Transaction { producer: &self.producer, is_ended: false })
     }
 
-    /// Waits until what was begun has ended: an open transaction cannot be, but one that was dropped is still being aborted. Then the producer
-    /// ends.
+    /// Waits until what was begun has ended, and then the producer ends. No transaction can be open; but one that was dropped is still being
+    /// aborted, and one whose [`commit`](Transaction::commit) was dropped is still being committed, or aborted if that cannot be. `Ok` does not
+    /// say which.
     ///
     /// # Errors
-    /// `Timeout`: that took longer. The coordinator aborts the transaction when `transaction.timeout.ms` is over.
+    /// `Timeout`: that took longer, and nobody goes on with it. The error says what is known:
+    /// - it was to be committed, and was not: the coordinator aborts it when `transaction.timeout.ms` is over;
+    /// - whether it was committed is not known, as its coordinator was asked for that and has not answered: it may be;
+    /// - it was to be aborted: the coordinator aborts it when `transaction.timeout.ms` is over, if not before.
+    ///
+    /// What ended the producer (`Fenced`, …).
     pub async fn close(self, timeout: Duration) -> Result<()> {
         self.producer.close(timeout).await
     }

@@ -156,6 +156,11 @@ impl Accumulator {
         self.place_waiting(now);
     }
 
+    /// The leaders of these partitions of a topic take nothing at present, and those of the others do.
+    pub(crate) fn learn_stalls(&mut self, topic: &Topic, stalled: BTreeSet<i32>) {
+        self.topics.learn_stalls(topic, stalled);
+    }
+
     /// The metadata says that a topic does not exist. It may be made yet.
     pub(crate) fn topic_is_missing(&mut self, topic: &Topic) {
         self.topics.note_missing(topic);

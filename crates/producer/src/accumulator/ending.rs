@@ -67,11 +67,8 @@ impl Accumulator {
 
     /// A record was not taken: the transaction that it belongs to cannot be committed without it.
     pub(crate) fn note_fault(&mut self, error: &Error) {
-        if self.limits.is_transactional
-            && self.closed.is_none()
-            && self.shut.is_none()
-            && self.fault.is_none()
-        {
+        // Also of a producer that is being closed: its last transaction may be on the way to its end.
+        if self.limits.is_transactional && self.shut.is_none() && self.fault.is_none() {
             self.fault = Some(error.clone());
             self.wants_engine = true;
         }

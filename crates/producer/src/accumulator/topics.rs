@@ -25,6 +25,8 @@ pub(crate) enum TopicState {
 struct TopicQueues {
     name: Topic,
     state: Option<TopicState>,
+    /// Partitions whose leaders take nothing at present.
+    stalled: BTreeSet<i32>,
     /// By partition.
     slots: Vec<Option<SlotId>>,
     sticky: Sticky,
@@ -84,6 +86,7 @@ impl Topics {
         let queues = TopicQueues {
             name: topic.clone(),
             state: None,
+            stalled: BTreeSet::new(),
             slots: Vec::new(),
             sticky: Sticky::new(self.random.next_u64()),
             waiting: VecDeque::new(),
@@ -131,7 +134,7 @@ impl Topics {
 
     /// The partition for a record without a key. `queue`: how many batches wait in a slot.
     pub(super) fn sticky_partition(&mut self, of: TopicId, queue: impl Fn(SlotId) -> usize) -> Option<i32> {
-        let TopicQueues { state, slots, sticky, .. } = self.all.get_mut(of.0)?;
+        let TopicQueues { state, stalled, slots, sticky, .. } = self.all.get_mut(of.0)?;
         let Some(TopicState::Known { partitions, leaderless }) = state else { return None };
         if let Some(partition) = sticky.current()
             && partition.unsigned_abs() < *partitions
@@ -144,8 +147,12 @@ impl Topics {
             let slot = usize::try_from(partition).ok().and_then(|at| slots.get(at).copied().flatten());
             (partition, slot.map_or(0, &queue))
         };
-        let available = all.clone().filter(|partition| !leaderless.contains(partition)).map(length);
-        sticky.partition(available).or_else(|| sticky.partition(all.map(length)))
+        let available = all.clone().filter(|partition| !leaderless.contains(partition));
+        let flowing = available.clone().filter(|partition| !stalled.contains(partition));
+        sticky
+            .partition(flowing.map(length))
+            .or_else(|| sticky.partition(available.map(length)))
+            .or_else(|| sticky.partition(all.map(length)))
     }
 
     /// A record of so many bytes went to the partition that was chosen last.
@@ -189,6 +196,13 @@ impl Topics {
         Some(mem::take(&mut topic.waiting))
     }
 
+    /// The leaders of these partitions take nothing at present, and those of the others do.
+    pub(super) fn learn_stalls(&mut self, name: &Topic, stalled: BTreeSet<i32>) {
+        if let Some(topic) = self.get_mut(name.as_str()) {
+            topic.stalled = stalled;
+        }
+    }
+
     /// The brokers say that there is no such topic.
     pub(super) fn note_missing(&mut self, name: &Topic) {
         if let Some(topic) = self.get_mut(name.as_str()) {
@@ -221,6 +235,7 @@ impl Topics {
             if !is_used && topic.slots.iter().flatten().all(|slot| is_idle(*slot)) {
                 topic.is_forgotten = true;
                 topic.state = None;
+                topic.stalled.clear();
                 any = true;
             }
         }

@@ -76,6 +76,10 @@ pub struct Config {
     pub partitioner_ignore_keys: bool,
     /// `partitioner.adaptive.partitioning.enable`: true. Records without a key go less to partitions that are slow (KIP-794).
     pub partitioner_adaptive: bool,
+    /// `partitioner.availability.timeout.ms`: 0, which is never. Records without a key do not go to partitions whose leader has taken
+    /// nothing for so long of what was ready for it, if others can be had; the batch that is being filled is filled. Only with
+    /// `partitioner.adaptive.partitioning.enable` (KIP-794).
+    pub partitioner_availability_timeout: Duration,
     /// `metadata.max.idle.ms`: 5 min, after which a topic that nothing was sent to is forgotten.
     pub metadata_max_idle: Duration,
 }
@@ -101,6 +105,7 @@ impl Default for Config {
             compression_zstd_level: None,
             partitioner_ignore_keys: false,
             partitioner_adaptive: true,
+            partitioner_availability_timeout: Duration::ZERO,
             metadata_max_idle: Duration::from_secs(300),
         }
     }

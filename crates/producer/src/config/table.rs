@@ -34,10 +34,7 @@ pub(super) static JAVA: &[Property<Config>] = &[
     ),
     p(
         "partitioner.availability.timeout.ms",
-        IgnoredUnless(
-            &["0"],
-            "a partition whose leader does not answer gets fewer records as its queue grows",
-        ),
+        Sets(|c, v| v.long_millis(0).map(|ms| c.partitioner_availability_timeout = ms)),
     ),
     p("partitioner.class", Only(&["", DEFAULT_PARTITIONER], PARTITIONER)),
     p("metadata.max.idle.ms", Sets(|c, v| v.long_millis(5000).map(|ms| c.metadata_max_idle = ms))),

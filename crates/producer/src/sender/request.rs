@@ -34,6 +34,9 @@ impl Sender {
     ) -> Option<Transmit> {
         let broker = self.brokers.get(&to)?;
         if broker.in_flight >= self.config.max_in_flight {
+            if !broker.ready.is_empty() {
+                self.does_not_take(now, to);
+            }
             return None;
         }
         let mut body = Body::default();

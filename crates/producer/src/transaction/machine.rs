@@ -15,7 +15,11 @@
 mod answers;
 mod coordinators;
 mod ending;
+#[cfg(test)]
+mod model;
 mod requests;
+#[cfg(test)]
+mod tests;
 mod waits;
 
 use std::{
@@ -314,6 +318,11 @@ impl Transactions {
         matches!(self.state, State::Open(_))
     }
 
+    /// Whether a transaction is ending, and is to be aborted.
+    pub(crate) fn is_aborting(&self) -> bool {
+        matches!(&self.state, State::Ending(_, end) if !end.commits)
+    }
+
     /// Goes on as far as it can without an answer.
     fn advance(&mut self, now: Instant) {
         if let State::Ending(work, end) = &mut self.state
@@ -377,12 +386,18 @@ impl Transactions {
         self.call = Call::Idle;
     }
 
-    /// The request on its way may have been carried out, and nobody says so.
+    /// The request on its way may have been carried out, or may be yet, and nobody says so.
     fn is_unanswered(&mut self) {
-        if self.asked == Ask::End
-            && let Some(end) = self.state.end_mut()
-        {
-            end.is_unanswered();
+        match (self.asked, &mut self.state) {
+            (Ask::End, State::Ending(_, end)) => end.is_unanswered(),
+            // If it comes behind the end of this transaction, it must not open the next one.
+            (
+                Ask::Partitions | Ask::Offsets | Ask::CommitOffsets,
+                State::Open(work) | State::Ending(work, _),
+            ) => {
+                work.needs_epoch = true;
+            }
+            _ => {}
         }
     }
 

@@ -320,3 +320,51 @@ async fn a_producer_that_gets_no_id_ends_once() {
     );
     assert_eq!(producer.close(secs(1)).await.unwrap_err().kind(), error.kind());
 }
+
+/// Where the records of a round went: how many to each partition.
+async fn went_to(producer: &Producer, records: usize) -> BTreeMap<i32, usize> {
+    let mut deliveries = Vec::new();
+    for _ in 0..records {
+        // Each fills a batch.
+        deliveries.push(producer.send(ProducerRecord::to("orders").value(&[7; 200])));
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let written = tokio::time::timeout(secs(5), outcomes(deliveries)).await;
+    let mut went_to = BTreeMap::new();
+    for metadata in written.expect("none waits for a broker that does not answer") {
+        *went_to.entry(metadata.unwrap().partition.partition).or_default() += 1;
+    }
+    went_to
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_takes_nothing_gets_no_records_that_may_go_elsewhere() {
+    let cluster = cluster().await;
+    let builder = producer(&cluster)
+        .property("batch.size", 100)
+        .property("max.in.flight.requests.per.connection", 1)
+        .property("partitioner.availability.timeout.ms", 500);
+    let producer = builder.build().await.unwrap();
+    assert_eq!(went_to(&producer, 400).await.len(), 4);
+    let leader = |partition| cluster.with(|model, _| model.leader_of("orders", partition)).unwrap();
+    let silent = leader(0);
+    let led: Vec<_> = (0..4).filter(|partition| leader(*partition) == silent).collect();
+    let rule = cluster.arm(Rule::on(ApiKey::Produce, Harm::HoldRequest).broker(silent));
+    // Until it is known, some records go there. More than one of a partition is ready in the end.
+    let mut waiting = Vec::new();
+    for _ in 0..100 {
+        waiting.push(producer.send(ProducerRecord::to("orders").value(&[7; 200])));
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    tokio::time::sleep(secs(1)).await;
+    let went = went_to(&producer, 1000).await;
+    assert_eq!(went.len(), 4 - led.len(), "{silent} leads {led:?}: {went:?}");
+    assert!(led.iter().all(|partition| !went.contains_key(partition)), "{silent} leads {led:?}: {went:?}");
+    // It answers, and gets its share again.
+    cluster.disarm(rule);
+    cluster.release(rule);
+    outcomes(waiting).await.into_iter().for_each(|outcome| drop(outcome.unwrap()));
+    let went = went_to(&producer, 400).await;
+    assert_eq!(went.len(), 4, "{went:?}");
+    producer.close(secs(60)).await.unwrap();
+}

@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods)] // tests have tasks and deadlines of their own
 
 mod bounds;
+mod closing;
 mod faults;
 mod sending;
 mod support;

@@ -10,13 +10,15 @@ use offtake_producer::{
 
 use crate::support::{committed_logs, producer, secs};
 
+const REQUEST_TIMED_OUT: i16 = 7;
 const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
+const COORDINATOR_NOT_AVAILABLE: i16 = 15;
 const NOT_COORDINATOR: i16 = 16;
 const CONCURRENT_TRANSACTIONS: i16 = 51;
 const UNKNOWN_SERVER_ERROR: i16 = -1;
 
 /// Clusters that are told of a transaction's partitions (KIP-98), and those that learn of them (KIP-890).
-async fn clusters() -> Vec<Cluster> {
+pub(crate) async fn clusters() -> Vec<Cluster> {
     let mut clusters = Vec::new();
     for version in [0, 2] {
         let mut config = Config::default();
@@ -31,7 +33,7 @@ async fn clusters() -> Vec<Cluster> {
     clusters
 }
 
-async fn transactional(cluster: &Cluster, id: &str) -> TransactionalProducer {
+pub(crate) async fn transactional(cluster: &Cluster, id: &str) -> TransactionalProducer {
     producer(cluster)
         .transactional_id(id)
         .property("request.timeout.ms", 2000)
@@ -42,14 +44,14 @@ async fn transactional(cluster: &Cluster, id: &str) -> TransactionalProducer {
 }
 
 /// What `read_committed` readers see, sorted.
-async fn seen(cluster: &Cluster) -> Vec<String> {
+pub(crate) async fn seen(cluster: &Cluster) -> Vec<String> {
     let logs = committed_logs(cluster, "orders").await;
     let mut seen: Vec<_> = logs.into_values().flatten().map(|(_, value)| value).collect();
     seen.sort();
     seen
 }
 
-fn order(value: &str) -> ProducerRecord<'_> {
+pub(crate) fn order(value: &str) -> ProducerRecord<'_> {
     ProducerRecord::to("orders").key(value).value(value)
 }
 
@@ -176,7 +178,10 @@ async fn coordinators_that_load_or_move_or_are_busy_are_asked_again() {
 #[tokio::test(start_paused = true)]
 async fn k8_an_end_that_nobody_tells_of_is_not_told_as_committed() {
     for (at, cluster) in clusters().await.into_iter().enumerate() {
-        for harm in [Harm::Fail(UNKNOWN_SERVER_ERROR), Harm::ApplyThenLose, Harm::Drop, Harm::Reset] {
+        // Kafka answers these also when the decision is in its log, or may be.
+        let codes = [UNKNOWN_SERVER_ERROR, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR, REQUEST_TIMED_OUT];
+        let harms = [Harm::ApplyThenLose, Harm::Drop, Harm::Reset];
+        for harm in codes.map(Harm::Fail).into_iter().chain(harms) {
             let topic_before = seen(&cluster).await.len();
             let builder =
                 producer(&cluster).transactional_id("t").property("transaction.timeout.ms", 900_000);
@@ -278,6 +283,36 @@ async fn a_transaction_that_lasts_too_long_is_aborted() {
         assert_eq!(error.kind(), expected, "{at}: {error}");
         assert!(error.to_string().contains("transaction.timeout.ms"), "{error}");
         assert!(seen(&cluster).await.is_empty(), "{at}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transaction_that_lasts_too_long_is_aborted_whichever_request_finds_out() {
+    for (at, cluster) in clusters().await.into_iter().enumerate() {
+        let mut producer = producer(&cluster)
+            .transactional_id("t")
+            .property("transaction.timeout.ms", 10_000)
+            .build_transactional()
+            .await
+            .unwrap();
+        let transaction = producer.begin().await.unwrap();
+        transaction.send(order("late")).await.unwrap();
+        tokio::time::sleep(secs(30)).await;
+        let done = [(TopicPartition::new("paid", 0), OffsetAndMetadata::new(1))];
+        let error =
+            transaction.send_offsets(GroupOffsets::new(GroupMetadata::new("g"), done)).await.unwrap_err();
+        let expected = if at == 1 { ErrorKind::TransactionAborted } else { ErrorKind::Fenced };
+        assert_eq!(error.kind(), expected, "{at}: {error}");
+        let error = transaction.commit().await.unwrap_err();
+        assert_eq!(error.kind(), expected, "{at}: {error}");
+        if at == 1 {
+            let transaction = producer.begin().await.unwrap();
+            transaction.send(order("in time"));
+            transaction.commit().await.unwrap();
+            assert_eq!(seen(&cluster).await, ["in time"]);
+        } else {
+            assert!(seen(&cluster).await.is_empty(), "{at}");
+        }
     }
 }
 

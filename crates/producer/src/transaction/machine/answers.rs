@@ -140,6 +140,7 @@ impl Transactions {
         match verdict {
             Verdict::Done => {
                 self.backoff.reset();
+                self.trouble = None;
                 self.coordinator_answered();
                 return true;
             }
@@ -327,9 +328,19 @@ impl Transactions {
             let told = topic.partitions.iter().find(|told| told.partition_index == partition.partition)?;
             Some(told.error_code)
         };
+        let has_own_epoch = self.protocol == Protocol::EpochPerTransaction;
         let mut worst = Verdict::Done;
         for partition in sent.offsets.offsets.keys() {
             let verdict = match told(partition) {
+                // As brokers say to a batch; whether another producer has begun, the coordinator says when it is to abort.
+                Some(code @ ErrorCode::InvalidProducerEpoch) if has_own_epoch => {
+                    let timeout = self.config.timeout.as_millis();
+                    let text = format!(
+                        "the transaction is aborted, nothing of it is committed: the offset of {partition} comes after its end ({code}): perhaps it was \
+                         open for longer than `transaction.timeout.ms` ({timeout} ms)"
+                    );
+                    Verdict::Abort(Error::new(ErrorKind::TransactionAborted, text).with_code(code))
+                }
                 Some(code) => self.verdict(code, &format!("the offset of {partition} is not taken")),
                 None => Verdict::Again(format!("{partition} was left out of an answer")),
             };
@@ -350,7 +361,13 @@ impl Transactions {
         let code = response.error_code;
         let State::Ending(work, end) = &mut self.state else { return };
         match code {
+            // Before it writes its decision.
+            ErrorCode::CoordinatorLoadInProgress | ErrorCode::ConcurrentTransactions => {
+                end.asked = end.asked.refused();
+            }
+            // It says nothing about whether that was written: it may be read, and carried out, by the next coordinator.
             ErrorCode::UnknownServerError => end.is_unanswered(),
+            code if code.is_retriable() => end.is_unanswered(),
             _ => end.asked = end.asked.refused(),
         }
         let (commits, was_asked_before) = (end.commits, end.asked.may_be_done());
@@ -364,15 +381,19 @@ impl Transactions {
                 end.tell(&mut self.events, Ok(()));
                 // A request that was sent twice may still be on its way: it must not end the next one.
                 let is_late = work.needs_epoch || was_asked_before;
-                let needs_epoch = is_late && self.protocol == Protocol::Announced;
-                self.state = if needs_epoch { State::Identifying } else { State::Ready };
-                if response.producer_id >= 0 && response.producer_epoch >= 0 {
+                let has_identity = response.producer_id >= 0 && response.producer_epoch >= 0;
+                self.state = match self.protocol {
+                    Protocol::Announced if is_late => State::Identifying,
+                    // The cluster is not what it was.
+                    Protocol::EpochPerTransaction if !has_identity => State::LearningProtocol,
+                    Protocol::Announced | Protocol::EpochPerTransaction => State::Ready,
+                };
+                if has_identity {
                     let identity =
                         ProducerIdentity { id: response.producer_id, epoch: response.producer_epoch };
                     self.become_known_by(identity);
                 }
             }
-            // It says nothing about whether it was carried out.
             ErrorCode::UnknownServerError => self.ask_again(now, &format!("{what}: {code}")),
             code if knows_no_such_transaction(code) => {
                 let timeout = self.config.timeout.as_millis();

@@ -54,6 +54,27 @@ impl Transactions {
         Error::new(ErrorKind::Timeout, text)
     }
 
+    /// What is to be said of a transaction that has not ended, to one who cannot wait for it.
+    pub(crate) fn unended(&self) -> Option<String> {
+        let State::Ending(_, end) = &self.state else { return None };
+        let what = match end.commits {
+            true if end.asked.may_be_done() => {
+                "whether the transaction was committed is not known; it may be"
+            }
+            true => "the transaction was not committed",
+            false => {
+                "the transaction was not aborted yet; the coordinator aborts it when `transaction.timeout.ms` is over"
+            }
+        };
+        let why = match &end.trouble {
+            Some(trouble) => trouble,
+            None if end.awaits_records() => "what was sent of it has no outcome yet",
+            None if end.asked.may_be_done() => "its coordinator has not answered",
+            None => "its coordinator was not asked yet",
+        };
+        Some(format!("{what}: {why}"))
+    }
+
     fn expire_offsets(&mut self, now: Instant) {
         let sent = self.state.work().and_then(|work| work.offsets.front());
         let Some(sent) = sent.filter(|sent| sent.deadline <= now) else { return };

@@ -1,0 +1,284 @@
+//! The machine alone: literal answers, in virtual time.
+
+use offtake_client::clock;
+use offtake_machine::{Answer, CallError, CallId, GroupMetadata, OffsetAndMetadata, Transmit};
+use offtake_wire::{
+    AddOffsetsToTxnResponse, AddPartitionsToTxnResponse, ApiKey, ApiVersionsResponse, EndTxnResponse,
+    ErrorCode, FindCoordinatorResponse, InitProducerIdResponse, Request, Response, TxnOffsetCommitResponse,
+    messages::{
+        add_partitions_to_txn::{AddPartitionsToTxnPartitionResult, AddPartitionsToTxnTopicResult},
+        api_versions::FinalizedFeatureKey,
+        txn_offset_commit::{TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic},
+    },
+};
+
+use super::*;
+
+/// A request of the machine's, which waits for its answer.
+pub(super) struct Asked {
+    pub(super) part: Part,
+    pub(super) id: CallId,
+    pub(super) request: Request,
+}
+
+/// The machine of id `t`, and its clock.
+pub(super) struct Bench {
+    pub(super) now: Instant,
+    pub(super) machine: Transactions,
+}
+
+pub(super) const MAX_BLOCK: Duration = Duration::from_secs(60);
+
+impl Bench {
+    pub(super) fn new() -> Self {
+        let now = clock::now();
+        let config = TransactionConfig {
+            id: "t".to_owned(),
+            timeout: Duration::from_secs(900),
+            max_block: MAX_BLOCK,
+            request_timeout: Duration::from_secs(2),
+            backoff: BackoffConfig::default(),
+        };
+        Self { now, machine: Transactions::new(now, config, 7) }
+    }
+
+    /// One that has its id.
+    fn ready(protocol: Protocol) -> Self {
+        let mut bench = Self::new();
+        bench.is_identified(protocol, 0);
+        bench
+    }
+
+    /// Answers until it has an id.
+    fn is_identified(&mut self, protocol: Protocol, epoch: i16) {
+        self.serves(ApiKey::ApiVersions, features(protocol));
+        self.serves(ApiKey::InitProducerId, identity(epoch));
+    }
+
+    /// What it asks now.
+    pub(super) fn asks_now(&mut self) -> Option<Asked> {
+        let (part, Transmit { id, request, .. }) = self.machine.poll_transmit(self.now)?;
+        Some(Asked { part, id, request })
+    }
+
+    /// What it asks next, after its pauses. Coordinators are found on the way.
+    fn asks(&mut self) -> Asked {
+        for _ in 0..20 {
+            match self.asks_now() {
+                Some(asked) if asked.part == Part::Transaction => return asked,
+                Some(asked) => self.answers(&asked, found()),
+                None => {
+                    self.now = self.machine.poll_timeout().expect("it asks for something").max(self.now);
+                    self.machine.handle_timeout(self.now);
+                }
+            }
+        }
+        panic!("it asks for nothing but coordinators: {:?}", self.machine);
+    }
+
+    pub(super) fn answers(&mut self, asked: &Asked, response: impl Into<Response>) {
+        let answer = Answer { from: None, version: 0, memory: 0, response: response.into() };
+        self.machine.handle_answer(self.now, asked.part, asked.id, Ok(answer));
+    }
+
+    /// It asks this next, and is answered so.
+    fn serves(&mut self, api: ApiKey, response: impl Into<Response>) {
+        let asked = self.asks();
+        assert_eq!(asked.request.api_key(), api);
+        self.answers(&asked, response);
+    }
+
+    /// It asks this next, and whether that is carried out is not known.
+    fn loses(&mut self, api: ApiKey) {
+        let asked = self.asks();
+        assert_eq!(asked.request.api_key(), api);
+        self.machine.handle_answer(self.now, asked.part, asked.id, Err(lost()));
+    }
+
+    fn begins(&mut self) {
+        self.machine.begin(self.now);
+        assert!(matches!(self.events()[..], [.., Event::Begun(Ok(Some(_)))]));
+    }
+
+    fn ends(&mut self, commits: bool) {
+        self.machine.end(self.now, commits);
+        self.machine.on_records_settled(self.now);
+    }
+
+    fn events(&mut self) -> Vec<Event> {
+        std::iter::from_fn(|| self.machine.poll_event()).collect()
+    }
+}
+
+pub(super) fn lost() -> CallError {
+    CallError::Disconnected { address: "localhost:9092".to_owned(), reason: "reset".to_owned() }
+}
+
+pub(super) fn found() -> FindCoordinatorResponse {
+    FindCoordinatorResponse { node_id: 1, host: "localhost".to_owned(), port: 9092, ..Default::default() }
+}
+
+pub(super) fn features(protocol: Protocol) -> ApiVersionsResponse {
+    let level = if protocol == Protocol::EpochPerTransaction { 2 } else { 0 };
+    let feature = FinalizedFeatureKey {
+        name: "transaction.version".to_owned(),
+        max_version_level: level,
+        min_version_level: level,
+    };
+    ApiVersionsResponse { finalized_features: vec![feature], ..Default::default() }
+}
+
+pub(super) fn identity(epoch: i16) -> InitProducerIdResponse {
+    InitProducerIdResponse { producer_id: 7, producer_epoch: epoch, ..Default::default() }
+}
+
+fn partition() -> TopicPartition {
+    TopicPartition::new("orders", 0)
+}
+
+fn offsets() -> GroupOffsets {
+    GroupOffsets::new(GroupMetadata::new("g"), [(partition(), OffsetAndMetadata::new(1))])
+}
+
+fn added() -> AddPartitionsToTxnResponse {
+    let topic = AddPartitionsToTxnTopicResult {
+        name: "orders".to_owned(),
+        results_by_partition: vec![AddPartitionsToTxnPartitionResult::default()],
+    };
+    AddPartitionsToTxnResponse { results_by_topic_v3_and_below: vec![topic], ..Default::default() }
+}
+
+fn offsets_taken(error_code: ErrorCode) -> TxnOffsetCommitResponse {
+    let partition = TxnOffsetCommitResponsePartition { partition_index: 0, error_code };
+    let topic = TxnOffsetCommitResponseTopic { name: "orders".to_owned(), partitions: vec![partition] };
+    TxnOffsetCommitResponse { topics: vec![topic], ..Default::default() }
+}
+
+fn refused(error_code: ErrorCode) -> EndTxnResponse {
+    EndTxnResponse { error_code, ..Default::default() }
+}
+
+/// What may arrive late would open a transaction that nobody ends: the epoch that it carries is over by then.
+#[test]
+fn after_a_request_that_may_still_be_on_its_way_there_is_a_new_epoch() {
+    let lost = [
+        None,
+        Some(ApiKey::AddPartitionsToTxn),
+        Some(ApiKey::AddOffsetsToTxn),
+        Some(ApiKey::TxnOffsetCommit),
+    ];
+    for lost in lost {
+        let mut bench = Bench::ready(Protocol::Announced);
+        bench.begins();
+        bench.machine.add(bench.now, partition());
+        let answers: [(ApiKey, Response); 3] = [
+            (ApiKey::AddPartitionsToTxn, added().into()),
+            (ApiKey::AddOffsetsToTxn, AddOffsetsToTxnResponse::default().into()),
+            (ApiKey::TxnOffsetCommit, offsets_taken(ErrorCode::None).into()),
+        ];
+        for (api, response) in answers {
+            if lost == Some(api) {
+                bench.loses(api);
+            }
+            bench.serves(api, response);
+            if api == ApiKey::AddPartitionsToTxn {
+                bench.machine.send_offsets(bench.now, 1, offsets());
+            }
+        }
+        bench.ends(true);
+        bench.serves(ApiKey::EndTxn, EndTxnResponse::default());
+        assert!(matches!(bench.events()[..], [.., Event::Ended(Ok(()))]));
+        match lost {
+            Some(_) => bench.serves(ApiKey::InitProducerId, identity(1)),
+            None => assert!(bench.asks_now().is_none()),
+        }
+        bench.begins();
+    }
+}
+
+/// Another broker coordinates now, which is older, or the level was lowered.
+#[test]
+fn an_end_that_gives_no_epoch_where_each_transaction_has_one_is_followed_by_a_look_at_the_cluster() {
+    let mut bench = Bench::ready(Protocol::EpochPerTransaction);
+    bench.begins();
+    bench.machine.note_sent(bench.now);
+    bench.ends(false);
+    bench.serves(ApiKey::EndTxn, EndTxnResponse::default());
+    bench.is_identified(Protocol::Announced, 1);
+    bench.machine.begin(bench.now);
+    let events = bench.events();
+    assert!(matches!(events[..], [.., Event::Begun(Ok(Some(Protocol::Announced)))]), "{events:?}");
+}
+
+#[test]
+fn what_was_in_the_way_once_is_not_told_of_the_next_time() {
+    let mut bench = Bench::ready(Protocol::Announced);
+    for trouble in [ErrorCode::CoordinatorLoadInProgress, ErrorCode::None] {
+        bench.begins();
+        bench.machine.note_sent(bench.now);
+        // Given up, it leaves a gap in the numbers: a new epoch is asked for.
+        bench.ends(false);
+        bench.serves(ApiKey::EndTxn, EndTxnResponse::default());
+        bench.events();
+        if trouble != ErrorCode::None {
+            let refused = InitProducerIdResponse { error_code: trouble, ..Default::default() };
+            bench.serves(ApiKey::InitProducerId, refused);
+            bench.serves(ApiKey::InitProducerId, identity(1));
+        }
+    }
+    bench.machine.begin(bench.now);
+    bench.now += MAX_BLOCK;
+    bench.machine.handle_timeout(bench.now);
+    let [.., Event::Begun(Err(error))] = &bench.events()[..] else { panic!("it has begun") };
+    assert!(error.to_string().contains("its coordinator does not give it an id ("), "{error}");
+}
+
+/// A coordinator that loads, or is about the transaction before, has not written the decision; all else that may pass says nothing about that.
+#[test]
+fn k8_what_may_have_been_committed_is_not_told_as_aborted() {
+    for protocol in [Protocol::Announced, Protocol::EpochPerTransaction] {
+        for (code, expected) in [
+            (ErrorCode::CoordinatorLoadInProgress, ErrorKind::TransactionAborted),
+            (ErrorCode::ConcurrentTransactions, ErrorKind::TransactionAborted),
+            (ErrorCode::CoordinatorNotAvailable, ErrorKind::OutcomeUnknown),
+            (ErrorCode::NotCoordinator, ErrorKind::OutcomeUnknown),
+            (ErrorCode::RequestTimedOut, ErrorKind::OutcomeUnknown),
+            (ErrorCode::UnknownServerError, ErrorKind::OutcomeUnknown),
+        ] {
+            let mut bench = Bench::ready(protocol);
+            bench.begins();
+            bench.machine.note_sent(bench.now);
+            bench.ends(true);
+            bench.serves(ApiKey::EndTxn, refused(code));
+            bench.now += MAX_BLOCK;
+            bench.machine.handle_timeout(bench.now);
+            let events = bench.events();
+            let told = events.iter().find_map(|event| match event {
+                Event::Ended(Err(error)) => Some(error.kind()),
+                _ => None,
+            });
+            assert_eq!(told, Some(expected), "{code}: {events:?}");
+        }
+    }
+}
+
+/// Its coordinator has aborted it after `transaction.timeout.ms`, and says so when it is to be ended.
+#[test]
+fn offsets_that_come_too_late_abort_a_transaction_with_an_epoch_of_its_own() {
+    let mut bench = Bench::ready(Protocol::EpochPerTransaction);
+    bench.begins();
+    bench.machine.send_offsets(bench.now, 1, offsets());
+    bench.serves(ApiKey::TxnOffsetCommit, offsets_taken(ErrorCode::InvalidProducerEpoch));
+    let events = bench.events();
+    let told = events.iter().find_map(|event| match event {
+        Event::OffsetsSent(1, Err(error)) => Some(error.kind()),
+        _ => None,
+    });
+    assert_eq!(told, Some(ErrorKind::TransactionAborted), "{events:?}");
+    bench.ends(true);
+    let asked = bench.asks();
+    assert!(matches!(&asked.request, Request::EndTxn(end) if !end.committed));
+    // Whoever was fenced by another producer hears it now.
+    bench.answers(&asked, refused(ErrorCode::ProducerFenced));
+    assert!(matches!(&bench.events()[..], [.., Event::Over(error)] if error.kind() == ErrorKind::Fenced));
+}
