@@ -50,6 +50,10 @@ impl WorkerHandle {
         self.stop.send_if_modified(|now| std::mem::replace(now, stage.max(*now)) < stage);
     }
 
+    pub(crate) fn is_to_stop(&self) -> bool {
+        *self.stop.borrow() != StopStage::Running
+    }
+
     pub(crate) fn stages(&self) -> watch::Receiver<StopStage> {
         self.stop.subscribe()
     }

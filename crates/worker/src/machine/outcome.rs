@@ -79,7 +79,7 @@ impl<R: Clone> Machine<R> {
         let is_probe = self.probe.take_if(|probe| *probe == ticket.id).is_some();
         let mut nth = 0;
         for (lane, count) in &ticket.lanes {
-            let verdicts = (nth..nth + count).map(|nth| results.of(nth));
+            let verdicts: Vec<_> = (nth..nth + count).map(|nth| results.of(nth)).collect();
             nth += count;
             if let Results::All(Verdict::Failed { reason, .. }) = results {
                 let first = Arc::new(FirstFailure { reason: reason.clone(), at_ms: now_ms });
@@ -110,7 +110,7 @@ impl<R: Clone> Machine<R> {
         now_ms: i64,
         id: AssignmentId,
         index: usize,
-        verdicts: impl ExactSizeIterator<Item = Verdict>,
+        verdicts: Vec<Verdict>,
         is_probe: bool,
     ) {
         let count = verdicts.len();

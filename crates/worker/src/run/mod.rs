@@ -76,8 +76,6 @@ struct Runner {
     committing: Option<Committing>,
     /// Partitions that are being handed over: nothing is polled meanwhile.
     handing: Option<Handing>,
-    /// How far it was asked to stop.
-    asked: watch::Receiver<StopStage>,
     stage: Stage,
     /// Why it ends by itself.
     error: Option<Error>,
@@ -106,19 +104,13 @@ pub(crate) async fn run(
     batch: usize,
     shutdown: impl Future,
 ) -> Result<Summary, Error> {
-    let asked = worker.handle.stages();
+    let stages = worker.handle.stages();
     let (parts, told) = start::start(worker, batch).await?;
-    Runner::new(parts, told, Box::new(tasks), batch, asked).run(shutdown).await
+    Runner::new(parts, told, Box::new(tasks), batch).run(stages, shutdown).await
 }
 
 impl Runner {
-    fn new(
-        parts: Parts,
-        told: Told,
-        tasks: Box<dyn Tasks>,
-        batch: usize,
-        asked: watch::Receiver<StopStage>,
-    ) -> Self {
+    fn new(parts: Parts, told: Told, tasks: Box<dyn Tasks>, batch: usize) -> Self {
         let Parts { consumer, letters, wall, seed } = parts;
         let now = clock::now();
         Self {
@@ -140,7 +132,6 @@ impl Runner {
             loads: JoinSet::new(),
             committing: None,
             handing: None,
-            asked,
             stage: Stage::Running,
             error: None,
             poll_from: now,
@@ -149,12 +140,15 @@ impl Runner {
         }
     }
 
-    async fn run(mut self, shutdown: impl Future) -> Result<Summary, Error> {
+    async fn run(
+        mut self,
+        mut stages: watch::Receiver<StopStage>,
+        shutdown: impl Future,
+    ) -> Result<Summary, Error> {
         let mut shutdown = pin!(shutdown);
         let mut is_shut_down = false;
         let mut alarm = pin!(tokio::time::sleep_until(clock::now().into()));
-        let asked = *self.asked.borrow_and_update();
-        self.reach(asked);
+        self.reach(*stages.borrow_and_update());
         loop {
             let now = clock::now();
             self.machine.advance(now);
@@ -174,7 +168,7 @@ impl Runner {
             let woken = tokio::select! {
                 biased;
                 _ = &mut shutdown, if !is_shut_down => Woken::Shutdown,
-                Ok(()) = self.asked.changed() => Woken::Stop(*self.asked.borrow_and_update()),
+                Ok(()) = stages.changed() => Woken::Stop(*stages.borrow_and_update()),
                 letter = next_letter(&mut self.letters) => Woken::Letter(letter),
                 Some(loaded) = self.loads.join_next() => Woken::Loaded(loaded),
                 committed = committing::ended(&mut self.committing) => Woken::Committed(committed),
@@ -222,8 +216,7 @@ impl Runner {
                             now = ended;
                             self.machine.job_ended(now, now_ms, &ticket, &results);
                             in_place += 1;
-                            // A handler may have asked for the end.
-                            if in_place == IN_PLACE_AT_ONCE || self.asked.has_changed().unwrap_or(false) {
+                            if in_place == IN_PLACE_AT_ONCE || self.is_to_stop() {
                                 return true;
                             }
                         }
@@ -251,6 +244,11 @@ impl Runner {
             }
         }
         false
+    }
+
+    /// Whether the loop is still to be told that the worker stops: a handler may have asked for it.
+    fn is_to_stop(&self) -> bool {
+        self.stage == Stage::Running && self.told.handle.is_to_stop()
     }
 
     /// A task has ended, and perhaps others with it.
