@@ -28,6 +28,7 @@ impl Bench {
                         add("handled when it was killed", seen.before);
                         add("handled again", seen.repeats);
                         add("never handled", seen.lost);
+                        add("of those, passed by a commit", seen.passed);
                     }
                     Err(error) => println!("# {section}, {system}, run {run}: {error}"),
                 }
@@ -58,7 +59,16 @@ impl Bench {
         second.signal("KILL");
         drop(second.finish(PATIENCE));
         ledger.read_on();
-        Ok(Seen { before, repeats: ledger.repeats(), lost: job.count - ledger.different() })
+        let group = job.system.group(&group, 1);
+        let committed =
+            self.tool.committed(&group).into_iter().map(|((_, partition), offset)| (partition, offset));
+        let ends = self.tool.list_offsets(&job.topic, "latest", "read_uncommitted");
+        Ok(Seen {
+            before,
+            repeats: ledger.repeats(),
+            lost: job.count - ledger.different(),
+            passed: ledger.missing(&ends, &committed.collect()),
+        })
     }
 }
 
@@ -67,4 +77,5 @@ struct Seen {
     before: u64,
     repeats: u64,
     lost: u64,
+    passed: u64,
 }

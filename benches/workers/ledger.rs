@@ -1,6 +1,6 @@
 //! Where handlers note what they did: a line for each time, in one write.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -62,5 +62,14 @@ impl Ledger {
     /// Handled too often.
     pub(crate) fn repeats(&self) -> u64 {
         self.times.values().map(|times| times - 1).sum()
+    }
+
+    /// Records before these offsets that are not in it: of partitions that end there, and of which so much is committed.
+    pub(crate) fn missing(&self, ends: &[i64], committed: &BTreeMap<i32, i64>) -> u64 {
+        let passed = (0i32..).zip(ends).flat_map(|(partition, end)| {
+            let to = committed.get(&partition).copied().unwrap_or_default().min(*end);
+            (0..to).filter(move |offset| !self.times.contains_key(&format!("{partition} {offset}")))
+        });
+        passed.count() as u64
     }
 }

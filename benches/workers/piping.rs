@@ -23,7 +23,14 @@ for line in sys.stdin:
     sys.stdout.write('ok\\n')
     sys.stdout.flush()
 ";
-const ROWS: [&str; 2] = ["as fast as it goes", "10,000 a second, handlers killed"];
+/// The second and the third differ in the breaker.
+const ROWS: [&str; 3] = [
+    "as fast as it goes",
+    "10,000 a second, handlers killed, no breaker",
+    "10,000 a second, handlers killed, the default breaker",
+];
+/// One that never opens.
+const NO_BREAKER: [&str; 2] = ["--breaker", "100%/100000"];
 const RATE: u64 = 10_000;
 
 impl Bench {
@@ -47,15 +54,17 @@ impl Bench {
                 }
                 Err(error) => println!("# {section}, {}, run {run}: {error}", ROWS[0]),
             }
-            match self.under_fire(&script, u64::from(run), count) {
-                Ok(fire) => {
-                    let mut add = |column, value| self.figures.add(section, ROWS[1], column, value);
-                    add("thousand records/s", fire.rate / 1000.0);
-                    add("killed", fire.killed as f64);
-                    add("handled again", fire.repeats as f64);
-                    add("s behind at the end", fire.behind);
+            for (row, breaker) in [(ROWS[1], NO_BREAKER.as_slice()), (ROWS[2], &[])] {
+                match self.under_fire(&script, breaker, u64::from(run), count) {
+                    Ok(fire) => {
+                        let mut add = |column, value| self.figures.add(section, row, column, value);
+                        add("thousand records/s", fire.rate / 1000.0);
+                        add("killed", fire.killed as f64);
+                        add("handled again", fire.repeats as f64);
+                        add("s behind at the end", fire.behind);
+                    }
+                    Err(error) => println!("# {section}, {row}, run {run}: {error}"),
                 }
-                Err(error) => println!("# {section}, {}, run {run}: {error}", ROWS[1]),
             }
         }
         self.figures.print(section, &ROWS.map(str::to_owned));
@@ -63,11 +72,12 @@ impl Bench {
         Ok(())
     }
 
-    fn pipe(&self, script: &Path, topic: &str, ledger: &Path) -> Running {
+    fn pipe(&self, script: &Path, topic: &str, ledger: &Path, breaker: &[&str]) -> Running {
         let exec = format!("python3 {} {}", script.display(), ledger.display());
         let group = unique("pipe");
         Offtake::new(["pipe", topic, "-g", &group, "--events", "--exec", &exec, "--workers", "2"])
             .args(["--in-flight", "100", "--backoff", "1ms..20ms", "--attempts", "1000"])
+            .args(breaker)
             .brokers(&self.kafka)
             .start()
     }
@@ -79,7 +89,7 @@ impl Bench {
     /// How long it takes for all that is there, from the first one on, and the command's own processor time.
     fn backlog(&self, script: &Path, topic: &str, count: u64) -> Result<(f64, f64), String> {
         let path = self.ledger();
-        let pipe = self.pipe(script, topic, &path);
+        let pipe = self.pipe(script, topic, &path, &[]);
         let mut ledger = Ledger::at(&path);
         if !ledger.wait_for(1) {
             return Err(format!("nothing was handled: {:#?}", pipe.stderr().all()));
@@ -94,9 +104,9 @@ impl Bench {
     }
 
     /// Records come at a rate; handlers die.
-    fn under_fire(&self, script: &Path, seed: u64, count: u64) -> Result<Fire, String> {
+    fn under_fire(&self, script: &Path, breaker: &[&str], seed: u64, count: u64) -> Result<Fire, String> {
         let (path, topic) = (self.ledger(), self.filled(1000, 1)?);
-        let mut pipe = self.pipe(script, &topic, &path);
+        let mut pipe = self.pipe(script, &topic, &path, breaker);
         let mut ledger = Ledger::at(&path);
         if !ledger.wait_for(1) {
             return Err(format!("nothing was handled: {:#?}", pipe.stderr().all()));

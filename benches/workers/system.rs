@@ -60,6 +60,11 @@ impl System {
         self != Self::ParallelEachSecond || section == Section::Killed
     }
 
+    /// The group of a pass: what is Java has one for each.
+    pub(crate) fn group(self, group: &str, pass: u32) -> String {
+        if self.class().is_some() { format!("{group}-{pass}") } else { group.to_owned() }
+    }
+
     fn class(self) -> Option<&'static str> {
         match self {
             Self::Parallel | Self::ParallelEachSecond => Some("Parallel"),
