@@ -49,4 +49,5 @@ mod statics;
 mod strangers;
 mod support;
 mod transactions;
+mod workers;
 mod working;
