@@ -74,6 +74,6 @@ impl<'a> Payload<'a> {
     /// The record's headers.
     #[inline]
     pub fn headers(&self) -> impl Iterator<Item = offtake::Header<'a>> + use<'a> {
-        self.headers.clone().into_iter().flatten()
+        self.headers.into_iter().flatten()
     }
 }

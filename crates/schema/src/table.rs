@@ -15,8 +15,11 @@ use std::{
 /// So many entries may lie behind the lock.
 const MOST_BEHIND_LOCK: usize = 64;
 
+/// Written once.
+type Slot<K, T> = OnceLock<(K, Arc<T>)>;
+
 pub(crate) struct Table<K, T> {
-    slots: Box<[OnceLock<(K, Arc<T>)>]>,
+    slots: Box<[Slot<K, T>]>,
     hasher: Multiplier,
     /// How many more entries may be written into slots.
     room: AtomicUsize,
@@ -124,7 +127,7 @@ impl<K: Hash + Eq + Copy, T> Table<K, T> {
 
     /// The slots in which a key may be, in order.
     #[inline]
-    fn path(&self, key: &K) -> impl Iterator<Item = &OnceLock<(K, Arc<T>)>> {
+    fn path(&self, key: &K) -> impl Iterator<Item = &Slot<K, T>> {
         let at = (self.hasher.hash_one(key) >> 32) as usize & (self.slots.len() - 1);
         let (before, from) = self.slots.split_at(at);
         from.iter().chain(before)

@@ -19,7 +19,7 @@ enum Does {
     Says(u16, String),
     Fails,
     /// Answers after so many milliseconds.
-    After(u64, Box<Does>),
+    After(u64, Box<Self>),
     Hangs,
 }
 
