@@ -206,11 +206,9 @@ impl Ownership {
             }
             // What had been started when the process died is dropped where it comes to its handler.
             What::HandlerBegan { who, .. } if self.ended.get(who) == Some(&Ended::Died) => {}
-            What::HandlerBegan { who, call, at: place, offset, .. } => {
-                // What it has of a batch its handler goes on with.
-                if self.calls.insert((*who, *call)) {
-                    self.delivered(plan, at, (*who, place, *offset), complaints);
-                }
+            // What it has of a batch its handler goes on with.
+            What::HandlerBegan { who, call, at: place, offset, .. } if self.calls.insert((*who, *call)) => {
+                self.delivered(plan, at, (*who, place, *offset), complaints);
             }
             What::CommitSent { who, at: place, offset, .. } => {
                 self.commit_sent(plan, at, (*who, place, *offset), complaints);

@@ -28,7 +28,8 @@ fn ranges(committed: i64, bytes: &[u8]) -> Option<Vec<(i64, i64)>> {
     let (form, rest) = bytes.get(..bytes.len().checked_sub(CRC_BYTES)?)?.split_first()?;
     let mut rest = rest.iter().copied();
     // The leader epoch and the newest timestamp of what is finished.
-    (number(&mut rest)?, number(&mut rest)?);
+    number(&mut rest)?;
+    number(&mut rest)?;
     let mut ranges: Vec<(i64, i64)> = Vec::new();
     if *form == 0 {
         let mut end = committed;
