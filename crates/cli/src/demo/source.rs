@@ -1,6 +1,6 @@
 //! The embedded cluster, as the demo uses it.
 
-use offtake_broker::{Cluster, NewRecord};
+use offtake_broker::{Cluster, Config, NewRecord};
 
 use crate::failure::Failure;
 
@@ -19,7 +19,10 @@ pub(super) struct Source {
 
 impl Source {
     pub(super) async fn start() -> Result<Self, Failure> {
-        let cluster = Cluster::start().await;
+        // Dead letters have the time of today, and brokers take none of a day to come.
+        let mut config = Config::default();
+        config.wall_ms = jiff::Timestamp::now().as_millisecond();
+        let cluster = Cluster::builder().config(config).start().await;
         let cluster =
             cluster.map_err(|error| Failure::failed(format!("cannot listen on 127.0.0.1: {error}")))?;
         Ok(Self { cluster })
