@@ -501,7 +501,7 @@ impl World {
             mem::discriminant(&machine.state),
             machine.identity,
             machine.begin.map(|begin| begin.opens),
-            machine.call.is_sent(),
+            (machine.call.is_sent(), self.pause_ends().is_some(), machine.coordinator.broker()),
             self.coordinator,
             self.late,
             self.application,
