@@ -46,6 +46,8 @@ enum Step {
     Refuse(ErrorCode),
     /// It is carried out, and refused nevertheless: the coordinator lost its place meanwhile.
     RefuseAfter(ErrorCode),
+    /// The pause before something is asked again is over.
+    AskAgain,
     /// Nobody waits any longer for anything.
     Expire,
 }
@@ -272,6 +274,9 @@ impl World {
                 );
             }
         }
+        if self.pause_ends().is_some() {
+            steps.push(Step::AskAgain);
+        }
         if self.waits < WAITS && self.application != Application::Over {
             steps.push(Step::Expire);
         }
@@ -310,6 +315,10 @@ impl World {
             Step::Arrive => {
                 let request = self.late.remove(0);
                 self.coordinator.carry_out(&request);
+            }
+            Step::AskAgain => {
+                self.bench.now = self.pause_ends().unwrap_or(now);
+                self.bench.machine.handle_timeout(self.bench.now);
             }
             Step::Expire => {
                 self.waits += 1;
@@ -372,7 +381,13 @@ impl World {
         self.bench.answers(&asked, response);
     }
 
-    /// What follows by itself: events, pauses, and that a transaction has all its outcomes.
+    /// When the next thing is asked, if nothing is on its way. Callers wait longer.
+    fn pause_ends(&self) -> Option<Instant> {
+        let at = self.bench.machine.poll_timeout().filter(|_| self.sent.is_none())?;
+        (at <= self.bench.now + Duration::from_secs(3)).then_some(at.max(self.bench.now))
+    }
+
+    /// What follows by itself: events, and that a transaction has all its outcomes.
     fn settle(&mut self) {
         for _ in 0..50 {
             while let Some(event) = self.bench.machine.poll_event() {
@@ -394,13 +409,7 @@ impl World {
                 }
                 continue;
             }
-            match self.bench.machine.poll_timeout() {
-                Some(at) if at <= self.bench.now + Duration::from_secs(3) => {
-                    self.bench.now = at.max(self.bench.now);
-                    self.bench.machine.handle_timeout(self.bench.now);
-                }
-                _ => return,
-            }
+            return;
         }
         self.broken = Some("it does not come to rest".to_owned());
     }
@@ -492,7 +501,7 @@ impl World {
             mem::discriminant(&machine.state),
             machine.identity,
             machine.begin.map(|begin| begin.opens),
-            machine.call.is_sent(),
+            (machine.call.is_sent(), self.pause_ends().is_some(), machine.coordinator.broker()),
             self.coordinator,
             self.late,
             self.application,
