@@ -149,7 +149,7 @@ fn java_writes_reads_and_resolves_as_we_do() {
     let read = cases.iter().filter(|case| case.resolved.is_ok()).count();
     println!("{CASES} schemas: {compatible} compatible with what they became, {read} values read by it");
     assert!(
-        compatible > CASES / 5 && compatible < CASES * 4 / 5,
+        compatible > CASES / 5 && compatible < CASES * 9 / 10,
         "the schemas become something worth to be compared"
     );
 }
