@@ -58,8 +58,8 @@ fn a_record_on_its_own_says_the_same() {
             assert_eq!(*owned.topic_partition(), payments());
             assert_eq!(owned.timestamp(), record.timestamp());
             assert_eq!(owned.timestamp_type(), record.timestamp_type());
-            assert_eq!(owned.key().map(|key| &key[..]), record.key());
-            assert_eq!(owned.value().map(|value| &value[..]), record.value());
+            assert_eq!(owned.key(), record.key());
+            assert_eq!(owned.value(), record.value());
             assert_eq!(owned.headers().count(), record.headers().count());
             assert_eq!((owned.leader_epoch(), owned.token()), (Some(6), TOKEN));
         }
