@@ -69,6 +69,7 @@ public final class Avro {
         JsonEncoder encoder = EncoderFactory.get().jsonEncoder(reader, out);
         new GenericDatumWriter<>(reader).write(datum, encoder);
         encoder.flush();
-        return out.toString(StandardCharsets.UTF_8);
+        // For a record without fields it writes nothing.
+        return out.size() == 0 ? "{}" : out.toString(StandardCharsets.UTF_8);
     }
 }

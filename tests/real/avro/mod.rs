@@ -93,6 +93,30 @@ fn ask(command: &mut Command, cases: &[Case]) -> Vec<Value> {
     answers
 }
 
+/// Fails with how many cases differ, and the first few of them.
+fn compare<const N: usize>(
+    cases: &[Case],
+    answers: &[Value],
+    same: impl Fn(&Case, &Value) -> [(&'static str, bool); N],
+) {
+    let mut differ = Vec::new();
+    for (case, answer) in cases.iter().zip(answers) {
+        let wrong = match answer.get("failed") {
+            Some(_) => Some("it failed"),
+            None => same(case, answer).into_iter().find(|(_, same)| !same).map(|(what, _)| what),
+        };
+        differ.extend(wrong.map(|what| format!("{what}\n{}", case.told(answer))));
+    }
+    let shown = differ.len().min(8);
+    assert!(
+        differ.is_empty(),
+        "{} of {} differ:\n{}",
+        differ.len(),
+        cases.len(),
+        differ[..shown].join("\n\n")
+    );
+}
+
 #[test]
 #[ignore = "fetches Java's Avro: scripts/test full runs it"]
 fn java_writes_reads_and_resolves_as_we_do() {
@@ -100,25 +124,32 @@ fn java_writes_reads_and_resolves_as_we_do() {
     let cases: Vec<Case> = (0..CASES).map(|seed| Case::new(seed, false)).collect();
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("java-avro/Avro.java");
     let answers = ask(Command::new("java").arg("-cp").arg(home.join("libs/*")).arg(source), &cases);
-    let (mut compatible, mut read) = (0, 0);
-    for (case, answer) in cases.iter().zip(&answers) {
-        assert_eq!(answer.get("failed"), None, "{}", case.told(answer));
-        assert_eq!(answer["encoded"], json!(case.hex), "{}", case.told(answer));
-        assert_eq!(answer["decoded"], case.avro, "{}", case.told(answer));
-        assert_eq!(answer["compatible"], json!(case.compatible), "{}", case.told(answer));
-        match &case.resolved {
-            Ok((avro, _)) => {
-                assert_eq!(answer.get("resolved"), Some(avro), "{}", case.told(answer));
-                read += 1;
-            }
+    compare(&cases, &answers, |case, answer| {
+        let resolved = case.resolved.as_ref().ok().map(|(avro, _)| avro);
+        [
+            ("bytes", answer["encoded"] == json!(case.hex)),
+            // Java's JsonEncoder writes nothing of a value that takes no bytes.
+            ("value", answer["decoded"] == case.avro || case.hex.is_empty()),
+            ("verdict", answer["compatible"] == json!(case.compatible)),
             // Java reads some values of schemas that do not fit, such as an empty array of what cannot be read.
-            Err(_) => assert!(!case.compatible),
-        }
-        compatible += u64::from(case.compatible);
-    }
+            (
+                "resolved value",
+                resolved.is_none_or(|resolved| alike(&answer["resolved"], resolved) || case.hex.is_empty()),
+            ),
+            // Java replaces what is not UTF-8 where bytes are read as a string; we refuse it.
+            (
+                "every value of compatible schemas is read",
+                !case.compatible
+                    || resolved.is_some()
+                    || case.resolved.as_ref().is_err_and(|error| error.ends_with("a string is not UTF-8")),
+            ),
+        ]
+    });
+    let compatible = cases.iter().filter(|case| case.compatible).count() as u64;
+    let read = cases.iter().filter(|case| case.resolved.is_ok()).count();
     println!("{CASES} schemas: {compatible} compatible with what they became, {read} values read by it");
     assert!(
-        compatible > CASES / 5 && compatible < CASES * 4 / 5,
+        compatible > CASES / 5 && compatible < CASES * 9 / 10,
         "the schemas become something worth to be compared"
     );
 }
@@ -130,19 +161,37 @@ fn fastavro_writes_reads_and_resolves_as_we_do() {
     let cases: Vec<Case> = (0..CASES).map(|seed| Case::new(seed, true)).collect();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("real/avro/second.py");
     let answers = ask(Command::new(home.join("bin/python")).arg(script), &cases);
-    let mut read = 0;
-    for (case, answer) in cases.iter().zip(&answers) {
-        assert_eq!(answer.get("failed"), None, "{}", case.told(answer));
-        assert_eq!(answer["encoded"], json!(case.hex), "{}", case.told(answer));
-        assert_eq!(answer["left"], json!(0), "{}", case.told(answer));
-        assert_eq!(answer["decoded"], micros(&case.plain), "{}", case.told(answer));
-        if let Ok((_, plain)) = &case.resolved {
-            assert_eq!(answer.get("resolved"), Some(&micros(plain)), "{}", case.told(answer));
-            read += 1;
-        }
-    }
+    compare(&cases, &answers, |case, answer| {
+        let resolved = case.resolved.as_ref().ok().map(|(_, plain)| micros(plain));
+        [
+            ("bytes", answer["encoded"] == json!(case.hex)),
+            ("all bytes are read", answer["left"] == json!(0)),
+            ("value", answer["decoded"] == micros(&case.plain)),
+            ("resolved value", resolved.is_none_or(|resolved| alike(&answer["resolved"], &resolved))),
+        ]
+    });
+    let read = cases.iter().filter(|case| case.resolved.is_ok()).count() as u64;
     println!("{CASES} schemas: {read} values read by what they became");
     assert!(read > CASES / 5);
+}
+
+/// Equal, but that an integer read as a float may be printed with other digits beyond those that a float has: Java 17 and Python do not
+/// print the fewest.
+fn alike(theirs: &Value, ours: &Value) -> bool {
+    match (theirs, ours) {
+        (Value::Number(theirs), Value::Number(ours)) => {
+            theirs == ours
+                || matches!((theirs.as_f64(), ours.as_f64()), (Some(theirs), Some(ours)) if ours == theirs || ours as f32 == theirs as f32)
+        }
+        (Value::Array(theirs), Value::Array(ours)) => {
+            theirs.len() == ours.len() && theirs.iter().zip(ours).all(|(theirs, ours)| alike(theirs, ours))
+        }
+        (Value::Object(theirs), Value::Object(ours)) => {
+            theirs.len() == ours.len()
+                && ours.iter().all(|(key, ours)| theirs.get(key).is_some_and(|theirs| alike(theirs, ours)))
+        }
+        _ => theirs == ours,
+    }
 }
 
 /// The same with six digits for each fraction of a second, as Python prints it.

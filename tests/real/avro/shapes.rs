@@ -1,6 +1,6 @@
 //! Random schemas, values of them, and schemas that have evolved from them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use offtake_tests::Dice;
 use serde_json::{Map, Value, json};
@@ -24,7 +24,11 @@ impl Shapes {
 
     fn name(&mut self) -> String {
         self.next += 1;
-        if self.dice.roll(2) == 0 { format!("T{}", self.next) } else { format!("space.of.T{}", self.next) }
+        if self.dice.roll(2) == 0 {
+            format!("space.T{}", self.next)
+        } else {
+            format!("space.of.T{}", self.next)
+        }
     }
 
     /// A type; `depth` more may lie in it.
@@ -92,9 +96,12 @@ impl Shapes {
     fn union(&mut self, depth: u32) -> Value {
         let mut branches: Vec<Value> = Vec::new();
         for _ in 0..=self.dice.roll(4) {
+            let defined = self.defined.clone();
             let branch = self.schema(depth);
             let taken = branches.iter().any(|other| branch_name(other) == branch_name(&branch));
-            if !branch.is_array() && !taken {
+            if branch.is_array() || taken {
+                self.defined = defined; // what is left out defines nothing
+            } else {
                 branches.push(branch);
             }
         }
@@ -140,7 +147,7 @@ impl Shapes {
             ("long", "timestamp-micros") => json!(self.dice.roll(1 << 31) as i64 * 1_000_000 - 7),
             ("int", _) => json!((self.dice.roll(1 << 31) as i32) << self.dice.roll(4)),
             ("long", _) => json!((self.dice.roll(1 << 31) as i64) << self.dice.roll(40)),
-            ("float", _) => json!(f64::from(self.dice.roll(1 << 20) as f32 / 64.0)),
+            ("float", _) => json!(f64::from(self.dice.roll(1 << 16) as f32 / 4.0)),
             ("double", _) => json!(self.dice.roll(1 << 31) as f64 / 7.0),
             ("string", "uuid") => {
                 let part = |dice: &mut Dice| dice.roll(1 << 16);
@@ -163,7 +170,10 @@ impl Shapes {
             ("fixed", _) => {
                 let size = schema["size"].as_u64().unwrap();
                 let letters = ['\u{0}', 'a', '\u{7f}', '\u{80}', '\u{ff}'];
-                json!((0..size).map(|_| *self.dice.pick(&letters)).collect::<String>())
+                // A decimal of no more digits than it declares: fastavro rounds it.
+                let zeros = u64::from(logical == "decimal").min(size);
+                let zero = std::iter::repeat_n('\u{0}', zeros as usize);
+                json!(zero.chain((zeros..size).map(|_| *self.dice.pick(&letters))).collect::<String>())
             }
             ("enum", _) => self.dice.pick(schema["symbols"].as_array().unwrap()).clone(),
             ("array", _) => (0..self.dice.roll(4))
@@ -199,11 +209,11 @@ impl Shapes {
     /// What a schema might become in another version, compatible or not.
     pub(super) fn evolve(&mut self, schema: &Value) -> Value {
         if self.dice.roll(12) == 0 && !schema.is_array() {
-            // It becomes optional: a name that is defined in it is so still.
-            return if *schema == json!("null") {
-                json!(["null", "int"])
-            } else {
-                json!(["null", self.evolve(schema)])
+            // It becomes optional.
+            return match self.evolve(schema) {
+                Value::String(null) if null == "null" => json!(["null", "int"]),
+                union @ Value::Array(_) => union,
+                other => json!(["null", other]),
             };
         }
         match schema {
@@ -219,11 +229,18 @@ impl Shapes {
                 json!(self.dice.pick(promoted))
             }
             Value::Array(branches) => {
-                let mut branches: Vec<Value> = branches.iter().map(|branch| self.evolve(branch)).collect();
-                branches.retain(|branch| !branch.is_array());
-                let mut names = std::collections::BTreeSet::new();
-                branches.retain(|branch| names.insert(branch_name(branch)));
-                if self.dice.roll(3) == 0 && !branches.iter().any(defines) {
+                let mut names: BTreeSet<String> = branches.iter().map(branch_name).collect();
+                let mut evolve = |branch: &Value| {
+                    let evolved = self.evolve(branch);
+                    let same = branch_name(&evolved) == branch_name(branch);
+                    if evolved.is_array() || (!same && !names.insert(branch_name(&evolved))) {
+                        return branch.clone();
+                    }
+                    evolved
+                };
+                let mut branches: Vec<Value> = branches.iter().map(&mut evolve).collect();
+                // fastavro takes the first branch that will do, also if its very type comes later.
+                if !self.common && self.dice.roll(3) == 0 && !branches.iter().any(defines) {
                     self.dice.shuffle(&mut branches);
                 }
                 if self.dice.roll(4) == 0 && !names.contains("boolean") {
@@ -283,7 +300,10 @@ impl Shapes {
                 2 => evolved.push(
                     json!({"name": "list", "type": {"type": "array", "items": "double"}, "default": [1.5]}),
                 ),
-                3 => evolved.insert(0, json!({"name": "bytes", "type": ["bytes"], "default": "\u{0}\u{ff}"})),
+                // fastavro gives out the text of such a default.
+                3 if !self.common => {
+                    evolved.insert(0, json!({"name": "bytes", "type": ["bytes"], "default": "\u{0}\u{ff}"}))
+                }
                 _ => {}
             }
             object.insert("fields".to_owned(), Value::from(evolved));

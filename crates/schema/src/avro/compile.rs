@@ -4,14 +4,14 @@ use std::collections::HashMap;
 
 use super::encode_json::encode_default;
 use super::error::Mismatch;
-use super::logical::Logical;
+use super::matching::{Branches, closeness, logical_conflict, same_name, scalar};
 use super::program::{FieldOp, Fields, Op, OpId, Program, Symbols};
-use super::schema::{Enum, Field, Kind, Node, NodeId, Record, Types};
+use super::schema::{Enum, Field, Kind, Name, Node, NodeId, Record, Types};
 
-/// How deep records may lie in one another by their schemas alone when two of them are resolved.
+/// How deep types may lie in one another when two schemas are resolved; a field that is a union on both sides counts three times.
 const MAX_NESTING: usize = 128;
 /// How many pairs of types may be looked at.
-const MAX_PAIRS: usize = 2_000_000;
+const MAX_PAIRS: usize = 500_000;
 
 /// A program that reads values as they were written.
 pub(super) fn as_written(types: &Types) -> Program {
@@ -43,43 +43,6 @@ enum Pair {
     Bad(Mismatch),
 }
 
-/// The branches of a union, to be found by the names under which a writer may have them.
-struct Branches {
-    named: HashMap<Box<str>, Vec<NodeId>>,
-    unnamed: Vec<NodeId>,
-}
-
-impl Branches {
-    fn new(types: &Types, branches: &[NodeId]) -> Self {
-        let mut of = Self { named: HashMap::new(), unnamed: Vec::new() };
-        for &branch in branches {
-            let node = types.get(branch);
-            let Some(name) = node.name() else {
-                of.unnamed.push(branch);
-                continue;
-            };
-            let simple = std::iter::once(name.simple());
-            let aliases = node.aliases().iter().map(|alias| alias.rsplit('.').next().unwrap_or(alias));
-            for key in simple.chain(aliases) {
-                let same = of.named.entry(key.into()).or_default();
-                if same.last() != Some(&branch) {
-                    same.push(branch);
-                }
-            }
-        }
-        of
-    }
-
-    /// Those that may match, in their order.
-    fn candidates(&self, writer: &Node) -> impl Iterator<Item = NodeId> {
-        let found = match writer.name() {
-            Some(name) => self.named.get(name.simple()),
-            None => Some(&self.unnamed),
-        };
-        found.into_iter().flatten().copied()
-    }
-}
-
 struct Compiler<'s> {
     writer: &'s Types,
     reader: &'s Types,
@@ -88,7 +51,7 @@ struct Compiler<'s> {
     written: HashMap<(Side, NodeId), OpId>,
     /// Records of those whose fields are still to be compiled.
     unfinished: Vec<(Side, NodeId, OpId)>,
-    /// Records of a writer and a reader.
+    /// Records and enums of a writer and a reader.
     pairs: HashMap<(NodeId, NodeId), Pair>,
     /// The branches of the reader's unions.
     branches: HashMap<NodeId, Branches>,
@@ -170,8 +133,8 @@ impl<'s> Compiler<'s> {
 
     /// Says which branch of the reader's union it is.
     fn branch(&mut self, node: &Node, op: OpId) -> OpId {
-        let full = node.branch_name().into();
-        self.add(Op::Branch { name: super::schema::Name { full }, op })
+        let name = node.name().cloned().unwrap_or_else(|| Name { full: node.type_name().into() });
+        self.add(Op::Branch { name, op })
     }
 
     fn finish_written(&mut self) {
@@ -217,6 +180,20 @@ impl<'s> Compiler<'s> {
         if self.looked_at > MAX_PAIRS {
             return Err(self.mismatch(w, r, Some("the two schemas are too large to resolve".to_owned())));
         }
+        if self.nesting >= MAX_NESTING {
+            return Err(self.mismatch(
+                w,
+                r,
+                Some(format!("types lie more than {MAX_NESTING} deep in one another")),
+            ));
+        }
+        self.nesting += 1;
+        let resolved = self.by_kind(w, r);
+        self.nesting -= 1;
+        resolved
+    }
+
+    fn by_kind(&mut self, w: NodeId, r: NodeId) -> Result<OpId, Mismatch> {
         let (writer, reader) = (self.writer.get(w), self.reader.get(r));
         if let Kind::Union(branches) = &writer.kind {
             return self.writers_union(w, branches, r);
@@ -316,6 +293,9 @@ impl<'s> Compiler<'s> {
     }
 
     fn symbols(&mut self, w: NodeId, r: NodeId, from: &Enum, to: &Enum) -> OpId {
+        if let Some(Pair::Good(op)) = self.pairs.get(&(w, r)) {
+            return *op;
+        }
         let known: std::collections::HashSet<&str> = to.symbols.iter().map(|symbol| &**symbol).collect();
         let symbols: Vec<_> = from
             .symbols
@@ -330,7 +310,9 @@ impl<'s> Compiler<'s> {
             let reason = format!("the reader does not know the symbol {missing}, and has no default");
             Box::new(self.mismatch(w, r, Some(reason)))
         });
-        self.add(Op::Enum(Symbols { symbols, gap }))
+        let op = self.add(Op::Enum(Symbols { symbols, gap }));
+        self.pairs.insert((w, r), Pair::Good(op));
+        op
     }
 
     fn record(&mut self, (w, from): (NodeId, &Record), (r, to): (NodeId, &Record)) -> Result<OpId, Mismatch> {
@@ -339,16 +321,9 @@ impl<'s> Compiler<'s> {
             Some(Pair::Bad(mismatch)) => return Err(mismatch.clone()),
             None => {}
         }
-        if self.nesting >= MAX_NESTING {
-            let reason = format!("records lie more than {MAX_NESTING} deep in one another");
-            return Err(self.mismatch(w, r, Some(reason)));
-        }
         let op = self.add(Op::Null);
         self.pairs.insert((w, r), Pair::Good(op)); // records may contain themselves
-        self.nesting += 1;
-        let fields = self.fields(from, (r, to));
-        self.nesting -= 1;
-        match fields {
+        match self.fields(from, (r, to)) {
             Ok(fields) => {
                 self.set(op, Op::Record(Fields { fields }));
                 Ok(op)
@@ -414,67 +389,4 @@ impl<'s> Compiler<'s> {
             Err(error) => Err(nothing(self, format!("its default is not of its type: {error}"))),
         }
     }
-}
-
-/// How a type without parts of its own is read.
-fn scalar(node: &Node) -> Op {
-    match (&node.kind, node.logical) {
-        (Kind::Int | Kind::Long, Some(Logical::Moment(moment))) => Op::Moment(moment),
-        (Kind::Bytes, Some(Logical::Decimal { scale, .. })) => Op::Decimal { size: None, scale },
-        (Kind::Fixed(fixed), Some(Logical::Decimal { scale, .. })) => {
-            Op::Decimal { size: Some(fixed.size), scale }
-        }
-        (Kind::Fixed(_), Some(Logical::Uuid)) => Op::Uuid,
-        (Kind::Fixed(_), Some(Logical::Duration)) => Op::Duration,
-        (Kind::Fixed(fixed), _) => Op::Fixed(fixed.size),
-        (Kind::Boolean, _) => Op::Boolean,
-        (Kind::Int, _) => Op::Int,
-        (Kind::Long, _) => Op::Long,
-        (Kind::Float, _) => Op::Float,
-        (Kind::Double, _) => Op::Double,
-        (Kind::Bytes, _) => Op::Bytes,
-        (Kind::String, _) => Op::String,
-        // The others have parts, and are compiled where these are.
-        (
-            Kind::Null | Kind::Enum(_) | Kind::Array(_) | Kind::Map(_) | Kind::Union(_) | Kind::Record(_),
-            _,
-        ) => Op::Null,
-    }
-}
-
-/// Names match without their namespaces; a reader's alias matches a full name.
-fn same_name(writer: &Node, reader: &Node) -> bool {
-    let (Some(from), Some(to)) = (writer.name(), reader.name()) else { return false };
-    from.simple() == to.simple() || has_alias(writer, reader)
-}
-
-fn has_alias(writer: &Node, reader: &Node) -> bool {
-    writer.name().is_some_and(|name| reader.aliases().contains(&name.full))
-}
-
-/// How close a branch of the reader's union is to the writer's type: 0 is the closest, none is no match.
-fn closeness(writer: &Node, branch: &Node) -> Option<u8> {
-    match (&writer.kind, &branch.kind) {
-        (Kind::Int, Kind::Long | Kind::Float | Kind::Double)
-        | (Kind::Long, Kind::Float | Kind::Double)
-        | (Kind::Float, Kind::Double)
-        | (Kind::String, Kind::Bytes)
-        | (Kind::Bytes, Kind::String) => Some(2),
-        (from, to) if std::mem::discriminant(from) != std::mem::discriminant(to) => None,
-        _ => match (writer.name(), branch.name()) {
-            (Some(from), Some(to)) if from.full == to.full || has_alias(writer, branch) => Some(0),
-            (Some(_), Some(_)) => same_name(writer, branch).then_some(1),
-            _ => Some(0),
-        },
-    }
-}
-
-/// Two logical types whose numbers mean different things: Java reads one as the other, a thousand times too large or too small.
-fn logical_conflict(writer: &Node, reader: &Node) -> Option<String> {
-    let (from, to) = (writer.logical?, reader.logical?);
-    let differ = match (from, to) {
-        (Logical::Decimal { scale: from, .. }, Logical::Decimal { scale: to, .. }) => from != to,
-        (from, to) => from != to,
-    };
-    differ.then(|| "the same bytes would mean another value".to_owned())
 }

@@ -4,19 +4,17 @@
 //! (`deserialize_any`) gets what JSON would show, but bytes as bytes.
 
 use serde::de::value::{MapDeserializer, SeqDeserializer, StrDeserializer};
-use serde::de::{
-    DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer, MapAccess, SeqAccess,
-    VariantAccess, Visitor,
-};
+use serde::de::{Deserializer, Error as _, IntoDeserializer, Visitor};
 
+use super::access::{Variant, array, map, record};
 use super::decimal;
-use super::decode::{Blocks, Decoder, Piece};
-use super::error::{DecodeError, DecodeErrorKind, Step};
+use super::decode::{Decoder, Piece};
+use super::error::{DecodeError, DecodeErrorKind};
 use super::moments;
-use super::program::{FieldOp, Fields, Op, OpId, Program};
+use super::program::{Op, OpId, Program};
 use super::schema::Name;
 
-type Result<T> = std::result::Result<T, DecodeError>;
+pub(super) type Result<T> = std::result::Result<T, DecodeError>;
 
 /// A value that comes next.
 pub(super) struct At<'a, 'x, 'de> {
@@ -25,9 +23,9 @@ pub(super) struct At<'a, 'x, 'de> {
 }
 
 /// A value whose union's branch has been read.
-struct Chosen<'a, 'x, 'de> {
-    decoder: &'a mut Decoder<'x, 'de>,
-    op: &'x Op,
+pub(super) struct Chosen<'a, 'x, 'de> {
+    pub(super) decoder: &'a mut Decoder<'x, 'de>,
+    pub(super) op: &'x Op,
     branch: Option<&'x Name>,
 }
 
@@ -45,7 +43,7 @@ impl<'a, 'x, 'de: 'x> At<'a, 'x, 'de> {
 
 impl<'x, 'de: 'x> Chosen<'_, 'x, 'de> {
     #[inline]
-    fn any<V: Visitor<'de>>(self, visitor: V, charge_names: bool) -> Result<V::Value> {
+    pub(super) fn any<V: Visitor<'de>>(self, visitor: V, charge_names: bool) -> Result<V::Value> {
         let decoder = self.decoder;
         match self.op {
             Op::Null => visitor.visit_unit(),
@@ -117,7 +115,7 @@ impl<'x, 'de: 'x> Chosen<'_, 'x, 'de> {
     }
 
     /// A list: `Vec<u8>` and `[u8; 16]` ask for bytes in this way.
-    fn list<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+    pub(super) fn list<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         let decoder = self.decoder;
         let taken = match self.op {
             Op::Bytes | Op::Decimal { size: None, .. } => {
@@ -144,7 +142,7 @@ impl<'x, 'de: 'x> Chosen<'_, 'x, 'de> {
 
     /// A record, or the parts of a duration. The names of a struct's fields are its own, and cost nothing.
     #[inline]
-    fn structure<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+    pub(super) fn structure<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         match self.op {
             Op::Duration => {
                 let [months, days, millis] = decimal::duration_parts(self.decoder.take(12)?);
@@ -201,7 +199,7 @@ where
     Ok(value)
 }
 
-fn utf8(bytes: &[u8]) -> Result<&str> {
+pub(super) fn utf8(bytes: &[u8]) -> Result<&str> {
     std::str::from_utf8(bytes).map_err(|_| DecodeError::malformed("a string is not UTF-8"))
 }
 
@@ -232,7 +230,10 @@ fn decimal_text<'x, 'de: 'x>(
 ) -> Result<String> {
     let bytes = decoder.decimal(size)?;
     let text = decimal::format(bytes, scale);
-    text.ok_or_else(|| DecodeError::malformed(format!("a decimal has {} bytes", bytes.len())))
+    let text = text.ok_or_else(|| DecodeError::malformed(format!("a decimal has {} bytes", bytes.len())))?;
+    // A byte may have a thousand zeros behind its point.
+    decoder.charge_bytes(text.len() as u64)?;
+    Ok(text)
 }
 
 /// What is not met in every record.
@@ -376,224 +377,6 @@ impl<'x, 'de: 'x> Deserializer<'de> for Chosen<'_, 'x, 'de> {
 impl Chosen<'_, '_, '_> {
     fn choose(self) -> Result<Self> {
         Ok(self)
-    }
-}
-
-// ---- Arrays and maps.
-
-struct Items<'a, 'x, 'de> {
-    decoder: &'a mut Decoder<'x, 'de>,
-    op: OpId,
-    least: u32,
-    blocks: Blocks,
-    index: u64,
-}
-
-fn array<'x, 'de: 'x, V: Visitor<'de>>(
-    decoder: &mut Decoder<'x, 'de>,
-    op: OpId,
-    visitor: V,
-) -> Result<V::Value> {
-    decoder.enter()?;
-    let least = decoder.program.least(op);
-    let mut blocks = Blocks::default();
-    decoder.next_block(&mut blocks, least)?;
-    let mut items = Items { decoder, op, least, blocks, index: 0 };
-    let value = visitor.visit_seq(&mut items)?;
-    let Items { decoder, mut blocks, index, .. } = items;
-    if decoder.next_item(&mut blocks, least)? {
-        return Err(DecodeError::custom(format!(
-            "the array has more than the {index} items that the type takes"
-        )));
-    }
-    decoder.leave();
-    Ok(value)
-}
-
-impl<'x, 'de: 'x> SeqAccess<'de> for Items<'_, 'x, 'de> {
-    type Error = DecodeError;
-
-    #[inline]
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>> {
-        if !self.decoder.next_item(&mut self.blocks, self.least)? {
-            return Ok(None);
-        }
-        let index = self.index;
-        self.index += 1;
-        match seed.deserialize(At::new(self.decoder, self.op)) {
-            Ok(value) => Ok(Some(value)),
-            Err(error) => Err(error.at(Step::Item(index))),
-        }
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        Some(Decoder::at_hand(&self.blocks, self.least))
-    }
-}
-
-struct Entries<'a, 'x, 'de> {
-    decoder: &'a mut Decoder<'x, 'de>,
-    op: OpId,
-    least: u32,
-    blocks: Blocks,
-    key: &'x [u8],
-}
-
-fn map<'x, 'de: 'x, V: Visitor<'de>>(
-    decoder: &mut Decoder<'x, 'de>,
-    op: OpId,
-    visitor: V,
-) -> Result<V::Value> {
-    decoder.enter()?;
-    let least = decoder.program.least(op) + 1;
-    let mut blocks = Blocks::default();
-    decoder.next_block(&mut blocks, least)?;
-    let mut entries = Entries { decoder, op, least, blocks, key: &[] };
-    let value = visitor.visit_map(&mut entries)?;
-    let Entries { decoder, mut blocks, .. } = entries;
-    if decoder.next_item(&mut blocks, least)? {
-        return Err(DecodeError::custom("the map has more entries than the type takes"));
-    }
-    decoder.leave();
-    Ok(value)
-}
-
-impl<'x, 'de: 'x> MapAccess<'de> for Entries<'_, 'x, 'de> {
-    type Error = DecodeError;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>> {
-        if !self.decoder.next_item(&mut self.blocks, self.least)? {
-            return Ok(None);
-        }
-        let length = self.decoder.length()?;
-        let key = match self.decoder.piece(length)? {
-            Piece::Input(bytes) => {
-                self.key = bytes;
-                seed.deserialize(serde::de::value::BorrowedStrDeserializer::new(utf8(bytes)?))
-            }
-            Piece::Default(bytes) => {
-                self.key = bytes;
-                seed.deserialize(StrDeserializer::new(utf8(bytes)?))
-            }
-        };
-        key.map(Some)
-    }
-
-    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value> {
-        let key = self.key;
-        seed.deserialize(At::new(self.decoder, self.op))
-            .map_err(|error| error.at(Step::Key(String::from_utf8_lossy(key).into())))
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        Some(Decoder::at_hand(&self.blocks, self.least))
-    }
-}
-
-// ---- Records.
-
-struct Record<'a, 'x, 'de> {
-    decoder: &'a mut Decoder<'x, 'de>,
-    fields: std::slice::Iter<'x, FieldOp>,
-    /// The field whose value is still to be read.
-    pending: Option<&'x FieldOp>,
-    charge_names: bool,
-}
-
-fn record<'x, 'de: 'x, V: Visitor<'de>>(
-    decoder: &mut Decoder<'x, 'de>,
-    fields: &'x Fields,
-    charge_names: bool,
-    visitor: V,
-) -> Result<V::Value> {
-    decoder.enter()?;
-    decoder.charge_values(fields.fields.len() as u64)?;
-    let mut record = Record { decoder, fields: fields.fields.iter(), pending: None, charge_names };
-    let value = visitor.visit_map(&mut record)?;
-    // What a type does not ask for has to be read all the same.
-    let Record { decoder, fields, pending, .. } = record;
-    for field in pending.into_iter().chain(fields) {
-        if let FieldOp::Read { op, .. } | FieldOp::Skip(op) = field {
-            decoder.skip(*op)?;
-        }
-    }
-    decoder.leave();
-    Ok(value)
-}
-
-impl<'x, 'de: 'x> MapAccess<'de> for Record<'_, 'x, 'de> {
-    type Error = DecodeError;
-
-    #[inline]
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>> {
-        for field in self.fields.by_ref() {
-            match field {
-                FieldOp::Skip(op) => self.decoder.skip(*op)?,
-                FieldOp::Read { name, .. } | FieldOp::Default { name, .. } => {
-                    if self.charge_names {
-                        self.decoder.charge_bytes(name.len() as u64)?;
-                    }
-                    self.pending = Some(field);
-                    return seed.deserialize(StrDeserializer::new(name)).map(Some);
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    #[inline]
-    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value> {
-        match self.pending.take() {
-            Some(FieldOp::Read { name, op }) => match seed.deserialize(At::new(self.decoder, *op)) {
-                Ok(value) => Ok(value),
-                Err(error) => Err(error.in_field(name)),
-            },
-            Some(FieldOp::Default { name, op, value }) => self
-                .decoder
-                .with_default(value, |decoder| seed.deserialize(At::new(decoder, *op)))
-                .map_err(|error| error.in_field(name)),
-            Some(FieldOp::Skip(_)) | None => Err(DecodeError::custom("a value is asked for before its key")),
-        }
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.fields.len())
-    }
-}
-
-// ---- Unions as enums.
-
-struct Variant<'a, 'x, 'de> {
-    value: Chosen<'a, 'x, 'de>,
-    variant: &'static str,
-}
-
-impl<'x, 'de: 'x> EnumAccess<'de> for Variant<'_, 'x, 'de> {
-    type Error = DecodeError;
-    type Variant = Self;
-
-    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self)> {
-        Ok((seed.deserialize(StrDeserializer::<DecodeError>::new(self.variant))?, self))
-    }
-}
-
-impl<'x, 'de: 'x> VariantAccess<'de> for Variant<'_, 'x, 'de> {
-    type Error = DecodeError;
-
-    fn unit_variant(self) -> Result<()> {
-        self.value.decoder.skip_op(self.value.op)
-    }
-
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value> {
-        seed.deserialize(self.value)
-    }
-
-    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value> {
-        self.value.list(visitor)
-    }
-
-    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value> {
-        self.value.structure(visitor)
     }
 }
 

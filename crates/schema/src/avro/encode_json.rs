@@ -10,7 +10,7 @@ use super::scalar::{self, Texts};
 use super::schema::{Kind, Node, NodeId, Record, Types};
 
 /// How deep values may lie in one another.
-const MAX_DEPTH: u32 = 256;
+const MAX_DEPTH: u32 = 200;
 /// How many values may be looked at in vain, or for defaults: some unions and defaults multiply.
 const MAX_TRIES: u64 = 4_000_000;
 

@@ -49,7 +49,7 @@ impl<'x, 'de: 'x> Decoder<'x, 'de> {
         match branch {
             Some(branch) if form == JsonForm::Avro && !matches!(op, Op::Null) => {
                 self.charge_bytes(ENTRY + VALUE + branch.full.len() as u64)?;
-                Ok(Value::Object(Map::from_iter([(branch.full.as_ref().to_owned(), value)])))
+                Ok(Value::Object(Map::from_iter([(branch.full.to_string(), value)])))
             }
             _ => Ok(value),
         }

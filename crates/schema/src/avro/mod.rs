@@ -55,8 +55,10 @@
 //!
 //! No bytes and no schema make it panic or overflow its stack; a [`Budget`] bounds what a value may cost.
 
+mod access;
 mod budget;
 mod compile;
+mod compound;
 mod de;
 mod decimal;
 mod decode;
@@ -64,6 +66,7 @@ mod encode_json;
 mod error;
 mod json;
 mod logical;
+mod matching;
 mod moments;
 mod parse;
 mod program;

@@ -2,6 +2,7 @@
 //! what is let pass, as Java does, by which registries check.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -20,6 +21,10 @@ const PRIMITIVES: [(&str, Kind); 8] = [
     ("string", Kind::String),
 ];
 
+/// How long the full name of a type may be: a short text may stand for a long name many times.
+const MAX_NAME: usize = 512;
+/// How deep types may lie in one another, those of references with them.
+const MAX_DEPTH: usize = 160;
 /// How many references may wait for one another: they come in order, so that none has to.
 const MAX_OPEN_REFERENCES: usize = 32;
 
@@ -31,6 +36,7 @@ pub(super) fn parse(text: &str, references: &[(String, String)]) -> Result<Types
         references,
         states: vec![State::Waiting; references.len()],
         path: String::new(),
+        depth: 0,
     };
     for (_, kind) in PRIMITIVES {
         parser.add(kind, None)?;
@@ -51,10 +57,11 @@ enum State {
 
 struct Parser<'r> {
     types: Types,
-    names: HashMap<Box<str>, NodeId>,
+    names: HashMap<Arc<str>, NodeId>,
     references: &'r [(String, String)],
     states: Vec<State>,
     path: String,
+    depth: usize,
 }
 
 type Object = Map<String, Value>;
@@ -131,6 +138,16 @@ impl Parser<'_> {
     }
 
     fn schema(&mut self, value: &Value, namespace: &str) -> Result<NodeId, SchemaError> {
+        if self.depth >= MAX_DEPTH {
+            return Err(self.wrong(format!("types lie more than {MAX_DEPTH} deep in one another")));
+        }
+        self.depth += 1;
+        let parsed = self.by_form(value, namespace)?;
+        self.depth -= 1;
+        Ok(parsed)
+    }
+
+    fn by_form(&mut self, value: &Value, namespace: &str) -> Result<NodeId, SchemaError> {
         match value {
             Value::String(name) => self.named(name, namespace),
             Value::Array(branches) => self.union(branches, namespace),
@@ -301,7 +318,7 @@ impl Parser<'_> {
         Ok(id)
     }
 
-    /// The full name of a definition, and its aliases' full names.
+    /// The full name of a definition, and its aliases.
     fn name(
         &self,
         object: &Object,
@@ -318,14 +335,16 @@ impl Parser<'_> {
                 return Err(self.wrong(format!("the namespace of {name} is {}, not a string", shown(other))));
             }
         };
-        let full = Name { full: full_name(name, namespace) };
+        if name.len() + namespace.len() > MAX_NAME {
+            return Err(self.wrong(format!("the name of a type is longer than {MAX_NAME} bytes")));
+        }
+        let full = Name { full: full_name(name, namespace).into() };
         self.check_name(full.simple())?;
         if primitive(full.simple()).is_some() {
             return Err(self.wrong(format!("{} is the name of a primitive type", full.simple())));
         }
         let aliases = self.strings(object, "aliases")?;
-        let aliases = aliases.into_iter().map(|alias| full_name(alias, full.namespace())).collect();
-        Ok((full, aliases))
+        Ok((full, aliases.into_iter().map(Into::into).collect()))
     }
 
     fn strings<'v>(&self, object: &'v Object, key: &str) -> Result<Vec<&'v str>, SchemaError> {
@@ -353,7 +372,7 @@ fn primitive(name: &str) -> Option<NodeId> {
     u32::try_from(index).ok().map(NodeId)
 }
 
-fn full_name(name: &str, namespace: &str) -> Box<str> {
+pub(super) fn full_name(name: &str, namespace: &str) -> Box<str> {
     match name.strip_prefix('.') {
         Some(name) if !name.contains('.') => name.into(),
         _ if name.contains('.') || namespace.is_empty() => name.into(),

@@ -192,7 +192,7 @@ pub(super) fn text_rank(node: &Node, value: &str, texts: Texts) -> Option<u8> {
 /// How well a branch takes an integer; `wide` ones are longs before they are ints.
 pub(super) fn integer_rank(node: &Node, value: i128, wide: bool) -> Option<u8> {
     let rank = match (&node.kind, node.logical) {
-        (Kind::Int, None) => 0 + u8::from(wide),
+        (Kind::Int, None) => u8::from(wide),
         (Kind::Long, None) => 1 - u8::from(wide),
         (Kind::Int, Some(_)) => 2 + u8::from(wide),
         (Kind::Long, Some(_)) => 3 - u8::from(wide),

@@ -71,7 +71,7 @@ pub(super) enum Kind {
 /// The name of a record, an enum or a fixed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Name {
-    pub(super) full: Box<str>,
+    pub(super) full: Arc<str>,
 }
 
 impl Name {
@@ -89,7 +89,7 @@ impl Name {
 #[derive(Debug)]
 pub(super) struct Fixed {
     pub(super) name: Name,
-    /// Full names.
+    /// As they are written: those without a dot are of the name's namespace.
     pub(super) aliases: Vec<Box<str>>,
     pub(super) size: usize,
 }
@@ -158,7 +158,7 @@ impl Node {
         }
     }
 
-    /// The full names by which it was known.
+    /// The names by which it was known, as they are written.
     pub(super) fn aliases(&self) -> &[Box<str>] {
         match &self.kind {
             Kind::Fixed(fixed) => &fixed.aliases,

@@ -88,7 +88,7 @@ fn items_that_take_no_bytes_cost_all_the_same() {
 fn recursion_ends_at_the_budgets_depth_in_a_small_stack() {
     #[derive(Debug, Deserialize)]
     struct List {
-        next: Option<Box<List>>,
+        next: Option<Box<Self>>,
     }
     fn length(mut list: &List) -> usize {
         let mut length = 1;
@@ -187,24 +187,36 @@ fn schemas_that_are_bombs_are_refused_or_read() {
     // JSON that is too deep.
     let deep = format!("{}\"int\"{}", r#"{"type": "array", "items": "#.repeat(10_000), "}".repeat(10_000));
     assert!(Schema::parse(&deep, &[]).unwrap_err().to_string().contains("recursion limit"));
-    // A chain of 20,000 records, each with the one before it.
+    // A chain of 4,000 records, each with the one before it.
     let mut records: Vec<Value> = vec![json!({"type": "record", "name": "R0", "fields": []})];
-    for n in 1..20_000 {
+    for n in 1..4_000 {
         records.push(json!({"type": "record", "name": format!("R{n}"), "fields": [{"name": "f", "type": format!("R{}", n - 1)}]}));
     }
     let chain = schema(&Value::from(records.clone()));
-    let last = long(19_999);
+    let last = long(3_999);
     assert_eq!(kinds(&chain, &last), [DecodeErrorKind::Budget; 3]);
     assert!(Resolver::new(&chain, &chain).unwrap().gaps().is_empty());
     // The same where only the last of them is looked at.
     let last = |name: &str, records: &[Value]| {
         let records = [&[json!("null")], records].concat();
         schema(&super::record(
-            json!([{"name": name, "type": records, "default": null}, {"name": "last", "type": "R19999"}]),
+            json!([{"name": name, "type": records, "default": null}, {"name": "last", "type": format!("R{}", records.len() - 2)}]),
         ))
     };
     let mismatch = Resolver::new(&last("one", &records), &last("other", &records)).unwrap_err();
     assert!(mismatch.to_string().contains("more than 128 deep"), "{mismatch}");
+    // The same with arrays and unions between them.
+    let mut records: Vec<Value> = vec![json!({"type": "record", "name": "R0", "fields": []})];
+    for n in 1..500 {
+        let mut of = json!(["null", format!("R{}", n - 1)]);
+        for _ in 0..n % 50 {
+            of = json!({"type": "array", "items": of});
+        }
+        records
+            .push(json!({"type": "record", "name": format!("R{n}"), "fields": [{"name": "f", "type": of}]}));
+    }
+    let resolved = Resolver::new(&last("one", &records), &last("other", &records));
+    assert!(resolved.is_ok_and(|resolver| !resolver.gaps().is_empty()));
     // Defaults that have themselves as defaults, twice.
     let looped = json!({"type": "record", "name": "L", "fields": [
         {"name": "a", "type": ["L", "null"], "default": {}}, {"name": "b", "type": ["L", "null"], "default": {}}]});
@@ -213,6 +225,29 @@ fn schemas_that_are_bombs_are_refused_or_read() {
             .unwrap_err();
     assert!(mismatch.to_string().contains("its default is not of its type"), "{mismatch}");
     assert!(schema(&looped).encode_json(&json!({})).is_err());
+}
+
+#[test]
+fn short_texts_do_not_stand_for_long_names_many_times() {
+    let long = "n".repeat(1 << 20);
+    let error =
+        Schema::parse(&json!({"type": "fixed", "name": "F", "namespace": long, "size": 1}).to_string(), &[])
+            .unwrap_err();
+    assert_eq!(error.to_string(), "the name of a type is longer than 512 bytes");
+    // References that nest, each as deep as JSON may.
+    let reference = |n: usize| {
+        let (before, after) = (r#"{"type": "array", "items": "#.repeat(100), "}".repeat(100));
+        (
+            format!("R{n}"),
+            format!(
+                r#"{{"type": "record", "name": "R{n}", "fields": [{{"name": "f", "type": {before}"R{}"{after}}}]}}"#,
+                n + 1
+            ),
+        )
+    };
+    let references: Vec<_> = (0..30).map(reference).collect();
+    let error = Schema::parse("\"R0\"", &references).unwrap_err();
+    assert!(error.to_string().ends_with("types lie more than 160 deep in one another"), "{error}");
 }
 
 #[test]
