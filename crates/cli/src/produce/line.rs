@@ -185,7 +185,13 @@ mod tests {
     use super::*;
 
     fn shape(kind: Kind) -> Shape {
-        Shape { kind, key: None, keeps_partition: true }
+        Shape {
+            kind,
+            key: None,
+            keeps_partition: true,
+            #[cfg(feature = "registry")]
+            encoder: None,
+        }
     }
 
     #[test]
