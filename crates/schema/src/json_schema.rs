@@ -58,7 +58,7 @@ impl Validator {
             .dfa_size_limit(LARGEST_PATTERN);
         let options = jsonschema::options().with_pattern_options(patterns).with_retriever(Texts(texts));
         // A schema without an id refers to others by their bare names.
-        let options = options.with_base_uri("json-schema:///");
+        let options = options.with_base_uri("registry:///");
         let compiled = options.build(&schema).map_err(|error| error.to_string())?;
         Ok(Self { compiled })
     }

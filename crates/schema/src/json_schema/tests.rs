@@ -27,11 +27,14 @@ fn a_value_that_does_not_follow_its_schema_is_refused_with_the_place_and_without
 #[test]
 fn references_are_found_by_name_and_nowhere_else() {
     let common = ("common.json".to_owned(), r#"{"type":"integer"}"#.to_owned());
-    let schema =
-        json!({"$id": "http://example.com/a/order.json", "properties": {"n": {"$ref": "common.json"}}});
-    let validator = Validator::parse(&schema.to_string(), &[common]).unwrap();
-    assert!(validator.to_json(br#"{"n":1}"#, &Budget::default()).is_ok());
-    assert!(validator.to_json(br#"{"n":"x"}"#, &Budget::default()).is_err());
+    let bare = json!({"properties": {"n": {"$ref": "common.json"}}});
+    let mut with_id = bare.clone();
+    with_id["$id"] = json!("http://example.com/a/order.json");
+    for schema in [bare, with_id] {
+        let validator = Validator::parse(&schema.to_string(), std::slice::from_ref(&common)).unwrap();
+        assert!(validator.to_json(br#"{"n":1}"#, &Budget::default()).is_ok());
+        assert!(validator.to_json(br#"{"n":"x"}"#, &Budget::default()).is_err());
+    }
     for elsewhere in ["http://127.0.0.1:1/x.json", "file:///etc/passwd", "other.json"] {
         let error = Validator::parse(&json!({"$ref": elsewhere}).to_string(), &[]).unwrap_err();
         assert!(error.contains("none of its references"), "{error}");

@@ -160,9 +160,7 @@ async fn commits_are_of_what_was_handed_out() {
     let mut handed: BTreeMap<i32, i64> = BTreeMap::new();
     for _ in 0..100 {
         let records = reader.poll(ms(100)).await.unwrap();
-        records.iter().for_each(|record| {
-            let _ = handed.insert(record.partition(), record.offset() + 1);
-        });
+        handed.extend(records.iter().map(|record| (record.partition(), record.offset() + 1)));
         reader.commit(&records).await.unwrap();
     }
     let [at, other] = committed(&cluster).await;
