@@ -498,7 +498,7 @@ impl Application {
                 who,
                 at,
                 offset: record.offset(),
-                id: id_of(&record.value().map(|value| &value[..]), record.headers()),
+                id: id_of(&record.value(), record.headers()),
             });
             // Refused where the partition was given up or moved back since: it comes again.
             let _ = record.finish();

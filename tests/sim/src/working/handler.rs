@@ -185,7 +185,7 @@ struct Handling {
 impl Handling {
     fn begin(life: &Life, call: u64, record: &OwnedRecord, attempt: &Attempt) -> Self {
         let (at, offset) = (place(record.topic_partition()), record.offset());
-        let id = id_of(&record.value().map(|value| &value[..]), record.headers());
+        let id = id_of(&record.value(), record.headers());
         let (who, attempt, probe) = (life.who, attempt.number(), attempt.is_probe());
         life.tell(What::HandlerBegan { who, call, at: at.clone(), offset, id, attempt, probe });
         Self { life: life.clone(), call, at, offset, id, is_told: false }
