@@ -83,10 +83,18 @@ fn answers(port: u16) -> bool {
         && answer.starts_with("HTTP/1.1 200")
 }
 
-/// What a program in Python prints, with fastavro, protobuf, grpc_tools and jsonschema at hand. Fails the test where it fails.
+/// What a program in Python prints. Fails the test where it fails.
 pub fn python(program: &str, stdin: &str) -> String {
+    said(Command::new("python3"), program, stdin)
+}
+
+/// The same, with fastavro, protobuf, grpc_tools and jsonschema at hand.
+pub fn python_with_libraries(program: &str, stdin: &str) -> String {
+    said(Command::new(fetched(&["python"]).join("python/bin/python")), program, stdin)
+}
+
+fn said(mut command: Command, program: &str, stdin: &str) -> String {
     use std::io::Write;
-    let mut command = Command::new(home().join("python/bin/python"));
     command.args(["-c", program]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("Python starts");
     let mut input = child.stdin.take().expect("a pipe");
@@ -98,14 +106,17 @@ pub fn python(program: &str, stdin: &str) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// What `scripts/registry-fetch` fetches.
+/// Where Apicurio Registry is.
 fn home() -> &'static Path {
     static HOME: OnceLock<PathBuf> = OnceLock::new();
-    HOME.get_or_init(|| {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/registry-fetch");
-        let output =
-            Command::new(script).stderr(Stdio::inherit()).output().expect("scripts/registry-fetch runs");
-        assert!(output.status.success(), "scripts/registry-fetch fails");
-        PathBuf::from(String::from_utf8(output.stdout).expect("a path").trim())
-    })
+    HOME.get_or_init(|| fetched(&[]))
+}
+
+/// What `scripts/registry-fetch` fetches.
+fn fetched(parts: &[&str]) -> PathBuf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/registry-fetch");
+    let mut command = Command::new(script);
+    let output = command.args(parts).stderr(Stdio::inherit()).output().expect("scripts/registry-fetch runs");
+    assert!(output.status.success(), "scripts/registry-fetch fails");
+    PathBuf::from(String::from_utf8(output.stdout).expect("a path").trim())
 }
