@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// A schema's text, as it is registered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SchemaText {
     /// Its language.
     pub kind: SchemaType,

@@ -49,6 +49,31 @@ fn schemas_that_would_take_for_ever_are_refused() {
         bomb["definitions"][format!("a{nth}")] = json!({"allOf": [{"$ref": next}, {"$ref": next}]});
     }
     assert!(validator(&bomb).unwrap_err().contains("multiply"));
+    // The same by anchors, by escapes, and by identifiers.
+    let forms: [(&str, fn(usize) -> String); 3] = [
+        ("$anchor", |nth| format!("#a{nth}")),
+        ("", |nth| format!("#/%24defs/a{nth}")),
+        ("$id", |nth| format!("a{nth}")),
+    ];
+    for (keyword, target) in forms {
+        let mut bomb = json!({"$ref": target(0), "$defs": {}});
+        for nth in 0..=40 {
+            let next = target(nth + 1);
+            let mut one = match nth {
+                40 => json!({"type": "string"}),
+                _ => json!({"allOf": [{"$ref": next}, {"$ref": next}]}),
+            };
+            if !keyword.is_empty() {
+                one[keyword] = json!(format!("a{nth}"));
+            }
+            bomb["$defs"][format!("a{nth}")] = one;
+        }
+        assert!(validator(&bomb).unwrap_err().contains("multiply"), "{keyword}");
+    }
+    let anchored = json!({"$ref": "#name", "$defs": {"a": {"$anchor": "name", "type": "string"}}});
+    let anchored = validator(&anchored).unwrap();
+    assert!(anchored.to_json(b"\"x\"", &Budget::default()).is_ok());
+    assert!(anchored.to_json(b"1", &Budget::default()).is_err());
     let mut deep = json!({});
     for _ in 0..5000 {
         deep = Value::Object([("not".to_owned(), deep)].into_iter().collect());

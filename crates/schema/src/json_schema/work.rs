@@ -8,17 +8,25 @@ use serde_json::Value;
 const MOST_WORK: u64 = 100_000;
 /// So many are looked at here.
 const MOST_SCHEMAS: usize = 200_000;
+/// What a schema of schemas costs: it refers to itself, and the validator remembers what it has looked at.
+const METASCHEMA: u64 = 1_000;
 
 struct Work<'a> {
-    root: &'a Value,
-    others: &'a HashMap<String, Value>,
+    /// The schema, those that it refers to, and those within them that have an `$id`, each with the names it has.
+    documents: Vec<(String, &'a Value)>,
+    anchors: HashMap<&'a str, Vec<&'a Value>>,
     /// What was counted already; 0 while it is being counted, as a schema may refer to itself.
     counted: HashMap<String, u64>,
     looked_at: usize,
 }
 
 pub(super) fn check(root: &Value, others: &HashMap<String, Value>) -> Result<(), String> {
-    let mut work = Work { root, others, counted: HashMap::new(), looked_at: 0 };
+    let mut work =
+        Work { documents: Vec::new(), anchors: HashMap::new(), counted: HashMap::new(), looked_at: 0 };
+    work.documents.push((String::new(), root));
+    work.documents.extend(others.iter().map(|(name, other)| (last_segment(name).to_owned(), other)));
+    work.index(root, 0)?;
+    others.values().try_for_each(|other| work.index(other, 0))?;
     let total = work.of(root, 0)?;
     if total > MOST_WORK {
         return Err(format!("its references multiply to more than {MOST_WORK} subschemas"));
@@ -29,14 +37,44 @@ pub(super) fn check(root: &Value, others: &HashMap<String, Value>) -> Result<(),
 /// JSON is read only so deep; references may add to it.
 const DEEPEST: u32 = 400;
 
-impl Work<'_> {
-    fn of(&mut self, schema: &Value, depth: u32) -> Result<u64, String> {
+impl<'a> Work<'a> {
+    /// Finds what references may mean by name.
+    fn index(&mut self, schema: &'a Value, depth: u32) -> Result<(), String> {
+        self.look(depth)?;
+        match schema {
+            Value::Object(members) => {
+                for (name, member) in members {
+                    match (name.as_str(), member) {
+                        ("$anchor" | "$dynamicAnchor", Value::String(anchor)) => {
+                            self.anchors.entry(anchor).or_default().push(schema);
+                        }
+                        ("$id" | "id", Value::String(id)) => match id.strip_prefix('#') {
+                            Some(anchor) => self.anchors.entry(anchor).or_default().push(schema),
+                            None => self.documents.push((last_segment(id).to_owned(), schema)),
+                        },
+                        _ => {}
+                    }
+                    self.index(member, depth + 1)?;
+                }
+                Ok(())
+            }
+            Value::Array(members) => members.iter().try_for_each(|member| self.index(member, depth + 1)),
+            _ => Ok(()),
+        }
+    }
+
+    fn look(&mut self, depth: u32) -> Result<(), String> {
         self.looked_at += 1;
         if self.looked_at > MOST_SCHEMAS || depth > DEEPEST {
             return Err(
                 "it has too many subschemas, or references that follow one another too far".to_owned()
             );
         }
+        Ok(())
+    }
+
+    fn of(&mut self, schema: &Value, depth: u32) -> Result<u64, String> {
+        self.look(depth)?;
         let mut total = 1_u64;
         match schema {
             Value::Object(members) => {
@@ -62,25 +100,54 @@ impl Work<'_> {
         Ok(total)
     }
 
+    /// What it costs at most, whichever of those that it may mean it means.
     fn reference(&mut self, target: &str, depth: u32) -> Result<u64, String> {
         if let Some(known) = self.counted.get(target) {
             return Ok(*known);
         }
+        let (file, fragment) = target.split_once('#').unwrap_or((target, ""));
+        if file.starts_with("http://json-schema.org/") || file.starts_with("https://json-schema.org/") {
+            return Ok(METASCHEMA);
+        }
         self.counted.insert(target.to_owned(), 0);
-        let (file, pointer) = target.split_once('#').unwrap_or((target, ""));
-        let (root, others) = (self.root, self.others);
-        let file = if file.is_empty() {
-            Some(root)
-        } else {
-            others.iter().find(|(name, _)| file.ends_with(name.as_str())).map(|(_, value)| value)
+        let fragment = percent_decoded(fragment)
+            .ok_or_else(|| format!("its reference `{target:.200}` is not a reference"))?;
+        let name = last_segment(file);
+        let mut documents =
+            self.documents.iter().filter(|(has, _)| file.is_empty() || has == name).map(|(_, one)| *one);
+        let found: Vec<_> = match fragment.as_str() {
+            "" => documents.collect(),
+            pointer if pointer.starts_with('/') => documents.filter_map(|one| one.pointer(pointer)).collect(),
+            anchor => match documents.next() {
+                Some(_) => self.anchors.get(anchor).cloned().unwrap_or_default(),
+                None => Vec::new(),
+            },
         };
-        // One that leads nowhere, or to an anchor, is for the validator to judge.
-        let found = file.and_then(|file| file.pointer(pointer).or(Some(file)));
-        let total = match found {
-            Some(found) => self.of(found, depth + 1)?,
-            None => 1,
-        };
-        self.counted.insert(target.to_owned(), total);
-        Ok(total)
+        if found.is_empty() {
+            return Err(format!("`{target:.200}` is none of its references"));
+        }
+        let mut most = 0;
+        for one in found {
+            most = self.of(one, depth + 1)?.max(most);
+        }
+        self.counted.insert(target.to_owned(), most);
+        Ok(most)
     }
+}
+
+/// Names are compared by this alone: what they are relative to does not matter then.
+fn last_segment(name: &str) -> &str {
+    let name = name.split_once('#').map_or(name, |(name, _)| name);
+    name.rsplit(['/', ':']).next().unwrap_or(name)
+}
+
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let (code, rest) = part.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(code, 16).ok()?);
+        bytes.extend(rest.as_bytes());
+    }
+    String::from_utf8(bytes).ok()
 }

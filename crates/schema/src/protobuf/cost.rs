@@ -49,6 +49,8 @@ fn count(
     let depth = depth.checked_sub(1).ok_or_else(|| beyond("is deeper"))?;
     // JSON has the fields that are not there, too.
     left.take(1, MESSAGE.saturating_add((message.fields().len() as u64).saturating_mul(VALUE)))?;
+    // Its JSON has the message that it holds, which the decoder reads by itself.
+    let mut packed = (message.full_name() == "google.protobuf.Any").then(Packed::default);
     while let Some((tag, rest)) = varint(bytes) {
         let field = u32::try_from(tag >> 3).ok().and_then(|number| message.get_field(number));
         bytes = match tag & 7 {
@@ -67,6 +69,9 @@ fn count(
                 let length = usize::try_from(length).unwrap_or(usize::MAX);
                 let Some((inside, rest)) = rest.split_at_checked(length) else { return Ok(()) };
                 delimited(field.as_ref(), inside, depth, left)?;
+                if let Some(packed) = &mut packed {
+                    packed.read(tag >> 3, inside);
+                }
                 rest
             }
             // Groups: their fields are counted as this message's own, and the decoder bounds how deep they are.
@@ -78,7 +83,33 @@ fn count(
             _ => return Ok(()),
         };
     }
-    Ok(())
+    match packed.and_then(|packed| Some((packed.message(message)?, packed.value))) {
+        Some((inner, value)) => count(&inner, value, depth, left),
+        None => Ok(()),
+    }
+}
+
+/// What a `google.protobuf.Any` holds: the last of each of its fields counts.
+#[derive(Default)]
+struct Packed<'a> {
+    type_url: &'a [u8],
+    value: &'a [u8],
+}
+
+impl<'a> Packed<'a> {
+    fn read(&mut self, number: u64, inside: &'a [u8]) {
+        match number {
+            1 => self.type_url = inside,
+            2 => self.value = inside,
+            _ => {}
+        }
+    }
+
+    /// Its type, if the schema has it: one that is not known is an error of the decoder's.
+    fn message(&self, any: &MessageDescriptor) -> Option<MessageDescriptor> {
+        let url = std::str::from_utf8(self.type_url).ok()?;
+        any.parent_pool().get_message_by_name(url.rsplit('/').next().unwrap_or(url))
+    }
 }
 
 /// What has a length: text, bytes, a message, packed numbers, or a field that is not known.

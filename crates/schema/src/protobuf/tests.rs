@@ -118,6 +118,35 @@ fn few_bytes_cannot_ask_for_much() {
 }
 
 #[test]
+fn messages_within_any_are_counted_and_bounded_in_depth() {
+    let text = "syntax = \"proto3\"; import \"google/protobuf/any.proto\"; message A { google.protobuf.Any any = 1; }";
+    let schema = Schema::parse(text, &[]).unwrap();
+    let field = |number: u8, inside: &[u8]| {
+        let mut outside = vec![number << 3 | 2];
+        let mut length = inside.len();
+        while length >= 0x80 {
+            outside.push((length & 0x7f) as u8 | 0x80);
+            length >>= 7;
+        }
+        outside.push(length as u8);
+        outside.extend(inside);
+        outside
+    };
+    let any = |depth| {
+        let inner = (0..depth).fold(Vec::new(), |inside, _| {
+            [field(1, b"type.googleapis.com/google.protobuf.Any"), field(2, &inside)].concat()
+        });
+        field(1, &inner)
+    };
+    let read = |bytes: &[u8]| schema.to_json(&MessageIndexes::default(), bytes, &Budget::default());
+    assert_eq!(read(&any(5000)).unwrap_err().kind(), DecodeErrorKind::Budget);
+    // An empty one at the innermost place has no type: what can be shown of it is the decoder's to say.
+    assert!(read(&any(3)).is_ok() || read(&any(3)).unwrap_err().kind() == DecodeErrorKind::Malformed);
+    let held = [field(1, b"/A"), field(2, &[])].concat();
+    assert_eq!(read(&field(1, &held)).unwrap()["any"]["@type"], "/A");
+}
+
+#[test]
 fn bytes_that_are_no_message_are_refused() {
     let schema = schema();
     for bytes in [

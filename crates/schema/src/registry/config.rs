@@ -1,6 +1,6 @@
 //! [`RegistryConfig`]: where a registry is, and what it is told of us.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use offtake_client::{ClientConfig, config::SecurityProtocol};
 use offtake_net::{Secret, tls::Tls};
@@ -8,7 +8,7 @@ use offtake_net::{Secret, tls::Tls};
 use super::error::{RegistryError, RegistryErrorKind};
 
 /// Where a registry is, and what it is told of us. [`SchemaRegistry::with_config`](super::SchemaRegistry::with_config) takes it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct RegistryConfig {
     /// `schema.registry.url`: one or more, of which the next is asked where one does not answer. A path is part of it
@@ -59,6 +59,34 @@ pub enum Credentials {
         /// `bearer.auth.identity.pool.id`: the header `Confluent-Identity-Pool-Id`.
         identity_pool: Option<String>,
     },
+}
+
+/// Without what a URL says of a user.
+impl fmt::Debug for RegistryConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let urls: Vec<_> = self.urls.iter().map(|url| without_user(url)).collect();
+        f.debug_struct("RegistryConfig")
+            .field("urls", &urls)
+            .field("credentials", &self.credentials)
+            .field("tls", &self.tls)
+            .field("request_timeout", &self.request_timeout)
+            .field("max_answer_bytes", &self.max_answer_bytes)
+            .field("cache_entries", &self.cache_entries)
+            .field("cache_bytes", &self.cache_bytes)
+            .field("missing_ttl", &self.missing_ttl)
+            .field("latest_ttl", &self.latest_ttl)
+            .field("backoff", &self.backoff)
+            .field("backoff_max", &self.backoff_max)
+            .finish()
+    }
+}
+
+fn without_user(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
+        (None, Some((_, host))) => format!("…@{host}"),
+        (_, None) => url.to_owned(),
+    }
 }
 
 impl Default for RegistryConfig {

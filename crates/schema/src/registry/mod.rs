@@ -70,7 +70,7 @@ struct Inner {
     /// The latest version of a subject, and until when it is taken for that.
     latest: Mutex<HashMap<String, (Instant, Arc<SubjectVersion>)>>,
     /// Ids of what was registered or looked up.
-    ids: Mutex<HashMap<(String, String), u32>>,
+    ids: Mutex<HashMap<(String, SchemaText, bool), u32>>,
     latest_ttl: Duration,
     events: Box<dyn Fn(RegistryEvent) + Send + Sync>,
 }
@@ -326,7 +326,7 @@ impl SchemaRegistry {
         schema: &SchemaText,
         normalize: bool,
     ) -> Result<u32, RegistryError> {
-        self.id_by(subject, schema, || self.0.asker.register(subject, schema, normalize)).await
+        self.id_by(subject, schema, normalize, || self.0.asker.register(subject, schema, normalize)).await
     }
 
     /// The id of a schema that is registered under a subject.
@@ -339,16 +339,17 @@ impl SchemaRegistry {
         schema: &SchemaText,
         normalize: bool,
     ) -> Result<u32, RegistryError> {
-        self.id_by(subject, schema, || self.0.asker.lookup(subject, schema, normalize)).await
+        self.id_by(subject, schema, normalize, || self.0.asker.lookup(subject, schema, normalize)).await
     }
 
     async fn id_by<F: Future<Output = Result<u32, RegistryError>>>(
         &self,
         subject: &str,
         schema: &SchemaText,
+        normalize: bool,
         ask: impl FnOnce() -> F,
     ) -> Result<u32, RegistryError> {
-        let key = (subject.to_owned(), schema.text.clone());
+        let key = (subject.to_owned(), schema.clone(), normalize);
         if let Some(id) = lock(&self.0.ids).get(&key) {
             return Ok(*id);
         }

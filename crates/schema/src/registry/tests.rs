@@ -264,3 +264,18 @@ async fn what_was_registered_is_known_without_another_request() {
     }
     assert_eq!(script.asked(), [(0, "/subjects/a%2Fb-value/versions?normalize=true".to_owned())]);
 }
+
+#[test]
+fn no_password_of_a_url_is_in_what_is_printed_of_a_configuration() {
+    let config = RegistryConfig {
+        urls: vec![
+            "https://user:p@ss@host/api".to_owned(),
+            "user:p@ss@host".to_owned(),
+            "http://plain".to_owned(),
+        ],
+        ..RegistryConfig::default()
+    };
+    let printed = format!("{config:?}");
+    assert!(!printed.contains("p@ss") && !printed.contains("user"), "{printed}");
+    assert!(printed.contains("https://…@host/api") && printed.contains("http://plain"), "{printed}");
+}
