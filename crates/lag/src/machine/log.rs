@@ -1,6 +1,6 @@
 //! One log as the samples show it: where it began and ended when. Bounded, whatever happens.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use offtake_admin::IsolationLevel;
 
@@ -26,7 +26,7 @@ pub(super) struct Log {
     pub(super) ends: Ends,
     pub(super) moves: StartMoves,
     /// The timestamps that were read, by offset; those that nobody asks about any more are forgotten.
-    pub(super) times: Vec<(i64, RecordTime)>,
+    pub(super) times: BTreeMap<i64, RecordTime>,
 }
 
 impl Log {
@@ -57,7 +57,7 @@ impl Log {
 
     /// What reading the record at this offset found out.
     pub(super) fn time_of(&self, offset: i64) -> Option<RecordTime> {
-        self.times.iter().find(|(of, _)| *of == offset).map(|(_, time)| *time)
+        self.times.get(&offset).copied()
     }
 }
 
@@ -188,7 +188,7 @@ mod tests {
     fn a_log_that_ends_before_its_end_is_another_one() {
         let mut log = Log::default();
         log.sample(0, Some(5), Some(100));
-        log.times.push((7, RecordTime::Without));
+        log.times.insert(7, RecordTime::Without);
         log.sample(1000, Some(0), Some(3));
         assert_eq!((log.ends.last(), log.start, log.times.len()), (Some((1000, 3)), Some(0), 0));
     }

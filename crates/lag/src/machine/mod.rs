@@ -196,10 +196,8 @@ impl Lag {
     /// Takes in what reading records found out.
     pub fn record_times(&mut self, found: impl IntoIterator<Item = (TopicPartition, i64, RecordTime)>) {
         for (partition, offset, time) in found {
-            if let Some(log) = self.logs.get_mut(&partition)
-                && log.time_of(offset).is_none()
-            {
-                log.times.push((offset, time));
+            if let Some(log) = self.logs.get_mut(&partition) {
+                log.times.entry(offset).or_insert(time);
             }
         }
         // What was read for offsets that nobody stands at any more is of no use.
@@ -214,7 +212,7 @@ impl Lag {
         }
         for (partition, log) in &mut self.logs {
             let read = unread.get(partition);
-            log.times.retain(|(offset, _)| read.is_some_and(|read| read.contains(offset)));
+            log.times.retain(|offset, _| read.is_some_and(|read| read.contains(offset)));
         }
         for group in self.groups.values_mut() {
             for (of, partition) in &mut group.partitions {
