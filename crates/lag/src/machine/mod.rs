@@ -197,7 +197,7 @@ impl Lag {
     pub fn record_times(&mut self, found: impl IntoIterator<Item = (TopicPartition, i64, RecordTime)>) {
         for (partition, offset, time) in found {
             if let Some(log) = self.logs.get_mut(&partition) {
-                log.times.entry(offset).or_insert(time);
+                log.read(offset, time);
             }
         }
         // What was read for offsets that nobody stands at any more is of no use.
