@@ -163,13 +163,13 @@ impl StartMoves {
         }
     }
 
-    /// How many records a second are deleted, from two moves on: one says nothing of when the next one is.
+    /// How many records a second are deleted until then, or until the last move if that was later; from two moves on: one says nothing of when the next one is.
     pub(super) fn per_second(&self, now: Millis) -> Option<f64> {
         if self.0.len() < 3 {
             return None;
         }
-        let ((first, from), (_, to)) = (self.0.front()?, self.0.back()?);
-        let seconds = now.saturating_sub(*first) as f64 / 1000.0;
+        let ((first, from), (last, to)) = (self.0.front()?, self.0.back()?);
+        let seconds = now.max(*last).saturating_sub(*first) as f64 / 1000.0;
         (seconds > 0.0).then(|| to.saturating_sub(*from) as f64 / seconds)
     }
 }

@@ -97,7 +97,11 @@ fn a_record_behind_a_transaction_marker_is_as_old_as_it_is() {
     world.pass(10);
     world.end = 2;
     let told = world.look();
-    assert_eq!((told.lag_seconds, told.lag_seconds_error), (Some(5.0), Some(5.0)), "it came since the last sample");
+    assert_eq!(
+        (told.lag_seconds, told.lag_seconds_error),
+        (Some(5.0), Some(5.0)),
+        "it came since the last sample"
+    );
     assert_eq!(world.lag.wanted_record_times(10), [(orders(), 0)]);
     let stamped = EPOCH + world.now - 3000;
     let told = world.look_and_read(|_| RecordTime::At { timestamp: stamped, error_ms: 0 });
