@@ -60,8 +60,12 @@ impl Outlook<'_> {
         self.after(left, (rates.produced - rates.consumed) * bytes, LEAST_RATE)
     }
 
-    /// However it is that the log's start moves.
+    /// However it is that the log's start moves, but where no size limits it: there it moves by age, which is known better, or because
+    /// somebody deletes what was read, as Kafka Streams does of its repartition topics.
     fn by_log_start(&self) -> Option<f64> {
+        if self.retention.is_some_and(|retention| retention.bytes.is_none()) {
+            return None;
+        }
         let deleted = self.log.moves.per_second(self.clock.now)?;
         let left = self.committed.saturating_sub(self.log.start?).max(0) as f64;
         let consumed = self.rates.map_or(0.0, |rates| rates.consumed);

@@ -162,6 +162,32 @@ fn retention_by_size_goes_by_what_comes_after_a_record() {
 }
 
 /// Records are deleted by hand, or by whatever else: the log's start says so.
+/// Kafka Streams deletes of its repartition topics what it has committed, every 30 s.
+#[test]
+fn what_is_deleted_after_it_was_read_is_not_lost() {
+    for ms in [None, Some(7 * 86_400_000)] {
+        let mut world = World::with_window(60);
+        world.retention = Some(Retention { ms, bytes: None });
+        for round in 0..100 {
+            world.pass(10);
+            world.end += 1000;
+            world.committed = Some(world.end - 500);
+            if round % 3 == 0 {
+                world.start = world.end - 500;
+            }
+            let told = world.look();
+            assert_eq!((told.time_to_data_loss_seconds, told.severity), (None, Severity::Healthy));
+        }
+        // Even if it reads slower for a while than before.
+        for _ in 0..3 {
+            world.pass(10);
+            world.end += 1000;
+            let told = world.look();
+            assert!(told.time_to_data_loss_seconds.is_none_or(|seconds| seconds > 86_400.0), "{told:?}");
+        }
+    }
+}
+
 #[test]
 fn a_log_whose_start_catches_up_is_about_to_lose_records() {
     let mut world = World::with_window(60);
