@@ -54,6 +54,8 @@ struct Compared {
     clock: Clock,
     committed: i64,
     end: i64,
+    /// Where the log began already before the committed offset was asked for, if that is known.
+    began: Option<i64>,
     /// The first offset that was there and not read, if not all was read.
     unread: Option<i64>,
 }
@@ -139,7 +141,7 @@ impl Partition {
             (Some(committed), Some((at, end))) if at == clock.now => {
                 let first = committed.max(log.start.unwrap_or(0));
                 let unread = (first < end).then_some(first);
-                self.compared = Some(Compared { clock, committed, end, unread });
+                self.compared = Some(Compared { clock, committed, end, began: log.start_before, unread });
                 self.window.push(Entry::new(at, committed, end), window_of(config));
             }
             (Some(_), Some(_)) => {}
@@ -217,8 +219,8 @@ impl Lag {
         let rates = partition.window.rates();
         let retention = self.topics.get(&of.topic).and_then(|topic| topic.retention);
         let time_to_data_loss = lag.filter(|lag| *lag > 0).and_then(|lag| {
-            let outlook = Outlook { clock, log, retention, committed: committed?, unread, lag, rates };
-            outlook.time_to_data_loss()
+            let Compared { clock, committed, began, .. } = compared?;
+            Outlook { clock, log, retention, committed, began, unread, lag, rates }.time_to_data_loss()
         });
         let imminent =
             time_to_data_loss.is_some_and(|seconds| is_imminent(seconds, self.config.horizon, retention));

@@ -19,6 +19,8 @@ const MOVES: usize = 4;
 #[derive(Debug, Default)]
 pub(super) struct Log {
     pub(super) start: Option<i64>,
+    /// Where it began before the last sample.
+    pub(super) start_before: Option<i64>,
     pub(super) high_watermark: Option<i64>,
     pub(super) last_stable: Option<i64>,
     pub(super) bytes: Option<u64>,
@@ -46,6 +48,7 @@ impl Log {
             }
             self.ends.push(at, end);
         }
+        self.start_before = self.start;
         if let Some(start) = start {
             self.moves.push(at, start);
             self.start = Some(start);
