@@ -13,10 +13,10 @@ impl Collector {
             self.listed.values().filter(|group| self.may_ask(group.coordinator)).cloned().collect();
         let limit = self.config().broker_timeout;
         let mut described = self.admin.survey(limit).describe_groups(&self.cluster, &asked).await;
-        // It was deleted since it was listed.
-        described.failed.retain(|failed| failed.error.code() != Some(ErrorCode::GroupIdNotFound));
+        self.forget_deleted(&mut described);
         self.note(&described, failures);
-        let coordinated = asked.iter().filter(|group| self.may_ask(group.coordinator));
+        let is_listed = |group: &&GroupListing| self.listed.contains_key(&group.group);
+        let coordinated = asked.iter().filter(is_listed).filter(|group| self.may_ask(group.coordinator));
         let coordinated: Vec<_> = coordinated.map(|group| (group.coordinator, group.group.clone())).collect();
         let mut committed = self.survey().committed(coordinated).await;
         self.note(&committed, failures);
@@ -43,19 +43,34 @@ impl Collector {
         }
     }
 
-    /// A group that its coordinator does not list any more is gone, if the brokers are those of the round before. Else it may be on its way
-    /// from one coordinator to another.
+    /// What its coordinator says is not there was deleted since it was listed.
+    fn forget_deleted(&mut self, described: &mut Answers<String, GroupDescription>) {
+        described.found.retain(|name, group| {
+            let is_there = group.state != "Dead";
+            if !is_there {
+                self.listed.remove(name);
+            }
+            is_there
+        });
+        described.failed.retain(|failed| {
+            let is_there = failed.error.code() != Some(ErrorCode::GroupIdNotFound);
+            if !is_there {
+                failed.about.iter().for_each(|name| drop(self.listed.remove(name)));
+            }
+            is_there
+        });
+    }
+
+    /// A group that nobody lists any more is gone, if all brokers have answered and are those of the round before. Else it may be on its
+    /// way from one coordinator to another, which does not list it while it loads it.
     async fn list_groups(&mut self, failures: &mut Vec<String>) {
         let brokers: Vec<_> = self.cluster.brokers.keys().copied().collect();
         let asked: Vec<_> = brokers.iter().copied().filter(|broker| self.may_ask(*broker)).collect();
         let answers = self.survey().groups(asked).await;
         self.note(&answers, failures);
         answers.found.keys().for_each(|broker| self.brokers.answered(*broker));
-        if self.brokers_before.iter().eq(&brokers) {
-            self.listed.retain(|_, group| {
-                let coordinator = &group.coordinator;
-                self.cluster.brokers.contains_key(coordinator) && !answers.found.contains_key(coordinator)
-            });
+        if self.brokers_before.iter().eq(&brokers) && answers.found.len() == brokers.len() {
+            self.listed.clear();
         }
         let mut listed = std::mem::take(&mut self.listed);
         let groups = answers.found.into_values().flatten();
