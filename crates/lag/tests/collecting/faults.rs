@@ -69,6 +69,36 @@ async fn a2_a_broker_that_does_not_answer_delays_one_round_and_only_its_own_part
 }
 
 #[tokio::test(start_paused = true)]
+async fn a2_a_broker_that_is_slow_in_one_thing_answers_everything_else() {
+    let (at, groups) = three().await;
+    let mut collector = at.collector(config());
+    collector.round().await.unwrap();
+    at.cluster.arm(Rule::on(ApiKey::DescribeGroups, Harm::Delay(Duration::from_secs(10))).broker(2));
+    let (mut held_up, mut end) = (0, 2);
+    for _ in 0..12 {
+        pass(Duration::from_secs(10)).await;
+        (0..3).for_each(|partition| at.write("orders", partition, [0]));
+        end += 1;
+        let began = clock::now();
+        let report = collector.round().await.unwrap();
+        let took = clock::now() - began;
+        assert!(took < Duration::from_secs(3), "{took:?}");
+        held_up += u32::from(took > Duration::from_secs(1));
+        assert!(
+            report.failures.iter().any(|failure| failure.contains("broker 2 did not describe its groups")),
+            "{:?}",
+            report.failures
+        );
+        for name in &groups {
+            let ends: Vec<_> = group(&report, name).partitions.iter().map(|of| of.end.unwrap()).collect();
+            assert_eq!(ends, [end, end, end]);
+        }
+    }
+    assert!((2..=5).contains(&held_up), "{held_up} of 12 rounds: it is asked ever less often");
+    collector.close().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn c4_groups_outlive_their_coordinator() {
     let (at, groups) = three().await;
     let mut collector = at.collector(config());
