@@ -25,7 +25,7 @@ pub struct Sample {
     pub unanswered: BTreeSet<String>,
     /// What has been found out about topics; of others what was known stays.
     pub topics: Vec<TopicSample>,
-    /// The partitions that were answered for; of others what was known stays.
+    /// The partitions that were answered for; of others what was known stays, and so does the lag of groups on them.
     pub logs: BTreeMap<TopicPartition, LogSample>,
     /// What could not be asked, one sentence each.
     pub failures: Vec<String>,
@@ -61,7 +61,7 @@ pub struct GroupSample {
     pub members: Option<Vec<MemberSample>>,
     /// Of a group of KIP-848, its epoch.
     pub epoch: Option<i32>,
-    /// All that it has committed; `None` if it could not be asked for.
+    /// All that it has committed; `None` if it could not be asked for: then its lag stays as it was, whatever the logs say.
     pub committed: Option<BTreeMap<TopicPartition, i64>>,
 }
 

@@ -1,7 +1,8 @@
 //! Brokers that do not answer are left alone for a while.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
     time::{Duration, Instant},
 };
 
@@ -12,9 +13,40 @@ use offtake_client::clock;
 const FIRST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// The brokers that did not answer.
+/// What a broker is asked in a round, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Question {
+    Groups,
+    Members,
+    Committed,
+    Offsets,
+    Settings,
+    Records,
+}
+
+/// Completes "did not".
+impl fmt::Display for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Groups => "list its groups",
+            Self::Members => "describe its groups",
+            Self::Committed => "say what its groups have committed",
+            Self::Offsets => "list offsets",
+            Self::Settings => "say how topics are set",
+            Self::Records => "read timestamps",
+        })
+    }
+}
+
+/// The brokers that did not answer, to anything or to one question. One that has answered in a round and is silent then is slow in what it
+/// was asked: it is asked everything else.
 #[derive(Debug, Default)]
-pub(super) struct Brokers(BTreeMap<BrokerId, Resting>);
+pub(super) struct Brokers {
+    silent: BTreeMap<BrokerId, Resting>,
+    slow: BTreeMap<(BrokerId, Question), Resting>,
+    /// Those that have answered something in this round.
+    heard: BTreeSet<BrokerId>,
+}
 
 #[derive(Debug)]
 struct Resting {
@@ -22,31 +54,67 @@ struct Resting {
     wait: Duration,
 }
 
+impl Resting {
+    /// Left alone from now on, for longer than the last time.
+    fn again(last: Option<&Self>, now: Instant) -> Self {
+        let wait = last.map_or(FIRST, |last| LONGEST.min(last.wait * 2));
+        Self { until: clock::later(now, wait), wait }
+    }
+}
+
 impl Brokers {
-    pub(super) fn may_ask(&self, broker: BrokerId, now: Instant) -> bool {
-        self.0.get(&broker).is_none_or(|resting| resting.until <= now)
+    pub(super) fn begin_round(&mut self) {
+        self.heard.clear();
     }
 
-    pub(super) fn answered(&mut self, broker: BrokerId) {
-        self.0.remove(&broker);
+    pub(super) fn may_ask(&self, broker: BrokerId, question: Question, now: Instant) -> bool {
+        let resting = [self.silent.get(&broker), self.slow.get(&(broker, question))];
+        resting.into_iter().flatten().all(|resting| resting.until <= now)
     }
 
-    /// It failed; only what has to do with the connection makes it rest.
-    pub(super) fn failed(&mut self, broker: BrokerId, error: &Error, now: Instant) {
-        let silent =
-            error.code().is_none() && matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unreachable);
-        if !silent || !self.may_ask(broker, now) {
+    pub(super) fn answered(&mut self, broker: BrokerId, question: Question) {
+        self.heard.insert(broker);
+        self.silent.remove(&broker);
+        self.slow.remove(&(broker, question));
+    }
+
+    /// It did not answer.
+    pub(super) fn failed(&mut self, broker: BrokerId, question: Question, now: Instant) {
+        if !self.may_ask(broker, question, now) {
             return;
         }
-        let wait = self.0.get(&broker).map_or(FIRST, |resting| LONGEST.min(resting.wait * 2));
-        self.0.insert(broker, Resting { until: clock::later(now, wait), wait });
+        if self.heard.contains(&broker) {
+            let key = (broker, question);
+            self.slow.insert(key, Resting::again(self.slow.get(&key), now));
+        } else {
+            self.silent.insert(broker, Resting::again(self.silent.get(&broker), now));
+        }
     }
 
-    /// Those that are left alone, and for how long still.
-    pub(super) fn resting(&self, now: Instant) -> impl Iterator<Item = (BrokerId, Duration)> {
-        let resting = self.0.iter().filter(move |(_, resting)| resting.until > now);
-        resting.map(move |(broker, resting)| (*broker, resting.until.saturating_duration_since(now)))
+    /// A sentence about each that is left alone.
+    pub(super) fn resting(&self, now: Instant) -> Vec<String> {
+        let left = |resting: &Resting| resting.until.saturating_duration_since(now);
+        let silent =
+            self.silent.iter().filter(|(_, resting)| resting.until > now).map(|(broker, resting)| {
+                let seconds = left(resting).as_secs();
+                format!(
+                    "{broker} did not answer, and is asked again in {seconds} s: what it knows is as it was"
+                )
+            });
+        let slow = self.slow.iter().filter(|(_, resting)| resting.until > now);
+        let slow = slow.map(|((broker, question), resting)| {
+            let seconds = left(resting).as_secs();
+            format!(
+                "{broker} did not {question} in time, and is asked to again in {seconds} s: that is as it was"
+            )
+        });
+        silent.chain(slow).collect()
     }
+}
+
+/// Whether this is no answer at all: what a broker refuses, or what cannot be read, is one.
+pub(super) fn is_silence(error: &Error) -> bool {
+    error.code().is_none() && matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unreachable)
 }
 
 #[cfg(test)]
@@ -55,22 +123,51 @@ mod tests {
 
     use super::*;
 
+    const ONE: BrokerId = BrokerId(1);
+
     #[test]
-    fn a_silent_broker_is_left_alone_longer_each_time_and_a_refusal_is_an_answer() {
-        let (mut brokers, one) = (Brokers::default(), BrokerId(1));
-        let mut now = clock::now();
+    fn a_refusal_is_an_answer() {
         let silent = Error::new(ErrorKind::Timeout, "x");
-        brokers.failed(one, &silent.clone().with_code(ErrorCode::NotCoordinator), now);
-        assert!(brokers.may_ask(one, now));
+        assert!(is_silence(&silent) && !is_silence(&silent.with_code(ErrorCode::NotCoordinator)));
+    }
+
+    #[test]
+    fn a_silent_broker_is_left_alone_longer_each_time() {
+        let mut brokers = Brokers::default();
+        let mut now = clock::now();
         for seconds in [5, 10, 20, 40, 60, 60] {
-            brokers.failed(one, &silent, now);
-            brokers.failed(one, &silent, now); // another step of the same round
-            assert_eq!(brokers.resting(now).next(), Some((one, Duration::from_secs(seconds))));
+            brokers.begin_round();
+            brokers.failed(ONE, Question::Groups, now);
+            brokers.failed(ONE, Question::Members, now); // another step of the same round
+            let told = brokers.resting(now);
+            assert!(told.len() == 1 && told[0].contains(&format!("again in {seconds} s")), "{told:?}");
+            assert!(!brokers.may_ask(ONE, Question::Offsets, now));
             now += Duration::from_secs(seconds);
-            assert!(brokers.may_ask(one, now));
+            assert!(brokers.may_ask(ONE, Question::Groups, now));
         }
-        brokers.answered(one);
-        brokers.failed(one, &silent, now);
-        assert_eq!(brokers.resting(now).next(), Some((one, FIRST)));
+        brokers.answered(ONE, Question::Groups);
+        brokers.begin_round();
+        brokers.failed(ONE, Question::Groups, now);
+        assert!(brokers.resting(now)[0].contains("again in 5 s"));
+    }
+
+    #[test]
+    fn a_broker_that_is_slow_in_one_thing_is_asked_everything_else() {
+        let mut brokers = Brokers::default();
+        let mut now = clock::now();
+        for seconds in [5, 10, 20, 40, 60, 60] {
+            brokers.begin_round();
+            brokers.answered(ONE, Question::Groups);
+            brokers.failed(ONE, Question::Members, now);
+            brokers.answered(ONE, Question::Offsets);
+            let told = brokers.resting(now);
+            assert!(told.len() == 1 && told[0].contains(&format!("again in {seconds} s")), "{told:?}");
+            assert!(!brokers.may_ask(ONE, Question::Members, now));
+            assert!(brokers.may_ask(ONE, Question::Committed, now));
+            now += Duration::from_secs(seconds);
+        }
+        brokers.answered(ONE, Question::Members);
+        brokers.failed(ONE, Question::Members, now);
+        assert!(brokers.resting(now)[0].contains("again in 5 s"));
     }
 }

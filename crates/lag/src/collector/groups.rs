@@ -1,25 +1,28 @@
 //! Which groups there are, who is in them, and what they have committed.
 
-use offtake_admin::{ErrorCode, GroupDescription, GroupListing, survey::Answers};
-use offtake_client::clock;
+use std::collections::BTreeSet;
 
-use super::Collector;
+use offtake_admin::{BrokerId, ErrorCode, GroupDescription, GroupListing, survey::Answers};
+
+use super::{Collector, brokers::Question};
 use crate::sample::{GroupSample, MemberSample, Sample};
 
 impl Collector {
     pub(super) async fn ask_groups(&mut self, sample: &mut Sample, failures: &mut Vec<String>) {
         self.list_groups(failures).await;
-        let asked: Vec<GroupListing> =
-            self.listed.values().filter(|group| self.may_ask(group.coordinator)).cloned().collect();
+        let may_ask = |group: &&GroupListing| self.may_ask(group.coordinator, Question::Members);
+        let asked: Vec<GroupListing> = self.listed.values().filter(may_ask).cloned().collect();
         let limit = self.config().broker_timeout;
         let mut described = self.admin.survey(limit).describe_groups(&self.cluster, &asked).await;
-        // It was deleted since it was listed.
-        described.failed.retain(|failed| failed.error.code() != Some(ErrorCode::GroupIdNotFound));
-        self.note(&described, failures);
-        let coordinated = asked.iter().filter(|group| self.may_ask(group.coordinator));
+        self.forget_deleted(&mut described);
+        let brokers: BTreeSet<_> = asked.iter().map(|group| group.coordinator).collect();
+        self.note(Question::Members, &brokers, &described, failures);
+        let may_ask = |group: &&GroupListing| self.may_ask(group.coordinator, Question::Committed);
+        let coordinated = self.listed.values().filter(may_ask);
         let coordinated: Vec<_> = coordinated.map(|group| (group.coordinator, group.group.clone())).collect();
+        let brokers: BTreeSet<_> = coordinated.iter().map(|(broker, _)| *broker).collect();
         let mut committed = self.survey().committed(coordinated).await;
-        self.note(&committed, failures);
+        self.note(Question::Committed, &brokers, &committed, failures);
         for (name, listing) in &self.listed {
             let (described, committed) = (described.found.remove(name), committed.found.remove(name));
             if described.is_none() && committed.is_none() {
@@ -43,19 +46,34 @@ impl Collector {
         }
     }
 
-    /// A group that its coordinator does not list any more is gone, if the brokers are those of the round before. Else it may be on its way
-    /// from one coordinator to another.
+    /// What its coordinator says is not there was deleted since it was listed.
+    fn forget_deleted(&mut self, described: &mut Answers<String, GroupDescription>) {
+        described.found.retain(|name, group| {
+            let is_there = group.state != "Dead";
+            if !is_there {
+                self.listed.remove(name);
+            }
+            is_there
+        });
+        described.failed.retain(|failed| {
+            let is_there = failed.error.code() != Some(ErrorCode::GroupIdNotFound);
+            if !is_there {
+                failed.about.iter().for_each(|name| drop(self.listed.remove(name)));
+            }
+            is_there
+        });
+    }
+
+    /// A group that nobody lists any more is gone, if all brokers have answered and are those of the round before. Else it may be on its
+    /// way from one coordinator to another, which does not list it while it loads it.
     async fn list_groups(&mut self, failures: &mut Vec<String>) {
         let brokers: Vec<_> = self.cluster.brokers.keys().copied().collect();
-        let asked: Vec<_> = brokers.iter().copied().filter(|broker| self.may_ask(*broker)).collect();
-        let answers = self.survey().groups(asked).await;
-        self.note(&answers, failures);
-        answers.found.keys().for_each(|broker| self.brokers.answered(*broker));
-        if self.brokers_before.iter().eq(&brokers) {
-            self.listed.retain(|_, group| {
-                let coordinator = &group.coordinator;
-                self.cluster.brokers.contains_key(coordinator) && !answers.found.contains_key(coordinator)
-            });
+        let may_ask = |broker: &BrokerId| self.may_ask(*broker, Question::Groups);
+        let asked: Vec<_> = brokers.iter().copied().filter(may_ask).collect();
+        let answers = self.survey().groups(asked.iter().copied()).await;
+        self.note(Question::Groups, &asked, &answers, failures);
+        if self.brokers_before.iter().eq(&brokers) && answers.found.len() == brokers.len() {
+            self.listed.clear();
         }
         let mut listed = std::mem::take(&mut self.listed);
         let groups = answers.found.into_values().flatten();
@@ -69,10 +87,15 @@ impl Collector {
     }
 
     /// What has failed is told, and what follows from it for the rounds to come is noted.
-    pub(super) fn note<K, V>(&mut self, answers: &Answers<K, V>, failures: &mut Vec<String>) {
-        let now = clock::now();
+    pub(super) fn note<'a, K, V>(
+        &mut self,
+        question: Question,
+        asked: impl IntoIterator<Item = &'a BrokerId>,
+        answers: &Answers<K, V>,
+        failures: &mut Vec<String>,
+    ) {
+        self.mark(question, asked, &answers.failed);
         for failed in &answers.failed {
-            self.brokers.failed(failed.broker, &failed.error, now);
             if failed.error.is_retriable() {
                 // Something may have moved: the next round looks where it is now.
                 self.described = None;

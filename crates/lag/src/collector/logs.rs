@@ -10,7 +10,7 @@ use offtake_admin::{
 };
 use offtake_client::clock;
 
-use super::{Collector, is_due};
+use super::{Collector, brokers::Question, is_due};
 use crate::sample::{LogSample, Retention, Sample, TopicSample};
 
 /// What the settings are called that delete records.
@@ -19,6 +19,7 @@ const SETTINGS: [&str; 3] = ["cleanup.policy", "retention.bytes", "retention.ms"
 /// How often partitions are looked for that were not there.
 const MISSING: Duration = Duration::from_secs(30);
 
+type Leaders = BTreeMap<BrokerId, Vec<TopicPartition>>;
 type Offsets = Answers<TopicPartition, Option<ListedOffset>>;
 
 impl Collector {
@@ -44,10 +45,10 @@ impl Collector {
             self.missing = missing.into_iter().filter(|partition| !self.exists(partition)).collect();
         }
         self.add_dead_letters(&mut wanted);
-        let mut leaders: BTreeMap<BrokerId, Vec<TopicPartition>> = BTreeMap::new();
+        let mut leaders = Leaders::new();
         let mut leaderless = BTreeSet::new();
         for partition in &wanted {
-            match self.leader(partition) {
+            match self.leader(partition, Question::Offsets) {
                 Some(leader) => leaders.entry(leader).or_default().push(partition.clone()),
                 None if self.exists(partition) => drop(leaderless.insert(partition)),
                 None if self.missing.contains(partition) => {
@@ -82,25 +83,20 @@ impl Collector {
         }
     }
 
-    async fn list_offsets(
-        &mut self,
-        mut leaders: BTreeMap<BrokerId, Vec<TopicPartition>>,
-        sample: &mut Sample,
-        failures: &mut Vec<String>,
-    ) {
+    async fn list_offsets(&mut self, mut leaders: Leaders, sample: &mut Sample, failures: &mut Vec<String>) {
         let (all, stable) = (IsolationLevel::ReadUncommitted, IsolationLevel::ReadCommitted);
         let starts = self.survey().list_offsets(&leaders, OffsetSpec::Earliest, all).await;
-        self.note_offsets(&starts, failures);
-        leaders.retain(|leader, _| self.may_ask(*leader));
+        self.note_offsets(&leaders, &starts, failures);
+        leaders.retain(|leader, _| self.may_ask(*leader, Question::Offsets));
         // Brokers that answer at once read their ends now; one that does not answer in time is in no sample.
         (sample.now, sample.wall_ms) = (clock::now(), clock::wall_ms());
         let ends = self.survey().list_offsets(&leaders, OffsetSpec::Latest, all).await;
-        self.note_offsets(&ends, failures);
-        leaders.retain(|leader, _| self.may_ask(*leader));
+        self.note_offsets(&leaders, &ends, failures);
+        leaders.retain(|leader, _| self.may_ask(*leader, Question::Offsets));
         let stables = match self.config().isolation {
             IsolationLevel::ReadCommitted => {
                 let stables = self.survey().list_offsets(&leaders, OffsetSpec::Latest, stable).await;
-                self.note_offsets(&stables, failures);
+                self.note_offsets(&leaders, &stables, failures);
                 Some(stables)
             }
             _ => None,
@@ -119,7 +115,7 @@ impl Collector {
     }
 
     /// Partitions that have moved or are gone are no news: the next round looks for them.
-    fn note_offsets(&mut self, answers: &Offsets, failures: &mut Vec<String>) {
+    fn note_offsets(&mut self, asked: &Leaders, answers: &Offsets, failures: &mut Vec<String>) {
         use ErrorCode as E;
         let mut told = Answers { found: BTreeMap::<(), ()>::new(), failed: Vec::new() };
         for failed in &answers.failed {
@@ -136,7 +132,7 @@ impl Collector {
                 });
             }
         }
-        self.note(&told, failures);
+        self.note(Question::Offsets, asked.keys(), &told, failures);
     }
 
     /// What is known of the topics, and of those of which it is not yet known, what deletes their records.
@@ -156,9 +152,11 @@ impl Collector {
             .iter()
             .filter(|topic| self.cluster.topics.contains_key(*topic) && !self.retention.contains_key(*topic));
         let unknown: Vec<Topic> = unknown.cloned().collect();
-        let broker = self.cluster.brokers.keys().copied().find(|broker| self.may_ask(*broker));
+        let may_ask = |broker: &BrokerId| self.may_ask(*broker, Question::Settings);
+        let broker = self.cluster.brokers.keys().copied().find(may_ask);
         if let (Some(broker), false) = (broker, unknown.is_empty()) {
             let answers = self.survey().topic_configs(broker, &unknown, &SETTINGS).await;
+            self.mark(Question::Settings, [&broker], &answers.failed);
             for failed in &answers.failed {
                 // Without the right to read settings there is no time until data is lost, and all else is there.
                 tracing::debug!(topics = failed.about.len(), "{}", failed.error);

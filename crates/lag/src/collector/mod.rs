@@ -11,11 +11,11 @@ use std::{
 
 use offtake_admin::{
     Admin, BrokerId, Error, GroupListing, Topic, TopicPartition,
-    survey::{self, ClusterDescription, Survey},
+    survey::{self, ClusterDescription, Survey, Unanswered},
 };
 use offtake_client::clock;
 
-use self::brokers::Brokers;
+use self::brokers::{Brokers, Question, is_silence};
 use crate::{
     config::Config,
     machine::Lag,
@@ -31,7 +31,8 @@ use crate::{
 /// about 120 requests. A round fetches no list of partitions unless one has moved or [`Config::refresh`] has passed.
 ///
 /// A broker that does not answer in time is left alone for a while, longer each time, up to 1 min. What it knows stays as it was, and
-/// [`Report::failures`] says so. The others are not held up but in the round in which it fails.
+/// [`Report::failures`] says so. One that lists its groups and then does not answer something else is left alone with that only. The
+/// others are not held up but in the round in which it fails.
 #[derive(Debug)]
 pub struct Collector {
     admin: Admin,
@@ -79,18 +80,13 @@ impl Collector {
     pub async fn round(&mut self) -> Result<Report, Error> {
         let mut failures = Vec::new();
         self.may_pass = false;
+        self.brokers.begin_round();
         self.describe_cluster(&mut failures).await?;
         let mut sample = Sample::at(clock::now(), clock::wall_ms());
         self.ask_groups(&mut sample, &mut failures).await;
         self.ask_logs(&mut sample, &mut failures).await;
         sample.cluster.clone_from(&self.cluster.id);
-        let resting = self.brokers.resting(clock::now());
-        failures.extend(resting.map(|(broker, left)| {
-            format!(
-                "{broker} did not answer, and is asked again in {} s: what it knows is as it was",
-                left.as_secs()
-            )
-        }));
+        failures.extend(self.brokers.resting(clock::now()));
         sample.failures = failures;
         self.lag.handle_sample(sample);
         let found = self.read_record_times().await;
@@ -154,7 +150,7 @@ impl Collector {
         let wanted = self.lag.wanted_record_times(self.config().record_times_per_round);
         let mut leaders: BTreeMap<BrokerId, Vec<(TopicPartition, i64)>> = BTreeMap::new();
         for (partition, offset) in wanted {
-            if let Some(leader) = self.leader(&partition) {
+            if let Some(leader) = self.leader(&partition, Question::Records) {
                 leaders.entry(leader).or_default().push((partition, offset));
             }
         }
@@ -162,6 +158,7 @@ impl Collector {
             return Vec::new();
         }
         let answers = self.survey().record_times(&leaders).await;
+        self.mark(Question::Records, leaders.keys(), &answers.failed);
         for failed in &answers.failed {
             tracing::debug!(partitions = failed.about.len(), "{}", failed.error);
         }
@@ -177,14 +174,31 @@ impl Collector {
             .collect()
     }
 
-    /// The leader, if it has one that may be asked now.
-    fn leader(&self, of: &TopicPartition) -> Option<BrokerId> {
+    /// The leader, if it has one that may be asked this now.
+    fn leader(&self, of: &TopicPartition, question: Question) -> Option<BrokerId> {
         let leader = self.cluster.topics.get(&of.topic)?.partitions.get(&of.partition)?.leader?;
-        self.may_ask(leader).then_some(leader)
+        self.may_ask(leader, question).then_some(leader)
     }
 
-    fn may_ask(&self, broker: BrokerId) -> bool {
-        self.cluster.brokers.contains_key(&broker) && self.brokers.may_ask(broker, clock::now())
+    fn may_ask(&self, broker: BrokerId, question: Question) -> bool {
+        self.cluster.brokers.contains_key(&broker) && self.brokers.may_ask(broker, question, clock::now())
+    }
+
+    /// Which of the brokers that were asked have answered, and which have not.
+    fn mark<'a, K>(
+        &mut self,
+        question: Question,
+        asked: impl IntoIterator<Item = &'a BrokerId>,
+        failed: &[Unanswered<K>],
+    ) {
+        let now = clock::now();
+        for broker in asked {
+            if failed.iter().any(|failed| failed.broker == *broker && is_silence(&failed.error)) {
+                self.brokers.failed(*broker, question, now);
+            } else {
+                self.brokers.answered(*broker, question);
+            }
+        }
     }
 }
 

@@ -38,7 +38,7 @@ impl Clock {
     /// The samples of the log's end say between which two of them it came. Its timestamp, where it was read, says when its producer
     /// made it: that is more exact, but believed only as far as the samples allow, for a producer may write records of last year.
     pub(super) fn age(self, log: &Log, offset: i64) -> Option<Age> {
-        let appended = log.ends.appended(offset);
+        let appended = log.ends.appended(log.first_record(offset));
         match log.time_of(offset) {
             Some(RecordTime::NoRecord) => Some(Age::NOTHING_UNREAD),
             Some(RecordTime::At { timestamp, error_ms }) => {

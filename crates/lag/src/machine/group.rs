@@ -40,10 +40,24 @@ pub(super) struct Group {
 /// What is known of a group on a partition.
 #[derive(Debug, Default)]
 pub(super) struct Partition {
-    pub(super) committed: Option<i64>,
+    committed: Option<i64>,
+    compared: Option<Compared>,
     /// Its owner, by the index of the member.
     member: Option<usize>,
     window: Window,
+}
+
+/// The last round in which both the group and the log have answered. While one of them does not, what it was stays: beside what
+/// the other says by then, it would be a lag that there never was.
+#[derive(Clone, Copy, Debug)]
+struct Compared {
+    clock: Clock,
+    committed: i64,
+    end: i64,
+    /// Where the log began already before the committed offset was asked for, if that is known.
+    began: Option<i64>,
+    /// The first offset that was there and not read, if not all was read.
+    unread: Option<i64>,
 }
 
 impl Group {
@@ -99,7 +113,7 @@ impl Group {
     pub(super) fn forget_windows_of(&mut self, topic: &Topic) {
         for (of, partition) in &mut self.partitions {
             if of.topic == *topic {
-                partition.window.clear();
+                partition.forget_samples();
             }
         }
     }
@@ -117,24 +131,33 @@ fn report_member(member: &MemberSample) -> MemberReport {
 
 impl Partition {
     /// The first offset that is there and not read; `None` if all is read, or it is not known.
-    pub(super) fn first_unread(&self, log: &Log, isolation: IsolationLevel) -> Option<i64> {
-        let first = self.committed?.max(log.start.unwrap_or(0));
-        (first < log.end(isolation)?).then_some(first)
+    pub(super) fn first_unread(&self) -> Option<i64> {
+        self.compared?.unread
     }
 
-    pub(super) fn push_sample(&mut self, log: &Log, clock: Clock, window: Millis) {
+    /// Takes in what both the group and the log have answered now.
+    pub(super) fn push_sample(&mut self, log: &Log, clock: Clock, config: &Config) {
         match (self.committed, log.ends.last()) {
             (Some(committed), Some((at, end))) if at == clock.now => {
-                self.window.push(Entry::new(at, committed, end), window);
+                let first = committed.max(log.start.unwrap_or(0));
+                let unread = (first < end).then_some(first);
+                self.compared = Some(Compared { clock, committed, end, began: log.start_before, unread });
+                self.window.push(Entry::new(at, committed, end), window_of(config));
             }
             (Some(_), Some(_)) => {}
-            _ => self.window.clear(),
+            _ => self.forget_samples(),
         }
     }
 
+    fn forget_samples(&mut self) {
+        self.compared = None;
+        self.window.clear();
+    }
+
     /// Once timestamps are read the age is known better.
-    pub(super) fn renew_age(&mut self, log: &Log, clock: Clock, isolation: IsolationLevel) {
-        let age = match self.first_unread(log, isolation) {
+    pub(super) fn renew_age(&mut self, log: &Log) {
+        let Some(Compared { clock, unread, .. }) = self.compared else { return };
+        let age = match unread {
             Some(unread) => clock.age(log, unread).map(|age| age.seconds as f32),
             None => Some(0.0),
         };
@@ -179,32 +202,29 @@ impl Lag {
     fn partition_report(&self, group: &str, of: &TopicPartition, partition: &Partition) -> PartitionReport {
         let blank = Log::default();
         let log = self.logs.get(of).unwrap_or(&blank);
-        let (window, isolation) = (self.window(), self.config.isolation);
-        let end = log.end(isolation);
-        let lag = end.zip(partition.committed).map(|(end, at)| end.saturating_sub(at).max(0));
-        let unread = partition.first_unread(log, isolation);
+        // Without a commit or a log, as when a topic was deleted, there is nothing to compare any more.
+        let end_now = log.end(self.config.isolation);
+        let compared = partition.compared.filter(|_| partition.committed.is_some() && end_now.is_some());
+        let (clock, committed, end) = match compared {
+            Some(compared) => (compared.clock, Some(compared.committed), Some(compared.end)),
+            None => (self.clock, partition.committed, end_now.filter(|_| partition.committed.is_none())),
+        };
+        let lag = compared.map(|compared| compared.end.saturating_sub(compared.committed).max(0));
+        let unread = compared.and_then(|compared| compared.unread);
         let age = match (lag, unread) {
             (None, _) => None,
             (Some(_), None) => Some((0.0, Some(0.0))),
-            (Some(_), Some(unread)) => self.clock.age(log, unread).map(|age| (age.seconds, age.error)),
+            (Some(_), Some(unread)) => clock.age(log, unread).map(|age| (age.seconds, age.error)),
         };
         let rates = partition.window.rates();
         let retention = self.topics.get(&of.topic).and_then(|topic| topic.retention);
         let time_to_data_loss = lag.filter(|lag| *lag > 0).and_then(|lag| {
-            let outlook = Outlook {
-                clock: self.clock,
-                log,
-                retention,
-                committed: partition.committed?,
-                unread,
-                lag,
-                rates,
-            };
-            outlook.time_to_data_loss()
+            let Compared { clock, committed, began, .. } = compared?;
+            Outlook { clock, log, retention, committed, began, unread, lag, rates }.time_to_data_loss()
         });
         let imminent =
             time_to_data_loss.is_some_and(|seconds| is_imminent(seconds, self.config.horizon, retention));
-        let status = match partition.window.status(self.clock.now, window, partition.member.is_some()) {
+        let status = match partition.window.status(clock.now, self.window(), partition.member.is_some()) {
             Some(_) if imminent => Some(Status::DataLossImminent),
             status => status.filter(|_| lag.is_some()),
         };
@@ -219,7 +239,7 @@ impl Lag {
         PartitionReport {
             topic: of.topic.as_str().to_owned(),
             partition: of.partition,
-            committed: partition.committed,
+            committed,
             end,
             lag: lag.and_then(|lag| u64::try_from(lag).ok()),
             lag_seconds,

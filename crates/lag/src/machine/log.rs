@@ -1,6 +1,6 @@
 //! One log as the samples show it: where it began and ended when. Bounded, whatever happens.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use offtake_admin::IsolationLevel;
 
@@ -19,14 +19,24 @@ const MOVES: usize = 4;
 #[derive(Debug, Default)]
 pub(super) struct Log {
     pub(super) start: Option<i64>,
+    /// Where it began before the last sample.
+    pub(super) start_before: Option<i64>,
     pub(super) high_watermark: Option<i64>,
     pub(super) last_stable: Option<i64>,
     pub(super) bytes: Option<u64>,
     /// The ends that lag counts to.
     pub(super) ends: Ends,
     pub(super) moves: StartMoves,
-    /// The timestamps that were read, by offset; those that nobody asks about any more are forgotten.
-    pub(super) times: Vec<(i64, RecordTime)>,
+    /// What was read, by the offset that it was read for; what nobody asks about any more is forgotten.
+    pub(super) times: BTreeMap<i64, Reading>,
+}
+
+/// What reading the first record from an offset on found out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading {
+    time: RecordTime,
+    /// There is no record before this offset.
+    first: i64,
 }
 
 impl Log {
@@ -38,6 +48,7 @@ impl Log {
             }
             self.ends.push(at, end);
         }
+        self.start_before = self.start;
         if let Some(start) = start {
             self.moves.push(at, start);
             self.start = Some(start);
@@ -55,9 +66,29 @@ impl Log {
         Some(self.bytes? as f64 / records as f64)
     }
 
-    /// What reading the record at this offset found out.
+    /// Takes in what reading the first record from this offset on found out. Without a record, there is none before the end of now.
+    pub(super) fn read(&mut self, offset: i64, time: RecordTime) {
+        if self.time_of(offset).is_some() {
+            return;
+        }
+        let first = match (time, self.ends.last()) {
+            (RecordTime::NoRecord, Some((_, end))) => end,
+            _ => self.first_record(offset),
+        };
+        self.times.insert(offset, Reading { time, first });
+    }
+
+    /// What reading the record at this offset, or the first after it, found out. That there is none holds until the log grows.
     pub(super) fn time_of(&self, offset: i64) -> Option<RecordTime> {
-        self.times.iter().find(|(of, _)| *of == offset).map(|(_, time)| *time)
+        let reading = self.times.get(&offset)?;
+        let grown = || self.ends.last().is_some_and(|(_, end)| end > reading.first);
+        (reading.time != RecordTime::NoRecord || !grown()).then_some(reading.time)
+    }
+
+    /// From this offset on, where the first record is, or a place before it: transaction markers that were seen to be no records are not
+    /// counted.
+    pub(super) fn first_record(&self, offset: i64) -> i64 {
+        self.times.get(&offset).map_or(offset, |reading| reading.first.max(offset))
     }
 }
 
@@ -135,13 +166,13 @@ impl StartMoves {
         }
     }
 
-    /// How many records a second are deleted, from two moves on: one says nothing of when the next one is.
+    /// How many records a second are deleted until then, or until the last move if that was later; from two moves on: one says nothing of when the next one is.
     pub(super) fn per_second(&self, now: Millis) -> Option<f64> {
         if self.0.len() < 3 {
             return None;
         }
-        let ((first, from), (_, to)) = (self.0.front()?, self.0.back()?);
-        let seconds = now.saturating_sub(*first) as f64 / 1000.0;
+        let ((first, from), (last, to)) = (self.0.front()?, self.0.back()?);
+        let seconds = now.max(*last).saturating_sub(*first) as f64 / 1000.0;
         (seconds > 0.0).then(|| to.saturating_sub(*from) as f64 / seconds)
     }
 }
@@ -188,7 +219,7 @@ mod tests {
     fn a_log_that_ends_before_its_end_is_another_one() {
         let mut log = Log::default();
         log.sample(0, Some(5), Some(100));
-        log.times.push((7, RecordTime::Without));
+        log.read(7, RecordTime::Without);
         log.sample(1000, Some(0), Some(3));
         assert_eq!((log.ends.last(), log.start, log.times.len()), (Some((1000, 3)), Some(0), 0));
     }

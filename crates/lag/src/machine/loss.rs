@@ -12,6 +12,8 @@ pub(super) struct Outlook<'a> {
     pub(super) log: &'a Log,
     pub(super) retention: Option<Retention>,
     pub(super) committed: i64,
+    /// Where the log began before the committed offset was asked for.
+    pub(super) began: Option<i64>,
     pub(super) unread: Option<i64>,
     pub(super) lag: i64,
     /// `None` while there is one sample only: then it is taken that nothing is read.
@@ -28,7 +30,8 @@ impl Outlook<'_> {
     /// Kafka deletes whole segments, of which the newest record counts, and looks for them now and then only: records live longer than
     /// they must, so that this is the earliest time.
     pub(super) fn time_to_data_loss(&self) -> Option<f64> {
-        if self.log.start.is_some_and(|start| self.committed < start) {
+        // A start that was asked for later may have moved to what was committed in between.
+        if self.began.is_some_and(|began| self.committed < began) {
             return Some(0.0);
         }
         let times = [self.by_age(), self.by_size(), self.by_log_start()];
@@ -60,10 +63,14 @@ impl Outlook<'_> {
         self.after(left, (rates.produced - rates.consumed) * bytes, LEAST_RATE)
     }
 
-    /// However it is that the log's start moves.
+    /// However it is that the log's start moves, but where no size limits it: there it moves by age, which is known better, or because
+    /// somebody deletes what was read, as Kafka Streams does of its repartition topics.
     fn by_log_start(&self) -> Option<f64> {
+        if self.retention.is_some_and(|retention| retention.bytes.is_none()) {
+            return None;
+        }
         let deleted = self.log.moves.per_second(self.clock.now)?;
-        let left = self.committed.saturating_sub(self.log.start?).max(0) as f64;
+        let left = self.committed.saturating_sub(self.began?).max(0) as f64;
         let consumed = self.rates.map_or(0.0, |rates| rates.consumed);
         self.after(left, deleted - consumed, LEAST_RATE)
     }

@@ -111,10 +111,18 @@ impl Lag {
         self.groups.retain(|name, _| sample.unanswered.contains(name) || answered.contains(name.as_str()));
         for group in sample.groups {
             let known = self.groups.entry(group.group.clone()).or_default();
+            let has_committed = group.committed.is_some();
             known.sample(group, self.clock.now, &self.config);
+            // Only what both the group and the log have answered is compared.
+            let partitions =
+                known.partitions.iter_mut().filter(|(of, _)| has_committed && fresh.contains(of));
+            for (of, partition) in partitions {
+                if let Some(log) = self.logs.get(of) {
+                    partition.push_sample(log, self.clock, &self.config);
+                }
+            }
         }
         self.forget_unread(&fresh);
-        self.push_windows(&fresh);
     }
 
     fn handle_log(&mut self, partition: &TopicPartition, sample: LogSample) {
@@ -151,17 +159,6 @@ impl Lag {
         self.topics.retain(|topic, _| topics.contains(topic));
     }
 
-    /// Only what both the group and the log have answered is a sample of the window.
-    fn push_windows(&mut self, fresh: &BTreeSet<&TopicPartition>) {
-        let window = self.window();
-        for group in self.groups.values_mut() {
-            for (of, partition) in &mut group.partitions {
-                let Some(log) = self.logs.get(of).filter(|_| fresh.contains(of)) else { continue };
-                partition.push_sample(log, self.clock, window);
-            }
-        }
-    }
-
     /// Of which partitions the timestamp of the record at an offset, or of the first after it, is wanted; at most so many, the least
     /// known first. Each is the first unread record of some group; it is wanted where the samples of the log do not tell its age to 1 s
     /// or 5 %, whichever is greater.
@@ -170,7 +167,7 @@ impl Lag {
         for group in self.groups.values() {
             for (of, partition) in &group.partitions {
                 let Some(log) = self.logs.get(of) else { continue };
-                let Some(unread) = partition.first_unread(log, self.config.isolation) else { continue };
+                let Some(unread) = partition.first_unread() else { continue };
                 if log.time_of(unread).is_some() {
                     continue;
                 }
@@ -196,10 +193,8 @@ impl Lag {
     /// Takes in what reading records found out.
     pub fn record_times(&mut self, found: impl IntoIterator<Item = (TopicPartition, i64, RecordTime)>) {
         for (partition, offset, time) in found {
-            if let Some(log) = self.logs.get_mut(&partition)
-                && log.time_of(offset).is_none()
-            {
-                log.times.push((offset, time));
+            if let Some(log) = self.logs.get_mut(&partition) {
+                log.read(offset, time);
             }
         }
         // What was read for offsets that nobody stands at any more is of no use.
@@ -207,19 +202,19 @@ impl Lag {
         for group in self.groups.values() {
             for (of, partition) in &group.partitions {
                 let log = self.logs.get(of).filter(|log| !log.times.is_empty());
-                if let Some(offset) = log.and_then(|log| partition.first_unread(log, self.config.isolation)) {
+                if let Some(offset) = log.and_then(|_| partition.first_unread()) {
                     unread.entry(of).or_default().insert(offset);
                 }
             }
         }
         for (partition, log) in &mut self.logs {
             let read = unread.get(partition);
-            log.times.retain(|(offset, _)| read.is_some_and(|read| read.contains(offset)));
+            log.times.retain(|offset, _| read.is_some_and(|read| read.contains(offset)));
         }
         for group in self.groups.values_mut() {
             for (of, partition) in &mut group.partitions {
                 if let Some(log) = self.logs.get(of) {
-                    partition.renew_age(log, self.clock, self.config.isolation);
+                    partition.renew_age(log);
                 }
             }
         }

@@ -5,6 +5,8 @@ use offtake_client::clock;
 
 use super::*;
 
+const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
+
 /// Three brokers, a topic of as many partitions, and groups at each of them.
 async fn three() -> (Box, Vec<String>) {
     let at = Box::start(3).await;
@@ -31,6 +33,8 @@ async fn a2_a_broker_that_does_not_answer_delays_one_round_and_only_its_own_part
     let mut collector = at.collector(config());
     let first = collector.round().await.unwrap();
     assert_eq!((first.groups.len(), first.failures.len()), (12, 0));
+    let coordinators = groups.iter().map(|name| at.cluster.with(|model, _| model.coordinator(name)));
+    let coordinators: Vec<_> = coordinators.collect();
     at.cluster.pause(2);
     for partition in 0..3 {
         at.write("orders", partition, [0]);
@@ -40,12 +44,12 @@ async fn a2_a_broker_that_does_not_answer_delays_one_round_and_only_its_own_part
     let took = clock::now() - began;
     assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(3), "{took:?}");
     assert!(report.failures.iter().any(|failure| failure.contains("broker 2")), "{:?}", report.failures);
-    // Everybody is still there; only what broker 2 leads ends where it did.
+    // Everybody is still there; only what broker 2 leads ends where it did, and for groups that it coordinates all does.
     assert_eq!(report.groups.len(), 12);
-    for name in &groups {
+    for (name, coordinator) in groups.iter().zip(coordinators) {
         let ends: Vec<_> = group(&report, name).partitions.iter().map(|of| of.end.unwrap()).collect();
-        assert_eq!(ends.iter().filter(|end| **end == 3).count(), 2, "{ends:?}");
-        assert_eq!(ends.iter().filter(|end| **end == 2).count(), 1, "{ends:?}");
+        let as_it_was = ends.iter().filter(|end| **end == 2).count();
+        assert_eq!(as_it_was, if coordinator == Some(2) { 3 } else { 1 }, "{ends:?}");
     }
     // The others are not held up by it any more.
     let began = clock::now();
@@ -61,6 +65,36 @@ async fn a2_a_broker_that_does_not_answer_delays_one_round_and_only_its_own_part
     let report = collector.round().await.unwrap();
     assert_eq!(report.failures, Vec::<String>::new());
     assert!(groups.iter().all(|name| group(&report, name).partitions.iter().all(|of| of.end == Some(3))));
+    collector.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a2_a_broker_that_is_slow_in_one_thing_answers_everything_else() {
+    let (at, groups) = three().await;
+    let mut collector = at.collector(config());
+    collector.round().await.unwrap();
+    at.cluster.arm(Rule::on(ApiKey::DescribeGroups, Harm::Delay(Duration::from_secs(10))).broker(2));
+    let (mut held_up, mut end) = (0, 2);
+    for _ in 0..12 {
+        pass(Duration::from_secs(10)).await;
+        (0..3).for_each(|partition| at.write("orders", partition, [0]));
+        end += 1;
+        let began = clock::now();
+        let report = collector.round().await.unwrap();
+        let took = clock::now() - began;
+        assert!(took < Duration::from_secs(3), "{took:?}");
+        held_up += u32::from(took > Duration::from_secs(1));
+        assert!(
+            report.failures.iter().any(|failure| failure.contains("broker 2 did not describe its groups")),
+            "{:?}",
+            report.failures
+        );
+        for name in &groups {
+            let ends: Vec<_> = group(&report, name).partitions.iter().map(|of| of.end.unwrap()).collect();
+            assert_eq!(ends, [end, end, end]);
+        }
+    }
+    assert!((2..=5).contains(&held_up), "{held_up} of 12 rounds: it is asked ever less often");
     collector.close().await;
 }
 
@@ -97,7 +131,6 @@ async fn b8_what_an_acl_forbids_fails_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn c2_a_coordinator_that_loads_is_asked_again_in_the_next_round() {
-    const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
     let (at, groups) = three().await;
     at.cluster.arm(Rule::on(ApiKey::ListGroups, Harm::Fail(COORDINATOR_LOAD_IN_PROGRESS)).once());
     let mut collector = at.collector(config());
@@ -105,6 +138,42 @@ async fn c2_a_coordinator_that_loads_is_asked_again_in_the_next_round() {
     assert!(report.groups.len() < 12 && collector.may_pass());
     let report = collector.round().await.unwrap();
     assert_eq!((report.groups.len(), report.failures.len()), (groups.len(), 0));
+    collector.close().await;
+}
+
+/// The old coordinator does not list it any more, and the new one refuses to list anything while it loads.
+#[tokio::test(start_paused = true)]
+async fn c2_groups_outlive_a_move_to_a_coordinator_that_loads() {
+    let (at, groups) = three().await;
+    let mut collector = at.collector(config());
+    assert_eq!(collector.round().await.unwrap().groups.len(), groups.len());
+    let loads =
+        at.cluster.arm(Rule::on(ApiKey::ListGroups, Harm::Fail(COORDINATOR_LOAD_IN_PROGRESS)).broker(3));
+    for group in &groups {
+        at.cluster.with(|model, now| model.move_coordinator(now, group, 3));
+    }
+    for _ in 0..3 {
+        let report = collector.round().await.unwrap();
+        assert_eq!(report.groups.len(), groups.len(), "none is gone meanwhile");
+    }
+    at.cluster.disarm(loads);
+    let report = collector.round().await.unwrap();
+    assert_eq!((report.groups.len(), report.failures), (groups.len(), Vec::new()));
+    collector.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_is_deleted_while_another_broker_does_not_answer_is_gone() {
+    let (at, groups) = three().await;
+    let mut collector = at.collector(config());
+    collector.round().await.unwrap();
+    at.cluster.arm(Rule::on(ApiKey::ListGroups, Harm::Fail(COORDINATOR_LOAD_IN_PROGRESS)).broker(3));
+    let mut admin = at.admin();
+    for group in &groups {
+        assert!(admin.delete_groups([group.as_str()]).await[group.as_str()].is_ok());
+    }
+    admin.close().await;
+    assert!(collector.round().await.unwrap().groups.is_empty());
     collector.close().await;
 }
 

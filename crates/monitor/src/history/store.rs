@@ -193,7 +193,8 @@ impl Folder {
 
     fn begin_file(&mut self) -> io::Result<()> {
         let number = self.files.back().map_or(1, |(number, _)| number + 1);
-        let mut file = OpenOptions::new().append(true).create_new(true).open(self.file(number))?;
+        // One that is there was begun in vain, as on a full disk.
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(self.file(number))?;
         file.write_all(MAGIC)?;
         self.files.push_back((number, MAGIC.len() as u64));
         self.open = Some(file);

@@ -161,6 +161,20 @@ fn a_round_that_is_too_large_is_left_out() {
     assert_eq!(seen(&mut history), [(2, 5, Some(2))]);
 }
 
+/// On a full disk a file can be begun, and nothing written to it.
+#[test]
+fn a_file_that_was_begun_in_vain_is_begun_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut history, _) = History::open(folder.path(), MIB).unwrap();
+    std::fs::write(folder.path().join("0000000001.lag"), "off").unwrap();
+    history.append(&report(1, 1));
+    history.append(&report(2, 2));
+    let expected = [(1, 4, Some(1)), (2, 5, Some(2))];
+    assert_eq!(seen(&mut history), expected);
+    drop(history);
+    assert_eq!(seen(&mut filled(folder.path(), 0)), expected);
+}
+
 #[test]
 fn a_frame_that_was_cut_off_is_taken_away_wherever_it_ends() {
     let folder = tempfile::tempdir().unwrap();

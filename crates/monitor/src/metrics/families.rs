@@ -137,8 +137,7 @@ pub(super) const KAFKA_EXPORTER: &[Family] = &[
         "Current Offset of a ConsumerGroup at Topic for all partitions",
         Scope::Group(|out, _, group| {
             for (topic, partitions) in by_topic(group) {
-                let sum: i64 = partitions.iter().filter_map(|partition| partition.committed).sum();
-                out.sample(&[("consumergroup", &group.group), ("topic", topic)], sum);
+                out.sample(&[("consumergroup", &group.group), ("topic", topic)], committed_of(partitions));
             }
         }),
     ),
@@ -219,8 +218,7 @@ pub(super) const KMINION: &[Family] = &[
         "The sum of all committed group offsets across all partitions in a topic",
         Scope::Group(|out, _, group| {
             for (topic, partitions) in by_topic(group) {
-                let sum: i64 = partitions.iter().filter_map(|partition| partition.committed).sum();
-                out.sample(&[("group_id", &group.group), ("topic_name", topic)], sum);
+                out.sample(&[("group_id", &group.group), ("topic_name", topic)], committed_of(partitions));
             }
         }),
     ),
@@ -396,6 +394,10 @@ fn by_topic(group: &GroupReport) -> impl Iterator<Item = (&str, &[PartitionRepor
         .partitions
         .chunk_by(|left, right| left.topic == right.topic)
         .filter_map(|partitions| Some((partitions.first()?.topic.as_str(), partitions)))
+}
+
+fn committed_of(partitions: &[PartitionReport]) -> i64 {
+    partitions.iter().filter_map(|partition| partition.committed).fold(0, i64::saturating_add)
 }
 
 fn lag_of(partitions: &[PartitionReport]) -> u64 {

@@ -114,6 +114,19 @@ fn labels_are_escaped() {
 }
 
 #[test]
+fn offsets_at_their_ends_are_added_up() {
+    let mut report = sample_report();
+    for partition in &mut report.groups[0].partitions {
+        (partition.committed, partition.lag) = (Some(i64::MAX), Some(u64::MAX));
+    }
+    let text = Exposition::new(view(report), None, Names { kafka_exporter: true, kminion: true }).text();
+    for name in ["kafka_consumergroup_current_offset_sum", "kminion_kafka_consumer_group_topic_offset_sum"] {
+        let sums = samples(&text, name);
+        assert!(sums.len() == 1 && sums[0].ends_with(" 9223372036854775807"), "{sums:?}");
+    }
+}
+
+#[test]
 fn a_name_cannot_end_the_text() {
     let mut report = sample_report();
     report.groups[1].group = "a\0b\u{1b}\r".to_owned();

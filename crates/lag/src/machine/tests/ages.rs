@@ -83,6 +83,46 @@ fn transaction_markers_and_what_compaction_has_removed_are_no_unread_records() {
     assert_eq!((told.lag, told.lag_seconds), (Some(1), Some(0.0)), "Kafka counts the marker");
 }
 
+/// The group stands before the marker of a transaction, and a record comes behind it.
+#[test]
+fn a_record_behind_a_transaction_marker_is_as_old_as_it_is() {
+    let mut world = World::with_window(60);
+    world.end = 1;
+    assert_eq!(world.look_and_read(|_| RecordTime::NoRecord).lag_seconds, Some(0.0));
+    for _ in 0..100 {
+        world.pass(10);
+        assert_eq!(world.look().lag_seconds, Some(0.0));
+        assert!(world.lag.wanted_record_times(10).is_empty(), "nothing came");
+    }
+    world.pass(10);
+    world.end = 2;
+    let told = world.look();
+    assert_eq!(
+        (told.lag_seconds, told.lag_seconds_error),
+        (Some(5.0), Some(5.0)),
+        "it came since the last sample"
+    );
+    assert_eq!(world.lag.wanted_record_times(10), [(orders(), 0)]);
+    let stamped = EPOCH + world.now - 3000;
+    let told = world.look_and_read(|_| RecordTime::At { timestamp: stamped, error_ms: 0 });
+    assert_eq!((told.lag_seconds, told.lag_seconds_error), (Some(3.0), Some(0.0)));
+    world.pass(60);
+    world.end = 3;
+    assert_eq!(world.look().lag_seconds, Some(63.0), "it is unread still");
+}
+
+/// Another marker came, and no record.
+#[test]
+fn a_log_that_grows_by_markers_alone_is_read_once_for_each() {
+    let mut world = World::with_window(60);
+    for end in 1..5 {
+        world.end = end;
+        assert_eq!(world.look_and_read(|_| RecordTime::NoRecord).lag_seconds, Some(0.0));
+        assert!(world.lag.wanted_record_times(10).is_empty());
+        world.pass(10);
+    }
+}
+
 #[test]
 fn what_may_not_be_read_in_a_round_has_its_turn_in_the_next() {
     let mut world = World::with_window(60);

@@ -111,6 +111,11 @@ fn with_one_sample_it_is_taken_that_nothing_is_read() {
 fn what_is_committed_before_the_log_begins_is_being_lost() {
     let mut world = World::with_window(60);
     (world.start, world.end) = (5, 10);
+    let told = world.look();
+    assert_eq!(
+        told.time_to_data_loss_seconds, None,
+        "it may have been committed and deleted between the two questions"
+    );
     let told = world.look_and_read(|offset| RecordTime::At { timestamp: EPOCH - offset * 1000, error_ms: 0 });
     assert_eq!((told.time_to_data_loss_seconds, told.severity), (Some(0.0), Severity::DataLoss));
     assert_eq!(
@@ -118,6 +123,21 @@ fn what_is_committed_before_the_log_begins_is_being_lost() {
         (Some(10), Some(5.0)),
         "the first that is still there is its oldest"
     );
+}
+
+/// It commits, and deletes what it has read, after its commits were asked for and before the log's start was.
+#[test]
+fn what_is_committed_and_deleted_between_two_questions_is_not_lost() {
+    let mut world = World::with_window(60);
+    world.end = 1000;
+    for _ in 0..20 {
+        world.pass(10);
+        world.end += 1000;
+        world.start = world.committed.unwrap() + 300;
+        let told = world.look();
+        assert_ne!(told.time_to_data_loss_seconds, Some(0.0), "{told:?}");
+        world.committed = Some(world.committed.unwrap() + 1000);
+    }
 }
 
 #[test]
@@ -162,6 +182,32 @@ fn retention_by_size_goes_by_what_comes_after_a_record() {
 }
 
 /// Records are deleted by hand, or by whatever else: the log's start says so.
+/// Kafka Streams deletes of its repartition topics what it has committed, every 30 s.
+#[test]
+fn what_is_deleted_after_it_was_read_is_not_lost() {
+    for ms in [None, Some(7 * 86_400_000)] {
+        let mut world = World::with_window(60);
+        world.retention = Some(Retention { ms, bytes: None });
+        for round in 0..100 {
+            world.pass(10);
+            world.end += 1000;
+            world.committed = Some(world.end - 500);
+            if round % 3 == 0 {
+                world.start = world.end - 500;
+            }
+            let told = world.look();
+            assert_eq!((told.time_to_data_loss_seconds, told.severity), (None, Severity::Healthy));
+        }
+        // Even if it reads slower for a while than before.
+        for _ in 0..3 {
+            world.pass(10);
+            world.end += 1000;
+            let told = world.look();
+            assert!(told.time_to_data_loss_seconds.is_none_or(|seconds| seconds > 86_400.0), "{told:?}");
+        }
+    }
+}
+
 #[test]
 fn a_log_whose_start_catches_up_is_about_to_lose_records() {
     let mut world = World::with_window(60);

@@ -41,6 +41,53 @@ fn parts_of_a_group_that_were_not_answered_stay() {
     assert_eq!((told.committed, told.member), (Some(4), Some(0)));
 }
 
+/// What one side says now beside what the other said long ago is no lag.
+#[test]
+fn while_the_group_or_the_log_does_not_answer_its_lag_stays_as_it_was() {
+    for is_group_silent in [true, false] {
+        let mut world = World::with_window(60);
+        (world.end, world.committed) = (100, Some(90));
+        for _ in 0..8 {
+            world.look();
+            world.pass(10);
+            (world.end, world.committed) = (world.end + 10, Some(world.committed.unwrap() + 10));
+        }
+        let before = world.look();
+        assert_eq!((before.lag, before.status), (Some(10), Some(Status::Warn)));
+        for _ in 0..20 {
+            world.pass(10);
+            (world.end, world.committed) = (world.end + 10, Some(world.committed.unwrap() + 10));
+            let mut sample = world.sample();
+            if is_group_silent {
+                sample.groups[0].committed = None;
+            } else {
+                sample.logs.clear();
+            }
+            assert_eq!(world.give(sample), before);
+        }
+        let log = world.report().partitions.remove(0);
+        assert_eq!(log.latest, Some(if is_group_silent { world.end } else { before.end.unwrap() }));
+        // Both answer again. What passed meanwhile is in no sample.
+        let after = world.look();
+        assert_eq!((after.committed, after.end), (world.committed, Some(world.end)));
+        assert_eq!((after.lag, after.status), (Some(10), Some(Status::Warn)));
+    }
+}
+
+#[test]
+fn a_group_that_has_not_been_compared_yet_has_no_lag() {
+    let mut world = World::with_window(60);
+    (world.end, world.committed) = (100, None);
+    world.look();
+    world.committed = Some(90);
+    let mut sample = world.sample();
+    sample.logs.clear();
+    let told = world.give(sample);
+    assert_eq!((told.committed, told.end, told.lag, told.lag_seconds), (Some(90), None, None, None));
+    let told = world.look();
+    assert_eq!((told.committed, told.end, told.lag), (Some(90), Some(100), Some(10)));
+}
+
 #[test]
 fn a_topic_that_is_made_anew_has_nothing_of_the_old_one() {
     for with_ids in [true, false] {
