@@ -13,7 +13,7 @@ fn root() -> PathBuf {
 }
 
 /// Where the tests of a name lie.
-const PLACES: [(&str, &str); 20] = [
+const PLACES: [(&str, &str); 22] = [
     ("admin", "crates/admin"),
     ("broker", "crates/broker"),
     ("cli", "crates/cli"),
@@ -25,11 +25,13 @@ const PLACES: [(&str, &str); 20] = [
     ("group", "crates/group"),
     ("lag", "crates/lag"),
     ("machine", "crates/machine"),
+    ("monitor", "crates/monitor"),
     ("net", "crates/net"),
     ("offsets", "crates/offsets"),
     ("oracle", "tests/real/oracle"),
     ("producer", "crates/producer"),
     ("real", "tests/real"),
+    ("schema", "crates/schema"),
     ("sim", "tests/sim"),
     ("support", "tests/support"),
     ("wire", "crates/wire"),
