@@ -41,6 +41,8 @@ pub(crate) struct Partition<R> {
     pub(crate) effects: Effects<R>,
     /// Of a retry topic: what its next record waits for.
     pub(crate) wait: Option<Wait>,
+    /// The record for which that was: it is due, whatever it says of itself.
+    pub(crate) waited_for: Option<i64>,
     /// Why nothing more of it can be read.
     pub(crate) unreadable: Option<StoppedPartition>,
 }
@@ -113,6 +115,7 @@ impl<R> Partition<R> {
             commits: Commits::default(),
             effects: Effects::new(),
             wait: None,
+            waited_for: None,
             unreadable: None,
         }
     }
