@@ -47,9 +47,13 @@ impl Attempt {
     /// # Errors
     /// [`Fatal`](crate::FailureKind::Fatal): the worker is not transactional. A failure that is retried: the attempt has ended.
     pub fn send(&self, record: ProducerRecord<'_>) -> Result<(), Failure> {
+        self.send_for(&record, None)
+    }
+
+    fn send_for(&self, record: &ProducerRecord<'_>, first: Option<i64>) -> Result<(), Failure> {
         let no_transactions =
             || Failure::fatal("a handler sends, and there are no transactions: say `Worker::transactional`");
-        self.outbox.as_ref().ok_or_else(no_transactions)?.send(&record)
+        self.outbox.as_ref().ok_or_else(no_transactions)?.send(record, first)
     }
 
     /// Where a record of a [retry topic](crate::Retry::then_topics) comes from, and why it failed there; `None` for every other record.
@@ -106,14 +110,18 @@ impl Batch {
         self.records.iter().map(|(record, attempt)| (record, attempt))
     }
 
-    /// Sends a record with the last of its records, as [`Attempt::send`] does: what is made of all of them. For a handler that
-    /// gives one result for the whole batch ([`Handled::All`], or an error).
+    /// Sends a record as [`Attempt::send`] does, which is made of all of its records: they are committed together with it, none before. For a handler
+    /// that gives one result for the whole batch ([`Handled::All`], or an error).
+    ///
+    /// Between the records of a batch there may be others of the partition (with [`Order::Key`](crate::Order::Key), for example): then it is committed when these
+    /// are finished too. Where brokers lose the last records of a batch before that (the log is cut), what was made of it is lost with them.
     ///
     /// # Errors
     /// As [`Attempt::send`].
     pub fn send(&self, record: ProducerRecord<'_>) -> Result<(), Failure> {
         let last = self.records.iter().max_by_key(|(record, _)| record.offset());
-        last.map_or(Ok(()), |(_, attempt)| attempt.send(record))
+        let first = self.iter().map(OwnedRecord::offset).min();
+        last.map_or(Ok(()), |(_, attempt)| attempt.send_for(&record, first))
     }
 
     /// A result for each, by this function.

@@ -15,6 +15,8 @@ pub(crate) struct Output {
     pub(crate) value: Option<Vec<u8>>,
     pub(crate) headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     pub(crate) timestamp: Option<i64>,
+    /// Made of several records: the lowest offset of these.
+    pub(crate) first: Option<i64>,
 }
 
 impl Output {
@@ -27,6 +29,7 @@ impl Output {
             value: record.value_bytes().map(<[u8]>::to_vec),
             headers: headers.collect(),
             timestamp: record.timestamp_millis(),
+            first: None,
         }
     }
 
@@ -59,10 +62,11 @@ impl Outbox {
         Self(Arc::new(Mutex::new(Some(Vec::new()))))
     }
 
-    pub(crate) fn send(&self, record: &ProducerRecord<'_>) -> Result<(), Failure> {
+    /// `first`: the lowest offset of the records that it is made of, where they are several.
+    pub(crate) fn send(&self, record: &ProducerRecord<'_>, first: Option<i64>) -> Result<(), Failure> {
         match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(sent) => {
-                sent.push(Output::new(record));
+                sent.push(Output { first, ..Output::new(record) });
                 Ok(())
             }
             None => Err(Failure::retry("its attempt has ended: what it sends now belongs to nothing")),
@@ -84,10 +88,10 @@ mod tests {
         let outbox = Outbox::open();
         let record = ProducerRecord::to("t").key(&[0xff]).value("v").partition(3).timestamp(5);
         let record = record.header("a", "").maybe_header("b", None);
-        outbox.send(&record).unwrap();
-        outbox.send(&ProducerRecord::to("u")).unwrap();
+        outbox.send(&record, None).unwrap();
+        outbox.send(&ProducerRecord::to("u"), None).unwrap();
         let sent = outbox.close();
-        assert!(outbox.send(&record).is_err() && outbox.close().is_empty());
+        assert!(outbox.send(&record, None).is_err() && outbox.close().is_empty());
         assert_eq!(sent.len(), 2);
         assert_eq!((sent[0].bytes(), sent[1].bytes()), (4, 0));
         assert_eq!(Output::new(&sent[0].as_record()), sent[0]);

@@ -179,7 +179,7 @@ impl Worker {
     /// ```
     ///
     /// Handlers may still run twice for a record, at a restart or when a partition moves; what they sent counts once. What else they do is no
-    /// part of the transaction. It reads what is committed alone, unless `isolation.level` is set.
+    /// part of the transaction. It reads what is committed alone, unless `isolation.level` is set (which is refused with retry topics).
     ///
     /// There is one transaction at a time, each [`commit_interval`](Self::commit_interval) (100 ms here, unless it is set), with all that is finished by then. What a
     /// transaction had that was aborted goes into the next one; it is not handled again. Results of a record wait until all before it in its partition are

@@ -212,7 +212,7 @@ impl<R: Clone> Machine<R> {
         self.drop_queued(id);
         self.end_wait(id);
         if let Some(offset) = stopped.offset {
-            self.forget_effects(id, offset);
+            self.commit_none_from(id, offset);
         }
         if let Some(partition) = self.partitions.get_mut(&id) {
             partition.phase = Phase::Stopped(stopped.clone());
@@ -223,10 +223,13 @@ impl<R: Clone> Machine<R> {
 
     pub(super) fn drop_queued(&mut self, id: AssignmentId) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
-        let (count, bytes) = partition.drop_queued();
+        let (count, bytes, lowest) = partition.drop_queued();
         partition.pauses.lane = None;
         self.waiting.retain(|(_, of, _)| *of != id);
         self.leave_queue(id, count, bytes);
+        if let Some(lowest) = lowest {
+            self.commit_none_from(id, lowest);
+        }
     }
 
     /// What is at a handler of this partition is cancelled: its attempts were none. It waits, and is not in line. Each job is told as

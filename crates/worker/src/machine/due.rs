@@ -32,7 +32,9 @@ const SEEK_AGAIN: Duration = Duration::from_secs(1);
 impl<R> Partition<R> {
     /// Of these, the records that may be handled now, and the one that is not due.
     pub(super) fn split_due(&self, now: Instant, items: &mut Vec<Item<R>>) -> Option<(Instant, i64)> {
-        let is_early = |item: &Item<R>| item.due.is_some_and(|due| due > now);
+        // The clock of whoever wrote it may be ahead of this one: it waits once.
+        let is_early =
+            |item: &Item<R>| item.due.is_some_and(|due| due > now) && self.waited_for != Some(item.offset);
         let at = items.iter().position(is_early)?;
         let early = items.get(at)?;
         let wait = (early.due?, early.offset);
@@ -79,6 +81,7 @@ impl<R: Clone> Machine<R> {
             let Some(partition) = self.partitions.get_mut(&id) else { continue };
             let Some(wait) = &mut partition.wait else { continue };
             if wait.seek == Seek::Done {
+                partition.waited_for = Some(wait.offset);
                 partition.wait = None;
                 self.balance(id);
                 continue;
@@ -94,15 +97,18 @@ impl<R: Clone> Machine<R> {
 
     /// The log of a partition goes on at another offset: what is there says itself whether it is due.
     pub(super) fn end_wait(&mut self, id: AssignmentId) {
-        let wait = self.partitions.get_mut(&id).and_then(|partition| partition.wait.take());
-        if let Some(wait) = wait {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        partition.waited_for = None;
+        if let Some(wait) = partition.wait.take() {
             self.due.remove(&(wait.until, id));
         }
     }
 
     /// The log was cut here: what waits goes on from there.
     pub(super) fn rewind_wait(&mut self, id: AssignmentId, to: i64) {
-        let wait = self.partitions.get_mut(&id).and_then(|partition| partition.wait.as_mut());
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        partition.waited_for.take_if(|offset| to <= *offset);
+        let wait = partition.wait.as_mut();
         let Some(wait) = wait.filter(|wait| to <= wait.offset) else { return };
         if wait.seek == Seek::Done || to < 0 {
             // The consumer is there already, wherever that is.

@@ -2,7 +2,8 @@
 //! committed.
 //!
 //! A transaction has what belongs to records before the offset that it commits, and nothing else: what lies behind a record that is not
-//! finished waits for it, and counts in the queue.
+//! finished waits for it, and counts in the queue. What is made of several records belongs to the last of them, and holds the offset at the
+//! first: they are committed together.
 
 use std::{
     collections::BTreeMap,
@@ -26,6 +27,16 @@ pub(crate) enum Effect<R> {
     Letter { record: R, letter: Letter },
 }
 
+impl<R> Effect<R> {
+    /// The lowest offset of the records that it is made of, where it is made of others too.
+    fn first(&self) -> Option<i64> {
+        match self {
+            Self::Outputs(outputs) => outputs.iter().filter_map(|output| output.first).min(),
+            Self::Letter { .. } => None,
+        }
+    }
+}
+
 /// Of which record of which assignment it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct EffectId {
@@ -40,24 +51,42 @@ pub(crate) type Written = (TopicPartition, Option<i64>);
 struct Kept<R> {
     effect: Arc<Effect<R>>,
     bytes: usize,
+    /// The lowest offset of the records that it is made of.
+    first: i64,
     /// Whether the transaction that is being made has it.
     is_sent: bool,
 }
 
-/// Those of one partition, by offset.
+/// Those of one partition.
 #[derive(Debug)]
-pub(crate) struct Effects<R>(BTreeMap<i64, Kept<R>>);
+pub(crate) struct Effects<R> {
+    by_offset: BTreeMap<i64, Kept<R>>,
+    /// From here on nothing is committed in this assignment: nothing is kept.
+    none_from: i64,
+}
 
 impl<R> Effects<R> {
     pub(crate) fn new() -> Self {
-        Self(BTreeMap::new())
+        Self { by_offset: BTreeMap::new(), none_from: i64::MAX }
+    }
+
+    /// This offset, or the lowest one before it that has to be committed together with what lies behind it.
+    pub(super) fn cap(&self, mut offset: i64) -> i64 {
+        // Each that is held back may be the last of others that are made of more.
+        loop {
+            let lowest = self.by_offset.range(offset..).map(|(_, kept)| kept.first).min();
+            match lowest.filter(|lowest| *lowest < offset) {
+                Some(lowest) => offset = lowest,
+                None => return offset,
+            }
+        }
     }
 
     /// Those that the transaction has which is committed; they are kept no longer.
     fn take_sent(&mut self) -> Vec<(i64, Kept<R>)> {
         let (sent, rest): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.0).into_iter().partition(|(_, kept)| kept.is_sent);
-        self.0 = rest.into_iter().collect();
+            std::mem::take(&mut self.by_offset).into_iter().partition(|(_, kept)| kept.is_sent);
+        self.by_offset = rest.into_iter().collect();
         sent
     }
 }
@@ -70,19 +99,31 @@ impl<R: Clone> Machine<R> {
     /// A record is finished, and leaves this behind.
     pub(super) fn keep(&mut self, id: AssignmentId, offset: i64, bytes: usize, effect: Effect<R>) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
-        // What lies behind the record that stopped its partition is never committed.
-        if partition.stopped_at().is_some_and(|stopped| offset >= stopped) {
-            return;
+        let first = effect.first().unwrap_or(offset).min(offset);
+        if offset >= partition.effects.none_from {
+            return self.commit_none_from(id, first);
         }
-        partition.effects.0.insert(offset, Kept { effect: Arc::new(effect), bytes, is_sent: false });
+        let kept = Kept { effect: Arc::new(effect), bytes, first, is_sent: false };
+        partition.effects.by_offset.insert(offset, kept);
         self.kept += 1;
         self.enter_queue(id, 1, bytes);
+    }
+
+    /// From this record on nothing of a partition is committed any more: something there will not be finished. What is made of records there is
+    /// forgotten, and the others that it is made of are not finished either.
+    pub(super) fn commit_none_from(&mut self, id: AssignmentId, from: i64) {
+        let is_transactional = self.is_transactional();
+        let Some(partition) = self.partitions.get_mut(&id).filter(|_| is_transactional) else { return };
+        let from = partition.effects.cap(from.min(partition.effects.none_from));
+        partition.effects.none_from = from;
+        partition.take_back_from(from);
+        self.forget_effects(id, from);
     }
 
     /// Forgets what belongs to the record at this offset of a partition, and to all behind it.
     pub(super) fn forget_effects(&mut self, id: AssignmentId, from: i64) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
-        let gone = partition.effects.0.split_off(&from);
+        let gone = partition.effects.by_offset.split_off(&from);
         self.kept = self.kept.saturating_sub(gone.len());
         self.leave_queue(id, gone.len(), gone.values().map(|kept| kept.bytes).sum());
     }
@@ -92,7 +133,7 @@ impl<R: Clone> Machine<R> {
         let mut sent = Vec::new();
         for commit in commits {
             let Some(partition) = self.partitions.get_mut(&commit.id) else { continue };
-            for (offset, kept) in partition.effects.0.range_mut(..commit.what.offset) {
+            for (offset, kept) in partition.effects.by_offset.range_mut(..commit.what.offset) {
                 kept.is_sent = true;
                 sent.push((EffectId { assignment: commit.id, offset: *offset }, Arc::clone(&kept.effect)));
             }
@@ -125,7 +166,7 @@ impl<R: Clone> Machine<R> {
         for PartitionCommit { id, name, .. } in commits {
             let Some(partition) = self.partitions.get_mut(id) else { continue };
             if !is_committed {
-                partition.effects.0.values_mut().for_each(|kept| kept.is_sent = false);
+                partition.effects.by_offset.values_mut().for_each(|kept| kept.is_sent = false);
                 continue;
             }
             for (offset, kept) in partition.effects.take_sent() {
@@ -143,17 +184,16 @@ impl<R: Clone> Machine<R> {
     pub(crate) fn effect_refused(&mut self, id: EffectId, error: offtake::Error) {
         let EffectId { assignment, offset } = id;
         let Some(partition) = self.partitions.get_mut(&assignment) else { return };
-        let Some(kept) = partition.effects.0.get(&offset) else { return };
+        let Some(kept) = partition.effects.by_offset.get(&offset) else { return };
         let why = match &*kept.effect {
             Effect::Letter { letter, .. } => {
                 StopReason::DeadLetterFailed { error, reason: letter.reason.clone() }
             }
             Effect::Outputs(_) => StopReason::ResultFailed { error },
         };
-        partition.take_back_from(offset);
         let partition = partition.name.clone();
         self.has_news = true;
-        self.forget_effects(assignment, offset);
+        self.commit_none_from(assignment, offset);
         self.stop_partition(StoppedPartition { partition, offset: Some(offset), why });
     }
 }

@@ -41,6 +41,8 @@ pub(crate) struct Partition<R> {
     pub(crate) effects: Effects<R>,
     /// Of a retry topic: what its next record waits for.
     pub(crate) wait: Option<Wait>,
+    /// The record for which that was: it is due, whatever it says of itself.
+    pub(crate) waited_for: Option<i64>,
     /// Why nothing more of it can be read.
     pub(crate) unreadable: Option<StoppedPartition>,
 }
@@ -113,6 +115,7 @@ impl<R> Partition<R> {
             commits: Commits::default(),
             effects: Effects::new(),
             wait: None,
+            waited_for: None,
             unreadable: None,
         }
     }
@@ -123,14 +126,6 @@ impl<R> Partition<R> {
 
     pub(crate) fn is_stopped(&self) -> bool {
         matches!(self.phase, Phase::Stopped(_))
-    }
-
-    /// The offset of the record that stopped it.
-    pub(crate) fn stopped_at(&self) -> Option<i64> {
-        match &self.phase {
-            Phase::Stopped(stopped) => stopped.offset,
-            Phase::Loading { .. } | Phase::Active | Phase::Revoking => None,
-        }
     }
 
     /// Why it goes on no more.
@@ -253,9 +248,10 @@ impl<R> Partition<R> {
         taken
     }
 
-    /// Drops the records that wait, but for those at a handler and those whose dead letter is being written. How many, and their bytes.
-    pub(crate) fn drop_queued(&mut self) -> (usize, usize) {
-        let (mut count, mut bytes) = (0, 0);
+    /// Drops the records that wait, but for those at a handler and those whose dead letter is being written. How many, their bytes,
+    /// and the lowest offset of a record that was in a lane.
+    pub(crate) fn drop_queued(&mut self) -> (usize, usize, Option<i64>) {
+        let (mut count, mut bytes, mut lowest) = (0, 0, None::<i64>);
         if let Phase::Loading { items, .. } = &mut self.phase {
             count = items.len();
             bytes = items.drain(..).map(|item| item.bytes).sum();
@@ -266,11 +262,12 @@ impl<R> Partition<R> {
             for entry in lane.records.drain(kept..) {
                 count += 1;
                 bytes += entry.bytes;
+                lowest = Some(lowest.map_or(entry.offset, |lowest| lowest.min(entry.offset)));
             }
             self.lanes.remove_if_empty(index);
         }
         self.ready.clear();
-        (count, bytes)
+        (count, bytes, lowest)
     }
 
     /// The log was cut, or another one begins: records from this offset on come again. None is at a handler. How many that waited are dropped, and
@@ -365,13 +362,15 @@ impl<R> Partition<R> {
 
     /// Whether a transaction would commit something of it.
     pub(crate) fn has_progress(&self) -> bool {
-        self.tracker.as_ref().is_some_and(|tracker| Some(tracker.position()) != self.commits.base)
+        self.tracker
+            .as_ref()
+            .is_some_and(|tracker| Some(self.effects.cap(tracker.position())) != self.commits.base)
     }
 
     /// What is to be committed: the offset, the leader epoch of the record before it, and what is finished beyond, as far as it is known.
     pub(crate) fn to_commit(&self, group: &str, metadata_bytes: usize) -> Option<ToCommit> {
         let tracker = self.tracker.as_ref()?;
-        let offset = tracker.position();
+        let offset = self.effects.cap(tracker.position());
         let metadata = match metadata_bytes {
             0 => String::new(),
             limit => {

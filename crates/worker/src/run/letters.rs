@@ -57,6 +57,7 @@ impl LetterForm {
         let now_ms = self.wall.now_ms();
         let origin = Origin::new(record, &self.group, letter, now_ms);
         Ok(Output {
+            first: None,
             topic: topic.to_owned(),
             partition: None,
             key: record.key().map(<[u8]>::to_vec),

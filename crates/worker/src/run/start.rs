@@ -179,12 +179,17 @@ fn check(
 fn prepared(builder: Builder, options: &Options) -> Result<(Builder, offtake::Config), Error> {
     let mut config = None;
     let mut commits_by_itself = false;
+    let mut reads_twice = false;
     let builder = builder.configure(|it| {
         commits_by_itself = it.enable_auto_commit && it.is_given("enable.auto.commit");
         it.enable_auto_commit = false;
         if options.transactions.is_some() && !it.is_given("isolation.level") {
             it.isolation_level = IsolationLevel::ReadCommitted;
         }
+        // A letter of a transaction that is aborted would be read beside the one that is committed.
+        reads_twice = options.transactions.is_some()
+            && !options.retry.topics.is_empty()
+            && it.isolation_level == IsolationLevel::ReadUncommitted;
         if !it.is_given("max.poll.records") {
             it.max_poll_records = it.max_poll_records.min(options.queue / 4).max(1);
         }
@@ -192,6 +197,10 @@ fn prepared(builder: Builder, options: &Options) -> Result<(Builder, offtake::Co
     });
     if commits_by_itself {
         let text = "the worker commits what is finished: leave `enable.auto.commit` out, or set it to false";
+        return Err(Error::new(ErrorKind::Config, text));
+    }
+    if reads_twice {
+        let text = "retry topics of a transactional worker are read with `isolation.level=read_committed`: what a transaction wrote that was aborted is written again";
         return Err(Error::new(ErrorKind::Config, text));
     }
     match config {

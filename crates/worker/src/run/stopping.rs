@@ -99,11 +99,15 @@ impl Runner {
         self.act(clock::now());
         self.cancelled_end(timeout.min(LONGEST_END)).await;
         let deadline = clock::later(clock::now(), timeout);
+        let mut last_commit = Ok(());
         // The one on its way first; then what is finished since, or was not committed.
         if self.committing.is_on_its_way() {
-            drop(self.commit_by(deadline).await);
+            let Outcome { error, .. } = self.commit_by(deadline).await;
+            // A transaction that is not decided in time is the last one.
+            if self.committing.is_on_its_way() {
+                last_commit = error.map_or(Ok(()), Err);
+            }
         }
-        let mut last_commit = Ok(());
         while self.commit(clock::now(), None, timeout) {
             let Outcome { error, again } = self.commit_by(deadline).await;
             last_commit = error.map_or(Ok(()), Err);

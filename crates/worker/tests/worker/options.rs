@@ -70,6 +70,14 @@ async fn what_makes_no_sense_is_refused_in_one_sentence() {
             of_orders(plain()).transactional("a").dead_letters(DeadLetters::to("d").property("linger.ms", 1)),
             "say of `Transactions` what is said of theirs",
         ),
+        (
+            of_orders(plain().property("isolation.level", "read_uncommitted"))
+                .transactional("a")
+                .order(Order::Unordered)
+                .dead_letters(DeadLetters::to("d"))
+                .retry(Retry::never().then_topics([("r", secs(1))])),
+            "with `isolation.level=read_committed`",
+        ),
         (Worker::new(plain()).subscribe_patterns(["("]), "`(` is no regular expression"),
     ] {
         let said = refusal(worker).await;

@@ -80,3 +80,19 @@ fn a_wait_ends_with_its_assignment_and_with_its_log() {
     receive(&mut world, &[(3, 0)]);
     assert_eq!(world.offsets(), [3]);
 }
+
+/// Its timestamp is ahead of the clock: it says each time that it is read that it has a delay to wait.
+#[test]
+fn a_record_waits_once_whatever_it_says_of_itself() {
+    let mut world = world();
+    receive(&mut world, &[(0, 60), (1, 60)]);
+    assert_eq!(sought(&mut world, true), 0);
+    world.pass(Duration::from_secs(60));
+    receive(&mut world, &[(0, 60), (1, 60)]);
+    assert_eq!(world.offsets(), [0]);
+    assert_eq!(sought(&mut world, true), 1, "the next one waits in its turn");
+    world.machine.rewound(&partition(0), 0);
+    world.drain();
+    receive(&mut world, &[(0, 60)]);
+    assert!(world.offsets().is_empty(), "another record of the same offset has not waited");
+}

@@ -10,11 +10,11 @@ fn world() -> World {
     world
 }
 
-/// The handler of this offset is done, and has sent its offset.
+/// The handler of this offset is done, and has sent its offset, with the last record of its job.
 fn done(world: &mut World, offset: i64) {
     let has = |(records, _): &(Vec<Started<Rec>>, _)| records.iter().any(|it| it.record.offset == offset);
     let at = world.running.iter().position(has).expect("it runs");
-    let (_, ticket) = world.running.remove(at);
+    let (records, ticket) = world.running.remove(at);
     let output = Output {
         topic: "out".to_owned(),
         partition: None,
@@ -22,8 +22,11 @@ fn done(world: &mut World, offset: i64) {
         value: Some(offset.to_string().into_bytes()),
         headers: Vec::new(),
         timestamp: None,
+        first: (records.len() > 1).then(|| records[0].record.offset),
     };
-    world.machine.job_ended(world.now, 0, &ticket, &Results::All(Verdict::Done), vec![vec![output]]);
+    let mut outputs = vec![Vec::new(); records.len() - 1];
+    outputs.push(vec![output]);
+    world.machine.job_ended(world.now, 0, &ticket, &Results::All(Verdict::Done), outputs);
     world.drain();
 }
 
@@ -126,4 +129,65 @@ fn what_is_given_up_leaves_nothing_behind() {
     let metrics = world.machine.metrics();
     assert_eq!((metrics.queued, metrics.queued_bytes, world.machine.kept), (0, 0, 0));
     assert_eq!(begin(&mut world).1, None);
+}
+
+/// Of four records a job, without dead letters: 1, 2, 3 and 5 are one, and 4 another.
+fn batches() -> World {
+    let options = Options { transactions: Some(Transactions::by("a")), metadata_bytes: 0, ..options() };
+    let mut world = World::with(options, 4, false);
+    world.assign([0]);
+    world.receive(0, 1, &[A, A, A, None, A]);
+    assert_eq!(world.running.len(), 2);
+    world
+}
+
+#[test]
+fn what_is_made_of_a_batch_is_committed_with_all_of_it() {
+    let mut world = batches();
+    done(&mut world, 1);
+    assert_eq!(begin(&mut world).1, None, "1 to 3 wait for what was made of them, at 5");
+    done(&mut world, 4);
+    let (commits, offset, sent) = begin(&mut world);
+    assert_eq!((offset, sent), (Some(6), vec![4, 5]));
+    end(&mut world, &commits, true);
+    assert_eq!(world.machine.metrics().queued, 0);
+}
+
+#[test]
+fn a_batch_around_the_record_that_stops_its_partition_is_not_finished() {
+    for is_first in [true, false] {
+        let mut world = batches();
+        if is_first {
+            done(&mut world, 1);
+        }
+        world.fail(4, Poison);
+        assert_eq!(world.stopped(), [(0, Some(4))]);
+        if !is_first {
+            done(&mut world, 1);
+        }
+        assert_eq!(begin(&mut world).1, None, "whoever has the partition next handles 1 to 3 again");
+        assert_eq!(world.machine.metrics().queued, 0);
+    }
+}
+
+/// A partition that stopped finishes nothing behind a record that waited: what is kept for that would fill the queue for good.
+#[test]
+fn what_lies_behind_a_record_that_is_not_tried_again_takes_no_room() {
+    for waits in [true, false] {
+        let options = Options { transactions: Some(Transactions::by("a")), metadata_bytes: 0, ..options() };
+        let mut world = World::with(options, 1, false);
+        world.assign([0]);
+        world.receive(0, 0, &[A, B, C, None]);
+        if waits {
+            world.fail(0, Again);
+        }
+        done(&mut world, 1);
+        world.fail(3, Poison);
+        if !waits {
+            world.fail(0, Again);
+        }
+        done(&mut world, 2);
+        assert_eq!(world.machine.metrics().queued, 0);
+        assert_eq!(begin(&mut world).1, None);
+    }
 }
