@@ -160,6 +160,11 @@ impl Delivery {
         self.token_of(partition).is_some_and(|held| held.same_assignment(token))
     }
 
+    /// Whether it is owned, and was not sought, since it was owned under this.
+    pub(crate) fn is_current(&self, partition: &TopicPartition, token: Token) -> bool {
+        self.token_of(partition) == Some(token)
+    }
+
     /// What it is owned under, be it read or leaving.
     fn token_of(&self, partition: &TopicPartition) -> Option<Token> {
         let read = self.flows.get(partition).map(|flow| flow.token);

@@ -39,6 +39,8 @@ pub(crate) struct Progress {
     by: Finishing,
     /// Handed out by the last `poll`.
     handed: Vec<RecordPosition>,
+    /// Handed out to who looks through it before the application has it: no `poll` finishes that.
+    withheld: Vec<RecordPosition>,
     finished: BTreeMap<TopicPartition, (Token, Position)>,
     /// Passed behind records that are not finished yet; of each partition the last.
     passed: BTreeMap<TopicPartition, Passed>,
@@ -48,7 +50,8 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn new(by: Finishing) -> Self {
-        Self { by, handed: Vec::new(), finished: BTreeMap::new(), passed: BTreeMap::new(), news: false }
+        let (handed, withheld) = (Vec::new(), Vec::new());
+        Self { by, handed, withheld, finished: BTreeMap::new(), passed: BTreeMap::new(), news: false }
     }
 
     /// Whether records are finished one by one: then nothing else says what is.
@@ -85,9 +88,19 @@ impl Progress {
             Finishing::ByStore => self.pass(passed, false),
             Finishing::ByPoll => {
                 self.finish_handed();
-                self.pass(passed, true);
+                self.pass(passed, self.withheld.is_empty());
             }
         }
+    }
+
+    /// The application does not have yet what the last `poll` handed out.
+    pub(crate) fn withhold(&mut self) {
+        self.withheld.append(&mut self.handed);
+    }
+
+    /// Now it has.
+    pub(crate) fn hand_out_withheld(&mut self) {
+        self.handed.append(&mut self.withheld);
     }
 
     /// Everything handed out so far is finished.
@@ -152,6 +165,7 @@ impl Progress {
         }
         let gone: BTreeSet<_> = partitions.iter().collect();
         self.handed.retain(|place| !gone.contains(&place.partition));
+        self.withheld.retain(|place| !gone.contains(&place.partition));
     }
 
     /// The cluster has moved these partitions back, each to an offset: what was finished beyond it is of a log that is gone.
@@ -319,6 +333,19 @@ mod tests {
         let news = progress.news().unwrap();
         let told: Vec<_> = news.iter().map(|(of, _, position)| (of.partition, position.offset)).collect();
         assert_eq!(told, [(1, 4)]);
+    }
+
+    #[test]
+    fn h3_what_is_withheld_from_the_application_is_not_finished_nor_what_was_passed_behind_it() {
+        let mut progress = Progress::new(Finishing::ByPoll);
+        progress.handed = vec![record_position(3)];
+        progress.withhold();
+        progress.go_on(vec![Passed { from: 3, to: record_position(5) }]);
+        assert_eq!(reported(&mut progress), None);
+        progress.hand_out_withheld();
+        assert_eq!(reported(&mut progress), None, "the application has it now");
+        progress.go_on(Vec::new());
+        assert_eq!(reported(&mut progress), Some(5));
     }
 
     #[test]

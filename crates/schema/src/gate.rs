@@ -62,7 +62,8 @@ pub struct Gate<K, V> {
     when_unknown: WhenUnknown,
     /// Whether all that was handed out before is finished when `poll` is called again: only then a partition may be sought back.
     may_seek: bool,
-    /// Polled, and not looked through to the end, and since when: a `poll` that is dropped loses none of it.
+    /// Polled, and not looked through to the end, and since when: a `poll` that is dropped loses none of it. The consumer withholds it
+    /// from commits.
     unsorted: Option<(Records, Instant)>,
     /// What each partition that is paused here waits for.
     held: BTreeMap<TopicPartition, BTreeSet<Need>>,
@@ -125,7 +126,8 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
         self.held.keys()
     }
 
-    /// As [`Consumer::poll`]. Dropping it loses nothing.
+    /// As [`Consumer::poll`]. Dropping it loses nothing: what was polled and not handed out comes with the next call, and is not committed
+    /// before.
     ///
     /// # Errors
     /// As [`Consumer::poll`].
@@ -152,6 +154,8 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
             if polled.is_empty() && polled.resets().is_empty() {
                 return Ok(Sorted::default());
             }
+            // Nothing is waited for in between: whatever becomes of this `poll`, no commit passes these.
+            consumer.withhold();
             self.unsorted = Some((polled, clock::now()));
         }
     }
@@ -201,6 +205,7 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
             }
         }
         self.unsorted = None;
+        consumer.hand_out_withheld();
         Ok(Some(Sorted { records, withheld }))
     }
 

@@ -13,7 +13,7 @@ use crate::{
     error::{Error, ErrorKind, Result, not_assigned},
     offsets::{OffsetAndMetadata, OffsetAndTimestamp, OffsetToCommit, StartAt, known_offset},
     one_or_many::OneOrMany,
-    records::{Delivered, Records},
+    records::{Delivered, PartitionRecords, Records},
 };
 
 impl Consumer {
@@ -128,6 +128,25 @@ impl Consumer {
         }
         self.progress.finish(place);
         Ok(())
+    }
+
+    /// The application does not have yet what the last `poll` handed out: where `poll` says what is finished, these records are not,
+    /// until the `poll` (commit, close) after [`hand_out_withheld`](Self::hand_out_withheld).
+    #[doc(hidden)] // for the gate of typed values, whose own `poll` may be dropped while it looks through them
+    pub fn withhold(&mut self) {
+        self.progress.withhold();
+    }
+
+    /// Now it has all of these, but for partitions that were sought or given up since.
+    #[doc(hidden)]
+    pub fn hand_out_withheld(&mut self) {
+        self.progress.hand_out_withheld();
+    }
+
+    /// Whether reading goes on after these as it did when they came: their partition was neither sought nor given up since.
+    #[doc(hidden)]
+    pub fn is_current(&self, records: &PartitionRecords) -> bool {
+        self.delivery.is_current(&records.partition, records.token)
     }
 
     /// Reads on from elsewhere, an offset or any other [`StartAt`]; the next record handed out is the one there. Records fetched

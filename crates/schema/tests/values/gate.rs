@@ -131,6 +131,54 @@ async fn a_poll_that_is_dropped_loses_nothing() {
     assert_eq!(values, of([(0, "012345"), (1, "012345")]));
 }
 
+/// Polls until records wait for their schema inside of `poll`, and nothing was handed out.
+async fn stopped_inside_of_a_poll(cluster: &Cluster, told: &Told, is_dropped: bool) -> Reader {
+    let mut reader = reader(cluster, told, WhenUnknown::Pause).await;
+    while told.asked() == 0 {
+        let timeout = if is_dropped { ms(100_000) } else { ms(50) };
+        let Ok(polled) = tokio::time::timeout(ms(100), reader.poll(timeout)).await else { continue };
+        assert!(polled.unwrap().is_empty());
+    }
+    assert_eq!(reader.waiting().count(), 0, "it is not sought back yet");
+    assert_eq!(reader.consumer().position(("orders", 0)), Some(6), "and stands behind what nobody has seen");
+    reader
+}
+
+async fn all_of_schema_2() -> Cluster {
+    let cluster = cluster(2).await;
+    for value in 0..6 {
+        cluster.produce("orders", 0, None, Some(&framed(2, &value.to_string()))).unwrap();
+    }
+    cluster
+}
+
+#[tokio::test(start_paused = true)]
+async fn h3_closing_commits_nothing_that_was_polled_and_never_handed_out() {
+    for is_dropped in [false, true] {
+        let cluster = all_of_schema_2().await;
+        let reader = stopped_inside_of_a_poll(&cluster, &Told::knowing([1]), is_dropped).await;
+        reader.close(ms(5000)).await.unwrap();
+        assert_eq!(committed(&cluster).await[0].unwrap_or(0), 0, "{is_dropped}");
+        let mut next = self::reader(&cluster, &Told::knowing([1, 2]), WhenUnknown::Pause).await;
+        assert_eq!(read(&mut next, 50).await, of([(0, "012345")]));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn h3_neither_does_a_commit_of_what_is_finished_and_later_it_does() {
+    for is_dropped in [false, true] {
+        let cluster = all_of_schema_2().await;
+        let told = Told::knowing([1]);
+        let mut reader = stopped_inside_of_a_poll(&cluster, &told, is_dropped).await;
+        reader.consumer_mut().commit_finished().await.unwrap();
+        assert_eq!(committed(&cluster).await[0].unwrap_or(0), 0, "{is_dropped}");
+        told.tell(2);
+        assert_eq!(read(&mut reader, 1).await, of([(0, "012345")]));
+        reader.consumer_mut().commit_finished().await.unwrap();
+        assert_eq!(committed(&cluster).await[0], Some(6));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn where_the_application_says_what_is_finished_all_wait_in_poll_and_nothing_is_sought() {
     let cluster = two_partitions().await;
