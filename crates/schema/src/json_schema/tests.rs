@@ -50,7 +50,8 @@ fn schemas_that_would_take_for_ever_are_refused() {
     }
     assert!(validator(&bomb).unwrap_err().contains("multiply"));
     // The same by anchors, by escapes, and by identifiers.
-    let forms: [(&str, fn(usize) -> String); 3] = [
+    type Target = fn(usize) -> String;
+    let forms: [(&str, Target); 3] = [
         ("$anchor", |nth| format!("#a{nth}")),
         ("", |nth| format!("#/%24defs/a{nth}")),
         ("$id", |nth| format!("a{nth}")),
