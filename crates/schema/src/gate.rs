@@ -126,6 +126,11 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
         self.held.keys()
     }
 
+    /// Whether records that the consumer has given wait for a schema: it stands behind them, though they were not handed out.
+    pub fn is_waiting(&self) -> bool {
+        self.unsorted.is_some() || !self.held.is_empty()
+    }
+
     /// As [`Consumer::poll`]. Dropping it loses nothing: what was polled and not handed out comes with the next call, and is not committed
     /// before.
     ///

@@ -81,6 +81,11 @@ impl Decoding {
         Ok(records)
     }
 
+    /// Whether records were polled that wait for their schema.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.gate.is_waiting()
+    }
+
     pub(super) fn withholds(&self, partition: &TopicPartition) -> bool {
         self.withheld.contains(partition)
     }

@@ -26,6 +26,10 @@ impl Decoding {
         match *self {}
     }
 
+    pub(super) fn is_waiting(&self) -> bool {
+        match *self {}
+    }
+
     pub(super) fn withholds(&self, _: &TopicPartition) -> bool {
         match *self {}
     }

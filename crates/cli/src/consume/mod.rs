@@ -258,7 +258,7 @@ impl Reading {
             match polled {
                 Ok(records) => {
                     self.print(&records)?;
-                    if !records.is_empty() {
+                    if !records.is_empty() || self.is_waiting() {
                         last_record = now(); // and not before: a slow reader of stdout is no silence of the topic
                     }
                     let consumer = &self.consumer;
@@ -320,7 +320,15 @@ impl Reading {
         Ok(())
     }
 
+    /// Whether records were polled that are not printed yet, as their schema is asked for.
+    fn is_waiting(&self) -> bool {
+        self.decoding.as_ref().is_some_and(Decoding::is_waiting)
+    }
+
     fn is_at_end(&self) -> Result<bool, Failure> {
+        if self.is_waiting() {
+            return Ok(false);
+        }
         self.ends.as_ref().map_or(Ok(false), |ends| ends.are_reached(&self.consumer))
     }
 }
