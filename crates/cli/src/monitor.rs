@@ -14,7 +14,7 @@ use crate::{
     broker::address,
     failure::{Failure, say},
     stop::Stop,
-    watching::Watching,
+    watching::{Watched, Watching},
 };
 
 const LISTEN: &str = "127.0.0.1:9308";
@@ -39,7 +39,7 @@ pub(crate) async fn run(common: &Common, args: Box<args::Monitor>) -> Result<(),
     }
     let (changes, changed) = mpsc::channel(1);
     let watching = Watching::new(common, &told.watch)?;
-    let watched_now = watching.description().to_owned();
+    let watched_now = watching.watched().clone();
     let source = Reloading { watching, changed };
     let monitor = Monitor::bind(listen, history(&told)?)
         .await
@@ -79,7 +79,7 @@ impl Source for Reloading {
 async fn reload(
     common: &Common,
     args: &args::Monitor,
-    (before, mut watched_now): (&args::Monitor, String),
+    (before, mut watched_now): (&args::Monitor, Watched),
     settings: &watch::Sender<Settings>,
     changes: &mpsc::Sender<Watching>,
 ) -> Result<(), Failure> {
@@ -99,8 +99,8 @@ async fn reload(
                 }
                 settings.send_replace(new);
                 // Another collector begins with an empty window of samples, so it is not without need.
-                if watching.description() != watched_now {
-                    watching.description().clone_into(&mut watched_now);
+                if *watching.watched() != watched_now {
+                    watched_now.clone_from(watching.watched());
                     let _ = changes.send(watching).await;
                 }
                 say(format_args!("offtake: the settings were read anew"));

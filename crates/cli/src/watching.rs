@@ -16,7 +16,14 @@ use crate::{
 pub(crate) struct Watching {
     collector: Collector,
     limit: Duration,
-    description: String,
+    watched: Watched,
+}
+
+/// What is watched and how; of two that are equal, one will do. Values are compared, also those of secrets, which `Debug` does not show.
+#[derive(Clone, PartialEq)]
+pub(crate) struct Watched {
+    client: ClientConfig,
+    config: String,
 }
 
 impl Watching {
@@ -39,13 +46,13 @@ impl Watching {
             }
         }
         let limit = config.broker_timeout;
-        let description = format!("{client:?} {config:?}");
-        Ok(Self { collector: Collector::new(Admin::new(client)?, config), limit, description })
+        let watched = Watched { client: client.clone(), config: format!("{config:?}") };
+        Ok(Self { collector: Collector::new(Admin::new(client)?, config), limit, watched })
     }
 
-    /// What is watched and how; of two that are described alike, one will do. Has no secrets in it.
-    pub(crate) fn description(&self) -> &str {
-        &self.description
+    /// What is watched and how.
+    pub(crate) fn watched(&self) -> &Watched {
+        &self.watched
     }
 
     /// A round. Of one in which something failed, whether any broker answers: a report of what was known before is no report then.
