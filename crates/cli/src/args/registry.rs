@@ -26,8 +26,6 @@ pub(crate) struct ConsumeRegistry {
     #[arg(long, requires = "registry")]
     pub(crate) registry_key: bool,
     /// How long the records of a schema that the registry does not tell are waited for; then they are printed as they are
-    ///
-    /// With --until or --idle-timeout, reading may end before records are printed whose schema took the registry longer than 100 ms.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = time::duration, requires = "registry")]
     pub(crate) registry_wait: i64,
     /// Print Avro in its own JSON, where a union has the name of its branch
