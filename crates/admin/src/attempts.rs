@@ -143,10 +143,7 @@ impl Attempts {
         if clock::now() + wait >= deadline {
             let seconds = (limit.as_secs_f64() * 10.0).round() / 10.0;
             let hint = match failure.error.kind() {
-                // Unless it says what to do already.
-                ErrorKind::Unreachable if !failure.error.to_string().contains(": set ") => {
-                    ": check the address, and that the broker is up"
-                }
+                ErrorKind::Unreachable => ": check the address, and that the broker is up",
                 _ => "",
             };
             let message = format!("{}; gave up after {seconds} s{hint}", failure.error);
