@@ -6,15 +6,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    future::poll_fn,
-    pin::Pin,
     sync::Arc,
-    task::Poll,
     time::{Duration, Instant},
 };
 
 use offtake::{Consumer, ErrorKind, Record, Records, TopicPartition, records::PartitionRecords};
 use offtake_client::clock;
+use tokio::task::{self, JoinSet};
 
 use crate::{
     deserializer::Deserializer,
@@ -64,16 +62,28 @@ pub struct Gate<K, V> {
     may_seek: bool,
     /// Polled, and not looked through to the end, and since when: a `poll` that is dropped loses none of it. The consumer withholds it
     /// from commits.
-    unsorted: Option<(Records, Instant)>,
+    unsorted: Option<Unsorted>,
     /// What each partition that is paused here waits for.
     held: BTreeMap<TopicPartition, BTreeSet<Need>>,
-    asking: Vec<Asking>,
-    given_up: HashMap<Need, Instant>,
+    questions: Questions,
 }
 
-struct Asking {
-    need: Need,
-    answer: Pin<Box<dyn Future<Output = Result<(), DecodeError>> + Send>>,
+#[derive(Clone)]
+struct Unsorted {
+    records: Records,
+    came: Instant,
+    /// The application may have sought or paused since they came.
+    has_waited: bool,
+}
+
+/// What is asked for now. Each question is a task: it goes on while the application is away from `poll`, as others may wait for the same
+/// answer, and ends with the gate.
+#[derive(Default)]
+struct Questions {
+    asking: BTreeSet<Need>,
+    tasks: JoinSet<Result<(), DecodeError>>,
+    needs: HashMap<task::Id, Need>,
+    given_up: HashMap<Need, Instant>,
 }
 
 /// What one `poll` hands out.
@@ -113,7 +123,7 @@ impl Sorted {
 impl<K: Deserializer, V: Deserializer> Gate<K, V> {
     pub(crate) fn over(pair: Arc<Pair<K, V>>, when_unknown: WhenUnknown, may_seek: bool) -> Self {
         let (unsorted, held) = (None, BTreeMap::new());
-        Self { pair, when_unknown, may_seek, unsorted, held, asking: Vec::new(), given_up: HashMap::new() }
+        Self { pair, when_unknown, may_seek, unsorted, held, questions: Questions::default() }
     }
 
     /// A gate for who says before each `poll` that all that was handed out before is finished.
@@ -147,12 +157,12 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
             }
             self.release(consumer);
             let left = deadline.saturating_duration_since(clock::now());
-            let polled = if self.asking.is_empty() {
+            let polled = if self.questions.asking.is_empty() {
                 consumer.poll(left).await?
             } else {
                 tokio::select! {
                     biased;
-                    () = answered(&mut self.asking, &mut self.given_up) => continue,
+                    () = self.questions.answered() => continue,
                     polled = consumer.poll(left) => polled?,
                 }
             };
@@ -161,52 +171,45 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
             }
             // Nothing is waited for in between: whatever becomes of this `poll`, no commit passes these.
             consumer.withhold();
-            self.unsorted = Some((polled, clock::now()));
+            self.unsorted = Some(Unsorted { records: polled, came: clock::now(), has_waited: false });
         }
     }
 
     /// Takes out what cannot be decoded yet. `None`: a schema is still waited for, and the time of this `poll` is over.
     async fn sort(&mut self, consumer: &mut Consumer, deadline: Instant) -> offtake::Result<Option<Sorted>> {
-        let Some((records, came)) = self.unsorted.clone() else { return Ok(None) };
-        let mut needs = self.needs(&records);
-        if !needs.is_empty() {
-            let limit = self.limit(consumer);
-            let all: BTreeSet<Need> = needs.values().flatten().copied().collect();
-            all.iter().for_each(|need| self.ask(*need, limit));
-            let is_finished_each = records.iter().next().is_some_and(|record| record.ticket().is_ok());
-            let may_seek = self.may_seek && !is_finished_each && self.when_unknown != WhenUnknown::Fail;
-            // Where a partition cannot be sought back, all wait as long as the policy says. One request ends by itself.
-            let patience = match (may_seek, self.when_unknown) {
-                (true, _) => clock::later(came, PATIENCE.min(limit)),
-                (false, WhenUnknown::Fail) => clock::after(Duration::MAX),
-                (false, _) => clock::later(came, limit),
-            };
-            while self.asking.iter().any(|asking| all.contains(&asking.need)) {
-                let answered = answered(&mut self.asking, &mut self.given_up);
-                if clock::timeout_at(patience.min(deadline), answered).await.is_some() {
-                    continue;
-                }
-                if deadline < patience {
-                    return Ok(None);
-                }
-                break;
+        let Some(Unsorted { records, came, has_waited }) = self.unsorted.clone() else { return Ok(None) };
+        let is_finished_each = records.iter().next().is_some_and(|record| record.ticket().is_ok());
+        let may_seek = self.may_seek && !is_finished_each && self.when_unknown != WhenUnknown::Fail;
+        let mut needs = self.needs(consumer, &records);
+        let waits = !needs.is_empty();
+        if waits {
+            if !self.wait_for(&needs, consumer, came, may_seek, deadline).await {
+                return Ok(None);
             }
-            needs = if may_seek { self.needs(&records) } else { BTreeMap::new() };
+            needs = if may_seek { self.needs(consumer, &records) } else { BTreeMap::new() };
         }
-        let mut withheld = BTreeSet::new();
-        for (partition, needs) in needs {
-            let first = records.partitions().find(|part| part.topic_partition() == &partition);
-            let Some(first) = first.and_then(|part| part.iter().next()) else { continue };
-            withheld.insert(partition.clone());
-            match consumer
-                .seek(partition.clone(), first.offset())
-                .await
-                .and_then(|()| consumer.pause(partition.clone()))
-            {
-                Ok(()) => drop(self.held.insert(partition, needs)),
+        // What was sought or given up meanwhile is not handed out: who did that wants other records.
+        let stale = records.partitions().filter(|part| !consumer.is_current(part));
+        let mut withheld: BTreeSet<_> = stale.map(|part| part.topic_partition().clone()).collect();
+        let paused = if may_seek && (waits || has_waited) { consumer.paused() } else { Vec::new() };
+        for part in records.partitions() {
+            let partition = part.topic_partition();
+            let is_paused = paused.contains(partition);
+            let needed = needs.remove(partition);
+            let Some(first) = part.iter().next() else { continue };
+            if (needed.is_none() && !is_paused) || !withheld.insert(partition.clone()) {
+                continue;
+            }
+            let sought = consumer.seek(partition.clone(), first.offset()).await;
+            // What the application has paused meanwhile comes when it resumes it.
+            let held =
+                sought.and_then(|()| if is_paused { Ok(()) } else { consumer.pause(partition.clone()) });
+            match (held, needed) {
+                (Ok(()), Some(needed)) if !is_paused => drop(self.held.insert(partition.clone(), needed)),
+                (Ok(()), _) => {}
                 // It has changed hands: whoever has it now reads these records.
-                Err(error) if error.kind() == ErrorKind::NotOwned => {}
-                Err(error) => return Err(error),
+                (Err(error), _) if error.kind() == ErrorKind::NotOwned => {}
+                (Err(error), _) => return Err(error),
             }
         }
         self.unsorted = None;
@@ -214,15 +217,44 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
         Ok(Some(Sorted { records, withheld }))
     }
 
+    /// Asks for what is needed, and waits for it as long as the policy says. `false`: the time of this `poll` is over before that.
+    async fn wait_for(
+        &mut self,
+        needs: &BTreeMap<TopicPartition, BTreeSet<Need>>,
+        consumer: &Consumer,
+        came: Instant,
+        may_seek: bool,
+        deadline: Instant,
+    ) -> bool {
+        if let Some(unsorted) = &mut self.unsorted {
+            unsorted.has_waited = true;
+        }
+        let limit = self.limit(consumer);
+        let all: BTreeSet<Need> = needs.values().flatten().copied().collect();
+        all.iter().for_each(|need| self.ask(*need, limit));
+        // Where a partition cannot be sought back, all wait as long as the policy says. One request ends by itself.
+        let patience = match (may_seek, self.when_unknown) {
+            (true, _) => clock::later(came, PATIENCE.min(limit)),
+            (false, WhenUnknown::Fail) => clock::after(Duration::MAX),
+            (false, _) => clock::later(came, limit),
+        };
+        while !self.questions.asking.is_disjoint(&all) {
+            if clock::timeout_at(patience.min(deadline), self.questions.answered()).await.is_none() {
+                return deadline >= patience;
+            }
+        }
+        true
+    }
+
     /// What the records of each partition need that is not known and not given up.
-    fn needs(&mut self, records: &Records) -> BTreeMap<TopicPartition, BTreeSet<Need>> {
+    fn needs(&mut self, consumer: &Consumer, records: &Records) -> BTreeMap<TopicPartition, BTreeSet<Need>> {
         let now = clock::now();
-        self.given_up.retain(|_, until| now < *until);
+        self.questions.given_up.retain(|_, until| now < *until);
         let mut needs: BTreeMap<TopicPartition, BTreeSet<Need>> = BTreeMap::new();
-        for part in records.partitions() {
+        for part in records.partitions().filter(|part| consumer.is_current(part)) {
             for record in part {
                 for need in missing(&self.pair, &record) {
-                    if !self.given_up.contains_key(&need) {
+                    if !self.questions.given_up.contains_key(&need) {
                         needs.entry(part.topic_partition().clone()).or_default().insert(need);
                     }
                 }
@@ -247,29 +279,46 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
     }
 
     fn ask(&mut self, need: Need, limit: Duration) {
-        if self.asking.iter().any(|asking| asking.need == need) {
+        if !self.questions.asking.insert(need) {
             return;
         }
         let pair = Arc::clone(&self.pair);
-        let answer = Box::pin(async move {
+        let task = self.questions.tasks.spawn(async move {
             match need.0 {
                 Part::Key => pair.key.prepare(need.1, limit).await,
                 Part::Value => pair.value.prepare(need.1, limit).await,
             }
         });
-        self.asking.push(Asking { need, answer });
+        self.questions.needs.insert(task.id(), need);
     }
 
     /// Lets go on what waits for nothing any more.
     fn release(&mut self, consumer: &Consumer) {
-        let asking: BTreeSet<Need> = self.asking.iter().map(|asking| asking.need).collect();
+        let asking = &self.questions.asking;
         let (held, free) =
-            std::mem::take(&mut self.held).into_iter().partition(|(_, needs)| !needs.is_disjoint(&asking));
+            std::mem::take(&mut self.held).into_iter().partition(|(_, needs)| !needs.is_disjoint(asking));
         self.held = held;
         let free: BTreeMap<TopicPartition, BTreeSet<Need>> = free;
         for partition in free.into_keys() {
             // One that is not ours any more is not paused either.
             let _ = consumer.resume(partition);
+        }
+    }
+}
+
+impl Questions {
+    /// Waits until one of them has its answer, and takes it off.
+    async fn answered(&mut self) {
+        let Some(ended) = self.tasks.join_next_with_id().await else { return };
+        let (id, is_known) = match ended {
+            Ok((id, answer)) => (id, answer.is_ok()),
+            Err(panicked) => (panicked.id(), false),
+        };
+        if let Some(need) = self.needs.remove(&id) {
+            self.asking.remove(&need);
+            if !is_known {
+                self.given_up.insert(need, clock::after(GIVEN_UP_FOR));
+            }
         }
     }
 }
@@ -281,21 +330,4 @@ fn missing<'a, K: Deserializer, V: Deserializer>(
     let key = pair.key.missing(&Payload::of(Part::Key, record)).map(|id| (Part::Key, id));
     let value = pair.value.missing(&Payload::of(Part::Value, record)).map(|id| (Part::Value, id));
     key.into_iter().chain(value)
-}
-
-/// Waits until one of the questions has its answer, and takes it off.
-async fn answered(asking: &mut Vec<Asking>, given_up: &mut HashMap<Need, Instant>) {
-    poll_fn(|cx| {
-        let before = asking.len();
-        asking.retain_mut(|one| match one.answer.as_mut().poll(cx) {
-            Poll::Ready(Ok(())) => false,
-            Poll::Ready(Err(_)) => {
-                given_up.insert(one.need, clock::after(GIVEN_UP_FOR));
-                false
-            }
-            Poll::Pending => true,
-        });
-        if asking.len() < before { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
 }

@@ -35,9 +35,9 @@ impl TypedConsumer for Consumer {
 /// [`when_unknown`](Self::when_unknown). Where the application says itself what is finished (`enable.auto.offset.store=false`, `finish_each`) all
 /// partitions wait in `poll`, and at most half of `max.poll.interval.ms`.
 ///
-/// Records that wait inside of `poll` are not committed before they are handed out. But a partition that is sought, paused or assigned anew
-/// while some of its records wait (a `poll` handed out nothing or was dropped, or [`waiting`](Self::waiting) names it) may give these
-/// records all the same, or be sought and resumed by the next `poll`.
+/// Records that wait inside of `poll` are not committed before they are handed out, and those of a partition that is sought, paused or given
+/// up meanwhile are not handed out. A partition that [`waiting`](Self::waiting) names is paused: it is resumed when its schema is known, also
+/// where the application has paused it as well.
 ///
 /// Where more different schemas are met than the registry's cache keeps (`cache_entries` and 64 more), in one `poll`, their partition may
 /// wait for longer than the registry takes.

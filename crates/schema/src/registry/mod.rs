@@ -57,10 +57,6 @@ pub enum RegistryEvent {
 /// A schema is asked for once, by whoever meets its id first; others who need it wait for the same answer. It is kept then: what an id
 /// stands for never changes. [`cached`](Self::cached) takes no lock.
 ///
-/// A typed consumer asks only inside of its `poll`. Meanwhile its question for an id rests, and whoever else asks for the same id waits for
-/// it; eight questions that rest hold up all others. So between two calls of `poll` ask from another task, or within a limit
-/// ([`schema_within`](Self::schema_within)).
-///
 /// Redirects are not followed, and there are no proxies but those that a URL leads to.
 #[derive(Clone)]
 pub struct SchemaRegistry(Arc<Inner>);

@@ -180,6 +180,39 @@ async fn h3_neither_does_a_commit_of_what_is_finished_and_later_it_does() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_the_application_seeks_or_pauses_while_records_wait_stands() {
+    for is_dropped in [false, true] {
+        let cluster = all_of_schema_2().await;
+        let told = Told::knowing([1]);
+        let mut reader = stopped_inside_of_a_poll(&cluster, &told, is_dropped).await;
+        reader.consumer_mut().seek(("orders", 0), 4).await.unwrap();
+        told.tell(2);
+        assert_eq!(read(&mut reader, 20).await, of([(0, "45")]));
+
+        let cluster = all_of_schema_2().await;
+        let told = Told::knowing([1]);
+        let mut reader = stopped_inside_of_a_poll(&cluster, &told, is_dropped).await;
+        reader.consumer_mut().pause(("orders", 0)).unwrap();
+        told.tell(2);
+        assert_eq!(read(&mut reader, 20).await, of([]));
+        reader.consumer_mut().resume(("orders", 0)).unwrap();
+        assert_eq!(read(&mut reader, 20).await, of([(0, "012345")]));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_goes_on_while_the_application_is_away_from_poll() {
+    let cluster = all_of_schema_2().await;
+    let told = Told::knowing([1]);
+    let reader = stopped_inside_of_a_poll(&cluster, &told, false).await;
+    told.tell(2);
+    while told.answered() == 0 {
+        tokio::time::sleep(ms(10)).await;
+    }
+    drop(reader);
+}
+
+#[tokio::test(start_paused = true)]
 async fn where_the_application_says_what_is_finished_all_wait_in_poll_and_nothing_is_sought() {
     let cluster = two_partitions().await;
     let told = Told::knowing([1]);

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -44,6 +47,7 @@ pub(crate) fn framed(id: u32, value: &str) -> Vec<u8> {
 pub(crate) struct Told {
     known: Arc<Mutex<BTreeSet<SchemaId>>>,
     asked: Arc<Mutex<Vec<SchemaId>>>,
+    answered: Arc<AtomicUsize>,
     told: Arc<Notify>,
 }
 
@@ -61,6 +65,11 @@ impl Told {
 
     pub(crate) fn asked(&self) -> usize {
         self.asked.lock().unwrap().len()
+    }
+
+    /// Questions that somebody has waited for to the end.
+    pub(crate) fn answered(&self) -> usize {
+        self.answered.load(Ordering::Relaxed)
     }
 
     fn knows(&self, id: SchemaId) -> bool {
@@ -87,6 +96,7 @@ impl Deserializer for Told {
                 }
             };
             let waited = tokio::time::timeout(limit, known).await;
+            self.answered.fetch_add(1, Ordering::Relaxed);
             waited.map_err(|_| DecodeError::new(DecodeErrorKind::Unavailable, "nobody has told"))
         })
     }
