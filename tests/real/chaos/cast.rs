@@ -117,11 +117,13 @@ impl Member {
         let name = self.name;
         let (stdout, stderr) = (self.running.stdout().clone(), self.running.stderr().clone());
         let finished = self.running.finish(PATIENCE);
-        let has_refused =
-            finished.code == Some(1) && finished.last_line().contains("the partition stops there");
+        let has_said = |why| finished.code == Some(1) && finished.last_line().contains(why);
+        let has_refused = has_said("the partition stops there");
+        // Its session was over before it could commit for the last time: that comes again.
+        let was_late = has_said("the group went on without this member");
         let end = if has_refused { End::Refused } else { meant };
         let code = match end {
-            End::Left => Some(0),
+            End::Left => Some(i32::from(was_late)),
             End::Refused => Some(1),
             End::Killed { .. } => None,
         };

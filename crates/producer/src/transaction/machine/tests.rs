@@ -140,15 +140,14 @@ fn offsets() -> GroupOffsets {
     GroupOffsets::new(GroupMetadata::new("g"), [(partition(), OffsetAndMetadata::new(1))])
 }
 
-fn added() -> AddPartitionsToTxnResponse {
-    let topic = AddPartitionsToTxnTopicResult {
-        name: "orders".to_owned(),
-        results_by_partition: vec![AddPartitionsToTxnPartitionResult::default()],
-    };
+pub(super) fn added(partition_error_code: ErrorCode) -> AddPartitionsToTxnResponse {
+    let partition = AddPartitionsToTxnPartitionResult { partition_index: 0, partition_error_code };
+    let topic =
+        AddPartitionsToTxnTopicResult { name: "orders".to_owned(), results_by_partition: vec![partition] };
     AddPartitionsToTxnResponse { results_by_topic_v3_and_below: vec![topic], ..Default::default() }
 }
 
-fn offsets_taken(error_code: ErrorCode) -> TxnOffsetCommitResponse {
+pub(super) fn offsets_taken(error_code: ErrorCode) -> TxnOffsetCommitResponse {
     let partition = TxnOffsetCommitResponsePartition { partition_index: 0, error_code };
     let topic = TxnOffsetCommitResponseTopic { name: "orders".to_owned(), partitions: vec![partition] };
     TxnOffsetCommitResponse { topics: vec![topic], ..Default::default() }
@@ -172,7 +171,7 @@ fn after_a_request_that_may_still_be_on_its_way_there_is_a_new_epoch() {
         bench.begins();
         bench.machine.add(bench.now, partition());
         let answers: [(ApiKey, Response); 3] = [
-            (ApiKey::AddPartitionsToTxn, added().into()),
+            (ApiKey::AddPartitionsToTxn, added(ErrorCode::None).into()),
             (ApiKey::AddOffsetsToTxn, AddOffsetsToTxnResponse::default().into()),
             (ApiKey::TxnOffsetCommit, offsets_taken(ErrorCode::None).into()),
         ];

@@ -1,0 +1,399 @@
+//! The machine, its application and its coordinator, and what may happen to them.
+
+use std::{
+    collections::BTreeMap,
+    mem,
+    time::{Duration, Instant},
+};
+
+use offtake_client::{Error, ErrorKind};
+use offtake_machine::{GroupMetadata, GroupOffsets, OffsetAndMetadata, TopicPartition};
+use offtake_wire::{ErrorCode, Request, Response};
+
+use super::{
+    super::{
+        Event, Part, Protocol, State, Work,
+        tests::{Asked, Bench, MAX_BLOCK, features, found, identity, lost},
+    },
+    Bounds, Number, Step,
+    coordinator::{Coordinator, Held, Pending, refusal},
+};
+
+/// The record, or the offsets, of the open transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    None,
+    /// Its partition is not added yet.
+    Waits,
+    Sent,
+    Written,
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Application {
+    Idle,
+    Begins,
+    Open,
+    /// Its transaction ends; nothing was told yet.
+    Ends {
+        commits: bool,
+    },
+    /// The producer has ended.
+    Over,
+}
+
+pub(super) struct World {
+    bounds: Bounds,
+    bench: Bench,
+    protocol: Protocol,
+    coordinator: Coordinator,
+    application: Application,
+    number: Number,
+    record: Sent,
+    offsets: Sent,
+    sent: Option<Asked>,
+    late: Vec<Request>,
+    /// What was told of each transaction that was to be committed.
+    told: BTreeMap<Number, Result<(), ErrorKind>>,
+    faults: u32,
+    waits: u32,
+    fences: u32,
+    broken: Option<String>,
+}
+
+impl World {
+    fn new(protocol: Protocol, bounds: Bounds) -> Self {
+        let mut world = Self {
+            bounds,
+            bench: Bench::new(),
+            protocol,
+            coordinator: Coordinator::new(protocol),
+            application: Application::Idle,
+            number: 0,
+            record: Sent::None,
+            offsets: Sent::None,
+            sent: None,
+            late: Vec::new(),
+            told: BTreeMap::new(),
+            faults: 0,
+            waits: 0,
+            fences: 0,
+            broken: None,
+        };
+        for response in [features(protocol).into(), identity(0).into()] {
+            world.settle();
+            world.answer(response);
+        }
+        world.settle();
+        world
+    }
+
+    pub(super) fn after(protocol: Protocol, bounds: Bounds, steps: &[Step]) -> Self {
+        let mut world = Self::new(protocol, bounds);
+        for step in steps {
+            world.take(*step);
+        }
+        world
+    }
+
+    pub(super) fn steps(&self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        match self.application {
+            Application::Idle if self.number < self.bounds.transactions => steps.push(Step::Begin),
+            Application::Open => {
+                steps.extend([Step::End { commits: true }, Step::End { commits: false }]);
+                if self.bounds.sends_records && self.record == Sent::None {
+                    steps.push(Step::Send);
+                }
+                if self.bounds.sends_offsets && self.offsets == Sent::None {
+                    steps.push(Step::SendOffsets);
+                }
+            }
+            _ => {}
+        }
+        match self.record {
+            Sent::Sent => steps.extend([Step::Write, Step::Fail]),
+            Sent::Waits => steps.push(Step::Fail),
+            Sent::None | Sent::Written | Sent::Failed => {}
+        }
+        if !self.late.is_empty() {
+            steps.push(Step::Arrive);
+        }
+        if self.sent.is_some() {
+            steps.push(Step::Answer);
+            if self.faults < self.bounds.faults {
+                steps.extend([Step::LoseAnswer, Step::LoseRequest, Step::Delay]);
+                steps.push(Step::Refuse(ErrorCode::CoordinatorLoadInProgress));
+                steps.extend(
+                    [ErrorCode::NotCoordinator, ErrorCode::CoordinatorNotAvailable]
+                        .into_iter()
+                        .flat_map(|code| [Step::Refuse(code), Step::RefuseAfter(code)]),
+                );
+            }
+        }
+        if self.pause_ends().is_some() {
+            steps.push(Step::AskAgain);
+        }
+        if self.waits < self.bounds.waits && self.application != Application::Over {
+            steps.push(Step::Expire);
+        }
+        if self.fences < self.bounds.fences {
+            steps.push(Step::Fence);
+            if matches!(self.coordinator.state, Held::Ongoing(_)) {
+                steps.push(Step::Abandon);
+            }
+        }
+        steps
+    }
+
+    fn take(&mut self, step: Step) {
+        let now = self.bench.now;
+        match step {
+            Step::Begin => {
+                self.application = Application::Begins;
+                self.bench.machine.begin(now);
+            }
+            Step::Send => match self.protocol {
+                Protocol::Announced => {
+                    self.record = Sent::Waits;
+                    self.bench.machine.add(now, TopicPartition::new("orders", 0));
+                }
+                Protocol::EpochPerTransaction => {
+                    self.record = Sent::Sent;
+                    self.bench.machine.note_sent(now);
+                }
+            },
+            Step::Write => self.write(),
+            Step::Fail => {
+                if self.record == Sent::Sent && self.protocol == Protocol::EpochPerTransaction {
+                    let _ = self.coordinator.opens(self.known_epoch());
+                }
+                self.record = Sent::Failed;
+                self.bench.machine.fail(now, Error::new(ErrorKind::Timeout, "the record was not written"));
+            }
+            Step::SendOffsets => {
+                self.offsets = Sent::Sent;
+                let offset = OffsetAndMetadata::new(self.number.into());
+                let offsets = [(TopicPartition::new("orders", 0), offset)];
+                let offsets = GroupOffsets::new(GroupMetadata::new("g"), offsets);
+                self.bench.machine.send_offsets(now, u64::from(self.number), offsets);
+            }
+            Step::Fence => {
+                self.fences += 1;
+                self.coordinator.fence();
+            }
+            Step::Abandon => {
+                self.fences += 1;
+                self.coordinator.lose_patience();
+            }
+            Step::End { commits } => {
+                self.application = Application::Ends { commits };
+                self.bench.machine.end(now, commits);
+            }
+            Step::Arrive => {
+                let request = self.late.remove(0);
+                self.coordinator.carry_out(&request);
+            }
+            Step::AskAgain => {
+                self.bench.now = self.pause_ends().unwrap_or(now);
+                self.bench.machine.handle_timeout(self.bench.now);
+            }
+            Step::Expire => {
+                self.waits += 1;
+                self.bench.now += MAX_BLOCK;
+                self.bench.machine.handle_timeout(self.bench.now);
+                // A request that has no answer by then is given up, and may arrive yet.
+                self.late.extend(self.sent.take().map(|asked| asked.request));
+            }
+            of_a_request => self.take_on_the_way(of_a_request),
+        }
+        self.settle();
+    }
+
+    fn take_on_the_way(&mut self, step: Step) {
+        let Some(asked) = self.sent.take() else { return };
+        let carried_out = matches!(step, Step::Answer | Step::LoseAnswer | Step::RefuseAfter(_))
+            .then(|| self.coordinator.carry_out(&asked.request));
+        self.faults += u32::from(step != Step::Answer);
+        let now = self.bench.now;
+        match step {
+            Step::Refuse(code) | Step::RefuseAfter(code) => {
+                self.bench.answers(&asked, refusal(&asked.request, code))
+            }
+            Step::Answer => self.bench.answers(&asked, carried_out.expect("it was")),
+            _ => {
+                self.bench.machine.handle_answer(now, asked.part, asked.id, Err(lost()));
+                if step == Step::Delay {
+                    self.late.push(asked.request);
+                }
+            }
+        }
+    }
+
+    fn known_epoch(&self) -> i16 {
+        self.bench.machine.identity.expect("it has one").epoch
+    }
+
+    fn write(&mut self) {
+        match self.coordinator.takes(self.known_epoch()) {
+            Ok(pending) => {
+                pending.records.insert(self.number);
+                self.record = Sent::Written;
+            }
+            Err(code) => {
+                self.record = Sent::Failed;
+                let why = Error::new(ErrorKind::TransactionAborted, format!("refused: {code}"));
+                self.bench.machine.fail(self.bench.now, why);
+            }
+        }
+    }
+
+    fn answer(&mut self, response: Response) {
+        let asked = self.sent.take().expect("it asks");
+        self.bench.answers(&asked, response);
+    }
+
+    /// When the next thing is asked, if nothing is on its way. Callers wait longer.
+    fn pause_ends(&self) -> Option<Instant> {
+        let at = self.bench.machine.poll_timeout().filter(|_| self.sent.is_none())?;
+        (at <= self.bench.now + Duration::from_secs(3)).then_some(at.max(self.bench.now))
+    }
+
+    /// What follows by itself: events, and that a transaction has all its outcomes.
+    fn settle(&mut self) {
+        for _ in 0..50 {
+            while let Some(event) = self.bench.machine.poll_event() {
+                self.hear(event);
+            }
+            if self.bench.machine.awaits_records() && !matches!(self.record, Sent::Sent | Sent::Waits) {
+                self.bench.machine.on_records_settled(self.bench.now);
+                continue;
+            }
+            if self.sent.is_some() {
+                return;
+            }
+            if let Some(asked) = self.bench.asks_now() {
+                if asked.part == Part::Transaction {
+                    self.watch(&asked.request);
+                    self.sent = Some(asked);
+                } else {
+                    self.bench.answers(&asked, found());
+                }
+                continue;
+            }
+            return;
+        }
+        self.broken = Some("it does not come to rest".to_owned());
+    }
+
+    /// Nothing is committed before all of it has its outcome, nor without one of its records.
+    fn watch(&mut self, request: &Request) {
+        let is_whole =
+            [self.record, self.offsets].iter().all(|sent| matches!(sent, Sent::None | Sent::Written));
+        if matches!(request, Request::EndTxn(end) if end.committed) && !is_whole {
+            let (record, offsets) = (self.record, self.offsets);
+            self.broken =
+                Some(format!("it is to be committed; its record: {record:?}, its offsets: {offsets:?}"));
+        }
+    }
+
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Begun(Ok(_)) => {
+                self.application = Application::Open;
+                (self.record, self.offsets) = (Sent::None, Sent::None);
+                self.number += 1;
+            }
+            Event::Begun(Err(_)) => self.application = Application::Idle,
+            Event::Added(_) if self.record == Sent::Waits => self.record = Sent::Sent,
+            // What waits is not sent; what was sent ends by itself.
+            Event::Failed(_) if self.record == Sent::Waits => self.record = Sent::Failed,
+            Event::OffsetsSent(_, told) => {
+                self.offsets = if told.is_ok() { Sent::Written } else { Sent::Failed };
+            }
+            Event::Ended(told) => {
+                if let Application::Ends { commits: true } = self.application {
+                    self.told.insert(self.number, told.map_err(|error| error.kind()));
+                }
+                self.application = Application::Idle;
+            }
+            Event::Over(_) => {
+                self.application = Application::Over;
+                self.record = match self.record {
+                    Sent::Sent | Sent::Waits => Sent::Failed,
+                    as_before => as_before,
+                };
+            }
+            _ => {}
+        }
+    }
+
+    /// What must always be so.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if let Some(broken) = &self.broken {
+            return Err(broken.clone());
+        }
+        let Coordinator { records, offsets, .. } = &self.coordinator;
+        for (number, told) in &self.told {
+            for (what, decided) in [("record", records), ("offsets", offsets)] {
+                match told {
+                    Ok(()) if decided.aborted.contains(number) => {
+                        return Err(format!("{number} is told as committed, and its {what} aborted"));
+                    }
+                    Err(ErrorKind::OutcomeUnknown) | Ok(()) => {}
+                    Err(kind) if decided.committed.contains(number) => {
+                        return Err(format!("{number} is told as {kind:?}, and its {what} committed"));
+                    }
+                    Err(_) => {}
+                }
+            }
+        }
+        for (committed, aborted) in [(records, offsets), (offsets, records)] {
+            if let Some(half) = committed.committed.intersection(&aborted.aborted).next() {
+                return Err(format!("{half} is committed and aborted"));
+            }
+        }
+        // A transaction that is told as committed is, unless nothing was written in it.
+        if let Held::Ongoing(Pending { records, offsets }) = &self.coordinator.state
+            && let Some(number) = records.union(offsets).find(|number| self.told.get(number) == Some(&Ok(())))
+        {
+            return Err(format!("{number} is told as committed, and is open"));
+        }
+        let is_at_rest =
+            matches!(self.bench.machine.state, State::Ready) && self.sent.is_none() && self.late.is_empty();
+        if is_at_rest && matches!(self.coordinator.state, Held::Ongoing(_)) {
+            return Err("a transaction is open that nobody ends".to_owned());
+        }
+        Ok(())
+    }
+
+    /// All that the future depends on, but the time and how often something failed.
+    pub(super) fn print(&self) -> String {
+        let machine = &self.bench.machine;
+        let work = machine.state.work().map(|work| {
+            let Work { wanted, adding, begun, failed, needs_epoch, .. } = work;
+            (wanted.len(), adding.len(), begun.is_some(), failed.as_ref().map(Error::kind), *needs_epoch)
+        });
+        let end = match &machine.state {
+            State::Ending(_, end) => Some((end.commits, end.asked, end.waits_until().is_some())),
+            _ => None,
+        };
+        let sent = self.sent.as_ref().map(|asked| &asked.request);
+        format!(
+            "{:?} {work:?} {end:?} {:?} {:?} {:?} {sent:?} {:?} {:?} {:?} {} {:?} {:?} {} {:?}",
+            mem::discriminant(&machine.state),
+            machine.identity,
+            machine.begin.map(|begin| begin.opens),
+            (machine.call.is_sent(), self.pause_ends().is_some(), machine.coordinator.broker()),
+            self.coordinator,
+            self.late,
+            self.application,
+            self.number,
+            (self.record, self.offsets),
+            self.told,
+            self.faults,
+            (self.waits, self.fences),
+        )
+    }
+}
