@@ -39,8 +39,6 @@ enum Application {
     Ends {
         commits: bool,
     },
-    /// The producer has ended.
-    Over,
 }
 
 pub(super) struct World {
@@ -49,6 +47,8 @@ pub(super) struct World {
     protocol: Protocol,
     coordinator: Coordinator,
     application: Application,
+    /// The producer has ended.
+    is_over: bool,
     number: Number,
     record: Sent,
     offsets: Sent,
@@ -70,6 +70,7 @@ impl World {
             protocol,
             coordinator: Coordinator::new(protocol),
             application: Application::Idle,
+            is_over: false,
             number: 0,
             record: Sent::None,
             offsets: Sent::None,
@@ -100,7 +101,9 @@ impl World {
     pub(super) fn steps(&self) -> Vec<Step> {
         let mut steps = Vec::new();
         match self.application {
-            Application::Idle if self.number < self.bounds.transactions => steps.push(Step::Begin),
+            Application::Idle if self.number < self.bounds.transactions && !self.is_over => {
+                steps.push(Step::Begin)
+            }
             Application::Open => {
                 steps.extend([Step::End { commits: true }, Step::End { commits: false }]);
                 if self.bounds.sends_records && self.record == Sent::None {
@@ -135,7 +138,7 @@ impl World {
         if self.pause_ends().is_some() {
             steps.push(Step::AskAgain);
         }
-        if self.waits < self.bounds.waits && self.application != Application::Over {
+        if self.waits < self.bounds.waits && !self.is_over {
             steps.push(Step::Expire);
         }
         if self.fences < self.bounds.fences {
@@ -319,7 +322,7 @@ impl World {
                 self.application = Application::Idle;
             }
             Event::Over(_) => {
-                self.application = Application::Over;
+                self.is_over = true;
                 self.record = match self.record {
                     Sent::Sent | Sent::Waits => Sent::Failed,
                     as_before => as_before,
@@ -388,7 +391,7 @@ impl World {
             (machine.call.is_sent(), self.pause_ends().is_some(), machine.coordinator.broker()),
             self.coordinator,
             self.late,
-            self.application,
+            (self.application, self.is_over),
             self.number,
             (self.record, self.offsets),
             self.told,
