@@ -67,9 +67,13 @@ fn beside_a_group_without_sessions(span: Duration) {
     let (read, others) = (readers.finish(&log), others.finish(&log));
     let mut later: Vec<Duration> = Vec::new();
     let mut sooner: Vec<Duration> = Vec::new();
-    for (which, at) in read.came.iter().filter(|(_, at)| **at > read.settled) {
-        later.push(at.saturating_duration_since(others.came[which]));
-        sooner.push(others.came[which].saturating_duration_since(*at));
+    for (which, at) in read.came {
+        let without = others.came[&which];
+        // What came before each member had its share says how long joining takes.
+        if without > read.settled {
+            later.push(at.saturating_duration_since(without));
+            sooner.push(without.saturating_duration_since(at));
+        }
     }
     for (what, lags) in [("later", &mut later), ("sooner", &mut sooner)] {
         lags.sort_unstable();
@@ -83,8 +87,12 @@ fn beside_a_group_without_sessions(span: Duration) {
         );
     }
     println!("the longest gaps: {:?} with sessions, {:?} without", read.longest_gap, others.longest_gap);
-    // How late single records come is printed and not judged: it has been 600 ms once, which is not explained yet.
-    assert!(read.longest_gap < GAP.max(2 * others.longest_gap), "{:?}", read.longest_gap);
+    let bound = GAP.max(2 * others.longest_gap);
+    assert!(
+        read.longest_gap < bound && later.last().is_some_and(|most| *most < bound),
+        "{:?}",
+        read.longest_gap
+    );
 }
 
 #[test]
