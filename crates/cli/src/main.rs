@@ -17,6 +17,7 @@ mod failure;
 mod groups;
 mod hints;
 mod lag;
+mod logging;
 mod monitor;
 mod offsets;
 mod output;
@@ -43,7 +44,7 @@ use tokio::runtime::{Builder, Runtime};
 
 fn main() -> ExitCode {
     let Cli { common, command } = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
-    setup::logging(&common);
+    logging::start(&common);
     let done = match runtime() {
         Ok(runtime) => runtime.block_on(async {
             match command {

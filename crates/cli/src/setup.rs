@@ -1,19 +1,16 @@
-//! From the options every command takes to a configuration, and to log lines.
+//! From the options every command takes to a configuration.
 
 use std::{
     collections::BTreeMap,
     env,
     ffi::OsString,
-    fs,
-    io::{self, IsTerminal, Write},
+    fs, io,
     path::{Path, PathBuf},
-    sync::Mutex,
     time::Duration,
 };
 
 use offtake::config::{Config, ConfigError, is_of_providers, is_secret, parse_properties, warn_of_readers};
 use offtake_client::config::{self as properties, Properties};
-use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use crate::{args::Common, failure::Failure};
 
@@ -113,9 +110,7 @@ pub(crate) fn registry_properties(common: &Common) -> Result<(Vec<(String, Strin
     let (own, others) = common.properties.iter().cloned().partition(|(name, _)| RegistryConfig::knows(name));
     let own: Vec<(String, String)> = own;
     for (name, _) in own.iter().filter(|(name, value)| is_registry_secret(name) && !value.contains("${")) {
-        tracing::warn!(
-            "-X {name}: others on this machine can see a command's arguments; put it into a file (--config) or a variable"
-        );
+        warn_of_argument(name);
     }
     found.extend(own);
     found.retain(|(name, _)| RegistryConfig::knows(name));
@@ -131,11 +126,15 @@ fn is_registry_secret(name: &str) -> bool {
 fn warn_of_arguments(common: &Common) {
     for (name, value) in &common.properties {
         if is_secret(name) && !value.contains("${") {
-            tracing::warn!(
-                "-X {name}: others on this machine can see a command's arguments; put it into a file (--config) or a variable"
-            );
+            warn_of_argument(name);
         }
     }
+}
+
+fn warn_of_argument(name: &str) {
+    tracing::warn!(
+        "-X {name}: others on this machine can see a command's arguments; put it into a file (--config) or a variable"
+    );
 }
 
 /// Puts all that the command is told into a client's configuration. Where there is another client, whose `-X` may name, `foreign` takes what is not
@@ -284,70 +283,6 @@ impl Environment {
         all.extend(named("OFFTAKE_BROKERS"));
         all.sort_by_key(|(_, name, _)| !is_of_providers(name));
         all
-    }
-}
-
-/// Log lines go to stderr: warnings, or what `-v`, `-q` and `RUST_LOG` say.
-pub(crate) fn logging(common: &Common) {
-    let level = match (common.quiet, common.verbose) {
-        (true, _) => LevelFilter::ERROR,
-        (false, 0) => LevelFilter::WARN,
-        (false, 1) => LevelFilter::INFO,
-        (false, _) => LevelFilter::DEBUG,
-    };
-    let filter = EnvFilter::builder().with_default_directive(level.into());
-    let filter = if common.quiet || common.verbose > 0 {
-        filter.parse_lossy("") // what the command line says is nearer than the environment
-    } else {
-        filter.from_env_lossy()
-    };
-    let plain = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-        || env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
-    let colour = std::io::stderr().is_terminal() && !plain;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| LogLines);
-    // A terminal that is gone takes no line, and a panic for that would end whoever logs.
-    let subscriber = subscriber.log_internal_errors(false);
-    // Fails only where somebody has set a subscriber before us, and nobody has.
-    let _ = subscriber.with_ansi(colour).with_target(false).compact().try_init();
-}
-
-/// Log lines that wait for the end of a screen, which they would tear.
-static HELD: Mutex<Option<Vec<u8>>> = Mutex::new(None);
-/// More than this is left out.
-const MOST_HELD: usize = 64 << 10;
-
-/// Keeps log lines back until [`release_log`].
-pub(crate) fn hold_log() {
-    if let Ok(mut held) = HELD.lock() {
-        held.get_or_insert_default();
-    }
-}
-
-/// Writes what was kept back; lines go to stderr again.
-pub(crate) fn release_log() {
-    if let Some(lines) = HELD.lock().ok().and_then(|mut held| held.take()) {
-        let _ = io::stderr().lock().write_all(&lines);
-    }
-}
-
-struct LogLines;
-
-impl Write for LogLines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match HELD.lock() {
-            Ok(mut held) if held.is_some() => {
-                let lines = held.get_or_insert_default();
-                if lines.len() < MOST_HELD {
-                    lines.extend_from_slice(bytes);
-                }
-                Ok(bytes.len())
-            }
-            _ => io::stderr().lock().write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use crossterm::{cursor, queue, terminal};
 use offtake_lag::Report;
 
-use crate::setup;
+use crate::logging;
 use crate::text::{
     table::{Sheet, visible},
     time::rfc3339,
@@ -16,7 +16,7 @@ pub(super) struct Screen(());
 
 impl Screen {
     pub(super) fn open() -> io::Result<Self> {
-        setup::hold_log();
+        logging::hold();
         let mut out = Vec::new();
         queue!(out, terminal::EnterAlternateScreen, cursor::Hide, terminal::DisableLineWrap)?;
         write(&out)?;
@@ -56,7 +56,7 @@ impl Drop for Screen {
         let mut out = Vec::new();
         let queued = queue!(out, terminal::EnableLineWrap, cursor::Show, terminal::LeaveAlternateScreen);
         let _ = queued.and_then(|()| write(&out));
-        setup::release_log();
+        logging::release();
     }
 }
 

@@ -13,7 +13,7 @@ use ratatui::{DefaultTerminal, crossterm::event};
 use tokio::sync::mpsc;
 
 use super::{app::App, draw::draw, keys::Key};
-use crate::setup;
+use crate::logging;
 
 /// How soon the thread that reads keys sees that it shall end.
 const GLANCE: Duration = Duration::from_millis(100);
@@ -28,7 +28,7 @@ pub(super) struct Terminal {
 
 impl Terminal {
     pub(super) fn open() -> io::Result<Self> {
-        setup::hold_log();
+        logging::hold();
         SHOWN.store(true, Ordering::SeqCst);
         // Its hook for panics gives the terminal back; ours then writes what the log held.
         let screen = ratatui::try_init().inspect_err(|_| restore())?;
@@ -66,7 +66,7 @@ impl Drop for Terminal {
 pub(super) fn restore() {
     if SHOWN.swap(false, Ordering::SeqCst) {
         ratatui::restore();
-        setup::release_log();
+        logging::release();
     }
 }
 

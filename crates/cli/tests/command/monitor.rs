@@ -10,6 +10,7 @@ use std::{
     net::TcpStream,
     path::Path,
     process::{Child, ChildStderr, Command, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
     time::{Duration, Instant},
 };
 
@@ -299,10 +300,12 @@ async fn top_gives_the_terminal_back_when_it_is_left_and_when_it_is_ended() {
         let mut stdout = child.stdout.take().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         // A terminal that shows nothing would be waited for as long as it is there.
-        let watchdog = child.id().to_string();
-        std::thread::spawn(move || {
-            std::thread::sleep(PATIENCE);
-            let _ = Command::new("kill").arg(&watchdog).status();
+        let watched = child.id().to_string();
+        let (has_ended, ends) = mpsc::channel::<()>();
+        let watchdog = std::thread::spawn(move || {
+            if ends.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                let _ = Command::new("kill").arg(&watched).status();
+            }
         });
         let (mut seen, mut piece) = (String::new(), [0; 4096]);
         let mut is_asked = false;
@@ -323,6 +326,8 @@ async fn top_gives_the_terminal_back_when_it_is_left_and_when_it_is_ended() {
                 }
             }
         }
+        drop(has_ended);
+        watchdog.join().unwrap();
         let last: String = seen.chars().skip(seen.chars().count().saturating_sub(200)).collect();
         assert!(is_asked, "{end:?}: {last:?}");
         assert!(child.wait().unwrap().success(), "{end:?}: {last:?}");

@@ -164,8 +164,10 @@ impl Folder {
         if !self.files.back().is_some_and(|(_, size)| room(*size)) {
             self.begin_file()?;
         } else if self.open.is_none() {
-            // The last file of an earlier process, whose end is whole.
-            self.open = Some(OpenOptions::new().append(true).open(self.file_of_last())?);
+            // The last file of an earlier process, or one to which something was written in vain: that must not stand before the next.
+            let file = OpenOptions::new().append(true).open(self.file_of_last())?;
+            file.set_len(self.files.back().map_or(0, |(_, size)| *size))?;
+            self.open = Some(file);
         }
         let Some((number, size)) = self.files.back_mut() else { return Err(io::ErrorKind::NotFound.into()) };
         let Some(open) = &mut self.open else { return Err(io::ErrorKind::NotFound.into()) };
@@ -176,12 +178,7 @@ impl Folder {
                 Ok((*number, offset))
             }
             Err(error) => {
-                // What was written of it would stand before the next one.
                 self.open = None;
-                let _ = OpenOptions::new()
-                    .write(true)
-                    .open(self.file_of_last())
-                    .and_then(|file| file.set_len(self.files.back().map_or(0, |(_, size)| *size)));
                 Err(error)
             }
         }

@@ -15,7 +15,7 @@ use crossterm::{
 };
 
 use super::canvas::{Canvas, Style, runs};
-use crate::setup;
+use crate::logging;
 
 /// Every so many frames, everything.
 const REPAINT: u32 = 20;
@@ -36,7 +36,7 @@ impl Terminal {
         let mut out = Vec::new();
         queue!(out, terminal::EnterAlternateScreen, cursor::Hide, terminal::DisableLineWrap)?;
         SHOWN.store(true, Ordering::SeqCst);
-        setup::hold_log();
+        logging::hold();
         leave_before_panics();
         let opened = Self { colour, shown: None, frames: 0, _quiet: Quiet::keys() };
         write(&out)?;
@@ -83,7 +83,7 @@ pub(crate) fn restore() {
         let _ = queued.and_then(|()| write(&out));
     }
     Quiet::end();
-    setup::release_log();
+    logging::release();
 }
 
 /// So that what a panic says can be read.
