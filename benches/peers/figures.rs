@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
+use offtake_benches::spread;
+
 use crate::system::System;
 
 /// One table: `cpu`, `latency`; its rows have names of their own.
@@ -61,31 +63,7 @@ impl Figures {
     }
 
     fn cell(&self, measure: &str, row: &str, system: System) -> String {
-        let Some(all) = self.all(measure, row, system) else { return "–".to_owned() };
-        let mut sorted = all.clone();
-        sorted.sort_by(f64::total_cmp);
-        match (middle(&sorted), sorted.first(), sorted.last()) {
-            (Some(middle), Some(least), Some(most)) => {
-                format!("{} ({} – {})", digits(middle), digits(*least), digits(*most))
-            }
-            _ => "–".to_owned(),
-        }
-    }
-}
-
-/// Of two in the middle their mean.
-fn middle(sorted: &[f64]) -> Option<f64> {
-    let (low, high) = (sorted.len().checked_sub(1)? / 2, sorted.len() / 2);
-    Some(f64::midpoint(*sorted.get(low)?, *sorted.get(high)?))
-}
-
-/// Three of them, where that makes sense.
-fn digits(value: f64) -> String {
-    match value {
-        value if value >= 100.0 => format!("{value:.0}"),
-        value if value >= 10.0 => format!("{value:.1}"),
-        value if value >= 1.0 => format!("{value:.2}"),
-        value => format!("{value:.3}"),
+        self.all(measure, row, system).map_or("–".to_owned(), |all| spread(all))
     }
 }
 
@@ -94,13 +72,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cell_has_the_median_the_least_and_the_most() {
+    fn a_cell_has_what_came_of_its_row_and_system() {
         let mut figures = Figures::default();
         for value in [0.5, 123.4, 2.0, 12.34] {
             figures.add("cpu", "1k-none", System::Java, value);
         }
         assert_eq!(figures.cell("cpu", "1k-none", System::Java), "7.17 (0.500 – 123)");
         assert_eq!(figures.cell("cpu", "1k-none", System::Offtake), "–");
-        assert_eq!(middle(&[1.0, 2.0, 9.0]), Some(2.0));
     }
 }

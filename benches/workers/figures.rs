@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
+use offtake_benches::spread;
+
 use crate::settings::Section;
 use crate::system::{Done, Job};
 
@@ -65,36 +67,9 @@ impl Figures {
         println!("\n### {section}\n\n| | {} |\n|---|{}", columns.join(" | "), "---:|".repeat(columns.len()));
         for row in rows {
             let cells = columns.iter().map(|column| {
-                self.of.get(&(section, row.clone(), *column)).map_or("–".to_owned(), |all| cell(all))
+                self.of.get(&(section, row.clone(), *column)).map_or("–".to_owned(), |all| spread(all))
             });
             println!("| {row} | {} |", cells.collect::<Vec<_>>().join(" | "));
         }
-    }
-}
-
-fn cell(all: &[f64]) -> String {
-    let mut sorted = all.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    match (middle(&sorted), sorted.first(), sorted.last()) {
-        (Some(middle), Some(least), Some(most)) => {
-            format!("{} ({} – {})", digits(middle), digits(*least), digits(*most))
-        }
-        _ => "–".to_owned(),
-    }
-}
-
-/// Of two in the middle their mean.
-fn middle(sorted: &[f64]) -> Option<f64> {
-    let (low, high) = (sorted.len().checked_sub(1)? / 2, sorted.len() / 2);
-    Some(f64::midpoint(*sorted.get(low)?, *sorted.get(high)?))
-}
-
-/// Three of them, where that makes sense.
-fn digits(value: f64) -> String {
-    match value {
-        value if value >= 100.0 || value == 0.0 => format!("{value:.0}"),
-        value if value >= 10.0 => format!("{value:.1}"),
-        value if value >= 1.0 => format!("{value:.2}"),
-        value => format!("{value:.3}"),
     }
 }
