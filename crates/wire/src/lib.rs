@@ -49,6 +49,7 @@ pub use messages::{
     delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse},
     describe_configs::{DescribeConfigsRequest, DescribeConfigsResponse},
     describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse},
+    describe_log_dirs::{DescribeLogDirsRequest, DescribeLogDirsResponse},
     end_txn::{EndTxnRequest, EndTxnResponse},
     fetch::{FetchRequest, FetchResponse},
     find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse},

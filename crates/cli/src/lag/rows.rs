@@ -37,7 +37,7 @@ impl Row<'_> {
         let Self { group, partition, member } = self;
         json!({
             "group": group, "topic": partition.topic, "partition": partition.partition, "committed": partition.committed,
-            "end": partition.end, "lag": partition.difference(), "lag_seconds": partition.lag_seconds.map(rounded),
+            "end": partition.end, "lag": partition.difference(), "lag_seconds": partition.lag_seconds.map(rounded), "lag_bytes": partition.lag_bytes,
             "member": member.map(|member| &member.member_id), "client": member.map(|member| &member.client_id),
             "host": member.map(|member| &member.host), "status": partition.status.map(word),
         })
@@ -55,6 +55,7 @@ impl Row<'_> {
             number(partition.end),
             number(partition.difference()),
             partition.lag_seconds.map_or("-".to_owned(), |seconds| rounded(seconds).to_string()),
+            partition.lag_bytes.map_or("-".to_owned(), |bytes| bytes.to_string()),
             of(|member| &member.member_id),
             of(|member| &member.client_id),
             of(|member| &member.host),
@@ -63,7 +64,7 @@ impl Row<'_> {
     }
 }
 
-const HEAD: [&str; 11] = [
+const HEAD: [&str; 12] = [
     "group",
     "topic",
     "#partition",
@@ -71,6 +72,7 @@ const HEAD: [&str; 11] = [
     "#end",
     "#lag",
     "#lag_seconds",
+    "#lag_bytes",
     "member",
     "client",
     "host",
@@ -129,6 +131,7 @@ mod tests {
             end: Some(5),
             lag: Some(0),
             lag_seconds: Some(0.0),
+            lag_bytes: Some(12),
             member: Some(1),
             status: Some(Status::DataLossImminent),
             ..blank.clone()
@@ -138,8 +141,8 @@ mod tests {
         assert_eq!(
             printed,
             [
-                r#"{"group":"audit","topic":"orders","partition":0,"committed":null,"end":null,"lag":null,"lag_seconds":null,"member":null,"client":null,"host":null,"status":null}"#,
-                r#"{"group":"audit","topic":"orders","partition":1,"committed":7,"end":5,"lag":-2,"lag_seconds":0.0,"member":"b","client":"","host":"","status":"data_loss_imminent"}"#,
+                r#"{"group":"audit","topic":"orders","partition":0,"committed":null,"end":null,"lag":null,"lag_seconds":null,"lag_bytes":null,"member":null,"client":null,"host":null,"status":null}"#,
+                r#"{"group":"audit","topic":"orders","partition":1,"committed":7,"end":5,"lag":-2,"lag_seconds":0.0,"lag_bytes":12,"member":"b","client":"","host":"","status":"data_loss_imminent"}"#,
             ]
         );
     }

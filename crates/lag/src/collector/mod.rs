@@ -3,6 +3,7 @@
 mod brokers;
 mod groups;
 mod logs;
+mod sizes;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,7 +27,7 @@ use crate::{
 /// Watches the lag of groups, one round a call.
 ///
 /// A round asks each broker, all of them at the same time: which groups it coordinates; who their members are and what they have committed
-/// (200 groups a request); where the logs that it leads begin and end (10,000 partitions a request). Now and then it reads the settings of
+/// (200 groups a request); where the logs that it leads begin and end (10,000 partitions a request), and how large they are (one request). Now and then it reads the settings of
 /// topics (1,000 a request), and for some partitions a record (50 a request). For 5,000 groups on 200,000 partitions at three brokers that is
 /// about 120 requests. A round fetches no list of partitions unless one has moved or [`Config::refresh`] has passed.
 ///
@@ -51,6 +52,8 @@ pub struct Collector {
     missing: BTreeSet<TopicPartition>,
     /// What deletes the records of each topic, and since when that is read.
     retention: BTreeMap<Topic, Retention>,
+    /// The topics of which brokers have only a part on their disks (KIP-405).
+    tiered: BTreeSet<Topic>,
     retention_read: Option<Instant>,
 }
 
@@ -69,6 +72,7 @@ impl Collector {
             may_pass: false,
             missing: BTreeSet::new(),
             retention: BTreeMap::new(),
+            tiered: BTreeSet::new(),
             retention_read: None,
         }
     }
@@ -85,6 +89,7 @@ impl Collector {
         let mut sample = Sample::at(clock::now(), clock::wall_ms());
         self.ask_groups(&mut sample, &mut failures).await;
         self.ask_logs(&mut sample, &mut failures).await;
+        self.ask_sizes(&mut sample).await;
         sample.cluster.clone_from(&self.cluster.id);
         failures.extend(self.brokers.resting(clock::now()));
         sample.failures = failures;
