@@ -240,6 +240,8 @@ struct Story {
     tool: JavaTool,
     topic: String,
     group: String,
+    /// The bytes of each record.
+    size: usize,
     end: i64,
     committed: i64,
 }
@@ -247,7 +249,8 @@ struct Story {
 impl Story {
     /// A fifth of a second: two records come, and so many are read.
     fn step(&mut self, read: i64) {
-        let record = || RecordSpec::to(&self.topic).partition(0).value("v").timestamp(now_ms());
+        let record =
+            || RecordSpec::to(&self.topic).partition(0).value("v".repeat(self.size)).timestamp(now_ms());
         self.tool.produce(&[record(), record()]);
         self.end += 2;
         let committed = (self.committed + read).min(self.end);
@@ -257,6 +260,22 @@ impl Story {
         }
         thread::sleep(Duration::from_millis(200));
     }
+
+    /// Where the log begins.
+    fn start(&self) -> i64 {
+        self.tool.list_offsets(&self.topic, "earliest", "read_uncommitted")[0]
+    }
+}
+
+/// `lag --watch` of a group, line by line.
+fn watch(kafka: &Kafka, group: &str) -> Running {
+    let watch = format!("lag {group} --watch --interval 500ms --window 4s --json");
+    Offtake::new(watch.split_whitespace()).brokers(kafka).start()
+}
+
+/// What the last line says.
+fn last_row(watching: &Running) -> Option<Value> {
+    serde_json::from_str(watching.stdout().all().last()?).ok()
 }
 
 /// A consumer is slowed down and then stands still where records live for 40 s: a warning, an error, and the loss of data are told, the
@@ -269,37 +288,27 @@ fn a_slow_consumer_is_told_of_before_retention_deletes_what_it_has_not_read() {
     let topic = tool.create_topic(&unique("short"), 1, &short);
     let group = unique("slow");
     tool.alter_offsets(&group, &[(&topic, 0, 0)]);
-    let watch = format!("lag {group} --watch --interval 500ms --window 4s --json");
-    let watching = Offtake::new(watch.split_whitespace()).brokers(&kafka).start();
-    let mut story = Story { tool, topic, group, end: 0, committed: 0 };
-    let status = || -> Option<String> {
-        let lines = watching.stdout().all();
-        let row: Value = serde_json::from_str(lines.last()?).ok()?;
-        Some(row["status"].as_str()?.to_owned())
-    };
+    let watching = watch(&kafka, &group);
+    let mut story = Story { tool, topic, group, size: 1, end: 0, committed: 0 };
+    let status = || Some(last_row(&watching)?["status"].as_str()?.to_owned());
     let mut play = |read: i64, until: &str| {
         let began = Instant::now();
         while status().as_deref() != Some(until) {
             assert!(began.elapsed() < PATIENCE, "no {until}: {:?}", watching.stdout().all().last());
             story.step(read);
         }
-        (
-            began.elapsed(),
-            story.committed,
-            story.tool.list_offsets(&story.topic, "earliest", "read_uncommitted")[0],
-        )
+        (story.committed, story.start())
     };
     play(2, "ok");
     play(1, "warn");
     play(0, "stop");
-    let (_, committed, start) = play(0, "data_loss_imminent");
+    let (committed, start) = play(0, "data_loss_imminent");
     assert!(start <= committed, "the first unread record {committed} is still there: {start}");
     // Nobody helps, and it is lost as foretold.
     let told = Instant::now();
     loop {
         story.step(0);
-        let start = story.tool.list_offsets(&story.topic, "earliest", "read_uncommitted")[0];
-        if start > story.committed {
+        if story.start() > story.committed {
             break;
         }
         assert!(told.elapsed() < PATIENCE, "it is deleted");
@@ -313,4 +322,74 @@ fn a_slow_consumer_is_told_of_before_retention_deletes_what_it_has_not_read() {
     }
     watching.signal("TERM");
     assert_eq!(watching.finish(PATIENCE).code, Some(0));
+}
+
+/// The same where no more than 16 MiB are kept, of which it writes a fraction each second.
+#[test]
+fn a_consumer_that_stands_is_told_of_before_the_size_of_its_log_deletes_what_it_has_not_read() {
+    const MIB: usize = 1 << 20;
+    let kafka = Kafka::builder().property("log.retention.check.interval.ms", 300).start();
+    let tool = JavaTool::start_alone(&kafka);
+    let limit = (16 * MIB).to_string();
+    let small =
+        [("retention.bytes", limit.as_str()), ("segment.bytes", "1048576"), ("file.delete.delay.ms", "100")];
+    let topic = tool.create_topic(&unique("small"), 1, &small);
+    let group = unique("stands");
+    tool.alter_offsets(&group, &[(&topic, 0, 0)]);
+    let watching = watch(&kafka, &group);
+    let mut story = Story { tool, topic, group, size: MIB / 8, end: 0, committed: 0 };
+    let status = || Some(last_row(&watching)?["status"].as_str()?.to_owned());
+    let began = Instant::now();
+    // Until the log has lost a segment, which nobody had to read any more.
+    while status().as_deref() != Some("ok") || story.start() == 0 {
+        assert!(began.elapsed() < PATIENCE, "{:?}", watching.stdout().all().last());
+        story.step(1000);
+    }
+    // Nobody reads; and it is told while all is there.
+    let began = Instant::now();
+    while status().as_deref() != Some("data_loss_imminent") {
+        assert!(story.start() <= story.committed, "lost untold: {:?}", watching.stdout().all().last());
+        assert!(began.elapsed() < PATIENCE, "{:?}", watching.stdout().all().last());
+        story.step(0);
+    }
+    let (told, row) = (Instant::now(), last_row(&watching).unwrap());
+    while story.start() <= story.committed {
+        assert!(told.elapsed() < PATIENCE, "it is deleted");
+        story.step(0);
+    }
+    let bytes = row["lag_bytes"].as_u64().unwrap() as f64 / MIB as f64;
+    eprintln!("told {:?} before it was lost, with {bytes:.1} MiB unread", told.elapsed());
+    assert!((4.0..=17.0).contains(&bytes), "{row}");
+    watching.signal("TERM");
+    assert_eq!(watching.finish(PATIENCE).code, Some(0));
+}
+
+#[test]
+fn a_lag_in_bytes_of_a_whole_log_is_its_size_as_kafkas_own_command_has_it() {
+    on([V4_3_0, V3_9_1, V2_8_2], |at| {
+        let topic = at.tool.create_topic(&unique("sizes"), 3, &[]);
+        let record =
+            |partition: i32, size: usize| RecordSpec::to(&topic).partition(partition).value("v".repeat(size));
+        at.tool.produce(&[record(0, 10), record(0, 5000), record(1, 70)]);
+        at.tool.produce_in("gzip", &vec![record(1, 900); 50]);
+        let group = unique("sizes");
+        at.tool.alter_offsets(&group, &[(&topic, 0, 0), (&topic, 1, 0), (&topic, 2, 0)]);
+        let ours: Vec<_> = at.offtake(&format!("lag {group} --json")).run().json();
+        let ours: Vec<_> = ours.iter().map(|row| row["lag_bytes"].as_i64()).collect();
+        let args = format!("--describe --topic-list {topic} --bootstrap-server {}", at.bootstrap);
+        let told = at.tool.program("org.apache.kafka.tools.LogDirsCommand", &args).patience(PATIENCE).run();
+        let told: Value = told
+            .stdout
+            .iter()
+            .find_map(|line| serde_json::from_str(line).ok())
+            .unwrap_or_else(|| panic!("{told:?}"));
+        let mut javas = vec![None; 3];
+        for replica in told["brokers"][0]["logDirs"][0]["partitions"].as_array().unwrap() {
+            let name = replica["partition"].as_str().unwrap();
+            let index: usize = name.rsplit_once('-').unwrap().1.parse().unwrap();
+            javas[index] = replica["size"].as_i64();
+        }
+        assert_eq!(ours, javas);
+        assert!(ours[0] > Some(5000) && ours[2] == Some(0), "{ours:?}");
+    });
 }

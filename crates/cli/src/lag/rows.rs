@@ -37,9 +37,10 @@ impl Row<'_> {
         let Self { group, partition, member } = self;
         json!({
             "group": group, "topic": partition.topic, "partition": partition.partition, "committed": partition.committed,
-            "end": partition.end, "lag": partition.difference(), "lag_seconds": partition.lag_seconds.map(rounded), "lag_bytes": partition.lag_bytes,
+            "end": partition.end, "lag": partition.difference(), "lag_seconds": partition.lag_seconds.map(rounded),
             "member": member.map(|member| &member.member_id), "client": member.map(|member| &member.client_id),
             "host": member.map(|member| &member.host), "status": partition.status.map(word),
+            "lag_bytes": partition.lag_bytes,
         })
     }
 
@@ -55,11 +56,11 @@ impl Row<'_> {
             number(partition.end),
             number(partition.difference()),
             partition.lag_seconds.map_or("-".to_owned(), |seconds| rounded(seconds).to_string()),
-            partition.lag_bytes.map_or("-".to_owned(), |bytes| bytes.to_string()),
             of(|member| &member.member_id),
             of(|member| &member.client_id),
             of(|member| &member.host),
             partition.status.map_or("-", word).to_owned(),
+            partition.lag_bytes.map_or("-".to_owned(), |bytes| bytes.to_string()),
         ]
     }
 }
@@ -72,11 +73,11 @@ const HEAD: [&str; 12] = [
     "#end",
     "#lag",
     "#lag_seconds",
-    "#lag_bytes",
     "member",
     "client",
     "host",
     "status",
+    "#lag_bytes",
 ];
 
 /// All columns, or without the group; and the courses of lag, if they are watched.
@@ -141,8 +142,8 @@ mod tests {
         assert_eq!(
             printed,
             [
-                r#"{"group":"audit","topic":"orders","partition":0,"committed":null,"end":null,"lag":null,"lag_seconds":null,"lag_bytes":null,"member":null,"client":null,"host":null,"status":null}"#,
-                r#"{"group":"audit","topic":"orders","partition":1,"committed":7,"end":5,"lag":-2,"lag_seconds":0.0,"lag_bytes":12,"member":"b","client":"","host":"","status":"data_loss_imminent"}"#,
+                r#"{"group":"audit","topic":"orders","partition":0,"committed":null,"end":null,"lag":null,"lag_seconds":null,"member":null,"client":null,"host":null,"status":null,"lag_bytes":null}"#,
+                r#"{"group":"audit","topic":"orders","partition":1,"committed":7,"end":5,"lag":-2,"lag_seconds":0.0,"member":"b","client":"","host":"","status":"data_loss_imminent","lag_bytes":12}"#,
             ]
         );
     }
