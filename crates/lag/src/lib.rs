@@ -42,6 +42,7 @@
 mod collector;
 mod config;
 mod machine;
+mod offsets_topic;
 mod report;
 pub mod sample;
 mod severity;
@@ -49,6 +50,7 @@ mod severity;
 pub use collector::Collector;
 pub use config::{Config, GroupSelection};
 pub use machine::Lag;
+pub use offsets_topic::{OffsetsTopic, OffsetsTopicConfig, Shard};
 pub use report::{
     Finding, FindingKind, GroupReport, MemberReport, PartitionReport, Report, Status, TopicPartitionReport,
 };

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::severity::Severity;
+use crate::{offsets_topic::Shard, severity::Severity};
 
 /// What is known of all watched groups after one round of samples.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,6 +20,9 @@ pub struct Report {
     /// What is odd beside lag: hot partitions, members that own nothing, groups that rebalance again and again, dead letters.
     #[serde(default)]
     pub findings: Vec<Finding>,
+    /// Which groups these are, if other replicas watch the others.
+    #[serde(default)]
+    pub shard: Option<Shard>,
 }
 
 /// The lag of one group.

@@ -19,6 +19,7 @@ mod field;
 pub mod frame;
 pub mod message;
 pub mod messages;
+pub mod offsets_topic;
 mod reader;
 pub mod records;
 mod request;

@@ -1,6 +1,7 @@
 //! [`Collector`]: asks the brokers, and gives what they say to a [`Lag`].
 
 mod brokers;
+mod commits;
 mod groups;
 mod logs;
 mod sizes;
@@ -20,6 +21,7 @@ use self::brokers::{Brokers, Question, is_silence};
 use crate::{
     config::Config,
     machine::Lag,
+    offsets_topic::{OffsetsTopic, Shard},
     report::Report,
     sample::{RecordTime, Retention, Sample},
 };
@@ -55,6 +57,9 @@ pub struct Collector {
     /// The topics of which brokers have only a part on their disks (KIP-405).
     tiered: BTreeSet<Topic>,
     retention_read: Option<Instant>,
+    offsets_topic: Option<OffsetsTopic>,
+    /// Which groups are watched, of those that are selected.
+    shard: Option<Shard>,
 }
 
 impl Collector {
@@ -74,18 +79,29 @@ impl Collector {
             retention: BTreeMap::new(),
             tiered: BTreeSet::new(),
             retention_read: None,
+            offsets_topic: None,
+            shard: None,
         }
+    }
+
+    /// Learns what groups commit from `__consumer_offsets`, or watches a share of the groups, or both, as that is configured.
+    #[must_use]
+    pub fn with_offsets_topic(mut self, topic: OffsetsTopic) -> Self {
+        self.offsets_topic = Some(topic);
+        self
     }
 
     /// Asks the brokers, and says what is known then. It may be dropped while it waits: then this round counts as none.
     ///
     /// # Errors
-    /// No broker has ever told what the cluster looks like. Later, what fails is among [`Report::failures`].
+    /// No broker has ever told what the cluster looks like. Later, what fails is among [`Report::failures`]. `NotOwned` of one of several replicas that
+    /// has not been told yet which groups are its own, or has been out of its group for too long to know.
     pub async fn round(&mut self) -> Result<Report, Error> {
         let mut failures = Vec::new();
         self.may_pass = false;
         self.brokers.begin_round();
         self.describe_cluster(&mut failures).await?;
+        self.look_up_shard()?;
         let mut sample = Sample::at(clock::now(), clock::wall_ms());
         self.ask_groups(&mut sample, &mut failures).await;
         self.ask_logs(&mut sample, &mut failures).await;
@@ -96,13 +112,13 @@ impl Collector {
         self.lag.handle_sample(sample);
         let found = self.read_record_times().await;
         self.lag.record_times(found);
-        Ok(self.lag.report())
+        Ok(self.report())
     }
 
     /// What is known since the last round.
     #[must_use]
     pub fn report(&self) -> Report {
-        self.lag.report()
+        Report { shard: self.shard.clone(), ..self.lag.report() }
     }
 
     /// Whether something of what failed in the last round may pass by itself: a coordinator that loads, a partition that moves. Who makes one
@@ -117,8 +133,11 @@ impl Collector {
         &mut self.admin
     }
 
-    /// Closes the connections.
+    /// Closes the connections, and leaves the group of the replicas.
     pub async fn close(self) {
+        if let Some(topic) = self.offsets_topic {
+            topic.close().await;
+        }
         self.admin.close().await;
     }
 

@@ -245,6 +245,7 @@ impl Lag {
             findings: self.findings(&groups),
             groups,
             failures: self.failures.clone(),
+            shard: None,
         }
     }
 
