@@ -19,23 +19,25 @@ const READING: Duration = Duration::from_secs(1);
 type Committed = Answers<String, BTreeMap<TopicPartition, i64>>;
 
 impl Collector {
-    /// Which groups are this replica's, if there are several replicas.
-    pub(super) fn look_up_shard(&mut self) -> Result<(), Error> {
-        let refused = |why: String| Err(Error::new(ErrorKind::NotOwned, why));
-        self.shard = match &self.offsets_topic {
-            Some(topic) if topic.config().shard_group.is_some() => {
-                match (topic.assigned(), self.offsets_partitions()) {
-                    (Ok(partitions), of @ 1..) => Some(Shard { partitions, of }),
-                    (Ok(_), _) => {
-                        return refused(format!(
-                            "cannot see {TOPIC}: DESCRIBE on it is needed to divide groups"
-                        ));
-                    }
-                    (Err(why), _) => return refused(why),
-                }
-            }
-            _ => None,
+    /// Which groups are this replica's, if there are several replicas. One that is out of its group watches none, as others may watch them.
+    pub(super) fn look_up_shard(&mut self, failures: &mut Vec<String>) -> Result<(), Error> {
+        let Some(topic) = self.offsets_topic.as_ref().filter(|topic| topic.config().shard_group.is_some())
+        else {
+            return Ok(());
         };
+        let assigned = match (topic.assigned(), self.offsets_partitions()) {
+            (Ok(partitions), of @ 1..) => Ok(Shard { partitions, of }),
+            (Ok(_), _) => Err(format!("cannot see {TOPIC}: DESCRIBE on it is needed to divide groups")),
+            (Err(why), _) => Err(why),
+        };
+        match (assigned, &mut self.shard) {
+            (Ok(shard), known) => *known = Some(shard),
+            (Err(why), Some(known)) => {
+                known.partitions.clear();
+                failures.push(why);
+            }
+            (Err(why), None) => return Err(Error::new(ErrorKind::NotOwned, why)),
+        }
         Ok(())
     }
 

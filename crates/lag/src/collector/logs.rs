@@ -78,7 +78,8 @@ impl Collector {
     /// Topics of dead letters are looked at though no group reads them.
     fn add_dead_letters(&self, wanted: &mut BTreeSet<TopicPartition>) {
         for (name, topic) in &self.cluster.topics {
-            if !topic.internal && self.config().dead_letters.is_match(name.as_str()) {
+            let is_ours = self.shard.as_ref().is_none_or(|shard| shard.includes(name.as_str()));
+            if is_ours && !topic.internal && self.config().dead_letters.is_match(name.as_str()) {
                 let partitions = topic.partitions.keys();
                 wanted.extend(partitions.map(|partition| TopicPartition::new(name.clone(), *partition)));
             }

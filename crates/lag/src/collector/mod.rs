@@ -22,7 +22,7 @@ use crate::{
     config::Config,
     machine::Lag,
     offsets_topic::{OffsetsTopic, Shard},
-    report::Report,
+    report::{FindingKind, Report},
     sample::{RecordTime, Retention, Sample},
 };
 
@@ -85,23 +85,21 @@ impl Collector {
     }
 
     /// Learns what groups commit from `__consumer_offsets`, or watches a share of the groups, or both, as that is configured.
-    #[must_use]
-    pub fn with_offsets_topic(mut self, topic: OffsetsTopic) -> Self {
+    pub fn use_offsets_topic(&mut self, topic: OffsetsTopic) {
         self.offsets_topic = Some(topic);
-        self
     }
 
     /// Asks the brokers, and says what is known then. It may be dropped while it waits: then this round counts as none.
     ///
     /// # Errors
     /// No broker has ever told what the cluster looks like. Later, what fails is among [`Report::failures`]. `NotOwned` of one of several replicas that
-    /// has not been told yet which groups are its own, or has been out of its group for too long to know.
+    /// has not been told yet which groups are its own.
     pub async fn round(&mut self) -> Result<Report, Error> {
         let mut failures = Vec::new();
         self.may_pass = false;
         self.brokers.begin_round();
         self.describe_cluster(&mut failures).await?;
-        self.look_up_shard()?;
+        self.look_up_shard(&mut failures)?;
         let mut sample = Sample::at(clock::now(), clock::wall_ms());
         self.ask_groups(&mut sample, &mut failures).await;
         self.ask_logs(&mut sample, &mut failures).await;
@@ -118,7 +116,15 @@ impl Collector {
     /// What is known since the last round.
     #[must_use]
     pub fn report(&self) -> Report {
-        Report { shard: self.shard.clone(), ..self.lag.report() }
+        let mut report = Report { shard: self.shard.clone(), ..self.lag.report() };
+        if let Some(shard) = &self.shard {
+            // Of several replicas that see a topic of dead letters one tells of it.
+            report.findings.retain(|finding| match (finding.kind, &finding.topic) {
+                (FindingKind::DeadLetters, Some(topic)) => shard.includes(topic),
+                _ => true,
+            });
+        }
+        report
     }
 
     /// Whether something of what failed in the last round may pass by itself: a coordinator that loads, a partition that moves. Who makes one

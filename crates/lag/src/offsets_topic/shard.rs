@@ -14,10 +14,10 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// Whether this group is one of them.
+    /// Whether this group is one of them. Topics of dead letters are divided by their names in the same way.
     #[must_use]
-    pub fn includes(&self, group: &str) -> bool {
-        partition_of(group, self.of).is_some_and(|partition| self.partitions.contains(&partition))
+    pub fn includes(&self, name: &str) -> bool {
+        partition_of(name, self.of).is_some_and(|partition| self.partitions.contains(&partition))
     }
 }
 

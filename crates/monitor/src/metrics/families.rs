@@ -303,6 +303,16 @@ pub(super) const MONITOR: &[Family] = &[
         }),
     ),
     gauge(
+        "offtake_monitor_shard_partitions",
+        "Partitions of __consumer_offsets of which this replica watches the groups; absent if it watches all.",
+        Scope::Monitor(|out, view| {
+            let shard = view.report.as_ref().and_then(|report| report.shard.as_ref());
+            if let Some(shard) = shard {
+                out.sample(&[], shard.partitions.len());
+            }
+        }),
+    ),
+    gauge(
         "offtake_monitor_finding",
         "Always 1, for what is odd beside lag: hot_partition, idle_member, repeated_rebalances, dead_letters.",
         Scope::Monitor(|out, view| {
