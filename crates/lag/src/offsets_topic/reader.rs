@@ -54,8 +54,9 @@ async fn read(shared: &Shared, config: &OffsetsTopicConfig, consumer: Builder) -
     }
     loop {
         let polled = consumer.poll(POLL).await;
-        let is_changed = shared.assign(assigned(&consumer, config).await);
-        if !config.commits && is_changed {
+        shared.assign(assigned(&consumer, config).await);
+        if !config.commits {
+            // A pause belongs to one assignment, and what was given up may have come back.
             consumer.pause_all()?;
         }
         let restart = match polled {
@@ -93,11 +94,9 @@ async fn pause() {
 }
 
 impl Shared {
-    /// Whether that is something new.
-    fn assign(&self, assigned: Option<BTreeSet<i32>>) -> bool {
+    fn assign(&self, assigned: Option<BTreeSet<i32>>) {
         let mut state = self.lock();
-        let is_new = state.assigned != assigned;
-        if is_new {
+        if state.assigned != assigned {
             if let Some(assigned) = &assigned {
                 tracing::info!(partitions = assigned.len(), "partitions of {TOPIC} are assigned");
             }
@@ -105,7 +104,6 @@ impl Shared {
             state.assigned = assigned;
             self.progress.notify_waiters();
         }
-        is_new
     }
 
     fn fail(&self, error: &Error) {

@@ -131,7 +131,7 @@ async fn what_is_not_read_is_asked_for() {
     // A commit that nobody can read: the coordinator is believed.
     let unreadable = NewRecord::new(&b"\0\x63"[..]).key(&b"\0\x01\0\x05audit\0\x06orders\0\0\0\0"[..]);
     for partition in 0..at.partitions() {
-        at.cluster.append(TOPIC, partition, &[unreadable.clone()]).unwrap();
+        at.cluster.append(TOPIC, partition, std::slice::from_ref(&unreadable)).unwrap();
     }
     let report = collector.round().await.unwrap();
     assert_eq!(group(&report, "audit").partitions[0].committed, Some(1));
