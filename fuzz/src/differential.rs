@@ -97,6 +97,7 @@ messages! {
     end_txn: EndTxnRequest, EndTxnResponse;
     txn_offset_commit: TxnOffsetCommitRequest, TxnOffsetCommitResponse;
     describe_configs: DescribeConfigsRequest, DescribeConfigsResponse;
+    describe_log_dirs: DescribeLogDirsRequest, DescribeLogDirsResponse;
     sasl_authenticate: SaslAuthenticateRequest, SaslAuthenticateResponse;
     delete_groups: DeleteGroupsRequest, DeleteGroupsResponse;
     offset_delete: OffsetDeleteRequest, OffsetDeleteResponse;

@@ -37,6 +37,11 @@ impl At {
         Offtake::new(args.split_whitespace()).args(["--brokers", &self.bootstrap]).patience(PATIENCE)
     }
 
+    /// Whether it is Kafka's newest release, which has KIP-848.
+    pub(crate) fn is_newest(&self) -> bool {
+        self.newest
+    }
+
     fn java(&self, args: &str) -> Finished {
         let finished = self.tool.consumer_groups(args).patience(PATIENCE).run();
         assert_eq!(finished.code, Some(0), "{args}: {:?} {:?}", finished.stdout, finished.stderr);

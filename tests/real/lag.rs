@@ -5,6 +5,10 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use offtake::{AutoOffsetReset, Consumer, TopicPartition};
+use offtake_admin::{Admin, ClientConfig};
+use offtake_lag::{Collector, Config, GroupSelection, OffsetsTopic, OffsetsTopicConfig, Report};
+use offtake_producer::Producer;
 use offtake_tests::{
     JavaMember, JavaTool, Kafka, Offtake, RecordSpec, Running, V2_8_2, V3_9_1, V4_3_0, unique,
 };
@@ -240,6 +244,8 @@ struct Story {
     tool: JavaTool,
     topic: String,
     group: String,
+    /// The bytes of each record.
+    size: usize,
     end: i64,
     committed: i64,
 }
@@ -247,7 +253,8 @@ struct Story {
 impl Story {
     /// A fifth of a second: two records come, and so many are read.
     fn step(&mut self, read: i64) {
-        let record = || RecordSpec::to(&self.topic).partition(0).value("v").timestamp(now_ms());
+        let record =
+            || RecordSpec::to(&self.topic).partition(0).value("v".repeat(self.size)).timestamp(now_ms());
         self.tool.produce(&[record(), record()]);
         self.end += 2;
         let committed = (self.committed + read).min(self.end);
@@ -257,6 +264,22 @@ impl Story {
         }
         thread::sleep(Duration::from_millis(200));
     }
+
+    /// Where the log begins.
+    fn start(&self) -> i64 {
+        self.tool.list_offsets(&self.topic, "earliest", "read_uncommitted")[0]
+    }
+}
+
+/// `lag --watch` of a group, line by line.
+fn watch(kafka: &Kafka, group: &str) -> Running {
+    let watch = format!("lag {group} --watch --interval 500ms --window 4s --json");
+    Offtake::new(watch.split_whitespace()).brokers(kafka).start()
+}
+
+/// What the last line says.
+fn last_row(watching: &Running) -> Option<Value> {
+    serde_json::from_str(watching.stdout().all().last()?).ok()
 }
 
 /// A consumer is slowed down and then stands still where records live for 40 s: a warning, an error, and the loss of data are told, the
@@ -269,37 +292,27 @@ fn a_slow_consumer_is_told_of_before_retention_deletes_what_it_has_not_read() {
     let topic = tool.create_topic(&unique("short"), 1, &short);
     let group = unique("slow");
     tool.alter_offsets(&group, &[(&topic, 0, 0)]);
-    let watch = format!("lag {group} --watch --interval 500ms --window 4s --json");
-    let watching = Offtake::new(watch.split_whitespace()).brokers(&kafka).start();
-    let mut story = Story { tool, topic, group, end: 0, committed: 0 };
-    let status = || -> Option<String> {
-        let lines = watching.stdout().all();
-        let row: Value = serde_json::from_str(lines.last()?).ok()?;
-        Some(row["status"].as_str()?.to_owned())
-    };
+    let watching = watch(&kafka, &group);
+    let mut story = Story { tool, topic, group, size: 1, end: 0, committed: 0 };
+    let status = || Some(last_row(&watching)?["status"].as_str()?.to_owned());
     let mut play = |read: i64, until: &str| {
         let began = Instant::now();
         while status().as_deref() != Some(until) {
             assert!(began.elapsed() < PATIENCE, "no {until}: {:?}", watching.stdout().all().last());
             story.step(read);
         }
-        (
-            began.elapsed(),
-            story.committed,
-            story.tool.list_offsets(&story.topic, "earliest", "read_uncommitted")[0],
-        )
+        (story.committed, story.start())
     };
     play(2, "ok");
     play(1, "warn");
     play(0, "stop");
-    let (_, committed, start) = play(0, "data_loss_imminent");
+    let (committed, start) = play(0, "data_loss_imminent");
     assert!(start <= committed, "the first unread record {committed} is still there: {start}");
     // Nobody helps, and it is lost as foretold.
     let told = Instant::now();
     loop {
         story.step(0);
-        let start = story.tool.list_offsets(&story.topic, "earliest", "read_uncommitted")[0];
-        if start > story.committed {
+        if story.start() > story.committed {
             break;
         }
         assert!(told.elapsed() < PATIENCE, "it is deleted");
@@ -313,4 +326,192 @@ fn a_slow_consumer_is_told_of_before_retention_deletes_what_it_has_not_read() {
     }
     watching.signal("TERM");
     assert_eq!(watching.finish(PATIENCE).code, Some(0));
+}
+
+/// The same where no more than 16 MiB are kept, of which it writes a fraction each second.
+#[test]
+fn a_consumer_that_stands_is_told_of_before_the_size_of_its_log_deletes_what_it_has_not_read() {
+    const MIB: usize = 1 << 20;
+    let kafka = Kafka::builder().property("log.retention.check.interval.ms", 300).start();
+    let tool = JavaTool::start_alone(&kafka);
+    let limit = (16 * MIB).to_string();
+    let small =
+        [("retention.bytes", limit.as_str()), ("segment.bytes", "1048576"), ("file.delete.delay.ms", "100")];
+    let topic = tool.create_topic(&unique("small"), 1, &small);
+    let group = unique("stands");
+    tool.alter_offsets(&group, &[(&topic, 0, 0)]);
+    let watching = watch(&kafka, &group);
+    let mut story = Story { tool, topic, group, size: MIB / 8, end: 0, committed: 0 };
+    let status = || Some(last_row(&watching)?["status"].as_str()?.to_owned());
+    let began = Instant::now();
+    // Until the log has lost a segment, which nobody had to read any more.
+    while status().as_deref() != Some("ok") || story.start() == 0 {
+        assert!(began.elapsed() < PATIENCE, "{:?}", watching.stdout().all().last());
+        story.step(1000);
+    }
+    // Nobody reads; and it is told while all is there.
+    let began = Instant::now();
+    while status().as_deref() != Some("data_loss_imminent") {
+        assert!(story.start() <= story.committed, "lost untold: {:?}", watching.stdout().all().last());
+        assert!(began.elapsed() < PATIENCE, "{:?}", watching.stdout().all().last());
+        story.step(0);
+    }
+    let (told, row) = (Instant::now(), last_row(&watching).unwrap());
+    while story.start() <= story.committed {
+        assert!(told.elapsed() < PATIENCE, "it is deleted");
+        story.step(0);
+    }
+    let bytes = row["lag_bytes"].as_u64().unwrap() as f64 / MIB as f64;
+    eprintln!("told {:?} before it was lost, with {bytes:.1} MiB unread", told.elapsed());
+    assert!((4.0..=17.0).contains(&bytes), "{row}");
+    watching.signal("TERM");
+    assert_eq!(watching.finish(PATIENCE).code, Some(0));
+}
+
+#[test]
+fn a_lag_in_bytes_of_a_whole_log_is_its_size_as_kafkas_own_command_has_it() {
+    on([V4_3_0, V3_9_1, V2_8_2], |at| {
+        let topic = at.tool.create_topic(&unique("sizes"), 3, &[]);
+        let record =
+            |partition: i32, size: usize| RecordSpec::to(&topic).partition(partition).value("v".repeat(size));
+        at.tool.produce(&[record(0, 10), record(0, 5000), record(1, 70)]);
+        at.tool.produce_in("gzip", &vec![record(1, 900); 50]);
+        let group = unique("sizes");
+        at.tool.alter_offsets(&group, &[(&topic, 0, 0), (&topic, 1, 0), (&topic, 2, 0)]);
+        let ours: Vec<_> = at.offtake(&format!("lag {group} --json")).run().json();
+        let ours: Vec<_> = ours.iter().map(|row| row["lag_bytes"].as_i64()).collect();
+        let args = format!("--describe --topic-list {topic} --bootstrap-server {}", at.bootstrap);
+        let told = at.tool.program("org.apache.kafka.tools.LogDirsCommand", &args).patience(PATIENCE).run();
+        let told: Value = told
+            .stdout
+            .iter()
+            .find_map(|line| serde_json::from_str(line).ok())
+            .unwrap_or_else(|| panic!("{told:?}"));
+        let mut javas = vec![None; 3];
+        for replica in told["brokers"][0]["logDirs"][0]["partitions"].as_array().unwrap() {
+            let name = replica["partition"].as_str().unwrap();
+            let index: usize = name.rsplit_once('-').unwrap().1.parse().unwrap();
+            javas[index] = replica["size"].as_i64();
+        }
+        assert_eq!(ours, javas);
+        assert!(ours[0] > Some(5000) && ours[2] == Some(0), "{ours:?}");
+    });
+}
+
+/// One that asks for what these groups have committed, and one that reads it.
+struct Both {
+    asks: Collector,
+    reads: Collector,
+}
+
+/// Group, topic, partition, committed, end, lag.
+type Numbers = Vec<(String, String, i32, Option<i64>, Option<i64>, Option<u64>)>;
+
+impl Both {
+    fn of(bootstrap: &str, groups: &[&str]) -> Self {
+        let collector = || {
+            let mut config = Config::default();
+            config.groups = GroupSelection::Named(groups.iter().map(|group| (*group).to_owned()).collect());
+            let client = ClientConfig::from_properties([("bootstrap.servers", bootstrap)]).unwrap();
+            Collector::new(Admin::new(client).unwrap(), config)
+        };
+        let (asks, mut reads) = (collector(), collector());
+        let mut config = OffsetsTopicConfig::default();
+        config.commits = true;
+        let bootstrap = bootstrap.to_owned();
+        reads.use_offsets_topic(OffsetsTopic::start(config, move || Consumer::builder(bootstrap.as_str())));
+        Self { asks, reads }
+    }
+
+    /// Rounds until both have the same numbers, and that many of them; nobody was asked where `is_read`.
+    async fn agree(&mut self, rows: usize, is_read: bool) -> Numbers {
+        let numbers = |report: &Report| -> Numbers {
+            let groups = report.groups.iter().flat_map(|group| {
+                let rows = group.partitions.iter().map(|of| {
+                    (group.group.clone(), of.topic.clone(), of.partition, of.committed, of.end, of.lag)
+                });
+                rows.collect::<Vec<_>>()
+            });
+            groups.collect()
+        };
+        let began = Instant::now();
+        loop {
+            let (asked, read) = (self.asks.round().await.unwrap(), self.reads.round().await.unwrap());
+            let (ours, theirs) = (numbers(&read), numbers(&asked));
+            if ours == theirs && ours.len() == rows && read.failures.is_empty() == is_read {
+                return ours;
+            }
+            assert!(began.elapsed() < PATIENCE, "{ours:?}, asked for {theirs:?}, {:?}", read.failures);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// Commits of each protocol, within transactions and without, that are deleted, and a group that is.
+#[test]
+fn commits_that_are_read_are_those_that_are_asked_for() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    on([V4_3_0, V3_9_1, V2_8_2], |at| {
+        let topic = at.topic();
+        let [byhand, classic, exact] = ["byhand", "classic", "exact"].map(unique);
+        let modern = unique("modern");
+        at.tool.alter_offsets(&byhand, &[(&topic, 0, 7), (&topic, 1, 0), (&topic, 2, 0)]);
+        let mut members = vec![("classic", &classic)];
+        if at.is_newest() {
+            members.push(("consumer", &modern));
+        }
+        for (protocol, group) in &members {
+            let args =
+                format!("consume {topic} -g {group} --protocol {protocol} --from earliest --until latest -q");
+            assert_eq!(at.offtake(&args).run().code, Some(0));
+        }
+        let rows = 3 * (1 + members.len());
+        runtime.block_on(async {
+            let mut both = Both::of(&at.bootstrap, &[&byhand, &classic, &modern, &exact]);
+            let first = both.agree(rows, true).await;
+            assert!(first.iter().any(|row| row.0 == classic && row.3 == Some(20)), "{first:?}");
+
+            // In transactions: none of an open one, all of it when it is committed, none of one that is aborted.
+            let mut consumer = Consumer::builder(at.bootstrap.as_str())
+                .group(&exact)
+                .property("enable.auto.commit", false)
+                .auto_offset_reset(AutoOffsetReset::Earliest)
+                .build()
+                .await
+                .unwrap();
+            consumer.assign([(topic.as_str(), 1)]).await.unwrap();
+            let mut records = consumer.poll(PATIENCE).await.unwrap();
+            assert!(!records.is_empty());
+            let producer = Producer::builder(at.bootstrap.as_str()).transactional_id(&exact);
+            let mut producer = producer.build_transactional().await.unwrap();
+            let committed = consumer.offsets_for_transaction(&records).await.unwrap();
+            let open = producer.begin().await.unwrap();
+            open.send_offsets(committed.clone()).await.unwrap();
+            both.agree(rows, false).await;
+            open.commit().await.unwrap();
+            let after = both.agree(rows + 1, true).await;
+            let of_exact = |rows: &Numbers| rows.iter().find(|row| row.0 == exact).unwrap().3;
+            assert!(of_exact(&after) > Some(0), "{after:?}");
+            records = consumer.poll(Duration::from_millis(200)).await.unwrap();
+            drop(records);
+            let aborted = producer.begin().await.unwrap();
+            aborted.send_offsets(committed).await.unwrap();
+            aborted.abort().await.unwrap();
+            assert_eq!(both.agree(rows + 1, true).await, after);
+
+            // Commits that are deleted, and a group that is.
+            let client =
+                ClientConfig::from_properties([("bootstrap.servers", at.bootstrap.as_str())]).unwrap();
+            let mut admin = Admin::new(client).unwrap();
+            let forgotten = admin.delete_offsets(&byhand, TopicPartition::new(topic.as_str(), 1)).await;
+            assert!(forgotten.values().all(Result::is_ok), "{forgotten:?}");
+            let rest = both.agree(rows, true).await;
+            assert!(!rest.iter().any(|row| row.0 == byhand && row.2 == 1), "{rest:?}");
+            assert!(admin.delete_groups([classic.as_str()]).await.values().all(Result::is_ok));
+            let rest = both.agree(rows - 3, true).await;
+            assert!(!rest.iter().any(|row| row.0 == classic), "{rest:?}");
+            both.reads.close().await;
+            both.asks.close().await;
+        });
+    });
 }

@@ -12,7 +12,7 @@ use offtake_admin::{
     dial::InMemory,
     survey::{ClusterDescription, RecordTime},
 };
-use offtake_broker::{Cluster, NewRecord};
+use offtake_broker::{ApiKey, Cluster, Harm, NewRecord, Rewrite, Rule, Vintage};
 
 const LIMIT: Duration = Duration::from_secs(2);
 
@@ -136,4 +136,42 @@ async fn the_settings_of_topics_are_those_that_are_asked_for() {
     );
     assert_eq!(answers.failed[0].error.code(), Some(ErrorCode::UnknownTopicOrPartition));
     admin.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sizes_of_logs_are_those_of_their_leaders() {
+    let refused = ErrorCode::ClusterAuthorizationFailed;
+    // How brokers say no.
+    let newer = Harm::Fail(refused.code());
+    let older = Harm::Rewrite(Rewrite::no_log_dirs());
+    for (vintage, refusal) in [(None, newer), (Some(Vintage::V2_8), older)] {
+        let (cluster, mut admin) = three().await;
+        if let Some(vintage) = vintage {
+            (1..=3).for_each(|broker| cluster.with(|model, _| model.set_vintage(broker, vintage)));
+        }
+        for offset in 0..4 {
+            cluster.append("orders", 0, &[stamped(offset, 1000)]).unwrap();
+        }
+        let seen = admin.survey(LIMIT).cluster(None).await.unwrap();
+        let leaders = leaders(&seen);
+        let answers = admin.survey(LIMIT).sizes(&leaders).await;
+        let sizes: Vec<_> = (0..3).map(|partition| answers.found[&orders(partition)]).collect();
+        assert!((4000..4600).contains(&sizes[0]) && sizes[1..] == [0, 0], "{sizes:?}");
+        assert!(answers.failed.is_empty());
+        // What is on its way to another disk does not count, nor does a disk that fails.
+        let rule = cluster.arm(Rule::on(ApiKey::DescribeLogDirs, Rewrite::future_replicas(1 << 40)));
+        assert_eq!(admin.survey(LIMIT).sizes(&leaders).await.found, answers.found);
+        cluster.disarm(rule);
+        // What is asked of a broker that does not have it is in no answer.
+        let elsewhere = BTreeMap::from([(BrokerId(1), vec![TopicPartition::new("nosuch", 0)])]);
+        let answers = admin.survey(LIMIT).sizes(&elsewhere).await;
+        assert!(answers.found.is_empty() && answers.failed.is_empty(), "{answers:?}");
+        // A refusal is told of each.
+        cluster.arm(Rule::on(ApiKey::DescribeLogDirs, refusal));
+        let answers = admin.survey(LIMIT).sizes(&leaders).await;
+        let failed: usize = answers.failed.iter().map(|failed| failed.about.len()).sum();
+        assert!(answers.found.is_empty() && failed == 3, "{answers:?}");
+        assert!(answers.failed.iter().all(|failed| failed.error.code() == Some(refused)), "{answers:?}");
+        admin.close().await;
+    }
 }

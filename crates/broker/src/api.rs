@@ -45,6 +45,7 @@ pub(crate) const VERSIONS: &[(ApiKey, i16, i16)] = &[
     (ApiKey::EndTxn, 0, 5),
     (ApiKey::TxnOffsetCommit, 0, 5),
     (ApiKey::DescribeConfigs, 1, 4),
+    (ApiKey::DescribeLogDirs, 1, 4),
     (ApiKey::SaslAuthenticate, 0, 2),
     (ApiKey::CreatePartitions, 0, 3),
     (ApiKey::DeleteGroups, 0, 2),
@@ -137,6 +138,7 @@ impl Model {
             R::ListOffsets(request) => self.handle_list_offsets(context, request),
             R::OffsetForLeaderEpoch(request) => self.handle_offset_for_leader_epoch(context, request),
             R::DeleteRecords(request) => self.handle_delete_records(context, request),
+            R::DescribeLogDirs(request) => self.handle_describe_log_dirs(context, request),
             R::DescribeProducers(request) => self.handle_describe_producers(context, request),
 
             R::FindCoordinator(request) => self.handle_find_coordinator(context, request),

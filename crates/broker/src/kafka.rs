@@ -52,6 +52,7 @@ apis! {
     EndTxn = 26,
     TxnOffsetCommit = 28,
     DescribeConfigs = 32,
+    DescribeLogDirs = 35,
     SaslAuthenticate = 36,
     CreatePartitions = 37,
     DeleteGroups = 42,

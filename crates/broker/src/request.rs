@@ -59,6 +59,7 @@ reply_from! {
     ListOffsets(ListOffsetsResponse),
     OffsetForLeaderEpoch(OffsetForLeaderEpochResponse),
     DeleteRecords(DeleteRecordsResponse),
+    DescribeLogDirs(DescribeLogDirsResponse),
     FindCoordinator(FindCoordinatorResponse),
     OffsetCommit(OffsetCommitResponse),
     OffsetFetch(OffsetFetchResponse),

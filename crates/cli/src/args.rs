@@ -29,7 +29,7 @@ pub(crate) use dlq::{Dlq, DlqCommand, Letters, Purge, Replay};
 pub(crate) use doctor::Doctor;
 pub(crate) use documents::{Completions, Man};
 pub(crate) use groups::{Groups, GroupsCommand, Reset};
-pub(crate) use lag::{FailAt, Isolation, Lag};
+pub(crate) use lag::{FailAt, Isolation as LagIsolation, Lag, Source};
 pub(crate) use monitor::{ExporterNames, Monitor, WebhookFormat};
 #[cfg(unix)]
 pub(crate) use pipe::{DlqHeaders, Framing, Mode, Order, Pipe};

@@ -3,7 +3,7 @@
 use std::{fs, io::Write, path::Path};
 
 use offtake::config::parse_properties;
-use offtake_lag::Report;
+use offtake_lag::{OffsetsTopicConfig, Report};
 use offtake_monitor::{
     Access, Format, GRAFANA_DASHBOARD, History, Monitor, Names, PROMETHEUS_RULES, Settings, Source, Webhook,
 };
@@ -38,9 +38,9 @@ pub(crate) async fn run(common: &Common, args: Box<args::Monitor>) -> Result<(),
         );
     }
     let (changes, changed) = mpsc::channel(1);
-    let watching = Watching::new(common, &told.watch)?;
+    let watching = Watching::new(common, &told.watch, offsets_topic(&told))?;
     let watched_now = watching.watched().clone();
-    let source = Reloading { watching, changed };
+    let mut source = Reloading { watching, changed };
     let monitor = Monitor::bind(listen, history(&told)?)
         .await
         .map_err(|error| Failure::failed(format!("{error}; try another port (--listen)")))?;
@@ -51,11 +51,20 @@ pub(crate) async fn run(common: &Common, args: Box<args::Monitor>) -> Result<(),
     say(format_args!("offtake: the monitor is at {scheme}://{}", monitor.address()));
     let (settings, watched) = watch::channel(settings);
     let reloads = reload(common, &args, (&told, watched_now), &settings, &changes);
-    tokio::select! {
-        () = monitor.run(source, watched, stop.asked()) => {}
-        reloads = reloads => reloads?,
-    }
-    Ok(())
+    let ended = tokio::select! {
+        () = monitor.run(&mut source, watched, stop.asked()) => Ok(()),
+        reloads = reloads => reloads,
+    };
+    source.watching.close().await;
+    ended
+}
+
+/// What `__consumer_offsets` is for.
+fn offsets_topic(args: &args::Monitor) -> OffsetsTopicConfig {
+    let mut config = OffsetsTopicConfig::default();
+    config.commits = args.source == Some(args::Source::OffsetsTopic);
+    config.shard_group.clone_from(&args.shard_group);
+    config
 }
 
 /// A source that another one takes the place of when settings say so.
@@ -64,12 +73,12 @@ struct Reloading {
     changed: mpsc::Receiver<Watching>,
 }
 
-impl Source for Reloading {
+impl Source for &mut Reloading {
     type Error = String;
 
     async fn round(&mut self) -> Result<Report, String> {
         while let Ok(watching) = self.changed.try_recv() {
-            self.watching = watching;
+            std::mem::replace(&mut self.watching, watching).close().await;
         }
         self.watching.round().await
     }
@@ -89,7 +98,7 @@ async fn reload(
         hangups.next().await;
         let read = complete(args).and_then(|told| {
             let settings = self::settings(&told)?;
-            let watching = Watching::new(common, &told.watch)?;
+            let watching = Watching::new(common, &told.watch, offsets_topic(&told))?;
             Ok((told, settings, watching))
         });
         match read {

@@ -28,6 +28,11 @@
 //! as far as the samples allow. `lag_seconds_error` says what it may be off by then. Timestamps are compared with this machine's clock: what that
 //! is off by is not in the error.
 //!
+//! # Bytes
+//!
+//! `lag_bytes` is what the unread records take on the leader's disk, compressed as they are. What the log was seen to grow by is known; of what was there
+//! before, each record is taken to be as large as the mean. `lag_bytes_error` says what it may be off by then.
+//!
 //! # Status
 //!
 //! [`Status`] follows Burrow's rules over a sliding window of samples. Burrow reads every commit, and so tells a group that commits the same offset again
@@ -37,6 +42,7 @@
 mod collector;
 mod config;
 mod machine;
+mod offsets_topic;
 mod report;
 pub mod sample;
 mod severity;
@@ -44,6 +50,7 @@ mod severity;
 pub use collector::Collector;
 pub use config::{Config, GroupSelection};
 pub use machine::Lag;
+pub use offsets_topic::{OffsetsTopic, OffsetsTopicConfig, Shard};
 pub use report::{
     Finding, FindingKind, GroupReport, MemberReport, PartitionReport, Report, Status, TopicPartitionReport,
 };

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::severity::Severity;
+use crate::{offsets_topic::Shard, severity::Severity};
 
 /// What is known of all watched groups after one round of samples.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,6 +20,9 @@ pub struct Report {
     /// What is odd beside lag: hot partitions, members that own nothing, groups that rebalance again and again, dead letters.
     #[serde(default)]
     pub findings: Vec<Finding>,
+    /// Which groups these are, if other replicas watch the others.
+    #[serde(default)]
+    pub shard: Option<Shard>,
 }
 
 /// The lag of one group.
@@ -80,8 +83,12 @@ pub struct PartitionReport {
     pub lag_seconds: Option<f64>,
     /// `lag_seconds` is off by no more than this.
     pub lag_seconds_error: Option<f64>,
-    /// The lag in bytes, where the brokers tell sizes: an estimate from the partition's mean record.
+    /// The lag in bytes as they are on the broker's disk, where the brokers tell sizes: what the log was seen to grow by, and of what was
+    /// there before, the share of its mean record. What is deleted does not count.
     pub lag_bytes: Option<u64>,
+    /// `lag_bytes` is off by no more than this, where nothing was deleted meanwhile: the samples around the first unread record say so.
+    #[serde(default)]
+    pub lag_bytes_error: Option<u64>,
     /// Records a second that arrive, over the window.
     pub produced_per_second: Option<f64>,
     /// Records a second that are committed, over the window.

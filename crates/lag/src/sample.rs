@@ -111,7 +111,7 @@ pub enum LogSample {
         high_watermark: Option<i64>,
         /// The last stable offset; only needed where lag counts to it.
         last_stable: Option<i64>,
-        /// Its size on disk in bytes, if told.
+        /// The size of its segments on the leader's disk in bytes, if told.
         bytes: Option<u64>,
     },
     /// There is no such partition.

@@ -38,6 +38,7 @@ pub(crate) fn throttle_time(response: &Response) -> Duration {
         Response::OffsetForLeaderEpoch(r) => r.throttle_time_ms,
         Response::ConsumerGroupHeartbeat(r) => r.throttle_time_ms,
         Response::DescribeConfigs(r) => r.throttle_time_ms,
+        Response::DescribeLogDirs(r) => r.throttle_time_ms,
         Response::ConsumerGroupDescribe(r) => r.throttle_time_ms,
     };
     clamped(ms)

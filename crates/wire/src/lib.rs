@@ -19,6 +19,7 @@ mod field;
 pub mod frame;
 pub mod message;
 pub mod messages;
+pub mod offsets_topic;
 mod reader;
 pub mod records;
 mod request;
@@ -49,6 +50,7 @@ pub use messages::{
     delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse},
     describe_configs::{DescribeConfigsRequest, DescribeConfigsResponse},
     describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse},
+    describe_log_dirs::{DescribeLogDirsRequest, DescribeLogDirsResponse},
     end_txn::{EndTxnRequest, EndTxnResponse},
     fetch::{FetchRequest, FetchResponse},
     find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse},

@@ -178,6 +178,7 @@ apis! {
     EndTxn = 26 in end_txn: EndTxnRequest => EndTxnResponse,
     TxnOffsetCommit = 28 in txn_offset_commit: TxnOffsetCommitRequest => TxnOffsetCommitResponse,
     DescribeConfigs = 32 in describe_configs: DescribeConfigsRequest => DescribeConfigsResponse,
+    DescribeLogDirs = 35 in describe_log_dirs: DescribeLogDirsRequest => DescribeLogDirsResponse,
     SaslAuthenticate = 36 in sasl_authenticate: SaslAuthenticateRequest => SaslAuthenticateResponse,
     DeleteGroups = 42 in delete_groups: DeleteGroupsRequest => DeleteGroupsResponse,
     OffsetDelete = 47 in offset_delete: OffsetDeleteRequest => OffsetDeleteResponse,

@@ -143,6 +143,7 @@ fn every_message_in_every_version_is_the_same_to_both() {
         end_txn: EndTxnRequest, EndTxnResponse;
         txn_offset_commit: TxnOffsetCommitRequest, TxnOffsetCommitResponse;
         describe_configs: DescribeConfigsRequest, DescribeConfigsResponse;
+        describe_log_dirs: DescribeLogDirsRequest, DescribeLogDirsResponse;
         sasl_authenticate: SaslAuthenticateRequest, SaslAuthenticateResponse;
         delete_groups: DeleteGroupsRequest, DeleteGroupsResponse;
         offset_delete: OffsetDeleteRequest, OffsetDeleteResponse;

@@ -4,6 +4,7 @@ mod configs;
 mod groups;
 mod offsets;
 mod record_times;
+mod sizes;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

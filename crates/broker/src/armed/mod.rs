@@ -6,6 +6,7 @@
 
 mod cluster;
 mod failure;
+mod log_dirs;
 mod places;
 mod rewrite;
 mod rule;

@@ -36,6 +36,8 @@ pub(super) fn names_topic(request: &RequestKind, topic: &str, topics: &Topics) -
                 || r.topics.iter().any(|t| is(&t.name.clone().unwrap_or_default(), t.topic_id))
         }
         R::DeleteRecords(r) => r.topics.iter().any(|t| named(&t.name)),
+        // None asks for all.
+        R::DescribeLogDirs(r) => r.topics.as_ref().is_none_or(|asked| asked.iter().any(|t| named(&t.topic))),
         R::OffsetForLeaderEpoch(r) => r.topics.iter().any(|t| named(&t.topic)),
         R::AddPartitionsToTxn(r) => {
             let below = r.v3_and_below_topics.iter();

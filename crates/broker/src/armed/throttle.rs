@@ -15,7 +15,7 @@ pub(super) fn set(response: &mut ResponseKind, millis: i32) {
     set!(
         ApiVersions Metadata DescribeCluster DescribeTopicPartitions CreateTopics DeleteTopics CreatePartitions
         DescribeConfigs IncrementalAlterConfigs Produce Fetch ListOffsets OffsetForLeaderEpoch DeleteRecords
-        DescribeProducers FindCoordinator JoinGroup SyncGroup Heartbeat LeaveGroup OffsetCommit OffsetFetch OffsetDelete
+        DescribeLogDirs DescribeProducers FindCoordinator JoinGroup SyncGroup Heartbeat LeaveGroup OffsetCommit OffsetFetch OffsetDelete
         ListGroups DescribeGroups DeleteGroups ConsumerGroupHeartbeat ConsumerGroupDescribe InitProducerId
         AddPartitionsToTxn AddOffsetsToTxn EndTxn TxnOffsetCommit DescribeTransactions ListTransactions
     );

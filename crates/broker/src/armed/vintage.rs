@@ -60,6 +60,7 @@ const HIGHEST: &[(ApiKey, [i16; 4])] = &[
     (ApiKey::AddOffsetsToTxn, [3, 3, 4, 4]),
     (ApiKey::EndTxn, [3, 3, 4, 5]),
     (ApiKey::TxnOffsetCommit, [3, 3, 4, 5]),
+    (ApiKey::DescribeLogDirs, [2, 4, 4, 4]),
     (ApiKey::DescribeCluster, [0, 0, 1, 2]),
     (ApiKey::DescribeTransactions, [-1, 0, 0, 0]),
     (ApiKey::ListTransactions, [-1, 0, 1, 1]),

@@ -8,6 +8,7 @@ mod batch;
 mod compact;
 mod compression;
 mod describe;
+mod dirs;
 mod epochs;
 mod hands;
 mod lookup;

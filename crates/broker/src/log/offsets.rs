@@ -216,7 +216,7 @@ impl Model {
         if !deletes {
             return Some(log.start());
         }
-        let mut kept = log.size_to(log.batches.len()) - log.batches.first().map_or(0, |first| first.position);
+        let mut kept = log.bytes_before(log.end());
         let mut start = log.start();
         for stored in &log.batches {
             let header = &stored.batch.header;

@@ -206,6 +206,7 @@ fn key_of(request: &RequestKind) -> ApiKey {
         RequestKind::ListOffsets(_) => ApiKey::ListOffsets,
         RequestKind::OffsetForLeaderEpoch(_) => ApiKey::OffsetForLeaderEpoch,
         RequestKind::DeleteRecords(_) => ApiKey::DeleteRecords,
+        RequestKind::DescribeLogDirs(_) => ApiKey::DescribeLogDirs,
         RequestKind::DescribeProducers(_) => ApiKey::DescribeProducers,
         RequestKind::InitProducerId(_) => ApiKey::InitProducerId,
         other => panic!("not for this stage: {other:?}"),

@@ -5,9 +5,11 @@ use kafka_protocol::{
     error::ResponseError as E,
     indexmap::IndexMap,
     messages::{
-        DeleteRecordsRequest, InitProducerIdRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest,
-        RequestKind, ResponseKind,
+        DeleteRecordsRequest, DescribeLogDirsRequest, InitProducerIdRequest, ListOffsetsRequest,
+        OffsetForLeaderEpochRequest, RequestKind, ResponseKind,
         delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic},
+        describe_log_dirs_request::DescribableLogDirTopic,
+        describe_log_dirs_response::DescribeLogDirsPartition,
         list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic},
         offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic},
     },
@@ -379,4 +381,37 @@ fn the_wrong_broker_names_the_leader() {
         panic!("no answer")
     };
     assert_eq!(answer.responses[0].partition_responses[0].error_code, E::UnknownTopicId.code());
+}
+
+#[test]
+fn a_broker_tells_how_large_its_replicas_are() {
+    let mut stage = Stage::new(2).with_topic("orders", 1, &[("retention.bytes", "1")]);
+    let sizes = |stage: &mut Stage, version, asked: Option<&str>| {
+        let topics = asked.map(|topic| {
+            vec![DescribableLogDirTopic::default().with_topic(name(topic)).with_partitions(vec![0, 7])]
+        });
+        let request = RequestKind::DescribeLogDirs(DescribeLogDirsRequest::default().with_topics(topics));
+        let Some(ResponseKind::DescribeLogDirs(answer)) = stage.ask(1, version, request) else {
+            panic!("no answer")
+        };
+        let topics = answer.results.into_iter().flat_map(|directory| directory.topics);
+        let sizes = topics.flat_map(|topic| {
+            let name = topic.name.as_str().to_owned();
+            let size =
+                move |of: &DescribeLogDirsPartition| (name.clone(), of.partition_index, of.partition_size);
+            topic.partitions.iter().map(size).collect::<Vec<_>>()
+        });
+        sizes.collect::<Vec<_>>()
+    };
+    let of = |size: usize| vec![("orders".to_owned(), 0, i64::try_from(size).unwrap())];
+    assert_eq!(sizes(&mut stage, 4, Some("orders")), of(0));
+    let (one, two) = (plain(T, &["a"]), plain(T, &["longer", "b"]));
+    stage.produce(12, "orders", one.clone());
+    stage.produce(12, "orders", two.clone());
+    for (version, asked) in [(1, None), (2, Some("orders")), (4, None)] {
+        assert_eq!(sizes(&mut stage, version, asked), of(one.len() + two.len()));
+    }
+    assert_eq!(sizes(&mut stage, 4, Some("nowhere")), []);
+    assert_eq!(stage.model.retain("orders", 0), Some(1), "what is left is no less than retention.bytes");
+    assert_eq!(sizes(&mut stage, 4, None), of(two.len()));
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum, builder::NonEmptyStringValueParser};
+use offtake_admin::IsolationLevel;
 use offtake_lag::Status;
 
 use crate::text::time;
@@ -31,6 +32,9 @@ pub(crate) struct Lag {
     /// The end that lag counts to: the high watermark, or the last stable offset
     #[arg(long, value_enum, default_value_t = Isolation::ReadUncommitted)]
     pub(crate) isolation: Isolation,
+    /// How --watch learns what groups have committed
+    #[arg(long, value_enum, default_value_t, requires = "watch")]
+    pub(crate) source: Source,
 }
 
 /// From when on a lag is too bad.
@@ -49,6 +53,25 @@ pub(crate) enum Isolation {
     ReadUncommitted,
     /// To the last stable offset
     ReadCommitted,
+}
+
+impl Isolation {
+    pub(crate) fn level(self) -> IsolationLevel {
+        match self {
+            Self::ReadCommitted => IsolationLevel::ReadCommitted,
+            Self::ReadUncommitted => IsolationLevel::ReadUncommitted,
+        }
+    }
+}
+
+/// How it is learnt what groups have committed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Source {
+    /// Coordinators are asked (OffsetFetch)
+    #[default]
+    Ask,
+    /// It is read from __consumer_offsets
+    OffsetsTopic,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, FromArgMatches, ValueEnum, builder::NonEmptyStringValueParser};
 
+use super::lag::Source;
 use super::top::{Watch, duration, interval};
 
 const SETTINGS: &str = "\
@@ -14,7 +15,7 @@ and that before the file. How the cluster is reached is said as for every comman
 
 SIGHUP has the file, the secrets, the certificate and the cluster's properties read anew.
 What is wrong with them then is told, and what was in force stays. listen and history need a
-new start, and so does a password of the cluster, unless it is given as ${file:…}.
+new start, and so does what was said on the command line or in the environment.
 
 Paths: /metrics /api/groups /api/groups/NAME /api/history /api/status /openapi.json
 /healthz /readyz, and the page at /. With a token or a password, /metrics and /api need it.
@@ -27,6 +28,13 @@ $STATE_DIRECTORY, the history is in memory and gone when the monitor ends.";
 pub(crate) struct Monitor {
     #[command(flatten)]
     pub(crate) watch: Watch,
+    /// How it is learnt what groups have committed [default: ask]
+    #[arg(long, value_enum, env = "OFFTAKE_MONITOR_SOURCE", hide_env = true)]
+    pub(crate) source: Option<Source>,
+    /// Share the groups with the other monitors of this consumer group: each watches those whose commits lie in its
+    /// partitions of __consumer_offsets
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), env = "OFFTAKE_MONITOR_SHARD_GROUP", hide_env = true)]
+    pub(crate) shard_group: Option<String>,
     /// How often brokers are asked [default: 10s]
     #[arg(long, value_name = "DURATION", value_parser = interval, env = "OFFTAKE_MONITOR_INTERVAL", hide_env = true)]
     pub(crate) interval: Option<Duration>,
@@ -141,8 +149,11 @@ impl Monitor {
                 group: self.watch.group.or(there.watch.group),
                 window: self.watch.window.or(there.watch.window),
                 horizon: self.watch.horizon.or(there.watch.horizon),
+                isolation: self.watch.isolation.or(there.watch.isolation),
                 thresholds: list(self.watch.thresholds, there.watch.thresholds),
             },
+            source: self.source.or(there.source),
+            shard_group: self.shard_group.or(there.shard_group),
             interval: self.interval.or(there.interval),
             listen: self.listen.or(there.listen),
             cluster_name: self.cluster_name.or(there.cluster_name),

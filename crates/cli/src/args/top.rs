@@ -6,6 +6,7 @@ use clap::Args;
 use offtake_lag::Thresholds;
 use regex::Regex;
 
+use super::lag::Isolation;
 use crate::text::time;
 
 #[derive(Debug, Args)]
@@ -38,6 +39,9 @@ pub(crate) struct Watch {
     /// Retention that will delete unread records within this time is an imminent loss of data [default: 1h]
     #[arg(long, value_name = "DURATION", value_parser = duration, env = "OFFTAKE_MONITOR_HORIZON", hide_env = true)]
     pub(crate) horizon: Option<Duration>,
+    /// The end that lag counts to: the high watermark, or the last stable offset [default: read_uncommitted]
+    #[arg(long, value_enum, env = "OFFTAKE_MONITOR_ISOLATION", hide_env = true)]
+    pub(crate) isolation: Option<Isolation>,
     /// From which lag on it is a warning, high, critical; for groups whose whole name matches a pattern, or for all others (repeatable)
     /// [default: 10s,1m,5m]
     #[arg(long = "threshold", value_name = "[REGEX=]W,H,C", value_parser = threshold, env = "OFFTAKE_MONITOR_THRESHOLD", hide_env = true, value_delimiter = ' ')]

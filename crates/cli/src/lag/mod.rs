@@ -9,10 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake::config::IsolationLevel;
+use offtake::Consumer;
 use offtake_admin::Admin;
 use offtake_client::{ClientConfig, clock::later};
-use offtake_lag::{Collector, Config, GroupSelection, Report, Status};
+use offtake_lag::{Collector, Config, GroupSelection, OffsetsTopic, OffsetsTopicConfig, Report, Status};
 
 pub(crate) use self::rows::{rows as rows_of, table};
 use self::{
@@ -20,7 +20,7 @@ use self::{
     sparkline::Sparklines,
 };
 use crate::{
-    args::{Common, FailAt, Isolation, Lag},
+    args::{Common, FailAt, Lag, Source},
     clock::now,
     failure::{Failure, say},
     output::Output,
@@ -39,9 +39,14 @@ const SAMPLES: u32 = 5;
 const AGAIN: Duration = Duration::from_millis(200);
 
 pub(crate) async fn run(common: &Common, args: Lag) -> Result<(), Failure> {
-    let client = setup::config(common)?.client;
-    let limit = client.default_api_timeout;
-    let mut collector = collector(client, &args)?;
+    let config = setup::config(common)?;
+    let limit = config.client.default_api_timeout;
+    let mut collector = collector(config.client.clone(), &args)?;
+    if args.source == Source::OffsetsTopic {
+        let mut read = OffsetsTopicConfig::default();
+        read.commits = true;
+        collector.use_offsets_topic(OffsetsTopic::start(read, move || Consumer::from_config(config.clone())));
+    }
     let mut stop = Stop::listen()?;
     let mut output = Output::stdout();
     let work = async {
@@ -62,10 +67,7 @@ fn collector(client: ClientConfig, args: &Lag) -> Result<Collector, Failure> {
     config.broker_timeout = client.default_api_timeout;
     config.window = args.window.unwrap_or(if args.watch { WATCHED } else { WINDOW });
     config.horizon = args.horizon;
-    config.isolation = match args.isolation {
-        Isolation::ReadCommitted => IsolationLevel::ReadCommitted,
-        Isolation::ReadUncommitted => IsolationLevel::ReadUncommitted,
-    };
+    config.isolation = args.isolation.level();
     if !args.groups.is_empty() {
         config.groups = GroupSelection::Named(args.groups.clone());
     }

@@ -40,6 +40,7 @@ impl Row<'_> {
             "end": partition.end, "lag": partition.difference(), "lag_seconds": partition.lag_seconds.map(rounded),
             "member": member.map(|member| &member.member_id), "client": member.map(|member| &member.client_id),
             "host": member.map(|member| &member.host), "status": partition.status.map(word),
+            "lag_bytes": partition.lag_bytes,
         })
     }
 
@@ -59,11 +60,12 @@ impl Row<'_> {
             of(|member| &member.client_id),
             of(|member| &member.host),
             partition.status.map_or("-", word).to_owned(),
+            partition.lag_bytes.map_or("-".to_owned(), |bytes| bytes.to_string()),
         ]
     }
 }
 
-const HEAD: [&str; 11] = [
+const HEAD: [&str; 12] = [
     "group",
     "topic",
     "#partition",
@@ -75,6 +77,7 @@ const HEAD: [&str; 11] = [
     "client",
     "host",
     "status",
+    "#lag_bytes",
 ];
 
 /// All columns, or without the group; and the courses of lag, if they are watched.
@@ -129,6 +132,7 @@ mod tests {
             end: Some(5),
             lag: Some(0),
             lag_seconds: Some(0.0),
+            lag_bytes: Some(12),
             member: Some(1),
             status: Some(Status::DataLossImminent),
             ..blank.clone()
@@ -138,8 +142,8 @@ mod tests {
         assert_eq!(
             printed,
             [
-                r#"{"group":"audit","topic":"orders","partition":0,"committed":null,"end":null,"lag":null,"lag_seconds":null,"member":null,"client":null,"host":null,"status":null}"#,
-                r#"{"group":"audit","topic":"orders","partition":1,"committed":7,"end":5,"lag":-2,"lag_seconds":0.0,"member":"b","client":"","host":"","status":"data_loss_imminent"}"#,
+                r#"{"group":"audit","topic":"orders","partition":0,"committed":null,"end":null,"lag":null,"lag_seconds":null,"member":null,"client":null,"host":null,"status":null,"lag_bytes":null}"#,
+                r#"{"group":"audit","topic":"orders","partition":1,"committed":7,"end":5,"lag":-2,"lag_seconds":0.0,"member":"b","client":"","host":"","status":"data_loss_imminent","lag_bytes":12}"#,
             ]
         );
     }

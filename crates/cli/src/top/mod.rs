@@ -12,6 +12,8 @@ mod terminal;
 
 use std::{io::IsTerminal, time::Duration};
 
+use offtake_lag::OffsetsTopicConfig;
+
 use crate::{
     args::{Common, Top},
     clock::now,
@@ -28,7 +30,7 @@ pub(crate) async fn run(common: &Common, args: Top) -> Result<(), Failure> {
             "`offtake top` needs a terminal; without one, `offtake lag --watch` prints the same".to_owned(),
         ));
     }
-    let mut source = Watching::new(common, &args.watch)?;
+    let mut source = Watching::new(common, &args.watch, OffsetsTopicConfig::default())?;
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let mut app = App::new(args.interval, args.screenshot.is_some() || !plain);
     if let Some(path) = args.screenshot {

@@ -40,14 +40,18 @@ async fn each_row_has_the_numbers_of_a_partition() {
         json!({
             "group": "audit", "topic": "orders", "partition": 0, "committed": 3, "end": 10, "lag": 7, "lag_seconds": seconds,
             "member": null, "client": null, "host": null, "status": null,
+            "lag_bytes": rows[0]["lag_bytes"],
         })
     );
+    // Ten batches of a record each, and they are alike.
+    let bytes = rows[0]["lag_bytes"].as_u64().unwrap();
+    assert!(bytes > 7 * 61 && bytes % 7 == 0, "{rows:?}");
     assert_eq!((rows.len(), &rows[1]["group"], &rows[1]["lag_seconds"]), (2, &json!("billing"), &json!(0.0)));
     assert_eq!(at.run("lag billing --json").json(), rows[1..]);
     let table = at.run("lag audit").stdout;
     let row: Vec<_> = table.lines().nth(1).unwrap().split_whitespace().collect();
     assert_eq!(row[..6], ["audit", "orders", "0", "3", "10", "7"]);
-    assert_eq!(row[7..], ["-", "-", "-", "-"]);
+    assert_eq!(row[7..], ["-", "-", "-", "-", bytes.to_string().as_str()]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

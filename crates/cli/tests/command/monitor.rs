@@ -334,3 +334,94 @@ async fn top_gives_the_terminal_back_when_it_is_left_and_when_it_is_ended() {
         assert!(seen.contains("\u{1b}[?1049h") && seen.contains("\u{1b}[?1049l"), "{end:?}: {last:?}");
     }
 }
+
+/// The groups that a monitor shows.
+fn groups(monitor: &Monitor) -> Vec<String> {
+    let groups: Value = serde_json::from_str(&monitor.get("/api/groups").1).unwrap_or_default();
+    let names = groups.as_array().into_iter().flatten();
+    names.map(|group| group["group"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Both show what they share once; when one is killed, the other has all when that one's session is over, and so when it is stopped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_monitors_share_the_groups_and_one_takes_over_from_the_other() {
+    let at = behind().await;
+    for nth in 0..20 {
+        let done = at.run(&format!("groups reset group-{nth} --topic orders --to-offset 3 --execute"));
+        assert_eq!(done.code, Some(0), "{done:?}");
+    }
+    let all = groups_of(21);
+    let start = || {
+        let line = "monitor --listen 127.0.0.1:0 --interval 100ms --shard-group monitors -X session.timeout.ms=6000 -X heartbeat.interval.ms=500";
+        Monitor::start(&mut at.command(line))
+    };
+    let first = start();
+    first.wait("/readyz", |status, _| status == 200);
+    first.wait("/api/groups", |_, _| groups(&first) == all);
+    let second = start();
+    second.wait("/readyz", |status, _| status == 200);
+    second.wait("/metrics", |_, _| {
+        let (one, two) = (groups(&first), groups(&second));
+        !one.is_empty() && !two.is_empty() && one.len() + two.len() == all.len()
+    });
+    let shard = |monitor: &Monitor| -> u32 {
+        let metrics = monitor.get("/metrics").1;
+        let line =
+            metrics.lines().find(|line| line.starts_with("offtake_monitor_shard_partitions ")).unwrap();
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    assert_eq!(shard(&first) + shard(&second), 50);
+    first.signal("KILL");
+    let killed = Instant::now();
+    second.wait("/api/groups", |_, _| groups(&second) == all);
+    assert!(
+        killed.elapsed() > Duration::from_secs(3),
+        "not before its session is over: {:?}",
+        killed.elapsed()
+    );
+    // One that is stopped leaves.
+    let third = start();
+    third.wait("/api/groups", |_, _| !groups(&third).is_empty() && groups(&second).len() < all.len());
+    second.signal("TERM");
+    assert_eq!(second.ended(), Some(0));
+    third.wait("/api/groups", |_, _| groups(&third) == all);
+}
+
+/// `audit`, and so many but one that are numbered, by name.
+fn groups_of(many: usize) -> Vec<String> {
+    let mut all: Vec<_> = (0..many - 1).map(|nth| format!("group-{nth}")).collect();
+    all.push("audit".to_owned());
+    all.sort();
+    all
+}
+
+/// A password that is given as a file's content, and one that stands in the file itself, are both read anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_password_of_the_cluster_is_read_anew_with_sighup() {
+    let cluster = offtake_broker::Cluster::builder()
+        .topic("orders", 1)
+        .sasl_user(offtake_broker::SaslMechanism::Plain, "alice", "right")
+        .start()
+        .await
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cluster.properties");
+    let write = |password: &str| {
+        let text = format!(
+            "bootstrap.servers={}\nsecurity.protocol=SASL_PLAINTEXT\nsasl.mechanism=PLAIN\nsasl.username=alice\nsasl.password={password}\n",
+            cluster.bootstrap()
+        );
+        fs::write(&path, text).unwrap();
+    };
+    write("wrong");
+    let line = format!("monitor --listen 127.0.0.1:0 --interval 100ms --config {}", path.display());
+    let mut monitor = Monitor::start(&mut offtake(&line));
+    monitor.wait("/api/status", |_, body| body.contains("alice") || body.contains("uthenticat"));
+    assert_eq!(monitor.get("/readyz").0, 503);
+    write("right");
+    monitor.signal("HUP");
+    monitor.line("read anew");
+    monitor.wait("/readyz", |status, _| status == 200);
+    monitor.signal("TERM");
+    assert_eq!(monitor.ended(), Some(0));
+}

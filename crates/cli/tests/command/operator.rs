@@ -203,6 +203,7 @@ async fn a_group_is_described_with_what_it_has_committed_and_its_lag() {
         json!({
             "topic": topic, "partition": partition, "committed": numbers[0], "end": numbers[1], "lag": numbers[2],
             "lag_seconds": null, "member": null, "client": null, "host": null, "status": null,
+            "lag_bytes": null,
         })
     };
     let [first, second] =
@@ -213,6 +214,8 @@ async fn a_group_is_described_with_what_it_has_committed_and_its_lag() {
         // A lag has an age, and no lag has none.
         let age = row["lag_seconds"].take().as_f64().unwrap();
         assert_eq!(age == 0.0, row["lag"] == 0, "{row}");
+        let bytes = row["lag_bytes"].take().as_u64().unwrap();
+        assert_eq!(bytes == 0, row["lag"] == 0, "{row}");
         row
     };
     let rows: Vec<_> = described[0]["offsets"].as_array().unwrap().iter().map(without_age).collect();
@@ -228,6 +231,7 @@ async fn a_group_is_described_with_what_it_has_committed_and_its_lag() {
     let row = table.lines().find(|line| line.starts_with("orders") && line.contains(" 11 ")).unwrap();
     let mut cells: Vec<_> = row.split_whitespace().collect();
     assert!(cells.remove(5).parse::<f64>().unwrap() >= 0.0, "{row}");
+    assert!(cells.pop().unwrap().parse::<u64>().unwrap() > 0, "{row}");
     assert_eq!(cells, ["orders", "1", "10", "11", "1", "-", "-", "-", "-"]);
 }
 

@@ -12,6 +12,8 @@ use offtake_client::clock;
 /// How long one is left alone the first time, and at most.
 const FIRST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(60);
+/// How long one that refuses an answer is not asked for it again: rights are given by hand, if at all.
+const REFUSED: Duration = Duration::from_secs(600);
 
 /// What a broker is asked in a round, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +23,7 @@ pub(super) enum Question {
     Committed,
     Offsets,
     Settings,
+    Sizes,
     Records,
 }
 
@@ -33,6 +36,7 @@ impl fmt::Display for Question {
             Self::Committed => "say what its groups have committed",
             Self::Offsets => "list offsets",
             Self::Settings => "say how topics are set",
+            Self::Sizes => "say how large logs are",
             Self::Records => "read timestamps",
         })
     }
@@ -44,6 +48,8 @@ impl fmt::Display for Question {
 pub(super) struct Brokers {
     silent: BTreeMap<BrokerId, Resting>,
     slow: BTreeMap<(BrokerId, Question), Resting>,
+    /// Until when those are left alone that refuse an answer.
+    refused: BTreeMap<(BrokerId, Question), Instant>,
     /// Those that have answered something in this round.
     heard: BTreeSet<BrokerId>,
 }
@@ -69,7 +75,15 @@ impl Brokers {
 
     pub(super) fn may_ask(&self, broker: BrokerId, question: Question, now: Instant) -> bool {
         let resting = [self.silent.get(&broker), self.slow.get(&(broker, question))];
-        resting.into_iter().flatten().all(|resting| resting.until <= now)
+        let resting = resting.into_iter().flatten().map(|resting| resting.until);
+        resting.chain(self.refused.get(&(broker, question)).copied()).all(|until| until <= now)
+    }
+
+    /// It refuses to answer. Whether it is the first of all that refuses this.
+    pub(super) fn refused(&mut self, broker: BrokerId, question: Question, now: Instant) -> bool {
+        let is_first = self.refused.keys().all(|(_, refused)| *refused != question);
+        self.refused.insert((broker, question), clock::later(now, REFUSED));
+        is_first
     }
 
     pub(super) fn answered(&mut self, broker: BrokerId, question: Question) {
@@ -129,6 +143,18 @@ mod tests {
     fn a_refusal_is_an_answer() {
         let silent = Error::new(ErrorKind::Timeout, "x");
         assert!(is_silence(&silent) && !is_silence(&silent.with_code(ErrorCode::NotCoordinator)));
+    }
+
+    #[test]
+    fn what_is_refused_is_asked_for_now_and_then_and_all_else_as_before() {
+        let (mut brokers, now) = (Brokers::default(), clock::now());
+        assert!(brokers.refused(ONE, Question::Sizes, now), "the first time it is told");
+        assert!(!brokers.refused(BrokerId(2), Question::Sizes, now));
+        assert!(!brokers.may_ask(ONE, Question::Sizes, now) && brokers.may_ask(ONE, Question::Offsets, now));
+        assert!(brokers.resting(now).is_empty(), "it answers");
+        let later = now + REFUSED;
+        assert!(brokers.may_ask(ONE, Question::Sizes, later));
+        assert!(!brokers.refused(ONE, Question::Sizes, later));
     }
 
     #[test]

@@ -20,9 +20,7 @@ impl Collector {
         let may_ask = |group: &&GroupListing| self.may_ask(group.coordinator, Question::Committed);
         let coordinated = self.listed.values().filter(may_ask);
         let coordinated: Vec<_> = coordinated.map(|group| (group.coordinator, group.group.clone())).collect();
-        let brokers: BTreeSet<_> = coordinated.iter().map(|(broker, _)| *broker).collect();
-        let mut committed = self.survey().committed(coordinated).await;
-        self.note(Question::Committed, &brokers, &committed, failures);
+        let mut committed = self.committed(coordinated, failures).await;
         for (name, listing) in &self.listed {
             let (described, committed) = (described.found.remove(name), committed.found.remove(name));
             if described.is_none() && committed.is_none() {
@@ -78,10 +76,11 @@ impl Collector {
         let mut listed = std::mem::take(&mut self.listed);
         let groups = answers.found.into_values().flatten();
         let watched = groups.filter(|group| {
-            matches!(group.group_type.as_str(), "classic" | "consumer")
-                && self.config().groups.includes(&group.group)
+            matches!(group.group_type.as_str(), "classic" | "consumer") && self.is_watched(&group.group)
         });
         listed.extend(watched.map(|group| (group.group.clone(), group)));
+        // Another replica may have taken over some of those that were listed before.
+        listed.retain(|name, _| self.is_watched(name));
         self.listed = listed;
         self.brokers_before = brokers.into_iter().collect();
     }

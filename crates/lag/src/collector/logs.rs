@@ -14,12 +14,14 @@ use super::{Collector, brokers::Question, is_due};
 use crate::sample::{LogSample, Retention, Sample, TopicSample};
 
 /// What the settings are called that delete records.
-const SETTINGS: [&str; 3] = ["cleanup.policy", "retention.bytes", "retention.ms"];
+const SETTINGS: [&str; 4] = ["cleanup.policy", "retention.bytes", "retention.ms", TIERED];
+/// Whether segments go elsewhere when they are old, and from the brokers' disks (KIP-405).
+const TIERED: &str = "remote.storage.enable";
 
 /// How often partitions are looked for that were not there.
 const MISSING: Duration = Duration::from_secs(30);
 
-type Leaders = BTreeMap<BrokerId, Vec<TopicPartition>>;
+pub(super) type Leaders = BTreeMap<BrokerId, Vec<TopicPartition>>;
 type Offsets = Answers<TopicPartition, Option<ListedOffset>>;
 
 impl Collector {
@@ -76,7 +78,8 @@ impl Collector {
     /// Topics of dead letters are looked at though no group reads them.
     fn add_dead_letters(&self, wanted: &mut BTreeSet<TopicPartition>) {
         for (name, topic) in &self.cluster.topics {
-            if !topic.internal && self.config().dead_letters.is_match(name.as_str()) {
+            let is_ours = self.shard.as_ref().is_none_or(|shard| shard.includes(name.as_str()));
+            if is_ours && !topic.internal && self.config().dead_letters.is_match(name.as_str()) {
                 let partitions = topic.partitions.keys();
                 wanted.extend(partitions.map(|partition| TopicPartition::new(name.clone(), *partition)));
             }
@@ -144,9 +147,11 @@ impl Collector {
     ) {
         let topics: BTreeSet<Topic> = wanted.iter().map(|partition| partition.topic.clone()).collect();
         self.retention.retain(|topic, _| topics.contains(topic));
+        self.tiered.retain(|topic| topics.contains(topic));
         if is_due(self.retention_read, self.config().refresh) {
             self.retention_read = Some(clock::now());
             self.retention.clear();
+            self.tiered.clear();
         }
         let unknown = topics
             .iter()
@@ -164,8 +169,12 @@ impl Collector {
                     failures.push(failed.error.to_string());
                 }
             }
-            let found = answers.found.into_iter();
-            self.retention.extend(found.map(|(topic, settings)| (topic, retention(&settings))));
+            for (topic, settings) in answers.found {
+                if settings.get(TIERED).is_some_and(|value| value == "true") {
+                    self.tiered.insert(topic.clone());
+                }
+                self.retention.insert(topic, retention(&settings));
+            }
         }
         for topic in topics {
             let id = self.cluster.topics.get(&topic).and_then(|topic| topic.id.clone());

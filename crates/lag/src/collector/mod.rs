@@ -1,8 +1,10 @@
 //! [`Collector`]: asks the brokers, and gives what they say to a [`Lag`].
 
 mod brokers;
+mod commits;
 mod groups;
 mod logs;
+mod sizes;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,14 +21,15 @@ use self::brokers::{Brokers, Question, is_silence};
 use crate::{
     config::Config,
     machine::Lag,
-    report::Report,
+    offsets_topic::{OffsetsTopic, Shard},
+    report::{FindingKind, Report},
     sample::{RecordTime, Retention, Sample},
 };
 
 /// Watches the lag of groups, one round a call.
 ///
 /// A round asks each broker, all of them at the same time: which groups it coordinates; who their members are and what they have committed
-/// (200 groups a request); where the logs that it leads begin and end (10,000 partitions a request). Now and then it reads the settings of
+/// (200 groups a request); where the logs that it leads begin and end (10,000 partitions a request), and how large they are (one request). Now and then it reads the settings of
 /// topics (1,000 a request), and for some partitions a record (50 a request). For 5,000 groups on 200,000 partitions at three brokers that is
 /// about 120 requests. A round fetches no list of partitions unless one has moved or [`Config::refresh`] has passed.
 ///
@@ -51,7 +54,12 @@ pub struct Collector {
     missing: BTreeSet<TopicPartition>,
     /// What deletes the records of each topic, and since when that is read.
     retention: BTreeMap<Topic, Retention>,
+    /// The topics of which brokers have only a part on their disks (KIP-405).
+    tiered: BTreeSet<Topic>,
     retention_read: Option<Instant>,
+    offsets_topic: Option<OffsetsTopic>,
+    /// Which groups are watched, of those that are selected.
+    shard: Option<Shard>,
 }
 
 impl Collector {
@@ -69,35 +77,54 @@ impl Collector {
             may_pass: false,
             missing: BTreeSet::new(),
             retention: BTreeMap::new(),
+            tiered: BTreeSet::new(),
             retention_read: None,
+            offsets_topic: None,
+            shard: None,
         }
+    }
+
+    /// Learns what groups commit from `__consumer_offsets`, or watches a share of the groups, or both, as that is configured.
+    pub fn use_offsets_topic(&mut self, topic: OffsetsTopic) {
+        self.offsets_topic = Some(topic);
     }
 
     /// Asks the brokers, and says what is known then. It may be dropped while it waits: then this round counts as none.
     ///
     /// # Errors
-    /// No broker has ever told what the cluster looks like. Later, what fails is among [`Report::failures`].
+    /// No broker has ever told what the cluster looks like. Later, what fails is among [`Report::failures`]. `NotOwned` of one of several replicas that
+    /// has not been told yet which groups are its own.
     pub async fn round(&mut self) -> Result<Report, Error> {
         let mut failures = Vec::new();
         self.may_pass = false;
         self.brokers.begin_round();
         self.describe_cluster(&mut failures).await?;
+        self.look_up_shard(&mut failures)?;
         let mut sample = Sample::at(clock::now(), clock::wall_ms());
         self.ask_groups(&mut sample, &mut failures).await;
         self.ask_logs(&mut sample, &mut failures).await;
+        self.ask_sizes(&mut sample).await;
         sample.cluster.clone_from(&self.cluster.id);
         failures.extend(self.brokers.resting(clock::now()));
         sample.failures = failures;
         self.lag.handle_sample(sample);
         let found = self.read_record_times().await;
         self.lag.record_times(found);
-        Ok(self.lag.report())
+        Ok(self.report())
     }
 
     /// What is known since the last round.
     #[must_use]
     pub fn report(&self) -> Report {
-        self.lag.report()
+        let mut report = Report { shard: self.shard.clone(), ..self.lag.report() };
+        if let Some(shard) = &self.shard {
+            // Of several replicas that see a topic of dead letters one tells of it.
+            report.findings.retain(|finding| match (finding.kind, &finding.topic) {
+                (FindingKind::DeadLetters, Some(topic)) => shard.includes(topic),
+                _ => true,
+            });
+        }
+        report
     }
 
     /// Whether something of what failed in the last round may pass by itself: a coordinator that loads, a partition that moves. Who makes one
@@ -112,8 +139,11 @@ impl Collector {
         &mut self.admin
     }
 
-    /// Closes the connections.
+    /// Closes the connections, and leaves the group of the replicas.
     pub async fn close(self) {
+        if let Some(topic) = self.offsets_topic {
+            topic.close().await;
+        }
         self.admin.close().await;
     }
 

@@ -11,7 +11,8 @@ use super::{
     Lag,
     age::Clock,
     log::{Log, Millis},
-    loss::{Outlook, is_imminent},
+    loss::Outlook,
+    sizes::Bytes,
     window::{Entry, Window},
     window_of,
 };
@@ -218,12 +219,16 @@ impl Lag {
         };
         let rates = partition.window.rates();
         let retention = self.topics.get(&of.topic).and_then(|topic| topic.retention);
-        let time_to_data_loss = lag.filter(|lag| *lag > 0).and_then(|lag| {
-            let Compared { clock, committed, began, .. } = compared?;
-            Outlook { clock, log, retention, committed, began, unread, lag, rates }.time_to_data_loss()
+        let outlook = lag.zip(compared).filter(|(lag, _)| *lag > 0).map(|(lag, compared)| {
+            let Compared { clock, committed, began, .. } = compared;
+            let since = self.clock.now.saturating_sub(self.window());
+            Outlook { clock, log, retention, committed, began, unread, lag, since, rates }
         });
-        let imminent =
-            time_to_data_loss.is_some_and(|seconds| is_imminent(seconds, self.config.horizon, retention));
+        let time_to_data_loss = outlook.as_ref().and_then(Outlook::time_to_data_loss);
+        let horizon = self.config.horizon;
+        let imminent = outlook
+            .zip(time_to_data_loss)
+            .is_some_and(|(outlook, seconds)| outlook.is_imminent(seconds, horizon));
         let status = match partition.window.status(clock.now, self.window(), partition.member.is_some()) {
             Some(_) if imminent => Some(Status::DataLossImminent),
             status => status.filter(|_| lag.is_some()),
@@ -234,7 +239,7 @@ impl Lag {
             Some(seconds) => self.config.thresholds_of(group).severity(seconds),
             None => Severity::Healthy,
         };
-        let lag_bytes = lag.zip(log.record_bytes()).map(|(lag, bytes)| (lag as f64 * bytes) as u64);
+        let lag_bytes = compared.and_then(|compared| lag_bytes(log, compared));
         let whole = rates.filter(|_| lag.is_some());
         PartitionReport {
             topic: of.topic.as_str().to_owned(),
@@ -244,7 +249,8 @@ impl Lag {
             lag: lag.and_then(|lag| u64::try_from(lag).ok()),
             lag_seconds,
             lag_seconds_error: age.and_then(|(_, error)| error),
-            lag_bytes,
+            lag_bytes: lag_bytes.map(|lag| lag.bytes as u64),
+            lag_bytes_error: lag_bytes.map(|lag| lag.error as u64),
             produced_per_second: whole.map(|rates| rates.produced),
             consumed_per_second: whole.map(|rates| rates.consumed),
             catch_up_seconds: lag.and_then(|lag| match (lag, whole) {
@@ -260,6 +266,15 @@ impl Lag {
             severity,
         }
     }
+}
+
+/// The bytes from the first unread record to where lag counts to.
+fn lag_bytes(log: &Log, compared: Compared) -> Option<Bytes> {
+    let beyond = log.bytes_behind(compared.end)?;
+    let Some(unread) = compared.unread else { return Some(Bytes::default()) };
+    let behind = log.bytes_behind(unread)?;
+    // What is beyond the end is in both, and so is its error, but for the part of the end itself.
+    Some(Bytes { bytes: (behind.bytes - beyond.bytes).max(0.0), error: behind.error + beyond.error })
 }
 
 /// A group that has a partition which stopped, stalled or went back is in error.

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use offtake_admin::IsolationLevel;
 
-use super::group::lag_end;
+use super::{
+    group::lag_end,
+    sizes::{Bytes, Sizes},
+};
 use crate::sample::RecordTime;
 
 /// Milliseconds on the machine's clock, which never goes back. Times before its start are negative.
@@ -23,7 +26,7 @@ pub(super) struct Log {
     pub(super) start_before: Option<i64>,
     pub(super) high_watermark: Option<i64>,
     pub(super) last_stable: Option<i64>,
-    pub(super) bytes: Option<u64>,
+    pub(super) sizes: Sizes,
     /// The ends that lag counts to.
     pub(super) ends: Ends,
     pub(super) moves: StartMoves,
@@ -60,10 +63,9 @@ impl Log {
         lag_end(isolation, self.high_watermark, self.last_stable)
     }
 
-    /// Bytes of a mean record.
-    pub(super) fn record_bytes(&self) -> Option<f64> {
-        let records = self.high_watermark?.checked_sub(self.start?).filter(|records| *records > 0)?;
-        Some(self.bytes? as f64 / records as f64)
+    /// The bytes from this offset to the high watermark, if sizes are known.
+    pub(super) fn bytes_behind(&self, offset: i64) -> Option<Bytes> {
+        self.sizes.behind(offset, self.high_watermark?)
     }
 
     /// Takes in what reading the first record from this offset on found out. Without a record, there is none before the end of now.
@@ -96,6 +98,15 @@ impl Log {
 #[derive(Debug, Default)]
 pub(super) struct Ends(VecDeque<(Millis, i64)>);
 
+/// Drops every other one of the older half.
+pub(super) fn thin<T>(samples: &mut VecDeque<T>) {
+    let (mut nth, half) = (0, samples.len() / 2);
+    samples.retain(|_| {
+        nth += 1;
+        nth > half || nth % 2 == 1
+    });
+}
+
 /// When a record was appended, as far as the samples of its log tell.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Appended {
@@ -120,11 +131,7 @@ impl Ends {
             self.0.pop_back();
         }
         if self.0.len() == ENDS {
-            let mut index = 0;
-            self.0.retain(|_| {
-                index += 1;
-                index > ENDS / 2 || index % 2 == 1
-            });
+            thin(&mut self.0);
         }
         self.0.push_back((at, end));
     }

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use super::{age::Clock, log::Log, window::Rates};
+use super::{
+    age::Clock,
+    log::{Log, Millis},
+    window::Rates,
+};
 use crate::sample::Retention;
 
 /// What the time until records are lost follows from, on a partition that has lag.
@@ -16,6 +20,8 @@ pub(super) struct Outlook<'a> {
     pub(super) began: Option<i64>,
     pub(super) unread: Option<i64>,
     pub(super) lag: i64,
+    /// The window is of this time and after it.
+    pub(super) since: Millis,
     /// `None` while there is one sample only: then it is taken that nothing is read.
     pub(super) rates: Option<Rates>,
 }
@@ -54,19 +60,25 @@ impl Outlook<'_> {
         })
     }
 
-    /// `retention.bytes` goes by what comes after a record.
+    /// `retention.bytes` goes by what comes after a record: Kafka deletes the oldest segment if all that comes after that is as large, so a
+    /// record goes when that many bytes come after it, at the earliest, and one segment (`segment.bytes`) later at the latest. Which
+    /// segment a record is in is not known: from there on each look of Kafka's may be the one that deletes it, however
+    /// fast the group catches up.
     fn by_size(&self) -> Option<f64> {
         let limit = self.retention?.bytes? as f64;
-        let bytes = self.log.record_bytes()?;
-        let left = (limit - self.lag as f64 * bytes).max(0.0);
-        let rates = self.rates?;
-        self.after(left, (rates.produced - rates.consumed) * bytes, LEAST_RATE)
+        let unread = self.log.bytes_behind(self.unread?)?.bytes;
+        if unread >= limit {
+            return Some(0.0);
+        }
+        let read = self.rates?.consumed * unread / self.lag.max(1) as f64;
+        self.after(limit - unread, self.log.sizes.per_second(self.since)? - read, LEAST_RATE)
     }
 
-    /// However it is that the log's start moves, but where no size limits it: there it moves by age, which is known better, or because
-    /// somebody deletes what was read, as Kafka Streams does of its repartition topics.
+    /// However it is that the log's start moves, but where no size limits it, or sizes are known: there it moves by age or by size, which are
+    /// known better, or because somebody deletes what was read, as Kafka Streams does of its repartition topics.
     fn by_log_start(&self) -> Option<f64> {
-        if self.retention.is_some_and(|retention| retention.bytes.is_none()) {
+        let by_size = |bytes: Option<u64>| bytes.is_none() || self.log.bytes_behind(self.committed).is_some();
+        if self.retention.is_some_and(|retention| by_size(retention.bytes)) {
             return None;
         }
         let deleted = self.log.moves.per_second(self.clock.now)?;
@@ -75,14 +87,18 @@ impl Outlook<'_> {
         self.after(left, deleted - consumed, LEAST_RATE)
     }
 
+    /// Whether so many seconds are within the horizon. Where all records are deleted soon, a group that has not committed for a while would
+    /// always be in danger: half of the time that they live counts if that is less.
+    pub(super) fn is_imminent(&self, seconds: f64, horizon: Duration) -> bool {
+        let limits = self.retention.unwrap_or_default();
+        let by_age = limits.ms.map(|ms| ms as f64 / 1000.0);
+        let written = self.log.sizes.per_second(self.since).filter(|rate| *rate > LEAST_RATE);
+        let by_size = limits.bytes.zip(written).map(|(bytes, rate)| bytes as f64 / rate);
+        let lives = by_age.into_iter().chain(by_size).reduce(f64::min);
+        seconds <= lives.map_or(f64::INFINITY, |lives| lives / 2.0).min(horizon.as_secs_f64())
+    }
+
     fn after(&self, left: f64, per_second: f64, least: f64) -> Option<f64> {
         (per_second > least).then(|| left / per_second)
     }
-}
-
-/// Whether so many seconds are within the horizon. Where all records are deleted soon, a group that has not committed for a while would
-/// always be in danger: half of `retention.ms` counts if that is less.
-pub(super) fn is_imminent(seconds: f64, horizon: Duration, retention: Option<Retention>) -> bool {
-    let half = retention.and_then(|retention| retention.ms).map(|ms| Duration::from_millis(ms / 2));
-    seconds <= horizon.min(half.unwrap_or(horizon)).as_secs_f64()
 }

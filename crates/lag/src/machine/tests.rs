@@ -5,6 +5,7 @@ mod burrow;
 mod loss;
 mod odd;
 mod properties;
+mod sizes;
 
 use std::{
     collections::BTreeMap,

@@ -206,3 +206,29 @@ async fn without_a_broker_the_first_round_fails_and_a_later_one_works() {
     assert!(!report.failures.is_empty());
     collector.close().await;
 }
+
+/// Without `DESCRIBE` on the cluster there is all but bytes, and the brokers are not asked in vain each round.
+#[tokio::test(start_paused = true)]
+async fn sizes_that_are_refused_are_asked_for_now_and_then() {
+    let at = Box::start(2).await;
+    at.cluster.create_topic("orders", 2).unwrap();
+    at.write("orders", 0, [30]);
+    at.commit("audit", &[("orders", 0, 0), ("orders", 1, 0)]).await;
+    const CLUSTER_AUTHORIZATION_FAILED: i16 = 31;
+    let refused = Rule::on(ApiKey::DescribeLogDirs, Harm::Fail(CLUSTER_AUTHORIZATION_FAILED));
+    let refused = at.cluster.arm(refused);
+    let mut collector = at.collector(Config::default());
+    for _ in 0..50 {
+        let report = collector.round().await.unwrap();
+        assert_eq!(report.failures, Vec::<String>::new());
+        let audit = group(&report, "audit");
+        assert_eq!((audit.lag, audit.partitions[0].lag_bytes), (1, None));
+        pass(Duration::from_secs(10)).await;
+    }
+    assert_eq!(at.cluster.hits(refused), 2, "each broker once");
+    at.cluster.disarm(refused);
+    pass(Duration::from_secs(110)).await;
+    let report = collector.round().await.unwrap();
+    assert!(group(&report, "audit").partitions[0].lag_bytes.is_some_and(|bytes| bytes > 61));
+    collector.close().await;
+}

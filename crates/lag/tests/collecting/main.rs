@@ -4,6 +4,7 @@
 
 mod faults;
 mod numbers;
+mod offsets_topic;
 
 use std::time::Duration;
 

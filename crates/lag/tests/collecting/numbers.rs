@@ -176,3 +176,66 @@ async fn a_topic_that_is_not_there_is_looked_for_seldom() {
     assert!(at.cluster.hits(metadata) <= 5, "{}", at.cluster.hits(metadata));
     collector.close().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_lag_in_bytes_is_what_the_unread_records_take() {
+    let at = Box::start(3).await;
+    at.cluster.create_topic("orders", 3).unwrap();
+    let batch = |partition| at.write("orders", partition, [5]);
+    let count = at.cluster.arm(Rule::on(ApiKey::DescribeLogDirs, Harm::Delay(Duration::ZERO)));
+    (0..10).for_each(|_| batch(0));
+    (0..4).for_each(|_| batch(1));
+    at.commit("audit", &[("orders", 0, 6), ("orders", 1, 4), ("orders", 2, 0)]).await;
+    let mut collector = at.collector(Config::default());
+    let report = collector.round().await.unwrap();
+    let bytes = |report: &Report| {
+        let partitions = &group(report, "audit").partitions;
+        partitions.iter().map(|of| (of.lag_bytes.unwrap(), of.lag_bytes_error.unwrap())).collect::<Vec<_>>()
+    };
+    let [(unread, error), ..] = bytes(&report)[..] else { panic!("{report:?}") };
+    assert!(unread > 4 * 61 && unread % 4 == 0 && error == unread / 4 * 6, "{unread} ± {error}");
+    assert_eq!(bytes(&report)[1..], [(0, 0), (0, 0)]);
+    assert_eq!(at.cluster.hits(count), 3, "one request a broker");
+    // What has come since is known.
+    pass(Duration::from_secs(10)).await;
+    (0..2).for_each(|_| batch(1));
+    let report = collector.round().await.unwrap();
+    assert_eq!(bytes(&report)[1], (unread / 2, 0));
+    collector.close().await;
+}
+
+/// Records of 1,000 bytes and more, of which a third is read, where 50,000 bytes are kept.
+#[tokio::test(start_paused = true)]
+async fn a_log_that_is_limited_by_its_size_is_told_before_it_loses_a_record() {
+    let at = Box::start(1).await;
+    let limit = [("retention.bytes", "50000")];
+    at.cluster.with(|model, _| model.create_topic("orders", 1, -1, &limit)).unwrap();
+    let mut config = Config::default();
+    config.window = Duration::from_secs(20);
+    let mut collector = at.collector(config);
+    let (mut committed, mut foretold) = (0, None);
+    for round in 0..200 {
+        let record = || NewRecord::new("v".repeat(1000)).timestamp(offtake_client::clock::wall_ms());
+        (0..3).for_each(|_| at.cluster.append("orders", 0, &[record()]).map(drop).unwrap());
+        let start = at.cluster.with(|model, _| model.retain("orders", 0)).unwrap();
+        if start > committed {
+            let (told, seconds) = foretold.expect("it was told before");
+            let truth = f64::from(round - told) * 5.0;
+            assert!(seconds <= truth + 5.0 && seconds >= truth - 30.0, "{seconds}, and it was {truth}");
+            collector.close().await;
+            return;
+        }
+        committed += 1;
+        at.commit("audit", &[("orders", 0, committed)]).await;
+        let report = collector.round().await.unwrap();
+        assert_eq!(report.failures, Vec::<String>::new());
+        let audit = group(&report, "audit");
+        if let (Severity::DataLoss, Some(seconds)) =
+            (audit.severity, audit.partitions[0].time_to_data_loss_seconds)
+        {
+            foretold.get_or_insert((round, seconds));
+        }
+        pass(Duration::from_secs(5)).await;
+    }
+    panic!("nothing was lost");
+}

@@ -65,6 +65,7 @@ pub(crate) fn group(group: &GroupReport) -> Value {
             "severity": partition.severity,
             "lag_seconds_error": partition.lag_seconds_error,
             "lag_bytes": partition.lag_bytes,
+            "lag_bytes_error": partition.lag_bytes_error,
             "produced_per_second": partition.produced_per_second,
             "consumed_per_second": partition.consumed_per_second,
             "catch_up_seconds": partition.catch_up_seconds,

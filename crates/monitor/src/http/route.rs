@@ -83,7 +83,9 @@ fn public(served: &Served, path: &str) -> Option<Reply> {
                 (true, _) => text(StatusCode::OK, "ok"),
                 (false, None) => text(StatusCode::SERVICE_UNAVAILABLE, "the first round has not ended"),
                 // Why is for those who may read.
-                (false, Some(_)) => text(StatusCode::SERVICE_UNAVAILABLE, "the last round found no broker"),
+                (false, Some(_)) => {
+                    text(StatusCode::SERVICE_UNAVAILABLE, "the last round ended without a report")
+                }
             }
         }
         _ => return None,

@@ -34,7 +34,7 @@ const fn counter(name: &'static str, help: &'static str, scope: Scope) -> Family
     Family { name, help, kind: "counter", scope }
 }
 
-/// Those of Kafka Lag Exporter, by which dashboards and rules in the wild ask, and three more.
+/// Those of Kafka Lag Exporter, by which dashboards and rules in the wild ask, and some more.
 pub(super) const OWN: &[Family] = &[
     gauge(
         "kafka_consumergroup_group_lag",
@@ -66,6 +66,13 @@ pub(super) const OWN: &[Family] = &[
         "Age of the oldest unread record of the partition; 0 without lag.",
         Scope::Group(|out, scene, group| {
             of_partitions(out, Some(scene), group, |partition| partition.lag_seconds);
+        }),
+    ),
+    gauge(
+        "kafka_consumergroup_group_lag_bytes",
+        "What the unread records of the partition take on its leader's disk; absent where brokers tell no sizes.",
+        Scope::Group(|out, scene, group| {
+            of_partitions(out, Some(scene), group, |partition| partition.lag_bytes);
         }),
     ),
     gauge(
@@ -292,6 +299,16 @@ pub(super) const MONITOR: &[Family] = &[
         Scope::Monitor(|out, view| {
             if let Some(report) = &view.report {
                 out.sample(&[], report.failures.len());
+            }
+        }),
+    ),
+    gauge(
+        "offtake_monitor_shard_partitions",
+        "Partitions of __consumer_offsets of which this replica watches the groups; absent if it watches all.",
+        Scope::Monitor(|out, view| {
+            let shard = view.report.as_ref().and_then(|report| report.shard.as_ref());
+            if let Some(shard) = shard {
+                out.sample(&[], shard.partitions.len());
             }
         }),
     ),

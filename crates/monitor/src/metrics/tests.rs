@@ -18,6 +18,7 @@ pub(crate) fn sample_report() -> Report {
         end: Some(100),
         lag: Some(60),
         lag_seconds: Some(12.5),
+        lag_bytes: Some(6000),
         time_to_data_loss_seconds: Some(90.0),
         member: Some(0),
         status: Some(Status::DataLossImminent),
@@ -73,6 +74,7 @@ fn the_documented_names_and_labels() {
     let expected = r#"
 kafka_consumergroup_group_lag{cluster_name="c1",group="audit",topic="orders",partition="0",member_host="/10.0.0.7",consumer_id="m-1",client_id="billing"} 60
 kafka_consumergroup_group_lag_seconds{cluster_name="c1",group="audit",topic="orders",partition="0"} 12.5
+kafka_consumergroup_group_lag_bytes{cluster_name="c1",group="audit",topic="orders",partition="0"} 6000
 kafka_consumergroup_group_offset{cluster_name="c1",group="audit",topic="orders",partition="0"} 40
 kafka_partition_latest_offset{cluster_name="c1",topic="orders",partition="0"} 100
 kafka_partition_earliest_offset{cluster_name="c1",topic="orders",partition="1"} 5

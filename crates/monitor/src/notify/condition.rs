@@ -42,6 +42,15 @@ pub(crate) fn conditions(report: &Report) -> BTreeMap<Subject, Condition> {
     of_groups.chain(found).collect()
 }
 
+/// Whether the report is of the replica that watches this.
+pub(crate) fn is_watched(report: &Report, subject: &Subject) -> bool {
+    let name = match subject {
+        Subject::Cluster => return true,
+        Subject::Group(name) | Subject::DeadLetters(name) | Subject::Rebalances(name) => name,
+    };
+    report.shard.as_ref().is_none_or(|shard| shard.includes(name))
+}
+
 /// The severity of a status where it is not one of lag in seconds: what has stopped may not be far behind yet.
 fn of_status(status: Option<Status>) -> Severity {
     match status {

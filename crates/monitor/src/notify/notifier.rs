@@ -7,7 +7,8 @@
 //! - one message is out at most, and the next begins `gap` after the last one that arrived, or later after failures;
 //! - nothing is told that was not as bad for `hold`, but for the loss of data;
 //! - that something is over is told if and only if it was told that it began;
-//! - a message that did not arrive is told with the next one, as it is then.
+//! - a message that did not arrive is told with the next one, as it is then;
+//! - nothing more is told of what another replica watches, not even that it is over.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 
 use super::{
     Webhook,
-    condition::{Condition, Subject, conditions},
+    condition::{Condition, Subject, conditions, is_watched},
 };
 
 /// Alerts in one message at most. Others go with the next one.
@@ -95,7 +96,7 @@ impl Notifier {
         let found = match round {
             Ok(report) => conditions(report),
             Err(why) => {
-                let sentence = format!("lag is not known, as no broker answers: {why}");
+                let sentence = format!("lag is not known: {why}");
                 BTreeMap::from([(Subject::Cluster, Condition { severity: Severity::High, sentence })])
             }
         };
@@ -108,6 +109,8 @@ impl Notifier {
         }
         for (subject, alert) in alerts {
             let phase = match found.get(&subject) {
+                // Another replica watches it now, and tells of it.
+                None if round.is_ok_and(|report| !is_watched(report, &subject)) => None,
                 Some(condition) => self.advance(now, at, alert.phase, condition.severity),
                 // Nothing is known of a group while no broker answers.
                 None if round.is_err() => Some(alert.phase),

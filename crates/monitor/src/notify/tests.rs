@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use offtake_lag::{Finding, FindingKind, GroupReport, PartitionReport, Report, Status};
+use offtake_lag::{Finding, FindingKind, GroupReport, PartitionReport, Report, Shard, Status};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -271,4 +271,25 @@ fn addresses_are_checked_and_not_shown() {
     assert_eq!(slack.format, Format::Slack);
     assert!(!format!("{slack:?}").contains("SECRET"));
     assert_eq!(Webhook::new("http://[::1]:9/x").unwrap().format, Format::Alertmanager);
+}
+
+/// What another replica watches now is that one's to tell, also that it is over.
+#[test]
+fn nothing_is_told_of_groups_that_another_replica_has_taken_over() {
+    let everything = Shard { partitions: (0..50).collect(), of: 50 };
+    let mine = Report { shard: Some(everything), ..report(&[("audit", Severity::Critical)]) };
+    let mut sim = Sim::new();
+    sim.run(60, Ok(&mine));
+    let told = sim.told();
+    assert_eq!(told.len(), 1, "{told:?}");
+    // It is in the partition that another one has been given.
+    let elsewhere = Report { shard: Some(Shard { partitions: (0..5).collect(), of: 50 }), ..report(&[]) };
+    sim.run(36_000, Ok(&elsewhere));
+    assert_eq!(sim.told(), told);
+    // Where it comes back to, it is told as anything new.
+    sim.run(60, Ok(&mine));
+    assert_eq!(sim.told().len(), 2);
+    // And that it is over is told where it is watched and gone.
+    sim.run(1000, Ok(&Report { shard: mine.shard.clone(), ..report(&[]) }));
+    assert_eq!(sim.told().last().unwrap().1, [None]);
 }

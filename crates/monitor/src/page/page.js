@@ -21,6 +21,13 @@ function brief(value) {
   }
   return Number.isInteger(value) ? String(value) : value.toFixed(1);
 }
+function bytes(value) {
+  if (value === null || value === undefined) return "–";
+  for (const [size, unit] of [[2 ** 30, "GiB"], [2 ** 20, "MiB"], [2 ** 10, "KiB"]]) {
+    if (value >= size) return `${(value / size).toFixed(value < 10 * size ? 1 : 0)} ${unit}`;
+  }
+  return `${value} B`;
+}
 function span(seconds) {
   if (seconds === null || seconds === undefined) return "–";
   if (seconds < 10) return `${Math.round(seconds * 10) / 10} s`;
@@ -249,6 +256,7 @@ function showGroup(name) {
     ["Status", chip(one.status)],
     ["Lag", count(one.lag), "number"],
     ["Behind", span(one.lag_seconds), "number"],
+    ["Unread", bytes(one.lag_bytes), "number"],
     ["In/s", rate(one.produced_per_second), "number"],
     ["Out/s", rate(one.consumed_per_second), "number"],
     ["Caught up in", span(one.catch_up_seconds), "number"],

@@ -43,7 +43,7 @@ async fn while_no_broker_answers_it_is_not_ready_and_its_lag_is_soon_not_served(
     monitor.round(Ok(report(&[("audit", 7)]))).await;
     monitor.round(Err("no broker at localhost:9092")).await;
     let (head, body) = monitor.get("/readyz").await;
-    assert_eq!((status(&head), body.as_str()), (503, "the last round found no broker\n"));
+    assert_eq!((status(&head), body.as_str()), (503, "the last round ended without a report\n"));
     assert!(monitor.get("/metrics").await.1.contains("kafka_consumer_group_lag_sum{"));
     monitor.round(Err("no broker at localhost:9092")).await;
     monitor.round(Err("no broker at localhost:9092")).await;

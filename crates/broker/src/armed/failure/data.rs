@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use kafka_protocol::messages::{
-    DeleteRecordsRequest, DeleteRecordsResponse, DescribeProducersRequest, DescribeProducersResponse,
-    FetchRequest, FetchResponse, ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest,
-    OffsetForLeaderEpochResponse, ProduceRequest, ProduceResponse,
+    DeleteRecordsRequest, DeleteRecordsResponse, DescribeLogDirsResponse, DescribeProducersRequest,
+    DescribeProducersResponse, FetchRequest, FetchResponse, ListOffsetsRequest, ListOffsetsResponse,
+    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, ProduceRequest, ProduceResponse,
     delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult},
+    describe_log_dirs_response::DescribeLogDirsResult,
     describe_producers_response::{PartitionResponse, TopicResponse},
     fetch_response::{FetchableTopicResponse, PartitionData},
     list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse},
@@ -109,6 +110,15 @@ pub(super) fn delete_records(request: &DeleteRecordsRequest, code: i16) -> Delet
         DeleteRecordsTopicResult::default().with_name(topic.name.clone()).with_partitions(partitions)
     });
     DeleteRecordsResponse::default().with_topics(topics.collect())
+}
+
+/// Before version 3 only directories have errors.
+pub(super) fn describe_log_dirs(version: i16, code: i16) -> DescribeLogDirsResponse {
+    if version >= 3 {
+        return DescribeLogDirsResponse::default().with_error_code(code);
+    }
+    let failed = DescribeLogDirsResult::default().with_error_code(code);
+    DescribeLogDirsResponse::default().with_results(vec![failed])
 }
 
 pub(super) fn describe_producers(request: &DescribeProducersRequest, code: i16) -> DescribeProducersResponse {

@@ -60,6 +60,7 @@ pub(super) fn answer(request: &RequestKind, version: i16, code: i16) -> Option<R
         R::ListOffsets(r) => A::ListOffsets(data::list_offsets(r, code)),
         R::OffsetForLeaderEpoch(r) => A::OffsetForLeaderEpoch(data::offset_for_leader_epoch(r, code)),
         R::DeleteRecords(r) => A::DeleteRecords(data::delete_records(r, code)),
+        R::DescribeLogDirs(_) => A::DescribeLogDirs(data::describe_log_dirs(version, code)),
         R::DescribeProducers(r) => A::DescribeProducers(data::describe_producers(r, code)),
 
         R::JoinGroup(_) => A::JoinGroup(groups::join_group(version, code)),

@@ -25,7 +25,7 @@ fn request(key: ApiKey, version: i16) -> RequestKind {
         OffsetDelete OffsetDeleteRequest, ListGroups ListGroupsRequest, InitProducerId InitProducerIdRequest,
         ConsumerGroupHeartbeat ConsumerGroupHeartbeatRequest, AddOffsetsToTxn AddOffsetsToTxnRequest,
         EndTxn EndTxnRequest, ListTransactions ListTransactionsRequest, SaslHandshake SaslHandshakeRequest,
-        SaslAuthenticate SaslAuthenticateRequest
+        SaslAuthenticate SaslAuthenticateRequest, DescribeLogDirs DescribeLogDirsRequest
     );
     match key {
         ApiKey::FindCoordinator => R::FindCoordinator(

@@ -1,0 +1,128 @@
+//! What groups have committed: read from `__consumer_offsets`, or asked for.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use offtake_admin::{
+    BrokerId, Error, ErrorKind, IsolationLevel, OffsetSpec, TopicPartition, survey::Answers,
+};
+
+use super::{Collector, brokers::Question, logs::Leaders};
+use crate::offsets_topic::{Shard, TOPIC, partition_of};
+
+/// How long to wait for what was committed before the round to be read. It is there at once, but behind a transaction that is open.
+const READING: Duration = Duration::from_secs(1);
+
+/// What groups have committed, by the group's name.
+type Committed = Answers<String, BTreeMap<TopicPartition, i64>>;
+
+impl Collector {
+    /// Which groups are this replica's, if there are several replicas. One that is out of its group watches none, as others may watch them.
+    pub(super) fn look_up_shard(&mut self, failures: &mut Vec<String>) -> Result<(), Error> {
+        let Some(topic) = self.offsets_topic.as_ref().filter(|topic| topic.config().shard_group.is_some())
+        else {
+            return Ok(());
+        };
+        let assigned = match (topic.assigned(), self.offsets_partitions()) {
+            (Ok(partitions), of @ 1..) => Ok(Shard { partitions, of }),
+            (Ok(_), _) => Err(format!("cannot see {TOPIC}: DESCRIBE on it is needed to divide groups")),
+            (Err(why), _) => Err(why),
+        };
+        match (assigned, &mut self.shard) {
+            (Ok(shard), known) => *known = Some(shard),
+            (Err(why), Some(known)) => {
+                known.partitions.clear();
+                failures.push(why);
+            }
+            (Err(why), None) => return Err(Error::new(ErrorKind::NotOwned, why)),
+        }
+        Ok(())
+    }
+
+    /// How many partitions `__consumer_offsets` has, as far as can be seen.
+    fn offsets_partitions(&self) -> i32 {
+        let topic = self.cluster.topics.get(TOPIC);
+        topic.map_or(0, |topic| i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX))
+    }
+
+    /// Whether this replica watches the group. The group of the replicas is nobody's.
+    pub(super) fn is_watched(&self, group: &str) -> bool {
+        let of_replicas = self.offsets_topic.as_ref().and_then(|topic| topic.config().shard_group.as_deref());
+        self.config().groups.includes(group)
+            && of_replicas != Some(group)
+            && self.shard.as_ref().is_none_or(|shard| shard.includes(group))
+    }
+
+    /// What these groups have committed. Where it is read and known to the end, nobody is asked.
+    pub(super) async fn committed(
+        &mut self,
+        groups: Vec<(BrokerId, String)>,
+        failures: &mut Vec<String>,
+    ) -> Committed {
+        let (read, groups) = self.read_committed(groups, failures).await;
+        let brokers: BTreeSet<_> = groups.iter().map(|(broker, _)| *broker).collect();
+        let mut committed = self.survey().committed(groups).await;
+        self.note(Question::Committed, &brokers, &committed, failures);
+        committed.found.extend(read);
+        committed
+    }
+
+    /// What is read, and the groups of which it is not known.
+    async fn read_committed(
+        &mut self,
+        groups: Vec<(BrokerId, String)>,
+        failures: &mut Vec<String>,
+    ) -> (BTreeMap<String, BTreeMap<TopicPartition, i64>>, Vec<(BrokerId, String)>) {
+        if self.offsets_topic.as_ref().is_none_or(|topic| !topic.config().commits) {
+            return (BTreeMap::new(), groups);
+        }
+        let of = self.offsets_partitions();
+        let wanted: BTreeSet<i32> = groups.iter().filter_map(|(_, group)| partition_of(group, of)).collect();
+        let ends = self.ends_of_commits(&wanted).await;
+        let Some(topic) = &self.offsets_topic else { return (BTreeMap::new(), groups) };
+        let read = topic.read_to(&ends, READING).await;
+        let (mut found, mut unknown) = (BTreeMap::new(), Vec::new());
+        for (broker, group) in groups {
+            match partition_of(&group, of).filter(|partition| read.contains(partition)) {
+                Some(partition) => {
+                    let committed = topic.committed(partition, &group);
+                    found.insert(group, committed);
+                }
+                None => unknown.push((broker, group)),
+            }
+        }
+        if !unknown.is_empty() {
+            let why = topic.failure().map_or(String::new(), |failure| format!(" ({failure})"));
+            failures.push(format!(
+                "{} of {} partitions of {TOPIC} are not read to their end{why}: what {} groups have committed is asked for",
+                wanted.len() - read.len(),
+                wanted.len(),
+                unknown.len()
+            ));
+        }
+        (found, unknown)
+    }
+
+    /// Where these partitions end now. One that nobody tells about is left out.
+    async fn ends_of_commits(&mut self, wanted: &BTreeSet<i32>) -> BTreeMap<i32, i64> {
+        let mut leaders = Leaders::new();
+        for partition in wanted {
+            let partition = TopicPartition::new(TOPIC, *partition);
+            if let Some(leader) = self.leader(&partition, Question::Offsets) {
+                leaders.entry(leader).or_default().push(partition);
+            }
+        }
+        if leaders.is_empty() {
+            return BTreeMap::new();
+        }
+        let all = IsolationLevel::ReadUncommitted;
+        let ends = self.survey().list_offsets(&leaders, OffsetSpec::Latest, all).await;
+        self.mark(Question::Offsets, leaders.keys(), &ends.failed);
+        if !ends.failed.is_empty() {
+            self.described = None; // it may have moved
+        }
+        ends.found.into_iter().filter_map(|(of, end)| Some((of.partition, end?.offset))).collect()
+    }
+}

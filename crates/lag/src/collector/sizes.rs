@@ -1,0 +1,41 @@
+//! How large logs are.
+
+use super::{
+    Collector,
+    brokers::{Question, is_silence},
+    logs::Leaders,
+};
+use crate::sample::{LogSample, Sample};
+use offtake_client::clock;
+
+impl Collector {
+    /// Asks the leaders of the logs that have answered. Of topics in tiered storage they would tell of a part.
+    pub(super) async fn ask_sizes(&mut self, sample: &mut Sample) {
+        let mut leaders = Leaders::new();
+        for (partition, log) in &sample.logs {
+            let is_there =
+                matches!(log, LogSample::Offsets { .. }) && !self.tiered.contains(&partition.topic);
+            if let Some(leader) = self.leader(partition, Question::Sizes).filter(|_| is_there) {
+                leaders.entry(leader).or_default().push(partition.clone());
+            }
+        }
+        if leaders.is_empty() {
+            return;
+        }
+        let answers = self.survey().sizes(&leaders).await;
+        self.mark(Question::Sizes, leaders.keys(), &answers.failed);
+        for failed in answers.failed.iter().filter(|failed| !is_silence(&failed.error)) {
+            // Without the right to read sizes there is no lag in bytes, and all else is there.
+            if self.brokers.refused(failed.broker, Question::Sizes, clock::now()) {
+                tracing::warn!("{}; so there is no lag in bytes", failed.error);
+            } else {
+                tracing::debug!("{}", failed.error);
+            }
+        }
+        for (partition, size) in answers.found {
+            if let Some(LogSample::Offsets { bytes, .. }) = sample.logs.get_mut(&partition) {
+                *bytes = Some(size);
+            }
+        }
+    }
+}

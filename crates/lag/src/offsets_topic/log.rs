@@ -1,0 +1,257 @@
+//! [`CommitLog`]: records of `__consumer_offsets` in, what groups have committed out. It touches neither socket nor clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use offtake_admin::{Topic, TopicPartition};
+use offtake_wire::{
+    DecodeError,
+    offsets_topic::{OffsetCommitKey, OffsetCommitValue},
+};
+
+/// What has been read of the partitions that are read, each from its beginning.
+///
+/// The topic is compacted: from its beginning on it has the last commit of every partition of every group. A record without a value is
+/// the end of a commit: it was deleted, has expired, or its topic is gone. All else in the topic says nothing about commits; neither does the
+/// end of a group's metadata, which leaves its commits as they are when it changes its protocol.
+#[derive(Debug, Default)]
+pub(super) struct CommitLog {
+    partitions: BTreeMap<i32, Partition>,
+    /// Each name once: groups have many.
+    topics: BTreeSet<Topic>,
+}
+
+#[derive(Debug, Default)]
+struct Partition {
+    /// The offset that is read next.
+    next: i64,
+    /// Why it is not known what is committed there, though it is read.
+    unreadable: Option<DecodeError>,
+    groups: BTreeMap<String, BTreeMap<TopicPartition, i64>>,
+}
+
+/// What is to be done about a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Go on.
+    Read,
+    /// It is not known what it says. What is committed in its partition is not known from here on.
+    Unreadable(DecodeError),
+    /// The log went back. Its partition has to be read from its beginning.
+    Rewound,
+}
+
+impl CommitLog {
+    /// These are read from now on, each from its beginning unless it was read before.
+    pub(super) fn assign(&mut self, partitions: &BTreeSet<i32>) {
+        self.partitions.retain(|partition, _| partitions.contains(partition));
+        for partition in partitions {
+            self.partitions.entry(*partition).or_default();
+        }
+        if self.partitions.is_empty() {
+            self.topics.clear();
+        }
+    }
+
+    /// Reads a partition from its beginning.
+    pub(super) fn restart(&mut self, partition: i32) {
+        if let Some(known) = self.partitions.get_mut(&partition) {
+            *known = Partition::default();
+        }
+    }
+
+    /// Takes in a record.
+    pub(super) fn record(
+        &mut self,
+        partition: i32,
+        offset: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) -> Verdict {
+        let Some(known) = self.partitions.get_mut(&partition) else { return Verdict::Read };
+        if offset < known.next {
+            *known = Partition::default();
+            return Verdict::Rewound;
+        }
+        known.next = offset.saturating_add(1);
+        match decode(key, value) {
+            Ok(None) => Verdict::Read,
+            Ok(Some((key, committed))) => {
+                let topic = match self.topics.get(key.topic.as_str()) {
+                    Some(topic) => topic.clone(),
+                    None => {
+                        let topic = Topic::from(key.topic);
+                        self.topics.insert(topic.clone());
+                        topic
+                    }
+                };
+                known.commit(key.group, TopicPartition::new(topic, key.partition), committed);
+                Verdict::Read
+            }
+            Err(error) => {
+                known.unreadable = Some(error.clone());
+                known.groups.clear();
+                Verdict::Unreadable(error)
+            }
+        }
+    }
+
+    /// There is nothing more to read before this offset: what is left there are markers of transactions, or was compacted away.
+    pub(super) fn advance(&mut self, partition: i32, next: i64) {
+        if let Some(known) = self.partitions.get_mut(&partition) {
+            known.next = known.next.max(next);
+        }
+    }
+
+    /// Whether a partition has been read up to this offset, and what it says is known.
+    pub(super) fn is_read(&self, partition: i32, end: i64) -> bool {
+        self.partitions.get(&partition).is_some_and(|known| known.next >= end && known.unreadable.is_none())
+    }
+
+    /// What a group of that partition has committed, as far as it is read.
+    pub(super) fn committed(&self, partition: i32, group: &str) -> BTreeMap<TopicPartition, i64> {
+        let known = self.partitions.get(&partition).and_then(|known| known.groups.get(group));
+        known.cloned().unwrap_or_default()
+    }
+}
+
+impl Partition {
+    fn commit(&mut self, group: String, of: TopicPartition, committed: Option<i64>) {
+        if self.unreadable.is_some() {
+            return;
+        }
+        match committed {
+            Some(offset) => drop(self.groups.entry(group).or_default().insert(of, offset)),
+            None => {
+                if let Some(committed) = self.groups.get_mut(&group) {
+                    committed.remove(&of);
+                    if committed.is_empty() {
+                        self.groups.remove(&group);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whose commit it is, and the offset, or that there is none any more; `None` for what is no commit.
+fn decode(
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+) -> Result<Option<(OffsetCommitKey, Option<i64>)>, DecodeError> {
+    let Some(key) = key else { return Ok(None) };
+    let Some(key) = OffsetCommitKey::decode_versioned(Bytes::copy_from_slice(key))? else { return Ok(None) };
+    let value = value.map(|value| OffsetCommitValue::decode_versioned(Bytes::copy_from_slice(value)));
+    Ok(Some((key, value.transpose()?.map(|value| value.offset))))
+}
+
+#[cfg(test)]
+mod tests {
+    use offtake_wire::{Message, Writer};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key(group: &str, topic: &str, partition: i32) -> Vec<u8> {
+        let mut w = Writer::new();
+        w.i16(1);
+        OffsetCommitKey { group: group.to_owned(), topic: topic.to_owned(), partition }
+            .encode(&mut w, 1)
+            .unwrap();
+        w.into_bytes().to_vec()
+    }
+
+    fn value(version: i16, offset: i64) -> Vec<u8> {
+        let mut w = Writer::new();
+        w.i16(version);
+        OffsetCommitValue { offset, ..OffsetCommitValue::default() }.encode(&mut w, version).unwrap();
+        w.into_bytes().to_vec()
+    }
+
+    fn reading(partitions: &[i32]) -> CommitLog {
+        let mut log = CommitLog::default();
+        log.assign(&partitions.iter().copied().collect());
+        log
+    }
+
+    fn offsets(log: &CommitLog, group: &str) -> Vec<(String, i64)> {
+        log.committed(0, group).into_iter().map(|(of, offset)| (of.to_string(), offset)).collect()
+    }
+
+    #[test]
+    fn the_last_commit_of_each_partition_counts_and_one_without_a_value_is_none() {
+        let mut log = reading(&[0]);
+        let group = [0_u8, 2, 0, 1, b'a'];
+        let audit = |partition| key("audit", "orders", partition);
+        let records = [
+            (audit(0), Some(value(0, 3))),
+            (audit(1), Some(value(4, 7))),
+            (group.to_vec(), Some(vec![1, 2, 3])),
+            (key("billing", "orders", 0), Some(value(1, 9))),
+            (audit(0), Some(value(3, 5))),
+            (audit(1), None),
+            (group.to_vec(), None),
+        ];
+        for ((key, value), offset) in records.iter().zip(0..) {
+            assert_eq!(log.record(0, offset, Some(key), value.as_deref()), Verdict::Read);
+        }
+        assert_eq!(offsets(&log, "audit"), [("orders-0".to_owned(), 5)]);
+        assert_eq!(offsets(&log, "billing"), [("orders-0".to_owned(), 9)]);
+        log.record(0, 7, Some(&audit(0)), None);
+        log.record(0, 8, Some(&audit(0)), None);
+        assert!(offsets(&log, "audit").is_empty() && log.partitions[&0].groups.len() == 1);
+        // What has no key says nothing.
+        assert_eq!(log.record(0, 9, None, None), Verdict::Read);
+    }
+
+    #[test]
+    fn what_is_not_read_to_an_offset_is_not_known() {
+        let mut log = reading(&[0, 1]);
+        assert!(log.is_read(0, 0) && !log.is_read(0, 1) && !log.is_read(2, 0));
+        log.record(0, 4, Some(&key("a", "t", 0)), Some(&value(3, 1)));
+        assert!(log.is_read(0, 5) && !log.is_read(0, 6), "a marker is left");
+        log.advance(0, 6);
+        log.advance(0, 2);
+        assert!(log.is_read(0, 6));
+        // Another replica has it now, and then it comes back.
+        log.assign(&BTreeSet::from([1]));
+        log.record(0, 6, Some(&key("a", "t", 0)), Some(&value(3, 2)));
+        log.assign(&BTreeSet::from([0, 1]));
+        assert!(!log.is_read(0, 1) && offsets(&log, "a").is_empty());
+    }
+
+    #[test]
+    fn a_log_that_goes_back_is_read_anew() {
+        let mut log = reading(&[0]);
+        log.record(0, 8, Some(&key("a", "t", 0)), Some(&value(3, 1)));
+        log.record(0, 9, Some(&key("a", "t", 1)), Some(&value(3, 2)));
+        assert_eq!(log.record(0, 9, Some(&key("a", "t", 0)), Some(&value(3, 3))), Verdict::Rewound);
+        assert!(!log.is_read(0, 1) && offsets(&log, "a").is_empty(), "all of it");
+    }
+
+    #[test]
+    fn a_commit_that_cannot_be_read_makes_all_of_its_partition_unknown() {
+        let mut log = reading(&[0, 1]);
+        log.record(0, 0, Some(&key("a", "t", 0)), Some(&value(3, 1)));
+        let verdict = log.record(0, 1, Some(&key("a", "t", 0)), Some(&[0, 99]));
+        assert!(matches!(verdict, Verdict::Unreadable(_)));
+        log.record(0, 2, Some(&key("b", "t", 0)), Some(&value(3, 1)));
+        assert!(!log.is_read(0, 0) && offsets(&log, "b").is_empty() && log.is_read(1, 0));
+        log.restart(0);
+        assert!(log.is_read(0, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_stands_in_a_record_breaks_it(
+            records in proptest::collection::vec(
+                (any::<i64>(), any::<Option<Vec<u8>>>(), any::<Option<Vec<u8>>>(), 0..3_i32), 0..50,
+            ),
+        ) {
+            let mut log = reading(&[0, 1]);
+            for (offset, key, value, partition) in records {
+                log.record(partition, offset, key.as_deref(), value.as_deref());
+            }
+        }
+    }
+}
