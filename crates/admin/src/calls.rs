@@ -249,8 +249,5 @@ impl Calls {
 /// The answer to a request of this kind. `what` completes "cannot …".
 fn read<R: TryFrom<Response>>(what: &str, answer: Result<Answer, CallError>) -> Result<R, AttemptError> {
     let answer = answer.map_err(|error| AttemptError::call(what, error))?;
-    answer
-        .response
-        .try_into()
-        .map_err(|_| AttemptError::malformed(what, "the answer is of another request"))
+    answer.response.try_into().map_err(|_| AttemptError::malformed(what, "the answer is of another request"))
 }

@@ -154,8 +154,12 @@ async fn brokers_that_take_one_group_a_request_answer_for_ten_thousand() {
     // One that is silent costs those of another nothing.
     cluster.pause(2);
     let answers = admin.survey(LIMIT).committed(at(2, 5000).chain(at(3, 2000))).await;
-    let silent: usize =
-        answers.failed.iter().filter(|failed| failed.broker == BrokerId(2)).map(|failed| failed.about.len()).sum();
+    let silent: usize = answers
+        .failed
+        .iter()
+        .filter(|failed| failed.broker == BrokerId(2))
+        .map(|failed| failed.about.len())
+        .sum();
     assert_eq!(silent, 5000);
     let of_other = answers.failed.iter().filter(|failed| failed.broker == BrokerId(3));
     let codes: BTreeSet<_> = of_other.map(|failed| failed.error.code()).collect();
