@@ -1,7 +1,7 @@
 //! Requests and answers, one task's worth: no engine behind it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,6 +15,9 @@ use offtake_wire::{
 
 use crate::attempts::{AttemptError, Attempts};
 use offtake_client::{ClientConfig, Result, clock};
+
+/// So many requests of [`Calls::call_each`] are outstanding at most: [`Net`] refuses what is too much for it.
+const AT_ONCE: usize = 1000;
 
 /// How long open connections may take to close.
 const CLOSING: Duration = Duration::from_millis(200);
@@ -84,7 +87,26 @@ impl Calls {
         self.call_up_to(R::VERSIONS.max, what, deadline, to, request).await
     }
 
-    /// The same in no higher version than this.
+    /// The same of a request that does not say the same twice. `unclear` is set if it may have been carried out though there is no answer.
+    pub(super) async fn call_once<R>(
+        &mut self,
+        unclear: &mut bool,
+        what: &str,
+        deadline: Instant,
+        to: Target,
+        request: R,
+    ) -> Result<R::Response, AttemptError>
+    where
+        R: Api + Into<Request>,
+        R::Response: TryFrom<Response>,
+    {
+        let tag = self.send(deadline, to, request.into(), None);
+        let answer = self.answer(tag).await;
+        *unclear |= answer.as_ref().is_err_and(CallError::may_have_arrived);
+        read(what, answer)
+    }
+
+    /// The same as [`call`](Self::call) in no higher version than this.
     pub(super) async fn call_up_to<R>(
         &mut self,
         version: i16,
@@ -98,14 +120,11 @@ impl Calls {
         R::Response: TryFrom<Response>,
     {
         let tag = self.send(deadline, to, request.into(), Some(version));
-        let answer = self.answer(tag).await.map_err(|error| AttemptError::call(what, error))?;
-        answer
-            .response
-            .try_into()
-            .map_err(|_| AttemptError::malformed(what, "the answer is of another request"))
+        read(what, self.answer(tag).await)
     }
 
-    /// The same request to several brokers at once; answers in the order of `to`.
+    /// The same request to several brokers at once; answers as they come. Of a broker that is to answer very many, some wait until it has
+    /// answered others: none costs another broker its answers.
     pub(super) async fn call_each<K, R>(
         &mut self,
         deadline: Instant,
@@ -129,15 +148,26 @@ impl Calls {
         R: Api + Into<Request>,
         R::Response: TryFrom<Response>,
     {
-        let mut waiting = BTreeMap::new();
+        let mut queued: BTreeMap<BrokerId, VecDeque<(K, R)>> = BTreeMap::new();
         for (key, broker, request) in requests {
-            let tag = self.send(deadline, Target::Broker(broker), request.into(), Some(version));
-            waiting.insert(tag, (key, broker));
+            queued.entry(broker).or_default().push_back((key, request));
+        }
+        let of_each = (AT_ONCE / queued.len().max(1)).max(1);
+        let mut waiting = BTreeMap::new();
+        for (broker, queue) in &mut queued {
+            for (key, request) in queue.drain(..of_each.min(queue.len())) {
+                let tag = self.send(deadline, Target::Broker(*broker), request.into(), Some(version));
+                waiting.insert(tag, (key, *broker));
+            }
         }
         let mut answered = Vec::new();
         while !waiting.is_empty() {
             let completion = self.net.next().await;
             let Some((key, broker)) = waiting.remove(&completion.tag) else { continue };
+            if let Some((key, request)) = queued.get_mut(&broker).and_then(VecDeque::pop_front) {
+                let tag = self.send(deadline, Target::Broker(broker), request.into(), Some(version));
+                waiting.insert(tag, (key, broker));
+            }
             let result = completion.result.and_then(|answer| {
                 let foreign = CallError::Disconnected {
                     address: broker.to_string(),
@@ -214,4 +244,10 @@ impl Calls {
     pub(super) fn learn(&mut self, broker: BrokerId, host: &str, port: u16) {
         self.net.learn_broker(broker, host, port);
     }
+}
+
+/// The answer to a request of this kind. `what` completes "cannot …".
+fn read<R: TryFrom<Response>>(what: &str, answer: Result<Answer, CallError>) -> Result<R, AttemptError> {
+    let answer = answer.map_err(|error| AttemptError::call(what, error))?;
+    answer.response.try_into().map_err(|_| AttemptError::malformed(what, "the answer is of another request"))
 }

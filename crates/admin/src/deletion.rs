@@ -14,9 +14,9 @@ use offtake_wire::{
 use crate::{
     Admin,
     attempts::AttemptError,
-    calls::Calls,
+    calls::{Calls, TopicSelection},
     outcomes::Outcomes,
-    topics::{self, millis_left},
+    topics::millis_left,
 };
 use offtake_client::Result;
 
@@ -61,14 +61,21 @@ impl Deleting {
         if names.is_empty() {
             return Ok(());
         }
-        let names: Vec<_> = names.into_iter().collect();
-        let cluster = topics::describe(calls, deadline, &names).await?;
+        let selection = TopicSelection::Named(names.into_iter().collect());
+        let cluster = calls.cluster("find the leaders of partitions", deadline, &selection).await?;
         let mut by_leader: BTreeMap<BrokerId, Vec<TopicPartition>> = BTreeMap::new();
         for partition in left {
-            match (cluster.partition(&partition), cluster.leader(&partition)) {
-                (_, Some(leader)) => by_leader.entry(leader).or_default().push(partition),
-                (Some(_), None) => self.refused(partition, ErrorCode::LeaderNotAvailable),
-                (None, None) => self.refused(partition, ErrorCode::UnknownTopicOrPartition),
+            let Some(topic) = cluster.topics.get(&partition.topic) else {
+                let failure =
+                    AttemptError::malformed(&deletion(&partition), "the metadata leaves its topic out");
+                self.each.complete(partition.clone(), Err(failure.of(&partition)));
+                continue;
+            };
+            match (topic.error, cluster.partition(&partition), cluster.leader(&partition)) {
+                (ErrorCode::None, _, Some(leader)) => by_leader.entry(leader).or_default().push(partition),
+                (ErrorCode::None, Some(_), None) => self.refused(partition, ErrorCode::LeaderNotAvailable),
+                (ErrorCode::None, None, None) => self.refused(partition, ErrorCode::UnknownTopicOrPartition),
+                (code, ..) => self.refused(partition, code),
             }
         }
         let requests = by_leader.into_iter().map(|(leader, partitions)| {

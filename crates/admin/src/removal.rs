@@ -68,19 +68,17 @@ impl Admin {
         members: impl IntoIterator<Item = MemberToRemove>,
     ) -> BTreeMap<MemberToRemove, Result<()>> {
         let deadline = self.deadline();
-        let mut each = Outcomes::of(members);
-        let ended = self
-            .calls
-            .retrying(deadline, async |calls| remove(calls, deadline, group, &mut each).await)
-            .await;
-        each.ended(ended)
+        let mut removing = Removing { each: Outcomes::of(members), unclear: false };
+        let ended =
+            self.calls.retrying(deadline, async |calls| removing.attempt(calls, deadline, group).await).await;
+        removing.each.ended(ended)
     }
 }
 
 /// Groups on their way out.
 struct Deleting {
     each: Outcomes<String>,
-    /// Those of which an attempt ended without an answer: it may have worked.
+    /// Those of which an attempt was sent and not answered: it may have worked.
     unclear: BTreeSet<String>,
 }
 
@@ -108,7 +106,9 @@ impl Deleting {
                 }
                 Err(error) => {
                     for group in groups {
-                        self.unclear.insert(group.clone());
+                        if error.may_have_arrived() {
+                            self.unclear.insert(group.clone());
+                        }
                         let failure = AttemptError::call(&deletion(&group), error.clone());
                         self.each.complete(group, Err(failure));
                     }
@@ -131,45 +131,63 @@ fn deletion(group: &str) -> String {
     format!("delete group `{group}`")
 }
 
-async fn remove(
-    calls: &mut Calls,
-    deadline: Instant,
-    group: &str,
-    each: &mut Outcomes<MemberToRemove>,
-) -> Result<(), AttemptError> {
-    let members = each.left();
-    if members.is_empty() {
-        return Ok(());
-    }
-    let what = format!("remove members of group `{group}`");
-    let to = coordinator::find(calls, deadline, group).await?.target();
-    let request = LeaveGroupRequest {
-        group_id: group.to_owned(),
-        members: members.iter().map(identity).collect(),
-        ..LeaveGroupRequest::default()
-    };
-    let answer = calls.call(&what, deadline, to, request).await?;
-    if answer.error_code != ErrorCode::None {
-        let refused = |one: &_| Err(AttemptError::code(&removal(one, group), answer.error_code, None));
-        each.complete_all(refused);
-        return each.attempted(&what);
-    }
-    for (nth, told) in answer.members.into_iter().enumerate() {
-        let by_instance = told.group_instance_id.clone().map(MemberToRemove::Instance);
-        // Brokers answer in the order of the request; not all of them repeat the instance id.
-        let asked = [by_instance, Some(MemberToRemove::Member(told.member_id)), members.get(nth).cloned()];
-        let Some(one) = asked.into_iter().flatten().find(|one| members.contains(one)) else { continue };
-        let became = match told.error_code {
-            ErrorCode::None => Ok(()),
-            ErrorCode::UnknownMemberId => {
-                let hint = "the group has no such member; its members can be described";
-                Err(AttemptError::hinted(&removal(&one, group), told.error_code, None, hint))
-            }
-            code => Err(AttemptError::code(&removal(&one, group), code, None)),
+/// Members on their way out of a group.
+struct Removing {
+    each: Outcomes<MemberToRemove>,
+    /// Whether an attempt was sent and not answered: it may have worked. Each is about all that are left.
+    unclear: bool,
+}
+
+impl Removing {
+    /// Asks the coordinator once.
+    async fn attempt(
+        &mut self,
+        calls: &mut Calls,
+        deadline: Instant,
+        group: &str,
+    ) -> Result<(), AttemptError> {
+        let members = self.each.left();
+        if members.is_empty() {
+            return Ok(());
+        }
+        let what = format!("remove members of group `{group}`");
+        let to = coordinator::find(calls, deadline, group).await?.target();
+        let request = LeaveGroupRequest {
+            group_id: group.to_owned(),
+            members: members.iter().map(identity).collect(),
+            ..LeaveGroupRequest::default()
         };
-        each.complete(one, became);
+        let was_unclear = self.unclear;
+        let answer = calls.call_once(&mut self.unclear, &what, deadline, to, request).await?;
+        if answer.error_code != ErrorCode::None {
+            let refused = |one: &_| became(one, group, answer.error_code, was_unclear);
+            self.each.complete_all(refused);
+            return self.each.attempted(&what);
+        }
+        for (nth, told) in answer.members.into_iter().enumerate() {
+            let by_instance = told.group_instance_id.clone().map(MemberToRemove::Instance);
+            // Brokers answer in the order of the request; not all of them repeat the instance id.
+            let asked =
+                [by_instance, Some(MemberToRemove::Member(told.member_id)), members.get(nth).cloned()];
+            let Some(one) = asked.into_iter().flatten().find(|one| members.contains(one)) else { continue };
+            let became = became(&one, group, told.error_code, was_unclear);
+            self.each.complete(one, became);
+        }
+        self.each.attempted(&what)
     }
-    each.attempted(&what)
+}
+
+/// What a code means for a member that is to be removed; `unclear` if an earlier attempt may have removed it.
+fn became(one: &MemberToRemove, group: &str, code: ErrorCode, unclear: bool) -> Result<(), AttemptError> {
+    match code {
+        ErrorCode::None => Ok(()),
+        ErrorCode::UnknownMemberId if unclear => Ok(()),
+        ErrorCode::UnknownMemberId => {
+            let hint = "the group has no such member; its members can be described";
+            Err(AttemptError::hinted(&removal(one, group), code, None, hint))
+        }
+        code => Err(AttemptError::code(&removal(one, group), code, None)),
+    }
 }
 
 fn removal(member: &MemberToRemove, group: &str) -> String {

@@ -90,7 +90,7 @@ impl Admin {
         let deadline = self.deadline();
         let name: Topic = topic.name.as_str().into();
         let what = format!("create topic `{name}`");
-        // Whether an attempt ended without an answer: then it may have worked.
+        // Whether an attempt was sent and not answered, or the broker went on with it after its answer: then it may have worked.
         let mut unclear = false;
         self.calls
             .retrying(deadline, async |calls| {
@@ -100,15 +100,17 @@ impl Admin {
                     validate_only: false,
                 };
                 let to = controller(calls, &what, deadline).await?;
-                let answer =
-                    calls.call(&what, deadline, to, request).await.inspect_err(|_| unclear = true)?;
+                let answer = calls.call_once(&mut unclear, &what, deadline, to, request).await?;
                 let Some(result) = answer.topics.into_iter().find(|result| result.name == topic.name) else {
                     return Err(AttemptError::malformed(&what, "the answer leaves it out"));
                 };
                 match result.error_code {
                     ErrorCode::None => Ok(()),
                     ErrorCode::TopicAlreadyExists if unclear => Ok(()),
-                    code => Err(AttemptError::code(&what, code, result.error_message.as_deref())),
+                    code => {
+                        unclear |= goes_on(code);
+                        Err(AttemptError::code(&what, code, result.error_message.as_deref()))
+                    }
                 }
             })
             .await?;
@@ -147,14 +149,16 @@ impl Admin {
                     timeout_ms: millis_left(deadline),
                 };
                 let to = controller(calls, &what, deadline).await?;
-                let answer =
-                    calls.call(&what, deadline, to, request).await.inspect_err(|_| unclear = true)?;
+                let answer = calls.call_once(&mut unclear, &what, deadline, to, request).await?;
                 match answer.responses.into_iter().next() {
                     None => Err(AttemptError::malformed(&what, "the answer leaves it out")),
                     Some(result) => match result.error_code {
                         ErrorCode::None => Ok(()),
                         ErrorCode::UnknownTopicOrPartition if unclear => Ok(()),
-                        code => Err(AttemptError::code(&what, code, result.error_message.as_deref())),
+                        code => {
+                            unclear |= goes_on(code);
+                            Err(AttemptError::code(&what, code, result.error_message.as_deref()))
+                        }
                     },
                 }
             })
@@ -199,6 +203,11 @@ pub(super) async fn describe(
         }
     }
     Ok(cluster)
+}
+
+/// Whether the controller may still carry out what it answered with this.
+fn goes_on(code: ErrorCode) -> bool {
+    code == ErrorCode::RequestTimedOut
 }
 
 /// The broker that creates and deletes topics; a cluster without ZooKeeper names any, which passes it on.

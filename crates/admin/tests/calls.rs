@@ -3,13 +3,20 @@
 #![allow(clippy::unwrap_used)]
 #![allow(clippy::needless_borrows_for_generic_args)] // users do not know what is needless
 
-use std::time::Duration;
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use offtake_admin::{
-    Admin, ClientConfig, Error, ErrorCode, ErrorKind, IsolationLevel, OffsetSpec, TopicPartition,
-    config::ConfigError,
+    Admin, ClientConfig, Error, ErrorCode, ErrorKind, IsolationLevel, MemberToRemove, NewTopic, OffsetSpec,
+    TopicPartition, config::ConfigError, dial::InMemory,
 };
-use offtake_broker::Cluster;
+use offtake_broker::{ApiKey, Cluster, Harm, Rule};
 
 #[allow(dead_code, unreachable_pub)]
 #[path = "../examples/in_memory.rs"]
@@ -105,4 +112,76 @@ async fn the_beginnings_of_logs_are_deleted_and_each_partition_says_what_became_
     assert!(admin.delete_records(Vec::<(TopicPartition, i64)>::new()).await.is_empty());
     admin.close().await;
     Ok(())
+}
+
+#[tokio::test]
+async fn a_missing_topic_costs_no_other_the_deletion_of_its_records() -> Result<(), Error> {
+    let cluster = cluster().await;
+    let mut admin = Admin::new(config(&cluster))?;
+    let deleted = admin.delete_records([(("orders", 0), 4), (("nosuch", 0), 1), (("orders", 7), 1)]).await;
+    assert_eq!(deleted[&orders(0)].as_ref().unwrap(), &4);
+    for missing in [TopicPartition::new("nosuch", 0), orders(7)] {
+        let refused = deleted[&missing].as_ref().unwrap_err();
+        assert_eq!((refused.kind(), refused.partition()), (ErrorKind::UnknownTopic, Some(&missing)));
+    }
+    admin.close().await;
+    Ok(())
+}
+
+/// One broker with the topic `orders` of three partitions. Of the connections to it the second, by which it is asked as the controller or
+/// as a coordinator, cannot be made.
+async fn one_that_is_down_once() -> (Cluster, Admin) {
+    let cluster = Cluster::builder().topic("orders", 3).in_memory().start().await.unwrap();
+    let config = ClientConfig::from_properties([("bootstrap.servers", cluster.bootstrap())]).unwrap();
+    let (inside, dials) = (cluster.clone(), Arc::new(AtomicUsize::new(0)));
+    let dial = InMemory::new(move |port| match dials.fetch_add(1, Relaxed) {
+        1 => Err(io::ErrorKind::ConnectionRefused.into()),
+        _ => inside.connect(port),
+    });
+    (cluster, Admin::with_dial(config, dial).unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_never_sent_was_not_carried_out() {
+    let (_cluster, mut admin) = one_that_is_down_once().await;
+    let orders = NewTopic { name: "orders".to_owned(), partitions: Some(6), ..NewTopic::default() };
+    let refused = admin.create_topic(&orders).await.unwrap_err();
+    assert_eq!(refused.code(), Some(ErrorCode::TopicAlreadyExists), "{refused}");
+
+    let (_cluster, mut admin) = one_that_is_down_once().await;
+    let refused = admin.delete_topic("nosuch").await.unwrap_err();
+    assert_eq!(refused.code(), Some(ErrorCode::UnknownTopicOrPartition), "{refused}");
+
+    let (_cluster, mut admin) = one_that_is_down_once().await;
+    let deleted = admin.delete_groups(["nosuch"]).await;
+    let refused = deleted["nosuch"].as_ref().unwrap_err();
+    assert_eq!(refused.code(), Some(ErrorCode::GroupIdNotFound), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_carried_out_and_not_answered_is_done() {
+    let cluster = Cluster::builder().topic("orders", 3).in_memory().start().await.unwrap();
+    let config = ClientConfig::from_properties([("bootstrap.servers", cluster.bootstrap())]).unwrap();
+    let inside = cluster.clone();
+    let mut admin = Admin::with_dial(config, InMemory::new(move |port| inside.connect(port))).unwrap();
+    assert!(admin.alter_offsets("group", [(orders(0), 0)]).await.values().all(Result::is_ok));
+    let lost = |api| cluster.arm(Rule::on(api, Harm::ApplyThenLose).once());
+
+    // Whether the group had the member nobody can say any more.
+    let member = MemberToRemove::Instance("one".to_owned());
+    let removed = admin.remove_members("group", [member.clone()]).await;
+    let refused = removed[&member].as_ref().unwrap_err();
+    assert_eq!(refused.code(), Some(ErrorCode::UnknownMemberId), "{refused}");
+    lost(ApiKey::LeaveGroup);
+    let removed = admin.remove_members("group", [member.clone()]).await;
+    assert!(removed[&member].is_ok(), "{removed:?}");
+
+    lost(ApiKey::DeleteGroups);
+    assert!(admin.delete_groups(["group"]).await["group"].is_ok());
+    lost(ApiKey::CreateTopics);
+    let returns = NewTopic { name: "returns".to_owned(), partitions: Some(2), ..NewTopic::default() };
+    assert_eq!(admin.create_topic(&returns).await.unwrap().partitions.len(), 2);
+    lost(ApiKey::DeleteTopics);
+    admin.delete_topic("returns").await.unwrap();
+    admin.close().await;
 }

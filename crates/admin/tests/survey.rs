@@ -175,3 +175,32 @@ async fn the_sizes_of_logs_are_those_of_their_leaders() {
         admin.close().await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn brokers_that_take_one_group_a_request_answer_for_ten_thousand() {
+    let (cluster, mut admin) = three().await;
+    cluster.with(|model, _| (1..=3).for_each(|broker| model.set_vintage(broker, Vintage::V2_8)));
+    let seen = admin.survey(LIMIT).cluster(None).await.unwrap();
+    // A group that nobody knows has committed nothing, whoever is asked.
+    let at = |broker, count| (0..count).map(move |nth| (BrokerId(broker), format!("group-{broker}-{nth}")));
+    admin.survey(LIMIT).groups(seen.brokers.keys().copied()).await;
+    let answers = admin.survey(LIMIT).committed(at(1, 10_000)).await;
+    let found = answers.found.len() + answers.failed.iter().map(|failed| failed.about.len()).sum::<usize>();
+    assert_eq!(found, 10_000, "each is told of");
+    let codes: BTreeSet<_> = answers.failed.iter().map(|failed| failed.error.code()).collect();
+    assert!(codes.iter().all(|code| *code == Some(ErrorCode::NotCoordinator)), "{codes:?}");
+    // One that is silent costs those of another nothing.
+    cluster.pause(2);
+    let answers = admin.survey(LIMIT).committed(at(2, 5000).chain(at(3, 2000))).await;
+    let silent: usize = answers
+        .failed
+        .iter()
+        .filter(|failed| failed.broker == BrokerId(2))
+        .map(|failed| failed.about.len())
+        .sum();
+    assert_eq!(silent, 5000);
+    let of_other = answers.failed.iter().filter(|failed| failed.broker == BrokerId(3));
+    let codes: BTreeSet<_> = of_other.map(|failed| failed.error.code()).collect();
+    assert!(codes.iter().all(|code| *code == Some(ErrorCode::NotCoordinator)), "{codes:?}");
+    admin.close().await;
+}

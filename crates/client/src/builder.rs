@@ -9,9 +9,10 @@ macro_rules! builder_methods {
         /// # What every client's has
         impl $builder {
             /// Sets a property by its Java name or one of librdkafka's: `.property("request.timeout.ms", 5000)`. What is wrong with it, and
-            /// with all others, is told by [`build`](Self::build); later properties override earlier ones.
+            /// with all others, is told by [`build`](Self::build); later properties override earlier ones. A value may refer to a config
+            /// provider that is set before it or after it.
             pub fn property(mut self, name: &str, value: impl ToString) -> Self {
-                let set = self.config.set(name, &value.to_string());
+                let set = $crate::config::set_in_any_order(&mut self.config, name, &value.to_string());
                 self.mistakes.extend(set.err());
                 self
             }

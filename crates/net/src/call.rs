@@ -59,6 +59,16 @@ pub struct Completion {
     pub result: Result<Answer, CallError>,
 }
 
+/// What comes out of [`Net`](crate::Net).
+#[derive(Debug)]
+pub enum NetEvent {
+    /// The result of a call.
+    Completed(Completion),
+    /// This broker closed a connection soon after requests that it does not answer (Produce with `acks=0`). It may have refused them: a broker
+    /// that leads a partition no longer has no other way to say so.
+    ClosedUnanswered(BrokerId),
+}
+
 /// The broker that a connection is for. By id, never by address: two brokers may share an address, and a broker may move
 /// (FAILURES A9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -159,12 +169,11 @@ pub(crate) enum EventKind {
     Completed {
         tag: u64,
         result: Box<Result<Answer, CallError>>,
+        /// Whether an answer shows that the broker works; what is never answered shows nothing when it is written.
+        is_proof: bool,
     },
     /// The last event of a connection. These calls were never written.
-    Closed {
-        why: CloseReason,
-        unsent: Vec<Call>,
-    },
+    Closed { why: CloseReason, unsent: Vec<Call> },
 }
 
 /// Why a connection ended.
@@ -180,6 +189,8 @@ pub(crate) enum CloseReason {
     Unreachable(CallError),
     /// It was made and broke.
     Broken(String),
+    /// The broker closed it soon after a request that it does not answer. It has no other way to refuse one.
+    ClosedUnanswered(String),
     /// It was made without SASL, and the broker closed it at its first call.
     ClosedAtFirstCall(String),
 }

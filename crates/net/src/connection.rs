@@ -38,6 +38,9 @@ const PIPELINE: usize = 64;
 /// How long to sleep when nothing is due: the timer needs a value.
 const LONG: Duration = Duration::from_secs(24 * 3600);
 
+/// A broker that refuses a request that it does not answer closes the connection within this, mostly.
+const JUDGED_WITHIN: Duration = Duration::from_secs(10);
+
 /// To follow "closed the connection: before answering".
 const FIRST_REQUEST: &str =
     " the first request; the listener may expect SASL: set security.protocol to SASL_PLAINTEXT or SASL_SSL";
@@ -95,6 +98,8 @@ struct Connection<'a> {
     out: Outgoing,
     /// What is written, or about to be, in the order in which it will be answered.
     waiting: VecDeque<Waiting>,
+    /// When the first request and the last one were written that the broker does not answer.
+    unanswered: Option<(Instant, Instant)>,
     renewal: Renewal,
     next_correlation: i32,
     /// The end of the throttle that the broker asked for (KIP-219).
@@ -147,6 +152,7 @@ impl<'a> Connection<'a> {
             frames: handshake.frames,
             out: Outgoing::default(),
             waiting: VecDeque::new(),
+            unanswered: None,
             renewal,
             next_correlation: handshake.next_correlation,
             throttled_until: None,
@@ -197,7 +203,8 @@ impl<'a> Connection<'a> {
                 },
                 request = self.renewal.next_request() => {
                     let end = match request {
-                        Ok(request) => self.ask_for_renewal(&request).await,
+                        Ok(Some(request)) => self.ask_for_renewal(&request).await,
+                        Ok(None) => None,
                         Err(error) => Some(self.refused(error).await),
                     };
                     if end.is_some() {
@@ -279,7 +286,13 @@ impl<'a> Connection<'a> {
             let Some(call) = self.inbox.queue.remove(at).filter(|call| call.state.begin()) else { continue };
             if asks_for_no_answer(&call.request) {
                 let written = self.push_unanswered(&call);
-                self.reporter.complete(call.tag, written).await;
+                let (first, _) = self.unanswered.unwrap_or((now, now));
+                // The first of them was not refused.
+                let is_proof = written.is_ok() && now.saturating_duration_since(first) > JUDGED_WITHIN;
+                if written.is_ok() {
+                    self.unanswered = Some((first, now));
+                }
+                self.reporter.complete_unanswered(call.tag, written, is_proof).await;
             } else if let Err(error) = self.encode(&call) {
                 self.reporter.complete(call.tag, Err(error)).await;
             }
@@ -415,6 +428,9 @@ impl<'a> Connection<'a> {
     /// No more frames can be read.
     async fn ended(&mut self, end: ReadError) -> CloseReason {
         let nothing_lost = matches!(end, ReadError::Closed | ReadError::Io(_)) && self.waiting.is_empty();
+        if nothing_lost && self.may_be_refused() {
+            return CloseReason::ClosedUnanswered("after a request that it does not answer".to_owned());
+        }
         if nothing_lost {
             return CloseReason::Idle; // what is still queued was never written, and moves to the next connection
         }
@@ -458,7 +474,17 @@ impl<'a> Connection<'a> {
     /// Fails each outstanding call.
     async fn fail_waiting(&mut self, reason: String) -> CloseReason {
         self.fail_waiting_with(&self.reporter.disconnected(reason.clone())).await;
-        CloseReason::Broken(reason)
+        if self.may_be_refused() {
+            CloseReason::ClosedUnanswered(reason)
+        } else {
+            CloseReason::Broken(reason)
+        }
+    }
+
+    /// Whether the end of the connection may be the broker's word about a request that it does not answer.
+    fn may_be_refused(&self) -> bool {
+        let since_last = |(_, last)| clock::now().saturating_duration_since(last);
+        self.unanswered.map(since_last).is_some_and(|since| since <= JUDGED_WITHIN)
     }
 
     async fn fail_waiting_with(&mut self, error: &CallError) {
@@ -487,6 +513,6 @@ impl<'a> Connection<'a> {
 }
 
 /// Whether a broker says nothing to it: a Produce request with `acks=0`.
-fn asks_for_no_answer(request: &Request) -> bool {
+pub(crate) fn asks_for_no_answer(request: &Request) -> bool {
     matches!(request, Request::Produce(produce) if produce.acks == 0)
 }

@@ -11,6 +11,20 @@ use tokio::{
 /// TCP keepalive: an idle connection is probed after this long, so that a peer that vanished is noticed and a NAT keeps its entry.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
+/// At most so many addresses of one name are tried.
+const ADDRESSES: usize = 16;
+
+/// The addresses of a name in the order to try them, each once: the one that worked last time is the first (FAILURES A8).
+pub(crate) fn in_dial_order(all: Vec<SocketAddr>, last_good: Option<SocketAddr>) -> Vec<SocketAddr> {
+    let mut order: Vec<SocketAddr> = Vec::new();
+    for address in last_good.filter(|last_good| all.contains(last_good)).into_iter().chain(all) {
+        if !order.contains(&address) && order.len() < ADDRESSES {
+            order.push(address);
+        }
+    }
+    order
+}
+
 /// A byte stream in both directions.
 pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
 

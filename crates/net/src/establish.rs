@@ -9,7 +9,7 @@ use crate::{
     address::Address,
     address_state::DialPlan,
     clock,
-    dial::ByteStream,
+    dial::{ByteStream, in_dial_order},
     frames::describe_io_error,
     handshake::{ConnectError, ConnectFailure, Handshake, HandshakeError, run_handshake},
     inbox::sleep_until,
@@ -17,9 +17,6 @@ use crate::{
     probe::{Connected, Findings},
     shared::{Shared, count},
 };
-
-/// At most so many addresses of one name are tried.
-const ADDRESSES: usize = 16;
 
 /// Makes the connection. `phase` says how far it is.
 pub(crate) async fn establish(
@@ -60,13 +57,7 @@ pub(crate) async fn resolve(
             return Err(ConnectError::unreachable(took_too_long("resolving the name", plan.connect_timeout)));
         }
     };
-    let mut sockets: Vec<SocketAddr> = Vec::new();
-    for socket in plan.last_good.filter(|last_good| all.contains(last_good)).into_iter().chain(all) {
-        if !sockets.contains(&socket) && sockets.len() < ADDRESSES {
-            sockets.push(socket);
-        }
-    }
-    Ok(sockets)
+    Ok(in_dial_order(all, plan.last_good))
 }
 
 /// Tries one address, and notes what it finds there. A broker that closes the connection at our version of ApiVersions is asked again in version 0 (FAILURES Q1).

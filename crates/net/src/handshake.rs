@@ -276,6 +276,7 @@ impl Handshake {
         self.frames.set_cap(MAX_API_VERSIONS_FRAME);
         let (mut authentication, mut request) = Authentication::begin(sasl, host, false).await?;
         loop {
+            let sent = clock::now();
             let response = self.ask(shared, &request, None).await?;
             if let (Some(found), Response::SaslHandshake(answer)) = (findings.as_deref_mut(), &response) {
                 found.mechanisms = Some(probe::shown(&answer.mechanisms));
@@ -292,7 +293,7 @@ impl Handshake {
                 Next::Accepted(lifetime) => {
                     self.frames.set_cap(shared.config.max_frame);
                     let seed = shared.config.seed.wrapping_add(shared.counters.dials.load(Relaxed));
-                    self.session = lifetime.map(|lifetime| Session::new(clock::now(), lifetime, seed));
+                    self.session = lifetime.map(|lifetime| Session::new(sent, clock::now(), lifetime, seed));
                     if let Some(found) = findings {
                         found.login = Some(Login {
                             mechanism: sasl.mechanism(),

@@ -1,6 +1,13 @@
 //! [`HttpClient`]: requests to a token endpoint, to AWS or to a schema registry. No redirects, no proxies; all that comes back has bounds.
 
-use std::{fmt, net::IpAddr, pin::pin, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -12,11 +19,12 @@ use hyper::{
     header::{HeaderName, HeaderValue},
 };
 use hyper_util::rt::TokioIo;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 use zeroize::Zeroizing;
 
 use crate::{
-    dial::{ByteStream, Dial, Tcp},
+    clock,
+    dial::{ByteStream, Dial, Tcp, in_dial_order},
     tls::{Tls, TlsConfig, TlsConfigError},
 };
 
@@ -27,12 +35,14 @@ const MAX_BODY: usize = 1 << 20;
 
 /// Makes a connection for each request: it is for what is asked some times an hour.
 pub struct HttpClient {
-    tcp: Tcp,
+    dial: Arc<dyn Dial>,
+    /// The address of each host and port that last worked: it is tried first (FAILURES A8).
+    last_good: Mutex<HashMap<(String, u16), SocketAddr>>,
     /// For `https`.
     tls: Option<Tls>,
     /// Where its properties of TLS stand, as errors of TLS name them as for brokers.
     tls_properties: Option<&'static str>,
-    /// For the name, the connection and TLS together.
+    /// For the name, the connection and TLS together, to as many addresses as it takes.
     connect_timeout: Duration,
     /// For the answer, from the request to its last byte.
     read_timeout: Duration,
@@ -114,7 +124,19 @@ impl Endpoint {
         if host.is_empty() {
             return Err("it has no host".to_owned());
         }
-        let port = authority.port_u16().unwrap_or(if is_https { 443 } else { 80 });
+        let after_host = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+        let port = match after_host.trim_start_matches(':') {
+            "" => {
+                if is_https {
+                    443
+                } else {
+                    80
+                }
+            }
+            port => {
+                port.parse().ok().filter(|port| *port > 0).ok_or("its port is not between 1 and 65535")?
+            }
+        };
         let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
         Ok(Self { is_https, host, port, path })
     }
@@ -176,8 +198,15 @@ impl HttpClient {
 
     /// A client for any endpoint; for one with `https` there has to be TLS.
     pub fn with_tls(tls: Option<Tls>, connect_timeout: Duration, read_timeout: Duration) -> Self {
-        let tcp = Tcp::default();
-        Self { tcp, tls, tls_properties: None, connect_timeout, read_timeout, max_body: MAX_BODY }
+        Self {
+            dial: Arc::new(Tcp::default()),
+            last_good: Mutex::default(),
+            tls,
+            tls_properties: None,
+            connect_timeout,
+            read_timeout,
+            max_body: MAX_BODY,
+        }
     }
 
     /// Reads bodies of so many bytes.
@@ -206,10 +235,7 @@ impl HttpClient {
         body: Zeroizing<Vec<u8>>,
     ) -> Result<Answer, HttpError> {
         let request = request(method, to, headers, body)?;
-        let stream = match timeout(self.connect_timeout, self.connect(to)).await {
-            Ok(stream) => stream?,
-            Err(_) => return Err(took_too_long("connecting to", to, self.connect_timeout)),
-        };
+        let stream = self.connect(to).await?;
         match timeout(self.read_timeout, exchange(stream, request, self.max_body)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(Broken::Off(reason))) => {
@@ -223,17 +249,46 @@ impl HttpClient {
         }
     }
 
+    /// Tries the addresses of the name in turn, each for an equal share of the time that is left: one that is silent costs the others
+    /// nothing of theirs (FAILURES A8).
     async fn connect(&self, to: &Endpoint) -> Result<Box<dyn ByteStream>, HttpError> {
         let unreachable = |error| HttpError::retriable(format!("cannot connect to {}: {error}", to.shown()));
-        let addresses = self.tcp.resolve(&to.host, to.port).await.map_err(unreachable)?;
-        let mut last = std::io::Error::other("the name resolves to no address");
-        for address in addresses {
-            match self.tcp.connect(&to.host, address).await {
-                Ok(stream) => return self.encrypt(to, stream).await,
-                Err(error) => last = error,
+        let too_late = || took_too_long("connecting to", to, self.connect_timeout);
+        let deadline = clock::after(clock::now(), self.connect_timeout);
+        let all = match timeout_at(deadline, self.dial.resolve(&to.host, to.port)).await {
+            Ok(all) => all.map_err(unreachable)?,
+            Err(_) => return Err(too_late()),
+        };
+        let addresses = in_dial_order(all, self.last_good(to));
+        let mut last = unreachable(std::io::Error::other("the name resolves to no address"));
+        for (left, address) in (1..=addresses.len()).rev().zip(addresses) {
+            let share =
+                deadline.saturating_duration_since(clock::now()) / u32::try_from(left).unwrap_or(u32::MAX);
+            let connected = timeout(share, async {
+                let stream = self.dial.connect(&to.host, address).await.map_err(unreachable)?;
+                self.encrypt(to, stream).await
+            });
+            match connected.await {
+                Ok(Ok(stream)) => {
+                    self.connected(to, address);
+                    return Ok(stream);
+                }
+                Ok(Err(error)) if !error.is_retriable() => return Err(error),
+                Ok(Err(error)) => last = error,
+                Err(_) => last = too_late(),
             }
         }
-        Err(unreachable(last))
+        Err(last)
+    }
+
+    fn last_good(&self, to: &Endpoint) -> Option<SocketAddr> {
+        let known = self.last_good.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&(to.host.clone(), to.port)).copied()
+    }
+
+    fn connected(&self, to: &Endpoint, address: SocketAddr) {
+        let mut known = self.last_good.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert((to.host.clone(), to.port), address);
     }
 
     async fn encrypt(
@@ -370,4 +425,75 @@ impl Answer {
 /// Those that Java does not try again.
 fn is_final(status: u16) -> bool {
     matches!(status, 400..=407 | 409..=415 | 501 | 505)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::dial::DialFuture;
+
+    /// A name of two addresses: the first says nothing, the second answers.
+    #[derive(Debug, Default)]
+    struct HalfSilent {
+        dials_of_silent: AtomicUsize,
+    }
+
+    const SILENT: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)), 80);
+    const ANSWERS: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2)), 80);
+
+    impl Dial for HalfSilent {
+        fn resolve<'a>(&'a self, _host: &'a str, _port: u16) -> DialFuture<'a, Vec<SocketAddr>> {
+            Box::pin(async { Ok(vec![SILENT, ANSWERS]) })
+        }
+
+        #[expect(clippy::disallowed_methods, reason = "the test is the server")]
+        fn connect<'a>(&'a self, _host: &'a str, to: SocketAddr) -> DialFuture<'a, Box<dyn ByteStream>> {
+            Box::pin(async move {
+                if to == SILENT {
+                    self.dials_of_silent.fetch_add(1, Relaxed);
+                    std::future::pending::<()>().await;
+                }
+                let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+                tokio::spawn(async move {
+                    let mut request = [0; 1024];
+                    let _ = theirs.read(&mut request).await;
+                    let _ = theirs.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await;
+                });
+                Ok(Box::new(ours) as Box<dyn ByteStream>)
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a8_a_silent_address_leaves_the_next_one_its_time_and_costs_it_once() {
+        let limit = Duration::from_secs(10);
+        let dial = Arc::new(HalfSilent::default());
+        let client = HttpClient { dial: dial.clone(), ..HttpClient::with_tls(None, limit, limit) };
+        let to = Endpoint::parse("http://idp/token", |_| true).unwrap();
+        let ask = async || client.call(Method::GET, &to, Vec::new(), Zeroizing::default()).await;
+        let begun = clock::now();
+        for _ in 0..3 {
+            let answer = ask().await.unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!((answer.status, answer.body.as_slice()), (200, &b"hi"[..]));
+        }
+        assert_eq!(clock::now() - begun, limit / 2);
+        assert_eq!(dial.dials_of_silent.load(Relaxed), 1, "the one that worked is tried first");
+    }
+
+    #[test]
+    fn a_port_that_is_none_is_refused_rather_than_replaced() {
+        let port = |url: &str| Endpoint::parse(url, |_| true).map(|endpoint| endpoint.port);
+        assert_eq!(port("https://idp/token"), Ok(443));
+        assert_eq!(port("http://idp/token"), Ok(80));
+        assert_eq!(port("https://idp:8443/token"), Ok(8443));
+        assert_eq!(port("https://[::1]:8443/token"), Ok(8443));
+        assert_eq!(port("https://[::1]/token"), Ok(443));
+        for url in ["https://idp:80443/token", "https://idp:0/", "https://[::1]:70000/", "https://idp:x/"] {
+            assert!(port(url).is_err(), "{url}: {:?}", port(url));
+        }
+    }
 }

@@ -143,7 +143,18 @@ impl Reporter {
     }
 
     pub(crate) async fn complete(&self, tag: u64, result: Result<Answer, CallError>) {
-        self.send(EventKind::Completed { tag, result: Box::new(result) }).await;
+        let is_proof = result.is_ok();
+        self.send(EventKind::Completed { tag, result: Box::new(result), is_proof }).await;
+    }
+
+    /// Of a request that is never answered.
+    pub(crate) async fn complete_unanswered(
+        &self,
+        tag: u64,
+        written: Result<Answer, CallError>,
+        is_proof: bool,
+    ) {
+        self.send(EventKind::Completed { tag, result: Box::new(written), is_proof }).await;
     }
 
     pub(crate) fn broker(&self) -> Option<BrokerId> {

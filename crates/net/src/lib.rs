@@ -51,7 +51,7 @@ mod throttle;
 #[cfg(feature = "_tls")]
 pub mod tls;
 
-pub use call::{Completion, Lane};
+pub use call::{Completion, Lane, NetEvent};
 pub use carrier::Carrier;
 pub use config::Config;
 pub use dial::{ByteStream, Dial, DialFuture, Tcp};

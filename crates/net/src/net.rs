@@ -5,7 +5,7 @@ mod dispatch;
 mod events;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -21,7 +21,7 @@ use tokio::{
 use crate::{
     address::Address,
     address_state::AddressState,
-    call::{Call, CallState, Completion, ConnectionInfo, Endpoint, Event, Lane},
+    call::{Call, CallState, Completion, ConnectionInfo, Endpoint, Event, Lane, NetEvent},
     clock,
     config::Config,
     dial::{Dial, Tcp},
@@ -48,6 +48,8 @@ pub struct Net {
     /// Calls without an answer, by tag.
     outstanding: BTreeMap<u64, Outstanding>,
     ready: VecDeque<Completion>,
+    /// Those that [`NetEvent::ClosedUnanswered`] is to tell of.
+    closed_unanswered: BTreeSet<BrokerId>,
     tasks: JoinSet<()>,
     running: HashMap<Id, Arc<ConnectionInfo>>,
     events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
@@ -108,6 +110,7 @@ impl Net {
             addresses: BTreeMap::new(),
             outstanding: BTreeMap::new(),
             ready: VecDeque::new(),
+            closed_unanswered: BTreeSet::new(),
             tasks: JoinSet::new(),
             running: HashMap::new(),
             events: mpsc::channel(EVENTS),
@@ -229,8 +232,20 @@ impl Net {
     /// The next result of a call. Cancel-safe. Waits for ever while no call is outstanding.
     pub async fn next(&mut self) -> Completion {
         loop {
-            if let Some(completion) = self.ready.pop_front() {
+            if let NetEvent::Completed(completion) = self.next_event().await {
                 return completion;
+            }
+        }
+    }
+
+    /// The next result of a call, or what else a broker lets us know. Cancel-safe.
+    pub async fn next_event(&mut self) -> NetEvent {
+        loop {
+            if let Some(completion) = self.ready.pop_front() {
+                return NetEvent::Completed(completion);
+            }
+            if let Some(broker) = self.closed_unanswered.pop_first() {
+                return NetEvent::ClosedUnanswered(broker);
             }
             tokio::select! {
                 biased;

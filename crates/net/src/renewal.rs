@@ -19,25 +19,35 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mill
 /// Brokers take no second authentication within a second, and one that says otherwise must not keep us busy.
 const SHORTEST: Duration = Duration::from_millis(1100);
 
+/// So long before the session ends no call is written any more, and for no more than a twentieth of it: brokers close a connection at the first
+/// call that they read after its end, and a call is a while on its way.
+const HOLD: Duration = Duration::from_secs(1);
+
 /// How long a connection may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Session {
     /// When to authenticate anew.
     renew_at: Instant,
-    /// The broker closes the connection at the first request after this.
+    /// Calls have to wait from then on.
+    holds_from: Instant,
+    /// The broker closes the connection at the first request after this, or a little later.
     ends: Instant,
     /// Whether there was a line (WARN) that credentials are missing.
     is_warned: bool,
 }
 
 impl Session {
-    /// After 85 to 95 % of the lifetime, as Java's clients: not all connections at once.
-    pub(crate) fn new(now: Instant, lifetime: Duration, seed: u64) -> Self {
+    /// Of a connection whose last request of SASL was `sent` and is answered `now`. The lifetime counts from the sending: the broker's own begins
+    /// between the two, and what delays the answer must not make ours the longer one. Renewed after 85 to 95 % of it, as Java's clients: not
+    /// all connections at once.
+    pub(crate) fn new(sent: Instant, now: Instant, lifetime: Duration, seed: u64) -> Self {
         let thousandths = 850 + u32::try_from(SplitMix64::new(seed).next_u64() % 101).unwrap_or(0);
         let renew_after = (lifetime / 1000).saturating_mul(thousandths);
+        let hold = HOLD.min(lifetime / 20);
         Self {
-            renew_at: clock::after(now, renew_after.max(SHORTEST)),
-            ends: clock::after(now, lifetime),
+            renew_at: clock::after(sent, renew_after).max(clock::after(now, SHORTEST)),
+            holds_from: clock::after(sent, lifetime.saturating_sub(hold)),
+            ends: clock::after(sent, lifetime),
             is_warned: false,
         }
     }
@@ -60,10 +70,10 @@ enum State {
     Resting,
     /// The credentials are asked for; calls go on.
     Preparing(Prepared),
-    /// The broker is being asked; calls wait.
-    Asking(Authentication),
-    /// Something is computed on another thread; calls wait.
-    Deriving(Authentication, JoinHandle<Derived>),
+    /// The broker is being asked since then; calls wait.
+    Asking(Authentication, Instant),
+    /// Something is computed on another thread; calls wait. The last request was sent then.
+    Deriving(Authentication, Instant, JoinHandle<Derived>),
 }
 
 impl Renewal {
@@ -75,9 +85,9 @@ impl Renewal {
     pub(crate) fn begins_at(&self) -> Option<Instant> {
         match self.state {
             State::Resting => self.session.map(|session| session.renew_at),
-            // Until the session ends calls go on.
-            State::Preparing(_) => self.session.map(|session| session.ends),
-            State::Asking(_) | State::Deriving(..) => None,
+            // Until then calls go on.
+            State::Preparing(_) => self.session.map(|session| session.holds_from),
+            State::Asking(..) | State::Deriving(..) => None,
         }
     }
 
@@ -95,35 +105,39 @@ impl Renewal {
     /// Whether calls have to wait: the broker takes nothing but SASL now.
     pub(crate) fn holds_calls(&self, now: Instant) -> bool {
         match self.state {
-            State::Resting | State::Preparing(_) => self.session.is_some_and(|session| session.ends <= now),
-            State::Asking(_) | State::Deriving(..) => true,
+            State::Resting | State::Preparing(_) => {
+                self.session.is_some_and(|session| session.holds_from <= now)
+            }
+            State::Asking(..) | State::Deriving(..) => true,
         }
     }
 
-    /// The next request to write, as soon as there is one. Cancel-safe; waits for ever while none is due.
-    pub(crate) async fn next_request(&mut self) -> Result<Request, ConnectError> {
+    /// The next request to write, as soon as there is one; `None` if there will be one later, and [`begins_at`](Self::begins_at) has changed.
+    /// Cancel-safe; waits for ever while none is due.
+    pub(crate) async fn next_request(&mut self) -> Result<Option<Request>, ConnectError> {
         loop {
             match &mut self.state {
-                State::Resting | State::Asking(_) => std::future::pending().await,
+                State::Resting | State::Asking(..) => std::future::pending().await,
                 State::Preparing(prepared) => match prepared.await {
                     Ok((authentication, request)) => {
-                        self.state = State::Asking(authentication);
-                        return Ok(request);
+                        self.state = State::Asking(authentication, clock::now());
+                        return Ok(Some(request));
                     }
-                    Err(error) => self.postpone(error)?,
+                    Err(error) => {
+                        self.postpone(error)?;
+                        return Ok(None);
+                    }
                 },
-                State::Deriving(_, computed) => {
+                State::Deriving(_, _, computed) => {
                     let derived = computed.await;
-                    let State::Deriving(mut authentication, _) =
+                    let State::Deriving(mut authentication, sent, _) =
                         std::mem::replace(&mut self.state, State::Resting)
                     else {
                         continue;
                     };
                     let derived = derived.map_err(|_| ConnectError::broker("an error in this client"))?;
                     let next = authentication.derived(derived)?;
-                    if let Some(request) = self.follow(authentication, next) {
-                        return Ok(request);
-                    }
+                    return Ok(self.follow(authentication, sent, next));
                 }
             }
         }
@@ -132,9 +146,9 @@ impl Renewal {
     /// The broker answered a request of [`next_request`](Self::next_request). Gives the next one, if it is known already.
     pub(crate) fn on_response(&mut self, response: Response) -> Result<Option<Request>, ConnectError> {
         match std::mem::replace(&mut self.state, State::Resting) {
-            State::Asking(mut authentication) => {
+            State::Asking(mut authentication, sent) => {
                 let next = authentication.on_response(response)?;
-                Ok(self.follow(authentication, next))
+                Ok(self.follow(authentication, sent, next))
             }
             other => {
                 self.state = other;
@@ -143,21 +157,22 @@ impl Renewal {
         }
     }
 
-    fn follow(&mut self, authentication: Authentication, next: Next) -> Option<Request> {
+    /// Goes on after an answer to what was `sent` then. What it gives is sent now.
+    fn follow(&mut self, authentication: Authentication, sent: Instant, next: Next) -> Option<Request> {
+        let now = clock::now();
         match next {
             Next::Ask(request) => {
-                self.state = State::Asking(authentication);
+                self.state = State::Asking(authentication, now);
                 Some(request)
             }
             Next::Derive(derivation) => {
                 let computed = tokio::task::spawn_blocking(move || derivation.run());
-                self.state = State::Deriving(authentication, computed);
+                self.state = State::Deriving(authentication, sent, computed);
                 None
             }
             Next::Accepted(lifetime) => {
-                let now = clock::now();
                 self.seed = self.seed.wrapping_add(1);
-                self.session = lifetime.map(|lifetime| Session::new(now, lifetime, self.seed));
+                self.session = lifetime.map(|lifetime| Session::new(sent, now, lifetime, self.seed));
                 tracing::debug!(host = %self.host, ?lifetime, "authenticated anew");
                 None
             }
@@ -190,7 +205,7 @@ impl fmt::Debug for Renewal {
         let state = match self.state {
             State::Resting => "Resting",
             State::Preparing(_) => "Preparing",
-            State::Asking(_) => "Asking",
+            State::Asking(..) => "Asking",
             State::Deriving(..) => "Deriving",
         };
         write!(f, "Renewal({state}, {:?})", self.session)

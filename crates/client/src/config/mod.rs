@@ -25,7 +25,8 @@ pub use error::{ConfigError, Shown};
 pub use file::parse_properties;
 pub use names::owner;
 pub use properties::{
-    Meaning, Properties, Property, ignored, is_given, is_secret, known_names, p, set, validate,
+    Meaning, Properties, Property, ignored, is_given, is_secret, known_names, p, set, set_in_any_order,
+    validate,
 };
 pub use security::{SecurityConfig, SecurityProtocol};
 pub use sources::{

@@ -3,7 +3,7 @@
 //! A property is understood, or it is left out of account with a warning because nothing the user gets depends on it, or it
 //! is refused because something would.
 
-use super::{ClientConfig, ConfigError, Ignored, Shown, Value, names, nearest, table};
+use super::{ClientConfig, ConfigError, Ignored, Shown, Value, names, nearest, security::refers, table};
 
 /// A client's configuration: properties of its own, beside those of [`ClientConfig`], which it contains.
 ///
@@ -111,20 +111,57 @@ fn canonical<C: Properties>(name: &str) -> &str {
     own.or_else(|| find(SHARED, name).map(Property::alias_of)).flatten().unwrap_or(name)
 }
 
-/// Sets one property by its name.
+/// Sets one property by its name. A config provider that is set resolves what refers to it, whatever was set first.
 ///
 /// # Errors
 /// An unknown name, or a value that the property does not take; the configuration is as before.
 pub fn set<C: Properties>(config: &mut C, name: &str, value: &str) -> Result<(), ConfigError> {
     let name = name.trim();
-    if let Some(provider) = config.client_mut().security.set_provider(name, value) {
-        return provider.map_err(|expected| ConfigError::Invalid {
-            name: name.to_owned(),
-            // A provider's own settings may be what opens a vault.
-            value: if name.ends_with(".class") { Shown::value(value) } else { Shown::secret() },
-            expected,
-        });
+    let Some(provider) = config.client_mut().security.set_provider(name, value) else {
+        return set_value(config, name, value);
+    };
+    provider.map_err(|expected| ConfigError::Invalid {
+        name: name.to_owned(),
+        // A provider's own settings may be what opens a vault.
+        value: if name.ends_with(".class") { Shown::value(value) } else { Shown::secret() },
+        expected,
+    })?;
+    set_references(config);
+    Ok(())
+}
+
+/// As [`set`]; what refers to a config provider that may be set later is a mistake only for [`validate`].
+///
+/// # Errors
+/// As [`set`], but for such references.
+pub fn set_in_any_order<C: Properties>(config: &mut C, name: &str, value: &str) -> Result<(), ConfigError> {
+    let error = match set(config, name, value) {
+        Err(error) if refers(value) => error,
+        set => return set,
+    };
+    let Some(name) = known::<C>(name.trim()) else { return Err(error) };
+    config.client_mut().security.note(name, value, Some(error));
+    Ok(())
+}
+
+/// The name that a property that is known goes by.
+fn known<C: Properties>(name: &str) -> Option<&'static str> {
+    let name = canonical::<C>(name);
+    find(C::own(), name).map(Property::name).or_else(|| find(SHARED, name).map(Property::name))
+}
+
+/// Sets anew what refers to config providers. What does not lead anywhere may do so when more of the provider is set.
+fn set_references<C: Properties>(config: &mut C) {
+    for (name, written) in config.client().security.references() {
+        let set = set_value(config, name, written.expose_str().unwrap_or_default());
+        // The property may be of a client that this configuration is a part of.
+        if !matches!(set, Err(ConfigError::Unknown { .. } | ConfigError::Foreign { .. })) {
+            config.client_mut().security.note(name, written.expose_str().unwrap_or_default(), set.err());
+        }
     }
+}
+
+fn set_value<C: Properties>(config: &mut C, name: &str, value: &str) -> Result<(), ConfigError> {
     let given = if find(C::own(), name).is_some() {
         set_in(C::own(), config, C::client_mut, name, value)
     } else {
@@ -132,6 +169,7 @@ pub fn set<C: Properties>(config: &mut C, name: &str, value: &str) -> Result<(),
     };
     let Some(given) = given? else { return Err(unknown::<C>(name)) };
     config.client_mut().given.insert(given);
+    config.client_mut().security.note(given, value, None);
     Ok(())
 }
 
@@ -187,6 +225,7 @@ fn unknown<C: Properties>(name: &str) -> ConfigError {
 /// # Errors
 /// All of them at once ([`ConfigError::mistakes`]).
 pub fn validate<C: Properties>(config: &C, mut mistakes: Vec<ConfigError>) -> Result<(), ConfigError> {
+    mistakes.extend(config.client().security.unresolved());
     let refused: Vec<_> = mistakes
         .iter()
         .flat_map(ConfigError::mistakes)

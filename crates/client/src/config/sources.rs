@@ -46,7 +46,7 @@ macro_rules! property_methods {
             /// Sets one property by its Java name or one of librdkafka's. What excludes one another is found by
             /// [`validate`](Self::validate) later. One that is known and has no effect here is listed
             /// ([`ignored`](Self::ignored)); a client that starts logs them all in one
-            /// line (WARN).
+            /// line (WARN). A config provider that is set resolves what refers to it, whatever was set first.
             ///
             /// # Errors
             /// An unknown name, or a value that the property does not take; the configuration is as before.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use offtake_net::NetEvent;
 use tokio::sync::mpsc;
 
 use super::{Engine, Outputs, Transport, probe::Probe, transport::Io};
@@ -44,9 +45,14 @@ pub async fn run<E, O>(
         let wake = engine.poll_timeout().map(|at| at.max(now));
         tokio::select! {
             biased;
-            completion = io.next() => {
+            event = io.next() => {
                 let now = woken(&mut engine, wake);
-                engine.handle_answer(now, completion.tag, completion.result);
+                match event {
+                    NetEvent::Completed(completion) => {
+                        engine.handle_answer(now, completion.tag, completion.result);
+                    }
+                    NetEvent::ClosedUnanswered(broker) => engine.handle_closed_unanswered(now, broker),
+                }
             }
             command = commands.recv(), if !abandoned => {
                 let now = woken(&mut engine, wake);

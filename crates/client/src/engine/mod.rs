@@ -40,6 +40,11 @@ pub trait Engine {
     /// The result of the call that [`poll_transmit`](Self::poll_transmit) gave this tag.
     fn handle_answer(&mut self, now: Instant, tag: u64, result: Result<Answer, CallError>);
 
+    /// This broker closed a connection soon after requests that it does not answer: it may have refused them.
+    fn handle_closed_unanswered(&mut self, now: Instant, broker: BrokerId) {
+        let _ = (now, broker);
+    }
+
     /// Time has passed.
     fn handle_timeout(&mut self, now: Instant);
 

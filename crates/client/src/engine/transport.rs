@@ -3,7 +3,7 @@
 use std::{fmt, future::poll_fn, sync::Arc, time::Instant};
 
 use offtake_machine::{BrokerId, Cluster, Transmit};
-use offtake_net::{Carrier, Completion, Dial, Lane, Net};
+use offtake_net::{Carrier, Dial, Lane, Net, NetEvent};
 
 use crate::config::{ClientConfig, ConfigError};
 
@@ -83,10 +83,10 @@ impl Io {
         }
     }
 
-    pub(super) async fn next(&mut self) -> Completion {
+    pub(super) async fn next(&mut self) -> NetEvent {
         match self {
-            Self::Net(net) => net.next().await,
-            Self::Carrier(carrier) => poll_fn(|cx| carrier.poll_next(cx)).await,
+            Self::Net(net) => net.next_event().await,
+            Self::Carrier(carrier) => NetEvent::Completed(poll_fn(|cx| carrier.poll_next(cx)).await),
         }
     }
 

@@ -45,11 +45,8 @@ impl Classic {
                 relative.time(Some(*until), to);
                 then.hash(to);
             }
-            State::Outside
-            | State::Unpolled
-            | State::Failed
-            | State::Stable { .. }
-            | State::Revoking { .. } => {}
+            State::Unpolled { static_id } => static_id.hash(to),
+            State::Outside | State::Failed | State::Stable { .. } | State::Revoking { .. } => {}
         }
         (subscription, member_id, owned, must_trigger_rebalance).hash(to);
     }

@@ -100,7 +100,7 @@ impl Classic {
             | State::Joining { .. }
             | State::Syncing { .. }
             | State::Revoking { .. }
-            | State::Unpolled => {}
+            | State::Unpolled { .. } => {}
         }
     }
 
@@ -120,13 +120,19 @@ impl Classic {
         self.core.outbox.forget_partitions();
         self.owned.all.clear();
         self.owned.revoking.clear();
-        let (is_member, has_id) = (self.state.is_member(), !self.member_id.is_empty());
+        let has_id = !self.member_id.is_empty();
+        let mut is_known = self.state.is_member() && has_id;
         let join_without_id = match mem::replace(&mut self.state, State::Outside) {
             State::Leaving { leave, until, reason, .. } => {
                 self.state = State::Leaving { leave, until, reason, then: AfterLeaving::Outside };
                 return;
             }
             State::Joining { join, .. } if join.is_sent() && !has_id => Some(join),
+            State::Unpolled { static_id } => {
+                is_known = !static_id.is_empty();
+                self.member_id = static_id;
+                None
+            }
             _ => None,
         };
         let sends_leave = match membership {
@@ -134,7 +140,7 @@ impl Classic {
             GroupMembership::Leave => true,
             GroupMembership::Remain => false,
         };
-        if is_member && sends_leave && (has_id || join_without_id.is_some()) {
+        if sends_leave && (is_known || join_without_id.is_some()) {
             self.start_leaving(now, reason, AfterLeaving::Outside);
             if let (State::Leaving { leave, .. }, Some(sent_join)) = (&mut self.state, join_without_id) {
                 *leave = sent_join; // its answer has the member id to leave with
@@ -161,7 +167,7 @@ impl Classic {
     pub(crate) fn on_poll(&mut self, now: Instant) {
         self.core.poll_timer.on_poll(now);
         match &mut self.state {
-            State::Unpolled => self.join_again(now, "polling again"),
+            State::Unpolled { .. } => self.join_again(now, "polling again"),
             State::Leaving { then, .. } => then.on_poll(),
             _ => {}
         }
@@ -294,7 +300,7 @@ impl Classic {
             State::Joining { .. } => !membership.heartbeat.is_idle(),
             // It refuses commits of a generation that has no assignment yet.
             State::Syncing { .. } => false,
-            State::Outside | State::Unpolled | State::Failed | State::Leaving { .. } => false,
+            State::Outside | State::Unpolled { .. } | State::Failed | State::Leaving { .. } => false,
         };
         // A member that has not renewed its session may have been removed already.
         let is_alive = self.valid_until().is_some();
@@ -327,7 +333,7 @@ impl Classic {
     pub(crate) fn stage(&self) -> Stage {
         match &self.state {
             State::Outside => Stage::Outside,
-            State::Unpolled | State::Leaving { then: AfterLeaving::Unpolled, .. } => Stage::Unpolled,
+            State::Unpolled { .. } | State::Leaving { then: AfterLeaving::Unpolled, .. } => Stage::Unpolled,
             State::Failed => Stage::Failed,
             State::Joining { membership: None, .. } => Stage::Joining,
             // The first generation that it is in has given it nothing yet.
@@ -345,7 +351,7 @@ impl Classic {
     pub(crate) fn state_name(&self) -> &'static str {
         match self.state {
             State::Outside => "outside",
-            State::Unpolled => "not polled",
+            State::Unpolled { .. } => "not polled",
             State::Failed => "failed",
             State::Joining { .. } => "joining",
             State::Syncing { .. } => "syncing",

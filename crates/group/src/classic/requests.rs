@@ -29,7 +29,7 @@ impl Classic {
     /// `None` in a state without a request of this kind.
     pub(super) fn request(&mut self, kind: CallKind) -> Result<Option<Request>, EncodeError> {
         Ok(match (kind, &self.state) {
-            (_, State::Outside | State::Unpolled | State::Failed) => None,
+            (_, State::Outside | State::Unpolled { .. } | State::Failed) => None,
             (CallKind::Step, State::Joining { reason, .. }) => Some(self.join(reason)?.into()),
             (CallKind::Step, State::Syncing { .. }) => Some(self.sync().into()),
             (CallKind::Step, State::Leaving { reason, .. }) => Some(self.leave_request(reason).into()),

@@ -55,8 +55,11 @@ pub(super) struct Membership {
 pub(super) enum State {
     /// Not a member, and not trying to be one.
     Outside,
-    /// Not a member because the application stopped polling. It joins again at the next poll.
-    Unpolled,
+    /// Not a member because the application stopped polling. It joins again at the next poll. The coordinator still has a static member,
+    /// under this id; else it is empty.
+    Unpolled {
+        static_id: String,
+    },
     /// Failed, until the next `subscribe`.
     Failed,
     /// `asked` is the subscription in the outstanding JoinGroup. `membership` is of the previous generation, which
@@ -123,9 +126,11 @@ impl State {
     /// The call that leads to the next state.
     pub(super) fn step(&self) -> Option<&CoordinatorCall> {
         match self {
-            Self::Outside | Self::Unpolled | Self::Failed | Self::Stable { .. } | Self::Revoking { .. } => {
-                None
-            }
+            Self::Outside
+            | Self::Unpolled { .. }
+            | Self::Failed
+            | Self::Stable { .. }
+            | Self::Revoking { .. } => None,
             Self::Joining { join: step, .. }
             | Self::Syncing { sync: step, .. }
             | Self::Leaving { leave: step, .. } => Some(step),
@@ -134,9 +139,11 @@ impl State {
 
     pub(super) fn step_mut(&mut self) -> Option<&mut CoordinatorCall> {
         match self {
-            Self::Outside | Self::Unpolled | Self::Failed | Self::Stable { .. } | Self::Revoking { .. } => {
-                None
-            }
+            Self::Outside
+            | Self::Unpolled { .. }
+            | Self::Failed
+            | Self::Stable { .. }
+            | Self::Revoking { .. } => None,
             Self::Joining { join: step, .. }
             | Self::Syncing { sync: step, .. }
             | Self::Leaving { leave: step, .. } => Some(step),
@@ -145,7 +152,7 @@ impl State {
 
     pub(super) fn membership(&self) -> Option<&Membership> {
         match self {
-            Self::Outside | Self::Unpolled | Self::Failed | Self::Leaving { .. } => None,
+            Self::Outside | Self::Unpolled { .. } | Self::Failed | Self::Leaving { .. } => None,
             Self::Joining { membership, .. } | Self::Revoking { membership, .. } => membership.as_deref(),
             Self::Syncing { membership, .. } | Self::Stable { membership } => Some(membership),
         }
@@ -153,7 +160,7 @@ impl State {
 
     pub(super) fn membership_mut(&mut self) -> Option<&mut Membership> {
         match self {
-            Self::Outside | Self::Unpolled | Self::Failed | Self::Leaving { .. } => None,
+            Self::Outside | Self::Unpolled { .. } | Self::Failed | Self::Leaving { .. } => None,
             Self::Joining { membership, .. } | Self::Revoking { membership, .. } => membership.as_deref_mut(),
             Self::Syncing { membership, .. } | Self::Stable { membership } => Some(membership),
         }
@@ -161,7 +168,7 @@ impl State {
 
     pub(super) fn into_membership(self) -> Option<Box<Membership>> {
         match self {
-            Self::Outside | Self::Unpolled | Self::Failed | Self::Leaving { .. } => None,
+            Self::Outside | Self::Unpolled { .. } | Self::Failed | Self::Leaving { .. } => None,
             Self::Joining { membership, .. } | Self::Revoking { membership, .. } => membership,
             Self::Syncing { membership, .. } | Self::Stable { membership } => Some(membership),
         }
@@ -191,7 +198,7 @@ impl State {
     /// Whether the application is expected to poll.
     pub(super) fn is_member(&self) -> bool {
         match self {
-            Self::Outside | Self::Unpolled | Self::Failed | Self::Leaving { .. } => false,
+            Self::Outside | Self::Unpolled { .. } | Self::Failed | Self::Leaving { .. } => false,
             Self::Joining { .. } | Self::Syncing { .. } | Self::Stable { .. } | Self::Revoking { .. } => true,
         }
     }

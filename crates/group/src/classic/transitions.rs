@@ -126,8 +126,7 @@ impl Classic {
         if self.core.config.instance_id.is_none() && !self.member_id.is_empty() {
             self.start_leaving(now, "max.poll.interval.ms exceeded", AfterLeaving::Unpolled);
         } else {
-            self.member_id.clear();
-            self.state = State::Unpolled;
+            self.state = State::Unpolled { static_id: mem::take(&mut self.member_id) };
         }
     }
 
@@ -146,7 +145,7 @@ impl Classic {
         }
         match then {
             AfterLeaving::Outside => {}
-            AfterLeaving::Unpolled => self.state = State::Unpolled,
+            AfterLeaving::Unpolled => self.state = State::Unpolled { static_id: String::new() },
             AfterLeaving::Failed => self.state = State::Failed,
             AfterLeaving::Join | AfterLeaving::LeftThenJoin => {
                 self.join_again(now, "joining again after leaving");

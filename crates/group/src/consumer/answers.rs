@@ -42,6 +42,10 @@ impl Consumer {
                     State::Leaving { .. } if answer.error_code.is_retriable() => {
                         self.on_error_code(now, sent, answer);
                     }
+                    // It was sent before the application decided to leave for good.
+                    State::Leaving { ref mut heartbeat, .. } if mem::take(&mut self.heartbeat_at_once) => {
+                        *heartbeat = CoordinatorCall::due(now);
+                    }
                     // A member that is not known has left already. Other errors will not pass in the little time that is left
                     // (FAILURES F9).
                     State::Leaving { .. } => self.finish_leaving(now),

@@ -51,7 +51,7 @@ mod state;
 mod transitions;
 
 use reconciliation::Reconciliation;
-use requests::JOIN;
+use requests::{JOIN, LEAVE, STATIC_LEAVE};
 use session_timeout::SessionTimeout;
 use state::{PendingFields, State};
 
@@ -75,7 +75,8 @@ pub(crate) struct Consumer {
     names: BTreeMap<Uuid, Topic>,
     partitions: Reconciliation,
     pending: PendingFields,
-    /// Send the next heartbeat as soon as the outstanding one is answered.
+    /// Send the next heartbeat as soon as the outstanding one is answered. Of a static member that leaves: the outstanding one leaves for a
+    /// while only.
     heartbeat_at_once: bool,
     session: Session,
     session_timeout: SessionTimeout,
@@ -148,8 +149,12 @@ impl Consumer {
     pub(crate) fn leave(&mut self, now: Instant, membership: GroupMembership) {
         self.core.outbox.forget_partitions();
         self.partitions = Reconciliation::default();
-        if let State::Leaving { then, .. } = &mut self.state {
+        if let State::Leaving { heartbeat, epoch, then, .. } = &mut self.state {
             *then = AfterLeaving::Outside;
+            if *epoch == STATIC_LEAVE && membership == GroupMembership::Leave {
+                *epoch = LEAVE;
+                self.heartbeat_at_once = heartbeat.is_sent();
+            }
             self.unreleased_since = None;
             return;
         }
@@ -158,7 +163,9 @@ impl Consumer {
         let known = match &self.state {
             State::Member { .. } => true,
             State::Joining { heartbeat } => heartbeat.is_sent() || self.pending.full,
-            _ => false,
+            // The broker keeps the place of a static member, which has left for a while.
+            State::Unpolled => membership == GroupMembership::Leave && self.core.config.instance_id.is_some(),
+            State::Outside | State::Failed | State::Revoking | State::Leaving { .. } => false,
         };
         self.reset_membership();
         if let Some(epoch) = self.leave_epoch(membership).filter(|_| known) {

@@ -119,6 +119,7 @@ impl Consumer {
     }
 
     pub(super) fn start_leaving(&mut self, now: Instant, epoch: i32, then: AfterLeaving) {
+        self.heartbeat_at_once = false;
         let until = now + self.core.config.request_timeout;
         self.state = State::Leaving { heartbeat: CoordinatorCall::due(now), until, epoch, then };
     }

@@ -739,6 +739,46 @@ fn f9_leaving_is_retried_where_that_helps_and_an_unknown_member_has_left() {
     assert_eq!(hand.events(), [Event::Left]);
 }
 
+/// A static member that is out for lack of polls still has its place at the coordinator.
+#[test]
+fn e8_a_static_member_that_is_not_polled_leaves_for_good_if_it_is_told_to() {
+    use GroupMembership::{Default, Leave, Remain};
+    for (instance, membership, leaves) in [
+        (Some("i"), Leave, true),
+        (Some("i"), Default, false),
+        (Some("i"), Remain, false),
+        (None, Leave, false),
+    ] {
+        let config =
+            Config { instance_id: instance.map(str::to_owned), ..config(Assignor::CooperativeSticky) };
+        let mut hand = Hand::new(config);
+        hand.settles_with(1, &[0]);
+        while hand.member.stage() != offtake_group::Stage::Unpolled {
+            hand.wait(BEAT);
+            match hand.sends() {
+                Some(Request::Heartbeat(_)) => hand.hears(beat(ErrorCode::None)),
+                Some(Request::LeaveGroup(_)) => hand.hears(LeaveGroupResponse::default()),
+                Some(other) => panic!("{other:?}"),
+                None => {}
+            }
+        }
+        hand.events();
+        hand.member.leave(hand.now, "closing", membership);
+        match hand.sends() {
+            Some(Request::LeaveGroup(leave)) if leaves => {
+                let one = &leave.members[0];
+                assert_eq!((one.member_id.as_str(), one.group_instance_id.as_deref()), ("me", instance));
+                // Another process may have taken its place meanwhile.
+                let fenced = ErrorCode::FencedInstanceId;
+                hand.hears(LeaveGroupResponse { error_code: fenced, ..std::default::Default::default() });
+            }
+            None if !leaves => {}
+            other => panic!("{instance:?} {membership:?}: {other:?}"),
+        }
+        assert_eq!(hand.events(), [Event::Left], "{instance:?} {membership:?}");
+    }
+}
+
 #[test]
 fn n1_who_leaves_before_it_has_a_name_leaves_no_ghost() {
     let mut hand = Hand::new(config(Assignor::CooperativeSticky));

@@ -322,6 +322,50 @@ fn e8_how_a_member_leaves_is_its_own_choice() {
     }
 }
 
+/// A static member that is out for lack of polls has left for a while only; the broker keeps its place.
+#[test]
+fn e8_a_static_member_that_is_not_polled_leaves_for_good_if_it_is_told_to() {
+    use GroupMembership::{Default, Leave, Remain};
+    let cases = [
+        (Some("i"), Leave, Some(-1)),
+        (Some("i"), Default, None),
+        (Some("i"), Remain, None),
+        (None, Leave, None),
+    ];
+    for (instance, membership, epoch) in cases {
+        for is_answered in [true, false] {
+            let mut hand = Hand::knowing(instance);
+            hand.member.subscribe(hand.now, topics(&["a"]));
+            hand.settles_with(&[0]);
+            let for_a_while = loop {
+                hand.now = hand.member.poll_timeout().unwrap();
+                hand.member.handle_timeout(hand.now);
+                match hand.says() {
+                    Some(beat) if beat.member_epoch < 0 => break beat.member_epoch,
+                    Some(_) => hand.hears(beat(1, None)),
+                    None => {}
+                }
+            };
+            assert_eq!(for_a_while, if instance.is_some() { -2 } else { -1 });
+            if is_answered {
+                hand.hears(beat(for_a_while, None));
+            }
+            hand.events();
+            hand.member.leave(hand.now, "closing", membership);
+            if !is_answered {
+                assert_eq!(hand.says(), None, "one at a time");
+                hand.hears(beat(for_a_while, None));
+            }
+            let said = hand.says();
+            assert_eq!(said.as_ref().map(|beat| beat.member_epoch), epoch, "{instance:?} {membership:?}");
+            if said.is_some() {
+                hand.hears(refused(ErrorCode::FencedInstanceId));
+            }
+            assert_eq!(hand.events(), [Event::Left], "{instance:?} {membership:?}");
+        }
+    }
+}
+
 /// The broker may have taken it in, though nothing was heard of it.
 #[test]
 fn n1_a_member_leaves_the_group_that_its_first_heartbeat_may_have_reached() {

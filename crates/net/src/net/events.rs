@@ -7,6 +7,7 @@ use super::Net;
 use crate::{
     call::{Call, CloseReason, Completion, ConnectionInfo, Endpoint, Event, EventKind},
     clock,
+    connection::asks_for_no_answer,
 };
 
 impl Net {
@@ -24,11 +25,11 @@ impl Net {
                     address_state.connected(via, api_versions_version);
                 }
             }
-            EventKind::Completed { tag, result } => {
+            EventKind::Completed { tag, result, is_proof } => {
                 if let Some(connection) = connection {
                     connection.in_flight = connection.in_flight.saturating_sub(1);
                 }
-                if let (Ok(_), Some(address_state)) = (&*result, self.addresses.get_mut(&from.address)) {
+                if let Some(address_state) = self.addresses.get_mut(&from.address).filter(|_| is_proof) {
                     address_state.worked(&from.address);
                 }
                 self.complete_from(&from, tag, *result);
@@ -41,6 +42,9 @@ impl Net {
                 let is_connected = self.connections.values().any(|connection| connection.ranges.is_some());
                 let why = self.acceptance.judge(clock::now(), is_connected, why);
                 self.ended(&from, &why);
+                if let (CloseReason::ClosedUnanswered(_), Endpoint::Broker(id)) = (&why, from.endpoint) {
+                    self.closed_unanswered.insert(id);
+                }
                 for call in unsent {
                     self.redispatch(&from, &why, call);
                 }
@@ -55,7 +59,9 @@ impl Net {
                 CallError::Unreachable { reason, .. } | CallError::Authentication { reason, .. },
             ) => reason.clone(),
             CloseReason::Unreachable(error) => error.to_string(),
-            CloseReason::Broken(reason) | CloseReason::ClosedAtFirstCall(reason) => reason.clone(),
+            CloseReason::Broken(reason)
+            | CloseReason::ClosedUnanswered(reason)
+            | CloseReason::ClosedAtFirstCall(reason) => reason.clone(),
             CloseReason::Idle | CloseReason::Retired | CloseReason::TooLarge => {
                 return tracing::debug!(address = %from.address, lane = ?from.lane, ?why, "connection closed");
             }
@@ -92,17 +98,28 @@ impl Net {
                 }
                 call.last_error.unwrap_or_else(|| error.clone())
             }
+            // Sent to the same broker again, it would be lost without a word.
+            CloseReason::ClosedUnanswered(reason) if asks_for_no_answer(&call.request) => {
+                CallError::Unreachable {
+                    address: from.address.to_string(),
+                    reason: reason.clone(),
+                    not_kafka: false,
+                }
+            }
             CloseReason::Idle
             | CloseReason::Retired
             | CloseReason::TooLarge
             | CloseReason::Broken(_)
+            | CloseReason::ClosedUnanswered(_)
             | CloseReason::ClosedAtFirstCall(_)
                 if !call.requeued =>
             {
                 call.requeued = true;
                 return self.dispatch(now, call);
             }
-            CloseReason::Broken(reason) | CloseReason::ClosedAtFirstCall(reason) => {
+            CloseReason::Broken(reason)
+            | CloseReason::ClosedUnanswered(reason)
+            | CloseReason::ClosedAtFirstCall(reason) => {
                 CallError::Disconnected { address: from.address.to_string(), reason: reason.clone() }
             }
             CloseReason::Idle | CloseReason::Retired | CloseReason::TooLarge => CallError::Disconnected {

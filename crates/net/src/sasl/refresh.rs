@@ -8,12 +8,18 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout, timeout_at},
+};
 
 use super::{ProviderFuture, error::ProviderError};
+use crate::clock;
 
 /// A provider that takes longer is given up.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
+/// A fetch that has not ended by itself so long after its timeout is not driven any more.
+const MARGIN: Duration = Duration::from_secs(1);
 /// While the old token lasts, so long a connection waits for the new one.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// While the old token lasts, so long after a failure the provider is asked again; and for one that is refused, so long after it was
@@ -21,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// A token that ends within this is not used any more: it has to reach the broker.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
-/// A fetch may die with the runtime that began it; another one takes its place.
+/// A fetch may die with the runtime that began it, or stand still with it; another one takes its place.
 const MAX_FETCHES: usize = 3;
 
 /// When a token is fetched anew: Java's `sasl.login.refresh.*`.
@@ -106,8 +112,26 @@ fn patience<T: Expiring>(old: &T, now: SystemTime) -> Duration {
     left.saturating_sub(LAST_MOMENT).min(PATIENCE)
 }
 
-/// A fetch under way. It ends with a result, or without one if its task was ended.
-type Fetch<T> = watch::Receiver<Option<Result<T, ProviderError>>>;
+/// A fetch under way.
+struct Fetch<T> {
+    /// It ends with a result, or without one if its task was ended.
+    result: watch::Receiver<Option<Result<T, ProviderError>>>,
+    /// When it is over by the clock of whoever waits for it. Its own timeout stands still with its runtime: nobody drives the
+    /// current-thread runtime of another client between two of its `block_on`.
+    over_at: Instant,
+}
+
+impl<T> Clone for Fetch<T> {
+    fn clone(&self) -> Self {
+        Self { result: self.result.clone(), over_at: self.over_at }
+    }
+}
+
+impl<T> Fetch<T> {
+    fn is_under_way(&self, now: Instant) -> bool {
+        self.result.has_changed().is_ok() && now < self.over_at
+    }
+}
 
 impl<T: Expiring> Refreshing<T> {
     pub(super) fn new(source: impl Source<T>, refresh: Refresh) -> Self {
@@ -122,15 +146,15 @@ impl<T: Expiring> Refreshing<T> {
                 LookUp::Kept(value) => return Ok(value),
                 LookUp::Fetching { fetch, old } => (fetch, old),
             };
-            let wait = fetch.wait_for(Option::is_some);
+            let wait = fetch.result.wait_for(Option::is_some);
             let ended = match old {
-                None => wait.await,
+                None => timeout_at(fetch.over_at, wait).await,
                 Some(old) => match timeout(patience(&old, now), wait).await {
-                    Ok(Ok(result)) if matches!(&*result, Some(Ok(_))) => Ok(result),
+                    Ok(Ok(result)) if matches!(&*result, Some(Ok(_))) => Ok(Ok(result)),
                     _ => return Ok(old),
                 },
             };
-            if let Ok(result) = ended
+            if let Ok(Ok(result)) = ended
                 && let Some(result) = &*result
             {
                 return result.clone();
@@ -177,18 +201,19 @@ impl<T: Expiring> Shared<T> {
             _ => None,
         };
         // A fetch whose task was ended is closed without a result.
-        if let Some(fetch) = state.fetch.as_ref().filter(|fetch| fetch.has_changed().is_ok()) {
+        let begins = clock::now();
+        if let Some(fetch) = state.fetch.as_ref().filter(|fetch| fetch.is_under_way(begins)) {
             return LookUp::Fetching { fetch: fetch.clone(), old };
         }
-        let fetch = self.begin_fetch(now);
+        let fetch = Fetch { result: self.begin_fetch(now), over_at: begins + FETCH_TIMEOUT + MARGIN };
         state.fetch = Some(fetch.clone());
         LookUp::Fetching { fetch, old }
     }
 
     /// Asks the provider in a task of its own, so that a connection that is given up does not end it.
     #[expect(clippy::disallowed_methods, reason = "the fetch outlives the connection that needs it first")]
-    fn begin_fetch(self: &Arc<Self>, now: SystemTime) -> Fetch<T> {
-        let (result, fetch) = watch::channel(None);
+    fn begin_fetch(self: &Arc<Self>, now: SystemTime) -> watch::Receiver<Option<Result<T, ProviderError>>> {
+        let (result, receiver) = watch::channel(None);
         let shared = self.clone();
         tokio::spawn(async move {
             let fetched = match timeout(FETCH_TIMEOUT, shared.source.fetch()).await {
@@ -199,15 +224,22 @@ impl<T: Expiring> Shared<T> {
                     FETCH_TIMEOUT.as_secs()
                 ))),
             };
-            shared.end_fetch(now, &fetched);
+            shared.end_fetch(now, &fetched, &result.subscribe());
             result.send_replace(Some(fetched));
         });
-        fetch
+        receiver
     }
 
-    fn end_fetch(&self, now: SystemTime, fetched: &Result<T, ProviderError>) {
+    fn end_fetch(
+        &self,
+        now: SystemTime,
+        fetched: &Result<T, ProviderError>,
+        of: &watch::Receiver<Option<Result<T, ProviderError>>>,
+    ) {
         let mut state = self.state();
-        state.fetch = None;
+        if state.fetch.take_if(|fetch| fetch.result.same_channel(of)).is_none() {
+            return; // another one took its place, and may have ended: what that brought is newer
+        }
         match fetched {
             Ok(value) => {
                 state.kept = value.expires().map(|expires| Kept {
@@ -419,5 +451,35 @@ mod tests {
         drop(first);
         assert!(runtime().block_on(cache.get(at(0))).is_ok());
         assert!(asked.load(Relaxed) >= 1);
+    }
+
+    #[test]
+    fn a_fetch_whose_runtime_nobody_drives_any_more_is_begun_anew() {
+        let (asked, provider) = counting(|number| Ok(numbered(number, at(3600))));
+        let cache = Refreshing::new(Tokens::new(provider), Refresh::default());
+        let runtime = || {
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
+        };
+        let (first, second) = (runtime(), runtime());
+        first.block_on(async {
+            tokio::select! {
+                biased;
+                _ = cache.get(at(0)) => panic!("the provider yields first"),
+                () = std::future::ready(()) => {}
+            }
+        });
+        // Nobody drives the first runtime now, and it is still there.
+        let token = second.block_on(async { timeout(2 * FETCH_TIMEOUT, cache.get(at(0))).await });
+        let first_token = value(token.expect("it does not wait for ever"));
+        assert_eq!(asked.load(Relaxed), 1, "the first one has not got as far as its provider");
+        // It goes on after all: what it brings is older than what there is.
+        first.block_on(async {
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+        });
+        assert_eq!(asked.load(Relaxed), 2);
+        assert_eq!(value(second.block_on(cache.get(at(10)))), first_token);
+        assert_eq!(asked.load(Relaxed), 2);
     }
 }

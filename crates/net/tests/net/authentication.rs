@@ -17,7 +17,7 @@ use offtake_wire::{
 use tokio::time::{Instant, timeout};
 
 use crate::{
-    peer::{Peer, Speaks, broker, cluster, config, empty, fetch, heartbeat, metadata, secs},
+    peer::{Peer, Speaks, broker, cluster, config, empty, fetch, heartbeat, metadata, ms, secs},
     pipes::World,
 };
 
@@ -301,6 +301,56 @@ async fn an_idle_connection_authenticates_anew_with_its_next_call() {
     assert_eq!(*seen.lock().unwrap(), [ApiKey::Metadata], "nothing goes on while nothing is asked");
     net.call(Target::Any, metadata()).await.unwrap();
     assert_eq!(*seen.lock().unwrap(), [ApiKey::Metadata, ApiKey::SaslHandshake, ApiKey::Metadata]);
+}
+
+/// The broker's session begins when it answers, ours when it was asked: so that none of ours is written after the end of the broker's, though
+/// the answer was late and the new credentials are.
+#[tokio::test(start_paused = true)]
+async fn no_call_is_written_when_the_session_has_ended_for_the_broker() {
+    for (lifetime, answers_after) in [(secs(10), secs(1)), (secs(3), ms(500)), (secs(3), ms(0))] {
+        let world = World::new();
+        let mut peers = world.listen(1);
+        tokio::spawn(async move {
+            while let Some(mut peer) = peers.recv().await {
+                peer.greet().await;
+                let mut ends = Instant::now() + secs(3600);
+                while let Some((header, request)) = peer.request().await {
+                    let mechanisms = vec!["PLAIN".to_owned()];
+                    match request {
+                        Request::SaslHandshake(_) => {
+                            peer.answer(&header, SaslHandshakeResponse { mechanisms, ..Default::default() })
+                                .await;
+                        }
+                        Request::SaslAuthenticate(_) => {
+                            ends = Instant::now() + lifetime;
+                            tokio::time::sleep(answers_after).await;
+                            let session_lifetime_ms = i64::try_from(lifetime.as_millis()).unwrap();
+                            let accepted =
+                                SaslAuthenticateResponse { session_lifetime_ms, ..Default::default() };
+                            peer.answer(&header, accepted).await;
+                        }
+                        _ if Instant::now() >= ends => break, // as brokers do
+                        _ => peer.answer(&header, empty(&request)).await,
+                    }
+                }
+            }
+        });
+        let asked = Arc::new(AtomicU32::new(0));
+        let sasl = Sasl::plain(move || {
+            let wait = if asked.fetch_add(1, Relaxed) == 0 { secs(0) } else { secs(4) };
+            async move {
+                tokio::time::sleep(wait).await;
+                Ok(UserPassword::new("alice", "hunter2"))
+            }
+        });
+        let mut net = net(&world, with(sasl));
+        let start = Instant::now();
+        while start.elapsed() < secs(30) {
+            net.call(Target::Any, metadata()).await.unwrap();
+            tokio::time::sleep(ms(7)).await;
+        }
+        assert_eq!(world.dialled(), [1], "{lifetime:?}: one connection carried all of it");
+    }
 }
 
 #[tokio::test(start_paused = true)]

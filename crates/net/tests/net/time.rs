@@ -3,10 +3,10 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use offtake_machine::{BackoffConfig, CallError, Target};
-use offtake_net::{ByteStream, Config, Dial, DialFuture, Lane, Net};
+use offtake_net::{ByteStream, Config, Dial, DialFuture, Lane, Net, NetEvent};
 use offtake_wire::{
     ApiKey, HeartbeatResponse, JoinGroupRequest, LeaveGroupRequest, MetadataResponse, OffsetCommitRequest,
-    OffsetFetchRequest, Request, SyncGroupRequest,
+    OffsetFetchRequest, ProduceRequest, Request, SyncGroupRequest,
 };
 use tokio::{
     io::BufStream,
@@ -417,4 +417,51 @@ async fn nothing_runs_while_nothing_happens() {
     let done = waiting.await;
     assert!(matches!(done.result, Err(CallError::TimedOut { .. })));
     assert!(polls.get() < 10, "{} polls in 500 s", polls.get());
+}
+
+/// A broker refuses what it does not answer by closing the connection.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_ends_after_what_is_not_answered_is_a_failure_and_told_of() {
+    let world = World::new();
+    let mut peers = world.listen(1);
+    tokio::spawn(async move {
+        while let Some(mut peer) = peers.recv().await {
+            peer.greet().await;
+            assert_eq!(peer.request().await.unwrap().1.api_key(), ApiKey::Produce);
+        }
+    });
+    let slow = BackoffConfig { base: secs(1), max: secs(8) };
+    let mut net = world.net(Config { reconnect: slow, ..config() }, &[]);
+    net.update_brokers(&cluster(&[(1, "10.0.0.1", 9092)]));
+    for tag in 0..4 {
+        let produce = Request::from(ProduceRequest { acks: 0, ..Default::default() });
+        net.ask_on(Lane::Produce, tag, broker(1), produce, secs(30));
+        let NetEvent::Completed(written) = net.next_event().await else { panic!("the call first") };
+        assert!(written.result.is_ok(), "{written:?}");
+        let NetEvent::ClosedUnanswered(by) = net.next_event().await else { panic!("and then that") };
+        assert_eq!(Target::Broker(by), broker(1));
+    }
+    let dials = world.dial_times();
+    let waits: Vec<_> = dials.windows(2).map(|two| (two[1] - two[0]).as_secs_f64()).collect();
+    assert!(waits.iter().zip([1.0, 2.0, 4.0]).all(|(wait, least)| *wait > least / 2.0), "{waits:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_ends_long_after_what_is_not_answered_was_idle() {
+    let world = World::new();
+    let mut peers = world.listen(1);
+    tokio::spawn(async move {
+        while let Some(mut peer) = peers.recv().await {
+            peer.greet().await;
+            peer.request().await.unwrap();
+            sleep(secs(60)).await;
+        }
+    });
+    let mut net = world.net(config(), &[]);
+    net.update_brokers(&cluster(&[(1, "10.0.0.1", 9092)]));
+    let produce = Request::from(ProduceRequest { acks: 0, ..Default::default() });
+    net.ask_on(Lane::Produce, 1, broker(1), produce, secs(30));
+    assert!(net.next().await.result.is_ok());
+    let told = tokio::time::timeout(secs(120), net.next_event()).await;
+    assert!(told.is_err(), "{told:?}");
 }

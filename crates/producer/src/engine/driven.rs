@@ -53,6 +53,11 @@ impl offtake_client::engine::Engine for Engine {
         }
     }
 
+    /// With `acks=0` a broker that leads a partition no longer says so in no other way.
+    fn handle_closed_unanswered(&mut self, now: Instant, _broker: BrokerId) {
+        self.metadata.refresh(now);
+    }
+
     fn handle_timeout(&mut self, now: Instant) {
         self.metadata.handle_timeout(now);
         self.identity.handle_timeout(now);

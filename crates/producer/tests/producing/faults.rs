@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use offtake_broker::{ApiKey, Cluster, Config, Harm, Rule};
-use offtake_producer::{ErrorKind, Producer, ProducerRecord, config::Compression};
+use offtake_producer::{
+    ErrorKind, Producer, ProducerRecord,
+    config::{Acks, Compression},
+};
 
 use crate::support::{Log, cluster, logs, outcomes, producer, secs};
 
@@ -367,4 +370,33 @@ async fn a_leader_that_takes_nothing_gets_no_records_that_may_go_elsewhere() {
     let went = went_to(&producer, 400).await;
     assert_eq!(went.len(), 4, "{went:?}");
     producer.close(secs(60)).await.unwrap();
+}
+
+/// The broker that led the partition closes the connection: it has nothing else to say to `acks=0`.
+#[tokio::test(start_paused = true)]
+async fn without_acks_a_leader_that_has_moved_is_found_by_the_connections_that_the_old_one_closes() {
+    let mut config = Config::default();
+    config.replication_factor = 3;
+    let cluster = Cluster::builder().config(config).brokers(3).topic("orders", 4);
+    let cluster = cluster.in_memory().start().await.unwrap();
+    let producer = producer(&cluster).acks(Acks::None).build().await.unwrap();
+    let send = async |n: i32| {
+        let value = n.to_string();
+        let record = ProducerRecord::to("orders").partition(0).value(&value);
+        assert!(producer.send(record).await.is_ok(), "{n}");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    };
+    for n in 0..10 {
+        send(n).await;
+    }
+    let led = cluster.with(|model, _| model.leader_of("orders", 0)).unwrap();
+    let (moved, to) = (cluster.arm(Rule::on(ApiKey::Produce, Harm::Delay(secs(0))).broker(led)), led % 3 + 1);
+    cluster.with(|model, _| model.move_leader("orders", 0, to)).unwrap();
+    for n in 10..30 {
+        send(n).await;
+    }
+    producer.close(secs(10)).await.unwrap();
+    let log: Vec<_> = logs(&cluster, "orders").await[&0].iter().map(|(_, value)| value.clone()).collect();
+    assert!(cluster.hits(moved) <= 2, "{} were sent to the old leader", cluster.hits(moved));
+    assert!(log.len() >= 28, "all but those: {log:?}");
 }

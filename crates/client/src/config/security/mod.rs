@@ -10,8 +10,9 @@ mod ssl;
 
 use std::{collections::BTreeMap, fmt};
 
-use offtake_net::{Security, sasl::Sasl};
+use offtake_net::{Secret, Security, sasl::Sasl};
 use providers::Providers;
+pub(super) use providers::refers;
 use setting::Setting;
 
 use super::ConfigError;
@@ -46,6 +47,16 @@ pub struct SecurityConfig {
     /// What else was set, by name.
     settings: BTreeMap<&'static str, Setting>,
     providers: Providers,
+    /// Each property, also of a client's own, whose value as it was written may refer to a provider.
+    references: BTreeMap<&'static str, Written>,
+}
+
+/// What was written for a property.
+#[derive(Clone, PartialEq)]
+struct Written {
+    text: Secret,
+    /// Why it could not be set as far as the providers are known.
+    trouble: Option<ConfigError>,
 }
 
 /// What protects a connection: `security.protocol`.
@@ -99,12 +110,27 @@ impl SecurityConfig {
         Providers::takes(name).then(|| self.providers.set(name, value))
     }
 
+    /// Notes what was written for a property if it may refer to a provider, and what stood in its way.
+    pub(super) fn note(&mut self, name: &'static str, written: &str, trouble: Option<ConfigError>) {
+        if refers(written) {
+            self.references.insert(name, Written { text: written.into(), trouble });
+        } else {
+            self.references.remove(name);
+        }
+    }
+
+    /// What was written that may refer to a provider, by the property's name.
+    pub(super) fn references(&self) -> Vec<(&'static str, Secret)> {
+        self.references.iter().map(|(name, written)| (*name, written.text.clone())).collect()
+    }
+
+    /// What is wrong with references that led nowhere when their provider was set last.
+    pub(super) fn unresolved(&self) -> impl Iterator<Item = ConfigError> {
+        self.references.values().filter_map(|written| written.trouble.clone())
+    }
+
     /// The value with its references replaced; `None` if it has none.
-    pub(super) fn resolve(
-        &self,
-        name: &str,
-        written: &str,
-    ) -> Result<Option<offtake_net::Secret>, ConfigError> {
+    pub(super) fn resolve(&self, name: &str, written: &str) -> Result<Option<Secret>, ConfigError> {
         self.providers
             .resolve(written)
             .map_err(|reason| ConfigError::Conflict(format!("property `{name}`: {reason}")))
@@ -164,5 +190,88 @@ impl fmt::Debug for SecurityConfig {
             .field("sasl", &self.sasl)
             .field("set", &self.settings.keys())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ClientConfig, ConfigError, is_given, set, set_in_any_order, validate};
+
+    /// All orders of these.
+    fn orders<T: Clone>(of: &[T]) -> Vec<Vec<T>> {
+        let Some((first, rest)) = of.split_first() else { return vec![Vec::new()] };
+        let mut all = Vec::new();
+        for order in orders(rest) {
+            for at in 0..=order.len() {
+                let mut longer = order.clone();
+                longer.insert(at, first.clone());
+                all.push(longer);
+            }
+        }
+        all
+    }
+
+    fn password(config: &ClientConfig) -> String {
+        let current = config.security.get("sasl.password").unwrap().current().unwrap();
+        current.expose_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_reference_is_resolved_whether_its_provider_is_set_before_it_or_after_it() {
+        let folder = std::env::temp_dir().join(format!("offtake-references-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("secrets.properties");
+        std::fs::write(&file, "pw=hunter2\ntimeout=7000\n").unwrap();
+        let (pw, timeout) =
+            (format!("${{vault:{}:pw}}", file.display()), format!("${{vault:{}:timeout}}", file.display()));
+        let allowed = folder.display().to_string();
+        let properties = [
+            ("config.providers", "vault"),
+            ("config.providers.vault.class", "org.apache.kafka.common.config.provider.FileConfigProvider"),
+            ("config.providers.vault.param.allowed.paths", allowed.as_str()),
+            ("sasl.password", pw.as_str()),
+            ("request.timeout.ms", timeout.as_str()),
+        ];
+        for order in orders(&properties) {
+            let mut config = ClientConfig::default();
+            config.set("bootstrap.servers", "b:1").unwrap();
+            for (name, value) in &order {
+                set_in_any_order(&mut config, name, value).unwrap();
+            }
+            validate(&config, Vec::new()).unwrap_or_else(|error| panic!("{order:?}: {error}"));
+            assert_eq!(password(&config), "hunter2", "{order:?}");
+            assert_eq!(config.request_timeout.as_millis(), 7000, "{order:?}");
+            assert!(is_given(&config, "request.timeout.ms"));
+        }
+        // One after the other, too, where what is wrong is told at once.
+        let mut config = ClientConfig::default();
+        set(&mut config, "sasl.password", &pw).unwrap();
+        assert_eq!(password(&config), pw, "no provider has that name");
+        for (name, value) in &properties[..3] {
+            set(&mut config, name, value).unwrap();
+        }
+        assert_eq!(password(&config), "hunter2");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_reference_that_leads_nowhere_in_the_end_is_a_mistake() {
+        let mut config = ClientConfig::default();
+        config.set("bootstrap.servers", "b:1").unwrap();
+        assert!(config.set("sasl.password", "${env:X}").is_err(), "without a builder it is one at once");
+        set_in_any_order(&mut config, "request.timeout.ms", "${vault:/run/s:timeout}").unwrap();
+        set_in_any_order(&mut config, "sasl.password", "${file:/no/such/file:pw}").unwrap();
+        let Err(ConfigError::Several(mistakes)) = validate(&config, Vec::new()) else { panic!() };
+        assert!(mistakes[0].to_string().contains("request.timeout.ms"), "{mistakes:?}");
+        assert!(mistakes[1].to_string().contains("add `config.providers=file`"), "{mistakes:?}");
+        // What is written over is forgotten.
+        set_in_any_order(&mut config, "request.timeout.ms", "7000").unwrap();
+        set_in_any_order(&mut config, "sasl.password", "plain").unwrap();
+        set_in_any_order(&mut config, "config.providers", "file,vault").unwrap();
+        validate(&config, Vec::new()).unwrap();
+        assert_eq!(password(&config), "plain");
+        for (name, value) in [("reqest.timeout.ms", "${env:X}"), ("group.id", "${env:X}")] {
+            assert!(set_in_any_order(&mut config, name, value).is_err(), "{name}");
+        }
     }
 }

@@ -134,6 +134,11 @@ impl fmt::Display for Reference<'_> {
     }
 }
 
+/// Whether a value may refer to a config provider.
+pub(crate) fn refers(value: &str) -> bool {
+    next_reference(value).is_some()
+}
+
 /// The first reference, with what is before and after it.
 fn next_reference(text: &str) -> Option<(&str, Reference<'_>, &str)> {
     let mut from = 0;
