@@ -43,6 +43,7 @@ use self::{
 };
 pub(crate) use self::{
     commit::PartitionCommit,
+    due::SeekId,
     effects::{Effect, EffectId, Written},
     metadata::{FinishedBeyond, Place},
     outcome::{Cause, Letter, LetterTicket, LetterTo, Results, Verdict},
@@ -121,7 +122,7 @@ pub(crate) enum Action<R> {
     Resume(TopicPartition),
     /// Read on from here, as the record there is not due; it is told how that [ended](Machine::seek_ended).
     Seek {
-        assignment: AssignmentId,
+        seek: SeekId,
         partition: TopicPartition,
         offset: i64,
     },
@@ -183,6 +184,8 @@ pub(crate) struct Machine<R> {
     is_committing: bool,
     /// How much finished records leave behind that no transaction has committed.
     kept: usize,
+    /// So much of that goes into one transaction at most, where less can be committed alone.
+    effects_at_once: usize,
     /// Transactions that were aborted, the last ones.
     aborted_in_a_row: u32,
     commit_not_before: Instant,
@@ -222,6 +225,7 @@ impl<R: Clone> Machine<R> {
             has_news: false,
             is_committing: false,
             kept: 0,
+            effects_at_once: usize::MAX,
             aborted_in_a_row: 0,
             commit_not_before: now,
             metrics: Metrics::default(),

@@ -39,7 +39,7 @@ pub(super) struct World {
     pub(super) ending: Vec<JobTicket>,
     pub(super) holds_ends: bool,
     pub(super) letters: Vec<(LetterTicket, Rec)>,
-    pub(super) seeks: Vec<(AssignmentId, TopicPartition, i64)>,
+    pub(super) seeks: Vec<(SeekId, i64)>,
     pub(super) paused: BTreeSet<TopicPartition>,
     pub(super) events: Vec<Event>,
     pub(super) fatal: Vec<String>,
@@ -92,9 +92,9 @@ impl World {
                     self.cancelled.push(records);
                     self.ending.push(ticket);
                 }
-                Action::Seek { assignment, partition, offset } => {
+                Action::Seek { seek, partition, offset } => {
                     assert!(self.paused.contains(&partition), "it hands out nothing before it is sought");
-                    self.seeks.push((assignment, partition, offset));
+                    self.seeks.push((seek, offset));
                 }
                 Action::Pause(name) => assert!(self.paused.insert(name), "paused twice"),
                 Action::Resume(name) => assert!(self.paused.remove(&name), "resumed, and not paused"),
