@@ -16,10 +16,11 @@ async fn safe11_offsets_that_are_equal_by_chance_are_not_taken_for_a_commit() {
         let cluster = cluster_of(version).await;
         let ledger = Ledger::default();
         let handler = ledger.around(|record, attempt| async move { result(&record, &attempt) });
-        let worker = worker(&cluster).transactional(by(&cluster, "a")).commit_interval(secs(5));
+        let worker = worker(&cluster).transactional(by(&cluster, "a")).commit_interval(secs(30));
         let running = Running::start(worker, handler);
         running.until("all is handled", |running| running.handle.metrics().handled == 120).await;
         let unanswered = cluster.arm(Rule::on(ApiKey::EndTxn, Harm::Drop).once());
+        running.until("it was asked to commit", |_| cluster.hits(unanswered) > 0).await;
         let unknown = cluster.arm(Rule::on(ApiKey::EndTxn, Harm::Fail(INVALID_TXN_STATE)).once());
         let others = cluster.arm(Rule::on(ApiKey::OffsetFetch, Rewrite::committed_offset(RECORDS)));
         running.until("it was asked", |_| cluster.hits(others) > 0).await;
