@@ -109,6 +109,8 @@ pub(crate) struct Started<R> {
     /// From 1.
     pub(crate) attempt: u32,
     pub(crate) is_probe: bool,
+    /// Whether it has no other attempt left, if this one counts and fails.
+    pub(crate) is_last: bool,
     pub(crate) first_failure: Option<Arc<FirstFailure>>,
 }
 
@@ -330,9 +332,10 @@ impl<R: Clone> Machine<R> {
             }
             let serial = self.next_id;
             let is_probe = permit == Permit::Probe;
-            let Taken { records, lanes, bytes } = partition.take(serial, most, is_probe, |queued| {
-                self.metrics.queue_time.record(now.saturating_duration_since(queued));
-            });
+            let Taken { records, lanes, bytes } =
+                partition.take(serial, most, (is_probe, self.options.retry.attempts), |queued| {
+                    self.metrics.queue_time.record(now.saturating_duration_since(queued));
+                });
             self.line_up(id);
             if records.is_empty() {
                 continue;

@@ -210,12 +210,13 @@ impl<R> Partition<R> {
         self.fresh().is_some()
     }
 
-    /// Records of the lanes in line for a handler, in this job. A probe is one that has never failed, if there is one.
+    /// Records of the lanes in line for a handler, in this job. A probe is one that has never failed, if there is one. So many
+    /// attempts has each.
     pub(crate) fn take(
         &mut self,
         job: u64,
         most: usize,
-        is_probe: bool,
+        (is_probe, attempts): (bool, u32),
         mut waited: impl FnMut(Instant),
     ) -> Taken<R>
     where
@@ -238,6 +239,7 @@ impl<R> Partition<R> {
                     record: entry.record.clone(),
                     attempt: entry.attempts().saturating_add(1),
                     is_probe,
+                    is_last: !is_probe && entry.failures.saturating_add(1) >= attempts,
                     first_failure: entry.first_failure.clone(),
                 });
             }

@@ -335,12 +335,13 @@ impl Runner {
 
     /// A record for its handler.
     fn split(&self, started: Started<OwnedRecord>) -> (OwnedRecord, Attempt) {
-        let Started { record, attempt, is_probe, first_failure } = started;
+        let Started { record, attempt, is_probe, is_last, first_failure } = started;
         let options = &self.told.options;
         let comes_again = options.retry.topic_index(record.topic()).is_some();
         let origin = comes_again.then(|| Origin::read(record.headers()).map(Arc::new)).flatten();
         let outbox = options.transactions.is_some().then(Outbox::open);
-        let attempt = Attempt { number: attempt, is_probe, first_failure, cancelled: None, outbox, origin };
+        let attempt =
+            Attempt { number: attempt, is_probe, is_last, first_failure, cancelled: None, outbox, origin };
         (record, attempt)
     }
 

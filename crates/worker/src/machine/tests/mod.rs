@@ -15,7 +15,7 @@ use std::{
 };
 
 use super::*;
-use crate::{Breaker, FailureKind, Order, Retry, clock};
+use crate::{Breaker, FailureKind, Order, Retry, clock, failure::Weight};
 
 /// A partition, its committed offset, and the ranges beyond.
 pub(super) type Committed = (i32, i64, Vec<(i64, i64)>);
@@ -214,7 +214,11 @@ pub(super) fn item(index: i32, offset: i64, key: Option<u8>) -> Item<Rec> {
 }
 
 pub(super) fn failure(kind: FailureKind) -> Verdict {
-    Verdict::Failed { kind, cause: Cause::Handler, reason: "no".to_owned() }
+    weighing(kind, Weight::Whole)
+}
+
+pub(super) fn weighing(kind: FailureKind, weight: Weight) -> Verdict {
+    Verdict::Failed { kind, cause: Cause::Handler, weight, reason: "no".to_owned() }
 }
 
 pub(super) fn breaker() -> Breaker {
