@@ -319,8 +319,8 @@ impl Application {
                 self.life.tell(What::CloseEnds { who });
                 Ended::Again(1_000)
             }
-            // Of its producer's it is judged which it may end with.
-            Err(Error::Client(error)) if self.work.transactional => {
+            // Which of its producer's it may end with is judged by another rule.
+            Err(Error::Client(error)) if self.work.transactional && is_of_transactions(&error) => {
                 self.life.producer_failed("run", &error);
                 Ended::Failed
             }
@@ -332,4 +332,10 @@ impl Application {
             }
         }
     }
+}
+
+/// Whether an error is one that only the producer of transactions ends with.
+fn is_of_transactions(error: &offtake::Error) -> bool {
+    use offtake::ErrorKind::{Fenced, Refused};
+    matches!(error.kind(), Fenced | Refused) && error.code() != Some(offtake::ErrorCode::FencedInstanceId)
 }
