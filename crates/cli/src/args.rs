@@ -140,6 +140,12 @@ impl Cli {
                 Some(("--mode value", "--in-flight <N>"))
             }
             #[cfg(unix)]
+            Command::Pipe(Pipe { retry_topics, order, allow_reordering: false, .. })
+                if !retry_topics.is_empty() && *order != Order::None =>
+            {
+                Some(("--retry-topics", "--order <ORDER>' without '--allow-reordering"))
+            }
+            #[cfg(unix)]
             Command::Pipe(Pipe { mode: Mode::Value, framing: Framing::Length, .. }) => {
                 Some(("--mode value", "--framing length"))
             }

@@ -8,7 +8,18 @@ use std::{error::Error, fmt, sync::Arc};
 #[derive(Clone)]
 pub struct Failure {
     kind: FailureKind,
+    weight: Weight,
     cause: Arc<dyn Error + Send + Sync>,
+}
+
+/// What a failure that is retried counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weight {
+    /// An attempt at its record, and an outcome for the breaker.
+    Whole,
+    /// An attempt.
+    Attempt,
+    Nothing,
 }
 
 /// What is to become of the record.
@@ -40,7 +51,25 @@ impl Failure {
     }
 
     fn new(kind: FailureKind, why: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { kind, cause: Arc::from(why.into()) }
+        Self { kind, weight: Weight::Whole, cause: Arc::from(why.into()) }
+    }
+
+    /// The same, of which the [breaker](crate::Breaker) is told nothing: for all but one of the failures that have one reason, as when a connection breaks over which
+    /// many records were handled. Of a failure that is retried.
+    #[must_use]
+    pub fn of_shared_cause(self) -> Self {
+        Self { weight: Weight::Attempt, ..self }
+    }
+
+    /// The same, which is no attempt at its record, and of which the breaker is told nothing: the record was not tried, or not to its end, for a reason that it has
+    /// nothing to do with. It waits as after a first attempt, however often that happens. Of a failure that is retried.
+    #[must_use]
+    pub fn without_attempt(self) -> Self {
+        Self { weight: Weight::Nothing, ..self }
+    }
+
+    pub(crate) fn weight(&self) -> Weight {
+        self.weight
     }
 
     /// What is to become of the record.

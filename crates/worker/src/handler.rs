@@ -18,6 +18,7 @@ use crate::{Failure, dead_letters::Origin, output::Outbox};
 pub struct Attempt {
     pub(crate) number: u32,
     pub(crate) is_probe: bool,
+    pub(crate) is_last: bool,
     pub(crate) first_failure: Option<Arc<FirstFailure>>,
     /// Of a handler that cannot be dropped.
     pub(crate) cancelled: Option<Arc<AtomicBool>>,
@@ -69,6 +70,11 @@ impl Attempt {
     /// Whether it is tried again to see if the [breaker](crate::Breaker) may close. A failure of such an attempt is not counted.
     pub fn is_probe(&self) -> bool {
         self.is_probe
+    }
+
+    /// Whether the record has no other attempt left here: where this one fails and counts, it is put aside, dead-lettered, or stops its partition.
+    pub fn is_last(&self) -> bool {
+        self.is_last
     }
 
     /// How the first attempt at this record ended, where this is a later one.

@@ -230,7 +230,7 @@ impl Copier {
 }
 
 /// Which record it is a copy of, and whose in which transaction.
-fn value(id: u64, who: Who, transaction: u64) -> Vec<u8> {
+pub(crate) fn value(id: u64, who: Who, transaction: u64) -> Vec<u8> {
     let member = u64::try_from(who.member).unwrap_or(u64::MAX);
     [id, member, u64::from(who.life), transaction].into_iter().flat_map(u64::to_be_bytes).collect()
 }

@@ -15,7 +15,8 @@ use std::{
 
 use offtake_broker::Model;
 use offtake_worker::{
-    Breaker, DeadLetterHeaders, DeadLetters, Error, Event, Order, Retry, Summary, Worker, WorkerHandle,
+    Breaker, DeadLetterHeaders, DeadLetters, Error, Event, Order, Retry, Summary, Transactions, Worker,
+    WorkerHandle,
 };
 
 use self::handler::Handler;
@@ -27,7 +28,7 @@ use crate::{
     clock::{self, ms},
     events::What,
     member::{Ended, Life, place, places},
-    plan::{self, Blow, Leave, Plan, Work},
+    plan::{self, Blow, Copies, Leave, Plan, Work},
     world::{Direct, Road},
 };
 
@@ -123,7 +124,37 @@ fn worker(life: &Life, work: &Work, has_stopped: &Arc<AtomicBool>) -> Worker {
     if work.letters.is_some() {
         worker = worker.dead_letters(dead_letters(life, work));
     }
+    if let Some(copies) = plan.copies.as_ref().filter(|_| work.transactional) {
+        worker = worker.transactional(transactions(life, copies));
+    }
     worker
+}
+
+fn transactions(life: &Life, copies: &Copies) -> Transactions {
+    let life = life.clone();
+    Transactions::by(life.plan.transactional_id(life.who.member))
+        .property("client.id", client_id(&life))
+        .property("transaction.timeout.ms", copies.timeout)
+        .property("max.block.ms", copies.max_block)
+        .property("linger.ms", copies.linger)
+        .property("metadata.max.age.ms", life.plan.metadata_max_age)
+        .property("request.timeout.ms", 10_000)
+        .property("delivery.timeout.ms", 20_000)
+        .producer(move |builder| of_world(&life, builder))
+}
+
+/// A producer as the world has it.
+fn of_world(life: &Life, builder: offtake_producer::Builder) -> offtake_producer::Builder {
+    let (world, who) = (life.world.clone(), life.who);
+    let builder = if life.plan.connections {
+        builder.dial(Arc::new(Road { world: world.clone(), who, produces: true }))
+    } else {
+        let direct = Direct::of_producer(world.clone(), who, life.plan.brokers);
+        builder.carrier(Box::new(direct))
+    };
+    builder
+        .replay(life.random(24).next(), STARTED_AT)
+        .spawn_with(move |engine| drop(world.spawn(who.member, engine)))
 }
 
 fn dead_letters(life: &Life, work: &Work) -> DeadLetters {
@@ -140,18 +171,7 @@ fn dead_letters(life: &Life, work: &Work) -> DeadLetters {
         .property("max.block.ms", 10_000)
         .property("request.timeout.ms", 3_000)
         .property("delivery.timeout.ms", work.delivery_timeout)
-        .producer(move |builder| {
-            let (world, who) = (life.world.clone(), life.who);
-            let builder = if life.plan.connections {
-                builder.dial(Arc::new(Road { world: world.clone(), who, produces: true }))
-            } else {
-                let direct = Direct::of_producer(world.clone(), who, life.plan.brokers);
-                builder.carrier(Box::new(direct))
-            };
-            builder
-                .replay(life.random(24).next(), STARTED_AT)
-                .spawn_with(move |engine| drop(world.spawn(who.member, engine)))
-        })
+        .producer(move |builder| of_world(&life, builder))
 }
 
 /// What the producer of its dead letters calls itself: as the other producers of members do.
@@ -299,6 +319,11 @@ impl Application {
                 self.life.tell(What::CloseEnds { who });
                 Ended::Again(1_000)
             }
+            // Which of its producer's it may end with is judged by another rule.
+            Err(Error::Client(error)) if self.work.transactional && is_of_transactions(&error) => {
+                self.life.producer_failed("run", &error);
+                Ended::Failed
+            }
             Err(Error::Client(error)) => self.life.failed("run", &error),
             Err(error) => {
                 let (kind, message) = ("Worker".to_owned(), error.to_string());
@@ -307,4 +332,10 @@ impl Application {
             }
         }
     }
+}
+
+/// Whether an error is one that only the producer of transactions ends with.
+fn is_of_transactions(error: &offtake::Error) -> bool {
+    use offtake::ErrorKind::{Fenced, Refused};
+    matches!(error.kind(), Fenced | Refused) && error.code() != Some(offtake::ErrorCode::FencedInstanceId)
 }

@@ -42,6 +42,13 @@ pub(crate) struct Pipe {
     /// Where records go that are poison or out of attempts. Without it such a record stops its partition, and the others go on
     #[arg(long, value_name = "TOPIC", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) dlq: Option<String>,
+    /// Where records wait that are out of attempts, and how long, each in turn, before they are tried again: a record waits 1m in topic GROUP.retry.1m (or in TOPIC, by
+    /// TOPIC=1m), which has to exist. After the last it goes to --dlq
+    #[arg(long, value_name = "DURATION,…", value_delimiter = ',', requires = "dlq", value_parser = retry_topic)]
+    pub(crate) retry_topics: Vec<RetryTopic>,
+    /// A record that waits in a retry topic is overtaken by those behind it of its key or partition: with --retry-topics and an --order
+    #[arg(long, requires = "retry_topics")]
+    pub(crate) allow_reordering: bool,
     /// Whose names the headers of dead letters have
     #[arg(long, value_name = "SET", value_enum, default_value_t = DlqHeaders::Offtake, requires = "dlq")]
     pub(crate) dlq_headers: DlqHeaders,
@@ -86,8 +93,11 @@ Those cannot be checked: keep its stdout for answers alone, and answer by JSON w
 write there too. It has to flush its stdout after each. Its stderr is passed on. --timeout counts
 from when a record is given to it: with --in-flight, those behind wait for those before them. A handler is killed with its process
 group and started again if it takes longer than --timeout, writes anything else, or has a record
-whose partition was taken away. Its other records, and those of one that ends, are retried, and that
-attempt counts. One that cannot be run (the shell ends with 126 or 127) ends the command. At the end
+whose partition was taken away. Those of its other records are retried, and that was no attempt. Those of one that
+ends or writes nonsense are retried too, and that attempt counts, as any of them may be the reason: so
+the last attempt at one that has failed before is made with no other record at its handler. (With
+--attempts 1 the first is the last: what is at a handler that ends has no other.) For the breaker a
+handler that ends has failed once, however many records it had. One that cannot be run (the shell ends with 126 or 127) ends the command. At the end
 its stdin is closed, and it may finish what it is at.
 
 While the breaker is not closed, what is retried uses up no attempts: a record that can never be
@@ -130,6 +140,21 @@ pub(crate) enum DlqHeaders {
     Connect,
 }
 
+/// Where a record waits that is out of attempts; without a name it is the group's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RetryTopic {
+    name: Option<String>,
+    /// As it was written.
+    text: String,
+    pub(crate) delay: Duration,
+}
+
+impl RetryTopic {
+    pub(crate) fn name(&self, group: &str) -> String {
+        self.name.clone().unwrap_or_else(|| format!("{group}.retry.{}", self.text))
+    }
+}
+
 /// How long a record waits before it is tried again, at least and at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Backoff {
@@ -149,6 +174,15 @@ fn duration(text: &str) -> Result<Duration, String> {
         0 => Err("that is no time at all: write a duration such as 10s".to_owned()),
         millis => Ok(Duration::from_millis(millis.unsigned_abs())),
     }
+}
+
+fn retry_topic(text: &str) -> Result<RetryTopic, String> {
+    let (name, text) = match text.split_once('=') {
+        Some(("", _)) => return Err("write it as 1m, or as TOPIC=1m".to_owned()),
+        Some((name, text)) => (Some(name.to_owned()), text),
+        None => (None, text),
+    };
+    Ok(RetryTopic { name, text: text.trim().to_owned(), delay: duration(text)? })
 }
 
 fn backoff(text: &str) -> Result<Backoff, String> {
@@ -185,6 +219,10 @@ mod tests {
         for text in ["", "50", "50%", "50/100", "0%/10", "101%/10", "NaN%/10", "-5%/10", "50%/0", "50%/x"] {
             assert!(breaker(text).is_err(), "{text}");
         }
+        let name = |text: &str| retry_topic(text).map(|topic| (topic.name("g"), topic.delay));
+        assert_eq!(name("1m"), Ok(("g.retry.1m".to_owned(), millis(60_000))));
+        assert_eq!(name("later=10s"), Ok(("later".to_owned(), millis(10_000))));
+        assert!(name("=1m").is_err() && name("x").is_err() && name("0s").is_err());
         assert!(duration("0s").is_err() && duration("10s") == Ok(millis(10_000)));
     }
 }

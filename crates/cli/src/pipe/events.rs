@@ -28,6 +28,14 @@ pub(super) fn told(event: Event) -> (&'static str, Value) {
             });
             ("dead_lettered", fields)
         }
+        Event::Postponed { partition, offset, attempts, reason, delay, to, to_offset } => {
+            let fields = json!({
+                "topic": partition.topic.as_str(), "partition": partition.partition, "offset": offset,
+                "attempts": attempts, "reason": reason, "delay_ms": events::millis(delay),
+                "to": [to.topic.as_str(), to.partition, to_offset],
+            });
+            ("postponed", fields)
+        }
         Event::Stopped(stopped) => {
             let partition = stopped.partition;
             let fields = json!({

@@ -50,8 +50,7 @@ pub(crate) async fn run(common: &Common, args: Pipe) -> Result<(), Failure> {
         Mode::Records => {
             let pool = Pool::start(&args, workers, guardian, events.as_ref().map(EventLog::teller));
             let (asker, broken) = (pool.asker(), pool.broken());
-            let handle =
-                move |record: OwnedRecord, attempt: Attempt| asker.clone().ask(record, attempt.number());
+            let handle = move |record: OwnedRecord, attempt: Attempt| asker.clone().ask(record, attempt);
             let shutdown = async {
                 tokio::select! {
                     () = stop.asked() => {}
@@ -100,7 +99,8 @@ async fn check_topics(config: &Config, args: &Pipe) -> Result<(), Failure> {
     let limit = config.client.default_api_timeout;
     let mut admin = Admin::new(config.clone())?;
     admin.within(limit);
-    let topics = args.topics.iter().chain(&args.dlq).map(String::as_str);
+    let retries: Vec<_> = args.retry_topics.iter().map(|topic| topic.name(&args.group)).collect();
+    let topics = args.topics.iter().chain(&args.dlq).chain(&retries).map(String::as_str);
     let found = admin.describe_topics(topics).await;
     admin.close().await;
     found?;
@@ -120,6 +120,10 @@ fn worker(
     };
     let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     let breaker = Breaker::open_at(args.breaker.share).of_last(args.breaker.of).pause(args.breaker_pause);
+    let retries = args.retry_topics.iter().map(|topic| (topic.name(&args.group), topic.delay));
+    let retry = Retry::exponential(args.backoff.least..args.backoff.most).jitter().attempts(args.attempts);
+    let retry = retry.then_topics(retries);
+    let retry = if args.allow_reordering { retry.allow_reordering() } else { retry };
     let mut worker = Worker::new(Builder::from_config(config))
         .subscribe(args.topics.iter().map(String::as_str))
         .order(match args.order {
@@ -129,7 +133,7 @@ fn worker(
         })
         .concurrency(size(workers).saturating_mul(size(in_flight)))
         .queue(size(args.queue))
-        .retry(Retry::exponential(args.backoff.least..args.backoff.most).jitter().attempts(args.attempts))
+        .retry(retry)
         .breaker(breaker)
         .commit_interval(args.commit_interval)
         .grace(args.grace);

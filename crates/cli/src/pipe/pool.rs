@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use offtake::OwnedRecord;
-use offtake_worker::Failure;
+use offtake_worker::{Attempt, Failure};
 use tokio::{
     sync::{Mutex, mpsc, oneshot, watch},
     task::JoinSet,
@@ -80,12 +80,14 @@ impl Pool {
 
 impl Asker {
     /// What a handler says of this record. Dropped, it is asked no more.
-    pub(super) async fn ask(self, record: OwnedRecord, attempt: u32) -> Result<(), Failure> {
+    pub(super) async fn ask(self, record: OwnedRecord, attempt: Attempt) -> Result<(), Failure> {
         let gone = || Failure::retry("no handler runs any more");
         // Dropped behind `answer`, so that those who look then see that nobody waits.
         let mut cancel = CancelOnDrop { cancelled: &self.cancelled, is_waited_for: true };
         let (done, answer) = oneshot::channel();
-        let sent = self.jobs.send(Job { record, attempt, done }).await;
+        // Where it has failed before and this is its last attempt, it is to be known that the record was at fault.
+        let is_alone = attempt.is_last() && attempt.number() > 1;
+        let sent = self.jobs.send(Job { record, attempt: attempt.number(), is_alone, done }).await;
         let answer = match sent {
             Ok(()) => answer.await,
             Err(_) => return Err(gone()),

@@ -40,6 +40,8 @@ const READ: usize = 64 << 10;
 pub(super) struct Job {
     pub(super) record: OwnedRecord,
     pub(super) attempt: u32,
+    /// Whether no other record may be at its handler at the same time.
+    pub(super) is_alone: bool,
     pub(super) done: Ticket,
 }
 
@@ -151,6 +153,10 @@ struct Handler<'a> {
     stdin: Option<ChildStdin>,
     stdout: Option<ChildStdout>,
     conversation: Conversation<Ticket>,
+    /// A record that is to be alone at the handler, until all others are answered.
+    held: Option<Job>,
+    /// Whether the one at the handler is.
+    is_alone: bool,
     shared: &'a Shared,
 }
 
@@ -158,7 +164,7 @@ impl<'a> Handler<'a> {
     fn new(number: u32, mut process: Process, shared: &'a Shared) -> Self {
         let (stdin, stdout) = (process.take_stdin(), process.take_stdout());
         let conversation = Conversation::new(shared.framing, shared.timeout);
-        Self { number, process, stdin, stdout, conversation, shared }
+        Self { number, process, stdin, stdout, conversation, held: None, is_alone: false, shared }
     }
 
     async fn run(mut self) -> Ended {
@@ -199,18 +205,32 @@ impl<'a> Handler<'a> {
             Why::Cancelled => tracing::info!("handler {} ({pid}) {reason}; starting it again", self.number),
             _ => tracing::warn!("handler {} ({pid}) {reason}; starting it again", self.number),
         }
+        if let Some(job) = self.held {
+            let reason = "the handler ended before the record was given to it";
+            drop(job.done.send(Err(Failure::retry(reason).without_attempt())));
+        }
+        let mut is_told = false;
         for (ticket, is_overdue) in self.conversation.end(now()) {
-            let reason = match &why {
-                Why::Overdue if !is_overdue => {
-                    format!("the handler was ended: it did not answer another record within {timeout:?}")
+            let failure = match &why {
+                Why::Overdue if is_overdue => Failure::retry(format!("the handler {reason}")),
+                Why::Overdue => {
+                    let reason =
+                        format!("the handler was ended: it did not answer another record within {timeout:?}");
+                    Failure::retry(reason).without_attempt()
                 }
                 Why::Cancelled => {
-                    "the handler was ended: another record of its is not to be handled here any more"
-                        .to_owned()
+                    let reason =
+                        "the handler was ended: another record of its is not to be handled here any more";
+                    Failure::retry(reason).without_attempt()
                 }
-                _ => format!("the handler {reason}"),
+                // It died once, whatever for.
+                _ if is_told => Failure::retry(format!("the handler {reason}")).of_shared_cause(),
+                _ => {
+                    is_told = !ticket.is_closed();
+                    Failure::retry(format!("the handler {reason}"))
+                }
             };
-            drop(ticket.send(Err(Failure::retry(reason))));
+            drop(ticket.send(Err(failure)));
         }
         Ended::Again { has_answered }
     }
@@ -231,7 +251,15 @@ impl<'a> Handler<'a> {
         let mut buffer = vec![0; READ];
         let mut outgoing = Outgoing::default();
         loop {
-            let has_room = self.conversation.len() < shared.in_flight;
+            if self.conversation.len() == 0 {
+                self.is_alone = false;
+                if let Some(job) = self.held.take() {
+                    self.give(job, &mut outgoing);
+                    self.is_alone = self.conversation.len() > 0;
+                }
+            }
+            let takes_any = !self.is_alone && self.held.is_none();
+            let has_room = takes_any && self.conversation.len() < shared.in_flight;
             tokio::select! {
                 biased;
                 read = stdout.read(&mut buffer) => match read {
@@ -245,6 +273,7 @@ impl<'a> Handler<'a> {
                 status = self.process.wait() => return Why::Exited(status),
                 () = until(self.conversation.poll_timeout()) => return Why::Overdue,
                 _ = cancelled.changed() => {
+                    self.held.take_if(|job| job.done.is_closed());
                     if self.conversation.tickets().any(Ticket::is_closed) {
                         return Why::Cancelled;
                     }
@@ -254,6 +283,7 @@ impl<'a> Handler<'a> {
                     return if self.conversation.len() == 0 { Why::Done } else { Why::Cancelled };
                 }
                 job = shared.next_job(), if has_room => match job {
+                    Some(job) if job.is_alone => self.held = Some(job),
                     Some(job) => self.give(job, &mut outgoing),
                     None => return Why::Done,
                 },
@@ -269,7 +299,7 @@ impl<'a> Handler<'a> {
     }
 
     fn give(&mut self, job: Job, outgoing: &mut Outgoing) {
-        let Job { record, attempt, done } = job;
+        let Job { record, attempt, done, .. } = job;
         if done.is_closed() {
             return; // it was taken away while it waited
         }

@@ -409,3 +409,106 @@ async fn what_does_not_exist_ends_the_command_before_it_begins() {
     at.run("pipe orders -g g").refused("--exec");
     at.run("pipe orders -g g --exec cat --breaker 50").refused("50%/100");
 }
+
+/// Answers what has come within a tenth of a second, all of it at once; but `v7` ends it with all that it has.
+const FATAL_V7: &str = "
+import select
+while True:
+    records = [json.loads(sys.stdin.readline() or sys.exit(0))]
+    while select.select([sys.stdin], [], [], 0.1)[0]:
+        line = sys.stdin.readline()
+        if not line:
+            break
+        records.append(json.loads(line))
+    seen([[record['value'], record['attempt']] for record in records])
+    if any(record['value'] == 'v7' for record in records):
+        os.kill(os.getpid(), signal.SIGKILL)
+    for _ in records:
+        print('ok')
+";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn safe12_a_record_that_ends_its_handler_is_dead_lettered_alone_and_its_handler_has_failed_once_each_time()
+ {
+    let (at, folder) = (At::start_with(&[("orders", 1), ("dlq", 1)]).await, Folder::new());
+    for nth in 0..20 {
+        at.cluster.produce("orders", 0, None, Some(format!("v{nth}").as_bytes())).unwrap();
+    }
+    // `select` sees nothing of what is buffered.
+    let handler = folder.python("fatal", &format!("sys.stdin = os.fdopen(0, 'rb', 0)\n{FATAL_V7}"));
+    let options = "--workers 1 --in-flight 20 --dlq dlq --attempts 4 --backoff 10ms..20ms --breaker 50%/10";
+    let mut piping = Piping::start(&at, &handler, options);
+    let dead = piping.event("dead_lettered", |_| true);
+    assert_eq!((&dead["offset"], &dead["attempts"]), (&json!(7), &json!(4)), "{dead}");
+    piping.committed(&[20]);
+    let done = piping.stop();
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert!(!done.stderr.contains("\"breaker\""), "{}", done.stderr);
+    assert_eq!(at.run("dlq list dlq --json").json()[0]["count"], 1);
+    let seen = folder.seen();
+    assert_eq!(seen[0][0].as_array().unwrap().len(), 20, "they were at it together: {seen:?}");
+    assert!(seen.iter().any(|seen| seen[0] == json!([["v7", 4]])), "the last attempt is alone: {seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_beside_one_that_takes_too_long_lose_no_attempt() {
+    let (at, folder) = (At::start_with(&[("orders", 1), ("dlq", 1)]).await, Folder::new());
+    for nth in 0..8 {
+        at.cluster.produce("orders", 0, None, Some(format!("v{nth}").as_bytes())).unwrap();
+    }
+    let handler = folder.python(
+        "slow",
+        "
+for line in sys.stdin:
+    record = json.loads(line)
+    seen(record['value'], record['attempt'])
+    time.sleep(1000 if record['value'] == 'v3' else 0.5)
+    print('ok')
+",
+    );
+    let options =
+        "--workers 1 --in-flight 3 --order none --dlq dlq --attempts 1 --timeout 2s --breaker 100%/1000";
+    let mut piping = Piping::start(&at, &handler, options);
+    let dead = piping.event("dead_lettered", |_| true);
+    assert_eq!((&dead["offset"], &dead["attempts"]), (&json!(3), &json!(1)), "{dead}");
+    piping.committed(&[8]);
+    assert_eq!(piping.stop().code, Some(0));
+    assert_eq!(at.run("dlq list dlq --json").json()[0]["count"], 1, "not those that were given later");
+    assert!(folder.seen().iter().all(|seen| seen[1] == 1), "{:?}", folder.seen());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_out_of_attempts_waits_in_the_retry_topics_in_turn() {
+    let topics = [("orders", 1), ("dlq", 1), ("pipe.retry.300ms", 1), ("later", 1)];
+    let (at, folder) = (At::start_with(&topics).await, Folder::new());
+    for value in ["a", "never", "b", "third"] {
+        at.cluster.produce("orders", 0, Some(b"k"), Some(value.as_bytes())).unwrap();
+    }
+    let handler = folder.python(
+        "patient",
+        "
+for line in sys.stdin:
+    record = json.loads(line)
+    seen(record['value'], record['topic'], record['attempt'])
+    print('retry not yet' if record['value'] == 'never' or (record['value'] == 'third' and record['topic'] != 'later') else 'ok')
+",
+    );
+    let options = "--dlq dlq --attempts 1 --retry-topics 300ms,later=500ms --breaker 100%/1000";
+    let refused = at.run(&format!("pipe orders -g pipe --exec cat {options}"));
+    refused.refused("--allow-reordering");
+    let mut piping = Piping::start(&at, &handler, &format!("{options} --allow-reordering"));
+    let postponed = piping.event("postponed", |_| true);
+    assert_eq!((&postponed["to"][0], &postponed["delay_ms"]), (&json!("pipe.retry.300ms"), &json!(300)));
+    let dead = piping.event("dead_lettered", |_| true);
+    assert_eq!((&dead["topic"], &dead["attempts"]), (&json!("later"), &json!(3)));
+    assert_eq!(piping.stop().code, Some(0));
+    let of = |value: &str| {
+        let seen = folder.seen();
+        let of = seen.iter().filter(|seen| seen[0] == value);
+        json!(of.map(|seen| [seen[1].clone(), seen[2].clone()]).collect::<Vec<_>>())
+    };
+    let turns = json!([["orders", 1], ["pipe.retry.300ms", 2], ["later", 3]]);
+    assert_eq!((of("a"), of("never"), of("third")), (json!([["orders", 1]]), turns.clone(), turns));
+    let letters = at.run("dlq show dlq --json").json();
+    assert_eq!((&letters[0]["value"], &letters[0]["original_topic"]), (&json!("never"), &json!("orders")));
+}

@@ -74,15 +74,24 @@ impl<R: Clone> Machine<R> {
         }
         let is_transactional = self.is_transactional();
         let mut commits = Vec::new();
+        let (mut taken, most) = (0, self.effects_at_once);
         for (id, partition) in &mut self.partitions {
             let is_meant = only.as_ref().is_none_or(|only| only.contains(&partition.name));
-            let is_nothing = partition.commits.changes == partition.commits.confirmed
-                || (is_transactional && !partition.has_progress());
-            if !is_meant || is_nothing {
+            if !is_meant || partition.commits.changes == partition.commits.confirmed {
                 continue;
             }
-            if let Some(what) = partition.to_commit(&self.group, self.options.metadata_bytes) {
-                partition.commits.asked = partition.commits.changes;
+            let Some((offset, effects)) = partition.committable(most.saturating_sub(taken), taken == 0)
+            else {
+                continue;
+            };
+            if is_transactional && Some(offset) == partition.commits.base {
+                continue;
+            }
+            taken += effects;
+            if let Some(what) = partition.to_commit(offset, &self.group, self.options.metadata_bytes) {
+                // Where there is more that it could commit, not all that has changed is confirmed with it.
+                let is_all = partition.committable(usize::MAX, true).is_some_and(|(all, _)| all == offset);
+                partition.commits.asked = partition.commits.changes.saturating_sub(u64::from(!is_all));
                 partition.commits.next_base = Some(what.offset);
                 commits.push(PartitionCommit { id: *id, name: partition.name.clone(), what });
             }

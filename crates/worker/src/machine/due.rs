@@ -18,10 +18,17 @@ pub(crate) struct Wait {
     seek: Seek,
 }
 
+/// Which seek of a partition. Never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SeekId {
+    assignment: AssignmentId,
+    serial: u64,
+}
+
 /// Whether the consumer has gone back to the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Seek {
-    Asked,
+    Asked { serial: u64 },
     Done,
     Failed,
 }
@@ -53,23 +60,34 @@ impl<R: Clone> Machine<R> {
     pub(super) fn wait_until(&mut self, id: AssignmentId, until: Instant, offset: i64) {
         self.end_wait(id);
         let Some(partition) = self.partitions.get_mut(&id) else { return };
-        partition.wait = Some(Wait { until, offset, seek: Seek::Asked });
+        partition.wait = Some(Wait { until, offset, seek: Seek::Failed });
         self.due.insert((until, id));
         // It hands out nothing more before it is sought.
         self.balance(id);
-        self.seek(id, offset);
+        self.seek(id);
     }
 
-    fn seek(&mut self, assignment: AssignmentId, offset: i64) {
-        let Some(partition) = self.partitions.get(&assignment) else { return };
-        let partition: TopicPartition = partition.name.clone();
-        self.actions.push_back(Action::Seek { assignment, partition, offset });
+    /// The consumer is to go back to where this partition waits.
+    fn seek(&mut self, assignment: AssignmentId) {
+        let serial = self.next_id;
+        self.next_id += 1;
+        let Some(partition) = self.partitions.get_mut(&assignment) else { return };
+        let name: TopicPartition = partition.name.clone();
+        let Some(wait) = &mut partition.wait else { return };
+        wait.seek = Seek::Asked { serial };
+        let (seek, offset) = (SeekId { assignment, serial }, wait.offset);
+        self.actions.push_back(Action::Seek { seek, partition: name, offset });
     }
 
-    /// The consumer has gone back to this record, or could not.
-    pub(crate) fn seek_ended(&mut self, id: AssignmentId, to: i64, is_done: bool) {
-        let wait = self.partitions.get_mut(&id).and_then(|partition| partition.wait.as_mut());
-        if let Some(wait) = wait.filter(|wait| wait.offset == to && wait.seek == Seek::Asked) {
+    /// Whether the assignment of which a seek is goes on: another one has nothing to do with it.
+    pub(crate) fn has_assignment_of(&self, seek: SeekId) -> bool {
+        self.partitions.contains_key(&seek.assignment)
+    }
+
+    /// The consumer has gone back to a record, or could not. If it is to go elsewhere since, that says nothing.
+    pub(crate) fn seek_ended(&mut self, SeekId { assignment, serial }: SeekId, is_done: bool) {
+        let wait = self.partitions.get_mut(&assignment).and_then(|partition| partition.wait.as_mut());
+        if let Some(wait) = wait.filter(|wait| wait.seek == Seek::Asked { serial }) {
             wait.seek = if is_done { Seek::Done } else { Seek::Failed };
         }
     }
@@ -86,11 +104,11 @@ impl<R: Clone> Machine<R> {
                 self.balance(id);
                 continue;
             }
-            let (offset, has_failed) = (wait.offset, wait.seek == Seek::Failed);
-            (wait.until, wait.seek) = (clock::later(now, SEEK_AGAIN), Seek::Asked);
+            let has_failed = wait.seek == Seek::Failed;
+            wait.until = clock::later(now, SEEK_AGAIN);
             self.due.insert((wait.until, id));
             if has_failed {
-                self.seek(id, offset);
+                self.seek(id);
             }
         }
     }
@@ -114,7 +132,7 @@ impl<R: Clone> Machine<R> {
             // The consumer is there already, wherever that is.
             return self.end_wait(id);
         }
-        (wait.offset, wait.seek) = (to, Seek::Asked);
-        self.seek(id, to);
+        wait.offset = to;
+        self.seek(id);
     }
 }

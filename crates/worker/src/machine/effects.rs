@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake::TopicPartition;
+use offtake::{ErrorKind, TopicPartition};
 
 use super::{AssignmentId, Letter, Machine, PartitionCommit};
 use crate::{StopReason, StoppedPartition, clock, output::Output};
@@ -40,7 +40,7 @@ impl<R> Effect<R> {
 /// Of which record of which assignment it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct EffectId {
-    assignment: AssignmentId,
+    pub(super) assignment: AssignmentId,
     pub(crate) offset: i64,
 }
 
@@ -80,6 +80,23 @@ impl<R> Effects<R> {
                 None => return offset,
             }
         }
+    }
+
+    /// The same with so many of them before it at most.
+    pub(super) fn cap_of(&self, to: i64, most: usize) -> i64 {
+        let next = self.by_offset.range(..to).nth(most);
+        self.cap(next.map_or(to, |(offset, _)| *offset))
+    }
+
+    /// The lowest offset up to this one that has any of them before it.
+    pub(super) fn least_cap(&self, to: i64) -> i64 {
+        let mut behind = self.by_offset.range(..to).skip(1).map(|(offset, _)| *offset);
+        behind.find(|offset| self.cap(*offset) == *offset).unwrap_or_else(|| self.cap(to))
+    }
+
+    /// How many lie before this offset.
+    pub(super) fn count_before(&self, offset: i64) -> usize {
+        self.by_offset.range(..offset).count()
     }
 
     /// Those that the transaction has which is committed; they are kept no longer.
@@ -157,7 +174,10 @@ impl<R: Clone> Machine<R> {
             }
             _ => self.commit_ended(commits, |_| is_committed),
         }
-        self.has_news |= !is_committed;
+        self.has_news |= !is_committed || self.is_divided();
+        if is_committed {
+            self.effects_at_once = self.effects_at_once.saturating_mul(2);
+        }
         self.aborted_in_a_row = if is_committed { 0 } else { self.aborted_in_a_row.saturating_add(1) };
         let pause = self.aborted_in_a_row.checked_sub(1).map_or(Duration::ZERO, |doublings| {
             FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(doublings)).min(LONGEST_PAUSE)
@@ -178,6 +198,27 @@ impl<R: Clone> Machine<R> {
                 }
             }
         }
+    }
+
+    /// Brokers did not take these, of so many that a transaction had. What a broker refuses is a whole batch, and most of it may have done nothing wrong: where
+    /// there are several of that kind the next transactions have less, until one is left to blame.
+    pub(crate) fn effects_refused(&mut self, refused: Vec<(EffectId, offtake::Error)>, sent: usize) {
+        let is_of_batch = |(_, error): &(EffectId, offtake::Error)| {
+            matches!(error.kind(), ErrorKind::Refused | ErrorKind::Corrupt)
+        };
+        let (suspects, certain): (Vec<_>, Vec<_>) = refused.into_iter().partition(is_of_batch);
+        certain.into_iter().for_each(|(id, error)| self.effect_refused(id, error));
+        let is_least = suspects.len() == 1 || self.effects_at_once == 1;
+        match suspects.into_iter().next() {
+            Some((id, error)) if is_least => self.effect_refused(id, error),
+            Some(_) => self.effects_at_once = (sent.min(self.effects_at_once) / 2).max(1),
+            None => {}
+        }
+    }
+
+    /// Whether transactions have less than they could, as brokers did not take something of an earlier one.
+    pub(crate) fn is_divided(&self) -> bool {
+        self.effects_at_once < usize::MAX
     }
 
     /// Brokers do not take what a record leaves behind: its partition stops before it, and the next transaction is made without it.

@@ -43,6 +43,7 @@ use self::{
 };
 pub(crate) use self::{
     commit::PartitionCommit,
+    due::SeekId,
     effects::{Effect, EffectId, Written},
     metadata::{FinishedBeyond, Place},
     outcome::{Cause, Letter, LetterTicket, LetterTo, Results, Verdict},
@@ -108,6 +109,8 @@ pub(crate) struct Started<R> {
     /// From 1.
     pub(crate) attempt: u32,
     pub(crate) is_probe: bool,
+    /// Whether it has no other attempt left, if this one counts and fails.
+    pub(crate) is_last: bool,
     pub(crate) first_failure: Option<Arc<FirstFailure>>,
 }
 
@@ -121,7 +124,7 @@ pub(crate) enum Action<R> {
     Resume(TopicPartition),
     /// Read on from here, as the record there is not due; it is told how that [ended](Machine::seek_ended).
     Seek {
-        assignment: AssignmentId,
+        seek: SeekId,
         partition: TopicPartition,
         offset: i64,
     },
@@ -183,6 +186,8 @@ pub(crate) struct Machine<R> {
     is_committing: bool,
     /// How much finished records leave behind that no transaction has committed.
     kept: usize,
+    /// So much of that goes into one transaction at most, where less can be committed alone.
+    effects_at_once: usize,
     /// Transactions that were aborted, the last ones.
     aborted_in_a_row: u32,
     commit_not_before: Instant,
@@ -222,6 +227,7 @@ impl<R: Clone> Machine<R> {
             has_news: false,
             is_committing: false,
             kept: 0,
+            effects_at_once: usize::MAX,
             aborted_in_a_row: 0,
             commit_not_before: now,
             metrics: Metrics::default(),
@@ -326,9 +332,10 @@ impl<R: Clone> Machine<R> {
             }
             let serial = self.next_id;
             let is_probe = permit == Permit::Probe;
-            let Taken { records, lanes, bytes } = partition.take(serial, most, is_probe, |queued| {
-                self.metrics.queue_time.record(now.saturating_duration_since(queued));
-            });
+            let Taken { records, lanes, bytes } =
+                partition.take(serial, most, (is_probe, self.options.retry.attempts), |queued| {
+                    self.metrics.queue_time.record(now.saturating_duration_since(queued));
+                });
             self.line_up(id);
             if records.is_empty() {
                 continue;

@@ -8,14 +8,15 @@ use super::{
     Action, AssignmentId, Effect, JobTicket, Machine, Mode, Written, lane::LaneState, partition::Phase,
 };
 use crate::{
-    BreakerState, Event, FailureKind, FirstFailure, StopReason, StoppedPartition, clock, output::Output,
+    BreakerState, Event, FailureKind, FirstFailure, StopReason, StoppedPartition, clock, failure::Weight,
+    output::Output,
 };
 
 /// What became of one record at its handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Done,
-    Failed { kind: FailureKind, cause: Cause, reason: String },
+    Failed { kind: FailureKind, cause: Cause, weight: Weight, reason: String },
 }
 
 /// How a handler failed.
@@ -43,6 +44,7 @@ impl Results {
             Self::Each(verdicts) => verdicts.get(nth).cloned().unwrap_or_else(|| Verdict::Failed {
                 kind: FailureKind::Retry,
                 cause: Cause::Handler,
+                weight: Weight::Whole,
                 reason: "the handler of its batch gave no result for it".to_owned(),
             }),
         }
@@ -111,7 +113,9 @@ impl<R: Clone> Machine<R> {
             let mut sent = outputs.by_ref().take(*count).collect::<Vec<_>>().into_iter();
             let verdicts = (nth..nth + count).map(|nth| (results.of(nth), sent.next().unwrap_or_default()));
             nth += count;
-            if let Results::All(Verdict::Failed { reason, .. }) = results {
+            if let Results::All(Verdict::Failed { reason, weight: Weight::Whole | Weight::Attempt, .. }) =
+                results
+            {
                 let first = Arc::new(FirstFailure { reason: reason.clone(), at_ms: now_ms });
                 self.count_behind(id, *lane, *count, &first);
             }
@@ -156,8 +160,8 @@ impl<R: Clone> Machine<R> {
                     let entry = partition.finish_first(index);
                     sent.extend(entry.filter(|_| !outputs.is_empty()).map(|entry| (entry.offset, outputs)));
                 }
-                Verdict::Failed { kind, cause, reason } => {
-                    failed = Some((kind, cause, reason));
+                Verdict::Failed { kind, cause, weight, reason } => {
+                    failed = Some((kind, cause, weight, reason));
                     break;
                 }
             }
@@ -179,9 +183,7 @@ impl<R: Clone> Machine<R> {
             self.note_outcome(now, is_probe, false);
         }
         match failed {
-            Some((kind, cause, reason)) => {
-                self.failed(now, now_ms, id, index, (kind, cause, reason), is_probe)
-            }
+            Some(failure) => self.failed(now, now_ms, id, index, failure, is_probe),
             None => self.lane_goes_on(id, index),
         }
         self.lane_shrank(id, index);
@@ -202,21 +204,23 @@ impl<R: Clone> Machine<R> {
         now_ms: i64,
         id: AssignmentId,
         index: usize,
-        (kind, cause, reason): (FailureKind, Cause, String),
+        (kind, cause, weight, reason): (FailureKind, Cause, Weight, String),
         is_probe: bool,
     ) {
         self.metrics.failed += 1;
         self.metrics.panicked += u64::from(cause == Cause::Panic);
         self.metrics.timed_out += u64::from(cause == Cause::Timeout);
         match kind {
-            FailureKind::Retry => self.note_outcome(now, is_probe, true),
+            FailureKind::Retry if weight == Weight::Whole => self.note_outcome(now, is_probe, true),
+            FailureKind::Retry if is_probe => self.with_breaker(|breaker| breaker.probe_cancelled()),
+            FailureKind::Retry => {}
             FailureKind::Poison => self.note_outcome(now, is_probe, false),
             FailureKind::Fatal if is_probe => self.with_breaker(|breaker| breaker.probe_cancelled()),
             FailureKind::Fatal => {}
         }
         // While it does not trust the handler's world, an attempt counts for nothing.
         let is_closed = self.breaker.as_ref().is_none_or(|breaker| breaker.state() == BreakerState::Closed);
-        let counts = is_closed && !is_probe;
+        let counts = is_closed && !is_probe && weight != Weight::Nothing;
         let random = self.random.next();
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         let (name, goes_on) = (partition.name.clone(), partition.is_active() && self.mode == Mode::Running);
@@ -228,9 +232,10 @@ impl<R: Clone> Machine<R> {
             self.actions.push_back(Action::Fatal { partition: name, offset, reason });
             return;
         }
-        entry
-            .first_failure
-            .get_or_insert_with(|| Arc::new(FirstFailure { reason: reason.clone(), at_ms: now_ms }));
+        if weight != Weight::Nothing {
+            let first = || Arc::new(FirstFailure { reason: reason.clone(), at_ms: now_ms });
+            entry.first_failure.get_or_insert_with(first);
+        }
         if kind == FailureKind::Poison {
             return self.give_up(id, index, attempts, reason, kind);
         }
@@ -247,8 +252,9 @@ impl<R: Clone> Machine<R> {
         }
         let delay = match counts {
             true => self.options.retry.delay(failures, random),
-            // The breaker's pause is the delay.
-            false => std::time::Duration::ZERO,
+            // The breaker's pause is the delay, where it was told.
+            false if weight == Weight::Whole => std::time::Duration::ZERO,
+            false => self.options.retry.delay(1, random),
         };
         self.metrics.retried += 1;
         if delay.is_zero() {

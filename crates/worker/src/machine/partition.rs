@@ -210,12 +210,13 @@ impl<R> Partition<R> {
         self.fresh().is_some()
     }
 
-    /// Records of the lanes in line for a handler, in this job. A probe is one that has never failed, if there is one.
+    /// Records of the lanes in line for a handler, in this job. A probe is one that has never failed, if there is one. So many
+    /// attempts has each.
     pub(crate) fn take(
         &mut self,
         job: u64,
         most: usize,
-        is_probe: bool,
+        (is_probe, attempts): (bool, u32),
         mut waited: impl FnMut(Instant),
     ) -> Taken<R>
     where
@@ -238,6 +239,7 @@ impl<R> Partition<R> {
                     record: entry.record.clone(),
                     attempt: entry.attempts().saturating_add(1),
                     is_probe,
+                    is_last: !is_probe && entry.failures.saturating_add(1) >= attempts,
                     first_failure: entry.first_failure.clone(),
                 });
             }
@@ -367,10 +369,23 @@ impl<R> Partition<R> {
             .is_some_and(|tracker| Some(self.effects.cap(tracker.position())) != self.commits.base)
     }
 
-    /// What is to be committed: the offset, the leader epoch of the record before it, and what is finished beyond, as far as it is known.
-    pub(crate) fn to_commit(&self, group: &str, metadata_bytes: usize) -> Option<ToCommit> {
+    /// The offset that may be committed with so many effects at most, and how many that are. The `first` of a transaction has one at least, if there is any: with
+    /// those that have to be committed together with it.
+    pub(crate) fn committable(&self, most: usize, is_first: bool) -> Option<(i64, usize)> {
+        let position = self.tracker.as_ref()?.position();
+        let offset = self.effects.cap_of(position, most);
+        match self.effects.count_before(offset) {
+            0 if is_first => {
+                let offset = self.effects.least_cap(position);
+                Some((offset, self.effects.count_before(offset)))
+            }
+            effects => Some((offset, effects)),
+        }
+    }
+
+    /// What is to be committed: this offset, the leader epoch of the record before it, and what is finished beyond, as far as it is known.
+    pub(crate) fn to_commit(&self, offset: i64, group: &str, metadata_bytes: usize) -> Option<ToCommit> {
         let tracker = self.tracker.as_ref()?;
-        let offset = self.effects.cap(tracker.position());
         let metadata = match metadata_bytes {
             0 => String::new(),
             limit => {

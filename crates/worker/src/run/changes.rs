@@ -8,7 +8,7 @@ use offtake::{
 };
 use tokio::task::JoinError;
 
-use super::{AFTER_ERROR, Loaded, Runner};
+use super::{AFTER_ERROR, Loaded, Runner, transaction::is_mark};
 use crate::{
     Event, StopReason, StoppedPartition, clock,
     dead_letters::Origin,
@@ -158,7 +158,7 @@ impl Runner {
                     &Place { group: &self.told.group, partition: &name, offset: committed.offset },
                     &committed.metadata,
                 );
-                if before.is_none() && !committed.metadata.is_empty() {
+                if before.is_none() && !committed.metadata.is_empty() && !is_mark(&committed.metadata) {
                     tracing::info!(partition = %name, "the metadata of its commit is not ours, or damaged: it is of no account");
                 }
                 before

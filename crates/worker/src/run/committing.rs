@@ -86,11 +86,9 @@ impl Committing {
     }
 }
 
-fn offset(commit: &PartitionCommit) -> (TopicPartition, OffsetAndMetadata) {
+fn offset(commit: &PartitionCommit, metadata: &str) -> (TopicPartition, OffsetAndMetadata) {
     let what = &commit.what;
-    let offset = OffsetAndMetadata::new(what.offset)
-        .with_leader_epoch(what.epoch)
-        .with_metadata(what.metadata.clone());
+    let offset = OffsetAndMetadata::new(what.offset).with_leader_epoch(what.epoch).with_metadata(metadata);
     (commit.name.clone(), offset)
 }
 
@@ -116,7 +114,8 @@ impl Runner {
                     self.committing = Committing::Offsets;
                     return false;
                 }
-                let offsets: Vec<_> = commits.iter().map(offset).collect();
+                let offsets = commits.iter().map(|commit| offset(commit, &commit.what.metadata));
+                let offsets: Vec<_> = offsets.collect();
                 let answer = Box::pin(async move { handle.commit_offsets_within(offsets, timeout).await });
                 self.committing = Committing::Offset { commits, answer };
                 true
@@ -192,22 +191,23 @@ impl Runner {
             self.committing = Committing::Transactions(producer);
             return Some(Outcome::default());
         }
-        let content = Content { group, offsets: commits.iter().map(offset).collect(), sent };
+        self.transactions_begun += 1;
+        let mark = transaction::mark(self.run_id, &group, self.transactions_begun);
+        let offsets = commits.iter().map(|commit| offset(commit, &mark)).collect();
+        let content = Content { group, mark, offsets, sent };
         let answer = Box::pin(transaction::run(producer, self.consumer.handle(), content));
         self.committing = Committing::Transaction { commits, answer };
         None
     }
 
     fn transaction_ended(&mut self, commits: &[PartitionCommit], ended: Ended) -> Outcome {
-        let Ended { producer, is_committed, error, letters, refused } = ended;
+        let Ended { producer, is_committed, error, letters, refused, sent } = ended;
         self.machine.transaction_ended(clock::now(), commits, is_committed, &letters);
         if is_committed {
             let offsets = commits.iter().map(|commit| (commit.name.clone(), commit.what.offset));
             self.tell(Event::Committed { offsets: offsets.collect() });
         }
-        if let Some((id, error)) = refused {
-            self.machine.effect_refused(id, error);
-        }
+        self.machine.effects_refused(refused, sent);
         let is_over = producer.is_none();
         self.committing = producer.map_or(Committing::Never, Committing::Transactions);
         match error {
@@ -220,7 +220,7 @@ impl Runner {
                 self.tell(Event::Error(error.clone()));
                 Outcome { again: !is_committed, error: (!is_committed).then_some(error) }
             }
-            None => Outcome::default(),
+            None => Outcome { error: None, again: self.machine.is_divided() },
         }
     }
 

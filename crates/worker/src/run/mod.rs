@@ -2,6 +2,7 @@
 
 mod changes;
 mod committing;
+mod in_turn;
 mod letters;
 mod pace;
 mod start;
@@ -29,6 +30,7 @@ use tokio::{
 use self::{
     changes::Handing,
     committing::{Committing, Step},
+    in_turn::InTurn,
     letters::{LetterForm, Letters},
     start::Parts,
     stopping::Stage,
@@ -40,7 +42,7 @@ use crate::{
     clock::{self, WallClock},
     dead_letters::Origin,
     handle::StopStage,
-    machine::{Action, AssignmentId, JobTicket, LetterTicket, Machine, Results, Started},
+    machine::{Action, AssignmentId, JobTicket, LetterTicket, Machine, Results, SeekId, Started},
     output::Outbox,
     worker::{Options, Worker},
 };
@@ -70,8 +72,8 @@ type Loaded = (
     Result<BTreeMap<TopicPartition, OffsetAndMetadata>, offtake::Error>,
 );
 
-/// Of which assignment a seek was, to where, and what came of it.
-type Sought = (AssignmentId, i64, Result<(), offtake::Error>);
+/// Which seek it was, and what came of it.
+type Sought = (SeekId, Result<(), offtake::Error>);
 
 struct Runner {
     told: Told,
@@ -86,9 +88,12 @@ struct Runner {
     running: HashMap<task::Id, (JobTicket, Running)>,
     loads: JoinSet<Loaded>,
     /// Ways back to records that are not due.
-    seeks: JoinSet<Sought>,
+    seeks: InTurn<(SeekId, TopicPartition, i64), Sought>,
     watch: Watch,
     committing: Committing,
+    /// What tells this run's transactions from those of every other, and how many it has begun.
+    run_id: u64,
+    transactions_begun: u64,
     /// Partitions that are being handed over: nothing is polled meanwhile.
     handing: Option<Handing>,
     /// How far it was asked to stop.
@@ -108,7 +113,7 @@ enum Woken {
     Stop(StopStage),
     Letter(Result<(LetterTicket, Result<RecordMetadata, offtake::Error>), JoinError>),
     Loaded(Result<Loaded, JoinError>),
-    Sought(Result<Sought, JoinError>),
+    Sought(Sought),
     Needed(Result<Option<offtake::Error>, JoinError>),
     Committing(Step),
     Next(Result<Next, offtake::Error>),
@@ -157,8 +162,10 @@ impl Runner {
             jobs: JoinSet::new(),
             running: HashMap::new(),
             loads: JoinSet::new(),
-            seeks: JoinSet::new(),
+            seeks: InTurn::new(),
             committing,
+            run_id: seed,
+            transactions_begun: 0,
             handing: None,
             asked,
             stage: Stage::Running,
@@ -183,6 +190,7 @@ impl Runner {
             self.go_on_handing_over(now);
             self.go_on_stopping(now);
             let goes_on = self.act(now);
+            self.seek_next();
             self.commit_if_due(now);
             self.look_at_cluster(now);
             self.publish(now);
@@ -203,7 +211,7 @@ impl Runner {
                 Ok(()) = self.asked.changed() => Woken::Stop(*self.asked.borrow_and_update()),
                 letter = next_letter(&mut self.letters) => Woken::Letter(letter),
                 Some(loaded) = self.loads.join_next() => Woken::Loaded(loaded),
-                Some(sought) = self.seeks.join_next() => Woken::Sought(sought),
+                sought = self.seeks.ended() => Woken::Sought(sought),
                 Some(needed) = self.watch.topics.join_next() => Woken::Needed(needed),
                 step = self.committing.step() => Woken::Committing(step),
                 () = &mut alarm => Woken::Time,
@@ -275,11 +283,7 @@ impl Runner {
                 // One that was given up meanwhile needs neither.
                 Action::Pause(partition) => drop(self.consumer.pause(&partition)),
                 Action::Resume(partition) => drop(self.consumer.resume(&partition)),
-                Action::Seek { assignment, partition, offset } => {
-                    let handle = self.consumer.handle();
-                    self.seeks
-                        .spawn(async move { (assignment, offset, handle.seek(partition, offset).await) });
-                }
+                Action::Seek { seek, partition, offset } => self.seeks.push((seek, partition, offset)),
                 Action::Write { letter, record } => {
                     let (Some(form), Some(letters)) = (&self.form, &mut self.letters) else { continue };
                     match form.output(&letter.letter, &record) {
@@ -331,19 +335,30 @@ impl Runner {
 
     /// A record for its handler.
     fn split(&self, started: Started<OwnedRecord>) -> (OwnedRecord, Attempt) {
-        let Started { record, attempt, is_probe, first_failure } = started;
+        let Started { record, attempt, is_probe, is_last, first_failure } = started;
         let options = &self.told.options;
         let comes_again = options.retry.topic_index(record.topic()).is_some();
         let origin = comes_again.then(|| Origin::read(record.headers()).map(Arc::new)).flatten();
         let outbox = options.transactions.is_some().then(Outbox::open);
-        let attempt = Attempt { number: attempt, is_probe, first_failure, cancelled: None, outbox, origin };
+        let attempt =
+            Attempt { number: attempt, is_probe, is_last, first_failure, cancelled: None, outbox, origin };
         (record, attempt)
     }
 
+    /// Sends the consumer back to a record that is not due, once it has gone where it was sent before.
+    fn seek_next(&mut self) {
+        while let Some((seek, partition, offset)) = self.seeks.next() {
+            if !self.machine.has_assignment_of(seek) {
+                continue;
+            }
+            let handle = self.consumer.handle();
+            self.seeks.begin(async move { (seek, handle.seek(partition, offset).await) });
+        }
+    }
+
     /// The consumer has gone back to a record that is not due, or could not.
-    fn sought(&mut self, sought: Result<Sought, JoinError>) {
-        let Ok((assignment, offset, result)) = sought else { return };
-        self.machine.seek_ended(assignment, offset, result.is_ok());
+    fn sought(&mut self, (seek, result): Sought) {
+        self.machine.seek_ended(seek, result.is_ok());
         match result {
             // One that is given up needs none.
             Err(error) if error.kind() != ErrorKind::NotOwned => self.tell(Event::Error(error)),

@@ -22,6 +22,7 @@ use tracing::{Instrument, Span, field};
 use super::pace::Pace;
 use crate::{
     Attempt, Batch, Failure, FailureKind, Handled, TraceContext, clock,
+    failure::Weight,
     machine::{Cause, Results, Verdict},
     output::Outbox,
 };
@@ -264,7 +265,8 @@ fn verdict(result: Result<(), Failure>) -> Verdict {
 }
 
 fn failed(failure: &Failure) -> Verdict {
-    Verdict::Failed { kind: failure.kind(), cause: Cause::Handler, reason: failure.reason() }
+    let (kind, weight) = (failure.kind(), failure.weight());
+    Verdict::Failed { kind, cause: Cause::Handler, weight, reason: failure.reason() }
 }
 
 /// What a handler that panicked comes to.
@@ -276,7 +278,8 @@ pub(crate) fn panicked(panic: Option<&(dyn Any + Send)>) -> Verdict {
         Some(said) => format!("the handler panicked: {said}"),
         None => "the handler panicked".to_owned(),
     });
-    Verdict::Failed { kind: FailureKind::Retry, cause: Cause::Panic, reason: reason.reason() }
+    let (kind, weight) = (FailureKind::Retry, Weight::Whole);
+    Verdict::Failed { kind, cause: Cause::Panic, weight, reason: reason.reason() }
 }
 
 /// Runs a handler's future: it ends in time or is dropped, and a panic in it is an outcome.
@@ -291,6 +294,7 @@ async fn contained<T>(limit: Option<Duration>, future: impl Future<Output = T>) 
     let Some(limit) = limit else { return guarded.await };
     tokio::time::timeout(limit, guarded).await.unwrap_or_else(|_| {
         let reason = format!("the handler took longer than {limit:?}");
-        Err(Verdict::Failed { kind: FailureKind::Retry, cause: Cause::Timeout, reason })
+        let (kind, weight) = (FailureKind::Retry, Weight::Whole);
+        Err(Verdict::Failed { kind, cause: Cause::Timeout, weight, reason })
     })
 }

@@ -1,6 +1,11 @@
 //! One transaction: what finished records leave behind, and the offsets that say they are finished.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
 
 use offtake::{
     Error, ErrorKind, GroupMetadata, GroupOffsets, Handle, OffsetAndMetadata, OwnedRecord, TopicPartition,
@@ -15,10 +20,15 @@ use crate::{
 /// What is read of a group after an outcome that nobody told is asked for again after this.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
+/// What its metadata begins with.
+const MARK: &str = "owt1.";
+
 /// What a transaction is made of.
 pub(super) struct Content {
     /// As whom the offsets are committed. It was asked for before they were taken: what this member has lost since, the group refuses.
     pub(super) group: GroupMetadata,
+    /// The metadata of each offset: no other transaction has the same.
+    pub(super) mark: String,
     pub(super) offsets: BTreeMap<TopicPartition, OffsetAndMetadata>,
     pub(super) sent: Vec<(EffectId, Sent)>,
 }
@@ -50,8 +60,9 @@ pub(super) struct Ended {
     pub(super) error: Option<Error>,
     /// Where letters were written.
     pub(super) letters: BTreeMap<EffectId, Written>,
-    /// What the brokers do not take.
-    pub(super) refused: Option<(EffectId, Error)>,
+    /// What the brokers did not take, of so many effects.
+    pub(super) refused: Vec<(EffectId, Error)>,
+    pub(super) sent: usize,
 }
 
 /// Makes a transaction, and waits until it is known what became of it.
@@ -64,13 +75,13 @@ pub(super) async fn run(mut producer: TransactionalProducer, consumer: Handle, c
             let decided = decided(&mut producer).await;
             let is_committed = match (decided, error.kind()) {
                 (Err(error), _) => Err(error),
-                (Ok(()), ErrorKind::OutcomeUnknown) => asked(&consumer, &content.offsets).await,
+                (Ok(()), ErrorKind::OutcomeUnknown) => asked(&consumer, &content).await,
                 (Ok(()), _) => Ok(false),
             };
             (is_committed, Some(error))
         }
     };
-    let (mut letters, mut refused) = (BTreeMap::new(), None);
+    let (mut letters, mut refused) = (BTreeMap::new(), Vec::<(EffectId, Error)>::new());
     if is_committed.is_err() {
         deliveries.clear();
     }
@@ -81,16 +92,20 @@ pub(super) async fn run(mut producer: TransactionalProducer, consumer: Handle, c
             Ok(RecordMetadata { partition, offset, .. }) if matches!(sent, Sent::Letter(_)) => {
                 letters.insert(*id, (partition, offset));
             }
+            // One effect may be of several records.
             Err(error) if is_refusal(&error) => {
-                refused.get_or_insert((*id, error));
+                if refused.last().is_none_or(|(last, _)| last != id) {
+                    refused.push((*id, error));
+                }
             }
             Ok(_) | Err(_) => {}
         }
     }
-    match is_committed {
-        Ok(is_committed) => Ended { producer: Some(producer), is_committed, error, letters, refused },
-        Err(fatal) => Ended { producer: None, is_committed: false, error: Some(fatal), letters, refused },
-    }
+    let (producer, is_committed, error) = match is_committed {
+        Ok(is_committed) => (Some(producer), is_committed, error),
+        Err(fatal) => (None, false, Some(fatal)),
+    };
+    Ended { producer, is_committed, error, letters, refused, sent: content.sent.len() }
 }
 
 async fn make(
@@ -120,20 +135,15 @@ async fn decided(producer: &mut TransactionalProducer) -> Result<(), Error> {
     }
 }
 
-/// Whether a transaction whose outcome nobody told was committed: then the group has its offsets. Each of them is another one than before.
+/// Whether a transaction whose outcome nobody told was committed: then the group has its mark. Another member that has committed all of its partitions since
+/// has replaced that; but then they are not this one's any more, and it finishes nothing of them.
 #[expect(clippy::disallowed_methods, reason = "between two questions there is nothing but to wait")]
-async fn asked(
-    consumer: &Handle,
-    offsets: &BTreeMap<TopicPartition, OffsetAndMetadata>,
-) -> Result<bool, Error> {
+async fn asked(consumer: &Handle, content: &Content) -> Result<bool, Error> {
     loop {
-        let names: Vec<_> = offsets.keys().cloned().collect();
+        let names: Vec<_> = content.offsets.keys().cloned().collect();
         match consumer.committed(names).await {
             Ok(committed) => {
-                let has = |(name, sent): (&TopicPartition, &OffsetAndMetadata)| {
-                    committed.get(name).is_some_and(|committed| committed.offset == sent.offset)
-                };
-                return Ok(offsets.iter().any(has));
+                return Ok(committed.values().any(|committed| committed.metadata == content.mark));
             }
             Err(error) if error.is_retriable() => {
                 tracing::warn!(%error, "asks the group whether a transaction was committed");
@@ -142,6 +152,18 @@ async fn asked(
             Err(error) => return Err(error),
         }
     }
+}
+
+/// What no other transaction has: of which run of a worker it is, as which member, and the how many-th.
+pub(super) fn mark(run: u64, group: &GroupMetadata, number: u64) -> String {
+    let mut hasher = DefaultHasher::new();
+    (run, &group.group_id, &group.member_id).hash(&mut hasher);
+    format!("{MARK}{:016x}.{number:x}", hasher.finish())
+}
+
+/// Whether this is a transaction's metadata: it says nothing about what is finished.
+pub(super) fn is_mark(metadata: &str) -> bool {
+    metadata.starts_with(MARK)
 }
 
 /// Whether a record was not taken for what it is, so that another attempt would end alike.

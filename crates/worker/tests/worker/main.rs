@@ -9,6 +9,7 @@ mod examples;
 mod handlers;
 mod in_place;
 mod options;
+mod outcomes;
 mod rebalances;
 mod retry_topics;
 mod stops;

@@ -16,9 +16,9 @@ use tokio::runtime::Handle;
 use crate::support::*;
 
 /// The records of a topic that are committed: partition and offset of what each is made of, in the order of its partition.
-type Seen = BTreeMap<i32, Vec<(i32, i64)>>;
+pub(crate) type Seen = BTreeMap<i32, Vec<(i32, i64)>>;
 
-async fn cluster_of(transaction_version: i16) -> Cluster {
+pub(crate) async fn cluster_of(transaction_version: i16) -> Cluster {
     let mut config = Config::default();
     config.transaction_version = transaction_version;
     let cluster = cluster_with(config).await;
@@ -26,7 +26,7 @@ async fn cluster_of(transaction_version: i16) -> Cluster {
     cluster
 }
 
-fn by(cluster: &Cluster, id: &str) -> Transactions {
+pub(crate) fn by(cluster: &Cluster, id: &str) -> Transactions {
     let inside = cluster.clone();
     let by = Transactions::by(id)
         .property("request.timeout.ms", 2000)
@@ -39,18 +39,18 @@ fn by(cluster: &Cluster, id: &str) -> Transactions {
     })
 }
 
-fn transactional(cluster: &Cluster, id: &str) -> Worker {
+pub(crate) fn transactional(cluster: &Cluster, id: &str) -> Worker {
     worker(cluster).transactional(by(cluster, id)).dead_letters(DeadLetters::to("orders.dlq"))
 }
 
 /// Sends what it is made of.
-fn result(record: &offtake::OwnedRecord, attempt: &Attempt) -> Result<(), Failure> {
+pub(crate) fn result(record: &offtake::OwnedRecord, attempt: &Attempt) -> Result<(), Failure> {
     let made_of = format!("{} {}", record.partition(), record.offset());
     attempt.send(ProducerRecord::to("out").maybe_key(record.key()).value(&made_of))
 }
 
 /// What those see that read what is committed.
-async fn seen(cluster: &Cluster, topic: &str) -> Seen {
+pub(crate) async fn seen(cluster: &Cluster, topic: &str) -> Seen {
     let inside = cluster.clone();
     let mut consumer = Consumer::builder(cluster.bootstrap())
         .spawn_on(Handle::current())
@@ -81,7 +81,7 @@ async fn seen(cluster: &Cluster, topic: &str) -> Seen {
     }
 }
 
-fn once(seen: &Seen) -> BTreeSet<(i32, i64)> {
+pub(crate) fn once(seen: &Seen) -> BTreeSet<(i32, i64)> {
     let all: Vec<_> = seen.values().flatten().copied().collect();
     let once: BTreeSet<_> = all.iter().copied().collect();
     assert_eq!(all.len(), once.len(), "{:?}", all);

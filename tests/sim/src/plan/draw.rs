@@ -476,7 +476,7 @@ impl Plan {
         self.members.push(rival);
     }
 
-    fn transaction_harm(&self, random: &mut Random, left: u64) -> Harm {
+    pub(super) fn transaction_harm(&self, random: &mut Random, left: u64) -> Harm {
         let api = *random.pick(TRANSACTION_APIS);
         let broker = i32::try_from(random.between(1, u64::try_from(self.brokers).unwrap_or(1))).unwrap_or(1);
         let member = random.below(self.members.len());

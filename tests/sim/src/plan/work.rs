@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Commits, Fault, Harm, Kind, Member, Odd, Plan, Reset};
+use super::{Commits, Copies, Fault, Harm, Kind, Member, Odd, Plan, Reset};
 use crate::random::Random;
 
 /// What the workers of a plan have in common. Times are milliseconds, shares so many in a hundred.
@@ -47,9 +47,13 @@ pub(crate) struct Work {
     /// From when to when every attempt fails.
     pub(crate) outages: Vec<(u64, u64)>,
     pub(crate) strikes: Vec<Strike>,
-    /// Logs may be cut (unclean elections): what is handled is judged at the end only, as nobody can say in between what is known of a cut.
+    /// Logs may be cut (unclean elections), topics be created again, an operator set offsets: what is handled is judged at the end only, as nobody can say in
+    /// between who knows what of that.
     #[serde(default)]
     pub(crate) cuts: bool,
+    /// Each record is written once more, to the topic of copies, in the transaction that commits it.
+    #[serde(default)]
+    pub(crate) transactional: bool,
     /// How long the application lets a worker go on of which a partition has stopped, before it starts it anew.
     pub(crate) restarts_after: u64,
 }
@@ -103,8 +107,12 @@ pub(crate) enum Blow {
 /// In how many seeds in a hundred the members are workers, of those in which they copy nothing.
 const WORK: u64 = 15;
 
-/// In how many of these logs are cut, where a plan cuts any.
+/// In how many of these logs are cut and offsets are set, where a plan does that.
 const CUTS: u64 = 50;
+/// In how many of these topics are created again.
+const RECREATES: u64 = 50;
+/// In how many they work in transactions.
+const TRANSACTIONAL: u64 = 30;
 
 /// Requests that matter to a worker: its dead letters, its commits, what was committed.
 const WORK_APIS: &[i16] = &[0, 0, 0, 3, 8, 8, 8, 9, 9, 10, 12, 22, 68];
@@ -126,7 +134,12 @@ impl Plan {
         let has = self.members.len();
         self.faults.retain(|fault| fault.what.member().is_none_or(|member| member < has));
         let cuts = random.percent(CUTS);
-        self.faults.retain(|fault| !takes_back(&fault.what) || (cuts && is_cut(&fault.what)));
+        let more = &mut Random::new(self.seed, 34);
+        let (transactional, recreates) = (more.percent(TRANSACTIONAL), more.percent(RECREATES));
+        let cuts = cuts && !transactional;
+        let judged_in_the_end =
+            |harm: &Harm| is_cut(harm) && (recreates || !matches!(harm, Harm::Recreate { .. }));
+        self.faults.retain(|fault| !takes_back(&fault.what) || (cuts && judged_in_the_end(&fault.what)));
         (self.reset, self.opens_ahead) = (Reset::Earliest, false);
         let read_committed = random.percent(50);
         for member in &mut self.members {
@@ -141,6 +154,9 @@ impl Plan {
         }
         let mut work = self.work(random);
         work.cuts = cuts && self.faults.iter().any(|fault| is_cut(&fault.what));
+        if transactional {
+            self.be_transactional(&mut work, more);
+        }
         if self.faults.is_empty() {
             work.strikes.clear();
         } else {
@@ -152,6 +168,31 @@ impl Plan {
         }
         self.work = Some(work);
         self.keep_polling();
+    }
+
+    /// All of them write copies, and no dead letters: what has no copy is not done.
+    fn be_transactional(&mut self, work: &mut Work, random: &mut Random) {
+        (work.transactional, work.letters, work.poison, work.doomed) = (true, None, 0, 0);
+        // Copies count too.
+        (work.metadata_bytes, work.queue_bytes) = (0, work.queue_bytes.max(1 << 20));
+        // Without dead letters a record that is out of attempts stops its partition.
+        work.attempts = *random.pick(&[0, 3, 5]);
+        self.copies = Some(Copies {
+            partitions: i32::try_from(random.between(1, 3)).unwrap_or(1),
+            transaction_version: *random.pick(&[0, 2, 2]),
+            vintage: None,
+            timeout: *random.pick(&[10_000, 10_000, 30_000, 60_000]),
+            max_block: *random.pick(&[3_000, 10_000, 20_000]),
+            linger: *random.pick(&[0, 0, 5, 100]),
+        });
+        self.members.iter_mut().for_each(|member| member.read_committed = true);
+        if !self.faults.is_empty() {
+            for _ in 0..random.between(0, 8) {
+                let at = random.between(10, self.calm.saturating_sub(500));
+                let what = self.transaction_harm(random, self.calm - at);
+                self.faults.push(Fault { at, what });
+            }
+        }
     }
 
     fn work(&self, random: &mut Random) -> Work {
@@ -216,6 +257,7 @@ impl Plan {
             outages,
             strikes,
             cuts: false,
+            transactional: false,
             restarts_after: *random.pick(&[0, 0, 1_000, 4_000]),
         }
     }
@@ -262,7 +304,14 @@ fn be_a_worker(member: &mut Member, read_committed: bool) {
 }
 
 fn is_cut(harm: &Harm) -> bool {
-    matches!(harm, Harm::Truncate { .. } | Harm::Elect { .. })
+    matches!(
+        harm,
+        Harm::Truncate { .. }
+            | Harm::Elect { .. }
+            | Harm::Recreate { .. }
+            | Harm::ResetOffsets { .. }
+            | Harm::DeleteOffsets { .. }
+    )
 }
 
 /// Whether it takes back what was read or committed, or lets nobody see that it was.

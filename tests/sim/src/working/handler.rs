@@ -10,11 +10,12 @@ use std::{
 };
 
 use offtake::OwnedRecord;
-use offtake_worker::{Attempt, Batch, Failure, Handled};
+use offtake_worker::{Attempt, Batch, Failure, Handled, ProducerRecord};
 
 use crate::{
     clock::{self, ms},
-    events::{How, Place, What},
+    copying,
+    events::{How, Place, Told, What},
     member::{Life, id_of, place},
     plan::{Order, Work},
     random::Random,
@@ -26,6 +27,7 @@ pub(super) struct Handler {
     life: Life,
     work: Arc<Work>,
     calls: Arc<AtomicU64>,
+    copies: Arc<AtomicU64>,
 }
 
 /// What comes of an attempt.
@@ -41,7 +43,7 @@ enum Fate {
 
 impl Handler {
     pub(super) fn new(life: &Life, work: Work) -> Self {
-        Self { life: life.clone(), work: Arc::new(work), calls: Arc::default() }
+        Self { life: life.clone(), work: Arc::new(work), calls: Arc::default(), copies: Arc::default() }
     }
 
     /// Of a record.
@@ -49,7 +51,7 @@ impl Handler {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         let (world, member) = (self.life.world.clone(), self.life.who.member);
         let work = async move {
-            let handling = Handling::begin(&self.life, call, &record, &attempt);
+            let handling = self.begin(call, &record, &attempt)?;
             let fate = self.works(call, handling.id).await;
             let result = outcome(fate).await;
             handling.end(&result);
@@ -70,7 +72,7 @@ impl Handler {
                     handled.push((None, Err(Failure::retry("it is behind one that failed"))));
                     continue;
                 }
-                let handling = Handling::begin(&self.life, call, record, attempt);
+                let handling = self.begin(call, record, attempt)?;
                 let fate = self.works(call, handling.id).await;
                 let result = outcome(fate).await;
                 if result.is_err() {
@@ -94,6 +96,20 @@ impl Handler {
             Ok(Handled::Each(results.collect()))
         };
         world.freezable(member, work).await
+    }
+
+    fn begin(&self, call: u64, record: &OwnedRecord, attempt: &Attempt) -> Result<Handling, Failure> {
+        let mut handling = Handling::begin(&self.life, call, record, attempt);
+        if self.work.transactional {
+            let (who, id) = (self.life.who, handling.id);
+            let copy = self.copies.fetch_add(1, Ordering::Relaxed);
+            handling.copy = Some(copy);
+            // Whatever becomes of the attempt: of one that fails nobody may see it.
+            self.life.tell(What::Copying { who, transaction: copy, ids: vec![id] });
+            let value = copying::value(id, who, copy);
+            attempt.send(ProducerRecord::to(copying::COPIES).value(&value))?;
+        }
+        Ok(handling)
     }
 
     fn is_calm(&self) -> bool {
@@ -179,6 +195,8 @@ struct Handling {
     at: Place,
     offset: i64,
     id: u64,
+    /// The number of its copy.
+    copy: Option<u64>,
     is_told: bool,
 }
 
@@ -188,7 +206,7 @@ impl Handling {
         let id = id_of(&record.value(), record.headers());
         let (who, attempt, probe) = (life.who, attempt.number(), attempt.is_probe());
         life.tell(What::HandlerBegan { who, call, at: at.clone(), offset, id, attempt, probe });
-        Self { life: life.clone(), call, at, offset, id, is_told: false }
+        Self { life: life.clone(), call, at, offset, id, copy: None, is_told: false }
     }
 
     fn end(mut self, result: &Result<(), Failure>) {
@@ -204,6 +222,9 @@ impl Handling {
     fn told(&mut self, how: How) {
         self.is_told = true;
         let Self { life, call, at, offset, .. } = self;
+        if let Some(transaction) = self.copy.filter(|_| how != How::Done) {
+            life.tell(What::CopyingEnded { who: life.who, transaction, told: Told::Aborted });
+        }
         life.tell(What::HandlerEnded { who: life.who, call: *call, at: at.clone(), offset: *offset, how });
     }
 }

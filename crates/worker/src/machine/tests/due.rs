@@ -19,8 +19,8 @@ fn receive(world: &mut World, these: &[(i64, u64)]) {
 }
 
 fn sought(world: &mut World, is_done: bool) -> i64 {
-    let (assignment, _, offset) = world.seeks.remove(0);
-    world.machine.seek_ended(assignment, offset, is_done);
+    let (seek, offset) = world.seeks.remove(0);
+    world.machine.seek_ended(seek, is_done);
     world.drain();
     offset
 }
@@ -95,4 +95,23 @@ fn a_record_waits_once_whatever_it_says_of_itself() {
     world.drain();
     receive(&mut world, &[(0, 60)]);
     assert!(world.offsets().is_empty(), "another record of the same offset has not waited");
+}
+
+/// The log was cut while the consumer was being sent back: it is sent back once more, and nothing is read on before that has happened too. Else what is
+/// handed out between the two would come again.
+#[test]
+fn a_partition_that_is_to_go_elsewhere_reads_on_when_it_has_gone_there() {
+    for to in [0, 1] {
+        let mut world = world();
+        receive(&mut world, &[(0, 0), (1, 1), (2, 1)]);
+        world.machine.rewound(&partition(0), to);
+        world.drain();
+        assert_eq!(world.seeks.iter().map(|(_, offset)| *offset).collect::<Vec<_>>(), [1, to]);
+        assert_eq!(sought(&mut world, true), 1);
+        world.pass(Duration::from_secs(1));
+        assert!(world.paused.contains(&partition(0)), "the second one is on its way");
+        assert_eq!(sought(&mut world, true), to);
+        world.pass(Duration::from_secs(1));
+        assert!(world.paused.is_empty());
+    }
 }

@@ -191,3 +191,69 @@ fn what_lies_behind_a_record_that_is_not_tried_again_takes_no_room() {
         assert_eq!(begin(&mut world).1, None);
     }
 }
+
+fn refused(ids: &[EffectId]) -> Vec<(EffectId, offtake::Error)> {
+    let error = || offtake::Error::new(offtake::ErrorKind::Refused, "a batch is refused");
+    ids.iter().map(|id| (*id, error())).collect()
+}
+
+/// A transaction, which brokers refuse if this record's result is in it: whole, as all of it is in one batch. What it had.
+fn transaction(world: &mut World, at_fault: (i32, i64)) -> Vec<(i32, i64)> {
+    let commits = match world.machine.begin_transaction(world.now) {
+        true => world.machine.take_commit(world.now, None),
+        false => Vec::new(),
+    };
+    let ids: Vec<_> = world.machine.send_effects(&commits).iter().map(|(id, _)| *id).collect();
+    let of = |id: &EffectId| commits.iter().find(|commit| commit.id == id.assignment).unwrap().name.partition;
+    let sent: Vec<_> = ids.iter().map(|id| (of(id), id.offset)).collect();
+    let is_refused = sent.contains(&at_fault);
+    world.machine.transaction_ended(world.now, &commits, !is_refused, &BTreeMap::new());
+    world.machine.effects_refused(if is_refused { refused(&ids) } else { Vec::new() }, ids.len());
+    world.drain();
+    sent
+}
+
+#[test]
+fn of_a_batch_that_is_refused_the_one_at_fault_is_found_and_no_other_partition_stops() {
+    for fault in 0..4 {
+        let options = Options {
+            transactions: Some(Transactions::by("a")),
+            metadata_bytes: 0,
+            concurrency: 99,
+            ..options()
+        };
+        let mut world = World::with(options, 1, true);
+        world.assign(0..3);
+        for index in 0..3 {
+            let first = i64::from(index) * 10;
+            world.receive(index, first, &[A, B, C, None]);
+            (first..first + 4).for_each(|offset| done(&mut world, offset));
+        }
+        let at_fault = (1, 10 + fault);
+        let mut rounds = 0;
+        while !transaction(&mut world, at_fault).is_empty() {
+            rounds += 1;
+            assert!(rounds < 30, "it comes to an end");
+        }
+        assert_eq!(world.stopped(), [(1, Some(10 + fault))]);
+        let committed: Vec<_> = world.machine.partitions.values().map(|of| of.commits.base).collect();
+        assert_eq!(committed, [Some(4), Some(10 + fault), Some(24)]);
+        assert_eq!((world.machine.metrics().queued, world.machine.kept), (0, 0));
+    }
+}
+
+/// What cannot be committed apart is not taken apart: of a batch around others each transaction has all.
+#[test]
+fn what_is_committed_together_is_to_blame_together() {
+    let mut world = batches();
+    done(&mut world, 1);
+    done(&mut world, 4);
+    let mut sent = Vec::new();
+    while world.stopped().is_empty() {
+        sent.push(transaction(&mut world, (0, 5)));
+        assert!(sent.len() < 5, "{sent:?}");
+    }
+    assert_eq!(sent, [[(0, 4), (0, 5)], [(0, 4), (0, 5)]]);
+    assert_eq!(world.stopped(), [(0, Some(4))]);
+    assert!(transaction(&mut world, (0, 5)).is_empty());
+}

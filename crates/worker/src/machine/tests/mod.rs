@@ -15,7 +15,7 @@ use std::{
 };
 
 use super::*;
-use crate::{Breaker, FailureKind, Order, Retry, clock};
+use crate::{Breaker, FailureKind, Order, Retry, clock, failure::Weight};
 
 /// A partition, its committed offset, and the ranges beyond.
 pub(super) type Committed = (i32, i64, Vec<(i64, i64)>);
@@ -39,7 +39,7 @@ pub(super) struct World {
     pub(super) ending: Vec<JobTicket>,
     pub(super) holds_ends: bool,
     pub(super) letters: Vec<(LetterTicket, Rec)>,
-    pub(super) seeks: Vec<(AssignmentId, TopicPartition, i64)>,
+    pub(super) seeks: Vec<(SeekId, i64)>,
     pub(super) paused: BTreeSet<TopicPartition>,
     pub(super) events: Vec<Event>,
     pub(super) fatal: Vec<String>,
@@ -92,9 +92,9 @@ impl World {
                     self.cancelled.push(records);
                     self.ending.push(ticket);
                 }
-                Action::Seek { assignment, partition, offset } => {
+                Action::Seek { seek, partition, offset } => {
                     assert!(self.paused.contains(&partition), "it hands out nothing before it is sought");
-                    self.seeks.push((assignment, partition, offset));
+                    self.seeks.push((seek, offset));
                 }
                 Action::Pause(name) => assert!(self.paused.insert(name), "paused twice"),
                 Action::Resume(name) => assert!(self.paused.remove(&name), "resumed, and not paused"),
@@ -214,7 +214,11 @@ pub(super) fn item(index: i32, offset: i64, key: Option<u8>) -> Item<Rec> {
 }
 
 pub(super) fn failure(kind: FailureKind) -> Verdict {
-    Verdict::Failed { kind, cause: Cause::Handler, reason: "no".to_owned() }
+    weighing(kind, Weight::Whole)
+}
+
+pub(super) fn weighing(kind: FailureKind, weight: Weight) -> Verdict {
+    Verdict::Failed { kind, cause: Cause::Handler, weight, reason: "no".to_owned() }
 }
 
 pub(super) fn breaker() -> Breaker {

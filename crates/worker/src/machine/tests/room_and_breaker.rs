@@ -178,3 +178,44 @@ fn a_half_open_breaker_lets_one_record_of_a_batch_through() {
     world.done(second);
     assert_eq!(world.offsets().len(), 3, "closed again");
 }
+
+/// Many fail for one reason, and are told apart from what failed by itself.
+#[test]
+fn what_shares_its_reason_is_an_attempt_and_no_outcome_and_what_was_not_tried_is_neither() {
+    for (weight, attempt) in [(Weight::Attempt, 2), (Weight::Nothing, 1)] {
+        let mut world = World::new(Options { breaker: Some(breaker()), concurrency: 9, ..options() });
+        world.assign([0]);
+        world.receive(0, 0, &[None; 9]);
+        for offset in 0..9 {
+            assert!(!world.running.iter().any(|(records, _)| records[0].is_last));
+            world.end(offset, Results::All(weighing(Again, weight)));
+        }
+        assert_eq!(world.machine.metrics().breaker, BreakerState::Closed);
+        world.pass(Duration::from_millis(99));
+        assert!(world.running.is_empty(), "not at once");
+        world.pass(Duration::from_millis(1));
+        let attempts: Vec<_> = world.running.iter().map(|(records, _)| records[0].attempt).collect();
+        assert_eq!(attempts, [attempt; 9]);
+        assert_eq!(world.running[0].0[0].first_failure.is_some(), weight == Weight::Attempt);
+    }
+}
+
+/// Nothing comes of it for the breaker: another one has to be tried, and not at once the same.
+#[test]
+fn a_probe_that_says_nothing_is_followed_by_another_and_not_as_fast_as_can_be() {
+    let mut world = World::new(Options { breaker: Some(breaker()), ..options() });
+    world.assign([0]);
+    world.receive(0, 0, &[None; 4]);
+    (0..4).for_each(|offset| world.fail(offset, Again));
+    assert_eq!(world.machine.metrics().breaker, BreakerState::Open);
+    world.pass(Duration::from_secs(30));
+    for _ in 0..4 {
+        let offset = world.offsets()[0];
+        assert_eq!(world.running.len(), 1);
+        world.end(offset, Results::All(weighing(Again, Weight::Nothing)));
+        assert_eq!(world.machine.metrics().breaker, BreakerState::HalfOpen);
+    }
+    assert!(world.running.is_empty(), "each waits");
+    world.pass(Duration::from_millis(100));
+    assert_eq!(world.running.len(), 1);
+}

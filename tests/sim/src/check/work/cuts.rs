@@ -1,8 +1,13 @@
-//! Workers whose logs are cut. Who knows of a cut when, nobody can say from outside: what is left in the end is judged, by the numbers of the records.
+//! Workers whose logs are cut, whose topics are created again, whose offsets an operator sets. Who knows of that when, nobody can say from outside: what is
+//! left in the end is judged, by the numbers of the records.
 //! Each is handled or dead-lettered, also those that were written where others had been, though a commit, or its metadata, said of those others
-//! that they are finished.
+//! that they are finished. Excused are records that an operator has the group pass over, and those of a topic that was created again before an
+//! offset that was committed by its name, as a member may have meant the former topic.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::{
     check::ledger::Ledger,
@@ -18,7 +23,14 @@ pub(super) struct Cuts {
     /// The record last written, and which one has these bytes.
     last: Option<u64>,
     by_digest: BTreeMap<u64, u64>,
+    /// Offsets that were set, and when.
+    set: BTreeMap<Place, Vec<(Duration, i64)>>,
+    /// When a topic was created again last, and the highest offset that may be meant of a former one.
+    recreated: BTreeMap<Place, (Duration, i64)>,
 }
+
+/// By then whoever lives has heard of a topic that was created again, or has sent what it meant for the former one.
+const HEARD: Duration = Duration::from_secs(20);
 
 impl Cuts {
     pub(super) fn feed(&mut self, event: &Event) {
@@ -29,6 +41,21 @@ impl Cuts {
             }
             What::Committed { at, offset, .. } => {
                 self.commits.insert(at.clone(), *offset);
+                let former = self.recreated.get_mut(at).filter(|(since, _)| event.at < *since + HEARD);
+                if let Some((_, most)) = former {
+                    *most = (*most).max(*offset);
+                }
+            }
+            What::OffsetSet { at, offset } => {
+                self.set.entry(at.clone()).or_default().push((event.at, *offset));
+            }
+            What::Recreated { topic } => {
+                let of_topic = self.commits.iter().filter(|(place, _)| place.topic == *topic);
+                let former: Vec<_> = of_topic.map(|(place, offset)| (place.clone(), *offset)).collect();
+                for (place, offset) in former {
+                    let most = self.recreated.get(&place).map_or(0, |(_, most)| *most).max(offset);
+                    self.recreated.insert(place, (event.at, most));
+                }
             }
             What::HandlerBegan { who, call, at, offset, id, .. } => {
                 self.running.insert((*who, *call, at.clone(), *offset), *id);
@@ -48,8 +75,14 @@ impl Cuts {
         for place in ledger.places() {
             let Some(log) = ledger.log(place) else { continue };
             let committed = self.commits.get(place).copied().unwrap_or_default();
+            let set = self.set.get(place).map(Vec::as_slice).unwrap_or_default();
+            let most_of_former = self.recreated.get(place).map_or(0, |(_, most)| *most);
+            let is_excused = |offset: i64, since: Duration| {
+                offset < most_of_former || set.iter().any(|(at, to)| since <= *at && offset < *to)
+            };
             let mut due = log.records.iter().filter(|(offset, record)| {
-                ledger.is_due(record) && (committed <= **offset || !self.finished.contains(&record.id))
+                let is_finished = self.finished.contains(&record.id) || is_excused(**offset, record.since);
+                ledger.is_due(record) && (committed <= **offset || !is_finished)
             });
             if let Some((first, _)) = due.next() {
                 left.push((place.clone(), *first, due.count() + 1));

@@ -41,6 +41,7 @@ fn options() -> Work {
         outages: Vec::new(),
         strikes: Vec::new(),
         cuts: false,
+        transactional: false,
         restarts_after: 0,
     }
 }
@@ -393,13 +394,15 @@ fn safe6_what_a_handler_is_given_after_its_member_was_put_out() {
     batch(begun().planned(|plan| plan.work.as_mut().unwrap().batch = 2)).holds();
 }
 
+/// What is left in the end: of each partition the first record, and how many there are.
+fn left(forged: Forged) -> Vec<(i64, usize)> {
+    let mut judge = crate::check::Judge::new(std::sync::Arc::new(forged.plan.clone()));
+    forged.events().iter().for_each(|event| judge.feed(event));
+    judge.unhandled().into_iter().map(|(_, first, count)| (first, count)).collect()
+}
+
 #[test]
 fn safe1_records_that_were_written_where_others_were_finished_are_left() {
-    let left = |forged: Forged| {
-        let mut judge = crate::check::Judge::new(std::sync::Arc::new(forged.plan.clone()));
-        forged.events().iter().for_each(|event| judge.feed(event));
-        judge.unhandled().into_iter().map(|(_, first, count)| (first, count)).collect::<Vec<_>>()
-    };
     let cut = || {
         let all = done(with(begun(), |work| work.cuts = true), M0, 0..8).commits(M0, 8);
         let again = all.truncated(6).tell(What::Appended { at: orders(), offset: 6, id: 77, transaction: 0 });
@@ -416,4 +419,21 @@ fn safe1_records_that_were_written_where_others_were_finished_are_left() {
     assert_eq!(left(cut().tell(What::Letter { at: letters(), offset: 0, of, digest: 777 })), []);
     let of = Some((orders(), 6));
     assert_eq!(left(cut().tell(What::Letter { at: letters(), offset: 0, of, digest: 106 })), [(6, 1)]);
+}
+
+/// An operator has the group pass over what was there, and nothing that comes later.
+#[test]
+fn safe12_what_is_written_behind_an_offset_that_was_set_is_handled() {
+    let set = |offset: i64| {
+        let some = done(with(begun(), |work| work.cuts = true), M0, 0..4).commits(M0, 4);
+        some.tell(What::OffsetSet { at: orders(), offset }).commits(M0, offset)
+    };
+    assert_eq!(left(set(4)), [(4, 4)]);
+    assert_eq!(left(set(6)), [(6, 2)], "what was set is not handled");
+    assert_eq!(left(set(8)), []);
+    let later = set(8).tell(What::Appended { at: orders(), offset: 8, id: 77, transaction: 0 });
+    assert_eq!(left(later.commits(M0, 9)), [(8, 1)]);
+    let back = || set(2);
+    assert_eq!(left(back()), [(2, 6)]);
+    assert_eq!(left(done(back(), M0, 4..8).commits(M0, 8)), [], "handled is handled, before it or after");
 }

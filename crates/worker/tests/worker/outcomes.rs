@@ -1,0 +1,74 @@
+//! What nobody told of a transaction, and what brokers refuse of one.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use offtake_broker::{ApiKey, Harm, Rewrite, Rule};
+use offtake_worker::{ProducerRecord, StopReason};
+
+use crate::{support::*, transactional::*};
+
+const INVALID_TXN_STATE: i16 = 48;
+
+/// The coordinator does not have the transaction any more, and whether it was committed nobody says. The group has its very offsets, but from elsewhere.
+#[tokio::test(start_paused = true)]
+async fn safe11_offsets_that_are_equal_by_chance_are_not_taken_for_a_commit() {
+    for version in [0, 2] {
+        let cluster = cluster_of(version).await;
+        let ledger = Ledger::default();
+        let handler = ledger.around(|record, attempt| async move { result(&record, &attempt) });
+        let worker = worker(&cluster).transactional(by(&cluster, "a")).commit_interval(secs(30));
+        let running = Running::start(worker, handler);
+        running.until("all is handled", |running| running.handle.metrics().handled == 120).await;
+        let unanswered = cluster.arm(Rule::on(ApiKey::EndTxn, Harm::Drop).once());
+        running.until("it was asked to commit", |_| cluster.hits(unanswered) > 0).await;
+        let unknown = cluster.arm(Rule::on(ApiKey::EndTxn, Harm::Fail(INVALID_TXN_STATE)).once());
+        let others = cluster.arm(Rule::on(ApiKey::OffsetFetch, Rewrite::committed_offset(RECORDS)));
+        running.until("it was asked", |_| cluster.hits(others) > 0).await;
+        assert_eq!((cluster.hits(unanswered), cluster.hits(unknown)), (1, 1));
+        cluster.disarm(others);
+        running
+            .until("all is committed", |running| {
+                let partitions = &running.handle.metrics().partitions;
+                partitions.len() == 3 && partitions.values().all(|of| of.committed == Some(RECORDS))
+            })
+            .await;
+        assert!(running.stop().await.is_clean());
+        assert_eq!(once(&seen(&cluster, "out").await), all(), "{version}");
+        assert_eq!(committed_offsets(&cluster).await, everything());
+        assert!(ledger.done().values().all(|times| *times == 1), "what was aborted goes into the next one");
+    }
+}
+
+/// Brokers refuse a batch for one record of it. Whose that is the others have nothing to do with.
+#[tokio::test(start_paused = true)]
+async fn a_result_that_is_refused_stops_its_own_partition_and_none_of_those_beside_it_in_its_batch() {
+    for version in [0, 2] {
+        let cluster = cluster_of(version).await;
+        // It takes no record without a key.
+        let compacted = [("cleanup.policy", "compact")];
+        cluster.with(|model, _| model.create_topic("keyed", 2, -1, &compacted)).unwrap();
+        let worker = worker(&cluster).transactional(by(&cluster, "a")).commit_interval(secs(5));
+        let running = Running::start(worker, |record, attempt| async move {
+            let made_of = format!("{} {}", record.partition(), record.offset());
+            let output = ProducerRecord::to("keyed").partition(0).value(&made_of);
+            match (record.partition(), record.offset()) {
+                (1, 9) => attempt.send(output),
+                _ => attempt.send(output.key("k")),
+            }
+        });
+        running
+            .until("the others are done", |running| {
+                let committed = |of: i32| running.handle.metrics().partitions[&orders(of)].committed;
+                running.handle.metrics().partitions.len() == 3
+                    && [(0, RECORDS), (1, 9), (2, RECORDS)].iter().all(|(of, to)| committed(*of) == Some(*to))
+            })
+            .await;
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        let summary = running.stop().await;
+        let stopped: Vec<_> = summary.stopped.iter().map(|of| (of.partition.partition, of.offset)).collect();
+        assert_eq!(stopped, [(1, Some(9))]);
+        assert!(summary.stopped.iter().all(|of| matches!(of.why, StopReason::ResultFailed { .. })));
+        let expected: BTreeSet<_> = all().into_iter().filter(|(of, at)| *of != 1 || *at < 9).collect();
+        assert_eq!(once(&seen(&cluster, "keyed").await), expected, "{version}");
+    }
+}
