@@ -7,6 +7,7 @@ use crate::{
     error::{DecodeError, DecodeErrorKind, EncodeError},
     id::{SchemaId, SchemaType},
     names::Names,
+    numbers::{self, Kept},
 };
 
 /// A schema's text, as it is registered.
@@ -132,6 +133,21 @@ impl Schema {
             #[cfg(feature = "json-schema")]
             Compiled::Json(validator) => validator.encode_json(value),
         }
+    }
+
+    /// The same of a JSON text, whose numbers are kept exactly, or refused.
+    ///
+    /// # Errors
+    /// A text that is no JSON, a number that is beyond 64 bits or has more digits than a double (for a decimal: write it as a string), a value that
+    /// the schema does not describe.
+    pub fn encode_json_text(&self, text: &[u8]) -> Result<Vec<u8>, EncodeError> {
+        let kept = match &self.compiled {
+            Ok(Compiled::Avro(schema)) if schema.has_decimals() => Kept::AsDecimals,
+            _ => Kept::AsDoubles,
+        };
+        numbers::check(text, kept).map_err(EncodeError::new)?;
+        let value = serde_json::from_slice(text);
+        self.encode_json(&value.map_err(|error| EncodeError::new(format!("it is not JSON: {error}")))?)
     }
 
     /// About as many bytes as it takes.

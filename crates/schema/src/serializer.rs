@@ -210,6 +210,14 @@ impl Encoder {
         Ok(self.framed(self.schema.encode_json(value)?))
     }
 
+    /// The same of a JSON text, whose numbers are kept exactly, or refused.
+    ///
+    /// # Errors
+    /// As [`Schema::encode_json_text`].
+    pub fn encode_json_text(&self, text: &[u8]) -> Result<Encoded, EncodeError> {
+        Ok(self.framed(self.schema.encode_json_text(text)?))
+    }
+
     fn framed(&self, value: Vec<u8>) -> Encoded {
         let indexes = (self.schema.kind() == SchemaType::Protobuf).then(MessageIndexes::default);
         let mut front = Vec::with_capacity(6 + value.len());

@@ -105,3 +105,16 @@ fn few_bytes_cannot_ask_for_much() {
     let deep = "[".repeat(5000);
     assert_eq!(validator.to_json(deep.as_bytes(), &budget).unwrap_err().kind(), DecodeErrorKind::Malformed);
 }
+
+#[test]
+fn a_number_that_cannot_be_kept_is_refused_and_not_rounded() {
+    let validator = validator(&json!({"type": "integer"})).unwrap();
+    let read = |text: &str| validator.to_json(text.as_bytes(), &Budget::default());
+    assert_eq!(read("18446744073709551615").unwrap(), json!(u64::MAX));
+    for text in ["12345678901234567890123", "0.9999999999999999999999", "1e400"] {
+        let error = read(text).unwrap_err();
+        assert!(error.kind() == DecodeErrorKind::Malformed && error.to_string().contains(text), "{error}");
+    }
+    let bound = r#"{"maximum": 0.99999999999999999999}"#;
+    assert!(Validator::parse(bound, &[]).unwrap_err().contains("0.99999999999999999999"));
+}
