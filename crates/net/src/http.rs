@@ -1,4 +1,6 @@
-//! [`HttpClient`]: requests to a token endpoint, to AWS or to a schema registry. No redirects, no proxies; all that comes back has bounds.
+//! [`HttpClient`]: requests to a token endpoint, to AWS or to a schema registry. No redirects; all that comes back has bounds.
+
+mod proxy;
 
 use std::{fmt, net::IpAddr, pin::pin, time::Duration};
 
@@ -15,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
+pub use self::proxy::Proxy;
 use crate::{
     dial::{ByteStream, Dial, Tcp},
     tls::{Tls, TlsConfig, TlsConfigError},
@@ -38,6 +41,7 @@ pub struct HttpClient {
     read_timeout: Duration,
     /// How many bytes of a body are read.
     max_body: usize,
+    proxy: Option<Proxy>,
 }
 
 /// Where requests go.
@@ -131,6 +135,11 @@ impl Endpoint {
         format!("{scheme}://{}{path}", self.authority())
     }
 
+    /// With all that is asked for, as a proxy is told.
+    fn shown_whole(&self) -> String {
+        format!("http://{}{}", self.authority(), self.path)
+    }
+
     /// Its path, and the query.
     pub fn path(&self) -> &str {
         &self.path
@@ -177,12 +186,25 @@ impl HttpClient {
     /// A client for any endpoint; for one with `https` there has to be TLS.
     pub fn with_tls(tls: Option<Tls>, connect_timeout: Duration, read_timeout: Duration) -> Self {
         let tcp = Tcp::default();
-        Self { tcp, tls, tls_properties: None, connect_timeout, read_timeout, max_body: MAX_BODY }
+        Self {
+            tcp,
+            tls,
+            tls_properties: None,
+            connect_timeout,
+            read_timeout,
+            max_body: MAX_BODY,
+            proxy: None,
+        }
     }
 
     /// Reads bodies of so many bytes.
     pub fn with_max_body(self, max_body: usize) -> Self {
         Self { max_body, ..self }
+    }
+
+    /// Sends all by way of a proxy.
+    pub fn with_proxy(self, proxy: Option<Proxy>) -> Self {
+        Self { proxy, ..self }
     }
 
     /// Says so in errors of TLS.
@@ -205,7 +227,11 @@ impl HttpClient {
         headers: Headers,
         body: Zeroizing<Vec<u8>>,
     ) -> Result<Answer, HttpError> {
-        let request = request(method, to, headers, body)?;
+        let target = match &self.proxy {
+            Some(_) if !to.is_https => to.shown_whole(),
+            _ => to.path.clone(),
+        };
+        let request = request(method, to, target, headers, body)?;
         let stream = match timeout(self.connect_timeout, self.connect(to)).await {
             Ok(stream) => stream?,
             Err(_) => return Err(took_too_long("connecting to", to, self.connect_timeout)),
@@ -224,16 +250,27 @@ impl HttpClient {
     }
 
     async fn connect(&self, to: &Endpoint) -> Result<Box<dyn ByteStream>, HttpError> {
-        let unreachable = |error| HttpError::retriable(format!("cannot connect to {}: {error}", to.shown()));
-        let addresses = self.tcp.resolve(&to.host, to.port).await.map_err(unreachable)?;
+        let stream = match &self.proxy {
+            Some(proxy) => self.through(proxy, to).await?,
+            None => {
+                let stream = self.dial(&to.host, to.port).await;
+                let unreachable =
+                    |error| HttpError::retriable(format!("cannot connect to {}: {error}", to.shown()));
+                stream.map_err(unreachable)?
+            }
+        };
+        self.encrypt(to, stream).await
+    }
+
+    async fn dial(&self, host: &str, port: u16) -> std::io::Result<Box<dyn ByteStream>> {
         let mut last = std::io::Error::other("the name resolves to no address");
-        for address in addresses {
-            match self.tcp.connect(&to.host, address).await {
-                Ok(stream) => return self.encrypt(to, stream).await,
+        for address in self.tcp.resolve(host, port).await? {
+            match self.tcp.connect(host, address).await {
+                Ok(stream) => return Ok(stream),
                 Err(error) => last = error,
             }
         }
-        Err(unreachable(last))
+        Err(last)
     }
 
     async fn encrypt(
@@ -261,13 +298,14 @@ fn took_too_long(what: &str, to: &Endpoint, limit: Duration) -> HttpError {
 fn request(
     method: Method,
     to: &Endpoint,
+    target: String,
     headers: Headers,
     body: Zeroizing<Vec<u8>>,
 ) -> Result<Request<Full<Bytes>>, HttpError> {
     let unusable = |what: &str| HttpError::new(format!("{what} cannot be sent in an HTTP request"));
     let mut request = Request::builder()
         .method(method)
-        .uri(&to.path)
+        .uri(target)
         .body(Full::new(Bytes::from_owner(body)))
         .map_err(|_| unusable("the path"))?;
     let own = [("host", to.authority()), ("connection", "close".to_owned())];

@@ -4,6 +4,7 @@
 
 mod gate;
 mod http;
+mod secured;
 mod support;
 #[cfg(feature = "worker")]
 mod workers;
