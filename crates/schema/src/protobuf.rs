@@ -69,6 +69,16 @@ impl Schema {
         self.pool.get_file_by_name(MAIN)
     }
 
+    /// The message of this name that lies in no other, as Apicurio's serialisers name it.
+    pub(crate) fn by_name(&self, name: &str) -> Option<MessageIndexes> {
+        let index = self.file()?.messages().position(|message| message.name() == name)?;
+        Some(MessageIndexes::new([u32::try_from(index).ok()?]))
+    }
+
+    pub(crate) fn first_name(&self) -> Option<String> {
+        Some(self.file()?.messages().next()?.name().to_owned())
+    }
+
     /// The message that these indexes mean. Confluent's do not count what the compiler makes of maps.
     fn message(&self, indexes: &MessageIndexes) -> Option<MessageDescriptor> {
         let (first, nested) = indexes.as_slice().split_first()?;

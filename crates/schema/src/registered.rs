@@ -9,7 +9,7 @@ use crate::{
     avro::{self, Budget, JsonForm, Resolver},
     deserializer::{Deserializer, PrepareFuture, Prepared, of_null},
     error::{DecodeError, DecodeErrorKind},
-    framing::{Framed, Framing, MessageIndexes},
+    framing::{Framed, Framing, MessageIndexes, apicurio},
     id::{SchemaId, SchemaType},
     payload::Payload,
     registry::SchemaRegistry,
@@ -210,8 +210,21 @@ fn split<'a>(schema: &Schema, framed: &Framed<'a>) -> Result<(MessageIndexes, &'
     if schema.kind() != SchemaType::Protobuf {
         return Ok((MessageIndexes::none(), framed.rest));
     }
-    match framed.indexes {
-        Some(indexes) => Ok((MessageIndexes::split_from(indexes)?.0, framed.rest)),
-        None => MessageIndexes::split_from(framed.rest),
+    if let Some(name) = framed.message {
+        let message = schema.message_by_name(name).ok_or_else(|| {
+            let name = String::from_utf8_lossy(name);
+            DecodeError::new(DecodeErrorKind::Framing, format!("its schema has no message {name}"))
+        })?;
+        return Ok((message, framed.rest));
     }
+    if let Some(indexes) = framed.indexes {
+        return Ok((MessageIndexes::split_from(indexes)?.0, framed.rest));
+    }
+    // Apicurio's serialisers write a name where Confluent's write indexes, also where they write Confluent's ids.
+    if let Some((name, rest)) = apicurio::split_name(framed.rest)
+        && let Some(message) = schema.message_by_name(name)
+    {
+        return Ok((message, rest));
+    }
+    MessageIndexes::split_from(framed.rest)
 }

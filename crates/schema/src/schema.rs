@@ -90,6 +90,27 @@ impl Schema {
         &self.names
     }
 
+    /// Which of Protobuf's messages has this name, without its package.
+    pub(crate) fn message_by_name(&self, name: &[u8]) -> Option<crate::framing::MessageIndexes> {
+        match &self.compiled {
+            #[cfg(feature = "protobuf")]
+            Ok(Compiled::Protobuf(schema)) => schema.by_name(std::str::from_utf8(name).ok()?),
+            _ => {
+                let _ = name;
+                None
+            }
+        }
+    }
+
+    /// The name of Protobuf's first message, without its package.
+    pub(crate) fn first_message(&self) -> Option<String> {
+        match &self.compiled {
+            #[cfg(feature = "protobuf")]
+            Ok(Compiled::Protobuf(schema)) => schema.first_name(),
+            _ => None,
+        }
+    }
+
     /// Ready to decode with, or why it is not.
     pub(crate) fn compiled(&self) -> Result<&Compiled, DecodeError> {
         self.compiled.as_ref().map_err(|reason| {
