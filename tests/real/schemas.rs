@@ -1,5 +1,12 @@
 //! Values by a real registry (Apicurio) on real Kafka: the command's options, a schema that evolves, and Python's libraries as second opinions.
 
+mod json_schema;
+mod json_shapes;
+mod proto_shapes;
+mod protobuf;
+mod serdes;
+mod shelf;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

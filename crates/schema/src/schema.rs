@@ -64,8 +64,9 @@ pub(crate) enum Compiled {
 }
 
 impl Schema {
-    /// `references` are the names and texts of all that it refers to, also by others.
-    pub(crate) fn new(id: SchemaId, text: SchemaText, references: &[(String, String)]) -> Self {
+    /// A schema that is at hand, and no registry's. `references` are the names and texts of all that it refers to, also by others: those that
+    /// others refer to come before these. One that cannot be used is told when it is used.
+    pub fn new(id: SchemaId, text: SchemaText, references: &[(String, String)]) -> Self {
         let compiled = Compiled::new(text.kind, &text.text, references);
         Self { id, text, compiled, names: Names::default() }
     }
