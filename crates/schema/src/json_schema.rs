@@ -1,5 +1,6 @@
 //! JSON Schema: values that are JSON, validated by their writer's schema.
 
+mod multiple;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -62,6 +63,9 @@ impl Validator {
         let options = jsonschema::options().with_pattern_options(patterns).with_retriever(Texts(texts));
         // A schema without an id refers to others by their bare names.
         let options = options.with_base_uri("registry:///");
+        let options = options.with_keyword("multipleOf", |_, step: &Value, _| {
+            multiple::MultipleOf::new(step).map(|keyword| Box::new(keyword) as _)
+        });
         let compiled = options.build(&schema).map_err(|error| error.to_string())?;
         Ok(Self { compiled })
     }

@@ -20,7 +20,8 @@ const VALUES: usize = 12;
 fn python_finds_the_same_values_valid_as_we_do() {
     let mut shapes: Vec<Shapes> = (0..CASES).map(Shapes::new).collect();
     let common = shapes.iter().enumerate();
-    let common = common.filter_map(|(nth, shapes)| Some((format!("common{nth}"), shapes.common()?.to_string())));
+    let common =
+        common.filter_map(|(nth, shapes)| Some((format!("common{nth}"), shapes.common()?.to_string())));
     let shelf = Shelf::of(SchemaType::Json, common.collect());
     let (mut jobs, mut ours) = (Vec::new(), Vec::new());
     for (nth, shapes) in shapes.iter_mut().enumerate() {
@@ -68,7 +69,8 @@ fn python_finds_the_same_values_valid_as_we_do() {
         let wrong = match (ours, &theirs) {
             (Ok(ours), Ok(theirs)) => {
                 let each = ours.iter().zip(theirs).zip(values).filter(|((ours, theirs), _)| ours != theirs);
-                let each: Vec<String> = each.map(|((ours, _), value)| format!("we say {ours} of {value}")).collect();
+                let each: Vec<String> =
+                    each.map(|((ours, _), value)| format!("we say {ours} of {value}")).collect();
                 each.join("\n")
             }
             (Err(ours), _) => format!("we refuse it: {ours}"),
@@ -78,8 +80,17 @@ fn python_finds_the_same_values_valid_as_we_do() {
             differ.push(format!("{wrong}\n{}\n{}", job["schema"], job["common"]));
         }
     }
-    println!("{CASES} schemas {of_drafts:?}, {} values of them {valid} valid; {} schemas differ", CASES as usize * VALUES, differ.len());
-    assert!(differ.is_empty(), "{} of {CASES} differ:\n{}", differ.len(), differ[..differ.len().min(6)].join("\n\n"));
+    println!(
+        "{CASES} schemas {of_drafts:?}, {} values of them {valid} valid; {} schemas differ",
+        CASES as usize * VALUES,
+        differ.len()
+    );
+    assert!(
+        differ.is_empty(),
+        "{} of {CASES} differ:\n{}",
+        differ.len(),
+        differ[..differ.len().min(6)].join("\n\n")
+    );
     let all = CASES as usize * VALUES;
     assert!(valid > all / 5 && valid < all * 4 / 5, "both verdicts are found");
 }

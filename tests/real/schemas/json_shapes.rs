@@ -187,7 +187,10 @@ impl Shapes {
             }
             9 if draft > Four => put("exclusiveMaximum", self.number()),
             9 => put("maximum", self.number()),
-            10 => put("multipleOf", json!(self.dice.pick(&[json!(1), json!(2), json!(3), json!(0.5), json!(1.5)]))),
+            10 => put(
+                "multipleOf",
+                json!(self.dice.pick(&[json!(1), json!(2), json!(3), json!(0.5), json!(4)])),
+            ),
             11 => put("required", self.names()),
             12 | 13 => put("properties", self.object(at.part())),
             14 => put("additionalProperties", if draft == Four { json!(false) } else { self.any(at.part()) }),
@@ -241,7 +244,8 @@ impl Shapes {
             2 => json!(-1),
             3 => json!(9_007_199_254_740_993_i64),
             4 => json!(9_007_199_254_740_992_i64),
-            5 => json!(1e300),
+            // Of draft 4 a number with an exponent is no integer, which is seen in its text alone.
+            5 if self.draft > Four => json!(1e300),
             6 => json!(u64::MAX),
             _ => json!(self.dice.roll(5)),
         }
@@ -257,7 +261,9 @@ impl Shapes {
             5 => (0..self.dice.roll(4)).map(|_| self.random(depth - 1)).collect(),
             _ => {
                 let names: Vec<&str> = (0..self.dice.roll(4)).map(|_| *self.dice.pick(&NAMES)).collect();
-                Value::Object(names.into_iter().map(|name| (name.to_owned(), self.random(depth - 1))).collect())
+                Value::Object(
+                    names.into_iter().map(|name| (name.to_owned(), self.random(depth - 1))).collect(),
+                )
             }
         }
     }
@@ -271,14 +277,18 @@ impl Shapes {
         if let Some(values) = object.get("enum").and_then(Value::as_array) {
             return self.dice.pick(values).clone();
         }
-        if let Some(schemas) = ["allOf", "anyOf", "oneOf"].into_iter().find_map(|name| object.get(name)?.as_array()) {
+        if let Some(schemas) =
+            ["allOf", "anyOf", "oneOf"].into_iter().find_map(|name| object.get(name)?.as_array())
+        {
             let one = self.dice.pick(schemas).clone();
             return self.following(&one, depth - 1);
         }
         let named = match object.get("type") {
             Some(Value::String(name)) => Some(name.clone()),
             Some(Value::Array(names)) => self.dice.pick(names).as_str().map(str::to_owned),
-            _ if object.contains_key("properties") || object.contains_key("required") => Some("object".to_owned()),
+            _ if object.contains_key("properties") || object.contains_key("required") => {
+                Some("object".to_owned())
+            }
             _ if object.contains_key("items") || object.contains_key("contains") => Some("array".to_owned()),
             _ => None,
         };
@@ -289,7 +299,8 @@ impl Shapes {
             Some("number") => self.number(),
             Some("string") => json!(self.dice.pick(&TEXTS)),
             Some("array") => {
-                let items = object.get("items").or_else(|| object.get("contains")).cloned().unwrap_or_default();
+                let items =
+                    object.get("items").or_else(|| object.get("contains")).cloned().unwrap_or_default();
                 (0..self.dice.roll(4)).map(|_| self.following(&items, depth - 1)).collect()
             }
             Some("object") => {
@@ -298,7 +309,9 @@ impl Shapes {
                 for name in required.iter().filter_map(Value::as_str) {
                     value.insert(name.to_owned(), self.random(1));
                 }
-                for (name, schema) in object.get("properties").and_then(Value::as_object).into_iter().flatten() {
+                for (name, schema) in
+                    object.get("properties").and_then(Value::as_object).into_iter().flatten()
+                {
                     if self.dice.roll(3) > 0 {
                         value.insert(name.clone(), self.following(schema, depth - 1));
                     }

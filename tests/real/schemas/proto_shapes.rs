@@ -113,7 +113,9 @@ impl File {
             let options = match (label, self.dice.roll(4)) {
                 (Label::Repeated, 0) if is_number => " [packed = true]",
                 (Label::Repeated, 1) if is_number => " [packed = false]",
-                (Label::Optional, 0) if !self.is_proto3 && is_number && !matches!(of, Type::Scalar("bool")) => {
+                (Label::Optional, 0)
+                    if !self.is_proto3 && is_number && !matches!(of, Type::Scalar("bool")) =>
+                {
                     " [default = 7]"
                 }
                 _ => "",
@@ -155,7 +157,10 @@ impl File {
     }
 
     pub(super) fn common(&self) -> String {
-        format!("syntax = \"proto3\"; package common_{}; message Common {{ string a = 1; Common next = 2; }}", self.package)
+        format!(
+            "syntax = \"proto3\"; package common_{}; message Common {{ string a = 1; Common next = 2; }}",
+            self.package
+        )
     }
 
     pub(super) fn text(&self) -> String {
@@ -190,7 +195,11 @@ impl File {
                 Label::Optional => writeln!(text, "  optional {of} {name} = {number}{options};"),
                 Label::Repeated => writeln!(text, "  repeated {of} {name} = {number}{options};"),
                 Label::Map(key) => writeln!(text, "  map<{key}, {of}> {name} = {number};"),
-                Label::Oneof => writeln!(text, "  oneof one_{number} {{ {of} {name} = {number}; int32 or_{number} = {}; }}", number + 100_000),
+                Label::Oneof => writeln!(
+                    text,
+                    "  oneof one_{number} {{ {of} {name} = {number}; int32 or_{number} = {}; }}",
+                    number + 100_000
+                ),
             }
             .unwrap();
         }
@@ -271,7 +280,9 @@ impl File {
     }
 
     fn letters(&mut self) -> String {
-        (0..self.dice.roll(8)).map(|_| *self.dice.pick(&['a', '"', '\n', 'é', '€', '\u{1F600}', '\0'])).collect()
+        (0..self.dice.roll(8))
+            .map(|_| *self.dice.pick(&['a', '"', '\n', 'é', '€', '\u{1F600}', '\0']))
+            .collect()
     }
 
     fn well_known(&mut self, name: &str) -> Value {

@@ -40,14 +40,21 @@ fn python_reads_and_writes_random_messages_as_we_do() {
             schema.encode_json(&value).unwrap_or_else(|error| panic!("{error}\n{value}\n{}", file.text()))
         });
         all.insert(format!("case{nth}.proto"), file.text());
-        jobs.push(json!({"message": file.full_name(message), "value": value, "hex": written.as_deref().map(hex)}));
+        jobs.push(
+            json!({"message": file.full_name(message), "value": value, "hex": written.as_deref().map(hex)}),
+        );
         ours.push((schema, MessageIndexes::new(file.indexes(message)), written));
     }
-    let said = python_file_with_libraries("real/schemas/protobuf.py", &json!({"files": all, "cases": jobs}).to_string());
+    let said = python_file_with_libraries(
+        "real/schemas/protobuf.py",
+        &json!({"files": all, "cases": jobs}).to_string(),
+    );
     let answers: Vec<Value> = serde_json::from_str(&said).unwrap();
     assert_eq!(answers.len(), jobs.len());
     let mut differ = Vec::new();
-    for (((file, job), answer), (schema, indexes, written)) in files.iter().zip(&jobs).zip(&answers).zip(&ours) {
+    for (((file, job), answer), (schema, indexes, written)) in
+        files.iter().zip(&jobs).zip(&answers).zip(&ours)
+    {
         let read = |bytes: &[u8]| schema.to_json(bytes, indexes, JsonForm::Plain, &Budget::default());
         let theirs = bytes(answer["hex"].as_str().unwrap_or_default());
         let of_theirs = read(&theirs).map_err(|error| error.to_string());
@@ -69,8 +76,17 @@ fn python_reads_and_writes_random_messages_as_we_do() {
             differ.push(format!("{wrong:?}\n{}{job}\nours {of_theirs:?}\nPython {answer}", file.text()));
         }
     }
-    println!("{CASES} files: {} of them written by us, {} differ", ours.iter().filter(|one| one.2.is_some()).count(), differ.len());
-    assert!(differ.is_empty(), "{} of {CASES} differ:\n{}", differ.len(), differ[..differ.len().min(4)].join("\n\n"));
+    println!(
+        "{CASES} files: {} of them written by us, {} differ",
+        ours.iter().filter(|one| one.2.is_some()).count(),
+        differ.len()
+    );
+    assert!(
+        differ.is_empty(),
+        "{} of {CASES} differ:\n{}",
+        differ.len(),
+        differ[..differ.len().min(4)].join("\n\n")
+    );
 }
 
 /// Equal, but that a number is one however it is written.

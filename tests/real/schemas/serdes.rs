@@ -36,7 +36,13 @@ fn cases() -> Vec<Case> {
     let metric = json!({"host": "é", "load": 0.25, "zone": "b"});
     let person = json!({"name": "é", "age": 7});
     vec![
-        case(SchemaType::Avro, METRIC, "", json!({"host": "é", "load": 0.25, "zone": {"string": "b"}}), metric),
+        case(
+            SchemaType::Avro,
+            METRIC,
+            "",
+            json!({"host": "é", "load": 0.25, "zone": {"string": "b"}}),
+            metric,
+        ),
         case(SchemaType::Protobuf, SHOP, "Order", order, ours),
         case(SchemaType::Protobuf, SHOP, "Other", json!({"x": 7}), json!({"x": 7})),
         case(SchemaType::Json, PERSON, "", person.clone(), person),
@@ -128,7 +134,8 @@ fn apicurios_java_serialisers_are_read_and_its_deserialisers_read_us() {
     let (mut jobs, mut expected) = (Vec::new(), Vec::new());
     for (way, framing, config) in WAYS.into_iter().take(2) {
         for case in &cases {
-            if case.message == "Order" || (case.kind == SchemaType::Protobuf && framing == Framing::Confluent) {
+            if case.message == "Order" || (case.kind == SchemaType::Protobuf && framing == Framing::Confluent)
+            {
                 continue; // not the first message
             }
             let topic = format!("ours-{}-{way}", case.kind);

@@ -30,7 +30,8 @@ impl Shelf {
                 let text = subject.and_then(|subject| texts.get(subject));
                 let body = json!({"id": 1, "schema": text, "schemaType": kind.name()}).to_string();
                 let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
-                let _ = (&stream).write_all(head.as_bytes()).and_then(|()| (&stream).write_all(body.as_bytes()));
+                let _ =
+                    (&stream).write_all(head.as_bytes()).and_then(|()| (&stream).write_all(body.as_bytes()));
             }
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
