@@ -245,7 +245,7 @@ impl Shapes {
             3 => json!(9_007_199_254_740_993_i64),
             4 => json!(9_007_199_254_740_992_i64),
             // Of draft 4 a number with an exponent is no integer, which is seen in its text alone.
-            5 if self.draft > Four => json!(1e300),
+            5 if self.draft > Four => json!(6e22),
             6 => json!(u64::MAX),
             _ => json!(self.dice.roll(5)),
         }

@@ -69,7 +69,8 @@ impl Http {
             Credentials::None | Credentials::Basic { .. } | Credentials::Bearer { .. } => None,
         };
         for url in &urls {
-            let is_exposed = !url.base.is_https() && !offtake_net::http::is_loopback(url.base.host());
+            let stays_here = config.proxy.is_none() && offtake_net::http::is_loopback(url.base.host());
+            let is_exposed = !url.base.is_https() && !stays_here;
             if is_exposed && (!headers.is_empty() || tokens.is_some() || url.authorization.is_some()) {
                 tracing::warn!(
                     "credentials go to the schema registry {} in clear: use https",
