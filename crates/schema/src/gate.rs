@@ -228,7 +228,9 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
                 prepared.extend(
                     needs.filter_map(|need| Some((*need, self.questions.prepared.get(need)?.clone()))),
                 );
-                self.held.remove(partition);
+                if self.held.get(partition).is_some_and(|held| held.stage == Stage::Resumed) {
+                    self.held.remove(partition);
+                }
                 continue;
             }
             if !withheld.insert(partition.clone()) {
