@@ -6,12 +6,9 @@ use crate::hostile;
 
 #[test]
 fn what_fuzzing_has_saved_is_read_or_refused() {
-    let targets: [(&str, fn(&[u8])); 3] = [
-        ("protobuf", hostile::protobuf),
-        ("json_schema", hostile::json_schema),
-        ("framing", hostile::framing),
-    ];
-    for (target, run) in targets {
+    let targets = ["protobuf", "json_schema", "framing"];
+    let runs: [fn(&[u8]); 3] = [hostile::protobuf, hostile::json_schema, hostile::framing];
+    for (target, run) in targets.into_iter().zip(runs) {
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
         let files: Vec<_> = fs::read_dir(corpus).unwrap().map(|file| file.unwrap().path()).collect();
         assert!(files.len() > 5, "{target}");
