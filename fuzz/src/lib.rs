@@ -15,6 +15,7 @@ pub mod message;
 pub mod meter;
 pub mod records;
 pub mod sasl;
+pub mod schemas;
 pub mod select;
 
 #[path = "../../crates/net/src/calendar.rs"]
@@ -31,6 +32,8 @@ mod frame_pool;
 #[path = "../../crates/net/src/frames.rs"]
 #[allow(dead_code, reason = "net's own; the target needs a part of it")]
 mod frames;
+#[path = "../../crates/schema/tests/values/hostile.rs"]
+mod hostile;
 #[path = "../../crates/net/src/tls/jks.rs"]
 #[allow(dead_code, reason = "net's own; the target needs a part of it")]
 mod jks;

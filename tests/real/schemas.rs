@@ -1,5 +1,12 @@
 //! Values by a real registry (Apicurio) on real Kafka: the command's options, a schema that evolves, and Python's libraries as second opinions.
 
+mod json_schema;
+mod json_shapes;
+mod proto_shapes;
+mod protobuf;
+mod serdes;
+mod shelf;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -249,6 +256,54 @@ fn a_registry_that_goes_away_stops_only_what_needs_it() {
     assert!(last["value_error"].as_str().unwrap().contains("schema 200 is not known"), "{last}");
     running.signal("INT");
     assert_eq!(running.finish(Duration::from_secs(30)).code, Some(0));
+}
+
+/// Replicas of a registry follow one another: an id may come later than its records. And some never come.
+#[test]
+fn an_id_that_the_registry_does_not_have_is_waited_for_and_others_flow() {
+    let (at, registry) = (shared(V4_3_0), Registry::start());
+    let [known, later, never] =
+        ["known", "later", "never"].map(|name| at.tool.create_topic(&unique(name), 1, &[]));
+    let (_folder, v1) = file("v1.avsc", V1);
+    let line = "{\"host\":\"a\",\"load\":1}\n";
+    good(offtake(at, &registry, &format!("produce {known} --schema {v1}")).stdin(line).run());
+    let id_of = |topic: &str| {
+        let listed = good(offtake(at, &registry, "schemas list --json").run()).json();
+        let subject = format!("{topic}-value");
+        let found = listed.iter().find(|one| one["subject"] == subject.as_str()).unwrap();
+        u32::try_from(found["id"].as_u64().unwrap()).unwrap()
+    };
+    let next = id_of(&known) + 1;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let producer = offtake_producer::Producer::builder(at.kafka.bootstrap()).build().await.unwrap();
+        for (topic, id) in [(&later, next), (&never, 4_000), (&never, 4_000)] {
+            let bytes = [&[0][..], &id.to_be_bytes(), &[2, b'a'], &0.5_f64.to_le_bytes(), &[0]].concat();
+            producer.send(offtake_producer::ProducerRecord::to(topic.as_str()).value(&bytes)).await.unwrap();
+        }
+        producer.close(Duration::from_secs(10)).await.unwrap();
+    });
+    let of = |topic: &str| {
+        let topic = topic.to_owned();
+        move |record: &Value| record["topic"] == topic.as_str()
+    };
+    let running =
+        offtake(at, &registry, &format!("consume {known} {later} --json --registry-wait 60s")).start();
+    running.wait_json(Duration::from_secs(30), of(&known)); // while the other waits
+    let (_folder, v2) = file("v2.avsc", V2);
+    good(offtake(at, &registry, &format!("produce {known} --schema {v2}")).stdin(line).run());
+    assert_eq!(id_of(&known), next, "ids follow one another");
+    let found = running.wait_json(Duration::from_secs(60), of(&later));
+    assert_eq!(found["value"], json!({"host": "a", "load": 0.5, "zone": null}), "{found}");
+    running.signal("INT");
+    assert_eq!(running.finish(Duration::from_secs(30)).code, Some(0));
+
+    let args = format!("consume {never} --json --until latest --registry-wait 1s");
+    let read = good(offtake(at, &registry, &args).run()).json();
+    assert_eq!(read.len(), 2);
+    for record in read {
+        assert!(record["value_error"].as_str().unwrap().contains("answers 404"), "{record}");
+    }
 }
 
 /// What Python's libraries make of our frames, and we of theirs.

@@ -69,6 +69,8 @@ pub use ports::free_port;
 pub use probe::{Node, brokers_known_to};
 pub use proxy::{Api, Harm, Proxy, Rule};
 pub use record::RecordSpec;
-pub use registry::{Registry, python, python_with_libraries};
+pub use registry::{
+    Registry, java_with_serialisers, python, python_file_with_libraries, python_with_libraries,
+};
 pub use shared::{Lease, Shared, guarded, shared, three_brokers, three_brokers_behind_proxies, unique};
 pub use slow::SlowLoop;

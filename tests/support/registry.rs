@@ -93,14 +93,34 @@ pub fn python_with_libraries(program: &str, stdin: &str) -> String {
     said(Command::new(fetched(&["python"]).join("python/bin/python")), program, stdin)
 }
 
+/// What a program of one file says, which has the serialisers of Apicurio's Java clients at hand.
+pub fn java_with_serialisers(file: &str, stdin: &str) -> String {
+    let mut command = Command::new("java");
+    command.arg("-cp").arg(fetched(&["java"]).join("java/*"));
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(file));
+    answer(command, stdin)
+}
+
+/// The same of Python, with fastavro, protobuf, grpc_tools and jsonschema at hand.
+pub fn python_file_with_libraries(file: &str, stdin: &str) -> String {
+    let mut command = Command::new(fetched(&["python"]).join("python/bin/python"));
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(file));
+    answer(command, stdin)
+}
+
 fn said(mut command: Command, program: &str, stdin: &str) -> String {
+    command.args(["-c", program]);
+    answer(command, stdin)
+}
+
+fn answer(mut command: Command, stdin: &str) -> String {
     use std::io::Write;
-    command.args(["-c", program]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("Python starts");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
     let mut input = child.stdin.take().expect("a pipe");
     let stdin = stdin.to_owned();
     let writer = std::thread::spawn(move || input.write_all(stdin.as_bytes()));
-    let output = child.wait_with_output().expect("Python ends");
+    let output = child.wait_with_output().expect("it ends");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     writer.join().expect("it is written").expect("it is read");
     String::from_utf8(output.stdout).expect("text")

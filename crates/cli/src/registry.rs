@@ -10,14 +10,19 @@ use crate::{
     setup,
 };
 
-/// The registry, and what the command line says beside it.
-pub(crate) fn open(common: &Common, at: &RegistryAt) -> Result<(SchemaRegistry, Common), Failure> {
+/// The registry, and what the command line says beside it. An id that it does not have is asked for again for so long.
+pub(crate) fn open(
+    common: &Common,
+    at: &RegistryAt,
+    missing_wait: Option<Duration>,
+) -> Result<(SchemaRegistry, Common), Failure> {
     let (properties, common) = setup::registry_properties(common)?;
     let mut config = RegistryConfig::from_properties(properties)?;
     if !at.registry.is_empty() {
         config.urls = at.registry.iter().flat_map(|urls| urls.split(',')).map(str::to_owned).collect();
     }
     config.request_timeout = Duration::from_millis(at.registry_timeout.unsigned_abs());
+    config.missing_wait = missing_wait.unwrap_or(config.missing_wait);
     Ok((SchemaRegistry::with_config(config)?, common))
 }
 

@@ -20,7 +20,7 @@ pub(crate) async fn run(common: &Common, args: Schemas) -> Result<(), Failure> {
             at
         }
     };
-    let (registry, _) = registry::open(common, at)?;
+    let (registry, _) = registry::open(common, at, None)?;
     let mut output = Output::stdout();
     let done = match &args.what {
         SchemasCommand::List { .. } => list(&registry, common.json, &mut output).await,

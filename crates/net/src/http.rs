@@ -1,4 +1,6 @@
-//! [`HttpClient`]: requests to a token endpoint, to AWS or to a schema registry. No redirects, no proxies; all that comes back has bounds.
+//! [`HttpClient`]: requests to a token endpoint, to AWS or to a schema registry. No redirects; all that comes back has bounds.
+
+mod proxy;
 
 use std::{
     collections::HashMap,
@@ -22,6 +24,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::{timeout, timeout_at};
 use zeroize::Zeroizing;
 
+pub use self::proxy::Proxy;
 use crate::{
     clock,
     dial::{ByteStream, Dial, Tcp, in_dial_order},
@@ -48,6 +51,7 @@ pub struct HttpClient {
     read_timeout: Duration,
     /// How many bytes of a body are read.
     max_body: usize,
+    proxy: Option<Proxy>,
 }
 
 /// Where requests go.
@@ -153,6 +157,11 @@ impl Endpoint {
         format!("{scheme}://{}{path}", self.authority())
     }
 
+    /// With all that is asked for, as a proxy is told.
+    fn shown_whole(&self) -> String {
+        format!("http://{}{}", self.authority(), self.path)
+    }
+
     /// Its path, and the query.
     pub fn path(&self) -> &str {
         &self.path
@@ -206,12 +215,18 @@ impl HttpClient {
             connect_timeout,
             read_timeout,
             max_body: MAX_BODY,
+            proxy: None,
         }
     }
 
     /// Reads bodies of so many bytes.
     pub fn with_max_body(self, max_body: usize) -> Self {
         Self { max_body, ..self }
+    }
+
+    /// Sends all by way of a proxy.
+    pub fn with_proxy(self, proxy: Option<Proxy>) -> Self {
+        Self { proxy, ..self }
     }
 
     /// Says so in errors of TLS.
@@ -234,7 +249,11 @@ impl HttpClient {
         headers: Headers,
         body: Zeroizing<Vec<u8>>,
     ) -> Result<Answer, HttpError> {
-        let request = request(method, to, headers, body)?;
+        let target = match &self.proxy {
+            Some(_) if !to.is_https => to.shown_whole(),
+            _ => to.path.clone(),
+        };
+        let request = request(method, to, target, headers, body)?;
         let stream = self.connect(to).await?;
         match timeout(self.read_timeout, exchange(stream, request, self.max_body)).await {
             Ok(Ok(answer)) => Ok(answer),
@@ -252,25 +271,33 @@ impl HttpClient {
     /// Tries the addresses of the name in turn, each for an equal share of the time that is left: one that is silent costs the others
     /// nothing of theirs (FAILURES A8).
     async fn connect(&self, to: &Endpoint) -> Result<Box<dyn ByteStream>, HttpError> {
-        let unreachable = |error| HttpError::retriable(format!("cannot connect to {}: {error}", to.shown()));
+        let (host, port) = match &self.proxy {
+            Some(proxy) => (&proxy.host, proxy.port),
+            None => (&to.host, to.port),
+        };
+        let unreachable = |reason: &dyn fmt::Display| self.unreachable(to, reason);
         let too_late = || took_too_long("connecting to", to, self.connect_timeout);
         let deadline = clock::after(clock::now(), self.connect_timeout);
-        let all = match timeout_at(deadline, self.dial.resolve(&to.host, to.port)).await {
-            Ok(all) => all.map_err(unreachable)?,
+        let all = match timeout_at(deadline, self.dial.resolve(host, port)).await {
+            Ok(all) => all.map_err(|error| unreachable(&error))?,
             Err(_) => return Err(too_late()),
         };
-        let addresses = in_dial_order(all, self.last_good(to));
-        let mut last = unreachable(std::io::Error::other("the name resolves to no address"));
+        let addresses = in_dial_order(all, self.last_good(host, port));
+        let mut last = unreachable(&"the name resolves to no address");
         for (left, address) in (1..=addresses.len()).rev().zip(addresses) {
             let share =
                 deadline.saturating_duration_since(clock::now()) / u32::try_from(left).unwrap_or(u32::MAX);
             let connected = timeout(share, async {
-                let stream = self.dial.connect(&to.host, address).await.map_err(unreachable)?;
+                let mut stream =
+                    self.dial.connect(host, address).await.map_err(|error| unreachable(&error))?;
+                if self.proxy.is_some() && to.is_https {
+                    proxy::open_tunnel(to, &mut stream).await.map_err(|reason| unreachable(&reason))?;
+                }
                 self.encrypt(to, stream).await
             });
             match connected.await {
                 Ok(Ok(stream)) => {
-                    self.connected(to, address);
+                    self.connected(host, port, address);
                     return Ok(stream);
                 }
                 Ok(Err(error)) if !error.is_retriable() => return Err(error),
@@ -281,14 +308,22 @@ impl HttpClient {
         Err(last)
     }
 
-    fn last_good(&self, to: &Endpoint) -> Option<SocketAddr> {
-        let known = self.last_good.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&(to.host.clone(), to.port)).copied()
+    fn unreachable(&self, to: &Endpoint, reason: &dyn fmt::Display) -> HttpError {
+        let proxy = self.proxy.as_ref();
+        let by_way_of = proxy
+            .map(|proxy| format!(" by way of the proxy {}:{}", proxy.host, proxy.port))
+            .unwrap_or_default();
+        HttpError::retriable(format!("cannot connect to {}{by_way_of}: {reason}", to.shown()))
     }
 
-    fn connected(&self, to: &Endpoint, address: SocketAddr) {
+    fn last_good(&self, host: &str, port: u16) -> Option<SocketAddr> {
+        let known = self.last_good.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&(host.to_owned(), port)).copied()
+    }
+
+    fn connected(&self, host: &str, port: u16, address: SocketAddr) {
         let mut known = self.last_good.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert((to.host.clone(), to.port), address);
+        known.insert((host.to_owned(), port), address);
     }
 
     async fn encrypt(
@@ -316,13 +351,14 @@ fn took_too_long(what: &str, to: &Endpoint, limit: Duration) -> HttpError {
 fn request(
     method: Method,
     to: &Endpoint,
+    target: String,
     headers: Headers,
     body: Zeroizing<Vec<u8>>,
 ) -> Result<Request<Full<Bytes>>, HttpError> {
     let unusable = |what: &str| HttpError::new(format!("{what} cannot be sent in an HTTP request"));
     let mut request = Request::builder()
         .method(method)
-        .uri(&to.path)
+        .uri(target)
         .body(Full::new(Bytes::from_owner(body)))
         .map_err(|_| unusable("the path"))?;
     let own = [("host", to.authority()), ("connection", "close".to_owned())];

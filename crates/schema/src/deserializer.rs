@@ -1,6 +1,6 @@
 //! [`Deserializer`]: from bytes to the user's own types; and those that need no schema.
 
-use std::{fmt, pin::Pin, time::Duration};
+use std::{any::Any, fmt, pin::Pin, sync::Arc, time::Duration};
 
 use serde::{Deserialize, de};
 
@@ -11,20 +11,44 @@ use crate::{
 };
 
 /// What [`Deserializer::prepare`] returns.
-pub type PrepareFuture<'a> = Pin<Box<dyn Future<Output = Result<(), DecodeError>> + Send + 'a>>;
+pub type PrepareFuture<'a> = Pin<Box<dyn Future<Output = Result<Prepared, DecodeError>> + Send + 'a>>;
+
+/// A schema that [`Deserializer::prepare`] has found. One of [`holding`](Self::holding) stays known at least for as long as this is kept, whatever a
+/// cache forgets meanwhile; the default holds nothing.
+#[derive(Clone, Default)]
+pub struct Prepared(Option<Arc<dyn Any + Send + Sync>>);
+
+impl Prepared {
+    /// What is needed to decode by the schema, of which its deserialiser finds a value by id as long as somebody has it.
+    pub fn holding<T: Any + Send + Sync>(what: T) -> Self {
+        Self(Some(Arc::new(what)))
+    }
+
+    /// Whether it holds something.
+    pub(crate) fn holds(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").field("holds", &self.holds()).finish()
+    }
+}
 
 /// Makes values of bytes. The type is chosen where a value is asked for, and may borrow from the record.
 ///
 /// A null (a tombstone) is `None` of an `Option`, and an error of any other type.
 pub trait Deserializer: Send + Sync + 'static {
-    /// The schema that has to be known before this can be decoded, if it is not. [`prepare`](Self::prepare) finds it.
+    /// The schema that has to be known before this can be decoded, if it is not, or may be forgotten before that. [`prepare`](Self::prepare)
+    /// finds it.
     fn missing(&self, _payload: &Payload<'_>) -> Option<SchemaId> {
         None
     }
 
     /// Waits until the schema is known, at most so long. [`Duration::ZERO`]: it is asked for once.
     fn prepare(&self, _id: SchemaId, _limit: Duration) -> PrepareFuture<'_> {
-        Box::pin(std::future::ready(Ok(())))
+        Box::pin(std::future::ready(Ok(Prepared::default())))
     }
 
     /// The value. It does not wait.

@@ -2,7 +2,8 @@
 //!
 //! - [`Framing::Confluent`]: a byte 0 and the registry's id in four bytes; or the header `__value_schema_id` (`__key_schema_id`), which has a byte 1 and a
 //!   GUID, or a byte 0 and an id, and then the value is bare. Of Protobuf indexes follow that say which message of the file it is.
-//! - [`Framing::Apicurio`]: a byte 0 and Apicurio's own id in eight bytes, as its serialisers write unless they are told to do as Confluent's.
+//! - [`Framing::Apicurio`]: a byte 0 and Apicurio's own id in eight bytes, or the header `apicurio.value.contentId` (`apicurio.key.contentId`), as its
+//!   serialisers write unless they are told to do as Confluent's. Of Protobuf the message's name follows, or is in a header.
 //!
 //! AWS Glue's header is read by [`glue`].
 
@@ -14,6 +15,7 @@ use crate::{
     payload::{Part, Payload},
 };
 
+pub(crate) mod apicurio;
 pub mod glue;
 
 /// What stands before a value.
@@ -23,7 +25,8 @@ pub enum Framing {
     /// Confluent's: an id of four bytes, or headers.
     #[default]
     Confluent,
-    /// Apicurio's own: an id of eight bytes.
+    /// Apicurio's own: an id of eight bytes, or headers. Its API for Confluent's clients knows schemas by their content's id: its serialisers
+    /// have to be told `apicurio.registry.use-id=contentId` (their default is a global id, by which another schema may be found here).
     Apicurio,
 }
 
@@ -36,6 +39,8 @@ pub struct Framed<'a> {
     pub rest: &'a [u8],
     /// The indexes of Protobuf, if they are in the header.
     pub indexes: Option<&'a [u8]>,
+    /// The name of Protobuf's message, if a header of Apicurio's has it.
+    pub message: Option<&'a [u8]>,
 }
 
 /// The headers of Confluent's newer serialisers.
@@ -56,26 +61,33 @@ impl Framing {
     #[inline]
     pub fn unframe<'a>(self, payload: &Payload<'a>) -> Result<Framed<'a>, DecodeError> {
         let Some(bytes) = payload.bytes() else { return Err(null()) };
-        if self == Self::Confluent
-            && let Some(header) = id_header(payload)
-        {
-            return of_header(header, bytes);
+        match self {
+            Self::Confluent => {
+                if let Some(header) = id_header(payload) {
+                    return of_header(header, bytes);
+                }
+            }
+            Self::Apicurio => {
+                if let Some(framed) = apicurio::of_headers(payload, bytes)? {
+                    return Ok(framed);
+                }
+            }
         }
         match (self, bytes) {
             (Self::Confluent, [MAGIC_ID, a, b, c, d, rest @ ..]) => {
-                Ok(Framed { id: SchemaId::Id(u32::from_be_bytes([*a, *b, *c, *d])), rest, indexes: None })
+                Ok(Framed::of(SchemaId::Id(u32::from_be_bytes([*a, *b, *c, *d])), rest))
             }
             (Self::Apicurio, [MAGIC_ID, a, b, c, d, e, f, g, h, rest @ ..]) => {
-                let id = u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]);
-                let id = u32::try_from(id).map_err(|_| {
-                    framing(format!(
-                        "its id {id} is larger than ids are: was it written with another framing?"
-                    ))
-                })?;
-                Ok(Framed { id: SchemaId::Id(id), rest, indexes: None })
+                Ok(Framed::of(apicurio::id([*a, *b, *c, *d, *e, *f, *g, *h])?, rest))
             }
             _ => Err(no_frame(bytes)),
         }
+    }
+}
+
+impl<'a> Framed<'a> {
+    fn of(id: SchemaId, rest: &'a [u8]) -> Self {
+        Self { id, rest, indexes: None, message: None }
     }
 }
 
@@ -97,11 +109,12 @@ fn of_header<'a>(header: &'a [u8], bytes: &'a [u8]) -> Result<Framed<'a>, Decode
             let (guid, indexes) = after.split_at(16);
             let guid = guid.try_into().map_err(|_| framing("its GUID is cut off"))?;
             let indexes = Some(indexes).filter(|indexes| !indexes.is_empty());
-            Ok(Framed { id: SchemaId::Guid(guid), rest: bytes, indexes })
+            Ok(Framed { indexes, ..Framed::of(SchemaId::Guid(guid), bytes) })
         }
         [MAGIC_ID, a, b, c, d, indexes @ ..] => {
             let id = SchemaId::Id(u32::from_be_bytes([*a, *b, *c, *d]));
-            Ok(Framed { id, rest: bytes, indexes: Some(indexes).filter(|indexes| !indexes.is_empty()) })
+            let indexes = Some(indexes).filter(|indexes| !indexes.is_empty());
+            Ok(Framed { indexes, ..Framed::of(id, bytes) })
         }
         _ => Err(framing("the header that names its schema has neither a GUID nor an id")),
     }
@@ -237,7 +250,7 @@ mod tests {
     #[test]
     fn an_id_of_four_bytes_stands_before_a_value() {
         let framed = Framing::Confluent.unframe(&value(&[0, 0, 0, 1, 2, 9, 8])).unwrap();
-        assert_eq!(framed, Framed { id: SchemaId::Id(258), rest: &[9, 8], indexes: None });
+        assert_eq!(framed, Framed::of(SchemaId::Id(258), &[9, 8]));
         let mut written = Vec::new();
         push_id(&mut written, 258);
         assert_eq!(written, [0, 0, 0, 1, 2]);
@@ -271,7 +284,7 @@ mod tests {
         let guid = *b"0123456789abcdef";
         let header = guid_header(guid, None);
         let framed = of_header(&header, b"bare").unwrap();
-        assert_eq!(framed, Framed { id: SchemaId::Guid(guid), rest: b"bare", indexes: None });
+        assert_eq!(framed, Framed::of(SchemaId::Guid(guid), b"bare"));
         let header = guid_header(guid, Some(&MessageIndexes::new([1, 0])));
         let framed = of_header(&header, b"bare").unwrap();
         let (indexes, rest) = MessageIndexes::split_from(framed.indexes.unwrap()).unwrap();

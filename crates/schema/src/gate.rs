@@ -15,7 +15,7 @@ use offtake_client::clock;
 use tokio::task::{self, JoinSet};
 
 use crate::{
-    deserializer::Deserializer,
+    deserializer::{Deserializer, Prepared},
     error::DecodeError,
     id::SchemaId,
     payload::{Part, Payload},
@@ -63,9 +63,23 @@ pub struct Gate<K, V> {
     /// Polled, and not looked through to the end, and since when: a `poll` that is dropped loses none of it. The consumer withholds it
     /// from commits.
     unsorted: Option<Unsorted>,
-    /// What each partition that is paused here waits for.
-    held: BTreeMap<TopicPartition, BTreeSet<Need>>,
+    /// Partitions of which nothing is handed out before what they need is known.
+    held: BTreeMap<TopicPartition, Held>,
     questions: Questions,
+}
+
+/// A partition that was sought back.
+struct Held {
+    needs: BTreeSet<Need>,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// It is paused here, and its needs are asked for.
+    Paused,
+    /// It is resumed, and what it needs is kept until its records have come again.
+    Resumed,
 }
 
 #[derive(Clone)]
@@ -81,16 +95,20 @@ struct Unsorted {
 #[derive(Default)]
 struct Questions {
     asking: BTreeSet<Need>,
-    tasks: JoinSet<Result<(), DecodeError>>,
+    tasks: JoinSet<Result<Prepared, DecodeError>>,
     needs: HashMap<task::Id, Need>,
     given_up: HashMap<Need, Instant>,
+    /// Answers, for as long as records that need them are not handed out: a cache may forget them.
+    prepared: HashMap<Need, Prepared>,
 }
 
-/// What one `poll` hands out.
+/// What one `poll` hands out. It can be decoded as long as this is kept.
 #[derive(Clone, Debug, Default)]
 pub struct Sorted {
     records: Records,
     withheld: BTreeSet<TopicPartition>,
+    /// What a cache may forget meanwhile.
+    _prepared: Vec<Prepared>,
 }
 
 impl Sorted {
@@ -109,9 +127,14 @@ impl Sorted {
         self.partitions().next().is_none()
     }
 
-    /// As the consumer gave them, and the partitions of which nothing is handed out.
-    pub fn into_parts(self) -> (Records, BTreeSet<TopicPartition>) {
-        (self.records, self.withheld)
+    /// As the consumer gave them, with those of partitions of which nothing [is handed out](Self::withholds).
+    pub fn all(&self) -> &Records {
+        &self.records
+    }
+
+    /// Whether nothing of this partition is handed out.
+    pub fn withholds(&self, partition: &TopicPartition) -> bool {
+        self.withheld.contains(partition)
     }
 
     /// As the consumer gave them, if nothing is withheld.
@@ -133,12 +156,13 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
 
     /// The partitions that wait for a schema now.
     pub fn held(&self) -> impl Iterator<Item = &TopicPartition> {
-        self.held.keys()
+        let held = self.held.iter().filter(|(_, held)| held.stage == Stage::Paused);
+        held.map(|(partition, _)| partition)
     }
 
     /// Whether records that the consumer has given wait for a schema: it stands behind them, though they were not handed out.
     pub fn is_waiting(&self) -> bool {
-        self.unsorted.is_some() || !self.held.is_empty()
+        self.unsorted.is_some() || self.held().next().is_some()
     }
 
     /// As [`Consumer::poll`]. Dropping it loses nothing: what was polled and not handed out comes with the next call, and is not committed
@@ -181,23 +205,35 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
         let is_finished_each = records.iter().next().is_some_and(|record| record.ticket().is_ok());
         let may_seek = self.may_seek && !is_finished_each && self.when_unknown != WhenUnknown::Fail;
         let mut needs = self.needs(consumer, &records);
-        let waits = !needs.is_empty();
+        let waits = needs.values().any(|needs| !self.questions.has(needs));
         if waits {
             if !self.wait_for(&needs, consumer, came, may_seek, deadline).await {
                 return Ok(None);
             }
-            needs = if may_seek { self.needs(consumer, &records) } else { BTreeMap::new() };
+            needs = self.needs(consumer, &records);
         }
         // What was sought or given up meanwhile is not handed out: who did that wants other records.
         let stale = records.partitions().filter(|part| !consumer.is_current(part));
         let mut withheld: BTreeSet<_> = stale.map(|part| part.topic_partition().clone()).collect();
         let paused = if may_seek && (waits || has_waited) { consumer.paused() } else { Vec::new() };
+        let mut prepared = BTreeMap::new();
         for part in records.partitions() {
             let partition = part.topic_partition();
             let is_paused = paused.contains(partition);
-            let needed = needs.remove(partition);
+            let needed = needs.get(partition).filter(|needs| may_seek && !self.questions.has(needs));
             let Some(first) = part.iter().next() else { continue };
-            if (needed.is_none() && !is_paused) || !withheld.insert(partition.clone()) {
+            if needed.is_none() && !is_paused {
+                // What is handed out takes with it what it needs.
+                let needs = needs.get(partition).into_iter().flatten();
+                prepared.extend(
+                    needs.filter_map(|need| Some((*need, self.questions.prepared.get(need)?.clone()))),
+                );
+                if self.held.get(partition).is_some_and(|held| held.stage == Stage::Resumed) {
+                    self.held.remove(partition);
+                }
+                continue;
+            }
+            if !withheld.insert(partition.clone()) {
                 continue;
             }
             let sought = consumer.seek(partition.clone(), first.offset()).await;
@@ -205,7 +241,10 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
             let held =
                 sought.and_then(|()| if is_paused { Ok(()) } else { consumer.pause(partition.clone()) });
             match (held, needed) {
-                (Ok(()), Some(needed)) if !is_paused => drop(self.held.insert(partition.clone(), needed)),
+                (Ok(()), Some(needed)) if !is_paused => {
+                    let held = Held { needs: needed.clone(), stage: Stage::Paused };
+                    self.held.insert(partition.clone(), held);
+                }
                 (Ok(()), _) => {}
                 // It has changed hands: whoever has it now reads these records.
                 (Err(error), _) if error.kind() == ErrorKind::NotOwned => {}
@@ -214,7 +253,8 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
         }
         self.unsorted = None;
         consumer.hand_out_withheld();
-        Ok(Some(Sorted { records, withheld }))
+        self.forget();
+        Ok(Some(Sorted { records, withheld, _prepared: prepared.into_values().collect() }))
     }
 
     /// Asks for what is needed, and waits for it as long as the policy says. `false`: the time of this `poll` is over before that.
@@ -230,7 +270,8 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
             unsorted.has_waited = true;
         }
         let limit = self.limit(consumer);
-        let all: BTreeSet<Need> = needs.values().flatten().copied().collect();
+        let all = needs.values().flatten().filter(|need| !self.questions.prepared.contains_key(need));
+        let all: BTreeSet<Need> = all.copied().collect();
         all.iter().for_each(|need| self.ask(*need, limit));
         // Where a partition cannot be sought back, all wait as long as the policy says. One request ends by itself.
         let patience = match (may_seek, self.when_unknown) {
@@ -246,7 +287,7 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
         true
     }
 
-    /// What the records of each partition need that is not known and not given up.
+    /// What the records of each partition need that is not known for good and not given up.
     fn needs(&mut self, consumer: &Consumer, records: &Records) -> BTreeMap<TopicPartition, BTreeSet<Need>> {
         let now = clock::now();
         self.questions.given_up.retain(|_, until| now < *until);
@@ -295,14 +336,24 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
     /// Lets go on what waits for nothing any more.
     fn release(&mut self, consumer: &Consumer) {
         let asking = &self.questions.asking;
-        let (held, free) =
-            std::mem::take(&mut self.held).into_iter().partition(|(_, needs)| !needs.is_disjoint(asking));
-        self.held = held;
-        let free: BTreeMap<TopicPartition, BTreeSet<Need>> = free;
-        for partition in free.into_keys() {
-            // One that is not ours any more is not paused either.
-            let _ = consumer.resume(partition);
+        for (partition, held) in &mut self.held {
+            if held.stage == Stage::Paused && held.needs.is_disjoint(asking) {
+                held.stage = Stage::Resumed;
+                // One that is not ours any more is not paused either.
+                let _ = consumer.resume(partition.clone());
+            }
         }
+        if self.held.values().any(|held| held.stage == Stage::Resumed) {
+            let owned: BTreeSet<TopicPartition> = consumer.assignment().into_iter().collect();
+            self.held.retain(|partition, _| owned.contains(partition));
+        }
+        self.forget();
+    }
+
+    /// Keeps of what was answered what a partition that is held needs.
+    fn forget(&mut self) {
+        let held = &self.held;
+        self.questions.prepared.retain(|need, _| held.values().any(|held| held.needs.contains(need)));
     }
 }
 
@@ -310,16 +361,23 @@ impl Questions {
     /// Waits until one of them has its answer, and takes it off.
     async fn answered(&mut self) {
         let Some(ended) = self.tasks.join_next_with_id().await else { return };
-        let (id, is_known) = match ended {
-            Ok((id, answer)) => (id, answer.is_ok()),
-            Err(panicked) => (panicked.id(), false),
+        let (id, answer) = match ended {
+            Ok((id, answer)) => (id, answer.ok()),
+            Err(panicked) => (panicked.id(), None),
         };
-        if let Some(need) = self.needs.remove(&id) {
-            self.asking.remove(&need);
-            if !is_known {
-                self.given_up.insert(need, clock::after(GIVEN_UP_FOR));
-            }
+        let Some(need) = self.needs.remove(&id) else { return };
+        self.asking.remove(&need);
+        match answer {
+            Some(prepared) if prepared.holds() => drop(self.prepared.insert(need, prepared)),
+            // The deserialiser says itself whether it is known.
+            Some(_) => {}
+            None => drop(self.given_up.insert(need, clock::after(GIVEN_UP_FOR))),
         }
+    }
+
+    /// Whether all of them were answered, and are kept.
+    fn has(&self, needs: &BTreeSet<Need>) -> bool {
+        needs.iter().all(|need| self.prepared.contains_key(need))
     }
 }
 

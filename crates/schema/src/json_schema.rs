@@ -1,5 +1,6 @@
 //! JSON Schema: values that are JSON, validated by their writer's schema.
 
+mod multiple;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -12,6 +13,7 @@ use serde_json::Value;
 use crate::{
     avro::Budget,
     error::{DecodeError, DecodeErrorKind, EncodeError},
+    numbers::{self, Kept},
 };
 
 /// A schema, compiled.
@@ -44,6 +46,8 @@ impl Retrieve for Texts {
 
 impl Validator {
     pub(crate) fn parse(text: &str, references: &[(String, String)]) -> Result<Self, String> {
+        let texts_of_all = references.iter().map(|(_, text)| text.as_str()).chain([text]);
+        texts_of_all.into_iter().try_for_each(|text| numbers::check(text.as_bytes(), Kept::AsDoubles))?;
         let schema: Value = serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))?;
         let mut texts = HashMap::new();
         for (name, text) in references {
@@ -59,6 +63,9 @@ impl Validator {
         let options = jsonschema::options().with_pattern_options(patterns).with_retriever(Texts(texts));
         // A schema without an id refers to others by their bare names.
         let options = options.with_base_uri("registry:///");
+        let options = options.with_keyword("multipleOf", |_, step: &Value, _| {
+            multiple::MultipleOf::new(step).map(|keyword| Box::new(keyword) as _)
+        });
         let compiled = options.build(&schema).map_err(|error| error.to_string())?;
         Ok(Self { compiled })
     }
@@ -95,6 +102,9 @@ fn read(payload: &[u8], budget: &Budget) -> Result<Value, DecodeError> {
         let reason = "the value has more parts than the budget allows";
         return Err(DecodeError::new(DecodeErrorKind::Budget, reason));
     }
+    // One that is rounded could follow the schema, or not, where the one that was written does the other thing.
+    numbers::check(payload, Kept::AsDoubles)
+        .map_err(|reason| DecodeError::new(DecodeErrorKind::Malformed, reason))?;
     serde_json::from_slice(payload)
         .map_err(|error| DecodeError::new(DecodeErrorKind::Malformed, format!("it is not JSON: {error}")))
 }

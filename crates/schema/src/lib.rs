@@ -10,6 +10,7 @@ mod id;
 #[cfg(feature = "json-schema")]
 mod json_schema;
 mod names;
+mod numbers;
 mod payload;
 #[cfg(feature = "protobuf")]
 mod protobuf;
@@ -25,7 +26,7 @@ pub mod worker;
 pub use avro::{Budget, JsonForm};
 #[cfg(feature = "messagepack")]
 pub use deserializer::MessagePack;
-pub use deserializer::{Deserializer, Json, Plain, PrepareFuture};
+pub use deserializer::{Deserializer, Json, Plain, PrepareFuture, Prepared};
 pub use error::{DecodeError, DecodeErrorKind, EncodeError};
 pub use framing::Framing;
 pub use gate::WhenUnknown;

@@ -10,8 +10,8 @@ mod tests;
 use std::collections::HashMap;
 
 use prost_reflect::{
-    DescriptorPool, DeserializeOptions, DynamicMessage, FileDescriptor, MessageDescriptor, SerializeOptions,
-    prost::Message,
+    DescriptorPool, DeserializeOptions, DynamicMessage, FileDescriptor, Kind, MessageDescriptor,
+    SerializeOptions, prost::Message,
 };
 use protox::{
     Compiler,
@@ -29,6 +29,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Schema {
     pool: DescriptorPool,
+    /// Whether a float is anywhere in it.
+    has_floats: bool,
 }
 
 /// The name of the file that is asked for: no import can have it.
@@ -62,11 +64,24 @@ impl Schema {
         resolver.add(GoogleFileResolver::new());
         let mut compiler = Compiler::with_file_resolver(resolver);
         compiler.include_imports(true).open_file(MAIN).map_err(|error| explain(&error))?;
-        Ok(Self { pool: compiler.descriptor_pool() })
+        let pool = compiler.descriptor_pool();
+        let has_floats =
+            pool.all_messages().any(|message| message.fields().any(|field| field.kind() == Kind::Float));
+        Ok(Self { pool, has_floats })
     }
 
     fn file(&self) -> Option<FileDescriptor> {
         self.pool.get_file_by_name(MAIN)
+    }
+
+    /// The message of this name that lies in no other, as Apicurio's serialisers name it.
+    pub(crate) fn by_name(&self, name: &str) -> Option<MessageIndexes> {
+        let index = self.file()?.messages().position(|message| message.name() == name)?;
+        Some(MessageIndexes::new([u32::try_from(index).ok()?]))
+    }
+
+    pub(crate) fn first_name(&self) -> Option<String> {
+        Some(self.file()?.messages().next()?.name().to_owned())
     }
 
     /// The message that these indexes mean. Confluent's do not count what the compiler makes of maps.
@@ -103,7 +118,18 @@ impl Schema {
         budget: &Budget,
     ) -> Result<Value, DecodeError> {
         let options = SerializeOptions::new().skip_default_fields(false);
-        self.serialized(indexes, payload, budget, &options)
+        if !self.has_floats {
+            return self.serialized(indexes, payload, budget, &options);
+        }
+        // A float is printed with as few digits as say which one it is, as others print it, and not as the double that it is.
+        let wrong = |error| DecodeError::new(DecodeErrorKind::Malformed, error);
+        let message = self.decode(indexes, payload, budget)?;
+        let mut text = Vec::new();
+        message
+            .serialize_with_options(&mut serde_json::Serializer::new(&mut text), &options)
+            .map_err(wrong)?;
+        let mut text = serde_json::Deserializer::from_slice(&text);
+        serde::Deserialize::deserialize(&mut text).map_err(wrong)
     }
 
     /// For the user's own types: fields have the names of the text, and numbers of 64 bits are numbers.

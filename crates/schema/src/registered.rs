@@ -7,14 +7,14 @@ use serde_json::Value;
 
 use crate::{
     avro::{self, Budget, JsonForm, Resolver},
-    deserializer::{Deserializer, PrepareFuture, of_null},
+    deserializer::{Deserializer, PrepareFuture, Prepared, of_null},
     error::{DecodeError, DecodeErrorKind},
-    framing::{Framed, Framing, MessageIndexes},
+    framing::{Framed, Framing, MessageIndexes, apicurio},
     id::{SchemaId, SchemaType},
     payload::Payload,
     registry::SchemaRegistry,
     schema::{Compiled, Schema},
-    table::Table,
+    table::{Hit, Table},
 };
 
 /// Decodes by the schema that a registry has under the id of each record: Avro, Protobuf or JSON Schema, whichever it is.
@@ -150,12 +150,13 @@ impl Deserializer for Registered {
     fn missing(&self, payload: &Payload<'_>) -> Option<SchemaId> {
         let id = self.framing.unframe(payload).ok()?.id;
         let is_ready = match (self.registry.hit(&id), &self.reader) {
-            (None, _) => false,
-            (Some(_), None) => true,
+            (Some(Hit::InSlot(_)), None) => true,
             // One that is to be resolved is, so that a sentence about what does not fit says where it comes from.
-            (Some(schema), Some(reader)) => {
-                schema.kind() != SchemaType::Avro || reader.resolved.get(&id).is_some()
+            (Some(Hit::InSlot(schema)), Some(reader)) => {
+                schema.kind() != SchemaType::Avro || matches!(reader.resolved.get(&id), Some(Hit::InSlot(_)))
             }
+            // What is not in a slot may be forgotten at any time.
+            (Some(Hit::BehindLock(_)) | None, _) => false,
         };
         (!is_ready).then_some(id)
     }
@@ -167,14 +168,15 @@ impl Deserializer for Registered {
             } else {
                 self.registry.schema_within(id, limit).await?
             };
-            let Some(reader) = &self.reader else { return Ok(()) };
-            let Ok(Compiled::Avro(writers)) = schema.compiled() else { return Ok(()) };
+            let (Some(reader), Ok(Compiled::Avro(writers))) = (&self.reader, schema.compiled()) else {
+                return Ok(Prepared::holding(schema));
+            };
             // A sentence about a schema that does not fit says where it comes from.
             if Resolver::new(writers, &reader.schema).is_err() {
                 self.registry.learn_names(&schema).await;
             }
-            self.resolve(reader, &schema, writers);
-            Ok(())
+            let resolved = self.resolve(reader, &schema, writers);
+            Ok(Prepared::holding((schema, resolved)))
         })
     }
 
@@ -208,8 +210,21 @@ fn split<'a>(schema: &Schema, framed: &Framed<'a>) -> Result<(MessageIndexes, &'
     if schema.kind() != SchemaType::Protobuf {
         return Ok((MessageIndexes::none(), framed.rest));
     }
-    match framed.indexes {
-        Some(indexes) => Ok((MessageIndexes::split_from(indexes)?.0, framed.rest)),
-        None => MessageIndexes::split_from(framed.rest),
+    if let Some(name) = framed.message {
+        let message = schema.message_by_name(name).ok_or_else(|| {
+            let name = String::from_utf8_lossy(name);
+            DecodeError::new(DecodeErrorKind::Framing, format!("its schema has no message {name}"))
+        })?;
+        return Ok((message, framed.rest));
     }
+    if let Some(indexes) = framed.indexes {
+        return Ok((MessageIndexes::split_from(indexes)?.0, framed.rest));
+    }
+    // Apicurio's serialisers write a name where Confluent's write indexes, also where they write Confluent's ids.
+    if let Some((name, rest)) = apicurio::split_name(framed.rest)
+        && let Some(message) = schema.message_by_name(name)
+    {
+        return Ok((message, rest));
+    }
+    MessageIndexes::split_from(framed.rest)
 }

@@ -7,6 +7,7 @@ use crate::{
     error::{DecodeError, DecodeErrorKind, EncodeError},
     id::{SchemaId, SchemaType},
     names::Names,
+    numbers::{self, Kept},
 };
 
 /// A schema's text, as it is registered.
@@ -63,8 +64,9 @@ pub(crate) enum Compiled {
 }
 
 impl Schema {
-    /// `references` are the names and texts of all that it refers to, also by others.
-    pub(crate) fn new(id: SchemaId, text: SchemaText, references: &[(String, String)]) -> Self {
+    /// A schema that is at hand, and no registry's. `references` are the names and texts of all that it refers to, also by others: those that
+    /// others refer to come before these. One that cannot be used is told when it is used.
+    pub fn new(id: SchemaId, text: SchemaText, references: &[(String, String)]) -> Self {
         let compiled = Compiled::new(text.kind, &text.text, references);
         Self { id, text, compiled, names: Names::default() }
     }
@@ -87,6 +89,27 @@ impl Schema {
     /// Under what subjects and versions it is registered, as far as that was asked for.
     pub(crate) fn names(&self) -> &Names {
         &self.names
+    }
+
+    /// Which of Protobuf's messages has this name, without its package.
+    pub(crate) fn message_by_name(&self, name: &[u8]) -> Option<crate::framing::MessageIndexes> {
+        match &self.compiled {
+            #[cfg(feature = "protobuf")]
+            Ok(Compiled::Protobuf(schema)) => schema.by_name(std::str::from_utf8(name).ok()?),
+            _ => {
+                let _ = name;
+                None
+            }
+        }
+    }
+
+    /// The name of Protobuf's first message, without its package.
+    pub(crate) fn first_message(&self) -> Option<String> {
+        match &self.compiled {
+            #[cfg(feature = "protobuf")]
+            Ok(Compiled::Protobuf(schema)) => schema.first_name(),
+            _ => None,
+        }
     }
 
     /// Ready to decode with, or why it is not.
@@ -132,6 +155,21 @@ impl Schema {
             #[cfg(feature = "json-schema")]
             Compiled::Json(validator) => validator.encode_json(value),
         }
+    }
+
+    /// The same of a JSON text, whose numbers are kept exactly, or refused.
+    ///
+    /// # Errors
+    /// A text that is no JSON, a number that is beyond 64 bits or has more digits than a double (for a decimal: write it as a string), a value that
+    /// the schema does not describe.
+    pub fn encode_json_text(&self, text: &[u8]) -> Result<Vec<u8>, EncodeError> {
+        let kept = match &self.compiled {
+            Ok(Compiled::Avro(schema)) if schema.has_decimals() => Kept::AsDecimals,
+            _ => Kept::AsDoubles,
+        };
+        numbers::check(text, kept).map_err(EncodeError::new)?;
+        let value = serde_json::from_slice(text);
+        self.encode_json(&value.map_err(|error| EncodeError::new(format!("it is not JSON: {error}")))?)
     }
 
     /// About as many bytes as it takes.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     error::EncodeError,
-    framing::{self, MessageIndexes},
+    framing::{self, Framing, MessageIndexes, apicurio},
     id::SchemaType,
     payload::Part,
     registry::SchemaRegistry,
@@ -81,12 +81,22 @@ pub struct Serializer {
     subject: Option<String>,
     normalize: bool,
     place: IdPlace,
+    framing: Framing,
 }
 
 impl Serializer {
     fn new(registry: SchemaRegistry, source: Source) -> Self {
-        let (strategy, place) = (SubjectStrategy::default(), IdPlace::default());
-        Self { registry, source, part: Part::Value, strategy, subject: None, normalize: false, place }
+        let (strategy, place, framing) = (SubjectStrategy::default(), IdPlace::default(), Framing::default());
+        Self {
+            registry,
+            source,
+            part: Part::Value,
+            strategy,
+            subject: None,
+            normalize: false,
+            place,
+            framing,
+        }
     }
 
     /// Values are written by this schema, which is registered unless it is.
@@ -129,6 +139,12 @@ impl Serializer {
         Self { place, ..self }
     }
 
+    /// How values are framed. Apicurio's deserialisers need [`Framing::Apicurio`] for Protobuf, and take Confluent's frames of the others where they
+    /// are told `apicurio.registry.as-confluent=true`. It has no place for an id in a header.
+    pub fn framing(self, framing: Framing) -> Self {
+        Self { framing, ..self }
+    }
+
     /// What encodes values of a topic. The registry is asked for what is not known; it may be kept for as long as the same version is to be used.
     ///
     /// # Errors
@@ -138,6 +154,9 @@ impl Serializer {
             Some(subject) => Ok(subject.clone()),
             None => self.strategy.subject(topic, self.part, schema),
         };
+        if (self.framing, self.place) == (Framing::Apicurio, IdPlace::Header) {
+            return Err(EncodeError::new("Apicurio's headers are read, and not written"));
+        }
         let mut guid = None;
         let (id, schema) = match &self.source {
             Source::Register(schema) => {
@@ -156,7 +175,7 @@ impl Serializer {
         };
         let id = id.map_err(EncodeError::new)?;
         let schema = self.registry.prepare(id, &schema).await.map_err(EncodeError::new)?;
-        Ok(Encoder { id, guid, schema, part: self.part, place: self.place })
+        Ok(Encoder { id, guid, schema, part: self.part, place: self.place, framing: self.framing })
     }
 }
 
@@ -168,6 +187,7 @@ pub struct Encoder {
     schema: Arc<Schema>,
     part: Part,
     place: IdPlace,
+    framing: Framing,
 }
 
 /// A value as it goes into a record.
@@ -210,9 +230,22 @@ impl Encoder {
         Ok(self.framed(self.schema.encode_json(value)?))
     }
 
+    /// The same of a JSON text, whose numbers are kept exactly, or refused.
+    ///
+    /// # Errors
+    /// As [`Schema::encode_json_text`].
+    pub fn encode_json_text(&self, text: &[u8]) -> Result<Encoded, EncodeError> {
+        Ok(self.framed(self.schema.encode_json_text(text)?))
+    }
+
     fn framed(&self, value: Vec<u8>) -> Encoded {
         let indexes = (self.schema.kind() == SchemaType::Protobuf).then(MessageIndexes::default);
-        let mut front = Vec::with_capacity(6 + value.len());
+        let mut front = Vec::with_capacity(9 + value.len());
+        if self.framing == Framing::Apicurio {
+            apicurio::push_frame(&mut front, self.id, self.schema.first_message().as_deref());
+            front.extend_from_slice(&value);
+            return Encoded { bytes: front, header: None };
+        }
         if let (IdPlace::Header, Some(guid)) = (self.place, self.guid) {
             let header = framing::guid_header(guid, indexes.as_ref());
             return Encoded { bytes: value, header: Some((self.header_name(), header)) };

@@ -1,13 +1,14 @@
 //! [`Table`]: what was found by an id, for any number of readers without a lock.
 //!
 //! A slot is written once and never changed, so that a reader needs no more than one atomic load. The table has a bound: what comes after it
-//! is full goes into a list behind a lock, which forgets what was not used for longest.
+//! is full goes into a list behind a lock, which forgets what was not used for longest; but what somebody still has is found.
 
 use std::{
+    collections::HashMap,
     hash::{BuildHasher, Hash},
     ops::Deref,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -33,6 +34,10 @@ struct Rest<K, T> {
     entries: Vec<(K, Arc<T>, usize)>,
     bytes: usize,
     most_bytes: usize,
+    /// What there was no room for any more, and others still had.
+    lent: HashMap<K, Weak<T>>,
+    /// So many of these, and those that nobody has any more are swept out.
+    sweep_at: usize,
 }
 
 /// What was found.
@@ -62,7 +67,13 @@ impl<K: Hash + Eq + Copy, T> Table<K, T> {
             hasher: Multiplier,
             room: AtomicUsize::new(entries),
             bytes: AtomicUsize::new(bytes),
-            rest: Mutex::new(Rest { entries: Vec::new(), bytes: 0, most_bytes: bytes }),
+            rest: Mutex::new(Rest {
+                entries: Vec::new(),
+                bytes: 0,
+                most_bytes: bytes,
+                lent: HashMap::new(),
+                sweep_at: MOST_BEHIND_LOCK,
+            }),
         }
     }
 
@@ -84,7 +95,9 @@ impl<K: Hash + Eq + Copy, T> Table<K, T> {
     #[cold]
     fn behind_lock(&self, key: &K) -> Option<Hit<'_, T>> {
         let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = rest.entries.iter().position(|(held, ..)| held == key)?;
+        let Some(at) = rest.entries.iter().position(|(held, ..)| held == key) else {
+            return rest.lent.get(key).and_then(Weak::upgrade).map(Hit::BehindLock);
+        };
         let entry = rest.entries.remove(at);
         let found = Arc::clone(&entry.1);
         rest.entries.push(entry);
@@ -109,8 +122,9 @@ impl<K: Hash + Eq + Copy, T> Table<K, T> {
         while rest.entries.len() > 1
             && (rest.entries.len() > MOST_BEHIND_LOCK || rest.bytes > rest.most_bytes)
         {
-            let (.., bytes) = rest.entries.remove(0);
+            let (key, forgotten, bytes) = rest.entries.remove(0);
             rest.bytes = rest.bytes.saturating_sub(bytes);
+            rest.lend(key, &forgotten);
         }
         value
     }
@@ -131,6 +145,18 @@ impl<K: Hash + Eq + Copy, T> Table<K, T> {
         let at = (self.hasher.hash_one(key) >> 32) as usize & (self.slots.len() - 1);
         let (before, from) = self.slots.split_at(at);
         from.iter().chain(before)
+    }
+}
+
+impl<K: Hash + Eq, T> Rest<K, T> {
+    fn lend(&mut self, key: K, forgotten: &Arc<T>) {
+        if Arc::strong_count(forgotten) > 1 {
+            self.lent.insert(key, Arc::downgrade(forgotten));
+        }
+        if self.lent.len() >= self.sweep_at {
+            self.lent.retain(|_, lent| lent.strong_count() > 0);
+            self.sweep_at = MOST_BEHIND_LOCK.max(2 * self.lent.len());
+        }
     }
 }
 
@@ -216,6 +242,26 @@ mod tests {
         assert!(table.get(&0).is_some() && table.get(&1).is_some() && table.get(&2).is_some());
         assert!(table.get(&3).is_none());
         assert_eq!(table.get(&1000).map(|found| **found), Some(1000));
+    }
+
+    #[test]
+    fn what_somebody_still_has_is_found_and_is_forgotten_with_them() {
+        let table = Table::new(1, usize::MAX);
+        table.insert(0_u32, Arc::new(0), 1);
+        let kept: Vec<Arc<u32>> = (1..1_000).map(|id| table.insert(id, Arc::new(id), 1)).collect();
+        for id in 1..1_000 {
+            assert_eq!(table.get(&id).map(|found| **found), Some(id));
+        }
+        let first = Arc::clone(&kept[0]);
+        drop(kept);
+        assert!(Arc::ptr_eq(&table.insert(1, Arc::new(7), 1), &first), "the one that is there stays");
+        let left = (1..1_000).filter(|id| table.get(id).is_some()).count();
+        assert_eq!(left, 1 + MOST_BEHIND_LOCK);
+        for id in 1_000..100_000 {
+            table.insert(id, Arc::new(id), 1);
+        }
+        assert!(table.rest.lock().unwrap().lent.len() <= 2_000, "what was lent is swept out");
+        assert!(table.get(&1).is_some());
     }
 
     #[test]

@@ -39,8 +39,8 @@ impl TypedConsumer for Consumer {
 /// up meanwhile are not handed out. A partition that [`waiting`](Self::waiting) names is paused: it is resumed when its schema is known, also
 /// where the application has paused it as well.
 ///
-/// Where more different schemas are met than the registry's cache keeps (`cache_entries` and 64 more), in one `poll`, their partition may
-/// wait for longer than the registry takes.
+/// What one `poll` hands out can be decoded as long as it is kept, however many schemas it needs: those beyond the registry's cache
+/// (`cache_entries`, `cache_bytes`) are kept with it.
 pub struct Typed<K, V> {
     consumer: Consumer,
     pair: Arc<Pair<K, V>>,
@@ -230,8 +230,9 @@ pub async fn decode<T: serde::de::DeserializeOwned>(
 ) -> Result<T, DecodeError> {
     let place = || format!("value of {} at offset {}", record.topic_partition(), record.offset());
     let missing = by.missing(&Payload::of_owned(Part::Value, record));
-    if let Some(id) = missing {
-        by.prepare(id, limit).await.map_err(|error| error.at(place()))?;
-    }
+    let _prepared = match missing {
+        Some(id) => Some(by.prepare(id, limit).await.map_err(|error| error.at(place()))?),
+        None => None,
+    };
     by.deserialize(&Payload::of_owned(Part::Value, record)).map_err(|error| error.at(place()))
 }

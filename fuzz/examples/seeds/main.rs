@@ -4,7 +4,7 @@
 //! cargo run --manifest-path fuzz/Cargo.toml --example seeds
 //! ```
 //!
-//! Six sources: scripts of a broker; Avro schemas; a message with something in every field, for each version in which an API changed; sets that Java
+//! Six sources: scripts of a broker; schemas and values of them; a message with something in every field, for each version in which an API changed; sets that Java
 //! wrote; key stores and PEM of Java and OpenSSL; and bad input, each named by its id in `docs/failures.md`.
 
 mod avro;
@@ -15,6 +15,7 @@ mod records;
 #[path = "../../../crates/wire/tests/messages/sample.rs"]
 mod sample;
 mod sasl;
+mod schemas;
 
 use std::{
     collections::BTreeSet,
@@ -68,6 +69,7 @@ fn main() {
     keystores::files(&mut corpora);
     engine::scripts(&mut corpora);
     avro::schemas(&mut corpora);
+    schemas::values(&mut corpora);
     sasl::exchanges(&mut corpora);
     sasl::configurations(&mut corpora);
     corpora.sweep().expect("the corpora can be written");

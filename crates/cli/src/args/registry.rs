@@ -25,7 +25,8 @@ pub(crate) struct ConsumeRegistry {
     /// Decode keys by the registry, too
     #[arg(long, requires = "registry")]
     pub(crate) registry_key: bool,
-    /// How long the records of a schema that the registry does not tell are waited for; then they are printed as they are
+    /// How long the records of a schema that the registry does not tell, or does not have, are waited for; then they are printed as they
+    /// are, and later ones of that schema at once
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = time::duration, requires = "registry")]
     pub(crate) registry_wait: i64,
     /// Print Avro in its own JSON, where a union has the name of its branch

@@ -1,11 +1,12 @@
 //! `consume --registry`: keys and values as JSON, by the schemas of a registry.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use offtake::{Consumer, Record, Records, TopicPartition};
 use offtake_schema::{
-    DecodeError, Deserializer, JsonForm, Part, Payload, Plain, PrepareFuture, Registered, SchemaId,
-    WhenUnknown, gate::Gate,
+    DecodeError, Deserializer, JsonForm, Part, Payload, Plain, PrepareFuture, Prepared, Registered, SchemaId,
+    WhenUnknown,
+    gate::{Gate, Sorted},
 };
 
 use super::print::Decoded;
@@ -24,7 +25,8 @@ pub(super) struct Decoding {
     value: Registered,
     form: JsonForm,
     gate: Gate<Key, Registered>,
-    withheld: BTreeSet<TopicPartition>,
+    /// What is printed now.
+    sorted: Sorted,
     /// `None`: errors are in the output.
     logged: Option<u32>,
 }
@@ -40,7 +42,7 @@ impl Deserializer for Key {
     fn prepare(&self, id: SchemaId, limit: Duration) -> PrepareFuture<'_> {
         match &self.0 {
             Some(registered) => registered.prepare(id, limit),
-            None => Box::pin(std::future::ready(Ok(()))),
+            None => Box::pin(std::future::ready(Ok(Prepared::default()))),
         }
     }
 
@@ -59,14 +61,14 @@ impl Decoding {
         if options.at.registry.is_empty() {
             return Ok((None, common.clone()));
         }
-        let (registry, rest) = registry::open(common, &options.at)?;
+        let wait = Duration::from_millis(options.registry_wait.unsigned_abs());
+        let (registry, rest) = registry::open(common, &options.at, Some(wait))?;
         let value = Registered::new(registry);
         let key = options.registry_key.then(|| value.clone());
-        let wait = WhenUnknown::Wait(Duration::from_millis(options.registry_wait.unsigned_abs()));
-        let gate = Gate::new(Key(key.clone()), value.clone(), wait);
+        let gate = Gate::new(Key(key.clone()), value.clone(), WhenUnknown::Wait(wait));
         let form = if options.avro_json { JsonForm::Avro } else { JsonForm::Plain };
         let logged = (!common.json).then_some(0);
-        Ok((Some(Self { key, value, form, gate, withheld: BTreeSet::new(), logged }), rest))
+        Ok((Some(Self { key, value, form, gate, sorted: Sorted::default(), logged }), rest))
     }
 
     /// A registry that does not answer now is probably not where it is said to be.
@@ -76,9 +78,8 @@ impl Decoding {
 
     /// As `Consumer::poll`; [`withholds`](Self::withholds) says of which partitions nothing is to be printed yet.
     pub(super) async fn poll(&mut self, consumer: &mut Consumer, wait: Duration) -> offtake::Result<Records> {
-        let (records, withheld) = self.gate.poll(consumer, wait).await?.into_parts();
-        self.withheld = withheld;
-        Ok(records)
+        self.sorted = self.gate.poll(consumer, wait).await?;
+        Ok(self.sorted.all().clone())
     }
 
     /// Whether records were polled that wait for their schema.
@@ -87,7 +88,7 @@ impl Decoding {
     }
 
     pub(super) fn withholds(&self, partition: &TopicPartition) -> bool {
-        self.withheld.contains(partition)
+        self.sorted.withholds(partition)
     }
 
     pub(super) fn decode(&mut self, record: &Record<'_>) -> Decoded {

@@ -98,10 +98,8 @@ impl Shape {
         }
         #[cfg(feature = "registry")]
         if let (Some(encoder), Some(value)) = (&self.encoder, &parsed.value) {
-            let json =
-                serde_json::from_slice(value).map_err(|error| format!("its value is not JSON: {error}"))?;
             let encoded = encoder
-                .encode_json(&json)
+                .encode_json_text(value)
                 .map_err(|error| format!("its value does not fit the schema: {error}"))?;
             parsed.value = Some(encoded.bytes.into());
             parsed.headers.extend(encoded.header.map(|(name, value)| (name.to_owned(), Some(value))));

@@ -69,7 +69,7 @@ async fn encoder(
     if options.at.registry.is_empty() {
         return Ok((None, common.clone()));
     }
-    let (registry, rest) = crate::registry::open(common, &options.at)?;
+    let (registry, rest) = crate::registry::open(common, &options.at, None)?;
     let serializer = match &options.schema {
         Some(file) => offtake_schema::Serializer::register(registry, crate::registry::read_schema(file)?),
         None => offtake_schema::Serializer::latest(registry),

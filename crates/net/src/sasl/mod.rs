@@ -25,6 +25,8 @@ mod error;
 #[cfg(feature = "gssapi")]
 mod gssapi;
 mod jaas;
+#[cfg(feature = "oidc")]
+mod kept;
 #[cfg(feature = "gssapi")]
 mod kerberos;
 mod msk_iam;
@@ -44,6 +46,9 @@ use bytes::Bytes;
 
 #[cfg(feature = "msk-iam")]
 pub use self::aws_remote::{AwsContainer, AwsInstance, AwsRole, AwsWebIdentity};
+#[cfg(feature = "oidc")]
+#[doc(hidden)] // for our own crates
+pub use self::kept::KeptToken;
 #[cfg(feature = "gssapi")]
 pub use self::kerberos::Kerberos;
 #[cfg(feature = "oidc")]

@@ -35,6 +35,12 @@ impl Schema {
     pub fn name(&self) -> Option<&str> {
         self.0.types.get(self.0.types.root).name().map(|name| &*name.full)
     }
+
+    /// Whether there is a decimal anywhere in it.
+    pub(crate) fn has_decimals(&self) -> bool {
+        let is_decimal = |node: &Node| matches!(node.logical, Some(Logical::Decimal { .. }));
+        self.0.types.nodes.iter().any(is_decimal)
+    }
 }
 
 /// All types of a schema.

@@ -105,3 +105,43 @@ fn few_bytes_cannot_ask_for_much() {
     let deep = "[".repeat(5000);
     assert_eq!(validator.to_json(deep.as_bytes(), &budget).unwrap_err().kind(), DecodeErrorKind::Malformed);
 }
+
+#[test]
+fn a_number_that_cannot_be_kept_is_refused_and_not_rounded() {
+    let validator = validator(&json!({"type": "integer"})).unwrap();
+    let read = |text: &str| validator.to_json(text.as_bytes(), &Budget::default());
+    assert_eq!(read("18446744073709551615").unwrap(), json!(u64::MAX));
+    for text in ["12345678901234567890123", "0.9999999999999999999999", "1e400"] {
+        let error = read(text).unwrap_err();
+        assert!(error.kind() == DecodeErrorKind::Malformed && error.to_string().contains(text), "{error}");
+    }
+    let bound = r#"{"maximum": 0.99999999999999999999}"#;
+    assert!(Validator::parse(bound, &[]).unwrap_err().contains("0.99999999999999999999"));
+}
+
+#[test]
+fn multiples_are_counted_in_decimal_digits() {
+    for (step, multiples, others) in [
+        (
+            "1.5",
+            &["0", "-3", "9007199254740993", "18446744073709551615", "4.5", "1.5e300"][..],
+            &["1", "9007199254740992", "0.5"][..],
+        ),
+        ("0.1", &["0.3", "-1.1", "7", "1e22"], &["0.35", "1e-9"]),
+        ("2", &["4.0", "1e300", "-18"], &["3", "2.5", "9007199254740993"]),
+        ("1e300", &["1e300", "3e300", "0"], &["1", "1e299"]),
+        ("5e-324", &["1", "5e-324"], &[]),
+    ] {
+        let validator = Validator::parse(&format!("{{\"multipleOf\":{step}}}"), &[]).unwrap();
+        let is_valid = |text: &&str| validator.to_json(text.as_bytes(), &Budget::default()).is_ok();
+        assert!(multiples.iter().all(is_valid), "{step}");
+        assert!(!others.iter().any(is_valid), "{step}");
+    }
+    let validator = Validator::parse(r#"{"multipleOf":7}"#, &[]).unwrap();
+    let error = validator.to_json(b"123456", &Budget::default()).unwrap_err().to_string();
+    assert!(error.contains("not a multiple of 7") && !error.contains("123456"), "{error}");
+    assert!(validator.to_json(b"\"text\"", &Budget::default()).is_ok(), "it is no number");
+    for wrong in ["0", "-1", "\"x\""] {
+        assert!(Validator::parse(&format!("{{\"multipleOf\":{wrong}}}"), &[]).is_err(), "{wrong}");
+    }
+}

@@ -170,3 +170,15 @@ fn a_value_that_the_schema_does_not_describe_is_not_written() {
         assert!(schema.encode_json(&value).is_err(), "{value}");
     }
 }
+
+#[test]
+fn a_float_is_printed_with_the_digits_that_it_needs() {
+    let text = "syntax = \"proto3\"; message A { float a = 1; double b = 2; repeated float c = 3; }";
+    let schema = Schema::parse(text, &[]).unwrap();
+    let value = json!({"a": 3.2857144, "b": 3.2857142857142856, "c": [0.1, "NaN", 1e-45]});
+    let bytes = schema.encode_json(&value).unwrap();
+    assert_eq!(schema.to_json(&MessageIndexes::default(), &bytes, &Budget::default()).unwrap(), value);
+    // A type of one's own has the float, or the double that it is.
+    let fields = schema.to_fields(&MessageIndexes::default(), &bytes, &Budget::default()).unwrap();
+    assert_eq!(fields["a"], f64::from(3.2857144_f32));
+}

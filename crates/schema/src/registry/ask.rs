@@ -78,11 +78,7 @@ impl Asker {
         read: &impl Fn(&Endpoint, &Answer) -> Result<T, RegistryError>,
     ) -> Result<T, RegistryError> {
         match clock::timeout(self.timeout, self.transport.call(url, call)).await {
-            Some(Ok(answer)) => read(endpoint, &answer),
-            Some(Err(error)) if error.is_retriable() => {
-                Err(RegistryError::new(RegistryErrorKind::Unavailable, error))
-            }
-            Some(Err(error)) => Err(RegistryError::new(RegistryErrorKind::Malformed, error)),
+            Some(answer) => read(endpoint, &answer?),
             None => {
                 let (shown, limit) = (endpoint.shown(), self.timeout.as_millis());
                 let reason = format!("{shown} took longer than {limit} ms");
@@ -142,7 +138,7 @@ impl Asker {
                         RegistryErrorKind::NotFound => RegistryErrorKind::BadSchema,
                         other => other,
                     };
-                    RegistryError::new(kind, reason)
+                    RegistryError::new(kind, reason).with_absence(error.is_absence())
                 })?;
             bytes = bytes.saturating_add(version.schema.text.len());
             if bytes > self.most_bytes {

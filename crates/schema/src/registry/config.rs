@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use offtake_client::{ClientConfig, config::SecurityProtocol};
-use offtake_net::{Secret, tls::Tls};
+use offtake_net::{Secret, http::Proxy, tls::Tls};
 
 use super::error::{RegistryError, RegistryErrorKind};
 
@@ -16,6 +16,8 @@ pub struct RegistryConfig {
     pub urls: Vec<String>,
     /// Who we are.
     pub credentials: Credentials,
+    /// `proxy.host`, `proxy.port`: an HTTP proxy by way of which all URLs are asked; by default none is. It is told no password.
+    pub proxy: Option<Proxy>,
     /// What verifies the certificates of `https` URLs; by default the authorities that the system trusts do.
     pub tls: Option<Tls>,
     /// How long one request may take, its connection included: 5 s. Each URL has as long.
@@ -26,7 +28,11 @@ pub struct RegistryConfig {
     pub cache_entries: usize,
     /// How many bytes of schemas: 64 MiB.
     pub cache_bytes: usize,
-    /// `missing.id.cache.ttl.sec`: how long it is remembered that there is no such schema: 10 s.
+    /// `missing.id.wait.ms` (ours): how long an id that the registry does not have is asked for again by those who wait for it, with `backoff`
+    /// between: 3 s, as a replica of a registry that has just registered it elsewhere answers "not found" for a moment. Zero: it is taken for
+    /// absent at once. Once the time is over it is waited for no more.
+    pub missing_wait: Duration,
+    /// `missing.id.cache.ttl.sec`: how long it is remembered that there is no such schema, before it is asked for again: 10 s.
     pub missing_ttl: Duration,
     /// `latest.cache.ttl.sec`: how long the latest version of a subject is taken for that: 60 s. For serialisers.
     pub latest_ttl: Duration,
@@ -59,6 +65,33 @@ pub enum Credentials {
         /// `bearer.auth.identity.pool.id`: the header `Confluent-Identity-Pool-Id`.
         identity_pool: Option<String>,
     },
+    /// `bearer.auth.credentials.source=OAUTHBEARER`: tokens of an OAuth 2.0 provider, by the client's id and secret (`client_credentials`).
+    OAuth {
+        /// Where tokens come from, and what is shown there.
+        client: OAuthClient,
+        /// As of [`Bearer`](Self::Bearer).
+        logical_cluster: Option<String>,
+        /// As of [`Bearer`](Self::Bearer).
+        identity_pool: Option<String>,
+    },
+}
+
+/// A client of an OAuth 2.0 provider. A token is fetched when a request needs one, kept, and fetched anew ahead of its end, or when the registry
+/// has refused it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OAuthClient {
+    /// `bearer.auth.issuer.endpoint.url`: the token endpoint, `https`, or `http` on loopback. Its certificate is checked by the authorities
+    /// that the system trusts (or those of `SSL_CERT_FILE`), and no proxy is asked for it.
+    pub endpoint: String,
+    /// `bearer.auth.client.id`
+    pub id: String,
+    /// `bearer.auth.client.secret`
+    pub secret: Secret,
+    /// `bearer.auth.scope`
+    pub scope: Option<String>,
+    /// `bearer.auth.cache.expiry.buffer.seconds`: so long before its end a token is fetched anew, if it lasts for longer; Confluent's default is
+    /// 300 s.
+    pub expiry_buffer: Duration,
 }
 
 /// Without what a URL says of a user.
@@ -68,11 +101,13 @@ impl fmt::Debug for RegistryConfig {
         f.debug_struct("RegistryConfig")
             .field("urls", &urls)
             .field("credentials", &self.credentials)
+            .field("proxy", &self.proxy)
             .field("tls", &self.tls)
             .field("request_timeout", &self.request_timeout)
             .field("max_answer_bytes", &self.max_answer_bytes)
             .field("cache_entries", &self.cache_entries)
             .field("cache_bytes", &self.cache_bytes)
+            .field("missing_wait", &self.missing_wait)
             .field("missing_ttl", &self.missing_ttl)
             .field("latest_ttl", &self.latest_ttl)
             .field("backoff", &self.backoff)
@@ -94,11 +129,13 @@ impl Default for RegistryConfig {
         Self {
             urls: Vec::new(),
             credentials: Credentials::None,
+            proxy: None,
             tls: None,
             request_timeout: Duration::from_secs(5),
             max_answer_bytes: 10 << 20,
             cache_entries: 1000,
             cache_bytes: 64 << 20,
+            missing_wait: Duration::from_secs(3),
             missing_ttl: Duration::from_secs(10),
             latest_ttl: Duration::from_secs(60),
             backoff: Duration::from_millis(100),
@@ -117,7 +154,7 @@ impl RegistryConfig {
             Some(bare) => bare.starts_with("ssl.") || NAMES.contains(&bare),
             // Without the prefix others are a client's, or nobody's.
             None => {
-                let is_of_registries = ["basic.auth.", "bearer.auth.", "missing.", "latest."]
+                let is_of_registries = ["basic.auth.", "bearer.auth.", "missing.", "latest.", "proxy."]
                     .iter()
                     .any(|one| name.starts_with(one));
                 is_of_registries && NAMES.contains(&name)
@@ -152,8 +189,10 @@ impl RegistryConfig {
             config.urls = split(urls);
         }
         config.credentials = properties.credentials()?;
+        config.proxy = properties.proxy()?;
         for (name, unit, field) in [
             ("request.timeout.ms", 1, &mut config.request_timeout),
+            ("missing.id.wait.ms", 1, &mut config.missing_wait),
             ("missing.id.cache.ttl.sec", 1000, &mut config.missing_ttl),
             ("latest.cache.ttl.sec", 1000, &mut config.latest_ttl),
             ("retries.wait.ms", 1, &mut config.backoff),
@@ -176,6 +215,7 @@ impl RegistryConfig {
 const NAMES: &[&str] = &[
     "url",
     "request.timeout.ms",
+    "missing.id.wait.ms",
     "missing.id.cache.ttl.sec",
     "latest.cache.ttl.sec",
     "retries.wait.ms",
@@ -186,6 +226,16 @@ const NAMES: &[&str] = &[
     "bearer.auth.token",
     "bearer.auth.logical.cluster",
     "bearer.auth.identity.pool.id",
+    "bearer.auth.issuer.endpoint.url",
+    "bearer.auth.client.id",
+    "bearer.auth.client.secret",
+    "bearer.auth.scope",
+    "bearer.auth.cache.expiry.buffer.seconds",
+    // Tokens are the registry's to look into.
+    "bearer.auth.scope.claim.name",
+    "bearer.auth.sub.claim.name",
+    "proxy.host",
+    "proxy.port",
 ];
 
 /// URLs, with commas between them.
@@ -221,7 +271,10 @@ impl Found {
                     Err(conflict("`bearer.auth.credentials.source=STATIC_TOKEN` needs `bearer.auth.token`"))
                 }
             },
-            (None, Some(_)) => Err(conflict("`bearer.auth.credentials.source` takes STATIC_TOKEN here")),
+            (None, Some("OAUTHBEARER")) => self.oauth(),
+            (None, Some(_)) => {
+                Err(conflict("`bearer.auth.credentials.source` takes STATIC_TOKEN or OAUTHBEARER here"))
+            }
             // As librdkafka's users write it, without the source.
             (None, None) => match (basic, token) {
                 (Some(_), Some(_)) => {
@@ -234,12 +287,54 @@ impl Found {
         }
     }
 
+    fn owned(&self, name: &str) -> Option<String> {
+        self.get(name).map(str::to_owned)
+    }
+
     fn bearer(&self, token: &str) -> Credentials {
-        let owned = |name| self.get(name).map(str::to_owned);
         Credentials::Bearer {
             token: Secret::from(token),
-            logical_cluster: owned("bearer.auth.logical.cluster"),
-            identity_pool: owned("bearer.auth.identity.pool.id"),
+            logical_cluster: self.owned("bearer.auth.logical.cluster"),
+            identity_pool: self.owned("bearer.auth.identity.pool.id"),
+        }
+    }
+
+    fn oauth(&self) -> Result<Credentials, RegistryError> {
+        let needed = |name: &str| {
+            let missing = || conflict(format!("`bearer.auth.credentials.source=OAUTHBEARER` needs `{name}`"));
+            self.get(name).ok_or_else(missing)
+        };
+        const BUFFER: &str = "bearer.auth.cache.expiry.buffer.seconds";
+        let buffer: u32 = match self.get(BUFFER) {
+            Some(text) => text.parse().map_err(|_| conflict(format!("`{BUFFER}` takes a whole number")))?,
+            None => 300,
+        };
+        let client = OAuthClient {
+            endpoint: needed("bearer.auth.issuer.endpoint.url")?.to_owned(),
+            id: needed("bearer.auth.client.id")?.to_owned(),
+            secret: Secret::from(needed("bearer.auth.client.secret")?),
+            scope: self.owned("bearer.auth.scope"),
+            expiry_buffer: Duration::from_secs(buffer.into()),
+        };
+        let logical_cluster = self.owned("bearer.auth.logical.cluster");
+        Ok(Credentials::OAuth {
+            client,
+            logical_cluster,
+            identity_pool: self.owned("bearer.auth.identity.pool.id"),
+        })
+    }
+
+    fn proxy(&self) -> Result<Option<Proxy>, RegistryError> {
+        match (self.get("proxy.host"), self.get("proxy.port")) {
+            (None, None) => Ok(None),
+            (Some(host), _) if host.contains(['/', '@']) => {
+                Err(conflict("`proxy.host` takes a name or an address"))
+            }
+            (Some(host), Some(port)) => match port.parse() {
+                Ok(port @ 1..) => Ok(Some(Proxy { host: host.trim_matches(['[', ']']).to_owned(), port })),
+                _ => Err(conflict("`proxy.port` takes a port, from 1 to 65535")),
+            },
+            _ => Err(conflict("`proxy.host` and `proxy.port` go together")),
         }
     }
 }
@@ -300,6 +395,22 @@ mod tests {
             (&[("basic.auth.credentials.source", "USER_INFO")][..], "needs `basic.auth.user.info`"),
             (&[("basic.auth.credentials.source", "SASL_INHERIT")], "takes USER_INFO or URL"),
             (&[("basic.auth.user.info", "nobody")], "USER:PASSWORD"),
+            (
+                &[("bearer.auth.credentials.source", "SASL_OAUTHBEARER_INHERIT")],
+                "STATIC_TOKEN or OAUTHBEARER",
+            ),
+            (&[("bearer.auth.credentials.source", "OAUTHBEARER")], "needs `bearer.auth.issuer.endpoint.url`"),
+            (
+                &[
+                    ("bearer.auth.credentials.source", "OAUTHBEARER"),
+                    ("bearer.auth.issuer.endpoint.url", "https://idp/token"),
+                    ("bearer.auth.client.id", "id"),
+                ],
+                "needs `bearer.auth.client.secret`",
+            ),
+            (&[("proxy.host", "proxy")], "go together"),
+            (&[("proxy.host", "http://proxy"), ("proxy.port", "3128")], "a name or an address"),
+            (&[("proxy.host", "proxy"), ("proxy.port", "0")], "from 1 to 65535"),
             (&[("bearer.auth.token", "t"), ("basic.auth.user.info", "a:b")], "exclude one another"),
             (&[("schema.registry.retries.wait.ms", "soon")], "whole number"),
             (
@@ -315,6 +426,33 @@ mod tests {
             assert_eq!(error.kind(), RegistryErrorKind::Config);
             assert!(error.to_string().contains(said), "{said}: {error}");
         }
+    }
+
+    #[test]
+    fn oauth_and_a_proxy_are_told_by_confluents_names() {
+        let config = of(&[
+            ("bearer.auth.credentials.source", "OAUTHBEARER"),
+            ("bearer.auth.issuer.endpoint.url", "https://idp/token"),
+            ("schema.registry.bearer.auth.client.id", "id"),
+            ("bearer.auth.client.secret", "hunter2"),
+            ("bearer.auth.scope", "schemas"),
+            ("bearer.auth.logical.cluster", "lsrc-1"),
+            ("bearer.auth.identity.pool.id", "pool-1"),
+            ("proxy.host", "proxy"),
+            ("schema.registry.proxy.port", "3128"),
+        ])
+        .unwrap();
+        let client = OAuthClient {
+            endpoint: "https://idp/token".to_owned(),
+            id: "id".to_owned(),
+            secret: Secret::from("hunter2"),
+            scope: Some("schemas".to_owned()),
+            expiry_buffer: Duration::from_secs(300),
+        };
+        let (logical_cluster, identity_pool) = (Some("lsrc-1".to_owned()), Some("pool-1".to_owned()));
+        assert_eq!(config.credentials, Credentials::OAuth { client, logical_cluster, identity_pool });
+        assert_eq!(config.proxy, Some(Proxy { host: "proxy".to_owned(), port: 3128 }));
+        assert!(!format!("{config:?}").contains("hunter2"));
     }
 
     #[test]

@@ -8,6 +8,8 @@ pub struct RegistryError {
     reason: String,
     kind: RegistryErrorKind,
     code: Option<i64>,
+    /// Something that it needs is not there, which another replica of the registry may have.
+    is_absence: bool,
 }
 
 /// Who is at fault.
@@ -34,11 +36,22 @@ pub enum RegistryErrorKind {
 
 impl RegistryError {
     pub(crate) fn new(kind: RegistryErrorKind, reason: impl fmt::Display) -> Self {
-        Self { reason: printable(&reason.to_string()), kind, code: None }
+        let is_absence = kind == RegistryErrorKind::NotFound;
+        Self { reason: printable(&reason.to_string()), kind, code: None, is_absence }
     }
 
     pub(super) fn with_code(self, code: Option<i64>) -> Self {
         Self { code, ..self }
+    }
+
+    /// Whether what is not there may be there in a moment: replicas of a registry follow one another. Told by the kind, unless it is said here
+    /// of an error that came of such a one.
+    pub(super) fn with_absence(self, is_absence: bool) -> Self {
+        Self { is_absence, ..self }
+    }
+
+    pub(super) fn is_absence(&self) -> bool {
+        self.is_absence
     }
 
     /// Who is at fault.

@@ -1,8 +1,10 @@
 //! [`Misses`]: what became of questions for schemas that are not known, and when a question may be asked again.
 //!
-//! A machine: time comes in as `now`, nothing waits. An id that the registry does not know is not asked for again for a while; a registry
-//! that does not answer is asked nothing before a wait that doubles. Always true:
+//! A machine: time comes in as `now`, nothing waits. An id that the registry does not have is asked for again with growing waits, as another
+//! replica may have registered it a moment ago; once that time is over it is absent, and asked for seldom. A registry that does not answer is
+//! asked nothing before a wait that doubles. Always true:
 //! - there are at most [`MOST_MISSING`] ids that are remembered;
+//! - an id that was absent at the end of its time is waited for no more, until it was found or nobody has asked for it for [`FORGOTTEN_AFTER`];
 //! - trouble begins with one event and ends with one, however many questions fail in between.
 
 use std::{
@@ -10,24 +12,46 @@ use std::{
     time::{Duration, Instant},
 };
 
+use offtake_client::clock::later;
+
 use super::{
-    RegistryEvent,
+    RegistryConfig, RegistryEvent,
     error::{RegistryError, RegistryErrorKind},
 };
 use crate::id::SchemaId;
 
 /// So many ids that a registry does not know are remembered.
 const MOST_MISSING: usize = 10_000;
+/// An absent id that nobody has asked for in so long is like one that was never asked for.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
+/// A time of waiting whose end nobody has seen for so long begins anew.
+const UNSEEN_FOR: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(super) struct Misses {
+    wait: Duration,
     ttl: Duration,
     backoff: Duration,
     backoff_max: Duration,
-    missing: HashMap<SchemaId, (Instant, RegistryError)>,
+    missing: HashMap<SchemaId, Miss>,
     /// In the order in which they came.
     order: VecDeque<SchemaId>,
     outage: Option<Outage>,
+}
+
+/// An id that the registry does not have, or has in a form that is of no use.
+#[derive(Debug)]
+struct Miss {
+    state: MissState,
+    error: RegistryError,
+}
+
+#[derive(Debug)]
+enum MissState {
+    /// It may come yet: it is asked for again.
+    Awaited { since: Instant, times: u32, not_before: Instant },
+    /// It is not asked for until then, and not waited for afterwards.
+    Absent { until: Instant },
 }
 
 #[derive(Debug)]
@@ -45,17 +69,18 @@ pub(super) enum Verdict {
     Ask,
     /// It was asked, and this is the answer.
     Refuse(RegistryError),
-    /// It does not answer: not before then. Why.
+    /// It does not answer, or may have it later: not before then. Why.
     Wait(Instant, RegistryError),
 }
 
 impl Misses {
-    pub(super) fn new(ttl: Duration, backoff: Duration, backoff_max: Duration) -> Self {
-        let backoff = backoff.max(Duration::from_millis(1));
+    pub(super) fn new(config: &RegistryConfig) -> Self {
+        let backoff = config.backoff.max(Duration::from_millis(1));
         Self {
-            ttl,
+            wait: config.missing_wait,
+            ttl: config.missing_ttl,
             backoff,
-            backoff_max: backoff_max.max(backoff),
+            backoff_max: config.backoff_max.max(backoff),
             missing: HashMap::new(),
             order: VecDeque::new(),
             outage: None,
@@ -63,10 +88,14 @@ impl Misses {
     }
 
     pub(super) fn verdict(&self, now: Instant, id: SchemaId) -> Verdict {
-        if let Some((until, error)) = self.missing.get(&id)
-            && now < *until
-        {
-            return Verdict::Refuse(error.clone());
+        match self.missing.get(&id) {
+            Some(Miss { state: MissState::Absent { until }, error }) if now < *until => {
+                return Verdict::Refuse(error.clone());
+            }
+            Some(Miss { state: MissState::Awaited { not_before, .. }, error }) if now < *not_before => {
+                return Verdict::Wait(*not_before, error.clone());
+            }
+            _ => {}
         }
         match &self.outage {
             Some(outage) if now < outage.not_before => Verdict::Wait(outage.not_before, outage.last.clone()),
@@ -76,8 +105,14 @@ impl Misses {
 
     /// Why the id is not known, as far as it is known.
     pub(super) fn reason(&self, id: SchemaId) -> Option<&RegistryError> {
-        let missing = self.missing.get(&id).map(|(_, error)| error);
+        let missing = self.missing.get(&id).map(|miss| &miss.error);
         missing.or_else(|| self.outage.as_ref().map(|outage| &outage.last))
+    }
+
+    /// Whether an id that could not be told is to be asked for again by those who wait for it.
+    pub(super) fn may_come(&self, id: SchemaId, error: &RegistryError) -> bool {
+        let awaited = |miss: &Miss| matches!(miss.state, MissState::Awaited { .. });
+        error.is_retriable() || self.missing.get(&id).is_some_and(awaited)
     }
 
     /// A question has failed, at the moment `now`.
@@ -90,8 +125,9 @@ impl Misses {
         if error.kind() == RegistryErrorKind::Unavailable {
             return self.unavailable(now, error);
         }
+        let state = self.next_state(now, self.missing.get(&id).map(|miss| &miss.state), error);
         // A miss that has ended makes room for itself.
-        if self.missing.insert(id, (later(now, self.ttl), error.clone())).is_none() {
+        if self.missing.insert(id, Miss { state, error: error.clone() }).is_none() {
             self.order.push_back(id);
         }
         while self.order.len() > MOST_MISSING {
@@ -102,6 +138,33 @@ impl Misses {
         self.answered(now)
     }
 
+    /// What an id is that has turned out not to be there.
+    fn next_state(&self, now: Instant, before: Option<&MissState>, error: &RegistryError) -> MissState {
+        let absent = MissState::Absent { until: later(now, self.ttl) };
+        if !error.is_absence() || self.wait.is_zero() {
+            return absent;
+        }
+        let (since, times) = match before {
+            Some(MissState::Absent { until }) if now < later(*until, FORGOTTEN_AFTER) => return absent,
+            Some(MissState::Awaited { since, times, .. })
+                if now < later(later(*since, self.wait), UNSEEN_FOR) =>
+            {
+                (*since, times.saturating_add(1))
+            }
+            _ => (now, 0),
+        };
+        let end = later(since, self.wait);
+        if now >= end {
+            return absent;
+        }
+        MissState::Awaited { since, times, not_before: later(now, self.pause(times)).min(end) }
+    }
+
+    /// How long nothing is asked after so many failures before this one.
+    fn pause(&self, failures: u32) -> Duration {
+        self.backoff.saturating_mul(1 << failures.min(20)).min(self.backoff_max)
+    }
+
     fn unavailable(&mut self, now: Instant, error: &RegistryError) -> Option<RegistryEvent> {
         let began = self.outage.is_none();
         let outage = self.outage.get_or_insert_with(|| Outage {
@@ -110,10 +173,13 @@ impl Misses {
             not_before: now,
             last: error.clone(),
         });
-        let wait = self.backoff.saturating_mul(1 << outage.failures.min(20)).min(self.backoff_max);
-        outage.failures = outage.failures.saturating_add(1);
-        outage.not_before = later(now, wait);
+        let failures = outage.failures;
+        outage.failures = failures.saturating_add(1);
         outage.last = error.clone();
+        let not_before = later(now, self.pause(failures));
+        if let Some(outage) = &mut self.outage {
+            outage.not_before = not_before;
+        }
         began.then(|| RegistryEvent::Unavailable { reason: error.to_string() })
     }
 
@@ -132,11 +198,6 @@ impl Misses {
     }
 }
 
-/// The moment after that time; far away where it cannot be told.
-fn later(from: Instant, wait: Duration) -> Instant {
-    offtake_client::clock::later(from, wait)
-}
-
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a test's time begins somewhere")]
 mod tests {
@@ -148,26 +209,84 @@ mod tests {
         RegistryError::new(kind, "reason")
     }
 
+    /// Waits 3 s for what is not there, in steps of 100 ms to 1 s, and leaves it alone for 10 s then.
     fn misses() -> (Misses, Instant) {
-        let misses = Misses::new(Duration::from_secs(10), Duration::from_millis(100), Duration::from_secs(1));
-        (misses, Instant::now())
+        (with(ms(3_000), ms(10_000), ms(100), ms(1_000)), Instant::now())
+    }
+
+    fn with(wait: Duration, ttl: Duration, backoff: Duration, backoff_max: Duration) -> Misses {
+        Misses::new(&RegistryConfig {
+            missing_wait: wait,
+            missing_ttl: ttl,
+            backoff,
+            backoff_max,
+            ..RegistryConfig::default()
+        })
     }
 
     const fn ms(millis: u64) -> Duration {
         Duration::from_millis(millis)
     }
 
+    /// Asks as soon as it may be, and never finds it: the milliseconds from the first question to each, until it is refused.
+    fn asked(misses: &mut Misses, began: Instant) -> Vec<u128> {
+        let (mut now, mut asked) = (began, Vec::new());
+        loop {
+            match misses.verdict(now, ID) {
+                Verdict::Ask => {
+                    asked.push((now - began).as_millis());
+                    assert_eq!(misses.failed(now, ID, &error(RegistryErrorKind::NotFound)), None);
+                }
+                Verdict::Wait(until, _) => now = until,
+                Verdict::Refuse(_) => return asked,
+            }
+        }
+    }
+
     #[test]
-    fn an_id_that_is_not_there_is_asked_for_again_after_a_while_and_others_at_once() {
+    fn an_id_that_is_not_there_is_asked_for_again_for_a_while_and_then_seldom_and_not_waited_for() {
         let (mut misses, now) = misses();
-        assert_eq!(misses.verdict(now, ID), Verdict::Ask);
+        assert_eq!(asked(&mut misses, now), [0, 100, 300, 700, 1_500, 2_500, 3_000]);
         let gone = error(RegistryErrorKind::NotFound);
-        assert_eq!(misses.failed(now, ID, &gone), None);
-        assert_eq!(misses.verdict(now + ms(9_999), ID), Verdict::Refuse(gone));
-        assert_eq!(misses.verdict(now, SchemaId::Id(8)), Verdict::Ask);
-        assert_eq!(misses.verdict(now + ms(10_000), ID), Verdict::Ask);
-        assert_eq!(misses.found(now + ms(10_000), ID), None);
-        assert!(misses.order.is_empty());
+        let over = now + ms(3_000);
+        assert_eq!(misses.verdict(over + ms(9_999), ID), Verdict::Refuse(gone.clone()));
+        assert_eq!(misses.verdict(over, SchemaId::Id(8)), Verdict::Ask, "others at once");
+        for nth in 1..100 {
+            assert_eq!(asked(&mut misses, over + ms(nth * 10_000)), [0], "and no more");
+        }
+        assert!(!misses.may_come(ID, &gone));
+        let much_later = over + ms(100 * 10_000) + FORGOTTEN_AFTER;
+        assert_eq!(asked(&mut misses, much_later).len(), 7, "nobody has asked for it for long");
+        assert_eq!(misses.found(much_later + ms(4_000), ID), None);
+        assert!(misses.order.is_empty() && misses.missing.is_empty());
+    }
+
+    #[test]
+    fn a_time_that_nobody_has_seen_the_end_of_begins_anew() {
+        let (mut misses, now) = misses();
+        let gone = error(RegistryErrorKind::NotFound);
+        misses.failed(now, ID, &gone);
+        assert!(misses.may_come(ID, &gone));
+        assert_eq!(misses.verdict(now + ms(50), ID), Verdict::Wait(now + ms(100), gone));
+        assert_eq!(asked(&mut misses, now + ms(3_000) + UNSEEN_FOR).len(), 7);
+        // One who comes within it has what is left of it.
+        let (mut misses, now) = self::misses();
+        misses.failed(now, ID, &error(RegistryErrorKind::NotFound));
+        assert_eq!(asked(&mut misses, now + ms(2_000)), [0, 200, 600, 1_000]);
+    }
+
+    #[test]
+    fn only_what_is_not_there_is_waited_for_and_nothing_where_there_is_no_time_for_it() {
+        let (mut misses, now) = misses();
+        for kind in [RegistryErrorKind::Refused, RegistryErrorKind::Malformed, RegistryErrorKind::BadSchema] {
+            misses.failed(now, ID, &error(kind));
+            assert_eq!(misses.verdict(now, ID), Verdict::Refuse(error(kind)));
+        }
+        let lacks_a_reference = error(RegistryErrorKind::BadSchema).with_absence(true);
+        misses.failed(now, SchemaId::Id(8), &lacks_a_reference);
+        assert!(misses.may_come(SchemaId::Id(8), &lacks_a_reference));
+        let mut at_once = with(Duration::ZERO, ms(10_000), ms(100), ms(1_000));
+        assert_eq!(asked(&mut at_once, now), [0]);
     }
 
     #[test]
@@ -215,13 +334,25 @@ mod tests {
     #[test]
     fn times_without_end_and_none_are_borne() {
         let now = Instant::now();
-        let mut forever = Misses::new(Duration::MAX, Duration::MAX, Duration::MAX);
-        forever.failed(now, ID, &error(RegistryErrorKind::NotFound));
+        let gone = error(RegistryErrorKind::NotFound);
+        let mut forever = with(Duration::MAX, Duration::MAX, Duration::MAX, Duration::MAX);
+        forever.failed(now, ID, &gone);
         assert_ne!(forever.verdict(now + ms(1_000_000_000), ID), Verdict::Ask);
-        let mut never = Misses::new(Duration::ZERO, Duration::ZERO, Duration::ZERO);
-        never.failed(now, ID, &error(RegistryErrorKind::NotFound));
+        let mut patient = with(Duration::MAX, ms(10_000), ms(100), ms(1_000));
+        for nth in 0..100 {
+            patient.failed(now + ms(nth * 1_000), ID, &gone);
+        }
+        assert_eq!(patient.verdict(now + ms(99_999), ID), Verdict::Wait(now + ms(100_000), gone.clone()));
+        let mut never = with(Duration::ZERO, Duration::ZERO, Duration::ZERO, Duration::ZERO);
+        never.failed(now, ID, &gone);
         assert_eq!(never.verdict(now, ID), Verdict::Ask);
+        assert!(!never.may_come(ID, &gone), "no busy loop");
         never.failed(now, ID, &error(RegistryErrorKind::Unavailable));
         assert_ne!(never.verdict(now, ID), Verdict::Ask, "no busy loop");
+        let mut without_ttl = with(ms(3_000), Duration::ZERO, ms(100), ms(1_000));
+        without_ttl.failed(now, ID, &gone);
+        without_ttl.failed(now + ms(2_999), ID, &gone);
+        without_ttl.failed(now + ms(3_000), ID, &gone);
+        assert!(without_ttl.verdict(now + ms(3_000), ID) == Verdict::Ask && !without_ttl.may_come(ID, &gone));
     }
 }

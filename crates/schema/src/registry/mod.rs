@@ -19,9 +19,10 @@ use std::{
 use offtake_client::clock;
 use tokio::sync::Mutex as AsyncMutex;
 
-pub use config::{Credentials, RegistryConfig};
+pub use config::{Credentials, OAuthClient, RegistryConfig};
 pub(crate) use error::printable;
 pub use error::{RegistryError, RegistryErrorKind};
+pub use offtake_net::http::Proxy;
 pub use rest::{Compatibility, SubjectVersion, Version};
 
 use self::{
@@ -57,7 +58,7 @@ pub enum RegistryEvent {
 /// A schema is asked for once, by whoever meets its id first; others who need it wait for the same answer. It is kept then: what an id
 /// stands for never changes. [`cached`](Self::cached) takes no lock.
 ///
-/// Redirects are not followed, and there are no proxies but those that a URL leads to.
+/// Redirects are not followed.
 #[derive(Clone)]
 pub struct SchemaRegistry(Arc<Inner>);
 
@@ -115,7 +116,7 @@ impl SchemaRegistry {
         Self(Arc::new(Inner {
             asker: Asker::new(transport, config.request_timeout, config.max_answer_bytes),
             schemas: Table::new(config.cache_entries, config.cache_bytes),
-            misses: Mutex::new(Misses::new(config.missing_ttl, config.backoff, config.backoff_max)),
+            misses: Mutex::new(Misses::new(config)),
             turns: Mutex::default(),
             latest: Mutex::default(),
             ids: Mutex::default(),
@@ -140,7 +141,7 @@ impl SchemaRegistry {
         lock(&self.0.misses).reason(id).cloned()
     }
 
-    /// The schema of an id. A registry that does not answer fails it at once.
+    /// The schema of an id. A registry that does not answer, or does not have it, fails it at once.
     ///
     /// # Errors
     /// Why there is none.
@@ -148,10 +149,11 @@ impl SchemaRegistry {
         self.find(id.into(), None).await
     }
 
-    /// The schema of an id, for which a registry that does not answer is asked again until the time is over. It may be [`Duration::MAX`].
+    /// The schema of an id, for which a registry that does not answer is asked again until the time is over. It may be [`Duration::MAX`]. One
+    /// that answers that it has no such schema is asked again for at most [`RegistryConfig::missing_wait`].
     ///
     /// # Errors
-    /// Why there is none. That the registry has none is said at once.
+    /// Why there is none.
     pub async fn schema_within(
         &self,
         id: impl Into<SchemaId>,
@@ -199,7 +201,7 @@ impl SchemaRegistry {
                         }
                         Err(error) => {
                             self.note(|misses, now| misses.failed(now, id, &error));
-                            if deadline.is_none() || !error.is_retriable() {
+                            if deadline.is_none() || !lock(&self.0.misses).may_come(id, &error) {
                                 return Err(error);
                             }
                         }

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use offtake_net::http::{Answer, Endpoint, HttpError};
+use offtake_net::http::{Answer, Endpoint};
 
 use super::{transport::Call, transport::CallFuture, *};
 use crate::id::SchemaType;
@@ -62,13 +62,13 @@ impl Transport for Fake {
     }
 }
 
-async fn carry_out(step: Does) -> Result<Answer, HttpError> {
+async fn carry_out(step: Does) -> Result<Answer, RegistryError> {
     match step {
         Does::Says(status, body) => {
             let content_type = Some("application/json".to_owned());
             Ok(Answer { status, body: body.into_bytes().into(), content_type, location: None })
         }
-        Does::Fails => Err(HttpError::retriable("connection refused")),
+        Does::Fails => Err(RegistryError::new(RegistryErrorKind::Unavailable, "connection refused")),
         Does::Hangs => std::future::pending().await,
         Does::After(millis, then) => {
             wait(millis).await;
@@ -133,18 +133,60 @@ async fn where_the_one_who_asks_is_dropped_the_next_asks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_id_that_is_not_there_is_not_asked_for_again_for_a_while() {
-    let script = Script::of([unknown(), schema_answer()]);
+async fn an_id_that_is_not_there_is_waited_for_once_and_not_asked_for_again_for_a_while() {
+    let script = Script::of([unknown()]);
     let (registry, events) = registry(1, &script);
+    let began = clock::now();
     for _ in 0..3 {
         let error = registry.schema_within(7, Duration::MAX).await.unwrap_err();
         assert_eq!((error.kind(), error.code()), (RegistryErrorKind::NotFound, Some(40403)));
+        assert_eq!((clock::now() - began).as_secs(), 3, "the first has waited for all");
     }
-    assert_eq!(script.asked().len(), 1);
+    assert_eq!(script.asked().len(), 6, "after 0, 0.1, 0.3, 0.7, 1.5 and 3 s");
     assert_eq!(registry.reason(SchemaId::Id(7)).unwrap().kind(), RegistryErrorKind::NotFound);
+    wait(10_000).await;
+    assert!(registry.schema_within(7, Duration::MAX).await.is_err());
+    assert_eq!((clock::now() - began).as_secs(), 13, "it is asked for, and not waited for again");
+    assert_eq!(script.asked().len(), 7);
+    *script.steps.lock().unwrap() = VecDeque::from([schema_answer()]);
     wait(10_000).await;
     assert!(registry.schema(7).await.is_ok());
     assert!(events.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_that_another_replica_has_registered_a_moment_ago_is_found() {
+    // A schema, and then one that refers to what is not there yet.
+    let refers =
+        r#"{"schema":"{}","schemaType":"JSON","references":[{"name":"a.json","subject":"a","version":1}]}"#;
+    let refers = Does::Says(200, refers.to_owned());
+    let version = Does::Says(200, r#"{"id":1,"schema":"{}","schemaType":"JSON"}"#.to_owned());
+    let lacks_it = [refers.clone(), unknown(), refers, version];
+    for steps in [vec![unknown(), unknown(), unknown(), schema_answer()], lacks_it.into()] {
+        let questions = steps.len();
+        let script = Script::of(steps);
+        let (registry, _) = registry(1, &script);
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..20 {
+            let registry = registry.clone();
+            tasks.spawn(async move { registry.schema_within(7, Duration::from_secs(30)).await.is_ok() });
+        }
+        assert!(tasks.join_all().await.into_iter().all(|is_found| is_found));
+        assert_eq!(script.asked().len(), questions, "all wait for the same questions");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_less_or_not_at_all_is_told_so_sooner() {
+    let script = Script::of([unknown()]);
+    let (registry, _) = registry(1, &script);
+    let began = clock::now();
+    assert!(registry.schema(7).await.is_err());
+    assert_eq!((clock::now() - began).as_millis(), 0);
+    let error = registry.schema_within(7, Duration::from_millis(500)).await.unwrap_err();
+    assert_eq!((error.kind(), (clock::now() - began).as_millis()), (RegistryErrorKind::NotFound, 500));
+    assert!(registry.schema(7).await.is_err(), "asked for a moment ago");
+    assert_eq!(script.asked().len(), 3);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,16 +1,20 @@
 //! [`Transport`]: how a request gets to a registry, and an answer back.
 
+mod tokens;
+
 use std::{pin::Pin, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use offtake_net::{
     http::{Answer, Endpoint, Headers, HttpClient, HttpError, Method},
+    sasl::Token,
     tls::{Tls, TlsConfig},
 };
 use zeroize::Zeroizing;
 
+use self::tokens::Tokens;
 use super::config::{Credentials, RegistryConfig, conflict};
-use super::error::RegistryError;
+use super::error::{RegistryError, RegistryErrorKind};
 
 /// What the API of registries is spoken in.
 const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
@@ -24,7 +28,7 @@ pub(super) struct Call {
     pub(super) body: Vec<u8>,
 }
 
-pub(super) type CallFuture<'a> = Pin<Box<dyn Future<Output = Result<Answer, HttpError>> + Send + 'a>>;
+pub(super) type CallFuture<'a> = Pin<Box<dyn Future<Output = Result<Answer, RegistryError>> + Send + 'a>>;
 
 /// How a request gets to one of the registry's URLs, and an answer back.
 pub(super) trait Transport: Send + Sync {
@@ -43,6 +47,7 @@ pub(super) struct Http {
     urls: Vec<Url>,
     /// What follows from the credentials.
     headers: Headers,
+    tokens: Option<Tokens>,
 }
 
 struct Url {
@@ -57,10 +62,16 @@ impl Http {
         if urls.is_empty() {
             return Err(conflict("a registry needs a URL (`schema.registry.url`)"));
         }
+        let timeout = config.request_timeout.max(Duration::from_millis(1));
         let headers = headers(&config.credentials)?;
+        let tokens = match &config.credentials {
+            Credentials::OAuth { client, .. } => Some(Tokens::new(client, timeout)?),
+            Credentials::None | Credentials::Basic { .. } | Credentials::Bearer { .. } => None,
+        };
         for url in &urls {
-            let is_exposed = !url.base.is_https() && !offtake_net::http::is_loopback(url.base.host());
-            if is_exposed && (!headers.is_empty() || url.authorization.is_some()) {
+            let stays_here = config.proxy.is_none() && offtake_net::http::is_loopback(url.base.host());
+            let is_exposed = !url.base.is_https() && !stays_here;
+            if is_exposed && (!headers.is_empty() || tokens.is_some() || url.authorization.is_some()) {
                 tracing::warn!(
                     "credentials go to the schema registry {} in clear: use https",
                     url.base.shown()
@@ -72,11 +83,11 @@ impl Http {
             Some(tls) => Some(tls.clone()),
             None => Some(Tls::new(TlsConfig::default()).map_err(conflict)?),
         };
-        let timeout = config.request_timeout.max(Duration::from_millis(1));
         let client = HttpClient::with_tls(tls, timeout, timeout)
             .with_max_body(config.max_answer_bytes)
+            .with_proxy(config.proxy.clone())
             .with_tls_properties("`schema.registry.ssl.*`");
-        Ok(Self { client, urls, headers })
+        Ok(Self { client, urls, headers, tokens })
     }
 }
 
@@ -92,24 +103,45 @@ impl Transport for Http {
 
     fn call<'a>(&'a self, url: usize, call: &'a Call) -> CallFuture<'a> {
         Box::pin(async move {
-            let (Some(to), Some(of)) = (self.endpoint(url, &call.path), self.urls.get(url)) else {
-                return Err(HttpError::new("there is no such URL"));
-            };
-            let mut headers = self.headers.clone();
-            if let (None, Some(authorization)) =
-                (headers.iter().find(|(name, _)| *name == "authorization"), &of.authorization)
-            {
-                headers.push(("authorization", authorization.clone()));
+            let Some(tokens) = &self.tokens else { return self.send(url, call, None).await };
+            let token = tokens.get().await?;
+            let answer = self.send(url, call, Some(&token)).await?;
+            match tokens.instead_of(&token, &answer).await {
+                Some(another) => self.send(url, call, Some(&another)).await,
+                None => Ok(answer),
             }
-            let accept = "application/vnd.schemaregistry.v1+json, application/json";
-            headers.push(("accept", Zeroizing::new(accept.to_owned())));
-            headers.push(("user-agent", Zeroizing::new("offtake".to_owned())));
-            if !call.body.is_empty() {
-                headers.push(("content-type", Zeroizing::new(CONTENT_TYPE.to_owned())));
-            }
-            self.client.call(call.method.clone(), &to, headers, Zeroizing::new(call.body.clone())).await
         })
     }
+}
+
+impl Http {
+    async fn send(&self, url: usize, call: &Call, token: Option<&Token>) -> Result<Answer, RegistryError> {
+        let (Some(to), Some(of)) = (self.endpoint(url, &call.path), self.urls.get(url)) else {
+            return Err(conflict("there is no such URL"));
+        };
+        let mut headers = self.headers.clone();
+        if let Some(token) = token {
+            headers.push(("authorization", bearer(token.value().expose_str().unwrap_or_default())));
+        }
+        let is_told = headers.iter().any(|(name, _)| *name == "authorization");
+        if let (false, Some(authorization)) = (is_told, &of.authorization) {
+            headers.push(("authorization", authorization.clone()));
+        }
+        let accept = "application/vnd.schemaregistry.v1+json, application/json";
+        headers.push(("accept", Zeroizing::new(accept.to_owned())));
+        headers.push(("user-agent", Zeroizing::new("offtake".to_owned())));
+        if !call.body.is_empty() {
+            headers.push(("content-type", Zeroizing::new(CONTENT_TYPE.to_owned())));
+        }
+        let answer = self.client.call(call.method.clone(), &to, headers, Zeroizing::new(call.body.clone()));
+        answer.await.map_err(no_answer)
+    }
+}
+
+fn no_answer(error: HttpError) -> RegistryError {
+    let kind =
+        if error.is_retriable() { RegistryErrorKind::Unavailable } else { RegistryErrorKind::Malformed };
+    RegistryError::new(kind, error)
 }
 
 impl Url {
@@ -162,15 +194,24 @@ fn headers(credentials: &Credentials) -> Result<Headers, RegistryError> {
         }
         Credentials::Bearer { token, logical_cluster, identity_pool } => {
             let token = token.expose_str().ok_or_else(|| conflict("`bearer.auth.token` is no text"))?;
-            headers.push(("authorization", Zeroizing::new(format!("Bearer {}", token.trim()))));
-            let others =
-                [("target-sr-cluster", logical_cluster), ("confluent-identity-pool-id", identity_pool)];
-            for (name, value) in others {
-                headers.extend(value.as_ref().map(|value| (name, Zeroizing::new(value.clone()))));
-            }
+            headers.push(("authorization", bearer(token)));
+            headers.extend(of_confluent_cloud(logical_cluster.as_ref(), identity_pool.as_ref()));
+        }
+        Credentials::OAuth { logical_cluster, identity_pool, .. } => {
+            headers.extend(of_confluent_cloud(logical_cluster.as_ref(), identity_pool.as_ref()));
         }
     }
     Ok(headers)
+}
+
+fn of_confluent_cloud(logical_cluster: Option<&String>, identity_pool: Option<&String>) -> Headers {
+    let headers = [("target-sr-cluster", logical_cluster), ("confluent-identity-pool-id", identity_pool)];
+    let told = headers.into_iter().filter_map(|(name, value)| Some((name, Zeroizing::new(value?.clone()))));
+    told.collect()
+}
+
+fn bearer(token: &str) -> Zeroizing<String> {
+    Zeroizing::new(format!("Bearer {}", token.trim()))
 }
 
 /// `Basic …` (RFC 7617).

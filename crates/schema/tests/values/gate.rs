@@ -4,9 +4,14 @@ use std::collections::BTreeMap;
 
 use offtake::TopicPartition;
 use offtake_broker::Cluster;
-use offtake_schema::{DecodeErrorKind, Plain, Typed, TypedConsumer, WhenUnknown};
+use offtake_schema::{
+    DecodeErrorKind, Plain, Registered, SchemaRegistry, Typed, TypedConsumer, WhenUnknown, avro,
+};
 
-use crate::support::*;
+use crate::{
+    http::{Server, schema},
+    support::*,
+};
 
 type Reader = Typed<Plain, Told>;
 
@@ -266,4 +271,43 @@ async fn a_tombstone_and_a_value_without_a_frame_need_no_schema() {
         }
     }
     assert_eq!(kinds, [DecodeErrorKind::Null, DecodeErrorKind::Framing]);
+}
+
+/// In real time, as its registry is on a socket.
+#[tokio::test]
+async fn more_schemas_in_one_poll_than_the_cache_keeps_are_all_decoded() {
+    const SCHEMAS: u32 = 300;
+    let cluster = cluster(1).await;
+    for id in 0..SCHEMAS {
+        cluster.produce("orders", 0, None, Some(&framed(id, "\u{2}a"))).unwrap(); // Avro's "a"
+    }
+    let server = Server::start(|_| schema(r#""string""#, "AVRO")).await;
+    for reader in [None, Some(avro::Schema::parse(r#""string""#, &[]).unwrap())] {
+        let mut config = server.config();
+        config.cache_entries = 10;
+        let by = Registered::new(SchemaRegistry::with_config(config).unwrap());
+        let by = reader.into_iter().fold(by, Registered::reader);
+        let name = format!("cache-{}", server.asked().len());
+        let consumer = builder(&cluster).group(&name).build().await.unwrap();
+        let mut reader = consumer.typed(by).when_unknown(WhenUnknown::Pause);
+        reader.consumer_mut().subscribe("orders").await.unwrap();
+        let before = server.asked().len();
+        let (mut polled, mut decoded) = (Vec::new(), 0);
+        for _ in 0..1_000 {
+            if decoded == SCHEMAS {
+                break;
+            }
+            polled.push(reader.poll(ms(100)).await.unwrap());
+            let last = polled.last().unwrap();
+            decoded +=
+                last.iter().map(|record| assert_eq!(record.value::<&str>().unwrap(), "a")).count() as u32;
+        }
+        assert_eq!(decoded, SCHEMAS, "in a hundred seconds");
+        assert_eq!(server.asked().len() - before, SCHEMAS as usize, "each is asked for once");
+        // Those of a poll that is kept can be decoded again.
+        assert!(
+            polled.iter().flat_map(|records| records.iter()).all(|record| record.value::<&str>().is_ok())
+        );
+        reader.close(ms(5000)).await.unwrap();
+    }
 }

@@ -12,57 +12,84 @@ use offtake_schema::{
 };
 use serde_json::json;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpListener,
 };
+use tokio_rustls::TlsAcceptor;
 
 /// Answers each request by its first line, and keeps what was asked.
-struct Server {
-    url: String,
+pub(crate) struct Server {
+    pub(crate) url: String,
     asked: Arc<Mutex<Vec<String>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Server {
-    async fn start(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::start_with(None, move |request| answer(request.lines().next().unwrap_or_default())).await
+    }
+
+    /// Answers by the whole request, over TLS perhaps.
+    pub(crate) async fn start_with(
+        tls: Option<TlsAcceptor>,
+        answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (kept, answer) = (Arc::clone(&asked), Arc::new(answer));
         let task = tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let (kept, answer) = (Arc::clone(&kept), Arc::clone(&answer));
+            while let Ok((stream, _)) = listener.accept().await {
+                let (kept, answer, tls) = (Arc::clone(&kept), Arc::clone(&answer), tls.clone());
                 tokio::spawn(async move {
-                    let mut request = Vec::new();
-                    let mut buffer = [0; 4096];
-                    while !is_whole(&request) {
-                        match stream.read(&mut buffer).await {
-                            Ok(0) | Err(_) => return,
-                            Ok(read) => request.extend_from_slice(&buffer[..read]),
+                    match tls {
+                        None => serve(stream, &kept, &*answer).await,
+                        Some(tls) => {
+                            // A client that shows no certificate comes no further.
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve(stream, &kept, &*answer).await;
+                            }
                         }
                     }
-                    let request = String::from_utf8_lossy(&request).into_owned();
-                    let answer = answer(request.lines().next().unwrap_or_default());
-                    kept.lock().unwrap().push(request);
-                    if answer.is_empty() {
-                        std::future::pending::<()>().await; // silent
-                    }
-                    let _ = stream.write_all(&answer).await;
                 });
             }
         });
         Self { url, asked, task }
     }
 
-    fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }
 
-    fn config(&self) -> RegistryConfig {
+    pub(crate) fn config(&self) -> RegistryConfig {
         let mut config = RegistryConfig::default();
         config.urls = vec![self.url.clone()];
         config
     }
+}
+
+async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    kept: &Mutex<Vec<String>>,
+    answer: &(impl Fn(&str) -> Vec<u8> + Sync),
+) {
+    let mut request = Vec::new();
+    let mut buffer = [0; 4096];
+    while !is_whole(&request) {
+        match stream.read(&mut buffer).await {
+            Ok(0) | Err(_) => return,
+            Ok(read) => request.extend_from_slice(&buffer[..read]),
+        }
+    }
+    let request = String::from_utf8_lossy(&request).into_owned();
+    let answer = answer(&request);
+    kept.lock().unwrap().push(request);
+    if answer.is_empty() {
+        std::future::pending::<()>().await; // silent
+    }
+    let _ = stream.write_all(&answer).await;
+    let _ = stream.shutdown().await;
 }
 
 impl Drop for Server {
@@ -80,17 +107,17 @@ fn is_whole(request: &[u8]) -> bool {
     body.len() >= length.unwrap_or(0)
 }
 
-fn says(status: &str, body: &str) -> Vec<u8> {
+pub(crate) fn says(status: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
         .into_bytes()
 }
 
-fn schema(text: &str, kind: &str) -> Vec<u8> {
+pub(crate) fn schema(text: &str, kind: &str) -> Vec<u8> {
     says("200 OK", &json!({ "schema": text, "schemaType": kind }).to_string())
 }
 
-const METRIC: &str = r#"{"type":"record","name":"Metric","fields":[{"name":"host","type":"string"},{"name":"load","type":"double"}]}"#;
+pub(crate) const METRIC: &str = r#"{"type":"record","name":"Metric","fields":[{"name":"host","type":"string"},{"name":"load","type":"double"}]}"#;
 
 #[tokio::test]
 async fn each_kind_of_answer_that_is_none_is_one_sentence_and_bounded() {

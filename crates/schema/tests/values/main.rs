@@ -2,8 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::disallowed_methods, reason = "tests have tasks and deadlines of their own")]
 
+mod corpus;
 mod gate;
+mod hostile;
 mod http;
+mod secured;
 mod support;
 #[cfg(feature = "worker")]
 mod workers;

@@ -12,7 +12,7 @@ use std::{
 use offtake::Consumer;
 use offtake_broker::Cluster;
 use offtake_schema::{
-    DecodeError, DecodeErrorKind, Deserializer, Framing, Payload, Plain, PrepareFuture, SchemaId,
+    DecodeError, DecodeErrorKind, Deserializer, Framing, Payload, Plain, PrepareFuture, Prepared, SchemaId,
 };
 use tokio::{runtime::Handle, sync::Notify};
 
@@ -97,7 +97,9 @@ impl Deserializer for Told {
             };
             let waited = tokio::time::timeout(limit, known).await;
             self.answered.fetch_add(1, Ordering::Relaxed);
-            waited.map_err(|_| DecodeError::new(DecodeErrorKind::Unavailable, "nobody has told"))
+            waited
+                .map(|()| Prepared::default())
+                .map_err(|_| DecodeError::new(DecodeErrorKind::Unavailable, "nobody has told"))
         })
     }
 

@@ -1,0 +1,76 @@
+//! [`Tokens`]: bearer tokens of an OAuth 2.0 provider, for a registry.
+
+use std::time::Duration;
+
+use offtake_client::clock;
+use offtake_net::{
+    http::Answer,
+    sasl::{Grant, KeptToken, Oidc, Refresh, Token, TokenEndpoint, UserPassword},
+};
+
+use crate::registry::{
+    config::{OAuthClient, conflict},
+    error::{RegistryError, RegistryErrorKind},
+};
+
+pub(super) struct Tokens {
+    kept: KeptToken,
+    endpoint: String,
+    /// A request waits so long for a token: what is left of its time is the registry's.
+    patience: Duration,
+}
+
+/// As errors of the client call what has another name here.
+const BROKERS_URL: &str = "sasl.oauthbearer.token.endpoint.url";
+
+impl Tokens {
+    pub(super) fn new(client: &OAuthClient, request_timeout: Duration) -> Result<Self, RegistryError> {
+        let mistake = |error: &dyn std::fmt::Display| {
+            conflict(error.to_string().replace(BROKERS_URL, "`bearer.auth.issuer.endpoint.url`"))
+        };
+        let endpoint = TokenEndpoint::new(&client.endpoint);
+        endpoint.check().map_err(|error| mistake(&error))?;
+        for (text, name) in [(client.id.as_bytes(), "id"), (client.secret.expose(), "secret")] {
+            if text.trim_ascii().is_empty() {
+                return Err(conflict(format!("`bearer.auth.client.{name}` is empty")));
+            }
+        }
+        let grant = Grant::ClientSecret {
+            client: Box::new(UserPassword::new(&client.id, client.secret.clone())),
+            scope: client.scope.clone(),
+            urlencode_header: false,
+        };
+        let oidc = Oidc::new(endpoint, grant).map_err(|error| mistake(&error))?;
+        let refresh = Refresh { buffer: client.expiry_buffer, ..Refresh::default() };
+        let kept = KeptToken::new(oidc, refresh);
+        Ok(Self { kept, endpoint: client.endpoint.clone(), patience: request_timeout / 4 * 3 })
+    }
+
+    pub(super) async fn get(&self) -> Result<Token, RegistryError> {
+        match clock::timeout(self.patience, self.kept.get()).await {
+            Some(Ok(token)) => Ok(token),
+            Some(Err(error)) => {
+                let kind = match error.is_retriable() {
+                    true => RegistryErrorKind::Unavailable,
+                    false => RegistryErrorKind::Refused,
+                };
+                Err(RegistryError::new(kind, format!("there is no token for the registry: {error}")))
+            }
+            None => {
+                let reason =
+                    format!("there is no token for the registry yet: {} has not answered", self.endpoint);
+                Err(RegistryError::new(RegistryErrorKind::Unavailable, reason))
+            }
+        }
+    }
+
+    /// Another one, where the registry has refused this one and there is another.
+    pub(super) async fn instead_of(&self, token: &Token, answer: &Answer) -> Option<Token> {
+        if answer.status != 401 {
+            return None;
+        }
+        self.kept.refused(token);
+        let another = self.get().await.ok()?;
+        (another != *token).then_some(another)
+    }
+}
