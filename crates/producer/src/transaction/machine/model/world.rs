@@ -21,7 +21,7 @@ use super::{
 
 /// The record, or the offsets, of the open transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sent {
+enum Fate {
     None,
     /// Its partition is not added yet.
     Waits,
@@ -50,8 +50,8 @@ pub(super) struct World {
     /// The producer has ended.
     is_over: bool,
     number: Number,
-    record: Sent,
-    offsets: Sent,
+    record: Fate,
+    offsets: Fate,
     sent: Option<Asked>,
     late: Vec<Request>,
     /// What was told of each transaction that was to be committed.
@@ -72,8 +72,8 @@ impl World {
             application: Application::Idle,
             is_over: false,
             number: 0,
-            record: Sent::None,
-            offsets: Sent::None,
+            record: Fate::None,
+            offsets: Fate::None,
             sent: None,
             late: Vec::new(),
             told: BTreeMap::new(),
@@ -106,19 +106,19 @@ impl World {
             }
             Application::Open => {
                 steps.extend([Step::End { commits: true }, Step::End { commits: false }]);
-                if self.bounds.sends_records && self.record == Sent::None {
+                if self.bounds.sends_records && self.record == Fate::None {
                     steps.push(Step::Send);
                 }
-                if self.bounds.sends_offsets && self.offsets == Sent::None {
+                if self.bounds.sends_offsets && self.offsets == Fate::None {
                     steps.push(Step::SendOffsets);
                 }
             }
             _ => {}
         }
         match self.record {
-            Sent::Sent => steps.extend([Step::Write, Step::Fail]),
-            Sent::Waits => steps.push(Step::Fail),
-            Sent::None | Sent::Written | Sent::Failed => {}
+            Fate::Sent => steps.extend([Step::Write, Step::Fail]),
+            Fate::Waits => steps.push(Step::Fail),
+            Fate::None | Fate::Written | Fate::Failed => {}
         }
         if !self.late.is_empty() {
             steps.push(Step::Arrive);
@@ -159,24 +159,24 @@ impl World {
             }
             Step::Send => match self.protocol {
                 Protocol::Announced => {
-                    self.record = Sent::Waits;
+                    self.record = Fate::Waits;
                     self.bench.machine.add(now, TopicPartition::new("orders", 0));
                 }
                 Protocol::EpochPerTransaction => {
-                    self.record = Sent::Sent;
+                    self.record = Fate::Sent;
                     self.bench.machine.note_sent(now);
                 }
             },
             Step::Write => self.write(),
             Step::Fail => {
-                if self.record == Sent::Sent && self.protocol == Protocol::EpochPerTransaction {
+                if self.record == Fate::Sent && self.protocol == Protocol::EpochPerTransaction {
                     let _ = self.coordinator.opens(self.known_epoch());
                 }
-                self.record = Sent::Failed;
+                self.record = Fate::Failed;
                 self.bench.machine.fail(now, Error::new(ErrorKind::Timeout, "the record was not written"));
             }
             Step::SendOffsets => {
-                self.offsets = Sent::Sent;
+                self.offsets = Fate::Sent;
                 let offset = OffsetAndMetadata::new(self.number.into());
                 let offsets = [(TopicPartition::new("orders", 0), offset)];
                 let offsets = GroupOffsets::new(GroupMetadata::new("g"), offsets);
@@ -242,10 +242,10 @@ impl World {
         match self.coordinator.takes(self.known_epoch()) {
             Ok(pending) => {
                 pending.records.insert(self.number);
-                self.record = Sent::Written;
+                self.record = Fate::Written;
             }
             Err(code) => {
-                self.record = Sent::Failed;
+                self.record = Fate::Failed;
                 let why = Error::new(ErrorKind::TransactionAborted, format!("refused: {code}"));
                 self.bench.machine.fail(self.bench.now, why);
             }
@@ -269,7 +269,7 @@ impl World {
             while let Some(event) = self.bench.machine.poll_event() {
                 self.hear(event);
             }
-            if self.bench.machine.awaits_records() && !matches!(self.record, Sent::Sent | Sent::Waits) {
+            if self.bench.machine.awaits_records() && !matches!(self.record, Fate::Sent | Fate::Waits) {
                 self.bench.machine.on_records_settled(self.bench.now);
                 continue;
             }
@@ -293,7 +293,7 @@ impl World {
     /// Nothing is committed before all of it has its outcome, nor without one of its records.
     fn watch(&mut self, request: &Request) {
         let is_whole =
-            [self.record, self.offsets].iter().all(|sent| matches!(sent, Sent::None | Sent::Written));
+            [self.record, self.offsets].iter().all(|sent| matches!(sent, Fate::None | Fate::Written));
         if matches!(request, Request::EndTxn(end) if end.committed) && !is_whole {
             let (record, offsets) = (self.record, self.offsets);
             self.broken =
@@ -305,15 +305,15 @@ impl World {
         match event {
             Event::Begun(Ok(_)) => {
                 self.application = Application::Open;
-                (self.record, self.offsets) = (Sent::None, Sent::None);
+                (self.record, self.offsets) = (Fate::None, Fate::None);
                 self.number += 1;
             }
             Event::Begun(Err(_)) => self.application = Application::Idle,
-            Event::Added(_) if self.record == Sent::Waits => self.record = Sent::Sent,
+            Event::Added(_) if self.record == Fate::Waits => self.record = Fate::Sent,
             // What waits is not sent; what was sent ends by itself.
-            Event::Failed(_) if self.record == Sent::Waits => self.record = Sent::Failed,
+            Event::Failed(_) if self.record == Fate::Waits => self.record = Fate::Failed,
             Event::OffsetsSent(_, told) => {
-                self.offsets = if told.is_ok() { Sent::Written } else { Sent::Failed };
+                self.offsets = if told.is_ok() { Fate::Written } else { Fate::Failed };
             }
             Event::Ended(told) => {
                 if let Application::Ends { commits: true } = self.application {
@@ -324,7 +324,7 @@ impl World {
             Event::Over(_) => {
                 self.is_over = true;
                 self.record = match self.record {
-                    Sent::Sent | Sent::Waits => Sent::Failed,
+                    Fate::Sent | Fate::Waits => Fate::Failed,
                     as_before => as_before,
                 };
             }
