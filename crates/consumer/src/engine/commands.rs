@@ -32,7 +32,7 @@ impl Engine {
                 self.note_vitals(now);
                 self.outbox.answer(Answer::Done(reply, result));
             }
-            Command::RevocationDone(id) => self.on_revocation_done(now, id),
+            Command::RevocationDone(id) => self.ownership.application_is_done(id),
             Command::Unsubscribe { reason, reply } => {
                 self.give_up_everything(now, reason, GroupMembership::Default);
                 self.note_vitals(now);
@@ -174,12 +174,11 @@ impl Engine {
 
     /// The handle offers what it holds of a paused partition.
     fn give_back(&mut self, now: Instant, partition: TopicPartition, token: Token, from: Position) {
-        // Nobody would start one again that `offsets` has stopped.
-        let is_current =
-            self.offsets.token_of(&partition) == Some(token) && !self.offsets.is_stopped(&partition);
+        let is_current = self.offsets.token_of(&partition) == Some(token);
         let accepted = is_current && self.fetch.rewind(now, &partition, token, from);
         if accepted {
             self.outbox.rewind(&partition, from);
+            self.offsets.start_again(&partition, token, from);
         }
         self.outbox.data(Data::GivenBack { partition, token, accepted });
     }
