@@ -113,6 +113,7 @@ impl offtake_client::engine::Engine for Engine {
     fn poll_output(&mut self, now: Instant) -> Option<Output> {
         if self.outbox.is_empty() {
             self.route_events(now);
+            self.end_revocations(now);
             self.log_starts(now);
             self.advance_close(now);
             // Closing has its own consequences.

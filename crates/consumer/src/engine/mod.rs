@@ -27,7 +27,7 @@ mod wire_log;
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use offtake_fetch::Fetcher;
-use offtake_group::{GroupMembership, Member, RevocationId, Stage, Strategy};
+use offtake_group::{GroupMembership, Member, Stage, Strategy};
 use offtake_machine::{CallId, Coordinator, Metadata, Target, Token, TopicPartition, Transmit};
 use offtake_net::Lane;
 use offtake_offsets::Offsets;
@@ -268,12 +268,16 @@ impl Engine {
         }
     }
 
-    fn on_revocation_done(&mut self, now: Instant, id: RevocationId) {
-        let gone = self.ownership.end_revocation(id);
-        self.stop(&gone);
-        self.offsets.unassign(&gone);
-        if let Some(member) = &mut self.member {
-            member.revocation_done(now, id);
+    /// What the application is done with is given up once its commits are answered: they go out while the partitions are ours
+    /// (FAILURES H2). When the group waits no longer, nothing is being revoked any more, and so nothing holds it up.
+    fn end_revocations(&mut self, now: Instant) {
+        while let Some(id) = self.ownership.next_done(|partition| self.offsets.has_commit(partition)) {
+            let gone = self.ownership.end_revocation(id);
+            self.stop(&gone);
+            self.offsets.unassign(&gone);
+            if let Some(member) = &mut self.member {
+                member.revocation_done(now, id);
+            }
         }
     }
 

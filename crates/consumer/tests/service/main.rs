@@ -8,6 +8,7 @@
 )]
 
 mod errors;
+mod handover;
 mod health;
 mod log;
 mod support;
