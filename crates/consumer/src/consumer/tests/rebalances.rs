@@ -195,3 +195,36 @@ async fn d9_m1_what_the_group_waits_for_no_longer_is_lost() {
     said.retain(|what| !what.starts_with("finished"));
     assert_eq!(said, ["lost 1", "lost over", "revocation done 7"], "and nothing is committed");
 }
+
+/// What a `subscribe` was told stands, whoever waited for it.
+#[tokio::test(start_paused = true)]
+async fn a_subscription_whose_call_was_dropped_counts_as_the_engine_has_answered_it() {
+    for refuses in [false, true] {
+        let (mut consumer, _engine, mut commanded) = unanswered(Log::default(), |builder| builder);
+        let begun = tokio::time::timeout(Duration::from_secs(1), consumer.subscribe(["orders"])).await;
+        assert!(begun.is_err(), "nobody has answered");
+        assert_eq!(consumer.group, Group::Subscribed, "what the group says meanwhile is heard");
+        let Some(Command::Subscribe { reply, .. }) = commanded.recv().await else { panic!("a subscription") };
+        reply.send(if refuses { Err(Error::misuse("assigned by hand")) } else { Ok(()) }).unwrap();
+        assert!(consumer.poll(NONE).await.unwrap().is_empty());
+        let (group, topics) =
+            if refuses { (Group::Outside, vec![]) } else { (Group::Subscribed, vec![Topic::from("orders")]) };
+        assert_eq!((consumer.group, consumer.subscription()), (group, topics));
+    }
+}
+
+/// A record is nobody else's, and a consumer is printed where nobody thinks of its records.
+#[tokio::test(start_paused = true)]
+async fn safe17_neither_a_consumer_nor_a_handle_prints_records() {
+    let (mut consumer, engine) = member(|builder| builder.property("max.poll.records", "1"), &[0]).await;
+    let shown = |consumer: &Consumer| format!("{consumer:?} {:?}", consumer.handle());
+    let clean = |shown: &str| !shown.contains("value") && !shown.contains("118, 97, 108, 117, 101");
+    engine.brings(0, 0, 3);
+    assert!(clean(&shown(&consumer)), "as it waits: {}", shown(&consumer));
+    assert_eq!(offsets(&mut consumer).await, [0]);
+    engine.brings(0, 3, 3);
+    let shown = shown(&consumer);
+    assert!(clean(&shown) && shown.contains("owned: 1"), "as it is read: {shown}");
+    let chunk = chunk(0, 0, 3);
+    assert!(clean(&format!("{chunk:?}")), "{chunk:?}");
+}
