@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use offtake_machine::{CallError, Identity, Token, TopicPartition, coordinator, metadata};
 
-use super::{Engine, Life, Machine, is_current, results};
+use super::{Engine, Life, Machine, results};
 use crate::{
     error::{Error, ErrorKind},
     event::Event,
@@ -181,7 +181,8 @@ impl Engine {
         let member = self.member.as_ref().filter(|_| self.subscriptions.kind().is_of_a_group());
         let (identity, validity) = match member {
             Some(member) => {
-                (member.identity().filter(|_| is_current(member, now)), Validity::Until(member.valid_until()))
+                let validity = Validity::Until(self.suspension.valid_until(member));
+                (member.identity().filter(|_| self.suspension.is_current(member, now)), validity)
             }
             None => (self.config.group_id.as_ref().map(|_| Identity::standalone()), Validity::Forever),
         };
