@@ -49,7 +49,9 @@ pub trait Engine {
 
     /// The machine was suspended for so long, a second or more, since the loop last ran: time that no [`Instant`] has in it, and
     /// everybody else. It is called before the engine hears of anything else.
-    fn handle_suspension(&mut self, _now: Instant, _by: Duration) {}
+    fn handle_suspension(&mut self, now: Instant, by: Duration) {
+        let _ = (now, by);
+    }
 
     /// When to come back though nothing happens.
     fn poll_timeout(&self) -> Option<Instant>;

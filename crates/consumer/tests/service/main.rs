@@ -8,7 +8,7 @@
 )]
 
 mod errors;
-mod handover;
+mod handing_over;
 mod health;
 mod log;
 mod support;

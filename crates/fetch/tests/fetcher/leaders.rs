@@ -346,7 +346,7 @@ fn b3_without_ids_a_leader_and_the_metadata_together_say_that_the_log_is_gone() 
 }
 
 #[test]
-fn b2_without_ids_an_older_view_alone_is_only_followed_to_its_leader() {
+fn b3_b2_without_ids_an_older_view_alone_is_only_followed_to_its_leader() {
     let (mut rig, _) = refused_by_epoch(2);
     rig.lead("a", 0, 2, 0);
     rig.show();
