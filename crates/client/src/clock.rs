@@ -34,6 +34,28 @@ pub fn wall_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// How far the clock that goes on while the machine is suspended is ahead of [`now`]'s, which stands still then. Only what is
+/// added to it between two calls means anything.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub fn suspended() -> Duration {
+    use rustix::time::{ClockId, clock_gettime};
+    let read = |clock| Duration::try_from(clock_gettime(clock)).unwrap_or_default();
+    // In this order a thread that is interrupted between the two makes it less, never more.
+    let goes_on = read(ClockId::Boottime);
+    goes_on.saturating_sub(read(ClockId::Monotonic))
+}
+
+/// The same by the wall clock, which may also be set by hand.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[expect(clippy::disallowed_methods, reason = "this is the loop's clock")]
+pub fn suspended() -> Duration {
+    use std::sync::LazyLock;
+    static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let started = *STARTED;
+    let goes_on = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    goes_on.saturating_sub(started.elapsed())
+}
+
 /// What tells this client's jitter from that of every other.
 pub fn seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};

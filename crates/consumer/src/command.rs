@@ -129,12 +129,12 @@ pub(crate) enum Command {
     Freed {
         chunks: Vec<(TopicPartition, Charge)>,
     },
-    /// As whom the group knows us.
     /// As whom these may be committed in a transaction, if the partitions are still owned.
     GroupOffsets {
         offsets: Vec<(TopicPartition, Option<Token>, OffsetAndMetadata)>,
         reply: Reply<GroupOffsets>,
     },
+    /// As whom the group knows us.
     GroupMetadata {
         reply: Reply<GroupMetadata>,
     },

@@ -8,7 +8,10 @@ mod positions;
 
 use std::{
     collections::BTreeSet,
+    fmt,
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
@@ -59,7 +62,6 @@ use crate::{
 /// is on; the records of the last `poll` are not among that, as no later `poll` has said so), and leaves the group, so that
 /// its partitions go to others at once. No listener runs. Where the process ends with it, as at the end of `main`, even that
 /// is not certain: the group then notices after `session.timeout.ms`, and what was finished since the last commit is read again.
-#[derive(Debug)]
 pub struct Consumer {
     handle: Handle,
     shared: Arc<Shared>,
@@ -88,8 +90,25 @@ pub struct Consumer {
     /// [`Handle::wake`] was called, and no call has returned since.
     is_woken: bool,
     subscribed: BTreeSet<Topic>,
+    /// A `subscribe` that was begun, and perhaps dropped before it was answered.
+    subscribing: Option<Subscribing>,
     /// The fatal error that every `poll` fails with, until the group assigns again or the application begins anew.
     fatal: Option<Error>,
+}
+
+/// What it owns and how it stands, and nothing of the records that it holds.
+impl fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer")
+            .field("handle", &self.handle)
+            .field("owned", &self.delivery.owned().count())
+            .field("group", &self.group)
+            .field("generation", &self.generation)
+            .field("subscribed", &self.subscribed)
+            .field("running", &self.running)
+            .field("fatal", &self.fatal)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What this end knows of its membership.
@@ -102,6 +121,13 @@ enum Group {
     Leaving,
 }
 
+/// What the engine was asked, and what stands again if it refuses.
+#[derive(Debug)]
+struct Subscribing {
+    answer: oneshot::Receiver<Result<()>>,
+    before: (Group, BTreeSet<Topic>),
+}
+
 /// It goes to any thread, and so does what borrows it.
 const _: fn() = || {
     fn is_send_and_sync<T: Send + Sync>() {}
@@ -110,8 +136,8 @@ const _: fn() = || {
 
 struct ListenerBox(Arc<dyn Listener>);
 
-impl std::fmt::Debug for ListenerBox {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for ListenerBox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Listener")
     }
 }
@@ -165,6 +191,7 @@ impl Consumer {
             in_poll: false,
             is_woken: false,
             subscribed: BTreeSet::new(),
+            subscribing: None,
             fatal: None,
         }
     }
@@ -237,9 +264,7 @@ impl Consumer {
             )));
         }
         let names = topics.iter().cloned().collect();
-        self.subscribe_to(Subscription::Topics(topics)).await?;
-        self.subscribed = names;
-        Ok(())
+        self.subscribe_to(Subscription::Topics(topics), names).await
     }
 
     /// Joins the group and reads its share of all topics whose whole name matches one of these regular expressions,
@@ -252,23 +277,40 @@ impl Consumer {
         patterns: impl IntoIterator<Item = P>,
     ) -> Result<()> {
         let patterns = compile(patterns)?;
-        self.subscribe_to(Subscription::Patterns(patterns)).await?;
-        self.subscribed.clear();
-        Ok(())
+        self.subscribe_to(Subscription::Patterns(patterns), BTreeSet::new()).await
     }
 
-    async fn subscribe_to(&mut self, to: Subscription) -> Result<()> {
+    async fn subscribe_to(&mut self, to: Subscription, names: BTreeSet<Topic>) -> Result<()> {
         self.check_not_closing()?;
         self.finish_leaving().await?;
         self.take_fatal_errors();
-        // Before the engine hears of it: what it says first may come with the answer.
-        let before = std::mem::replace(&mut self.group, Group::Subscribed);
-        let subscribed = self.handle.ask(|reply| Command::Subscribe { to, reply }).await;
-        match &subscribed {
-            Ok(()) => self.fatal = None,
-            Err(_) => self.group = before,
+        let (reply, answer) = oneshot::channel();
+        self.handle.send(Command::Subscribe { to, reply })?;
+        // Before the engine is heard: what it says first may come with the answer.
+        let group = std::mem::replace(&mut self.group, Group::Subscribed);
+        let subscribed = std::mem::replace(&mut self.subscribed, names);
+        self.subscribing = Some(Subscribing { answer, before: (group, subscribed) });
+        self.finish_subscribing().await
+    }
+
+    /// Waits for the answer to a `subscribe`, be it one that was dropped before it came.
+    async fn finish_subscribing(&mut self) -> Result<()> {
+        std::future::poll_fn(|cx| self.poll_subscribing(cx)).await
+    }
+
+    /// A refused subscription leaves everything as it was.
+    fn poll_subscribing(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let Some(subscribing) = &mut self.subscribing else { return Poll::Ready(Ok(())) };
+        let answer = ready!(Pin::new(&mut subscribing.answer).poll(cx));
+        let answer = answer.unwrap_or_else(|_| Err(self.handle.inbox.ended()));
+        if let Some(Subscribing { before, .. }) = self.subscribing.take()
+            && answer.is_err()
+        {
+            (self.group, self.subscribed) = before;
+        } else {
+            self.fatal = None;
         }
-        subscribed
+        Poll::Ready(answer)
     }
 
     /// Reads these partitions, with or without a group, and no others: `("orders", 0)`, `("orders", 0, 42)`,
@@ -317,6 +359,7 @@ impl Consumer {
     /// Commits what is finished if `enable.auto.commit` is on, runs the listener's `revoked`, gives up everything and
     /// leaves the group.
     pub async fn unsubscribe(&mut self) -> Result<()> {
+        let _ = self.finish_subscribing().await; // of a call that was dropped
         let deadline = self.handle.deadline();
         let (reply, _) = oneshot::channel();
         let command = Command::Unsubscribe { reason: "the consumer unsubscribed", reply };
@@ -328,6 +371,7 @@ impl Consumer {
 
     /// Brings an `unsubscribe` to its end, be it one that was dropped in the middle, and forgets what it left behind.
     async fn finish_leaving(&mut self) -> Result<()> {
+        let _ = self.finish_subscribing().await; // of a call that was dropped
         if self.group != Group::Leaving {
             return Ok(());
         }
@@ -441,7 +485,9 @@ fn compile<P: AsRef<str>>(patterns: impl IntoIterator<Item = P>) -> Result<Vec<R
         .into_iter()
         .map(|pattern| {
             let pattern = pattern.as_ref();
-            Regex::new(&format!("^(?:{pattern})$")).map_err(|error| {
+            // By itself first: a parenthesis that closes nothing would close ours.
+            let alone = Regex::new(pattern);
+            alone.and_then(|_| Regex::new(&format!("^(?:{pattern})$"))).map_err(|error| {
                 // The parser draws a picture of several lines; its last one says what is wrong.
                 let text = error.to_string();
                 let why = text.lines().last().map_or("", |last| last.trim_start_matches("error: "));

@@ -237,13 +237,19 @@ impl Delivery {
             }
             Data::GivenBack { partition, token, accepted } => {
                 if let Some(flow) = Self::current(&mut self.flows, &partition, token)
-                    && flow.state == State::GivingBack
+                    && let State::GivingBack { from } = flow.state
                 {
-                    match accepted {
-                        true => flow.given_back(&mut self.moved),
-                        false => flow.state = State::Reading,
+                    let again = match accepted {
+                        true => flow.given_back(from, &mut self.moved),
+                        false => {
+                            flow.state = State::Reading;
+                            None
+                        }
+                    };
+                    match again {
+                        Some(from) => self.moved.offers.push((partition, token, from)),
+                        None => self.unpark(&partition),
                     }
-                    self.unpark(&partition);
                 }
             }
         }

@@ -73,7 +73,8 @@ pub enum Event {
     },
     /// The process did not run for some time: it was suspended (a stopped process, a laptop that slept, a paused virtual
     /// machine), or the machine had no time for it. Told by an engine on a thread of its own, which cannot be held up by
-    /// anything else, when a second or more is missing.
+    /// anything else, when a second or more is missing. That the machine was suspended is noticed when the engine runs next, at the
+    /// latest when a heartbeat is due (`heartbeat.interval.ms`): until then what was owned before counts as owned.
     ProcessStopped {
         /// For at least so long.
         gap: Duration,

@@ -475,6 +475,9 @@ impl Handle {
         };
         clock::timeout_at(deadline, closed).await.unwrap_or_else(|| {
             let commits = self.config.enable_auto_commit && self.config.group_id.is_some();
+            if let Some(ledgers) = self.ledgers.as_ref().filter(|_| commits) {
+                ledgers.report(|positions| drop(self.send(Command::Finished { positions })));
+            }
             let _ = self.send(Command::Abandon { commits });
             let message = "the consumer was not closed in time: nothing has polled it, or its listener or the coordinator \
                            took longer; it leaves its group by itself, within a second";

@@ -9,7 +9,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    mem,
+    fmt, mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -123,7 +123,6 @@ pub(crate) struct Taken {
 }
 
 /// The queues, and who waits for them. A [`Handle`](crate::Handle) has it too, to wake the consumer.
-#[derive(Debug)]
 pub(crate) struct Inbox {
     queues: Mutex<Queues>,
     /// The consumer is being closed: that its engine ends is in order.
@@ -132,7 +131,6 @@ pub(crate) struct Inbox {
     is_gone: AtomicBool,
 }
 
-#[derive(Debug)]
 struct Queues {
     waiting: Taken,
     /// How long each may be before it is coalesced again.
@@ -141,6 +139,17 @@ struct Queues {
     waker: Option<Waker>,
     /// The engine has ended: nothing more comes.
     is_ended: bool,
+}
+
+/// How much waits, and nothing of what it says: the lock is held for that long only.
+impl fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (control, data) = {
+            let queues = self.lock();
+            (queues.waiting.control.len(), queues.waiting.data.len())
+        };
+        f.debug_struct("Inbox").field("control", &control).field("data", &data).finish_non_exhaustive()
+    }
 }
 
 /// The engine's end. Dropping it says that nothing more comes.

@@ -202,7 +202,7 @@
 //!
 //! Only `zstd` and `tls` need a C compiler: `default-features = false, features = ["gzip", "snappy", "lz4"]` builds without one.
 //!
-//! Not yet here: producing, transactions.
+//! Producing, and transactions, are of the crate `offtake-producer`; a loop of both is `offtake-exactly-once`.
 
 /// Who of a classic group reads which partitions: Kafka's assignors, and what one of your own has to do with
 /// ([`Builder::assignor`]).

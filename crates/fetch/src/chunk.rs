@@ -1,6 +1,6 @@
 //! [`Chunk`]: the batches of one partition that one response brought.
 
-use std::{collections::VecDeque, vec};
+use std::{collections::VecDeque, fmt, vec};
 
 use bytes::Bytes;
 use offtake_machine::{Position, Token, TopicPartition};
@@ -32,7 +32,7 @@ pub struct Chunk {
 
 /// The batches of a chunk that the application may see: no control batches, and under read_committed none of aborted
 /// transactions. Cheap to clone: slices of the fetch response.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct VisibleBatches {
     /// Batches that stand end to end share a segment, so that a topic of small batches costs nothing a batch.
     segments: Vec<Bytes>,
@@ -57,6 +57,17 @@ impl VisibleBatches {
     /// Cuts them into batches, verifying each. After an error nothing more comes.
     pub fn read(self, crc: Crc) -> ReadBatches {
         ReadBatches { segments: self.segments.into_iter(), crc, batches: None }
+    }
+}
+
+/// How much it is: what the application's records say is nobody else's.
+impl fmt::Debug for VisibleBatches {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.segments.iter().map(Bytes::len).fold(0, usize::saturating_add);
+        f.debug_struct("VisibleBatches")
+            .field("segments", &self.segments.len())
+            .field("bytes", &bytes)
+            .finish()
     }
 }
 

@@ -43,6 +43,14 @@ pub enum Event {
         /// Where that epoch ends: what was read from here on is gone.
         end_offset: i64,
     },
+    /// The log that was read is gone: without topic ids, the metadata names an older leader epoch again and again, and the leader
+    /// refuses the one that was known. The topic was deleted and created again, and `offsets` starts it anew.
+    LogGone {
+        /// Of which partition.
+        partition: TopicPartition,
+        /// Under which ownership.
+        token: Token,
+    },
     /// A partition cannot be fetched, and trying again did not help. The others go on.
     PartitionFailed {
         /// Which partition.

@@ -275,20 +275,23 @@ impl Fetcher {
             }
             self.dropped(&queued);
         }
-        let Some(partition) = self.partitions.get_mut(tp) else { return false };
-        partition.reclaim_requested = false;
-        if partition.state == State::AwaitingStart {
-            partition.rewound_to = Some(at);
-        } else {
-            self.move_back(tp, at);
+        if let Some(partition) = self.partitions.get_mut(tp) {
+            partition.reclaim_requested = false;
         }
+        self.move_back(tp, at);
         self.reschedule(tp);
         true
     }
 
-    /// Moves the position back to `to`; a later one changes nothing.
+    /// Moves the position back to `to`; a later one changes nothing. While `offsets` determines the position, it stays, and the next
+    /// start begins there at the latest.
     fn move_back(&mut self, tp: &TopicPartition, to: Position) {
         let Some(partition) = self.partitions.get_mut(tp) else { return };
+        if partition.state == State::AwaitingStart {
+            let before = partition.rewound_to.filter(|before| before.offset < to.offset);
+            partition.rewound_to = Some(before.unwrap_or(to));
+            return;
+        }
         if to.offset < partition.position.offset {
             partition.tell_epoch = true;
             partition.position = to;

@@ -26,6 +26,10 @@ pub(crate) struct Partition {
     pub(crate) without_rack_times: u32,
     pub(crate) state: State,
     pub(crate) backoff: Backoff,
+    /// How many answers in a row had records and brought the position no further.
+    pub(crate) fruitless_answers: u32,
+    /// How often in a row the leader refused our leader epoch as one that it does not know.
+    pub(crate) unknown_epochs: u32,
     /// Whether the current error has been reported.
     pub(crate) reported: bool,
     /// Whether requests name the epoch of the record before the position, so that the leader can detect a truncation (KIP-320).
@@ -41,7 +45,7 @@ pub(crate) struct Partition {
     pub(crate) timer: Option<Instant>,
     /// Whether the handle has been asked to return its chunks.
     pub(crate) reclaim_requested: bool,
-    /// The handle's position when it returned its chunks, while the partition awaits its start.
+    /// The first position that was dropped, here or by the handle, while the partition awaits its start.
     pub(crate) rewound_to: Option<Position>,
 }
 
@@ -101,6 +105,8 @@ impl Partition {
             without_rack_times: 0,
             state: State::Fetching,
             backoff,
+            fruitless_answers: 0,
+            unknown_epochs: 0,
             reported: false,
             tell_epoch: true,
             queue: Queue::default(),

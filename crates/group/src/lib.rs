@@ -246,6 +246,12 @@ impl Member {
         either!(&self.machine, machine => machine.valid_until())
     }
 
+    /// When the last call was sent that the coordinator accepted as a heartbeat: [`valid_until`](Self::valid_until) counts from
+    /// there.
+    pub fn last_accepted_at(&self) -> Option<Instant> {
+        either!(&self.machine, machine => machine.last_accepted_at())
+    }
+
     /// When a revocation has to be done, at the latest: then the group continues without this member. `None` while the group is
     /// not known to wait.
     pub fn revoke_by(&self) -> Option<Instant> {

@@ -65,7 +65,8 @@ impl TopicInfo {
 pub struct PartitionInfo {
     /// Its leader, if it has one.
     pub leader: Option<BrokerId>,
-    /// The leader epoch. It never goes back in successive views.
+    /// The leader epoch. It never goes back in successive views of one topic; of a topic without an id (KIP-516) only where it is
+    /// believed to have been created again.
     pub epoch: LeaderEpoch,
     /// All its replicas.
     pub replicas: Vec<BrokerId>,

@@ -2,7 +2,8 @@
 //!
 //! It is refreshed on request, when it is older than `metadata.max.age.ms`, and, with growing pauses, while a wanted topic
 //! has no leader. A worse answer never replaces a better one: a leader epoch never goes back, a retriable error
-//! does not remove what is known, and a topic with neither an error nor partitions is not believed.
+//! does not remove what is known, and a topic with neither an error nor partitions is not believed. What several answers in a
+//! row say is believed all the same: that a topic is gone, or, where topics have no ids, that it was created anew.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -23,6 +24,10 @@ use crate::{
 /// How many refreshes in a row must call a known topic unknown before it counts as deleted. A broker that has just started
 /// answers so too.
 const LISTINGS_BEFORE_DELETED: u32 = 3;
+
+/// How many answers in a row must name older leader epochs of a topic without an id before it counts as created again. A broker
+/// that lags behind answers so too.
+const OLDER_BEFORE_CREATED_ANEW: u32 = 5;
 
 /// The least age at which complete metadata is refreshed.
 const SHORTEST_AGE: Duration = Duration::from_millis(10);
@@ -52,6 +57,8 @@ pub struct Metadata {
     cluster: Arc<Cluster>,
     /// How many refreshes in a row called a known topic unknown.
     unknown: BTreeMap<Topic, u32>,
+    /// How many answers in a row named older leader epochs of a topic without an id.
+    older: BTreeMap<Topic, u32>,
     backoff: Backoff,
     ids: CallIds,
     call: Call,
@@ -111,6 +118,7 @@ impl Metadata {
             interest: Interest::Topics(BTreeSet::new()),
             cluster: Arc::default(),
             unknown: BTreeMap::new(),
+            older: BTreeMap::new(),
             backoff: Backoff::new(config.backoff, config.seed),
             ids: CallIds::default(),
             call: Call::Due(now),
@@ -264,6 +272,7 @@ impl Metadata {
             return;
         }
         let lists_all = self.call_wants_all && self.interest.is_all();
+        self.forget_created_anew(&response);
         let told = Cluster::from_response(response, lists_all, &self.cluster);
         if told.brokers.is_empty() {
             // A broker that has just started may list no broker, not even itself.
@@ -307,6 +316,34 @@ impl Metadata {
             NextRefresh::AsAnswered | NextRefresh::Soon => self.backoff.next_wait(),
         };
         self.call = Call::Due(after(now, wait));
+    }
+
+    /// Before topics had ids, one that was deleted and created again shows only by older leader epochs, as does the answer of a
+    /// broker that lags behind. What was known is kept until several answers in a row agree against it.
+    fn forget_created_anew(&mut self, response: &wire::MetadataResponse) {
+        for topic in &response.topics {
+            let Some(name) = topic.name.as_deref().filter(|_| topic.error_code.is_ok()) else { continue };
+            let Some(known) = self.cluster.topic(name).filter(|known| known.id == topic.topic_id) else {
+                continue;
+            };
+            let goes_back = known.id.is_zero()
+                && topic.partitions.iter().any(|partition| {
+                    let before = known.partitions.get(&partition.partition_index);
+                    let epoch = before.and_then(|before| before.epoch);
+                    partition.leader_epoch >= 0 && epoch > Some(partition.leader_epoch)
+                });
+            let name = Topic::from(name);
+            if !goes_back {
+                self.older.remove(&name);
+                continue;
+            }
+            let times = self.older.entry(name.clone()).or_default();
+            *times = times.saturating_add(1);
+            if *times >= OLDER_BEFORE_CREATED_ANEW {
+                self.older.remove(&name);
+                Arc::make_mut(&mut self.cluster).topics.remove(&name);
+            }
+        }
     }
 
     /// A full listing may come from a broker that has just started and does not know all topics. So a known topic stays

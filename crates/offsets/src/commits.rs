@@ -112,6 +112,10 @@ impl Commits {
         self.queues.is_empty()
     }
 
+    pub(crate) fn has(&self, partition: &TopicPartition) -> bool {
+        self.queues.contains_key(partition)
+    }
+
     /// Queues `offsets`. `refused` are partitions that were refused already.
     pub(crate) fn queue(
         &mut self,

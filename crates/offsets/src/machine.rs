@@ -171,6 +171,11 @@ impl Offsets {
         self.committed_regressions
     }
 
+    /// Whether a commit of the partition is queued or under way.
+    pub fn has_commit(&self, partition: &TopicPartition) -> bool {
+        self.commits.has(partition)
+    }
+
     /// Whether anything is to be sent to the coordinator.
     pub fn wants_coordinator(&self) -> bool {
         self.config.group.is_some()

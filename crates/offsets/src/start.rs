@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use offtake_machine::{
-    BrokerId, CallId, Cluster, LeaderEpoch, OffsetSpec, Position, TopicPartition, Transmit,
+    BrokerId, CallId, Cluster, LeaderEpoch, OffsetSpec, Position, Token, TopicPartition, Transmit,
 };
 use offtake_wire::ErrorCode;
 
@@ -171,6 +171,17 @@ impl Offsets {
             self.stop(partition, token);
             self.emit(Event::PartitionFailed { partition: partition.clone(), token, error });
         }
+    }
+
+    /// What was fetched of a partition before an error stopped it was dropped, and the error with it: it goes back to `fetch` at
+    /// `position`, and will meet the error again. One that has not stopped goes on as it is.
+    pub fn start_again(&mut self, partition: &TopicPartition, token: Token, position: Position) {
+        let stopped = self.partitions.get_mut(partition).filter(|state| state.token == token);
+        let Some(state) = stopped.filter(|state| matches!(state.phase, Phase::Stopped)) else { return };
+        state.mark_started(position, false);
+        self.index_lookup(partition);
+        self.update_uncommitted(partition);
+        self.emit(Event::Start { partition: partition.clone(), token, position });
     }
 
     /// Gives the partition to `fetch`.

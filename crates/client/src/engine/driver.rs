@@ -17,10 +17,23 @@ const CLOSING: Duration = Duration::from_millis(200);
 
 /// Drives an engine until it is closed. Dropping the sender of its commands abandons it.
 pub async fn run<E, O>(
+    engine: E,
+    transport: Transport,
+    commands: mpsc::UnboundedReceiver<E::Command>,
+    outputs: O,
+) where
+    E: Engine,
+    O: Outputs<E::Output>,
+{
+    run_by(engine, transport, commands, outputs, Suspensions::new(clock::suspended)).await;
+}
+
+async fn run_by<E, O>(
     mut engine: E,
     transport: Transport,
     mut commands: mpsc::UnboundedReceiver<E::Command>,
     mut outputs: O,
+    mut suspensions: Suspensions<impl FnMut() -> Duration>,
 ) where
     E: Engine,
     O: Outputs<E::Output>,
@@ -46,7 +59,7 @@ pub async fn run<E, O>(
         tokio::select! {
             biased;
             event = io.next() => {
-                let now = woken(&mut engine, wake);
+                let now = woken(&mut engine, wake, &mut suspensions);
                 match event {
                     NetEvent::Completed(completion) => {
                         engine.handle_answer(now, completion.tag, completion.result);
@@ -55,7 +68,7 @@ pub async fn run<E, O>(
                 }
             }
             command = commands.recv(), if !abandoned => {
-                let now = woken(&mut engine, wake);
+                let now = woken(&mut engine, wake, &mut suspensions);
                 // Time first: whether a consumer still owns anything is settled before anything is committed (FAILURES M4).
                 engine.handle_timeout(now);
                 match command {
@@ -70,15 +83,45 @@ pub async fn run<E, O>(
                 }
             }
             () = probe.answered() => engine.handle_probe_answered(clock::now()),
-            () = until(wake) => drop(woken(&mut engine, wake)),
+            () = until(wake) => drop(woken(&mut engine, wake, &mut suspensions)),
         }
     }
     io.close(clock::now() + CLOSING).await;
 }
 
+/// From when on it is a suspension, and no adjustment of a clock.
+const SUSPENDED: Duration = Duration::from_secs(1);
+
+/// Finds out whether the machine was suspended, by how far a clock that goes on meanwhile has run ahead.
+struct Suspensions<C> {
+    ahead: C,
+    before: Duration,
+}
+
+impl<C: FnMut() -> Duration> Suspensions<C> {
+    fn new(mut ahead: C) -> Self {
+        Self { before: ahead(), ahead }
+    }
+
+    /// How long it was, since the last call.
+    fn next(&mut self) -> Option<Duration> {
+        let now = (self.ahead)();
+        // A clock that was set back counts from there.
+        let by = now.saturating_sub(std::mem::replace(&mut self.before, now));
+        (by >= SUSPENDED).then_some(by)
+    }
+}
+
 /// Now, after the engine has heard whether that is much later than it should be.
-fn woken(engine: &mut impl Engine, wake: Option<Instant>) -> Instant {
+fn woken(
+    engine: &mut impl Engine,
+    wake: Option<Instant>,
+    suspensions: &mut Suspensions<impl FnMut() -> Duration>,
+) -> Instant {
     let now = clock::now();
+    if let Some(by) = suspensions.next() {
+        engine.handle_suspension(now, by);
+    }
     if let Some(wake) = wake {
         engine.handle_late_wakeup(now, now.saturating_duration_since(wake));
     }

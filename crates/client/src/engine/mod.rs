@@ -52,6 +52,12 @@ pub trait Engine {
     /// mostly with microseconds, before the engine hears of anything else.
     fn handle_late_wakeup(&mut self, now: Instant, by: Duration);
 
+    /// The machine was suspended for so long, a second or more, since the loop last ran: time that no [`Instant`] has in it, and
+    /// everybody else. It is called before the engine hears of anything else.
+    fn handle_suspension(&mut self, now: Instant, by: Duration) {
+        let _ = (now, by);
+    }
+
     /// When to come back though nothing happens.
     fn poll_timeout(&self) -> Option<Instant>;
 

@@ -50,7 +50,8 @@ impl Consumer {
                     if self.as_values {
                         return Some(Ok(Next::Assigned(change)));
                     }
-                    self.running = Some(self.notify(RebalanceCall::Assigned, change, None, None));
+                    let deadline = self.while_polling(None);
+                    self.running = Some(self.notify(RebalanceCall::Assigned, change, deadline, None));
                 }
             }
             // The group has gone on: it waits for nothing, and would take no commit.
@@ -63,7 +64,8 @@ impl Consumer {
             Control::Revoke { id, partitions, owned, generation, revoke_by } => {
                 let change = OwnershipChange { partitions, owned, generation: Some(generation) };
                 let command = Some(Command::RevocationDone(id));
-                self.running = Some(self.revoke(change, revoke_by, Duration::ZERO..=CLOSING_COMMIT, command));
+                let deadline = self.while_polling(revoke_by);
+                self.running = Some(self.revoke(change, deadline, Duration::ZERO..=CLOSING_COMMIT, command));
             }
             Control::Lost { id, partitions, owned, generation } => {
                 self.running =
@@ -117,7 +119,8 @@ impl Consumer {
     fn lose(&mut self, id: RevocationId, change: OwnershipChange) -> Running {
         let why = self.handle.vitals.loss_of(&change.partitions);
         self.give_up(&change.partitions, Refusal::Lost(why));
-        self.notify(RebalanceCall::Lost, change, None, Some(Command::RevocationDone(id)))
+        let deadline = self.while_polling(None);
+        self.notify(RebalanceCall::Lost, change, deadline, Some(Command::RevocationDone(id)))
     }
 
     /// A member that leaves begins to revoke all that it owns, as in a rebalance; it loses it where the engine has ended before,
@@ -138,11 +141,11 @@ impl Consumer {
         let change = OwnershipChange { partitions, owned: Vec::new(), generation: self.generation };
         self.running = Some(if self.handle.is_engine_gone() {
             self.give_up(&change.partitions, Refusal::ConsumerClosed);
-            self.notify(RebalanceCall::Lost, change, None, None)
+            self.notify(RebalanceCall::Lost, change, deadline, None)
         } else {
             let longer =
                 if by > deadline { by.saturating_duration_since(clock::now()) } else { Duration::ZERO };
-            self.revoke(change, Some(deadline), longer..=Duration::MAX, command.take())
+            self.revoke(change, deadline, longer..=Duration::MAX, command.take())
         });
         true
     }
@@ -167,7 +170,7 @@ impl Consumer {
     pub(super) fn revoke(
         &mut self,
         change: OwnershipChange,
-        revoke_by: Option<Instant>,
+        revoke_by: Instant,
         commit_within: RangeInclusive<Duration>,
         command: Option<Command>,
     ) -> Running {
@@ -188,16 +191,20 @@ impl Consumer {
         running.after(answer)
     }
 
+    /// How long what runs inside of `poll` may take: until the group waits no longer, or waits for the next `poll` no longer.
+    fn while_polling(&self, revoke_by: Option<Instant>) -> Instant {
+        let longest = clock::after(self.handle.config.max_poll_interval);
+        revoke_by.map_or(longest, |by| by.min(longest))
+    }
+
     fn notify(
         &self,
         call: RebalanceCall,
         of: OwnershipChange,
-        until: Option<Instant>,
+        deadline: Instant,
         command: Option<Command>,
     ) -> Running {
         let began = clock::now();
-        let longest = clock::later(began, self.handle.config.max_poll_interval);
-        let deadline = until.map_or(longest, |until| until.min(longest));
         let notification =
             if self.as_values { Notification::Value } else { self.listening(call, &of, deadline) };
         let ledgers =

@@ -1,6 +1,6 @@
 //! Patterns that the broker matches.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use super::Consumer;
 use crate::{
@@ -51,8 +51,6 @@ impl Consumer {
         if pattern.0.is_empty() {
             return Err(Error::misuse("the pattern to subscribe to is empty; unsubscribe leaves the group"));
         }
-        self.subscribe_to(Subscription::BrokerPattern(pattern.0)).await?;
-        self.subscribed.clear();
-        Ok(())
+        self.subscribe_to(Subscription::BrokerPattern(pattern.0), BTreeSet::new()).await
     }
 }

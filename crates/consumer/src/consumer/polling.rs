@@ -148,6 +148,8 @@ impl Consumer {
     }
 
     fn next_but_commits<H: PollOutput>(&mut self, cx: &mut Context<'_>) -> Poll<Result<Item<H>>> {
+        // Of a `subscribe` that was dropped: whoever asked does not want to know.
+        let _ = self.poll_subscribing(cx);
         loop {
             if let Some(running) = &mut self.running {
                 let told = ready!(running.poll(cx));

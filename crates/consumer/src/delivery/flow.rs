@@ -43,8 +43,11 @@ pub(crate) struct Flow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Reading,
-    /// What is buffered was offered to be given back: nothing is handed out before the engine has answered.
-    GivingBack,
+    /// What is buffered was offered to be given back, to be read again from here: nothing is handed out before the engine has
+    /// answered.
+    GivingBack {
+        from: Position,
+    },
     /// An error stopped it; a seek starts it again.
     Stopped,
 }
@@ -135,7 +138,7 @@ impl Flow {
     /// Whether records wait that are not to be handed out now. What is no record is told all the same: a reset, an error.
     pub(super) fn is_held(&self) -> bool {
         let has_records_first = self.open.is_some() || matches!(self.queue.front(), Some(Entry::Chunk(_)));
-        self.state == State::GivingBack || self.gauges.is_paused() && has_records_first
+        matches!(self.state, State::GivingBack { .. }) || self.gauges.is_paused() && has_records_first
     }
 
     /// The position is shown to others.
@@ -186,14 +189,31 @@ impl Flow {
     /// Offers what is buffered, or may still come of the time before it was paused: where to read on from, if it is to be
     /// dropped and read again.
     pub(super) fn offer(&mut self) -> Option<Position> {
-        let from = self.position.filter(|_| self.state == State::Reading && self.gauges.is_paused())?;
-        self.state = State::GivingBack;
+        let is_offered = self.state == State::Reading && self.gauges.is_paused();
+        let from = self.lowest().filter(|_| is_offered)?;
+        self.state = State::GivingBack { from };
         Some(from)
     }
 
-    /// What was offered was accepted: it comes again from the position on, and so does an error behind it. Resets are told
-    /// where they were to be told.
-    pub(super) fn given_back(&mut self, moved: &mut Moved) {
+    /// Nothing that is to be handed out lies before this. What comes behind a reset backwards lies before the position.
+    fn lowest(&self) -> Option<Position> {
+        let starts = self.queue.iter().filter_map(|entry| match entry {
+            Entry::Chunk(reader) => Some(Position::at(reader.chunk.fetch_offset)),
+            Entry::Reset { to, .. } => Some(*to),
+            Entry::Failed(_) => None,
+        });
+        self.position.into_iter().chain(starts).min_by_key(|position| position.offset)
+    }
+
+    /// What was offered was accepted: it comes again from there on, and so does an error behind it. Resets are told where they
+    /// were to be told.
+    ///
+    /// What has come since the offer may lie before it: then that is to be offered, and the engine to answer once more.
+    pub(super) fn given_back(&mut self, from: Position, moved: &mut Moved) -> Option<Position> {
+        if let Some(lower) = self.lowest().filter(|lowest| lowest.offset < from.offset) {
+            self.state = State::GivingBack { from: lower };
+            return Some(lower);
+        }
         self.state = State::Reading;
         let resets = |entry: &mut Entry| match entry {
             Entry::Reset { events, .. } => std::mem::take(events),
@@ -201,9 +221,10 @@ impl Flow {
         };
         let events: Vec<_> = self.queue.iter_mut().flat_map(resets).collect();
         self.drop_buffered(moved);
-        if let Some(to) = self.position.filter(|_| !events.is_empty()) {
-            self.queue.push_back(Entry::Reset { to, events });
+        if !events.is_empty() {
+            self.queue.push_back(Entry::Reset { to: from, events });
         }
+        None
     }
 
     // ---- what is handed out --------------------------------------------------------------------------------------

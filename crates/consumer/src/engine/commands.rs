@@ -7,7 +7,7 @@ use offtake_machine::{GroupMetadata, GroupOffsets, Position, Token, Topic, Topic
 use offtake_offsets::{CommitId, QueryId, SeekError};
 
 use super::{
-    Engine, Life, answer, is_current, machine_config, no_group,
+    Engine, Life, answer, machine_config, no_group,
     waiters::{Listing, Question, QuestionReply},
 };
 use crate::{
@@ -32,7 +32,10 @@ impl Engine {
                 self.note_vitals(now);
                 self.outbox.answer(Answer::Done(reply, result));
             }
-            Command::RevocationDone(id) => self.on_revocation_done(now, id),
+            Command::RevocationDone(id) => {
+                self.ownership.application_is_done(id);
+                self.end_revocations(now);
+            }
             Command::Unsubscribe { reason, reply } => {
                 self.give_up_everything(now, reason, GroupMembership::Default);
                 self.note_vitals(now);
@@ -174,12 +177,11 @@ impl Engine {
 
     /// The handle offers what it holds of a paused partition.
     fn give_back(&mut self, now: Instant, partition: TopicPartition, token: Token, from: Position) {
-        // Nobody would start one again that `offsets` has stopped.
-        let is_current =
-            self.offsets.token_of(&partition) == Some(token) && !self.offsets.is_stopped(&partition);
+        let is_current = self.offsets.token_of(&partition) == Some(token);
         let accepted = is_current && self.fetch.rewind(now, &partition, token, from);
         if accepted {
             self.outbox.rewind(&partition, from);
+            self.offsets.start_again(&partition, token, from);
         }
         self.outbox.data(Data::GivenBack { partition, token, accepted });
     }
@@ -340,7 +342,7 @@ impl Engine {
         if !self.subscriptions.kind().is_of_a_group() {
             return Ok(GroupMetadata::new(group_id));
         }
-        let member = self.member.as_ref().filter(|member| is_current(member, now));
+        let member = self.member.as_ref().filter(|member| self.suspension.is_current(member, now));
         match member.and_then(Member::identity) {
             Some(identity) => Ok(GroupMetadata::of_member(group_id, identity)),
             None => {

@@ -84,6 +84,11 @@ impl offtake_client::engine::Engine for Engine {
         self.overslept(now, by);
     }
 
+    fn handle_suspension(&mut self, now: Instant, by: Duration) {
+        self.suspension.note(now, by, self.member.as_ref());
+        self.report_stopped(by);
+    }
+
     fn poll_timeout(&self) -> Option<Instant> {
         let closing = match &self.life {
             Life::AwaitingCommits { until: at, .. } | Life::Closing { deadline: at, .. } => Some(*at),
@@ -113,6 +118,7 @@ impl offtake_client::engine::Engine for Engine {
     fn poll_output(&mut self, now: Instant) -> Option<Output> {
         if self.outbox.is_empty() {
             self.route_events(now);
+            self.end_revocations(now);
             self.log_starts(now);
             self.advance_close(now);
             // Closing has its own consequences.

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use offtake_machine::{CallError, Identity, TopicPartition, coordinator, metadata};
+use offtake_machine::{CallError, Identity, Token, TopicPartition, coordinator, metadata};
 
-use super::{Engine, Life, Machine, is_current, results};
+use super::{Engine, Life, Machine, results};
 use crate::{
     error::{Error, ErrorKind},
     event::Event,
@@ -150,6 +150,9 @@ impl Engine {
             }
             GroupEvent::Failed(error) => {
                 self.group_failed = true;
+                // What is being revoked is gone too: nobody is left to commit it.
+                let revoking = self.lose_revoking();
+                self.vitals.lost(&revoking, self.loss(now));
                 let then = "every poll fails from now on: mend the cause, then subscribe again or start anew";
                 self.fail_fatally(results::group_failed(&error), then);
             }
@@ -178,7 +181,8 @@ impl Engine {
         let member = self.member.as_ref().filter(|_| self.subscriptions.kind().is_of_a_group());
         let (identity, validity) = match member {
             Some(member) => {
-                (member.identity().filter(|_| is_current(member, now)), Validity::Until(member.valid_until()))
+                let validity = Validity::Until(self.suspension.valid_until(member));
+                (member.identity().filter(|_| self.suspension.is_current(member, now)), validity)
             }
             None => (self.config.group_id.as_ref().map(|_| Identity::standalone()), Validity::Forever),
         };
@@ -213,13 +217,7 @@ impl Engine {
                 let start = self.fetch.start(now, partition.clone(), token, position);
                 self.outbox.started(partition, token, start, resets);
             }
-            OffsetsEvent::LogGone { partition, token } => {
-                if self.offsets.token_of(&partition) == Some(token)
-                    && let Some(position) = self.fetch.stop(&partition)
-                {
-                    self.offsets.on_topic_recreated(now, &partition, token, position);
-                }
-            }
+            OffsetsEvent::LogGone { partition, token } => self.on_log_gone(now, &partition, token),
             OffsetsEvent::NewLog { partition, token } => {
                 // As after a seek: nothing of the old log is handed out any more.
                 self.fetch.stop(&partition);
@@ -297,6 +295,15 @@ impl Engine {
         );
     }
 
+    /// Another topic has the name now.
+    fn on_log_gone(&mut self, now: Instant, partition: &TopicPartition, token: Token) {
+        if self.offsets.token_of(partition) == Some(token)
+            && let Some(position) = self.fetch.stop(partition)
+        {
+            self.offsets.on_topic_recreated(now, partition, token, position);
+        }
+    }
+
     /// A position was reset, or its log truncated: to be told at once, and again ahead of the first record from there.
     fn on_reset(&mut self, partition: TopicPartition, event: Event) {
         self.reporter.report(|| event.clone());
@@ -326,8 +333,10 @@ impl Engine {
             FetchEvent::Rewound { partition, token, position } => {
                 if self.offsets.token_of(&partition) == Some(token) {
                     self.outbox.rewind(&partition, position);
+                    self.offsets.start_again(&partition, token, position);
                 }
             }
+            FetchEvent::LogGone { partition, token } => self.on_log_gone(now, &partition, token),
             FetchEvent::RefreshMetadata => self.metadata.refresh(now),
             FetchEvent::LeaderHint { partition, leader, epoch, address } => {
                 self.metadata.learn_leader(now, &partition, leader, epoch, address);

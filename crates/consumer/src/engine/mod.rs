@@ -19,6 +19,7 @@ mod reach;
 mod results;
 mod silence;
 mod subscriptions;
+mod suspension;
 mod topics;
 mod unfinished;
 mod waiters;
@@ -27,7 +28,7 @@ mod wire_log;
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use offtake_fetch::Fetcher;
-use offtake_group::{GroupMembership, Member, RevocationId, Stage, Strategy};
+use offtake_group::{GroupMembership, Member, Stage, Strategy};
 use offtake_machine::{CallId, Coordinator, Metadata, Target, Token, TopicPartition, Transmit};
 use offtake_net::Lane;
 use offtake_offsets::Offsets;
@@ -41,6 +42,7 @@ use self::{
     reach::{CoordinatorNews, Reach},
     silence::Silence,
     subscriptions::Subscriptions,
+    suspension::Suspension,
     unfinished::UnfinishedWatch,
     waiters::Waiters,
 };
@@ -132,6 +134,7 @@ pub(crate) struct Engine {
     /// When `poll` ran last, as the member knows.
     polled: Option<Instant>,
     silence: Silence,
+    suspension: Suspension,
     log: MembershipLog,
     /// Of a consumer whose records are finished one by one.
     unfinished: Option<UnfinishedWatch>,
@@ -190,6 +193,7 @@ impl Engine {
             is_refused: false,
             polled: None,
             silence: Silence::new(parts.has_own_thread),
+            suspension: Suspension::default(),
             log: MembershipLog::default(),
             unfinished: parts.ledgers.map(|ledgers| UnfinishedWatch::new(now, ledgers)),
             vitals: Arc::new(Vitals::new(now, shared.clone())),
@@ -268,12 +272,16 @@ impl Engine {
         }
     }
 
-    fn on_revocation_done(&mut self, now: Instant, id: RevocationId) {
-        let gone = self.ownership.end_revocation(id);
-        self.stop(&gone);
-        self.offsets.unassign(&gone);
-        if let Some(member) = &mut self.member {
-            member.revocation_done(now, id);
+    /// What the application is done with is given up once its commits are answered: they go out while the partitions are ours
+    /// (FAILURES H2). When the group waits no longer, nothing is being revoked any more, and so nothing holds it up.
+    fn end_revocations(&mut self, now: Instant) {
+        while let Some(id) = self.ownership.next_done(|partition| self.offsets.has_commit(partition)) {
+            let gone = self.ownership.end_revocation(id);
+            self.stop(&gone);
+            self.offsets.unassign(&gone);
+            if let Some(member) = &mut self.member {
+                member.revocation_done(now, id);
+            }
         }
     }
 
@@ -364,14 +372,15 @@ impl Engine {
             return Some((Machine::Group, Lane::of(&transmit.request), transmit));
         }
         if self.subscriptions.kind().is_of_a_group()
-            && self.member.as_ref().is_some_and(|member| !is_current(member, now))
+            && self.member.as_ref().is_some_and(|member| !self.suspension.is_current(member, now))
         {
             // Until a heartbeat says that we still are who we were, there is nobody to commit as (FAILURES SAFE7).
             self.offsets.set_identity(None);
         }
         if let Some(mut transmit) = self.offsets.poll_transmit(now, at, &cluster) {
             if matches!(transmit.request, offtake_wire::Request::OffsetCommit(_))
-                && let Some(until) = self.member.as_ref().and_then(Member::valid_until)
+                && let Some(until) =
+                    self.member.as_ref().and_then(|member| self.suspension.valid_until(member))
             {
                 // Not to be found on its way, waiting for a connection, when it is no longer ours to send (FAILURES SAFE7).
                 transmit.timeout = transmit.timeout.min(until.saturating_duration_since(now));
@@ -454,11 +463,6 @@ fn answer(reply: Option<Reply<()>>, result: Result<()>) {
 
 fn no_group(what: &str) -> Error {
     Error::misuse(format!("{what} needs a consumer group: set group.id"))
-}
-
-/// Whether the membership is known to last.
-fn is_current(member: &Member, now: Instant) -> bool {
-    member.valid_until().is_some_and(|until| until > now)
 }
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
 //! Which partitions are assigned, and what of them is on its way out.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Instant,
+};
 
 use offtake_fetch::Watermarks;
 use offtake_group::RevocationId;
@@ -14,6 +18,8 @@ pub(super) struct Ownership {
     assigned: BTreeMap<TopicPartition, Option<Arc<PartitionGauges>>>,
     /// The partitions of each revocation that the handle was told of and has not ended.
     revoking: BTreeMap<RevocationId, Vec<TopicPartition>>,
+    /// Those that the application is done with, which end when what was to be committed of them is.
+    done: BTreeSet<RevocationId>,
     /// When the group waits for it no longer, as the handle was told: the group may wait longer by now.
     revoke_by: Option<Instant>,
 }
@@ -109,7 +115,20 @@ impl Ownership {
         self.revoke_by = by;
     }
 
-    /// The application is done with this change. Gives the partitions of it; nothing the second time.
+    /// The application is done with this change.
+    pub(super) fn application_is_done(&mut self, id: RevocationId) {
+        self.done.insert(id);
+    }
+
+    /// A change that the application is done with, and no partition of which is `held` up. Once.
+    pub(super) fn next_done(&mut self, held: impl Fn(&TopicPartition) -> bool) -> Option<RevocationId> {
+        let is_held =
+            |id: &RevocationId| self.revoking.get(id).is_some_and(|partitions| partitions.iter().any(&held));
+        let id = self.done.iter().copied().find(|id| !is_held(id))?;
+        self.done.remove(&id).then_some(id)
+    }
+
+    /// The change is over. Gives the partitions of it; nothing the second time.
     pub(super) fn end_revocation(&mut self, id: RevocationId) -> Vec<TopicPartition> {
         let gone = self.revoking.remove(&id).unwrap_or_default();
         self.revoke_by = self.revoke_by.filter(|_| !self.revoking.is_empty());
@@ -158,6 +177,28 @@ mod tests {
         }
         assert_eq!((kept.lag(), gone.lag()), (Some(6), None));
     }
+    #[test]
+    fn h2_what_the_application_is_done_with_waits_for_its_own_commits_alone() {
+        let mut ownership = Ownership::default();
+        ownership.begin_revocation(RevocationId(1), vec![orders(0), orders(1)], None);
+        ownership.begin_revocation(RevocationId(2), vec![orders(2)], None);
+        assert_eq!(ownership.next_done(|_| false), None, "the application is not done");
+        ownership.application_is_done(RevocationId(1));
+        ownership.application_is_done(RevocationId(2));
+        ownership.application_is_done(RevocationId(3));
+        let commits = |partition: &TopicPartition| *partition == orders(1);
+        assert_eq!(ownership.next_done(commits), Some(RevocationId(2)));
+        assert_eq!(
+            ownership.next_done(commits),
+            Some(RevocationId(3)),
+            "of what was lost nothing is revoked"
+        );
+        assert_eq!(ownership.next_done(commits), None);
+        assert_eq!(ownership.end_all_revocations().len(), 3, "the group waits no longer");
+        assert_eq!(ownership.next_done(commits), Some(RevocationId(1)));
+        assert_eq!(ownership.next_done(commits), None, "once");
+    }
+
     #[test]
     fn a_release_is_a_value_and_counts_once() {
         let mut ownership = Ownership::default();

@@ -64,6 +64,10 @@ impl Engine {
         }
         self.silence.gap = self.silence.gap.saturating_add(by);
         self.silence.ran_again = Some(now);
+        self.report_stopped(by);
+    }
+
+    pub(super) fn report_stopped(&self, by: Duration) {
         if self.silence.own_thread {
             tracing::warn!(gap = ?by, "the process did not run: it was suspended, or the machine had no time for it");
             self.reporter.report(|| Event::ProcessStopped { gap: by });

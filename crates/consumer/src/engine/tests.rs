@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use offtake_client::engine::Engine as _;
+use offtake_group::RevocationId;
 use offtake_machine::{Position, Topic};
 use tokio::sync::oneshot;
 

@@ -8,6 +8,7 @@
 )]
 
 mod errors;
+mod handing_over;
 mod health;
 mod log;
 mod support;

@@ -15,7 +15,6 @@ use crate::{
     config::SHORTEST_WAIT,
     memory::Holder,
     node::{InFlight, Node},
-    partition::State,
 };
 
 /// The last version in which topics go by name.
@@ -117,7 +116,7 @@ impl Fetcher {
     /// Drops the queued chunks of a frame, with what was read after them, if none of it has been taken.
     fn drop_frame(&mut self, frame: u64) {
         let holders = self.memory.holders(frame);
-        if !holders.iter().all(|holder| !holder.taken && self.may_rewind(holder)) {
+        if !holders.iter().all(|holder| !holder.taken && self.partitions.contains_key(&holder.partition)) {
             return;
         }
         holders.iter().for_each(|holder| self.drop_since(holder));
@@ -126,7 +125,8 @@ impl Fetcher {
     /// Asks the handle to return the chunks of a frame that have been taken; false if that will not free the frame.
     fn request_reclaim(&mut self, frame: u64) -> bool {
         let holders = self.memory.holders(frame);
-        if holders.is_empty() || !holders.iter().all(|holder| self.may_rewind(holder)) {
+        if holders.is_empty() || !holders.iter().all(|holder| self.partitions.contains_key(&holder.partition))
+        {
             return false;
         }
         for holder in holders {
@@ -140,13 +140,6 @@ impl Fetcher {
             }
         }
         true
-    }
-
-    /// Not while `offsets` determines its position, which must not move back meanwhile.
-    fn may_rewind(&self, holder: &Holder) -> bool {
-        self.partitions
-            .get(&holder.partition)
-            .is_some_and(|partition| partition.state != State::AwaitingStart)
     }
 
     fn drop_since(&mut self, holder: &Holder) {

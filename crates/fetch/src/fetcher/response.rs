@@ -22,6 +22,10 @@ use crate::{
 /// Failures in a row after which the engine is told.
 pub(super) const REPORT_AFTER: u32 = 3;
 
+/// Refusals of our leader epoch in a row after which the engine is told. A broker that has just been made leader hears of it
+/// within moments.
+const REPORT_UNKNOWN_EPOCH_AFTER: u32 = 10;
+
 /// What follows from the error code of a partition.
 enum Remedy {
     /// `offsets` must find another position.
@@ -30,6 +34,8 @@ enum Remedy {
     FindLeader,
     /// Ask again after a pause.
     Wait,
+    /// The same; when it lasts, our view may be of a log that is gone.
+    DoubtEpoch,
     /// Ask again after a pause; report it when it lasts.
     WaitThenReport,
     /// Ask again after a pause; report it at once, as only an operator can mend it.
@@ -49,8 +55,10 @@ fn remedy(code: ErrorCode) -> Remedy {
         | ErrorCode::UnknownTopicId
         | ErrorCode::InconsistentTopicId
         | ErrorCode::FetchSessionTopicIdError => Remedy::FindLeader,
-        // The broker is behind our metadata, or its high watermark behind its own log.
-        ErrorCode::UnknownLeaderEpoch | ErrorCode::OffsetNotAvailable => Remedy::Wait,
+        // The broker's high watermark is behind its own log.
+        ErrorCode::OffsetNotAvailable => Remedy::Wait,
+        // The broker is behind our metadata.
+        ErrorCode::UnknownLeaderEpoch => Remedy::DoubtEpoch,
         ErrorCode::TopicAuthorizationFailed
         | ErrorCode::InvalidTopicException
         | ErrorCode::UnsupportedCompressionType => Remedy::Refused,
@@ -279,6 +287,7 @@ impl Fetcher {
             self.on_partition_error(reply, tp, entry, &data);
             return true;
         }
+        partition.unknown_epochs = 0;
         if let Some(watermarks) = Watermarks::of(&data)
             && partition.watermarks.replace(watermarks) != Some(watermarks)
         {
@@ -356,6 +365,7 @@ impl Fetcher {
             partition.backoff.reset();
             partition.reported = false;
             partition.tell_epoch = true;
+            partition.fruitless_answers = 0;
             partition.replica_failures = 0;
             if partition.replica.is_some() {
                 partition.without_rack_times = 0;
@@ -390,8 +400,9 @@ impl Fetcher {
 
     /// Asks again after a pause; reports the error when that has happened several times in a row.
     fn fails_in_the_end(&mut self, now: Instant, tp: &TopicPartition, error: PartitionError) {
-        let tries = self.pause_after_trouble(now, tp).map_or(0, |partition| partition.backoff.failures());
-        if tries >= REPORT_AFTER {
+        let Some(partition) = self.pause_after_trouble(now, tp) else { return };
+        partition.fruitless_answers = partition.fruitless_answers.saturating_add(1);
+        if partition.fruitless_answers >= REPORT_AFTER {
             self.failed(tp, error);
         }
     }
@@ -439,6 +450,17 @@ impl Fetcher {
             }
             Remedy::Wait => {
                 self.pause_after_trouble(now, tp);
+            }
+            Remedy::DoubtEpoch => {
+                let Some(partition) = self.pause_after_trouble(now, tp) else { return };
+                partition.unknown_epochs = partition.unknown_epochs.saturating_add(1);
+                let (times, code) = (partition.unknown_epochs, data.error_code);
+                let tells =
+                    times >= REPORT_UNKNOWN_EPOCH_AFTER && !std::mem::replace(&mut partition.reported, true);
+                self.refresh |= times >= REPORT_AFTER;
+                if tells {
+                    self.failed(tp, PartitionError::Refused(code));
+                }
             }
             remedy @ (Remedy::WaitThenReport | Remedy::Refused) => {
                 let tell = if matches!(remedy, Remedy::Refused) { 1 } else { REPORT_AFTER };

@@ -7,7 +7,7 @@ use std::{
 
 use offtake_machine::{Backoff, BackoffConfig, BrokerId, Cluster, TopicPartition};
 
-use super::{Fetcher, request::size};
+use super::{Fetcher, request::size, response::REPORT_AFTER};
 use crate::{
     Event,
     node::Node,
@@ -175,15 +175,31 @@ impl Fetcher {
                     return self.reschedule(tp);
                 }
             }
-            let advanced = match (partition.leader_epoch, info.epoch) {
-                (Some(known), Some(told)) if told < known => return, // an old view (FAILURES B2)
-                (Some(known), Some(told)) => told > known,
-                _ => false,
-            };
+            let goes_back = info.epoch.is_some_and(|told| partition.leader_epoch > Some(told));
+            if goes_back && !partition.topic_id.is_zero() {
+                return; // an old view (FAILURES B2)
+            }
+            if goes_back && partition.unknown_epochs >= REPORT_AFTER {
+                // Without topic ids (before KIP-516), this is how a topic shows that was deleted and created again.
+                let token = partition.token;
+                partition.state = State::AwaitingStart;
+                self.routing.leaderless.remove(tp);
+                self.events.push_back(Event::LogGone { partition: tp.clone(), token });
+                return self.reschedule(tp);
+            }
+            let advanced =
+                matches!((partition.leader_epoch, info.epoch), (Some(known), Some(told)) if told > known);
             let leader = cluster.leader(tp);
             let moved = leader != partition.leader;
             partition.leader = leader;
-            partition.leader_epoch = info.epoch.or(partition.leader_epoch);
+            // The newest one fences: a leader that does not know it says so, and only then it is doubted.
+            partition.leader_epoch = partition.leader_epoch.max(info.epoch);
+            if advanced || moved {
+                partition.fruitless_answers = 0;
+            }
+            if advanced {
+                partition.unknown_epochs = 0;
+            }
             if advanced || moved || partition.replica.is_some_and(|it| !self.routing.knows(it.broker)) {
                 partition.replica = None;
             }

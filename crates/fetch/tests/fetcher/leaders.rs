@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use offtake_fetch::{Config, Event};
-use offtake_machine::{Broker, BrokerId};
+use offtake_machine::{Broker, BrokerId, Position};
 use offtake_wire::{
-    ErrorCode,
+    ErrorCode, Uuid,
     messages::fetch::{LeaderIdAndEpoch, NodeEndpoint, PartitionData},
 };
 
-use crate::rig::{Asked, Rig, batch, data, error, nothing, response, tp};
+use crate::rig::{Asked, Rig, TOKEN, batch, data, error, named, nothing, response, tp};
 
 const LEASE: Duration = Duration::from_secs(300);
 
@@ -307,4 +307,67 @@ fn i9_a_leader_that_keeps_sending_us_away_must_serve_us_itself() {
         rig.pass(Duration::from_secs(2));
         assert_eq!(rig.ask().request.rack_id, "r", "and after a while it is told our rack again");
     }
+}
+
+/// Broker 1 leads "a-0", and topics have no ids, as before Kafka 2.8. The partition is asked for, and refused so many times.
+fn refused_by_epoch(times: usize) -> (Rig, Vec<Event>) {
+    let mut rig = Rig::new().topic("a", &[1]);
+    rig.topic_mut("a").id = Uuid::ZERO;
+    rig.show();
+    rig.start("a", 0, 10);
+    let mut told = Vec::new();
+    for _ in 0..times {
+        let asked = rig.ask();
+        let refused = named(7, vec![("a", vec![error(0, ErrorCode::UnknownLeaderEpoch)])]);
+        rig.answer(&asked, refused);
+        told.extend(rig.events());
+        rig.pass_ms(2_000);
+    }
+    (rig, told)
+}
+
+#[test]
+fn b3_without_ids_a_leader_and_the_metadata_together_say_that_the_log_is_gone() {
+    let (mut rig, told) = refused_by_epoch(3);
+    assert_eq!(told, [Event::RefreshMetadata]);
+    rig.show();
+    assert_eq!(rig.told(), [], "the metadata has said nothing yet");
+    rig.lead("a", 0, 2, 0);
+    rig.show();
+    assert_eq!(rig.told(), [Event::LogGone { partition: tp("a", 0), token: TOKEN }]);
+    rig.silent();
+    rig.show();
+    assert_eq!(rig.told(), [], "once");
+    // As after a seek: nothing of the old log is known any more.
+    rig.start_as("a", 0, TOKEN.after_seek(), Position::at(0));
+    let asked = rig.ask();
+    assert_eq!((asked.broker, asked.asks()), (BrokerId(2), vec!["a-0@0".to_owned()]));
+    assert_eq!(asked.request.topics[0].partitions[0].current_leader_epoch, 0);
+}
+
+#[test]
+fn b3_b2_without_ids_an_older_view_alone_is_only_followed_to_its_leader() {
+    let (mut rig, _) = refused_by_epoch(2);
+    rig.lead("a", 0, 2, 0);
+    rig.show();
+    assert_eq!(rig.told(), []);
+    let asked = rig.ask();
+    assert_eq!((asked.broker, asked.asks()), (BrokerId(2), vec!["a-0@10".to_owned()]));
+    assert_eq!(asked.request.topics[0].partitions[0].current_leader_epoch, 5, "a leader of before is fenced");
+    rig.answer_late(&asked, named(8, vec![("a", vec![nothing(0)])]));
+    for _ in 0..2 {
+        let asked = rig.ask();
+        rig.answer(&asked, named(8, vec![("a", vec![error(0, ErrorCode::UnknownLeaderEpoch)])]));
+        rig.pass_ms(2_000);
+    }
+    rig.show();
+    assert_eq!(rig.told(), [], "three times in a row, that is");
+}
+
+#[test]
+fn b3_k2_a_leader_that_never_learns_our_epoch_is_reported_once() {
+    let (_, told) = refused_by_epoch(30);
+    let reports = told.iter().filter(|event| matches!(event, Event::PartitionFailed { .. })).count();
+    assert_eq!(reports, 1, "{told:?}");
+    assert!(told.iter().filter(|event| **event == Event::RefreshMetadata).count() > 20);
 }

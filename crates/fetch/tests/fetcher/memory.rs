@@ -352,3 +352,42 @@ fn l8_whoever_stops_what_was_given_back_hears_from_where_it_is_to_be_read() {
         assert_eq!(rig.fetcher.stop(&tp("a", 0)).map(|position| position.offset), Some(stopped));
     }
 }
+
+/// Its only broker has died, so that `offsets` looks for its position: that may take as long as the broker is away.
+#[test]
+fn i12_a_paused_partition_without_a_leader_gives_its_memory_up() {
+    let (mut rig, chunks) = held_by_a_paused_one();
+    rig.lead("a", 0, -1, 6);
+    rig.show();
+    let position = rig.fetcher.position(&tp("a", 0)).unwrap();
+    rig.fetcher.pause(&tp("a", 0), TOKEN);
+    rig.silent();
+    assert_eq!(asked_back(&mut rig), ["a-0"]);
+    for chunk in chunks {
+        rig.fetcher.release(rig.now, &chunk.partition, chunk.charge);
+    }
+    assert!(rig.fetcher.rewind(rig.now, &tp("a", 0), TOKEN, Position::at(0)));
+    assert_eq!(rig.ask().asks(), ["a-1@0"]);
+    let start = rig.start_as("a", 0, TOKEN, position);
+    assert_eq!(start.position, Position::at(0));
+}
+
+#[test]
+fn i12_safe3_what_is_queued_of_a_partition_without_a_leader_is_dropped_and_read_again() {
+    let mut rig = with_budget(10_000).topic("a", &[1, 2]);
+    rig.start_as("a", 0, TOKEN, Position { offset: 0, epoch: Some(5) });
+    let asked = rig.ask();
+    answer(&mut rig, &asked, vec![data(0, wide(0, 9_500))]);
+    rig.lead("a", 0, -1, 6);
+    rig.show();
+    let position = rig.fetcher.position(&tp("a", 0)).unwrap();
+    assert_eq!(rig.told(), [Event::Validate { partition: tp("a", 0), token: TOKEN, position }]);
+    rig.fetcher.pause(&tp("a", 0), TOKEN);
+    rig.start("a", 1, 0);
+    assert_eq!(rig.ask().asks(), ["a-1@0"]);
+    let (partition, position) = (tp("a", 0), Position { offset: 0, epoch: Some(5) });
+    assert_eq!(rig.told(), [Event::Rewound { partition, token: TOKEN, position }]);
+    assert!(!rig.fetcher.has_chunks(&tp("a", 0)));
+    let start = rig.start_as("a", 0, TOKEN, Position { offset: 1, epoch: Some(5) });
+    assert_eq!(start.position, position, "nothing of it is left out");
+}

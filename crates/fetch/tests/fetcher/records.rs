@@ -4,11 +4,12 @@ use bytes::Bytes;
 use offtake_fetch::{Config, Event, PartitionError};
 use offtake_machine::{IsolationLevel, Position};
 use offtake_wire::{
+    ErrorCode,
     messages::fetch::{AbortedTransaction, PartitionData},
     records::{BatchBuilder, Compression, Crc, RecordFault, legacy_set},
 };
 
-use crate::rig::{Asked, Rig, batch, build, data, joined, response, tp};
+use crate::rig::{Asked, Rig, batch, build, data, error, joined, response, tp};
 
 /// Partition 0 of "a" is being asked for from 0 on.
 fn asked() -> (Rig, Asked) {
@@ -323,4 +324,26 @@ fn input25_a_hidden_batch_with_a_wrong_checksum_does_not_move_the_position() {
     answer(&mut rig, &asked, joined(&[batch(0, 1), bad.into()]));
     assert!(matches!(fault(&mut rig), RecordFault::WrongCrc { .. }));
     assert_eq!(position(&rig), 1);
+}
+
+/// A moved partition is no fruitless answer.
+#[test]
+fn input27_what_a_broker_refuses_does_not_count_as_an_answer_without_progress() {
+    let (mut rig, mut asked) = asked_at(10, IsolationLevel::ReadUncommitted);
+    let again = |rig: &mut Rig| {
+        rig.pass_ms(2_000);
+        rig.ask()
+    };
+    for _ in 0..5 {
+        let moved = response(7, vec![("a", vec![error(0, ErrorCode::NotLeaderOrFollower)])]);
+        rig.answer(&asked, moved);
+        asked = again(&mut rig);
+    }
+    for _ in 0..2 {
+        answer(&mut rig, &asked, batch(0, 5));
+        assert_eq!(rig.told(), []);
+        asked = again(&mut rig);
+    }
+    answer(&mut rig, &asked, batch(0, 5));
+    assert_eq!(failure(&mut rig), PartitionError::NoProgress { offset: 10 }, "three in a row are");
 }

@@ -322,6 +322,10 @@ impl Classic {
         Some(by_session.min(membership.revoke_by(self.core.config.rebalance_timeout)?))
     }
 
+    pub(crate) fn last_accepted_at(&self) -> Option<Instant> {
+        self.state.membership()?.session.last_accepted_at()
+    }
+
     pub(crate) fn revoke_by(&self) -> Option<Instant> {
         self.state.membership()?.revoke_by(self.core.config.rebalance_timeout)
     }

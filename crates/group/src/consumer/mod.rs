@@ -339,6 +339,10 @@ impl Consumer {
         Some(self.revoke_by().map_or(by_session, |until| until.min(by_session)))
     }
 
+    pub(crate) fn last_accepted_at(&self) -> Option<Instant> {
+        self.session.last_accepted_at()
+    }
+
     pub(crate) fn revoke_by(&self) -> Option<Instant> {
         earliest([self.revoking_since, self.unanswered_since])?
             .checked_add(self.core.config.rebalance_timeout)

@@ -434,3 +434,30 @@ fn b9_a_topic_is_gone_when_several_listings_in_a_row_lack_it() {
         assert!(sim.metadata.cluster().topic("orders").is_some(), "counted anew");
     }
 }
+
+/// Before topics had ids, nothing but the epochs says so; and a broker that lags behind says the same.
+#[test]
+fn b3_b2_without_ids_older_epochs_are_believed_when_answer_after_answer_has_them() {
+    let mut sim = Sim::wanting(&["orders", "returns"]);
+    let view = |epoch| cluster(vec![topic("orders", 0, &[(2, epoch)]), topic("returns", 0, &[(1, 3)])]);
+    sim.told(view(7));
+    for _ in 1..OLDER_BEFORE_CREATED_ANEW {
+        sim.told(view(0));
+        assert_eq!(sim.leader("orders", 0), Some((2, Some(7))));
+    }
+    sim.told(view(7));
+    for _ in 1..OLDER_BEFORE_CREATED_ANEW {
+        sim.told(view(0));
+        assert_eq!(sim.leader("orders", 0), Some((2, Some(7))), "in a row");
+    }
+    sim.told(view(0));
+    assert_eq!(sim.leader("orders", 0), Some((2, Some(0))));
+    assert_eq!(sim.leader("returns", 0), Some((1, Some(3))), "of another topic nothing is forgotten");
+    // One with an id never goes back.
+    let mut sim = Sim::wanting(&["orders"]);
+    sim.told(cluster(vec![topic("orders", 1, &[(2, 7)])]));
+    for _ in 0..20 {
+        sim.told(cluster(vec![topic("orders", 1, &[(1, 0)])]));
+    }
+    assert_eq!(sim.leader("orders", 0), Some((2, Some(7))));
+}

@@ -508,6 +508,25 @@ fn l1_out_of_range_under_none_fails_the_partition() {
     sim.quiet();
 }
 
+/// What lay before the position was dropped, and is to be read again: it comes before the error that stopped the partition.
+#[test]
+fn l1_i12_what_was_given_back_of_a_partition_that_has_stopped_is_read_again_up_to_its_error() {
+    let (mut sim, token) = Sim::flowing(|c| c.reset = ResetPolicy::None);
+    let (partition, position) = (orders(0), Position::at(7));
+    sim.offsets.start_again(&partition, token, position);
+    assert_eq!(sim.events(), [], "it is being fetched");
+    sim.offsets.on_out_of_range(sim.now, &partition, token, Position::at(10));
+    sim.events();
+    sim.offsets.start_again(&partition, token.after_seek(), position);
+    assert_eq!(sim.events(), [], "another position's");
+    sim.offsets.start_again(&partition, token, position);
+    assert_eq!(sim.events(), [Event::Start { partition: partition.clone(), token, position }]);
+    assert!(!sim.offsets.is_stopped(&partition));
+    sim.offsets.on_out_of_range(sim.now, &partition, token, Position::at(10));
+    let error = PartitionError::OffsetOutOfRange { position: 10 };
+    assert_eq!(sim.events(), [Event::PartitionFailed { partition, token, error }]);
+}
+
 #[test]
 fn b3_a_topic_made_anew_goes_by_the_policy_and_its_lower_offsets_can_be_finished() {
     let (mut sim, token) = Sim::flowing(|c| c.reset = ResetPolicy::Earliest);

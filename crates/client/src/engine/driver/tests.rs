@@ -67,6 +67,10 @@ impl Engine for Recorder {
         }
     }
 
+    fn handle_suspension(&mut self, _: Instant, by: Duration) {
+        self.log.note(format!("suspended for {} s", by.as_secs()));
+    }
+
     fn poll_timeout(&self) -> Option<Instant> {
         self.closes_at
     }
@@ -144,6 +148,13 @@ impl Outputs<&'static str> for Log {
 }
 
 fn start(log: &Log) -> (mpsc::UnboundedSender<u64>, impl Future<Output = ()>) {
+    start_by(log, || Duration::ZERO)
+}
+
+fn start_by(
+    log: &Log,
+    ahead: impl FnMut() -> Duration,
+) -> (mpsc::UnboundedSender<u64>, impl Future<Output = ()>) {
     let engine = Recorder {
         log: log.clone(),
         outputs: VecDeque::new(),
@@ -153,7 +164,7 @@ fn start(log: &Log) -> (mpsc::UnboundedSender<u64>, impl Future<Output = ()>) {
     };
     let transport = Transport::carrier(Box::new(Failing { log: log.clone(), waiting: VecDeque::new() }));
     let (commands, commanded) = mpsc::unbounded_channel();
-    (commands, run(engine, transport, commanded, log.clone()))
+    (commands, run_by(engine, transport, commanded, log.clone(), Suspensions::new(ahead)))
 }
 
 #[tokio::test(start_paused = true)]
@@ -191,4 +202,29 @@ async fn an_engine_hears_that_it_was_woken_late_before_it_acts() {
     tokio::time::advance(Duration::from_secs(60)).await; // nobody polls the loop meanwhile
     running.await;
     assert_eq!(log.take(), ["abandoned", "late by 59 s", "closed"]);
+}
+
+/// The machine sleeps for two hours: the clock of the loop stands still, and another does not. One that is set back, or by less
+/// than a second, says nothing.
+#[tokio::test(start_paused = true)]
+async fn m4_an_engine_hears_that_the_machine_was_suspended_before_it_acts() {
+    let log = Log::default();
+    let mut ahead = [100, 100, 7_300, 50, 50].into_iter().map(Duration::from_secs);
+    let (commands, running) = start_by(&log, move || ahead.next().unwrap_or(Duration::from_millis(50_900)));
+    for command in [1, 2] {
+        commands.send(command).unwrap();
+    }
+    drop(commands);
+    running.await;
+    let log = log.take();
+    let suspended: Vec<_> = log.iter().filter(|what| what.starts_with("suspended")).collect();
+    assert_eq!(suspended, ["suspended for 7200 s"], "{log:?}");
+    let at = log.iter().position(|what| what.starts_with("suspended")).unwrap();
+    assert_eq!(log.get(at + 1).map(String::as_str), Some("command 2"), "{log:?}");
+}
+
+#[test]
+fn m4_the_machine_is_not_suspended_while_this_runs() {
+    let mut suspensions = Suspensions::new(clock::suspended);
+    assert_eq!((suspensions.next(), suspensions.next()), (None, None));
 }

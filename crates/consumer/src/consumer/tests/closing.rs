@@ -70,7 +70,35 @@ async fn n1_a_close_says_that_the_last_commit_was_not_made_in_time() {
     assert_eq!(clock::now() - began, Duration::from_secs(54));
 }
 
-/// A change of ownership has `max.poll.interval.ms` at most, whatever closing may take.
+#[tokio::test(start_paused = true)]
+async fn n1_closing_has_the_time_that_it_is_given_and_not_only_that_of_a_poll() {
+    let short =
+        |builder: Builder| builder.configure(|config| config.max_poll_interval = Duration::from_secs(20));
+    let (consumer, engine) = hearing(short, Duration::from_secs(300)).await;
+    let began = clock::now();
+    consumer.close(Duration::from_secs(600)).await.unwrap();
+    assert_eq!(clock::now() - began, Duration::from_secs(300));
+    let said = said(&engine);
+    assert!(said.iter().any(|what| what == "revoked over"), "{said:?}");
+}
+
+/// Nobody polls any more; what was finished by tickets is committed all the same.
+#[tokio::test(start_paused = true)]
+async fn n1_h2_a_handle_that_gives_up_closing_says_what_is_finished() {
+    let (mut consumer, engine) = member(|builder| builder.finish_each(), &[0]).await;
+    engine.brings(0, 0, 3);
+    let records = consumer.poll(NONE).await.unwrap();
+    settle().await;
+    engine.log.take();
+    for record in &records {
+        record.ticket().unwrap().finish().unwrap();
+    }
+    let closed = consumer.handle().close(Duration::from_secs(1)).await;
+    assert_eq!(closed.unwrap_err().kind(), ErrorKind::Timeout);
+    settle().await;
+    assert_eq!(said(&engine), ["finished orders-0@3", "abandon, commits: true"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn n1_a_commit_that_is_not_answered_leaves_the_listener_its_time() {
     let short =

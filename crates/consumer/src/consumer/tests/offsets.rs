@@ -35,6 +35,9 @@ async fn what_is_no_pattern_is_refused_with_the_reason_and_nothing_is_subscribed
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("`(` is no regular expression: unclosed group"), "{error}");
     assert_eq!(consumer.topics_matching(["["]).await.unwrap_err().kind(), ErrorKind::Config);
+    for outside in ["orders)|(?:pay", "orders)$|^(?:pay"] {
+        assert_eq!(consumer.subscribe_patterns([outside]).await.unwrap_err().kind(), ErrorKind::Config);
+    }
     assert!(said(&engine).is_empty());
     assert_eq!(consumer.topics_matching(["o.*"]).await.unwrap(), ["orders".into()] as [Topic; 1]);
     assert_eq!(said(&engine), [r#"topics matching [Regex("^(?:o.*)$")]"#]);

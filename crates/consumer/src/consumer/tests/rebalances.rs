@@ -195,3 +195,43 @@ async fn d9_m1_what_the_group_waits_for_no_longer_is_lost() {
     said.retain(|what| !what.starts_with("finished"));
     assert_eq!(said, ["lost 1", "lost over", "revocation done 7"], "and nothing is committed");
 }
+
+/// What a `subscribe` was told stands, whoever waited for it.
+#[tokio::test(start_paused = true)]
+async fn a_subscription_whose_call_was_dropped_counts_as_the_engine_has_answered_it() {
+    for refuses in [false, true] {
+        let (mut consumer, _engine, mut commanded) = unanswered(Log::default(), |builder| builder);
+        let begun = tokio::time::timeout(Duration::from_secs(1), consumer.subscribe(["orders"])).await;
+        assert!(begun.is_err(), "nobody has answered");
+        assert_eq!(consumer.group, Group::Subscribed, "what the group says meanwhile is heard");
+        let Some(Command::Subscribe { reply, .. }) = commanded.recv().await else { panic!("a subscription") };
+        reply.send(if refuses { Err(Error::misuse("assigned by hand")) } else { Ok(()) }).unwrap();
+        assert!(consumer.poll(NONE).await.unwrap().is_empty());
+        let (group, topics) =
+            if refuses { (Group::Outside, vec![]) } else { (Group::Subscribed, vec![Topic::from("orders")]) };
+        assert_eq!((consumer.group, consumer.subscription()), (group, topics));
+    }
+}
+
+/// A record is nobody else's, and a consumer is printed where nobody thinks of its records.
+#[tokio::test(start_paused = true)]
+async fn safe17_neither_a_consumer_nor_a_handle_prints_records() {
+    let (mut consumer, engine) = member(|builder| builder.property("max.poll.records", "1"), &[0]).await;
+    let shown = |consumer: &Consumer| format!("{consumer:?} {:?}", consumer.handle());
+    // As text, and as numbers.
+    let clean = |shown: &str| !shown.contains("canary") && !shown.contains("99, 97, 110, 97, 114, 121");
+    let chunk = |from: i64| {
+        let mut builder = BatchBuilder::new(from);
+        for _ in 0..3 {
+            builder.push(1, None, Some(b"canary"), &[]);
+        }
+        Chunk { batches: [builder.build().unwrap()].into_iter().collect(), ..chunk(0, from, 3) }
+    };
+    engine.send([], [Data::Records(chunk(0))]);
+    assert!(clean(&shown(&consumer)), "as it waits: {}", shown(&consumer));
+    assert_eq!(offsets(&mut consumer).await, [0]);
+    engine.send([], [Data::Records(chunk(3))]);
+    let shown = shown(&consumer);
+    assert!(clean(&shown) && shown.contains("owned: 1"), "as it is read: {shown}");
+    assert!(clean(&format!("{:?}", chunk(0))), "{:?}", chunk(0));
+}

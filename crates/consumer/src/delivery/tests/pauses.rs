@@ -101,3 +101,45 @@ fn i12_l1_a_reset_is_told_though_the_records_around_it_were_given_back() {
     assert_eq!(sim.poll_and_resets(), (vec![], vec![10]));
     assert_eq!(sim.delivery.position(&orders()), Some(0), "what lay before the reset is read again");
 }
+
+/// The log was truncated, or reset to where it begins: what comes of the new one lies before the position.
+#[test]
+fn i12_l1_what_is_buffered_behind_a_reset_backwards_is_given_back_from_there() {
+    let mut sim = Sim::handing_out(500);
+    sim.take_in(chunk(0, 140, &[batch(0, 140)]));
+    assert_eq!(sim.poll().unwrap().unwrap().len(), 140);
+    sim.take_in(chunk(140, 150, &[batch(140, 10)]));
+    sim.reset(150, 120);
+    sim.take_in(Chunk { start_id: 2, ..chunk(120, 130, &[batch(120, 10)]) });
+    sim.handle.pause([orders()]).unwrap();
+    assert_eq!(sim.give_back(), Some(Position::at(120)), "the fetcher may stand behind all of it, at 130");
+    sim.delivery.take_in(Data::GivenBack { partition: orders(), token: TOKEN, accepted: true });
+    assert_eq!(sim.poll_and_resets(), (vec![], vec![120]));
+    sim.handle.resume([orders()]).unwrap();
+    sim.take_in(Chunk { start_id: 2, ..chunk(120, 130, &[batch(120, 10)]) });
+    assert_eq!(sim.poll().unwrap().unwrap(), (120..130).collect::<Vec<_>>());
+    assert_eq!(sim.delivery.moved_back(), [(orders(), TOKEN, 120)]);
+}
+
+/// The fetcher has gone back between the offer and its answer: it was asked to rewind to a position that lies beyond what it has.
+#[test]
+fn i12_l1_a_reset_backwards_that_crosses_the_offer_is_offered_too() {
+    let mut sim = Sim::handing_out(500);
+    sim.take_in(chunk(0, 140, &[batch(0, 140)]));
+    assert_eq!(sim.poll().unwrap().unwrap().len(), 140);
+    sim.take_in(chunk(140, 150, &[batch(140, 10)]));
+    sim.handle.pause([orders()]).unwrap();
+    assert_eq!(sim.give_back().map(|from| from.offset), Some(140));
+    sim.reset(150, 120);
+    sim.take_in(Chunk { start_id: 2, ..chunk(120, 130, &[batch(120, 10)]) });
+    sim.freed();
+    let accepted = Data::GivenBack { partition: orders(), token: TOKEN, accepted: true };
+    sim.delivery.take_in(accepted);
+    assert_eq!(sim.delivery.offers(), [(orders(), TOKEN, Position::at(120))], "once more, from there");
+    assert_eq!(sim.freed(), 0);
+    assert_eq!(sim.poll_and_resets(), (vec![], vec![]), "nothing before the answer");
+    sim.delivery.take_in(Data::GivenBack { partition: orders(), token: TOKEN, accepted: true });
+    assert!(sim.delivery.offers().is_empty());
+    assert_eq!(sim.freed(), 2000);
+    assert_eq!(sim.poll_and_resets(), (vec![], vec![120]));
+}
