@@ -438,7 +438,8 @@ async fn a_connection_that_ends_after_what_is_not_answered_is_a_failure_and_told
         net.ask_on(Lane::Produce, tag, broker(1), produce, secs(30));
         let NetEvent::Completed(written) = net.next_event().await else { panic!("the call first") };
         assert!(written.result.is_ok(), "{written:?}");
-        let NetEvent::ClosedUnanswered(by) = net.next_event().await else { panic!("and then that") };
+        let told = tokio::time::timeout(secs(60), net.next_event()).await;
+        let Ok(NetEvent::ClosedUnanswered(by)) = told else { panic!("and then that: {told:?}") };
         assert_eq!(Target::Broker(by), broker(1));
     }
     let dials = world.dial_times();
