@@ -11,6 +11,7 @@ mod assignor;
 mod avro;
 mod chaos;
 mod commands;
+mod commits;
 mod company;
 mod contract;
 mod copying;

@@ -44,6 +44,7 @@ pub(crate) const ALLOWED: &[Allowed] = &[
     may("ApiVersions", "api_keys[ListOffsets].max_version", "11 is beyond kafka-protocol"),
     may("ApiVersions", "api_keys[OffsetCommit].max_version", "10 (topic ids) is beyond kafka-protocol"),
     may("ApiVersions", "api_keys[OffsetFetch].max_version", "10 (topic ids) is beyond kafka-protocol"),
+    may("ApiVersions", "api_keys[DescribeLogDirs].max_version", "5 (KIP-1066) is beyond kafka-protocol"),
     may(
         "*",
         "*configs[max.message.bytes].config_source",

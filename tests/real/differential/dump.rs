@@ -12,8 +12,8 @@ pub(crate) type Leaf = (String, String);
 
 /// The APIs that the box speaks: a real broker lists more.
 const OF_THE_BOX: &[i16] = &[
-    0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 28, 32, 36, 37, 42,
-    44, 47, 60, 61, 65, 66, 68, 69, 75,
+    0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 28, 32, 35, 36, 37,
+    42, 44, 47, 60, 61, 65, 66, 68, 69, 75,
 ];
 
 /// The leaves of an answer. Lists whose order Kafka leaves to a hash map are sorted.
