@@ -337,5 +337,6 @@ impl Application {
 /// Whether an error is one that only the producer of transactions ends with.
 fn is_of_transactions(error: &offtake::Error) -> bool {
     use offtake::ErrorKind::{Fenced, Refused};
-    matches!(error.kind(), Fenced | Refused) && error.code() != Some(offtake::ErrorCode::FencedInstanceId)
+    let is_of_instance = error.to_string().contains("group.instance.id");
+    matches!(error.kind(), Fenced | Refused) && !is_of_instance
 }

@@ -114,6 +114,7 @@ impl Runner {
             Ok(Next::Lost(handover)) => {
                 // Somebody else may have them: a commit that was not sent is not sent any more.
                 self.give_up_commit();
+                self.partitions_gone(&handover.partitions);
                 self.machine.removed(&handover.partitions);
                 self.act(now);
                 self.tell(Event::Lost(change(&handover)));
@@ -264,6 +265,7 @@ impl Runner {
     }
 
     fn hand_over(&mut self, partitions: &[TopicPartition], event: impl FnOnce(OwnershipChange) -> Event) {
+        self.partitions_gone(partitions);
         self.machine.removed(partitions);
         if let Some(handing) = self.handing.take() {
             let change = handing.change();

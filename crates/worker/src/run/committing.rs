@@ -4,6 +4,10 @@ use std::{
     collections::BTreeMap,
     mem,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -38,6 +42,8 @@ pub(super) enum Committing {
     },
     Transaction {
         commits: Vec<PartitionCommit>,
+        /// Whether a partition of it was lost since.
+        is_lost: Arc<AtomicBool>,
         answer: Answer<Ended>,
     },
     /// In transactions, which nobody can make any more.
@@ -194,9 +200,10 @@ impl Runner {
         self.transactions_begun += 1;
         let mark = transaction::mark(self.run_id, &group, self.transactions_begun);
         let offsets = commits.iter().map(|commit| offset(commit, &mark)).collect();
-        let content = Content { group, mark, offsets, sent };
+        let is_lost = Arc::<AtomicBool>::default();
+        let content = Content { group, mark, offsets, sent, is_lost: Arc::clone(&is_lost) };
         let answer = Box::pin(transaction::run(producer, self.consumer.handle(), content));
-        self.committing = Committing::Transaction { commits, answer };
+        self.committing = Committing::Transaction { commits, is_lost, answer };
         None
     }
 
@@ -244,6 +251,15 @@ impl Runner {
         let again = (is_of_one || is_too_large(&error)) && self.machine.shorten_metadata();
         self.tell(Event::Error(error.clone()));
         Outcome { error: Some(error), again }
+    }
+
+    /// These partitions are not this member's any more: a transaction that has one of them is not to be committed, unless that was asked for.
+    pub(super) fn partitions_gone(&self, partitions: &[TopicPartition]) {
+        if let Committing::Transaction { commits, is_lost, .. } = &self.committing
+            && commits.iter().any(|commit| partitions.contains(&commit.name))
+        {
+            is_lost.store(true, Ordering::Release);
+        }
     }
 
     /// A commit on its way is waited for no longer: whether it is committed nobody knows. A transaction goes on, as the group itself

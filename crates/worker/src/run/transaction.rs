@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -31,6 +34,7 @@ pub(super) struct Content {
     pub(super) mark: String,
     pub(super) offsets: BTreeMap<TopicPartition, OffsetAndMetadata>,
     pub(super) sent: Vec<(EffectId, Sent)>,
+    pub(super) is_lost: Arc<AtomicBool>,
 }
 
 /// What is written of one record.
@@ -120,6 +124,14 @@ async fn make(
     }
     let offsets = GroupOffsets::new(content.group.clone(), content.offsets.clone());
     transaction.send_offsets(offsets).await?;
+    // A member that lost a partition and was given it again may have the identity that it had before (KIP-848), and have read what is committed before these
+    // offsets came: they are not refused, and are not committed either. From now on whoever reads what is committed waits for the end of this.
+    if content.is_lost.load(Ordering::Acquire) {
+        transaction.abort().await?;
+        let text =
+            "the transaction is aborted, nothing of it is committed: a partition of it was lost meanwhile";
+        return Err(Error::new(ErrorKind::TransactionAborted, text));
+    }
     transaction.commit().await
 }
 

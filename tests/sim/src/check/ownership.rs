@@ -259,7 +259,10 @@ impl Ownership {
             .gone
             .get(&who)
             .is_some_and(|(gone, why)| *why == Why::Forgotten && at < *gone + REQUEST_TIMEOUT);
-        if holds || on_the_way_out || forgotten || self.is_coming(plan, who, place) {
+        // What a worker's transaction had waiting names the member as it was, which the group refuses, or takes and the transaction is aborted: SAFE11
+        // judges what comes of it.
+        let in_transaction = plan.work.as_ref().is_some_and(|work| work.transactional);
+        if holds || on_the_way_out || forgotten || in_transaction || self.is_coming(plan, who, place) {
             return;
         }
         // Heartbeats go all the same, and what they say overtakes it. It names the epoch of then, which the coordinator refuses
