@@ -40,7 +40,7 @@ for ((waited = 0; waited < 240; waited++)); do
     grep -q ready "$work/kafka.ready" && curl -sf "$registry/schemas/types" >/dev/null && break
     sleep 0.5
 done
-"$kafka/4.3.0/bin/kafka-topics.sh" --bootstrap-server "127.0.0.1:$port" --create --topic typed --partitions 4 >/dev/null
+"$root/scripts/kafka-tool" "127.0.0.1:$port" create_topic topic=typed partitions=4 >/dev/null
 arguments=("127.0.0.1:$port" "$registry" typed "$records")
 "$rust" fill "${arguments[@]}"
 

@@ -168,7 +168,7 @@ impl Shapes {
                 let mut values: Vec<Value> = Vec::new();
                 for _ in 0..1 + self.dice.roll(3) {
                     let value = self.random(1);
-                    if !values.contains(&value) && !(value.is_f64() && draft == Four) {
+                    if !(values.contains(&value) || value.is_f64() && draft == Four) {
                         values.push(value);
                     }
                 }
@@ -198,7 +198,7 @@ impl Shapes {
                 let (pattern, schema) = (*self.dice.pick(&PATTERNS), self.any(at.part()));
                 put("patternProperties", json!({ pattern: schema }));
             }
-            16 => put(*self.dice.pick(&["minProperties", "maxProperties"]), json!(small)),
+            16 => put(self.dice.pick::<&str>(&["minProperties", "maxProperties"]), json!(small)),
             17 => put("items", self.any(at.part())),
             18 if draft == Y2020 => put("prefixItems", self.list(at.part())),
             18 => {
@@ -206,17 +206,17 @@ impl Shapes {
                 put("additionalItems", if draft == Four { json!(false) } else { self.any(at.part()) });
             }
             19 => {
-                put(*self.dice.pick(&["minItems", "maxItems"]), json!(small));
+                put(self.dice.pick::<&str>(&["minItems", "maxItems"]), json!(small));
                 put("uniqueItems", json!(true));
             }
             20 if draft > Four => {
                 put("contains", self.any(at.part()));
                 if draft >= Y2019 {
-                    put(*self.dice.pick(&["minContains", "maxContains"]), json!(small));
+                    put(self.dice.pick::<&str>(&["minContains", "maxContains"]), json!(small));
                 }
             }
             21 if draft > Four => put("propertyNames", json!({"pattern": self.dice.pick(&PATTERNS)})),
-            22 => put(*self.dice.pick(&["allOf", "anyOf", "oneOf"]), self.list(at.same())),
+            22 => put(self.dice.pick::<&str>(&["allOf", "anyOf", "oneOf"]), self.list(at.same())),
             23 => put("not", self.any(at.same())),
             24 if draft >= Seven => {
                 put("if", self.any(at.same()));

@@ -94,7 +94,7 @@ impl File {
                 number = 20_000; // reserved
             }
             let of = match self.dice.roll(12) {
-                0..6 => Type::Scalar(*self.dice.pick(&SCALARS)),
+                0..6 => Type::Scalar(self.dice.pick::<&str>(&SCALARS)),
                 6 => Type::Enum,
                 7 | 8 => Type::Message(self.dice.index(messages)),
                 9 | 10 => Type::WellKnown(self.dice.pick(&WELL_KNOWN).0),
@@ -103,7 +103,7 @@ impl File {
             };
             let label = match self.dice.roll(7) {
                 0 | 1 => Label::Repeated,
-                2 => Label::Map(*self.dice.pick(&KEYS)),
+                2 => Label::Map(self.dice.pick::<&str>(&KEYS)),
                 3 => Label::Oneof,
                 4 => Label::Optional,
                 _ if self.is_proto3 => Label::Single,

@@ -49,8 +49,10 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// How their serialisers are told to write ids.
-const WAYS: [(&str, Framing, &[(&str, &str)]); 3] = [
+/// Its name, how we frame values, and how their serialisers are told to write ids.
+type Way = (&'static str, Framing, &'static [(&'static str, &'static str)]);
+
+const WAYS: [Way; 3] = [
     ("eight", Framing::Apicurio, &[("apicurio.registry.headers.enabled", "false")]),
     (
         "four",
