@@ -228,6 +228,27 @@ mod tests {
     }
 
     #[test]
+    fn events_that_nobody_reads_hold_up_nobody_and_are_told_by_the_writer() {
+        let (notes, waiting) = sync_channel(2);
+        let teller = Teller { notes, left_out: Arc::default() };
+        let left_out = teller.left_out.clone();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let subscriber = tracing_subscriber::fmt().with_writer(Mutex::new(file.reopen().unwrap())).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            (0..5).for_each(|nth| teller.tell("child", json!({ "nth": nth })));
+        });
+        let mut logged = String::new();
+        file.as_file().read_to_string(&mut logged).unwrap();
+        assert_eq!(logged, "", "a log line would wait for stderr");
+        drop(teller);
+        let written = Mutex::new(Vec::new());
+        write(&waiting, &left_out, |line| written.lock().unwrap().push(line.to_owned()));
+        let written = written.into_inner().unwrap();
+        assert_eq!(written.len(), 3, "{written:?}");
+        assert!(written[1].contains("3 events are left out"), "{written:?}");
+    }
+
+    #[test]
     fn m1_an_exceeded_poll_interval_has_the_documented_shape() {
         let (since_poll, limit) = (Duration::from_millis(1510), Duration::from_millis(1500));
         let event = Event::PollIntervalExceeded { since_poll, limit, stall: Stall::Blocked };

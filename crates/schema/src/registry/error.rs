@@ -8,6 +8,7 @@ pub struct RegistryError {
     reason: String,
     kind: RegistryErrorKind,
     code: Option<i64>,
+    is_unreadable: bool,
 }
 
 /// Who is at fault.
@@ -34,11 +35,21 @@ pub enum RegistryErrorKind {
 
 impl RegistryError {
     pub(crate) fn new(kind: RegistryErrorKind, reason: impl fmt::Display) -> Self {
-        Self { reason: printable(&reason.to_string()), kind, code: None }
+        Self { reason: printable(&reason.to_string()), kind, code: None, is_unreadable: false }
     }
 
     pub(super) fn with_code(self, code: Option<i64>) -> Self {
         Self { code, ..self }
+    }
+
+    /// A file that the configuration names cannot be read.
+    pub(super) fn unreadable(reason: impl fmt::Display) -> Self {
+        Self { is_unreadable: true, ..Self::new(RegistryErrorKind::Config, reason) }
+    }
+
+    #[doc(hidden)] // for the command: what was written may be right, and what is wrong is elsewhere
+    pub fn is_unreadable(&self) -> bool {
+        self.is_unreadable
     }
 
     /// Who is at fault.
