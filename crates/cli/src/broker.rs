@@ -28,6 +28,11 @@ pub(crate) async fn run(args: Broker) -> Result<(), Failure> {
     for (topic, partitions) in &args.topics {
         cluster = cluster.topic(topic, *partitions);
     }
+    if args.users.iter().any(|user| user.name.is_empty()) {
+        return Err(Failure::Usage(
+            "--user: the user's name is missing: write it as NAME:PASSWORD".to_owned(),
+        ));
+    }
     for (mechanism, user) in logins(&args) {
         let password = user.password.expose_str().unwrap_or_default();
         if password.is_empty() && mechanism != SaslMechanism::OAuthBearer {

@@ -4,7 +4,7 @@ use std::{
     io::Write,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread::{Builder, JoinHandle},
@@ -34,9 +34,16 @@ pub(crate) struct EventLog {
 impl EventLog {
     pub(crate) fn start() -> Result<Self, Failure> {
         let (notes, waiting) = sync_channel(WAITING);
-        let writer = Builder::new().name("offtake-events".to_owned()).spawn(move || write(&waiting));
+        let left_out = Arc::<AtomicU64>::default();
+        let teller = Teller { notes, left_out: left_out.clone() };
+        let writer = Builder::new().name("offtake-events".to_owned());
+        let writer = writer.spawn(move || {
+            write(&waiting, &left_out, |text| {
+                let _ = std::io::stderr().lock().write_all(text.as_bytes());
+            })
+        });
         let writer = writer.map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))?;
-        Ok(Self { teller: Teller { notes, is_full: Arc::default() }, writer })
+        Ok(Self { teller, writer })
     }
 
     /// For [`offtake::Builder::events`].
@@ -65,8 +72,8 @@ impl EventLog {
 #[derive(Clone)]
 pub(crate) struct Teller {
     notes: SyncSender<Note>,
-    /// It was said that events are left out.
-    is_full: Arc<AtomicBool>,
+    /// How many were left out since the writer has said so.
+    left_out: Arc<AtomicU64>,
 }
 
 impl Teller {
@@ -74,19 +81,24 @@ impl Teller {
     pub(crate) fn tell(&self, event: &str, fields: Value) {
         let line = line(event, Timestamp::now().as_millisecond(), fields).to_string();
         match self.notes.try_send(Note::Line(line)) {
-            Err(TrySendError::Full(_)) if !self.is_full.swap(true, Ordering::Relaxed) => {
-                tracing::warn!("stderr is not read fast enough: events are left out");
+            // Whoever says so now would wait for stderr himself, where a log line goes, too: the writer does when it gets through.
+            Err(TrySendError::Full(_)) => {
+                self.left_out.fetch_add(1, Ordering::Relaxed);
             }
             // After `finish` the last line on stderr belongs to the command.
-            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
         }
     }
 }
 
-fn write(notes: &Receiver<Note>) {
+fn write(notes: &Receiver<Note>, left_out: &AtomicU64, put: impl Fn(&str)) {
     while let Ok(Note::Line(mut line)) = notes.recv() {
         line.push('\n');
-        let _ = std::io::stderr().lock().write_all(line.as_bytes());
+        put(&line);
+        match left_out.swap(0, Ordering::Relaxed) {
+            0 => {}
+            count => put(&format!("offtake: stderr is not read fast enough: {count} events are left out\n")),
+        }
     }
 }
 
@@ -213,6 +225,27 @@ mod tests {
         let mut said = String::new();
         file.as_file().read_to_string(&mut said).unwrap();
         assert_eq!(said, "");
+    }
+
+    #[test]
+    fn events_that_nobody_reads_hold_up_nobody_and_are_told_by_the_writer() {
+        let (notes, waiting) = sync_channel(2);
+        let teller = Teller { notes, left_out: Arc::default() };
+        let left_out = teller.left_out.clone();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let subscriber = tracing_subscriber::fmt().with_writer(Mutex::new(file.reopen().unwrap())).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            (0..5).for_each(|nth| teller.tell("child", json!({ "nth": nth })));
+        });
+        let mut logged = String::new();
+        file.as_file().read_to_string(&mut logged).unwrap();
+        assert_eq!(logged, "", "a log line would wait for stderr");
+        drop(teller);
+        let written = Mutex::new(Vec::new());
+        write(&waiting, &left_out, |line| written.lock().unwrap().push(line.to_owned()));
+        let written = written.into_inner().unwrap();
+        assert_eq!(written.len(), 3, "{written:?}");
+        assert!(written[1].contains("3 events are left out"), "{written:?}");
     }
 
     #[test]

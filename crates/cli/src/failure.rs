@@ -74,7 +74,11 @@ impl fmt::Display for Failure {
 impl From<offtake::Error> for Failure {
     fn from(error: offtake::Error) -> Self {
         let message = error.to_string();
+        let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<ConfigError>());
         match error.kind() {
+            offtake::ErrorKind::Config if cause.is_some_and(ConfigError::is_unreadable) => {
+                Self::Failed(message)
+            }
             offtake::ErrorKind::Config => Self::Usage(message),
             // Whoever said it may have had no advice.
             offtake::ErrorKind::Unreachable if !message.contains("check ") => {
@@ -86,8 +90,9 @@ impl From<offtake::Error> for Failure {
 }
 
 impl From<ConfigError> for Failure {
+    /// What was written may be right where a file that it names cannot be read.
     fn from(error: ConfigError) -> Self {
-        Self::Usage(error.to_string())
+        if error.is_unreadable() { Self::Failed(error.to_string()) } else { Self::Usage(error.to_string()) }
     }
 }
 
@@ -95,7 +100,9 @@ impl From<ConfigError> for Failure {
 impl From<offtake_schema::RegistryError> for Failure {
     fn from(error: offtake_schema::RegistryError) -> Self {
         match error.kind() {
-            offtake_schema::RegistryErrorKind::Config => Self::Usage(error.to_string()),
+            offtake_schema::RegistryErrorKind::Config if !error.is_unreadable() => {
+                Self::Usage(error.to_string())
+            }
             _ => Self::Failed(error.to_string()),
         }
     }

@@ -39,7 +39,7 @@ fn hint(option: &str) -> Option<&'static str> {
         "-G" => "kcat -G is `offtake consume TOPIC -g GROUP`",
         "-L" => "kcat -L is `offtake topics list`, or `offtake topics describe TOPIC`",
         "-Q" => "kcat -Q is `offtake offsets TOPIC --at TIME`",
-        "-P" => "kcat -P: this version cannot produce",
+        "-P" => "kcat -P is `offtake produce TOPIC`",
         "-t" => "the topic takes no option, as in `offtake consume TOPIC`",
         "-o" => "kcat -o is `--from WHERE`: earliest, latest, an offset, -N or @TIME",
         "-e" => "kcat -e is `--until latest`",
@@ -94,6 +94,7 @@ mod tests {
     fn options_of_other_commands_are_answered_with_ours() {
         for (line, ours) in [
             ("offtake -C -b a:1 -t orders", "`offtake consume TOPIC`"),
+            ("offtake -b a:1 -P -t orders", "`offtake produce TOPIC`"),
             ("offtake -b a:1 -L", "`offtake topics list`"),
             ("offtake consume -t orders", "`offtake consume TOPIC`"),
             ("offtake consume orders -o beginning -e", "`--from WHERE`"),

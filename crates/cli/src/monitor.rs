@@ -28,6 +28,7 @@ pub(crate) async fn run(common: &Common, args: Box<args::Monitor>) -> Result<(),
         return write(path, GRAFANA_DASHBOARD);
     }
     let mut stop = Stop::listen_but_hangup()?;
+    let hangups = Hangups::new()?; // before anything that takes time: until then the signal ends the process
     let told = complete(&args)?;
     let settings = settings(&told)?;
     let listen = told.listen.as_deref().unwrap_or(LISTEN);
@@ -50,7 +51,7 @@ pub(crate) async fn run(common: &Common, args: Box<args::Monitor>) -> Result<(),
     let scheme = "http";
     say(format_args!("offtake: the monitor is at {scheme}://{}", monitor.address()));
     let (settings, watched) = watch::channel(settings);
-    let reloads = reload(common, &args, (&told, watched_now), &settings, &changes);
+    let reloads = reload(hangups, common, &args, (&told, watched_now), &settings, &changes);
     let ended = tokio::select! {
         () = monitor.run(&mut source, watched, stop.asked()) => Ok(()),
         reloads = reloads => reloads,
@@ -86,13 +87,13 @@ impl Source for &mut Reloading {
 
 /// Reads all settings anew with each SIGHUP. Never ends but for a failure to hear of it.
 async fn reload(
+    mut hangups: Hangups,
     common: &Common,
     args: &args::Monitor,
     (before, mut watched_now): (&args::Monitor, Watched),
     settings: &watch::Sender<Settings>,
     changes: &mpsc::Sender<Watching>,
 ) -> Result<(), Failure> {
-    let mut hangups = Hangups::new()?;
     let (listen, folder) = (before.listen.clone(), before.history.clone());
     loop {
         hangups.next().await;

@@ -63,7 +63,7 @@ impl Output {
 fn unbuffered(stdout: io::Stdout) -> Box<dyn Write> {
     use std::os::fd::AsFd;
     match stdout.as_fd().try_clone_to_owned() {
-        Ok(fd) => Box::new(std::fs::File::from(fd)),
+        Ok(fd) => Box::new(Waiting(fd.into())),
         Err(_) => Box::new(stdout),
     }
 }
@@ -71,4 +71,54 @@ fn unbuffered(stdout: io::Stdout) -> Box<dyn Write> {
 #[cfg(not(unix))]
 fn unbuffered(stdout: io::Stdout) -> Box<dyn Write> {
     Box::new(stdout)
+}
+
+/// A file that is waited for where it takes nothing at once: another process that has it, too, may have made it non-blocking.
+#[cfg(unix)]
+struct Waiting(std::fs::File);
+
+#[cfg(unix)]
+impl Write for Waiting {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        use rustix::event::{PollFd, PollFlags, poll};
+        loop {
+            match self.0.write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    match poll(&mut [PollFd::new(&self.0, PollFlags::OUT)], None) {
+                        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                written => return written,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[cfg(all(test, unix))]
+#[allow(clippy::disallowed_methods, reason = "a reader has a thread of its own")]
+mod tests {
+    use std::{io::Read, os::unix::net::UnixStream, thread};
+
+    use super::*;
+
+    #[test]
+    fn what_a_pipe_does_not_take_at_once_is_written_when_it_does() {
+        let (mut reader, writer) = UnixStream::pair().unwrap();
+        writer.set_nonblocking(true).unwrap();
+        let bytes: Vec<u8> = (0..8 << 20).map(|at: u32| at.to_le_bytes()[0]).collect();
+        let read = thread::spawn(move || {
+            let mut read = Vec::new();
+            reader.read_to_end(&mut read).unwrap();
+            read
+        });
+        let mut to = Waiting(std::fs::File::from(std::os::fd::OwnedFd::from(writer)));
+        to.write_all(&bytes).unwrap();
+        drop(to);
+        assert!(read.join().unwrap() == bytes);
+    }
 }

@@ -1,7 +1,7 @@
 //! `offtake schemas`: what a registry has.
 
 use offtake_schema::{
-    SchemaRegistry,
+    RegistryError, RegistryErrorKind, SchemaRegistry,
     registry::{SubjectVersion, Version},
 };
 use serde_json::{Value, json};
@@ -49,14 +49,24 @@ pub(crate) async fn run(common: &Common, args: Schemas) -> Result<(), Failure> {
 async fn list(registry: &SchemaRegistry, json: bool, output: &mut Output) -> Result<(), Failure> {
     let mut subjects = registry.subjects().await?;
     subjects.sort();
+    let mut failures = Vec::new();
     let mut sheet = Sheet::new(&["subject", "type", "#id", "#latest", "#versions"]);
     for subject in subjects {
-        // A subject may go while they are looked at.
-        let (Ok(versions), Ok(latest)) =
-            (registry.versions(&subject).await, registry.version(&subject, Version::Latest).await)
-        else {
-            tracing::warn!("subject {subject} has no version that can be read");
-            continue;
+        let found = async {
+            let versions = registry.versions(&subject).await?;
+            Ok((versions, registry.version(&subject, Version::Latest).await?))
+        };
+        let (versions, latest) = match found.await {
+            Ok(found) => found,
+            // It may go while they are looked at.
+            Err(error) if RegistryError::kind(&error) == RegistryErrorKind::NotFound => {
+                tracing::warn!("subject {subject} has no version that can be read");
+                continue;
+            }
+            Err(error) => {
+                failures.push(format!("subject {subject}: {error}"));
+                continue;
+            }
         };
         let kind = latest.schema.kind.name();
         if json {
@@ -72,7 +82,8 @@ async fn list(registry: &SchemaRegistry, json: bool, output: &mut Output) -> Res
     if !json {
         output.sheet(&sheet);
     }
-    Ok(())
+    output.flush()?;
+    crate::lag::told(&failures)
 }
 
 async fn show(

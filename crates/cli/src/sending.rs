@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_producer::{Error, RecordMetadata};
+use offtake_producer::{Error, ProducerRecord, RecordMetadata};
 
 use crate::clock::now;
 
@@ -47,7 +47,13 @@ where
 
     /// Whether another may be sent before one of these has its outcome.
     pub(crate) fn has_room(&self) -> bool {
-        self.records.len() < MOST_RECORDS && self.bytes <= self.most_bytes
+        self.has_room_for(0)
+    }
+
+    /// Whether one of so many bytes may be. The only one always may.
+    pub(crate) fn has_room_for(&self, bytes: usize) -> bool {
+        self.records.is_empty()
+            || self.records.len() < MOST_RECORDS && self.bytes.saturating_add(bytes) <= self.most_bytes
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -71,6 +77,22 @@ where
     }
 }
 
+/// What a record costs beside its key, its value and its headers: more than the lengths before them take, and a batch of its own.
+const RECORD_OVERHEAD: usize = 128;
+/// And a header beside its key and its value: their lengths.
+const HEADER_OVERHEAD: usize = 10;
+
+/// The most bytes of `buffer.memory` that a record takes.
+pub(crate) fn size(record: &ProducerRecord<'_>) -> usize {
+    let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+    let headers = record
+        .header_bytes()
+        .map(|(key, value)| HEADER_OVERHEAD.saturating_add(key.len()).saturating_add(length(value)));
+    headers
+        .chain([length(record.key_bytes()), length(record.value_bytes())])
+        .fold(RECORD_OVERHEAD, usize::saturating_add)
+}
+
 /// When the next record may be sent at a `rate` of records a second, if that is not now.
 pub(crate) fn due(rate: Option<u64>, began: Instant, sent: u64) -> Option<Instant> {
     let rate = rate.filter(|rate| *rate > 0)?;
@@ -82,5 +104,30 @@ pub(crate) fn due(rate: Option<u64>, began: Instant, sent: u64) -> Option<Instan
 pub(crate) async fn until(due: Option<Instant>) {
     if let Some(due) = due {
         tokio::time::sleep_until(due.into()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{Pending, pending};
+
+    use super::*;
+
+    type Nothing = Pin<Box<Pending<Result<RecordMetadata, Error>>>>;
+
+    #[test]
+    fn what_a_record_takes_has_its_headers_and_its_key_in_it() {
+        let record = ProducerRecord::to("t").key(&[0; 100]).value(&[0; 1000]).header("trace", &[0; 10_000]);
+        assert!((11_105..11_400).contains(&size(&record)), "{}", size(&record));
+    }
+
+    #[test]
+    fn there_is_room_for_half_of_the_memory_and_for_one_record_whatever_its_size() {
+        let mut waiting = Unacknowledged::<Nothing, ()>::new(1000);
+        assert!(waiting.has_room_for(usize::MAX));
+        waiting.push(Box::pin(pending()), 400, ());
+        assert_eq!([100, 101].map(|bytes| waiting.has_room_for(bytes)), [true, false]);
+        waiting.push(Box::pin(pending()), 101, ());
+        assert!(!waiting.has_room());
     }
 }

@@ -63,7 +63,7 @@ pub(crate) struct Accumulator {
     unfinished: BTreeSet<(Serial, Serial)>,
     /// The same by the end of their `delivery.timeout.ms`, until that was told of.
     deadlines: BTreeSet<(Instant, Serial, SlotId)>,
-    /// Batches whose time was over while they were being compressed.
+    /// Batches whose time was over while they, or one before them, were being compressed.
     overdue_later: Vec<(SlotId, Serial)>,
     /// Everything is ready at once until these have ended.
     flushing: Option<Serial>,

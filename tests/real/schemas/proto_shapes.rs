@@ -281,20 +281,20 @@ impl File {
 
     fn letters(&mut self) -> String {
         (0..self.dice.roll(8))
-            .map(|_| *self.dice.pick(&['a', '"', '\n', 'é', '€', '\u{1F600}', '\0']))
+            .map(|_| self.dice.pick(&['a', '"', '\n', 'é', '€', '\u{1F600}', '\0']))
             .collect()
     }
 
     fn well_known(&mut self, name: &str) -> Value {
-        let fraction = *self.dice.pick(&["", ".500", ".000001", ".123456789"]);
+        let fraction = self.dice.pick(&["", ".500", ".000001", ".123456789"]);
         match name {
             "Timestamp" => {
                 let (day, hour) = (1 + self.dice.roll(28), self.dice.roll(24));
-                let year = *self.dice.pick(&["0001", "1969", "1970", "2026", "9999"]);
+                let year = self.dice.pick(&["0001", "1969", "1970", "2026", "9999"]);
                 json!(format!("{year}-02-{day:02}T{hour:02}:59:07{fraction}Z"))
             }
             "Duration" => {
-                let sign = *self.dice.pick(&["", "-"]);
+                let sign = self.dice.pick(&["", "-"]);
                 json!(format!("{sign}{}{fraction}s", 1 + self.dice.roll(1 << 31)))
             }
             "Struct" => json!({"a": self.any(2), "b é": self.any(1)}),

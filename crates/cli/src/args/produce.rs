@@ -41,8 +41,8 @@ pub(crate) struct Produce {
     /// Write in transactions, made by whom this names: readers see all of one, or nothing (read_committed)
     #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) transactional_id: Option<String>,
-    /// The records of one transaction; the last has what is left, and one for which no line comes in a quarter of
-    /// `transaction.timeout.ms` what it has
+    /// The records of one transaction; the last has what is left, and one that takes lines for a quarter of
+    /// `transaction.timeout.ms` what it has by then
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = count, requires = "transactional_id", allow_negative_numbers = true)]
     pub(crate) transaction_records: u64,
     /// Print a JSON object for each record that is written

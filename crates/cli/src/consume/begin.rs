@@ -1,17 +1,69 @@
 //! `--from` in a group: only where nothing is committed.
 
-use offtake::{Listener, ListenerFuture, Rebalance, StartAt};
+use std::{convert::Infallible, future::pending};
 
-/// Where the group has committed nothing, begins here rather than where `auto.offset.reset` says.
-pub(crate) struct BeginAt(pub(crate) StartAt);
+use offtake::{Error, Listener, ListenerFuture, Rebalance, StartAt, TopicPartition};
+use offtake_client::ClientConfig;
+use tokio::sync::{mpsc, oneshot};
+
+use super::target;
+use crate::text::place::Place;
+
+/// Where these partitions begin.
+struct Question {
+    partitions: Vec<TopicPartition>,
+    answer: oneshot::Sender<Result<Starts, Error>>,
+}
+
+type Starts = Vec<(TopicPartition, StartAt)>;
+
+/// Where the group has committed nothing, begins here rather than where `auto.offset.reset` says: that would read everything where the offset
+/// is outside of the log.
+pub(crate) struct BeginAt(mpsc::UnboundedSender<Question>);
+
+/// Answers what [`BeginAt`] asks.
+pub(crate) struct Starting {
+    questions: mpsc::UnboundedReceiver<Question>,
+    client: ClientConfig,
+    from: Place,
+}
+
+impl BeginAt {
+    pub(crate) fn new(from: Place, client: ClientConfig) -> (Self, Starting) {
+        let (ask, questions) = mpsc::unbounded_channel();
+        (Self(ask), Starting { questions, client, from })
+    }
+}
+
+impl Starting {
+    /// Beside the reading, for as long as that takes.
+    pub(crate) async fn run(mut self) -> Infallible {
+        while let Some(Question { partitions, answer }) = self.questions.recv().await {
+            let _ = answer.send(target::starts(&self.client, &partitions, self.from).await);
+        }
+        pending().await
+    }
+}
 
 impl Listener for BeginAt {
     fn assigned(&self, rebalance: Rebalance) -> ListenerFuture {
-        let at = StartAt::committed_or(self.0.clone());
+        let ask = self.0.clone();
         Box::pin(async move {
             let Rebalance { partitions, consumer, .. } = rebalance;
-            for partition in partitions {
-                consumer.seek(partition, at.clone()).await?;
+            let starts = loop {
+                let (answer, answered) = oneshot::channel();
+                ask.send(Question { partitions: partitions.clone(), answer })?;
+                match answered.await? {
+                    Ok(starts) => break starts,
+                    // Nothing is read meanwhile; `max.poll.interval.ms` ends it.
+                    Err(error) if error.is_retriable() => {
+                        tracing::warn!("where to begin is not known yet, and is asked again: {error}");
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            };
+            for (partition, at) in starts {
+                consumer.seek(partition, StartAt::committed_or(at)).await?;
             }
             Ok(())
         })

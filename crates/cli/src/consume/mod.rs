@@ -13,10 +13,10 @@ mod print;
 mod progress;
 pub(crate) mod target;
 
-use std::{pin::pin, time::Duration};
+use std::{future::pending, pin::pin, time::Duration};
 
 use offtake::{
-    Builder, Consumer, Records, StartAt,
+    Builder, Consumer, Records,
     config::{AutoOffsetReset, Config, GroupProtocol},
 };
 
@@ -55,6 +55,7 @@ pub(crate) async fn run(common: &Common, args: Consume) -> Result<(), Failure> {
     let mut stop = Stop::listen()?;
     let events = if args.events { Some(EventLog::start()?) } else { None };
     let first = FirstStart::watch(common, &args, &config);
+    let client = config.client.clone();
     let mut builder = Builder::from_config(config);
     if events.is_some() || first.is_some() {
         let (sink, first) = (events.as_ref().map(EventLog::sink), first.clone());
@@ -67,14 +68,14 @@ pub(crate) async fn run(common: &Common, args: Consume) -> Result<(), Failure> {
             }
         });
     }
-    if args.group.is_some() {
-        builder = match args.from {
-            Some(Place::Offset(offset)) => builder.listener(BeginAt(offset.into())),
-            Some(Place::BeforeEnd(count)) => builder.listener(BeginAt(StartAt::BeforeEnd(count))),
-            Some(Place::Time(millis)) => builder.listener(BeginAt(StartAt::Timestamp(millis))),
-            Some(Place::Earliest | Place::Latest) | None => builder, // `auto.offset.reset` says it
-        };
-    }
+    let starting = match args.from.filter(|_| args.group.is_some()) {
+        Some(from @ (Place::Offset(_) | Place::BeforeEnd(_) | Place::Time(_))) => {
+            let (begin, starting) = BeginAt::new(from, client);
+            builder = builder.listener(begin);
+            Some(starting)
+        }
+        Some(Place::Earliest | Place::Latest) | None => None, // `auto.offset.reset` says it
+    };
     if let Some(decoding) = &decoding {
         match stop.or(decoding.begin()).await {
             Some(begun) => begun?,
@@ -101,10 +102,22 @@ pub(crate) async fn run(common: &Common, args: Consume) -> Result<(), Failure> {
         decoding,
     };
 
-    let read = match stop.or(announced(reading.begin(&args), &args.topics, closing)).await {
-        Some(Ok(())) => reading.read(&mut stop).await,
-        Some(Err(failure)) => Err(failure),
-        None => Ok(()),
+    let read = async {
+        match stop.or(announced(reading.begin(&args), &args.topics, closing)).await {
+            Some(Ok(())) => reading.read(&mut stop).await,
+            Some(Err(failure)) => Err(failure),
+            None => Ok(()),
+        }
+    };
+    let starting = async {
+        match starting {
+            Some(starting) => starting.run().await,
+            None => pending().await,
+        }
+    };
+    let read = tokio::select! {
+        read = read => read,
+        never = starting => match never {},
     };
     reading.progress.finish();
     let began = now();
@@ -227,7 +240,8 @@ impl Reading {
                 AutoOffsetReset::Latest => Place::Latest,
                 _ => Place::Earliest,
             };
-            let starts = target::starts(consumer, &partitions, args.from.unwrap_or(default)).await?;
+            let from = args.from.unwrap_or(default);
+            let starts = target::starts(&consumer.config().client, &partitions, from).await?;
             consumer.assign(starts).await?;
         } else if by_broker {
             consumer.subscribe_pattern(target::pattern(&args.topics)).await?;

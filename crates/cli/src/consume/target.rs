@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::try_join_all;
-use offtake::{Consumer, StartAt, SubscriptionPattern, TopicPartition};
+use offtake::{Consumer, Error, StartAt, SubscriptionPattern, TopicPartition};
+use offtake_admin::{Admin, IsolationLevel, ListedOffset, OffsetSpec};
+use offtake_client::ClientConfig;
 
 use crate::{failure::Failure, text::place::Place};
 
@@ -50,23 +52,37 @@ pub(crate) fn pattern(patterns: &[String]) -> SubscriptionPattern {
     }
 }
 
-/// `--from`, by hand assignment: an offset outside the log is moved to the nearer end of it.
+/// `--from`: an offset outside the log is moved to the nearer end of it. The end is the high watermark under `read_committed`, too: an offset
+/// behind the last stable offset is read when its transaction has ended, and what is below it is not wanted then.
 pub(crate) async fn starts(
-    consumer: &Consumer,
+    client: &ClientConfig,
     partitions: &[TopicPartition],
     from: Place,
-) -> Result<Vec<(TopicPartition, StartAt)>, Failure> {
+) -> Result<Vec<(TopicPartition, StartAt)>, Error> {
     let Place::Offset(wanted) = from else {
         return Ok(partitions.iter().map(|of| (of.clone(), start_at(from))).collect());
     };
-    let first = consumer.beginning_offsets(partitions.iter().cloned()).await?;
-    let end = consumer.end_offsets(partitions.iter().cloned()).await?;
+    let mut admin = Admin::new(client.clone())?;
+    admin.within(client.default_api_timeout);
+    let asked = ends_of_logs(&mut admin, partitions).await;
+    admin.close().await;
+    let (first, end) = asked?;
     let inside = |of: &TopicPartition| {
-        let first = first.get(of).copied().unwrap_or(0);
-        let end = end.get(of).copied().unwrap_or(i64::MAX);
+        let first = first.get(of).map_or(0, |listed| listed.offset);
+        let end = end.get(of).map_or(i64::MAX, |listed| listed.offset);
         wanted.clamp(first, end.max(first))
     };
     Ok(partitions.iter().map(|of| (of.clone(), StartAt::Offset(inside(of).into()))).collect())
+}
+
+type Listed = BTreeMap<TopicPartition, ListedOffset>;
+
+async fn ends_of_logs(admin: &mut Admin, partitions: &[TopicPartition]) -> Result<(Listed, Listed), Error> {
+    let all = || partitions.iter().cloned();
+    let uncommitted = IsolationLevel::ReadUncommitted;
+    let first = admin.list_offsets(all(), OffsetSpec::Earliest, uncommitted).await?;
+    let end = admin.list_offsets(all(), OffsetSpec::Latest, uncommitted).await?;
+    Ok((first, end))
 }
 
 /// The place as the consumer understands it.

@@ -36,10 +36,12 @@ const PARTITIONS: i32 = 12;
 pub(crate) async fn run(common: &Common, args: Demo) -> Result<(), Failure> {
     let mut stop = Stop::listen_and(screen::restore)?;
     let length = Duration::from_secs(args.seconds);
-    let picture = args.screenshot.map(|to| Picture {
-        to,
-        at: args.screenshot_at.map_or(length.mul_f64(0.42), Duration::from_secs_f64),
-    });
+    let at = match args.screenshot_at.map(Duration::try_from_secs_f64) {
+        None => length.mul_f64(0.42),
+        Some(Ok(at)) => at,
+        Some(Err(error)) => return Err(Failure::Usage(format!("--screenshot-at: {error}"))),
+    };
+    let picture = args.screenshot.map(|to| Picture { to, at });
     let scene = Scene::begin(length).await?;
     let mut face = Face::new(common.json, picture)?;
     let played = scene.play(&mut face, &mut stop).await;

@@ -22,6 +22,7 @@ use crate::{
     args::Replay,
     failure::{Failure, say},
     groups,
+    sending::{Unacknowledged, size},
     stop::Stop,
 };
 
@@ -36,11 +37,12 @@ pub(super) async fn run(work: &mut Work, producer: Config, args: Replay) -> Resu
         return dry_run(work, topic, &group, &choice).await;
     }
     check_group(work, &group).await?;
+    let memory = producer.buffer_memory;
     let Some(built) = work.stop.or(build(producer, topic, &group)).await else {
         return Err(Failure::failed(format!("{STOPPED}; nothing is replayed")));
     };
     let mut producer = built?;
-    let replayed = execute(work, topic, &group, &choice, &mut producer).await;
+    let replayed = execute(work, topic, &group, &choice, (&mut producer, memory)).await;
     let closed = producer.close(CLOSING).await;
     replayed.and(closed.map_err(Failure::from))
 }
@@ -72,7 +74,7 @@ async fn execute(
     topic: &str,
     group: &str,
     choice: &Choice,
-    producer: &mut TransactionalProducer,
+    (producer, memory): (&mut TransactionalProducer, usize),
 ) -> Result<(), Failure> {
     let mut source = Source::open(&work.config, topic, Some(group)).await?;
     let planned = match plan(&mut source, choice, &mut work.stop).await {
@@ -82,7 +84,7 @@ async fn execute(
     let done = match planned {
         Ok(mut plan) => {
             let mut replaying =
-                Replaying { group, choice, producer, left_out: first_left_out(&source), replayed: 0 };
+                Replaying { group, choice, producer, memory, left_out: first_left_out(&source), replayed: 0 };
             let done = replaying.run(&mut source, &mut plan, &mut work.stop).await;
             plan.print(group, work.json, &mut work.output);
             let (replayed, of) = (replaying.replayed, plan.records());
@@ -152,6 +154,8 @@ struct Replaying<'a> {
     group: &'a str,
     choice: &'a Choice,
     producer: &'a mut TransactionalProducer,
+    /// Its `buffer.memory`.
+    memory: usize,
     /// The first of each partition that is still there and was left out.
     left_out: BTreeMap<TopicPartition, i64>,
     replayed: u64,
@@ -182,12 +186,23 @@ impl Replaying<'_> {
         records: &Records,
     ) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
         let transaction = self.producer.begin().await.map_err(|error| failed(self.group, &error))?;
-        let mut deliveries = Vec::new();
+        let mut waiting = Unacknowledged::new(self.memory);
+        let mut sent = 0_u64;
         for letter in source.letters(records) {
             match self.choice.fate(&letter) {
                 Fate::Replayed(to) => {
                     let place = (letter.record.topic_partition().clone(), letter.record.offset());
-                    deliveries.push((place, transaction.send(record(&to, &letter))));
+                    let record = record(&to, &letter);
+                    let bytes = size(&record);
+                    while !waiting.has_room_for(bytes) {
+                        let (place, outcome) = waiting.next().await;
+                        if let Err(error) = outcome {
+                            let _ = transaction.abort().await; // the error says why
+                            return Err(not_written(&place, &error));
+                        }
+                    }
+                    waiting.push(transaction.send(record), bytes, place);
+                    sent = sent.saturating_add(1);
                 }
                 Fate::LeftOut | Fate::Homeless => {
                     let partition = letter.record.topic_partition().clone();
@@ -201,7 +216,6 @@ impl Replaying<'_> {
             (partition.clone(), with_metadata(*offset, metadata))
         });
         let offsets = GroupOffsets::new(GroupMetadata::new(self.group), offsets);
-        let sent = u64::try_from(deliveries.len()).unwrap_or(u64::MAX);
         let committed = match transaction.send_offsets(offsets).await {
             Ok(()) => transaction.commit().await,
             Err(error) => {
@@ -211,10 +225,10 @@ impl Replaying<'_> {
         };
         if let Err(error) = committed {
             // Of a record that was not written its own error says more.
-            for ((partition, offset), delivery) in deliveries {
-                match delivery.await {
-                    Err(own) if own.kind() != ErrorKind::TransactionAborted => {
-                        return Err(Failure::failed(format!("offset {offset} of {partition}: {own}")));
+            while !waiting.is_empty() {
+                match waiting.next().await {
+                    (place, Err(own)) if own.kind() != ErrorKind::TransactionAborted => {
+                        return Err(not_written(&place, &own));
                     }
                     _ => {}
                 }
@@ -224,6 +238,10 @@ impl Replaying<'_> {
         self.replayed = self.replayed.saturating_add(sent);
         Ok(behind)
     }
+}
+
+fn not_written((partition, offset): &(TopicPartition, i64), error: &Error) -> Failure {
+    Failure::failed(format!("offset {offset} of {partition}: {error}"))
 }
 
 fn failed(group: &str, error: &Error) -> Failure {

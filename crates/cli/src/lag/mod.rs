@@ -103,11 +103,59 @@ async fn once(
             report = collector.round().await?;
         }
     }
+    let judges_ages = matches!(args.fail_at, Some(FailAt::Seconds(_)));
+    if judges_ages {
+        report = with_ages(collector, report).await?;
+    }
     print(&report, json, None, output)?;
     output.flush()?;
     judge(&report, args.fail_at)?;
     missing(&report, &args.groups)?;
-    told(&report.failures)
+    told(&report.failures)?;
+    if judges_ages { all_have_ages(&report) } else { Ok(()) }
+}
+
+/// So many rounds in a row may find no age that was not known.
+const IN_VAIN: u32 = 3;
+
+/// More rounds until the age of each lag is known, or no more become known: one round reads so many timestamps at most.
+async fn with_ages(collector: &mut Collector, mut report: Report) -> Result<Report, Failure> {
+    let mut fewest = without_age(&report).count();
+    let mut in_vain = 0;
+    while fewest > 0 && in_vain < IN_VAIN {
+        if in_vain > 0 {
+            wait(AGAIN).await;
+        }
+        report = collector.round().await?;
+        let unknown = without_age(&report).count();
+        in_vain = if unknown < fewest { 0 } else { in_vain.saturating_add(1) };
+        fewest = fewest.min(unknown);
+    }
+    Ok(report)
+}
+
+/// The partitions with a lag of which nobody knows how old it is.
+fn without_age(report: &Report) -> impl Iterator<Item = rows::Row<'_>> {
+    let all = report.groups.iter().flat_map(rows);
+    all.filter(|row| row.partition.lag.is_some_and(|lag| lag > 0) && row.partition.lag_seconds.is_none())
+}
+
+/// What is not known is not good.
+fn all_have_ages(report: &Report) -> Result<(), Failure> {
+    /// More than these are counted.
+    const NAMED: usize = 5;
+    let named = without_age(report).take(NAMED);
+    let named =
+        named.map(|row| format!("`{}` on {}-{}", row.group, row.partition.topic, row.partition.partition));
+    let named = named.collect::<Vec<_>>().join(", ");
+    let more = match without_age(report).count().saturating_sub(NAMED) {
+        _ if named.is_empty() => return Ok(()),
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Err(Failure::failed(format!(
+        "the age of the oldest unread record is not known of {named}{more}: the timestamp could not be read, or there is none"
+    )))
 }
 
 async fn watch(

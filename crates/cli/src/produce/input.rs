@@ -3,17 +3,30 @@
 use std::{
     collections::VecDeque,
     io::{self, BufRead, BufReader, Read},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
-use tokio::sync::mpsc;
+use offtake_client::clock::later;
+use tokio::{sync::mpsc, time::timeout_at};
 
-use crate::failure::Failure;
+use crate::{clock::now, failure::Failure};
 
 /// Lines that wait to be sent: so many pieces of some lines each.
 const PIECES: usize = 16;
 const LINES: usize = 256;
 /// A piece is passed on when it has so many bytes.
 const BYTES: usize = 256 << 10;
+
+/// When it is stopped: how long for the thread to hand over what it has, which it does at once. A read cannot be told from that.
+const LAST_PIECE: Duration = Duration::from_millis(250);
+/// A line may be so many times as long as a record: JSON may write a byte as `\\u0000`, and names of fields that a schema leaves out.
+const LINE_OF_RECORD: usize = 8;
+/// And so much longer.
+const LONGER: usize = 16 << 20;
 
 /// A line without its end, or why it cannot be read.
 pub(super) type Line = io::Result<Vec<u8>>;
@@ -23,24 +36,41 @@ pub(super) struct Input {
     pieces: mpsc::Receiver<Vec<Line>>,
     piece: VecDeque<Line>,
     number: u64,
+    stops: Arc<AtomicBool>,
+    /// When it was stopped: until when a piece is waited for.
+    until: Option<Instant>,
 }
 
 impl Input {
-    pub(super) fn start() -> Result<Self, Failure> {
+    /// Reads from now on. No line is kept that is much longer than the largest record may be.
+    pub(super) fn start(max_request_size: usize) -> Result<Self, Failure> {
+        let longest = max_request_size.saturating_mul(LINE_OF_RECORD).saturating_add(LONGER);
         let (sender, pieces) = mpsc::channel(PIECES);
+        let stops = Arc::new(AtomicBool::new(false));
+        let is_stopped = stops.clone();
         let reader = std::thread::Builder::new().name("offtake-stdin".into());
         let started = reader.spawn(move || {
             let mut stdin = BufReader::new(io::stdin());
-            while let Some(piece) = next_piece(&mut stdin) {
+            while let Some(piece) = next_piece(&mut stdin, longest) {
                 let is_last = piece.last().is_some_and(Result::is_err);
                 if sender.blocking_send(piece).is_err() || is_last {
+                    return;
+                }
+                // Lines that were read are handed over; nothing is read for more.
+                if is_stopped.load(Ordering::Relaxed) && !stdin.buffer().contains(&b'\n') {
                     return;
                 }
             }
         });
         started
             .map_err(|error| Failure::failed(format!("cannot start the thread that reads stdin: {error}")))?;
-        Ok(Self { pieces, piece: VecDeque::new(), number: 0 })
+        Ok(Self { pieces, piece: VecDeque::new(), number: 0, stops, until: None })
+    }
+
+    /// Reads no more. What was read comes, and then the end.
+    pub(super) fn stop(&mut self) {
+        self.stops.store(true, Ordering::Relaxed);
+        self.until.get_or_insert_with(|| later(now(), LAST_PIECE));
     }
 
     /// Whether there is a line that need not be waited for.
@@ -51,7 +81,12 @@ impl Input {
     /// The next line, `None` at the end. Cancel-safe.
     pub(super) async fn next(&mut self) -> Option<(u64, Line)> {
         if self.piece.is_empty() {
-            self.piece = self.pieces.recv().await?.into();
+            let piece = match self.until {
+                None => self.pieces.recv().await,
+                // One that is there is taken, however late it is.
+                Some(until) => timeout_at(until.into(), self.pieces.recv()).await.unwrap_or(None),
+            };
+            self.piece = piece?.into();
         }
         self.number = self.number.saturating_add(1);
         Some((self.number, self.piece.pop_front()?))
@@ -59,11 +94,11 @@ impl Input {
 }
 
 /// Lines up to a number or size; at least one, and no more than there are without waiting. `None` at the end.
-fn next_piece<R: Read>(from: &mut BufReader<R>) -> Option<Vec<Line>> {
+fn next_piece<R: Read>(from: &mut BufReader<R>, longest: usize) -> Option<Vec<Line>> {
     let mut lines = Vec::new();
     let mut bytes = 0;
     loop {
-        match next_line(from) {
+        match next_line(from, longest) {
             Ok(Some(line)) => {
                 bytes += line.len();
                 lines.push(Ok(line));
@@ -84,13 +119,17 @@ fn next_piece<R: Read>(from: &mut BufReader<R>) -> Option<Vec<Line>> {
 }
 
 /// The next line without its end; the last one need not have any.
-fn next_line(from: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
+fn next_line(from: &mut impl BufRead, longest: usize) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
-    if from.read_until(b'\n', &mut line)? == 0 {
+    let most = u64::try_from(longest).unwrap_or(u64::MAX).saturating_add(1);
+    if from.take(most).read_until(b'\n', &mut line)? == 0 {
         return Ok(None);
     }
     if line.last() == Some(&b'\n') {
         line.pop();
+    } else if line.len() > longest {
+        let why = format!("it has no end within {longest} bytes, which follow from `max.request.size`");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
     }
     Ok(Some(line))
 }
@@ -114,7 +153,7 @@ mod tests {
     fn a_line_that_was_typed_is_passed_on_at_once() {
         let mut from = BufReader::new(Typed(vec![b"two\n", b"one\n"]));
         for expected in ["one", "two"] {
-            let piece = next_piece(&mut from).unwrap();
+            let piece = next_piece(&mut from, 100).unwrap();
             assert_eq!(piece.len(), 1);
             assert_eq!(piece[0].as_ref().unwrap(), expected.as_bytes());
         }
@@ -124,10 +163,20 @@ mod tests {
     fn lines_come_whole_and_the_last_needs_no_end() {
         let mut from = BufReader::with_capacity(4, &b"one\n\ntwo\r\nthree"[..]);
         let mut lines = Vec::new();
-        while let Some(piece) = next_piece(&mut from) {
+        while let Some(piece) = next_piece(&mut from, 100) {
             lines.extend(piece.into_iter().map(Result::unwrap));
         }
         assert_eq!(lines, [&b"one"[..], b"", b"two\r", b"three"]);
-        assert!(next_piece(&mut BufReader::new(&b""[..])).is_none());
+        assert!(next_piece(&mut BufReader::new(&b""[..]), 100).is_none());
+    }
+
+    #[test]
+    fn a_line_without_end_is_not_kept() {
+        let mut from = BufReader::new(&b"1234\n12345\n"[..]);
+        assert_eq!(next_line(&mut from, 4).unwrap().unwrap(), b"1234");
+        let error = next_line(&mut from, 4).unwrap_err();
+        assert!(error.to_string().contains("no end within 4 bytes"), "{error}");
+        let endless = next_piece(&mut BufReader::new(io::repeat(b'x')), 1 << 20).unwrap();
+        assert!(endless.len() == 1 && endless[0].is_err());
     }
 }

@@ -9,6 +9,7 @@ mod transactional;
 
 use std::time::Instant;
 
+use futures_util::FutureExt;
 use offtake_producer::{Builder, Config, Delivery, Error, Producer, ProducerRecord, RecordMetadata};
 use serde_json::json;
 
@@ -17,13 +18,14 @@ use crate::{
     clock::now,
     failure::{Failure, say},
     output::Output,
-    sending::{CLOSING, Unacknowledged, due, until},
+    sending::{CLOSING, Unacknowledged, due, size, until},
     setup,
     stop::Stop,
 };
 use input::{Input, Line};
 
 pub(crate) async fn run(common: &Common, args: Produce) -> Result<(), Failure> {
+    check(common, &args)?;
     #[cfg(feature = "registry")]
     let (encoder, common) = encoder(common, &args).await?;
     #[cfg(feature = "registry")]
@@ -37,6 +39,7 @@ pub(crate) async fn run(common: &Common, args: Produce) -> Result<(), Failure> {
         return transactional::run(config, args, shape, &mut stop).await;
     }
     let waiting = Unacknowledged::new(config.buffer_memory);
+    let max_request_size = config.max_request_size;
     let producer = Builder::from_config(config).build().await?;
     let mut work = Work {
         producer,
@@ -47,16 +50,13 @@ pub(crate) async fn run(common: &Common, args: Produce) -> Result<(), Failure> {
         written: 0,
         began: now(),
         failed: None,
+        unreported: None,
         output: Output::stdout(),
     };
-    let end = work.send_all(&mut Input::start()?, &mut stop).await;
-    let drained = work.drain().await;
+    let end = work.send_all(&mut Input::start(max_request_size)?, &mut stop).await;
+    work.drain().await;
     let _ = work.producer.close(CLOSING).await;
-    drained?;
-    match work.output.flush() {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => work.verdict(end),
-    }
+    work.verdict(end)
 }
 
 /// What `--registry` writes values by; and what the command line says of other things.
@@ -81,6 +81,18 @@ async fn encoder(
     let encoder =
         serializer.encoder(&args.topic).await.map_err(|error| Failure::failed(error.to_string()))?;
     Ok((Some(encoder), rest))
+}
+
+/// Options that the shape of the lines leaves without a meaning.
+fn check(common: &Common, args: &Produce) -> Result<(), Failure> {
+    let wrong = match (common.json, &args.key_separator) {
+        (true, Some(_)) => "--key-separator: with --json a line has its key itself, as \"key\"",
+        (false, _) if args.keep_partition => {
+            "--keep-partition is for lines that name a partition: add --json"
+        }
+        _ => return Ok(()),
+    };
+    Err(Failure::Usage(wrong.to_owned()))
 }
 
 /// What the command line says of the producer, over what it says of every client.
@@ -111,6 +123,8 @@ struct Work {
     began: Instant,
     /// The first record that was not written, by its line.
     failed: Option<(u64, Error)>,
+    /// Why reports could not be written.
+    unreported: Option<Failure>,
     output: Output,
 }
 
@@ -118,56 +132,72 @@ struct Work {
 enum End {
     /// There are no more, or as many as were asked for.
     Done,
-    Signal,
+    /// And this is the last line that was read.
+    Signal(u64),
     /// This line cannot be read.
     Unreadable(u64, String),
-    /// A record was not written.
+    /// A record was not written, or its report was not.
     Failed,
+}
+
+/// What became of a line.
+enum Sent {
+    Away,
+    /// There is no room for its record, which takes so many bytes.
+    Waits(usize),
 }
 
 impl Work {
     /// Sends lines until there are no more, or something ends it.
     async fn send_all(&mut self, input: &mut Input, stop: &mut Stop) -> End {
         let mut next: Option<(u64, Line)> = None;
+        // What the next one takes, as far as it is known.
+        let mut bytes = 0;
+        let mut last = 0;
+        let mut stops = false;
         loop {
-            if self.failed.is_some() {
+            if self.failed.is_some() || self.unreported.is_some() {
                 return End::Failed;
             }
             if self.args.count.is_some_and(|count| self.sent >= count) {
                 return End::Done;
             }
-            let has_room = self.waiting.has_room();
-            let due = due(self.args.rate, self.began, self.sent);
+            let has_room = self.waiting.has_room_for(bytes);
+            // What was read when somebody asks to stop is written at once.
+            let due = due(self.args.rate, self.began, self.sent).filter(|_| !stops);
             if has_room
                 && due.is_none()
                 && let Some((number, line)) = next.take()
             {
-                match line {
-                    Ok(line) => {
-                        if let Err(why) = self.send(number, &line) {
-                            return End::Unreadable(number, why);
-                        }
-                    }
+                let line = match line {
+                    Ok(line) => line,
                     Err(error) => return End::Unreadable(number, error.to_string()),
+                };
+                match self.send(number, &line) {
+                    Ok(Sent::Away) => (bytes, last) = (0, number),
+                    Ok(Sent::Waits(takes)) => {
+                        bytes = takes;
+                        next = Some((number, Ok(line)));
+                        continue;
+                    }
+                    Err(why) => return End::Unreadable(number, why),
                 }
                 if input.has_more() {
                     continue;
                 }
             }
+            self.tell_ready();
             let wants_line = next.is_none();
             tokio::select! {
                 biased;
-                () = stop.asked() => return End::Signal,
-                (line, outcome) = self.waiting.next() => {
-                    if let Err(failure) = self.told(line, outcome) {
-                        return match failure {
-                            Failure::BrokenPipe => End::Done,
-                            other => End::Unreadable(0, other.to_string()),
-                        };
-                    }
+                () = stop.asked(), if !stops => {
+                    stops = true;
+                    input.stop();
                 }
+                (line, outcome) = self.waiting.next() => self.told(line, outcome),
                 line = input.next(), if wants_line => match line {
                     Some(line) => next = Some(line),
+                    None if stops => return End::Signal(last),
                     None => return End::Done,
                 },
                 () = until(due), if !wants_line && has_room => {}
@@ -175,51 +205,68 @@ impl Work {
         }
     }
 
-    fn send(&mut self, number: u64, line: &[u8]) -> Result<(), String> {
+    fn send(&mut self, number: u64, line: &[u8]) -> Result<Sent, String> {
         let parsed = self.shape.parse(line)?;
-        let delivery = self.producer.send(record(&self.args, &parsed));
-        self.waiting.push(delivery, line.len(), number);
+        let record = record(&self.args, &parsed);
+        let bytes = size(&record);
+        if !self.waiting.has_room_for(bytes) {
+            return Ok(Sent::Waits(bytes));
+        }
+        let delivery = self.producer.send(record);
+        self.waiting.push(delivery, bytes, number);
         self.sent = self.sent.saturating_add(1);
-        Ok(())
+        Ok(Sent::Away)
     }
 
     /// The record of this line has its outcome.
-    fn told(&mut self, line: u64, outcome: Result<RecordMetadata, Error>) -> Result<(), Failure> {
+    fn told(&mut self, line: u64, outcome: Result<RecordMetadata, Error>) {
         match outcome {
             Ok(metadata) => {
                 self.written = self.written.saturating_add(1);
                 if self.args.json_report {
                     self.output.json(&report(&metadata));
-                    let written =
-                        if self.waiting.is_empty() { self.output.flush() } else { self.output.spill() };
-                    match written {
-                        // Nobody reads the reports any more; the records are wanted all the same.
-                        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
-                            self.args.json_report = false;
-                            self.output.buffer().clear();
-                        }
-                        written => written?,
-                    }
+                    let written = self.output.spill();
+                    self.reported(written);
                 }
             }
             Err(error) => {
                 self.failed.get_or_insert((line, error));
             }
         }
-        Ok(())
+    }
+
+    /// All records have told that have an outcome, and their reports are the reader's.
+    fn tell_ready(&mut self) {
+        while let Some((line, outcome)) = self.waiting.next().now_or_never() {
+            self.told(line, outcome);
+        }
+        let written = self.output.flush();
+        self.reported(written);
+    }
+
+    fn reported(&mut self, written: std::io::Result<()>) {
+        let Err(error) = written else { return };
+        self.args.json_report = false;
+        self.output.buffer().clear();
+        // Nobody may read the reports any more; the records are wanted all the same.
+        if error.kind() != std::io::ErrorKind::BrokenPipe {
+            self.unreported.get_or_insert(error.into());
+        }
     }
 
     /// Waits until each record has its outcome.
-    async fn drain(&mut self) -> Result<(), Failure> {
-        if self.waiting.is_empty() {
-            return Ok(());
+    async fn drain(&mut self) {
+        if !self.waiting.is_empty() {
+            let _ = self.producer.flush().await; // each record tells of itself
         }
-        let _ = self.producer.flush().await; // each record tells of itself
-        while !self.waiting.is_empty() {
+        loop {
+            self.tell_ready();
+            if self.waiting.is_empty() {
+                return;
+            }
             let (line, outcome) = self.waiting.next().await;
-            self.told(line, outcome)?;
+            self.told(line, outcome);
         }
-        Ok(())
     }
 
     fn verdict(self, end: End) -> Result<(), Failure> {
@@ -228,11 +275,17 @@ impl Work {
             say(format_args!("offtake: {written} of {} records were written", self.sent));
             return Err(Failure::failed(format!("line {line}: {error}")));
         }
+        if let Some(failure) = self.unreported {
+            return Err(match failure {
+                Failure::Failed(why) => Failure::failed(format!("{why}; {written} records are written")),
+                other => other,
+            });
+        }
         match end {
             End::Done | End::Failed => Ok(()),
-            End::Signal => {
-                Err(Failure::failed(format!("stopped; the {written} records that were read are written")))
-            }
+            End::Signal(last) => Err(Failure::failed(format!(
+                "stopped; the {written} records that were read are written, up to line {last}"
+            ))),
             End::Unreadable(line, why) => {
                 Err(Failure::failed(format!("line {line}: {why}; the {written} before it are written")))
             }

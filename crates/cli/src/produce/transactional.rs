@@ -5,9 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use offtake_client::clock::later;
 use offtake_producer::{
     Builder, Config, Error, RecordMetadata, Transaction, TransactionDelivery, TransactionalProducer,
 };
+use tokio::time::timeout_at;
 
 use super::{
     input::{Input, Line},
@@ -19,14 +21,15 @@ use crate::{
     clock::now,
     failure::Failure,
     output::Output,
-    sending::{CLOSING, Unacknowledged, due, until},
+    sending::{CLOSING, Unacknowledged, due, size, until},
     stop::Stop,
 };
 
 pub(super) async fn run(config: Config, args: Produce, shape: Shape, stop: &mut Stop) -> Result<(), Failure> {
-    // A transaction that waits for lines any longer might be aborted by its coordinator.
-    let idle = config.transaction_timeout / 4;
+    // A transaction that takes lines any longer might be aborted by its coordinator.
+    let longest = config.transaction_timeout / 4;
     let waiting = Unacknowledged::new(config.buffer_memory);
+    let max_request_size = config.max_request_size;
     let mut producer = tokio::select! {
         biased;
         () = stop.asked() => return Err(Failure::failed("stopped; nothing was read".to_owned())),
@@ -41,10 +44,10 @@ pub(super) async fn run(config: Config, args: Produce, shape: Shape, stop: &mut 
         sent: 0,
         committed: 0,
         began: now(),
-        idle,
+        longest,
         output: Output::stdout(),
     };
-    let mut input = Input::start()?;
+    let mut input = Input::start(max_request_size)?;
     let ended = work.write_all(&mut producer, &mut input, stop).await;
     let closed = producer.close(CLOSING.max(Duration::from_secs(30))).await;
     match work.output.flush() {
@@ -79,8 +82,8 @@ struct Work {
     sent: u64,
     committed: u64,
     began: Instant,
-    /// How long a transaction waits for the next line.
-    idle: Duration,
+    /// How long a transaction takes lines.
+    longest: Duration,
     output: Output,
 }
 
@@ -104,7 +107,7 @@ impl Work {
             if self.is_enough() {
                 return Ok(End::Done);
             }
-            if let Some(end) = self.read(input, stop).await {
+            if let Some(end) = self.next_due(input, stop).await {
                 return Ok(end);
             }
             let transaction = tokio::select! {
@@ -154,21 +157,38 @@ impl Work {
         }
     }
 
-    /// Sends as many lines as a transaction has; something ends it where there are fewer.
+    /// Waits until there is a line that may be sent.
+    async fn next_due(&mut self, input: &mut Input, stop: &mut Stop) -> Option<End> {
+        if let Some(end) = self.read(input, stop).await {
+            return Some(end);
+        }
+        tokio::select! {
+            biased;
+            () = stop.asked() => Some(End::Signal),
+            () = until(due(self.args.rate, self.began, self.sent)) => None,
+        }
+    }
+
+    /// Sends as many lines as a transaction has; something ends it, or its time is over, where there are fewer.
     async fn send_some(
         &mut self,
         transaction: &Transaction<'_>,
         input: &mut Input,
         stop: &mut Stop,
     ) -> Result<Option<End>, Error> {
-        for _ in 0..self.args.transaction_records.max(1) {
+        let deadline = later(now(), self.longest);
+        for nth in 0..self.args.transaction_records.max(1) {
             if self.is_enough() {
                 return Ok(Some(End::Done));
             }
-            match tokio::time::timeout(self.idle, self.read(input, stop)).await {
+            // What there is, is committed; but no transaction is for nothing.
+            if nth > 0 && now() >= deadline {
+                return Ok(None);
+            }
+            match timeout_at(deadline.into(), self.next_due(input, stop)).await {
                 Ok(None) => {}
                 Ok(Some(end)) => return Ok(Some(end)),
-                Err(_) => return Ok(None), // what there is, is committed
+                Err(_) => return Ok(None),
             }
             let Some((number, line)) = self.next.take() else { return Ok(Some(End::Done)) };
             let line = match line {
@@ -179,38 +199,28 @@ impl Work {
                 Ok(parsed) => parsed,
                 Err(why) => return Ok(Some(End::Unreadable(number, why))),
             };
-            tokio::select! {
-                biased;
-                () = stop.asked() => return Ok(Some(End::Signal)),
-                () = until(due(self.args.rate, self.began, self.sent)) => {}
-            }
-            let delivery = transaction.send(record(&self.args, &parsed));
-            self.waiting.push(delivery, line.len(), ());
-            self.sent = self.sent.saturating_add(1);
-            while !self.waiting.has_room() {
+            let record = record(&self.args, &parsed);
+            let bytes = size(&record);
+            while !self.waiting.has_room_for(bytes) {
                 tokio::select! {
                     biased;
                     () = stop.asked() => return Ok(Some(End::Signal)),
-                    outcome = self.take_outcome() => outcome?,
+                    ((), outcome) = self.waiting.next() => {
+                        self.acknowledged.extend(Some(outcome?).filter(|_| self.args.json_report));
+                    }
                 }
             }
+            self.waiting.push(transaction.send(record), bytes, ());
+            self.sent = self.sent.saturating_add(1);
         }
         Ok(None)
-    }
-
-    async fn take_outcome(&mut self) -> Result<(), Error> {
-        let ((), outcome) = self.waiting.next().await;
-        let metadata = outcome?;
-        if self.args.json_report {
-            self.acknowledged.push(metadata);
-        }
-        Ok(())
     }
 
     /// What is committed has its outcomes.
     async fn report_all(&mut self) -> Result<(), Failure> {
         while !self.waiting.is_empty() {
-            self.take_outcome().await?;
+            let ((), outcome) = self.waiting.next().await;
+            self.acknowledged.extend(Some(outcome?).filter(|_| self.args.json_report));
         }
         for metadata in self.acknowledged.drain(..) {
             self.output.json(&report(&metadata));

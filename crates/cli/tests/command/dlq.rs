@@ -290,3 +290,16 @@ async fn dead_letters_are_purged_by_age_or_all() {
     assert_eq!(at.count("orders"), 0);
     at.run("dlq purge dlq --all -g some").refused("--group");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_that_are_more_than_the_memory_of_a_producer_are_replayed() {
+    let at = At::start_with(&[("orders", 2), ("dlq", 1)]).await;
+    for nth in 0..40 {
+        let letter =
+            NewRecord::new(vec![b'x'; 50_000]).key(format!("k{nth}")).header("original_topic", "orders");
+        at.cluster.append("dlq", 0, &[letter]).unwrap();
+    }
+    let replayed = at.run("dlq replay dlq --execute -X buffer.memory=200000");
+    assert_eq!(replayed.code, Some(0), "{replayed:?}");
+    assert_eq!(at.count("orders"), 40);
+}

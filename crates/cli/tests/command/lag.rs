@@ -116,3 +116,34 @@ async fn watching_goes_on_until_it_is_stopped_or_too_bad() {
     assert_eq!(done.code, Some(3), "{done:?}");
     assert!(done.stdout.lines().count() > 3, "{done:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_age_that_is_not_known_is_neither_fine_nor_too_bad() {
+    const PARTITIONS: i32 = 1_100;
+    const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
+    let at = At::start_with(&[("many", PARTITIONS)]).await;
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
+    let now = i64::try_from(now).unwrap();
+    for partition in 0..PARTITIONS {
+        // One round reads a thousand timestamps, and this is not among them.
+        let age = if partition == 1_050 { 1_000_000 } else { 0 };
+        at.cluster.append("many", partition, &[NewRecord::new("v").timestamp(now - age)]).unwrap();
+    }
+    assert_eq!(at.run("groups reset audit --topic many --to-earliest --execute").code, Some(0));
+    let old = at.run("lag --fail-at 900s --json");
+    assert_eq!(old.code, Some(3), "{}", old.stderr);
+    assert!(old.stderr.contains("`audit` is too far behind on many-1050"), "{}", old.stderr);
+    at.cluster.arm(Rule::on(ApiKey::Fetch, Harm::Fail(TOPIC_AUTHORIZATION_FAILED)));
+    let unknown = at.run("lag --fail-at 900s --json");
+    assert_eq!(unknown.code, Some(1), "{}", unknown.stderr);
+    assert!(
+        unknown.stderr.contains("`audit` on many-0, ") && unknown.stderr.contains(" and 1095 more"),
+        "{}",
+        unknown.stderr
+    );
+    assert_eq!(
+        at.run("lag --json").code,
+        Some(0),
+        "without the limit an age that nobody may read is no failure"
+    );
+}

@@ -12,4 +12,8 @@ mod operator;
 mod pipe;
 #[cfg(unix)]
 mod piping;
+#[cfg(unix)]
+mod producing;
+#[cfg(feature = "registry")]
+mod schemas;
 mod secrets;

@@ -1,11 +1,11 @@
 //! The command in an operator's day, against the embedded broker.
 use std::{
     net::TcpListener,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     time::{Duration, Instant, SystemTime},
 };
 
-use offtake_broker::{Cluster, Config, NewRecord};
+use offtake_broker::{ApiKey, Cluster, Config, Harm, NewRecord, Rule};
 use serde_json::{Value, json};
 
 /// A cluster, and the command pointed at it.
@@ -419,4 +419,77 @@ fn p6_a_command_that_has_no_descriptors_for_its_runtime_says_so_in_one_line() {
         assert_eq!((ended.code, ended.stderr.lines().count()), (Some(1), 1), "{descriptors}: {ended:?}");
         assert!(ended.stderr.contains("cannot start the runtime: Too many open files"), "{ended:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_offset_outside_of_the_log_is_moved_to_its_end_in_a_group_too() {
+    let at = At::start().await;
+    let read = at.run("consume orders -g late --from 500 --idle-timeout 1s");
+    assert_eq!((read.code, read.stdout.as_str()), (Some(0), ""), "{read:?}");
+    assert!(at.committed("late").iter().all(|offset| *offset == 10));
+    let read = at.run("consume orders -g inside --from 4 --until latest");
+    assert_eq!((read.code, read.stdout.lines().count()), (Some(0), 12), "{read:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[allow(clippy::disallowed_methods, reason = "a process is watched from outside")]
+async fn an_offset_of_an_open_transaction_is_read_from_when_that_has_ended() {
+    let at = At::start_with(&[("orders", 1)]).await;
+    let builder = offtake_producer::Producer::builder(at.cluster.bootstrap());
+    let mut producer = builder.property("transactional.id", "t").build_transactional().await.unwrap();
+    for options in ["", "-g audit"] {
+        let transaction = producer.begin().await.unwrap();
+        let send = |nth: u8| transaction.send(offtake_producer::ProducerRecord::to("orders").value(&[nth]));
+        let mut first = None;
+        for delivery in (0..30).map(send).collect::<Vec<_>>() {
+            let offset = delivery.await.unwrap().offset.unwrap();
+            first.get_or_insert(offset);
+        }
+        let from = first.unwrap() + 20;
+        let line =
+            format!("consume orders {options} --from {from} --isolation read_committed -n 10 -f %o\\n");
+        let reads = at.cluster.arm(Rule::on(ApiKey::Fetch, Harm::Delay(Duration::ZERO)));
+        let reading = at.command(&line).stdout(Stdio::piped()).spawn().unwrap();
+        while at.cluster.hits(reads) == 0 {
+            std::thread::yield_now();
+        }
+        at.cluster.disarm(reads);
+        transaction.commit().await.unwrap();
+        let output = reading.wait_with_output().unwrap();
+        let expected: String = (from..from + 10).map(|offset| format!("{offset}\n")).collect();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), expected, "{options}");
+    }
+}
+
+#[test]
+fn what_makes_no_sense_neither_panics_nor_tells_a_password() {
+    let refused = done(&mut offtake("broker --sasl PLAIN --user :canary"));
+    refused.refused("NAME:PASSWORD");
+    assert!(!refused.stderr.contains("canary"), "{refused:?}");
+    done(&mut offtake("demo --screenshot nosuch.svg --screenshot-at 1e30")).refused("--screenshot-at");
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn a_file_that_a_property_names_and_that_cannot_be_read_is_no_wrong_usage() {
+    for (command, prefix) in [
+        ("consume orders -X security.protocol=SSL", ""),
+        ("produce orders -X security.protocol=SSL", ""),
+        ("topics list -X security.protocol=SSL", ""),
+        #[cfg(feature = "registry")]
+        ("schemas list --registry https://127.0.0.1:1", "schema.registry."),
+    ] {
+        let truststore =
+            format!("-X {prefix}ssl.truststore.type=PEM -X {prefix}ssl.truststore.location=/nosuch.pem");
+        let failed = done(&mut offtake(&format!("{command} -b 127.0.0.1:1 {truststore}")));
+        assert_eq!(failed.code, Some(1), "{command}: {failed:?}");
+        assert!(
+            failed.stderr.contains("/nosuch.pem") && failed.stderr.contains("no such file"),
+            "{failed:?}"
+        );
+    }
+    done(&mut offtake(
+        "consume orders -b 127.0.0.1:1 -X security.protocol=SSL -X ssl.truststore.type=nonsense",
+    ))
+    .refused("ssl.truststore.type");
 }

@@ -96,6 +96,21 @@ impl ConfigError {
         }
     }
 
+    #[doc(hidden)] // for the command: what was written may be right, and what is wrong is elsewhere
+    pub fn is_unreadable(&self) -> bool {
+        match self {
+            Self::Unreadable(_) => true,
+            Self::In { error, .. } => error.is_unreadable(),
+            Self::Several(several) => several.iter().all(Self::is_unreadable),
+            Self::Unknown { .. }
+            | Self::Foreign { .. }
+            | Self::Invalid { .. }
+            | Self::Unsupported { .. }
+            | Self::Conflict(_)
+            | Self::Syntax { .. } => false,
+        }
+    }
+
     /// The known property that it is about, as far as one can tell.
     pub(crate) fn property(&self) -> Option<&str> {
         match self {

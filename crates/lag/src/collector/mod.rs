@@ -108,8 +108,9 @@ impl Collector {
         failures.extend(self.brokers.resting(clock::now()));
         sample.failures = failures;
         self.lag.handle_sample(sample);
-        let found = self.read_record_times().await;
+        let (found, failures) = self.read_record_times().await;
         self.lag.record_times(found);
+        self.lag.note_failures(failures);
         Ok(self.report())
     }
 
@@ -175,8 +176,8 @@ impl Collector {
         }
     }
 
-    /// Reads the timestamps that the machine wants, as far as they may be read.
-    async fn read_record_times(&mut self) -> Vec<(TopicPartition, i64, RecordTime)> {
+    /// Reads the timestamps that the machine wants, as far as they may be read; and says what has failed.
+    async fn read_record_times(&mut self) -> (Vec<(TopicPartition, i64, RecordTime)>, Vec<String>) {
         let wanted = self.lag.wanted_record_times(self.config().record_times_per_round);
         let mut leaders: BTreeMap<BrokerId, Vec<(TopicPartition, i64)>> = BTreeMap::new();
         for (partition, offset) in wanted {
@@ -185,23 +186,28 @@ impl Collector {
             }
         }
         if leaders.is_empty() {
-            return Vec::new();
+            return (Vec::new(), Vec::new());
         }
         let answers = self.survey().record_times(&leaders).await;
         self.mark(Question::Records, leaders.keys(), &answers.failed);
+        let mut failures = Vec::new();
         for failed in &answers.failed {
+            // Without the right to read records there are ages that nobody knows, and all else is there.
             tracing::debug!(partitions = failed.about.len(), "{}", failed.error);
+            if failed.error.code().is_none() {
+                failures.push(failed.error.to_string());
+            } else if failed.error.is_retriable() {
+                // Something may have moved: the next round looks where it is now.
+                self.described = None;
+            }
         }
         let time = |time| match time {
             survey::RecordTime::At { timestamp, error_ms } => RecordTime::At { timestamp, error_ms },
             survey::RecordTime::Without => RecordTime::Without,
             survey::RecordTime::NoRecord => RecordTime::NoRecord,
         };
-        answers
-            .found
-            .into_iter()
-            .map(|((partition, offset), found)| (partition, offset, time(found)))
-            .collect()
+        let found = answers.found.into_iter();
+        (found.map(|((partition, offset), found)| (partition, offset, time(found))).collect(), failures)
     }
 
     /// The leader, if it has one that may be asked this now.

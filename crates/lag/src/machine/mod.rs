@@ -193,6 +193,11 @@ impl Lag {
         wanted
     }
 
+    /// More of what has failed in this round.
+    pub(crate) fn note_failures(&mut self, failures: Vec<String>) {
+        self.failures.extend(failures);
+    }
+
     /// Takes in what reading records found out.
     pub fn record_times(&mut self, found: impl IntoIterator<Item = (TopicPartition, i64, RecordTime)>) {
         for (partition, offset, time) in found {

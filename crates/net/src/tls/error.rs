@@ -1,6 +1,6 @@
 //! What is wrong with the settings of TLS, and why a handshake failed.
 
-use std::{io, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
 use rustls::{
     AlertDescription, CertificateError, Error, InvalidMessage, OtherError, PeerIncompatible, PeerMisbehaved,
@@ -22,11 +22,24 @@ pub struct TlsConfigError {
     pub property: &'static str,
     /// What is wrong with it, and what to do.
     pub reason: String,
+    unreadable: Option<String>,
 }
 
 impl TlsConfigError {
     pub(super) fn new(property: &'static str, reason: impl Into<String>) -> Self {
-        Self { property, reason: reason.into() }
+        Self { property, reason: reason.into(), unreadable: None }
+    }
+
+    /// The setting may be right: the file that it names cannot be read.
+    pub(super) fn unreadable(property: &'static str, path: &Path, why: &str) -> Self {
+        let path = path.display();
+        let reason = format!("`{path}` cannot be read: {why}");
+        Self { property, reason, unreadable: Some(format!("`{path}`: {why}")) }
+    }
+
+    #[doc(hidden)] // for the configuration of clients: which file cannot be read, and why
+    pub fn unreadable_file(&self) -> Option<&str> {
+        self.unreadable.as_deref()
     }
 }
 

@@ -20,8 +20,7 @@ const RESOLUTION: Duration = Duration::from_secs(2);
 
 /// The whole of a file.
 pub(super) fn read(property: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsConfigError> {
-    let error =
-        |why: String| TlsConfigError::new(property, format!("`{}` cannot be read: {why}", path.display()));
+    let error = |why: String| TlsConfigError::unreadable(property, path, &why);
     let metadata = fs::metadata(path).map_err(|e| error(describe(&e)))?;
     if !metadata.is_file() {
         return Err(error("it is no file".to_owned())); // which a pipe would keep us waiting for

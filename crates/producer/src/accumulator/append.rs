@@ -228,10 +228,9 @@ impl Accumulator {
         sealed: Result<SealedBatch, (BuildError, usize)>,
     ) -> bool {
         let Some(slot) = self.slots.get_mut(at.0) else { return false };
-        if let Some(overdue) = self.overdue_later.iter().position(|later| *later == (at, serial)) {
-            self.overdue_later.swap_remove(overdue);
-            if let Some(deadline) = slot.deadline_of(serial) {
-                self.deadlines.insert((deadline, serial, at));
+        for (_, overdue) in self.overdue_later.extract_if(.., |(slot, _)| *slot == at) {
+            if let Some(deadline) = slot.deadline_of(overdue) {
+                self.deadlines.insert((deadline, overdue, at));
             }
         }
         let freed = slot.sealed(serial, sealed);

@@ -113,18 +113,19 @@ impl Accumulator {
         Some((at, serial))
     }
 
-    /// Takes a batch whose time is over, if it was not sent. One that is being compressed is told of again when it was.
+    /// Takes a batch whose time is over, if it was not sent. One that is being compressed, or stands behind one that is, is told of again when
+    /// that is over.
     pub(crate) fn take_if(&mut self, at: SlotId, serial: Serial) -> Overdue {
-        let Some(slot) = self.slots.get_mut(at.0).filter(|slot| slot.oldest() == Some(serial)) else {
+        let Some(slot) = self.slots.get_mut(at.0).filter(|slot| slot.deadline_of(serial).is_some()) else {
             return Overdue::Sent;
         };
-        match slot.take() {
-            Some(taken) => Overdue::Unsent(taken),
-            None => {
-                self.overdue_later.push((at, serial));
-                Overdue::Compressing
-            }
+        if slot.oldest() == Some(serial)
+            && let Some(taken) = slot.take()
+        {
+            return Overdue::Unsent(taken);
         }
+        self.overdue_later.push((at, serial));
+        Overdue::Compressing
     }
 
     /// A batch that the engine took was sealed.

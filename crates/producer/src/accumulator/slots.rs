@@ -180,12 +180,14 @@ impl Slot {
         }
     }
 
-    /// When the time of a batch that is being compressed is over.
+    /// When the time of a batch that is here is over.
     pub(super) fn deadline_of(&self, serial: Serial) -> Option<Instant> {
-        self.closed.iter().find_map(|closed| match closed {
-            Closed::Compressing(info) if info.serial == serial => Some(info.deadline),
-            _ => None,
-        })
+        let closed = self.closed.iter().map(|closed| match closed {
+            Closed::Filled(info, _) | Closed::Compressing(info) | Closed::Failed(info, ..) => info,
+            Closed::Sealed(batch) => &batch.info,
+        });
+        let mut all = closed.chain(self.open.as_ref().map(|open| &open.info));
+        all.find(|info| info.serial == serial).map(|info| info.deadline)
     }
 
     /// The oldest batch.

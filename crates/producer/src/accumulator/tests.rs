@@ -6,6 +6,7 @@ use std::{
 
 use offtake_client::{ErrorKind, Result};
 use offtake_machine::Topic;
+use offtake_wire::records::BuildError;
 
 use super::*;
 use crate::{Delivery, ProducerRecord, RecordMetadata};
@@ -136,4 +137,34 @@ fn the_engine_is_woken_for_a_partition_once_until_it_has_taken_all_that_is_full(
         assert_eq!(bench.shared.lock().take_ready(bench.now), [slot]);
         assert_eq!((take_all(), take_all()), (4, 0), "one is open");
     }
+}
+
+#[test]
+fn the_time_of_a_batch_behind_one_that_is_being_compressed_is_told_when_that_has_ended() {
+    let bench = Bench::new(|config| {
+        config.batch_size = 150;
+        config.compression = Compression::Gzip;
+    });
+    bench.learn(1);
+    let mut accumulator = bench.shared.lock();
+    let record = ProducerRecord::to("orders").value(&[0; 60]);
+    let mut append = |accumulator: &mut Accumulator| accumulator.append(&record, 0, || bench.now).filled;
+    let first = (0..5).find_map(|_| append(&mut accumulator)).unwrap();
+    while !accumulator.slots[0].open.is_some() {
+        assert!(append(&mut accumulator).is_none());
+    }
+    // The process was stopped for so long.
+    let late = bench.now + Duration::from_secs(3600);
+    for _ in 0..2 {
+        let (slot, serial) = accumulator.take_overdue(late).unwrap();
+        assert!(matches!(accumulator.take_if(slot, serial), Overdue::Compressing));
+    }
+    assert!(accumulator.take_overdue(late).is_none());
+    let failed = Err((BuildError::TooLarge, first.writer.size()));
+    accumulator.sealed(first.slot, first.serial, failed);
+    for _ in 0..2 {
+        let (slot, serial) = accumulator.take_overdue(late).unwrap();
+        assert!(matches!(accumulator.take_if(slot, serial), Overdue::Unsent(_)));
+    }
+    assert!(accumulator.slots[0].is_empty());
 }

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use offtake_client::{ClientConfig, config::SecurityProtocol};
+use offtake_client::{
+    ClientConfig,
+    config::{ConfigError, SecurityProtocol},
+};
 use offtake_net::{Secret, http::Proxy, tls::Tls};
 
 use super::error::{RegistryError, RegistryErrorKind};
@@ -347,7 +350,10 @@ fn user_info(info: &str) -> Result<Credentials, RegistryError> {
 
 /// What `ssl.*` say, as of brokers.
 fn tls(properties: Vec<(String, String)>) -> Result<Tls, RegistryError> {
-    let wrong = |error: &dyn std::fmt::Display| conflict(format!("`schema.registry.ssl.*`: {error}"));
+    let wrong = |error: &ConfigError| {
+        let reason = format!("`schema.registry.ssl.*`: {error}");
+        if error.is_unreadable() { RegistryError::unreadable(reason) } else { conflict(reason) }
+    };
     let mut config = ClientConfig::default();
     for (name, value) in properties {
         config.set(&name, &value).map_err(|error| wrong(&error))?;

@@ -10,6 +10,7 @@ pub struct RegistryError {
     code: Option<i64>,
     /// Something that it needs is not there, which another replica of the registry may have.
     is_absence: bool,
+    is_unreadable: bool,
 }
 
 /// Who is at fault.
@@ -37,7 +38,7 @@ pub enum RegistryErrorKind {
 impl RegistryError {
     pub(crate) fn new(kind: RegistryErrorKind, reason: impl fmt::Display) -> Self {
         let is_absence = kind == RegistryErrorKind::NotFound;
-        Self { reason: printable(&reason.to_string()), kind, code: None, is_absence }
+        Self { reason: printable(&reason.to_string()), kind, code: None, is_absence, is_unreadable: false }
     }
 
     pub(super) fn with_code(self, code: Option<i64>) -> Self {
@@ -52,6 +53,16 @@ impl RegistryError {
 
     pub(super) fn is_absence(&self) -> bool {
         self.is_absence
+    }
+
+    /// A file that the configuration names cannot be read.
+    pub(super) fn unreadable(reason: impl fmt::Display) -> Self {
+        Self { is_unreadable: true, ..Self::new(RegistryErrorKind::Config, reason) }
+    }
+
+    #[doc(hidden)] // for the command: what was written may be right, and what is wrong is elsewhere
+    pub fn is_unreadable(&self) -> bool {
+        self.is_unreadable
     }
 
     /// Who is at fault.

@@ -15,7 +15,12 @@ impl SecurityConfig {
             return Ok(None);
         }
         let config = self.tls_config().map_err(ConfigError::Conflict)?;
-        Tls::new(config).map(Some).map_err(|error| ConfigError::Conflict(error.to_string()))
+        Tls::new(config).map(Some).map_err(|error| match error.unreadable_file() {
+            Some(why) => {
+                ConfigError::Unreadable(why.to_owned()).within(format!("property `{}`", error.property))
+            }
+            None => ConfigError::Conflict(error.to_string()),
+        })
     }
 
     /// What cannot be meant, as far as can be told without reading a file.
