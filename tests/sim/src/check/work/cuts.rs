@@ -46,6 +46,14 @@ impl Cuts {
                     *most = (*most).max(*offset);
                 }
             }
+            // The same of what is said to be finished beyond: the records of the new topic have the timestamps of the former ones here, by which a worker tells
+            // them apart.
+            What::Claimed { at, beyond } => {
+                let former = self.recreated.get_mut(at).filter(|(since, _)| event.at < *since + HEARD);
+                if let (Some((_, most)), Some((_, to))) = (former, beyond.last()) {
+                    *most = (*most).max(*to);
+                }
+            }
             What::OffsetSet { at, offset } => {
                 self.set.entry(at.clone()).or_default().push((event.at, *offset));
             }
