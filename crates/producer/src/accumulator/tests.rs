@@ -148,9 +148,9 @@ fn the_time_of_a_batch_behind_one_that_is_being_compressed_is_told_when_that_has
     bench.learn(1);
     let mut accumulator = bench.shared.lock();
     let record = ProducerRecord::to("orders").value(&[0; 60]);
-    let mut append = |accumulator: &mut Accumulator| accumulator.append(&record, 0, || bench.now).filled;
+    let append = |accumulator: &mut Accumulator| accumulator.append(&record, 0, || bench.now).filled;
     let first = (0..5).find_map(|_| append(&mut accumulator)).unwrap();
-    while !accumulator.slots[0].open.is_some() {
+    while accumulator.slots[0].open.is_none() {
         assert!(append(&mut accumulator).is_none());
     }
     // The process was stopped for so long.
