@@ -488,8 +488,8 @@ fn a_file_that_a_property_names_and_that_cannot_be_read_is_no_wrong_usage() {
             "{failed:?}"
         );
     }
-    done(&mut offtake(
-        "consume orders -b 127.0.0.1:1 -X security.protocol=SSL -X ssl.truststore.type=nonsense",
-    ))
-    .refused("ssl.truststore.type");
+    let other = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let truststore = format!("-X ssl.truststore.type=PEM -X ssl.truststore.location={other}");
+    done(&mut offtake(&format!("consume orders -b 127.0.0.1:1 -X security.protocol=SSL {truststore}")))
+        .refused("ssl.truststore.location");
 }

@@ -145,7 +145,9 @@ fn the_time_of_a_batch_behind_one_that_is_being_compressed_is_told_when_that_has
         config.batch_size = 150;
         config.compression = Compression::Gzip;
     });
+    let waited = bench.send(b""); // its topic is asked for
     bench.learn(1);
+    drop(waited);
     let mut accumulator = bench.shared.lock();
     let record = ProducerRecord::to("orders").value(&[0; 60]);
     let append = |accumulator: &mut Accumulator| accumulator.append(&record, 0, || bench.now).filled;
