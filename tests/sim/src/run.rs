@@ -18,7 +18,7 @@ use crate::{
     events::{Event, How, Log, Place, Told, What, Who},
     member::{Ended, Life, Orders},
     nemesis,
-    plan::{Blow, Commits, Harm, Kind, Plan},
+    plan::{Blow, Commits, Harm, Kind, Plan, Work},
     producer::Producer,
     working,
     world::World,
@@ -159,9 +159,17 @@ async fn arena(plan: Arc<Plan>, wire: bool) -> Outcome {
             if let Some(plan) = &plan.copies {
                 copies.read(&world, plan);
             }
-            let connections = world.lock().open_lines();
-            let alive = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-            log.tell(What::Over { tasks: alive.saturating_sub(1), connections });
+            let left = || {
+                let alive = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+                (alive.saturating_sub(1), world.lock().open_lines())
+            };
+            // A worker that ends in the middle drops its producer, which waits for the answers that are on their way.
+            let producers_end = clock::now() + plan.work.as_ref().map_or(Duration::ZERO, last_of_producers);
+            while left() != (0, 0) && clock::now() < producers_end {
+                clock::sleep(ms(100)).await;
+            }
+            let (tasks, connections) = left();
+            log.tell(What::Over { tasks, connections });
         }
         Verdict::Working | Verdict::Wrong => {}
     }
@@ -222,6 +230,11 @@ fn patience(plan: &Plan) -> Duration {
         processing + late.max().unwrap_or(0) + refused_commits(plan) + transactions(plan) + retries(plan);
     let slow = plan.members.iter().map(|member| member.poll_timeout + member.listener.0).max().unwrap_or(0);
     ms(session + rebalance + request_timeouts + backoffs + 5_000 + processing + 20 * (slow + plan.latency.1))
+}
+
+/// How long the producer of a worker that is gone may wait: for its records, and for the answer to what asks for their end.
+fn last_of_producers(work: &Work) -> Duration {
+    ms(work.delivery_timeout + 10_000)
 }
 
 /// What copying takes beside reading: a transaction for each record at worst, and at first those are waited for that members which died
