@@ -192,10 +192,6 @@ pub(crate) enum What {
     HeartbeatSent {
         who: Who,
     },
-    /// A member told its group what it has, and so what it has let go of: a JoinGroup, or a heartbeat of KIP-848 that names its partitions.
-    OwnedSent {
-        who: Who,
-    },
     /// A static member of KIP-848 said that it leaves for a while: the coordinator keeps its name, and frees what it held.
     StepsOut {
         who: Who,
@@ -439,7 +435,6 @@ impl What {
             | Self::CommitSent { who, .. }
             | Self::Named { who, .. }
             | Self::HeartbeatSent { who }
-            | Self::OwnedSent { who }
             | Self::StepsOut { who }
             | Self::Started { who }
             | Self::Resubscribed { who, .. }

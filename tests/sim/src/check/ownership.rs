@@ -59,10 +59,8 @@ pub(super) struct Ownership {
     /// When the coordinator last named a partition to a member.
     named: BTreeMap<(Who, Place), Duration>,
     joins: Vec<(Duration, Who)>,
-    /// When each last told the group what it has.
-    owned_sent: BTreeMap<Who, Duration>,
-    /// When each last dropped a poll.
-    dropped: BTreeMap<Who, Duration>,
+    /// When each last sent a heartbeat.
+    heartbeats: BTreeMap<Who, Duration>,
     /// When members went, each of which begins a rebalance.
     left: Vec<Duration>,
     given_up: BTreeMap<(Who, Place), Duration>,
@@ -137,11 +135,8 @@ impl Ownership {
                 }
                 self.left.push(at);
             }
-            What::OwnedSent { who } => {
-                self.owned_sent.insert(*who, at);
-            }
-            What::PollEnds { who, dropped: true } => {
-                self.dropped.insert(*who, at);
+            What::HeartbeatSent { who } => {
+                self.heartbeats.insert(*who, at);
             }
             What::CloseBegins { who, .. } => {
                 self.closing.insert(*who);
@@ -247,18 +242,18 @@ impl Ownership {
             None => {}
         }
         let holds = self.held.get(place).is_some_and(|holders| holders.contains_key(&who));
-        // What it let go of is its own until the group has heard of that. The last commit may leave before: with KIP-848, where it waits at the same
-        // connection as the heartbeat that tells the group; and where a listener had asked for it when its poll was dropped, and with it the listener.
+        // As a value a change is told to be over when it is let go of; the last commit may leave after that, until the group
+        // has heard of it: as long as the coordinator says that the partition is this member's.
+        // So may, of a member that closes, one that waits for the coordinator when the time of the listener has come.
+        // So may one that waits for a broker which asked for quiet (KIP-219): with KIP-848 the heartbeat that tells the group
+        // waits behind it, on the same connection.
         let member = &plan.members[who.member];
         let given_up = self.given_up.get(&(who, place.clone())).copied();
-        let untold = given_up.is_some_and(|at| self.owned_sent.get(&who) <= Some(&at));
-        let cut_off = given_up.is_some() && self.dropped.get(&who).copied() == given_up;
-        let last = untold && (member.consumer_protocol || cut_off);
-        // As a value a change is told to be over when it is let go of; the last commit may leave after that, as long as the coordinator says that the
-        // partition is this member's. So may, of a member that closes, one that waits for the coordinator when the time of the listener has come.
-        let allowed = || self.allowed.get(&who).is_some_and(|places| places.contains(place));
-        let on_the_way_out = !self.gone.contains_key(&who)
-            && (last || ((member.values || self.closing.contains(&who)) && allowed()));
+        let untold =
+            member.consumer_protocol && given_up.is_some_and(|at| self.heartbeats.get(&who) <= Some(&at));
+        let on_the_way_out = (member.values || untold || self.closing.contains(&who))
+            && !self.gone.contains_key(&who)
+            && self.allowed.get(&who).is_some_and(|places| places.contains(place));
         // What waited for a connection when the group was forgotten is refused by the coordinator.
         let forgotten = self
             .gone
@@ -710,30 +705,16 @@ mod tests {
     fn safe7_what_waited_at_a_connection_leaves_ahead_of_the_heartbeat_that_lets_go() {
         let modern = || Forged::begun().planned(|plan| plan.members[0].consumer_protocol = true).revoked(M0);
         modern().sends(M0, 10).holds();
-        // Though the coordinator has asked for it, and heartbeats go on meanwhile.
-        let asked = What::GroupAssigned { member: M0.to_string(), generation: 1, places: Vec::new() };
-        modern().tell(asked).tell(What::HeartbeatSent { who: M0 }).sends(M0, 10).holds();
-        modern().tell(What::OwnedSent { who: M0 }).sends(M0, 10).is_found("SAFE7");
+        modern().tell(What::HeartbeatSent { who: M0 }).sends(M0, 10).is_found("SAFE7");
         // With the classic protocols it is a JoinGroup, which has a connection of its own.
         Forged::begun().revoked(M0).sends(M0, 10).is_found("SAFE7");
-    }
-
-    #[test]
-    fn safe7_what_a_listener_asked_for_leaves_though_its_poll_is_dropped() {
-        let cut_off = || Forged::begun().revoked(M0).at_once(What::PollEnds { who: M0, dropped: true });
-        cut_off().sends(M0, 10).holds();
-        cut_off().tell(What::OwnedSent { who: M0 }).sends(M0, 10).is_found("SAFE7");
-        // It was another poll.
-        let later = Forged::begun().revoked(M0).tell(What::PollEnds { who: M0, dropped: true });
-        later.sends(M0, 10).is_found("SAFE7");
-        gone(cut_off(), "session").sends(M0, 10).is_found("SAFE7");
     }
 
     #[test]
     fn safe7_what_a_broker_held_up_is_overtaken_by_the_heartbeat_and_refused() {
         let modern = || Forged::begun().planned(|plan| plan.members[0].consumer_protocol = true);
         let held_up = |forged: Forged, after| {
-            let released = forged.revoked(M0).tell(What::OwnedSent { who: M0 });
+            let released = forged.revoked(M0).tell(What::HeartbeatSent { who: M0 });
             let nothing = What::GroupAssigned { member: M0.to_string(), generation: 2, places: Vec::new() };
             released.tell(nothing).wait(after).sends(M0, 10)
         };

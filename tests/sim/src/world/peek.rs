@@ -9,7 +9,6 @@ use kafka_protocol::{
 use crate::events::{Log, Place, What, Who};
 
 const OFFSET_COMMIT: i16 = 8;
-const JOIN_GROUP: i16 = 11;
 const HEARTBEAT: i16 = 12;
 const SYNC_GROUP: i16 = 14;
 const TXN_OFFSET_COMMIT: i16 = 28;
@@ -22,9 +21,7 @@ pub(super) fn request(log: &Log, who: Who, frame: &Bytes) {
     let Some(key) = frame.get(..2).and_then(|key| key.try_into().ok()).map(i16::from_be_bytes) else {
         return;
     };
-    const KEYS: [i16; 6] =
-        [OFFSET_COMMIT, JOIN_GROUP, HEARTBEAT, SYNC_GROUP, TXN_OFFSET_COMMIT, CONSUMER_GROUP_HEARTBEAT];
-    if !KEYS.contains(&key) {
+    if ![OFFSET_COMMIT, HEARTBEAT, SYNC_GROUP, TXN_OFFSET_COMMIT, CONSUMER_GROUP_HEARTBEAT].contains(&key) {
         return;
     }
     let mut rest = frame.clone();
@@ -52,7 +49,6 @@ pub(super) fn request(log: &Log, who: Who, frame: &Bytes) {
                 }
             }
         }
-        Ok(RequestKind::JoinGroup(_)) => log.tell(What::OwnedSent { who }),
         Ok(RequestKind::Heartbeat(request)) => {
             named(&request.member_id);
             log.tell(What::HeartbeatSent { who });
@@ -61,9 +57,6 @@ pub(super) fn request(log: &Log, who: Who, frame: &Bytes) {
         Ok(RequestKind::ConsumerGroupHeartbeat(request)) => {
             named(&request.member_id);
             log.tell(What::HeartbeatSent { who });
-            if request.topic_partitions.is_some() {
-                log.tell(What::OwnedSent { who });
-            }
             if request.member_epoch == STEPS_OUT {
                 log.tell(What::StepsOut { who });
             }
