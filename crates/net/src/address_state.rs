@@ -116,6 +116,11 @@ impl AddressState {
         }
     }
 
+    /// Whether a call was ever answered there.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.first_answer == FirstAnswer::Had
+    }
+
     /// Whether no call has been answered since the last failure.
     pub(crate) fn is_failing(&self) -> bool {
         self.backoff.failures() > 0
@@ -126,7 +131,8 @@ impl AddressState {
         self.not_before.filter(|not_before| *not_before > now)
     }
 
-    pub(crate) fn plan(&self, now: Instant, config: &Config) -> DialPlan {
+    /// `one_has_answered`: another of the cluster's addresses.
+    pub(crate) fn plan(&self, now: Instant, config: &Config, one_has_answered: bool) -> DialPlan {
         let doubled = 1u32.checked_shl(self.backoff.failures().min(16)).unwrap_or(1);
         let longest = config.connect_timeout_max.max(config.connect_timeout);
         DialPlan {
@@ -135,7 +141,7 @@ impl AddressState {
             api_versions_version: self.api_versions_version.unwrap_or(ApiKey::ApiVersions.versions().max),
             last_good: self.last_good,
             last_reason: self.last_reason.clone(),
-            first_answer: self.first_answer,
+            first_answer: if one_has_answered { FirstAnswer::Had } else { self.first_answer },
         }
     }
 }

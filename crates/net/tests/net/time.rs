@@ -134,6 +134,28 @@ async fn a_broker_that_has_answered_and_then_hangs_up_does_not_expect_sasl() {
     }
 }
 
+/// Found by the arena (6018694): a network that loses the first answers of one broker for ten seconds, while the others answer.
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_hangs_up_while_another_has_answered_does_not_expect_sasl() {
+    let world = World::new();
+    let mut peers = world.listen(1);
+    world.broker(2);
+    tokio::spawn(async move {
+        while let Some(mut peer) = peers.recv().await {
+            peer.greet().await;
+            peer.request().await;
+        }
+    });
+    let mut net = world.net(config(), &[("10.0.0.1", 9092)]);
+    net.update_brokers(&cluster(&[(1, "10.0.0.1", 9092), (2, "10.0.0.2", 9092)]));
+    net.call(broker(2), metadata()).await.unwrap();
+    let begin = Instant::now();
+    while begin.elapsed() < secs(20) {
+        let error = net.call(broker(1), metadata()).await.unwrap_err();
+        assert!(error.is_retriable() && !error.to_string().contains("SASL"), "{error}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a4_a_slow_drip_has_one_deadline_for_the_whole_answer() {
     let world = World::new();
