@@ -731,6 +731,8 @@ fn f9_leaving_is_retried_where_that_helps_and_an_unknown_member_has_left() {
     let Some(Request::LeaveGroup(leave)) = hand.sends() else { panic!() };
     assert!(leave.members[0].reason.as_ref().is_some_and(|r| r.len() == 255));
     assert_eq!(leave.members[0].member_id, leave.member_id, "for brokers that read either");
+    hand.member.leave(hand.now, "told twice", GroupMembership::Default);
+    assert!(hand.sends().is_none(), "it is leaving");
     hand.hears(LeaveGroupResponse { error_code: ErrorCode::NotCoordinator, ..Default::default() });
     assert_eq!(hand.events(), [Event::CoordinatorLost(COORDINATOR)]);
     hand.wait(200);
@@ -1163,6 +1165,16 @@ fn a2_a_coordinator_that_dies_while_a_join_waits_is_noticed_by_a_heartbeat() {
     assert!(matches!(transmit.request, Request::JoinGroup(join) if join.member_id == "me"));
     let transmit = hand.member.poll_transmit(hand.now, Some(successor), &hand.cluster).unwrap();
     assert!(matches!(transmit.request, Request::Heartbeat(_)));
+}
+
+#[test]
+fn an_answer_to_a_join_without_a_generation_is_none() {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    hand.joins();
+    hand.hears(joined(-1, "me", "me", vec![]));
+    assert!(hand.sends().is_none(), "not at once");
+    hand.wait(200);
+    hand.joins();
 }
 
 #[test]

@@ -38,6 +38,7 @@ fn f14_who_joins_says_everything_and_later_only_what_is_new() {
     sim.template.rack = Some("r".into());
     let a = sim.join();
     sim.settle();
+    assert_eq!(sim.processes[a].member.assignor(), Some("range"));
     sim.run(10_000);
     let heard = &sim.coordinator.modern.heard;
     let [join, ack, beat, ..] = &heard[..] else { panic!("{heard:?}") };
