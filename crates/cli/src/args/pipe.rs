@@ -91,7 +91,8 @@ that is unanswered with one of
   poison REASON
 Those cannot be checked: keep its stdout for answers alone, and answer by JSON where a library may
 write there too. It has to flush its stdout after each. Its stderr is passed on. --timeout counts
-from when a record is given to it: with --in-flight, those behind wait for those before them. A handler is killed with its process
+from when a record is given to it; what its start takes is among it, so let it be longer than that.
+With --in-flight, those behind wait for those before them. A handler is killed with its process
 group and started again if it takes longer than --timeout, writes anything else, or has a record
 whose partition was taken away. Those of its other records are retried, and that was no attempt. Those of one that
 ends or writes nonsense are retried too, and that attempt counts, as any of them may be the reason: so
