@@ -98,8 +98,11 @@ whose partition was taken away. Those of its other records are retried, and that
 ends or writes nonsense are retried too, and that attempt counts, as any of them may be the reason: so
 the last attempt at one that has failed before is made with no other record at its handler. (With
 --attempts 1 the first is the last: what is at a handler that ends has no other.) For the breaker a
-handler that ends has failed once, however many records it had. One that cannot be run (the shell ends with 126 or 127) ends the command. At the end
-its stdin is closed, and it may finish what it is at.
+handler that ends has failed once, however many records it had. One that cannot be run (the shell
+ends with 126 or 127) ends the command. It is started again
+after 100 ms, and where that goes on after twice as long each time, 10 s at
+most. At the end its stdin is closed, and it may finish what it is at; a record that waits for a
+start is waited for too.
 
 While the breaker is not closed, what is retried uses up no attempts: a record that can never be
 handled should be answered by poison.
