@@ -99,10 +99,9 @@ ends or writes nonsense are retried too, and that attempt counts, as any of them
 the last attempt at one that has failed before is made with no other record at its handler. (With
 --attempts 1 the first is the last: what is at a handler that ends has no other.) For the breaker a
 handler that ends has failed once, however many records it had. One that cannot be run (the shell
-ends with 126 or 127) ends the command. It is started again
-after 100 ms, and where that goes on after twice as long each time, 10 s at
-most. At the end its stdin is closed, and it may finish what it is at; a record that waits for a
-start is waited for too.
+ends with 126 or 127) ends the command. Before a handler is started again it is waited 100 ms, twice
+as long each time that this goes on, 10 s at most (whatever --backoff says). At the end its stdin
+is closed, and it may finish what it is at; a record that waits for such a start is waited for too.
 
 While the breaker is not closed, what is retried uses up no attempts: a record that can never be
 handled should be answered by poison.
