@@ -16,7 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A handler for [`Worker::run`](offtake_worker::Worker::run) that is given a record's value, decoded. A value that cannot be decoded is poison: the
 /// record goes to the dead letters with its bytes and the reason. A registry that cannot be asked is none of the record's fault: the attempt fails,
-/// and is made again as [`Retry`](offtake_worker::Retry) has it.
+/// and is made again as [`Retry`](offtake_worker::Retry) has it. Each such attempt waits 30 s for the registry and counts: what is out of them goes to
+/// the dead letters, though it is sound. Where a registry may be down for longer, retry without a bound ([`unlimited`](offtake_worker::Retry::unlimited)).
 ///
 /// The type owns what it has, as handlers outlive what records come in.
 pub fn typed<D, V, F, T>(

@@ -203,7 +203,11 @@ impl Worker {
         self
     }
 
-    /// How long what runs may take once the worker is to stop; then it is cancelled. Default: 30 s.
+    /// How long what runs may take once the worker is to stop; then it is cancelled. Default: 30 s. A dead letter that cannot be written, or a
+    /// record to a retry topic, is waited for as long.
+    ///
+    /// What stops the process has to give it this and [`close_timeout`](Self::close_timeout): Kubernetes, for one, kills after 30 s unless
+    /// `terminationGracePeriodSeconds` says otherwise.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.options.grace = grace;
         self

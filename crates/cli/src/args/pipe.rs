@@ -91,14 +91,17 @@ that is unanswered with one of
   poison REASON
 Those cannot be checked: keep its stdout for answers alone, and answer by JSON where a library may
 write there too. It has to flush its stdout after each. Its stderr is passed on. --timeout counts
-from when a record is given to it: with --in-flight, those behind wait for those before them. A handler is killed with its process
+from when a record is given to it; what its start takes is among it, so let it be longer than that.
+With --in-flight, those behind wait for those before them. A handler is killed with its process
 group and started again if it takes longer than --timeout, writes anything else, or has a record
 whose partition was taken away. Those of its other records are retried, and that was no attempt. Those of one that
 ends or writes nonsense are retried too, and that attempt counts, as any of them may be the reason: so
 the last attempt at one that has failed before is made with no other record at its handler. (With
 --attempts 1 the first is the last: what is at a handler that ends has no other.) For the breaker a
-handler that ends has failed once, however many records it had. One that cannot be run (the shell ends with 126 or 127) ends the command. At the end
-its stdin is closed, and it may finish what it is at.
+handler that ends has failed once, however many records it had. One that cannot be run (the shell
+ends with 126 or 127) ends the command. Before a handler is started again it is waited 100 ms, twice
+as long each time that this goes on, 10 s at most (whatever --backoff says). At the end its stdin
+is closed, and it may finish what it is at; a record that waits for such a start is waited for too.
 
 While the breaker is not closed, what is retried uses up no attempts: a record that can never be
 handled should be answered by poison.

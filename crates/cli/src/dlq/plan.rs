@@ -96,6 +96,10 @@ impl Plan {
         self.shares.values().flat_map(|share| share.by_target.values()).sum()
     }
 
+    pub(super) fn left_out(&self) -> u64 {
+        self.shares.values().map(|share| share.left_out).sum()
+    }
+
     /// It is committed that these partitions are replayed so far.
     pub(super) fn committed(&mut self, offsets: BTreeMap<TopicPartition, i64>) {
         let is_all = |(partition, offset): &(TopicPartition, i64)| {

@@ -65,6 +65,12 @@ async fn dry_run(work: &mut Work, topic: &str, group: &str, choice: &Choice) -> 
             many => format!("{many} records"),
         };
         say(format_args!("dry run: nothing was changed; add --execute to replay {records}"));
+        match plan.left_out() {
+            0 => {}
+            many => say(format_args!(
+                "what is left out ({many}) is passed for group `{group}` too: to replay it later, give this replay a --group of its own"
+            )),
+        }
     }
     Ok(())
 }

@@ -119,7 +119,9 @@ async fn partitions(
         Some(given) => given,
         None => some(
             committed.keys().cloned().collect(),
-            &format!("group `{group}` has committed nothing: name what to reset with --topic"),
+            &format!(
+                "group `{group}` has committed nothing: check its name (`offtake groups list`), or name what to reset with --topic"
+            ),
         )?,
     };
     let names: BTreeSet<&str> = all.iter().map(|partition| partition.topic.as_str()).collect();

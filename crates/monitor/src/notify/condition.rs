@@ -62,7 +62,8 @@ fn of_status(status: Option<Status>) -> Severity {
 }
 
 fn sentence(group: &GroupReport) -> String {
-    let mut text = format!("group {} is {} records behind", group.group, group.lag);
+    let records = if group.lag == 1 { "record" } else { "records" };
+    let mut text = format!("group {} is {} {records} behind", group.group, group.lag);
     if let Some(seconds) = group.lag_seconds {
         text += &format!(", the oldest of them {} old", span(seconds));
     }
