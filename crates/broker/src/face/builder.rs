@@ -22,7 +22,7 @@ use crate::{config::Config, model::Model};
 pub struct Builder {
     config: Config,
     topics: Vec<(String, i32)>,
-    place: Place,
+    transport: Transport,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
     /// Mechanism, name and password.
@@ -31,7 +31,7 @@ pub struct Builder {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Place {
+enum Transport {
     Memory,
     /// The first broker listens here, the others on the ports that follow; each on a free one if the port is 0.
     Sockets(SocketAddr),
@@ -39,11 +39,11 @@ enum Place {
 
 impl Default for Builder {
     fn default() -> Self {
-        let place = Place::Sockets(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0));
+        let transport = Transport::Sockets(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0));
         Self {
             config: Config::default(),
             topics: Vec::new(),
-            place,
+            transport,
             #[cfg(feature = "tls")]
             tls: None,
             users: Vec::new(),
@@ -74,13 +74,13 @@ impl Builder {
     /// Where the first broker listens; the others take the ports that follow. With port 0, which is the default on
     /// 127.0.0.1, each takes a free one.
     pub fn listen(self, address: SocketAddr) -> Self {
-        Self { place: Place::Sockets(address), ..self }
+        Self { transport: Transport::Sockets(address), ..self }
     }
 
     /// Without sockets: the brokers say that they are on 127.0.0.1, from port 9092 on, and are there only for
     /// [`Cluster::connect`].
     pub fn in_memory(self) -> Self {
-        Self { place: Place::Memory, ..self }
+        Self { transport: Transport::Memory, ..self }
     }
 
     /// Brokers speak TLS, also on connections in memory ([`Cluster::connect`] gives the stream that TLS is to be spoken on).
@@ -126,13 +126,13 @@ impl Builder {
         let brokers: Vec<i32> = model.brokers().map(|(id, ..)| id).collect();
         let mut listeners = Vec::new();
         for (nth, broker) in brokers.into_iter().enumerate() {
-            match self.place {
-                Place::Memory => {
+            match self.transport {
+                Transport::Memory => {
                     let port =
                         model.brokers().find(|(id, ..)| *id == broker).map_or(0, |(_, _, port, _)| port);
                     model.readdress(now, broker, &Ipv4Addr::LOCALHOST.to_string(), port);
                 }
-                Place::Sockets(first) => {
+                Transport::Sockets(first) => {
                     let port = match first.port() {
                         0 => 0,
                         port => u16::try_from(nth)
@@ -142,7 +142,7 @@ impl Builder {
                     };
                     let listener = TcpListener::bind((first.ip(), port))?;
                     let bound = listener.local_addr()?;
-                    model.readdress(now, broker, &told(bound.ip()), bound.port());
+                    model.readdress(now, broker, &advertised_name(bound.ip()), bound.port());
                     listeners.push((bound, listener));
                 }
             }
@@ -152,9 +152,9 @@ impl Builder {
                 io::Error::new(io::ErrorKind::InvalidInput, format!("topic {name}: {error}"))
             })?;
         }
-        let bind = match self.place {
-            Place::Memory => None,
-            Place::Sockets(first) => Some(first.ip()),
+        let bind = match self.transport {
+            Transport::Memory => None,
+            Transport::Sockets(first) => Some(first.ip()),
         };
         let secured = Secured {
             #[cfg(feature = "tls")]
@@ -178,7 +178,7 @@ impl fmt::Debug for Builder {
         f.debug_struct("Builder")
             .field("config", &self.config)
             .field("topics", &self.topics)
-            .field("place", &self.place)
+            .field("transport", &self.transport)
             .field("users", &users)
             .field("session_lifetime", &self.session_lifetime)
             .finish_non_exhaustive()
@@ -186,6 +186,6 @@ impl fmt::Debug for Builder {
 }
 
 /// The name by which clients find a broker that listens here. Everywhere is nowhere: then it is this machine.
-fn told(address: IpAddr) -> String {
+fn advertised_name(address: IpAddr) -> String {
     if address.is_unspecified() { "localhost".to_owned() } else { address.to_string() }
 }

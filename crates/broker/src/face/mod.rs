@@ -20,7 +20,7 @@ pub use secure::SaslMechanism;
 pub use secure::Tls;
 
 use crate::{
-    armed::{Rule, RuleId},
+    faults::{FaultRule, RuleId},
     kafka::KafkaError,
     log::NewRecord,
     model::Model,
@@ -153,22 +153,32 @@ impl Cluster {
         self.with(|model, _| model.append_records(topic, partition, records))
     }
 
-    /// Arms a rule: it strikes requests that are read from now on.
-    pub fn arm(&self, rule: Rule) -> RuleId {
-        self.with(|model, _| model.arm(rule))
+    /// Adds a rule: it applies to requests that are read from now on.
+    pub fn inject(&self, rule: FaultRule) -> RuleId {
+        self.with(|model, _| model.inject(rule))
     }
 
-    /// Takes a rule away.
+    #[doc(hidden)]
+    pub fn arm(&self, rule: FaultRule) -> RuleId {
+        self.inject(rule)
+    }
+
+    #[doc(hidden)]
     pub fn disarm(&self, rule: RuleId) {
-        self.with(|model, _| model.disarm(rule));
+        self.withdraw(rule);
     }
 
-    /// How many requests a rule has struck.
+    /// Removes a rule.
+    pub fn withdraw(&self, rule: RuleId) {
+        self.with(|model, _| model.withdraw(rule));
+    }
+
+    /// How many requests a rule has applied to.
     pub fn hits(&self, rule: RuleId) -> u64 {
         self.with(|model, _| model.hits(rule))
     }
 
-    /// Lets go of what a rule holds.
+    /// Releases what a rule holds.
     pub fn release(&self, rule: RuleId) {
         self.with(|model, now| model.release(now, rule));
     }

@@ -11,7 +11,7 @@ use kafka_protocol::{
 
 use super::plan::{Plan, Wanted};
 use crate::{
-    log::{Limit, Seat, Slice},
+    log::{Limit, ReplicaState, Slice},
     model::Model,
     request::Context,
     topics::Partition,
@@ -25,14 +25,14 @@ pub(super) enum Reading {
     /// Reading it was refused: a reason to answer at once.
     Refused(ResponseError),
     /// Another replica is nearer.
-    Preferred(BrokerId, Seat),
+    Preferred(BrokerId, ReplicaState),
     /// What the client has is not what this log has.
     Diverging {
         epoch: i32,
         end: i64,
-        seat: Seat,
+        replica: ReplicaState,
     },
-    Read(Slice, Seat),
+    Read(Slice, ReplicaState),
 }
 
 impl Model {
@@ -98,17 +98,17 @@ impl Model {
             Ok(found) => found,
             Err(code) => return Reading::Refused(code),
         };
-        let seat = Seat::of(found, context.broker);
+        let replica = ReplicaState::of(found, context.broker);
         if let Some(nearer) = nearer {
-            return Reading::Preferred(nearer.into(), seat);
+            return Reading::Preferred(nearer.into(), replica);
         }
         if plan.is_follower() && !found.replicas.contains(&plan.replica) {
             return Reading::Refused(ResponseError::NotLeaderOrFollower);
         }
         if wanted.last_epoch >= 0 {
-            match diverges(found, &seat, wanted) {
+            match diverges(found, &replica, wanted) {
                 Ok(None) => {}
-                Ok(Some((epoch, end))) => return Reading::Diverging { epoch, end, seat },
+                Ok(Some((epoch, end))) => return Reading::Diverging { epoch, end, replica },
                 Err(code) => return Reading::Refused(code),
             }
         }
@@ -116,14 +116,14 @@ impl Model {
             bytes: wanted.max_bytes.min(left),
             at_least_one,
             offset: match (plan.is_follower(), plan.committed) {
-                (true, _) => seat.end,
-                (false, true) => seat.last_stable,
-                (false, false) => seat.high_watermark,
+                (true, _) => replica.end,
+                (false, true) => replica.last_stable,
+                (false, false) => replica.high_watermark,
             },
             aborted: plan.committed && !plan.is_follower(),
         };
-        match found.log.read(&seat, wanted.offset, limit) {
-            Ok(slice) => Reading::Read(slice, seat),
+        match found.log.read(&replica, wanted.offset, limit) {
+            Ok(slice) => Reading::Read(slice, replica),
             Err(code) => Reading::Refused(code),
         }
     }
@@ -148,7 +148,7 @@ impl Model {
         if is_near(broker) {
             return None;
         }
-        let end_of = |id: i32| Seat::of(found, id).end;
+        let end_of = |id: i32| ReplicaState::of(found, id).end;
         let has = |id: &i32| found.log.start() <= offset && offset <= end_of(*id);
         let replicas = found.replicas.iter().copied().filter(|id| found.isr.contains(id) && is_near(*id));
         replicas.filter(has).max_by_key(|id| (end_of(*id), std::cmp::Reverse(*id)))
@@ -160,10 +160,14 @@ pub(super) fn unreadable(readings: &[Reading]) -> usize {
 }
 
 /// Where the log parts from what the client has, if it does.
-fn diverges(found: &Partition, seat: &Seat, wanted: &Wanted) -> Result<Option<(i32, i64)>, ResponseError> {
+fn diverges(
+    found: &Partition,
+    replica: &ReplicaState,
+    wanted: &Wanted,
+) -> Result<Option<(i32, i64)>, ResponseError> {
     let (epoch, end) =
-        found.log.end_of_epoch(wanted.last_epoch, seat.end).ok_or(ResponseError::OffsetOutOfRange)?;
-    if wanted.offset < seat.start {
+        found.log.end_of_epoch(wanted.last_epoch, replica.end).ok_or(ResponseError::OffsetOutOfRange)?;
+    if wanted.offset < replica.start {
         return Err(ResponseError::OffsetOutOfRange);
     }
     Ok((epoch < wanted.last_epoch || end < wanted.offset).then_some((epoch, end)))
@@ -173,10 +177,10 @@ impl Reading {
     /// The partition's part of the answer.
     pub(super) fn into_data(self, partition: i32) -> PartitionData {
         let data = PartitionData::default().with_partition_index(partition).with_records(Some(Bytes::new()));
-        let seated = |data: PartitionData, seat: Seat| {
-            data.with_high_watermark(seat.high_watermark)
-                .with_last_stable_offset(seat.last_stable)
-                .with_log_start_offset(seat.start)
+        let with_offsets = |data: PartitionData, replica: ReplicaState| {
+            data.with_high_watermark(replica.high_watermark)
+                .with_last_stable_offset(replica.last_stable)
+                .with_log_start_offset(replica.start)
                 .with_aborted_transactions(None)
         };
         match self {
@@ -184,15 +188,19 @@ impl Reading {
             Self::Refused(code) => {
                 data.with_error_code(code.code()).with_high_watermark(-1).with_aborted_transactions(None)
             }
-            Self::Preferred(replica, seat) => seated(data, seat).with_preferred_read_replica(replica),
-            Self::Diverging { epoch, end, seat } => seated(data, seat)
+            Self::Preferred(preferred, replica) => {
+                with_offsets(data, replica).with_preferred_read_replica(preferred)
+            }
+            Self::Diverging { epoch, end, replica } => with_offsets(data, replica)
                 .with_diverging_epoch(EpochEndOffset::default().with_epoch(epoch).with_end_offset(end)),
-            Self::Read(slice, seat) => {
+            Self::Read(slice, replica) => {
                 let transaction = |(producer, first): (i64, i64)| {
                     AbortedTransaction::default().with_producer_id(producer.into()).with_first_offset(first)
                 };
                 let aborted = slice.aborted.map(|all| all.into_iter().map(transaction).collect());
-                seated(data, seat).with_records(Some(slice.records)).with_aborted_transactions(aborted)
+                with_offsets(data, replica)
+                    .with_records(Some(slice.records))
+                    .with_aborted_transactions(aborted)
             }
         }
     }

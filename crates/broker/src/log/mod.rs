@@ -29,7 +29,7 @@ use std::collections::BTreeMap;
 
 pub use hands::NewRecord;
 pub(crate) use read::{Limit, Slice};
-pub(crate) use replica::Seat;
+pub(crate) use replica::ReplicaState;
 
 use self::{batch::Batch, epochs::Epochs, producers::Producers};
 use crate::model::Model;

@@ -10,14 +10,14 @@ use crate::{
 
 /// What one replica knows of its log.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Seat {
+pub(crate) struct ReplicaState {
     pub(crate) start: i64,
     pub(crate) end: i64,
     pub(crate) high_watermark: i64,
     pub(crate) last_stable: i64,
 }
 
-impl Seat {
+impl ReplicaState {
     pub(crate) fn of(partition: &Partition, broker: i32) -> Self {
         let log = &partition.log;
         let lag = log.lags.get(&broker).filter(|_| partition.leader != Some(broker));

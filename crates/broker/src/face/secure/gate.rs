@@ -12,7 +12,7 @@ use kafka_protocol::{
 
 use super::{
     Sasl, SaslMechanism,
-    mechanism::{Exchange, Refusal, Step},
+    mechanism::{Exchange, Refusal, SaslServerStep},
 };
 use crate::{api::encode, connection::ConnectionId, request::Context};
 
@@ -179,7 +179,7 @@ impl Gate {
     ) -> Verdict {
         let step = login.exchange.step(message, &sasl.users, now.wall_ms).and_then(|step| {
             match (step, &login.before) {
-                (Step::Accepted { user, .. }, Some(before)) if before.user != user => {
+                (SaslServerStep::Accepted { user, .. }, Some(before)) if before.user != user => {
                     Err(Refusal::Told(format!(
                         "Cannot change principals during re-authentication from User.{}: User.{user}",
                         before.user
@@ -189,11 +189,11 @@ impl Gate {
             }
         });
         match step {
-            Ok(Step::Challenge(bytes)) => {
+            Ok(SaslServerStep::Challenge(bytes)) => {
                 self.0 = State::Authenticating(login);
                 answer(context, bytes, Duration::ZERO)
             }
-            Ok(Step::Accepted { user, answer: bytes, ends_ms }) => {
+            Ok(SaslServerStep::Accepted { user, answer: bytes, ends_ms }) => {
                 let left = ends_ms.map(|ends| {
                     Duration::from_millis(u64::try_from(ends.saturating_sub(now.wall_ms)).unwrap_or(0))
                 });

@@ -59,7 +59,7 @@ pub(super) enum Exchange {
 }
 
 /// What a broker makes of a message.
-pub(super) enum Step {
+pub(super) enum SaslServerStep {
     /// The client has to answer this.
     Challenge(Vec<u8>),
     Accepted {
@@ -92,7 +92,12 @@ impl Exchange {
     }
 
     /// `wall_ms` is the time of day, by which tokens end.
-    pub(super) fn step(&mut self, message: &[u8], users: &Users, wall_ms: i64) -> Result<Step, Refusal> {
+    pub(super) fn step(
+        &mut self,
+        message: &[u8],
+        users: &Users,
+        wall_ms: i64,
+    ) -> Result<SaslServerStep, Refusal> {
         match self {
             Self::Plain => plain::evaluate(message, users),
             Self::Scram(exchange) => exchange.step(message, users),

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{
     SaslMechanism,
-    mechanism::{Refusal, Step, other_authorization_id},
+    mechanism::{Refusal, SaslServerStep, other_authorization_id},
     users::Users,
 };
 
@@ -20,7 +20,12 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn step(&mut self, message: &[u8], users: &Users, wall_ms: i64) -> Result<Step, Refusal> {
+    pub(super) fn step(
+        &mut self,
+        message: &[u8],
+        users: &Users,
+        wall_ms: i64,
+    ) -> Result<SaslServerStep, Refusal> {
         if self.refused {
             return Err(Refusal::Told(INVALID_TOKEN.to_owned()));
         }
@@ -39,12 +44,12 @@ impl Exchange {
             .filter(|(user, _)| users.get(SaslMechanism::OAuthBearer, user).is_some())
         else {
             self.refused = true;
-            return Ok(Step::Challenge(INVALID_TOKEN.into()));
+            return Ok(SaslServerStep::Challenge(INVALID_TOKEN.into()));
         };
         if !authorization_id.is_empty() && authorization_id.strip_prefix("a=") != Some(&user) {
             return Err(other_authorization_id());
         }
-        Ok(Step::Accepted { user, answer: Vec::new(), ends_ms: Some(ends_ms) })
+        Ok(SaslServerStep::Accepted { user, answer: Vec::new(), ends_ms: Some(ends_ms) })
     }
 }
 

@@ -4,12 +4,12 @@ use subtle::ConstantTimeEq;
 
 use super::{
     SaslMechanism,
-    mechanism::{Refusal, Step, other_authorization_id},
+    mechanism::{Refusal, SaslServerStep, other_authorization_id},
     users::{Credential, Users},
 };
 
 /// `authorization id NUL user NUL password`.
-pub(super) fn evaluate(message: &[u8], users: &Users) -> Result<Step, Refusal> {
+pub(super) fn evaluate(message: &[u8], users: &Users) -> Result<SaslServerStep, Refusal> {
     let text = std::str::from_utf8(message).map_err(|_| Refusal::Untold)?;
     let parts: Vec<&str> = text.split('\0').collect();
     let [authorization_id, user, password] = parts.as_slice() else { return Err(Refusal::Untold) };
@@ -30,5 +30,5 @@ pub(super) fn evaluate(message: &[u8], users: &Users) -> Result<Step, Refusal> {
     if !authorization_id.is_empty() && authorization_id != user {
         return Err(other_authorization_id());
     }
-    Ok(Step::Accepted { user: (*user).to_owned(), answer: Vec::new(), ends_ms: None })
+    Ok(SaslServerStep::Accepted { user: (*user).to_owned(), answer: Vec::new(), ends_ms: None })
 }

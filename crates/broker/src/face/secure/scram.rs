@@ -7,7 +7,7 @@ use subtle::ConstantTimeEq;
 
 use super::{
     SaslMechanism,
-    mechanism::{Refusal, Step, other_authorization_id},
+    mechanism::{Refusal, SaslServerStep, other_authorization_id},
     users::{Credential, Users},
 };
 
@@ -83,7 +83,7 @@ impl Exchange {
         Self { mechanism, nonce, state: State::Begun }
     }
 
-    pub(super) fn step(&mut self, message: &[u8], users: &Users) -> Result<Step, Refusal> {
+    pub(super) fn step(&mut self, message: &[u8], users: &Users) -> Result<SaslServerStep, Refusal> {
         let text = std::str::from_utf8(message).map_err(|_| Refusal::Untold)?;
         match std::mem::replace(&mut self.state, State::Over) {
             State::Begun => self.on_first(text, users),
@@ -96,7 +96,7 @@ impl Exchange {
     }
 
     /// `n,[a=authorization id],n=user,r=nonce[,extensions]`.
-    fn on_first(&mut self, text: &str, users: &Users) -> Result<Step, Refusal> {
+    fn on_first(&mut self, text: &str, users: &Users) -> Result<SaslServerStep, Refusal> {
         let mut header = text.splitn(3, ',');
         let (Some("n"), Some(authorization_id), Some(bare)) = (header.next(), header.next(), header.next())
         else {
@@ -126,7 +126,7 @@ impl Exchange {
             nonce,
             first_messages: format!("{bare},{challenge}"),
         };
-        Ok(Step::Challenge(challenge.into_bytes()))
+        Ok(SaslServerStep::Challenge(challenge.into_bytes()))
     }
 
     /// `c=header,r=nonce,p=proof`. The keys are looked up again: of a password that changes meanwhile the new one counts.
@@ -137,7 +137,7 @@ impl Exchange {
         signed: &str,
         first_messages: &str,
         users: &Users,
-    ) -> Result<Step, Refusal> {
+    ) -> Result<SaslServerStep, Refusal> {
         let (without_proof, proof) = text.rsplit_once(",p=").ok_or(Refusal::Untold)?;
         let proof = BASE64.decode(proof).map_err(|_| Refusal::Untold)?;
         let Some(Credential::Scram(keys)) = users.get(self.mechanism, &user) else {
@@ -154,7 +154,7 @@ impl Exchange {
         }
         let ours = hmac(self.mechanism, &keys.server, transcript.as_bytes());
         let answer = format!("v={}", BASE64.encode(ours)).into_bytes();
-        Ok(Step::Accepted { user, answer, ends_ms: None })
+        Ok(SaslServerStep::Accepted { user, answer, ends_ms: None })
     }
 }
 

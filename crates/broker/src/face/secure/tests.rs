@@ -18,7 +18,7 @@ use kafka_protocol::{
 
 use super::{
     Gate, Now, Sasl, SaslMechanism, Verdict,
-    mechanism::{Refusal, Step},
+    mechanism::{Refusal, SaslServerStep},
     oauthbearer, scram,
 };
 
@@ -277,9 +277,12 @@ fn scram_is_the_rfcs() {
         scram::Exchange::new(SaslMechanism::ScramSha256, nonce)
     };
     let mut exchange = begin();
-    let Ok(Step::Challenge(bytes)) = exchange.step(first.as_bytes(), &sasl.users) else { panic!("refused") };
+    let Ok(SaslServerStep::Challenge(bytes)) = exchange.step(first.as_bytes(), &sasl.users) else {
+        panic!("refused")
+    };
     assert_eq!(String::from_utf8(bytes).unwrap(), challenge);
-    let Ok(Step::Accepted { user, answer, .. }) = exchange.step(last.as_bytes(), &sasl.users) else {
+    let Ok(SaslServerStep::Accepted { user, answer, .. }) = exchange.step(last.as_bytes(), &sasl.users)
+    else {
         panic!("refused")
     };
     assert_eq!(user, "user");
@@ -335,7 +338,7 @@ fn a_token_that_is_not_valid_is_told_of_and_then_refused() {
         let mut exchange = oauthbearer::Exchange::default();
         let step = exchange.step(format!("n,,\x01auth=Bearer {token}\x01\x01").as_bytes(), &users, 1_000_000);
         assert!(
-            matches!(step, Ok(Step::Challenge(json)) if json == br#"{"status":"invalid_token"}"#),
+            matches!(step, Ok(SaslServerStep::Challenge(json)) if json == br#"{"status":"invalid_token"}"#),
             "{what}"
         );
         let refusal = exchange.step(b"\x01", &users, 1_000_000).err();

@@ -99,7 +99,7 @@ impl Model {
             .with_member_id(Some(StrBytes::from_string(id.clone())))
             .with_member_epoch(epoch)
             .with_heartbeat_interval_ms(interval.unwrap_or(i32::MAX))
-            .with_assignment(tells.then(|| told(&assigned)));
+            .with_assignment(tells.then(|| assignment_of(&assigned)));
 
         group.resolve_patterns(false, &world);
         self.put_consumer_group(name, group);
@@ -353,7 +353,7 @@ fn partitions(owned: &[Owned]) -> Partitions {
     all
 }
 
-fn told(assigned: &Assigned) -> Assignment {
+fn assignment_of(assigned: &Assigned) -> Assignment {
     let topics = super::member::without_epochs(assigned).into_iter().map(|(topic, partitions)| {
         TopicPartitions::default().with_topic_id(topic).with_partitions(partitions.into_iter().collect())
     });

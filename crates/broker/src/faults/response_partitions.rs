@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::{failure, rewrite::Answered};
 
 /// One partition of an answer.
-pub(super) trait Place: Clone {
+pub(super) trait ResponsePartition: Clone {
     fn index(&mut self) -> &mut i32;
 
     /// Says this error and nothing else, as a broker does.
@@ -30,7 +30,7 @@ pub(super) trait Place: Clone {
 
 /// Something to do with each topic's partitions.
 pub(super) trait Visit {
-    fn partitions(&mut self, list: &mut Vec<impl Place>);
+    fn partitions(&mut self, list: &mut Vec<impl ResponsePartition>);
 }
 
 /// Shows the partitions of the answer's topics, of those that the rule is about.
@@ -90,7 +90,7 @@ pub(super) fn visit(response: &mut ResponseKind, answered: &Answered<'_>, visito
 
 macro_rules! place {
     ($type:ty, $index:ident, |$place:ident, $code:ident| $fail:expr) => {
-        impl Place for $type {
+        impl ResponsePartition for $type {
             fn index(&mut self) -> &mut i32 {
                 &mut self.$index
             }

@@ -18,7 +18,7 @@ use kafka_protocol::{
     protocol::{Decodable, Encodable, StrBytes},
 };
 
-use super::{Corrupt, Harm, Rewrite, Rule, Vintage};
+use super::{Corrupt, Fault, FaultRule, KafkaVersion, Rewrite};
 use crate::{
     Config, Model,
     connection::{ConnectionId, Output},
@@ -112,8 +112,8 @@ impl Net {
             client_id: None,
             host: StrBytes::default(),
         };
-        assert!(self.model.strike(&context, request).is_none());
-        self.model.settle(&context, answer.into());
+        assert!(self.model.apply_to_request(&context, request).is_none());
+        self.model.apply_reply(&context, answer.into());
     }
 
     /// The only answer that came out.
@@ -144,7 +144,7 @@ const SECOND: Duration = Duration::from_secs(1);
 #[test]
 fn a_dropped_request_silences_its_connection_and_no_other() {
     let mut net = Net::new(Config::default());
-    let rule = net.model.arm(Rule::on(crate::ApiKey::ApiVersions, Harm::Drop).nth(2));
+    let rule = net.model.inject(FaultRule::on(crate::ApiKey::ApiVersions, Fault::Drop).nth(2));
     let (a, b) = (net.connect(1), net.connect(1));
     let first = net.hello(a);
     net.hello(a);
@@ -157,7 +157,7 @@ fn a_dropped_request_silences_its_connection_and_no_other() {
 #[test]
 fn a_skipped_request_is_passed_over() {
     let mut net = Net::new(Config::default());
-    net.model.arm(Rule::any(Harm::Skip).once());
+    net.model.inject(FaultRule::any(Fault::Skip).once());
     let a = net.connect(1);
     net.hello(a);
     let second = net.hello(a);
@@ -167,7 +167,7 @@ fn a_skipped_request_is_passed_over() {
 #[test]
 fn a_delayed_answer_keeps_those_behind_it_waiting() {
     let mut net = Net::new(Config::default());
-    net.model.arm(Rule::any(Harm::Delay(SECOND)).once());
+    net.model.inject(FaultRule::any(Fault::Delay(SECOND)).once());
     let a = net.connect(1);
     let (first, second) = (net.hello(a), net.hello(a));
     assert_eq!(net.outs(), []);
@@ -179,9 +179,9 @@ fn a_delayed_answer_keeps_those_behind_it_waiting() {
 
 #[test]
 fn a_held_answer_was_made_before_its_release_and_a_held_request_is_answered_after() {
-    for (harm, said) in [(Harm::Hold, 18), (Harm::HoldRequest, 12)] {
+    for (fault, said) in [(Fault::Hold, 18), (Fault::HoldRequest, 12)] {
         let mut net = Net::new(Config::default());
-        let rule = net.model.arm(Rule::any(harm));
+        let rule = net.model.inject(FaultRule::any(fault));
         let a = net.connect(1);
         net.hello(a);
         assert_eq!((net.outs(), net.model.held(rule)), (vec![], 1));
@@ -197,8 +197,8 @@ fn a_held_answer_was_made_before_its_release_and_a_held_request_is_answered_afte
 #[test]
 fn what_waits_for_a_closed_connection_is_forgotten() {
     let mut net = Net::new(Config::default());
-    let held = net.model.arm(Rule::any(Harm::Hold).once());
-    net.model.arm(Rule::any(Harm::Delay(SECOND)));
+    let held = net.model.inject(FaultRule::any(Fault::Hold).once());
+    net.model.inject(FaultRule::any(Fault::Delay(SECOND)));
     let (a, b) = (net.connect(1), net.connect(1));
     net.hello(a);
     net.hello(b);
@@ -212,7 +212,7 @@ fn what_waits_for_a_closed_connection_is_forgotten() {
 fn a_cut_answer_ends_after_n_bytes_and_the_connection_with_it() {
     for length in 0..12 {
         let mut net = Net::new(Config::default());
-        net.model.arm(Rule::any(Harm::Cut(length)));
+        net.model.inject(FaultRule::any(Fault::Cut(length)));
         let a = net.connect(1);
         net.hello(a);
         net.hello(a);
@@ -224,9 +224,9 @@ fn a_cut_answer_ends_after_n_bytes_and_the_connection_with_it() {
 
 #[test]
 fn reset_and_lost_answers_close_the_connection() {
-    for harm in [Harm::Reset, Harm::ApplyThenLose] {
+    for fault in [Fault::Reset, Fault::ApplyThenLose] {
         let mut net = Net::new(Config::default());
-        net.model.arm(Rule::any(harm).once());
+        net.model.inject(FaultRule::any(fault).once());
         let a = net.connect(1);
         net.hello(a);
         assert_eq!(net.outs(), [Out::Closed]);
@@ -239,7 +239,7 @@ fn reset_and_lost_answers_close_the_connection() {
 #[test]
 fn a_request_that_fails_never_reaches_its_handler() {
     let mut net = Net::new(Config::default());
-    net.model.arm(Rule::on(crate::ApiKey::OffsetCommit, Harm::Fail(16)).topic("orders").group("g"));
+    net.model.inject(FaultRule::on(crate::ApiKey::OffsetCommit, Fault::Fail(16)).topic("orders").group("g"));
     let partition = OffsetCommitRequestPartition::default().with_partition_index(3);
     let topic = OffsetCommitRequestTopic::default()
         .with_name(TopicName(StrBytes::from_static_str("orders")))
@@ -259,35 +259,35 @@ fn a_request_that_fails_never_reaches_its_handler() {
 fn conditions_narrow_a_rule() {
     let mut net = Net::new(Config { brokers: 2, ..Config::default() });
     let (from, until) = (net.now + SECOND, net.now + 2 * SECOND);
-    let rule = Rule::on(crate::ApiKey::Heartbeat, Harm::Fail(27)).broker(2).client("app-").group("g");
-    let rule = net.model.arm(rule.between(from, until).times(2));
+    let rule = FaultRule::on(crate::ApiKey::Heartbeat, Fault::Fail(27)).broker(2).client("app-").group("g");
+    let rule = net.model.inject(rule.between(from, until).times(2));
     let beat = |group: &'static str| {
         RequestKind::Heartbeat(
             HeartbeatRequest::default().with_group_id(StrBytes::from_static_str(group).into()),
         )
     };
-    let strikes = |net: &mut Net, broker, client: &str, group| {
+    let applies = |net: &mut Net, broker, client: &str, group| {
         let connection = net.connect(broker);
         let before = net.model.hits(rule);
         net.ask(connection, client, 4, &beat(group));
         net.outs();
         net.model.hits(rule) > before
     };
-    assert!(!strikes(&mut net, 2, "app-1", "g"), "too early");
+    assert!(!applies(&mut net, 2, "app-1", "g"), "too early");
     net.pass(SECOND);
-    assert!(!strikes(&mut net, 1, "app-1", "g"));
-    assert!(!strikes(&mut net, 2, "other", "g"));
-    assert!(!strikes(&mut net, 2, "app-1", "h"));
-    assert!(strikes(&mut net, 2, "app-1", "g"));
-    assert!(strikes(&mut net, 2, "app-2", "g"));
-    assert!(!strikes(&mut net, 2, "app-2", "g"), "twice only");
+    assert!(!applies(&mut net, 1, "app-1", "g"));
+    assert!(!applies(&mut net, 2, "other", "g"));
+    assert!(!applies(&mut net, 2, "app-1", "h"));
+    assert!(applies(&mut net, 2, "app-1", "g"));
+    assert!(applies(&mut net, 2, "app-2", "g"));
+    assert!(!applies(&mut net, 2, "app-2", "g"), "twice only");
 }
 
 #[test]
 fn probability_comes_from_the_seed() {
-    let struck = |seed| {
+    let hits_of = |seed| {
         let mut net = Net::new(Config { seed, ..Config::default() });
-        let rule = net.model.arm(Rule::any(Harm::Skip).probably(0.3));
+        let rule = net.model.inject(FaultRule::any(Fault::Skip).probably(0.3));
         let a = net.connect(1);
         let hits = |net: &mut Net| {
             net.hello(a);
@@ -295,9 +295,9 @@ fn probability_comes_from_the_seed() {
         };
         (0..1000).map(|_| hits(&mut net)).collect::<Vec<_>>()
     };
-    assert_eq!(struck(1), struck(1));
-    assert_ne!(struck(1), struck(2));
-    let hits = *struck(1).last().unwrap();
+    assert_eq!(hits_of(1), hits_of(1));
+    assert_ne!(hits_of(1), hits_of(2));
+    let hits = *hits_of(1).last().unwrap();
     assert!((250..350).contains(&hits), "{hits} of 1000");
 }
 
@@ -305,7 +305,7 @@ fn probability_comes_from_the_seed() {
 #[test]
 fn a_throttled_connection_is_answered_and_then_not_read() {
     let mut net = Net::new(Config::default());
-    net.model.arm(Rule::any(Harm::Throttle(SECOND)).once());
+    net.model.inject(FaultRule::any(Fault::Throttle(SECOND)).once());
     let a = net.connect(1);
     net.ask(a, "test", 3, &RequestKind::ApiVersions(ApiVersionsRequest::default()));
     let second = net.hello(a);
@@ -322,15 +322,15 @@ fn a_corrupt_frame_differs_in_one_bit() {
     net.hello(a);
     net.correlation -= 1;
     let whole = net.frames().remove(0);
-    for (harm, range) in [(Corrupt::FrameAt(5), 5..6), (Corrupt::Frame, 8..whole.len())] {
-        let rule = net.model.arm(Rule::any(Harm::Corrupt(harm)));
+    for (fault, range) in [(Corrupt::FrameAt(5), 5..6), (Corrupt::Frame, 8..whole.len())] {
+        let rule = net.model.inject(FaultRule::any(Fault::Corrupt(fault)));
         net.hello(a);
         net.correlation -= 1;
         let corrupt = net.frames().remove(0);
         let differ: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != corrupt[*at]).collect();
         assert!(differ.len() == 1 && range.contains(&differ[0]), "{differ:?}");
         assert_eq!((whole[differ[0]] ^ corrupt[differ[0]]).count_ones(), 1);
-        net.model.disarm(rule);
+        net.model.withdraw(rule);
     }
 }
 
@@ -363,9 +363,9 @@ fn fetched(topics: &[&'static str]) -> ResponseKind {
     )
 }
 
-fn rewritten(rule: Rule, topics: &[&'static str]) -> FetchResponse {
+fn rewritten(rule: FaultRule, topics: &[&'static str]) -> FetchResponse {
     let mut net = Net::new(Config::default());
-    let rule = net.model.arm(rule);
+    let rule = net.model.inject(rule);
     let a = net.connect(1);
     net.answer(a, 12, &fetch(topics), fetched(topics));
     assert_eq!(net.model.hits(rule), 1);
@@ -375,17 +375,17 @@ fn rewritten(rule: Rule, topics: &[&'static str]) -> FetchResponse {
 /// FAILURES I2, I3, I4, K1.
 #[test]
 fn wrong_but_legal_fetches() {
-    let said = rewritten(Rule::any(Rewrite::partitions_repeated()), &["a"]);
+    let said = rewritten(FaultRule::any(Rewrite::partitions_repeated()), &["a"]);
     assert_eq!(said.responses[0].partitions.len(), 2);
-    let said = rewritten(Rule::any(Rewrite::first_partition_omitted()), &["a"]);
+    let said = rewritten(FaultRule::any(Rewrite::first_partition_omitted()), &["a"]);
     assert!(said.responses[0].partitions.is_empty());
-    let said = rewritten(Rule::any(Rewrite::unrequested_partition(-1)), &["a"]);
+    let said = rewritten(FaultRule::any(Rewrite::unrequested_partition(-1)), &["a"]);
     let indices: Vec<i32> = said.responses[0].partitions.iter().map(|p| p.partition_index).collect();
     assert_eq!(indices, [4, -1]);
-    let said = rewritten(Rule::any(Rewrite::aborted_unsorted()), &["a"]);
+    let said = rewritten(FaultRule::any(Rewrite::aborted_unsorted()), &["a"]);
     let aborted = said.responses[0].partitions[0].aborted_transactions.as_ref().unwrap();
     assert_eq!([aborted[0].first_offset, aborted[1].first_offset], [2, 1]);
-    assert_eq!(rewritten(Rule::any(Rewrite::no_fetch_session()), &["a"]).session_id, 0);
+    assert_eq!(rewritten(FaultRule::any(Rewrite::no_fetch_session()), &["a"]).session_id, 0);
 }
 
 /// FAILURES J1.
@@ -393,7 +393,7 @@ fn wrong_but_legal_fetches() {
 fn corrupt_records_are_of_the_rules_topic_and_under_its_checksum() {
     for seed in 0..50 {
         let mut net = Net::new(Config { seed, ..Config::default() });
-        net.model.arm(Rule::on(crate::ApiKey::Fetch, Harm::Corrupt(Corrupt::Records)).topic("b"));
+        net.model.inject(FaultRule::on(crate::ApiKey::Fetch, Fault::Corrupt(Corrupt::Records)).topic("b"));
         let a = net.connect(1);
         net.answer(a, 12, &fetch(&["a", "b"]), fetched(&["a", "b"]));
         let said: FetchResponse = net.response(ApiKey::Fetch, 12);
@@ -408,7 +408,7 @@ fn corrupt_records_are_of_the_rules_topic_and_under_its_checksum() {
 #[test]
 fn a_fetch_within_a_session_is_struck_when_its_answer_carries_the_topic() {
     let mut net = Net::new(Config::default());
-    let rule = net.model.arm(Rule::on(crate::ApiKey::Fetch, Harm::Fail(6)).topic("b"));
+    let rule = net.model.inject(FaultRule::on(crate::ApiKey::Fetch, Fault::Fail(6)).topic("b"));
     let a = net.connect(1);
     net.answer(a, 12, &fetch(&[]), fetched(&["a"]));
     net.frames();
@@ -434,7 +434,7 @@ fn wrong_but_legal_metadata() {
     };
     let rewritten = |rewrite: Rewrite| {
         let mut net = Net::new(Config::default());
-        net.model.arm(Rule::any(rewrite).topic("a"));
+        net.model.inject(FaultRule::any(rewrite).topic("a"));
         let a = net.connect(1);
         net.answer(a, 12, &RequestKind::Metadata(MetadataRequest::default().with_topics(None)), metadata());
         net.response::<MetadataResponse>(ApiKey::Metadata, 12)
@@ -473,7 +473,7 @@ fn a_paused_broker_accepts_and_says_nothing_until_it_goes_on() {
     let mut net = Net::new(Config { brokers: 2, ..Config::default() });
     let failover = net.model.config.failover;
     let group = (0..).map(|n| format!("g{n}")).find(|g| net.model.coordinator(g) == Some(1)).unwrap();
-    net.model.arm(Rule::any(Harm::Delay(SECOND)).once());
+    net.model.inject(FaultRule::any(Fault::Delay(SECOND)).once());
     let a = net.connect(1);
     let late = net.hello(a);
     net.model.pause(net.now, 1);
@@ -495,7 +495,7 @@ fn a_paused_broker_accepts_and_says_nothing_until_it_goes_on() {
 #[test]
 fn an_older_broker_speaks_less() {
     let mut net = Net::new(Config { brokers: 2, ..Config::default() });
-    net.model.set_vintage(1, Vintage::V2_8);
+    net.model.set_kafka_version(1, KafkaVersion::V2_8);
     let (old, new) = (net.connect(1), net.connect(2));
     net.hello(old);
     let said: kafka_protocol::messages::ApiVersionsResponse = net.response(ApiKey::ApiVersions, 0);
@@ -503,13 +503,13 @@ fn an_older_broker_speaks_less() {
         |key: ApiKey| said.api_keys.iter().find(|api| api.api_key == key as i16).map(|api| api.max_version);
     assert_eq!(highest(ApiKey::Fetch), Some(12));
     assert_eq!(highest(ApiKey::ConsumerGroupHeartbeat), None);
-    net.model.arm(Rule::on(crate::ApiKey::Fetch, Harm::Fail(6)));
+    net.model.inject(FaultRule::on(crate::ApiKey::Fetch, Fault::Fail(6)));
     let asked = net.ask(new, "test", 13, &RequestKind::Fetch(FetchRequest::default()));
     assert_eq!(net.outs(), [Out::Answer(asked)]);
     net.ask(old, "test", 13, &RequestKind::Fetch(FetchRequest::default()));
     assert_eq!(net.outs(), [Out::Closed]);
-    net.model.set_vintage(1, Vintage::V3_3);
-    assert_eq!(net.model.arms.versions_of(1, ApiKey::Fetch), Some((4, 13)));
+    net.model.set_kafka_version(1, KafkaVersion::V3_3);
+    assert_eq!(net.model.faults.versions_of(1, ApiKey::Fetch), Some((4, 13)));
 }
 
 /// FAILURES A7, A9.

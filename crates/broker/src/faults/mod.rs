@@ -1,21 +1,21 @@
-//! The harm: rules, and what a test may do to the cluster.
+//! Faults: rules that inject them, and what a test may do to the cluster.
 //!
-//! A rule is looked at twice. When a request is read, [`Model::strike`] finds the rules that strike it; one may keep it
-//! from being handled. What they want done to the answer waits under the connection, of which only one request is being
+//! A rule is looked at twice. When a request is read, [`Model::apply_to_request`] finds the rules that apply to it; one may
+//! keep it from being handled. What they want done to the answer waits under the connection, of which only one request is being
 //! answered at a time, until [`Model::send`] has the answer.
 
+mod apply;
 mod cluster;
 mod failure;
+mod kafka_version;
 mod log_dirs;
-mod places;
+mod response_partitions;
 mod rewrite;
 mod rule;
-mod strike;
 mod subject;
 #[cfg(test)]
 mod tests;
 mod throttle;
-mod vintage;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,8 +25,8 @@ use std::{
 use bytes::Bytes;
 use kafka_protocol::messages::{ApiKey, RequestKind};
 
-pub use rule::{Corrupt, Harm, Often, Rewrite, Rule};
-pub use vintage::Vintage;
+pub use kafka_version::KafkaVersion;
+pub use rule::{Corrupt, Fault, FaultRule, Often, Rewrite};
 
 use crate::{
     api::VERSIONS,
@@ -36,14 +36,14 @@ use crate::{
     request::Context,
 };
 
-/// A rule that was armed.
+/// A rule that was injected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleId(u64);
 
-/// What has been ordered.
+/// The rules, and what they have begun.
 #[derive(Debug)]
-pub(crate) struct Arms {
-    rules: BTreeMap<RuleId, Armed>,
+pub(crate) struct Faults {
+    rules: BTreeMap<RuleId, ActiveRule>,
     /// Beside the cluster's own, so that a rule does not change the ids that brokers make up.
     random: Random,
     /// What is to be done to the answer that a connection waits for.
@@ -62,17 +62,17 @@ pub(crate) struct Arms {
 }
 
 #[derive(Debug)]
-struct Armed {
-    rule: Rule,
-    /// Requests that met its conditions, and those of them that it struck.
+struct ActiveRule {
+    rule: FaultRule,
+    /// Requests that met its conditions, and those of them that it applied to.
     seen: u64,
     hits: u64,
 }
 
-/// Harm to an answer that is not there yet.
+/// Fault to an answer that is not there yet.
 #[derive(Debug, Default)]
 struct Pending {
-    rules: Vec<(RuleId, Rule)>,
+    rules: Vec<(RuleId, FaultRule)>,
     /// Rules that looked at the request and are done with it.
     decided: BTreeSet<RuleId>,
 }
@@ -115,7 +115,7 @@ enum Then {
     Close,
 }
 
-impl Arms {
+impl Faults {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             rules: BTreeMap::new(),
@@ -167,43 +167,63 @@ impl Arms {
 }
 
 impl Model {
-    /// Arms a rule: it strikes requests that are read from now on.
-    pub fn arm(&mut self, rule: Rule) -> RuleId {
-        let id = RuleId(self.arms.number());
-        self.arms.rules.insert(id, Armed { rule, seen: 0, hits: 0 });
+    /// Adds a rule: it applies to requests that are read from now on.
+    pub fn inject(&mut self, rule: FaultRule) -> RuleId {
+        let id = RuleId(self.faults.number());
+        self.faults.rules.insert(id, ActiveRule { rule, seen: 0, hits: 0 });
         id
     }
 
-    /// Takes a rule away: it strikes nothing more. What it holds already stays held until it is released.
+    /// Removes a rule: it applies to nothing more. What it holds already stays held until it is released.
+    pub fn withdraw(&mut self, rule: RuleId) {
+        self.faults.rules.remove(&rule);
+    }
+
+    #[doc(hidden)]
+    pub fn arm(&mut self, rule: FaultRule) -> RuleId {
+        self.inject(rule)
+    }
+
+    #[doc(hidden)]
     pub fn disarm(&mut self, rule: RuleId) {
-        self.arms.rules.remove(&rule);
+        self.withdraw(rule);
     }
 
-    /// Takes all rules away.
+    #[doc(hidden)]
     pub fn disarm_all(&mut self) {
-        self.arms.rules.clear();
+        self.withdraw_all();
     }
 
-    /// How many requests a rule has struck; 0 once it is disarmed.
+    #[doc(hidden)]
+    pub fn set_vintage(&mut self, broker: i32, version: KafkaVersion) {
+        self.set_kafka_version(broker, version);
+    }
+
+    /// Removes all rules.
+    pub fn withdraw_all(&mut self) {
+        self.faults.rules.clear();
+    }
+
+    /// How many requests a rule has applied to; 0 once it is withdrawn.
     pub fn hits(&self, rule: RuleId) -> u64 {
-        self.arms.rules.get(&rule).map_or(0, |armed| armed.hits)
+        self.faults.rules.get(&rule).map_or(0, |active| active.hits)
     }
 
-    /// How many requests or answers a rule holds ([`Harm::Hold`], [`Harm::HoldRequest`]).
+    /// How many requests or answers a rule holds ([`Fault::Hold`], [`Fault::HoldRequest`]).
     pub fn held(&self, rule: RuleId) -> usize {
-        self.arms.held.get(&rule).map_or(0, Vec::len)
+        self.faults.held.get(&rule).map_or(0, Vec::len)
     }
 
-    /// Lets go of what a rule holds, in the order it came. The rule goes on holding what comes after.
+    /// Releases what a rule holds, in the order it came. The rule goes on holding what comes after.
     pub fn release(&mut self, now: Instant, rule: RuleId) {
         self.now = now;
-        for later in self.arms.held.remove(&rule).unwrap_or_default() {
+        for later in self.faults.held.remove(&rule).unwrap_or_default() {
             self.happen(later);
         }
     }
 
     pub(crate) fn release_delayed(&mut self) {
-        while let Some(entry) = self.arms.later.first_entry().filter(|entry| entry.key().0 <= self.now) {
+        while let Some(entry) = self.faults.later.first_entry().filter(|entry| entry.key().0 <= self.now) {
             let later = entry.remove();
             self.happen(later);
         }
@@ -215,7 +235,7 @@ impl Model {
             Later::Serve { context, request } => {
                 if self.connections.open.contains_key(&connection) {
                     let reply = self.dispatch(&context, *request);
-                    self.settle(&context, reply);
+                    self.apply_reply(&context, reply);
                 }
             }
             Later::Deliver(delivery) => self.deliver(delivery),
@@ -231,7 +251,7 @@ impl Model {
             return;
         }
         if self.nodes.all.get(&broker).is_some_and(|node| node.paused) {
-            self.arms.frozen.push(Delivery { connection, broker, bytes, then });
+            self.faults.frozen.push(Delivery { connection, broker, bytes, then });
             return;
         }
         self.outputs.extend(bytes.map(|bytes| Output::Send { connection, bytes }));
@@ -239,7 +259,7 @@ impl Model {
             Then::Next => self.idle(connection),
             Then::Mute(time) => {
                 let until = self.now + time;
-                self.arms.at(until, Later::Unmute(connection));
+                self.faults.at(until, Later::Unmute(connection));
             }
             Then::Silence => {}
             Then::Close => self.close(connection),

@@ -1,4 +1,4 @@
-//! [`Vintage`]: what brokers of older releases speak.
+//! [`KafkaVersion`]: what brokers of older releases speak.
 
 use crate::{api::VERSIONS, kafka::ApiKey};
 
@@ -8,7 +8,7 @@ use crate::{api::VERSIONS, kafka::ApiKey};
 /// broker's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
-pub enum Vintage {
+pub enum KafkaVersion {
     /// 2.8: fetches by name, finds one coordinator at a time, no KIP-848.
     V2_8,
     /// 3.3: topic ids in Fetch (KIP-516), several groups an OffsetFetch, no KIP-848.
@@ -19,7 +19,7 @@ pub enum Vintage {
     V4_0,
 }
 
-impl Vintage {
+impl KafkaVersion {
     /// API, lowest and highest version, of every API that these brokers do not speak as Kafka 4.3 does. What they do not
     /// speak at all has a highest version below the lowest.
     pub fn limits(self) -> Vec<(ApiKey, i16, i16)> {

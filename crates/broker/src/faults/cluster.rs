@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::Vintage;
+use super::KafkaVersion;
 use crate::{connection::ConnectionId, kafka::ApiKey, model::Model};
 
 impl Model {
@@ -57,7 +57,7 @@ impl Model {
         node.paused = false;
         node.fails_over = None;
         let missed = !node.up;
-        for delivery in std::mem::take(&mut self.arms.frozen) {
+        for delivery in std::mem::take(&mut self.faults.frozen) {
             self.deliver(delivery); // freezes again what is another broker's
         }
         for connection in self.connections_of(broker) {
@@ -74,7 +74,7 @@ impl Model {
     pub fn move_coordinator(&mut self, now: Instant, key: &str, to: i32) {
         self.now = now;
         if self.coordinator_of(key) != Some(to) {
-            self.arms.coordinators.insert(key.to_owned(), to);
+            self.faults.coordinators.insert(key.to_owned(), to);
             self.reload_group(key);
         }
     }
@@ -111,7 +111,7 @@ impl Model {
             }
         };
         renamed(&mut self.nodes.controller);
-        self.arms.coordinators.values_mut().for_each(renamed);
+        self.faults.coordinators.values_mut().for_each(renamed);
         for partition in self.topics.all.values_mut().flat_map(|topic| &mut topic.partitions) {
             partition
                 .leader
@@ -121,8 +121,8 @@ impl Model {
                 .chain(&mut partition.elr)
                 .for_each(renamed);
         }
-        let limits = std::mem::take(&mut self.arms.versions);
-        self.arms.versions = limits
+        let limits = std::mem::take(&mut self.faults.versions);
+        self.faults.versions = limits
             .into_iter()
             .map(|((broker, api), range)| ((if broker == from { to } else { broker }, api), range))
             .collect();
@@ -134,14 +134,14 @@ impl Model {
     /// the highest below the lowest it does not know the API. Other APIs stay as they are.
     pub fn limit_versions(&mut self, broker: i32, limits: &[(ApiKey, i16, i16)]) {
         for (api, min, max) in limits {
-            self.arms.versions.insert((broker, api.number()), (*min, *max));
+            self.faults.versions.insert((broker, api.number()), (*min, *max));
         }
     }
 
     /// A broker speaks what an older release speaks.
-    pub fn set_vintage(&mut self, broker: i32, vintage: Vintage) {
-        self.arms.versions.retain(|(limited, _), _| *limited != broker);
-        self.limit_versions(broker, &vintage.limits());
+    pub fn set_kafka_version(&mut self, broker: i32, version: KafkaVersion) {
+        self.faults.versions.retain(|(limited, _), _| *limited != broker);
+        self.limit_versions(broker, &version.limits());
     }
 
     /// A broker forgets its fetch sessions, as when its cache is full.

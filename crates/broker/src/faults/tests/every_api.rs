@@ -3,7 +3,7 @@
 use kafka_protocol::messages::*;
 
 use super::*;
-use crate::{api::VERSIONS, armed::failure};
+use crate::{api::VERSIONS, faults::failure};
 
 /// A request of each API that asks for one thing of each kind.
 fn request(key: ApiKey, version: i16) -> RequestKind {
@@ -148,7 +148,7 @@ fn can_say_that_it_is_throttled() {
     let is_sasl = |key: &ApiKey| matches!(key, ApiKey::SaslHandshake | ApiKey::SaslAuthenticate);
     for (key, _, max) in VERSIONS.iter().filter(|(key, ..)| !is_sasl(key)) {
         let mut answer = failure::answer(&request(*key, *max), *max, 0).unwrap();
-        crate::armed::throttle::set(&mut answer, 0x5A5B);
+        crate::faults::throttle::set(&mut answer, 0x5A5B);
         let mut bytes = BytesMut::new();
         answer.encode(&mut bytes, *max).unwrap();
         assert!(bytes.windows(4).any(|four| *four == [0, 0, 0x5A, 0x5B]), "{key:?}");

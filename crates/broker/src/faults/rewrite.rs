@@ -12,7 +12,7 @@ use kafka_protocol::{
 use uuid::Uuid;
 
 use super::{
-    places::{Place, Visit, visit},
+    response_partitions::{ResponsePartition, Visit, visit},
     rule::Rewrite,
 };
 use crate::topics::Topics;
@@ -44,7 +44,7 @@ impl Rewrite {
     pub fn partitions_fail(code: i16) -> Self {
         struct Fail(i16);
         impl Visit for Fail {
-            fn partitions(&mut self, list: &mut Vec<impl Place>) {
+            fn partitions(&mut self, list: &mut Vec<impl ResponsePartition>) {
                 list.iter_mut().for_each(|partition| partition.fail(self.0));
             }
         }
@@ -55,7 +55,7 @@ impl Rewrite {
     pub fn first_partition_omitted() -> Self {
         struct Omit;
         impl Visit for Omit {
-            fn partitions(&mut self, list: &mut Vec<impl Place>) {
+            fn partitions(&mut self, list: &mut Vec<impl ResponsePartition>) {
                 list.drain(..list.len().min(1));
             }
         }
@@ -66,7 +66,7 @@ impl Rewrite {
     pub fn partitions_repeated() -> Self {
         struct Repeat;
         impl Visit for Repeat {
-            fn partitions(&mut self, list: &mut Vec<impl Place>) {
+            fn partitions(&mut self, list: &mut Vec<impl ResponsePartition>) {
                 list.extend_from_within(..);
             }
         }
@@ -78,7 +78,7 @@ impl Rewrite {
     pub fn unrequested_partition(index: i32) -> Self {
         struct Add(i32);
         impl Visit for Add {
-            fn partitions(&mut self, list: &mut Vec<impl Place>) {
+            fn partitions(&mut self, list: &mut Vec<impl ResponsePartition>) {
                 if let Some(mut more) = list.first().cloned() {
                     *more.index() = self.0;
                     list.push(more);

@@ -1,4 +1,4 @@
-//! [`Rule`]: when, and what harm.
+//! [`FaultRule`]: which requests, and what fault.
 
 use std::{
     fmt,
@@ -12,23 +12,23 @@ use kafka_protocol::messages::ResponseKind;
 use super::rewrite::Answered;
 use crate::kafka::ApiKey;
 
-/// Which requests are harmed, and how. Plain data: clone it, keep it, arm it again.
+/// Which requests a fault happens to, and which fault. Plain data: clone it, keep it, inject it again.
 ///
-/// A rule without conditions strikes every request of every client. Rules are tried in the order they were armed; of
-/// those that strike one request, the first that keeps it from being handled (such as [`Harm::Fail`]) does so, and all that
+/// A rule without conditions applies to every request of every client. Rules are tried in the order they were injected; of
+/// those that apply to one request, the first that keeps it from being handled (such as [`Fault::Fail`]) does so, and all that
 /// change its answer change it.
 #[derive(Clone, Debug)]
-#[must_use = "a rule does nothing before it is given to `arm`"]
+#[must_use = "a rule does nothing before it is given to `inject`"]
 #[non_exhaustive]
-pub struct Rule {
+pub struct FaultRule {
     /// Only requests of this API.
     pub api: Option<ApiKey>,
     /// Only requests to this broker.
     pub broker: Option<i32>,
     /// Only clients whose `client.id` begins so.
     pub client: Option<String>,
-    /// Only requests that name this topic, or its id. A Fetch within a session names only what changed: it is struck
-    /// when its answer carries the topic.
+    /// Only requests that name this topic, or its id. A Fetch within a session names only what changed: the rule
+    /// applies to it when its answer carries the topic.
     pub topic: Option<String>,
     /// Only requests that name this group or transactional id.
     pub group: Option<String>,
@@ -39,10 +39,10 @@ pub struct Rule {
     /// Not at this moment, nor after it.
     pub until: Option<Instant>,
     /// What happens to them.
-    pub harm: Harm,
+    pub fault: Fault,
 }
 
-/// Which of the requests that a rule is about it strikes.
+/// To which of the requests that meet its other conditions a rule applies.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Often {
@@ -57,8 +57,8 @@ pub enum Often {
 }
 
 impl Often {
-    /// Whether the `seen`th request (from 1) is struck; `drawn` is random.
-    pub(super) fn strikes(self, seen: u64, drawn: impl FnOnce() -> u64) -> bool {
+    /// Whether the rule applies to the `seen`th request (from 1); `drawn` is random.
+    pub(super) fn selects(self, seen: u64, drawn: impl FnOnce() -> u64) -> bool {
         match self {
             Self::Every => true,
             Self::Nth(nth) => seen == nth,
@@ -78,7 +78,7 @@ impl Often {
 /// A broker answers the requests of one connection in order. So while one is late, those behind it wait.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Harm {
+pub enum Fault {
     /// The request is not handled and never answered; the connection stays open and is silent from then on.
     Drop,
     /// The request is handled but never answered; the connection stays open and is silent from then on.
@@ -159,15 +159,15 @@ impl fmt::Debug for Rewrite {
     }
 }
 
-impl From<Rewrite> for Harm {
+impl From<Rewrite> for Fault {
     fn from(rewrite: Rewrite) -> Self {
         Self::Rewrite(rewrite)
     }
 }
 
-impl Rule {
-    /// Harms every request of every client.
-    pub fn any(harm: impl Into<Harm>) -> Self {
+impl FaultRule {
+    /// A fault of every request of every client.
+    pub fn any(fault: impl Into<Fault>) -> Self {
         Self {
             api: None,
             broker: None,
@@ -177,13 +177,13 @@ impl Rule {
             often: Often::Every,
             from: None,
             until: None,
-            harm: harm.into(),
+            fault: fault.into(),
         }
     }
 
-    /// Harms every request of an API.
-    pub fn on(api: ApiKey, harm: impl Into<Harm>) -> Self {
-        Self { api: Some(api), ..Self::any(harm) }
+    /// A fault of every request of an API.
+    pub fn on(api: ApiKey, fault: impl Into<Fault>) -> Self {
+        Self { api: Some(api), ..Self::any(fault) }
     }
 
     /// Only requests to this broker.
@@ -196,7 +196,7 @@ impl Rule {
         Self { client: Some(prefix.into()), ..self }
     }
 
-    /// Only requests about this topic; see [`Rule::topic`](Rule#structfield.topic).
+    /// Only requests about this topic; see [`FaultRule::topic`](FaultRule#structfield.topic).
     pub fn topic(self, topic: impl Into<String>) -> Self {
         Self { topic: Some(topic.into()), ..self }
     }
