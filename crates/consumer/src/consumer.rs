@@ -385,7 +385,7 @@ impl Consumer {
             .control
             .retain(|control| matches!(control, Control::Wake | Control::Failed(_) | Control::Close { .. }));
         while let Some(data) = self.taken.data.pop_front() {
-            self.delivery.take_in(data);
+            self.delivery.receive(data);
         }
         let owned: Vec<_> = self.delivery.owned().cloned().collect();
         self.give_up(&owned, Refusal::Revoked);

@@ -52,14 +52,14 @@ pub(crate) async fn run(common: &Common, args: Demo) -> Result<(), Failure> {
     if common.json {
         output.json(&serde_json::to_value(summary).unwrap_or_default());
     } else {
-        output.buffer().extend_from_slice(told(&ending, &summary, face::colour()).as_bytes());
+        output.buffer().extend_from_slice(summary_text(&ending, &summary, face::colour()).as_bytes());
     }
     output.flush()?;
     verdict(&ending, &summary)
 }
 
 /// The summary for the eye.
-fn told(ending: &Ending, summary: &Summary, colour: bool) -> String {
+fn summary_text(ending: &Ending, summary: &Summary, colour: bool) -> String {
     let (bold, good, bad, faint, plain) = if colour {
         ("\x1b[1m", "\x1b[32m", "\x1b[31m", "\x1b[38;5;244m", "\x1b[0m")
     } else {
@@ -142,7 +142,8 @@ mod tests {
         let ending = ending(1);
         let summary = ending.ledger.summary(0);
         assert!(
-            told(&ending, &summary, false).contains("2 produced ≠ 1 processed + 0 dead-lettered, 1 lost")
+            summary_text(&ending, &summary, false)
+                .contains("2 produced ≠ 1 processed + 0 dead-lettered, 1 lost")
         );
         let failure = verdict(&ending, &summary).unwrap_err();
         assert!(failure.to_string().starts_with("1 of 2 records were lost"), "{failure}");
@@ -161,7 +162,8 @@ mod tests {
         let ending = ending(2);
         let summary = ending.ledger.summary(0);
         assert!(
-            told(&ending, &summary, false).contains("2 produced = 2 processed + 0 dead-lettered, none lost")
+            summary_text(&ending, &summary, false)
+                .contains("2 produced = 2 processed + 0 dead-lettered, none lost")
         );
         assert!(verdict(&ending, &summary).is_ok());
     }

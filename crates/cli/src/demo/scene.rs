@@ -109,7 +109,7 @@ impl Scene {
                 () = stop.asked(), if !self.cut_short => self.cut_short = true,
                 Some(note) = self.notes.recv() => {
                     self.board.at = self.at();
-                    self.heed(note);
+                    self.on_note(note);
                 }
                 Some(left) = self.crew.join_next() => {
                     let (member, left) = left.map_err(|error| Failure::failed(format!("a member broke down: {error}")))?;
@@ -129,7 +129,7 @@ impl Scene {
             }
         }
         while let Ok(note) = self.notes.try_recv() {
-            self.heed(note);
+            self.on_note(note);
         }
         let behind = verify::read_back(&self.source.bootstrap(), &mut self.ledger).await?;
         self.board.update(self.board.at, &self.ledger);
@@ -217,7 +217,7 @@ impl Scene {
         }
     }
 
-    fn heed(&mut self, note: Note) {
+    fn on_note(&mut self, note: Note) {
         match note {
             Note::Assigned { member, partitions, generation } => {
                 self.board.assigned(member, &partitions, generation);

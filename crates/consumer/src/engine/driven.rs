@@ -127,7 +127,7 @@ impl offtake_client::engine::Engine for Engine {
             while let Some(chunk) = self.fetch.take() {
                 self.outbox.chunk(chunk);
             }
-            self.outbox.settle(|partition| self.fetch.has_chunks(partition));
+            self.outbox.release_waiting(|partition| self.fetch.has_chunks(partition));
             self.note_vitals(now);
         }
         self.outbox.pop()

@@ -112,7 +112,7 @@ impl Outbox {
     }
 
     /// What waits behind chunks that the fetcher has no more.
-    pub(super) fn settle(&mut self, holds: impl Fn(&TopicPartition) -> bool) {
+    pub(super) fn release_waiting(&mut self, holds: impl Fn(&TopicPartition) -> bool) {
         if self.behind.is_empty() {
             return;
         }
@@ -174,18 +174,18 @@ mod tests {
     fn j1_l1_a_restart_and_an_error_come_where_they_belong_among_the_chunks() {
         let mut outbox = Outbox::default();
         outbox.started(orders(), TOKEN, Start { start_id: 1, position: Position::at(0) }, vec![]);
-        outbox.settle(|_| false);
+        outbox.release_waiting(|_| false);
         // The partition is paused, and two chunks wait in the fetcher, one of either start; then it stops.
         outbox.started(orders(), TOKEN, Start { start_id: 2, position: Position::at(50) }, vec![]);
         outbox.failed(orders(), TOKEN, Error::new(ErrorKind::Corrupt, "damaged"));
-        outbox.settle(|_| true);
+        outbox.release_waiting(|_| true);
         assert_eq!(all(&mut outbox), ["started at 0"]);
         outbox.chunk(chunk(1, 0));
-        outbox.settle(|_| true);
+        outbox.release_waiting(|_| true);
         outbox.chunk(chunk(2, 50));
-        outbox.settle(|_| true);
+        outbox.release_waiting(|_| true);
         assert_eq!(all(&mut outbox), ["records from 0", "started at 50", "records from 50"]);
-        outbox.settle(|_| false);
+        outbox.release_waiting(|_| false);
         assert_eq!(all(&mut outbox), ["failed"]);
     }
 
@@ -196,7 +196,7 @@ mod tests {
             outbox.started(orders(), TOKEN, Start { start_id: 2, position: Position::at(50) }, vec![]);
             outbox.failed(orders(), TOKEN, Error::new(ErrorKind::Corrupt, "comes again"));
             outbox.rewind(&orders(), Position::at(to));
-            outbox.settle(|_| false);
+            outbox.release_waiting(|_| false);
             assert_eq!(all(&mut outbox), [format!("started at {position}")]);
         }
     }
@@ -206,7 +206,7 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.failed(orders(), TOKEN, Error::new(ErrorKind::Corrupt, "damaged"));
         outbox.forget(&orders());
-        outbox.settle(|_| false);
+        outbox.release_waiting(|_| false);
         assert!(outbox.is_empty());
     }
 
@@ -234,7 +234,7 @@ mod tests {
         outbox.forget(&other);
         assert!(outbox.take_resets(&other).is_empty());
         assert_eq!(from(outbox.take_resets(&orders())), [2, 4, 5]);
-        outbox.settle(|_| false);
+        outbox.release_waiting(|_| false);
         assert_eq!(all(&mut outbox), ["failed"], "the one that was not forgotten");
     }
 
@@ -245,9 +245,9 @@ mod tests {
         outbox.failed(orders(), TOKEN, Error::new(ErrorKind::Corrupt, "damaged"));
         outbox.started(other.clone(), TOKEN, Start { start_id: 3, position: Position::at(70) }, vec![]);
         outbox.chunk(chunk(4, 50));
-        outbox.settle(|of| *of == orders());
+        outbox.release_waiting(|of| *of == orders());
         assert_eq!(all(&mut outbox), ["records from 50", "started at 70"]);
-        outbox.settle(|of| *of == other);
+        outbox.release_waiting(|of| *of == other);
         assert_eq!(all(&mut outbox), ["failed"]);
     }
 }

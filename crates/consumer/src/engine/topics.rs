@@ -104,7 +104,7 @@ impl Engine {
         };
         let refused = self.waiters.refuse_missing(now, known.cluster, known.learnt);
         refused.iter().for_each(|id| self.offsets.cancel_query(*id));
-        if self.waiters.lookups.settle(now, known) || !refused.is_empty() {
+        if self.waiters.lookups.answer_known(now, known) || !refused.is_empty() {
             self.want_topics(now);
         }
         if self.waiters.lookups.relists(now) {

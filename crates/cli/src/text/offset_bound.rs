@@ -6,7 +6,7 @@ use super::time::time;
 
 /// A place, before anybody knows which offset it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum OffsetBound {
     Earliest,
     Latest,
     Offset(i64),
@@ -16,7 +16,7 @@ pub(crate) enum Place {
     Time(i64),
 }
 
-impl FromStr for Place {
+impl FromStr for OffsetBound {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -45,16 +45,16 @@ mod tests {
     #[test]
     fn every_form_is_read() {
         for (text, place) in [
-            ("earliest", Place::Earliest),
-            ("latest", Place::Latest),
-            ("0", Place::Offset(0)),
-            ("9223372036854775807", Place::Offset(i64::MAX)),
-            ("-1", Place::BeforeEnd(1)),
-            ("-0", Place::BeforeEnd(0)),
-            ("@1700000000000", Place::Time(1_700_000_000_000)),
-            ("@2023-11-14T22:13:20Z", Place::Time(1_700_000_000_000)),
-            ("@2023-11-14T23:13:20.5+01:00", Place::Time(1_700_000_000_500)),
-            ("@2023-11-14T22:13:20", Place::Time(1_700_000_000_000)),
+            ("earliest", OffsetBound::Earliest),
+            ("latest", OffsetBound::Latest),
+            ("0", OffsetBound::Offset(0)),
+            ("9223372036854775807", OffsetBound::Offset(i64::MAX)),
+            ("-1", OffsetBound::BeforeEnd(1)),
+            ("-0", OffsetBound::BeforeEnd(0)),
+            ("@1700000000000", OffsetBound::Time(1_700_000_000_000)),
+            ("@2023-11-14T22:13:20Z", OffsetBound::Time(1_700_000_000_000)),
+            ("@2023-11-14T23:13:20.5+01:00", OffsetBound::Time(1_700_000_000_500)),
+            ("@2023-11-14T22:13:20", OffsetBound::Time(1_700_000_000_000)),
         ] {
             assert_eq!(text.parse(), Ok(place), "{text}");
         }
@@ -77,7 +77,7 @@ mod tests {
             "1.5",
             "9223372036854775808",
         ] {
-            assert!(text.parse::<Place>().is_err(), "{text}");
+            assert!(text.parse::<OffsetBound>().is_err(), "{text}");
         }
     }
 }
