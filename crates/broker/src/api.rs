@@ -162,7 +162,7 @@ impl Model {
             R::TxnOffsetCommit(request) => self.handle_txn_offset_commit(context, request),
             R::DescribeTransactions(request) => self.handle_describe_transactions(context, request),
             R::ListTransactions(request) => self.handle_list_transactions(context, request),
-            // Listeners that take SASL answer it themselves (`face::secure`), unless the connection is authenticated already.
+            // Listeners that take SASL answer it themselves (`runtime::secure`), unless the connection is authenticated already.
             R::SaslHandshake(_) => {
                 let code = self.tell_refused(context, ResponseError::IllegalSaslState);
                 SaslHandshakeResponse::default().with_error_code(code).into()

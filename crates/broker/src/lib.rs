@@ -142,7 +142,6 @@
 mod api;
 mod config;
 mod connection;
-mod face;
 mod faults;
 mod fetch;
 mod groups;
@@ -153,19 +152,20 @@ mod nodes;
 mod observe;
 mod random;
 mod request;
+mod runtime;
 mod topics;
 mod transactions;
 
 pub use config::Config;
 pub use connection::{ConnectionId, Output};
-#[cfg(feature = "tls")]
-pub use face::Tls;
-pub use face::{Builder, Cluster, SaslMechanism};
 pub use faults::{Corrupt, Fault, FaultRule, KafkaVersion, Often, Rewrite, RuleId};
 pub use kafka::{ApiKey, KafkaError};
 pub use log::NewRecord;
 pub use model::Model;
 pub use observe::Observed;
+#[cfg(feature = "tls")]
+pub use runtime::Tls;
+pub use runtime::{Builder, Cluster, SaslMechanism};
 
 /// The name of [`Fault`] until all tests say so.
 #[doc(hidden)]

@@ -19,9 +19,9 @@ pub(crate) use self::vitals::{Loss, Vitals};
 pub struct Health {
     /// Whether there is an engine, and nobody has closed the consumer.
     pub is_running: bool,
-    /// Where it stands with its group.
+    /// Its state in its group.
     pub membership: MembershipState,
-    /// For how long it has stood there; since this was first looked at, of one that is [closed](MembershipState::Closed).
+    /// For how long it has been in that state; of a consumer that is [closed](MembershipState::Closed), since the first look at its health after that.
     pub membership_age: Duration,
     /// The generation, or by KIP-848 the member epoch; `None` while it is no member.
     pub generation: Option<i32>,
@@ -37,9 +37,9 @@ pub struct Health {
     pub max_poll_interval: Duration,
     /// The id of the broker that coordinates the group; `None` while it is not known, or there is no group.
     pub coordinator: Option<i32>,
-    /// The ids of the brokers that answered the last request to them. A broker that nothing is asked of is in neither list.
+    /// The ids of the brokers that answered the last request to them. A broker to which no request was sent is in neither list.
     pub answering_brokers: Vec<i32>,
-    /// The brokers that did not.
+    /// The brokers that did not answer it.
     pub failing_brokers: Vec<FailingBroker>,
     /// Why no broker can be asked about the cluster; `None` while one can.
     pub cluster_error: Option<String>,
@@ -134,16 +134,16 @@ impl fmt::Display for Age {
     }
 }
 
-/// Where a consumer stands with its group.
+/// A consumer's state in its group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MembershipState {
     /// Nothing is subscribed to, and nothing was assigned by hand.
     #[default]
     NotSubscribed,
-    /// It reads partitions that it was assigned by hand, and is nobody's member.
+    /// It reads partitions that it was assigned by hand, and is a member of no group.
     AssignedByHand,
-    /// It is on its way into the group.
+    /// It is joining the group.
     Joining,
     /// It is a member, and takes part in a rebalance.
     Rebalancing,
@@ -151,7 +151,7 @@ pub enum MembershipState {
     Stable,
     /// It has left because the application did not poll for `max.poll.interval.ms`, and joins again when it does.
     NotPolled,
-    /// It is on its way out.
+    /// It is leaving the group.
     Leaving,
     /// The group refused it for good.
     Failed,

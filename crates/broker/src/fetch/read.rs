@@ -1,4 +1,4 @@
-//! Reading what a Fetch asks for.
+//! PartitionRead what a Fetch asks for.
 
 use bytes::Bytes;
 use kafka_protocol::{
@@ -19,10 +19,10 @@ use crate::{
 
 /// What became of one partition of a plan.
 #[derive(Debug)]
-pub(super) enum Reading {
+pub(super) enum PartitionRead {
     /// The request names what is not there: told when the others are answered, but no reason to answer.
     Unreadable(ResponseError),
-    /// Reading it was refused: a reason to answer at once.
+    /// PartitionRead it was refused: a reason to answer at once.
     Refused(ResponseError),
     /// Another replica is nearer.
     Preferred(BrokerId, ReplicaState),
@@ -37,7 +37,7 @@ pub(super) enum Reading {
 
 impl Model {
     /// Reads a plan's partitions in order, and says whether that is enough for an answer now.
-    pub(super) fn read_plan(&mut self, context: &Context, plan: &Plan) -> (Vec<Reading>, bool) {
+    pub(super) fn read_plan(&mut self, context: &Context, plan: &Plan) -> (Vec<PartitionRead>, bool) {
         let mut readings = Vec::with_capacity(plan.wanted.len());
         let mut left = plan.max_bytes;
         let mut got = 0_usize;
@@ -47,14 +47,16 @@ impl Model {
         for wanted in &plan.wanted {
             let reading = self.read_partition(context, plan, wanted, left, at_least_one);
             match &reading {
-                Reading::Unreadable(_) => {}
-                Reading::Read(slice, _) => {
+                PartitionRead::Unreadable(_) => {}
+                PartitionRead::Read(slice, _) => {
                     readable = true;
                     at_least_one &= slice.records.is_empty();
                     got += slice.records.len();
                     left = left.saturating_sub(i32::try_from(slice.records.len()).unwrap_or(i32::MAX)).max(0);
                 }
-                Reading::Refused(_) | Reading::Preferred(..) | Reading::Diverging { .. } => {
+                PartitionRead::Refused(_)
+                | PartitionRead::Preferred(..)
+                | PartitionRead::Diverging { .. } => {
                     readable = true;
                     urgent = true;
                 }
@@ -73,22 +75,22 @@ impl Model {
         wanted: &Wanted,
         left: i32,
         at_least_one: bool,
-    ) -> Reading {
+    ) -> PartitionRead {
         let Some(name) = wanted.topic.as_deref() else {
-            return Reading::Unreadable(ResponseError::UnknownTopicId);
+            return PartitionRead::Unreadable(ResponseError::UnknownTopicId);
         };
         let place = (name, wanted.key.partition);
         let Some(topic) =
             self.topics.all.get(name).filter(|_| self.topics.partition(name, place.1).is_some())
         else {
-            return Reading::Unreadable(ResponseError::UnknownTopicOrPartition);
+            return PartitionRead::Unreadable(ResponseError::UnknownTopicOrPartition);
         };
         if context.version < 10 && topic.configs.get("compression.type").is_some_and(|codec| codec == "zstd")
         {
-            return Reading::Unreadable(ResponseError::UnsupportedCompressionType);
+            return PartitionRead::Unreadable(ResponseError::UnsupportedCompressionType);
         }
         if !wanted.key.id.is_nil() && wanted.key.id != topic.id {
-            return Reading::Refused(ResponseError::InconsistentTopicId);
+            return PartitionRead::Refused(ResponseError::InconsistentTopicId);
         }
         let nearer = self.nearer_replica(context.broker, plan, place, wanted.offset);
         // Followers fetch from the leader alone, and so do consumers who cannot say where they are.
@@ -96,20 +98,20 @@ impl Model {
         let leader_only = leader_only && nearer.is_none();
         let found = match self.replica(context.broker, place, wanted.epoch, leader_only) {
             Ok(found) => found,
-            Err(code) => return Reading::Refused(code),
+            Err(code) => return PartitionRead::Refused(code),
         };
         let replica = ReplicaState::of(found, context.broker);
         if let Some(nearer) = nearer {
-            return Reading::Preferred(nearer.into(), replica);
+            return PartitionRead::Preferred(nearer.into(), replica);
         }
         if plan.is_follower() && !found.replicas.contains(&plan.replica) {
-            return Reading::Refused(ResponseError::NotLeaderOrFollower);
+            return PartitionRead::Refused(ResponseError::NotLeaderOrFollower);
         }
         if wanted.last_epoch >= 0 {
             match diverges(found, &replica, wanted) {
                 Ok(None) => {}
-                Ok(Some((epoch, end))) => return Reading::Diverging { epoch, end, replica },
-                Err(code) => return Reading::Refused(code),
+                Ok(Some((epoch, end))) => return PartitionRead::Diverging { epoch, end, replica },
+                Err(code) => return PartitionRead::Refused(code),
             }
         }
         let limit = Limit {
@@ -123,8 +125,8 @@ impl Model {
             aborted: plan.committed && !plan.is_follower(),
         };
         match found.log.read(&replica, wanted.offset, limit) {
-            Ok(slice) => Reading::Read(slice, replica),
-            Err(code) => Reading::Refused(code),
+            Ok(slice) => PartitionRead::Read(slice, replica),
+            Err(code) => PartitionRead::Refused(code),
         }
     }
 
@@ -155,8 +157,8 @@ impl Model {
     }
 }
 
-pub(super) fn unreadable(readings: &[Reading]) -> usize {
-    readings.iter().filter(|reading| matches!(reading, Reading::Unreadable(_))).count()
+pub(super) fn unreadable(readings: &[PartitionRead]) -> usize {
+    readings.iter().filter(|reading| matches!(reading, PartitionRead::Unreadable(_))).count()
 }
 
 /// Where the log parts from what the client has, if it does.
@@ -173,7 +175,7 @@ fn diverges(
     Ok((epoch < wanted.last_epoch || end < wanted.offset).then_some((epoch, end)))
 }
 
-impl Reading {
+impl PartitionRead {
     /// The partition's part of the answer.
     pub(super) fn into_data(self, partition: i32) -> PartitionData {
         let data = PartitionData::default().with_partition_index(partition).with_records(Some(Bytes::new()));

@@ -1,14 +1,14 @@
 //! `offtake demo`: a cluster in the box, a topic of orders, and a group that reads it.
 //!
-//! `scene` is what happens, `script` when; `member` reads. `ledger` is what is known of every record, `board` what is going
-//! on; `face` and `screen` show it.
+//! `run` is what happens, `script` when; `member` reads. `ledger` is what is known of every record, `board` what is going
+//! on; `display` and `screen` show it.
 
 mod board;
-mod face;
+mod display;
 mod ledger;
 mod member;
 mod orders;
-mod scene;
+mod run;
 pub(crate) mod screen;
 mod script;
 mod source;
@@ -23,9 +23,9 @@ use crate::{
     output::Output,
     stop::Stop,
 };
-use face::{Face, Picture};
+use display::{Display, Picture};
 use ledger::Summary;
-use scene::{Ending, Scene};
+use run::{DemoRun, Ending};
 use text::{count, grouped, seconds};
 
 const ORDERS: &str = "orders";
@@ -42,17 +42,17 @@ pub(crate) async fn run(common: &Common, args: Demo) -> Result<(), Failure> {
         Some(Err(error)) => return Err(Failure::Usage(format!("--screenshot-at: {error}"))),
     };
     let picture = args.screenshot.map(|to| Picture { to, at });
-    let scene = Scene::begin(length).await?;
-    let mut face = Face::new(common.json, picture)?;
-    let played = scene.play(&mut face, &mut stop).await;
-    drop(face); // what follows belongs on the normal screen
+    let run = DemoRun::begin(length).await?;
+    let mut display = Display::new(common.json, picture)?;
+    let played = run.play(&mut display, &mut stop).await;
+    drop(display); // what follows belongs on the normal screen
     let ending = played?;
     let summary = ending.ledger.summary(ending.board.rebalances());
     let mut output = Output::stdout();
     if common.json {
         output.json(&serde_json::to_value(summary).unwrap_or_default());
     } else {
-        output.buffer().extend_from_slice(summary_text(&ending, &summary, face::colour()).as_bytes());
+        output.buffer().extend_from_slice(summary_text(&ending, &summary, display::colour()).as_bytes());
     }
     output.flush()?;
     verdict(&ending, &summary)

@@ -20,12 +20,12 @@ const NEEDED: [&str; 9] = [
     "SyncGroup",
     "Heartbeat",
 ];
-/// A certificate that ends within this is told of.
+/// A certificate that expires within this time is warned of.
 const ENDS_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
-/// So many brokers are named.
+/// How many brokers are named at most.
 const MOST_NAMED: usize = 10;
 
-/// Where a broker is.
+/// A broker's host and port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Address {
     pub(super) host: String,
@@ -41,7 +41,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// One step, and what came of it.
+/// A step, and its result.
 #[derive(Debug)]
 pub(super) struct StepResult {
     pub(super) name: &'static str,
@@ -59,7 +59,7 @@ impl StepResult {
     }
 }
 
-/// The steps of a connection, to the first that failed. `is_advertised`: the address is from the cluster, not from the user.
+/// The steps of a connection, up to the first that failed. `is_advertised`: the address is from the cluster, not from the user.
 pub(super) fn of(found: &Findings, is_advertised: bool) -> Vec<StepResult> {
     let mut steps = Vec::new();
     if !found.addresses.is_empty() {
@@ -199,8 +199,8 @@ pub(super) fn cluster(cluster: &ClusterFacts) -> StepResult {
     }
 }
 
-/// The first request after the connection was made failed. `offered` are the mechanisms that the listener takes, if it takes SASL and
-/// we did not use it.
+/// The failure of the first request on a connection that was made. `offered` are the mechanisms that the listener takes, if it takes
+/// SASL and we did not use it.
 pub(super) fn no_cluster(reason: &str, offered: &[String]) -> StepResult {
     if offered.is_empty() {
         return StepResult::failed("cluster", format!("the broker {reason}"));

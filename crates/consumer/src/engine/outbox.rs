@@ -18,18 +18,18 @@ pub(super) struct Outbox {
     /// Resets and truncations of positions, until the partitions start there.
     resets: Vec<(TopicPartition, Event)>,
     /// What is said of a partition behind chunks that may still lie in the fetcher.
-    behind: BTreeMap<TopicPartition, VecDeque<Behind>>,
+    behind: BTreeMap<TopicPartition, VecDeque<AfterChunks>>,
 }
 
 #[derive(Debug)]
-enum Behind {
+enum AfterChunks {
     /// Ahead of the chunks of this start and later ones.
     Started { start: Start, token: Token, resets: Vec<Event> },
-    /// Behind all chunks.
+    /// AfterChunks all chunks.
     Failed { token: Token, error: Error },
 }
 
-impl Behind {
+impl AfterChunks {
     fn of(self, partition: &TopicPartition) -> Output {
         let partition = partition.clone();
         Output::Data(match self {
@@ -72,12 +72,12 @@ impl Outbox {
         start: Start,
         resets: Vec<Event>,
     ) {
-        self.behind.entry(partition).or_default().push_back(Behind::Started { start, token, resets });
+        self.behind.entry(partition).or_default().push_back(AfterChunks::Started { start, token, resets });
     }
 
     /// The partition stops.
     pub(super) fn failed(&mut self, partition: TopicPartition, token: Token, error: Error) {
-        self.behind.entry(partition).or_default().push_back(Behind::Failed { token, error });
+        self.behind.entry(partition).or_default().push_back(AfterChunks::Failed { token, error });
     }
 
     /// What waits to be said of it belongs to an assignment or a position that is over.
@@ -91,20 +91,20 @@ impl Outbox {
     pub(super) fn rewind(&mut self, partition: &TopicPartition, to: Position) {
         let Some(behind) = self.behind.get_mut(partition) else { return };
         behind.retain_mut(|behind| match behind {
-            Behind::Started { start, .. } => {
+            AfterChunks::Started { start, .. } => {
                 if to.offset < start.position.offset {
                     start.position = to;
                 }
                 true
             }
-            Behind::Failed { .. } => false,
+            AfterChunks::Failed { .. } => false,
         });
     }
 
     /// The next chunk that the fetcher had.
     pub(super) fn chunk(&mut self, chunk: Chunk) {
         if let Some(behind) = self.behind.get_mut(&chunk.partition) {
-            let is_before = |next: &&Behind| matches!(next, Behind::Started { start, .. } if start.start_id <= chunk.start_id);
+            let is_before = |next: &&AfterChunks| matches!(next, AfterChunks::Started { start, .. } if start.start_id <= chunk.start_id);
             let ready = behind.iter().take_while(is_before).count();
             self.outputs.extend(behind.drain(..ready).map(|behind| behind.of(&chunk.partition)));
         }

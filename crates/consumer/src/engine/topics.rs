@@ -61,7 +61,7 @@ impl Engine {
     }
 
     pub(super) fn on_cluster_update(&mut self, now: Instant) {
-        if self.reach.cluster_is_known() {
+        if self.reachability.cluster_is_known() {
             self.recovered();
         }
         self.resolve_subscription(now);
@@ -98,8 +98,8 @@ impl Engine {
         let known = Known {
             cluster: self.metadata.cluster(),
             learnt: self.metadata.view_request(),
-            trouble: self.reach.trouble(),
-            hopeless: self.reach.is_hopeless(),
+            trouble: self.reachability.trouble(),
+            hopeless: self.reachability.is_hopeless(),
             exclude_internal: self.config.exclude_internal_topics,
         };
         let refused = self.waiters.refuse_missing(now, known.cluster, known.learnt);

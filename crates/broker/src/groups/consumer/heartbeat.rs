@@ -13,7 +13,7 @@ use kafka_protocol::{
 };
 use uuid::Uuid;
 
-use super::{AWAY, Assigned, Consumer, Member, Partitions, Refusal, Surroundings};
+use super::{AWAY, Assigned, ClusterView, Consumer, Member, Partitions, Refusal};
 use crate::{
     groups::Members,
     model::{Model, millis},
@@ -59,7 +59,7 @@ impl Model {
         if request.member_epoch < 0 {
             return self.leave_consumer_group(request);
         }
-        let world = Surroundings::new(self.now, &self.topics, &self.config);
+        let world = ClusterView::new(self.now, &self.topics, &self.config);
         let joins = request.member_epoch == 0;
         let mut group = self.consumer_group(name, joins)?;
         group.check_room(&request.member_id, &world)?;
@@ -179,7 +179,7 @@ impl Model {
 }
 
 impl Consumer {
-    pub(super) fn check_room(&self, member: &str, world: &Surroundings) -> Result<(), Refusal> {
+    pub(super) fn check_room(&self, member: &str, world: &ClusterView) -> Result<(), Refusal> {
         if self.members.len() < world.max_size || self.members.contains_key(member) {
             return Ok(());
         }

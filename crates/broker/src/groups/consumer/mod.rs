@@ -186,7 +186,7 @@ impl Consumer {
 
 /// What a request may know of the cluster beside its group.
 #[derive(Clone, Debug)]
-struct Surroundings {
+struct ClusterView {
     now: Instant,
     /// Every topic's id and number of partitions.
     topics: BTreeMap<String, (Uuid, i32)>,
@@ -194,7 +194,7 @@ struct Surroundings {
     max_size: usize,
 }
 
-impl Surroundings {
+impl ClusterView {
     fn new(now: Instant, topics: &Topics, config: &Config) -> Self {
         let size = |topic: &crate::topics::Topic| i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
         Self {

@@ -91,7 +91,7 @@ async fn run(shared: &Shared, mut line: Line, stream: impl AsyncRead + AsyncWrit
     loop {
         let done = shared.done.notified(); // before it is looked at what may wait for it
         let fed = feed(shared, &line, gate.as_mut(), &mut buffer)?;
-        if let Fed::Judged(verdict) = fed {
+        if let FrameOutcome::Judged(verdict) = fed {
             // All before it is answered, in the channel at least.
             while let Ok(bytes) = line.answers.try_recv() {
                 write.write_all(&bytes).await?;
@@ -117,8 +117,8 @@ async fn run(shared: &Shared, mut line: Line, stream: impl AsyncRead + AsyncWrit
                 }
                 None => return write.shutdown().await,
             },
-            () = done, if matches!(fed, Fed::Held) => {}
-            read = read.read_buf(&mut buffer), if matches!(fed, Fed::Wants) => {
+            () = done, if matches!(fed, FrameOutcome::Held) => {}
+            read = read.read_buf(&mut buffer), if matches!(fed, FrameOutcome::Wants) => {
                 if read? == 0 {
                     return Ok(());
                 }
@@ -129,7 +129,7 @@ async fn run(shared: &Shared, mut line: Line, stream: impl AsyncRead + AsyncWrit
 
 /// What became of the frames that are there.
 #[derive(Debug)]
-enum Fed {
+enum FrameOutcome {
     /// They are the model's now: more may be read.
     Wants,
     /// As many wait there as may.
@@ -141,26 +141,31 @@ enum Fed {
 }
 
 /// Gives the model the frames that are whole, as long as it has not too many and the gate lets them pass.
-fn feed(shared: &Shared, line: &Line, mut gate: Option<&mut Gate>, buffer: &mut BytesMut) -> io::Result<Fed> {
+fn feed(
+    shared: &Shared,
+    line: &Line,
+    mut gate: Option<&mut Gate>,
+    buffer: &mut BytesMut,
+) -> io::Result<FrameOutcome> {
     loop {
         let (waiting, is_idle) = shared.look(|model| (model.waiting(line.id), model.is_idle(line.id)));
         if waiting >= AHEAD {
-            return Ok(Fed::Full);
+            return Ok(FrameOutcome::Full);
         }
         let is_open = gate.as_ref().is_none_or(|gate| gate.is_open());
         let max = if is_open { shared.max_frame } else { shared.max_frame.min(MAX_UNAUTHENTICATED) };
-        let Some(length) = whole(buffer, max)? else { return Ok(Fed::Wants) };
+        let Some(length) = whole(buffer, max)? else { return Ok(FrameOutcome::Wants) };
         if let Some(gate) = &gate
             && !is_idle
             && buffer.get(4..).is_some_and(|frame| gate.has_to_wait(frame))
         {
-            return Ok(Fed::Held);
+            return Ok(FrameOutcome::Held);
         }
         buffer.advance(4);
         let frame = buffer.split_to(length).freeze();
         match gate.as_deref_mut().map_or(Verdict::Pass, |gate| shared.judge(line.id, gate, &frame)) {
             Verdict::Pass => shared.with(|model, now| model.receive(now, line.id, frame)),
-            verdict => return Ok(Fed::Judged(verdict)),
+            verdict => return Ok(FrameOutcome::Judged(verdict)),
         }
     }
 }

@@ -135,7 +135,7 @@ impl Model {
             if end.is_none() && high_watermark.is_none() {
                 found.log.lags.remove(&broker);
             } else {
-                found.log.lags.insert(broker, super::Lag { end, high_watermark });
+                found.log.lags.insert(broker, super::FollowerLimit { end, high_watermark });
             }
             found.log.forget_ended();
             self.wake_fetches(topic, partition);

@@ -15,13 +15,13 @@ use kafka_protocol::{
 use crate::{Config, ConnectionId, Model, Output};
 
 /// A model, and a client that is connected to one of its brokers.
-pub(crate) struct Talk {
+pub(crate) struct TestClient {
     pub(crate) model: Model,
     pub(crate) now: Instant,
     pub(crate) connection: ConnectionId,
 }
 
-impl Talk {
+impl TestClient {
     #[expect(clippy::disallowed_methods, reason = "the one moment that virtual time starts from")]
     pub(crate) fn new(config: Config) -> Self {
         let now = Instant::now();

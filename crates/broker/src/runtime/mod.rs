@@ -211,7 +211,7 @@ impl Cluster {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the faces are the loop: the model is given the time here")]
+#[expect(clippy::disallowed_methods, reason = "this is the loop: the model is given the time here")]
 fn now() -> std::time::Instant {
     Clock::now().into_std()
 }

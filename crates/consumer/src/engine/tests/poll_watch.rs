@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::runtime;
 
-use super::{super::silence::Silence, *};
+use super::{super::poll_watch::PollWatch, *};
 use crate::event::Stall;
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -26,7 +26,7 @@ impl Silent {
             let builder = builder.configure(|config| config.max_poll_interval = LIMIT);
             builder.events(move |event| to.lock().unwrap_or_else(PoisonError::into_inner).push(event))
         });
-        engine.silence = Silence::new(true);
+        engine.poll_watch = PollWatch::new(true);
         does(&engine.shared, began);
         Self { engine, began, events }
     }
@@ -166,7 +166,7 @@ fn m4_a_silence_that_is_that_long_only_as_the_process_was_stopped_says_so() {
     let runtime = runtime();
     let stopped = |own_thread, gaps: &[u64]| {
         let mut silent = Silent::since(polled).on(&runtime);
-        silent.engine.silence = Silence::new(own_thread);
+        silent.engine.poll_watch = PollWatch::new(own_thread);
         silent.engine.runs_on(runtime.handle().clone());
         for millis in gaps {
             silent.engine.overslept(silent.at(5000), Duration::from_millis(*millis));

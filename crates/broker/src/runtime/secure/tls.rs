@@ -24,10 +24,10 @@ enum Source {
 }
 
 /// What the listeners need.
-pub(in crate::face) struct Listener {
-    pub(in crate::face) acceptor: TlsAcceptor,
+pub(in crate::runtime) struct Listener {
+    pub(in crate::runtime) acceptor: TlsAcceptor,
     /// The certificate of the authority that was made, in PEM.
-    pub(in crate::face) authority: Option<String>,
+    pub(in crate::runtime) authority: Option<String>,
 }
 
 impl Tls {
@@ -43,7 +43,10 @@ impl Tls {
         Self(Source::Given { chain: chain.into(), key: key.into() })
     }
 
-    pub(in crate::face) fn listener(&self, hosts: impl IntoIterator<Item = String>) -> io::Result<Listener> {
+    pub(in crate::runtime) fn listener(
+        &self,
+        hosts: impl IntoIterator<Item = String>,
+    ) -> io::Result<Listener> {
         let (chain, key, authority) = match &self.0 {
             Source::Made => made(hosts).map_err(|error| invalid("cannot make a certificate", &error))?,
             Source::Given { chain, key } => {

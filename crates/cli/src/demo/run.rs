@@ -1,6 +1,6 @@
-//! What happens: a producer, members that come and go, and a group that shares the work among them.
+//! [`DemoRun`]: a producer, members that come and go, and a group that shares the work among them.
 //!
-//! One loop owns everything that is known (ledger and board); members tell it by notes.
+//! One loop owns everything that is known (ledger and board). Members send it notes.
 
 use std::time::{Duration, Instant};
 
@@ -12,19 +12,19 @@ use tokio::{
 
 use super::{
     DEAD_LETTERS, ORDERS, PARTITIONS,
-    board::{Board, Standing},
-    face::Face,
+    board::{Board, MemberStatus},
+    display::Display,
     ledger::{Ledger, Outcome},
     member::{Member, Note},
     orders::{Orders, digest},
-    script::{Act, Script},
+    script::{Action, Script},
     source::{Letter, Source},
     text::grouped,
     verify,
 };
 use crate::{clock::now, failure::Failure, stop::Stop};
 
-/// How often orders are written and the face is shown.
+/// How often orders are written and the display is drawn.
 const TICK: Duration = Duration::from_millis(50);
 /// How long after the last order the rest may take.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -49,7 +49,8 @@ pub(super) struct Ending {
     pub(super) behind: u64,
 }
 
-pub(super) struct Scene {
+/// The demo while it runs.
+pub(super) struct DemoRun {
     source: Source,
     script: Script,
     orders: Orders,
@@ -68,7 +69,7 @@ pub(super) struct Scene {
     produced: (Duration, f64),
 }
 
-impl Scene {
+impl DemoRun {
     /// A cluster with a topic that has something in it.
     pub(super) async fn begin(length: Duration) -> Result<Self, Failure> {
         let source = Source::start().await?;
@@ -77,7 +78,7 @@ impl Scene {
         let partitions = usize::try_from(PARTITIONS).unwrap_or(0);
         let board = Board::new(partitions, length, source.bootstrap());
         let (tell, notes) = mpsc::unbounded_channel();
-        let mut scene = Self {
+        let mut run = Self {
             source,
             script: Script::new(length),
             orders: Orders::seeded(0x0ff7_a4e5),
@@ -92,15 +93,15 @@ impl Scene {
             cut_short: false,
             produced: (Duration::ZERO, 0.0),
         };
-        let first = scene.script.first_orders();
-        scene.produce(first)?;
-        scene.board.begin(&scene.ledger);
+        let first = run.script.first_orders();
+        run.produce(first)?;
+        run.board.begin(&run.ledger);
         let filled = format!("`{ORDERS}` has {} records in {PARTITIONS} partitions", grouped(first.into()));
-        scene.board.say(None, filled);
-        Ok(scene)
+        run.board.say(None, filled);
+        Ok(run)
     }
 
-    pub(super) async fn play(mut self, face: &mut Face, stop: &mut Stop) -> Result<Ending, Failure> {
+    pub(super) async fn play(mut self, display: &mut Display, stop: &mut Stop) -> Result<Ending, Failure> {
         self.begun = now();
         let mut ticks = ticks();
         loop {
@@ -114,14 +115,14 @@ impl Scene {
                 Some(left) = self.crew.join_next() => {
                     let (member, left) = left.map_err(|error| Failure::failed(format!("a member broke down: {error}")))?;
                     left?;
-                    self.board.stands(member, Standing::Gone);
+                    self.board.stands(member, MemberStatus::Gone);
                 }
                 _ = ticks.tick() => {
                     let at = self.at();
                     self.board.at = at;
                     let done = self.step(at)?;
                     self.board.update(at, &self.ledger);
-                    face.show(&self.board)?;
+                    display.show(&self.board)?;
                     if done {
                         break;
                     }
@@ -149,8 +150,8 @@ impl Scene {
                 self.phase = Phase::Draining { until: at + PATIENCE };
             }
             Phase::Producing => {
-                while let Some(act) = self.script.act(at) {
-                    self.act(act);
+                while let Some(action) = self.script.action(at) {
+                    self.action(action);
                 }
                 let (last, owed) = self.produced;
                 let since = at.saturating_sub(last).min(TICK * 4); // a pause is not made up for
@@ -174,9 +175,9 @@ impl Scene {
         Ok(false)
     }
 
-    fn act(&mut self, act: Act) {
-        match act {
-            Act::Join => {
+    fn action(&mut self, action: Action) {
+        match action {
+            Action::Join => {
                 let name = format!("member-{}", self.board.members.len() + 1);
                 let index = self.board.joins(name.clone());
                 let (ask, stop) = watch::channel(false);
@@ -185,11 +186,11 @@ impl Scene {
                 let member = Member { index, name, source, notes, stop };
                 self.crew.spawn(async move { (index, member.run().await) });
             }
-            Act::Leave => {
-                let working = |standing| matches!(standing, Standing::Working | Standing::Joining);
-                let eldest = self.board.members.iter().position(|member| working(member.standing));
+            Action::Leave => {
+                let working = |status| matches!(status, MemberStatus::Working | MemberStatus::Joining);
+                let eldest = self.board.members.iter().position(|member| working(member.status));
                 let Some(eldest) = eldest else { return };
-                self.board.stands(eldest, Standing::Leaving);
+                self.board.stands(eldest, MemberStatus::Leaving);
                 if let Some(stop) = self.stops.get(eldest) {
                     stop.send_replace(true);
                 }
@@ -237,7 +238,7 @@ impl Scene {
                     format!("{ORDERS}-{partition} @{offset} goes to {DEAD_LETTERS}: {reason}"),
                 );
             }
-            Note::Trouble { member, message } => self.board.say(Some(member), message),
+            Note::OrderError { member, message } => self.board.say(Some(member), message),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{fs, io::IsTerminal, path::PathBuf, time::Duration};
 use serde_json::json;
 
 use super::{
-    board::{Board, Standing, ranges},
+    board::{Board, MemberStatus, ranges},
     screen::{self, Canvas, Terminal},
     text::{grouped, seconds},
 };
@@ -29,14 +29,14 @@ enum Shape {
     Json(Output),
 }
 
-pub(super) struct Face {
+pub(super) struct Display {
     shape: Shape,
     /// When the next line or object is due.
     due: Duration,
     picture: Option<Picture>,
 }
 
-impl Face {
+impl Display {
     pub(super) fn new(json: bool, picture: Option<Picture>) -> Result<Self, Failure> {
         let shape = match json {
             true => Shape::Json(Output::stdout()),
@@ -116,7 +116,7 @@ fn status(board: &Board) -> String {
         grouped(totals.dead_lettered),
     );
     for (index, member) in board.members.iter().enumerate() {
-        if member.standing != Standing::Gone {
+        if member.status != MemberStatus::Gone {
             let owned = board.owned(index);
             let owned = if owned.is_empty() { "-".to_owned() } else { ranges(&owned) };
             line.push_str(&format!(" | {}: {owned}", member.name));
@@ -129,7 +129,7 @@ fn object(board: &Board) -> serde_json::Value {
     let totals = board.totals;
     let members: Vec<_> = (0..)
         .zip(&board.members)
-        .filter(|(_, member)| member.standing != Standing::Gone)
+        .filter(|(_, member)| member.status != MemberStatus::Gone)
         .map(|(index, member)| {
             json!({
                 "member": member.name,
@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn an_object_has_the_same_and_leaves_out_who_has_left() {
         let mut board = board();
-        board.stands(0, Standing::Gone);
+        board.stands(0, MemberStatus::Gone);
         let object = object(&board);
         assert_eq!(
             (&object["at"], &object["lag"], &object["rebalances"]),

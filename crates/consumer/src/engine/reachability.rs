@@ -1,4 +1,4 @@
-//! How the cluster is reached: whether it answers, what is known of its brokers.
+//! [`Reachability`]: whether the cluster and its coordinator answer, and what is to be reported of it.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -9,13 +9,9 @@ use offtake_fetch::BrokerError;
 use offtake_machine::{BrokerId, CallError};
 
 #[derive(Debug, Default)]
-pub(super) struct Reach {
-    /// The last thing that went wrong on the way to the brokers, until something goes right.
-    trouble: Option<CallError>,
-    /// Whether any of that series would not go away by waiting.
-    was_hopeless: bool,
-    /// Whether there was a line (WARN) of it.
-    is_logged: bool,
+pub(super) struct Reachability {
+    /// Failures in a row on the way to the brokers, until something goes right.
+    trouble: Option<Trouble>,
     /// The brokers of which there was a line that fetching fails.
     failing_fetches: BTreeSet<BrokerId>,
     /// Whether a broker has ever answered.
@@ -26,6 +22,16 @@ pub(super) struct Reach {
     search: CoordinatorSearch,
 }
 
+#[derive(Debug)]
+struct Trouble {
+    /// The last failure.
+    last: CallError,
+    /// Whether any of them would not go away by waiting.
+    was_hopeless: bool,
+    /// Whether there was a line (WARN) of them.
+    is_logged: bool,
+}
+
 /// Whether the group's coordinator is being looked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum CoordinatorSearch {
@@ -33,22 +39,22 @@ enum CoordinatorSearch {
     #[default]
     Over,
     Since(Instant),
-    /// For so long that it was told.
+    /// For so long that it was reported.
     Told,
 }
 
-/// What is to be told of the search for the coordinator.
+/// What is to be reported of the search for the coordinator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CoordinatorNews {
     Missing,
     Found,
 }
 
-/// How long the coordinator may be looked for before anybody is told: the first member of all makes the cluster create the
-/// topic of the groups.
+/// How long the coordinator is looked for before that is reported. For the very first member of any group, the cluster has to create
+/// `__consumer_offsets`.
 const WORTH_TELLING: Duration = Duration::from_secs(5);
 
-impl Reach {
+impl Reachability {
     pub(super) fn answered(&mut self) {
         self.ever = true;
     }
@@ -57,11 +63,11 @@ impl Reach {
     pub(super) fn cluster_is_known(&mut self) -> bool {
         self.ever = true;
         self.has_new_cluster = true;
-        self.was_hopeless = false;
-        if std::mem::take(&mut self.is_logged) {
+        let Some(trouble) = self.trouble.take() else { return false };
+        if trouble.is_logged {
             tracing::info!("the cluster answers again");
         }
-        self.trouble.take().is_some()
+        true
     }
 
     /// The first failure of a series. Of a connection that broke or could not be made there is a line already, by its address: a
@@ -71,13 +77,15 @@ impl Reach {
             tracing::debug!(%error, "the cluster cannot be asked for metadata; trying again");
         } else {
             tracing::warn!(%error, "the cluster cannot be asked for metadata; trying again");
-            self.is_logged = true;
+            self.logged();
         }
     }
 
-    /// One that was logged as fatal, and ends all the same.
+    /// The trouble has a line in the log, and gets another when it ends.
     pub(super) fn logged(&mut self) {
-        self.is_logged = true;
+        if let Some(trouble) = &mut self.trouble {
+            trouble.is_logged = true;
+        }
     }
 
     /// The same of a broker that is fetched from.
@@ -100,22 +108,34 @@ impl Reach {
 
     /// True if this is news: the first failure of a series, and the first of it that will not go away by waiting.
     pub(super) fn fails(&mut self, error: CallError) -> bool {
-        let is_first = self.trouble.replace(error).is_none();
-        let is_first_hopeless = self.is_hopeless() && !std::mem::replace(&mut self.was_hopeless, true);
-        is_first || is_first_hopeless
+        let is_hopeless = self.cannot_mend(&error);
+        match &mut self.trouble {
+            Some(trouble) => {
+                trouble.last = error;
+                is_hopeless && !std::mem::replace(&mut trouble.was_hopeless, true)
+            }
+            None => {
+                self.trouble = Some(Trouble { last: error, was_hopeless: is_hopeless, is_logged: false });
+                true
+            }
+        }
     }
 
     pub(super) fn trouble(&self) -> Option<&CallError> {
-        self.trouble.as_ref()
+        self.trouble.as_ref().map(|trouble| &trouble.last)
     }
 
     /// Whether the trouble will not go away by waiting.
     pub(super) fn is_hopeless(&self) -> bool {
-        self.trouble.as_ref().is_some_and(|error| match error {
+        self.trouble().is_some_and(|error| self.cannot_mend(error))
+    }
+
+    fn cannot_mend(&self, error: &CallError) -> bool {
+        match error {
             // Net knows of the connections that were accepted, and for how long none has been.
             CallError::Authentication { is_final, .. } => *is_final,
             error => !self.ever && !error.is_retriable(),
-        })
+        }
     }
 
     /// Whether somebody needs a coordinator that is not known. A cluster that does not answer at all is told of as such.
@@ -186,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_coordinator_that_is_not_found_is_told_once_until_it_is() {
-        let mut reach = Reach::default();
+        let mut reach = Reachability::default();
         let began = crate::clock::now();
         let mut look = |seconds, is_missing| {
             let news = reach.coordinator_is_missing(began + Duration::from_secs(seconds), is_missing);
@@ -210,7 +230,7 @@ mod tests {
 
     #[test]
     fn trouble_that_will_not_go_away_is_news_behind_trouble_that_may() {
-        let mut reach = Reach::default();
+        let mut reach = Reachability::default();
         assert!(reach.fails(unreachable(false)));
         assert!(!reach.fails(unreachable(false)), "the same again");
         assert!(reach.fails(unreachable(true)));

@@ -13,21 +13,21 @@ use crate::random::Random;
 
 /// What the listeners know of SASL. They do not take it before there is a user.
 #[derive(Debug)]
-pub(in crate::face) struct Sasl {
-    pub(in crate::face) users: Users,
-    pub(in crate::face) session_lifetime: Option<Duration>,
+pub(in crate::runtime) struct Sasl {
+    pub(in crate::runtime) users: Users,
+    pub(in crate::runtime) session_lifetime: Option<Duration>,
     random: Random,
 }
 
 impl Sasl {
-    pub(in crate::face) fn new(session_lifetime: Option<Duration>, seed: u64) -> Self {
+    pub(in crate::runtime) fn new(session_lifetime: Option<Duration>, seed: u64) -> Self {
         // Not the numbers of the model's ids.
         let random = Random::new(seed ^ u64::from_be_bytes(*b"SASLSALT"));
         Self { users: Users::default(), session_lifetime, random }
     }
 
     /// Whether connections have to authenticate.
-    pub(in crate::face) fn is_on(&self) -> bool {
+    pub(in crate::runtime) fn is_on(&self) -> bool {
         !self.users.mechanisms.is_empty()
     }
 
@@ -40,7 +40,7 @@ impl Sasl {
         (0..3).flat_map(|_| self.random.next().to_be_bytes()).collect()
     }
 
-    pub(in crate::face) fn set_user(&mut self, mechanism: SaslMechanism, name: &str, password: &str) {
+    pub(in crate::runtime) fn set_user(&mut self, mechanism: SaslMechanism, name: &str, password: &str) {
         let salt = self.bytes();
         self.users.set(mechanism, name, password, salt);
     }
@@ -48,7 +48,7 @@ impl Sasl {
 
 /// Who may log in.
 #[derive(Default)]
-pub(in crate::face) struct Users {
+pub(in crate::runtime) struct Users {
     all: BTreeMap<(SaslMechanism, String), Credential>,
     /// Those that are taken, also when no user is left.
     mechanisms: BTreeSet<SaslMechanism>,
@@ -75,7 +75,7 @@ impl Users {
         self.all.insert((mechanism, name.to_owned()), credential);
     }
 
-    pub(in crate::face) fn remove(&mut self, mechanism: SaslMechanism, name: &str) {
+    pub(in crate::runtime) fn remove(&mut self, mechanism: SaslMechanism, name: &str) {
         self.all.remove(&(mechanism, name.to_owned()));
     }
 

@@ -20,7 +20,7 @@ use crate::{api::encode, connection::ConnectionId, request::Context};
 const BETWEEN_LOGINS: Duration = Duration::from_secs(1);
 
 /// Where a connection stands. It owns no socket and reads no clock.
-pub(in crate::face) struct Gate(State);
+pub(in crate::runtime) struct Gate(State);
 
 enum State {
     /// Not authenticated; of requests only SaslHandshake is taken, and ApiVersions before it.
@@ -55,7 +55,7 @@ struct Session {
 
 /// What becomes of a frame.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::face) enum Verdict {
+pub(in crate::runtime) enum Verdict {
     /// It is the model's.
     Pass,
     /// It is answered so, with a frame.
@@ -68,28 +68,28 @@ pub(in crate::face) enum Verdict {
 
 /// Now, by the clock that counts lifetimes and by that of the wall, in milliseconds since 1970.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::face) struct Now {
-    pub(in crate::face) clock: Instant,
-    pub(in crate::face) wall_ms: i64,
+pub(in crate::runtime) struct Now {
+    pub(in crate::runtime) clock: Instant,
+    pub(in crate::runtime) wall_ms: i64,
 }
 
 impl Gate {
-    pub(in crate::face) fn new() -> Self {
+    pub(in crate::runtime) fn new() -> Self {
         Self(State::Closed { may_ask_versions: true })
     }
 
     /// Whether frames of any length are taken.
-    pub(in crate::face) fn is_open(&self) -> bool {
+    pub(in crate::runtime) fn is_open(&self) -> bool {
         matches!(self.0, State::Open(_))
     }
 
     /// Whether the frame may be judged only when all before it are answered.
-    pub(in crate::face) fn has_to_wait(&self, frame: &[u8]) -> bool {
+    pub(in crate::runtime) fn has_to_wait(&self, frame: &[u8]) -> bool {
         !self.is_open() || api_of(frame) == Some(ApiKey::SaslHandshake)
     }
 
     /// Judges a frame. `speaks` says whether the broker speaks a version of an API.
-    pub(in crate::face) fn judge(
+    pub(in crate::runtime) fn judge(
         &mut self,
         now: Now,
         sasl: &mut Sasl,
