@@ -58,7 +58,7 @@ pub(super) enum Note {
         offset: i64,
         reason: String,
     },
-    OrderError {
+    Problem {
         member: usize,
         message: String,
     },
@@ -143,9 +143,9 @@ fn note(member: usize, event: Event) -> Option<Note> {
         Event::DeadLettered { partition, offset, reason, .. } => {
             Note::GivenUp { member, partition: partition.partition, offset, reason }
         }
-        Event::Error(error) => Note::OrderError { member, message: error.to_string() },
+        Event::Error(error) => Note::Problem { member, message: error.to_string() },
         Event::Consumer(offtake::Event::PollIntervalExceeded { stall, .. }) => {
-            Note::OrderError { member, message: format!("did not poll for max.poll.interval.ms: {stall}") }
+            Note::Problem { member, message: format!("did not poll for max.poll.interval.ms: {stall}") }
         }
         _ => return None,
     })

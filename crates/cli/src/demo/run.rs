@@ -238,7 +238,7 @@ impl DemoRun {
                     format!("{ORDERS}-{partition} @{offset} goes to {DEAD_LETTERS}: {reason}"),
                 );
             }
-            Note::OrderError { member, message } => self.board.say(Some(member), message),
+            Note::Problem { member, message } => self.board.say(Some(member), message),
         }
     }
 }
