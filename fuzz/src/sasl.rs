@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use offtake_net::sasl::{AwsCredentials, Exchange, Jaas, Sasl, Step, Token, UserPassword};
+use offtake_net::sasl::{AwsCredentials, Exchange, Jaas, Sasl, SaslStep, Token, UserPassword};
 
 use crate::meter;
 
@@ -38,7 +38,7 @@ fn authenticate(sasl: &Sasl, mut rest: &[u8]) {
     // Tokens are fetched by a task; the runtime is there for it.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let mut exchange = runtime.block_on(sasl.begin("broker")).expect("credentials that can be sent");
-    let Ok(Step::Send(first)) = exchange.step(None) else { panic!("each mechanism speaks first") };
+    let Ok(SaslStep::Send(first)) = exchange.step(None) else { panic!("each mechanism speaks first") };
     let first = String::from_utf8_lossy(&first).into_owned();
     let nonce = first.split("r=").nth(1).unwrap_or_default();
     for _ in 0..STEPS {
@@ -47,19 +47,19 @@ fn authenticate(sasl: &Sasl, mut rest: &[u8]) {
         rest = after;
         let message = with_nonce(message, nonce);
         match meter::within((64 << 10) + 8 * message.len(), || exchange.step(Some(&message))) {
-            Ok(Step::Derive(derivation)) if derivation.iterations() <= MAX_ITERATIONS => {
-                let derived = derivation.run();
-                let Ok(Step::Send(_)) = exchange.derived(derived) else {
+            Ok(SaslStep::Derive(derivation)) if derivation.iterations() <= MAX_ITERATIONS => {
+                let derived = derivation.derive();
+                let Ok(SaslStep::Send(_)) = exchange.derived(derived) else {
                     panic!("a proof comes of the keys")
                 };
             }
-            Ok(Step::Derive(derivation)) => {
+            Ok(SaslStep::Derive(derivation)) => {
                 assert!(derivation.iterations() <= 1_000_000);
                 return;
             }
-            Ok(Step::Send(answer)) => assert!(answer.len() <= 2 * message.len() + 1_024),
+            Ok(SaslStep::Send(answer)) => assert!(answer.len() <= 2 * message.len() + 1_024),
             // A SCRAM broker would have to know the password.
-            Ok(Step::Done) => assert!(!sasl.mechanism().starts_with("SCRAM"), "{message:?}"),
+            Ok(SaslStep::Done) => assert!(!sasl.mechanism().starts_with("SCRAM"), "{message:?}"),
             Err(error) => {
                 let shown = format!("{error} {error:?} {exchange:?}");
                 assert!(shown.len() < 8_192 && !shown.contains(PASSWORD), "{shown}");

@@ -8,7 +8,7 @@
 use std::{error::Error, time::Duration};
 
 use offtake_admin::{Admin, ClientConfig, ErrorCode, IsolationLevel, OffsetSpec, dial::InMemory};
-use offtake_broker::{ApiKey, Cluster, Harm, Rule};
+use offtake_broker::{ApiKey, Cluster, Fault, FaultRule};
 
 #[tokio::main(flavor = "current_thread", start_paused = true)]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -39,12 +39,12 @@ pub async fn run() -> Result<(), Box<dyn Error>> {
     let ends = admin.alter_offsets("billing", [(("orders", 0), 1), (("orders", 1), 1)]).await;
     assert!(ends.values().all(Result::is_ok), "{ends:?}");
 
-    let loads = Harm::Fail(ErrorCode::CoordinatorLoadInProgress.code());
-    let rule = cluster.arm(Rule::on(ApiKey::OffsetCommit, loads));
+    let loads = Fault::Fail(ErrorCode::CoordinatorLoadInProgress.code());
+    let rule = cluster.inject(FaultRule::on(ApiKey::OffsetCommit, loads));
     let minute = async {
         tokio::time::sleep(Duration::from_secs(60)).await;
         let tried = cluster.hits(rule);
-        cluster.disarm(rule);
+        cluster.withdraw(rule);
         tried
     };
     let (done, tried) = tokio::join!(reset(&mut admin, "billing", "orders"), minute);

@@ -16,7 +16,7 @@ use offtake_admin::{
     Admin, ClientConfig, Error, ErrorCode, ErrorKind, IsolationLevel, MemberToRemove, NewTopic, OffsetSpec,
     TopicPartition, config::ConfigError, dial::InMemory,
 };
-use offtake_broker::{ApiKey, Cluster, Harm, Rule};
+use offtake_broker::{ApiKey, Cluster, Fault, FaultRule};
 
 #[allow(dead_code, unreachable_pub)]
 #[path = "../examples/in_memory.rs"]
@@ -165,7 +165,7 @@ async fn what_was_carried_out_and_not_answered_is_done() {
     let inside = cluster.clone();
     let mut admin = Admin::with_dial(config, InMemory::new(move |port| inside.connect(port))).unwrap();
     assert!(admin.alter_offsets("group", [(orders(0), 0)]).await.values().all(Result::is_ok));
-    let lost = |api| cluster.arm(Rule::on(api, Harm::ApplyThenLose).once());
+    let lost = |api| cluster.inject(FaultRule::on(api, Fault::ApplyThenLose).once());
 
     // Whether the group had the member nobody can say any more.
     let member = MemberToRemove::Instance("one".to_owned());

@@ -12,7 +12,7 @@ use offtake_admin::{
     dial::InMemory,
     survey::{ClusterDescription, RecordTime},
 };
-use offtake_broker::{ApiKey, Cluster, Harm, NewRecord, Rewrite, Rule, Vintage};
+use offtake_broker::{ApiKey, Cluster, Fault, FaultRule, KafkaVersion, NewRecord, Rewrite};
 
 const LIMIT: Duration = Duration::from_secs(2);
 
@@ -142,12 +142,12 @@ async fn the_settings_of_topics_are_those_that_are_asked_for() {
 async fn the_sizes_of_logs_are_those_of_their_leaders() {
     let refused = ErrorCode::ClusterAuthorizationFailed;
     // How brokers say no.
-    let newer = Harm::Fail(refused.code());
-    let older = Harm::Rewrite(Rewrite::no_log_dirs());
-    for (vintage, refusal) in [(None, newer), (Some(Vintage::V2_8), older)] {
+    let newer = Fault::Fail(refused.code());
+    let older = Fault::Rewrite(Rewrite::no_log_dirs());
+    for (vintage, refusal) in [(None, newer), (Some(KafkaVersion::V2_8), older)] {
         let (cluster, mut admin) = three().await;
         if let Some(vintage) = vintage {
-            (1..=3).for_each(|broker| cluster.with(|model, _| model.set_vintage(broker, vintage)));
+            (1..=3).for_each(|broker| cluster.with(|model, _| model.set_kafka_version(broker, vintage)));
         }
         for offset in 0..4 {
             cluster.append("orders", 0, &[stamped(offset, 1000)]).unwrap();
@@ -159,15 +159,15 @@ async fn the_sizes_of_logs_are_those_of_their_leaders() {
         assert!((4000..4600).contains(&sizes[0]) && sizes[1..] == [0, 0], "{sizes:?}");
         assert!(answers.failed.is_empty());
         // What is on its way to another disk does not count, nor does a disk that fails.
-        let rule = cluster.arm(Rule::on(ApiKey::DescribeLogDirs, Rewrite::future_replicas(1 << 40)));
+        let rule = cluster.inject(FaultRule::on(ApiKey::DescribeLogDirs, Rewrite::future_replicas(1 << 40)));
         assert_eq!(admin.survey(LIMIT).sizes(&leaders).await.found, answers.found);
-        cluster.disarm(rule);
+        cluster.withdraw(rule);
         // What is asked of a broker that does not have it is in no answer.
         let elsewhere = BTreeMap::from([(BrokerId(1), vec![TopicPartition::new("nosuch", 0)])]);
         let answers = admin.survey(LIMIT).sizes(&elsewhere).await;
         assert!(answers.found.is_empty() && answers.failed.is_empty(), "{answers:?}");
         // A refusal is told of each.
-        cluster.arm(Rule::on(ApiKey::DescribeLogDirs, refusal));
+        cluster.inject(FaultRule::on(ApiKey::DescribeLogDirs, refusal));
         let answers = admin.survey(LIMIT).sizes(&leaders).await;
         let failed: usize = answers.failed.iter().map(|failed| failed.about.len()).sum();
         assert!(answers.found.is_empty() && failed == 3, "{answers:?}");
@@ -179,7 +179,7 @@ async fn the_sizes_of_logs_are_those_of_their_leaders() {
 #[tokio::test(start_paused = true)]
 async fn brokers_that_take_one_group_a_request_answer_for_ten_thousand() {
     let (cluster, mut admin) = three().await;
-    cluster.with(|model, _| (1..=3).for_each(|broker| model.set_vintage(broker, Vintage::V2_8)));
+    cluster.with(|model, _| (1..=3).for_each(|broker| model.set_kafka_version(broker, KafkaVersion::V2_8)));
     let seen = admin.survey(LIMIT).cluster(None).await.unwrap();
     // A group that nobody knows has committed nothing, whoever is asked.
     let at = |broker, count| (0..count).map(move |nth| (BrokerId(broker), format!("group-{broker}-{nth}")));

@@ -73,7 +73,7 @@ impl Model {
         }
         let version = i16::from_be_bytes([*frame.get(2)?, *frame.get(3)?]);
         let key = ApiKey::try_from(i16::from_be_bytes([*frame.first()?, *frame.get(1)?])).ok()?;
-        let spoken = self.arms.versions_of(broker, key);
+        let spoken = self.faults.versions_of(broker, key);
         let supported = spoken.is_some_and(|(min, max)| (min..=max).contains(&version));
         if !supported && key == ApiKey::ApiVersions {
             // KIP-511: the only API that is answered in a version that is not spoken, in version 0, and with its own
@@ -100,7 +100,7 @@ impl Model {
             version,
             client: context.client_id.as_deref().unwrap_or_default().to_owned(),
         });
-        if let Some(reply) = self.strike(&context, &request) {
+        if let Some(reply) = self.apply_to_request(&context, &request) {
             return Some((context, reply));
         }
         let reply = self.dispatch(&context, request);
@@ -162,7 +162,7 @@ impl Model {
             R::TxnOffsetCommit(request) => self.handle_txn_offset_commit(context, request),
             R::DescribeTransactions(request) => self.handle_describe_transactions(context, request),
             R::ListTransactions(request) => self.handle_list_transactions(context, request),
-            // Listeners that take SASL answer it themselves (`face::secure`), unless the connection is authenticated already.
+            // Listeners that take SASL answer it themselves (`runtime::secure`), unless the connection is authenticated already.
             R::SaslHandshake(_) => {
                 let code = self.tell_refused(context, ResponseError::IllegalSaslState);
                 SaslHandshakeResponse::default().with_error_code(code).into()
@@ -201,14 +201,14 @@ impl Model {
             return highest;
         }
         // Brokers that do not answer with the next epoch are older than the feature.
-        let speaks = self.arms.versions_of(broker, ApiKey::EndTxn).is_some_and(|(_, newest)| newest >= 5);
+        let speaks = self.faults.versions_of(broker, ApiKey::EndTxn).is_some_and(|(_, newest)| newest >= 5);
         if speaks { self.config.transaction_version.clamp(0, highest) } else { 0 }
     }
 
     fn api_versions(&self, broker: i32) -> ApiVersionsResponse {
         let keys = VERSIONS
             .iter()
-            .filter_map(|(key, ..)| self.arms.versions_of(broker, *key).map(|range| (*key, range)))
+            .filter_map(|(key, ..)| self.faults.versions_of(broker, *key).map(|range| (*key, range)))
             .map(|(key, (min, max))| {
                 // Kafka says 0 for the sake of old clients that look for it, and closes the connection on what is below 3.
                 let min = if key == ApiKey::Produce && min == 3 { 0 } else { min };

@@ -50,7 +50,7 @@ pub struct Config {
     /// `socket.request.max.bytes`.
     pub max_frame: usize,
     /// The level of the feature `transaction.version`: 2 has an epoch for each transaction (KIP-890), 0 and 1 do not. Brokers that are told to
-    /// be of [an earlier release](crate::Vintage) have 0.
+    /// be of [an earlier release](crate::KafkaVersion) have 0.
     pub transaction_version: i16,
     /// How long after a broker died its partitions get other leaders and its groups another coordinator: Kafka's
     /// `broker.session.timeout.ms`, there 9 s.

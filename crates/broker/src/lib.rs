@@ -18,30 +18,30 @@
 //! # }
 //! ```
 //!
-//! # Harm
+//! # Faults
 //!
-//! It is also armed. A [`Rule`] says which requests are harmed and how: dropped, delayed, held, cut off, answered with an
-//! error, damaged, throttled, answered wrongly ([`Harm`], [`Rewrite`]). Brokers crash, pause, return, change their
+//! Faults are injected by rules. A [`FaultRule`] says which requests a fault happens to, and which: they are dropped, delayed, held, cut off,
+//! answered with an error, damaged, throttled, answered wrongly ([`Fault`], [`Rewrite`]). Brokers crash, pause, return, change their
 //! addresses or speak as older releases do (the methods of [`Model`], some of them also of [`Cluster`]).
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::time::Duration;
-//! use offtake_broker::{ApiKey, Cluster, Corrupt, Harm, Rewrite, Rule, Vintage};
+//! use offtake_broker::{ApiKey, Cluster, Corrupt, Fault, Rewrite, FaultRule, KafkaVersion};
 //!
 //! let cluster = Cluster::builder().brokers(2).topic("orders", 1).in_memory().start().await?;
 //!
 //! // The second commit of one group takes effect, but its answer is lost.
-//! let lost = cluster.arm(Rule::on(ApiKey::OffsetCommit, Harm::ApplyThenLose).group("billing").nth(2));
+//! let lost = cluster.inject(FaultRule::on(ApiKey::OffsetCommit, Fault::ApplyThenLose).group("billing").nth(2));
 //! // One heartbeat in ten is answered with REBALANCE_IN_PROGRESS, and every Fetch is a little late.
-//! cluster.arm(Rule::on(ApiKey::Heartbeat, Harm::Fail(27)).probably(0.1));
-//! cluster.arm(Rule::on(ApiKey::Fetch, Harm::Delay(Duration::from_millis(30))).client("billing-"));
+//! cluster.inject(FaultRule::on(ApiKey::Heartbeat, Fault::Fail(27)).probably(0.1));
+//! cluster.inject(FaultRule::on(ApiKey::Fetch, Fault::Delay(Duration::from_millis(30))).client("billing-"));
 //! // Records of `orders` are damaged once; its offsets are asked for in vain.
-//! cluster.arm(Rule::on(ApiKey::Fetch, Harm::Corrupt(Corrupt::Records)).topic("orders").once());
-//! cluster.arm(Rule::on(ApiKey::ListOffsets, Rewrite::partitions_fail(6)).topic("orders"));
+//! cluster.inject(FaultRule::on(ApiKey::Fetch, Fault::Corrupt(Corrupt::Records)).topic("orders").once());
+//! cluster.inject(FaultRule::on(ApiKey::ListOffsets, Rewrite::partitions_fail(6)).topic("orders"));
 //!
-//! cluster.with(|model, _| model.set_vintage(2, Vintage::V2_8));
+//! cluster.with(|model, _| model.set_kafka_version(2, KafkaVersion::V2_8));
 //! cluster.crash(1);
 //! assert!(cluster.connect_to(1).is_err());
 //! assert_eq!(cluster.hits(lost), 0);
@@ -107,7 +107,7 @@
 //! # }
 //! ```
 //!
-//! Rules do not strike the requests of SASL on such a listener; the model never sees them.
+//! Rules do not apply to the requests of SASL on such a listener; the model never sees them.
 //!
 //! # Without a runtime
 //!
@@ -128,11 +128,11 @@
 //! # Ok::<(), &str>(())
 //! ```
 //!
-//! Without the feature `zstd` (on by default) no C compiler is needed. Produce with a batch in zstd is then refused, and so is
-//! what a test appends to a topic with `compression.type=zstd`.
+//! Only the features `zstd` (on by default) and `tls` need a C compiler. Without `zstd`, a Produce with a batch in zstd is refused, and so
+//! is what a test appends to a topic with `compression.type=zstd`.
 //!
 //! What there is not: records on disk, replication as such (a replica has what its leader has), quotas other than
-//! [`Harm::Throttle`]; client certificates, ACLs, delegation tokens, reassignments, share groups, message formats 0 and 1. `__consumer_offsets` and
+//! [`Fault::Throttle`]; client certificates, ACLs, delegation tokens, reassignments, share groups, message formats 0 and 1. `__consumer_offsets` and
 //! `__transaction_state` are listed and read as empty. Settings of groups, metrics and loggers are accepted and change
 //! nothing. OffsetCommit and OffsetFetch end at version 9 and ListOffsets at 10, as `kafka-protocol` does. Requests are taken
 //! at their word: a client that means harm can make the process allocate what it claims, so listen on loopback.
@@ -140,10 +140,9 @@
 //! `group.consumer.assignment.interval.ms`; [`Config::consumer_assignment_interval`] sets it).
 
 mod api;
-mod armed;
 mod config;
 mod connection;
-mod face;
+mod faults;
 mod fetch;
 mod groups;
 mod kafka;
@@ -153,19 +152,30 @@ mod nodes;
 mod observe;
 mod random;
 mod request;
+mod runtime;
 mod topics;
 mod transactions;
 
-pub use armed::{Corrupt, Harm, Often, Rewrite, Rule, RuleId, Vintage};
 pub use config::Config;
 pub use connection::{ConnectionId, Output};
-#[cfg(feature = "tls")]
-pub use face::Tls;
-pub use face::{Builder, Cluster, SaslMechanism};
+pub use faults::{Corrupt, Fault, FaultRule, KafkaVersion, Often, Rewrite, RuleId};
 pub use kafka::{ApiKey, KafkaError};
 pub use log::NewRecord;
 pub use model::Model;
 pub use observe::Observed;
+#[cfg(feature = "tls")]
+pub use runtime::Tls;
+pub use runtime::{Builder, Cluster, SaslMechanism};
+
+/// The name of [`Fault`] until all tests say so.
+#[doc(hidden)]
+pub type Harm = Fault;
+/// The name of [`FaultRule`] until all tests say so.
+#[doc(hidden)]
+pub type Rule = FaultRule;
+/// The name of [`KafkaVersion`] until all tests say so.
+#[doc(hidden)]
+pub type Vintage = KafkaVersion;
 
 /// What the README shows compiles.
 #[cfg(doctest)]

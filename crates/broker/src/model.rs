@@ -12,9 +12,9 @@ use kafka_protocol::{
 };
 
 use crate::{
-    armed::Arms,
     config::Config,
     connection::{ConnectionId, Connections, Output},
+    faults::Faults,
     fetch::Fetches,
     groups::Groups,
     nodes::Nodes,
@@ -42,7 +42,7 @@ pub struct Model {
     pub(crate) fetches: Fetches,
     pub(crate) groups: Groups,
     pub(crate) transactions: Transactions,
-    pub(crate) arms: Arms,
+    pub(crate) faults: Faults,
     pub(crate) outputs: VecDeque<Output>,
     observed: VecDeque<Observed>,
 }
@@ -60,7 +60,7 @@ impl Model {
             fetches: Fetches::default(),
             groups: Groups::default(),
             transactions: Transactions::default(),
-            arms: Arms::new(config.seed),
+            faults: Faults::new(config.seed),
             outputs: VecDeque::new(),
             observed: VecDeque::new(),
             config,
@@ -115,7 +115,7 @@ impl Model {
             self.fetches.next_timeout(),
             self.groups.next_timeout(),
             self.transactions.next_timeout(),
-            self.arms.next_timeout(),
+            self.faults.next_timeout(),
         ];
         parts.into_iter().flatten().min()
     }
@@ -143,14 +143,14 @@ impl Model {
             let Some(frame) = open.waiting.pop_front() else { return };
             open.busy = true;
             match self.handle_frame(connection, broker, frame) {
-                Some((context, reply)) => self.settle(&context, reply),
+                Some((context, reply)) => self.apply_reply(&context, reply),
                 None => self.close(connection),
             }
         }
     }
 
     /// Does what a handler, or a rule in its place, said.
-    pub(crate) fn settle(&mut self, context: &Context, reply: Reply) {
+    pub(crate) fn apply_reply(&mut self, context: &Context, reply: Reply) {
         match reply {
             Reply::Now(response) => self.answer(context, *response),
             Reply::Nothing => self.unanswered(context),
@@ -189,7 +189,7 @@ impl Model {
 
     fn forget_connection(&mut self, connection: ConnectionId) {
         self.connections.open.remove(&connection);
-        self.arms.forget(connection);
+        self.faults.forget(connection);
         self.forget_fetches(connection);
     }
 
@@ -202,7 +202,7 @@ impl Model {
 
     /// The broker that coordinates a group or a transactional id: the leader of its partition of the internal topic.
     pub(crate) fn coordinator_of(&self, key: &str) -> Option<i32> {
-        self.arms.coordinator(key).filter(|broker| self.nodes.is_up(*broker)).or_else(|| {
+        self.faults.coordinator(key).filter(|broker| self.nodes.is_up(*broker)).or_else(|| {
             let home = self.nodes.home_of(key)?;
             // Until the controller notices, a dead broker is still believed to lead.
             let node = self.nodes.all.get(&home)?;
@@ -231,7 +231,7 @@ impl Model {
 
     /// The versions of an API, by Kafka's number, that a broker speaks.
     pub fn versions(&self, broker: i32, api: i16) -> Option<(i16, i16)> {
-        self.arms.versions_of(broker, ApiKey::try_from(api).ok()?)
+        self.faults.versions_of(broker, ApiKey::try_from(api).ok()?)
     }
 
     /// Sets the moment at which methods that are not given one happen.
@@ -256,7 +256,7 @@ impl Model {
     /// Whether the broker at the other end of a connection speaks this version of an API.
     pub(crate) fn speaks(&self, connection: ConnectionId, api: ApiKey, version: i16) -> bool {
         let broker = self.connections.open.get(&connection).map(|open| open.broker);
-        let range = broker.and_then(|broker| self.arms.versions_of(broker, api));
+        let range = broker.and_then(|broker| self.faults.versions_of(broker, api));
         range.is_some_and(|(min, max)| (min..=max).contains(&version))
     }
 

@@ -3,7 +3,7 @@
 
 use std::{io, time::Duration};
 
-use offtake_broker::{ApiKey, Cluster, Config, Harm, Rule};
+use offtake_broker::{ApiKey, Cluster, Config, Fault, FaultRule};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
@@ -98,7 +98,7 @@ async fn a_crashed_broker_refuses_dials_and_comes_back_to_its_port() {
 async fn in_memory_an_hour_passes_in_no_time() {
     let cluster = Cluster::builder().in_memory().start().await.unwrap();
     let hour = Duration::from_secs(3600);
-    let rule = cluster.arm(Rule::on(ApiKey::ApiVersions, Harm::Delay(hour)).once());
+    let rule = cluster.inject(FaultRule::on(ApiKey::ApiVersions, Fault::Delay(hour)).once());
     let start = now();
     let mut stream = cluster.connect(9092).unwrap();
     assert_eq!(ask(&mut stream, 1).await.unwrap(), 1);
@@ -201,7 +201,7 @@ mod secured {
             assert_eq!(answer(&mut stream).await.unwrap(), expected);
         }
         // Anew, behind a request that takes its time.
-        cluster.arm(Rule::on(ApiKey::Metadata, Harm::Delay(Duration::from_secs(5))).once());
+        cluster.inject(FaultRule::on(ApiKey::Metadata, Fault::Delay(Duration::from_secs(5))).once());
         stream.write_all(&[metadata.clone(), login("wonder"), metadata.clone()].concat()).await.unwrap();
         for expected in [4, 2, 3, 4] {
             assert_eq!(answer(&mut stream).await.unwrap(), expected);

@@ -1,4 +1,4 @@
-//! `--events`: what happens beside records, as JSON lines on stderr.
+//! `--events`: a consumer's events, as JSON lines on stderr.
 
 use std::{
     io::Write,
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::failure::Failure;
 
-/// How many may wait for a slow reader of stderr; beyond it they are dropped rather than hold up the group.
+/// How many events may wait for a slow reader of stderr. More are dropped, as waiting would hold up the group.
 const WAITING: usize = 1 << 14;
 
 enum Note {
@@ -25,7 +25,7 @@ enum Note {
     End,
 }
 
-/// Writes events from a thread of its own: the engine that tells them must not wait for stderr.
+/// Writes events from a thread of its own, so that the engine, which reports them, never waits for stderr.
 pub(crate) struct EventLog {
     teller: Teller,
     writer: JoinHandle<()>,
@@ -55,12 +55,12 @@ impl EventLog {
         }
     }
 
-    /// For what else there is to tell.
+    /// For other events than a consumer's.
     pub(crate) fn teller(&self) -> Teller {
         self.teller.clone()
     }
 
-    /// Everything told so far is written when this returns.
+    /// All events so far are written when this returns.
     pub(crate) fn finish(self) {
         if self.teller.notes.send(Note::End).is_ok() {
             let _ = self.writer.join();
@@ -68,20 +68,20 @@ impl EventLog {
     }
 }
 
-/// Tells events; cheap to clone.
+/// Reports events; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Teller {
     notes: SyncSender<Note>,
-    /// How many were left out since the writer has said so.
+    /// How many were left out since the writer last said so.
     left_out: Arc<AtomicU64>,
 }
 
 impl Teller {
-    /// An event with this name, and what is said of it.
+    /// Reports an event with this name and these fields.
     pub(crate) fn tell(&self, event: &str, fields: Value) {
         let line = line(event, Timestamp::now().as_millisecond(), fields).to_string();
         match self.notes.try_send(Note::Line(line)) {
-            // Whoever says so now would wait for stderr himself, where a log line goes, too: the writer does when it gets through.
+            // A log line here would wait for stderr, too. The writer says it once it can write again.
             Err(TrySendError::Full(_)) => {
                 self.left_out.fetch_add(1, Ordering::Relaxed);
             }
@@ -110,7 +110,7 @@ fn line(event: &str, at: i64, fields: Value) -> Value {
     line
 }
 
-/// The name of a consumer's event, and what is said of it.
+/// The name of a consumer's event, and its fields.
 pub(crate) fn told(event: &Event) -> (&'static str, Value) {
     match event {
         Event::Assigned(change) => ("assigned", ownership(change)),

@@ -1,29 +1,17 @@
 //! From the options every command takes to a configuration.
 
-use std::{
-    collections::BTreeMap,
-    env,
-    ffi::OsString,
-    fs, io,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+mod settings;
 
-use offtake::config::{Config, ConfigError, is_of_providers, is_secret, parse_properties, warn_of_readers};
+use std::time::Duration;
+
+use offtake::config::{Config, ConfigError, is_secret};
 use offtake_client::config::{self as properties, Properties};
 
+use self::settings::{BOOTSTRAP_SERVERS, Environment, Origin, Settings};
 use crate::{args::Common, failure::Failure};
 
-/// Larger files hold something else.
-const LARGEST_FILE: u64 = 1 << 20;
-
-/// What the command is told of the cluster and of itself. Of two settings the nearer one counts, from far to near:
-///
-/// 1. the defaults: Java's, but for 10 s of patience, no topics created, and `localhost:9092`;
-/// 2. the default file: the one that `OFFTAKE_CONFIG` names (empty: none), else `offtake/config.properties` in
-///    `$XDG_CONFIG_HOME` or `~/.config`, if it is there. `--config` takes its place;
-/// 3. the environment: `KAFKA_BOOTSTRAP_SERVERS`, `OFFTAKE_X_SOME_NAME` for the property `some.name`, `OFFTAKE_BROKERS`;
-/// 4. the command line: `--config`, `-X`, `--brokers`.
+/// A consumer's configuration: of the [`Settings`], the nearest counts. The defaults are Java's, but for 10 s of patience, no
+/// topics created, and `localhost:9092`.
 ///
 /// What a command needs changed, and the check that all of it goes together, come after.
 pub(crate) fn config(common: &Common) -> Result<Config, Failure> {
@@ -32,8 +20,10 @@ pub(crate) fn config(common: &Common) -> Result<Config, Failure> {
 }
 
 fn config_from(common: &Common, environment: &Environment) -> Result<Config, Failure> {
+    let settings = Settings::read(common, environment)?;
+    settings.warn_of_readers();
     let mut config = consumer_defaults();
-    apply(&mut config, common, environment, None)?;
+    apply(&mut config, &settings, None)?;
     Ok(config)
 }
 
@@ -47,8 +37,11 @@ fn consumer_defaults() -> Config {
 /// The same of a producer: its defaults are Java's, but for 10 s of patience with what does not take records, and `localhost:9092`.
 pub(crate) fn producer_config(common: &Common) -> Result<offtake_producer::Config, Failure> {
     warn_of_arguments(common);
+    let environment = Environment::of_process();
+    let settings = Settings::read(common, &environment)?;
+    settings.warn_of_readers();
     let mut config = producer_defaults();
-    apply(&mut config, common, &Environment::of_process(), None)?;
+    apply(&mut config, &settings, None)?;
     Ok(config)
 }
 
@@ -73,10 +66,12 @@ pub(crate) fn both(common: &Common) -> Result<Both, Failure> {
 }
 
 fn both_from(common: &Common, environment: &Environment) -> Result<Both, Failure> {
+    let settings = Settings::read(common, environment)?;
+    settings.warn_of_readers();
     let (mut consumer, mut producer) = (consumer_defaults(), producer_defaults());
     let (mut not_consumers, mut not_producers) = (Vec::new(), Vec::new());
-    apply(&mut consumer, common, environment, Some(&mut not_consumers))?;
-    apply(&mut producer, common, environment, Some(&mut not_producers))?;
+    apply(&mut consumer, &settings, Some(&mut not_consumers))?;
+    apply(&mut producer, &settings, Some(&mut not_producers))?;
     if let Some(name) = not_consumers.iter().find(|name| not_producers.contains(name)) {
         return Err(Failure::Usage(format!(
             "-X: property `{name}` is neither a consumer's nor a producer's"
@@ -90,36 +85,29 @@ fn both_from(common: &Common, environment: &Environment) -> Result<Both, Failure
 /// What the command is told of a registry, from far to near, and the rest: a client does not take these.
 #[cfg(feature = "registry")]
 pub(crate) fn registry_properties(common: &Common) -> Result<(Vec<(String, String)>, Common), Failure> {
-    use offtake_schema::RegistryConfig;
+    let is_secret =
+        |name: &str| is_secret(name) || name.ends_with("user.info") || name.ends_with("auth.token");
     let environment = Environment::of_process();
-    let of_file = |path: &Path| {
-        let usage =
-            |error: &dyn std::fmt::Display| Failure::Usage(format!("cannot use {}: {error}", path.display()));
-        let text = fs::read_to_string(path).map_err(|error| usage(&error))?;
-        parse_properties(&text).map_err(|error| usage(&error))
-    };
-    let mut found = Vec::new();
-    if let (None, Some(path)) = (&common.config, environment.default_file()) {
-        found.extend(of_file(&path)?);
-    }
-    let of_environment = environment.properties().into_iter();
-    found.extend(of_environment.map(|(_, name, value)| (name, value.to_owned())));
-    if let Some(path) = &common.config {
-        found.extend(of_file(path)?);
-    }
-    let (own, others) = common.properties.iter().cloned().partition(|(name, _)| RegistryConfig::knows(name));
-    let own: Vec<(String, String)> = own;
-    for (name, _) in own.iter().filter(|(name, value)| is_registry_secret(name) && !value.contains("${")) {
+    let settings = Settings::read(common, &environment)?;
+    let found = settings.nearest_last().into_iter().filter(|(_, name, _)| is_of_registry(name));
+    let found = found.map(|(_, name, value)| (name.to_owned(), value.to_owned())).collect();
+    let (own, others): (Vec<_>, _) =
+        common.properties.iter().cloned().partition(|(name, _)| is_of_registry(name));
+    for (name, _) in own.iter().filter(|(name, value)| is_secret(name) && !value.contains("${")) {
         warn_of_argument(name);
     }
-    found.extend(own);
-    found.retain(|(name, _)| RegistryConfig::knows(name));
     Ok((found, Common { properties: others, ..common.clone() }))
 }
 
+/// Commands that ask a registry read these themselves.
 #[cfg(feature = "registry")]
-fn is_registry_secret(name: &str) -> bool {
-    is_secret(name) || name.ends_with("user.info") || name.ends_with("auth.token")
+fn is_of_registry(name: &str) -> bool {
+    offtake_schema::RegistryConfig::knows(name)
+}
+
+#[cfg(not(feature = "registry"))]
+fn is_of_registry(_: &str) -> bool {
+    false
 }
 
 /// Of secrets that stand where all can read them.
@@ -137,43 +125,40 @@ fn warn_of_argument(name: &str) {
     );
 }
 
-/// Puts all that the command is told into a client's configuration. Where there is another client, whose `-X` may name, `foreign` takes what is not
-/// this one's.
+/// Puts all that the command is told into a client's configuration. Where there is another client, whose properties `-X` may name,
+/// `foreign` takes what is not this one's.
+///
+/// What is not this client's is left out of a file with a warning: such files are shared with other clients and registries. A name
+/// that is nearly one of the client's is a mistake all the same.
 fn apply<C: Properties>(
     config: &mut C,
-    common: &Common,
-    environment: &Environment,
+    settings: &Settings<'_>,
     mut foreign: Option<&mut Vec<String>>,
 ) -> Result<(), Failure> {
     "offtake".clone_into(&mut config.client_mut().client_id);
     let mut mistakes = Vec::new();
-    if let (None, Some(path)) = (&common.config, environment.default_file()) {
-        set_from_file(config, &path, foreign.is_some(), &mut mistakes)?;
-    }
-    for (variable, name, value) in environment.properties() {
-        match properties::set(config, &name, value) {
+    let mut left_out = Vec::new();
+    for (origin, name, value) in settings.nearest_last() {
+        let Err(error) = properties::set(config, name, value) else { continue };
+        match (origin, &error, &mut foreign) {
             // Variables are there for all commands.
-            Ok(()) | Err(ConfigError::Foreign { .. }) => {}
-            #[cfg(feature = "registry")]
-            Err(_) if offtake_schema::RegistryConfig::knows(&name) => {}
-            Err(error) => mistakes.push(format!("{variable}: {}", mistake(&error))),
+            (Origin::Variable(_), ConfigError::Foreign { .. }, _) => {}
+            (Origin::Variable(_) | Origin::File(_), ..) if is_of_registry(name) => {}
+            (Origin::File(_), ConfigError::Foreign { .. }, Some(_)) => {} // the other takes it, or it is nobody's here
+            (
+                Origin::File(_),
+                ConfigError::Foreign { .. } | ConfigError::Unknown { nearest: None, .. },
+                _,
+            ) => {
+                left_out.push(name);
+            }
+            (Origin::Argument, ConfigError::Foreign { .. }, Some(foreign)) => foreign.push(name.to_owned()),
+            (origin, error, _) => mistakes.push(format!("{origin}: {}", mistake(error))),
         }
     }
-    if let Some(path) = &common.config {
-        set_from_file(config, path, foreign.is_some(), &mut mistakes)?;
-    }
-    let mut given: Vec<_> = common.properties.iter().collect();
-    given.sort_by_key(|(name, _)| !is_of_providers(name));
-    for (name, value) in given {
-        match (properties::set(config, name, value), &mut foreign) {
-            (Ok(()), _) => {}
-            (Err(ConfigError::Foreign { .. }), Some(foreign)) => foreign.push(name.clone()),
-            (Err(error), _) => mistakes.push(format!("-X: {}", mistake(&error))),
-        }
-    }
-    let brokers = common.brokers.as_ref().map(|brokers| properties::set(config, BOOTSTRAP_SERVERS, brokers));
-    if let Some(Err(error)) = brokers {
-        mistakes.push(format!("--brokers: {}", mistake(&error)));
+    if let (Some(file), false) = (settings.file(), left_out.is_empty()) {
+        let (file, client) = (file.display(), C::CLIENT);
+        tracing::warn!("{file}: ignored, as they are not properties of {client}: {}", left_out.join(", "));
     }
     if !mistakes.is_empty() {
         return Err(Failure::Usage(mistakes.join("; ")));
@@ -183,8 +168,6 @@ fn apply<C: Properties>(
     }
     Ok(())
 }
-
-const BOOTSTRAP_SERVERS: &str = "bootstrap.servers";
 
 /// What is wrong with a property, in the command's terms.
 fn mistake(error: &ConfigError) -> String {
@@ -196,99 +179,12 @@ fn mistake(error: &ConfigError) -> String {
     }
 }
 
-/// A Java `.properties` file. What is not this client's is left out, with a warning: such files are shared with other clients and
-/// registries. A name that is nearly one of the client's is a mistake all the same.
-fn set_from_file<C: Properties>(
-    config: &mut C,
-    path: &Path,
-    has_another: bool,
-    mistakes: &mut Vec<String>,
-) -> Result<(), Failure> {
-    let shown = path.display();
-    let usage = |why: String| Failure::Usage(format!("cannot use {shown}: {why}"));
-    let unreadable = |error: io::Error| match shown.to_string() {
-        text if error.kind() == io::ErrorKind::NotFound && text.contains('=') => usage(format!(
-            "{error}; --config takes a file: a property is given by -X, a topic's config by --set"
-        )),
-        _ => usage(error.to_string()),
-    };
-    let length = fs::metadata(path).map_err(unreadable)?.len();
-    if length > LARGEST_FILE {
-        return Err(usage("it is too large for a .properties file".to_owned()));
-    }
-    let text = fs::read_to_string(path).map_err(|error| usage(error.to_string()))?;
-    let mut unknown = Vec::new();
-    let mut found = parse_properties(&text).map_err(|error| usage(error.to_string()))?;
-    warn_of_readers(path, &found);
-    found.sort_by_key(|(name, _)| !is_of_providers(name));
-    for (name, value) in found {
-        match properties::set(config, &name, &value) {
-            Ok(()) => {}
-            Err(ConfigError::Foreign { .. }) if has_another => {} // which takes it, or it is nobody's here
-            // Commands that ask a registry read it themselves.
-            #[cfg(feature = "registry")]
-            Err(_) if offtake_schema::RegistryConfig::knows(&name) => {}
-            Err(ConfigError::Foreign { .. } | ConfigError::Unknown { nearest: None, .. }) => {
-                unknown.push(name);
-            }
-            Err(error) => mistakes.push(format!("cannot use {shown}: {}", mistake(&error))),
-        }
-    }
-    if !unknown.is_empty() {
-        let client = C::CLIENT;
-        tracing::warn!("{shown}: ignored, as they are not properties of {client}: {}", unknown.join(", "));
-    }
-    Ok(())
-}
-
-/// The variables that this process was started with.
-#[derive(Default)]
-struct Environment {
-    variables: BTreeMap<String, String>,
-}
-
-impl Environment {
-    fn of_process() -> Self {
-        // What is not UTF-8 cannot be a property.
-        let text =
-            |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
-        Self { variables: env::vars_os().filter_map(text).collect() }
-    }
-
-    /// An empty variable is as good as none.
-    fn get(&self, name: &str) -> Option<&str> {
-        self.variables.get(name).map(String::as_str).filter(|value| !value.trim().is_empty())
-    }
-
-    /// The file to be read where no other is named.
-    fn default_file(&self) -> Option<PathBuf> {
-        if self.variables.contains_key("OFFTAKE_CONFIG") {
-            return self.get("OFFTAKE_CONFIG").map(PathBuf::from);
-        }
-        // The XDG specification has relative paths ignored.
-        let absolute = |name| self.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let folder = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")))?;
-        Some(folder.join("offtake").join("config.properties")).filter(|path| path.exists())
-    }
-
-    /// Variable, property and value of all that are set, the nearest last.
-    fn properties(&self) -> Vec<(&str, String, &str)> {
-        let named = |variable| Some((variable, BOOTSTRAP_SERVERS.to_owned(), self.get(variable)?));
-        let mut all: Vec<_> = named("KAFKA_BOOTSTRAP_SERVERS").into_iter().collect();
-        for (variable, value) in &self.variables {
-            if let Some(name) = variable.strip_prefix("OFFTAKE_X_") {
-                all.push((variable, name.to_lowercase().replace('_', "."), value));
-            }
-        }
-        all.extend(named("OFFTAKE_BROKERS"));
-        all.sort_by_key(|(_, name, _)| !is_of_providers(name));
-        all
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        settings::tests::{environment, file},
+        *,
+    };
 
     fn common(properties: &[(&str, &str)]) -> Common {
         let properties =
@@ -309,20 +205,6 @@ mod tests {
         let told = told.unwrap();
         assert_eq!(told.client.default_api_timeout, Duration::from_secs(3));
         assert!(told.allow_auto_create_topics);
-    }
-
-    fn environment(variables: &[(&str, &str)]) -> Environment {
-        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        Environment { variables: variables.iter().map(owned).collect() }
-    }
-
-    /// A folder of its own with a file of that name and text in it.
-    fn file(name: &str, text: &str) -> (tempfile::TempDir, PathBuf) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, text).unwrap();
-        (folder, path)
     }
 
     #[test]
@@ -359,28 +241,6 @@ mod tests {
         assert_eq!(of(&options, &all), is("named", "x", ""));
         options.brokers = Some("option:1".to_owned());
         assert_eq!(of(&options, &all), is("option", "x", ""));
-    }
-
-    #[test]
-    fn the_default_file_lies_where_xdg_says() {
-        let (folder, path) = file("offtake/config.properties", "");
-        let home = folder.path().to_str().unwrap();
-        let found = |variables: &[(&str, &str)]| environment(variables).default_file();
-        assert_eq!(found(&[("XDG_CONFIG_HOME", home), ("HOME", "/nonexistent")]), Some(path.clone()));
-        assert_eq!(found(&[("XDG_CONFIG_HOME", home), ("OFFTAKE_CONFIG", "")]), None, "none is wanted");
-        let elsewhere = ("OFFTAKE_CONFIG", "elsewhere");
-        assert_eq!(found(&[("XDG_CONFIG_HOME", home), elsewhere]), Some("elsewhere".into()));
-        assert_eq!(
-            found(&[("XDG_CONFIG_HOME", "/nonexistent"), ("HOME", home)]),
-            None,
-            "it need not be there"
-        );
-        let (folder, path) = file(".config/offtake/config.properties", "");
-        let home = ("HOME", folder.path().to_str().unwrap());
-        assert_eq!(found(&[home]), Some(path.clone()));
-        assert_eq!(found(&[home, ("XDG_CONFIG_HOME", "")]), Some(path.clone()));
-        assert_eq!(found(&[home, ("XDG_CONFIG_HOME", "relative")]), Some(path));
-        assert_eq!(found(&[]), None);
     }
 
     #[test]

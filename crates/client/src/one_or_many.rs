@@ -1,7 +1,7 @@
-//! [`OneOrMany`]: what calls take that are about topics or partitions, however a caller has them.
+//! [`OneOrMany`]: how calls take topics or partitions, in whatever form a caller has them.
 
-/// One thing, or several in any collection, each of which becomes a `T`: what calls take that are about
-/// [`Topic`](offtake_machine::Topic)s or [`TopicPartition`](offtake_machine::TopicPartition)s.
+/// One thing, or several in any collection, each of which becomes a `T`: a [`Topic`](offtake_machine::Topic) or a
+/// [`TopicPartition`](offtake_machine::TopicPartition), for example.
 ///
 /// A topic is a `&str`, a `String`, a `Topic`, or a reference to one of them. A partition is `("orders", 0)`, a
 /// `TopicPartition`, or a reference to one. Several come in an array, a slice, a `Vec`, a set, or any other iterator:
@@ -20,10 +20,10 @@ pub trait OneOrMany<T, Shape>: private::Sealed<T, Shape> {
 
 /// The shapes of [`OneOrMany`].
 mod private {
-    /// It is a `T`.
+    /// One `T`.
     #[derive(Debug)]
     pub struct One;
-    /// It has some.
+    /// A collection of them.
     #[derive(Debug)]
     pub struct Many;
 

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, error::Error, time::Duration};
 
 use offtake::{AutoOffsetReset, Consumer, ErrorCode, dial::InMemory};
-use offtake_broker::{ApiKey, Cluster, Harm, Rule};
+use offtake_broker::{ApiKey, Cluster, Fault, FaultRule};
 
 #[tokio::main(flavor = "current_thread", start_paused = true)]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -26,9 +26,9 @@ pub async fn run() -> Result<(), Box<dyn Error>> {
         .await?;
     consumer.subscribe("orders").await?;
 
-    let lost = cluster.arm(Rule::on(ApiKey::OffsetCommit, Harm::ApplyThenLose).nth(2));
-    let in_progress = Harm::Fail(ErrorCode::RebalanceInProgress.code());
-    let rebalance = cluster.arm(Rule::on(ApiKey::Heartbeat, in_progress).nth(3));
+    let lost = cluster.inject(FaultRule::on(ApiKey::OffsetCommit, Fault::ApplyThenLose).nth(2));
+    let in_progress = Fault::Fail(ErrorCode::RebalanceInProgress.code());
+    let rebalance = cluster.inject(FaultRule::on(ApiKey::Heartbeat, in_progress).nth(3));
     let mut seen = BTreeMap::new();
     for round in 0..30_i64 {
         for partition in 0..2 {

@@ -1,10 +1,10 @@
-//! From chunks to records: what is buffered on the application's side, and handing it out.
+//! [`Delivery`]: what is buffered on the application's side, from chunks to records, and handing it out.
 //!
-//! Each batch's checksum is verified, and the batch inflated, here: once, on the thread that reads the records, or for one
-//! that takes its time, or asks for it, [ahead](prefetch) of it. What belongs to an assignment or a position that is
-//! no longer ours is dropped, never handed out.
+//! Each batch is verified by its checksum and decompressed here, once, on the thread that reads the records. If the application stays
+//! away between polls, or asks for it, a thread does so [ahead](prefetch) of it. What belongs to an assignment or a position that is no
+//! longer ours is dropped, never handed out.
 //!
-//! Partitions take turns, a chunk each, as in Kafka's own consumer: one output has records of as many as have something.
+//! Partitions take turns, a chunk each, as in Kafka's own consumer, so that one output has records of all that have some.
 
 mod chunk_batches;
 mod chunk_reader;
@@ -12,6 +12,7 @@ mod flow;
 mod moved;
 mod poll_output;
 mod prefetch;
+mod receive;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -33,7 +34,6 @@ use crate::{
     event::{Event, Reporter},
     gauges::PartitionGauges,
     handle::Handle,
-    inbox::Data,
     offsets::StartAt,
     passed::Passed,
     records::RecordPosition,
@@ -41,7 +41,7 @@ use crate::{
     view::{View, Viewer},
 };
 
-use flow::{Flow, Next, Opening, State, Turn};
+use flow::{Flow, NextOutput, Opening, State, Turn};
 use moved::Moved;
 pub(crate) use poll_output::{Part, PollOutput};
 pub(crate) use prefetch::Opener;
@@ -201,111 +201,6 @@ impl Delivery {
         flow.is_some_and(|flow| flow.position.is_none_or(|position| position.offset < place.next.offset))
     }
 
-    // ---- what comes ----------------------------------------------------------------------------------------------
-
-    /// Takes in what has come of a partition. Dropped if it is of an assignment or a position that is no longer ours.
-    pub(crate) fn take_in(&mut self, data: Data) {
-        match data {
-            Data::Records(chunk) => match self.flows.get_mut(&chunk.partition) {
-                Some(flow) if flow.token == chunk.token && flow.state != State::Stopped => {
-                    let partition = chunk.partition.clone();
-                    flow.push(chunk);
-                    self.queue_up(partition);
-                }
-                _ => self.moved.freed.push(chunk),
-            },
-            Data::Started { partition, token, position, resets } => {
-                if let Some(flow) = Self::current(&mut self.flows, &partition, token) {
-                    flow.started(position, resets, &mut self.moved);
-                    flow.show();
-                    self.queue_up(partition);
-                }
-            }
-            Data::Failed { partition, token, error } => {
-                if let Some(flow) = Self::current(&mut self.flows, &partition, token) {
-                    flow.fails(error);
-                    self.queue_up(partition);
-                }
-            }
-            Data::Sought { partition, token, position } => self.sought(&partition, token, position),
-            Data::GiveBack { partition, token } => {
-                if let Some(flow) = Self::current(&mut self.flows, &partition, token)
-                    && let Some(from) = flow.offer()
-                {
-                    self.moved.offers.push((partition, token, from));
-                }
-            }
-            Data::GivenBack { partition, token, accepted } => {
-                if let Some(flow) = Self::current(&mut self.flows, &partition, token)
-                    && let State::GivingBack { from } = flow.state
-                {
-                    let again = match accepted {
-                        true => flow.given_back(from, &mut self.moved),
-                        false => {
-                            flow.state = State::Reading;
-                            None
-                        }
-                    };
-                    match again {
-                        Some(from) => self.moved.offers.push((partition, token, from)),
-                        None => self.unpark(&partition),
-                    }
-                }
-            }
-        }
-    }
-
-    /// The partition, if it is read under this token.
-    fn current<'a>(
-        flows: &'a mut BTreeMap<TopicPartition, Flow>,
-        partition: &TopicPartition,
-        token: Token,
-    ) -> Option<&'a mut Flow> {
-        flows.get_mut(partition).filter(|flow| flow.token == token && flow.state != State::Stopped)
-    }
-
-    /// It has its turn, if there is anything to hand out or to tell.
-    fn queue_up(&mut self, partition: TopicPartition) {
-        if let Some(flow) = self.flows.get_mut(&partition)
-            && flow.has_buffered()
-        {
-            match flow.turn {
-                Turn::Idle => {
-                    flow.turn = Turn::Queued;
-                    self.turns.push_back(partition);
-                }
-                Turn::Parked if !flow.is_held() => self.unpark(&partition),
-                Turn::Queued | Turn::Parked => {}
-            }
-        }
-    }
-
-    fn unpark(&mut self, partition: &TopicPartition) {
-        if self.parked.remove(partition)
-            && let Some(flow) = self.flows.get_mut(partition)
-        {
-            flow.turn = Turn::Queued;
-            self.turns.push_back(partition.clone());
-        }
-    }
-
-    /// The application has sought, by the consumer or by a handle: whoever learns of it first.
-    pub(crate) fn sought(&mut self, partition: &TopicPartition, token: Token, position: Option<Position>) {
-        if let Some(flow) = self.flows.get_mut(partition)
-            && flow.token.same_assignment(token)
-            && flow.token < token
-        {
-            flow.sought(token, position, &mut self.moved);
-            self.moved.sought.push(partition.clone());
-        }
-    }
-
-    /// What is to be given back if the engine accepts it, since the last call: of which partitions, and where they are then
-    /// to be read on from.
-    pub(crate) fn offers(&mut self) -> Vec<(TopicPartition, Token, Position)> {
-        std::mem::take(&mut self.moved.offers)
-    }
-
     // ---- records -------------------------------------------------------------------------------------------------
 
     /// Nothing, but resets of partitions of which nothing is buffered.
@@ -400,7 +295,7 @@ impl Delivery {
             let chunks_done = flow.chunks_done;
             let next = loop {
                 let part = match H::Part::next(flow, &partition, left, &mut opening) {
-                    Ok(Next::Part(part)) => part,
+                    Ok(NextOutput::Part(part)) => part,
                     other => break Some(other),
                 };
                 flow.last_output = self.output_number;
@@ -419,11 +314,11 @@ impl Delivery {
                     let first = flow.is_open() && flow.chunks_done == chunks_done || flow.tells_next();
                     self.requeue(partition, first);
                 }
-                Some(Ok(Next::Part(_) | Next::Nothing)) => {}
-                Some(Ok(Next::Reset)) if is_in_output || resets_apart && !output.is_empty() => {
+                Some(Ok(NextOutput::Part(_) | NextOutput::Nothing)) => {}
+                Some(Ok(NextOutput::Reset)) if is_in_output || resets_apart && !output.is_empty() => {
                     waiting.push(partition)
                 }
-                Some(Ok(Next::Reset)) => {
+                Some(Ok(NextOutput::Reset)) => {
                     flow.reset(&partition, &mut self.moved);
                     flow.show();
                     self.requeue(partition, !resets_apart);
@@ -431,8 +326,8 @@ impl Delivery {
                         break;
                     }
                 }
-                Some(Ok(Next::Failed)) if !output.is_empty() => waiting.push(partition),
-                Some(Ok(Next::Failed)) => failed = flow.take_error(),
+                Some(Ok(NextOutput::Failed)) if !output.is_empty() => waiting.push(partition),
+                Some(Ok(NextOutput::Failed)) => failed = flow.take_error(),
                 // An error in what is no longer there is none.
                 Some(Err(error)) if flow.was_cut_off(error.first_offset()) => {
                     flow.drop_cut_off(error.first_offset(), &mut self.moved);

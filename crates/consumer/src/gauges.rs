@@ -17,7 +17,7 @@ pub(crate) struct PartitionGauges {
     /// The assignment, as it was before any seek.
     token: Token,
     committed_only: bool,
-    position: Mutex<Place>,
+    position: Mutex<PositionGauge>,
     high_watermark: AtomicI64,
     last_stable_offset: AtomicI64,
     is_paused: AtomicBool,
@@ -27,7 +27,7 @@ pub(crate) struct PartitionGauges {
 
 /// The offset that is handed out next, and the `seek` of the token that it belongs to.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct PositionGauge {
     seek: u64,
     offset: Option<i64>,
     /// Whether the application knows it: it was handed something since the assignment, or has sought there.
@@ -47,7 +47,7 @@ impl PartitionGauges {
         Self {
             token,
             committed_only,
-            position: Mutex::new(Place { seek: token.seek, offset: None, is_known: false }),
+            position: Mutex::new(PositionGauge { seek: token.seek, offset: None, is_known: false }),
             high_watermark: AtomicI64::new(UNKNOWN),
             last_stable_offset: AtomicI64::new(UNKNOWN),
             is_paused: AtomicBool::new(false),
@@ -73,39 +73,39 @@ impl PartitionGauges {
 
     /// The offset that is handed out next under `token`; without effect if the application has sought since.
     pub(crate) fn set_position(&self, token: Token, offset: Option<i64>) {
-        self.set_place(Place { seek: token.seek, offset, is_known: false });
+        self.update_position(PositionGauge { seek: token.seek, offset, is_known: false });
     }
 
     /// The same of an offset that the application knows: it was handed something before it, or has sought there.
     pub(crate) fn set_known_position(&self, token: Token, offset: Option<i64>) {
-        self.set_place(Place { seek: token.seek, offset, is_known: true });
+        self.update_position(PositionGauge { seek: token.seek, offset, is_known: true });
     }
 
-    fn set_place(&self, new: Place) {
-        let mut place = self.position.lock().unwrap_or_else(PoisonError::into_inner);
-        if place.seek <= new.seek {
-            *place = new;
+    fn update_position(&self, new: PositionGauge) {
+        let mut gauge = self.position.lock().unwrap_or_else(PoisonError::into_inner);
+        if gauge.seek <= new.seek {
+            *gauge = new;
         }
     }
 
-    fn place(&self) -> Place {
+    fn read_position(&self) -> PositionGauge {
         *self.position.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn position(&self) -> Option<i64> {
-        self.place().offset
+        self.read_position().offset
     }
 
     /// The position if the application knows it: nothing beyond it can be finished.
     pub(crate) fn known_position(&self) -> Option<i64> {
-        let place = self.place();
-        place.offset.filter(|_| place.is_known)
+        let gauge = self.read_position();
+        gauge.offset.filter(|_| gauge.is_known)
     }
 
     /// The position if nothing was sought, nor the partition assigned anew, since the token was minted.
     pub(crate) fn position_under(&self, token: Token) -> Option<i64> {
-        let place = self.place();
-        place.offset.filter(|_| self.token.same_assignment(token) && place.seek == token.seek)
+        let gauge = self.read_position();
+        gauge.offset.filter(|_| self.token.same_assignment(token) && gauge.seek == token.seek)
     }
 
     /// How many records are still to be handed out, counted in offsets; `None` before an answer has told where the log ends,

@@ -39,14 +39,14 @@ struct Kept {
     ledger: Arc<Ledger>,
     /// What the engine knows.
     told: Option<Position>,
-    handed: HandOuts,
+    handed: DeliveryTimes,
 }
 
 /// When what was handed out, to within a second: not one entry a poll, and never many, however long a record holds the others up.
 #[derive(Debug, Default)]
-struct HandOuts(VecDeque<(i64, Instant)>);
+struct DeliveryTimes(VecDeque<(i64, Instant)>);
 
-impl HandOuts {
+impl DeliveryTimes {
     const GRAIN: Duration = Duration::from_secs(1);
     const MOST: usize = 64;
 
@@ -133,7 +133,7 @@ impl Ledgers {
                     old.ledger.close(Refusal::Sought);
                 }
                 let ledger = Arc::new(Ledger::starting_at(from));
-                let handed = HandOuts([(from, now)].into());
+                let handed = DeliveryTimes([(from, now)].into());
                 kept.insert(partition.clone(), Kept { token, ledger: ledger.clone(), told: None, handed });
                 ledger
             }

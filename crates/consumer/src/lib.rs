@@ -27,11 +27,11 @@
 //!
 //! The shortest code is the safe one: nothing is committed that was not handed out and finished, and what the client can
 //! mend (a moved leader, a restarted broker, a lost connection) never reaches this loop. A consumer that is dropped instead of
-//! closed commits what was finished before the last `poll`, and leaves the group, in the background.
+//! closed commits what was finished before the last `poll` and leaves the group, both in the background.
 //!
 //! # Changes of ownership
 //!
-//! Two styles, the same machinery. A [`Listener`] is called inside `poll`, with time to commit:
+//! There are two styles. A [`Listener`] is called inside `poll`, with time to commit:
 //!
 //! ```no_run
 //! # async fn write(_: Vec<offtake::OwnedRecord>) {}
@@ -64,7 +64,7 @@
 //! # }
 //! ```
 //!
-//! Or they come as values, in order with the records:
+//! Or changes come as values, in order with the records:
 //!
 //! ```no_run
 //! # async fn handle(_: &offtake::Records) {}
@@ -200,12 +200,12 @@
 //! | `gssapi` | no | SASL GSSAPI: Kerberos 5 with a keytab or a ticket cache, in Rust |
 //! | `serde` | no | `Serialize` and `Deserialize` for [`TopicPartition`], [`OffsetAndMetadata`], [`GroupMetadata`], … |
 //!
-//! Only `zstd` and `tls` need a C compiler: `default-features = false, features = ["gzip", "snappy", "lz4"]` builds without one.
+//! Only `zstd` and what has TLS (`tls`, `aws-lc-rs`, `fips`, `oidc`, `msk-iam`) need a C compiler:
+//! `default-features = false, features = ["gzip", "snappy", "lz4"]` builds without one.
 //!
-//! Producing, and transactions, are of the crate `offtake-producer`; a loop of both is `offtake-exactly-once`.
+//! The crate `offtake-producer` is for producing, and for transactions; `offtake-exactly-once` is a loop of both.
 
-/// Who of a classic group reads which partitions: Kafka's assignors, and what one of your own has to do with
-/// ([`Builder::assignor`]).
+/// Partition assignors of classic groups: Kafka's own, and the trait for one of yours ([`Builder::assignor`]).
 pub mod assignor {
     pub use offtake_group::assignor::{
         Assignment, Assignor, AssignorFault, BuiltIn, MemberAssignment, MemberSubscription, Members,

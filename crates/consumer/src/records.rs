@@ -1,11 +1,15 @@
 //! Records as the application reads them: views into what the broker sent.
 
-use std::{fmt, iter::FusedIterator, slice, sync::Arc};
+mod iter;
+
+use std::{fmt, slice, sync::Arc};
 
 use bytes::Bytes;
 use offtake_machine::{Position, Token, TopicPartition};
 use offtake_wire::records as wire;
 pub use offtake_wire::records::{Header, Headers, TimestampType};
+
+pub use self::iter::{Iter, OwnedIter, PartitionIter};
 
 use crate::{
     error::Result,
@@ -412,109 +416,6 @@ impl Delivered for PartitionRecords {
         RecordPosition { partition: self.partition.clone(), token: self.token, next: self.next }
     }
 }
-
-/// The records of one [`PartitionRecords`].
-#[derive(Clone, Debug)]
-pub struct PartitionIter<'a> {
-    of: &'a PartitionRecords,
-    rows: slice::Iter<'a, wire::Row>,
-}
-
-impl<'a> Iterator for PartitionIter<'a> {
-    type Item = Record<'a>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Record<'a>> {
-        let row = self.rows.next()?;
-        Some(Record { of: self.of, row })
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        self.rows.size_hint()
-    }
-
-    #[inline]
-    fn nth(&mut self, n: usize) -> Option<Record<'a>> {
-        let row = self.rows.nth(n)?;
-        Some(Record { of: self.of, row })
-    }
-
-    #[inline]
-    fn fold<B, F: FnMut(B, Record<'a>) -> B>(self, init: B, mut each: F) -> B {
-        let of = self.of;
-        self.rows.fold(init, |so_far, row| each(so_far, Record { of, row }))
-    }
-}
-
-impl ExactSizeIterator for PartitionIter<'_> {}
-impl FusedIterator for PartitionIter<'_> {}
-
-/// The records of one [`Records`].
-#[derive(Clone, Debug)]
-pub struct Iter<'a> {
-    parts: slice::Iter<'a, PartitionRecords>,
-    current: Option<PartitionIter<'a>>,
-    left: usize,
-}
-
-impl<'a> Iterator for Iter<'a> {
-    type Item = Record<'a>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Record<'a>> {
-        loop {
-            if let Some(record) = self.current.as_mut().and_then(Iterator::next) {
-                self.left = self.left.saturating_sub(1);
-                return Some(record);
-            }
-            self.current = Some(self.parts.next()?.iter());
-        }
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left, Some(self.left))
-    }
-
-    #[inline]
-    fn fold<B, F: FnMut(B, Record<'a>) -> B>(self, init: B, mut each: F) -> B {
-        let begun = self.current.into_iter().flatten().fold(init, &mut each);
-        self.parts.fold(begun, |so_far, part| part.iter().fold(so_far, &mut each))
-    }
-}
-
-impl ExactSizeIterator for Iter<'_> {}
-impl FusedIterator for Iter<'_> {}
-
-/// The records of one [`Records`] or [`PartitionRecords`], on their own.
-#[derive(Clone, Debug)]
-pub struct OwnedIter {
-    parts: std::vec::IntoIter<PartitionRecords>,
-    /// The records of the part that was begun.
-    current: std::vec::IntoIter<OwnedRecord>,
-    left: usize,
-}
-
-impl Iterator for OwnedIter {
-    type Item = OwnedRecord;
-
-    fn next(&mut self) -> Option<OwnedRecord> {
-        loop {
-            if let Some(record) = self.current.next() {
-                self.left = self.left.saturating_sub(1);
-                return Some(record);
-            }
-            let part = self.parts.next()?;
-            self.current = part.iter().map(|record| record.detach()).collect::<Vec<_>>().into_iter();
-        }
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left, Some(self.left))
-    }
-}
-
-impl ExactSizeIterator for OwnedIter {}
-impl FusedIterator for OwnedIter {}
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
-//! How connections are secured, where properties will not do: credentials from a source of your own, and TLS from values instead of
-//! files.
+//! What properties cannot say of how connections are secured: credentials from a source of your own, and TLS from values instead
+//! of files.
 //!
-//! Most programs set the properties and need nothing of this:
+//! Most programs set properties, and need nothing of this module:
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), offtake::Error> {
@@ -36,7 +36,8 @@
 //! # }
 //! ```
 //!
-//! A refusal is an [`ErrorKind::Authentication`](crate::ErrorKind::Authentication): at once and for good at the start; later it is retried
-//! as long as a connection lives, and for a minute after, for credentials may be changed one side after the other.
+//! Credentials that are refused are an [`ErrorKind::Authentication`](crate::ErrorKind::Authentication). At the start it is final. Once a
+//! broker has accepted them, a refusal is retried while any connection lives and for a minute after: credentials may be changed at the
+//! broker and at the client at different times.
 
 pub use offtake_client::security::*;

@@ -10,7 +10,7 @@ use crate::gauges::PartitionGauges;
 
 type Gauges = BTreeMap<TopicPartition, Arc<PartitionGauges>>;
 
-/// The end of the task that polls.
+/// The side of the task that polls.
 #[derive(Debug, Default)]
 pub(crate) struct View(watch::Sender<Gauges>);
 
@@ -32,18 +32,18 @@ impl View {
     }
 }
 
-/// The end of everybody else.
+/// The side of everybody else.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Viewer(Option<watch::Receiver<Gauges>>);
 
 impl Viewer {
-    /// Nothing, once the consumer is gone.
+    /// Reads the gauges; `None` once the consumer is gone.
     fn read<T>(&self, read: impl FnOnce(&Gauges) -> T) -> Option<T> {
         let gauges = self.0.as_ref().filter(|gauges| gauges.has_changed().is_ok())?.borrow();
         Some(read(&gauges))
     }
 
-    /// Of partitions that are handed out, those whose gauges are so.
+    /// The partitions that are handed out and whose gauges meet a condition.
     pub(crate) fn owned(&self, is_meant: impl Fn(&PartitionGauges) -> bool) -> Vec<TopicPartition> {
         let owned = self.read(|gauges| {
             let owned = gauges.iter().filter(|(_, gauges)| !gauges.is_leaving() && is_meant(gauges));
@@ -61,7 +61,7 @@ impl Viewer {
         lags.unwrap_or_default()
     }
 
-    /// Also of a partition that is being revoked.
+    /// The gauges of a partition, also of one that is being revoked.
     pub(crate) fn gauges(&self, partition: &TopicPartition) -> Option<Arc<PartitionGauges>> {
         self.read(|gauges| gauges.get(partition).cloned()).flatten()
     }

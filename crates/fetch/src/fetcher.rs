@@ -3,6 +3,7 @@
 //! What the application asks for is here; the modules below have the rest of its methods, and they alone see its fields.
 
 mod oversized;
+mod partition_error;
 mod request;
 mod response;
 mod routing;

@@ -144,9 +144,8 @@ fn brokers(of: Vec<MetadataResponseBroker>) -> BTreeMap<BrokerId, Broker> {
     brokers
 }
 
-/// Partitions are numbered from 0 without a gap, so that whoever assigns them makes room for all up to the last. An answer that leaves
-/// partitions out is tolerated as long as so many are missing, or as many as are there; what is numbered higher is left out
-/// (FAILURES INPUT21).
+/// How many partitions of a topic an answer may leave out, beyond as many as it has. Partitions are numbered from 0, and assignors make
+/// room for all of them up to the last; so a partition with a higher number is ignored (FAILURES INPUT21).
 const MISSING_PARTITIONS: usize = 64;
 
 /// A topic from a broker's answer, given what was known. An older epoch never replaces a newer one of the same topic.

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::{
     establish::took_too_long,
     handshake::ConnectError,
-    sasl::{Derivation, Derived, Exchange, Sasl, SaslError, SaslErrorKind, Step},
+    sasl::{Derivation, Derived, Exchange, Sasl, SaslError, SaslErrorKind, SaslStep},
 };
 
 /// How long the credentials may take to come: a token endpoint may have to be asked.
@@ -33,7 +33,7 @@ pub(crate) struct Authentication {
 
 /// What follows.
 #[derive(Debug)]
-pub(crate) enum Next {
+pub(crate) enum AuthenticationStep {
     /// The broker is to be asked this.
     Ask(Request),
     /// This is to be computed, where it blocks nobody.
@@ -67,7 +67,7 @@ impl Authentication {
     }
 
     /// The broker answered.
-    pub(crate) fn on_response(&mut self, response: Response) -> Result<Next, ConnectError> {
+    pub(crate) fn on_response(&mut self, response: Response) -> Result<AuthenticationStep, ConnectError> {
         match response {
             Response::SaslHandshake(response) => self.on_mechanisms(&response),
             Response::SaslAuthenticate(response) => self.on_step(response),
@@ -76,12 +76,15 @@ impl Authentication {
     }
 
     /// What was to be computed.
-    pub(crate) fn derived(&mut self, derived: Derived) -> Result<Next, ConnectError> {
+    pub(crate) fn derived(&mut self, derived: Derived) -> Result<AuthenticationStep, ConnectError> {
         let step = self.exchange.derived(derived)?;
         self.follow(step, None)
     }
 
-    fn on_mechanisms(&mut self, response: &SaslHandshakeResponse) -> Result<Next, ConnectError> {
+    fn on_mechanisms(
+        &mut self,
+        response: &SaslHandshakeResponse,
+    ) -> Result<AuthenticationStep, ConnectError> {
         let mechanism = self.mechanism;
         match response.error_code {
             ErrorCode::None => {
@@ -103,7 +106,7 @@ impl Authentication {
         }
     }
 
-    fn on_step(&mut self, response: SaslAuthenticateResponse) -> Result<Next, ConnectError> {
+    fn on_step(&mut self, response: SaslAuthenticateResponse) -> Result<AuthenticationStep, ConnectError> {
         match response.error_code {
             ErrorCode::None => {
                 let lifetime = u64::try_from(response.session_lifetime_ms).unwrap_or(0);
@@ -118,16 +121,20 @@ impl Authentication {
         }
     }
 
-    fn follow(&mut self, step: Step, lifetime: Option<Duration>) -> Result<Next, ConnectError> {
+    fn follow(
+        &mut self,
+        step: SaslStep,
+        lifetime: Option<Duration>,
+    ) -> Result<AuthenticationStep, ConnectError> {
         self.steps += 1;
         match step {
-            Step::Send(_) if self.steps > MAX_STEPS => Err(ConnectError::broker(format!(
+            SaslStep::Send(_) if self.steps > MAX_STEPS => Err(ConnectError::broker(format!(
                 "asks for more than {MAX_STEPS} steps of SASL {}",
                 self.mechanism
             ))),
-            Step::Send(bytes) => Ok(Next::Ask(authenticate_request(bytes))),
-            Step::Derive(derivation) => Ok(Next::Derive(derivation)),
-            Step::Done => Ok(Next::Accepted(lifetime)),
+            SaslStep::Send(bytes) => Ok(AuthenticationStep::Ask(authenticate_request(bytes))),
+            SaslStep::Derive(derivation) => Ok(AuthenticationStep::Derive(derivation)),
+            SaslStep::Done => Ok(AuthenticationStep::Accepted(lifetime)),
         }
     }
 }

@@ -19,7 +19,7 @@ use offtake_wire::{
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::{
-    authenticate::{Authentication, Next},
+    authenticate::{Authentication, AuthenticationStep},
     clock,
     config::Config,
     dial::ByteStream,
@@ -282,15 +282,17 @@ impl Handshake {
                 found.mechanisms = Some(probe::shown(&answer.mechanisms));
             }
             let mut next = authentication.on_response(response)?;
-            if let Next::Derive(derivation) = next {
-                let computed = tokio::task::spawn_blocking(move || derivation.run()).await;
+            if let AuthenticationStep::Derive(derivation) = next {
+                let computed = tokio::task::spawn_blocking(move || derivation.derive()).await;
                 let derived = computed.map_err(|_| ConnectError::broker("an error in this client"))?;
                 next = authentication.derived(derived)?;
             }
             match next {
-                Next::Ask(again) => request = again,
-                Next::Derive(_) => return Err(ConnectError::broker("SASL goes round in circles")),
-                Next::Accepted(lifetime) => {
+                AuthenticationStep::Ask(again) => request = again,
+                AuthenticationStep::Derive(_) => {
+                    return Err(ConnectError::broker("SASL goes round in circles"));
+                }
+                AuthenticationStep::Accepted(lifetime) => {
                     self.frames.set_cap(shared.config.max_frame);
                     let seed = shared.config.seed.wrapping_add(shared.counters.dials.load(Relaxed));
                     self.session = lifetime.map(|lifetime| Session::new(sent, clock::now(), lifetime, seed));

@@ -7,7 +7,7 @@ use offtake_wire::{Request, Response};
 use tokio::{task::JoinHandle, time::Instant};
 
 use crate::{
-    authenticate::{Authentication, Next},
+    authenticate::{Authentication, AuthenticationStep},
     clock,
     handshake::ConnectError,
     sasl::{Derived, Sasl},
@@ -158,19 +158,24 @@ impl Renewal {
     }
 
     /// Goes on after an answer to what was `sent` then. What it gives is sent now.
-    fn follow(&mut self, authentication: Authentication, sent: Instant, next: Next) -> Option<Request> {
+    fn follow(
+        &mut self,
+        authentication: Authentication,
+        sent: Instant,
+        next: AuthenticationStep,
+    ) -> Option<Request> {
         let now = clock::now();
         match next {
-            Next::Ask(request) => {
+            AuthenticationStep::Ask(request) => {
                 self.state = State::Asking(authentication, now);
                 Some(request)
             }
-            Next::Derive(derivation) => {
-                let computed = tokio::task::spawn_blocking(move || derivation.run());
+            AuthenticationStep::Derive(derivation) => {
+                let computed = tokio::task::spawn_blocking(move || derivation.derive());
                 self.state = State::Deriving(authentication, sent, computed);
                 None
             }
-            Next::Accepted(lifetime) => {
+            AuthenticationStep::Accepted(lifetime) => {
                 self.seed = self.seed.wrapping_add(1);
                 self.session = lifetime.map(|lifetime| Session::new(sent, now, lifetime, self.seed));
                 tracing::debug!(host = %self.host, ?lifetime, "authenticated anew");

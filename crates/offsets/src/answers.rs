@@ -11,7 +11,7 @@ use crate::{
     Cause, Event, OffsetAndMetadata, Offsets, PartitionError, ResetPolicy, ResetReason,
     partition::{AfterListing, Lookup, Partition},
     remedy::{REPORT_AFTER, Remedy, Report, cannot_validate, for_leader_request, for_offset_fetch},
-    requests::{Answers, TopicIds, epoch_ends, list_offsets, offset_fetch},
+    requests::{Answers, TopicIds, epoch_ends, list_offsets, offset_fetch, take},
     retry::BackoffSchedule,
 };
 
@@ -32,23 +32,12 @@ impl Offsets {
         answer: Result<Answer, CallError>,
     ) {
         let group = self.config.group.clone().unwrap_or_default();
-        let mut answers = match answer {
-            Ok(Answer { response: Response::OffsetFetch(response), .. }) => {
-                offset_fetch::read(response, &group, ids)
-            }
-            Ok(_) => Ok(Answers::new()),
-            Err(error) => Err(Cause::Call(error)),
-        };
+        let mut answers = offset_fetch::answers(answer, &group, ids);
         let backoffs = self.backoffs.next_round();
         let mut report_group_error = true;
         for (partition, lookup) in self.asked_in(id) {
             let Lookup::Committed { otherwise } = lookup else { continue };
-            let answer = match &mut answers {
-                Ok(answers) => answers
-                    .remove(&partition)
-                    .unwrap_or(Err(Cause::PartitionMissing { api: ApiKey::OffsetFetch })),
-                Err(cause) => Err(cause.clone()),
-            };
+            let answer = take(&mut answers, &partition, ApiKey::OffsetFetch);
             match answer {
                 Ok(Some(committed)) => self.on_committed_offset(&partition, &committed),
                 Ok(None) => self.on_nothing_committed(now, &partition, otherwise),
@@ -100,18 +89,11 @@ impl Offsets {
     }
 
     pub(crate) fn on_list_offsets(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
-        let mut answers = match answer {
-            Ok(Answer { response: Response::ListOffsets(response), .. }) => Ok(list_offsets::read(response)),
-            Ok(_) => Ok(Answers::new()),
-            Err(error) => Err(Cause::Call(error)),
-        };
+        let mut answers = list_offsets::answers(answer);
         let backoffs = self.backoffs.next_round();
         for (partition, lookup) in self.asked_in(id) {
             let Lookup::Listed { spec, then } = lookup else { continue };
-            let answer = match &mut answers {
-                Ok(answers) => list_offsets::checked(spec, answers.remove(&partition)),
-                Err(cause) => Err(cause.clone()),
-            };
+            let answer = list_offsets::take_checked(&mut answers, &partition, spec);
             match answer {
                 Ok(Some(listed)) => self.on_listed_offset(&partition, then, listed),
                 // No record has that timestamp or a later one: the end, as in Java.
@@ -155,12 +137,7 @@ impl Offsets {
         let backoffs = self.backoffs.next_round();
         for (partition, lookup) in self.asked_in(id) {
             let Lookup::Validation { position } = lookup else { continue };
-            let answer = match &mut answers {
-                Ok(answers) => answers
-                    .remove(&partition)
-                    .unwrap_or(Err(Cause::PartitionMissing { api: ApiKey::OffsetForLeaderEpoch })),
-                Err(cause) => Err(cause.clone()),
-            };
+            let answer = take(&mut answers, &partition, ApiKey::OffsetForLeaderEpoch);
             match answer.map(|end| epoch_ends::compare(position, end)) {
                 Ok(epoch_ends::Validation::Valid) => self.start(&partition, position),
                 Ok(epoch_ends::Validation::Truncated(end)) => self.on_truncated(&partition, position, end),

@@ -16,7 +16,7 @@ use offtake_wire::{ApiKey, ErrorCode};
 use crate::{
     Cause, CommitError, OffsetAndMetadata,
     remedy::{REPORT_AFTER, Remedy, Retrying, for_commit},
-    requests::Answers,
+    requests::{Answers, take},
     retry::{BackoffSchedule, Retry},
 };
 
@@ -297,12 +297,7 @@ impl Commits {
     ) -> CommitResults {
         let mut results = CommitResults::default();
         for (partition, mut entry) in self.take_outstanding(call) {
-            let answer = match &mut answers {
-                Ok(answers) => answers
-                    .remove(&partition)
-                    .unwrap_or(Err(Cause::PartitionMissing { api: ApiKey::OffsetCommit })),
-                Err(cause) => Err(cause.clone()),
-            };
+            let answer = take(&mut answers, &partition, ApiKey::OffsetCommit);
             let result = match answer {
                 Ok(()) => {
                     results.committed.push((partition.clone(), entry.token, entry.offset));

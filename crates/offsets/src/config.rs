@@ -76,7 +76,7 @@ pub enum StartAt {
 
 /// A place in a log that does not depend on a committed offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum StartPlace {
     Policy,
     Offset(Position),
     Earliest,
@@ -122,17 +122,17 @@ impl StartAt {
     }
 
     /// Whether the committed offset comes first, and the place otherwise.
-    pub(crate) fn parts(&self) -> (bool, Place) {
+    pub(crate) fn parts(&self) -> (bool, StartPlace) {
         match self {
-            Self::Committed => (true, Place::Policy),
+            Self::Committed => (true, StartPlace::Policy),
             // What is committed is looked for once.
             Self::CommittedOr(otherwise) => (true, otherwise.parts().1),
-            Self::Policy => (false, Place::Policy),
-            Self::Offset(position) => (false, Place::Offset(*position)),
-            Self::Earliest => (false, Place::Earliest),
-            Self::Latest => (false, Place::Latest),
-            Self::Timestamp(at) => (false, Place::Timestamp(*at)),
-            Self::BeforeEnd(records) => (false, Place::BeforeEnd(*records)),
+            Self::Policy => (false, StartPlace::Policy),
+            Self::Offset(position) => (false, StartPlace::Offset(*position)),
+            Self::Earliest => (false, StartPlace::Earliest),
+            Self::Latest => (false, StartPlace::Latest),
+            Self::Timestamp(at) => (false, StartPlace::Timestamp(*at)),
+            Self::BeforeEnd(records) => (false, StartPlace::BeforeEnd(*records)),
         }
     }
 }

@@ -7,7 +7,7 @@ use offtake_wire::Uuid;
 
 use crate::{
     Event, FinishedError, Offsets, ResetReason, SeekError, StartAt,
-    config::Place,
+    config::StartPlace,
     partition::{Lookup, Partition, Phase},
 };
 
@@ -74,7 +74,7 @@ impl Offsets {
         let Some(state) = self.partitions.get_mut(partition) else {
             return Err(SeekError::NotAssigned(partition.clone()));
         };
-        if let (_, Place::Offset(Position { offset, .. })) = at.parts()
+        if let (_, StartPlace::Offset(Position { offset, .. })) = at.parts()
             && offset < 0
         {
             return Err(SeekError::NegativeOffset(offset));
@@ -99,7 +99,7 @@ impl Offsets {
             }
             _ => at,
         };
-        if let (false, Place::Offset(position)) = at.parts()
+        if let (false, StartPlace::Offset(position)) = at.parts()
             && state.finished.is_some_and(|finished| finished.offset > position.offset)
         {
             // The records in between will be redelivered, however long the leader takes to validate the position.

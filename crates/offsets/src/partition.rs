@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use offtake_machine::{OffsetSpec, Position, Token};
 use offtake_wire::Uuid;
 
-use crate::{ResetReason, config::Place, retry::Retry};
+use crate::{ResetReason, config::StartPlace, retry::Retry};
 
 /// Positions that are out of range so soon after one another are the broker's fault: an honest one says where its log begins and
 /// ends, and a log is not deleted at once as fast as it is read (FAILURES INPUT39).
@@ -21,7 +21,7 @@ pub(crate) struct Partition {
     pub(crate) is_by_id: bool,
     /// Where to start without a committed offset, if that was asked for while the topic's id was not known: the answer may be
     /// about a topic that had the name before.
-    pub(crate) asked_by_name: Option<Place>,
+    pub(crate) asked_by_name: Option<StartPlace>,
     /// Tokens from before this seek are of a log that no longer exists.
     pub(crate) first_seek_of_log: u64,
     pub(crate) phase: Phase,
@@ -71,7 +71,7 @@ pub(crate) struct Resolving {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lookup {
     /// The committed offset; and where to start without one.
-    Committed { otherwise: Place },
+    Committed { otherwise: StartPlace },
     /// An offset that the leader lists.
     Listed { spec: OffsetSpec, then: AfterListing },
     /// Whether the leader's log contains this position (KIP-320).

@@ -6,13 +6,13 @@ use offtake_machine::{
     Answer, BrokerId, CallError, CallId, Cluster, LeaderEpoch, ListedOffset, OffsetSpec, TopicPartition,
     Transmit, earliest,
 };
-use offtake_wire::{ApiKey, Response};
+use offtake_wire::ApiKey;
 
 use crate::{
     Cause, Event, OffsetAndMetadata, Offsets, QueryError,
     machine::CallKind,
     remedy::{for_leader_request, for_offset_fetch, is_permanent},
-    requests::{Answers, TopicIds, list_offsets, offset_fetch},
+    requests::{TopicIds, list_offsets, offset_fetch, take},
     retry::{BackoffSchedule, Retry},
     start::no_leader,
 };
@@ -232,23 +232,12 @@ impl Offsets {
         answer: Result<Answer, CallError>,
     ) {
         let group = self.config.group.clone().unwrap_or_default();
-        let mut answers = match answer {
-            Ok(Answer { response: Response::OffsetFetch(response), .. }) => {
-                offset_fetch::read(response, &group, ids)
-            }
-            Ok(_) => Ok(Answers::new()),
-            Err(error) => Err(Cause::Call(error)),
-        };
+        let mut answers = offset_fetch::answers(answer, &group, ids);
         let backoffs = self.backoffs.next_round();
         let Some(open) = self.queries.committed.get_mut(&query) else { return };
         let mut remedies = Vec::new();
         for (partition, ()) in open.asked_in(call) {
-            let answer = match &mut answers {
-                Ok(answers) => answers
-                    .remove(&partition)
-                    .unwrap_or(Err(Cause::PartitionMissing { api: ApiKey::OffsetFetch })),
-                Err(cause) => Err(cause.clone()),
-            };
+            let answer = take(&mut answers, &partition, ApiKey::OffsetFetch);
             remedies.extend(answer.as_ref().err().map(|cause| for_offset_fetch(cause).0));
             open.record(now, partition, answer, &backoffs, false);
         }
@@ -303,19 +292,12 @@ impl Offsets {
         call: CallId,
         answer: Result<Answer, CallError>,
     ) {
-        let mut answers = match answer {
-            Ok(Answer { response: Response::ListOffsets(response), .. }) => Ok(list_offsets::read(response)),
-            Ok(_) => Ok(Answers::new()),
-            Err(error) => Err(Cause::Call(error)),
-        };
+        let mut answers = list_offsets::answers(answer);
         let backoffs = self.backoffs.next_round();
         let Some(open) = self.queries.listed.get_mut(&query) else { return };
         let mut remedies = Vec::new();
         for (partition, spec) in open.asked_in(call) {
-            let answer = match &mut answers {
-                Ok(answers) => list_offsets::checked(spec, answers.remove(&partition)),
-                Err(cause) => Err(cause.clone()),
-            };
+            let answer = list_offsets::take_checked(&mut answers, &partition, spec);
             remedies.extend(answer.as_ref().err().map(|cause| for_leader_request(cause).0));
             open.record(now, partition, answer, &backoffs, true);
         }

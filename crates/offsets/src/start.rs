@@ -10,7 +10,7 @@ use offtake_wire::ErrorCode;
 
 use crate::{
     Cause, Event, Offsets, PartitionError, ResetPolicy, ResetReason, StartAt,
-    config::Place,
+    config::StartPlace,
     machine::CallKind,
     partition::{AfterListing, Lookup, Partition, Phase, Resolving},
     remedy::{Remedy, Report, for_leader_request},
@@ -80,7 +80,7 @@ impl Offsets {
         &mut self,
         now: Instant,
         partition: &TopicPartition,
-        otherwise: Place,
+        otherwise: StartPlace,
     ) {
         let reset = Some((ResetReason::NothingCommitted, None));
         self.resolve_place(now, partition, otherwise, reset);
@@ -91,25 +91,25 @@ impl Offsets {
         &mut self,
         now: Instant,
         partition: &TopicPartition,
-        place: Place,
+        place: StartPlace,
         reset: Option<(ResetReason, Option<i64>)>,
     ) {
         let (spec, then) = match place {
-            Place::Policy => {
+            StartPlace::Policy => {
                 let (reason, from) = reset.unwrap_or((ResetReason::Asked, None));
                 return self.apply_reset_policy(now, partition, reason, from, true, None);
             }
-            Place::Offset(Position { offset, .. }) if offset < 0 => {
+            StartPlace::Offset(Position { offset, .. }) if offset < 0 => {
                 return self.stop_with(partition, PartitionError::NegativeOffset(offset));
             }
-            Place::Offset(position) => {
+            StartPlace::Offset(position) => {
                 self.resolve(partition, Lookup::Validation { position }, true, reset, None);
                 return self.start_without_epoch(partition, position);
             }
-            Place::Earliest => (OffsetSpec::Earliest, AfterListing::Start),
-            Place::Latest => (OffsetSpec::Latest, AfterListing::Start),
-            Place::Timestamp(at) => (OffsetSpec::Timestamp(at), AfterListing::Start),
-            Place::BeforeEnd(records) => (OffsetSpec::Latest, AfterListing::StartBefore(records)),
+            StartPlace::Earliest => (OffsetSpec::Earliest, AfterListing::Start),
+            StartPlace::Latest => (OffsetSpec::Latest, AfterListing::Start),
+            StartPlace::Timestamp(at) => (OffsetSpec::Timestamp(at), AfterListing::Start),
+            StartPlace::BeforeEnd(records) => (OffsetSpec::Latest, AfterListing::StartBefore(records)),
         };
         self.resolve(partition, Lookup::Listed { spec, then }, true, reset, None);
     }

@@ -26,7 +26,7 @@ use std::{
 use offtake_client::Error;
 use offtake_wire::records::Compression;
 
-use shared::Placements;
+use shared::CompletedAppends;
 use slots::Slot;
 use topics::Topics;
 use waiting::Waiting;
@@ -53,7 +53,7 @@ pub(crate) struct Accumulator {
     /// The bytes of all that wait, for memory or for what is known of a topic.
     waiting_bytes: usize,
     /// What records are told once the lock is released.
-    placements: Placements,
+    completed: CompletedAppends,
     /// Open batches by age: when each is due, though it may have been filled since.
     lingering: VecDeque<(Instant, SlotId, Serial)>,
     /// Slots that have become ready since the engine last looked.
@@ -119,7 +119,7 @@ impl Accumulator {
             memory: 0,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
-            placements: Placements::default(),
+            completed: CompletedAppends::default(),
             lingering: VecDeque::new(),
             ready: Vec::new(),
             next_serial: Serial::FIRST,

@@ -36,7 +36,7 @@ pub struct Delivery(State);
 #[derive(Debug)]
 enum State {
     /// There is no batch for it yet.
-    Waiting(Arc<Place>),
+    Waiting(Arc<PendingAppend>),
     /// It has this number in its batch.
     InBatch {
         outcome: Arc<BatchOutcome>,
@@ -47,16 +47,16 @@ enum State {
 }
 
 impl Delivery {
-    pub(crate) fn waiting(place: Arc<Place>) -> Self {
-        Self(State::Waiting(place))
+    pub(crate) fn waiting(pending: Arc<PendingAppend>) -> Self {
+        Self(State::Waiting(pending))
     }
 
     pub(crate) fn refused(error: Error) -> Self {
         Self(State::Refused(error))
     }
 
-    pub(crate) fn in_batch(seat: Seat) -> Self {
-        let Seat { outcome, index, timestamp } = seat;
+    pub(crate) fn in_batch(position: BatchPosition) -> Self {
+        let BatchPosition { outcome, index, timestamp } = position;
         Self(State::InBatch { outcome, index, timestamp })
     }
 }
@@ -67,9 +67,9 @@ impl Future for Delivery {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             match &self.0 {
-                State::Waiting(place) => match place.poll(cx) {
+                State::Waiting(pending) => match pending.poll(cx) {
                     Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Ok(seat)) => *self = Self::in_batch(seat),
+                    Poll::Ready(Ok(position)) => *self = Self::in_batch(position),
                     Poll::Ready(Err(error)) => *self = Self::refused(error),
                 },
                 State::InBatch { outcome, index, timestamp } => return outcome.poll(cx, *index, *timestamp),
@@ -79,41 +79,41 @@ impl Future for Delivery {
     }
 }
 
-/// A record's place in a batch.
+/// Where in a batch a record was put.
 #[derive(Clone, Debug)]
-pub(crate) struct Seat {
+pub(crate) struct BatchPosition {
     pub(crate) outcome: Arc<BatchOutcome>,
     pub(crate) index: u32,
     pub(crate) timestamp: i64,
 }
 
-/// The place in a batch that a record waits for.
+/// An append that waits: of a record that is in no batch yet.
 #[derive(Debug, Default)]
-pub(crate) struct Place(Mutex<PlaceState>);
+pub(crate) struct PendingAppend(Mutex<PendingAppendState>);
 
 #[derive(Debug, Default)]
-enum PlaceState {
+enum PendingAppendState {
     #[default]
     Nobody,
     Wanted(Waker),
-    Given(Result<Seat>),
+    Done(Result<BatchPosition>),
 }
 
-impl Place {
-    /// Gives the record its place, or says why it gets none.
-    pub(crate) fn give(&self, seat: Result<Seat>) {
-        let before = std::mem::replace(&mut *lock(&self.0), PlaceState::Given(seat));
-        if let PlaceState::Wanted(waker) = before {
+impl PendingAppend {
+    /// Tells where the record was put, or why it was put nowhere.
+    pub(crate) fn complete(&self, position: Result<BatchPosition>) {
+        let before = std::mem::replace(&mut *lock(&self.0), PendingAppendState::Done(position));
+        if let PendingAppendState::Wanted(waker) = before {
             waker.wake();
         }
     }
 
-    fn poll(&self, cx: &Context<'_>) -> Poll<Result<Seat>> {
+    fn poll(&self, cx: &Context<'_>) -> Poll<Result<BatchPosition>> {
         let mut state = lock(&self.0);
-        if let PlaceState::Given(seat) = &*state {
-            return Poll::Ready(seat.clone());
+        if let PendingAppendState::Done(position) = &*state {
+            return Poll::Ready(position.clone());
         }
-        *state = PlaceState::Wanted(cx.waker().clone());
+        *state = PendingAppendState::Wanted(cx.waker().clone());
         Poll::Pending
     }
 }

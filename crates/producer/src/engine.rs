@@ -54,7 +54,7 @@ pub(crate) struct Engine {
     routes: HashMap<u64, (Machine, CallId)>,
     next_tag: u64,
     flushes: Vec<(FlushMark, oneshot::Sender<()>)>,
-    life: Life,
+    life: EngineState,
     is_cluster_new: bool,
     rebootstraps: bool,
     max_idle: Duration,
@@ -72,7 +72,7 @@ enum Machine {
     Transactions(Part),
 }
 
-enum Life {
+enum EngineState {
     Open,
     /// Nothing will be written any more, for this reason. Nothing is asked either; the handle is still there.
     Failed(Error),
@@ -105,7 +105,7 @@ impl Engine {
             routes: HashMap::new(),
             next_tag: 0,
             flushes: Vec::new(),
-            life: Life::Open,
+            life: EngineState::Open,
             is_cluster_new: false,
             rebootstraps: false,
             max_idle: config.metadata_max_idle.max(SHORTEST_IDLE),
@@ -117,7 +117,7 @@ impl Engine {
 
     /// What the accumulator has that is new.
     fn look(&mut self, now: Instant) {
-        if matches!(self.life, Life::Failed(_) | Life::Closed) {
+        if matches!(self.life, EngineState::Failed(_) | EngineState::Closed) {
             return;
         }
         let mut accumulator = self.shared.lock();
@@ -292,7 +292,7 @@ impl Engine {
 
     /// Nothing will be written any more, for this reason.
     fn fail(&mut self, now: Instant, error: Error) {
-        if matches!(self.life, Life::Failed(_) | Life::Closed) {
+        if matches!(self.life, EngineState::Failed(_) | EngineState::Closed) {
             return;
         }
         tracing::error!(%error, "the producer has ended");
@@ -301,11 +301,13 @@ impl Engine {
         }
         self.shared.lock().close(error.clone());
         self.end_rest(now, &error);
-        if let Life::Closing { done, .. } = std::mem::replace(&mut self.life, Life::Failed(error.clone())) {
+        if let EngineState::Closing { done, .. } =
+            std::mem::replace(&mut self.life, EngineState::Failed(error.clone()))
+        {
             for done in done {
                 let _ = done.send(Err(error.clone()));
             }
-            self.life = Life::Closed;
+            self.life = EngineState::Closed;
         }
     }
 
@@ -322,25 +324,25 @@ impl Engine {
     fn close(&mut self, now: Instant, deadline: Option<Instant>, done: Option<oneshot::Sender<Result<()>>>) {
         self.shared.lock().close_for_good();
         match &mut self.life {
-            Life::Failed(error) => {
+            EngineState::Failed(error) => {
                 if let Some(done) = done {
                     let _ = done.send(Err(error.clone()));
                 }
-                self.life = Life::Closed;
+                self.life = EngineState::Closed;
             }
-            Life::Closed => {
+            EngineState::Closed => {
                 if let Some(done) = done {
                     let _ = done.send(Ok(()));
                 }
             }
-            Life::Closing { deadline: before, done: waiting } => {
+            EngineState::Closing { deadline: before, done: waiting } => {
                 *before = match (*before, deadline) {
                     (Some(before), Some(deadline)) => Some(before.min(deadline)),
                     (before, deadline) => before.or(deadline),
                 };
                 waiting.extend(done);
             }
-            Life::Open => self.life = Life::Closing { deadline, done: Vec::from_iter(done) },
+            EngineState::Open => self.life = EngineState::Closing { deadline, done: Vec::from_iter(done) },
         }
         // What was begun and not committed is aborted.
         if let Some(transacting) =
@@ -352,7 +354,7 @@ impl Engine {
     }
 
     fn advance_close(&mut self, now: Instant) {
-        let Life::Closing { deadline, .. } = &self.life else { return };
+        let EngineState::Closing { deadline, .. } = &self.life else { return };
         let has_transaction =
             self.transacting.as_ref().is_some_and(|transacting| !transacting.machine.is_idle());
         let is_empty = self.shared.lock().is_empty();
@@ -382,7 +384,7 @@ impl Engine {
             });
             Err(Error::new(ErrorKind::Timeout, text))
         };
-        if let Life::Closing { done, .. } = std::mem::replace(&mut self.life, Life::Closed) {
+        if let EngineState::Closing { done, .. } = std::mem::replace(&mut self.life, EngineState::Closed) {
             for done in done {
                 let _ = done.send(result.clone());
             }

@@ -33,7 +33,7 @@ use crate::{
     config::Acks,
     delivery::Outcome,
 };
-use partition::{Next, Partition};
+use partition::{NextSend, Partition};
 use stalls::Intake;
 use transaction::TransactionState;
 
@@ -388,13 +388,13 @@ impl Sender {
     }
 
     /// What this slot sends next, if anything.
-    fn next_of(&mut self, slot: SlotId) -> Option<Next> {
+    fn next_of(&mut self, slot: SlotId) -> Option<NextSend> {
         let (numbering, identity) = (self.numbering(), self.identity);
         // One request at a time to a broker is one batch at a time of a partition, whoever leads it.
         let alone = self.config.max_in_flight == 1;
         let partition = self.partitions.get_mut(slot.index())?;
         let next = partition.next(numbering, alone, identity)?;
-        if let Next::NewEpoch = next {
+        if let NextSend::NewEpoch = next {
             match identity.and_then(ProducerIdentity::bumped) {
                 Some(bumped) => {
                     self.identity = Some(bumped);

@@ -11,7 +11,7 @@ use crate::{Api, ApiKey, DecodeError, EncodeError, Message, Reader, Request, Res
 /// Every frame begins with at least a correlation id.
 const SMALLEST_FRAME: usize = 4;
 
-/// The length before a frame is none that we would follow.
+/// Why no frame is read: what its length says.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// Below zero.
@@ -26,7 +26,7 @@ pub enum FrameError {
         /// The length on the wire.
         length: usize,
     },
-    /// The length exceeds the limit of the reader.
+    /// Larger than the reader allows.
     #[error("a frame of {length} bytes, {cap} at most")]
     TooLarge {
         /// The length on the wire.
@@ -34,15 +34,15 @@ pub enum FrameError {
         /// The most allowed.
         cap: usize,
     },
-    /// The other end answers `HTTP`.
+    /// The bytes are those of an HTTP answer.
     #[error(
         "the other end speaks HTTP, not Kafka: is this the port of a REST proxy, a registry or a web server?"
     )]
     Http,
-    /// The peer sends a TLS alert: it expects TLS.
+    /// The bytes are a TLS alert: the other end expects TLS.
     #[error("the other end speaks TLS, and we do not: this listener needs security.protocol SSL or SASL_SSL")]
     TlsAlert,
-    /// The peer begins a TLS handshake.
+    /// The bytes begin a TLS handshake.
     #[error(
         "the other end begins a TLS handshake, as a client would: this is not the plain-text port of a broker"
     )]
@@ -51,8 +51,8 @@ pub enum FrameError {
 
 /// The length of the frame that `prefix` announces, at most `cap`.
 ///
-/// A length beyond the cap is often none at all: the first bytes of an HTTP answer or of a TLS record are
-/// recognised, and the error says so.
+/// A length beyond the cap is often no length at all. The first bytes of an HTTP answer and of a TLS record are recognised, and the
+/// error says so.
 pub fn check_frame_len(prefix: [u8; 4], cap: usize) -> Result<usize, FrameError> {
     let signed = i32::from_be_bytes(prefix);
     let length = usize::try_from(signed).map_err(|_| FrameError::Negative { length: signed })?;
@@ -73,7 +73,7 @@ pub fn check_frame_len(prefix: [u8; 4], cap: usize) -> Result<usize, FrameError>
 /// The header of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestHeader {
-    /// The API key, as a number, since a client may use an API that is not known here.
+    /// The API key as a number: a client may use an API that is not known here.
     pub api_key: i16,
     /// The version of the body.
     pub api_version: i16,
@@ -84,8 +84,8 @@ pub struct RequestHeader {
 }
 
 impl RequestHeader {
-    /// Reads header version 1 or 2, as the API and its version demand; of an unknown API the part that all
-    /// versions have.
+    /// Reads header version 1 or 2, as the API and its version demand. Of an unknown API it reads the part that all versions
+    /// have.
     pub fn decode(r: &mut Reader) -> Result<Self, DecodeError> {
         r.set_context("RequestHeader");
         let (api_key, api_version, correlation_id) = (r.i16()?, r.i16()?, r.i32()?);

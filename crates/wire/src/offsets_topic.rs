@@ -1,7 +1,7 @@
-//! What a group coordinator writes to `__consumer_offsets` about committed offsets (`OffsetCommitKey` and `OffsetCommitValue`). The topic holds
-//! more: what members, groups and their protocols are, under keys of other versions.
+//! Committed offsets as a group coordinator writes them to `__consumer_offsets` (`OffsetCommitKey` and `OffsetCommitValue`). Under keys of other
+//! versions the topic has the groups and their members, which are not read here.
 //!
-//! A version above ours is an error: another layout may be behind it.
+//! A version above ours is an error: its layout may be another.
 
 use bytes::Bytes;
 
@@ -10,7 +10,7 @@ use crate::{DecodeError, Message, Reader, Uuid, message::message};
 message! {
     0..=1;
 
-    /// Whose offset it is.
+    /// The group and the partition of the offset.
     pub struct OffsetCommitKey {
         group: String,
         topic: String,
@@ -24,19 +24,19 @@ message! {
     /// What is committed.
     pub struct OffsetCommitValue {
         offset: i64,
-        /// KIP-320; -1 if it is not known.
+        /// The leader epoch (KIP-320); -1 if it is not known.
         leader_epoch: i32 [ignorable 3..] = -1,
         metadata: String,
         commit_timestamp: i64,
-        /// -1: as `offsets.retention.minutes` says.
+        /// When it expires; -1 if `offsets.retention.minutes` decides.
         expire_timestamp: i64 [ignorable 1..=1] = -1,
-        /// The topic that it was then (KIP-848).
+        /// The topic's id at that time (KIP-848).
         topic_id: Uuid [ignorable 4.., tag 0],
     }
 }
 
 impl OffsetCommitKey {
-    /// Reads the version and what it says follows; `None` for a key of something else.
+    /// Reads the version, then the fields of that version; `None` for a key of something else.
     pub fn decode_versioned(bytes: Bytes) -> Result<Option<Self>, DecodeError> {
         let mut r = Reader::new(bytes);
         r.set_context(Self::NAME);
@@ -51,7 +51,7 @@ impl OffsetCommitKey {
 }
 
 impl OffsetCommitValue {
-    /// Reads the version and what it says follows.
+    /// Reads the version, then the fields of that version.
     pub fn decode_versioned(bytes: Bytes) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
         r.set_context(Self::NAME);

@@ -1,5 +1,4 @@
-//! [`Shape`]: what a message looks like on the wire in one version, as data. Tests hold it against Kafka's
-//! schemas.
+//! [`Shape`]: the form of a message on the wire in one version, as data. Tests compare it with Kafka's schemas.
 
 /// The fields of a struct in one version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,14 +16,13 @@ pub struct FieldShape {
     pub name: &'static str,
     /// Its tag, if it is one of the tagged fields.
     pub tag: Option<u32>,
-    /// What it holds.
+    /// Its type.
     pub kind: Kind,
-    /// Whether it is left out silently where a version does not carry it; said only of those that some version of ours does
-    /// not.
+    /// Whether it is silently left out in versions that do not have it; only of fields that some version of ours does not have.
     pub ignorable: bool,
 }
 
-/// What a field or an element holds.
+/// The type of a field or an element.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Kind {

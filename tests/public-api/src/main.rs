@@ -5,15 +5,30 @@
 //! those that other crates of ours define, with its declaration, methods and traits. So no nightly compiler is needed.
 //! A page that is not understood is an error, never an empty entry.
 //!
-//! A crate shows what it names at a path of its own too: a user of `offtake` does not depend on `offtake-wire`. So does whoever
-//! depends on `std`, `bytes` and the few others in [`SHARED`].
+//! A crate shows what it names at a path of its own too: a user of `offtake` does not depend on `offtake-wire`. Exempt are
+//! `std`, `bytes` and the few others in [`SHARED`], and what a crate is built on by public interfaces alone ([`BUILT_ON`]).
 
 mod page;
 
-use std::{fs, path::Path, process::ExitCode};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 /// Whose types everybody has, or names in a dependency of their own.
-const SHARED: [&str; 8] = ["alloc", "bytes", "core", "futures_core", "serde", "serde_core", "std", "tokio"];
+const SHARED: [&str; 9] =
+    ["alloc", "bytes", "core", "futures_core", "serde", "serde_core", "serde_json", "std", "tokio"];
+
+/// Crates that add to others of ours, and those others: their users depend on these, too, and name what is in them.
+const BUILT_ON: [(&str, &[&str]); 5] = [
+    ("offtake-exactly-once", &["offtake", "offtake-producer"]),
+    ("offtake-worker", &["offtake", "offtake-producer"]),
+    ("offtake-schema", &["offtake"]),
+    ("offtake-lag", &["offtake-admin", "offtake"]),
+    ("offtake-monitor", &["offtake-lag"]),
+];
 
 /// The crate that only our own ones use. These depend on what it names.
 const INTERNAL: &str = "offtake-client";
@@ -39,11 +54,10 @@ fn run(arguments: &[String]) -> Result<(), String> {
     let mut differences = Vec::new();
     let mut hidden = Vec::new();
     for name in crates {
-        let folder = Path::new(docs).join(name.replace('-', "_"));
-        let found = interface(&folder)?;
+        let found = interface(&folder(Path::new(docs), name))?;
         let path = Path::new(snapshots).join(format!("{name}.txt"));
         if name != INTERNAL {
-            hidden.extend(unnameable(name, &folder)?);
+            hidden.extend(unnameable(name, Path::new(docs))?);
         }
         if what == "renew" {
             fs::write(&path, found).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -93,15 +107,31 @@ fn interface(folder: &Path) -> Result<String, String> {
     Ok(text)
 }
 
-/// Types and traits in the interface of this crate that those who depend on it alone cannot name, a line for each.
-fn unnameable(name: &str, folder: &Path) -> Result<Vec<String>, String> {
+/// Where rustdoc puts a crate's pages.
+fn folder(docs: &Path, name: &str) -> PathBuf {
+    docs.join(name.replace('-', "_"))
+}
+
+/// Types and traits in the interface of this crate that those who depend on it, and on what it is built on, cannot name; a line
+/// for each.
+fn unnameable(name: &str, docs: &Path) -> Result<Vec<String>, String> {
     let own = name.replace('-', "_");
+    let mut others = BTreeSet::new();
+    for (_, crates) in BUILT_ON.iter().filter(|(built, _)| *built == name) {
+        for other in *crates {
+            let links = pages(&folder(docs, other))?.into_iter();
+            others.extend(links.filter_map(|(link, _)| Some(page::name(&link)?.to_owned())));
+        }
+    }
     let mut lines = Vec::new();
-    for (link, page) in pages(folder)? {
+    for (link, page) in pages(&folder(docs, name))? {
         let named = page::names(&link, &page).map_err(|error| format!("{link}: {error}"))?;
         let foreign = named.filter(|path| {
             let root = path.split("::").next().unwrap_or(path);
-            root != own && !SHARED.contains(&root)
+            // An item of ours has the same name wherever it is re-exported.
+            let is_in_others = root.starts_with("offtake")
+                && path.rsplit("::").next().is_some_and(|last| others.contains(last));
+            root != own && !SHARED.contains(&root) && !is_in_others
         });
         lines
             .extend(foreign.map(|path| format!("{name}: {link} names {path}, which {name} does not have\n")));
@@ -141,8 +171,6 @@ fn lines(text: &str) -> Vec<(&str, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     /// The calls that a guide names, `Consumer::poll`.

@@ -39,6 +39,12 @@ pub(crate) fn names<'a>(link: &str, page: &'a str) -> Result<impl Iterator<Item 
     Ok(titles.filter_map(|rest| rest.split_once('"')?.0.rsplit_once(' ')).map(|(_, path)| path))
 }
 
+/// The name of the item that a link leads to: `Consumer` of `consumer/struct.Consumer.html`.
+pub(crate) fn name(link: &str) -> Option<&str> {
+    let (_, file) = link.rsplit_once('/').unwrap_or(("", link));
+    file.strip_suffix(".html")?.split_once('.').map(|(_, name)| name)
+}
+
 fn declaration(page: &str) -> Result<String, String> {
     let code = declaration_html(page)?;
     // Long declarations are folded, with a summary such as "Show 18 variants".
@@ -161,6 +167,13 @@ mod tests {
         );
         let names: Vec<_> = names("struct.A.html", page).unwrap().collect();
         assert_eq!(names, ["b::c::D", "f::G", "h::H"]);
+    }
+
+    #[test]
+    fn the_name_of_an_item_is_that_of_its_page() {
+        assert_eq!(name("records/struct.Record.html"), Some("Record"));
+        assert_eq!(name("enum.Error.html"), Some("Error"));
+        assert_eq!(name("index.html"), None);
     }
 
     #[test]

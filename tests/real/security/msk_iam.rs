@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use offtake::security::{AwsCredentials, Sasl};
-use offtake_net::sasl::Step;
+use offtake_net::sasl::SaslStep;
 use serde_json::{Map, Value};
 
 use super::fetched;
@@ -14,7 +14,7 @@ use super::fetched;
 async fn ours(keys: &AwsCredentials, host: &str) -> Map<String, Value> {
     let sasl = Sasl::aws_msk_iam(keys.clone(), None);
     let mut exchange = sasl.begin(host).await.unwrap();
-    let Step::Send(message) = exchange.step(None).unwrap() else { panic!("nothing to send") };
+    let SaslStep::Send(message) = exchange.step(None).unwrap() else { panic!("nothing to send") };
     serde_json::from_slice(&message).unwrap()
 }
 

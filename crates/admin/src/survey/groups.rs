@@ -57,7 +57,7 @@ impl Survey<'_> {
         const WHAT: &str = "describe the groups";
         let of_type = |group_type: &str| {
             let groups = groups.iter().filter(|group| group.group_type == group_type);
-            by_coordinator(groups.map(|group| (group.coordinator, group.group.clone())), GROUPS)
+            by_coordinator(groups.map(|group| (group.coordinator, group.group.clone())), |_| GROUPS)
         };
         let place = |broker: BrokerId| {
             let (host, port) = cluster.brokers.get(&broker).cloned().unwrap_or_default();
@@ -111,17 +111,15 @@ impl Survey<'_> {
         groups: impl IntoIterator<Item = (BrokerId, String)>,
     ) -> Answers<String, BTreeMap<TopicPartition, i64>> {
         const WHAT: &str = "read what groups have committed";
-        let mut by_broker: BTreeMap<BrokerId, Vec<String>> = BTreeMap::new();
-        for (broker, group) in groups {
-            by_broker.entry(broker).or_default().push(group);
-        }
-        let mut requests = Vec::new();
-        for (broker, groups) in by_broker {
+        let together = |broker| {
             let speaks = self.calls.highest_version(broker, ApiKey::OffsetFetch);
-            let together = if speaks.is_some_and(|version| version >= MANY_GROUPS) { GROUPS } else { 1 };
-            requests
-                .extend(groups.chunks(together).map(|names| (names.to_vec(), broker, offset_fetch(names))));
-        }
+            if speaks.is_some_and(|version| version >= MANY_GROUPS) { GROUPS } else { 1 }
+        };
+        let requests = by_coordinator(groups, together).into_iter().map(|(broker, names)| {
+            let request = offset_fetch(&names);
+            (names, broker, request)
+        });
+        let requests = requests.collect();
         self.ask(BY_NAME, WHAT, requests, |answers, broker, about, answer| {
             let mut names: BTreeSet<String> =
                 answer.groups.iter().map(|group| group.group_id.clone()).collect();
@@ -182,17 +180,17 @@ fn split(answer: offtake_wire::OffsetFetchResponse, about: Vec<String>) -> Vec<(
     groups.collect()
 }
 
-/// Names by their broker, in pieces of at most so many.
+/// Names by their broker, in pieces of at most as many as one request to it takes.
 fn by_coordinator(
-    named: impl Iterator<Item = (BrokerId, String)>,
-    most: usize,
+    named: impl IntoIterator<Item = (BrokerId, String)>,
+    most: impl Fn(BrokerId) -> usize,
 ) -> Vec<(BrokerId, Vec<String>)> {
     let mut by_broker: BTreeMap<BrokerId, Vec<String>> = BTreeMap::new();
     for (broker, name) in named {
         by_broker.entry(broker).or_default().push(name);
     }
     let pieces = |(broker, names): (BrokerId, Vec<String>)| -> Vec<_> {
-        names.chunks(most).map(|piece| (broker, piece.to_vec())).collect()
+        names.chunks(most(broker)).map(|piece| (broker, piece.to_vec())).collect()
     };
     by_broker.into_iter().flat_map(pieces).collect()
 }

@@ -14,7 +14,7 @@ use kafka_protocol::{
 use super::{
     Work,
     plan::{Key, Kind, Plan, Wanted, forgotten, named},
-    read::{Reading, unreadable},
+    read::{PartitionRead, unreadable},
 };
 use crate::{
     model::{Model, millis},
@@ -77,16 +77,16 @@ impl Model {
         &mut self,
         context: &Context,
         plan: Plan,
-        readings: Vec<Reading>,
+        readings: Vec<PartitionRead>,
     ) -> FetchResponse {
         let mut endpoints = BTreeMap::new();
         // What could not be read at all comes last.
         let (mut answered, mut unreadable) = (Vec::new(), Vec::new());
         for (wanted, reading) in plan.wanted.into_iter().zip(readings) {
-            if let Reading::Unreadable(code) | Reading::Refused(code) = &reading {
+            if let PartitionRead::Unreadable(code) | PartitionRead::Refused(code) = &reading {
                 self.refused(context, *code);
             }
-            let readable = !matches!(reading, Reading::Unreadable(_));
+            let readable = !matches!(reading, PartitionRead::Unreadable(_));
             let mut data = reading.into_data(wanted.key.partition);
             if context.version >= 16 {
                 self.name_leader(&wanted, &mut data, &mut endpoints);

@@ -1,4 +1,4 @@
-//! Reading what a Fetch asks for.
+//! PartitionRead what a Fetch asks for.
 
 use bytes::Bytes;
 use kafka_protocol::{
@@ -11,7 +11,7 @@ use kafka_protocol::{
 
 use super::plan::{Plan, Wanted};
 use crate::{
-    log::{Limit, Seat, Slice},
+    log::{Limit, ReplicaState, Slice},
     model::Model,
     request::Context,
     topics::Partition,
@@ -19,25 +19,25 @@ use crate::{
 
 /// What became of one partition of a plan.
 #[derive(Debug)]
-pub(super) enum Reading {
+pub(super) enum PartitionRead {
     /// The request names what is not there: told when the others are answered, but no reason to answer.
     Unreadable(ResponseError),
-    /// Reading it was refused: a reason to answer at once.
+    /// PartitionRead it was refused: a reason to answer at once.
     Refused(ResponseError),
     /// Another replica is nearer.
-    Preferred(BrokerId, Seat),
+    Preferred(BrokerId, ReplicaState),
     /// What the client has is not what this log has.
     Diverging {
         epoch: i32,
         end: i64,
-        seat: Seat,
+        replica: ReplicaState,
     },
-    Read(Slice, Seat),
+    Read(Slice, ReplicaState),
 }
 
 impl Model {
     /// Reads a plan's partitions in order, and says whether that is enough for an answer now.
-    pub(super) fn read_plan(&mut self, context: &Context, plan: &Plan) -> (Vec<Reading>, bool) {
+    pub(super) fn read_plan(&mut self, context: &Context, plan: &Plan) -> (Vec<PartitionRead>, bool) {
         let mut readings = Vec::with_capacity(plan.wanted.len());
         let mut left = plan.max_bytes;
         let mut got = 0_usize;
@@ -47,14 +47,16 @@ impl Model {
         for wanted in &plan.wanted {
             let reading = self.read_partition(context, plan, wanted, left, at_least_one);
             match &reading {
-                Reading::Unreadable(_) => {}
-                Reading::Read(slice, _) => {
+                PartitionRead::Unreadable(_) => {}
+                PartitionRead::Read(slice, _) => {
                     readable = true;
                     at_least_one &= slice.records.is_empty();
                     got += slice.records.len();
                     left = left.saturating_sub(i32::try_from(slice.records.len()).unwrap_or(i32::MAX)).max(0);
                 }
-                Reading::Refused(_) | Reading::Preferred(..) | Reading::Diverging { .. } => {
+                PartitionRead::Refused(_)
+                | PartitionRead::Preferred(..)
+                | PartitionRead::Diverging { .. } => {
                     readable = true;
                     urgent = true;
                 }
@@ -73,22 +75,22 @@ impl Model {
         wanted: &Wanted,
         left: i32,
         at_least_one: bool,
-    ) -> Reading {
+    ) -> PartitionRead {
         let Some(name) = wanted.topic.as_deref() else {
-            return Reading::Unreadable(ResponseError::UnknownTopicId);
+            return PartitionRead::Unreadable(ResponseError::UnknownTopicId);
         };
         let place = (name, wanted.key.partition);
         let Some(topic) =
             self.topics.all.get(name).filter(|_| self.topics.partition(name, place.1).is_some())
         else {
-            return Reading::Unreadable(ResponseError::UnknownTopicOrPartition);
+            return PartitionRead::Unreadable(ResponseError::UnknownTopicOrPartition);
         };
         if context.version < 10 && topic.configs.get("compression.type").is_some_and(|codec| codec == "zstd")
         {
-            return Reading::Unreadable(ResponseError::UnsupportedCompressionType);
+            return PartitionRead::Unreadable(ResponseError::UnsupportedCompressionType);
         }
         if !wanted.key.id.is_nil() && wanted.key.id != topic.id {
-            return Reading::Refused(ResponseError::InconsistentTopicId);
+            return PartitionRead::Refused(ResponseError::InconsistentTopicId);
         }
         let nearer = self.nearer_replica(context.broker, plan, place, wanted.offset);
         // Followers fetch from the leader alone, and so do consumers who cannot say where they are.
@@ -96,35 +98,35 @@ impl Model {
         let leader_only = leader_only && nearer.is_none();
         let found = match self.replica(context.broker, place, wanted.epoch, leader_only) {
             Ok(found) => found,
-            Err(code) => return Reading::Refused(code),
+            Err(code) => return PartitionRead::Refused(code),
         };
-        let seat = Seat::of(found, context.broker);
+        let replica = ReplicaState::of(found, context.broker);
         if let Some(nearer) = nearer {
-            return Reading::Preferred(nearer.into(), seat);
+            return PartitionRead::Preferred(nearer.into(), replica);
         }
         if plan.is_follower() && !found.replicas.contains(&plan.replica) {
-            return Reading::Refused(ResponseError::NotLeaderOrFollower);
+            return PartitionRead::Refused(ResponseError::NotLeaderOrFollower);
         }
         if wanted.last_epoch >= 0 {
-            match diverges(found, &seat, wanted) {
+            match diverges(found, &replica, wanted) {
                 Ok(None) => {}
-                Ok(Some((epoch, end))) => return Reading::Diverging { epoch, end, seat },
-                Err(code) => return Reading::Refused(code),
+                Ok(Some((epoch, end))) => return PartitionRead::Diverging { epoch, end, replica },
+                Err(code) => return PartitionRead::Refused(code),
             }
         }
         let limit = Limit {
             bytes: wanted.max_bytes.min(left),
             at_least_one,
             offset: match (plan.is_follower(), plan.committed) {
-                (true, _) => seat.end,
-                (false, true) => seat.last_stable,
-                (false, false) => seat.high_watermark,
+                (true, _) => replica.end,
+                (false, true) => replica.last_stable,
+                (false, false) => replica.high_watermark,
             },
             aborted: plan.committed && !plan.is_follower(),
         };
-        match found.log.read(&seat, wanted.offset, limit) {
-            Ok(slice) => Reading::Read(slice, seat),
-            Err(code) => Reading::Refused(code),
+        match found.log.read(&replica, wanted.offset, limit) {
+            Ok(slice) => PartitionRead::Read(slice, replica),
+            Err(code) => PartitionRead::Refused(code),
         }
     }
 
@@ -148,35 +150,39 @@ impl Model {
         if is_near(broker) {
             return None;
         }
-        let end_of = |id: i32| Seat::of(found, id).end;
+        let end_of = |id: i32| ReplicaState::of(found, id).end;
         let has = |id: &i32| found.log.start() <= offset && offset <= end_of(*id);
         let replicas = found.replicas.iter().copied().filter(|id| found.isr.contains(id) && is_near(*id));
         replicas.filter(has).max_by_key(|id| (end_of(*id), std::cmp::Reverse(*id)))
     }
 }
 
-pub(super) fn unreadable(readings: &[Reading]) -> usize {
-    readings.iter().filter(|reading| matches!(reading, Reading::Unreadable(_))).count()
+pub(super) fn unreadable(readings: &[PartitionRead]) -> usize {
+    readings.iter().filter(|reading| matches!(reading, PartitionRead::Unreadable(_))).count()
 }
 
 /// Where the log parts from what the client has, if it does.
-fn diverges(found: &Partition, seat: &Seat, wanted: &Wanted) -> Result<Option<(i32, i64)>, ResponseError> {
+fn diverges(
+    found: &Partition,
+    replica: &ReplicaState,
+    wanted: &Wanted,
+) -> Result<Option<(i32, i64)>, ResponseError> {
     let (epoch, end) =
-        found.log.end_of_epoch(wanted.last_epoch, seat.end).ok_or(ResponseError::OffsetOutOfRange)?;
-    if wanted.offset < seat.start {
+        found.log.end_of_epoch(wanted.last_epoch, replica.end).ok_or(ResponseError::OffsetOutOfRange)?;
+    if wanted.offset < replica.start {
         return Err(ResponseError::OffsetOutOfRange);
     }
     Ok((epoch < wanted.last_epoch || end < wanted.offset).then_some((epoch, end)))
 }
 
-impl Reading {
+impl PartitionRead {
     /// The partition's part of the answer.
     pub(super) fn into_data(self, partition: i32) -> PartitionData {
         let data = PartitionData::default().with_partition_index(partition).with_records(Some(Bytes::new()));
-        let seated = |data: PartitionData, seat: Seat| {
-            data.with_high_watermark(seat.high_watermark)
-                .with_last_stable_offset(seat.last_stable)
-                .with_log_start_offset(seat.start)
+        let with_offsets = |data: PartitionData, replica: ReplicaState| {
+            data.with_high_watermark(replica.high_watermark)
+                .with_last_stable_offset(replica.last_stable)
+                .with_log_start_offset(replica.start)
                 .with_aborted_transactions(None)
         };
         match self {
@@ -184,15 +190,19 @@ impl Reading {
             Self::Refused(code) => {
                 data.with_error_code(code.code()).with_high_watermark(-1).with_aborted_transactions(None)
             }
-            Self::Preferred(replica, seat) => seated(data, seat).with_preferred_read_replica(replica),
-            Self::Diverging { epoch, end, seat } => seated(data, seat)
+            Self::Preferred(preferred, replica) => {
+                with_offsets(data, replica).with_preferred_read_replica(preferred)
+            }
+            Self::Diverging { epoch, end, replica } => with_offsets(data, replica)
                 .with_diverging_epoch(EpochEndOffset::default().with_epoch(epoch).with_end_offset(end)),
-            Self::Read(slice, seat) => {
+            Self::Read(slice, replica) => {
                 let transaction = |(producer, first): (i64, i64)| {
                     AbortedTransaction::default().with_producer_id(producer.into()).with_first_offset(first)
                 };
                 let aborted = slice.aborted.map(|all| all.into_iter().map(transaction).collect());
-                seated(data, seat).with_records(Some(slice.records)).with_aborted_transactions(aborted)
+                with_offsets(data, replica)
+                    .with_records(Some(slice.records))
+                    .with_aborted_transactions(aborted)
             }
         }
     }

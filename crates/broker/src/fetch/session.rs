@@ -1,4 +1,4 @@
-//! Fetch sessions of one broker (KIP-227): what a client said before, and what it was told.
+//! Fetch sessions of one broker (KIP-227): the partitions that a client asked for before, and what it was last told of each.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -32,8 +32,8 @@ pub(super) struct Session {
     partitions: Partitions,
 }
 
-/// In the order in which they are read. One that was answered with data goes to the end, so that a fat partition does not
-/// starve the others.
+/// A session's partitions, in the order in which they are read. A partition that was answered with data moves to the end, so that a
+/// large one does not starve the others.
 #[derive(Debug, Default)]
 struct Partitions {
     cached: BTreeMap<u64, Cached>,
@@ -48,7 +48,7 @@ struct Cached {
     log_start: i64,
 }
 
-/// The epoch after this one: 0 and what is below mean something else.
+/// The epoch after this one. 0 and -1 mean something else.
 fn after(epoch: i32) -> i32 {
     if epoch == i32::MAX { 1 } else { epoch.max(0) + 1 }
 }
@@ -62,8 +62,8 @@ impl Sessions {
         self.all.get_mut(&id)
     }
 
-    /// Takes up what a request says to its session: the epoch that its answer must find the session in. `None` means that
-    /// the session has nothing left in it and is gone.
+    /// Applies a request to its session. Returns the epoch of the next request, or `None` if the session has no partition left and
+    /// is closed.
     pub(super) fn resume(
         &mut self,
         id: i32,
@@ -90,7 +90,7 @@ impl Sessions {
         Ok(Some(session.epoch))
     }
 
-    /// Begins a session, if there is room for it: its id, or 0.
+    /// Begins a session and returns its id, or 0 if there is no room for it.
     pub(super) fn begin(
         &mut self,
         (slots, ids, now): (usize, bool, Instant),
@@ -114,8 +114,8 @@ impl Sessions {
         id
     }
 
-    /// Makes room for a session with so many partitions: the one that was idle longest goes if that is long; else the
-    /// smallest of those that have lived a while, if the new one is larger.
+    /// Makes room for a session with so many partitions. The session that was idle longest is evicted, if that is long; otherwise the
+    /// smallest that has lived a while, if the new one is larger.
     fn evict(&mut self, partitions: usize, now: Instant) -> bool {
         let old = |since: Instant| now.saturating_duration_since(since) > EVICTION;
         let idle = self.all.iter().min_by_key(|(id, session)| (session.used, **id));
@@ -167,7 +167,7 @@ impl Session {
         }
     }
 
-    /// What is to be read, in order. Names that have become known are taken up.
+    /// The partitions to read, in order. Topic names that are known by now are filled in.
     pub(super) fn wanted(&mut self, name_of: impl Fn(uuid::Uuid) -> Option<String>) -> Vec<Wanted> {
         for cached in self.partitions.cached.values_mut() {
             let wanted = &mut cached.wanted;
@@ -178,8 +178,7 @@ impl Session {
         self.partitions.cached.values().map(|cached| cached.wanted.clone()).collect()
     }
 
-    /// Whether the client must be told this, as it is new to it; then it is told, and the partition is read last next
-    /// time.
+    /// Whether this is new to the client, and has to be in the answer. If so, the partition is read last the next time.
     pub(super) fn tells(&mut self, key: &Key, data: &PartitionData) -> bool {
         let Some(cached) = self.partitions.get_mut(key) else { return false };
         let failed = data.error_code != 0;
@@ -190,10 +189,10 @@ impl Session {
             || failed
             || data.diverging_epoch.epoch != -1;
         cached.log_start = data.log_start_offset;
-        // After an error all is new.
+        // After an error everything is new.
         cached.high_watermark = if failed { -1 } else { data.high_watermark };
-        if new && let Some(told) = self.partitions.remove(key) {
-            self.partitions.push(told);
+        if new && let Some(cached) = self.partitions.remove(key) {
+            self.partitions.push(cached);
         }
         new
     }

@@ -30,7 +30,7 @@ const TRANSACTION: i8 = 1;
 const SHARE: i8 = 2;
 
 /// Where a coordinator is.
-struct Place {
+struct CoordinatorAddress {
     broker: i32,
     host: StrBytes,
     port: i32,
@@ -48,26 +48,26 @@ impl Model {
             let found = self.find(context, request.key_type, &request.key);
             let error = found.as_ref().err().copied();
             let message = error.map_or("NONE", message);
-            let place = found.unwrap_or_else(|_| Place::nowhere());
+            let address = found.unwrap_or_else(|_| CoordinatorAddress::nowhere());
             return FindCoordinatorResponse::default()
                 .with_error_code(error.map_or(0, |error| self.refusal(context, error)))
                 .with_error_message(Some(StrBytes::from_static_str(message)))
-                .with_node_id(BrokerId(place.broker))
-                .with_host(place.host)
-                .with_port(place.port)
+                .with_node_id(BrokerId(address.broker))
+                .with_host(address.host)
+                .with_port(address.port)
                 .into();
         }
         let mut coordinators = Vec::new();
         for key in request.coordinator_keys {
             let found = self.find(context, request.key_type, &key);
             let error = found.as_ref().err().copied();
-            let place = found.unwrap_or_else(|_| Place::nowhere());
+            let address = found.unwrap_or_else(|_| CoordinatorAddress::nowhere());
             let mut coordinator = Coordinator::default()
                 .with_key(key)
                 .with_error_code(error.map_or(0, |error| self.refusal(context, error)))
-                .with_node_id(BrokerId(place.broker))
-                .with_host(place.host)
-                .with_port(place.port);
+                .with_node_id(BrokerId(address.broker))
+                .with_host(address.host)
+                .with_port(address.port);
             if let Some(error) = error.filter(|_| !known) {
                 coordinator.error_message = Some(StrBytes::from_static_str(message(error)));
             }
@@ -76,7 +76,12 @@ impl Model {
         FindCoordinatorResponse::default().with_coordinators(coordinators).into()
     }
 
-    fn find(&mut self, context: &Context, key_type: i8, key: &str) -> Result<Place, ResponseError> {
+    fn find(
+        &mut self,
+        context: &Context,
+        key_type: i8,
+        key: &str,
+    ) -> Result<CoordinatorAddress, ResponseError> {
         match key_type {
             GROUP | TRANSACTION => {}
             // Nobody has asked for share groups, so their topic is not there.
@@ -88,7 +93,11 @@ impl Model {
         self.ensure_internal_topic(if key_type == GROUP { OFFSETS_TOPIC } else { TRANSACTIONS_TOPIC });
         let broker = self.coordinator_of(key).ok_or(ResponseError::CoordinatorNotAvailable)?;
         let node = self.nodes.all.get(&broker).ok_or(ResponseError::CoordinatorNotAvailable)?;
-        Ok(Place { broker, host: StrBytes::from_string(node.host.clone()), port: i32::from(node.port) })
+        Ok(CoordinatorAddress {
+            broker,
+            host: StrBytes::from_string(node.host.clone()),
+            port: i32::from(node.port),
+        })
     }
 
     pub(crate) fn handle_list_groups(&mut self, context: &Context, request: ListGroupsRequest) -> Reply {
@@ -188,7 +197,7 @@ impl Model {
     }
 }
 
-impl Place {
+impl CoordinatorAddress {
     /// Kafka's `Node.noNode()`.
     fn nowhere() -> Self {
         Self { broker: -1, host: StrBytes::default(), port: -1 }

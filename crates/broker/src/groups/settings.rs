@@ -1,7 +1,7 @@
-//! What may be set about one group of the consumer protocol, in the place of what the cluster has for all (KIP-848).
+//! The configs of a single group of the consumer protocol, which override those of the cluster (KIP-848).
 //!
-//! Kafka bounds them by `group.consumer.min.session.timeout.ms` and its like; here every positive number goes. Settings of
-//! share and streams groups are kept and do nothing.
+//! Kafka bounds them by `group.consumer.min.session.timeout.ms` and the like. Here every positive number is allowed. Configs of
+//! share and streams groups are kept, and have no effect.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -34,7 +34,7 @@ impl Model {
         self.groups.setting(group, HEARTBEAT_INTERVAL).unwrap_or(self.config.consumer_heartbeat_interval)
     }
 
-    /// What is wrong with a group's settings.
+    /// Checks a group's configs, alone and together.
     pub(crate) fn check_group_settings(&self, settings: &BTreeMap<String, String>) -> Result<(), String> {
         for (name, value) in settings {
             match name.as_str() {

@@ -10,7 +10,7 @@ use kafka_protocol::{
     protocol::StrBytes,
 };
 
-use super::{Log, Seat};
+use super::{Log, ReplicaState};
 use crate::{
     model::Model,
     request::{Context, Reply},
@@ -45,9 +45,9 @@ impl Model {
                 if !partition.replicas.contains(&context.broker) || !is_asked(name, index) {
                     continue;
                 }
-                let seat = Seat::of(partition, context.broker);
-                let size = partition.log.bytes_before(seat.end);
-                let lag = partition.log.high_watermark().saturating_sub(seat.end).max(0);
+                let replica = ReplicaState::of(partition, context.broker);
+                let size = partition.log.bytes_before(replica.end);
+                let lag = partition.log.high_watermark().saturating_sub(replica.end).max(0);
                 partitions.push(
                     DescribeLogDirsPartition::default()
                         .with_partition_index(index)

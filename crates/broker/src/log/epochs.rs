@@ -7,7 +7,7 @@ pub(super) struct Epochs {
 }
 
 impl Epochs {
-    /// An epoch begins. Epochs that wrote nothing before it are forgotten.
+    /// An epoch begins at this offset. Earlier epochs without a record are forgotten.
     pub(super) fn begin(&mut self, epoch: i32, start: i64) {
         if self.latest().is_some_and(|(latest, _)| latest >= epoch) {
             return;
@@ -25,8 +25,8 @@ impl Epochs {
         self.starts.iter().rev().find(|(_, start)| *start <= offset).map(|(epoch, _)| *epoch)
     }
 
-    /// Up to where the log has what `epoch` or an earlier one wrote: the epoch it found, and the end. `None` when it
-    /// cannot know.
+    /// The answer of OffsetForLeaderEpoch: the latest epoch up to `epoch`, and the offset where its records end. `None` if `epoch`
+    /// is later than all that the log has.
     pub(super) fn end_of(&self, epoch: i32, log_end: i64) -> Option<(i32, i64)> {
         if epoch < 0 {
             return None;

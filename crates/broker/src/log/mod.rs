@@ -8,9 +8,9 @@ mod batch;
 mod compact;
 mod compression;
 mod describe;
+mod direct;
 mod dirs;
 mod epochs;
-mod hands;
 mod lookup;
 mod offsets;
 mod produce;
@@ -27,9 +27,9 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-pub use hands::NewRecord;
+pub use direct::NewRecord;
 pub(crate) use read::{Limit, Slice};
-pub(crate) use replica::Seat;
+pub(crate) use replica::ReplicaState;
 
 use self::{batch::Batch, epochs::Epochs, producers::Producers};
 use crate::model::Model;
@@ -43,7 +43,7 @@ pub(crate) struct Log {
     /// The high watermark may not pass this.
     held: Option<i64>,
     /// Followers that a test holds back.
-    lags: BTreeMap<i32, Lag>,
+    lags: BTreeMap<i32, FollowerLimit>,
     epochs: Epochs,
     producers: Producers,
     /// Transactions that ended, until the high watermark passes their marker.
@@ -64,7 +64,7 @@ struct Stored {
 
 /// How far a follower is allowed to be.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Lag {
+pub(crate) struct FollowerLimit {
     /// The end of its log.
     pub(crate) end: Option<i64>,
     /// Its high watermark.

@@ -15,7 +15,7 @@ use kafka_protocol::{
 };
 
 use super::{
-    Seat,
+    ReplicaState,
     lookup::Found,
     replica::{cleans_by, number},
 };
@@ -94,16 +94,17 @@ impl Model {
         let place = (topic, asked.partition_index);
         let leader_only = asker.replica != DEBUGGING;
         let found = self.replica(asker.broker, place, asked.current_leader_epoch, leader_only)?;
-        let seat = Seat::of(found, asker.broker);
+        let replica = ReplicaState::of(found, asker.broker);
         let is_client = asker.replica == -1;
         let fetchable = match (is_client, asker.committed) {
-            (true, true) => seat.last_stable,
-            (true, false) => seat.high_watermark,
-            (false, _) => seat.end,
+            (true, true) => replica.last_stable,
+            (true, false) => replica.high_watermark,
+            (false, _) => replica.end,
         };
         let log = &found.log;
         // A leader that is not yet sure of what it took over does not say where the log ends (KIP-207).
-        let unsure = is_client && log.epochs.latest().is_some_and(|(_, start)| start > seat.high_watermark);
+        let unsure =
+            is_client && log.epochs.latest().is_some_and(|(_, start)| start > replica.high_watermark);
         let not_available = if asker.version >= 5 {
             ResponseError::OffsetNotAvailable
         } else {
@@ -118,8 +119,8 @@ impl Model {
             LATEST if unsure => Err(not_available),
             LATEST => Ok(Some(Found { timestamp: -1, offset: fetchable, leader_epoch: found.leader_epoch })),
             EARLIEST | EARLIEST_LOCAL => {
-                let leader_epoch = log.epochs.of(seat.start).unwrap_or(-1);
-                Ok(Some(Found { timestamp: -1, offset: seat.start, leader_epoch }))
+                let leader_epoch = log.epochs.of(replica.start).unwrap_or(-1);
+                Ok(Some(Found { timestamp: -1, offset: replica.start, leader_epoch }))
             }
             MAX_TIMESTAMP => sure(log.at_latest_time()),
             // Nothing is ever tiered here.

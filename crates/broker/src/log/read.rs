@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::error::ResponseError;
 
-use super::{Log, Seat, Stored};
+use super::{Log, ReplicaState, Stored};
 
 /// How much may be read.
 #[derive(Clone, Copy, Debug)]
@@ -29,8 +29,13 @@ pub(crate) struct Slice {
 
 impl Log {
     /// Reads from the batch that has `offset`, or the next one.
-    pub(crate) fn read(&self, seat: &Seat, offset: i64, limit: Limit) -> Result<Slice, ResponseError> {
-        if offset < seat.start || offset > seat.end {
+    pub(crate) fn read(
+        &self,
+        replica: &ReplicaState,
+        offset: i64,
+        limit: Limit,
+    ) -> Result<Slice, ResponseError> {
+        if offset < replica.start || offset > replica.end {
             return Err(ResponseError::OffsetOutOfRange);
         }
         if offset >= limit.offset {

@@ -2,7 +2,7 @@
 
 use kafka_protocol::error::ResponseError;
 
-use super::Lag;
+use super::FollowerLimit;
 use crate::{
     model::Model,
     topics::{Partition, Topic},
@@ -10,18 +10,18 @@ use crate::{
 
 /// What one replica knows of its log.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Seat {
+pub(crate) struct ReplicaState {
     pub(crate) start: i64,
     pub(crate) end: i64,
     pub(crate) high_watermark: i64,
     pub(crate) last_stable: i64,
 }
 
-impl Seat {
+impl ReplicaState {
     pub(crate) fn of(partition: &Partition, broker: i32) -> Self {
         let log = &partition.log;
         let lag = log.lags.get(&broker).filter(|_| partition.leader != Some(broker));
-        let Lag { end, high_watermark } = lag.copied().unwrap_or_default();
+        let FollowerLimit { end, high_watermark } = lag.copied().unwrap_or_default();
         let end = end.map_or(log.end(), |end| end.clamp(log.start(), log.end()));
         let high_watermark = high_watermark.unwrap_or(i64::MAX).min(log.high_watermark()).min(end);
         let high_watermark = high_watermark.max(log.start());

@@ -1,4 +1,4 @@
-//! Metadata: who leads what, and where.
+//! Metadata: brokers, topics, and the leaders of partitions.
 
 use std::collections::BTreeSet;
 
@@ -18,11 +18,10 @@ use crate::{
     request::{Context, Reply},
 };
 
-/// All that may be done to a topic, as bits of Kafka's `AclOperation`: what a cluster without an authorizer answers.
-/// Read, write, create, delete, alter, describe, describe and alter configs.
+/// All operations on a topic, as bits of Kafka's `AclOperation`: the answer of a cluster without an authorizer. They are read, write,
+/// create, delete, alter, describe, describe configs and alter configs.
 pub(super) const TOPIC_OPERATIONS: i32 = bits(&[3, 4, 5, 6, 7, 8, 10, 11]);
-/// All that may be done to the cluster: create, alter, describe, cluster action, describe and alter configs, idempotent
-/// write.
+/// All operations on the cluster: create, alter, describe, cluster action, describe configs, alter configs, idempotent write.
 pub(super) const CLUSTER_OPERATIONS: i32 = bits(&[5, 7, 8, 9, 10, 11, 12]);
 
 const fn bits(operations: &[i32]) -> i32 {
@@ -38,7 +37,7 @@ const fn bits(operations: &[i32]) -> i32 {
 impl Model {
     pub(crate) fn handle_metadata(&mut self, context: &Context, request: MetadataRequest) -> Reply {
         let version = context.version;
-        // Version 0 has no null: there, no topics are all topics.
+        // Version 0 has no null: an empty list means all topics.
         let asked = request.topics.filter(|topics| version > 0 || !topics.is_empty());
         let topics = match asked {
             None => self.topics.all.iter().map(|(name, topic)| self.topic(version, name, topic)).collect(),
@@ -83,7 +82,7 @@ impl Model {
             .into()
     }
 
-    /// Those that are there come first, as in Kafka.
+    /// Topics that exist come first, as in Kafka.
     fn topics_by_name(
         &mut self,
         context: &Context,
@@ -166,7 +165,7 @@ fn broker(id: i32, node: &crate::nodes::Node) -> MetadataResponseBroker {
 }
 
 fn described(nodes: &Nodes, version: i16, number: i32, partition: &Partition) -> MetadataResponsePartition {
-    // Version 0 only hears of replicas that are up, and is told when some are missing.
+    // Version 0 has only replicas that are up, and an error code if some are missing.
     let filtered = |replicas: &[i32]| -> Vec<BrokerId> {
         replicas.iter().filter(|id| version > 0 || nodes.believed_up(**id)).map(|id| BrokerId(*id)).collect()
     };

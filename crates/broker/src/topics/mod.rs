@@ -9,7 +9,7 @@ mod metadata;
 mod names;
 mod settings;
 #[cfg(test)]
-pub(crate) mod talk;
+pub(crate) mod test_client;
 #[cfg(test)]
 mod tests;
 

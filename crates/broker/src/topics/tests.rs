@@ -15,7 +15,7 @@ use kafka_protocol::{
     },
 };
 
-use super::talk::{Talk, word};
+use super::test_client::{TestClient, word};
 use crate::Config;
 
 fn ids(brokers: &[i32]) -> Vec<BrokerId> {
@@ -24,7 +24,7 @@ fn ids(brokers: &[i32]) -> Vec<BrokerId> {
 
 #[test]
 fn replicas_rotate_over_the_brokers_and_the_first_leads() {
-    let mut talk = Talk::with_brokers(3);
+    let mut talk = TestClient::with_brokers(3);
     assert_eq!(talk.create("orders", 4, 2), 0);
     let topic = talk.topic("orders");
     let placed: Vec<_> = topic
@@ -50,7 +50,7 @@ fn replicas_rotate_over_the_brokers_and_the_first_leads() {
 
 #[test]
 fn a_topic_that_may_not_be_is_refused_with_kafkas_code() {
-    let mut talk = Talk::with_brokers(2);
+    let mut talk = TestClient::with_brokers(2);
     assert_eq!(talk.create("a.b", 1, 1), 0);
     for (name, partitions, factor, error) in [
         ("a.b", 1, 1, E::TopicAlreadyExists),
@@ -71,7 +71,7 @@ fn a_topic_that_may_not_be_is_refused_with_kafkas_code() {
 
 #[test]
 fn create_topics_checks_configs_and_assignments_and_may_only_validate() {
-    let mut talk = Talk::with_brokers(2);
+    let mut talk = TestClient::with_brokers(2);
     let assigned = |name: &str, assignments: &[(i32, &[i32])]| {
         let assignments = assignments.iter().map(|(partition, brokers)| {
             CreatableReplicaAssignment::default()
@@ -137,7 +137,7 @@ fn create_topics_checks_configs_and_assignments_and_may_only_validate() {
 
 #[test]
 fn every_version_of_create_topics_and_metadata_can_be_answered() {
-    let mut talk = Talk::with_brokers(1);
+    let mut talk = TestClient::with_brokers(1);
     for version in 2..=7 {
         let topic = CreatableTopic::default()
             .with_name(word(&format!("t{version}")).into())
@@ -159,7 +159,7 @@ fn every_version_of_create_topics_and_metadata_can_be_answered() {
 
 #[test]
 fn metadata_by_id_and_what_versions_10_and_11_make_of_it() {
-    let mut talk = Talk::with_brokers(1);
+    let mut talk = TestClient::with_brokers(1);
     talk.create("orders", 1, 1);
     let id = talk.topic("orders").topic_id;
     let by_id = |id| {
@@ -178,7 +178,7 @@ fn metadata_by_id_and_what_versions_10_and_11_make_of_it() {
 #[test]
 fn a_topic_is_made_on_demand_where_both_sides_want_it() {
     let config = Config { auto_create_topics: true, num_partitions: 3, ..Config::default() };
-    let mut talk = Talk::new(config);
+    let mut talk = TestClient::new(config);
     assert_eq!(
         talk.topic("fresh").error_code,
         E::UnknownTopicOrPartition.code(),
@@ -199,7 +199,7 @@ fn a_topic_is_made_on_demand_where_both_sides_want_it() {
 
 #[test]
 fn topics_are_deleted_by_name_and_by_id_and_grow() {
-    let mut talk = Talk::with_brokers(2);
+    let mut talk = TestClient::with_brokers(2);
     for name in ["a", "b", "c"] {
         talk.create(name, 2, 1);
     }
@@ -237,7 +237,7 @@ fn topics_are_deleted_by_name_and_by_id_and_grow() {
 
 #[test]
 fn the_next_replica_leads_when_a_broker_dies_and_the_first_to_go_may_not_come_back_alone() {
-    let mut talk = Talk::with_brokers(3);
+    let mut talk = TestClient::with_brokers(3);
     talk.create("orders", 2, 2); // [1, 2], [2, 3]
     talk.kill(2);
     let topic = talk.topic("orders");
@@ -263,7 +263,7 @@ fn the_next_replica_leads_when_a_broker_dies_and_the_first_to_go_may_not_come_ba
 
 #[test]
 fn a_lonely_broker_leads_again_after_a_restart() {
-    let mut talk = Talk::with_brokers(2);
+    let mut talk = TestClient::with_brokers(2);
     talk.create("one", 1, 1);
     talk.create("two", 1, 1);
     talk.kill(2);
@@ -278,7 +278,7 @@ fn a_lonely_broker_leads_again_after_a_restart() {
 
 #[test]
 fn internal_topics_are_led_by_the_coordinators() {
-    let mut talk = Talk::with_brokers(3);
+    let mut talk = TestClient::with_brokers(3);
     talk.model.ensure_internal_topic(super::OFFSETS_TOPIC);
     let topic = talk.topic("__consumer_offsets");
     assert!(topic.is_internal);
@@ -295,10 +295,10 @@ fn internal_topics_are_led_by_the_coordinators() {
 
 #[test]
 fn describe_topic_partitions_turns_pages() {
-    let mut talk = Talk::with_brokers(1);
+    let mut talk = TestClient::with_brokers(1);
     talk.create("a", 3, 1);
     talk.create("b", 2, 1);
-    let ask = |talk: &mut Talk, cursor: Option<(&str, i32)>| {
+    let ask = |talk: &mut TestClient, cursor: Option<(&str, i32)>| {
         let cursor = cursor.map(|(topic, partition)| {
             Cursor::default().with_topic_name(word(topic).into()).with_partition_index(partition)
         });
@@ -330,9 +330,9 @@ fn describe_topic_partitions_turns_pages() {
 
 #[test]
 fn configs_are_changed_and_described() {
-    let mut talk = Talk::with_brokers(1);
+    let mut talk = TestClient::with_brokers(1);
     talk.create("orders", 1, 1);
-    let alter = |talk: &mut Talk, topic: &str, name: &str, operation: i8, value: Option<&str>| {
+    let alter = |talk: &mut TestClient, topic: &str, name: &str, operation: i8, value: Option<&str>| {
         let config = AlterableConfig::default()
             .with_name(word(name))
             .with_config_operation(operation)
@@ -351,7 +351,7 @@ fn configs_are_changed_and_described() {
     assert_eq!(alter(&mut talk, "orders", "retention.ms", 0, None), E::InvalidRequest.code());
     assert_eq!(alter(&mut talk, "nobody", "retention.ms", 0, Some("1")), E::UnknownTopicOrPartition.code());
 
-    let describe = |talk: &mut Talk, kind: i8, name: &str| {
+    let describe = |talk: &mut TestClient, kind: i8, name: &str| {
         let resource = DescribeConfigsResource::default()
             .with_resource_type(kind)
             .with_resource_name(word(name))
@@ -379,8 +379,8 @@ fn configs_are_changed_and_described() {
 #[test]
 fn a_groups_own_settings_are_described_and_checked() {
     const GROUP: i8 = 32;
-    let mut talk = Talk::with_brokers(1);
-    let alter = |talk: &mut Talk, name: &str, operation: i8, value: Option<&str>| {
+    let mut talk = TestClient::with_brokers(1);
+    let alter = |talk: &mut TestClient, name: &str, operation: i8, value: Option<&str>| {
         let config = AlterableConfig::default()
             .with_name(word(name))
             .with_config_operation(operation)
@@ -392,7 +392,7 @@ fn a_groups_own_settings_are_described_and_checked() {
         talk.ask(1, &IncrementalAlterConfigsRequest::default().with_resources(vec![resource])).responses[0]
             .error_code
     };
-    let described = |talk: &mut Talk, group: &str| -> Vec<(String, i8)> {
+    let described = |talk: &mut TestClient, group: &str| -> Vec<(String, i8)> {
         let resource = DescribeConfigsResource::default()
             .with_resource_type(GROUP)
             .with_resource_name(word(group))
@@ -423,7 +423,7 @@ fn a_groups_own_settings_are_described_and_checked() {
 
 #[test]
 fn describe_cluster_shows_the_dead_to_those_who_ask() {
-    let mut talk = Talk::with_brokers(2);
+    let mut talk = TestClient::with_brokers(2);
     talk.kill(2);
     for version in 0..=2 {
         assert_eq!(talk.ask(version, &DescribeClusterRequest::default()).brokers.len(), 1);
@@ -437,7 +437,7 @@ fn describe_cluster_shows_the_dead_to_those_who_ask() {
 
 #[test]
 fn api_versions_names_features_and_wants_a_proper_client() {
-    let mut talk = Talk::with_brokers(1);
+    let mut talk = TestClient::with_brokers(1);
     let named = |name: &str, version: &str| {
         ApiVersionsRequest::default()
             .with_client_software_name(word(name))

@@ -8,7 +8,7 @@ use kafka_protocol::{
 };
 
 use super::{
-    Place, State,
+    State, TopicAndPartition,
     state::{LAST_EPOCH, Transaction},
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
 /// What becomes of a request to end.
 enum Verdict {
     /// It ends, with these partitions.
-    End(BTreeSet<Place>),
+    End(BTreeSet<TopicAndPartition>),
     /// It ended before: the request is one that was sent again.
     Ended,
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Place, State};
+use super::{State, TopicAndPartition};
 use crate::{
     model::Model,
     nodes::partition_of,
@@ -15,7 +15,7 @@ struct Due {
     producer: i64,
     epoch: i16,
     commit: bool,
-    left: Vec<Place>,
+    left: Vec<TopicAndPartition>,
 }
 
 impl Model {
@@ -46,9 +46,9 @@ impl Model {
         let due: Vec<Due> = due.collect();
         for ending in due {
             let mut written = Vec::new();
-            for place in &ending.left {
-                if self.write_marker(&ending, place) {
-                    written.push(place.clone());
+            for partition in &ending.left {
+                if self.write_marker(&ending, partition) {
+                    written.push(partition.clone());
                 }
             }
             self.complete(&ending.id, &written);
@@ -66,8 +66,8 @@ impl Model {
         self.write_markers();
     }
 
-    /// Whether the marker is where it belongs; also when that place is gone.
-    fn write_marker(&mut self, ending: &Due, (topic, partition): &Place) -> bool {
+    /// Whether the marker is where it belongs; also when that partition is gone.
+    fn write_marker(&mut self, ending: &Due, (topic, partition): &TopicAndPartition) -> bool {
         let coordinator = partition_of(&ending.id);
         let coordinator_epoch =
             self.topics.partition(TRANSACTIONS_TOPIC, coordinator).map_or(0, |at| at.leader_epoch);
@@ -96,10 +96,10 @@ impl Model {
         true
     }
 
-    fn complete(&mut self, id: &str, written: &[Place]) {
+    fn complete(&mut self, id: &str, written: &[TopicAndPartition]) {
         let Some(transaction) = self.transactions.all.get_mut(id) else { return };
         let State::Ending { commit, left, next, .. } = &mut transaction.state else { return };
-        left.retain(|place| !written.contains(place));
+        left.retain(|partition| !written.contains(partition));
         if !left.is_empty() {
             return;
         }

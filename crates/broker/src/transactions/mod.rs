@@ -25,7 +25,7 @@ use crate::{model::Model, request::Context};
 use state::{State, Transaction};
 
 /// A topic's name and a partition's number.
-type Place = (String, i32);
+type TopicAndPartition = (String, i32);
 
 /// All transactional ids.
 #[derive(Debug, Default)]
@@ -105,7 +105,7 @@ impl Model {
     }
 
     /// Lets a transaction prepare to end; the markers follow.
-    fn end(&mut self, id: &str, partitions: BTreeSet<Place>, commit: bool, next: Option<i64>) {
+    fn end(&mut self, id: &str, partitions: BTreeSet<TopicAndPartition>, commit: bool, next: Option<i64>) {
         let now = self.now;
         let held = self.transactions.held_until.filter(|until| *until > now);
         if let Some(transaction) = self.transactions.all.get_mut(id) {

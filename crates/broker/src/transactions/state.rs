@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Instant};
 
-use super::Place;
+use super::TopicAndPartition;
 
 /// The last epoch that a producer may have; one more is kept for fencing it.
 pub(super) const LAST_EPOCH: i16 = i16::MAX - 1;
@@ -31,7 +31,7 @@ pub(super) enum State {
     /// None was begun by this producer.
     Empty,
     Ongoing {
-        partitions: BTreeSet<Place>,
+        partitions: BTreeSet<TopicAndPartition>,
         /// When it is aborted.
         deadline: Instant,
     },
@@ -39,7 +39,7 @@ pub(super) enum State {
     Ending {
         commit: bool,
         /// Partitions whose marker is missing.
-        left: BTreeSet<Place>,
+        left: BTreeSet<TopicAndPartition>,
         /// The producer id that comes after, where epochs ran out.
         next: Option<i64>,
         /// When the markers are written; `None` while one waits for its partition to have a leader.
@@ -102,7 +102,7 @@ impl Transaction {
         self.epoch >= LAST_EPOCH
     }
 
-    pub(super) fn partitions(&self) -> impl Iterator<Item = &Place> + '_ {
+    pub(super) fn partitions(&self) -> impl Iterator<Item = &TopicAndPartition> + '_ {
         let partitions = match &self.state {
             State::Ongoing { partitions, .. } => Some(partitions),
             State::Ending { left, .. } => Some(left),

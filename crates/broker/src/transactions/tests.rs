@@ -10,19 +10,19 @@ use kafka_protocol::{
     },
 };
 
-use crate::topics::talk::{Talk, word};
+use crate::topics::test_client::{TestClient, word};
 
 const ID: &str = "billing-1";
 
 type Producer = (i64, i16);
 
-fn talk() -> Talk {
-    let mut talk = Talk::with_brokers(1);
+fn talk() -> TestClient {
+    let mut talk = TestClient::with_brokers(1);
     talk.create("orders", 2, 1);
     talk
 }
 
-fn init(talk: &mut Talk, version: i16, known: Option<Producer>) -> Result<Producer, i16> {
+fn init(talk: &mut TestClient, version: i16, known: Option<Producer>) -> Result<Producer, i16> {
     let (id, epoch) = known.unwrap_or((-1, -1));
     let request = InitProducerIdRequest::default()
         .with_transactional_id(Some(word(ID).into()))
@@ -38,7 +38,7 @@ fn init(talk: &mut Talk, version: i16, known: Option<Producer>) -> Result<Produc
     Err(response.error_code)
 }
 
-fn add(talk: &mut Talk, version: i16, producer: Producer, partitions: &[i32]) -> Vec<i16> {
+fn add(talk: &mut TestClient, version: i16, producer: Producer, partitions: &[i32]) -> Vec<i16> {
     let topic = AddPartitionsToTxnTopic::default()
         .with_name(word("orders").into())
         .with_partitions(partitions.to_vec());
@@ -66,7 +66,7 @@ fn add(talk: &mut Talk, version: i16, producer: Producer, partitions: &[i32]) ->
     topics[0].results_by_partition.iter().map(|result| result.partition_error_code).collect()
 }
 
-fn end(talk: &mut Talk, version: i16, producer: Producer, commit: bool) -> Result<Producer, i16> {
+fn end(talk: &mut TestClient, version: i16, producer: Producer, commit: bool) -> Result<Producer, i16> {
     let request = EndTxnRequest::default()
         .with_transactional_id(word(ID).into())
         .with_producer_id(ProducerId(producer.0))
@@ -79,12 +79,12 @@ fn end(talk: &mut Talk, version: i16, producer: Producer, commit: bool) -> Resul
     }
 }
 
-fn described(talk: &mut Talk) -> TransactionState {
+fn described(talk: &mut TestClient) -> TransactionState {
     let request = DescribeTransactionsRequest::default().with_transactional_ids(vec![word(ID).into()]);
     talk.ask(0, &request).transaction_states.remove(0)
 }
 
-fn state(talk: &mut Talk) -> String {
+fn state(talk: &mut TestClient) -> String {
     described(talk).transaction_state.to_string()
 }
 
@@ -198,7 +198,7 @@ fn late_markers_keep_the_next_transaction_waiting() {
 
 #[test]
 fn markers_wait_for_a_leader() {
-    let mut talk = Talk::with_brokers(2);
+    let mut talk = TestClient::with_brokers(2);
     talk.create("other", 1, 1);
     talk.create("orders", 1, 1); // on broker 2
     let home = talk.model.coordinator_of(ID).expect("a coordinator");
@@ -230,7 +230,7 @@ fn what_is_wrong_with_a_request_is_told_in_kafkas_codes() {
     let idempotent = InitProducerIdRequest::default().with_transactional_id(None);
     let (one, other) = (talk.ask(4, &idempotent).producer_id, talk.ask(4, &idempotent).producer_id);
     assert_ne!(one, other);
-    let verify = |talk: &mut Talk, partition| {
+    let verify = |talk: &mut TestClient, partition| {
         talk.model.verify_transaction(ID, producer.0, producer.1, "orders", partition, false)
     };
     assert_eq!(verify(&mut talk, 0), Err(E::TransactionAbortable));
@@ -241,7 +241,7 @@ fn what_is_wrong_with_a_request_is_told_in_kafkas_codes() {
 
 #[test]
 fn only_the_coordinator_knows() {
-    let mut talk = Talk::with_brokers(3);
+    let mut talk = TestClient::with_brokers(3);
     talk.create("orders", 2, 1);
     let home = talk.model.coordinator_of(ID).expect("a coordinator");
     let other = (1..=3).find(|broker| *broker != home).expect("another");
@@ -268,7 +268,7 @@ fn a_groups_partition_joins_and_transactions_are_listed() {
     assert_eq!(topics[0].topic.as_str(), "__consumer_offsets");
     assert_eq!(topics[0].partitions, [crate::nodes::partition_of("readers")]);
 
-    let list = |talk: &mut Talk, state: &str| {
+    let list = |talk: &mut TestClient, state: &str| {
         let request = ListTransactionsRequest::default().with_state_filters(vec![word(state)]);
         let response = talk.ask(0, &request);
         (response.transaction_states.len(), response.unknown_state_filters.len())

@@ -15,7 +15,7 @@ use kafka_protocol::{
     },
 };
 
-use super::{Place, State};
+use super::{State, TopicAndPartition};
 use crate::{
     model::{Model, millis},
     nodes::partition_of,
@@ -42,11 +42,11 @@ impl Model {
         partition: i32,
         may_add: bool,
     ) -> Result<(), ResponseError> {
-        let places = BTreeSet::from([(topic.to_owned(), partition)]);
+        let partitions = BTreeSet::from([(topic.to_owned(), partition)]);
         let result = if may_add {
-            self.add_to_transaction(transactional_id, producer, epoch, places)
+            self.add_to_transaction(transactional_id, producer, epoch, partitions)
         } else {
-            self.find_in_transaction(transactional_id, producer, epoch, &places).and_then(|missing| {
+            self.find_in_transaction(transactional_id, producer, epoch, &partitions).and_then(|missing| {
                 if missing.is_empty() { Ok(()) } else { Err(ResponseError::TransactionAbortable) }
             })
         };
@@ -62,8 +62,8 @@ impl Model {
         id: &str,
         producer: i64,
         epoch: i16,
-        places: &BTreeSet<Place>,
-    ) -> Result<BTreeSet<Place>, ResponseError> {
+        partitions: &BTreeSet<TopicAndPartition>,
+    ) -> Result<BTreeSet<TopicAndPartition>, ResponseError> {
         if id.is_empty() {
             return Err(ResponseError::InvalidRequest);
         }
@@ -73,8 +73,8 @@ impl Model {
         }
         match &transaction.state {
             State::Ending { .. } => Err(ResponseError::ConcurrentTransactions),
-            State::Ongoing { partitions, .. } => Ok(places.difference(partitions).cloned().collect()),
-            State::Empty | State::Complete { .. } => Ok(places.clone()),
+            State::Ongoing { partitions: known, .. } => Ok(partitions.difference(known).cloned().collect()),
+            State::Empty | State::Complete { .. } => Ok(partitions.clone()),
         }
     }
 
@@ -83,7 +83,7 @@ impl Model {
         id: &str,
         producer: i64,
         epoch: i16,
-        mut places: BTreeSet<Place>,
+        mut partitions: BTreeSet<TopicAndPartition>,
     ) -> Result<(), ResponseError> {
         let (now, wall_ms) = (self.now, self.wall_ms());
         if id.is_empty() {
@@ -95,11 +95,11 @@ impl Model {
         }
         match &mut transaction.state {
             State::Ending { .. } => return Err(ResponseError::ConcurrentTransactions),
-            State::Ongoing { partitions, .. } => partitions.append(&mut places),
+            State::Ongoing { partitions: known, .. } => known.append(&mut partitions),
             State::Empty | State::Complete { .. } => {
                 transaction.started_ms = wall_ms;
                 let deadline = now + millis(transaction.timeout_ms);
-                transaction.state = State::Ongoing { partitions: places, deadline };
+                transaction.state = State::Ongoing { partitions, deadline };
             }
         }
         transaction.previous = transaction.producer;
@@ -152,19 +152,19 @@ impl Model {
         }
         let (id, producer, epoch) =
             (request.transactional_id.as_str(), request.producer_id.0, request.producer_epoch);
-        let places = request
+        let partitions = request
             .topics
             .iter()
             .flat_map(|topic| topic.partitions.iter().map(|partition| (topic.name.to_string(), *partition)));
-        let places: BTreeSet<Place> = places.collect();
+        let partitions: BTreeSet<TopicAndPartition> = partitions.collect();
         let missing = if id.is_empty() {
             Err(ResponseError::InvalidRequest)
         } else if !self.coordinates(context, id) {
             Err(ResponseError::NotCoordinator)
         } else if request.verify_only {
-            self.find_in_transaction(id, producer, epoch, &places)
+            self.find_in_transaction(id, producer, epoch, &partitions)
         } else {
-            self.add_to_transaction(id, producer, epoch, places).map(|()| BTreeSet::new())
+            self.add_to_transaction(id, producer, epoch, partitions).map(|()| BTreeSet::new())
         };
         match missing {
             Ok(missing) => results(&request.topics, |topic, partition| {
@@ -184,13 +184,13 @@ impl Model {
         request: AddOffsetsToTxnRequest,
     ) -> Reply {
         let id = request.transactional_id.as_str();
-        let places = BTreeSet::from([(OFFSETS_TOPIC.to_owned(), partition_of(&request.group_id))]);
+        let partitions = BTreeSet::from([(OFFSETS_TOPIC.to_owned(), partition_of(&request.group_id))]);
         let result = if id.is_empty() {
             Err(ResponseError::InvalidRequest)
         } else if !self.coordinates(context, id) {
             Err(ResponseError::NotCoordinator)
         } else {
-            self.add_to_transaction(id, request.producer_id.0, request.producer_epoch, places)
+            self.add_to_transaction(id, request.producer_id.0, request.producer_epoch, partitions)
         };
         let code = match result {
             Ok(()) => {

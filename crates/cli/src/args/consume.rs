@@ -6,7 +6,7 @@ use super::{
     BenchProduce,
     values::{count, partition},
 };
-use crate::text::{format::Format, place::Place, time};
+use crate::text::{format::Format, offset_bound::OffsetBound, time};
 
 #[derive(Debug, Args)]
 pub(crate) struct Consume {
@@ -27,10 +27,10 @@ pub(crate) struct Consume {
     /// Where to start: earliest, latest, an offset, -N (N before the end), @TIME (RFC 3339 or epoch milliseconds). In a group
     /// it applies only where nothing is committed. Default: earliest without a group, auto.offset.reset (latest) with one
     #[arg(long, value_name = "WHERE", allow_hyphen_values = true)]
-    pub(crate) from: Option<Place>,
+    pub(crate) from: Option<OffsetBound>,
     /// Where to stop, same forms: before that offset in each partition; latest is the end as it was at the start
     #[arg(long, value_name = "WHERE", allow_hyphen_values = true)]
-    pub(crate) until: Option<Place>,
+    pub(crate) until: Option<OffsetBound>,
     /// Stop after N records
     #[arg(short = 'n', long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
     pub(crate) count: Option<u64>,

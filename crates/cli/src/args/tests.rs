@@ -1,7 +1,7 @@
 use offtake_broker::SaslMechanism;
 
 use super::{consume::Isolation, *};
-use crate::text::place::Place;
+use crate::text::offset_bound::OffsetBound;
 
 fn parsed(line: &str) -> Result<Cli, clap::Error> {
     Cli::read(line.split(' '))
@@ -39,8 +39,8 @@ fn every_option_of_consume_is_understood() {
     let cli = parsed(line).unwrap();
     let Command::Consume(consume) = cli.command else { panic!("another command") };
     assert_eq!(consume.topics, ["a", "b"]);
-    assert_eq!(consume.from, Some(Place::BeforeEnd(10)));
-    assert_eq!(consume.until, Some(Place::Time(1_700_000_000_000)));
+    assert_eq!(consume.from, Some(OffsetBound::BeforeEnd(10)));
+    assert_eq!(consume.until, Some(OffsetBound::Time(1_700_000_000_000)));
     assert_eq!((consume.count, consume.isolation), (Some(3), Some(Isolation::ReadCommitted)));
     assert_eq!(cli.common.verbose, 2);
     let cli = parsed("offtake consume a -p 0 -p 2,3 --from earliest").unwrap();

@@ -25,7 +25,7 @@ use crate::{
     output::Output,
     setup,
     stop::Stop,
-    text::place::Place,
+    text::offset_bound::OffsetBound,
 };
 use tally::Tally;
 
@@ -80,7 +80,7 @@ async fn begin(
     args: &BenchConsume,
 ) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
     let partitions = target::partitions(consumer, &args.topics, false, &[]).await?;
-    let ends = target::ends(consumer, &partitions, Place::Latest).await?;
+    let ends = target::ends(consumer, &partitions, OffsetBound::Latest).await?;
     if args.group.is_some() {
         consumer.subscribe(args.topics.iter().map(String::as_str)).await?;
     } else {

@@ -48,7 +48,7 @@ impl Tally {
                 self.add_headers(record.headers().map(|header| (header.key, header.value)));
             }
         }
-        self.settle(order);
+        self.add_order(order);
     }
 
     /// What another has read of other partitions.
@@ -64,7 +64,7 @@ impl Tally {
         Order { of: of.clone(), last: self.last.get(of).copied(), errors: 0 }
     }
 
-    fn settle(&mut self, order: Order) {
+    fn add_order(&mut self, order: Order) {
         self.order_errors += order.errors;
         if let Some(last) = order.last {
             self.last.insert(order.of, last);
@@ -141,7 +141,7 @@ mod tests {
         for run in [&[0, 1, 2][..], &[3], &[5, 4], &[4]] {
             let mut order = tally.order(&of);
             run.iter().for_each(|offset| order.follow(*offset));
-            tally.settle(order);
+            tally.add_order(order);
         }
         assert_eq!(tally.order_errors, 3, "the gap, the step back, and the repeat");
     }

@@ -7,7 +7,7 @@ use offtake_client::ClientConfig;
 use tokio::sync::{mpsc, oneshot};
 
 use super::target;
-use crate::text::place::Place;
+use crate::text::offset_bound::OffsetBound;
 
 /// Where these partitions begin.
 struct Question {
@@ -25,11 +25,11 @@ pub(crate) struct BeginAt(mpsc::UnboundedSender<Question>);
 pub(crate) struct Starting {
     questions: mpsc::UnboundedReceiver<Question>,
     client: ClientConfig,
-    from: Place,
+    from: OffsetBound,
 }
 
 impl BeginAt {
-    pub(crate) fn new(from: Place, client: ClientConfig) -> (Self, Starting) {
+    pub(crate) fn new(from: OffsetBound, client: ClientConfig) -> (Self, Starting) {
         let (ask, questions) = mpsc::unbounded_channel();
         (Self(ask), Starting { questions, client, from })
     }

@@ -28,7 +28,7 @@ use crate::{
     output::Output,
     setup,
     stop::Stop,
-    text::place::Place,
+    text::offset_bound::OffsetBound,
 };
 use begin::BeginAt;
 use decode::Decoding;
@@ -69,12 +69,12 @@ pub(crate) async fn run(common: &Common, args: Consume) -> Result<(), Failure> {
         });
     }
     let starting = match args.from.filter(|_| args.group.is_some()) {
-        Some(from @ (Place::Offset(_) | Place::BeforeEnd(_) | Place::Time(_))) => {
+        Some(from @ (OffsetBound::Offset(_) | OffsetBound::BeforeEnd(_) | OffsetBound::Time(_))) => {
             let (begin, starting) = BeginAt::new(from, client);
             builder = builder.listener(begin);
             Some(starting)
         }
-        Some(Place::Earliest | Place::Latest) | None => None, // `auto.offset.reset` says it
+        Some(OffsetBound::Earliest | OffsetBound::Latest) | None => None, // `auto.offset.reset` says it
     };
     if let Some(decoding) = &decoding {
         match stop.or(decoding.begin()).await {
@@ -180,7 +180,7 @@ fn config(common: &Common, args: &Consume) -> Result<Config, Failure> {
             }
         }
         (Some(_), None) => {}
-        (Some(_), Some(Place::Latest)) => config.auto_offset_reset = AutoOffsetReset::Latest,
+        (Some(_), Some(OffsetBound::Latest)) => config.auto_offset_reset = AutoOffsetReset::Latest,
         // For the other forms a listener moves the start; this one loses nothing until it does.
         (Some(_), Some(_)) => config.auto_offset_reset = AutoOffsetReset::Earliest,
     }
@@ -237,8 +237,8 @@ impl Reading {
         }
         if args.group.is_none() {
             let default = match consumer.config().auto_offset_reset {
-                AutoOffsetReset::Latest => Place::Latest,
-                _ => Place::Earliest,
+                AutoOffsetReset::Latest => OffsetBound::Latest,
+                _ => OffsetBound::Earliest,
             };
             let from = args.from.unwrap_or(default);
             let starts = target::starts(&consumer.config().client, &partitions, from).await?;

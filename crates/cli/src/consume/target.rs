@@ -7,7 +7,7 @@ use offtake::{Consumer, Error, StartAt, SubscriptionPattern, TopicPartition};
 use offtake_admin::{Admin, IsolationLevel, ListedOffset, OffsetSpec};
 use offtake_client::ClientConfig;
 
-use crate::{failure::Failure, text::place::Place};
+use crate::{failure::Failure, text::offset_bound::OffsetBound};
 
 /// The partitions of these topics, or of those that match; asks the brokers, so it also finds out whether there are any: a
 /// wrong port or a missing topic ends the command here.
@@ -57,9 +57,9 @@ pub(crate) fn pattern(patterns: &[String]) -> SubscriptionPattern {
 pub(crate) async fn starts(
     client: &ClientConfig,
     partitions: &[TopicPartition],
-    from: Place,
+    from: OffsetBound,
 ) -> Result<Vec<(TopicPartition, StartAt)>, Error> {
-    let Place::Offset(wanted) = from else {
+    let OffsetBound::Offset(wanted) = from else {
         return Ok(partitions.iter().map(|of| (of.clone(), start_at(from))).collect());
     };
     let mut admin = Admin::new(client.clone())?;
@@ -86,13 +86,13 @@ async fn ends_of_logs(admin: &mut Admin, partitions: &[TopicPartition]) -> Resul
 }
 
 /// The place as the consumer understands it.
-pub(crate) fn start_at(place: Place) -> StartAt {
+pub(crate) fn start_at(place: OffsetBound) -> StartAt {
     match place {
-        Place::Earliest => StartAt::Earliest,
-        Place::Latest => StartAt::Latest,
-        Place::Offset(offset) => StartAt::Offset(offset.into()),
-        Place::BeforeEnd(count) => StartAt::BeforeEnd(count),
-        Place::Time(millis) => StartAt::Timestamp(millis),
+        OffsetBound::Earliest => StartAt::Earliest,
+        OffsetBound::Latest => StartAt::Latest,
+        OffsetBound::Offset(offset) => StartAt::Offset(offset.into()),
+        OffsetBound::BeforeEnd(count) => StartAt::BeforeEnd(count),
+        OffsetBound::Time(millis) => StartAt::Timestamp(millis),
     }
 }
 
@@ -100,18 +100,18 @@ pub(crate) fn start_at(place: Place) -> StartAt {
 pub(crate) async fn ends(
     consumer: &Consumer,
     partitions: &[TopicPartition],
-    until: Place,
+    until: OffsetBound,
 ) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
     let all = || partitions.iter().cloned();
     Ok(match until {
-        Place::Offset(offset) => all().map(|of| (of, offset)).collect(),
-        Place::Earliest => consumer.beginning_offsets(all()).await?,
-        Place::Latest => consumer.end_offsets(all()).await?,
-        Place::BeforeEnd(count) => {
+        OffsetBound::Offset(offset) => all().map(|of| (of, offset)).collect(),
+        OffsetBound::Earliest => consumer.beginning_offsets(all()).await?,
+        OffsetBound::Latest => consumer.end_offsets(all()).await?,
+        OffsetBound::BeforeEnd(count) => {
             let ends = consumer.end_offsets(all()).await?;
             ends.into_iter().map(|(of, end)| (of, end.saturating_sub_unsigned(count))).collect()
         }
-        Place::Time(millis) => {
+        OffsetBound::Time(millis) => {
             let mut ends = consumer.end_offsets(all()).await?;
             let found = consumer.offsets_for_times(all().map(|of| (of, millis))).await?;
             ends.extend(found.into_iter().map(|(of, at)| (of, at.offset)));

@@ -18,7 +18,7 @@ const LINES: usize = 100;
 
 /// Where a member is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum MemberStatus {
     Joining,
     Working,
     Leaving,
@@ -28,7 +28,7 @@ pub(super) enum Standing {
 #[derive(Clone, Debug)]
 pub(super) struct Member {
     pub(super) name: String,
-    pub(super) standing: Standing,
+    pub(super) status: MemberStatus,
     pub(super) handled: Series,
 }
 
@@ -124,17 +124,17 @@ impl Board {
 
     pub(super) fn joins(&mut self, name: String) -> usize {
         self.say(Some(self.members.len()), format!("{name} joins the group"));
-        self.members.push(Member { name, standing: Standing::Joining, handled: Series::default() });
+        self.members.push(Member { name, status: MemberStatus::Joining, handled: Series::default() });
         self.members.len() - 1
     }
 
-    pub(super) fn stands(&mut self, member: usize, standing: Standing) {
+    pub(super) fn stands(&mut self, member: usize, status: MemberStatus) {
         let Some(known) = self.members.get_mut(member) else { return };
-        known.standing = standing;
-        let text = match standing {
-            Standing::Leaving => format!("{} is asked to leave", known.name),
-            Standing::Gone => format!("{} has committed and left", known.name),
-            Standing::Joining | Standing::Working => return,
+        known.status = status;
+        let text = match status {
+            MemberStatus::Leaving => format!("{} is asked to leave", known.name),
+            MemberStatus::Gone => format!("{} has committed and left", known.name),
+            MemberStatus::Joining | MemberStatus::Working => return,
         };
         self.say(Some(member), text);
     }
@@ -143,9 +143,9 @@ impl Board {
     pub(super) fn assigned(&mut self, member: usize, partitions: &[i32], generation: Option<i32>) {
         self.generations.extend(generation);
         if let Some(known) = self.members.get_mut(member)
-            && known.standing == Standing::Joining
+            && known.status == MemberStatus::Joining
         {
-            known.standing = Standing::Working;
+            known.status = MemberStatus::Working;
         }
         self.change(member, partitions, Some(member), "takes");
     }

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     DEAD_LETTERS, GROUP, ORDERS,
-    orders::{self, RETRIES, Trouble},
+    orders::{self, OrderError, RETRIES},
     source::Source,
 };
 use crate::{clock::now, failure::Failure, pipe};
@@ -58,7 +58,7 @@ pub(super) enum Note {
         offset: i64,
         reason: String,
     },
-    Trouble {
+    Problem {
         member: usize,
         message: String,
     },
@@ -102,8 +102,8 @@ impl Member {
                 pace.spend(COST).await;
                 let (key, value) = (record.key().unwrap_or_default(), record.value().unwrap_or_default());
                 orders::charge(value, attempt.number() - 1).map_err(|trouble| match trouble {
-                    Trouble::Passing(why) => Refusal::retry(why),
-                    Trouble::Poison(why) => Refusal::poison(why),
+                    OrderError::Passing(why) => Refusal::retry(why),
+                    OrderError::Poison(why) => Refusal::poison(why),
                 })?;
                 let (partition, offset) = (record.partition(), record.offset());
                 let digest = orders::digest(key, value);
@@ -143,9 +143,9 @@ fn note(member: usize, event: Event) -> Option<Note> {
         Event::DeadLettered { partition, offset, reason, .. } => {
             Note::GivenUp { member, partition: partition.partition, offset, reason }
         }
-        Event::Error(error) => Note::Trouble { member, message: error.to_string() },
+        Event::Error(error) => Note::Problem { member, message: error.to_string() },
         Event::Consumer(offtake::Event::PollIntervalExceeded { stall, .. }) => {
-            Note::Trouble { member, message: format!("did not poll for max.poll.interval.ms: {stall}") }
+            Note::Problem { member, message: format!("did not poll for max.poll.interval.ms: {stall}") }
         }
         _ => return None,
     })

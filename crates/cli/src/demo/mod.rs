@@ -1,14 +1,14 @@
 //! `offtake demo`: a cluster in the box, a topic of orders, and a group that reads it.
 //!
-//! `scene` is what happens, `script` when; `member` reads. `ledger` is what is known of every record, `board` what is going
-//! on; `face` and `screen` show it.
+//! `run` is what happens, `script` when; `member` reads. `ledger` is what is known of every record, `board` what is going
+//! on; `display` and `screen` show it.
 
 mod board;
-mod face;
+mod display;
 mod ledger;
 mod member;
 mod orders;
-mod scene;
+mod run;
 pub(crate) mod screen;
 mod script;
 mod source;
@@ -23,9 +23,9 @@ use crate::{
     output::Output,
     stop::Stop,
 };
-use face::{Face, Picture};
+use display::{Display, Picture};
 use ledger::Summary;
-use scene::{Ending, Scene};
+use run::{DemoRun, Ending};
 use text::{count, grouped, seconds};
 
 const ORDERS: &str = "orders";
@@ -42,24 +42,24 @@ pub(crate) async fn run(common: &Common, args: Demo) -> Result<(), Failure> {
         Some(Err(error)) => return Err(Failure::Usage(format!("--screenshot-at: {error}"))),
     };
     let picture = args.screenshot.map(|to| Picture { to, at });
-    let scene = Scene::begin(length).await?;
-    let mut face = Face::new(common.json, picture)?;
-    let played = scene.play(&mut face, &mut stop).await;
-    drop(face); // what follows belongs on the normal screen
+    let run = DemoRun::begin(length).await?;
+    let mut display = Display::new(common.json, picture)?;
+    let played = run.play(&mut display, &mut stop).await;
+    drop(display); // what follows belongs on the normal screen
     let ending = played?;
     let summary = ending.ledger.summary(ending.board.rebalances());
     let mut output = Output::stdout();
     if common.json {
         output.json(&serde_json::to_value(summary).unwrap_or_default());
     } else {
-        output.buffer().extend_from_slice(told(&ending, &summary, face::colour()).as_bytes());
+        output.buffer().extend_from_slice(summary_text(&ending, &summary, display::colour()).as_bytes());
     }
     output.flush()?;
     verdict(&ending, &summary)
 }
 
 /// The summary for the eye.
-fn told(ending: &Ending, summary: &Summary, colour: bool) -> String {
+fn summary_text(ending: &Ending, summary: &Summary, colour: bool) -> String {
     let (bold, good, bad, faint, plain) = if colour {
         ("\x1b[1m", "\x1b[32m", "\x1b[31m", "\x1b[38;5;244m", "\x1b[0m")
     } else {
@@ -142,7 +142,8 @@ mod tests {
         let ending = ending(1);
         let summary = ending.ledger.summary(0);
         assert!(
-            told(&ending, &summary, false).contains("2 produced ≠ 1 processed + 0 dead-lettered, 1 lost")
+            summary_text(&ending, &summary, false)
+                .contains("2 produced ≠ 1 processed + 0 dead-lettered, 1 lost")
         );
         let failure = verdict(&ending, &summary).unwrap_err();
         assert!(failure.to_string().starts_with("1 of 2 records were lost"), "{failure}");
@@ -161,7 +162,8 @@ mod tests {
         let ending = ending(2);
         let summary = ending.ledger.summary(0);
         assert!(
-            told(&ending, &summary, false).contains("2 produced = 2 processed + 0 dead-lettered, none lost")
+            summary_text(&ending, &summary, false)
+                .contains("2 produced = 2 processed + 0 dead-lettered, none lost")
         );
         assert!(verdict(&ending, &summary).is_ok());
     }

@@ -78,7 +78,7 @@ impl Orders {
 
 /// Why an order was not handled.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum OrderError {
     /// Trying again may help.
     Passing(&'static str),
     /// It cannot.
@@ -86,9 +86,9 @@ pub(super) enum Trouble {
 }
 
 /// Reads an order and charges for it: attempt 0 is the first.
-pub(super) fn charge(value: &[u8], attempt: u32) -> Result<(), Trouble> {
+pub(super) fn charge(value: &[u8], attempt: u32) -> Result<(), OrderError> {
     let order: Written = serde_json::from_slice(value)
-        .map_err(|error| Trouble::Poison(format!("unreadable at column {}", error.column())))?;
+        .map_err(|error| OrderError::Poison(format!("unreadable at column {}", error.column())))?;
     let dice = digest(b"payments", &order.order.to_be_bytes()) % 10_000;
     let away = match dice {
         dice if dice < AWAY_ALWAYS => u32::MAX,
@@ -96,7 +96,7 @@ pub(super) fn charge(value: &[u8], attempt: u32) -> Result<(), Trouble> {
         dice if dice < AWAY_ALWAYS + AWAY_TWICE + AWAY_ONCE => 1,
         _ => 0,
     };
-    if attempt < away { Err(Trouble::Passing("the payment service did not answer")) } else { Ok(()) }
+    if attempt < away { Err(OrderError::Passing("the payment service did not answer")) } else { Ok(()) }
 }
 
 /// Tells records apart: 64 bits over key and value (FNV-1a).
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn half_an_order_is_poison_and_not_tried_again() {
         assert!(
-            matches!(charge(br#"{"order":1,"it"#, 0), Err(Trouble::Poison(why)) if why == "unreadable at column 14")
+            matches!(charge(br#"{"order":1,"it"#, 0), Err(OrderError::Poison(why)) if why == "unreadable at column 14")
         );
     }
 

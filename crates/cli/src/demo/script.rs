@@ -8,7 +8,7 @@ const STORY: Duration = Duration::from_secs(15);
 const FIRST_ORDERS: u64 = 2500;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Act {
+pub(super) enum Action {
     /// Another member joins the group.
     Join,
     /// The member that has been there longest leaves.
@@ -19,7 +19,7 @@ pub(super) enum Act {
 #[derive(Debug)]
 pub(super) struct Script {
     pub(super) length: Duration,
-    acts: VecDeque<(Duration, Act)>,
+    actions: VecDeque<(Duration, Action)>,
     story: Duration,
 }
 
@@ -27,13 +27,13 @@ impl Script {
     pub(super) fn new(length: Duration) -> Self {
         let stories = u32::try_from(length.as_secs() / STORY.as_secs()).unwrap_or(u32::MAX).max(1);
         let story = length / stories;
-        let mut acts = VecDeque::from([(Duration::ZERO, Act::Join), (Duration::ZERO, Act::Join)]);
+        let mut actions = VecDeque::from([(Duration::ZERO, Action::Join), (Duration::ZERO, Action::Join)]);
         for number in 0..stories {
             let begins = story.saturating_mul(number);
-            acts.push_back((begins + story.mul_f64(0.36), Act::Join));
-            acts.push_back((begins + story.mul_f64(0.66), Act::Leave));
+            actions.push_back((begins + story.mul_f64(0.36), Action::Join));
+            actions.push_back((begins + story.mul_f64(0.66), Action::Leave));
         }
-        Self { length, acts, story }
+        Self { length, actions, story }
     }
 
     /// How many orders there are before anybody reads.
@@ -42,9 +42,9 @@ impl Script {
     }
 
     /// What is due.
-    pub(super) fn act(&mut self, at: Duration) -> Option<Act> {
-        let due = self.acts.front().is_some_and(|(due, _)| *due <= at);
-        if due { self.acts.pop_front().map(|(_, act)| act) } else { None }
+    pub(super) fn action(&mut self, at: Duration) -> Option<Action> {
+        let due = self.actions.front().is_some_and(|(due, _)| *due <= at);
+        if due { self.actions.pop_front().map(|(_, action)| action) } else { None }
     }
 
     /// When the producer stops, so that the rest is read by the end.
@@ -66,29 +66,29 @@ impl Script {
 mod tests {
     use super::*;
 
-    fn acts(seconds: u64) -> Vec<Act> {
+    fn actions(seconds: u64) -> Vec<Action> {
         let length = Duration::from_secs(seconds);
         let mut script = Script::new(length);
-        std::iter::from_fn(|| script.act(length)).collect()
+        std::iter::from_fn(|| script.action(length)).collect()
     }
 
     #[test]
     fn two_members_join_a_third_comes_and_one_leaves() {
-        assert_eq!(acts(15), [Act::Join, Act::Join, Act::Join, Act::Leave]);
-        assert_eq!(acts(3), [Act::Join, Act::Join, Act::Join, Act::Leave]);
+        assert_eq!(actions(15), [Action::Join, Action::Join, Action::Join, Action::Leave]);
+        assert_eq!(actions(3), [Action::Join, Action::Join, Action::Join, Action::Leave]);
     }
 
     #[test]
     fn a_long_demo_tells_the_story_again() {
-        assert_eq!(acts(60).len(), 2 + 4 * 2);
+        assert_eq!(actions(60).len(), 2 + 4 * 2);
     }
 
     #[test]
     fn nothing_happens_before_its_time() {
         let mut script = Script::new(Duration::from_secs(15));
-        let now = std::iter::from_fn(|| script.act(Duration::from_secs(5))).count();
+        let now = std::iter::from_fn(|| script.action(Duration::from_secs(5))).count();
         assert_eq!(now, 2);
-        assert_eq!(script.act(Duration::from_millis(5500)), Some(Act::Join));
+        assert_eq!(script.action(Duration::from_millis(5500)), Some(Action::Join));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The end: the dead-letter topic is read back, and the group is asked what it has committed.
+//! What the demo's summary rests on: the dead-letter topic is read back, and the group is asked what it has committed.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use super::{DEAD_LETTERS, GROUP, ORDERS, ledger::Ledger, orders};
 use crate::{clock::now, failure::Failure};
 
 const POLL: Duration = Duration::from_millis(100);
-/// Dead letters are few, and they are all there.
+/// How long that may take. Dead letters are few, and all of them are written by then.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Reads every dead letter into the ledger. Says how many records of the topic are above what the group has committed.
+/// Reads every dead letter into the ledger. Returns how many records of [`ORDERS`] the group has not committed.
 pub(super) async fn read_back(bootstrap: &str, ledger: &mut Ledger) -> Result<u64, Failure> {
     let mut reader = Consumer::builder(bootstrap)
         .group(GROUP) // to ask for its offsets; this one neither joins nor commits

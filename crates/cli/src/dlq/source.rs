@@ -12,7 +12,7 @@ use crate::{
     consume::{ends::Ends, target},
     failure::Failure,
     stop::Stop,
-    text::place::Place,
+    text::offset_bound::OffsetBound,
 };
 
 /// How long one poll waits: an end may be reached without a record.
@@ -52,8 +52,8 @@ impl Source {
         let closing = config.client.default_api_timeout;
         let mut consumer = Builder::from_config(config).build().await?;
         let partitions = target::partitions(&consumer, &[topic.to_owned()], false, &[]).await?;
-        let starts = target::ends(&consumer, &partitions, Place::Earliest).await?;
-        let ends = target::ends(&consumer, &partitions, Place::Latest).await?;
+        let starts = target::ends(&consumer, &partitions, OffsetBound::Earliest).await?;
+        let ends = target::ends(&consumer, &partitions, OffsetBound::Latest).await?;
         let mut committed = match group {
             Some(_) => consumer.committed(&partitions).await?,
             None => BTreeMap::new(),

@@ -7,7 +7,7 @@ use offtake_admin::{
     probe::{Connection, Operations, Probe},
 };
 
-use super::steps::{Address, Step};
+use super::steps::{Address, StepResult};
 use crate::clock::now;
 
 /// How long a coordinator that is not there yet is waited for.
@@ -17,29 +17,31 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 const UNSAID: &str = "the broker does not say what may be done with it";
 
-pub(super) async fn topic(connection: &mut Connection, topic: &str, user: Option<&str>) -> Step {
+pub(super) async fn topic(connection: &mut Connection, topic: &str, user: Option<&str>) -> StepResult {
     let found = match connection.topic(topic).await {
         Ok(found) => found,
-        Err(failure) => return Step::failed("topic", format!("{topic}: the broker {}", failure.reason)),
+        Err(failure) => {
+            return StepResult::failed("topic", format!("{topic}: the broker {}", failure.reason));
+        }
     };
     let (count, s) = (found.partitions, if found.partitions == 1 { "" } else { "s" });
     match found.error {
         ErrorCode::None => {}
         ErrorCode::TopicAuthorizationFailed => return lacking("Describe", "topic", topic, user),
         ErrorCode::UnknownTopicOrPartition => {
-            return Step::failed(
+            return StepResult::failed(
                 "topic",
                 format!("{topic} does not exist; `offtake topics` lists those that do"),
             );
         }
-        code => return Step::failed("topic", format!("{topic}: the broker answered {code}")),
+        code => return StepResult::failed("topic", format!("{topic}: the broker answered {code}")),
     }
     if found.operations.is_some_and(|operations| !operations.can_read()) {
         return lacking("Read", "topic", topic, user);
     }
     if !found.leaderless.is_empty() {
         let leaderless: Vec<_> = found.leaderless.iter().map(ToString::to_string).collect();
-        return Step::failed(
+        return StepResult::failed(
             "topic",
             format!(
                 "{topic}: of {count} partition{s} these have no leader: {}; the brokers that have their replicas are down",
@@ -47,7 +49,7 @@ pub(super) async fn topic(connection: &mut Connection, topic: &str, user: Option
             ),
         );
     }
-    Step::ok("topic", format!("{topic}: {count} partition{s}; {}", allowed(found.operations)))
+    StepResult::ok("topic", format!("{topic}: {count} partition{s}; {}", allowed(found.operations)))
 }
 
 /// A cluster makes the topic of its groups when the first group is asked for, and a coordinator that moved reads it.
@@ -56,7 +58,7 @@ pub(super) async fn group(
     connection: &mut Connection,
     group: &str,
     user: Option<&str>,
-) -> Step {
+) -> StepResult {
     let deadline = now() + PATIENCE;
     loop {
         match look_at_group(probe, connection, group, user).await {
@@ -73,12 +75,12 @@ async fn look_at_group(
     connection: &mut Connection,
     group: &str,
     user: Option<&str>,
-) -> Result<Step, Step> {
+) -> Result<StepResult, StepResult> {
     let (id, address) = match connection.coordinator(group).await {
         Ok(Ok((id, host, port))) => (id, Address { host, port }),
         Ok(Err(ErrorCode::GroupAuthorizationFailed)) => return Ok(lacking("Describe", "group", group, user)),
         Ok(Err(code)) => {
-            let step = Step::failed(
+            let step = StepResult::failed(
                 "group",
                 format!(
                     "{group}: its coordinator is not known ({code}); look whether `__consumer_offsets` has a leader for each \
@@ -87,10 +89,12 @@ async fn look_at_group(
             );
             return if code.is_retriable() { Err(step) } else { Ok(step) };
         }
-        Err(failure) => return Ok(Step::failed("group", format!("{group}: the broker {}", failure.reason))),
+        Err(failure) => {
+            return Ok(StepResult::failed("group", format!("{group}: the broker {}", failure.reason)));
+        }
     };
     let at = |said: &str| {
-        Step::failed("group", format!("{group}: its coordinator, broker {id} at {address}, {said}"))
+        StepResult::failed("group", format!("{group}: its coordinator, broker {id} at {address}, {said}"))
     };
     let findings = probe.connect(&address.host, address.port).await;
     let Some(mut coordinator) = findings.connection else {
@@ -111,7 +115,7 @@ async fn look_at_group(
         return Ok(lacking("Read", "group", group, user));
     }
     let allowed = allowed(found.operations);
-    Ok(Step::ok("group", format!("{group}: coordinated by broker {id} at {address}; {allowed}")))
+    Ok(StepResult::ok("group", format!("{group}: coordinated by broker {id} at {address}; {allowed}")))
 }
 
 /// The command is its own loop here.
@@ -128,12 +132,12 @@ fn allowed(operations: Option<Operations>) -> String {
 }
 
 /// An ACL is missing. Read implies Describe, so that it is the one to ask for.
-fn lacking(operation: &str, kind: &'static str, name: &str, user: Option<&str>) -> Step {
+fn lacking(operation: &str, kind: &'static str, name: &str, user: Option<&str>) -> StepResult {
     let (who, principal) = match user {
         Some(user) => (format!("User:{user}"), format!("User:{user}")),
         None => ("this client".to_owned(), "User:NAME".to_owned()),
     };
-    Step::failed(
+    StepResult::failed(
         kind,
         format!(
             "{name}: {who} lacks {operation}; it needs an ACL, as by `kafka-acls --add --allow-principal {principal} \

@@ -9,7 +9,7 @@ use futures_util::{StreamExt, stream};
 use offtake_admin::probe::{ClusterFacts, Connection, Findings, Probe};
 use serde_json::json;
 
-use self::steps::{Address, Step};
+use self::steps::{Address, StepResult};
 use crate::{
     args::{Common, Doctor},
     failure::Failure,
@@ -33,7 +33,7 @@ pub(crate) async fn run(common: &Common, args: Doctor) -> Result<(), Failure> {
 /// What was found at one broker.
 struct Visit {
     address: Address,
-    steps: Vec<Step>,
+    steps: Vec<StepResult>,
     /// Of one where nothing failed.
     found: Option<(Findings, Connection, ClusterFacts)>,
 }
@@ -126,7 +126,7 @@ impl Report {
         Ok(first)
     }
 
-    fn tell(&mut self, broker: &Address, steps: &[Step]) -> Result<(), Failure> {
+    fn tell(&mut self, broker: &Address, steps: &[StepResult]) -> Result<(), Failure> {
         if !self.json && self.heading.as_ref() != Some(broker) {
             self.line(&broker.to_string());
             self.heading = Some(broker.clone());

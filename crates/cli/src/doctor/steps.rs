@@ -20,12 +20,12 @@ const NEEDED: [&str; 9] = [
     "SyncGroup",
     "Heartbeat",
 ];
-/// A certificate that ends within this is told of.
+/// A certificate that expires within this time is warned of.
 const ENDS_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
-/// So many brokers are named.
+/// How many brokers are named at most.
 const MOST_NAMED: usize = 10;
 
-/// Where a broker is.
+/// A broker's host and port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Address {
     pub(super) host: String,
@@ -41,15 +41,15 @@ impl fmt::Display for Address {
     }
 }
 
-/// One step, and what came of it.
+/// A step, and its result.
 #[derive(Debug)]
-pub(super) struct Step {
+pub(super) struct StepResult {
     pub(super) name: &'static str,
     pub(super) is_ok: bool,
     pub(super) detail: String,
 }
 
-impl Step {
+impl StepResult {
     pub(super) fn ok(name: &'static str, detail: impl Into<String>) -> Self {
         Self { name, is_ok: true, detail: detail.into() }
     }
@@ -59,27 +59,29 @@ impl Step {
     }
 }
 
-/// The steps of a connection, to the first that failed. `is_advertised`: the address is from the cluster, not from the user.
-pub(super) fn of(found: &Findings, is_advertised: bool) -> Vec<Step> {
+/// The steps of a connection, up to the first that failed. `is_advertised`: the address is from the cluster, not from the user.
+pub(super) fn of(found: &Findings, is_advertised: bool) -> Vec<StepResult> {
     let mut steps = Vec::new();
     if !found.addresses.is_empty() {
         let addresses = found.addresses.iter().map(|address| address.ip().to_string());
-        steps.push(Step::ok("resolve", addresses.collect::<Vec<_>>().join(", ")));
+        steps.push(StepResult::ok("resolve", addresses.collect::<Vec<_>>().join(", ")));
     }
     if let Some(connected) = &found.connected {
         let took = connected.took.as_secs_f64() * 1000.0;
-        steps.push(Step::ok("connect", format!("{} in {took:.1} ms", connected.address)));
+        steps.push(StepResult::ok("connect", format!("{} in {took:.1} ms", connected.address)));
     }
     if let Some(tls) = &found.tls {
-        steps.push(Step::ok("tls", format!("{}, {}", tls.version, tls.cipher_suite)));
+        steps.push(StepResult::ok("tls", format!("{}, {}", tls.version, tls.cipher_suite)));
         let now = Timestamp::now();
-        steps.extend(tls.certificates.iter().map(|shown| Step::ok("certificate", certificate(shown, now))));
+        steps.extend(
+            tls.certificates.iter().map(|shown| StepResult::ok("certificate", certificate(shown, now))),
+        );
     }
     if !found.versions.is_empty() {
         steps.push(versions(found));
     }
     if let Some(mechanisms) = &found.mechanisms {
-        steps.push(Step::ok("mechanisms", mechanisms.join(", ")));
+        steps.push(StepResult::ok("mechanisms", mechanisms.join(", ")));
     }
     if let Some(login) = &found.login {
         let user = login.user.as_ref().map_or(String::new(), |user| format!(" as {user}"));
@@ -87,7 +89,7 @@ pub(super) fn of(found: &Findings, is_advertised: bool) -> Vec<Step> {
             Some(lifetime) => format!("for {} s at a time", (lifetime.as_secs_f64() * 10.0).round() / 10.0),
             None => "for as long as the connection lasts".to_owned(),
         };
-        steps.push(Step::ok("authenticate", format!("{}{user}, {session}", login.mechanism)));
+        steps.push(StepResult::ok("authenticate", format!("{}{user}, {session}", login.mechanism)));
     }
     if let Some(failure) = &found.failure {
         let (name, advice) = match failure.step {
@@ -117,7 +119,7 @@ pub(super) fn of(found: &Findings, is_advertised: bool) -> Vec<Step> {
             _ => ("authenticate", None),
         };
         let advice = advice.map_or(String::new(), |advice| format!("; {advice}"));
-        steps.push(Step::failed(name, format!("{}{advice}", failure.reason)));
+        steps.push(StepResult::failed(name, format!("{}{advice}", failure.reason)));
     }
     steps
 }
@@ -150,12 +152,12 @@ fn certificate(shown: &CertificateFacts, now: Timestamp) -> String {
     format!("{}, issued by {}, valid {from} to {until}{ends}{hosts}", shown.subject, shown.issuer)
 }
 
-fn versions(found: &Findings) -> Step {
+fn versions(found: &Findings) -> StepResult {
     let of = |api: &str| found.versions.iter().find(|(name, ..)| *name == api);
     let missing: Vec<_> = NEEDED.into_iter().filter(|api| of(api).is_none()).collect();
     if !missing.is_empty() {
         let missing = missing.join(", ");
-        return Step::failed(
+        return StepResult::failed(
             "versions",
             format!(
                 "the broker is too old or too new for this client: they have no version in common of {missing}"
@@ -165,10 +167,10 @@ fn versions(found: &Findings) -> Step {
     let used: Vec<_> =
         NEEDED.iter().filter_map(|api| of(api)).map(|(name, _, max)| format!("{name} {max}")).collect();
     let modern = if of("ConsumerGroupHeartbeat").is_some() { "classic and consumer" } else { "classic" };
-    Step::ok("versions", format!("{}; group protocols: {modern}", used.join(", ")))
+    StepResult::ok("versions", format!("{}; group protocols: {modern}", used.join(", ")))
 }
 
-pub(super) fn cluster(cluster: &ClusterFacts) -> Step {
+pub(super) fn cluster(cluster: &ClusterFacts) -> StepResult {
     let id = cluster.cluster_id.as_deref().unwrap_or("unknown");
     let brokers = cluster.brokers.iter().take(MOST_NAMED);
     let mut brokers: Vec<_> = brokers
@@ -180,13 +182,15 @@ pub(super) fn cluster(cluster: &ClusterFacts) -> Step {
     let (count, brokers) = (cluster.brokers.len(), brokers.join(", "));
     let s = if count == 1 { "" } else { "s" };
     match cluster.controller {
-        _ if cluster.brokers.is_empty() => {
-            Step::failed("cluster", "the broker knows of no broker, not even of itself: look into its log")
-        }
-        Some(controller) => {
-            Step::ok("cluster", format!("id {id}, controller {controller}, {count} broker{s}: {brokers}"))
-        }
-        None => Step::failed(
+        _ if cluster.brokers.is_empty() => StepResult::failed(
+            "cluster",
+            "the broker knows of no broker, not even of itself: look into its log",
+        ),
+        Some(controller) => StepResult::ok(
+            "cluster",
+            format!("id {id}, controller {controller}, {count} broker{s}: {brokers}"),
+        ),
+        None => StepResult::failed(
             "cluster",
             format!(
                 "id {id}, {count} broker{s}: {brokers}; no controller is known: topics and leaders do not change"
@@ -195,14 +199,14 @@ pub(super) fn cluster(cluster: &ClusterFacts) -> Step {
     }
 }
 
-/// The first request after the connection was made failed. `offered` are the mechanisms that the listener takes, if it takes SASL and
-/// we did not use it.
-pub(super) fn no_cluster(reason: &str, offered: &[String]) -> Step {
+/// The failure of the first request on a connection that was made. `offered` are the mechanisms that the listener takes, if it takes
+/// SASL and we did not use it.
+pub(super) fn no_cluster(reason: &str, offered: &[String]) -> StepResult {
     if offered.is_empty() {
-        return Step::failed("cluster", format!("the broker {reason}"));
+        return StepResult::failed("cluster", format!("the broker {reason}"));
     }
     let offered = offered.join(", ");
-    Step::failed(
+    StepResult::failed(
         "cluster",
         format!(
             "the broker {reason}; the listener takes SASL ({offered}): set security.protocol to SASL_PLAINTEXT or SASL_SSL, \

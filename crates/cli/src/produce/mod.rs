@@ -194,7 +194,7 @@ impl Work {
                     stops = true;
                     input.stop();
                 }
-                (line, outcome) = self.waiting.next() => self.told(line, outcome),
+                (line, outcome) = self.waiting.next() => self.on_outcome(line, outcome),
                 line = input.next(), if wants_line => match line {
                     Some(line) => next = Some(line),
                     None if stops => return End::Signal(last),
@@ -219,7 +219,7 @@ impl Work {
     }
 
     /// The record of this line has its outcome.
-    fn told(&mut self, line: u64, outcome: Result<RecordMetadata, Error>) {
+    fn on_outcome(&mut self, line: u64, outcome: Result<RecordMetadata, Error>) {
         match outcome {
             Ok(metadata) => {
                 self.written = self.written.saturating_add(1);
@@ -238,7 +238,7 @@ impl Work {
     /// All records have told that have an outcome, and their reports are the reader's.
     fn tell_ready(&mut self) {
         while let Some((line, outcome)) = self.waiting.next().now_or_never() {
-            self.told(line, outcome);
+            self.on_outcome(line, outcome);
         }
         let written = self.output.flush();
         self.reported(written);
@@ -265,7 +265,7 @@ impl Work {
                 return;
             }
             let (line, outcome) = self.waiting.next().await;
-            self.told(line, outcome);
+            self.on_outcome(line, outcome);
         }
     }
 

@@ -3,7 +3,7 @@
 pub(crate) mod format;
 pub(crate) mod json;
 pub(crate) mod number;
-pub(crate) mod place;
+pub(crate) mod offset_bound;
 pub(crate) mod row;
 pub(crate) mod table;
 pub(crate) mod time;

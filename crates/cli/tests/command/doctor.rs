@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use offtake_broker::{ApiKey, Cluster, Harm, Rule, SaslMechanism};
+use offtake_broker::{ApiKey, Cluster, Fault, FaultRule, SaslMechanism};
 use serde_json::Value;
 
 use crate::operator::{Done, done, offtake};
@@ -191,23 +191,23 @@ async fn what_this_client_may_not_do_is_told_with_the_acl_that_it_needs() {
     assert_eq!(login.2, "PLAIN as alice, for 60 s at a time");
 
     let acl = "kafka-acls --add --allow-principal User:alice --operation Read";
-    let rule = cluster.arm(Rule::on(ApiKey::Metadata, Harm::Fail(29)).topic("orders"));
+    let rule = cluster.inject(FaultRule::on(ApiKey::Metadata, Fault::Fail(29)).topic("orders"));
     let looked = look(&cluster, &format!("--topic orders {config}"));
     failed(&looked, &broker, "topic", "orders: User:alice lacks Describe");
     failed(&looked, &broker, "topic", &format!("{acl} --topic orders"));
-    cluster.disarm(rule);
+    cluster.withdraw(rule);
     for (api, words) in [
         (ApiKey::FindCoordinator, "User:alice lacks Describe"),
         (ApiKey::DescribeGroups, "User:alice lacks Describe"),
     ] {
-        let rule = cluster.arm(Rule::on(api, Harm::Fail(30)));
+        let rule = cluster.inject(FaultRule::on(api, Fault::Fail(30)));
         let looked = look(&cluster, &format!("--group g {config}"));
         failed(&looked, &broker, "group", words);
         failed(&looked, &broker, "group", &format!("{acl} --group g"));
-        cluster.disarm(rule);
+        cluster.withdraw(rule);
     }
     // What passes is waited for.
-    let rule = cluster.arm(Rule::on(ApiKey::FindCoordinator, Harm::Fail(15)).nth(1));
+    let rule = cluster.inject(FaultRule::on(ApiKey::FindCoordinator, Fault::Fail(15)).nth(1));
     assert_eq!(look(&cluster, &format!("--group g {config}")).code, Some(0));
     assert_eq!(cluster.hits(rule), 1);
     failed(&look(&cluster, &format!("--topic nosuch {config}")), &broker, "topic", "nosuch does not exist");

@@ -5,7 +5,7 @@ use std::{
     time::SystemTime,
 };
 
-use offtake_broker::{ApiKey, Harm, NewRecord, Rule};
+use offtake_broker::{ApiKey, Fault, FaultRule, NewRecord};
 use serde_json::{Value, json};
 
 use super::operator::At;
@@ -87,7 +87,7 @@ async fn a_group_that_is_not_there_and_a_part_that_cannot_be_asked_are_failures(
     assert_eq!(missing.code, Some(1), "{missing:?}");
     assert!(missing.stderr.contains("there is no consumer group `nosuch`"), "{missing:?}");
     assert!(missing.stdout.contains("audit"), "the other is printed: {missing:?}");
-    let rule = at.cluster.arm(Rule::on(ApiKey::ListOffsets, Harm::Fail(TOPIC_AUTHORIZATION_FAILED)));
+    let rule = at.cluster.inject(FaultRule::on(ApiKey::ListOffsets, Fault::Fail(TOPIC_AUTHORIZATION_FAILED)));
     let refused = at.run("lag audit --json");
     assert_eq!(at.cluster.hits(rule), 2, "where the log begins and where it ends; it is not asked again");
     assert_eq!(refused.code, Some(1), "{refused:?}");
@@ -133,7 +133,7 @@ async fn an_age_that_is_not_known_is_neither_fine_nor_too_bad() {
     let old = at.run("lag --fail-at 900s --json");
     assert_eq!(old.code, Some(3), "{}", old.stderr);
     assert!(old.stderr.contains("`audit` is too far behind on many-1050"), "{}", old.stderr);
-    at.cluster.arm(Rule::on(ApiKey::Fetch, Harm::Fail(TOPIC_AUTHORIZATION_FAILED)));
+    at.cluster.inject(FaultRule::on(ApiKey::Fetch, Fault::Fail(TOPIC_AUTHORIZATION_FAILED)));
     let unknown = at.run("lag --fail-at 900s --json");
     assert_eq!(unknown.code, Some(1), "{}", unknown.stderr);
     assert!(

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use offtake_broker::{ApiKey, Cluster, Config, Harm, NewRecord, Rule};
+use offtake_broker::{ApiKey, Cluster, Config, Fault, FaultRule, NewRecord};
 use serde_json::{Value, json};
 
 /// A cluster, and the command pointed at it.
@@ -448,12 +448,12 @@ async fn an_offset_of_an_open_transaction_is_read_from_when_that_has_ended() {
         let from = first.unwrap() + 20;
         let line =
             format!("consume orders {options} --from {from} --isolation read_committed -n 10 -f %o\\n");
-        let reads = at.cluster.arm(Rule::on(ApiKey::Fetch, Harm::Delay(Duration::ZERO)));
+        let reads = at.cluster.inject(FaultRule::on(ApiKey::Fetch, Fault::Delay(Duration::ZERO)));
         let reading = at.command(&line).stdout(Stdio::piped()).spawn().unwrap();
         while at.cluster.hits(reads) == 0 {
             std::thread::yield_now();
         }
-        at.cluster.disarm(reads);
+        at.cluster.withdraw(reads);
         transaction.commit().await.unwrap();
         let output = reading.wait_with_output().unwrap();
         let expected: String = (from..from + 10).map(|offset| format!("{offset}\n")).collect();

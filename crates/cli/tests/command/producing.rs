@@ -8,7 +8,7 @@ use std::{
     time::SystemTime,
 };
 
-use offtake_broker::{ApiKey, Cluster, Config, Harm, Rule};
+use offtake_broker::{ApiKey, Cluster, Config, Fault, FaultRule};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -70,7 +70,7 @@ async fn a_report_does_not_wait_for_records_that_are_on_their_way() {
     let cluster = Cluster::builder().config(config).brokers(2).topic("load", 2).start().await.unwrap();
     let at = At { cluster };
     let leader = at.cluster.with(|model, _| model.leader_of("load", 1)).unwrap();
-    let rule = at.cluster.arm(Rule::on(ApiKey::Produce, Harm::Hold).broker(leader));
+    let rule = at.cluster.inject(FaultRule::on(ApiKey::Produce, Fault::Hold).broker(leader));
     let mut child = at
         .command("produce load --json --keep-partition --json-report")
         .stdin(Stdio::piped())
@@ -85,7 +85,7 @@ async fn a_report_does_not_wait_for_records_that_are_on_their_way() {
     while at.cluster.hits(rule) == 0 {
         thread::yield_now();
     }
-    at.cluster.disarm(rule);
+    at.cluster.withdraw(rule);
     at.cluster.release(rule);
     let report: Value = serde_json::from_str(&reports.next().unwrap().unwrap()).unwrap();
     assert_eq!(report["partition"], 1);

@@ -202,7 +202,7 @@ impl Consumer {
     /// What has come of partitions. Only when all control that was taken with it has been heeded.
     fn take_in_data(&mut self) {
         while let Some(data) = self.taken.data.pop_front() {
-            self.delivery.take_in(data);
+            self.delivery.receive(data);
         }
         self.forget_moved();
         for (partition, token, from) in self.delivery.offers() {

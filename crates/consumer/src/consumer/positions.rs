@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use offtake_machine::{PartitionInfo, Token, Topic, TopicPartition};
 use tokio::sync::oneshot;
 
-use super::{Consumer, compile};
+use super::{Consumer, subscribing::compile};
 use crate::{
     clock,
     command::Command,

@@ -9,16 +9,19 @@ use offtake_fetch::{Charge, Chunk};
 use offtake_group::RevocationId;
 use offtake_machine::{Position, Token, TopicPartition};
 use offtake_wire::records::BatchBuilder;
-use tokio::{sync::mpsc, time::advance};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::advance,
+};
 
 use super::*;
 use crate::{
     Event, Listener, ListenerFuture, OffsetAndTimestamp, Rebalance, StartAt, Ticket,
     builder::Builder,
     command::ListAt,
-    error::NOT_COMMITTED,
+    error::{ErrorKind, NOT_COMMITTED},
     gauges::PartitionGauges,
-    inbox::{self, Data, InboxSender},
+    inbox::{self, Control, Data, InboxSender},
 };
 
 mod closing;

@@ -95,7 +95,7 @@ pub(crate) struct Opening<'a> {
 }
 
 /// What comes next of a partition.
-pub(crate) enum Next<P> {
+pub(crate) enum NextOutput<P> {
     Part(P),
     /// Its position is reset.
     Reset,
@@ -236,7 +236,7 @@ impl Flow {
         partition: &TopicPartition,
         most: usize,
         opening: &mut Opening<'_>,
-    ) -> Result<Next<PartitionRecords>, RecordError> {
+    ) -> Result<NextOutput<PartitionRecords>, RecordError> {
         loop {
             self.pass(partition, opening);
             let Some(open) = &mut self.open else { return Ok(self.next_without_record()) };
@@ -260,7 +260,7 @@ impl Flow {
             if slice.is_empty() {
                 continue;
             }
-            return Ok(Next::Part(PartitionRecords {
+            return Ok(NextOutput::Part(PartitionRecords {
                 partition: partition.clone(),
                 token: self.token,
                 leader_epoch,
@@ -276,7 +276,7 @@ impl Flow {
         &mut self,
         partition: &TopicPartition,
         opening: &mut Opening<'_>,
-    ) -> Result<Next<RecordBatch>, RecordError> {
+    ) -> Result<NextOutput<RecordBatch>, RecordError> {
         loop {
             self.pass(partition, opening);
             let Some(open) = &mut self.open else { return Ok(self.next_without_record()) };
@@ -307,15 +307,15 @@ impl Flow {
                 ledger: None,
             };
             batch.next = self.hands_out(batch.end(), partition, opening);
-            return Ok(Next::Part(batch));
+            return Ok(NextOutput::Part(batch));
         }
     }
 
-    fn next_without_record<P>(&self) -> Next<P> {
+    fn next_without_record<P>(&self) -> NextOutput<P> {
         match self.queue.front() {
-            Some(Entry::Reset { .. }) => Next::Reset,
-            Some(Entry::Failed(_)) => Next::Failed,
-            Some(Entry::Chunk(_)) | None => Next::Nothing,
+            Some(Entry::Reset { .. }) => NextOutput::Reset,
+            Some(Entry::Failed(_)) => NextOutput::Failed,
+            Some(Entry::Chunk(_)) | None => NextOutput::Nothing,
         }
     }
 

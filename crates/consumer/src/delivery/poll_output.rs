@@ -1,6 +1,6 @@
-//! What one call hands out: records, or whole batches.
+//! [`PollOutput`]: what one poll hands out, records or whole batches.
 
-use super::flow::{Flow, Next, Opening};
+use super::flow::{Flow, NextOutput, Opening};
 use crate::{
     batches::{Batches, RecordBatch},
     event::Event,
@@ -10,7 +10,7 @@ use crate::{
 use offtake_machine::TopicPartition;
 use offtake_wire::records::RecordError;
 
-/// Parts of partitions, and the resets ahead of them.
+/// The output of one poll: parts of partitions, and the resets before them.
 pub(crate) trait PollOutput: Default {
     type Part: Part;
 
@@ -27,15 +27,15 @@ pub(crate) trait PollOutput: Default {
 pub(crate) trait Part: Delivered + Sized {
     /// How many records count against `max.poll.records`.
     fn records(&self) -> usize;
-    /// From here on it is kept account of which of them are finished.
+    /// Enters the records into the ledgers, which know from here on which of them are finished.
     fn enter(&mut self, ledgers: &Ledgers);
-    /// The next of a partition: at most `most` records, as far as it can choose.
+    /// Takes the next part of a partition: at most `most` records, or a whole batch.
     fn next(
         flow: &mut Flow,
         partition: &TopicPartition,
         most: usize,
         opening: &mut Opening<'_>,
-    ) -> Result<Next<Self>, RecordError>;
+    ) -> Result<NextOutput<Self>, RecordError>;
 }
 
 impl PollOutput for Records {
@@ -96,7 +96,7 @@ impl Part for PartitionRecords {
         partition: &TopicPartition,
         most: usize,
         opening: &mut Opening<'_>,
-    ) -> Result<Next<Self>, RecordError> {
+    ) -> Result<NextOutput<Self>, RecordError> {
         flow.next_part(partition, most, opening)
     }
 }
@@ -115,7 +115,7 @@ impl Part for RecordBatch {
         partition: &TopicPartition,
         _most: usize,
         opening: &mut Opening<'_>,
-    ) -> Result<Next<Self>, RecordError> {
+    ) -> Result<NextOutput<Self>, RecordError> {
         flow.next_batch(partition, opening)
     }
 }

@@ -6,7 +6,11 @@ use offtake_wire::records::{BatchBuilder, Compression};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::{Batches, ErrorKind, RecordBatch, Records, health::Vitals, inbox::InboxReceiver};
+use crate::{
+    Batches, ErrorKind, RecordBatch, Records,
+    health::Vitals,
+    inbox::{Data, InboxReceiver},
+};
 
 mod errors;
 mod memory;
@@ -62,16 +66,16 @@ impl Sim {
 
     fn started(&mut self, partition: TopicPartition, at: i64, resets: Vec<Event>) {
         let position = Position::at(at);
-        self.delivery.take_in(Data::Started { partition, token: TOKEN, position, resets });
+        self.delivery.receive(Data::Started { partition, token: TOKEN, position, resets });
     }
 
-    fn take_in(&mut self, chunk: Chunk) {
-        self.delivery.take_in(Data::Records(chunk));
+    fn receive(&mut self, chunk: Chunk) {
+        self.delivery.receive(Data::Records(chunk));
     }
 
     fn fails(&mut self, partition: TopicPartition) {
         let error = Error::new(ErrorKind::Corrupt, "damaged").with_partition(partition.clone());
-        self.delivery.take_in(Data::Failed { partition, token: TOKEN, error });
+        self.delivery.receive(Data::Failed { partition, token: TOKEN, error });
     }
 
     fn seek(&mut self, token: Token, position: Option<i64>) {
@@ -80,7 +84,7 @@ impl Sim {
 
     /// The engine wants back what is held. Where to read on from, if that is offered.
     fn give_back(&mut self) -> Option<Position> {
-        self.delivery.take_in(Data::GiveBack { partition: orders(), token: TOKEN });
+        self.delivery.receive(Data::GiveBack { partition: orders(), token: TOKEN });
         self.delivery.offers().pop().map(|(_, _, from)| from)
     }
 
@@ -167,7 +171,7 @@ fn chunk(fetch_offset: i64, next: i64, batches: &[Bytes]) -> Chunk {
 #[test]
 fn max_poll_records_cuts_a_batch_and_the_next_poll_goes_on_in_it() {
     let mut sim = Sim::handing_out(4);
-    sim.take_in(chunk(0, 10, &[batch(0, 10)]));
+    sim.receive(chunk(0, 10, &[batch(0, 10)]));
     let polls: Vec<_> = std::iter::from_fn(|| sim.poll()).map(|poll| poll.unwrap()).collect();
     assert_eq!(polls, [vec![0, 1, 2, 3], vec![4, 5, 6, 7], vec![8, 9]]);
 }
@@ -175,14 +179,14 @@ fn max_poll_records_cuts_a_batch_and_the_next_poll_goes_on_in_it() {
 #[test]
 fn j8_a_fetch_that_began_inside_a_batch_hands_out_nothing_before_its_offset() {
     let mut sim = Sim::handing_out(500);
-    sim.take_in(chunk(4, 10, &[batch(0, 10)]));
+    sim.receive(chunk(4, 10, &[batch(0, 10)]));
     assert_eq!(sim.poll().unwrap().unwrap(), [4, 5, 6, 7, 8, 9]);
 }
 
 #[test]
 fn batches_are_handed_out_whole_and_opened_anywhere() {
     let mut sim = Sim::handing_out(4);
-    sim.take_in(chunk(1, 12, &[batch(0, 3), packed(3, 3), emptied(6, 2), batch(8, 2)]));
+    sim.receive(chunk(1, 12, &[batch(0, 3), packed(3, 3), emptied(6, 2), batch(8, 2)]));
     let batches = sim.poll_batches().unwrap().unwrap();
     assert_eq!(sim.delivery.position(&orders()), Some(6), "as many as begin before four records");
     let record_positions: Vec<_> =
@@ -204,7 +208,7 @@ fn batches_are_handed_out_whole_and_opened_anywhere() {
 #[test]
 fn a_batch_that_was_begun_is_handed_out_from_there() {
     let mut sim = Sim::handing_out(4);
-    sim.take_in(chunk(0, 10, &[packed(0, 6), batch(6, 4)]));
+    sim.receive(chunk(0, 10, &[packed(0, 6), batch(6, 4)]));
     assert_eq!(sim.poll().unwrap().unwrap(), [0, 1, 2, 3]);
     let batches = sim.poll_batches().unwrap().unwrap();
     assert_eq!(batches.into_iter().map(open).collect::<Vec<_>>(), [vec![4, 5], vec![6, 7, 8, 9]]);
@@ -213,7 +217,7 @@ fn a_batch_that_was_begun_is_handed_out_from_there() {
 #[test]
 fn j3_what_lies_behind_the_last_record_moves_the_position_with_it() {
     let mut sim = Sim::handing_out(500);
-    sim.take_in(chunk(0, 7, &[batch(0, 3)]));
+    sim.receive(chunk(0, 7, &[batch(0, 3)]));
     assert_eq!(sim.poll().unwrap().unwrap(), [0, 1, 2]);
     assert_eq!(sim.delivery.position(&orders()), Some(7));
     assert!(sim.poll().is_none());
@@ -225,12 +229,12 @@ fn j3_what_lies_behind_the_last_record_moves_the_position_with_it() {
 #[test]
 fn i7_what_was_fetched_before_a_seek_or_for_an_earlier_owner_is_dropped() {
     let mut sim = Sim::handing_out(500);
-    sim.take_in(chunk(0, 3, &[batch(0, 3)]));
+    sim.receive(chunk(0, 3, &[batch(0, 3)]));
     sim.seek(TOKEN.after_seek(), None);
-    sim.take_in(chunk(3, 6, &[batch(3, 3)]));
+    sim.receive(chunk(3, 6, &[batch(3, 3)]));
     assert!(sim.poll().is_none());
     sim.delivery.remove(&[orders()]);
-    sim.take_in(Chunk { token: TOKEN.after_seek(), ..chunk(9, 12, &[batch(9, 3)]) });
+    sim.receive(Chunk { token: TOKEN.after_seek(), ..chunk(9, 12, &[batch(9, 3)]) });
     assert!(sim.poll().is_none());
     assert_eq!(sim.freed(), 3000);
 }
@@ -247,10 +251,10 @@ fn safe14_lag_counts_to_the_newest_end_that_the_isolation_level_sees() {
         sim.delivery.start(vec![(orders(), gauges.clone())]);
         let token = gauges.token();
         let position = Position::at(0);
-        sim.delivery.take_in(Data::Started { partition: orders(), token, position, resets: vec![] });
+        sim.delivery.receive(Data::Started { partition: orders(), token, position, resets: vec![] });
         assert_eq!(sim.delivery.lag(&orders()), None, "nobody has told where the log ends");
         gauges.set_watermarks(ends_at(3, 3));
-        sim.take_in(Chunk { token, ..chunk(0, 3, &[batch(0, 3)]) });
+        sim.receive(Chunk { token, ..chunk(0, 3, &[batch(0, 3)]) });
         assert_eq!(sim.delivery.lag(&orders()), Some(3), "what waits here is unread");
         sim.poll().unwrap().unwrap();
         assert_eq!(sim.delivery.lag(&orders()), Some(0));
@@ -266,8 +270,8 @@ fn safe14_k5_nothing_is_left_when_the_last_record_has_been_handed_out() {
     for most in [1, 3, 500] {
         let mut sim = Sim::handing_out(most);
         sim.gauges.set_watermarks(ends_at(9, 9));
-        sim.take_in(chunk(0, 7, &[batch(0, 3), emptied(3, 4)]));
-        sim.take_in(chunk(7, 9, &[]));
+        sim.receive(chunk(0, 7, &[batch(0, 3), emptied(3, 4)]));
+        sim.receive(chunk(7, 9, &[]));
         let mut next = Vec::new();
         while let Some(records) = sim.delivery.hand_out(&sim.handle, false) {
             let records: Records = records.unwrap();
@@ -321,12 +325,12 @@ fn of(partition: &TopicPartition, chunk: Chunk) -> Chunk {
 fn l8_a_seek_by_a_handle_shows_at_once_and_what_was_fetched_before_it_does_not_come() {
     let mut sim = Sim::handing_out(500);
     sim.gauges.set_watermarks(ends_at(100, 100));
-    sim.take_in(chunk(0, 3, &[batch(0, 3)]));
+    sim.receive(chunk(0, 3, &[batch(0, 3)]));
     let token = TOKEN.after_seek();
     // What the engine does before it answers a handle.
     sim.gauges.set_position(token, Some(50));
     assert_eq!((sim.handle.position(orders()), sim.handle.lag(orders())), (Some(50), Some(50)));
-    sim.delivery.take_in(Data::Sought { partition: orders(), token, position: Some(Position::at(50)) });
+    sim.delivery.receive(Data::Sought { partition: orders(), token, position: Some(Position::at(50)) });
     assert!(sim.poll().is_none());
     assert_eq!(sim.delivery.newly_sought(), [orders()]);
     assert_eq!((sim.handle.position(orders()), sim.freed()), (Some(50), 1000));
@@ -336,7 +340,7 @@ fn l8_a_seek_by_a_handle_shows_at_once_and_what_was_fetched_before_it_does_not_c
 #[test]
 fn l3_a_seek_to_where_it_stands_keeps_the_epoch_of_what_was_read_before() {
     let mut sim = Sim::handing_out(500);
-    sim.take_in(chunk(0, 3, &[batch(0, 3)]));
+    sim.receive(chunk(0, 3, &[batch(0, 3)]));
     let epoch_of = |sim: &Sim, to: Position| match sim.delivery.with_epoch(&orders(), StartAt::Offset(to)) {
         StartAt::Offset(at) if at.offset == to.offset => at.epoch,
         other => panic!("{other:?}"),
@@ -362,10 +366,10 @@ fn l3_a_seek_to_where_it_stands_keeps_the_epoch_of_what_was_read_before() {
 fn l8_what_was_passed_over_moved_back_or_told_before_a_seek_is_dropped() {
     for gone in [false, true] {
         let mut sim = Sim::handing_out(500);
-        sim.take_in(chunk(0, 6, &[batch(0, 6)]));
+        sim.receive(chunk(0, 6, &[batch(0, 6)]));
         assert_eq!(sim.poll().unwrap().unwrap(), [0, 1, 2, 3, 4, 5]);
         // Back to 4, and over what is empty there.
-        sim.take_in(chunk(4, 9, &[emptied(4, 5)]));
+        sim.receive(chunk(4, 9, &[emptied(4, 5)]));
         assert!(sim.poll().is_none());
         assert_eq!((sim.delivery.moved.over.len(), sim.delivery.moved.back.len()), (1, 1));
         let reset = Event::Truncated { partition: orders(), from: 9, to: Some(8), epoch: None };

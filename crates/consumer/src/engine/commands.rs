@@ -7,7 +7,7 @@ use offtake_machine::{GroupMetadata, GroupOffsets, Position, Token, Topic, Topic
 use offtake_offsets::{CommitId, QueryId, SeekError};
 
 use super::{
-    Engine, Life, answer, machine_config, no_group,
+    CloseState, Engine, answer, machine_config, no_group,
     waiters::{Listing, Question, QuestionReply},
 };
 use crate::{
@@ -150,7 +150,7 @@ impl Engine {
 
     /// The consumer is gone. What it said is finished is committed, if that is to be; then it leaves, quickly.
     pub(crate) fn abandon(&mut self, now: Instant, commits: bool) {
-        if matches!(self.life, Life::Open) {
+        if matches!(self.life, CloseState::Open) {
             let deadline = now + LAST_SECOND;
             let owned = self.ownership.to_vec();
             if !owned.is_empty() {
@@ -193,7 +193,7 @@ impl Engine {
 
     /// An engine that is on its way out begins nothing.
     fn check_open(&self) -> Result<()> {
-        if matches!(self.life, Life::Open) { Ok(()) } else { Err(error::closed()) }
+        if matches!(self.life, CloseState::Open) { Ok(()) } else { Err(error::closed()) }
     }
 
     fn subscribe(&mut self, now: Instant, to: Subscription) -> Result<()> {
@@ -375,17 +375,18 @@ impl Engine {
         reply: Option<Reply<()>>,
     ) {
         match &mut self.life {
-            Life::Open => {}
+            CloseState::Open => {}
             // It is on its way already: whoever asks now hears when it is over.
-            Life::AwaitingCommits { reply: waiting, .. } | Life::Closing { reply: waiting, .. } => {
+            CloseState::AwaitingCommits { reply: waiting, .. }
+            | CloseState::Closing { reply: waiting, .. } => {
                 *waiting = waiting.take().or(reply);
                 return;
             }
-            Life::Closed => return answer(reply, Ok(())),
+            CloseState::Closed => return answer(reply, Ok(())),
         }
         // Half of the time, so that there is some left to leave the group in.
         let until = now + deadline.saturating_duration_since(now) / 2;
-        self.life = Life::AwaitingCommits { until, deadline, membership, reply };
+        self.life = CloseState::AwaitingCommits { until, deadline, membership, reply };
         self.advance_close(now);
     }
 }

@@ -10,7 +10,7 @@ use offtake_machine::{Answer, BrokerId, CallError, Cluster, Coordinator, Transmi
 use offtake_net::Lane;
 use tokio::runtime;
 
-use super::{Engine, Life, Machine, Route, unfinished::UnfinishedWatch, wire_log};
+use super::{CloseState, Engine, Machine, Route, unfinished::UnfinishedWatch, wire_log};
 use crate::command::{Command, Output};
 
 impl offtake_client::engine::Engine for Engine {
@@ -30,7 +30,7 @@ impl offtake_client::engine::Engine for Engine {
         wire_log::answer(self.config.client.sent_client_id(), tag, &result);
         match &result {
             Ok(answer) => {
-                self.reach.answered();
+                self.reachability.answered();
                 self.vitals.answered(now, answer.from, machine == Machine::Fetch);
             }
             Err(error) => self.vitals.not_answered(to, error),
@@ -91,8 +91,10 @@ impl offtake_client::engine::Engine for Engine {
 
     fn poll_timeout(&self) -> Option<Instant> {
         let closing = match &self.life {
-            Life::AwaitingCommits { until: at, .. } | Life::Closing { deadline: at, .. } => Some(*at),
-            Life::Open | Life::Closed => None,
+            CloseState::AwaitingCommits { until: at, .. } | CloseState::Closing { deadline: at, .. } => {
+                Some(*at)
+            }
+            CloseState::Open | CloseState::Closed => None,
         };
         earliest([
             self.metadata.poll_timeout(),
@@ -101,7 +103,7 @@ impl offtake_client::engine::Engine for Engine {
             self.offsets.poll_timeout(),
             self.fetch.poll_timeout(),
             self.waiters.poll_timeout(),
-            self.reach.poll_timeout(),
+            self.reachability.poll_timeout(),
             self.ownership.revoke_by(),
             self.silence_timeout(),
             self.log.poll_timeout(),
@@ -111,7 +113,7 @@ impl offtake_client::engine::Engine for Engine {
     }
 
     fn is_closed(&self) -> bool {
-        matches!(self.life, Life::Closed)
+        matches!(self.life, CloseState::Closed)
     }
 
     /// What the handle is to get, after every event of every machine has been carried to the others.
@@ -127,22 +129,22 @@ impl offtake_client::engine::Engine for Engine {
             while let Some(chunk) = self.fetch.take() {
                 self.outbox.chunk(chunk);
             }
-            self.outbox.settle(|partition| self.fetch.has_chunks(partition));
+            self.outbox.release_waiting(|partition| self.fetch.has_chunks(partition));
             self.note_vitals(now);
         }
         self.outbox.pop()
     }
 
     fn take_rebootstrap(&mut self) -> bool {
-        self.reach.take_rebootstrap()
+        self.reachability.take_rebootstrap()
     }
 
     fn take_changed_cluster(&mut self) -> Option<Arc<Cluster>> {
-        self.reach.take_new_cluster().then(|| self.metadata.cluster().clone())
+        self.reachability.take_new_cluster().then(|| self.metadata.cluster().clone())
     }
 
     fn poll_found_broker(&mut self) -> Option<(BrokerId, String, u16)> {
-        self.reach.next_found()
+        self.reachability.next_found()
     }
 
     fn poll_withdrawal(&mut self) -> Option<u64> {

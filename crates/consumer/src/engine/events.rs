@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use offtake_machine::{CallError, Identity, Token, TopicPartition, coordinator, metadata};
 
-use super::{Engine, Life, Machine, results};
+use super::{CloseState, Engine, Machine, results};
 use crate::{
     error::{Error, ErrorKind},
     event::Event,
@@ -49,9 +49,9 @@ impl Engine {
         match event {
             metadata::Event::Updated => self.on_cluster_update(now),
             metadata::Event::RefreshFailed(error) => {
-                if self.reach.fails(error.clone()) {
+                if self.reachability.fails(error.clone()) {
                     self.reporter.report(|| Event::Error(error.clone().into()));
-                    if self.reach.is_hopeless() {
+                    if self.reachability.is_hopeless() {
                         let then = match error {
                             CallError::Authentication { .. } => {
                                 "every poll fails until a broker accepts; trying again"
@@ -60,17 +60,17 @@ impl Engine {
                                 "every poll fails until a broker answers: look at bootstrap.servers; trying again"
                             }
                         };
-                        self.reach.logged();
+                        self.reachability.logged();
                         self.fail_fatally(error.into(), then);
                     } else {
-                        self.reach.log_failure(&error);
+                        self.reachability.log_failure(&error);
                     }
                 }
                 self.answer_lookups(now);
             }
             metadata::Event::Rebootstrap => {
                 tracing::warn!("starting again from the bootstrap servers");
-                self.reach.rebootstrap();
+                self.reachability.rebootstrap();
             }
         }
     }
@@ -79,7 +79,7 @@ impl Engine {
         match event {
             coordinator::Event::Found { broker, host, port } => {
                 tracing::debug!(%broker, host, port, "found the group coordinator");
-                self.reach.found(broker, host, port);
+                self.reachability.found(broker, host, port);
                 self.recovered();
             }
             coordinator::Event::Refused(code) => {
@@ -144,7 +144,7 @@ impl Engine {
             }
             GroupEvent::Left => {
                 self.log_left();
-                if let Life::Closing { left, .. } = &mut self.life {
+                if let CloseState::Closing { left, .. } = &mut self.life {
                     *left = true;
                 }
             }
@@ -342,10 +342,10 @@ impl Engine {
                 self.metadata.learn_leader(now, &partition, leader, epoch, address);
             }
             FetchEvent::BrokerFailing { broker, error } => {
-                self.reach.log_fetch_failure(broker, &error);
+                self.reachability.log_fetch_failure(broker, &error);
                 self.reporter.report(|| Event::Error(results::broker_failing(broker, &error)));
             }
-            FetchEvent::BrokerRecovered { broker } => self.reach.log_fetch_recovery(broker),
+            FetchEvent::BrokerRecovered { broker } => self.reachability.log_fetch_recovery(broker),
         }
     }
 }

@@ -28,7 +28,7 @@ pub(super) struct Lookups {
 
 #[derive(Debug)]
 struct Lookup {
-    question: Question,
+    question: LookupQuestion,
     deadline: Instant,
     /// How many times metadata had been asked for when the question came: what is newer counts.
     asked: u64,
@@ -56,7 +56,7 @@ const CREATION: Duration = Duration::from_secs(1);
 const RELIST: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
-enum Question {
+enum LookupQuestion {
     Partitions(Topic, Reply<BTreeMap<i32, PartitionInfo>>),
     Matching(Vec<Regex>, Reply<Vec<Topic>>),
 }
@@ -81,7 +81,7 @@ impl Lookups {
         deadline: Instant,
         reply: Reply<BTreeMap<i32, PartitionInfo>>,
     ) {
-        let question = Question::Partitions(topic, reply);
+        let question = LookupQuestion::Partitions(topic, reply);
         self.waiting.push(Lookup { question, deadline, asked, missing: None });
     }
 
@@ -93,21 +93,21 @@ impl Lookups {
         deadline: Instant,
         reply: Reply<Vec<Topic>>,
     ) {
-        let question = Question::Matching(patterns, reply);
+        let question = LookupQuestion::Matching(patterns, reply);
         self.waiting.push(Lookup { question, deadline, asked, missing: None });
     }
 
     /// The topics that somebody waits to hear of.
     pub(super) fn topics(&self) -> impl Iterator<Item = &Topic> {
         self.waiting.iter().filter_map(|lookup| match &lookup.question {
-            Question::Partitions(topic, _) => Some(topic),
-            Question::Matching(..) => None,
+            LookupQuestion::Partitions(topic, _) => Some(topic),
+            LookupQuestion::Matching(..) => None,
         })
     }
 
     /// Whether somebody waits for a full listing.
     pub(super) fn wants_all(&self) -> bool {
-        self.waiting.iter().any(|lookup| matches!(lookup.question, Question::Matching(..)))
+        self.waiting.iter().any(|lookup| matches!(lookup.question, LookupQuestion::Matching(..)))
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
@@ -121,7 +121,7 @@ impl Lookups {
     }
 
     /// Answers what can be answered, and whether anything was.
-    pub(super) fn settle(&mut self, now: Instant, known: Known<'_>) -> bool {
+    pub(super) fn answer_known(&mut self, now: Instant, known: Known<'_>) -> bool {
         let before = self.waiting.len();
         let mut misses = false;
         for lookup in std::mem::take(&mut self.waiting) {
@@ -129,7 +129,7 @@ impl Lookups {
             let is_newer = known.learnt > lookup.asked;
             let Lookup { question, deadline, asked, missing } = lookup;
             match question {
-                Question::Partitions(topic, reply) => {
+                LookupQuestion::Partitions(topic, reply) => {
                     let is_missing = is_newer && is_missing(&topic, known.cluster);
                     let missing = is_missing.then(|| missing.unwrap_or((now, known.learnt)));
                     // Not by one answer alone.
@@ -140,19 +140,19 @@ impl Lookups {
                         Some(result) => drop(reply.send(result)),
                         None => {
                             misses |= known.cluster.lists_all;
-                            let question = Question::Partitions(topic, reply);
+                            let question = LookupQuestion::Partitions(topic, reply);
                             self.waiting.push(Lookup { question, deadline, asked, missing });
                         }
                     }
                 }
-                Question::Matching(patterns, reply) if known.cluster.lists_all && is_newer => {
+                LookupQuestion::Matching(patterns, reply) if known.cluster.lists_all && is_newer => {
                     let topics = matching(known.cluster, &patterns, known.exclude_internal);
                     let _ = reply.send(Ok(topics.into_iter().collect()));
                 }
-                Question::Matching(_, reply) if late => {
+                LookupQuestion::Matching(_, reply) if late => {
                     let _ = reply.send(Err(self.unanswered("the list of topics", known.trouble)));
                 }
-                question @ Question::Matching(..) => {
+                question @ LookupQuestion::Matching(..) => {
                     self.waiting.push(Lookup { question, deadline, asked, missing });
                 }
             }
@@ -247,9 +247,9 @@ mod tests {
         // The third request is on its way.
         lookups.matching(vec![Regex::new("^o.*$").unwrap()], 3, after(60), reply);
         let (old, new) = (cluster(&["old"], true), cluster(&["old", "orders"], true));
-        assert!(!lookups.settle(after(0), known(&old, 2)));
-        assert!(!lookups.settle(after(0), known(&old, 3)), "it may have left before");
-        assert!(lookups.settle(after(0), known(&new, 4)));
+        assert!(!lookups.answer_known(after(0), known(&old, 2)));
+        assert!(!lookups.answer_known(after(0), known(&old, 3)), "it may have left before");
+        assert!(lookups.answer_known(after(0), known(&new, 4)));
         assert_eq!(answer.try_recv().unwrap().unwrap(), ["old".into(), "orders".into()] as [Topic; 2]);
     }
 
@@ -262,9 +262,9 @@ mod tests {
         for (found, expected) in [(&full, true), (&empty, false)] {
             let (reply, mut answer) = oneshot::channel();
             lookups.partitions("new".into(), 1, deadline, reply);
-            assert!(!lookups.settle(after(0), known(&empty, 2)));
+            assert!(!lookups.answer_known(after(0), known(&empty, 2)));
             assert!(!lookups.relists(after(0)) && lookups.relists(after(2)), "a second later");
-            assert!(lookups.settle(deadline, known(found, 3)));
+            assert!(lookups.answer_known(deadline, known(found, 3)));
             let kind = answer.try_recv().unwrap().map_err(|error| error.kind());
             assert_eq!(kind.is_ok(), expected);
             assert!(expected || kind == Err(ErrorKind::UnknownTopic));
@@ -290,11 +290,14 @@ mod tests {
             let began = after(0);
             let at = |ms| began + Duration::from_millis(ms);
             lookups.partitions("ordrs".into(), 3, after(60), reply);
-            assert!(!lookups.settle(at(0), known(&missing, 3)), "it was asked for before the question came");
-            assert!(!lookups.settle(at(10), known(&missing, 4)));
-            assert!(!lookups.settle(at(10 + sure_ms), known(&missing, 4)), "one answer, however old");
-            assert!(!lookups.settle(at(9 + sure_ms), known(&missing, 5)), "soon after the first");
-            assert!(lookups.settle(at(10 + sure_ms), known(&missing, 6)));
+            assert!(
+                !lookups.answer_known(at(0), known(&missing, 3)),
+                "it was asked for before the question came"
+            );
+            assert!(!lookups.answer_known(at(10), known(&missing, 4)));
+            assert!(!lookups.answer_known(at(10 + sure_ms), known(&missing, 4)), "one answer, however old");
+            assert!(!lookups.answer_known(at(9 + sure_ms), known(&missing, 5)), "soon after the first");
+            assert!(lookups.answer_known(at(10 + sure_ms), known(&missing, 6)));
             assert_eq!(answer.try_recv().unwrap().unwrap_err().kind(), ErrorKind::UnknownTopic);
         }
     }
@@ -311,10 +314,10 @@ mod tests {
         let began = after(0);
         let at = |seconds| began + Duration::from_secs(seconds);
         lookups.partitions("new".into(), 1, after(60), reply);
-        assert!(!lookups.settle(at(0), known(&gone, 2)));
-        assert!(!lookups.settle(at(5), known(&half, 3)), "it is there, and has no leader yet");
-        assert!(!lookups.settle(at(6), known(&gone, 4)));
-        assert!(lookups.settle(at(7), known(&gone, 5)));
+        assert!(!lookups.answer_known(at(0), known(&gone, 2)));
+        assert!(!lookups.answer_known(at(5), known(&half, 3)), "it is there, and has no leader yet");
+        assert!(!lookups.answer_known(at(6), known(&gone, 4)));
+        assert!(lookups.answer_known(at(7), known(&gone, 5)));
         assert!(answer.try_recv().unwrap().is_err());
     }
 }

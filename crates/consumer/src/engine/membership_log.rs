@@ -1,5 +1,5 @@
-//! What a service's log says on an ordinary day: one line for each join, assignment, revocation and loss, and one, not one a
-//! partition, where reading starts without a committed offset.
+//! Logs membership for a service's day: a line for each join, assignment, revocation and loss. Where reading starts without a committed
+//! offset, one line has all partitions.
 
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ struct Joined {
     member: String,
     /// By KIP-848 the member epoch.
     generation: i32,
-    /// It has lost what it had, and joins anew.
+    /// The member has lost its partitions, and joins anew.
     is_out: bool,
 }
 
@@ -77,7 +77,7 @@ impl MembershipLog {
 }
 
 impl Engine {
-    /// The group has assigned.
+    /// The group has given an assignment.
     pub(super) fn log_assigned(&mut self, added: &[TopicPartition], owned: usize, generation: i32) {
         let Some(member) = &self.member else { return };
         let id = member
@@ -89,7 +89,7 @@ impl Engine {
         let protocol = self.config.group_protocol;
         let assignor = member.assignor();
         match protocol {
-            // Each generation is joined.
+            // Every generation begins with a join.
             GroupProtocol::Classic if is_changed => {
                 tracing::info!(member = id, generation, %protocol, assignor, "joined the group");
             }
@@ -129,7 +129,7 @@ impl Engine {
         }
     }
 
-    /// Where partitions start, once all are known or it has taken a while.
+    /// Logs where partitions start, once all starts are known or some time has passed.
     pub(super) fn log_starts(&mut self, now: Instant) {
         let Some(until) = self.log.poll_timeout() else { return };
         if now >= until || !self.ownership.partitions().any(|partition| self.offsets.is_resolving(partition))

@@ -15,9 +15,9 @@ mod membership_log;
 mod missing;
 mod outbox;
 mod ownership;
-mod reach;
+mod poll_watch;
+mod reachability;
 mod results;
-mod silence;
 mod subscriptions;
 mod suspension;
 mod topics;
@@ -39,8 +39,8 @@ use self::{
     missing::MissingTopics,
     outbox::Outbox,
     ownership::Ownership,
-    reach::{CoordinatorNews, Reach},
-    silence::Silence,
+    poll_watch::PollWatch,
+    reachability::{CoordinatorNews, Reachability},
     subscriptions::Subscriptions,
     suspension::Suspension,
     unfinished::UnfinishedWatch,
@@ -79,7 +79,7 @@ struct Route {
 
 /// How far closing has come.
 #[derive(Debug)]
-enum Life {
+enum CloseState {
     Open,
     /// Waits for the commits that are under way (FAILURES N6).
     AwaitingCommits {
@@ -119,7 +119,7 @@ pub(crate) struct Engine {
     missing: MissingTopics,
     ownership: Ownership,
     waiters: Waiters,
-    reach: Reach,
+    reachability: Reachability,
     outbox: Outbox,
 
     /// Which machine each call that is not answered yet belongs to.
@@ -133,14 +133,14 @@ pub(crate) struct Engine {
     is_refused: bool,
     /// When `poll` ran last, as the member knows.
     polled: Option<Instant>,
-    silence: Silence,
+    poll_watch: PollWatch,
     suspension: Suspension,
     log: MembershipLog,
     /// Of a consumer whose records are finished one by one.
     unfinished: Option<UnfinishedWatch>,
     /// What others may read of how the engine fares.
     vitals: Arc<Vitals>,
-    life: Life,
+    life: CloseState,
 }
 
 /// What an engine is told beside the configuration.
@@ -184,7 +184,7 @@ impl Engine {
             missing: MissingTopics::default(),
             ownership: Ownership::default(),
             waiters: Waiters::new(Lookups::new(&config)),
-            reach: Reach::default(),
+            reachability: Reachability::default(),
             outbox: Outbox::default(),
             routes: BTreeMap::new(),
             next_tag: 0,
@@ -192,12 +192,12 @@ impl Engine {
             group_failed: false,
             is_refused: false,
             polled: None,
-            silence: Silence::new(parts.has_own_thread),
+            poll_watch: PollWatch::new(parts.has_own_thread),
             suspension: Suspension::default(),
             log: MembershipLog::default(),
             unfinished: parts.ledgers.map(|ledgers| UnfinishedWatch::new(now, ledgers)),
             vitals: Arc::new(Vitals::new(now, shared.clone())),
-            life: Life::Open,
+            life: CloseState::Open,
             config,
             shared,
             reporter: parts.reporter,
@@ -222,20 +222,20 @@ impl Engine {
     }
 
     fn advance_close(&mut self, now: Instant) {
-        if let Life::AwaitingCommits { until, deadline, membership, reply } = &mut self.life
+        if let CloseState::AwaitingCommits { until, deadline, membership, reply } = &mut self.life
             && (!self.waiters.has_commits() || now >= *until)
         {
             let (deadline, membership, reply) = (*deadline, *membership, reply.take());
             let left = self.member.is_none();
             self.give_up_everything(now, "the consumer is being closed", membership);
             self.fetch.close(now);
-            self.life = Life::Closing { deadline, reply, left };
+            self.life = CloseState::Closing { deadline, reply, left };
         }
-        if let Life::Closing { deadline, reply, left } = &mut self.life
+        if let CloseState::Closing { deadline, reply, left } = &mut self.life
             && ((*left && self.fetch.is_closed()) || now >= *deadline)
         {
             answer(reply.take(), Ok(()));
-            self.life = Life::Closed;
+            self.life = CloseState::Closed;
         }
     }
 
@@ -315,7 +315,7 @@ impl Engine {
         let is_wanted =
             self.member.as_ref().is_some_and(Member::wants_coordinator) || self.offsets.wants_coordinator();
         let is_missing = is_wanted && self.coordinator.as_ref().is_some_and(|it| it.broker().is_none());
-        match self.reach.coordinator_is_missing(now, is_missing) {
+        match self.reachability.coordinator_is_missing(now, is_missing) {
             Some(CoordinatorNews::Missing) => {
                 let message = "the cluster names no coordinator for the group; trying again: look whether the partitions of \
                                __consumer_offsets have leaders";
@@ -389,7 +389,7 @@ impl Engine {
         }
         let transmit = self.fetch.poll_transmit(now, &cluster)?;
         // The end of a session must not stand behind the session's own long poll.
-        let lane = if matches!(self.life, Life::Closing { .. }) { Lane::Control } else { Lane::Fetch };
+        let lane = if matches!(self.life, CloseState::Closing { .. }) { Lane::Control } else { Lane::Fetch };
         Some((Machine::Fetch, lane, transmit))
     }
 
@@ -419,7 +419,7 @@ impl Engine {
             member.and_then(Member::identity).map(|identity| (identity.member_id, identity.generation)),
             self.ownership.len(),
             self.coordinator.as_ref().and_then(Coordinator::broker),
-            self.reach.trouble(),
+            self.reachability.trouble(),
         );
     }
 

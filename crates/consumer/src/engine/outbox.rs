@@ -18,18 +18,18 @@ pub(super) struct Outbox {
     /// Resets and truncations of positions, until the partitions start there.
     resets: Vec<(TopicPartition, Event)>,
     /// What is said of a partition behind chunks that may still lie in the fetcher.
-    behind: BTreeMap<TopicPartition, VecDeque<Behind>>,
+    behind: BTreeMap<TopicPartition, VecDeque<AfterChunks>>,
 }
 
 #[derive(Debug)]
-enum Behind {
+enum AfterChunks {
     /// Ahead of the chunks of this start and later ones.
     Started { start: Start, token: Token, resets: Vec<Event> },
-    /// Behind all chunks.
+    /// AfterChunks all chunks.
     Failed { token: Token, error: Error },
 }
 
-impl Behind {
+impl AfterChunks {
     fn of(self, partition: &TopicPartition) -> Output {
         let partition = partition.clone();
         Output::Data(match self {
@@ -72,12 +72,12 @@ impl Outbox {
         start: Start,
         resets: Vec<Event>,
     ) {
-        self.behind.entry(partition).or_default().push_back(Behind::Started { start, token, resets });
+        self.behind.entry(partition).or_default().push_back(AfterChunks::Started { start, token, resets });
     }
 
     /// The partition stops.
     pub(super) fn failed(&mut self, partition: TopicPartition, token: Token, error: Error) {
-        self.behind.entry(partition).or_default().push_back(Behind::Failed { token, error });
+        self.behind.entry(partition).or_default().push_back(AfterChunks::Failed { token, error });
     }
 
     /// What waits to be said of it belongs to an assignment or a position that is over.
@@ -91,20 +91,20 @@ impl Outbox {
     pub(super) fn rewind(&mut self, partition: &TopicPartition, to: Position) {
         let Some(behind) = self.behind.get_mut(partition) else { return };
         behind.retain_mut(|behind| match behind {
-            Behind::Started { start, .. } => {
+            AfterChunks::Started { start, .. } => {
                 if to.offset < start.position.offset {
                     start.position = to;
                 }
                 true
             }
-            Behind::Failed { .. } => false,
+            AfterChunks::Failed { .. } => false,
         });
     }
 
     /// The next chunk that the fetcher had.
     pub(super) fn chunk(&mut self, chunk: Chunk) {
         if let Some(behind) = self.behind.get_mut(&chunk.partition) {
-            let is_before = |next: &&Behind| matches!(next, Behind::Started { start, .. } if start.start_id <= chunk.start_id);
+            let is_before = |next: &&AfterChunks| matches!(next, AfterChunks::Started { start, .. } if start.start_id <= chunk.start_id);
             let ready = behind.iter().take_while(is_before).count();
             self.outputs.extend(behind.drain(..ready).map(|behind| behind.of(&chunk.partition)));
         }
@@ -112,7 +112,7 @@ impl Outbox {
     }
 
     /// What waits behind chunks that the fetcher has no more.
-    pub(super) fn settle(&mut self, holds: impl Fn(&TopicPartition) -> bool) {
+    pub(super) fn release_waiting(&mut self, holds: impl Fn(&TopicPartition) -> bool) {
         if self.behind.is_empty() {
             return;
         }
@@ -174,18 +174,18 @@ mod tests {
     fn j1_l1_a_restart_and_an_error_come_where_they_belong_among_the_chunks() {
         let mut outbox = Outbox::default();
         outbox.started(orders(), TOKEN, Start { start_id: 1, position: Position::at(0) }, vec![]);
-        outbox.settle(|_| false);
+        outbox.release_waiting(|_| false);
         // The partition is paused, and two chunks wait in the fetcher, one of either start; then it stops.
         outbox.started(orders(), TOKEN, Start { start_id: 2, position: Position::at(50) }, vec![]);
         outbox.failed(orders(), TOKEN, Error::new(ErrorKind::Corrupt, "damaged"));
-        outbox.settle(|_| true);
+        outbox.release_waiting(|_| true);
         assert_eq!(all(&mut outbox), ["started at 0"]);
         outbox.chunk(chunk(1, 0));
-        outbox.settle(|_| true);
+        outbox.release_waiting(|_| true);
         outbox.chunk(chunk(2, 50));
-        outbox.settle(|_| true);
+        outbox.release_waiting(|_| true);
         assert_eq!(all(&mut outbox), ["records from 0", "started at 50", "records from 50"]);
-        outbox.settle(|_| false);
+        outbox.release_waiting(|_| false);
         assert_eq!(all(&mut outbox), ["failed"]);
     }
 
@@ -196,7 +196,7 @@ mod tests {
             outbox.started(orders(), TOKEN, Start { start_id: 2, position: Position::at(50) }, vec![]);
             outbox.failed(orders(), TOKEN, Error::new(ErrorKind::Corrupt, "comes again"));
             outbox.rewind(&orders(), Position::at(to));
-            outbox.settle(|_| false);
+            outbox.release_waiting(|_| false);
             assert_eq!(all(&mut outbox), [format!("started at {position}")]);
         }
     }
@@ -206,7 +206,7 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.failed(orders(), TOKEN, Error::new(ErrorKind::Corrupt, "damaged"));
         outbox.forget(&orders());
-        outbox.settle(|_| false);
+        outbox.release_waiting(|_| false);
         assert!(outbox.is_empty());
     }
 
@@ -234,7 +234,7 @@ mod tests {
         outbox.forget(&other);
         assert!(outbox.take_resets(&other).is_empty());
         assert_eq!(from(outbox.take_resets(&orders())), [2, 4, 5]);
-        outbox.settle(|_| false);
+        outbox.release_waiting(|_| false);
         assert_eq!(all(&mut outbox), ["failed"], "the one that was not forgotten");
     }
 
@@ -245,9 +245,9 @@ mod tests {
         outbox.failed(orders(), TOKEN, Error::new(ErrorKind::Corrupt, "damaged"));
         outbox.started(other.clone(), TOKEN, Start { start_id: 3, position: Position::at(70) }, vec![]);
         outbox.chunk(chunk(4, 50));
-        outbox.settle(|of| *of == orders());
+        outbox.release_waiting(|of| *of == orders());
         assert_eq!(all(&mut outbox), ["records from 50", "started at 70"]);
-        outbox.settle(|of| *of == other);
+        outbox.release_waiting(|of| *of == other);
         assert_eq!(all(&mut outbox), ["failed"]);
     }
 }

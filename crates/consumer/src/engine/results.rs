@@ -208,7 +208,7 @@ mod tests {
     }
 
     /// Its kind, its code, and what it says last: what may be done about it.
-    fn told(error: &Error) -> (ErrorKind, Option<ErrorCode>, String) {
+    fn kind_code_advice(error: &Error) -> (ErrorKind, Option<ErrorCode>, String) {
         assert_eq!(error.partition(), Some(&orders()), "{error}");
         let text = error.to_string();
         (error.kind(), error.code(), text.rsplit("; ").next().unwrap_or_default().to_owned())
@@ -253,7 +253,7 @@ mod tests {
             (CommitError::Failed(refused(FencedInstanceId)), ErrorKind::Fenced, Some(FencedInstanceId), None),
         ];
         for (error, kind, code, advice) in cases {
-            let said = told(&not_committed(&orders(), &error));
+            let said = kind_code_advice(&not_committed(&orders(), &error));
             let advice = advice.map_or_else(|| nothing(&error), str::to_owned);
             assert_eq!(said, (kind, code, advice), "{error:?}");
         }
@@ -287,7 +287,7 @@ mod tests {
     fn a_partition_that_cannot_be_read_says_how_to_go_on() {
         use offtake_fetch::PartitionError as Fetch;
         use offtake_offsets::PartitionError as Start;
-        let starts = |error| told(&offsets_failed(&orders(), &error));
+        let starts = |error| kind_code_advice(&offsets_failed(&orders(), &error));
         let seek = "seek to where it is to go on".to_owned();
         assert_eq!(starts(Start::NoOffset), (ErrorKind::NoOffset, None, seek.clone()));
         let truncated = Start::LogTruncated { from: 9, to: 5 };
@@ -304,7 +304,7 @@ mod tests {
             assert_eq!(starts(Start::Unresolved(refused(code))), (kind, Some(code), again));
         }
 
-        let fetches = |error| told(&fetch_failed(&orders(), &error));
+        let fetches = |error| kind_code_advice(&fetch_failed(&orders(), &error));
         let stops = "the partition stops there".to_owned();
         let large = Fetch::TooLarge { offset: 7, size: 2000, limit: 1000 };
         let text = fetch_failed(&orders(), &large).to_string();

@@ -16,7 +16,7 @@ use crate::{
     inbox::Data,
 };
 
-mod silence;
+mod poll_watch;
 
 fn orders(partition: i32) -> TopicPartition {
     TopicPartition::new("orders", partition)

@@ -61,7 +61,7 @@ impl Engine {
     }
 
     pub(super) fn on_cluster_update(&mut self, now: Instant) {
-        if self.reach.cluster_is_known() {
+        if self.reachability.cluster_is_known() {
             self.recovered();
         }
         self.resolve_subscription(now);
@@ -98,13 +98,13 @@ impl Engine {
         let known = Known {
             cluster: self.metadata.cluster(),
             learnt: self.metadata.view_request(),
-            trouble: self.reach.trouble(),
-            hopeless: self.reach.is_hopeless(),
+            trouble: self.reachability.trouble(),
+            hopeless: self.reachability.is_hopeless(),
             exclude_internal: self.config.exclude_internal_topics,
         };
         let refused = self.waiters.refuse_missing(now, known.cluster, known.learnt);
         refused.iter().for_each(|id| self.offsets.cancel_query(*id));
-        if self.waiters.lookups.settle(now, known) || !refused.is_empty() {
+        if self.waiters.lookups.answer_known(now, known) || !refused.is_empty() {
             self.want_topics(now);
         }
         if self.waiters.lookups.relists(now) {

@@ -505,7 +505,7 @@ fn a_ticket_that_is_dropped_counts_where_its_record_does() {
 fn hand_outs_are_known_to_the_second_and_never_many() {
     let began = clock::now();
     let after = |millis| began + Duration::from_millis(millis);
-    let mut handed = HandOuts::default();
+    let mut handed = DeliveryTimes::default();
     assert_eq!(handed.of(0), None);
     for (from, millis) in [(0, 0), (10, 500), (20, 1000), (30, 1999), (40, 2000)] {
         handed.note(from, after(millis));
@@ -517,10 +517,10 @@ fn hand_outs_are_known_to_the_second_and_never_many() {
     assert_eq!(handed.of(24), Some(after(1000)));
     assert_eq!(handed.of(40), Some(after(9000)), "it has come again");
 
-    let mut handed = HandOuts::default();
+    let mut handed = DeliveryTimes::default();
     for second in 0..100_000_u64 {
         handed.note(second.cast_signed(), after(1000 * second));
-        assert!(handed.0.len() <= HandOuts::MOST);
+        assert!(handed.0.len() <= DeliveryTimes::MOST);
     }
     assert_eq!(handed.of(0), Some(began), "the one that holds up the others");
     let newest = handed.of(99_999).unwrap();

@@ -10,7 +10,7 @@ use std::{
 };
 
 use offtake::{Builder, Consumer, ErrorKind, dial::InMemory};
-use offtake_broker::{ApiKey, Cluster, Harm, Rule};
+use offtake_broker::{ApiKey, Cluster, Fault, FaultRule};
 use tokio::{runtime::Handle, time::Instant};
 
 const AN_HOUR: Duration = Duration::from_secs(3600);
@@ -37,7 +37,7 @@ async fn minutes_of_waiting_take_no_time() {
     cluster.produce("orders", 0, None, Some(b"one")).unwrap();
     let records = consumer.poll(AN_HOUR).await.unwrap();
     assert_eq!(records.len(), 1);
-    let lost = cluster.arm(Rule::on(ApiKey::OffsetCommit, Harm::ApplyThenLose).nth(1));
+    let lost = cluster.inject(FaultRule::on(ApiKey::OffsetCommit, Fault::ApplyThenLose).nth(1));
     consumer.commit(&records).await.unwrap();
     assert_eq!(cluster.hits(lost), 1);
     cluster.crash(1);

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use offtake_broker::{ApiKey as Broker, Harm, Rewrite, Rule};
+use offtake_broker::{ApiKey as Broker, Fault, FaultRule, Rewrite};
 use offtake_wire::{ApiKey, Response, Writer, messages::metadata::MetadataResponseBroker};
 
 use crate::{
@@ -183,14 +183,15 @@ fn input18_an_unknown_error_code() {
     let mut rows = Vec::new();
     for code in [12_345, -2, i16::MIN] {
         for api in apis {
-            let mut row = Row::rule(format!("INPUT18: {code}, {api:?}"), Rule::on(api, Harm::Fail(code)));
+            let mut row =
+                Row::rule(format!("INPUT18: {code}, {api:?}"), FaultRule::on(api, Fault::Fail(code)));
             if matches!(api, Broker::Heartbeat | Broker::OffsetCommit) {
                 row = row.later();
             }
             rows.push(row);
         }
         let name = format!("INPUT18: {code}, ConsumerGroupHeartbeat");
-        let row = Row::rule(name, Rule::on(Broker::ConsumerGroupHeartbeat, Harm::Fail(code)));
+        let row = Row::rule(name, FaultRule::on(Broker::ConsumerGroupHeartbeat, Fault::Fail(code)));
         rows.push(row.property("group.protocol", "consumer"));
     }
     play_all(rows);
@@ -203,7 +204,7 @@ fn input19_not_asked_for_twice_or_missing() {
     let mut rows = Vec::new();
     for api in apis {
         let row = |name: &str, rewrite| {
-            let row = Row::rule(format!("INPUT19: {name}, {api:?}"), Rule::on(api, rewrite));
+            let row = Row::rule(format!("INPUT19: {name}, {api:?}"), FaultRule::on(api, rewrite));
             if api == Broker::OffsetCommit { row.later() } else { row }
         };
         rows.push(row("twice", Rewrite::partitions_repeated()).outcome(Outcome::Nothing));
@@ -213,7 +214,7 @@ fn input19_not_asked_for_twice_or_missing() {
         rows.push(if api == Broker::Metadata { unasked } else { unasked.outcome(Outcome::Nothing) });
     }
     let metadata = |name: &str, rewrite| {
-        Row::rule(format!("INPUT19: {name}"), Rule::on(Broker::Metadata, rewrite).topic("orders"))
+        Row::rule(format!("INPUT19: {name}"), FaultRule::on(Broker::Metadata, rewrite).topic("orders"))
     };
     rows.push(metadata("the topic is missing", Rewrite::metadata_without_topics()));
     rows.push(metadata("all partitions are missing", Rewrite::metadata_without_partitions()));
@@ -226,7 +227,7 @@ fn broker(node_id: i32, host: &str, port: i32) -> MetadataResponseBroker {
 
 #[test]
 fn input20_impossible_brokers() {
-    let strange = Rule::on(Broker::Metadata, Rewrite::metadata_strange_brokers());
+    let strange = FaultRule::on(Broker::Metadata, Rewrite::metadata_strange_brokers());
     let mut rows = vec![Row::rule("INPUT20: brokers that cannot be", strange).outcome(Outcome::Nothing)];
     for first in [false, true] {
         let name = format!("INPUT20: an id of two brokers, the wrong one first: {first}");
@@ -277,7 +278,7 @@ fn input20_impossible_brokers() {
 fn input21_impossible_partitions() {
     let rows = [-1, i32::MIN, i32::MAX].map(|index| {
         let name = format!("INPUT21: partition {index}");
-        Row::rule(name, Rule::on(Broker::Metadata, Rewrite::unrequested_partition(index)))
+        Row::rule(name, FaultRule::on(Broker::Metadata, Rewrite::unrequested_partition(index)))
             .outcome(Outcome::Nothing)
     });
     play_all(rows.into());
@@ -290,7 +291,7 @@ fn input22_watermarks_in_the_wrong_order() {
             .map(|(high, stable, start)| {
                 let name =
                     format!("INPUT22: high watermark {high}, last stable offset {stable}, log start {start}");
-                Row::rule(name, Rule::on(Broker::Fetch, Rewrite::watermarks(high, stable, start)))
+                Row::rule(name, FaultRule::on(Broker::Fetch, Rewrite::watermarks(high, stable, start)))
                     .later()
                     .outcome(Outcome::Nothing)
             });
@@ -301,7 +302,7 @@ fn input22_watermarks_in_the_wrong_order() {
 fn input51_heartbeat_intervals() {
     let rows = [0, -1, i32::MIN, 1, i32::MAX].map(|interval| {
         let name = format!("INPUT51: a heartbeat every {interval} ms");
-        let rule = Rule::on(Broker::ConsumerGroupHeartbeat, Rewrite::heartbeat_interval(interval));
+        let rule = FaultRule::on(Broker::ConsumerGroupHeartbeat, Rewrite::heartbeat_interval(interval));
         let row = Row::rule(name, rule).property("group.protocol", "consumer");
         row.lasts(Duration::from_secs(200)).outcome(Outcome::Nothing)
     });

@@ -16,7 +16,7 @@ use offtake::{
     Builder, Consumer, Error, ErrorKind, Event, Position, StartAt, TopicPartition, builder::EngineFuture,
     dial::InMemory,
 };
-use offtake_broker::{Cluster, NewRecord, Rule, RuleId};
+use offtake_broker::{Cluster, FaultRule, NewRecord, RuleId};
 use offtake_wire::ApiKey;
 use tokio::time::{Instant, sleep};
 use tracing_subscriber::fmt::MakeWriter;
@@ -53,7 +53,7 @@ pub(crate) enum Means {
     /// Answers are replaced on their way.
     Lie(Replace),
     /// The embedded broker does it.
-    Rule(Rule),
+    FaultRule(FaultRule),
 }
 
 /// When it begins.
@@ -119,8 +119,8 @@ impl Row {
         }
     }
 
-    pub(crate) fn rule(name: impl fmt::Display, rule: Rule) -> Self {
-        Self { means: Means::Rule(rule), ..Self::on(ApiKey::Fetch, name, Answer::honest) }
+    pub(crate) fn rule(name: impl fmt::Display, rule: FaultRule) -> Self {
+        Self { means: Means::FaultRule(rule), ..Self::on(ApiKey::Fetch, name, Answer::honest) }
     }
 
     pub(crate) fn lie(
@@ -286,7 +286,7 @@ impl Scene {
 
         scene.peer.is_honest();
         if let Some(rule) = rule {
-            scene.cluster.disarm(rule);
+            scene.cluster.withdraw(rule);
         }
         scene.produce();
         match outcome {
@@ -351,7 +351,7 @@ impl Scene {
                 self.peer.lies(lie);
                 None
             }
-            Means::Rule(rule) => Some(self.cluster.arm(rule)),
+            Means::FaultRule(rule) => Some(self.cluster.inject(rule)),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use offtake::{Consumer, Error, ErrorKind, MembershipState, Position, StartAt, TopicPartition};
-use offtake_broker::{ApiKey, Harm, Rule};
+use offtake_broker::{ApiKey, Fault, FaultRule};
 use tokio::time::{sleep, timeout};
 
 use crate::support::{A_MOMENT, Log, cluster, member, poll_until, read, virtually};
@@ -96,12 +96,12 @@ fn what_was_lost_because_nobody_polled_says_so() {
             );
         }
         // The handle's own calls go by what poll has told.
-        let held = cluster.arm(Rule::on(ApiKey::JoinGroup, Harm::Hold));
+        let held = cluster.inject(FaultRule::on(ApiKey::JoinGroup, Fault::Hold));
         poll_until(&mut consumer, |consumer| consumer.assignment().is_empty()).await;
         let error = handle.pause([place.clone()]).unwrap_err();
         assert!(error.to_string().contains("max.poll.interval.ms"), "{error}");
 
-        cluster.disarm(held);
+        cluster.withdraw(held);
         cluster.release(held);
         poll_until(&mut consumer, |consumer| consumer.assignment().len() == 1).await;
         consumer.unsubscribe().await.unwrap();
@@ -118,7 +118,7 @@ fn a_group_that_refuses_the_consumer_is_told_by_every_poll_until_it_subscribes_a
         let mut consumer = member(&cluster, "c").build().await.unwrap();
         consumer.subscribe("orders").await.unwrap();
         read(&mut consumer, 3).await;
-        cluster.arm(Rule::on(ApiKey::Heartbeat, Harm::Fail(82)).once()); // FENCED_INSTANCE_ID
+        cluster.inject(FaultRule::on(ApiKey::Heartbeat, Fault::Fail(82)).once()); // FENCED_INSTANCE_ID
         let refused = loop {
             if let Err(error) = consumer.poll(A_MOMENT).await {
                 break error;
@@ -147,10 +147,10 @@ fn who_is_refused_can_read_by_hand() {
     virtually(async {
         let cluster = cluster(1).await;
         let mut consumer = member(&cluster, "c").enable_auto_commit(false).build().await.unwrap();
-        let refuses = cluster.arm(Rule::on(ApiKey::JoinGroup, Harm::Fail(81))); // GROUP_MAX_SIZE_REACHED
+        let refuses = cluster.inject(FaultRule::on(ApiKey::JoinGroup, Fault::Fail(81))); // GROUP_MAX_SIZE_REACHED
         consumer.subscribe("orders").await.unwrap();
         while consumer.poll(A_MOMENT).await.is_ok() {}
-        cluster.disarm(refuses);
+        cluster.withdraw(refuses);
         consumer.unsubscribe().await.unwrap();
         consumer.assign([("orders", 0, 0)]).await.unwrap();
         read(&mut consumer, 3).await;
@@ -161,7 +161,7 @@ fn who_is_refused_can_read_by_hand() {
 fn a_group_that_lets_the_consumer_in_after_all_ends_its_error() {
     virtually(async {
         let cluster = cluster(1).await;
-        let refuses = cluster.arm(Rule::on(ApiKey::FindCoordinator, Harm::Fail(30))); // GROUP_AUTHORIZATION_FAILED
+        let refuses = cluster.inject(FaultRule::on(ApiKey::FindCoordinator, Fault::Fail(30))); // GROUP_AUTHORIZATION_FAILED
         let mut consumer = member(&cluster, "c").build().await.unwrap();
         consumer.subscribe("orders").await.unwrap();
         while consumer.poll(A_MOMENT).await.is_ok() {}
@@ -169,7 +169,7 @@ fn a_group_that_lets_the_consumer_in_after_all_ends_its_error() {
             sleep(Duration::from_secs(1)).await;
             assert_eq!(consumer.poll(A_MOMENT).await.unwrap_err().kind(), ErrorKind::Group);
         }
-        cluster.disarm(refuses);
+        cluster.withdraw(refuses);
         let let_in = timeout(Duration::from_secs(60), async {
             loop {
                 match consumer.poll(A_MOMENT).await {
@@ -181,7 +181,7 @@ fn a_group_that_lets_the_consumer_in_after_all_ends_its_error() {
         let early = let_in.await.unwrap();
         read(&mut consumer, 3 - early).await;
         // It has no say in what is read by hand: told once each time that it is asked, and polls wait as always.
-        let refuses = cluster.arm(Rule::on(ApiKey::FindCoordinator, Harm::Fail(30)));
+        let refuses = cluster.inject(FaultRule::on(ApiKey::FindCoordinator, Fault::Fail(30)));
         let mut by_hand = member(&cluster, "h").build().await.unwrap();
         by_hand.assign([("orders", 0, 0)]).await.unwrap();
         let (mut records, mut errors) = (0, 0);
@@ -199,7 +199,7 @@ fn a_group_that_lets_the_consumer_in_after_all_ends_its_error() {
             records += by_hand.poll(A_MOMENT).await.map_or(0, |some| some.len());
         }
         assert!((1..=3).contains(&errors) && records == 4, "{records} records, {errors} errors");
-        cluster.disarm(refuses);
+        cluster.withdraw(refuses);
     });
 }
 
@@ -211,8 +211,8 @@ fn c6_a_refusal_that_passes_while_the_membership_stands_ends_its_error() {
         let mut consumer = member(&cluster, "c").build().await.unwrap();
         consumer.subscribe("orders").await.unwrap();
         read(&mut consumer, 3).await;
-        cluster.arm(Rule::on(ApiKey::FindCoordinator, Harm::Fail(30)).times(2));
-        cluster.arm(Rule::on(ApiKey::Heartbeat, Harm::Fail(16)).once()); // NOT_COORDINATOR
+        cluster.inject(FaultRule::on(ApiKey::FindCoordinator, Fault::Fail(30)).times(2));
+        cluster.inject(FaultRule::on(ApiKey::Heartbeat, Fault::Fail(16)).once()); // NOT_COORDINATOR
         while consumer.poll(A_MOMENT).await.is_ok() {}
         cluster.produce("orders", 0, None, Some(b"more")).unwrap();
         let reads_on = timeout(Duration::from_secs(20), async {

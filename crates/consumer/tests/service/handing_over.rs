@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use offtake::{Consumer, ErrorKind, Event, Handover, Next, Records};
-use offtake_broker::{ApiKey, Cluster, Harm, Rule};
+use offtake_broker::{ApiKey, Cluster, Fault, FaultRule};
 
 use crate::support::{A_MOMENT, Events, cluster, member, virtually};
 
@@ -94,7 +94,8 @@ fn h2_g1_a_commit_of_what_is_being_revoked_fails_at_once_when_the_membership_doe
         let events = Events::default();
         let (cluster, mut first, read, handover, _second) = revoking(&events, false, "range").await;
         assert_eq!(handover.partitions.len(), 2);
-        let refuses = cluster.arm(Rule::on(ApiKey::Heartbeat, Harm::Fail(82)).client("first").once()); // FENCED_INSTANCE_ID
+        let refuses =
+            cluster.inject(FaultRule::on(ApiKey::Heartbeat, Fault::Fail(82)).client("first").once()); // FENCED_INSTANCE_ID
         while cluster.hits(refuses) == 0 {
             tokio::time::sleep(A_MOMENT).await;
         }
@@ -113,7 +114,7 @@ fn h2_d9_what_cannot_be_committed_holds_a_handover_up_until_its_deadline_and_no_
         let events = Events::default();
         let (cluster, mut first, read, handover, mut second) =
             revoking(&events, false, "cooperative-sticky").await;
-        cluster.arm(Rule::on(ApiKey::OffsetCommit, Harm::Fail(14)).client("first")); // COORDINATOR_LOAD_IN_PROGRESS
+        cluster.inject(FaultRule::on(ApiKey::OffsetCommit, Fault::Fail(14)).client("first")); // COORDINATOR_LOAD_IN_PROGRESS
         for records in &read {
             drop(first.commit_async(records).unwrap());
         }

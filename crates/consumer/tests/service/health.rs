@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use offtake::{Event, Handle, MembershipState, Stall};
-use offtake_broker::{ApiKey, Harm, Rule};
+use offtake_broker::{ApiKey, Fault, FaultRule};
 
 use crate::support::{A_MOMENT, Events, Log, cluster, member, poll_for, poll_until, read, virtually};
 
@@ -25,7 +25,7 @@ fn a_member_is_ready_once_it_has_joined_and_not_when_it_is_closed() {
         );
         assert_eq!(probes(&handle), (false, true), "nothing to do yet");
 
-        let held = cluster.arm(Rule::on(ApiKey::JoinGroup, Harm::Hold));
+        let held = cluster.inject(FaultRule::on(ApiKey::JoinGroup, Fault::Hold));
         assert_eq!(
             health.why_not_ready().unwrap(),
             "nothing is subscribed to or assigned",
@@ -40,7 +40,7 @@ fn a_member_is_ready_once_it_has_joined_and_not_when_it_is_closed() {
         assert!(health.membership_age > Duration::from_secs(1), "{health:?}");
         assert_eq!(probes(&handle), (false, true));
 
-        cluster.disarm(held);
+        cluster.withdraw(held);
         cluster.release(held);
         read(&mut consumer, 9).await;
         let health = handle.health();
@@ -215,7 +215,7 @@ fn an_application_that_hangs_or_is_refused_is_not_live() {
         assert_eq!(probes(&handle), (true, true), "it polls again");
 
         // FENCED_INSTANCE_ID
-        cluster.arm(Rule::on(ApiKey::Heartbeat, Harm::Fail(82)).once());
+        cluster.inject(FaultRule::on(ApiKey::Heartbeat, Fault::Fail(82)).once());
         while handle.health().is_live() {
             let _ = consumer.poll(A_MOMENT).await;
         }

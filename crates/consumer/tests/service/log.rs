@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use offtake::{ErrorKind, Event, Listener, ListenerFuture, Rebalance};
-use offtake_broker::{ApiKey, Harm, Rule};
+use offtake_broker::{ApiKey, Fault, FaultRule};
 
 use crate::support::{Events, Log, cluster, member, poll_for, poll_until, read, virtually};
 
@@ -221,7 +221,7 @@ fn a_commit_that_fails_in_the_background_says_where_it_stands() {
         let mut consumer = member(&cluster, "c").build().await.unwrap();
         consumer.subscribe(["orders"]).await.unwrap();
         read(&mut consumer, 3).await;
-        cluster.arm(Rule::on(ApiKey::OffsetCommit, Harm::Fail(30)).once()); // GROUP_AUTHORIZATION_FAILED
+        cluster.inject(FaultRule::on(ApiKey::OffsetCommit, Fault::Fail(30)).once()); // GROUP_AUTHORIZATION_FAILED
         poll_for(&mut consumer, Duration::from_secs(20)).await;
         let failed = log.with("in the background");
         assert_eq!(failed.len(), 1, "{:#?}", log.lines());
@@ -253,7 +253,7 @@ fn a_lost_assignment_is_a_line() {
         let mut consumer = member(&cluster, "c").build().await.unwrap();
         consumer.subscribe(["orders"]).await.unwrap();
         read(&mut consumer, 6).await;
-        cluster.arm(Rule::on(ApiKey::Heartbeat, Harm::Fail(25)).once()); // UNKNOWN_MEMBER_ID
+        cluster.inject(FaultRule::on(ApiKey::Heartbeat, Fault::Fail(25)).once()); // UNKNOWN_MEMBER_ID
         poll_until(&mut consumer, |_| log.with("joined the group").len() == 2).await;
         let lost = log.with("partitions lost");
         assert_eq!(lost.len(), 1, "{lost:?}");
@@ -307,7 +307,7 @@ fn a_group_without_a_coordinator_is_told_once_and_when_it_has_one() {
     virtually(async {
         let (log, _guard) = Log::start();
         let (cluster, events) = (cluster(1).await, Events::default());
-        let rule = cluster.arm(Rule::on(ApiKey::FindCoordinator, Harm::Fail(15)));
+        let rule = cluster.inject(FaultRule::on(ApiKey::FindCoordinator, Fault::Fail(15)));
         let mut consumer = events.of(member(&cluster, "c")).build().await.unwrap();
         consumer.subscribe(["orders"]).await.unwrap();
         poll_for(&mut consumer, A_WHILE).await;
@@ -315,7 +315,7 @@ fn a_group_without_a_coordinator_is_told_once_and_when_it_has_one() {
         assert_eq!(missing.len(), 1, "{:?}", log.lines());
         assert!(missing[0].contains("WARN"), "{missing:?}");
         assert_eq!(events.count(|event| is_error(event, ErrorKind::Unreachable)), 1);
-        cluster.disarm(rule);
+        cluster.withdraw(rule);
         read(&mut consumer, 3).await;
         assert_eq!(log.with("the group has a coordinator again").len(), 1);
     });
@@ -327,7 +327,7 @@ fn a_search_for_a_coordinator_that_nobody_needs_any_more_found_none() {
     virtually(async {
         let (log, _guard) = Log::start();
         let cluster = cluster(1).await;
-        cluster.arm(Rule::on(ApiKey::FindCoordinator, Harm::Fail(15)));
+        cluster.inject(FaultRule::on(ApiKey::FindCoordinator, Fault::Fail(15)));
         let mut consumer = member(&cluster, "c").build().await.unwrap();
         consumer.subscribe(["orders"]).await.unwrap();
         poll_for(&mut consumer, A_WHILE).await;

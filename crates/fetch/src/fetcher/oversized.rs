@@ -34,7 +34,7 @@ impl Fetcher {
         if asked.is_some_and(|entry| partition.awaits(&entry, broker)) {
             let offset = partition.position.offset;
             self.failed(&found, PartitionError::TooLarge { offset, size, limit });
-        } // else it was sought or moved meanwhile, and the next round will tell
+        } // else it was sought or moved meanwhile, and the next round decides
     }
 
     /// Begins with the partitions that are known to have records.

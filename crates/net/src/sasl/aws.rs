@@ -110,9 +110,9 @@ impl Source<AwsCredentials> for AwsKeys {
 
 /// The environment variables that are set and not empty: of the process, or of a test.
 #[derive(Clone)]
-pub(super) struct Variables(Arc<Look>);
+pub(super) struct Variables(Arc<VariableLookup>);
 
-type Look = dyn Fn(&str) -> Option<String> + Send + Sync;
+type VariableLookup = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 impl Variables {
     #[cfg(test)]

@@ -86,7 +86,7 @@ impl Derivation {
     }
 
     /// Derives the keys. If another thread derives the same ones at the moment, waits for them instead.
-    pub fn run(self) -> Derived {
+    pub fn derive(self) -> Derived {
         let keys = self
             .slot
             .get_or_init(|| Arc::new(self.hash.derive(self.password.expose(), &self.salt, self.iterations)));

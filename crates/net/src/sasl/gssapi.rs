@@ -7,7 +7,7 @@ use bytes::Bytes;
 use krb5::{ClientError, InitiatorContext};
 
 use super::{
-    Step,
+    SaslStep,
     error::{Context, SaslError},
 };
 
@@ -37,24 +37,28 @@ impl Exchange {
         Self::Unsent { context, token: token.into() }
     }
 
-    pub(super) fn step(&mut self, context: &Context, challenge: Option<&[u8]>) -> Result<Step, SaslError> {
+    pub(super) fn step(
+        &mut self,
+        context: &Context,
+        challenge: Option<&[u8]>,
+    ) -> Result<SaslStep, SaslError> {
         match (mem::replace(self, Self::Over), challenge) {
             (Self::Unsent { context, token }, None | Some([])) => {
                 *self = Self::Introduced(context);
-                Ok(Step::Send(token))
+                Ok(SaslStep::Send(token))
             }
             (Self::Unsent { .. }, Some(_)) => Err(context.bad_server("it speaks first")),
             (Self::Introduced(mut kerberos), Some(proof)) => {
                 kerberos.step(proof).map_err(|error| no_proof(context, &error))?;
                 *self = Self::Proved(kerberos);
-                Ok(Step::Send(Bytes::new()))
+                Ok(SaslStep::Send(Bytes::new()))
             }
             (Self::Proved(kerberos), Some(offer)) => {
                 let answer = choose(&kerberos, offer).map_err(|reason| context.bad_server(reason))?;
                 *self = Self::Chosen;
-                Ok(Step::Send(answer.into()))
+                Ok(SaslStep::Send(answer.into()))
             }
-            (Self::Chosen, Some([])) => Ok(Step::Done),
+            (Self::Chosen, Some([])) => Ok(SaslStep::Done),
             (Self::Chosen, Some(_)) => Err(context.bad_server("it answers more than yes")),
             (Self::Introduced(_) | Self::Proved(_) | Self::Chosen, None) | (Self::Over, _) => {
                 Err(context.bad_server("it goes on after the end"))

@@ -267,7 +267,7 @@ impl fmt::Debug for Sasl {
 }
 
 /// What an [`Exchange`] wants next.
-pub enum Step {
+pub enum SaslStep {
     /// Send this to the broker, and give what it answers to [`Exchange::step`]. The memory is overwritten when the last clone of the
     /// bytes is dropped.
     Send(Bytes),
@@ -278,7 +278,7 @@ pub enum Step {
 }
 
 /// Without the bytes, which may be the password.
-impl fmt::Debug for Step {
+impl fmt::Debug for SaslStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Send(_) => f.write_str("Send(..)"),
@@ -291,7 +291,7 @@ impl fmt::Debug for Step {
 /// One authentication on one connection.
 ///
 /// Drive it by [`step`](Self::step), first with `None`, then with what the broker answers to each message, until it is
-/// [`Step::Done`]. After an error it is over.
+/// [`SaslStep::Done`]. After an error it is over.
 pub struct Exchange {
     context: Context,
     state: State,
@@ -338,7 +338,7 @@ impl Exchange {
     ///
     /// # Errors
     /// [`SaslErrorKind::BadServer`] if the message breaks the mechanism's rules, [`SaslErrorKind::Refused`] if it is a refusal.
-    pub fn step(&mut self, challenge: Option<&[u8]>) -> Result<Step, SaslError> {
+    pub fn step(&mut self, challenge: Option<&[u8]>) -> Result<SaslStep, SaslError> {
         let context = &self.context;
         if let Some(length) = challenge.map(<[u8]>::len).filter(|&length| length > MAX_CHALLENGE) {
             return Err(context.bad_server(format!("its message has {length} bytes")));
@@ -356,11 +356,11 @@ impl Exchange {
         step
     }
 
-    /// The next step, after a [`Step::Derive`].
+    /// The next step, after a [`SaslStep::Derive`].
     ///
     /// # Errors
     /// [`SaslErrorKind::BadServer`] if no derivation was asked for.
-    pub fn derived(&mut self, derived: Derived) -> Result<Step, SaslError> {
+    pub fn derived(&mut self, derived: Derived) -> Result<SaslStep, SaslError> {
         match &mut self.state {
             State::Scram(exchange) => exchange.derived(&self.context, derived),
             State::OneMessage(_) | State::OAuthBearer(_) => {

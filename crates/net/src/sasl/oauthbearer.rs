@@ -7,7 +7,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::{
-    ProviderError, Step,
+    ProviderError, SaslStep,
     error::{Context, SaslError, printable},
     token::Token,
     zeroed_after_use,
@@ -84,16 +84,20 @@ impl Exchange {
         Self::Unsent(message)
     }
 
-    pub(super) fn step(&mut self, context: &Context, challenge: Option<&[u8]>) -> Result<Step, SaslError> {
+    pub(super) fn step(
+        &mut self,
+        context: &Context,
+        challenge: Option<&[u8]>,
+    ) -> Result<SaslStep, SaslError> {
         match (mem::replace(self, Self::Over), challenge) {
             (Self::Unsent(message), None | Some([])) => {
                 *self = Self::Sent;
-                Ok(Step::Send(message))
+                Ok(SaslStep::Send(message))
             }
-            (Self::Sent, Some([])) => Ok(Step::Done),
+            (Self::Sent, Some([])) => Ok(SaslStep::Done),
             (Self::Sent, Some(refusal)) => {
                 *self = Self::Acknowledged { reason: read_refusal(context, refusal) };
-                Ok(Step::Send(Bytes::from_static(&[SEPARATOR])))
+                Ok(SaslStep::Send(Bytes::from_static(&[SEPARATOR])))
             }
             (Self::Acknowledged { reason }, _) => Err(context.refused_because(&reason)),
             (Self::Unsent(_), Some(_)) => Err(context.bad_server("it speaks first")),

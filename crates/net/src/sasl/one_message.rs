@@ -6,7 +6,7 @@ use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use super::{
-    Step, UserPassword,
+    SaslStep, UserPassword,
     error::{Context, SaslError},
     zeroed_after_use,
 };
@@ -36,15 +36,19 @@ impl Exchange {
         Self { answer, state: State::Unsent(message) }
     }
 
-    pub(super) fn step(&mut self, context: &Context, challenge: Option<&[u8]>) -> Result<Step, SaslError> {
+    pub(super) fn step(
+        &mut self,
+        context: &Context,
+        challenge: Option<&[u8]>,
+    ) -> Result<SaslStep, SaslError> {
         match (mem::replace(&mut self.state, State::Over), challenge) {
             (State::Unsent(message), None | Some([])) => {
                 self.state = State::Sent;
-                Ok(Step::Send(message))
+                Ok(SaslStep::Send(message))
             }
             (State::Unsent(_), Some(_)) => Err(context.bad_server("it speaks first")),
             (State::Sent, Some(answer)) => match (self.answer, answer.is_empty()) {
-                (Answer::Empty, true) | (Answer::Something, false) => Ok(Step::Done),
+                (Answer::Empty, true) | (Answer::Something, false) => Ok(SaslStep::Done),
                 (Answer::Empty, false) => Err(context.bad_server("it answers more than yes")),
                 (Answer::Something, true) => Err(context.bad_server("its answer is empty")),
             },

@@ -10,7 +10,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::{
-    Step, UserPassword,
+    SaslStep, UserPassword,
     derivation::{Derivation, Derived, KeyCache, Keys},
     error::{Context, SaslError},
     zeroed_after_use,
@@ -142,12 +142,16 @@ impl Exchange {
         Ok(Self { hash, login, nonce, keys, state: State::Unsent })
     }
 
-    pub(super) fn step(&mut self, context: &Context, challenge: Option<&[u8]>) -> Result<Step, SaslError> {
+    pub(super) fn step(
+        &mut self,
+        context: &Context,
+        challenge: Option<&[u8]>,
+    ) -> Result<SaslStep, SaslError> {
         match (mem::replace(&mut self.state, State::Over), challenge) {
             (State::Unsent, None | Some([])) => {
                 self.state = State::FirstSent;
                 let message = format!("{GS2_HEADER}{}", self.first_bare());
-                Ok(Step::Send(message.into()))
+                Ok(SaslStep::Send(message.into()))
             }
             (State::FirstSent, Some(challenge)) => self.on_server_first(context, challenge),
             (State::ProofSent { server_signature }, Some(challenge)) => {
@@ -167,7 +171,7 @@ impl Exchange {
         format!("n={name},r={}{extensions}", self.nonce)
     }
 
-    fn on_server_first(&mut self, context: &Context, challenge: &[u8]) -> Result<Step, SaslError> {
+    fn on_server_first(&mut self, context: &Context, challenge: &[u8]) -> Result<SaslStep, SaslError> {
         let first = ServerFirst::parse(challenge, &self.nonce).map_err(|error| context.bad_server(error))?;
         let without_proof = format!("{CHANNEL_BINDING},r={}", first.nonce);
         let auth_message = format!("{},{},{without_proof}", self.first_bare(), first.text);
@@ -178,17 +182,17 @@ impl Exchange {
         }
         self.state = State::Deriving { transcript };
         let password = self.login.password.clone();
-        Ok(Step::Derive(Derivation::new(self.hash, password, first.salt, first.iterations, slot)))
+        Ok(SaslStep::Derive(Derivation::new(self.hash, password, first.salt, first.iterations, slot)))
     }
 
-    pub(super) fn derived(&mut self, context: &Context, derived: Derived) -> Result<Step, SaslError> {
+    pub(super) fn derived(&mut self, context: &Context, derived: Derived) -> Result<SaslStep, SaslError> {
         match mem::replace(&mut self.state, State::Over) {
             State::Deriving { transcript } => Ok(self.prove(&transcript, &derived.0)),
             _ => Err(context.bad_server("nothing was to be derived")),
         }
     }
 
-    fn prove(&mut self, transcript: &Transcript, keys: &Keys) -> Step {
+    fn prove(&mut self, transcript: &Transcript, keys: &Keys) -> SaslStep {
         let auth_message = transcript.auth_message.as_bytes();
         let stored_key = self.hash.digest(&keys.client);
         let signature = self.hash.hmac(&stored_key, &[auth_message]);
@@ -196,7 +200,7 @@ impl Exchange {
             Zeroizing::new(keys.client.iter().zip(signature.iter()).map(|(key, sign)| key ^ sign).collect());
         let message = format!("{},p={}", transcript.without_proof, BASE64.encode(&*proof));
         self.state = State::ProofSent { server_signature: self.hash.hmac(&keys.server, &[auth_message]) };
-        Step::Send(zeroed_after_use(Zeroizing::new(message.into_bytes())))
+        SaslStep::Send(zeroed_after_use(Zeroizing::new(message.into_bytes())))
     }
 }
 
@@ -261,7 +265,7 @@ fn read_iterations(text: &str) -> Result<u32, String> {
 }
 
 /// Reads `v=…` or `e=…`, and compares the broker's signature with what it must be.
-fn verify(context: &Context, expected: &[u8], challenge: &[u8]) -> Result<Step, SaslError> {
+fn verify(context: &Context, expected: &[u8], challenge: &[u8]) -> Result<SaslStep, SaslError> {
     let text =
         std::str::from_utf8(challenge).map_err(|_| context.bad_server("its last message is not UTF-8"))?;
     let value = text.split(',').next().unwrap_or_default();
@@ -273,7 +277,7 @@ fn verify(context: &Context, expected: &[u8], challenge: &[u8]) -> Result<Step, 
         .and_then(|signature| BASE64.decode(signature).ok())
         .ok_or_else(|| context.bad_server("its last message has no signature"))?;
     if bool::from(signature.ct_eq(expected)) {
-        Ok(Step::Done)
+        Ok(SaslStep::Done)
     } else {
         Err(context.bad_server("its signature is wrong: it does not know this user's password"))
     }

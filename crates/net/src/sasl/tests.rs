@@ -19,9 +19,9 @@ async fn begin(sasl: &Sasl) -> Exchange {
     sasl.begin("b-1.x.y.c2.kafka.eu-west-1.amazonaws.com").await.unwrap()
 }
 
-fn sent(step: Result<Step, SaslError>) -> String {
+fn sent(step: Result<SaslStep, SaslError>) -> String {
     match step.unwrap() {
-        Step::Send(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+        SaslStep::Send(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
         other => panic!("{other:?} instead of a message"),
     }
 }
@@ -35,9 +35,9 @@ fn scram(hash: Hash, login: UserPassword, nonce: &str) -> Exchange {
 }
 
 /// Goes on after the broker's first message, deriving if need be.
-fn prove(exchange: &mut Exchange, server_first: &str) -> Result<Step, SaslError> {
+fn prove(exchange: &mut Exchange, server_first: &str) -> Result<SaslStep, SaslError> {
     match exchange.step(Some(server_first.as_bytes()))? {
-        Step::Derive(derivation) => exchange.derived(derivation.run()),
+        SaslStep::Derive(derivation) => exchange.derived(derivation.derive()),
         other => Ok(other),
     }
 }
@@ -97,7 +97,7 @@ fn scram_speaks_as_the_vectors_do() {
         assert_eq!(sent(exchange.step(None)), vector.client_first);
         assert_eq!(sent(prove(&mut exchange, vector.server_first)), vector.client_final);
         let last = exchange.step(Some(vector.server_final.as_bytes())).unwrap();
-        assert!(matches!(last, Step::Done), "{last:?}");
+        assert!(matches!(last, SaslStep::Done), "{last:?}");
         let error = exchange.step(Some(b"more")).unwrap_err();
         assert_eq!(error.kind(), SaslErrorKind::BadServer, "{error}");
     }
@@ -145,11 +145,11 @@ impl Broker {
 fn authenticate(exchange: &mut Exchange, broker: &Broker) -> Result<bool, SaslError> {
     let client_first = sent(exchange.step(None));
     let (client_final, has_derived) = match exchange.step(Some(broker.first(&client_first).as_bytes()))? {
-        Step::Derive(derivation) => (exchange.derived(derivation.run()), true),
+        SaslStep::Derive(derivation) => (exchange.derived(derivation.derive()), true),
         other => (Ok(other), false),
     };
     match exchange.step(Some(broker.last(&client_first, &sent(client_final)).as_bytes()))? {
-        Step::Done => Ok(has_derived),
+        SaslStep::Done => Ok(has_derived),
         other => panic!("{other:?} instead of the end"),
     }
 }
@@ -176,12 +176,14 @@ async fn connections_that_derive_at_the_same_time_share_the_work() {
         let client_first = sent(exchange.step(None));
         let nonce = client_first.split("r=").nth(1).unwrap();
         match exchange.step(Some(format!("r={nonce}x,s=c2FsdA==,i=100000").as_bytes())).unwrap() {
-            Step::Derive(derivation) => derivations.push(derivation),
+            SaslStep::Derive(derivation) => derivations.push(derivation),
             other => panic!("{other:?} instead of a derivation"),
         }
     }
-    let derived: Vec<_> =
-        derivations.into_iter().map(|derivation| tokio::task::spawn_blocking(|| derivation.run())).collect();
+    let derived: Vec<_> = derivations
+        .into_iter()
+        .map(|derivation| tokio::task::spawn_blocking(|| derivation.derive()))
+        .collect();
     let mut keys = Vec::new();
     for each in derived {
         keys.push(each.await.unwrap().0);
@@ -259,7 +261,7 @@ fn o4_the_most_iterations_and_extensions_are_accepted() {
         let mut exchange = scram(Hash::Sha512, alice(), "ours");
         sent(exchange.step(None));
         let step = exchange.step(Some(first.as_bytes())).unwrap();
-        assert!(matches!(step, Step::Derive(_)), "{first}: {step:?}");
+        assert!(matches!(step, SaslStep::Derive(_)), "{first}: {step:?}");
     }
 }
 
@@ -289,7 +291,7 @@ fn o4_a_broker_that_cannot_sign_is_refused() {
 async fn plain_is_one_message() {
     let mut exchange = begin(&Sasl::plain(UserPassword::new("älice", "pässwörd"))).await;
     assert_eq!(sent(exchange.step(None)), "\0älice\0pässwörd");
-    assert!(matches!(exchange.step(Some(b"")).unwrap(), Step::Done));
+    assert!(matches!(exchange.step(Some(b"")).unwrap(), SaslStep::Done));
     assert!(exchange.step(Some(b"")).is_err());
 }
 
@@ -336,14 +338,14 @@ async fn sec6_no_debug_shows_a_secret() {
         let mut exchange = begin(&sasl).await;
         let first = exchange.step(None).unwrap();
         let mut all = format!("{sasl:?} {exchange:?} {first:?} {:?}", alice());
-        if let Step::Send(bytes) = &first
+        if let SaslStep::Send(bytes) = &first
             && let Some(nonce) = String::from_utf8(bytes.to_vec()).unwrap().split("r=").nth(1)
         {
             let step = exchange.step(Some(format!("r={nonce}x,s=c2FsdA==,i=4096").as_bytes())).unwrap();
             all += &format!("{step:?}");
-            let Step::Derive(derivation) = step else { panic!("{step:?}") };
+            let SaslStep::Derive(derivation) = step else { panic!("{step:?}") };
             all += &format!("{derivation:?}");
-            all += &format!("{:?}", derivation.run());
+            all += &format!("{:?}", derivation.derive());
         }
         assert!(!all.contains(PASSWORD) && all.contains("alice"), "{all}");
         assert!(!all.contains(&format!("{:?}", PASSWORD.as_bytes())), "{all}");
@@ -393,14 +395,14 @@ async fn input52_no_bytes_of_a_broker_make_a_step_panic_or_linger() {
         let mut challenge = None::<Vec<u8>>;
         for _ in 0..4 {
             let result = match exchange.step(challenge.as_deref()) {
-                Ok(Step::Derive(derivation)) if derivation.iterations() <= 4096 && round < 200 => {
-                    exchange.derived(derivation.run())
+                Ok(SaslStep::Derive(derivation)) if derivation.iterations() <= 4096 && round < 200 => {
+                    exchange.derived(derivation.derive())
                 }
-                Ok(Step::Derive(_)) => break,
+                Ok(SaslStep::Derive(_)) => break,
                 other => other,
             };
             let answer = match &result {
-                Ok(Step::Send(bytes)) => {
+                Ok(SaslStep::Send(bytes)) => {
                     outcomes[0] += 1;
                     let said = String::from_utf8_lossy(bytes).into_owned();
                     let nonce = said.split("r=").nth(1).and_then(|rest| rest.split(',').next());
@@ -454,7 +456,7 @@ async fn oauthbearer_sends_the_token_and_what_goes_with_it() {
     );
     let mut exchange = begin(&Sasl::oauthbearer(Token::new("a.b-c_d"))).await;
     assert_eq!(sent(exchange.step(None)), "n,,\x01auth=Bearer a.b-c_d\x01\x01");
-    assert!(matches!(exchange.step(Some(b"")).unwrap(), Step::Done));
+    assert!(matches!(exchange.step(Some(b"")).unwrap(), SaslStep::Done));
 }
 
 #[tokio::test]
@@ -570,7 +572,7 @@ async fn aws_msk_iam_sends_a_signed_request() {
     assert_eq!(message.as_object().unwrap().len(), 11);
     assert!(!message.to_string().contains("hunter2"));
     let answer = br#"{"version":"2020_10_22","request-id":"4f1c"}"#;
-    assert!(matches!(exchange.step(Some(answer)).unwrap(), Step::Done));
+    assert!(matches!(exchange.step(Some(answer)).unwrap(), SaslStep::Done));
 }
 
 #[tokio::test]

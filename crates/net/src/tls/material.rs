@@ -14,7 +14,7 @@ use super::{
     certificate::Certificate,
     files::Snapshot,
     identity,
-    published::News,
+    published::LogEntry,
     trust::Roots,
     verifier::Verifier,
     versions::{self, Versions},
@@ -86,7 +86,7 @@ impl Material {
     }
 
     /// Reads again what changed, and says what became of it. What cannot be read any more stays as it is.
-    pub(super) fn refresh(&mut self, now: SystemTime) -> Vec<News> {
+    pub(super) fn refresh(&mut self, now: SystemTime) -> Vec<LogEntry> {
         let mut news = Vec::new();
         let mut changed = self.trust.refresh(now, &mut news, || Roots::read(&self.config.trust));
         if let (Some(part), Some(identity)) = (&mut self.identity, &self.config.identity) {
@@ -95,7 +95,7 @@ impl Material {
         if changed {
             match client(&self.config, &self.provider, self.versions, &self.trust, self.identity.as_ref()) {
                 Ok(client) => self.client = Arc::new(client),
-                Err(error) => news.push(News::Refused(error)),
+                Err(error) => news.push(LogEntry::Refused(error)),
             }
         }
         news
@@ -116,7 +116,7 @@ impl<T> Part<T> {
     fn refresh(
         &mut self,
         now: SystemTime,
-        news: &mut Vec<News>,
+        news: &mut Vec<LogEntry>,
         read: impl FnOnce() -> Result<T, TlsConfigError>,
     ) -> bool {
         let snapshot = Snapshot::take(&self.paths, now);
@@ -129,13 +129,13 @@ impl<T> Part<T> {
             Ok(value) => {
                 self.value = Arc::new(value);
                 if self.complaint.take().is_some() || !is_known {
-                    news.push(News::Read);
+                    news.push(LogEntry::Read);
                 }
                 true
             }
             Err(error) => {
                 if self.complaint.as_ref() != Some(&error) {
-                    news.push(News::Refused(error.clone()));
+                    news.push(LogEntry::Refused(error.clone()));
                 }
                 self.complaint = Some(error);
                 false

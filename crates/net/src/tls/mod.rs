@@ -43,7 +43,7 @@ pub use error::{TlsConfigError, TlsError, describe_alert};
 use self::{
     error::describe_handshake,
     material::{Client, Material},
-    published::{News, Published},
+    published::{LogEntry, Published},
     read_ahead::ReadAhead,
     stream::TlsStream,
 };
@@ -85,7 +85,7 @@ impl Tls {
     /// [`connect`](Self::connect) does so, too, but connections may live longer than that.
     pub fn warn_of_ending(&self) {
         let news = lock(&self.0.published).take_news(wall_clock());
-        news.into_iter().for_each(News::log);
+        news.into_iter().for_each(LogEntry::log);
     }
 
     #[doc(hidden)] // for our own crates

@@ -15,7 +15,7 @@ const ENDS_SOON: i64 = 14 * 24 * 3600;
 
 /// What is to be logged.
 #[derive(Debug)]
-pub(super) enum News {
+pub(super) enum LogEntry {
     /// Files have changed, and what they have now is in use.
     Read,
     /// Files have changed, and what they had before stays in use.
@@ -24,7 +24,7 @@ pub(super) enum News {
     Ends { client: Arc<Client>, ended: bool },
 }
 
-impl News {
+impl LogEntry {
     pub(super) fn log(self) {
         match self {
             Self::Read => tracing::info!("a TLS file has changed, and is used for new connections"),
@@ -51,7 +51,7 @@ impl News {
 #[derive(Debug)]
 pub(super) struct Published {
     client: Arc<Client>,
-    news: Vec<News>,
+    news: Vec<LogEntry>,
     /// When we said that our certificate ends.
     warned: Option<SystemTime>,
 }
@@ -61,7 +61,7 @@ impl Published {
         Self { client, news: Vec::new(), warned: None }
     }
 
-    pub(super) fn update(&mut self, client: Arc<Client>, news: Vec<News>) {
+    pub(super) fn update(&mut self, client: Arc<Client>, news: Vec<LogEntry>) {
         if !Arc::ptr_eq(&client, &self.client) {
             self.warned = None; // our certificate may be another
         }
@@ -74,14 +74,14 @@ impl Published {
     }
 
     /// What is to be logged now: what became of changed files, and, once a day, that our certificate ends.
-    pub(super) fn take_news(&mut self, now: SystemTime) -> Vec<News> {
+    pub(super) fn take_news(&mut self, now: SystemTime) -> Vec<LogEntry> {
         let mut news = std::mem::take(&mut self.news);
         let left = self.client.own.as_ref().map(|own| own.not_after.saturating_sub(seconds(now)));
         let was_said =
             self.warned.is_some_and(|warned| now.duration_since(warned).is_ok_and(|ago| ago < DAY));
         if let Some(left) = left.filter(|left| *left <= ENDS_SOON && !was_said) {
             self.warned = Some(now);
-            news.push(News::Ends { client: self.client(), ended: left <= 0 });
+            news.push(LogEntry::Ends { client: self.client(), ended: left <= 0 });
         }
         news
     }

@@ -27,16 +27,16 @@ use crate::{
 const MOST_CERTIFICATES: usize = 16;
 
 /// What lies beneath.
-type Beneath = ReadAhead<Box<dyn ByteStream>>;
+type InnerStream = ReadAhead<Box<dyn ByteStream>>;
 
 /// An encrypted connection. Its errors say what TLS is about.
 pub(crate) struct TlsStream {
-    inner: tokio_rustls::client::TlsStream<Beneath>,
+    inner: tokio_rustls::client::TlsStream<InnerStream>,
     client: Arc<Client>,
 }
 
 impl TlsStream {
-    pub(super) fn new(inner: tokio_rustls::client::TlsStream<Beneath>, client: Arc<Client>) -> Self {
+    pub(super) fn new(inner: tokio_rustls::client::TlsStream<InnerStream>, client: Arc<Client>) -> Self {
         Self { inner, client }
     }
 

@@ -15,6 +15,18 @@ use crate::Cause;
 /// The response, partition by partition. A partition that it does not include is missing.
 pub(crate) type Answers<T> = BTreeMap<TopicPartition, Result<T, Cause>>;
 
+/// What the response says of a partition; that it does not include it; or why there is no response.
+pub(crate) fn take<T>(
+    answers: &mut Result<Answers<T>, Cause>,
+    partition: &TopicPartition,
+    api: ApiKey,
+) -> Result<T, Cause> {
+    match answers {
+        Ok(answers) => answers.remove(partition).unwrap_or(Err(Cause::PartitionMissing { api })),
+        Err(cause) => Err(cause.clone()),
+    }
+}
+
 /// The ids of the topics in a request at the time that it was made. Newer responses name topics by id only (KIP-848).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TopicIds {

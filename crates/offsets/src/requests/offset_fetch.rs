@@ -2,11 +2,11 @@
 //! (KIP-447).
 
 use offtake_machine::{
-    Cluster, GroupProtocol, Identity, TopicPartition,
+    Answer, CallError, Cluster, GroupProtocol, Identity, TopicPartition,
     offsets::{by_topic, committed_offsets},
 };
 use offtake_wire::{
-    ApiKey, OffsetFetchRequest, OffsetFetchResponse,
+    ApiKey, OffsetFetchRequest, OffsetFetchResponse, Response,
     messages::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics},
 };
 
@@ -60,8 +60,20 @@ pub(crate) fn request<'a>(
     (request, max_version, ids)
 }
 
-/// The committed offset of each partition, or the error of the whole group. Only -1 without an error is `None`.
-pub(crate) fn read(
+/// The committed offset of each partition, or why there is none of any. Only -1 without an error is `None`.
+pub(crate) fn answers(
+    answer: Result<Answer, CallError>,
+    group: &str,
+    ids: &TopicIds,
+) -> Result<Answers<Option<OffsetAndMetadata>>, Cause> {
+    match answer {
+        Ok(Answer { response: Response::OffsetFetch(response), .. }) => read(response, group, ids),
+        Ok(_) => Ok(Answers::new()),
+        Err(error) => Err(Cause::Call(error)),
+    }
+}
+
+fn read(
     response: OffsetFetchResponse,
     group: &str,
     ids: &TopicIds,

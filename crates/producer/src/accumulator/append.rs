@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     ProducerRecord,
-    delivery::{Delivery, Seat},
+    delivery::{BatchPosition, Delivery},
 };
 
 /// What a batch costs beside its records.
@@ -79,9 +79,9 @@ impl Accumulator {
             Found::UnknownTopic => self.wait(now(), topic, record, timestamp, bytes, true),
             // Nothing overtakes what waits for memory.
             Found::Slot(slot) if self.waiting.is_empty() => {
-                let (seat, full) = self.put(now, topic, slot, record, timestamp, bytes, true)?;
+                let (position, full) = self.put(now, topic, slot, record, timestamp, bytes, true)?;
                 *filled = full;
-                Ok(Delivery::in_batch(seat))
+                Ok(Delivery::in_batch(position))
             }
             Found::NoMemory | Found::Slot(_) => self.wait(now(), topic, record, timestamp, bytes, false),
         }
@@ -174,7 +174,7 @@ impl Accumulator {
         timestamp: i64,
         bytes: usize,
         seals: bool,
-    ) -> Result<(Seat, Option<FilledBatch>)> {
+    ) -> Result<(BatchPosition, Option<FilledBatch>)> {
         let Limits { batch_size, linger, delivery_timeout, compression, .. } = self.limits;
         let seals = seals && compression != Compression::None;
         let too_large = || Error::new(ErrorKind::TooLarge, "the record is larger than a batch can say");
@@ -194,7 +194,7 @@ impl Accumulator {
             self.lingering.push_back((due, at, serial));
             self.memory = self.memory.saturating_add(BATCH_OVERHEAD);
         }
-        let (seat, added) = slot.push(record, timestamp).map_err(|_| too_large())?;
+        let (position, added) = slot.push(record, timestamp).map_err(|_| too_large())?;
         self.memory = self.memory.saturating_add(added);
         // A batch that one record has filled has nothing to wait for; but one batch is sealed at a time.
         let is_full = filled.is_none() && slot.has_no_room(0, batch_size);
@@ -207,7 +207,7 @@ impl Accumulator {
         if record.partition.is_none() && (record.key.is_none() || self.limits.ignore_keys) {
             self.topics.appended(topic, added, batch_size, was_full || is_full);
         }
-        Ok((seat, filled))
+        Ok((position, filled))
     }
 
     /// There is something in this slot for the engine to take.

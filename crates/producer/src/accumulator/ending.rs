@@ -55,7 +55,7 @@ impl Accumulator {
     pub(crate) fn close(&mut self, why: Error) {
         let why = self.closed.get_or_insert(why).clone();
         for waiting in self.waiting.drain(..).chain(self.topics.take_waiting()) {
-            self.placements.add(waiting.place, Err(why.clone()));
+            self.completed.add(waiting.pending, Err(why.clone()));
         }
         self.waiting_bytes = 0;
     }
@@ -90,7 +90,7 @@ impl Accumulator {
     pub(crate) fn shut(&mut self, why: Error) {
         let why = self.shut.get_or_insert(why).clone();
         for waiting in self.waiting.drain(..).chain(self.topics.take_waiting()) {
-            self.placements.add(waiting.place, Err(why.clone()));
+            self.completed.add(waiting.pending, Err(why.clone()));
         }
         self.waiting_bytes = 0;
         for at in 0..self.slots.len() {

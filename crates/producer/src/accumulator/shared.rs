@@ -9,7 +9,7 @@ use std::{
 use offtake_client::Result;
 
 use super::Accumulator;
-use crate::delivery::{Place, Seat};
+use crate::delivery::{BatchPosition, PendingAppend};
 
 /// The accumulator, as the senders and the engine share it.
 pub(crate) struct Shared(Mutex<Accumulator>);
@@ -21,7 +21,7 @@ impl Shared {
 
     pub(crate) fn lock(&self) -> Locked<'_> {
         let accumulator = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Locked { accumulator, placements: Placements::default() }
+        Locked { accumulator, completed: CompletedAppends::default() }
     }
 
     #[cfg(test)]
@@ -35,12 +35,12 @@ impl Shared {
 pub(crate) struct Locked<'a> {
     accumulator: MutexGuard<'a, Accumulator>,
     /// What is told, in the order in which these fields are dropped: after the lock.
-    placements: Placements,
+    completed: CompletedAppends,
 }
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
-        self.placements = mem::take(&mut self.accumulator.placements);
+        self.completed = mem::take(&mut self.accumulator.completed);
     }
 }
 
@@ -60,18 +60,18 @@ impl DerefMut for Locked<'_> {
 
 /// The places that were found, or the reasons why there are none. The records are told when this is dropped.
 #[derive(Default)]
-pub(super) struct Placements(Vec<(Arc<Place>, Result<Seat>)>);
+pub(super) struct CompletedAppends(Vec<(Arc<PendingAppend>, Result<BatchPosition>)>);
 
-impl Placements {
-    pub(super) fn add(&mut self, place: Arc<Place>, seat: Result<Seat>) {
-        self.0.push((place, seat));
+impl CompletedAppends {
+    pub(super) fn add(&mut self, pending: Arc<PendingAppend>, position: Result<BatchPosition>) {
+        self.0.push((pending, position));
     }
 }
 
-impl Drop for Placements {
+impl Drop for CompletedAppends {
     fn drop(&mut self) {
-        for (place, seat) in self.0.drain(..) {
-            place.give(seat);
+        for (pending, position) in self.0.drain(..) {
+            pending.complete(position);
         }
     }
 }

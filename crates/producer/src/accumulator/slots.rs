@@ -6,7 +6,7 @@ use offtake_machine::TopicPartition;
 use offtake_wire::records::{BatchWriter, BuildError, SealedBatch};
 
 use super::batch::{Batch, BatchInfo, FilledBatch, OpenBatch, Serial};
-use crate::{ProducerRecord, delivery::Seat};
+use crate::{ProducerRecord, delivery::BatchPosition};
 
 /// The number of a slot. Slots are never given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -107,17 +107,17 @@ impl Slot {
         self.last_deadline.map_or(deadline, |last| last.max(deadline))
     }
 
-    /// Writes a record into the open batch. Returns its seat and the bytes that it takes.
+    /// Writes a record into the open batch. Returns its position and the bytes that it takes.
     pub(super) fn push(
         &mut self,
         record: &ProducerRecord<'_>,
         timestamp: i64,
-    ) -> Result<(Seat, usize), BuildError> {
+    ) -> Result<(BatchPosition, usize), BuildError> {
         let open = self.open.as_mut().ok_or(BuildError::TooLarge)?;
         let (before, index) = (open.writer.size(), open.writer.count().unsigned_abs());
         open.writer.push(timestamp, record.key, record.value, record.headers.iter().copied())?;
-        let seat = Seat { outcome: open.info.outcome.clone(), index, timestamp };
-        Ok((seat, open.writer.size().saturating_sub(before)))
+        let position = BatchPosition { outcome: open.info.outcome.clone(), index, timestamp };
+        Ok((position, open.writer.size().saturating_sub(before)))
     }
 
     /// The open batch takes no more records. With `hands_out` the caller seals it.

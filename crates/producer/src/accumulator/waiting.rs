@@ -8,7 +8,7 @@ use offtake_machine::{Topic, after};
 use super::{Accumulator, append::Found, topics::TopicId};
 use crate::{
     ProducerRecord,
-    delivery::{Delivery, Place},
+    delivery::{Delivery, PendingAppend},
     record::OwnedRecord,
 };
 
@@ -23,7 +23,7 @@ pub(super) struct Waiting {
     pub(super) topic: TopicId,
     pub(super) name: Topic,
     pub(super) record: OwnedRecord,
-    pub(super) place: Arc<Place>,
+    pub(super) pending: Arc<PendingAppend>,
 }
 
 impl Accumulator {
@@ -49,7 +49,7 @@ impl Accumulator {
         if self.limits.max_block.is_zero() {
             return Err(self.blocked(topic, record.topic, for_topic));
         }
-        let place = Arc::new(Place::default());
+        let pending = Arc::new(PendingAppend::default());
         let number = self.next_waiting;
         self.next_waiting = number.saturating_add(1);
         let waiting = Waiting {
@@ -59,7 +59,7 @@ impl Accumulator {
             topic,
             name: self.topics.name(topic).unwrap_or_else(|| Topic::from(record.topic)),
             record: OwnedRecord::new(record, timestamp),
-            place: place.clone(),
+            pending: pending.clone(),
         };
         self.waiting_bytes = self.waiting_bytes.saturating_add(bytes);
         // For the time when it has waited too long; and what is open now is sent, to make room.
@@ -69,7 +69,7 @@ impl Accumulator {
         } else {
             self.waiting.push_back(waiting);
         }
-        Ok(Delivery::waiting(place))
+        Ok(Delivery::waiting(pending))
     }
 
     pub(super) fn blocked(&self, id: TopicId, topic: &str, for_topic: bool) -> Error {
@@ -102,7 +102,7 @@ impl Accumulator {
         while let Some(first) = self.waiting.pop_front() {
             let record = first.record.borrow(first.name.as_str());
             let found = self.find(first.topic, &record, first.bytes);
-            let seat = match found {
+            let position = match found {
                 Ok(Found::NoMemory) => {
                     drop(record);
                     self.waiting.push_front(first);
@@ -115,14 +115,14 @@ impl Accumulator {
                 }
                 Ok(Found::Slot(slot)) => self
                     .put(|| now, first.topic, slot, &record, first.record.timestamp, first.bytes, false)
-                    .map(|(seat, _)| seat),
+                    .map(|(position, _)| position),
                 Err(error) => Err(error),
             };
             self.waiting_bytes = self.waiting_bytes.saturating_sub(first.bytes);
-            if let Err(error) = &seat {
+            if let Err(error) = &position {
                 self.note_fault(error);
             }
-            self.placements.add(first.place, seat);
+            self.completed.add(first.pending, position);
         }
     }
 
@@ -137,7 +137,7 @@ impl Accumulator {
             self.waiting_bytes = self.waiting_bytes.saturating_sub(waiting.bytes);
             let error = self.blocked(waiting.topic, waiting.name.as_str(), at < for_topic);
             self.note_fault(&error);
-            self.placements.add(waiting.place, Err(error));
+            self.completed.add(waiting.pending, Err(error));
         }
     }
 }

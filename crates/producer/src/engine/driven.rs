@@ -9,7 +9,7 @@ use std::{
 use offtake_machine::{Answer, BrokerId, CallError, Cluster, Transmit, after, earliest};
 use offtake_net::Lane;
 
-use super::{Command, Engine, Life, Machine};
+use super::{Command, Engine, EngineState, Machine};
 
 impl offtake_client::engine::Engine for Engine {
     type Command = Command;
@@ -74,9 +74,9 @@ impl offtake_client::engine::Engine for Engine {
 
     fn poll_timeout(&self) -> Option<Instant> {
         let closing = match &self.life {
-            Life::Closing { deadline, .. } => *deadline,
-            Life::Failed(_) => return None,
-            Life::Open | Life::Closed => None,
+            EngineState::Closing { deadline, .. } => *deadline,
+            EngineState::Failed(_) => return None,
+            EngineState::Open | EngineState::Closed => None,
         };
         earliest([
             self.metadata.poll_timeout(),
@@ -90,7 +90,7 @@ impl offtake_client::engine::Engine for Engine {
     }
 
     fn is_closed(&self) -> bool {
-        matches!(self.life, Life::Closed)
+        matches!(self.life, EngineState::Closed)
     }
 
     /// The handle gets nothing by this way: each record hears of itself.
@@ -117,7 +117,7 @@ impl offtake_client::engine::Engine for Engine {
 
     fn poll_transmit(&mut self, now: Instant) -> Option<(u64, Lane, Transmit)> {
         loop {
-            if matches!(self.life, Life::Failed(_)) {
+            if matches!(self.life, EngineState::Failed(_)) {
                 return None;
             }
             let transmit = self.next_transmit(now);

@@ -284,15 +284,7 @@ impl Sender {
         info.outcome.end(Outcome::Split(outcomes));
         let Some(partition) = self.partitions.get_mut(slot.index()) else { return true };
         for (batch, stamp) in parts.into_iter().zip(stamps) {
-            partition.send_again(Shipment {
-                batch,
-                sent_to: None,
-                stamp,
-                attempts: 0,
-                may_be_written: false,
-                trouble: None,
-                is_abandoned: false,
-            });
+            partition.send_again(Shipment::new(batch, stamp));
         }
         true
     }

@@ -41,6 +41,21 @@ pub(super) struct Shipment {
     pub(super) is_abandoned: bool,
 }
 
+impl Shipment {
+    /// A batch that is sent for the first time.
+    pub(super) fn new(batch: Batch, stamp: ProducerStamp) -> Self {
+        Self {
+            batch,
+            sent_to: None,
+            stamp,
+            attempts: 0,
+            may_be_written: false,
+            trouble: None,
+            is_abandoned: false,
+        }
+    }
+}
+
 /// The numbers of a partition's batches (KIP-98).
 #[derive(Debug, Default)]
 enum Sequences {
@@ -69,7 +84,7 @@ pub(super) enum Numbering {
 
 /// What may be sent next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum NextSend {
     /// The retry with this place.
     Retry(usize),
     /// A batch from the accumulator.
@@ -121,14 +136,14 @@ impl Partition {
         numbering: Numbering,
         alone: bool,
         identity: Option<ProducerIdentity>,
-    ) -> Option<Next> {
+    ) -> Option<NextSend> {
         // What a former leader has may be written and not be told: what comes behind it at the new one would make it look as if it were not.
         let is_elsewhere = self.in_flight.iter().any(|shipment| shipment.sent_to != self.leader);
         if self.paused_until.is_some() || is_elsewhere || (alone && !self.in_flight.is_empty()) {
             return None;
         }
         if numbering == Numbering::None {
-            return if self.retries.is_empty() { self.new_batch() } else { Some(Next::Retry(0)) };
+            return if self.retries.is_empty() { self.new_batch() } else { Some(NextSend::Retry(0)) };
         }
         let is_quiet = self.in_flight.is_empty();
         let (is_proven, has_gap) = match &self.sequences {
@@ -148,12 +163,12 @@ impl Partition {
             // What may have been written is asked for under its old number.
             return match self.retries.iter().position(|shipment| shipment.may_be_written) {
                 _ if !is_quiet => None,
-                Some(at) => Some(Next::Retry(at)),
-                None => Some(Next::NewEpoch),
+                Some(at) => Some(NextSend::Retry(at)),
+                None => Some(NextSend::NewEpoch),
             };
         }
         if !self.retries.is_empty() {
-            return is_quiet.then_some(Next::Retry(0));
+            return is_quiet.then_some(NextSend::Retry(0));
         }
         if is_quiet && let Some(identity) = identity {
             self.adopt(identity, numbering);
@@ -162,8 +177,8 @@ impl Partition {
         if is_proven { self.new_batch() } else { None }
     }
 
-    fn new_batch(&self) -> Option<Next> {
-        self.has_more.then_some(Next::New)
+    fn new_batch(&self) -> Option<NextSend> {
+        self.has_more.then_some(NextSend::New)
     }
 
     /// With nothing on its way, a partition goes on under the newest identity.

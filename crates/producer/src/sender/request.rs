@@ -11,7 +11,7 @@ use offtake_wire::{
 
 use super::{
     Sender, Sent,
-    partition::{Next, Shipment},
+    partition::{NextSend, Shipment},
 };
 use crate::{
     accumulator::{Batch, Serial, Shared, SlotId, Taken, seal, seal_failed},
@@ -100,12 +100,12 @@ impl Sender {
     fn next_batch(&mut self, now: Instant, slot: SlotId, room: Option<usize>, shared: &Shared) -> NextBatch {
         loop {
             let Some(next) = self.next_of(slot) else { return NextBatch::Nothing };
-            if next == Next::New && !self.may_begin(now, slot, shared) {
+            if next == NextSend::New && !self.may_begin(now, slot, shared) {
                 return NextBatch::Nothing;
             }
             let Some(partition) = self.partitions.get_mut(slot.index()) else { return NextBatch::Nothing };
             match next {
-                Next::Retry(at) => {
+                NextSend::Retry(at) => {
                     let Some(shipment) = partition.retries.get(at) else { return NextBatch::Nothing };
                     if room.is_some_and(|room| shipment.batch.sealed.size() > room) {
                         return NextBatch::DoesNotFit;
@@ -113,7 +113,7 @@ impl Sender {
                     let Some(shipment) = partition.retries.remove(at) else { return NextBatch::Nothing };
                     return partition.ship(shipment);
                 }
-                Next::New => {
+                NextSend::New => {
                     let taken = {
                         let mut accumulator = shared.lock();
                         if room.is_some_and(|room| accumulator.size_of_next(slot) > room) {
@@ -129,17 +129,9 @@ impl Sender {
                         return NextBatch::Nothing;
                     };
                     let stamp = partition.number(batch.sealed.count());
-                    return partition.ship(Shipment {
-                        batch,
-                        sent_to: None,
-                        stamp,
-                        attempts: 0,
-                        may_be_written: false,
-                        trouble: None,
-                        is_abandoned: false,
-                    });
+                    return partition.ship(Shipment::new(batch, stamp));
                 }
-                Next::NewEpoch => return NextBatch::Nothing,
+                NextSend::NewEpoch => return NextBatch::Nothing,
             }
         }
     }

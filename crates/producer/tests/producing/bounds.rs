@@ -1,6 +1,6 @@
 //! What a producer keeps is bounded, and so is how long it takes.
 
-use offtake_broker::{ApiKey, Harm, Rule};
+use offtake_broker::{ApiKey, Fault, FaultRule};
 use offtake_producer::{ErrorKind, ProducerRecord};
 
 use crate::support::{cluster, producer, secs};
@@ -12,7 +12,7 @@ async fn sending_waits_for_memory_and_fails_at_its_deadline() {
     let value = "x".repeat(1000);
     let to = || ProducerRecord::to("orders").partition(0).value(&value);
     producer.send(to()).await.unwrap();
-    let rule = cluster.arm(Rule::on(ApiKey::Produce, Harm::HoldRequest));
+    let rule = cluster.inject(FaultRule::on(ApiKey::Produce, Fault::HoldRequest));
     let mut kept: Vec<_> = (0..9).map(|_| tokio::spawn(producer.send(to()))).collect();
     let waiting = producer.send(to());
     let error = waiting.await.unwrap_err();
@@ -30,7 +30,7 @@ async fn sending_waits_for_memory_and_fails_at_its_deadline() {
         assert!(flood.len() < 20);
     };
     assert!(refused.to_string().contains("await what was sent"), "{refused}");
-    cluster.disarm(rule);
+    cluster.withdraw(rule);
     cluster.release(rule);
     for delivery in kept.drain(..).chain(flood) {
         delivery.await.unwrap().unwrap();
@@ -53,7 +53,7 @@ async fn closing_ends_at_its_deadline_and_says_what_is_not_known() {
     let producer = producer(&cluster).build().await.unwrap();
     let to = |partition| ProducerRecord::to("orders").partition(partition).value("1");
     producer.send(to(0)).await.unwrap();
-    let rule = cluster.arm(Rule::on(ApiKey::Produce, Harm::Drop));
+    let rule = cluster.inject(FaultRule::on(ApiKey::Produce, Fault::Drop));
     let sent = producer.send(to(0));
     tokio::time::sleep(secs(1)).await;
     let behind = producer.send(to(0));
@@ -64,7 +64,7 @@ async fn closing_ends_at_its_deadline_and_says_what_is_not_known() {
     assert_eq!(sent.await.unwrap_err().kind(), ErrorKind::OutcomeUnknown);
     let behind = behind.await.unwrap_err();
     assert!(matches!(behind.kind(), ErrorKind::OutcomeUnknown | ErrorKind::Closed), "{behind}");
-    cluster.disarm(rule);
+    cluster.withdraw(rule);
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,7 +96,7 @@ fn records_hear_that_the_runtime_of_their_engine_is_gone() {
         let producer = producer(&cluster).spawn_on(engine_runtime.handle().clone()).build().await.unwrap();
         let to = || ProducerRecord::to("orders").partition(0).value("1");
         producer.send(to()).await.unwrap();
-        cluster.arm(Rule::on(ApiKey::Produce, Harm::Drop));
+        cluster.inject(FaultRule::on(ApiKey::Produce, Fault::Drop));
         let (sent, behind) = (producer.send(to()), producer.send(to()));
         engine_runtime.shutdown_background();
         for delivery in [sent, behind] {

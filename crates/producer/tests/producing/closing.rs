@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
 
-use offtake_broker::{ApiKey, Cluster, Harm, Rule, RuleId};
+use offtake_broker::{ApiKey, Cluster, Fault, FaultRule, RuleId};
 use offtake_producer::{Error, ErrorKind, ProducerRecord, TransactionalProducer};
 
 use crate::{
@@ -24,7 +24,7 @@ async fn give_up(asked: impl Future<Output = Result<(), Error>>) {
 
 /// Counts the requests to end a transaction.
 fn ends(cluster: &Cluster) -> RuleId {
-    cluster.arm(Rule::on(ApiKey::EndTxn, Harm::Delay(Duration::ZERO)))
+    cluster.inject(FaultRule::on(ApiKey::EndTxn, Fault::Delay(Duration::ZERO)))
 }
 
 #[tokio::test(start_paused = true)]
@@ -60,7 +60,7 @@ async fn k8_a_commit_that_is_given_up_does_not_go_through_without_one_of_its_rec
 async fn a_transaction_is_not_ended_while_a_record_of_it_is_on_its_way() {
     for (at, cluster) in clusters().await.into_iter().enumerate() {
         let mut producer = patient(&cluster).await;
-        let late = cluster.arm(Rule::on(ApiKey::Produce, Harm::Late(secs(5))));
+        let late = cluster.inject(FaultRule::on(ApiKey::Produce, Fault::Late(secs(5))));
         let ends = ends(&cluster);
         let transaction = producer.begin().await.unwrap();
         transaction.send(order("a"));
@@ -101,30 +101,30 @@ async fn an_abort_that_nothing_hinders_is_asked_for_though_nobody_waits() {
 #[tokio::test(start_paused = true)]
 async fn a_commit_is_told_as_it_is_when_there_is_no_time_for_it() {
     let said = [
-        (Harm::Drop, "whether the transaction was committed is not known; it may be"),
-        (Harm::ApplyThenLose, "whether the transaction was committed is not known; it may be"),
+        (Fault::Drop, "whether the transaction was committed is not known; it may be"),
+        (Fault::ApplyThenLose, "whether the transaction was committed is not known; it may be"),
         (
-            Harm::Fail(16),
+            Fault::Fail(16),
             "whether the transaction was committed is not known; it may be: the transaction is not committed: NOT_COORDINATOR",
         ),
         (
-            Harm::Fail(14),
+            Fault::Fail(14),
             "the transaction was not committed: the transaction is not committed: COORDINATOR_LOAD_IN_PROGRESS",
         ),
     ];
     for (harm, text) in said {
         for (at, cluster) in clusters().await.into_iter().enumerate() {
             let mut producer = patient(&cluster).await;
-            let rule = cluster.arm(Rule::on(ApiKey::EndTxn, harm.clone()));
+            let rule = cluster.inject(FaultRule::on(ApiKey::EndTxn, harm.clone()));
             let transaction = producer.begin().await.unwrap();
             transaction.send(order("a")).await.unwrap();
             tokio::time::timeout(secs(1), transaction.commit()).await.unwrap_err();
             let error = producer.close(secs(1)).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Timeout, "{at}: {error}");
             assert!(error.to_string().contains(text), "{at}: {error}");
-            cluster.disarm(rule);
+            cluster.withdraw(rule);
             tokio::time::sleep(secs(10)).await;
-            let is_committed = matches!(harm, Harm::ApplyThenLose);
+            let is_committed = matches!(harm, Fault::ApplyThenLose);
             assert_eq!(seen(&cluster).await.is_empty(), !is_committed, "{at}");
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use offtake_broker::{ApiKey, Cluster, Config, Harm, Rule};
+use offtake_broker::{ApiKey, Cluster, Config, Fault, FaultRule};
 use offtake_producer::{
     ErrorKind, Producer, ProducerRecord,
     config::{Acks, Compression},
@@ -39,9 +39,9 @@ fn assert_once_in_order(logs: &BTreeMap<i32, Log>, count: usize) {
     }
 }
 
-async fn survives(name: &str, rules: Vec<Rule>) {
+async fn survives(name: &str, rules: Vec<FaultRule>) {
     let cluster = cluster().await;
-    let ids: Vec<_> = rules.into_iter().map(|rule| cluster.arm(rule)).collect();
+    let ids: Vec<_> = rules.into_iter().map(|rule| cluster.inject(rule)).collect();
     let producer =
         producer(&cluster).batch_size(300).property("request.timeout.ms", 2000).build().await.unwrap();
     let outcomes = send(&producer, 4000).await;
@@ -50,44 +50,44 @@ async fn survives(name: &str, rules: Vec<Rule>) {
     }
     for id in ids {
         assert!(cluster.hits(id) > 3, "{name}: it struck {} times", cluster.hits(id));
-        cluster.disarm(id);
+        cluster.withdraw(id);
     }
     assert_once_in_order(&logs(&cluster, "orders").await, 4000);
 }
 
-fn on(harm: Harm) -> Rule {
-    Rule::on(ApiKey::Produce, harm).probably(0.1)
+fn on(harm: Fault) -> FaultRule {
+    FaultRule::on(ApiKey::Produce, harm).probably(0.1)
 }
 
 #[tokio::test(start_paused = true)]
 async fn answers_that_are_lost_write_nothing_twice() {
-    survives("lost", vec![on(Harm::ApplyThenLose)]).await;
+    survives("lost", vec![on(Fault::ApplyThenLose)]).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn connections_that_end_lose_nothing() {
-    survives("reset", vec![on(Harm::Reset)]).await;
+    survives("reset", vec![on(Fault::Reset)]).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn brokers_that_fall_silent_lose_nothing_and_write_nothing_twice() {
-    survives("silent", vec![on(Harm::Drop), on(Harm::Swallow)]).await;
+    survives("silent", vec![on(Fault::Drop), on(Fault::Swallow)]).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn refusals_that_pass_keep_the_order() {
-    survives("refused", vec![on(Harm::Fail(NOT_LEADER)), on(Harm::Fail(NOT_ENOUGH_REPLICAS_AFTER_APPEND))])
+    survives("refused", vec![on(Fault::Fail(NOT_LEADER)), on(Fault::Fail(NOT_ENOUGH_REPLICAS_AFTER_APPEND))])
         .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn everything_at_once_keeps_the_order() {
     let rules = vec![
-        on(Harm::ApplyThenLose),
-        on(Harm::Reset),
-        on(Harm::Fail(NOT_LEADER)),
-        on(Harm::Delay(secs(1))),
-        Rule::on(ApiKey::Metadata, Harm::Reset).probably(0.2),
+        on(Fault::ApplyThenLose),
+        on(Fault::Reset),
+        on(Fault::Fail(NOT_LEADER)),
+        on(Fault::Delay(secs(1))),
+        FaultRule::on(ApiKey::Metadata, Fault::Reset).probably(0.2),
     ];
     survives("everything", rules).await;
 }
@@ -123,7 +123,9 @@ async fn the_first_batches_of_200_topics_are_written_though_each_is_refused_once
     let cluster = Cluster::builder().brokers(3).config(config).in_memory().start().await.unwrap();
     let rules: Vec<_> = (0..200)
         .map(|n| {
-            cluster.arm(Rule::on(ApiKey::Produce, Harm::Fail(NOT_LEADER)).topic(format!("topic-{n}")).once())
+            cluster.inject(
+                FaultRule::on(ApiKey::Produce, Fault::Fail(NOT_LEADER)).topic(format!("topic-{n}")).once(),
+            )
         })
         .collect();
     let producer = producer(&cluster).batch_size(100).linger(secs(0)).build().await.unwrap();
@@ -143,7 +145,7 @@ async fn the_first_batches_of_200_topics_are_written_though_each_is_refused_once
 
 #[tokio::test(start_paused = true)]
 async fn an_outcome_that_nobody_told_is_told_as_unknown_and_what_follows_is_written_once() {
-    for (harm, is_written) in [(Harm::Swallow, true), (Harm::Drop, false)] {
+    for (harm, is_written) in [(Fault::Swallow, true), (Fault::Drop, false)] {
         let cluster = cluster().await;
         let producer = producer(&cluster)
             .property("request.timeout.ms", 5000)
@@ -153,10 +155,10 @@ async fn an_outcome_that_nobody_told_is_told_as_unknown_and_what_follows_is_writ
             .unwrap();
         let to = |value| ProducerRecord::to("orders").partition(0).value(value);
         producer.send(to("first")).await.unwrap();
-        let rule = cluster.arm(Rule::on(ApiKey::Produce, harm));
+        let rule = cluster.inject(FaultRule::on(ApiKey::Produce, harm));
         let error = producer.send(to("second")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error}");
-        cluster.disarm(rule);
+        cluster.withdraw(rule);
         producer.send(to("third")).await.unwrap();
         let log: Vec<_> = logs(&cluster, "orders").await[&0].iter().map(|(_, value)| value.clone()).collect();
         let expected: &[&str] = if is_written { &["first", "second", "third"] } else { &["first", "third"] };
@@ -190,11 +192,11 @@ async fn a_producer_that_the_broker_does_not_know_goes_on_in_a_new_epoch() {
     for code in [UNKNOWN_PRODUCER_ID, OUT_OF_ORDER] {
         let cluster = cluster().await;
         let producer = producer(&cluster).batch_size(300).build().await.unwrap();
-        let rule = cluster.arm(Rule::on(ApiKey::Produce, Harm::Fail(code)).probably(0.05));
+        let rule = cluster.inject(FaultRule::on(ApiKey::Produce, Fault::Fail(code)).probably(0.05));
         let outcomes = send(&producer, 4000).await;
         assert!(outcomes.iter().all(Result::is_ok));
         assert!(cluster.hits(rule) > 3);
-        cluster.disarm(rule);
+        cluster.withdraw(rule);
         assert_once_in_order(&logs(&cluster, "orders").await, 4000);
     }
 }
@@ -244,7 +246,7 @@ async fn a_leader_that_is_silent_holds_up_nothing_once_another_one_leads() {
     for partition in 0..4 {
         producer.send(to(partition)).await.unwrap();
     }
-    let rule = cluster.arm(Rule::on(ApiKey::Produce, Harm::Drop).broker(1));
+    let rule = cluster.inject(FaultRule::on(ApiKey::Produce, Fault::Drop).broker(1));
     let stuck = producer.send(to(0));
     tokio::time::sleep(secs(1)).await;
     let behind = producer.send(to(1));
@@ -252,7 +254,7 @@ async fn a_leader_that_is_silent_holds_up_nothing_once_another_one_leads() {
     cluster.with(|model, _| leaders(model, 2));
     tokio::time::timeout(secs(10), behind).await.expect("it goes to the new leader").unwrap();
     stuck.await.unwrap();
-    cluster.disarm(rule);
+    cluster.withdraw(rule);
 }
 
 /// What a former leader wrote and did not tell must not be taken for what was not written, because later batches stand behind it.
@@ -271,7 +273,7 @@ async fn nothing_overtakes_what_a_former_leader_wrote_and_did_not_tell() {
         cluster.with(|model, _| model.move_leader("orders", 0, 1)).unwrap();
         let send = |n: u32| producer.send(ProducerRecord::to("orders").partition(0).value(&n.to_string()));
         send(0).await.unwrap();
-        let rule = cluster.arm(Rule::on(ApiKey::Produce, Harm::Delay(secs(60))).broker(1));
+        let rule = cluster.inject(FaultRule::on(ApiKey::Produce, Fault::Delay(secs(60))).broker(1));
         let mut deliveries = Vec::new();
         for n in 1..20 {
             deliveries.push(send(n));
@@ -285,7 +287,7 @@ async fn nothing_overtakes_what_a_former_leader_wrote_and_did_not_tell() {
         for outcome in outcomes(deliveries).await {
             outcome.unwrap();
         }
-        cluster.disarm(rule);
+        cluster.withdraw(rule);
         let read: Vec<u32> =
             logs(&cluster, "orders").await[&0].iter().map(|(_, value)| value.parse().unwrap()).collect();
         assert_eq!(read, (0..40).collect::<Vec<_>>(), "{in_flight} in flight");
@@ -311,7 +313,8 @@ async fn a_flush_waits_for_the_parts_of_a_batch_that_was_too_large() {
 async fn a_producer_that_gets_no_id_ends_once() {
     const CLUSTER_AUTHORIZATION_FAILED: i16 = 31;
     let cluster = cluster().await;
-    let rule = cluster.arm(Rule::on(ApiKey::InitProducerId, Harm::Fail(CLUSTER_AUTHORIZATION_FAILED)));
+    let rule =
+        cluster.inject(FaultRule::on(ApiKey::InitProducerId, Fault::Fail(CLUSTER_AUTHORIZATION_FAILED)));
     let producer = producer(&cluster).build().await.unwrap();
     let error = producer.send(ProducerRecord::to("orders").value("1")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Authorization, "{error}");
@@ -352,7 +355,7 @@ async fn a_leader_that_takes_nothing_gets_no_records_that_may_go_elsewhere() {
     let leader = |partition| cluster.with(|model, _| model.leader_of("orders", partition)).unwrap();
     let silent = leader(0);
     let led: Vec<_> = (0..4).filter(|partition| leader(*partition) == silent).collect();
-    let rule = cluster.arm(Rule::on(ApiKey::Produce, Harm::HoldRequest).broker(silent));
+    let rule = cluster.inject(FaultRule::on(ApiKey::Produce, Fault::HoldRequest).broker(silent));
     // Until it is known, some records go there. More than one of a partition is ready in the end.
     let mut waiting = Vec::new();
     for _ in 0..100 {
@@ -364,7 +367,7 @@ async fn a_leader_that_takes_nothing_gets_no_records_that_may_go_elsewhere() {
     assert_eq!(went.len(), 4 - led.len(), "{silent} leads {led:?}: {went:?}");
     assert!(led.iter().all(|partition| !went.contains_key(partition)), "{silent} leads {led:?}: {went:?}");
     // It answers, and gets its share again.
-    cluster.disarm(rule);
+    cluster.withdraw(rule);
     cluster.release(rule);
     outcomes(waiting).await.into_iter().for_each(|outcome| drop(outcome.unwrap()));
     let went = went_to(&producer, 400).await;
@@ -390,7 +393,8 @@ async fn without_acks_a_leader_that_has_moved_is_found_by_the_connections_that_t
         send(n).await;
     }
     let led = cluster.with(|model, _| model.leader_of("orders", 0)).unwrap();
-    let (moved, to) = (cluster.arm(Rule::on(ApiKey::Produce, Harm::Delay(secs(0))).broker(led)), led % 3 + 1);
+    let (moved, to) =
+        (cluster.inject(FaultRule::on(ApiKey::Produce, Fault::Delay(secs(0))).broker(led)), led % 3 + 1);
     cluster.with(|model, _| model.move_leader("orders", 0, to)).unwrap();
     for n in 10..30 {
         send(n).await;

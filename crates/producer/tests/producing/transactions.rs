@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use offtake_broker::{ApiKey, Cluster, Config, Harm, Rule, Vintage};
+use offtake_broker::{ApiKey, Cluster, Config, Fault, FaultRule, KafkaVersion};
 use offtake_producer::{
     Error, ErrorKind, GroupMetadata, GroupOffsets, OffsetAndMetadata, ProducerRecord, TopicPartition,
     TransactionalProducer,
@@ -28,7 +28,7 @@ pub(crate) async fn clusters() -> Vec<Cluster> {
     }
     let old =
         Cluster::builder().brokers(3).topic("orders", 4).topic("paid", 2).in_memory().start().await.unwrap();
-    old.with(|model, _| (1..=3).for_each(|broker| model.set_vintage(broker, Vintage::V2_8)));
+    old.with(|model, _| (1..=3).for_each(|broker| model.set_kafka_version(broker, KafkaVersion::V2_8)));
     clusters.push(old);
     clusters
 }
@@ -84,10 +84,10 @@ async fn what_is_committed_is_seen_and_what_is_aborted_is_not() {
 }
 
 /// Commits so many transactions while these strike, and looks at what is seen.
-async fn survives(name: &str, rules: impl Fn() -> Vec<Rule>) {
+async fn survives(name: &str, rules: impl Fn() -> Vec<FaultRule>) {
     for (at, cluster) in clusters().await.into_iter().enumerate() {
         let name = format!("{name}, cluster {at}");
-        let ids: Vec<_> = rules().into_iter().map(|rule| cluster.arm(rule)).collect();
+        let ids: Vec<_> = rules().into_iter().map(|rule| cluster.inject(rule)).collect();
         let mut producer = transactional(&cluster, "t").await;
         let (mut expected, mut aborted) = (Vec::new(), 0);
         for n in 0..60 {
@@ -114,7 +114,7 @@ async fn survives(name: &str, rules: impl Fn() -> Vec<Rule>) {
             }
         }
         for id in ids {
-            cluster.disarm(id);
+            cluster.withdraw(id);
         }
         producer.close(secs(60)).await.unwrap();
         assert!(expected.len() > 100, "{name}: {} seen, {aborted} aborted", expected.len());
@@ -132,28 +132,28 @@ const ASKED: [ApiKey; 7] = [
     ApiKey::Produce,
 ];
 
-fn on_all(harm: Harm) -> Vec<Rule> {
-    ASKED.map(|api| Rule::on(api, harm.clone()).probably(0.15)).to_vec()
+fn on_all(harm: Fault) -> Vec<FaultRule> {
+    ASKED.map(|api| FaultRule::on(api, harm.clone()).probably(0.15)).to_vec()
 }
 
 #[tokio::test(start_paused = true)]
 async fn answers_that_are_lost_change_nothing() {
-    survives("lost", || on_all(Harm::ApplyThenLose)).await;
+    survives("lost", || on_all(Fault::ApplyThenLose)).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn requests_that_are_lost_change_nothing() {
-    survives("swallowed", || on_all(Harm::Drop)).await;
+    survives("swallowed", || on_all(Fault::Drop)).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn connections_that_end_change_nothing() {
-    survives("reset", || on_all(Harm::Reset)).await;
+    survives("reset", || on_all(Fault::Reset)).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn answers_that_come_late_change_nothing() {
-    survives("late", || on_all(Harm::Late(Duration::from_millis(900)))).await;
+    survives("late", || on_all(Fault::Late(Duration::from_millis(900)))).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -169,7 +169,7 @@ async fn coordinators_that_load_or_move_or_are_busy_are_asked_again() {
         let codes = [COORDINATOR_LOAD_IN_PROGRESS, NOT_COORDINATOR, CONCURRENT_TRANSACTIONS];
         asked
             .into_iter()
-            .flat_map(|api| codes.map(|code| Rule::on(api, Harm::Fail(code)).probably(0.1)))
+            .flat_map(|api| codes.map(|code| FaultRule::on(api, Fault::Fail(code)).probably(0.1)))
             .collect()
     })
     .await;
@@ -180,14 +180,14 @@ async fn k8_an_end_that_nobody_tells_of_is_not_told_as_committed() {
     for (at, cluster) in clusters().await.into_iter().enumerate() {
         // Kafka answers these also when the decision is in its log, or may be.
         let codes = [UNKNOWN_SERVER_ERROR, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR, REQUEST_TIMED_OUT];
-        let harms = [Harm::ApplyThenLose, Harm::Drop, Harm::Reset];
-        for harm in codes.map(Harm::Fail).into_iter().chain(harms) {
+        let harms = [Fault::ApplyThenLose, Fault::Drop, Fault::Reset];
+        for harm in codes.map(Fault::Fail).into_iter().chain(harms) {
             let topic_before = seen(&cluster).await.len();
             let builder =
                 producer(&cluster).transactional_id("t").property("transaction.timeout.ms", 900_000);
             let mut producer =
                 builder.property("request.timeout.ms", 2000).build_transactional().await.unwrap();
-            let rule = cluster.arm(Rule::on(ApiKey::EndTxn, harm.clone()));
+            let rule = cluster.inject(FaultRule::on(ApiKey::EndTxn, harm.clone()));
             let transaction = producer.begin().await.unwrap();
             transaction.send(order("first"));
             let error = transaction.commit().await.unwrap_err();
@@ -195,7 +195,7 @@ async fn k8_an_end_that_nobody_tells_of_is_not_told_as_committed() {
             // The next one does not begin before that is decided.
             let error: Error = producer.begin().await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Timeout, "{at} {harm:?}: {error}");
-            cluster.disarm(rule);
+            cluster.withdraw(rule);
             let transaction = producer.begin().await.unwrap();
             transaction.send(order("second"));
             transaction.abort().await.unwrap();
@@ -245,12 +245,12 @@ async fn a_transaction_without_one_of_its_records_is_not_committed() {
         let error = transaction.commit().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TransactionAborted, "{at}: {error}");
 
-        let rule = cluster.arm(Rule::on(ApiKey::Produce, Harm::Fail(29)).once());
+        let rule = cluster.inject(FaultRule::on(ApiKey::Produce, Fault::Fail(29)).once());
         let transaction = producer.begin().await.unwrap();
         transaction.send(order("c"));
         let error = transaction.commit().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TransactionAborted, "{at}: {error}");
-        cluster.disarm(rule);
+        cluster.withdraw(rule);
 
         let transaction = producer.begin().await.unwrap();
         transaction.send(ProducerRecord::to("nowhere").value("d"));
@@ -348,7 +348,7 @@ async fn after_an_abort_of_what_waits_to_be_sent_again_the_next_is_written() {
     for (at, cluster) in clusters().await.into_iter().enumerate() {
         let mut producer = transactional(&cluster, "t").await;
         for round in ["a", "b", "c"] {
-            let rule = cluster.arm(Rule::on(ApiKey::Produce, Harm::Fail(19))); // NOT_ENOUGH_REPLICAS
+            let rule = cluster.inject(FaultRule::on(ApiKey::Produce, Fault::Fail(19))); // NOT_ENOUGH_REPLICAS
             let transaction = producer.begin().await.unwrap();
             let sent = transaction.send(order("given up"));
             tokio::time::sleep(secs(2)).await;
@@ -357,7 +357,7 @@ async fn after_an_abort_of_what_waits_to_be_sent_again_the_next_is_written() {
                 _ => drop(transaction),
             }
             assert_eq!(sent.await.unwrap_err().kind(), ErrorKind::TransactionAborted, "{at}");
-            cluster.disarm(rule);
+            cluster.withdraw(rule);
             let began = tokio::time::Instant::now();
             let transaction = producer.begin().await.unwrap();
             // To the same partition, which lacks a number now.
@@ -376,7 +376,7 @@ async fn a_batch_that_is_too_large_is_halved_within_its_transaction() {
         let mut producer = transactional(&cluster, "t").await;
         let mut expected = Vec::new();
         for round in 0..3 {
-            let rule = cluster.arm(Rule::on(ApiKey::Produce, Harm::Fail(10)).times(3));
+            let rule = cluster.inject(FaultRule::on(ApiKey::Produce, Fault::Fail(10)).times(3));
             let transaction = producer.begin().await.unwrap();
             for n in 0..40 {
                 let value = format!("{round}-{n:02}");
@@ -385,7 +385,7 @@ async fn a_batch_that_is_too_large_is_halved_within_its_transaction() {
             }
             transaction.commit().await.unwrap_or_else(|error| panic!("{at}: {error}"));
             assert_eq!(cluster.hits(rule), 3, "{at}");
-            cluster.disarm(rule);
+            cluster.withdraw(rule);
         }
         producer.close(secs(60)).await.unwrap();
         let log = committed_logs(&cluster, "orders").await.remove(&1).unwrap();
@@ -422,14 +422,14 @@ async fn a_begin_that_is_given_up_leaves_no_transaction_open() {
 async fn a_partition_that_the_coordinator_does_not_know_does_not_hold_up_the_abort() {
     for (at, cluster) in clusters().await.into_iter().enumerate() {
         let mut producer = transactional(&cluster, "t").await;
-        let rule = cluster.arm(Rule::on(ApiKey::AddPartitionsToTxn, Harm::Fail(3))); // UNKNOWN_TOPIC_OR_PARTITION
+        let rule = cluster.inject(FaultRule::on(ApiKey::AddPartitionsToTxn, Fault::Fail(3))); // UNKNOWN_TOPIC_OR_PARTITION
         let transaction = producer.begin().await.unwrap();
         transaction.send(order("a"));
         tokio::time::sleep(secs(2)).await;
         transaction.abort().await.unwrap();
         let transaction = producer.begin().await.unwrap();
         transaction.abort().await.unwrap();
-        cluster.disarm(rule);
+        cluster.withdraw(rule);
         let transaction = producer.begin().await.unwrap();
         transaction.send(order("b"));
         transaction.commit().await.unwrap();

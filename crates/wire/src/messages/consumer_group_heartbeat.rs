@@ -5,10 +5,10 @@ use crate::{ErrorCode, Uuid, message::message};
 message! {
     0..=1, flexible 0..;
 
-    /// Null and -1 mean "as before", so that most beats are small.
+    /// Null and -1 mean "as before", so that most heartbeats are small.
     pub struct ConsumerGroupHeartbeatRequest {
         group_id: String,
-        /// Version 1: made by the member, at its first join.
+        /// The coordinator makes it in version 0, the member itself from version 1 on (KIP-1082).
         member_id: String,
         /// 0 joins, -1 leaves, -2 leaves as a static member that will be back.
         member_epoch: i32,
@@ -18,11 +18,11 @@ message! {
         subscribed_topic_names: Option<Vec<String>>,
         subscribed_topic_regex: Option<String> [1..],
         server_assignor: Option<String>,
-        /// What the member owns.
+        /// The partitions that the member owns.
         topic_partitions: Option<Vec<TopicPartitions>>,
     }
 
-    /// Where the member stands.
+    /// The member's epoch, and its assignment if that has changed.
     pub struct ConsumerGroupHeartbeatResponse {
         throttle_time_ms: i32,
         error_code: ErrorCode,
@@ -34,7 +34,7 @@ message! {
         assignment: Option<Assignment>,
     }
 
-    /// What the member should own.
+    /// The partitions that the member should own.
     pub struct Assignment {
         topic_partitions: Vec<TopicPartitions>,
     }

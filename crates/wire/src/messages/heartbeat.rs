@@ -13,7 +13,7 @@ message! {
         group_instance_id: Option<String> [3..],
     }
 
-    /// REBALANCE_IN_PROGRESS is the usual news.
+    /// Its error code is mostly none, or REBALANCE_IN_PROGRESS.
     pub struct HeartbeatResponse {
         throttle_time_ms: i32 [ignorable 1..],
         error_code: ErrorCode,

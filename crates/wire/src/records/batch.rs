@@ -41,7 +41,7 @@ pub enum Crc {
 
 /// The header of a v2 batch, whose offsets are known to be offsets.
 ///
-/// From [`RecordBatch`] the checksum covers everything but the base offset and the leader epoch, which a broker
+/// From [`V2Batch`] the checksum covers everything but the base offset and the leader epoch, which a broker
 /// assigns. From a peek nothing is covered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchHeader {
@@ -218,13 +218,13 @@ impl BatchHeader {
 ///
 /// It reads like its header, to which it dereferences.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecordBatch {
+pub struct V2Batch {
     header: BatchHeader,
     compression: Compression,
     bytes: Bytes,
 }
 
-impl RecordBatch {
+impl V2Batch {
     /// Takes the first batch off `buf`; `None` if the broker cut it short, as it may with the last one.
     ///
     /// After an error `buf` is as it was.
@@ -285,7 +285,7 @@ impl RecordBatch {
     }
 }
 
-impl std::ops::Deref for RecordBatch {
+impl std::ops::Deref for V2Batch {
     type Target = BatchHeader;
 
     fn deref(&self) -> &BatchHeader {

@@ -1,15 +1,15 @@
 //! The records of a batch.
 //!
 //! [`Payload`] holds the decompressed records of a batch, and what they inherit from the batch. It owns its bytes and is cheap
-//! to clone. [`Records`] iterates over it and checks each record; [`PayloadPosition`] says how far, so that a batch can be
-//! handed out in parts. [`Payload::take`] checks records once, notes in a [`Row`] where the parts of each stand, and returns a
+//! to clone. [`Records`] iterates over it and checks each record. [`PayloadPosition`] is how far an iteration came, so that a batch can
+//! be handed out in parts. [`Payload::take`] checks records once, notes in a [`Row`] where the parts of each stand, and returns a
 //! [`RecordSlice`], which is read without a `Result` and without decoding anything again.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::batch::{RecordBatch, TimestampType};
+use super::batch::{TimestampType, V2Batch};
 use super::compression::{Compression, Decompressor, Lz4Checksum};
 use super::error::{RecordError, RecordFault};
 use super::record::{Field, Headers, Record, Row, field_len};
@@ -29,7 +29,7 @@ pub struct Payload {
 
 impl Payload {
     /// Decompresses `batch`; uncompressed records are not copied.
-    pub(super) fn open(batch: RecordBatch, decompressor: &mut Decompressor) -> Result<Self, RecordError> {
+    pub(super) fn open(batch: V2Batch, decompressor: &mut Decompressor) -> Result<Self, RecordError> {
         let header = *batch.header();
         let raw = batch.raw_records();
         let bytes = match batch.compression() {
@@ -51,12 +51,12 @@ impl Payload {
         })
     }
 
-    /// From the first record.
+    /// Iterates from the first record.
     pub fn records(&self) -> Records<'_> {
         self.records_from(PayloadPosition::START)
     }
 
-    /// The records from `at` on, where an earlier iteration stopped. A position of another payload yields an error or no records.
+    /// Iterates from `at` on, where an earlier iteration stopped. With a position of another payload it yields an error or no records.
     pub fn records_from(&self, at: PayloadPosition) -> Records<'_> {
         Records {
             payload: self,
@@ -85,7 +85,7 @@ impl Payload {
             }
         }
         .err();
-        // The bytes behind the last record are looked at with it, lest a slice that ends there hide them.
+        // Bytes behind the last record are checked with it: a slice that ends there would hide them.
         if error.is_none() && records.left == 0 {
             error = records.next().and_then(Result::err);
         }
@@ -117,17 +117,17 @@ impl Payload {
         }
     }
 
-    /// Records in the batch.
+    /// The number of records in the batch.
     pub fn count(&self) -> u32 {
         self.count
     }
 
-    /// Records at and after `at`.
+    /// The number of records at and after `at`.
     pub fn count_from(&self, at: PayloadPosition) -> u32 {
         self.count.saturating_sub(at.index)
     }
 
-    /// Where the timestamps come from.
+    /// Whether timestamps are the producer's or the broker's.
     pub fn timestamp_type(&self) -> TimestampType {
         self.timestamp_type
     }
@@ -170,7 +170,7 @@ impl PayloadPosition {
     /// Before the first record.
     pub const START: Self = Self { byte: 0, index: 0, previous: -1 };
 
-    /// Records before this position.
+    /// The number of records before this position.
     pub fn index(&self) -> u32 {
         self.index
     }
@@ -228,7 +228,7 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Checks up to `most` records, passes on where their parts stand, and moves behind them.
+    /// Checks up to `most` records, passes the positions of their parts to `each`, and moves behind them.
     #[inline]
     fn check(&mut self, most: usize, mut each: impl FnMut(Row)) -> Result<(), RecordError> {
         // In locals, which stay in registers.
@@ -267,8 +267,8 @@ impl<'a> Records<'a> {
     }
 }
 
-/// As [`check`], for a record like most, which has lengths of at most three bytes; `None` for any other, and for one with a
-/// fault. What stands before the key, and the length of the value, are read in one go each.
+/// As [`check`], but only for records whose lengths take at most three bytes each, as most do; `None` for others, and for a record
+/// with a fault. The fields before the key are read in one go, and so is the length of the value.
 #[inline(always)]
 fn check_short<'a>(payload: &Payload, rest: &'a [u8], previous: i32) -> Option<(Row, &'a [u8])> {
     let record = payload.bytes.len().wrapping_sub(rest.len());
@@ -299,7 +299,7 @@ fn check_short<'a>(payload: &Payload, rest: &'a [u8], previous: i32) -> Option<(
     is_sound.then_some((Row { delta, record: at(0), key, value }, behind))
 }
 
-/// Checks the record at the front: where its parts stand, and what lies behind it.
+/// Checks the first record. Returns the positions of its parts, and the bytes behind it.
 #[inline(always)]
 fn check<'a>(payload: &Payload, rest: &'a [u8], previous: i32) -> Result<(Row, &'a [u8]), RecordFault> {
     let total = payload.bytes.len();
@@ -371,7 +371,7 @@ pub struct RecordSlice {
 
 #[derive(Debug, Clone)]
 enum Rows {
-    /// One at most, for which nothing is allocated.
+    /// One record at most, without an allocation.
     Few(Option<Row>),
     Many(Arc<Vec<Row>>),
 }
@@ -397,7 +397,7 @@ impl RecordSlice {
         &self.payload
     }
 
-    /// Where the parts of each record stand: to hold a record in fewer bytes than a [`Record`] has.
+    /// The positions of each record's parts, which take fewer bytes than a [`Record`].
     #[inline]
     pub fn rows(&self) -> &[Row] {
         match &self.rows {
@@ -406,7 +406,7 @@ impl RecordSlice {
         }
     }
 
-    /// The record of a row of this slice. A row of another yields bytes that are not a record's, but no others than the batch's.
+    /// The record of a row of this slice. A row of another slice yields wrong bytes of this batch.
     #[inline]
     pub fn record(&self, row: &Row) -> Record<'_> {
         Record { payload: &self.payload, row: *row }

@@ -28,7 +28,7 @@ mod varint;
 mod writer;
 
 pub use aborted::AbortedTransactions;
-pub use batch::{BatchHeader, Crc, RecordBatch, TimestampType};
+pub use batch::{BatchHeader, Crc, TimestampType, V2Batch};
 pub use builder::{BatchBuilder, BuildError};
 pub use compression::{CodecError, Compression, Decompressor, Lz4Checksum, compress};
 pub use control::ControlRecord;

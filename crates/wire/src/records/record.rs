@@ -6,7 +6,7 @@ use super::batch::TimestampType;
 use super::cursor::Payload;
 use super::varint::{take, take_slice, varint, varlong};
 
-/// Where the parts of one record stand in the bytes of its [`Payload`], noted when it was checked.
+/// The positions of a record's parts in the bytes of its [`Payload`], noted when it was checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
     /// The record's offset less the batch's first.
@@ -33,13 +33,13 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// Where in the partition the record stands.
+    /// The record's offset in its partition.
     #[inline]
     pub fn offset(&self) -> i64 {
         self.payload.offset(self.row.delta)
     }
 
-    /// Milliseconds since the epoch, as [`timestamp_type`](Self::timestamp_type) means them; -1 if there are none.
+    /// Milliseconds since 1970, set by whom [`timestamp_type`](Self::timestamp_type) names; -1 if there is no timestamp.
     pub fn timestamp(&self) -> i64 {
         self.payload.timestamp(|| {
             let mut lead = self.payload.as_bytes().get(self.row.record as usize..).unwrap_or_default();
@@ -49,7 +49,7 @@ impl<'a> Record<'a> {
         })
     }
 
-    /// Who gave the timestamp.
+    /// Whether the producer or the broker set the timestamp.
     pub fn timestamp_type(&self) -> TimestampType {
         self.payload.timestamp_type()
     }
@@ -105,7 +105,7 @@ impl<'a> Record<'a> {
         self.owning(self.key().map(|_| key), self.value().map(|_| value), own)
     }
 
-    /// Bytes of key, value and headers.
+    /// The number of bytes of key, value and headers.
     pub fn size(&self) -> usize {
         let of = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
         of(self.key()).saturating_add(of(self.value())).saturating_add(self.header_bytes().len())
@@ -142,7 +142,7 @@ impl std::fmt::Debug for Record<'_> {
     }
 }
 
-/// Two records are equal if all that was written is; which batch they stand in does not matter.
+/// Two records are equal if all that was written is equal, whatever batches they are in.
 impl PartialEq for Record<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.offset() == other.offset()
@@ -167,17 +167,17 @@ pub struct OwnedRecord {
 }
 
 impl OwnedRecord {
-    /// Where in the partition the record stands.
+    /// The record's offset in its partition.
     pub fn offset(&self) -> i64 {
         self.offset
     }
 
-    /// Milliseconds since the epoch; -1 if there are none.
+    /// Milliseconds since 1970; -1 if there is no timestamp.
     pub fn timestamp(&self) -> i64 {
         self.timestamp
     }
 
-    /// Who gave the timestamp.
+    /// Whether the producer or the broker set the timestamp.
     pub fn timestamp_type(&self) -> TimestampType {
         self.timestamp_type
     }
@@ -214,7 +214,7 @@ impl<'a> Header<'a> {
     }
 }
 
-/// The headers of a record, decoded one by one. They were found whole when the record was read.
+/// The headers of a record, decoded one by one. They were checked when the record was read.
 #[derive(Clone, Copy, Default)]
 pub struct Headers<'a> {
     /// From the next one on; what lies behind the last is not looked at.

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes};
 
-use super::batch::{BatchHeader, Crc, HEADER, RecordBatch, unknown_magic};
+use super::batch::{BatchHeader, Crc, HEADER, V2Batch, unknown_magic};
 use super::compression::Decompressor;
 use super::cursor::Payload;
 use super::error::{RecordError, RecordFault};
@@ -49,7 +49,7 @@ pub(super) fn frame(buf: &[u8]) -> Result<Framed, RecordError> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Batch {
     /// Format 2, since Kafka 0.11.
-    V2(RecordBatch),
+    V2(V2Batch),
     /// Formats 0 and 1: one message, or one that wraps a compressed set of them.
     Legacy(LegacyBatch),
 }
@@ -269,7 +269,7 @@ impl Batches {
             }
             Framed::CutShort { .. } => return Ok(None),
             Framed::Whole { magic: 2, size, .. } => {
-                Batch::V2(RecordBatch::verify(self.rest.slice(..size), self.crc)?)
+                Batch::V2(V2Batch::verify(self.rest.slice(..size), self.crc)?)
             }
             Framed::Whole { magic: 0 | 1, size, .. } => {
                 Batch::Legacy(LegacyBatch::verify(self.rest.slice(..size), self.crc)?)

@@ -1,4 +1,4 @@
-//! Batches for producing: [`BatchWriter`] takes records, [`SealedBatch`] is what goes to a broker, more than once if need be.
+//! Batches for producing: [`BatchWriter`] takes records; [`SealedBatch`] is sent to a broker, more than once if need be.
 
 use bytes::{Bytes, BytesMut};
 
@@ -8,7 +8,7 @@ use super::compression::{Compression, compress_at};
 use super::encode::RecordToWrite;
 use super::header::{HeaderToWrite, write_producer};
 
-/// A batch that takes records, each into its place in the bytes that will be sent.
+/// A batch that takes records, and writes each into the bytes that will be sent.
 #[derive(Debug)]
 pub struct BatchWriter {
     /// Room for the header, then the records.
@@ -19,20 +19,20 @@ pub struct BatchWriter {
 }
 
 impl BatchWriter {
-    /// An empty one, with room for so many bytes of records.
+    /// An empty batch, with room for so many bytes of records.
     pub fn with_capacity(bytes: usize) -> Self {
         let mut out = Vec::with_capacity(HEADER.saturating_add(bytes));
         out.resize(HEADER, 0);
         Self { out, count: 0, base_timestamp: -1, max_timestamp: -1 }
     }
 
-    /// The most that a record takes, its place in the batch whatever it may be; `None` if the format cannot say its lengths.
+    /// The most bytes that a record takes, wherever in the batch it is; `None` if it is too long for the format.
     pub fn most_bytes<'a>(
         key: Option<&'a [u8]>,
         value: Option<&'a [u8]>,
         headers: impl ExactSizeIterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone,
     ) -> Option<usize> {
-        // The longest forms of the three fields that the place decides.
+        // The longest forms of the three fields that depend on its place.
         const LONGEST_LENGTH: usize = 5;
         let record = RecordToWrite { offset_delta: i32::MAX, timestamp_delta: i64::MAX, key, value, headers };
         usize::try_from(record.len()?).ok()?.checked_add(LONGEST_LENGTH)
@@ -41,7 +41,7 @@ impl BatchWriter {
     /// Adds a record; its timestamp is in milliseconds since 1970.
     ///
     /// # Errors
-    /// `TooLarge`: the format cannot say the record's lengths, or the number of records. Nothing was added.
+    /// `TooLarge` if the record is too long for the format, or the batch has too many. Nothing was added.
     pub fn push<'a>(
         &mut self,
         timestamp: i64,
@@ -89,7 +89,7 @@ impl BatchWriter {
             let mut packed = Vec::with_capacity(HEADER.saturating_add(records.len() / 2));
             packed.resize(HEADER, 0);
             compress_at(codec, level, records, &mut packed)?;
-            packed.shrink_to_fit(); // who counts what is held counts its length
+            packed.shrink_to_fit(); // memory is counted by length
             batch = packed;
         }
         let header = HeaderToWrite {
@@ -107,7 +107,7 @@ impl BatchWriter {
     }
 }
 
-/// Which producer wrote a batch, and where the batch stands among those that it wrote to the partition (KIP-98).
+/// The producer of a batch, and the batch's number among those that it writes to the partition (KIP-98).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProducerStamp {
     /// The producer's id.
@@ -119,10 +119,10 @@ pub struct ProducerStamp {
 }
 
 impl ProducerStamp {
-    /// Of a producer that is not idempotent.
+    /// The stamp of a producer that is not idempotent.
     pub const NONE: Self = Self { id: -1, epoch: -1, base_sequence: -1 };
 
-    /// Of the two parts of a batch that has this one, of which the first has so many records.
+    /// The stamps of the two parts of a batch with this stamp, if the first part has so many records.
     pub fn of_parts(self, first: i32) -> [Self; 2] {
         [self, Self { base_sequence: next_sequence(self.base_sequence, first), ..self }]
     }
@@ -132,7 +132,7 @@ impl ProducerStamp {
     }
 }
 
-/// The sequence so many records after this one: after the largest comes 0.
+/// The sequence number so many records after this one. After the largest comes 0.
 pub fn next_sequence(sequence: i32, count: i32) -> i32 {
     if sequence < 0 {
         return sequence; // of a producer that is not idempotent
@@ -140,22 +140,22 @@ pub fn next_sequence(sequence: i32, count: i32) -> i32 {
     sequence.checked_add(count).unwrap_or_else(|| count.saturating_sub(i32::MAX - sequence).saturating_sub(1))
 }
 
-/// A batch that takes no more records. What changes from one attempt to send it to the next is its [`ProducerStamp`].
+/// A batch that takes no more records. From one attempt to send it to the next, only its [`ProducerStamp`] changes.
 #[derive(Clone, Debug)]
 pub struct SealedBatch {
     bytes: Bytes,
     count: i32,
-    /// That of the last call of `stamped`. Before the first there is no checksum.
+    /// The stamp of the last call of `stamped`. Before the first call there is no checksum.
     stamp: Option<ProducerStamp>,
     uncompressed: usize,
 }
 
 impl SealedBatch {
-    /// The bytes to send, with this stamp. They are those of the last call if the stamp is.
+    /// The bytes to send, with this stamp. With the same stamp as at the last call they are the same bytes.
     pub fn stamped(&mut self, stamp: ProducerStamp) -> Bytes {
         if self.stamp != Some(stamp) {
             let bytes = std::mem::take(&mut self.bytes);
-            // Bytes that are on their way already stay as they are.
+            // Bytes that are being sent stay as they are.
             let mut bytes = bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(shared.as_ref()));
             write_producer(&mut bytes, stamp.as_tuple());
             self.bytes = bytes.freeze();
@@ -179,7 +179,7 @@ impl SealedBatch {
         self.uncompressed
     }
 
-    /// The bytes as they were stamped last; before that their checksum is none.
+    /// The bytes as they were last stamped; before the first stamp they have no checksum.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }

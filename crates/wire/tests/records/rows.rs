@@ -2,7 +2,7 @@
 
 use offtake_wire::records::{
     AnyBatchHeader, BatchBuilder, BatchHeader, Batches, CodecError, Compression, Crc, Decompressor,
-    PayloadPosition, RecordBatch, RecordFault, TimestampType, compress,
+    PayloadPosition, RecordFault, TimestampType, V2Batch, compress,
 };
 
 use super::*;
@@ -41,7 +41,7 @@ fn input24_an_only_batch_cut_short_is_an_error_since_asking_again_brings_the_sam
         assert!(offsets.is_empty() && error.unwrap().is_cut_short());
     }
     assert_eq!(read(Bytes::new()), (vec![], None));
-    assert_eq!(RecordBatch::split_from(&mut batch.slice(..70), Crc::Check), Ok(None));
+    assert_eq!(V2Batch::split_from(&mut batch.slice(..70), Crc::Check), Ok(None));
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn input25_j1_nothing_from_a_batch_with_a_wrong_crc_and_the_error_names_its_offs
 
     let mut buf = Bytes::from(bad);
     let before = buf.clone();
-    assert!(RecordBatch::split_from(&mut buf, Crc::Check).is_err());
+    assert!(V2Batch::split_from(&mut buf, Crc::Check).is_err());
     assert_eq!(buf, before, "and consumes nothing");
     assert_eq!(Batches::new(all.into(), Crc::Trust).count(), 3, "check.crcs=false");
 }
@@ -70,7 +70,7 @@ fn input26_an_unknown_magic_stops_the_partition() {
         let mut bad = bytes(&abc(5)).to_vec();
         bad[16] = magic as u8;
         assert_eq!(fault(bad.clone()), RecordFault::Magic(magic));
-        assert!(RecordBatch::split_from(&mut bad.into(), Crc::Check).is_err());
+        assert!(V2Batch::split_from(&mut bad.into(), Crc::Check).is_err());
     }
 }
 
@@ -364,7 +364,7 @@ fn the_header_says_what_was_written() {
     builder.push(700, None, None, &[]).push(600, None, None, &[]);
     let whole = bytes(&builder);
     let header = BatchHeader::peek(&whole).unwrap().unwrap();
-    let batch = RecordBatch::split_from(&mut whole.clone(), Crc::Check).unwrap().unwrap();
+    let batch = V2Batch::split_from(&mut whole.clone(), Crc::Check).unwrap().unwrap();
     assert_eq!(*batch.header(), header);
     assert_eq!(batch.as_bytes(), &whole);
     assert_eq!(

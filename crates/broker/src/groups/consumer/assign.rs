@@ -8,7 +8,7 @@ use super::Partitions;
 
 /// A member, as an assignor sees it.
 #[derive(Clone, Debug)]
-pub(super) struct Party {
+pub(super) struct MemberToAssign {
     pub(super) id: String,
     /// The topics that it reads and that exist.
     pub(super) topics: BTreeSet<Uuid>,
@@ -19,7 +19,7 @@ pub(super) struct Party {
 type Targets = BTreeMap<String, Partitions>;
 
 /// Spreads all partitions evenly, whatever their topics.
-pub(super) fn uniform(parties: Vec<Party>, size: &dyn Fn(Uuid) -> Option<i32>) -> Targets {
+pub(super) fn uniform(parties: Vec<MemberToAssign>, size: &dyn Fn(Uuid) -> Option<i32>) -> Targets {
     let same = parties.windows(2).all(|pair| match pair {
         [one, other] => one.topics == other.topics,
         _ => true,
@@ -29,8 +29,11 @@ pub(super) fn uniform(parties: Vec<Party>, size: &dyn Fn(Uuid) -> Option<i32>) -
 }
 
 /// Only what is still read and still exists.
-fn retain_existing(mut parties: Vec<Party>, size: &dyn Fn(Uuid) -> Option<i32>) -> Vec<Party> {
-    for Party { topics, has, .. } in &mut parties {
+fn retain_existing(
+    mut parties: Vec<MemberToAssign>,
+    size: &dyn Fn(Uuid) -> Option<i32>,
+) -> Vec<MemberToAssign> {
+    for MemberToAssign { topics, has, .. } in &mut parties {
         has.retain(|topic, _| topics.contains(topic));
         for (topic, partitions) in has.iter_mut() {
             partitions.retain(|partition| size(*topic).is_some_and(|size| *partition < size));
@@ -40,7 +43,7 @@ fn retain_existing(mut parties: Vec<Party>, size: &dyn Fn(Uuid) -> Option<i32>) 
 }
 
 /// All read the same: each keeps up to its quota, the rest goes to those below theirs.
-fn homogeneous(parties: Vec<Party>, size: &dyn Fn(Uuid) -> Option<i32>) -> Targets {
+fn homogeneous(parties: Vec<MemberToAssign>, size: &dyn Fn(Uuid) -> Option<i32>) -> Targets {
     let Some(first) = parties.first() else { return Targets::new() };
     let all = partitions_of(&first.topics, size);
     let taken: BTreeSet<(Uuid, i32)> = parties.iter().flat_map(|party| flat(&party.has)).collect();
@@ -76,7 +79,7 @@ fn homogeneous(parties: Vec<Party>, size: &dyn Fn(Uuid) -> Option<i32>) -> Targe
 
 /// Each reads what it reads: what is free goes to the reader with the least, then partitions move from the one with the
 /// most to one with at least two less, as long as there is such a pair.
-fn heterogeneous(parties: Vec<Party>, size: &dyn Fn(Uuid) -> Option<i32>) -> Targets {
+fn heterogeneous(parties: Vec<MemberToAssign>, size: &dyn Fn(Uuid) -> Option<i32>) -> Targets {
     let read: BTreeSet<Uuid> = parties.iter().flat_map(|party| party.topics.iter().copied()).collect();
     let mut owner: BTreeMap<(Uuid, i32), usize> = BTreeMap::new();
     let mut load = vec![0_usize; parties.len()];
@@ -92,7 +95,8 @@ fn heterogeneous(parties: Vec<Party>, size: &dyn Fn(Uuid) -> Option<i32>) -> Tar
     }
     let readers = |topic: &Uuid| {
         let topic = *topic;
-        let reads = move |(index, party): (usize, &Party)| party.topics.contains(&topic).then_some(index);
+        let reads =
+            move |(index, party): (usize, &MemberToAssign)| party.topics.contains(&topic).then_some(index);
         parties.iter().enumerate().filter_map(reads).collect::<Vec<_>>()
     };
     let mut free: Vec<(Uuid, i32)> =
@@ -132,12 +136,13 @@ fn heterogeneous(parties: Vec<Party>, size: &dyn Fn(Uuid) -> Option<i32>) -> Tar
 }
 
 /// Topic by topic: each reader gets a run of partitions, those of equal rank the same numbers of every topic.
-pub(super) fn range(parties: Vec<Party>, size: &dyn Fn(Uuid) -> Option<i32>) -> Targets {
+pub(super) fn range(parties: Vec<MemberToAssign>, size: &dyn Fn(Uuid) -> Option<i32>) -> Targets {
     let parties = retain_existing(parties, size);
     let read: BTreeSet<Uuid> = parties.iter().flat_map(|party| party.topics.iter().copied()).collect();
     let mut targets: Targets = parties.iter().map(|party| (party.id.clone(), Partitions::new())).collect();
     for topic in read {
-        let readers: Vec<&Party> = parties.iter().filter(|party| party.topics.contains(&topic)).collect();
+        let readers: Vec<&MemberToAssign> =
+            parties.iter().filter(|party| party.topics.contains(&topic)).collect();
         let count = usize::try_from(size(topic).unwrap_or(0)).unwrap_or(0);
         let (quota, mut extra) = (count / readers.len().max(1), count % readers.len().max(1));
         let mut kept: BTreeSet<i32> = BTreeSet::new();

@@ -15,7 +15,7 @@ use kafka_protocol::{
 };
 
 use super::{
-    Consumer, Member, Refusal, Surroundings,
+    ClusterView, Consumer, Member, Refusal,
     embedded::{embedded_assignment, owned, subscription},
     heartbeat::new_member_id,
     member::{ClassicPart, Stage},
@@ -47,7 +47,7 @@ impl Model {
         request: &JoinGroupRequest,
     ) -> Result<JoinGroupResponse, Refusal> {
         let name = request.group_id.as_str();
-        let world = Surroundings::new(self.now, &self.topics, &self.config);
+        let world = ClusterView::new(self.now, &self.topics, &self.config);
         let mut group = self.consumer_group(name, false)?;
         let unknown = request.member_id.is_empty();
         let id =
@@ -145,7 +145,7 @@ impl Model {
 
     fn classic_sync(&mut self, request: &SyncGroupRequest) -> Result<SyncGroupResponse, Refusal> {
         let name = request.group_id.as_str();
-        let world = Surroundings::new(self.now, &self.topics, &self.config);
+        let world = ClusterView::new(self.now, &self.topics, &self.config);
         let mut group = self.consumer_group(name, false)?;
         let epoch = group.epoch;
         let member = group.classic_caller(name, &request.member_id, request.group_instance_id.as_deref())?;

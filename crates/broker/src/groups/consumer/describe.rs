@@ -11,7 +11,7 @@ use kafka_protocol::{
     protocol::StrBytes,
 };
 
-use super::{Assigned, Consumer, Member, Partitions, Surroundings, member::without_epochs};
+use super::{Assigned, ClusterView, Consumer, Member, Partitions, member::without_epochs};
 use crate::{
     groups::Members,
     model::Model,
@@ -48,7 +48,7 @@ impl Model {
         let error = ResponseError::GroupIdNotFound;
         match self.groups.all.get(name).map(|group| &group.members) {
             Some(Members::Consumer(group)) => {
-                let world = Surroundings::new(self.now, &self.topics, &self.config);
+                let world = ClusterView::new(self.now, &self.topics, &self.config);
                 let described = group.describe(&world).with_group_id(id.clone());
                 if request.include_authorized_operations {
                     described.with_authorized_operations(GROUP_OPERATIONS)
@@ -70,7 +70,7 @@ fn refused(id: &GroupId, error: ResponseError, message: Option<String>) -> Descr
 }
 
 impl Consumer {
-    fn describe(&self, world: &Surroundings) -> DescribedGroup {
+    fn describe(&self, world: &ClusterView) -> DescribedGroup {
         let members = self.members.values().map(|member| self.describe_member(member, world));
         DescribedGroup::default()
             .with_group_state(StrBytes::from_static_str(self.state()))
@@ -80,7 +80,7 @@ impl Consumer {
             .with_members(members.collect())
     }
 
-    fn describe_member(&self, member: &Member, world: &Surroundings) -> Described {
+    fn describe_member(&self, member: &Member, world: &ClusterView) -> Described {
         let text = |text: &String| StrBytes::from_string(text.clone());
         // What it is still to give up it still has.
         let mut holds: Assigned = member.assigned.clone();
@@ -104,7 +104,7 @@ impl Consumer {
 }
 
 /// Topics that are gone are left out.
-fn named(partitions: &Partitions, world: &Surroundings) -> Assignment {
+fn named(partitions: &Partitions, world: &ClusterView) -> Assignment {
     let topics = partitions.iter().filter(|(_, partitions)| !partitions.is_empty());
     let topics = topics.filter_map(|(topic, partitions)| {
         let name = TopicName(StrBytes::from_string(world.name_of(*topic)?.to_owned()));

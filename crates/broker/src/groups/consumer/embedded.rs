@@ -11,7 +11,7 @@ use kafka_protocol::{
     protocol::{Decodable, Encodable, StrBytes},
 };
 
-use super::{Assigned, Partitions, Surroundings, member::ClassicPart};
+use super::{Assigned, ClusterView, Partitions, member::ClassicPart};
 use crate::topics::Topics;
 
 /// The newest version of both.
@@ -32,7 +32,7 @@ pub(super) fn assignment(mut bytes: Bytes) -> Option<ConsumerProtocolAssignment>
 pub(super) fn embedded_assignment(
     partitions: Option<&Partitions>,
     classic: &ClassicPart,
-    world: &Surroundings,
+    world: &ClusterView,
 ) -> Bytes {
     let metadata = classic.protocols.first();
     let version =

@@ -13,7 +13,7 @@ use kafka_protocol::{
 };
 use uuid::Uuid;
 
-use super::{AWAY, Assigned, Consumer, Member, Partitions, Refusal, Surroundings};
+use super::{AWAY, Assigned, ClusterView, Consumer, Member, Partitions, Refusal};
 use crate::{
     groups::Members,
     model::{Model, millis},
@@ -59,7 +59,7 @@ impl Model {
         if request.member_epoch < 0 {
             return self.leave_consumer_group(request);
         }
-        let world = Surroundings::new(self.now, &self.topics, &self.config);
+        let world = ClusterView::new(self.now, &self.topics, &self.config);
         let joins = request.member_epoch == 0;
         let mut group = self.consumer_group(name, joins)?;
         group.check_room(&request.member_id, &world)?;
@@ -99,7 +99,7 @@ impl Model {
             .with_member_id(Some(StrBytes::from_string(id.clone())))
             .with_member_epoch(epoch)
             .with_heartbeat_interval_ms(interval.unwrap_or(i32::MAX))
-            .with_assignment(tells.then(|| told(&assigned)));
+            .with_assignment(tells.then(|| assignment_of(&assigned)));
 
         group.resolve_patterns(false, &world);
         self.put_consumer_group(name, group);
@@ -179,7 +179,7 @@ impl Model {
 }
 
 impl Consumer {
-    pub(super) fn check_room(&self, member: &str, world: &Surroundings) -> Result<(), Refusal> {
+    pub(super) fn check_room(&self, member: &str, world: &ClusterView) -> Result<(), Refusal> {
         if self.members.len() < world.max_size || self.members.contains_key(member) {
             return Ok(());
         }
@@ -353,7 +353,7 @@ fn partitions(owned: &[Owned]) -> Partitions {
     all
 }
 
-fn told(assigned: &Assigned) -> Assignment {
+fn assignment_of(assigned: &Assigned) -> Assignment {
     let topics = super::member::without_epochs(assigned).into_iter().map(|(topic, partitions)| {
         TopicPartitions::default().with_topic_id(topic).with_partitions(partitions.into_iter().collect())
     });

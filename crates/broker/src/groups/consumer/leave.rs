@@ -7,7 +7,7 @@ use kafka_protocol::{
     messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse},
 };
 
-use super::{AWAY, Assigned, Consumer, Refusal, Surroundings, member::Stage};
+use super::{AWAY, Assigned, ClusterView, Consumer, Refusal, member::Stage};
 use crate::{groups::Members, model::Model};
 
 impl Model {
@@ -51,7 +51,7 @@ impl Model {
 
     /// Removes members. When only members of the classic protocol stay, the group becomes theirs.
     pub(super) fn fence_consumer_members(&mut self, name: &str, ids: &[String], why: &'static str) {
-        let world = Surroundings::new(self.now, &self.topics, &self.config);
+        let world = ClusterView::new(self.now, &self.topics, &self.config);
         let Some(Members::Consumer(group)) = self.groups.all.get_mut(name).map(|group| &mut group.members)
         else {
             return;
@@ -88,7 +88,7 @@ impl Model {
     /// Topics came, went or grew: patterns are looked at again. The rest each group notices at its members' next
     /// heartbeat.
     pub(crate) fn consumer_groups_topics_changed(&mut self) {
-        let world = Surroundings::new(self.now, &self.topics, &self.config);
+        let world = ClusterView::new(self.now, &self.topics, &self.config);
         for group in self.groups.all.values_mut() {
             if let Members::Consumer(group) = &mut group.members {
                 group.resolve_patterns(true, &world);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 
 use super::{
-    Assigned, Consumer, Member, Refusal, Surroundings,
+    Assigned, ClusterView, Consumer, Member, Refusal,
     embedded::{assigned_at, assignment, embedded_assignment, subscription},
     member::ClassicPart,
 };
@@ -116,7 +116,7 @@ impl Consumer {
     }
 
     /// The group in the words of the classic protocol; `None` while a member speaks only the consumer protocol.
-    fn downgrade(&self, world: &Surroundings) -> Option<Migration> {
+    fn downgrade(&self, world: &ClusterView) -> Option<Migration> {
         let mut members = Vec::new();
         for member in self.members.values() {
             let classic = member.classic.as_ref()?;
@@ -147,7 +147,7 @@ impl Consumer {
 impl Model {
     /// A group whose last member of the consumer protocol went becomes a classic one. Whether it did.
     pub(super) fn downgrade_if_classic(&mut self, name: &str, rebalances: bool) -> bool {
-        let world = Surroundings::new(self.now, &self.topics, &self.config);
+        let world = ClusterView::new(self.now, &self.topics, &self.config);
         let migration = self.consumer_members(name).and_then(|group| group.downgrade(&world));
         let classic = migration.and_then(|migration| Classic::from_migration(migration, self.now));
         let (Some(classic), Some(group)) = (classic, self.groups.all.get_mut(name)) else { return false };

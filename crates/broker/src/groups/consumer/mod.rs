@@ -1,11 +1,12 @@
-//! Groups of the consumer protocol (KIP-848): the coordinator computes who reads what, and leads each member there.
+//! Groups of the consumer protocol (KIP-848): the coordinator computes the target assignment, and brings each member to it.
 //!
-//! Three epochs: the group's moves with every change of subscription, membership or topics; the target's is the group epoch
-//! that the target assignment was computed for; a member's is the target that it reached. Members move only in their own
-//! heartbeats ([`reconcile`]), and a partition has at most one holder at any time, be it one that is still to give it up.
+//! There are three epochs. The group's grows with every change of subscription, membership or topics. The target's is the group
+//! epoch that the target assignment was computed for. A member's is that of the target that it has reached. A member's epoch changes
+//! only in its own heartbeats ([`reconcile`]). A partition has at most one owner at any time; one that is still to revoke it is its
+//! owner.
 //!
-//! Both a heartbeat and a classic join ([`classic`]) work on a copy of the group, which replaces it when nothing was wrong:
-//! what is refused leaves no trace, as in Kafka, where it leaves no records.
+//! A heartbeat and a classic join ([`classic`]) work on a copy of the group, which replaces the group if nothing was wrong. So a refused
+//! request leaves no trace, as in Kafka, where it writes no records.
 
 mod assign;
 mod classic;
@@ -185,7 +186,7 @@ impl Consumer {
 
 /// What a request may know of the cluster beside its group.
 #[derive(Clone, Debug)]
-struct Surroundings {
+struct ClusterView {
     now: Instant,
     /// Every topic's id and number of partitions.
     topics: BTreeMap<String, (Uuid, i32)>,
@@ -193,7 +194,7 @@ struct Surroundings {
     max_size: usize,
 }
 
-impl Surroundings {
+impl ClusterView {
     fn new(now: Instant, topics: &Topics, config: &Config) -> Self {
         let size = |topic: &crate::topics::Topic| i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
         Self {

@@ -1,22 +1,22 @@
-//! A member's way to the target: first it gives up, then its epoch moves, then it gets what is free.
+//! How a member reaches the target: it revokes partitions, then its epoch grows, then it gets those that are free.
 
 use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
 use super::{
-    Assigned, Consumer, Partitions, Surroundings,
+    Assigned, ClusterView, Consumer, Partitions,
     member::{Member, Stage},
 };
 
 impl Consumer {
-    /// Moves a member on as far as it may go. `owned` is what it says it holds, `None` when it says nothing.
+    /// Brings a member as near to the target as is possible now. `owned` is what it says it owns, `None` if it says nothing.
     pub(super) fn reconcile(
         &mut self,
         id: &str,
         subscription_changed: bool,
         owned: Option<&Partitions>,
-        world: &Surroundings,
+        world: &ClusterView,
     ) {
         let Some(member) = self.members.get(id) else { return };
         if member.is_at(self.target_epoch) && !subscription_changed {
@@ -25,7 +25,7 @@ impl Consumer {
         let subscribed = self.subscribed_ids(member, world);
         let waits = || still_owns(owned, &member.revoking);
         let next = match member.stage {
-            // Nothing new is wanted of it, but it may no longer read all that it holds.
+            // The target is the same, but it may no longer read all that it owns.
             Stage::Stable if member.epoch == self.target_epoch => {
                 drop_unsubscribed(member, owned, &subscribed)
             }
@@ -51,7 +51,7 @@ impl Consumer {
         self.members.insert(id.to_owned(), next);
     }
 
-    /// What a member has after this step: with something to revoke it keeps its epoch, otherwise it takes the target's.
+    /// What a member has after this step. With partitions to revoke it keeps its epoch; otherwise it takes the target's.
     fn next_step(&self, member: &Member, owned: Option<&Partitions>, subscribed: &BTreeSet<Uuid>) -> Member {
         let nothing = Partitions::new();
         let target = self.target.get(&member.id).unwrap_or(&nothing);
@@ -76,7 +76,7 @@ impl Consumer {
             if has || !subscribed.contains(topic) {
                 continue;
             }
-            // What it was itself to give up nobody else can hold.
+            // No other member can own what it was itself to revoke.
             let its_own = member.revoking.get(topic).is_some_and(|own| own.contains_key(partition));
             if self.is_held(*topic, *partition) && !its_own {
                 unreleased = true;
@@ -88,7 +88,7 @@ impl Consumer {
         Member { stage, epoch: self.target_epoch, assigned, revoking: Assigned::new(), ..member.clone() }
     }
 
-    /// Whether a member waits for partitions that others still hold.
+    /// Whether a member waits for partitions that others still own.
     pub(super) fn waits_for_others(&self, member: &Member) -> bool {
         let Some(target) = self.target.get(&member.id) else { return false };
         member.stage == Stage::Unreleased
@@ -101,8 +101,8 @@ impl Consumer {
     }
 }
 
-/// After a change of subscription: topics that it no longer reads go at once, whatever the target says. `None` when there
-/// are none.
+/// After a change of subscription, a member revokes the topics that it no longer reads at once, whatever the target says. `None` if
+/// there are none.
 fn drop_unsubscribed(
     member: &Member,
     owned: Option<&Partitions>,
@@ -120,12 +120,12 @@ fn drop_unsubscribed(
     Some(if still_owns(owned, &revoking) {
         Member { stage: Stage::Unrevoked, assigned, revoking, ..member.clone() }
     } else {
-        // It had already let go: it just has less.
+        // It had revoked them already.
         Member { assigned, ..member.clone() }
     })
 }
 
-/// Whether a member still has some of these partitions; one that says nothing has.
+/// Whether a member still owns some of these partitions. A member that says nothing does.
 fn still_owns(owned: Option<&Partitions>, revoking: &Assigned) -> bool {
     owned.is_none_or(|owned| {
         owned.iter().any(|(topic, partitions)| {

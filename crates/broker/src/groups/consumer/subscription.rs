@@ -6,7 +6,7 @@ use kafka_protocol::error::ResponseError;
 use regex::Regex;
 use uuid::Uuid;
 
-use super::{Consumer, Member, Refusal, Surroundings, assign};
+use super::{ClusterView, Consumer, Member, Refusal, assign};
 
 /// What a heartbeat or a join changed about a member's subscription.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,7 +43,7 @@ impl Consumer {
     }
 
     /// Looks at the topics again; a change of them, or `bumps`, moves the group epoch.
-    pub(super) fn refresh_topics(&mut self, bumps: bool, world: &Surroundings) {
+    pub(super) fn refresh_topics(&mut self, bumps: bool, world: &ClusterView) {
         let topics = self.subscribed_topics(world);
         if bumps || topics != self.topics {
             self.epoch += 1;
@@ -52,19 +52,19 @@ impl Consumer {
     }
 
     /// Computes a new target if the group has moved on since the last, unless the last is too young (KIP-1263).
-    pub(super) fn refresh_target(&mut self, world: &Surroundings) {
+    pub(super) fn refresh_target(&mut self, world: &ClusterView) {
         let young = self
             .target_since
             .is_some_and(|since| world.now.saturating_duration_since(since) < world.assignment_interval);
         if self.epoch <= self.target_epoch || young {
             return;
         }
-        let members = self.members.values().map(|member| assign::Party {
+        let members = self.members.values().map(|member| assign::MemberToAssign {
             id: member.id.clone(),
             topics: self.subscribed_ids(member, world),
             has: self.target.get(&member.id).cloned().unwrap_or_default(),
         });
-        let parties: Vec<assign::Party> = members.collect();
+        let parties: Vec<assign::MemberToAssign> = members.collect();
         self.target = match self.assignor() {
             "range" => assign::range(parties, &|id| world.partitions_of(id)),
             _ => assign::uniform(parties, &|id| world.partitions_of(id)),
@@ -84,7 +84,7 @@ impl Consumer {
 
     /// Finds what the members' patterns match: all of them, or only the new ones. Kafka does it beside the request that
     /// brings a pattern, so that answer is without it.
-    pub(super) fn resolve_patterns(&mut self, all: bool, world: &Surroundings) {
+    pub(super) fn resolve_patterns(&mut self, all: bool, world: &ClusterView) {
         let wanted: BTreeSet<String> = self
             .members
             .values()
@@ -107,7 +107,7 @@ impl Consumer {
     }
 
     /// The ids of the topics that a member reads and that exist.
-    pub(super) fn subscribed_ids(&self, member: &Member, world: &Surroundings) -> BTreeSet<Uuid> {
+    pub(super) fn subscribed_ids(&self, member: &Member, world: &ClusterView) -> BTreeSet<Uuid> {
         let matched = self.patterns.get(&member.pattern).into_iter().flatten();
         let names = member.names.iter().chain(matched);
         names.filter_map(|name| world.topics.get(name)).map(|(id, _)| *id).collect()
@@ -119,7 +119,7 @@ impl Consumer {
         self.patterns.retain(|pattern, _| used.contains(pattern.as_str()));
     }
 
-    pub(super) fn subscribed_topics(&self, world: &Surroundings) -> BTreeMap<String, (Uuid, i32)> {
+    pub(super) fn subscribed_topics(&self, world: &ClusterView) -> BTreeMap<String, (Uuid, i32)> {
         let by_name = self.members.values().flat_map(|member| &member.names);
         let names = by_name.chain(self.patterns.values().flatten());
         names.filter_map(|name| Some((name.clone(), *world.topics.get(name)?))).collect()

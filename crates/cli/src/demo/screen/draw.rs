@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use super::canvas::{Canvas, Colour, Style};
 use crate::demo::{
-    board::{Board, Member, Partition, Series, Standing},
+    board::{Board, Member, MemberStatus, Partition, Series},
     text::{count, grouped, seconds},
 };
 
@@ -96,22 +96,22 @@ fn members(board: &Board, canvas: &mut Canvas, right: usize, top: usize) {
     let mut shown: Vec<(usize, &Member)> = board.members.iter().enumerate().collect();
     // Who has gone is shown while there is room.
     while shown.len() > MEMBERS
-        && let Some(gone) = shown.iter().position(|(_, member)| member.standing == Standing::Gone)
+        && let Some(gone) = shown.iter().position(|(_, member)| member.status == MemberStatus::Gone)
     {
         shown.remove(gone);
     }
     for (row, (index, member)) in shown.into_iter().take(MEMBERS).enumerate() {
         let y = top + row;
-        let gone = member.standing == Standing::Gone;
+        let gone = member.status == MemberStatus::Gone;
         let style = if gone { Style::FAINT } else { Style::ink(colour(index)) };
         canvas.put(LEFT, y, if gone { "○" } else { "●" }, style);
         canvas.put(LEFT + 2, y, &member.name, if gone { Style::FAINT } else { style.bold() });
         let owned = board.owned(index).len();
-        let doing = match member.standing {
-            Standing::Joining => "joining …".to_owned(),
-            Standing::Gone => "left".to_owned(),
-            Standing::Leaving => "leaving …".to_owned(),
-            Standing::Working => count(owned, "partition"),
+        let doing = match member.status {
+            MemberStatus::Joining => "joining …".to_owned(),
+            MemberStatus::Gone => "left".to_owned(),
+            MemberStatus::Leaving => "leaving …".to_owned(),
+            MemberStatus::Working => count(owned, "partition"),
         };
         canvas.put(INDENT, y, &doing, if gone { Style::FAINT } else { Style::PLAIN });
         if !gone {

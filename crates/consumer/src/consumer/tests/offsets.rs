@@ -1,6 +1,7 @@
 //! What is asked of offsets and topics.
 
 use super::*;
+use crate::consumer::subscribing::compile;
 
 #[tokio::test(start_paused = true)]
 async fn the_ends_of_a_log_are_those_that_its_leader_tells() {

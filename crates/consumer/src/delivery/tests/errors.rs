@@ -11,8 +11,8 @@ fn j1_good_records_come_before_the_error_of_a_damaged_batch_and_nothing_after_it
             true => vec![Bytes::from([&good[..], &bad[..], &behind[..]].concat())],
             false => vec![good, bad, behind],
         };
-        sim.take_in(chunk(0, 9, &batches));
-        sim.take_in(chunk(9, 12, &[batch(9, 3)]));
+        sim.receive(chunk(0, 9, &batches));
+        sim.receive(chunk(9, 12, &[batch(9, 3)]));
         assert_eq!(sim.poll().unwrap().unwrap(), [0, 1, 2]);
         let error = sim.poll().unwrap().unwrap_err();
         assert_eq!((error.kind(), error.partition()), (ErrorKind::Corrupt, Some(&orders())));
@@ -22,7 +22,7 @@ fn j1_good_records_come_before_the_error_of_a_damaged_batch_and_nothing_after_it
         assert!(sim.delivery.passed().is_empty(), "nothing is passed over");
         assert_eq!(sim.delivery.position(&orders()), Some(3), "the position is kept");
         assert_eq!(sim.freed(), 2000, "each chunk once");
-        sim.take_in(chunk(12, 15, &[batch(12, 3)]));
+        sim.receive(chunk(12, 15, &[batch(12, 3)]));
         assert!(sim.poll().is_none());
         assert_eq!(sim.freed(), 1000);
     }
@@ -33,7 +33,7 @@ fn j5_a_batch_that_cannot_be_inflated_is_not_passed_over_either() {
     let large = packed(3, 3);
     let mut sim = Sim::handing_out(500);
     sim.delivery.decompressor = Decompressor::with_limit(1000);
-    sim.take_in(chunk(0, 9, &[batch(0, 3), large, batch(6, 3)]));
+    sim.receive(chunk(0, 9, &[batch(0, 3), large, batch(6, 3)]));
     assert_eq!(sim.poll().unwrap().unwrap(), [0, 1, 2]);
     assert_eq!(sim.poll().unwrap().unwrap_err().kind(), ErrorKind::TooLarge);
     assert!(sim.poll().is_none());
@@ -42,18 +42,18 @@ fn j5_a_batch_that_cannot_be_inflated_is_not_passed_over_either() {
 #[test]
 fn a_seek_goes_on_where_an_error_had_stopped() {
     let mut sim = Sim::handing_out(500);
-    sim.take_in(chunk(0, 3, &[damaged(&batch(0, 3))]));
+    sim.receive(chunk(0, 3, &[damaged(&batch(0, 3))]));
     sim.poll().unwrap().unwrap_err();
     sim.seek(TOKEN.after_seek(), None);
     let token = TOKEN.after_seek();
-    sim.take_in(Chunk { token, ..chunk(3, 6, &[batch(3, 3)]) });
+    sim.receive(Chunk { token, ..chunk(3, 6, &[batch(3, 3)]) });
     assert_eq!(sim.poll().unwrap().unwrap(), [3, 4, 5]);
 }
 
 #[test]
 fn j1_j5_a_damaged_batch_stops_its_partition_and_one_that_cannot_be_unpacked_says_so_when_opened() {
     let mut sim = Sim::handing_out(500);
-    sim.take_in(chunk(0, 9, &[batch(0, 3), packed(3, 3), damaged(&batch(6, 3))]));
+    sim.receive(chunk(0, 9, &[batch(0, 3), packed(3, 3), damaged(&batch(6, 3))]));
     let batches = sim.poll_batches().unwrap().unwrap();
     assert_eq!(batches.len(), 2);
     let error = batches[1].open(&mut crate::batches::Decompressor::with_limit(1000)).unwrap_err();
@@ -68,7 +68,7 @@ fn j1_j5_a_damaged_batch_stops_its_partition_and_one_that_cannot_be_unpacked_say
 fn l1_j1_whoever_is_told_an_error_finds_the_position_where_the_reset_led() {
     for to in [3, 50] {
         let mut sim = Sim::handing_out(500);
-        sim.take_in(chunk(0, 9, &[batch(0, 9)]));
+        sim.receive(chunk(0, 9, &[batch(0, 9)]));
         sim.reset(9, to);
         sim.fails(orders());
         assert_eq!(sim.delivery.position(&orders()), Some(0), "what is buffered comes first");
@@ -78,7 +78,7 @@ fn l1_j1_whoever_is_told_an_error_finds_the_position_where_the_reset_led() {
         let back = usize::from(to < 9);
         assert_eq!(sim.delivery.moved_back().len(), back, "what was finished is another log's");
         assert_eq!(sim.poll_and_resets(), (vec![], vec![to]), "once");
-        sim.take_in(chunk(to, to + 3, &[batch(to, 3)]));
+        sim.receive(chunk(to, to + 3, &[batch(to, 3)]));
         assert!(sim.poll().is_none(), "the partition has stopped");
     }
 }
@@ -86,10 +86,10 @@ fn l1_j1_whoever_is_told_an_error_finds_the_position_where_the_reset_led() {
 #[test]
 fn l1_j1_what_cannot_be_read_of_a_log_that_is_gone_stops_nothing() {
     let mut sim = Sim::handing_out(500);
-    sim.take_in(chunk(0, 9, &[batch(0, 3), damaged(&batch(3, 3)), batch(6, 3)]));
-    sim.take_in(chunk(9, 12, &[batch(9, 3)]));
+    sim.receive(chunk(0, 9, &[batch(0, 3), damaged(&batch(3, 3)), batch(6, 3)]));
+    sim.receive(chunk(9, 12, &[batch(9, 3)]));
     sim.reset(12, 2);
-    sim.take_in(Chunk { start_id: 2, ..chunk(2, 5, &[batch(2, 3)]) });
+    sim.receive(Chunk { start_id: 2, ..chunk(2, 5, &[batch(2, 3)]) });
     assert_eq!(sim.poll_and_resets(), (vec![0, 1, 2], vec![]));
     assert_eq!(sim.poll_and_resets(), (vec![2, 3, 4], vec![2]));
     assert_eq!(sim.delivery.moved_back().len(), 1);
@@ -102,22 +102,22 @@ fn l1_j1_what_cannot_be_read_of_a_log_that_is_gone_stops_nothing() {
 #[test]
 fn safe1_l1_nothing_of_a_log_that_is_gone_is_handed_out_behind_what_could_not_be_read_of_it() {
     let mut sim = Sim::handing_out(500);
-    sim.take_in(chunk(0, 6, &[batch(0, 3), damaged(&batch(3, 3))]));
-    sim.take_in(chunk(6, 9, &[batch(6, 3)]));
+    sim.receive(chunk(0, 6, &[batch(0, 3), damaged(&batch(3, 3))]));
+    sim.receive(chunk(6, 9, &[batch(6, 3)]));
     sim.reset(9, 0);
     assert_eq!(sim.poll_and_resets(), (vec![0, 1, 2], vec![]));
     assert_eq!(sim.poll_and_resets(), (vec![], vec![0]));
     assert_eq!(sim.freed(), 2000);
-    sim.take_in(Chunk { start_id: 2, ..chunk(0, 3, &[batch(0, 3)]) });
+    sim.receive(Chunk { start_id: 2, ..chunk(0, 3, &[batch(0, 3)]) });
     assert_eq!(sim.poll_and_resets(), (vec![0, 1, 2], vec![]));
 }
 
 #[test]
 fn l1_j1_what_cannot_be_read_before_the_cut_still_stops_the_partition() {
     let mut sim = Sim::handing_out(500);
-    sim.take_in(chunk(0, 9, &[damaged(&batch(0, 3)), batch(3, 6)]));
+    sim.receive(chunk(0, 9, &[damaged(&batch(0, 3)), batch(3, 6)]));
     sim.reset(9, 3);
-    sim.take_in(Chunk { start_id: 2, ..chunk(3, 6, &[batch(3, 3)]) });
+    sim.receive(Chunk { start_id: 2, ..chunk(3, 6, &[batch(3, 3)]) });
     assert!(sim.poll().unwrap().is_err());
     assert_eq!(sim.delivery.position(&orders()), Some(0));
     assert!(sim.poll().is_none());
@@ -127,10 +127,10 @@ fn l1_j1_what_cannot_be_read_before_the_cut_still_stops_the_partition() {
 fn j1_an_error_comes_behind_its_good_records_and_before_what_others_still_have() {
     let mut sim = Sim::handing_out(4);
     let other = sim.assign(1);
-    sim.take_in(chunk(0, 2, &[batch(0, 2)]));
+    sim.receive(chunk(0, 2, &[batch(0, 2)]));
     sim.fails(orders());
     for first in 0..10 {
-        sim.take_in(of(&other, chunk(first * 4, first * 4 + 4, &[batch(first * 4, 4)])));
+        sim.receive(of(&other, chunk(first * 4, first * 4 + 4, &[batch(first * 4, 4)])));
     }
     assert_eq!(sim.poll_all(), [(0, 0), (0, 1), (1, 0), (1, 1)]);
     assert_eq!(sim.poll().unwrap().unwrap_err().partition(), Some(&orders()), "though the other has more");
@@ -141,7 +141,7 @@ fn j1_an_error_comes_behind_its_good_records_and_before_what_others_still_have()
 fn j1_an_error_behind_paused_records_waits_for_them_and_one_without_any_does_not() {
     let mut sim = Sim::handing_out(500);
     let other = sim.assign(1);
-    sim.take_in(chunk(0, 2, &[batch(0, 2)]));
+    sim.receive(chunk(0, 2, &[batch(0, 2)]));
     sim.fails(orders());
     sim.handle.pause([orders(), other.clone()]).unwrap();
     assert!(sim.poll().is_none(), "there are records before it");

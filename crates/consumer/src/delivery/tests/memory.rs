@@ -12,7 +12,7 @@ fn p1_hundreds_of_paused_partitions_keep_nothing_that_is_unpacked() {
         let all: Vec<_> = (1..=300).map(|index| sim.assign(index)).collect();
         for partition in &all {
             let log = [packed(0, 100), packed(100, 100)];
-            sim.take_in(Chunk { partition: partition.clone(), ..chunk(0, 200, &log) });
+            sim.receive(Chunk { partition: partition.clone(), ..chunk(0, 200, &log) });
         }
         let now = crate::clock::now();
         for partition in &all {

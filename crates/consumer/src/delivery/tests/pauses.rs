@@ -5,11 +5,11 @@ use super::*;
 #[test]
 fn i11_a_pause_keeps_what_is_buffered_and_in_order() {
     let mut sim = Sim::handing_out(2);
-    sim.take_in(chunk(0, 4, &[batch(0, 4)]));
+    sim.receive(chunk(0, 4, &[batch(0, 4)]));
     assert_eq!(sim.poll().unwrap().unwrap(), [0, 1]);
     sim.handle.pause([orders()]).unwrap();
     assert!(sim.poll().is_none());
-    sim.take_in(chunk(4, 6, &[batch(4, 2)]));
+    sim.receive(chunk(4, 6, &[batch(4, 2)]));
     assert!(sim.poll().is_none());
     assert_eq!(sim.freed(), 0);
     sim.handle.resume([orders()]).unwrap();
@@ -20,7 +20,7 @@ fn i11_a_pause_keeps_what_is_buffered_and_in_order() {
 #[test]
 fn i11_a_pause_by_a_handle_is_in_force_at_once_and_ends_with_the_assignment() {
     let mut sim = Sim::handing_out(500);
-    sim.take_in(chunk(0, 2, &[batch(0, 2)]));
+    sim.receive(chunk(0, 2, &[batch(0, 2)]));
     for _ in 0..300 {
         sim.handle.pause([orders()]).unwrap();
         sim.handle.resume([orders()]).unwrap();
@@ -45,21 +45,21 @@ fn i11_a_pause_by_a_handle_is_in_force_at_once_and_ends_with_the_assignment() {
 #[test]
 fn i11_a_paused_partition_that_was_sought_tells_its_error_without_a_resume() {
     let mut sim = Sim::handing_out(500);
-    sim.take_in(chunk(0, 2, &[batch(0, 2)]));
+    sim.receive(chunk(0, 2, &[batch(0, 2)]));
     sim.handle.pause([orders()]).unwrap();
     assert!(sim.poll().is_none());
     sim.seek(TOKEN.after_seek(), Some(50));
     assert!(sim.poll().is_none());
     let error = Error::new(ErrorKind::Corrupt, "damaged").with_partition(orders());
-    sim.delivery.take_in(Data::Failed { partition: orders(), token: TOKEN.after_seek(), error });
+    sim.delivery.receive(Data::Failed { partition: orders(), token: TOKEN.after_seek(), error });
     assert_eq!(sim.poll().unwrap().unwrap_err().kind(), ErrorKind::Corrupt);
 }
 
 #[test]
 fn i12_what_is_buffered_of_a_paused_partition_is_given_back_and_comes_again() {
     let mut sim = Sim::handing_out(2);
-    sim.take_in(chunk(0, 6, &[batch(0, 6)]));
-    sim.take_in(chunk(6, 9, &[batch(6, 3)]));
+    sim.receive(chunk(0, 6, &[batch(0, 6)]));
+    sim.receive(chunk(6, 9, &[batch(6, 3)]));
     assert_eq!(sim.poll().unwrap().unwrap(), [0, 1]);
     assert_eq!(sim.give_back(), None, "it is being read");
     sim.handle.pause([orders()]).unwrap();
@@ -67,10 +67,10 @@ fn i12_what_is_buffered_of_a_paused_partition_is_given_back_and_comes_again() {
     sim.handle.resume([orders()]).unwrap();
     assert!(sim.poll().is_none(), "until the engine has answered nothing is handed out twice");
     assert_eq!(sim.give_back(), None, "once");
-    sim.delivery.take_in(Data::GivenBack { partition: orders(), token: TOKEN, accepted: true });
+    sim.delivery.receive(Data::GivenBack { partition: orders(), token: TOKEN, accepted: true });
     assert_eq!(sim.freed(), 2000);
     assert!(sim.poll().is_none());
-    sim.take_in(Chunk { start_id: 2, ..chunk(2, 9, &[batch(2, 7)]) });
+    sim.receive(Chunk { start_id: 2, ..chunk(2, 9, &[batch(2, 7)]) });
     assert_eq!(sim.poll().unwrap().unwrap(), [2, 3]);
     assert!(sim.delivery.moved_back().is_empty(), "for the application nothing has moved");
 }
@@ -78,11 +78,11 @@ fn i12_what_is_buffered_of_a_paused_partition_is_given_back_and_comes_again() {
 #[test]
 fn i12_what_is_not_taken_back_is_handed_out() {
     let mut sim = Sim::handing_out(500);
-    sim.take_in(chunk(0, 2, &[batch(0, 2)]));
+    sim.receive(chunk(0, 2, &[batch(0, 2)]));
     sim.started(orders(), 10, vec![reset(2, 10)]);
     sim.handle.pause([orders()]).unwrap();
     assert!(sim.give_back().is_some());
-    sim.delivery.take_in(Data::GivenBack { partition: orders(), token: TOKEN, accepted: false });
+    sim.delivery.receive(Data::GivenBack { partition: orders(), token: TOKEN, accepted: false });
     assert!(sim.poll().is_none(), "it is paused");
     sim.handle.resume([orders()]).unwrap();
     assert_eq!(sim.poll_and_resets(), (vec![0, 1], vec![]));
@@ -93,11 +93,11 @@ fn i12_what_is_not_taken_back_is_handed_out() {
 #[test]
 fn i12_l1_a_reset_is_told_though_the_records_around_it_were_given_back() {
     let mut sim = Sim::handing_out(500);
-    sim.take_in(chunk(0, 2, &[batch(0, 2)]));
+    sim.receive(chunk(0, 2, &[batch(0, 2)]));
     sim.started(orders(), 10, vec![reset(2, 10)]);
     sim.handle.pause([orders()]).unwrap();
     assert_eq!(sim.give_back(), Some(Position::at(0)));
-    sim.delivery.take_in(Data::GivenBack { partition: orders(), token: TOKEN, accepted: true });
+    sim.delivery.receive(Data::GivenBack { partition: orders(), token: TOKEN, accepted: true });
     assert_eq!(sim.poll_and_resets(), (vec![], vec![10]));
     assert_eq!(sim.delivery.position(&orders()), Some(0), "what lay before the reset is read again");
 }
@@ -106,17 +106,17 @@ fn i12_l1_a_reset_is_told_though_the_records_around_it_were_given_back() {
 #[test]
 fn i12_l1_what_is_buffered_behind_a_reset_backwards_is_given_back_from_there() {
     let mut sim = Sim::handing_out(500);
-    sim.take_in(chunk(0, 140, &[batch(0, 140)]));
+    sim.receive(chunk(0, 140, &[batch(0, 140)]));
     assert_eq!(sim.poll().unwrap().unwrap().len(), 140);
-    sim.take_in(chunk(140, 150, &[batch(140, 10)]));
+    sim.receive(chunk(140, 150, &[batch(140, 10)]));
     sim.reset(150, 120);
-    sim.take_in(Chunk { start_id: 2, ..chunk(120, 130, &[batch(120, 10)]) });
+    sim.receive(Chunk { start_id: 2, ..chunk(120, 130, &[batch(120, 10)]) });
     sim.handle.pause([orders()]).unwrap();
     assert_eq!(sim.give_back(), Some(Position::at(120)), "the fetcher may stand behind all of it, at 130");
-    sim.delivery.take_in(Data::GivenBack { partition: orders(), token: TOKEN, accepted: true });
+    sim.delivery.receive(Data::GivenBack { partition: orders(), token: TOKEN, accepted: true });
     assert_eq!(sim.poll_and_resets(), (vec![], vec![120]));
     sim.handle.resume([orders()]).unwrap();
-    sim.take_in(Chunk { start_id: 2, ..chunk(120, 130, &[batch(120, 10)]) });
+    sim.receive(Chunk { start_id: 2, ..chunk(120, 130, &[batch(120, 10)]) });
     assert_eq!(sim.poll().unwrap().unwrap(), (120..130).collect::<Vec<_>>());
     assert_eq!(sim.delivery.moved_back(), [(orders(), TOKEN, 120)]);
 }
@@ -125,20 +125,20 @@ fn i12_l1_what_is_buffered_behind_a_reset_backwards_is_given_back_from_there() {
 #[test]
 fn i12_l1_a_reset_backwards_that_crosses_the_offer_is_offered_too() {
     let mut sim = Sim::handing_out(500);
-    sim.take_in(chunk(0, 140, &[batch(0, 140)]));
+    sim.receive(chunk(0, 140, &[batch(0, 140)]));
     assert_eq!(sim.poll().unwrap().unwrap().len(), 140);
-    sim.take_in(chunk(140, 150, &[batch(140, 10)]));
+    sim.receive(chunk(140, 150, &[batch(140, 10)]));
     sim.handle.pause([orders()]).unwrap();
     assert_eq!(sim.give_back().map(|from| from.offset), Some(140));
     sim.reset(150, 120);
-    sim.take_in(Chunk { start_id: 2, ..chunk(120, 130, &[batch(120, 10)]) });
+    sim.receive(Chunk { start_id: 2, ..chunk(120, 130, &[batch(120, 10)]) });
     sim.freed();
     let accepted = Data::GivenBack { partition: orders(), token: TOKEN, accepted: true };
-    sim.delivery.take_in(accepted);
+    sim.delivery.receive(accepted);
     assert_eq!(sim.delivery.offers(), [(orders(), TOKEN, Position::at(120))], "once more, from there");
     assert_eq!(sim.freed(), 0);
     assert_eq!(sim.poll_and_resets(), (vec![], vec![]), "nothing before the answer");
-    sim.delivery.take_in(Data::GivenBack { partition: orders(), token: TOKEN, accepted: true });
+    sim.delivery.receive(Data::GivenBack { partition: orders(), token: TOKEN, accepted: true });
     assert!(sim.delivery.offers().is_empty());
     assert_eq!(sim.freed(), 2000);
     assert_eq!(sim.poll_and_resets(), (vec![], vec![120]));

@@ -130,7 +130,7 @@ fn live(seed: u64, opener: Opener) {
             match got {
                 Some(got) => break Some(got),
                 None => match log.fetch(&mut dice) {
-                    Some(chunk) => sim.take_in(chunk),
+                    Some(chunk) => sim.receive(chunk),
                     None => break None,
                 },
             }
@@ -144,7 +144,7 @@ fn live(seed: u64, opener: Opener) {
         }
         if !whole {
             if sim.delivery.wants_more() {
-                log.fetch(&mut dice).into_iter().for_each(|chunk| sim.take_in(chunk));
+                log.fetch(&mut dice).into_iter().for_each(|chunk| sim.receive(chunk));
             }
             sim.delivery.application_leaves(now);
         }
@@ -166,7 +166,7 @@ fn safe1_h1_whoever_opens_ahead_nothing_is_lost_or_repeated_even_if_it_fails() {
 #[test]
 fn an_application_that_comes_back_at_once_opens_its_batches_itself() {
     let mut sim = Sim::opened_by(Opener::Threads, 2);
-    sim.take_in(chunk(0, 60, &(0..60).map(|offset| packed(offset, 1)).collect::<Vec<_>>()));
+    sim.receive(chunk(0, 60, &(0..60).map(|offset| packed(offset, 1)).collect::<Vec<_>>()));
     let mut now = crate::clock::now();
     let mut opens_ahead = |sim: &mut Sim, away: Duration| {
         sim.poll().unwrap().unwrap();
@@ -203,7 +203,7 @@ fn p1_no_more_is_opened_ahead_than_six_mebibytes_and_a_batch_of_however_many_chu
             for at in 0..chunks {
                 let batches: Vec<_> =
                     (0..40 / chunks).map(|n| packed(at * 4000 / chunks + n * 100, 100)).collect();
-                sim.take_in(chunk(at * 4000 / chunks, (at + 1) * 4000 / chunks, &batches));
+                sim.receive(chunk(at * 4000 / chunks, (at + 1) * 4000 / chunks, &batches));
             }
             let open = |sim: &Sim| sim.delivery.flows[&orders()].unpacked();
             sim.poll().unwrap().unwrap();

@@ -5,10 +5,10 @@ use super::*;
 #[test]
 fn l3_a_position_that_was_moved_back_is_told_before_what_comes_again() {
     let mut sim = Sim::handing_out(500);
-    sim.take_in(chunk(0, 6, &[batch(0, 6)]));
+    sim.receive(chunk(0, 6, &[batch(0, 6)]));
     assert_eq!(sim.poll().unwrap().unwrap(), [0, 1, 2, 3, 4, 5]);
     assert!(sim.delivery.moved_back().is_empty());
-    sim.take_in(chunk(4, 7, &[batch(4, 3)]));
+    sim.receive(chunk(4, 7, &[batch(4, 3)]));
     assert_eq!(sim.poll().unwrap().unwrap(), [4, 5, 6]);
     assert_eq!(sim.delivery.moved_back(), [(orders(), TOKEN, 4)]);
 }
@@ -17,10 +17,10 @@ fn l3_a_position_that_was_moved_back_is_told_before_what_comes_again() {
 fn l1_a_reset_is_told_behind_what_was_fetched_before_it_and_ahead_of_what_comes_after() {
     for to in [0, 4, 50] {
         let mut sim = Sim::handing_out(500);
-        sim.take_in(chunk(0, 6, &[batch(0, 6)]));
-        sim.take_in(chunk(6, 9, &[batch(6, 3)]));
+        sim.receive(chunk(0, 6, &[batch(0, 6)]));
+        sim.receive(chunk(6, 9, &[batch(6, 3)]));
         sim.reset(9, to);
-        sim.take_in(Chunk { start_id: 2, ..chunk(to, to + 3, &[batch(to, 3)]) });
+        sim.receive(Chunk { start_id: 2, ..chunk(to, to + 3, &[batch(to, 3)]) });
         assert_eq!(sim.poll_and_resets(), ((0..9).collect(), vec![]), "to {to}");
         assert!(sim.delivery.moved_back().is_empty(), "to {to}");
         assert_eq!(sim.poll_and_resets(), (vec![to, to + 1, to + 2], vec![to]));
@@ -35,14 +35,14 @@ fn l1_the_first_start_and_a_log_without_records_are_told_of_too() {
     sim.seek(token, None);
     let started =
         |to, resets| Data::Started { partition: orders(), token, position: Position::at(to), resets };
-    sim.delivery.take_in(started(7, vec![reset(0, 7)]));
+    sim.delivery.receive(started(7, vec![reset(0, 7)]));
     assert_eq!(sim.delivery.position(&orders()), Some(7), "at once: nothing can lie before it");
-    sim.take_in(Chunk { token, ..chunk(7, 9, &[batch(7, 2)]) });
+    sim.receive(Chunk { token, ..chunk(7, 9, &[batch(7, 2)]) });
     assert_eq!(sim.poll_and_resets(), (vec![7, 8], vec![7]));
-    sim.delivery.take_in(started(20, vec![reset(9, 20)]));
+    sim.delivery.receive(started(20, vec![reset(9, 20)]));
     assert_eq!(sim.poll_and_resets(), (vec![], vec![20]));
     assert_eq!(sim.poll_and_resets(), (vec![], vec![]), "once");
-    sim.delivery.take_in(started(30, vec![reset(20, 30)]));
+    sim.delivery.receive(started(30, vec![reset(20, 30)]));
     sim.seek(token.after_seek(), Some(4));
     assert_eq!(sim.poll_and_resets(), (vec![], vec![]), "a seek comes first (L8)");
     assert_eq!(sim.delivery.position(&orders()), Some(4));
@@ -52,11 +52,11 @@ fn l1_the_first_start_and_a_log_without_records_are_told_of_too() {
 #[test]
 fn b3_safe1_what_was_passed_over_before_a_move_back_does_not_count() {
     let mut sim = Sim::handing_out(500);
-    sim.take_in(chunk(0, 3, &[batch(0, 3)]));
+    sim.receive(chunk(0, 3, &[batch(0, 3)]));
     sim.poll().unwrap().unwrap();
-    sim.take_in(chunk(3, 9, &[]));
+    sim.receive(chunk(3, 9, &[]));
     sim.reset(9, 0);
-    sim.take_in(Chunk { start_id: 2, ..chunk(0, 2, &[batch(0, 2)]) });
+    sim.receive(Chunk { start_id: 2, ..chunk(0, 2, &[batch(0, 2)]) });
     assert_eq!(sim.poll().unwrap().unwrap(), [0, 1]);
     assert_eq!(sim.delivery.moved_back(), [(orders(), TOKEN, 0)]);
     assert!(sim.delivery.passed().is_empty());
@@ -67,9 +67,9 @@ fn l1_a_reset_of_one_partition_does_not_shorten_the_output_of_others() {
     let mut sim = Sim::handing_out(500);
     let others: Vec<_> = (1..4).map(|partition| sim.assign(partition)).collect();
     for partition in [orders()].iter().chain(&others) {
-        sim.take_in(of(partition, chunk(0, 2, &[batch(0, 2)])));
+        sim.receive(of(partition, chunk(0, 2, &[batch(0, 2)])));
         sim.started(partition.clone(), 10, vec![reset(2, 10)]);
-        sim.take_in(of(partition, chunk(10, 12, &[batch(10, 2)])));
+        sim.receive(of(partition, chunk(10, 12, &[batch(10, 2)])));
     }
     assert_eq!(sim.poll_and_resets(), ([0, 1].repeat(4), vec![]), "what comes before the resets");
     assert_eq!(sim.poll_and_resets(), ([10, 11].repeat(4), vec![10; 4]), "and what comes behind them");
@@ -82,9 +82,9 @@ fn l1_resets_that_are_told_apart_come_ahead_of_their_records_and_do_not_cut_thos
     let others: Vec<_> = (1..4).map(|partition| sim.assign(partition)).collect();
     for partition in &others {
         sim.started(partition.clone(), 10, vec![reset(0, 10)]);
-        sim.take_in(of(partition, chunk(10, 12, &[batch(10, 2)])));
+        sim.receive(of(partition, chunk(10, 12, &[batch(10, 2)])));
     }
-    sim.take_in(chunk(0, 2, &[batch(0, 2)]));
+    sim.receive(chunk(0, 2, &[batch(0, 2)]));
     let (mut resets, mut outputs) = (0, Vec::new());
     while let Some(output) = sim.delivery.hand_out::<Records>(&sim.handle, true) {
         while sim.delivery.next_reset().is_some() {
@@ -112,7 +112,7 @@ fn l1_a_reset_of_a_partition_that_is_gone_is_not_told_with_the_records_of_others
     assert!(sim.poll().is_none());
     sim.delivery.leave(std::slice::from_ref(&other));
     sim.delivery.left(std::slice::from_ref(&other));
-    sim.take_in(chunk(0, 3, &[batch(0, 3)]));
+    sim.receive(chunk(0, 3, &[batch(0, 3)]));
     let (records, resets) = sim.poll_and_resets();
     assert_eq!((records, resets), (vec![0, 1, 2], vec![]));
 }

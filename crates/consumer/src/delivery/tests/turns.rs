@@ -9,7 +9,7 @@ fn seam12_one_output_has_the_records_of_all_partitions_and_chunks_that_have_come
     let others: Vec<_> = (1..20).map(|partition| sim.assign(partition)).collect();
     for offset in 0..3 {
         for partition in [orders()].iter().chain(&others) {
-            sim.take_in(of(partition, chunk(offset, offset + 1, &[batch(offset, 1)])));
+            sim.receive(of(partition, chunk(offset, offset + 1, &[batch(offset, 1)])));
         }
     }
     let all = sim.poll_all();
@@ -27,9 +27,9 @@ fn seam12_partitions_take_turns_chunk_by_chunk() {
     let mut sim = Sim::handing_out(4);
     let other = sim.assign(1);
     for first in [0, 8, 16] {
-        sim.take_in(chunk(first, first + 8, &[batch(first, 8)]));
+        sim.receive(chunk(first, first + 8, &[batch(first, 8)]));
     }
-    sim.take_in(of(&other, chunk(0, 2, &[batch(0, 2)])));
+    sim.receive(of(&other, chunk(0, 2, &[batch(0, 2)])));
     let polls: Vec<_> = (0..4).map(|_| sim.poll_all()).collect();
     let mine = |from: i64, to: i64| (from..to).map(|offset| (0, offset)).collect::<Vec<_>>();
     assert_eq!(polls[0], mine(0, 4));

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use crate::calendar;
 
 use super::{
-    super::{Exchange, Sasl, SaslError, SaslErrorKind, Step},
+    super::{Exchange, Sasl, SaslError, SaslErrorKind, SaslStep},
     *,
 };
 
@@ -166,9 +166,9 @@ fn keytab(principal: &Principal, key: &Key) -> Keytab {
     Keytab::from_keys(vec![key])
 }
 
-fn sent(step: Result<Step, SaslError>) -> Vec<u8> {
+fn sent(step: Result<SaslStep, SaslError>) -> Vec<u8> {
     match step.unwrap() {
-        Step::Send(bytes) => bytes.to_vec(),
+        SaslStep::Send(bytes) => bytes.to_vec(),
         other => panic!("{other:?} instead of a message"),
     }
 }
@@ -206,7 +206,7 @@ async fn both_prove_who_they_are_and_nothing_protects_the_rest() {
     let offer = broker.emit_wrap_unsealed(7, &OFFER, 0).unwrap();
     let answer = sent(exchange.step(Some(&offer)));
     assert_eq!(broker.verify_wrap_unsealed(&answer).unwrap().message, [1, 0, 0, 0]);
-    assert!(matches!(exchange.step(Some(&[])), Ok(Step::Done)));
+    assert!(matches!(exchange.step(Some(&[])), Ok(SaslStep::Done)));
     assert_eq!(exchange.user(), Some("alice@EXAMPLE.COM"));
 }
 

@@ -136,7 +136,7 @@ impl Transactions {
     }
 
     /// Asks again where that may help. What is left is to be done, or hinders.
-    fn settle(&mut self, now: Instant, verdict: Verdict) -> bool {
+    fn apply_verdict(&mut self, now: Instant, verdict: Verdict) -> bool {
         match verdict {
             Verdict::Done => {
                 self.backoff.reset();
@@ -214,7 +214,7 @@ impl Transactions {
 
     fn learn_features(&mut self, now: Instant, response: &ApiVersionsResponse) {
         let verdict = self.verdict(response.error_code, "the versions of the coordinator");
-        if !self.settle(now, verdict) {
+        if !self.apply_verdict(now, verdict) {
             return;
         }
         let (feature, own_epochs) = FEATURE;
@@ -246,7 +246,7 @@ impl Transactions {
                 verdict => verdict,
             },
         };
-        if !self.settle(now, verdict) {
+        if !self.apply_verdict(now, verdict) {
             return;
         }
         self.become_known_by(ProducerIdentity { id: response.producer_id, epoch: response.producer_epoch });
@@ -309,12 +309,12 @@ impl Transactions {
         if !added.is_empty() {
             self.events.push_back(Event::Added(added));
         }
-        self.settle(now, worst);
+        self.apply_verdict(now, worst);
     }
 
     fn announced(&mut self, now: Instant, code: ErrorCode) {
         let verdict = self.verdict(code, "the offsets are not added to the transaction");
-        if self.settle(now, verdict)
+        if self.apply_verdict(now, verdict)
             && let Some(sent) = self.state.work_mut().and_then(|work| work.offsets.front_mut())
         {
             sent.is_announced = true;
@@ -350,7 +350,7 @@ impl Transactions {
             };
             worst = worst.or(verdict);
         }
-        if self.settle(now, worst)
+        if self.apply_verdict(now, worst)
             && let Some(sent) = self.state.work_mut().and_then(|work| work.offsets.pop_front())
         {
             self.events.push_back(Event::OffsetsSent(sent.id, Ok(())));
@@ -423,7 +423,7 @@ impl Transactions {
                         self.again(now);
                     }
                     Verdict::Abort(error) => self.ask_again(now, &error.to_string()),
-                    verdict => drop(self.settle(now, verdict)),
+                    verdict => drop(self.apply_verdict(now, verdict)),
                 }
             }
         }

@@ -18,7 +18,7 @@ type Number = u32;
 
 /// What may happen next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+enum Action {
     Begin,
     /// A record is sent within the transaction.
     Send,

@@ -15,7 +15,7 @@ use super::{
         Event, Part, Protocol, State, Work,
         tests::{Asked, Bench, MAX_BLOCK, features, found, identity, lost},
     },
-    Bounds, Number, Step,
+    Action, Bounds, Number,
     coordinator::{Coordinator, Held, Pending, refusal},
 };
 
@@ -83,14 +83,14 @@ impl World {
             broken: None,
         };
         for response in [features(protocol).into(), identity(0).into()] {
-            world.settle();
+            world.run_until_idle();
             world.answer(response);
         }
-        world.settle();
+        world.run_until_idle();
         world
     }
 
-    pub(super) fn after(protocol: Protocol, bounds: Bounds, steps: &[Step]) -> Self {
+    pub(super) fn after(protocol: Protocol, bounds: Bounds, steps: &[Action]) -> Self {
         let mut world = Self::new(protocol, bounds);
         for step in steps {
             world.take(*step);
@@ -98,66 +98,66 @@ impl World {
         world
     }
 
-    pub(super) fn steps(&self) -> Vec<Step> {
+    pub(super) fn steps(&self) -> Vec<Action> {
         let mut steps = Vec::new();
         match self.application {
             Application::Idle if self.number < self.bounds.transactions && !self.is_over => {
-                steps.push(Step::Begin)
+                steps.push(Action::Begin)
             }
             Application::Open => {
-                steps.extend([Step::End { commits: true }, Step::End { commits: false }]);
+                steps.extend([Action::End { commits: true }, Action::End { commits: false }]);
                 if self.bounds.sends_records && self.record == Fate::None {
-                    steps.push(Step::Send);
+                    steps.push(Action::Send);
                 }
                 if self.bounds.sends_offsets && self.offsets == Fate::None {
-                    steps.push(Step::SendOffsets);
+                    steps.push(Action::SendOffsets);
                 }
             }
             _ => {}
         }
         match self.record {
-            Fate::Sent => steps.extend([Step::Write, Step::Fail]),
-            Fate::Waits => steps.push(Step::Fail),
+            Fate::Sent => steps.extend([Action::Write, Action::Fail]),
+            Fate::Waits => steps.push(Action::Fail),
             Fate::None | Fate::Written | Fate::Failed => {}
         }
         if !self.late.is_empty() {
-            steps.push(Step::Arrive);
+            steps.push(Action::Arrive);
         }
         if self.sent.is_some() {
-            steps.push(Step::Answer);
+            steps.push(Action::Answer);
             if self.faults < self.bounds.faults {
-                steps.extend([Step::LoseAnswer, Step::LoseRequest, Step::Delay]);
-                steps.push(Step::Refuse(ErrorCode::CoordinatorLoadInProgress));
+                steps.extend([Action::LoseAnswer, Action::LoseRequest, Action::Delay]);
+                steps.push(Action::Refuse(ErrorCode::CoordinatorLoadInProgress));
                 steps.extend(
                     [ErrorCode::NotCoordinator, ErrorCode::CoordinatorNotAvailable]
                         .into_iter()
-                        .flat_map(|code| [Step::Refuse(code), Step::RefuseAfter(code)]),
+                        .flat_map(|code| [Action::Refuse(code), Action::RefuseAfter(code)]),
                 );
             }
         }
         if self.pause_ends().is_some() {
-            steps.push(Step::AskAgain);
+            steps.push(Action::AskAgain);
         }
         if self.waits < self.bounds.waits && !self.is_over {
-            steps.push(Step::Expire);
+            steps.push(Action::Expire);
         }
         if self.fences < self.bounds.fences {
-            steps.push(Step::Fence);
+            steps.push(Action::Fence);
             if matches!(self.coordinator.state, Held::Ongoing(_)) {
-                steps.push(Step::Abandon);
+                steps.push(Action::Abandon);
             }
         }
         steps
     }
 
-    fn take(&mut self, step: Step) {
+    fn take(&mut self, step: Action) {
         let now = self.bench.now;
         match step {
-            Step::Begin => {
+            Action::Begin => {
                 self.application = Application::Begins;
                 self.bench.machine.begin(now);
             }
-            Step::Send => match self.protocol {
+            Action::Send => match self.protocol {
                 Protocol::Announced => {
                     self.record = Fate::Waits;
                     self.bench.machine.add(now, TopicPartition::new("orders", 0));
@@ -167,42 +167,42 @@ impl World {
                     self.bench.machine.note_sent(now);
                 }
             },
-            Step::Write => self.write(),
-            Step::Fail => {
+            Action::Write => self.write(),
+            Action::Fail => {
                 if self.record == Fate::Sent && self.protocol == Protocol::EpochPerTransaction {
                     let _ = self.coordinator.opens(self.known_epoch());
                 }
                 self.record = Fate::Failed;
                 self.bench.machine.fail(now, Error::new(ErrorKind::Timeout, "the record was not written"));
             }
-            Step::SendOffsets => {
+            Action::SendOffsets => {
                 self.offsets = Fate::Sent;
                 let offset = OffsetAndMetadata::new(self.number.into());
                 let offsets = [(TopicPartition::new("orders", 0), offset)];
                 let offsets = GroupOffsets::new(GroupMetadata::new("g"), offsets);
                 self.bench.machine.send_offsets(now, u64::from(self.number), offsets);
             }
-            Step::Fence => {
+            Action::Fence => {
                 self.fences += 1;
                 self.coordinator.fence();
             }
-            Step::Abandon => {
+            Action::Abandon => {
                 self.fences += 1;
                 self.coordinator.lose_patience();
             }
-            Step::End { commits } => {
+            Action::End { commits } => {
                 self.application = Application::Ends { commits };
                 self.bench.machine.end(now, commits);
             }
-            Step::Arrive => {
+            Action::Arrive => {
                 let request = self.late.remove(0);
                 self.coordinator.carry_out(&request);
             }
-            Step::AskAgain => {
+            Action::AskAgain => {
                 self.bench.now = self.pause_ends().unwrap_or(now);
                 self.bench.machine.handle_timeout(self.bench.now);
             }
-            Step::Expire => {
+            Action::Expire => {
                 self.waits += 1;
                 self.bench.now += MAX_BLOCK;
                 self.bench.machine.handle_timeout(self.bench.now);
@@ -211,23 +211,23 @@ impl World {
             }
             of_a_request => self.take_on_the_way(of_a_request),
         }
-        self.settle();
+        self.run_until_idle();
     }
 
-    fn take_on_the_way(&mut self, step: Step) {
+    fn take_on_the_way(&mut self, step: Action) {
         let Some(asked) = self.sent.take() else { return };
-        let carried_out = matches!(step, Step::Answer | Step::LoseAnswer | Step::RefuseAfter(_))
+        let carried_out = matches!(step, Action::Answer | Action::LoseAnswer | Action::RefuseAfter(_))
             .then(|| self.coordinator.carry_out(&asked.request));
-        self.faults += u32::from(step != Step::Answer);
+        self.faults += u32::from(step != Action::Answer);
         let now = self.bench.now;
         match step {
-            Step::Refuse(code) | Step::RefuseAfter(code) => {
+            Action::Refuse(code) | Action::RefuseAfter(code) => {
                 self.bench.answers(&asked, refusal(&asked.request, code))
             }
-            Step::Answer => self.bench.answers(&asked, carried_out.expect("it was")),
+            Action::Answer => self.bench.answers(&asked, carried_out.expect("it was")),
             _ => {
                 self.bench.machine.handle_answer(now, asked.part, asked.id, Err(lost()));
-                if step == Step::Delay {
+                if step == Action::Delay {
                     self.late.push(asked.request);
                 }
             }
@@ -264,7 +264,7 @@ impl World {
     }
 
     /// What follows by itself: events, and that a transaction has all its outcomes.
-    fn settle(&mut self) {
+    fn run_until_idle(&mut self) {
         for _ in 0..50 {
             while let Some(event) = self.bench.machine.poll_event() {
                 self.hear(event);

@@ -1,0 +1,268 @@
+//! Faults: rules that inject them, and what a test may do to the cluster.
+//!
+//! A rule is looked at twice. When a request is read, [`Model::apply_to_request`] finds the rules that apply to it; one may
+//! keep it from being handled. What they want done to the answer waits under the connection, of which only one request is being
+//! answered at a time, until [`Model::send`] has the answer.
+
+mod apply;
+mod cluster;
+mod failure;
+mod kafka_version;
+mod log_dirs;
+mod response_partitions;
+mod rewrite;
+mod rule;
+mod subject;
+#[cfg(test)]
+mod tests;
+mod throttle;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use kafka_protocol::messages::{ApiKey, RequestKind};
+
+pub use kafka_version::KafkaVersion;
+pub use rule::{Corrupt, Fault, FaultRule, Often, Rewrite};
+
+use crate::{
+    api::VERSIONS,
+    connection::{ConnectionId, Output},
+    model::Model,
+    random::Random,
+    request::Context,
+};
+
+/// A rule that was injected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RuleId(u64);
+
+/// The rules, and what they have begun.
+#[derive(Debug)]
+pub(crate) struct Faults {
+    rules: BTreeMap<RuleId, ActiveRule>,
+    /// Beside the cluster's own, so that a rule does not change the ids that brokers make up.
+    random: Random,
+    /// What is to be done to the answer that a connection waits for.
+    pending: BTreeMap<ConnectionId, Pending>,
+    /// What happens at a moment, in the order it was asked for.
+    later: BTreeMap<(Instant, u64), Later>,
+    /// What happens when a rule is released.
+    held: BTreeMap<RuleId, Vec<Later>>,
+    /// Answers of brokers that are paused.
+    frozen: Vec<Delivery>,
+    /// Numbers rules, and what happens later.
+    next: u64,
+    coordinators: BTreeMap<String, i32>,
+    /// Highest and lowest versions, by broker and number of the API, where they are not Kafka 4.3's.
+    versions: BTreeMap<(i32, i16), (i16, i16)>,
+}
+
+#[derive(Debug)]
+struct ActiveRule {
+    rule: FaultRule,
+    /// Requests that met its conditions, and those of them that it applied to.
+    seen: u64,
+    hits: u64,
+}
+
+/// Fault to an answer that is not there yet.
+#[derive(Debug, Default)]
+struct Pending {
+    rules: Vec<(RuleId, FaultRule)>,
+    /// Rules that looked at the request and are done with it.
+    decided: BTreeSet<RuleId>,
+}
+
+/// Something that waits for a moment, or for a release.
+#[derive(Debug)]
+enum Later {
+    Serve { context: Context, request: Box<RequestKind> },
+    Deliver(Delivery),
+    Unmute(ConnectionId),
+}
+
+impl Later {
+    fn connection(&self) -> ConnectionId {
+        match self {
+            Self::Serve { context, .. } => context.connection,
+            Self::Deliver(delivery) => delivery.connection,
+            Self::Unmute(connection) => *connection,
+        }
+    }
+}
+
+/// An answer as it goes out, and what comes after it.
+#[derive(Debug)]
+struct Delivery {
+    connection: ConnectionId,
+    broker: i32,
+    bytes: Option<Bytes>,
+    then: Then,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// The next request is read.
+    Next,
+    /// It is read after a while.
+    Mute(Duration),
+    /// It is never read.
+    Silence,
+    Close,
+}
+
+impl Faults {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            rules: BTreeMap::new(),
+            random: Random::new(!seed),
+            pending: BTreeMap::new(),
+            later: BTreeMap::new(),
+            held: BTreeMap::new(),
+            frozen: Vec::new(),
+            next: 0,
+            coordinators: BTreeMap::new(),
+            versions: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.later.keys().next().map(|(at, _)| *at)
+    }
+
+    /// The broker that a test made the coordinator of this group or transactional id.
+    pub(crate) fn coordinator(&self, key: &str) -> Option<i32> {
+        self.coordinators.get(key).copied()
+    }
+
+    /// The versions that a broker speaks of an API, if it does.
+    pub(crate) fn versions_of(&self, broker: i32, key: ApiKey) -> Option<(i16, i16)> {
+        let all = VERSIONS.iter().find(|(known, ..)| *known == key).map(|(_, min, max)| (*min, *max))?;
+        let limit = self.versions.get(&(broker, key as i16)).copied().unwrap_or(all);
+        let range = (all.0.max(limit.0), all.1.min(limit.1));
+        (range.0 <= range.1).then_some(range)
+    }
+
+    /// A connection is gone: nothing waits for it any more.
+    pub(crate) fn forget(&mut self, connection: ConnectionId) {
+        self.pending.remove(&connection);
+        self.later.retain(|_, later| later.connection() != connection);
+        self.held.values_mut().for_each(|held| held.retain(|later| later.connection() != connection));
+        self.frozen.retain(|delivery| delivery.connection != connection);
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn at(&mut self, at: Instant, later: Later) {
+        let number = self.number();
+        self.later.insert((at, number), later);
+    }
+}
+
+impl Model {
+    /// Adds a rule: it applies to requests that are read from now on.
+    pub fn inject(&mut self, rule: FaultRule) -> RuleId {
+        let id = RuleId(self.faults.number());
+        self.faults.rules.insert(id, ActiveRule { rule, seen: 0, hits: 0 });
+        id
+    }
+
+    /// Removes a rule: it applies to nothing more. What it holds already stays held until it is released.
+    pub fn withdraw(&mut self, rule: RuleId) {
+        self.faults.rules.remove(&rule);
+    }
+
+    #[doc(hidden)]
+    pub fn arm(&mut self, rule: FaultRule) -> RuleId {
+        self.inject(rule)
+    }
+
+    #[doc(hidden)]
+    pub fn disarm(&mut self, rule: RuleId) {
+        self.withdraw(rule);
+    }
+
+    #[doc(hidden)]
+    pub fn disarm_all(&mut self) {
+        self.withdraw_all();
+    }
+
+    #[doc(hidden)]
+    pub fn set_vintage(&mut self, broker: i32, version: KafkaVersion) {
+        self.set_kafka_version(broker, version);
+    }
+
+    /// Removes all rules.
+    pub fn withdraw_all(&mut self) {
+        self.faults.rules.clear();
+    }
+
+    /// How many requests a rule has applied to; 0 once it is withdrawn.
+    pub fn hits(&self, rule: RuleId) -> u64 {
+        self.faults.rules.get(&rule).map_or(0, |active| active.hits)
+    }
+
+    /// How many requests or answers a rule holds ([`Fault::Hold`], [`Fault::HoldRequest`]).
+    pub fn held(&self, rule: RuleId) -> usize {
+        self.faults.held.get(&rule).map_or(0, Vec::len)
+    }
+
+    /// Releases what a rule holds, in the order it came. The rule goes on holding what comes after.
+    pub fn release(&mut self, now: Instant, rule: RuleId) {
+        self.now = now;
+        for later in self.faults.held.remove(&rule).unwrap_or_default() {
+            self.happen(later);
+        }
+    }
+
+    pub(crate) fn release_delayed(&mut self) {
+        while let Some(entry) = self.faults.later.first_entry().filter(|entry| entry.key().0 <= self.now) {
+            let later = entry.remove();
+            self.happen(later);
+        }
+    }
+
+    fn happen(&mut self, later: Later) {
+        let connection = later.connection();
+        match later {
+            Later::Serve { context, request } => {
+                if self.connections.open.contains_key(&connection) {
+                    let reply = self.dispatch(&context, *request);
+                    self.apply_reply(&context, reply);
+                }
+            }
+            Later::Deliver(delivery) => self.deliver(delivery),
+            Later::Unmute(connection) => self.idle(connection),
+        }
+        self.serve(connection);
+    }
+
+    /// Sends what is to be sent, unless the broker is paused: then once it goes on.
+    fn deliver(&mut self, delivery: Delivery) {
+        let Delivery { connection, broker, bytes, then } = delivery;
+        if !self.connections.open.contains_key(&connection) {
+            return;
+        }
+        if self.nodes.all.get(&broker).is_some_and(|node| node.paused) {
+            self.faults.frozen.push(Delivery { connection, broker, bytes, then });
+            return;
+        }
+        self.outputs.extend(bytes.map(|bytes| Output::Send { connection, bytes }));
+        match then {
+            Then::Next => self.idle(connection),
+            Then::Mute(time) => {
+                let until = self.now + time;
+                self.faults.at(until, Later::Unmute(connection));
+            }
+            Then::Silence => {}
+            Then::Close => self.close(connection),
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! [`Gate`]: what SASL asks of one connection before the model gets its requests, as Kafka's SaslServerAuthenticator does it
+//! (KIP-43, KIP-152, KIP-368).
+
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::{
+    error::ResponseError,
+    messages::{ApiKey, RequestKind, ResponseKind, SaslAuthenticateResponse, SaslHandshakeResponse},
+    protocol::{StrBytes, decode_request_header_from_buffer},
+};
+
+use super::{
+    Sasl, SaslMechanism,
+    mechanism::{Exchange, Refusal, SaslServerStep},
+};
+use crate::{api::encode, connection::ConnectionId, request::Context};
+
+/// A connection may not authenticate anew more often.
+const BETWEEN_LOGINS: Duration = Duration::from_secs(1);
+
+/// Where a connection stands. It owns no socket and reads no clock.
+pub(in crate::runtime) struct Gate(State);
+
+enum State {
+    /// Not authenticated; of requests only SaslHandshake is taken, and ApiVersions before it.
+    Closed {
+        may_ask_versions: bool,
+    },
+    Authenticating(Login),
+    /// It asked to authenticate anew by another mechanism, which it is told only when it goes on.
+    Refused,
+    Open(Session),
+}
+
+/// An authentication under way.
+struct Login {
+    mechanism: SaslMechanism,
+    exchange: Exchange,
+    /// After SaslHandshake version 0 messages come without SaslAuthenticate around them.
+    is_bare: bool,
+    /// Who was logged in before, if it is not the first.
+    before: Option<Session>,
+    began: Instant,
+}
+
+/// A connection that is authenticated.
+struct Session {
+    mechanism: SaslMechanism,
+    user: String,
+    ends: Option<Instant>,
+    /// When it last began to authenticate anew.
+    renewed: Option<Instant>,
+}
+
+/// What becomes of a frame.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::runtime) enum Verdict {
+    /// It is the model's.
+    Pass,
+    /// It is answered so, with a frame.
+    Answer(Bytes),
+    /// It is answered so, and the connection closed.
+    Refuse(Bytes),
+    /// The connection is closed.
+    Close,
+}
+
+/// Now, by the clock that counts lifetimes and by that of the wall, in milliseconds since 1970.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::runtime) struct Now {
+    pub(in crate::runtime) clock: Instant,
+    pub(in crate::runtime) wall_ms: i64,
+}
+
+impl Gate {
+    pub(in crate::runtime) fn new() -> Self {
+        Self(State::Closed { may_ask_versions: true })
+    }
+
+    /// Whether frames of any length are taken.
+    pub(in crate::runtime) fn is_open(&self) -> bool {
+        matches!(self.0, State::Open(_))
+    }
+
+    /// Whether the frame may be judged only when all before it are answered.
+    pub(in crate::runtime) fn has_to_wait(&self, frame: &[u8]) -> bool {
+        !self.is_open() || api_of(frame) == Some(ApiKey::SaslHandshake)
+    }
+
+    /// Judges a frame. `speaks` says whether the broker speaks a version of an API.
+    pub(in crate::runtime) fn judge(
+        &mut self,
+        now: Now,
+        sasl: &mut Sasl,
+        frame: &Bytes,
+        speaks: impl Fn(ApiKey, i16) -> bool,
+    ) -> Verdict {
+        match std::mem::replace(&mut self.0, State::Refused) {
+            State::Closed { may_ask_versions } => {
+                let (Some(api), Some(version)) = (api_of(frame), version_of(frame)) else {
+                    return Verdict::Close;
+                };
+                match api {
+                    ApiKey::ApiVersions if may_ask_versions => {
+                        // One that is not spoken is refused, and asked again.
+                        let may_ask_versions = !speaks(api, version);
+                        self.0 = State::Closed { may_ask_versions };
+                        Verdict::Pass
+                    }
+                    ApiKey::SaslHandshake if speaks(api, version) => {
+                        self.handshake(now.clock, sasl, frame.clone(), None)
+                    }
+                    _ => Verdict::Close,
+                }
+            }
+            State::Authenticating(login) => match version_of(frame) {
+                _ if login.is_bare => self.message(now, sasl, login, None, frame),
+                Some(version)
+                    if api_of(frame) == Some(ApiKey::SaslAuthenticate)
+                        && speaks(ApiKey::SaslAuthenticate, version) =>
+                {
+                    match read(frame.clone()) {
+                        Some((context, RequestKind::SaslAuthenticate(request))) => {
+                            self.message(now, sasl, login, Some(&context), &request.auth_bytes)
+                        }
+                        _ => Verdict::Close,
+                    }
+                }
+                _ => Verdict::Close,
+            },
+            State::Refused => Verdict::Close,
+            State::Open(session) => {
+                let may_renew = session.ends.is_some()
+                    && session
+                        .renewed
+                        .is_none_or(|at| now.clock.saturating_duration_since(at) >= BETWEEN_LOGINS);
+                if api_of(frame) == Some(ApiKey::SaslHandshake) && may_renew {
+                    return self.handshake(now.clock, sasl, frame.clone(), Some(session));
+                }
+                let is_over = session.ends.is_some_and(|ends| ends < now.clock);
+                self.0 = State::Open(session);
+                if is_over { Verdict::Close } else { Verdict::Pass }
+            }
+        }
+    }
+
+    fn handshake(&mut self, now: Instant, sasl: &mut Sasl, frame: Bytes, before: Option<Session>) -> Verdict {
+        let Some((context, RequestKind::SaslHandshake(request))) = read(frame) else { return Verdict::Close };
+        let mechanisms = sasl.users.mechanisms();
+        let answer = SaslHandshakeResponse::default()
+            .with_mechanisms(mechanisms.map(|taken| StrBytes::from_static_str(taken.name())).collect());
+        let taken = sasl.users.mechanisms().find(|taken| taken.name() == request.mechanism.as_str());
+        let Some(mechanism) = taken else {
+            let code = ResponseError::UnsupportedSaslMechanism.code();
+            return refuse(&context, answer.with_error_code(code).into());
+        };
+        self.0 = match before {
+            Some(session) if session.mechanism != mechanism => State::Refused,
+            before => State::Authenticating(Login {
+                mechanism,
+                exchange: Exchange::begin(mechanism, sasl.nonce()),
+                is_bare: context.version == 0,
+                before,
+                began: now,
+            }),
+        };
+        say(&context, answer.into())
+    }
+
+    /// A message of the mechanism; `context` is that of the SaslAuthenticate around it.
+    fn message(
+        &mut self,
+        now: Now,
+        sasl: &Sasl,
+        mut login: Login,
+        context: Option<&Context>,
+        message: &[u8],
+    ) -> Verdict {
+        let step = login.exchange.step(message, &sasl.users, now.wall_ms).and_then(|step| {
+            match (step, &login.before) {
+                (SaslServerStep::Accepted { user, .. }, Some(before)) if before.user != user => {
+                    Err(Refusal::Told(format!(
+                        "Cannot change principals during re-authentication from User.{}: User.{user}",
+                        before.user
+                    )))
+                }
+                (step, _) => Ok(step),
+            }
+        });
+        match step {
+            Ok(SaslServerStep::Challenge(bytes)) => {
+                self.0 = State::Authenticating(login);
+                answer(context, bytes, Duration::ZERO)
+            }
+            Ok(SaslServerStep::Accepted { user, answer: bytes, ends_ms }) => {
+                let left = ends_ms.map(|ends| {
+                    Duration::from_millis(u64::try_from(ends.saturating_sub(now.wall_ms)).unwrap_or(0))
+                });
+                let lifetime = left.into_iter().chain(sasl.session_lifetime).min();
+                self.0 = State::Open(Session {
+                    mechanism: login.mechanism,
+                    user,
+                    ends: lifetime.and_then(|lifetime| now.clock.checked_add(lifetime)),
+                    renewed: login.before.map(|_| login.began),
+                });
+                answer(context, bytes, lifetime.unwrap_or(Duration::ZERO))
+            }
+            Err(refusal) => {
+                let Some(context) = context else { return Verdict::Close };
+                let why = match refusal {
+                    Refusal::Told(why) => why,
+                    Refusal::Untold => format!(
+                        "Authentication failed during {} due to invalid credentials with SASL mechanism {}",
+                        if login.before.is_some() { "re-authentication" } else { "authentication" },
+                        login.mechanism
+                    ),
+                };
+                let refusal = SaslAuthenticateResponse::default()
+                    .with_error_code(ResponseError::SaslAuthenticationFailed.code())
+                    .with_error_message(Some(StrBytes::from_string(why)));
+                refuse(context, refusal.into())
+            }
+        }
+    }
+}
+
+/// The mechanism's answer, in a SaslAuthenticate if it was asked in one.
+fn answer(context: Option<&Context>, bytes: Vec<u8>, lifetime: Duration) -> Verdict {
+    let Some(context) = context else {
+        let mut frame = BytesMut::with_capacity(4 + bytes.len());
+        frame.put_u32(u32::try_from(bytes.len()).unwrap_or(0));
+        frame.extend_from_slice(&bytes);
+        return Verdict::Answer(frame.freeze());
+    };
+    let lifetime =
+        if context.version == 0 { 0 } else { i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX) };
+    let response =
+        SaslAuthenticateResponse::default().with_auth_bytes(bytes.into()).with_session_lifetime_ms(lifetime);
+    say(context, response.into())
+}
+
+fn say(context: &Context, response: ResponseKind) -> Verdict {
+    encode(context, &response).map_or(Verdict::Close, Verdict::Answer)
+}
+
+fn refuse(context: &Context, response: ResponseKind) -> Verdict {
+    encode(context, &response).map_or(Verdict::Close, Verdict::Refuse)
+}
+
+fn api_of(frame: &[u8]) -> Option<ApiKey> {
+    ApiKey::try_from(i16::from_be_bytes(frame.get(..2)?.try_into().ok()?)).ok()
+}
+
+fn version_of(frame: &[u8]) -> Option<i16> {
+    Some(i16::from_be_bytes(frame.get(2..4)?.try_into().ok()?))
+}
+
+/// A request, with what its answer needs of it. Its version has been looked at.
+fn read(mut frame: Bytes) -> Option<(Context, RequestKind)> {
+    let (key, version) = (api_of(&frame)?, version_of(&frame)?);
+    let header = decode_request_header_from_buffer(&mut frame).ok()?;
+    let request = RequestKind::decode(key, &mut frame, version).ok()?;
+    let context = Context {
+        connection: ConnectionId(0), // the answer goes out on the one that it is the gate of
+        broker: 0,
+        key,
+        version,
+        correlation: header.correlation_id,
+        client_id: header.client_id,
+        host: StrBytes::default(),
+    };
+    Some((context, request))
+}

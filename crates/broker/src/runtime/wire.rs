@@ -1,0 +1,184 @@
+//! One connection: bytes to frames, and answers to bytes.
+
+use std::{io, sync::Arc};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex, split};
+
+use super::{
+    secure::{Gate, Verdict},
+    shared::{Line, Shared},
+};
+
+/// How many requests of one connection are read ahead of the one that is being answered. Reading on is how a client that
+/// hangs up during a long poll is noticed.
+const AHEAD: usize = 16;
+
+/// What is read at once, at most.
+const READ: usize = 64 * 1024;
+
+/// What a connection in memory holds each way.
+const PIPE: usize = 64 * 1024;
+
+/// `sasl.server.max.receive.size`: the longest frame of a connection that is not authenticated.
+const MAX_UNAUTHENTICATED: usize = 512 * 1024;
+
+/// A connection without a socket.
+pub(super) fn in_memory(shared: &Arc<Shared>, port: u16) -> io::Result<DuplexStream> {
+    let line = shared.accept(port, "127.0.0.1").ok_or(io::ErrorKind::ConnectionRefused)?;
+    let (theirs, ours) = duplex(PIPE);
+    carry(shared, line, ours);
+    Ok(theirs)
+}
+
+/// Starts the task of a connection.
+pub(super) fn carry(
+    shared: &Arc<Shared>,
+    line: Line,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+) {
+    let task = {
+        let shared = Arc::clone(shared);
+        async move {
+            let id = line.id;
+            if let Err(error) = serve(&shared, line, stream).await {
+                tracing::debug!(?id, %error, "a connection ended");
+            }
+            shared.hang_up(id);
+        }
+    };
+    shared.spawn(task);
+}
+
+#[cfg(feature = "tls")]
+async fn serve(
+    shared: &Shared,
+    mut line: Line,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+) -> io::Result<()> {
+    let Some(tls) = &shared.secured.tls else { return run(shared, line, stream).await };
+    if !is_resumed(shared, &mut line).await {
+        return Ok(());
+    }
+    run(shared, line, tls.acceptor.accept(stream).await?).await
+}
+
+/// Waits while the broker is paused. False if the connection ends meanwhile.
+#[cfg(feature = "tls")]
+async fn is_resumed(shared: &Shared, line: &mut Line) -> bool {
+    loop {
+        let done = shared.done.notified();
+        if shared.look(|model| model.is_idle(line.id)) {
+            return true;
+        }
+        tokio::select! {
+            () = done => {}
+            // Nothing was asked, so that nothing is answered.
+            _ = line.answers.recv() => return false,
+        }
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+async fn serve(shared: &Shared, line: Line, stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+    run(shared, line, stream).await
+}
+
+async fn run(shared: &Shared, mut line: Line, stream: impl AsyncRead + AsyncWrite) -> io::Result<()> {
+    let (mut read, mut write) = split(stream);
+    let mut buffer = BytesMut::new();
+    let mut gate = shared.gate();
+    loop {
+        let done = shared.done.notified(); // before it is looked at what may wait for it
+        let fed = feed(shared, &line, gate.as_mut(), &mut buffer)?;
+        if let FrameOutcome::Judged(verdict) = fed {
+            // All before it is answered, in the channel at least.
+            while let Ok(bytes) = line.answers.try_recv() {
+                write.write_all(&bytes).await?;
+            }
+            let is_over = !matches!(verdict, Verdict::Answer(_));
+            if let Verdict::Answer(bytes) | Verdict::Refuse(bytes) = verdict {
+                write.write_all(&bytes).await?;
+                write.flush().await?;
+            }
+            if is_over {
+                return write.shutdown().await;
+            }
+            continue;
+        }
+        if buffer.capacity() - buffer.len() < READ / 2 {
+            buffer.reserve(READ); // grows with what arrives, never with what a length promises
+        }
+        tokio::select! {
+            answer = line.answers.recv() => match answer {
+                Some(bytes) => {
+                    write.write_all(&bytes).await?;
+                    write.flush().await?;
+                }
+                None => return write.shutdown().await,
+            },
+            () = done, if matches!(fed, FrameOutcome::Held) => {}
+            read = read.read_buf(&mut buffer), if matches!(fed, FrameOutcome::Wants) => {
+                if read? == 0 {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// What became of the frames that are there.
+#[derive(Debug)]
+enum FrameOutcome {
+    /// They are the model's now: more may be read.
+    Wants,
+    /// As many wait there as may.
+    Full,
+    /// The next one is SASL's, and waits until those before it are answered.
+    Held,
+    /// The next one was not for the model.
+    Judged(Verdict),
+}
+
+/// Gives the model the frames that are whole, as long as it has not too many and the gate lets them pass.
+fn feed(
+    shared: &Shared,
+    line: &Line,
+    mut gate: Option<&mut Gate>,
+    buffer: &mut BytesMut,
+) -> io::Result<FrameOutcome> {
+    loop {
+        let (waiting, is_idle) = shared.look(|model| (model.waiting(line.id), model.is_idle(line.id)));
+        if waiting >= AHEAD {
+            return Ok(FrameOutcome::Full);
+        }
+        let is_open = gate.as_ref().is_none_or(|gate| gate.is_open());
+        let max = if is_open { shared.max_frame } else { shared.max_frame.min(MAX_UNAUTHENTICATED) };
+        let Some(length) = whole(buffer, max)? else { return Ok(FrameOutcome::Wants) };
+        if let Some(gate) = &gate
+            && !is_idle
+            && buffer.get(4..).is_some_and(|frame| gate.has_to_wait(frame))
+        {
+            return Ok(FrameOutcome::Held);
+        }
+        buffer.advance(4);
+        let frame = buffer.split_to(length).freeze();
+        match gate.as_deref_mut().map_or(Verdict::Pass, |gate| shared.judge(line.id, gate, &frame)) {
+            Verdict::Pass => shared.with(|model, now| model.receive(now, line.id, frame)),
+            verdict => return Ok(FrameOutcome::Judged(verdict)),
+        }
+    }
+}
+
+/// The length of the next frame, if it is whole.
+fn whole(buffer: &BytesMut, max: usize) -> io::Result<Option<usize>> {
+    let Some(length) = buffer.get(..4).and_then(|length| <[u8; 4]>::try_from(length).ok()) else {
+        return Ok(None);
+    };
+    let length = i32::from_be_bytes(length);
+    let length = usize::try_from(length)
+        .ok()
+        .filter(|length| *length <= max)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("a frame of {length} bytes")))?;
+    Ok((buffer.len() >= 4 + length).then_some(length))
+}

@@ -1,0 +1,244 @@
+//! [`Reachability`]: whether the cluster and its coordinator answer, and what is to be reported of it.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::{Duration, Instant},
+};
+
+use offtake_fetch::BrokerError;
+use offtake_machine::{BrokerId, CallError};
+
+#[derive(Debug, Default)]
+pub(super) struct Reachability {
+    /// Failures in a row on the way to the brokers, until something goes right.
+    trouble: Option<Trouble>,
+    /// The brokers of which there was a line that fetching fails.
+    failing_fetches: BTreeSet<BrokerId>,
+    /// Whether a broker has ever answered.
+    ever: bool,
+    new_brokers: VecDeque<(BrokerId, String, u16)>,
+    wants_rebootstrap: bool,
+    has_new_cluster: bool,
+    search: CoordinatorSearch,
+}
+
+#[derive(Debug)]
+struct Trouble {
+    /// The last failure.
+    last: CallError,
+    /// Whether any of them would not go away by waiting.
+    was_hopeless: bool,
+    /// Whether there was a line (WARN) of them.
+    is_logged: bool,
+}
+
+/// Whether the group's coordinator is being looked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum CoordinatorSearch {
+    /// It is known, or nobody needs it.
+    #[default]
+    Over,
+    Since(Instant),
+    /// For so long that it was reported.
+    Told,
+}
+
+/// What is to be reported of the search for the coordinator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CoordinatorNews {
+    Missing,
+    Found,
+}
+
+/// How long the coordinator is looked for before that is reported. For the very first member of any group, the cluster has to create
+/// `__consumer_offsets`.
+const WORTH_TELLING: Duration = Duration::from_secs(5);
+
+impl Reachability {
+    pub(super) fn answered(&mut self) {
+        self.ever = true;
+    }
+
+    /// Metadata has come. True if that ends a time of trouble.
+    pub(super) fn cluster_is_known(&mut self) -> bool {
+        self.ever = true;
+        self.has_new_cluster = true;
+        let Some(trouble) = self.trouble.take() else { return false };
+        if trouble.is_logged {
+            tracing::info!("the cluster answers again");
+        }
+        true
+    }
+
+    /// The first failure of a series. Of a connection that broke or could not be made there is a line already, by its address: a
+    /// dead broker has one, unless no broker has ever answered.
+    pub(super) fn log_failure(&mut self, error: &CallError) {
+        if self.ever && is_logged_by_address(error) {
+            tracing::debug!(%error, "the cluster cannot be asked for metadata; trying again");
+        } else {
+            tracing::warn!(%error, "the cluster cannot be asked for metadata; trying again");
+            self.logged();
+        }
+    }
+
+    /// The trouble has a line in the log, and gets another when it ends.
+    pub(super) fn logged(&mut self) {
+        if let Some(trouble) = &mut self.trouble {
+            trouble.is_logged = true;
+        }
+    }
+
+    /// The same of a broker that is fetched from.
+    pub(super) fn log_fetch_failure(&mut self, broker: BrokerId, error: &BrokerError) {
+        if matches!(error, BrokerError::Call(error) if is_logged_by_address(error)) {
+            tracing::debug!(%broker, %error, "fetching fails; trying again");
+        } else {
+            tracing::warn!(%broker, %error, "fetching fails; trying again");
+            self.failing_fetches.insert(broker);
+        }
+    }
+
+    pub(super) fn log_fetch_recovery(&mut self, broker: BrokerId) {
+        if self.failing_fetches.remove(&broker) {
+            tracing::info!(%broker, "fetching works again");
+        } else {
+            tracing::debug!(%broker, "fetching works again");
+        }
+    }
+
+    /// True if this is news: the first failure of a series, and the first of it that will not go away by waiting.
+    pub(super) fn fails(&mut self, error: CallError) -> bool {
+        let is_hopeless = self.cannot_mend(&error);
+        match &mut self.trouble {
+            Some(trouble) => {
+                trouble.last = error;
+                is_hopeless && !std::mem::replace(&mut trouble.was_hopeless, true)
+            }
+            None => {
+                self.trouble = Some(Trouble { last: error, was_hopeless: is_hopeless, is_logged: false });
+                true
+            }
+        }
+    }
+
+    pub(super) fn trouble(&self) -> Option<&CallError> {
+        self.trouble.as_ref().map(|trouble| &trouble.last)
+    }
+
+    /// Whether the trouble will not go away by waiting.
+    pub(super) fn is_hopeless(&self) -> bool {
+        self.trouble().is_some_and(|error| self.cannot_mend(error))
+    }
+
+    fn cannot_mend(&self, error: &CallError) -> bool {
+        match error {
+            // Net knows of the connections that were accepted, and for how long none has been.
+            CallError::Authentication { is_final, .. } => *is_final,
+            error => !self.ever && !error.is_retriable(),
+        }
+    }
+
+    /// Whether somebody needs a coordinator that is not known. A cluster that does not answer at all is told of as such.
+    pub(super) fn coordinator_is_missing(
+        &mut self,
+        now: Instant,
+        is_missing: bool,
+    ) -> Option<CoordinatorNews> {
+        use CoordinatorSearch::{Over, Since, Told};
+        let since_is_long = |since| now.saturating_duration_since(since) >= WORTH_TELLING;
+        let (search, news) = match (self.search, is_missing) {
+            (Over, true) => (Since(now), None),
+            // A cluster that cannot be reached names no coordinator: the time counts from when it can be again.
+            (Since(_), true) if self.trouble.is_some() => (Since(now), None),
+            (Since(since), true) if since_is_long(since) => (Told, Some(CoordinatorNews::Missing)),
+            (same, true) => (same, None),
+            (Told, false) => (Over, Some(CoordinatorNews::Found)),
+            (Over | Since(_), false) => (Over, None),
+        };
+        self.search = search;
+        news
+    }
+
+    /// When the search has taken long. A cluster in trouble is looked at again when that is over.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        match self.search {
+            CoordinatorSearch::Since(since) if self.trouble.is_none() => since.checked_add(WORTH_TELLING),
+            CoordinatorSearch::Since(_) | CoordinatorSearch::Over | CoordinatorSearch::Told => None,
+        }
+    }
+
+    pub(super) fn found(&mut self, broker: BrokerId, host: String, port: u16) {
+        self.new_brokers.push_back((broker, host, port));
+    }
+
+    pub(super) fn next_found(&mut self) -> Option<(BrokerId, String, u16)> {
+        self.new_brokers.pop_front()
+    }
+
+    pub(super) fn rebootstrap(&mut self) {
+        self.wants_rebootstrap = true;
+    }
+
+    pub(super) fn take_rebootstrap(&mut self) -> bool {
+        std::mem::take(&mut self.wants_rebootstrap)
+    }
+
+    pub(super) fn take_new_cluster(&mut self) -> bool {
+        std::mem::take(&mut self.has_new_cluster)
+    }
+}
+
+/// Whether the connection's own line says it (`offtake_net`): that it broke, or could not be made.
+fn is_logged_by_address(error: &CallError) -> bool {
+    matches!(
+        error,
+        CallError::Unreachable { .. } | CallError::Authentication { .. } | CallError::Disconnected { .. }
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unreachable(not_kafka: bool) -> CallError {
+        CallError::Unreachable { address: "localhost:1".to_owned(), reason: "no".to_owned(), not_kafka }
+    }
+
+    #[test]
+    fn a_coordinator_that_is_not_found_is_told_once_until_it_is() {
+        let mut reach = Reachability::default();
+        let began = crate::clock::now();
+        let mut look = |seconds, is_missing| {
+            let news = reach.coordinator_is_missing(began + Duration::from_secs(seconds), is_missing);
+            (news, reach.poll_timeout().map(|at| (at - began).as_secs()))
+        };
+        assert_eq!(look(0, true), (None, Some(5)));
+        assert_eq!(look(4, false), (None, None), "found in time");
+        assert_eq!(look(10, true), (None, Some(15)));
+        assert_eq!(look(14, true), (None, Some(15)));
+        assert_eq!(look(15, true), (Some(CoordinatorNews::Missing), None));
+        assert_eq!(look(60, true), (None, None), "once");
+        assert_eq!(look(61, false), (Some(CoordinatorNews::Found), None));
+        assert_eq!(look(62, false), (None, None));
+        reach.fails(unreachable(false));
+        reach.coordinator_is_missing(began, true);
+        assert_eq!(reach.poll_timeout(), None);
+        assert_eq!(reach.coordinator_is_missing(began + WORTH_TELLING, true), None, "nothing is reached");
+        reach.cluster_is_known();
+        assert_eq!(reach.poll_timeout(), Some(began + 2 * WORTH_TELLING), "and is not late at once");
+    }
+
+    #[test]
+    fn trouble_that_will_not_go_away_is_news_behind_trouble_that_may() {
+        let mut reach = Reachability::default();
+        assert!(reach.fails(unreachable(false)));
+        assert!(!reach.fails(unreachable(false)), "the same again");
+        assert!(reach.fails(unreachable(true)));
+        assert!(reach.is_hopeless());
+        assert!(!reach.fails(unreachable(false)));
+        assert!(!reach.fails(unreachable(true)), "two servers, of which one is no broker");
+        assert!(reach.cluster_is_known());
+        assert!(reach.fails(unreachable(true)), "the first of another series");
+        assert!(!reach.is_hopeless(), "a broker has answered before");
+    }
+}
