@@ -19,7 +19,8 @@ pub(crate) struct Entry<R> {
     pub(crate) cover: Cover,
     pub(crate) timestamp: i64,
     pub(crate) bytes: usize,
-    pub(crate) received: Instant,
+    /// When it came, until its first attempt begins.
+    pub(crate) queued_since: Option<Instant>,
     /// How many attempts have failed here and count.
     pub(crate) failures: u32,
     /// And before it came to this partition.

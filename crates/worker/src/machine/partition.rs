@@ -175,7 +175,7 @@ impl<R> Partition<R> {
             cover,
             timestamp: item.timestamp,
             bytes: item.bytes,
-            received,
+            queued_since: Some(received),
             failures: 0,
             attempts_before: item.before.attempts,
             first_failure: item.before.first_failure,
@@ -230,9 +230,9 @@ impl<R> Partition<R> {
                 continue;
             };
             let count = lane.records.len().min(most - taken.records.len());
-            for entry in lane.records.iter().take(count) {
-                if entry.failures == 0 {
-                    waited(entry.received);
+            for entry in lane.records.iter_mut().take(count) {
+                if let Some(since) = entry.queued_since.take() {
+                    waited(since);
                 }
                 taken.bytes += entry.bytes;
                 taken.records.push(Started {

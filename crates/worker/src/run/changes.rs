@@ -174,8 +174,8 @@ impl Runner {
     fn on_event(&mut self, event: ConsumerEvent) {
         use ResetReason::{EpochUnknown, TopicRecreated};
         match &event {
-            ConsumerEvent::Reset { partition, reason: TopicRecreated | EpochUnknown, .. } => {
-                self.machine.log_replaced(partition);
+            ConsumerEvent::Reset { partition, to, reason: TopicRecreated | EpochUnknown, .. } => {
+                self.machine.log_replaced(partition, *to);
             }
             ConsumerEvent::Reset { partition, from: Some(from), to, .. } if to < from => {
                 self.machine.rewound(partition, *to);

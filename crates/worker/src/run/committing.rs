@@ -208,13 +208,17 @@ impl Runner {
     }
 
     fn transaction_ended(&mut self, commits: &[PartitionCommit], ended: Ended) -> Outcome {
-        let Ended { producer, is_committed, error, letters, refused, sent } = ended;
+        let Ended { producer, is_committed, error, letters, refused, sent, refused_offset } = ended;
         self.machine.transaction_ended(clock::now(), commits, is_committed, &letters);
         if is_committed {
             let offsets = commits.iter().map(|commit| (commit.name.clone(), commit.what.offset));
             self.tell(Event::Committed { offsets: offsets.collect() });
         }
         self.machine.effects_refused(refused, sent);
+        let refused_offset = commits.iter().find(|commit| Some(&commit.name) == refused_offset.as_ref());
+        if let (Some(commit), Some(error)) = (refused_offset, &error) {
+            self.machine.offset_refused(commit.id, error.clone());
+        }
         let is_over = producer.is_none();
         self.committing = producer.map_or(Committing::Never, Committing::Transactions);
         match error {

@@ -348,7 +348,7 @@ impl Runner {
     /// Sends the consumer back to a record that is not due, once it has gone where it was sent before.
     fn seek_next(&mut self) {
         while let Some((seek, partition, offset)) = self.seeks.next() {
-            if !self.machine.has_assignment_of(seek) {
+            if !self.machine.wants_seek(seek) {
                 continue;
             }
             let handle = self.consumer.handle();

@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use offtake_broker::{ApiKey, Harm, Rewrite, Rule};
+use offtake_broker::{ApiKey, Harm, NewRecord, Rewrite, Rule};
 use offtake_worker::{ProducerRecord, StopReason};
 
 use crate::{support::*, transactional::*};
 
 const INVALID_TXN_STATE: i16 = 48;
+const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
 
 /// The coordinator does not have the transaction any more, and whether it was committed nobody says. The group has its very offsets, but from elsewhere.
 #[tokio::test(start_paused = true)]
@@ -70,5 +71,40 @@ async fn a_result_that_is_refused_stops_its_own_partition_and_none_of_those_besi
         assert!(summary.stopped.iter().all(|of| matches!(of.why, StopReason::ResultFailed { .. })));
         let expected: BTreeSet<_> = all().into_iter().filter(|(of, at)| *of != 1 || *at < 9).collect();
         assert_eq!(once(&seen(&cluster, "keyed").await), expected, "{version}");
+    }
+}
+
+/// That this client may read a topic was taken back while it had records of it.
+#[tokio::test(start_paused = true)]
+async fn a_source_whose_offset_is_refused_stops_and_the_others_are_committed() {
+    for version in [0, 2] {
+        let cluster = cluster_of(version).await;
+        cluster.create_topic("more", 1).unwrap();
+        cluster.append("more", 0, &[NewRecord::new("0"), NewRecord::new("1")]).unwrap();
+        let refusal = Rewrite::partitions_fail(TOPIC_AUTHORIZATION_FAILED);
+        let rule = cluster.arm(Rule::on(ApiKey::TxnOffsetCommit, refusal).topic("more"));
+        let worker =
+            worker(&cluster).subscribe(["orders", "more"]).transactional(by(&cluster, "a")).concurrency(2);
+        let running = Running::start(worker, |record, attempt| async move {
+            match record.topic() {
+                "more" => attempt.send(ProducerRecord::to("out").value("9 9")),
+                _ => result(&record, &attempt),
+            }
+        });
+        running
+            .until("the others are done", |running| {
+                let partitions = &running.handle.metrics().partitions;
+                let committed = |of: i32| partitions.get(&orders(of)).and_then(|of| of.committed);
+                (0..PARTITIONS).all(|of| committed(of) == Some(RECORDS))
+            })
+            .await;
+        let summary = running.stop().await;
+        assert!(cluster.hits(rule) > 0 && summary.last_commit.is_ok(), "{summary:?}");
+        let stopped: Vec<_> =
+            summary.stopped.iter().map(|of| (of.partition.to_string(), of.offset)).collect();
+        assert_eq!(stopped, [("more-0".to_owned(), Some(0))]);
+        assert!(matches!(summary.stopped[0].why, StopReason::OffsetRefused { .. }), "{summary:?}");
+        assert_eq!(once(&seen(&cluster, "out").await), all(), "{version}: and nothing of what is not passed");
+        assert_eq!(committed_offsets(&cluster).await, everything());
     }
 }
