@@ -118,7 +118,8 @@ async fn copied(cluster: &Cluster) -> BTreeMap<usize, usize> {
     }
 }
 
-async fn each_record_once(name: &str, protocol: &'static str, version: i16, rules: Vec<Rule>) {
+/// How often each rule struck.
+async fn each_record_once(name: &str, protocol: &'static str, version: i16, rules: Vec<Rule>) -> Vec<u64> {
     let cluster = cluster(version).await;
     let rules: Vec<_> = rules.into_iter().map(|rule| cluster.arm(rule)).collect();
     let start = |id| tokio::spawn(copy(cluster.clone(), protocol, id));
@@ -133,9 +134,8 @@ async fn each_record_once(name: &str, protocol: &'static str, version: i16, rule
             }
         }
     }
-    for rule in rules {
-        cluster.disarm(rule);
-    }
+    let hits = rules.iter().map(|rule| cluster.hits(*rule)).collect();
+    rules.into_iter().for_each(|rule| cluster.disarm(rule));
     for _ in 0..120 {
         for (id, member) in members.iter_mut().enumerate() {
             if member.is_finished() {
@@ -155,7 +155,11 @@ async fn each_record_once(name: &str, protocol: &'static str, version: i16, rule
     let double: Vec<_> = copied.iter().filter(|(_, times)| **times > 1).take(20).collect();
     assert!(missing.is_empty() && double.is_empty(), "{name}: missing {missing:?}, double {double:?}");
     members.into_iter().for_each(|member| member.abort());
+    hits
 }
+
+/// Kinds of faults of each API.
+const FAULTS: usize = 4;
 
 fn harms() -> Vec<Rule> {
     let asked = [
@@ -167,8 +171,18 @@ fn harms() -> Vec<Rule> {
         ApiKey::Produce,
         ApiKey::OffsetFetch,
     ];
-    let harms = [Harm::ApplyThenLose, Harm::Drop, Harm::Reset, Harm::Late(Duration::from_millis(700))];
-    asked.iter().flat_map(|api| harms.clone().map(|harm| Rule::on(*api, harm).probably(0.02))).collect()
+    let harms: [_; FAULTS] =
+        [Harm::ApplyThenLose, Harm::Drop, Harm::Reset, Harm::Late(Duration::from_millis(700))];
+    let often = |api| if api == ApiKey::InitProducerId { 0.1 } else { 0.02 };
+    let rule = |api, harm| Rule::on(api, harm).probably(often(api));
+    asked.iter().flat_map(|api| harms.clone().map(|harm| rule(*api, harm))).collect()
+}
+
+/// Of each API, and of each kind of fault, one struck at least.
+fn check_struck(hits: &[u64]) {
+    assert!(hits.chunks(FAULTS).all(|of_api| of_api.iter().any(|hits| *hits > 0)), "{hits:?}");
+    let mut kinds = (0..FAULTS).map(|nth| hits.iter().skip(nth).step_by(FAULTS));
+    assert!(kinds.all(|mut of_kind| of_kind.any(|hits| *hits > 0)), "{hits:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -182,11 +196,15 @@ async fn safe11_k10_members_that_die_and_come_back_copy_each_record_once() {
 
 #[tokio::test(start_paused = true)]
 async fn safe11_k10_and_so_do_those_whose_brokers_fail_them() {
+    let mut hits = vec![0; harms().len()];
     for version in [0, 2] {
         for protocol in ["range", "cooperative-sticky", "consumer"] {
-            each_record_once(&format!("{protocol}, {version}, harmed"), protocol, version, harms()).await;
+            let name = format!("{protocol}, {version}, harmed");
+            let struck = each_record_once(&name, protocol, version, harms()).await;
+            hits.iter_mut().zip(struck).for_each(|(sum, hits)| *sum += hits);
         }
     }
+    check_struck(&hits);
 }
 
 async fn producer(cluster: &Cluster) -> TransactionalProducer {

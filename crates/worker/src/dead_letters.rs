@@ -1,6 +1,7 @@
 //! [`DeadLetters`]: where records go that cannot be handled, and what is written into them.
 
 mod headers;
+mod origin;
 mod time;
 
 use offtake_producer::Builder as ProducerBuilder;
@@ -8,10 +9,7 @@ use offtake_producer::Builder as ProducerBuilder;
 use crate::producing::{ProducerChange, ProducerOptions};
 
 pub(crate) use self::time::parse_rfc3339;
-pub use self::{
-    headers::{DeadLetterHeaders, Origin},
-    time::rfc3339,
-};
+pub use self::{headers::DeadLetterHeaders, origin::Origin, time::rfc3339};
 
 /// Where records go that are poison or out of attempts.
 ///

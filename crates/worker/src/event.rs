@@ -126,6 +126,12 @@ pub enum StopReason {
         /// Why.
         error: offtake::Error,
     },
+    /// The group does not take its offset in a transaction ([`Worker::transactional`](crate::Worker::transactional)): that this client may read its topic was
+    /// taken back, for example.
+    OffsetRefused {
+        /// Why.
+        error: offtake::Error,
+    },
     /// The consumer cannot read on.
     Unreadable(offtake::Error),
 }
@@ -144,6 +150,7 @@ impl fmt::Display for StopReason {
             Self::ResultFailed { error } => {
                 write!(f, "what the handler of a record sent could not be written: {error}")
             }
+            Self::OffsetRefused { error } => write!(f, "its offset could not be committed: {error}"),
             Self::Unreadable(error) => error.fmt(f),
         }
     }

@@ -85,12 +85,12 @@ async fn older(
         match source.next(stop).await? {
             Next::Records(records) => {
                 for letter in source.letters(&records) {
-                    if time.is_none_or(|time| letter.failed_at().is_some_and(|at| at < time)) {
-                        strangers += u64::from(!foreign && letter.origin.topic.is_none());
-                        continue;
-                    }
-                    if let Some(cut) = cuts.get_mut(letter.record.topic_partition()) {
-                        *cut = letter.record.offset().min(*cut);
+                    let cut = cuts.get_mut(letter.record.topic_partition());
+                    // What lies behind the cut stays, whatever it is.
+                    let Some(cut) = cut.filter(|cut| letter.record.offset() < **cut) else { continue };
+                    match time.is_none_or(|time| letter.failed_at().is_some_and(|at| at < time)) {
+                        true => strangers += u64::from(!foreign && letter.origin.topic.is_none()),
+                        false => *cut = letter.record.offset(),
                     }
                 }
             }

@@ -45,6 +45,8 @@ pub(super) fn told(event: Event) -> (&'static str, Value) {
             ("stopped", fields)
         }
         Event::Breaker { state } => ("breaker", json!({"state": state_name(state)})),
+        Event::Unreachable { why } => ("unreachable", json!({"reason": why})),
+        Event::Reachable => ("reachable", json!({})),
         other => ("other", json!({"message": format!("{other:?}")})),
     }
 }

@@ -7,6 +7,7 @@ mod answer;
 mod conversation;
 mod events;
 mod framing;
+mod handler;
 mod once;
 mod pool;
 mod process;

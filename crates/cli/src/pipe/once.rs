@@ -17,12 +17,10 @@ use offtake::OwnedRecord;
 use offtake_worker::Failure;
 use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
-use super::process::{Guardian, Process, ending};
+use super::process::{Guardian, Process, cannot_run, ending};
 
 /// `EX_DATAERR` of `sysexits.h`.
 const POISON: i32 = 65;
-/// What a shell ends with that cannot run a command.
-const NOT_RUN: std::ops::RangeInclusive<i32> = 126..=127;
 
 /// Runs a command for a record; cheap to clone.
 #[derive(Clone)]
@@ -65,18 +63,14 @@ impl Once {
             process.kill().await;
             return Err(Failure::retry(format!("the command did not end within {:?}", self.timeout)));
         };
-        let code = status.as_ref().ok().and_then(std::process::ExitStatus::code);
-        let cannot_run = code.is_some_and(|code| NOT_RUN.contains(&code));
-        if cannot_run && !self.has_run.load(Ordering::Relaxed) {
+        if !self.has_run.load(Ordering::Relaxed)
+            && let Some(why) = cannot_run(&self.command, &status)
+        {
             // No record is passed for that.
-            return Err(Failure::fatal(format!(
-                "the command cannot be run: the shell {} for `{}`",
-                ending(&status),
-                self.command
-            )));
+            return Err(Failure::fatal(format!("the command {why}")));
         }
         self.has_run.store(true, Ordering::Relaxed);
-        match code {
+        match status.as_ref().ok().and_then(std::process::ExitStatus::code) {
             Some(0) => Ok(()),
             Some(POISON) => Err(Failure::poison(format!("the command {}", ending(&status)))),
             _ => Err(Failure::retry(format!("the command {}", ending(&status)))),

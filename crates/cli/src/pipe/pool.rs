@@ -81,7 +81,7 @@ impl Pool {
 impl Asker {
     /// What a handler says of this record. Dropped, it is asked no more.
     pub(super) async fn ask(self, record: OwnedRecord, attempt: Attempt) -> Result<(), Failure> {
-        let gone = || Failure::retry("no handler runs any more");
+        let gone = || Failure::retry("no handler runs any more").without_attempt();
         // Dropped behind `answer`, so that those who look then see that nobody waits.
         let mut cancel = CancelOnDrop { cancelled: &self.cancelled, is_waited_for: true };
         let (done, answer) = oneshot::channel();

@@ -136,6 +136,17 @@ impl Drop for Process {
     }
 }
 
+/// What a shell ends with that cannot run a command.
+const NOT_RUN: std::ops::RangeInclusive<i32> = 126..=127;
+
+/// Why this command cannot be run, if that is how it ended; behind "the handler".
+pub(super) fn cannot_run(command: &str, status: &io::Result<ExitStatus>) -> Option<String> {
+    let code = status.as_ref().ok()?.code()?;
+    NOT_RUN
+        .contains(&code)
+        .then(|| format!("cannot be run: the shell ended with status {code} for `{command}`"))
+}
+
 /// How it ended, behind "the handler".
 pub(super) fn ending(status: &io::Result<ExitStatus>) -> String {
     match status {

@@ -291,6 +291,16 @@ async fn dead_letters_are_purged_by_age_or_all() {
     at.run("dlq purge dlq --all -g some").refused("--group");
 }
 
+/// It would be refused if it were to be deleted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_dead_letter_and_stays_does_not_hold_up_a_purge() {
+    let at = dead_letters().await;
+    at.cluster.append("dlq", 0, &[NewRecord::new("no dead letter").timestamp(THEN)]).unwrap();
+    let purged = at.run("dlq purge dlq --before 2023-11-14T22:14:30Z --execute --json").json();
+    assert_eq!((&purged[0]["to"], &purged[1]["to"]), (&json!(2), &json!(2)), "{purged:?}");
+    assert_eq!(at.count("dlq"), 2);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dead_letters_that_are_more_than_the_memory_of_a_producer_are_replayed() {
     let at = At::start_with(&[("orders", 2), ("dlq", 1)]).await;

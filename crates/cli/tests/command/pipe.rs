@@ -234,6 +234,35 @@ async fn a_handler_that_cannot_be_run_ends_the_command_and_passes_nothing() {
     }
 }
 
+/// The first handler asks for another attempt at `a` and ends; the next one is given `b`, and cannot be run any more while `a` waits to be alone there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn safe12_a_record_that_was_kept_for_a_handler_that_cannot_be_run_loses_no_attempt() {
+    let at = At::start_with(&[("orders", 1), ("dlq", 1)]).await;
+    let folder = Folder::new();
+    at.cluster.produce("orders", 0, Some(b"a"), Some(b"a")).unwrap();
+    let handler = folder.python(
+        "gone",
+        "
+record = json.loads(sys.stdin.readline())
+seen(record['value'])
+if record['value'] == 'a':
+    print('retry no')
+    sys.exit(0)
+time.sleep(3)
+sys.exit(127)
+",
+    );
+    let options = "--workers 1 --in-flight 2 --dlq dlq --attempts 2 --backoff 2s..2s";
+    let mut piping = Piping::start(&at, &handler, options);
+    piping.event("retried", |_| true);
+    at.cluster.produce("orders", 0, Some(b"b"), Some(b"b")).unwrap();
+    let done = piping.finish();
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    assert!(done.stderr.lines().last().unwrap().contains("cannot be run"), "{}", done.stderr);
+    assert!(at.run("dlq list dlq --json").json().is_empty(), "{}", done.stderr);
+    assert_eq!(folder.seen(), [json!(["a"]), json!(["b"])]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bytes_come_in_frames() {
     let (at, folder) = (At::start_with(&[("orders", 1)]).await, Folder::new());

@@ -78,3 +78,121 @@ impl Sender {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use offtake_client::clock;
+    use offtake_machine::Cluster;
+
+    use super::*;
+    use crate::{
+        Config,
+        accumulator::{Accumulator, Shared, SlotId},
+    };
+
+    const SLOW: BrokerId = BrokerId(1);
+    const OTHER: BrokerId = BrokerId(2);
+    const TIMEOUT: Duration = Duration::from_secs(1);
+    const MOMENT: Duration = Duration::from_millis(1);
+
+    /// Two brokers that have as many requests as they take, and more is ready for each.
+    struct World {
+        sender: Sender,
+        now: Instant,
+        shared: Shared,
+    }
+
+    impl World {
+        fn with(timeout: Duration, is_adaptive: bool) -> Self {
+            let config = Config {
+                partitioner_availability_timeout: timeout,
+                partitioner_adaptive: is_adaptive,
+                ..Config::default()
+            };
+            let shared = Shared::new(Accumulator::new(&config, None, 1));
+            let mut sender = Sender::new(&config, 7);
+            for id in [SLOW, OTHER] {
+                let broker = sender.brokers.entry(id).or_default();
+                broker.in_flight = config.max_in_flight_requests;
+                broker.ready.push_back(SlotId::at(0));
+            }
+            Self { sender, now: clock::now(), shared }
+        }
+
+        /// What the engine does: it asks what there is to send. How often it is told that other brokers are stalled.
+        fn pass(&mut self, duration: Duration) -> usize {
+            self.now += duration;
+            self.sender.handle_timeout(self.now, &self.shared);
+            for id in [SLOW, OTHER] {
+                let next = self.sender.next_request(self.now, id, &self.shared, &Cluster::default());
+                assert!(next.is_none(), "it takes no more");
+            }
+            let events = std::mem::take(&mut self.sender.events);
+            events.into_iter().filter(|event| matches!(event, Event::StallsChanged)).count()
+        }
+
+        fn stalled(&self) -> Vec<BrokerId> {
+            self.sender.stalled().into_iter().collect()
+        }
+    }
+
+    #[test]
+    fn a_broker_that_answers_nothing_is_stalled_after_the_timeout_until_it_answers() {
+        let mut world = World::with(TIMEOUT, true);
+        assert_eq!(world.pass(Duration::ZERO), 0);
+        assert_eq!(world.sender.poll_timeout(), Some(world.now + TIMEOUT));
+        assert_eq!(world.pass(TIMEOUT - MOMENT), 0);
+        // The other one answers now and then: its time begins anew.
+        world.sender.takes(OTHER);
+        assert_eq!((world.pass(MOMENT), world.stalled()), (1, vec![SLOW]));
+        assert_eq!((world.pass(TIMEOUT - MOMENT), world.stalled()), (0, vec![SLOW]));
+        world.sender.takes(OTHER);
+        assert_eq!((world.pass(TIMEOUT - MOMENT), world.stalled()), (0, vec![SLOW]), "told once");
+        world.sender.takes(SLOW);
+        assert_eq!((world.pass(Duration::ZERO), world.stalled()), (1, vec![]));
+        world.sender.takes(OTHER);
+        assert_eq!(world.pass(TIMEOUT), 1, "it stalls again");
+        assert_eq!(world.stalled(), [SLOW]);
+    }
+
+    /// Nobody would ask it otherwise, and it would stay stalled.
+    #[test]
+    fn a_stalled_broker_for_which_nothing_is_left_is_tried_again() {
+        let mut world = World::with(TIMEOUT, true);
+        world.pass(Duration::ZERO);
+        world.sender.takes(OTHER);
+        assert_eq!((world.pass(TIMEOUT), world.stalled()), (1, vec![SLOW]));
+        if let Some(broker) = world.sender.brokers.get_mut(&SLOW) {
+            broker.in_flight = 0; // the connection was cut
+            broker.ready.clear();
+        }
+        assert_eq!((world.pass(MOMENT), world.stalled()), (1, vec![]));
+    }
+
+    #[test]
+    fn one_that_cannot_be_reached_is_stalled_too() {
+        let mut world = World::with(TIMEOUT, true);
+        for broker in world.sender.brokers.values_mut() {
+            broker.ready.clear();
+        }
+        world.sender.does_not_take(world.now, SLOW);
+        assert_eq!((world.pass(TIMEOUT), world.stalled()), (1, vec![SLOW]));
+    }
+
+    /// As in Java: 0 is never, and without adaptive partitioning it is of no account.
+    #[test]
+    fn without_a_timeout_or_adaptive_partitioning_no_broker_is_stalled() {
+        for (timeout, is_adaptive) in [(Duration::ZERO, true), (TIMEOUT, false)] {
+            let mut world = World::with(timeout, is_adaptive);
+            for _ in 0..10 {
+                assert_eq!((world.pass(TIMEOUT * 100), world.stalled()), (0, vec![]));
+            }
+            assert_eq!(world.sender.poll_timeout(), None);
+        }
+        let mut patient = World::with(Duration::MAX, true);
+        patient.pass(Duration::ZERO);
+        assert_eq!((patient.pass(TIMEOUT * 1_000_000), patient.stalled()), (0, vec![]), "however long");
+    }
+}

@@ -108,6 +108,11 @@ impl<R: Clone> Machine<R> {
 
     /// The log of a partition was cut at this offset, or another one begins there: what is behind it comes again, and was never handled.
     pub(crate) fn rewound(&mut self, name: &TopicPartition, to: i64) {
+        self.rewind(name, to, to);
+    }
+
+    /// What was read from this offset on does not count any more; reading goes on at `to`.
+    fn rewind(&mut self, name: &TopicPartition, from: i64, to: i64) {
         let Some(id) = self.by_name.get(name).copied() else { return };
         self.cancel_jobs(id);
         let Some(partition) = self.partitions.get_mut(&id) else { return };
@@ -121,9 +126,9 @@ impl<R: Clone> Machine<R> {
                 }
             }
         }
-        let (count, bytes) = partition.rewind(to);
-        self.rewind_wait(id, to);
-        self.forget_effects(id, to);
+        let (count, bytes) = partition.rewind(from);
+        self.rewind_wait(id, from, to);
+        self.forget_effects(id, from);
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         let lanes = &partition.lanes;
         let waits =
@@ -145,9 +150,9 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// The log of a partition is another one: nothing that was read counts any more, whatever its offset.
-    pub(crate) fn log_replaced(&mut self, name: &TopicPartition) {
-        self.rewound(name, i64::MIN);
+    /// The log of a partition is another one, and is read from this offset on: nothing that was read counts any more, whatever its offset.
+    pub(crate) fn log_replaced(&mut self, name: &TopicPartition, to: i64) {
+        self.rewind(name, i64::MIN, to);
         let id = self.by_name.get(name);
         if let Some(partition) = id.and_then(|id| self.partitions.get_mut(id)) {
             partition.tracker = None;

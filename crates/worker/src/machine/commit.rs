@@ -7,7 +7,7 @@ use std::{
 
 use offtake::TopicPartition;
 
-use super::{AssignmentId, Machine, partition::ToCommit};
+use super::{AssignmentId, CommittedOffset, FinishedBeyond, Machine, partition::Partition, tracker::Tracker};
 use crate::clock;
 
 /// No shorter interval is kept.
@@ -19,6 +19,90 @@ pub(crate) struct PartitionCommit {
     pub(crate) id: AssignmentId,
     pub(crate) name: TopicPartition,
     pub(crate) what: ToCommit,
+}
+
+/// What a commit says of a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ToCommit {
+    pub(crate) offset: i64,
+    pub(crate) epoch: Option<i32>,
+    pub(crate) metadata: String,
+}
+
+/// What was committed of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Commits {
+    /// Counts what changed of what is to be committed.
+    pub(crate) changes: u64,
+    /// What of it a commit that is on its way has.
+    pub(crate) asked: u64,
+    /// What of it is committed.
+    pub(crate) confirmed: u64,
+    /// The offset that is.
+    pub(crate) offset: Option<i64>,
+    /// That, or where this assignment began: a transaction has something to commit when the position is another. None, where the log was cut.
+    pub(crate) base: Option<i64>,
+    /// What that is once the commit on its way is confirmed.
+    pub(crate) next_base: Option<i64>,
+}
+
+impl<R> Partition<R> {
+    /// Whether a transaction would commit something of it.
+    pub(crate) fn has_progress(&self) -> bool {
+        self.tracker
+            .as_ref()
+            .is_some_and(|tracker| Some(self.effects.cap(tracker.position())) != self.commits.base)
+    }
+
+    /// The offset that may be committed with so many effects at most, and how many that are. The `first` of a transaction has one at least, if there is any: with
+    /// those that have to be committed together with it.
+    pub(crate) fn committable(&self, most: usize, is_first: bool) -> Option<(i64, usize)> {
+        let position = self.tracker.as_ref()?.position();
+        let offset = self.effects.cap_of(position, most);
+        match self.effects.count_before(offset) {
+            0 if is_first => {
+                let offset = self.effects.least_cap(position);
+                Some((offset, self.effects.count_before(offset)))
+            }
+            effects => Some((offset, effects)),
+        }
+    }
+
+    /// What is to be committed: this offset, the leader epoch of the record before it, and what is finished beyond, as far as it is known.
+    pub(crate) fn to_commit(&self, offset: i64, group: &str, metadata_bytes: usize) -> Option<ToCommit> {
+        let tracker = self.tracker.as_ref()?;
+        let metadata = match metadata_bytes {
+            0 => String::new(),
+            limit => {
+                let committed_at = CommittedOffset { group, partition: &self.name, offset };
+                self.finished_beyond(tracker).encode(&committed_at, limit)
+            }
+        };
+        Some(ToCommit { offset, epoch: tracker.epoch_before(offset), metadata })
+    }
+
+    fn finished_beyond(&self, tracker: &Tracker) -> FinishedBeyond {
+        let mut ranges: Vec<_> = tracker.beyond().collect();
+        let highest = ranges.last().map(|(_, to)| *to);
+        let mut epoch = highest.and_then(|to| tracker.epoch_before(to));
+        let mut newest = tracker.newest();
+        // What was finished before this assignment and has not come again yet.
+        if let Some(before) = &self.before {
+            let received = tracker.received();
+            for (from, to) in &before.ranges {
+                let from = *from.max(&received);
+                if from >= *to {
+                    continue;
+                }
+                match ranges.last_mut().filter(|(_, end)| *end == from) {
+                    Some((_, end)) => *end = *to,
+                    None => ranges.push((from, *to)),
+                }
+                (epoch, newest) = (epoch.max(before.epoch), newest.max(before.newest));
+            }
+        }
+        FinishedBeyond { ranges, epoch, newest }
+    }
 }
 
 impl<R: Clone> Machine<R> {

@@ -79,9 +79,10 @@ impl<R: Clone> Machine<R> {
         self.actions.push_back(Action::Seek { seek, partition: name, offset });
     }
 
-    /// Whether the assignment of which a seek is goes on: another one has nothing to do with it.
-    pub(crate) fn has_assignment_of(&self, seek: SeekId) -> bool {
-        self.partitions.contains_key(&seek.assignment)
+    /// Whether a seek is still wanted: its partition may be gone, or be to go elsewhere by now.
+    pub(crate) fn wants_seek(&self, SeekId { assignment, serial }: SeekId) -> bool {
+        let wait = self.partitions.get(&assignment).and_then(|partition| partition.wait);
+        wait.is_some_and(|wait| wait.seek == Seek::Asked { serial })
     }
 
     /// The consumer has gone back to a record, or could not. If it is to go elsewhere since, that says nothing.
@@ -122,16 +123,17 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// The log was cut here: what waits goes on from there.
-    pub(super) fn rewind_wait(&mut self, id: AssignmentId, to: i64) {
+    /// What was read from this offset on comes again, or another log does: what waits there goes on at `to`.
+    pub(super) fn rewind_wait(&mut self, id: AssignmentId, from: i64, to: i64) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
-        partition.waited_for.take_if(|offset| to <= *offset);
+        partition.waited_for.take_if(|offset| from <= *offset);
         let wait = partition.wait.as_mut();
-        let Some(wait) = wait.filter(|wait| to <= wait.offset) else { return };
-        if wait.seek == Seek::Done || to < 0 {
-            // The consumer is there already, wherever that is.
+        let Some(wait) = wait.filter(|wait| from <= wait.offset) else { return };
+        if wait.seek == Seek::Done {
+            // The consumer is there already.
             return self.end_wait(id);
         }
+        // A seek that is on its way may come behind the cut, and lead away from where the log goes on.
         wait.offset = to;
         self.seek(id);
     }

@@ -13,7 +13,7 @@ use std::{
 
 use offtake::{ErrorKind, TopicPartition};
 
-use super::{AssignmentId, Letter, Machine, PartitionCommit};
+use super::{AssignmentId, Letter, Machine, PartitionCommit, tracker::Tracker};
 use crate::{StopReason, StoppedPartition, clock, output::Output};
 
 /// After a transaction that was aborted the next one waits for so long, twice as long after each further one in a row.
@@ -219,6 +219,23 @@ impl<R: Clone> Machine<R> {
     /// Whether transactions have less than they could, as brokers did not take something of an earlier one.
     pub(crate) fn is_divided(&self) -> bool {
         self.effects_at_once < usize::MAX
+    }
+
+    /// The group does not take the offset of a partition: it stops where it is committed, and the next transactions are made without it.
+    pub(crate) fn offset_refused(&mut self, id: AssignmentId, error: offtake::Error) {
+        self.cancel_jobs(id);
+        let Some(partition) = self.partitions.get(&id) else { return };
+        let Some(position) = partition.tracker.as_ref().map(Tracker::position) else { return };
+        let name = partition.name.clone();
+        let from = partition.commits.base.unwrap_or(position);
+        self.commit_none_from(id, from);
+        if let Some(partition) = self.partitions.get_mut(&id) {
+            partition.commits.base = partition.tracker.as_ref().map(Tracker::position);
+        }
+        self.has_news = true;
+        let why = StopReason::OffsetRefused { error };
+        self.stop_partition(StoppedPartition { partition: name, offset: Some(from), why });
+        self.drop_what_is_over(id);
     }
 
     /// Brokers do not take what a record leaves behind: its partition stops before it, and the next transaction is made without it.

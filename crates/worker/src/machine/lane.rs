@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 
 use super::tracker::Cover;
-use crate::FirstFailure;
+use crate::{FirstFailure, dead_letters::Origin};
 
 /// A record, and what is known of it.
 #[derive(Clone, Debug)]
@@ -19,12 +19,15 @@ pub(crate) struct Entry<R> {
     pub(crate) cover: Cover,
     pub(crate) timestamp: i64,
     pub(crate) bytes: usize,
-    pub(crate) received: Instant,
+    /// When it came, until its first attempt begins.
+    pub(crate) queued_since: Option<Instant>,
     /// How many attempts have failed here and count.
     pub(crate) failures: u32,
     /// And before it came to this partition.
     pub(crate) attempts_before: u32,
     pub(crate) first_failure: Option<Arc<FirstFailure>>,
+    /// Of a retry topic: where it comes from.
+    pub(crate) origin: Option<Arc<Origin>>,
 }
 
 impl<R> Entry<R> {
@@ -68,7 +71,7 @@ pub(crate) struct Lanes<R> {
 
 /// Where a record is put.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum LaneKey {
     /// With those of its key.
     Key(Bytes),
     /// With all others.
@@ -83,11 +86,11 @@ impl<R> Lanes<R> {
     }
 
     /// Puts a record behind those of its lane. The lane's index, and whether it is new.
-    pub(crate) fn push(&mut self, place: Place, entry: Entry<R>) -> (usize, bool) {
-        let found = match &place {
-            Place::Key(key) => self.by_key.get(key).copied(),
-            Place::Partition => self.only,
-            Place::Alone => None,
+    pub(crate) fn push(&mut self, lane_key: LaneKey, entry: Entry<R>) -> (usize, bool) {
+        let found = match &lane_key {
+            LaneKey::Key(key) => self.by_key.get(key).copied(),
+            LaneKey::Partition => self.only,
+            LaneKey::Alone => None,
         };
         if let Some(lane) = found.and_then(|index| self.get_mut(index)) {
             lane.records.push_back(entry);
@@ -97,16 +100,16 @@ impl<R> Lanes<R> {
             self.lanes.push(None);
             self.lanes.len() - 1
         });
-        let key = match place {
-            Place::Key(key) => {
+        let key = match lane_key {
+            LaneKey::Key(key) => {
                 self.by_key.insert(key.clone(), index);
                 Some(key)
             }
-            Place::Partition => {
+            LaneKey::Partition => {
                 self.only = Some(index);
                 None
             }
-            Place::Alone => None,
+            LaneKey::Alone => None,
         };
         let lane = Lane { key, records: VecDeque::from([entry]), state: LaneState::Ready };
         if let Some(free) = self.lanes.get_mut(index) {

@@ -18,7 +18,7 @@ const CRC_BYTES: usize = 4;
 
 /// Whose commit it is, of which partition, and its offset.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place<'a> {
+pub(crate) struct CommittedOffset<'a> {
     pub(crate) group: &'a str,
     pub(crate) partition: &'a TopicPartition,
     pub(crate) offset: i64,
@@ -37,8 +37,8 @@ pub(crate) struct FinishedBeyond {
 
 impl FinishedBeyond {
     /// The text, of at most so many bytes: where that is too few, what is nearest to the committed offset is kept. Empty if nothing is left.
-    pub(crate) fn encode(&self, place: &Place<'_>, limit: usize) -> String {
-        let committed = place.offset;
+    pub(crate) fn encode(&self, committed_at: &CommittedOffset<'_>, limit: usize) -> String {
+        let committed = committed_at.offset;
         let Some(room) = limit.checked_sub(PREFIX.len()).map(|left| left.saturating_mul(3) / 4) else {
             return String::new();
         };
@@ -58,7 +58,7 @@ impl FinishedBeyond {
         let mut bytes = vec![form];
         bytes.extend(head);
         bytes.extend(body);
-        let crc = checksum(place, &bytes);
+        let crc = checksum(committed_at, &bytes);
         bytes.extend(crc.to_be_bytes());
         format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))
     }
@@ -104,11 +104,11 @@ impl FinishedBeyond {
     }
 
     /// What the text says, if it is one of ours, whole, and of this offset.
-    pub(crate) fn decode(place: &Place<'_>, text: &str) -> Option<Self> {
-        let committed = place.offset;
+    pub(crate) fn decode(committed_at: &CommittedOffset<'_>, text: &str) -> Option<Self> {
+        let committed = committed_at.offset;
         let bytes = URL_SAFE_NO_PAD.decode(text.strip_prefix(PREFIX)?).ok()?;
         let (bytes, crc) = bytes.split_last_chunk::<CRC_BYTES>()?;
-        if checksum(place, bytes) != u32::from_be_bytes(*crc) {
+        if checksum(committed_at, bytes) != u32::from_be_bytes(*crc) {
             return None;
         }
         let (form, mut rest) = bytes.split_first()?;
@@ -175,8 +175,8 @@ fn read_bitmap(committed: i64, bytes: &[u8]) -> Option<Vec<(i64, i64)>> {
 }
 
 /// Another group that is given these offsets has not finished what is beyond them.
-fn checksum(place: &Place<'_>, bytes: &[u8]) -> u32 {
-    let Place { group, partition, offset } = place;
+fn checksum(committed_at: &CommittedOffset<'_>, bytes: &[u8]) -> u32 {
+    let CommittedOffset { group, partition, offset } = committed_at;
     let names = [group.as_bytes(), b"\0", partition.topic.as_str().as_bytes(), b"\0"].concat();
     let numbers = [&partition.partition.to_be_bytes()[..], &offset.to_be_bytes()[..]].concat();
     [&names[..], &numbers[..], bytes].iter().fold(0, |crc, bytes| crc32c::crc32c_append(crc, bytes))
@@ -222,12 +222,15 @@ mod tests {
 
     /// Of the group `job`.
     fn encode(these: &FinishedBeyond, offset: i64, limit: usize) -> String {
-        these.encode(&Place { group: "job", partition: &TopicPartition::new("orders", 0), offset }, limit)
+        these.encode(
+            &CommittedOffset { group: "job", partition: &TopicPartition::new("orders", 0), offset },
+            limit,
+        )
     }
 
     fn decode(offset: i64, text: &str) -> Option<FinishedBeyond> {
         FinishedBeyond::decode(
-            &Place { group: "job", partition: &TopicPartition::new("orders", 0), offset },
+            &CommittedOffset { group: "job", partition: &TopicPartition::new("orders", 0), offset },
             text,
         )
     }
@@ -288,7 +291,10 @@ mod tests {
         assert_eq!(decode(11, &text), None);
         for (group, topic, partition) in [("job2", "orders", 0), ("job", "order", 0), ("job", "orders", 1)] {
             let partition = &TopicPartition::new(topic, partition);
-            assert_eq!(FinishedBeyond::decode(&Place { group, partition, offset: 10 }, &text), None);
+            assert_eq!(
+                FinishedBeyond::decode(&CommittedOffset { group, partition, offset: 10 }, &text),
+                None
+            );
         }
         for at in 0..text.len() {
             for with in ["A", "_", "z", ""] {
@@ -314,7 +320,11 @@ mod tests {
             let committed = [0, 10, i64::MAX - 3, i64::MAX][random.below(4) as usize];
             bytes.extend(
                 checksum(
-                    &Place { group: "job", partition: &TopicPartition::new("orders", 0), offset: committed },
+                    &CommittedOffset {
+                        group: "job",
+                        partition: &TopicPartition::new("orders", 0),
+                        offset: committed,
+                    },
                     &bytes,
                 )
                 .to_be_bytes(),

@@ -17,6 +17,7 @@ mod breaker;
 mod commit;
 mod due;
 mod effects;
+mod job;
 mod lane;
 mod metadata;
 mod outcome;
@@ -29,11 +30,9 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::Arc,
     time::Instant,
 };
 
-use bytes::Bytes;
 use offtake::TopicPartition;
 
 use self::{
@@ -45,74 +44,15 @@ pub(crate) use self::{
     commit::PartitionCommit,
     due::SeekId,
     effects::{Effect, EffectId, Written},
-    metadata::{FinishedBeyond, Place},
+    job::{Before, Item, Job, JobId, JobTicket, Started},
+    metadata::{CommittedOffset, FinishedBeyond},
     outcome::{Cause, Letter, LetterTicket, LetterTo, Results, Verdict},
 };
-use crate::{Event, FirstFailure, Metrics, worker::Options};
+use crate::{Event, Metrics, worker::Options};
 
 /// One assignment of one partition. Never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct AssignmentId(u64);
-
-/// A record as it comes in.
-#[derive(Clone, Debug)]
-pub(crate) struct Item<R> {
-    pub(crate) record: R,
-    pub(crate) offset: i64,
-    pub(crate) epoch: Option<i32>,
-    pub(crate) timestamp: i64,
-    pub(crate) key: Option<Bytes>,
-    /// What it counts in the queue.
-    pub(crate) bytes: usize,
-    /// Of a retry topic: when it may be handled, if that is later.
-    pub(crate) due: Option<Instant>,
-    /// Of a retry topic: what was tried before it came there.
-    pub(crate) before: Before,
-}
-
-/// What was tried of a record before it came to the partition that it is read from.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Before {
-    pub(crate) attempts: u32,
-    pub(crate) first_failure: Option<Arc<FirstFailure>>,
-}
-
-/// Records for a handler, all of one partition.
-#[derive(Debug)]
-pub(crate) struct Job<R> {
-    pub(crate) id: JobId,
-    pub(crate) records: Vec<Started<R>>,
-    /// The lanes that they are of, in order, and how many of each.
-    lanes: Vec<(usize, usize)>,
-    began: Instant,
-}
-
-/// What is left of a job while its records are at the handler.
-#[derive(Debug)]
-pub(crate) struct JobTicket {
-    pub(crate) id: JobId,
-    lanes: Vec<(usize, usize)>,
-    began: Instant,
-}
-
-/// Which job, of which assignment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct JobId {
-    assignment: AssignmentId,
-    pub(crate) serial: u64,
-}
-
-/// A record at a handler.
-#[derive(Clone, Debug)]
-pub(crate) struct Started<R> {
-    pub(crate) record: R,
-    /// From 1.
-    pub(crate) attempt: u32,
-    pub(crate) is_probe: bool,
-    /// Whether it has no other attempt left, if this one counts and fails.
-    pub(crate) is_last: bool,
-    pub(crate) first_failure: Option<Arc<FirstFailure>>,
-}
 
 /// What is to be done.
 #[derive(Debug)]
@@ -405,14 +345,6 @@ impl<R: Clone> Machine<R> {
         metrics.partitions =
             self.partitions.values().map(|partition| (partition.name.clone(), partition.metrics())).collect();
         metrics
-    }
-}
-
-impl<R> Job<R> {
-    /// The records for the handler, and what the machine wants back with their results.
-    pub(crate) fn into_parts(self) -> (Vec<Started<R>>, JobTicket) {
-        let Self { id, records, lanes, began } = self;
-        (records, JobTicket { id, lanes, began })
     }
 }
 

@@ -6,10 +6,11 @@ use offtake::TopicPartition;
 
 use super::{
     Item, Started,
+    commit::Commits,
     due::Wait,
     effects::Effects,
-    lane::{Entry, Lane, LaneState, Lanes, Place},
-    metadata::{self, FinishedBeyond},
+    lane::{Entry, Lane, LaneKey, LaneState, Lanes},
+    metadata::FinishedBeyond,
     tracker::Tracker,
 };
 use crate::{Order, PartitionMetrics, StoppedPartition};
@@ -80,23 +81,6 @@ pub(crate) struct Pauses {
     pub(crate) is_paused: bool,
 }
 
-/// What was committed of it.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Commits {
-    /// Counts what changed of what is to be committed.
-    pub(crate) changes: u64,
-    /// What of it a commit that is on its way has.
-    pub(crate) asked: u64,
-    /// What of it is committed.
-    pub(crate) confirmed: u64,
-    /// The offset that is.
-    pub(crate) offset: Option<i64>,
-    /// That, or where this assignment began: a transaction has something to commit when the position is another. None, where the log was cut.
-    pub(crate) base: Option<i64>,
-    /// What that is once the commit on its way is confirmed.
-    pub(crate) next_base: Option<i64>,
-}
-
 impl<R> Partition<R> {
     pub(crate) fn new(name: TopicPartition) -> Self {
         Self {
@@ -164,10 +148,10 @@ impl<R> Partition<R> {
                 return None;
             }
         }
-        let place = match (order, item.key) {
-            (Order::Key, Some(key)) => Place::Key(key),
-            (Order::Partition, _) => Place::Partition,
-            (Order::Key, None) | (Order::Unordered, _) => Place::Alone,
+        let lane_key = match (order, item.key) {
+            (Order::Key, Some(key)) => LaneKey::Key(key),
+            (Order::Partition, _) => LaneKey::Partition,
+            (Order::Key, None) | (Order::Unordered, _) => LaneKey::Alone,
         };
         let entry = Entry {
             record: item.record,
@@ -175,12 +159,13 @@ impl<R> Partition<R> {
             cover,
             timestamp: item.timestamp,
             bytes: item.bytes,
-            received,
+            queued_since: Some(received),
             failures: 0,
             attempts_before: item.before.attempts,
             first_failure: item.before.first_failure,
+            origin: item.before.origin,
         };
-        let (lane, is_new) = self.lanes.push(place, entry);
+        let (lane, is_new) = self.lanes.push(lane_key, entry);
         if is_new {
             self.ready.push_back(lane);
         }
@@ -230,9 +215,9 @@ impl<R> Partition<R> {
                 continue;
             };
             let count = lane.records.len().min(most - taken.records.len());
-            for entry in lane.records.iter().take(count) {
-                if entry.failures == 0 {
-                    waited(entry.received);
+            for entry in lane.records.iter_mut().take(count) {
+                if let Some(since) = entry.queued_since.take() {
+                    waited(since);
                 }
                 taken.bytes += entry.bytes;
                 taken.records.push(Started {
@@ -241,6 +226,7 @@ impl<R> Partition<R> {
                     is_probe,
                     is_last: !is_probe && entry.failures.saturating_add(1) >= attempts,
                     first_failure: entry.first_failure.clone(),
+                    origin: entry.origin.clone(),
                 });
             }
             lane.state = LaneState::Running { job, count };
@@ -361,63 +347,6 @@ impl<R> Partition<R> {
         }
         self.commits.changes += 1;
     }
-
-    /// Whether a transaction would commit something of it.
-    pub(crate) fn has_progress(&self) -> bool {
-        self.tracker
-            .as_ref()
-            .is_some_and(|tracker| Some(self.effects.cap(tracker.position())) != self.commits.base)
-    }
-
-    /// The offset that may be committed with so many effects at most, and how many that are. The `first` of a transaction has one at least, if there is any: with
-    /// those that have to be committed together with it.
-    pub(crate) fn committable(&self, most: usize, is_first: bool) -> Option<(i64, usize)> {
-        let position = self.tracker.as_ref()?.position();
-        let offset = self.effects.cap_of(position, most);
-        match self.effects.count_before(offset) {
-            0 if is_first => {
-                let offset = self.effects.least_cap(position);
-                Some((offset, self.effects.count_before(offset)))
-            }
-            effects => Some((offset, effects)),
-        }
-    }
-
-    /// What is to be committed: this offset, the leader epoch of the record before it, and what is finished beyond, as far as it is known.
-    pub(crate) fn to_commit(&self, offset: i64, group: &str, metadata_bytes: usize) -> Option<ToCommit> {
-        let tracker = self.tracker.as_ref()?;
-        let metadata = match metadata_bytes {
-            0 => String::new(),
-            limit => {
-                let place = metadata::Place { group, partition: &self.name, offset };
-                self.finished_beyond(tracker).encode(&place, limit)
-            }
-        };
-        Some(ToCommit { offset, epoch: tracker.epoch_before(offset), metadata })
-    }
-
-    fn finished_beyond(&self, tracker: &Tracker) -> FinishedBeyond {
-        let mut ranges: Vec<_> = tracker.beyond().collect();
-        let highest = ranges.last().map(|(_, to)| *to);
-        let mut epoch = highest.and_then(|to| tracker.epoch_before(to));
-        let mut newest = tracker.newest();
-        // What was finished before this assignment and has not come again yet.
-        if let Some(before) = &self.before {
-            let received = tracker.received();
-            for (from, to) in &before.ranges {
-                let from = *from.max(&received);
-                if from >= *to {
-                    continue;
-                }
-                match ranges.last_mut().filter(|(_, end)| *end == from) {
-                    Some((_, end)) => *end = *to,
-                    None => ranges.push((from, *to)),
-                }
-                (epoch, newest) = (epoch.max(before.epoch), newest.max(before.newest));
-            }
-        }
-        FinishedBeyond { ranges, epoch, newest }
-    }
 }
 
 impl<R> Lane<R> {
@@ -438,12 +367,4 @@ pub(crate) struct Taken<R> {
     /// The lanes that they are of, in order, and how many of each.
     pub(crate) lanes: Vec<(usize, usize)>,
     pub(crate) bytes: usize,
-}
-
-/// What a commit says of a partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ToCommit {
-    pub(crate) offset: i64,
-    pub(crate) epoch: Option<i32>,
-    pub(crate) metadata: String,
 }

@@ -4,7 +4,7 @@
 //! - The queue is full when as many records or bytes wait as it may have. Then every partition is paused. From three quarters on, each poll that brings
 //!   something pauses the partition that has most of what waits, so that others have what is left.
 //! - When half of it is left, all of these are resumed.
-//! - A lane that has the partition's share (the queue divided by the partitions, 8 records at least, half of the queue at most) pauses its partition by itself, until it has half of that. A log can only be
+//! - A lane that has the partition's share (the queue divided by the partitions, half of it at most; but 8 records at least, or the whole queue where that has less) pauses its partition by itself, until it has half of that. A log can only be
 //!   read in order: what is behind the lane's records cannot be reached without reading them. So neither is the queue one key's, nor does anything wait
 //!   for what cannot come: a lane goes on whenever its first record does, and that has a place in the queue already.
 

@@ -12,7 +12,7 @@ use super::{AFTER_ERROR, Loaded, Runner, transaction::is_mark};
 use crate::{
     Event, StopReason, StoppedPartition, clock,
     dead_letters::Origin,
-    machine::{Before, FinishedBeyond, Item, Place},
+    machine::{Before, CommittedOffset, FinishedBeyond, Item},
 };
 
 /// Partitions that are being handed over.
@@ -22,14 +22,14 @@ pub(super) struct Handing {
     by: Instant,
     /// When it was last looked whether the member is one still.
     looked: Instant,
-    step: Step,
+    phase: HandoverPhase,
 }
 
 /// Nothing is polled while partitions are handed over, so that a loss has to be looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Step {
+enum HandoverPhase {
     /// What is at a handler may end, until then.
     Draining { until: Instant },
     /// The commit that is on its way is waited for, to make another of what is finished since.
@@ -38,7 +38,7 @@ enum Step {
     LastCommit,
 }
 
-/// The least that is kept of the time to hand over, for the commit.
+/// For the commit a tenth of the time to hand over is kept, and no more than this.
 const MOST_FOR_COMMIT: Duration = Duration::from_secs(5);
 
 impl Handing {
@@ -47,30 +47,30 @@ impl Handing {
         let left = by.saturating_duration_since(now);
         let for_handlers = left.saturating_sub((left / 10).min(MOST_FOR_COMMIT));
         let until = clock::later(now, for_handlers.min(grace));
-        Self { handover, by, looked: now, step: Step::Draining { until } }
+        Self { handover, by, looked: now, phase: HandoverPhase::Draining { until } }
     }
 
     /// When to look again. Whatever happens wakes the loop as well.
     pub(super) fn wake(&self) -> Instant {
-        let step = match self.step {
-            Step::Draining { until } => until,
-            Step::Committing | Step::LastCommit => self.by,
+        let phase = match self.phase {
+            HandoverPhase::Draining { until } => until,
+            HandoverPhase::Committing | HandoverPhase::LastCommit => self.by,
         };
-        step.min(clock::later(self.looked, LOOK_EVERY))
+        phase.min(clock::later(self.looked, LOOK_EVERY))
     }
 
     /// What runs is waited for no longer, and the commit no longer than this.
     pub(super) fn hurry(&mut self, now: Instant, for_commit: Duration) {
         self.by = self.by.min(clock::later(now, for_commit));
-        if let Step::Draining { until } = &mut self.step {
+        if let HandoverPhase::Draining { until } = &mut self.phase {
             *until = now.min(*until);
         }
     }
 
     /// The last commit may go better at once.
     pub(super) fn commit_again(&mut self) {
-        if self.step == Step::LastCommit {
-            self.step = Step::Committing;
+        if self.phase == HandoverPhase::LastCommit {
+            self.phase = HandoverPhase::Committing;
         }
     }
 
@@ -108,7 +108,7 @@ impl Runner {
             Ok(Next::Assigned(change)) => self.assigned(now, change),
             Ok(Next::Revoking(handover)) => {
                 self.machine.revoking(&handover.partitions);
-                let grace = self.stage.revoke_grace(self.told.options.revoke_grace, now);
+                let grace = self.stage.revoke_grace(self.settings.options.revoke_grace, now);
                 self.handing = Some(Handing::new(now, handover, grace));
             }
             Ok(Next::Lost(handover)) => {
@@ -136,7 +136,7 @@ impl Runner {
     fn assigned(&mut self, now: Instant, change: OwnershipChange) {
         let assigned = self.machine.assigned(&change.partitions);
         self.tell(Event::Assigned(change));
-        if self.told.options.metadata_bytes == 0 {
+        if self.settings.options.metadata_bytes == 0 {
             assigned.into_iter().for_each(|(id, _)| self.machine.loaded(now, id, None));
             return;
         }
@@ -156,7 +156,7 @@ impl Runner {
             let before = committed.as_ref().ok().and_then(|committed| {
                 let committed = committed.get(&name)?;
                 let before = FinishedBeyond::decode(
-                    &Place { group: &self.told.group, partition: &name, offset: committed.offset },
+                    &CommittedOffset { group: &self.settings.group, partition: &name, offset: committed.offset },
                     &committed.metadata,
                 );
                 if before.is_none() && !committed.metadata.is_empty() && !is_mark(&committed.metadata) {
@@ -174,8 +174,8 @@ impl Runner {
     fn on_event(&mut self, event: ConsumerEvent) {
         use ResetReason::{EpochUnknown, TopicRecreated};
         match &event {
-            ConsumerEvent::Reset { partition, reason: TopicRecreated | EpochUnknown, .. } => {
-                self.machine.log_replaced(partition);
+            ConsumerEvent::Reset { partition, to, reason: TopicRecreated | EpochUnknown, .. } => {
+                self.machine.log_replaced(partition, *to);
             }
             ConsumerEvent::Reset { partition, from: Some(from), to, .. } if to < from => {
                 self.machine.rewound(partition, *to);
@@ -211,7 +211,7 @@ impl Runner {
     }
 
     fn items(&self, now: Instant, part: &PartitionRecords) -> Vec<Item<OwnedRecord>> {
-        let retry = &self.told.options.retry;
+        let retry = &self.settings.options.retry;
         let delay = retry.topic_index(part.topic()).and_then(|index| retry.topics.get(index));
         let Some(delay) = delay.map(|topic| topic.delay) else { return items(part) };
         let now_ms = self.wall.now_ms();
@@ -235,22 +235,25 @@ impl Runner {
             self.give_up_commit();
             return self.hand_over(&partitions, Event::Lost);
         }
-        if let Step::Draining { until } = handing.step {
+        if let HandoverPhase::Draining { until } = handing.phase {
             if !self.machine.are_idle(&partitions) && now < until {
                 return;
             }
             self.machine.cancel(&partitions);
-            handing.step = Step::Committing;
+            handing.phase = HandoverPhase::Committing;
         }
         let is_late = now >= by;
         if self.committing.is_on_its_way() && !is_late {
             return;
         }
-        if handing.step == Step::Committing && !is_late && self.machine.commit_rests_until(now).is_some() {
+        if handing.phase == HandoverPhase::Committing
+            && !is_late
+            && self.machine.commit_rests_until(now).is_some()
+        {
             return;
         }
-        let begins_last = handing.step == Step::Committing && !is_late;
-        handing.step = Step::LastCommit;
+        let begins_last = handing.phase == HandoverPhase::Committing && !is_late;
+        handing.phase = HandoverPhase::LastCommit;
         self.give_up_commit();
         if begins_last && self.commit(now, Some(&partitions), by.saturating_duration_since(now)) {
             return;

@@ -51,7 +51,7 @@ pub(super) enum Committing {
 }
 
 /// What was waited for.
-pub(super) enum Step {
+pub(super) enum CommitAnswer {
     Offset(Result<(), Error>),
     Identity(Result<GroupMetadata, Error>),
     Transaction(Box<Ended>),
@@ -73,11 +73,11 @@ impl Committing {
     }
 
     /// What comes next of the one on its way; never, without one.
-    pub(super) async fn step(&mut self) -> Step {
+    pub(super) async fn answer(&mut self) -> CommitAnswer {
         match self {
-            Self::Offset { answer, .. } => Step::Offset(answer.as_mut().await),
-            Self::Identity { answer, .. } => Step::Identity(answer.as_mut().await),
-            Self::Transaction { answer, .. } => Step::Transaction(Box::new(answer.as_mut().await)),
+            Self::Offset { answer, .. } => CommitAnswer::Offset(answer.as_mut().await),
+            Self::Identity { answer, .. } => CommitAnswer::Identity(answer.as_mut().await),
+            Self::Transaction { answer, .. } => CommitAnswer::Transaction(Box::new(answer.as_mut().await)),
             Self::Offsets | Self::Transactions(_) | Self::Never => std::future::pending().await,
         }
     }
@@ -139,22 +139,22 @@ impl Runner {
     }
 
     /// What was waited for of a commit is there. How the commit ended, if it has.
-    pub(super) fn commit_stepped(&mut self, step: Step) -> Option<Outcome> {
-        match (mem::replace(&mut self.committing, Committing::Never), step) {
-            (Committing::Offset { commits, .. }, Step::Offset(result)) => {
+    pub(super) fn commit_answered(&mut self, answer: CommitAnswer) -> Option<Outcome> {
+        match (mem::replace(&mut self.committing, Committing::Never), answer) {
+            (Committing::Offset { commits, .. }, CommitAnswer::Offset(result)) => {
                 self.committing = Committing::Offsets;
                 Some(self.offsets_ended(&commits, result))
             }
-            (Committing::Identity { producer, .. }, Step::Identity(Ok(group))) => {
+            (Committing::Identity { producer, .. }, CommitAnswer::Identity(Ok(group))) => {
                 self.begin_transaction(producer, group)
             }
-            (Committing::Identity { producer, .. }, Step::Identity(Err(error))) => {
+            (Committing::Identity { producer, .. }, CommitAnswer::Identity(Err(error))) => {
                 self.committing = Committing::Transactions(producer);
                 self.machine.transaction_ended(clock::now(), &[], false, &BTreeMap::new());
                 self.tell(Event::Error(error.clone()));
                 Some(Outcome { again: true, error: Some(error) })
             }
-            (Committing::Transaction { commits, .. }, Step::Transaction(ended)) => {
+            (Committing::Transaction { commits, .. }, CommitAnswer::Transaction(ended)) => {
                 Some(self.transaction_ended(&commits, *ended))
             }
             (as_it_was, _) => {
@@ -208,13 +208,17 @@ impl Runner {
     }
 
     fn transaction_ended(&mut self, commits: &[PartitionCommit], ended: Ended) -> Outcome {
-        let Ended { producer, is_committed, error, letters, refused, sent } = ended;
+        let Ended { producer, is_committed, error, letters, refused, sent, refused_offset } = ended;
         self.machine.transaction_ended(clock::now(), commits, is_committed, &letters);
         if is_committed {
             let offsets = commits.iter().map(|commit| (commit.name.clone(), commit.what.offset));
             self.tell(Event::Committed { offsets: offsets.collect() });
         }
         self.machine.effects_refused(refused, sent);
+        let refused_offset = commits.iter().find(|commit| Some(&commit.name) == refused_offset.as_ref());
+        if let (Some(commit), Some(error)) = (refused_offset, &error) {
+            self.machine.offset_refused(commit.id, error.clone());
+        }
         let is_over = producer.is_none();
         self.committing = producer.map_or(Committing::Never, Committing::Transactions);
         match error {

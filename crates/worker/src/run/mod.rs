@@ -8,12 +8,12 @@ mod pace;
 mod start;
 mod stopping;
 pub(crate) mod tasks;
+mod telling;
 mod transaction;
 mod watch;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::Arc,
     time::{Duration, Instant},
@@ -29,7 +29,7 @@ use tokio::{
 
 use self::{
     changes::Handing,
-    committing::{Committing, Step},
+    committing::{CommitAnswer, Committing},
     in_turn::InTurn,
     letters::{LetterForm, Letters},
     start::Parts,
@@ -40,7 +40,6 @@ use self::{
 use crate::{
     Attempt, Error, Event, Summary, WorkerHandle,
     clock::{self, WallClock},
-    dead_letters::Origin,
     handle::StopStage,
     machine::{Action, AssignmentId, JobTicket, LetterTicket, Machine, Results, SeekId, Started},
     output::Outbox,
@@ -58,8 +57,8 @@ const ENDS_AT_ONCE: usize = 256;
 /// So many handlers run in place before the loop looks at everything else.
 const IN_PLACE_AT_ONCE: usize = 256;
 
-/// What a worker was told beside its clients.
-struct Told {
+/// What a worker works by, beside its clients.
+struct Settings {
     group: String,
     options: Options,
     events: Option<Arc<dyn Fn(Event) + Send + Sync>>,
@@ -76,7 +75,7 @@ type Loaded = (
 type Sought = (SeekId, Result<(), offtake::Error>);
 
 struct Runner {
-    told: Told,
+    settings: Settings,
     consumer: Consumer,
     /// What letters look like, where there are any.
     form: Option<LetterForm>,
@@ -115,7 +114,7 @@ enum Woken {
     Loaded(Result<Loaded, JoinError>),
     Sought(Sought),
     Needed(Result<Option<offtake::Error>, JoinError>),
-    Committing(Step),
+    Committing(CommitAnswer),
     Next(Result<Next, offtake::Error>),
     Ended(Result<(task::Id, Results), JoinError>),
     Time,
@@ -130,20 +129,20 @@ pub(crate) async fn run(
 ) -> Result<Summary, Error> {
     let mut asked = worker.handle.stages();
     let mut shutdown = pin!(shutdown);
-    let (parts, told) = tokio::select! {
+    let (parts, settings) = tokio::select! {
         biased;
         started = start::start(worker, batch) => started?,
         // Before it could begin.
         _ = &mut shutdown => return Ok(Summary::default()),
         Ok(_) = asked.wait_for(|stage| *stage != StopStage::Running) => return Ok(Summary::default()),
     };
-    Runner::new(parts, told, Box::new(tasks), batch, asked).run(shutdown).await
+    Runner::new(parts, settings, Box::new(tasks), batch, asked).run(shutdown).await
 }
 
 impl Runner {
     fn new(
         parts: Parts,
-        told: Told,
+        settings: Settings,
         tasks: Box<dyn Tasks>,
         batch: usize,
         asked: Receiver<StopStage>,
@@ -151,8 +150,15 @@ impl Runner {
         let Parts { consumer, committing, form, letters, wall, seed, needed } = parts;
         let now = clock::now();
         Self {
-            machine: Machine::new(now, told.options.clone(), batch, form.is_some(), told.group.clone(), seed),
-            told,
+            machine: Machine::new(
+                now,
+                settings.options.clone(),
+                batch,
+                form.is_some(),
+                settings.group.clone(),
+                seed,
+            ),
+            settings,
             watch: Watch::new(now, &consumer.handle(), needed),
             consumer,
             form,
@@ -194,7 +200,7 @@ impl Runner {
             self.commit_if_due(now);
             self.look_at_cluster(now);
             self.publish(now);
-            if self.is_over(now) {
+            if self.is_over() {
                 break;
             }
             let mut wake = self.next_wake(now);
@@ -213,7 +219,7 @@ impl Runner {
                 Some(loaded) = self.loads.join_next() => Woken::Loaded(loaded),
                 sought = self.seeks.ended() => Woken::Sought(sought),
                 Some(needed) = self.watch.topics.join_next() => Woken::Needed(needed),
-                step = self.committing.step() => Woken::Committing(step),
+                answer = self.committing.answer() => Woken::Committing(answer),
                 () = &mut alarm => Woken::Time,
                 next = self.consumer.next(), if polls => Woken::Next(next),
                 Some(ended) = self.jobs.join_next_with_id() => Woken::Ended(ended),
@@ -235,8 +241,8 @@ impl Runner {
                         self.tell(Event::Error(error));
                     }
                 }
-                Woken::Committing(step) => {
-                    let again = self.commit_stepped(step).is_some_and(|outcome| outcome.again);
+                Woken::Committing(answer) => {
+                    let again = self.commit_answered(answer).is_some_and(|outcome| outcome.again);
                     if let Some(handing) = self.handing.as_mut().filter(|_| again) {
                         handing.commit_again();
                     }
@@ -259,7 +265,7 @@ impl Runner {
                     let records: Vec<_> = records.into_iter().map(|started| self.split(started)).collect();
                     let outboxes: Vec<_> =
                         records.iter().filter_map(|(_, attempt)| attempt.outbox.clone()).collect();
-                    match self.tasks.begin(records, self.told.options.timeout, &mut self.jobs) {
+                    match self.tasks.begin(records, self.settings.options.timeout, &mut self.jobs) {
                         Begun::Runs(mut running) => {
                             running.outboxes = outboxes;
                             drop(self.running.insert(running.task.id(), (ticket, running)));
@@ -335,11 +341,8 @@ impl Runner {
 
     /// A record for its handler.
     fn split(&self, started: Started<OwnedRecord>) -> (OwnedRecord, Attempt) {
-        let Started { record, attempt, is_probe, is_last, first_failure } = started;
-        let options = &self.told.options;
-        let comes_again = options.retry.topic_index(record.topic()).is_some();
-        let origin = comes_again.then(|| Origin::read(record.headers()).map(Arc::new)).flatten();
-        let outbox = options.transactions.is_some().then(Outbox::open);
+        let Started { record, attempt, is_probe, is_last, first_failure, origin } = started;
+        let outbox = self.settings.options.transactions.is_some().then(Outbox::open);
         let attempt =
             Attempt { number: attempt, is_probe, is_last, first_failure, cancelled: None, outbox, origin };
         (record, attempt)
@@ -348,7 +351,7 @@ impl Runner {
     /// Sends the consumer back to a record that is not due, once it has gone where it was sent before.
     fn seek_next(&mut self) {
         while let Some((seek, partition, offset)) = self.seeks.next() {
-            if !self.machine.has_assignment_of(seek) {
+            if !self.machine.wants_seek(seek) {
                 continue;
             }
             let handle = self.consumer.handle();
@@ -381,22 +384,8 @@ impl Runner {
     fn publish(&mut self, now: Instant) {
         if self.is_unpublished && now >= clock::later(self.published, METRICS_EVERY) {
             (self.published, self.is_unpublished) = (now, false);
-            self.told.handle.publish(self.machine.metrics());
+            self.settings.handle.publish(self.machine.metrics());
         }
-    }
-
-    fn tell(&self, event: Event) {
-        tell(&self.told.events, event);
-    }
-}
-
-/// Tells an event to whoever listens, and logs it.
-fn tell(events: &Option<Arc<dyn Fn(Event) + Send + Sync>>, event: Event) {
-    log(&event);
-    if let Some(events) = events
-        && catch_unwind(AssertUnwindSafe(|| events(event))).is_err()
-    {
-        tracing::error!("the function that takes the worker's events panicked");
     }
 }
 
@@ -410,32 +399,4 @@ async fn next_letter(
         return ended;
     }
     std::future::pending().await
-}
-
-fn log(event: &Event) {
-    match event {
-        Event::DeadLettered { partition, offset, attempts, reason, .. } => {
-            tracing::warn!(%partition, offset, attempts, reason, "a record was dead-lettered");
-        }
-        Event::Stopped(stopped) => {
-            tracing::error!(partition = %stopped.partition, offset = stopped.offset, why = %stopped.why,
-                "a partition stopped");
-        }
-        Event::Postponed { partition, offset, attempts, reason, delay, .. } => {
-            tracing::info!(%partition, offset, attempts, reason, ?delay, "a record was put aside");
-        }
-        Event::Unreachable { why } => tracing::warn!(why, "no broker can be reached"),
-        Event::Reachable => tracing::info!("brokers can be reached again"),
-        Event::Breaker { state } => tracing::warn!(%state, "the breaker changed"),
-        Event::Retried { partition, offset, attempt, reason, delay } => {
-            tracing::debug!(%partition, offset, attempt, reason, ?delay, "a record is tried again");
-        }
-        Event::Error(error) => tracing::warn!(%error, "the worker goes on"),
-        // The consumer logs them itself.
-        Event::Assigned(_)
-        | Event::Revoked(_)
-        | Event::Lost(_)
-        | Event::Committed { .. }
-        | Event::Consumer(_) => {}
-    }
 }

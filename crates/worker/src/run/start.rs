@@ -6,7 +6,7 @@ use offtake_producer::TransactionalProducer;
 use super::{
     committing::Committing,
     letters::{LetterForm, Letters},
-    tell,
+    telling::tell,
 };
 use crate::{
     DeadLetters, Event, Order, Transactions,
@@ -27,7 +27,7 @@ pub(super) struct Parts {
 }
 
 /// Checks everything, makes the clients, and joins the group.
-pub(super) async fn start(worker: Worker, batch: usize) -> Result<(Parts, super::Told), Error> {
+pub(super) async fn start(worker: Worker, batch: usize) -> Result<(Parts, super::Settings), Error> {
     let Worker { consumer, topics, mut options, commit_interval, dead_letters, events, handle, replay } =
         worker;
     check(&options, topics.as_ref(), dead_letters.as_ref(), batch)?;
@@ -85,7 +85,7 @@ pub(super) async fn start(worker: Worker, batch: usize) -> Result<(Parts, super:
     }
     let seed = replay.map_or_else(random_seed, |(seed, _)| seed);
     let parts = Parts { consumer, committing, form, letters, wall, seed, needed };
-    Ok((parts, super::Told { group, options, events, handle }))
+    Ok((parts, super::Settings { group, options, events, handle }))
 }
 
 /// The producer of transactions, once its coordinator knows it. Until then it is tried again, and told why.

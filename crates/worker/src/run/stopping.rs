@@ -47,8 +47,8 @@ impl Runner {
         match stage {
             StopStage::Running => {}
             StopStage::Stopping if self.stage == Stage::Running => {
-                let jobs_until = clock::later(now, self.told.options.grace);
-                let letters_until = clock::later(jobs_until, self.told.options.close_timeout);
+                let jobs_until = clock::later(now, self.settings.options.grace);
+                let letters_until = clock::later(jobs_until, self.settings.options.close_timeout);
                 self.stage = Stage::Stopping { jobs_until, letters_until };
                 self.machine.stop();
                 tracing::info!("the worker stops: nothing new begins");
@@ -72,7 +72,7 @@ impl Runner {
     fn be_over(&mut self, now: Instant) {
         self.stage = Stage::Over;
         if let Some(handing) = &mut self.handing {
-            handing.hurry(now, self.told.options.close_timeout);
+            handing.hurry(now, self.settings.options.close_timeout);
         }
     }
 
@@ -89,13 +89,13 @@ impl Runner {
     }
 
     /// Whether there is nothing left to wait for but the last commit.
-    pub(super) fn is_over(&self, _: Instant) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.stage == Stage::Over && self.handing.is_none()
     }
 
     /// The last commit, and the end of both clients.
     pub(super) async fn end(mut self) -> Result<Summary, Error> {
-        let timeout = self.told.options.close_timeout;
+        let timeout = self.settings.options.close_timeout;
         self.act(clock::now());
         self.cancelled_end(timeout.min(LONGEST_END)).await;
         let deadline = clock::later(clock::now(), timeout);
@@ -117,7 +117,7 @@ impl Runner {
         }
         self.act(clock::now());
         let stopped = self.machine.stopped();
-        let Self { told, consumer, letters, committing, mut jobs, mut loads, machine, error, .. } = self;
+        let Self { settings, consumer, letters, committing, mut jobs, mut loads, machine, error, .. } = self;
         let metrics = machine.metrics();
         jobs.abort_all();
         loads.abort_all();
@@ -138,7 +138,7 @@ impl Runner {
             stopped,
             last_commit,
         };
-        told.handle.publish(metrics);
+        settings.handle.publish(metrics);
         match error {
             Some(error) => Err(error),
             None => Ok(summary),
@@ -156,13 +156,13 @@ impl Runner {
     /// Waits for the commit that is on its way.
     async fn commit_by(&mut self, deadline: Instant) -> Outcome {
         loop {
-            let Ok(step) = tokio::time::timeout_at(deadline.into(), self.committing.step()).await else {
+            let Ok(answer) = tokio::time::timeout_at(deadline.into(), self.committing.answer()).await else {
                 self.give_up_commit();
                 let text = "what was finished last is not committed: the coordinator did not answer in time";
                 let error = offtake::Error::new(offtake::ErrorKind::Timeout, text);
                 return Outcome { error: Some(error), again: false };
             };
-            if let Some(outcome) = self.commit_stepped(step) {
+            if let Some(outcome) = self.commit_answered(answer) {
                 return outcome;
             }
         }

@@ -11,7 +11,8 @@ use std::{
 };
 
 use offtake::{
-    Error, ErrorKind, GroupMetadata, GroupOffsets, Handle, OffsetAndMetadata, OwnedRecord, TopicPartition,
+    Error, ErrorCode, ErrorKind, GroupMetadata, GroupOffsets, Handle, OffsetAndMetadata, OwnedRecord,
+    TopicPartition,
 };
 use offtake_producer::{RecordMetadata, Transaction, TransactionDelivery, TransactionalProducer};
 
@@ -67,12 +68,14 @@ pub(super) struct Ended {
     /// What the brokers did not take, of so many effects.
     pub(super) refused: Vec<(EffectId, Error)>,
     pub(super) sent: usize,
+    /// The partition whose offset the group does not take. The error says why.
+    pub(super) refused_offset: Option<TopicPartition>,
 }
 
 /// Makes a transaction, and waits until it is known what became of it.
 pub(super) async fn run(mut producer: TransactionalProducer, consumer: Handle, content: Content) -> Ended {
-    let mut deliveries = Vec::new();
-    let made = make(&mut producer, &content, &mut deliveries).await;
+    let (mut deliveries, mut refused_offset) = (Vec::new(), None);
+    let made = make(&mut producer, &content, &mut deliveries, &mut refused_offset).await;
     let (is_committed, error) = match made {
         Ok(()) => (Ok(true), None),
         Err(error) => {
@@ -109,13 +112,14 @@ pub(super) async fn run(mut producer: TransactionalProducer, consumer: Handle, c
         Ok(is_committed) => (Some(producer), is_committed, error),
         Err(fatal) => (None, false, Some(fatal)),
     };
-    Ended { producer, is_committed, error, letters, refused, sent: content.sent.len() }
+    Ended { producer, is_committed, error, letters, refused, sent: content.sent.len(), refused_offset }
 }
 
 async fn make(
     producer: &mut TransactionalProducer,
     content: &Content,
     deliveries: &mut Vec<(usize, TransactionDelivery)>,
+    refused_offset: &mut Option<TopicPartition>,
 ) -> Result<(), Error> {
     let transaction: Transaction<'_> = producer.begin().await?;
     for (nth, (_, sent)) in content.sent.iter().enumerate() {
@@ -123,7 +127,12 @@ async fn make(
         deliveries.extend(sent.outputs().iter().map(send));
     }
     let offsets = GroupOffsets::new(content.group.clone(), content.offsets.clone());
-    transaction.send_offsets(offsets).await?;
+    if let Err(error) = transaction.send_offsets(offsets).await {
+        // Other codes are about the group or the member, whatever partition they come with.
+        let is_of_partition = error.code() == Some(ErrorCode::TopicAuthorizationFailed);
+        *refused_offset = error.partition().filter(|_| is_of_partition).cloned();
+        return Err(error);
+    }
     // A member that lost a partition and was given it again may have the identity that it had before (KIP-848), and have read what is committed before these
     // offsets came: they are not refused, and are not committed either. From now on whoever reads what is committed waits for the end of this.
     if content.is_lost.load(Ordering::Acquire) {

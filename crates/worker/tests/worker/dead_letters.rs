@@ -166,9 +166,8 @@ async fn a_dead_letter_topic_that_cannot_be_written_stops_partitions_and_loses_n
 #[tokio::test(start_paused = true)]
 async fn brokers_that_lose_answers_lose_no_dead_letter_and_write_none_twice() {
     let cluster = cluster().await;
-    for harm in [Harm::ApplyThenLose, Harm::Reset, Harm::Drop] {
-        cluster.arm(Rule::on(ApiKey::Produce, harm).topic("orders.dlq").probably(0.3));
-    }
+    let rule = |harm| Rule::on(ApiKey::Produce, harm).topic("orders.dlq").probably(0.3);
+    let rules = [Harm::ApplyThenLose, Harm::Reset, Harm::Drop].map(|harm| cluster.arm(rule(harm)));
     let ledger = Ledger::default();
     let letters_to = dead_letters(&cluster).property("delivery.timeout.ms", 600_000);
     let running = running(worker(&cluster).dead_letters(letters_to), &ledger);
@@ -178,6 +177,7 @@ async fn brokers_that_lose_answers_lose_no_dead_letter_and_write_none_twice() {
     let origins: Vec<_> =
         letters(&cluster).iter().map(|letter| (origin(letter).partition, origin(letter).offset)).collect();
     assert_eq!((origins.len(), origins.iter().collect::<BTreeSet<_>>().len()), (9, 9));
+    assert!(rules.iter().all(|rule| cluster.hits(*rule) > 0), "each struck");
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@
 
 mod chaos;
 mod dead_letters;
+mod exactly_once;
 mod examples;
 mod handlers;
 mod in_place;

@@ -2,12 +2,15 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use offtake_broker::{ApiKey, Harm, Rewrite, Rule};
-use offtake_worker::{ProducerRecord, StopReason};
+use offtake::Consumer;
+use offtake_broker::{ApiKey, Harm, NewRecord, Rewrite, Rule};
+use offtake_worker::{Event, ProducerRecord, StopReason};
+use tokio::runtime::Handle;
 
 use crate::{support::*, transactional::*};
 
 const INVALID_TXN_STATE: i16 = 48;
+const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
 
 /// The coordinator does not have the transaction any more, and whether it was committed nobody says. The group has its very offsets, but from elsewhere.
 #[tokio::test(start_paused = true)]
@@ -71,4 +74,81 @@ async fn a_result_that_is_refused_stops_its_own_partition_and_none_of_those_besi
         let expected: BTreeSet<_> = all().into_iter().filter(|(of, at)| *of != 1 || *at < 9).collect();
         assert_eq!(once(&seen(&cluster, "keyed").await), expected, "{version}");
     }
+}
+
+/// That this client may read a topic was taken back while it had records of it.
+#[tokio::test(start_paused = true)]
+async fn a_source_whose_offset_is_refused_stops_and_the_others_are_committed() {
+    for version in [0, 2] {
+        let cluster = cluster_of(version).await;
+        cluster.create_topic("more", 1).unwrap();
+        cluster.append("more", 0, &[NewRecord::new("0"), NewRecord::new("1")]).unwrap();
+        let refusal = Rewrite::partitions_fail(TOPIC_AUTHORIZATION_FAILED);
+        let rule = cluster.arm(Rule::on(ApiKey::TxnOffsetCommit, refusal).topic("more"));
+        let worker =
+            worker(&cluster).subscribe(["orders", "more"]).transactional(by(&cluster, "a")).concurrency(2);
+        let running = Running::start(worker, |record, attempt| async move {
+            match record.topic() {
+                "more" => attempt.send(ProducerRecord::to("out").value("9 9")),
+                _ => result(&record, &attempt),
+            }
+        });
+        running
+            .until("the others are done", |running| {
+                let partitions = &running.handle.metrics().partitions;
+                let committed = |of: i32| partitions.get(&orders(of)).and_then(|of| of.committed);
+                (0..PARTITIONS).all(|of| committed(of) == Some(RECORDS))
+            })
+            .await;
+        let summary = running.stop().await;
+        assert!(cluster.hits(rule) > 0 && summary.last_commit.is_ok(), "{summary:?}");
+        let stopped: Vec<_> =
+            summary.stopped.iter().map(|of| (of.partition.to_string(), of.offset)).collect();
+        assert_eq!(stopped, [("more-0".to_owned(), Some(0))]);
+        assert!(matches!(summary.stopped[0].why, StopReason::OffsetRefused { .. }), "{summary:?}");
+        assert_eq!(once(&seen(&cluster, "out").await), all(), "{version}: and nothing of what is not passed");
+        assert_eq!(committed_offsets(&cluster).await, everything());
+    }
+}
+
+/// A member that hears nothing of its group for a session has lost its partitions, and may be given them again as who it was (KIP-848). Then it has read what was
+/// committed before the offsets of its transaction came, and the group takes these.
+#[tokio::test(start_paused = true)]
+async fn safe11_what_comes_to_the_group_after_its_partitions_were_lost_and_given_back_is_not_committed() {
+    let cluster = cluster_of(2).await;
+    let inside = cluster.clone();
+    let builder = Consumer::builder(cluster.bootstrap())
+        .group("job")
+        .spawn_on(Handle::current())
+        .dial(offtake::dial::InMemory::new(move |port| inside.connect(port)))
+        .property("auto.offset.reset", "earliest")
+        .property("request.timeout.ms", 2000)
+        .property("group.protocol", "consumer");
+    let patient = by(&cluster, "a")
+        .property("delivery.timeout.ms", 900_000)
+        .property("request.timeout.ms", 800_000)
+        .property("max.block.ms", 800_000)
+        .property("transaction.timeout.ms", 800_000);
+    let late = cluster.arm(Rule::on(ApiKey::TxnOffsetCommit, Harm::HoldRequest).once());
+    let ledger = Ledger::default();
+    let handler = ledger.around(|record, attempt| async move { result(&record, &attempt) });
+    let running = Running::start(worker_of(builder).transactional(patient), handler);
+    running.until("its offsets are on their way", |_| cluster.hits(late) > 0).await;
+    let unheard = cluster.arm(Rule::on(ApiKey::ConsumerGroupHeartbeat, Harm::ApplyThenLose));
+    let is_lost = |running: &Running| running.events().iter().any(|event| matches!(event, Event::Lost(_)));
+    running.until("its session is over", is_lost).await;
+    cluster.disarm(unheard);
+    running.until("all is handled again", |_| ledger.done().values().all(|times| *times >= 2)).await;
+    cluster.release(late);
+    running
+        .until("all is committed", |running| {
+            let partitions = &running.handle.metrics().partitions;
+            partitions.len() == 3 && partitions.values().all(|of| of.committed == Some(RECORDS))
+        })
+        .await;
+    let events = running.events();
+    assert!(running.stop().await.is_clean());
+    assert_eq!(once(&seen(&cluster, "out").await), all());
+    let was_lost = |event: &Event| matches!(event, Event::Error(error) if error.to_string().contains("was lost meanwhile"));
+    assert!(events.iter().any(was_lost), "the group took them: {events:?}");
 }

@@ -239,11 +239,12 @@ async fn a_coordinator_that_is_silent_at_the_end_is_told_and_does_not_hold_it_up
     let worker = worker(&cluster).commit_interval(secs(3600)).close_timeout(secs(4));
     let running = Running::start(worker, ledger.around(|_, _| async { Ok(()) }));
     running.until("all is done", |_| ledger.done().len() == all().len()).await;
-    cluster.arm(Rule::on(ApiKey::OffsetCommit, Harm::Drop));
+    let rule = cluster.arm(Rule::on(ApiKey::OffsetCommit, Harm::Drop));
     let before = tokio::time::Instant::now();
     let summary = running.stop().await;
     assert!(summary.last_commit.is_err() && !summary.is_clean(), "{summary:?}");
     assert!(before.elapsed() < secs(10), "{:?}", before.elapsed());
+    assert!(cluster.hits(rule) > 0);
 }
 
 #[tokio::test(start_paused = true)]

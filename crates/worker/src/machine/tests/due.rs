@@ -81,6 +81,26 @@ fn a_wait_ends_with_its_assignment_and_with_its_log() {
     assert_eq!(world.offsets(), [3]);
 }
 
+/// A seek that comes behind the new log's beginning would lead over its first records, and they would never be handled.
+#[test]
+fn b3_a_seek_into_a_log_that_was_replaced_is_not_begun_or_is_followed_by_one_to_where_the_new_log_begins() {
+    let mut world = world();
+    receive(&mut world, &[(5, 30)]);
+    let old = world.seeks[0].0;
+    assert!(world.machine.wants_seek(old));
+    world.machine.log_replaced(&partition(0), 0);
+    world.drain();
+    assert!(!world.machine.wants_seek(old), "where it was not begun yet");
+    assert_eq!(sought(&mut world, true), 5, "where it was");
+    world.pass(Duration::from_secs(30));
+    assert!(world.paused.contains(&partition(0)), "nothing is read on from there");
+    assert_eq!(sought(&mut world, true), 0);
+    world.pass(Duration::from_secs(1));
+    assert!(world.paused.is_empty());
+    receive(&mut world, &[(0, 0), (1, 0)]);
+    assert_eq!(world.offsets(), [0, 1]);
+}
+
 /// Its timestamp is ahead of the clock: it says each time that it is read that it has a delay to wait.
 #[test]
 fn a_record_waits_once_whatever_it_says_of_itself() {

@@ -100,6 +100,34 @@ fn what_is_not_taken_stops_its_partition_and_what_lies_before_it_is_committed() 
     assert_eq!(world.machine.metrics().queued, 0, "what lies behind it takes no room");
 }
 
+/// What it had finished is done again by its next owner. Nothing of it goes into a transaction any more, whatever its handlers say, so that the others are committed.
+#[test]
+fn a_partition_whose_offset_is_refused_stops_and_holds_up_no_other() {
+    let mut world = world();
+    world.assign([1]);
+    world.receive(0, 0, &[A, B, C, A]);
+    world.receive(1, 10, &[A]);
+    (0..2).for_each(|offset| done(&mut world, offset));
+    let (commits, offset, _) = begin(&mut world);
+    assert_eq!(offset, Some(2));
+    end(&mut world, &commits, true);
+    [2, 10].into_iter().for_each(|offset| done(&mut world, offset));
+    let (commits, ..) = begin(&mut world);
+    assert_eq!(commits.len(), 2);
+    end(&mut world, &commits, false);
+    let error = offtake::Error::new(offtake::ErrorKind::Authorization, "no");
+    world.machine.offset_refused(commits[0].id, error);
+    world.drain();
+    assert_eq!(world.stopped(), [(0, Some(2))]);
+    assert_eq!(world.cancelled.len(), 1, "what runs of it");
+    let (commits, _, sent) = begin(&mut world);
+    assert_eq!((commits.len(), commits[0].name.partition, sent), (1, 1, vec![10]));
+    end(&mut world, &commits, true);
+    let metrics = world.machine.metrics();
+    assert_eq!((metrics.queued, metrics.queued_bytes, world.machine.kept), (0, 0, 0));
+    assert_eq!(begin(&mut world).1, None);
+}
+
 /// Records that take the place of lost ones have results of their own, which the transaction that has those of the lost ones does not have.
 #[test]
 fn results_of_a_log_that_was_cut_are_not_taken_for_those_of_the_new_one() {

@@ -14,6 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
+
 use super::*;
 use crate::{Breaker, FailureKind, Order, Retry, clock, failure::Weight};
 
@@ -197,7 +199,7 @@ impl World {
 
 /// What a commit of the group says is finished beyond.
 pub(super) fn decode(index: i32, offset: i64, metadata: &str) -> Option<FinishedBeyond> {
-    FinishedBeyond::decode(&Place { group: "job", partition: &partition(index), offset }, metadata)
+    FinishedBeyond::decode(&CommittedOffset { group: "job", partition: &partition(index), offset }, metadata)
 }
 
 pub(super) fn item(index: i32, offset: i64, key: Option<u8>) -> Item<Rec> {

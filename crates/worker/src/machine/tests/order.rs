@@ -209,6 +209,22 @@ fn of_a_batch_what_is_behind_a_failure_of_its_lane_comes_again() {
     assert_eq!(world.commit(), [(0, 6, vec![])]);
 }
 
+/// Whether a record comes again because it failed, or because one before it did.
+#[test]
+fn each_record_has_one_queue_time() {
+    let mut world = World::with(options(), 4, true);
+    world.assign([0]);
+    world.receive(0, 0, &[A, A, A]);
+    world.end(0, Results::Each(vec![failure(Again), Verdict::Done, Verdict::Done]));
+    world.pass(Duration::from_millis(100));
+    assert_eq!(world.offsets(), [0, 1, 2]);
+    world.end(0, Results::Each(vec![weighing(Again, Weight::Nothing), Verdict::Done, Verdict::Done]));
+    world.pass(Duration::from_millis(100));
+    assert_eq!(world.offsets(), [0, 1, 2]);
+    world.done(0);
+    assert_eq!(world.machine.metrics().queue_time.count(), 3);
+}
+
 #[test]
 fn a_batch_is_of_one_partition_and_no_longer_than_it_may_be() {
     let mut world = World::with(Options { concurrency: 2, ..options() }, 3, false);

@@ -227,7 +227,7 @@ fn what_was_finished_before_does_not_outlive_its_log() {
     let changes: [fn(&mut Machine<Rec>); 3] = [
         |machine| machine.rewound(&partition(0), 0),
         |machine| machine.position_reset(&partition(0)),
-        |machine| machine.log_replaced(&partition(0)),
+        |machine| machine.log_replaced(&partition(0), 0),
     ];
     for change in changes {
         let mut world = World::new(options());
@@ -250,7 +250,7 @@ fn nothing_of_a_topic_that_was_created_again_counts_for_the_new_one() {
     world.assign([0]);
     world.receive(0, 100, &[A, B, C]);
     world.done(101);
-    world.machine.log_replaced(&partition(0));
+    world.machine.log_replaced(&partition(0), 0);
     world.drain();
     assert!(world.running.is_empty());
     world.receive(0, 200, &[A]);

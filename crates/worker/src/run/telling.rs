@@ -1,0 +1,53 @@
+//! Events, as they are told and logged.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use super::Runner;
+use crate::Event;
+
+impl Runner {
+    pub(super) fn tell(&self, event: Event) {
+        tell(&self.settings.events, event);
+    }
+}
+
+/// Tells an event to whoever listens, and logs it.
+pub(super) fn tell(events: &Option<Arc<dyn Fn(Event) + Send + Sync>>, event: Event) {
+    log(&event);
+    if let Some(events) = events
+        && catch_unwind(AssertUnwindSafe(|| events(event))).is_err()
+    {
+        tracing::error!("the function that takes the worker's events panicked");
+    }
+}
+
+fn log(event: &Event) {
+    match event {
+        Event::DeadLettered { partition, offset, attempts, reason, .. } => {
+            tracing::warn!(%partition, offset, attempts, reason, "a record was dead-lettered");
+        }
+        Event::Stopped(stopped) => {
+            tracing::error!(partition = %stopped.partition, offset = stopped.offset, why = %stopped.why,
+                "a partition stopped");
+        }
+        Event::Postponed { partition, offset, attempts, reason, delay, .. } => {
+            tracing::info!(%partition, offset, attempts, reason, ?delay, "a record was put aside");
+        }
+        Event::Unreachable { why } => tracing::warn!(why, "no broker can be reached"),
+        Event::Reachable => tracing::info!("brokers can be reached again"),
+        Event::Breaker { state } => tracing::warn!(%state, "the breaker changed"),
+        Event::Retried { partition, offset, attempt, reason, delay } => {
+            tracing::debug!(%partition, offset, attempt, reason, ?delay, "a record is tried again");
+        }
+        Event::Error(error) => tracing::warn!(%error, "the worker goes on"),
+        // The consumer logs them itself.
+        Event::Assigned(_)
+        | Event::Revoked(_)
+        | Event::Lost(_)
+        | Event::Committed { .. }
+        | Event::Consumer(_) => {}
+    }
+}
