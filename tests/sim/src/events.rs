@@ -115,6 +115,18 @@ pub(crate) enum What {
         offset: i64,
         of: Option<(Place, i64)>,
         digest: u64,
+        /// How often it was tried, as it says.
+        attempts: Option<u32>,
+    },
+    /// What a record that was appended to a retry topic says of itself: which record it is of, how often that was tried, why it failed at first,
+    /// and when it was written.
+    PutAside {
+        at: Place,
+        offset: i64,
+        of: Option<(Place, i64)>,
+        attempts: Option<u32>,
+        first: Option<String>,
+        written: Duration,
     },
 
     // ---- the coordinator, as it sees it ---------------------------------------------------------------------------
@@ -339,6 +351,21 @@ pub(crate) enum What {
         offset: i64,
         how: How,
     },
+    /// What its handler is told of a record that it reads in a retry topic: which record it is of, and why that failed at first.
+    CameAgain {
+        who: Who,
+        at: Place,
+        offset: i64,
+        of: Option<(Place, i64)>,
+        first: Option<String>,
+    },
+    /// Why its handler says that a record failed.
+    FailureSaid {
+        who: Who,
+        at: Place,
+        offset: i64,
+        reason: String,
+    },
     /// It tries the record again, not before this long.
     Retried {
         who: Who,
@@ -346,7 +373,7 @@ pub(crate) enum What {
         offset: i64,
         delay: Duration,
     },
-    /// It says that the record's dead letter is written, and where.
+    /// It says that the record's dead letter is written, or the record to a retry topic, and where.
     LetterTold {
         who: Who,
         at: Place,
@@ -460,6 +487,8 @@ impl What {
             | Self::ProducerFailed { who, .. }
             | Self::HandlerBegan { who, .. }
             | Self::HandlerEnded { who, .. }
+            | Self::CameAgain { who, .. }
+            | Self::FailureSaid { who, .. }
             | Self::Retried { who, .. }
             | Self::LetterTold { who, .. }
             | Self::PartitionStopped { who, .. }
@@ -510,6 +539,8 @@ pub(crate) enum How {
     Panicked,
     /// It was dropped before it had ended.
     Dropped,
+    /// It blocked its thread until nobody waited for it any more: what it came to is of no account.
+    Ignored,
 }
 
 /// When, and what.

@@ -65,6 +65,9 @@ pub(crate) struct Copies {
     pub(crate) timeout: u64,
     pub(crate) max_block: u64,
     pub(crate) linger: u64,
+    /// By the loop of `offtake-exactly-once`, instead of one that is written out.
+    #[serde(default)]
+    pub(crate) steps: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -568,6 +571,7 @@ pub(crate) const HABITS: &[&str] = &[
     "assigned by hand",
     "opened ahead early or late",
     "wall clock jumped",
+    "copied in steps",
     "copies committed",
     "copies aborted",
     "outcome of copies unknown",
@@ -576,6 +580,8 @@ pub(crate) const HABITS: &[&str] = &[
     "handler panicked",
     "handler dropped",
     "record dead-lettered",
+    "record put aside",
+    "handler blocked",
     "finished beyond a gap",
     "partition stopped",
     "breaker opened",
@@ -608,8 +614,11 @@ impl Plan {
             "legacy" => fault(|harm| matches!(harm, Harm::Legacy { .. })),
             "ahead" => self.opens_ahead,
             "copies" => self.copies.is_some() && self.work.is_none(),
+            "steps" => self.work.is_none() && self.copies.as_ref().is_some_and(|copies| copies.steps),
             "transactions" => self.work.as_ref().is_some_and(|work| work.transactional),
             "workers" => self.work.is_some(),
+            "blocking" => self.work.as_ref().is_some_and(|work| work.blocking),
+            "retries" => self.work.as_ref().is_some_and(|work| !work.retries.is_empty()),
             "breakers" => self.work.as_ref().is_some_and(|work| work.breaker.is_some()),
             "rivals" => self.members.iter().any(|member| member.rival_of.is_some()),
             "resets" => fault(|harm| matches!(harm, Harm::ResetOffsets { .. } | Harm::DeleteOffsets { .. })),

@@ -90,6 +90,9 @@ async fn arena(plan: Arc<Plan>, wire: bool) -> Outcome {
     nemesis::create_topics(&mut model, &plan);
     let world = World::new(model, log.clone(), plan.seed, plan.latency);
     world.lock().partial_writes = plan.partial_writes;
+    if let Some(work) = &plan.work {
+        world.lock().retries = work.retry_topics().map(|(name, _)| name).collect();
+    }
     let mut tasks = JoinSet::new();
     tasks.spawn(world.clone().run());
     let mut producers = JoinSet::new();
@@ -239,11 +242,21 @@ fn transactions(plan: &Plan) -> u64 {
 fn retries(plan: &Plan) -> u64 {
     let Some(work) = &plan.work else { return 0 };
     let records = plan.producers.iter().map(|producer| producer.batches * producer.records * 3).sum::<u64>();
-    let doomed = records * work.doomed / 100 * u64::from(work.attempts) * (work.delay.1 + 1);
+    let stages = u64::try_from(work.retries.len()).unwrap_or(0) + 1;
+    let doomed = stages * records * work.doomed / 100 * u64::from(work.attempts) * (work.delay.1 + 1);
+    // Each topic is read on when its next record is due.
+    let aside = work.retries.iter().map(|delay| delay + 3_000).sum::<u64>();
     let breaker = work.breaker.as_ref().map_or(0, |breaker| 10 * breaker.pause);
-    let letters = records * (work.poison + work.doomed) / 100 * (8 * plan.latency.1 + 20);
+    let letters = stages * records * (work.poison + work.doomed) / 100 * (8 * plan.latency.1 + 20);
     let ends = 3 * (work.grace + 5 * work.close_timeout + work.restarts_after);
-    doomed + breaker + letters + ends + work.delivery_timeout + work.commit_interval + 10 * work.delay.1
+    doomed
+        + aside
+        + breaker
+        + letters
+        + ends
+        + work.delivery_timeout
+        + work.commit_interval
+        + 10 * work.delay.1
 }
 
 /// A topic is deleted that a member reads by hand, which goes on with what it has fetched: each commit of that is tried again a
@@ -363,7 +376,11 @@ fn is_fenced(events: &[Event], who: Who) -> bool {
 fn marks(plan: &Plan, events: &[Event]) -> BTreeMap<&'static str, u64> {
     let mut marks: BTreeMap<&'static str, u64> = BTreeMap::new();
     let comes_again = |event: &Event| matches!(event.what, What::Started { who } if who.life > 0);
+    let is_committed = |event: &Event| matches!(event.what, What::CopyingEnded { told: Told::Committed, .. });
+    let ended = |event: &Event| matches!(event.what, What::HandlerEnded { .. });
     let habits = [
+        ("handler blocked", plan.has("blocking") && events.iter().any(ended)),
+        ("copied in steps", plan.has("steps") && events.iter().any(is_committed)),
         ("opened ahead early or late", plan.opens_ahead),
         ("wall clock jumped", plan.clock_jumps && events.iter().any(comes_again)),
     ];
@@ -391,7 +408,9 @@ fn marks(plan: &Plan, events: &[Event]) -> BTreeMap<&'static str, u64> {
             What::HandlerEnded { how: How::Failed, .. } => "handler failed",
             What::HandlerEnded { how: How::Panicked, .. } => "handler panicked",
             What::HandlerEnded { how: How::Dropped, .. } => "handler dropped",
+            What::HandlerEnded { how: How::Ignored, .. } => "handler blocked on and was ignored",
             What::Letter { .. } => "record dead-lettered",
+            What::PutAside { .. } => "record put aside",
             What::Claimed { .. } => "finished beyond a gap",
             What::PartitionStopped { .. } => "partition stopped",
             What::Breaker { state, .. } if state == "open" => "breaker opened",

@@ -207,6 +207,7 @@ mod tests {
             timeout: 10_000,
             max_block: 5_000,
             linger: 0,
+            steps: false,
         };
         let planned = Forged::new().planned(|plan| plan.copies = Some(copies));
         planned.written(0..4, 0).joins(M0, 1).reset(M0, None, 0).reads(M0, 0..4, 0)

@@ -79,6 +79,8 @@ const CLOCK_JUMPS: u64 = 15;
 /// In how many members copy what they read, in transactions; and in how many of those two have one `transactional.id`.
 const COPY: u64 = 15;
 const RIVALS: u64 = 20;
+/// In how many of those they do it by the loop of `offtake-exactly-once`.
+const STEPS: u64 = 50;
 /// In how many the cleaner is busy.
 const CLEAN: u64 = 10;
 
@@ -418,6 +420,7 @@ impl Plan {
             timeout,
             max_block: *random.pick(&[3_000, 10_000, 20_000]),
             linger: *random.pick(&[0, 0, 5, 100]),
+            steps: Random::new(self.seed, 36).percent(STEPS),
         });
         self.reset = Reset::Earliest;
         let has = self.members.len();

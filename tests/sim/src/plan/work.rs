@@ -54,8 +54,34 @@ pub(crate) struct Work {
     /// Each record is written once more, to the topic of copies, in the transaction that commits it.
     #[serde(default)]
     pub(crate) transactional: bool,
+    /// How long a record waits in each retry topic that it passes through, in turn; they have as many partitions as that of dead letters.
+    #[serde(default)]
+    pub(crate) retries: Vec<u64>,
+    /// Handlers block their threads.
+    #[serde(default)]
+    pub(crate) blocking: bool,
     /// How long the application lets a worker go on of which a partition has stopped, before it starts it anew.
     pub(crate) restarts_after: u64,
+}
+
+impl Work {
+    /// The retry topics in turn, and how long a record waits in each.
+    pub(crate) fn retry_topics(&self) -> impl Iterator<Item = (String, u64)> + '_ {
+        self.retries.iter().zip(1..).map(|(delay, stage)| (format!("retry.{stage}"), *delay))
+    }
+
+    /// How many topics a record of this one has been through: none before those that are subscribed to.
+    pub(crate) fn stage_of(&self, topic: &str) -> usize {
+        let mut topics = self.retry_topics();
+        topics.position(|(name, _)| name == topic).map_or(0, |index| index + 1)
+    }
+
+    /// Every partition of a retry topic.
+    pub(crate) fn retry_partitions(&self) -> impl Iterator<Item = (String, i32)> + '_ {
+        let partitions = self.letters.unwrap_or_default();
+        self.retry_topics()
+            .flat_map(move |(name, _)| (0..partitions).map(move |number| (name.clone(), number)))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +139,10 @@ const CUTS: u64 = 50;
 const RECREATES: u64 = 50;
 /// In how many they work in transactions.
 const TRANSACTIONAL: u64 = 30;
+/// In how many of the others that have dead letters, and no cuts, there are retry topics.
+const RETRIES: u64 = 50;
+/// In how many of those without batches handlers block their threads.
+const BLOCKING: u64 = 30;
 
 /// Requests that matter to a worker: its dead letters, its commits, what was committed.
 const WORK_APIS: &[i16] = &[0, 0, 0, 3, 8, 8, 8, 9, 9, 10, 12, 22, 68];
@@ -156,7 +186,10 @@ impl Plan {
         work.cuts = cuts && self.faults.iter().any(|fault| is_cut(&fault.what));
         if transactional {
             self.be_transactional(&mut work, more);
+        } else if work.letters.is_some() && !work.cuts {
+            work.draw_retries(&mut Random::new(self.seed, 35));
         }
+        work.draw_blocking(&mut Random::new(self.seed, 37));
         if self.faults.is_empty() {
             work.strikes.clear();
         } else {
@@ -184,6 +217,7 @@ impl Plan {
             timeout: *random.pick(&[10_000, 10_000, 30_000, 60_000]),
             max_block: *random.pick(&[3_000, 10_000, 20_000]),
             linger: *random.pick(&[0, 0, 5, 100]),
+            steps: false,
         });
         self.members.iter_mut().for_each(|member| member.read_committed = true);
         if !self.faults.is_empty() {
@@ -258,6 +292,8 @@ impl Plan {
             strikes,
             cuts: false,
             transactional: false,
+            retries: Vec::new(),
+            blocking: false,
             restarts_after: *random.pick(&[0, 0, 1_000, 4_000]),
         }
     }
@@ -288,6 +324,26 @@ impl Plan {
             10 => Harm::Freeze { member, lasts: long },
             11 => Harm::Stall { member, lasts: short },
             _ => Harm::Crash { member, returns: Some(random.between(0, 3_000)) },
+        }
+    }
+}
+
+impl Work {
+    /// What is out of attempts is put aside for a while, once or twice.
+    fn draw_retries(&mut self, random: &mut Random) {
+        if !random.percent(RETRIES) {
+            return;
+        }
+        // Without an end of attempts nothing is ever put aside.
+        self.attempts = if self.attempts == 0 { *random.pick(&[1, 2]) } else { self.attempts };
+        let delays = (0..random.between(1, 2)).map(|_| *random.pick(&[50, 400, 1_500, 4_000]));
+        self.retries = delays.collect();
+    }
+
+    /// Such a handler is told of two things in one way, that it has taken too long and that nobody waits for it. Without a limit it is the second.
+    fn draw_blocking(&mut self, random: &mut Random) {
+        if random.percent(BLOCKING) && self.batch == 1 {
+            (self.blocking, self.timeout, self.hangs) = (true, None, 0);
         }
     }
 }

@@ -58,6 +58,8 @@ pub(crate) struct State {
     /// The transaction that each producer id has open, or had last.
     pub(crate) transactions: BTreeMap<i64, u64>,
     pub(crate) processes: BTreeMap<usize, process::Process>,
+    /// The topics in which workers put records aside.
+    pub(crate) retries: Vec<String>,
 }
 
 /// A connection, as the network sees it.
@@ -139,6 +141,7 @@ impl World {
             partial_writes: false,
             transactions: BTreeMap::new(),
             processes: BTreeMap::new(),
+            retries: Vec::new(),
         };
         Self { state: Arc::new(Mutex::new(state)), stir: Arc::new(Notify::new()), log }
     }
@@ -388,6 +391,12 @@ impl State {
             Observed::Appended { at, topic, partition, first, last } if topic == working::LETTERS => {
                 for letter in working::letters(&self.model, partition, first..=last) {
                     self.log.tell_at(at, letter);
+                }
+                return;
+            }
+            Observed::Appended { at, topic, partition, first, last } if self.retries.contains(&topic) => {
+                for what in working::put_aside(&self.model, (&topic, partition), first..=last) {
+                    self.log.tell_at(at, what);
                 }
                 return;
             }

@@ -100,8 +100,8 @@ impl Breakers {
 impl Breaker {
     /// A batch that fails as a whole has failed with what its handler did not come to, and that may be all of it.
     fn attempt_ended(&mut self, batch: usize, record: (Place, i64), how: How) {
-        // One that was dropped may have been out of time.
-        let may_have_failed = matches!(how, How::Failed | How::Panicked | How::Dropped);
+        // One that was dropped may have been out of time; one that was ignored may have ended before.
+        let may_have_failed = matches!(how, How::Failed | How::Panicked | How::Dropped | How::Ignored);
         if self.probing.remove(&record) {
             self.probes_done += usize::from(matches!(how, How::Done | How::Poison));
             self.probes_failed += usize::from(may_have_failed);

@@ -3,10 +3,12 @@
 //! - SAFE1: a commit passes nothing, and claims nothing beyond its offset, that is neither handled nor dead-lettered.
 //! - SAFE2: what is finished is handled again only where it was not committed; a hand-over and a stop that end well leave nothing uncommitted.
 //! - SAFE3: a record begins when those before it in its lane are finished, and no handler is at another one of them.
-//! - SAFE12: a dead letter has every byte of a record that failed as often as it may, and what is told of it is in its log.
+//! - SAFE12: a dead letter has every byte of a record that failed as often as it may, and what is told of it is in its log. A record that is put
+//!   aside in a retry topic is handled there when it is due, or goes on to the next one; attempts and the first failure go with it.
 //! - SAFE15: no more handlers run, and no more records wait, than was asked for.
 //! - SAFE21: a breaker changes its state only for a reason, and lets through what it may.
 
+mod aside;
 mod bounds;
 mod breakers;
 mod cuts;
@@ -103,7 +105,11 @@ impl Work {
                 }
             }
             What::HandlerEnded { at, offset, how: How::Done, .. } => self.open.finish(at, *offset),
-            What::Letter { of: Some((at, offset)), .. } => self.open.finish(at, *offset),
+            What::Letter { of: Some(of), at, .. } | What::PutAside { of: Some(of), at, .. } => {
+                for (place, offset) in self.letters.finished_by(scene, of, at) {
+                    self.open.finish(&place, offset);
+                }
+            }
             What::Committed { at, offset, .. } => {
                 self.passes(scene, event, (at, *offset), &[], complaints);
                 self.commits.insert(at.clone(), *offset);

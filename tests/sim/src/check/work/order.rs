@@ -26,6 +26,8 @@ pub(super) struct Lanes {
     /// Who may not know that it is no member any more: it was stopped (SIGSTOP), or has not been told yet.
     unaware: BTreeSet<Who>,
     lives: BTreeMap<usize, Who>,
+    /// Calls of handlers that block their threads, of partitions that were given up since: others need not wait for them.
+    ignored: BTreeSet<(Who, u64)>,
 }
 
 impl Lanes {
@@ -72,13 +74,27 @@ impl Lanes {
             What::MemberGone { member, why } if *why != "left" => {
                 self.unaware.extend(self.members.get(member));
             }
-            What::Lost { who, .. } => drop(self.unaware.remove(who)),
+            What::Lost { who, places } => {
+                self.unaware.remove(who);
+                self.ignore(scene, *who, places);
+            }
+            What::Revoked { who, places } => self.ignore(scene, *who, places),
             what => {
                 if let Some(who) = ended(what) {
                     self.running.values_mut().for_each(|running| running.retain(|(of, ..)| *of != who));
                 }
             }
         }
+    }
+
+    /// Their handlers cannot be ended where they block.
+    fn ignore(&mut self, scene: Scene<'_>, who: Who, places: &[Place]) {
+        if !scene.options.blocking {
+            return;
+        }
+        let given_up = self.running.iter().filter(|((place, _), _)| places.contains(place));
+        let calls = given_up.flat_map(|(_, running)| running).filter(|(of, ..)| *of == who);
+        self.ignored.extend(calls.map(|(of, call, _)| (*of, *call)));
     }
 
     fn overtakes(
@@ -106,6 +122,7 @@ impl Lanes {
         let beside = running
             .into_iter()
             .flatten()
+            .filter(|(of, other_call, _)| *of == who || !self.ignored.contains(&(*of, *other_call)))
             .find(|(of, other_call, _)| (*of, *other_call) != (who, call) && !self.unaware.contains(of));
         if let Some((of, _, other)) = beside.filter(|_| !self.unaware.contains(&who)) {
             return Some(format!(

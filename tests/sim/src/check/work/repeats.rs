@@ -126,7 +126,7 @@ impl Repeats {
                 let Some(held) = self.assignment(*who, at) else { return };
                 match how {
                     How::Done => drop(held.finished.insert(*offset, now)),
-                    How::Dropped => drop(held.cancelled.get_or_insert(now)),
+                    How::Dropped | How::Ignored => drop(held.cancelled.get_or_insert(now)),
                     _ => {}
                 }
             }

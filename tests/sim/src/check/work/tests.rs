@@ -42,6 +42,8 @@ fn options() -> Work {
         strikes: Vec::new(),
         cuts: false,
         transactional: false,
+        retries: Vec::new(),
+        blocking: false,
         restarts_after: 0,
     }
 }
@@ -95,9 +97,15 @@ fn letters() -> Place {
 }
 
 fn letter(forged: Forged, of: i64) -> Forged {
-    let of = Some((orders(), of));
-    let digest = digest(of.as_ref().map_or(0, |(_, offset)| *offset));
-    forged.tell(What::Letter { at: letters(), offset: 0, of, digest })
+    letter_after(forged, of, 2)
+}
+
+fn letter_after(forged: Forged, of: i64, attempts: u32) -> Forged {
+    says_letter(forged, Some((orders(), of)), digest(of), attempts)
+}
+
+fn says_letter(forged: Forged, of: Option<(Place, i64)>, digest: u64, attempts: u32) -> Forged {
+    forged.tell(What::Letter { at: letters(), offset: 0, of, digest, attempts: Some(attempts) })
 }
 
 fn hands_over(forged: Forged, who: Who, lost: bool) -> Forged {
@@ -275,9 +283,12 @@ fn safe12_a_dead_letter_is_not_what_it_should_be() {
     letter(failed(1), 0).is_found("SAFE12");
     letter(handles(begun(), M0, 0, How::Poison), 0).holds();
     letter(begun(), 0).is_found("SAFE12");
-    let says = |of, digest| {
-        handles(begun(), M0, 0, How::Poison).tell(What::Letter { at: letters(), offset: 0, of, digest })
-    };
+    letter_after(failed(2), 0, 1).is_found("SAFE12");
+    let poison = || handles(begun(), M0, 0, How::Poison);
+    letter_after(poison(), 0, 1).holds();
+    letter_after(poison(), 0, 0).is_found("SAFE12");
+    letter_after(poison(), 0, 3).is_found("SAFE12");
+    let says = |of, digest| says_letter(poison(), of, digest, 1);
     says(Some((orders(), 0)), digest(0)).holds();
     says(Some((orders(), 0)), 5).is_found("SAFE12");
     says(Some((orders(), 99)), digest(0)).is_found("SAFE12");
@@ -324,6 +335,141 @@ fn safe15_more_handlers_run_or_more_records_wait_than_may() {
     waiting(17, 1_000).holds();
     waiting(18, 1_000).is_found("SAFE15");
     waiting(17, 9_000).is_found("SAFE15");
+}
+
+/// A plan with two retry topics: records wait half a second in the first, and two in the second. The first member has their partitions too.
+fn with_retries() -> Forged {
+    let forged = with(begun(), |work| work.retries = vec![500, 2_000]);
+    let places = vec![aside(1), aside(2)];
+    forged.tell(What::Assigned { who: M0, places, generation: 2 })
+}
+
+fn aside(stage: usize) -> Place {
+    Place::new(&format!("retry.{stage}"), 0)
+}
+
+/// The handler fails so often with record 0, wherever it is.
+fn fails(forged: Forged, stage: usize, numbers: std::ops::RangeInclusive<u32>) -> Forged {
+    let at = if stage == 0 { orders() } else { aside(stage) };
+    numbers.fold(forged, |forged, attempt| {
+        let (who, call, offset) = (M0, u64::from(attempt), 0);
+        let began = What::HandlerBegan { who, call, at: at.clone(), offset, id: 0, attempt, probe: false };
+        let said = What::FailureSaid { who, at: at.clone(), offset, reason: format!("not now {attempt}") };
+        let ended = What::HandlerEnded { who, call, at: at.clone(), offset, how: How::Failed };
+        forged.tell(began).tell(said).tell(ended)
+    })
+}
+
+/// Record 0 is appended to a retry topic; now, by the clock of whoever wrote it.
+fn put_aside(forged: Forged, stage: usize, attempts: u32, first: &str) -> Forged {
+    put_aside_with(forged, stage, Some(attempts), Some(first), digest(0))
+}
+
+fn put_aside_with(
+    forged: Forged,
+    stage: usize,
+    attempts: Option<u32>,
+    first: Option<&str>,
+    digest: u64,
+) -> Forged {
+    let at = aside(stage);
+    let appended = forged.tell(What::Appended { at: at.clone(), offset: 0, id: 0, transaction: 0 });
+    let key = Some("a".to_owned());
+    let wrote = appended.tell(What::Wrote { at: at.clone(), offset: 0, key, digest });
+    let (of, first) = (Some((orders(), 0)), first.map(str::to_owned));
+    let written = wrote.events().last().map(|event| event.at).unwrap_or_default();
+    wrote.tell(What::PutAside { at, offset: 0, of, attempts, first, written })
+}
+
+#[test]
+fn safe12_a_record_is_put_aside_that_is_not_out_of_attempts_or_says_something_else() {
+    let failed = |times| fails(with_retries(), 0, 1..=times);
+    put_aside(failed(2), 1, 2, "not now 1").holds();
+    put_aside(failed(1), 1, 2, "not now 1").is_found("SAFE12");
+    // It skips a topic.
+    put_aside(failed(2), 2, 2, "not now 1").is_found("SAFE12");
+    put_aside(failed(2), 1, 1, "not now 1").is_found("SAFE12");
+    put_aside(failed(2), 1, 2, "not now 9").is_found("SAFE12");
+    put_aside_with(failed(2), 1, Some(2), None, digest(0)).is_found("SAFE12");
+    put_aside_with(failed(2), 1, None, Some("not now 1"), digest(0)).is_found("SAFE12");
+    put_aside_with(failed(2), 1, Some(2), Some("not now 1"), digest(1)).is_found("SAFE12");
+    let poison = handles(with_retries(), M0, 0, How::Poison);
+    put_aside(poison, 1, 1, "never").is_found("SAFE12");
+}
+
+#[test]
+fn safe12_attempts_and_the_first_failure_go_with_a_record_through_its_topics() {
+    let once = || put_aside(fails(with_retries(), 0, 1..=2), 1, 2, "not now 1").wait(500);
+    fails(once(), 1, 3..=4).holds();
+    // It begins with the first attempt again; or has one more than there are.
+    fails(once(), 1, 1..=1).is_found("SAFE12");
+    fails(once(), 1, 3..=5).is_found("SAFE12");
+    let told = |first: &str, of| {
+        let of = Some((orders(), of));
+        once().tell(What::CameAgain { who: M0, at: aside(1), offset: 0, of, first: Some(first.to_owned()) })
+    };
+    told("not now 1", 0).holds();
+    told("not now 3", 0).is_found("SAFE12");
+    told("not now 1", 2).is_found("SAFE12");
+    let twice = |first| put_aside(fails(once(), 1, 3..=4), 2, 4, first);
+    twice("not now 1").holds();
+    twice("not now 3").is_found("SAFE12");
+    let through = |attempts| letter_after(fails(twice("not now 1").wait(2_000), 2, 5..=6), 0, attempts);
+    through(6).holds();
+    through(2).is_found("SAFE12");
+    // The last topic comes before the dead letters.
+    letter_after(fails(once(), 1, 3..=4), 0, 4).is_found("SAFE12");
+}
+
+#[test]
+fn safe12_a_record_that_was_put_aside_is_handled_before_it_is_due() {
+    let aside = |waits| put_aside(fails(with_retries(), 0, 1..=2), 1, 2, "not now 1").wait(waits);
+    fails(aside(500), 1, 3..=3).holds();
+    fails(aside(490), 1, 3..=3).is_found("SAFE12");
+}
+
+#[test]
+fn safe12_it_is_told_that_a_record_is_put_aside_where_it_is_not() {
+    let told = |stage, to_offset| {
+        let put = put_aside(fails(with_retries(), 0, 1..=2), 1, 2, "not now 1");
+        let to_offset = Some(to_offset);
+        put.tell(What::LetterTold { who: M0, at: orders(), offset: 0, to: aside(stage), to_offset })
+    };
+    told(1, 0).holds();
+    told(1, 1).is_found("SAFE12");
+    told(2, 0).is_found("SAFE12");
+}
+
+#[test]
+fn safe1_a_commit_passes_a_record_that_is_neither_put_aside_nor_handled_where_it_was() {
+    let commits = |forged: Forged, at: Place| {
+        let (member, who) = (M0.to_string(), M0);
+        let sent = forged.tell(What::CommitSent { who, at: at.clone(), offset: 1, epoch: -1 });
+        sent.tell(What::Committed { member, generation: 1, at, offset: 1, leader_epoch: 0 })
+    };
+    let failed = || fails(with_retries(), 0, 1..=2);
+    commits(failed(), orders()).is_found("SAFE1");
+    let put = || put_aside(failed(), 1, 2, "not now 1");
+    commits(put(), orders()).holds();
+    let again = || fails(commits(put(), orders()).wait(500), 1, 3..=4);
+    commits(again(), aside(1)).is_found("SAFE1");
+    commits(put_aside(again(), 2, 4, "not now 1"), aside(1)).holds();
+    // In the end all is handled that is in any of them.
+    let rest = |forged| commits_all(done(forged, M0, 1..8));
+    assert_eq!(left(rest(put())), [(0, 1)]);
+    let handled = fails(put().wait(500), 1, 3..=3).tell(What::HandlerEnded {
+        who: M0,
+        call: 9,
+        at: aside(1),
+        offset: 0,
+        how: How::Done,
+    });
+    assert_eq!(left(commits(rest(handled), aside(1))), []);
+}
+
+/// The group's commit of all eight.
+fn commits_all(forged: Forged) -> Forged {
+    forged.commits(M0, 8)
 }
 
 /// A breaker that opens when two of four fail, for a second, and closes after two probes.
@@ -415,10 +561,9 @@ fn safe1_records_that_were_written_where_others_were_finished_are_left() {
     assert_eq!(left(again()), [(6, 1)]);
     let ended = What::HandlerEnded { who: M0, call: 90, at: orders(), offset: 6, how: How::Done };
     assert_eq!(left(again().tell(ended)), []);
-    let of = Some((orders(), 6));
-    assert_eq!(left(cut().tell(What::Letter { at: letters(), offset: 0, of, digest: 777 })), []);
-    let of = Some((orders(), 6));
-    assert_eq!(left(cut().tell(What::Letter { at: letters(), offset: 0, of, digest: 106 })), [(6, 1)]);
+    let of = || Some((orders(), 6));
+    assert_eq!(left(says_letter(cut(), of(), 777, 1)), []);
+    assert_eq!(left(says_letter(cut(), of(), 106, 1)), [(6, 1)]);
 }
 
 /// An operator has the group pass over what was there, and nothing that comes later.
