@@ -194,6 +194,7 @@ pub(crate) enum What {
         at: Place,
         offset: i64,
         epoch: i32,
+        metadata: String,
     },
     /// A member said who it is.
     Named {
@@ -202,6 +203,10 @@ pub(crate) enum What {
     },
     /// A heartbeat left.
     HeartbeatSent {
+        who: Who,
+    },
+    /// A member of KIP-848 said what it has: what it does not name it has given up.
+    OwnedSent {
         who: Who,
     },
     /// A static member of KIP-848 said that it leaves for a while: the coordinator keeps its name, and frees what it held.
@@ -462,6 +467,7 @@ impl What {
             | Self::CommitSent { who, .. }
             | Self::Named { who, .. }
             | Self::HeartbeatSent { who }
+            | Self::OwnedSent { who }
             | Self::StepsOut { who }
             | Self::Started { who }
             | Self::Resubscribed { who, .. }

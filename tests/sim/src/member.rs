@@ -465,6 +465,7 @@ impl Application {
             Turn::Over => return false,
             Turn::Copied => self.read_lags(stepper.consumer()),
             Turn::Idle => {
+                self.read_lags(stepper.consumer());
                 let rested = clock::now().saturating_duration_since(began);
                 clock::sleep(ms(20).saturating_sub(rested)).await;
             }

@@ -59,8 +59,8 @@ pub(super) struct Ownership {
     /// When the coordinator last named a partition to a member.
     named: BTreeMap<(Who, Place), Duration>,
     joins: Vec<(Duration, Who)>,
-    /// When each last sent a heartbeat.
-    heartbeats: BTreeMap<Who, Duration>,
+    /// When each last told the coordinator what it has (KIP-848).
+    owned_sent: BTreeMap<Who, Duration>,
     /// When members went, each of which begins a rebalance.
     left: Vec<Duration>,
     given_up: BTreeMap<(Who, Place), Duration>,
@@ -135,8 +135,8 @@ impl Ownership {
                 }
                 self.left.push(at);
             }
-            What::HeartbeatSent { who } => {
-                self.heartbeats.insert(*who, at);
+            What::OwnedSent { who } => {
+                self.owned_sent.insert(*who, at);
             }
             What::CloseBegins { who, .. } => {
                 self.closing.insert(*who);
@@ -245,15 +245,18 @@ impl Ownership {
         // As a value a change is told to be over when it is let go of; the last commit may leave after that, until the group
         // has heard of it: as long as the coordinator says that the partition is this member's.
         // So may, of a member that closes, one that waits for the coordinator when the time of the listener has come.
+        // What it was asked for before that leaves at that very moment, where the call was dropped that gives it up; a coordinator that wants it back
+        // waits for it. With KIP-848 it waits until the member says what it has.
         // So may one that waits for a broker which asked for quiet (KIP-219): with KIP-848 the heartbeat that tells the group
         // waits behind it, on the same connection.
         let member = &plan.members[who.member];
         let given_up = self.given_up.get(&(who, place.clone())).copied();
         let untold =
-            member.consumer_protocol && given_up.is_some_and(|at| self.heartbeats.get(&who) <= Some(&at));
-        let on_the_way_out = (member.values || untold || self.closing.contains(&who))
-            && !self.gone.contains_key(&who)
-            && self.allowed.get(&who).is_some_and(|places| places.contains(place));
+            member.consumer_protocol && given_up.is_some_and(|at| self.owned_sent.get(&who) <= Some(&at));
+        let at_that_moment = member.values && given_up == Some(at);
+        let is_allowed = self.allowed.get(&who).is_some_and(|places| places.contains(place));
+        let is_on_its_way = is_allowed && (member.values || self.closing.contains(&who));
+        let on_the_way_out = (untold || at_that_moment || is_on_its_way) && !self.gone.contains_key(&who);
         // What waited for a connection when the group was forgotten is refused by the coordinator.
         let forgotten = self
             .gone
@@ -577,6 +580,30 @@ mod tests {
     }
 
     #[test]
+    fn safe7_what_a_coordinator_wants_back_is_the_members_until_it_says_that_it_is_given_up() {
+        // The plans of seeds 6003247 and 6004788: it commits as it gives up, and its poll is dropped in the middle.
+        let of = |consumer_protocol| {
+            let begun = Forged::begun().planned(|plan| {
+                (plan.members[0].consumer_protocol, plan.members[0].values) = (consumer_protocol, true);
+            });
+            let says = begun.tell(What::OwnedSent { who: M0 });
+            let narrowed = What::GroupAssigned { member: M0.to_string(), generation: 1, places: Vec::new() };
+            says.tell(narrowed).revoked(M0)
+        };
+        let at_once = |forged: Forged| {
+            let metadata = String::new();
+            forged.at_once(What::CommitSent { who: M0, at: orders(), offset: 10, epoch: -1, metadata })
+        };
+        at_once(of(false)).holds();
+        of(false).sends(M0, 10).is_found("SAFE7");
+        // The plan of seed 6004897: a commit is waited for, heartbeats go meanwhile, and another commit follows.
+        of(true).tell(What::HeartbeatSent { who: M0 }).sends(M0, 10).holds();
+        of(true).tell(What::OwnedSent { who: M0 }).sends(M0, 10).is_found("SAFE7");
+        gone(of(true), "session").sends(M0, 10).is_found("SAFE7");
+        at_once(gone(of(false), "session")).is_found("SAFE7");
+    }
+
+    #[test]
     fn safe6_a_static_member_that_did_not_join_in_time_is_passed_over() {
         let begun = || Forged::begun().planned(|plan| plan.members[0].instance_id = true).starts(M1);
         let leaves = What::MemberGone { member: M1.to_string(), why: "left" };
@@ -705,7 +732,7 @@ mod tests {
     fn safe7_what_waited_at_a_connection_leaves_ahead_of_the_heartbeat_that_lets_go() {
         let modern = || Forged::begun().planned(|plan| plan.members[0].consumer_protocol = true).revoked(M0);
         modern().sends(M0, 10).holds();
-        modern().tell(What::HeartbeatSent { who: M0 }).sends(M0, 10).is_found("SAFE7");
+        modern().tell(What::OwnedSent { who: M0 }).sends(M0, 10).is_found("SAFE7");
         // With the classic protocols it is a JoinGroup, which has a connection of its own.
         Forged::begun().revoked(M0).sends(M0, 10).is_found("SAFE7");
     }

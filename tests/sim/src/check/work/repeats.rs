@@ -23,8 +23,9 @@ pub(super) struct Repeats {
     /// Who had an error since it was given its partitions: a commit that failed, or what is committed could not be read.
     troubled: BTreeMap<Who, Duration>,
     stopping: BTreeSet<Who>,
-    /// When each last sent a commit.
+    /// When each last sent a commit that it had not sent before.
     sent: BTreeMap<Who, Duration>,
+    last_sent: BTreeMap<(Who, Place), (i64, String)>,
 }
 
 /// What the group's commit of a partition says.
@@ -54,6 +55,8 @@ struct Assignment {
     letters: BTreeMap<i64, Duration>,
     /// Since when handlers of it are dropped: what ends from then on may be of no account.
     cancelled: Option<Duration>,
+    /// When it was given up. What ended at that moment may have been cancelled there.
+    given_up: Option<Duration>,
     /// Its position was moved: what was finished beyond it before may be of another log.
     was_reset: bool,
 }
@@ -77,6 +80,7 @@ impl Repeats {
                         finished: BTreeMap::new(),
                         letters: BTreeMap::new(),
                         cancelled: None,
+                        given_up: None,
                         was_reset: false,
                     };
                     self.held.insert((*who, place.clone()), given);
@@ -90,7 +94,8 @@ impl Repeats {
             What::Revoked { who, places } => {
                 for place in places {
                     let key = (*who, place.clone());
-                    if let Some(assignment) = self.held.remove(&key) {
+                    if let Some(mut assignment) = self.held.remove(&key) {
+                        assignment.given_up = Some(now);
                         self.given_up.insert(key, assignment);
                     }
                 }
@@ -121,7 +126,12 @@ impl Repeats {
                     held.cancelled = None;
                 }
             }
-            What::CommitSent { who, .. } => drop(self.sent.insert(*who, now)),
+            What::CommitSent { who, at, offset, metadata, .. } => {
+                let says = (*offset, metadata.clone());
+                if self.last_sent.insert((*who, at.clone()), says.clone()) != Some(says) {
+                    self.sent.insert(*who, now);
+                }
+            }
             What::HandlerEnded { who, at, offset, how, .. } => {
                 let Some(held) = self.assignment(*who, at) else { return };
                 match how {
@@ -195,7 +205,9 @@ impl Repeats {
         let claim = self.claims.get(place).cloned().unwrap_or_default();
         let sent = self.sent.get(&who).copied().unwrap_or_default();
         // What ends at the very moment of the last commit may be cancelled at that moment.
-        let counts = |at: &Duration| *at != sent && it.cancelled.is_none_or(|since| *at < since);
+        let counts = |at: &Duration| {
+            *at != sent && Some(*at) != it.given_up && it.cancelled.is_none_or(|since| *at < since)
+        };
         let done = it.finished.iter().filter(|(_, at)| counts(at));
         let written = it.letters.iter().filter(|(_, at)| **at < sent);
         let missing = done.chain(written).find(|(offset, _)| !claim.contains(**offset));

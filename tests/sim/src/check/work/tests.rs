@@ -212,6 +212,32 @@ fn safe2_a_partition_is_handed_over_in_order_and_what_was_finished_is_not_commit
 }
 
 #[test]
+fn safe2_what_ends_when_nobody_waits_any_longer_is_not_committed() {
+    // A letter is told after the last commit was made, which is sent once more.
+    let sends = |forged: Forged, metadata: &str| {
+        let metadata = metadata.to_owned();
+        forged.tell(What::CommitSent { who: M0, at: orders(), offset: 1, epoch: -1, metadata }).noted(M0, 1)
+    };
+    let told = |forged: Forged| {
+        let written = letter(handles(forged, M0, 1, How::Poison), 1);
+        let (to, to_offset) = (letters(), Some(0));
+        written.tell(What::LetterTold { who: M0, at: orders(), offset: 1, to, to_offset })
+    };
+    let late = |again| hands_over(sends(told(sends(done(begun(), M0, [0]), "a")), again), M0, false);
+    late("a").holds();
+    late("b").is_found("SAFE2");
+    // A handler ends at the very moment at which its partition is given up.
+    let ended = What::HandlerEnded { who: M0, call: 1, at: orders(), offset: 1, how: How::Done };
+    let gives_up = |forged: Forged| {
+        let given_up = forged.at_once(What::Revoked { who: M0, places: vec![orders()] });
+        given_up.tell(What::HandedOver { who: M0, places: vec![orders()], lost: false })
+    };
+    let running = || begins(done(begun(), M0, [0]).commits(M0, 1), M0, 1);
+    gives_up(running().tell(ended.clone())).holds();
+    gives_up(running().tell(ended).tell(What::Queued { who: M0, records: 0, bytes: 0 })).is_found("SAFE2");
+}
+
+#[test]
 fn safe2_a_clean_stop_leaves_something_uncommitted() {
     let stops = |forged: Forged, clean| {
         let closing = forged.tell(What::CloseBegins { who: M0, timeout: ms(1_000) });
@@ -444,7 +470,8 @@ fn safe12_it_is_told_that_a_record_is_put_aside_where_it_is_not() {
 fn safe1_a_commit_passes_a_record_that_is_neither_put_aside_nor_handled_where_it_was() {
     let commits = |forged: Forged, at: Place| {
         let (member, who) = (M0.to_string(), M0);
-        let sent = forged.tell(What::CommitSent { who, at: at.clone(), offset: 1, epoch: -1 });
+        let metadata = String::new();
+        let sent = forged.tell(What::CommitSent { who, at: at.clone(), offset: 1, epoch: -1, metadata });
         sent.tell(What::Committed { member, generation: 1, at, offset: 1, leader_epoch: 0 })
     };
     let failed = || fails(with_retries(), 0, 1..=2);
@@ -581,4 +608,33 @@ fn safe12_what_is_written_behind_an_offset_that_was_set_is_handled() {
     let back = || set(2);
     assert_eq!(left(back()), [(2, 6)]);
     assert_eq!(left(done(back(), M0, 4..8).commits(M0, 8)), [], "handled is handled, before it or after");
+}
+
+/// The plan of seed 6003106: the first commit of all is sent for a topic by its name that was created again. What it says beyond its offset is told from the
+/// records of the new one by their time.
+#[test]
+fn safe1_a_commit_may_be_of_a_former_topic_as_long_as_nobody_has_heard_of_the_new_one() {
+    let again = |waits, offset| {
+        let former = done(with(begun(), |work| work.cuts = true), M0, 0..4);
+        let commits = former.recreated().wait(waits).commits(M0, offset);
+        let written = (0..4).fold(commits, |forged, offset| {
+            forged.tell(What::Appended {
+                at: orders(),
+                offset,
+                id: 50 + offset.unsigned_abs(),
+                transaction: 0,
+            })
+        });
+        (4..6).fold(claims(written, &[(offset + 1, offset + 2)]), |forged, offset| {
+            forged.tell(What::Appended {
+                at: orders(),
+                offset,
+                id: 50 + offset.unsigned_abs(),
+                transaction: 0,
+            })
+        })
+    };
+    assert_eq!(left(again(100, 4)), [(4, 2)]);
+    assert_eq!(left(again(100, 2)), [(2, 4)]);
+    assert_eq!(left(again(30_000, 4)), [(0, 6)]);
 }
