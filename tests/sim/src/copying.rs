@@ -26,7 +26,7 @@ use offtake_producer::{ProducerRecord, TransactionalProducer};
 pub(crate) use self::steps::{Stepper, Turn};
 use crate::{
     clock::{self, ms},
-    events::{Place, Told, What, Who},
+    events::{Place, Reported, What, Who},
     member::{CLOSE, Life, id_of, place},
     plan::{Copies, Plan},
     random::Random,
@@ -149,29 +149,29 @@ impl Copier {
         let ended = |told| life.tell(What::CopyingEnded { who, transaction: number, told });
         if random.percent(DROPPED) {
             drop(transaction);
-            ended(Told::Aborted);
+            ended(Reported::Aborted);
             return true;
         }
         let committed = async {
             if random.percent(ABORTED) {
                 transaction.abort().await?;
-                return Ok(Told::Aborted);
+                return Ok(Reported::Aborted);
             }
             let offsets = consumer.offsets_for_transaction(records).await?;
             transaction.send_offsets(offsets).await?;
             if random.percent(life.member().drops) {
                 let patience = ms(random.between(0, 50));
                 return match tokio::time::timeout(patience, transaction.commit()).await {
-                    Ok(committed) => committed.map(|()| Told::Committed),
-                    Err(_) => Ok(Told::Unknown),
+                    Ok(committed) => committed.map(|()| Reported::Committed),
+                    Err(_) => Ok(Reported::Unknown),
                 };
             }
-            transaction.commit().await.map(|()| Told::Committed)
+            transaction.commit().await.map(|()| Reported::Committed)
         };
         match committed.await {
             Ok(told) => {
                 ended(told);
-                if told == Told::Committed {
+                if told == Reported::Committed {
                     uncommitted.clear();
                 }
                 true
@@ -250,8 +250,8 @@ async fn process(
 }
 
 /// What a member may say of a transaction that ended with this error. Where it is not said that it may be committed, it is not.
-fn told_by(error: &Error) -> Told {
-    if error.kind() == ErrorKind::OutcomeUnknown { Told::Unknown } else { Told::Aborted }
+fn told_by(error: &Error) -> Reported {
+    if error.kind() == ErrorKind::OutcomeUnknown { Reported::Unknown } else { Reported::Aborted }
 }
 
 /// Which record it is a copy of, and whose in which transaction.

@@ -329,7 +329,7 @@ pub(crate) enum What {
     CopyingEnded {
         who: Who,
         transaction: u64,
-        told: Told,
+        told: Reported,
     },
     /// A call of its producer failed.
     ProducerFailed {
@@ -524,7 +524,7 @@ pub(crate) enum Call {
 
 /// How a transaction ended, as its member knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum Reported {
     Committed,
     /// Nothing of it is committed.
     Aborted,

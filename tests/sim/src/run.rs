@@ -15,7 +15,7 @@ use crate::{
     check::{Judge, Violation},
     clock::{self, ms},
     copying,
-    events::{Event, How, Log, Place, Told, What, Who},
+    events::{Event, How, Log, Place, Reported, What, Who},
     member::{Ended, Life, Orders},
     nemesis,
     plan::{Blow, Commits, Harm, Kind, Plan},
@@ -387,7 +387,8 @@ fn is_fenced(events: &[Event], who: Who) -> bool {
 fn marks(plan: &Plan, events: &[Event]) -> BTreeMap<&'static str, u64> {
     let mut marks: BTreeMap<&'static str, u64> = BTreeMap::new();
     let comes_again = |event: &Event| matches!(event.what, What::Started { who } if who.life > 0);
-    let is_committed = |event: &Event| matches!(event.what, What::CopyingEnded { told: Told::Committed, .. });
+    let is_committed =
+        |event: &Event| matches!(event.what, What::CopyingEnded { told: Reported::Committed, .. });
     let ended = |event: &Event| matches!(event.what, What::HandlerEnded { .. });
     let habits = [
         ("handler blocked", plan.has("blocking") && events.iter().any(ended)),
@@ -412,9 +413,9 @@ fn marks(plan: &Plan, events: &[Event]) -> BTreeMap<&'static str, u64> {
             What::Failed { kind, fatal: true, .. } if kind == "Fenced" => "fenced by a twin",
             What::Failed { fatal: true, .. } => "fatal error",
             What::Ended { committed: false, .. } => "transaction aborted",
-            What::CopyingEnded { told: Told::Committed, .. } => "copies committed",
-            What::CopyingEnded { told: Told::Aborted, .. } => "copies aborted",
-            What::CopyingEnded { told: Told::Unknown, .. } => "outcome of copies unknown",
+            What::CopyingEnded { told: Reported::Committed, .. } => "copies committed",
+            What::CopyingEnded { told: Reported::Aborted, .. } => "copies aborted",
+            What::CopyingEnded { told: Reported::Unknown, .. } => "outcome of copies unknown",
             What::ProducerFailed { kind, .. } if kind == "Fenced" => "transactional id fenced",
             What::HandlerEnded { how: How::Failed, .. } => "handler failed",
             What::HandlerEnded { how: How::Panicked, .. } => "handler panicked",

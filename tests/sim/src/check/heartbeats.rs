@@ -1,6 +1,9 @@
 //! LIVE6: a member sends its heartbeats on time, whatever its application does.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{Complaints, liveness::HARMLESS};
 use crate::{
@@ -22,6 +25,8 @@ pub(super) struct Heartbeats {
     members: BTreeMap<String, Who>,
     /// The last of each that is in the group, or what stands for it: the coordinator gave it something.
     last: BTreeMap<Who, Duration>,
+    /// Those whose consumer was dropped: it still says that it leaves, which is a heartbeat too (KIP-848).
+    dropped: BTreeSet<Who>,
 }
 
 impl Heartbeats {
@@ -36,6 +41,7 @@ impl Heartbeats {
             }
             // Who is no member, as another process has its `group.instance.id`, asks again when it likes (KIP-848).
             What::HeartbeatSent { who } if plan.has_a_twin(who.member) && !self.last.contains_key(who) => {}
+            What::HeartbeatSent { who } if self.dropped.contains(who) => {}
             What::HeartbeatSent { who } => {
                 let since = self.last.insert(*who, event.at);
                 self.judge(plan, *who, since, event.at, complaints);
@@ -62,7 +68,11 @@ impl Heartbeats {
                     self.last.remove(who);
                 }
             }
-            What::Crashed { who } | What::CloseBegins { who, .. } | What::CloseEnds { who } => {
+            What::Crashed { who } => {
+                self.dropped.insert(*who);
+                self.last.remove(who);
+            }
+            What::CloseBegins { who, .. } | What::CloseEnds { who } => {
                 self.last.remove(who);
             }
             What::Quiet => {
@@ -114,6 +124,14 @@ mod tests {
         beats(joined(), 1_200).is_found("LIVE6");
         // None at all.
         joined().wait(5_000).tell(What::Quiet).is_found("LIVE6");
+    }
+
+    #[test]
+    fn live6_who_is_dropped_says_that_it_leaves_and_no_more() {
+        // The plan of seed 6009371: it had not joined yet, so that nobody is gone.
+        let quiet = |forged: Forged| beats(forged, 10).wait(5_000).tell(What::Quiet);
+        quiet(Forged::new().starts(M0).tell(What::Crashed { who: M0 })).holds();
+        quiet(Forged::new().starts(M0)).is_found("LIVE6");
     }
 
     #[test]

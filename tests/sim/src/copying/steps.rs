@@ -8,7 +8,7 @@ use offtake_exactly_once::{Ended as StepEnded, ExactlyOnce, Step};
 use super::{ABORTED, DROPPED, process, tell_begun, told_by};
 use crate::{
     clock::ms,
-    events::{Told, What},
+    events::{Reported, What},
     member::{Life, place},
     plan::Copies,
     random::Random,
@@ -79,7 +79,7 @@ impl Stepper {
             Err(error) => told_by(error),
         };
         life.tell(What::CopyingEnded { who, transaction, told });
-        if told == Told::Committed {
+        if told == Reported::Committed {
             uncommitted.clear();
         }
         match ended {
@@ -117,35 +117,35 @@ fn tell_handed(life: &Life, records: &Records) {
 }
 
 /// As the application, or chance, has it.
-async fn end(life: &Life, random: &mut Random, step: Step<'_>) -> Result<Told, Error> {
+async fn end(life: &Life, random: &mut Random, step: Step<'_>) -> Result<Reported, Error> {
     if random.percent(DROPPED) {
         drop(step);
-        return Ok(Told::Aborted);
+        return Ok(Reported::Aborted);
     }
     if random.percent(ABORTED) {
-        return step.abort().await.map(|()| Told::Aborted);
+        return step.abort().await.map(|()| Reported::Aborted);
     }
     let is_dropped = random.percent(life.member().drops);
     let ended = if is_dropped {
         let patience = ms(random.between(0, 50));
         match tokio::time::timeout(patience, step.commit()).await {
             Ok(ended) => ended?,
-            Err(_) => return Ok(Told::Unknown),
+            Err(_) => return Ok(Reported::Unknown),
         }
     } else {
         step.commit().await?
     };
     Ok(match ended {
-        StepEnded::Committed => Told::Committed,
+        StepEnded::Committed => Reported::Committed,
         StepEnded::Aborted(error) => {
             life.producer_failed("commit", &error);
-            Told::Aborted
+            Reported::Aborted
         }
         StepEnded::Unknown(error) => {
             life.producer_failed("commit", &error);
-            Told::Unknown
+            Reported::Unknown
         }
-        _ => Told::Unknown,
+        _ => Reported::Unknown,
     })
 }
 

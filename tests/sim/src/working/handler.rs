@@ -16,7 +16,7 @@ use super::baton;
 use crate::{
     clock::{self, ms},
     copying,
-    events::{How, Place, Told, What, Who},
+    events::{How, Place, Reported, What, Who},
     member::{Life, id_of, place},
     plan::{Order, Work},
     random::Random,
@@ -265,7 +265,7 @@ impl Handling {
         self.is_told = true;
         let Self { life, call, at, offset, .. } = self;
         if let Some(transaction) = self.copy.filter(|_| how != How::Done) {
-            life.tell(What::CopyingEnded { who: life.who, transaction, told: Told::Aborted });
+            life.tell(What::CopyingEnded { who: life.who, transaction, told: Reported::Aborted });
         }
         life.tell(What::HandlerEnded { who: life.who, call: *call, at: at.clone(), offset: *offset, how });
     }

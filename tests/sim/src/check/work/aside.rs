@@ -5,32 +5,32 @@ use std::{
     time::Duration,
 };
 
-use super::Scene;
+use super::WorkScene;
 use crate::{
     clock::ms,
     events::{Event, How, Place, What},
 };
 
 /// A record, by where it is.
-type Spot = (Place, i64);
+pub(super) type RecordAt = (Place, i64);
 
 /// Records that were put aside.
 #[derive(Debug, Default)]
 pub(super) struct Aside {
     /// Each of them.
-    records: BTreeMap<Spot, Postponed>,
+    records: BTreeMap<RecordAt, Postponed>,
     /// Where each record was put aside.
-    families: BTreeMap<Spot, Vec<Spot>>,
+    families: BTreeMap<RecordAt, Vec<RecordAt>>,
     /// Why each record failed by the word of its handlers, wherever it is.
-    said: BTreeMap<Spot, BTreeSet<String>>,
+    said: BTreeMap<RecordAt, BTreeSet<String>>,
     /// Of which a handler was dropped, which may have been out of time.
-    dropped: BTreeSet<Spot>,
+    dropped: BTreeSet<RecordAt>,
 }
 
 /// What a record says of itself that was put aside.
 #[derive(Debug)]
 struct Postponed {
-    of: Spot,
+    of: RecordAt,
     first: Option<String>,
     written: Duration,
 }
@@ -41,7 +41,7 @@ const TOO_LONG: &str = "the handler took longer than";
 
 impl Aside {
     /// What is wrong.
-    pub(super) fn feed(&mut self, scene: Scene<'_>, event: &Event) -> Option<String> {
+    pub(super) fn feed(&mut self, scene: WorkScene<'_>, event: &Event) -> Option<String> {
         match &event.what {
             What::PutAside { at, offset, of: Some(of), first, written, .. } => {
                 let here = (at.clone(), *offset);
@@ -95,35 +95,35 @@ impl Aside {
     }
 
     /// Which record it is of.
-    pub(super) fn origin(&self, at: &Place, offset: i64) -> Spot {
+    pub(super) fn origin(&self, at: &Place, offset: i64) -> RecordAt {
         let here = (at.clone(), offset);
         self.records.get(&here).map_or(here, |record| record.of.clone())
     }
 
     /// A record, and where it was put aside.
-    pub(super) fn family(&self, of: &Spot) -> impl Iterator<Item = Spot> + '_ {
+    pub(super) fn family(&self, of: &RecordAt) -> impl Iterator<Item = RecordAt> + '_ {
         std::iter::once(of.clone()).chain(self.families.get(of).into_iter().flatten().cloned())
     }
 
     /// Of these, what has been through so many topics.
     pub(super) fn of_stage<'a>(
         &'a self,
-        of: &Spot,
+        of: &RecordAt,
         stage: usize,
-        scene: Scene<'a>,
-    ) -> impl Iterator<Item = Spot> + 'a {
+        scene: WorkScene<'a>,
+    ) -> impl Iterator<Item = RecordAt> + 'a {
         self.family(of).filter(move |(place, _)| scene.options.stage_of(&place.topic) == stage)
     }
 
     /// What a record that was put aside says of its first failure.
-    pub(super) fn first(&self, spot: &Spot) -> Option<&String> {
-        self.records.get(spot)?.first.as_ref()
+    pub(super) fn first(&self, record: &RecordAt) -> Option<&String> {
+        self.records.get(record)?.first.as_ref()
     }
 
     /// Whether a record may have failed so.
-    pub(super) fn may_have_failed_so(&self, spot: &Spot, first: &str) -> bool {
+    pub(super) fn may_have_failed_so(&self, record: &RecordAt, first: &str) -> bool {
         let said =
-            self.said.get(spot).is_some_and(|said| said.iter().any(|reason| first.starts_with(reason)));
-        said || (first.starts_with(TOO_LONG) && self.dropped.contains(spot))
+            self.said.get(record).is_some_and(|said| said.iter().any(|reason| first.starts_with(reason)));
+        said || (first.starts_with(TOO_LONG) && self.dropped.contains(record))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Scene, ended};
+use super::{WorkScene, ended};
 use crate::{
     check::Complaints,
     events::{Event, What, Who},
@@ -18,7 +18,7 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    pub(super) fn feed(&mut self, scene: Scene<'_>, event: &Event, complaints: &mut Complaints) {
+    pub(super) fn feed(&mut self, scene: WorkScene<'_>, event: &Event, complaints: &mut Complaints) {
         let options = scene.options;
         match &event.what {
             What::HandlerBegan { who, call, offset, .. } => {

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Scene, ended};
+use super::{WorkScene, ended};
 use crate::{
     check::Complaints,
     clock::ms,
@@ -40,7 +40,7 @@ enum State {
 }
 
 impl Breakers {
-    pub(super) fn feed(&mut self, scene: Scene<'_>, event: &Event, complaints: &mut Complaints) {
+    pub(super) fn feed(&mut self, scene: WorkScene<'_>, event: &Event, complaints: &mut Complaints) {
         let Some(options) = &scene.options.breaker else {
             if let What::Breaker { who, .. } = &event.what {
                 complaints.add("SAFE21", event.at, format!("{who} has no breaker, and tells of one"));

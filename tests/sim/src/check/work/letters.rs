@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use super::{Scene, aside::Aside, ended};
+use super::{
+    WorkScene,
+    aside::{Aside, RecordAt},
+    ended,
+};
 use crate::{
     check::Complaints,
     clock::ms,
@@ -18,7 +22,7 @@ use crate::{
 pub(super) struct Letters {
     digests: BTreeMap<(Place, i64), u64>,
     /// Where each letter is, also in retry topics, and of which record it is.
-    written: BTreeMap<Spot, Spot>,
+    written: BTreeMap<RecordAt, RecordAt>,
     /// Attempts under way, and since when.
     running: BTreeMap<(Who, Place, i64), Duration>,
     /// How often each life has failed with a record since it was given its partition.
@@ -32,11 +36,8 @@ pub(super) struct Letters {
     aside: Aside,
 }
 
-/// A record, by where it is.
-type Spot = (Place, i64);
-
 impl Letters {
-    pub(super) fn feed(&mut self, scene: Scene<'_>, event: &Event, complaints: &mut Complaints) {
+    pub(super) fn feed(&mut self, scene: WorkScene<'_>, event: &Event, complaints: &mut Complaints) {
         let now = event.at;
         if let Some(text) = self.aside.feed(scene, event) {
             complaints.add("SAFE12", now, text);
@@ -119,7 +120,7 @@ impl Letters {
         *most = (*most).max(*failures);
     }
 
-    fn has_other_bytes(&self, of: &Spot, digest: u64) -> Option<String> {
+    fn has_other_bytes(&self, of: &RecordAt, digest: u64) -> Option<String> {
         let (place, offset) = of;
         match self.digests.get(of) {
             None => Some(format!("is of {place} offset {offset}, where there is no record")),
@@ -131,7 +132,7 @@ impl Letters {
     }
 
     /// A dead letter is of poison, or of a record that has been through all retry topics.
-    fn is_wrong(&self, scene: Scene<'_>, of: &Spot, attempts: Option<u32>) -> Option<String> {
+    fn is_wrong(&self, scene: WorkScene<'_>, of: &RecordAt, attempts: Option<u32>) -> Option<String> {
         let (place, offset) = of;
         let mut given_up = self.given_up(scene, of).peekable();
         if given_up.peek().is_none() {
@@ -156,9 +157,9 @@ impl Letters {
     /// A record is put aside in the topic behind the one in which it is out of attempts. What is said of its first failure stays.
     fn is_put_aside_wrongly(
         &self,
-        scene: Scene<'_>,
+        scene: WorkScene<'_>,
         (at, at_offset): (&Place, i64),
-        (of, attempts, first): (&Option<Spot>, Option<u32>, &Option<String>),
+        (of, attempts, first): (&Option<RecordAt>, Option<u32>, &Option<String>),
     ) -> Option<String> {
         let Some(of) = of else { return Some("does not say what it is of".to_owned()) };
         let digest = self.digests.get(&(at.clone(), at_offset)).copied().unwrap_or_default();
@@ -182,7 +183,7 @@ impl Letters {
     }
 
     /// Attempts that a record has had when it is out of them at this stage; none where there is no end of them.
-    fn attempts_up_to(&self, scene: Scene<'_>, stage: usize) -> Option<u32> {
+    fn attempts_up_to(&self, scene: WorkScene<'_>, stage: usize) -> Option<u32> {
         let stages = u32::try_from(stage).unwrap_or(u32::MAX).saturating_add(1);
         Some(scene.options.attempts.saturating_mul(stages)).filter(|attempts| *attempts > 0)
     }
@@ -190,27 +191,27 @@ impl Letters {
     /// Of a family, what has failed as often as it may at this stage.
     fn out_of_attempts<'a>(
         &'a self,
-        scene: Scene<'a>,
-        of: &'a Spot,
+        scene: WorkScene<'a>,
+        of: &'a RecordAt,
         stage: usize,
-    ) -> impl Iterator<Item = Spot> + 'a {
+    ) -> impl Iterator<Item = RecordAt> + 'a {
         let options = scene.options;
         // A batch that fails as a whole has failed with what its handler did not come to.
         let least = if options.batch == 1 { options.attempts } else { 0 };
-        let has_failed = move |one: &Spot| {
+        let has_failed = move |one: &RecordAt| {
             options.attempts > 0 && self.most.get(one).copied().unwrap_or_default() >= least
         };
         self.aside.of_stage(of, stage, scene).filter(has_failed)
     }
 
     /// Of a family, what a dead letter may be of.
-    fn given_up<'a>(&'a self, scene: Scene<'a>, of: &'a Spot) -> impl Iterator<Item = Spot> + 'a {
+    fn given_up<'a>(&'a self, scene: WorkScene<'a>, of: &'a RecordAt) -> impl Iterator<Item = RecordAt> + 'a {
         let poison = self.aside.family(of).filter(|one| self.poison.contains(one));
         poison.chain(self.out_of_attempts(scene, of, scene.options.retries.len()))
     }
 
     /// What is finished by what is written of this record, there.
-    pub(super) fn finished_by(&self, scene: Scene<'_>, of: &Spot, to: &Place) -> Vec<Spot> {
+    pub(super) fn finished_by(&self, scene: WorkScene<'_>, of: &RecordAt, to: &Place) -> Vec<RecordAt> {
         match scene.options.stage_of(&to.topic).checked_sub(1) {
             Some(before) => self.out_of_attempts(scene, of, before).collect(),
             None if scene.options.retries.is_empty() => vec![of.clone()],

@@ -61,13 +61,13 @@ impl Open {
 
 /// What the rules look at.
 #[derive(Clone, Copy)]
-struct Scene<'a> {
+struct WorkScene<'a> {
     plan: &'a Plan,
     options: &'a Options,
     ledger: &'a Ledger,
 }
 
-impl Scene<'_> {
+impl WorkScene<'_> {
     /// Whether a member may go past this record though nobody handled it: it is gone, or of a transaction that was aborted.
     fn may_pass(&self, place: &Place, offset: i64) -> bool {
         let Some(record) = self.ledger.log(place).and_then(|log| log.records.get(&offset)) else {
@@ -81,7 +81,7 @@ impl Scene<'_> {
 impl Work {
     pub(super) fn feed(&mut self, plan: &Plan, ledger: &Ledger, event: &Event, complaints: &mut Complaints) {
         let Some(options) = &plan.work else { return };
-        let scene = Scene { plan, options, ledger };
+        let scene = WorkScene { plan, options, ledger };
         match &event.what {
             What::Crashed { who } => drop(self.died.insert(*who)),
             What::HandlerBegan { who, .. } if self.died.contains(who) => return,
@@ -130,7 +130,7 @@ impl Work {
     /// SAFE1: whether a commit says of something open that it is finished.
     fn passes(
         &self,
-        scene: Scene<'_>,
+        scene: WorkScene<'_>,
         event: &Event,
         (place, committed): (&Place, i64),
         beyond: &[(i64, i64)],

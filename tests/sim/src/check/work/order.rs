@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Open, Scene, ended};
+use super::{Open, WorkScene, ended};
 use crate::{
     check::Complaints,
     events::{Event, How, Place, What, Who},
@@ -31,7 +31,13 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    pub(super) fn feed(&mut self, scene: Scene<'_>, open: &Open, event: &Event, complaints: &mut Complaints) {
+    pub(super) fn feed(
+        &mut self,
+        scene: WorkScene<'_>,
+        open: &Open,
+        event: &Event,
+        complaints: &mut Complaints,
+    ) {
         match &event.what {
             What::Wrote { at, offset, key, .. } => {
                 let lane = match scene.options.order {
@@ -88,7 +94,7 @@ impl Lanes {
     }
 
     /// Their handlers cannot be ended where they block.
-    fn ignore(&mut self, scene: Scene<'_>, who: Who, places: &[Place]) {
+    fn ignore(&mut self, scene: WorkScene<'_>, who: Who, places: &[Place]) {
         if !scene.options.blocking {
             return;
         }
@@ -99,7 +105,7 @@ impl Lanes {
 
     fn overtakes(
         &self,
-        scene: Scene<'_>,
+        scene: WorkScene<'_>,
         open: &Open,
         lane: &Lane,
         (who, call, offset): (Who, u64, i64),

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::Scene;
+use super::WorkScene;
 use crate::{
     check::Complaints,
     events::{Event, How, Place, What, Who},
@@ -62,7 +62,7 @@ struct Assignment {
 }
 
 impl Repeats {
-    pub(super) fn feed(&mut self, scene: Scene<'_>, event: &Event, complaints: &mut Complaints) {
+    pub(super) fn feed(&mut self, scene: WorkScene<'_>, event: &Event, complaints: &mut Complaints) {
         let now = event.at;
         match &event.what {
             What::Committed { at, offset, .. } => {
@@ -166,7 +166,7 @@ impl Repeats {
         self.given_up.retain(|(of, place), _| *of != who || !places.contains(place));
     }
 
-    fn repeats(&self, scene: Scene<'_>, who: Who, place: &Place, offset: i64) -> Option<String> {
+    fn repeats(&self, scene: WorkScene<'_>, who: Who, place: &Place, offset: i64) -> Option<String> {
         let held = self.held.get(&(who, place.clone()))?;
         if held.finished.contains_key(&offset) || held.letters.contains_key(&offset) {
             return Some(format!(
@@ -190,7 +190,7 @@ impl Repeats {
     /// What it finished is committed when it gives a partition up in order.
     fn judge_end(
         &self,
-        scene: Scene<'_>,
+        scene: WorkScene<'_>,
         now: Duration,
         (who, place): (Who, &Place),
         how: &str,
