@@ -126,7 +126,14 @@ impl AddressState {
         self.not_before.filter(|not_before| *not_before > now)
     }
 
-    pub(crate) fn plan(&self, now: Instant, config: &Config) -> DialPlan {
+    /// Whether a call was ever answered there.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.first_answer == FirstAnswer::Had
+    }
+
+    /// `others_answer`: another address of the cluster has answered. Where one does without SASL the others do not expect it either: what closes
+    /// connections at their first call closes them for another reason.
+    pub(crate) fn plan(&self, now: Instant, config: &Config, others_answer: bool) -> DialPlan {
         let doubled = 1u32.checked_shl(self.backoff.failures().min(16)).unwrap_or(1);
         let longest = config.connect_timeout_max.max(config.connect_timeout);
         DialPlan {
@@ -135,7 +142,34 @@ impl AddressState {
             api_versions_version: self.api_versions_version.unwrap_or(ApiKey::ApiVersions.versions().max),
             last_good: self.last_good,
             last_reason: self.last_reason.clone(),
-            first_answer: self.first_answer,
+            first_answer: match self.first_answer {
+                FirstAnswer::Missed { .. } if others_answer => FirstAnswer::Awaited,
+                first_answer => first_answer,
+            },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn sasl_is_expected_only_where_no_address_of_the_cluster_answers_without() {
+        let config = Config::default();
+        let mut state = AddressState::new(&config, 7);
+        let began = crate::clock::now();
+        for seconds in [0, 4, 11, 15] {
+            state.closed_at_first_call(began + Duration::from_secs(seconds));
+        }
+        let now = began + Duration::from_secs(15);
+        let expects = |state: &AddressState, others_answer| {
+            state.plan(now, &config, others_answer).first_answer.expects_sasl(now)
+        };
+        assert!(expects(&state, false));
+        assert!(!expects(&state, true), "its first calls were lost, four times");
+        assert!(!state.has_answered());
+        state.worked(&Address::new("localhost", 9092));
+        assert!(state.has_answered() && !expects(&state, false));
     }
 }

@@ -247,7 +247,7 @@ impl Worker {
 
     /// For tests: [blocking](Self::run_blocking) handlers are not run by the runtime's threads, but handed to this, each as a call that blocks. It must
     /// return at once; a call that it drops is a handler that panicked.
-    pub fn threads(mut self, run: impl Fn(Box<dyn FnOnce() + Send>) + Send + Sync + 'static) -> Self {
+    pub fn block_with(mut self, run: impl Fn(Box<dyn FnOnce() + Send>) + Send + Sync + 'static) -> Self {
         self.threads = Some(Arc::new(run));
         self
     }

@@ -179,6 +179,8 @@ impl Copier {
             Err(error) => {
                 ended(told_by(&error));
                 life.producer_failed("commit", &error);
+                // What is refused is refused again at once.
+                clock::sleep(ms(20)).await;
                 let goes_on = [
                     ErrorKind::TransactionAborted,
                     ErrorKind::OutcomeUnknown,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
     harm::{CLASSES, Fault, Harm, Odd},
-    work::{Blow, Breaker, Moment, Order, Work},
+    work::{Blow, Breaker, Moment, Order, Strike, Work},
 };
 
 /// All times are milliseconds of virtual time from the start.

@@ -141,7 +141,7 @@ fn worker(life: &Life, work: &Work, has_stopped: &Arc<AtomicBool>) -> Worker {
         });
     if work.blocking {
         let (world, member) = (life.world.clone(), life.who.member);
-        worker = worker.threads(move |job| drop(world.spawn(member, Box::pin(baton::run(job)))));
+        worker = worker.block_with(move |job| drop(world.spawn(member, Box::pin(baton::run(job)))));
     }
     if let Some(grace) = work.revoke_grace {
         worker = worker.revoke_grace(ms(grace));

@@ -93,9 +93,10 @@ impl Net {
         self.next_serial += 1;
         let serial = self.next_serial;
         let (config, seed) = (&self.shared.config, self.shared.config.seed.wrapping_add(serial));
+        let others_answer = self.addresses.values().any(AddressState::has_answered);
         let address_state =
             self.addresses.entry(address.clone()).or_insert_with(|| AddressState::new(config, seed));
-        let plan = address_state.plan(now, config);
+        let plan = address_state.plan(now, config, others_answer);
         let from = Arc::new(ConnectionInfo { serial, endpoint, lane, address });
         let (calls, inbox) = mpsc::channel(OUTSTANDING);
         let inbox = Inbox::new(inbox, self.closing.clone());

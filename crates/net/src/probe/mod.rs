@@ -170,7 +170,7 @@ impl Probe {
 
     async fn walk(&self, address: &Address, found: &mut Findings) -> Result<Connection, ConnectError> {
         let config = &self.0.config;
-        let plan = AddressState::new(config, config.seed).plan(clock::now(), config);
+        let plan = AddressState::new(config, config.seed).plan(clock::now(), config, false);
         found.addresses = resolve(&self.0, address, &plan).await?;
         let mut error = ConnectError::unreachable("the name resolves to no address");
         for socket in found.addresses.clone() {

@@ -292,6 +292,21 @@ fn safe3_another_is_still_at_it() {
 }
 
 #[test]
+fn safe3_a_handler_that_blocks_goes_on_when_its_partition_is_gone() {
+    let running = || called(with(begun(), |work| work.blocking = true), M0, 9, 0);
+    // Nobody can end it: the next owner does not wait for it, but this one does, should it be given the partition again.
+    called(running().revoked(M0).joins(M1, 2), M1, 1, 0).holds();
+    called(running().joins(M1, 2), M1, 1, 0).is_found("SAFE3");
+    let again = || running().revoked(M0).assigned(M0, 2);
+    called(again(), M0, 10, 0).is_found("SAFE3");
+    let ended = |how| What::HandlerEnded { who: M0, call: 9, at: orders(), offset: 0, how };
+    called(again().tell(ended(How::Ignored)), M0, 10, 0).holds();
+    // What it came to is of no account.
+    running().tell(ended(How::Done)).commits(M0, 1).holds();
+    running().tell(ended(How::Ignored)).commits(M0, 1).is_found("SAFE1");
+}
+
+#[test]
 fn safe3_in_an_assignment_it_goes_back() {
     let all = || done(begun(), M0, [0, 2]);
     begins(begins(crashes(all()), M1, 2), M1, 0).is_found("SAFE3");
