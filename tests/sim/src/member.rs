@@ -657,8 +657,13 @@ impl Application {
                     copier.close().await;
                 }
                 self.life.tell(What::CloseBegins { who, timeout: client.close_timeout() });
-                if let Err(error) = client.close(how).await {
-                    let _ = self.life.failed("close", &error);
+                let of_producer = matches!(client, Client::Steps(_));
+                match client.close(how).await {
+                    Err(error) if of_producer && working::is_of_transactions(&error) => {
+                        self.life.producer_failed("close", &error);
+                    }
+                    Err(error) => drop(self.life.failed("close", &error)),
+                    Ok(()) => {}
                 }
                 self.life.tell(What::CloseEnds { who });
             }
