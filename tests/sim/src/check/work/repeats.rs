@@ -1,9 +1,6 @@
 //! SAFE2 for workers: what is finished is handled again only where it was in flight or not yet committed when its partition moved.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use super::WorkScene;
 use crate::{
@@ -22,7 +19,8 @@ pub(super) struct Repeats {
     given_up: BTreeMap<(Who, Place), Assignment>,
     /// Who had an error since it was given its partitions: a commit that failed, or what is committed could not be read.
     troubled: BTreeMap<Who, Duration>,
-    stopping: BTreeSet<Who>,
+    /// Since when. What ended at that moment may have been cancelled there.
+    stopping: BTreeMap<Who, Duration>,
     /// When each last sent a commit that it had not sent before.
     sent: BTreeMap<Who, Duration>,
     last_sent: BTreeMap<(Who, Place), (i64, String)>,
@@ -103,7 +101,7 @@ impl Repeats {
             What::Lost { who, places } => self.forget(*who, places),
             What::HandedOver { who, places, lost } if *lost => self.forget(*who, places),
             // How that went it says in the end.
-            What::HandedOver { who, .. } if self.stopping.contains(who) => {}
+            What::HandedOver { who, .. } if self.stopping.contains_key(who) => {}
             What::HandedOver { who, places, .. } => {
                 for place in places {
                     self.judge_end(scene, now, (*who, place), "handed over", complaints);
@@ -111,8 +109,8 @@ impl Repeats {
                 self.forget_given_up(*who, places);
             }
             What::Failed { who, .. } => drop(self.troubled.insert(*who, now)),
-            What::CloseBegins { who, .. } => drop(self.stopping.insert(*who)),
-            What::WorkerEnded { who, clean: true } if self.stopping.contains(who) => {
+            What::CloseBegins { who, .. } => drop(self.stopping.insert(*who, now)),
+            What::WorkerEnded { who, clean: true } if self.stopping.contains_key(who) => {
                 let places: Vec<_> = self.given_up.keys().filter(|(of, _)| of == who).cloned().collect();
                 for (_, place) in places {
                     self.judge_end(scene, now, (*who, &place), "stopped", complaints);
@@ -205,8 +203,11 @@ impl Repeats {
         let claim = self.claims.get(place).cloned().unwrap_or_default();
         let sent = self.sent.get(&who).copied().unwrap_or_default();
         // What ends at the very moment of the last commit may be cancelled at that moment.
+        let stops = self.stopping.get(&who).copied();
         let counts = |at: &Duration| {
-            *at != sent && Some(*at) != it.given_up && it.cancelled.is_none_or(|since| *at < since)
+            *at != sent
+                && ![stops, it.given_up].contains(&Some(*at))
+                && it.cancelled.is_none_or(|since| *at < since)
         };
         let done = it.finished.iter().filter(|(_, at)| counts(at));
         let written = it.letters.iter().filter(|(_, at)| **at < sent);

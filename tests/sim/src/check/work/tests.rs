@@ -246,6 +246,13 @@ fn safe2_a_clean_stop_leaves_something_uncommitted() {
     stops(done(begun(), M0, [0, 1]).commits(M0, 2), true).holds();
     stops(done(begun(), M0, [0, 1]), true).is_found("SAFE2");
     stops(done(begun(), M0, [0, 1]), false).holds();
+    // A handler ends at the very moment at which it is stopped.
+    let at_once = |forged: Forged| {
+        let closing = forged.at_once(What::CloseBegins { who: M0, timeout: ms(1_000) });
+        closing.revoked(M0).tell(What::WorkerEnded { who: M0, clean: true })
+    };
+    at_once(done(begun(), M0, [0, 1]).commits(M0, 1)).holds();
+    at_once(done(begun(), M0, [0, 1])).is_found("SAFE2");
     // It was in the middle of a hand-over.
     let hands_over = |forged: Forged| {
         let closing = forged.tell(What::CloseBegins { who: M0, timeout: ms(1_000) });
