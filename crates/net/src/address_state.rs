@@ -131,8 +131,9 @@ impl AddressState {
         self.not_before.filter(|not_before| *not_before > now)
     }
 
-    /// `one_has_answered`: another of the cluster's addresses.
-    pub(crate) fn plan(&self, now: Instant, config: &Config, one_has_answered: bool) -> DialPlan {
+    /// `others_answer`: another address of the cluster has answered. Where one does without SASL the others do not expect it either: what closes
+    /// connections at their first call closes them for another reason.
+    pub(crate) fn plan(&self, now: Instant, config: &Config, others_answer: bool) -> DialPlan {
         let doubled = 1u32.checked_shl(self.backoff.failures().min(16)).unwrap_or(1);
         let longest = config.connect_timeout_max.max(config.connect_timeout);
         DialPlan {
@@ -141,7 +142,31 @@ impl AddressState {
             api_versions_version: self.api_versions_version.unwrap_or(ApiKey::ApiVersions.versions().max),
             last_good: self.last_good,
             last_reason: self.last_reason.clone(),
-            first_answer: if one_has_answered { FirstAnswer::Had } else { self.first_answer },
+            first_answer: if others_answer { FirstAnswer::Had } else { self.first_answer },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn sasl_is_expected_only_where_no_address_of_the_cluster_answers_without() {
+        let config = Config::default();
+        let mut state = AddressState::new(&config, 7);
+        let began = crate::clock::now();
+        for seconds in [0, 4, 11, 15] {
+            state.closed_at_first_call(began + Duration::from_secs(seconds));
+        }
+        let now = began + Duration::from_secs(15);
+        let expects = |state: &AddressState, others_answer| {
+            state.plan(now, &config, others_answer).first_answer.expects_sasl(now)
+        };
+        assert!(expects(&state, false));
+        assert!(!expects(&state, true), "its first calls were lost, four times");
+        assert!(!state.has_answered());
+        state.worked(&Address::new("localhost", 9092));
+        assert!(state.has_answered() && !expects(&state, false));
     }
 }

@@ -24,6 +24,7 @@ pub struct Worker {
     pub(crate) handle: WorkerHandle,
     /// Of a test: what is random, and the wall clock at the start.
     pub(crate) replay: Option<(u64, i64)>,
+    pub(crate) threads: Option<tasks::Threads>,
 }
 
 /// No text in the protocol is longer.
@@ -103,6 +104,7 @@ impl Worker {
             events: None,
             handle: WorkerHandle::new(),
             replay: None,
+            threads: None,
         }
     }
 
@@ -247,6 +249,13 @@ impl Worker {
         self
     }
 
+    /// For tests: [blocking](Self::run_blocking) handlers are not run by the runtime's threads, but handed to this, each as a call that blocks. It must
+    /// return at once; a call that it drops is a handler that panicked.
+    pub fn block_with(mut self, run: impl Fn(Box<dyn FnOnce() + Send>) + Send + Sync + 'static) -> Self {
+        self.threads = Some(Arc::new(run));
+        self
+    }
+
     /// Stops it from elsewhere, and tells how it fares.
     pub fn handle(&self) -> WorkerHandle {
         self.handle.clone()
@@ -303,6 +312,7 @@ impl Worker {
         F: Fn(OwnedRecord, Attempt) -> Result<(), Failure> + Send + Sync + 'static,
         S: Future,
     {
-        run::run(self, tasks::Blocking::new(handler), 1, shutdown).await
+        let blocking = tasks::Blocking::new(handler, self.threads.clone());
+        run::run(self, blocking, 1, shutdown).await
     }
 }

@@ -1,6 +1,8 @@
 //! Members that read, process and write in transactions: each record is written once more, to another topic, with its number in it, and the
 //! offsets are committed with that. And who reads what comes of it.
 
+mod steps;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -21,9 +23,10 @@ use offtake::{Consumer, Error, ErrorKind, Records, StartAt, TopicPartition};
 use offtake_broker::{Model, Vintage};
 use offtake_producer::{ProducerRecord, TransactionalProducer};
 
+pub(crate) use self::steps::{Stepper, Turn};
 use crate::{
     clock::{self, ms},
-    events::{Place, Told, What, Who},
+    events::{Place, Reported, What, Who},
     member::{CLOSE, Life, id_of, place},
     plan::{Copies, Plan},
     random::Random,
@@ -64,7 +67,7 @@ pub(crate) fn vintage_of(which: u8) -> Vintage {
 
 /// Whether the application may go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
+pub(crate) enum Readiness {
     Poll,
     /// Not yet: what became of the transaction before is not known, or where it is to go on.
     Wait,
@@ -84,40 +87,21 @@ pub(crate) struct Copier {
 
 impl Copier {
     pub(crate) async fn build(life: &Life, copies: &Copies) -> Result<Self, Error> {
-        let (plan, who, world) = (&life.plan, life.who, life.world.clone());
-        let builder =
-            TransactionalProducer::builder(crate::world::BOOTSTRAP, plan.transactional_id(who.member))
-                .property("client.id", client_id(who))
-                .property("transaction.timeout.ms", copies.timeout)
-                .property("max.block.ms", copies.max_block)
-                .property("linger.ms", copies.linger)
-                .property("metadata.max.age.ms", plan.metadata_max_age)
-                .property("request.timeout.ms", "10000")
-                .property("delivery.timeout.ms", "20000");
-        let builder = if plan.connections {
-            builder.dial(Arc::new(Road { world: world.clone(), who, produces: true }))
-        } else {
-            builder.carrier(Box::new(Direct::of_producer(world.clone(), who, plan.brokers)))
-        };
-        let producer = builder
-            .replay(life.random(21).next(), plan.wall_clock(who.life))
-            .spawn_with(move |engine| drop(world.spawn(who.member, engine)))
-            .build_transactional()
-            .await?;
+        let producer = producer(life, copies).await?;
         let (random, uncommitted) = (life.random(22), BTreeMap::new());
         Ok(Self { life: life.clone(), random, producer, transactions: 0, uncommitted })
     }
 
     /// Goes back to what is committed, where the transaction before was not, once it is decided what that is.
-    pub(crate) async fn go_back(&mut self, consumer: &mut Consumer) -> Next {
+    pub(crate) async fn go_back(&mut self, consumer: &mut Consumer) -> Readiness {
         if self.uncommitted.is_empty() {
-            return Next::Poll;
+            return Readiness::Poll;
         }
         match self.producer.begin().await {
             Ok(nothing) => drop(nothing),
             Err(error) => {
                 self.life.producer_failed("begin", &error);
-                return if error.kind() == ErrorKind::Timeout { Next::Wait } else { Next::Over };
+                return if error.kind() == ErrorKind::Timeout { Readiness::Wait } else { Readiness::Over };
             }
         }
         while let Some((partition, first)) = self.uncommitted.first_key_value() {
@@ -133,12 +117,12 @@ impl Copier {
                 Err(error) => {
                     let _ = self.life.failed("seek", &error);
                     clock::sleep(ms(100)).await;
-                    return if error.is_fatal() { Next::Over } else { Next::Wait };
+                    return if error.is_fatal() { Readiness::Over } else { Readiness::Wait };
                 }
             }
             self.uncommitted.pop_first();
         }
-        Next::Poll
+        Readiness::Poll
     }
 
     /// Processes records, and writes what comes of them, in one transaction. False when the producer can do nothing more.
@@ -160,57 +144,43 @@ impl Copier {
         };
         *transactions += 1;
         let number = *transactions;
-        let ids = records.into_iter().map(|record| id_of(&record.value(), record.headers())).collect();
-        life.tell(What::Copying { who, transaction: number, ids });
-        let (low, high) = life.member().processing;
-        for record in records {
-            let takes = random.between(low, high);
-            if takes > 0 {
-                clock::sleep(ms(takes)).await;
-            }
-            let (at, offset) = (place(record.topic_partition()), record.offset());
-            let id = id_of(&record.value(), record.headers());
-            let value = value(id, who, number);
-            // A broker takes no record of a wall clock that is decades ahead.
-            drop(transaction.send(ProducerRecord::to(COPIES).value(&value).timestamp(WRITTEN_AT)));
-            life.tell(What::Processed { who, at, offset, id });
-        }
+        tell_begun(life, number, records);
+        process(life, random, number, records, |copy| drop(transaction.send(copy))).await;
         let ended = |told| life.tell(What::CopyingEnded { who, transaction: number, told });
         if random.percent(DROPPED) {
             drop(transaction);
-            ended(Told::Aborted);
+            ended(Reported::Aborted);
             return true;
         }
         let committed = async {
             if random.percent(ABORTED) {
                 transaction.abort().await?;
-                return Ok(Told::Aborted);
+                return Ok(Reported::Aborted);
             }
             let offsets = consumer.offsets_for_transaction(records).await?;
             transaction.send_offsets(offsets).await?;
             if random.percent(life.member().drops) {
                 let patience = ms(random.between(0, 50));
                 return match tokio::time::timeout(patience, transaction.commit()).await {
-                    Ok(committed) => committed.map(|()| Told::Committed),
-                    Err(_) => Ok(Told::Unknown),
+                    Ok(committed) => committed.map(|()| Reported::Committed),
+                    Err(_) => Ok(Reported::Unknown),
                 };
             }
-            transaction.commit().await.map(|()| Told::Committed)
+            transaction.commit().await.map(|()| Reported::Committed)
         };
         match committed.await {
             Ok(told) => {
                 ended(told);
-                if told == Told::Committed {
+                if told == Reported::Committed {
                     uncommitted.clear();
                 }
                 true
             }
             Err(error) => {
-                // Where it is not said that it may be committed, it is not.
-                let told =
-                    if error.kind() == ErrorKind::OutcomeUnknown { Told::Unknown } else { Told::Aborted };
-                ended(told);
+                ended(told_by(&error));
                 life.producer_failed("commit", &error);
+                // What is refused is refused again at once.
+                clock::sleep(ms(20)).await;
                 let goes_on = [
                     ErrorKind::TransactionAborted,
                     ErrorKind::OutcomeUnknown,
@@ -227,6 +197,63 @@ impl Copier {
             self.life.producer_failed("close", &error);
         }
     }
+}
+
+/// What a member writes its copies with.
+async fn producer(life: &Life, copies: &Copies) -> Result<TransactionalProducer, Error> {
+    let (plan, who, world) = (&life.plan, life.who, life.world.clone());
+    let builder = TransactionalProducer::builder(crate::world::BOOTSTRAP, plan.transactional_id(who.member))
+        .property("client.id", client_id(who))
+        .property("transaction.timeout.ms", copies.timeout)
+        .property("max.block.ms", copies.max_block)
+        .property("linger.ms", copies.linger)
+        .property("metadata.max.age.ms", plan.metadata_max_age)
+        .property("request.timeout.ms", "10000")
+        .property("delivery.timeout.ms", "20000");
+    let builder = if plan.connections {
+        builder.dial(Arc::new(Road { world: world.clone(), who, produces: true }))
+    } else {
+        builder.carrier(Box::new(Direct::of_producer(world.clone(), who, plan.brokers)))
+    };
+    builder
+        .replay(life.random(21).next(), plan.wall_clock(who.life))
+        .spawn_with(move |engine| drop(world.spawn(who.member, engine)))
+        .build_transactional()
+        .await
+}
+
+/// Which of its records a transaction copies.
+fn tell_begun(life: &Life, transaction: u64, records: &Records) {
+    let ids = records.into_iter().map(|record| id_of(&record.value(), record.headers())).collect();
+    life.tell(What::Copying { who: life.who, transaction, ids });
+}
+
+/// Processes records, and has their copies sent.
+async fn process(
+    life: &Life,
+    random: &mut Random,
+    transaction: u64,
+    records: &Records,
+    send: impl Fn(ProducerRecord<'_>),
+) {
+    let (who, (low, high)) = (life.who, life.member().processing);
+    for record in records {
+        let takes = random.between(low, high);
+        if takes > 0 {
+            clock::sleep(ms(takes)).await;
+        }
+        let (at, offset) = (place(record.topic_partition()), record.offset());
+        let id = id_of(&record.value(), record.headers());
+        let value = value(id, who, transaction);
+        // A broker takes no record of a wall clock that is decades ahead.
+        send(ProducerRecord::to(COPIES).value(&value).timestamp(WRITTEN_AT));
+        life.tell(What::Processed { who, at, offset, id });
+    }
+}
+
+/// What a member may say of a transaction that ended with this error. Where it is not said that it may be committed, it is not.
+fn told_by(error: &Error) -> Reported {
+    if error.kind() == ErrorKind::OutcomeUnknown { Reported::Unknown } else { Reported::Aborted }
 }
 
 /// Which record it is a copy of, and whose in which transaction.

@@ -115,6 +115,18 @@ pub(crate) enum What {
         offset: i64,
         of: Option<(Place, i64)>,
         digest: u64,
+        /// How often it was tried, as it says.
+        attempts: Option<u32>,
+    },
+    /// What a record that was appended to a retry topic says of itself: which record it is of, how often that was tried, why it failed at first,
+    /// and when it was written.
+    PutAside {
+        at: Place,
+        offset: i64,
+        of: Option<(Place, i64)>,
+        attempts: Option<u32>,
+        first: Option<String>,
+        written: Duration,
     },
 
     // ---- the coordinator, as it sees it ---------------------------------------------------------------------------
@@ -182,6 +194,7 @@ pub(crate) enum What {
         at: Place,
         offset: i64,
         epoch: i32,
+        metadata: String,
     },
     /// A member said who it is.
     Named {
@@ -190,6 +203,10 @@ pub(crate) enum What {
     },
     /// A heartbeat left.
     HeartbeatSent {
+        who: Who,
+    },
+    /// A member of KIP-848 said what it has: what it does not name it has given up.
+    OwnedSent {
         who: Who,
     },
     /// A static member of KIP-848 said that it leaves for a while: the coordinator keeps its name, and frees what it held.
@@ -312,7 +329,7 @@ pub(crate) enum What {
     CopyingEnded {
         who: Who,
         transaction: u64,
-        told: Told,
+        told: Reported,
     },
     /// A call of its producer failed.
     ProducerFailed {
@@ -339,6 +356,21 @@ pub(crate) enum What {
         offset: i64,
         how: How,
     },
+    /// What its handler is told of a record that it reads in a retry topic: which record it is of, and why that failed at first.
+    CameAgain {
+        who: Who,
+        at: Place,
+        offset: i64,
+        of: Option<(Place, i64)>,
+        first: Option<String>,
+    },
+    /// Why its handler says that a record failed.
+    FailureSaid {
+        who: Who,
+        at: Place,
+        offset: i64,
+        reason: String,
+    },
     /// It tries the record again, not before this long.
     Retried {
         who: Who,
@@ -346,7 +378,7 @@ pub(crate) enum What {
         offset: i64,
         delay: Duration,
     },
-    /// It says that the record's dead letter is written, and where.
+    /// It says that the record's dead letter is written, or the record to a retry topic, and where.
     LetterTold {
         who: Who,
         at: Place,
@@ -435,6 +467,7 @@ impl What {
             | Self::CommitSent { who, .. }
             | Self::Named { who, .. }
             | Self::HeartbeatSent { who }
+            | Self::OwnedSent { who }
             | Self::StepsOut { who }
             | Self::Started { who }
             | Self::Resubscribed { who, .. }
@@ -460,6 +493,8 @@ impl What {
             | Self::ProducerFailed { who, .. }
             | Self::HandlerBegan { who, .. }
             | Self::HandlerEnded { who, .. }
+            | Self::CameAgain { who, .. }
+            | Self::FailureSaid { who, .. }
             | Self::Retried { who, .. }
             | Self::LetterTold { who, .. }
             | Self::PartitionStopped { who, .. }
@@ -489,7 +524,7 @@ pub(crate) enum Call {
 
 /// How a transaction ended, as its member knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum Reported {
     Committed,
     /// Nothing of it is committed.
     Aborted,
@@ -510,6 +545,8 @@ pub(crate) enum How {
     Panicked,
     /// It was dropped before it had ended.
     Dropped,
+    /// It blocked its thread until nobody waited for it any more: what it came to is of no account.
+    Ignored,
 }
 
 /// When, and what.

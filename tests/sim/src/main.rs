@@ -3,7 +3,7 @@
 //! ```text
 //! simulate --seed S            one run                         simulate --count N [--from S] [--jobs J]    many
 //! simulate --seed S --events   and all that happened in it, with what engines and brokers said to one another
-//! simulate --count N --with WHAT   of them those with twins, subscriptions, hand, copies, rivals, workers, …
+//! simulate --count N --with WHAT   of them those with twins, subscriptions, hand, copies, steps, retries, …
 //! simulate --plan FILE         a saved plan (--plans: a folder) simulate --shrink S                         a small one
 //! simulate --json S            the plan of a seed, to be saved
 //! simulate --twice N           each seed two times: the same events?

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 
 use crate::{
     clock::{self, ms},
-    copying::{self, Copier},
+    copying::{Copier, Readiness, Stepper, Turn},
     events::{Call, Place, What, Who},
     plan::{self, Blow, Commits, Leave, Plan, Reset, Resubscribe},
     producer::ID,
@@ -193,8 +193,9 @@ impl Life {
         if let Some(work) = self.plan.work.clone() {
             return working::live(self, work, until).await;
         }
+        let steps = self.plan.copies.as_ref().filter(|copies| copies.steps);
         // The producer first: with that, what an earlier life left open is aborted.
-        let copier = match &self.plan.copies {
+        let copier = match self.plan.copies.as_ref().filter(|copies| !copies.steps) {
             Some(copies) => match Copier::build(&self, copies).await {
                 Ok(copier) => Some(copier),
                 Err(error) => {
@@ -205,11 +206,21 @@ impl Life {
             None => None,
         };
         self.tell(What::Started { who: self.who });
-        let mut consumer = match self.build().await {
+        let consumer = match self.build().await {
             Ok(consumer) => consumer,
             Err(error) => return self.failed("build", &error),
         };
-        if let Err(error) = self.subscribe(&mut consumer).await {
+        let mut client = match steps {
+            Some(copies) => match Stepper::build(&self, copies, consumer).await {
+                Ok(stepper) => Client::Steps(Box::new(stepper)),
+                Err(error) => {
+                    self.producer_failed("build", &error);
+                    return Ended::Failed;
+                }
+            },
+            None => Client::Polls(Box::new(consumer)),
+        };
+        if let Err(error) = self.subscribe(client.consumer()).await {
             return self.failed("subscribe", &error);
         }
         let end = until.map(|(after, how)| (clock::now() + after, how));
@@ -226,18 +237,19 @@ impl Life {
         loop {
             let life = &application.life;
             if life.orders.stop.load(Ordering::Relaxed) {
-                return application.leave(consumer, Leave::Close).await;
+                return application.leave(client, Leave::Close).await;
             }
             if let Some((_, how)) = end.filter(|(at, _)| clock::now() >= *at) {
-                return application.leave(consumer, how).await;
+                return application.leave(client, how).await;
             }
             life.stalls().await;
-            if !application.resubscribes(&mut consumer).await {
-                drop(consumer);
-                return Ended::Failed;
-            }
-            if !application.turn(&mut consumer).await {
-                drop(consumer);
+            let goes_on = application.resubscribes(client.consumer()).await
+                && match &mut client {
+                    Client::Polls(consumer) => application.turn(consumer).await,
+                    Client::Steps(stepper) => application.step(stepper).await,
+                };
+            if !goes_on {
+                drop(client);
                 return Ended::Failed;
             }
         }
@@ -300,10 +312,16 @@ impl Life {
     }
 
     pub(crate) async fn stalls(&self) {
-        let until = self.world.lock().processes.get(&self.who.member).and_then(|process| process.stalled);
-        if let Some(until) = until.filter(|until| *until > clock::now()) {
-            clock::sleep_until(until).await;
+        let time = self.stalled();
+        if !time.is_zero() {
+            clock::sleep(time).await;
         }
+    }
+
+    /// How long the application still does nothing.
+    pub(crate) fn stalled(&self) -> Duration {
+        let until = self.world.lock().processes.get(&self.who.member).and_then(|process| process.stalled);
+        until.map_or(Duration::ZERO, |until| until.saturating_duration_since(clock::now()))
     }
 
     pub(crate) fn failed(&self, call: &'static str, error: &Error) -> Ended {
@@ -311,6 +329,42 @@ impl Life {
         let kind = format!("{:?}", error.kind());
         self.tell(What::Failed { who: self.who, call, kind, message, fatal });
         Ended::Failed
+    }
+}
+
+/// What a member reads with.
+enum Client {
+    Polls(Box<Consumer>),
+    /// With a producer, in transactions.
+    Steps(Box<Stepper>),
+}
+
+impl Client {
+    fn consumer(&mut self) -> &mut Consumer {
+        match self {
+            Self::Polls(consumer) => consumer,
+            Self::Steps(stepper) => stepper.consumer(),
+        }
+    }
+
+    async fn close(self, how: Leave) -> Result<(), Error> {
+        match self {
+            Self::Polls(consumer) => {
+                let group_membership =
+                    if how == Leave::Remain { GroupMembership::Remain } else { GroupMembership::Default };
+                let options = CloseOptions::timeout(CLOSE).group_membership(group_membership);
+                consumer.close_with(options).await
+            }
+            Self::Steps(stepper) => stepper.close(CLOSE).await,
+        }
+    }
+
+    fn close_timeout(&self) -> Duration {
+        match self {
+            Self::Polls(_) => CLOSE,
+            // One of the two after the other.
+            Self::Steps(_) => 2 * CLOSE,
+        }
     }
 }
 
@@ -351,9 +405,9 @@ impl Application {
         let who = self.life.who;
         if let Some(copier) = &mut self.copier {
             match copier.go_back(consumer).await {
-                copying::Next::Poll => {}
-                copying::Next::Wait => return true,
-                copying::Next::Over => return false,
+                Readiness::Poll => {}
+                Readiness::Wait => return true,
+                Readiness::Over => return false,
             }
         }
         let timeout = ms(self.life.member().poll_timeout);
@@ -390,12 +444,7 @@ impl Application {
                 if error.is_fatal() {
                     return false;
                 }
-                // Where the client tries again by itself a seek would only take from it how it knows what was cut off.
-                let stops =
-                    matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::TooLarge | ErrorKind::NoOffset);
-                if let Some(partition) = error.partition().filter(|_| stops) {
-                    self.stuck.insert(partition.clone(), ());
-                }
+                self.notes_what_stopped(&error);
                 clock::sleep(ms(100)).await;
             }
         }
@@ -407,6 +456,35 @@ impl Application {
             clock::sleep(ms(20) - rested).await;
         }
         true
+    }
+
+    /// The same by the loop of `offtake-exactly-once`.
+    async fn step(&mut self, stepper: &mut Stepper) -> bool {
+        let began = clock::now();
+        match stepper.turn().await {
+            Turn::Over => return false,
+            Turn::Copied => self.read_lags(stepper.consumer()),
+            Turn::Idle => {
+                self.read_lags(stepper.consumer());
+                let rested = clock::now().saturating_duration_since(began);
+                clock::sleep(ms(20).saturating_sub(rested)).await;
+            }
+            Turn::Failed(error) => {
+                self.notes_what_stopped(&error);
+                clock::sleep(ms(100)).await;
+            }
+        }
+        self.unstick(stepper.consumer()).await;
+        self.pause_and_resume(stepper.consumer());
+        true
+    }
+
+    /// A partition that stopped, to be sought. Where the client tries again by itself a seek would only take from it how it knows what was cut off.
+    fn notes_what_stopped(&mut self, error: &Error) {
+        let stops = matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::TooLarge | ErrorKind::NoOffset);
+        if let Some(partition) = error.partition().filter(|_| stops) {
+            self.stuck.insert(partition.clone(), ());
+        }
     }
 
     /// Now and then, and whatever was handed out: lag is what is left (SAFE14).
@@ -553,8 +631,9 @@ impl Application {
         }
     }
 
-    async fn leave(self, mut consumer: Consumer, how: Leave) -> Ended {
+    async fn leave(self, mut client: Client, how: Leave) -> Ended {
         let who = self.life.who;
+        let consumer = client.consumer();
         if self.life.orders.stop.load(Ordering::Relaxed) {
             let owned = consumer.assignment();
             for partition in owned {
@@ -566,7 +645,7 @@ impl Application {
         match how {
             Leave::Drop => {
                 self.life.tell(What::Crashed { who });
-                drop(consumer);
+                drop(client);
             }
             Leave::Unsubscribe | Leave::Close | Leave::Remain => {
                 if how == Leave::Unsubscribe
@@ -577,12 +656,14 @@ impl Application {
                 if let Some(copier) = self.copier {
                     copier.close().await;
                 }
-                self.life.tell(What::CloseBegins { who, timeout: CLOSE });
-                let group_membership =
-                    if how == Leave::Remain { GroupMembership::Remain } else { GroupMembership::Default };
-                let options = CloseOptions::timeout(CLOSE).group_membership(group_membership);
-                if let Err(error) = consumer.close_with(options).await {
-                    let _ = self.life.failed("close", &error);
+                self.life.tell(What::CloseBegins { who, timeout: client.close_timeout() });
+                let of_producer = matches!(client, Client::Steps(_));
+                match client.close(how).await {
+                    Err(error) if of_producer && working::is_of_transactions(&error) => {
+                        self.life.producer_failed("close", &error);
+                    }
+                    Err(error) => drop(self.life.failed("close", &error)),
+                    Ok(()) => {}
                 }
                 self.life.tell(What::CloseEnds { who });
             }

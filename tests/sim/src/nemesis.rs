@@ -251,7 +251,9 @@ impl Strike<'_> {
                 let _ = state.model.move_leader(copying::COPIES, partition, to);
             }
             Harm::MoveLetters { partition, to } => {
-                let _ = state.model.move_leader(working::LETTERS, partition, to);
+                for topic in working::topics(self.plan) {
+                    let _ = state.model.move_leader(&topic, partition, to);
+                }
             }
             Harm::HoldMarkers { lasts } => state.model.hold_markers(now + ms(lasts)),
             Harm::LoadGroups { broker } => state.model.load_groups(now, broker, ms(800)),

@@ -157,7 +157,7 @@ impl Producer {
                 timestamp_type: TimestampType::Creation,
                 offset: i64::from(number),
                 sequence: sequence + number,
-                timestamp: 1_790_000_000_000,
+                timestamp: working::wall_clock(&self.world),
                 key: key.clone(),
                 value: value.clone(),
                 headers: self.headers(*id, value.is_none()).into_iter().collect(),

@@ -15,10 +15,10 @@ use crate::{
     check::{Judge, Violation},
     clock::{self, ms},
     copying,
-    events::{Event, How, Log, Place, Told, What, Who},
+    events::{Event, How, Log, Place, Reported, What, Who},
     member::{Ended, Life, Orders},
     nemesis,
-    plan::{Blow, Commits, Harm, Kind, Plan, Work},
+    plan::{Blow, Commits, Harm, Kind, Plan},
     producer::Producer,
     working,
     world::World,
@@ -90,6 +90,9 @@ async fn arena(plan: Arc<Plan>, wire: bool) -> Outcome {
     nemesis::create_topics(&mut model, &plan);
     let world = World::new(model, log.clone(), plan.seed, plan.latency);
     world.lock().partial_writes = plan.partial_writes;
+    if let Some(work) = &plan.work {
+        world.lock().retries = work.retry_topics().map(|(name, _)| name).collect();
+    }
     let mut tasks = JoinSet::new();
     tasks.spawn(world.clone().run());
     let mut producers = JoinSet::new();
@@ -159,17 +162,14 @@ async fn arena(plan: Arc<Plan>, wire: bool) -> Outcome {
             if let Some(plan) = &plan.copies {
                 copies.read(&world, plan);
             }
-            let left = || {
-                let alive = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-                (alive.saturating_sub(1), world.lock().open_lines())
-            };
-            // A worker that ends in the middle drops its producer, which waits for the answers that are on their way.
-            let producers_end = clock::now() + plan.work.as_ref().map_or(Duration::ZERO, last_of_producers);
-            while left() != (0, 0) && clock::now() < producers_end {
-                clock::sleep(ms(100)).await;
+            let tasks =
+                || tokio::runtime::Handle::current().metrics().num_alive_tasks().saturating_sub(WORLD_TASKS);
+            let until = clock::now() + PRODUCER_ENDS;
+            while plan.copies.is_some() && tasks() > 0 && clock::now() < until {
+                clock::sleep(ms(500)).await;
             }
-            let (tasks, connections) = left();
-            log.tell(What::Over { tasks, connections });
+            let connections = world.lock().open_lines();
+            log.tell(What::Over { tasks: tasks(), connections });
         }
         Verdict::Working | Verdict::Wrong => {}
     }
@@ -185,6 +185,12 @@ async fn arena(plan: Arc<Plan>, wire: bool) -> Outcome {
     let events = log.take();
     Outcome { marks: marks(&plan, &events), violations: judge.violations(), virtual_time, events }
 }
+
+/// Of all tasks that are left in the end, this is the world's.
+const WORLD_TASKS: usize = 1;
+
+/// A producer that was dropped goes on with what it has begun for so long (`delivery.timeout.ms`).
+const PRODUCER_ENDS: Duration = Duration::from_secs(21);
 
 fn counted(left: &[(Place, i64, usize)]) -> Vec<String> {
     left.iter().map(|(place, offset, count)| format!("{count} of {place} from {offset}")).collect()
@@ -232,11 +238,6 @@ fn patience(plan: &Plan) -> Duration {
     ms(session + rebalance + request_timeouts + backoffs + 5_000 + processing + 20 * (slow + plan.latency.1))
 }
 
-/// How long the producer of a worker that is gone may wait: for its records, and for the answer to what asks for their end.
-fn last_of_producers(work: &Work) -> Duration {
-    ms(work.delivery_timeout + 10_000)
-}
-
 /// What copying takes beside reading: a transaction for each record at worst, and at first those are waited for that members which died
 /// left open, or which cannot be committed any more.
 fn transactions(plan: &Plan) -> u64 {
@@ -252,11 +253,21 @@ fn transactions(plan: &Plan) -> u64 {
 fn retries(plan: &Plan) -> u64 {
     let Some(work) = &plan.work else { return 0 };
     let records = plan.producers.iter().map(|producer| producer.batches * producer.records * 3).sum::<u64>();
-    let doomed = records * work.doomed / 100 * u64::from(work.attempts) * (work.delay.1 + 1);
+    let stages = u64::try_from(work.retries.len()).unwrap_or(0) + 1;
+    let doomed = stages * records * work.doomed / 100 * u64::from(work.attempts) * (work.delay.1 + 1);
+    // Each topic is read on when its next record is due.
+    let aside = work.retries.iter().map(|delay| delay + 3_000).sum::<u64>();
     let breaker = work.breaker.as_ref().map_or(0, |breaker| 10 * breaker.pause);
-    let letters = records * (work.poison + work.doomed) / 100 * (8 * plan.latency.1 + 20);
+    let letters = stages * records * (work.poison + work.doomed) / 100 * (8 * plan.latency.1 + 20);
     let ends = 3 * (work.grace + 5 * work.close_timeout + work.restarts_after);
-    doomed + breaker + letters + ends + work.delivery_timeout + work.commit_interval + 10 * work.delay.1
+    doomed
+        + aside
+        + breaker
+        + letters
+        + ends
+        + work.delivery_timeout
+        + work.commit_interval
+        + 10 * work.delay.1
 }
 
 /// A topic is deleted that a member reads by hand, which goes on with what it has fetched: each commit of that is tried again a
@@ -376,7 +387,12 @@ fn is_fenced(events: &[Event], who: Who) -> bool {
 fn marks(plan: &Plan, events: &[Event]) -> BTreeMap<&'static str, u64> {
     let mut marks: BTreeMap<&'static str, u64> = BTreeMap::new();
     let comes_again = |event: &Event| matches!(event.what, What::Started { who } if who.life > 0);
+    let is_committed =
+        |event: &Event| matches!(event.what, What::CopyingEnded { told: Reported::Committed, .. });
+    let ended = |event: &Event| matches!(event.what, What::HandlerEnded { .. });
     let habits = [
+        ("handler blocked", plan.has("blocking") && events.iter().any(ended)),
+        ("copied in steps", plan.has("steps") && events.iter().any(is_committed)),
         ("opened ahead early or late", plan.opens_ahead),
         ("wall clock jumped", plan.clock_jumps && events.iter().any(comes_again)),
     ];
@@ -397,14 +413,16 @@ fn marks(plan: &Plan, events: &[Event]) -> BTreeMap<&'static str, u64> {
             What::Failed { kind, fatal: true, .. } if kind == "Fenced" => "fenced by a twin",
             What::Failed { fatal: true, .. } => "fatal error",
             What::Ended { committed: false, .. } => "transaction aborted",
-            What::CopyingEnded { told: Told::Committed, .. } => "copies committed",
-            What::CopyingEnded { told: Told::Aborted, .. } => "copies aborted",
-            What::CopyingEnded { told: Told::Unknown, .. } => "outcome of copies unknown",
+            What::CopyingEnded { told: Reported::Committed, .. } => "copies committed",
+            What::CopyingEnded { told: Reported::Aborted, .. } => "copies aborted",
+            What::CopyingEnded { told: Reported::Unknown, .. } => "outcome of copies unknown",
             What::ProducerFailed { kind, .. } if kind == "Fenced" => "transactional id fenced",
             What::HandlerEnded { how: How::Failed, .. } => "handler failed",
             What::HandlerEnded { how: How::Panicked, .. } => "handler panicked",
             What::HandlerEnded { how: How::Dropped, .. } => "handler dropped",
+            What::HandlerEnded { how: How::Ignored, .. } => "handler blocked on and was ignored",
             What::Letter { .. } => "record dead-lettered",
+            What::PutAside { .. } => "record put aside",
             What::Claimed { .. } => "finished beyond a gap",
             What::PartitionStopped { .. } => "partition stopped",
             What::Breaker { state, .. } if state == "open" => "breaker opened",

@@ -1,5 +1,6 @@
 //! Members that are workers: an application around `offtake-worker`, its lives, and what it does when a partition stops.
 
+mod baton;
 mod handler;
 mod letters;
 mod strikes;
@@ -21,7 +22,7 @@ use offtake_worker::{
 
 use self::handler::Handler;
 pub(crate) use self::{
-    letters::{digest, letters},
+    letters::{digest, letters, put_aside},
     strikes::strike,
 };
 use crate::{
@@ -29,13 +30,13 @@ use crate::{
     events::What,
     member::{Ended, Life, place, places},
     plan::{self, Blow, Copies, Leave, Plan, Work},
-    world::{Direct, Road},
+    world::{Direct, Road, World},
 };
 
 /// The topic of dead letters.
 pub(crate) const LETTERS: &str = "letters";
 
-/// Milliseconds since 1970. Brokers take no dead letter of a wall clock that is decades ahead.
+/// When a run starts, in milliseconds since 1970. Brokers take no dead letter of a wall clock that is decades ahead.
 const STARTED_AT: i64 = 1_790_000_000_000;
 
 /// How often the application looks after its worker.
@@ -46,12 +47,31 @@ const SECOND_SIGNAL: Duration = Duration::from_millis(300);
 /// What a run ends with.
 type Run<'a> = Pin<&'a mut (dyn Future<Output = Result<Summary, Error>> + Send)>;
 
-/// The topic.
+/// Milliseconds since 1970, as every life finds them: when a record of a retry topic is due the clock of its reader says.
+pub(crate) fn wall_clock(world: &World) -> i64 {
+    STARTED_AT + i64::try_from(world.log.now().as_millis()).unwrap_or_default()
+}
+
+/// How long a run had lasted when a wall clock showed this.
+fn since_start(wall_ms: i64) -> Duration {
+    ms(u64::try_from(wall_ms - STARTED_AT).unwrap_or_default())
+}
+
+/// The topics that workers write to: of dead letters, and for retries.
+pub(crate) fn topics(plan: &Plan) -> Vec<String> {
+    let Some(work) = plan.work.as_ref().filter(|work| work.letters.is_some()) else { return Vec::new() };
+    let retries = work.retry_topics().map(|(name, _)| name);
+    std::iter::once(LETTERS.to_owned()).chain(retries).collect()
+}
+
+/// The topics.
 pub(crate) fn prepare(model: &mut Model, plan: &Plan) {
     let Some(partitions) = plan.work.as_ref().and_then(|work| work.letters) else { return };
     let replicas = i16::try_from(plan.brokers).unwrap_or(1);
-    let created = model.create_topic(LETTERS, partitions, replicas, &[]);
-    debug_assert!(created.is_ok(), "{created:?}");
+    for topic in topics(plan) {
+        let created = model.create_topic(&topic, partitions, replicas, &[]);
+        debug_assert!(created.is_ok(), "{created:?}");
+    }
 }
 
 /// One life, to its end.
@@ -63,6 +83,10 @@ pub(crate) async fn live(life: Life, work: Work, until: Option<(Duration, Leave)
     let handler = Handler::new(&life, work.clone());
     let run: Pin<Box<dyn Future<Output = Result<Summary, Error>> + Send>> =
         match work.batch {
+            _ if work.blocking => Box::pin(worker.run_blocking(
+                move |record, attempt| handler.clone().blocks(&record, &attempt),
+                std::future::pending::<()>(),
+            )),
             1 => Box::pin(worker.run(
                 move |record, attempt| handler.clone().one(record, attempt),
                 std::future::pending::<()>(),
@@ -87,6 +111,11 @@ fn worker(life: &Life, work: &Work, has_stopped: &Arc<AtomicBool>) -> Worker {
     let retry = Retry::exponential(ms(work.delay.0)..ms(work.delay.1));
     let retry = if work.jitter { retry.jitter() } else { retry };
     let retry = if work.attempts == 0 { retry.unlimited() } else { retry.attempts(work.attempts) };
+    let retry = if work.retries.is_empty() {
+        retry
+    } else {
+        retry.then_topics(work.retry_topics().map(|(name, delay)| (name, ms(delay)))).allow_reordering()
+    };
     let order = match work.order {
         plan::Order::Key => Order::Key,
         plan::Order::Partition => Order::Partition,
@@ -103,13 +132,17 @@ fn worker(life: &Life, work: &Work, has_stopped: &Arc<AtomicBool>) -> Worker {
         .metadata_bytes(work.metadata_bytes)
         .grace(ms(work.grace))
         .close_timeout(ms(work.close_timeout))
-        .replay(life.random(23).next(), STARTED_AT)
+        .replay(life.random(23).next(), wall_clock(&life.world))
         .events(move |event| {
             if matches!(event, Event::Stopped(_)) {
                 has_stopped.store(true, Ordering::Relaxed);
             }
             tell(&told, event);
         });
+    if work.blocking {
+        let (world, member) = (life.world.clone(), life.who.member);
+        worker = worker.block_with(move |job| drop(world.spawn(member, Box::pin(baton::run(job)))));
+    }
     if let Some(grace) = work.revoke_grace {
         worker = worker.revoke_grace(ms(grace));
     }
@@ -153,7 +186,7 @@ fn of_world(life: &Life, builder: offtake_producer::Builder) -> offtake_producer
         builder.carrier(Box::new(direct))
     };
     builder
-        .replay(life.random(24).next(), STARTED_AT)
+        .replay(life.random(24).next(), wall_clock(&world))
         .spawn_with(move |engine| drop(world.spawn(who.member, engine)))
 }
 
@@ -188,7 +221,8 @@ fn tell(life: &Life, event: Event) {
         Event::Retried { partition, offset, delay, .. } => {
             What::Retried { who, at: place(&partition), offset, delay }
         }
-        Event::DeadLettered { partition, offset, to, to_offset, .. } => {
+        Event::DeadLettered { partition, offset, to, to_offset, .. }
+        | Event::Postponed { partition, offset, to, to_offset, .. } => {
             What::LetterTold { who, at: place(&partition), offset, to: place(&to), to_offset }
         }
         Event::Stopped(stopped) => {
@@ -335,7 +369,7 @@ impl Application {
 }
 
 /// Whether an error is one that only the producer of transactions ends with.
-fn is_of_transactions(error: &offtake::Error) -> bool {
+pub(crate) fn is_of_transactions(error: &offtake::Error) -> bool {
     use offtake::ErrorKind::{Fenced, Refused};
     let is_of_instance = error.to_string().contains("group.instance.id");
     matches!(error.kind(), Fenced | Refused) && !is_of_instance

@@ -93,11 +93,10 @@ impl Net {
         self.next_serial += 1;
         let serial = self.next_serial;
         let (config, seed) = (&self.shared.config, self.shared.config.seed.wrapping_add(serial));
-        // All brokers speak the same there: who has answered once shows that SASL is not it.
-        let one_has_answered = self.addresses.values().any(AddressState::has_answered);
+        let others_answer = self.addresses.values().any(AddressState::has_answered);
         let address_state =
             self.addresses.entry(address.clone()).or_insert_with(|| AddressState::new(config, seed));
-        let plan = address_state.plan(now, config, one_has_answered);
+        let plan = address_state.plan(now, config, others_answer);
         let from = Arc::new(ConnectionInfo { serial, endpoint, lane, address });
         let (calls, inbox) = mpsc::channel(OUTSTANDING);
         let inbox = Inbox::new(inbox, self.closing.clone());

@@ -28,8 +28,17 @@ pub(super) struct Parts {
 
 /// Checks everything, makes the clients, and joins the group.
 pub(super) async fn start(worker: Worker, batch: usize) -> Result<(Parts, super::Settings), Error> {
-    let Worker { consumer, topics, mut options, commit_interval, dead_letters, events, handle, replay } =
-        worker;
+    let Worker {
+        consumer,
+        topics,
+        mut options,
+        commit_interval,
+        dead_letters,
+        events,
+        handle,
+        replay,
+        threads: _,
+    } = worker;
     check(&options, topics.as_ref(), dead_letters.as_ref(), batch)?;
     let is_transactional = options.transactions.is_some();
     options.commit_interval =

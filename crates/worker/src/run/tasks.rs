@@ -179,12 +179,32 @@ where
 }
 
 /// A record at a time, on a thread for blocking work.
-pub(crate) struct Blocking<H>(Arc<H>);
+pub(crate) struct Blocking<H> {
+    handler: Arc<H>,
+    threads: Option<Threads>,
+}
+
+/// Runs what blocks, on threads of a test. Without it the runtime does.
+pub(crate) type Threads = Arc<dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync>;
 
 impl<H> Blocking<H> {
-    pub(crate) fn new(handler: H) -> Self {
-        Self(Arc::new(handler))
+    pub(crate) fn new(handler: H, threads: Option<Threads>) -> Self {
+        Self { handler: Arc::new(handler), threads }
     }
+}
+
+/// Runs a job on a thread for blocking work. What comes of it, or how it panicked; nothing where it never ran.
+fn on_thread<T: Send + 'static>(
+    threads: Option<&Threads>,
+    job: impl FnOnce() -> T + Send + 'static,
+) -> oneshot::Receiver<Result<T, Box<dyn Any + Send>>> {
+    let (ends, ended) = oneshot::channel();
+    let job = move || drop(ends.send(catch_unwind(AssertUnwindSafe(job))));
+    match threads {
+        Some(threads) => threads(Box::new(job)),
+        None => drop(tokio::task::spawn_blocking(job)),
+    }
+    ended
 }
 
 impl<F> Tasks for Blocking<F>
@@ -197,7 +217,7 @@ where
         limit: Option<Duration>,
         tasks: &mut JoinSet<Results>,
     ) -> Begun {
-        let handler = Arc::clone(&self.0);
+        let (handler, threads) = (Arc::clone(&self.handler), self.threads.clone());
         let flag = Arc::new(AtomicBool::new(false));
         let Some((record, attempt)) = records.into_iter().next() else {
             return Begun::Ended(Results::Each(Vec::new()), clock::now());
@@ -207,7 +227,7 @@ where
         let (guard, is_cancelled) = (CancelOnDrop(Arc::clone(&flag)), Arc::clone(&flag));
         let work = async move {
             let (begins, has_begun) = oneshot::channel();
-            let mut thread = tokio::task::spawn_blocking(move || {
+            let mut thread = on_thread(threads.as_ref(), move || {
                 let _ = begins.send(());
                 match is_cancelled.load(Ordering::Acquire) {
                     // It waited for a thread until nobody waited for it.
@@ -229,8 +249,9 @@ where
                 }
             };
             Results::All(match ended {
-                Ok(result) => verdict(result),
-                Err(error) => panicked(error.try_into_panic().ok().as_deref()),
+                Ok(Ok(result)) => verdict(result),
+                Ok(Err(panic)) => panicked(Some(&*panic)),
+                Err(_) => panicked(None),
             })
         };
         Begun::Runs(Running::new(tasks.spawn(work), Some(flag)))

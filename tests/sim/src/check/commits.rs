@@ -391,7 +391,9 @@ mod tests {
         put().noted(M0, 10).commits(M0, 7).is_found("SAFE8");
         // Or about to be: it leaves before the consumer has done as it is told.
         let told = || latest.clone().joins(M0, 1).reset(M0, None, 10).tell(lower(5));
-        let leaves = told().at_once(What::CommitSent { who: M0, at: orders(), offset: 10, epoch: 0 });
+        let metadata = String::new();
+        let leaves =
+            told().at_once(What::CommitSent { who: M0, at: orders(), offset: 10, epoch: 0, metadata });
         leaves.noted(M0, 10).reads(M0, 5..7, 0).commits(M0, 7).holds();
         told().wait(5).commits(M0, 10).commits(M0, 7).is_found("SAFE8");
     }

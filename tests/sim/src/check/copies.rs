@@ -10,7 +10,7 @@ use std::{
 use super::{Complaints, ledger::Ledger};
 use crate::{
     clock::ms,
-    events::{Event, Place, Told, What, Who},
+    events::{Event, Place, Reported, What, Who},
     plan::{Harm, Plan},
 };
 
@@ -28,7 +28,7 @@ pub(super) struct Copies {
 #[derive(Debug, Default)]
 struct Transaction {
     ids: BTreeSet<u64>,
-    told: Option<Told>,
+    told: Option<Reported>,
     seen: BTreeSet<u64>,
 }
 
@@ -46,7 +46,7 @@ impl Copies {
                 let name = (*who, *transaction);
                 let of = self.transactions.entry(name).or_default();
                 of.told = Some(*told);
-                if *told == Told::Aborted
+                if *told == Reported::Aborted
                     && let Some(id) = of.seen.first()
                 {
                     complaints.add("SAFE11", event.at, is_seen_though_aborted(name, *id));
@@ -89,7 +89,7 @@ impl Copies {
             complaints.add("SAFE11", now, format!("nobody copied record {id} so: {here}"));
         }
         of.seen.insert(id);
-        if of.told == Some(Told::Aborted) {
+        if of.told == Some(Reported::Aborted) {
             complaints.add("SAFE11", now, is_seen_though_aborted(name, id));
         }
     }
@@ -98,7 +98,7 @@ impl Copies {
     pub(super) fn judge(&self, ledger: &Ledger, now: Duration, complaints: &mut Complaints) {
         for ((who, number), of) in &self.transactions {
             let Some(missing) = of.ids.difference(&of.seen).next() else { continue };
-            if of.told == Some(Told::Committed) {
+            if of.told == Some(Reported::Committed) {
                 let text = format!(
                     "{who} was told that its transaction {number} is committed, and record {missing} is not seen"
                 );
@@ -175,7 +175,7 @@ fn is_for_the_application(plan: &Plan, who: Who, kind: &str, at: Duration) -> bo
 mod tests {
     use super::super::forge::{Forged, M0, M1, orders};
     use crate::{
-        events::{Place, Told, What, Who},
+        events::{Place, Reported, What, Who},
         plan::{Copies, Harm},
     };
 
@@ -183,7 +183,7 @@ mod tests {
         forged.tell(What::Copying { who, transaction, ids: ids.to_vec() })
     }
 
-    fn told(forged: Forged, who: Who, transaction: u64, told: Told) -> Forged {
+    fn told(forged: Forged, who: Who, transaction: u64, told: Reported) -> Forged {
         forged.tell(What::CopyingEnded { who, transaction, told })
     }
 
@@ -207,6 +207,7 @@ mod tests {
             timeout: 10_000,
             max_block: 5_000,
             linger: 0,
+            steps: false,
         };
         let planned = Forged::new().planned(|plan| plan.copies = Some(copies));
         planned.written(0..4, 0).joins(M0, 1).reset(M0, None, 0).reads(M0, 0..4, 0)
@@ -215,9 +216,9 @@ mod tests {
     /// All of it, in two transactions.
     fn done() -> Forged {
         let first = copying(begun(), M0, 1, &[0, 1]).sends(M0, 2).noted(M0, 2);
-        let first = seen(told(first, M0, 1, Told::Committed), M0, 1, &[0, 1]);
+        let first = seen(told(first, M0, 1, Reported::Committed), M0, 1, &[0, 1]);
         let second = copying(first, M0, 2, &[2, 3]).sends(M0, 4).noted(M0, 4);
-        seen(told(second, M0, 2, Told::Committed), M0, 2, &[2, 3])
+        seen(told(second, M0, 2, Reported::Committed), M0, 2, &[2, 3])
     }
 
     #[test]
@@ -225,7 +226,7 @@ mod tests {
         over(done()).holds();
         seen(copying(done(), M1, 1, &[3]), M1, 1, &[3]).is_found("SAFE11");
         // The second was aborted: nobody sees it.
-        over(told(copying(done(), M1, 1, &[3]), M1, 1, Told::Aborted)).holds();
+        over(told(copying(done(), M1, 1, &[3]), M1, 1, Reported::Aborted)).holds();
     }
 
     #[test]
@@ -237,18 +238,18 @@ mod tests {
 
     #[test]
     fn safe11_an_aborted_transaction_is_seen() {
-        let aborted = |forged| told(forged, M0, 1, Told::Aborted);
+        let aborted = |forged| told(forged, M0, 1, Reported::Aborted);
         let begun = || copying(begun(), M0, 1, &[0]);
         aborted(seen(begun(), M0, 1, &[0])).is_found("SAFE11");
         seen(aborted(begun()), M0, 1, &[0]).is_found("SAFE11");
         // Nobody knew.
-        told(seen(begun(), M0, 1, &[0]), M0, 1, Told::Unknown).holds();
+        told(seen(begun(), M0, 1, &[0]), M0, 1, Reported::Unknown).holds();
     }
 
     #[test]
     fn safe11_a_transaction_that_is_told_as_committed_is_not() {
         let again = |ids: &[u64]| {
-            let lost = told(copying(begun(), M0, 1, &[0, 1, 2, 3]), M0, 1, Told::Committed);
+            let lost = told(copying(begun(), M0, 1, &[0, 1, 2, 3]), M0, 1, Reported::Committed);
             over(seen(copying(lost, M0, 2, ids), M0, 2, ids).sends(M0, 4).noted(M0, 4))
         };
         again(&[0, 1, 2, 3]).is_found("SAFE11");
@@ -257,9 +258,9 @@ mod tests {
             let again = copying(forged, M0, 2, &[0, 1, 2, 3]);
             over(seen(again, M0, 2, &[0, 1, 2, 3]).sends(M0, 4).noted(M0, 4))
         };
-        once(Told::Committed).is_found("SAFE11");
-        once(Told::Unknown).holds();
-        once(Told::Aborted).holds();
+        once(Reported::Committed).is_found("SAFE11");
+        once(Reported::Unknown).holds();
+        once(Reported::Aborted).holds();
     }
 
     #[test]

@@ -178,7 +178,7 @@ impl Forged {
     }
 
     pub(super) fn sends_of_epoch(self, who: Who, offset: i64, epoch: i32) -> Self {
-        self.tell(What::CommitSent { who, at: orders(), offset, epoch })
+        self.tell(What::CommitSent { who, at: orders(), offset, epoch, metadata: String::new() })
     }
 
     pub(super) fn noted(self, who: Who, offset: i64) -> Self {

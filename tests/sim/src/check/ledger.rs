@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     events::{Event, Place, What},
-    plan::Plan,
+    plan::{self, Plan},
 };
 
 #[derive(Clone, Debug)]
@@ -141,7 +141,9 @@ impl Ledger {
     pub(super) fn new(plan: &Plan) -> Self {
         let places =
             plan.topics.iter().flat_map(|topic| (0..topic.partitions).map(|n| Place::new(&topic.name, n)));
-        let born: BTreeSet<Place> = places.collect();
+        let retries = plan.work.iter().flat_map(plan::Work::retry_partitions);
+        let retries = retries.map(|(name, number)| Place::new(&name, number));
+        let born: BTreeSet<Place> = places.chain(retries).collect();
         let logs = born.iter().map(|place| (place.clone(), Log::default())).collect();
         let (departed, outcomes, deletions) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         Self { logs, departed, outcomes, deletions, born }

@@ -18,6 +18,8 @@ use crate::{
 const JOIN: i16 = 11;
 /// How long a commit may wait for a connection: the request timeout.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// And then the coordinator is looked for again.
+const RECONNECTS: Duration = Duration::from_secs(2);
 
 /// Why a member is one no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +61,8 @@ pub(super) struct Ownership {
     /// When the coordinator last named a partition to a member.
     named: BTreeMap<(Who, Place), Duration>,
     joins: Vec<(Duration, Who)>,
-    /// When each last sent a heartbeat.
-    heartbeats: BTreeMap<Who, Duration>,
+    /// When each last told the coordinator what it has (KIP-848).
+    owned_sent: BTreeMap<Who, Duration>,
     /// When members went, each of which begins a rebalance.
     left: Vec<Duration>,
     given_up: BTreeMap<(Who, Place), Duration>,
@@ -135,8 +137,8 @@ impl Ownership {
                 }
                 self.left.push(at);
             }
-            What::HeartbeatSent { who } => {
-                self.heartbeats.insert(*who, at);
+            What::OwnedSent { who } => {
+                self.owned_sent.insert(*who, at);
             }
             What::CloseBegins { who, .. } => {
                 self.closing.insert(*who);
@@ -245,20 +247,24 @@ impl Ownership {
         // As a value a change is told to be over when it is let go of; the last commit may leave after that, until the group
         // has heard of it: as long as the coordinator says that the partition is this member's.
         // So may, of a member that closes, one that waits for the coordinator when the time of the listener has come.
+        // A coordinator that wants it back waits: with KIP-848 until the member says what it has, else until it joins again.
         // So may one that waits for a broker which asked for quiet (KIP-219): with KIP-848 the heartbeat that tells the group
         // waits behind it, on the same connection.
         let member = &plan.members[who.member];
         let given_up = self.given_up.get(&(who, place.clone())).copied();
         let untold =
-            member.consumer_protocol && given_up.is_some_and(|at| self.heartbeats.get(&who) <= Some(&at));
-        let on_the_way_out = (member.values || untold || self.closing.contains(&who))
-            && !self.gone.contains_key(&who)
-            && self.allowed.get(&who).is_some_and(|places| places.contains(place));
+            member.consumer_protocol && given_up.is_some_and(|at| self.owned_sent.get(&who) <= Some(&at));
+        let unjoined = given_up
+            .is_some_and(|given_up| !self.joins.iter().any(|(joined, of)| *of == who && *joined >= given_up));
+        let is_allowed = self.allowed.get(&who).is_some_and(|places| places.contains(place));
+        let is_on_its_way = member.values && (is_allowed || (unjoined && !member.consumer_protocol));
+        let is_closing = is_allowed && self.closing.contains(&who);
+        let on_the_way_out = (untold || is_on_its_way || is_closing) && !self.gone.contains_key(&who);
         // What waited for a connection when the group was forgotten is refused by the coordinator.
         let forgotten = self
             .gone
             .get(&who)
-            .is_some_and(|(gone, why)| *why == Why::Forgotten && at < *gone + REQUEST_TIMEOUT);
+            .is_some_and(|(gone, why)| *why == Why::Forgotten && at < *gone + REQUEST_TIMEOUT + RECONNECTS);
         // What a worker's transaction had waiting names the member as it was, which the group refuses, or takes and the transaction is aborted: SAFE11
         // judges what comes of it.
         let in_transaction = plan.work.as_ref().is_some_and(|work| work.transactional);
@@ -571,9 +577,40 @@ mod tests {
         let begun = Forged::begun().planned(|plan| plan.members[0].values = true).revoked(M0);
         begun.clone().sends(M0, 10).holds();
         begun.clone().joins(M1, 2).sends(M0, 10).holds();
-        let heard =
-            begun.tell(What::GroupAssigned { member: M0.to_string(), generation: 2, places: Vec::new() });
-        heard.sends(M0, 10).is_found("SAFE7");
+        let narrowed = What::GroupAssigned { member: M0.to_string(), generation: 2, places: Vec::new() };
+        begun.clone().tell(narrowed.clone()).sends(M0, 10).holds();
+        let joins = What::Request { broker: 1, api: 11, client: M0.to_string() };
+        begun.tell(joins).tell(narrowed).sends(M0, 10).is_found("SAFE7");
+    }
+
+    #[test]
+    fn safe7_what_a_coordinator_wants_back_is_the_members_until_it_says_that_it_is_given_up() {
+        // The plans of seeds 6003247, 6004788 and 6016464: it commits as it gives up, and its poll is dropped in the middle.
+        let of = |consumer_protocol| {
+            let begun = Forged::begun().planned(|plan| {
+                (plan.members[0].consumer_protocol, plan.members[0].values) = (consumer_protocol, true);
+            });
+            let says = begun.tell(What::OwnedSent { who: M0 });
+            let narrowed = What::GroupAssigned { member: M0.to_string(), generation: 1, places: Vec::new() };
+            says.tell(narrowed).revoked(M0)
+        };
+        of(false).sends(M0, 10).holds();
+        let joins = What::Request { broker: 1, api: 11, client: M0.to_string() };
+        of(false).tell(joins).sends(M0, 10).is_found("SAFE7");
+        // The plan of seed 6004897: a commit is waited for, heartbeats go meanwhile, and another commit follows.
+        of(true).tell(What::HeartbeatSent { who: M0 }).sends(M0, 10).holds();
+        of(true).tell(What::OwnedSent { who: M0 }).sends(M0, 10).is_found("SAFE7");
+        gone(of(true), "session").sends(M0, 10).is_found("SAFE7");
+        gone(of(false), "session").sends(M0, 10).is_found("SAFE7");
+    }
+
+    #[test]
+    fn safe7_what_waited_for_a_connection_when_the_group_was_forgotten_is_refused() {
+        // The plan of seed 6015106: its request is swallowed, and when it gives that up it has to find the coordinator again.
+        let closing = Forged::begun().tell(What::CloseBegins { who: M0, timeout: ms(10_000) });
+        let forgotten = closing.tell(What::Forgotten).revoked(M0);
+        forgotten.clone().wait(10_800).sends(M0, 10).holds();
+        forgotten.wait(12_100).sends(M0, 10).is_found("SAFE7");
     }
 
     #[test]
@@ -705,7 +742,7 @@ mod tests {
     fn safe7_what_waited_at_a_connection_leaves_ahead_of_the_heartbeat_that_lets_go() {
         let modern = || Forged::begun().planned(|plan| plan.members[0].consumer_protocol = true).revoked(M0);
         modern().sends(M0, 10).holds();
-        modern().tell(What::HeartbeatSent { who: M0 }).sends(M0, 10).is_found("SAFE7");
+        modern().tell(What::OwnedSent { who: M0 }).sends(M0, 10).is_found("SAFE7");
         // With the classic protocols it is a JoinGroup, which has a connection of its own.
         Forged::begun().revoked(M0).sends(M0, 10).is_found("SAFE7");
     }

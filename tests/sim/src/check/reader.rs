@@ -263,12 +263,8 @@ impl Reader {
                 .any(|cuts| ledger.first_unskippable(log, (from, to), cuts, read_committed).is_none())
         };
         let reaches = |from: i64| from <= offset && hole(from, offset).is_none();
-        let mut stands = BTreeSet::new();
-        for (next, used) in &self.stands {
-            if reaches(*next) {
-                stands.insert((offset + 1, *used));
-            }
-        }
+        // It may be told to go on, and from there again, before anything of that is handed out.
+        let mut places = self.stands.clone();
         let least = self.stands.iter().map(|(_, used)| *used).min().unwrap_or(0);
         for (number, step) in self.moves.iter().enumerate().skip(least) {
             // A jump forward is made from where the position was of no use; all before that was handed out.
@@ -277,11 +273,13 @@ impl Reader {
                 _ => true,
             };
             let from_here = self.stands.is_empty()
-                || self.stands.iter().any(|(next, used)| *used <= number && may_leave(*next));
-            if from_here && reaches(step.to) {
-                stands.insert((offset + 1, number + 1));
+                || places.iter().any(|(next, used)| *used <= number && may_leave(*next));
+            if from_here {
+                places.insert((step.to, number + 1));
             }
         }
+        let here = places.into_iter().filter(|(next, _)| reaches(*next));
+        let mut stands: BTreeSet<Stand> = here.map(|(_, used)| (offset + 1, used)).collect();
         let wrong = stands.is_empty().then(|| self.wrong(offset, hole));
         if stands.is_empty() {
             stands.insert((offset + 1, self.moves.len()));
@@ -319,6 +317,7 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::super::forge::{Forged, M0, M1};
+    use crate::plan::{Harm, Odd, Reset};
 
     #[test]
     fn a_story_that_is_fine_breaks_nothing() {
@@ -402,7 +401,7 @@ mod tests {
     #[test]
     fn safe3_it_leaves_from_behind_a_marker_that_was_cut_off() {
         // Offset 10 was a marker, and is a record of the log that followed.
-        let latest = |forged: Forged| forged.planned(|plan| plan.reset = crate::plan::Reset::Latest);
+        let latest = |forged: Forged| forged.planned(|plan| plan.reset = Reset::Latest);
         let cut = |forged: Forged| latest(forged).truncated(8).wait(5).written(8..20, 1);
         let went = |forged: Forged, from| forged.reset(M0, Some(from), 20).written(20..22, 1);
         went(cut(Forged::begun()), 11).handed(M0, 20..22, 1).holds();
@@ -411,9 +410,20 @@ mod tests {
     }
 
     #[test]
+    fn safe3_it_is_told_to_go_on_again_before_anything_was_handed_out() {
+        // The plan of seed 5303312: the leader says twice that it does not know the epoch.
+        let undefined = Harm::Odd { which: Odd::UndefinedEpoch, times: 2 };
+        let latest = Forged::begun().planned(|plan| plan.reset = Reset::Latest).fault(1, undefined);
+        let once = latest.written(10..11, 0).reset(M0, Some(10), 11);
+        let twice = |from| once.clone().written(11..13, 0).reset(M0, Some(from), 13).written(13..14, 0);
+        twice(11).handed(M0, 13..14, 0).holds();
+        // The second time it was no longer where it had been sent, and nobody was handed what lies between.
+        twice(12).handed(M0, 13..14, 0).is_found("SAFE3");
+    }
+
+    #[test]
     fn safe3_what_was_fetched_of_a_topic_that_was_deleted_is_handed_out_no_more() {
-        let latest =
-            Forged::begun().planned(|plan| plan.reset = crate::plan::Reset::Latest).written(10..15, 0);
+        let latest = Forged::begun().planned(|plan| plan.reset = Reset::Latest).written(10..15, 0);
         let went = |forged: Forged| forged.reset(M0, Some(15), 20).written(20..22, 1);
         went(latest.clone().recreated().wait(5).written(0..20, 1)).handed(M0, 20..22, 1).holds();
         // What a truncation left is.

@@ -194,7 +194,7 @@ impl Records {
             What::Processed { at: place, id, .. } => {
                 self.groups.entry(place.clone()).or_default().processed.insert(*id);
             }
-            What::CommitSent { who, at: place, offset, epoch } => {
+            What::CommitSent { who, at: place, offset, epoch, .. } => {
                 self.commit_sent(scene, (*who, place, *offset, *epoch), complaints);
             }
             // An operator, who says so.

@@ -10,12 +10,13 @@ use std::{
 };
 
 use offtake::OwnedRecord;
-use offtake_worker::{Attempt, Batch, Failure, Handled, ProducerRecord};
+use offtake_worker::{Attempt, Batch, Failure, Handled, ProducerRecord, dead_letters::Origin};
 
+use super::baton;
 use crate::{
     clock::{self, ms},
     copying,
-    events::{How, Place, Told, What},
+    events::{How, Place, Reported, What, Who},
     member::{Life, id_of, place},
     plan::{Order, Work},
     random::Random,
@@ -53,11 +54,32 @@ impl Handler {
         let work = async move {
             let handling = self.begin(call, &record, &attempt)?;
             let fate = self.works(call, handling.id).await;
-            let result = outcome(fate).await;
+            let result = outcome(self.life.who, call, fate);
             handling.end(&result);
             result
         };
         world.freezable(member, work).await
+    }
+
+    /// Of a record, on a thread of its own, which it blocks. Some look in between whether anybody waits for them.
+    pub(super) fn blocks(self, record: &OwnedRecord, attempt: &Attempt) -> Result<(), Failure> {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        let mut handling = self.begin(call, record, attempt)?;
+        let (fate, takes) = self.draws(call, handling.id);
+        let takes = self.life.stalled().saturating_add(takes);
+        let steps: u32 = if call.is_multiple_of(2) { 1 } else { 4 };
+        for _ in 0..steps {
+            if !baton::block(takes / steps) {
+                return Err(Failure::retry("the process is dead"));
+            }
+            if attempt.cancelled() {
+                handling.told(How::Ignored);
+                return Err(Failure::retry("nobody waits for it"));
+            }
+        }
+        let result = outcome(self.life.who, call, fate);
+        handling.end(&result);
+        result
     }
 
     /// Of several. What is of the lane of one that failed is left for the next time.
@@ -74,7 +96,7 @@ impl Handler {
                 }
                 let handling = self.begin(call, record, attempt)?;
                 let fate = self.works(call, handling.id).await;
-                let result = outcome(fate).await;
+                let result = outcome(self.life.who, call, fate);
                 if result.is_err() {
                     failed.extend(lane);
                 }
@@ -132,7 +154,10 @@ impl Handler {
         if !takes.is_zero() {
             clock::sleep(takes).await;
         }
-        fate
+        match fate {
+            Fate::Hangs => std::future::pending().await,
+            fate => fate,
+        }
     }
 
     fn draws(&self, call: u64, id: u64) -> (Fate, Duration) {
@@ -166,15 +191,16 @@ impl Handler {
     }
 }
 
-async fn outcome(fate: Fate) -> Result<(), Failure> {
+fn outcome(who: Who, call: u64, fate: Fate) -> Result<(), Failure> {
     match fate {
         Fate::Done => Ok(()),
-        Fate::Fails => Err(Failure::retry("not now")),
+        // Each failure can be told from every other.
+        Fate::Fails => Err(Failure::retry(format!("not now, in call {call} of {who}"))),
         Fate::Poison => Err(Failure::poison("never")),
         Fate::Fatal => Err(Failure::fatal("nothing can be handled")),
         // Not by `panic!`: the hook tells of those that nobody wanted.
         Fate::Panics => std::panic::resume_unwind(Box::new("the handler panics")),
-        Fate::Hangs => std::future::pending().await,
+        Fate::Hangs => Err(Failure::fatal("what hangs has no outcome")),
     }
 }
 
@@ -186,6 +212,11 @@ fn all_failed(handled: Vec<(Option<Handling>, Result<(), Failure>)>, failure: &F
         }
     }
     failure.clone()
+}
+
+/// What a record of a retry topic says that it is of.
+fn origin(origin: &Origin) -> Option<(Place, i64)> {
+    Some((Place::new(origin.topic.as_deref()?, origin.partition?), origin.offset?))
 }
 
 /// A record at a handler: its end is told however it comes.
@@ -204,13 +235,24 @@ impl Handling {
     fn begin(life: &Life, call: u64, record: &OwnedRecord, attempt: &Attempt) -> Self {
         let (at, offset) = (place(record.topic_partition()), record.offset());
         let id = id_of(&record.value(), record.headers());
-        let (who, attempt, probe) = (life.who, attempt.number(), attempt.is_probe());
-        life.tell(What::HandlerBegan { who, call, at: at.clone(), offset, id, attempt, probe });
+        let who = life.who;
+        let (number, probe) = (attempt.number(), attempt.is_probe());
+        life.tell(What::HandlerBegan { who, call, at: at.clone(), offset, id, attempt: number, probe });
+        let is_retry = life.plan.work.as_ref().is_some_and(|work| work.stage_of(&at.topic) > 0);
+        if is_retry {
+            let first = attempt.first_failure().map(|first| first.reason.clone());
+            let of = attempt.origin().and_then(origin);
+            life.tell(What::CameAgain { who, at: at.clone(), offset, of, first });
+        }
         Self { life: life.clone(), call, at, offset, id, copy: None, is_told: false }
     }
 
     fn end(mut self, result: &Result<(), Failure>) {
         use offtake_worker::FailureKind::{Fatal, Poison, Retry};
+        if let Err(failure) = result {
+            let (who, at, offset) = (self.life.who, self.at.clone(), self.offset);
+            self.life.tell(What::FailureSaid { who, at, offset, reason: failure.reason() });
+        }
         self.told(match result.as_ref().map_err(Failure::kind) {
             Ok(()) => How::Done,
             Err(Retry) => How::Failed,
@@ -223,7 +265,7 @@ impl Handling {
         self.is_told = true;
         let Self { life, call, at, offset, .. } = self;
         if let Some(transaction) = self.copy.filter(|_| how != How::Done) {
-            life.tell(What::CopyingEnded { who: life.who, transaction, told: Told::Aborted });
+            life.tell(What::CopyingEnded { who: life.who, transaction, told: Reported::Aborted });
         }
         life.tell(What::HandlerEnded { who: life.who, call: *call, at: at.clone(), offset: *offset, how });
     }

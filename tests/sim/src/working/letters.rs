@@ -9,8 +9,11 @@ use std::{
 use bytes::Bytes;
 use offtake_broker::{Model, NewRecord};
 
-use super::LETTERS;
-use crate::events::{Place, What};
+use super::{LETTERS, since_start};
+use crate::{
+    events::{Place, What},
+    producer::ID,
+};
 
 /// Of a record's bytes: its key, its value, its headers.
 pub(crate) fn digest<'a>(
@@ -32,7 +35,9 @@ const ORIGINS: [[&str; 3]; 3] = [
 ];
 
 /// And those of all that was added to the record's own.
-const ADDED: [&str; 9] = [
+const ADDED: [&str; 11] = [
+    "first_error_reason",
+    "first_failed_at",
     "original_timestamp",
     "original_group",
     "error_reason",
@@ -46,28 +51,86 @@ const ADDED: [&str; 9] = [
 
 /// The letters at these offsets.
 pub(crate) fn letters(model: &Model, partition: i32, offsets: RangeInclusive<i64>) -> Vec<What> {
-    let records = model.records(LETTERS, partition).into_iter();
-    let records = records.filter(|(offset, _)| offsets.contains(offset));
     let at = Place::new(LETTERS, partition);
-    records.map(|(offset, record)| letter(at.clone(), offset, &record)).collect()
+    let letter = |(offset, record): (i64, NewRecord)| What::Letter {
+        at: at.clone(),
+        offset,
+        of: of(&record),
+        digest: own_digest(&record),
+        attempts: attempts(&record),
+    };
+    written(model, &at, offsets).map(letter).collect()
 }
 
-fn letter(at: Place, offset: i64, record: &NewRecord) -> What {
+/// The records of a retry topic at these offsets: that they are there, as a producer would tell it, and what they say of themselves.
+pub(crate) fn put_aside(
+    model: &Model,
+    (topic, partition): (&str, i32),
+    offsets: RangeInclusive<i64>,
+) -> Vec<What> {
+    let at = &Place::new(topic, partition);
+    let told = |(offset, record): (i64, NewRecord)| {
+        let key = record.key.as_ref().map(|key| String::from_utf8_lossy(key).into_owned());
+        [
+            What::Appended { at: at.clone(), offset, id: id(&record), transaction: 0 },
+            What::Wrote { at: at.clone(), offset, key, digest: own_digest(&record) },
+            What::PutAside {
+                at: at.clone(),
+                offset,
+                of: of(&record),
+                attempts: attempts(&record),
+                first: text(&record, "first_error_reason"),
+                written: since_start(record.timestamp.unwrap_or_default()),
+            },
+        ]
+    };
+    written(model, at, offsets).flat_map(told).collect()
+}
+
+fn written(
+    model: &Model,
+    at: &Place,
+    offsets: RangeInclusive<i64>,
+) -> impl Iterator<Item = (i64, NewRecord)> {
+    model.records(&at.topic, at.partition).into_iter().filter(move |(offset, _)| offsets.contains(offset))
+}
+
+/// Of what it has of the record that it is of.
+fn own_digest(record: &NewRecord) -> u64 {
     let added = |name: &str| ORIGINS.iter().flatten().chain(&ADDED).any(|added| *added == name);
     let own = record.headers.iter().filter(|(name, _)| !added(name));
     let own = own.map(|(name, value)| (name.as_str(), value.as_deref()));
-    let digest = digest(record.key.as_deref(), record.value.as_deref(), own);
-    let of = ORIGINS.iter().find_map(|names| origin(record, names));
-    What::Letter { at, offset, of, digest }
+    digest(record.key.as_deref(), record.value.as_deref(), own)
+}
+
+/// Which record it is of, as it says.
+fn of(record: &NewRecord) -> Option<(Place, i64)> {
+    ORIGINS.iter().find_map(|names| origin(record, names))
+}
+
+fn attempts(record: &NewRecord) -> Option<u32> {
+    text(record, "error_attempts")?.parse().ok()
+}
+
+fn header<'a>(record: &'a NewRecord, wanted: &str) -> Option<&'a Bytes> {
+    record.headers.iter().find(|(name, _)| name == wanted).and_then(|(_, value)| value.as_ref())
+}
+
+fn text(record: &NewRecord, wanted: &str) -> Option<String> {
+    String::from_utf8(header(record, wanted)?.to_vec()).ok()
+}
+
+/// The number of the record that was written first.
+fn id(record: &NewRecord) -> u64 {
+    let bytes = record.value.as_ref().or_else(|| header(record, ID));
+    let number = bytes.and_then(|bytes| bytes.get(..8)?.try_into().ok());
+    number.map_or(u64::MAX, u64::from_be_bytes)
 }
 
 fn origin(record: &NewRecord, [topic, partition, offset]: &[&str; 3]) -> Option<(Place, i64)> {
-    let value = |wanted: &str| {
-        record.headers.iter().find(|(name, _)| name == wanted).and_then(|(_, value)| value.as_ref())
-    };
-    let topic = String::from_utf8(value(topic)?.to_vec()).ok()?;
-    let partition = i32::try_from(number(value(partition)?)?).ok()?;
-    Some((Place::new(&topic, partition), number(value(offset)?)?))
+    let topic = text(record, topic)?;
+    let partition = i32::try_from(number(header(record, partition)?)?).ok()?;
+    Some((Place::new(&topic, partition), number(header(record, offset)?)?))
 }
 
 /// As text, or as Java writes an `int` or a `long`.

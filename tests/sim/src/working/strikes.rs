@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     events::{Log, What, Who},
-    plan::{Blow, Step, Work},
+    plan::{Blow, Moment, Work},
     run::Cast,
 };
 
@@ -32,19 +32,19 @@ pub(crate) fn strike(log: &Log, work: &Work, cast: &Cast) {
 }
 
 /// Which step it is, and whose.
-fn step(what: &What) -> Option<(Step, Who)> {
+fn step(what: &What) -> Option<(Moment, Who)> {
     Some(match what {
-        What::Assigned { who, .. } => (Step::Assigned, *who),
-        What::HandlerBegan { who, .. } => (Step::HandlerBegan, *who),
-        What::HandlerEnded { who, .. } => (Step::HandlerEnded, *who),
-        What::Retried { who, .. } => (Step::Retried, *who),
+        What::Assigned { who, .. } => (Moment::Assigned, *who),
+        What::HandlerBegan { who, .. } => (Moment::HandlerBegan, *who),
+        What::HandlerEnded { who, .. } => (Moment::HandlerEnded, *who),
+        What::Retried { who, .. } => (Moment::Retried, *who),
         What::Request { api: PRODUCE, client, .. } => {
-            (Step::LetterSent, Who::parse(client.strip_suffix('t')?)?)
+            (Moment::LetterSent, Who::parse(client.strip_suffix('t')?)?)
         }
-        What::LetterTold { who, .. } => (Step::LetterTold, *who),
-        What::CommitSent { who, .. } => (Step::CommitSent, *who),
-        What::HandedOver { who, .. } => (Step::HandedOver, *who),
-        What::Breaker { who, .. } => (Step::Breaker, *who),
+        What::LetterTold { who, .. } => (Moment::LetterTold, *who),
+        What::CommitSent { who, .. } => (Moment::CommitSent, *who),
+        What::HandedOver { who, .. } => (Moment::HandedOver, *who),
+        What::Breaker { who, .. } => (Moment::Breaker, *who),
         _ => return None,
     })
 }

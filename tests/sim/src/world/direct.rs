@@ -13,7 +13,7 @@ use offtake_net::{Carrier, Completion, Lane};
 use offtake_wire::{ApiKey, frame};
 use tokio::time::Sleep;
 
-use super::{End, Step, World, peek};
+use super::{Arrival, End, World, peek};
 use crate::{clock, events::Who};
 
 /// After a refused dial, as `reconnect.backoff.ms`.
@@ -139,7 +139,7 @@ impl Direct {
     }
 
     fn lost(&mut self, line: u64) {
-        self.world.with(|state, now| state.at(now, Step::CloseAtBroker { line }));
+        self.world.with(|state, now| state.at(now, Arrival::CloseAtBroker { line }));
         let gone: Vec<i32> =
             self.waiting.iter().filter(|(_, waiting)| waiting.line == line).map(|(id, _)| *id).collect();
         for correlation in gone {
@@ -223,7 +223,7 @@ impl Carrier for Direct {
         let deadline = clock::now() + timeout;
         self.waiting.insert(self.correlation, Waiting { tag, line, broker, api, version, deadline, timeout });
         peek::request(&self.world.log, self.who, &frame);
-        self.world.with(|state, now| state.travel(now, Step::ToBroker { line, frame }));
+        self.world.with(|state, now| state.travel(now, Arrival::ToBroker { line, frame }));
     }
 
     /// All that is not answered was written at once.
@@ -269,7 +269,7 @@ impl Drop for Direct {
         let lines: Vec<u64> = self.lines.values().copied().collect();
         self.world.with(|state, now| {
             for line in lines {
-                state.travel(now, Step::CloseAtBroker { line });
+                state.travel(now, Arrival::CloseAtBroker { line });
             }
         });
     }

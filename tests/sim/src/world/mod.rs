@@ -49,8 +49,8 @@ pub(crate) struct State {
     lines: BTreeMap<u64, Line>,
     of_connection: BTreeMap<ConnectionId, u64>,
     next_line: u64,
-    due: BTreeMap<(Instant, u64), Step>,
-    next_step: u64,
+    due: BTreeMap<(Instant, u64), Arrival>,
+    next_arrival: u64,
     pub(crate) troubles: Vec<Trouble>,
     /// What strikes requests, by class.
     pub(crate) armed: Vec<(&'static str, RuleId)>,
@@ -58,6 +58,8 @@ pub(crate) struct State {
     /// The transaction that each producer id has open, or had last.
     pub(crate) transactions: BTreeMap<i64, u64>,
     pub(crate) processes: BTreeMap<usize, process::Process>,
+    /// The topics in which workers put records aside.
+    pub(crate) retries: Vec<String>,
 }
 
 /// A connection, as the network sees it.
@@ -83,14 +85,14 @@ enum End {
     Reset,
 }
 
-enum Step {
+enum Arrival {
     ToBroker { line: u64, frame: Bytes },
     ToMember { line: u64, bytes: Bytes },
     CloseAtMember { line: u64, end: End },
     CloseAtBroker { line: u64 },
 }
 
-impl Step {
+impl Arrival {
     fn line(&self) -> u64 {
         match self {
             Self::ToBroker { line, .. }
@@ -133,12 +135,13 @@ impl World {
             of_connection: BTreeMap::new(),
             next_line: 0,
             due: BTreeMap::new(),
-            next_step: 0,
+            next_arrival: 0,
             troubles: Vec::new(),
             armed: Vec::new(),
             partial_writes: false,
             transactions: BTreeMap::new(),
             processes: BTreeMap::new(),
+            retries: Vec::new(),
         };
         Self { state: Arc::new(Mutex::new(state)), stir: Arc::new(Notify::new()), log }
     }
@@ -185,8 +188,8 @@ impl World {
 
 impl State {
     fn next_wake(&self) -> Option<Instant> {
-        let step = self.due.keys().next().map(|(at, _)| *at);
-        [step, self.model.poll_timeout()].into_iter().flatten().min()
+        let arrival = self.due.keys().next().map(|(at, _)| *at);
+        [arrival, self.model.poll_timeout()].into_iter().flatten().min()
     }
 
     /// Everything that is due now, and what follows from it at once.
@@ -197,9 +200,9 @@ impl State {
                 if entry.key().0 > now {
                     break;
                 }
-                let step = entry.remove();
+                let arrival = entry.remove();
                 quiet = false;
-                self.carry_out(now, step);
+                self.carry_out(now, arrival);
             }
             if self.model.poll_timeout().is_some_and(|at| at <= now) {
                 quiet = false;
@@ -218,30 +221,30 @@ impl State {
         }
     }
 
-    fn carry_out(&mut self, now: Instant, step: Step) {
-        let Some(line) = self.lines.get_mut(&step.line()) else { return };
+    fn carry_out(&mut self, now: Instant, arrival: Arrival) {
+        let Some(line) = self.lines.get_mut(&arrival.line()) else { return };
         let (who, broker) = (line.who, line.broker);
         // What met a wall on its way arrives when that is gone.
-        if let Some(until) = self.wall(now, who.member, broker, step.to_broker()) {
+        if let Some(until) = self.wall(now, who.member, broker, arrival.to_broker()) {
             let at = until + self.one_way();
-            return self.at(at, step);
+            return self.at(at, arrival);
         }
-        let Some(line) = self.lines.get_mut(&step.line()) else { return };
-        match step {
-            Step::ToBroker { frame, .. } => self.model.receive(now, line.connection, frame),
-            Step::CloseAtBroker { line } => {
+        let Some(line) = self.lines.get_mut(&arrival.line()) else { return };
+        match arrival {
+            Arrival::ToBroker { frame, .. } => self.model.receive(now, line.connection, frame),
+            Arrival::CloseAtBroker { line } => {
                 if let Some(line) = self.lines.remove(&line) {
                     self.of_connection.remove(&line.connection);
                     self.model.disconnect(now, line.connection);
                 }
             }
-            Step::ToMember { bytes, .. } => {
+            Arrival::ToMember { bytes, .. } => {
                 if line.end.is_none() {
                     line.readable.extend_from_slice(&bytes);
                     wake(&mut line.reader);
                 }
             }
-            Step::CloseAtMember { end, .. } => {
+            Arrival::CloseAtMember { end, .. } => {
                 line.end.get_or_insert(end);
                 if end == End::Reset {
                     line.readable.clear();
@@ -257,17 +260,17 @@ impl State {
             Output::Close(connection) => (connection, None),
         };
         let Some(line) = self.of_connection.get(&connection).copied() else { return };
-        let step = match bytes {
-            Some(bytes) => Step::ToMember { line, bytes },
-            None => Step::CloseAtMember { line, end: End::Closed },
+        let arrival = match bytes {
+            Some(bytes) => Arrival::ToMember { line, bytes },
+            None => Arrival::CloseAtMember { line, end: End::Closed },
         };
-        self.travel(now, step);
+        self.travel(now, arrival);
     }
 
     /// Puts something on its way.
-    fn travel(&mut self, now: Instant, step: Step) {
+    fn travel(&mut self, now: Instant, arrival: Arrival) {
         let mut takes = self.one_way();
-        let Some(line) = self.lines.get(&step.line()) else { return };
+        let Some(line) = self.lines.get(&arrival.line()) else { return };
         for trouble in &self.troubles {
             if let Obstacle::Slow(by) = trouble.what
                 && trouble.until > now
@@ -277,16 +280,16 @@ impl State {
             }
         }
         let at = now + takes;
-        let Some(line) = self.lines.get_mut(&step.line()) else { return };
-        let last = &mut line.last[usize::from(step.to_broker())];
+        let Some(line) = self.lines.get_mut(&arrival.line()) else { return };
+        let last = &mut line.last[usize::from(arrival.to_broker())];
         *last = at.max(*last);
         let at = *last;
-        self.at(at, step);
+        self.at(at, arrival);
     }
 
-    fn at(&mut self, at: Instant, step: Step) {
-        self.next_step += 1;
-        self.due.insert((at, self.next_step), step);
+    fn at(&mut self, at: Instant, arrival: Arrival) {
+        self.next_arrival += 1;
+        self.due.insert((at, self.next_arrival), arrival);
     }
 
     pub(crate) fn one_way(&mut self) -> Duration {
@@ -346,8 +349,8 @@ impl State {
             .collect();
         let now = clock::now();
         for line in hit {
-            self.at(now, Step::CloseAtMember { line, end: End::Reset });
-            self.at(now, Step::CloseAtBroker { line });
+            self.at(now, Arrival::CloseAtMember { line, end: End::Reset });
+            self.at(now, Arrival::CloseAtBroker { line });
         }
     }
 
@@ -388,6 +391,12 @@ impl State {
             Observed::Appended { at, topic, partition, first, last } if topic == working::LETTERS => {
                 for letter in working::letters(&self.model, partition, first..=last) {
                     self.log.tell_at(at, letter);
+                }
+                return;
+            }
+            Observed::Appended { at, topic, partition, first, last } if self.retries.contains(&topic) => {
+                for what in working::put_aside(&self.model, (&topic, partition), first..=last) {
+                    self.log.tell_at(at, what);
                 }
                 return;
             }

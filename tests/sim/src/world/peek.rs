@@ -36,7 +36,8 @@ pub(super) fn request(log: &Log, who: Who, frame: &Bytes) {
                 for partition in &topic.partitions {
                     let at = Place::new(&topic.name, partition.partition_index);
                     let (offset, epoch) = (partition.committed_offset, partition.committed_leader_epoch);
-                    log.tell(What::CommitSent { who, at, offset, epoch });
+                    let metadata = partition.committed_metadata.as_deref().unwrap_or_default().to_owned();
+                    log.tell(What::CommitSent { who, at, offset, epoch, metadata });
                 }
             }
         }
@@ -45,7 +46,8 @@ pub(super) fn request(log: &Log, who: Who, frame: &Bytes) {
                 for partition in &topic.partitions {
                     let at = Place::new(&topic.name, partition.partition_index);
                     let (offset, epoch) = (partition.committed_offset, partition.committed_leader_epoch);
-                    log.tell(What::CommitSent { who, at, offset, epoch });
+                    let metadata = partition.committed_metadata.as_deref().unwrap_or_default().to_owned();
+                    log.tell(What::CommitSent { who, at, offset, epoch, metadata });
                 }
             }
         }
@@ -57,6 +59,9 @@ pub(super) fn request(log: &Log, who: Who, frame: &Bytes) {
         Ok(RequestKind::ConsumerGroupHeartbeat(request)) => {
             named(&request.member_id);
             log.tell(What::HeartbeatSent { who });
+            if request.topic_partitions.is_some() {
+                log.tell(What::OwnedSent { who });
+            }
             if request.member_epoch == STEPS_OUT {
                 log.tell(What::StepsOut { who });
             }

@@ -9,7 +9,7 @@ use std::{
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{End, State, Step, World, peek};
+use super::{Arrival, End, State, World, peek};
 use crate::clock;
 
 /// A member's end of a connection.
@@ -68,7 +68,7 @@ impl AsyncWrite for Stream {
             if let Some(who) = who {
                 peek::request(&state.log, who, &frame);
             }
-            state.travel(clock::now(), Step::ToBroker { line: self.line, frame });
+            state.travel(clock::now(), Arrival::ToBroker { line: self.line, frame });
         }
         drop(state);
         self.world.stir.notify_one();
@@ -88,7 +88,7 @@ impl Drop for Stream {
     fn drop(&mut self) {
         let mut state = self.world.lock();
         state.disconnected(self.line);
-        state.travel(clock::now(), Step::CloseAtBroker { line: self.line });
+        state.travel(clock::now(), Arrival::CloseAtBroker { line: self.line });
         drop(state);
         self.world.stir.notify_one();
     }

@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Scene, ended};
+use super::{WorkScene, ended};
 use crate::{
     check::Complaints,
     events::{Event, What, Who},
 };
 
-/// The header names and keys of a record, beside its value.
+/// The header names and keys of a record, beside its value; and of one that was put aside what it says of itself.
 const BESIDE_VALUE: usize = 200;
+const PUT_ASIDE: usize = 700;
 
 #[derive(Debug, Default)]
 pub(super) struct Bounds {
@@ -17,7 +18,7 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    pub(super) fn feed(&mut self, scene: Scene<'_>, event: &Event, complaints: &mut Complaints) {
+    pub(super) fn feed(&mut self, scene: WorkScene<'_>, event: &Event, complaints: &mut Complaints) {
         let options = scene.options;
         match &event.what {
             What::HandlerBegan { who, call, offset, .. } => {
@@ -46,6 +47,7 @@ impl Bounds {
                 let largest =
                     scene.plan.producers.iter().map(|producer| producer.value_bytes).max().unwrap_or(0);
                 let largest = usize::try_from(largest).unwrap_or(0) + BESIDE_VALUE;
+                let largest = if options.retries.is_empty() { largest } else { largest + PUT_ASIDE };
                 let (most, most_bytes) = (options.queue + beyond, options.queue_bytes + beyond * largest);
                 if *records > most || *bytes > most_bytes {
                     let text = format!(

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Scene, ended};
+use super::{WorkScene, ended};
 use crate::{
     check::Complaints,
     clock::ms,
@@ -40,7 +40,7 @@ enum State {
 }
 
 impl Breakers {
-    pub(super) fn feed(&mut self, scene: Scene<'_>, event: &Event, complaints: &mut Complaints) {
+    pub(super) fn feed(&mut self, scene: WorkScene<'_>, event: &Event, complaints: &mut Complaints) {
         let Some(options) = &scene.options.breaker else {
             if let What::Breaker { who, .. } = &event.what {
                 complaints.add("SAFE21", event.at, format!("{who} has no breaker, and tells of one"));
@@ -100,8 +100,8 @@ impl Breakers {
 impl Breaker {
     /// A batch that fails as a whole has failed with what its handler did not come to, and that may be all of it.
     fn attempt_ended(&mut self, batch: usize, record: (Place, i64), how: How) {
-        // One that was dropped may have been out of time.
-        let may_have_failed = matches!(how, How::Failed | How::Panicked | How::Dropped);
+        // One that was dropped may have been out of time; one that was ignored may have ended before.
+        let may_have_failed = matches!(how, How::Failed | How::Panicked | How::Dropped | How::Ignored);
         if self.probing.remove(&record) {
             self.probes_done += usize::from(matches!(how, How::Done | How::Poison));
             self.probes_failed += usize::from(may_have_failed);

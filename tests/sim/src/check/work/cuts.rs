@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -25,8 +26,10 @@ pub(super) struct Cuts {
     by_digest: BTreeMap<u64, u64>,
     /// Offsets that were set, and when.
     set: BTreeMap<Place, Vec<(Duration, i64)>>,
-    /// When a topic was created again last, and the highest offset that may be meant of a former one.
-    recreated: BTreeMap<Place, (Duration, i64)>,
+    /// When each topic was created again last.
+    recreated: BTreeMap<Arc<str>, Duration>,
+    /// The highest offset that may be meant of a former topic.
+    most_of_former: BTreeMap<Place, i64>,
 }
 
 /// By then whoever lives has heard of a topic that was created again, or has sent what it meant for the former one.
@@ -41,17 +44,8 @@ impl Cuts {
             }
             What::Committed { at, offset, .. } => {
                 self.commits.insert(at.clone(), *offset);
-                let former = self.recreated.get_mut(at).filter(|(since, _)| event.at < *since + HEARD);
-                if let Some((_, most)) = former {
-                    *most = (*most).max(*offset);
-                }
-            }
-            // The same of what is said to be finished beyond: the records of the new topic have the timestamps of the former ones here, by which a worker tells
-            // them apart.
-            What::Claimed { at, beyond } => {
-                let former = self.recreated.get_mut(at).filter(|(since, _)| event.at < *since + HEARD);
-                if let (Some((_, most)), Some((_, to))) = (former, beyond.last()) {
-                    *most = (*most).max(*to);
+                if self.recreated.get(&at.topic).is_some_and(|since| event.at < *since + HEARD) {
+                    self.may_be_of_former(at, *offset);
                 }
             }
             What::OffsetSet { at, offset } => {
@@ -60,10 +54,8 @@ impl Cuts {
             What::Recreated { topic } => {
                 let of_topic = self.commits.iter().filter(|(place, _)| place.topic == *topic);
                 let former: Vec<_> = of_topic.map(|(place, offset)| (place.clone(), *offset)).collect();
-                for (place, offset) in former {
-                    let most = self.recreated.get(&place).map_or(0, |(_, most)| *most).max(offset);
-                    self.recreated.insert(place, (event.at, most));
-                }
+                former.iter().for_each(|(place, offset)| self.may_be_of_former(place, *offset));
+                self.recreated.insert(topic.clone(), event.at);
             }
             What::HandlerBegan { who, call, at, offset, id, .. } => {
                 self.running.insert((*who, *call, at.clone(), *offset), *id);
@@ -77,6 +69,11 @@ impl Cuts {
         }
     }
 
+    fn may_be_of_former(&mut self, place: &Place, offset: i64) {
+        let most = self.most_of_former.entry(place.clone()).or_default();
+        *most = (*most).max(offset);
+    }
+
     /// As [`Work::left`](super::Work::left).
     pub(super) fn left(&self, ledger: &Ledger) -> Vec<(Place, i64, usize)> {
         let mut left = Vec::new();
@@ -84,7 +81,7 @@ impl Cuts {
             let Some(log) = ledger.log(place) else { continue };
             let committed = self.commits.get(place).copied().unwrap_or_default();
             let set = self.set.get(place).map(Vec::as_slice).unwrap_or_default();
-            let most_of_former = self.recreated.get(place).map_or(0, |(_, most)| *most);
+            let most_of_former = self.most_of_former.get(place).copied().unwrap_or_default();
             let is_excused = |offset: i64, since: Duration| {
                 offset < most_of_former || set.iter().any(|(at, to)| since <= *at && offset < *to)
             };

@@ -1,11 +1,17 @@
-//! SAFE12: dead letters.
+//! SAFE12: dead letters, and records that are put aside in retry topics.
+//!
+//! All that is written of one record, with the record itself, is its family; how many topics one of them has been through is its stage.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
-use super::{Scene, ended};
+use super::{
+    WorkScene,
+    aside::{Aside, RecordAt},
+    ended,
+};
 use crate::{
     check::Complaints,
     clock::ms,
@@ -15,8 +21,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Letters {
     digests: BTreeMap<(Place, i64), u64>,
-    /// Where each letter is, and of which record it is.
-    written: BTreeMap<(Place, i64), (Place, i64)>,
+    /// Where each letter is, also in retry topics, and of which record it is.
+    written: BTreeMap<RecordAt, RecordAt>,
     /// Attempts under way, and since when.
     running: BTreeMap<(Who, Place, i64), Duration>,
     /// How often each life has failed with a record since it was given its partition.
@@ -27,11 +33,15 @@ pub(super) struct Letters {
     most: BTreeMap<(Place, i64), u32>,
     /// Not before this may it be tried again.
     delays: BTreeMap<(Who, Place, i64), Duration>,
+    aside: Aside,
 }
 
 impl Letters {
-    pub(super) fn feed(&mut self, scene: Scene<'_>, event: &Event, complaints: &mut Complaints) {
+    pub(super) fn feed(&mut self, scene: WorkScene<'_>, event: &Event, complaints: &mut Complaints) {
         let now = event.at;
+        if let Some(text) = self.aside.feed(scene, event) {
+            complaints.add("SAFE12", now, text);
+        }
         match &event.what {
             What::Wrote { at, offset, digest, .. } => {
                 self.digests.insert((at.clone(), *offset), *digest);
@@ -53,7 +63,7 @@ impl Letters {
                     How::Poison => drop(self.poison.insert((at.clone(), *offset))),
                     How::Failed | How::Panicked => self.failed(key),
                     How::Dropped if timed_out => self.failed(key),
-                    How::Done | How::Dropped | How::Fatal => {}
+                    How::Done | How::Dropped | How::Fatal | How::Ignored => {}
                 }
             }
             What::Retried { who, at, offset, delay } => {
@@ -63,9 +73,21 @@ impl Letters {
                 self.failures.retain(|(of, place, _), _| of != who || !places.contains(place));
                 self.delays.retain(|(of, place, _), _| of != who || !places.contains(place));
             }
-            What::Letter { at, offset, of, digest } => {
-                if let Some(text) = self.is_wrong(scene, of.as_ref(), *digest) {
+            What::Letter { at, offset, of, digest, attempts } => {
+                let wrong = of.as_ref().map_or(Some("does not say what it is of".to_owned()), |of| {
+                    self.has_other_bytes(of, *digest).or_else(|| self.is_wrong(scene, of, *attempts))
+                });
+                if let Some(text) = wrong {
                     complaints.add("SAFE12", now, format!("the dead letter at {at} offset {offset} {text}"));
+                }
+                if let Some(of) = of {
+                    self.written.insert((at.clone(), *offset), of.clone());
+                }
+            }
+            What::PutAside { at, offset, of, attempts, first, .. } => {
+                if let Some(text) = self.is_put_aside_wrongly(scene, (at, *offset), (of, *attempts, first)) {
+                    let text = format!("the record that was put aside at {at} offset {offset} {text}");
+                    complaints.add("SAFE12", now, text);
                 }
                 if let Some(of) = of {
                     self.written.insert((at.clone(), *offset), of.clone());
@@ -73,9 +95,12 @@ impl Letters {
             }
             What::LetterTold { who, at, offset, to, to_offset: Some(to_offset) } => {
                 let written = self.written.get(&(to.clone(), *to_offset));
-                if written != Some(&(at.clone(), *offset)) {
+                let (stage, to_stage) =
+                    (scene.options.stage_of(&at.topic), scene.options.stage_of(&to.topic));
+                let is_next = to_stage == 0 || to_stage == stage + 1;
+                if written != Some(&self.aside.origin(at, *offset)) || !is_next {
                     let text = format!(
-                        "{who} says that the dead letter of {at} offset {offset} is at {to} offset {to_offset}: of there is {written:?}"
+                        "{who} says that the letter of {at} offset {offset} is at {to} offset {to_offset}: of there is {written:?}"
                     );
                     complaints.add("SAFE12", now, text);
                 }
@@ -95,23 +120,102 @@ impl Letters {
         *most = (*most).max(*failures);
     }
 
-    fn is_wrong(&self, scene: Scene<'_>, of: Option<&(Place, i64)>, digest: u64) -> Option<String> {
-        let Some(of) = of else { return Some("does not say what it is of".to_owned()) };
+    fn has_other_bytes(&self, of: &RecordAt, digest: u64) -> Option<String> {
         let (place, offset) = of;
-        let Some(original) = self.digests.get(of) else {
-            return Some(format!("is of {place} offset {offset}, where there is no record"));
+        match self.digests.get(of) {
+            None => Some(format!("is of {place} offset {offset}, where there is no record")),
+            Some(original) if *original != digest => {
+                Some(format!("has not all bytes of {place} offset {offset}"))
+            }
+            Some(_) => None,
+        }
+    }
+
+    /// A dead letter is of poison, or of a record that has been through all retry topics.
+    fn is_wrong(&self, scene: WorkScene<'_>, of: &RecordAt, attempts: Option<u32>) -> Option<String> {
+        let (place, offset) = of;
+        let mut given_up = self.given_up(scene, of).peekable();
+        if given_up.peek().is_none() {
+            let failures = self.most.get(of).copied().unwrap_or_default();
+            return Some(format!(
+                "is of {place} offset {offset}, which is no poison and failed {failures} times"
+            ));
+        }
+        let fits = attempts.is_some_and(|attempts| {
+            given_up.any(|one| {
+                let stage = scene.options.stage_of(&one.0.topic);
+                let before = stage.checked_sub(1).and_then(|before| self.attempts_up_to(scene, before));
+                let most = self.attempts_up_to(scene, stage);
+                let least =
+                    if self.poison.contains(&one) { before.unwrap_or(0) + 1 } else { most.unwrap_or(1) };
+                attempts >= least && most.is_none_or(|most| attempts <= most)
+            })
+        });
+        (!fits).then(|| format!("is of {place} offset {offset}, and says {attempts:?} attempts"))
+    }
+
+    /// A record is put aside in the topic behind the one in which it is out of attempts. What is said of its first failure stays.
+    fn is_put_aside_wrongly(
+        &self,
+        scene: WorkScene<'_>,
+        (at, at_offset): (&Place, i64),
+        (of, attempts, first): (&Option<RecordAt>, Option<u32>, &Option<String>),
+    ) -> Option<String> {
+        let Some(of) = of else { return Some("does not say what it is of".to_owned()) };
+        let digest = self.digests.get(&(at.clone(), at_offset)).copied().unwrap_or_default();
+        if let Some(text) = self.has_other_bytes(of, digest) {
+            return Some(text);
+        }
+        let (place, offset) = of;
+        let before = scene.options.stage_of(&at.topic).checked_sub(1)?;
+        let Some(from) = self.out_of_attempts(scene, of, before).next() else {
+            return Some(format!("is of {place} offset {offset}, which has attempts left where it was"));
         };
-        if *original != digest {
-            return Some(format!("has not all bytes of {place} offset {offset}"));
+        if attempts != self.attempts_up_to(scene, before) {
+            return Some(format!("is of {place} offset {offset}, and says {attempts:?} attempts"));
         }
-        if self.poison.contains(of) {
-            return None;
-        }
-        let failures = self.most.get(of).copied().unwrap_or_default();
+        let is_known = first.as_ref().is_some_and(|first| match before {
+            0 => self.aside.may_have_failed_so(&from, first) || scene.options.batch > 1,
+            _ => self.aside.of_stage(of, before, scene).any(|one| self.aside.first(&one) == Some(first)),
+        });
+        (!is_known)
+            .then(|| format!("is of {place} offset {offset}, and says that it failed at first so: {first:?}"))
+    }
+
+    /// Attempts that a record has had when it is out of them at this stage; none where there is no end of them.
+    fn attempts_up_to(&self, scene: WorkScene<'_>, stage: usize) -> Option<u32> {
+        let stages = u32::try_from(stage).unwrap_or(u32::MAX).saturating_add(1);
+        Some(scene.options.attempts.saturating_mul(stages)).filter(|attempts| *attempts > 0)
+    }
+
+    /// Of a family, what has failed as often as it may at this stage.
+    fn out_of_attempts<'a>(
+        &'a self,
+        scene: WorkScene<'a>,
+        of: &'a RecordAt,
+        stage: usize,
+    ) -> impl Iterator<Item = RecordAt> + 'a {
+        let options = scene.options;
         // A batch that fails as a whole has failed with what its handler did not come to.
-        let least = if scene.options.batch == 1 { scene.options.attempts } else { 0 };
-        let too_few = failures < least || scene.options.attempts == 0;
-        too_few
-            .then(|| format!("is of {place} offset {offset}, which is no poison and failed {failures} times"))
+        let least = if options.batch == 1 { options.attempts } else { 0 };
+        let has_failed = move |one: &RecordAt| {
+            options.attempts > 0 && self.most.get(one).copied().unwrap_or_default() >= least
+        };
+        self.aside.of_stage(of, stage, scene).filter(has_failed)
+    }
+
+    /// Of a family, what a dead letter may be of.
+    fn given_up<'a>(&'a self, scene: WorkScene<'a>, of: &'a RecordAt) -> impl Iterator<Item = RecordAt> + 'a {
+        let poison = self.aside.family(of).filter(|one| self.poison.contains(one));
+        poison.chain(self.out_of_attempts(scene, of, scene.options.retries.len()))
+    }
+
+    /// What is finished by what is written of this record, there.
+    pub(super) fn finished_by(&self, scene: WorkScene<'_>, of: &RecordAt, to: &Place) -> Vec<RecordAt> {
+        match scene.options.stage_of(&to.topic).checked_sub(1) {
+            Some(before) => self.out_of_attempts(scene, of, before).collect(),
+            None if scene.options.retries.is_empty() => vec![of.clone()],
+            None => self.given_up(scene, of).collect(),
+        }
     }
 }

@@ -3,10 +3,12 @@
 //! - SAFE1: a commit passes nothing, and claims nothing beyond its offset, that is neither handled nor dead-lettered.
 //! - SAFE2: what is finished is handled again only where it was not committed; a hand-over and a stop that end well leave nothing uncommitted.
 //! - SAFE3: a record begins when those before it in its lane are finished, and no handler is at another one of them.
-//! - SAFE12: a dead letter has every byte of a record that failed as often as it may, and what is told of it is in its log.
+//! - SAFE12: a dead letter has every byte of a record that failed as often as it may, and what is told of it is in its log. A record that is put
+//!   aside in a retry topic is handled there when it is due, or goes on to the next one; attempts and the first failure go with it.
 //! - SAFE15: no more handlers run, and no more records wait, than was asked for.
 //! - SAFE21: a breaker changes its state only for a reason, and lets through what it may.
 
+mod aside;
 mod bounds;
 mod breakers;
 mod cuts;
@@ -59,13 +61,13 @@ impl Open {
 
 /// What the rules look at.
 #[derive(Clone, Copy)]
-struct Scene<'a> {
+struct WorkScene<'a> {
     plan: &'a Plan,
     options: &'a Options,
     ledger: &'a Ledger,
 }
 
-impl Scene<'_> {
+impl WorkScene<'_> {
     /// Whether a member may go past this record though nobody handled it: it is gone, or of a transaction that was aborted.
     fn may_pass(&self, place: &Place, offset: i64) -> bool {
         let Some(record) = self.ledger.log(place).and_then(|log| log.records.get(&offset)) else {
@@ -79,7 +81,7 @@ impl Scene<'_> {
 impl Work {
     pub(super) fn feed(&mut self, plan: &Plan, ledger: &Ledger, event: &Event, complaints: &mut Complaints) {
         let Some(options) = &plan.work else { return };
-        let scene = Scene { plan, options, ledger };
+        let scene = WorkScene { plan, options, ledger };
         match &event.what {
             What::Crashed { who } => drop(self.died.insert(*who)),
             What::HandlerBegan { who, .. } if self.died.contains(who) => return,
@@ -103,7 +105,11 @@ impl Work {
                 }
             }
             What::HandlerEnded { at, offset, how: How::Done, .. } => self.open.finish(at, *offset),
-            What::Letter { of: Some((at, offset)), .. } => self.open.finish(at, *offset),
+            What::Letter { of: Some(of), at, .. } | What::PutAside { of: Some(of), at, .. } => {
+                for (place, offset) in self.letters.finished_by(scene, of, at) {
+                    self.open.finish(&place, offset);
+                }
+            }
             What::Committed { at, offset, .. } => {
                 self.passes(scene, event, (at, *offset), &[], complaints);
                 self.commits.insert(at.clone(), *offset);
@@ -124,7 +130,7 @@ impl Work {
     /// SAFE1: whether a commit says of something open that it is finished.
     fn passes(
         &self,
-        scene: Scene<'_>,
+        scene: WorkScene<'_>,
         event: &Event,
         (place, committed): (&Place, i64),
         beyond: &[(i64, i64)],

@@ -1,10 +1,14 @@
 //! SAFE3 for workers: of each lane (the records of a key, or of a partition) one after the other, through retries, dead letters and rebalances.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use super::{Open, Scene, ended};
+use super::{Open, WorkScene, ended};
 use crate::{
     check::Complaints,
+    clock::ms,
     events::{Event, How, Place, What, Who},
     plan::Order,
 };
@@ -26,10 +30,21 @@ pub(super) struct Lanes {
     /// Who may not know that it is no member any more: it was stopped (SIGSTOP), or has not been told yet.
     unaware: BTreeSet<Who>,
     lives: BTreeMap<usize, Who>,
+    /// Calls of handlers that block their threads, of partitions that were given up since: others need not wait for them.
+    ignored: BTreeSet<(Who, u64)>,
+    /// When each of these began.
+    began: BTreeMap<(Who, u64), Duration>,
+    stopping: BTreeSet<Who>,
 }
 
 impl Lanes {
-    pub(super) fn feed(&mut self, scene: Scene<'_>, open: &Open, event: &Event, complaints: &mut Complaints) {
+    pub(super) fn feed(
+        &mut self,
+        scene: WorkScene<'_>,
+        open: &Open,
+        event: &Event,
+        complaints: &mut Complaints,
+    ) {
         match &event.what {
             What::Wrote { at, offset, key, .. } => {
                 let lane = match scene.options.order {
@@ -51,6 +66,7 @@ impl Lanes {
                     self.begun.insert((*who, lane.clone()), *offset);
                 }
                 self.running.entry(lane).or_default().insert((*who, *call, *offset));
+                self.began.insert((*who, *call), event.at);
             }
             What::HandlerEnded { who, call, at, offset, how } => {
                 let Some(lane) = self.lanes.get(&(at.clone(), *offset)) else { return };
@@ -72,7 +88,23 @@ impl Lanes {
             What::MemberGone { member, why } if *why != "left" => {
                 self.unaware.extend(self.members.get(member));
             }
-            What::Lost { who, .. } => drop(self.unaware.remove(who)),
+            What::CloseBegins { who, .. } => drop(self.stopping.insert(*who)),
+            What::Lost { who, places } => {
+                self.unaware.remove(who);
+                self.ignore(scene, *who, places);
+            }
+            What::Revoked { who, places } => {
+                let hurries = self.stopping.contains(who) || self.unaware.contains(who);
+                let soon = event.at.saturating_sub(ms(scene.plan.session_timeout / 2));
+                let early = self.ignore(scene, *who, places).into_iter().find(|began| *began > soon);
+                if let Some(began) = early.filter(|_| !hurries) {
+                    let text = format!(
+                        "{who} gave up {places:?}, and its handler that began at {} ms still blocks",
+                        began.as_millis()
+                    );
+                    complaints.add("SAFE3", event.at, text);
+                }
+            }
             what => {
                 if let Some(who) = ended(what) {
                     self.running.values_mut().for_each(|running| running.retain(|(of, ..)| *of != who));
@@ -81,9 +113,22 @@ impl Lanes {
         }
     }
 
+    /// Their handlers cannot be ended where they block. When those that do began: a worker that gives partitions up waits for them as long as the group waits for
+    /// it, which is half a session at least.
+    fn ignore(&mut self, scene: WorkScene<'_>, who: Who, places: &[Place]) -> Vec<Duration> {
+        if !scene.options.blocking {
+            return Vec::new();
+        }
+        let given_up = self.running.iter().filter(|((place, _), _)| places.contains(place));
+        let calls = given_up.flat_map(|(_, running)| running).filter(|(of, ..)| *of == who);
+        let calls: Vec<_> = calls.map(|(of, call, _)| (*of, *call)).collect();
+        self.ignored.extend(&calls);
+        calls.iter().filter_map(|call| self.began.get(call).copied()).collect()
+    }
+
     fn overtakes(
         &self,
-        scene: Scene<'_>,
+        scene: WorkScene<'_>,
         open: &Open,
         lane: &Lane,
         (who, call, offset): (Who, u64, i64),
@@ -106,6 +151,7 @@ impl Lanes {
         let beside = running
             .into_iter()
             .flatten()
+            .filter(|(of, other_call, _)| *of == who || !self.ignored.contains(&(*of, *other_call)))
             .find(|(of, other_call, _)| (*of, *other_call) != (who, call) && !self.unaware.contains(of));
         if let Some((of, _, other)) = beside.filter(|_| !self.unaware.contains(&who)) {
             return Some(format!(

@@ -1,11 +1,8 @@
 //! SAFE2 for workers: what is finished is handled again only where it was in flight or not yet committed when its partition moved.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
-use super::Scene;
+use super::WorkScene;
 use crate::{
     check::Complaints,
     events::{Event, How, Place, What, Who},
@@ -22,9 +19,11 @@ pub(super) struct Repeats {
     given_up: BTreeMap<(Who, Place), Assignment>,
     /// Who had an error since it was given its partitions: a commit that failed, or what is committed could not be read.
     troubled: BTreeMap<Who, Duration>,
-    stopping: BTreeSet<Who>,
-    /// When each last sent a commit.
+    /// Since when. What ended at that moment may have been cancelled there.
+    stopping: BTreeMap<Who, Duration>,
+    /// When each last sent a commit that it had not sent before.
     sent: BTreeMap<Who, Duration>,
+    last_sent: BTreeMap<(Who, Place), (i64, String)>,
 }
 
 /// What the group's commit of a partition says.
@@ -54,12 +53,14 @@ struct Assignment {
     letters: BTreeMap<i64, Duration>,
     /// Since when handlers of it are dropped: what ends from then on may be of no account.
     cancelled: Option<Duration>,
+    /// When it was given up. What ended at that moment may have been cancelled there.
+    given_up: Option<Duration>,
     /// Its position was moved: what was finished beyond it before may be of another log.
     was_reset: bool,
 }
 
 impl Repeats {
-    pub(super) fn feed(&mut self, scene: Scene<'_>, event: &Event, complaints: &mut Complaints) {
+    pub(super) fn feed(&mut self, scene: WorkScene<'_>, event: &Event, complaints: &mut Complaints) {
         let now = event.at;
         match &event.what {
             What::Committed { at, offset, .. } => {
@@ -77,6 +78,7 @@ impl Repeats {
                         finished: BTreeMap::new(),
                         letters: BTreeMap::new(),
                         cancelled: None,
+                        given_up: None,
                         was_reset: false,
                     };
                     self.held.insert((*who, place.clone()), given);
@@ -90,7 +92,8 @@ impl Repeats {
             What::Revoked { who, places } => {
                 for place in places {
                     let key = (*who, place.clone());
-                    if let Some(assignment) = self.held.remove(&key) {
+                    if let Some(mut assignment) = self.held.remove(&key) {
+                        assignment.given_up = Some(now);
                         self.given_up.insert(key, assignment);
                     }
                 }
@@ -98,7 +101,7 @@ impl Repeats {
             What::Lost { who, places } => self.forget(*who, places),
             What::HandedOver { who, places, lost } if *lost => self.forget(*who, places),
             // How that went it says in the end.
-            What::HandedOver { who, .. } if self.stopping.contains(who) => {}
+            What::HandedOver { who, .. } if self.stopping.contains_key(who) => {}
             What::HandedOver { who, places, .. } => {
                 for place in places {
                     self.judge_end(scene, now, (*who, place), "handed over", complaints);
@@ -106,8 +109,8 @@ impl Repeats {
                 self.forget_given_up(*who, places);
             }
             What::Failed { who, .. } => drop(self.troubled.insert(*who, now)),
-            What::CloseBegins { who, .. } => drop(self.stopping.insert(*who)),
-            What::WorkerEnded { who, clean: true } if self.stopping.contains(who) => {
+            What::CloseBegins { who, .. } => drop(self.stopping.insert(*who, now)),
+            What::WorkerEnded { who, clean: true } if self.stopping.contains_key(who) => {
                 let places: Vec<_> = self.given_up.keys().filter(|(of, _)| of == who).cloned().collect();
                 for (_, place) in places {
                     self.judge_end(scene, now, (*who, &place), "stopped", complaints);
@@ -121,12 +124,17 @@ impl Repeats {
                     held.cancelled = None;
                 }
             }
-            What::CommitSent { who, .. } => drop(self.sent.insert(*who, now)),
+            What::CommitSent { who, at, offset, metadata, .. } => {
+                let says = (*offset, metadata.clone());
+                if self.last_sent.insert((*who, at.clone()), says.clone()) != Some(says) {
+                    self.sent.insert(*who, now);
+                }
+            }
             What::HandlerEnded { who, at, offset, how, .. } => {
                 let Some(held) = self.assignment(*who, at) else { return };
                 match how {
                     How::Done => drop(held.finished.insert(*offset, now)),
-                    How::Dropped => drop(held.cancelled.get_or_insert(now)),
+                    How::Dropped | How::Ignored => drop(held.cancelled.get_or_insert(now)),
                     _ => {}
                 }
             }
@@ -156,7 +164,7 @@ impl Repeats {
         self.given_up.retain(|(of, place), _| *of != who || !places.contains(place));
     }
 
-    fn repeats(&self, scene: Scene<'_>, who: Who, place: &Place, offset: i64) -> Option<String> {
+    fn repeats(&self, scene: WorkScene<'_>, who: Who, place: &Place, offset: i64) -> Option<String> {
         let held = self.held.get(&(who, place.clone()))?;
         if held.finished.contains_key(&offset) || held.letters.contains_key(&offset) {
             return Some(format!(
@@ -180,7 +188,7 @@ impl Repeats {
     /// What it finished is committed when it gives a partition up in order.
     fn judge_end(
         &self,
-        scene: Scene<'_>,
+        scene: WorkScene<'_>,
         now: Duration,
         (who, place): (Who, &Place),
         how: &str,
@@ -195,7 +203,12 @@ impl Repeats {
         let claim = self.claims.get(place).cloned().unwrap_or_default();
         let sent = self.sent.get(&who).copied().unwrap_or_default();
         // What ends at the very moment of the last commit may be cancelled at that moment.
-        let counts = |at: &Duration| *at != sent && it.cancelled.is_none_or(|since| *at < since);
+        let stops = self.stopping.get(&who).copied();
+        let counts = |at: &Duration| {
+            *at != sent
+                && ![stops, it.given_up].contains(&Some(*at))
+                && it.cancelled.is_none_or(|since| *at < since)
+        };
         let done = it.finished.iter().filter(|(_, at)| counts(at));
         let written = it.letters.iter().filter(|(_, at)| **at < sent);
         let missing = done.chain(written).find(|(offset, _)| !claim.contains(**offset));

@@ -42,6 +42,8 @@ fn options() -> Work {
         strikes: Vec::new(),
         cuts: false,
         transactional: false,
+        retries: Vec::new(),
+        blocking: false,
         restarts_after: 0,
     }
 }
@@ -95,9 +97,15 @@ fn letters() -> Place {
 }
 
 fn letter(forged: Forged, of: i64) -> Forged {
-    let of = Some((orders(), of));
-    let digest = digest(of.as_ref().map_or(0, |(_, offset)| *offset));
-    forged.tell(What::Letter { at: letters(), offset: 0, of, digest })
+    letter_after(forged, of, 2)
+}
+
+fn letter_after(forged: Forged, of: i64, attempts: u32) -> Forged {
+    says_letter(forged, Some((orders(), of)), digest(of), attempts)
+}
+
+fn says_letter(forged: Forged, of: Option<(Place, i64)>, digest: u64, attempts: u32) -> Forged {
+    forged.tell(What::Letter { at: letters(), offset: 0, of, digest, attempts: Some(attempts) })
 }
 
 fn hands_over(forged: Forged, who: Who, lost: bool) -> Forged {
@@ -204,6 +212,32 @@ fn safe2_a_partition_is_handed_over_in_order_and_what_was_finished_is_not_commit
 }
 
 #[test]
+fn safe2_what_ends_when_nobody_waits_any_longer_is_not_committed() {
+    // A letter is told after the last commit was made, which is sent once more.
+    let sends = |forged: Forged, metadata: &str| {
+        let metadata = metadata.to_owned();
+        forged.tell(What::CommitSent { who: M0, at: orders(), offset: 1, epoch: -1, metadata }).noted(M0, 1)
+    };
+    let told = |forged: Forged| {
+        let written = letter(handles(forged, M0, 1, How::Poison), 1);
+        let (to, to_offset) = (letters(), Some(0));
+        written.tell(What::LetterTold { who: M0, at: orders(), offset: 1, to, to_offset })
+    };
+    let late = |again| hands_over(sends(told(sends(done(begun(), M0, [0]), "a")), again), M0, false);
+    late("a").holds();
+    late("b").is_found("SAFE2");
+    // A handler ends at the very moment at which its partition is given up.
+    let ended = What::HandlerEnded { who: M0, call: 1, at: orders(), offset: 1, how: How::Done };
+    let gives_up = |forged: Forged| {
+        let given_up = forged.at_once(What::Revoked { who: M0, places: vec![orders()] });
+        given_up.tell(What::HandedOver { who: M0, places: vec![orders()], lost: false })
+    };
+    let running = || begins(done(begun(), M0, [0]).commits(M0, 1), M0, 1);
+    gives_up(running().tell(ended.clone())).holds();
+    gives_up(running().tell(ended).tell(What::Queued { who: M0, records: 0, bytes: 0 })).is_found("SAFE2");
+}
+
+#[test]
 fn safe2_a_clean_stop_leaves_something_uncommitted() {
     let stops = |forged: Forged, clean| {
         let closing = forged.tell(What::CloseBegins { who: M0, timeout: ms(1_000) });
@@ -212,6 +246,13 @@ fn safe2_a_clean_stop_leaves_something_uncommitted() {
     stops(done(begun(), M0, [0, 1]).commits(M0, 2), true).holds();
     stops(done(begun(), M0, [0, 1]), true).is_found("SAFE2");
     stops(done(begun(), M0, [0, 1]), false).holds();
+    // A handler ends at the very moment at which it is stopped.
+    let at_once = |forged: Forged| {
+        let closing = forged.at_once(What::CloseBegins { who: M0, timeout: ms(1_000) });
+        closing.revoked(M0).tell(What::WorkerEnded { who: M0, clean: true })
+    };
+    at_once(done(begun(), M0, [0, 1]).commits(M0, 1)).holds();
+    at_once(done(begun(), M0, [0, 1])).is_found("SAFE2");
     // It was in the middle of a hand-over.
     let hands_over = |forged: Forged| {
         let closing = forged.tell(What::CloseBegins { who: M0, timeout: ms(1_000) });
@@ -258,6 +299,25 @@ fn safe3_another_is_still_at_it() {
 }
 
 #[test]
+fn safe3_a_handler_that_blocks_goes_on_when_its_partition_is_gone() {
+    let running = || called(with(begun(), |work| work.blocking = true), M0, 9, 0);
+    // Nobody can end it: the next owner does not wait for it, but this one does, should it be given the partition again.
+    let late = || running().wait(3_100);
+    called(late().revoked(M0).joins(M1, 2), M1, 1, 0).holds();
+    // It gave the partition up before it had to; or is stopped, and in a hurry.
+    running().wait(1_000).revoked(M0).is_found("SAFE3");
+    running().tell(What::CloseBegins { who: M0, timeout: ms(10_000) }).revoked(M0).holds();
+    called(running().joins(M1, 2), M1, 1, 0).is_found("SAFE3");
+    let again = || late().revoked(M0).assigned(M0, 2);
+    called(again(), M0, 10, 0).is_found("SAFE3");
+    let ended = |how| What::HandlerEnded { who: M0, call: 9, at: orders(), offset: 0, how };
+    called(again().tell(ended(How::Ignored)), M0, 10, 0).holds();
+    // What it came to is of no account.
+    running().tell(ended(How::Done)).commits(M0, 1).holds();
+    running().tell(ended(How::Ignored)).commits(M0, 1).is_found("SAFE1");
+}
+
+#[test]
 fn safe3_in_an_assignment_it_goes_back() {
     let all = || done(begun(), M0, [0, 2]);
     begins(begins(crashes(all()), M1, 2), M1, 0).is_found("SAFE3");
@@ -275,9 +335,12 @@ fn safe12_a_dead_letter_is_not_what_it_should_be() {
     letter(failed(1), 0).is_found("SAFE12");
     letter(handles(begun(), M0, 0, How::Poison), 0).holds();
     letter(begun(), 0).is_found("SAFE12");
-    let says = |of, digest| {
-        handles(begun(), M0, 0, How::Poison).tell(What::Letter { at: letters(), offset: 0, of, digest })
-    };
+    letter_after(failed(2), 0, 1).is_found("SAFE12");
+    let poison = || handles(begun(), M0, 0, How::Poison);
+    letter_after(poison(), 0, 1).holds();
+    letter_after(poison(), 0, 0).is_found("SAFE12");
+    letter_after(poison(), 0, 3).is_found("SAFE12");
+    let says = |of, digest| says_letter(poison(), of, digest, 1);
     says(Some((orders(), 0)), digest(0)).holds();
     says(Some((orders(), 0)), 5).is_found("SAFE12");
     says(Some((orders(), 99)), digest(0)).is_found("SAFE12");
@@ -324,6 +387,142 @@ fn safe15_more_handlers_run_or_more_records_wait_than_may() {
     waiting(17, 1_000).holds();
     waiting(18, 1_000).is_found("SAFE15");
     waiting(17, 9_000).is_found("SAFE15");
+}
+
+/// A plan with two retry topics: records wait half a second in the first, and two in the second. The first member has their partitions too.
+fn with_retries() -> Forged {
+    let forged = with(begun(), |work| work.retries = vec![500, 2_000]);
+    let places = vec![aside(1), aside(2)];
+    forged.tell(What::Assigned { who: M0, places, generation: 2 })
+}
+
+fn aside(stage: usize) -> Place {
+    Place::new(&format!("retry.{stage}"), 0)
+}
+
+/// The handler fails so often with record 0, wherever it is.
+fn fails(forged: Forged, stage: usize, numbers: std::ops::RangeInclusive<u32>) -> Forged {
+    let at = if stage == 0 { orders() } else { aside(stage) };
+    numbers.fold(forged, |forged, attempt| {
+        let (who, call, offset) = (M0, u64::from(attempt), 0);
+        let began = What::HandlerBegan { who, call, at: at.clone(), offset, id: 0, attempt, probe: false };
+        let said = What::FailureSaid { who, at: at.clone(), offset, reason: format!("not now {attempt}") };
+        let ended = What::HandlerEnded { who, call, at: at.clone(), offset, how: How::Failed };
+        forged.tell(began).tell(said).tell(ended)
+    })
+}
+
+/// Record 0 is appended to a retry topic; now, by the clock of whoever wrote it.
+fn put_aside(forged: Forged, stage: usize, attempts: u32, first: &str) -> Forged {
+    put_aside_with(forged, stage, Some(attempts), Some(first), digest(0))
+}
+
+fn put_aside_with(
+    forged: Forged,
+    stage: usize,
+    attempts: Option<u32>,
+    first: Option<&str>,
+    digest: u64,
+) -> Forged {
+    let at = aside(stage);
+    let appended = forged.tell(What::Appended { at: at.clone(), offset: 0, id: 0, transaction: 0 });
+    let key = Some("a".to_owned());
+    let wrote = appended.tell(What::Wrote { at: at.clone(), offset: 0, key, digest });
+    let (of, first) = (Some((orders(), 0)), first.map(str::to_owned));
+    let written = wrote.events().last().map(|event| event.at).unwrap_or_default();
+    wrote.tell(What::PutAside { at, offset: 0, of, attempts, first, written })
+}
+
+#[test]
+fn safe12_a_record_is_put_aside_that_is_not_out_of_attempts_or_says_something_else() {
+    let failed = |times| fails(with_retries(), 0, 1..=times);
+    put_aside(failed(2), 1, 2, "not now 1").holds();
+    put_aside(failed(1), 1, 2, "not now 1").is_found("SAFE12");
+    // It skips a topic.
+    put_aside(failed(2), 2, 2, "not now 1").is_found("SAFE12");
+    put_aside(failed(2), 1, 1, "not now 1").is_found("SAFE12");
+    put_aside(failed(2), 1, 2, "not now 9").is_found("SAFE12");
+    put_aside_with(failed(2), 1, Some(2), None, digest(0)).is_found("SAFE12");
+    put_aside_with(failed(2), 1, None, Some("not now 1"), digest(0)).is_found("SAFE12");
+    put_aside_with(failed(2), 1, Some(2), Some("not now 1"), digest(1)).is_found("SAFE12");
+    let poison = handles(with_retries(), M0, 0, How::Poison);
+    put_aside(poison, 1, 1, "never").is_found("SAFE12");
+}
+
+#[test]
+fn safe12_attempts_and_the_first_failure_go_with_a_record_through_its_topics() {
+    let once = || put_aside(fails(with_retries(), 0, 1..=2), 1, 2, "not now 1").wait(500);
+    fails(once(), 1, 3..=4).holds();
+    // It begins with the first attempt again; or has one more than there are.
+    fails(once(), 1, 1..=1).is_found("SAFE12");
+    fails(once(), 1, 3..=5).is_found("SAFE12");
+    let told = |first: &str, of| {
+        let of = Some((orders(), of));
+        once().tell(What::CameAgain { who: M0, at: aside(1), offset: 0, of, first: Some(first.to_owned()) })
+    };
+    told("not now 1", 0).holds();
+    told("not now 3", 0).is_found("SAFE12");
+    told("not now 1", 2).is_found("SAFE12");
+    let twice = |first| put_aside(fails(once(), 1, 3..=4), 2, 4, first);
+    twice("not now 1").holds();
+    twice("not now 3").is_found("SAFE12");
+    let through = |attempts| letter_after(fails(twice("not now 1").wait(2_000), 2, 5..=6), 0, attempts);
+    through(6).holds();
+    through(2).is_found("SAFE12");
+    // The last topic comes before the dead letters.
+    letter_after(fails(once(), 1, 3..=4), 0, 4).is_found("SAFE12");
+}
+
+#[test]
+fn safe12_a_record_that_was_put_aside_is_handled_before_it_is_due() {
+    let aside = |waits| put_aside(fails(with_retries(), 0, 1..=2), 1, 2, "not now 1").wait(waits);
+    fails(aside(500), 1, 3..=3).holds();
+    fails(aside(490), 1, 3..=3).is_found("SAFE12");
+}
+
+#[test]
+fn safe12_it_is_told_that_a_record_is_put_aside_where_it_is_not() {
+    let told = |stage, to_offset| {
+        let put = put_aside(fails(with_retries(), 0, 1..=2), 1, 2, "not now 1");
+        let to_offset = Some(to_offset);
+        put.tell(What::LetterTold { who: M0, at: orders(), offset: 0, to: aside(stage), to_offset })
+    };
+    told(1, 0).holds();
+    told(1, 1).is_found("SAFE12");
+    told(2, 0).is_found("SAFE12");
+}
+
+#[test]
+fn safe1_a_commit_passes_a_record_that_is_neither_put_aside_nor_handled_where_it_was() {
+    let commits = |forged: Forged, at: Place| {
+        let (member, who) = (M0.to_string(), M0);
+        let metadata = String::new();
+        let sent = forged.tell(What::CommitSent { who, at: at.clone(), offset: 1, epoch: -1, metadata });
+        sent.tell(What::Committed { member, generation: 1, at, offset: 1, leader_epoch: 0 })
+    };
+    let failed = || fails(with_retries(), 0, 1..=2);
+    commits(failed(), orders()).is_found("SAFE1");
+    let put = || put_aside(failed(), 1, 2, "not now 1");
+    commits(put(), orders()).holds();
+    let again = || fails(commits(put(), orders()).wait(500), 1, 3..=4);
+    commits(again(), aside(1)).is_found("SAFE1");
+    commits(put_aside(again(), 2, 4, "not now 1"), aside(1)).holds();
+    // In the end all is handled that is in any of them.
+    let rest = |forged| commits_all(done(forged, M0, 1..8));
+    assert_eq!(left(rest(put())), [(0, 1)]);
+    let handled = fails(put().wait(500), 1, 3..=3).tell(What::HandlerEnded {
+        who: M0,
+        call: 9,
+        at: aside(1),
+        offset: 0,
+        how: How::Done,
+    });
+    assert_eq!(left(commits(rest(handled), aside(1))), []);
+}
+
+/// The group's commit of all eight.
+fn commits_all(forged: Forged) -> Forged {
+    forged.commits(M0, 8)
 }
 
 /// A breaker that opens when two of four fail, for a second, and closes after two probes.
@@ -415,10 +614,9 @@ fn safe1_records_that_were_written_where_others_were_finished_are_left() {
     assert_eq!(left(again()), [(6, 1)]);
     let ended = What::HandlerEnded { who: M0, call: 90, at: orders(), offset: 6, how: How::Done };
     assert_eq!(left(again().tell(ended)), []);
-    let of = Some((orders(), 6));
-    assert_eq!(left(cut().tell(What::Letter { at: letters(), offset: 0, of, digest: 777 })), []);
-    let of = Some((orders(), 6));
-    assert_eq!(left(cut().tell(What::Letter { at: letters(), offset: 0, of, digest: 106 })), [(6, 1)]);
+    let of = || Some((orders(), 6));
+    assert_eq!(left(says_letter(cut(), of(), 777, 1)), []);
+    assert_eq!(left(says_letter(cut(), of(), 106, 1)), [(6, 1)]);
 }
 
 /// An operator has the group pass over what was there, and nothing that comes later.
@@ -436,4 +634,33 @@ fn safe12_what_is_written_behind_an_offset_that_was_set_is_handled() {
     let back = || set(2);
     assert_eq!(left(back()), [(2, 6)]);
     assert_eq!(left(done(back(), M0, 4..8).commits(M0, 8)), [], "handled is handled, before it or after");
+}
+
+/// The plan of seed 6003106: the first commit of all is sent for a topic by its name that was created again. What it says beyond its offset is told from the
+/// records of the new one by their time.
+#[test]
+fn safe1_a_commit_may_be_of_a_former_topic_as_long_as_nobody_has_heard_of_the_new_one() {
+    let again = |waits, offset| {
+        let former = done(with(begun(), |work| work.cuts = true), M0, 0..4);
+        let commits = former.recreated().wait(waits).commits(M0, offset);
+        let written = (0..4).fold(commits, |forged, offset| {
+            forged.tell(What::Appended {
+                at: orders(),
+                offset,
+                id: 50 + offset.unsigned_abs(),
+                transaction: 0,
+            })
+        });
+        (4..6).fold(claims(written, &[(offset + 1, offset + 2)]), |forged, offset| {
+            forged.tell(What::Appended {
+                at: orders(),
+                offset,
+                id: 50 + offset.unsigned_abs(),
+                transaction: 0,
+            })
+        })
+    };
+    assert_eq!(left(again(100, 4)), [(4, 2)]);
+    assert_eq!(left(again(100, 2)), [(2, 4)]);
+    assert_eq!(left(again(30_000, 4)), [(0, 6)]);
 }

@@ -1,0 +1,230 @@
+//! Plans of which the members are workers.
+
+use crate::{
+    plan::{
+        Blow, Breaker, Commits, Copies, Harm, Kind, Member, Moment, Odd, Order, Plan, Reset, Strike, Work,
+    },
+    random::Random,
+};
+
+/// In how many seeds in a hundred the members are workers, of those in which they copy nothing.
+const WORK: u64 = 15;
+
+/// In how many of these logs are cut and offsets are set, where a plan does that.
+const CUTS: u64 = 50;
+/// In how many of these topics are created again.
+const RECREATES: u64 = 50;
+/// In how many they work in transactions.
+const TRANSACTIONAL: u64 = 30;
+/// In how many of the others that have dead letters, and no cuts, there are retry topics.
+const RETRIES: u64 = 50;
+/// In how many of those without batches handlers block their threads.
+const BLOCKING: u64 = 30;
+
+impl Plan {
+    /// All members are workers. Nothing happens to the logs that takes back what was read, but cuts in some.
+    pub(super) fn draw_work(&mut self, random: &mut Random) {
+        if !random.percent(WORK) || self.copies.is_some() {
+            return;
+        }
+        self.be_one_group(random, true);
+        let cuts = random.percent(CUTS);
+        let more = &mut Random::new(self.seed, 34);
+        let (transactional, recreates) = (more.percent(TRANSACTIONAL), more.percent(RECREATES));
+        let cuts = cuts && !transactional;
+        let judged_in_the_end =
+            |harm: &Harm| is_cut(harm) && (recreates || !matches!(harm, Harm::Recreate { .. }));
+        let nobody_sees = |harm: &Harm| {
+            matches!(harm, Harm::Legacy { .. } | Harm::Odd { which: Odd::NoEpochs, .. }) || harm.takes_back()
+        };
+        self.faults.retain(|fault| !nobody_sees(&fault.what) || (cuts && judged_in_the_end(&fault.what)));
+        (self.reset, self.opens_ahead) = (Reset::Earliest, false);
+        let read_committed = random.percent(50);
+        for member in &mut self.members {
+            be_a_worker(member, read_committed);
+        }
+        for producer in &mut self.producers {
+            producer.batches = producer.batches.min(60);
+            producer.every = (self.calm / producer.batches).max(1);
+            if let Kind::Transactional { hangs, .. } = &mut producer.kind {
+                *hangs = false;
+            }
+        }
+        let mut work = self.work(random);
+        work.cuts = cuts && self.faults.iter().any(|fault| is_cut(&fault.what));
+        if transactional {
+            self.be_transactional(&mut work, more);
+        } else if work.letters.is_some() && !work.cuts {
+            work.draw_retries(&mut Random::new(self.seed, 35));
+        }
+        work.draw_blocking(&mut Random::new(self.seed, 37));
+        if self.faults.is_empty() {
+            work.strikes.clear();
+        } else {
+            self.add_faults(random, (0, 6), |plan, random, left| plan.work_harm(random, left, &work));
+        }
+        self.work = Some(work);
+        self.keep_polling();
+    }
+
+    /// All of them write copies, and no dead letters: what has no copy is not done.
+    fn be_transactional(&mut self, work: &mut Work, random: &mut Random) {
+        (work.transactional, work.letters, work.poison, work.doomed) = (true, None, 0, 0);
+        // Copies count too.
+        (work.metadata_bytes, work.queue_bytes) = (0, work.queue_bytes.max(1 << 20));
+        // Without dead letters a record that is out of attempts stops its partition.
+        work.attempts = *random.pick(&[0, 3, 5]);
+        self.copies = Some(Copies {
+            partitions: i32::try_from(random.between(1, 3)).unwrap_or(1),
+            transaction_version: *random.pick(&[0, 2, 2]),
+            vintage: None,
+            timeout: *random.pick(&[10_000, 10_000, 30_000, 60_000]),
+            max_block: *random.pick(&[3_000, 10_000, 20_000]),
+            linger: *random.pick(&[0, 0, 5, 100]),
+            steps: false,
+        });
+        self.members.iter_mut().for_each(|member| member.read_committed = true);
+        if !self.faults.is_empty() {
+            self.add_faults(random, (0, 8), Self::transaction_harm);
+        }
+    }
+
+    fn work(&self, random: &mut Random) -> Work {
+        let breaker = random.percent(25).then(|| Breaker {
+            share: *random.pick(&[20, 50, 80]),
+            window: usize::try_from(random.between(3, 20)).unwrap_or(3),
+            pause: random.between(200, 4_000),
+            probes: usize::try_from(random.between(1, 4)).unwrap_or(1),
+        });
+        let letters = random.percent(88).then(|| i32::try_from(random.between(1, 3)).unwrap_or(1));
+        let batch = *random.pick(&[1, 1, 1, 2, 7]);
+        // A whole batch is done in time, once nothing is slow any more.
+        let takes = self.members.iter().map(|member| member.processing.1).max().unwrap_or(0) * batch as u64;
+        let timeout = random.percent(50).then(|| takes + random.between(100, 3_000));
+        let attempts = *random.pick(&[0, 1, 2, 3, 5]);
+        let least = *random.pick(&[1, 20, 100, 500]);
+        let rarely = |random: &mut Random, most: u64| {
+            if random.percent(50) { 0 } else { random.between(1, most) }
+        };
+        let never_done = |share: u64| if letters.is_some() { share } else { 0 };
+        let (poison, doomed) = (rarely(random, 20), rarely(random, 8));
+        // Without an end of attempts, or while a breaker counts none, such a record is tried for ever.
+        let doomed = if attempts == 0 || breaker.is_some() { 0 } else { doomed };
+        let calm = self.calm;
+        let outages = (0..random.between(0, 2)).filter(|_| breaker.is_some() || random.percent(15));
+        let outages: Vec<_> = outages.collect();
+        let outages = outages.into_iter().map(|_| {
+            let from = random.between(0, calm);
+            (from, random.between(from, calm.min(from + 8_000)))
+        });
+        let outages = outages.collect();
+        let strikes = (0..random.between(0, 4)).map(|_| strike(random)).collect();
+        Work {
+            order: *random.pick(&[Order::Key, Order::Key, Order::Key, Order::Partition, Order::Unordered]),
+            batch,
+            concurrency: *random.pick(&[1, 2, 4, 16]),
+            queue: *random.pick(&[1, 5, 20, 100, 1_000]),
+            queue_bytes: *random.pick(&[100, 4_000, 1 << 20, 1 << 20]),
+            attempts,
+            delay: (least, least * *random.pick(&[1, 4])),
+            jitter: random.percent(50),
+            letters,
+            headers: u8::try_from(random.below(3)).unwrap_or(0),
+            delivery_timeout: *random.pick(&[5_000, 20_000, 60_000]),
+            timeout,
+            grace: *random.pick(&[0, 300, 3_000, 10_000]),
+            close_timeout: *random.pick(&[2_000, 5_000, 10_000]),
+            revoke_grace: *random.pick(&[None, None, Some(0), Some(500), Some(4_000)]),
+            commit_interval: *random.pick(&[10, 50, 200, 1_000, 5_000]),
+            metadata_bytes: *random.pick(&[4_096, 4_096, 4_096, 60, 0]),
+            breaker,
+            keys: *random.pick(&[1, 3, 8, 100]),
+            hot: *random.pick(&[0, 0, 40, 90]),
+            poison: never_done(poison),
+            doomed: never_done(doomed),
+            flaky: rarely(random, 40),
+            panics: rarely(random, 10),
+            // What never ends is ended by its time alone.
+            hangs: if timeout.is_some() { rarely(random, 10) } else { 0 },
+            slow: rarely(random, 10),
+            fatal: if random.percent(10) { random.between(1, 5) } else { 0 },
+            outages,
+            strikes,
+            cuts: false,
+            transactional: false,
+            retries: Vec::new(),
+            blocking: false,
+            restarts_after: *random.pick(&[0, 0, 1_000, 4_000]),
+        }
+    }
+}
+
+impl Work {
+    /// What is out of attempts is put aside for a while, once or twice.
+    fn draw_retries(&mut self, random: &mut Random) {
+        if !random.percent(RETRIES) {
+            return;
+        }
+        // Without an end of attempts nothing is ever put aside.
+        self.attempts = if self.attempts == 0 { *random.pick(&[1, 2]) } else { self.attempts };
+        let delays = (0..random.between(1, 2)).map(|_| *random.pick(&[50, 400, 1_500, 4_000]));
+        self.retries = delays.collect();
+    }
+
+    /// Such a handler is told of two things in one way, that it has taken too long and that nobody waits for it. Without a limit it is the second.
+    fn draw_blocking(&mut self, random: &mut Random) {
+        if random.percent(BLOCKING) && self.batch == 1 {
+            (self.blocking, self.timeout, self.hangs) = (true, None, 0);
+        }
+    }
+}
+
+fn be_a_worker(member: &mut Member, read_committed: bool) {
+    (member.commits, member.read_committed, member.values) = (Commits::Worker, read_committed, true);
+    (member.keeps_offsets, member.pauses_assigned, member.drops, member.pauses) = (false, false, 0, 0);
+    (member.listener, member.per_poll, member.poll_timeout) = ((0, 0), 0, 0);
+    member.resubscribes.clear();
+    // A worker's patterns are matched by the client.
+    member.patterns &= !member.consumer_protocol;
+    member.max_poll_records = member.max_poll_records.min(50);
+    member.processing = (member.processing.0, member.processing.1 * 4);
+}
+
+/// What is done to logs and offsets that may be judged by what is left in the end.
+fn is_cut(harm: &Harm) -> bool {
+    matches!(
+        harm,
+        Harm::Truncate { .. }
+            | Harm::Elect { .. }
+            | Harm::Recreate { .. }
+            | Harm::ResetOffsets { .. }
+            | Harm::DeleteOffsets { .. }
+    )
+}
+
+fn strike(random: &mut Random) -> Strike {
+    let steps = [
+        Moment::Assigned,
+        Moment::HandlerBegan,
+        Moment::HandlerEnded,
+        Moment::HandlerEnded,
+        Moment::Retried,
+        Moment::LetterSent,
+        Moment::LetterTold,
+        Moment::CommitSent,
+        Moment::HandedOver,
+        Moment::Breaker,
+    ];
+    let step = *random.pick(&steps);
+    let most = match step {
+        Moment::HandlerBegan | Moment::HandlerEnded => 200,
+        Moment::Retried | Moment::CommitSent => 40,
+        _ => 8,
+    };
+    Strike {
+        step,
+        nth: random.between(1, most),
+        what: *random.pick(&[Blow::Kill, Blow::Kill, Blow::Stop, Blow::StopNow]),
+        returns: *random.pick(&[0, 10, 500, 3_000]),
+    }
+}

@@ -1,0 +1,129 @@
+//! Handlers that block their threads, in virtual time.
+//!
+//! Each has a thread of its own, and a task of the arena that stands for it. One of the two runs: the task hands over to the thread and waits for it, for real;
+//! the thread hands back where it would block, and says for how long. So the run repeats itself, and the clock, which moves when all
+//! tasks wait, knows of those that block. (On the runtime's own threads for blocking work it would stand still while one of them is busy.)
+
+use std::{
+    cell::RefCell,
+    sync::mpsc::{Receiver, Sender, channel},
+    thread,
+    time::Duration,
+};
+
+use crate::clock;
+
+/// A thread's end of it.
+struct Baton {
+    says: Sender<Duration>,
+    goes_on: Receiver<()>,
+}
+
+thread_local! {
+    static BATON: RefCell<Option<Baton>> = const { RefCell::new(None) };
+}
+
+/// The arena's end of it.
+struct Thread {
+    /// Gone when the process dies.
+    go_on: Option<Sender<()>>,
+    /// For how long it blocks; closed when it ends.
+    blocks: Receiver<Duration>,
+}
+
+impl Thread {
+    fn start(job: Box<dyn FnOnce() + Send>) -> Self {
+        let (says, blocks) = channel();
+        let (go_on, goes_on) = channel();
+        let runtime = tokio::runtime::Handle::current();
+        let begun = thread::Builder::new().spawn(move || {
+            // The clock is the runtime's.
+            let _inside = runtime.enter();
+            if goes_on.recv().is_ok() {
+                BATON.set(Some(Baton { says, goes_on }));
+                job();
+                // With that it has ended.
+                BATON.take();
+            }
+        });
+        // Without a thread the handler has ended at once, and not well.
+        drop(begun);
+        Self { go_on: Some(go_on), blocks }
+    }
+
+    /// Has it go on, until it blocks for so long; to its end otherwise.
+    fn runs(&self) -> Option<Duration> {
+        self.go_on.as_ref()?.send(()).ok()?;
+        self.blocks.recv().ok()
+    }
+}
+
+impl Drop for Thread {
+    /// The process died. What the thread was doing it does no more.
+    fn drop(&mut self) {
+        self.go_on = None;
+        while self.blocks.recv().is_ok() {}
+    }
+}
+
+/// Runs something that blocks.
+pub(super) async fn run(job: Box<dyn FnOnce() + Send>) {
+    let thread = Thread::start(job);
+    while let Some(time) = thread.runs() {
+        clock::sleep(time).await;
+    }
+}
+
+/// Blocks for so long. False when the process is dead: what called this returns at once then.
+pub(super) fn block(time: Duration) -> bool {
+    BATON.with_borrow(|baton| {
+        let Some(Baton { says, goes_on }) = baton else { return false };
+        says.send(time).is_ok() && goes_on.recv().is_ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::clock::ms;
+
+    #[tokio::test(start_paused = true)]
+    async fn threads_take_turns_in_virtual_time() {
+        let began = clock::now();
+        let log: Arc<Mutex<Vec<(u64, &str)>>> = Arc::default();
+        let job = |name: &'static str, times: [u64; 3]| {
+            let log = Arc::clone(&log);
+            let job = move || {
+                for time in times {
+                    assert!(block(ms(time)));
+                    let at = clock::now().saturating_duration_since(began);
+                    log.lock().unwrap().push((u64::try_from(at.as_millis()).unwrap(), name));
+                }
+            };
+            run(Box::new(job))
+        };
+        tokio::join!(job("a", [10, 20, 30]), job("b", [5, 10, 40]));
+        assert_eq!(*log.lock().unwrap(), [(5, "b"), (10, "a"), (15, "b"), (30, "a"), (55, "b"), (60, "a")]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_thread_whose_process_dies_goes_on_no_more() {
+        let log: Arc<Mutex<Vec<bool>>> = Arc::default();
+        let noted = Arc::clone(&log);
+        let job = Box::new(move || {
+            let lives = [block(ms(10)), block(ms(10)), block(ms(10))];
+            noted.lock().unwrap().extend(lives);
+        });
+        let died = tokio::time::timeout(ms(15), run(job)).await;
+        assert!(died.is_err());
+        assert_eq!(*log.lock().unwrap(), [true, false, false], "and it has ended when it is dropped");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_panics_has_ended() {
+        let job = Box::new(|| std::panic::resume_unwind(Box::new("no")));
+        tokio::time::timeout(ms(10), run(job)).await.unwrap();
+    }
+}
