@@ -1,11 +1,12 @@
 //! [`HttpClient`]: requests to a token endpoint, to AWS or to a schema registry. No redirects; all that comes back has bounds.
 
+mod endpoint;
 mod proxy;
 
 use std::{
     collections::HashMap,
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -15,7 +16,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 pub use hyper::Method;
 use hyper::{
-    Request, Response, Uri,
+    Request, Response,
     body::Incoming,
     client::conn::http1,
     header::{HeaderName, HeaderValue},
@@ -24,7 +25,10 @@ use hyper_util::rt::TokioIo;
 use tokio::time::{timeout, timeout_at};
 use zeroize::Zeroizing;
 
-pub use self::proxy::Proxy;
+pub use self::{
+    endpoint::{Endpoint, is_loopback},
+    proxy::Proxy,
+};
 use crate::{
     clock,
     dial::{ByteStream, Dial, Tcp, in_dial_order},
@@ -52,15 +56,6 @@ pub struct HttpClient {
     /// How many bytes of a body are read.
     max_body: usize,
     proxy: Option<Proxy>,
-}
-
-/// Where requests go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    is_https: bool,
-    host: String,
-    port: u16,
-    path: String,
 }
 
 /// What came back.
@@ -109,89 +104,6 @@ impl std::error::Error for HttpError {}
 
 /// Headers with values that are no secret, or are: none is logged.
 pub type Headers = Vec<(&'static str, Zeroizing<String>)>;
-
-impl Endpoint {
-    /// An `https` URL, or an `http` one if `may_be_plain` says so of its host.
-    pub fn parse(url: &str, may_be_plain: impl Fn(&str) -> bool) -> Result<Self, String> {
-        let uri: Uri = url.trim().parse().map_err(|_| "it is not an https URL".to_owned())?;
-        let authority = uri.authority().ok_or("it has no host")?;
-        if authority.as_str().contains('@') {
-            return Err("it contains a user name".to_owned());
-        }
-        let host = authority.host().trim_matches(['[', ']']).to_owned();
-        let is_https = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") if may_be_plain(&host) => false,
-            Some("http") => return Err(format!("secrets go to {host} over https only")),
-            _ => return Err("it begins with neither https nor http".to_owned()),
-        };
-        if host.is_empty() {
-            return Err("it has no host".to_owned());
-        }
-        let after_host = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
-        let port = match after_host.trim_start_matches(':') {
-            "" => {
-                if is_https {
-                    443
-                } else {
-                    80
-                }
-            }
-            port => {
-                port.parse().ok().filter(|port| *port > 0).ok_or("its port is not between 1 and 65535")?
-            }
-        };
-        let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-        Ok(Self { is_https, host, port, path })
-    }
-
-    /// The same server, another path.
-    pub fn with_path(&self, path: impl Into<String>) -> Self {
-        Self { path: path.into(), ..self.clone() }
-    }
-
-    /// As messages call it: without its query, which may have secrets.
-    pub fn shown(&self) -> String {
-        let scheme = if self.is_https { "https" } else { "http" };
-        let path = self.path.split('?').next().unwrap_or_default();
-        format!("{scheme}://{}{path}", self.authority())
-    }
-
-    /// With all that is asked for, as a proxy is told.
-    fn shown_whole(&self) -> String {
-        format!("http://{}{}", self.authority(), self.path)
-    }
-
-    /// Its path, and the query.
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-
-    /// Whether it is asked over TLS.
-    pub fn is_https(&self) -> bool {
-        self.is_https
-    }
-
-    /// The host's name or address.
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// Host and port, as the header `host` has them.
-    pub fn authority(&self) -> String {
-        let (host, port) = (&self.host, self.port);
-        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-        match (self.is_https, port) {
-            (true, 443) | (false, 80) => host,
-            _ => format!("{host}:{port}"),
-        }
-    }
-}
-
-/// Whether bytes for this host do not leave the machine.
-pub fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
-}
 
 impl HttpClient {
     /// A client for one endpoint. Reads what TLS needs if the endpoint has it, which may block.
@@ -428,6 +340,16 @@ fn broken(error: &hyper::Error) -> Broken {
 }
 
 impl Answer {
+    /// Where a redirect would lead, as it may be shown: what follows a path may be signed, and what stands before a host names somebody.
+    pub fn redirects_to(&self) -> String {
+        let to = self.location.as_deref().unwrap_or_default();
+        let to = to.split(['?', '#']).next().unwrap_or_default();
+        match to.split_once("://") {
+            Some((scheme, rest)) => format!("{scheme}://{}", rest.rsplit('@').next().unwrap_or_default()),
+            None => to.rsplit('@').next().unwrap_or_default().to_owned(), // of the same server, or by the same scheme
+        }
+    }
+
     /// The body of a success. What else there is of the answer is for `explain`, which says what the body of a failure says.
     pub fn success(
         self,
@@ -438,15 +360,7 @@ impl Answer {
         match status {
             200 | 201 => Ok(self.body),
             300..400 => {
-                // What follows may be signed, or name somebody.
-                let to = self.location.unwrap_or_default();
-                let to = to.split(['?', '#']).next().unwrap_or_default();
-                let to = match to.split_once("://") {
-                    Some((scheme, rest)) => {
-                        format!("{scheme}://{}", rest.rsplit('@').next().unwrap_or_default())
-                    }
-                    None => to.to_owned(), // a path of the same server
-                };
+                let to = self.redirects_to();
                 Err(HttpError::new(format!("{} redirects to {to}: set that URL", from.shown())))
             }
             _ => {
@@ -465,7 +379,10 @@ fn is_final(status: u16) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::{
+        net::{IpAddr, Ipv4Addr},
+        sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    };
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -478,8 +395,8 @@ mod tests {
         dials_of_silent: AtomicUsize,
     }
 
-    const SILENT: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)), 80);
-    const ANSWERS: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2)), 80);
+    const SILENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 80);
+    const ANSWERS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 80);
 
     impl Dial for HalfSilent {
         fn resolve<'a>(&'a self, _host: &'a str, _port: u16) -> DialFuture<'a, Vec<SocketAddr>> {
@@ -518,18 +435,5 @@ mod tests {
         }
         assert_eq!(clock::now() - begun, limit / 2);
         assert_eq!(dial.dials_of_silent.load(Relaxed), 1, "the one that worked is tried first");
-    }
-
-    #[test]
-    fn a_port_that_is_none_is_refused_rather_than_replaced() {
-        let port = |url: &str| Endpoint::parse(url, |_| true).map(|endpoint| endpoint.port);
-        assert_eq!(port("https://idp/token"), Ok(443));
-        assert_eq!(port("http://idp/token"), Ok(80));
-        assert_eq!(port("https://idp:8443/token"), Ok(8443));
-        assert_eq!(port("https://[::1]:8443/token"), Ok(8443));
-        assert_eq!(port("https://[::1]/token"), Ok(443));
-        for url in ["https://idp:80443/token", "https://idp:0/", "https://[::1]:70000/", "https://idp:x/"] {
-            assert!(port(url).is_err(), "{url}: {:?}", port(url));
-        }
     }
 }

@@ -42,6 +42,48 @@ fn references_are_found_by_name_and_nowhere_else() {
 }
 
 #[test]
+fn of_two_references_whose_names_end_alike_the_one_that_is_named_is_taken() {
+    let text = |kind: &str| json!({"type": kind}).to_string();
+    let schema = json!({"properties": {
+        "a": {"$ref": "order.json"}, "b": {"$ref": "common/order.json"}, "c": {"$ref": "other/common/order.json"},
+    }});
+    let references =
+        [("order.json", "integer"), ("common/order.json", "string"), ("other/common/order.json", "array")];
+    let references = references.map(|(name, kind)| (name.to_owned(), text(kind)));
+    // Maps have their entries in another order each time.
+    for _ in 0..20 {
+        let validator = Validator::parse(&schema.to_string(), &references).unwrap();
+        let read = |text: &str| validator.to_json(text.as_bytes(), &Budget::default());
+        assert!(read(r#"{"a":1,"b":"x","c":[]}"#).is_ok());
+        for wrong in [r#"{"a":"x"}"#, r#"{"b":1}"#, r#"{"c":1}"#] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+}
+
+#[test]
+fn a_schema_that_refers_to_itself_twice_takes_no_longer_for_each_level() {
+    let twice = json!([{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/a"}]);
+    for keyword in ["allOf", "anyOf", "oneOf"] {
+        let inner = if keyword == "oneOf" {
+            json!([{"not": {"$ref": "#/$defs/a"}}, {"$ref": "#/$defs/a"}])
+        } else {
+            twice.clone()
+        };
+        let schema = json!({"$ref": "#/$defs/a", "$defs": {"a": {"type": "object", "properties": {"x": {keyword: inner}}}}});
+        let validator = match validator(&schema) {
+            Ok(validator) => validator,
+            Err(refused) => panic!("{keyword}: {refused}"),
+        };
+        for innermost in ["{}", "1"] {
+            let text = format!("{}{innermost}{}", "{\"x\":".repeat(60), "}".repeat(60));
+            let is_valid = validator.to_json(text.as_bytes(), &Budget::default()).is_ok();
+            assert!(is_valid == (innermost == "{}") || keyword == "oneOf");
+        }
+    }
+}
+
+#[test]
 fn schemas_that_would_take_for_ever_are_refused() {
     let mut bomb = json!({"$ref": "#/definitions/a0", "definitions": {"a40": {"type": "string"}}});
     for nth in 0..40 {
