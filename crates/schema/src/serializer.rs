@@ -135,7 +135,7 @@ impl Serializer {
         Self { normalize, ..self }
     }
 
-    /// Where values name their schema.
+    /// Where values name their schema. In a header it is Confluent's: Apicurio's headers are read, and not written.
     pub fn id_in(self, place: IdPlace) -> Self {
         Self { place, ..self }
     }

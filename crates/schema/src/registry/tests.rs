@@ -319,7 +319,10 @@ fn no_password_of_a_url_is_in_what_is_printed_of_a_configuration() {
     };
     let printed = format!("{config:?}");
     assert!(!printed.contains("p@ss") && !printed.contains("user"), "{printed}");
-    assert!(printed.contains("https://…@host/api") && printed.contains("http://plain"), "{printed}");
+    assert!(
+        printed.contains("https://…@host/api\", \"http://…@host\"") && printed.contains("http://plain"),
+        "{printed}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -52,8 +52,16 @@ impl RegistryUrl {
 
 /// As it may be shown: without what it says of a user, and without a query.
 pub(super) fn shown(text: &str) -> String {
-    Parts::of(text).shown()
+    let parts = Parts::of(text);
+    let shown = parts.shown();
+    match (parts.user_info, shown.split_once("://")) {
+        (Some(_), Some((scheme, rest))) if !rest.starts_with(HIDDEN) => format!("{scheme}://{HIDDEN}{rest}"),
+        _ => shown,
+    }
 }
+
+/// What stands for a user and a password.
+const HIDDEN: &str = "…@";
 
 struct Parts<'a> {
     /// `http` where it has none: `localhost:8081`, as people write it.
@@ -78,7 +86,7 @@ impl<'a> Parts<'a> {
     fn shown(&self) -> String {
         // A password with a slash in it looks like a host, a port and a path.
         let (host, rest) = match self.rest.rsplit_once('@') {
-            Some((_, after)) => ("…@", after),
+            Some((_, after)) => (HIDDEN, after),
             None => (self.host, self.rest),
         };
         let path = rest.split(['?', '#']).next().unwrap_or_default();
