@@ -20,14 +20,13 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Validator {
     compiled: jsonschema::Validator,
-    /// At how many places it may come back to itself.
-    recursions: u64,
+    count: work::Count,
 }
 
 /// How often a pattern may go back before it is given up.
 const MOST_BACKTRACKING: usize = 100_000;
-/// How often a schema may be looked at to say where a value does not follow it.
-const MOST_EXPLAINED: u64 = 1 << 20;
+/// So many subschemas may be looked at to say where a value does not follow its schema.
+const MOST_EXPLAINED: u64 = 1 << 24;
 /// How large a pattern may become.
 const LARGEST_PATTERN: usize = 1 << 20;
 
@@ -61,7 +60,7 @@ impl Validator {
                 .map_err(|error| format!("its reference {name} is not JSON: {error}"))?;
             texts.insert(name.clone(), value);
         }
-        let recursions = work::check(&schema, &texts)?;
+        let count = work::check(&schema, &texts)?;
         let patterns = PatternOptions::fancy_regex()
             .backtrack_limit(MOST_BACKTRACKING)
             .size_limit(LARGEST_PATTERN)
@@ -73,7 +72,7 @@ impl Validator {
             multiple::MultipleOf::new(step).map(|keyword| Box::new(keyword) as _)
         });
         let compiled = options.build(&schema).map_err(|error| error.to_string())?;
-        Ok(Self { compiled, recursions })
+        Ok(Self { compiled, count })
     }
 
     /// The value, if it follows the schema.
@@ -103,7 +102,7 @@ impl Validator {
     /// as often for each level of the value.
     fn is_explained(&self, value: &Value) -> bool {
         let depth = u32::try_from(depth(value)).unwrap_or(u32::MAX);
-        self.recursions.max(1).checked_pow(depth).is_some_and(|work| work <= MOST_EXPLAINED)
+        self.count.at_depth(depth).is_some_and(|work| work <= MOST_EXPLAINED)
     }
 
     pub(crate) fn encode_json(&self, value: &Value) -> Result<Vec<u8>, EncodeError> {

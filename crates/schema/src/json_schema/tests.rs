@@ -63,22 +63,26 @@ fn of_two_references_whose_names_end_alike_the_one_that_is_named_is_taken() {
 
 #[test]
 fn a_schema_that_refers_to_itself_twice_takes_no_longer_for_each_level() {
-    let twice = json!([{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/a"}]);
-    for keyword in ["allOf", "anyOf", "oneOf"] {
-        let inner = if keyword == "oneOf" {
-            json!([{"not": {"$ref": "#/$defs/a"}}, {"$ref": "#/$defs/a"}])
-        } else {
-            twice.clone()
-        };
-        let schema = json!({"$ref": "#/$defs/a", "$defs": {"a": {"type": "object", "properties": {"x": {keyword: inner}}}}});
-        let validator = match validator(&schema) {
-            Ok(validator) => validator,
-            Err(refused) => panic!("{keyword}: {refused}"),
-        };
-        for innermost in ["{}", "1"] {
-            let text = format!("{}{innermost}{}", "{\"x\":".repeat(60), "}".repeat(60));
-            let is_valid = validator.to_json(text.as_bytes(), &Budget::default()).is_ok();
-            assert!(is_valid == (innermost == "{}") || keyword == "oneOf");
+    let a = json!({"$ref": "#/$defs/a"});
+    let nested = |depth: usize, innermost: &str| {
+        format!("{}{innermost}{}", "{\"x\":".repeat(depth), "}".repeat(depth))
+    };
+    for (twice, is_strict) in [
+        (json!({"allOf": [a, a]}), true),
+        (json!({"anyOf": [a, a]}), true),
+        (json!({"oneOf": [{"not": a}, a]}), false),
+        (json!({"if": a, "then": a, "else": a}), true),
+        (json!({"allOf": [a], "dependentSchemas": {"x": a}}), true),
+        (json!({"allOf": [a, a], "unevaluatedProperties": false}), true),
+    ] {
+        let schema =
+            json!({"$ref": "#/$defs/a", "$defs": {"a": {"type": "object", "properties": {"x": twice}}}});
+        let validator = validator(&schema).unwrap();
+        let read = |text: String| validator.to_json(text.as_bytes(), &Budget::default());
+        assert!(read(nested(60, "{}")).is_ok(), "{twice}");
+        if is_strict {
+            assert!(read(nested(60, "1")).unwrap_err().to_string().contains("too intricate"), "{twice}");
+            assert!(read(nested(3, "1")).unwrap_err().to_string().contains("`/x"), "{twice}");
         }
     }
 }

@@ -15,14 +15,20 @@ const METASCHEMA: Count = Count { subschemas: 1_000, recursions: 2 };
 /// What is being counted already costs nothing more where it comes again, but that it comes again.
 const ITSELF: Count = Count { subschemas: 0, recursions: 1 };
 
-#[derive(Clone, Copy, Default)]
-struct Count {
+/// How much there is of a schema.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Count {
     subschemas: u64,
     /// At how many places it comes back to what it is part of.
     recursions: u64,
 }
 
 impl Count {
+    /// How many subschemas are looked at, at most, in a value that is so deep, if nothing of it is remembered.
+    pub(super) fn at_depth(self, depth: u32) -> Option<u64> {
+        self.recursions.max(1).checked_pow(depth)?.checked_mul(self.subschemas)
+    }
+
     fn and(self, other: Self) -> Self {
         Self {
             subschemas: self.subschemas.saturating_add(other.subschemas),
@@ -40,8 +46,8 @@ struct Work<'a> {
     looked_at: usize,
 }
 
-/// At how many places a schema that is not refused comes back to itself.
-pub(super) fn check(root: &Value, others: &HashMap<String, Value>) -> Result<u64, String> {
+/// How much there is of a schema that is not refused.
+pub(super) fn check(root: &Value, others: &HashMap<String, Value>) -> Result<Count, String> {
     let mut work =
         Work { documents: Vec::new(), anchors: HashMap::new(), counted: HashMap::new(), looked_at: 0 };
     work.documents.push((String::new(), root));
@@ -52,7 +58,7 @@ pub(super) fn check(root: &Value, others: &HashMap<String, Value>) -> Result<u64
     if total.subschemas > MOST_WORK {
         return Err(format!("its references multiply to more than {MOST_WORK} subschemas"));
     }
-    Ok(total.recursions)
+    Ok(total)
 }
 
 /// JSON is read only so deep; references may add to it.
