@@ -19,7 +19,7 @@ pub(crate) fn open(
     let (properties, common) = setup::registry_properties(common)?;
     let mut config = RegistryConfig::from_properties(properties)?;
     if !at.registry.is_empty() {
-        config.urls = at.registry.iter().flat_map(|urls| urls.split(',')).map(str::to_owned).collect();
+        config.set_urls(&at.registry);
     }
     config.request_timeout = Duration::from_millis(at.registry_timeout.unsigned_abs());
     config.missing_wait = missing_wait.unwrap_or(config.missing_wait);

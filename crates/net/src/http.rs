@@ -340,6 +340,16 @@ fn broken(error: &hyper::Error) -> Broken {
 }
 
 impl Answer {
+    /// Where a redirect would lead, as it may be shown: what follows a path may be signed, and what stands before a host names somebody.
+    pub fn redirects_to(&self) -> String {
+        let to = self.location.as_deref().unwrap_or_default();
+        let to = to.split(['?', '#']).next().unwrap_or_default();
+        match to.split_once("://") {
+            Some((scheme, rest)) => format!("{scheme}://{}", rest.rsplit('@').next().unwrap_or_default()),
+            None => to.rsplit('@').next().unwrap_or_default().to_owned(), // of the same server, or by the same scheme
+        }
+    }
+
     /// The body of a success. What else there is of the answer is for `explain`, which says what the body of a failure says.
     pub fn success(
         self,
@@ -350,15 +360,7 @@ impl Answer {
         match status {
             200 | 201 => Ok(self.body),
             300..400 => {
-                // What follows may be signed, or name somebody.
-                let to = self.location.unwrap_or_default();
-                let to = to.split(['?', '#']).next().unwrap_or_default();
-                let to = match to.split_once("://") {
-                    Some((scheme, rest)) => {
-                        format!("{scheme}://{}", rest.rsplit('@').next().unwrap_or_default())
-                    }
-                    None => to.to_owned(), // a path of the same server
-                };
+                let to = self.redirects_to();
                 Err(HttpError::new(format!("{} redirects to {to}: set that URL", from.shown())))
             }
             _ => {
@@ -378,7 +380,7 @@ fn is_final(status: u16) -> bool {
 #[cfg(test)]
 mod tests {
     use std::{
-        net::IpAddr,
+        net::{IpAddr, Ipv4Addr},
         sync::atomic::{AtomicUsize, Ordering::Relaxed},
     };
 
@@ -393,8 +395,8 @@ mod tests {
         dials_of_silent: AtomicUsize,
     }
 
-    const SILENT: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)), 80);
-    const ANSWERS: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2)), 80);
+    const SILENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 80);
+    const ANSWERS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 80);
 
     impl Dial for HalfSilent {
         fn resolve<'a>(&'a self, _host: &'a str, _port: u16) -> DialFuture<'a, Vec<SocketAddr>> {

@@ -44,9 +44,9 @@ pub struct Framed<'a> {
 }
 
 /// The headers of Confluent's newer serialisers.
-pub const VALUE_SCHEMA_ID: &str = "__value_schema_id";
+pub(crate) const VALUE_SCHEMA_ID: &str = "__value_schema_id";
 /// The same for keys.
-pub const KEY_SCHEMA_ID: &str = "__key_schema_id";
+pub(crate) const KEY_SCHEMA_ID: &str = "__key_schema_id";
 
 /// Before an id of four bytes.
 const MAGIC_ID: u8 = 0;
@@ -224,13 +224,13 @@ fn push_varint(out: &mut Vec<u8>, number: u64) {
 }
 
 /// A frame for a value that is to be written: a byte 0 and the id.
-pub fn push_id(out: &mut Vec<u8>, id: u32) {
+pub(crate) fn push_id(out: &mut Vec<u8>, id: u32) {
     out.push(MAGIC_ID);
     out.extend_from_slice(&id.to_be_bytes());
 }
 
 /// The value of the header that names a schema by its GUID; of Protobuf with the indexes.
-pub fn guid_header(guid: [u8; 16], indexes: Option<&MessageIndexes>) -> Vec<u8> {
+pub(crate) fn guid_header(guid: [u8; 16], indexes: Option<&MessageIndexes>) -> Vec<u8> {
     let mut header = vec![MAGIC_GUID];
     header.extend_from_slice(&guid);
     if let Some(indexes) = indexes {

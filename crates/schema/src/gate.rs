@@ -154,6 +154,11 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
         Self::over(Arc::new(Pair { key, value }), when_unknown, true)
     }
 
+    /// For what comes to wait from now on.
+    pub(crate) fn set_when_unknown(&mut self, when_unknown: WhenUnknown) {
+        self.when_unknown = when_unknown;
+    }
+
     /// The partitions that wait for a schema now.
     pub fn held(&self) -> impl Iterator<Item = &TopicPartition> {
         let held = self.held.iter().filter(|(_, held)| held.stage == Stage::Paused);

@@ -20,10 +20,13 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Validator {
     compiled: jsonschema::Validator,
+    count: work::Count,
 }
 
 /// How often a pattern may go back before it is given up.
 const MOST_BACKTRACKING: usize = 100_000;
+/// So many subschemas may be looked at to say where a value does not follow its schema.
+const MOST_EXPLAINED: u64 = 1 << 24;
 /// How large a pattern may become.
 const LARGEST_PATTERN: usize = 1 << 20;
 
@@ -36,7 +39,9 @@ impl Retrieve for Texts {
         let is_named = |name: &str| {
             uri == name || uri.strip_suffix(name).is_some_and(|before| before.ends_with(['/', ':']))
         };
-        let found = self.0.iter().find(|(name, _)| is_named(name));
+        // Of `order.json` and `common/order.json` the one that says more of where it is.
+        let named = self.0.iter().filter(|(name, _)| is_named(name));
+        let found = named.max_by_key(|(name, _)| name.len());
         match found {
             Some((_, value)) => Ok(value.clone()),
             None => Err(format!("{uri} is none of its references").into()),
@@ -55,7 +60,7 @@ impl Validator {
                 .map_err(|error| format!("its reference {name} is not JSON: {error}"))?;
             texts.insert(name.clone(), value);
         }
-        work::check(&schema, &texts)?;
+        let count = work::check(&schema, &texts)?;
         let patterns = PatternOptions::fancy_regex()
             .backtrack_limit(MOST_BACKTRACKING)
             .size_limit(LARGEST_PATTERN)
@@ -67,7 +72,7 @@ impl Validator {
             multiple::MultipleOf::new(step).map(|keyword| Box::new(keyword) as _)
         });
         let compiled = options.build(&schema).map_err(|error| error.to_string())?;
-        Ok(Self { compiled })
+        Ok(Self { compiled, count })
     }
 
     /// The value, if it follows the schema.
@@ -78,6 +83,13 @@ impl Validator {
     }
 
     fn validate(&self, value: &Value) -> Result<(), String> {
+        // This remembers what it has looked at, and what says why does not.
+        if self.compiled.is_valid(value) {
+            return Ok(());
+        }
+        if !self.is_explained(value) {
+            return Err("it does not follow its schema, which is too intricate to say where".to_owned());
+        }
         self.compiled.validate(value).map_err(|error| {
             let path = error.instance_path().to_string();
             let at = if path.is_empty() { String::new() } else { format!("`{path}`: ") };
@@ -86,10 +98,27 @@ impl Validator {
         })
     }
 
+    /// Whether it does not take for ever to say where a value does not follow the schema: one that refers to itself twice may be looked at twice
+    /// as often for each level of the value.
+    fn is_explained(&self, value: &Value) -> bool {
+        let depth = u32::try_from(depth(value)).unwrap_or(u32::MAX);
+        self.count.at_depth(depth).is_some_and(|work| work <= MOST_EXPLAINED)
+    }
+
     pub(crate) fn encode_json(&self, value: &Value) -> Result<Vec<u8>, EncodeError> {
         self.validate(value).map_err(EncodeError::new)?;
         serde_json::to_vec(value).map_err(EncodeError::new)
     }
+}
+
+/// How deep lists and objects lie in one another. JSON is read only so deep, and what is made of a program's own types may not be deeper.
+fn depth(value: &Value) -> usize {
+    let inner = match value {
+        Value::Array(items) => items.iter().map(depth).max(),
+        Value::Object(members) => members.values().map(depth).max(),
+        _ => return 0,
+    };
+    1 + inner.unwrap_or(0)
 }
 
 /// JSON of bytes, if that does not take more than the budget has.

@@ -12,6 +12,8 @@ mod json_schema;
 mod names;
 mod numbers;
 mod payload;
+mod percent;
+mod proto_text;
 #[cfg(feature = "protobuf")]
 mod protobuf;
 mod registered;

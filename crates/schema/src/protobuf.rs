@@ -23,6 +23,7 @@ use crate::{
     avro::Budget,
     error::{DecodeError, DecodeErrorKind, EncodeError},
     framing::MessageIndexes,
+    proto_text::deepest,
 };
 
 /// The messages of one `.proto` file.
@@ -169,21 +170,6 @@ impl Schema {
             DynamicMessage::deserialize_with_options(message, value, &options).map_err(EncodeError::new)?;
         Ok(message.encode_to_vec())
     }
-}
-
-/// How deep braces, brackets and parentheses lie in one another.
-fn deepest(text: &str) -> usize {
-    let mut depth: usize = 0;
-    let mut deepest = 0;
-    for byte in text.bytes() {
-        match byte {
-            b'{' | b'[' | b'(' | b'<' => depth += 1,
-            b'}' | b']' | b')' | b'>' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        deepest = deepest.max(depth);
-    }
-    deepest
 }
 
 fn explain(error: &protox::Error) -> String {

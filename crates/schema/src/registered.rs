@@ -37,6 +37,19 @@ struct Reader {
     resolved: Table<SchemaId, Result<Resolver, DecodeError>>,
 }
 
+impl Reader {
+    /// Keeps the writer's schema resolved to this one, or why it cannot be.
+    fn keep(
+        &self,
+        writer: &Schema,
+        resolved: Result<Resolver, avro::Mismatch>,
+    ) -> Arc<Result<Resolver, DecodeError>> {
+        let resolved = resolved
+            .map_err(|mismatch| DecodeError::new(DecodeErrorKind::Mismatch, mismatch).of_schema(writer));
+        self.resolved.insert(writer.id(), Arc::new(resolved), 1)
+    }
+}
+
 /// So many writers' schemas are kept resolved to the reader's.
 const MOST_RESOLVED: usize = 1000;
 
@@ -113,18 +126,6 @@ impl Registered {
         }
     }
 
-    /// The writer's schema resolved to the reader's.
-    fn resolve(
-        &self,
-        reader: &Reader,
-        writer: &Schema,
-        schema: &avro::Schema,
-    ) -> Arc<Result<Resolver, DecodeError>> {
-        let resolved = Resolver::new(schema, &reader.schema)
-            .map_err(|mismatch| DecodeError::new(DecodeErrorKind::Mismatch, mismatch).of_schema(writer));
-        reader.resolved.insert(writer.id(), Arc::new(resolved), 1)
-    }
-
     fn decode_avro<'a, V: Deserialize<'a>>(
         &self,
         writer: &Schema,
@@ -132,13 +133,18 @@ impl Registered {
         bytes: &'a [u8],
     ) -> Result<V, DecodeError> {
         let Some(reader) = &self.reader else { return Ok(schema.decode(bytes, &self.budget)?) };
-        if let Some(resolved) = reader.resolved.get(&writer.id()) {
-            return match resolved.as_ref() {
-                Ok(resolver) => Ok(resolver.decode(bytes, &self.budget)?),
-                Err(error) => Err(error.clone()),
-            };
-        }
-        match self.resolve(reader, writer, schema).as_ref() {
+        let (kept, made);
+        let resolved: &Result<Resolver, DecodeError> = match reader.resolved.get(&writer.id()) {
+            Some(hit) => {
+                kept = hit;
+                &kept
+            }
+            None => {
+                made = reader.keep(writer, Resolver::new(schema, &reader.schema));
+                &made
+            }
+        };
+        match resolved {
             Ok(resolver) => Ok(resolver.decode(bytes, &self.budget)?),
             Err(error) => Err(error.clone()),
         }
@@ -171,11 +177,12 @@ impl Deserializer for Registered {
             let (Some(reader), Ok(Compiled::Avro(writers))) = (&self.reader, schema.compiled()) else {
                 return Ok(Prepared::holding(schema));
             };
+            let resolved = Resolver::new(writers, &reader.schema);
             // A sentence about a schema that does not fit says where it comes from.
-            if Resolver::new(writers, &reader.schema).is_err() {
+            if resolved.is_err() {
                 self.registry.learn_names(&schema).await;
             }
-            let resolved = self.resolve(reader, &schema, writers);
+            let resolved = reader.keep(&schema, resolved);
             Ok(Prepared::holding((schema, resolved)))
         })
     }

@@ -10,6 +10,7 @@ use crate::{
     framing::{self, Framing, MessageIndexes, apicurio},
     id::SchemaType,
     payload::Part,
+    proto_text,
     registry::SchemaRegistry,
     schema::{Compiled, Schema, SchemaText},
 };
@@ -134,7 +135,7 @@ impl Serializer {
         Self { normalize, ..self }
     }
 
-    /// Where values name their schema.
+    /// Where values name their schema. In a header it is Confluent's: Apicurio's headers are read, and not written.
     pub fn id_in(self, place: IdPlace) -> Self {
         Self { place, ..self }
     }
@@ -286,17 +287,7 @@ impl SchemaText {
                 })
             }
             SchemaType::Json => json()?.get("title")?.as_str().map(str::to_owned),
-            SchemaType::Protobuf => {
-                let word = |after: &str| {
-                    let mut words = self.text.split(|c: char| c.is_whitespace() || c == ';' || c == '{');
-                    words.find(|word| *word == after)?;
-                    words.find(|word| !word.is_empty()).map(str::to_owned)
-                };
-                let message = word("message")?;
-                Some(
-                    word("package").map_or_else(|| message.clone(), |package| format!("{package}.{message}")),
-                )
-            }
+            SchemaType::Protobuf => proto_text::first_message(&self.text),
         }
     }
 }
@@ -325,8 +316,7 @@ mod tests {
             (SchemaType::Avro, r#"{"type":"record","name":"a.B","namespace":"c"}"#, Some("a.B")),
             (SchemaType::Avro, r#""string""#, None),
             (SchemaType::Json, r#"{"title":"Order"}"#, Some("Order")),
-            (SchemaType::Protobuf, "syntax = \"proto3\";\npackage a.b;\nmessage Order{}", Some("a.b.Order")),
-            (SchemaType::Protobuf, "message Order {}", Some("Order")),
+            (SchemaType::Protobuf, "// A message.\npackage a.b; message Order {}", Some("a.b.Order")),
         ] {
             assert_eq!(SchemaText::new(kind, text).record_name().as_deref(), name, "{text}");
         }

@@ -25,7 +25,7 @@ pub trait TypedConsumer: Sized {
 
 impl TypedConsumer for Consumer {
     fn typed_with_key<K: Deserializer, V: Deserializer>(self, key: K, value: V) -> Typed<K, V> {
-        Typed::new(self, Arc::new(Pair { key, value }), WhenUnknown::default())
+        Typed::new(self, Arc::new(Pair { key, value }))
     }
 }
 
@@ -48,15 +48,17 @@ pub struct Typed<K, V> {
 }
 
 impl<K: Deserializer, V: Deserializer> Typed<K, V> {
-    fn new(consumer: Consumer, pair: Arc<Pair<K, V>>, when_unknown: WhenUnknown) -> Self {
+    fn new(consumer: Consumer, pair: Arc<Pair<K, V>>) -> Self {
         let may_seek = consumer.config().enable_auto_offset_store;
-        let gate = Gate::over(Arc::clone(&pair), when_unknown, may_seek);
+        let gate = Gate::over(Arc::clone(&pair), WhenUnknown::default(), may_seek);
         Self { consumer, pair, gate }
     }
 
     /// What becomes of records whose schema the registry cannot be asked for. Default: their partition waits 30 s.
-    pub fn when_unknown(self, when_unknown: WhenUnknown) -> Self {
-        Self::new(self.consumer, self.pair, when_unknown)
+    /// Records that wait already wait as long as was said before.
+    pub fn when_unknown(mut self, when_unknown: WhenUnknown) -> Self {
+        self.gate.set_when_unknown(when_unknown);
+        self
     }
 
     /// As [`Consumer::poll`]. Dropping it loses nothing.
@@ -158,7 +160,7 @@ impl<'a, K: Deserializer, V: Deserializer> TypedRecord<'a, K, V> {
     /// Why there is none, with the record's place.
     pub fn value<T: Deserialize<'a>>(&self) -> Result<T, DecodeError> {
         let decoded = self.pair.value.deserialize(&Payload::of(Part::Value, &self.record));
-        decoded.map_err(|error| error.at(Place { part: Part::Value, record: &self.record }))
+        decoded.map_err(|error| error.at(RecordPlace { part: Part::Value, record: &self.record }))
     }
 
     /// The key. That there is none is `None` of an `Option`.
@@ -167,7 +169,7 @@ impl<'a, K: Deserializer, V: Deserializer> TypedRecord<'a, K, V> {
     /// Why there is none, with the record's place.
     pub fn key<T: Deserialize<'a>>(&self) -> Result<T, DecodeError> {
         let decoded = self.pair.key.deserialize(&Payload::of(Part::Key, &self.record));
-        decoded.map_err(|error| error.at(Place { part: Part::Key, record: &self.record }))
+        decoded.map_err(|error| error.at(RecordPlace { part: Part::Key, record: &self.record }))
     }
 }
 
@@ -202,12 +204,13 @@ impl<K, V> fmt::Debug for TypedRecord<'_, K, V> {
     }
 }
 
-struct Place<'a> {
+/// The part of a record that an error is about.
+struct RecordPlace<'a> {
     part: Part,
     record: &'a Record<'a>,
 }
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for RecordPlace<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,

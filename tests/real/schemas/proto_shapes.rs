@@ -23,6 +23,9 @@ const WELL_KNOWN: [(&str, &str); 9] = [
     ("Int64Value", "wrappers"),
 ];
 
+/// The numbers of extensions begin here.
+const EXTENSIONS: u32 = 50_000;
+
 #[derive(Clone)]
 enum Type {
     Scalar(&'static str),
@@ -32,6 +35,9 @@ enum Type {
     WellKnown(&'static str),
     /// Of the file that is imported.
     Common,
+    /// One that the field defines: a number, texts and a message of this file.
+    Group(usize),
+    Any,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,12 +67,26 @@ pub(super) struct File {
     /// So many of them lie in others.
     nested: usize,
     imports_common: bool,
+    /// Whether there are groups, extensions and `Any`.
+    is_rare: bool,
+    /// Which message each of them extends.
+    extensions: Vec<(usize, Field)>,
 }
 
 impl File {
     pub(super) fn new(seed: u64) -> Self {
+        Self::with(seed, false)
+    }
+
+    /// With groups, extensions and `Any`.
+    pub(super) fn rare(seed: u64) -> Self {
+        Self::with(seed, true)
+    }
+
+    fn with(seed: u64, is_rare: bool) -> Self {
         let mut dice = Dice::new(seed);
-        let is_proto3 = dice.roll(3) > 0;
+        // Groups and extensions are of proto2.
+        let is_proto3 = dice.roll(if is_rare { 6 } else { 3 }) > if is_rare { 4 } else { 0 };
         let count = 1 + dice.index(4);
         let nested = dice.index(count);
         let imports_common = dice.roll(2) == 0;
@@ -77,12 +97,35 @@ impl File {
             messages: Vec::new(),
             nested,
             imports_common,
+            is_rare,
+            extensions: Vec::new(),
         };
         for _ in 0..count {
             let fields = file.fields(count);
             file.messages.push(fields);
         }
+        if is_rare && !is_proto3 {
+            file.extend();
+        }
         file
+    }
+
+    fn extend(&mut self) {
+        let count = self.messages.len();
+        for nth in 0..self.dice.roll(5) as usize {
+            let of = match self.dice.roll(6) {
+                0..3 => Type::Scalar(self.dice.pick::<&str>(&SCALARS)),
+                3 => Type::Enum,
+                4 => Type::Any,
+                _ => Type::Message(self.dice.index(count)),
+            };
+            let label = if self.dice.roll(2) == 0 { Label::Optional } else { Label::Repeated };
+            let name = format!("Ext_{nth}");
+            let json = format!("[{}.{name}]", self.package);
+            let field = Field { name, json, number: EXTENSIONS + nth as u32, label, of, options: "" };
+            let extended = self.dice.index(count);
+            self.extensions.push((extended, field));
+        }
     }
 
     fn fields(&mut self, messages: usize) -> Vec<Field> {
@@ -93,7 +136,9 @@ impl File {
             if (19_000..20_000).contains(&number) {
                 number = 20_000; // reserved
             }
-            let of = match self.dice.roll(12) {
+            let of = match self.dice.roll(if self.is_rare { 18 } else { 12 }) {
+                12..15 if !self.is_proto3 => Type::Group(self.dice.index(messages)),
+                12.. => Type::Any,
                 0..6 => Type::Scalar(self.dice.pick::<&str>(&SCALARS)),
                 6 => Type::Enum,
                 7 | 8 => Type::Message(self.dice.index(messages)),
@@ -109,6 +154,10 @@ impl File {
                 _ if self.is_proto3 => Label::Single,
                 _ => Label::Optional,
             };
+            let label = match (&of, label) {
+                (Type::Group(_), Label::Map(_) | Label::Oneof) => Label::Repeated,
+                _ => label,
+            };
             let is_number = matches!(&of, Type::Scalar(name) if !["string", "bytes"].contains(name));
             let options = match (label, self.dice.roll(4)) {
                 (Label::Repeated, 0) if is_number => " [packed = true]",
@@ -121,6 +170,8 @@ impl File {
                 _ => "",
             };
             let (name, json) = match self.dice.roll(3) {
+                // The field of a group has its name in small letters.
+                _ if matches!(of, Type::Group(_)) => (format!("Group{nth}"), format!("group{nth}")),
                 0 => (format!("f{nth}"), format!("f{nth}")),
                 1 => (format!("some_field_{nth}"), format!("someField{nth}")),
                 _ => (format!("Odd_nAme{nth}_"), format!("OddNAme{nth}")),
@@ -172,24 +223,50 @@ impl File {
         for import in ["timestamp", "duration", "struct", "field_mask", "empty", "wrappers"] {
             writeln!(text, "import \"google/protobuf/{import}.proto\";").unwrap();
         }
+        if self.is_rare {
+            text += "import \"google/protobuf/any.proto\";\n";
+        }
         text += "enum Kind { KIND_NONE = 0; KIND_ONE = 1; KIND_MINUS = -1; }\n";
         for message in 0..self.messages.len() - self.nested {
             self.write(&mut text, message);
         }
+        for (extended, field) in &self.extensions {
+            let label = if field.label == Label::Repeated { "repeated" } else { "optional" };
+            let (name, number, of) = (&field.name, field.number, self.written(&field.of));
+            let extended = self.full_name(*extended);
+            writeln!(text, "extend .{extended} {{ {label} {of} {name} = {number}; }}").unwrap();
+        }
         text
+    }
+
+    /// As a field names its type.
+    fn written(&self, of: &Type) -> String {
+        match of {
+            Type::Scalar(name) => (*name).to_owned(),
+            Type::Enum => "Kind".to_owned(),
+            Type::Message(message) => format!(".{}", self.full_name(*message)),
+            Type::WellKnown(name) => format!("google.protobuf.{name}"),
+            Type::Common => format!("common_{}.Common", self.package),
+            Type::Group(_) => "group".to_owned(),
+            Type::Any => "google.protobuf.Any".to_owned(),
+        }
     }
 
     fn write(&self, text: &mut String, message: usize) {
         writeln!(text, "message M{message} {{").unwrap();
         for field in self.messages.get(message).unwrap() {
             let (name, number, options) = (&field.name, field.number, field.options);
-            let of = match &field.of {
-                Type::Scalar(name) => (*name).to_owned(),
-                Type::Enum => "Kind".to_owned(),
-                Type::Message(message) => format!(".{}", self.full_name(*message)),
-                Type::WellKnown(name) => format!("google.protobuf.{name}"),
-                Type::Common => format!("common_{}.Common", self.package),
-            };
+            let of = self.written(&field.of);
+            if let Type::Group(message) = field.of {
+                let label = if field.label == Label::Repeated { "repeated" } else { "optional" };
+                let inner = self.full_name(message);
+                writeln!(
+                    text,
+                    "  {label} group {name} = {number} {{ optional sint32 small = 1; repeated string texts = 2; optional .{inner} inner = 3; }}"
+                )
+                .unwrap();
+                continue;
+            }
             match field.label {
                 Label::Single => writeln!(text, "  {of} {name} = {number}{options};"),
                 Label::Optional => writeln!(text, "  optional {of} {name} = {number}{options};"),
@@ -203,6 +280,9 @@ impl File {
             }
             .unwrap();
         }
+        if self.is_rare && !self.is_proto3 {
+            writeln!(text, "  extensions {EXTENSIONS} to {};", EXTENSIONS + 100).unwrap();
+        }
         if message == 0 {
             for nested in self.messages.len() - self.nested..self.messages.len() {
                 self.write(text, nested);
@@ -214,10 +294,13 @@ impl File {
     /// A value of a message.
     pub(super) fn value(&mut self, message: usize, depth: u32) -> Value {
         let mut object = Map::new();
-        for at in 0..self.messages.get(message).unwrap().len() {
-            let field = &self.messages[message][at];
-            let (json, label, of) = (field.json.clone(), field.label, field.of.clone());
-            let is_deep = depth == 0 && matches!(of, Type::Message(_) | Type::Common);
+        let extensions = self.extensions.iter().filter(|(extended, _)| *extended == message);
+        let fields = self.messages[message].iter().chain(extensions.map(|(_, field)| field));
+        let fields: Vec<_> =
+            fields.map(|field| (field.json.clone(), field.label, field.of.clone())).collect();
+        for (json, label, of) in fields {
+            let is_deep =
+                depth == 0 && matches!(of, Type::Message(_) | Type::Common | Type::Group(_) | Type::Any);
             if is_deep || self.dice.roll(4) == 0 {
                 continue;
             }
@@ -252,6 +335,19 @@ impl File {
             Type::Message(message) => self.value(*message, depth.saturating_sub(1)),
             Type::WellKnown(name) => self.well_known(name),
             Type::Common => json!({"a": "x", "next": {"a": "y"}}),
+            Type::Group(message) => json!({
+                "small": self.bits() as i32, "texts": [self.letters()], "inner": self.value(*message, depth.saturating_sub(1)),
+            }),
+            Type::Any if self.dice.roll(3) == 0 => {
+                let kind = self.dice.pick::<&str>(&["Timestamp", "Duration", "Struct", "StringValue"]);
+                json!({"@type": format!("type.googleapis.com/google.protobuf.{kind}"), "value": self.well_known(kind)})
+            }
+            Type::Any => {
+                let message = self.dice.index(self.messages.len());
+                let mut held = self.value(message, depth.saturating_sub(1));
+                held["@type"] = json!(format!("type.googleapis.com/{}", self.full_name(message)));
+                held
+            }
         }
     }
 

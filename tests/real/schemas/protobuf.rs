@@ -1,4 +1,5 @@
-//! Protobuf beside Python's: a thousand random files and values, both ways, with imports, recursive types, maps and well-known types.
+//! Protobuf beside Python's: a thousand random files and values, both ways, with imports, recursive types, maps and well-known types; and a
+//! thousand with groups, extensions and `Any`.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +22,16 @@ fn bytes(hex: &str) -> Vec<u8> {
 #[test]
 #[ignore = "it needs packages of PyPI; scripts/test full runs it"]
 fn python_reads_and_writes_random_messages_as_we_do() {
-    let mut files: Vec<File> = (0..CASES).map(File::new).collect();
+    compare((0..CASES).map(File::new).collect());
+}
+
+#[test]
+#[ignore = "it needs packages of PyPI; scripts/test full runs it"]
+fn python_reads_and_writes_groups_extensions_and_any_as_we_do() {
+    compare((CASES..2 * CASES).map(File::rare).collect());
+}
+
+fn compare(mut files: Vec<File>) {
     let common = files.iter().filter_map(|file| Some((file.import()?, file.common())));
     let texts: BTreeMap<String, String> = common.collect();
     let shelf = Shelf::of(SchemaType::Protobuf, texts.clone());

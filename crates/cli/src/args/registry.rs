@@ -9,8 +9,9 @@ use crate::text::time;
 /// How a registry is reached.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RegistryAt {
-    /// URL of a schema registry; of several (repeatable) the next is asked where one does not answer. Credentials by
-    /// -X basic.auth.user.info=USER:PASSWORD, TLS by -X schema.registry.ssl.*
+    /// URL of a schema registry; of several (repeatable) the next is asked where one does not answer. Values are in Confluent's frames: an id
+    /// of four bytes, or its headers, and not Apicurio's own ids of eight bytes or its headers. Credentials by -X basic.auth.user.info=USER:PASSWORD, TLS by
+    /// -X schema.registry.ssl.*
     #[arg(long, value_name = "URL", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) registry: Vec<String>,
     /// How long one request to the registry may take

@@ -59,10 +59,11 @@ impl TokenEndpoint {
     /// # Errors
     /// If it is not, in one sentence with the name of the property.
     pub fn check(&self) -> Result<(), ProviderError> {
-        self.parse().map(drop)
+        self.parsed().map(drop)
     }
 
-    fn parse(&self) -> Result<Endpoint, ProviderError> {
+    #[doc(hidden)] // for those who ask it by an HTTP client of their own
+    pub fn parsed(&self) -> Result<Endpoint, ProviderError> {
         Endpoint::parse(&self.url, is_loopback)
             .map_err(|reason| ProviderError::new(format!("sasl.oauthbearer.token.endpoint.url: {reason}")))
     }
@@ -135,16 +136,17 @@ impl Oidc {
     /// # Errors
     /// One sentence, with the name of the property.
     pub fn new(endpoint: TokenEndpoint, grant: Grant) -> Result<Self, ProviderError> {
-        let parsed = endpoint.parse()?;
-        let http = HttpClient::new(&parsed, endpoint.tls, endpoint.connect_timeout, endpoint.read_timeout)
+        let (parsed, tls) = (endpoint.parsed()?, endpoint.tls.clone());
+        let http = HttpClient::new(&parsed, tls, endpoint.connect_timeout, endpoint.read_timeout)
             .map_err(|error| ProviderError::new(format!("TLS of the token endpoint: {error}")))?
             .with_tls_properties(TLS_PROPERTIES);
-        Ok(Self {
-            http,
-            endpoint: parsed,
-            retries: Retries { backoff: endpoint.retry_backoff, limit: endpoint.retry_backoff_max },
-            grant,
-        })
+        Self::by(http, &endpoint, grant)
+    }
+
+    #[doc(hidden)] // for registries, which have TLS and a proxy of their own: those of the endpoint are left alone
+    pub fn by(http: HttpClient, endpoint: &TokenEndpoint, grant: Grant) -> Result<Self, ProviderError> {
+        let retries = Retries { backoff: endpoint.retry_backoff, limit: endpoint.retry_backoff_max };
+        Ok(Self { http, endpoint: endpoint.parsed()?, retries, grant })
     }
 
     async fn request(&self) -> Result<Token, ProviderError> {

@@ -5,7 +5,7 @@ use serde::de::{DeserializeSeed, EnumAccess, Error as _, MapAccess, SeqAccess, V
 
 use super::de::{At, Chosen, Result, utf8};
 use super::decode::{Blocks, Decoder, Piece};
-use super::error::{DecodeError, Step};
+use super::error::{DecodeError, PathStep};
 use super::program::{FieldOp, Fields, OpId};
 
 // ---- Arrays and maps.
@@ -51,7 +51,7 @@ impl<'x, 'de: 'x> SeqAccess<'de> for Items<'_, 'x, 'de> {
         self.index += 1;
         match seed.deserialize(At::new(self.decoder, self.op)) {
             Ok(value) => Ok(Some(value)),
-            Err(error) => Err(error.at(Step::Item(index))),
+            Err(error) => Err(error.at(PathStep::Item(index))),
         }
     }
 
@@ -111,7 +111,7 @@ impl<'x, 'de: 'x> MapAccess<'de> for Entries<'_, 'x, 'de> {
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value> {
         let key = self.key;
         seed.deserialize(At::new(self.decoder, self.op))
-            .map_err(|error| error.at(Step::Key(String::from_utf8_lossy(key).into())))
+            .map_err(|error| error.at(PathStep::Key(String::from_utf8_lossy(key).into())))
     }
 
     fn size_hint(&self) -> Option<usize> {

@@ -7,7 +7,7 @@ use serde::ser::{
 };
 
 use super::encode_json::encode_default;
-use super::error::{EncodeError, Step};
+use super::error::{EncodeError, PathStep};
 use super::scalar;
 use super::schema::{Kind, Node, NodeId, Record, Types};
 use super::ser::{Result, To};
@@ -55,7 +55,7 @@ impl SerializeSeq for List<'_, '_> {
                 let index = blocks.count as u64;
                 blocks.count += 1;
                 let item = To { out: &mut *to.out, types: to.types, id: to.id };
-                value.serialize(item).map_err(|error| error.at(Step::Item(index)))
+                value.serialize(item).map_err(|error| error.at(PathStep::Item(index)))
             }
             Self::Bytes { bytes, .. } => {
                 // As an int is written, so that whatever serializes as a small number will do.
@@ -183,7 +183,8 @@ impl Entries<'_, '_> {
             Self::Fields(fields, _) => fields.field(name, value),
             Self::Map { .. } => {
                 SerializeMap::serialize_key(self, name)?;
-                SerializeMap::serialize_value(self, value).map_err(|error| error.at(Step::Key(name.into())))
+                SerializeMap::serialize_value(self, value)
+                    .map_err(|error| error.at(PathStep::Key(name.into())))
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::error::{EncodeError, Step};
+use super::error::{EncodeError, PathStep};
 use super::json::JsonForm;
 use super::logical::Logical;
 use super::parse::shown;
@@ -82,7 +82,7 @@ impl Encoder<'_> {
             (Kind::Array(items), Value::Array(list)) => {
                 self.count(list.len());
                 for (index, item) in list.iter().enumerate() {
-                    self.value(*items, item).map_err(|error| error.at(Step::Item(index as u64)))?;
+                    self.value(*items, item).map_err(|error| error.at(PathStep::Item(index as u64)))?;
                 }
                 self.out.push(0);
                 return Ok(());
@@ -91,7 +91,8 @@ impl Encoder<'_> {
                 self.count(object.len());
                 for (key, value) in object {
                     scalar::write_bytes(&mut self.out, key.as_bytes());
-                    self.value(*values, value).map_err(|error| error.at(Step::Key(key.as_str().into())))?;
+                    self.value(*values, value)
+                        .map_err(|error| error.at(PathStep::Key(key.as_str().into())))?;
                 }
                 self.out.push(0);
                 return Ok(());
@@ -177,9 +178,9 @@ impl Encoder<'_> {
         if self.dialect == Dialect::Avro {
             return match (value, tagged, named("null")) {
                 (Value::Null, _, Some(index)) => self.branch(index, NodeId(0), value),
-                (_, Some((index, id, name, value)), _) => {
-                    self.branch(index, id, value).map_err(|error| error.at(Step::Key(name.as_str().into())))
-                }
+                (_, Some((index, id, name, value)), _) => self
+                    .branch(index, id, value)
+                    .map_err(|error| error.at(PathStep::Key(name.as_str().into()))),
                 _ => {
                     let form = "null, or an object with the name of its branch and its value";
                     Err(EncodeError::new(format!("{} is no value of a union: {form}", shown(value))))
@@ -212,7 +213,7 @@ impl Encoder<'_> {
         }
         if let Some((index, branch, name, value)) = tagged {
             let done = self.branch(index, branch, value);
-            return done.map_err(|error| error.at(Step::Key(name.as_str().into())));
+            return done.map_err(|error| error.at(PathStep::Key(name.as_str().into())));
         }
         Err(first.unwrap_or_else(|| {
             let names: Vec<&str> = branches.iter().map(|&branch| types.get(branch).branch_name()).collect();

@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter, Write};
 
 /// One step from a value to a part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum PathStep {
     Field(Box<str>),
     Item(u64),
     Key(Box<str>),
@@ -12,10 +12,10 @@ pub(super) enum Step {
 
 /// Where something is: its steps, the innermost first, as they are noted on the way out.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Path(Vec<Step>);
+pub(super) struct Path(Vec<PathStep>);
 
 impl Path {
-    pub(super) fn push(&mut self, step: Step) {
+    pub(super) fn push(&mut self, step: PathStep) {
         self.0.push(step);
     }
 }
@@ -24,10 +24,10 @@ impl Display for Path {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         for (nth, step) in self.0.iter().rev().enumerate() {
             match step {
-                Step::Field(name) if nth == 0 => f.write_str(name)?,
-                Step::Field(name) => write!(f, ".{name}")?,
-                Step::Item(index) => write!(f, "[{index}]")?,
-                Step::Key(key) => {
+                PathStep::Field(name) if nth == 0 => f.write_str(name)?,
+                PathStep::Field(name) => write!(f, ".{name}")?,
+                PathStep::Item(index) => write!(f, "[{index}]")?,
+                PathStep::Key(key) => {
                     // A key is data: it may be long.
                     let mut shown: String = key.chars().take(40).collect();
                     if shown.len() < key.len() {
@@ -146,14 +146,14 @@ impl DecodeError {
     }
 
     #[cold]
-    pub(super) fn at(mut self, step: Step) -> Self {
+    pub(super) fn at(mut self, step: PathStep) -> Self {
         self.0.path.push(step);
         self
     }
 
     #[cold]
     pub(super) fn in_field(self, name: &str) -> Self {
-        self.at(Step::Field(name.into()))
+        self.at(PathStep::Field(name.into()))
     }
 
     /// What kind of thing was wrong.
@@ -193,14 +193,14 @@ impl EncodeError {
     }
 
     #[cold]
-    pub(super) fn at(mut self, step: Step) -> Self {
+    pub(super) fn at(mut self, step: PathStep) -> Self {
         self.0.path.push(step);
         self
     }
 
     #[cold]
     pub(super) fn in_field(self, name: &str) -> Self {
-        self.at(Step::Field(name.into()))
+        self.at(PathStep::Field(name.into()))
     }
 
     /// Where in the value (`order.lines[3].price`), empty at the top.

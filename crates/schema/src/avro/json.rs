@@ -7,7 +7,7 @@ use serde_json::{Map, Number, Value};
 use super::budget::Budget;
 use super::decimal;
 use super::decode::{Blocks, Decoder};
-use super::error::{DecodeError, Step};
+use super::error::{DecodeError, PathStep};
 use super::moments;
 use super::program::{FieldOp, Op, OpId, Program};
 
@@ -148,7 +148,7 @@ impl<'x, 'de: 'x> Decoder<'x, 'de> {
         let mut items = Vec::new();
         while self.next_item(&mut blocks, least)? {
             let index = items.len() as u64;
-            items.push(self.json(op, form).map_err(|error| error.at(Step::Item(index)))?);
+            items.push(self.json(op, form).map_err(|error| error.at(PathStep::Item(index)))?);
         }
         self.leave();
         Ok(Value::Array(items))
@@ -164,7 +164,7 @@ impl<'x, 'de: 'x> Decoder<'x, 'de> {
             let key = std::str::from_utf8(self.take(length)?)
                 .map_err(|_| DecodeError::malformed("a key of a map is not UTF-8"))?;
             self.charge_bytes(ENTRY + length as u64)?;
-            let value = self.json(op, form).map_err(|error| error.at(Step::Key(key.into())))?;
+            let value = self.json(op, form).map_err(|error| error.at(PathStep::Key(key.into())))?;
             object.insert(key.to_owned(), value);
         }
         self.leave();

@@ -42,6 +42,52 @@ fn references_are_found_by_name_and_nowhere_else() {
 }
 
 #[test]
+fn of_two_references_whose_names_end_alike_the_one_that_is_named_is_taken() {
+    let text = |kind: &str| json!({"type": kind}).to_string();
+    let schema = json!({"properties": {
+        "a": {"$ref": "order.json"}, "b": {"$ref": "common/order.json"}, "c": {"$ref": "other/common/order.json"},
+    }});
+    let references =
+        [("order.json", "integer"), ("common/order.json", "string"), ("other/common/order.json", "array")];
+    let references = references.map(|(name, kind)| (name.to_owned(), text(kind)));
+    // Maps have their entries in another order each time.
+    for _ in 0..20 {
+        let validator = Validator::parse(&schema.to_string(), &references).unwrap();
+        let read = |text: &str| validator.to_json(text.as_bytes(), &Budget::default());
+        assert!(read(r#"{"a":1,"b":"x","c":[]}"#).is_ok());
+        for wrong in [r#"{"a":"x"}"#, r#"{"b":1}"#, r#"{"c":1}"#] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+}
+
+#[test]
+fn a_schema_that_refers_to_itself_twice_takes_no_longer_for_each_level() {
+    let a = json!({"$ref": "#/$defs/a"});
+    let nested = |depth: usize, innermost: &str| {
+        format!("{}{innermost}{}", "{\"x\":".repeat(depth), "}".repeat(depth))
+    };
+    for (twice, is_strict) in [
+        (json!({"allOf": [a, a]}), true),
+        (json!({"anyOf": [a, a]}), true),
+        (json!({"oneOf": [{"not": a}, a]}), false),
+        (json!({"if": a, "then": a, "else": a}), true),
+        (json!({"allOf": [a], "dependentSchemas": {"x": a}}), true),
+        (json!({"allOf": [a, a], "unevaluatedProperties": false}), true),
+    ] {
+        let schema =
+            json!({"$ref": "#/$defs/a", "$defs": {"a": {"type": "object", "properties": {"x": twice}}}});
+        let validator = validator(&schema).unwrap();
+        let read = |text: String| validator.to_json(text.as_bytes(), &Budget::default());
+        assert!(read(nested(60, "{}")).is_ok(), "{twice}");
+        if is_strict {
+            assert!(read(nested(60, "1")).unwrap_err().to_string().contains("too intricate"), "{twice}");
+            assert!(read(nested(3, "1")).unwrap_err().to_string().contains("`/x"), "{twice}");
+        }
+    }
+}
+
+#[test]
 fn schemas_that_would_take_for_ever_are_refused() {
     let mut bomb = json!({"$ref": "#/definitions/a0", "definitions": {"a40": {"type": "string"}}});
     for nth in 0..40 {

@@ -4,23 +4,50 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use crate::percent;
+
 /// So many subschemas may be looked at for one value of a document.
 const MOST_WORK: u64 = 100_000;
 /// So many are looked at here.
 const MOST_SCHEMAS: usize = 200_000;
 /// What a schema of schemas costs: it refers to itself, and the validator remembers what it has looked at.
-const METASCHEMA: u64 = 1_000;
+const METASCHEMA: Count = Count { subschemas: 1_000, recursions: 2 };
+/// What is being counted already costs nothing more where it comes again, but that it comes again.
+const ITSELF: Count = Count { subschemas: 0, recursions: 1 };
+
+/// How much there is of a schema.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Count {
+    subschemas: u64,
+    /// At how many places it comes back to what it is part of.
+    recursions: u64,
+}
+
+impl Count {
+    /// How many subschemas are looked at, at most, in a value that is so deep, if nothing of it is remembered.
+    pub(super) fn at_depth(self, depth: u32) -> Option<u64> {
+        self.recursions.max(1).checked_pow(depth)?.checked_mul(self.subschemas)
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            subschemas: self.subschemas.saturating_add(other.subschemas),
+            recursions: self.recursions.saturating_add(other.recursions),
+        }
+    }
+}
 
 struct Work<'a> {
     /// The schema, those that it refers to, and those within them that have an `$id`, each with the names it has.
     documents: Vec<(String, &'a Value)>,
     anchors: HashMap<&'a str, Vec<&'a Value>>,
-    /// What was counted already; 0 while it is being counted, as a schema may refer to itself.
-    counted: HashMap<String, u64>,
+    /// What was counted already; [`ITSELF`] while it is being counted, as a schema may refer to itself.
+    counted: HashMap<String, Count>,
     looked_at: usize,
 }
 
-pub(super) fn check(root: &Value, others: &HashMap<String, Value>) -> Result<(), String> {
+/// How much there is of a schema that is not refused.
+pub(super) fn check(root: &Value, others: &HashMap<String, Value>) -> Result<Count, String> {
     let mut work =
         Work { documents: Vec::new(), anchors: HashMap::new(), counted: HashMap::new(), looked_at: 0 };
     work.documents.push((String::new(), root));
@@ -28,10 +55,10 @@ pub(super) fn check(root: &Value, others: &HashMap<String, Value>) -> Result<(),
     work.index(root, 0)?;
     others.values().try_for_each(|other| work.index(other, 0))?;
     let total = work.of(root, 0)?;
-    if total > MOST_WORK {
+    if total.subschemas > MOST_WORK {
         return Err(format!("its references multiply to more than {MOST_WORK} subschemas"));
     }
-    Ok(())
+    Ok(total)
 }
 
 /// JSON is read only so deep; references may add to it.
@@ -73,26 +100,26 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    fn of(&mut self, schema: &Value, depth: u32) -> Result<u64, String> {
+    fn of(&mut self, schema: &Value, depth: u32) -> Result<Count, String> {
         self.look(depth)?;
-        let mut total = 1_u64;
+        let mut total = Count { subschemas: 1, recursions: 0 };
         match schema {
             Value::Object(members) => {
                 for (name, member) in members {
                     let more = match (name.as_str(), member) {
                         // What is only defined costs where it is referred to.
-                        ("definitions" | "$defs" | "enum" | "const" | "default" | "examples", _) => 0,
+                        ("definitions" | "$defs" | "enum" | "const" | "default" | "examples", _) => continue,
                         ("$ref" | "$dynamicRef" | "$recursiveRef", Value::String(target)) => {
                             self.reference(target, depth)?
                         }
                         _ => self.of(member, depth + 1)?,
                     };
-                    total = total.saturating_add(more);
+                    total = total.and(more);
                 }
             }
             Value::Array(members) => {
                 for member in members {
-                    total = total.saturating_add(self.of(member, depth + 1)?);
+                    total = total.and(self.of(member, depth + 1)?);
                 }
             }
             _ => {}
@@ -101,7 +128,7 @@ impl<'a> Work<'a> {
     }
 
     /// What it costs at most, whichever of those that it may mean it means.
-    fn reference(&mut self, target: &str, depth: u32) -> Result<u64, String> {
+    fn reference(&mut self, target: &str, depth: u32) -> Result<Count, String> {
         if let Some(known) = self.counted.get(target) {
             return Ok(*known);
         }
@@ -109,8 +136,9 @@ impl<'a> Work<'a> {
         if file.starts_with("http://json-schema.org/") || file.starts_with("https://json-schema.org/") {
             return Ok(METASCHEMA);
         }
-        self.counted.insert(target.to_owned(), 0);
-        let fragment = percent_decoded(fragment)
+        self.counted.insert(target.to_owned(), ITSELF);
+        let fragment = percent::decoded(fragment)
+            .and_then(|fragment| String::from_utf8(fragment.to_vec()).ok())
             .ok_or_else(|| format!("its reference `{target:.200}` is not a reference"))?;
         let name = last_segment(file);
         let mut documents =
@@ -126,9 +154,11 @@ impl<'a> Work<'a> {
         if found.is_empty() {
             return Err(format!("`{target:.200}` is none of its references"));
         }
-        let mut most = 0;
+        let mut most = Count::default();
         for one in found {
-            most = self.of(one, depth + 1)?.max(most);
+            let count = self.of(one, depth + 1)?;
+            most.subschemas = most.subschemas.max(count.subschemas);
+            most.recursions = most.recursions.max(count.recursions);
         }
         self.counted.insert(target.to_owned(), most);
         Ok(most)
@@ -139,15 +169,4 @@ impl<'a> Work<'a> {
 fn last_segment(name: &str) -> &str {
     let name = name.split_once('#').map_or(name, |(name, _)| name);
     name.rsplit(['/', ':']).next().unwrap_or(name)
-}
-
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut parts = text.split('%');
-    let mut bytes = parts.next()?.as_bytes().to_vec();
-    for part in parts {
-        let (code, rest) = part.split_at_checked(2)?;
-        bytes.push(u8::from_str_radix(code, 16).ok()?);
-        bytes.extend(rest.as_bytes());
-    }
-    String::from_utf8(bytes).ok()
 }

@@ -1,6 +1,6 @@
 //! What a message will cost, counted on its bytes and its descriptor before anything is allocated.
 
-use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
+use prost_reflect::{Kind, MessageDescriptor};
 
 use crate::{
     avro::Budget,
@@ -21,7 +21,7 @@ struct Cost {
 pub(super) fn check(message: &MessageDescriptor, payload: &[u8], budget: &Budget) -> Result<(), DecodeError> {
     let mut left = Cost { values: budget.values, bytes: budget.bytes };
     let depth = budget.depth.min(DEEPEST);
-    count(message, payload, depth, &mut left)
+    count(Some(message), End::Bytes, payload, depth, &mut left).map(drop)
 }
 
 /// The decoder goes no deeper.
@@ -40,53 +40,80 @@ impl Cost {
     }
 }
 
-fn count(
-    message: &MessageDescriptor,
-    mut bytes: &[u8],
+/// Where the fields of a message end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// With the bytes.
+    Bytes,
+    /// With the tag that ends a group.
+    Group,
+}
+
+/// Counts the fields of a message, or of what is not known. What follows a group is given back; nothing where the bytes are malformed.
+fn count<'a>(
+    message: Option<&MessageDescriptor>,
+    end: End,
+    mut bytes: &'a [u8],
     depth: u32,
     left: &mut Cost,
-) -> Result<(), DecodeError> {
+) -> Result<&'a [u8], DecodeError> {
     let depth = depth.checked_sub(1).ok_or_else(|| beyond("is deeper"))?;
     // JSON has the fields that are not there, too.
-    left.take(1, MESSAGE.saturating_add((message.fields().len() as u64).saturating_mul(VALUE)))?;
+    let names = message.into_iter().flat_map(MessageDescriptor::fields);
+    let absent = names.fold(0_u64, |sum, field| sum.saturating_add(VALUE + field.name().len() as u64));
+    left.take(1, MESSAGE.saturating_add(absent))?;
     // Its JSON has the message that it holds, which the decoder reads by itself.
-    let mut packed = (message.full_name() == "google.protobuf.Any").then(Packed::default);
+    let mut packed = message
+        .filter(|message| message.full_name() == "google.protobuf.Any")
+        .map(|any| (any, Packed::default()));
     while let Some((tag, rest)) = varint(bytes) {
-        let field = u32::try_from(tag >> 3).ok().and_then(|number| message.get_field(number));
+        let kind = message.and_then(|message| kind_of(message, tag >> 3));
         bytes = match tag & 7 {
             0 => {
                 left.take(1, VALUE)?;
-                let Some((_, rest)) = varint(rest) else { return Ok(()) };
+                let Some((_, rest)) = varint(rest) else { return Ok(&[]) };
                 rest
             }
             1 | 5 => {
                 left.take(1, VALUE)?;
-                let Some(rest) = rest.get(if tag & 7 == 1 { 8 } else { 4 }..) else { return Ok(()) };
+                let Some(rest) = rest.get(if tag & 7 == 1 { 8 } else { 4 }..) else { return Ok(&[]) };
                 rest
             }
             2 => {
-                let Some((length, rest)) = varint(rest) else { return Ok(()) };
+                let Some((length, rest)) = varint(rest) else { return Ok(&[]) };
                 let length = usize::try_from(length).unwrap_or(usize::MAX);
-                let Some((inside, rest)) = rest.split_at_checked(length) else { return Ok(()) };
-                delimited(field.as_ref(), inside, depth, left)?;
-                if let Some(packed) = &mut packed {
+                let Some((inside, rest)) = rest.split_at_checked(length) else { return Ok(&[]) };
+                delimited(kind, inside, depth, left)?;
+                if let Some((_, packed)) = &mut packed {
                     packed.read(tag >> 3, inside);
                 }
                 rest
             }
-            // Groups: their fields are counted as this message's own, and the decoder bounds how deep they are.
             3 => {
-                left.take(1, MESSAGE)?;
-                rest
+                left.take(1, VALUE)?;
+                let inner = match kind {
+                    Some(Kind::Message(inner)) => Some(inner),
+                    _ => None,
+                };
+                count(inner.as_ref(), End::Group, rest, depth, left)?
             }
-            4 => rest,
-            _ => return Ok(()),
+            4 if end == End::Group => return Ok(rest),
+            _ => return Ok(&[]),
         };
     }
-    match packed.and_then(|packed| Some((packed.message(message)?, packed.value))) {
-        Some((inner, value)) => count(&inner, value, depth, left),
-        None => Ok(()),
+    if let Some((any, packed)) = packed
+        && let Some(inner) = packed.message(any)
+    {
+        count(Some(&inner), End::Bytes, packed.value, depth, left)?;
     }
+    Ok(&[])
+}
+
+/// What a field is, or an extension.
+fn kind_of(message: &MessageDescriptor, number: u64) -> Option<Kind> {
+    let number = u32::try_from(number).ok()?;
+    let field = message.get_field(number).map(|field| field.kind());
+    field.or_else(|| message.get_extension(number).map(|extension| extension.kind()))
 }
 
 /// What a `google.protobuf.Any` holds: the last of each of its fields counts.
@@ -113,17 +140,12 @@ impl<'a> Packed<'a> {
 }
 
 /// What has a length: text, bytes, a message, packed numbers, or a field that is not known.
-fn delimited(
-    field: Option<&FieldDescriptor>,
-    inside: &[u8],
-    depth: u32,
-    left: &mut Cost,
-) -> Result<(), DecodeError> {
+fn delimited(kind: Option<Kind>, inside: &[u8], depth: u32, left: &mut Cost) -> Result<(), DecodeError> {
     let length = inside.len() as u64;
-    match field.map(FieldDescriptor::kind) {
+    match kind {
         Some(Kind::Message(message)) => {
             left.take(1, VALUE)?;
-            count(&message, inside, depth, left)
+            count(Some(&message), End::Bytes, inside, depth, left).map(drop)
         }
         // Text is there as it is, and in JSON; bytes are a third longer there.
         Some(Kind::String | Kind::Bytes) | None => left.take(1, VALUE.saturating_add(3 * length)),

@@ -147,6 +147,57 @@ fn messages_within_any_are_counted_and_bounded_in_depth() {
 }
 
 #[test]
+fn what_extensions_and_groups_hold_is_counted_as_what_it_is() {
+    let fields: String = (1..=200).map(|nth| format!("optional int32 f{nth} = {nth};")).collect();
+    let text = format!(
+        "syntax = \"proto2\"; message Outer {{ optional string s = 2; repeated group G = 1 {{ {fields} repeated Inner deep = 300; }} extensions 100 to 110; }}
+         message Inner {{ {fields} }} message Outside {{ repeated Inner inner = 1; }}
+         extend Outer {{ optional Outside ext = 100; repeated int32 packed = 101 [packed = true]; }}"
+    );
+    let schema = Schema::parse(&text, &[]).unwrap();
+    let budget = Budget { bytes: 1 << 20, ..Budget::default() };
+    let inner = [0x0a, 0x00].repeat(1000);
+    let extension = [&[0xa2, 0x06, 0xd0, 0x0f][..], &inner].concat();
+    let packed = [&[0xaa, 0x06, 0x80, 0x80, 0x01][..], &[1; 1 << 14]].concat();
+    // Messages in a group have another number than the outer message's text has.
+    let group = [&[0x0b][..], &[0xe2, 0x12, 0x00].repeat(1000), &[0x0c]].concat();
+    for (nth, bomb) in [extension, packed, [0x0b, 0x0c].repeat(1000), group].iter().enumerate() {
+        let read = schema.to_json(&MessageIndexes::default(), bomb, &budget);
+        assert_eq!(read.unwrap_err().kind(), DecodeErrorKind::Budget, "{nth}");
+    }
+    let few =
+        [&[0x0b, 0x08, 0x05, 0x0c][..], &[0x12, 1, b'x'], &[0xa2, 0x06, 0x04], &[0x0a, 2, 8, 7]].concat();
+    let read = schema.to_json(&MessageIndexes::default(), &few, &budget).unwrap();
+    assert_eq!((&read["g"][0]["f1"], &read["s"]), (&json!(5), &json!("x")), "{read}");
+    assert_eq!(read["[ext]"]["inner"][0]["f1"], 7, "{read}");
+}
+
+#[test]
+fn comments_and_quotations_neither_hide_nor_are_depth() {
+    let remarks = "// 1 < 2 ( see [a {\n".repeat(100);
+    assert!(Schema::parse(&format!("syntax = \"proto3\"; {remarks} message A {{}}"), &[]).is_ok());
+    for open in ["message A { // }\n", "message A { /* } */ "] {
+        assert!(Schema::parse(&open.repeat(100_000), &[]).unwrap_err().contains("nests deeper"));
+    }
+    let option = format!("message A {{ int32 a = 1 [(x) = {}]; }}", "{ a # }\n".repeat(100_000));
+    assert!(Schema::parse(&option, &[]).unwrap_err().contains("nests deeper"));
+}
+
+#[test]
+fn a_long_chain_of_imports_is_read() {
+    let name = |nth: usize| format!("a{nth}.proto");
+    let text = |nth: usize| {
+        let next = nth + 1;
+        format!("syntax = \"proto3\"; import \"a{next}.proto\"; message M{nth} {{ M{next} next = 1; }}")
+    };
+    let mut references: Vec<_> = (1..255).map(|nth| (name(nth), text(nth))).collect();
+    references.push((name(255), "syntax = \"proto3\"; message M255 {}".to_owned()));
+    let parsed =
+        std::thread::Builder::new().stack_size(2 << 20).spawn(move || Schema::parse(&text(0), &references));
+    assert!(parsed.unwrap().join().unwrap().is_ok());
+}
+
+#[test]
 fn bytes_that_are_no_message_are_refused() {
     let schema = schema();
     for bytes in [

@@ -46,7 +46,6 @@ impl Asker {
         each.map(|endpoint| endpoint.shown()).collect()
     }
 
-    /// Asks the URL that answered last, then the others: each answer but "not now" counts.
     async fn ask<T>(
         &self,
         call: Call,
@@ -54,6 +53,15 @@ impl Asker {
     ) -> Result<T, RegistryError> {
         // Never closed.
         let _permit = self.permits.acquire().await;
+        self.ask_now(call, read).await
+    }
+
+    /// Asks the URL that answered last, then the others: each answer but "not now" counts.
+    async fn ask_now<T>(
+        &self,
+        call: Call,
+        read: impl Fn(&Endpoint, &Answer) -> Result<T, RegistryError>,
+    ) -> Result<T, RegistryError> {
         let first = self.current.load(Ordering::Relaxed);
         let mut failures: Vec<String> = Vec::new();
         for nth in 0..self.transport.urls() {
@@ -87,10 +95,23 @@ impl Asker {
         }
     }
 
-    /// The schema of an id with all that it refers to; and how many bytes these have.
-    pub(super) async fn schema(&self, id: SchemaId) -> Result<(Schema, usize), RegistryError> {
-        let text = self.ask(rest::schema(id), rest::read_schema).await?;
-        self.complete(id, text).await
+    /// The schema of an id with all that it refers to; and how many bytes these have. `None`: it was not to be asked for any more when its
+    /// turn came.
+    pub(super) async fn schema(
+        &self,
+        id: SchemaId,
+        may_ask: impl FnOnce() -> bool,
+    ) -> Option<Result<(Schema, usize), RegistryError>> {
+        let permit = self.permits.acquire().await;
+        if !may_ask() {
+            return None;
+        }
+        let text = self.ask_now(rest::schema(id), rest::read_schema).await;
+        drop(permit);
+        Some(match text {
+            Ok(text) => self.complete(id, text).await,
+            Err(error) => Err(error),
+        })
     }
 
     /// A schema with all that it refers to, ready to be used.

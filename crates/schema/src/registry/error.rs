@@ -98,6 +98,11 @@ impl fmt::Display for RegistryError {
 
 impl std::error::Error for RegistryError {}
 
+/// What was configured makes no sense.
+pub(super) fn conflict(reason: impl fmt::Display) -> RegistryError {
+    RegistryError::new(RegistryErrorKind::Config, reason)
+}
+
 /// So much of what others say is shown.
 const MAX_SHOWN: usize = 600;
 

@@ -166,21 +166,22 @@ impl Misses {
     }
 
     fn unavailable(&mut self, now: Instant, error: &RegistryError) -> Option<RegistryEvent> {
-        let began = self.outage.is_none();
-        let outage = self.outage.get_or_insert_with(|| Outage {
-            since: now,
-            failures: 0,
-            not_before: now,
-            last: error.clone(),
-        });
-        let failures = outage.failures;
-        outage.failures = failures.saturating_add(1);
+        let Some(outage) = &mut self.outage else {
+            let not_before = later(now, self.pause(0));
+            self.outage = Some(Outage { since: now, failures: 1, not_before, last: error.clone() });
+            return Some(RegistryEvent::Unavailable { reason: error.to_string() });
+        };
         outage.last = error.clone();
-        let not_before = later(now, self.pause(failures));
-        if let Some(outage) = &mut self.outage {
-            outage.not_before = not_before;
+        // One that was asked before the last failure says nothing new.
+        if now >= outage.not_before {
+            let failures = outage.failures;
+            outage.failures = failures.saturating_add(1);
+            let not_before = later(now, self.pause(failures));
+            if let Some(outage) = &mut self.outage {
+                outage.not_before = not_before;
+            }
         }
-        began.then(|| RegistryEvent::Unavailable { reason: error.to_string() })
+        None
     }
 
     /// The registry has answered something.
@@ -310,6 +311,19 @@ mod tests {
         misses.failed(now, ID, &down);
         let Verdict::Wait(until, _) = misses.verdict(now, ID) else { panic!() };
         assert_eq!(until - now, ms(100), "from the beginning");
+    }
+
+    #[test]
+    fn questions_that_were_on_their_way_together_fail_as_one() {
+        let (mut misses, now) = misses();
+        let down = error(RegistryErrorKind::Unavailable);
+        for nth in 0..8 {
+            misses.failed(now + ms(nth), SchemaId::Id(nth as u32), &down);
+        }
+        let Verdict::Wait(until, _) = misses.verdict(now + ms(8), ID) else { panic!("it is asked at once") };
+        assert!(until <= now + ms(107), "{:?}", until - now);
+        misses.failed(until, ID, &down);
+        assert_eq!(misses.verdict(until, ID), Verdict::Wait(until + ms(200), down));
     }
 
     #[test]

@@ -4,10 +4,13 @@ mod ask;
 mod config;
 mod error;
 mod misses;
+mod properties;
 mod rest;
+mod subjects;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod url;
 
 use std::{
     collections::HashMap,
@@ -27,9 +30,10 @@ pub use rest::{Compatibility, SubjectVersion, Version};
 
 use self::{
     ask::Asker,
-    config::split,
     misses::{Misses, Verdict},
+    subjects::Subjects,
     transport::{Http, Transport},
+    url::split,
 };
 use crate::{
     id::SchemaId,
@@ -68,16 +72,9 @@ struct Inner {
     misses: Mutex<Misses>,
     /// Whose turn it is to ask for an id.
     turns: Mutex<HashMap<SchemaId, Weak<AsyncMutex<()>>>>,
-    /// The latest version of a subject, and until when it is taken for that.
-    latest: Mutex<HashMap<String, (Instant, Arc<SubjectVersion>)>>,
-    /// Ids of what was registered or looked up.
-    ids: Mutex<HashMap<(String, SchemaText, bool), u32>>,
-    latest_ttl: Duration,
+    subjects: Subjects,
     events: Box<dyn Fn(RegistryEvent) + Send + Sync>,
 }
-
-/// So many subjects, and ids by text, are remembered for serialisers.
-const MOST_REMEMBERED: usize = 1000;
 
 impl SchemaRegistry {
     /// A registry at these URLs, with commas between them, and the defaults of [`RegistryConfig`]. Nothing is sent yet.
@@ -118,9 +115,7 @@ impl SchemaRegistry {
             schemas: Table::new(config.cache_entries, config.cache_bytes),
             misses: Mutex::new(Misses::new(config)),
             turns: Mutex::default(),
-            latest: Mutex::default(),
-            ids: Mutex::default(),
-            latest_ttl: config.latest_ttl,
+            subjects: Subjects::new(config.latest_ttl),
             events,
         }))
     }
@@ -172,9 +167,7 @@ impl SchemaRegistry {
             if let Some(found) = self.cached(id) {
                 return Ok(found);
             }
-            let now = clock::now();
-            let verdict = lock(&self.0.misses).verdict(now, id);
-            match verdict {
+            match self.verdict(id) {
                 Verdict::Refuse(error) => return Err(error),
                 Verdict::Wait(not_before, error) => {
                     drop(own);
@@ -191,8 +184,12 @@ impl SchemaRegistry {
                     }
                 }
                 Verdict::Ask => {
-                    let Some(asked) = until(deadline, self.0.asker.schema(id)).await else {
-                        return Err(self.too_late(id));
+                    // Others may have found out meanwhile that it does not answer.
+                    let may_ask = || self.verdict(id) == Verdict::Ask;
+                    let asked = match until(deadline, self.0.asker.schema(id, may_ask)).await {
+                        Some(Some(asked)) => asked,
+                        Some(None) => continue,
+                        None => return Err(self.too_late(id)),
                     };
                     match asked {
                         Ok((schema, weight)) => {
@@ -209,6 +206,10 @@ impl SchemaRegistry {
                 }
             }
         }
+    }
+
+    fn verdict(&self, id: SchemaId) -> Verdict {
+        lock(&self.0.misses).verdict(clock::now(), id)
     }
 
     fn too_late(&self, id: SchemaId) -> RegistryError {
@@ -269,107 +270,6 @@ impl SchemaRegistry {
             }
             told => told.map(drop),
         }
-    }
-
-    /// The names of all subjects.
-    ///
-    /// # Errors
-    /// Why they are not known.
-    pub async fn subjects(&self) -> Result<Vec<String>, RegistryError> {
-        self.0.asker.subjects().await
-    }
-
-    /// The versions of a subject.
-    ///
-    /// # Errors
-    /// Why they are not known.
-    pub async fn versions(&self, subject: &str) -> Result<Vec<u32>, RegistryError> {
-        self.0.asker.versions(subject).await
-    }
-
-    /// One version of a subject, as it is registered.
-    ///
-    /// # Errors
-    /// Why there is none.
-    pub async fn version(&self, subject: &str, version: Version) -> Result<SubjectVersion, RegistryError> {
-        self.0.asker.version(subject, version).await
-    }
-
-    /// The latest version of a subject, which is kept for `latest.cache.ttl.sec`.
-    ///
-    /// # Errors
-    /// Why there is none.
-    pub async fn latest(&self, subject: &str) -> Result<Arc<SubjectVersion>, RegistryError> {
-        let now = clock::now();
-        if let Some((until, latest)) = lock(&self.0.latest).get(subject)
-            && now < *until
-        {
-            return Ok(Arc::clone(latest));
-        }
-        let latest = Arc::new(self.version(subject, Version::Latest).await?);
-        let until = clock::after(self.0.latest_ttl);
-        let mut all = lock(&self.0.latest);
-        if all.len() >= MOST_REMEMBERED {
-            all.retain(|_, (until, _)| now < *until);
-        }
-        if all.len() < MOST_REMEMBERED {
-            all.insert(subject.to_owned(), (until, Arc::clone(&latest)));
-        }
-        Ok(latest)
-    }
-
-    /// Registers a schema under a subject, unless it is there: its id. `normalize` has the registry bring it into a canonical form before.
-    ///
-    /// # Errors
-    /// [`Incompatible`](RegistryErrorKind::Incompatible) and others: why it is not.
-    pub async fn register(
-        &self,
-        subject: &str,
-        schema: &SchemaText,
-        normalize: bool,
-    ) -> Result<u32, RegistryError> {
-        self.id_by(subject, schema, normalize, || self.0.asker.register(subject, schema, normalize)).await
-    }
-
-    /// The id of a schema that is registered under a subject.
-    ///
-    /// # Errors
-    /// [`NotFound`](RegistryErrorKind::NotFound) if it is not.
-    pub async fn lookup(
-        &self,
-        subject: &str,
-        schema: &SchemaText,
-        normalize: bool,
-    ) -> Result<u32, RegistryError> {
-        self.id_by(subject, schema, normalize, || self.0.asker.lookup(subject, schema, normalize)).await
-    }
-
-    async fn id_by<F: Future<Output = Result<u32, RegistryError>>>(
-        &self,
-        subject: &str,
-        schema: &SchemaText,
-        normalize: bool,
-        ask: impl FnOnce() -> F,
-    ) -> Result<u32, RegistryError> {
-        let key = (subject.to_owned(), schema.clone(), normalize);
-        if let Some(id) = lock(&self.0.ids).get(&key) {
-            return Ok(*id);
-        }
-        let id = ask().await?;
-        let mut ids = lock(&self.0.ids);
-        if ids.len() >= MOST_REMEMBERED {
-            ids.clear(); // who makes so many texts finds none of them again anyway
-        }
-        ids.insert(key, id);
-        Ok(id)
-    }
-
-    /// Whether a schema could be registered under a subject as its next version.
-    ///
-    /// # Errors
-    /// Why the registry does not say: the subject may not be there.
-    pub async fn check(&self, subject: &str, schema: &SchemaText) -> Result<Compatibility, RegistryError> {
-        self.0.asker.check(subject, schema).await
     }
 
     /// A schema that is at hand, made ready as if the registry had it under this id; what it refers to is asked for.

@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 
 use super::{
     error::{RegistryError, RegistryErrorKind, printable},
-    transport::{Call, percent_encoded},
+    transport::Call,
 };
 use crate::{
     id::{SchemaId, SchemaType},
+    percent,
     schema::{Reference, SchemaText},
 };
 
@@ -86,23 +87,23 @@ pub(super) fn subjects() -> Call {
 }
 
 pub(super) fn versions(subject: &str) -> Call {
-    get(format!("/subjects/{}/versions", percent_encoded(subject)))
+    get(format!("/subjects/{}/versions", percent::encoded(subject)))
 }
 
 pub(super) fn version(subject: &str, version: Version) -> Call {
-    get(format!("/subjects/{}/versions/{version}", percent_encoded(subject)))
+    get(format!("/subjects/{}/versions/{version}", percent::encoded(subject)))
 }
 
 pub(super) fn register(subject: &str, schema: &SchemaText, normalize: bool) -> Call {
-    post(format!("/subjects/{}/versions{}", percent_encoded(subject), normalized(normalize)), &body(schema))
+    post(format!("/subjects/{}/versions{}", percent::encoded(subject), normalized(normalize)), &body(schema))
 }
 
 pub(super) fn lookup(subject: &str, schema: &SchemaText, normalize: bool) -> Call {
-    post(format!("/subjects/{}{}", percent_encoded(subject), normalized(normalize)), &body(schema))
+    post(format!("/subjects/{}{}", percent::encoded(subject), normalized(normalize)), &body(schema))
 }
 
 pub(super) fn check(subject: &str, schema: &SchemaText) -> Call {
-    let path = format!("/compatibility/subjects/{}/versions/latest?verbose=true", percent_encoded(subject));
+    let path = format!("/compatibility/subjects/{}/versions/latest?verbose=true", percent::encoded(subject));
     post(path, &body(schema))
 }
 
@@ -255,12 +256,7 @@ fn json<T: for<'a> Deserialize<'a>>(from: &Endpoint, answer: &Answer) -> Result<
             RegistryError::new(RegistryErrorKind::Malformed, what)
         }),
         300..400 => {
-            let to = answer.location.as_deref().unwrap_or_default();
-            let to = to.split(['?', '#']).next().unwrap_or_default();
-            let to = match to.split_once("://") {
-                Some((scheme, rest)) => format!("{scheme}://{}", rest.rsplit('@').next().unwrap_or_default()),
-                None => to.to_owned(),
-            };
+            let to = answer.redirects_to();
             let what = format!("{shown} redirects to {to}, which is not followed: set that registry's URL");
             Err(RegistryError::new(RegistryErrorKind::Malformed, what))
         }

@@ -319,5 +319,23 @@ fn no_password_of_a_url_is_in_what_is_printed_of_a_configuration() {
     };
     let printed = format!("{config:?}");
     assert!(!printed.contains("p@ss") && !printed.contains("user"), "{printed}");
-    assert!(printed.contains("https://…@host/api") && printed.contains("http://plain"), "{printed}");
+    assert!(
+        printed.contains("https://…@host/api\", \"http://…@host\"") && printed.contains("http://plain"),
+        "{printed}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_wait_for_their_turn_do_not_ask_a_registry_that_has_just_failed() {
+    let script = Script::of([Does::After(1_000, Box::new(Does::Fails))]);
+    let (registry, _) = registry(1, &script);
+    let mut tasks = tokio::task::JoinSet::new();
+    for id in 0..100_u32 {
+        let registry = registry.clone();
+        tasks.spawn(async move { registry.schema(id).await });
+    }
+    while let Some(ended) = tasks.join_next().await {
+        assert_eq!(ended.unwrap().unwrap_err().kind(), RegistryErrorKind::Unavailable);
+    }
+    assert_eq!(script.asked().len(), 8, "as many as are asked for at once");
 }

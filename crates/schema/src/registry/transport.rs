@@ -13,8 +13,11 @@ use offtake_net::{
 use zeroize::Zeroizing;
 
 use self::tokens::Tokens;
-use super::config::{Credentials, RegistryConfig, conflict};
-use super::error::{RegistryError, RegistryErrorKind};
+use super::{
+    config::{Credentials, RegistryConfig},
+    error::{RegistryError, RegistryErrorKind, conflict},
+    url::RegistryUrl,
+};
 
 /// What the API of registries is spoken in.
 const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
@@ -44,50 +47,56 @@ pub(super) trait Transport: Send + Sync {
 /// HTTP, over TLS where the URL says so.
 pub(super) struct Http {
     client: HttpClient,
-    urls: Vec<Url>,
+    urls: Vec<RegistryUrl>,
     /// What follows from the credentials.
     headers: Headers,
     tokens: Option<Tokens>,
 }
 
-struct Url {
-    base: Endpoint,
-    /// The user and the password that the URL has.
-    authorization: Option<Zeroizing<String>>,
-}
-
 impl Http {
     pub(super) fn new(config: &RegistryConfig) -> Result<Self, RegistryError> {
-        let urls: Vec<Url> = config.urls.iter().map(|url| Url::parse(url)).collect::<Result<_, _>>()?;
+        let urls: Vec<RegistryUrl> =
+            config.urls.iter().map(|url| RegistryUrl::parse(url)).collect::<Result<_, _>>()?;
         if urls.is_empty() {
             return Err(conflict("a registry needs a URL (`schema.registry.url`)"));
         }
         let timeout = config.request_timeout.max(Duration::from_millis(1));
         let headers = headers(&config.credentials)?;
-        let tokens = match &config.credentials {
-            Credentials::OAuth { client, .. } => Some(Tokens::new(client, timeout)?),
-            Credentials::None | Credentials::Basic { .. } | Credentials::Bearer { .. } => None,
-        };
+        let has_credentials = !matches!(config.credentials, Credentials::None);
         for url in &urls {
             let stays_here = config.proxy.is_none() && offtake_net::http::is_loopback(url.base.host());
             let is_exposed = !url.base.is_https() && !stays_here;
-            if is_exposed && (!headers.is_empty() || tokens.is_some() || url.authorization.is_some()) {
+            if is_exposed && (has_credentials || url.authorization.is_some()) {
                 tracing::warn!(
                     "credentials go to the schema registry {} in clear: use https",
                     url.base.shown()
                 );
             }
         }
+        let endpoint = match &config.credentials {
+            Credentials::OAuth { client, .. } => Some(tokens::endpoint(client)?),
+            Credentials::None | Credentials::Basic { .. } | Credentials::Bearer { .. } => None,
+        };
+        let needs_tls = urls.iter().map(|url| &url.base).chain(endpoint.as_ref()).any(Endpoint::is_https);
         let tls = match &config.tls {
-            _ if !urls.iter().any(|url| url.base.is_https()) => None,
+            _ if !needs_tls => None,
             Some(tls) => Some(tls.clone()),
             None => Some(Tls::new(TlsConfig::default()).map_err(conflict)?),
         };
-        let client = HttpClient::with_tls(tls, timeout, timeout)
-            .with_max_body(config.max_answer_bytes)
-            .with_proxy(config.proxy.clone())
-            .with_tls_properties("`schema.registry.ssl.*`");
-        Ok(Self { client, urls, headers, tokens })
+        let client = || {
+            HttpClient::with_tls(tls.clone(), timeout, timeout)
+                .with_proxy(config.proxy.clone())
+                .with_tls_properties("`schema.registry.ssl.*`")
+        };
+        let tokens = match (&config.credentials, endpoint) {
+            (Credentials::OAuth { client: of, .. }, Some(endpoint)) => {
+                // What is asked in clear is on this machine, and not behind a proxy.
+                let http = if endpoint.is_https() { client() } else { client().with_proxy(None) };
+                Some(Tokens::new(of, http, timeout)?)
+            }
+            _ => None,
+        };
+        Ok(Self { client: client().with_max_body(config.max_answer_bytes), urls, headers, tokens })
     }
 }
 
@@ -144,43 +153,6 @@ fn no_answer(error: HttpError) -> RegistryError {
     RegistryError::new(kind, error)
 }
 
-impl Url {
-    fn parse(text: &str) -> Result<Self, RegistryError> {
-        let text = text.trim();
-        // What stands before the last @ of the authority is no part of an endpoint, and may be a secret.
-        let (scheme, rest) = match text.split_once("://") {
-            Some((scheme, rest)) => (format!("{scheme}://"), rest),
-            None => ("http://".to_owned(), text), // `localhost:8081`, as people write it
-        };
-        let (authority, path) = match rest.find('/') {
-            Some(at) => rest.split_at(at),
-            None => (rest, ""),
-        };
-        let (user_info, host) = match authority.rsplit_once('@') {
-            Some((user_info, host)) => (Some(user_info), host),
-            None => (None, authority),
-        };
-        let shown = format!("{scheme}{host}{path}");
-        let wrong = |reason: &str| conflict(format!("the registry's URL {shown} cannot be used: {reason}"));
-        if path.contains(['?', '#']) {
-            return Err(wrong("it has a query or a fragment"));
-        }
-        let base = Endpoint::parse(&shown, |_| true).map_err(|reason| wrong(&reason))?;
-        let base = base.with_path(path.trim_end_matches('/'));
-        let authorization = match user_info.map(|info| info.split_once(':')) {
-            None => None,
-            Some(None) => return Err(wrong("its user has no password")),
-            Some(Some((user, password))) => {
-                let decoded = |text| {
-                    percent_decoded(text).ok_or_else(|| wrong("its user or password is wrongly encoded"))
-                };
-                Some(basic(&decoded(user)?, &decoded(password)?))
-            }
-        };
-        Ok(Self { base, authorization })
-    }
-}
-
 /// What follows from the credentials.
 fn headers(credentials: &Credentials) -> Result<Headers, RegistryError> {
     let mut headers = Headers::new();
@@ -215,80 +187,10 @@ fn bearer(token: &str) -> Zeroizing<String> {
 }
 
 /// `Basic …` (RFC 7617).
-fn basic(user: &[u8], password: &[u8]) -> Zeroizing<String> {
+pub(super) fn basic(user: &[u8], password: &[u8]) -> Zeroizing<String> {
     let pair = Zeroizing::new([user, b":", password].concat());
     let mut header = Zeroizing::new(String::with_capacity(pair.len() * 4 / 3 + 12));
     header.push_str("Basic ");
     STANDARD.encode_string(&*pair, &mut header);
     header
-}
-
-fn percent_decoded(text: &str) -> Option<Zeroizing<Vec<u8>>> {
-    let mut decoded = Zeroizing::new(Vec::with_capacity(text.len()));
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            decoded.push(byte);
-            continue;
-        }
-        let mut digit = || bytes.next().and_then(|digit| char::from(digit).to_digit(16));
-        decoded.push(u8::try_from(digit()? << 4 | digit()?).ok()?);
-    }
-    Some(decoded)
-}
-
-/// A subject in a path.
-pub(super) fn percent_encoded(segment: &str) -> String {
-    let mut encoded = String::with_capacity(segment.len());
-    for byte in segment.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of(url: &str) -> Result<Http, RegistryError> {
-        Http::new(&RegistryConfig { urls: vec![url.to_owned()], ..RegistryConfig::default() })
-    }
-
-    #[test]
-    fn a_url_may_have_a_path_a_user_and_no_scheme() {
-        for (url, shown, authorization) in [
-            ("localhost:8081", "http://localhost:8081/subjects", None),
-            ("http://h:8080/apis/ccompat/v7/", "http://h:8080/apis/ccompat/v7/subjects", None),
-            ("http://a:b%40c@h/x", "http://h/x/subjects", Some("Basic YTpiQGM=")),
-            ("http://[::1]:1", "http://[::1]:1/subjects", None),
-        ] {
-            let http = of(url).unwrap();
-            assert_eq!(http.endpoint(0, "/subjects").unwrap().shown(), shown);
-            assert_eq!(http.urls[0].authorization.as_deref().map(String::as_str), authorization);
-        }
-    }
-
-    #[test]
-    fn a_url_that_cannot_be_used_is_shown_without_its_password() {
-        for url in [
-            "",
-            "ftp://a:hunter2@h",
-            "http://hunter2@h",
-            "http://a:hunter2@h/x?y=z",
-            "http://a:hunter2@",
-            "http://a:%zz@h",
-        ] {
-            let Err(error) = of(url) else { panic!("{url} is taken") };
-            assert!(!error.to_string().contains("hunter2"), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_subject_is_one_segment_of_a_path() {
-        assert_eq!(percent_encoded("a/b c.é-value"), "a%2Fb%20c.%C3%A9-value");
-    }
 }

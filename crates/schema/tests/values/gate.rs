@@ -206,6 +206,28 @@ async fn what_the_application_seeks_or_pauses_while_records_wait_stands() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn h3_another_policy_loses_nothing_of_what_waits() {
+    for is_dropped in [false, true] {
+        let cluster = all_of_schema_2().await;
+        let told = Told::knowing([1]);
+        let reader = stopped_inside_of_a_poll(&cluster, &told, is_dropped).await;
+        let mut reader = reader.when_unknown(WhenUnknown::Wait(ms(60_000)));
+        told.tell(2);
+        assert_eq!(read(&mut reader, 20).await, of([(0, "012345")]));
+    }
+    // Nor of what was sought back, which would stay paused.
+    let cluster = two_partitions().await;
+    let told = Told::knowing([1]);
+    let mut reader = reader(&cluster, &told, WhenUnknown::Pause).await;
+    let before = read(&mut reader, 100).await;
+    assert_eq!(reader.waiting().count(), 1);
+    let mut reader = reader.when_unknown(WhenUnknown::Wait(ms(60_000)));
+    told.tell(2);
+    let after = read(&mut reader, 100).await;
+    assert_eq!(before.get(&0).cloned().unwrap_or_default() + &after[&0], "012345");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_question_goes_on_while_the_application_is_away_from_poll() {
     let cluster = all_of_schema_2().await;
     let told = Told::knowing([1]);

@@ -7,6 +7,7 @@ mod gate;
 mod hostile;
 mod http;
 mod secured;
+mod serializer;
 mod support;
 #[cfg(feature = "worker")]
 mod workers;

@@ -244,6 +244,43 @@ fn by_way_of(port: u16, mut config: RegistryConfig) -> SchemaRegistry {
 }
 
 #[tokio::test]
+async fn the_endpoint_of_tokens_is_trusted_as_the_registry_is_and_asked_by_its_proxy() {
+    let authority = Authority::new();
+    let token = |_: &str| says("200 OK", r#"{"access_token":"token1","expires_in":3600}"#);
+    let issuer = Server::start_with(Some(authority.acceptor()), token).await;
+    let server = Server::start_with(Some(authority.acceptor()), |_| schema(METRIC, "AVRO")).await;
+    let (certificate, key) = authority.issue(ExtendedKeyUsagePurpose::ClientAuth);
+    let (chain, key) = (certificate.pem(), key.serialize_pem());
+    let own = [
+        ("schema.registry.ssl.keystore.type", "PEM"),
+        ("schema.registry.ssl.keystore.certificate.chain", chain.as_str()),
+        ("schema.registry.ssl.keystore.key", key.as_str()),
+    ];
+    let asking = |issuer: &Server| {
+        let mut config = trusting(&server, &authority, &own);
+        config.credentials = oauth(&server.url, &format!("{}/token", issuer.url)).credentials;
+        config
+    };
+    let connect = |to: &Server| format!("CONNECT {} HTTP/1.1", to.url.strip_prefix("https://").unwrap());
+    SchemaRegistry::with_config(asking(&issuer)).unwrap().schema(1).await.unwrap();
+    let (port, asked) = proxy(true).await;
+    by_way_of(port, asking(&issuer)).schema(1).await.unwrap();
+    assert_eq!(*asked.lock().unwrap(), [connect(&issuer), connect(&server)]);
+    assert_eq!((issuer.asked().len(), server.asked().len()), (2, 2));
+
+    // What is asked in clear does not leave the machine.
+    let here = Server::start(token).await;
+    by_way_of(port, asking(&here)).schema(1).await.unwrap();
+    assert_eq!(asked.lock().unwrap()[2..], [connect(&server)]);
+
+    let mut strangers = asking(&issuer);
+    strangers.tls = trusting(&server, &Authority::new(), &own).tls;
+    let error = SchemaRegistry::with_config(strangers).unwrap().schema(1).await.unwrap_err().to_string();
+    assert!(error.contains("no token") && error.contains("schema.registry.ssl"), "{error}");
+    assert_eq!(issuer.asked().len(), 2);
+}
+
+#[tokio::test]
 async fn a_proxy_is_asked_for_the_whole_url_and_for_https_to_connect() {
     let (port, asked) = proxy(true).await;
     let mut config = RegistryConfig::default();

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use offtake_client::clock;
 use offtake_net::{
-    http::Answer,
+    http::{Answer, Endpoint, HttpClient},
     sasl::{Grant, KeptToken, Oidc, Refresh, Token, TokenEndpoint, UserPassword},
 };
 
 use crate::registry::{
-    config::{OAuthClient, conflict},
-    error::{RegistryError, RegistryErrorKind},
+    config::OAuthClient,
+    error::{RegistryError, RegistryErrorKind, conflict},
 };
 
 pub(super) struct Tokens {
@@ -23,13 +23,24 @@ pub(super) struct Tokens {
 /// As errors of the client call what has another name here.
 const BROKERS_URL: &str = "sasl.oauthbearer.token.endpoint.url";
 
+fn mistake(error: impl std::fmt::Display) -> RegistryError {
+    conflict(error.to_string().replace(BROKERS_URL, "`bearer.auth.issuer.endpoint.url`"))
+}
+
+/// Where tokens are issued, if they may be issued there.
+pub(super) fn endpoint(client: &OAuthClient) -> Result<Endpoint, RegistryError> {
+    TokenEndpoint::new(&client.endpoint).parsed().map_err(mistake)
+}
+
 impl Tokens {
-    pub(super) fn new(client: &OAuthClient, request_timeout: Duration) -> Result<Self, RegistryError> {
-        let mistake = |error: &dyn std::fmt::Display| {
-            conflict(error.to_string().replace(BROKERS_URL, "`bearer.auth.issuer.endpoint.url`"))
-        };
+    /// Asks by this HTTP client.
+    pub(super) fn new(
+        client: &OAuthClient,
+        http: HttpClient,
+        request_timeout: Duration,
+    ) -> Result<Self, RegistryError> {
         let endpoint = TokenEndpoint::new(&client.endpoint);
-        endpoint.check().map_err(|error| mistake(&error))?;
+        let shown = endpoint.parsed().map_err(mistake)?.shown();
         for (text, name) in [(client.id.as_bytes(), "id"), (client.secret.expose(), "secret")] {
             if text.trim_ascii().is_empty() {
                 return Err(conflict(format!("`bearer.auth.client.{name}` is empty")));
@@ -40,10 +51,10 @@ impl Tokens {
             scope: client.scope.clone(),
             urlencode_header: false,
         };
-        let oidc = Oidc::new(endpoint, grant).map_err(|error| mistake(&error))?;
+        let oidc = Oidc::by(http, &endpoint, grant).map_err(mistake)?;
         let refresh = Refresh { buffer: client.expiry_buffer, ..Refresh::default() };
         let kept = KeptToken::new(oidc, refresh);
-        Ok(Self { kept, endpoint: client.endpoint.clone(), patience: request_timeout / 4 * 3 })
+        Ok(Self { kept, endpoint: shown, patience: request_timeout / 4 * 3 })
     }
 
     pub(super) async fn get(&self) -> Result<Token, RegistryError> {
