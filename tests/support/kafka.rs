@@ -53,7 +53,8 @@ impl Version {
     pub(crate) fn home(self) -> PathBuf {
         static FETCHED: [OnceLock<PathBuf>; 3] = [const { OnceLock::new() }; 3];
         let fetch = || {
-            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+            // Without dots: the archive of classes names its jars as the script does.
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the folder of the workspace");
             let fetch = Command::new(root.join("scripts/kafka-fetch")).arg(self.name()).status();
             assert!(fetch.is_ok_and(|status| status.success()), "scripts/kafka-fetch {} failed", self.name());
             std::env::var_os("OFFTAKE_KAFKA_DIR")
