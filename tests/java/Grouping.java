@@ -5,12 +5,14 @@ import java.util.Comparator;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.ExecutionException;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.ConsumerGroupDescription;
 import org.apache.kafka.clients.admin.MemberDescription;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.common.Node;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
 import org.apache.kafka.common.utils.Utils;
 
 /** Groups as an operator sees and changes them. */
@@ -74,7 +76,16 @@ final class Grouping {
         Map<TopicPartition, OffsetAndMetadata> offsets = new HashMap<>();
         for (JsonNode each : call.args.path("offsets"))
             offsets.put(new TopicPartition(each.get(0).asText(), each.get(1).asInt()), new OffsetAndMetadata(each.get(2).asLong()));
-        Clients.admin(call.bootstrap).alterConsumerGroupOffsets(call.text("group"), offsets).all().get();
+        Administering.await("the coordinator knows the topics of " + offsets.keySet(), () -> {
+            try {
+                Clients.admin(call.bootstrap).alterConsumerGroupOffsets(call.text("group"), offsets).all().get();
+                return true;
+            } catch (InterruptedException | ExecutionException failed) {
+                // A topic is known to be there when one broker tells of it. The coordinator may be another, which is behind.
+                if (failed.getCause() instanceof UnknownTopicOrPartitionException) return false;
+                throw new IllegalStateException(failed.getCause());
+            }
+        });
         return Tool.JSON.createObjectNode();
     }
 

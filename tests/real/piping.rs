@@ -90,7 +90,7 @@ for line in sys.stdin:
                 "{done} are done: {:#?}",
                 of.stderr().all()
             );
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 
@@ -143,19 +143,21 @@ fn safe1_handlers_that_are_killed_at_random_lose_nothing_and_keep_the_order_of_e
     let mut pipe = bench.pipe("    time.sleep(0.001)", options);
     pipe.wait_event("child", PATIENCE, |_| true);
     let mut dice = Dice::new(7);
-    let mut killed = 0;
-    while bench.done().values().flatten().collect::<BTreeSet<_>>().len() < RECORDS * 9 / 10 {
-        assert!(pipe.is_running(), "{:#?}", pipe.stderr().all());
+    let (mut killed, mut done) = (0, 0);
+    // The next one when some more is done, so that a slow machine has no more of them to start than a fast one.
+    while done < RECORDS * 9 / 10 {
+        done += 20 + dice.index(180);
+        bench.wait_done(done, &mut pipe);
+        std::thread::sleep(Duration::from_millis(dice.roll(10)));
         if let live @ [_, ..] = handlers(&pipe).as_slice() {
             let victim = dice.pick(live).to_string();
             killed +=
                 u32::from(Command::new("kill").args(["-9", &victim]).status().is_ok_and(|it| it.success()));
         }
-        std::thread::sleep(Duration::from_millis(100 + dice.roll(200)));
     }
     bench.wait_done(RECORDS, &mut pipe);
     bench.stop(pipe);
-    assert!(killed >= 5, "{killed} handlers were killed");
+    assert!(killed >= 20, "{killed} handlers were killed");
     let done = bench.done();
     assert_eq!(done.len(), KEYS);
     for (key, mut numbers) in done {

@@ -24,6 +24,11 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// A `java` that starts fast and stays small, with all jars of a version on its class path.
 pub(crate) fn jvm(home: &Path, heap: &str) -> Command {
     let mut command = Command::new("java");
+    // An archive of another JVM, or of other jars, is not used; without `-Xlog:disable` that would be said on stdout.
+    let archive = home.join("classes.jsa");
+    if archive.exists() {
+        command.arg("-Xlog:disable").arg(format!("-XX:SharedArchiveFile={}", archive.display()));
+    }
     command
         .arg(format!("-Xmx{heap}"))
         .args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto"])
@@ -36,11 +41,11 @@ pub(crate) fn jvm(home: &Path, heap: &str) -> Command {
     command
 }
 
-/// All jars of a version.
+/// All jars of a version: those of Kafka first, as they are in the archive of their classes.
 pub(crate) fn classes(home: &Path) -> OsString {
-    let mut classes = OsString::from(home.join("tool/tool.jar"));
+    let mut classes = OsString::from(home.join("libs/*"));
     classes.push(":");
-    classes.push(home.join("libs/*"));
+    classes.push(home.join("tool/tool.jar"));
     classes
 }
 

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::bytes_proxy::BytesProxy;
@@ -49,14 +49,28 @@ impl Version {
         command
     }
 
-    /// The folder that `scripts/kafka-fetch` fills; fetched now when it is not there.
+    /// The folder that `scripts/kafka-fetch` fills; fetched when it is first asked for and is not there.
     pub(crate) fn home(self) -> PathBuf {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let fetch = Command::new(root.join("scripts/kafka-fetch")).arg(self.name()).status();
-        assert!(fetch.is_ok_and(|status| status.success()), "scripts/kafka-fetch {} failed", self.name());
-        std::env::var_os("OFFTAKE_KAFKA_DIR")
-            .map_or_else(|| root.join(".kafka"), PathBuf::from)
-            .join(self.name())
+        static FETCHED: [OnceLock<PathBuf>; 3] = [const { OnceLock::new() }; 3];
+        let fetch = || {
+            // Without dots: the archive of classes names its jars as the script does.
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the folder of the workspace");
+            let fetch = Command::new(root.join("scripts/kafka-fetch")).arg(self.name()).status();
+            assert!(fetch.is_ok_and(|status| status.success()), "scripts/kafka-fetch {} failed", self.name());
+            std::env::var_os("OFFTAKE_KAFKA_DIR")
+                .map_or_else(|| root.join(".kafka"), PathBuf::from)
+                .join(self.name())
+        };
+        self.of(&FETCHED).get_or_init(fetch).clone()
+    }
+
+    /// What there is one of for each version.
+    pub(crate) fn of<T>(self, [oldest, middle, newest]: &[T; 3]) -> &T {
+        match self {
+            Self::V2_8_2 => oldest,
+            Self::V3_9_1 => middle,
+            Self::V4_3_0 => newest,
+        }
     }
 }
 

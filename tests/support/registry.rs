@@ -36,7 +36,7 @@ impl Registry {
             jar.into_iter().find(|path| path.to_string_lossy().ends_with("-runner.jar")).expect("its jar");
         let mut command = Command::new("java");
         command
-            .arg("-Xmx256m")
+            .args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"])
             .arg(format!("-Dquarkus.http.port={port}"))
             .arg("-Dquarkus.http.host=127.0.0.1");
         command.arg("-jar").arg(jar).current_dir(&folder);

@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, OnceLock};
 
 use crate::java::JavaTool;
 use crate::kafka::{Builder, Kafka, Version};
@@ -28,13 +28,7 @@ impl Shared {
 /// the broker alone.
 pub fn shared(version: Version) -> &'static Shared {
     static ALL: [OnceLock<Shared>; 3] = [const { OnceLock::new() }; 3];
-    let [oldest, middle, newest] = &ALL;
-    let cell = match version {
-        Version::V2_8_2 => oldest,
-        Version::V3_9_1 => middle,
-        Version::V4_3_0 => newest,
-    };
-    cell.get_or_init(|| {
+    version.of(&ALL).get_or_init(|| {
         let builder = Kafka::builder().version(version);
         Shared::start(match version {
             // There the consumer protocol is a preview.
@@ -44,11 +38,59 @@ pub fn shared(version: Version) -> &'static Shared {
     })
 }
 
+/// Up to two clusters of a kind, of which each is one test's at a time.
+#[derive(Debug)]
+struct Pool {
+    clusters: [OnceLock<Shared>; 2],
+    free: Mutex<Vec<usize>>,
+    given_back: Condvar,
+}
+
+impl Pool {
+    fn new(count: usize) -> Self {
+        Self {
+            clusters: [const { OnceLock::new() }; 2],
+            free: Mutex::new((0..count).collect()),
+            given_back: Condvar::new(),
+        }
+    }
+
+    fn free(&self) -> MutexGuard<'_, Vec<usize>> {
+        self.free.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// One that is free, waiting for it; started when there is none yet, and healed of what the last test did to it.
+    fn lease(&'static self, builder: impl FnOnce() -> Builder) -> Lease {
+        let waited = self.given_back.wait_while(self.free(), |free| free.is_empty());
+        let mut free = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
+        let at = free.pop().expect("one was given back");
+        drop(free);
+        let turn = Turn { pool: self, at };
+        let shared = self.clusters[at].get_or_init(|| Shared::start(builder()));
+        shared.kafka.heal();
+        Lease { shared, _turn: turn }
+    }
+}
+
+/// When it is dropped, the cluster is free for the next one.
+#[derive(Debug)]
+struct Turn {
+    pool: &'static Pool,
+    at: usize,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.pool.free().push(self.at);
+        self.pool.given_back.notify_one();
+    }
+}
+
 /// A cluster that is one test's at a time.
 #[derive(Debug)]
 pub struct Lease {
     shared: &'static Shared,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
 impl Deref for Lease {
@@ -60,40 +102,28 @@ impl Deref for Lease {
 }
 
 /// Three brokers of the newest version: a test may kill, pause and move, the next one finds all of them up. Waits for its
-/// turn.
+/// turn at one of two such clusters: what tests do there is mostly to wait.
 pub fn three_brokers() -> Lease {
-    static THREE: OnceLock<Shared> = OnceLock::new();
-    lease(&THREE, |builder| builder)
+    static POOL: LazyLock<Pool> = LazyLock::new(|| Pool::new(2));
+    POOL.lease(|| Kafka::builder().brokers(3))
 }
 
-/// Three more, each behind a [`Proxy`](crate::Proxy) that passes on what is said until it is told otherwise. Their turn is
-/// the same: six brokers at work are too many.
+/// Three more, each behind a [`Proxy`](crate::Proxy) that passes on what is said until it is told otherwise. Waits for its
+/// turn at the only such cluster: the tests that harm so much have many processes.
 pub fn three_brokers_behind_proxies() -> Lease {
-    static THREE: OnceLock<Shared> = OnceLock::new();
-    lease(&THREE, Builder::proxied)
-}
-
-fn lease(cell: &'static OnceLock<Shared>, with: impl FnOnce(Builder) -> Builder) -> Lease {
-    static TURN: Mutex<()> = Mutex::new(());
-    let turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let shared =
-        cell.get_or_init(|| Shared::start(with(Kafka::builder().version(Version::V4_3_0).brokers(3))));
-    shared.kafka.heal();
-    Lease { shared, _turn: turn }
+    static POOL: LazyLock<Pool> = LazyLock::new(|| Pool::new(1));
+    POOL.lease(|| Kafka::builder().brokers(3).proxied())
 }
 
 /// One broker of the newest version with an authorizer that allows what nobody forbids
-/// ([`JavaTool::forbid`](crate::JavaTool::forbid)), behind a proxy that counts. Waits for its turn.
+/// ([`JavaTool::forbid`](crate::JavaTool::forbid)), behind a proxy that counts. Waits for its turn at one of two.
 pub fn guarded() -> Lease {
-    static TURN: Mutex<()> = Mutex::new(());
-    static GUARDED: OnceLock<Shared> = OnceLock::new();
-    let turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let shared = GUARDED.get_or_init(|| {
+    static POOL: LazyLock<Pool> = LazyLock::new(|| Pool::new(2));
+    POOL.lease(|| {
         let authorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer";
         let builder = Kafka::builder().proxied().property("authorizer.class.name", authorizer);
-        Shared::start(builder.property("allow.everyone.if.no.acl.found", true))
-    });
-    Lease { shared, _turn: turn }
+        builder.property("allow.everyone.if.no.acl.found", true)
+    })
 }
 
 /// A name that no other test of this process has.
