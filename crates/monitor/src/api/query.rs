@@ -23,7 +23,7 @@ pub(crate) struct Query {
     span: i64,
     points: usize,
     partitions: usize,
-    most_values: usize,
+    pub(super) most_values: usize,
 }
 
 impl Query {

@@ -135,3 +135,8 @@ async fn until(wake: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod handover_tests;
+#[cfg(test)]
+mod tests;
