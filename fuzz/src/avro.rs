@@ -12,7 +12,9 @@ const BUDGET: Budget = Budget { depth: 64, values: 20_000, bytes: 4 << 20 };
 /// `writer NUL reader NUL value`; an empty reader is the writer.
 pub fn run(input: &[u8]) {
     let mut parts = input.splitn(3, |byte| *byte == 0);
-    let (Some(writer), Some(reader), Some(bytes)) = (parts.next(), parts.next(), parts.next()) else { return };
+    let (Some(writer), Some(reader), Some(bytes)) = (parts.next(), parts.next(), parts.next()) else {
+        return;
+    };
     let Some(writer) = parse(writer) else { return };
     let reader = if reader.is_empty() { Some(writer.clone()) } else { parse(reader) };
 

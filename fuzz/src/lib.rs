@@ -13,6 +13,7 @@ pub mod group;
 pub mod keystore;
 pub mod message;
 pub mod meter;
+pub mod offsets_topic;
 pub mod records;
 pub mod sasl;
 pub mod schemas;
@@ -40,15 +41,22 @@ mod jks;
 #[path = "../../crates/net/src/tls/pbe.rs"]
 #[allow(dead_code, reason = "net's own; the target needs a part of it")]
 mod pbe;
+#[path = "../../crates/consumer/tests/hostile/peer.rs"]
+#[allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test's own; the target needs a part of it"
+)]
+mod peer;
 #[path = "../../crates/net/src/tls/pem.rs"]
 #[allow(dead_code, reason = "net's own; the target needs a part of it")]
 mod pem;
 #[path = "../../crates/net/src/tls/pkcs12.rs"]
 #[allow(dead_code, reason = "net's own; the target needs a part of it")]
 mod pkcs12;
-#[path = "../../crates/consumer/tests/hostile/peer.rs"]
-#[allow(dead_code, clippy::unwrap_used, clippy::disallowed_methods, reason = "a test's own; the target needs a part of it")]
-mod peer;
+#[path = "../../crates/wire/tests/messages/offsets_topic.rs"]
+mod records_of_offsets;
 #[path = "../../crates/consumer/tests/hostile/script.rs"]
 #[allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test's own")]
 mod script;

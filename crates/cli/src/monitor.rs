@@ -94,7 +94,7 @@ async fn reload(
     settings: &watch::Sender<Settings>,
     changes: &mpsc::Sender<Watching>,
 ) -> Result<(), Failure> {
-    let (listen, folder) = (before.listen.clone(), before.history.clone());
+    let fixed = |args: &args::Monitor| (args.listen.clone(), args.history.clone(), args.history_size);
     loop {
         hangups.next().await;
         let read = complete(args).and_then(|told| {
@@ -104,8 +104,10 @@ async fn reload(
         });
         match read {
             Ok((told, new, watching)) => {
-                if (&told.listen, &told.history) != (&listen, &folder) {
-                    tracing::warn!("listen and history stay as they are until the monitor is started anew");
+                if fixed(&told) != fixed(before) {
+                    tracing::warn!(
+                        "listen, history and history-size stay as they are until the monitor is started anew"
+                    );
                 }
                 settings.send_replace(new);
                 // Another collector begins with an empty window of samples, so it is not without need.

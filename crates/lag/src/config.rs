@@ -27,7 +27,8 @@ pub struct Config {
     pub group_thresholds: Vec<(Regex, Thresholds)>,
     /// Topics of these names hold dead letters. By default those in which `dlq`, `dlt`, `dead-letter` or `dead-letters` stands as a word.
     pub dead_letters: Regex,
-    /// How long a broker may take for an answer, in each step of a round: 5 s unless it is set. A round has eight steps at most.
+    /// How long a broker may take for an answer: 5 s unless it is set. One that takes longer is asked nothing more in that round but what goes with the same
+    /// question (members of both protocols, timestamps in large batches), so that each silent broker delays the others by this once or twice.
     pub broker_timeout: Duration,
     /// Of how many partitions the timestamp of the first unread record is read in a round at most: 1,000 unless it is set. It is read
     /// where nothing cheaper says the age well enough; where it is not, the age has a larger error.

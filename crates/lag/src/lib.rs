@@ -52,7 +52,8 @@ pub use config::{Config, GroupSelection};
 pub use machine::Lag;
 pub use offsets_topic::{OffsetsTopic, OffsetsTopicConfig, Shard};
 pub use report::{
-    Finding, FindingKind, GroupReport, MemberReport, PartitionReport, Report, Status, TopicPartitionReport,
+    Finding, FindingKind, GroupReport, MemberReport, PartitionReport, PartitionRow, Report, Status,
+    TopicPartitionReport,
 };
 pub use severity::{Severity, Thresholds};
 

@@ -107,6 +107,81 @@ pub struct PartitionReport {
     pub severity: Severity,
 }
 
+impl GroupReport {
+    /// Its partitions as `offtake lag` and `/api/groups/NAME` print them.
+    pub fn rows(&self) -> impl Iterator<Item = PartitionRow<'_>> {
+        self.partitions.iter().map(|partition| PartitionRow::new(self, partition))
+    }
+
+    /// The member that owns this partition of the group.
+    #[must_use]
+    pub fn owner(&self, partition: &PartitionReport) -> Option<&MemberReport> {
+        self.members.get(partition.member?)
+    }
+
+    /// Its partitions, topic by topic.
+    pub fn topics(&self) -> impl Iterator<Item = (&str, &[PartitionReport])> {
+        let topics = self.partitions.chunk_by(|left, right| left.topic == right.topic);
+        topics.filter_map(|partitions| Some((partitions.first()?.topic.as_str(), partitions)))
+    }
+
+    /// Of the partition that has the least, the seconds until retention deletes a record that is not read yet.
+    #[must_use]
+    pub fn time_to_data_loss_seconds(&self) -> Option<f64> {
+        let times = self.partitions.iter().filter_map(|partition| partition.time_to_data_loss_seconds);
+        times.min_by(f64::total_cmp)
+    }
+}
+
+/// A partition of a group as a row of a table, in the order of its columns.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct PartitionRow<'a> {
+    /// The group's name.
+    pub group: &'a str,
+    /// The topic.
+    pub topic: &'a str,
+    /// The partition's number.
+    pub partition: i32,
+    /// The committed offset.
+    pub committed: Option<i64>,
+    /// The end that lag counts to.
+    pub end: Option<i64>,
+    /// [`PartitionReport::difference`].
+    pub lag: Option<i64>,
+    /// The age of the oldest unread record, to milliseconds: timestamps have no more.
+    pub lag_seconds: Option<f64>,
+    /// The id of the member that owns it.
+    pub member: Option<&'a str>,
+    /// The member's `client.id`.
+    pub client: Option<&'a str>,
+    /// The host that the member connects from.
+    pub host: Option<&'a str>,
+    /// The status.
+    pub status: Option<Status>,
+    /// The lag in bytes.
+    pub lag_bytes: Option<u64>,
+}
+
+impl<'a> PartitionRow<'a> {
+    fn new(group: &'a GroupReport, partition: &'a PartitionReport) -> Self {
+        let member = group.owner(partition);
+        Self {
+            group: &group.group,
+            topic: &partition.topic,
+            partition: partition.partition,
+            committed: partition.committed,
+            end: partition.end,
+            lag: partition.difference(),
+            lag_seconds: partition.lag_seconds.map(|seconds| (seconds * 1000.0).round() / 1000.0),
+            member: member.map(|member| member.member_id.as_str()),
+            client: member.map(|member| member.client_id.as_str()),
+            host: member.map(|member| member.host.as_str()),
+            status: partition.status,
+            lag_bytes: partition.lag_bytes,
+        }
+    }
+}
+
 impl PartitionReport {
     /// `end - committed` as Kafka's own command shows it: negative where a log was cut back behind what is committed.
     #[must_use]
@@ -149,6 +224,24 @@ pub enum Status {
 }
 
 impl Status {
+    /// All of them, by their [`number`](Self::number).
+    pub const ALL: [Self; 7] =
+        [Self::Ok, Self::Warn, Self::Err, Self::Stop, Self::Stall, Self::Rewind, Self::DataLossImminent];
+
+    /// The word that machines read: `ok`, `data_loss_imminent`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warn => "warn",
+            Self::Err => "err",
+            Self::Stop => "stop",
+            Self::Stall => "stall",
+            Self::Rewind => "rewind",
+            Self::DataLossImminent => "data_loss_imminent",
+        }
+    }
+
     /// The number it has in metrics: 0 for [`Ok`](Self::Ok) to 6 for [`DataLossImminent`](Self::DataLossImminent).
     #[must_use]
     pub const fn number(self) -> u8 {
@@ -184,4 +277,17 @@ pub enum FindingKind {
     RepeatedRebalances,
     /// A topic of dead letters grows.
     DeadLetters,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_stand_by_their_numbers_and_have_the_names_that_are_serialized() {
+        for (number, status) in (0..).zip(Status::ALL) {
+            assert_eq!(status.number(), number);
+            assert_eq!(serde_json::to_value(status).unwrap(), status.name());
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::{
     time::Instant,
 };
 
+pub use offtake_admin::survey::RecordTime;
 use offtake_admin::{Topic, TopicPartition};
 
 /// What one round of questions found out.
@@ -116,20 +117,4 @@ pub enum LogSample {
     },
     /// There is no such partition.
     Missing,
-}
-
-/// What reading the record at an offset, or the first after it, found out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RecordTime {
-    /// It has this timestamp in milliseconds since 1970, off by no more than `error_ms`.
-    At {
-        /// The timestamp.
-        timestamp: i64,
-        /// How far off it may be: more than 0 where a batch could not be decompressed.
-        error_ms: u64,
-    },
-    /// It has none.
-    Without,
-    /// There is none before the end of the log: what is there are transaction markers, or compaction has removed it.
-    NoRecord,
 }

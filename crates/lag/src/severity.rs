@@ -21,6 +21,20 @@ pub enum Severity {
     DataLoss,
 }
 
+impl Severity {
+    /// The word that machines read: `healthy`, `data_loss`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Warning => "warning",
+            Self::High => "high",
+            Self::Critical => "critical",
+            Self::DataLoss => "data_loss",
+        }
+    }
+}
+
 /// From which lag in seconds on a partition is how bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thresholds {
@@ -71,5 +85,13 @@ mod tests {
         use Severity::{Critical, Healthy, High, Warning};
         assert_eq!(severities, [Healthy, Healthy, Warning, Warning, High, High, Critical, Critical]);
         assert_eq!(thresholds.severity(f64::NAN), Healthy);
+    }
+
+    #[test]
+    fn the_names_are_those_that_are_serialized() {
+        use Severity::{Critical, DataLoss, Healthy, High, Warning};
+        for severity in [Healthy, Warning, High, Critical, DataLoss] {
+            assert_eq!(serde_json::to_value(severity).unwrap(), severity.name());
+        }
     }
 }

@@ -93,7 +93,7 @@ impl Monitor {
             queries: Semaphore::new(QUERIES),
         };
         let mut server = Server::new(self.listener, Arc::new(served));
-        let webhooks = notify::run(views.subscribe(), settings.clone());
+        let webhooks = notify::run(views.subscribe(), settings.clone(), notify::send);
         tokio::select! {
             () = stop => {}
             () = server.accept() => {}

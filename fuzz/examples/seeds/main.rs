@@ -11,6 +11,7 @@ mod avro;
 mod engine;
 mod keystores;
 mod messages;
+mod offsets_topic;
 mod records;
 #[path = "../../../crates/wire/tests/messages/sample.rs"]
 mod sample;
@@ -62,6 +63,7 @@ fn main() {
     messages::hostile(&mut corpora);
     messages::frames(&mut corpora);
     messages::consumer_protocol(&mut corpora);
+    offsets_topic::records(&mut corpora);
     records::java(&mut corpora);
     records::batches(&mut corpora);
     records::legacy(&mut corpora);

@@ -248,7 +248,11 @@ pub(crate) fn codecs(corpora: &mut Corpora) {
     );
     // A window of 2 GiB and more, and a content size of 2^64 - 1.
     corpora.add("zstd", "input29-window", &[&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xff, 9, 0, 0, b'a']]);
-    corpora.add("zstd", "input29-claims-all", &[&[0x28, 0xb5, 0x2f, 0xfd, 0xe0], &[0xff; 8], &[9, 0, 0, b'a']]);
+    corpora.add(
+        "zstd",
+        "input29-claims-all",
+        &[&[0x28, 0xb5, 0x2f, 0xfd, 0xe0], &[0xff; 8], &[9, 0, 0, b'a']],
+    );
     corpora.add("zstd", "run", &[&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x58, 0x03, 0x00, 0x10, b'r']]);
     let reserved =
         [4, 0x22, 0x4d, 0x18, 0x60, 0xf7, 0x82, 7, 0, 0, 0x80, 0, 0x32, 0x0c, 0, 1, 0, 0, 0, 0, 0, 0];

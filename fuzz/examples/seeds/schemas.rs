@@ -23,18 +23,50 @@ pub(crate) fn values(corpora: &mut Corpora) {
     }
     let reference = r##"{"type":["string","integer"],"definitions":{"a":{"minimum":1}}}"##;
     let values: [(&str, &str, &str); 9] = [
-        ("object", r##"{"$schema":"http://json-schema.org/draft-07/schema#","type":"object","required":["a"],"properties":{"a":{"$ref":"common.json"},"b":{"type":"array","items":{"$ref":"#"}}},"additionalProperties":false}"##, r##"{"a":"x","b":[{"a":1}]}"##),
-        ("draft4", r##"{"$schema":"http://json-schema.org/draft-04/schema#","id":"http://x/y.json","minimum":1,"exclusiveMinimum":true,"multipleOf":0.5}"##, "1.5"),
-        ("draft2020", r##"{"$schema":"https://json-schema.org/draft/2020-12/schema","prefixItems":[{"type":"null"}],"items":{"$ref":"#/$defs/a"},"$defs":{"a":{"const":[1.0]}},"unevaluatedItems":false}"##, "[null,[1]]"),
-        ("dynamic", r##"{"$schema":"https://json-schema.org/draft/2020-12/schema","$dynamicAnchor":"n","properties":{"a":{"$dynamicRef":"#n"}}}"##, r##"{"a":{"a":{}}}"##),
-        ("branches", r##"{"oneOf":[{"type":"integer"},{"pattern":"^(a|b)*$"}],"not":{"enum":[7]},"if":true,"then":{},"else":false}"##, "\"ab\""),
-        ("formats", r##"{"format":"date-time","minLength":3,"contentEncoding":"base64"}"##, "\"2026-11-23T19:00:00Z\""),
+        (
+            "object",
+            r##"{"$schema":"http://json-schema.org/draft-07/schema#","type":"object","required":["a"],"properties":{"a":{"$ref":"common.json"},"b":{"type":"array","items":{"$ref":"#"}}},"additionalProperties":false}"##,
+            r##"{"a":"x","b":[{"a":1}]}"##,
+        ),
+        (
+            "draft4",
+            r##"{"$schema":"http://json-schema.org/draft-04/schema#","id":"http://x/y.json","minimum":1,"exclusiveMinimum":true,"multipleOf":0.5}"##,
+            "1.5",
+        ),
+        (
+            "draft2020",
+            r##"{"$schema":"https://json-schema.org/draft/2020-12/schema","prefixItems":[{"type":"null"}],"items":{"$ref":"#/$defs/a"},"$defs":{"a":{"const":[1.0]}},"unevaluatedItems":false}"##,
+            "[null,[1]]",
+        ),
+        (
+            "dynamic",
+            r##"{"$schema":"https://json-schema.org/draft/2020-12/schema","$dynamicAnchor":"n","properties":{"a":{"$dynamicRef":"#n"}}}"##,
+            r##"{"a":{"a":{}}}"##,
+        ),
+        (
+            "branches",
+            r##"{"oneOf":[{"type":"integer"},{"pattern":"^(a|b)*$"}],"not":{"enum":[7]},"if":true,"then":{},"else":false}"##,
+            "\"ab\"",
+        ),
+        (
+            "formats",
+            r##"{"format":"date-time","minLength":3,"contentEncoding":"base64"}"##,
+            "\"2026-11-23T19:00:00Z\"",
+        ),
         ("numbers", r##"{"maximum":18446744073709551615,"multipleOf":0.01}"##, "12345678901234567890"),
-        ("names", r##"{"propertyNames":{"maxLength":2},"patternProperties":{"^\\p{L}":{}},"dependentRequired":{"a":["b"]},"uniqueItems":true}"##, r##"{"é":1,"b":[1,1.0]}"##),
+        (
+            "names",
+            r##"{"propertyNames":{"maxLength":2},"patternProperties":{"^\\p{L}":{}},"dependentRequired":{"a":["b"]},"uniqueItems":true}"##,
+            r##"{"é":1,"b":[1,1.0]}"##,
+        ),
         ("pattern", r##"{"pattern":"^(?=a)(a|a)*(?<!a)$"}"##, "\"aaaaaaaaaaaaaaaaaaaaab\""),
     ];
     for (name, schema, value) in values {
-        corpora.add("json_schema", name, &[schema.as_bytes(), &[0], reference.as_bytes(), &[0], value.as_bytes()]);
+        corpora.add(
+            "json_schema",
+            name,
+            &[schema.as_bytes(), &[0], reference.as_bytes(), &[0], value.as_bytes()],
+        );
     }
     let frames: [(&str, &[u8]); 7] = [
         ("confluent", b"\0\0\0\x01\x02\0rest"),

@@ -14,8 +14,9 @@ and that before the file. How the cluster is reached is said as for every comman
 -X, --config.
 
 SIGHUP has the file, the secrets, the certificate and the cluster's properties read anew.
-What is wrong with them then is told, and what was in force stays. listen and history need a
-new start, and so does what was said on the command line or in the environment.
+What is wrong with them then is told, and what was in force stays. listen, history and
+history-size need a new start, and so does what was said on the command line or in the
+environment.
 
 Paths: /metrics /api/groups /api/groups/NAME /api/history /api/status /openapi.json
 /healthz /readyz, and the page at /. With a token or a password, /metrics and /api need it.

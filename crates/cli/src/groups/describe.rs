@@ -66,7 +66,7 @@ async fn described(
         output.buffer().extend_from_slice(b"no committed offsets\n");
     } else {
         output.buffer().push(b'\n');
-        output.sheet(&lag::table(lag::rows_of(&behind), false, None));
+        output.sheet(&lag::table(behind.rows(), false, None));
     }
     lag::told(&report.failures)
 }
@@ -111,7 +111,7 @@ fn object(group: &GroupDescription, behind: &GroupReport) -> Value {
     json!({
         "group": group.group, "state": group.state, "type": group.group_type, "assignor": group.assignor,
         "coordinator": group.coordinator.0, "members": group.members.iter().map(member).collect::<Vec<_>>(),
-        "offsets": lag::rows_of(behind).map(|row| row.object_of_group()).collect::<Vec<_>>(),
+        "offsets": behind.rows().map(|row| lag::object_of_group(&row)).collect::<Vec<_>>(),
     })
 }
 

@@ -36,7 +36,7 @@ pub(super) struct Facts {
 
 /// What is to be done in a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Step {
+pub(super) struct PartitionReset {
     pub(super) partition: TopicPartition,
     /// What is committed now.
     pub(super) from: Option<i64>,
@@ -49,7 +49,7 @@ pub(super) struct Step {
 pub(super) fn plan(
     goal: &Goal,
     facts: &BTreeMap<TopicPartition, Facts>,
-) -> Result<Vec<Step>, Vec<TopicPartition>> {
+) -> Result<Vec<PartitionReset>, Vec<TopicPartition>> {
     let mut steps = Vec::new();
     let mut without = Vec::new();
     for (partition, facts) in facts {
@@ -71,7 +71,7 @@ pub(super) fn plan(
                     _ => wanted.min(facts.latest).max(facts.earliest),
                 };
                 let asked = (to != wanted).then_some(wanted);
-                steps.push(Step { partition: partition.clone(), from: facts.committed, to, asked });
+                steps.push(PartitionReset { partition: partition.clone(), from: facts.committed, to, asked });
             }
         }
     }
@@ -93,7 +93,9 @@ mod tests {
 
     fn planned(goal: Goal) -> (i64, Option<i64>) {
         let steps = plan(&goal, &facts()).unwrap();
-        let [Step { partition, from: Some(15), to, asked }] = steps.as_slice() else { panic!("{steps:?}") };
+        let [PartitionReset { partition, from: Some(15), to, asked }] = steps.as_slice() else {
+            panic!("{steps:?}")
+        };
         assert_eq!(*partition, at(0));
         (*to, *asked)
     }

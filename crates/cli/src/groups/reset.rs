@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{
     check_idle, file,
-    plan::{Facts, Goal, Step, plan},
+    plan::{Facts, Goal, PartitionReset, plan},
     scope,
 };
 use crate::{
@@ -42,7 +42,7 @@ pub(super) async fn run(
         ))
     })?;
     for step in steps.iter().filter(|step| step.asked.is_some()) {
-        let Step { partition, to, .. } = step;
+        let PartitionReset { partition, to, .. } = step;
         let asked = step.asked.unwrap_or(*to);
         let side = if asked > *to { "after the log end" } else { "before the log start" };
         tracing::warn!("{partition}: offset {asked} is {side}; using {to}");
@@ -172,9 +172,15 @@ fn time(args: &Reset) -> Option<i64> {
     args.to.to_datetime.or_else(|| args.to.by_duration.map(ago))
 }
 
-fn print(group: &str, steps: &[Step], executed: &BTreeSet<TopicPartition>, json: bool, output: &mut Output) {
+fn print(
+    group: &str,
+    steps: &[PartitionReset],
+    executed: &BTreeSet<TopicPartition>,
+    json: bool,
+    output: &mut Output,
+) {
     let mut sheet = Sheet::new(&["group", "topic", "#partition", "#from", "#to", "executed"]);
-    for Step { partition, from, to, .. } in steps {
+    for PartitionReset { partition, from, to, .. } in steps {
         let (topic, index) = (partition.topic.as_str(), partition.partition);
         let executed = executed.contains(partition);
         if json {

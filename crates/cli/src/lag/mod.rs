@@ -12,13 +12,13 @@ use std::{
 use offtake::Consumer;
 use offtake_admin::Admin;
 use offtake_client::{ClientConfig, clock::later};
-use offtake_lag::{Collector, Config, GroupSelection, OffsetsTopic, OffsetsTopicConfig, Report, Status};
-
-pub(crate) use self::rows::{rows as rows_of, table};
-use self::{
-    rows::{rows, word},
-    sparkline::Sparklines,
+use offtake_lag::{
+    Collector, Config, GroupReport, GroupSelection, OffsetsTopic, OffsetsTopicConfig, PartitionRow, Report,
+    Status,
 };
+
+pub(crate) use self::rows::{object_of_group, table};
+use self::sparkline::Sparklines;
 use crate::{
     args::{Common, FailAt, Lag, Source},
     clock::now,
@@ -135,9 +135,9 @@ async fn with_ages(collector: &mut Collector, mut report: Report) -> Result<Repo
 }
 
 /// The partitions with a lag of which nobody knows how old it is.
-fn without_age(report: &Report) -> impl Iterator<Item = rows::Row<'_>> {
-    let all = report.groups.iter().flat_map(rows);
-    all.filter(|row| row.partition.lag.is_some_and(|lag| lag > 0) && row.partition.lag_seconds.is_none())
+fn without_age(report: &Report) -> impl Iterator<Item = PartitionRow<'_>> {
+    let all = report.groups.iter().flat_map(GroupReport::rows);
+    all.filter(|row| row.lag.is_some_and(|lag| lag > 0) && row.lag_seconds.is_none())
 }
 
 /// What is not known is not good.
@@ -145,8 +145,7 @@ fn all_have_ages(report: &Report) -> Result<(), Failure> {
     /// More than these are counted.
     const NAMED: usize = 5;
     let named = without_age(report).take(NAMED);
-    let named =
-        named.map(|row| format!("`{}` on {}-{}", row.group, row.partition.topic, row.partition.partition));
+    let named = named.map(|row| format!("`{}` on {}-{}", row.group, row.topic, row.partition));
     let named = named.collect::<Vec<_>>().join(", ");
     let more = match without_age(report).count().saturating_sub(NAMED) {
         _ if named.is_empty() => return Ok(()),
@@ -173,8 +172,10 @@ async fn watch(
         let next = later(now(), args.interval);
         courses.push(&report);
         match &screen {
-            Some(screen) => screen
-                .show(&rows::table(report.groups.iter().flat_map(rows), true, Some(&courses)), &report)?,
+            Some(screen) => screen.show(
+                &rows::table(report.groups.iter().flat_map(GroupReport::rows), true, Some(&courses)),
+                &report,
+            )?,
             None => {
                 print(&report, json, Some(&courses), output)?;
                 output.flush()?;
@@ -193,10 +194,10 @@ fn print(
     courses: Option<&Sparklines>,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let all = report.groups.iter().flat_map(rows);
+    let all = report.groups.iter().flat_map(GroupReport::rows);
     if json {
         for row in all {
-            output.json(&row.object());
+            output.json(&rows::object(&row));
             output.spill()?;
         }
         return Ok(());
@@ -208,25 +209,25 @@ fn print(
 /// Whether a partition is as bad as it may not be.
 fn judge(report: &Report, fail_at: Option<FailAt>) -> Result<(), Failure> {
     let Some(limit) = fail_at else { return Ok(()) };
-    let too_bad = report.groups.iter().flat_map(rows).filter(|row| match limit {
-        FailAt::Status(limit) => row.partition.status.is_some_and(|status| status >= limit),
-        FailAt::Seconds(limit) => row.partition.lag_seconds.is_some_and(|seconds| seconds >= limit),
+    let too_bad = report.groups.iter().flat_map(GroupReport::rows).filter(|row| match limit {
+        FailAt::Status(limit) => row.status.is_some_and(|status| status >= limit),
+        FailAt::Seconds(limit) => row.lag_seconds.is_some_and(|seconds| seconds >= limit),
     });
     let worst = too_bad.max_by(|a, b| {
-        let of = |row: &rows::Row<'_>| (row.partition.status, row.partition.lag_seconds.unwrap_or(0.0));
+        let of = |row: &PartitionRow<'_>| (row.status, row.lag_seconds.unwrap_or(0.0));
         let (a, b) = (of(a), of(b));
         a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
     });
     let Some(worst) = worst else { return Ok(()) };
-    let status = worst.partition.status.filter(|status| *status != Status::Ok);
-    let status = status.map_or(String::new(), |status| format!(", {}", word(status)));
-    let seconds = worst.partition.lag_seconds.map_or(String::new(), |seconds| format!(", {seconds:.1} s"));
+    let status = worst.status.filter(|status| *status != Status::Ok);
+    let status = status.map_or(String::new(), |status| format!(", {}", status.name()));
+    let seconds = worst.lag_seconds.map_or(String::new(), |seconds| format!(", {seconds:.1} s"));
     Err(Failure::Verdict(format!(
         "group `{}` is too far behind on {}-{}: {} records{seconds}{status}",
         worst.group,
-        worst.partition.topic,
-        worst.partition.partition,
-        worst.partition.lag.unwrap_or(0),
+        worst.topic,
+        worst.partition,
+        worst.lag.unwrap_or(0).max(0),
     )))
 }
 

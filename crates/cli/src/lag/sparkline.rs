@@ -2,9 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use offtake_lag::Report;
-
-use super::rows::{Row, rows};
+use offtake_lag::{GroupReport, PartitionRow, Report};
 
 /// So many samples are drawn.
 const SAMPLES: usize = 20;
@@ -18,9 +16,9 @@ impl Sparklines {
     /// One sample more; what is not in it is forgotten.
     pub(crate) fn push(&mut self, report: &Report) {
         let mut known = std::mem::take(&mut self.0);
-        for row in report.groups.iter().flat_map(rows) {
+        for row in report.groups.iter().flat_map(GroupReport::rows) {
             let mut samples = known.remove(&key(&row)).unwrap_or_default();
-            samples.push_back(row.partition.lag);
+            samples.push_back(row.lag.map(|lag| lag.max(0).unsigned_abs()));
             if samples.len() > SAMPLES {
                 samples.pop_front();
             }
@@ -28,13 +26,13 @@ impl Sparklines {
         }
     }
 
-    pub(crate) fn of(&self, row: &Row<'_>) -> String {
+    pub(crate) fn of(&self, row: &PartitionRow<'_>) -> String {
         self.0.get(&key(row)).map_or_else(String::new, draw)
     }
 }
 
-fn key(row: &Row<'_>) -> (String, String, i32) {
-    (row.group.to_owned(), row.partition.topic.clone(), row.partition.partition)
+fn key(row: &PartitionRow<'_>) -> (String, String, i32) {
+    (row.group.to_owned(), row.topic.to_owned(), row.partition)
 }
 
 /// The highest of them fills its block; what is not known is a gap.

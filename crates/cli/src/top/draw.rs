@@ -282,17 +282,14 @@ fn selected_course(app: &App) -> (String, Vec<Point>) {
 }
 
 fn status(app: &App, status: Option<Status>) -> Cell<'static> {
-    let (word, colour) = match status {
-        None => return Cell::new(Span::styled("–", faint())),
-        Some(Status::Ok) => ("ok", Color::Green),
-        Some(Status::Warn) => ("warn", Color::Yellow),
-        Some(Status::Rewind) => ("rewind", Color::Yellow),
-        Some(Status::Err) => ("err", Color::Red),
-        Some(Status::Stop) => ("stop", Color::Red),
-        Some(Status::Stall) => ("stall", Color::Red),
-        Some(Status::DataLossImminent) => ("data_loss_imminent", Color::Magenta),
+    let Some(status) = status else { return Cell::new(Span::styled("–", faint())) };
+    let colour = match status {
+        Status::Ok => Color::Green,
+        Status::Warn | Status::Rewind => Color::Yellow,
+        Status::Err | Status::Stop | Status::Stall => Color::Red,
+        Status::DataLossImminent => Color::Magenta,
     };
-    Cell::new(Span::styled(word, app.colour(colour)))
+    Cell::new(Span::styled(status.name(), app.colour(colour)))
 }
 
 fn number(text: String) -> Cell<'static> {

@@ -95,12 +95,13 @@ impl Collector {
         }
         if !unknown.is_empty() {
             let why = topic.failure().map_or(String::new(), |failure| format!(" ({failure})"));
-            failures.push(format!(
-                "{} of {} partitions of {TOPIC} are not read to their end{why}: what {} groups have committed is asked for",
-                wanted.len() - read.len(),
-                wanted.len(),
-                unknown.len()
-            ));
+            let what = match wanted.len() {
+                0 => format!("{TOPIC} cannot be seen"),
+                all => {
+                    format!("{} of {all} partitions of {TOPIC} are not read to their end", all - read.len())
+                }
+            };
+            failures.push(format!("{what}{why}: what {} groups have committed is asked for", unknown.len()));
         }
         (found, unknown)
     }

@@ -75,9 +75,7 @@ impl Collector {
         }
         let mut listed = std::mem::take(&mut self.listed);
         let groups = answers.found.into_values().flatten();
-        let watched = groups.filter(|group| {
-            matches!(group.group_type.as_str(), "classic" | "consumer") && self.is_watched(&group.group)
-        });
+        let watched = groups.filter(|group| is_of_consumers(group) && self.is_watched(&group.group));
         listed.extend(watched.map(|group| (group.group.clone(), group)));
         // Another replica may have taken over some of those that were listed before.
         listed.retain(|name, _| self.is_watched(name));
@@ -103,6 +101,12 @@ impl Collector {
             failures.push(failed.error.to_string());
         }
     }
+}
+
+/// Others (Connect's workers, share groups) have no lag. Without members a classic group is of nobody yet.
+fn is_of_consumers(group: &GroupListing) -> bool {
+    matches!(group.group_type.as_str(), "classic" | "consumer")
+        && matches!(group.protocol_type.as_str(), "consumer" | "")
 }
 
 fn members(group: GroupDescription) -> Vec<MemberSample> {

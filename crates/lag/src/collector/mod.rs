@@ -13,7 +13,7 @@ use std::{
 
 use offtake_admin::{
     Admin, BrokerId, Error, GroupListing, Topic, TopicPartition,
-    survey::{self, ClusterDescription, Survey, Unanswered},
+    survey::{ClusterDescription, Survey, Unanswered},
 };
 use offtake_client::clock;
 
@@ -201,13 +201,8 @@ impl Collector {
                 self.described = None;
             }
         }
-        let time = |time| match time {
-            survey::RecordTime::At { timestamp, error_ms } => RecordTime::At { timestamp, error_ms },
-            survey::RecordTime::Without => RecordTime::Without,
-            survey::RecordTime::NoRecord => RecordTime::NoRecord,
-        };
-        let found = answers.found.into_iter();
-        (found.map(|((partition, offset), found)| (partition, offset, time(found))).collect(), failures)
+        let found = answers.found.into_iter().map(|((partition, offset), time)| (partition, offset, time));
+        (found.collect(), failures)
     }
 
     /// The leader, if it has one that may be asked this now.

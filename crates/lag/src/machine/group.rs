@@ -19,7 +19,7 @@ use super::{
 use crate::{
     config::Config,
     report::{GroupReport, MemberReport, PartitionReport, Status},
-    sample::{GroupSample, MemberSample},
+    sample::{GroupSample, MemberSample, RecordTime},
     severity::Severity,
 };
 
@@ -43,6 +43,8 @@ pub(super) struct Group {
 pub(super) struct Partition {
     committed: Option<i64>,
     compared: Option<Compared>,
+    /// An offset that was committed, and up to where there was no record from there on, but transaction markers.
+    without_records: Option<(i64, i64)>,
     /// Its owner, by the index of the member.
     member: Option<usize>,
     window: Window,
@@ -54,18 +56,25 @@ pub(super) struct Partition {
 struct Compared {
     clock: Clock,
     committed: i64,
+    /// As far as it is known to have read: what is committed, and beyond it what are no records.
+    read: i64,
     end: i64,
     /// Where the log began already before the committed offset was asked for, if that is known.
     began: Option<i64>,
     /// The first offset that was there and not read, if not all was read.
     unread: Option<i64>,
+    /// The sample before had the same first offset unread.
+    stands: bool,
 }
 
 impl Group {
     /// Takes in what the coordinator said.
     pub(super) fn sample(&mut self, sample: GroupSample, now: Millis, config: &Config) {
         self.count_rebalances(&sample, now, window_of(config));
-        self.state = sample.state;
+        // Brokers before 2.6 list no states: what was described stays.
+        if !sample.state.is_empty() {
+            self.state = sample.state;
+        }
         self.protocol = sample.protocol.or(self.protocol.take());
         if let Some(committed) = sample.committed {
             for (of, partition) in &mut self.partitions {
@@ -97,7 +106,7 @@ impl Group {
             hasher.finish()
         });
         let is_first = self.state.is_empty();
-        let begins = sample.state != "Stable" && self.state == "Stable";
+        let begins = !matches!(sample.state.as_str(), "Stable" | "") && self.state == "Stable";
         let is_over = sample.state == "Stable" && self.state == "Stable" && {
             assignment.is_some() && self.assignment.is_some() && assignment != self.assignment
         };
@@ -136,14 +145,23 @@ impl Partition {
         self.compared?.unread
     }
 
+    /// Whether the group stood at its first unread offset for a sample already.
+    pub(super) fn stands(&self) -> bool {
+        self.compared.is_some_and(|compared| compared.stands)
+    }
+
     /// Takes in what both the group and the log have answered now.
     pub(super) fn push_sample(&mut self, log: &Log, clock: Clock, config: &Config) {
         match (self.committed, log.ends.last()) {
             (Some(committed), Some((at, end))) if at == clock.now => {
                 let first = committed.max(log.start.unwrap_or(0));
                 let unread = (first < end).then_some(first);
-                self.compared = Some(Compared { clock, committed, end, began: log.start_before, unread });
-                self.window.push(Entry::new(at, committed, end), window_of(config));
+                let read = self.without_records.filter(|(from, _)| *from == committed);
+                let read = read.map_or(committed, |(_, until)| until);
+                let stands = unread.is_some() && unread == self.first_unread();
+                let began = log.start_before;
+                self.compared = Some(Compared { clock, committed, read, end, began, unread, stands });
+                self.window.push(Entry::new(at, committed, read, end), window_of(config));
             }
             (Some(_), Some(_)) => {}
             _ => self.forget_samples(),
@@ -152,17 +170,22 @@ impl Partition {
 
     fn forget_samples(&mut self) {
         self.compared = None;
+        self.without_records = None;
         self.window.clear();
     }
 
     /// Once timestamps are read the age is known better.
     pub(super) fn renew_age(&mut self, log: &Log) {
-        let Some(Compared { clock, unread, .. }) = self.compared else { return };
-        let age = match unread {
-            Some(unread) => clock.age(log, unread).map(|age| age.seconds as f32),
-            None => Some(0.0),
-        };
-        self.window.set_age(clock.now, age);
+        let Some(compared) = &mut self.compared else { return };
+        let clock = compared.clock;
+        let Some(unread) = compared.unread else { return self.window.set_age(clock.now, Some(0.0)) };
+        let age = clock.age(log, unread);
+        self.window.set_age(clock.now, age.map(|age| age.seconds as f32));
+        if log.time_of(unread) == Some(RecordTime::NoRecord) {
+            compared.read = compared.end;
+            self.without_records = Some((compared.committed, compared.end));
+            self.window.set_caught_up(clock.now);
+        }
     }
 }
 
@@ -220,9 +243,9 @@ impl Lag {
         let rates = partition.window.rates();
         let retention = self.topics.get(&of.topic).and_then(|topic| topic.retention);
         let outlook = lag.zip(compared).filter(|(lag, _)| *lag > 0).map(|(lag, compared)| {
-            let Compared { clock, committed, began, .. } = compared;
+            let Compared { clock, read, began, .. } = compared;
             let since = self.clock.now.saturating_sub(self.window());
-            Outlook { clock, log, retention, committed, began, unread, lag, since, rates }
+            Outlook { clock, log, retention, read, began, unread, lag, since, rates }
         });
         let time_to_data_loss = outlook.as_ref().and_then(Outlook::time_to_data_loss);
         let horizon = self.config.horizon;

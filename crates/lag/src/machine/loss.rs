@@ -15,7 +15,8 @@ pub(super) struct Outlook<'a> {
     pub(super) clock: Clock,
     pub(super) log: &'a Log,
     pub(super) retention: Option<Retention>,
-    pub(super) committed: i64,
+    /// As far as the group is known to have read: what is committed, and beyond it what are no records.
+    pub(super) read: i64,
     /// Where the log began before the committed offset was asked for.
     pub(super) began: Option<i64>,
     pub(super) unread: Option<i64>,
@@ -37,7 +38,7 @@ impl Outlook<'_> {
     /// they must, so that this is the earliest time.
     pub(super) fn time_to_data_loss(&self) -> Option<f64> {
         // A start that was asked for later may have moved to what was committed in between.
-        if self.began.is_some_and(|began| self.committed < began) {
+        if self.began.is_some_and(|began| self.read < began) {
             return Some(0.0);
         }
         let times = [self.by_age(), self.by_size(), self.by_log_start()];
@@ -77,12 +78,12 @@ impl Outlook<'_> {
     /// However it is that the log's start moves, but where no size limits it, or sizes are known: there it moves by age or by size, which are
     /// known better, or because somebody deletes what was read, as Kafka Streams does of its repartition topics.
     fn by_log_start(&self) -> Option<f64> {
-        let by_size = |bytes: Option<u64>| bytes.is_none() || self.log.bytes_behind(self.committed).is_some();
+        let by_size = |bytes: Option<u64>| bytes.is_none() || self.log.bytes_behind(self.read).is_some();
         if self.retention.is_some_and(|retention| by_size(retention.bytes)) {
             return None;
         }
         let deleted = self.log.moves.per_second(self.clock.now)?;
-        let left = self.committed.saturating_sub(self.began?).max(0) as f64;
+        let left = self.read.saturating_sub(self.began?).max(0) as f64;
         let consumed = self.rates.map_or(0.0, |rates| rates.consumed);
         self.after(left, deleted - consumed, LEAST_RATE)
     }

@@ -164,7 +164,7 @@ impl Lag {
 
     /// Of which partitions the timestamp of the record at an offset, or of the first after it, is wanted; at most so many, the least
     /// known first. Each is the first unread record of some group; it is wanted where the samples of the log do not tell its age to 1 s
-    /// or 5 %, whichever is greater.
+    /// or 5 %, whichever is greater, and once where the group stands: samples do not tell a record from a transaction marker.
     pub fn wanted_record_times(&mut self, most: usize) -> Vec<(TopicPartition, i64)> {
         let mut wanted: BTreeMap<(&TopicPartition, i64), f64> = BTreeMap::new();
         for group in self.groups.values() {
@@ -175,7 +175,7 @@ impl Lag {
                     continue;
                 }
                 let error = match self.clock.age(log, unread) {
-                    Some(age) if age.is_good_enough() => continue,
+                    Some(age) if age.is_good_enough() && !partition.stands() => continue,
                     Some(age) => age.error.unwrap_or(f64::INFINITY),
                     None => f64::INFINITY,
                 };

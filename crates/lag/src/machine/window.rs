@@ -27,8 +27,10 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(at: Millis, committed: i64, end: i64) -> Self {
-        Self { at, committed, end, age: None, caught_up: committed >= end, rewound: false }
+    /// `read` is what is committed, or how far beyond it there are no records.
+    pub(super) fn new(at: Millis, committed: i64, read: i64, end: i64) -> Self {
+        let caught_up = committed.max(read) >= end;
+        Self { at, committed, end, age: None, caught_up, rewound: false }
     }
 
     fn lag(&self) -> i64 {
@@ -76,6 +78,13 @@ impl Window {
     pub(super) fn set_age(&mut self, at: Millis, age: Option<f32>) {
         if let Some(last) = self.0.back_mut().filter(|last| last.at == at) {
             last.age = age;
+        }
+    }
+
+    /// What is unread in the sample of this moment turned out to be no records.
+    pub(super) fn set_caught_up(&mut self, at: Millis) {
+        if let Some(last) = self.0.back_mut().filter(|last| last.at == at) {
+            last.caught_up = true;
         }
     }
 

@@ -25,8 +25,8 @@ pub(super) struct CommitLog {
 struct Partition {
     /// The offset that is read next.
     next: i64,
-    /// Why it is not known what is committed there, though it is read.
-    unreadable: Option<DecodeError>,
+    /// It is not known what is committed there, though it is read.
+    unreadable: bool,
     groups: BTreeMap<String, BTreeMap<TopicPartition, i64>>,
 }
 
@@ -35,7 +35,7 @@ struct Partition {
 pub(super) enum Verdict {
     /// Go on.
     Read,
-    /// It is not known what it says. What is committed in its partition is not known from here on.
+    /// It is not known what it says. What is committed in its partition is not known from here on. Said once.
     Unreadable(DecodeError),
     /// The log went back. Its partition has to be read from its beginning.
     Rewound,
@@ -74,6 +74,9 @@ impl CommitLog {
             return Verdict::Rewound;
         }
         known.next = offset.saturating_add(1);
+        if known.unreadable {
+            return Verdict::Read; // it was said, and what comes after it changes nothing
+        }
         match decode(key, value) {
             Ok(None) => Verdict::Read,
             Ok(Some((key, committed))) => {
@@ -89,7 +92,7 @@ impl CommitLog {
                 Verdict::Read
             }
             Err(error) => {
-                known.unreadable = Some(error.clone());
+                known.unreadable = true;
                 known.groups.clear();
                 Verdict::Unreadable(error)
             }
@@ -105,7 +108,7 @@ impl CommitLog {
 
     /// Whether a partition has been read up to this offset, and what it says is known.
     pub(super) fn is_read(&self, partition: i32, end: i64) -> bool {
-        self.partitions.get(&partition).is_some_and(|known| known.next >= end && known.unreadable.is_none())
+        self.partitions.get(&partition).is_some_and(|known| known.next >= end && !known.unreadable)
     }
 
     /// What a group of that partition has committed, as far as it is read.
@@ -117,9 +120,6 @@ impl CommitLog {
 
 impl Partition {
     fn commit(&mut self, group: String, of: TopicPartition, committed: Option<i64>) {
-        if self.unreadable.is_some() {
-            return;
-        }
         match committed {
             Some(offset) => drop(self.groups.entry(group).or_default().insert(of, offset)),
             None => {
@@ -236,6 +236,8 @@ mod tests {
         let verdict = log.record(0, 1, Some(&key("a", "t", 0)), Some(&[0, 99]));
         assert!(matches!(verdict, Verdict::Unreadable(_)));
         log.record(0, 2, Some(&key("b", "t", 0)), Some(&value(3, 1)));
+        // A coordinator of a later release writes all of its commits so.
+        assert_eq!(log.record(0, 3, Some(&key("a", "t", 0)), Some(&[0, 99])), Verdict::Read);
         assert!(!log.is_read(0, 0) && offsets(&log, "b").is_empty() && log.is_read(1, 0));
         log.restart(0);
         assert!(log.is_read(0, 0));

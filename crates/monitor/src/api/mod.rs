@@ -2,7 +2,7 @@
 
 pub(crate) mod query;
 
-use offtake_lag::{GroupReport, PartitionReport, Report};
+use offtake_lag::{GroupReport, PartitionReport, PartitionRow, Report};
 use serde_json::{Value, json};
 
 use crate::{Settings, view::View};
@@ -29,7 +29,6 @@ pub(crate) fn groups(report: &Report) -> Value {
         .groups
         .iter()
         .map(|group| {
-            let topics = group.partitions.chunk_by(|left, right| left.topic == right.topic).count();
             json!({
                 "group": group.group,
                 "state": group.state,
@@ -38,9 +37,9 @@ pub(crate) fn groups(report: &Report) -> Value {
                 "lag_seconds": group.lag_seconds,
                 "severity": group.severity,
                 "members": group.members.len(),
-                "topics": topics,
+                "topics": group.topics().count(),
                 "partitions": group.partitions.len(),
-                "time_to_data_loss_seconds": time_to_data_loss(group),
+                "time_to_data_loss_seconds": group.time_to_data_loss_seconds(),
             })
         })
         .collect()
@@ -48,30 +47,6 @@ pub(crate) fn groups(report: &Report) -> Value {
 
 /// One group with all that is known of it.
 pub(crate) fn group(group: &GroupReport) -> Value {
-    let row = |partition: &PartitionReport| {
-        let member = partition.member.and_then(|member| group.members.get(member));
-        json!({
-            "group": group.group,
-            "topic": partition.topic,
-            "partition": partition.partition,
-            "committed": partition.committed,
-            "end": partition.end,
-            "lag": partition.difference(),
-            "lag_seconds": partition.lag_seconds.map(rounded),
-            "member": member.map(|member| &member.member_id),
-            "client": member.map(|member| &member.client_id),
-            "host": member.map(|member| &member.host),
-            "status": partition.status,
-            "severity": partition.severity,
-            "lag_seconds_error": partition.lag_seconds_error,
-            "lag_bytes": partition.lag_bytes,
-            "lag_bytes_error": partition.lag_bytes_error,
-            "produced_per_second": partition.produced_per_second,
-            "consumed_per_second": partition.consumed_per_second,
-            "catch_up_seconds": partition.catch_up_seconds,
-            "time_to_data_loss_seconds": partition.time_to_data_loss_seconds,
-        })
-    };
     json!({
         "group": group.group,
         "state": group.state,
@@ -80,22 +55,29 @@ pub(crate) fn group(group: &GroupReport) -> Value {
         "severity": group.severity,
         "lag": group.lag,
         "lag_seconds": group.lag_seconds,
-        "time_to_data_loss_seconds": time_to_data_loss(group),
+        "time_to_data_loss_seconds": group.time_to_data_loss_seconds(),
         "rebalances": group.rebalances,
         "members": group.members,
-        "partitions": group.partitions.iter().map(row).collect::<Vec<_>>(),
+        "partitions": group.rows().zip(&group.partitions).map(row).collect::<Vec<_>>(),
     })
 }
 
-/// To milliseconds, as `offtake lag` prints it.
-fn rounded(seconds: f64) -> f64 {
-    (seconds * 1000.0).round() / 1000.0
-}
-
-/// Of the partition that has the least.
-fn time_to_data_loss(group: &GroupReport) -> Option<f64> {
-    let times = group.partitions.iter().filter_map(|partition| partition.time_to_data_loss_seconds);
-    times.min_by(f64::total_cmp)
+/// As `offtake lag` prints it, and all else that is known.
+fn row((row, partition): (PartitionRow<'_>, &PartitionReport)) -> Value {
+    let mut value = json!(row);
+    if let Some(value) = value.as_object_mut() {
+        let more = [
+            ("severity", json!(partition.severity)),
+            ("lag_seconds_error", json!(partition.lag_seconds_error)),
+            ("lag_bytes_error", json!(partition.lag_bytes_error)),
+            ("produced_per_second", json!(partition.produced_per_second)),
+            ("consumed_per_second", json!(partition.consumed_per_second)),
+            ("catch_up_seconds", json!(partition.catch_up_seconds)),
+            ("time_to_data_loss_seconds", json!(partition.time_to_data_loss_seconds)),
+        ];
+        value.extend(more.map(|(name, value)| (name.to_owned(), value)));
+    }
+    value
 }
 
 #[cfg(test)]

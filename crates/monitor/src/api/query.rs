@@ -9,6 +9,8 @@ use crate::history::{Block, History, Picked};
 
 /// Series have at most so many points.
 const MOST_POINTS: usize = 1000;
+/// The series of all groups have so many values together at most: answers lie in memory while clients read them.
+const MOST_VALUES: usize = 300_000;
 /// So many partitions of a group have series of their own: those that are furthest behind.
 const MOST_PARTITIONS: usize = 50;
 
@@ -21,12 +23,14 @@ pub(crate) struct Query {
     span: i64,
     points: usize,
     partitions: usize,
+    pub(super) most_values: usize,
 }
 
 impl Query {
     /// From the part of an address behind the question mark.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let mut query = Self { group: None, span: 3_600_000, points: 200, partitions: 8 };
+        let mut query =
+            Self { group: None, span: 3_600_000, points: 200, partitions: 8, most_values: MOST_VALUES };
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let value = decode(&value.replace('+', " ")).ok_or_else(|| format!("{name}: not UTF-8"))?;
@@ -55,7 +59,15 @@ impl Query {
         let picked = history.pick(since, self.points);
         Ok(match &self.group {
             Some(group) => self.of_group(history, group, &picked),
-            None => of_all(history, &picked),
+            None => {
+                let groups =
+                    picked.last().and_then(|last| history.directory(last)).map_or(0, |last| last.len());
+                // As many are picked, or two more.
+                let fewer =
+                    self.most_values.checked_div(groups).map_or(self.points, |most| most.saturating_sub(2));
+                let picked = if fewer < self.points { history.pick(since, fewer) } else { picked };
+                of_all(history, &picked, self.most_values)
+            }
         })
     }
 
@@ -115,10 +127,12 @@ impl Query {
     }
 }
 
-/// The sums of each group.
-fn of_all(history: &mut History, picked: &[Picked]) -> Value {
+/// The sums of each group; of those that are gone, as many as there is room for beside the others.
+fn of_all(history: &mut History, picked: &[Picked], most_values: usize) -> Value {
+    let most_groups = most_values / picked.len().max(1);
     let mut groups: BTreeMap<String, Series> = BTreeMap::new();
-    for (nth, picked) in picked.iter().enumerate() {
+    // The last round comes first.
+    for (nth, picked) in picked.iter().rev().enumerate() {
         let directory = history.directory(picked).unwrap_or_default();
         let mut found: HashMap<_, _> = HashMap::with_capacity(directory.len());
         for entry in directory {
@@ -132,12 +146,14 @@ fn of_all(history: &mut History, picked: &[Picked]) -> Value {
                 entry.and_then(|entry| entry.status),
             );
         }
-        for (group, entry) in found {
+        let room = most_groups.saturating_sub(groups.len());
+        for (group, entry) in found.into_iter().take(room) {
             let mut series = Series::absent(nth);
             series.push(Some(entry.lag), entry.lag_seconds, entry.status);
             groups.insert(group, series);
         }
     }
+    groups.values_mut().for_each(Series::reverse);
     let groups: Vec<_> = groups
         .into_iter()
         .map(|(group, series)| {
@@ -163,6 +179,12 @@ impl Series {
     /// Of something that was not there so many times.
     fn absent(times: usize) -> Self {
         Self { lag: vec![None; times], lag_seconds: vec![None; times], status: vec![None; times] }
+    }
+
+    fn reverse(&mut self) {
+        self.lag.reverse();
+        self.lag_seconds.reverse();
+        self.status.reverse();
     }
 
     fn push(&mut self, lag: Option<u64>, lag_seconds: Option<f64>, status: Option<Status>) {

@@ -107,3 +107,31 @@ fn a_history_has_series_as_long_as_its_times_also_for_groups_that_came_later() {
     assert_eq!(nobody["lag"], json!([null, null]));
     assert_eq!(nobody["partitions"], json!([]));
 }
+
+/// Groups come and go, as those of consoles do.
+#[test]
+fn the_series_of_all_groups_are_bounded_and_those_of_the_last_round_come_first() {
+    let mut history = History::in_memory(8 << 20);
+    let mut report = Report::default();
+    for round in 0..200_u64 {
+        report.at += 1000;
+        let names = (0..10).map(|nth| format!("stays-{nth}"));
+        let names = names.chain((0..10).map(|nth| format!("passes-{round}-{nth}")));
+        let group = |group| GroupReport { group, lag: round, ..GroupReport::default() };
+        report.groups = names.map(group).collect();
+        history.append(&report);
+    }
+    let mut query = Query::parse("points=1000").unwrap();
+    query.most_values = 2000;
+    let all = query.answer(&mut history).unwrap();
+    let (at, groups) = (all["at"].as_array().unwrap(), all["groups"].as_array().unwrap());
+    assert!(at.len() >= 40 && at.len() * groups.len() <= 2000, "{} of {}", at.len(), groups.len());
+    assert_eq!(at.last().unwrap(), 200_000);
+    for group in &report.groups {
+        let series = groups.iter().find(|series| series["group"] == group.group.as_str()).unwrap();
+        assert_eq!(series["lag"].as_array().unwrap().last().unwrap(), 199, "{series}");
+    }
+    let stays = groups.iter().find(|series| series["group"] == "stays-3").unwrap();
+    let times: Vec<_> = at.iter().map(|at| at.as_u64().unwrap() / 1000 - 1).collect();
+    assert_eq!(stays["lag"], json!(times));
+}

@@ -139,8 +139,8 @@ impl Block {
 }
 
 fn push_block(out: &mut Vec<u8>, group: &GroupReport) {
-    for partitions in group.partitions.chunk_by(|left, right| left.topic == right.topic) {
-        push_text(out, partitions.first().map_or("", |partition| &partition.topic));
+    for (topic, partitions) in group.topics() {
+        push_text(out, topic);
         push(out, partitions.len() as u64);
         for PartitionReport { partition, lag, lag_seconds, status, .. } in partitions {
             push(out, u64::try_from(*partition).unwrap_or(0));
@@ -164,22 +164,12 @@ fn seconds(milliseconds: u64) -> Option<f64> {
     milliseconds.checked_sub(1).map(|milliseconds| milliseconds as f64 / 1000.0)
 }
 
-const STATUSES: [Status; 7] = [
-    Status::Ok,
-    Status::Warn,
-    Status::Err,
-    Status::Stop,
-    Status::Stall,
-    Status::Rewind,
-    Status::DataLossImminent,
-];
-
 fn status_byte(status: Option<Status>) -> u8 {
     status.map_or(0, |status| status.number() + 1)
 }
 
 fn status(byte: u8) -> Option<Status> {
-    STATUSES.get(usize::from(byte.checked_sub(1)?)).copied()
+    Status::ALL.get(usize::from(byte.checked_sub(1)?)).copied()
 }
 
 fn push_text(out: &mut Vec<u8>, text: &str) {

@@ -37,14 +37,14 @@ pub enum HistoryError {
 pub struct History {
     store: Store,
     /// Of each frame that there is, in the order they were written in.
-    index: VecDeque<Place>,
+    index: VecDeque<FramePosition>,
     /// The last write failed, and this was said.
     has_failed: bool,
 }
 
 /// Where a frame is.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct FramePosition {
     at: i64,
     file: u64,
     offset: u64,
@@ -96,7 +96,12 @@ impl History {
                 if std::mem::take(&mut self.has_failed) {
                     tracing::info!("the history is written again");
                 }
-                self.index.push_back(Place { at: report.at, file, offset, directory: frame.directory });
+                self.index.push_back(FramePosition {
+                    at: report.at,
+                    file,
+                    offset,
+                    directory: frame.directory,
+                });
                 self.forget_oldest();
             }
             Err(error) if !self.has_failed => {
@@ -118,16 +123,20 @@ impl History {
         self.index.back().map(|place| place.at)
     }
 
-    /// About so many frames since a time, half as many at least if there are, evenly spread: the last one of each stretch. The oldest first.
+    /// About so many frames from a time to the last round, half as many at least if there are, evenly spread: the last one of each stretch. The oldest
+    /// first. Where the clock was set back, what was seen at times that have not come again is left out until they do.
     pub(crate) fn pick(&self, since: i64, points: usize) -> Vec<Picked> {
-        let first = self.index.iter().map(|place| place.at).filter(|at| *at >= since).min();
-        let span = self.last().zip(first).map_or(0, |(last, first)| last.saturating_sub(first).max(0));
+        let Some(until) = self.last() else { return Vec::new() };
+        let mut within: Vec<_> =
+            self.index.iter().filter(|place| (since..=until).contains(&place.at)).collect();
+        within.sort_by_key(|place| place.at);
+        let span = within.first().map_or(0, |first| until.saturating_sub(first.at));
         let each = span / i64::try_from(points.max(1)).unwrap_or(i64::MAX);
         // Stretches begin at multiples of their length, a power of two, so that the same rounds are picked a moment later.
         let length = u64::try_from(each).ok().and_then(u64::checked_next_power_of_two).unwrap_or(1);
         let length = i64::try_from(length).unwrap_or(i64::MAX).max(1);
-        let mut picked: Vec<Place> = Vec::new();
-        for place in self.index.iter().filter(|place| place.at >= since) {
+        let mut picked: Vec<FramePosition> = Vec::new();
+        for place in within {
             match picked.last_mut() {
                 Some(last) if last.at.div_euclid(length) == place.at.div_euclid(length) => *last = *place,
                 _ => picked.push(*place),
@@ -157,7 +166,7 @@ impl History {
 
 /// A frame that was picked.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Picked(Place);
+pub(crate) struct Picked(FramePosition);
 
 impl Picked {
     pub(crate) fn at(&self) -> i64 {

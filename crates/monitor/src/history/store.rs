@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Damage, HistoryError, Place,
+    Damage, FramePosition, HistoryError,
     frame::{HEAD, Head},
 };
 
@@ -40,7 +40,7 @@ pub(super) struct Folder {
 
 /// What a file has in it.
 pub(super) struct Scan {
-    pub(super) places: Vec<Place>,
+    pub(super) places: Vec<FramePosition>,
     pub(super) damage: Option<String>,
 }
 
@@ -234,7 +234,7 @@ impl Folder {
                 scan.damage = Some(format!("a checksum is wrong at byte {offset}"));
                 break;
             }
-            scan.places.push(Place { at: head.at, file: number, offset, directory: head.directory });
+            scan.places.push(FramePosition { at: head.at, file: number, offset, directory: head.directory });
             offset += whole;
         }
         Ok(scan)

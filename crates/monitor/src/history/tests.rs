@@ -276,8 +276,11 @@ fn picks_are_spread_and_the_same_a_moment_later() {
     assert!(second.len() <= 12 && second.last() == Some(&10_000), "{second:?}");
     assert!(history.pick(20_000, 10).is_empty() && history.pick(0, 0).len() <= 2);
     let mut back = History::in_memory(MIB); // a clock that was set back
-    for at in [5000, 100, 200] {
+    let mut times = |at: i64| {
         back.append(&report(at, 1));
-    }
-    assert_eq!(back.pick(0, 100).len(), 3);
+        back.pick(0, 100).iter().map(Picked::at).collect::<Vec<_>>()
+    };
+    assert_eq!([times(100), times(5000)], [vec![100], vec![100, 5000]]);
+    assert_eq!(times(200), [100, 200], "5000 has not come again yet");
+    assert_eq!(times(6000), [100, 200, 5000, 6000]);
 }

@@ -24,7 +24,7 @@ pub use tls::ServerTls;
 pub const MOST_CONNECTIONS: usize = 256;
 
 /// How long connections may take to end what they do when the server stops.
-const FAREWELL: Duration = Duration::from_millis(400);
+const STOP_TIMEOUT: Duration = Duration::from_millis(400);
 
 /// Accepts connections until it is dropped or stopped, and serves each in a task of its own.
 pub(crate) struct Server {
@@ -78,7 +78,7 @@ impl Server {
         drop(self.listener);
         self.stop.send_replace(true);
         let ends = async { while self.connections.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(FAREWELL, ends).await;
+        let _ = tokio::time::timeout(STOP_TIMEOUT, ends).await;
         self.connections.shutdown().await;
     }
 }

@@ -30,7 +30,7 @@ const PIECE: usize = 64 << 10;
 /// The text of `/metrics`, in pieces.
 #[derive(Debug)]
 pub struct Exposition {
-    scene: Scene,
+    from: Reported,
     families: Vec<&'static Family>,
     family: usize,
     /// The next item of the family's scope.
@@ -39,7 +39,7 @@ pub struct Exposition {
 
 /// What families write from.
 #[derive(Debug)]
-struct Scene {
+struct Reported {
     cluster: String,
     report: Arc<Report>,
     view: View,
@@ -59,7 +59,7 @@ impl Exposition {
             families.extend(families::KMINION);
         }
         families.extend(families::MONITOR);
-        Self { scene: Scene { cluster, report, view }, families, family: 0, item: 0 }
+        Self { from: Reported { cluster, report, view }, families, family: 0, item: 0 }
     }
 
     /// All of it.
@@ -81,24 +81,24 @@ impl Iterator for Exposition {
             } else {
                 out.resume(family.name);
             }
-            let scene = &self.scene;
+            let from = &self.from;
             let more = match family.scope {
                 Scope::Group(write) => {
-                    scene.report.groups.get(self.item).map(|group| write(&mut out, scene, group))
+                    from.report.groups.get(self.item).map(|group| write(&mut out, from, group))
                 }
                 Scope::Partition(write) => {
-                    let partition = scene.report.partitions.get(self.item);
-                    partition.map(|partition| write(&mut out, scene, partition))
+                    let partition = from.report.partitions.get(self.item);
+                    partition.map(|partition| write(&mut out, from, partition))
                 }
                 Scope::Topic(write) => {
-                    let rest = scene.report.partitions.get(self.item..).unwrap_or_default();
+                    let rest = from.report.partitions.get(self.item..).unwrap_or_default();
                     let topic = rest.chunk_by(|left, right| left.topic == right.topic).next();
                     topic.map(|topic| {
-                        write(&mut out, scene, topic);
+                        write(&mut out, from, topic);
                         self.item += topic.len() - 1;
                     })
                 }
-                Scope::Monitor(write) => (self.item == 0).then(|| write(&mut out, &scene.view)),
+                Scope::Monitor(write) => (self.item == 0).then(|| write(&mut out, &from.view)),
             };
             if more.is_some() {
                 self.item += 1;

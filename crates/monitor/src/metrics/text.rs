@@ -13,12 +13,13 @@ pub(super) struct Text {
 }
 
 impl Text {
-    /// Begins a family, or goes on with it in another piece.
+    /// Begins a family.
     pub(super) fn begin(&mut self, name: &'static str, help: &str, kind: &str) {
         let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
         self.name = name;
     }
 
+    /// Goes on with a family in another piece.
     pub(super) fn resume(&mut self, name: &'static str) {
         self.name = name;
     }

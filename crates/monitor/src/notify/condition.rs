@@ -80,8 +80,7 @@ fn sentence(group: &GroupReport) -> String {
             Some(Status::Ok | Status::Err) | None => "",
         };
     }
-    let least = group.partitions.iter().filter_map(|partition| partition.time_to_data_loss_seconds);
-    if let Some(seconds) = least.min_by(f64::total_cmp).filter(|seconds| *seconds < WORTH_A_WORD) {
+    if let Some(seconds) = group.time_to_data_loss_seconds().filter(|seconds| *seconds < WORTH_A_WORD) {
         text += &format!("; {} until records are lost", span(seconds));
     }
     text

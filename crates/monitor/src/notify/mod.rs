@@ -15,6 +15,7 @@ use hyper::Uri;
 pub use offtake_lag::Severity;
 
 pub(crate) use run::run;
+pub(crate) use send::send;
 
 /// Somebody who is told of groups that fall behind, by a POST of JSON.
 #[derive(Clone, PartialEq, Eq)]

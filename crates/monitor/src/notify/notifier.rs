@@ -24,6 +24,8 @@ use super::{
 const MOST_ALERTS: usize = 50;
 /// Pauses after failures double from 1 s up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// A longer gap is as long as this: a year.
+const LONGEST_GAP: Duration = Duration::from_secs(365 * 86_400);
 
 #[derive(Debug)]
 pub(crate) struct Notifier {
@@ -51,13 +53,14 @@ enum Phase {
     /// Not bad for long enough.
     Pending { since: Instant },
     /// `severity` is the worst of the last while; `better` is since when it is better than that.
-    Firing { began: i64, severity: Severity, better: Option<(Instant, Severity)>, told: Option<Told> },
+    Firing { began: i64, severity: Severity, better: Option<(Instant, Severity)>, told: Option<LastNotice> },
     /// It was told and is over, which is to be told.
     Over { began: i64, ended: i64, severity: Severity },
 }
 
+/// What the target was told last of something that goes on, and when.
 #[derive(Clone, Copy, Debug)]
-struct Told {
+struct LastNotice {
     severity: Severity,
     at: Instant,
 }
@@ -89,6 +92,11 @@ impl Notifier {
 
     pub(crate) fn webhook(&self) -> &Webhook {
         &self.webhook
+    }
+
+    /// Goes on as it is, by other settings of the same target.
+    pub(crate) fn configure(&mut self, webhook: Webhook) {
+        self.webhook = webhook;
     }
 
     /// A round ended: with a report, or with why there is none. `at` is in milliseconds since 1970.
@@ -136,7 +144,9 @@ impl Notifier {
                 }
             }
             Phase::Pending { .. } => None,
-            Phase::Firing { began, severity: before, told, .. } if severity >= before => firing(began, told),
+            Phase::Firing { began, severity: before, told, .. } if is_bad && severity >= before => {
+                firing(began, told)
+            }
             Phase::Firing { began, severity: before, better, told } => {
                 let (since, worst) = match better {
                     Some((since, worst)) => (since, worst.max(severity)),
@@ -152,14 +162,14 @@ impl Notifier {
                 }
                 if worst >= self.webhook.least {
                     // It goes on, less bad than it was; what gets worse again is told again.
-                    let told = told.map(|told| Told { severity: told.severity.min(worst), ..told });
+                    let told = told.map(|told| LastNotice { severity: told.severity.min(worst), ..told });
                     return Some(Phase::Firing { began, severity: worst, better: None, told });
                 }
                 told.map(|told| Phase::Over { began, ended: at, severity: told.severity })
             }
             // It has begun again before the end was told: it has not ended.
             Phase::Over { began, severity: before, .. } if is_bad => {
-                firing(began, Some(Told { severity: before, at: now }))
+                firing(began, Some(LastNotice { severity: before, at: now }))
             }
             over @ Phase::Over { .. } => Some(over),
         }
@@ -216,7 +226,7 @@ impl Notifier {
         for (subject, severity, is_over) in says {
             let Some(alert) = self.alerts.get_mut(&subject) else { continue };
             match &mut alert.phase {
-                Phase::Firing { told, .. } if !is_over => *told = Some(Told { severity, at: now }),
+                Phase::Firing { told, .. } if !is_over => *told = Some(LastNotice { severity, at: now }),
                 // It has begun again since: the target takes it for over, and has to be told.
                 Phase::Firing { told, .. } => *told = None,
                 Phase::Over { .. } if is_over => {
@@ -225,7 +235,7 @@ impl Notifier {
                 Phase::Over { .. } | Phase::Pending { .. } => {}
             }
         }
-        self.sending = Sending::Idle { next: Some(now + self.webhook.gap), failures: 0 };
+        self.sending = Sending::Idle { next: Some(now + self.webhook.gap.min(LONGEST_GAP)), failures: 0 };
     }
 
     /// When to come back, if nothing happens before.

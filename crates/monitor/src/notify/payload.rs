@@ -1,7 +1,6 @@
 //! A message as JSON.
 
 use jiff::Timestamp;
-use offtake_lag::Severity;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -50,7 +49,7 @@ fn alert(cluster: &str, notice: &Notice) -> Value {
     // The severity of an alert may change, and it is the same alert.
     let digest = Sha256::digest(Value::from(labels.clone()).to_string());
     let fingerprint: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    labels.insert("severity".to_owned(), severity(notice.severity).into());
+    labels.insert("severity".to_owned(), notice.severity.name().into());
     json!({
         "status": if notice.ended.is_some() { "resolved" } else { "firing" },
         "labels": labels,
@@ -69,8 +68,8 @@ fn slack(cluster: &str, notification: &Notification) -> Value {
         .map(|notice| {
             let sentence = escaped(&cut(&notice.sentence));
             match notice.ended {
-                None => format!("*{}* {sentence}", severity(notice.severity)),
-                Some(_) => format!("*over* (it was {}) {sentence}", severity(notice.severity)),
+                None => format!("*{}* {sentence}", notice.severity.name()),
+                Some(_) => format!("*over* (it was {}) {sentence}", notice.severity.name()),
             }
         })
         .collect();
@@ -87,16 +86,6 @@ fn name(subject: &Subject) -> (&'static str, Option<(&'static str, &str)>) {
         Subject::Group(group) => ("KafkaConsumerGroupLag", Some(("group", group))),
         Subject::DeadLetters(topic) => ("KafkaDeadLetters", Some(("topic", topic))),
         Subject::Rebalances(group) => ("KafkaConsumerGroupRebalances", Some(("group", group))),
-    }
-}
-
-fn severity(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Healthy => "healthy",
-        Severity::Warning => "warning",
-        Severity::High => "high",
-        Severity::Critical => "critical",
-        Severity::DataLoss => "data_loss",
     }
 }
 

@@ -1,13 +1,16 @@
 //! The loop of all webhooks.
 
-use tokio::{sync::watch, task::JoinSet, time::Instant};
+use std::collections::HashMap;
 
-use super::{
-    Webhook,
-    notifier::Notifier,
-    payload::payload,
-    send::{Refusal, send},
+use hyper::Uri;
+use serde_json::Value;
+use tokio::{
+    sync::watch,
+    task::{Id, JoinError, JoinSet},
+    time::Instant,
 };
+
+use super::{Webhook, notifier::Notifier, payload::payload, send::Refusal};
 use crate::{
     Settings,
     clock::{now, wall_clock},
@@ -18,26 +21,31 @@ use crate::{
 struct Target {
     notifier: Notifier,
     is_failing: bool,
+    /// The task that sends it a message.
+    task: Option<Id>,
 }
 
-/// Tells all targets. Never ends; may be dropped at any await.
-pub(crate) async fn run(mut views: watch::Receiver<View>, mut settings: watch::Receiver<Settings>) {
+/// Tells all targets, by `send`. Never ends; may be dropped at any await.
+pub(crate) async fn run<S>(
+    mut views: watch::Receiver<View>,
+    mut settings: watch::Receiver<Settings>,
+    send: impl Fn(Uri, Value) -> S,
+) where
+    S: Future<Output = Result<(), Refusal>> + Send + 'static,
+{
     let mut targets: Vec<Target> = Vec::new();
-    let mut sending: JoinSet<(Webhook, Result<(), Refusal>)> = JoinSet::new();
+    let mut sending: JoinSet<Result<(), Refusal>> = JoinSet::new();
     update(&mut targets, &settings.borrow_and_update().webhooks);
     loop {
         for target in &mut targets {
             if let Some(notification) = target.notifier.poll_transmit(now()) {
-                let webhook = target.notifier.webhook().clone();
+                let webhook = target.notifier.webhook();
                 let cluster = {
                     let settings = settings.borrow();
                     views.borrow().cluster(settings.cluster_name.as_deref()).to_owned()
                 };
                 let body = payload(webhook.format, &cluster, &notification);
-                sending.spawn(async move {
-                    let sent = send(webhook.address.clone(), body).await;
-                    (webhook, sent)
-                });
+                target.task = Some(sending.spawn(send(webhook.address.clone(), body)).id());
             }
         }
         let wake = targets.iter().filter_map(|target| target.notifier.poll_timeout(now())).min();
@@ -52,11 +60,7 @@ pub(crate) async fn run(mut views: watch::Receiver<View>, mut settings: watch::R
                 Ok(()) => update(&mut targets, &settings.borrow_and_update().webhooks),
                 Err(_) => return,
             },
-            Some(sent) = sending.join_next() => {
-                if let Ok((webhook, sent)) = sent {
-                    finish(&mut targets, &webhook, sent);
-                }
-            }
+            Some(sent) = sending.join_next_with_id() => finish(&mut targets, sent),
             () = until(wake) => {}
         }
     }
@@ -73,34 +77,55 @@ fn observe(targets: &mut [Target], view: &View) {
     }
 }
 
-fn finish(targets: &mut [Target], webhook: &Webhook, sent: Result<(), Refusal>) {
+/// A task that panicked has sent nothing.
+fn finish(targets: &mut [Target], sent: Result<(Id, Result<(), Refusal>), JoinError>) {
+    let (task, sent) = sent.unwrap_or_else(|error| (error.id(), Err(error.to_string())));
     // One that is not there any more was taken out of the settings meanwhile.
-    let Some(target) = targets.iter_mut().find(|target| target.notifier.webhook() == webhook) else { return };
+    let Some(target) = targets.iter_mut().find(|target| target.task == Some(task)) else { return };
+    target.task = None;
     target.notifier.sent(now(), sent.is_ok());
+    let host = target.notifier.webhook().host();
     match sent {
-        Ok(()) if std::mem::take(&mut target.is_failing) => {
-            tracing::info!("the webhook at {} takes messages again", webhook.host());
+        Ok(()) if target.is_failing => {
+            target.is_failing = false;
+            tracing::info!("the webhook at {host} takes messages again");
         }
         Err(why) if !target.is_failing => {
             target.is_failing = true;
-            tracing::warn!("the webhook at {} takes no message, and is tried again: {why}", webhook.host());
+            tracing::warn!("the webhook at {host} takes no message, and is tried again: {why}");
         }
         Ok(()) | Err(_) => {}
     }
 }
 
-/// A target whose settings are what they were goes on as it is.
+/// A target stays itself while its address stays: what it was told is known by other settings too, and it is told when that is over.
 fn update(targets: &mut Vec<Target>, webhooks: &[Webhook]) {
     let mut before = std::mem::take(targets);
+    let mut wanted: Vec<&Webhook> = Vec::new();
     for webhook in webhooks {
-        if targets.iter().any(|target| target.notifier.webhook() == webhook) {
-            continue; // named twice
+        if !wanted.contains(&webhook) {
+            wanted.push(webhook); // else it is named twice
         }
-        let known = before.iter().position(|target| target.notifier.webhook() == webhook);
-        targets.push(match known {
-            Some(at) => before.swap_remove(at),
-            None => Target { notifier: Notifier::new(webhook.clone()), is_failing: false },
+    }
+    // Two may have one address, as for two severities: those that are as they were come first.
+    let mut known = HashMap::new();
+    let same: [fn(&Webhook, &Webhook) -> bool; 2] =
+        [|left, right| left == right, |left, right| left.address == right.address];
+    for is_same in same {
+        for (nth, webhook) in wanted.iter().enumerate() {
+            let at = before.iter().position(|target| is_same(target.notifier.webhook(), webhook));
+            if let (Some(at), false) = (at, known.contains_key(&nth)) {
+                known.insert(nth, before.swap_remove(at));
+            }
+        }
+    }
+    for (nth, webhook) in wanted.into_iter().enumerate() {
+        let target = known.remove(&nth).map(|mut target| {
+            target.notifier.configure(webhook.clone());
+            target
         });
+        let new = || Target { notifier: Notifier::new(webhook.clone()), is_failing: false, task: None };
+        targets.push(target.unwrap_or_else(new));
     }
 }
 
@@ -110,3 +135,8 @@ async fn until(wake: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod handover_tests;
+#[cfg(test)]
+mod tests;

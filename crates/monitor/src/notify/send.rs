@@ -17,9 +17,9 @@ use tokio::{
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why a message did not arrive, without the address's path.
-pub(super) type Refusal = String;
+pub(crate) type Refusal = String;
 
-pub(super) async fn send(address: Uri, body: Value) -> Result<(), Refusal> {
+pub(crate) async fn send(address: Uri, body: Value) -> Result<(), Refusal> {
     let sent = tokio::time::timeout(PATIENCE, post(&address, body));
     sent.await.unwrap_or_else(|_| Err("no answer within 10 s".to_owned()))
 }

@@ -232,6 +232,28 @@ fn nothing_below_the_least_severity_is_told() {
 }
 
 #[test]
+fn a_gap_without_an_end_is_no_reason_to_panic() {
+    let mut sim = Sim::new();
+    let mut webhook = sim.notifier.webhook().clone();
+    (webhook.gap, webhook.repeat) = (Duration::MAX, Duration::MAX);
+    sim.notifier = Notifier::new(webhook);
+    sim.run(600, Ok(&report(&[("audit", High), ("billing", Critical)])));
+    assert_eq!(sim.told(), [(30, vec![Some(Critical), Some(High)])]);
+}
+
+/// Only what is as bad as that is told from now on, and what was told is over when it is not.
+#[test]
+fn what_was_told_is_over_when_settings_demand_worse() {
+    let mut sim = Sim::new();
+    sim.run(60, Ok(&report(&[("audit", High)])));
+    let mut webhook = sim.notifier.webhook().clone();
+    webhook.least = Critical;
+    sim.notifier.configure(webhook);
+    sim.run(36_000, Ok(&report(&[("audit", High)])));
+    assert_eq!(sim.told(), [(30, vec![Some(High)]), (360, vec![None])]);
+}
+
+#[test]
 fn alertmanagers_json_has_what_its_receivers_read() {
     let mut sim = Sim::new();
     sim.run(60, Ok(&report(&[("audit", High)])));

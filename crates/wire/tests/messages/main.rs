@@ -3,6 +3,7 @@
 
 mod consumer_protocol;
 mod hostile;
+mod offsets_topic;
 mod round_trip;
 mod sample;
 mod schema;

@@ -1,6 +1,6 @@
 //! Numbers as people read them at a glance.
 
-/// With a blank between thousands.
+/// With a comma between thousands.
 pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);

@@ -42,8 +42,15 @@ fn a_timestamp_is_read_where_samples_do_not_tell_enough_and_only_there() {
     world.look();
     assert_eq!(world.lag.wanted_record_times(10), [(orders(), 150)]);
     world.pass(120);
+    world.committed = Some(160);
     world.look();
     assert!(world.lag.wanted_record_times(10).is_empty());
+    // Where it stands only reading tells a record from a transaction marker.
+    world.pass(10);
+    world.look();
+    assert_eq!(world.lag.wanted_record_times(10), [(orders(), 160)]);
+    world.look_and_read(|_| RecordTime::Without);
+    assert!(world.lag.wanted_record_times(10).is_empty(), "once");
 }
 
 #[test]
@@ -121,6 +128,51 @@ fn a_log_that_grows_by_markers_alone_is_read_once_for_each() {
         assert!(world.lag.wanted_record_times(10).is_empty());
         world.pass(10);
     }
+}
+
+/// The marker came within a second: samples alone tell its age well.
+#[test]
+fn a_marker_is_known_for_one_however_often_samples_come() {
+    let mut world = World::with_window(60);
+    (world.end, world.committed) = (5, Some(5));
+    world.look();
+    world.pass(1);
+    world.end = 6;
+    for _ in 0..30 {
+        world.look_and_read(|_| RecordTime::NoRecord);
+        world.pass(1);
+    }
+    let told = world.look_and_read(|_| RecordTime::NoRecord);
+    assert_eq!((told.lag, told.lag_seconds), (Some(1), Some(0.0)));
+}
+
+/// A group that commits with its transactions stands before the marker of the last one for as long as nothing comes.
+#[test]
+fn a_group_that_stands_before_a_transaction_marker_has_caught_up() {
+    let mut world = World::with_window(60);
+    world.end = 1;
+    for _ in 0..20 {
+        world.look_and_read(|_| RecordTime::NoRecord);
+        world.pass(10);
+    }
+    let told = world.look();
+    assert_eq!((told.lag, told.status), (Some(1), Some(Status::Ok)));
+    // Retention deletes all that there was, the marker too: nothing is lost by that.
+    world.start = 1;
+    for _ in 0..20 {
+        world.look();
+        world.pass(10);
+    }
+    let told = world.look();
+    assert_eq!((told.status, told.time_to_data_loss_seconds), (Some(Status::Ok), None));
+    assert_eq!(told.severity, crate::Severity::Healthy);
+    // A record comes, and nobody reads it.
+    world.end = 2;
+    for _ in 0..20 {
+        world.look_and_read(|_| RecordTime::Without);
+        world.pass(10);
+    }
+    assert_eq!(world.look().status, Some(Status::Stall));
 }
 
 #[test]

@@ -171,6 +171,21 @@ fn rebalances_are_counted_within_the_window_and_three_are_too_many() {
     assert_eq!((world.group().rebalances, kinds(&world)), (0, vec![]));
 }
 
+/// Brokers before 2.6 tell states only of groups that are described.
+#[test]
+fn a_state_that_is_not_told_is_as_it_was_and_no_rebalance() {
+    let mut world = World::with_window(100);
+    for _ in 0..4 {
+        world.look();
+        world.pass(5);
+        let mut sample = world.sample();
+        (sample.groups[0].state, sample.groups[0].members) = (String::new(), None);
+        world.give(sample);
+        assert_eq!((world.group().state.as_str(), world.group().rebalances), ("Stable", 0));
+        world.pass(5);
+    }
+}
+
 #[test]
 fn a_member_that_owns_nothing_is_found_once_the_group_is_stable() {
     let mut world = World::with_window(100);

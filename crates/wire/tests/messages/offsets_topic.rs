@@ -1,0 +1,39 @@
+//! Records of `__consumer_offsets`: what is done to bytes from outside, here to what fuzzing has saved, and by the fuzz target of this name.
+
+use bytes::Bytes;
+use offtake_wire::{
+    Message, Writer,
+    offsets_topic::{OffsetCommitKey, OffsetCommitValue},
+};
+
+/// `length of the key (1), key, value`: what is read is written and read as it was, but for tags that nobody knows.
+pub(crate) fn record(input: &[u8]) {
+    let Some((length, rest)) = input.split_first() else { return };
+    let (key, value) = rest.split_at(rest.len().min(usize::from(*length)));
+    if let Ok(Some(read)) = OffsetCommitKey::decode_versioned(Bytes::copy_from_slice(key)) {
+        let again = OffsetCommitKey::decode_versioned(written(&read, key));
+        assert_eq!(again, Ok(Some(read)));
+    }
+    if let Ok(read) = OffsetCommitValue::decode_versioned(Bytes::copy_from_slice(value)) {
+        let again = OffsetCommitValue::decode_versioned(written(&read, value));
+        assert_eq!(again, Ok(read));
+    }
+}
+
+/// In the version that these bytes were read in.
+fn written<M: Message>(message: &M, bytes: &[u8]) -> Bytes {
+    let version = i16::from_be_bytes(*bytes.first_chunk().expect("what was read has a version"));
+    let mut w = Writer::new();
+    w.i16(version);
+    message.encode(&mut w, version).expect("what was read can be written");
+    w.into_bytes()
+}
+
+#[cfg(test)]
+#[test]
+fn what_fuzzing_has_saved_is_read_or_refused() {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/offsets_topic");
+    let files: Vec<_> = std::fs::read_dir(corpus).unwrap().map(|file| file.unwrap().path()).collect();
+    assert!(files.len() > 5);
+    files.iter().for_each(|file| record(&std::fs::read(file).unwrap()));
+}
