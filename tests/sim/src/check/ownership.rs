@@ -751,7 +751,7 @@ mod tests {
     fn safe7_what_a_broker_held_up_is_overtaken_by_the_heartbeat_and_refused() {
         let modern = || Forged::begun().planned(|plan| plan.members[0].consumer_protocol = true);
         let held_up = |forged: Forged, after| {
-            let released = forged.revoked(M0).tell(What::HeartbeatSent { who: M0 });
+            let released = forged.revoked(M0).tell(What::OwnedSent { who: M0 });
             let nothing = What::GroupAssigned { member: M0.to_string(), generation: 2, places: Vec::new() };
             released.tell(nothing).wait(after).sends(M0, 10)
         };

@@ -251,7 +251,7 @@ fn safe2_a_clean_stop_leaves_something_uncommitted() {
         let closing = forged.at_once(What::CloseBegins { who: M0, timeout: ms(1_000) });
         closing.revoked(M0).tell(What::WorkerEnded { who: M0, clean: true })
     };
-    at_once(done(begun(), M0, [0, 1]).commits(M0, 1)).holds();
+    at_once(done(done(begun(), M0, [0]).commits(M0, 1), M0, [1])).holds();
     at_once(done(begun(), M0, [0, 1])).is_found("SAFE2");
     // It was in the middle of a hand-over.
     let hands_over = |forged: Forged| {
