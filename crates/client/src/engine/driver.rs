@@ -82,7 +82,10 @@ async fn run_by<E, O>(
                     engine.handle_command(now, command);
                 }
             }
-            () = probe.answered() => engine.handle_probe_answered(clock::now()),
+            () = probe.answered() => {
+                let now = woken(&mut engine, wake, &mut suspensions);
+                engine.handle_probe_answered(now);
+            }
             () = until(wake) => drop(woken(&mut engine, wake, &mut suspensions)),
         }
     }

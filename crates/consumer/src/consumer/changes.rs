@@ -191,8 +191,8 @@ impl Consumer {
         running.after(answer)
     }
 
-    /// How long what runs inside of `poll` may take: until the group waits no longer, or waits for the next `poll` no longer.
-    fn while_polling(&self, revoke_by: Option<Instant>) -> Instant {
+    /// How long what runs inside of `poll`, or instead of it, may take: until the group waits no longer, or waits for the next `poll` no longer.
+    pub(super) fn while_polling(&self, revoke_by: Option<Instant>) -> Instant {
         let longest = clock::after(self.handle.config.max_poll_interval);
         revoke_by.map_or(longest, |by| by.min(longest))
     }
@@ -307,10 +307,12 @@ impl Consumer {
         if self.begin_to_leave(deadline, by, &mut command) {
             return before.and(self.finish_running(Some(deadline)).await);
         }
-        // By hand: nobody is told.
+        // By hand, or with nothing left: nobody is told.
         let partitions: Vec<_> = self.delivery.owned().cloned().collect();
         self.log_giving_up(&partitions);
-        let committed = if partitions.is_empty() { Ok(()) } else { self.commit_by_hand(deadline, by).await };
+        // What a change before has left to be committed goes out while it is ours (FAILURES H2). An engine that closes waits for it.
+        let may_commit = !partitions.is_empty() || command.is_some() && self.generation.is_some();
+        let committed = if may_commit { self.commit_by_hand(deadline, by).await } else { Ok(()) };
         self.give_up(&partitions, Refusal::Revoked);
         if let Some(command) = command {
             self.handle.send(command)?;

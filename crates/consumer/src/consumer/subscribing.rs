@@ -140,10 +140,11 @@ impl Consumer {
     }
 
     /// Commits what is finished if `enable.auto.commit` is on, runs the listener's `revoked`, gives up everything and
-    /// leaves the group.
+    /// leaves the group. Commit and listener have `default.api.timeout.ms`, or `max.poll.interval.ms` if that is shorter.
     pub async fn unsubscribe(&mut self) -> Result<()> {
         let _ = self.finish_subscribing().await; // of a call that was dropped
-        let deadline = self.handle.deadline();
+        // Beyond that the group would take no commit.
+        let deadline = self.while_polling(Some(self.handle.deadline()));
         let (reply, _) = oneshot::channel();
         let command = Command::Unsubscribe { reason: "the consumer unsubscribed", reply };
         let handed_over = self.revoke_all(deadline, deadline, Some(command)).await;

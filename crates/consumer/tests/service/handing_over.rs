@@ -72,6 +72,33 @@ fn h2_what_was_finished_in_a_handover_is_committed_when_it_is_dropped() {
     });
 }
 
+/// Whether the commits are its own or the application's: they are under way when it unsubscribes, and it owns nothing then.
+#[test]
+fn h2_what_a_handover_leaves_to_be_committed_goes_out_though_the_consumer_unsubscribes() {
+    for auto in [true, false] {
+        virtually(async {
+            let events = Events::default();
+            let (_cluster, mut first, read, handover, mut second) = revoking(&events, auto, "range").await;
+            assert_eq!(handover.partitions.len(), 2);
+            for records in &read {
+                if auto {
+                    records.iter().for_each(|record| record.ticket().unwrap().finish().unwrap());
+                } else {
+                    drop(first.commit_async(records).unwrap());
+                }
+            }
+            drop(handover);
+            first.unsubscribe().await.unwrap();
+            let mut again = 0;
+            for _ in 0..300 {
+                again += second.poll(A_MOMENT).await.unwrap().len();
+            }
+            assert_eq!((again, second.assignment().len()), (0, 2), "auto commit: {auto}");
+            assert_eq!(refused(&events), 0);
+        });
+    }
+}
+
 #[test]
 fn h2_a_commit_that_is_not_awaited_goes_out_when_a_handover_is_dropped() {
     virtually(async {

@@ -9,6 +9,7 @@ use std::{
 use offtake_machine::{Answer, BrokerId, CallError, CallId, Cluster, Target, Transmit};
 use offtake_net::{Carrier, Completion, Lane};
 use offtake_wire::messages::metadata::MetadataRequest;
+use tokio::runtime;
 
 use super::*;
 
@@ -33,6 +34,8 @@ struct Recorder {
     requests: VecDeque<u64>,
     closes_at: Option<Instant>,
     is_closed: bool,
+    /// Whether a runtime that runs tasks is to say so.
+    wants_probe: bool,
 }
 
 impl Engine for Recorder {
@@ -65,6 +68,14 @@ impl Engine for Recorder {
         if by > Duration::from_secs(1) {
             self.log.note(format!("late by {} s", by.as_secs()));
         }
+    }
+
+    fn poll_probe(&mut self, _: Instant) -> Option<runtime::Handle> {
+        std::mem::take(&mut self.wants_probe).then(runtime::Handle::current)
+    }
+
+    fn handle_probe_answered(&mut self, _: Instant) {
+        self.log.note("probe answered");
     }
 
     fn handle_suspension(&mut self, _: Instant, by: Duration) {
@@ -155,12 +166,21 @@ fn start_by(
     log: &Log,
     ahead: impl FnMut() -> Duration,
 ) -> (mpsc::UnboundedSender<u64>, impl Future<Output = ()>) {
+    start_probing(log, ahead, false)
+}
+
+fn start_probing(
+    log: &Log,
+    ahead: impl FnMut() -> Duration,
+    wants_probe: bool,
+) -> (mpsc::UnboundedSender<u64>, impl Future<Output = ()>) {
     let engine = Recorder {
         log: log.clone(),
         outputs: VecDeque::new(),
         requests: VecDeque::new(),
         closes_at: None,
         is_closed: false,
+        wants_probe,
     };
     let transport = Transport::carrier(Box::new(Failing { log: log.clone(), waiting: VecDeque::new() }));
     let (commands, commanded) = mpsc::unbounded_channel();
@@ -221,6 +241,21 @@ async fn m4_an_engine_hears_that_the_machine_was_suspended_before_it_acts() {
     assert_eq!(suspended, ["suspended for 7200 s"], "{log:?}");
     let at = log.iter().position(|what| what.starts_with("suspended")).unwrap();
     assert_eq!(log.get(at + 1).map(String::as_str), Some("command 2"), "{log:?}");
+}
+
+/// What wakes it may be the application's runtime, which says that it runs again.
+#[tokio::test(start_paused = true)]
+async fn m4_m1_an_engine_hears_of_a_suspension_before_it_hears_that_a_runtime_runs() {
+    let log = Log::default();
+    let mut ahead = [0, 60].into_iter().map(Duration::from_secs);
+    let ahead = move || ahead.next().unwrap_or(Duration::from_secs(60));
+    let (commands, running) = start_probing(&log, ahead, true);
+    let mut running = std::pin::pin!(running);
+    let until_it_waits = tokio::time::timeout(Duration::from_millis(100), &mut running);
+    assert!(until_it_waits.await.is_err());
+    assert_eq!(log.take(), ["suspended for 60 s", "probe answered"]);
+    drop(commands);
+    running.await;
 }
 
 #[test]

@@ -70,6 +70,17 @@ async fn n1_a_close_says_that_the_last_commit_was_not_made_in_time() {
     assert_eq!(clock::now() - began, Duration::from_secs(54));
 }
 
+/// Nobody polls while it unsubscribes: the group goes on without it after `max.poll.interval.ms`, and takes no commit any more.
+#[tokio::test(start_paused = true)]
+async fn n1_d9_unsubscribing_has_no_longer_than_the_group_waits_for_a_poll() {
+    let short =
+        |builder: Builder| builder.configure(|config| config.max_poll_interval = Duration::from_secs(20));
+    let (mut consumer, engine) = hearing(short, Duration::from_secs(300)).await;
+    let began = clock::now();
+    assert_eq!(consumer.unsubscribe().await.unwrap_err().kind(), ErrorKind::Timeout, "{:?}", said(&engine));
+    assert_eq!(clock::now() - began, Duration::from_secs(20));
+}
+
 #[tokio::test(start_paused = true)]
 async fn n1_closing_has_the_time_that_it_is_given_and_not_only_that_of_a_poll() {
     let short =

@@ -55,7 +55,10 @@ async fn d9_what_a_listener_failed_with_while_it_was_waited_for_comes_out_of_uns
     engine.revokes(&[0], None);
     assert!(consumer.poll(NONE).await.unwrap().is_empty());
     assert_eq!(consumer.unsubscribe().await.unwrap_err().kind(), ErrorKind::Misuse);
-    assert_eq!(said(&engine), ["commit finished", "revocation done 7", "unsubscribe", "unsubscribe"]);
+    assert_eq!(
+        said(&engine),
+        ["commit finished", "revocation done 7", "commit finished", "unsubscribe", "unsubscribe"]
+    );
     consumer.subscribe(["orders"]).await.unwrap();
 }
 
