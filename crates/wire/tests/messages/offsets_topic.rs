@@ -22,10 +22,10 @@ pub(crate) fn record(input: &[u8]) {
 
 /// In the version that these bytes were read in.
 fn written<M: Message>(message: &M, bytes: &[u8]) -> Bytes {
-    let version = i16::from_be_bytes(*bytes.first_chunk().expect("what was read has a version"));
+    let version = i16::from_be_bytes(*bytes.first_chunk().unwrap());
     let mut w = Writer::new();
     w.i16(version);
-    message.encode(&mut w, version).expect("what was read can be written");
+    message.encode(&mut w, version).unwrap();
     w.into_bytes()
 }
 

@@ -8,6 +8,7 @@ use super::{
     Action, AssignmentId, FinishedBeyond, Item, JobId, Machine,
     lane::LaneState,
     partition::{Log, Partition, Phase},
+    tracker::Tracker,
 };
 use crate::StoppedPartition;
 
@@ -140,6 +141,18 @@ impl<R: Clone> Machine<R> {
         self.has_news = true;
         self.line_up(id);
         self.balance(id);
+    }
+
+    /// Nothing is committed of a partition, which is read from this offset on. That is committed, as consumers with automatic commits do it: what comes
+    /// while nobody reads is not passed by another reset to the end.
+    pub(crate) fn begins_at(&mut self, name: &TopicPartition, offset: i64) {
+        let id = self.by_name.get(name);
+        let Some(partition) = id.and_then(|id| self.partitions.get_mut(id)) else { return };
+        if partition.tracker.is_none() {
+            partition.tracker = Some(Tracker::starting_at(offset));
+            partition.commits.changes += 1;
+            self.has_news = true;
+        }
     }
 
     /// The position of a partition was reset, and not back: what was finished before this assignment may be of another log.

@@ -1,10 +1,13 @@
 //! What comes out of the consumer: records, changes of ownership, errors.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use offtake::{
     Consumer, Error, ErrorKind, Event as ConsumerEvent, Handover, MembershipState, Next, OwnedRecord,
-    OwnershipChange, PartitionRecords, Records, ResetReason, TopicPartition,
+    OwnershipChange, PartitionRecords, Records, ResetReason, StartAt, TopicPartition,
 };
 use tokio::task::JoinError;
 
@@ -136,13 +139,32 @@ impl Runner {
     fn assigned(&mut self, now: Instant, change: OwnershipChange) {
         let assigned = self.machine.assigned(&change.partitions);
         self.tell(Event::Assigned(change));
-        if self.settings.options.metadata_bytes == 0 {
+        let names: Vec<_> = assigned.iter().map(|(_, name)| name.clone()).collect();
+        let retries: Vec<_> = names.iter().filter(|name| self.is_of_a_retry_topic(name)).cloned().collect();
+        let reads_metadata = self.settings.options.metadata_bytes > 0;
+        if !reads_metadata && retries.is_empty() {
             assigned.into_iter().for_each(|(id, _)| self.machine.loaded(now, id, None));
             return;
         }
-        let (handle, names) = (self.consumer.handle(), assigned.iter().map(|(_, name)| name.clone()));
-        let names: Vec<_> = names.collect();
-        self.loads.spawn(async move { (assigned, handle.committed(names).await) });
+        let handle = self.consumer.handle();
+        self.loads.spawn(async move {
+            for name in retries {
+                // All that a retry topic holds was put there for this group, also what came before anything of it was committed: the consumer's
+                // `auto.offset.reset` is for other topics.
+                if let Err(error) = handle.seek(name, StartAt::committed_or(StartAt::Earliest)).await {
+                    tracing::debug!(%error, "a partition of a retry topic is gone again");
+                }
+            }
+            let committed = match reads_metadata {
+                true => handle.committed(names).await,
+                false => Ok(BTreeMap::new()),
+            };
+            (assigned, committed)
+        });
+    }
+
+    fn is_of_a_retry_topic(&self, name: &TopicPartition) -> bool {
+        self.settings.options.retry.topic_index(name.topic.as_str()).is_some()
     }
 
     /// What was finished beyond the committed offsets of partitions is known, or is not.
@@ -172,8 +194,13 @@ impl Runner {
     }
 
     fn on_event(&mut self, event: ConsumerEvent) {
-        use ResetReason::{EpochUnknown, TopicRecreated};
+        use ResetReason::{EpochUnknown, NothingCommitted, TopicRecreated};
         match &event {
+            ConsumerEvent::Reset { partition, from: None, to, reason: NothingCommitted, .. }
+                if !self.is_of_a_retry_topic(partition) =>
+            {
+                self.machine.begins_at(partition, *to);
+            }
             ConsumerEvent::Reset { partition, to, reason: TopicRecreated | EpochUnknown, .. } => {
                 self.machine.log_replaced(partition, *to);
             }
@@ -192,6 +219,9 @@ impl Runner {
         let partition = error.partition().cloned();
         let is_our_fault = matches!(error.kind(), ErrorKind::Config | ErrorKind::Misuse);
         match partition {
+            // It is read from its first record on.
+            Some(partition)
+                if error.kind() == ErrorKind::NoOffset && self.is_of_a_retry_topic(&partition) => {}
             Some(partition) if stops(&error) => {
                 let offset = self.consumer.position(&partition);
                 let why = StopReason::Unreadable(error);

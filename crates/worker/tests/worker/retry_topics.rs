@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use offtake::OwnedRecord;
+use offtake::{AutoOffsetReset, OwnedRecord};
 use offtake_broker::{Cluster, NewRecord};
 use offtake_worker::{
     Attempt, Event, Failure, Order, ProducerRecord, Retry, StopReason, Transactions, Worker,
@@ -165,6 +165,47 @@ async fn what_waits_takes_no_room_and_survives_restarts_and_deaths() {
         );
     }
     assert!(letters(&cluster).is_empty());
+}
+
+/// With `latest` a partition of which nothing is committed begins at its end: so a record that was put aside, and one that came while nobody read, would
+/// be passed by the next worker.
+#[tokio::test(start_paused = true)]
+async fn with_latest_nothing_is_passed_that_came_after_the_first_start() {
+    let cluster = cluster_with_retries().await;
+    let (began, attempts) = (Instant::now(), Attempts::default());
+    let start = || {
+        let handler = noting(began, &attempts, |_, number| match number {
+            1 => Err(failure(number)),
+            _ => Ok(()),
+        });
+        let worker = worker_of(builder(&cluster).auto_offset_reset(AutoOffsetReset::Latest));
+        let worker = worker.order(Order::Unordered).retry(retry()).dead_letters(dead_letters(&cluster));
+        Running::start(worker, handler)
+    };
+    let append = |partition| cluster.append("orders", partition, &[NewRecord::new("x")]).unwrap();
+    let first = start();
+    first.until("it begins at each end", |first| committed_by(first) == PARTITIONS as usize).await;
+    append(0);
+    first.until("it is put aside", |first| first.handle.metrics().postponed == 1).await;
+    assert!(first.stop().await.is_clean());
+    append(1);
+    let second = start();
+    let is_done = |partition| {
+        let attempts = attempts.lock().unwrap();
+        attempts.get(&(partition, RECORDS)).is_some_and(|attempts| attempts.iter().any(|of| of.1 == 2))
+    };
+    second.until("both are handled", |_| is_done(0) && is_done(1)).await;
+    assert!(second.stop().await.is_clean());
+    assert_eq!(attempts.lock().unwrap().len(), 2, "and nothing from before");
+}
+
+fn committed_by(running: &Running) -> usize {
+    let metrics = running.handle.metrics();
+    metrics
+        .partitions
+        .iter()
+        .filter(|(name, of)| name.topic.as_str() == "orders" && of.committed.is_some())
+        .count()
 }
 
 #[tokio::test(start_paused = true)]
