@@ -85,7 +85,8 @@ impl Schema {
         Some(self.file()?.messages().next()?.name().to_owned())
     }
 
-    /// The message that these indexes mean. Confluent's do not count what the compiler makes of maps.
+    /// The message that these indexes mean. Confluent's do not count what the compiler makes of maps; what it makes of groups is counted here, as
+    /// descriptors have it.
     fn message(&self, indexes: &MessageIndexes) -> Option<MessageDescriptor> {
         let (first, nested) = indexes.as_slice().split_first()?;
         let mut found = self.file()?.messages().nth(*first as usize)?;

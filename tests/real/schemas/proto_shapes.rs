@@ -185,11 +185,12 @@ impl File {
         message >= self.messages.len() - self.nested
     }
 
-    /// What says in a frame which message it is.
+    /// What says in a frame which message it is. A group's message is nested too, and the fields stand before the other messages.
     pub(super) fn indexes(&self, message: usize) -> Vec<u32> {
         let top = self.messages.len() - self.nested;
+        let groups = self.messages[0].iter().filter(|field| matches!(field.of, Type::Group(_))).count();
         match message.checked_sub(top) {
-            Some(inner) => vec![0, inner as u32],
+            Some(inner) => vec![0, (groups + inner) as u32],
             None => vec![message as u32],
         }
     }
