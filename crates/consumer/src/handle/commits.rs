@@ -84,7 +84,7 @@ impl Handle {
     /// # Errors
     /// `Misuse`, with nothing sent, where an offset lies beyond what `poll` has handed out since the partition was assigned,
     /// or beyond where it was sought: nobody has been given the records between, and nobody would be. (To skip them on
-    /// purpose, [`seek`](Self::seek) there first.) `NotOwned` if a partition is not assigned to this consumer (nothing is sent
+    /// purpose, [`seek`](Self::seek) there first.) Before it is known where a partition begins, any offset is taken. `NotOwned` if a partition is not assigned to this consumer (nothing is sent
     /// then), `CommitFailed` where the group refused; [`Error::commit_report`] tells partition by partition.
     pub async fn commit_offsets<S>(&self, offsets: impl OneOrMany<OffsetToCommit, S>) -> Result<()> {
         self.commit_offsets_within(offsets, self.config.client.default_api_timeout).await
