@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use offtake::{Config, Error, ErrorKind, OffsetAndMetadata};
 use offtake_admin::{Admin, ErrorCode, MemberToRemove};
-use offtake_broker::{ApiKey, Cluster, Harm, Rule};
+use offtake_broker::{ApiKey, Cluster, Fault, FaultRule};
 use offtake_tests::{
     Boxed, Finished, JavaMember, JavaTool, Offtake, RecordSpec, V2_8_2, V3_9_1, V4_3_0, Version, shared,
     unique,
@@ -533,10 +533,10 @@ fn a_share_group_is_refused_as_what_it_is() {
 }
 
 /// A cluster in a box that does harm, and our admin client on it.
-async fn armed(rules: impl IntoIterator<Item = Rule>) -> (Cluster, Admin) {
+async fn armed(rules: impl IntoIterator<Item = FaultRule>) -> (Cluster, Admin) {
     let cluster = Cluster::builder().brokers(3).topic("orders", 2).start().await.unwrap();
     for rule in rules {
-        cluster.arm(rule);
+        cluster.inject(rule);
     }
     let admin = admin(&cluster.bootstrap());
     (cluster, admin)
@@ -558,8 +558,8 @@ fn a_coordinator_that_loads_or_has_moved_is_waited_for() {
         ];
         let (cluster, mut admin) = armed([]).await;
         let rules = apis.map(|api| {
-            let loads = cluster.arm(Rule::on(api, Harm::Fail(LOADING)).times(4));
-            (loads, cluster.arm(Rule::on(api, Harm::Fail(NOT_COORDINATOR)).nth(5)))
+            let loads = cluster.inject(FaultRule::on(api, Fault::Fail(LOADING)).times(4));
+            (loads, cluster.inject(FaultRule::on(api, Fault::Fail(NOT_COORDINATOR)).nth(5)))
         });
         let partition = place("orders", 1);
         let one = OffsetAndMetadata::new(0).with_metadata("x");
@@ -581,7 +581,7 @@ fn a_coordinator_that_loads_or_has_moved_is_waited_for() {
 #[test]
 fn a_deletion_whose_answer_is_lost_has_happened() {
     program(async {
-        let lost = Rule::on(ApiKey::DeleteGroups, Harm::ApplyThenLose).once();
+        let lost = FaultRule::on(ApiKey::DeleteGroups, Fault::ApplyThenLose).once();
         let (cluster, mut admin) = armed([lost]).await;
         let one = OffsetAndMetadata::new(0);
         assert!(admin.alter_offsets("g", [(place("orders", 0), one)]).await[&place("orders", 0)].is_ok());
@@ -603,7 +603,7 @@ fn a_deletion_whose_answer_is_lost_has_happened() {
 #[test]
 fn what_was_not_done_in_time_is_told_one_by_one() {
     program(async {
-        let (cluster, mut admin) = armed([Rule::on(ApiKey::OffsetCommit, Harm::Fail(LOADING))]).await;
+        let (cluster, mut admin) = armed([FaultRule::on(ApiKey::OffsetCommit, Fault::Fail(LOADING))]).await;
         admin.within(Duration::from_secs(2));
         let one = OffsetAndMetadata::new(0);
         let wanted = [0, 1].map(|index| (place("orders", index), one.clone()));

@@ -8,7 +8,7 @@ use offtake::{
     Builder, Consumer, Error, ErrorKind, Event, Listener, ListenerFuture, Next, OffsetAndMetadata,
     OwnedRecord, Position, Rebalance, ResetReason, StartAt, Ticket, TopicPartition,
 };
-use offtake_broker::{ApiKey, Cluster, Harm, Rewrite, Rule};
+use offtake_broker::{ApiKey, Cluster, Fault, FaultRule, Rewrite};
 use offtake_tests::{Boxed, JavaTool, RecordSpec, V2_8_2, V4_3_0, shared, unique};
 
 use crate::library::{A_MOMENT, at, filled, program};
@@ -251,7 +251,7 @@ fn h5_a_commit_that_fails_in_part_tells_which_part() {
         consumer.assign([at("orders", 0), at("orders", 1), at("bills", 0)]).await.unwrap();
         read(&mut consumer, 30).await;
         let refusal =
-            cluster.arm(Rule::on(ApiKey::OffsetCommit, Rewrite::partitions_fail(29)).topic("orders"));
+            cluster.inject(FaultRule::on(ApiKey::OffsetCommit, Rewrite::partitions_fail(29)).topic("orders"));
         let error = consumer.commit_finished().await.unwrap_err();
         assert_eq!((error.kind(), error.partition()), (ErrorKind::Authorization, None), "{error}");
         assert!(error.to_string().contains("and 1 more"), "{error}");
@@ -262,7 +262,7 @@ fn h5_a_commit_that_fails_in_part_tells_which_part() {
         let code = Some(offtake_wire::ErrorCode::TopicAuthorizationFailed);
         let why = |partition| (at("orders", partition), ErrorKind::Authorization, code);
         assert_eq!(failed, [why(0), why(1)]);
-        cluster.disarm(refusal);
+        cluster.withdraw(refusal);
         consumer.commit_finished().await.unwrap();
         assert_eq!(committed(&consumer).await, [Some(10), Some(10)]);
     });
@@ -327,7 +327,7 @@ fn c1_a_commit_is_retried_until_its_own_deadline() {
                 break records;
             }
         };
-        let loading = cluster.arm(Rule::on(ApiKey::OffsetCommit, Rewrite::partitions_fail(14)));
+        let loading = cluster.inject(FaultRule::on(ApiKey::OffsetCommit, Rewrite::partitions_fail(14)));
         for within in [Duration::from_millis(300), Duration::from_millis(1200)] {
             let began = Instant::now();
             let error = consumer.commit_within(&records, within).await.unwrap_err();
@@ -343,7 +343,7 @@ fn c1_a_commit_is_retried_until_its_own_deadline() {
         assert!(tries > 4, "it was tried {tries} times");
         // With the coordinator back before the deadline nobody hears of it.
         let commit = consumer.commit_async(&records).unwrap();
-        cluster.disarm(loading);
+        cluster.withdraw(loading);
         commit.await.unwrap();
         assert_eq!(committed(&consumer).await, [Some(10), None]);
     });
@@ -373,7 +373,8 @@ fn a_commit_that_is_not_waited_for_can_be_asked_about_and_tells_of_its_failure_i
         for commit in commits {
             commit.await.unwrap();
         }
-        let refused = || cluster.arm(Rule::on(ApiKey::OffsetCommit, Rewrite::partitions_fail(29)).once());
+        let refused =
+            || cluster.inject(FaultRule::on(ApiKey::OffsetCommit, Rewrite::partitions_fail(29)).once());
         refused();
         let error = consumer.commit_async(&records).unwrap().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Authorization, "{error}");
@@ -568,12 +569,12 @@ fn n2_a_commit_to_a_coordinator_that_is_away_ends_in_time_and_counts_when_it_is_
             of_the_box(&cluster, "g").property("enable.auto.commit", "false").build().await.unwrap();
         consumer.assign([at("orders", 0)]).await.unwrap();
         read(&mut consumer, 10).await;
-        let silent = cluster.arm(Rule::on(ApiKey::OffsetCommit, Harm::Fail(16)));
+        let silent = cluster.inject(FaultRule::on(ApiKey::OffsetCommit, Fault::Fail(16)));
         let began = Instant::now();
         let error = consumer.commit_finished_within(Duration::from_millis(500)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
         assert!(began.elapsed() < Duration::from_millis(1500));
-        cluster.disarm(silent);
+        cluster.withdraw(silent);
         consumer.commit_finished().await.unwrap();
         assert_eq!(committed(&consumer).await, [Some(10), None]);
     });

@@ -10,7 +10,7 @@ use offtake::{
     Builder, Consumer, Dial, ErrorKind, Event, Handle, Listener, ListenerFuture, Next, OffsetAndMetadata,
     Position, Rebalance, RebalanceCall, Stall, StartAt, TopicPartition, dial::InMemory,
 };
-use offtake_broker::{ApiKey, Cluster, Corrupt, Harm, Rule};
+use offtake_broker::{ApiKey, Cluster, Corrupt, Fault, FaultRule};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::library::at;
@@ -261,7 +261,7 @@ fn m8_a_poll_that_returns_only_errors_lets_the_group_rebalance() {
         for partition in 0..4 {
             cluster.produce("orders", partition, None, Some(b"value")).unwrap();
         }
-        cluster.arm(Rule::on(ApiKey::Fetch, Harm::Corrupt(Corrupt::Records)));
+        cluster.inject(FaultRule::on(ApiKey::Fetch, Fault::Corrupt(Corrupt::Records)));
         let mut consumer = member(&cluster).property("fetch.max.bytes", "1").build().await.unwrap();
         consumer.subscribe(["orders"]).await.unwrap();
         let (mut errors, mut other) = (0, None);

@@ -167,16 +167,6 @@ pub use observe::Observed;
 pub use runtime::Tls;
 pub use runtime::{Builder, Cluster, SaslMechanism};
 
-/// The name of [`Fault`] until all tests say so.
-#[doc(hidden)]
-pub type Harm = Fault;
-/// The name of [`FaultRule`] until all tests say so.
-#[doc(hidden)]
-pub type Rule = FaultRule;
-/// The name of [`KafkaVersion`] until all tests say so.
-#[doc(hidden)]
-pub type Vintage = KafkaVersion;
-
 /// What the README shows compiles.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

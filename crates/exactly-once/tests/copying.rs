@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use offtake::{Consumer, ErrorKind};
-use offtake_broker::{ApiKey, Cluster, Config, Harm, Rule};
+use offtake_broker::{ApiKey, Cluster, Config, Fault, FaultRule};
 use offtake_exactly_once::{Ended, ExactlyOnce};
 use offtake_producer::{Producer, ProducerRecord, TransactionalProducer};
 use tokio::time::Instant;
@@ -119,9 +119,14 @@ async fn copied(cluster: &Cluster) -> BTreeMap<usize, usize> {
 }
 
 /// How often each rule struck.
-async fn each_record_once(name: &str, protocol: &'static str, version: i16, rules: Vec<Rule>) -> Vec<u64> {
+async fn each_record_once(
+    name: &str,
+    protocol: &'static str,
+    version: i16,
+    rules: Vec<FaultRule>,
+) -> Vec<u64> {
     let cluster = cluster(version).await;
-    let rules: Vec<_> = rules.into_iter().map(|rule| cluster.arm(rule)).collect();
+    let rules: Vec<_> = rules.into_iter().map(|rule| cluster.inject(rule)).collect();
     let start = |id| tokio::spawn(copy(cluster.clone(), protocol, id));
     let mut members: Vec<_> = (0..3).map(start).collect();
     // Members die and come back, in turn; one that had an error is started again.
@@ -135,7 +140,7 @@ async fn each_record_once(name: &str, protocol: &'static str, version: i16, rule
         }
     }
     let hits = rules.iter().map(|rule| cluster.hits(*rule)).collect();
-    rules.into_iter().for_each(|rule| cluster.disarm(rule));
+    rules.into_iter().for_each(|rule| cluster.withdraw(rule));
     for _ in 0..120 {
         for (id, member) in members.iter_mut().enumerate() {
             if member.is_finished() {
@@ -161,7 +166,7 @@ async fn each_record_once(name: &str, protocol: &'static str, version: i16, rule
 /// Kinds of faults of each API.
 const FAULTS: usize = 4;
 
-fn harms() -> Vec<Rule> {
+fn harms() -> Vec<FaultRule> {
     let asked = [
         ApiKey::InitProducerId,
         ApiKey::AddPartitionsToTxn,
@@ -172,9 +177,9 @@ fn harms() -> Vec<Rule> {
         ApiKey::OffsetFetch,
     ];
     let harms: [_; FAULTS] =
-        [Harm::ApplyThenLose, Harm::Drop, Harm::Reset, Harm::Late(Duration::from_millis(700))];
+        [Fault::ApplyThenLose, Fault::Drop, Fault::Reset, Fault::Late(Duration::from_millis(700))];
     let often = |api| if api == ApiKey::InitProducerId { 0.1 } else { 0.02 };
-    let rule = |api, harm| Rule::on(api, harm).probably(often(api));
+    let rule = |api, harm| FaultRule::on(api, harm).probably(often(api));
     asked.iter().flat_map(|api| harms.clone().map(|harm| rule(*api, harm))).collect()
 }
 
@@ -222,10 +227,10 @@ async fn producer(cluster: &Cluster) -> TransactionalProducer {
 #[tokio::test(start_paused = true)]
 async fn k9_a_load_of_offsets_does_not_undo_the_way_back_after_an_abort() {
     for (harm, protocol) in
-        [(Harm::Late(Duration::from_millis(900)), "range"), (Harm::ApplyThenLose, "consumer")]
+        [(Fault::Late(Duration::from_millis(900)), "range"), (Fault::ApplyThenLose, "consumer")]
     {
         let cluster = cluster(2).await;
-        let rule = cluster.arm(Rule::on(ApiKey::OffsetFetch, harm).probably(0.5));
+        let rule = cluster.inject(FaultRule::on(ApiKey::OffsetFetch, harm).probably(0.5));
         let mut consumer = consumer(&cluster, protocol).await;
         consumer.subscribe("in").await.unwrap();
         let mut once = ExactlyOnce::new(consumer, producer(&cluster).await).unwrap();

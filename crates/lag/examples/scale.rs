@@ -10,7 +10,7 @@ use std::{
 };
 
 use offtake_admin::{Admin, ClientConfig, TopicPartition, dial::InMemory};
-use offtake_broker::{ApiKey, Cluster, Config, Harm, NewRecord, Rule};
+use offtake_broker::{ApiKey, Cluster, Config, Fault, FaultRule, NewRecord};
 use offtake_lag::Collector;
 
 const APIS: [ApiKey; 7] = [
@@ -61,7 +61,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     filling.close().await;
     println!("{groups} groups on {partitions} partitions each; without a collector {} MiB", resident_mib());
 
-    let counters = APIS.map(|api| (api, cluster.arm(Rule::on(api, Harm::Delay(Duration::ZERO)))));
+    let counters = APIS.map(|api| (api, cluster.inject(FaultRule::on(api, Fault::Delay(Duration::ZERO)))));
     let mut counted = [0; APIS.len()];
     let mut collector = Collector::new(admin()?, offtake_lag::Config::default());
     for round in 1..=rounds {

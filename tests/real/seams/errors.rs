@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use offtake::{Consumer, Error, ErrorKind, Listener, ListenerFuture, Rebalance, Records, StartAt};
-use offtake_broker::{ApiKey, Cluster, Corrupt, Harm, Rule, RuleId};
+use offtake_broker::{ApiKey, Cluster, Corrupt, Fault, FaultRule, RuleId};
 use tokio::time::sleep;
 
 use crate::library::at;
@@ -29,8 +29,8 @@ async fn cluster(byte: usize) -> (Cluster, RuleId) {
     for _ in 0..3 {
         cluster.produce("bad", 0, None, Some(b"v")).unwrap();
     }
-    let at = Harm::Corrupt(Corrupt::RecordsAt(2 * BATCH + byte));
-    let rule = cluster.arm(Rule::on(ApiKey::Fetch, at).topic("bad"));
+    let at = Fault::Corrupt(Corrupt::RecordsAt(2 * BATCH + byte));
+    let rule = cluster.inject(FaultRule::on(ApiKey::Fetch, at).topic("bad"));
     (cluster, rule)
 }
 
@@ -159,7 +159,7 @@ fn seam6_an_error_that_was_not_told_yet_ends_with_its_assignment() {
         }
         consumer.unsubscribe().await.unwrap();
         // It is mended: read from its first record, it has three.
-        cluster.disarm(damage);
+        cluster.withdraw(damage);
         consumer.assign([(at("bad", 0), StartAt::Earliest)]).await.unwrap();
         while seen.bad.len() < 3 {
             seen.take(&consumer.poll(Duration::from_secs(60)).await.unwrap());

@@ -235,7 +235,7 @@ fn expected_letters(records: usize) -> BTreeSet<usize> {
 }
 
 /// Produces until it is told to stop. How many there are.
-fn produce(bootstrap: &str, topic: &str, is_over: &AtomicBool, produced: &AtomicUsize) -> usize {
+fn produce(bootstrap: &str, topic: &str, is_over: &AtomicBool, so_far: &AtomicUsize) -> usize {
     let mut records = 0;
     while !is_over.load(Ordering::Relaxed) {
         let lines: String =
@@ -244,7 +244,7 @@ fn produce(bootstrap: &str, topic: &str, is_over: &AtomicBool, produced: &Atomic
         let produced = produce.stdin(lines).patience(PATIENCE).run();
         assert_eq!(produced.code, Some(0), "{:#?}", produced.stderr);
         records += BATCH;
-        produced.store(records, Ordering::Relaxed);
+        so_far.store(records, Ordering::Relaxed);
     }
     records
 }

@@ -20,7 +20,7 @@ use kafka_protocol::{
     records::RecordBatchDecoder,
 };
 use offtake::{Consumer, Error, ErrorKind, Records, StartAt, TopicPartition};
-use offtake_broker::{Model, Vintage};
+use offtake_broker::{KafkaVersion, Model};
 use offtake_producer::{ProducerRecord, TransactionalProducer};
 
 pub(crate) use self::steps::{Stepper, Turn};
@@ -55,13 +55,13 @@ pub(crate) fn prepare(model: &mut Model, plan: &Plan) {
     let created = model.create_topic(COPIES, copies.partitions, replicas, &[]);
     debug_assert!(created.is_ok(), "{created:?}");
     if let Some(vintage) = copies.vintage {
-        (1..=plan.brokers).for_each(|broker| model.set_vintage(broker, vintage_of(vintage)));
+        (1..=plan.brokers).for_each(|broker| model.set_kafka_version(broker, vintage_of(vintage)));
     }
 }
 
 /// Brokers of an older release.
-pub(crate) fn vintage_of(which: u8) -> Vintage {
-    let vintages = [Vintage::V2_8, Vintage::V3_3, Vintage::V3_9, Vintage::V4_0];
+pub(crate) fn vintage_of(which: u8) -> KafkaVersion {
+    let vintages = [KafkaVersion::V2_8, KafkaVersion::V3_3, KafkaVersion::V3_9, KafkaVersion::V4_0];
     vintages[usize::from(which) % vintages.len()]
 }
 

@@ -14,7 +14,7 @@ use kafka_protocol::{
     },
     protocol::StrBytes,
 };
-use offtake_broker::{Corrupt, Harm as Does, Model, Rewrite, Rule, RuleId};
+use offtake_broker::{Corrupt, Fault as Does, FaultRule, Model, Rewrite, RuleId};
 
 use crate::{
     clock::{self, ms},
@@ -87,7 +87,7 @@ pub(crate) async fn run(world: World, plan: Arc<Plan>, cast: Cast) {
             }
             state.model.release(now, rule);
         }
-        state.model.disarm_all();
+        state.model.withdraw_all();
         state.troubles.clear();
         for broker in 1..=plan.brokers {
             state.model.resume(now, broker);
@@ -160,7 +160,7 @@ impl End {
                     state.log.tell(What::Struck { class: "request held" });
                 }
                 state.model.release(now, rule);
-                state.model.disarm(rule);
+                state.model.withdraw(rule);
             }
             Self::Nothing => {}
         }
@@ -267,7 +267,7 @@ impl Strike<'_> {
             }
             Harm::EvictSessions { broker } => state.model.evict_fetch_sessions(broker),
             Harm::Vintage { broker, which } => {
-                state.model.set_vintage(broker, copying::vintage_of(which));
+                state.model.set_kafka_version(broker, copying::vintage_of(which));
                 state.model.close_connections(now, broker);
             }
             Harm::Crash { .. } => {}
@@ -425,7 +425,7 @@ impl Strike<'_> {
 /// Strikes members only: their `client.id` begins with `m`.
 fn arm(state: &mut State, class: &'static str, api: i16, does: Does, times: u32) -> Option<RuleId> {
     let api = offtake_broker::ApiKey::from_number(api)?;
-    let rule = state.model.arm(Rule::on(api, does).client("m").times(u64::from(times)));
+    let rule = state.model.inject(FaultRule::on(api, does).client("m").times(u64::from(times)));
     state.armed.push((class, rule));
     Some(rule)
 }

@@ -179,26 +179,6 @@ impl Model {
         self.faults.rules.remove(&rule);
     }
 
-    #[doc(hidden)]
-    pub fn arm(&mut self, rule: FaultRule) -> RuleId {
-        self.inject(rule)
-    }
-
-    #[doc(hidden)]
-    pub fn disarm(&mut self, rule: RuleId) {
-        self.withdraw(rule);
-    }
-
-    #[doc(hidden)]
-    pub fn disarm_all(&mut self) {
-        self.withdraw_all();
-    }
-
-    #[doc(hidden)]
-    pub fn set_vintage(&mut self, broker: i32, version: KafkaVersion) {
-        self.set_kafka_version(broker, version);
-    }
-
     /// Removes all rules.
     pub fn withdraw_all(&mut self) {
         self.faults.rules.clear();

@@ -158,16 +158,6 @@ impl Cluster {
         self.with(|model, _| model.inject(rule))
     }
 
-    #[doc(hidden)]
-    pub fn arm(&self, rule: FaultRule) -> RuleId {
-        self.inject(rule)
-    }
-
-    #[doc(hidden)]
-    pub fn disarm(&self, rule: RuleId) {
-        self.withdraw(rule);
-    }
-
     /// Removes a rule.
     pub fn withdraw(&self, rule: RuleId) {
         self.with(|model, _| model.withdraw(rule));

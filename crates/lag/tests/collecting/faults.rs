@@ -1,6 +1,6 @@
 //! Brokers that are slow, dead, or say no.
 
-use offtake_broker::{ApiKey, Harm, Rule};
+use offtake_broker::{ApiKey, Fault, FaultRule};
 use offtake_client::clock;
 
 use super::*;
@@ -73,7 +73,7 @@ async fn a2_a_broker_that_is_slow_in_one_thing_answers_everything_else() {
     let (at, groups) = three().await;
     let mut collector = at.collector(config());
     collector.round().await.unwrap();
-    at.cluster.arm(Rule::on(ApiKey::DescribeGroups, Harm::Delay(Duration::from_secs(10))).broker(2));
+    at.cluster.inject(FaultRule::on(ApiKey::DescribeGroups, Fault::Delay(Duration::from_secs(10))).broker(2));
     let (mut held_up, mut end) = (0, 2);
     for _ in 0..12 {
         pass(Duration::from_secs(10)).await;
@@ -119,7 +119,8 @@ async fn c4_groups_outlive_their_coordinator() {
 async fn b8_what_an_acl_forbids_fails_alone() {
     const GROUP_AUTHORIZATION_FAILED: i16 = 30;
     let (at, _) = three().await;
-    at.cluster.arm(Rule::on(ApiKey::OffsetFetch, Harm::Fail(GROUP_AUTHORIZATION_FAILED)).group("group-3"));
+    at.cluster
+        .inject(FaultRule::on(ApiKey::OffsetFetch, Fault::Fail(GROUP_AUTHORIZATION_FAILED)).group("group-3"));
     let mut collector = at.collector(config());
     let report = collector.round().await.unwrap();
     let told = &report.failures;
@@ -132,7 +133,7 @@ async fn b8_what_an_acl_forbids_fails_alone() {
 #[tokio::test(start_paused = true)]
 async fn c2_a_coordinator_that_loads_is_asked_again_in_the_next_round() {
     let (at, groups) = three().await;
-    at.cluster.arm(Rule::on(ApiKey::ListGroups, Harm::Fail(COORDINATOR_LOAD_IN_PROGRESS)).once());
+    at.cluster.inject(FaultRule::on(ApiKey::ListGroups, Fault::Fail(COORDINATOR_LOAD_IN_PROGRESS)).once());
     let mut collector = at.collector(config());
     let report = collector.round().await.unwrap();
     assert!(report.groups.len() < 12 && collector.may_pass());
@@ -147,8 +148,9 @@ async fn c2_groups_outlive_a_move_to_a_coordinator_that_loads() {
     let (at, groups) = three().await;
     let mut collector = at.collector(config());
     assert_eq!(collector.round().await.unwrap().groups.len(), groups.len());
-    let loads =
-        at.cluster.arm(Rule::on(ApiKey::ListGroups, Harm::Fail(COORDINATOR_LOAD_IN_PROGRESS)).broker(3));
+    let loads = at
+        .cluster
+        .inject(FaultRule::on(ApiKey::ListGroups, Fault::Fail(COORDINATOR_LOAD_IN_PROGRESS)).broker(3));
     for group in &groups {
         at.cluster.with(|model, now| model.move_coordinator(now, group, 3));
     }
@@ -156,7 +158,7 @@ async fn c2_groups_outlive_a_move_to_a_coordinator_that_loads() {
         let report = collector.round().await.unwrap();
         assert_eq!(report.groups.len(), groups.len(), "none is gone meanwhile");
     }
-    at.cluster.disarm(loads);
+    at.cluster.withdraw(loads);
     let report = collector.round().await.unwrap();
     assert_eq!((report.groups.len(), report.failures), (groups.len(), Vec::new()));
     collector.close().await;
@@ -167,7 +169,7 @@ async fn a_group_that_is_deleted_while_another_broker_does_not_answer_is_gone() 
     let (at, groups) = three().await;
     let mut collector = at.collector(config());
     collector.round().await.unwrap();
-    at.cluster.arm(Rule::on(ApiKey::ListGroups, Harm::Fail(COORDINATOR_LOAD_IN_PROGRESS)).broker(3));
+    at.cluster.inject(FaultRule::on(ApiKey::ListGroups, Fault::Fail(COORDINATOR_LOAD_IN_PROGRESS)).broker(3));
     let mut admin = at.admin();
     for group in &groups {
         assert!(admin.delete_groups([group.as_str()]).await[group.as_str()].is_ok());
@@ -182,7 +184,7 @@ async fn a_round_that_is_dropped_counts_as_none() {
     let (at, _) = three().await;
     let mut collector = at.collector(config());
     let before = collector.round().await.unwrap();
-    at.cluster.arm(Rule::on(ApiKey::ListOffsets, Harm::Delay(Duration::from_millis(900))));
+    at.cluster.inject(FaultRule::on(ApiKey::ListOffsets, Fault::Delay(Duration::from_millis(900))));
     assert!(clock::timeout(Duration::from_millis(500), collector.round()).await.is_none());
     assert_eq!(collector.report(), before);
     let after = collector.round().await.unwrap();
@@ -215,8 +217,8 @@ async fn sizes_that_are_refused_are_asked_for_now_and_then() {
     at.write("orders", 0, [30]);
     at.commit("audit", &[("orders", 0, 0), ("orders", 1, 0)]).await;
     const CLUSTER_AUTHORIZATION_FAILED: i16 = 31;
-    let refused = Rule::on(ApiKey::DescribeLogDirs, Harm::Fail(CLUSTER_AUTHORIZATION_FAILED));
-    let refused = at.cluster.arm(refused);
+    let refused = FaultRule::on(ApiKey::DescribeLogDirs, Fault::Fail(CLUSTER_AUTHORIZATION_FAILED));
+    let refused = at.cluster.inject(refused);
     let mut collector = at.collector(Config::default());
     for _ in 0..50 {
         let report = collector.round().await.unwrap();
@@ -226,7 +228,7 @@ async fn sizes_that_are_refused_are_asked_for_now_and_then() {
         pass(Duration::from_secs(10)).await;
     }
     assert_eq!(at.cluster.hits(refused), 2, "each broker once");
-    at.cluster.disarm(refused);
+    at.cluster.withdraw(refused);
     pass(Duration::from_secs(110)).await;
     let report = collector.round().await.unwrap();
     assert!(group(&report, "audit").partitions[0].lag_bytes.is_some_and(|bytes| bytes > 61));

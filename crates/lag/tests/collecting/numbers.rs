@@ -1,6 +1,6 @@
 //! What a round says.
 
-use offtake_broker::{ApiKey, Harm, Rewrite, Rule, Vintage};
+use offtake_broker::{ApiKey, Fault, FaultRule, KafkaVersion, Rewrite};
 use offtake_lag::{GroupSelection, Severity, Status};
 
 use super::*;
@@ -46,7 +46,7 @@ async fn what_was_found_out_once_is_not_asked_again() {
     at.cluster.create_topic("orders", 2).unwrap();
     at.write("orders", 0, [60, 50]);
     at.commit("audit", &[("orders", 0, 0)]).await;
-    let count = |api| at.cluster.arm(Rule::on(api, Harm::Delay(Duration::ZERO)));
+    let count = |api| at.cluster.inject(FaultRule::on(api, Fault::Delay(Duration::ZERO)));
     let [metadata, configs, fetch, lists] =
         [ApiKey::Metadata, ApiKey::DescribeConfigs, ApiKey::Fetch, ApiKey::ListOffsets].map(count);
     let mut collector = at.collector(Config::default());
@@ -126,7 +126,7 @@ async fn brokers_of_kafka_2_8_are_asked_in_their_way() {
     at.cluster.create_topic("orders", 1).unwrap();
     at.write("orders", 0, [30]);
     for broker in 1..=2 {
-        at.cluster.with(|model, _| model.set_vintage(broker, Vintage::V2_8));
+        at.cluster.with(|model, _| model.set_kafka_version(broker, KafkaVersion::V2_8));
     }
     for group in ["audit", "billing"] {
         at.commit(group, &[("orders", 0, 0)]).await;
@@ -165,7 +165,7 @@ async fn a_topic_that_is_not_there_is_looked_for_seldom() {
     let at = Box::start(1).await;
     at.cluster.create_topic("orders", 1).unwrap();
     at.commit("audit", &[("orders", 0, 0)]).await;
-    let metadata = at.cluster.arm(Rule::on(ApiKey::Metadata, Rewrite::metadata_without_topics()));
+    let metadata = at.cluster.inject(FaultRule::on(ApiKey::Metadata, Rewrite::metadata_without_topics()));
     let mut collector = at.collector(Config::default());
     for _ in 0..9 {
         let report = collector.round().await.unwrap();
@@ -182,7 +182,7 @@ async fn a_lag_in_bytes_is_what_the_unread_records_take() {
     let at = Box::start(3).await;
     at.cluster.create_topic("orders", 3).unwrap();
     let batch = |partition| at.write("orders", partition, [5]);
-    let count = at.cluster.arm(Rule::on(ApiKey::DescribeLogDirs, Harm::Delay(Duration::ZERO)));
+    let count = at.cluster.inject(FaultRule::on(ApiKey::DescribeLogDirs, Fault::Delay(Duration::ZERO)));
     (0..10).for_each(|_| batch(0));
     (0..4).for_each(|_| batch(1));
     at.commit("audit", &[("orders", 0, 6), ("orders", 1, 4), ("orders", 2, 0)]).await;

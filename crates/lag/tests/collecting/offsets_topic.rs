@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use offtake::Consumer;
-use offtake_broker::{ApiKey, Harm, Rule};
+use offtake_broker::{ApiKey, Fault, FaultRule};
 use offtake_client::clock;
 use offtake_lag::{OffsetsTopic, OffsetsTopicConfig};
 use offtake_wire::{
@@ -83,7 +83,7 @@ async fn commits_are_learnt_from_the_topic_and_nobody_is_asked() {
     let mut collector = at.collector(Config::default());
     collector.use_offsets_topic(at.read("reader", true, None));
     settled(&mut collector).await;
-    let asked = at.cluster.arm(Rule::on(ApiKey::OffsetFetch, Harm::Delay(Duration::ZERO)));
+    let asked = at.cluster.inject(FaultRule::on(ApiKey::OffsetFetch, Fault::Delay(Duration::ZERO)));
     let report = collector.round().await.unwrap();
     let audit = [("orders", 0, Some(5), Some(9), Some(4)), ("orders", 1, Some(0), Some(0), Some(0))];
     assert_eq!(numbers(group(&report, "audit")), audit);
@@ -108,9 +108,9 @@ async fn what_is_not_read_is_asked_for() {
     at.write("orders", 0, [30, 30, 30]);
     at.commit("audit", &[("orders", 0, 1)]).await;
     at.log_commit("audit", 0, Some(2));
-    let mut rule = Rule::on(ApiKey::Fetch, Harm::Swallow);
+    let mut rule = FaultRule::on(ApiKey::Fetch, Fault::Swallow);
     rule.client = Some("reader".to_owned());
-    let silent = at.cluster.arm(rule);
+    let silent = at.cluster.inject(rule);
     let mut collector = at.collector(Config::default());
     collector.use_offsets_topic(at.read("reader", true, None));
     for _ in 0..3 {
@@ -125,7 +125,7 @@ async fn what_is_not_read_is_asked_for() {
         );
     }
     // From then on it is read.
-    at.cluster.disarm(silent);
+    at.cluster.withdraw(silent);
     let report = settled(&mut collector).await;
     assert_eq!(group(&report, "audit").partitions[0].committed, Some(2));
     // A commit that nobody can read: the coordinator is believed.
@@ -179,9 +179,9 @@ async fn replicas_share_the_groups_and_one_takes_over_from_another_that_dies() {
         );
         // The consumer of the first is not heard of any more; its collector goes on.
         for api in ApiKey::ALL {
-            let mut rule = Rule::on(*api, Harm::Drop);
+            let mut rule = FaultRule::on(*api, Fault::Drop);
             rule.client = Some("one".to_owned());
-            at.cluster.arm(rule);
+            at.cluster.inject(rule);
         }
         let died = clock::now();
         loop {

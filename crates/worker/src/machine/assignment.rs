@@ -150,6 +150,7 @@ impl<R: Clone> Machine<R> {
         let Some(partition) = id.and_then(|id| self.partitions.get_mut(id)) else { return };
         if partition.tracker.is_none() {
             partition.tracker = Some(Tracker::starting_at(offset));
+            (partition.commits.base, partition.commits.is_first) = (Some(offset), true);
             partition.commits.changes += 1;
             self.has_news = true;
         }

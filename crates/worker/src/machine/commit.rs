@@ -44,14 +44,19 @@ pub(crate) struct Commits {
     pub(crate) base: Option<i64>,
     /// What that is once the commit on its way is confirmed.
     pub(crate) next_base: Option<i64>,
+    /// Nothing was committed before this assignment, nor is yet: where it begins is to be.
+    pub(crate) is_first: bool,
 }
 
 impl<R> Partition<R> {
     /// Whether a transaction would commit something of it.
     pub(crate) fn has_progress(&self) -> bool {
-        self.tracker
-            .as_ref()
-            .is_some_and(|tracker| Some(self.effects.cap(tracker.position())) != self.commits.base)
+        self.tracker.as_ref().is_some_and(|tracker| self.advances_to(self.effects.cap(tracker.position())))
+    }
+
+    /// Whether a commit of this offset says anything new.
+    fn advances_to(&self, offset: i64) -> bool {
+        self.commits.is_first || Some(offset) != self.commits.base
     }
 
     /// The offset that may be committed with so many effects at most, and how many that are. The `first` of a transaction has one at least, if there is any: with
@@ -168,7 +173,7 @@ impl<R: Clone> Machine<R> {
             else {
                 continue;
             };
-            if is_transactional && Some(offset) == partition.commits.base {
+            if is_transactional && !partition.advances_to(offset) {
                 continue;
             }
             taken += effects;
@@ -198,6 +203,7 @@ impl<R: Clone> Machine<R> {
                 partition.commits.confirmed = partition.commits.asked;
                 partition.commits.offset = Some(what.offset);
                 partition.commits.base = partition.commits.next_base;
+                partition.commits.is_first = false;
             } else {
                 has_failed = true;
             }

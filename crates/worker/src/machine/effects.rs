@@ -231,6 +231,7 @@ impl<R: Clone> Machine<R> {
         self.commit_none_from(id, from);
         if let Some(partition) = self.partitions.get_mut(&id) {
             partition.commits.base = partition.tracker.as_ref().map(Tracker::position);
+            partition.commits.is_first = false;
         }
         self.has_news = true;
         let why = StopReason::OffsetRefused { error };

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use offtake_broker::{ApiKey, Cluster, Harm, Rule};
+use offtake_broker::{ApiKey, Cluster, Fault, FaultRule};
 use offtake_worker::{Event, Failure, Order, Retry, dead_letters::Origin};
 
 use crate::support::*;
@@ -103,17 +103,17 @@ async fn chaos(seed: u64) -> Vec<u64> {
     let order = [Order::Key, Order::Key, Order::Partition][random.below(3) as usize];
     let cluster = cluster().await;
     let harms = [
-        (ApiKey::OffsetCommit, Harm::ApplyThenLose),
-        (ApiKey::OffsetCommit, Harm::Fail(14)), // COORDINATOR_LOAD_IN_PROGRESS
-        (ApiKey::OffsetFetch, Harm::Late(Duration::from_millis(900))),
-        (ApiKey::Heartbeat, Harm::Drop),
-        (ApiKey::ConsumerGroupHeartbeat, Harm::Drop),
-        (ApiKey::Produce, Harm::ApplyThenLose),
-        (ApiKey::Fetch, Harm::Reset),
+        (ApiKey::OffsetCommit, Fault::ApplyThenLose),
+        (ApiKey::OffsetCommit, Fault::Fail(14)), // COORDINATOR_LOAD_IN_PROGRESS
+        (ApiKey::OffsetFetch, Fault::Late(Duration::from_millis(900))),
+        (ApiKey::Heartbeat, Fault::Drop),
+        (ApiKey::ConsumerGroupHeartbeat, Fault::Drop),
+        (ApiKey::Produce, Fault::ApplyThenLose),
+        (ApiKey::Fetch, Fault::Reset),
     ];
     let rules: Vec<_> = harms
         .into_iter()
-        .map(|(api, harm)| cluster.arm(Rule::on(api, harm).probably(0.02 * random.below(6) as f64)))
+        .map(|(api, harm)| cluster.inject(FaultRule::on(api, harm).probably(0.02 * random.below(6) as f64)))
         .collect();
     let (ledger, wrong) = (Ledger::default(), Arc::default());
     let arena = Arena { cluster: cluster.clone(), ledger: ledger.clone(), protocol, seed, wrong };
@@ -143,7 +143,7 @@ async fn chaos(seed: u64) -> Vec<u64> {
         }
     }
     let hits = rules.iter().map(|rule| cluster.hits(*rule)).collect();
-    rules.into_iter().for_each(|rule| cluster.disarm(rule));
+    rules.into_iter().for_each(|rule| cluster.withdraw(rule));
     let (_, first) = members.first_key_value().unwrap();
     first.until(&format!("seed {seed}: all is finished"), |_| finished(&cluster, &ledger) == all()).await;
     tokio::time::sleep(secs(60)).await;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use offtake::Header;
-use offtake_broker::{ApiKey, Harm, NewRecord, Rule};
+use offtake_broker::{ApiKey, Fault, FaultRule, NewRecord};
 use offtake_worker::{
     DeadLetterHeaders, Event, Failure, StopReason,
     dead_letters::{Origin, rfc3339},
@@ -115,7 +115,7 @@ async fn bytes_that_are_no_text_and_what_is_absent_are_kept_as_they_are() {
 #[tokio::test(start_paused = true)]
 async fn a_dead_letter_topic_that_cannot_be_written_stops_partitions_and_loses_nothing() {
     let cluster = cluster().await;
-    let rule = cluster.arm(Rule::on(ApiKey::Produce, Harm::Fail(29)).topic("orders.dlq")); // TOPIC_AUTHORIZATION_FAILED
+    let rule = cluster.inject(FaultRule::on(ApiKey::Produce, Fault::Fail(29)).topic("orders.dlq")); // TOPIC_AUTHORIZATION_FAILED
     let ledger = Ledger::default();
     let handler = ledger.around(|record, _| async move {
         match (record.partition(), record.offset()) {
@@ -142,7 +142,7 @@ async fn a_dead_letter_topic_that_cannot_be_written_stops_partitions_and_loses_n
     assert_eq!((summary.stopped.len(), summary.dead_lettered), (1, 0));
     assert_eq!(committed_offsets(&cluster).await, [(0, 7), (1, RECORDS), (2, RECORDS)]);
 
-    cluster.disarm(rule);
+    cluster.withdraw(rule);
     let again = Ledger::default();
     let handler = again.around(|record, _| async move {
         if record.offset() == 7 { Err(Failure::poison("no")) } else { Ok(()) }
@@ -166,8 +166,8 @@ async fn a_dead_letter_topic_that_cannot_be_written_stops_partitions_and_loses_n
 #[tokio::test(start_paused = true)]
 async fn brokers_that_lose_answers_lose_no_dead_letter_and_write_none_twice() {
     let cluster = cluster().await;
-    let rule = |harm| Rule::on(ApiKey::Produce, harm).topic("orders.dlq").probably(0.3);
-    let rules = [Harm::ApplyThenLose, Harm::Reset, Harm::Drop].map(|harm| cluster.arm(rule(harm)));
+    let rule = |harm| FaultRule::on(ApiKey::Produce, harm).topic("orders.dlq").probably(0.3);
+    let rules = [Fault::ApplyThenLose, Fault::Reset, Fault::Drop].map(|harm| cluster.inject(rule(harm)));
     let ledger = Ledger::default();
     let letters_to = dead_letters(&cluster).property("delivery.timeout.ms", 600_000);
     let running = running(worker(&cluster).dead_letters(letters_to), &ledger);

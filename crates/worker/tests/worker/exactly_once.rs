@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use offtake::{Consumer, ErrorKind};
-use offtake_broker::{ApiKey, Harm, Rule};
+use offtake_broker::{ApiKey, Fault, FaultRule};
 use offtake_worker::{DeadLetters, Error};
 use tokio::runtime::Handle;
 
@@ -12,7 +12,7 @@ use crate::{support::*, transactional::*};
 /// Kinds of faults of each API.
 const FAULTS: usize = 4;
 
-fn harms() -> Vec<Rule> {
+fn harms() -> Vec<FaultRule> {
     let asked = [
         ApiKey::InitProducerId,
         ApiKey::AddPartitionsToTxn,
@@ -23,9 +23,9 @@ fn harms() -> Vec<Rule> {
         ApiKey::OffsetFetch,
     ];
     let harms: [_; FAULTS] =
-        [Harm::ApplyThenLose, Harm::Drop, Harm::Reset, Harm::Late(Duration::from_millis(700))];
+        [Fault::ApplyThenLose, Fault::Drop, Fault::Reset, Fault::Late(Duration::from_millis(700))];
     let often = |api| if api == ApiKey::InitProducerId { 0.1 } else { 0.02 };
-    let rule = |api, harm| Rule::on(api, harm).probably(often(api));
+    let rule = |api, harm| FaultRule::on(api, harm).probably(often(api));
     asked.iter().flat_map(|api| harms.clone().map(|harm| rule(*api, harm))).collect()
 }
 
@@ -37,9 +37,9 @@ fn check_struck(hits: &[u64]) {
 }
 
 /// Members that die, stop and come back, with or without brokers that fail. How often each rule struck.
-async fn each_once(name: &str, protocol: &'static str, version: i16, rules: Vec<Rule>) -> Vec<u64> {
+async fn each_once(name: &str, protocol: &'static str, version: i16, rules: Vec<FaultRule>) -> Vec<u64> {
     let cluster = cluster_of(version).await;
-    let rules: Vec<_> = rules.into_iter().map(|rule| cluster.arm(rule)).collect();
+    let rules: Vec<_> = rules.into_iter().map(|rule| cluster.inject(rule)).collect();
     let start = |id: usize| {
         let builder = match protocol {
             "consumer" => {
@@ -82,7 +82,7 @@ async fn each_once(name: &str, protocol: &'static str, version: i16, rules: Vec<
         }
     }
     let hits = rules.iter().map(|rule| cluster.hits(*rule)).collect();
-    rules.into_iter().for_each(|rule| cluster.disarm(rule));
+    rules.into_iter().for_each(|rule| cluster.withdraw(rule));
     let done = &all() - &poison();
     for _ in 0..120 {
         for (id, member) in members.iter_mut().enumerate() {

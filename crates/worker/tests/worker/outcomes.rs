@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use offtake::Consumer;
-use offtake_broker::{ApiKey, Harm, NewRecord, Rewrite, Rule};
+use offtake_broker::{ApiKey, Fault, FaultRule, NewRecord, Rewrite};
 use offtake_worker::{Event, ProducerRecord, StopReason};
 use tokio::runtime::Handle;
 
@@ -22,13 +22,13 @@ async fn safe11_offsets_that_are_equal_by_chance_are_not_taken_for_a_commit() {
         let worker = worker(&cluster).transactional(by(&cluster, "a")).commit_interval(secs(30));
         let running = Running::start(worker, handler);
         running.until("all is handled", |running| running.handle.metrics().handled == 120).await;
-        let unanswered = cluster.arm(Rule::on(ApiKey::EndTxn, Harm::Drop).once());
+        let unanswered = cluster.inject(FaultRule::on(ApiKey::EndTxn, Fault::Drop).once());
         running.until("it was asked to commit", |_| cluster.hits(unanswered) > 0).await;
-        let unknown = cluster.arm(Rule::on(ApiKey::EndTxn, Harm::Fail(INVALID_TXN_STATE)).once());
-        let others = cluster.arm(Rule::on(ApiKey::OffsetFetch, Rewrite::committed_offset(RECORDS)));
+        let unknown = cluster.inject(FaultRule::on(ApiKey::EndTxn, Fault::Fail(INVALID_TXN_STATE)).once());
+        let others = cluster.inject(FaultRule::on(ApiKey::OffsetFetch, Rewrite::committed_offset(RECORDS)));
         running.until("it was asked", |_| cluster.hits(others) > 0).await;
         assert_eq!((cluster.hits(unanswered), cluster.hits(unknown)), (1, 1));
-        cluster.disarm(others);
+        cluster.withdraw(others);
         running
             .until("all is committed", |running| {
                 let partitions = &running.handle.metrics().partitions;
@@ -84,7 +84,7 @@ async fn a_source_whose_offset_is_refused_stops_and_the_others_are_committed() {
         cluster.create_topic("more", 1).unwrap();
         cluster.append("more", 0, &[NewRecord::new("0"), NewRecord::new("1")]).unwrap();
         let refusal = Rewrite::partitions_fail(TOPIC_AUTHORIZATION_FAILED);
-        let rule = cluster.arm(Rule::on(ApiKey::TxnOffsetCommit, refusal).topic("more"));
+        let rule = cluster.inject(FaultRule::on(ApiKey::TxnOffsetCommit, refusal).topic("more"));
         let worker =
             worker(&cluster).subscribe(["orders", "more"]).transactional(by(&cluster, "a")).concurrency(2);
         let running = Running::start(worker, |record, attempt| async move {
@@ -129,15 +129,15 @@ async fn safe11_what_comes_to_the_group_after_its_partitions_were_lost_and_given
         .property("request.timeout.ms", 800_000)
         .property("max.block.ms", 800_000)
         .property("transaction.timeout.ms", 800_000);
-    let late = cluster.arm(Rule::on(ApiKey::TxnOffsetCommit, Harm::HoldRequest).once());
+    let late = cluster.inject(FaultRule::on(ApiKey::TxnOffsetCommit, Fault::HoldRequest).once());
     let ledger = Ledger::default();
     let handler = ledger.around(|record, attempt| async move { result(&record, &attempt) });
     let running = Running::start(worker_of(builder).transactional(patient), handler);
     running.until("its offsets are on their way", |_| cluster.hits(late) > 0).await;
-    let unheard = cluster.arm(Rule::on(ApiKey::ConsumerGroupHeartbeat, Harm::ApplyThenLose));
+    let unheard = cluster.inject(FaultRule::on(ApiKey::ConsumerGroupHeartbeat, Fault::ApplyThenLose));
     let is_lost = |running: &Running| running.events().iter().any(|event| matches!(event, Event::Lost(_)));
     running.until("its session is over", is_lost).await;
-    cluster.disarm(unheard);
+    cluster.withdraw(unheard);
     running.until("all is handled again", |_| ledger.done().values().all(|times| *times >= 2)).await;
     cluster.release(late);
     running

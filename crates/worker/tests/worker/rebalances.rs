@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use offtake_broker::{ApiKey, Harm, NewRecord, Rule};
+use offtake_broker::{ApiKey, Fault, FaultRule, NewRecord};
 use offtake_worker::{Error, Event, Failure, Worker};
 
 use crate::support::*;
@@ -161,7 +161,7 @@ async fn of_partitions_that_are_lost_nothing_is_committed_or_dead_lettered() {
     let running = Running::start(worker, handler);
     running.until("the slow one runs", |_| ledger.begun().iter().any(|(_, offset)| *offset == 30)).await;
     // The coordinator has forgotten the member.
-    let rule = cluster.arm(Rule::on(ApiKey::Heartbeat, Harm::Fail(25)).once());
+    let rule = cluster.inject(FaultRule::on(ApiKey::Heartbeat, Fault::Fail(25)).once());
     running
         .until("they are lost", |running| {
             running.events().iter().any(|event| matches!(event, Event::Lost(_)))
@@ -245,8 +245,8 @@ async fn one_that_is_fenced_ends_and_says_so() {
 #[tokio::test(start_paused = true)]
 async fn what_the_consumer_tries_again_by_itself_stops_no_partition() {
     let cluster = cluster().await;
-    let rule = Rule::on(ApiKey::Fetch, offtake_broker::Rewrite::partitions_fail(29)).times(3); // TOPIC_AUTHORIZATION_FAILED
-    let rule = cluster.arm(rule);
+    let rule = FaultRule::on(ApiKey::Fetch, offtake_broker::Rewrite::partitions_fail(29)).times(3); // TOPIC_AUTHORIZATION_FAILED
+    let rule = cluster.inject(rule);
     let ledger = Ledger::default();
     let running = Running::start(worker(&cluster), ledger.around(|_, _| async { Ok(()) }));
     running.until("all is done", |_| ledger.done().len() == all().len()).await;
@@ -270,7 +270,7 @@ async fn a_session_that_is_lost_while_partitions_are_handed_over_ends_the_handov
     tokio::time::sleep(secs(5)).await; // by default it would take minutes
     assert!(!a.events().iter().any(|event| matches!(event, Event::Revoked(_))));
     let since = tokio::time::Instant::now();
-    cluster.arm(Rule::on(ApiKey::Heartbeat, Harm::Fail(25)).client("the-first").once()); // UNKNOWN_MEMBER_ID
+    cluster.inject(FaultRule::on(ApiKey::Heartbeat, Fault::Fail(25)).client("the-first").once()); // UNKNOWN_MEMBER_ID
     a.until("it is lost", |a| a.events().iter().any(|event| matches!(event, Event::Lost(_)))).await;
     assert!(since.elapsed() < secs(30), "{:?}", since.elapsed());
     assert!(a.handle.metrics().cancelled > 0);

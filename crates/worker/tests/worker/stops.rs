@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use offtake::OffsetAndMetadata;
-use offtake_broker::{ApiKey, Config, Harm, Rule};
+use offtake_broker::{ApiKey, Config, Fault, FaultRule};
 use offtake_worker::{Error, Failure, Retry, StopReason, Worker};
 
 use crate::support::*;
@@ -239,7 +239,7 @@ async fn a_coordinator_that_is_silent_at_the_end_is_told_and_does_not_hold_it_up
     let worker = worker(&cluster).commit_interval(secs(3600)).close_timeout(secs(4));
     let running = Running::start(worker, ledger.around(|_, _| async { Ok(()) }));
     running.until("all is done", |_| ledger.done().len() == all().len()).await;
-    let rule = cluster.arm(Rule::on(ApiKey::OffsetCommit, Harm::Drop));
+    let rule = cluster.inject(FaultRule::on(ApiKey::OffsetCommit, Fault::Drop));
     let before = tokio::time::Instant::now();
     let summary = running.stop().await;
     assert!(summary.last_commit.is_err() && !summary.is_clean(), "{summary:?}");

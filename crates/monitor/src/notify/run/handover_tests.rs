@@ -10,7 +10,7 @@ use std::{
 
 use offtake::Consumer;
 use offtake_admin::{Admin, ClientConfig, TopicPartition, dial::InMemory};
-use offtake_broker::{ApiKey, Cluster, Harm, NewRecord, Rule};
+use offtake_broker::{ApiKey, Cluster, Fault, FaultRule, NewRecord};
 use offtake_lag::{Collector, Config, OffsetsTopic, OffsetsTopicConfig};
 use tokio::task::JoinHandle;
 
@@ -134,9 +134,9 @@ async fn one_of_two_dies() {
     // The first dies, and one of its groups recovers before anybody watches it.
     one.0.abort();
     for api in ApiKey::ALL {
-        let mut rule = Rule::on(*api, Harm::Drop);
+        let mut rule = FaultRule::on(*api, Fault::Drop);
         rule.client = Some("one".to_owned());
-        cluster.arm(rule);
+        cluster.inject(rule);
     }
     let recovered = of_one.first().unwrap();
     commit(&cluster, recovered, 1).await;
