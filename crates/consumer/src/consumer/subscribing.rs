@@ -34,7 +34,7 @@ impl Consumer {
     ///
     /// # Errors
     /// `Misuse` without a `group.id`, while partitions are assigned by hand, and for what looks like a pattern (`"^orders-"`),
-    /// which is [`subscribe_patterns`](Self::subscribe_patterns)'. `Closed` once a [`Handle`] has begun to close the consumer.
+    /// which is [`subscribe_patterns`](Self::subscribe_patterns)'. `Closed` once a [`Handle`](crate::Handle) has begun to close the consumer.
     pub async fn subscribe<S>(&mut self, topics: impl OneOrMany<Topic, S>) -> Result<()> {
         let topics = topics.into_items();
         if topics.is_empty() {
@@ -103,7 +103,7 @@ impl Consumer {
     ///
     /// # Errors
     /// `Misuse` while topics are subscribed to; and that what was finished could not be committed, with the assignment made
-    /// all the same. `Closed` once a [`Handle`] has begun to close the consumer.
+    /// all the same. `Closed` once a [`Handle`](crate::Handle) has begun to close the consumer.
     pub async fn assign<S>(&mut self, partitions: impl OneOrMany<Assign, S>) -> Result<()> {
         let partitions: Vec<_> = partitions.into_items().into_iter().map(Assign::into_parts).collect();
         self.check_not_closing()?;

@@ -42,7 +42,7 @@ impl<'a> Iterator for PartitionIter<'a> {
 impl ExactSizeIterator for PartitionIter<'_> {}
 impl FusedIterator for PartitionIter<'_> {}
 
-/// The records of one [`Records`].
+/// The records of one [`Records`](crate::Records).
 #[derive(Clone, Debug)]
 pub struct Iter<'a> {
     pub(super) parts: slice::Iter<'a, PartitionRecords>,
@@ -78,7 +78,7 @@ impl<'a> Iterator for Iter<'a> {
 impl ExactSizeIterator for Iter<'_> {}
 impl FusedIterator for Iter<'_> {}
 
-/// The records of one [`Records`] or [`PartitionRecords`], on their own.
+/// The records of one [`Records`](crate::Records) or [`PartitionRecords`](crate::PartitionRecords), on their own.
 #[derive(Clone, Debug)]
 pub struct OwnedIter {
     pub(super) parts: std::vec::IntoIter<PartitionRecords>,

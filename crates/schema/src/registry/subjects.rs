@@ -81,7 +81,7 @@ impl SchemaRegistry {
     /// Registers a schema under a subject, unless it is there: its id. `normalize` has the registry bring it into a canonical form before.
     ///
     /// # Errors
-    /// [`Incompatible`](RegistryErrorKind::Incompatible) and others: why it is not.
+    /// [`Incompatible`](crate::RegistryErrorKind::Incompatible) and others: why it is not.
     pub async fn register(
         &self,
         subject: &str,
@@ -94,7 +94,7 @@ impl SchemaRegistry {
     /// The id of a schema that is registered under a subject.
     ///
     /// # Errors
-    /// [`NotFound`](RegistryErrorKind::NotFound) if it is not.
+    /// [`NotFound`](crate::RegistryErrorKind::NotFound) if it is not.
     pub async fn lookup(
         &self,
         subject: &str,
