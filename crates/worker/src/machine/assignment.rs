@@ -143,12 +143,14 @@ impl<R: Clone> Machine<R> {
         self.balance(id);
     }
 
-    /// Nothing is committed of a partition, which is read from this offset on. That is committed, as consumers with automatic commits do it: what comes
-    /// while nobody reads is not passed by another reset to the end.
+    /// A partition of which nothing has come is read from this offset on, and that is not what is committed. So it is committed, as consumers with
+    /// automatic commits do it: what comes while nobody reads is not passed by another reset to the end, and who has the partition next does not begin
+    /// behind the cut of a log.
     pub(crate) fn begins_at(&mut self, name: &TopicPartition, offset: i64) {
         let id = self.by_name.get(name);
         let Some(partition) = id.and_then(|id| self.partitions.get_mut(id)) else { return };
-        if partition.tracker.is_none() {
+        let waits = matches!(&partition.phase, Phase::Loading { items, .. } if !items.is_empty());
+        if partition.tracker.is_none() && !waits {
             partition.tracker = Some(Tracker::starting_at(offset));
             (partition.commits.base, partition.commits.is_first) = (Some(offset), true);
             partition.commits.changes += 1;

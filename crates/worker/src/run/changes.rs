@@ -203,11 +203,16 @@ impl Runner {
             }
             ConsumerEvent::Reset { partition, to, reason: TopicRecreated | EpochUnknown, .. } => {
                 self.machine.log_replaced(partition, *to);
+                self.machine.begins_at(partition, *to);
             }
             ConsumerEvent::Reset { partition, from: Some(from), to, .. } if to < from => {
                 self.machine.rewound(partition, *to);
+                self.machine.begins_at(partition, *to);
             }
-            ConsumerEvent::Truncated { partition, to: Some(to), .. } => self.machine.rewound(partition, *to),
+            ConsumerEvent::Truncated { partition, to: Some(to), .. } => {
+                self.machine.rewound(partition, *to);
+                self.machine.begins_at(partition, *to);
+            }
             ConsumerEvent::Reset { partition, from: Some(_), .. }
             | ConsumerEvent::Truncated { partition, .. } => self.machine.position_reset(partition),
             _ => {}

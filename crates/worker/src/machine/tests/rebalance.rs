@@ -222,6 +222,31 @@ fn a_log_that_was_cut_within_a_gap_is_passed_again() {
 }
 
 #[test]
+fn where_reading_begins_is_committed_if_it_is_not_what_was() {
+    let mut world = World::new(options());
+    world.assign([0]);
+    assert!(world.commit().is_empty(), "it goes on where another left it");
+    world.machine.begins_at(&partition(0), 5);
+    assert_eq!(world.commit(), [(0, 5, vec![])]);
+    assert!(world.commit().is_empty(), "once");
+    world.machine.begins_at(&partition(0), 3);
+    world.receive(0, 5, &[A]);
+    world.machine.begins_at(&partition(0), 0);
+    world.done(5);
+    assert_eq!(world.commit(), [(0, 6, vec![])], "what has begun begins no more");
+    // Records from before a cut wait while it loads: it begins with these.
+    let id = world.machine.assigned(&names([1]))[0].0;
+    world.receive(1, 3, &[A, B]);
+    world.machine.rewound(&partition(1), 4);
+    world.machine.begins_at(&partition(1), 4);
+    world.machine.loaded(world.now, id, None);
+    world.drain();
+    assert_eq!(world.offsets(), [3]);
+    world.done(3);
+    assert_eq!(world.commit(), [(1, 4, vec![])]);
+}
+
+#[test]
 fn what_was_finished_before_does_not_outlive_its_log() {
     let before = || Some(FinishedBeyond { ranges: vec![(1, 3)], epoch: None, newest: i64::MAX });
     let changes: [fn(&mut Machine<Rec>); 3] = [
