@@ -30,6 +30,13 @@ impl<R: Clone> Machine<R> {
         assigned
     }
 
+    /// This offset is committed of a partition.
+    pub(crate) fn committed_at(&mut self, id: AssignmentId, offset: i64, epoch: Option<i32>) {
+        if let Some(partition) = self.partitions.get_mut(&id) {
+            partition.commits.before = Some((offset, epoch));
+        }
+    }
+
     /// It is known what was finished of a partition beyond its committed offset, or that nothing is known.
     pub(crate) fn loaded(&mut self, now: Instant, id: AssignmentId, before: Option<FinishedBeyond>) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
@@ -153,6 +160,7 @@ impl<R: Clone> Machine<R> {
         if partition.tracker.is_none() && !waits {
             partition.tracker = Some(Tracker::starting_at(offset));
             (partition.commits.base, partition.commits.is_first) = (Some(offset), true);
+            partition.commits.before = None;
             partition.commits.changes += 1;
             self.has_news = true;
         }

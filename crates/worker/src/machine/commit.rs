@@ -44,6 +44,8 @@ pub(crate) struct Commits {
     pub(crate) base: Option<i64>,
     /// What that is once the commit on its way is confirmed.
     pub(crate) next_base: Option<i64>,
+    /// What was committed before this assignment, as far as it was asked: an offset, and the leader epoch of the record before it.
+    pub(crate) before: Option<(i64, Option<i32>)>,
     /// Nothing was committed before this assignment, nor is yet: where it begins is to be.
     pub(crate) is_first: bool,
 }
@@ -83,7 +85,9 @@ impl<R> Partition<R> {
                 self.finished_beyond(tracker).encode(&committed_at, limit)
             }
         };
-        Some(ToCommit { offset, epoch: tracker.epoch_before(offset), metadata })
+        // Without the epoch, nobody would find out that the log was cut before this offset.
+        let before = self.commits.before.filter(|(at, _)| *at == offset).and_then(|(_, epoch)| epoch);
+        Some(ToCommit { offset, epoch: tracker.epoch_before(offset).or(before), metadata })
     }
 
     fn finished_beyond(&self, tracker: &Tracker) -> FinishedBeyond {
@@ -173,7 +177,9 @@ impl<R: Clone> Machine<R> {
             else {
                 continue;
             };
-            if is_transactional && !partition.advances_to(offset) {
+            // Then there is nothing beyond the offset that a commit could say.
+            let says_no_more = is_transactional || self.options.metadata_bytes == 0;
+            if says_no_more && !partition.advances_to(offset) {
                 continue;
             }
             taken += effects;

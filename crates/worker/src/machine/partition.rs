@@ -274,6 +274,7 @@ impl<R> Partition<R> {
         self.log_changed();
         // What comes again has to be committed, even where the offset is the same.
         (self.commits.base, self.commits.next_base) = (None, None);
+        self.commits.before = None;
         self.ready.clear();
         for index in self.lanes.indexes() {
             let Some(lane) = self.lanes.get_mut(index) else { continue };

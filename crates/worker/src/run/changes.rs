@@ -186,6 +186,9 @@ impl Runner {
                 }
                 before
             });
+            if let Some(at) = committed.as_ref().ok().and_then(|committed| committed.get(&name)) {
+                self.machine.committed_at(id, at.offset, at.leader_epoch);
+            }
             self.machine.loaded(now, id, before);
         }
         if let Err(error) = committed {

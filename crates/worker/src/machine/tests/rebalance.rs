@@ -221,6 +221,23 @@ fn a_log_that_was_cut_within_a_gap_is_passed_again() {
     assert_eq!(world.commit(), [(0, 26, vec![])], "between 1 and 25 there is nothing");
 }
 
+/// A commit of where it began, with what is finished beyond, keeps the epoch: without it, nobody finds out that the log was cut before that (found by the
+/// arena: 7215730).
+#[test]
+fn l3_a_commit_of_where_it_began_keeps_the_epoch() {
+    for (metadata_bytes, expected) in [(1000, vec![(6, Some(4))]), (0, vec![])] {
+        let mut world = World::new(Options { metadata_bytes, order: Order::Unordered, ..options() });
+        let id = world.machine.assigned(&names([0]))[0].0;
+        world.machine.committed_at(id, 6, Some(4));
+        world.machine.loaded(world.now, id, None);
+        world.receive(0, 6, &[A, B]);
+        world.done(7);
+        let commits = world.machine.take_commit(world.now, None);
+        let commits: Vec<_> = commits.iter().map(|commit| (commit.what.offset, commit.what.epoch)).collect();
+        assert_eq!(commits, expected, "{metadata_bytes}");
+    }
+}
+
 #[test]
 fn where_reading_begins_is_committed_if_it_is_not_what_was() {
     let mut world = World::new(options());
