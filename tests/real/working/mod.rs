@@ -92,7 +92,7 @@ for line in sys.stdin:
     fn join(&mut self) {
         self.names += 1;
         let exec = format!("python3 {} {}", self.file("handler.py").display(), self.names);
-        let options = "--workers 2 --in-flight 4 --backoff 50ms..200ms --commit-interval 200ms --breaker 50%/50 \
+        let options = "--workers 2 --in-flight 4 --backoff 50ms..200ms --commit-interval 200ms --breaker 50%/200 \
                        --breaker-pause 1s -X session.timeout.ms=6000 -X heartbeat.interval.ms=500";
         let pipe = Offtake::new(["pipe", &self.topic, "-g", &self.group, "--events", "--exec", &exec])
             .args(["--dlq", &self.dlq, "--attempts", &ATTEMPTS.to_string()])
