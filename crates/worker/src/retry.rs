@@ -96,7 +96,8 @@ impl Retry {
     /// [`Attempt::number`](crate::Attempt::number), [`first_failure`](crate::Attempt::first_failure) and [`origin`](crate::Attempt::origin) know what was before, whoever reads it
     /// after whatever restart. `OwnedRecord::topic` is the retry topic.
     ///
-    /// The topics have to exist, and the worker reads them besides what it [subscribes](crate::Worker::subscribe) to. They belong to one group: another that read
+    /// The topics have to exist, and the worker reads them besides what it [subscribes](crate::Worker::subscribe) to: where nothing of them is
+    /// committed, from their first record on, whatever `auto.offset.reset` says. They belong to one group: another that read
     /// them would handle its records. When a record is due its timestamp and the topic's delay say, by this machine's clock; a partition is read no further before its first record is due.
     #[must_use]
     pub fn then_topics<T: Into<Topic>>(mut self, topics: impl IntoIterator<Item = (T, Duration)>) -> Self {

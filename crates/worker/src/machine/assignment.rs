@@ -37,6 +37,12 @@ impl<R: Clone> Machine<R> {
         }
     }
 
+    /// Whether it is not known yet what was finished of a partition.
+    pub(crate) fn is_loading(&self, name: &TopicPartition) -> bool {
+        let partition = self.by_name.get(name).and_then(|id| self.partitions.get(id));
+        partition.is_some_and(|partition| matches!(partition.phase, Phase::Loading { .. }))
+    }
+
     /// It is known what was finished of a partition beyond its committed offset, or that nothing is known.
     pub(crate) fn loaded(&mut self, now: Instant, id: AssignmentId, before: Option<FinishedBeyond>) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };

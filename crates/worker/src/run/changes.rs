@@ -227,9 +227,11 @@ impl Runner {
         let partition = error.partition().cloned();
         let is_our_fault = matches!(error.kind(), ErrorKind::Config | ErrorKind::Misuse);
         match partition {
-            // It is read from its first record on.
+            // It is about to be told where to begin.
             Some(partition)
-                if error.kind() == ErrorKind::NoOffset && self.is_of_a_retry_topic(&partition) => {}
+                if error.kind() == ErrorKind::NoOffset
+                    && self.is_of_a_retry_topic(&partition)
+                    && self.machine.is_loading(&partition) => {}
             Some(partition) if stops(&error) => {
                 let offset = self.consumer.position(&partition);
                 let why = StopReason::Unreadable(error);

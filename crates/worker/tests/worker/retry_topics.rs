@@ -199,6 +199,27 @@ async fn with_latest_nothing_is_passed_that_came_after_the_first_start() {
     assert_eq!(attempts.lock().unwrap().len(), 2, "and nothing from before");
 }
 
+/// With `none` a partition of which nothing is committed is an error; a retry topic is read all the same.
+#[tokio::test(start_paused = true)]
+async fn with_none_a_retry_topic_begins_at_its_first_record() {
+    let cluster = cluster_with_retries().await;
+    let before = Running::start(worker(&cluster), |_, _| async { Ok(()) });
+    before.until("all is done", |before| before.handle.metrics().handled == all().len() as u64).await;
+    assert!(before.stop().await.is_clean());
+    let (began, attempts) = (Instant::now(), Attempts::default());
+    let handler = noting(began, &attempts, |_, number| match number {
+        1 => Err(failure(number)),
+        _ => Ok(()),
+    });
+    let none = worker_of(builder(&cluster).auto_offset_reset(AutoOffsetReset::None));
+    let none = none.order(Order::Unordered).retry(retry()).dead_letters(dead_letters(&cluster));
+    let running = Running::start(none, handler);
+    cluster.append("orders", 0, &[NewRecord::new("x")]).unwrap();
+    running.until("it is handled again", |running| running.handle.metrics().handled == 1).await;
+    let summary = running.stop().await;
+    assert!(summary.is_clean() && summary.stopped.is_empty(), "{summary:?}");
+}
+
 fn committed_by(running: &Running) -> usize {
     let metrics = running.handle.metrics();
     metrics
