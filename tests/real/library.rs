@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_core::Stream;
 use offtake::{Consumer, ErrorKind, Records, StartAt, TopicPartition};
-use offtake_tests::{RecordSpec, Shared, V2_8_2, V4_3_0, Version, shared, unique};
+use offtake_tests::{Oversleep, RecordSpec, Shared, V2_8_2, V4_3_0, Version, shared, unique};
 use serde_json::json;
 
 /// No test of the library takes longer.
@@ -299,11 +299,12 @@ fn live7_poll_keeps_its_timeout_when_there_is_nothing() {
         let topic = of.tool.create_topic(&unique("library"), 1, &[]);
         let mut consumer = by_hand(of, &topic, 1, 10).await;
         for millis in [0, 1, 50, 300] {
-            let began = Instant::now();
+            let (machine, began) = (Oversleep::new(), Instant::now());
             assert!(consumer.poll(Duration::from_millis(millis)).await.unwrap().is_empty());
             let took = began.elapsed();
             // The bar is 50 ms more; the rest is for machines that have other things to do.
-            assert!(took < Duration::from_millis(millis + 250), "{millis} ms became {took:?}");
+            let bound = Duration::from_millis(millis + 250) + machine.allows();
+            assert!(took < bound, "{millis} ms became {took:?}, {bound:?} are allowed");
         }
         // M6: with no time at all records come in the end.
         more(of, &topic, 1, 1, "none");

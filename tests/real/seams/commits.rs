@@ -18,8 +18,8 @@ use crate::library::{A_MOMENT, filled, program};
 
 /// As long as the application may wait; far beyond what a test waits for.
 const WAITS: Duration = Duration::from_secs(12);
-/// Ten intervals.
-const SOON: Duration = Duration::from_secs(5);
+/// Twenty intervals, and before `WAITS`.
+const SOON: Duration = Duration::from_secs(10);
 
 /// 200 records, an interval of 500 ms, and a consumer that has been handed out all of them.
 async fn all_read(each: bool) -> (&'static Shared, String, Consumer, Vec<Ticket>) {
