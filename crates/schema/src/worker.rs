@@ -11,13 +11,13 @@ use crate::{deserializer::Deserializer, error::DecodeError, typed::decode};
 /// What handlers return.
 pub type HandlerFuture = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 
-/// A schema that is not known is waited for this long before the attempt fails.
+/// A schema that is not known is waited for this long at a time.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A handler for [`Worker::run`](offtake_worker::Worker::run) that is given a record's value, decoded. A value that cannot be decoded is poison: the
-/// record goes to the dead letters with its bytes and the reason. A registry that cannot be asked is none of the record's fault: the attempt fails,
-/// and is made again as [`Retry`](offtake_worker::Retry) has it. Each such attempt waits 30 s for the registry and counts: what is out of them goes to
-/// the dead letters, though it is sound. Where a registry may be down for longer, retry without a bound ([`unlimited`](offtake_worker::Retry::unlimited)).
+/// record goes to the dead letters with its bytes and the reason. A registry that cannot be asked is none of the record's fault: the record waits for it,
+/// however long that takes, with what is behind it in its order, and no [attempt](offtake_worker::Retry::attempts) is counted. (Each time it waits 30 s
+/// for the registry, and then as after a first attempt.) The registry's own [events](crate::RegistryEvent) say that it is down.
 ///
 /// The type owns what it has, as handlers outlive what records come in.
 pub fn typed<D, V, F, T>(
@@ -41,8 +41,8 @@ where
     }
 }
 
-/// What a handler of one's own ends with where a value cannot be decoded: poison, or a failure that is retried where the registry could not be
-/// asked. (`?` alone makes every error one that is retried.)
+/// What a handler of one's own ends with where a value cannot be decoded: poison, or, where the registry could not be asked, a failure that is retried
+/// and is [no attempt](Failure::without_attempt) at the record. (`?` alone makes every error one that is retried, and counted.)
 pub fn failure(error: DecodeError) -> Failure {
-    if error.is_retriable() { Failure::retry(error) } else { Failure::poison(error) }
+    if error.is_retriable() { Failure::retry(error).without_attempt() } else { Failure::poison(error) }
 }
