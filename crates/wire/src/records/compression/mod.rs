@@ -182,9 +182,9 @@ impl Decompressor {
         Self {
             limit: limit.min(Self::MAX_LIMIT),
             buffers: Buffers::default(),
-            gzip: gzip::Inflater::default(),
-            snappy: snappy::Inflater::default(),
-            zstd: zstd::Inflater::default(),
+            gzip: Default::default(),
+            snappy: Default::default(),
+            zstd: Default::default(),
         }
     }
 
