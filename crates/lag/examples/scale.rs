@@ -13,12 +13,13 @@ use offtake_admin::{Admin, ClientConfig, TopicPartition, dial::InMemory};
 use offtake_broker::{ApiKey, Cluster, Config, Fault, FaultRule, NewRecord};
 use offtake_lag::Collector;
 
-const APIS: [ApiKey; 7] = [
+const APIS: [ApiKey; 8] = [
     ApiKey::Metadata,
     ApiKey::ListGroups,
     ApiKey::DescribeGroups,
     ApiKey::OffsetFetch,
     ApiKey::ListOffsets,
+    ApiKey::DescribeLogDirs,
     ApiKey::DescribeConfigs,
     ApiKey::Fetch,
 ];
