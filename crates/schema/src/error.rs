@@ -27,8 +27,11 @@ pub enum DecodeErrorKind {
     Framing,
     /// The registry has no such schema.
     UnknownSchema,
-    /// The registry could not be asked for the schema: it may go better later.
+    /// No registry answered, or none that could do it then: it may go better later.
     Unavailable,
+    /// A registry answered, but with no schema: it refuses who asks, or what it sends is no answer of a registry or too large. What is set up wrongly, here
+    /// or there, may be mended.
+    RegistrySetup,
     /// The schema itself cannot be used.
     BadSchema,
     /// The schema that it was written with cannot be resolved to the reader's.
@@ -71,11 +74,11 @@ impl DecodeError {
         self.0.kind
     }
 
-    /// Whether the same bytes may be decoded later though nothing changes here: the registry could not be asked. All else is for good, and
-    /// poison for a worker.
+    /// Whether the same bytes may be decoded later: the registry did not answer, or did not answer with a schema. All else is for good, and poison for
+    /// a worker.
     pub fn is_retriable(&self) -> bool {
         match self.0.kind {
-            DecodeErrorKind::Unavailable => true,
+            DecodeErrorKind::Unavailable | DecodeErrorKind::RegistrySetup => true,
             DecodeErrorKind::Null
             | DecodeErrorKind::Framing
             | DecodeErrorKind::UnknownSchema
@@ -127,13 +130,13 @@ impl From<RegistryError> for DecodeError {
         let kind = match error.kind() {
             RegistryErrorKind::NotFound => DecodeErrorKind::UnknownSchema,
             RegistryErrorKind::BadSchema => DecodeErrorKind::BadSchema,
+            RegistryErrorKind::Unavailable => DecodeErrorKind::Unavailable,
             // A registry that is wrongly set up, or that we are wrongly told of, is mended without a change of the record.
-            RegistryErrorKind::Unavailable
-            | RegistryErrorKind::Refused
+            RegistryErrorKind::Refused
             | RegistryErrorKind::Malformed
             | RegistryErrorKind::Incompatible
             | RegistryErrorKind::Invalid
-            | RegistryErrorKind::Config => DecodeErrorKind::Unavailable,
+            | RegistryErrorKind::Config => DecodeErrorKind::RegistrySetup,
         };
         Self::new(kind, error)
     }

@@ -6,7 +6,11 @@ use offtake::OwnedRecord;
 use offtake_worker::{Attempt, Failure};
 use serde::de::DeserializeOwned;
 
-use crate::{deserializer::Deserializer, error::DecodeError, typed::decode};
+use crate::{
+    deserializer::Deserializer,
+    error::{DecodeError, DecodeErrorKind},
+    typed::decode,
+};
 
 /// What handlers return.
 pub type HandlerFuture = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
@@ -15,9 +19,12 @@ pub type HandlerFuture = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A handler for [`Worker::run`](offtake_worker::Worker::run) that is given a record's value, decoded. A value that cannot be decoded is poison: the
-/// record goes to the dead letters with its bytes and the reason. A registry that cannot be asked is none of the record's fault: the record waits for it,
+/// record goes to the dead letters with its bytes and the reason. A registry that does not answer is none of the record's fault: the record waits for it,
 /// however long that takes, with what is behind it in its order, and no [attempt](offtake_worker::Retry::attempts) is counted. (Each time it waits 30 s
-/// for the registry, and then as after a first attempt.) The registry's own [events](crate::RegistryEvent) say that it is down.
+/// for the registry, and then as after a first attempt.) The registry's own [events](crate::RegistryEvent) say that it is down. Where it answers, but
+/// with no schema ([`RegistrySetup`](DecodeErrorKind::RegistrySetup)), the attempt fails and counts: no schema that is too large stops a partition for
+/// ever. Where credentials may be wrong for a while, retry without a bound ([`unlimited`](offtake_worker::Retry::unlimited)), or with a
+/// [breaker](offtake_worker::Breaker).
 ///
 /// The type owns what it has, as handlers outlive what records come in.
 pub fn typed<D, V, F, T>(
@@ -41,8 +48,12 @@ where
     }
 }
 
-/// What a handler of one's own ends with where a value cannot be decoded: poison, or, where the registry could not be asked, a failure that is retried
-/// and is [no attempt](Failure::without_attempt) at the record. (`?` alone makes every error one that is retried, and counted.)
+/// What a handler of one's own ends with where a value cannot be decoded: poison, or a failure that is retried, which is
+/// [no attempt](Failure::without_attempt) at the record where the registry did not answer. (`?` alone makes every error one that is retried, and counted.)
 pub fn failure(error: DecodeError) -> Failure {
-    if error.is_retriable() { Failure::retry(error).without_attempt() } else { Failure::poison(error) }
+    match error.kind() {
+        DecodeErrorKind::Unavailable => Failure::retry(error).without_attempt(),
+        _ if error.is_retriable() => Failure::retry(error),
+        _ => Failure::poison(error),
+    }
 }

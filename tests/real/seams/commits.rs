@@ -16,9 +16,9 @@ use tokio::time::sleep;
 use super::{PATIENCE, committed, member};
 use crate::library::{A_MOMENT, filled, program};
 
-/// As long as the application may wait; far beyond what a test waits for.
+/// As long as the application may wait; longer than a test waits for a commit.
 const WAITS: Duration = Duration::from_secs(12);
-/// Twenty intervals, and before `WAITS`.
+/// Twenty intervals.
 const SOON: Duration = Duration::from_secs(10);
 
 /// 200 records, an interval of 500 ms, and a consumer that has been handed out all of them.

@@ -254,6 +254,10 @@ fn seam11_what_stays_flows_and_is_committed_while_another_member_takes_its_time(
         );
         assert!(to - from >= SLOW);
         assert!(!rests.is_empty() && !again.is_empty(), "{rests:?} {again:?}");
+        assert!(
+            rests_anyway.0 < SESSION,
+            "a reader without a group rests, too: nothing can be told of the members"
+        );
         let bound = REST + rests_anyway.0 + allows;
         assert!(
             rests.values().all(|(rest, _)| *rest < bound),

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use offtake_schema::{Deserializer, Json, worker::typed};
+use offtake_schema::{DecodeError, DecodeErrorKind, Deserializer, Json, Payload, worker::typed};
 use offtake_worker::{DeadLetters, Retry, Worker};
 use serde::Deserialize;
 use tokio::runtime::Handle;
@@ -77,7 +77,7 @@ async fn a_registry_that_does_not_answer_is_none_of_the_records_fault_however_lo
     #[derive(Clone)]
     struct Numbers(Told);
     impl Deserializer for Numbers {
-        fn missing(&self, payload: &offtake_schema::Payload<'_>) -> Option<offtake_schema::SchemaId> {
+        fn missing(&self, payload: &Payload<'_>) -> Option<offtake_schema::SchemaId> {
             self.0.missing(payload)
         }
         fn prepare(
@@ -87,10 +87,7 @@ async fn a_registry_that_does_not_answer_is_none_of_the_records_fault_however_lo
         ) -> offtake_schema::PrepareFuture<'_> {
             self.0.prepare(id, limit)
         }
-        fn deserialize<'a, V: Deserialize<'a>>(
-            &self,
-            _: &offtake_schema::Payload<'a>,
-        ) -> Result<V, offtake_schema::DecodeError> {
+        fn deserialize<'a, V: Deserialize<'a>>(&self, _: &Payload<'a>) -> Result<V, DecodeError> {
             Ok(serde_json::from_str(r#"{"id":7}"#).unwrap())
         }
     }
@@ -104,4 +101,27 @@ async fn a_registry_that_does_not_answer_is_none_of_the_records_fault_however_lo
     assert_eq!(told.asked(), 4);
     assert!(letters(&cluster).is_empty());
     telling.await.unwrap();
+}
+
+/// What a registry answers that is no schema may be mended, and may not: the attempt counts, and the partition goes on.
+#[tokio::test(start_paused = true)]
+async fn j6_an_answer_of_the_registry_that_is_no_schema_does_not_stop_a_partition_for_ever() {
+    let cluster = cluster(1).await;
+    for value in ["1", "too large", "2"] {
+        cluster.produce("orders", 0, None, Some(value.as_bytes())).unwrap();
+    }
+    #[derive(Clone)]
+    struct Numbers;
+    impl Deserializer for Numbers {
+        fn deserialize<'a, V: Deserialize<'a>>(&self, payload: &Payload<'a>) -> Result<V, DecodeError> {
+            let bytes = payload.bytes().unwrap();
+            match bytes {
+                b"1" => Ok(serde_json::from_str(r#"{"id":1}"#).unwrap()),
+                b"2" => Ok(serde_json::from_str(r#"{"id":2}"#).unwrap()),
+                _ => Err(DecodeError::new(DecodeErrorKind::RegistrySetup, "no answer of a registry")),
+            }
+        }
+    }
+    assert_eq!(handled(&cluster, Numbers).await, [1, 2]);
+    assert_eq!(letters(&cluster).len(), 1);
 }
