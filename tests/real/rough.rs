@@ -154,6 +154,7 @@ fn world() -> (Lease, World) {
 }
 
 #[test]
+#[ignore = "minutes with three brokers: scripts/test full runs it"]
 fn c4_all_brokers_are_restarted_one_after_the_other() {
     let (at, world) = world();
     let first = world.coordinator();
@@ -171,6 +172,7 @@ fn c4_all_brokers_are_restarted_one_after_the_other() {
 }
 
 #[test]
+#[ignore = "minutes with three brokers: scripts/test full runs it"]
 fn q2_brokers_are_upgraded_from_3_9_to_4_3_one_after_the_other() {
     let kafka = Kafka::builder().version(V3_9_1).brokers(3).start();
     let tool = JavaTool::start(&kafka);
@@ -197,6 +199,7 @@ fn c4_a_broker_is_killed_and_comes_back() {
 }
 
 #[test]
+#[ignore = "minutes with three brokers: scripts/test full runs it"]
 fn leaders_move() {
     let (at, world) = world();
     for round in 1..=2 {
@@ -210,6 +213,7 @@ fn leaders_move() {
 }
 
 #[test]
+#[ignore = "minutes with three brokers: scripts/test full runs it"]
 fn c4_the_coordinator_moves() {
     let (at, world) = world();
     for round in 1..=2 {
