@@ -72,3 +72,19 @@ impl Health {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f13_who_has_to_join_again_does_so_at_once_and_from_the_second_time_on_later() {
+        #[expect(clippy::disallowed_methods, reason = "an origin for virtual time; only differences count")]
+        let now = Instant::now();
+        let (mut health, mut outbox) = (Health::new(BackoffConfig::default(), 1), Outbox::default());
+        assert_eq!(health.on_restart(now, &mut outbox, String::new), now);
+        assert!(health.on_restart(now, &mut outbox, String::new) > now);
+        health.on_success(&mut outbox);
+        assert_eq!(health.on_restart(now, &mut outbox, String::new), now);
+    }
+}

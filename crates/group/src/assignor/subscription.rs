@@ -201,6 +201,9 @@ mod tests {
         let user_data = Some(Bytes::from_static(b"mine"));
         let expected = MemberAssignment { partitions: expected, user_data };
         assert_eq!(decode_assignment(bytes).unwrap(), expected);
+        let [first, .., second] = twice.clone();
+        let in_order = encode_assignment(&[first, second], None).unwrap();
+        assert_eq!(decode_assignment(in_order).unwrap().partitions, [TopicPartition::new("a", 1)]);
         let unsorted = ConsumerProtocolAssignment {
             assigned_partitions: vec![OfTopic { topic: "a".into(), partitions: vec![1, -1, 0, 1] }],
             ..read_of(b"mine")

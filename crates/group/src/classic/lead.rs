@@ -301,6 +301,20 @@ mod tests {
     }
 
     #[test]
+    fn b8_a_topic_that_cannot_be_told_for_a_while_keeps_its_partitions() {
+        let mut lead = lead(&[None, None]);
+        let known = cluster(&[0, 1, 2], RACKS, &[2, 1, 0]);
+        assert_eq!(given(&mut lead, &known), [vec![0, 1], vec![2]]);
+        let mut failing = known.clone();
+        for info in failing.topics.values_mut() {
+            info.error = ErrorCode::LeaderNotAvailable;
+            info.partitions.clear();
+        }
+        assert!(!lead.outdated_by(&failing));
+        assert_eq!(given(&mut lead, &failing), [vec![0, 1], vec![2]]);
+    }
+
+    #[test]
     fn a_broker_that_is_down_has_not_moved() {
         let mut near = lead(&[Some("a"), Some("b")]);
         near.assign(&cluster(&[0, 1, 2], RACKS, &[2, 1, 0]));

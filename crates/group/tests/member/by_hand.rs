@@ -343,6 +343,18 @@ fn the_leader_waits_for_metadata_of_the_whole_group_but_not_for_ever() {
 }
 
 #[test]
+fn a_leader_without_metadata_leaves_the_others_half_of_a_short_rebalance() {
+    let rebalance_timeout = Duration::from_secs(10);
+    let mut hand = Hand::new(Config { rebalance_timeout, ..config(Assignor::CooperativeSticky) });
+    hand.joins();
+    let members = vec![member("me", subscription(&["a"])), member("x", subscription(&["b"]))];
+    hand.hears(joined(1, "me", "me", members));
+    assert!(hand.sends().is_none());
+    hand.wait(5_000);
+    assert_eq!(given(&hand.syncs(), "me")[0].partitions, [0, 1, 2]);
+}
+
+#[test]
 fn a_topic_that_does_not_exist_is_not_waited_for() {
     let mut hand = Hand::new(config(Assignor::CooperativeSticky));
     hand.cluster = cluster(&[("a", 3), ("b", 0)]);

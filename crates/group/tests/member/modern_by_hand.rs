@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_group::{Config, Event, GroupError, GroupMembership, Member, Protocol, RevocationId};
+use offtake_group::{Config, Event, GroupError, GroupMembership, Member, Protocol, RevocationId, Stage};
 use offtake_machine::{Answer, BrokerId, CallError, CallId, Cluster, Topic, TopicInfo};
 use offtake_wire::{
     ApiKey, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, ErrorCode, Request, Uuid,
@@ -83,7 +83,9 @@ impl Hand {
                 self.outstanding = Some(transmit.id);
                 Some(beat)
             }
-            Request::DescribeConfigs(_) => {
+            Request::DescribeConfigs(asked) => {
+                let of: Vec<_> = asked.resources.iter().map(|of| (of.resource_type, &*of.resource_name)).collect();
+                assert_eq!(of, [(GROUP, "g")]);
                 self.described += 1;
                 if self.keeps_waiting {
                     self.describes = Some(transmit.id);
@@ -743,4 +745,78 @@ fn f4_a_topic_without_a_name_does_not_end_what_is_owned() {
     // The metadata is late, by more than max.poll.interval.ms.
     hand.beats_for(400_000);
     assert!(hand.member.valid_until().unwrap() > hand.now, "a-0 is still ours");
+}
+
+#[test]
+fn a_member_that_subscribes_to_what_it_has_says_nothing_new() {
+    let mut hand = Hand::knowing(None);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    hand.settles_with(&[0]);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    assert!(hand.says().is_none());
+    hand.waits();
+    assert_eq!(subscribed(&hand.says().unwrap()), (None, None));
+}
+
+#[test]
+fn n2_a_goodbye_that_nobody_can_be_told_ends_with_the_request_timeout() {
+    let mut hand = Hand::knowing(None);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    hand.settles_with(&[0]);
+    hand.member.leave(hand.now, "the story says so", GroupMembership::Default);
+    let (from, cluster) = (hand.now, hand.cluster.clone());
+    // No coordinator is known, and whoever drives the member wakes it only when it asked to be woken.
+    assert!(hand.member.poll_transmit(hand.now, None, &cluster).is_none());
+    hand.now = hand.member.poll_timeout().expect("it asks to be woken");
+    hand.member.handle_timeout(hand.now);
+    assert_eq!((hand.events(), hand.now - from), (vec![Event::Left], Duration::from_secs(30)));
+}
+
+#[test]
+fn a_member_is_stable_only_when_the_group_knows_what_it_has() {
+    let mut hand = Hand::knowing(None);
+    assert_eq!(hand.member.stage(), Stage::Outside);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    assert_eq!(hand.member.stage(), Stage::Joining);
+    hand.settles_with(&[0, 1]);
+    assert_eq!(hand.member.stage(), Stage::Stable);
+    hand.waits();
+    hand.says().unwrap();
+    hand.hears(beat(2, Some(&[0])));
+    assert!(matches!(&hand.events()[..], [Event::Revoke { .. }]));
+    assert_eq!(hand.member.stage(), Stage::Rebalancing, "one is still to be released");
+    hand.releases();
+    assert_eq!(hand.member.stage(), Stage::Stable);
+}
+
+/// A refused heartbeat is repeated after a wait that a group in haste shortens, and not at once.
+#[test]
+fn c2_a_member_whose_heartbeat_is_refused_waits_before_the_next_one() {
+    let mut hand = Hand::knowing(None);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    hand.settles_with(&[0]);
+    hand.waits();
+    hand.says().unwrap();
+    hand.hears(refused(ErrorCode::CoordinatorLoadInProgress));
+    assert!(hand.says().is_none());
+    assert!(hand.waits() > 0);
+    assert_eq!(hand.says().unwrap().member_epoch, 1);
+}
+
+/// The group is gone, which ends a membership; who is only on the way in has none to lose.
+#[test]
+fn a_group_that_is_not_found_is_no_loss_for_who_has_not_joined() {
+    let mut hand = Hand::knowing(None);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    hand.says().unwrap();
+    hand.hears(refused(ErrorCode::GroupIdNotFound));
+    assert!(hand.says().is_none(), "no second try without a wait");
+
+    let mut hand = Hand::knowing(None);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    hand.settles_with(&[0]);
+    hand.waits();
+    hand.says().unwrap();
+    hand.hears(refused(ErrorCode::GroupIdNotFound));
+    assert!(matches!(&hand.events()[..], [Event::Lost { .. }]));
 }
