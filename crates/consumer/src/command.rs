@@ -120,10 +120,11 @@ pub(crate) enum Command {
         partition: TopicPartition,
         token: Token,
     },
-    /// The handle has begun to hand out what comes again since the cluster moved the position back.
-    MovedBack {
+    /// The handle has begun to hand out what follows where the cluster moved the position, back so often by then.
+    Moved {
         partition: TopicPartition,
         token: Token,
+        rewinds: u32,
     },
     /// The handle is done with these chunks.
     Freed {

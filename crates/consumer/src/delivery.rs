@@ -402,6 +402,11 @@ impl Delivery {
         back
     }
 
+    /// Partitions whose position the cluster has moved, back so often by then, since the last call.
+    pub(crate) fn restarted(&mut self) -> Vec<(TopicPartition, Token, u32)> {
+        std::mem::take(&mut self.moved.restarted)
+    }
+
     /// Partitions that the application has sought, since the last call: what was finished of them is forgotten.
     pub(crate) fn newly_sought(&mut self) -> Vec<TopicPartition> {
         std::mem::take(&mut self.moved.sought)

@@ -85,8 +85,7 @@ pub(crate) enum Data {
         partition: TopicPartition,
         token: Token,
         position: Position,
-        /// How it came to be here, if not by reading on: [`Event::Truncated`], [`Event::Reset`].
-        resets: Vec<Event>,
+        restart: Restart,
     },
     Records(Chunk),
     /// The partition stops here, behind all that came before.
@@ -113,6 +112,15 @@ pub(crate) enum Data {
         token: Token,
         accepted: bool,
     },
+}
+
+/// How a position came to be where it is, if not by reading on.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Restart {
+    /// What is told of it: [`Event::Truncated`], [`Event::Reset`].
+    pub(crate) resets: Vec<Event>,
+    /// How often the cluster had moved it back by then. The engine has to hear that the handle knows.
+    pub(crate) rewinds: u32,
 }
 
 /// All that waits for the handle.
@@ -393,19 +401,20 @@ fn coalesce_data(queue: &mut VecDeque<Data>) {
             Data::GiveBack { ref partition, ref token } if is_stale(partition, token) => continue,
             Data::GivenBack { ref partition, ref token, .. } if is_stale(partition, token) => continue,
             Data::Started { ref partition, ref token, .. } if is_stale(partition, token) => continue,
-            Data::Started { partition, token, position, mut resets } => {
+            Data::Started { partition, token, position, mut restart } => {
                 let before = starts.get(&partition).and_then(|at| kept.get_mut(*at));
-                if let Some(Data::Started { token: old, position: at, resets: told, .. }) = before
+                if let Some(Data::Started { token: old, position: at, restart: told, .. }) = before
                     && *old == token
                 {
                     *at = position;
-                    told.append(&mut resets);
+                    told.rewinds = restart.rewinds;
+                    told.resets.append(&mut restart.resets);
                     // Of resets without end only the last are told.
-                    let excess = told.len().saturating_sub(MAX_RESETS);
-                    told.drain(..excess);
+                    let excess = told.resets.len().saturating_sub(MAX_RESETS);
+                    told.resets.drain(..excess);
                 } else {
                     starts.insert(partition.clone(), kept.len());
-                    kept.push_back(Data::Started { partition, token, position, resets });
+                    kept.push_back(Data::Started { partition, token, position, restart });
                 }
             }
             Data::Records(chunk) => {

@@ -230,7 +230,7 @@ impl Offsets {
                 state.commit_failures = 0;
                 // What the application has committed itself is finished: the next automatic commit does not go back behind it.
                 let is_ahead = state.finished.is_none_or(|done| done.offset < offset.offset);
-                if is_ahead && state.token == *token && !state.rewound {
+                if is_ahead && state.token == *token && state.rewound.is_none() {
                     state.finished = state.committed;
                 }
                 self.update_uncommitted(partition);

@@ -221,7 +221,8 @@ impl Offsets {
     // ---- finished ------------------------------------------------------------------------------------------------
 
     /// All records before `next` are finished. A lower position than before changes nothing. After a truncation or reset has
-    /// moved the position back, nothing is accepted until [`confirm_rewind`](Self::confirm_rewind), as it may be of the old log.
+    /// moved the position back, nothing counts beyond there until [`confirm_rewind`](Self::confirm_rewind), as it may be of the
+    /// old log.
     pub fn mark_finished(
         &mut self,
         partition: &TopicPartition,
@@ -239,7 +240,8 @@ impl Offsets {
         if state.token != token || !state.is_of_this_log(token) {
             return Err(FinishedError::BeforeSeek);
         }
-        if !state.rewound && state.finished.is_none_or(|done| done.offset <= next.offset) {
+        let next = state.rewound.filter(|to| to.offset < next.offset).unwrap_or(next);
+        if state.finished.is_none_or(|done| done.offset <= next.offset) {
             state.finished = Some(next);
             self.update_uncommitted(partition);
             self.mark_changed();
@@ -247,11 +249,17 @@ impl Offsets {
         Ok(())
     }
 
-    /// The caller knows that the position was moved back: finished positions that it reports from now on are of the records
-    /// that are redelivered.
-    pub fn confirm_rewind(&mut self, partition: &TopicPartition, token: Token) {
-        if let Some(state) = self.partitions.get_mut(partition).filter(|state| state.token == token) {
-            state.rewound = false;
+    /// How often the position was moved back by the cluster: what [`confirm_rewind`](Self::confirm_rewind) has to name.
+    pub fn rewinds(&self, partition: &TopicPartition) -> u32 {
+        self.partitions.get(partition).map_or(0, |state| state.rewinds)
+    }
+
+    /// The caller knows that the position was moved back so often: finished positions that it reports from now on are of the
+    /// records that are redelivered. It may have been moved back once more since.
+    pub fn confirm_rewind(&mut self, partition: &TopicPartition, token: Token, rewinds: u32) {
+        let of_now = |state: &&mut Partition| state.token == token && state.rewinds == rewinds;
+        if let Some(state) = self.partitions.get_mut(partition).filter(of_now) {
+            state.rewound = None;
         }
     }
 

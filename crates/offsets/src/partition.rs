@@ -27,8 +27,10 @@ pub(crate) struct Partition {
     pub(crate) phase: Phase,
     /// All records before it are finished: what may be committed.
     pub(crate) finished: Option<Position>,
-    /// Whether the position was moved back and the caller has not confirmed it yet.
-    pub(crate) rewound: bool,
+    /// Where the position was moved back to, while the caller has not confirmed that: nothing behind it is finished.
+    pub(crate) rewound: Option<Position>,
+    /// How often it was moved back.
+    pub(crate) rewinds: u32,
     /// The committed position, as far as known.
     pub(crate) committed: Option<Position>,
     /// Whether it was reported that automatic commits are refused, and none has succeeded since.
@@ -37,6 +39,8 @@ pub(crate) struct Partition {
     pub(crate) commit_failures: u32,
     /// The position at which it was last given to `fetch`.
     pub(crate) started: Option<Position>,
+    /// The position at which `fetch` last gave it back.
+    returned: Option<Position>,
     /// How often in a row `fetch` gave it back at the position where it started.
     pub(crate) no_progress_count: u32,
     /// When its position was last out of range, and how often in a row that happened soon after the time before.
@@ -111,11 +115,13 @@ impl Partition {
             first_seek_of_log: 0,
             phase: Phase::Stopped,
             finished: None,
-            rewound: false,
+            rewound: None,
+            rewinds: 0,
             committed: None,
             refused: false,
             commit_failures: 0,
             started: None,
+            returned: None,
             no_progress_count: 0,
             out_of_range: None,
         }
@@ -132,7 +138,7 @@ impl Partition {
         self.first_seek_of_log = self.token.seek.saturating_add(1);
         self.finished = None;
         self.committed = None;
-        self.rewound = false;
+        self.rewound = None;
         self.refused = false;
         self.commit_failures = 0;
     }
@@ -155,6 +161,7 @@ impl Partition {
     pub(crate) fn returned_at(&mut self, position: Position) {
         self.no_progress_count =
             if self.started == Some(position) { self.no_progress_count.saturating_add(1) } else { 0 };
+        self.returned = Some(position);
     }
 
     /// Its position is out of range: how often in a row that has happened within [`SOON_OUT_OF_RANGE`] of the time before.
@@ -170,18 +177,38 @@ impl Partition {
     }
 
     /// The partition is given to `fetch` at `position`.
-    pub(crate) fn mark_started(&mut self, position: Position, fresh: bool) {
+    pub(crate) fn mark_started(&mut self, position: Position) {
         self.phase = Phase::Fetching;
         self.started = Some(position);
         // Whatever id the topic turns out to have, it is read on from here.
         self.asked_by_name = None;
-        if fresh {
-            // Records before the start were not asked for, so they count as finished.
+    }
+
+    /// It starts for the first time since the assignment or a seek: records before that were not asked for, so they count as
+    /// finished.
+    pub(crate) fn starts_at(&mut self, position: Position) {
+        self.mark_started(position);
+        self.finished = Some(position);
+        self.rewound = None;
+    }
+
+    /// It goes on at `position`, which may be another than the one at which `fetch` gave it back.
+    pub(crate) fn goes_on_at(&mut self, position: Position) {
+        self.mark_started(position);
+        let (before, finished) = (self.returned.map(|at| at.offset), self.finished.map(|at| at.offset));
+        if before.is_some_and(|before| position.offset < before) {
+            // Behind it the caller has records of a log that is gone, or that come again, and may yet say that they are finished.
+            self.rewinds = self.rewinds.wrapping_add(1);
+            self.rewound = Some(
+                self.rewound.map_or(position, |to| if to.offset < position.offset { to } else { position }),
+            );
+        }
+        let nothing_is_open = finished.is_some() && finished == before;
+        if finished.is_some_and(|finished| {
+            finished > position.offset || nothing_is_open && finished < position.offset
+        }) {
+            // What lies between is not there any more, or was not asked for.
             self.finished = Some(position);
-            self.rewound = false;
-        } else if self.finished.is_some_and(|finished| finished.offset > position.offset) {
-            self.finished = Some(position);
-            self.rewound = true;
         }
     }
 

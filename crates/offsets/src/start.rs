@@ -178,7 +178,7 @@ impl Offsets {
     pub fn start_again(&mut self, partition: &TopicPartition, token: Token, position: Position) {
         let stopped = self.partitions.get_mut(partition).filter(|state| state.token == token);
         let Some(state) = stopped.filter(|state| matches!(state.phase, Phase::Stopped)) else { return };
-        state.mark_started(position, false);
+        state.mark_started(position);
         self.index_lookup(partition);
         self.update_uncommitted(partition);
         self.emit(Event::Start { partition: partition.clone(), token, position });
@@ -192,7 +192,10 @@ impl Offsets {
         let Some(state) = self.partitions.get_mut(partition) else { return };
         let Some(Resolving { fresh, reset, .. }) = state.resolving() else { return };
         let (fresh, reset) = (*fresh, *reset);
-        state.mark_started(position, fresh);
+        match fresh {
+            true => state.starts_at(position),
+            false => state.goes_on_at(position),
+        }
         let token = state.token;
         self.index_lookup(partition);
         self.update_uncommitted(partition);

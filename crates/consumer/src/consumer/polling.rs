@@ -236,10 +236,9 @@ impl Consumer {
     /// What was finished at positions that have been left is forgotten.
     pub(super) fn forget_moved(&mut self) {
         self.progress.forget(&self.delivery.newly_sought(), &Refusal::Sought);
-        let back = self.delivery.moved_back();
-        self.progress.moved_back(&back);
-        for (partition, token, _) in back {
-            let _ = self.handle.send(Command::MovedBack { partition, token });
+        self.progress.moved_back(&self.delivery.moved_back());
+        for (partition, token, rewinds) in self.delivery.restarted() {
+            let _ = self.handle.send(Command::Moved { partition, token, rewinds });
         }
     }
 }

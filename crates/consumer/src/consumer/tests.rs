@@ -21,7 +21,7 @@ use crate::{
     command::ListAt,
     error::{ErrorKind, NOT_COMMITTED},
     gauges::PartitionGauges,
-    inbox::{self, Control, Data, InboxSender},
+    inbox::{self, Control, Data, InboxSender, Restart},
 };
 
 mod closing;
@@ -115,6 +115,14 @@ impl Engine {
         self.inbox.send(&mut new);
     }
 
+    /// The cluster has moved the partition to another position.
+    fn resets(&self, partition: i32, to: i64) {
+        let partition = orders(partition);
+        let reset = Event::Truncated { partition: partition.clone(), from: 6, to: Some(to), epoch: None };
+        let restart = Restart { resets: vec![reset], rewinds: 1 };
+        self.send([], [Data::Started { partition, token: TOKEN, position: Position::at(to), restart }]);
+    }
+
     /// Gives these partitions of `orders` to the consumer, each to be read from its first record on.
     fn assigns(&self, partitions: &[i32], generation: Option<i32>) {
         let added =
@@ -124,7 +132,7 @@ impl Engine {
             partition: orders(*index),
             token: TOKEN,
             position: Position::at(0),
-            resets: vec![],
+            restart: Restart::default(),
         });
         self.send([Control::Assigned { added: added.collect(), owned, generation }], started);
     }
@@ -249,7 +257,7 @@ async fn answers(mut commands: mpsc::UnboundedReceiver<Command>, log: Log, held:
             }
             Command::Freed { chunks } => log.say(format!("freed {}", chunks.len())),
             Command::Stop { partition, .. } => log.say(format!("stop {}", name(&partition))),
-            Command::MovedBack { partition, .. } => log.say(format!("moved back {}", name(&partition))),
+            Command::Moved { partition, .. } => log.say(format!("moved {}", name(&partition))),
             Command::Abandon { commits } => log.say(format!("abandon, commits: {commits}")),
             Command::Assign { partitions, reply } => {
                 log.say(format!("assign {}", partitions.len()));

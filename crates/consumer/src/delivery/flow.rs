@@ -15,8 +15,8 @@ use super::{
 use crate::{
     batches::{Contents, RecordBatch},
     error::Error,
-    event::Event,
     gauges::PartitionGauges,
+    inbox::Restart,
     passed::Passed,
     records::{PartitionRecords, RecordPosition},
 };
@@ -68,7 +68,7 @@ enum Entry {
     /// The position goes on here.
     Reset {
         to: Position,
-        events: Vec<Event>,
+        restart: Restart,
     },
     /// The partition stops here.
     Failed(Error),
@@ -153,13 +153,19 @@ impl Flow {
     // ---- what comes ----------------------------------------------------------------------------------------------
 
     /// Reading starts, or goes on elsewhere.
-    pub(super) fn started(&mut self, position: Position, resets: Vec<Event>, moved: &mut Moved) {
+    pub(super) fn started(
+        &mut self,
+        partition: &TopicPartition,
+        position: Position,
+        restart: Restart,
+        moved: &mut Moved,
+    ) {
         if self.position.is_none() {
             self.position = Some(position);
-            moved.reset(self.token, resets);
-        } else if !resets.is_empty() {
+            moved.restarts(partition, self.token, restart);
+        } else if !restart.resets.is_empty() {
             // It is told behind what was buffered before it.
-            self.queue.push_back(Entry::Reset { to: position, events: resets });
+            self.queue.push_back(Entry::Reset { to: position, restart });
         }
     }
 
@@ -215,15 +221,16 @@ impl Flow {
             return Some(lower);
         }
         self.state = State::Reading;
-        let resets = |entry: &mut Entry| match entry {
-            Entry::Reset { events, .. } => std::mem::take(events),
-            Entry::Chunk(_) | Entry::Failed(_) => Vec::new(),
-        };
-        let events: Vec<_> = self.queue.iter_mut().flat_map(resets).collect();
-        self.drop_buffered(moved);
-        if !events.is_empty() {
-            self.queue.push_back(Entry::Reset { to: from, events });
+        let mut all: Option<Restart> = None;
+        for entry in &mut self.queue {
+            if let Entry::Reset { restart, .. } = entry {
+                let all = all.get_or_insert_default();
+                all.rewinds = restart.rewinds;
+                all.resets.append(&mut restart.resets);
+            }
         }
+        self.drop_buffered(moved);
+        self.queue.extend(all.map(|restart| Entry::Reset { to: from, restart }));
         None
     }
 
@@ -362,10 +369,16 @@ impl Flow {
     /// The position goes to where the cluster has moved it.
     pub(super) fn reset(&mut self, partition: &TopicPartition, moved: &mut Moved) {
         if let Some(Entry::Reset { .. }) = self.queue.front()
-            && let Some(Entry::Reset { to, events }) = self.queue.pop_front()
+            && let Some(Entry::Reset { to, restart }) = self.queue.pop_front()
         {
+            if let Some(from) = self.position.map(|position| position.offset).filter(|from| *from < to.offset)
+            {
+                // There is nothing in between to be finished, or nothing that was asked for.
+                let to = RecordPosition { partition: partition.clone(), token: self.token, next: to };
+                moved.over.push(Passed { from, to });
+            }
             self.moves_to(partition, to, moved);
-            moved.reset(self.token, events);
+            moved.restarts(partition, self.token, restart);
         }
     }
 

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use offtake_fetch::Chunk;
 use offtake_machine::{Position, Token, TopicPartition};
 
-use crate::{event::Event, passed::Passed};
+use crate::{event::Event, inbox::Restart, passed::Passed};
 
 /// Positions that moved otherwise than by handing out, and chunks that go back.
 #[derive(Debug, Default)]
@@ -17,6 +17,8 @@ pub(super) struct Moved {
     pub(super) over: Vec<Passed>,
     /// Back, by the cluster, and to where.
     pub(super) back: Vec<(TopicPartition, Token, i64)>,
+    /// By the cluster, back so often by then: the engine has to hear that the handle knows.
+    pub(super) restarted: Vec<(TopicPartition, Token, u32)>,
     /// Ahead of what is handed out next.
     pub(super) resets: VecDeque<(Token, Event)>,
     /// By the application.
@@ -34,7 +36,10 @@ impl Moved {
         self.back.push((partition.clone(), token, to));
     }
 
-    pub(super) fn reset(&mut self, token: Token, events: Vec<Event>) {
-        self.resets.extend(events.into_iter().map(|event| (token, event)));
+    pub(super) fn restarts(&mut self, partition: &TopicPartition, token: Token, restart: Restart) {
+        if restart.rewinds > 0 {
+            self.restarted.push((partition.clone(), token, restart.rewinds));
+        }
+        self.resets.extend(restart.resets.into_iter().map(|event| (token, event)));
     }
 }

@@ -22,9 +22,9 @@ impl Delivery {
                 }
                 _ => self.moved.freed.push(chunk),
             },
-            Data::Started { partition, token, position, resets } => {
+            Data::Started { partition, token, position, restart } => {
                 if let Some(flow) = Self::current(&mut self.flows, &partition, token) {
-                    flow.started(position, resets, &mut self.moved);
+                    flow.started(&partition, position, restart, &mut self.moved);
                     flow.show();
                     self.queue_up(partition);
                 }

@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     Batches, ErrorKind, RecordBatch, Records,
     health::Vitals,
-    inbox::{Data, InboxReceiver},
+    inbox::{Data, InboxReceiver, Restart},
 };
 
 mod errors;
@@ -66,7 +66,8 @@ impl Sim {
 
     fn started(&mut self, partition: TopicPartition, at: i64, resets: Vec<Event>) {
         let position = Position::at(at);
-        self.delivery.receive(Data::Started { partition, token: TOKEN, position, resets });
+        let restart = Restart { resets, rewinds: 0 };
+        self.delivery.receive(Data::Started { partition, token: TOKEN, position, restart });
     }
 
     fn receive(&mut self, chunk: Chunk) {
@@ -251,7 +252,12 @@ fn safe14_lag_counts_to_the_newest_end_that_the_isolation_level_sees() {
         sim.delivery.start(vec![(orders(), gauges.clone())]);
         let token = gauges.token();
         let position = Position::at(0);
-        sim.delivery.receive(Data::Started { partition: orders(), token, position, resets: vec![] });
+        sim.delivery.receive(Data::Started {
+            partition: orders(),
+            token,
+            position,
+            restart: Restart::default(),
+        });
         assert_eq!(sim.delivery.lag(&orders()), None, "nobody has told where the log ends");
         gauges.set_watermarks(ends_at(3, 3));
         sim.receive(Chunk { token, ..chunk(0, 3, &[batch(0, 3)]) });
@@ -373,7 +379,7 @@ fn l8_what_was_passed_over_moved_back_or_told_before_a_seek_is_dropped() {
         assert!(sim.poll().is_none());
         assert_eq!((sim.delivery.moved.over.len(), sim.delivery.moved.back.len()), (1, 1));
         let reset = Event::Truncated { partition: orders(), from: 9, to: Some(8), epoch: None };
-        sim.delivery.moved.reset(TOKEN, vec![reset]);
+        sim.delivery.moved.restarts(&orders(), TOKEN, Restart { resets: vec![reset], rewinds: 1 });
         match gone {
             false => sim.seek(TOKEN.after_seek(), Some(100)),
             true => sim.delivery.remove(&[orders()]),

@@ -124,7 +124,9 @@ impl Engine {
                     self.outbox.forget(&partition);
                 }
             }
-            Command::MovedBack { partition, token } => self.offsets.confirm_rewind(&partition, token),
+            Command::Moved { partition, token, rewinds } => {
+                self.offsets.confirm_rewind(&partition, token, rewinds);
+            }
             Command::Freed { chunks } => {
                 for (partition, charge) in chunks {
                     self.fetch.release(now, &partition, charge);

@@ -8,7 +8,7 @@ use super::{CloseState, Engine, Machine, results};
 use crate::{
     error::{Error, ErrorKind},
     event::Event,
-    inbox::{Control, Data},
+    inbox::{Control, Data, Restart},
     shared::Validity,
 };
 
@@ -215,7 +215,8 @@ impl Engine {
                     return;
                 }
                 let start = self.fetch.start(now, partition.clone(), token, position);
-                self.outbox.started(partition, token, start, resets);
+                let rewinds = self.offsets.rewinds(&partition);
+                self.outbox.started(partition, token, start, Restart { resets, rewinds });
             }
             OffsetsEvent::LogGone { partition, token } => self.on_log_gone(now, &partition, token),
             OffsetsEvent::NewLog { partition, token } => {

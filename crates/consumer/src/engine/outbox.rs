@@ -9,7 +9,7 @@ use crate::{
     command::{Answer, Output},
     error::Error,
     event::Event,
-    inbox::{Control, Data},
+    inbox::{Control, Data, Restart},
 };
 
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ pub(super) struct Outbox {
 #[derive(Debug)]
 enum AfterChunks {
     /// Ahead of the chunks of this start and later ones.
-    Started { start: Start, token: Token, resets: Vec<Event> },
+    Started { start: Start, token: Token, restart: Restart },
     /// AfterChunks all chunks.
     Failed { token: Token, error: Error },
 }
@@ -33,8 +33,8 @@ impl AfterChunks {
     fn of(self, partition: &TopicPartition) -> Output {
         let partition = partition.clone();
         Output::Data(match self {
-            Self::Started { start: Start { position, .. }, token, resets } => {
-                Data::Started { partition, token, position, resets }
+            Self::Started { start: Start { position, .. }, token, restart } => {
+                Data::Started { partition, token, position, restart }
             }
             Self::Failed { token, error } => Data::Failed { partition, token, error },
         })
@@ -70,9 +70,9 @@ impl Outbox {
         partition: TopicPartition,
         token: Token,
         start: Start,
-        resets: Vec<Event>,
+        restart: Restart,
     ) {
-        self.behind.entry(partition).or_default().push_back(AfterChunks::Started { start, token, resets });
+        self.behind.entry(partition).or_default().push_back(AfterChunks::Started { start, token, restart });
     }
 
     /// The partition stops.
@@ -173,10 +173,15 @@ mod tests {
     #[test]
     fn j1_l1_a_restart_and_an_error_come_where_they_belong_among_the_chunks() {
         let mut outbox = Outbox::default();
-        outbox.started(orders(), TOKEN, Start { start_id: 1, position: Position::at(0) }, vec![]);
+        outbox.started(orders(), TOKEN, Start { start_id: 1, position: Position::at(0) }, Restart::default());
         outbox.release_waiting(|_| false);
         // The partition is paused, and two chunks wait in the fetcher, one of either start; then it stops.
-        outbox.started(orders(), TOKEN, Start { start_id: 2, position: Position::at(50) }, vec![]);
+        outbox.started(
+            orders(),
+            TOKEN,
+            Start { start_id: 2, position: Position::at(50) },
+            Restart::default(),
+        );
         outbox.failed(orders(), TOKEN, Error::new(ErrorKind::Corrupt, "damaged"));
         outbox.release_waiting(|_| true);
         assert_eq!(all(&mut outbox), ["started at 0"]);
@@ -193,7 +198,12 @@ mod tests {
     fn l1_a_reset_leads_no_further_than_what_is_read_again() {
         for (to, position) in [(20, 20), (80, 50)] {
             let mut outbox = Outbox::default();
-            outbox.started(orders(), TOKEN, Start { start_id: 2, position: Position::at(50) }, vec![]);
+            outbox.started(
+                orders(),
+                TOKEN,
+                Start { start_id: 2, position: Position::at(50) },
+                Restart::default(),
+            );
             outbox.failed(orders(), TOKEN, Error::new(ErrorKind::Corrupt, "comes again"));
             outbox.rewind(&orders(), Position::at(to));
             outbox.release_waiting(|_| false);
@@ -243,7 +253,12 @@ mod tests {
         let other = TopicPartition::new("orders", 1);
         let mut outbox = Outbox::default();
         outbox.failed(orders(), TOKEN, Error::new(ErrorKind::Corrupt, "damaged"));
-        outbox.started(other.clone(), TOKEN, Start { start_id: 3, position: Position::at(70) }, vec![]);
+        outbox.started(
+            other.clone(),
+            TOKEN,
+            Start { start_id: 3, position: Position::at(70) },
+            Restart::default(),
+        );
         outbox.chunk(chunk(4, 50));
         outbox.release_waiting(|of| *of == orders());
         assert_eq!(all(&mut outbox), ["records from 50", "started at 70"]);

@@ -36,8 +36,8 @@ fn started(partition: i32, at: i64, resets: usize) -> Data {
         reason: crate::ResetReason::OutOfRange,
         skipped: None,
     };
-    let resets = vec![reset; resets];
-    Data::Started { partition: orders(partition), token: token(0), position: Position::at(at), resets }
+    let restart = Restart { resets: vec![reset; resets], rewinds: u32::try_from(resets).unwrap() };
+    Data::Started { partition: orders(partition), token: token(0), position: Position::at(at), restart }
 }
 
 fn all(receiver: &mut InboxReceiver) -> Taken {
@@ -144,8 +144,8 @@ fn p5_restarts_without_records_between_them_are_one_and_no_chunk_is_lost() {
     let mut last = None;
     for data in &left {
         match data {
-            Data::Started { partition, position, resets, .. } if *partition == orders(0) => {
-                assert!(resets.len() <= MAX_RESETS);
+            Data::Started { partition, position, restart, .. } if *partition == orders(0) => {
+                assert!(restart.resets.len() <= MAX_RESETS);
                 last = Some(position.offset);
             }
             Data::Records(chunk) => assert_eq!(last, Some(chunk.fetch_offset)),
@@ -183,7 +183,12 @@ fn i7_only_what_was_said_before_the_last_seek_is_coalesced_away() {
     let of_every_kind = |token: Token| {
         let partition = orders(0);
         [
-            Data::Started { partition: partition.clone(), token, position: Position::at(5), resets: vec![] },
+            Data::Started {
+                partition: partition.clone(),
+                token,
+                position: Position::at(5),
+                restart: Restart::default(),
+            },
             Data::Failed { partition: partition.clone(), token, error: error::closed() },
             Data::GiveBack { partition: partition.clone(), token },
             Data::GivenBack { partition: partition.clone(), token, accepted: true },

@@ -84,7 +84,8 @@ impl Hand {
                 Some(beat)
             }
             Request::DescribeConfigs(asked) => {
-                let of: Vec<_> = asked.resources.iter().map(|of| (of.resource_type, &*of.resource_name)).collect();
+                let of: Vec<_> =
+                    asked.resources.iter().map(|of| (of.resource_type, &*of.resource_name)).collect();
                 assert_eq!(of, [(GROUP, "g")]);
                 self.described += 1;
                 if self.keeps_waiting {

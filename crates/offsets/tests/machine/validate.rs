@@ -119,11 +119,40 @@ fn l3_a_log_that_ends_before_the_position_is_truncated_and_read_on_from_its_end(
         // What had been handed out of the log that is gone may be reported late, and does not count (SAFE8).
         sim.offsets.mark_finished(&orders(0), token, at(100, 4)).unwrap();
         assert_eq!(sim.offsets.finished_position(&orders(0)), Some(at(80, 4)));
-        sim.offsets.confirm_rewind(&orders(0), token);
+        sim.offsets.confirm_rewind(&orders(0), token, 0);
+        sim.offsets.mark_finished(&orders(0), token, at(100, 4)).unwrap();
+        assert_eq!(sim.offsets.finished_position(&orders(0)), Some(at(80, 4)), "that is of an earlier one");
+        sim.offsets.confirm_rewind(&orders(0), token, sim.offsets.rewinds(&orders(0)));
         sim.offsets.mark_finished(&orders(0), token, at(81, 5)).unwrap();
         assert_eq!(sim.offsets.finished_position(&orders(0)), Some(at(81, 5)), "and what follows can be");
         sim.offsets.mark_finished(&orders(0), token, at(82, 5)).unwrap();
         assert_eq!(sim.offsets.finished_position(&orders(0)), Some(at(82, 5)));
+    }
+}
+
+/// More was handed out than was said to be finished when the log was cut: what is said late counts up to the cut, and not
+/// beyond it (SAFE8).
+#[test]
+fn l3_what_is_said_to_be_finished_behind_a_cut_counts_up_to_it() {
+    for cuts in [&[80][..], &[80, 70]] {
+        let (mut sim, token) = Sim::flowing(|c| c.reset = ResetPolicy::Latest);
+        sim.offsets.mark_finished(&orders(0), token, at(40, 4)).unwrap();
+        let mut read = 100;
+        for cut in cuts {
+            sim.offsets.validate(sim.now, &orders(0), token, at(read, 4));
+            let ask = sim.transmit();
+            sim.answer(&ask, 4, ends(orders(0), 4, *cut, ErrorCode::None));
+            read = *cut;
+        }
+        let rewinds = sim.offsets.rewinds(&orders(0));
+        sim.offsets.mark_finished(&orders(0), token, at(100, 4)).unwrap();
+        assert_eq!(sim.offsets.finished_position(&orders(0)), Some(at(read, 4)));
+        sim.offsets.confirm_rewind(&orders(0), token, rewinds - 1);
+        sim.offsets.mark_finished(&orders(0), token, at(100, 4)).unwrap();
+        assert_eq!(sim.offsets.finished_position(&orders(0)), Some(at(read, 4)), "there was one more");
+        sim.offsets.confirm_rewind(&orders(0), token, rewinds);
+        sim.offsets.mark_finished(&orders(0), token, at(90, 5)).unwrap();
+        assert_eq!(sim.offsets.finished_position(&orders(0)), Some(at(90, 5)));
     }
 }
 

@@ -341,10 +341,11 @@ async fn l1_what_was_finished_beyond_a_move_back_is_finished_no_more() {
     let (mut consumer, engine) = member(|builder| builder, &[0]).await;
     engine.brings(0, 0, 6);
     assert_eq!(offsets(&mut consumer).await, [0, 1, 2, 3, 4, 5]);
+    engine.resets(0, 4);
     engine.brings(0, 4, 1);
     assert_eq!(offsets(&mut consumer).await, [4]);
     consumer.commit_finished().await.unwrap();
-    assert_eq!(said(&engine), ["moved back orders-0", "finished orders-0@5", "commit finished"]);
+    assert_eq!(said(&engine), ["moved orders-0", "finished orders-0@5", "commit finished"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -352,6 +353,7 @@ async fn l1_of_records_that_are_finished_one_by_one_those_before_a_move_back_sti
     let (mut consumer, engine) = member(Builder::finish_each, &[0]).await;
     engine.brings(0, 0, 6);
     let old = consumer.poll(NONE).await.unwrap();
+    engine.resets(0, 4);
     engine.brings(0, 4, 1);
     let new = consumer.poll(NONE).await.unwrap();
     let finish = |records: &Records, nth: usize| records.iter().nth(nth).unwrap().finish();
@@ -363,7 +365,7 @@ async fn l1_of_records_that_are_finished_one_by_one_those_before_a_move_back_sti
     assert_eq!(
         said(&engine),
         [
-            "moved back orders-0",
+            "moved orders-0",
             "finished orders-0@4",
             "commit finished",
             "finished orders-0@5",
@@ -415,10 +417,11 @@ async fn l1_records_beyond_a_move_back_are_finished_no_more_though_none_comes_ag
     let emptied = BatchBuilder::new(4).last_offset_delta(4).build().unwrap();
     let next = Position::at(9);
     let again = Chunk { next, batches: [emptied].into_iter().collect(), ..chunk(0, 4, 1) };
+    engine.resets(0, 4);
     engine.send([], [Data::Records(again)]);
     assert!(consumer.poll(NONE).await.unwrap().is_empty());
     let finished: Vec<_> = old.iter().map(|record| record.finish().is_ok()).collect();
     assert_eq!(finished, [true, true, true, true, false, false]);
     consumer.commit_finished().await.unwrap();
-    assert_eq!(said(&engine), ["moved back orders-0", "finished orders-0@9", "commit finished"]);
+    assert_eq!(said(&engine), ["moved orders-0", "finished orders-0@9", "commit finished"]);
 }

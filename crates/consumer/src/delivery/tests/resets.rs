@@ -33,8 +33,12 @@ fn l1_the_first_start_and_a_log_without_records_are_told_of_too() {
     let mut sim = Sim::handing_out(500);
     let token = TOKEN.after_seek();
     sim.seek(token, None);
-    let started =
-        |to, resets| Data::Started { partition: orders(), token, position: Position::at(to), resets };
+    let started = |to, resets| Data::Started {
+        partition: orders(),
+        token,
+        position: Position::at(to),
+        restart: Restart { resets, rewinds: 0 },
+    };
     sim.delivery.receive(started(7, vec![reset(0, 7)]));
     assert_eq!(sim.delivery.position(&orders()), Some(7), "at once: nothing can lie before it");
     sim.receive(Chunk { token, ..chunk(7, 9, &[batch(7, 2)]) });
@@ -60,6 +64,46 @@ fn b3_safe1_what_was_passed_over_before_a_move_back_does_not_count() {
     assert_eq!(sim.poll().unwrap().unwrap(), [0, 1]);
     assert_eq!(sim.delivery.moved_back(), [(orders(), TOKEN, 0)]);
     assert!(sim.delivery.passed().is_empty());
+}
+
+/// What nobody was handed and nobody can be is passed like a transaction's marker: else it is never committed, and the next
+/// start is out of range again.
+#[test]
+fn l1_what_a_reset_skips_is_passed() {
+    let mut sim = Sim::handing_out(500);
+    sim.receive(chunk(0, 6, &[batch(0, 6)]));
+    sim.reset(6, 50);
+    assert_eq!(sim.poll_and_resets(), ((0..6).collect(), vec![]));
+    assert!(sim.delivery.passed().is_empty());
+    assert_eq!(sim.poll_and_resets(), (vec![], vec![50]));
+    let passed: Vec<_> =
+        sim.delivery.passed().into_iter().map(|passed| (passed.from, passed.to.next.offset)).collect();
+    assert_eq!(passed, [(6, 50)]);
+}
+
+/// The engine takes nothing beyond a move back until it hears that the handle knows of it.
+#[test]
+fn safe8_a_move_back_is_confirmed_when_it_is_told_wherever_the_handle_stands() {
+    for read in [0, 6] {
+        let mut sim = Sim::handing_out(500);
+        let token = TOKEN.after_seek();
+        sim.seek(token, (read > 0).then_some(0));
+        if read > 0 {
+            sim.receive(Chunk { token, ..chunk(0, read, &[batch(0, read)]) });
+        }
+        sim.delivery.receive(Data::Started {
+            partition: orders(),
+            token,
+            position: Position::at(3),
+            restart: Restart { resets: vec![reset(6, 3)], rewinds: 2 },
+        });
+        assert_eq!(sim.delivery.restarted().len(), usize::from(read == 0), "not ahead of what it follows");
+        sim.poll_and_resets();
+        sim.poll_and_resets();
+        if read > 0 {
+            assert_eq!(sim.delivery.restarted(), [(orders(), token, 2)]);
+        }
+    }
 }
 
 #[test]
