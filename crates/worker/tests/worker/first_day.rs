@@ -63,7 +63,7 @@ async fn a_topic_without_records_is_waited_at_and_left() {
     let is_assigned = |event: &Event| matches!(event, Event::Assigned(change) if change.owned.len() == 2);
     running.until("it is assigned", |running| running.events().iter().any(is_assigned)).await;
     tokio::time::sleep(secs(60)).await;
-    cluster.produce("empty", 0, None, Some("first")).unwrap();
+    cluster.produce("empty", 0, None, Some(b"first")).unwrap();
     running.until("it is handled", |_| ledger.done().len() == 1).await;
     let before = tokio::time::Instant::now();
     assert!(running.stop().await.is_clean());

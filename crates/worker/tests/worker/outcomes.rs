@@ -1,6 +1,13 @@
 //! What nobody told of a transaction, and what brokers refuse of one.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use offtake::Consumer;
 use offtake_broker::{ApiKey, Config, Fault, FaultRule, NewRecord, Rewrite};
@@ -163,7 +170,10 @@ async fn brokers_that_take_no_metadata_take_transactions_without_a_mark() {
         let cluster = cluster_with(config).await;
         cluster.create_topic("out", 2).unwrap();
         let ledger = Ledger::default();
-        let handler = ledger.around(|record, attempt| async move { result(&record, &attempt) });
+        let handler = ledger.around(|record, attempt| async move {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            result(&record, &attempt)
+        });
         let by = by(&cluster, "a").property("max.block.ms", 3000);
         let worker = worker(&cluster).transactional(by).queue(30).concurrency(2);
         let running = Running::start(worker, handler);
@@ -191,23 +201,25 @@ async fn brokers_that_take_no_metadata_take_transactions_without_a_mark() {
     }
 }
 
-/// The offsets of a topic that is gone are refused. Those of other topics do not wait for it.
+/// The offsets of a topic that is gone are refused. Those of other topics do not wait for it, also where the group does not learn of it.
 #[tokio::test(start_paused = true)]
 async fn a_source_topic_that_is_deleted_holds_up_no_transactions_of_others() {
-    for version in [0, 2] {
+    for (version, is_heard) in [(0, true), (2, true), (0, false), (2, false)] {
         let cluster = cluster_of(version).await;
         cluster.create_topic("more", 2).unwrap();
         for partition in 0..2 {
             cluster.append("more", partition, &[NewRecord::new("0"), NewRecord::new("1")]).unwrap();
         }
-        let (gone, deleted) =
-            (std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false)), cluster.clone());
-        let worker =
-            worker(&cluster).subscribe(["orders", "more"]).transactional(by(&cluster, "a")).concurrency(4);
+        let (is_gone, inside) = (Arc::new(AtomicBool::new(false)), cluster.clone());
+        let worker = worker_of(builder(&cluster).property("session.timeout.ms", 45_000));
+        let worker = worker.subscribe(["orders", "more"]).transactional(by(&cluster, "a")).concurrency(4);
         let running = Running::start(worker, move |record, attempt| {
-            // Its handlers end when it is gone.
-            if record.topic() == "more" && !gone.swap(true, std::sync::atomic::Ordering::SeqCst) {
-                deleted.with(|model, _| model.delete_topic("more")).unwrap();
+            // It is deleted while its records are at handlers.
+            if record.topic() == "more" && !is_gone.swap(true, Ordering::SeqCst) {
+                inside.with(|model, _| model.delete_topic("more")).unwrap();
+                if !is_heard {
+                    inside.inject(FaultRule::on(ApiKey::JoinGroup, Fault::Drop));
+                }
             }
             async move {
                 match record.topic() {
@@ -229,16 +241,21 @@ async fn a_source_topic_that_is_deleted_holds_up_no_transactions_of_others() {
             .await;
         let took = began.elapsed();
         assert!(took < secs(30), "{took:?}: `max.block.ms` is a minute");
-        let told: Vec<_> = running
-            .events()
+        let events = running.events();
+        let is_told = |event: &Event| {
+            matches!(event, Event::Error(error) if error.partition().is_some_and(|of| of.topic == "more")
+                && error.to_string().contains("there is no such topic"))
+        };
+        assert_eq!(events.iter().filter(|event| is_told(event)).count(), 1, "{events:?}");
+        let stopped: Vec<_> = events
             .into_iter()
             .filter_map(|event| match event {
                 Event::Stopped(stopped) => Some((stopped.partition.to_string(), stopped.offset, stopped.why)),
                 _ => None,
             })
             .collect();
-        assert!(!told.is_empty(), "{:?}", running.events());
-        for (partition, offset, why) in told {
+        assert!(is_heard || !stopped.is_empty(), "it is this member's still");
+        for (partition, offset, why) in stopped {
             assert!(partition.starts_with("more-") && offset == Some(0), "{partition} {offset:?}");
             assert!(matches!(why, StopReason::OffsetRefused { .. }), "{why:?}");
         }
