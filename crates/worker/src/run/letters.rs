@@ -141,6 +141,7 @@ impl Letters {
     pub(super) async fn next(&mut self) -> LetterNews {
         loop {
             tokio::select! {
+                biased;
                 Some(ended) = self.written.join_next() => {
                     if let Ok((letter, result)) = &ended {
                         self.note(letter.letter.to, result.as_ref().err());

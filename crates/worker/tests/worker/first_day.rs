@@ -228,3 +228,39 @@ async fn ten_thousand_partitions_are_read_and_committed() {
     assert!(before.elapsed() < secs(10), "{:?}", before.elapsed());
     assert!(ledger.done().values().all(|times| *times == 1));
 }
+
+/// Names that no topic can have, and a group without a name: it is said which, and nothing waits in silence.
+#[tokio::test(start_paused = true)]
+async fn names_that_cannot_be_are_told() {
+    for name in ["", "a b", "orders,payments", ".."] {
+        let cluster = cluster().await;
+        let worker = worker(&cluster).subscribe(["orders", name]);
+        let (told, ledger) = (Arc::<Mutex<Vec<String>>>::default(), Ledger::default());
+        let noted = Arc::clone(&told);
+        let worker = worker.events(move |event| {
+            if let Event::Error(error) = event {
+                noted.lock().unwrap().push(error.to_string());
+            }
+        });
+        let ran = worker.run(ledger.around(|_, _| async { Ok(()) }), tokio::time::sleep(secs(30))).await;
+        let refused = ran.err().map(|error| error.to_string());
+        let told = told.lock().unwrap().clone();
+        let names_it = |text: &String| text.contains(name) && text.contains("topic");
+        assert!(refused.iter().chain(&told).any(names_it), "{name:?}: {refused:?} {told:?}");
+        assert!(refused.is_some() || ledger.done().len() == all().len(), "the other one is read");
+    }
+    let cluster = cluster().await;
+    let worker = worker_of(builder(&cluster).group(""));
+    let ran = worker.run(|_, _| async { Ok(()) }, tokio::time::sleep(secs(30))).await;
+    let refused = ran.expect_err("a group without a name").to_string();
+    assert!(refused.contains("group"), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_may_be_of_all_that_there_is() {
+    let cluster = cluster().await;
+    let worker = worker(&cluster).order(Order::Partition);
+    let handler = |_| async { Ok(Handled::All) };
+    let summary = worker.run_batches(usize::MAX, handler, tokio::time::sleep(secs(20))).await.unwrap();
+    assert!(summary.is_clean() && summary.handled == all().len() as u64, "{summary:?}");
+}

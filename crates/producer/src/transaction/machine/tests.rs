@@ -293,23 +293,22 @@ fn offsets_of_a_topic_that_stays_away_abort_their_transaction_after_a_while() {
         if protocol == Protocol::Announced {
             bench.serves(ApiKey::AddOffsetsToTxn, AddOffsetsToTxnResponse::default());
         }
-        let missing = || offsets_taken(ErrorCode::UnknownTopicOrPartition);
-        let waited = |bench: &Bench| bench.now.saturating_duration_since(began);
-        while waited(&bench) < Duration::from_secs(4) {
-            bench.serves(ApiKey::TxnOffsetCommit, missing());
-            assert!(bench.events().is_empty(), "{:?}", waited(&bench));
+        let is_told_missing = |bench: &mut Bench| {
+            bench.serves(ApiKey::TxnOffsetCommit, offsets_taken(ErrorCode::UnknownTopicOrPartition));
+            bench.events().into_iter().find_map(|event| match event {
+                Event::OffsetsSent(1, result) => Some(result),
+                _ => None,
+            })
+        };
+        while bench.now.saturating_duration_since(began) < Duration::from_secs(4) {
+            assert!(is_told_missing(&mut bench).is_none());
         }
         // It was there in between.
         bench.serves(ApiKey::TxnOffsetCommit, offsets_taken(ErrorCode::CoordinatorLoadInProgress));
         let again = bench.now;
         let error = loop {
-            bench.serves(ApiKey::TxnOffsetCommit, missing());
-            let told = bench.events().into_iter().find_map(|event| match event {
-                Event::OffsetsSent(1, Err(error)) => Some(error),
-                _ => None,
-            });
-            if let Some(error) = told {
-                break error;
+            if let Some(result) = is_told_missing(&mut bench) {
+                break result.expect_err("they are not taken");
             }
         };
         let waited = bench.now.saturating_duration_since(again);

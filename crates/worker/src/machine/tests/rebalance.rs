@@ -371,7 +371,7 @@ fn a_partition_that_starts_over_is_read_when_the_consumer_has_gone_back_and_forg
     for index in 0..3 {
         world.receive(index, 10, &[A, B, C]);
     }
-    [10, 10, 11].into_iter().for_each(|offset| world.done(offset));
+    [10, 10, 10, 11].into_iter().for_each(|offset| world.done(offset));
     world.machine.revoking(&[partition(2)]);
     world.drain();
     let commits = world.machine.take_commit(world.now, None);
