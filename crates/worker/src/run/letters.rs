@@ -90,8 +90,9 @@ pub(super) struct Letters {
     written: JoinSet<Written>,
     /// How many these are, by where they go.
     on_their_way: BTreeMap<LetterTo, usize>,
-    /// Whether topics exist, where it was asked.
+    /// Whether topics exist: it is asked once.
     asked: JoinSet<Option<(LetterTo, Error)>>,
+    has_asked: bool,
     /// What could not be written when it was last tried, or does not exist.
     unwritable: BTreeSet<LetterTo>,
 }
@@ -127,6 +128,7 @@ impl Letters {
             written: JoinSet::new(),
             on_their_way: BTreeMap::new(),
             asked: JoinSet::new(),
+            has_asked: false,
             unwritable: BTreeSet::new(),
         })
     }
@@ -174,8 +176,12 @@ impl Letters {
         }
     }
 
-    /// Asks whether the topics exist: without an end to come they are not waited for.
+    /// Asks whether the topics exist, once letters are on their way: at the end those to others are not waited for.
     pub(super) fn ask(&mut self, form: &LetterForm, consumer: &Handle) {
+        if self.has_asked || self.written.is_empty() {
+            return;
+        }
+        self.has_asked = true;
         for (to, topic) in form.topics() {
             let missing = missing(consumer.clone(), Topic::from(topic));
             self.asked.spawn(async move { missing.await.map(|error| (to, error)) });

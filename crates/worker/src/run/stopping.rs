@@ -51,9 +51,6 @@ impl Runner {
                 let letters_until = clock::later(jobs_until, self.settings.options.close_timeout);
                 self.stage = Stage::Stopping { jobs_until, letters_until };
                 self.machine.stop();
-                if let (Some(form), Some(letters)) = (&self.form, &mut self.letters) {
-                    letters.ask(form, &self.consumer.handle());
-                }
                 tracing::info!("the worker stops: nothing new begins");
             }
             StopStage::Stopping => {}
@@ -84,6 +81,9 @@ impl Runner {
         if let Stage::Stopping { jobs_until, letters_until } = self.stage {
             if now >= jobs_until && !self.machine.has_no_jobs() {
                 self.machine.cancel_all();
+            }
+            if let (Some(form), Some(letters)) = (&self.form, &mut self.letters) {
+                letters.ask(form, &self.consumer.handle());
             }
             let gives_up = now >= letters_until || self.letters.as_ref().is_some_and(Letters::are_hopeless);
             if self.machine.is_idle() || (self.machine.has_no_jobs() && gives_up) {
