@@ -121,7 +121,7 @@ impl Transaction<'_> {
     /// the transaction, not at its end.
     ///
     /// # Errors
-    /// `TransactionAborted`: the group has rebalanced since, or does not take them. The transaction cannot be committed: go back to what is
+    /// `TransactionAborted`: the group has rebalanced since, or does not take them, as a topic of theirs was missing for 5 s, for example. The transaction cannot be committed: go back to what is
     /// committed and begin another. `Fenced`.
     pub async fn send_offsets(&self, offsets: GroupOffsets) -> Result<()> {
         self.producer.ask(|done| TransactionCommand::SendOffsets(offsets, done)).await

@@ -126,8 +126,8 @@ pub enum StopReason {
         /// Why.
         error: offtake::Error,
     },
-    /// The group does not take its offset in a transaction ([`Worker::transactional`](crate::Worker::transactional)): that this client may read its topic was
-    /// taken back, for example.
+    /// The group does not take its offset in a transaction ([`Worker::transactional`](crate::Worker::transactional)): its topic was deleted, or that this client may
+    /// read it was taken back.
     OffsetRefused {
         /// Why.
         error: offtake::Error,

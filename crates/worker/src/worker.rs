@@ -205,8 +205,8 @@ impl Worker {
         self
     }
 
-    /// How long what runs may take once the worker is to stop; then it is cancelled. Default: 30 s. A dead letter that cannot be written, or a
-    /// record to a retry topic, is waited for as long.
+    /// How long what runs may take once the worker is to stop; then it is cancelled. Default: 30 s. A dead letter, or a record to a retry topic, is waited for
+    /// as long and the [`close_timeout`](Self::close_timeout); but for none to a topic that does not exist, or took none when it was last tried: its record comes again.
     ///
     /// What stops the process has to give it this and [`close_timeout`](Self::close_timeout): Kubernetes, for one, kills after 30 s unless
     /// `terminationGracePeriodSeconds` says otherwise.
@@ -231,7 +231,7 @@ impl Worker {
 
     /// How long an attempt may take; then it is cancelled, and has failed. A [blocking](Self::run_blocking)
     /// handler, whose thread cannot be ended, is told by [`Attempt::cancelled`](crate::Attempt::cancelled), keeps its place, and what it returns counts.
-    /// Default: as long as it likes.
+    /// Default: as long as it likes. 0 is refused when the worker starts.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options.timeout = Some(timeout);
         self

@@ -235,6 +235,7 @@ impl Transactions {
                     offsets,
                     deadline,
                     is_announced: false,
+                    missing_since: None,
                     trouble: None,
                 });
                 return self.advance(now);

@@ -47,6 +47,8 @@ pub(super) struct SentOffsets {
     pub(super) deadline: Instant,
     /// Whether the coordinator knows that the transaction has offsets of the group.
     pub(super) is_announced: bool,
+    /// Since when each answer says of a topic of these that there is none.
+    pub(super) missing_since: Option<Instant>,
     /// What the group's coordinator said last.
     pub(super) trouble: Option<String>,
 }

@@ -5,9 +5,9 @@ use std::{collections::BTreeSet, time::Instant};
 use offtake::TopicPartition;
 
 use super::{
-    Action, AssignmentId, FinishedBeyond, Item, JobId, Machine,
+    Action, AssignmentId, FinishedBeyond, Item, JobId, Machine, Mode, PartitionCommit,
     lane::LaneState,
-    partition::{Log, Partition, Phase},
+    partition::{Log, Partition, Pauses, Phase},
     tracker::Tracker,
 };
 use crate::StoppedPartition;
@@ -18,16 +18,41 @@ impl<R: Clone> Machine<R> {
         self.removed(names);
         let mut assigned = Vec::with_capacity(names.len());
         for name in names {
-            let id = AssignmentId(self.next_id);
-            self.next_id += 1;
-            self.by_name.insert(name.clone(), id);
-            let mut partition = Partition::new(name.clone());
-            partition.pauses.room = self.room.is_scarce();
-            self.partitions.insert(id, partition);
-            self.balance(id);
-            assigned.push((id, name.clone()));
+            let is_elsewhere = self.options.retry.topic_index(name.topic.as_str()).is_some();
+            assigned.push((self.begin(name, Pauses { is_elsewhere, ..Pauses::default() }), name.clone()));
         }
         assigned
+    }
+
+    fn begin(&mut self, name: &TopicPartition, pauses: Pauses) -> AssignmentId {
+        let id = AssignmentId(self.next_id);
+        self.next_id += 1;
+        self.by_name.insert(name.clone(), id);
+        let mut partition = Partition::new(name.clone());
+        partition.pauses = Pauses { room: self.room.is_scarce(), ..pauses };
+        self.partitions.insert(id, partition);
+        self.balance(id);
+        id
+    }
+
+    /// Nobody knows whether these commits were made. What was read of their partitions is forgotten, and all but those that are to be handed over begin
+    /// anew, each with where it began before, or what was committed since.
+    pub(crate) fn start_over(
+        &mut self,
+        commits: &[PartitionCommit],
+    ) -> Vec<(AssignmentId, TopicPartition, Option<i64>)> {
+        let mut begun = Vec::new();
+        for PartitionCommit { id, name, .. } in commits {
+            let Some(partition) = self.partitions.get(id) else { continue };
+            let goes_on = self.mode == Mode::Running && !matches!(partition.phase, Phase::Revoking);
+            let (base, is_paused) = (partition.commits.base, partition.pauses.is_paused);
+            self.removed(std::slice::from_ref(name));
+            if goes_on {
+                let pauses = Pauses { is_elsewhere: true, is_paused, ..Pauses::default() };
+                begun.push((self.begin(name, pauses), name.clone(), base));
+            }
+        }
+        begun
     }
 
     /// This offset is committed of a partition.
@@ -53,12 +78,14 @@ impl<R: Clone> Machine<R> {
         else {
             return;
         };
+        partition.pauses.is_elsewhere = false;
         // What came in the meantime may say that this is of another log.
         partition.before = before.filter(|_| log == Log::AsCommitted);
         let (count, bytes) = (items.len(), items.iter().map(|item| item.bytes).sum());
         self.enter(now, id, items, next);
         // Only now, or the queue would seem to have room in between.
         self.leave_queue(id, count, bytes);
+        self.balance(id);
     }
 
     /// Records of a partition have come, in order; `next` is where reading goes on behind them. When all that a poll has brought has been told,

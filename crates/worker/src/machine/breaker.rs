@@ -1,7 +1,10 @@
 //! The breaker: closed, open, half-open.
 //!
 //! Closed, it looks at the last outcomes. Open, it lets nothing through until a time. Half-open, it lets one attempt through at a time, a probe; so
-//! many that succeed in turn close it, one that fails opens it again. Outcomes of attempts that began before it opened change nothing while it is not closed.
+//! many that succeed close it, one that fails opens it again. Outcomes of attempts that began before it opened change nothing while it is not closed.
+//!
+//! A record that failed before and fails as a probe says nothing new: it may be the record. It opens the breaker for another pause, but what had succeeded counts on.
+//! Otherwise one record that always fails would keep it open where others come one by one, as it would have its turn behind each of them.
 
 use std::{collections::VecDeque, time::Instant};
 
@@ -22,6 +25,8 @@ enum State {
     },
     Open {
         until: Instant,
+        /// Probes that count on.
+        succeeded: usize,
     },
     HalfOpen {
         succeeded: usize,
@@ -39,6 +44,16 @@ impl State {
     fn closed() -> Self {
         Self::Closed { outcomes: VecDeque::new(), failed: 0 }
     }
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Done,
+    /// Of a record that never failed before.
+    Failed,
+    /// Of one that did.
+    FailedAgain,
 }
 
 /// What may begin.
@@ -73,15 +88,17 @@ impl BreakerMachine {
     /// When it is to be looked at again.
     pub(crate) fn timeout(&self) -> Option<Instant> {
         match self.state {
-            State::Open { until } => Some(until),
+            State::Open { until, .. } => Some(until),
             State::Closed { .. } | State::HalfOpen { .. } => None,
         }
     }
 
     /// The clock has gone on.
     pub(crate) fn advance(&mut self, now: Instant) {
-        if self.timeout().is_some_and(|until| now >= until) {
-            self.state = State::HalfOpen { succeeded: 0, probe: Probe::None };
+        if let State::Open { until, succeeded } = self.state
+            && now >= until
+        {
+            self.state = State::HalfOpen { succeeded, probe: Probe::None };
         }
     }
 
@@ -100,17 +117,19 @@ impl BreakerMachine {
     }
 
     /// A probe ended.
-    pub(crate) fn probe_ended(&mut self, now: Instant, has_failed: bool) {
+    pub(crate) fn probe_ended(&mut self, now: Instant, outcome: Outcome) {
         let State::HalfOpen { succeeded, .. } = self.state else { return };
-        self.state = match succeeded + 1 {
-            _ if has_failed => self.open(now),
-            enough if enough >= self.config.probes => State::closed(),
-            succeeded => State::HalfOpen { succeeded, probe: Probe::None },
+        self.state = match (outcome, succeeded.saturating_add(1)) {
+            (Outcome::Failed, _) => self.open(now, 0),
+            (Outcome::FailedAgain, _) => self.open(now, succeeded),
+            (Outcome::Done, enough) if enough >= self.config.probes => State::closed(),
+            (Outcome::Done, succeeded) => State::HalfOpen { succeeded, probe: Probe::None },
         };
     }
 
     /// Any other attempt ended.
-    pub(crate) fn attempt_ended(&mut self, now: Instant, has_failed: bool) {
+    pub(crate) fn attempt_ended(&mut self, now: Instant, outcome: Outcome) {
+        let has_failed = outcome != Outcome::Done;
         let State::Closed { outcomes, failed } = &mut self.state else { return };
         outcomes.push_back(has_failed);
         *failed += usize::from(has_failed);
@@ -120,12 +139,12 @@ impl BreakerMachine {
         // An exact comparison: 50 of 100 is half.
         if outcomes.len() >= self.config.window && *failed as f64 >= self.config.share * outcomes.len() as f64
         {
-            self.state = self.open(now);
+            self.state = self.open(now, 0);
         }
     }
 
-    fn open(&self, now: Instant) -> State {
-        State::Open { until: clock::later(now, self.config.pause) }
+    fn open(&self, now: Instant, succeeded: usize) -> State {
+        State::Open { until: clock::later(now, self.config.pause), succeeded }
     }
 }
 
@@ -133,7 +152,10 @@ impl BreakerMachine {
 mod tests {
     use std::time::Duration;
 
-    use super::*;
+    use super::{
+        Outcome::{Done, Failed, FailedAgain},
+        *,
+    };
 
     const PAUSE: Duration = Duration::from_secs(30);
 
@@ -145,7 +167,7 @@ mod tests {
     fn opened() -> (BreakerMachine, Instant) {
         let (mut breaker, now) = breaker();
         for _ in 0..4 {
-            breaker.attempt_ended(now, true);
+            breaker.attempt_ended(now, Failed);
         }
         assert_eq!(breaker.state(), BreakerState::Open);
         (breaker, now)
@@ -154,11 +176,11 @@ mod tests {
     #[test]
     fn it_opens_at_its_share_of_a_full_window() {
         let (mut breaker, now) = breaker();
-        for has_failed in [true, true, true] {
-            breaker.attempt_ended(now, has_failed);
+        for _ in 0..3 {
+            breaker.attempt_ended(now, Failed);
             assert_eq!(breaker.permit(), Permit::Attempt, "the window is not full");
         }
-        breaker.attempt_ended(now, false);
+        breaker.attempt_ended(now, Done);
         assert_eq!((breaker.state(), breaker.permit()), (BreakerState::Open, Permit::Nothing));
         assert_eq!(breaker.timeout(), Some(now + PAUSE));
     }
@@ -166,8 +188,8 @@ mod tests {
     #[test]
     fn outcomes_that_are_long_ago_do_not_count() {
         let (mut breaker, now) = breaker();
-        for has_failed in [true, false, false, false, true, false, false, false] {
-            breaker.attempt_ended(now, has_failed);
+        for outcome in [Failed, Done, Done, Done, FailedAgain, Done, Done, Done] {
+            breaker.attempt_ended(now, outcome);
         }
         assert_eq!(breaker.state(), BreakerState::Closed);
     }
@@ -181,15 +203,15 @@ mod tests {
         assert_eq!((breaker.state(), breaker.permit()), (BreakerState::HalfOpen, Permit::Probe));
         breaker.begin_probe();
         assert_eq!(breaker.permit(), Permit::Nothing, "one at a time");
-        breaker.probe_ended(now, false);
+        breaker.probe_ended(now, Done);
         assert_eq!(breaker.permit(), Permit::Probe);
         breaker.begin_probe();
         breaker.probe_cancelled();
         assert_eq!(breaker.permit(), Permit::Probe, "one that was cut short says nothing");
         breaker.begin_probe();
-        breaker.probe_ended(now, false);
+        breaker.probe_ended(now, Done);
         assert_eq!(breaker.state(), BreakerState::Closed);
-        breaker.attempt_ended(now, true);
+        breaker.attempt_ended(now, Failed);
         assert_eq!(breaker.state(), BreakerState::Closed, "its window is new");
     }
 
@@ -199,19 +221,38 @@ mod tests {
         let later = now + PAUSE * 2;
         breaker.advance(later);
         breaker.begin_probe();
-        breaker.attempt_ended(later, true);
+        breaker.attempt_ended(later, Failed);
         assert_eq!(breaker.state(), BreakerState::HalfOpen, "what began before it opened says nothing");
-        breaker.probe_ended(later, true);
+        breaker.probe_ended(later, Failed);
         assert_eq!(breaker.timeout(), Some(later + PAUSE));
-        breaker.probe_ended(later, false);
+        breaker.probe_ended(later, Done);
         assert_eq!(breaker.state(), BreakerState::Open, "nor does a probe of before");
+    }
+
+    #[test]
+    fn what_had_succeeded_counts_on_when_a_record_fails_again_and_not_when_another_fails() {
+        let (mut breaker, mut now) = opened();
+        let mut probe = |breaker: &mut BreakerMachine, outcome| {
+            now += PAUSE;
+            breaker.advance(now);
+            breaker.begin_probe();
+            breaker.probe_ended(now, outcome);
+            breaker.state()
+        };
+        assert_eq!(probe(&mut breaker, Done), BreakerState::HalfOpen);
+        assert_eq!(probe(&mut breaker, FailedAgain), BreakerState::Open, "for another pause");
+        assert_eq!(probe(&mut breaker, Failed), BreakerState::Open);
+        assert_eq!(probe(&mut breaker, Done), BreakerState::HalfOpen, "from the beginning");
+        assert_eq!(probe(&mut breaker, FailedAgain), BreakerState::Open);
+        assert_eq!(probe(&mut breaker, FailedAgain), BreakerState::Open);
+        assert_eq!(probe(&mut breaker, Done), BreakerState::Closed, "the second");
     }
 
     #[test]
     fn a_pause_without_end_is_no_overflow() {
         let mut breaker = BreakerMachine::new(Breaker::open_at(1.0).of_last(1).pause(Duration::MAX));
         let now = clock::now();
-        breaker.attempt_ended(now, true);
+        breaker.attempt_ended(now, Failed);
         assert!(breaker.timeout().is_some_and(|until| until > now));
     }
 }

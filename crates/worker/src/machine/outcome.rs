@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Instant};
 use offtake::TopicPartition;
 
 use super::{
-    Action, AssignmentId, Effect, JobTicket, Machine, Mode, Written, lane::LaneState, partition::Phase,
+    Action, AssignmentId, Effect, JobTicket, Machine, Mode, Written, breaker::Outcome, lane::LaneState,
+    partition::Phase,
 };
 use crate::{
     BreakerState, Event, FailureKind, FirstFailure, StopReason, StoppedPartition, clock, failure::Weight,
@@ -63,7 +64,7 @@ pub(crate) struct Letter {
 }
 
 /// Where it is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum LetterTo {
     DeadLetters,
     /// The topic for a later attempt that has this index.
@@ -180,7 +181,7 @@ impl<R: Clone> Machine<R> {
             self.keep(id, offset, bytes, Effect::Outputs(outputs));
         }
         for _ in 0..done {
-            self.note_outcome(now, is_probe, false);
+            self.note_outcome(now, is_probe, Outcome::Done);
         }
         match failed {
             Some(failure) => self.failed(now, now_ms, id, index, failure, is_probe),
@@ -190,10 +191,10 @@ impl<R: Clone> Machine<R> {
         self.drop_what_is_over(id);
     }
 
-    fn note_outcome(&mut self, now: Instant, is_probe: bool, has_failed: bool) {
+    fn note_outcome(&mut self, now: Instant, is_probe: bool, outcome: Outcome) {
         self.with_breaker(|breaker| match is_probe {
-            true => breaker.probe_ended(now, has_failed),
-            false => breaker.attempt_ended(now, has_failed),
+            true => breaker.probe_ended(now, outcome),
+            false => breaker.attempt_ended(now, outcome),
         });
     }
 
@@ -210,11 +211,17 @@ impl<R: Clone> Machine<R> {
         self.metrics.failed += 1;
         self.metrics.panicked += u64::from(cause == Cause::Panic);
         self.metrics.timed_out += u64::from(cause == Cause::Timeout);
+        let lane = self.partitions.get(&id).and_then(|partition| partition.lanes.get(index));
+        let first = lane.and_then(|lane| lane.records.front());
+        let outcome = match first.is_some_and(|entry| entry.first_failure.is_some()) {
+            true => Outcome::FailedAgain,
+            false => Outcome::Failed,
+        };
         match kind {
-            FailureKind::Retry if weight == Weight::Whole => self.note_outcome(now, is_probe, true),
+            FailureKind::Retry if weight == Weight::Whole => self.note_outcome(now, is_probe, outcome),
             FailureKind::Retry if is_probe => self.with_breaker(|breaker| breaker.probe_cancelled()),
             FailureKind::Retry => {}
-            FailureKind::Poison => self.note_outcome(now, is_probe, false),
+            FailureKind::Poison => self.note_outcome(now, is_probe, Outcome::Done),
             FailureKind::Fatal if is_probe => self.with_breaker(|breaker| breaker.probe_cancelled()),
             FailureKind::Fatal => {}
         }

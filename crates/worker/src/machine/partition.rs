@@ -78,6 +78,8 @@ pub(crate) struct Pauses {
     pub(crate) room: bool,
     /// This lane has used up the partition's share of the queue.
     pub(crate) lane: Option<usize>,
+    /// The consumer is to go elsewhere before anything of it is read: until it is [loaded](super::Machine::loaded).
+    pub(crate) is_elsewhere: bool,
     pub(crate) is_paused: bool,
 }
 

@@ -169,7 +169,7 @@ impl<R: Clone> Machine<R> {
             Phase::Revoking => return,
             Phase::Stopped(_) => true,
             Phase::Loading { .. } | Phase::Active => {
-                nothing_begins || pauses.room || pauses.lane.is_some() || waits
+                nothing_begins || pauses.room || pauses.lane.is_some() || pauses.is_elsewhere || waits
             }
         };
         if is_paused != std::mem::replace(&mut pauses.is_paused, is_paused) {

@@ -7,7 +7,7 @@ use std::{
 
 use offtake::{
     Consumer, Error, ErrorKind, Event as ConsumerEvent, Handover, MembershipState, Next, OwnedRecord,
-    OwnershipChange, PartitionRecords, Records, ResetReason, StartAt, TopicPartition,
+    OwnershipChange, PartitionRecords, Position, Records, ResetReason, StartAt, TopicPartition,
 };
 use tokio::task::JoinError;
 
@@ -15,7 +15,7 @@ use super::{AFTER_ERROR, Loaded, Runner, transaction::is_mark};
 use crate::{
     Event, StopReason, StoppedPartition, clock,
     dead_letters::Origin,
-    machine::{Before, CommittedOffset, FinishedBeyond, Item},
+    machine::{AssignmentId, Before, CommittedOffset, FinishedBeyond, Item, PartitionCommit},
 };
 
 /// Partitions that are being handed over.
@@ -139,23 +139,45 @@ impl Runner {
     fn assigned(&mut self, now: Instant, change: OwnershipChange) {
         let assigned = self.machine.assigned(&change.partitions);
         self.tell(Event::Assigned(change));
-        let names: Vec<_> = assigned.iter().map(|(_, name)| name.clone()).collect();
-        let retries: Vec<_> = names.iter().filter(|name| self.is_of_a_retry_topic(name)).cloned().collect();
+        // All that a retry topic holds was put there for this group, also what came before anything of it was committed: the consumer's
+        // `auto.offset.reset` is for other topics.
+        let retries = assigned.iter().filter(|(_, name)| self.is_of_a_retry_topic(name));
+        let elsewhere = retries.map(|(_, name)| (name.clone(), StartAt::Earliest)).collect();
+        self.load(now, assigned, elsewhere);
+    }
+
+    /// Whether what was finished of these is committed nobody knows: they go back to what is, where they are this member's still.
+    pub(super) fn start_over(&mut self, commits: &[PartitionCommit]) {
+        let begun = self.machine.start_over(commits);
+        let begin =
+            |base: Option<i64>| base.map_or(StartAt::Earliest, |at| StartAt::Offset(Position::at(at)));
+        let elsewhere = begun.iter().map(|(_, name, base)| (name.clone(), begin(*base))).collect();
+        let assigned = begun.into_iter().map(|(id, name, _)| (id, name)).collect();
+        self.load(clock::now(), assigned, elsewhere);
+    }
+
+    /// Asks what was finished of partitions, and sends the consumer to what is committed of those that are read `elsewhere`, or to this where nothing is.
+    fn load(
+        &mut self,
+        now: Instant,
+        mut assigned: Vec<(AssignmentId, TopicPartition)>,
+        elsewhere: BTreeMap<TopicPartition, StartAt>,
+    ) {
         let reads_metadata = self.settings.options.metadata_bytes > 0;
-        if !reads_metadata && retries.is_empty() {
+        if !reads_metadata && elsewhere.is_empty() {
             assigned.into_iter().for_each(|(id, _)| self.machine.loaded(now, id, None));
             return;
         }
         let handle = self.consumer.handle();
         self.loads.spawn(async move {
-            for name in retries {
-                // All that a retry topic holds was put there for this group, also what came before anything of it was committed: the consumer's
-                // `auto.offset.reset` is for other topics.
-                if let Err(error) = handle.seek(name, StartAt::committed_or(StartAt::Earliest)).await {
-                    tracing::debug!(%error, "a partition of a retry topic is gone again");
+            for (name, at) in elsewhere {
+                if let Err(error) = handle.seek(name.clone(), StartAt::committed_or(at)).await {
+                    tracing::debug!(%error, "a partition is gone again");
+                    assigned.retain(|(_, loads)| *loads != name);
                 }
             }
-            let committed = match reads_metadata {
+            let names: Vec<_> = assigned.iter().map(|(_, name)| name.clone()).collect();
+            let committed = match reads_metadata && !names.is_empty() {
                 true => handle.committed(names).await,
                 false => Ok(BTreeMap::new()),
             };

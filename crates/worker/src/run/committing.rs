@@ -16,7 +16,7 @@ use offtake_producer::TransactionalProducer;
 
 use super::{
     Runner,
-    transaction::{self, Content, Ended, Sent},
+    transaction::{self, Content, Ended, Fate, Sent},
 };
 use crate::{
     Event, clock,
@@ -96,6 +96,10 @@ fn offset(commit: &PartitionCommit, metadata: &str) -> (TopicPartition, OffsetAn
     let what = &commit.what;
     let offset = OffsetAndMetadata::new(what.offset).with_leader_epoch(what.epoch).with_metadata(metadata);
     (commit.name.clone(), offset)
+}
+
+fn is_metadata_too_large(error: &Error) -> bool {
+    error.code() == Some(ErrorCode::OffsetMetadataTooLarge)
 }
 
 impl Runner {
@@ -197,9 +201,9 @@ impl Runner {
             self.committing = Committing::Transactions(producer);
             return Some(Outcome::default());
         }
-        self.transactions_begun += 1;
-        let mark = transaction::mark(self.run_id, &group, self.transactions_begun);
-        let offsets = commits.iter().map(|commit| offset(commit, &mark)).collect();
+        let mark = self.marks.next(&group);
+        let metadata = mark.as_deref().unwrap_or_default();
+        let offsets = commits.iter().map(|commit| offset(commit, metadata)).collect();
         let is_lost = Arc::<AtomicBool>::default();
         let content = Content { group, mark, offsets, sent, is_lost: Arc::clone(&is_lost) };
         let answer = Box::pin(transaction::run(producer, self.consumer.handle(), content));
@@ -208,16 +212,25 @@ impl Runner {
     }
 
     fn transaction_ended(&mut self, commits: &[PartitionCommit], ended: Ended) -> Outcome {
-        let Ended { producer, is_committed, error, letters, refused, sent, refused_offset } = ended;
+        let Ended { producer, fate, error, letters, refused, sent, refused_topic } = ended;
+        let is_committed = fate == Fate::Committed;
         self.machine.transaction_ended(clock::now(), commits, is_committed, &letters);
         if is_committed {
             let offsets = commits.iter().map(|commit| (commit.name.clone(), commit.what.offset));
             self.tell(Event::Committed { offsets: offsets.collect() });
         }
         self.machine.effects_refused(refused, sent);
-        let refused_offset = commits.iter().find(|commit| Some(&commit.name) == refused_offset.as_ref());
-        if let (Some(commit), Some(error)) = (refused_offset, &error) {
-            self.machine.offset_refused(commit.id, error.clone());
+        if let Some(error) = &error {
+            let is_refused = |commit: &&PartitionCommit| Some(&commit.name.topic) == refused_topic.as_ref();
+            for commit in commits.iter().filter(is_refused) {
+                self.machine.offset_refused(commit.id, error.clone());
+            }
+            if is_metadata_too_large(error) {
+                self.marks.refuse();
+            }
+        }
+        if fate == Fate::Unknown {
+            self.start_over(commits);
         }
         let is_over = producer.is_none();
         self.committing = producer.map_or(Committing::Never, Committing::Transactions);
@@ -249,10 +262,10 @@ impl Runner {
             self.tell(Event::Committed { offsets });
         }
         let Err(error) = result else { return Outcome::default() };
-        let is_too_large = |error: &Error| error.code() == Some(ErrorCode::OffsetMetadataTooLarge);
-        let is_of_one =
-            error.commit_report().is_some_and(|report| report.failed().any(|(_, error)| is_too_large(error)));
-        let again = (is_of_one || is_too_large(&error)) && self.machine.shorten_metadata();
+        let is_of_one = error
+            .commit_report()
+            .is_some_and(|report| report.failed().any(|(_, error)| is_metadata_too_large(error)));
+        let again = (is_of_one || is_metadata_too_large(&error)) && self.machine.shorten_metadata();
         self.tell(Event::Error(error.clone()));
         Outcome { error: Some(error), again }
     }

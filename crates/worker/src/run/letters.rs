@@ -1,11 +1,16 @@
 //! Letters as they are written: to the dead letters, or to a topic for a later attempt.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::pending,
+    time::Duration,
+};
 
-use offtake::{Error, ErrorKind, OwnedRecord};
+use offtake::{Error, ErrorKind, Handle, OwnedRecord, Topic};
 use offtake_producer::{Producer, RecordMetadata, config::Acks};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
+use super::watch::missing;
 use crate::{
     DeadLetters,
     clock::WallClock,
@@ -45,11 +50,7 @@ impl LetterForm {
 
     /// A record's letter. A dead letter of one that is read from the dead letters is refused: it would come again and again.
     pub(super) fn output(&self, letter: &Letter, record: &OwnedRecord) -> Result<Output, Error> {
-        let topic = match letter.to {
-            LetterTo::DeadLetters => Some(self.dead_letters.as_str()),
-            LetterTo::Retry(index) => self.retries.get(index).map(|topic| topic.name.as_str()),
-        };
-        let topic = topic.ok_or_else(|| Error::misuse("there is no such retry topic"))?;
+        let topic = self.topic(letter.to).ok_or_else(|| Error::misuse("there is no such retry topic"))?;
         if record.topic() == topic {
             let text = format!("it was read from `{topic}`, where dead letters are written to");
             return Err(Error::misuse(text));
@@ -67,10 +68,18 @@ impl LetterForm {
         })
     }
 
+    fn topic(&self, to: LetterTo) -> Option<&str> {
+        match to {
+            LetterTo::DeadLetters => Some(self.dead_letters.as_str()),
+            LetterTo::Retry(index) => self.retries.get(index).map(|topic| topic.name.as_str()),
+        }
+    }
+
     /// Every topic that it writes to.
-    pub(super) fn topics(&self) -> impl Iterator<Item = &str> {
-        let retries = self.retries.iter().map(|topic| topic.name.as_str());
-        std::iter::once(self.dead_letters.as_str()).chain(retries)
+    pub(super) fn topics(&self) -> impl Iterator<Item = (LetterTo, &str)> {
+        let retries = (0..self.retries.len()).map(LetterTo::Retry);
+        let all = std::iter::once(LetterTo::DeadLetters).chain(retries);
+        all.filter_map(|to| Some((to, self.topic(to)?)))
     }
 }
 
@@ -78,7 +87,23 @@ impl LetterForm {
 pub(super) struct Letters {
     producer: Producer,
     /// Those on their way.
-    pub(super) written: JoinSet<(LetterTicket, Result<RecordMetadata, Error>)>,
+    written: JoinSet<Written>,
+    /// How many these are, by where they go.
+    on_their_way: BTreeMap<LetterTo, usize>,
+    /// Whether topics exist: it is asked once.
+    asked: JoinSet<Option<(LetterTo, Error)>>,
+    has_asked: bool,
+    /// What could not be written when it was last tried, or does not exist.
+    unwritable: BTreeSet<LetterTo>,
+}
+
+type Written = (LetterTicket, Result<RecordMetadata, Error>);
+
+/// What is known of letters.
+pub(super) enum LetterNews {
+    Ended(Result<Written, JoinError>),
+    /// There is no topic for them.
+    NoTopic(Error),
 }
 
 impl Letters {
@@ -98,16 +123,80 @@ impl Letters {
             let text = "dead letters are written by an idempotent producer with `acks=all`: leave `acks` and `enable.idempotence` as they are";
             return Err(Error::new(ErrorKind::Config, text));
         }
-        Ok(Self { producer: builder.build().await?, written: JoinSet::new() })
+        Ok(Self {
+            producer: builder.build().await?,
+            written: JoinSet::new(),
+            on_their_way: BTreeMap::new(),
+            asked: JoinSet::new(),
+            has_asked: false,
+            unwritable: BTreeSet::new(),
+        })
     }
 
     pub(super) fn send(&mut self, letter: LetterTicket, output: &Output) {
         let delivery = self.producer.send(output.as_record());
+        *self.on_their_way.entry(letter.letter.to).or_default() += 1;
         self.written.spawn(async move { (letter, delivery.await) });
+    }
+
+    /// What is known next. Dropped, it loses nothing.
+    pub(super) async fn next(&mut self) -> LetterNews {
+        loop {
+            tokio::select! {
+                biased;
+                Some(ended) = self.written.join_next() => {
+                    if let Ok((letter, result)) = &ended {
+                        self.note(letter.letter.to, result.as_ref().err());
+                    }
+                    return LetterNews::Ended(ended);
+                }
+                Some(asked) = self.asked.join_next() => {
+                    if let Ok(Some((to, error))) = asked {
+                        self.unwritable.insert(to);
+                        return LetterNews::NoTopic(error);
+                    }
+                }
+                else => pending().await,
+            }
+        }
+    }
+
+    fn note(&mut self, to: LetterTo, error: Option<&Error>) {
+        use ErrorKind::{Authorization, OutcomeUnknown, Timeout, UnknownTopic};
+        if let Some(count) = self.on_their_way.get_mut(&to) {
+            *count = count.saturating_sub(1);
+        }
+        match error.map(Error::kind) {
+            None => drop(self.unwritable.remove(&to)),
+            Some(Authorization | OutcomeUnknown | Timeout | UnknownTopic) => {
+                self.unwritable.insert(to);
+            }
+            // It says something of its record.
+            Some(_) => {}
+        }
+    }
+
+    /// Asks whether the topics exist, once letters are on their way: at the end those to others are not waited for.
+    pub(super) fn ask(&mut self, form: &LetterForm, consumer: &Handle) {
+        if self.has_asked || self.written.is_empty() {
+            return;
+        }
+        self.has_asked = true;
+        for (to, topic) in form.topics() {
+            let missing = missing(consumer.clone(), Topic::from(topic));
+            self.asked.spawn(async move { missing.await.map(|error| (to, error)) });
+        }
+    }
+
+    /// Whether some are on their way, and all of them to where nothing can be written, as far as known.
+    pub(super) fn are_hopeless(&self) -> bool {
+        let mut goals = self.on_their_way.iter().filter(|(_, count)| **count > 0);
+        !self.written.is_empty() && goals.all(|(to, _)| self.unwritable.contains(to))
     }
 
     /// Ends its producer. What is not written by then is given up: its records are not finished.
     pub(super) async fn close(mut self, timeout: Duration) {
+        let timeout = if self.are_hopeless() { Duration::ZERO } else { timeout };
         self.written.detach_all();
         if let Err(error) = self.producer.close(timeout).await {
             tracing::warn!(%error, "the producer of dead letters was not closed in time");

@@ -31,10 +31,11 @@ use self::{
     changes::Handing,
     committing::{CommitAnswer, Committing},
     in_turn::InTurn,
-    letters::{LetterForm, Letters},
+    letters::{LetterForm, LetterNews, Letters},
     start::Parts,
     stopping::Stage,
     tasks::{Begun, Running, Tasks, panicked},
+    transaction::Marks,
     watch::Watch,
 };
 use crate::{
@@ -90,9 +91,7 @@ struct Runner {
     seeks: InTurn<(SeekId, TopicPartition, i64), Sought>,
     watch: Watch,
     committing: Committing,
-    /// What tells this run's transactions from those of every other, and how many it has begun.
-    run_id: u64,
-    transactions_begun: u64,
+    marks: Marks,
     /// Partitions that are being handed over: nothing is polled meanwhile.
     handing: Option<Handing>,
     /// How far it was asked to stop.
@@ -110,7 +109,7 @@ struct Runner {
 enum Woken {
     Shutdown,
     Stop(StopStage),
-    Letter(Result<(LetterTicket, Result<RecordMetadata, offtake::Error>), JoinError>),
+    Letter(LetterNews),
     Loaded(Result<Loaded, JoinError>),
     Sought(Sought),
     Needed(Result<Option<offtake::Error>, JoinError>),
@@ -170,8 +169,7 @@ impl Runner {
             loads: JoinSet::new(),
             seeks: InTurn::new(),
             committing,
-            run_id: seed,
-            transactions_begun: 0,
+            marks: Marks::new(seed),
             handing: None,
             asked,
             stage: Stage::Running,
@@ -233,7 +231,8 @@ impl Runner {
                     self.reach(StopStage::Stopping);
                 }
                 Woken::Stop(stage) => self.reach(stage),
-                Woken::Letter(letter) => self.letter_ended(letter),
+                Woken::Letter(LetterNews::Ended(letter)) => self.letter_ended(letter),
+                Woken::Letter(LetterNews::NoTopic(error)) => self.tell(Event::Error(error)),
                 Woken::Loaded(loaded) => self.loaded(loaded),
                 Woken::Sought(sought) => self.sought(sought),
                 Woken::Needed(needed) => {
@@ -389,14 +388,10 @@ impl Runner {
     }
 }
 
-/// A dead letter that has an outcome; never, where there are none.
-async fn next_letter(
-    letters: &mut Option<Letters>,
-) -> Result<(LetterTicket, Result<RecordMetadata, offtake::Error>), JoinError> {
-    if let Some(letters) = letters
-        && let Some(ended) = letters.written.join_next().await
-    {
-        return ended;
+/// What is known next of letters; never anything, where there are none.
+async fn next_letter(letters: &mut Option<Letters>) -> LetterNews {
+    match letters {
+        Some(letters) => letters.next().await,
+        None => std::future::pending().await,
     }
-    std::future::pending().await
 }

@@ -76,7 +76,7 @@ pub(super) async fn start(worker: Worker, batch: usize) -> Result<(Parts, super:
         return Err(Error::misuse("the worker says itself what is finished: leave out `finish_each`"));
     }
     let retries = options.retry.topics.iter().map(|topic| topic.name.clone());
-    let written = form.iter().flat_map(LetterForm::topics).map(Topic::from);
+    let written = form.iter().flat_map(LetterForm::topics).map(|(_, topic)| Topic::from(topic));
     let needed: Vec<_> = match &topics {
         Some(Topics::Names(names)) => names.iter().cloned().chain(written).collect(),
         Some(Topics::Patterns(_)) | None => written.collect(),
@@ -134,6 +134,7 @@ fn check(
     not(options.concurrency == 0, "`concurrency` is 0: nothing would be handled");
     not(options.queue == 0, "`queue` is 0: nothing could wait for a handler");
     not(options.queue_bytes == 0, "`queue_bytes` is 0: nothing could wait for a handler");
+    not(options.timeout.is_some_and(|limit| limit.is_zero()), "`timeout` is 0: no attempt could end in time");
     not(options.retry.attempts == 0, "`Retry::attempts` is 0: the first time is one");
     not(batch == 0, "a batch of 0 records is none");
     let reads = |topic: &str| match topics {

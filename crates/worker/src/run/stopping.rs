@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Runner, committing::Outcome};
+use super::{Runner, committing::Outcome, letters::Letters};
 use crate::{Error, Summary, clock, handle::StopStage};
 
 /// A handler that was cancelled ends at its next `await`; one that blocks is waited for no longer than this.
@@ -76,13 +76,17 @@ impl Runner {
         }
     }
 
-    /// Cancels what runs when its time is over.
+    /// Cancels what runs when its time is over, and waits for no letter that cannot be written.
     pub(super) fn go_on_stopping(&mut self, now: Instant) {
         if let Stage::Stopping { jobs_until, letters_until } = self.stage {
             if now >= jobs_until && !self.machine.has_no_jobs() {
                 self.machine.cancel_all();
             }
-            if self.machine.is_idle() || (self.machine.has_no_jobs() && now >= letters_until) {
+            if let (Some(form), Some(letters)) = (&self.form, &mut self.letters) {
+                letters.ask(form, &self.consumer.handle());
+            }
+            let gives_up = now >= letters_until || self.letters.as_ref().is_some_and(Letters::are_hopeless);
+            if self.machine.is_idle() || (self.machine.has_no_jobs() && gives_up) {
                 self.be_over(now);
             }
         }

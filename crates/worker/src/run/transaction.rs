@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     hash::{DefaultHasher, Hash, Hasher},
+    mem,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -10,8 +11,9 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use offtake::{
-    Error, ErrorCode, ErrorKind, GroupMetadata, GroupOffsets, Handle, OffsetAndMetadata, OwnedRecord,
+    Error, ErrorCode, ErrorKind, GroupMetadata, GroupOffsets, Handle, OffsetAndMetadata, OwnedRecord, Topic,
     TopicPartition,
 };
 use offtake_producer::{RecordMetadata, Transaction, TransactionDelivery, TransactionalProducer};
@@ -31,8 +33,8 @@ const MARK: &str = "owt1.";
 pub(super) struct Content {
     /// As whom the offsets are committed. It was asked for before they were taken: what this member has lost since, the group refuses.
     pub(super) group: GroupMetadata,
-    /// The metadata of each offset: no other transaction has the same.
-    pub(super) mark: String,
+    /// The metadata of each offset: no other transaction has the same. `None`, where brokers take none.
+    pub(super) mark: Option<String>,
     pub(super) offsets: BTreeMap<TopicPartition, OffsetAndMetadata>,
     pub(super) sent: Vec<(EffectId, Sent)>,
     pub(super) is_lost: Arc<AtomicBool>,
@@ -56,40 +58,53 @@ impl Sent {
     }
 }
 
+/// Whether a transaction is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Committed,
+    Aborted,
+    /// Nobody told, and it has no mark by which it could be found out.
+    Unknown,
+}
+
 /// What became of a transaction.
 pub(super) struct Ended {
     /// For the next one; none, where the producer can do nothing more.
     pub(super) producer: Option<TransactionalProducer>,
-    pub(super) is_committed: bool,
-    /// Why it is not, or what went wrong on the way.
+    pub(super) fate: Fate,
+    /// Why it is not committed, or what went wrong on the way.
     pub(super) error: Option<Error>,
     /// Where letters were written.
     pub(super) letters: BTreeMap<EffectId, Written>,
     /// What the brokers did not take, of so many effects.
     pub(super) refused: Vec<(EffectId, Error)>,
     pub(super) sent: usize,
-    /// The partition whose offset the group does not take. The error says why.
-    pub(super) refused_offset: Option<TopicPartition>,
+    /// The topic whose offsets the group does not take. The error says why.
+    pub(super) refused_topic: Option<Topic>,
 }
 
 /// Makes a transaction, and waits until it is known what became of it.
 pub(super) async fn run(mut producer: TransactionalProducer, consumer: Handle, content: Content) -> Ended {
     let (mut deliveries, mut refused_offset) = (Vec::new(), None);
     let made = make(&mut producer, &content, &mut deliveries, &mut refused_offset).await;
-    let (is_committed, error) = match made {
-        Ok(()) => (Ok(true), None),
+    let (fate, error) = match made {
+        Ok(()) => (Ok(Fate::Committed), None),
         Err(error) => {
             let decided = decided(&mut producer).await;
-            let is_committed = match (decided, error.kind()) {
+            let fate = match (decided, error.kind()) {
                 (Err(error), _) => Err(error),
                 (Ok(()), ErrorKind::OutcomeUnknown) => asked(&consumer, &content).await,
-                (Ok(()), _) => Ok(false),
+                (Ok(()), _) => Ok(Fate::Aborted),
             };
-            (is_committed, Some(error))
+            (fate, Some(error))
         }
     };
+    let refused_topic = match (refused_offset, &error) {
+        (Some(topic), Some(error)) if is_refused(&consumer, &topic, error).await => Some(topic),
+        _ => None,
+    };
     let (mut letters, mut refused) = (BTreeMap::new(), Vec::<(EffectId, Error)>::new());
-    if is_committed.is_err() {
+    if fate.is_err() {
         deliveries.clear();
     }
     // Each has its outcome.
@@ -108,18 +123,18 @@ pub(super) async fn run(mut producer: TransactionalProducer, consumer: Handle, c
             Ok(_) | Err(_) => {}
         }
     }
-    let (producer, is_committed, error) = match is_committed {
-        Ok(is_committed) => (Some(producer), is_committed, error),
-        Err(fatal) => (None, false, Some(fatal)),
+    let (producer, fate, error) = match fate {
+        Ok(fate) => (Some(producer), fate, error),
+        Err(fatal) => (None, Fate::Aborted, Some(fatal)),
     };
-    Ended { producer, is_committed, error, letters, refused, sent: content.sent.len(), refused_offset }
+    Ended { producer, fate, error, letters, refused, sent: content.sent.len(), refused_topic }
 }
 
 async fn make(
     producer: &mut TransactionalProducer,
     content: &Content,
     deliveries: &mut Vec<(usize, TransactionDelivery)>,
-    refused_offset: &mut Option<TopicPartition>,
+    refused_offset: &mut Option<Topic>,
 ) -> Result<(), Error> {
     let transaction: Transaction<'_> = producer.begin().await?;
     for (nth, (_, sent)) in content.sent.iter().enumerate() {
@@ -128,9 +143,7 @@ async fn make(
     }
     let offsets = GroupOffsets::new(content.group.clone(), content.offsets.clone());
     if let Err(error) = transaction.send_offsets(offsets).await {
-        // Other codes are about the group or the member, whatever partition they come with.
-        let is_of_partition = error.code() == Some(ErrorCode::TopicAuthorizationFailed);
-        *refused_offset = error.partition().filter(|_| is_of_partition).cloned();
+        *refused_offset = error.partition().map(|partition| partition.topic.clone());
         return Err(error);
     }
     // A member that lost a partition and was given it again may have the identity that it had before (KIP-848), and have read what is committed before these
@@ -142,6 +155,20 @@ async fn make(
         return Err(Error::new(ErrorKind::TransactionAborted, text));
     }
     transaction.commit().await
+}
+
+/// Whether it is this topic for which the group did not take the offsets.
+async fn is_refused(consumer: &Handle, topic: &Topic, error: &Error) -> bool {
+    match error.code() {
+        Some(ErrorCode::TopicAuthorizationFailed) => true,
+        // It may be that the group's coordinator has not heard of it yet.
+        Some(ErrorCode::UnknownTopicOrPartition) => {
+            let found = consumer.partitions_for(topic.clone()).await;
+            found.is_err_and(|error| error.kind() == ErrorKind::UnknownTopic)
+        }
+        // Other codes are about the group or the member, whatever partition they come with.
+        _ => false,
+    }
 }
 
 /// Waits until nothing of a transaction is open any more.
@@ -159,12 +186,14 @@ async fn decided(producer: &mut TransactionalProducer) -> Result<(), Error> {
 /// Whether a transaction whose outcome nobody told was committed: then the group has its mark. Another member that has committed all of its partitions since
 /// has replaced that; but then they are not this one's any more, and it finishes nothing of them.
 #[expect(clippy::disallowed_methods, reason = "between two questions there is nothing but to wait")]
-async fn asked(consumer: &Handle, content: &Content) -> Result<bool, Error> {
+async fn asked(consumer: &Handle, content: &Content) -> Result<Fate, Error> {
+    let Some(mark) = &content.mark else { return Ok(Fate::Unknown) };
     loop {
         let names: Vec<_> = content.offsets.keys().cloned().collect();
         match consumer.committed(names).await {
             Ok(committed) => {
-                return Ok(committed.values().any(|committed| committed.metadata == content.mark));
+                let has_mark = committed.values().any(|committed| committed.metadata == *mark);
+                return Ok(if has_mark { Fate::Committed } else { Fate::Aborted });
             }
             Err(error) if error.is_retriable() => {
                 tracing::warn!(%error, "asks the group whether a transaction was committed");
@@ -175,11 +204,40 @@ async fn asked(consumer: &Handle, content: &Content) -> Result<bool, Error> {
     }
 }
 
-/// What no other transaction has: of which run of a worker it is, as which member, and the how many-th.
-pub(super) fn mark(run: u64, group: &GroupMetadata, number: u64) -> String {
-    let mut hasher = DefaultHasher::new();
-    (run, &group.group_id, &group.member_id).hash(&mut hasher);
-    format!("{MARK}{:016x}.{number:x}", hasher.finish())
+/// What tells transactions from one another.
+pub(super) struct Marks {
+    /// What tells this run of a worker from every other.
+    run: u64,
+    /// How many there were.
+    count: u64,
+    /// Whether brokers take them, as far as known (`offset.metadata.max.bytes`).
+    are_taken: bool,
+}
+
+impl Marks {
+    pub(super) fn new(run: u64) -> Self {
+        Self { run, count: 0, are_taken: true }
+    }
+
+    /// What no other transaction has: of which run of a worker it is, as which member, and the how many-th.
+    pub(super) fn next(&mut self, group: &GroupMetadata) -> Option<String> {
+        self.count += 1;
+        let mut hasher = DefaultHasher::new();
+        (self.run, &group.group_id, &group.member_id, self.count).hash(&mut hasher);
+        let hash = URL_SAFE_NO_PAD.encode(hasher.finish().to_be_bytes());
+        self.are_taken.then(|| format!("{MARK}{hash}"))
+    }
+
+    /// Brokers do not take metadata of that length: there is none from here on. It costs that what a transaction had whose outcome nobody tells is handled
+    /// again.
+    pub(super) fn refuse(&mut self) {
+        if mem::take(&mut self.are_taken) {
+            tracing::warn!(
+                "the brokers take no metadata of 16 bytes (`offset.metadata.max.bytes`): whether a transaction was committed of which nobody tells it \
+                 cannot be found out, and its records are handled again"
+            );
+        }
+    }
 }
 
 /// Whether this is a transaction's metadata: it says nothing about what is finished.

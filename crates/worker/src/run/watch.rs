@@ -34,7 +34,7 @@ impl Watch {
 
 /// What is said of a topic that does not exist.
 #[expect(clippy::disallowed_methods, reason = "between two questions there is nothing but to wait")]
-async fn missing(consumer: Handle, topic: Topic) -> Option<Error> {
+pub(super) async fn missing(consumer: Handle, topic: Topic) -> Option<Error> {
     loop {
         match consumer.partitions_for(topic.clone()).await {
             Err(error) if error.kind() == ErrorKind::UnknownTopic => return Some(error),

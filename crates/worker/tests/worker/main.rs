@@ -7,6 +7,7 @@ mod chaos;
 mod dead_letters;
 mod exactly_once;
 mod examples;
+mod first_day;
 mod handlers;
 mod in_place;
 mod options;

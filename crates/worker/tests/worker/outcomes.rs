@@ -1,9 +1,16 @@
 //! What nobody told of a transaction, and what brokers refuse of one.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use offtake::Consumer;
-use offtake_broker::{ApiKey, Fault, FaultRule, NewRecord, Rewrite};
+use offtake_broker::{ApiKey, Config, Fault, FaultRule, NewRecord, Rewrite};
 use offtake_worker::{Event, ProducerRecord, StopReason};
 use tokio::runtime::Handle;
 
@@ -11,6 +18,7 @@ use crate::{support::*, transactional::*};
 
 const INVALID_TXN_STATE: i16 = 48;
 const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
+const OFFSET_METADATA_TOO_LARGE: i16 = 12;
 
 /// The coordinator does not have the transaction any more, and whether it was committed nobody says. The group has its very offsets, but from elsewhere.
 #[tokio::test(start_paused = true)]
@@ -151,4 +159,107 @@ async fn safe11_what_comes_to_the_group_after_its_partitions_were_lost_and_given
     assert_eq!(once(&seen(&cluster, "out").await), all());
     let was_lost = |event: &Event| matches!(event, Event::Error(error) if error.to_string().contains("was lost meanwhile"));
     assert!(events.iter().any(was_lost), "the group took them: {events:?}");
+}
+
+/// Such brokers take no mark, by which a worker would find out later whether a transaction was committed.
+#[tokio::test(start_paused = true)]
+async fn brokers_that_take_no_metadata_take_transactions_without_a_mark() {
+    for (most, version) in [(16, 2), (15, 0), (15, 2), (0, 2)] {
+        let mut config = Config::default();
+        (config.offset_metadata_max_bytes, config.transaction_version) = (most, version);
+        let cluster = cluster_with(config).await;
+        cluster.create_topic("out", 2).unwrap();
+        let ledger = Ledger::default();
+        let handler = ledger.around(|record, attempt| async move {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            result(&record, &attempt)
+        });
+        let by = by(&cluster, "a").property("max.block.ms", 3000);
+        let worker = worker(&cluster).transactional(by).queue(30).concurrency(2);
+        let running = Running::start(worker, handler);
+        running.until("something is committed", |running| running.handle.metrics().commits > 1).await;
+        // Nobody says what became of the next ones.
+        let lost = FaultRule::on(ApiKey::EndTxn, Fault::Drop).probably(0.4);
+        let rule = cluster.inject(lost);
+        while committed_offsets(&cluster).await != everything() {
+            assert!(!running.task.is_finished());
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        assert!(cluster.hits(rule) > 0);
+        cluster.withdraw(rule);
+        let events = running.events();
+        let summary = running.stop().await;
+        assert!(summary.stopped.is_empty(), "{summary:?}");
+        assert_eq!(once(&seen(&cluster, "out").await), all(), "{most}");
+        assert_eq!(committed_offsets(&cluster).await, everything());
+        let is_refused = |event: &&Event| matches!(event, Event::Error(error) if error.code().is_some_and(|code| code.code() == OFFSET_METADATA_TOO_LARGE));
+        let repeated = ledger.done().values().any(|times| *times > 1);
+        match most {
+            16 => assert!(!events.iter().any(|event| is_refused(&event)) && !repeated),
+            _ => assert!(events.iter().filter(is_refused).count() == 1 && repeated, "{events:?}"),
+        }
+    }
+}
+
+/// The offsets of a topic that is gone are refused. Those of other topics do not wait for it, also where the group does not learn of it.
+#[tokio::test(start_paused = true)]
+async fn a_source_topic_that_is_deleted_holds_up_no_transactions_of_others() {
+    for (version, is_heard) in [(0, true), (2, true), (0, false), (2, false)] {
+        let cluster = cluster_of(version).await;
+        cluster.create_topic("more", 2).unwrap();
+        for partition in 0..2 {
+            cluster.append("more", partition, &[NewRecord::new("0"), NewRecord::new("1")]).unwrap();
+        }
+        let (is_gone, inside) = (Arc::new(AtomicBool::new(false)), cluster.clone());
+        let worker = worker_of(builder(&cluster).property("session.timeout.ms", 45_000));
+        let worker = worker.subscribe(["orders", "more"]).transactional(by(&cluster, "a")).concurrency(4);
+        let running = Running::start(worker, move |record, attempt| {
+            // It is deleted while its records are at handlers.
+            if record.topic() == "more" && !is_gone.swap(true, Ordering::SeqCst) {
+                inside.with(|model, _| model.delete_topic("more")).unwrap();
+                if !is_heard {
+                    inside.inject(FaultRule::on(ApiKey::JoinGroup, Fault::Drop));
+                }
+            }
+            async move {
+                match record.topic() {
+                    "more" => attempt.send(ProducerRecord::to("out").value("9 9")),
+                    _ => {
+                        tokio::time::sleep(Duration::from_millis(200)).await;
+                        result(&record, &attempt)
+                    }
+                }
+            }
+        });
+        let began = tokio::time::Instant::now();
+        running
+            .until("the others are committed", |running| {
+                let partitions = &running.handle.metrics().partitions;
+                let committed = |of: i32| partitions.get(&orders(of)).and_then(|of| of.committed);
+                (0..PARTITIONS).all(|of| committed(of) == Some(RECORDS))
+            })
+            .await;
+        let took = began.elapsed();
+        assert!(took < secs(30), "{took:?}: `max.block.ms` is a minute");
+        let events = running.events();
+        let is_told = |event: &Event| {
+            matches!(event, Event::Error(error) if error.partition().is_some_and(|of| of.topic == "more")
+                && error.to_string().contains("there is no such topic"))
+        };
+        assert_eq!(events.iter().filter(|event| is_told(event)).count(), 1, "{events:?}");
+        let stopped: Vec<_> = events
+            .into_iter()
+            .filter_map(|event| match event {
+                Event::Stopped(stopped) => Some((stopped.partition.to_string(), stopped.offset, stopped.why)),
+                _ => None,
+            })
+            .collect();
+        assert!(is_heard || !stopped.is_empty(), "it is this member's still");
+        for (partition, offset, why) in stopped {
+            assert!(partition.starts_with("more-") && offset == Some(0), "{partition} {offset:?}");
+            assert!(matches!(why, StopReason::OffsetRefused { .. }), "{why:?}");
+        }
+        assert!(running.stop().await.last_commit.is_ok());
+        assert_eq!(once(&seen(&cluster, "out").await), all());
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use offtake::OffsetAndMetadata;
 use offtake_broker::{ApiKey, Config, Fault, FaultRule};
-use offtake_worker::{Error, Failure, Retry, StopReason, Worker};
+use offtake_worker::{Error, Event, Failure, Retry, StopReason, Worker};
 
 use crate::support::*;
 
@@ -265,4 +265,59 @@ async fn one_whose_future_is_dropped_leaves_nothing_running() {
     let (second, _) = the_rest(&cluster).await;
     let done: BTreeSet<_> = ledger.done().into_keys().chain(second.done().into_keys()).collect();
     assert_eq!(done, all());
+}
+
+/// What cannot be written is not waited for at the end: its record comes again.
+#[tokio::test(start_paused = true)]
+async fn letters_to_a_topic_that_is_missing_or_took_none_do_not_hold_up_the_end() {
+    for is_told in [false, true] {
+        let cluster = cluster().await;
+        let ledger = Ledger::default();
+        let handler = ledger.around(move |record, _| async move {
+            match record.offset() {
+                // The others of the key wait behind it. What comes later fails when the first has failed for good.
+                7 if record.partition() == 0 || is_told && record.partition() == 1 => {
+                    if record.partition() == 1 {
+                        tokio::time::sleep(secs(15)).await;
+                    }
+                    Err(Failure::poison("no"))
+                }
+                _ => Ok(()),
+            }
+        });
+        let topic = if is_told { "orders.dlq" } else { "no.such.dlq" };
+        // Leaders that have too few replicas: it is tried again for `delivery.timeout.ms` (10 s).
+        let rule = FaultRule::on(ApiKey::Produce, Fault::Fail(19)).topic("orders.dlq");
+        let rule = is_told.then(|| cluster.inject(rule));
+        let running =
+            Running::start(worker(&cluster).dead_letters(dead_letters_to(topic, &cluster)), handler);
+        let goal = all().len() - if is_told { 14 } else { 7 };
+        running.until("what can be done is", |_| ledger.done().len() >= goal).await;
+        let is_written = |running: &Running| running.handle.metrics().writing_dead_letters == 1;
+        match is_told {
+            false => running.until("it is being written", is_written).await,
+            true => {
+                let has_stopped = |running: &Running| {
+                    let events = running.events();
+                    events.iter().any(|event| matches!(event, Event::Stopped(_)))
+                };
+                running.until("the first could not be written", has_stopped).await;
+                running.until("another one is being written", is_written).await;
+            }
+        }
+        let before = tokio::time::Instant::now();
+        let summary = running.stop().await;
+        assert!(before.elapsed() < secs(3), "{:?}", before.elapsed());
+        assert_eq!((summary.stopped.len(), summary.dead_lettered), (usize::from(is_told), 0));
+        assert!(summary.last_commit.is_ok());
+        assert_eq!(committed(&cluster).await[&0].offset, 7, "it is not passed");
+        if let Some(rule) = rule {
+            assert!(cluster.hits(rule) > 0);
+            cluster.withdraw(rule);
+        }
+        let again = Ledger::default();
+        let running = Running::start(worker(&cluster), again.around(|_, _| async { Ok(()) }));
+        running.until("it comes again", |_| again.done().contains_key(&(0, 7))).await;
+        assert!(running.stop().await.is_clean());
+    }
 }

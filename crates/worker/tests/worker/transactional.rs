@@ -40,7 +40,11 @@ pub(crate) fn by(cluster: &Cluster, id: &str) -> Transactions {
 }
 
 pub(crate) fn transactional(cluster: &Cluster, id: &str) -> Worker {
-    worker(cluster).transactional(by(cluster, id)).dead_letters(DeadLetters::to("orders.dlq"))
+    transactional_of(worker(cluster), cluster, id)
+}
+
+pub(crate) fn transactional_of(worker: Worker, cluster: &Cluster, id: &str) -> Worker {
+    worker.transactional(by(cluster, id)).dead_letters(DeadLetters::to("orders.dlq"))
 }
 
 /// Sends what it is made of.

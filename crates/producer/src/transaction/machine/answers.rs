@@ -1,6 +1,9 @@
 //! What coordinators answer, and what follows from it.
 
-use std::{mem, time::Instant};
+use std::{
+    mem,
+    time::{Duration, Instant},
+};
 
 use offtake_client::{Error, ErrorKind};
 use offtake_machine::{Answer, CallError, CallId, TopicPartition};
@@ -18,6 +21,9 @@ use crate::sender::ProducerIdentity;
 /// The feature that says how transactions are spoken of (KIP-890, KIP-1022), and from which level on each has its own epoch. A producer keeps
 /// to what it found when it began: coordinators take the older way at every level, but the newer one no more when the level was lowered.
 const FEATURE: (&str, i16) = ("transaction.version", 2);
+
+/// A broker may not have heard yet of a topic that was just created. One that is missing for longer was deleted.
+const WORTH_WAITING: Duration = Duration::from_secs(5);
 
 /// What a code means for the transaction.
 enum Verdict {
@@ -322,12 +328,18 @@ impl Transactions {
     }
 
     fn offsets_taken(&mut self, now: Instant, response: &TxnOffsetCommitResponse) {
-        let Some(sent) = self.state.work().and_then(|work| work.offsets.front()) else { return };
         let told = |partition: &TopicPartition| {
             let topic = response.topics.iter().find(|topic| topic.name == partition.topic.as_str())?;
             let told = topic.partitions.iter().find(|told| told.partition_index == partition.partition)?;
             Some(told.error_code)
         };
+        let Some(sent) = self.state.work_mut().and_then(|work| work.offsets.front_mut()) else { return };
+        let is_missing = |partition| told(partition) == Some(ErrorCode::UnknownTopicOrPartition);
+        let missing = sent.offsets.offsets.keys().any(is_missing);
+        sent.missing_since = missing.then(|| sent.missing_since.unwrap_or(now));
+        let is_deleted =
+            sent.missing_since.is_some_and(|since| now.saturating_duration_since(since) >= WORTH_WAITING);
+        let Some(sent) = self.state.work().and_then(|work| work.offsets.front()) else { return };
         let has_own_epoch = self.protocol == Protocol::EpochPerTransaction;
         let mut worst = Verdict::Done;
         for partition in sent.offsets.offsets.keys() {
@@ -340,6 +352,11 @@ impl Transactions {
                          open for longer than `transaction.timeout.ms` ({timeout} ms)"
                     );
                     Verdict::Abort(Error::new(ErrorKind::TransactionAborted, text).with_code(code))
+                }
+                Some(code @ ErrorCode::UnknownTopicOrPartition) if is_deleted => {
+                    let text =
+                        format!("the offset of {partition} is not taken: there is no such topic ({code})");
+                    Verdict::Abort(Error::new(ErrorKind::CommitFailed, text).with_code(code))
                 }
                 Some(code) => self.verdict(code, &format!("the offset of {partition} is not taken")),
                 None => Verdict::Again(format!("{partition} was left out of an answer")),

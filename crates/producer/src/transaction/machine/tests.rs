@@ -281,3 +281,42 @@ fn offsets_that_come_too_late_abort_a_transaction_with_an_epoch_of_its_own() {
     bench.answers(&asked, refused(ErrorCode::ProducerFenced));
     assert!(matches!(&bench.events()[..], [.., Event::Over(error)] if error.kind() == ErrorKind::Fenced));
 }
+
+/// One that was just created may not be known everywhere. Of one that stays away the others of the transaction do not wait for `max.block.ms`.
+#[test]
+fn offsets_of_a_topic_that_stays_away_abort_their_transaction_after_a_while() {
+    for protocol in [Protocol::Announced, Protocol::EpochPerTransaction] {
+        let mut bench = Bench::ready(protocol);
+        bench.begins();
+        let began = bench.now;
+        bench.machine.send_offsets(bench.now, 1, offsets());
+        if protocol == Protocol::Announced {
+            bench.serves(ApiKey::AddOffsetsToTxn, AddOffsetsToTxnResponse::default());
+        }
+        let is_told_missing = |bench: &mut Bench| {
+            bench.serves(ApiKey::TxnOffsetCommit, offsets_taken(ErrorCode::UnknownTopicOrPartition));
+            bench.events().into_iter().find_map(|event| match event {
+                Event::OffsetsSent(1, result) => Some(result),
+                _ => None,
+            })
+        };
+        while bench.now.saturating_duration_since(began) < Duration::from_secs(4) {
+            assert!(is_told_missing(&mut bench).is_none());
+        }
+        // It was there in between.
+        bench.serves(ApiKey::TxnOffsetCommit, offsets_taken(ErrorCode::CoordinatorLoadInProgress));
+        let again = bench.now;
+        let error = loop {
+            if let Some(result) = is_told_missing(&mut bench) {
+                break result.expect_err("they are not taken");
+            }
+        };
+        let waited = bench.now.saturating_duration_since(again);
+        assert!(waited >= Duration::from_secs(5) && waited < Duration::from_secs(9), "{waited:?}");
+        assert_eq!(
+            (error.kind(), error.code()),
+            (ErrorKind::TransactionAborted, Some(ErrorCode::UnknownTopicOrPartition))
+        );
+        assert!(error.partition().is_some() && error.is_retriable(), "{error:?}");
+    }
+}

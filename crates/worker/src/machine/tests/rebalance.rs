@@ -362,3 +362,48 @@ fn what_was_read_before_an_unreadable_batch_is_handled() {
     assert_eq!(world.commit(), [(0, 3, vec![])]);
     assert_eq!(world.stopped(), [(0, Some(3))]);
 }
+
+/// Nobody knows whether its commit was made: it begins again where the group says.
+#[test]
+fn a_partition_that_starts_over_is_read_when_the_consumer_has_gone_back_and_forgets_what_it_had() {
+    let mut world = World::new(Options { concurrency: 9, ..options() });
+    world.assign([0, 1, 2]);
+    for index in 0..3 {
+        world.receive(index, 10, &[A, B, C]);
+    }
+    [10, 10, 10, 11].into_iter().for_each(|offset| world.done(offset));
+    world.machine.revoking(&[partition(2)]);
+    world.drain();
+    let commits = world.machine.take_commit(world.now, None);
+    world.machine.commit_ended(&commits, |_| false);
+    let begun = world.machine.start_over(&commits);
+    world.drain();
+    let names: Vec<_> = begun.iter().map(|(_, name, from)| (name.partition, *from)).collect();
+    assert_eq!(names, [(0, Some(10)), (1, Some(10))], "what is handed over is left to others");
+    assert_eq!((world.offsets(), world.machine.metrics().queued), (vec![], 0));
+    assert_eq!(world.paused.iter().collect::<Vec<_>>(), [&partition(0), &partition(1)]);
+    for (id, _, _) in begun {
+        world.machine.loaded(world.now, id, None);
+    }
+    world.drain();
+    assert!(world.paused.is_empty());
+    // The one was committed, the other was not.
+    world.receive(0, 12, &[C]);
+    world.receive(1, 10, &[A, B, C]);
+    assert_eq!(world.offsets(), [12, 10, 11, 12]);
+    [12, 10, 11, 12].into_iter().for_each(|offset| world.done(offset));
+    assert_eq!(world.commit(), [(0, 13, vec![]), (1, 13, vec![])]);
+}
+
+/// What the consumer begins with by itself may lie far behind the first record of a retry topic.
+#[test]
+fn nothing_of_a_retry_topic_is_read_before_it_is_known_where_it_begins() {
+    let retry = Retry::never().then_topics([("orders", Duration::from_secs(1))]);
+    let mut world = World::new(Options { retry, ..options() });
+    let id = world.machine.assigned(&[partition(0)])[0].0;
+    world.drain();
+    assert_eq!(world.paused.len(), 1);
+    world.machine.loaded(world.now, id, None);
+    world.drain();
+    assert!(world.paused.is_empty());
+}

@@ -146,6 +146,47 @@ fn a_probe_is_a_record_that_has_never_failed() {
     assert!(matches!(world.events.last(), Some(Event::Breaker { state: BreakerState::Closed })));
 }
 
+/// Where others come one by one, a record that always fails has its turn behind each of them.
+#[test]
+fn a_record_that_always_fails_ends_in_the_dead_letters_once_enough_others_have_succeeded() {
+    let mut world = World::with(Options { breaker: Some(breaker().probes(3)), ..options() }, 1, true);
+    world.assign([0, 1]);
+    world.receive(0, 0, &[A, A, B, C]);
+    // The service is away.
+    [0, 2, 3].into_iter().for_each(|offset| world.fail(offset, Again));
+    world.pass(Duration::from_millis(100));
+    [2, 3, 0].into_iter().for_each(|offset| world.fail(offset, Again));
+    assert_eq!(world.machine.metrics().breaker, BreakerState::Open);
+    // It is there again, and the first record is to blame itself: those that failed are tried in turn.
+    world.pass(Duration::from_secs(30));
+    for offset in [2, 3] {
+        assert_eq!(world.offsets(), [offset]);
+        world.done(offset);
+    }
+    for _ in 0..5 {
+        assert_eq!((world.offsets(), world.machine.metrics().breaker), (vec![0], BreakerState::HalfOpen));
+        world.fail(0, Again);
+        assert_eq!((world.offsets(), world.machine.metrics().breaker), (vec![], BreakerState::Open));
+        world.pass(Duration::from_secs(30));
+    }
+    world.fail(0, Again);
+    assert!(world.letters.is_empty(), "as a probe it was no attempt");
+    // One more comes, and is the third that succeeds.
+    world.receive(1, 10, &[C]);
+    world.pass(Duration::from_secs(30));
+    assert_eq!(world.offsets(), [10]);
+    world.done(10);
+    assert_eq!(world.machine.metrics().breaker, BreakerState::Closed);
+    world.fail(0, Again);
+    world.pass(Duration::from_millis(100));
+    world.fail(0, Again);
+    let (letter, _) = world.letters.pop().expect("its third attempt that counts");
+    assert_eq!(letter.letter.attempts, 3);
+    world.machine.letter_ended(letter, Ok((TopicPartition::new("dlq", 0), Some(0))));
+    world.drain();
+    assert_eq!(world.offsets(), [1], "and its key goes on");
+}
+
 #[test]
 fn a_probe_that_goes_with_its_partition_leaves_its_place_to_another() {
     let mut world = World::new(Options { breaker: Some(breaker().of_last(1)), ..options() });

@@ -26,6 +26,12 @@ struct Breaker {
     /// The same of probes.
     probes_done: usize,
     probes_failed: usize,
+    /// Probes that were done before it opened again, and count on: what failed then had failed before.
+    carried: usize,
+    /// Whether a probe failed that had not.
+    has_new_failure: bool,
+    /// Records that may have failed.
+    failing: BTreeSet<(Place, i64)>,
     probing: BTreeSet<(Place, i64)>,
     /// Calls of its handler that run: those of batches go on with what they have.
     calls: BTreeSet<u64>,
@@ -81,7 +87,8 @@ impl Breakers {
             What::HandlerEnded { who, call, at, offset, how } => {
                 let breaker = self.0.entry(*who).or_default();
                 breaker.calls.remove(call);
-                breaker.attempt_ended(scene.options.batch, (at.clone(), *offset), *how);
+                let had_failed_elsewhere = scene.options.retry_topics().any(|(topic, _)| *at.topic == *topic);
+                breaker.attempt_ended(scene.options.batch, (at.clone(), *offset), *how, had_failed_elsewhere);
                 None
             }
             what => {
@@ -99,10 +106,15 @@ impl Breakers {
 
 impl Breaker {
     /// A batch that fails as a whole has failed with what its handler did not come to, and that may be all of it.
-    fn attempt_ended(&mut self, batch: usize, record: (Place, i64), how: How) {
+    fn attempt_ended(&mut self, batch: usize, record: (Place, i64), how: How, had_failed_elsewhere: bool) {
         // One that was dropped may have been out of time; one that was ignored may have ended before.
         let may_have_failed = matches!(how, How::Failed | How::Panicked | How::Dropped | How::Ignored);
-        if self.probing.remove(&record) {
+        let is_probe = self.probing.remove(&record);
+        if may_have_failed {
+            let is_new = self.failing.insert(record) && batch == 1 && !had_failed_elsewhere;
+            self.has_new_failure |= is_probe && is_new && matches!(how, How::Failed | How::Panicked);
+        }
+        if is_probe {
             self.probes_done += usize::from(matches!(how, How::Done | How::Poison));
             self.probes_failed += usize::from(may_have_failed);
         }
@@ -124,8 +136,8 @@ impl Breaker {
                 (waited < ms(options.pause)).then(|| format!("after {} ms", waited.as_millis()))
             }
             (State::HalfOpen, State::Closed) => {
-                let enough = self.probes_done >= options.probes;
-                (!enough).then(|| format!("after {} probes", self.probes_done))
+                let done = self.carried + self.probes_done;
+                (done < options.probes).then(|| format!("after {done} probes"))
             }
             (State::HalfOpen, State::Open) => (self.probes_failed == 0).then(|| "no probe failed".to_owned()),
             (from, _) => Some(format!("it was {from:?}")),
@@ -133,7 +145,12 @@ impl Breaker {
     }
 
     fn becomes(&mut self, now: Duration, state: State) {
-        let (probing, calls) = (std::mem::take(&mut self.probing), std::mem::take(&mut self.calls));
-        *self = Self { state, since: now, probing, calls, ..Self::default() };
+        let carried = match (self.state, state) {
+            (State::HalfOpen, State::Open) if !self.has_new_failure => self.carried + self.probes_done,
+            (State::Open, State::HalfOpen) => self.carried,
+            _ => 0,
+        };
+        let Self { failing, probing, calls, .. } = std::mem::take(self);
+        *self = Self { state, since: now, carried, failing, probing, calls, ..Self::default() };
     }
 }

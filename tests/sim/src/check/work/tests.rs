@@ -569,6 +569,14 @@ fn safe21_a_breaker_changes_for_no_reason() {
     closes(probes(probes(half_open(), 4, How::Done), 5, How::Done)).holds();
     says(probes(half_open(), 4, How::Done), "open").is_found("SAFE21");
     says(probes(half_open(), 4, How::Failed), "open").holds();
+    // What had succeeded counts on where a record fails again, and not where another fails.
+    let again = |offset| {
+        let one = probes(half_open(), 4, How::Done);
+        let open = says(probes(one, offset, How::Failed), "open").wait(1_000);
+        closes(probes(says(open, "half-open"), 5, How::Done))
+    };
+    again(2).holds();
+    again(6).is_found("SAFE21");
 }
 
 #[test]
