@@ -113,7 +113,8 @@ fn ids_are_where_the_options_say_and_a_copy_has_its_own() {
         let way = format!("--registry-framing {framing}");
         let args = format!("produce {topic} --json --schema {path} {way} {place}");
         good(offtake(at, &registry, &args).stdin(copied.clone()).run());
-        let read = good(offtake(at, &registry, &format!("consume {topic} --json --until latest {way}")).run());
+        let read =
+            good(offtake(at, &registry, &format!("consume {topic} --json --until latest {way}")).run());
         let [record] = &read.json()[..] else { panic!("{read:?}") };
         assert_eq!(record["value"], value, "{record}");
         let headers = record["headers"].as_array().unwrap();

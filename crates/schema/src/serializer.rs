@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::{
     error::EncodeError,
+    finite,
     framing::{self, Framing, MessageIndexes, apicurio},
     id::SchemaType,
     payload::Part,
@@ -211,14 +212,18 @@ impl Encoder {
         &self.schema
     }
 
-    /// A value of the user's own type. Of Protobuf it is the first message of the text, in Protobuf's JSON names.
+    /// A value of the user's own type. Of Protobuf it is the first message of the text, in Protobuf's JSON names or those of the text.
     ///
     /// # Errors
-    /// A value that the schema does not describe.
+    /// A value that the schema does not describe; of Protobuf and JSON Schema also NaN and infinities, which JSON does not have (Protobuf takes them as
+    /// strings).
     pub fn encode<T: Serialize + ?Sized>(&self, value: &T) -> Result<Encoded, EncodeError> {
         let bytes = match self.schema.compiled() {
             Ok(Compiled::Avro(schema)) => schema.encode(value).map_err(EncodeError::new)?,
-            _ => self.schema.encode_json(&serde_json::to_value(value).map_err(EncodeError::new)?)?,
+            _ => {
+                finite::check(value)?;
+                self.schema.encode_json(&serde_json::to_value(value).map_err(EncodeError::new)?)?
+            }
         };
         Ok(self.framed(bytes))
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use offtake::{Consumer, OwnedRecord};
 use offtake_broker::{Cluster, NewRecord};
 use offtake_schema::{
-    Encoded, Framing, IdPlace, JsonForm, Part, Payload, Registered, SchemaRegistry, SchemaText, SchemaType, Serializer,
-    SubjectStrategy, framing::is_schema_header,
+    Encoded, Framing, IdPlace, JsonForm, Part, Payload, Registered, SchemaRegistry, SchemaText, SchemaType,
+    Serializer, SubjectStrategy, framing::is_schema_header,
 };
 use serde_json::{Value, json};
 
@@ -91,21 +91,31 @@ async fn a_header_names_the_schema_by_its_guid_where_there_is_one_and_a_reader_f
 async fn apicurios_headers_are_written_and_read() {
     let (server, _) = registry().await;
     let id = 7_u64.to_be_bytes().to_vec();
-    let proto = SchemaText::new(SchemaType::Protobuf, "syntax = \"proto3\"; package p; message Host { string host = 1; }");
+    let proto = SchemaText::new(
+        SchemaType::Protobuf,
+        "syntax = \"proto3\"; package p; message Host { string host = 1; }",
+    );
     let json = SchemaText::new(SchemaType::Json, "{}");
     let avro = || (json!({"host": "a", "load": 0.5}), metric());
     let host = || json!({"host": "a"});
     for (part, (value, schema), expected) in [
-        (Part::Value, avro(), &[("apicurio.value.contentId", &id[..]), ("apicurio.value.encoding", b"BINARY")][..]),
+        (
+            Part::Value,
+            avro(),
+            &[("apicurio.value.contentId", &id[..]), ("apicurio.value.encoding", b"BINARY")][..],
+        ),
         (Part::Key, avro(), &[("apicurio.key.contentId", &id[..]), ("apicurio.key.encoding", b"BINARY")]),
-        (Part::Value, (host(), proto), &[("apicurio.value.contentId", &id[..]), ("apicurio.protobuf.type", b"Host")]),
+        (
+            Part::Value,
+            (host(), proto),
+            &[("apicurio.value.contentId", &id[..]), ("apicurio.protobuf.type", b"Host")],
+        ),
         (Part::Value, (host(), json), &[("apicurio.value.contentId", &id[..])]),
     ] {
         // Each with a cache of its own, as all have one id.
         let registry = SchemaRegistry::with_config(server.config()).unwrap();
-        let serializer = Serializer::register(registry.clone(), schema)
-            .framing(Framing::Apicurio)
-            .id_in(IdPlace::Header);
+        let serializer =
+            Serializer::register(registry.clone(), schema).framing(Framing::Apicurio).id_in(IdPlace::Header);
         let serializer = if part == Part::Key { serializer.of_keys() } else { serializer };
         let encoded = serializer.encoder("orders").await.unwrap().encode_json(&value).unwrap();
         let headers: Vec<_> = encoded.headers.iter().map(|(name, value)| (*name, value.as_slice())).collect();
@@ -133,6 +143,22 @@ async fn record(part: Part, encoded: &Encoded) -> OwnedRecord {
     consumer.seek(("orders", 0), 0).await.unwrap();
     let records = consumer.poll(Duration::from_secs(20)).await.unwrap();
     records.iter().next().unwrap().detach()
+}
+
+#[tokio::test]
+async fn a_number_that_is_none_is_no_zero() {
+    let (server, _) = registry().await;
+    let registry = SchemaRegistry::with_config(server.config()).unwrap();
+    let proto =
+        SchemaText::new(SchemaType::Protobuf, "syntax = \"proto3\"; message Load { double load = 1; }");
+    let encoder = Serializer::register(registry, proto).encoder("orders").await.unwrap();
+    let of = |load: f64| encoder.encode(&std::collections::BTreeMap::from([("load", load)]));
+    for load in [f64::NAN, f64::NEG_INFINITY] {
+        assert!(of(load).unwrap_err().to_string().contains("no number"));
+    }
+    assert_eq!(of(0.5).unwrap().bytes[6..], [&[9][..], &0.5_f64.to_le_bytes()].concat());
+    let as_text = encoder.encode(&std::collections::BTreeMap::from([("load", "-Infinity")])).unwrap();
+    assert_eq!(as_text.bytes[6..], [&[9][..], &f64::NEG_INFINITY.to_le_bytes()].concat());
 }
 
 #[test]
