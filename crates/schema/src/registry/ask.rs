@@ -1,7 +1,7 @@
 //! [`Asker`]: questions to whichever of a registry's URLs answers.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
@@ -35,6 +35,8 @@ pub(super) struct Asker {
     transport: Box<dyn Transport>,
     /// The URL that answered last.
     current: AtomicUsize,
+    /// For how many milliseconds nobody has had an answer, of questions whose askers went away.
+    silent_ms: AtomicU64,
     timeout: Duration,
     most_bytes: usize,
     permits: Semaphore,
@@ -44,7 +46,8 @@ impl Asker {
     pub(super) fn new(transport: Box<dyn Transport>, timeout: Duration, most_bytes: usize) -> Self {
         let timeout = timeout.max(Duration::from_millis(1));
         let permits = Semaphore::new(MOST_AT_ONCE);
-        Self { transport, current: AtomicUsize::new(0), timeout, most_bytes, permits }
+        let (current, silent_ms) = (AtomicUsize::new(0), AtomicU64::new(0));
+        Self { transport, current, silent_ms, timeout, most_bytes, permits }
     }
 
     /// Where it is, for `Debug`.
@@ -78,7 +81,8 @@ impl Asker {
             // One that is silent leaves the others their share of the time.
             let share = match (left, deadline) {
                 (2.., Some(deadline)) => {
-                    deadline.saturating_duration_since(clock::now()) / u32::try_from(left).unwrap_or(u32::MAX)
+                    let left = u32::try_from(left).unwrap_or(u32::MAX);
+                    (deadline.saturating_duration_since(clock::now()) / left).max(self.timeout / SILENT)
                 }
                 _ => self.timeout,
             };
@@ -104,6 +108,7 @@ impl Asker {
         let mut waiting = Waiting { asker: self, since: Some((url, clock::now())) };
         let answer = clock::timeout(limit, self.transport.call(url, call)).await;
         waiting.since = None;
+        self.silent_ms.store(0, Ordering::Relaxed);
         match answer {
             Some(answer) => read(endpoint, &answer?),
             None => {
@@ -256,8 +261,8 @@ impl Asker {
     }
 }
 
-/// A question that a URL has not answered yet. Where whoever asks goes away after a while, another URL is asked first from then on: else one that is
-/// silent would be asked again and again by those who wait for less than a request may take, and the others never.
+/// A question that a URL has not answered yet. Where those who ask have gone away for a while without an answer, another URL is asked first from then
+/// on: else one that is silent would be asked again and again by those who wait for less than a request may take, and the others never.
 struct Waiting<'a> {
     asker: &'a Asker,
     /// Which URL, and since when.
@@ -267,7 +272,11 @@ struct Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let Some((url, since)) = self.since else { return };
-        if clock::now().saturating_duration_since(since) >= self.asker.timeout / SILENT {
+        let waited =
+            u64::try_from(clock::now().saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX);
+        let silent = self.asker.silent_ms.fetch_add(waited, Ordering::Relaxed).saturating_add(waited);
+        if u128::from(silent) >= (self.asker.timeout / SILENT).as_millis() {
+            self.asker.silent_ms.store(0, Ordering::Relaxed);
             let next = (url + 1) % self.asker.transport.urls().max(1);
             // Another may have found one that answers meanwhile.
             let _ = self.asker.current.compare_exchange(url, next, Ordering::Relaxed, Ordering::Relaxed);
@@ -275,7 +284,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// This part of the time of a request without an answer is a while.
+/// This part of the time of a request without an answer is a while, and no URL has less where others are to have their share.
 const SILENT: u32 = 4;
 
 /// Why one URL after the other was of no use.

@@ -255,6 +255,15 @@ async fn a_url_that_hangs_is_not_asked_first_again_by_those_who_give_up_sooner()
     assert!(within(2_000).await.is_none());
     assert!(within(2_000).await.unwrap().is_ok());
     assert_eq!(script.asked().iter().map(|(url, _)| *url).collect::<Vec<_>>(), [0, 0, 1]);
+    // Also by those who never wait for long.
+    let script = Script::of(std::iter::repeat_n(Does::Hangs, 13).chain([schema_answer()]));
+    let (found, _) = registry(2, &script);
+    for _ in 0..13 {
+        assert!(found.schema_within(1, Duration::from_millis(100)).await.is_err());
+    }
+    assert!(found.schema_within(1, Duration::from_millis(100)).await.is_ok());
+    let urls: Vec<usize> = script.asked().iter().map(|(url, _)| *url).collect();
+    assert_eq!(urls, [[0; 13].as_slice(), &[1]].concat());
 }
 
 #[tokio::test(start_paused = true)]
