@@ -45,7 +45,8 @@ impl Corpora {
         for target in fs::read_dir(&self.root)? {
             for file in fs::read_dir(target?.path())? {
                 let path = file?.path();
-                let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+                let name =
+                    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
                 let is_kept = name.starts_with("kafka-") || name.starts_with("found-");
                 if !is_kept && !self.written.contains(&path) {
                     fs::remove_file(path)?;
