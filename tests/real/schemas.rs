@@ -96,6 +96,34 @@ fn values_are_written_and_printed_by_their_schemas() {
     assert_eq!(nowhere.code, Some(1), "{:?}", nowhere.stderr);
 }
 
+/// Ids before values or in headers, of Confluent's kind and of Apicurio's: each is read as it was written, and copied into another.
+#[test]
+fn ids_are_where_the_options_say_and_a_copy_has_its_own() {
+    let (at, registry) = (shared(V4_3_0), Registry::start());
+    let (_folder, path) = file("v1.avsc", V1);
+    let value = json!({"host": "a", "load": 0.5});
+    let mut copied = format!("{}\n", json!({"key": "k", "value": value, "headers": [["trace", "x"]]}));
+    for (framing, place, names) in [
+        ("confluent", "--registry-headers", &["trace", "__value_schema_id"][..]),
+        ("apicurio", "--registry-headers", &["trace", "apicurio.value.contentId", "apicurio.value.encoding"]),
+        ("apicurio", "", &["trace"]),
+        ("confluent", "", &["trace"]),
+    ] {
+        let topic = at.tool.create_topic(&unique("framed"), 1, &[]);
+        let way = format!("--registry-framing {framing}");
+        let args = format!("produce {topic} --json --schema {path} {way} {place}");
+        good(offtake(at, &registry, &args).stdin(copied.clone()).run());
+        let read =
+            good(offtake(at, &registry, &format!("consume {topic} --json --until latest {way}")).run());
+        let [record] = &read.json()[..] else { panic!("{read:?}") };
+        assert_eq!(record["value"], value, "{record}");
+        let headers = record["headers"].as_array().unwrap();
+        assert_eq!(headers.iter().map(|header| &header[0]).collect::<Vec<_>>(), names, "{record}");
+        // What is read of one topic is written to the next.
+        copied = format!("{record}\n");
+    }
+}
+
 #[test]
 fn a_schema_is_checked_against_those_of_its_subject() {
     let (at, registry) = (shared(V4_3_0), Registry::start());

@@ -68,6 +68,8 @@ pub struct Answer {
     pub content_type: Option<String>,
     /// Where a redirect would lead.
     pub location: Option<String>,
+    /// `retry-after`, if it is a number of seconds.
+    pub retry_after: Option<Duration>,
 }
 
 /// Why there is no answer, or none that is of use.
@@ -319,6 +321,8 @@ async fn read(response: Response<Incoming>, max_body: usize) -> Result<Answer, B
     let status = response.status().as_u16();
     let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let (location, content_type) = (header("location"), header("content-type"));
+    let retry_after =
+        header("retry-after").and_then(|seconds| seconds.trim().parse().ok()).map(Duration::from_secs);
     let mut incoming = response.into_body();
     let mut body = Zeroizing::new(Vec::new());
     while let Some(frame) = incoming.frame().await {
@@ -329,7 +333,7 @@ async fn read(response: Response<Incoming>, max_body: usize) -> Result<Answer, B
         }
         body.extend_from_slice(data);
     }
-    Ok(Answer { status, body, content_type, location })
+    Ok(Answer { status, body, content_type, location, retry_after })
 }
 
 fn broken(error: &hyper::Error) -> Broken {

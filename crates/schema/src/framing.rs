@@ -43,10 +43,19 @@ pub struct Framed<'a> {
     pub message: Option<&'a [u8]>,
 }
 
-/// The headers of Confluent's newer serialisers.
-pub(crate) const VALUE_SCHEMA_ID: &str = "__value_schema_id";
-/// The same for keys.
-pub(crate) const KEY_SCHEMA_ID: &str = "__key_schema_id";
+/// The header of Confluent's newer serialisers.
+pub(crate) fn id_header_name(part: Part) -> &'static str {
+    match part {
+        Part::Key => "__key_schema_id",
+        Part::Value => "__value_schema_id",
+    }
+}
+
+/// Whether a header of this name, of either framing, says how a record's key or value was written. Such headers are true of these bytes only: who writes
+/// the value anew leaves them out.
+pub fn is_schema_header(part: Part, name: &str) -> bool {
+    name == id_header_name(part) || apicurio::is_header(part, name.as_bytes())
+}
 
 /// Before an id of four bytes.
 const MAGIC_ID: u8 = 0;
@@ -94,10 +103,7 @@ impl<'a> Framed<'a> {
 /// The header that says which schema it is.
 #[inline]
 fn id_header<'a>(payload: &Payload<'a>) -> Option<&'a [u8]> {
-    let name = match payload.part() {
-        Part::Key => KEY_SCHEMA_ID,
-        Part::Value => VALUE_SCHEMA_ID,
-    };
+    let name = id_header_name(payload.part());
     // As Kafka's `lastHeader`: of several the last counts.
     payload.headers().filter(|header| header.key == name.as_bytes()).filter_map(|header| header.value).last()
 }
@@ -229,14 +235,10 @@ pub(crate) fn push_id(out: &mut Vec<u8>, id: u32) {
     out.extend_from_slice(&id.to_be_bytes());
 }
 
-/// The value of the header that names a schema by its GUID; of Protobuf with the indexes.
-pub(crate) fn guid_header(guid: [u8; 16], indexes: Option<&MessageIndexes>) -> Vec<u8> {
-    let mut header = vec![MAGIC_GUID];
-    header.extend_from_slice(&guid);
-    if let Some(indexes) = indexes {
-        indexes.push_to(&mut header);
-    }
-    header
+/// The same for a header that names a schema by its GUID: a byte 1 and the GUID.
+pub(crate) fn push_guid(out: &mut Vec<u8>, guid: [u8; 16]) {
+    out.push(MAGIC_GUID);
+    out.extend_from_slice(&guid);
 }
 
 #[cfg(test)]
@@ -282,10 +284,11 @@ mod tests {
     #[test]
     fn a_header_names_the_schema_of_a_value_that_is_bare() {
         let guid = *b"0123456789abcdef";
-        let header = guid_header(guid, None);
+        let mut header = Vec::new();
+        push_guid(&mut header, guid);
         let framed = of_header(&header, b"bare").unwrap();
         assert_eq!(framed, Framed::of(SchemaId::Guid(guid), b"bare"));
-        let header = guid_header(guid, Some(&MessageIndexes::new([1, 0])));
+        MessageIndexes::new([1, 0]).push_to(&mut header);
         let framed = of_header(&header, b"bare").unwrap();
         let (indexes, rest) = MessageIndexes::split_from(framed.indexes.unwrap()).unwrap();
         assert_eq!((indexes.as_slice(), rest), (&[1, 0][..], &b""[..]));

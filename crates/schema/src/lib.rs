@@ -4,6 +4,7 @@
 pub mod avro;
 mod deserializer;
 mod error;
+mod finite;
 pub mod framing;
 pub mod gate;
 mod id;

@@ -1,33 +1,27 @@
-//! Percent-encoding (RFC 3986).
+//! Percent-encoding (RFC 3986), stricter than the crate: a percent sign without two digits behind it is a mistake here.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
 use zeroize::Zeroizing;
+
+/// What may not stand in a segment of a path as it is.
+const OF_NO_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The bytes, which may be a secret's; `None` where a percent sign has no two digits behind it.
 pub(crate) fn decoded(text: &str) -> Option<Zeroizing<Vec<u8>>> {
-    let mut decoded = Zeroizing::new(Vec::with_capacity(text.len()));
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            decoded.push(byte);
-            continue;
-        }
-        let mut digit = || bytes.next().and_then(|digit| char::from(digit).to_digit(16));
-        decoded.push(u8::try_from(digit()? << 4 | digit()?).ok()?);
+    let are_digits =
+        |after: &str| after.len() >= 2 && after.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
+    if !text.split('%').skip(1).all(are_digits) {
+        return None;
     }
+    // As long as the text at most: no copy of a secret is left where it grew.
+    let mut decoded = Zeroizing::new(Vec::with_capacity(text.len()));
+    decoded.extend(percent_decode(text.as_bytes()));
     Some(decoded)
 }
 
 /// As one segment of a path.
 pub(crate) fn encoded(segment: &str) -> String {
-    let mut encoded = String::with_capacity(segment.len());
-    for byte in segment.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
+    utf8_percent_encode(segment, OF_NO_SEGMENT).to_string()
 }
 
 #[cfg(test)]
@@ -36,10 +30,11 @@ mod tests {
 
     #[test]
     fn a_subject_is_one_segment_of_a_path() {
-        let subject = "a/b c.é-value";
-        assert_eq!(encoded(subject), "a%2Fb%20c.%C3%A9-value");
+        let subject = "a/b c.é-value_~%";
+        assert_eq!(encoded(subject), "a%2Fb%20c.%C3%A9-value_~%25");
         assert_eq!(decoded(&encoded(subject)).unwrap().as_slice(), subject.as_bytes());
-        for wrong in ["%", "%4", "%zz", "a%é"] {
+        assert_eq!(decoded("%2f%2F").unwrap().as_slice(), b"//");
+        for wrong in ["%", "%4", "%zz", "a%é", "%%41", "%+1"] {
             assert!(decoded(wrong).is_none(), "{wrong}");
         }
     }

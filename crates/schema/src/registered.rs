@@ -59,7 +59,8 @@ impl Registered {
         Self { registry, framing: Framing::default(), budget: Budget::default(), reader: None }
     }
 
-    /// Avro is resolved to this schema: what it has and the writer's has not takes its default, what it has not is skipped.
+    /// Avro is resolved to this schema (of [`avro::Schema::parse`]): what it has and the writer's has not takes its default, what it has not is skipped.
+    /// A text that may be a default, or an enum's symbol, is not among the record's bytes: it is a `String` or a `Cow<str>`, and no `&str`.
     pub fn reader(self, schema: avro::Schema) -> Self {
         let reader = Reader { schema, resolved: Table::new(MOST_RESOLVED, usize::MAX) };
         Self { reader: Some(Arc::new(reader)), ..self }

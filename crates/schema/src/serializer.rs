@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::{
     error::EncodeError,
+    finite,
     framing::{self, Framing, MessageIndexes, apicurio},
     id::SchemaType,
     payload::Part,
@@ -58,7 +59,9 @@ pub enum IdPlace {
     /// Before the value: every consumer understands it.
     #[default]
     Payload,
-    /// In a header, and the value is bare: by its GUID if the registry has such, else by its id.
+    /// In headers, and the value is bare. Confluent's is one header, with the schema's GUID if the registry has told it, else with its id. Apicurio's
+    /// are the id of the content, and beside it the encoding of Avro, or the name of Protobuf's message: that header is one for keys and values, so that
+    /// only one of a record's two can be Protobuf.
     Header,
 }
 
@@ -135,13 +138,14 @@ impl Serializer {
         Self { normalize, ..self }
     }
 
-    /// Where values name their schema. In a header it is Confluent's: Apicurio's headers are read, and not written.
+    /// Where values name their schema. What headers these are is a matter of the [`framing`](Self::framing).
     pub fn id_in(self, place: IdPlace) -> Self {
         Self { place, ..self }
     }
 
     /// How values are framed. Apicurio's deserialisers need [`Framing::Apicurio`] for Protobuf, and take Confluent's frames of the others where they
-    /// are told `apicurio.registry.as-confluent=true`. It has no place for an id in a header.
+    /// are told `apicurio.registry.as-confluent=true`. They have to be told `apicurio.registry.use-id=contentId`, and
+    /// `apicurio.registry.headers.enabled=true` where ids are [in headers](Self::id_in).
     pub fn framing(self, framing: Framing) -> Self {
         Self { framing, ..self }
     }
@@ -155,9 +159,6 @@ impl Serializer {
             Some(subject) => Ok(subject.clone()),
             None => self.strategy.subject(topic, self.part, schema),
         };
-        if (self.framing, self.place) == (Framing::Apicurio, IdPlace::Header) {
-            return Err(EncodeError::new("Apicurio's headers are read, and not written"));
-        }
         let mut guid = None;
         let (id, schema) = match &self.source {
             Source::Register(schema) => {
@@ -196,8 +197,8 @@ pub struct Encoder {
 pub struct Encoded {
     /// The record's value, or key.
     pub bytes: Vec<u8>,
-    /// A header that the record needs, where it names the schema.
-    pub header: Option<(&'static str, Vec<u8>)>,
+    /// Headers that the record needs, where these name the schema; none where the bytes do.
+    pub headers: Vec<(&'static str, Vec<u8>)>,
 }
 
 impl Encoder {
@@ -211,14 +212,18 @@ impl Encoder {
         &self.schema
     }
 
-    /// A value of the user's own type. Of Protobuf it is the first message of the text, in Protobuf's JSON names.
+    /// A value of the user's own type. Of Protobuf it is the first message of the text, in Protobuf's JSON names or those of the text.
     ///
     /// # Errors
-    /// A value that the schema does not describe.
+    /// A value that the schema does not describe; of Protobuf and JSON Schema also NaN and infinities, which JSON does not have (Protobuf takes them as
+    /// strings).
     pub fn encode<T: Serialize + ?Sized>(&self, value: &T) -> Result<Encoded, EncodeError> {
         let bytes = match self.schema.compiled() {
             Ok(Compiled::Avro(schema)) => schema.encode(value).map_err(EncodeError::new)?,
-            _ => self.schema.encode_json(&serde_json::to_value(value).map_err(EncodeError::new)?)?,
+            _ => {
+                finite::check(value)?;
+                self.schema.encode_json(&serde_json::to_value(value).map_err(EncodeError::new)?)?
+            }
         };
         Ok(self.framed(bytes))
     }
@@ -240,34 +245,36 @@ impl Encoder {
     }
 
     fn framed(&self, value: Vec<u8>) -> Encoded {
-        let indexes = (self.schema.kind() == SchemaType::Protobuf).then(MessageIndexes::default);
         let mut front = Vec::with_capacity(9 + value.len());
-        if self.framing == Framing::Apicurio {
-            apicurio::push_frame(&mut front, self.id, self.schema.first_message().as_deref());
-            front.extend_from_slice(&value);
-            return Encoded { bytes: front, header: None };
-        }
-        if let (IdPlace::Header, Some(guid)) = (self.place, self.guid) {
-            let header = framing::guid_header(guid, indexes.as_ref());
-            return Encoded { bytes: value, header: Some((self.header_name(), header)) };
-        }
-        framing::push_id(&mut front, self.id);
-        if let Some(indexes) = indexes {
-            indexes.push_to(&mut front);
-        }
-        match self.place {
-            IdPlace::Header => Encoded { bytes: value, header: Some((self.header_name(), front)) },
-            IdPlace::Payload => {
-                front.extend_from_slice(&value);
-                Encoded { bytes: front, header: None }
+        match self.framing {
+            Framing::Confluent => {
+                let indexes = (self.schema.kind() == SchemaType::Protobuf).then(MessageIndexes::default);
+                match (self.place, self.guid) {
+                    (IdPlace::Header, Some(guid)) => framing::push_guid(&mut front, guid),
+                    (IdPlace::Header, None) | (IdPlace::Payload, _) => framing::push_id(&mut front, self.id),
+                }
+                indexes.into_iter().for_each(|indexes| indexes.push_to(&mut front));
+            }
+            Framing::Apicurio => {
+                let message = self.schema.first_message();
+                match self.place {
+                    IdPlace::Header => {
+                        let headers =
+                            apicurio::headers(self.part, self.id, self.schema.kind(), message.as_deref());
+                        return Encoded { bytes: value, headers };
+                    }
+                    IdPlace::Payload => apicurio::push_frame(&mut front, self.id, message.as_deref()),
+                }
             }
         }
-    }
-
-    fn header_name(&self) -> &'static str {
-        match self.part {
-            Part::Key => framing::KEY_SCHEMA_ID,
-            Part::Value => framing::VALUE_SCHEMA_ID,
+        match self.place {
+            IdPlace::Header => {
+                Encoded { bytes: value, headers: vec![(framing::id_header_name(self.part), front)] }
+            }
+            IdPlace::Payload => {
+                front.extend_from_slice(&value);
+                Encoded { bytes: front, headers: Vec::new() }
+            }
         }
     }
 }

@@ -94,14 +94,7 @@ impl<K: Hash + Eq + Copy, T> Table<K, T> {
 
     #[cold]
     fn behind_lock(&self, key: &K) -> Option<Hit<'_, T>> {
-        let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(at) = rest.entries.iter().position(|(held, ..)| held == key) else {
-            return rest.lent.get(key).and_then(Weak::upgrade).map(Hit::BehindLock);
-        };
-        let entry = rest.entries.remove(at);
-        let found = Arc::clone(&entry.1);
-        rest.entries.push(entry);
-        Some(Hit::BehindLock(found))
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner).find(key).map(Hit::BehindLock)
     }
 
     /// Keeps what was found by this key; what is kept already stays.
@@ -117,6 +110,10 @@ impl<K: Hash + Eq + Copy, T> Table<K, T> {
             self.bytes.store(0, Ordering::Relaxed);
         }
         let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another may have come since it was looked for, and whoever has that one is to find it.
+        if let Some(kept) = rest.find(&key) {
+            return kept;
+        }
         rest.entries.push((key, Arc::clone(&value), bytes));
         rest.bytes = rest.bytes.saturating_add(bytes);
         while rest.entries.len() > 1
@@ -149,6 +146,17 @@ impl<K: Hash + Eq + Copy, T> Table<K, T> {
 }
 
 impl<K: Hash + Eq, T> Rest<K, T> {
+    /// It is the one that was used last, then.
+    fn find(&mut self, key: &K) -> Option<Arc<T>> {
+        let Some(at) = self.entries.iter().position(|(held, ..)| held == key) else {
+            return self.lent.get(key).and_then(Weak::upgrade);
+        };
+        let entry = self.entries.remove(at);
+        let found = Arc::clone(&entry.1);
+        self.entries.push(entry);
+        Some(found)
+    }
+
     fn lend(&mut self, key: K, forgotten: &Arc<T>) {
         if Arc::strong_count(forgotten) > 1 {
             self.lent.insert(key, Arc::downgrade(forgotten));
@@ -277,12 +285,17 @@ mod tests {
 
     #[test]
     fn many_threads_agree() {
-        let table = Arc::new(Table::new(64, usize::MAX));
+        agree(&Table::new(1024, usize::MAX));
+        let full = Table::new(1, usize::MAX);
+        full.insert(u32::MAX, Arc::new((u32::MAX, 0)), 1);
+        agree(&full);
+    }
+
+    fn agree(table: &Table<u32, (u32, u32)>) {
         std::thread::scope(|scope| {
             for thread in 0..8_u32 {
-                let table = &table;
                 scope.spawn(move || {
-                    for id in 0..64_u32 {
+                    for id in 0..MOST_BEHIND_LOCK as u32 {
                         let kept = table.insert(id, Arc::new((id, thread)), 1);
                         assert_eq!(kept.0, id);
                         assert_eq!(**table.get(&id).unwrap(), *kept, "what is kept is never replaced");

@@ -1,4 +1,4 @@
-//! Makes the saved corpora anew, but for the files that `capture` has brought from a real broker:
+//! Makes the saved corpora anew, but for the files that `capture` has brought from a real broker (`kafka-…`), and for what fuzzing has found (`found-…`):
 //!
 //! ```text
 //! cargo run --manifest-path fuzz/Cargo.toml --example seeds
@@ -45,9 +45,10 @@ impl Corpora {
         for target in fs::read_dir(&self.root)? {
             for file in fs::read_dir(target?.path())? {
                 let path = file?.path();
-                let from_a_broker =
-                    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("kafka-"));
-                if !from_a_broker && !self.written.contains(&path) {
+                let name =
+                    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+                let is_kept = name.starts_with("kafka-") || name.starts_with("found-");
+                if !is_kept && !self.written.contains(&path) {
                     fs::remove_file(path)?;
                 }
             }

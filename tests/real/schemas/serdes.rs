@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use offtake_broker::{Cluster, NewRecord};
 use offtake_schema::{
-    Budget, Deserializer, Framing, JsonForm, Part, Payload, Registered, SchemaRegistry, SchemaText,
+    Budget, Deserializer, Framing, IdPlace, JsonForm, Part, Payload, Registered, SchemaRegistry, SchemaText,
     SchemaType, Serializer,
 };
 use offtake_tests::{Registry, java_with_serialisers};
@@ -49,17 +49,18 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// Its name, how we frame values, and how their serialisers are told to write ids.
-type Way = (&'static str, Framing, &'static [(&'static str, &'static str)]);
+/// Its name, how we frame values and where we name their schemas, and how their serialisers are told to write ids.
+type Way = (&'static str, Framing, IdPlace, &'static [(&'static str, &'static str)]);
 
 const WAYS: [Way; 3] = [
-    ("eight", Framing::Apicurio, &[("apicurio.registry.headers.enabled", "false")]),
+    ("eight", Framing::Apicurio, IdPlace::Payload, &[("apicurio.registry.headers.enabled", "false")]),
     (
         "four",
         Framing::Confluent,
+        IdPlace::Payload,
         &[("apicurio.registry.headers.enabled", "false"), ("apicurio.registry.as-confluent", "true")],
     ),
-    ("headers", Framing::Apicurio, &[("apicurio.registry.headers.enabled", "true")]),
+    ("headers", Framing::Apicurio, IdPlace::Header, &[("apicurio.registry.headers.enabled", "true")]),
 ];
 
 fn job(case: &Case, topic: &str, registry: &Registry, way: &[(&str, &str)]) -> Value {
@@ -111,7 +112,7 @@ fn apicurios_java_serialisers_are_read_and_its_deserialisers_read_us() {
     let cases = cases();
     // What they write.
     let mut jobs = Vec::new();
-    for (way, _, config) in WAYS {
+    for (way, _, _, config) in WAYS {
         for case in &cases {
             let topic = format!("theirs-{}-{}{way}", case.kind, case.message);
             if case.kind == SchemaType::Json {
@@ -125,7 +126,7 @@ fn apicurios_java_serialisers_are_read_and_its_deserialisers_read_us() {
     }
     let written = java(&jobs);
     let mut of_them = written.iter();
-    for (way, framing, _) in WAYS {
+    for (way, framing, _, _) in WAYS {
         for case in &cases {
             let record = of_them.next().unwrap();
             let value = runtime.block_on(read(&schemas, framing, record));
@@ -134,27 +135,40 @@ fn apicurios_java_serialisers_are_read_and_its_deserialisers_read_us() {
     }
     // What we write: Confluent's indexes of Protobuf are the one thing that theirs do not read.
     let (mut jobs, mut expected) = (Vec::new(), Vec::new());
-    for (way, framing, config) in WAYS.into_iter().take(2) {
-        for case in &cases {
+    for (way, framing, place, config) in WAYS {
+        for (nth, case) in cases.iter().enumerate() {
             if case.message == "Order" || (case.kind == SchemaType::Protobuf && framing == Framing::Confluent)
             {
                 continue; // not the first message
             }
             let topic = format!("ours-{}-{way}", case.kind);
             let text = SchemaText::new(case.kind, case.schema);
-            let serializer = Serializer::register(schemas.clone(), text).framing(framing);
+            let serializer = Serializer::register(schemas.clone(), text).framing(framing).id_in(place);
             let encoder = runtime.block_on(serializer.encoder(&topic)).unwrap();
             let encoded = encoder.encode_json(&case.ours).unwrap();
             let mut job = job(case, &topic, &registry, config);
             job["hex"] = json!(hex(&encoded.bytes));
-            job["headers"] = json!({});
+            let headers = encoded.headers.iter();
+            job["headers"] = headers.map(|(name, value)| ((*name).to_owned(), json!(hex(value)))).collect();
+            if place == IdPlace::Header {
+                let theirs = written.len() - cases.len() + nth; // of the last way, as this is
+                are_of_theirs(&job["headers"], &written[theirs]["headers"]);
+            }
             jobs.push(job);
             expected.push(&case.theirs);
         }
     }
-    assert_eq!(jobs.len(), 5);
+    assert_eq!(jobs.len(), 8);
     for ((job, answer), expected) in jobs.iter().zip(java(&jobs)).zip(expected) {
         assert_eq!(&answer["value"], expected, "{job}");
+    }
+}
+
+/// What is no id is what they write.
+fn are_of_theirs(ours: &Value, theirs: &Value) {
+    for (name, value) in ours.as_object().unwrap() {
+        let same = theirs.get(name).unwrap_or_else(|| panic!("{name} is none of {theirs}"));
+        assert!(same == value || name.ends_with("Id"), "{name}: {value}, and theirs is {same}");
     }
 }
 

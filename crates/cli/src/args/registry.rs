@@ -2,16 +2,15 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
+use clap::{Args, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
 
 use crate::text::time;
 
 /// How a registry is reached.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RegistryAt {
-    /// URL of a schema registry; of several (repeatable) the next is asked where one does not answer. Values are in Confluent's frames: an id
-    /// of four bytes, or its headers, and not Apicurio's own ids of eight bytes or its headers. Credentials by -X basic.auth.user.info=USER:PASSWORD, TLS by
-    /// -X schema.registry.ssl.*
+    /// URL of a schema registry; of several (repeatable) the next is asked where one does not answer. Credentials by
+    /// -X basic.auth.user.info=USER:PASSWORD, TLS by -X schema.registry.ssl.*
     #[arg(long, value_name = "URL", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) registry: Vec<String>,
     /// How long one request to the registry may take
@@ -19,10 +18,37 @@ pub(crate) struct RegistryAt {
     pub(crate) registry_timeout: i64,
 }
 
+/// How records name their schemas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Framing {
+    /// An id of four bytes before the value, or the header __value_schema_id
+    Confluent,
+    /// Apicurio's own: an id of eight bytes, or its headers. Its serialisers need apicurio.registry.use-id=contentId
+    Apicurio,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Framed {
+    /// How records name their schemas
+    #[arg(long, value_name = "FRAMING", value_enum, default_value_t = Framing::Confluent, requires = "registry")]
+    pub(crate) registry_framing: Framing,
+}
+
+impl Framed {
+    pub(crate) fn framing(&self) -> offtake_schema::Framing {
+        match self.registry_framing {
+            Framing::Confluent => offtake_schema::Framing::Confluent,
+            Framing::Apicurio => offtake_schema::Framing::Apicurio,
+        }
+    }
+}
+
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ConsumeRegistry {
     #[command(flatten)]
     pub(crate) at: RegistryAt,
+    #[command(flatten)]
+    pub(crate) framed: Framed,
     /// Decode keys by the registry, too
     #[arg(long, requires = "registry")]
     pub(crate) registry_key: bool,
@@ -46,6 +72,11 @@ pub(crate) struct ProduceRegistry {
     /// The subject of values. Default: TOPIC-value
     #[arg(long, value_name = "SUBJECT", requires = "registry", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) subject: Option<String>,
+    #[command(flatten)]
+    pub(crate) framed: Framed,
+    /// Name the schema in headers, and write values bare
+    #[arg(long, requires = "registry")]
+    pub(crate) registry_headers: bool,
 }
 
 #[derive(Debug, Args)]

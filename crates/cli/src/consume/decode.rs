@@ -63,7 +63,7 @@ impl Decoding {
         }
         let wait = Duration::from_millis(options.registry_wait.unsigned_abs());
         let (registry, rest) = registry::open(common, &options.at, Some(wait))?;
-        let value = Registered::new(registry);
+        let value = Registered::new(registry).framing(options.framed.framing());
         let key = options.registry_key.then(|| value.clone());
         let gate = Gate::new(Key(key.clone()), value.clone(), WhenUnknown::Wait(wait));
         let form = if options.avro_json { JsonForm::Avro } else { JsonForm::Plain };

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+#[cfg(feature = "registry")]
+use offtake_schema::{Part, framing::is_schema_header};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -102,7 +104,10 @@ impl Shape {
                 .encode_json_text(value)
                 .map_err(|error| format!("its value does not fit the schema: {error}"))?;
             parsed.value = Some(encoded.bytes.into());
-            parsed.headers.extend(encoded.header.map(|(name, value)| (name.to_owned(), Some(value))));
+            // Those of a record that was read say how that one was written.
+            parsed.headers.retain(|(name, _)| !is_schema_header(Part::Value, name));
+            let headers = encoded.headers.into_iter();
+            parsed.headers.extend(headers.map(|(name, value)| (name.to_owned(), Some(value))));
         }
         Ok(parsed)
     }

@@ -11,6 +11,8 @@ use std::time::Instant;
 
 use futures_util::FutureExt;
 use offtake_producer::{Builder, Config, Delivery, Error, Producer, ProducerRecord, RecordMetadata};
+#[cfg(feature = "registry")]
+use offtake_schema::IdPlace;
 use serde_json::json;
 
 use crate::{
@@ -78,6 +80,8 @@ async fn encoder(
         Some(subject) => serializer.subject(subject),
         None => serializer,
     };
+    let place = if options.registry_headers { IdPlace::Header } else { IdPlace::Payload };
+    let serializer = serializer.framing(options.framed.framing()).id_in(place);
     let encoder =
         serializer.encoder(&args.topic).await.map_err(|error| Failure::failed(error.to_string()))?;
     Ok((Some(encoder), rest))

@@ -3,9 +3,43 @@
 use super::{Framed, framing};
 use crate::{
     error::DecodeError,
-    id::SchemaId,
+    id::{SchemaId, SchemaType},
     payload::{Part, Payload},
 };
+
+/// The header with the name of Protobuf's message: one for keys and values.
+const MESSAGE: &str = "apicurio.protobuf.type";
+
+fn prefix(part: Part) -> &'static [u8] {
+    match part {
+        Part::Key => b"apicurio.key.",
+        Part::Value => b"apicurio.value.",
+    }
+}
+
+pub(super) fn is_header(part: Part, name: &[u8]) -> bool {
+    name == MESSAGE.as_bytes() || name.starts_with(prefix(part))
+}
+
+/// The headers of a bare value that is to be written. Theirs have the encoding of Avro alone.
+pub(crate) fn headers(
+    part: Part,
+    id: u32,
+    kind: SchemaType,
+    message: Option<&str>,
+) -> Vec<(&'static str, Vec<u8>)> {
+    let (content_id, encoding) = match part {
+        Part::Key => ("apicurio.key.contentId", "apicurio.key.encoding"),
+        Part::Value => ("apicurio.value.contentId", "apicurio.value.encoding"),
+    };
+    let mut headers = vec![(content_id, u64::from(id).to_be_bytes().to_vec())];
+    match kind {
+        SchemaType::Avro => headers.push((encoding, b"BINARY".to_vec())),
+        SchemaType::Protobuf => headers.extend(message.map(|message| (MESSAGE, message.into()))),
+        SchemaType::Json => {}
+    }
+    headers
+}
 
 /// The last header of each name counts.
 #[derive(Default)]
@@ -18,13 +52,10 @@ struct Headers<'a> {
 
 impl<'a> Headers<'a> {
     fn of(payload: &Payload<'a>) -> Self {
-        let prefix = match payload.part() {
-            Part::Key => &b"apicurio.key."[..],
-            Part::Value => b"apicurio.value.",
-        };
+        let prefix = prefix(payload.part());
         let mut found = Self::default();
         for header in payload.headers() {
-            if header.key == b"apicurio.protobuf.type" {
+            if header.key == MESSAGE.as_bytes() {
                 found.message = header.value;
                 continue;
             }

@@ -95,6 +95,19 @@ fn schemas_that_would_take_for_ever_are_refused() {
         bomb["definitions"][format!("a{nth}")] = json!({"allOf": [{"$ref": next}, {"$ref": next}]});
     }
     assert!(validator(&bomb).unwrap_err().contains("multiply"));
+    // The same below properties that are called as keywords are.
+    for name in ["default", "const", "enum", "examples", "definitions", "$defs", "$ref"] {
+        for keyword in ["properties", "patternProperties", "dependentSchemas"] {
+            let mut bomb = json!({"$ref": "#/definitions/a0", "definitions": {"a30": {"type": "string"}}});
+            for nth in 0..30 {
+                let next = json!({"$ref": format!("#/definitions/a{}", nth + 1)});
+                bomb["definitions"][format!("a{nth}")] = json!({keyword: {name: {"allOf": [next, next]}}});
+            }
+            assert!(validator(&bomb).unwrap_err().contains("multiply"), "{keyword}: {name}");
+        }
+    }
+    let harmless = json!({"properties": {"default": {"type": "string"}, "$ref": {"type": "integer"}}, "default": {"$ref": "nowhere"}});
+    assert!(validator(&harmless).is_ok());
     // The same by anchors, by escapes, and by identifiers.
     type Target = fn(usize) -> String;
     let forms: [(&str, Target); 3] = [

@@ -112,19 +112,28 @@ impl<'a> Work<'a> {
                         ("$ref" | "$dynamicRef" | "$recursiveRef", Value::String(target)) => {
                             self.reference(target, depth)?
                         }
+                        // Their members are called as a value's are, which may be as a keyword is.
+                        (
+                            "properties" | "patternProperties" | "dependentSchemas" | "dependencies",
+                            Value::Object(named),
+                        ) => self.each(named.values(), depth)?,
                         _ => self.of(member, depth + 1)?,
                     };
                     total = total.and(more);
                 }
             }
-            Value::Array(members) => {
-                for member in members {
-                    total = total.and(self.of(member, depth + 1)?);
-                }
-            }
+            Value::Array(members) => total = total.and(self.each(members, depth)?),
             _ => {}
         }
         Ok(total)
+    }
+
+    fn each<'s>(
+        &mut self,
+        schemas: impl IntoIterator<Item = &'s Value>,
+        depth: u32,
+    ) -> Result<Count, String> {
+        schemas.into_iter().try_fold(Count::default(), |total, one| Ok(total.and(self.of(one, depth + 1)?)))
     }
 
     /// What it costs at most, whichever of those that it may mean it means.

@@ -1,8 +1,8 @@
 //! [`Asker`]: questions to whichever of a registry's URLs answers.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    time::{Duration, Instant},
 };
 
 use offtake_client::clock;
@@ -24,10 +24,19 @@ const MOST_AT_ONCE: usize = 8;
 /// So many schemas may be behind the references of one.
 const MOST_REFERENCES: usize = 256;
 
+/// What is to be done about a reference.
+enum Step {
+    Ask(Reference),
+    /// Its name and its text.
+    Found(String, String),
+}
+
 pub(super) struct Asker {
     transport: Box<dyn Transport>,
     /// The URL that answered last.
     current: AtomicUsize,
+    /// For how many milliseconds nobody has had an answer, of questions whose askers went away.
+    silent_ms: AtomicU64,
     timeout: Duration,
     most_bytes: usize,
     permits: Semaphore,
@@ -37,7 +46,8 @@ impl Asker {
     pub(super) fn new(transport: Box<dyn Transport>, timeout: Duration, most_bytes: usize) -> Self {
         let timeout = timeout.max(Duration::from_millis(1));
         let permits = Semaphore::new(MOST_AT_ONCE);
-        Self { transport, current: AtomicUsize::new(0), timeout, most_bytes, permits }
+        let (current, silent_ms) = (AtomicUsize::new(0), AtomicU64::new(0));
+        Self { transport, current, silent_ms, timeout, most_bytes, permits }
     }
 
     /// Where it is, for `Debug`.
@@ -53,29 +63,38 @@ impl Asker {
     ) -> Result<T, RegistryError> {
         // Never closed.
         let _permit = self.permits.acquire().await;
-        self.ask_now(call, read).await
+        self.ask_now(call, None, read).await
     }
 
-    /// Asks the URL that answered last, then the others: each answer but "not now" counts.
+    /// Asks the URL that answered last, then the others: each answer of a registry counts, but "not now". Who asks waits until the deadline.
     async fn ask_now<T>(
         &self,
         call: Call,
+        deadline: Option<Instant>,
         read: impl Fn(&Endpoint, &Answer) -> Result<T, RegistryError>,
     ) -> Result<T, RegistryError> {
         let first = self.current.load(Ordering::Relaxed);
-        let mut failures: Vec<String> = Vec::new();
-        for nth in 0..self.transport.urls() {
-            let url = (first + nth) % self.transport.urls();
+        let urls = self.transport.urls();
+        let mut failures = Failures::default();
+        for (left, url) in (1..=urls).rev().zip((first..).map(|url| url % urls)) {
             let Some(endpoint) = self.transport.endpoint(url, &call.path) else { continue };
-            match self.once(url, &endpoint, &call, &read).await {
-                Err(error) if error.is_retriable() => failures.push(error.to_string()),
+            // One that is silent leaves the others their share of the time.
+            let share = match (left, deadline) {
+                (2.., Some(deadline)) => {
+                    let left = u32::try_from(left).unwrap_or(u32::MAX);
+                    (deadline.saturating_duration_since(clock::now()) / left).max(self.timeout / SILENT)
+                }
+                _ => self.timeout,
+            };
+            match self.once(url, &endpoint, &call, self.timeout.min(share), &read).await {
+                Err(error) if failures.takes(&error) => {}
                 answered => {
                     self.current.store(url, Ordering::Relaxed);
                     return answered;
                 }
             }
         }
-        Err(RegistryError::new(RegistryErrorKind::Unavailable, failures.join("; ")))
+        Err(failures.into_error())
     }
 
     async fn once<T>(
@@ -83,12 +102,17 @@ impl Asker {
         url: usize,
         endpoint: &Endpoint,
         call: &Call,
+        limit: Duration,
         read: &impl Fn(&Endpoint, &Answer) -> Result<T, RegistryError>,
     ) -> Result<T, RegistryError> {
-        match clock::timeout(self.timeout, self.transport.call(url, call)).await {
+        let mut waiting = Waiting { asker: self, since: Some((url, clock::now())) };
+        let answer = clock::timeout(limit, self.transport.call(url, call)).await;
+        waiting.since = None;
+        self.silent_ms.store(0, Ordering::Relaxed);
+        match answer {
             Some(answer) => read(endpoint, &answer?),
             None => {
-                let (shown, limit) = (endpoint.shown(), self.timeout.as_millis());
+                let (shown, limit) = (endpoint.shown(), limit.as_millis());
                 let reason = format!("{shown} took longer than {limit} ms");
                 Err(RegistryError::new(RegistryErrorKind::Unavailable, reason))
             }
@@ -100,13 +124,14 @@ impl Asker {
     pub(super) async fn schema(
         &self,
         id: SchemaId,
+        deadline: Option<Instant>,
         may_ask: impl FnOnce() -> bool,
     ) -> Option<Result<(Schema, usize), RegistryError>> {
         let permit = self.permits.acquire().await;
         if !may_ask() {
             return None;
         }
-        let text = self.ask_now(rest::schema(id), rest::read_schema).await;
+        let text = self.ask_now(rest::schema(id), deadline, rest::read_schema).await;
         drop(permit);
         Some(match text {
             Ok(text) => self.complete(id, text).await,
@@ -132,15 +157,21 @@ impl Asker {
     }
 
     /// The texts of all that a schema refers to, by the names that it calls them by: those that others refer to come before these.
-    async fn references(&self, of: &SchemaText) -> Result<Vec<(String, String)>, RegistryError> {
+    pub(super) async fn references(&self, of: &SchemaText) -> Result<Vec<(String, String)>, RegistryError> {
         let mut found: Vec<(String, String)> = Vec::new();
         let mut bytes = of.text.len();
         let mut seen = std::collections::HashSet::new();
-        let mut waiting: Vec<Reference> = of.references.clone();
-        while let Some(next) = waiting.pop() {
-            if !seen.insert(next.clone()) {
-                continue;
-            }
+        // Each is found when all that it refers to is: what it refers to lies above it.
+        let mut waiting: Vec<Step> = of.references.iter().cloned().map(Step::Ask).collect();
+        while let Some(step) = waiting.pop() {
+            let next = match step {
+                Step::Ask(next) if seen.insert(next.clone()) => next,
+                Step::Ask(_) => continue,
+                Step::Found(name, text) => {
+                    found.push((name, text));
+                    continue;
+                }
+            };
             let too_many = |what: &str| {
                 RegistryError::new(
                     RegistryErrorKind::BadSchema,
@@ -165,10 +196,9 @@ impl Asker {
             if bytes > self.most_bytes {
                 return Err(too_many(&format!("{} bytes", self.most_bytes)));
             }
-            waiting.extend(version.schema.references);
-            found.push((next.name, version.schema.text));
+            waiting.push(Step::Found(next.name, version.schema.text));
+            waiting.extend(version.schema.references.into_iter().map(Step::Ask));
         }
-        found.reverse();
         Ok(found)
     }
 
@@ -228,6 +258,67 @@ impl Asker {
         schema: &SchemaText,
     ) -> Result<Compatibility, RegistryError> {
         self.ask(rest::check(subject, schema), rest::read_compatibility).await
+    }
+}
+
+/// A question that a URL has not answered yet. Where those who ask have gone away for a while without an answer, another URL is asked first from then
+/// on: else one that is silent would be asked again and again by those who wait for less than a request may take, and the others never.
+struct Waiting<'a> {
+    asker: &'a Asker,
+    /// Which URL, and since when.
+    since: Option<(usize, Instant)>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let Some((url, since)) = self.since else { return };
+        let waited =
+            u64::try_from(clock::now().saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX);
+        let silent = self.asker.silent_ms.fetch_add(waited, Ordering::Relaxed).saturating_add(waited);
+        if u128::from(silent) >= (self.asker.timeout / SILENT).as_millis() {
+            self.asker.silent_ms.store(0, Ordering::Relaxed);
+            let next = (url + 1) % self.asker.transport.urls().max(1);
+            // Another may have found one that answers meanwhile.
+            let _ = self.asker.current.compare_exchange(url, next, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+}
+
+/// This part of the time of a request without an answer is a while, and no URL has less where others are to have their share.
+const SILENT: u32 = 4;
+
+/// Why one URL after the other was of no use.
+#[derive(Default)]
+struct Failures {
+    unavailable: Vec<RegistryError>,
+    /// What is no registry's answer says nothing of what the others have.
+    malformed: Option<RegistryError>,
+}
+
+impl Failures {
+    /// Whether another URL may answer what this one did not.
+    fn takes(&mut self, error: &RegistryError) -> bool {
+        match error.kind() {
+            RegistryErrorKind::Unavailable => self.unavailable.push(error.clone()),
+            RegistryErrorKind::Malformed => drop(self.malformed.get_or_insert_with(|| error.clone())),
+            RegistryErrorKind::Refused
+            | RegistryErrorKind::NotFound
+            | RegistryErrorKind::Incompatible
+            | RegistryErrorKind::Invalid
+            | RegistryErrorKind::BadSchema
+            | RegistryErrorKind::Config => return false,
+        }
+        true
+    }
+
+    fn into_error(self) -> RegistryError {
+        if let Some(malformed) = self.malformed {
+            return malformed;
+        }
+        let reasons: Vec<String> = self.unavailable.iter().map(RegistryError::to_string).collect();
+        // The first that wants to be asked again is.
+        let retry_after = self.unavailable.iter().map(RegistryError::retry_after).min().flatten();
+        RegistryError::new(RegistryErrorKind::Unavailable, reasons.join("; ")).with_retry_after(retry_after)
     }
 }
 

@@ -10,7 +10,7 @@ use super::url;
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct RegistryConfig {
-    /// `schema.registry.url`: one or more, of which the next is asked where one does not answer. A path is part of it
+    /// `schema.registry.url`: one or more, of which the next is asked where one does not answer, or answers what is none of a registry (a page, a redirect). A path is part of it
     /// (`http://localhost:8080/apis/ccompat/v7`); a user and a password may be (`https://user:password@host`).
     pub urls: Vec<String>,
     /// Who we are.
@@ -19,7 +19,8 @@ pub struct RegistryConfig {
     pub proxy: Option<Proxy>,
     /// What verifies the certificates of `https` URLs; by default the authorities that the system trusts do.
     pub tls: Option<Tls>,
-    /// How long one request may take, its connection included: 5 s. Each URL has as long.
+    /// How long one request may take, its connection included: 5 s. Each URL has as long, or its share of the time of who waits for less than all of
+    /// them may take.
     pub request_timeout: Duration,
     /// How large an answer may be: 10 MiB. The texts of a schema and of all that it refers to are as large at most.
     pub max_answer_bytes: usize,
@@ -37,7 +38,7 @@ pub struct RegistryConfig {
     pub latest_ttl: Duration,
     /// `schema.registry.retries.wait.ms`: how long a registry that does not answer is left alone, at first: 100 ms. It doubles.
     pub backoff: Duration,
-    /// `schema.registry.retries.max.wait.ms`: and at most: 10 s.
+    /// `schema.registry.retries.max.wait.ms`: and at most: 10 s. Also one that says when it wants to be asked again (`Retry-After`).
     pub backoff_max: Duration,
 }
 

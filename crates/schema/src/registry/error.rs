@@ -1,6 +1,6 @@
 //! [`RegistryError`]: why a registry did not give what it was asked for.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// Why a registry did not give what it was asked for, in one sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub struct RegistryError {
     /// Something that it needs is not there, which another replica of the registry may have.
     is_absence: bool,
     is_unreadable: bool,
+    /// When the registry wants to be asked again (`Retry-After`).
+    retry_after: Option<Duration>,
 }
 
 /// Who is at fault.
@@ -38,7 +40,8 @@ pub enum RegistryErrorKind {
 impl RegistryError {
     pub(crate) fn new(kind: RegistryErrorKind, reason: impl fmt::Display) -> Self {
         let is_absence = kind == RegistryErrorKind::NotFound;
-        Self { reason: printable(&reason.to_string()), kind, code: None, is_absence, is_unreadable: false }
+        let reason = printable(&reason.to_string());
+        Self { reason, kind, code: None, is_absence, is_unreadable: false, retry_after: None }
     }
 
     pub(super) fn with_code(self, code: Option<i64>) -> Self {
@@ -53,6 +56,14 @@ impl RegistryError {
 
     pub(super) fn is_absence(&self) -> bool {
         self.is_absence
+    }
+
+    pub(super) fn with_retry_after(self, retry_after: Option<Duration>) -> Self {
+        Self { retry_after, ..self }
+    }
+
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 
     /// A file that the configuration names cannot be read.

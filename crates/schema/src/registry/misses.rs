@@ -166,8 +166,10 @@ impl Misses {
     }
 
     fn unavailable(&mut self, now: Instant, error: &RegistryError) -> Option<RegistryEvent> {
+        // A registry that says how long it wants to be left alone is left alone so long, but no longer than any other is.
+        let least = error.retry_after().unwrap_or_default().min(self.backoff_max);
         let Some(outage) = &mut self.outage else {
-            let not_before = later(now, self.pause(0));
+            let not_before = later(now, self.pause(0).max(least));
             self.outage = Some(Outage { since: now, failures: 1, not_before, last: error.clone() });
             return Some(RegistryEvent::Unavailable { reason: error.to_string() });
         };
@@ -176,7 +178,7 @@ impl Misses {
         if now >= outage.not_before {
             let failures = outage.failures;
             outage.failures = failures.saturating_add(1);
-            let not_before = later(now, self.pause(failures));
+            let not_before = later(now, self.pause(failures).max(least));
             if let Some(outage) = &mut self.outage {
                 outage.not_before = not_before;
             }
@@ -311,6 +313,24 @@ mod tests {
         misses.failed(now, ID, &down);
         let Verdict::Wait(until, _) = misses.verdict(now, ID) else { panic!() };
         assert_eq!(until - now, ms(100), "from the beginning");
+    }
+
+    #[test]
+    fn a_registry_that_says_when_it_is_to_be_asked_again_is_not_asked_before() {
+        let (mut misses, now) = misses();
+        let busy = |millis| error(RegistryErrorKind::Unavailable).with_retry_after(Some(ms(millis)));
+        let wait = |misses: &Misses, now| match misses.verdict(now, ID) {
+            Verdict::Wait(until, _) => until - now,
+            other => panic!("{other:?}"),
+        };
+        misses.failed(now, ID, &busy(700));
+        assert_eq!(wait(&misses, now), ms(700));
+        let now = now + ms(700);
+        misses.failed(now, ID, &busy(1));
+        assert_eq!(wait(&misses, now), ms(200), "not sooner than others are");
+        let now = now + ms(200);
+        misses.failed(now, ID, &busy(3_600_000));
+        assert_eq!(wait(&misses, now), ms(1_000), "and no longer");
     }
 
     #[test]

@@ -186,7 +186,7 @@ impl SchemaRegistry {
                 Verdict::Ask => {
                     // Others may have found out meanwhile that it does not answer.
                     let may_ask = || self.verdict(id) == Verdict::Ask;
-                    let asked = match until(deadline, self.0.asker.schema(id, may_ask)).await {
+                    let asked = match until(deadline, self.0.asker.schema(id, deadline, may_ask)).await {
                         Some(Some(asked)) => asked,
                         Some(None) => continue,
                         None => return Err(self.too_late(id)),

@@ -260,7 +260,7 @@ fn json<T: for<'a> Deserialize<'a>>(from: &Endpoint, answer: &Answer) -> Result<
             let what = format!("{shown} redirects to {to}, which is not followed: set that registry's URL");
             Err(RegistryError::new(RegistryErrorKind::Malformed, what))
         }
-        status => Err(refusal(&shown, status, &answer.body)),
+        status => Err(refusal(&shown, status, &answer.body).with_retry_after(answer.retry_after)),
     }
 }
 
@@ -292,6 +292,8 @@ fn refusal(shown: &str, status: u16, body: &[u8]) -> RegistryError {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn said(status: u16, body: &str) -> RegistryError {
@@ -301,6 +303,7 @@ mod tests {
             body: body.as_bytes().to_vec().into(),
             content_type: Some("text/html; charset=utf-8".to_owned()),
             location: Some("https://user:hunter2@elsewhere/x?token=hunter2".to_owned()),
+            retry_after: Some(Duration::from_secs(7)),
         };
         read_schema(&from, &answer).unwrap_err()
     }
@@ -336,6 +339,7 @@ mod tests {
             assert_eq!(error.kind(), kind, "{error}");
             assert!(error.to_string().contains(part) && !error.to_string().contains("hunter2"), "{error}");
             assert_eq!(error.is_retriable(), kind == Unavailable);
+            assert_eq!(error.retry_after().is_some(), status >= 400);
         }
         assert_eq!(said(404, r#"{"error_code":40403,"message":""}"#).code(), Some(40403));
     }

@@ -66,7 +66,13 @@ async fn carry_out(step: Does) -> Result<Answer, RegistryError> {
     match step {
         Does::Says(status, body) => {
             let content_type = Some("application/json".to_owned());
-            Ok(Answer { status, body: body.into_bytes().into(), content_type, location: None })
+            Ok(Answer {
+                status,
+                body: body.into_bytes().into(),
+                content_type,
+                location: None,
+                retry_after: None,
+            })
         }
         Does::Fails => Err(RegistryError::new(RegistryErrorKind::Unavailable, "connection refused")),
         Does::Hangs => std::future::pending().await,
@@ -209,6 +215,58 @@ async fn a_refusal_is_an_answer_and_no_other_url_is_asked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_no_registrys_answer_is_none_where_another_url_gives_one() {
+    let page = || Does::Says(200, "<html>".to_owned());
+    let script = Script::of([page(), Does::Says(302, String::new()), schema_answer(), schema_answer()]);
+    let (found, _) = registry(3, &script);
+    assert!(found.schema(1).await.is_ok() && found.schema(2).await.is_ok());
+    let urls: Vec<usize> = script.asked().iter().map(|(url, _)| *url).collect();
+    assert_eq!(urls, [0, 1, 2, 2]);
+    // Where none does, what was answered is told, and not waited for.
+    for steps in [[page(), Does::Fails], [Does::Fails, page()], [page(), page()]] {
+        let script = Script::of(steps);
+        let (lost, _) = registry(2, &script);
+        let error = lost.schema_within(1, Duration::MAX).await.unwrap_err();
+        assert_eq!((error.kind(), script.asked().len()), (RegistryErrorKind::Malformed, 2), "{error}");
+    }
+    let script = Script::of([page(), unknown()]);
+    let (absent, _) = registry(2, &script);
+    assert_eq!(absent.schema(1).await.unwrap_err().kind(), RegistryErrorKind::NotFound);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_url_that_hangs_leaves_those_who_wait_for_less_than_a_request_takes_their_time_at_the_next() {
+    let script = Script::of([Does::Hangs, schema_answer()]);
+    let (found, events) = registry(2, &script);
+    let began = clock::now();
+    assert!(found.schema_within(1, Duration::from_secs(3)).await.is_ok());
+    assert_eq!((clock::now() - began).as_millis(), 1_500);
+    assert!(found.schema(2).await.is_ok(), "the other is asked first now");
+    assert!(events.lock().unwrap().is_empty());
+    assert_eq!(script.asked().iter().map(|(url, _)| *url).collect::<Vec<_>>(), [0, 1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_url_that_hangs_is_not_asked_first_again_by_those_who_give_up_sooner() {
+    let script = Script::of([Does::Hangs, Does::Hangs, schema_answer()]);
+    let (found, _) = registry(2, &script);
+    let within = |millis| clock::timeout(Duration::from_millis(millis), found.schema(1));
+    assert!(within(100).await.is_none(), "that says nothing of it");
+    assert!(within(2_000).await.is_none());
+    assert!(within(2_000).await.unwrap().is_ok());
+    assert_eq!(script.asked().iter().map(|(url, _)| *url).collect::<Vec<_>>(), [0, 0, 1]);
+    // Also by those who never wait for long.
+    let script = Script::of(std::iter::repeat_n(Does::Hangs, 13).chain([schema_answer()]));
+    let (found, _) = registry(2, &script);
+    for _ in 0..13 {
+        assert!(found.schema_within(1, Duration::from_millis(100)).await.is_err());
+    }
+    assert!(found.schema_within(1, Duration::from_millis(100)).await.is_ok());
+    let urls: Vec<usize> = script.asked().iter().map(|(url, _)| *url).collect();
+    assert_eq!(urls, [[0; 13].as_slice(), &[1]].concat());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_registry_that_is_down_is_asked_ever_more_seldom_until_it_answers_or_the_time_is_over() {
     let script = Script::of([Does::Fails]);
     let (registry, events) = registry(2, &script);
@@ -275,6 +333,13 @@ async fn references_are_asked_for_each_once_and_have_a_bound() {
     assert_eq!(error.kind(), RegistryErrorKind::BadSchema);
     assert!(script.asked().len() < 300);
 
+    // Two that refer to one come behind it, whatever they are called.
+    let text = SchemaText::new(SchemaType::Json, "{}").reference("x", "a", 1).reference("y", "b", 1);
+    let script = Script::of([with(&reference("c")), with(""), with(&reference("c"))]);
+    let (found, _) = registry(1, &script);
+    let order = found.0.asker.references(&text).await.unwrap();
+    assert_eq!(order.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["c.json", "y", "x"]);
+
     let script = Script::of([with(&reference("gone")), unknown()]);
     let (found, _) = registry(1, &script);
     let error = found.schema(1).await.unwrap_err();
@@ -305,6 +370,54 @@ async fn what_was_registered_is_known_without_another_request() {
         assert_eq!(registry.register("a/b-value", &schema, true).await.unwrap(), 9);
     }
     assert_eq!(script.asked(), [(0, "/subjects/a%2Fb-value/versions?normalize=true".to_owned())]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_many_register_at_once_is_registered_once_and_they_have_one_answer() {
+    let schema = SchemaText::new(SchemaType::Json, "{}");
+    let answers = [
+        (Does::Says(200, r#"{"id":9}"#.to_owned()), Ok(9)),
+        (Does::Fails, Err(RegistryErrorKind::Unavailable)),
+        (Does::Hangs, Err(RegistryErrorKind::Unavailable)),
+        (Does::Says(409, String::new()), Err(RegistryErrorKind::Incompatible)),
+    ];
+    for (does, expected) in answers {
+        let script = Script::of([Does::After(50, Box::new(does))]);
+        let (registry, _) = registry(1, &script);
+        let began = clock::now();
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..100 {
+            let (registry, schema) = (registry.clone(), schema.clone());
+            tasks.spawn(async move { registry.register("s", &schema, false).await });
+        }
+        while let Some(ended) = tasks.join_next().await {
+            assert_eq!(ended.unwrap().map_err(|error| error.kind()), expected);
+        }
+        assert_eq!(script.asked().len(), 1);
+        assert!((clock::now() - began).as_secs() <= 5, "they do not wait one after the other");
+        // Looking up is another question.
+        let _ = registry.lookup("s", &schema, false).await;
+        assert_eq!(script.asked().len(), if expected.is_ok() { 1 } else { 2 });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_one_who_registers_is_dropped_the_next_does_and_the_latest_is_asked_for_once() {
+    let schema = SchemaText::new(SchemaType::Json, "{}");
+    let script =
+        Script::of([Does::Hangs, Does::After(9, Box::new(Does::Says(200, r#"{"id":9}"#.to_owned())))]);
+    let (registry, _) = registry(1, &script);
+    let (one, other) = (registry.register("s", &schema, false), registry.register("s", &schema, false));
+    let one = clock::timeout(Duration::from_secs(1), one);
+    let (one, other) = tokio::join!(one, other);
+    assert_eq!((one.is_none(), other.unwrap(), script.asked().len()), (true, 9, 2));
+
+    let version = Does::Says(200, r#"{"id":3,"subject":"s","version":2,"schema":"{}"}"#.to_owned());
+    let script = Script::of([Does::After(9, Box::new(version))]);
+    let (registry, _) = self::registry(1, &script);
+    let (one, other) = tokio::join!(registry.latest("s"), registry.latest("s"));
+    assert!(Arc::ptr_eq(&one.unwrap(), &other.unwrap()));
+    assert_eq!(script.asked().len(), 1);
 }
 
 #[test]
