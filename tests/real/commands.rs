@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use offtake_broker::{ApiKey, Cluster, Fault, FaultRule};
 use offtake_tests::{JavaMember, Offtake, RecordSpec, Shared, V2_8_2, V4_3_0, Version, shared, unique};
 use serde_json::{Value, json};
 
+use crate::library::program;
 use crate::records::by_partition;
 use crate::specimens::THEN;
 
@@ -278,6 +280,51 @@ fn signals_that_come_together_are_one_wish_and_the_group_is_left() {
         let plan = offtake(at, &format!("groups reset {group} --all-topics --shift-by 0 --json")).run();
         assert_eq!(plan.json()[0]["from"], 10, "{signals:?}: what was printed is committed: {plan:?}");
     }
+}
+
+/// It is not known where to begin, as a question about the logs is not answered: none, or the first alone, so that where the policy would begin is
+/// known at once. It ends as one that reads does, and nothing is committed, that start neither.
+#[test]
+fn an_interrupt_while_it_is_asked_where_to_begin_ends_it_well_and_commits_nothing() {
+    program(async {
+        for (protocol, signal, silences) in [("classic", "INT", 1), ("classic", "INT", 1000), ("consumer", "TERM", 1)] {
+            let cluster = Cluster::builder().brokers(1).topic("orders", 2).start().await.unwrap();
+            for partition in [0, 1] {
+                (0..10).for_each(|_| drop(cluster.produce("orders", partition, None, Some(b"v")).unwrap()));
+            }
+            let silent = cluster.inject(FaultRule::on(ApiKey::ListOffsets, Fault::Swallow).times(silences));
+            let brokers = cluster.bootstrap();
+            let offtake = move |args: &str| {
+                Offtake::new(args.split_whitespace()).args(["--brokers", &brokers]).patience(PATIENCE)
+            };
+            let consume = format!("consume orders -g audit --from 5 --protocol {protocol} --events");
+            let mut reading = offtake(&consume).start();
+            let asked = async {
+                while cluster.hits(silent) == 0 {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, asked).await.expect("it asks");
+            assert!(reading.is_running());
+            reading.signal(signal);
+            let ended = tokio::task::spawn_blocking(move || reading.finish(PATIENCE)).await.unwrap();
+            assert_eq!((ended.code, ended.stdout.len()), (Some(0), 0), "{protocol}: {ended:?}");
+            assert!(ended.events("committed").is_empty(), "{protocol}: {ended:?}");
+            cluster.withdraw(silent);
+            let (described, again) = tokio::task::spawn_blocking(move || {
+                let described = offtake("groups describe audit --json").run();
+                (described, offtake("consume orders -g audit --from 5 --until latest --json").run())
+            })
+            .await
+            .unwrap();
+            if described.code == Some(0) {
+                let group = &described.json()[0];
+                assert_eq!((&group["members"], &group["offsets"]), (&json!([]), &json!([])), "{described:?}");
+            }
+            // Nothing is committed, so that the next one begins where it is told to.
+            assert_eq!(offsets(again.json()), [(5..10).collect::<Vec<i64>>(), (5..10).collect()]);
+        }
+    });
 }
 
 /// Somebody looks on without moving the group.

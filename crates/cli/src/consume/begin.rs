@@ -52,8 +52,11 @@ impl Listener for BeginAt {
             let Rebalance { partitions, consumer, .. } = rebalance;
             let starts = loop {
                 let (answer, answered) = oneshot::channel();
-                ask.send(Question { partitions: partitions.clone(), answer })?;
-                match answered.await? {
+                // Where nobody answers any more the command is ending: it prints nothing of these partitions, and so commits nothing of them.
+                let question = Question { partitions: partitions.clone(), answer };
+                let Ok(()) = ask.send(question) else { return Ok(()) };
+                let Ok(starts) = answered.await else { return Ok(()) };
+                match starts {
                     Ok(starts) => break starts,
                     // Nothing is read meanwhile; `max.poll.interval.ms` ends it.
                     Err(error) if error.is_retriable() => {
