@@ -287,7 +287,9 @@ fn signals_that_come_together_are_one_wish_and_the_group_is_left() {
 #[test]
 fn an_interrupt_while_it_is_asked_where_to_begin_ends_it_well_and_commits_nothing() {
     program(async {
-        for (protocol, signal, silences) in [("classic", "INT", 1), ("classic", "INT", 1000), ("consumer", "TERM", 1)] {
+        for (protocol, signal, silences) in
+            [("classic", "INT", 1), ("classic", "INT", 1000), ("consumer", "TERM", 1)]
+        {
             let cluster = Cluster::builder().brokers(1).topic("orders", 2).start().await.unwrap();
             for partition in [0, 1] {
                 (0..10).for_each(|_| drop(cluster.produce("orders", partition, None, Some(b"v")).unwrap()));

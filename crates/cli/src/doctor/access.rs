@@ -71,12 +71,7 @@ pub(super) async fn group(
 }
 
 /// A cluster makes the topic of its groups when the first group is asked for, and a coordinator that moved reads it.
-async fn access(
-    probe: &Probe,
-    connection: &mut Connection,
-    group: &str,
-    user: Option<&str>,
-) -> StepResult {
+async fn access(probe: &Probe, connection: &mut Connection, group: &str, user: Option<&str>) -> StepResult {
     let deadline = now() + PATIENCE;
     loop {
         match look_at_group(probe, connection, group, user).await {

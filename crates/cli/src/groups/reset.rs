@@ -43,7 +43,9 @@ pub(super) async fn run(
     })?;
     if !exists {
         // Kafka's own command sets its offsets, too; it may be a group that is yet to be started.
-        tracing::warn!("there is no group `{group}`: --execute makes one; `offtake groups list` has those that there are");
+        tracing::warn!(
+            "there is no group `{group}`: --execute makes one; `offtake groups list` has those that there are"
+        );
     }
     for step in steps.iter().filter(|step| step.asked.is_some()) {
         let PartitionReset { partition, to, .. } = step;

@@ -113,7 +113,8 @@ impl CommitLog {
     /// Drops the names of topics that no group has committed anything of any more.
     fn forget_topics(&mut self) {
         let groups = self.partitions.values().flat_map(|known| known.groups.values());
-        let used: BTreeSet<&str> = groups.flat_map(|group| group.keys().map(|of| of.topic.as_str())).collect();
+        let used: BTreeSet<&str> =
+            groups.flat_map(|group| group.keys().map(|of| of.topic.as_str())).collect();
         self.topics.retain(|topic| used.contains(topic.as_str()));
         self.most_topics = self.topics.len().saturating_mul(2);
     }

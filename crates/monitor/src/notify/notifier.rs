@@ -169,12 +169,7 @@ impl Notifier {
                     let told = told.map(|told| LastNotice { severity: told.severity.min(worst), ..told });
                     return Some(Phase::Firing { began, severity: worst, better: None, told });
                 }
-                told.map(|told| Phase::Over {
-                    began,
-                    ended: at,
-                    severity: told.severity,
-                    gone: None,
-                })
+                told.map(|told| Phase::Over { began, ended: at, severity: told.severity, gone: None })
             }
             // It has begun again before the end was told: it has not ended.
             Phase::Over { began, severity: before, .. } if is_bad => {
