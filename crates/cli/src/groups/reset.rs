@@ -44,7 +44,7 @@ pub(super) async fn run(
     if !exists {
         // Kafka's own command sets its offsets, too; it may be a group that is yet to be started.
         tracing::warn!(
-            "there is no group `{group}`: --execute makes one; `offtake groups list` has those that there are"
+            "there is no group `{group}`: setting offsets makes one; `offtake groups list` has those that there are"
         );
     }
     for step in steps.iter().filter(|step| step.asked.is_some()) {
