@@ -282,10 +282,10 @@ fn signals_that_come_together_are_one_wish_and_the_group_is_left() {
     }
 }
 
-/// It is not known where to begin, as a question about the logs is not answered. It ends as one that reads does, and nothing is committed, also not
-/// where the policy would begin, which is known by then.
+/// It is not known whether the logs have that offset, as a question about them is not answered. It ends as one that reads does: what is committed is
+/// at most where it was told to begin, and never where the policy would, which is known by then.
 #[test]
-fn an_interrupt_while_it_is_asked_where_to_begin_ends_it_well_and_commits_nothing() {
+fn an_interrupt_while_it_is_asked_where_to_begin_ends_it_well_and_moves_no_start() {
     program(async {
         // The consumer asks where the logs begin, and so does the command, which then asks where they end.
         let last = FaultRule::on(ApiKey::ListOffsets, Fault::Swallow).nth(3);
@@ -319,7 +319,6 @@ fn an_interrupt_while_it_is_asked_where_to_begin_ends_it_well_and_commits_nothin
             reading.signal(if signal == "HUP" && ignores_hangups() { "INT" } else { signal });
             let ended = tokio::task::spawn_blocking(move || reading.finish(PATIENCE)).await.unwrap();
             assert_eq!((ended.code, ended.stdout.len()), (Some(0), 0), "{protocol}: {ended:?}");
-            assert!(ended.events("committed").is_empty(), "{protocol}: {ended:?}");
             cluster.withdraw(silent);
             let (described, again) = tokio::task::spawn_blocking(move || {
                 let described = offtake("groups describe audit --json").run();
@@ -327,10 +326,12 @@ fn an_interrupt_while_it_is_asked_where_to_begin_ends_it_well_and_commits_nothin
             })
             .await
             .unwrap();
-            // A group that is left and has committed nothing may be none any more.
-            if described.code == Some(0) {
-                let group = &described.json()[0];
-                assert_eq!((&group["members"], &group["offsets"]), (&json!([]), &json!([])), "{described:?}");
+            let left = described.code == Some(1) || described.json()[0]["members"] == json!([]);
+            assert!(left, "{described:?}");
+            for row in &described.stdout {
+                let group: Value = serde_json::from_str(row).unwrap();
+                let offsets = group["offsets"].as_array().unwrap();
+                assert!(offsets.iter().all(|of| of["committed"] == 5), "{protocol}: {group}");
             }
             // The next one begins where it is told to.
             assert_eq!(offsets(again.json()), [(5..10).collect::<Vec<i64>>(), (5..10).collect()]);
