@@ -273,7 +273,6 @@ fn a_group_that_does_not_exist_is_said_to_be_none() {
         };
         assert!(doctor(&group) && says(&reset) && says(&format!("{reset} --execute")), "{version:?}");
         assert!(!says(&reset) && !doctor(&group), "{version:?}: there it is");
-        assert!(!says(&format!("{reset} --quiet")));
     }
 }
 
