@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use offtake_broker::{ApiKey, Cluster, Fault, FaultRule};
 use offtake_tests::{JavaMember, Offtake, RecordSpec, Shared, V2_8_2, V4_3_0, Version, shared, unique};
 use serde_json::{Value, json};
 
+use crate::library::program;
 use crate::records::by_partition;
 use crate::specimens::THEN;
 
@@ -249,6 +251,31 @@ fn groups_are_listed_and_described_as_java_sees_them() {
     }
 }
 
+/// As with Kafka's own command its offsets can be set, as it may be one that is yet to be started; but it may be misspelt, too.
+#[test]
+fn a_group_that_does_not_exist_is_said_to_be_none() {
+    for version in [V2_8_2, V4_3_0] {
+        let at = shared(version);
+        let topic = at.tool.create_topic(&unique("orders"), 1, &[]);
+        let group = unique("group");
+        let none = format!("there is no group `{group}`");
+        let reset = format!("groups reset {group} --topic {topic} --to-latest");
+        let doctor = |group: &str| {
+            let steps = offtake(at, &format!("doctor --json --group {group}")).run().json();
+            let step = steps.into_iter().find(|step| step["step"] == "group").unwrap();
+            assert_eq!(step["ok"], true, "{step}");
+            step["detail"].as_str().unwrap().contains("there is no such group yet")
+        };
+        let says = |args: &str| {
+            let ended = offtake(at, args).run();
+            assert_eq!((ended.code, ended.stdout.len()), (Some(0), 2), "{ended:?}");
+            ended.stderr.iter().any(|line| line.contains(&none))
+        };
+        assert!(doctor(&group) && says(&reset) && says(&format!("{reset} --execute")), "{version:?}");
+        assert!(!says(&reset) && !doctor(&group), "{version:?}: there it is");
+    }
+}
+
 /// Whether this process ignores SIGHUP, and with it those that it starts.
 fn ignores_hangups() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -278,6 +305,64 @@ fn signals_that_come_together_are_one_wish_and_the_group_is_left() {
         let plan = offtake(at, &format!("groups reset {group} --all-topics --shift-by 0 --json")).run();
         assert_eq!(plan.json()[0]["from"], 10, "{signals:?}: what was printed is committed: {plan:?}");
     }
+}
+
+/// It is not known whether the logs have that offset, as a question about them is not answered. It ends as one that reads does: what is committed is
+/// at most where it was told to begin, and never where the policy would, which is known by then.
+#[test]
+fn an_interrupt_while_it_is_asked_where_to_begin_ends_it_well_and_moves_no_start() {
+    program(async {
+        // The command asks where the logs begin, and then where they end; the consumer may ask where they begin, too.
+        for (protocol, signal, answered) in
+            [("classic", "INT", 1), ("consumer", "TERM", 1), ("classic", "HUP", 0)]
+        {
+            let cluster = Cluster::builder().brokers(1).topic("orders", 2).start().await.unwrap();
+            for partition in [0, 1] {
+                for _ in 0..10 {
+                    cluster.produce("orders", partition, None, Some(b"v")).unwrap();
+                }
+            }
+            let swallow = |nth| cluster.inject(FaultRule::on(ApiKey::ListOffsets, Fault::Swallow).nth(nth));
+            let silent: Vec<_> = (answered + 1..100).map(swallow).collect();
+            let brokers = cluster.bootstrap();
+            let offtake = move |args: &str| {
+                let args = args.split_whitespace();
+                Offtake::new(args).args(["--brokers", &brokers]).patience(PATIENCE)
+            };
+            let consume = format!(
+                "consume orders -g audit --from 5 --protocol {protocol} --events -X default.api.timeout.ms=5000"
+            );
+            let mut reading = offtake(&consume).start();
+            let asked = async {
+                while cluster.hits(silent[0]) == 0 {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, asked).await.expect("it asks");
+            assert!(reading.is_running());
+            reading.signal(if signal == "HUP" && ignores_hangups() { "INT" } else { signal });
+            let ended = tokio::task::spawn_blocking(move || reading.finish(PATIENCE)).await.unwrap();
+            assert_eq!((ended.code, ended.stdout.len()), (Some(0), 0), "{protocol}: {ended:?}");
+            for rule in silent {
+                cluster.withdraw(rule);
+            }
+            let (described, again) = tokio::task::spawn_blocking(move || {
+                let described = offtake("groups describe audit --json").run();
+                (described, offtake("consume orders -g audit --from 5 --until latest --json").run())
+            })
+            .await
+            .unwrap();
+            let left = described.code == Some(1) || described.json()[0]["members"] == json!([]);
+            assert!(left, "{described:?}");
+            for row in &described.stdout {
+                let group: Value = serde_json::from_str(row).unwrap();
+                let offsets = group["offsets"].as_array().unwrap();
+                assert!(offsets.iter().all(|of| of["committed"] == 5), "{protocol}: {group}");
+            }
+            // The next one begins where it is told to.
+            assert_eq!(offsets(again.json()), [(5..10).collect::<Vec<i64>>(), (5..10).collect()]);
+        }
+    });
 }
 
 /// Somebody looks on without moving the group.

@@ -14,12 +14,23 @@ pub(crate) fn add(mut error: clap::Error) -> clap::Error {
             let name = named(ContextKind::InvalidSubcommand);
             Some(format!("if that is a topic: `offtake consume {name}`"))
         }
+        ErrorKind::MissingRequiredArgument if lacks(&error, "--topic ") => {
+            Some("`--all-topics` stands for all that the group has committed on".to_owned())
+        }
         _ => None,
     };
     if let Some(hint) = hint {
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint.into()]));
     }
     error
+}
+
+/// Whether an option is among those that are missing.
+fn lacks(error: &clap::Error, option: &str) -> bool {
+    match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::Strings(missing)) => missing.iter().any(|name| name.starts_with(option)),
+        _ => false,
+    }
 }
 
 /// Whether no command is near what stands in the place of the first.
@@ -105,6 +116,7 @@ mod tests {
             ("offtake consume orders --timeout-ms=5000", "`--idle-timeout DURATION`"),
             ("offtake groups --describe --group g", "`offtake groups describe GROUP`"),
             ("offtake groups describe --group g", "the group takes no option"),
+            ("offtake groups reset audit --to-earliest", "`--all-topics` stands for"),
             ("offtake my-orders", "`offtake consume my-orders`"),
         ] {
             let told = refused(line);

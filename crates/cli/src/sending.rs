@@ -60,6 +60,10 @@ where
         self.records.is_empty()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.records.len()
+    }
+
     /// The first of them, with its outcome; never, if there is none. Dropped while it waits, it takes nothing.
     pub(crate) async fn next(&mut self) -> (K, Result<RecordMetadata, Error>) {
         poll_fn(|cx| {

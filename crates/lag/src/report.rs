@@ -95,8 +95,9 @@ pub struct PartitionReport {
     pub consumed_per_second: Option<f64>,
     /// Seconds until the lag is 0 at these rates; `None` where it does not shrink.
     pub catch_up_seconds: Option<f64>,
-    /// Seconds until, at the present rates, retention deletes a record that is not read yet; 0 where it has begun to. `None` where it never
-    /// does, or what it is set to is not known. Before there is a window of samples it is taken that nothing is read; that it has begun to is known from the second sample on.
+    /// Seconds until, at the present rates, retention deletes a record that is not read yet; 0 where it has begun to, or may with its next look. `None` where the
+    /// group comes to every record in time, or what retention is set to is not known. A group that catches up loses records all the same if it has more before
+    /// it than it reads until they are deleted. Before there is a window of samples it is taken that nothing is read; that it has begun to is known from the second sample on.
     pub time_to_data_loss_seconds: Option<f64>,
     /// The member that owns it, by its index in [`GroupReport::members`].
     pub member: Option<usize>,

@@ -6,7 +6,7 @@ use offtake::{Error, Listener, ListenerFuture, Rebalance, StartAt, TopicPartitio
 use offtake_client::ClientConfig;
 use tokio::sync::{mpsc, oneshot};
 
-use super::target;
+use super::target::{self, start_at};
 use crate::text::offset_bound::OffsetBound;
 
 /// Where these partitions begin.
@@ -19,7 +19,10 @@ type Starts = Vec<(TopicPartition, StartAt)>;
 
 /// Where the group has committed nothing, begins here rather than where `auto.offset.reset` says: that would read everything where the offset
 /// is outside of the log.
-pub(crate) struct BeginAt(mpsc::UnboundedSender<Question>);
+pub(crate) struct BeginAt {
+    ask: mpsc::UnboundedSender<Question>,
+    from: OffsetBound,
+}
 
 /// Answers what [`BeginAt`] asks.
 pub(crate) struct Starting {
@@ -31,7 +34,7 @@ pub(crate) struct Starting {
 impl BeginAt {
     pub(crate) fn new(from: OffsetBound, client: ClientConfig) -> (Self, Starting) {
         let (ask, questions) = mpsc::unbounded_channel();
-        (Self(ask), Starting { questions, client, from })
+        (Self { ask, from }, Starting { questions, client, from })
     }
 }
 
@@ -47,13 +50,20 @@ impl Starting {
 
 impl Listener for BeginAt {
     fn assigned(&self, rebalance: Rebalance) -> ListenerFuture {
-        let ask = self.0.clone();
+        let (ask, from) = (self.ask.clone(), self.from);
         Box::pin(async move {
             let Rebalance { partitions, consumer, .. } = rebalance;
+            // Where a partition begins is committed, too, and that is not to be where `auto.offset.reset` says, however long the answer takes.
+            for partition in &partitions {
+                consumer.seek(partition.clone(), StartAt::committed_or(start_at(from))).await?;
+            }
             let starts = loop {
                 let (answer, answered) = oneshot::channel();
-                ask.send(Question { partitions: partitions.clone(), answer })?;
-                match answered.await? {
+                // Where nobody answers any more the command is ending, and prints nothing of these.
+                let question = Question { partitions: partitions.clone(), answer };
+                let Ok(()) = ask.send(question) else { return Ok(()) };
+                let Ok(starts) = answered.await else { return Ok(()) };
+                match starts {
                     Ok(starts) => break starts,
                     // Nothing is read meanwhile; `max.poll.interval.ms` ends it.
                     Err(error) if error.is_retriable() => {

@@ -241,7 +241,18 @@ impl Reading {
                 _ => OffsetBound::Earliest,
             };
             let from = args.from.unwrap_or(default);
-            let starts = target::starts(&consumer.config().client, &partitions, from).await?;
+            // Both are counted from one end: while records come, the last ten until the end are ten.
+            let back = match (from, args.until) {
+                (OffsetBound::BeforeEnd(count), Some(OffsetBound::Latest)) => Some(count),
+                (OffsetBound::BeforeEnd(count), Some(OffsetBound::BeforeEnd(until))) => {
+                    Some(count.saturating_sub(until))
+                }
+                _ => None,
+            };
+            let starts = match (back, &self.ends) {
+                (Some(back), Some(ends)) => target::starts_before(consumer, &partitions, ends, back).await?,
+                _ => target::starts(&consumer.config().client, &partitions, from).await?,
+            };
             consumer.assign(starts).await?;
         } else if by_broker {
             consumer.subscribe_pattern(target::pattern(&args.topics)).await?;

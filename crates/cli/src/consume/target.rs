@@ -7,6 +7,7 @@ use offtake::{Consumer, Error, StartAt, SubscriptionPattern, TopicPartition};
 use offtake_admin::{Admin, IsolationLevel, ListedOffset, OffsetSpec};
 use offtake_client::ClientConfig;
 
+use super::ends::Ends;
 use crate::{failure::Failure, text::offset_bound::OffsetBound};
 
 /// The partitions of these topics, or of those that match; asks the brokers, so it also finds out whether there are any: a
@@ -73,6 +74,20 @@ pub(crate) async fn starts(
         wanted.clamp(first, end.max(first))
     };
     Ok(partitions.iter().map(|of| (of.clone(), StartAt::Offset(inside(of).into()))).collect())
+}
+
+/// So many offsets before these ends, or where the log begins.
+pub(crate) async fn starts_before(
+    consumer: &Consumer,
+    partitions: &[TopicPartition],
+    ends: &Ends,
+    count: u64,
+) -> Result<Vec<(TopicPartition, StartAt)>, Error> {
+    let first = consumer.beginning_offsets(partitions.iter().cloned()).await?;
+    let start = |of: &TopicPartition| {
+        ends.of(of).saturating_sub_unsigned(count).max(first.get(of).copied().unwrap_or_default())
+    };
+    Ok(partitions.iter().map(|of| (of.clone(), StartAt::Offset(start(of).into()))).collect())
 }
 
 type Listed = BTreeMap<TopicPartition, ListedOffset>;

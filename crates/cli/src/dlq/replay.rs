@@ -140,7 +140,7 @@ async fn check_group(work: &Work, group: &str) -> Result<(), Failure> {
     let mut admin = work.admin()?;
     let checked = groups::check_idle(&mut admin, group).await;
     admin.close().await;
-    checked
+    checked.map(drop)
 }
 
 async fn build(mut config: Config, topic: &str, group: &str) -> Result<TransactionalProducer, Failure> {

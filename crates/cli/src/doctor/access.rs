@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use offtake_admin::{
-    ErrorCode,
+    Admin, ErrorCode,
     probe::{Connection, Operations, Probe},
 };
 
@@ -52,13 +52,26 @@ pub(super) async fn topic(connection: &mut Connection, topic: &str, user: Option
     StepResult::ok("topic", format!("{topic}: {count} partition{s}; {}", allowed(found.operations)))
 }
 
-/// A cluster makes the topic of its groups when the first group is asked for, and a coordinator that moved reads it.
+/// What may be done with a group, and whether there is such a group: one that is yet to be started is none, and neither is one that is misspelt.
 pub(super) async fn group(
-    probe: &Probe,
+    (probe, admin): (&Probe, &mut Admin),
     connection: &mut Connection,
     group: &str,
     user: Option<&str>,
 ) -> StepResult {
+    let mut step = access(probe, connection, group, user).await;
+    if step.is_ok {
+        admin.within(PATIENCE);
+        let found = admin.describe_group(group).await;
+        if found.is_err_and(|error| error.code() == Some(ErrorCode::GroupIdNotFound)) {
+            step.detail += "; there is no such group yet: the first member or commit makes it (`offtake groups list` has those that there are)";
+        }
+    }
+    step
+}
+
+/// A cluster makes the topic of its groups when the first group is asked for, and a coordinator that moved reads it.
+async fn access(probe: &Probe, connection: &mut Connection, group: &str, user: Option<&str>) -> StepResult {
     let deadline = now() + PATIENCE;
     loop {
         match look_at_group(probe, connection, group, user).await {

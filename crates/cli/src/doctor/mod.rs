@@ -6,7 +6,10 @@ mod steps;
 use std::collections::BTreeSet;
 
 use futures_util::{StreamExt, stream};
-use offtake_admin::probe::{ClusterFacts, Connection, Findings, Probe};
+use offtake_admin::{
+    Admin,
+    probe::{ClusterFacts, Connection, Findings, Probe},
+};
 use serde_json::json;
 
 use self::steps::{Address, StepResult};
@@ -24,9 +27,12 @@ const AT_ONCE: usize = 8;
 pub(crate) async fn run(common: &Common, args: Doctor) -> Result<(), Failure> {
     let config = setup::config(common)?;
     let servers = config.client.bootstrap_servers.clone();
-    let probe = Probe::new(config)?;
+    let probe = Probe::new(config.clone())?;
+    let mut admin = Admin::new(config)?;
     let mut report = Report::new(common.json);
-    report.diagnose(&probe, servers, &args).await?;
+    let diagnosed = report.diagnose(&probe, &mut admin, servers, &args).await;
+    admin.close().await;
+    diagnosed?;
     report.conclude()
 }
 
@@ -79,6 +85,7 @@ impl Report {
     async fn diagnose(
         &mut self,
         probe: &Probe,
+        admin: &mut Admin,
         servers: Vec<(String, u16)>,
         args: &Doctor,
     ) -> Result<(), Failure> {
@@ -100,7 +107,7 @@ impl Report {
                 self.tell(address, &[step])?;
             }
             for group in &args.groups {
-                let step = access::group(probe, connection, group, user.as_deref()).await;
+                let step = access::group((probe, admin), connection, group, user.as_deref()).await;
                 self.tell(address, &[step])?;
             }
         }

@@ -4,11 +4,12 @@ use offtake_admin::{Admin, ErrorCode, GroupDescription};
 
 use crate::failure::Failure;
 
-/// A group's offsets are its members' while it has any: they would commit over ours, or never look at them.
-pub(crate) async fn check_idle(admin: &mut Admin, group: &str) -> Result<(), Failure> {
+/// A group's offsets are its members' while it has any: they would commit over ours, or never look at them. One that does not exist has
+/// none: whether it does.
+pub(crate) async fn check_idle(admin: &mut Admin, group: &str) -> Result<bool, Failure> {
     match admin.describe_group(group).await {
-        Ok(found) => idle(&found),
-        Err(error) if error.code() == Some(ErrorCode::GroupIdNotFound) => Ok(()),
+        Ok(found) => idle(&found).map(|()| true),
+        Err(error) if error.code() == Some(ErrorCode::GroupIdNotFound) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }

@@ -27,7 +27,7 @@ pub(super) async fn run(
 ) -> Result<(), Failure> {
     let group = args.group.as_str();
     let mut goal = goal(&args)?;
-    check_idle(admin, group).await?;
+    let exists = check_idle(admin, group).await?;
     let committed = admin.list_offsets_of_group(group).await?;
     let partitions = partitions(admin, &args, &goal, &committed).await?;
     if let Goal::Each(offsets) = &mut goal {
@@ -41,6 +41,12 @@ pub(super) async fn run(
             names.join(", ")
         ))
     })?;
+    if !exists {
+        // Kafka's own command sets its offsets, too; it may be a group that is yet to be started.
+        tracing::warn!(
+            "there is no group `{group}`: setting offsets makes one; `offtake groups list` has those that there are"
+        );
+    }
     for step in steps.iter().filter(|step| step.asked.is_some()) {
         let PartitionReset { partition, to, .. } = step;
         let asked = step.asked.unwrap_or(*to);

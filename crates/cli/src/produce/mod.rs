@@ -7,7 +7,7 @@ mod input;
 mod line;
 mod transactional;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use offtake_producer::{Builder, Config, Delivery, Error, Producer, ProducerRecord, RecordMetadata};
@@ -48,6 +48,7 @@ pub(crate) async fn run(common: &Common, args: Produce) -> Result<(), Failure> {
         args,
         shape,
         waiting,
+        silent: None,
         sent: 0,
         written: 0,
         began: now(),
@@ -116,12 +117,17 @@ fn config(common: &Common, args: &Produce) -> Result<Config, Failure> {
     if mistakes.is_empty() { Ok(config) } else { Err(Failure::Usage(mistakes.join("; "))) }
 }
 
+/// Records of which nothing is heard for so long are worth a word: their topic may be gone.
+const SILENCE: Duration = Duration::from_secs(10);
+
 struct Work {
     producer: Producer,
     args: Produce,
     shape: line::Shape,
     /// With the line of each.
     waiting: Unacknowledged<Delivery, u64>,
+    /// Since when nothing is heard of what waits; `None` once that was told.
+    silent: Option<Instant>,
     sent: u64,
     written: u64,
     began: Instant,
@@ -192,6 +198,7 @@ impl Work {
             }
             self.tell_ready();
             let wants_line = next.is_none();
+            let overdue = self.overdue();
             tokio::select! {
                 biased;
                 () = stop.asked(), if !stops => {
@@ -205,6 +212,7 @@ impl Work {
                     None => return End::Done,
                 },
                 () = until(due), if !wants_line && has_room => {}
+                () = until(overdue), if overdue.is_some() => self.tell_silence(),
             }
         }
     }
@@ -216,6 +224,9 @@ impl Work {
         if !self.waiting.has_room_for(bytes) {
             return Ok(Sent::Waits(bytes));
         }
+        if self.waiting.is_empty() {
+            self.silent = Some(now());
+        }
         let delivery = self.producer.send(record);
         self.waiting.push(delivery, bytes, number);
         self.sent = self.sent.saturating_add(1);
@@ -224,6 +235,7 @@ impl Work {
 
     /// The record of this line has its outcome.
     fn on_outcome(&mut self, line: u64, outcome: Result<RecordMetadata, Error>) {
+        self.silent = Some(now());
         match outcome {
             Ok(metadata) => {
                 self.written = self.written.saturating_add(1);
@@ -237,6 +249,20 @@ impl Work {
                 self.failed.get_or_insert((line, error));
             }
         }
+    }
+
+    /// When it has been silent for too long.
+    fn overdue(&self) -> Option<Instant> {
+        self.silent.filter(|_| !self.waiting.is_empty()).map(|since| since + SILENCE)
+    }
+
+    fn tell_silence(&mut self) {
+        self.silent = None;
+        tracing::warn!(
+            "no record was acknowledged for {SILENCE:?}: {} of topic {} wait, each for delivery.timeout.ms; look whether the topic is still there",
+            self.waiting.len(),
+            self.args.topic
+        );
     }
 
     /// All records have told that have an outcome, and their reports are the reader's.
@@ -260,16 +286,19 @@ impl Work {
 
     /// Waits until each record has its outcome.
     async fn drain(&mut self) {
-        if !self.waiting.is_empty() {
-            let _ = self.producer.flush().await; // each record tells of itself
-        }
+        let mut is_flushed = self.waiting.is_empty();
         loop {
             self.tell_ready();
             if self.waiting.is_empty() {
                 return;
             }
-            let (line, outcome) = self.waiting.next().await;
-            self.on_outcome(line, outcome);
+            let overdue = self.overdue();
+            tokio::select! {
+                biased;
+                _ = self.producer.flush(), if !is_flushed => is_flushed = true, // each record tells of itself
+                (line, outcome) = self.waiting.next(), if is_flushed => self.on_outcome(line, outcome),
+                () = until(overdue), if overdue.is_some() => self.tell_silence(),
+            }
         }
     }
 

@@ -123,6 +123,16 @@ impl Ends {
         self.0.back().copied()
     }
 
+    pub(super) fn first(&self) -> Option<(Millis, i64)> {
+        self.0.front().copied()
+    }
+
+    /// The samples that the record at this offset was there in.
+    pub(super) fn after(&self, offset: i64) -> impl Iterator<Item = (Millis, i64)> {
+        let first = self.0.partition_point(|(_, end)| *end <= offset);
+        self.0.iter().skip(first).copied()
+    }
+
     /// Ends never go back here: [`Log::sample`] begins anew then.
     fn push(&mut self, at: Millis, end: i64) {
         let standing = self.0.iter().rev().take(2).filter(|(_, known)| *known == end).count();

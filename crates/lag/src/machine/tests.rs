@@ -2,6 +2,7 @@
 
 mod ages;
 mod burrow;
+mod catching_up;
 mod loss;
 mod odd;
 mod properties;

@@ -17,9 +17,14 @@ use offtake_wire::{
 #[derive(Debug, Default)]
 pub(super) struct CommitLog {
     partitions: BTreeMap<i32, Partition>,
-    /// Each name once: groups have many.
+    /// Each name once: groups have many. Those that no group has committed anything of any more are dropped when there are twice as many as were in use.
     topics: BTreeSet<Topic>,
+    /// How many names there may be before those are looked for.
+    most_topics: usize,
 }
+
+/// Fewer names are not worth a look.
+const TOPICS: usize = 256;
 
 #[derive(Debug, Default)]
 struct Partition {
@@ -48,9 +53,7 @@ impl CommitLog {
         for partition in partitions {
             self.partitions.entry(*partition).or_default();
         }
-        if self.partitions.is_empty() {
-            self.topics.clear();
-        }
+        self.forget_topics();
     }
 
     /// Reads a partition from its beginning.
@@ -80,15 +83,23 @@ impl CommitLog {
         match decode(key, value) {
             Ok(None) => Verdict::Read,
             Ok(Some((key, committed))) => {
-                let topic = match self.topics.get(key.topic.as_str()) {
-                    Some(topic) => topic.clone(),
-                    None => {
-                        let topic = Topic::from(key.topic);
-                        self.topics.insert(topic.clone());
-                        topic
+                match committed {
+                    Some(offset) => {
+                        let topic = match self.topics.get(key.topic.as_str()) {
+                            Some(topic) => topic.clone(),
+                            None => {
+                                let topic = Topic::from(key.topic);
+                                self.topics.insert(topic.clone());
+                                topic
+                            }
+                        };
+                        known.commit(key.group, TopicPartition::new(topic, key.partition), offset);
+                        if self.topics.len() > self.most_topics.max(TOPICS) {
+                            self.forget_topics();
+                        }
                     }
-                };
-                known.commit(key.group, TopicPartition::new(topic, key.partition), committed);
+                    None => known.remove(&key),
+                }
                 Verdict::Read
             }
             Err(error) => {
@@ -97,6 +108,15 @@ impl CommitLog {
                 Verdict::Unreadable(error)
             }
         }
+    }
+
+    /// Drops the names of topics that no group has committed anything of any more.
+    fn forget_topics(&mut self) {
+        let groups = self.partitions.values().flat_map(|known| known.groups.values());
+        let used: BTreeSet<&str> =
+            groups.flat_map(|group| group.keys().map(|of| of.topic.as_str())).collect();
+        self.topics.retain(|topic| used.contains(topic.as_str()));
+        self.most_topics = self.topics.len().saturating_mul(2);
     }
 
     /// There is nothing more to read before this offset: what is left there are markers of transactions, or was compacted away.
@@ -119,16 +139,16 @@ impl CommitLog {
 }
 
 impl Partition {
-    fn commit(&mut self, group: String, of: TopicPartition, committed: Option<i64>) {
-        match committed {
-            Some(offset) => drop(self.groups.entry(group).or_default().insert(of, offset)),
-            None => {
-                if let Some(committed) = self.groups.get_mut(&group) {
-                    committed.remove(&of);
-                    if committed.is_empty() {
-                        self.groups.remove(&group);
-                    }
-                }
+    fn commit(&mut self, group: String, of: TopicPartition, offset: i64) {
+        self.groups.entry(group).or_default().insert(of, offset);
+    }
+
+    /// A group that has committed nothing any more is forgotten.
+    fn remove(&mut self, key: &OffsetCommitKey) {
+        if let Some(committed) = self.groups.get_mut(&key.group) {
+            committed.remove(&TopicPartition::new(key.topic.as_str(), key.partition));
+            if committed.is_empty() {
+                self.groups.remove(&key.group);
             }
         }
     }
@@ -202,6 +222,38 @@ mod tests {
         assert!(offsets(&log, "audit").is_empty() && log.partitions[&0].groups.len() == 1);
         // What has no key says nothing.
         assert_eq!(log.record(0, 9, None, None), Verdict::Read);
+    }
+
+    /// Groups and topics come and go for as long as a cluster lives, as those of tests and of Kafka Streams' jobs do.
+    #[test]
+    fn groups_and_topics_that_are_gone_are_forgotten() {
+        let mut log = reading(&[0]);
+        let mut offset = 0;
+        let mut record = |log: &mut CommitLog, key: &[u8], value: Option<&[u8]>| {
+            assert_eq!(log.record(0, offset, Some(key), value), Verdict::Read);
+            offset += 1;
+        };
+        for nth in 0..300 {
+            record(&mut log, &key("stays", &format!("kept-{nth}"), 0), Some(&value(3, 1)));
+        }
+        let mut most = 0;
+        for nth in 0..20_000 {
+            let (group, topic) = (format!("group-{nth}"), format!("topic-{nth}"));
+            record(&mut log, &key(&group, &topic, 0), Some(&value(3, 1)));
+            record(&mut log, &key("stays", &topic, 0), Some(&value(3, 1)));
+            for group in [group.as_str(), "stays"] {
+                record(&mut log, &key(group, &topic, 0), None);
+            }
+            // An end of what was never there, as what is before it was compacted away, makes nothing known.
+            record(&mut log, &key("never", &format!("never-{nth}"), 0), None);
+            most = most.max(log.topics.len());
+        }
+        assert!(most <= 2 * 301, "{most} names, of which 301 are used");
+        assert_eq!((log.partitions[&0].groups.len(), log.committed(0, "stays").len()), (1, 300));
+        assert!((0..300).all(|nth| log.topics.contains(format!("kept-{nth}").as_str())), "used, and once");
+        // What another replica has from now on is nobody's here.
+        log.assign(&BTreeSet::from([1]));
+        assert!(log.topics.is_empty());
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! - nothing is told that was not as bad for `hold`, but for the loss of data;
 //! - that something is over is told if and only if it was told that it began;
 //! - a message that did not arrive is told with the next one, as it is then;
+//! - of a group that is gone is told that it is, when it is told to be over;
 //! - nothing more is told of what another replica watches, not even that it is over.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -17,7 +18,7 @@ use tokio::time::Instant;
 
 use super::{
     Webhook,
-    condition::{Condition, Subject, conditions, is_watched},
+    condition::{Condition, Subject, conditions, gone, is_watched},
 };
 
 /// Alerts in one message at most. Others go with the next one.
@@ -54,8 +55,8 @@ enum Phase {
     Pending { since: Instant },
     /// `severity` is the worst of the last while; `better` is since when it is better than that.
     Firing { began: i64, severity: Severity, better: Option<(Instant, Severity)>, told: Option<LastNotice> },
-    /// It was told and is over, which is to be told.
-    Over { began: i64, ended: i64, severity: Severity },
+    /// It was told and is over, which is to be told; of a group that is gone by now, by this sentence.
+    Over { began: i64, ended: i64, severity: Severity, gone: Option<String> },
 }
 
 /// What the target was told last of something that goes on, and when.
@@ -125,7 +126,10 @@ impl Notifier {
                 None => self.advance(now, at, alert.phase, Severity::Healthy),
             };
             let sentence = found.get(&subject).map_or(alert.sentence, |condition| condition.sentence.clone());
-            if let Some(phase) = phase {
+            if let Some(mut phase) = phase {
+                if let (Phase::Over { gone: told, .. }, Ok(report)) = (&mut phase, round) {
+                    *told = gone(report, &subject);
+                }
                 self.alerts.insert(subject, Alert { sentence, phase });
             }
         }
@@ -165,7 +169,7 @@ impl Notifier {
                     let told = told.map(|told| LastNotice { severity: told.severity.min(worst), ..told });
                     return Some(Phase::Firing { began, severity: worst, better: None, told });
                 }
-                told.map(|told| Phase::Over { began, ended: at, severity: told.severity })
+                told.map(|told| Phase::Over { began, ended: at, severity: told.severity, gone: None })
             }
             // It has begun again before the end was told: it has not ended.
             Phase::Over { began, severity: before, .. } if is_bad => {
@@ -199,6 +203,7 @@ impl Notifier {
 
     /// What there is to tell of an alert.
     fn notice(&self, now: Instant, subject: &Subject, alert: &Alert) -> Option<Notice> {
+        let mut sentence = &alert.sentence;
         let (severity, began, ended) = match &alert.phase {
             Phase::Pending { .. } => return None,
             Phase::Firing { began, severity, told, .. } => {
@@ -209,9 +214,12 @@ impl Notifier {
                 }
                 (*severity, *began, None)
             }
-            Phase::Over { began, ended, severity } => (*severity, *began, Some(*ended)),
+            Phase::Over { began, ended, severity, gone } => {
+                sentence = gone.as_ref().unwrap_or(sentence);
+                (*severity, *began, Some(*ended))
+            }
         };
-        Some(Notice { subject: subject.clone(), severity, sentence: alert.sentence.clone(), began, ended })
+        Some(Notice { subject: subject.clone(), severity, sentence: sentence.clone(), began, ended })
     }
 
     /// What became of the message that is out: whether the target has it.

@@ -80,6 +80,36 @@ fn a_lag_that_lasts_is_told_once_and_so_is_its_end() {
 }
 
 #[test]
+fn of_a_group_that_is_gone_it_is_told_that_it_is() {
+    let behind = "group audit is 7 records behind";
+    let gone = "group audit is gone: it was deleted or has expired, or it is not watched any more";
+    let ends = |rounds: &[Result<&Report, &str>]| {
+        let mut sim = Sim::new();
+        sim.run(60, Ok(&report(&[("audit", High), ("billing", Healthy)])));
+        rounds.iter().for_each(|round| sim.run(310, *round));
+        let last = sim.sent.last().unwrap().1.alerts[0].clone();
+        (sim.sent.len(), last.ended.is_some(), last.sentence)
+    };
+    let (without, healthy) = (report(&[("billing", Healthy)]), report(&[("audit", Healthy)]));
+    assert_eq!(ends(&[Ok(&without)]), (2, true, gone.to_owned()));
+    assert_eq!(ends(&[Ok(&healthy)]), (2, true, behind.to_owned()), "of one that has recovered, what it was");
+    // While it is looked whether it comes back, and while no broker says anything, nothing is told of it.
+    let mut sim = Sim::new();
+    sim.run(60, Ok(&report(&[("audit", High)])));
+    sim.run(290, Ok(&without));
+    assert_eq!(sim.sent.len(), 1);
+    sim.run(100, Ok(&report(&[("audit", High)])));
+    assert_eq!(sim.sent.len(), 1, "it came back as bad as it was: {:?}", sim.told());
+    // It is told as it is by then: it came back while the target took nothing.
+    sim.arrives = false;
+    sim.run(310, Ok(&without));
+    assert_eq!(sim.sent.last().unwrap().1.alerts[0].sentence, gone);
+    sim.arrives = true;
+    sim.run(310, Ok(&healthy));
+    assert_eq!(sim.sent.last().unwrap().1.alerts[0].sentence, behind);
+}
+
+#[test]
 fn a_short_lag_is_not_told() {
     let mut sim = Sim::new();
     for _ in 0..20 {
