@@ -175,6 +175,8 @@ impl Work {
     fn draw_blocking(&mut self, random: &mut Random) {
         if random.percent(BLOCKING) && self.batch == 1 {
             (self.blocking, self.timeout, self.hangs) = (true, None, 0);
+            // What takes long is at it still when something else happens to its partition.
+            self.slow += random.between(0, 30);
         }
     }
 }
