@@ -27,6 +27,8 @@ struct Breaker {
     probes_done: usize,
     probes_failed: usize,
     probing: BTreeSet<(Place, i64)>,
+    /// Probes that block, beside which another began: they were cancelled, as their end must say.
+    doubted: BTreeSet<(Place, i64)>,
     /// Calls of its handler that run: those of batches go on with what they have.
     calls: BTreeSet<u64>,
 }
@@ -64,6 +66,10 @@ impl Breakers {
                 if !breaker.calls.insert(*call) {
                     return;
                 }
+                if *probe && scene.options.blocking {
+                    let others = std::mem::take(&mut breaker.probing);
+                    breaker.doubted.extend(others);
+                }
                 if *probe {
                     breaker.probing.insert((at.clone(), *offset));
                 }
@@ -81,8 +87,11 @@ impl Breakers {
             What::HandlerEnded { who, call, at, offset, how } => {
                 let breaker = self.0.entry(*who).or_default();
                 breaker.calls.remove(call);
-                breaker.attempt_ended(scene.options.batch, (at.clone(), *offset), *how);
-                None
+                let record = (at.clone(), *offset);
+                let was_cancelled = matches!(how, How::Ignored | How::Dropped);
+                let is_wrong = breaker.doubted.remove(&record) && !was_cancelled;
+                breaker.attempt_ended(scene.options.batch, record, *how);
+                is_wrong.then(|| format!("{who} tried {at} offset {offset} beside another probe"))
             }
             what => {
                 if let Some(who) = ended(what) {
@@ -133,7 +142,8 @@ impl Breaker {
     }
 
     fn becomes(&mut self, now: Duration, state: State) {
-        let (probing, calls) = (std::mem::take(&mut self.probing), std::mem::take(&mut self.calls));
-        *self = Self { state, since: now, probing, calls, ..Self::default() };
+        let before = std::mem::take(self);
+        let Self { probing, doubted, calls, .. } = before;
+        *self = Self { state, since: now, probing, doubted, calls, ..Self::default() };
     }
 }

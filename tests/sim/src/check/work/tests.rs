@@ -581,6 +581,10 @@ fn safe21_a_breaker_lets_through_what_it_should_not() {
     probe(half_open(), 4).holds();
     probe(probe(half_open(), 4), 5).is_found("SAFE21");
     probe(guarded(), 4).is_found("SAFE21");
+    // The plan of seed 8001886: its thread blocks on after it was cancelled, and the next one need not wait for it.
+    let blocks = || with(probe(probe(half_open(), 4), 5), |work| work.blocking = true);
+    ends(blocks(), M0, 4, How::Ignored).holds();
+    ends(blocks(), M0, 4, How::Done).is_found("SAFE21");
 }
 
 #[test]
