@@ -180,8 +180,8 @@ impl Work {
         let share = if self.cuts { BLOCKING_BESIDE_CUTS } else { BLOCKING };
         if random.percent(share) && self.batch == 1 {
             (self.blocking, self.timeout, self.hangs) = (true, None, 0);
-            // What takes long is at it still when something else happens to its partition.
-            self.slow += random.between(0, 30);
+            // What takes long is at it still when something happens to its partition.
+            self.slow += if self.cuts { random.between(40, 70) } else { random.between(0, 30) };
         }
     }
 }
