@@ -60,6 +60,10 @@ impl Plan {
         }
         work.draw_blocking(&mut Random::new(self.seed, 37));
         if work.blocking && work.cuts {
+            // Somewhat slower than records come, so that something is at a handler.
+            for member in &mut self.members {
+                member.processing.1 = member.processing.1.max(60);
+            }
             self.add_faults(&mut Random::new(self.seed, 38), (2, 6), Self::cut);
         }
         if self.faults.is_empty() {
@@ -182,6 +186,10 @@ impl Work {
             (self.blocking, self.timeout, self.hangs) = (true, None, 0);
             // What takes long is at it still when something happens to its partition.
             self.slow += if self.cuts { random.between(40, 70) } else { random.between(0, 30) };
+            // Then whatever is begun beside it is of its lane.
+            if self.cuts && random.percent(50) {
+                self.order = Order::Partition;
+            }
         }
     }
 }
