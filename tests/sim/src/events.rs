@@ -205,6 +205,10 @@ pub(crate) enum What {
     HeartbeatSent {
         who: Who,
     },
+    /// A JoinGroup left: the group does not wait any longer for what is not in it.
+    JoinSent {
+        who: Who,
+    },
     /// A member of KIP-848 said what it has: what it does not name it has given up.
     OwnedSent {
         who: Who,
@@ -259,11 +263,13 @@ pub(crate) enum What {
         who: Who,
         places: Vec<Place>,
     },
+    /// `dated`: when it was written, as it says, in milliseconds since 1970; -1 where it does not.
     Delivered {
         who: Who,
         at: Place,
         offset: i64,
         id: u64,
+        dated: i64,
     },
     Processed {
         who: Who,
@@ -467,6 +473,7 @@ impl What {
             | Self::CommitSent { who, .. }
             | Self::Named { who, .. }
             | Self::HeartbeatSent { who }
+            | Self::JoinSent { who }
             | Self::OwnedSent { who }
             | Self::StepsOut { who }
             | Self::Started { who }

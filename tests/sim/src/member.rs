@@ -432,6 +432,7 @@ impl Application {
                         at,
                         offset: record.offset(),
                         id: id_of(&record.value(), record.headers()),
+                        dated: record.timestamp(),
                     });
                 }
                 self.read_lags(consumer);

@@ -157,7 +157,7 @@ impl Producer {
                 timestamp_type: TimestampType::Creation,
                 offset: i64::from(number),
                 sequence: sequence + number,
-                timestamp: working::wall_clock(&self.world),
+                timestamp: working::dated(self.world.log.now(), *id),
                 key: key.clone(),
                 value: value.clone(),
                 headers: self.headers(*id, value.is_none()).into_iter().collect(),
@@ -187,7 +187,8 @@ impl Producer {
             if self.plan.work.is_some() {
                 let headers = self.headers(*id, value.is_none());
                 let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
-                let digest = working::digest(key.as_deref(), value.as_deref(), headers);
+                let dated = working::dated(self.world.log.now(), *id);
+                let digest = working::digest(key.as_deref(), value.as_deref(), headers, Some(dated));
                 let key = key.as_ref().map(|key| String::from_utf8_lossy(key).into_owned());
                 self.world.log.tell(What::Wrote { at, offset, key, digest });
             }

@@ -52,6 +52,11 @@ pub(crate) fn wall_clock(world: &World) -> i64 {
     STARTED_AT + i64::try_from(world.log.now().as_millis()).unwrap_or_default()
 }
 
+/// What a record says of when it was written. No two of a batch say the same, and a later one may say an earlier time.
+pub(crate) fn dated(written: Duration, id: u64) -> i64 {
+    STARTED_AT + i64::try_from(written.as_millis()).unwrap_or_default() - (id % 5).cast_signed()
+}
+
 /// How long a run had lasted when a wall clock showed this.
 fn since_start(wall_ms: i64) -> Duration {
     ms(u64::try_from(wall_ms - STARTED_AT).unwrap_or_default())

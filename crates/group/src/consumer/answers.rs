@@ -131,8 +131,8 @@ impl Consumer {
             }
             ErrorCode::UnreleasedInstanceId => match self.unreleased_since {
                 // A crashed process has it no longer than its session, which a coordinator that restarts between two heartbeats
-                // begins again (FAILURES G6).
-                Some(since) if since + 2 * self.core.config.session_timeout <= now => {
+                // begins again (FAILURES G6). What a process that was stopped meanwhile reads next was asked before that.
+                Some(since) if since + 2 * self.core.config.session_timeout <= sent.at => {
                     let instance_id = self.core.instance_id();
                     Verdict::Fail(GroupError::UnreleasedInstanceId { group: group(), instance_id })
                 }

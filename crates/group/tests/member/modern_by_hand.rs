@@ -588,6 +588,37 @@ fn g6_an_instance_id_in_use_is_waited_for_twice_as_long_as_the_session_of_this_g
     assert!(matches!(failed, Some(Event::Failed(GroupError::UnreleasedInstanceId { .. }))), "{failed:?}");
 }
 
+/// What a process that was stopped for long hears next was answered before: whoever had the id may be gone since. Found by the arena
+/// (7211173).
+#[test]
+fn g6_an_answer_of_before_a_long_stop_does_not_end_the_wait_for_an_instance_id() {
+    let in_use = ErrorCode::UnreleasedInstanceId;
+    let stopped = || {
+        let mut hand = Hand::knowing(Some("i"));
+        hand.session_ms = Some(6_000);
+        hand.member.subscribe(hand.now, topics(&["a"]));
+        assert_eq!(joins_in_vain(&mut hand, in_use, Duration::from_secs(5)), None);
+        while hand.says().is_none() {
+            hand.waits();
+        }
+        hand.now += Duration::from_secs(9);
+        hand.hears(refused(in_use));
+        assert_eq!(hand.events(), []);
+        while hand.says().is_none() {
+            hand.waits();
+        }
+        hand
+    };
+    let mut hand = stopped();
+    hand.hears(beat(1, Some(&[0])));
+    assert_eq!(hand.member.state_name(), "stable");
+    // It is in use still, by the answer to a question of now.
+    let mut hand = stopped();
+    hand.hears(refused(in_use));
+    let failed = hand.events().pop();
+    assert!(matches!(failed, Some(Event::Failed(GroupError::UnreleasedInstanceId { .. }))), "{failed:?}");
+}
+
 /// Its session ended here while the coordinator was away, which gave every member another one when it came back.
 #[test]
 fn g6_a_member_that_comes_back_before_the_coordinator_misses_it_takes_its_own_place() {

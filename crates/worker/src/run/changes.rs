@@ -224,25 +224,32 @@ impl Runner {
             ConsumerEvent::Reset { partition, from: None, to, reason: NothingCommitted, .. }
                 if !self.is_of_a_retry_topic(partition) =>
             {
-                self.machine.begins_at(partition, *to);
+                self.begins_at(partition, *to);
             }
             ConsumerEvent::Reset { partition, to, reason: TopicRecreated | EpochUnknown, .. } => {
                 self.machine.log_replaced(partition, *to);
-                self.machine.begins_at(partition, *to);
+                self.begins_at(partition, *to);
             }
             ConsumerEvent::Reset { partition, from: Some(from), to, .. } if to < from => {
                 self.machine.rewound(partition, *to);
-                self.machine.begins_at(partition, *to);
+                self.begins_at(partition, *to);
             }
             ConsumerEvent::Truncated { partition, to: Some(to), .. } => {
                 self.machine.rewound(partition, *to);
-                self.machine.begins_at(partition, *to);
+                self.begins_at(partition, *to);
             }
             ConsumerEvent::Reset { partition, from: Some(_), .. }
             | ConsumerEvent::Truncated { partition, .. } => self.machine.position_reset(partition),
             _ => {}
         }
         self.tell(Event::Consumer(event));
+    }
+
+    /// Nothing of a partition has come yet, and it is read from this offset on. What the consumer has read before that, and not handed out, comes first.
+    fn begins_at(&mut self, partition: &TopicPartition, offset: i64) {
+        if self.consumer.position(partition).is_none_or(|position| position >= offset) {
+            self.machine.begins_at(partition, offset);
+        }
     }
 
     fn on_error(&mut self, now: Instant, error: Error) {

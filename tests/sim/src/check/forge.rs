@@ -7,6 +7,7 @@ use crate::{
     clock::ms,
     events::{Call, Event, Place, What, Who},
     plan::{Commits, Fault, Harm, Member, Plan, Protocol, Reset, Topic},
+    working,
 };
 
 /// The first member, in its first life.
@@ -155,9 +156,20 @@ impl Forged {
 
     pub(super) fn handed(mut self, who: Who, offsets: std::ops::Range<i64>, log: u64) -> Self {
         for offset in offsets {
-            self = self.tell(What::Delivered { who, at: orders(), offset, id: id(offset, log) });
+            self = self.handed_as(who, (offset, log), 0);
         }
         self
+    }
+
+    /// A record at this offset, of that log, that seems to have been written so much later than it was.
+    pub(super) fn handed_as(self, who: Who, (offset, log): (i64, u64), later: i64) -> Self {
+        let id = id(offset, log);
+        let written = self.events.iter().find_map(|event| match &event.what {
+            What::Appended { id: of, .. } if *of == id => Some(event.at),
+            _ => None,
+        });
+        let dated = working::dated(written.unwrap_or_default(), id) + later;
+        self.tell(What::Delivered { who, at: orders(), offset, id, dated })
     }
 
     pub(super) fn processed(mut self, who: Who, offsets: std::ops::Range<i64>, log: u64) -> Self {

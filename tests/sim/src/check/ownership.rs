@@ -61,11 +61,12 @@ pub(super) struct Ownership {
     /// When the coordinator last named a partition to a member.
     named: BTreeMap<(Who, Place), Duration>,
     joins: Vec<(Duration, Who)>,
-    /// When each last told the coordinator what it has (KIP-848).
-    owned_sent: BTreeMap<Who, Duration>,
     /// When members went, each of which begins a rebalance.
     left: Vec<Duration>,
     given_up: BTreeMap<(Who, Place), Duration>,
+    /// What was revoked, and the coordinator is still to be told: by a JoinGroup, or with KIP-848 by what the member says it has. And the first
+    /// record of it that the application was done with only after that.
+    untold: BTreeMap<(Who, Place), Option<i64>>,
     /// Commits that a broker's wish for quiet held up until their partition was let go of.
     held_up: BTreeMap<(Who, Place), i64>,
     recreated: BTreeMap<Arc<str>, Duration>,
@@ -137,8 +138,13 @@ impl Ownership {
                 }
                 self.left.push(at);
             }
-            What::OwnedSent { who } => {
-                self.owned_sent.insert(*who, at);
+            What::OwnedSent { who } | What::JoinSent { who } => {
+                self.untold.retain(|(of, _), _| of != who);
+            }
+            What::Processed { who, at: place, offset, .. } => {
+                if let Some(first) = self.untold.get_mut(&(*who, place.clone())) {
+                    *first = Some(first.unwrap_or(*offset).min(*offset));
+                }
             }
             What::CloseBegins { who, .. } => {
                 self.closing.insert(*who);
@@ -169,6 +175,9 @@ impl Ownership {
             What::Revoked { who, places } | What::Lost { who, places } => {
                 for place in places {
                     self.given_up.insert((*who, place.clone()), at);
+                    if matches!(event.what, What::Revoked { .. }) {
+                        self.untold.insert((*who, place.clone()), None);
+                    }
                     self.former.remove(&(*who, place.clone()));
                     let held = self.held.get_mut(place).and_then(|holders| holders.remove(who));
                     if held.is_none() {
@@ -202,7 +211,7 @@ impl Ownership {
                 let running = self.listening.entry(*who).or_default();
                 *running = running.saturating_sub(1);
             }
-            What::Delivered { who, at: place, offset, id } => {
+            What::Delivered { who, at: place, offset, id, .. } => {
                 self.delivered(plan, at, (*who, place, *offset), complaints);
                 self.of_the_new_topic(plan, ledger, at, (*who, place, *offset, *id), complaints);
             }
@@ -218,14 +227,17 @@ impl Ownership {
             What::Committed { member, at: place, offset, .. } => {
                 let Some(who) = self.members.get(member) else { return };
                 let held_up = self.held_up.get(&(*who, place.clone())) == Some(offset);
-                let holds = self.held.get(place).is_some_and(|holders| holders.contains_key(who));
-                if held_up && !holds && !self.is_coming(plan, *who, place) {
+                if held_up && !self.holds(*who, place) && !self.is_coming(plan, *who, place) {
                     let text = format!("{who} committed {offset} in {place}, which it had let go of");
                     complaints.add("SAFE7", at, text);
                 }
             }
             _ => {}
         }
+    }
+
+    fn holds(&self, who: Who, place: &Place) -> bool {
+        self.held.get(place).is_some_and(|holders| holders.contains_key(&who))
     }
 
     fn commit_sent(
@@ -243,23 +255,23 @@ impl Ownership {
             }
             None => {}
         }
-        let holds = self.held.get(place).is_some_and(|holders| holders.contains_key(&who));
-        // As a value a change is told to be over when it is let go of; the last commit may leave after that, until the group
-        // has heard of it: as long as the coordinator says that the partition is this member's.
-        // So may, of a member that closes, one that waits for the coordinator when the time of the listener has come.
-        // A coordinator that wants it back waits: with KIP-848 until the member says what it has, else until it joins again.
-        // So may one that waits for a broker which asked for quiet (KIP-219): with KIP-848 the heartbeat that tells the group
-        // waits behind it, on the same connection.
+        let holds = self.holds(who, place);
+        // The application is told that a change is over before the group is: what was to be committed by then may wait for a connection or
+        // a broker, for longer than the listener does, and the group is told when that is answered. Until then the partition is this
+        // member's, and the coordinator waits: with KIP-848 until the member says what it has, else until it joins again. What the
+        // application was done with only afterwards is none of that.
+        // As a value a change is told to be over when it is let go of; the last commit may leave as long as the coordinator says that the
+        // partition is this member's. So may, of a member that closes, one that waits for the coordinator when the time of the listener
+        // has come.
         let member = &plan.members[who.member];
-        let given_up = self.given_up.get(&(who, place.clone())).copied();
-        let untold =
-            member.consumer_protocol && given_up.is_some_and(|at| self.owned_sent.get(&who) <= Some(&at));
-        let unjoined = given_up
-            .is_some_and(|given_up| !self.joins.iter().any(|(joined, of)| *of == who && *joined >= given_up));
+        let key = (who, place.clone());
+        let given_up = self.given_up.get(&key).copied();
+        let late = self.untold.get(&key);
+        let is_untold = late.is_some_and(|late| late.is_none_or(|late| offset <= late));
         let is_allowed = self.allowed.get(&who).is_some_and(|places| places.contains(place));
-        let is_on_its_way = member.values && (is_allowed || (unjoined && !member.consumer_protocol));
+        let is_on_its_way = is_untold || (member.values && is_allowed);
         let is_closing = is_allowed && self.closing.contains(&who);
-        let on_the_way_out = (untold || is_on_its_way || is_closing) && !self.gone.contains_key(&who);
+        let on_the_way_out = (is_on_its_way || is_closing) && !self.gone.contains_key(&who);
         // What waited for a connection when the group was forgotten is refused by the coordinator.
         let forgotten = self
             .gone
@@ -549,8 +561,23 @@ mod tests {
 
     #[test]
     fn safe7_a_commit_of_what_was_given_up() {
-        Forged::begun().revoked(M0).sends(M0, 10).is_found("SAFE7");
-        Forged::begun().sends(M0, 10).revoked(M0).holds();
+        Forged::begun().revoked(M0).tell(What::JoinSent { who: M0 }).sends(M0, 10).is_found("SAFE7");
+        Forged::begun().sends(M0, 10).revoked(M0).tell(What::JoinSent { who: M0 }).holds();
+    }
+
+    #[test]
+    fn safe7_what_was_promised_waits_for_a_connection_until_the_group_is_told() {
+        // The plan of seed 6051057: the listener has ended, and the commit of before it waits for its connection.
+        let revoked = || Forged::begun().written(10..12, 0).handed(M0, 10..12, 0).revoked(M0);
+        revoked().wait(900).sends(M0, 10).holds();
+        // The application was done with this one when it had it no more.
+        let late = || revoked().processed(M0, 10..11, 0);
+        late().sends(M0, 10).holds();
+        late().sends(M0, 11).is_found("SAFE7");
+        // The group, as far as the member knows, has it no more.
+        let lost = Forged::begun().tell(What::Lost { who: M0, places: vec![orders()] });
+        lost.sends(M0, 10).is_found("SAFE7");
+        gone(revoked(), "session").sends(M0, 10).is_found("SAFE7");
     }
 
     #[test]
@@ -569,7 +596,7 @@ mod tests {
         gone(closing(), "left").sends(M0, 10).is_found("SAFE7");
         // The rebalance went on without it.
         let nothing = What::GroupAssigned { member: M0.to_string(), generation: 2, places: Vec::new() };
-        closing().tell(nothing).sends(M0, 10).is_found("SAFE7");
+        closing().tell(What::JoinSent { who: M0 }).tell(nothing).sends(M0, 10).is_found("SAFE7");
     }
 
     #[test]
@@ -579,8 +606,7 @@ mod tests {
         begun.clone().joins(M1, 2).sends(M0, 10).holds();
         let narrowed = What::GroupAssigned { member: M0.to_string(), generation: 2, places: Vec::new() };
         begun.clone().tell(narrowed.clone()).sends(M0, 10).holds();
-        let joins = What::Request { broker: 1, api: 11, client: M0.to_string() };
-        begun.tell(joins).tell(narrowed).sends(M0, 10).is_found("SAFE7");
+        begun.tell(What::JoinSent { who: M0 }).tell(narrowed).sends(M0, 10).is_found("SAFE7");
     }
 
     #[test]
@@ -595,8 +621,7 @@ mod tests {
             says.tell(narrowed).revoked(M0)
         };
         of(false).sends(M0, 10).holds();
-        let joins = What::Request { broker: 1, api: 11, client: M0.to_string() };
-        of(false).tell(joins).sends(M0, 10).is_found("SAFE7");
+        of(false).tell(What::JoinSent { who: M0 }).sends(M0, 10).is_found("SAFE7");
         // The plan of seed 6004897: a commit is waited for, heartbeats go meanwhile, and another commit follows.
         of(true).tell(What::HeartbeatSent { who: M0 }).sends(M0, 10).holds();
         of(true).tell(What::OwnedSent { who: M0 }).sends(M0, 10).is_found("SAFE7");
@@ -743,8 +768,9 @@ mod tests {
         let modern = || Forged::begun().planned(|plan| plan.members[0].consumer_protocol = true).revoked(M0);
         modern().sends(M0, 10).holds();
         modern().tell(What::OwnedSent { who: M0 }).sends(M0, 10).is_found("SAFE7");
-        // With the classic protocols it is a JoinGroup, which has a connection of its own.
-        Forged::begun().revoked(M0).sends(M0, 10).is_found("SAFE7");
+        // With the classic protocols it is a JoinGroup, which has a connection of its own, but is sent when the commit is answered.
+        Forged::begun().revoked(M0).sends(M0, 10).holds();
+        Forged::begun().revoked(M0).tell(What::JoinSent { who: M0 }).sends(M0, 10).is_found("SAFE7");
     }
 
     #[test]

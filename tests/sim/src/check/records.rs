@@ -21,6 +21,7 @@ use crate::{
     clock::ms,
     events::{Event, Place, What, Who},
     plan::{Fault, Harm, Odd, Plan},
+    working,
 };
 
 /// Before which no member can be told where it is to begin.
@@ -188,8 +189,8 @@ impl Records {
             What::TruncationTold { who, at: place, from, to } => {
                 self.truncation_told(scene, (*who, place, *from, *to), complaints);
             }
-            What::Delivered { who, at: place, offset, id } => {
-                self.delivered(scene, (*who, place, *offset, *id), complaints);
+            What::Delivered { who, at: place, offset, id, dated } => {
+                self.delivered(scene, (*who, place, *offset, *id), *dated, complaints);
             }
             What::Processed { at: place, id, .. } => {
                 self.groups.entry(place.clone()).or_default().processed.insert(*id);
@@ -291,6 +292,7 @@ impl Records {
         &mut self,
         scene: Scene<'_>,
         (who, place, offset, id): (Who, &Place, i64, u64),
+        dated: i64,
         complaints: &mut Complaints,
     ) {
         let Scene { plan, ledger, at, .. } = scene;
@@ -324,6 +326,16 @@ impl Records {
                 return complaints.add("SAFE3", at, text);
             }
         };
+        let written = working::dated(record.since, id);
+        // The oldest format has no timestamps.
+        let is_oldest = |fault: &Fault| matches!(fault.what, Harm::Legacy { magic: 0, .. });
+        let is_undated = dated < 0 && plan.faults.iter().any(is_oldest);
+        if dated != written && !is_undated {
+            let text = format!(
+                "{who} was handed {place} offset {offset} as written at {dated}: it was at {written}"
+            );
+            complaints.add("SAFE3", at, text);
+        }
         if read_committed && ledger.outcome(record.transaction) != Some(true) {
             let text =
                 format!("{who} reads what is committed and was handed {place} offset {offset}, which is not");
@@ -437,6 +449,19 @@ mod tests {
         events::What,
         plan::{Harm, Odd},
     };
+
+    #[test]
+    fn safe3_a_record_says_when_it_was_written() {
+        let begun = || Forged::begun().written(10..11, 0).wait(5);
+        begun().handed_as(M0, (10, 0), 0).holds();
+        begun().handed_as(M0, (10, 0), 1).is_found("SAFE3");
+        // Of the oldest format it does not say; any other does.
+        let undated = i64::MIN / 2;
+        begun().handed_as(M0, (10, 0), undated).is_found("SAFE3");
+        let legacy = |magic| begun().fault(1, Harm::Legacy { magic, packed: false, times: 1 });
+        legacy(0).handed_as(M0, (10, 0), undated).holds();
+        legacy(1).handed_as(M0, (10, 0), undated).is_found("SAFE3");
+    }
 
     #[test]
     fn safe1_who_was_told_no_epochs_cannot_see_a_cut() {

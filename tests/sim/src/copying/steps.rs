@@ -112,7 +112,7 @@ fn tell_handed(life: &Life, records: &Records) {
     for record in records {
         let id = crate::member::id_of(&record.value(), record.headers());
         let (who, at, offset) = (life.who, place(record.topic_partition()), record.offset());
-        life.tell(What::Delivered { who, at, offset, id });
+        life.tell(What::Delivered { who, at, offset, id, dated: record.timestamp() });
     }
 }
 

@@ -15,14 +15,15 @@ use crate::{
     producer::ID,
 };
 
-/// Of a record's bytes: its key, its value, its headers.
+/// Of a record's bytes, its key, its value, its headers, and when it was written.
 pub(crate) fn digest<'a>(
     key: Option<&[u8]>,
     value: Option<&[u8]>,
     headers: impl Iterator<Item = (&'a str, Option<&'a [u8]>)>,
+    dated: Option<i64>,
 ) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (key, value).hash(&mut hasher);
+    (key, value, dated).hash(&mut hasher);
     headers.for_each(|header| header.hash(&mut hasher));
     hasher.finish()
 }
@@ -34,16 +35,17 @@ const ORIGINS: [[&str; 3]; 3] = [
     ["__connect.errors.topic", "__connect.errors.partition", "__connect.errors.offset"],
 ];
 
-/// And those of all that was added to the record's own.
-const ADDED: [&str; 11] = [
+/// And those that say when it was written.
+const DATED: [&str; 2] = ["original_timestamp", "kafka_dlt-original-timestamp"];
+
+/// And those of all else that was added to the record's own.
+const ADDED: [&str; 9] = [
     "first_error_reason",
     "first_failed_at",
-    "original_timestamp",
     "original_group",
     "error_reason",
     "error_attempts",
     "failed_at",
-    "kafka_dlt-original-timestamp",
     "kafka_dlt-original-consumer-group",
     "kafka_dlt-exception-message",
     "__connect.errors.exception.message",
@@ -97,10 +99,11 @@ fn written(
 
 /// Of what it has of the record that it is of.
 fn own_digest(record: &NewRecord) -> u64 {
-    let added = |name: &str| ORIGINS.iter().flatten().chain(&ADDED).any(|added| *added == name);
+    let added = |name: &str| ORIGINS.iter().flatten().chain(&DATED).chain(&ADDED).any(|added| *added == name);
     let own = record.headers.iter().filter(|(name, _)| !added(name));
     let own = own.map(|(name, value)| (name.as_str(), value.as_deref()));
-    digest(record.key.as_deref(), record.value.as_deref(), own)
+    let dated = DATED.iter().find_map(|name| number(header(record, name)?));
+    digest(record.key.as_deref(), record.value.as_deref(), own, dated)
 }
 
 /// Which record it is of, as it says.

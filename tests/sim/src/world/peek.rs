@@ -9,6 +9,7 @@ use kafka_protocol::{
 use crate::events::{Log, Place, What, Who};
 
 const OFFSET_COMMIT: i16 = 8;
+const JOIN_GROUP: i16 = 11;
 const HEARTBEAT: i16 = 12;
 const SYNC_GROUP: i16 = 14;
 const TXN_OFFSET_COMMIT: i16 = 28;
@@ -21,7 +22,9 @@ pub(super) fn request(log: &Log, who: Who, frame: &Bytes) {
     let Some(key) = frame.get(..2).and_then(|key| key.try_into().ok()).map(i16::from_be_bytes) else {
         return;
     };
-    if ![OFFSET_COMMIT, HEARTBEAT, SYNC_GROUP, TXN_OFFSET_COMMIT, CONSUMER_GROUP_HEARTBEAT].contains(&key) {
+    let told =
+        [OFFSET_COMMIT, JOIN_GROUP, HEARTBEAT, SYNC_GROUP, TXN_OFFSET_COMMIT, CONSUMER_GROUP_HEARTBEAT];
+    if !told.contains(&key) {
         return;
     }
     let mut rest = frame.clone();
@@ -55,6 +58,7 @@ pub(super) fn request(log: &Log, who: Who, frame: &Bytes) {
             named(&request.member_id);
             log.tell(What::HeartbeatSent { who });
         }
+        Ok(RequestKind::JoinGroup(_)) => log.tell(What::JoinSent { who }),
         Ok(RequestKind::SyncGroup(request)) => named(&request.member_id),
         Ok(RequestKind::ConsumerGroupHeartbeat(request)) => {
             named(&request.member_id);

@@ -33,6 +33,8 @@ struct Breaker {
     /// Records that may have failed.
     failing: BTreeSet<(Place, i64)>,
     probing: BTreeSet<(Place, i64)>,
+    /// Probes that block, beside which another began: they were cancelled, as their end must say.
+    doubted: BTreeSet<(Place, i64)>,
     /// Calls of its handler that run: those of batches go on with what they have.
     calls: BTreeSet<u64>,
 }
@@ -70,6 +72,10 @@ impl Breakers {
                 if !breaker.calls.insert(*call) {
                     return;
                 }
+                if *probe && scene.options.blocking {
+                    let others = std::mem::take(&mut breaker.probing);
+                    breaker.doubted.extend(others);
+                }
                 if *probe {
                     breaker.probing.insert((at.clone(), *offset));
                 }
@@ -87,9 +93,12 @@ impl Breakers {
             What::HandlerEnded { who, call, at, offset, how } => {
                 let breaker = self.0.entry(*who).or_default();
                 breaker.calls.remove(call);
+                let record = (at.clone(), *offset);
+                let was_cancelled = matches!(how, How::Ignored | How::Dropped);
+                let is_wrong = breaker.doubted.remove(&record) && !was_cancelled;
                 let had_failed_elsewhere = scene.options.retry_topics().any(|(topic, _)| *at.topic == *topic);
-                breaker.attempt_ended(scene.options.batch, (at.clone(), *offset), *how, had_failed_elsewhere);
-                None
+                breaker.attempt_ended(scene.options.batch, record, *how, had_failed_elsewhere);
+                is_wrong.then(|| format!("{who} tried {at} offset {offset} beside another probe"))
             }
             what => {
                 if let Some(who) = ended(what) {
@@ -145,6 +154,7 @@ impl Breaker {
     }
 
     fn becomes(&mut self, now: Duration, state: State) {
+<<<<<<< HEAD
         let carried = match (self.state, state) {
             (State::HalfOpen, State::Open) if !self.has_new_failure => self.carried + self.probes_done,
             (State::Open, State::HalfOpen) => self.carried,
@@ -152,5 +162,10 @@ impl Breaker {
         };
         let Self { failing, probing, calls, .. } = std::mem::take(self);
         *self = Self { state, since: now, carried, failing, probing, calls, ..Self::default() };
+=======
+        let before = std::mem::take(self);
+        let Self { probing, doubted, calls, .. } = before;
+        *self = Self { state, since: now, probing, doubted, calls, ..Self::default() };
+>>>>>>> arena5
     }
 }

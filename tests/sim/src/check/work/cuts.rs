@@ -1,7 +1,7 @@
 //! Workers whose logs are cut, whose topics are created again, whose offsets an operator sets. Who knows of that when, nobody can say from outside: what is
 //! left in the end is judged, by the numbers of the records.
 //! Each is handled or dead-lettered, also those that were written where others had been, though a commit, or its metadata, said of those others
-//! that they are finished. Excused are records that an operator has the group pass over, and those of a topic that was created again before an
+//! that they are finished. And of one worker no two handlers are at one lane at a time, whatever became of its log meanwhile. Excused are records that an operator has the group pass over, and those of a topic that was created again before an
 //! offset that was committed by its name, as a member may have meant the former topic.
 
 use std::{
@@ -10,9 +10,11 @@ use std::{
     time::Duration,
 };
 
+use super::WorkScene;
 use crate::{
-    check::ledger::Ledger,
+    check::{Complaints, ledger::Ledger},
     events::{Event, How, Place, What, Who},
+    plan::Order,
 };
 
 #[derive(Debug, Default)]
@@ -21,9 +23,10 @@ pub(super) struct Cuts {
     /// What is at a handler.
     running: BTreeMap<(Who, u64, Place, i64), u64>,
     finished: BTreeSet<u64>,
-    /// The record last written, and which one has these bytes.
-    last: Option<u64>,
+    /// What was last written where, which record has these bytes, and the key of each.
+    written: BTreeMap<(Place, i64), u64>,
     by_digest: BTreeMap<u64, u64>,
+    keys: BTreeMap<u64, String>,
     /// Offsets that were set, and when.
     set: BTreeMap<Place, Vec<(Duration, i64)>>,
     /// When each topic was created again last.
@@ -36,11 +39,15 @@ pub(super) struct Cuts {
 const HEARD: Duration = Duration::from_secs(20);
 
 impl Cuts {
-    pub(super) fn feed(&mut self, event: &Event) {
+    pub(super) fn feed(&mut self, scene: WorkScene<'_>, event: &Event, complaints: &mut Complaints) {
         match &event.what {
-            What::Appended { id, .. } => self.last = Some(*id),
-            What::Wrote { digest, .. } => {
-                self.by_digest.extend(self.last.map(|id| (*digest, id)));
+            What::Appended { at, offset, id, .. } => {
+                self.written.insert((at.clone(), *offset), *id);
+            }
+            What::Wrote { at, offset, digest, key } => {
+                let id = self.written.get(&(at.clone(), *offset)).copied();
+                self.by_digest.extend(id.map(|id| (*digest, id)));
+                self.keys.extend(id.zip(key.clone()));
             }
             What::Committed { at, offset, .. } => {
                 self.commits.insert(at.clone(), *offset);
@@ -58,6 +65,11 @@ impl Cuts {
                 self.recreated.insert(topic.clone(), event.at);
             }
             What::HandlerBegan { who, call, at, offset, id, .. } => {
+                if let Some(other) = self.beside(scene.options.order, (*who, *call), at, *id) {
+                    let text =
+                        format!("{who} began {at} offset {offset} while it was at {other} of its lane");
+                    complaints.add("SAFE3", event.at, text);
+                }
                 self.running.insert((*who, *call, at.clone(), *offset), *id);
             }
             What::HandlerEnded { who, call, at, offset, how } => {
@@ -67,6 +79,19 @@ impl Cuts {
             What::Letter { digest, .. } => self.finished.extend(self.by_digest.get(digest)),
             _ => {}
         }
+    }
+
+    /// The offset of what another handler of this worker is at in the lane of this record.
+    fn beside(&self, order: Order, (who, call): (Who, u64), at: &Place, id: u64) -> Option<i64> {
+        let is_of_lane = |other: u64| match order {
+            Order::Partition => true,
+            Order::Key => self.keys.get(&id).is_some_and(|key| self.keys.get(&other) == Some(key)),
+            Order::Unordered => false,
+        };
+        let other = self.running.iter().find(|((of, its_call, place, _), other)| {
+            *of == who && *its_call != call && place == at && (**other == id || is_of_lane(**other))
+        });
+        other.map(|((.., offset), _)| *offset)
     }
 
     fn may_be_of_former(&mut self, place: &Place, offset: i64) {

@@ -88,7 +88,7 @@ impl Work {
             _ => {}
         }
         if options.cuts {
-            self.cuts.feed(event);
+            self.cuts.feed(scene, event, complaints);
             self.bounds.feed(scene, event, complaints);
             return self.breakers.feed(scene, event, complaints);
         }

@@ -69,6 +69,12 @@ impl Lanes {
                 self.began.insert((*who, *call), event.at);
             }
             What::HandlerEnded { who, call, at, offset, how } => {
+                let is_told = matches!(how, How::Ignored | How::Dropped);
+                if self.ignored.remove(&(*who, *call)) && !is_told {
+                    let text =
+                        format!("{who} has lost {at}, and its handler of offset {offset} was not told");
+                    complaints.add("SAFE3", event.at, text);
+                }
                 let Some(lane) = self.lanes.get(&(at.clone(), *offset)) else { return };
                 if let Some(running) = self.running.get_mut(lane) {
                     running.remove(&(*who, *call, *offset));

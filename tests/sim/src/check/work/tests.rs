@@ -312,6 +312,9 @@ fn safe3_a_handler_that_blocks_goes_on_when_its_partition_is_gone() {
     called(again(), M0, 10, 0).is_found("SAFE3");
     let ended = |how| What::HandlerEnded { who: M0, call: 9, at: orders(), offset: 0, how };
     called(again().tell(ended(How::Ignored)), M0, 10, 0).holds();
+    // It looks whether anybody waits for it before it says that it is done.
+    late().revoked(M0).tell(ended(How::Done)).is_found("SAFE3");
+    late().tell(ended(How::Done)).revoked(M0).holds();
     // What it came to is of no account.
     running().tell(ended(How::Done)).commits(M0, 1).holds();
     running().tell(ended(How::Ignored)).commits(M0, 1).is_found("SAFE1");
@@ -586,6 +589,10 @@ fn safe21_a_breaker_lets_through_what_it_should_not() {
     probe(half_open(), 4).holds();
     probe(probe(half_open(), 4), 5).is_found("SAFE21");
     probe(guarded(), 4).is_found("SAFE21");
+    // The plan of seed 8001886: its thread blocks on after it was cancelled, and the next one need not wait for it.
+    let blocks = || with(probe(probe(half_open(), 4), 5), |work| work.blocking = true);
+    ends(blocks(), M0, 4, How::Ignored).holds();
+    ends(blocks(), M0, 4, How::Done).is_found("SAFE21");
 }
 
 #[test]
@@ -625,6 +632,23 @@ fn safe1_records_that_were_written_where_others_were_finished_are_left() {
     let of = || Some((orders(), 6));
     assert_eq!(left(says_letter(cut(), of(), 777, 1)), []);
     assert_eq!(left(says_letter(cut(), of(), 106, 1)), [(6, 1)]);
+}
+
+#[test]
+fn safe3_of_one_worker_two_handlers_are_at_a_lane_of_a_log_that_was_cut() {
+    let cut = |order| {
+        let begun = with(begun(), |work| (work.cuts, work.order) = (true, order));
+        called(begun, M0, 9, 2).truncated(6)
+    };
+    called(cut(Order::Key), M0, 10, 4).is_found("SAFE3");
+    called(cut(Order::Key), M0, 10, 3).holds();
+    called(cut(Order::Partition), M0, 10, 3).is_found("SAFE3");
+    called(cut(Order::Unordered), M0, 10, 4).holds();
+    called(cut(Order::Unordered), M0, 10, 2).is_found("SAFE3");
+    let ended = What::HandlerEnded { who: M0, call: 9, at: orders(), offset: 2, how: How::Ignored };
+    called(cut(Order::Key).tell(ended), M0, 10, 2).holds();
+    // Of another worker nobody can say what it knows.
+    called(cut(Order::Key).revoked(M0).joins(M1, 2), M1, 10, 2).holds();
 }
 
 /// An operator has the group pass over what was there, and nothing that comes later.

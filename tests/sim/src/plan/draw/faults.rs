@@ -163,6 +163,13 @@ impl Plan {
             _ => Harm::Crash { member, returns: Some(random.between(0, 3_000)) },
         }
     }
+
+    /// The last record or two of a partition are gone: what is at a handler stays, mostly.
+    pub(super) fn cut(&self, random: &mut Random, _: u64) -> Harm {
+        let topic = random.below(self.topics.len());
+        let partition = any_partition(random, self.topics[topic].partitions);
+        Harm::Truncate { topic, partition, by: i64::try_from(random.between(1, 2)).unwrap_or(1) }
+    }
 }
 
 fn any_partition(random: &mut Random, count: i32) -> i32 {

@@ -18,8 +18,9 @@ const RECREATES: u64 = 50;
 const TRANSACTIONAL: u64 = 30;
 /// In how many of the others that have dead letters, and no cuts, there are retry topics.
 const RETRIES: u64 = 50;
-/// In how many of those without batches handlers block their threads.
+/// In how many of those without batches handlers block their threads, and of those whose logs are cut.
 const BLOCKING: u64 = 30;
+const BLOCKING_BESIDE_CUTS: u64 = 60;
 
 impl Plan {
     /// All members are workers. Nothing happens to the logs that takes back what was read, but cuts in some.
@@ -58,6 +59,13 @@ impl Plan {
             work.draw_retries(&mut Random::new(self.seed, 35));
         }
         work.draw_blocking(&mut Random::new(self.seed, 37));
+        if work.blocking && work.cuts {
+            // Somewhat slower than records come, so that something is at a handler.
+            for member in &mut self.members {
+                member.processing.1 = member.processing.1.max(60);
+            }
+            self.add_faults(&mut Random::new(self.seed, 38), (2, 6), Self::cut);
+        }
         if self.faults.is_empty() {
             work.strikes.clear();
         } else {
@@ -173,8 +181,15 @@ impl Work {
 
     /// Such a handler is told of two things in one way, that it has taken too long and that nobody waits for it. Without a limit it is the second.
     fn draw_blocking(&mut self, random: &mut Random) {
-        if random.percent(BLOCKING) && self.batch == 1 {
+        let share = if self.cuts { BLOCKING_BESIDE_CUTS } else { BLOCKING };
+        if random.percent(share) && self.batch == 1 {
             (self.blocking, self.timeout, self.hangs) = (true, None, 0);
+            // What takes long is at it still when something happens to its partition.
+            self.slow += if self.cuts { random.between(40, 70) } else { random.between(0, 30) };
+            // Then whatever is begun beside it is of its lane.
+            if self.cuts && random.percent(50) {
+                self.order = Order::Partition;
+            }
         }
     }
 }
