@@ -154,18 +154,12 @@ impl Breaker {
     }
 
     fn becomes(&mut self, now: Duration, state: State) {
-<<<<<<< HEAD
         let carried = match (self.state, state) {
             (State::HalfOpen, State::Open) if !self.has_new_failure => self.carried + self.probes_done,
             (State::Open, State::HalfOpen) => self.carried,
             _ => 0,
         };
-        let Self { failing, probing, calls, .. } = std::mem::take(self);
-        *self = Self { state, since: now, carried, failing, probing, calls, ..Self::default() };
-=======
-        let before = std::mem::take(self);
-        let Self { probing, doubted, calls, .. } = before;
-        *self = Self { state, since: now, probing, doubted, calls, ..Self::default() };
->>>>>>> arena5
+        let Self { failing, probing, doubted, calls, .. } = std::mem::take(self);
+        *self = Self { state, since: now, carried, failing, probing, doubted, calls, ..Self::default() };
     }
 }
