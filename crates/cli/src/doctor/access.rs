@@ -62,7 +62,8 @@ pub(super) async fn group(
     let mut step = access(probe, connection, group, user).await;
     if step.is_ok {
         admin.within(PATIENCE);
-        let found = admin.describe_group(group).await;
+        // Boxed: the futures within one another are deeper than the compiler follows.
+        let found = Box::pin(admin.describe_group(group)).await;
         if found.is_err_and(|error| error.code() == Some(ErrorCode::GroupIdNotFound)) {
             step.detail += "; there is no such group yet: the first member or commit makes it (`offtake groups list` has those that there are)";
         }
@@ -74,7 +75,7 @@ pub(super) async fn group(
 async fn access(probe: &Probe, connection: &mut Connection, group: &str, user: Option<&str>) -> StepResult {
     let deadline = now() + PATIENCE;
     loop {
-        match look_at_group(probe, connection, group, user).await {
+        match Box::pin(look_at_group(probe, connection, group, user)).await {
             Ok(step) => return step,
             Err(step) if now() >= deadline => return step,
             Err(_) => sleep_until(now() + PAUSE).await,
