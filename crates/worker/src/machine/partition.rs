@@ -276,7 +276,8 @@ impl<R> Partition<R> {
         self.log_changed();
         // What comes again has to be committed, even where the offset is the same.
         (self.commits.base, self.commits.next_base) = (None, None);
-        self.commits.before = None;
+        // What was committed before that is of this log still.
+        self.commits.before = self.commits.before.filter(|(at, _)| *at <= to);
         self.ready.clear();
         for index in self.lanes.indexes() {
             let Some(lane) = self.lanes.get_mut(index) else { continue };

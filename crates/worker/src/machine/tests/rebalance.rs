@@ -238,6 +238,22 @@ fn l3_a_commit_of_where_it_began_keeps_the_epoch() {
     }
 }
 
+/// So does one after the log was cut behind that: it may be cut before it next (found by the arena: 8021766).
+#[test]
+fn l3_a_commit_after_a_cut_keeps_the_epoch_of_what_is_left() {
+    for (cut, expected) in [(8, (6, Some(4))), (6, (6, Some(4))), (5, (5, None))] {
+        let mut world = World::new(options());
+        let id = world.machine.assigned(&names([0]))[0].0;
+        world.machine.committed_at(id, 6, Some(4));
+        world.machine.loaded(world.now, id, None);
+        world.receive(0, 6, &[A, B, A, B]);
+        world.machine.rewound(&partition(0), cut);
+        let commits = world.machine.take_commit(world.now, None);
+        let commits: Vec<_> = commits.iter().map(|commit| (commit.what.offset, commit.what.epoch)).collect();
+        assert_eq!(commits, [expected], "cut at {cut}");
+    }
+}
+
 #[test]
 fn where_reading_begins_is_committed_if_it_is_not_what_was() {
     let mut world = World::new(options());
