@@ -10,6 +10,7 @@
 mod errors;
 mod handing_over;
 mod health;
+mod jumps;
 mod log;
 mod support;
 mod tickets;
