@@ -496,8 +496,9 @@ for line in sys.stdin:
     print('ok')
 ",
     );
+    // A handler that a busy machine starts late has seconds left for those before `v3`.
     let options =
-        "--workers 1 --in-flight 3 --order none --dlq dlq --attempts 1 --timeout 2s --breaker 100%/1000";
+        "--workers 1 --in-flight 3 --order none --dlq dlq --attempts 1 --timeout 8s --breaker 100%/1000";
     let mut piping = Piping::start(&at, &handler, options);
     let dead = piping.event("dead_lettered", |_| true);
     assert_eq!((&dead["offset"], &dead["attempts"]), (&json!(3), &json!(1)), "{dead}");
