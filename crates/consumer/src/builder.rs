@@ -122,8 +122,8 @@ impl Builder {
         self
     }
 
-    /// Where an assigned partition begins for which the group has committed nothing, instead of where
-    /// `auto.offset.reset` says.
+    /// Where a partition that the group assigns begins if nothing is committed for it, instead of where `auto.offset.reset`
+    /// says. It does not apply to [`assign`](Consumer::assign), which says of each partition where it begins.
     pub fn begin_at(mut self, start: impl Into<StartAt>) -> Self {
         self.begin_at = Some(start.into());
         self

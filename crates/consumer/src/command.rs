@@ -83,8 +83,9 @@ pub(crate) enum Command {
         deadline: Instant,
         reply: Option<Reply<()>>,
     },
-    /// Waits until no commit is under way, at most until the deadline.
+    /// Waits until no commit of these partitions is under way, or none at all, at most until the deadline.
     SettleCommits {
+        partitions: Option<Vec<TopicPartition>>,
         deadline: Instant,
         reply: Reply<()>,
     },

@@ -80,7 +80,7 @@ pub enum Event {
         gap: Duration,
     },
     /// A listener, or whoever holds a [`Handover`](crate::Handover), did not end before its
-    /// [deadline](crate::Rebalance::deadline). What was to be revoked is lost: a commit of it is refused.
+    /// [deadline](crate::Rebalance::deadline). What was to be revoked, if that was its task, is lost: a commit of it is refused.
     RebalanceOverdue {
         /// Which of the listener's methods.
         call: RebalanceCall,

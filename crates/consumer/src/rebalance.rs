@@ -288,9 +288,16 @@ impl PendingChange {
         let is_late = clock::now() >= change.deadline;
         if is_late {
             let (call, limit) = (change.call, change.limit());
+            let told = match call {
+                RebalanceCall::Assigned => "what is done about assigned partitions did not end in time",
+                RebalanceCall::Revoked => {
+                    "what is done before partitions are revoked did not end in time; they are lost"
+                }
+                RebalanceCall::Lost => "what is done about lost partitions did not end in time",
+            };
             reporter.log(|| {
-                tracing::warn!(%call, ?limit, partitions = %PartitionList(&change.of.partitions),
-                    "the rebalance listener did not end in time; what it was to revoke is lost");
+                let partitions = PartitionList(&change.of.partitions);
+                tracing::warn!(%call, ?limit, %partitions, "{told}");
             });
             let partitions = change.of.partitions.clone();
             reporter.report(|| Event::RebalanceOverdue { call, partitions, limit });

@@ -32,6 +32,11 @@ impl Config {
         let since = millis(now.saturating_duration_since(then));
         wall.saturating_add(since).saturating_sub(millis(ago)).max(0)
     }
+
+    /// The wall clock has gone on for so long while the other stood still.
+    pub(crate) fn advance_wall(&mut self, by: Duration) {
+        self.wall.1 = self.wall.1.saturating_add(millis(by));
+    }
 }
 
 fn millis(span: Duration) -> i64 {

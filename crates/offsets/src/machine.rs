@@ -113,6 +113,11 @@ impl Offsets {
         }
     }
 
+    /// The machine was suspended: the clock of `now` stood still for so long, and that on the wall did not.
+    pub fn handle_suspension(&mut self, by: Duration) {
+        self.config.advance_wall(by);
+    }
+
     /// Sets the identity that the group knows this consumer by. With `None` no commit is sent.
     pub fn set_identity(&mut self, identity: Option<Identity>) {
         if self.identity == identity {

@@ -185,7 +185,9 @@ impl Consumer {
             Command::CommitFinished { deadline, reply: Some(reply) }
         } else {
             // What the application has asked for and not waited for goes out while the partitions are still ours (FAILURES H2).
-            Command::SettleCommits { deadline, reply }
+            // Those of what is kept hold nobody up; who leaves keeps nothing.
+            let of_these = (self.group != Group::Leaving).then(|| change.of.partitions.clone());
+            Command::SettleCommits { partitions: of_these, deadline, reply }
         };
         let _ = self.handle.send(commit);
         running.after(answer)
@@ -330,7 +332,7 @@ impl Consumer {
         }
         let commit = self.handle.ask(|reply| match by_itself {
             true => Command::CommitFinished { deadline: by, reply: Some(reply) },
-            false => Command::SettleCommits { deadline: by, reply },
+            false => Command::SettleCommits { partitions: None, deadline: by, reply },
         });
         let late = || Err(Error::new(ErrorKind::Timeout, NOT_COMMITTED));
         clock::timeout_at(deadline, commit).await.unwrap_or_else(late)

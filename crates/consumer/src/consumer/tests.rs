@@ -235,7 +235,7 @@ async fn answers(mut commands: mpsc::UnboundedReceiver<Command>, log: Log, held:
                 log.say("commit finished");
                 answer(deadline, reply);
             }
-            Command::SettleCommits { deadline, reply } => {
+            Command::SettleCommits { deadline, reply, .. } => {
                 log.say("settle commits");
                 answer(deadline, Some(reply));
             }

@@ -59,7 +59,9 @@ impl Engine {
             }
             Command::CommitSoon => self.offsets.request_auto_commit(now),
             Command::CommitFinished { deadline, reply } => self.commit_finished(now, deadline, reply),
-            Command::SettleCommits { deadline, reply } => self.waiters.await_all_commits(deadline, reply),
+            Command::SettleCommits { partitions, deadline, reply } => {
+                self.waiters.settle_commits(partitions, deadline, reply);
+            }
             Command::CommitThese { offsets, deadline, reply } => {
                 self.commit_these(now, offsets, deadline, reply)
             }

@@ -86,6 +86,7 @@ impl offtake_client::engine::Engine for Engine {
 
     fn handle_suspension(&mut self, now: Instant, by: Duration) {
         self.suspension.note(now, by, self.member.as_ref());
+        self.offsets.handle_suspension(by);
         self.report_stopped(by);
     }
 
@@ -125,7 +126,7 @@ impl offtake_client::engine::Engine for Engine {
             self.advance_close(now);
             // Closing has its own consequences.
             self.route_events(now);
-            self.waiters.answer_all_commits(now);
+            self.waiters.answer_settled(now, |partition| self.offsets.has_commit(partition));
             while let Some(chunk) = self.fetch.take() {
                 self.outbox.chunk(chunk);
             }

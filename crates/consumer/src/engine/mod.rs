@@ -244,6 +244,7 @@ impl Engine {
     /// Partitions begin to flow: first their start offsets.
     fn begin(&mut self, now: Instant, new: Vec<(TopicPartition, StartAt)>, generation: Option<i32>) {
         let names: Vec<_> = new.iter().map(|(partition, _)| partition.clone()).collect();
+        self.waiters.assigned(&names, |partition| self.ownership.contains(partition));
         let ids = self.member.as_ref().filter(|_| generation.is_some()).map(Member::topic_ids);
         let ids = ids.unwrap_or_default();
         let new = new.into_iter().map(|(partition, at)| {

@@ -25,12 +25,20 @@ pub(super) struct Waiters {
     commits: BTreeMap<CommitId, (Instant, Option<Reply<()>>)>,
     /// How many there may be before those are looked for whom nobody waits for any more.
     sweep_at: usize,
-    /// Who waits for all of them to be over, and until when.
-    settling: Vec<(Instant, Reply<()>)>,
+    settling: Vec<Settling>,
     questions: BTreeMap<QueryId, Question>,
     pub(super) lookups: Lookups,
     /// The partitions of commits that failed while nobody waited for them, and that were not committed since.
     failing: BTreeSet<TopicPartition>,
+}
+
+/// Who waits for commits to be over that others have begun.
+#[derive(Debug)]
+struct Settling {
+    /// All commits, if none are named.
+    partitions: Option<Vec<TopicPartition>>,
+    deadline: Instant,
+    reply: Reply<()>,
 }
 
 /// What `offsets` was asked, and for whom.
@@ -131,21 +139,38 @@ impl Waiters {
         }
     }
 
+    /// What is owned now, `added` of it anew. Of a partition that has come or gone, the next failure is told again.
+    pub(super) fn assigned(&mut self, added: &[TopicPartition], is_owned: impl Fn(&TopicPartition) -> bool) {
+        if !self.failing.is_empty() {
+            let added: BTreeSet<_> = added.iter().collect();
+            self.failing.retain(|partition| is_owned(partition) && !added.contains(partition));
+        }
+    }
+
     pub(super) fn has_commits(&self) -> bool {
         !self.commits.is_empty()
     }
 
-    /// Until all commits are over.
-    pub(super) fn await_all_commits(&mut self, deadline: Instant, reply: Reply<()>) {
-        self.settling.push((deadline, reply));
+    /// Until the commits of these partitions are over, or all commits.
+    pub(super) fn settle_commits(
+        &mut self,
+        partitions: Option<Vec<TopicPartition>>,
+        deadline: Instant,
+        reply: Reply<()>,
+    ) {
+        self.settling.push(Settling { partitions, deadline, reply });
     }
 
-    /// Whoever waits for all commits hears that they are over, or that it has waited long enough.
-    pub(super) fn answer_all_commits(&mut self, now: Instant) {
-        let none = self.commits.is_empty();
-        for (_, reply) in self.settling.extract_if(.., |(deadline, _)| none || *deadline <= now) {
+    /// Whoever waits for commits hears that they are over, or that it has waited long enough.
+    pub(super) fn answer_settled(&mut self, now: Instant, has_commit: impl Fn(&TopicPartition) -> bool) {
+        let settled = |partitions: &Option<Vec<TopicPartition>>| match partitions {
+            Some(partitions) => !partitions.iter().any(&has_commit),
+            None => self.commits.is_empty(),
+        };
+        let over = |it: &mut Settling| it.deadline <= now || settled(&it.partitions);
+        for Settling { partitions, reply, .. } in self.settling.extract_if(.., over) {
             let late = || Error::new(ErrorKind::Timeout, NOT_COMMITTED);
-            let _ = reply.send(if none { Ok(()) } else { Err(late()) });
+            let _ = reply.send(if settled(&partitions) { Ok(()) } else { Err(late()) });
         }
     }
 
@@ -196,7 +221,7 @@ impl Waiters {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let settling = self.settling.iter().map(|(deadline, _)| *deadline).min();
+        let settling = self.settling.iter().map(|it| it.deadline).min();
         let missing = self.questions.values().filter_map(|question| match &question.reply {
             QuestionReply::List(listing) => listing.missing_since?.checked_add(MISSING_FOR),
             QuestionReply::Committed(_) => None,
@@ -347,18 +372,58 @@ mod tests {
         let now = crate::clock::now();
         waiters.await_commit(crate::clock::now(), CommitId(1), None);
         let (reply, mut answer) = oneshot::channel();
-        waiters.await_all_commits(crate::clock::after(std::time::Duration::from_secs(1)), reply);
-        waiters.answer_all_commits(now);
+        waiters.settle_commits(None, crate::clock::after(std::time::Duration::from_secs(1)), reply);
+        waiters.answer_settled(now, |_| true);
         assert!(answer.try_recv().is_err());
         waiters.commit_done(CommitId(1), CommitOutcome::new(), as_it_is);
-        waiters.answer_all_commits(now);
+        waiters.answer_settled(now, |_| true);
         assert!(answer.try_recv().is_ok_and(|result| result.is_ok()));
         waiters.await_commit(crate::clock::now(), CommitId(2), None);
         let (reply, mut answer) = oneshot::channel();
-        waiters.await_all_commits(now, reply);
-        waiters.answer_all_commits(now);
+        waiters.settle_commits(None, now, reply);
+        waiters.answer_settled(now, |_| true);
         let told = answer.try_recv().unwrap().unwrap_err();
         assert_eq!(told.kind(), ErrorKind::Timeout, "and which of the two it was");
+    }
+
+    #[test]
+    fn h2_commits_of_what_is_kept_hold_nobody_up_who_waits_for_those_of_other_partitions() {
+        let mut waiters = waiters();
+        let now = crate::clock::now();
+        let orders = |partition| TopicPartition::new("orders", partition);
+        waiters.await_commit(now, CommitId(1), None);
+        let (reply, mut answer) = oneshot::channel();
+        let deadline = crate::clock::after(std::time::Duration::from_secs(1));
+        waiters.settle_commits(Some(vec![orders(0), orders(1)]), deadline, reply);
+        waiters.answer_settled(now, |partition| *partition != orders(0));
+        assert!(answer.try_recv().is_err(), "of one of them a commit is under way");
+        waiters.answer_settled(now, |partition| *partition == orders(2));
+        assert!(
+            answer.try_recv().is_ok_and(|result| result.is_ok()),
+            "the other partition's is not waited for"
+        );
+        let (reply, mut answer) = oneshot::channel();
+        waiters.settle_commits(Some(vec![orders(2)]), now, reply);
+        waiters.answer_settled(now, |partition| *partition == orders(2));
+        assert_eq!(answer.try_recv().unwrap().unwrap_err().kind(), ErrorKind::Timeout);
+    }
+
+    /// H5: whoever owns a partition again hears of the first commit of it that fails, whatever has failed before.
+    #[test]
+    fn h5_a_failure_is_told_again_once_its_partition_has_come_anew() {
+        let mut waiters = waiters();
+        let orders = TopicPartition::new("orders", 0);
+        let is_told = |waiters: &mut Waiters, id| {
+            waiters.await_commit(crate::clock::now(), CommitId(id), None);
+            waiters.commit_done(CommitId(id), refused(), as_it_is).is_some()
+        };
+        assert!(is_told(&mut waiters, 1));
+        waiters.assigned(&[], |partition| *partition == orders);
+        assert!(!is_told(&mut waiters, 2), "it was kept");
+        waiters.assigned(std::slice::from_ref(&orders), |partition| *partition == orders);
+        assert!(is_told(&mut waiters, 3), "it has come anew");
+        waiters.assigned(&[], |_| false);
+        assert!(waiters.failing.is_empty(), "what is gone is forgotten");
     }
 
     #[test]
@@ -380,7 +445,7 @@ mod tests {
         let (second, first) = (after(2), after(1));
         for deadline in [second, first] {
             let (reply, _) = oneshot::channel();
-            waiters.await_all_commits(deadline, reply);
+            waiters.settle_commits(None, deadline, reply);
             assert_eq!(waiters.poll_timeout(), Some(deadline));
         }
         let (reply, _) = oneshot::channel();
@@ -388,7 +453,7 @@ mod tests {
         waiters.lookups.partitions("orders".into(), 0, before_both, reply);
         assert_eq!(waiters.poll_timeout(), Some(before_both));
         waiters.await_commit(crate::clock::now(), CommitId(1), None);
-        waiters.answer_all_commits(first);
+        waiters.answer_settled(first, |_| true);
         assert_eq!(waiters.settling.len(), 1, "the second waits on");
     }
 }

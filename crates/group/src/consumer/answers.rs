@@ -64,6 +64,10 @@ impl Consumer {
                 self.unreleased_since = None;
                 match self.core.judge_call_error(sent, &error, USE_CLASSIC) {
                     Verdict::Retry => self.retry(now, &error.to_string()),
+                    // A broker without the protocol has no member to forget.
+                    Verdict::Fail(_) if matches!(self.state, State::Leaving { .. }) => {
+                        self.finish_leaving(now)
+                    }
                     Verdict::Fail(error) => self.fail(error),
                 }
             }

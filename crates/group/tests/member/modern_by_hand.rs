@@ -104,6 +104,10 @@ impl Hand {
         self.member.handle_answer(self.now, self.outstanding.take().unwrap(), Ok(answer));
     }
 
+    fn fails(&mut self, error: CallError) {
+        self.member.handle_answer(self.now, self.outstanding.take().unwrap(), Err(error));
+    }
+
     fn hears(&mut self, response: ConsumerGroupHeartbeatResponse) {
         let heartbeat_interval_ms = self.interval_ms.unwrap_or(response.heartbeat_interval_ms);
         self.hears_in(1, ConsumerGroupHeartbeatResponse { heartbeat_interval_ms, ..response });
@@ -391,6 +395,25 @@ fn n1_a_member_leaves_the_group_that_its_first_heartbeat_may_have_reached() {
         }
         assert_eq!(hand.events(), [Event::Left]);
     }
+}
+
+/// F9: who has left before the first answer comes hears that it has, though the broker does not know the protocol at all.
+#[test]
+fn f9_leaving_a_broker_without_the_protocol_is_over_with_its_answer() {
+    let mut hand = Hand::knowing(None);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    hand.says().unwrap();
+    hand.member.leave(hand.now, "the story says so", GroupMembership::Default);
+    assert_eq!(hand.says().map(|beat| beat.member_epoch), Some(-1));
+    hand.fails(CallError::Unsupported { address: "b:9092".into(), api: ApiKey::ConsumerGroupHeartbeat });
+    assert_eq!(hand.events(), [Event::Left]);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    hand.says().unwrap();
+    hand.fails(CallError::Unsupported { address: "b:9092".into(), api: ApiKey::ConsumerGroupHeartbeat });
+    assert!(
+        matches!(&hand.events()[..], [Event::Failed(GroupError::UnsupportedVersion { .. })]),
+        "who wants to be a member is told"
+    );
 }
 
 /// F2, F3: of a commit that was made under an earlier epoch nothing follows.

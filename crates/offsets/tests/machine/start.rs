@@ -234,6 +234,20 @@ fn nothing_committed_goes_by_the_policy_and_says_so() {
     }
 }
 
+/// M4: the hour of `by_duration` ends now, however long the machine has slept.
+#[test]
+fn m4_a_policy_by_duration_counts_the_time_that_the_machine_was_suspended() {
+    let (minute, slept) = (Duration::from_secs(60), Duration::from_secs(7_200));
+    let mut sim = Sim::new(|c| c.reset = ResetPolicy::ByDuration(minute));
+    sim.advance(Duration::from_secs(5));
+    sim.offsets.handle_suspension(slept);
+    sim.assign([(orders(0), StartAt::Committed)]);
+    let load = sim.transmit();
+    sim.answer(&load, 9, fetched([(orders(0), -1, -1, ErrorCode::None)]));
+    assert_eq!(list_specs(&sim.transmit()), [(orders(0), 5, WALL_MS + 5_000 + 7_200_000 - 60_000)]);
+    sim.offsets.handle_suspension(Duration::MAX);
+}
+
 #[test]
 fn with_the_policy_none_the_application_decides() {
     let mut sim = Sim::new(|c| c.reset = ResetPolicy::None);
