@@ -219,7 +219,7 @@ impl Runner {
     }
 
     fn on_event(&mut self, event: ConsumerEvent) {
-        use ResetReason::{EpochUnknown, NothingCommitted, TopicRecreated};
+        use ResetReason::{EpochUnknown, NothingCommitted, OutOfRange, TopicRecreated};
         match &event {
             ConsumerEvent::Reset { partition, from: None, to, reason: NothingCommitted, .. }
                 if !self.is_of_a_retry_topic(partition) =>
@@ -237,6 +237,9 @@ impl Runner {
             ConsumerEvent::Truncated { partition, to: Some(to), .. } => {
                 self.machine.rewound(partition, *to);
                 self.begins_at(partition, *to);
+            }
+            ConsumerEvent::Reset { partition, from: Some(from), to, reason: OutOfRange, .. } => {
+                self.machine.moved_ahead(partition, *from, *to);
             }
             ConsumerEvent::Reset { partition, from: Some(_), .. }
             | ConsumerEvent::Truncated { partition, .. } => self.machine.position_reset(partition),
