@@ -228,22 +228,6 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// Reading of a partition goes on at this offset, as what lay before it is gone, or is not to be read. It is finished: else it would not be
-    /// committed before something comes behind it, and whoever reads next would be sent to the end once more, over what has come until then.
-    pub(crate) fn passed(&mut self, name: &TopicPartition, to: i64) {
-        let id = self.by_name.get(name);
-        let Some(partition) = id.and_then(|id| self.partitions.get_mut(id)) else { return };
-        match &mut partition.phase {
-            Phase::Loading { items, next, .. } if !items.is_empty() => *next = to.max(*next),
-            Phase::Active if partition.tracker.is_some() => {
-                partition.pass(to);
-                self.has_news = true;
-            }
-            Phase::Loading { .. } | Phase::Active => self.begins_at(name, to),
-            Phase::Revoking | Phase::Stopped(_) => {}
-        }
-    }
-
     /// The log of a partition is another one, and is read from this offset on: nothing that was read counts any more, whatever its offset.
     pub(crate) fn log_replaced(&mut self, name: &TopicPartition, to: i64) {
         self.rewind(name, i64::MIN, to);
