@@ -49,7 +49,7 @@ use crate::{
 
 /// How old what a [`WorkerHandle`] shows may be.
 const METRICS_EVERY: Duration = Duration::from_millis(250);
-/// After an error that stops nothing, polling rests for so long.
+/// After an error that stops nothing and is of no partition, polling rests for so long.
 const AFTER_ERROR: Duration = Duration::from_millis(200);
 /// While partitions are not known to be this member's, it is looked for so often.
 const LOOK_FOR_OWNERSHIP: Duration = Duration::from_millis(100);
@@ -342,8 +342,9 @@ impl Runner {
     fn split(&self, started: Started<OwnedRecord>) -> (OwnedRecord, Attempt) {
         let Started { record, attempt, is_probe, is_last, first_failure, origin } = started;
         let outbox = self.settings.options.transactions.is_some().then(Outbox::open);
+        let (limit, cancelled) = (self.settings.options.timeout, None);
         let attempt =
-            Attempt { number: attempt, is_probe, is_last, first_failure, cancelled: None, outbox, origin };
+            Attempt { number: attempt, is_probe, is_last, first_failure, limit, cancelled, outbox, origin };
         (record, attempt)
     }
 
