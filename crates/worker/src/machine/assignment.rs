@@ -122,7 +122,7 @@ impl<R: Clone> Machine<R> {
             return;
         }
         let wait = partition.split_due(now, &mut items);
-        let next = wait.map_or(next, |(_, offset)| offset);
+        let next = wait.map_or(next, |(_, at)| at.offset);
         for item in items {
             let Some(partition) = self.partitions.get_mut(&id) else { return };
             let bytes = item.bytes;
@@ -141,8 +141,8 @@ impl<R: Clone> Machine<R> {
             partition.pass(next);
             self.has_news = true;
         }
-        if let Some((until, offset)) = wait {
-            self.wait_until(id, until, offset);
+        if let Some((until, at)) = wait {
+            self.wait_until(id, until, at);
         }
         self.line_up(id);
     }
