@@ -62,7 +62,7 @@ impl Failure {
     }
 
     /// The same, which is no attempt at its record, and of which the breaker is told nothing: the record was not tried, or not to its end, for a reason that it has
-    /// nothing to do with. It waits as after a first attempt, however often that happens. Of a failure that is retried.
+    /// nothing to do with. It waits as after a first attempt, and each further time in a row twice as long, up to 10 s (or what it waits after a first attempt, if that is longer). Of a failure that is retried.
     #[must_use]
     pub fn without_attempt(self) -> Self {
         Self { weight: Weight::Nothing, ..self }

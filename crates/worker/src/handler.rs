@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use offtake::OwnedRecord;
@@ -20,6 +21,7 @@ pub struct Attempt {
     pub(crate) is_probe: bool,
     pub(crate) is_last: bool,
     pub(crate) first_failure: Option<Arc<FirstFailure>>,
+    pub(crate) limit: Option<Duration>,
     /// Of a handler that cannot be dropped.
     pub(crate) cancelled: Option<Arc<AtomicBool>>,
     /// Of a transactional worker.
@@ -60,6 +62,11 @@ impl Attempt {
     /// Where a record of a [retry topic](crate::Retry::then_topics) comes from, and why it failed there; `None` for every other record.
     pub fn origin(&self) -> Option<&Origin> {
         self.origin.as_deref()
+    }
+
+    /// How long it may take ([`Worker::timeout`](crate::Worker::timeout)), with all records of its batch; `None` without an end.
+    pub fn limit(&self) -> Option<Duration> {
+        self.limit
     }
 
     /// From 1.

@@ -31,6 +31,8 @@ pub(crate) struct RetryTopic {
 
 /// No attempt follows another sooner.
 const SHORTEST: Duration = Duration::from_millis(1);
+/// A record that was not tried twice in a row waits from so long on, and at most so long, whatever the attempts' delays are.
+const UNTRIED: Range<Duration> = Duration::from_millis(50)..Duration::from_secs(10);
 
 impl Default for Retry {
     fn default() -> Self {
@@ -121,6 +123,18 @@ impl Retry {
     pub(crate) fn topic_after(&self, name: &str) -> Option<usize> {
         let next = self.topic_index(name).map_or(0, |index| index + 1);
         (next < self.topics.len()).then_some(next)
+    }
+
+    /// How long a record waits that was not tried so many times in a row: as after a first attempt, then twice as long each time.
+    pub(crate) fn delay_untried(&self, times: u32, random: u64) -> Duration {
+        let first = self.delay(1, random);
+        match times.saturating_sub(1) {
+            0 => first,
+            further => {
+                let doubled = first.max(UNTRIED.start).saturating_mul(2u32.saturating_pow(further));
+                doubled.min(UNTRIED.end.max(first))
+            }
+        }
     }
 
     /// How long a record waits after this attempt, from 1; `random` decides where in the jitter.

@@ -109,6 +109,16 @@ impl Misses {
         missing.or_else(|| self.outage.as_ref().map(|outage| &outage.last))
     }
 
+    /// Why a question has no answer in time, as far as it is known. That the id was not there at an earlier time says nothing of it.
+    pub(super) fn overdue(&self, now: Instant, id: SchemaId) -> Option<&RegistryError> {
+        let is_so = |miss: &&Miss| match miss.state {
+            MissState::Awaited { since, .. } => now < later(since, self.wait),
+            MissState::Absent { until } => now < until,
+        };
+        let outage = self.outage.as_ref().map(|outage| &outage.last);
+        outage.or_else(|| self.missing.get(&id).filter(is_so).map(|miss| &miss.error))
+    }
+
     /// Whether an id that could not be told is to be asked for again by those who wait for it.
     pub(super) fn may_come(&self, id: SchemaId, error: &RegistryError) -> bool {
         let awaited = |miss: &Miss| matches!(miss.state, MissState::Awaited { .. });

@@ -213,7 +213,8 @@ impl SchemaRegistry {
     }
 
     fn too_late(&self, id: SchemaId) -> RegistryError {
-        self.reason(id).unwrap_or_else(|| {
+        let overdue = lock(&self.0.misses).overdue(clock::now(), id).cloned();
+        overdue.unwrap_or_else(|| {
             let reason = format!("the registry has not told schema {id} yet");
             RegistryError::new(RegistryErrorKind::Unavailable, reason)
         })

@@ -195,6 +195,21 @@ async fn who_waits_less_or_not_at_all_is_told_so_sooner() {
     assert_eq!(script.asked().len(), 3);
 }
 
+/// Or a worker would take a record for poison whose schema was registered since.
+#[tokio::test(start_paused = true)]
+async fn that_an_id_was_not_there_once_is_not_why_there_is_no_answer_now() {
+    let script = Script::of([unknown(), Does::Hangs]);
+    let (registry, _) = registry(1, &script);
+    assert_eq!(registry.schema(7).await.unwrap_err().kind(), RegistryErrorKind::NotFound);
+    let hung = registry.schema_within(7, Duration::from_secs(1)).await.unwrap_err();
+    assert_eq!(hung.kind(), RegistryErrorKind::NotFound, "it was so a moment ago");
+    wait(600_000).await;
+    for limit in [1, 3, 30] {
+        let error = registry.schema_within(7, Duration::from_secs(limit)).await.unwrap_err();
+        assert_eq!(error.kind(), RegistryErrorKind::Unavailable, "{limit} s: {error}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_next_url_is_asked_where_one_fails_and_asked_first_from_then_on() {
     let script = Script::of([Does::Fails, Does::Says(500, String::new()), schema_answer(), schema_answer()]);

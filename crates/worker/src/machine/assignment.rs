@@ -122,7 +122,7 @@ impl<R: Clone> Machine<R> {
             return;
         }
         let wait = partition.split_due(now, &mut items);
-        let next = wait.map_or(next, |(_, offset)| offset);
+        let next = wait.map_or(next, |(_, at)| at.offset);
         for item in items {
             let Some(partition) = self.partitions.get_mut(&id) else { return };
             let bytes = item.bytes;
@@ -141,8 +141,8 @@ impl<R: Clone> Machine<R> {
             partition.pass(next);
             self.has_news = true;
         }
-        if let Some((until, offset)) = wait {
-            self.wait_until(id, until, offset);
+        if let Some((until, at)) = wait {
+            self.wait_until(id, until, at);
         }
         self.line_up(id);
     }
@@ -204,6 +204,27 @@ impl<R: Clone> Machine<R> {
         let id = self.by_name.get(name);
         if let Some(partition) = id.and_then(|id| self.partitions.get_mut(id)) {
             partition.log_changed();
+        }
+    }
+
+    /// The log of a partition was cut behind `from`, and is read on at `to`, ahead of it: nothing of what lies in between comes any more. So that is committed,
+    /// or what comes before the next commit would be passed by another reset to the end.
+    pub(crate) fn moved_ahead(&mut self, name: &TopicPartition, from: i64, to: i64) {
+        self.position_reset(name);
+        let id = self.by_name.get(name);
+        let Some(partition) = id.and_then(|id| self.partitions.get_mut(id)) else { return };
+        // It is about to go elsewhere, where there may be records still.
+        if partition.pauses.is_elsewhere || partition.waits_at(from) {
+            return;
+        }
+        match (&partition.phase, &mut partition.tracker) {
+            (Phase::Revoking | Phase::Stopped(_), _) => {}
+            (Phase::Loading { .. } | Phase::Active, None) => self.begins_at(name, to),
+            (Phase::Loading { .. } | Phase::Active, Some(tracker)) => {
+                tracker.skip(to);
+                partition.commits.changes += 1;
+                self.has_news = true;
+            }
         }
     }
 

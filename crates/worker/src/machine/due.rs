@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use offtake::TopicPartition;
+use offtake::{Position, TopicPartition};
 
 use super::{Action, AssignmentId, Item, Machine, partition::Partition};
 use crate::clock;
@@ -14,7 +14,8 @@ use crate::clock;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wait {
     until: Instant,
-    offset: i64,
+    /// With the record's own leader epoch, or none is known: where the log is another there by then, that is found out (KIP-320).
+    at: Position,
     seek: Seek,
 }
 
@@ -38,29 +39,29 @@ const SEEK_AGAIN: Duration = Duration::from_secs(1);
 
 impl<R> Partition<R> {
     /// Of these, the records that may be handled now, and the one that is not due.
-    pub(super) fn split_due(&self, now: Instant, items: &mut Vec<Item<R>>) -> Option<(Instant, i64)> {
+    pub(super) fn split_due(&self, now: Instant, items: &mut Vec<Item<R>>) -> Option<(Instant, Position)> {
         // The clock of whoever wrote it may be ahead of this one: it waits once.
         let is_early =
             |item: &Item<R>| item.due.is_some_and(|due| due > now) && self.waited_for != Some(item.offset);
         let at = items.iter().position(is_early)?;
         let early = items.get(at)?;
-        let wait = (early.due?, early.offset);
+        let wait = (early.due?, Position { offset: early.offset, epoch: early.epoch });
         items.truncate(at);
         Some(wait)
     }
 
     /// Whether what comes from this offset on is to be read again later.
     pub(super) fn waits_at(&self, offset: i64) -> bool {
-        self.wait.is_some_and(|wait| offset >= wait.offset)
+        self.wait.is_some_and(|wait| offset >= wait.at.offset)
     }
 }
 
 impl<R: Clone> Machine<R> {
     /// The next record of a partition is not due.
-    pub(super) fn wait_until(&mut self, id: AssignmentId, until: Instant, offset: i64) {
+    pub(super) fn wait_until(&mut self, id: AssignmentId, until: Instant, at: Position) {
         self.end_wait(id);
         let Some(partition) = self.partitions.get_mut(&id) else { return };
-        partition.wait = Some(Wait { until, offset, seek: Seek::Failed });
+        partition.wait = Some(Wait { until, at, seek: Seek::Failed });
         self.due.insert((until, id));
         // It hands out nothing more before it is sought.
         self.balance(id);
@@ -75,8 +76,8 @@ impl<R: Clone> Machine<R> {
         let name: TopicPartition = partition.name.clone();
         let Some(wait) = &mut partition.wait else { return };
         wait.seek = Seek::Asked { serial };
-        let (seek, offset) = (SeekId { assignment, serial }, wait.offset);
-        self.actions.push_back(Action::Seek { seek, partition: name, offset });
+        let (seek, to) = (SeekId { assignment, serial }, wait.at);
+        self.actions.push_back(Action::Seek { seek, partition: name, to });
     }
 
     /// Whether a seek is still wanted: its partition may be gone, or be to go elsewhere by now.
@@ -100,7 +101,7 @@ impl<R: Clone> Machine<R> {
             let Some(partition) = self.partitions.get_mut(&id) else { continue };
             let Some(wait) = &mut partition.wait else { continue };
             if wait.seek == Seek::Done {
-                partition.waited_for = Some(wait.offset);
+                partition.waited_for = Some(wait.at.offset);
                 partition.wait = None;
                 self.balance(id);
                 continue;
@@ -128,13 +129,13 @@ impl<R: Clone> Machine<R> {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         partition.waited_for.take_if(|offset| from <= *offset);
         let wait = partition.wait.as_mut();
-        let Some(wait) = wait.filter(|wait| from <= wait.offset) else { return };
+        let Some(wait) = wait.filter(|wait| from <= wait.at.offset) else { return };
         if wait.seek == Seek::Done {
             // The consumer is there already.
             return self.end_wait(id);
         }
         // A seek that is on its way may come behind the cut, and lead away from where the log goes on.
-        wait.offset = to;
+        wait.at = Position::at(to);
         self.seek(id);
     }
 }

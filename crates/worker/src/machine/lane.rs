@@ -23,6 +23,8 @@ pub(crate) struct Entry<R> {
     pub(crate) queued_since: Option<Instant>,
     /// How many attempts have failed here and count.
     pub(crate) failures: u32,
+    /// How often in a row it was not tried.
+    pub(crate) untried: u32,
     /// And before it came to this partition.
     pub(crate) attempts_before: u32,
     pub(crate) first_failure: Option<Arc<FirstFailure>>,

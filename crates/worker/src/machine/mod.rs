@@ -33,7 +33,7 @@ use std::{
     time::Instant,
 };
 
-use offtake::TopicPartition;
+use offtake::{Position, TopicPartition};
 
 use self::{
     breaker::{BreakerMachine, Permit},
@@ -66,7 +66,7 @@ pub(crate) enum Action<R> {
     Seek {
         seek: SeekId,
         partition: TopicPartition,
-        offset: i64,
+        to: Position,
     },
     /// Write the record to the dead letters, or to a retry topic.
     Write {

@@ -239,6 +239,8 @@ impl<R: Clone> Machine<R> {
             self.actions.push_back(Action::Fatal { partition: name, offset, reason });
             return;
         }
+        let untried = if weight == Weight::Nothing { entry.untried.saturating_add(1) } else { 0 };
+        entry.untried = untried;
         if weight != Weight::Nothing {
             let first = || Arc::new(FirstFailure { reason: reason.clone(), at_ms: now_ms });
             entry.first_failure.get_or_insert_with(first);
@@ -261,7 +263,7 @@ impl<R: Clone> Machine<R> {
             true => self.options.retry.delay(failures, random),
             // The breaker's pause is the delay, where it was told.
             false if weight == Weight::Whole => std::time::Duration::ZERO,
-            false => self.options.retry.delay(1, random),
+            false => self.options.retry.delay_untried(untried, random),
         };
         self.metrics.retried += 1;
         if delay.is_zero() {

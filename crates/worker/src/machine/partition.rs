@@ -163,6 +163,7 @@ impl<R> Partition<R> {
             bytes: item.bytes,
             queued_since: Some(received),
             failures: 0,
+            untried: 0,
             attempts_before: item.before.attempts,
             first_failure: item.before.first_failure,
             origin: item.before.origin,

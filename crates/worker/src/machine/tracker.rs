@@ -56,6 +56,14 @@ impl Tracker {
         }
     }
 
+    /// The log has nothing more of what lies between what has come and this offset. Of which leader epoch that was is not known.
+    pub(crate) fn skip(&mut self, to: i64) {
+        if to > self.received {
+            self.epochs.push((self.received, None));
+            self.pass(to);
+        }
+    }
+
     /// A record is finished. Saying it twice changes nothing.
     pub(crate) fn finish(&mut self, cover: Cover, timestamp: i64) {
         self.newest = self.newest.max(timestamp);

@@ -219,7 +219,7 @@ impl Runner {
     }
 
     fn on_event(&mut self, event: ConsumerEvent) {
-        use ResetReason::{EpochUnknown, NothingCommitted, TopicRecreated};
+        use ResetReason::{EpochUnknown, NothingCommitted, OutOfRange, TopicRecreated};
         match &event {
             ConsumerEvent::Reset { partition, from: None, to, reason: NothingCommitted, .. }
                 if !self.is_of_a_retry_topic(partition) =>
@@ -238,6 +238,11 @@ impl Runner {
                 self.machine.rewound(partition, *to);
                 self.begins_at(partition, *to);
             }
+            ConsumerEvent::Reset { partition, from: Some(from), to, reason: OutOfRange, .. }
+                if self.is_handed_out_to(partition, *to) =>
+            {
+                self.machine.moved_ahead(partition, *from, *to);
+            }
             ConsumerEvent::Reset { partition, from: Some(_), .. }
             | ConsumerEvent::Truncated { partition, .. } => self.machine.position_reset(partition),
             _ => {}
@@ -245,11 +250,16 @@ impl Runner {
         self.tell(Event::Consumer(event));
     }
 
-    /// Nothing of a partition has come yet, and it is read from this offset on. What the consumer has read before that, and not handed out, comes first.
+    /// Nothing of a partition has come yet, and it is read from this offset on.
     fn begins_at(&mut self, partition: &TopicPartition, offset: i64) {
-        if self.consumer.position(partition).is_none_or(|position| position >= offset) {
+        if self.is_handed_out_to(partition, offset) {
             self.machine.begins_at(partition, offset);
         }
+    }
+
+    /// Whether nothing comes before this offset any more: what the consumer has read and not handed out yet does.
+    fn is_handed_out_to(&self, partition: &TopicPartition, offset: i64) -> bool {
+        self.consumer.position(partition).is_none_or(|position| position >= offset)
     }
 
     fn on_error(&mut self, now: Instant, error: Error) {
@@ -271,7 +281,9 @@ impl Runner {
                 self.poll_from = clock::later(now, Duration::MAX);
                 self.end_with(crate::Error::Client(error));
             }
-            _ => {
+            // Each partition tells its own once. There may be many, and a rebalance may stand behind them.
+            Some(_) => self.tell(Event::Error(error)),
+            None => {
                 // It may come again at once.
                 self.poll_from = clock::later(now, AFTER_ERROR);
                 self.tell(Event::Error(error));

@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake::{Consumer, ErrorKind, Next, OffsetAndMetadata, OwnedRecord, TopicPartition};
+use offtake::{Consumer, ErrorKind, Next, OffsetAndMetadata, OwnedRecord, Position, TopicPartition};
 use offtake_producer::RecordMetadata;
 use tokio::{
     sync::watch::Receiver,
@@ -49,7 +49,7 @@ use crate::{
 
 /// How old what a [`WorkerHandle`] shows may be.
 const METRICS_EVERY: Duration = Duration::from_millis(250);
-/// After an error that stops nothing, polling rests for so long.
+/// After an error that stops nothing and is of no partition, polling rests for so long.
 const AFTER_ERROR: Duration = Duration::from_millis(200);
 /// While partitions are not known to be this member's, it is looked for so often.
 const LOOK_FOR_OWNERSHIP: Duration = Duration::from_millis(100);
@@ -88,7 +88,7 @@ struct Runner {
     running: HashMap<task::Id, (JobTicket, Running)>,
     loads: JoinSet<Loaded>,
     /// Ways back to records that are not due.
-    seeks: InTurn<(SeekId, TopicPartition, i64), Sought>,
+    seeks: InTurn<(SeekId, TopicPartition, Position), Sought>,
     watch: Watch,
     committing: Committing,
     marks: Marks,
@@ -288,7 +288,7 @@ impl Runner {
                 // One that was given up meanwhile needs neither.
                 Action::Pause(partition) => drop(self.consumer.pause(&partition)),
                 Action::Resume(partition) => drop(self.consumer.resume(&partition)),
-                Action::Seek { seek, partition, offset } => self.seeks.push((seek, partition, offset)),
+                Action::Seek { seek, partition, to } => self.seeks.push((seek, partition, to)),
                 Action::Write { letter, record } => {
                     let (Some(form), Some(letters)) = (&self.form, &mut self.letters) else { continue };
                     match form.output(&letter.letter, &record) {
@@ -342,19 +342,20 @@ impl Runner {
     fn split(&self, started: Started<OwnedRecord>) -> (OwnedRecord, Attempt) {
         let Started { record, attempt, is_probe, is_last, first_failure, origin } = started;
         let outbox = self.settings.options.transactions.is_some().then(Outbox::open);
+        let (limit, cancelled) = (self.settings.options.timeout, None);
         let attempt =
-            Attempt { number: attempt, is_probe, is_last, first_failure, cancelled: None, outbox, origin };
+            Attempt { number: attempt, is_probe, is_last, first_failure, limit, cancelled, outbox, origin };
         (record, attempt)
     }
 
     /// Sends the consumer back to a record that is not due, once it has gone where it was sent before.
     fn seek_next(&mut self) {
-        while let Some((seek, partition, offset)) = self.seeks.next() {
+        while let Some((seek, partition, to)) = self.seeks.next() {
             if !self.machine.wants_seek(seek) {
                 continue;
             }
             let handle = self.consumer.handle();
-            self.seeks.begin(async move { (seek, handle.seek(partition, offset).await) });
+            self.seeks.begin(async move { (seek, handle.seek(partition, to).await) });
         }
     }
 

@@ -1,5 +1,7 @@
 //! From what a worker was told to what is meant: its consumer, its producers, or what is wrong.
 
+use std::time::Duration;
+
 use offtake::{Builder, Consumer, Error, ErrorKind, Topic, config::IsolationLevel};
 use offtake_producer::TransactionalProducer;
 
@@ -104,12 +106,21 @@ async fn transactional(
     tell: impl Fn(Error),
 ) -> Result<TransactionalProducer, Error> {
     loop {
-        let builder = by.options.builder(config, |_| ()).transactional_id(&by.id);
+        let builder = by.options.builder(config, gives_up_first).transactional_id(&by.id);
         match builder.build_transactional().await {
             Err(error) if error.kind() == ErrorKind::Timeout => tell(error),
             built => return built,
         }
     }
+}
+
+/// What cannot be written for a while is given up by the producer, and tried again in another transaction, before the coordinator aborts this one:
+/// where the cluster's `transaction.version` is below 2 that would fence the producer.
+fn gives_up_first(config: &mut offtake_producer::Config) {
+    // A record waits for its topic, then for its leader; the offsets for their coordinator.
+    config.max_block = Duration::from_secs(40);
+    config.delivery_timeout = Duration::from_secs(40);
+    config.transaction_timeout = Duration::from_secs(120);
 }
 
 /// What makes no sense, all of it.

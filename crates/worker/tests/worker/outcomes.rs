@@ -9,9 +9,9 @@ use std::{
     time::Duration,
 };
 
-use offtake::Consumer;
+use offtake::{Consumer, OwnedRecord};
 use offtake_broker::{ApiKey, Config, Fault, FaultRule, NewRecord, Rewrite};
-use offtake_worker::{Event, ProducerRecord, StopReason};
+use offtake_worker::{Attempt, Event, ProducerRecord, StopReason, Transactions};
 use tokio::runtime::Handle;
 
 use crate::{support::*, transactional::*};
@@ -261,5 +261,33 @@ async fn a_source_topic_that_is_deleted_holds_up_no_transactions_of_others() {
         }
         assert!(running.stop().await.last_commit.is_ok());
         assert_eq!(once(&seen(&cluster, "out").await), all());
+    }
+}
+
+/// The producer gives a transaction up before its coordinator does: that would fence it where `transaction.version` is below 2.
+#[tokio::test(start_paused = true)]
+async fn by_default_results_that_cannot_be_written_for_minutes_end_no_worker() {
+    for version in [0, 2] {
+        let cluster = cluster_of(version).await;
+        let inside = cluster.clone();
+        let by = Transactions::by("a").producer(move |builder| {
+            let inside = inside.clone();
+            let dial = offtake_producer::dial::InMemory::new(move |port| inside.connect(port));
+            builder.dial(dial).spawn_on(Handle::current()).replay(7, WALL_MS)
+        });
+        let no_leader = Rewrite::partitions_fail(6); // NOT_LEADER_OR_FOLLOWER
+        let rule = cluster.inject(FaultRule::on(ApiKey::Produce, no_leader));
+        let handler = |record: OwnedRecord, attempt: Attempt| async move { result(&record, &attempt) };
+        let running = Running::start(worker(&cluster).transactional(by), handler);
+        tokio::time::sleep(secs(300)).await;
+        assert!(cluster.hits(rule) > 0);
+        cluster.withdraw(rule);
+        let is_done = |running: &Running| {
+            running.handle.metrics().partitions.values().all(|of| of.committed == Some(RECORDS))
+        };
+        running.until("all is committed", is_done).await;
+        assert!(running.stop().await.is_clean(), "{version}");
+        let seen = seen(&cluster, "out").await;
+        assert_eq!(seen.values().map(Vec::len).sum::<usize>(), all().len(), "{version}");
     }
 }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use offtake_broker::{ApiKey, Fault, FaultRule, NewRecord};
+use offtake_broker::{ApiKey, Cluster, Fault, FaultRule, NewRecord};
 use offtake_worker::{Error, Event, Failure, Worker};
 
 use crate::support::*;
@@ -22,7 +22,7 @@ async fn settled(members: &[&Running], partitions: usize) {
     panic!("not settled: {:?}", members.iter().map(|member| owned(member)).collect::<Vec<_>>());
 }
 
-fn with_protocol(cluster: &offtake_broker::Cluster, protocol: &str) -> Worker {
+fn with_protocol(cluster: &Cluster, protocol: &str) -> Worker {
     let inside = cluster.clone();
     let plain = || {
         offtake::Consumer::builder(cluster.bootstrap())
@@ -253,6 +253,27 @@ async fn what_the_consumer_tries_again_by_itself_stops_no_partition() {
     assert_eq!(cluster.hits(rule), 3);
     let events = running.events();
     assert!(events.iter().any(|event| matches!(event, Event::Error(_))), "it is told");
+    assert!(running.stop().await.is_clean());
+}
+
+/// Each of its partitions tells its own error, and other topics do not wait until all are told.
+#[tokio::test(start_paused = true)]
+async fn a_wide_topic_that_may_not_be_read_holds_up_no_others() {
+    let cluster = Cluster::builder().brokers(1).topic("orders", 1).topic("shut", 200);
+    let cluster = cluster.in_memory().start().await.unwrap();
+    let refused = offtake_broker::Rewrite::partitions_fail(29); // TOPIC_AUTHORIZATION_FAILED
+    cluster.inject(FaultRule::on(ApiKey::Fetch, refused).topic("shut"));
+    let ledger = Ledger::default();
+    let handler = ledger.around(|_, _| async { Ok(()) });
+    let running = Running::start(worker(&cluster).subscribe(["orders", "shut"]), handler);
+    let is_error = |event: &Event| matches!(event, Event::Error(_));
+    running.until("it is refused", |running| running.events().iter().any(is_error)).await;
+    let since = tokio::time::Instant::now();
+    cluster.append("orders", 0, &[NewRecord::new("x")]).unwrap();
+    running.until("it is handled", |_| ledger.done().len() == 1).await;
+    assert!(since.elapsed() < secs(5), "{:?}", since.elapsed());
+    let told = running.events().iter().filter(|event| is_error(event)).count();
+    assert!(told > 100, "{told} were told");
     assert!(running.stop().await.is_clean());
 }
 

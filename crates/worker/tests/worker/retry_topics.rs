@@ -199,6 +199,37 @@ async fn with_latest_nothing_is_passed_that_came_after_the_first_start() {
     assert_eq!(attempts.lock().unwrap().len(), 2, "and nothing from before");
 }
 
+/// What is committed is deleted by now, and the end of the log is where the worker begins: it stops before anything comes, and what comes then is the next
+/// one's, and not passed by another reset to the end.
+#[tokio::test(start_paused = true)]
+async fn with_latest_nothing_is_passed_that_came_after_a_reset_to_the_end() {
+    let cluster = cluster().await;
+    let ledger = Ledger::default();
+    let start = || {
+        let worker = worker_of(builder(&cluster).auto_offset_reset(AutoOffsetReset::Latest));
+        Running::start(worker, ledger.around(|_, _| async { Ok(()) }))
+    };
+    let before = Running::start(worker(&cluster), |_, _| async { Ok(()) });
+    before.until("all is done", |before| before.handle.metrics().handled == all().len() as u64).await;
+    assert!(before.stop().await.is_clean());
+    let append = || cluster.append("orders", 0, &[NewRecord::new("x")]).unwrap();
+    append();
+    append();
+    let end = RECORDS + 2;
+    assert_eq!(cluster.with(|model, _| model.delete_records_before("orders", 0, end)), Some(end));
+    let first = start();
+    let is_reset =
+        |event: &Event| matches!(event, Event::Consumer(offtake::Event::Reset { from: Some(_), .. }));
+    first.until("it is reset", |first| first.events().iter().any(is_reset)).await;
+    assert!(first.stop().await.is_clean());
+    assert_eq!(committed_offsets(&cluster).await[0], (0, end));
+    append();
+    let second = start();
+    second.until("it is handled", |_| ledger.done().contains_key(&(0, end))).await;
+    assert!(second.stop().await.is_clean());
+    assert_eq!(ledger.done().len(), 1);
+}
+
 /// With `none` a partition of which nothing is committed is an error; a retry topic is read all the same.
 #[tokio::test(start_paused = true)]
 async fn with_none_a_retry_topic_begins_at_its_first_record() {

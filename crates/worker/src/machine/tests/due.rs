@@ -19,10 +19,10 @@ fn receive(world: &mut World, these: &[(i64, u64)]) {
 }
 
 fn sought(world: &mut World, is_done: bool) -> i64 {
-    let (seek, offset) = world.seeks.remove(0);
+    let (seek, to) = world.seeks.remove(0);
     world.machine.seek_ended(seek, is_done);
     world.drain();
-    offset
+    to.offset
 }
 
 #[test]
@@ -44,6 +44,20 @@ fn what_is_due_is_handled_and_reading_goes_on_at_the_rest_when_it_is_too() {
     receive(&mut world, &[(2, 0), (3, 1)]);
     assert_eq!(world.offsets(), [2]);
     assert_eq!(world.seeks.len(), 1);
+}
+
+/// While it waits, the log may be cut before the record, and go on with others: at its own leader epoch that is found out.
+#[test]
+fn the_consumer_is_sent_back_with_the_leader_epoch_of_the_record() {
+    let mut world = world();
+    let due = Some(world.now + Duration::from_secs(60));
+    let items = [(99, 3, None), (100, 5, due)];
+    let items = items.map(|(offset, epoch, due)| Item { epoch: Some(epoch), due, ..item(0, offset, None) });
+    world.receive_items(0, items.into(), 101);
+    assert_eq!(world.seeks[0].1, Position { offset: 100, epoch: Some(5) });
+    world.machine.rewound(&partition(0), 50);
+    world.drain();
+    assert_eq!(world.seeks[1].1, Position::at(50), "of which nothing has come");
 }
 
 /// Nothing is read on before the consumer has gone back: what lies between would be lost.
@@ -126,7 +140,7 @@ fn a_partition_that_is_to_go_elsewhere_reads_on_when_it_has_gone_there() {
         receive(&mut world, &[(0, 0), (1, 1), (2, 1)]);
         world.machine.rewound(&partition(0), to);
         world.drain();
-        assert_eq!(world.seeks.iter().map(|(_, offset)| *offset).collect::<Vec<_>>(), [1, to]);
+        assert_eq!(world.seeks.iter().map(|(_, at)| at.offset).collect::<Vec<_>>(), [1, to]);
         assert_eq!(sought(&mut world, true), 1);
         world.pass(Duration::from_secs(1));
         assert!(world.paused.contains(&partition(0)), "the second one is on its way");

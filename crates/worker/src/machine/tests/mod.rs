@@ -41,7 +41,7 @@ pub(super) struct World {
     pub(super) ending: Vec<JobTicket>,
     pub(super) holds_ends: bool,
     pub(super) letters: Vec<(LetterTicket, Rec)>,
-    pub(super) seeks: Vec<(SeekId, i64)>,
+    pub(super) seeks: Vec<(SeekId, Position)>,
     pub(super) paused: BTreeSet<TopicPartition>,
     pub(super) events: Vec<Event>,
     pub(super) fatal: Vec<String>,
@@ -94,9 +94,9 @@ impl World {
                     self.cancelled.push(records);
                     self.ending.push(ticket);
                 }
-                Action::Seek { seek, partition, offset } => {
+                Action::Seek { seek, partition, to } => {
                     assert!(self.paused.contains(&partition), "it hands out nothing before it is sought");
-                    self.seeks.push((seek, offset));
+                    self.seeks.push((seek, to));
                 }
                 Action::Pause(name) => assert!(self.paused.insert(name), "paused twice"),
                 Action::Resume(name) => assert!(self.paused.remove(&name), "resumed, and not paused"),

@@ -226,6 +226,25 @@ fn each_record_has_one_queue_time() {
 }
 
 #[test]
+fn a_record_that_is_not_tried_waits_longer_each_time_and_as_before_once_it_was() {
+    let mut world = World::new(options());
+    world.assign([0]);
+    world.receive(0, 0, &[A]);
+    for delay in [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000] {
+        world.end(0, Results::All(weighing(Again, Weight::Nothing)));
+        world.pass(Duration::from_millis(delay - 1));
+        assert!(world.running.is_empty(), "{delay}");
+        world.pass(Duration::from_millis(1));
+        assert_eq!(world.running[0].0[0].attempt, 1, "{delay}");
+    }
+    world.fail(0, Again);
+    world.pass(Duration::from_millis(100));
+    world.end(0, Results::All(weighing(Again, Weight::Nothing)));
+    world.pass(Duration::from_millis(100));
+    assert_eq!(world.running[0].0[0].attempt, 2);
+}
+
+#[test]
 fn a_batch_is_of_one_partition_and_no_longer_than_it_may_be() {
     let mut world = World::with(Options { concurrency: 2, ..options() }, 3, false);
     world.assign([0, 1]);

@@ -280,6 +280,52 @@ fn where_reading_begins_is_committed_if_it_is_not_what_was() {
 }
 
 #[test]
+fn where_reading_goes_on_ahead_of_a_cut_is_committed() {
+    let mut world = World::new(options());
+    world.assign([0, 1]);
+    world.machine.moved_ahead(&partition(0), 100, 500);
+    assert_eq!(world.commit(), [(0, 500, vec![])], "of which nothing has come");
+    world.receive(1, 100, &[A, B]);
+    world.done(100);
+    world.machine.moved_ahead(&partition(1), 102, 500);
+    assert_eq!(world.commit(), [(1, 101, vec![(102, 500)])], "what runs is not passed");
+    world.done(101);
+    assert_eq!(world.commit(), [(1, 500, vec![])]);
+    world.receive(1, 510, &[A]);
+    world.done(510);
+    assert_eq!(world.commit(), [(1, 511, vec![])]);
+}
+
+#[test]
+fn of_what_a_cut_has_taken_no_leader_epoch_is_committed() {
+    let mut world = World::new(options());
+    world.assign([0]);
+    world.receive_items(0, vec![Item { epoch: Some(3), ..item(0, 100, A) }], 101);
+    world.done(100);
+    world.machine.moved_ahead(&partition(0), 101, 500);
+    let commits = world.machine.take_commit(world.now, None);
+    let commits: Vec<_> = commits.iter().map(|commit| (commit.what.offset, commit.what.epoch)).collect();
+    assert_eq!(commits, [(500, None)], "or the log would seem to be cut once more where that epoch ended");
+}
+
+#[test]
+fn a_cut_passes_nothing_of_a_partition_that_is_about_to_go_elsewhere_or_goes_on_no_more() {
+    let mut world = World::new(options());
+    world.assign([0]);
+    world.receive(0, 100, &[A]);
+    world.done(100);
+    world.machine.revoking(&[partition(0)]);
+    world.machine.moved_ahead(&partition(0), 200, 500);
+    assert_eq!(world.commit(), [(0, 101, vec![])], "what came meanwhile was dropped");
+    let retry = Retry::never().then_topics([("orders", Duration::from_secs(60))]);
+    let mut world = World::new(Options { retry, order: Order::Unordered, ..options() });
+    world.machine.assigned(&[partition(0)]);
+    world.machine.moved_ahead(&partition(0), 100, 500);
+    world.drain();
+    assert!(world.commit().is_empty());
+}
+
+#[test]
 fn what_was_finished_before_does_not_outlive_its_log() {
     let before = || Some(FinishedBeyond { ranges: vec![(1, 3)], epoch: None, newest: i64::MAX });
     let changes: [fn(&mut Machine<Rec>); 3] = [
