@@ -6,14 +6,18 @@
 //!
 //! - The first batch of an epoch goes alone: a broker that knows nothing of the producer takes any first sequence, so that a second batch could
 //!   be taken after the first was refused, which could then never be written.
-//! - What is sent again goes alone and in order.
+//! - What is sent again goes in order, each when the one before it has its outcome.
+//! - A broker knows the last five batches again. No new one is sent that would make it forget one without an outcome, which may be written.
 //! - When a batch is given up, those behind it have a gap before them. When all that was sent has an outcome, the partition goes on in a new
-//!   epoch, with sequences from 0 (KIP-360). While one may have been written, it is asked for again under its old number first.
+//!   epoch, with sequences from 0 (KIP-360). While one may have been written, it is asked for again under its old number first. If the
+//!   broker does not know it again, whether it was written remains unknown: it is not sent under another number.
 
 mod answers;
 mod partition;
 mod request;
 mod stalls;
+#[cfg(test)]
+mod tests;
 mod transaction;
 
 use std::{

@@ -12,7 +12,10 @@ use offtake_wire::{
     records::BatchWriter,
 };
 
-use super::{Event, Sender, Sent, partition::Shipment};
+use super::{
+    Event, Sender, Sent,
+    partition::{GivenUp, Shipment},
+};
 use crate::{
     accumulator::{Batch, Codec, Shared, SlotId, seal},
     config::Acks,
@@ -36,9 +39,11 @@ enum Verdict {
         /// Whether a moment will do.
         is_soon: bool,
     },
-    /// The broker does not know the batches before it, so that it takes none behind them (KIP-360).
+    /// It is not what comes next in the broker's log, and none of the batches that the broker knows again (KIP-98, KIP-360).
     OutOfOrder {
         trouble: String,
+        /// Whether the broker knows its producer at all.
+        knows_producer: bool,
     },
     /// Larger than the topic takes.
     TooLarge(Error),
@@ -54,7 +59,7 @@ impl Verdict {
             | Self::Refused(Outcome::Failed(error) | Outcome::Refused { others: error, .. }) => {
                 error.to_string()
             }
-            Self::Again { trouble, .. } | Self::OutOfOrder { trouble } => trouble.clone(),
+            Self::Again { trouble, .. } | Self::OutOfOrder { trouble, .. } => trouble.clone(),
             Self::Written { .. } | Self::Refused(_) => String::new(),
         }
     }
@@ -154,11 +159,11 @@ impl Sender {
             }
             Verdict::Again { .. } | Verdict::OutOfOrder { .. } if shipment.is_abandoned => {
                 // Its outcome was told: it may be written, and is not sent again.
-                partition.gap(shipment.stamp);
+                partition.gap(&shipment, GivenUp::Untold);
                 self.end(now, slot, &shipment, Outcome::Failed(Error::misuse("told before")), shared);
             }
             Verdict::Again { .. } | Verdict::OutOfOrder { .. } if given_up.is_some() => {
-                partition.gap(shipment.stamp);
+                partition.gap(&shipment, GivenUp::Untold);
                 let why = given_up.unwrap_or_else(|| Error::misuse("given up"));
                 self.end(now, slot, &shipment, Outcome::Failed(why), shared);
             }
@@ -169,22 +174,37 @@ impl Sender {
                     self.wants_metadata();
                 }
             }
-            Verdict::OutOfOrder { trouble }
+            Verdict::OutOfOrder { trouble, knows_producer: true }
+                if !is_transactional
+                    && shipment.may_be_written
+                    && !partition.may_miss_one_before(&shipment) =>
+            {
+                // A broker that was restarted knows the last batch only.
+                partition.gap(&shipment, GivenUp::NotKnownAgain);
+                let name = &partition.partition;
+                let text = format!(
+                    "{name}: whether the record was written is not known: the broker does not know its batch again: {trouble}"
+                );
+                let error = Error::new(ErrorKind::OutcomeUnknown, text).with_partition(name.clone());
+                self.end(now, slot, &shipment, Outcome::Failed(error), shared);
+            }
+            Verdict::OutOfOrder { trouble, .. }
                 if self.config.is_idempotent
                     && retries_left
                     && !(is_transactional && partition.is_first(&shipment.batch.info)) =>
             {
-                // A broker that had the batch would have known it by its number.
+                // What lacks one before it has not got this one.
                 shipment.may_be_written = false;
                 if partition.is_first(&shipment.batch.info) {
-                    partition.gap(shipment.stamp);
+                    partition.gap(&shipment, GivenUp::NotWritten);
                 }
                 self.pause(now, slot, shipment, trouble, false);
             }
             Verdict::Again { trouble, may_be_written, .. } => {
-                partition.gap(shipment.stamp);
+                let may_be_written = shipment.may_be_written || may_be_written;
+                partition.gap(&shipment, GivenUp::untold_if(may_be_written));
                 let name = &partition.partition;
-                let error = if may_be_written || shipment.may_be_written {
+                let error = if may_be_written {
                     let text = format!("{name}: whether the record was written is not known: {trouble}");
                     Error::new(ErrorKind::OutcomeUnknown, text)
                 } else {
@@ -195,8 +215,8 @@ impl Sender {
                 let error = error.with_partition(name.clone());
                 self.end(now, slot, &shipment, Outcome::Failed(error), shared);
             }
-            Verdict::OutOfOrder { trouble } => {
-                partition.gap(shipment.stamp);
+            Verdict::OutOfOrder { trouble, .. } => {
+                partition.gap(&shipment, GivenUp::NotWritten);
                 let name = &partition.partition;
                 let text = format!("{name}: the record was not written: {trouble}");
                 let kind = if is_transactional { ErrorKind::TransactionAborted } else { ErrorKind::Refused };
@@ -205,7 +225,7 @@ impl Sender {
             }
             // An earlier attempt may have been taken, and its answer lost.
             Verdict::TooLarge(_) | Verdict::Refused(_) if shipment.may_be_written => {
-                partition.gap(shipment.stamp);
+                partition.gap(&shipment, GivenUp::Untold);
                 let name = &partition.partition;
                 let said = verdict.said();
                 let text = format!(
@@ -217,19 +237,19 @@ impl Sender {
             Verdict::TooLarge(error) => {
                 // In a transaction the halves have the numbers of the whole.
                 if !is_transactional {
-                    partition.gap(shipment.stamp);
+                    partition.gap(&shipment, GivenUp::NotWritten);
                 }
                 let is_split =
                     given_up.is_none() && !shipment.is_abandoned && self.split(now, slot, &shipment, shared);
                 if !is_split {
                     if let Some(partition) = self.partitions.get_mut(slot.index()) {
-                        partition.gap(shipment.stamp);
+                        partition.gap(&shipment, GivenUp::NotWritten);
                     }
                     self.end(now, slot, &shipment, Outcome::Failed(error), shared);
                 }
             }
             Verdict::Refused(outcome) => {
-                partition.gap(shipment.stamp);
+                partition.gap(&shipment, GivenUp::NotWritten);
                 self.end(now, slot, &shipment, outcome, shared);
             }
         }
@@ -284,7 +304,7 @@ impl Sender {
         info.outcome.end(Outcome::Split(outcomes));
         let Some(partition) = self.partitions.get_mut(slot.index()) else { return true };
         for (batch, stamp) in parts.into_iter().zip(stamps) {
-            partition.send_again(Shipment::new(batch, stamp));
+            partition.send_again(shipment.part(batch, stamp));
         }
         true
     }
@@ -336,9 +356,10 @@ fn verdict(of: &TopicPartition, told: PartitionProduceResponse, count: i32) -> V
             append_time: Some(told.log_append_time_ms).filter(|time| *time >= 0),
         },
         ErrorCode::DuplicateSequenceNumber => Verdict::Written { base_offset: None, append_time: None },
-        ErrorCode::OutOfOrderSequenceNumber
-        | ErrorCode::UnknownProducerId
-        | ErrorCode::InvalidProducerEpoch => Verdict::OutOfOrder { trouble: why() },
+        ErrorCode::OutOfOrderSequenceNumber | ErrorCode::InvalidProducerEpoch => {
+            Verdict::OutOfOrder { trouble: why(), knows_producer: true }
+        }
+        ErrorCode::UnknownProducerId => Verdict::OutOfOrder { trouble: why(), knows_producer: false },
         ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => {
             let what = if count == 1 { "the record" } else { "its batch" };
             let text = format!("{what} is larger than the topic takes (`max.message.bytes`): {}", why());

@@ -22,12 +22,19 @@ pub(super) struct Partition {
     pub(super) retries: VecDeque<Shipment>,
     pub(super) in_flight: VecDeque<Shipment>,
     sequences: Sequences,
+    /// How many batches were numbered, in all epochs.
+    numbered: u64,
 }
+
+/// How many of a producer's last batches a broker knows again when they come twice.
+const REMEMBERED: u64 = 5;
 
 /// A batch that was sent.
 #[derive(Debug)]
 pub(super) struct Shipment {
     pub(super) batch: Batch,
+    /// Its place among the partition's batches, in the order in which they were numbered.
+    place: u64,
     /// The broker that it was sent to last.
     pub(super) sent_to: Option<BrokerId>,
     pub(super) stamp: ProducerStamp,
@@ -42,10 +49,11 @@ pub(super) struct Shipment {
 }
 
 impl Shipment {
-    /// A batch that is sent for the first time.
-    pub(super) fn new(batch: Batch, stamp: ProducerStamp) -> Self {
+    /// A batch that has a number, and was not sent.
+    fn new(batch: Batch, stamp: ProducerStamp, place: u64) -> Self {
         Self {
             batch,
+            place,
             sent_to: None,
             stamp,
             attempts: 0,
@@ -53,6 +61,11 @@ impl Shipment {
             trouble: None,
             is_abandoned: false,
         }
+    }
+
+    /// A part of it, with a part of its numbers.
+    pub(super) fn part(&self, batch: Batch, stamp: ProducerStamp) -> Self {
+        Self::new(batch, stamp, self.place)
     }
 }
 
@@ -67,9 +80,34 @@ enum Sequences {
         next: i32,
         /// Whether the leader took a batch of this epoch.
         is_proven: bool,
-        /// Whether a batch was given up: nothing more is taken under these numbers.
-        has_gap: bool,
+        /// A batch was given up: nothing more is taken under these numbers.
+        gap: Option<Gap>,
     },
+}
+
+/// What is known of the batches that were given up.
+#[derive(Clone, Copy, Debug, Default)]
+struct Gap {
+    /// The first that is certainly not written: no log has anything behind it.
+    hole: Option<u64>,
+    /// Whether of one of them nobody has said anything: it may be missing in the log.
+    may_miss_one: bool,
+}
+
+/// How a batch is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GivenUp {
+    NotWritten,
+    /// Nobody said whether it was written.
+    Untold,
+    /// It may be written, and the broker does not know it again.
+    NotKnownAgain,
+}
+
+impl GivenUp {
+    pub(super) fn untold_if(may_be_written: bool) -> Self {
+        if may_be_written { Self::Untold } else { Self::NotWritten }
+    }
 }
 
 /// How batches are numbered, if at all.
@@ -85,7 +123,7 @@ pub(super) enum Numbering {
 /// What may be sent next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NextSend {
-    /// The retry with this place.
+    /// The retry with this index.
     Retry(usize),
     /// A batch from the accumulator.
     New,
@@ -116,6 +154,7 @@ impl Partition {
             retries: VecDeque::new(),
             in_flight: VecDeque::new(),
             sequences: Sequences::None,
+            numbered: 0,
         }
     }
 
@@ -147,7 +186,7 @@ impl Partition {
         }
         let is_quiet = self.in_flight.is_empty();
         let (is_proven, has_gap) = match &self.sequences {
-            Sequences::Epoch { is_proven, has_gap, .. } => (*is_proven, *has_gap),
+            Sequences::Epoch { is_proven, gap, .. } => (*is_proven, gap.is_some()),
             Sequences::None => (false, false),
         };
         if has_gap && numbering == Numbering::GivenEpochs {
@@ -174,7 +213,13 @@ impl Partition {
             self.adopt(identity, numbering);
             return self.new_batch();
         }
-        if is_proven { self.new_batch() } else { None }
+        if is_proven && self.are_all_remembered() { self.new_batch() } else { None }
+    }
+
+    /// Whether a broker that has the oldest batch without an outcome would know it again behind one batch more.
+    fn are_all_remembered(&self) -> bool {
+        let oldest = self.in_flight.iter().chain(&self.retries).map(|shipment| shipment.place).min();
+        oldest.is_none_or(|oldest| self.numbered.saturating_sub(oldest) < REMEMBERED)
     }
 
     fn new_batch(&self) -> Option<NextSend> {
@@ -189,9 +234,7 @@ impl Partition {
             Sequences::Epoch { identity, .. }
                 if numbering == Numbering::OwnEpochs && identity.id == newest.id => {}
             // Its leader knows this producer, and takes no first batch of an epoch but the one with the first number.
-            Sequences::Epoch { identity, is_proven: true, has_gap: false, .. }
-                if identity.id == newest.id =>
-            {
+            Sequences::Epoch { identity, is_proven: true, gap: None, .. } if identity.id == newest.id => {
                 self.begin_epoch(newest);
                 self.proven(ProducerStamp { id: newest.id, epoch: newest.epoch, base_sequence: 0 });
             }
@@ -201,16 +244,28 @@ impl Partition {
 
     /// All batches that wait are numbered anew.
     pub(super) fn begin_epoch(&mut self, identity: ProducerIdentity) {
-        self.sequences = Sequences::Epoch { identity, next: 0, is_proven: false, has_gap: false };
+        self.sequences = Sequences::Epoch { identity, next: 0, is_proven: false, gap: None };
         let mut retries = mem::take(&mut self.retries);
         for shipment in &mut retries {
-            shipment.stamp = self.number(shipment.batch.sealed.count());
+            (shipment.stamp, shipment.place) = self.number(shipment.batch.sealed.count());
         }
         self.retries = retries;
     }
 
-    /// The numbers for the next batch.
-    pub(super) fn number(&mut self, count: i32) -> ProducerStamp {
+    /// A batch that is sent for the first time.
+    pub(super) fn numbered(&mut self, batch: Batch) -> Shipment {
+        let (stamp, place) = self.number(batch.sealed.count());
+        Shipment::new(batch, stamp, place)
+    }
+
+    /// The numbers for the next batch, and its place.
+    fn number(&mut self, count: i32) -> (ProducerStamp, u64) {
+        let place = self.numbered;
+        self.numbered = place.saturating_add(1);
+        (self.stamp(count), place)
+    }
+
+    fn stamp(&mut self, count: i32) -> ProducerStamp {
         let Sequences::Epoch { identity, next, .. } = &mut self.sequences else { return ProducerStamp::NONE };
         let stamp = ProducerStamp { id: identity.id, epoch: identity.epoch, base_sequence: *next };
         *next = next_sequence(*next, count);
@@ -226,13 +281,27 @@ impl Partition {
         }
     }
 
-    /// A batch with these numbers will not be written: those behind it cannot be under theirs.
-    pub(super) fn gap(&mut self, stamp: ProducerStamp) {
-        if let Sequences::Epoch { identity, has_gap, .. } = &mut self.sequences
+    /// A batch is given up: those behind it cannot be written under their numbers.
+    pub(super) fn gap(&mut self, shipment: &Shipment, how: GivenUp) {
+        let stamp = shipment.stamp;
+        if let Sequences::Epoch { identity, gap, .. } = &mut self.sequences
             && (identity.id, identity.epoch) == (stamp.id, stamp.epoch)
         {
-            *has_gap = true;
+            let gap = gap.get_or_insert_default();
+            gap.may_miss_one |= how == GivenUp::Untold;
+            if how == GivenUp::NotWritten {
+                gap.hole = Some(gap.hole.map_or(shipment.place, |hole| hole.min(shipment.place)));
+            }
         }
+    }
+
+    /// Whether a broker that calls this batch out of order may lack one before it. If not, it may have this one, and not know it again.
+    pub(super) fn may_miss_one_before(&self, shipment: &Shipment) -> bool {
+        let Sequences::Epoch { gap, .. } = &self.sequences else { return false };
+        let gap = gap.unwrap_or_default();
+        gap.may_miss_one
+            || gap.hole.is_some_and(|hole| hole < shipment.place)
+            || !self.is_first(&shipment.batch.info)
     }
 
     /// Whether none of the batches before this one is on its way or waits to be sent again.
@@ -250,7 +319,7 @@ impl Partition {
     pub(super) fn take_retry(&mut self, serial: Serial) -> Option<Shipment> {
         let at = self.retries.iter().position(|shipment| shipment.batch.info.serial == serial)?;
         let shipment = self.retries.remove(at)?;
-        self.gap(shipment.stamp);
+        self.gap(&shipment, GivenUp::untold_if(shipment.may_be_written));
         Some(shipment)
     }
 
@@ -258,7 +327,7 @@ impl Partition {
     pub(super) fn take_retries(&mut self) -> VecDeque<Shipment> {
         let retries = mem::take(&mut self.retries);
         for shipment in &retries {
-            self.gap(shipment.stamp);
+            self.gap(shipment, GivenUp::untold_if(shipment.may_be_written));
         }
         retries
     }

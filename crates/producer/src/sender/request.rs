@@ -128,8 +128,8 @@ impl Sender {
                     let Some(partition) = self.partitions.get_mut(slot.index()) else {
                         return NextBatch::Nothing;
                     };
-                    let stamp = partition.number(batch.sealed.count());
-                    return partition.ship(Shipment::new(batch, stamp));
+                    let shipment = partition.numbered(batch);
+                    return partition.ship(shipment);
                 }
                 NextSend::NewEpoch => return NextBatch::Nothing,
             }
