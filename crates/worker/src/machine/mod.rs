@@ -128,6 +128,9 @@ pub(crate) struct Machine<R> {
     kept: usize,
     /// So much of that goes into one transaction at most, where less can be committed alone.
     effects_at_once: usize,
+    /// The first partition of which the last transaction could not have all for that. The next one begins with it.
+    left_out: Option<AssignmentId>,
+    commit_from: AssignmentId,
     /// Transactions that were aborted, the last ones.
     aborted_in_a_row: u32,
     commit_not_before: Instant,
@@ -168,6 +171,8 @@ impl<R: Clone> Machine<R> {
             is_committing: false,
             kept: 0,
             effects_at_once: usize::MAX,
+            left_out: None,
+            commit_from: AssignmentId(0),
             aborted_in_a_row: 0,
             commit_not_before: now,
             metrics: Metrics::default(),

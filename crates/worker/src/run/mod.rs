@@ -91,6 +91,8 @@ struct Runner {
     seeks: InTurn<(SeekId, TopicPartition, Position), Sought>,
     watch: Watch,
     committing: Committing,
+    /// So much a transaction has at most: its producer's `buffer.memory`.
+    transaction_bytes: usize,
     marks: Marks,
     /// Partitions that are being handed over: nothing is polled meanwhile.
     handing: Option<Handing>,
@@ -146,7 +148,7 @@ impl Runner {
         batch: usize,
         asked: Receiver<StopStage>,
     ) -> Self {
-        let Parts { consumer, committing, form, letters, wall, seed, needed } = parts;
+        let Parts { consumer, committing, transaction_bytes, form, letters, wall, seed, needed } = parts;
         let now = clock::now();
         Self {
             machine: Machine::new(
@@ -169,6 +171,7 @@ impl Runner {
             loads: JoinSet::new(),
             seeks: InTurn::new(),
             committing,
+            transaction_bytes,
             marks: Marks::new(seed),
             handing: None,
             asked,
@@ -292,7 +295,7 @@ impl Runner {
                 Action::Write { letter, record } => {
                     let (Some(form), Some(letters)) = (&self.form, &mut self.letters) else { continue };
                     match form.output(&letter.letter, &record) {
-                        Ok(output) => letters.send(letter, &output),
+                        Ok(output) => letters.send(letter, output),
                         Err(refused) => self.machine.letter_ended(letter, Err(refused)),
                     }
                 }

@@ -56,6 +56,11 @@ impl Sent {
             },
         }
     }
+
+    /// What it takes of the producer's memory at most.
+    pub(super) fn memory(&self) -> usize {
+        self.outputs().iter().map(Output::memory).fold(0, usize::saturating_add)
+    }
 }
 
 /// Whether a transaction is committed.
