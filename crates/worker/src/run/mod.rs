@@ -376,7 +376,7 @@ impl Runner {
     fn next_wake(&self, now: Instant) -> Instant {
         const AT_LEAST: Duration = Duration::from_secs(3600);
         let poll = (self.poll_from > now).then_some(self.poll_from);
-        let handing = self.handing.as_ref().map(|handing| handing.wake());
+        let handing = self.handing.as_ref().map(|handing| handing.wake(now));
         let publish = self.is_unpublished.then(|| clock::later(self.published, METRICS_EVERY));
         let again = self.handing.as_ref().and_then(|_| self.machine.commit_rests_until(now));
         let watch = Some(self.watch.wake());
