@@ -44,7 +44,7 @@ pub(crate) use self::{
     commit::PartitionCommit,
     due::SeekId,
     effects::{Effect, EffectId, Written},
-    job::{Before, Item, Job, JobId, JobTicket, Started},
+    job::{Before, Due, Item, Job, JobId, JobTicket, Started},
     metadata::{CommittedOffset, FinishedBeyond},
     outcome::{Cause, Letter, LetterTicket, LetterTo, Results, Verdict},
 };

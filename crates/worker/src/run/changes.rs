@@ -15,7 +15,7 @@ use super::{AFTER_ERROR, Loaded, Runner, transaction::is_mark};
 use crate::{
     Event, StopReason, StoppedPartition, clock,
     dead_letters::Origin,
-    machine::{AssignmentId, Before, CommittedOffset, FinishedBeyond, Item, PartitionCommit},
+    machine::{AssignmentId, Before, CommittedOffset, Due, FinishedBeyond, Item, PartitionCommit},
 };
 
 /// Partitions that are being handed over.
@@ -306,7 +306,8 @@ impl Runner {
             if item.timestamp >= 0 {
                 let since = now_ms.saturating_sub(item.timestamp).max(0);
                 let left = delay.saturating_sub(Duration::from_millis(since.unsigned_abs()));
-                item.due = (!left.is_zero()).then(|| clock::later(now, left));
+                let due = || Due { at: clock::later(now, left), is_ahead: item.timestamp > now_ms };
+                item.due = (!left.is_zero()).then(due);
             }
         }
         items
