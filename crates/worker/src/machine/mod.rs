@@ -60,8 +60,11 @@ pub(crate) enum Action<R> {
     Start(Job<R>),
     /// Nothing that comes of it counts any more.
     Cancel(JobId),
-    Pause(TopicPartition),
-    Resume(TopicPartition),
+    /// Hand out nothing more of these, or again.
+    SetPaused {
+        partitions: Vec<TopicPartition>,
+        is_paused: bool,
+    },
     /// Read on from here, as the record there is not due; it is told how that [ended](Machine::seek_ended).
     Seek {
         seek: SeekId,

@@ -174,7 +174,13 @@ impl<R: Clone> Machine<R> {
         };
         if is_paused != std::mem::replace(&mut pauses.is_paused, is_paused) {
             let name = partition.name.clone();
-            self.actions.push_back(if is_paused { Action::Pause(name) } else { Action::Resume(name) });
+            // Those that follow one another are one call.
+            match self.actions.back_mut() {
+                Some(Action::SetPaused { partitions, is_paused: last }) if *last == is_paused => {
+                    partitions.push(name);
+                }
+                _ => self.actions.push_back(Action::SetPaused { partitions: vec![name], is_paused }),
+            }
         }
     }
 }

@@ -288,9 +288,7 @@ impl Runner {
                     let cancelled = self.running.values().filter(|(ticket, _)| ticket.id == job);
                     cancelled.for_each(|(_, running)| running.cancel());
                 }
-                // One that was given up meanwhile needs neither.
-                Action::Pause(partition) => drop(self.consumer.pause(&partition)),
-                Action::Resume(partition) => drop(self.consumer.resume(&partition)),
+                Action::SetPaused { partitions, is_paused } => self.set_paused(partitions, is_paused),
                 Action::Seek { seek, partition, to } => self.seeks.push((seek, partition, to)),
                 Action::Write { letter, record } => {
                     let (Some(form), Some(letters)) = (&self.form, &mut self.letters) else { continue };
@@ -307,6 +305,17 @@ impl Runner {
             }
         }
         false
+    }
+
+    fn set_paused(&self, partitions: Vec<TopicPartition>, is_paused: bool) {
+        let set = |these: Vec<TopicPartition>| match is_paused {
+            true => self.consumer.pause(these),
+            false => self.consumer.resume(these),
+        };
+        // One that was given up meanwhile needs neither: with it among them nothing is done.
+        if set(partitions.clone()).is_err() {
+            partitions.into_iter().for_each(|partition| drop(set(vec![partition])));
+        }
     }
 
     /// A task has ended, and perhaps others with it.
