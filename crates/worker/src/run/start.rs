@@ -193,6 +193,10 @@ fn check(
         let share = breaker.share;
         not(!(share > 0.0 && share <= 1.0), "`Breaker::open_at` takes a share above 0, and 1 at most");
         not(breaker.window == 0, "`Breaker::of_last` is 0: there is nothing to judge by");
+        not(
+            breaker.window == 1,
+            "`Breaker::of_last` is 1: every failure would open it, and none count as an attempt",
+        );
         not(breaker.probes == 0, "`Breaker::probes` is 0: it would never close");
     }
     match wrong.is_empty() {
