@@ -139,6 +139,11 @@ impl<R: Clone> Machine<R> {
         self.breaker.as_ref().is_some_and(|breaker| breaker.state() == BreakerState::Open)
     }
 
+    /// Whether attempts count.
+    pub(super) fn is_closed(&self) -> bool {
+        self.breaker.as_ref().is_none_or(|breaker| breaker.state() == BreakerState::Closed)
+    }
+
     /// Whether there is a record that has never failed, to be tried when the breaker is half-open.
     fn has_fresh(&self) -> bool {
         self.partitions.values().any(Partition::has_fresh)

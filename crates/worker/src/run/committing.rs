@@ -214,7 +214,7 @@ impl Runner {
         let mut is_divided = false;
         loop {
             let commits = self.machine.take_commit(now, None);
-            let sent = self.to_send(&commits);
+            let sent = self.content_of(&commits);
             let Ok(all) = &sent else { return (commits, sent) };
             let (bytes, fit) = all.iter().fold((0, 0), |(bytes, fit), (_, sent)| {
                 let bytes = sent.memory().saturating_add(bytes);
@@ -239,16 +239,16 @@ impl Runner {
     }
 
     /// What a transaction with these commits sends.
-    fn to_send(&mut self, commits: &[PartitionCommit]) -> Result<ToSend, (EffectId, Error)> {
+    fn content_of(&mut self, commits: &[PartitionCommit]) -> Result<ToSend, (EffectId, Error)> {
         let effects = self.machine.send_effects(commits).into_iter();
-        let to_send = effects.map(|(id, effect)| match (&*effect, &self.form) {
+        let all = effects.map(|(id, effect)| match (&*effect, &self.form) {
             (Effect::Letter { record, letter }, Some(form)) => match form.output(letter, record) {
                 Ok(output) => Ok((id, Sent::Letter(output))),
                 Err(error) => Err((id, error)),
             },
             _ => Ok((id, Sent::Outputs(effect))),
         });
-        to_send.collect()
+        all.collect()
     }
 
     fn transaction_ended(&mut self, commits: &[PartitionCommit], ended: Ended) -> Outcome {

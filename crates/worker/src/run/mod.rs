@@ -5,6 +5,7 @@ mod committing;
 mod in_turn;
 mod letters;
 mod pace;
+mod reading;
 mod start;
 mod stopping;
 pub(crate) mod tasks;
@@ -19,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake::{Consumer, ErrorKind, Next, OffsetAndMetadata, OwnedRecord, Position, TopicPartition};
+use offtake::{Consumer, Next, OffsetAndMetadata, OwnedRecord, Position, TopicPartition};
 use offtake_producer::RecordMetadata;
 use tokio::{
     sync::watch::Receiver,
@@ -264,10 +265,13 @@ impl Runner {
             match action {
                 Action::Start(job) => {
                     let (records, ticket) = job.into_parts();
-                    let records: Vec<_> = records.into_iter().map(|started| self.split(started)).collect();
-                    let outboxes: Vec<_> =
-                        records.iter().filter_map(|(_, attempt)| attempt.outbox.clone()).collect();
-                    match self.tasks.begin(records, self.settings.options.timeout, &mut self.jobs) {
+                    let mut records = records.into_iter().map(|started| self.split(started));
+                    // There is one.
+                    let Some(first) = records.next() else { continue };
+                    let rest: Vec<_> = records.collect();
+                    let all = std::iter::once(&first).chain(&rest);
+                    let outboxes: Vec<_> = all.filter_map(|(_, attempt)| attempt.outbox.clone()).collect();
+                    match self.tasks.begin(first, rest, self.settings.options.timeout, &mut self.jobs) {
                         Begun::Runs(mut running) => {
                             running.outboxes = outboxes;
                             drop(self.running.insert(running.task.id(), (ticket, running)));
@@ -305,17 +309,6 @@ impl Runner {
             }
         }
         false
-    }
-
-    fn set_paused(&self, partitions: Vec<TopicPartition>, is_paused: bool) {
-        let set = |these: Vec<TopicPartition>| match is_paused {
-            true => self.consumer.pause(these),
-            false => self.consumer.resume(these),
-        };
-        // One that was given up meanwhile needs neither: with it among them nothing is done.
-        if set(partitions.clone()).is_err() {
-            partitions.into_iter().for_each(|partition| drop(set(vec![partition])));
-        }
     }
 
     /// A task has ended, and perhaps others with it.
@@ -358,27 +351,6 @@ impl Runner {
         let attempt =
             Attempt { number: attempt, is_probe, is_last, first_failure, limit, cancelled, outbox, origin };
         (record, attempt)
-    }
-
-    /// Sends the consumer back to a record that is not due, once it has gone where it was sent before.
-    fn seek_next(&mut self) {
-        while let Some((seek, partition, to)) = self.seeks.next() {
-            if !self.machine.wants_seek(seek) {
-                continue;
-            }
-            let handle = self.consumer.handle();
-            self.seeks.begin(async move { (seek, handle.seek(partition, to).await) });
-        }
-    }
-
-    /// The consumer has gone back to a record that is not due, or could not.
-    fn sought(&mut self, (seek, result): Sought) {
-        self.machine.seek_ended(seek, result.is_ok());
-        match result {
-            // One that is given up needs none.
-            Err(error) if error.kind() != ErrorKind::NotOwned => self.tell(Event::Error(error)),
-            Ok(()) | Err(_) => {}
-        }
     }
 
     /// When to look again, whatever happens.
