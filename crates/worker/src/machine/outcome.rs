@@ -320,14 +320,20 @@ impl<R: Clone> Machine<R> {
         self.lane_goes_on(id, index);
     }
 
+    /// Whether a letter is still to be written: its partition may be gone.
+    pub(crate) fn wants_letter(&self, letter: &LetterTicket) -> bool {
+        let lane = self.partitions.get(&letter.assignment).and_then(|of| of.lanes.get(letter.lane));
+        lane.is_some_and(|lane| lane.state == LaneState::Writing { letter: letter.serial })
+    }
+
     /// A letter is written, here; or cannot be.
     pub(crate) fn letter_ended(&mut self, letter: LetterTicket, written: Result<Written, offtake::Error>) {
-        let LetterTicket { assignment: id, lane: index, serial, letter } = letter;
-        let Some(partition) = self.partitions.get_mut(&id) else { return };
-        let Some(lane) = partition.lanes.get_mut(index) else { return };
-        if lane.state != (LaneState::Writing { letter: serial }) {
+        if !self.wants_letter(&letter) {
             return;
         }
+        let LetterTicket { assignment: id, lane: index, letter, .. } = letter;
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let Some(lane) = partition.lanes.get_mut(index) else { return };
         partition.writing = partition.writing.saturating_sub(1);
         let name = partition.name.clone();
         match written {

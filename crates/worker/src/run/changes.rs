@@ -60,7 +60,7 @@ impl Handing {
     pub(super) fn wake(&self, now: Instant) -> Instant {
         let phase = match self.phase {
             HandoverPhase::Draining { until } => until,
-            HandoverPhase::LastCommit { ends_by } if now < ends_by => ends_by,
+            HandoverPhase::LastCommit { ends_by } if now < ends_by => ends_by.min(self.by),
             HandoverPhase::Committing { .. } | HandoverPhase::LastCommit { .. } => self.by,
         };
         phase.min(clock::later(self.looked, LOOK_EVERY))

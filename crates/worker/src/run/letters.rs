@@ -145,16 +145,20 @@ impl Letters {
         })
     }
 
-    /// Writes a letter, once there is room for it.
-    pub(super) fn send(&mut self, letter: LetterTicket, output: Output) {
+    /// A letter is to be [written](Self::send_held).
+    pub(super) fn hold(&mut self, letter: LetterTicket, output: Output) {
         *self.on_their_way.entry(letter.letter.to).or_default() += 1;
         self.held.push_back((letter, output));
-        self.send_held();
     }
 
-    /// Gives the producer what it has room for: it waits for none, nor refuses it. What is too large for it, it says itself.
-    fn send_held(&mut self) {
+    /// Gives the producer what it has room for, so that it keeps none waiting and refuses none; what is too large for it, it says itself. What is not wanted any
+    /// more, as its partition is gone, is not written.
+    pub(super) fn send_held(&mut self, is_wanted: impl Fn(&LetterTicket) -> bool) {
         while let Some((letter, output)) = self.held.pop_front() {
+            if !is_wanted(&letter) {
+                self.has_ended(letter.letter.to);
+                continue;
+            }
             let memory = output.memory();
             if self.taken > 0 && self.taken.saturating_add(memory) > self.memory {
                 return self.held.push_front((letter, output));
@@ -174,7 +178,6 @@ impl Letters {
                     if let Ok((memory, (letter, result))) = &ended {
                         self.note(letter.letter.to, result.as_ref().err());
                         self.taken = self.taken.saturating_sub(*memory);
-                        self.send_held();
                     }
                     return LetterNews::Ended(ended.map(|(_, written)| written));
                 }
@@ -191,9 +194,7 @@ impl Letters {
 
     fn note(&mut self, to: LetterTo, error: Option<&Error>) {
         use ErrorKind::{Authorization, OutcomeUnknown, Timeout, UnknownTopic};
-        if let Some(count) = self.on_their_way.get_mut(&to) {
-            *count = count.saturating_sub(1);
-        }
+        self.has_ended(to);
         match error.map(Error::kind) {
             None => drop(self.unwritable.remove(&to)),
             Some(Authorization | OutcomeUnknown | Timeout | UnknownTopic) => {
@@ -201,6 +202,12 @@ impl Letters {
             }
             // It says something of its record.
             Some(_) => {}
+        }
+    }
+
+    fn has_ended(&mut self, to: LetterTo) {
+        if let Some(count) = self.on_their_way.get_mut(&to) {
+            *count = count.saturating_sub(1);
         }
     }
 

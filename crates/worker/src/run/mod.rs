@@ -297,7 +297,10 @@ impl Runner {
                 Action::Write { letter, record } => {
                     let (Some(form), Some(letters)) = (&self.form, &mut self.letters) else { continue };
                     match form.output(&letter.letter, &record) {
-                        Ok(output) => letters.send(letter, output),
+                        Ok(output) => {
+                            letters.hold(letter, output);
+                            letters.send_held(|letter| self.machine.wants_letter(letter));
+                        }
                         Err(refused) => self.machine.letter_ended(letter, Err(refused)),
                     }
                 }
@@ -340,6 +343,9 @@ impl Runner {
             Ok((letter, Err(error))) => self.machine.letter_ended(letter, Err(error)),
             // The task only waits.
             Err(error) => tracing::error!(%error, "the task that waits for a dead letter ended"),
+        }
+        if let Some(letters) = &mut self.letters {
+            letters.send_held(|letter| self.machine.wants_letter(letter));
         }
     }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use offtake::ErrorKind;
 use offtake_broker::{ApiKey, Fault, FaultRule};
-use offtake_worker::{Attempt, Failure, ProducerRecord, StopReason, Worker};
+use offtake_worker::{Attempt, Failure, Order, ProducerRecord, StopReason, Worker};
 
 use crate::{
     support::*,
@@ -103,11 +103,34 @@ async fn dead_letters_wait_for_room() {
             false => worker(&cluster).dead_letters(dead_letters(&cluster).property("buffer.memory", 5000)),
         };
         cluster.inject(FaultRule::on(ApiKey::Produce, Fault::Delay(Duration::from_millis(300))));
-        let running = Running::start(worker, |_, _| async { Err(Failure::poison("never")) });
+        let running =
+            Running::start(worker.order(Order::Unordered), |_, _| async { Err(Failure::poison("never")) });
         running.until("all are written", has_committed_all).await;
         let summary = running.stop().await;
         assert!(summary.is_clean() && summary.stopped.is_empty(), "{summary:?}");
         assert_eq!(summary.dead_lettered, all().len() as u64);
         assert_eq!(once(&seen(&cluster, "orders.dlq").await), all());
     }
+}
+
+/// Whoever has the partition next writes them.
+#[tokio::test(start_paused = true)]
+async fn letters_that_wait_for_room_are_not_written_once_their_partition_is_lost() {
+    let cluster = cluster().await;
+    let letters_to = dead_letters(&cluster).property("buffer.memory", 5000);
+    let worker = worker(&cluster).order(Order::Unordered).dead_letters(letters_to);
+    let slow = FaultRule::on(ApiKey::Produce, Fault::Delay(secs(1)));
+    cluster.inject(slow.topic("orders.dlq").times(20));
+    let running = Running::start(worker, |_, _| async { Err(Failure::poison("never")) });
+    running
+        .until("all are to be written", |running| running.handle.metrics().writing_dead_letters > 100)
+        .await;
+    let unknown_member = Fault::Fail(25);
+    let rule = cluster.inject(FaultRule::on(ApiKey::Heartbeat, unknown_member).once());
+    running.until("all are written", has_committed_all).await;
+    assert_eq!(cluster.hits(rule), 1);
+    assert!(running.stop().await.is_clean());
+    let written = letters(&cluster).len();
+    let (least, at_the_producer) = (all().len(), 20);
+    assert!((least..least + at_the_producer).contains(&written), "{written}");
 }
