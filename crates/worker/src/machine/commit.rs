@@ -57,7 +57,16 @@ pub(crate) struct Commits {
 impl<R> Partition<R> {
     /// Whether a transaction would commit something of it.
     pub(crate) fn has_progress(&self) -> bool {
-        self.tracker.as_ref().is_some_and(|tracker| self.advances_to(self.effects.cap(tracker.position())))
+        self.has_changed()
+            && self
+                .tracker
+                .as_ref()
+                .is_some_and(|tracker| self.advances_to(self.effects.cap(tracker.position())))
+    }
+
+    /// Whether a commit would say something that none has said.
+    fn has_changed(&self) -> bool {
+        self.commits.changes != self.commits.confirmed
     }
 
     /// Whether a commit of this offset says anything new.
@@ -133,14 +142,21 @@ impl<R: Clone> Machine<R> {
 
     /// A transaction is being prepared: what it commits is [taken](Self::take_commit) when it is known as whom. Whether there is something to commit.
     pub(crate) fn begin_transaction(&mut self, now: Instant) -> bool {
-        self.is_committing = self
-            .partitions
-            .values()
-            .any(|it| it.commits.changes != it.commits.confirmed && it.has_progress());
+        self.is_committing = self.partitions.values().any(Partition::has_progress);
         if !self.is_committing {
             (self.last_commit, self.has_news) = (now, false);
         }
         self.is_committing
+    }
+
+    /// Whether another commit has something to say of these.
+    pub(crate) fn has_uncommitted(&self, names: &[TopicPartition]) -> bool {
+        let partitions = names.iter().filter_map(|name| self.partitions.get(self.by_name.get(name)?));
+        let mut has_more = partitions.map(|partition| match self.is_transactional() {
+            true => partition.has_progress(),
+            false => partition.has_changed(),
+        });
+        has_more.any(|has_more| has_more)
     }
 
     /// Nobody can commit any more.
@@ -176,7 +192,7 @@ impl<R: Clone> Machine<R> {
         for id in self.commit_order() {
             let Some(partition) = self.partitions.get_mut(&id) else { continue };
             let is_meant = only.as_ref().is_none_or(|only| only.contains(&partition.name));
-            if !is_meant || partition.commits.changes == partition.commits.confirmed {
+            if !is_meant || !partition.has_changed() {
                 continue;
             }
             let Some((offset, effects)) = partition.committable(most.saturating_sub(taken), taken == 0)

@@ -15,7 +15,7 @@ use super::{AFTER_ERROR, Loaded, Runner, transaction::is_mark};
 use crate::{
     Event, StopReason, StoppedPartition, clock,
     dead_letters::Origin,
-    machine::{AssignmentId, Before, CommittedOffset, Due, FinishedBeyond, Item, PartitionCommit},
+    machine::{AssignmentId, Before, CommittedOffset, Due, FinishedBeyond, Item, Machine, PartitionCommit},
 };
 
 /// Partitions that are being handed over.
@@ -74,9 +74,11 @@ impl Handing {
         }
     }
 
-    /// The last commit may go better at once.
-    pub(super) fn commit_again(&mut self) {
-        if let HandoverPhase::LastCommit { ends_by } = self.phase {
+    /// The last commit may go better at once, or have left something out.
+    pub(super) fn commit_again(&mut self, machine: &Machine<OwnedRecord>) {
+        if let HandoverPhase::LastCommit { ends_by } = self.phase
+            && machine.has_uncommitted(&self.handover.partitions)
+        {
             self.phase = HandoverPhase::Committing { ends_by };
         }
     }

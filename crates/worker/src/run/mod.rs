@@ -247,7 +247,7 @@ impl Runner {
                 Woken::Committing(answer) => {
                     let again = self.commit_answered(answer).is_some_and(|outcome| outcome.again);
                     if let Some(handing) = self.handing.as_mut().filter(|_| again) {
-                        handing.commit_again();
+                        handing.commit_again(&self.machine);
                     }
                 }
                 Woken::Next(next) => self.on_next(next),

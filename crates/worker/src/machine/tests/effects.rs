@@ -337,5 +337,10 @@ fn what_is_to_be_handed_over_goes_into_the_next_transaction() {
     let (commits, sent) = limited(&mut world, 2);
     assert_eq!(sent, [(1, 10), (1, 11)]);
     end(&mut world, &commits, true);
-    assert_eq!(limited(&mut world, 2).1, [(1, 12), (2, 20)]);
+    assert!(world.machine.has_uncommitted(&[partition(1)]));
+    let (commits, sent) = limited(&mut world, 2);
+    assert_eq!(sent, [(1, 12), (2, 20)]);
+    end(&mut world, &commits, true);
+    assert!(!world.machine.has_uncommitted(&[partition(1)]), "it need not wait for the others");
+    assert!(world.machine.has_uncommitted(&[partition(1), partition(0)]));
 }
