@@ -82,7 +82,7 @@ impl ExactlyOnce {
     /// `transactional.id`, or a transaction lasted longer than `transaction.timeout.ms` where `transaction.version` is below 2. What else ended
     /// the producer.
     pub async fn next(&mut self) -> Result<Option<Step<'_>>> {
-        self.decided().await?;
+        self.producer.wait_until_ready().await?;
         self.pause().await;
         self.go_back().await?;
         let records = loop {
@@ -98,18 +98,6 @@ impl ExactlyOnce {
         let transaction = self.producer.begin().await?;
         let handle = self.consumer.handle();
         Ok(Some(Step { records, transaction, handle, uncommitted: &mut self.uncommitted }))
-    }
-
-    /// Waits until it is known what became of the transaction before.
-    async fn decided(&mut self) -> Result<()> {
-        loop {
-            match self.producer.ready().await {
-                Err(error) if error.kind() == ErrorKind::Timeout => {
-                    tracing::warn!(%error, "waits for the end of the transaction before");
-                }
-                ready => return ready,
-            }
-        }
     }
 
     /// What is aborted again and again is not aborted as fast as brokers can.

@@ -66,6 +66,21 @@ impl TransactionalProducer {
         self.producer.ask(TransactionCommand::AwaitReady).await
     }
 
+    /// Waits as [`ready`](Self::ready) does, however long that takes: whenever `max.block.ms` is over, a warning is logged.
+    ///
+    /// # Errors
+    /// `Fenced`, and what else ended the producer. No `Timeout`.
+    pub async fn wait_until_ready(&mut self) -> Result<()> {
+        loop {
+            match self.ready().await {
+                Err(error) if error.kind() == ErrorKind::Timeout => {
+                    tracing::warn!(%error, "waits for the end of a transaction");
+                }
+                ready => return ready,
+            }
+        }
+    }
+
     /// Begins a transaction, once the one before has ended. Nothing is sent for that.
     ///
     /// # Errors

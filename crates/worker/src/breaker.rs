@@ -33,7 +33,8 @@ impl Breaker {
         Self { share, window: 100, pause: Duration::from_secs(30), probes: 3 }
     }
 
-    /// So many outcomes are looked at; with fewer it does not open. 0 is refused when the worker starts.
+    /// So many outcomes are looked at; with fewer it does not open. 0 is refused when the worker starts, and so is 1: every failure would open it, so that none would
+    /// count as an attempt, and a record that always fails would be tried for ever.
     #[must_use]
     pub fn of_last(self, outcomes: usize) -> Self {
         Self { window: outcomes, ..self }

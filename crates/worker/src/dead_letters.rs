@@ -48,7 +48,8 @@ impl DeadLetters {
     }
 
     /// Sets a property of the producer, by its Java name. The connection's properties (`bootstrap.servers`, `security.protocol`, …) are the
-    /// consumer's unless they are set here. What weakens it (`acks`, `enable.idempotence`) is refused when the worker starts.
+    /// consumer's unless they are set here. What weakens it (`acks`, `enable.idempotence`) is refused when the worker starts. What `buffer.memory` has no room
+    /// for waits.
     #[must_use]
     pub fn property(mut self, name: &str, value: impl ToString) -> Self {
         self.options.set(name, value);

@@ -45,7 +45,8 @@ impl Attempt {
     ///
     /// It is kept until then, so that this neither waits nor says whether it is written. What an attempt has sent that fails, is cancelled, or whose record is
     /// handled again elsewhere is dropped. What the brokers do not take (it is too large, its topic does not exist) stops the partition of the record that
-    /// is handled ([`ResultFailed`](crate::StopReason::ResultFailed)).
+    /// is handled ([`ResultFailed`](crate::StopReason::ResultFailed)). So does a record of which more is sent in all than the producer's `buffer.memory` holds
+    /// (32 MiB, unless [`Transactions`](crate::Transactions::property) says otherwise), as that is written by one transaction.
     ///
     /// # Errors
     /// [`Fatal`](crate::FailureKind::Fatal): the worker is not transactional. A failure that is retried: the attempt has ended.

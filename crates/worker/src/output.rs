@@ -45,6 +45,15 @@ impl Output {
         self.headers.iter().fold(record, |record, (key, value)| record.maybe_header(key, value.as_deref()))
     }
 
+    /// What it takes of a producer's memory (`buffer.memory`) at most.
+    pub(crate) fn memory(&self) -> usize {
+        /// All else of a record, each field in its longest form, and of a batch that has no other.
+        const RECORD: usize = 97;
+        /// The lengths of a header.
+        const HEADER: usize = 10;
+        self.bytes() + RECORD + HEADER * self.headers.len()
+    }
+
     /// What it counts in the queue.
     pub(crate) fn bytes(&self) -> usize {
         let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
@@ -94,6 +103,7 @@ mod tests {
         assert!(outbox.send(&record, None).is_err() && outbox.close().is_empty());
         assert_eq!(sent.len(), 2);
         assert_eq!((sent[0].bytes(), sent[1].bytes()), (4, 0));
+        assert_eq!((sent[0].memory(), sent[1].memory()), (4 + 97 + 20, 97));
         assert_eq!(Output::new(&sent[0].as_record()), sent[0]);
         assert_eq!(Output::new(&sent[1].as_record()), sent[1]);
         assert_eq!((sent[0].partition, sent[1].partition, sent[1].timestamp), (Some(3), None, None));

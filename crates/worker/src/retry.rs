@@ -101,6 +101,7 @@ impl Retry {
     /// The topics have to exist, and the worker reads them besides what it [subscribes](crate::Worker::subscribe) to: where nothing of them is
     /// committed, from their first record on, whatever `auto.offset.reset` says. They belong to one group: another that read
     /// them would handle its records. When a record is due its timestamp and the topic's delay say, by this machine's clock; a partition is read no further before its first record is due.
+    /// A record whose timestamp is ahead of that clock waits for the delay from when it is read, and one behind it as much longer as its timestamp is later.
     #[must_use]
     pub fn then_topics<T: Into<Topic>>(mut self, topics: impl IntoIterator<Item = (T, Duration)>) -> Self {
         let topics = topics.into_iter().map(|(name, delay)| RetryTopic { name: name.into(), delay });

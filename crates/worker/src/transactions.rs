@@ -21,6 +21,8 @@ impl Transactions {
     /// Sets a property of the producer, by its Java name. The connection's properties (`bootstrap.servers`, `security.protocol`, …) are the
     /// consumer's unless they are set here.
     ///
+    /// A transaction has no more than `buffer.memory` (32 MiB) holds; what is left over goes into the next one.
+    ///
     /// The defaults are a producer's, but for `max.block.ms` and `delivery.timeout.ms` (40 s each) and `transaction.timeout.ms` (120 s; set it where the brokers'
     /// `transaction.max.timeout.ms` is less): so a topic without a leader, or that is missing, is waited for in one transaction after the other. A transaction that
     /// lasts longer than its timeout, as when its own coordinator cannot be reached for so long, is aborted by the brokers; where the cluster's

@@ -224,6 +224,9 @@ impl Worker {
     /// How long what runs of a partition that is to be handed over may take; then it is cancelled. The group's deadline holds in any case. Default: all that
     /// there is until then, less a tenth (5 s at most) for the commit. What is kept goes on meanwhile with what is queued, and reads nothing new: a shorter time here
     /// is better for it where handlers may hang.
+    ///
+    /// A [blocking](Self::run_blocking) handler that was cancelled may end within 5 s more, or half of what is left until the deadline if that is less. Then its
+    /// partition goes all the same, and whoever has it next may handle the same record, and those behind it, while it is still at it.
     pub fn revoke_grace(mut self, grace: Duration) -> Self {
         self.options.revoke_grace = grace;
         self
@@ -303,7 +306,9 @@ impl Worker {
     /// own bound, 512 unless it was built otherwise).
     ///
     /// Such a thread cannot be cancelled. What it does after its partition was taken away, or after the [grace](Self::grace), is of no account;
-    /// [`Attempt::cancelled`](crate::Attempt::cancelled) tells it.
+    /// [`Attempt::cancelled`](crate::Attempt::cancelled) tells it, and it should end soon then. Until it does, it keeps its place among those that run at once, and
+    /// nothing of its partition begins in this worker. Other members wait for it only [for a while](Self::revoke_grace), and at the end of this worker for 1 s: if it
+    /// is not over by then, the order of records of one key is not kept between it and the next owner.
     ///
     /// # Errors
     /// As [`run`](Self::run).

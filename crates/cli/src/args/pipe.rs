@@ -198,10 +198,10 @@ fn backoff(text: &str) -> Result<Backoff, String> {
 }
 
 fn breaker(text: &str) -> Result<Share, String> {
-    const FORM: &str = "write it as 50%/100: a share of so many answers";
+    const FORM: &str = "write it as 50%/100: a share of so many answers, two at least";
     let (share, of) = text.split_once('/').ok_or(FORM)?;
     let share: f64 = share.strip_suffix('%').and_then(|share| share.trim().parse().ok()).ok_or(FORM)?;
-    let of = of.trim().parse().ok().filter(|of| (1..=1_000_000).contains(of)).ok_or(FORM)?;
+    let of = of.trim().parse().ok().filter(|of| (2..=1_000_000).contains(of)).ok_or(FORM)?;
     if share > 0.0 && share <= 100.0 { Ok(Share { share: share / 100.0, of }) } else { Err(FORM.to_owned()) }
 }
 
@@ -215,11 +215,13 @@ mod tests {
         assert_eq!(backoff("100ms..10s"), Ok(Backoff { least: millis(100), most: millis(10_000) }));
         assert_eq!(backoff("0s..0s"), Ok(Backoff { least: millis(0), most: millis(0) }));
         assert_eq!(breaker("50%/100"), Ok(Share { share: 0.5, of: 100 }));
-        assert_eq!(breaker("100 %/1"), Ok(Share { share: 1.0, of: 1 }));
+        assert_eq!(breaker("100 %/2"), Ok(Share { share: 1.0, of: 2 }));
         for text in ["", "1s", "10s..1s", "..", "1..2", "-1s..1s"] {
             assert!(backoff(text).is_err(), "{text}");
         }
-        for text in ["", "50", "50%", "50/100", "0%/10", "101%/10", "NaN%/10", "-5%/10", "50%/0", "50%/x"] {
+        for text in
+            ["", "50", "50%", "50/100", "0%/10", "101%/10", "NaN%/10", "-5%/10", "50%/0", "50%/1", "50%/x"]
+        {
             assert!(breaker(text).is_err(), "{text}");
         }
         let name = |text: &str| retry_topic(text).map(|topic| (topic.name("g"), topic.delay));

@@ -51,7 +51,7 @@ impl Transacting {
 
     /// The engine has ended, and with it whatever is waited for.
     pub(super) fn stop(&mut self, why: Error) {
-        self.machine.stop(why);
+        self.machine.end_for_good(why);
         while let Some(event) = self.machine.poll_event() {
             let (reply, result) = match event {
                 Event::Begun(result) => (self.begin.take(), result.map(drop)),

@@ -358,13 +358,8 @@ impl Transactions {
         }
     }
 
-    /// The producer has ended.
-    pub(crate) fn stop(&mut self, why: Error) {
-        self.end_for_good(why);
-    }
-
-    /// No transaction will be begun any more.
-    fn end_for_good(&mut self, why: Error) {
+    /// The producer has ended: no transaction will be begun any more.
+    pub(crate) fn end_for_good(&mut self, why: Error) {
         if let State::Over(_) = self.state {
             return;
         }

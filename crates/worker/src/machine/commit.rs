@@ -7,7 +7,11 @@ use std::{
 
 use offtake::TopicPartition;
 
-use super::{AssignmentId, CommittedOffset, FinishedBeyond, Machine, partition::Partition, tracker::Tracker};
+use super::{
+    AssignmentId, CommittedOffset, FinishedBeyond, Machine,
+    partition::{Partition, Phase},
+    tracker::Tracker,
+};
 use crate::clock;
 
 /// No shorter interval is kept.
@@ -53,7 +57,16 @@ pub(crate) struct Commits {
 impl<R> Partition<R> {
     /// Whether a transaction would commit something of it.
     pub(crate) fn has_progress(&self) -> bool {
-        self.tracker.as_ref().is_some_and(|tracker| self.advances_to(self.effects.cap(tracker.position())))
+        self.has_changed()
+            && self
+                .tracker
+                .as_ref()
+                .is_some_and(|tracker| self.advances_to(self.effects.cap(tracker.position())))
+    }
+
+    /// Whether a commit would say something that none has said.
+    fn has_changed(&self) -> bool {
+        self.commits.changes != self.commits.confirmed
     }
 
     /// Whether a commit of this offset says anything new.
@@ -129,14 +142,21 @@ impl<R: Clone> Machine<R> {
 
     /// A transaction is being prepared: what it commits is [taken](Self::take_commit) when it is known as whom. Whether there is something to commit.
     pub(crate) fn begin_transaction(&mut self, now: Instant) -> bool {
-        self.is_committing = self
-            .partitions
-            .values()
-            .any(|it| it.commits.changes != it.commits.confirmed && it.has_progress());
+        self.is_committing = self.partitions.values().any(Partition::has_progress);
         if !self.is_committing {
             (self.last_commit, self.has_news) = (now, false);
         }
         self.is_committing
+    }
+
+    /// Whether another commit has something to say of these.
+    pub(crate) fn has_uncommitted(&self, names: &[TopicPartition]) -> bool {
+        let partitions = names.iter().filter_map(|name| self.partitions.get(self.by_name.get(name)?));
+        let mut has_more = partitions.map(|partition| match self.is_transactional() {
+            true => partition.has_progress(),
+            false => partition.has_changed(),
+        });
+        has_more.any(|has_more| has_more)
     }
 
     /// Nobody can commit any more.
@@ -168,15 +188,21 @@ impl<R: Clone> Machine<R> {
         let is_transactional = self.is_transactional();
         let mut commits = Vec::new();
         let (mut taken, most) = (0, self.effects_at_once);
-        for (id, partition) in &mut self.partitions {
+        self.left_out = None;
+        for id in self.commit_order() {
+            let Some(partition) = self.partitions.get_mut(&id) else { continue };
             let is_meant = only.as_ref().is_none_or(|only| only.contains(&partition.name));
-            if !is_meant || partition.commits.changes == partition.commits.confirmed {
+            if !is_meant || !partition.has_changed() {
                 continue;
             }
             let Some((offset, effects)) = partition.committable(most.saturating_sub(taken), taken == 0)
             else {
                 continue;
             };
+            let is_all = partition.committable(usize::MAX, true).is_some_and(|(all, _)| all == offset);
+            if !is_all {
+                self.left_out.get_or_insert(id);
+            }
             // Then there is nothing beyond the offset that a commit could say.
             let says_no_more = is_transactional || self.options.metadata_bytes == 0;
             if says_no_more && !partition.advances_to(offset) {
@@ -185,14 +211,23 @@ impl<R: Clone> Machine<R> {
             taken += effects;
             if let Some(what) = partition.to_commit(offset, &self.group, self.options.metadata_bytes) {
                 // Where there is more that it could commit, not all that has changed is confirmed with it.
-                let is_all = partition.committable(usize::MAX, true).is_some_and(|(all, _)| all == offset);
                 partition.commits.asked = partition.commits.changes.saturating_sub(u64::from(!is_all));
                 partition.commits.next_base = Some(what.offset);
-                commits.push(PartitionCommit { id: *id, name: partition.name.clone(), what });
+                commits.push(PartitionCommit { id, name: partition.name.clone(), what });
             }
         }
         self.is_committing = !commits.is_empty();
         commits
+    }
+
+    /// Where a transaction cannot have all: what is to be handed over comes first, then what the last one left out.
+    fn commit_order(&self) -> impl Iterator<Item = AssignmentId> + use<R> {
+        let rank = |(id, partition): (&AssignmentId, &Partition<R>)| {
+            (!matches!(partition.phase, Phase::Revoking), *id < self.commit_from, *id)
+        };
+        let mut ids: Vec<_> = self.partitions.iter().map(rank).collect();
+        ids.sort_unstable();
+        ids.into_iter().map(|(.., id)| id)
     }
 
     /// How a commit ended: of each partition, whether it is committed.

@@ -34,20 +34,44 @@ enum Seek {
     Failed,
 }
 
+/// A record whose timestamp is ahead of the clock, and when it is due all the same.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ahead {
+    timestamp: i64,
+    due: Instant,
+}
+
 /// A seek that failed is asked for again after this.
 const SEEK_AGAIN: Duration = Duration::from_secs(1);
 
 impl<R> Partition<R> {
     /// Of these, the records that may be handled now, and the one that is not due.
-    pub(super) fn split_due(&self, now: Instant, items: &mut Vec<Item<R>>) -> Option<(Instant, Position)> {
-        // The clock of whoever wrote it may be ahead of this one: it waits once.
-        let is_early =
-            |item: &Item<R>| item.due.is_some_and(|due| due > now) && self.waited_for != Some(item.offset);
-        let at = items.iter().position(is_early)?;
+    pub(super) fn split_due(
+        &mut self,
+        now: Instant,
+        items: &mut Vec<Item<R>>,
+    ) -> Option<(Instant, Position)> {
+        let waits = |item: &Item<R>| self.due(item).is_some_and(|due| due > now);
+        let at = items.iter().position(waits)?;
         let early = items.get(at)?;
-        let wait = (early.due?, Position { offset: early.offset, epoch: early.epoch });
+        let (due, to) = (self.due(early)?, Position { offset: early.offset, epoch: early.epoch });
+        if early.due.is_some_and(|due| due.is_ahead) {
+            self.ahead = Some(Ahead { timestamp: early.timestamp, due });
+        }
         items.truncate(at);
-        Some(wait)
+        Some((due, to))
+    }
+
+    /// When a record may be handled, if not at once. The clock of whoever wrote it may be ahead of this one, or this one have been set back: it waits once, and what was
+    /// written after it as much longer as their timestamps say. Otherwise each would wait for the whole delay, one after the other.
+    fn due(&self, item: &Item<R>) -> Option<Instant> {
+        let due = item.due.filter(|_| self.waited_for != Some(item.offset))?;
+        let ahead = self.ahead.filter(|_| due.is_ahead);
+        let behind = ahead.map(|ahead| {
+            let since = item.timestamp.saturating_sub(ahead.timestamp).max(0).unsigned_abs();
+            clock::later(ahead.due, Duration::from_millis(since))
+        });
+        Some(behind.map_or(due.at, |behind| due.at.min(behind)))
     }
 
     /// Whether what comes from this offset on is to be read again later.
@@ -128,6 +152,7 @@ impl<R: Clone> Machine<R> {
     pub(super) fn rewind_wait(&mut self, id: AssignmentId, from: i64, to: i64) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         partition.waited_for.take_if(|offset| from <= *offset);
+        partition.ahead = None;
         let wait = partition.wait.as_mut();
         let Some(wait) = wait.filter(|wait| from <= wait.at.offset) else { return };
         if wait.seek == Seek::Done {

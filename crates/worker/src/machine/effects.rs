@@ -158,6 +158,20 @@ impl<R: Clone> Machine<R> {
         sent
     }
 
+    /// What a transaction with these commits has is too much for it: less [is taken](Self::take_commit) of it, so many at most where that can be.
+    pub(crate) fn take_less(&mut self, commits: &[PartitionCommit], most: usize) {
+        self.keep_sent(commits);
+        self.effects_at_once = most.max(1);
+    }
+
+    /// What a transaction with these commits has is kept for another.
+    fn keep_sent(&mut self, commits: &[PartitionCommit]) {
+        for commit in commits {
+            let Some(partition) = self.partitions.get_mut(&commit.id) else { continue };
+            partition.effects.by_offset.values_mut().for_each(|kept| kept.is_sent = false);
+        }
+    }
+
     /// A transaction has ended. Of letters that it had: where they are. What it had and is not committed is kept for the next one.
     pub(crate) fn transaction_ended(
         &mut self,
@@ -183,12 +197,14 @@ impl<R: Clone> Machine<R> {
             FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(doublings)).min(LONGEST_PAUSE)
         });
         self.commit_not_before = clock::later(now, pause);
+        if !is_committed {
+            return self.keep_sent(commits);
+        }
+        if let Some(from) = self.left_out {
+            self.commit_from = from;
+        }
         for PartitionCommit { id, name, .. } in commits {
             let Some(partition) = self.partitions.get_mut(id) else { continue };
-            if !is_committed {
-                partition.effects.by_offset.values_mut().for_each(|kept| kept.is_sent = false);
-                continue;
-            }
             for (offset, kept) in partition.effects.take_sent() {
                 self.kept = self.kept.saturating_sub(1);
                 self.leave_queue(*id, 1, kept.bytes);

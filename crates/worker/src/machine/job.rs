@@ -18,9 +18,17 @@ pub(crate) struct Item<R> {
     /// What it counts in the queue.
     pub(crate) bytes: usize,
     /// Of a retry topic: when it may be handled, if that is later.
-    pub(crate) due: Option<Instant>,
+    pub(crate) due: Option<Due>,
     /// Of a retry topic: what was tried before it came there.
     pub(crate) before: Before,
+}
+
+/// When a record of a retry topic may be handled: a delay after it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Due {
+    pub(crate) at: Instant,
+    /// Its timestamp is ahead of the clock, so that this is a delay after it was read.
+    pub(crate) is_ahead: bool,
 }
 
 /// What was tried of a record before it came to the partition that it is read from.

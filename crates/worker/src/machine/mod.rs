@@ -44,7 +44,7 @@ pub(crate) use self::{
     commit::PartitionCommit,
     due::SeekId,
     effects::{Effect, EffectId, Written},
-    job::{Before, Item, Job, JobId, JobTicket, Started},
+    job::{Before, Due, Item, Job, JobId, JobTicket, Started},
     metadata::{CommittedOffset, FinishedBeyond},
     outcome::{Cause, Letter, LetterTicket, LetterTo, Results, Verdict},
 };
@@ -60,8 +60,11 @@ pub(crate) enum Action<R> {
     Start(Job<R>),
     /// Nothing that comes of it counts any more.
     Cancel(JobId),
-    Pause(TopicPartition),
-    Resume(TopicPartition),
+    /// Hand out nothing more of these, or again.
+    SetPaused {
+        partitions: Vec<TopicPartition>,
+        is_paused: bool,
+    },
     /// Read on from here, as the record there is not due; it is told how that [ended](Machine::seek_ended).
     Seek {
         seek: SeekId,
@@ -128,6 +131,9 @@ pub(crate) struct Machine<R> {
     kept: usize,
     /// So much of that goes into one transaction at most, where less can be committed alone.
     effects_at_once: usize,
+    /// The first partition of which the last transaction could not have all for that. The next one begins with it.
+    left_out: Option<AssignmentId>,
+    commit_from: AssignmentId,
     /// Transactions that were aborted, the last ones.
     aborted_in_a_row: u32,
     commit_not_before: Instant,
@@ -168,6 +174,8 @@ impl<R: Clone> Machine<R> {
             is_committing: false,
             kept: 0,
             effects_at_once: usize::MAX,
+            left_out: None,
+            commit_from: AssignmentId(0),
             aborted_in_a_row: 0,
             commit_not_before: now,
             metrics: Metrics::default(),

@@ -9,8 +9,7 @@ use super::{
     partition::Phase,
 };
 use crate::{
-    BreakerState, Event, FailureKind, FirstFailure, StopReason, StoppedPartition, clock, failure::Weight,
-    output::Output,
+    Event, FailureKind, FirstFailure, StopReason, StoppedPartition, clock, failure::Weight, output::Output,
 };
 
 /// What became of one record at its handler.
@@ -128,7 +127,7 @@ impl<R: Clone> Machine<R> {
     /// A whole batch has failed: that was an attempt also at what is behind the first record of a lane, though none that is its last.
     fn count_behind(&mut self, id: AssignmentId, index: usize, count: usize, first: &Arc<FirstFailure>) {
         let last = self.options.retry.attempts.saturating_sub(1);
-        let is_closed = self.breaker.as_ref().is_none_or(|breaker| breaker.state() == BreakerState::Closed);
+        let is_closed = self.is_closed();
         let lane = self.partitions.get_mut(&id).and_then(|partition| partition.lanes.get_mut(index));
         if let Some(lane) = lane.filter(|_| is_closed) {
             for entry in lane.records.iter_mut().take(count).skip(1) {
@@ -226,8 +225,7 @@ impl<R: Clone> Machine<R> {
             FailureKind::Fatal => {}
         }
         // While it does not trust the handler's world, an attempt counts for nothing.
-        let is_closed = self.breaker.as_ref().is_none_or(|breaker| breaker.state() == BreakerState::Closed);
-        let counts = is_closed && !is_probe && weight != Weight::Nothing;
+        let counts = self.is_closed() && !is_probe && weight != Weight::Nothing;
         let random = self.random.next();
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         let (name, goes_on) = (partition.name.clone(), partition.is_active() && self.mode == Mode::Running);
@@ -322,14 +320,20 @@ impl<R: Clone> Machine<R> {
         self.lane_goes_on(id, index);
     }
 
+    /// Whether a letter is still to be written: its partition may be gone.
+    pub(crate) fn wants_letter(&self, letter: &LetterTicket) -> bool {
+        let lane = self.partitions.get(&letter.assignment).and_then(|of| of.lanes.get(letter.lane));
+        lane.is_some_and(|lane| lane.state == LaneState::Writing { letter: letter.serial })
+    }
+
     /// A letter is written, here; or cannot be.
     pub(crate) fn letter_ended(&mut self, letter: LetterTicket, written: Result<Written, offtake::Error>) {
-        let LetterTicket { assignment: id, lane: index, serial, letter } = letter;
-        let Some(partition) = self.partitions.get_mut(&id) else { return };
-        let Some(lane) = partition.lanes.get_mut(index) else { return };
-        if lane.state != (LaneState::Writing { letter: serial }) {
+        if !self.wants_letter(&letter) {
             return;
         }
+        let LetterTicket { assignment: id, lane: index, letter, .. } = letter;
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let Some(lane) = partition.lanes.get_mut(index) else { return };
         partition.writing = partition.writing.saturating_sub(1);
         let name = partition.name.clone();
         match written {
@@ -387,13 +391,10 @@ impl<R: Clone> Machine<R> {
     /// The next record of a lane is in line, if it may be.
     fn lane_goes_on(&mut self, id: AssignmentId, index: usize) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
-        match partition.phase {
-            Phase::Active | Phase::Loading { .. } => partition.go_on(index),
-            Phase::Revoking | Phase::Stopped(_) => {
-                if let Some(lane) = partition.lanes.get_mut(index) {
-                    lane.state = LaneState::Held;
-                }
-            }
+        if partition.is_active() {
+            partition.go_on(index);
+        } else if let Some(lane) = partition.lanes.get_mut(index) {
+            lane.state = LaneState::Held;
         }
     }
 }

@@ -7,7 +7,7 @@ use offtake::TopicPartition;
 use super::{
     Item, Started,
     commit::Commits,
-    due::Wait,
+    due::{Ahead, Wait},
     effects::Effects,
     lane::{Entry, Lane, LaneKey, LaneState, Lanes},
     metadata::FinishedBeyond,
@@ -44,6 +44,8 @@ pub(crate) struct Partition<R> {
     pub(crate) wait: Option<Wait>,
     /// The record for which that was: it is due, whatever it says of itself.
     pub(crate) waited_for: Option<i64>,
+    /// The last one that waits, or did, whose timestamp is ahead of the clock.
+    pub(crate) ahead: Option<Ahead>,
     /// Why nothing more of it can be read.
     pub(crate) unreadable: Option<StoppedPartition>,
 }
@@ -102,6 +104,7 @@ impl<R> Partition<R> {
             effects: Effects::new(),
             wait: None,
             waited_for: None,
+            ahead: None,
             unreadable: None,
         }
     }

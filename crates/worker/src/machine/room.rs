@@ -139,6 +139,11 @@ impl<R: Clone> Machine<R> {
         self.breaker.as_ref().is_some_and(|breaker| breaker.state() == BreakerState::Open)
     }
 
+    /// Whether attempts count.
+    pub(super) fn is_closed(&self) -> bool {
+        self.breaker.as_ref().is_none_or(|breaker| breaker.state() == BreakerState::Closed)
+    }
+
     /// Whether there is a record that has never failed, to be tried when the breaker is half-open.
     fn has_fresh(&self) -> bool {
         self.partitions.values().any(Partition::has_fresh)
@@ -174,7 +179,13 @@ impl<R: Clone> Machine<R> {
         };
         if is_paused != std::mem::replace(&mut pauses.is_paused, is_paused) {
             let name = partition.name.clone();
-            self.actions.push_back(if is_paused { Action::Pause(name) } else { Action::Resume(name) });
+            // Those that follow one another are one call.
+            match self.actions.back_mut() {
+                Some(Action::SetPaused { partitions, is_paused: last }) if *last == is_paused => {
+                    partitions.push(name);
+                }
+                _ => self.actions.push_back(Action::SetPaused { partitions: vec![name], is_paused }),
+            }
         }
     }
 }

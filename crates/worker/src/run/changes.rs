@@ -15,7 +15,7 @@ use super::{AFTER_ERROR, Loaded, Runner, transaction::is_mark};
 use crate::{
     Event, StopReason, StoppedPartition, clock,
     dead_letters::Origin,
-    machine::{AssignmentId, Before, CommittedOffset, FinishedBeyond, Item, PartitionCommit},
+    machine::{AssignmentId, Before, CommittedOffset, Due, FinishedBeyond, Item, Machine, PartitionCommit},
 };
 
 /// Partitions that are being handed over.
@@ -36,13 +36,16 @@ enum HandoverPhase {
     /// What is at a handler may end, until then.
     Draining { until: Instant },
     /// The commit that is on its way is waited for, to make another of what is finished since.
-    Committing,
-    /// That one is on its way: with its end they go, however it ends.
-    LastCommit,
+    Committing { ends_by: Instant },
+    /// That one is on its way: with its end they go, however it ends. But handlers that were cancelled may end before, until then.
+    LastCommit { ends_by: Instant },
 }
 
 /// For the commit a tenth of the time to hand over is kept, and no more than this.
 const MOST_FOR_COMMIT: Duration = Duration::from_secs(5);
+
+/// A handler that blocks its thread ends some time after it was told. It is waited for no longer than this, nor than half of what is left: the group waits too.
+const MOST_FOR_ENDS: Duration = Duration::from_secs(5);
 
 impl Handing {
     fn new(now: Instant, handover: Handover, grace: Duration) -> Self {
@@ -54,10 +57,11 @@ impl Handing {
     }
 
     /// When to look again. Whatever happens wakes the loop as well.
-    pub(super) fn wake(&self) -> Instant {
+    pub(super) fn wake(&self, now: Instant) -> Instant {
         let phase = match self.phase {
             HandoverPhase::Draining { until } => until,
-            HandoverPhase::Committing | HandoverPhase::LastCommit => self.by,
+            HandoverPhase::LastCommit { ends_by } if now < ends_by => ends_by.min(self.by),
+            HandoverPhase::Committing { .. } | HandoverPhase::LastCommit { .. } => self.by,
         };
         phase.min(clock::later(self.looked, LOOK_EVERY))
     }
@@ -70,10 +74,12 @@ impl Handing {
         }
     }
 
-    /// The last commit may go better at once.
-    pub(super) fn commit_again(&mut self) {
-        if self.phase == HandoverPhase::LastCommit {
-            self.phase = HandoverPhase::Committing;
+    /// The last commit may go better at once, or have left something out.
+    pub(super) fn commit_again(&mut self, machine: &Machine<OwnedRecord>) {
+        if let HandoverPhase::LastCommit { ends_by } = self.phase
+            && machine.has_uncommitted(&self.handover.partitions)
+        {
+            self.phase = HandoverPhase::Committing { ends_by };
         }
     }
 
@@ -302,7 +308,8 @@ impl Runner {
             if item.timestamp >= 0 {
                 let since = now_ms.saturating_sub(item.timestamp).max(0);
                 let left = delay.saturating_sub(Duration::from_millis(since.unsigned_abs()));
-                item.due = (!left.is_zero()).then(|| clock::later(now, left));
+                let due = || Due { at: clock::later(now, left), is_ahead: item.timestamp > now_ms };
+                item.due = (!left.is_zero()).then(due);
             }
         }
         items
@@ -316,32 +323,38 @@ impl Runner {
             self.give_up_commit();
             return self.hand_over(&partitions, Event::Lost);
         }
-        if let HandoverPhase::Draining { until } = handing.phase {
-            if !self.machine.are_idle(&partitions) && now < until {
-                return;
+        let (ends_by, is_last) = match handing.phase {
+            HandoverPhase::Draining { until } if now < until && !self.machine.are_idle(&partitions) => return,
+            HandoverPhase::Draining { .. } => {
+                self.machine.cancel(&partitions);
+                let for_ends = (by.saturating_duration_since(now) / 2).min(MOST_FOR_ENDS);
+                let ends_by = clock::later(now, for_ends);
+                handing.phase = HandoverPhase::Committing { ends_by };
+                (ends_by, false)
             }
-            self.machine.cancel(&partitions);
-            handing.phase = HandoverPhase::Committing;
-        }
+            HandoverPhase::Committing { ends_by } => (ends_by, false),
+            HandoverPhase::LastCommit { ends_by } => (ends_by, true),
+        };
         let is_late = now >= by;
         if self.committing.is_on_its_way() && !is_late {
             return;
         }
-        if handing.phase == HandoverPhase::Committing
-            && !is_late
-            && self.machine.commit_rests_until(now).is_some()
-        {
+        if !is_last && !is_late && self.machine.commit_rests_until(now).is_some() {
             return;
         }
-        let begins_last = handing.phase == HandoverPhase::Committing && !is_late;
-        handing.phase = HandoverPhase::LastCommit;
+        handing.phase = HandoverPhase::LastCommit { ends_by };
         self.give_up_commit();
-        if begins_last && self.commit(now, Some(&partitions), by.saturating_duration_since(now)) {
+        if !is_last && !is_late && self.commit(now, Some(&partitions), by.saturating_duration_since(now)) {
             return;
         }
         // Whoever has them next begins when their handlers here have ended, if they end in time.
-        if !self.machine.have_ended(&partitions) && !is_late {
-            return;
+        if !self.machine.have_ended(&partitions) {
+            if now < ends_by && !is_late {
+                return;
+            }
+            tracing::warn!(
+                "handlers that were cancelled block their threads still: others begin with their partitions"
+            );
         }
         let is_overdue = self.handing.as_ref().is_some_and(|handing| handing.is_overdue(now));
         // The group did not wait longer: it took no commit.
@@ -351,6 +364,7 @@ impl Runner {
     fn hand_over(&mut self, partitions: &[TopicPartition], event: impl FnOnce(OwnershipChange) -> Event) {
         self.partitions_gone(partitions);
         self.machine.removed(partitions);
+        self.is_unpublished = true;
         if let Some(handing) = self.handing.take() {
             let change = handing.change();
             drop(handing);

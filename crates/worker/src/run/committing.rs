@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake::{Error, ErrorCode, GroupMetadata, OffsetAndMetadata, TopicPartition};
+use offtake::{Error, ErrorCode, ErrorKind, GroupMetadata, OffsetAndMetadata, TopicPartition};
 use offtake_producer::TransactionalProducer;
 
 use super::{
@@ -20,8 +20,11 @@ use super::{
 };
 use crate::{
     Event, clock,
-    machine::{Effect, PartitionCommit},
+    machine::{Effect, EffectId, PartitionCommit},
 };
+
+/// What a transaction sends, in the order of the logs.
+type ToSend = Vec<(EffectId, Sent)>;
 
 type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -180,23 +183,17 @@ impl Runner {
             self.machine.transaction_ended(now, &[], false, &BTreeMap::new());
             return Some(Outcome { again: true, error: None });
         }
-        let commits = self.machine.take_commit(now, None);
-        let mut sent = Vec::new();
-        for (id, effect) in self.machine.send_effects(&commits) {
-            match (&*effect, &self.form) {
-                (Effect::Letter { record, letter }, Some(form)) => match form.output(letter, record) {
-                    Ok(output) => sent.push((id, Sent::Letter(output))),
-                    Err(error) => {
-                        // Another one is made, without it.
-                        self.committing = Committing::Transactions(producer);
-                        self.machine.transaction_ended(now, &commits, false, &BTreeMap::new());
-                        self.machine.effect_refused(id, error.clone());
-                        return Some(Outcome { again: true, error: Some(error) });
-                    }
-                },
-                _ => sent.push((id, Sent::Outputs(effect))),
+        let (commits, sent) = self.take_content(now);
+        let sent = match sent {
+            Ok(sent) => sent,
+            Err((id, error)) => {
+                // Another one is made, without it.
+                self.committing = Committing::Transactions(producer);
+                self.machine.transaction_ended(now, &commits, false, &BTreeMap::new());
+                self.machine.effect_refused(id, error.clone());
+                return Some(Outcome { again: true, error: Some(error) });
             }
-        }
+        };
         if commits.is_empty() {
             self.committing = Committing::Transactions(producer);
             return Some(Outcome::default());
@@ -209,6 +206,49 @@ impl Runner {
         let answer = Box::pin(transaction::run(producer, self.consumer.handle(), content));
         self.committing = Committing::Transaction { commits, is_lost, answer };
         None
+    }
+
+    /// What the next transaction commits, and what it sends: as much as its producer has room for, and the rest is left for the one behind it. Or what can be
+    /// in no transaction.
+    fn take_content(&mut self, now: Instant) -> (Vec<PartitionCommit>, Result<ToSend, (EffectId, Error)>) {
+        let mut is_divided = false;
+        loop {
+            let commits = self.machine.take_commit(now, None);
+            let sent = self.content_of(&commits);
+            let Ok(all) = &sent else { return (commits, sent) };
+            let (bytes, fit) = all.iter().fold((0, 0), |(bytes, fit), (_, sent)| {
+                let bytes = sent.memory().saturating_add(bytes);
+                (bytes, fit + usize::from(bytes <= self.transaction_bytes))
+            });
+            match all.last() {
+                Some((id, _)) if fit < all.len() && is_divided => {
+                    let limit = self.transaction_bytes;
+                    let text = format!(
+                        "what is sent of its record, with what cannot be committed without that, has {bytes} bytes, more than `buffer.memory` \
+                         ({limit} bytes) of the producer of transactions: raise that"
+                    );
+                    return (commits, Err((*id, Error::new(ErrorKind::TooLarge, text))));
+                }
+                Some(_) if fit < all.len() => {
+                    self.machine.take_less(&commits, fit);
+                    is_divided = true;
+                }
+                Some(_) | None => return (commits, sent),
+            }
+        }
+    }
+
+    /// What a transaction with these commits sends.
+    fn content_of(&mut self, commits: &[PartitionCommit]) -> Result<ToSend, (EffectId, Error)> {
+        let effects = self.machine.send_effects(commits).into_iter();
+        let all = effects.map(|(id, effect)| match (&*effect, &self.form) {
+            (Effect::Letter { record, letter }, Some(form)) => match form.output(letter, record) {
+                Ok(output) => Ok((id, Sent::Letter(output))),
+                Err(error) => Err((id, error)),
+            },
+            _ => Ok((id, Sent::Outputs(effect))),
+        });
+        all.collect()
     }
 
     fn transaction_ended(&mut self, commits: &[PartitionCommit], ended: Ended) -> Outcome {

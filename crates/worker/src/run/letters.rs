@@ -1,7 +1,7 @@
 //! Letters as they are written: to the dead letters, or to a topic for a later attempt.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     future::pending,
     time::Duration,
 };
@@ -86,9 +86,15 @@ impl LetterForm {
 /// Writes letters, where no transaction does.
 pub(super) struct Letters {
     producer: Producer,
-    /// Those on their way.
-    written: JoinSet<Written>,
-    /// How many these are, by where they go.
+    /// The producer's (`buffer.memory`).
+    memory: usize,
+    /// How much of that those take that it has.
+    taken: usize,
+    /// Those that wait for it to have room, in order. Then it has others.
+    held: VecDeque<(LetterTicket, Output)>,
+    /// Those that it has, and what each takes.
+    written: JoinSet<(usize, Written)>,
+    /// How many there are in all, by where they go.
     on_their_way: BTreeMap<LetterTo, usize>,
     /// Whether topics exist: it is asked once.
     asked: JoinSet<Option<(LetterTo, Error)>>,
@@ -117,14 +123,20 @@ impl Letters {
                 config.compression = offtake_producer::config::Compression::Zstd;
             }
         });
-        let mut is_safe = false;
-        let builder = builder.configure(|it| is_safe = it.is_idempotent() && it.acks == Acks::All);
+        let (mut is_safe, mut memory) = (false, 0);
+        let builder = builder.configure(|it| {
+            is_safe = it.is_idempotent() && it.acks == Acks::All;
+            memory = it.buffer_memory;
+        });
         if !is_safe {
             let text = "dead letters are written by an idempotent producer with `acks=all`: leave `acks` and `enable.idempotence` as they are";
             return Err(Error::new(ErrorKind::Config, text));
         }
         Ok(Self {
             producer: builder.build().await?,
+            memory,
+            taken: 0,
+            held: VecDeque::new(),
             written: JoinSet::new(),
             on_their_way: BTreeMap::new(),
             asked: JoinSet::new(),
@@ -133,10 +145,28 @@ impl Letters {
         })
     }
 
-    pub(super) fn send(&mut self, letter: LetterTicket, output: &Output) {
-        let delivery = self.producer.send(output.as_record());
+    /// A letter is to be [written](Self::send_held).
+    pub(super) fn hold(&mut self, letter: LetterTicket, output: Output) {
         *self.on_their_way.entry(letter.letter.to).or_default() += 1;
-        self.written.spawn(async move { (letter, delivery.await) });
+        self.held.push_back((letter, output));
+    }
+
+    /// Gives the producer what it has room for, so that it keeps none waiting and refuses none; what is too large for it, it says itself. What is not wanted any
+    /// more, as its partition is gone, is not written.
+    pub(super) fn send_held(&mut self, is_wanted: impl Fn(&LetterTicket) -> bool) {
+        while let Some((letter, output)) = self.held.pop_front() {
+            if !is_wanted(&letter) {
+                self.has_ended(letter.letter.to);
+                continue;
+            }
+            let memory = output.memory();
+            if self.taken > 0 && self.taken.saturating_add(memory) > self.memory {
+                return self.held.push_front((letter, output));
+            }
+            let delivery = self.producer.send(output.as_record());
+            self.taken = self.taken.saturating_add(memory);
+            self.written.spawn(async move { (memory, (letter, delivery.await)) });
+        }
     }
 
     /// What is known next. Dropped, it loses nothing.
@@ -145,10 +175,11 @@ impl Letters {
             tokio::select! {
                 biased;
                 Some(ended) = self.written.join_next() => {
-                    if let Ok((letter, result)) = &ended {
+                    if let Ok((memory, (letter, result))) = &ended {
                         self.note(letter.letter.to, result.as_ref().err());
+                        self.taken = self.taken.saturating_sub(*memory);
                     }
-                    return LetterNews::Ended(ended);
+                    return LetterNews::Ended(ended.map(|(_, written)| written));
                 }
                 Some(asked) = self.asked.join_next() => {
                     if let Ok(Some((to, error))) = asked {
@@ -163,9 +194,7 @@ impl Letters {
 
     fn note(&mut self, to: LetterTo, error: Option<&Error>) {
         use ErrorKind::{Authorization, OutcomeUnknown, Timeout, UnknownTopic};
-        if let Some(count) = self.on_their_way.get_mut(&to) {
-            *count = count.saturating_sub(1);
-        }
+        self.has_ended(to);
         match error.map(Error::kind) {
             None => drop(self.unwritable.remove(&to)),
             Some(Authorization | OutcomeUnknown | Timeout | UnknownTopic) => {
@@ -173,6 +202,12 @@ impl Letters {
             }
             // It says something of its record.
             Some(_) => {}
+        }
+    }
+
+    fn has_ended(&mut self, to: LetterTo) {
+        if let Some(count) = self.on_their_way.get_mut(&to) {
+            *count = count.saturating_sub(1);
         }
     }
 

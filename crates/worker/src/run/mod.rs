@@ -5,6 +5,7 @@ mod committing;
 mod in_turn;
 mod letters;
 mod pace;
+mod reading;
 mod start;
 mod stopping;
 pub(crate) mod tasks;
@@ -19,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake::{Consumer, ErrorKind, Next, OffsetAndMetadata, OwnedRecord, Position, TopicPartition};
+use offtake::{Consumer, Next, OffsetAndMetadata, OwnedRecord, Position, TopicPartition};
 use offtake_producer::RecordMetadata;
 use tokio::{
     sync::watch::Receiver,
@@ -91,6 +92,8 @@ struct Runner {
     seeks: InTurn<(SeekId, TopicPartition, Position), Sought>,
     watch: Watch,
     committing: Committing,
+    /// So much a transaction has at most: its producer's `buffer.memory`.
+    transaction_bytes: usize,
     marks: Marks,
     /// Partitions that are being handed over: nothing is polled meanwhile.
     handing: Option<Handing>,
@@ -146,7 +149,7 @@ impl Runner {
         batch: usize,
         asked: Receiver<StopStage>,
     ) -> Self {
-        let Parts { consumer, committing, form, letters, wall, seed, needed } = parts;
+        let Parts { consumer, committing, transaction_bytes, form, letters, wall, seed, needed } = parts;
         let now = clock::now();
         Self {
             machine: Machine::new(
@@ -169,6 +172,7 @@ impl Runner {
             loads: JoinSet::new(),
             seeks: InTurn::new(),
             committing,
+            transaction_bytes,
             marks: Marks::new(seed),
             handing: None,
             asked,
@@ -243,7 +247,7 @@ impl Runner {
                 Woken::Committing(answer) => {
                     let again = self.commit_answered(answer).is_some_and(|outcome| outcome.again);
                     if let Some(handing) = self.handing.as_mut().filter(|_| again) {
-                        handing.commit_again();
+                        handing.commit_again(&self.machine);
                     }
                 }
                 Woken::Next(next) => self.on_next(next),
@@ -261,10 +265,13 @@ impl Runner {
             match action {
                 Action::Start(job) => {
                     let (records, ticket) = job.into_parts();
-                    let records: Vec<_> = records.into_iter().map(|started| self.split(started)).collect();
-                    let outboxes: Vec<_> =
-                        records.iter().filter_map(|(_, attempt)| attempt.outbox.clone()).collect();
-                    match self.tasks.begin(records, self.settings.options.timeout, &mut self.jobs) {
+                    let mut records = records.into_iter().map(|started| self.split(started));
+                    // There is one.
+                    let Some(first) = records.next() else { continue };
+                    let rest: Vec<_> = records.collect();
+                    let all = std::iter::once(&first).chain(&rest);
+                    let outboxes: Vec<_> = all.filter_map(|(_, attempt)| attempt.outbox.clone()).collect();
+                    match self.tasks.begin(first, rest, self.settings.options.timeout, &mut self.jobs) {
                         Begun::Runs(mut running) => {
                             running.outboxes = outboxes;
                             drop(self.running.insert(running.task.id(), (ticket, running)));
@@ -285,14 +292,15 @@ impl Runner {
                     let cancelled = self.running.values().filter(|(ticket, _)| ticket.id == job);
                     cancelled.for_each(|(_, running)| running.cancel());
                 }
-                // One that was given up meanwhile needs neither.
-                Action::Pause(partition) => drop(self.consumer.pause(&partition)),
-                Action::Resume(partition) => drop(self.consumer.resume(&partition)),
+                Action::SetPaused { partitions, is_paused } => self.set_paused(partitions, is_paused),
                 Action::Seek { seek, partition, to } => self.seeks.push((seek, partition, to)),
                 Action::Write { letter, record } => {
                     let (Some(form), Some(letters)) = (&self.form, &mut self.letters) else { continue };
                     match form.output(&letter.letter, &record) {
-                        Ok(output) => letters.send(letter, &output),
+                        Ok(output) => {
+                            letters.hold(letter, output);
+                            letters.send_held(|letter| self.machine.wants_letter(letter));
+                        }
                         Err(refused) => self.machine.letter_ended(letter, Err(refused)),
                     }
                 }
@@ -336,6 +344,9 @@ impl Runner {
             // The task only waits.
             Err(error) => tracing::error!(%error, "the task that waits for a dead letter ended"),
         }
+        if let Some(letters) = &mut self.letters {
+            letters.send_held(|letter| self.machine.wants_letter(letter));
+        }
     }
 
     /// A record for its handler.
@@ -348,32 +359,11 @@ impl Runner {
         (record, attempt)
     }
 
-    /// Sends the consumer back to a record that is not due, once it has gone where it was sent before.
-    fn seek_next(&mut self) {
-        while let Some((seek, partition, to)) = self.seeks.next() {
-            if !self.machine.wants_seek(seek) {
-                continue;
-            }
-            let handle = self.consumer.handle();
-            self.seeks.begin(async move { (seek, handle.seek(partition, to).await) });
-        }
-    }
-
-    /// The consumer has gone back to a record that is not due, or could not.
-    fn sought(&mut self, (seek, result): Sought) {
-        self.machine.seek_ended(seek, result.is_ok());
-        match result {
-            // One that is given up needs none.
-            Err(error) if error.kind() != ErrorKind::NotOwned => self.tell(Event::Error(error)),
-            Ok(()) | Err(_) => {}
-        }
-    }
-
     /// When to look again, whatever happens.
     fn next_wake(&self, now: Instant) -> Instant {
         const AT_LEAST: Duration = Duration::from_secs(3600);
         let poll = (self.poll_from > now).then_some(self.poll_from);
-        let handing = self.handing.as_ref().map(|handing| handing.wake());
+        let handing = self.handing.as_ref().map(|handing| handing.wake(now));
         let publish = self.is_unpublished.then(|| clock::later(self.published, METRICS_EVERY));
         let again = self.handing.as_ref().and_then(|_| self.machine.commit_rests_until(now));
         let watch = Some(self.watch.wake());

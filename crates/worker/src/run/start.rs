@@ -20,6 +20,8 @@ use crate::{
 pub(super) struct Parts {
     pub(super) consumer: Consumer,
     pub(super) committing: Committing,
+    /// The `buffer.memory` of its producer, where it is of transactions.
+    pub(super) transaction_bytes: usize,
     pub(super) form: Option<LetterForm>,
     pub(super) letters: Option<Letters>,
     pub(super) wall: WallClock,
@@ -60,12 +62,13 @@ pub(super) async fn start(worker: Worker, batch: usize) -> Result<(Parts, super:
         None => None,
     };
     // Before the group is joined: it ends what an earlier one left open, for whose end those who read offsets wait.
-    let committing = match &options.transactions {
+    let (committing, transaction_bytes) = match &options.transactions {
         Some(by) => {
             let tell = |error| tell(&events, Event::Error(error));
-            Committing::Transactions(transactional(by, &config, tell).await?)
+            let (producer, bytes) = transactional(by, &config, tell).await?;
+            (Committing::Transactions(producer), bytes)
         }
-        None => Committing::Offsets,
+        None => (Committing::Offsets, 0),
     };
     let letters = match &dead_letters {
         Some(letters) if !is_transactional => Some(Letters::start(&letters.options, &config).await?),
@@ -95,21 +98,23 @@ pub(super) async fn start(worker: Worker, batch: usize) -> Result<(Parts, super:
         None => {}
     }
     let seed = replay.map_or_else(random_seed, |(seed, _)| seed);
-    let parts = Parts { consumer, committing, form, letters, wall, seed, needed };
+    let parts = Parts { consumer, committing, transaction_bytes, form, letters, wall, seed, needed };
     Ok((parts, super::Settings { group, options, events, handle }))
 }
 
-/// The producer of transactions, once its coordinator knows it. Until then it is tried again, and told why.
+/// The producer of transactions, once its coordinator knows it, and its `buffer.memory`. Until then it is tried again, and told why.
 async fn transactional(
     by: &Transactions,
     config: &offtake::Config,
     tell: impl Fn(Error),
-) -> Result<TransactionalProducer, Error> {
+) -> Result<(TransactionalProducer, usize), Error> {
     loop {
+        let mut memory = 0;
         let builder = by.options.builder(config, gives_up_first).transactional_id(&by.id);
+        let builder = builder.configure(|it| memory = it.buffer_memory);
         match builder.build_transactional().await {
             Err(error) if error.kind() == ErrorKind::Timeout => tell(error),
-            built => return built,
+            built => return Ok((built?, memory)),
         }
     }
 }
@@ -188,6 +193,10 @@ fn check(
         let share = breaker.share;
         not(!(share > 0.0 && share <= 1.0), "`Breaker::open_at` takes a share above 0, and 1 at most");
         not(breaker.window == 0, "`Breaker::of_last` is 0: there is nothing to judge by");
+        not(
+            breaker.window == 1,
+            "`Breaker::of_last` is 1: every failure would open it, and none count as an attempt",
+        );
         not(breaker.probes == 0, "`Breaker::probes` is 0: it would never close");
     }
     match wrong.is_empty() {

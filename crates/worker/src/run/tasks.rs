@@ -27,12 +27,16 @@ use crate::{
     output::Outbox,
 };
 
+/// A record as a handler gets it.
+pub(crate) type ForHandler = (OwnedRecord, Attempt);
+
 /// Puts records at a handler.
 pub(crate) trait Tasks: Send + Sync {
     /// Begins a handler of these: it has ended at once, or is a task, which ends with what became of them. `limit`: how long it may take.
     fn begin(
         &self,
-        records: Vec<(OwnedRecord, Attempt)>,
+        first: ForHandler,
+        rest: Vec<ForHandler>,
         limit: Option<Duration>,
         tasks: &mut JoinSet<Results>,
     ) -> Begun;
@@ -100,13 +104,11 @@ where
 {
     fn begin(
         &self,
-        records: Vec<(OwnedRecord, Attempt)>,
+        (record, attempt): ForHandler,
+        _: Vec<ForHandler>,
         limit: Option<Duration>,
         tasks: &mut JoinSet<Results>,
     ) -> Begun {
-        let Some((record, attempt)) = records.into_iter().next() else {
-            return Begun::Ended(Results::Each(Vec::new()), clock::now());
-        };
         let span = record_span(&record, &attempt);
         let shared = Arc::clone(&self.0);
         if !self.0.pace.is_quick() {
@@ -152,20 +154,19 @@ where
 {
     fn begin(
         &self,
-        records: Vec<(OwnedRecord, Attempt)>,
+        first: ForHandler,
+        rest: Vec<ForHandler>,
         limit: Option<Duration>,
         tasks: &mut JoinSet<Results>,
     ) -> Begun {
         let handler = Arc::clone(&self.0);
         let span = tracing::info_span!(
             "batch",
-            topic = field::Empty,
-            partition = field::Empty,
-            records = records.len()
+            topic = first.0.topic(),
+            partition = first.0.partition(),
+            records = 1 + rest.len()
         );
-        if let Some((first, _)) = records.first() {
-            span.record("topic", first.topic()).record("partition", first.partition());
-        }
+        let records = std::iter::once(first).chain(rest).collect();
         let work = async move {
             match contained(limit, async move { handler(Batch { records }).await }).await {
                 Err(failed) => Results::All(failed),
@@ -213,15 +214,13 @@ where
 {
     fn begin(
         &self,
-        records: Vec<(OwnedRecord, Attempt)>,
+        (record, attempt): ForHandler,
+        _: Vec<ForHandler>,
         limit: Option<Duration>,
         tasks: &mut JoinSet<Results>,
     ) -> Begun {
         let (handler, threads) = (Arc::clone(&self.handler), self.threads.clone());
         let flag = Arc::new(AtomicBool::new(false));
-        let Some((record, attempt)) = records.into_iter().next() else {
-            return Begun::Ended(Results::Each(Vec::new()), clock::now());
-        };
         let attempt = Attempt { cancelled: Some(Arc::clone(&flag)), ..attempt };
         let span = record_span(&record, &attempt);
         let (guard, is_cancelled) = (CancelOnDrop(Arc::clone(&flag)), Arc::clone(&flag));

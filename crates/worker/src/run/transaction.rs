@@ -56,6 +56,11 @@ impl Sent {
             },
         }
     }
+
+    /// What it takes of the producer's memory at most.
+    pub(super) fn memory(&self) -> usize {
+        self.outputs().iter().map(Output::memory).fold(0, usize::saturating_add)
+    }
 }
 
 /// Whether a transaction is committed.
@@ -90,7 +95,7 @@ pub(super) async fn run(mut producer: TransactionalProducer, consumer: Handle, c
     let (fate, error) = match made {
         Ok(()) => (Ok(Fate::Committed), None),
         Err(error) => {
-            let decided = decided(&mut producer).await;
+            let decided = producer.wait_until_ready().await;
             let fate = match (decided, error.kind()) {
                 (Err(error), _) => Err(error),
                 (Ok(()), ErrorKind::OutcomeUnknown) => asked(&consumer, &content).await,
@@ -168,18 +173,6 @@ async fn is_refused(consumer: &Handle, topic: &Topic, error: &Error) -> bool {
         }
         // Other codes are about the group or the member, whatever partition they come with.
         _ => false,
-    }
-}
-
-/// Waits until nothing of a transaction is open any more.
-async fn decided(producer: &mut TransactionalProducer) -> Result<(), Error> {
-    loop {
-        match producer.ready().await {
-            Err(error) if error.kind() == ErrorKind::Timeout => {
-                tracing::warn!(%error, "waits for the end of a transaction");
-            }
-            ready => return ready,
-        }
     }
 }
 

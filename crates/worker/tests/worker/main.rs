@@ -10,6 +10,7 @@ mod examples;
 mod first_day;
 mod handlers;
 mod in_place;
+mod memory;
 mod options;
 mod outcomes;
 mod rebalances;

@@ -33,6 +33,7 @@ async fn what_makes_no_sense_is_refused_in_one_sentence() {
         (of_orders(plain()).breaker(Breaker::open_at(0.0)), "a share above 0"),
         (of_orders(plain()).breaker(Breaker::open_at(f64::NAN)), "a share above 0"),
         (of_orders(plain()).breaker(Breaker::open_at(0.5).of_last(0)), "`Breaker::of_last` is 0"),
+        (of_orders(plain()).breaker(Breaker::open_at(1.0).of_last(1)), "`Breaker::of_last` is 1"),
         (of_orders(plain()).breaker(Breaker::open_at(0.5).probes(0)), "`Breaker::probes` is 0"),
         (
             of_orders(plain()).dead_letters(DeadLetters::to("a b")),

@@ -2,11 +2,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use offtake_broker::{ApiKey, Cluster, Fault, FaultRule, NewRecord};
-use offtake_worker::{Error, Event, Failure, Worker};
+use offtake_worker::{Attempt, Error, Event, Failure, Worker};
 
 use crate::support::*;
 
@@ -299,4 +300,66 @@ async fn a_session_that_is_lost_while_partitions_are_handed_over_ends_the_handov
     assert!(a.task.await.unwrap().is_ok());
     b.until("all is done", |_| ledger.done().len() == all().len()).await;
     assert!(b.stop().await.is_clean());
+}
+
+/// Threads that do not end when they are told keep neither the group nor the next owner waiting for long. They keep their places at this worker, and what comes of
+/// them is of no account.
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_blocks_for_good_does_not_hold_up_the_handover() {
+    let cluster = cluster().await;
+    let blocked = Arc::new(Mutex::new(Some(Vec::new())));
+    let done = Arc::new(Mutex::new(BTreeMap::<_, usize>::new()));
+    let start = |is_first: bool| {
+        let (blocked, done) = (Arc::clone(&blocked), Arc::clone(&done));
+        let worker = worker(&cluster).revoke_grace(secs(1)).block_with(move |thread| {
+            match blocked.lock().unwrap().as_mut().filter(|_| is_first) {
+                Some(blocked) => blocked.push(thread),
+                None => thread(),
+            }
+        });
+        let events = Arc::<Mutex<Vec<Event>>>::default();
+        let told = Arc::clone(&events);
+        let worker = worker.events(move |event| told.lock().unwrap().push(event));
+        let handle = worker.handle();
+        let handler = move |record: offtake::OwnedRecord, attempt: Attempt| {
+            assert!(!attempt.cancelled());
+            *done.lock().unwrap().entry((record.partition(), record.offset())).or_default() += 1;
+            Ok(())
+        };
+        (handle, tokio::spawn(worker.run_blocking(handler, std::future::pending::<()>())), events)
+    };
+    let (first, first_task, events) = start(true);
+    while first.metrics().running < 8 {
+        tokio::time::sleep(secs(1)).await;
+    }
+    let since = tokio::time::Instant::now();
+    let (second, second_task, _) = start(false);
+    while second.metrics().handled < RECORDS as u64 {
+        assert!(since.elapsed() < secs(20), "{:?}", since.elapsed());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // A second, and five for the ends; and the member has to join again.
+    assert!(since.elapsed() > secs(6), "it waits for a while: {:?}", since.elapsed());
+    tokio::time::sleep(secs(1)).await;
+    let is_given_up = |event: &Event| matches!(event, Event::Revoked(_));
+    let has_lost = |event: &Event| matches!(event, Event::Lost(_));
+    let events = events.lock().unwrap().clone();
+    assert!(events.iter().any(is_given_up) && !events.iter().any(has_lost), "its commit is taken");
+    let (metrics, moved) = (first.metrics(), second.metrics().partitions.len());
+    assert!(metrics.cancelled > 0 && metrics.handled == 0, "{metrics:?}");
+    assert_eq!((metrics.partitions.len(), moved), (3 - moved, moved), "the others go on, but have no place");
+    // They end.
+    let threads = blocked.lock().unwrap().take().unwrap();
+    assert_eq!(threads.len(), 8, "each has its place");
+    threads.into_iter().for_each(|thread| thread());
+    while committed_offsets(&cluster).await != everything() {
+        assert!(!first_task.is_finished() && !second_task.is_finished());
+        tokio::time::sleep(secs(1)).await;
+    }
+    for (handle, task) in [(first, first_task), (second, second_task)] {
+        handle.stop();
+        assert!(task.await.unwrap().unwrap().is_clean());
+    }
+    assert!(done.lock().unwrap().values().all(|times| *times == 1));
+    assert_eq!(done.lock().unwrap().len(), all().len());
 }

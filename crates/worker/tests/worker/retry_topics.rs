@@ -7,7 +7,7 @@ use std::{
 };
 
 use offtake::{AutoOffsetReset, OwnedRecord};
-use offtake_broker::{Cluster, NewRecord};
+use offtake_broker::{ApiKey, Cluster, Fault, FaultRule, NewRecord};
 use offtake_worker::{
     Attempt, Event, Failure, Order, ProducerRecord, Retry, StopReason, Transactions, Worker,
 };
@@ -333,4 +333,48 @@ async fn in_transactions_a_record_is_passed_when_it_is_in_its_retry_topic() {
     let results = cluster.with(|model, _| model.records("out", 0));
     let once: BTreeSet<_> = results.iter().filter_map(|(_, record)| record.value.clone()).collect();
     assert_eq!(once.len(), all().len() - 12);
+}
+
+/// What was finished beyond what is committed is known before anything of a retry topic is read, however many partitions it has and however late the answers come:
+/// it is not handled again.
+#[tokio::test(start_paused = true)]
+async fn a_wide_retry_topic_is_read_once_after_a_restart() {
+    const WIDE: i32 = 40;
+    let cluster = cluster().await;
+    cluster.create_topic(SHORT, WIDE).unwrap();
+    let due = || NewRecord::new("x").timestamp(WALL_MS - 100_000);
+    for partition in 0..WIDE {
+        cluster.append(SHORT, partition, &[due(), due(), due(), due(), due()]).unwrap();
+    }
+    let handled = Arc::new(Mutex::new(BTreeMap::<_, usize>::new()));
+    let start = |hangs: bool| {
+        let handled = Arc::clone(&handled);
+        let retry = Retry::never().then_topics([(SHORT, secs(60))]);
+        let worker = worker(&cluster).order(Order::Unordered).retry(retry).concurrency(1000);
+        Running::start(worker.dead_letters(dead_letters(&cluster)), move |record, _| {
+            let handled = Arc::clone(&handled);
+            async move {
+                if record.topic() == SHORT {
+                    if hangs && record.offset() == 1 {
+                        std::future::pending::<()>().await;
+                    }
+                    *handled.lock().unwrap().entry((record.partition(), record.offset())).or_default() += 1;
+                }
+                Ok(())
+            }
+        })
+    };
+    let count = || handled.lock().unwrap().len();
+    let first = start(true);
+    first.until("all but what hangs is handled", |_| count() == WIDE as usize * 4).await;
+    first.handle.stop_now();
+    assert!(first.task.await.unwrap().unwrap().is_clean());
+    cluster.inject(FaultRule::on(ApiKey::OffsetFetch, Fault::Delay(secs(1))));
+    let second = start(false);
+    second.until("the rest is handled", |_| count() == WIDE as usize * 5).await;
+    tokio::time::sleep(secs(10)).await;
+    let summary = second.stop().await;
+    assert!(summary.is_clean() && summary.cancelled == 0, "{summary:?}");
+    assert_eq!((summary.handled, summary.skipped), (WIDE as u64, WIDE as u64 * 3));
+    assert!(handled.lock().unwrap().values().all(|times| *times == 1));
 }

@@ -12,7 +12,8 @@ fn world() -> World {
 /// Of these offsets, due in so many seconds from now.
 fn receive(world: &mut World, these: &[(i64, u64)]) {
     let now = world.now;
-    let due = |seconds: u64| (seconds > 0).then(|| now + Duration::from_secs(seconds));
+    let due =
+        |seconds: u64| (seconds > 0).then(|| Due { at: now + Duration::from_secs(seconds), is_ahead: false });
     let items = these.iter().map(|(offset, seconds)| Item { due: due(*seconds), ..item(0, *offset, None) });
     let next = these.last().map_or(0, |(offset, _)| offset + 1);
     world.receive_items(0, items.collect(), next);
@@ -50,7 +51,7 @@ fn what_is_due_is_handled_and_reading_goes_on_at_the_rest_when_it_is_too() {
 #[test]
 fn the_consumer_is_sent_back_with_the_leader_epoch_of_the_record() {
     let mut world = world();
-    let due = Some(world.now + Duration::from_secs(60));
+    let due = Some(Due { at: world.now + Duration::from_secs(60), is_ahead: false });
     let items = [(99, 3, None), (100, 5, due)];
     let items = items.map(|(offset, epoch, due)| Item { epoch: Some(epoch), due, ..item(0, offset, None) });
     world.receive_items(0, items.into(), 101);
@@ -148,4 +149,57 @@ fn a_partition_that_is_to_go_elsewhere_reads_on_when_it_has_gone_there() {
         world.pass(Duration::from_secs(1));
         assert!(world.paused.is_empty());
     }
+}
+
+/// Of these offsets, each with seconds of a clock that is ahead for good: it says each time that it is read that the whole delay lies before it.
+fn receive_ahead(world: &mut World, these: &[(i64, i64)]) {
+    let due = Some(Due { at: world.now + Duration::from_secs(60), is_ahead: true });
+    let items =
+        these.iter().map(|(offset, second)| Item { due, timestamp: second * 1000, ..item(0, *offset, None) });
+    world.receive_items(0, items.collect(), these.last().map_or(0, |(offset, _)| offset + 1));
+}
+
+#[test]
+fn what_is_written_by_a_clock_that_is_ahead_waits_its_delay_and_not_one_for_each() {
+    let mut world = world();
+    let these = [(0, 5000), (1, 5000), (2, 4999), (3, 5010), (4, 5012), (5, 9000)];
+    receive_ahead(&mut world, &these);
+    assert_eq!(sought(&mut world, true), 0);
+    world.pass(Duration::from_secs(59));
+    assert!(world.paused.contains(&partition(0)));
+    for (seconds, handled) in [(1, 0..3), (10, 3..4), (2, 4..5)] {
+        world.pass(Duration::from_secs(seconds));
+        assert!(world.paused.is_empty(), "{handled:?} is due");
+        receive_ahead(&mut world, &these[handled.start..]);
+        assert_eq!(world.offsets(), handled.clone().map(|nth| these[nth].0).collect::<Vec<_>>());
+        handled.clone().for_each(|nth| world.done(these[nth].0));
+        assert_eq!(sought(&mut world, true), these[handled.end].0);
+    }
+    world.pass(Duration::from_secs(60));
+    receive_ahead(&mut world, &these[5..]);
+    assert_eq!(world.offsets(), [5], "none waits longer than a delay from when it was read");
+}
+
+/// What comes in between, of a clock that is right, waits as it says itself; another log says nothing of this one.
+#[test]
+fn what_is_written_by_a_clock_that_is_right_waits_for_itself_whatever_another_says() {
+    let mut world = world();
+    receive_ahead(&mut world, &[(0, 5000)]);
+    sought(&mut world, true);
+    world.pass(Duration::from_secs(60));
+    receive_ahead(&mut world, &[(0, 5000)]);
+    world.done(0);
+    receive(&mut world, &[(1, 40)]);
+    assert_eq!(sought(&mut world, true), 1);
+    world.pass(Duration::from_secs(39));
+    assert!(world.paused.contains(&partition(0)));
+    world.pass(Duration::from_secs(1));
+    receive(&mut world, &[(1, 0)]);
+    world.done(1);
+    receive_ahead(&mut world, &[(2, 5039)]);
+    assert_eq!(world.offsets(), [2], "40 s after the first was due");
+    world.machine.rewound(&partition(0), 0);
+    world.drain();
+    receive_ahead(&mut world, &[(0, 5000)]);
+    assert!(world.offsets().is_empty());
 }

@@ -285,3 +285,62 @@ fn what_is_committed_together_is_to_blame_together() {
     assert_eq!(world.stopped(), [(0, Some(4))]);
     assert!(transaction(&mut world, (0, 5)).is_empty());
 }
+
+/// So many at most go into each transaction.
+fn limited(world: &mut World, most: usize) -> (Vec<PartitionCommit>, Vec<(i32, i64)>) {
+    assert!(world.machine.begin_transaction(world.now));
+    let commits = world.machine.take_commit(world.now, None);
+    world.machine.take_less(&commits, most);
+    let commits = world.machine.take_commit(world.now, None);
+    let of = |id: &EffectId| commits.iter().find(|commit| commit.id == id.assignment).unwrap().name.partition;
+    let sent = world.machine.send_effects(&commits).iter().map(|(id, _)| (of(id), id.offset)).collect();
+    (commits, sent)
+}
+
+fn three_partitions() -> World {
+    let transactions = Some(Transactions::by("a"));
+    let mut world = World::new(Options { transactions, metadata_bytes: 0, concurrency: 99, ..options() });
+    world.assign(0..3);
+    for index in 0..3 {
+        let first = i64::from(index) * 10;
+        world.receive(index, first, &[A, B, C]);
+        (first..first + 3).for_each(|offset| done(&mut world, offset));
+    }
+    world
+}
+
+/// Where a transaction cannot have all, each partition has its turn, however much the others have; after one that was aborted comes the same again.
+#[test]
+fn the_next_transaction_begins_with_what_the_last_one_left_out() {
+    let mut world = three_partitions();
+    let (commits, sent) = limited(&mut world, 4);
+    assert_eq!(sent, [(0, 0), (0, 1), (0, 2), (1, 10)]);
+    end(&mut world, &commits, false);
+    let (commits, sent) = limited(&mut world, 4);
+    assert_eq!(sent, [(0, 0), (0, 1), (0, 2), (1, 10)]);
+    end(&mut world, &commits, true);
+    world.receive(0, 3, &[A, B, C, None]);
+    (3..7).for_each(|offset| done(&mut world, offset));
+    let (commits, sent) = limited(&mut world, 4);
+    assert_eq!(sent, [(1, 11), (1, 12), (2, 20), (2, 21)]);
+    end(&mut world, &commits, true);
+    let (commits, sent) = limited(&mut world, 4);
+    assert_eq!(sent, [(2, 22), (0, 3), (0, 4), (0, 5)]);
+    end(&mut world, &commits, true);
+    assert_eq!(limited(&mut world, 4).1, [(0, 6)]);
+}
+
+#[test]
+fn what_is_to_be_handed_over_goes_into_the_next_transaction() {
+    let mut world = three_partitions();
+    world.machine.revoking(&[partition(1)]);
+    let (commits, sent) = limited(&mut world, 2);
+    assert_eq!(sent, [(1, 10), (1, 11)]);
+    end(&mut world, &commits, true);
+    assert!(world.machine.has_uncommitted(&[partition(1)]));
+    let (commits, sent) = limited(&mut world, 2);
+    assert_eq!(sent, [(1, 12), (2, 20)]);
+    end(&mut world, &commits, true);
+    assert!(!world.machine.has_uncommitted(&[partition(1)]), "it need not wait for the others");
+    assert!(world.machine.has_uncommitted(&[partition(1), partition(0)]));
+}

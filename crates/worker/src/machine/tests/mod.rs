@@ -43,6 +43,8 @@ pub(super) struct World {
     pub(super) letters: Vec<(LetterTicket, Rec)>,
     pub(super) seeks: Vec<(SeekId, Position)>,
     pub(super) paused: BTreeSet<TopicPartition>,
+    /// How often any were paused or resumed.
+    pub(super) pauses: usize,
     pub(super) events: Vec<Event>,
     pub(super) fatal: Vec<String>,
 }
@@ -78,6 +80,7 @@ impl World {
             letters: Vec::new(),
             seeks: Vec::new(),
             paused: BTreeSet::new(),
+            pauses: 0,
             events: Vec::new(),
             fatal: Vec::new(),
         }
@@ -98,8 +101,15 @@ impl World {
                     assert!(self.paused.contains(&partition), "it hands out nothing before it is sought");
                     self.seeks.push((seek, to));
                 }
-                Action::Pause(name) => assert!(self.paused.insert(name), "paused twice"),
-                Action::Resume(name) => assert!(self.paused.remove(&name), "resumed, and not paused"),
+                Action::SetPaused { partitions, is_paused } => {
+                    self.pauses += 1;
+                    for name in partitions {
+                        match is_paused {
+                            true => assert!(self.paused.insert(name), "paused twice"),
+                            false => assert!(self.paused.remove(&name), "resumed, and not paused"),
+                        }
+                    }
+                }
                 Action::Write { letter, record } => self.letters.push((letter, record)),
                 Action::Tell(event) => self.events.push(event),
                 Action::Fatal { reason, .. } => self.fatal.push(reason),

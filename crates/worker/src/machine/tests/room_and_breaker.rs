@@ -20,6 +20,34 @@ fn a_full_queue_pauses_and_half_an_empty_one_resumes() {
     assert!(world.paused.is_empty());
 }
 
+/// However many there are, the consumer is told once.
+#[test]
+fn all_are_paused_by_one_call_and_resumed_by_another() {
+    let mut world = World::new(Options { concurrency: 1, queue: 8, ..options() });
+    world.assign(0..10_000);
+    world.receive(7, 0, &[None; 9]);
+    assert_eq!((world.paused.len(), world.pauses), (10_000, 1));
+    (0..9).for_each(|offset| world.done(offset));
+    assert_eq!((world.paused.len(), world.pauses), (0, 2));
+    world.machine.stop();
+    world.drain();
+    assert_eq!((world.paused.len(), world.pauses), (10_000, 3));
+}
+
+/// Those of retry topics are read when the consumer has gone to what is committed of them.
+#[test]
+fn partitions_that_are_to_go_elsewhere_first_are_paused_by_one_call() {
+    let retry = Retry::never().then_topics([("orders", Duration::from_secs(60))]);
+    let mut world = World::new(Options { retry, order: Order::Unordered, ..options() });
+    let names: Vec<_> = (0..100).map(partition).collect();
+    let assigned = world.machine.assigned(&names);
+    world.drain();
+    assert_eq!((world.paused.len(), world.pauses), (100, 1));
+    assigned.into_iter().for_each(|(id, _)| world.machine.loaded(world.now, id, None));
+    world.drain();
+    assert_eq!((world.paused.len(), world.pauses), (0, 2));
+}
+
 #[test]
 fn bytes_count_too() {
     let mut world = World::new(Options { concurrency: 1, queue_bytes: 100, ..options() });

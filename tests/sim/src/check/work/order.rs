@@ -16,6 +16,9 @@ use crate::{
 /// What waits for what: the records of a partition with this key, or all of it.
 type Lane = (Place, Option<String>);
 
+/// For the ends of handlers that block, at most.
+const MOST_FOR_ENDS: Duration = Duration::from_secs(5);
+
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
     lanes: BTreeMap<(Place, i64), Lane>,
@@ -101,7 +104,7 @@ impl Lanes {
             }
             What::Revoked { who, places } => {
                 let hurries = self.stopping.contains(who) || self.unaware.contains(who);
-                let soon = event.at.saturating_sub(ms(scene.plan.session_timeout / 2));
+                let soon = event.at.saturating_sub(ms(scene.plan.session_timeout / 4).min(MOST_FOR_ENDS));
                 let early = self.ignore(scene, *who, places).into_iter().find(|began| *began > soon);
                 if let Some(began) = early.filter(|_| !hurries) {
                     let text = format!(
@@ -119,8 +122,8 @@ impl Lanes {
         }
     }
 
-    /// Their handlers cannot be ended where they block. When those that do began: a worker that gives partitions up waits for them as long as the group waits for
-    /// it, which is half a session at least.
+    /// Their handlers cannot be ended where they block. When those that do began: a worker that gives partitions up waits for them for half of the time that the
+    /// group does, or so long. The group waits for half a session at least.
     fn ignore(&mut self, scene: WorkScene<'_>, who: Who, places: &[Place]) -> Vec<Duration> {
         if !scene.options.blocking {
             return Vec::new();
