@@ -165,8 +165,13 @@ async fn arena(plan: Arc<Plan>, wire: bool) -> Outcome {
             let tasks =
                 || tokio::runtime::Handle::current().metrics().num_alive_tasks().saturating_sub(WORLD_TASKS);
             let until = clock::now() + PRODUCER_ENDS;
+            let mut still_closes = false;
             while plan.copies.is_some() && tasks() > 0 && clock::now() < until {
                 clock::sleep(ms(500)).await;
+                still_closes = true;
+            }
+            if still_closes {
+                clock::sleep(ms(2 * plan.latency.1 + 300)).await;
             }
             let connections = world.lock().open_lines();
             log.tell(What::Over { tasks: tasks(), connections });

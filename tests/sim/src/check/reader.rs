@@ -237,6 +237,12 @@ impl Reader {
         self.sought.take_if(|to| *to != from).is_some()
     }
 
+    /// Whether what it is told again may be of the place that its application sought, which is where it stood: once for each seek, before anything is
+    /// handed out from there.
+    pub(super) fn is_told_of_a_seek_to(&mut self, from: i64) -> bool {
+        self.sought.take_if(|to| *to == from).is_some()
+    }
+
     /// It is handed a record. `starts` are the committed offsets that it may have begun at.
     pub(super) fn handed(
         &mut self,

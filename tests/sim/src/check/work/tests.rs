@@ -671,13 +671,20 @@ fn safe12_what_is_written_behind_an_offset_that_was_set_is_handled() {
         let some = done(with(begun(), |work| work.cuts = true), M0, 0..8).commits(M0, 4);
         let (member, generation, leader_epoch) = (String::new(), -1, -1);
         let set = some.tell(What::OffsetSet { at: orders(), offset: set_to });
-        let set = set.tell(What::Committed { member, generation, at: orders(), offset: set_to, leader_epoch });
+        let set =
+            set.tell(What::Committed { member, generation, at: orders(), offset: set_to, leader_epoch });
         let set = set.truncated(end).wait(5);
         (end..8).fold(set, |forged, offset| {
-            forged.tell(What::Appended { at: orders(), offset, id: 50 + offset.unsigned_abs(), transaction: 0 })
+            forged.tell(What::Appended {
+                at: orders(),
+                offset,
+                id: 50 + offset.unsigned_abs(),
+                transaction: 0,
+            })
         })
     };
-    let again = |forged: Forged| forged.tell(What::Appended { at: orders(), offset: 6, id: 90, transaction: 0 });
+    let again =
+        |forged: Forged| forged.tell(What::Appended { at: orders(), offset: 6, id: 90, transaction: 0 });
     assert_eq!(left(cut(8, 6).commits(M0, 8)), []);
     assert_eq!(left(cut(7, 6).commits(M0, 8)), [(7, 1)], "what lies behind it is seen");
     assert_eq!(left(cut(6, 6).commits(M0, 8)), [(6, 2)], "the cut is not below it");
