@@ -381,12 +381,14 @@ async fn lives(world: World, plan: Arc<Plan>, cast: Cast, member: usize) {
     }
 }
 
-/// Whether it was told that another has its `group.instance.id`.
+/// Whether it was told that another has its `group.instance.id`, and has not begun anew since.
 fn is_fenced(events: &[Event], who: Who) -> bool {
-    events.iter().rev().any(|event| match &event.what {
-        What::Failed { who: of, kind, fatal: true, .. } => *of == who && kind == "Fenced",
-        _ => false,
-    })
+    let last = events.iter().rev().find_map(|event| match &event.what {
+        What::Failed { who: of, kind, fatal: true, .. } if *of == who && kind == "Fenced" => Some(true),
+        What::JoinSent { who: of } | What::HeartbeatSent { who: of } if *of == who => Some(false),
+        _ => None,
+    });
+    last == Some(true)
 }
 
 fn marks(plan: &Plan, events: &[Event]) -> BTreeMap<&'static str, u64> {

@@ -23,9 +23,18 @@ pub(super) struct Copies {
     /// In which transaction each record was copied, by its number.
     seen: BTreeMap<u64, Name>,
     committed: BTreeMap<Place, i64>,
-    /// Up to where members committed what the coordinator had given to another, and took from them: a classic group that becomes a consumer group
-    /// frees what they have still to give up.
-    taken: BTreeMap<(Who, Place), i64>,
+    taken: Vec<Taken>,
+}
+
+/// A commit of what the coordinator had given to another, and took all the same: a classic group that becomes a consumer group frees what its
+/// members have still to give up.
+#[derive(Debug)]
+struct Taken {
+    by: Who,
+    at: Place,
+    offset: i64,
+    /// What was committed before, which may be more.
+    before: i64,
 }
 
 #[derive(Debug, Default)]
@@ -60,11 +69,13 @@ impl Copies {
                 self.copied(scene, (at, *offset, *id), (*by, *transaction), complaints);
             }
             What::Committed { member, at, offset, .. } => {
-                self.committed.insert(at.clone(), *offset);
+                let before = self.committed.insert(at.clone(), *offset).unwrap_or(0);
                 if ownership.was_taken(plan, spoken, member, at)
-                    && let Some(who) = ownership.who(member)
+                    && let Some(by) = ownership.who(member)
                 {
-                    self.taken.insert((who, at.clone()), *offset);
+                    self.taken.push(Taken { by, at: at.clone(), offset: *offset, before });
+                    // Who has it by now goes on from there.
+                    self.committed.insert(at.clone(), before.max(*offset));
                 }
             }
             What::ProducerFailed { who, call, kind, message }
@@ -89,7 +100,7 @@ impl Copies {
         let (who, transaction) = name;
         let here = format!("{at} offset {offset}, by {who} in its transaction {transaction}");
         if let Some((other, transaction)) = self.seen.insert(id, name)
-            && ![who, other].into_iter().any(|who| self.was_taken(scene.ledger, who, id))
+            && !self.was_taken(scene.ledger, [who, other], id)
         {
             let text = format!(
                 "record {id} is copied a second time: {here}, and by {other} in its transaction {transaction}"
@@ -106,12 +117,15 @@ impl Copies {
         }
     }
 
-    /// Whether this member committed a record that another had been given.
-    fn was_taken(&self, ledger: &Ledger, who: Who, id: u64) -> bool {
-        let mut taken = self.taken.iter().filter(|((of, _), _)| *of == who);
-        taken.any(|((_, place), to)| {
-            let log = ledger.log(place);
-            log.is_some_and(|log| log.records.range(..*to).any(|(_, record)| record.id == id))
+    /// Whether one of these members committed a record that another had been given, or whether one of those commits went back behind it.
+    fn was_taken(&self, ledger: &Ledger, by: [Who; 2], id: u64) -> bool {
+        self.taken.iter().any(|taken| {
+            let records = ledger.log(&taken.at).into_iter().flat_map(|log| &log.records);
+            let mut its = records.filter(|(_, record)| record.id == id).map(|(offset, _)| *offset);
+            its.any(|offset| match offset < taken.offset {
+                true => by.contains(&taken.by),
+                false => offset < taken.before,
+            })
         })
     }
 
@@ -267,6 +281,13 @@ mod tests {
         };
         twice(true).holds();
         twice(false).is_found("SAFE11");
+        // It goes back; who has the partition does not.
+        let back = |is_migrating| {
+            let theirs = twice(is_migrating).sends(M1, 4).noted(M1, 4);
+            let more = seen(copying(theirs, M1, 2, &[2, 3]), M1, 2, &[2, 3]);
+            over(more.sends(M0, 2).noted(M0, 2))
+        };
+        back(true).holds();
         // What lies behind its commit is nobody's but the other's.
         let behind = seen(copying(twice(true), M1, 2, &[2]), M1, 2, &[2]);
         seen(copying(behind, M0, 2, &[2]), M0, 2, &[2]).is_found("SAFE11");

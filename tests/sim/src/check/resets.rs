@@ -154,9 +154,11 @@ impl Records {
         // Or it has read ahead since it sought, and does go there.
         let crosses = log.cuts_below(from).next().is_some() && reader.crosses_a_seek(from);
         let cut = if crosses { None } else { hears_of(reader, log, (from, to), started, Tells::Truncation) };
-        // Where it stood was where it sought, and it is told of each.
-        let is_told_of_both = || log.cuts_below(from).next().is_some() && reader.is_told_of_a_seek_to(from);
-        if cut.is_none() && !crosses && !is_told_of_both() {
+        let is_excused = cut.is_some() || crosses || reader.is_told_of_both(from);
+        if cut.is_some() {
+            reader.is_told_of_a_cut(from);
+        }
+        if !is_excused {
             let text = format!("{who} was told that {place} was truncated at {from}, and it was not");
             complaints.add("SAFE13", at, text);
         }

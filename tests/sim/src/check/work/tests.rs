@@ -235,6 +235,16 @@ fn safe2_what_ends_when_nobody_waits_any_longer_is_not_committed() {
     let running = || begins(done(begun(), M0, [0]).commits(M0, 1), M0, 1);
     gives_up(running().tell(ended.clone())).holds();
     gives_up(running().tell(ended).tell(What::Queued { who: M0, records: 0, bytes: 0 })).is_found("SAFE2");
+    // The plan of seed 9052757: one ends at the very moment at which another is cancelled, which blocks on for a while.
+    let blocks = || with(begun(), |work| (work.blocking, work.order) = (true, Order::Unordered));
+    let two = || begins(begins(blocks(), M0, 0), M0, 1);
+    let ignored = |forged: Forged, offset| hands_over(ends(forged, M0, offset, How::Ignored), M0, false);
+    ignored(ends(two(), M0, 1, How::Done), 0).holds();
+    // A third was not cancelled when that had ended already; or the other had not begun.
+    let third = ends(ends(begins(two(), M0, 2), M0, 1, How::Done), M0, 2, How::Failed);
+    ignored(third, 0).is_found("SAFE2");
+    let later = begins(ends(begins(blocks(), M0, 1), M0, 1, How::Done), M0, 0);
+    ignored(later, 0).is_found("SAFE2");
 }
 
 #[test]
