@@ -14,6 +14,7 @@ use crate::{
     Cause, Commit, CommitError, CommitId, CommitOutcome, Event, OffsetAndMetadata, Offsets,
     commits::Done,
     machine::CallKind,
+    partition::Partition,
     remedy::{REPORT_AFTER, Remedy},
     requests::{Answers, TopicIds, offset_commit},
 };
@@ -95,8 +96,9 @@ impl Offsets {
         if i16::try_from(offset.metadata.len()).is_err() {
             return Err(CommitError::MetadataTooLong(offset.metadata.len()));
         }
+        let is_of_this_log = |state: &Partition| state.is_of_this_log(token) && !state.is_between_logs();
         match self.partitions.get(partition) {
-            Some(state) if state.is_of_this_log(token) && !self.is_replaced(partition) => Ok(()),
+            Some(state) if is_of_this_log(state) && !self.is_replaced(partition) => Ok(()),
             _ => Err(CommitError::NotOwned),
         }
     }

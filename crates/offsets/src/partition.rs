@@ -150,6 +150,13 @@ impl Partition {
         }
     }
 
+    /// Whether it is still being looked up where the new log of its topic is read from: whatever offset the application names until
+    /// it is told is one of the log that no longer exists.
+    pub(crate) fn is_between_logs(&self) -> bool {
+        let reset = self.resolving().and_then(|waiting| waiting.reset);
+        reset.is_some_and(|(reason, _)| reason == ResetReason::TopicRecreated)
+    }
+
     pub(crate) fn resolving_mut(&mut self) -> Option<&mut Resolving> {
         match &mut self.phase {
             Phase::ResolvingPosition(waiting) => Some(waiting),

@@ -165,8 +165,13 @@ async fn arena(plan: Arc<Plan>, wire: bool) -> Outcome {
             let tasks =
                 || tokio::runtime::Handle::current().metrics().num_alive_tasks().saturating_sub(WORLD_TASKS);
             let until = clock::now() + PRODUCER_ENDS;
+            let mut still_closes = false;
             while plan.copies.is_some() && tasks() > 0 && clock::now() < until {
                 clock::sleep(ms(500)).await;
+                still_closes = true;
+            }
+            if still_closes {
+                clock::sleep(ms(2 * plan.latency.1 + 300)).await;
             }
             let connections = world.lock().open_lines();
             log.tell(What::Over { tasks: tasks(), connections });
@@ -376,12 +381,14 @@ async fn lives(world: World, plan: Arc<Plan>, cast: Cast, member: usize) {
     }
 }
 
-/// Whether it was told that another has its `group.instance.id`.
+/// Whether it was told that another has its `group.instance.id`, and has not begun anew since.
 fn is_fenced(events: &[Event], who: Who) -> bool {
-    events.iter().rev().any(|event| match &event.what {
-        What::Failed { who: of, kind, fatal: true, .. } => *of == who && kind == "Fenced",
-        _ => false,
-    })
+    let last = events.iter().rev().find_map(|event| match &event.what {
+        What::Failed { who: of, kind, fatal: true, .. } if *of == who && kind == "Fenced" => Some(true),
+        What::JoinSent { who: of } | What::HeartbeatSent { who: of } if *of == who => Some(false),
+        _ => None,
+    });
+    last == Some(true)
 }
 
 fn marks(plan: &Plan, events: &[Event]) -> BTreeMap<&'static str, u64> {

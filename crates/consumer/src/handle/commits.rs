@@ -85,7 +85,8 @@ impl Handle {
     /// `Misuse`, with nothing sent, where an offset lies beyond what `poll` has handed out since the partition was assigned,
     /// or beyond where it was sought: nobody has been given the records between, and nobody would be. (To skip them on
     /// purpose, [`seek`](Self::seek) there first.) Before it is known where a partition begins, any offset is taken. `NotOwned` if a partition is not assigned to this consumer (nothing is sent
-    /// then), `CommitFailed` where the group refused; [`Error::commit_report`] tells partition by partition.
+    /// then), or its topic was deleted and created again, from then until the consumer knows where to read on: the offset can only be one of
+    /// the former topic. `CommitFailed` where the group refused; [`Error::commit_report`] tells partition by partition.
     pub async fn commit_offsets<S>(&self, offsets: impl OneOrMany<OffsetToCommit, S>) -> Result<()> {
         self.commit_offsets_within(offsets, self.config.client.default_api_timeout).await
     }

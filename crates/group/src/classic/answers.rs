@@ -130,8 +130,15 @@ impl Classic {
             self.member_id = join.member_id;
             return self.retry(now, CallKind::Step, "a JoinGroup answer that does not list the leader");
         }
-        let State::Joining { sent_subscription, membership: before, .. } = &mut self.state else { return };
+        let State::Joining { first_sent_at, sent_subscription, membership: before, .. } = &mut self.state
+        else {
+            return;
+        };
         let (sent_subscription, before) = (mem::take(sent_subscription), before.take());
+        // The generation began after that, but for a static member: the group goes on with it where it does not join in time.
+        let is_kept = config.instance_id.is_some() && !self.member_id.is_empty();
+        let kept_until = before.as_ref().and_then(|before| before.revoke_by(config.rebalance_timeout));
+        let began_after = if is_kept { kept_until.min(*first_sent_at) } else { *first_sent_at };
         self.member_id = join.member_id;
         // A member that joins a generation which it is in already does not renew its session.
         let previous_generation = before.as_ref().map(|membership| membership.generation);
@@ -161,11 +168,11 @@ impl Classic {
             (true, true) => (SyncPlan::Keep, now),
             (true, false) => (SyncPlan::Make, now + self.metadata_wait()),
         };
-        let join_sent_at = is_new_generation.then_some(sent.at);
+        let counts_from = began_after.filter(|_| is_new_generation);
         self.state = State::Syncing {
             sync: CoordinatorCall::due(at),
             membership,
-            join_sent_at,
+            counts_from,
             sent_subscription,
             plan,
         };
@@ -227,10 +234,10 @@ impl Classic {
     }
 
     fn on_assignment(&mut self, now: Instant, sent: Sent, given: MemberAssignment) {
-        let (sent_subscription, join_sent_at, mut membership) =
+        let (sent_subscription, counts_from, mut membership) =
             match mem::replace(&mut self.state, State::Outside) {
-                State::Syncing { sent_subscription, join_sent_at, membership, .. } => {
-                    (sent_subscription, join_sent_at, membership)
+                State::Syncing { sent_subscription, counts_from, membership, .. } => {
+                    (sent_subscription, counts_from, membership)
                 }
                 other => {
                     self.state = other;
@@ -240,8 +247,8 @@ impl Classic {
         self.core.health.on_success(&mut self.core.outbox);
         let config = &self.core.config;
         // If the others had synced before us, our SyncGroup renewed no session.
-        if let Some(join_sent_at) = join_sent_at {
-            membership.session.on_accepted(join_sent_at, config.session_timeout);
+        if let Some(counts_from) = counts_from {
+            membership.session.on_accepted(counts_from, config.session_timeout);
         }
         membership.session.restart(now, config.session_timeout);
         membership.stable_at(sent.at);

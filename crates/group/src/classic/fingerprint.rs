@@ -30,9 +30,12 @@ impl Classic {
             membership.fingerprint(relative, to);
         }
         match state {
-            State::Joining { sent_subscription, .. } => sent_subscription.hash(to),
-            State::Syncing { join_sent_at, sent_subscription, plan, .. } => {
-                relative.time(*join_sent_at, to);
+            State::Joining { first_sent_at, sent_subscription, .. } => {
+                relative.time(*first_sent_at, to);
+                sent_subscription.hash(to);
+            }
+            State::Syncing { counts_from, sent_subscription, plan, .. } => {
+                relative.time(*counts_from, to);
                 sent_subscription.hash(to);
                 mem::discriminant(plan).hash(to);
                 if let SyncPlan::Send(assignments) = plan {

@@ -242,8 +242,11 @@ impl Classic {
         };
         let id = call?.start(now, &mut self.core.ids, timeout, coordinator)?;
         self.core.last_asked = Some(coordinator);
-        if let (State::Joining { sent_subscription, .. }, CallKind::Step) = (&mut self.state, kind) {
+        if let (State::Joining { sent_subscription, first_sent_at, .. }, CallKind::Step) =
+            (&mut self.state, kind)
+        {
             sent_subscription.clone_from(&self.subscription);
+            first_sent_at.get_or_insert(now);
         }
         match self.request(kind) {
             Ok(request) => {

@@ -66,6 +66,8 @@ pub(super) enum State {
     /// continues until the JoinGroup is answered.
     Joining {
         join: CoordinatorCall,
+        /// When a JoinGroup was first sent: one whose answer is lost may be the one that the coordinator counts.
+        first_sent_at: Option<Instant>,
         membership: Option<Box<Membership>>,
         sent_subscription: BTreeSet<Topic>,
         reason: &'static str,
@@ -74,8 +76,8 @@ pub(super) enum State {
     Syncing {
         sync: CoordinatorCall,
         membership: Box<Membership>,
-        /// When the JoinGroup was sent, unless the generation was joined before.
-        join_sent_at: Option<Instant>,
+        /// Since when the coordinator certainly counts the session, unless it may not have renewed it with this generation.
+        counts_from: Option<Instant>,
         sent_subscription: BTreeSet<Topic>,
         plan: SyncPlan,
     },

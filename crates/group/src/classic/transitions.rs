@@ -55,6 +55,7 @@ impl Classic {
         let membership = self.take_membership();
         self.state = State::Joining {
             join: CoordinatorCall::due(at),
+            first_sent_at: None,
             membership,
             sent_subscription: BTreeSet::new(),
             reason,

@@ -661,6 +661,51 @@ fn safe7_a_session_counts_from_the_join_and_not_from_a_sync_that_was_late() {
     assert!(matches!(hand.sends(), Some(Request::Heartbeat(_))), "an interval has passed");
 }
 
+/// The group goes on without a static member that does not join in time: that renewed the session, and no JoinGroup does after that. Found by the
+/// arena (9022775), where the first JoinGroup was lost.
+#[test]
+fn safe6_a_static_member_that_joins_a_generation_late_does_not_renew_its_session() {
+    let config = Config { instance_id: Some("one".into()), ..config(Assignor::CooperativeSticky) };
+    let session = config.session_timeout;
+    let mut hand = Hand::new(config);
+    hand.settles_with(1, &[0]);
+    hand.waits_and_polls(BEAT);
+    hand.sends();
+    hand.hears(beat(ErrorCode::RebalanceInProgress));
+    hand.joins();
+    for _ in 0..98 {
+        hand.waits_and_polls(BEAT);
+        hand.sends();
+        hand.hears(beat(ErrorCode::RebalanceInProgress));
+    }
+    let heard = hand.now;
+    hand.waits_and_polls(BEAT);
+    hand.sends();
+    hand.hears(beat(ErrorCode::IllegalGeneration));
+    hand.waits_and_polls(4_000);
+    hand.hears_nothing();
+    hand.waits_and_polls(2_000);
+    hand.joins();
+    hand.hears(joined(2, "leader", "me", vec![]));
+    hand.syncs();
+    hand.hears(assigned(&[0]));
+    assert_eq!(hand.member.valid_until(), Some(heard + session));
+}
+
+/// The one whose answer is lost may be the one that the coordinator counts.
+#[test]
+fn safe6_a_session_counts_from_the_first_join_where_that_is_sent_again() {
+    let mut hand = waits_to_join();
+    let (first, session) = (hand.now, config(Assignor::CooperativeSticky).session_timeout);
+    hand.hears_nothing();
+    hand.waits_and_polls(2_000);
+    hand.joins();
+    hand.hears(joined(2, "leader", "me", vec![]));
+    hand.syncs();
+    hand.hears(assigned(&[0]));
+    assert_eq!(hand.member.valid_until(), Some(first + session));
+}
+
 /// Neither JoinGroup nor SyncGroup renews the session of a member that they tell nothing new. Found by the arena (47002).
 #[test]
 fn safe7_who_joins_a_generation_again_that_still_goes_on_proves_itself_first() {

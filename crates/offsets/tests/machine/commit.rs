@@ -12,7 +12,7 @@ use offtake_offsets::{
     Cause, Commit, CommitError, CommitId, CommitOutcome, Event, FinishedError, MAX_QUEUED_COMMITS,
     OffsetAndMetadata, ResetPolicy, ResetReason, StartAt,
 };
-use offtake_wire::{ApiKey, ErrorCode, Uuid};
+use offtake_wire::{ApiKey, ErrorCode, Request, Uuid};
 
 use crate::support::*;
 
@@ -692,6 +692,31 @@ fn b3_what_was_finished_of_a_log_that_is_gone_is_not_committed_to_the_new_one() 
     sim.accept(&commit);
     let id = sim.commit_at(new, 7);
     assert_eq!(commit_offsets(&sim.transmit()), [(orders(0), 7, -1)], "{id:?}");
+}
+
+/// An application that names an offset, and not what it read, speaks of the log that it knows: of one that it was not told of yet it can know
+/// nothing. The partition may come again only later, when partitions are added.
+#[test]
+fn safe1_what_an_application_commits_before_it_is_told_where_the_new_log_begins_is_refused() {
+    let (mut sim, token) = flowing_far();
+    sim.create_again();
+    sim.offsets.on_topic_recreated(sim.now, &orders(0), token, Position::at(1000));
+    let (list, new) = (sim.transmit(), sim.token(0));
+    sim.events();
+    let id = sim.commit_at(new, 1000);
+    assert_eq!(sim.events(), [failed(id, CommitError::NotOwned)]);
+    sim.answer(&list, 7, lists(orders(0), 0));
+    sim.events();
+    sim.commit_at(new, 3);
+    assert_eq!(commit_offsets(&sim.transmit()), [(orders(0), 3, -1)], "it was told");
+
+    // Nor has it to wait for that where it says itself where reading goes on.
+    let (mut sim, token) = flowing_far();
+    sim.create_again();
+    sim.offsets.on_topic_recreated(sim.now, &orders(0), token, Position::at(1000));
+    let sought = sim.offsets.seek(sim.now, &orders(0), StartAt::Offset(Position::at(2))).unwrap();
+    sim.commit_at(sought, 2);
+    assert!(sim.transmits().iter().any(|sent| matches!(sent.request, Request::OffsetCommit(_))));
 }
 
 #[test]

@@ -357,6 +357,10 @@ impl Runner {
             );
         }
         let is_overdue = self.handing.as_ref().is_some_and(|handing| handing.is_overdue(now));
+        // A transaction that is on its way says itself how it ends.
+        if is_late && !is_overdue && !self.committing.is_on_its_way() {
+            self.note_uncommitted(now, &partitions);
+        }
         // The group did not wait longer: it took no commit.
         self.hand_over(&partitions, if is_overdue { Event::Lost } else { Event::Revoked });
     }

@@ -102,6 +102,8 @@ struct Runner {
     stage: Stage,
     /// Why it ends by itself.
     error: Option<Error>,
+    /// What of it was handed over at the end is not known to be committed.
+    uncommitted: Option<offtake::Error>,
     poll_from: Instant,
     published: Instant,
     /// Whether anything has happened since.
@@ -178,6 +180,7 @@ impl Runner {
             asked,
             stage: Stage::Running,
             error: None,
+            uncommitted: None,
             poll_from: now,
             published: now,
             is_unpublished: true,

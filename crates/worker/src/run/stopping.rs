@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use offtake::TopicPartition;
+
 use super::{Runner, committing::Outcome, letters::Letters};
 use crate::{Error, Summary, clock, handle::StopStage};
 
@@ -97,6 +99,15 @@ impl Runner {
         self.stage == Stage::Over && self.handing.is_none()
     }
 
+    /// Partitions are handed over in haste, and nothing says that what is finished of them is committed.
+    pub(super) fn note_uncommitted(&mut self, now: Instant, partitions: &[TopicPartition]) {
+        let left = self.machine.take_commit(now, Some(partitions));
+        self.machine.commit_ended(&left, |_| false);
+        if !left.is_empty() {
+            self.uncommitted.get_or_insert_with(not_committed);
+        }
+    }
+
     /// The last commit, and the end of both clients.
     pub(super) async fn end(mut self) -> Result<Summary, Error> {
         let timeout = self.settings.options.close_timeout;
@@ -118,6 +129,9 @@ impl Runner {
             if !again || !self.rest_before(deadline).await {
                 break;
             }
+        }
+        if let Some(error) = self.uncommitted.take() {
+            last_commit = last_commit.and(Err(error));
         }
         self.act(clock::now());
         let stopped = self.machine.stopped();
@@ -162,9 +176,7 @@ impl Runner {
         loop {
             let Ok(answer) = tokio::time::timeout_at(deadline.into(), self.committing.answer()).await else {
                 self.give_up_commit();
-                let text = "what was finished last is not committed: the coordinator did not answer in time";
-                let error = offtake::Error::new(offtake::ErrorKind::Timeout, text);
-                return Outcome { error: Some(error), again: false };
+                return Outcome { error: Some(not_committed()), again: false };
             };
             if let Some(outcome) = self.commit_answered(answer) {
                 return outcome;
@@ -178,4 +190,9 @@ impl Runner {
         tokio::time::sleep_until(at.min(deadline).into()).await;
         at < deadline
     }
+}
+
+fn not_committed() -> offtake::Error {
+    let text = "what was finished last is not committed: the coordinator did not answer in time";
+    offtake::Error::new(offtake::ErrorKind::Timeout, text)
 }

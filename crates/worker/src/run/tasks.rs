@@ -243,7 +243,9 @@ where
             let ended = match in_time {
                 Some(ended) => ended,
                 None => {
-                    guard.0.store(limit.is_some(), Ordering::Release);
+                    if limit.is_some() {
+                        guard.0.store(true, Ordering::Release);
+                    }
                     thread.await
                 }
             };

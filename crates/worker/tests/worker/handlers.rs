@@ -289,6 +289,37 @@ async fn nothing_of_a_partition_begins_while_a_thread_that_was_cancelled_is_at_i
     assert!(second_task.await.unwrap().unwrap().is_clean());
 }
 
+/// Its thread has begun, and the worker hears of that only after it was stopped.
+#[tokio::test]
+async fn a_blocking_handler_that_is_cancelled_as_it_begins_is_told() {
+    let cluster = cluster().await;
+    let (starts, mut threads) = tokio::sync::mpsc::unbounded_channel();
+    let (begins, begun) = std::sync::mpsc::channel();
+    let (goes_on, may_go_on) = std::sync::mpsc::channel();
+    let (says, said) = std::sync::mpsc::channel();
+    let may_go_on = Mutex::new(may_go_on);
+    let handler = move |_: offtake::OwnedRecord, attempt: offtake_worker::Attempt| {
+        begins.send(()).unwrap();
+        may_go_on.lock().unwrap().recv().unwrap();
+        says.send(attempt.cancelled()).unwrap();
+        Ok(())
+    };
+    let worker = worker(&cluster).concurrency(1).block_with(move |job| drop(starts.send(job)));
+    let handle = worker.handle();
+    let task = tokio::spawn(worker.run_blocking(handler, std::future::pending::<()>()));
+    let thread = std::thread::spawn(threads.recv().await.unwrap());
+    // Nothing else runs meanwhile.
+    begun.recv().unwrap();
+    handle.stop_now();
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    goes_on.send(()).unwrap();
+    assert!(said.recv().unwrap(), "nobody waits for it");
+    thread.join().unwrap();
+    assert_eq!(task.await.unwrap().unwrap().cancelled, 1);
+}
+
 #[tokio::test]
 async fn blocking_handlers_of_a_worker_that_is_dropped_are_told() {
     let cluster = cluster().await;

@@ -247,6 +247,40 @@ async fn a_coordinator_that_is_silent_at_the_end_is_told_and_does_not_hold_it_up
     assert!(cluster.hits(rule) > 0);
 }
 
+/// Its partitions are being handed over as it stops. Found by the arena (8040002).
+#[tokio::test(start_paused = true)]
+async fn what_is_handed_over_in_haste_at_the_end_without_a_commit_is_told() {
+    let cluster = cluster().await;
+    let eager = |cluster| builder(cluster).property("partition.assignment.strategy", "range");
+    let (ledger, ends) = (Ledger::default(), std::sync::Arc::new(tokio::sync::Notify::new()));
+    let ended = std::sync::Arc::clone(&ends);
+    let handler = ledger.around(move |record, _| {
+        let ended = std::sync::Arc::clone(&ended);
+        async move {
+            if (record.partition(), record.offset()) == (0, RECORDS - 1) {
+                ended.notified().await;
+            }
+            Ok(())
+        }
+    });
+    let first =
+        worker_of(eager(&cluster)).commit_interval(secs(3600)).close_timeout(secs(4)).revoke_grace(secs(60));
+    let first = Running::start(first, handler);
+    first.until("all but one are done", |_| ledger.done().len() == all().len() - 1).await;
+    let second =
+        Running::start(worker_of(eager(&cluster)), Ledger::default().around(|_, _| async { Ok(()) }));
+    tokio::time::sleep(secs(3)).await;
+    let rule = cluster.inject(FaultRule::on(ApiKey::OffsetCommit, Fault::Drop));
+    first.handle.stop();
+    tokio::time::sleep(secs(1)).await;
+    ends.notify_one();
+    let summary = first.task.await.unwrap().unwrap();
+    assert_eq!(ledger.done().len(), all().len());
+    assert!(cluster.hits(rule) > 0 && summary.last_commit.is_err() && !summary.is_clean(), "{summary:?}");
+    second.handle.stop_now();
+    second.task.await.unwrap().unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_whose_future_is_dropped_leaves_nothing_running() {
     let cluster = cluster().await;

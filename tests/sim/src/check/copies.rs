@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Complaints, ledger::Ledger};
+use super::{Complaints, ledger::Ledger, records::Scene};
 use crate::{
     clock::ms,
     events::{Event, Place, Reported, What, Who},
@@ -23,6 +23,18 @@ pub(super) struct Copies {
     /// In which transaction each record was copied, by its number.
     seen: BTreeMap<u64, Name>,
     committed: BTreeMap<Place, i64>,
+    taken: Vec<Taken>,
+}
+
+/// A commit of what the coordinator had given to another, and took all the same: a classic group that becomes a consumer group frees what its
+/// members have still to give up.
+#[derive(Debug)]
+struct Taken {
+    by: Who,
+    at: Place,
+    offset: i64,
+    /// What was committed before, which may be more.
+    before: i64,
 }
 
 #[derive(Debug, Default)]
@@ -33,7 +45,8 @@ struct Transaction {
 }
 
 impl Copies {
-    pub(super) fn feed(&mut self, plan: &Plan, ledger: &Ledger, event: &Event, complaints: &mut Complaints) {
+    pub(super) fn feed(&mut self, scene: Scene<'_>, event: &Event, complaints: &mut Complaints) {
+        let Scene { plan, ledger, spoken, ownership, .. } = scene;
         if plan.copies.is_none() {
             return;
         }
@@ -53,10 +66,17 @@ impl Copies {
                 }
             }
             What::Copied { at, offset, id, by, transaction } => {
-                self.copied(event.at, (at, *offset, *id), (*by, *transaction), complaints);
+                self.copied(scene, (at, *offset, *id), (*by, *transaction), complaints);
             }
-            What::Committed { at, offset, .. } => {
-                self.committed.insert(at.clone(), *offset);
+            What::Committed { member, at, offset, .. } => {
+                let before = self.committed.insert(at.clone(), *offset).unwrap_or(0);
+                if ownership.was_taken(plan, spoken, member, at)
+                    && let Some(by) = ownership.who(member)
+                {
+                    self.taken.push(Taken { by, at: at.clone(), offset: *offset, before });
+                    // Who has it by now goes on from there.
+                    self.committed.insert(at.clone(), before.max(*offset));
+                }
             }
             What::ProducerFailed { who, call, kind, message }
                 if !is_for_the_application(plan, *who, kind, event.at) =>
@@ -71,16 +91,19 @@ impl Copies {
 
     fn copied(
         &mut self,
-        now: Duration,
+        scene: Scene<'_>,
         (at, offset, id): (&Place, i64, u64),
         name: Name,
         complaints: &mut Complaints,
     ) {
+        let now = scene.at;
         let (who, transaction) = name;
         let here = format!("{at} offset {offset}, by {who} in its transaction {transaction}");
-        if let Some((who, transaction)) = self.seen.insert(id, name) {
+        if let Some((other, transaction)) = self.seen.insert(id, name)
+            && !self.was_taken(scene.ledger, [who, other], id)
+        {
             let text = format!(
-                "record {id} is copied a second time: {here}, and by {who} in its transaction {transaction}"
+                "record {id} is copied a second time: {here}, and by {other} in its transaction {transaction}"
             );
             complaints.add("SAFE11", now, text);
         }
@@ -92,6 +115,18 @@ impl Copies {
         if of.told == Some(Reported::Aborted) {
             complaints.add("SAFE11", now, is_seen_though_aborted(name, id));
         }
+    }
+
+    /// Whether one of these members committed a record that another had been given, or whether one of those commits went back behind it.
+    fn was_taken(&self, ledger: &Ledger, by: [Who; 2], id: u64) -> bool {
+        self.taken.iter().any(|taken| {
+            let records = ledger.log(&taken.at).into_iter().flat_map(|log| &log.records);
+            let mut its = records.filter(|(_, record)| record.id == id).map(|(offset, _)| *offset);
+            its.any(|offset| match offset < taken.offset {
+                true => by.contains(&taken.by),
+                false => offset < taken.before,
+            })
+        })
     }
 
     /// When no transaction is under way any more.
@@ -176,7 +211,7 @@ mod tests {
     use super::super::forge::{Forged, M0, M1, orders};
     use crate::{
         events::{Place, Reported, What, Who},
-        plan::{Copies, Harm},
+        plan::{Copies, Harm, Plan, Protocol},
     };
 
     fn copying(forged: Forged, who: Who, transaction: u64, ids: &[u64]) -> Forged {
@@ -227,6 +262,35 @@ mod tests {
         seen(copying(done(), M1, 1, &[3]), M1, 1, &[3]).is_found("SAFE11");
         // The second was aborted: nobody sees it.
         over(told(copying(done(), M1, 1, &[3]), M1, 1, Reported::Aborted)).holds();
+    }
+
+    #[test]
+    fn safe11_what_a_classic_member_has_still_to_give_up_is_free_in_the_consumer_group_that_its_group_becomes()
+     {
+        // The plan of seed 9051549. Both commit, as a commit is only asked for its member's epoch.
+        let twice = |is_migrating: bool| {
+            let migrating = |plan: &mut Plan| {
+                plan.protocol = Protocol::Migrating;
+                plan.members[1].consumer_protocol = is_migrating;
+            };
+            let first = copying(begun().planned(migrating), M0, 1, &[0, 1]);
+            let nothing = What::GroupAssigned { member: M0.to_string(), generation: 2, places: Vec::new() };
+            let taken = first.tell(nothing).joins(M1, 3);
+            let theirs = copying(taken, M1, 1, &[0, 1]).sends(M1, 2).noted(M1, 2);
+            seen(seen(theirs, M1, 1, &[0, 1]).sends(M0, 2).noted(M0, 2), M0, 1, &[0, 1])
+        };
+        twice(true).holds();
+        twice(false).is_found("SAFE11");
+        // It goes back; who has the partition does not.
+        let back = |is_migrating| {
+            let theirs = twice(is_migrating).sends(M1, 4).noted(M1, 4);
+            let more = seen(copying(theirs, M1, 2, &[2, 3]), M1, 2, &[2, 3]);
+            over(more.sends(M0, 2).noted(M0, 2))
+        };
+        back(true).holds();
+        // What lies behind its commit is nobody's but the other's.
+        let behind = seen(copying(twice(true), M1, 2, &[2]), M1, 2, &[2]);
+        seen(copying(behind, M0, 2, &[2]), M0, 2, &[2]).is_found("SAFE11");
     }
 
     #[test]

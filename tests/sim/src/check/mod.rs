@@ -143,7 +143,14 @@ impl Judge {
             }
             self.ownership.feed(&self.plan, (&self.ledger, &self.spoken), event, complaints);
         }
-        self.copies.feed(&self.plan, &self.ledger, event, complaints);
+        let scene = Scene {
+            plan: &self.plan,
+            ledger: &self.ledger,
+            spoken: &self.spoken,
+            ownership: &self.ownership,
+            at: event.at,
+        };
+        self.copies.feed(scene, event, complaints);
         self.work.feed(&self.plan, &self.ledger, event, complaints);
         self.requests.feed(&self.plan, event, complaints);
         self.liveness.feed(&self.plan, &self.spoken, event, complaints);

@@ -333,6 +333,11 @@ impl Ownership {
             && !plan.members[who.member].consumer_protocol
     }
 
+    /// Who has this name.
+    pub(super) fn who(&self, member: &str) -> Option<Who> {
+        self.members.get(member).copied()
+    }
+
     /// Whether this member commits what was so given to another while it has it: Kafka asks a commit only for the member's
     /// epoch, and takes it.
     pub(super) fn was_taken(&self, plan: &Plan, spoken: &Spoken, member: &str, place: &Place) -> bool {

@@ -49,6 +49,8 @@ pub(super) struct Reader {
     pub(super) beyond: usize,
     /// Where its application sought, with the epoch of what it keeps, until something is handed out from there.
     sought: Option<i64>,
+    /// It was told that the log was cut below there, of that place or of the one where it stood before.
+    told_there: bool,
     /// Given up, and not yet asked about anew: what is still told of it says nothing of the next time.
     pub(super) gone: bool,
 }
@@ -227,7 +229,7 @@ impl Reader {
     /// The application chose the position, and said of which incarnation of the log it is: what was cut off since it is told.
     pub(super) fn sought_in(&mut self, to: i64, incarnation: usize) {
         self.sought(to);
-        self.sought = Some(to);
+        (self.sought, self.told_there) = (Some(to), false);
         (self.known, self.told, self.incarnation) = (true, incarnation, incarnation);
     }
 
@@ -235,6 +237,17 @@ impl Reader {
     /// once for each seek.
     pub(super) fn crosses_a_seek(&mut self, from: i64) -> bool {
         self.sought.take_if(|to| *to != from).is_some()
+    }
+
+    /// It is told that the log was cut below this.
+    pub(super) fn is_told_of_a_cut(&mut self, from: i64) {
+        self.told_there = self.sought == Some(from);
+    }
+
+    /// Whether it is told so once more: the place where it stood is the one that its application sought, and it is told of each. That happens once
+    /// for each seek, before anything is handed out from there.
+    pub(super) fn is_told_of_both(&mut self, from: i64) -> bool {
+        std::mem::take(&mut self.told_there) && self.sought.take_if(|to| *to == from).is_some()
     }
 
     /// It is handed a record. `starts` are the committed offsets that it may have begun at.

@@ -3,6 +3,7 @@
 //! Each is handled or dead-lettered, also those that were written where others had been, though a commit, or its metadata, said of those others
 //! that they are finished. And of one worker no two handlers are at one lane at a time, whatever became of its log meanwhile. Excused are records that an operator has the group pass over, and those of a topic that was created again before an
 //! offset that was committed by its name, as a member may have meant the former topic.
+//! What an operator sets names no leader epoch: whoever begins there cannot see that the log was cut since.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,6 +30,8 @@ pub(super) struct Cuts {
     keys: BTreeMap<u64, String>,
     /// Offsets that were set, and when.
     set: BTreeMap<Place, Vec<(Duration, i64)>>,
+    /// The one that is committed where no member has committed since, and whether the log was cut below it.
+    blind: BTreeMap<Place, (i64, bool)>,
     /// When each topic was created again last.
     recreated: BTreeMap<Arc<str>, Duration>,
     /// The highest offset that may be meant of a former topic.
@@ -49,8 +52,15 @@ impl Cuts {
                 self.by_digest.extend(id.map(|id| (*digest, id)));
                 self.keys.extend(id.zip(key.clone()));
             }
-            What::Committed { at, offset, .. } => {
+            What::Committed { member, at, offset, .. } => {
                 self.commits.insert(at.clone(), *offset);
+                // Until a member has committed it may have begun there.
+                if let Some((to, true)) = self.blind.remove(at) {
+                    self.set.entry(at.clone()).or_default().push((event.at, to));
+                }
+                if member.is_empty() {
+                    self.blind.insert(at.clone(), (*offset, false));
+                }
                 if self.recreated.get(&at.topic).is_some_and(|since| event.at < *since + HEARD) {
                     self.may_be_of_former(at, *offset);
                 }
@@ -58,7 +68,14 @@ impl Cuts {
             What::OffsetSet { at, offset } => {
                 self.set.entry(at.clone()).or_default().push((event.at, *offset));
             }
+            What::Truncated { at, end, .. } => {
+                if let Some((_, is_cut)) = self.blind.get_mut(at).filter(|(to, _)| *to > *end) {
+                    *is_cut = true;
+                }
+            }
+            What::OffsetDeleted { at } => drop(self.blind.remove(at)),
             What::Recreated { topic } => {
+                self.blind.retain(|place, _| place.topic != *topic);
                 let of_topic = self.commits.iter().filter(|(place, _)| place.topic == *topic);
                 let former: Vec<_> = of_topic.map(|(place, offset)| (place.clone(), *offset)).collect();
                 former.iter().for_each(|(place, offset)| self.may_be_of_former(place, *offset));

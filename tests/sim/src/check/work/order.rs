@@ -37,6 +37,8 @@ pub(super) struct Lanes {
     ignored: BTreeSet<(Who, u64)>,
     /// When each of these began.
     began: BTreeMap<(Who, u64), Duration>,
+    /// Those that gave partitions up while a handler of them blocked, and when that began: one that ends by itself does not wait for it.
+    hurried: BTreeMap<Who, (Duration, String)>,
     stopping: BTreeSet<Who>,
 }
 
@@ -88,6 +90,10 @@ impl Lanes {
             }
             What::Assigned { who, places, .. } => {
                 self.begun.retain(|(of, (place, _)), _| of != who || !places.contains(place));
+                // It goes on.
+                if let Some((gave_up, text)) = self.hurried.remove(who) {
+                    complaints.add("SAFE3", gave_up, text);
+                }
             }
             What::Started { who } => drop(self.lives.insert(who.member, *who)),
             What::Named { who, member } => drop(self.members.insert(member.clone(), *who)),
@@ -111,7 +117,7 @@ impl Lanes {
                         "{who} gave up {places:?}, and its handler that began at {} ms still blocks",
                         began.as_millis()
                     );
-                    complaints.add("SAFE3", event.at, text);
+                    self.hurried.insert(*who, (event.at, text));
                 }
             }
             what => {

@@ -19,6 +19,8 @@ pub(super) struct Repeats {
     given_up: BTreeMap<(Who, Place), Assignment>,
     /// Who had an error since it was given its partitions: a commit that failed, or what is committed could not be read.
     troubled: BTreeMap<Who, Duration>,
+    /// When each call of a handler that runs began.
+    began: BTreeMap<(Who, u64), Duration>,
     /// Since when. What ended at that moment may have been cancelled there.
     stopping: BTreeMap<Who, Duration>,
     /// When each last sent a commit that it had not sent before.
@@ -53,6 +55,8 @@ struct Assignment {
     letters: BTreeMap<i64, Duration>,
     /// Since when handlers of it are dropped: what ends from then on may be of no account.
     cancelled: Option<Duration>,
+    /// When a handler of it last ended that was not.
+    ended: Option<Duration>,
     /// When it was given up. What ended at that moment may have been cancelled there.
     given_up: Option<Duration>,
     /// Its position was moved: what was finished beyond it before may be of another log.
@@ -78,6 +82,7 @@ impl Repeats {
                         finished: BTreeMap::new(),
                         letters: BTreeMap::new(),
                         cancelled: None,
+                        ended: None,
                         given_up: None,
                         was_reset: false,
                     };
@@ -116,12 +121,13 @@ impl Repeats {
                     self.judge_end(scene, now, (*who, &place), "stopped", complaints);
                 }
             }
-            What::HandlerBegan { who, at, offset, .. } => {
+            What::HandlerBegan { who, call, at, offset, .. } => {
                 if let Some(text) = self.repeats(scene, *who, at, *offset) {
                     complaints.add("SAFE2", now, text);
                 }
+                self.began.insert((*who, *call), now);
                 if let Some(held) = self.assignment(*who, at) {
-                    held.cancelled = None;
+                    (held.cancelled, held.ended) = (None, None);
                 }
             }
             What::CommitSent { who, at, offset, metadata, .. } => {
@@ -130,11 +136,21 @@ impl Repeats {
                     self.sent.insert(*who, now);
                 }
             }
-            What::HandlerEnded { who, at, offset, how, .. } => {
+            What::HandlerEnded { who, call, at, offset, how } => {
+                let began = self.began.remove(&(*who, *call));
                 let Some(held) = self.assignment(*who, at) else { return };
+                if *how == How::Done {
+                    held.finished.insert(*offset, now);
+                }
                 match how {
-                    How::Done => drop(held.finished.insert(*offset, now)),
-                    How::Dropped | How::Ignored => drop(held.cancelled.get_or_insert(now)),
+                    How::Dropped => drop(held.cancelled.get_or_insert(now)),
+                    // It blocked on after it was cancelled, and that was no earlier than when another one of them was not; at that very moment
+                    // perhaps.
+                    How::Ignored => {
+                        let tied = held.ended.filter(|ended| began.is_some_and(|began| began <= *ended));
+                        held.cancelled.get_or_insert(tied.unwrap_or(now));
+                    }
+                    _ if held.cancelled.is_none() => held.ended = Some(now),
                     _ => {}
                 }
             }

@@ -235,6 +235,16 @@ fn safe2_what_ends_when_nobody_waits_any_longer_is_not_committed() {
     let running = || begins(done(begun(), M0, [0]).commits(M0, 1), M0, 1);
     gives_up(running().tell(ended.clone())).holds();
     gives_up(running().tell(ended).tell(What::Queued { who: M0, records: 0, bytes: 0 })).is_found("SAFE2");
+    // The plan of seed 9052757: one ends at the very moment at which another is cancelled, which blocks on for a while.
+    let blocks = || with(begun(), |work| (work.blocking, work.order) = (true, Order::Unordered));
+    let two = || begins(begins(blocks(), M0, 0), M0, 1);
+    let ignored = |forged: Forged, offset| hands_over(ends(forged, M0, offset, How::Ignored), M0, false);
+    ignored(ends(two(), M0, 1, How::Done), 0).holds();
+    // A third was not cancelled when that had ended already; or the other had not begun.
+    let third = ends(ends(begins(two(), M0, 2), M0, 1, How::Done), M0, 2, How::Failed);
+    ignored(third, 0).is_found("SAFE2");
+    let later = begins(ends(begins(blocks(), M0, 1), M0, 1, How::Done), M0, 0);
+    ignored(later, 0).is_found("SAFE2");
 }
 
 #[test]
@@ -305,7 +315,10 @@ fn safe3_a_handler_that_blocks_goes_on_when_its_partition_is_gone() {
     let late = || running().wait(3_100);
     called(late().revoked(M0).joins(M1, 2), M1, 1, 0).holds();
     // It gave the partition up before it had to; or is stopped, and in a hurry.
-    running().wait(1_000).revoked(M0).is_found("SAFE3");
+    let early = || running().wait(1_000).revoked(M0);
+    early().assigned(M0, 2).is_found("SAFE3");
+    // What ends by itself (the plans of seeds 9039075 and 9041086: its producer was fenced, a handler could not go on) waits no longer.
+    early().holds();
     running().tell(What::CloseBegins { who: M0, timeout: ms(10_000) }).revoked(M0).holds();
     called(running().joins(M1, 2), M1, 1, 0).is_found("SAFE3");
     let again = || late().revoked(M0).assigned(M0, 2);
@@ -663,6 +676,30 @@ fn safe12_what_is_written_behind_an_offset_that_was_set_is_handled() {
     assert_eq!(left(set(8)), []);
     let later = set(8).tell(What::Appended { at: orders(), offset: 8, id: 77, transaction: 0 });
     assert_eq!(left(later.commits(M0, 9)), [(8, 1)]);
+    // The plan of seed 9026265: what an operator sets names no leader epoch, and nobody can see that the log was cut since.
+    let cut = |set_to, end| {
+        let some = done(with(begun(), |work| work.cuts = true), M0, 0..8).commits(M0, 4);
+        let (member, generation, leader_epoch) = (String::new(), -1, -1);
+        let set = some.tell(What::OffsetSet { at: orders(), offset: set_to });
+        let set =
+            set.tell(What::Committed { member, generation, at: orders(), offset: set_to, leader_epoch });
+        let set = set.truncated(end).wait(5);
+        (end..8).fold(set, |forged, offset| {
+            forged.tell(What::Appended {
+                at: orders(),
+                offset,
+                id: 50 + offset.unsigned_abs(),
+                transaction: 0,
+            })
+        })
+    };
+    let again =
+        |forged: Forged| forged.tell(What::Appended { at: orders(), offset: 6, id: 90, transaction: 0 });
+    assert_eq!(left(cut(8, 6).commits(M0, 8)), []);
+    assert_eq!(left(cut(7, 6).commits(M0, 8)), [(7, 1)], "what lies behind it is seen");
+    assert_eq!(left(cut(6, 6).commits(M0, 8)), [(6, 2)], "the cut is not below it");
+    // What a member has committed since says of which log it is.
+    assert_eq!(left(again(cut(8, 6).commits(M0, 8).truncated(6).wait(5)).commits(M0, 8)), [(6, 1)]);
     let back = || set(2);
     assert_eq!(left(back()), [(2, 6)]);
     assert_eq!(left(done(back(), M0, 4..8).commits(M0, 8)), [], "handled is handled, before it or after");
