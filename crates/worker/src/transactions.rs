@@ -24,7 +24,7 @@ impl Transactions {
     /// A transaction has no more than `buffer.memory` (32 MiB) holds; what is left over goes into the next one.
     ///
     /// The defaults are a producer's, but for `max.block.ms` and `delivery.timeout.ms` (40 s each) and `transaction.timeout.ms` (120 s; set it where the brokers'
-    /// `transaction.max.timeout.ms` is less): so a topic without a leader, or that is missing, is waited for in one transaction after the other. A transaction that
+    /// `transaction.max.timeout.ms` is less): so a topic without a leader is waited for in one transaction after the other, and one that is missing for 40 s stops the partitions whose results it is to have. A transaction that
     /// lasts longer than its timeout, as when its own coordinator cannot be reached for so long, is aborted by the brokers; where the cluster's
     /// `transaction.version` is below 2 that ends the worker with [`Fenced`](offtake::ErrorKind::Fenced) (KIP-890).
     #[must_use]

@@ -217,8 +217,9 @@ impl<R: Clone> Machine<R> {
         if partition.pauses.is_elsewhere || partition.waits_at(from) {
             return;
         }
-        match (&partition.phase, &mut partition.tracker) {
+        match (&mut partition.phase, &mut partition.tracker) {
             (Phase::Revoking | Phase::Stopped(_), _) => {}
+            (Phase::Loading { items, next, .. }, None) if !items.is_empty() => *next = to.max(*next),
             (Phase::Loading { .. } | Phase::Active, None) => self.begins_at(name, to),
             (Phase::Loading { .. } | Phase::Active, Some(tracker)) => {
                 tracker.skip(to);

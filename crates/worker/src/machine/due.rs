@@ -65,7 +65,9 @@ impl<R> Partition<R> {
     /// When a record may be handled, if not at once. The clock of whoever wrote it may be ahead of this one, or this one have been set back: it waits once, and what was
     /// written after it as much longer as their timestamps say. Otherwise each would wait for the whole delay, one after the other.
     fn due(&self, item: &Item<R>) -> Option<Instant> {
-        let due = item.due.filter(|_| self.waited_for != Some(item.offset))?;
+        let due = item
+            .due
+            .filter(|_| self.waited_for != Some(Position { offset: item.offset, epoch: item.epoch }))?;
         let ahead = self.ahead.filter(|_| due.is_ahead);
         let behind = ahead.map(|ahead| {
             let since = item.timestamp.saturating_sub(ahead.timestamp).max(0).unsigned_abs();
@@ -125,7 +127,7 @@ impl<R: Clone> Machine<R> {
             let Some(partition) = self.partitions.get_mut(&id) else { continue };
             let Some(wait) = &mut partition.wait else { continue };
             if wait.seek == Seek::Done {
-                partition.waited_for = Some(wait.at.offset);
+                partition.waited_for = Some(wait.at);
                 partition.wait = None;
                 self.balance(id);
                 continue;
@@ -151,7 +153,7 @@ impl<R: Clone> Machine<R> {
     /// What was read from this offset on comes again, or another log does: what waits there goes on at `to`.
     pub(super) fn rewind_wait(&mut self, id: AssignmentId, from: i64, to: i64) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
-        partition.waited_for.take_if(|offset| from <= *offset);
+        partition.waited_for.take_if(|at| from <= at.offset);
         partition.ahead = None;
         let wait = partition.wait.as_mut();
         let Some(wait) = wait.filter(|wait| from <= wait.at.offset) else { return };

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Instant};
 
-use offtake::TopicPartition;
+use offtake::{Position, TopicPartition};
 
 use super::{
     Item, Started,
@@ -43,7 +43,7 @@ pub(crate) struct Partition<R> {
     /// Of a retry topic: what its next record waits for.
     pub(crate) wait: Option<Wait>,
     /// The record for which that was: it is due, whatever it says of itself.
-    pub(crate) waited_for: Option<i64>,
+    pub(crate) waited_for: Option<Position>,
     /// The last one that waits, or did, whose timestamp is ahead of the clock.
     pub(crate) ahead: Option<Ahead>,
     /// Why nothing more of it can be read.

@@ -191,6 +191,16 @@ impl Runner {
         });
     }
 
+    fn read_from_the_start(&mut self, partition: TopicPartition) {
+        let handle = self.consumer.handle();
+        self.loads.spawn(async move {
+            if let Err(error) = handle.seek(partition, StartAt::Earliest).await {
+                tracing::debug!(%error, "a partition is gone again");
+            }
+            (Vec::new(), Ok(BTreeMap::new()))
+        });
+    }
+
     fn is_of_a_retry_topic(&self, name: &TopicPartition) -> bool {
         self.settings.options.retry.topic_index(name.topic.as_str()).is_some()
     }
@@ -231,6 +241,18 @@ impl Runner {
                 if !self.is_of_a_retry_topic(partition) =>
             {
                 self.begins_at(partition, *to);
+            }
+            // What a retry topic holds is not passed, whatever `auto.offset.reset` says.
+            ConsumerEvent::Reset { partition, from, to, reason, .. }
+                if matches!(reason, OutOfRange | EpochUnknown | TopicRecreated)
+                    && self.is_of_a_retry_topic(partition) =>
+            {
+                match from {
+                    _ if *reason == TopicRecreated => self.machine.log_replaced(partition, 0),
+                    Some(from) if to < from => self.machine.rewound(partition, *to),
+                    _ => self.machine.position_reset(partition),
+                }
+                self.read_from_the_start(partition.clone());
             }
             ConsumerEvent::Reset { partition, to, reason: TopicRecreated | EpochUnknown, .. } => {
                 self.machine.log_replaced(partition, *to);

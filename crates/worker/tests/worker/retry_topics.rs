@@ -230,6 +230,33 @@ async fn with_latest_nothing_is_passed_that_came_after_a_reset_to_the_end() {
     assert_eq!(ledger.done().len(), 1);
 }
 
+/// What waits in a retry topic is not passed where retention has deleted what was before it.
+#[tokio::test(start_paused = true)]
+async fn with_latest_a_retry_topic_that_retention_has_overtaken_goes_on_with_what_it_holds() {
+    let cluster = cluster_with_retries().await;
+    let (began, attempts) = (Instant::now(), Attempts::default());
+    let handler = noting(began, &attempts, |_, number| match number {
+        1 => Err(failure(number)),
+        _ => Ok(()),
+    });
+    let worker = worker_of(builder(&cluster).auto_offset_reset(AutoOffsetReset::Latest));
+    let worker = worker.order(Order::Unordered).retry(retry()).dead_letters(dead_letters(&cluster));
+    let running = Running::start(worker, handler);
+    running.until("it begins at each end", |running| committed_by(running) == PARTITIONS as usize).await;
+    cluster.append("orders", 0, &[(); 20].map(|()| NewRecord::new("x"))).unwrap();
+    running.until("they are put aside", |running| running.handle.metrics().postponed == 20).await;
+    let mut left = 0;
+    for partition in 0..2 {
+        let (_, _, end) = cluster.with(|model, _| model.offsets_of(SHORT, partition)).unwrap();
+        let from = (end - 2).max(0);
+        assert_eq!(cluster.with(|model, _| model.delete_records_before(SHORT, partition, from)), Some(from));
+        left += end - from;
+    }
+    running.until("the rest is handled", |running| running.handle.metrics().handled == left as u64).await;
+    let summary = running.stop().await;
+    assert!(summary.is_clean() && summary.stopped.is_empty(), "{summary:?}");
+}
+
 /// With `none` a partition of which nothing is committed is an error; a retry topic is read all the same.
 #[tokio::test(start_paused = true)]
 async fn with_none_a_retry_topic_begins_at_its_first_record() {
