@@ -11,7 +11,13 @@ use std::{
 use offtake_net::http::{Answer, Endpoint};
 
 use super::{transport::Call, transport::CallFuture, *};
-use crate::id::SchemaType;
+use crate::{
+    deserializer::Deserializer,
+    error::DecodeErrorKind,
+    id::SchemaType,
+    payload::{Part, Payload},
+    registered::Registered,
+};
 
 /// What a URL does with a question.
 #[derive(Clone)]
@@ -207,6 +213,32 @@ async fn that_an_id_was_not_there_once_is_not_why_there_is_no_answer_now() {
     for limit in [1, 3, 30] {
         let error = registry.schema_within(7, Duration::from_secs(limit)).await.unwrap_err();
         assert_eq!(error.kind(), RegistryErrorKind::Unavailable, "{limit} s: {error}");
+    }
+}
+
+/// Or who decodes without waiting would take it for poison, too: a question that found no answer is all that is known, however it ended.
+#[tokio::test(start_paused = true)]
+async fn that_an_id_was_not_there_once_is_not_why_a_record_is_not_decoded_now() {
+    let bytes = [&[0][..], &7_u32.to_be_bytes(), b"{}"].concat();
+    let payload = Payload::new(Part::Value, "t", Some(&bytes));
+    // Down, for which nobody waits; down, for which somebody does; silent for as long as somebody waits.
+    for (fails, limit) in [(Does::Fails, 0), (Does::Fails, 30), (Does::Hangs, 1)] {
+        let script = Script::of([unknown(), fails]);
+        let (registry, _) = registry(1, &script);
+        let by = Registered::new(registry);
+        let decoded = || by.deserialize::<serde_json::Value>(&payload).unwrap_err();
+        assert!(by.prepare(SchemaId::Id(7), Duration::ZERO).await.is_err());
+        assert_eq!(decoded().kind(), DecodeErrorKind::UnknownSchema);
+        wait(20_000).await;
+        assert_eq!(decoded().kind(), DecodeErrorKind::UnknownSchema, "nobody has asked since");
+        assert!(by.prepare(SchemaId::Id(7), Duration::from_secs(limit)).await.is_err());
+        let error = decoded();
+        assert_eq!(error.kind(), DecodeErrorKind::Unavailable, "{limit} s: {error}");
+        // Once it answers, what it answers is why.
+        *script.steps.lock().unwrap() = VecDeque::from([unknown()]);
+        wait(20_000).await;
+        assert!(by.prepare(SchemaId::Id(7), Duration::ZERO).await.is_err());
+        assert_eq!(decoded().kind(), DecodeErrorKind::UnknownSchema);
     }
 }
 
