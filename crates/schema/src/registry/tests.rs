@@ -270,15 +270,34 @@ async fn what_is_no_registrys_answer_is_none_where_another_url_gives_one() {
     let urls: Vec<usize> = script.asked().iter().map(|(url, _)| *url).collect();
     assert_eq!(urls, [0, 1, 2, 2]);
     // Where none does, what was answered is told, and not waited for.
-    for steps in [[page(), Does::Fails], [Does::Fails, page()], [page(), page()]] {
-        let script = Script::of(steps);
-        let (lost, _) = registry(2, &script);
-        let error = lost.schema_within(1, Duration::MAX).await.unwrap_err();
-        assert_eq!((error.kind(), script.asked().len()), (RegistryErrorKind::Malformed, 2), "{error}");
-    }
+    let script = Script::of([page()]);
+    let (lost, _) = registry(2, &script);
+    let error = lost.schema_within(1, Duration::MAX).await.unwrap_err();
+    assert_eq!((error.kind(), script.asked().len()), (RegistryErrorKind::Malformed, 2), "{error}");
     let script = Script::of([page(), unknown()]);
     let (absent, _) = registry(2, &script);
     assert_eq!(absent.schema(1).await.unwrap_err().kind(), RegistryErrorKind::NotFound);
+}
+
+/// The one that does not answer may be the registry: it is waited for, and no record is to blame.
+#[tokio::test(start_paused = true)]
+async fn while_one_url_does_not_answer_what_is_no_registrys_answer_of_another_is_none() {
+    let page = || Does::Says(200, "<html>".to_owned());
+    for steps in [[page(), Does::Fails], [Does::Fails, page()]] {
+        let script = Script::of(steps.clone());
+        let (down, events) = registry(2, &script);
+        let error = down.schema(1).await.unwrap_err();
+        assert_eq!((error.kind(), script.asked().len()), (RegistryErrorKind::Unavailable, 2));
+        let text = error.to_string();
+        assert!(text.contains("connection refused") && text.contains("none of a schema registry"), "{text}");
+        assert!(matches!(events.lock().unwrap()[..], [RegistryEvent::Unavailable { .. }]));
+        // Both go on so, and then the registry answers again.
+        let both = [steps.as_slice(), &steps, &[page(), schema_answer()]].concat();
+        *script.steps.lock().unwrap() = both.into();
+        assert!(down.schema_within(1, Duration::MAX).await.is_ok());
+        assert_eq!(script.asked().len(), 8);
+        assert_eq!(events.lock().unwrap().len(), 2, "one outage");
+    }
 }
 
 #[tokio::test(start_paused = true)]
