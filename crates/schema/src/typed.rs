@@ -6,9 +6,10 @@ use offtake::{Consumer, OwnedRecord, Record, TopicPartition};
 use serde::Deserialize;
 
 use crate::{
-    deserializer::{Deserializer, Plain},
+    deserializer::{Deserializer, Plain, Prepared},
     error::DecodeError,
     gate::{Gate, Pair, Sorted, WhenUnknown},
+    id::SchemaId,
     payload::{Part, Payload},
 };
 
@@ -231,11 +232,28 @@ pub async fn decode<T: serde::de::DeserializeOwned>(
     record: &OwnedRecord,
     limit: Duration,
 ) -> Result<T, DecodeError> {
-    let place = || format!("value of {} at offset {}", record.topic_partition(), record.offset());
-    let missing = by.missing(&Payload::of_owned(Part::Value, record));
-    let _prepared = match missing {
-        Some(id) => Some(by.prepare(id, limit).await.map_err(|error| error.at(place()))?),
-        None => None,
+    decode_with(by, record, |id| by.prepare(id, limit)).await
+}
+
+/// The same, where what is needed comes of `prepare`.
+pub(crate) async fn decode_with<T: serde::de::DeserializeOwned, P>(
+    by: &impl Deserializer,
+    record: &OwnedRecord,
+    prepare: impl FnOnce(SchemaId) -> P,
+) -> Result<T, DecodeError>
+where
+    P: Future<Output = Result<Prepared, DecodeError>>,
+{
+    let payload = Payload::of_owned(Part::Value, record);
+    let decoded = match by.missing(&payload) {
+        Some(id) => match prepare(id).await {
+            // It is kept until the value is there: a cache may forget it.
+            Ok(_prepared) => by.deserialize(&payload),
+            Err(error) => Err(error),
+        },
+        None => by.deserialize(&payload),
     };
-    by.deserialize(&Payload::of_owned(Part::Value, record)).map_err(|error| error.at(place()))
+    decoded.map_err(|error| {
+        error.at(format_args!("value of {} at offset {}", record.topic_partition(), record.offset()))
+    })
 }

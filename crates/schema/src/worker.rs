@@ -17,7 +17,7 @@ use crate::{
     deserializer::{Deserializer, Prepared},
     error::{DecodeError, DecodeErrorKind},
     id::SchemaId,
-    payload::{Part, Payload},
+    typed::decode_with,
 };
 
 /// What handlers return.
@@ -27,8 +27,12 @@ pub type HandlerFuture = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send
 const PATIENCE: Duration = Duration::from_secs(30);
 /// And so long a record keeps its place at the handlers meanwhile, from the beginning of the question on.
 const AT_HANDLER: Duration = Duration::from_secs(1);
-/// An answer is of no account when nobody has come for it so long after its question began.
-const STALE: Duration = Duration::from_secs(60);
+/// A deserialiser that does not keep to that is not waited for any more.
+const NO_LONGER: Duration = Duration::from_secs(60);
+/// So long after it came an answer is kept for those who have not come for it.
+const KEPT: Duration = Duration::from_secs(60);
+/// And one that is a failure, which may be mended meanwhile: longer than the 10 s that a record waits before it comes again.
+const FAILURE_KEPT: Duration = Duration::from_secs(15);
 
 /// A handler for [`Worker::run`](offtake_worker::Worker::run) that is given a record's value, decoded. A value that cannot be decoded is poison: the
 /// record goes to the dead letters with its bytes and the reason. A registry that does not answer is none of the record's fault: the record waits for it,
@@ -36,7 +40,7 @@ const STALE: Duration = Duration::from_secs(60);
 /// handlers for 1 s of that, or half of [`Worker::timeout`](offtake_worker::Worker::timeout) where that is less; then it waits
 /// [longer each time](Failure::without_attempt), while the registry is asked for 30 s at a time.) The registry's own [events](crate::RegistryEvent) say
 /// that it is down. Where it answers, but with no schema ([`RegistrySetup`](DecodeErrorKind::RegistrySetup)), the attempt fails and counts: no schema that is
-/// too large stops a partition for ever. Where credentials may be wrong for a while, retry without a bound
+/// too large stops a partition for ever (of a registry at several URLs, while each of them answers). Where credentials may be wrong for a while, retry without a bound
 /// ([`unlimited`](offtake_worker::Retry::unlimited)), or with a [breaker](offtake_worker::Breaker).
 ///
 /// The type owns what it has, as handlers outlive what records come in.
@@ -55,92 +59,114 @@ where
         let shared = Arc::clone(&shared);
         Box::pin(async move {
             let (questions, handle) = &*shared;
-            let value = questions.decode(&record, &attempt).await.map_err(|error| {
-                let (partition, offset) = (record.topic_partition(), record.offset());
-                failure(error.at(format_args!("value of {partition} at offset {offset}")))
-            })?;
+            let prepare = |id| questions.prepared(id, attempt.limit());
+            let value = decode_with(&*questions.by, &record, prepare).await.map_err(failure)?;
             handle(value, record, attempt).await
         })
     }
 }
 
-/// Questions for schemas, which go on while the records that need them are not at a handler.
+/// Questions for schemas, which go on while the records that need them are not at a handler: no more than there are records that wait at the worker, and those
+/// whose records were given up lately.
 struct Questions<D> {
     by: Arc<D>,
-    open: Mutex<HashMap<SchemaId, Question>>,
+    open: Arc<Open>,
 }
 
-type Answer = Option<Result<Prepared, DecodeError>>;
+type Open = Mutex<HashMap<SchemaId, Question>>;
 
 /// A question that was not answered yet, or whose answer nobody has had.
 struct Question {
     began: Instant,
-    answer: watch::Receiver<Answer>,
-    /// It ends with the question.
+    answer: Receiver,
+    /// It ends with the question, and takes it out when its answer is not kept any more.
     _task: JoinSet<()>,
+}
+
+type Receiver = watch::Receiver<Option<Answer>>;
+
+struct Answer {
+    told: Result<Prepared, DecodeError>,
+    kept_until: Instant,
 }
 
 impl<D: Deserializer> Questions<D> {
     fn new(by: D) -> Self {
-        Self { by: Arc::new(by), open: Mutex::default() }
+        Self { by: Arc::new(by), open: Arc::default() }
     }
 
-    async fn decode<V: DeserializeOwned>(
-        &self,
-        record: &OwnedRecord,
-        attempt: &Attempt,
-    ) -> Result<V, DecodeError> {
-        let missing = self.by.missing(&Payload::of_owned(Part::Value, record));
-        let _prepared = match missing {
-            Some(id) => Some(self.prepared(id, attempt).await?),
-            None => None,
-        };
-        self.by.deserialize(&Payload::of_owned(Part::Value, record))
-    }
-
-    /// What is needed to decode by a schema. Where that takes long it is none of the attempt's, which ends in time for another.
-    async fn prepared(&self, id: SchemaId, attempt: &Attempt) -> Result<Prepared, DecodeError> {
+    /// What is needed to decode by a schema. Where that takes long it is none of the attempt's, which may take so long and ends in time for another.
+    async fn prepared(&self, id: SchemaId, limit: Option<Duration>) -> Result<Prepared, DecodeError> {
         let (began, mut answer) = self.question(id);
-        let half = attempt.limit().map(|limit| clock::after(limit / 2));
+        let half = limit.map(|limit| clock::after(limit / 2));
         let until = clock::later(began, AT_HANDLER);
         let until = half.map_or(until, |half| half.min(until));
         let told = clock::timeout_at(until, answer.wait_for(Option::is_some)).await;
-        let told = told.map(|told| told.ok().and_then(|answer| answer.clone()));
+        let told = told.and_then(|told| told.ok()?.as_ref().map(|answer| answer.told.clone()));
         if told.is_some() {
-            // There may be another question by now.
-            self.open().retain(|_, question| !question.answer.same_channel(&answer));
+            close(&self.open, id, &answer);
         }
-        let (kind, reason) = match told {
-            Some(Some(told)) => return told,
-            Some(None) => {
-                (DecodeErrorKind::RegistrySetup, format!("the question for schema {id} has panicked"))
-            }
-            None => (DecodeErrorKind::Unavailable, format!("the registry has not told schema {id} yet")),
-        };
-        Err(DecodeError::new(kind, reason))
+        told.unwrap_or_else(|| Err(not_told(id)))
     }
 
     /// The question for a schema, and when it began.
-    fn question(&self, id: SchemaId) -> (Instant, watch::Receiver<Answer>) {
-        let began = clock::now();
-        let mut open = self.open();
-        open.retain(|_, question| began < clock::later(question.began, STALE));
-        let question = open.entry(id).or_insert_with(|| {
-            let (tells, answer) = watch::channel(None);
-            let by = Arc::clone(&self.by);
-            let mut task = JoinSet::new();
-            task.spawn(async move {
-                let told = by.prepare(id, PATIENCE).await;
-                tells.send_replace(Some(told));
-            });
-            Question { began, answer, _task: task }
+    fn question(&self, id: SchemaId) -> (Instant, Receiver) {
+        let now = clock::now();
+        let mut open = lock(&self.open);
+        if let Some(question) = open.get(&id)
+            && question.answer.borrow().as_ref().is_none_or(|answer| now < answer.kept_until)
+        {
+            return (question.began, question.answer.clone());
+        }
+        let (tells, answer) = watch::channel(None);
+        let (by, own, among) = (Arc::clone(&self.by), answer.clone(), Arc::downgrade(&self.open));
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let told = told(by, id).await;
+            let kept_until = clock::after(if told.is_ok() { KEPT } else { FAILURE_KEPT });
+            tells.send_replace(Some(Answer { told, kept_until }));
+            let _ = clock::timeout_at(kept_until, std::future::pending::<()>()).await;
+            if let Some(open) = among.upgrade() {
+                close(&open, id, &own);
+            }
         });
-        (question.began, question.answer.clone())
+        let before = open.insert(id, Question { began: now, answer: answer.clone(), _task: task });
+        drop(open);
+        drop(before);
+        (now, answer)
     }
+}
 
-    fn open(&self) -> MutexGuard<'_, HashMap<SchemaId, Question>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+/// Asks. In a task of its own, as a deserialiser may panic.
+async fn told<D: Deserializer>(by: Arc<D>, id: SchemaId) -> Result<Prepared, DecodeError> {
+    let mut asking = JoinSet::new();
+    asking.spawn(async move { by.prepare(id, PATIENCE).await });
+    match clock::timeout(NO_LONGER, asking.join_next()).await.flatten() {
+        Some(Ok(told)) => told,
+        Some(Err(_)) => {
+            let reason = format!("the question for schema {id} has panicked");
+            Err(DecodeError::new(DecodeErrorKind::RegistrySetup, reason))
+        }
+        None => Err(not_told(id)),
     }
+}
+
+fn not_told(id: SchemaId) -> DecodeError {
+    let reason = format!("the registry has not told schema {id} yet");
+    DecodeError::new(DecodeErrorKind::Unavailable, reason)
+}
+
+/// Takes a question out. There may be another one for the same schema by now.
+fn close(open: &Open, id: SchemaId, answer: &Receiver) {
+    let mut open = lock(open);
+    let is_this = open.get(&id).is_some_and(|question| question.answer.same_channel(answer));
+    let closed = if is_this { open.remove(&id) } else { None };
+    drop(open);
+    drop(closed);
+}
+
+fn lock(open: &Open) -> MutexGuard<'_, HashMap<SchemaId, Question>> {
+    open.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a handler of one's own ends with where a value cannot be decoded: poison, or a failure that is retried, which is
@@ -150,5 +176,123 @@ pub fn failure(error: DecodeError) -> Failure {
         DecodeErrorKind::Unavailable => Failure::retry(error).without_attempt(),
         _ if error.is_retriable() => Failure::retry(error),
         _ => Failure::poison(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::{deserializer::PrepareFuture, payload::Payload};
+
+    const ID: SchemaId = SchemaId::Id(7);
+
+    const fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    async fn pass(time: Duration) {
+        let _ = clock::timeout(time, std::future::pending::<()>()).await;
+    }
+
+    /// Answers after 3 s: that there is no such schema, until then.
+    struct Slow {
+        registered: Instant,
+        schema: Arc<()>,
+    }
+
+    impl Slow {
+        fn new(registered: u64) -> Self {
+            Self { registered: clock::after(seconds(registered)), schema: Arc::default() }
+        }
+    }
+
+    impl Deserializer for Slow {
+        fn prepare(&self, _: SchemaId, _: Duration) -> PrepareFuture<'_> {
+            Box::pin(async move {
+                pass(seconds(3)).await;
+                if clock::now() < self.registered {
+                    return Err(DecodeError::new(DecodeErrorKind::UnknownSchema, "not there"));
+                }
+                Ok(Prepared::holding(Arc::clone(&self.schema)))
+            })
+        }
+
+        fn deserialize<'a, V: Deserialize<'a>>(&self, _: &Payload<'a>) -> Result<V, DecodeError> {
+            crate::deserializer::of_null()
+        }
+    }
+
+    async fn kind<D: Deserializer>(questions: &Questions<D>) -> Result<(), DecodeErrorKind> {
+        questions.prepared(ID, None).await.map(drop).map_err(|error| error.kind())
+    }
+
+    /// Its partition was elsewhere for a while, for example.
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_is_no_verdict_on_a_record_that_comes_for_it_much_later() {
+        let questions = Questions::new(Slow::new(10));
+        assert_eq!(kind(&questions).await, Err(DecodeErrorKind::Unavailable));
+        pass(seconds(10)).await; // as long as a record waits at most
+        assert_eq!(kind(&questions).await, Err(DecodeErrorKind::UnknownSchema));
+
+        let questions = Questions::new(Slow::new(10));
+        assert_eq!(kind(&questions).await, Err(DecodeErrorKind::Unavailable));
+        pass(seconds(19)).await;
+        assert_eq!(kind(&questions).await, Err(DecodeErrorKind::Unavailable), "it is asked for anew");
+        pass(seconds(10)).await;
+        assert_eq!(kind(&questions).await, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_has_come_for_is_let_go_though_nothing_more_is_asked() {
+        let questions = Questions::new(Slow::new(0));
+        assert_eq!(kind(&questions).await, Err(DecodeErrorKind::Unavailable));
+        pass(seconds(10)).await;
+        assert_eq!(Arc::strong_count(&questions.by.schema), 2);
+        pass(KEPT).await;
+        assert_eq!((Arc::strong_count(&questions.by.schema), lock(&questions.open).len()), (1, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_had_is_asked_for_no_more_and_ends_no_question_that_came_after_it() {
+        let questions = Questions::new(Slow::new(0));
+        assert_eq!(kind(&questions).await, Err(DecodeErrorKind::Unavailable));
+        pass(seconds(5)).await;
+        let (_, first) = questions.question(ID);
+        assert_eq!(kind(&questions).await, Ok(()));
+        assert!(lock(&questions.open).is_empty());
+        let (_, second) = questions.question(ID);
+        close(&questions.open, ID, &first);
+        assert!(!first.same_channel(&second) && lock(&questions.open).len() == 1);
+    }
+
+    /// One that panics, and one that takes no notice of its limit.
+    #[tokio::test(start_paused = true)]
+    async fn a_question_that_goes_wrong_has_an_answer_also_when_nobody_waits_for_it() {
+        struct Wrong {
+            panics: bool,
+        }
+        impl Deserializer for Wrong {
+            fn prepare(&self, _: SchemaId, _: Duration) -> PrepareFuture<'_> {
+                Box::pin(async {
+                    pass(if self.panics { seconds(3) } else { Duration::MAX }).await;
+                    panic!("wrong")
+                })
+            }
+
+            fn deserialize<'a, V: Deserialize<'a>>(&self, _: &Payload<'a>) -> Result<V, DecodeError> {
+                crate::deserializer::of_null()
+            }
+        }
+        let questions = Questions::new(Wrong { panics: true });
+        assert_eq!(kind(&questions).await, Err(DecodeErrorKind::Unavailable));
+        pass(seconds(10)).await;
+        assert_eq!(kind(&questions).await, Err(DecodeErrorKind::RegistrySetup));
+        let questions = Questions::new(Wrong { panics: false });
+        let (began, _) = questions.question(ID);
+        pass(NO_LONGER + FAILURE_KEPT + seconds(1)).await;
+        assert!(lock(&questions.open).is_empty());
+        assert!(questions.question(ID).0 > began, "it is asked anew");
     }
 }

@@ -17,6 +17,16 @@ pub(crate) enum Subject {
     Rebalances(String),
 }
 
+impl Subject {
+    /// The group that it is about.
+    pub(crate) fn group(&self) -> Option<&str> {
+        match self {
+            Self::Group(name) | Self::Rebalances(name) => Some(name),
+            Self::Cluster | Self::DeadLetters(_) => None,
+        }
+    }
+}
+
 /// How bad it is, and a sentence about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Condition {
@@ -51,13 +61,9 @@ pub(crate) fn is_watched(report: &Report, subject: &Subject) -> bool {
     report.shard.as_ref().is_none_or(|shard| shard.includes(name))
 }
 
-/// Of a group that the report does not have any more, a sentence that says so.
-pub(crate) fn gone(report: &Report, subject: &Subject) -> Option<String> {
-    let (Subject::Group(name) | Subject::Rebalances(name)) = subject else { return None };
-    let is_there = report.groups.iter().any(|group| group.group == *name);
-    (!is_there).then(|| {
-        format!("group {name} is gone: it was deleted or has expired, or it is not watched any more")
-    })
+/// Of a group that a report does not have any more.
+pub(crate) fn gone_sentence(group: &str) -> String {
+    format!("group {group} is gone: it was deleted or has expired, or it is not watched any more")
 }
 
 /// The severity of a status where it is not one of lag in seconds: what has stopped may not be far behind yet.

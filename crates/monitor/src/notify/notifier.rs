@@ -11,14 +11,17 @@
 //! - of a group that is gone is told that it is, when it is told to be over;
 //! - nothing more is told of what another replica watches, not even that it is over.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use offtake_lag::{Report, Severity};
 use tokio::time::Instant;
 
 use super::{
     Webhook,
-    condition::{Condition, Subject, conditions, gone, is_watched},
+    condition::{Condition, Subject, conditions, gone_sentence, is_watched},
 };
 
 /// Alerts in one message at most. Others go with the next one.
@@ -55,8 +58,8 @@ enum Phase {
     Pending { since: Instant },
     /// `severity` is the worst of the last while; `better` is since when it is better than that.
     Firing { began: i64, severity: Severity, better: Option<(Instant, Severity)>, told: Option<LastNotice> },
-    /// It was told and is over, which is to be told; of a group that is gone by now, by this sentence.
-    Over { began: i64, ended: i64, severity: Severity, gone: Option<String> },
+    /// It was told and is over, which is to be told; of a group that is gone by now, that it is.
+    Over { began: i64, ended: i64, severity: Severity, is_gone: bool },
 }
 
 /// What the target was told last of something that goes on, and when.
@@ -110,6 +113,8 @@ impl Notifier {
             }
         };
         let mut alerts = std::mem::take(&mut self.alerts);
+        let groups: HashSet<&str> =
+            round.into_iter().flat_map(|report| &report.groups).map(|group| group.group.as_str()).collect();
         for (subject, condition) in &found {
             if condition.severity >= self.webhook.least && !alerts.contains_key(subject) {
                 let phase = Phase::Pending { since: now };
@@ -127,8 +132,8 @@ impl Notifier {
             };
             let sentence = found.get(&subject).map_or(alert.sentence, |condition| condition.sentence.clone());
             if let Some(mut phase) = phase {
-                if let (Phase::Over { gone: told, .. }, Ok(report)) = (&mut phase, round) {
-                    *told = gone(report, &subject);
+                if let (Phase::Over { is_gone, .. }, Ok(_)) = (&mut phase, round) {
+                    *is_gone = subject.group().is_some_and(|group| !groups.contains(group));
                 }
                 self.alerts.insert(subject, Alert { sentence, phase });
             }
@@ -169,7 +174,7 @@ impl Notifier {
                     let told = told.map(|told| LastNotice { severity: told.severity.min(worst), ..told });
                     return Some(Phase::Firing { began, severity: worst, better: None, told });
                 }
-                told.map(|told| Phase::Over { began, ended: at, severity: told.severity, gone: None })
+                told.map(|told| Phase::Over { began, ended: at, severity: told.severity, is_gone: false })
             }
             // It has begun again before the end was told: it has not ended.
             Phase::Over { began, severity: before, .. } if is_bad => {
@@ -203,7 +208,7 @@ impl Notifier {
 
     /// What there is to tell of an alert.
     fn notice(&self, now: Instant, subject: &Subject, alert: &Alert) -> Option<Notice> {
-        let mut sentence = &alert.sentence;
+        let mut gone = None;
         let (severity, began, ended) = match &alert.phase {
             Phase::Pending { .. } => return None,
             Phase::Firing { began, severity, told, .. } => {
@@ -214,12 +219,13 @@ impl Notifier {
                 }
                 (*severity, *began, None)
             }
-            Phase::Over { began, ended, severity, gone } => {
-                sentence = gone.as_ref().unwrap_or(sentence);
+            Phase::Over { began, ended, severity, is_gone } => {
+                gone = subject.group().filter(|_| *is_gone).map(gone_sentence);
                 (*severity, *began, Some(*ended))
             }
         };
-        Some(Notice { subject: subject.clone(), severity, sentence: sentence.clone(), began, ended })
+        let sentence = gone.unwrap_or_else(|| alert.sentence.clone());
+        Some(Notice { subject: subject.clone(), severity, sentence, began, ended })
     }
 
     /// What became of the message that is out: whether the target has it.

@@ -291,7 +291,7 @@ const SILENT: u32 = 4;
 #[derive(Default)]
 struct Failures {
     unavailable: Vec<RegistryError>,
-    /// What is no registry's answer says nothing of what the others have.
+    /// What is no registry's answer says nothing of what the others have, also of those that do not answer.
     malformed: Option<RegistryError>,
 }
 
@@ -312,10 +312,11 @@ impl Failures {
     }
 
     fn into_error(self) -> RegistryError {
-        if let Some(malformed) = self.malformed {
-            return malformed;
+        if let (Some(malformed), []) = (&self.malformed, self.unavailable.as_slice()) {
+            return malformed.clone();
         }
-        let reasons: Vec<String> = self.unavailable.iter().map(RegistryError::to_string).collect();
+        let all = self.unavailable.iter().chain(&self.malformed);
+        let reasons: Vec<String> = all.map(RegistryError::to_string).collect();
         // The first that wants to be asked again is.
         let retry_after = self.unavailable.iter().map(RegistryError::retry_after).min().flatten();
         RegistryError::new(RegistryErrorKind::Unavailable, reasons.join("; ")).with_retry_after(retry_after)

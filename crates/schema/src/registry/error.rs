@@ -29,7 +29,7 @@ pub enum RegistryErrorKind {
     Incompatible,
     /// The registry does not take what it was asked, in its own words (422 and others).
     Invalid,
-    /// What came back is no answer of a schema registry, or is larger than it may be.
+    /// What came back is no answer of a schema registry, or is larger than it may be. Of several URLs, where all have answered.
     Malformed,
     /// What the registry has is no schema that can be used here.
     BadSchema,

@@ -103,20 +103,28 @@ impl Misses {
         }
     }
 
-    /// Why the id is not known, as far as it is known.
+    /// Why the id is not known, as far as it is known: while the registry does not answer, that is why, whatever was so before.
     pub(super) fn reason(&self, id: SchemaId) -> Option<&RegistryError> {
-        let missing = self.missing.get(&id).map(|miss| &miss.error);
-        missing.or_else(|| self.outage.as_ref().map(|outage| &outage.last))
+        let outage = self.outage.as_ref().map(|outage| &outage.last);
+        outage.or_else(|| self.missing.get(&id).map(|miss| &miss.error))
     }
 
-    /// Why a question has no answer in time, as far as it is known. That the id was not there at an earlier time says nothing of it.
-    pub(super) fn overdue(&self, now: Instant, id: SchemaId) -> Option<&RegistryError> {
-        let is_so = |miss: &&Miss| match miss.state {
-            MissState::Awaited { since, .. } => now < later(since, self.wait),
-            MissState::Absent { until } => now < until,
+    /// A question has no answer in time. Why, as far as it is known. That the id was not there at an earlier time says nothing of it, now and from now on.
+    pub(super) fn overdue(&mut self, now: Instant, id: SchemaId) -> RegistryError {
+        let overdue = || {
+            let reason = format!("the registry has not told schema {id} yet");
+            RegistryError::new(RegistryErrorKind::Unavailable, reason)
         };
-        let outage = self.outage.as_ref().map(|outage| &outage.last);
-        outage.or_else(|| self.missing.get(&id).filter(is_so).map(|miss| &miss.error))
+        if let Some(miss) = self.missing.get_mut(&id) {
+            let is_so = match miss.state {
+                MissState::Awaited { since, .. } => now < later(since, self.wait),
+                MissState::Absent { until } => now < until,
+            };
+            if !is_so {
+                miss.error = overdue();
+            }
+        }
+        self.reason(id).cloned().unwrap_or_else(overdue)
     }
 
     /// Whether an id that could not be told is to be asked for again by those who wait for it.

@@ -213,11 +213,7 @@ impl SchemaRegistry {
     }
 
     fn too_late(&self, id: SchemaId) -> RegistryError {
-        let overdue = lock(&self.0.misses).overdue(clock::now(), id).cloned();
-        overdue.unwrap_or_else(|| {
-            let reason = format!("the registry has not told schema {id} yet");
-            RegistryError::new(RegistryErrorKind::Unavailable, reason)
-        })
+        lock(&self.0.misses).overdue(clock::now(), id)
     }
 
     /// One of those who need an id asks, and the others wait for it. Where it is dropped the next of them asks.

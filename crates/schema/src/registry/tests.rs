@@ -11,7 +11,13 @@ use std::{
 use offtake_net::http::{Answer, Endpoint};
 
 use super::{transport::Call, transport::CallFuture, *};
-use crate::id::SchemaType;
+use crate::{
+    deserializer::Deserializer,
+    error::DecodeErrorKind,
+    id::SchemaType,
+    payload::{Part, Payload},
+    registered::Registered,
+};
 
 /// What a URL does with a question.
 #[derive(Clone)]
@@ -210,6 +216,32 @@ async fn that_an_id_was_not_there_once_is_not_why_there_is_no_answer_now() {
     }
 }
 
+/// Or who decodes without waiting would take it for poison, too: a question that found no answer is all that is known, however it ended.
+#[tokio::test(start_paused = true)]
+async fn that_an_id_was_not_there_once_is_not_why_a_record_is_not_decoded_now() {
+    let bytes = [&[0][..], &7_u32.to_be_bytes(), b"{}"].concat();
+    let payload = Payload::new(Part::Value, "t", Some(&bytes));
+    // Down, for which nobody waits; down, for which somebody does; silent for as long as somebody waits.
+    for (fails, limit) in [(Does::Fails, 0), (Does::Fails, 30), (Does::Hangs, 1)] {
+        let script = Script::of([unknown(), fails]);
+        let (registry, _) = registry(1, &script);
+        let by = Registered::new(registry);
+        let decoded = || by.deserialize::<serde_json::Value>(&payload).unwrap_err();
+        assert!(by.prepare(SchemaId::Id(7), Duration::ZERO).await.is_err());
+        assert_eq!(decoded().kind(), DecodeErrorKind::UnknownSchema);
+        wait(20_000).await;
+        assert_eq!(decoded().kind(), DecodeErrorKind::UnknownSchema, "nobody has asked since");
+        assert!(by.prepare(SchemaId::Id(7), Duration::from_secs(limit)).await.is_err());
+        let error = decoded();
+        assert_eq!(error.kind(), DecodeErrorKind::Unavailable, "{limit} s: {error}");
+        // Once it answers, what it answers is why.
+        *script.steps.lock().unwrap() = VecDeque::from([unknown()]);
+        wait(20_000).await;
+        assert!(by.prepare(SchemaId::Id(7), Duration::ZERO).await.is_err());
+        assert_eq!(decoded().kind(), DecodeErrorKind::UnknownSchema);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_next_url_is_asked_where_one_fails_and_asked_first_from_then_on() {
     let script = Script::of([Does::Fails, Does::Says(500, String::new()), schema_answer(), schema_answer()]);
@@ -238,15 +270,34 @@ async fn what_is_no_registrys_answer_is_none_where_another_url_gives_one() {
     let urls: Vec<usize> = script.asked().iter().map(|(url, _)| *url).collect();
     assert_eq!(urls, [0, 1, 2, 2]);
     // Where none does, what was answered is told, and not waited for.
-    for steps in [[page(), Does::Fails], [Does::Fails, page()], [page(), page()]] {
-        let script = Script::of(steps);
-        let (lost, _) = registry(2, &script);
-        let error = lost.schema_within(1, Duration::MAX).await.unwrap_err();
-        assert_eq!((error.kind(), script.asked().len()), (RegistryErrorKind::Malformed, 2), "{error}");
-    }
+    let script = Script::of([page()]);
+    let (lost, _) = registry(2, &script);
+    let error = lost.schema_within(1, Duration::MAX).await.unwrap_err();
+    assert_eq!((error.kind(), script.asked().len()), (RegistryErrorKind::Malformed, 2), "{error}");
     let script = Script::of([page(), unknown()]);
     let (absent, _) = registry(2, &script);
     assert_eq!(absent.schema(1).await.unwrap_err().kind(), RegistryErrorKind::NotFound);
+}
+
+/// The one that does not answer may be the registry: it is waited for, and no record is to blame.
+#[tokio::test(start_paused = true)]
+async fn while_one_url_does_not_answer_what_is_no_registrys_answer_of_another_is_none() {
+    let page = || Does::Says(200, "<html>".to_owned());
+    for steps in [[page(), Does::Fails], [Does::Fails, page()]] {
+        let script = Script::of(steps.clone());
+        let (down, events) = registry(2, &script);
+        let error = down.schema(1).await.unwrap_err();
+        assert_eq!((error.kind(), script.asked().len()), (RegistryErrorKind::Unavailable, 2));
+        let text = error.to_string();
+        assert!(text.contains("connection refused") && text.contains("none of a schema registry"), "{text}");
+        assert!(matches!(events.lock().unwrap()[..], [RegistryEvent::Unavailable { .. }]));
+        // Both go on so, and then the registry answers again.
+        let both = [steps.as_slice(), &steps, &[page(), schema_answer()]].concat();
+        *script.steps.lock().unwrap() = both.into();
+        assert!(down.schema_within(1, Duration::MAX).await.is_ok());
+        assert_eq!(script.asked().len(), 8);
+        assert_eq!(events.lock().unwrap().len(), 2, "one outage");
+    }
 }
 
 #[tokio::test(start_paused = true)]
