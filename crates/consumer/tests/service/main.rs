@@ -7,6 +7,8 @@
     reason = "the application under test waits, in virtual time, and has tasks of its own"
 )]
 
+mod clocks;
+mod closing;
 mod errors;
 mod handing_over;
 mod health;
