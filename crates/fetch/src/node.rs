@@ -24,6 +24,9 @@ pub(crate) struct Node {
     pub(crate) session: Session,
     /// Partitions to fetch.
     pub(crate) wanted: BTreeSet<TopicPartition>,
+    /// Whether nothing was asked of it since no partition was started. Others are likely to start in a moment, and are not to wait for a long
+    /// poll.
+    pub(crate) begins: bool,
     /// Partitions that are not fetched because they hold their share of the budget already.
     pub(crate) over_share: BTreeSet<TopicPartition>,
     /// Partitions whose entry in the session may have changed: the others cost nothing.
@@ -117,6 +120,7 @@ impl Node {
             call: NodeCall::Unsent { not_before: None },
             session: Session::default(),
             wanted: BTreeSet::new(),
+            begins: true,
             over_share: BTreeSet::new(),
             dirty: BTreeSet::new(),
             oversize_candidates: VecDeque::new(),

@@ -14,5 +14,6 @@ mod handing_over;
 mod health;
 mod jumps;
 mod log;
+mod starting;
 mod support;
 mod tickets;

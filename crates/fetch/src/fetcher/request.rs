@@ -167,8 +167,9 @@ impl Fetcher {
         let allowance = self.allowance();
         let node = self.nodes.get_mut(&broker)?;
         let next_oversize_candidate = node.next_oversize_candidate().cloned().map(|tp| BTreeSet::from([tp]));
+        let begins = std::mem::take(&mut node.begins);
         // A partition over its share must not wait for a long poll of the others when it has room again.
-        let may_wait = next_oversize_candidate.is_none() && node.over_share.is_empty();
+        let may_wait = next_oversize_candidate.is_none() && node.over_share.is_empty() && !begins;
         let max_wait = if may_wait { self.config.max_wait } else { SHORTEST_WAIT };
         let (bytes, max_partition_bytes) = match next_oversize_candidate {
             Some(_) => (1, 1), // its first batch, however large, and no more

@@ -264,6 +264,30 @@ fn i13_topics_go_by_name_unless_all_have_ids() {
     assert_eq!(asked.asks(), ["a-0@1", "b-0@2"]);
 }
 
+/// What one partition starts at is known a moment before another's.
+#[test]
+fn what_starts_just_after_the_first_request_does_not_wait_for_a_long_poll() {
+    let mut rig = Rig::new().topic("a", &[1, 1]);
+    rig.start("a", 0, 10);
+    let first = rig.ask();
+    rig.start("a", 1, 10);
+    rig.silent();
+    assert_eq!(first.request.max_wait_ms, 1);
+    rig.answer(&first, response(77, vec![("a", vec![nothing(0)])]));
+    let second = rig.ask();
+    assert_eq!((second.asks(), second.request.max_wait_ms), (vec!["a-1@10".to_owned()], 500));
+    // All are given up, and others come.
+    rig.answer_late(&second, response(77, vec![]));
+    let third = rig.ask();
+    assert_eq!(third.request.max_wait_ms, 500);
+    rig.answer_late(&third, response(77, vec![]));
+    for partition in 0..2 {
+        rig.fetcher.stop(&tp("a", partition));
+    }
+    rig.start("a", 0, 10);
+    assert_eq!(rig.ask().request.max_wait_ms, 1);
+}
+
 #[test]
 fn i14_close_closes_every_session_and_waits_for_no_long_poll() {
     let mut rig = in_session();
