@@ -241,11 +241,11 @@ impl Engine {
             self.give_up_everything(now, "the consumer is being closed", membership);
             let busy = self.busy_brokers();
             self.fetch.close(now, &busy);
-            let sessions_until = now + LAST_SECOND;
+            let sessions_until = deadline.min(now + LAST_SECOND);
             self.life = CloseState::Closing { deadline, sessions_until, reply, left };
         }
         if let CloseState::Closing { deadline, sessions_until, reply, left } = &mut self.life
-            && ((*left && (self.fetch.is_closed() || now >= *sessions_until)) || now >= *deadline)
+            && (*left && (self.fetch.is_closed() || now >= *sessions_until) || now >= *deadline)
         {
             answer(reply.take(), Ok(()));
             self.life = CloseState::Closed;
