@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use offtake::{Listener, ListenerFuture, Rebalance};
 use offtake_broker::{Fault, FaultRule};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::support::{cluster, member, read, virtually};
 
@@ -25,4 +26,40 @@ fn what_begins_a_moment_later_does_not_wait_until_the_first_has_something_new() 
         assert!(began.elapsed() < Duration::from_millis(300), "it took {:?}", began.elapsed());
         consumer.close(Duration::from_secs(5)).await.unwrap();
     });
+}
+
+/// Takes its time, and then says where to begin.
+struct FromTwo;
+
+impl Listener for FromTwo {
+    fn assigned(&self, rebalance: Rebalance) -> ListenerFuture {
+        Box::pin(async move {
+            sleep(Duration::from_secs(2)).await;
+            for partition in rebalance.partitions {
+                rebalance.consumer.seek(partition, 2).await?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Where a partition begins is looked up while the listener still runs: what comes of that counts no more once it has sought.
+#[test]
+fn m9_a_listener_that_seeks_is_before_whatever_auto_offset_reset_says() {
+    for reset in ["none", "latest", "earliest"] {
+        virtually(async {
+            let cluster = cluster(2).await;
+            let builder = member(&cluster, "c").property("auto.offset.reset", reset).listener(FromTwo);
+            let mut consumer = builder.build().await.unwrap();
+            consumer.subscribe(["orders"]).await.unwrap();
+            let mut offsets = Vec::new();
+            while offsets.len() < 2 {
+                let records = consumer.poll(Duration::from_secs(5)).await.unwrap();
+                assert!(!records.is_empty(), "{reset}: {offsets:?}");
+                offsets.extend(records.iter().map(|record| record.offset()));
+            }
+            assert_eq!(offsets, [2, 2], "{reset}");
+            consumer.close(Duration::from_secs(5)).await.unwrap();
+        });
+    }
 }
