@@ -33,8 +33,7 @@ pub(crate) fn virtually<T>(body: impl Future<Output = T>) -> T {
 
 /// Into that cluster, without a socket.
 pub(crate) fn inside(cluster: &Cluster) -> Arc<dyn Dial> {
-    let cluster = cluster.clone();
-    Arc::new(InMemory::new(move |port| cluster.connect(port)))
+    Arc::new(InMemory::new(cluster.connector()))
 }
 
 /// A topic with so many partitions, ten records in each.

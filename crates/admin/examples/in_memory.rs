@@ -33,8 +33,7 @@ pub async fn run() -> Result<(), Box<dyn Error>> {
     let properties =
         [("bootstrap.servers", cluster.bootstrap().as_str()), ("default.api.timeout.ms", "120000")]
             .map(|(name, value)| (name, value.to_owned()));
-    let inside = cluster.clone();
-    let dial = InMemory::new(move |port| inside.connect(port));
+    let dial = InMemory::new(cluster.connector());
     let mut admin = Admin::with_dial(ClientConfig::from_properties(properties)?, dial)?;
     let ends = admin.alter_offsets("billing", [(("orders", 0), 1), (("orders", 1), 1)]).await;
     assert!(ends.values().all(Result::is_ok), "{ends:?}");

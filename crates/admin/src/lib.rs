@@ -58,8 +58,7 @@ pub mod config {
 ///
 /// let cluster = Cluster::builder().topic("orders", 6).in_memory().start().await?;
 /// let config = ClientConfig::from_properties([("bootstrap.servers", cluster.bootstrap())])?;
-/// let inside = cluster.clone();
-/// let mut admin = Admin::with_dial(config, InMemory::new(move |port| inside.connect(port)))?;
+/// let mut admin = Admin::with_dial(config, InMemory::new(cluster.connector()))?;
 /// assert_eq!(admin.describe_topics("orders").await?[0].partitions.len(), 6);
 /// # Ok(())
 /// # }

@@ -162,8 +162,7 @@ async fn what_was_never_sent_was_not_carried_out() {
 async fn what_was_carried_out_and_not_answered_is_done() {
     let cluster = Cluster::builder().topic("orders", 3).in_memory().start().await.unwrap();
     let config = ClientConfig::from_properties([("bootstrap.servers", cluster.bootstrap())]).unwrap();
-    let inside = cluster.clone();
-    let mut admin = Admin::with_dial(config, InMemory::new(move |port| inside.connect(port))).unwrap();
+    let mut admin = Admin::with_dial(config, InMemory::new(cluster.connector())).unwrap();
     assert!(admin.alter_offsets("group", [(orders(0), 0)]).await.values().all(Result::is_ok));
     let lost = |api| cluster.inject(FaultRule::on(api, Fault::ApplyThenLose).once());
 

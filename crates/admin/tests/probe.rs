@@ -14,8 +14,7 @@ fn probe(cluster: &Cluster, properties: &[(&str, &str)]) -> Probe {
     let servers = [("bootstrap.servers".to_owned(), cluster.bootstrap())];
     let properties = properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let config = ClientConfig::from_properties(servers.into_iter().chain(properties)).unwrap();
-    let inside = cluster.clone();
-    Probe::with_dial(config, InMemory::new(move |port| inside.connect(port))).unwrap()
+    Probe::with_dial(config, InMemory::new(cluster.connector())).unwrap()
 }
 
 fn alice(password: &str) -> [(&str, &str); 4] {

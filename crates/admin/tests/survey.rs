@@ -20,8 +20,7 @@ const LIMIT: Duration = Duration::from_secs(2);
 async fn three() -> (Cluster, Admin) {
     let cluster = Cluster::builder().brokers(3).topic("orders", 3).in_memory().start().await.unwrap();
     let config = ClientConfig::from_properties([("bootstrap.servers", cluster.bootstrap())]).unwrap();
-    let inside = cluster.clone();
-    let admin = Admin::with_dial(config, InMemory::new(move |port| inside.connect(port))).unwrap();
+    let admin = Admin::with_dial(config, InMemory::new(cluster.connector())).unwrap();
     (cluster, admin)
 }
 

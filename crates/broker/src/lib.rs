@@ -62,11 +62,10 @@
 //! #[tokio::test(start_paused = true)]
 //! async fn a_service_survives_a_broker_that_is_gone_for_an_hour() {
 //!     let cluster = Cluster::builder().topic("orders", 1).in_memory().start().await.unwrap();
-//!     let inside = cluster.clone();
 //!     let mut consumer = offtake::Consumer::builder(cluster.bootstrap())
 //!         .group("billing")
 //!         .auto_offset_reset(offtake::AutoOffsetReset::Earliest)
-//!         .dial(offtake::dial::InMemory::new(move |port| inside.connect(port)))
+//!         .dial(offtake::dial::InMemory::new(cluster.connector()))
 //!         .spawn_on(tokio::runtime::Handle::current()) // by default the engine has a thread, and the real clock
 //!         .build()
 //!         .await

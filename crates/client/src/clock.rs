@@ -27,7 +27,7 @@ pub fn later(from: Instant, duration: Duration) -> Instant {
 /// Longer than anything runs, and short enough to be added to any clock.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// Milliseconds since 1970, read once when a client starts.
+/// Milliseconds since 1970. It may be set at any time, back too.
 #[expect(clippy::disallowed_methods, reason = "this is the loop's clock")]
 pub fn wall_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

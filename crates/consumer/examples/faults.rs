@@ -16,11 +16,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
 /// The test.
 pub async fn run() -> Result<(), Box<dyn Error>> {
     let cluster = Cluster::builder().brokers(2).topic("orders", 2).in_memory().start().await?;
-    let inside = cluster.clone();
     let mut consumer = Consumer::builder(cluster.bootstrap().as_str())
         .group("service")
         .auto_offset_reset(AutoOffsetReset::Earliest)
-        .dial(InMemory::new(move |port| inside.connect(port)))
+        .dial(InMemory::new(cluster.connector()))
         .spawn_on(tokio::runtime::Handle::current()) // so that it lives by the same clock
         .build()
         .await?;

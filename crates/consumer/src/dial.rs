@@ -15,9 +15,8 @@
 ///
 /// let cluster = Cluster::builder().topic("orders", 1).in_memory().start().await?;
 /// cluster.produce("orders", 0, None, Some(b"one"))?;
-/// let inside = cluster.clone();
 /// let mut consumer = Consumer::builder(cluster.bootstrap())
-///     .dial(InMemory::new(move |port| inside.connect(port)))
+///     .dial(InMemory::new(cluster.connector()))
 ///     .spawn_on(tokio::runtime::Handle::current())
 ///     .build()
 ///     .await?;

@@ -44,14 +44,15 @@ pub(crate) struct Progress {
     finished: BTreeMap<TopicPartition, (Token, Position)>,
     /// Passed behind records that are not finished yet; of each partition the last.
     passed: BTreeMap<TopicPartition, Passed>,
-    /// Finished since it was last reported.
-    news: bool,
+    /// Of these more is finished than was reported.
+    news: BTreeSet<TopicPartition>,
 }
 
 impl Progress {
     pub(crate) fn new(by: Finishing) -> Self {
         let (handed, withheld) = (Vec::new(), Vec::new());
-        Self { by, handed, withheld, finished: BTreeMap::new(), passed: BTreeMap::new(), news: false }
+        let (finished, passed, news) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        Self { by, handed, withheld, finished, passed, news }
     }
 
     /// Whether records are finished one by one: then nothing else says what is.
@@ -139,16 +140,12 @@ impl Progress {
         match self.finished.get_mut(&partition) {
             // Later tokens win; under the same one it only grows.
             Some((held, position)) if *held > token || (*held == token && position.offset >= next.offset) => {
+                return;
             }
-            Some(held) => {
-                *held = (token, next);
-                self.news = true;
-            }
-            None => {
-                self.finished.insert(partition, (token, next));
-                self.news = true;
-            }
+            Some(held) => *held = (token, next),
+            None => drop(self.finished.insert(partition.clone(), (token, next))),
         }
+        self.news.insert(partition);
     }
 
     /// No longer ours: nothing of it will be committed.
@@ -162,6 +159,7 @@ impl Progress {
         for partition in partitions {
             self.finished.remove(partition);
             self.passed.remove(partition);
+            self.news.remove(partition);
         }
         let gone: BTreeSet<_> = partitions.iter().collect();
         self.handed.retain(|place| !gone.contains(&place.partition));
@@ -195,15 +193,12 @@ impl Progress {
     }
 
     fn news(&mut self) -> Option<Positions> {
-        if !std::mem::take(&mut self.news) {
-            return None;
-        }
-        Some(
-            self.finished
-                .iter()
-                .map(|(partition, (token, position))| (partition.clone(), *token, *position))
-                .collect(),
-        )
+        let news = std::mem::take(&mut self.news).into_iter().filter_map(|partition| {
+            let (token, position) = *self.finished.get(&partition)?;
+            Some((partition, token, position))
+        });
+        let positions: Positions = news.collect();
+        (!positions.is_empty()).then_some(positions)
     }
 }
 

@@ -120,6 +120,9 @@ impl Fetcher {
         if self.paused.get(&tp).is_some_and(|assignment| *assignment != token.assignment) {
             self.paused.remove(&tp);
         }
+        if self.partitions.is_empty() {
+            self.nodes.values_mut().for_each(|node| node.begins = true);
+        }
         let position = if self.partitions.contains_key(&tp) {
             self.restart(&tp, start_id, position)
         } else {

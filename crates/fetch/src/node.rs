@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_machine::{Backoff, BackoffConfig, Call, TopicPartition};
+use offtake_machine::{Backoff, BackoffConfig, CallId, CallIds, TopicPartition, after};
 
 use crate::session::Session;
 
@@ -20,12 +20,13 @@ const REQUEST_GROWTH: usize = 4;
 
 #[derive(Debug)]
 pub(crate) struct Node {
-    /// Idle or due: a request may be sent as soon as a partition is wanted and there is memory.
-    pub(crate) call: Call,
-    pub(crate) in_flight: Option<InFlight>,
+    pub(crate) call: NodeCall,
     pub(crate) session: Session,
     /// Partitions to fetch.
     pub(crate) wanted: BTreeSet<TopicPartition>,
+    /// Whether nothing was asked of it since no partition was started. Others are likely to start in a moment, and are not to wait for a long
+    /// poll.
+    pub(crate) begins: bool,
     /// Partitions that are not fetched because they hold their share of the budget already.
     pub(crate) over_share: BTreeSet<TopicPartition>,
     /// Partitions whose entry in the session may have changed: the others cost nothing.
@@ -47,23 +48,79 @@ pub(crate) struct Node {
     pub(crate) reported: bool,
 }
 
+/// The one request that a broker may have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum NodeCall {
+    /// It may be sent as soon as a partition is wanted and there is memory, but not before this time.
+    Unsent {
+        not_before: Option<Instant>,
+    },
+    Sent(InFlight),
+}
+
 /// A request in flight.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InFlight {
+    /// The answer comes under this id.
+    pub(crate) id: CallId,
     pub(crate) sent: Instant,
+    /// When it is given up, even if the driver never answers.
+    pub(crate) deadline: Instant,
     /// `max_bytes` of the request: set aside in the budget until the response is here.
     pub(crate) bytes: usize,
     /// Whether it is a long poll.
     pub(crate) may_wait: bool,
 }
 
+impl NodeCall {
+    /// No request, and none before this time.
+    pub(crate) fn not_before(at: Instant) -> Self {
+        Self::Unsent { not_before: Some(at) }
+    }
+
+    /// Whether one may be sent now.
+    pub(crate) fn may_be_sent(self, now: Instant) -> bool {
+        matches!(self, Self::Unsent { not_before } if not_before.is_none_or(|at| at <= now))
+    }
+
+    pub(crate) fn in_flight(self) -> Option<InFlight> {
+        match self {
+            Self::Sent(in_flight) => Some(in_flight),
+            Self::Unsent { .. } => None,
+        }
+    }
+
+    /// The id to send it under.
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        ids: &mut CallIds,
+        timeout: Duration,
+        bytes: usize,
+        may_wait: bool,
+    ) -> CallId {
+        let id = ids.next_id();
+        // The driver answers at `timeout`; the margin is for a driver that forgot.
+        let deadline = after(after(now, timeout), timeout);
+        *self = Self::Sent(InFlight { id, sent: now, deadline, bytes, may_wait });
+        id
+    }
+
+    /// If `id` answers it, it is over.
+    pub(crate) fn take(&mut self, id: CallId) -> Option<InFlight> {
+        let ours = self.in_flight().filter(|in_flight| in_flight.id == id)?;
+        *self = Self::Unsent { not_before: None };
+        Some(ours)
+    }
+}
+
 impl Node {
     pub(crate) fn new(backoff: BackoffConfig, seed: u64) -> Self {
         Self {
-            call: Call::Idle,
-            in_flight: None,
+            call: NodeCall::Unsent { not_before: None },
             session: Session::default(),
             wanted: BTreeSet::new(),
+            begins: true,
             over_share: BTreeSet::new(),
             dirty: BTreeSet::new(),
             oversize_candidates: VecDeque::new(),
@@ -90,7 +147,7 @@ impl Node {
     pub(crate) fn back_off_idle(&mut self, now: Instant) {
         let rest = IDLE_BACKOFF.saturating_mul(1 << self.idle_answers.min(16)).min(MAX_IDLE_BACKOFF);
         self.idle_answers = self.idle_answers.saturating_add(1);
-        self.call = Call::Due(now + rest);
+        self.call = NodeCall::not_before(now + rest);
     }
 
     /// A response had news.
@@ -101,22 +158,20 @@ impl Node {
 
     /// A partition was added: ends the pause of [`back_off_idle`](Self::back_off_idle).
     pub(crate) fn fetch_now(&mut self) {
-        if std::mem::take(&mut self.idle_answers) > 0 && !self.call.is_sent() {
-            self.call = Call::Idle;
+        if std::mem::take(&mut self.idle_answers) > 0
+            && let NodeCall::Unsent { not_before } = &mut self.call
+        {
+            *not_before = None;
         }
     }
 
     /// Whether a request is in flight, or should be.
     pub(crate) fn is_active(&self) -> bool {
-        self.in_flight.is_some() || !self.wanted.is_empty()
+        self.call.in_flight().is_some() || !self.wanted.is_empty()
     }
 
     /// Whether a request may be sent now.
     pub(crate) fn due(&self, now: Instant) -> bool {
-        match self.call {
-            Call::Idle => !self.wanted.is_empty(),
-            Call::Due(at) => at <= now && !self.wanted.is_empty(),
-            Call::Sent { .. } => false,
-        }
+        self.call.may_be_sent(now) && !self.wanted.is_empty()
     }
 }

@@ -35,9 +35,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     (config.brokers, config.wall_ms) = (3, offtake_client::clock::wall_ms());
     let cluster = Cluster::builder().config(config).in_memory().start().await?;
     let admin = || {
-        let inside = cluster.clone();
         let config = ClientConfig::from_properties([("bootstrap.servers", cluster.bootstrap())])?;
-        Admin::with_dial(config, InMemory::new(move |port| inside.connect(port)))
+        Admin::with_dial(config, InMemory::new(cluster.connector()))
     };
     let mut filling = admin()?;
     for nth in 0..groups {

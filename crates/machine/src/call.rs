@@ -30,6 +30,8 @@ impl CallIds {
 pub enum Target {
     /// Any broker that answers: a known one, else one of the bootstrap servers.
     Any,
+    /// The same, but this one only if no other can be asked.
+    Other(BrokerId),
     /// This broker.
     Broker(BrokerId),
 }

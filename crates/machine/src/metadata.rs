@@ -26,7 +26,8 @@ use crate::{
 const LISTINGS_BEFORE_DELETED: u32 = 3;
 
 /// How many answers in a row must name older leader epochs of a topic without an id before it counts as created again. A broker
-/// that lags behind answers so too.
+/// that lags behind answers so too; and one that is cut off from the controller, for as long as that lasts: so not all may be of one broker
+/// where there are several.
 const OLDER_BEFORE_CREATED_ANEW: u32 = 5;
 
 /// The least age at which complete metadata is refreshed.
@@ -57,8 +58,10 @@ pub struct Metadata {
     cluster: Arc<Cluster>,
     /// How many refreshes in a row called a known topic unknown.
     unknown: BTreeMap<Topic, u32>,
-    /// How many answers in a row named older leader epochs of a topic without an id.
-    older: BTreeMap<Topic, u32>,
+    /// Topics without an id of which the last answers named older leader epochs.
+    older: BTreeMap<Topic, OlderEpochs>,
+    /// Who gave such an answer last: another one is asked next.
+    doubted: Option<BrokerId>,
     backoff: Backoff,
     ids: CallIds,
     call: Call,
@@ -72,6 +75,15 @@ pub struct Metadata {
     /// Since when all refreshes have failed.
     failing_since: Option<Instant>,
     events: VecDeque<Event>,
+}
+
+/// What speaks for it that a topic without an id was created again.
+#[derive(Debug, Default)]
+struct OlderEpochs {
+    /// How many answers in a row.
+    answers: u32,
+    /// Of which brokers they are.
+    of: BTreeSet<BrokerId>,
 }
 
 /// When to refresh after the outstanding call, as far as that was requested meanwhile.
@@ -119,6 +131,7 @@ impl Metadata {
             cluster: Arc::default(),
             unknown: BTreeMap::new(),
             older: BTreeMap::new(),
+            doubted: None,
             backoff: Backoff::new(config.backoff, config.seed),
             ids: CallIds::default(),
             call: Call::Due(now),
@@ -246,7 +259,9 @@ impl Metadata {
             return;
         }
         match answer {
-            Ok(Answer { response: Response::Metadata(response), .. }) => self.learn(now, response),
+            Ok(Answer { from, response: Response::Metadata(response), .. }) => {
+                self.learn(now, from, response)
+            }
             Ok(_) => self.failed(now),
             Err(error) => {
                 self.events.push_back(Event::RefreshFailed(error));
@@ -265,14 +280,14 @@ impl Metadata {
         }
     }
 
-    fn learn(&mut self, now: Instant, response: wire::MetadataResponse) {
+    fn learn(&mut self, now: Instant, from: Option<BrokerId>, response: wire::MetadataResponse) {
         if response.error_code == ErrorCode::RebootstrapRequired {
             self.call = Call::Due(after(now, self.backoff.next_wait()));
             self.events.push_back(Event::Rebootstrap);
             return;
         }
         let lists_all = self.call_wants_all && self.interest.is_all();
-        self.forget_created_anew(&response);
+        self.forget_created_anew(from, &response);
         let told = Cluster::from_response(response, lists_all, &self.cluster);
         if told.brokers.is_empty() {
             // A broker that has just started may list no broker, not even itself.
@@ -319,8 +334,11 @@ impl Metadata {
     }
 
     /// Before topics had ids, one that was deleted and created again shows only by older leader epochs, as does the answer of a
-    /// broker that lags behind. What was known is kept until several answers in a row agree against it.
-    fn forget_created_anew(&mut self, response: &wire::MetadataResponse) {
+    /// broker that lags behind. What was known is kept until several answers in a row agree against it, of more than one broker.
+    fn forget_created_anew(&mut self, from: Option<BrokerId>, response: &wire::MetadataResponse) {
+        let enough_brokers = self.cluster.brokers.len().min(2);
+        let cluster = &self.cluster;
+        self.older.retain(|name, _| cluster.topics.contains_key(name));
         for topic in &response.topics {
             let Some(name) = topic.name.as_deref().filter(|_| topic.error_code.is_ok()) else { continue };
             let Some(known) = self.cluster.topic(name).filter(|known| known.id == topic.topic_id) else {
@@ -337,13 +355,15 @@ impl Metadata {
                 self.older.remove(&name);
                 continue;
             }
-            let times = self.older.entry(name.clone()).or_default();
-            *times = times.saturating_add(1);
-            if *times >= OLDER_BEFORE_CREATED_ANEW {
+            let older = self.older.entry(name.clone()).or_default();
+            older.answers = older.answers.saturating_add(1);
+            older.of.extend(from);
+            if older.answers >= OLDER_BEFORE_CREATED_ANEW && older.of.len() >= enough_brokers {
                 self.older.remove(&name);
                 Arc::make_mut(&mut self.cluster).topics.remove(&name);
             }
         }
+        self.doubted = from.filter(|_| !self.older.is_empty());
     }
 
     /// A full listing may come from a broker that has just started and does not know all topics. So a known topic stays
@@ -415,7 +435,7 @@ impl Metadata {
         };
         Some(Transmit {
             id,
-            to: Target::Any,
+            to: self.doubted.map_or(Target::Any, Target::Other),
             request: request.into(),
             max_version: None,
             timeout: self.config.request_timeout,

@@ -4,6 +4,8 @@
 //! unexpected or cannot be read, or when a call is late; each outstanding call then fails with the reason. A connection is
 //! never repaired: [`Net`](crate::Net) makes another.
 
+mod ending;
+
 use std::{collections::VecDeque, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -17,14 +19,16 @@ use tokio::{
     time::Instant,
 };
 
+use self::ending::JUDGED_WITHIN;
+
 use crate::{
     address_state::{DialPlan, FirstAnswer},
     call::{Call, CloseReason, EventKind},
     clock,
     dial::ByteStream,
     establish::{establish, took_too_long},
-    frames::{Frames, ReadError, describe_io_error},
-    handshake::{ConnectError, Handshake, VersionRanges},
+    frames::{Frames, describe_io_error},
+    handshake::{Handshake, VersionRanges},
     inbox::{Inbox, InboxEvent, Reporter},
     outgoing::Outgoing,
     phase::PhaseCell,
@@ -37,17 +41,6 @@ use crate::{
 const PIPELINE: usize = 64;
 /// How long to sleep when nothing is due: the timer needs a value.
 const LONG: Duration = Duration::from_secs(24 * 3600);
-
-/// A broker that refuses a request that it does not answer closes the connection within this, mostly.
-const JUDGED_WITHIN: Duration = Duration::from_secs(10);
-
-/// To follow "closed the connection: before answering".
-const FIRST_REQUEST: &str =
-    " the first request; the listener may expect SASL: set security.protocol to SASL_PLAINTEXT or SASL_SSL";
-
-/// To follow "cannot connect to host:port: ", when that has happened again and again for some seconds.
-const EXPECTS_SASL: &str = "closes each connection at the first request, as a listener does that expects SASL: set security.protocol to \
-                            SASL_PLAINTEXT or SASL_SSL";
 
 /// Makes the connection, serves it, and reports why it ended.
 pub(crate) async fn run(shared: Arc<Shared>, reporter: Reporter, mut inbox: Inbox, plan: DialPlan) {
@@ -364,12 +357,6 @@ impl<'a> Connection<'a> {
         Some(CloseReason::Unreachable(error))
     }
 
-    /// The connection cannot be used any longer, as it could not authenticate anew.
-    async fn refused(&mut self, error: ConnectError) -> CloseReason {
-        self.fail_waiting(error.reason.clone()).await;
-        CloseReason::Unreachable(error.into_call_error(self.reporter.address()))
-    }
-
     async fn answer(&mut self, of: Asker, result: Result<Answer, CallError>) {
         match of {
             Asker::Call(tag) => self.reporter.complete(tag, result).await,
@@ -423,88 +410,6 @@ impl<'a> Connection<'a> {
         if !wait.is_zero() {
             self.throttled_until = self.throttled_until.max(self.active.checked_add(wait));
         }
-    }
-
-    /// No more frames can be read.
-    async fn ended(&mut self, end: ReadError) -> CloseReason {
-        let nothing_lost = matches!(end, ReadError::Closed | ReadError::Io(_)) && self.waiting.is_empty();
-        if nothing_lost && self.may_be_refused() {
-            return CloseReason::ClosedUnanswered("after a request that it does not answer".to_owned());
-        }
-        if nothing_lost {
-            return CloseReason::Idle; // what is still queued was never written, and moves to the next connection
-        }
-        if let ReadError::TooLarge { length, cap, correlation } = end
-            && self.waiting.front().is_some_and(|call| call.correlation == correlation)
-            && let Some(call) = self.waiting.pop_front()
-        {
-            return self.too_large(&call, length, cap).await;
-        }
-        let reason = end.to_string();
-        if !matches!(end, ReadError::Closed) || self.has_answered {
-            return self.fail_waiting(reason).await;
-        }
-        let reason = format!("{reason}{FIRST_REQUEST}");
-        if self.expects_sasl {
-            let (address, why) = (self.reporter.address(), EXPECTS_SASL.to_owned());
-            let error = CallError::Authentication { address, reason: why, is_final: true };
-            self.fail_waiting_with(&error).await;
-        } else {
-            self.fail_waiting_with(&self.reporter.disconnected(reason.clone())).await;
-        }
-        CloseReason::ClosedAtFirstCall(reason)
-    }
-
-    async fn malformed(&mut self, call: &Waiting, source: DecodeError) -> CloseReason {
-        let reason = format!("its answer to {} was malformed", call.api);
-        let error = CallError::Malformed { address: self.reporter.address(), api: call.api, source };
-        self.answer(call.of, Err(error)).await;
-        self.fail_waiting(reason).await
-    }
-
-    /// A frame that is not read cannot be skipped either: the connection ends.
-    async fn too_large(&mut self, call: &Waiting, size: usize, limit: usize) -> CloseReason {
-        let (address, api) = (self.reporter.address(), call.api);
-        let reason = format!("given up: its answer to {api} has {size} bytes, {limit} at most are read");
-        self.answer(call.of, Err(CallError::TooLarge { address, api, size, limit })).await;
-        self.fail_waiting(reason).await;
-        CloseReason::TooLarge
-    }
-
-    /// Fails each outstanding call.
-    async fn fail_waiting(&mut self, reason: String) -> CloseReason {
-        self.fail_waiting_with(&self.reporter.disconnected(reason.clone())).await;
-        if self.may_be_refused() {
-            CloseReason::ClosedUnanswered(reason)
-        } else {
-            CloseReason::Broken(reason)
-        }
-    }
-
-    /// Whether the end of the connection may be the broker's word about a request that it does not answer.
-    fn may_be_refused(&self) -> bool {
-        let since_last = |(_, last)| clock::now().saturating_duration_since(last);
-        self.unanswered.map(since_last).is_some_and(|since| since <= JUDGED_WITHIN)
-    }
-
-    async fn fail_waiting_with(&mut self, error: &CallError) {
-        for call in self.waiting.drain(..) {
-            if let Asker::Call(tag) = call.of {
-                self.reporter.complete(tag, Err(error.clone())).await;
-            }
-        }
-    }
-
-    /// Writes what was sent, without waiting for responses.
-    async fn close(&mut self) {
-        self.inbox.drain_channel();
-        self.start_queued(clock::now()).await;
-        while !self.out.is_done() {
-            if self.out.write(&mut self.writer).await.is_err() {
-                return;
-            }
-        }
-        let _ = self.writer.shutdown().await;
     }
 
     fn timed_out(&self, api: ApiKey, after: Duration) -> CallError {

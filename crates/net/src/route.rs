@@ -3,7 +3,8 @@
 //! The best of those not tried yet, in this order: a broker with a connection on the lane, a broker with any connection,
 //! a known broker that did not fail the last time, a bootstrap server with a connection, one that did not fail (FAILURES
 //! A7); then those that failed: one with a connection all the same, one that may be dialled again, and in the end whoever
-//! may be dialled soonest. Among equals, the one with the fewest calls outstanding, then by rotation.
+//! may be dialled soonest. Among equals, the one with the fewest calls outstanding, then by rotation. One that the call is not for comes just
+//! before those that failed.
 //!
 //! A broker that stopped answering on one lane is most likely silent on the others, though they are still open: whoever
 //! looks for a new coordinator because the old one sleeps must not ask that one (FAILURES A2, C4).
@@ -22,6 +23,8 @@ pub(crate) struct Candidate {
     pub(crate) connected: bool,
     /// Calls waiting on the lane.
     pub(crate) in_flight: usize,
+    /// The call is for another one, if there is any.
+    pub(crate) unwanted: bool,
     /// Its address did not work the last time.
     pub(crate) failing: bool,
     /// When the reconnect backoff of its address ends, if that is in the future.
@@ -39,12 +42,16 @@ pub(crate) fn best(candidates: &[Candidate], rotation: u64) -> Option<Endpoint> 
 
 fn rank(of: &Candidate) -> (u8, Option<Instant>, usize) {
     let is_broker = matches!(of.endpoint, Endpoint::Broker(_));
+    if of.unwanted && !of.failing {
+        // Rather it than none, or one that fails.
+        return (5, None, of.in_flight);
+    }
     match (of.on_lane, of.failing, of.backoff_until, is_broker) {
-        (true, true, ..) => (5, None, of.in_flight),
+        (true, true, ..) => (6, None, of.in_flight),
         (true, false, _, true) => (0, None, of.in_flight),
         (true, false, _, false) => (3, None, of.in_flight),
-        (false, _, Some(until), _) => (7, Some(until), of.in_flight),
-        (false, true, None, _) => (6, None, of.in_flight),
+        (false, _, Some(until), _) => (8, Some(until), of.in_flight),
+        (false, true, None, _) => (7, None, of.in_flight),
         (false, false, None, true) if of.connected => (1, None, of.in_flight),
         (false, false, None, true) => (2, None, of.in_flight),
         (false, false, None, false) => (4, None, of.in_flight),
@@ -66,6 +73,7 @@ mod tests {
             on_lane: false,
             connected: false,
             in_flight: 0,
+            unwanted: false,
             failing: false,
             backoff_until: None,
         }
@@ -92,6 +100,21 @@ mod tests {
         assert_eq!(best(&[sleeping, bootstrap(0)], 0), Some(bootstrap(0).endpoint));
         let worse = Candidate { failing: true, ..broker(2) };
         assert_eq!(best(&[worse, sleeping], 0), Some(sleeping.endpoint), "no dial is needed");
+    }
+
+    /// B2: whoever is to give a second opinion is not the one that gave the first.
+    #[test]
+    fn b2_one_that_is_not_wanted_is_asked_only_if_the_others_fail() {
+        let first = Candidate { on_lane: true, connected: true, unwanted: true, ..broker(1) };
+        let by_bootstrap = Candidate { unwanted: true, ..bootstrap(0) };
+        for rotation in 0..4 {
+            assert_eq!(best(&[first, broker(2), by_bootstrap], rotation), Some(broker(2).endpoint));
+            assert_eq!(best(&[first, by_bootstrap, bootstrap(1)], rotation), Some(bootstrap(1).endpoint));
+        }
+        let failing = Candidate { failing: true, ..broker(2) };
+        assert_eq!(best(&[failing, first], 0), Some(first.endpoint));
+        let dead = Candidate { failing: true, ..first };
+        assert_eq!(best(&[dead, broker(2)], 0), Some(broker(2).endpoint));
     }
 
     #[test]

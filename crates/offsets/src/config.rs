@@ -19,7 +19,8 @@ pub struct Config {
     pub request_timeout: Duration,
     /// `retry.backoff.ms` and `retry.backoff.max.ms`.
     pub backoff: BackoffConfig,
-    /// One moment on both clocks, the second in milliseconds since 1970. [`ResetPolicy::ByDuration`] counts from it.
+    /// One moment on both clocks, the second in milliseconds since 1970, from which [`ResetPolicy::ByDuration`] counts until
+    /// [`set_wall_clock`](crate::Offsets::set_wall_clock) says better.
     pub wall: (Instant, i64),
     /// The seed of the jitter in backoffs.
     pub seed: u64,
@@ -31,11 +32,6 @@ impl Config {
         let (then, wall) = self.wall;
         let since = millis(now.saturating_duration_since(then));
         wall.saturating_add(since).saturating_sub(millis(ago)).max(0)
-    }
-
-    /// The wall clock has gone on for so long while the other stood still.
-    pub(crate) fn advance_wall(&mut self, by: Duration) {
-        self.wall.1 = self.wall.1.saturating_add(millis(by));
     }
 }
 

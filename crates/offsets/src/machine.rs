@@ -113,9 +113,10 @@ impl Offsets {
         }
     }
 
-    /// The machine was suspended: the clock of `now` stood still for so long, and that on the wall did not.
-    pub fn handle_suspension(&mut self, by: Duration) {
-        self.config.advance_wall(by);
+    /// What the clock on the wall shows `now`, in milliseconds since 1970: it may have been set, and it goes on while the machine is
+    /// suspended.
+    pub fn set_wall_clock(&mut self, now: Instant, wall_ms: i64) {
+        self.config.wall = (now, wall_ms);
     }
 
     /// Sets the identity that the group knows this consumer by. With `None` no commit is sent.
@@ -222,12 +223,22 @@ impl Offsets {
         let mut news = BTreeSet::new();
         // What begins while the metadata does not show its topic is of whichever log is there then.
         self.topic_ids.retain(|topic, _| cluster.topic_id(topic.as_str()).is_some());
+        let mut anew = BTreeSet::new();
         for topic in cluster.topics.keys() {
             let Some(id) = cluster.topic_id(topic.as_str()) else { continue };
-            if self.topic_ids.insert(topic.clone(), id) != Some(id) {
+            let before = self.topic_ids.insert(topic.clone(), id);
+            if before != Some(id) {
                 news.insert(topic.clone());
+                anew.extend(before.map(|_| topic.clone()));
             }
         }
+        // Topics come and go; only of what is assigned, or still there as it was, it matters what was committed before.
+        let partitions = &self.partitions;
+        self.highest_committed.retain(|partition, _| {
+            let is_as_before =
+                cluster.topic(partition.topic.as_str()).is_some() && !anew.contains(&partition.topic);
+            is_as_before || partitions.contains_key(partition)
+        });
         if news.is_empty() {
             return;
         }

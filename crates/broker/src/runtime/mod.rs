@@ -95,6 +95,12 @@ impl Cluster {
         wire::in_memory(&self.inner.shared, port)
     }
 
+    /// [`connect`](Self::connect) as a value that keeps the cluster: what `InMemory`, the clients' way into it, is made of.
+    pub fn connector(&self) -> impl Fn(u16) -> io::Result<DuplexStream> + Send + Sync + use<> {
+        let cluster = self.clone();
+        move |port| cluster.connect(port)
+    }
+
     /// A connection to a broker, without a socket.
     ///
     /// # Errors

@@ -122,6 +122,7 @@ fn woken(
     suspensions: &mut Suspensions<impl FnMut() -> Duration>,
 ) -> Instant {
     let now = clock::now();
+    engine.handle_wall_clock(now, clock::wall_ms());
     if let Some(by) = suspensions.next() {
         engine.handle_suspension(now, by);
     }

@@ -58,6 +58,12 @@ pub trait Engine {
         let _ = (now, by);
     }
 
+    /// What the clock on the wall shows `now`, in milliseconds since 1970. It may be set at any time; it is given each time that the loop
+    /// wakes up, before the engine hears of anything else.
+    fn handle_wall_clock(&mut self, now: Instant, wall_ms: i64) {
+        let _ = (now, wall_ms);
+    }
+
     /// When to come back though nothing happens.
     fn poll_timeout(&self) -> Option<Instant>;
 

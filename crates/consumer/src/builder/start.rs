@@ -35,6 +35,7 @@ impl Builder {
         let assignors = self.config.assignors(&self.own)?;
         let (spawn, dial, carrier) = (self.spawn.take(), self.dial.take(), self.carrier.take());
         let opener = self.opener(spawn.is_some());
+        let is_replay = self.replay.is_some();
         let Replay { seed, wall_ms } =
             self.replay.unwrap_or_else(|| Replay { seed: clock::seed(), wall_ms: clock::wall_ms() });
         let span = span(&self.config);
@@ -44,7 +45,7 @@ impl Builder {
         let (config, consumer, engine) = (
             Arc::new(config),
             ConsumerParts { opener, ..consumer },
-            EngineParts { assignors, has_own_thread: spawn.is_none(), ..engine },
+            EngineParts { assignors, has_own_thread: spawn.is_none(), is_replay, ..engine },
         );
 
         let now = clock::now();
@@ -88,6 +89,7 @@ impl Builder {
             assignors: Vec::new(),
             ledgers,
             has_own_thread: false,
+            is_replay: false,
         };
         (self.config, consumer, engine)
     }

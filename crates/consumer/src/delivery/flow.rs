@@ -1,5 +1,7 @@
 //! One partition, from what comes of it to what is handed out.
 
+mod buffer;
+
 use std::{collections::VecDeque, sync::Arc};
 
 use offtake_fetch::{Chunk, READER_OVERHEAD};
@@ -148,90 +150,6 @@ impl Flow {
             true => self.gauges.set_known_position(self.token, offset),
             false => self.gauges.set_position(self.token, offset),
         }
-    }
-
-    // ---- what comes ----------------------------------------------------------------------------------------------
-
-    /// Reading starts, or goes on elsewhere.
-    pub(super) fn started(
-        &mut self,
-        partition: &TopicPartition,
-        position: Position,
-        restart: Restart,
-        moved: &mut Moved,
-    ) {
-        if self.position.is_none() {
-            self.position = Some(position);
-            moved.restarts(partition, self.token, restart);
-        } else if !restart.resets.is_empty() {
-            // It is told behind what was buffered before it.
-            self.queue.push_back(Entry::Reset { to: position, restart });
-        }
-    }
-
-    pub(super) fn push(&mut self, chunk: Chunk) {
-        self.queue.push_back(Entry::Chunk(Box::new(ChunkReader::new(chunk))));
-    }
-
-    pub(super) fn fails(&mut self, error: Error) {
-        self.queue.push_back(Entry::Failed(error));
-    }
-
-    /// The application has moved the position, perhaps to where only a broker knows.
-    pub(super) fn sought(&mut self, token: Token, position: Option<Position>, moved: &mut Moved) {
-        self.token = token;
-        self.position = position;
-        self.is_known = position.is_some();
-        self.state = State::Reading;
-        self.drop_buffered(moved);
-        self.show();
-    }
-
-    pub(super) fn drop_buffered(&mut self, moved: &mut Moved) {
-        moved.freed.extend(self.open.take().map(|open| open.reader.chunk));
-        moved.freed.extend(self.queue.drain(..).filter_map(Entry::into_chunk));
-    }
-
-    /// Offers what is buffered, or may still come of the time before it was paused: where to read on from, if it is to be
-    /// dropped and read again.
-    pub(super) fn offer(&mut self) -> Option<Position> {
-        let is_offered = self.state == State::Reading && self.gauges.is_paused();
-        let from = self.lowest().filter(|_| is_offered)?;
-        self.state = State::GivingBack { from };
-        Some(from)
-    }
-
-    /// Nothing that is to be handed out lies before this. What comes behind a reset backwards lies before the position.
-    fn lowest(&self) -> Option<Position> {
-        let starts = self.queue.iter().filter_map(|entry| match entry {
-            Entry::Chunk(reader) => Some(Position::at(reader.chunk.fetch_offset)),
-            Entry::Reset { to, .. } => Some(*to),
-            Entry::Failed(_) => None,
-        });
-        self.position.into_iter().chain(starts).min_by_key(|position| position.offset)
-    }
-
-    /// What was offered was accepted: it comes again from there on, and so does an error behind it. Resets are told where they
-    /// were to be told.
-    ///
-    /// What has come since the offer may lie before it: then that is to be offered, and the engine to answer once more.
-    pub(super) fn given_back(&mut self, from: Position, moved: &mut Moved) -> Option<Position> {
-        if let Some(lower) = self.lowest().filter(|lowest| lowest.offset < from.offset) {
-            self.state = State::GivingBack { from: lower };
-            return Some(lower);
-        }
-        self.state = State::Reading;
-        let mut all: Option<Restart> = None;
-        for entry in &mut self.queue {
-            if let Entry::Reset { restart, .. } = entry {
-                let all = all.get_or_insert_default();
-                all.rewinds = restart.rewinds;
-                all.resets.append(&mut restart.resets);
-            }
-        }
-        self.drop_buffered(moved);
-        self.queue.extend(all.map(|restart| Entry::Reset { to: from, restart }));
-        None
     }
 
     // ---- what is handed out --------------------------------------------------------------------------------------

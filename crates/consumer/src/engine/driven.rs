@@ -26,7 +26,7 @@ impl offtake_client::engine::Engine for Engine {
     }
 
     fn handle_answer(&mut self, now: Instant, tag: u64, result: Result<Answer, CallError>) {
-        let Some(Route { machine, id, to }) = self.routes.remove(&tag) else { return };
+        let Some(Route { machine, id, to, .. }) = self.routes.remove(&tag) else { return };
         wire_log::answer(self.config.client.sent_client_id(), tag, &result);
         match &result {
             Ok(answer) => {
@@ -71,8 +71,7 @@ impl offtake_client::engine::Engine for Engine {
         self.fetch.handle_timeout(now);
         self.answer_lookups(now);
         if self.ownership.revoke_by().is_some_and(|by| by <= now) {
-            let gone = self.lose_revoking();
-            self.vitals.lost(&gone, self.loss(now));
+            self.lose_revoking(now);
         }
         self.warn_of_silence(now);
         self.look_for_coordinator(now);
@@ -86,15 +85,20 @@ impl offtake_client::engine::Engine for Engine {
 
     fn handle_suspension(&mut self, now: Instant, by: Duration) {
         self.suspension.note(now, by, self.member.as_ref());
-        self.offsets.handle_suspension(by);
         self.report_stopped(by);
+    }
+
+    fn handle_wall_clock(&mut self, now: Instant, wall_ms: i64) {
+        if !self.is_replay {
+            self.offsets.set_wall_clock(now, wall_ms);
+        }
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
         let closing = match &self.life {
-            CloseState::AwaitingCommits { until: at, .. } | CloseState::Closing { deadline: at, .. } => {
-                Some(*at)
-            }
+            CloseState::AwaitingCommits { until: at, .. }
+            | CloseState::Closing { sessions_until: at, left: true, .. }
+            | CloseState::Closing { deadline: at, left: false, .. } => Some(*at),
             CloseState::Open | CloseState::Closed => None,
         };
         earliest([
@@ -156,7 +160,7 @@ impl offtake_client::engine::Engine for Engine {
         let (machine, lane, transmit) = self.next_transmit(now)?;
         self.next_tag = self.next_tag.wrapping_add(1);
         wire_log::request(self.config.client.sent_client_id(), self.next_tag, machine, &transmit);
-        self.routes.insert(self.next_tag, Route { machine, id: transmit.id, to: transmit.to });
+        self.routes.insert(self.next_tag, Route { machine, id: transmit.id, to: transmit.to, lane });
         Some((self.next_tag, lane, transmit))
     }
 

@@ -125,11 +125,9 @@ impl Engine {
                 self.stop(&partitions);
                 self.offsets.unassign(&partitions);
                 self.ownership.remove(&partitions);
+                self.vitals.lost(&partitions, self.loss(now));
                 // What was being revoked is gone with the rest.
-                let revoking = self.lose_revoking();
-                let loss = self.loss(now);
-                self.vitals.lost(&partitions, loss);
-                self.vitals.lost(&revoking, loss);
+                self.lose_revoking(now);
                 let owned = self.ownership.to_vec();
                 self.log_lost(&partitions, owned.len());
                 self.outbox.control(Control::Lost { id, partitions, owned, generation });
@@ -137,8 +135,7 @@ impl Engine {
             GroupEvent::CoordinatorLost(broker) => self.coordinator_lost(now, broker),
             GroupEvent::PollIntervalWarning { since } => self.on_poll_interval_near(since),
             GroupEvent::PollIntervalExceeded => {
-                let revoking = self.lose_revoking();
-                self.vitals.lost(&revoking, self.loss(now));
+                self.lose_revoking(now);
                 let event = self.on_poll_interval_exceeded(now);
                 self.outbox.control(Control::PollIntervalExceeded(event));
             }
@@ -151,8 +148,7 @@ impl Engine {
             GroupEvent::Failed(error) => {
                 self.group_failed = true;
                 // What is being revoked is gone too: nobody is left to commit it.
-                let revoking = self.lose_revoking();
-                self.vitals.lost(&revoking, self.loss(now));
+                self.lose_revoking(now);
                 let then = "every poll fails from now on: mend the cause, then subscribe again or start anew";
                 self.fail_fatally(results::group_failed(&error), then);
             }
@@ -189,8 +185,7 @@ impl Engine {
         self.offsets.set_identity(identity);
         // A listener that waits for a commit would wait for the group, which we join again when the listener has ended.
         if member.is_some_and(offtake_group::Member::is_out_until_revoked) {
-            let gone = self.lose_revoking();
-            self.vitals.lost(&gone, self.loss(now));
+            self.lose_revoking(now);
         }
         if self.shared.set_validity(now, validity) {
             self.outbox.control(Control::LookAgain);

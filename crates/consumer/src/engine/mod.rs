@@ -25,11 +25,15 @@ mod unfinished;
 mod waiters;
 mod wire_log;
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Instant,
+};
 
 use offtake_fetch::Fetcher;
 use offtake_group::{GroupMembership, Member, Stage, Strategy};
-use offtake_machine::{CallId, Coordinator, Metadata, Target, Token, TopicPartition, Transmit};
+use offtake_machine::{BrokerId, CallId, Coordinator, Metadata, Target, Token, TopicPartition, Transmit};
 use offtake_net::Lane;
 use offtake_offsets::Offsets;
 
@@ -47,7 +51,7 @@ use self::{
     waiters::Waiters,
 };
 use crate::{
-    command::{Reply, Subscription},
+    command::{LAST_SECOND, Reply, Subscription},
     config::{Config, IsolationLevel},
     error::{Error, ErrorKind, Result},
     event::{Event, Reporter},
@@ -75,6 +79,7 @@ struct Route {
     machine: Machine,
     id: CallId,
     to: Target,
+    lane: Lane,
 }
 
 /// How far closing has come.
@@ -88,9 +93,11 @@ enum CloseState {
         membership: GroupMembership,
         reply: Option<Reply<()>>,
     },
-    /// The group is being left and the fetch sessions are being closed.
+    /// The group is being left and the fetch sessions are being closed, which is waited for no longer than `sessions_until`: a broker forgets
+    /// them in time.
     Closing {
         deadline: Instant,
+        sessions_until: Instant,
         reply: Option<Reply<()>>,
         left: bool,
     },
@@ -104,6 +111,7 @@ pub(crate) struct Engine {
     shared: Arc<Shared>,
     reporter: Reporter,
     seed: u64,
+    is_replay: bool,
     /// Where to begin where nothing is committed, if the application has said so.
     begin_at: Option<StartAt>,
     /// What to vote for in a classic group.
@@ -155,6 +163,8 @@ pub(crate) struct EngineParts {
     pub(crate) ledgers: Option<Arc<Ledgers>>,
     /// Whether nothing but a stopped process keeps the engine from running.
     pub(crate) has_own_thread: bool,
+    /// Whether the clock on the wall only goes on from where it was at the start.
+    pub(crate) is_replay: bool,
 }
 
 impl Engine {
@@ -173,6 +183,7 @@ impl Engine {
             .map(|group| Coordinator::new(group, config.client.request_timeout, backoff, seed ^ 1));
         Self {
             seed,
+            is_replay: parts.is_replay,
             begin_at: parts.begin_at,
             assignors: parts.assignors,
             metadata: Metadata::new(now, config.client.metadata(config.allow_auto_create_topics, seed)),
@@ -228,15 +239,28 @@ impl Engine {
             let (deadline, membership, reply) = (*deadline, *membership, reply.take());
             let left = self.member.is_none();
             self.give_up_everything(now, "the consumer is being closed", membership);
-            self.fetch.close(now);
-            self.life = CloseState::Closing { deadline, reply, left };
+            let busy = self.busy_brokers();
+            self.fetch.close(now, &busy);
+            let sessions_until = deadline.min(now + LAST_SECOND);
+            self.life = CloseState::Closing { deadline, sessions_until, reply, left };
         }
-        if let CloseState::Closing { deadline, reply, left } = &mut self.life
-            && ((*left && self.fetch.is_closed()) || now >= *deadline)
+        if let CloseState::Closing { deadline, sessions_until, reply, left } = &mut self.life
+            && (*left && (self.fetch.is_closed() || now >= *sessions_until) || now >= *deadline)
         {
             answer(reply.take(), Ok(()));
             self.life = CloseState::Closed;
         }
+    }
+
+    /// Brokers that owe an answer on the lane that fetch sessions are closed on. Whatever is sent on it waits behind that.
+    fn busy_brokers(&self) -> BTreeSet<BrokerId> {
+        let owing = self.routes.values().filter(|route| route.lane == Lane::Control);
+        owing
+            .filter_map(|route| match route.to {
+                Target::Broker(broker) => Some(broker),
+                Target::Any | Target::Other(_) => None,
+            })
+            .collect()
     }
 
     // ---- assignment ----------------------------------------------------------------------------------------------
@@ -286,11 +310,11 @@ impl Engine {
         }
     }
 
-    /// The group waits no longer for what is being revoked: a commit of it would be refused, and is.
-    fn lose_revoking(&mut self) -> Vec<TopicPartition> {
+    /// The group waits no longer for what is being revoked: it is lost. A commit of it would be refused, and is.
+    fn lose_revoking(&mut self, now: Instant) {
         let gone = self.ownership.end_all_revocations();
         self.offsets.unassign(&gone);
-        gone
+        self.vitals.lost(&gone, self.loss(now));
     }
 
     /// Why partitions are lost now.

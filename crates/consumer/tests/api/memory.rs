@@ -17,11 +17,10 @@ const AN_HOUR: Duration = Duration::from_secs(3600);
 
 fn inside(cluster: &Cluster) -> Builder {
     let servers = cluster.bootstrap();
-    let cluster = cluster.clone();
     Consumer::builder(&servers)
         .group("inside")
         .property("auto.offset.reset", "earliest")
-        .dial(InMemory::new(move |port| cluster.connect(port)))
+        .dial(InMemory::new(cluster.connector()))
         .spawn_on(Handle::current())
 }
 

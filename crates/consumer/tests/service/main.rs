@@ -7,10 +7,13 @@
     reason = "the application under test waits, in virtual time, and has tasks of its own"
 )]
 
+mod clocks;
+mod closing;
 mod errors;
 mod handing_over;
 mod health;
 mod jumps;
 mod log;
+mod starting;
 mod support;
 mod tickets;

@@ -33,11 +33,10 @@ pub(crate) async fn cluster(partitions: i32) -> Cluster {
 
 /// A member of the group `readers`.
 pub(crate) fn member(cluster: &Cluster, client_id: &str) -> Builder {
-    let inside = cluster.clone();
     Consumer::builder(cluster.bootstrap())
         .group("readers")
         .client_id(client_id)
-        .dial(InMemory::new(move |port| inside.connect(port)))
+        .dial(InMemory::new(cluster.connector()))
         .spawn_on(tokio::runtime::Handle::current())
         .property("auto.offset.reset", "earliest")
 }

@@ -7,10 +7,10 @@
 
 use std::time::Instant;
 
-use offtake_machine::{BrokerId, Call, CallError};
+use offtake_machine::{BrokerId, CallError};
 
 use super::{Fetcher, response::REPORT_AFTER};
-use crate::{BrokerError, Event, PartitionError};
+use crate::{BrokerError, Event, PartitionError, node::NodeCall};
 
 impl Fetcher {
     /// A response of `size` bytes was not read, as it exceeds `limit`.
@@ -45,7 +45,7 @@ impl Fetcher {
             known.is_some_and(|(position, watermarks)| position.offset < watermarks.high)
         });
         node.oversize_candidates = ahead.into_iter().chain(level).collect();
-        node.call = Call::Due(now + node.backoff.next_wait());
+        node.call = NodeCall::not_before(now + node.backoff.next_wait());
         if node.backoff.failures() >= REPORT_AFTER && !std::mem::replace(&mut node.reported, true) {
             self.events.push_back(Event::BrokerFailing { broker, error: BrokerError::Call(error) });
         }

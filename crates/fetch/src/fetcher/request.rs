@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offtake_machine::{BrokerId, Call, Cluster, Target, Transmit};
+use offtake_machine::{BrokerId, Cluster, Target, Transmit};
 use offtake_wire::messages::fetch::FetchRequest;
 
 use super::Fetcher;
@@ -14,7 +14,7 @@ use crate::{
     Event,
     config::SHORTEST_WAIT,
     memory::Holder,
-    node::{InFlight, Node},
+    node::{Node, NodeCall},
 };
 
 /// The last version in which topics go by name.
@@ -66,8 +66,12 @@ impl Fetcher {
     /// The allowance when `expected` more bytes are free.
     fn allowance_after(&self, expected: usize) -> Allowance {
         let active = self.nodes.values().filter(|node| node.is_active()).count();
-        let under_way: usize =
-            self.nodes.values().filter_map(|node| node.in_flight).map(|in_flight| in_flight.bytes).sum();
+        let under_way: usize = self
+            .nodes
+            .values()
+            .filter_map(|node| node.call.in_flight())
+            .map(|in_flight| in_flight.bytes)
+            .sum();
         let spent = self.memory_held().saturating_add(under_way).saturating_sub(expected);
         Allowance {
             slice: (self.config.budget / active.max(1)).max(1),
@@ -163,8 +167,9 @@ impl Fetcher {
         let allowance = self.allowance();
         let node = self.nodes.get_mut(&broker)?;
         let next_oversize_candidate = node.next_oversize_candidate().cloned().map(|tp| BTreeSet::from([tp]));
+        let begins = std::mem::take(&mut node.begins);
         // A partition over its share must not wait for a long poll of the others when it has room again.
-        let may_wait = next_oversize_candidate.is_none() && node.over_share.is_empty();
+        let may_wait = next_oversize_candidate.is_none() && node.over_share.is_empty() && !begins;
         let max_wait = if may_wait { self.config.max_wait } else { SHORTEST_WAIT };
         let (bytes, max_partition_bytes) = match next_oversize_candidate {
             Some(_) => (1, 1), // its first batch, however large, and no more
@@ -176,11 +181,7 @@ impl Fetcher {
                 (bytes, self.config.max_partition_bytes)
             }
         };
-        if node.call == Call::Idle {
-            node.call = Call::Due(now);
-        }
-        let id = node.call.start(now, &mut self.ids, self.config.request_timeout)?;
-        node.in_flight = Some(InFlight { sent: now, bytes, may_wait });
+        let id = node.call.send(now, &mut self.ids, self.config.request_timeout, bytes, may_wait);
         if node.without_rack_until.is_some_and(|until| until <= now) {
             node.without_rack_until = None;
         }
@@ -226,21 +227,20 @@ impl Fetcher {
     pub(super) fn next_call_at(&self) -> Option<Instant> {
         let allowance = self.allowance();
         let time = |node: &Node| match node.call {
-            Call::Idle => None,
-            Call::Due(at) if self.closing => Some(at),
-            Call::Due(at) => {
-                Some(at).filter(|_| !node.wanted.is_empty() && allowance.admits(node.wanted.len()))
+            NodeCall::Unsent { not_before } if self.closing => not_before,
+            NodeCall::Unsent { not_before } => {
+                not_before.filter(|_| !node.wanted.is_empty() && allowance.admits(node.wanted.len()))
             }
-            Call::Sent { deadline, .. } => Some(deadline),
+            NodeCall::Sent(in_flight) => Some(in_flight.deadline),
         };
         self.nodes.values().filter_map(time).min()
     }
 
     /// Stops fetching and closes the fetch sessions, so that the brokers need not keep them until they are evicted.
     ///
-    /// Does not wait for requests in flight. Drive the machine on until [`is_closed`](Self::is_closed), or until a deadline of the
-    /// caller.
-    pub fn close(&mut self, now: Instant) {
+    /// Does not wait for requests in flight, and leaves the sessions of `busy` brokers alone, which would answer late. Drive the machine on
+    /// until [`is_closed`](Self::is_closed), or until a deadline of the caller.
+    pub fn close(&mut self, now: Instant, busy: &BTreeSet<BrokerId>) {
         if self.closing {
             return;
         }
@@ -250,11 +250,10 @@ impl Fetcher {
         }
         self.routing.end();
         self.refresh = false;
-        self.nodes.retain(|_, node| {
-            node.in_flight = None;
-            node.call = Call::Due(now);
+        self.nodes.retain(|broker, node| {
+            node.call = NodeCall::not_before(now);
             // A broker that fails is not worth waiting for.
-            node.session.is_open() && node.backoff.failures() == 0
+            node.session.is_open() && node.backoff.failures() == 0 && !busy.contains(broker)
         });
     }
 
@@ -265,7 +264,10 @@ impl Fetcher {
 
     fn close_next(&mut self, now: Instant) -> Option<Transmit> {
         for (broker, node) in &mut self.nodes {
-            let Some(id) = node.call.start(now, &mut self.ids, self.config.request_timeout) else { continue };
+            if !node.call.may_be_sent(now) {
+                continue;
+            }
+            let id = node.call.send(now, &mut self.ids, self.config.request_timeout, 0, false);
             let request = FetchRequest {
                 // The broker does not wait when nothing is asked for; with 0 Redpanda would not answer at all.
                 max_wait_ms: millis(self.config.max_wait),

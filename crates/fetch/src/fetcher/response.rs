@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Instant};
 
 use bytes::Bytes;
-use offtake_machine::{Answer, BrokerId, Call, CallError, CallId, Topic, TopicPartition};
+use offtake_machine::{Answer, BrokerId, CallError, CallId, Topic, TopicPartition};
 use offtake_wire::{
     ErrorCode, Response,
     messages::fetch::{FetchResponse, FetchableTopicResponse, NodeEndpoint, PartitionData},
@@ -14,7 +14,7 @@ use super::Fetcher;
 use crate::{
     BrokerError, Event, PartitionError, Watermarks,
     memory::Frame,
-    node::InFlight,
+    node::{InFlight, NodeCall},
     partition::{Replica, State},
     session::Entry,
 };
@@ -45,11 +45,9 @@ fn min_memory(response: &FetchResponse) -> usize {
 impl Fetcher {
     /// The response to a Fetch, or why there is none.
     pub fn handle_answer(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
-        let Some((&broker, node)) = self.nodes.iter_mut().find(|(_, node)| node.call.awaits(id)) else {
-            return;
-        };
-        node.call = Call::Idle;
-        let in_flight = node.in_flight.take();
+        let mut nodes = self.nodes.iter_mut();
+        let taken = nodes.find_map(|(broker, node)| Some((*broker, node.call.take(id)?)));
+        let Some((broker, in_flight)) = taken else { return };
         if self.closing {
             self.nodes.remove(&broker);
             return;
@@ -72,16 +70,13 @@ impl Fetcher {
         let overdue: Vec<_> = self
             .nodes
             .iter()
-            .filter(|(_, node)| node.call.is_overdue(now))
+            .filter(|(_, node)| node.call.in_flight().is_some_and(|in_flight| in_flight.deadline <= now))
             .map(|(broker, _)| *broker)
             .collect();
         for broker in overdue {
             if self.closing {
                 self.nodes.remove(&broker);
                 continue;
-            }
-            if let Some(node) = self.nodes.get_mut(&broker) {
-                node.in_flight = None;
             }
             let error = CallError::TimedOut {
                 address: broker.to_string(),
@@ -98,7 +93,7 @@ impl Fetcher {
         let Some(node) = self.nodes.get_mut(&broker) else { return };
         node.session.restart();
         node.idle_answers = 0;
-        node.call = Call::Due(now + node.backoff.next_wait());
+        node.call = NodeCall::not_before(now + node.backoff.next_wait());
         if node.backoff.failures() >= REPORT_AFTER && !node.reported {
             node.reported = true;
             self.events.push_back(Event::BrokerFailing { broker, error });
@@ -119,7 +114,7 @@ impl Fetcher {
         &mut self,
         now: Instant,
         broker: BrokerId,
-        in_flight: Option<InFlight>,
+        in_flight: InFlight,
         frame: Frame,
         response: FetchResponse,
     ) {
@@ -168,15 +163,14 @@ impl Fetcher {
         }
         if has_news {
             node.sent_something();
-        } else if !node.over_share.is_empty() && in_flight.is_some_and(|in_flight| !in_flight.may_wait) {
+        } else if !node.over_share.is_empty() && !in_flight.may_wait {
             return node.back_off_idle(now);
         }
-        let early = in_flight.is_some_and(|in_flight| {
-            in_flight.may_wait && now.saturating_duration_since(in_flight.sent) < self.config.max_wait / 2
-        });
+        let waited = now.saturating_duration_since(in_flight.sent);
+        let early = in_flight.may_wait && waited < self.config.max_wait / 2;
         if early && !has_news {
             // Brokers wait when they have nothing: one that does not must not make us spin (FAILURES SAFE15).
-            node.call = Call::Due(now + node.empty_backoff.next_wait());
+            node.call = NodeCall::not_before(now + node.empty_backoff.next_wait());
         } else {
             node.empty_backoff.reset();
         }

@@ -1,5 +1,7 @@
 //! KIP-227: what the broker is told, and what becomes of a session that it no longer has.
 
+use std::collections::BTreeSet;
+
 use offtake_fetch::Event;
 use offtake_machine::{BrokerId, Position, Token};
 use offtake_wire::{ErrorCode, Uuid};
@@ -262,11 +264,35 @@ fn i13_topics_go_by_name_unless_all_have_ids() {
     assert_eq!(asked.asks(), ["a-0@1", "b-0@2"]);
 }
 
+/// What one partition starts at is known a moment before another's.
+#[test]
+fn what_starts_just_after_the_first_request_does_not_wait_for_a_long_poll() {
+    let mut rig = Rig::new().topic("a", &[1, 1]);
+    rig.start("a", 0, 10);
+    let first = rig.ask();
+    rig.start("a", 1, 10);
+    rig.silent();
+    assert_eq!(first.request.max_wait_ms, 1);
+    rig.answer(&first, response(77, vec![("a", vec![nothing(0)])]));
+    let second = rig.ask();
+    assert_eq!((second.asks(), second.request.max_wait_ms), (vec!["a-1@10".to_owned()], 500));
+    // All are given up, and others come.
+    rig.answer_late(&second, response(77, vec![]));
+    let third = rig.ask();
+    assert_eq!(third.request.max_wait_ms, 500);
+    rig.answer_late(&third, response(77, vec![]));
+    for partition in 0..2 {
+        rig.fetcher.stop(&tp("a", partition));
+    }
+    rig.start("a", 0, 10);
+    assert_eq!(rig.ask().request.max_wait_ms, 1);
+}
+
 #[test]
 fn i14_close_closes_every_session_and_waits_for_no_long_poll() {
     let mut rig = in_session();
     rig.ask();
-    rig.fetcher.close(rig.now);
+    rig.fetcher.close(rig.now, &BTreeSet::new());
     let asked = rig.ask();
     assert_eq!((asked.session(), asked.asks()), ((77, -1), vec![]));
     assert_eq!(asked.request.max_wait_ms, 500, "some brokers never answer to 0");
@@ -281,7 +307,7 @@ fn i14_close_closes_every_session_and_waits_for_no_long_poll() {
 fn i14_close_without_sessions_is_done_at_once_and_nothing_starts_after() {
     let mut rig = Rig::new().topic("a", &[1]);
     rig.start("a", 0, 0);
-    rig.fetcher.close(rig.now);
+    rig.fetcher.close(rig.now, &BTreeSet::new());
     assert!(rig.fetcher.is_closed());
     rig.start("a", 0, 0);
     rig.silent();
@@ -290,7 +316,7 @@ fn i14_close_without_sessions_is_done_at_once_and_nothing_starts_after() {
 #[test]
 fn i14_close_gives_up_a_broker_that_does_not_answer() {
     let mut rig = in_session();
-    rig.fetcher.close(rig.now);
+    rig.fetcher.close(rig.now, &BTreeSet::new());
     let asked = rig.ask();
     rig.fail(&asked);
     assert!(rig.fetcher.is_closed());
@@ -299,7 +325,7 @@ fn i14_close_gives_up_a_broker_that_does_not_answer() {
 #[test]
 fn i14_close_gives_up_a_broker_that_never_answers() {
     let mut rig = in_session();
-    rig.fetcher.close(rig.now);
+    rig.fetcher.close(rig.now, &BTreeSet::new());
     rig.ask();
     let deadline = rig.fetcher.poll_timeout().expect("a time to give up");
     assert_eq!(deadline, rig.now + 2 * std::time::Duration::from_secs(30));
@@ -318,12 +344,24 @@ fn i14_close_says_nothing_to_a_broker_that_fails_and_closes_the_others() {
     rig.answer(&two, response(8, vec![("a", vec![data(1, batch(0, 1))])]));
     let (one, _) = (rig.ask(), rig.ask());
     rig.fail(&one);
-    rig.fetcher.close(rig.now);
+    rig.fetcher.close(rig.now, &BTreeSet::new());
     let asked = rig.ask();
     assert_eq!((asked.broker, asked.session()), (BrokerId(2), (8, -1)));
     rig.silent();
     rig.answer(&asked, response(0, vec![]));
     assert!(rig.fetcher.is_closed());
+}
+
+/// What it is told would wait behind what it owes.
+#[test]
+fn i14_close_says_nothing_to_a_broker_that_owes_another_answer() {
+    let mut rig = in_session();
+    rig.fetcher.close(rig.now, &BTreeSet::from([BrokerId(2)]));
+    assert!(!rig.fetcher.is_closed(), "that is another");
+    let mut rig = in_session();
+    rig.fetcher.close(rig.now, &BTreeSet::from([BrokerId(1)]));
+    assert!(rig.fetcher.is_closed());
+    rig.silent();
 }
 
 #[test]
@@ -334,13 +372,13 @@ fn i14_close_ends_everything_else() {
     let asked = rig.ask();
     rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(0, 1))])]));
     rig.events();
-    rig.fetcher.close(rig.now);
+    rig.fetcher.close(rig.now, &BTreeSet::new());
     assert_eq!(rig.fetcher.poll_timeout(), Some(rig.now), "the session is to be closed at once");
     assert!(rig.fetcher.take().is_none());
     assert_eq!((rig.fetcher.memory_held(), rig.fetcher.position(&tp("a", 0))), (0, None));
     rig.show();
     let asked = rig.ask();
-    rig.fetcher.close(rig.now);
+    rig.fetcher.close(rig.now, &BTreeSet::new());
     rig.silent();
     rig.answer(&asked, response(0, vec![]));
     rig.pass_ms(60_000);

@@ -41,6 +41,7 @@ use crate::{
 };
 
 mod answers;
+mod assigned;
 mod assigning;
 #[cfg(feature = "_model")]
 mod fingerprint;

@@ -71,7 +71,7 @@ pub(crate) struct Consumer {
     /// The time between heartbeats, from the broker.
     interval: Duration,
     pacer: HeartbeatPacer,
-    /// Topic names by id, from all metadata so far.
+    /// Topic names by id, from all metadata so far, without those of topics that are known to be gone.
     names: BTreeMap<Uuid, Topic>,
     partitions: Reconciliation,
     pending: PendingFields,
@@ -216,9 +216,15 @@ impl Consumer {
     }
 
     pub(crate) fn handle_cluster(&mut self, now: Instant, cluster: &Cluster) {
-        for (name, topic) in cluster.topics.iter().filter(|(_, topic)| topic.id != Uuid::ZERO) {
-            self.names.insert(topic.id, name.clone());
-        }
+        let named = || cluster.topics.iter().filter(|(_, topic)| topic.id != Uuid::ZERO);
+        let shown: BTreeSet<Uuid> = named().map(|(_, topic)| topic.id).collect();
+        // Where the broker matches a pattern, all topics are listed only now and then.
+        let shows_all = cluster.lists_all || self.pattern.is_empty();
+        self.names.retain(|id, name| {
+            let is_gone = shows_all || cluster.topics.contains_key(name);
+            shown.contains(id) || !is_gone || self.partitions.is_to_be_assigned(*id)
+        });
+        self.names.extend(named().map(|(name, topic)| (topic.id, name.clone())));
         self.reconcile(now);
     }
 

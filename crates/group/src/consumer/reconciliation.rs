@@ -63,6 +63,12 @@ impl Reconciliation {
         topics.into_iter().filter(|topic| !names.contains_key(topic)).collect()
     }
 
+    /// Whether the target has partitions of this topic.
+    pub(super) fn is_to_be_assigned(&self, topic: Uuid) -> bool {
+        let mut first = self.target.iter().flat_map(|target| target.range((topic, i32::MIN)..));
+        first.next().is_some_and(|(id, _)| *id == topic)
+    }
+
     /// Starts to revoke what is not in the target.
     pub(super) fn revoke(&mut self) -> Vec<TopicPartition> {
         let Some(target) = &self.target else { return Vec::new() };

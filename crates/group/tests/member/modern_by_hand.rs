@@ -259,6 +259,45 @@ fn f4_b7_a_topic_assigned_by_pattern_is_taken_when_its_name_is_known() {
     assert!(matches!(&events[..], [Event::Assigned { added, .. }] if added.len() == 2), "{events:?}");
 }
 
+/// A pattern matches another topic each hour: their names do not pile up. One that is to be assigned keeps its name.
+#[test]
+fn f4_the_name_of_a_topic_that_is_gone_is_forgotten_unless_it_is_to_be_assigned() {
+    for (pattern, lists_all, is_known) in
+        [("", false, false), ("", true, false), ("a.*", true, false), ("a.*", false, true)]
+    {
+        let mut hand = Hand::knowing(None);
+        match pattern {
+            "" => hand.member.subscribe(hand.now, topics(&["a"])),
+            pattern => hand.member.subscribe_pattern(hand.now, pattern),
+        }
+        hand.says().unwrap();
+        hand.hears(beat(1, Some(&[])));
+        hand.cluster = Cluster { lists_all, ..Cluster::default() };
+        let cluster = hand.cluster.clone();
+        hand.member.handle_cluster(hand.now, &cluster);
+        while hand.says().is_none() {
+            hand.waits();
+        }
+        hand.hears(beat(1, Some(&[0])));
+        assert_eq!(hand.member.unnamed_topic_ids().is_empty(), is_known, "{pattern:?}, {lists_all}");
+    }
+    let mut hand = Hand::knowing(None);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    hand.settles_with(&[0]);
+    // It gives up one partition first; the other waits for that.
+    while hand.says().is_none() {
+        hand.waits();
+    }
+    hand.hears(beat(2, Some(&[1])));
+    hand.events();
+    hand.cluster = Cluster::default();
+    let cluster = hand.cluster.clone();
+    hand.member.handle_cluster(hand.now, &cluster);
+    hand.releases();
+    let events = hand.events();
+    assert!(matches!(&events[..], [Event::Assigned { added, .. }] if added.len() == 1), "{events:?}");
+}
+
 #[test]
 fn f11_a_pattern_that_the_broker_cannot_read_is_told_once_and_a_new_one_starts_afresh() {
     let mut hand = Hand::knowing(None);

@@ -29,8 +29,7 @@ impl Box {
     fn admin(&self) -> Admin {
         let config =
             ClientConfig::from_properties([("bootstrap.servers", self.cluster.bootstrap())]).unwrap();
-        let inside = self.cluster.clone();
-        Admin::with_dial(config, InMemory::new(move |port| inside.connect(port))).unwrap()
+        Admin::with_dial(config, InMemory::new(self.cluster.connector())).unwrap()
     }
 
     fn collector(&self, config: Config) -> Collector {

@@ -24,11 +24,10 @@ impl Box {
         (config.commits, config.shard_group) = (commits, shard_group.map(str::to_owned));
         let cluster = self.cluster.clone();
         OffsetsTopic::start(config, move || {
-            let inside = cluster.clone();
             Consumer::builder(cluster.bootstrap())
                 .property("client.id", client)
                 .property("session.timeout.ms", SESSION * 1000)
-                .dial(InMemory::new(move |port| inside.connect(port)))
+                .dial(InMemory::new(cluster.connector()))
                 .spawn_on(tokio::runtime::Handle::current())
         })
     }

@@ -49,9 +49,15 @@ impl Sim {
         transmit
     }
 
+    /// By another broker, if that is what is asked for.
     fn told(&mut self, response: MetadataResponse) -> &mut Self {
-        let id = self.ask().id;
-        let answer = Answer { from: None, version: 13, memory: 0, response: response.into() };
+        self.told_by(|to| if to == Target::Other(BrokerId(1)) { 2 } else { 1 }, response)
+    }
+
+    fn told_by(&mut self, broker: impl Fn(Target) -> i32, response: MetadataResponse) -> &mut Self {
+        let Transmit { id, to, .. } = self.ask();
+        let from = Some(BrokerId(broker(to)));
+        let answer = Answer { from, version: 13, memory: 0, response: response.into() };
         self.metadata.handle_answer(self.now, id, Ok(answer));
         self
     }
@@ -453,6 +459,7 @@ fn b3_b2_without_ids_older_epochs_are_believed_when_answer_after_answer_has_them
     sim.told(view(0));
     assert_eq!(sim.leader("orders", 0), Some((2, Some(0))));
     assert_eq!(sim.leader("returns", 0), Some((1, Some(3))), "of another topic nothing is forgotten");
+    assert_eq!(sim.ask().to, Target::Any, "nothing is in doubt");
     // One with an id never goes back.
     let mut sim = Sim::wanting(&["orders"]);
     sim.told(cluster(vec![topic("orders", 1, &[(2, 7)])]));
@@ -460,4 +467,44 @@ fn b3_b2_without_ids_older_epochs_are_believed_when_answer_after_answer_has_them
         sim.told(cluster(vec![topic("orders", 1, &[(1, 0)])]));
     }
     assert_eq!(sim.leader("orders", 0), Some((2, Some(7))));
+}
+
+/// It has the old epochs for as long as it is cut off from the controller, and clients reach it all the same.
+#[test]
+fn b2_b3_without_ids_one_broker_that_lags_behind_is_not_believed_for_as_long_as_another_can_be_asked() {
+    let view = |epoch| cluster(vec![topic("orders", 0, &[(2, epoch)])]);
+    let mut sim = Sim::wanting(&["orders"]);
+    sim.told_by(|_| 1, view(7));
+    for _ in 0..20 {
+        let asked = sim.ask();
+        // Whoever asks any is answered by the one that it has a connection to.
+        let from = if asked.to == Target::Other(BrokerId(1)) { 2 } else { 1 };
+        let response = view(if from == 1 { 3 } else { 7 }).into();
+        let answer = Answer { from: Some(BrokerId(from)), version: 9, memory: 0, response };
+        sim.metadata.handle_answer(sim.now, asked.id, Ok(answer));
+        assert_eq!(sim.leader("orders", 0), Some((2, Some(7))));
+    }
+    // No other answers.
+    for _ in 0..20 {
+        sim.told_by(|_| 1, view(3));
+        assert_eq!(sim.leader("orders", 0), Some((2, Some(7))));
+    }
+    sim.told_by(|_| 2, view(3));
+    assert_eq!(sim.leader("orders", 0), Some((2, Some(3))), "two say so");
+
+    let mut alone = Sim::wanting(&["orders"]);
+    let view = |epoch| MetadataResponse {
+        brokers: cluster(Vec::new()).brokers.into_iter().take(1).collect(),
+        ..view(epoch)
+    };
+    alone.told_by(|_| 1, view(7));
+    for _ in 0..OLDER_BEFORE_CREATED_ANEW {
+        alone.told_by(|_| 1, view(0));
+    }
+    let of = TopicPartition::new("orders", 0);
+    assert_eq!(
+        alone.metadata.cluster().partition(&of).and_then(|info| info.epoch),
+        Some(0),
+        "there is no other"
+    );
 }

@@ -28,7 +28,7 @@ impl Net {
         }
         let endpoint = match call.to {
             Target::Broker(id) => Endpoint::Broker(id),
-            Target::Any => match self.any_broker(now, &call) {
+            Target::Any | Target::Other(_) => match self.any_broker(now, &call) {
                 Some(endpoint) => endpoint,
                 None => return self.refuse(call, "no bootstrap server is configured".to_owned()),
             },
@@ -57,6 +57,10 @@ impl Net {
         let brokers = self.brokers.iter().map(|(id, known)| (Endpoint::Broker(*id), &known.address));
         let bootstrap =
             self.bootstrap.iter().enumerate().map(|(at, address)| (Endpoint::Bootstrap(at), address));
+        let unwanted = match call.to {
+            Target::Other(id) => self.address(Endpoint::Broker(id)),
+            Target::Any | Target::Broker(_) => None,
+        };
         let untried = brokers.chain(bootstrap).filter(|(endpoint, _)| !call.tried.contains(endpoint));
         let candidates: Vec<Candidate> = untried
             .map(|(endpoint, address)| {
@@ -67,6 +71,7 @@ impl Net {
                     on_lane: connected(call.lane),
                     connected: Lane::ALL.into_iter().any(connected),
                     in_flight: connection(call.lane).map_or(0, |connection| connection.in_flight),
+                    unwanted: unwanted == Some(address),
                     failing: self.addresses.get(address).is_some_and(AddressState::is_failing),
                     backoff_until: self
                         .addresses

@@ -90,7 +90,7 @@ impl Net {
                 call.tried.push(from.endpoint);
                 call.record_failure(error.clone());
                 let elsewhere = match call.to {
-                    Target::Any => self.any_broker(now, &call).is_some(),
+                    Target::Any | Target::Other(_) => self.any_broker(now, &call).is_some(),
                     Target::Broker(_) => self.address(from.endpoint).is_some_and(|at| *at != from.address),
                 };
                 if elsewhere && call.deadline > now {
@@ -166,7 +166,7 @@ impl Net {
 
     pub(super) fn refuse(&mut self, call: Call, reason: String) {
         let address = match call.to {
-            Target::Any => "any broker".to_owned(),
+            Target::Any | Target::Other(_) => "any broker".to_owned(),
             Target::Broker(id) => id.to_string(),
         };
         let error = CallError::Unreachable { address, reason, not_kafka: false };

@@ -1225,6 +1225,36 @@ fn l9_an_offset_below_what_we_committed_ourselves_is_counted() {
     }
 }
 
+/// What a pattern matched once, and what is there no more, is of no account; nor is what was committed of a topic before it was created again.
+#[test]
+fn l9_nothing_is_kept_of_what_is_neither_assigned_nor_there_as_it_was() {
+    for (changes, keeps) in
+        [("nothing", true), ("another topic", true), ("it is gone", false), ("it is new", false)]
+    {
+        let (mut sim, token) = Sim::flowing(|_| {});
+        sim.offsets.handle_cluster(sim.now, &sim.cluster);
+        sim.commit_at(token, 500);
+        let commit = sim.transmit();
+        sim.accept(&commit);
+        sim.offsets.unassign([&orders(0)]);
+        let mut elsewhere = sim.cluster.clone();
+        let topic = offtake_machine::Topic::from("orders");
+        match changes {
+            "another topic" => {
+                drop(elsewhere.topics.insert("returns".into(), sim.cluster.topics[&topic].clone()))
+            }
+            "it is gone" => drop(elsewhere.topics.remove(&topic)),
+            "it is new" => elsewhere.topics.get_mut(&topic).unwrap().id = NEW,
+            _ => {}
+        }
+        sim.offsets.handle_cluster(sim.now, &elsewhere);
+        sim.assign([(orders(0), StartAt::Committed)]);
+        let load = sim.transmit();
+        sim.answer(&load, 9, fetched([(orders(0), 3, -1, ErrorCode::None)]));
+        assert_eq!(sim.offsets.committed_regressions(), u64::from(keeps), "{changes}");
+    }
+}
+
 /// The topic is created again while nothing of it is assigned, and while the metadata does not show it.
 #[test]
 fn b3_what_is_begun_before_the_new_log_is_known_is_of_the_new_log() {

@@ -234,18 +234,26 @@ fn nothing_committed_goes_by_the_policy_and_says_so() {
     }
 }
 
-/// M4: the hour of `by_duration` ends now, however long the machine has slept.
+/// M4: the minute of `by_duration` ends now, however long the machine has slept, and whatever year its clock showed when it began.
 #[test]
-fn m4_a_policy_by_duration_counts_the_time_that_the_machine_was_suspended() {
-    let (minute, slept) = (Duration::from_secs(60), Duration::from_secs(7_200));
-    let mut sim = Sim::new(|c| c.reset = ResetPolicy::ByDuration(minute));
-    sim.advance(Duration::from_secs(5));
-    sim.offsets.handle_suspension(slept);
-    sim.assign([(orders(0), StartAt::Committed)]);
-    let load = sim.transmit();
-    sim.answer(&load, 9, fetched([(orders(0), -1, -1, ErrorCode::None)]));
-    assert_eq!(list_specs(&sim.transmit()), [(orders(0), 5, WALL_MS + 5_000 + 7_200_000 - 60_000)]);
-    sim.offsets.handle_suspension(Duration::MAX);
+fn m4_a_policy_by_duration_counts_from_what_the_wall_clock_shows_now() {
+    let (minute, year) = (Duration::from_secs(60), 365 * 24 * 3_600_000);
+    for (now_ms, from) in [
+        (WALL_MS, WALL_MS + 5_000 - 60_000),
+        (WALL_MS + year, WALL_MS + year + 5_000 - 60_000),
+        (WALL_MS - year, WALL_MS - year + 5_000 - 60_000),
+        (30_000, 0),
+        (i64::MAX, i64::MAX - 60_000),
+    ] {
+        let mut sim = Sim::new(|c| c.reset = ResetPolicy::ByDuration(minute));
+        sim.advance(Duration::from_secs(10));
+        sim.offsets.set_wall_clock(sim.now, now_ms);
+        sim.advance(Duration::from_secs(5));
+        sim.assign([(orders(0), StartAt::Committed)]);
+        let load = sim.transmit();
+        sim.answer(&load, 9, fetched([(orders(0), -1, -1, ErrorCode::None)]));
+        assert_eq!(list_specs(&sim.transmit()), [(orders(0), 5, from)], "{now_ms}");
+    }
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod model;
 mod requests;
 #[cfg(test)]
 mod tests;
+mod verdict;
 mod waits;
 
 use std::{

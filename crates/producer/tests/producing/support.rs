@@ -11,10 +11,9 @@ pub(crate) async fn cluster() -> Cluster {
 }
 
 pub(crate) fn producer(cluster: &Cluster) -> Builder {
-    let inside = cluster.clone();
     Producer::builder(cluster.bootstrap())
         .spawn_on(tokio::runtime::Handle::current())
-        .dial(InMemory::new(move |port| inside.connect(port)))
+        .dial(InMemory::new(cluster.connector()))
         .replay(7, 1_700_000_000_000)
 }
 
@@ -32,10 +31,9 @@ pub(crate) async fn committed_logs(cluster: &Cluster, topic: &str) -> BTreeMap<i
 }
 
 async fn read(cluster: &Cluster, topic: &str, isolation: &str) -> BTreeMap<i32, Log> {
-    let inside = cluster.clone();
     let mut consumer = Consumer::builder(cluster.bootstrap())
         .spawn_on(tokio::runtime::Handle::current())
-        .dial(offtake::dial::InMemory::new(move |port| inside.connect(port)))
+        .dial(offtake::dial::InMemory::new(cluster.connector()))
         .property("isolation.level", isolation)
         .build()
         .await

@@ -23,11 +23,10 @@ pub(crate) async fn cluster(partitions: i32) -> Cluster {
 
 /// Of the group `job`, from the beginning, on this runtime.
 pub(crate) fn builder(cluster: &Cluster) -> offtake::Builder {
-    let inside = cluster.clone();
     Consumer::builder(cluster.bootstrap())
         .group("job")
         .spawn_on(Handle::current())
-        .dial(offtake::dial::InMemory::new(move |port| inside.connect(port)))
+        .dial(offtake::dial::InMemory::new(cluster.connector()))
         .property("auto.offset.reset", "earliest")
         .property("session.timeout.ms", 6000)
         .property("heartbeat.interval.ms", 500)

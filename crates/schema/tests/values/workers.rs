@@ -61,8 +61,7 @@ async fn handled_within<D: Deserializer>(
     });
     let inside = cluster.clone();
     let letters = DeadLetters::to("orders.dlq").producer(move |builder| {
-        let inside = inside.clone();
-        let dial = offtake_producer::dial::InMemory::new(move |port| inside.connect(port));
+        let dial = offtake_producer::dial::InMemory::new(inside.connector());
         builder.dial(dial).spawn_on(Handle::current())
     });
     let retry = Retry::fixed(ms(200)).attempts(1);

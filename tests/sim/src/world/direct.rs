@@ -185,10 +185,11 @@ impl Carrier for Direct {
         let Transmit { to, request, max_version, timeout, .. } = transmit;
         let broker = match to {
             Target::Broker(broker) => broker.0,
-            Target::Any => {
+            Target::Any | Target::Other(_) => {
                 self.turn += 1;
-                let known = self.brokers.len();
-                match self.brokers.get(self.turn % known.max(1)) {
+                let is_wanted = |broker: &&i32| to != Target::Other(BrokerId(**broker));
+                let known: Vec<i32> = self.brokers.iter().filter(is_wanted).copied().collect();
+                match known.get(self.turn % known.len().max(1)) {
                     Some(broker) => *broker,
                     None => 1 + i32::try_from(self.turn).unwrap_or(0) % self.bootstrap.max(1),
                 }

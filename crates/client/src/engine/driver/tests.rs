@@ -36,6 +36,7 @@ struct Recorder {
     is_closed: bool,
     /// Whether a runtime that runs tasks is to say so.
     wants_probe: bool,
+    wall: Option<(Instant, i64)>,
 }
 
 impl Engine for Recorder {
@@ -53,7 +54,13 @@ impl Engine for Recorder {
         self.closes_at = Some(now + Duration::from_millis(500));
     }
 
-    fn handle_answer(&mut self, _: Instant, tag: u64, result: Result<Answer, CallError>) {
+    fn handle_wall_clock(&mut self, now: Instant, wall_ms: i64) {
+        self.wall = Some((now, wall_ms));
+    }
+
+    fn handle_answer(&mut self, now: Instant, tag: u64, result: Result<Answer, CallError>) {
+        let shown_now = self.wall.is_some_and(|(at, wall_ms)| at == now && wall_ms <= clock::wall_ms());
+        assert!(shown_now, "it does not know the time on the wall: {:?}", self.wall);
         self.log.note(format!("answer {tag}: {}", result.is_ok()));
     }
 
@@ -181,6 +188,7 @@ fn start_probing(
         closes_at: None,
         is_closed: false,
         wants_probe,
+        wall: None,
     };
     let transport = Transport::carrier(Box::new(Failing { log: log.clone(), waiting: VecDeque::new() }));
     let (commands, commanded) = mpsc::unbounded_channel();

@@ -19,7 +19,7 @@ async fn h3_what_a_poll_hands_out_is_finished_by_the_next_and_committed_by_inter
     assert!(said(&engine).is_empty(), "the interval has not passed");
     advance(Duration::from_secs(5)).await;
     assert!(offsets(&mut consumer).await.is_empty());
-    assert_eq!(said(&engine), ["finished orders-0@4", "finished orders-1@2", "commit soon"]);
+    assert_eq!(said(&engine), ["finished orders-0@4", "commit soon"], "of the other nothing is new");
 }
 
 #[tokio::test(start_paused = true)]

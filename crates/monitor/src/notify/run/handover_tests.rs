@@ -29,9 +29,8 @@ async fn cluster() -> Cluster {
 }
 
 fn admin(cluster: &Cluster) -> Admin {
-    let inside = cluster.clone();
     let config = ClientConfig::from_properties([("bootstrap.servers", cluster.bootstrap())]).unwrap();
-    Admin::with_dial(config, InMemory::new(move |port| inside.connect(port))).unwrap()
+    Admin::with_dial(config, InMemory::new(cluster.connector())).unwrap()
 }
 
 async fn commit(cluster: &Cluster, group: &str, offset: i64) {

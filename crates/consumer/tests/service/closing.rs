@@ -1,0 +1,69 @@
+//! How long it takes to close.
+
+use std::time::Duration;
+
+use offtake_broker::{ApiKey, Fault, FaultRule};
+use tokio::time::Instant;
+
+use crate::support::{A_MOMENT, cluster, member, poll_for, read, virtually};
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Whoever asked hears that the consumer is closed; who closes has no use for the answer.
+#[test]
+fn n6_closing_does_not_wait_for_a_question_that_no_broker_answers() {
+    virtually(async {
+        for fault in [Fault::Drop, Fault::Delay(Duration::from_secs(8))] {
+            let cluster = cluster(2).await;
+            let mut consumer = member(&cluster, "c").build().await.unwrap();
+            consumer.subscribe(["orders"]).await.unwrap();
+            read(&mut consumer, 6).await;
+            // The fetch session is open, and has nothing more to bring.
+            poll_for(&mut consumer, Duration::from_secs(2)).await;
+            cluster.inject(FaultRule::on(ApiKey::ListOffsets, fault));
+            let handle = consumer.handle();
+            let asked = tokio::spawn(async move { handle.end_offsets([("orders", 0)]).await });
+            poll_for(&mut consumer, A_MOMENT).await;
+            let began = Instant::now();
+            consumer.close(LIMIT).await.unwrap();
+            assert!(began.elapsed() < Duration::from_millis(500), "it took {:?}", began.elapsed());
+            assert_eq!(asked.await.unwrap().unwrap_err().kind(), offtake::ErrorKind::Closed);
+            assert_eq!(committed(&cluster).await, 6, "it has committed");
+        }
+    });
+}
+
+/// A broker that does not say that the session is closed is not waited for; the group is left all the same.
+#[test]
+fn n6_closing_waits_a_second_for_the_end_of_a_fetch_session() {
+    virtually(async {
+        let cluster = cluster(1).await;
+        let mut consumer = member(&cluster, "c").build().await.unwrap();
+        consumer.subscribe(["orders"]).await.unwrap();
+        read(&mut consumer, 3).await;
+        poll_for(&mut consumer, Duration::from_secs(2)).await;
+        cluster.inject(FaultRule::on(ApiKey::Fetch, Fault::Drop));
+        let began = Instant::now();
+        consumer.close(LIMIT).await.unwrap();
+        assert!(began.elapsed() < Duration::from_millis(1_500), "it took {:?}", began.elapsed());
+        // The next member has everything at once.
+        let mut next =
+            member(&cluster, "next").property("session.timeout.ms", "45000").build().await.unwrap();
+        cluster.with(|model, _| model.withdraw_all());
+        cluster.produce("orders", 0, None, Some(b"more")).unwrap();
+        let began = Instant::now();
+        next.subscribe(["orders"]).await.unwrap();
+        read(&mut next, 1).await;
+        assert!(began.elapsed() < Duration::from_secs(5), "it took {:?}", began.elapsed());
+        next.close(LIMIT).await.unwrap();
+    });
+}
+
+/// The offsets that are committed of `orders`, added up.
+async fn committed(cluster: &offtake_broker::Cluster) -> i64 {
+    cluster.with(|model, _| model.withdraw_all());
+    let reader = member(cluster, "reader").build().await.unwrap();
+    let committed = reader.handle().committed([("orders", 0), ("orders", 1)]).await.unwrap();
+    reader.close(LIMIT).await.unwrap();
+    committed.values().map(|committed| committed.offset).sum()
+}
