@@ -15,7 +15,7 @@ fn m4_by_duration_counts_from_what_the_wall_clock_shows_when_the_position_is_res
     for (replays, expected) in [(false, 1), (true, 0)] {
         virtually(async {
             let since = SystemTime::UNIX_EPOCH.elapsed().unwrap();
-            let at = |minutes| i64::try_from((since - minutes * MINUTE).as_millis()).unwrap();
+            let at = |minutes: u32| i64::try_from((since - minutes * MINUTE).as_millis()).unwrap();
             let mut config = Config::default();
             config.wall_ms = at(0);
             let cluster =
