@@ -230,7 +230,10 @@ impl World {
     /// The outcome of each record.
     fn end(&mut self) -> Vec<Result<(), ErrorKind>> {
         for _ in 0..10_000 {
-            (self.carry_out(), self.answer(), self.wait(), self.transmit());
+            self.carry_out();
+            self.answer();
+            self.wait();
+            self.transmit();
             if self.outstanding.is_empty() && self.sender.is_idle(SlotId::at(0)) {
                 break;
             }
