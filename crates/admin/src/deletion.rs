@@ -2,10 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use offtake_machine::{BrokerId, Topic, TopicPartition};
+use offtake_machine::{
+    BrokerId, CallError, IsolationLevel, OffsetSpec, Topic, TopicPartition,
+    offsets::{OffsetError, list_offsets, listed_offsets},
+};
 use offtake_wire::{
     ErrorCode,
     messages::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic},
@@ -13,7 +16,7 @@ use offtake_wire::{
 
 use crate::{
     Admin,
-    attempts::AttemptError,
+    attempts::{AttemptError, Retry},
     calls::{Calls, TopicSelection},
     outcomes::Outcomes,
     topics::millis_left,
@@ -22,7 +25,8 @@ use offtake_client::Result;
 
 impl Admin {
     /// Deletes the records of each partition that lie before an offset (KIP-107): where its log begins afterwards, which is at that
-    /// offset or later. Readers that stand before it are reset to that place. -1 is the end of the log: all records go.
+    /// offset or later. Readers that stand before it are reset to that place. -1 is the end of the log as it is when this is called: records that
+    /// are written meanwhile stay.
     ///
     /// # Errors
     /// For each partition by itself: `UnknownTopic`; `Misuse` if its log ends before that offset, or the topic is compacted only, as its
@@ -34,8 +38,12 @@ impl Admin {
         let deadline = self.deadline();
         let before: BTreeMap<TopicPartition, i64> =
             before.into_iter().map(|(partition, offset)| (partition.into(), offset)).collect();
-        let mut deleting =
-            Deleting { each: Outcomes::of(before.keys().cloned()), before, starts: BTreeMap::new() };
+        let mut deleting = Deleting {
+            each: Outcomes::of(before.keys().cloned()),
+            before,
+            ends: BTreeMap::new(),
+            starts: BTreeMap::new(),
+        };
         let ended =
             self.calls.retrying(deadline, async |calls| deleting.attempt(calls, deadline).await).await;
         let Deleting { each, starts, .. } = deleting;
@@ -45,9 +53,14 @@ impl Admin {
     }
 }
 
+/// Stands for the end of a log.
+const END: i64 = -1;
+
 /// Logs on their way to a new beginning.
 struct Deleting {
     before: BTreeMap<TopicPartition, i64>,
+    /// The ends of the logs that are to be emptied, as first seen: what is written later stays, however often the deletion is asked for.
+    ends: BTreeMap<TopicPartition, i64>,
     each: Outcomes<TopicPartition>,
     /// Where the logs begin that have been cut.
     starts: BTreeMap<TopicPartition, i64>,
@@ -78,9 +91,10 @@ impl Deleting {
                 (code, ..) => self.refused(partition, code),
             }
         }
-        let requests = by_leader.into_iter().map(|(leader, partitions)| {
-            let request = self.request(&partitions, deadline);
-            (partitions, leader, request)
+        self.find_ends(calls, deadline, &by_leader).await;
+        let requests = by_leader.into_iter().filter_map(|(leader, partitions)| {
+            let request = self.request(&partitions, deadline)?;
+            Some((partitions, leader, request))
         });
         let requests = requests.collect();
         for (partitions, _, answer) in calls.call_each(deadline, requests).await {
@@ -99,24 +113,67 @@ impl Deleting {
                         }
                     }
                 }
-                Err(error) => {
-                    for partition in partitions {
-                        let failure = AttemptError::call(&deletion(&partition), error.clone()).of(&partition);
-                        self.each.complete(partition, Err(failure));
-                    }
-                }
+                Err(error) => self.unanswered(partitions, &error),
             }
         }
         self.each.attempted("delete records")
     }
 
-    fn request(&self, partitions: &[TopicPartition], deadline: Instant) -> DeleteRecordsRequest {
+    /// Asks the leaders for the ends that are needed and not known yet.
+    async fn find_ends(
+        &mut self,
+        calls: &mut Calls,
+        deadline: Instant,
+        by_leader: &BTreeMap<BrokerId, Vec<TopicPartition>>,
+    ) {
+        let requests = by_leader.iter().filter_map(|(leader, partitions)| {
+            let open: Vec<_> =
+                partitions.iter().filter(|partition| self.offset(partition).is_none()).cloned().collect();
+            let ends = open.iter().map(|partition| (partition, (None, OffsetSpec::Latest)));
+            let request = list_offsets(IsolationLevel::ReadUncommitted, Duration::ZERO, ends);
+            (!open.is_empty()).then_some((open, *leader, request))
+        });
+        let requests = requests.collect();
+        for (partitions, _, answer) in calls.call_each(deadline, requests).await {
+            let mut listed = match answer {
+                Ok(answer) => listed_offsets(answer),
+                Err(error) => {
+                    self.unanswered(partitions, &error);
+                    continue;
+                }
+            };
+            for partition in partitions {
+                match listed.remove(&partition) {
+                    Some(Ok(Some(end))) => {
+                        self.ends.insert(partition, end.offset);
+                    }
+                    Some(Err(OffsetError::Refused(code))) => self.refused(partition, code),
+                    Some(Ok(None) | Err(_)) | None => {
+                        let failure = AttemptError::malformed(
+                            &deletion(&partition),
+                            "its leader does not say where it ends",
+                        );
+                        self.each.complete(partition.clone(), Err(failure.of(&partition)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Where the log is to begin, if that is known.
+    fn offset(&self, partition: &TopicPartition) -> Option<i64> {
+        match self.before.get(partition).copied() {
+            Some(END) => self.ends.get(partition).copied(),
+            before => before,
+        }
+    }
+
+    /// The request for those of which is known where they are to begin, if there are any.
+    fn request(&self, partitions: &[TopicPartition], deadline: Instant) -> Option<DeleteRecordsRequest> {
         let mut topics: Vec<DeleteRecordsTopic> = Vec::new();
         for partition in partitions {
-            let cut = DeleteRecordsPartition {
-                partition_index: partition.partition,
-                offset: self.before.get(partition).copied().unwrap_or(0),
-            };
+            let Some(offset) = self.offset(partition) else { continue };
+            let cut = DeleteRecordsPartition { partition_index: partition.partition, offset };
             match topics.last_mut().filter(|topic| topic.name == partition.topic.as_str()) {
                 Some(topic) => topic.partitions.push(cut),
                 None => topics.push(DeleteRecordsTopic {
@@ -125,12 +182,24 @@ impl Deleting {
                 }),
             }
         }
-        DeleteRecordsRequest { topics, timeout_ms: millis_left(deadline) }
+        let request = DeleteRecordsRequest { timeout_ms: millis_left(deadline), topics };
+        (!request.topics.is_empty()).then_some(request)
+    }
+
+    fn unanswered(&mut self, partitions: Vec<TopicPartition>, error: &CallError) {
+        for partition in partitions {
+            let failure = AttemptError::call(&deletion(&partition), error.clone()).of(&partition);
+            self.each.complete(partition, Err(failure));
+        }
     }
 
     fn refused(&mut self, partition: TopicPartition, code: ErrorCode) {
         let what = deletion(&partition);
         let failure = match code {
+            // A new leader learns only by and by how far its log is written.
+            ErrorCode::OffsetOutOfRange if self.ends.contains_key(&partition) => {
+                AttemptError { retry: Retry::AFewTimes, ..AttemptError::code(&what, code, None) }
+            }
             ErrorCode::OffsetOutOfRange => {
                 AttemptError::hinted(&what, code, None, "its log does not reach that offset")
             }

@@ -11,7 +11,11 @@ use offtake_wire::{
     },
 };
 
-use crate::{Admin, attempts::AttemptError, calls::TopicSelection};
+use crate::{
+    Admin,
+    attempts::AttemptError,
+    calls::{Calls, TopicSelection},
+};
 use offtake_client::Result;
 
 /// A group, as a broker lists it.
@@ -33,37 +37,9 @@ pub struct GroupListing {
 impl Admin {
     /// All groups of the cluster, by name.
     pub async fn list_groups(&mut self) -> Result<Vec<GroupListing>> {
-        const WHAT: &str = "list the groups";
         let deadline = self.deadline();
-        let cluster = self
-            .calls
-            .retrying(deadline, async |calls| calls.cluster(WHAT, deadline, &TopicSelection::None).await)
-            .await?;
-        let mut left: Vec<BrokerId> = cluster.brokers.keys().copied().collect();
-        let mut groups = BTreeMap::new();
-        self.calls
-            .retrying(deadline, async |calls| {
-                let requests =
-                    left.iter().map(|broker| ((), *broker, ListGroupsRequest::default())).collect();
-                let mut failure = None;
-                for ((), broker, answer) in calls.call_each(deadline, requests).await {
-                    let what = format!("{WHAT} of {broker}");
-                    let answer = answer.map_err(|error| AttemptError::call(&what, error));
-                    match answer.map(|answer| (answer.error_code, answer.groups)) {
-                        Ok((ErrorCode::None, listed)) => {
-                            left.retain(|other| *other != broker);
-                            groups.extend(listed.into_iter().map(|group| {
-                                let listing = listing(group, broker);
-                                (listing.group.clone(), listing)
-                            }));
-                        }
-                        Ok((code, _)) => failure = Some(AttemptError::code(&what, code, None)),
-                        Err(failed) => failure = Some(failed),
-                    }
-                }
-                failure.map_or(Ok(()), Err)
-            })
-            .await?;
+        let mut groups =
+            self.calls.retrying(deadline, async |calls| groups_of_all(calls, deadline).await).await?;
         self.fill_in_states(deadline, &mut groups).await?;
         Ok(groups.into_values().collect())
     }
@@ -96,6 +72,33 @@ impl Admin {
         }
         Ok(())
     }
+}
+
+/// Asks each broker once. A broker that is gone is listed for a while yet, and then others have its groups: so all are asked in each attempt.
+async fn groups_of_all(
+    calls: &mut Calls,
+    deadline: Instant,
+) -> Result<BTreeMap<String, GroupListing>, AttemptError> {
+    const WHAT: &str = "list the groups";
+    let cluster = calls.cluster(WHAT, deadline, &TopicSelection::None).await?;
+    let requests = cluster.brokers.keys().map(|broker| ((), *broker, ListGroupsRequest::default()));
+    let requests = requests.collect();
+    let mut groups = BTreeMap::new();
+    let mut failure = None;
+    for ((), broker, answer) in calls.call_each(deadline, requests).await {
+        let what = format!("{WHAT} of {broker}");
+        match answer.map(|answer| (answer.error_code, answer.groups)) {
+            Ok((ErrorCode::None, listed)) => {
+                groups.extend(listed.into_iter().map(|group| {
+                    let listing = listing(group, broker);
+                    (listing.group.clone(), listing)
+                }));
+            }
+            Ok((code, _)) => failure = Some(AttemptError::code(&what, code, None)),
+            Err(error) => failure = Some(AttemptError::call(&what, error)),
+        }
+    }
+    failure.map_or(Ok(groups), Err)
 }
 
 pub(super) fn listing(group: ListedGroup, coordinator: BrokerId) -> GroupListing {

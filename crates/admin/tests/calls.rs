@@ -184,3 +184,49 @@ async fn what_was_carried_out_and_not_answered_is_done() {
     admin.delete_topic("returns").await.unwrap();
     admin.close().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_written_while_a_log_is_emptied_stays() {
+    let cluster = Cluster::builder().topic("orders", 3).in_memory().start().await.unwrap();
+    let config = ClientConfig::from_properties([("bootstrap.servers", cluster.bootstrap())]).unwrap();
+    let inside = cluster.clone();
+    let mut admin = Admin::with_dial(config, InMemory::new(move |port| inside.connect(port))).unwrap();
+    let write = || cluster.produce("orders", 0, None, Some(b"value")).unwrap();
+    (0..10).for_each(|_| _ = write());
+    let rule = cluster.inject(FaultRule::on(ApiKey::DeleteRecords, Fault::ApplyThenLose).once());
+    let meanwhile = async {
+        while cluster.hits(rule) == 0 {
+            tokio::task::yield_now().await;
+        }
+        write();
+    };
+    let (deleted, ()) =
+        tokio::join!(admin.delete_records([(("orders", 0), -1), (("orders", 1), -1)]), meanwhile);
+    assert_eq!(*deleted[&orders(0)].as_ref().unwrap(), 10, "and not the eleventh");
+    assert_eq!(*deleted[&orders(1)].as_ref().unwrap(), 0);
+    admin.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn groups_are_listed_when_a_broker_that_cannot_be_reached_is_no_longer_one() {
+    let cluster = Cluster::builder().brokers(3).topic("orders", 3).in_memory().start().await.unwrap();
+    let config = ClientConfig::from_properties([("bootstrap.servers", cluster.bootstrap())]).unwrap();
+    let (inside, gone) = (cluster.clone(), cluster.port(2));
+    let dial = InMemory::new(move |port| match Some(port) == gone {
+        true => Err(io::ErrorKind::ConnectionRefused.into()),
+        false => inside.connect(port),
+    });
+    let mut admin = Admin::with_dial(config, dial).unwrap();
+    cluster.with(|model, now| model.move_coordinator(now, "group", 1));
+    assert!(admin.alter_offsets("group", [(orders(0), 0)]).await.values().all(Result::is_ok));
+    cluster.with(|model, now| model.move_coordinator(now, "group", 2));
+    let dies = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        cluster.crash(2);
+    };
+    let (listed, ()) = tokio::join!(admin.list_groups(), dies);
+    let listed = listed.unwrap();
+    assert_eq!((listed.len(), listed[0].group.as_str()), (1, "group"));
+    assert_ne!(listed[0].coordinator.0, 2);
+    admin.close().await;
+}

@@ -281,7 +281,7 @@ impl From<CallError> for Error {
             | CallError::Disconnected { .. }
             | CallError::Withdrawn
             | CallError::UnknownBroker(_) => ErrorKind::Unreachable,
-            CallError::TimedOut { .. } => ErrorKind::Timeout,
+            CallError::TimedOut { .. } | CallError::NotSent { .. } => ErrorKind::Timeout,
             CallError::Unsupported { .. } => ErrorKind::Unsupported,
             CallError::Malformed { .. } => ErrorKind::Malformed,
             CallError::TooLarge { .. } => ErrorKind::TooLarge,

@@ -17,6 +17,9 @@ use crate::chunk::VisibleBatches;
 /// first and the log a moment later; what it appends in between is far less than this, and has no gaps.
 const MAX_BEYOND_WATERMARK: i64 = 1 << 24;
 
+/// What a control batch may inflate to: it has one small record, and is read on the thread of the engine.
+const MAX_CONTROL_BATCH: usize = 4 << 10;
+
 /// What the batches of a records field amount to.
 #[derive(Debug)]
 pub(crate) struct ReadOutcome {
@@ -39,7 +42,7 @@ pub(crate) struct Reader {
 impl Reader {
     pub(crate) fn new(check_crcs: bool, read_committed: bool) -> Self {
         let crc = if check_crcs { Crc::Check } else { Crc::Trust };
-        Self { crc, read_committed, decompressor: Decompressor::new() }
+        Self { crc, read_committed, decompressor: Decompressor::with_limit(MAX_CONTROL_BATCH) }
     }
 
     /// Reads `records`, which were asked for from `from` on.

@@ -74,7 +74,8 @@ pub enum CallError {
         address: String,
         /// Why it cannot be reached, ready for a person.
         reason: String,
-        /// Whether something that is no Kafka broker answered: waiting does not help.
+        /// Whether something that is no Kafka broker answered, and waiting does not help. False once a broker has accepted this client: what
+        /// answers then may stand in for a broker that is down.
         not_kafka: bool,
     },
     /// No secured connection could be made: TLS or SASL refused it.
@@ -92,6 +93,16 @@ pub enum CallError {
     Disconnected {
         /// The broker's address.
         address: String,
+        /// Why, as far as known.
+        reason: String,
+    },
+    /// The request was not written to a connection. It was not carried out.
+    #[error("{api:?} was not sent to {address}: {reason}")]
+    NotSent {
+        /// The broker's address.
+        address: String,
+        /// The request.
+        api: ApiKey,
         /// Why, as far as known.
         reason: String,
     },
@@ -153,6 +164,7 @@ impl CallError {
             Self::Unreachable { not_kafka, .. } => !not_kafka,
             Self::Authentication { is_final, .. } => !is_final,
             Self::Disconnected { .. }
+            | Self::NotSent { .. }
             | Self::TimedOut { .. }
             | Self::Malformed { .. }
             | Self::Withdrawn
@@ -166,6 +178,7 @@ impl CallError {
         match self {
             Self::Unreachable { .. }
             | Self::Authentication { .. }
+            | Self::NotSent { .. }
             | Self::Withdrawn
             | Self::UnknownBroker(_)
             | Self::Unsupported { .. } => false,
@@ -182,6 +195,7 @@ impl CallError {
             Self::Unreachable { .. }
             | Self::Authentication { .. }
             | Self::Disconnected { .. }
+            | Self::NotSent { .. }
             | Self::TimedOut { .. }
             | Self::UnknownBroker(_) => true,
             Self::Unsupported { .. } | Self::Malformed { .. } | Self::TooLarge { .. } | Self::Withdrawn => {

@@ -38,6 +38,14 @@ pub struct Broker {
     pub rack: Option<String>,
 }
 
+impl Broker {
+    /// The address that a broker says another has; `None` if it cannot be one.
+    pub fn at(host: String, port: i32, rack: Option<String>) -> Option<Self> {
+        let port = u16::try_from(port).ok().filter(|port| *port > 0)?;
+        is_host(&host).then_some(Self { host, port, rack })
+    }
+}
+
 /// A topic.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopicInfo {
@@ -136,9 +144,9 @@ impl Cluster {
 fn brokers(of: Vec<MetadataResponseBroker>) -> BTreeMap<BrokerId, Broker> {
     let mut brokers = BTreeMap::new();
     for broker in of {
-        let port = u16::try_from(broker.port).ok().filter(|port| *port > 0);
-        if let (Some(id), Some(port), true) = (BrokerId::known(broker.node_id), port, is_host(&broker.host)) {
-            brokers.entry(id).or_insert(Broker { host: broker.host, port, rack: broker.rack });
+        let address = Broker::at(broker.host, broker.port, broker.rack);
+        if let (Some(id), Some(address)) = (BrokerId::known(broker.node_id), address) {
+            brokers.entry(id).or_insert(address);
         }
     }
     brokers

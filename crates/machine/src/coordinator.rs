@@ -10,7 +10,8 @@ use std::{
 
 use offtake_wire::{ErrorCode, FindCoordinatorRequest, FindCoordinatorResponse, Response};
 
-use crate::broker_text::{broker_text, is_host};
+use crate::broker_text::broker_text;
+use crate::cluster::Broker;
 use crate::{
     backoff::{Backoff, BackoffConfig},
     call::{Answer, Call, CallError, CallId, CallIds, Target, Transmit},
@@ -261,8 +262,8 @@ pub fn found_coordinator(
         Some(one) => (one.error_code, one.error_message, one.node_id, one.host, one.port),
         None => (response.error_code, response.error_message, response.node_id, response.host, response.port),
     };
-    match (code, BrokerId::known(node), u16::try_from(port)) {
-        (ErrorCode::None, Some(broker), Ok(port)) if port > 0 && is_host(&host) => {
+    match (code, BrokerId::known(node), Broker::at(host, port, None)) {
+        (ErrorCode::None, Some(broker), Some(Broker { host, port, .. })) => {
             Ok(CoordinatorAddress { broker, host, port })
         }
         (ErrorCode::None, ..) => Err((ErrorCode::CoordinatorNotAvailable, None)),

@@ -239,7 +239,7 @@ impl<'a> Connection<'a> {
     /// come before those of others.
     async fn expire(&mut self, now: Instant) -> Option<CloseReason> {
         for call in self.inbox.take_expired(now) {
-            self.reporter.complete(call.tag, Err(self.timed_out(call.request.api_key(), call.timeout))).await;
+            self.reporter.complete(call.tag, Err(self.not_sent(&call))).await;
         }
         if let Some(late) = self.waiting.iter().find(|call| call.deadline <= now) {
             let reason =
@@ -410,6 +410,17 @@ impl<'a> Connection<'a> {
         if !wait.is_zero() {
             self.throttled_until = self.throttled_until.max(self.active.checked_add(wait));
         }
+    }
+
+    /// Its time is over, and its turn has not come.
+    fn not_sent(&self, call: &Call) -> CallError {
+        let why = if self.throttled_until.is_some() {
+            "the broker throttles this client"
+        } else {
+            "its turn did not come"
+        };
+        let reason = format!("{why}, for {} ms", call.timeout.as_millis());
+        CallError::NotSent { address: self.reporter.address(), api: call.request.api_key(), reason }
     }
 
     fn timed_out(&self, api: ApiKey, after: Duration) -> CallError {

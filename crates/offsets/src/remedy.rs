@@ -170,6 +170,7 @@ fn call(error: &CallError) -> Report {
         CallError::Unreachable { .. }
         | CallError::Authentication { .. }
         | CallError::Disconnected { .. }
+        | CallError::NotSent { .. }
         | CallError::TimedOut { .. }
         | CallError::Withdrawn
         | CallError::UnknownBroker(_) => Report::Never,

@@ -70,7 +70,7 @@ impl Producer {
     /// - `Timeout`: `buffer.memory` stayed full, or no broker told about the topic, for `max.block.ms`; or the record was not written
     ///   within `delivery.timeout.ms`. It was not written.
     /// - `UnknownTopic`: the topic, or the partition that the record names, was not there for `max.block.ms`.
-    /// - `OutcomeUnknown`: it was sent, and nobody said whether it was written. It may be.
+    /// - `OutcomeUnknown`: it was sent, and nobody said whether it was written, or the broker failed at it (`UNKNOWN_SERVER_ERROR`). It may be.
     /// - `Authorization`, `Refused`, `Misuse`: it was not written, and will not be if it is sent again as it is.
     /// - `MissingCodec`: `compression.type` is not built in.
     /// - `Closed`, or what ended the producer (`Unsupported`, `NotKafka`, `Authentication`).

@@ -6,6 +6,7 @@
 //!
 //! - The first batch of an epoch goes alone: a broker that knows nothing of the producer takes any first sequence, so that a second batch could
 //!   be taken after the first was refused, which could then never be written.
+//!   So it is, too, after an hour in which nothing was written, and when the topic was created again: the broker may know nothing any more.
 //! - What is sent again goes in order, each when the one before it has its outcome.
 //! - A broker knows the last five batches again. No new one is sent that would make it forget one without an outcome, which may be written.
 //! - When a batch is given up, those behind it have a gap before them. When all that was sent has an outcome, the partition goes on in a new
@@ -30,6 +31,7 @@ use offtake_machine::{
     Answer, BackoffConfig, Broker as BrokerAddress, BrokerId, CallError, CallId, CallIds, Cluster,
     TopicPartition, Transmit, earliest,
 };
+use offtake_wire::Uuid;
 
 use crate::{
     Config,
@@ -102,7 +104,16 @@ pub(crate) struct Sender {
 #[derive(Debug)]
 struct Sent {
     broker: BrokerId,
-    batches: Vec<(SlotId, Serial)>,
+    batches: Vec<SentBatch>,
+}
+
+/// A batch of a request.
+#[derive(Clone, Copy, Debug)]
+struct SentBatch {
+    slot: SlotId,
+    serial: Serial,
+    /// The id that its topic goes by in the request, and in the answer.
+    topic_id: Option<Uuid>,
 }
 
 #[derive(Debug, Default)]
@@ -154,7 +165,7 @@ impl Sender {
             broker.ready.clear();
         }
         for partition in &mut self.partitions {
-            partition.leader = cluster.leader(&partition.partition);
+            partition.learn(cluster);
             partition.is_queued = false;
         }
         self.look_at_all();
@@ -172,9 +183,10 @@ impl Sender {
             while self.partitions.len() <= slot.index() {
                 let at = SlotId::at(self.partitions.len());
                 let Some(partition) = shared.lock().partition(at).cloned() else { return };
-                let leader = cluster.leader(&partition);
                 let seed = self.config.seed.wrapping_add(at.index() as u64);
-                self.partitions.push(Partition::new(partition, leader, self.config.backoff, seed));
+                let mut partition = Partition::new(partition, self.config.backoff, seed);
+                partition.learn(cluster);
+                self.partitions.push(partition);
             }
             if let Some(partition) = self.partitions.get_mut(slot.index()) {
                 partition.has_more = true;
@@ -378,7 +390,6 @@ impl Sender {
         id: CallId,
         answer: Result<Answer, CallError>,
         shared: &Shared,
-        cluster: &Cluster,
     ) {
         let Some(sent) = self.sent.remove(&id) else { return };
         if let Some(broker) = self.brokers.get_mut(&sent.broker) {
@@ -388,15 +399,16 @@ impl Sender {
             Ok(_) => self.takes(sent.broker),
             Err(_) => self.does_not_take(now, sent.broker),
         }
-        self.answered(now, sent, answer, shared, cluster);
+        self.answered(now, sent, answer, shared);
     }
 
     /// What this slot sends next, if anything.
-    fn next_of(&mut self, slot: SlotId) -> Option<NextSend> {
+    fn next_of(&mut self, now: Instant, slot: SlotId) -> Option<NextSend> {
         let (numbering, identity) = (self.numbering(), self.identity);
         // One request at a time to a broker is one batch at a time of a partition, whoever leads it.
         let alone = self.config.max_in_flight == 1;
         let partition = self.partitions.get_mut(slot.index())?;
+        partition.doubt_after_long(now);
         let next = partition.next(numbering, alone, identity)?;
         if let NextSend::NewEpoch = next {
             match identity.and_then(ProducerIdentity::bumped) {

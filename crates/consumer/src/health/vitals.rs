@@ -229,6 +229,7 @@ fn is_of_broker(error: &CallError) -> bool {
         CallError::Unreachable { .. }
         | CallError::Authentication { .. }
         | CallError::Disconnected { .. }
+        | CallError::NotSent { .. }
         | CallError::TimedOut { .. } => true,
         CallError::Unsupported { .. }
         | CallError::Malformed { .. }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use offtake_machine::{Broker, BrokerId, TopicPartition, is_host};
+use offtake_machine::{Broker, BrokerId, TopicPartition};
 use offtake_wire::{
     ErrorCode,
     messages::fetch::{NodeEndpoint, PartitionData},
@@ -150,12 +150,10 @@ impl Fetcher {
         if Some(hint.leader_epoch) <= partition.leader_epoch.or(Some(-1)) {
             return false;
         }
-        let address =
-            endpoints.iter().find(|endpoint| endpoint.node_id == hint.leader_id).and_then(|endpoint| {
-                let port = u16::try_from(endpoint.port).ok().filter(|port| *port > 0)?;
-                let host = Some(endpoint.host.clone()).filter(|host| is_host(host))?;
-                Some(Broker { host, port, rack: endpoint.rack.clone() })
-            });
+        let address = endpoints
+            .iter()
+            .find(|endpoint| endpoint.node_id == hint.leader_id)
+            .and_then(|at| Broker::at(at.host.clone(), at.port, at.rack.clone()));
         self.events.push_back(Event::LeaderHint {
             partition: tp.clone(),
             leader,

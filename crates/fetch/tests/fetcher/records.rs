@@ -6,7 +6,7 @@ use offtake_machine::{IsolationLevel, Position};
 use offtake_wire::{
     ErrorCode,
     messages::fetch::{AbortedTransaction, PartitionData},
-    records::{BatchBuilder, Compression, Crc, RecordFault, legacy_set},
+    records::{BatchBuilder, CodecError, Compression, Crc, RecordFault, legacy_set},
 };
 
 use crate::rig::{Asked, Rig, batch, build, data, error, joined, response, tp};
@@ -314,6 +314,21 @@ fn input46_a_malformed_control_batch_stops_the_partition() {
     answer(&mut rig, &asked, joined(&[batch(0, 1), builder.build().unwrap()]));
     assert!(matches!(fault(&mut rig), RecordFault::Control(_)));
     assert_eq!((rig.drain(), position(&rig)), (vec![("a-0".to_owned(), vec![0])], 1));
+}
+
+#[test]
+fn input46_a_control_batch_that_inflates_stops_the_partition() {
+    let packed = |value: &[u8]| {
+        let builder = BatchBuilder::new(0).leader_epoch(5).producer(1, 0, -1).transactional().control();
+        let mut builder = builder.compression(Compression::Lz4);
+        builder.push(1_000, Some(&[0, 0, 0, 0]), Some(value), &[]);
+        builder.build().unwrap()
+    };
+    assert_eq!(committed(&[packed(&[0, 0, 0, 0, 0, 1]), batch(1, 1)], &[]), (vec![1], 2));
+    let (mut rig, asked) = asked_at(0, IsolationLevel::ReadCommitted);
+    answer(&mut rig, &asked, packed(&[0; 1 << 20]));
+    let fault = fault(&mut rig);
+    assert!(matches!(fault, RecordFault::Codec(CodecError::TooLarge { limit: 4096, .. })), "{fault}");
 }
 
 #[test]

@@ -315,7 +315,7 @@ impl Classic {
     }
 
     fn on_call_error(&mut self, now: Instant, kind: CallKind, sent: Sent, error: &CallError) {
-        if let (CallKind::Step, CallError::TimedOut { .. }) = (kind, error) {
+        if let (CallKind::Step, CallError::TimedOut { .. } | CallError::NotSent { .. }) = (kind, error) {
             return self.step_timed_out(now, Some(sent), &error.to_string());
         }
         match self.core.judge_call_error(sent, error, "") {

@@ -1,4 +1,4 @@
-//! [`Acceptance`]: whether a refusal by TLS or SASL is final.
+//! [`Acceptance`]: whether a refusal by TLS or SASL is final, and whether what is no Kafka broker will stay so.
 
 use std::time::Duration;
 
@@ -31,9 +31,16 @@ impl Acceptance {
 
     /// A connection ended, or could not be made. `is_connected`: whether another is open.
     pub(super) fn judge(&mut self, now: Instant, is_connected: bool, why: CloseReason) -> CloseReason {
-        let CloseReason::Unreachable(CallError::Authentication { address, reason, is_final: true }) = why
-        else {
-            return why;
+        let (address, reason) = match why {
+            // Brokers have answered: something else answers in their place while they are down.
+            CloseReason::Unreachable(CallError::Unreachable { address, reason, not_kafka: true }) => {
+                let not_kafka = *self == Self::Never;
+                return CloseReason::Unreachable(CallError::Unreachable { address, reason, not_kafka });
+            }
+            CloseReason::Unreachable(CallError::Authentication { address, reason, is_final: true }) => {
+                (address, reason)
+            }
+            why => return why,
         };
         let is_final = match *self {
             Self::Never => true,
@@ -82,6 +89,23 @@ mod tests {
         assert!(is_final(&mut acceptance, at(2060), false));
         acceptance.accepted();
         assert!(!is_final(&mut acceptance, at(3000), false), "the minute begins anew");
+    }
+
+    #[test]
+    fn a5_what_is_no_kafka_broker_is_final_until_a_broker_has_answered() {
+        let mut acceptance = Acceptance::default();
+        let is_final = |acceptance: &mut Acceptance| {
+            let (address, reason) = ("b:9092".to_owned(), "it speaks HTTP".to_owned());
+            let why = CallError::Unreachable { address, reason, not_kafka: true };
+            match acceptance.judge(clock::now(), false, CloseReason::Unreachable(why)) {
+                CloseReason::Unreachable(error) => !error.is_retriable(),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(is_final(&mut acceptance));
+        acceptance.accepted();
+        assert!(!is_final(&mut acceptance), "the broker is down, and something answers in its place");
+        assert!(!is_final(&mut acceptance));
     }
 
     #[test]

@@ -119,13 +119,10 @@ impl Net {
             }
             CloseReason::Broken(reason)
             | CloseReason::ClosedUnanswered(reason)
-            | CloseReason::ClosedAtFirstCall(reason) => {
-                CallError::Disconnected { address: from.address.to_string(), reason: reason.clone() }
+            | CloseReason::ClosedAtFirstCall(reason) => not_sent(from, &call, reason.clone()),
+            CloseReason::Idle | CloseReason::Retired | CloseReason::TooLarge => {
+                not_sent(from, &call, "two connections ended before its turn came".to_owned())
             }
-            CloseReason::Idle | CloseReason::Retired | CloseReason::TooLarge => CallError::Disconnected {
-                address: from.address.to_string(),
-                reason: "closed before the request was sent".to_owned(),
-            },
         };
         self.complete(call.tag, Err(error));
     }
@@ -172,4 +169,9 @@ impl Net {
         let error = CallError::Unreachable { address, reason, not_kafka: false };
         self.complete(call.tag, Err(call.last_error.unwrap_or(error)));
     }
+}
+
+/// Of a call that its connection never wrote.
+fn not_sent(from: &ConnectionInfo, call: &Call, reason: String) -> CallError {
+    CallError::NotSent { address: from.address.to_string(), api: call.request.api_key(), reason }
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use offtake_machine::{BrokerId, CallError, Target};
 use offtake_net::{Config, Lane};
+use offtake_wire::ApiVersionsResponse;
 
 use crate::{
-    peer::{Speaks, broker, cluster, config, fetch, metadata, ms, secs},
+    peer::{Speaks, broker, cluster, config, fetch, metadata, ms, secs, versions},
     pipes::World,
 };
 
@@ -54,6 +55,46 @@ async fn a7_a_call_to_anybody_fails_when_all_were_tried_and_not_before() {
     assert!(matches!(&error, CallError::Unreachable { not_kafka: false, .. }), "{error}");
     assert_eq!(world.dialled().into_iter().collect::<BTreeSet<_>>(), [8, 9].into());
     assert_eq!(net.in_flight(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a5_what_answers_in_place_of_a_broker_that_is_down_is_tried_again() {
+    let world = World::new();
+    let mut peers = world.listen(1);
+    tokio::spawn(async move {
+        let mut broker = peers.recv().await.unwrap();
+        broker.greet().await;
+        let (header, request) = broker.request().await.unwrap();
+        broker.answer(&header, crate::peer::empty(&request)).await;
+        drop(broker);
+        let mut web = peers.recv().await.unwrap();
+        web.request().await.unwrap();
+        web.raw(b"HTTP/1.1 503 Service Unavailable\r\n\r\n").await;
+        peers.recv().await.unwrap().serve().await;
+    });
+    let mut net = world.net(config(), &[("10.0.0.1", 9092)]);
+    net.call(Target::Any, metadata()).await.unwrap();
+    tokio::time::sleep(ms(1)).await; // until the end of the connection is known
+    let error = net.call(Target::Any, metadata()).await.unwrap_err();
+    assert!(error.is_retriable() && error.to_string().contains("it speaks HTTP"), "{error}");
+    net.call(Target::Any, metadata()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_no_connection_lived_to_write_was_not_sent() {
+    let world = World::new();
+    let mut peers = world.listen(1);
+    tokio::spawn(async move {
+        while let Some(mut peer) = peers.recv().await {
+            peer.greet_with(ApiVersionsResponse { throttle_time_ms: 60_000, ..versions(&[]) }).await;
+            // It ends while the call waits for the throttle.
+            tokio::time::sleep(ms(100)).await;
+        }
+    });
+    let mut net = world.net(config(), &[("10.0.0.1", 9092)]);
+    let error = net.call(Target::Any, metadata()).await.unwrap_err();
+    assert!(matches!(error, CallError::NotSent { .. }) && !error.may_have_arrived(), "{error}");
+    assert_eq!(world.dialled(), [1, 1], "it is given to another connection once");
 }
 
 #[tokio::test(start_paused = true)]

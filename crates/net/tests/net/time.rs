@@ -243,7 +243,10 @@ async fn a10_a_throttled_connection_is_quiet_until_the_time_is_over_and_heartbea
     net.ask(3, Target::Any, metadata(), ms(500)); // would be late, but not because of the connection
     let late = net.all(2).await;
     assert!(late[0].tag == 2 && late[0].result.is_ok(), "{late:?}");
-    assert!(matches!(late[1].result, Err(CallError::TimedOut { .. })), "{late:?}");
+    let error = late[1].result.as_ref().unwrap_err();
+    assert!(matches!(error, CallError::NotSent { .. }) && !error.may_have_arrived(), "{error}");
+    let text = "Metadata was not sent to 10.0.0.1:9092: the broker throttles this client, for 500 ms";
+    assert_eq!(error.to_string(), text);
     net.next().await.result.unwrap();
     assert_eq!(begin.elapsed(), secs(2));
     net.call(Target::Any, metadata()).await.unwrap();

@@ -74,6 +74,13 @@ impl Taken {
     }
 }
 
+/// The most bytes of records in a batch before compression, however well they are compressed: consumers have to unpack it.
+fn most_unpacked(batch_size: usize) -> usize {
+    const LEAST: usize = 1 << 20;
+    const MOST: usize = 16 << 20;
+    batch_size.saturating_mul(16).clamp(LEAST, MOST).max(batch_size)
+}
+
 impl Slot {
     pub(super) fn new(partition: TopicPartition) -> Self {
         Self {
@@ -92,6 +99,7 @@ impl Slot {
         let Some(open) = &self.open else { return false };
         let packed = (open.writer.size() as f32 * self.ratio) as usize;
         packed.saturating_add(bytes.max(1)) > batch_size
+            || open.writer.size().saturating_add(bytes) > most_unpacked(batch_size)
     }
 
     /// Opens a batch, and makes room in it for no more than `most`.

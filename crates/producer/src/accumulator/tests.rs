@@ -6,7 +6,7 @@ use std::{
 
 use offtake_client::{ErrorKind, Result};
 use offtake_machine::Topic;
-use offtake_wire::records::BuildError;
+use offtake_wire::records::{BuildError, Compression};
 
 use super::*;
 use crate::{Delivery, ProducerRecord, RecordMetadata};
@@ -169,4 +169,17 @@ fn the_time_of_a_batch_behind_one_that_is_being_compressed_is_told_when_that_has
         assert!(matches!(accumulator.take_if(slot, serial), Overdue::Unsent(_)));
     }
     assert!(accumulator.slots[0].is_empty());
+}
+
+/// Consumers have to unpack it.
+#[test]
+fn a_batch_is_full_at_some_size_however_well_it_compresses() {
+    let bench = Bench::new(|config| config.compression = Compression::Lz4);
+    let _first = bench.send(&[0; 1000]);
+    bench.learn(1);
+    (0..200).for_each(|_| bench.shared.lock().slots[0].learn_ratio(0.0));
+    let _rest: Vec<_> = (0..1000).map(|_| bench.send(&[0; 1000])).collect();
+    assert_eq!(bench.shared.lock().slots[0].queue_length(), 0, "a megabyte");
+    let _more: Vec<_> = (0..100).map(|_| bench.send(&[0; 1000])).collect();
+    assert_eq!(bench.shared.lock().slots[0].queue_length(), 1);
 }

@@ -45,8 +45,7 @@ impl offtake_client::engine::Engine for Engine {
                 }
             }
             Machine::Sender => {
-                let cluster = self.metadata.cluster().clone();
-                self.sender.handle_answer(now, id, result, &self.shared, &cluster);
+                self.sender.handle_answer(now, id, result, &self.shared);
                 // Records that waited for memory may have filled batches.
                 self.look(now);
             }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use offtake_client::{Error, ErrorKind};
 use offtake_machine::{
-    Answer, Broker as BrokerAddress, BrokerId, CallError, Cluster, TopicPartition, after, broker_text,
+    Answer, Broker as BrokerAddress, BrokerId, CallError, TopicPartition, after, broker_text,
 };
 use offtake_wire::{
     ErrorCode, ProduceResponse, Response, Uuid,
@@ -13,7 +13,7 @@ use offtake_wire::{
 };
 
 use super::{
-    Event, Sender, Sent,
+    Event, Sender, Sent, SentBatch,
     partition::{GivenUp, Shipment},
 };
 use crate::{
@@ -49,6 +49,8 @@ enum Verdict {
     TooLarge(Error),
     /// It will not be written.
     Refused(Outcome),
+    /// Whether it is written cannot be told from what the broker says.
+    Unclear(Error),
 }
 
 impl Verdict {
@@ -56,6 +58,7 @@ impl Verdict {
     fn said(&self) -> String {
         match self {
             Self::TooLarge(error)
+            | Self::Unclear(error)
             | Self::Refused(Outcome::Failed(error) | Outcome::Refused { others: error, .. }) => {
                 error.to_string()
             }
@@ -72,10 +75,14 @@ impl Sender {
         sent: Sent,
         answer: Result<Answer, CallError>,
         shared: &Shared,
-        cluster: &Cluster,
     ) {
-        let mut response = match answer {
-            Ok(Answer { response: Response::Produce(response), .. }) => Ok(response),
+        // What was not written to a connection was no attempt.
+        let was_sent = !matches!(answer, Err(CallError::NotSent { .. }));
+        let response = match answer {
+            Ok(Answer { response: Response::Produce(mut response), .. }) => {
+                sort(&mut response);
+                Ok(response)
+            }
             Ok(_) => Err(("its answer was to another question".to_owned(), true)),
             Err(
                 error @ (CallError::Unsupported { .. } | CallError::Authentication { is_final: true, .. }),
@@ -87,16 +94,17 @@ impl Sender {
             }
             Err(error) => Err((error.to_string(), error.may_have_arrived())),
         };
-        for (slot, serial) in sent.batches {
+        for SentBatch { slot, serial, topic_id } in sent.batches {
             let Some(partition) = self.partitions.get_mut(slot.index()) else { continue };
-            let Some(shipment) = partition.take_in_flight(serial) else { continue };
+            let Some(mut shipment) = partition.take_in_flight(serial) else { continue };
+            shipment.attempts = shipment.attempts.saturating_sub(u32::from(!was_sent));
             let name = partition.partition.clone();
-            let verdict = match &mut response {
+            let verdict = match &response {
                 // It is on its way, and nothing more will be heard of it.
                 Ok(_) if self.config.acks == Acks::None => {
                     Verdict::Written { base_offset: None, append_time: None }
                 }
-                Ok(response) => match take_answer(response, &name, cluster) {
+                Ok(response) => match answer_of(response, &name, topic_id) {
                     Some(told) => {
                         self.learn_leader(&name, &told, &response.node_endpoints);
                         verdict(&name, told, shipment.batch.sealed.count())
@@ -129,10 +137,10 @@ impl Sender {
     ) {
         let Some(current) = &told.current_leader else { return };
         let Some(leader) = BrokerId::known(current.leader_id) else { return };
-        let at = endpoints.iter().find(|node| node.node_id == current.leader_id).and_then(|node| {
-            let port = u16::try_from(node.port).ok().filter(|port| *port > 0)?;
-            Some(BrokerAddress { host: node.host.clone(), port, rack: node.rack.clone() })
-        });
+        let at = endpoints
+            .iter()
+            .find(|node| node.node_id == current.leader_id)
+            .and_then(|at| BrokerAddress::at(at.host.clone(), at.port, at.rack.clone()));
         let (partition, epoch) = (of.clone(), current.leader_epoch);
         self.events.push_back(Event::LeaderMoved { partition, leader, epoch, at });
     }
@@ -151,7 +159,7 @@ impl Sender {
         let is_transactional = self.config.transactional_id.is_some();
         match verdict {
             Verdict::Written { base_offset, append_time } => {
-                partition.proven(shipment.stamp);
+                partition.proven(now, shipment.stamp);
                 partition.backoff.reset();
                 let outcome =
                     Outcome::Written { partition: partition.partition.clone(), base_offset, append_time };
@@ -248,6 +256,10 @@ impl Sender {
                     self.end(now, slot, &shipment, Outcome::Failed(error), shared);
                 }
             }
+            Verdict::Unclear(error) => {
+                partition.gap(&shipment, GivenUp::Untold);
+                self.end(now, slot, &shipment, Outcome::Failed(error), shared);
+            }
             Verdict::Refused(outcome) => {
                 partition.gap(&shipment, GivenUp::NotWritten);
                 self.end(now, slot, &shipment, outcome, shared);
@@ -275,7 +287,7 @@ impl Sender {
 
     /// No broker will take any of these.
     fn refused(&mut self, now: Instant, sent: Sent, error: &Error, shared: &Shared) {
-        for (slot, serial) in sent.batches {
+        for SentBatch { slot, serial, .. } in sent.batches {
             let Some(partition) = self.partitions.get_mut(slot.index()) else { continue };
             let Some(shipment) = partition.take_in_flight(serial) else { continue };
             let error = error.clone().with_partition(partition.partition.clone());
@@ -329,18 +341,29 @@ fn halves(batch: &Batch, codec: Codec) -> Option<[offtake_wire::records::SealedB
     Some([seal(first, codec).ok()?, seal(second, codec).ok()?])
 }
 
-/// What the response says of this partition.
-fn take_answer(
-    response: &mut ProduceResponse,
+/// Puts a response into the order in which it is searched: it may be of many topics.
+fn sort(response: &mut ProduceResponse) {
+    let topics = &mut response.responses;
+    topics.sort_by(|one, other| (&one.name, one.topic_id).cmp(&(&other.name, other.topic_id)));
+    for topic in topics {
+        topic.partition_responses.sort_by_key(|told| told.index);
+    }
+}
+
+/// What the response says of this partition, whose topic went by its name or by this id.
+fn answer_of(
+    response: &ProduceResponse,
     of: &TopicPartition,
-    cluster: &Cluster,
+    id: Option<Uuid>,
 ) -> Option<PartitionProduceResponse> {
-    let id = cluster.topic_id(of.topic.as_str());
-    let topic = response.responses.iter_mut().find(|topic| {
-        topic.name == of.topic.as_str() || (topic.topic_id != Uuid::ZERO && Some(topic.topic_id) == id)
-    })?;
-    let at = topic.partition_responses.iter().position(|told| told.index == of.partition)?;
-    Some(topic.partition_responses.swap_remove(at))
+    let topics = &response.responses;
+    let by_name = topics.binary_search_by(|topic| topic.name.as_str().cmp(of.topic.as_str())).ok();
+    let by_id = || {
+        let wanted = ("", id?);
+        topics.binary_search_by(|topic| (topic.name.as_str(), topic.topic_id).cmp(&wanted)).ok()
+    };
+    let told = &topics.get(by_name.or_else(by_id)?)?.partition_responses;
+    told.get(told.binary_search_by_key(&of.partition, |told| told.index).ok()?).cloned()
 }
 
 fn verdict(of: &TopicPartition, told: PartitionProduceResponse, count: i32) -> Verdict {
@@ -395,6 +418,11 @@ fn verdict(of: &TopicPartition, told: PartitionProduceResponse, count: i32) -> V
         // The coordinator is still about the transaction before: very common where each has an epoch of its own.
         ErrorCode::ConcurrentTransactions => {
             Verdict::Again { trouble: why(), may_be_written: false, is_stale: false, is_soon: true }
+        }
+        // Brokers say so of whatever goes wrong there, also after it was appended.
+        ErrorCode::UnknownServerError | ErrorCode::Unknown(_) => {
+            let text = format!("whether the record was written is not known: {}", why());
+            Verdict::Unclear(refused(ErrorKind::OutcomeUnknown, text))
         }
         // It stands in the leader's log already.
         code if code.is_retriable() => Verdict::Again {

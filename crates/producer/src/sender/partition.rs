@@ -1,9 +1,16 @@
 //! What was sent of one partition, and what may be sent next.
 
-use std::{collections::VecDeque, mem, time::Instant};
+use std::{
+    collections::VecDeque,
+    mem,
+    time::{Duration, Instant},
+};
 
-use offtake_machine::{Backoff, BackoffConfig, BrokerId, TopicPartition};
-use offtake_wire::records::{ProducerStamp, next_sequence};
+use offtake_machine::{Backoff, BackoffConfig, BrokerId, Cluster, TopicPartition};
+use offtake_wire::{
+    Uuid,
+    records::{ProducerStamp, next_sequence},
+};
 
 use super::ProducerIdentity;
 use crate::accumulator::{Batch, BatchInfo, Serial};
@@ -12,6 +19,8 @@ use crate::accumulator::{Batch, BatchInfo, Serial};
 pub(super) struct Partition {
     pub(super) partition: TopicPartition,
     pub(super) leader: Option<BrokerId>,
+    /// The id of its topic, if it has one: another is another log.
+    topic_id: Option<Uuid>,
     /// Whether it is among those of its leader's that have something to send.
     pub(super) is_queued: bool,
     /// Whether there may be more in the accumulator.
@@ -22,12 +31,18 @@ pub(super) struct Partition {
     pub(super) retries: VecDeque<Shipment>,
     pub(super) in_flight: VecDeque<Shipment>,
     sequences: Sequences,
+    /// When a leader last took a batch.
+    proven_at: Option<Instant>,
     /// How many batches were numbered, in all epochs.
     numbered: u64,
 }
 
 /// How many of a producer's last batches a broker knows again when they come twice.
 const REMEMBERED: u64 = 5;
+
+/// How long after its last batch a broker is taken to know a producer. It forgets one after `producer.id.expiration.ms`, a day where that is
+/// not set.
+const KNOWN_FOR: Duration = Duration::from_secs(3600);
 
 /// A batch that was sent.
 #[derive(Debug)]
@@ -78,7 +93,7 @@ enum Sequences {
     Epoch {
         identity: ProducerIdentity,
         next: i32,
-        /// Whether the leader took a batch of this epoch.
+        /// Whether the leader took a batch of this epoch, and knows of it.
         is_proven: bool,
         /// A batch was given up: nothing more is taken under these numbers.
         gap: Option<Gap>,
@@ -138,15 +153,11 @@ impl Sequences {
 }
 
 impl Partition {
-    pub(super) fn new(
-        partition: TopicPartition,
-        leader: Option<BrokerId>,
-        backoff: BackoffConfig,
-        seed: u64,
-    ) -> Self {
+    pub(super) fn new(partition: TopicPartition, backoff: BackoffConfig, seed: u64) -> Self {
         Self {
             partition,
-            leader,
+            leader: None,
+            topic_id: None,
             is_queued: false,
             has_more: true,
             paused_until: None,
@@ -154,7 +165,33 @@ impl Partition {
             retries: VecDeque::new(),
             in_flight: VecDeque::new(),
             sequences: Sequences::None,
+            proven_at: None,
             numbered: 0,
+        }
+    }
+
+    /// What the metadata says of it. A topic that was created again knows nothing of the producer.
+    pub(super) fn learn(&mut self, cluster: &Cluster) {
+        self.leader = cluster.leader(&self.partition);
+        if let Some(id) = cluster.topic_id(self.partition.topic.as_str())
+            && self.topic_id.replace(id).is_some_and(|before| before != id)
+        {
+            self.doubt();
+        }
+    }
+
+    /// Brokers forget producers that have written nothing for long.
+    pub(super) fn doubt_after_long(&mut self, now: Instant) {
+        if self.proven_at.is_some_and(|at| now.saturating_duration_since(at) >= KNOWN_FOR) {
+            self.proven_at = None;
+            self.doubt();
+        }
+    }
+
+    /// The next batch goes alone, as the first of an epoch does.
+    fn doubt(&mut self) {
+        if let Sequences::Epoch { is_proven, .. } = &mut self.sequences {
+            *is_proven = false;
         }
     }
 
@@ -236,7 +273,7 @@ impl Partition {
             // Its leader knows this producer, and takes no first batch of an epoch but the one with the first number.
             Sequences::Epoch { identity, is_proven: true, gap: None, .. } if identity.id == newest.id => {
                 self.begin_epoch(newest);
-                self.proven(ProducerStamp { id: newest.id, epoch: newest.epoch, base_sequence: 0 });
+                self.is_known_under(ProducerStamp { id: newest.id, epoch: newest.epoch, base_sequence: 0 });
             }
             Sequences::Epoch { .. } | Sequences::None => self.begin_epoch(newest),
         }
@@ -273,7 +310,12 @@ impl Partition {
     }
 
     /// The leader has a batch of this epoch.
-    pub(super) fn proven(&mut self, stamp: ProducerStamp) {
+    pub(super) fn proven(&mut self, now: Instant, stamp: ProducerStamp) {
+        self.proven_at = Some(now);
+        self.is_known_under(stamp);
+    }
+
+    fn is_known_under(&mut self, stamp: ProducerStamp) {
         if let Sequences::Epoch { identity, is_proven, .. } = &mut self.sequences
             && (identity.id, identity.epoch) == (stamp.id, stamp.epoch)
         {

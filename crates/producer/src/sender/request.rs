@@ -1,16 +1,16 @@
 //! Requests: one batch of each partition that has something to send to a broker.
 
-use std::time::Instant;
+use std::{collections::HashMap, time::Instant};
 
 use bytes::Bytes;
-use offtake_machine::{BrokerId, Cluster, Target, TopicPartition, Transmit};
+use offtake_machine::{BrokerId, Cluster, Target, Topic, TopicPartition, Transmit};
 use offtake_wire::{
     ProduceRequest, Uuid,
     messages::produce::{PartitionProduceData, TopicProduceData},
 };
 
 use super::{
-    Sender, Sent,
+    Sender, Sent, SentBatch,
     partition::{NextSend, Shipment},
 };
 use crate::{
@@ -55,10 +55,10 @@ impl Sender {
             let room = self.config.max_request_size.saturating_sub(body.bytes);
             match self.next_batch(now, slot, (!batches.is_empty()).then_some(room), shared) {
                 NextBatch::Sent(serial, bytes) => {
-                    if let Some(partition) = self.partitions.get(slot.index()) {
-                        body.add(&partition.partition, bytes, cluster);
-                    }
-                    batches.push((slot, serial));
+                    let partition = self.partitions.get(slot.index());
+                    let topic_id =
+                        partition.and_then(|partition| body.add(&partition.partition, bytes, cluster));
+                    batches.push(SentBatch { slot, serial, topic_id });
                     self.look_at(slot);
                 }
                 NextBatch::Nothing => {}
@@ -99,7 +99,7 @@ impl Sender {
     /// The next batch of a slot, if one may be sent and takes no more than `room`.
     fn next_batch(&mut self, now: Instant, slot: SlotId, room: Option<usize>, shared: &Shared) -> NextBatch {
         loop {
-            let Some(next) = self.next_of(slot) else { return NextBatch::Nothing };
+            let Some(next) = self.next_of(now, slot) else { return NextBatch::Nothing };
             if next == NextSend::New && !self.may_begin(now, slot, shared) {
                 return NextBatch::Nothing;
             }
@@ -181,26 +181,31 @@ impl super::Partition {
 #[derive(Default)]
 struct Body {
     topics: Vec<TopicProduceData>,
+    /// Where each topic is among them.
+    places: HashMap<Topic, usize>,
     bytes: usize,
     /// Whether a topic goes by its name alone.
     lacks_ids: bool,
 }
 
 impl Body {
-    fn add(&mut self, partition: &TopicPartition, records: Bytes, cluster: &Cluster) {
+    /// Adds a batch. Returns the id that its topic goes by.
+    fn add(&mut self, partition: &TopicPartition, records: Bytes, cluster: &Cluster) -> Option<Uuid> {
         self.bytes = self.bytes.saturating_add(records.len());
         let data = PartitionProduceData { index: partition.partition, records: Some(records) };
-        let name = partition.topic.as_str();
-        if let Some(topic) = self.topics.iter_mut().find(|topic| topic.name == name) {
+        if let Some(topic) = self.places.get(&partition.topic).and_then(|at| self.topics.get_mut(*at)) {
             topic.partition_data.push(data);
-            return;
+            return Some(topic.topic_id).filter(|id| *id != Uuid::ZERO);
         }
+        let name = partition.topic.as_str();
         let id = cluster.topic_id(name);
         self.lacks_ids |= id.is_none();
+        self.places.insert(partition.topic.clone(), self.topics.len());
         self.topics.push(TopicProduceData {
             name: name.to_owned(),
             topic_id: id.unwrap_or(Uuid::ZERO),
             partition_data: vec![data],
         });
+        id
     }
 }

@@ -11,10 +11,10 @@ use std::{
 use bytes::Bytes;
 use offtake_machine::{SplitMix64, Topic};
 use offtake_wire::{
-    ErrorCode, MetadataResponse, ProduceResponse, Request,
+    ApiKey, ErrorCode, MetadataResponse, ProduceResponse, Request, Uuid,
     messages::{
         metadata::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic},
-        produce::{PartitionProduceResponse, TopicProduceResponse},
+        produce::{LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse},
     },
     records::{Batches, Crc, Decompressor, V2Batch},
 };
@@ -180,7 +180,7 @@ impl World {
         };
         let response = ProduceResponse { responses: vec![topic], ..Default::default() };
         let answer = Answer { from: Some(BrokerId(1)), version: 11, memory: 0, response: response.into() };
-        self.sender.handle_answer(self.now, request.id, Ok(answer), &self.shared, &self.cluster);
+        self.sender.handle_answer(self.now, request.id, Ok(answer), &self.shared);
     }
 
     /// The connection ends. Of its requests some had been written, of which the broker gets to see some, now or later.
@@ -193,7 +193,7 @@ impl World {
                 self.stale.push_back(request.records);
             }
             let error = CallError::Disconnected { address: "b:9092".into(), reason: "cut".into() };
-            self.sender.handle_answer(self.now, request.id, Err(error), &self.shared, &self.cluster);
+            self.sender.handle_answer(self.now, request.id, Err(error), &self.shared);
         }
     }
 
@@ -283,4 +283,110 @@ fn what_a_broker_that_was_restarted_cannot_tell_is_not_written_twice() {
         }
     }
     assert!(unknown > 100, "{unknown}");
+}
+
+impl World {
+    /// One record is written, and the broker knows of the producer.
+    fn proven() -> Self {
+        let mut world = Self::new(1, false);
+        world.cluster.topics.get_mut("orders").unwrap().id = Uuid([1; 16]);
+        world.sender.learn_leaders(&world.cluster);
+        (world.send(), world.transmit(), world.carry_out(), world.answer());
+        (world.send(), world.send(), world.transmit());
+        assert_eq!(world.outstanding.len(), 2, "several at once");
+        (world.carry_out(), world.answer(), world.carry_out(), world.answer());
+        world
+    }
+
+    /// The broker answers the oldest request with what this says of its partition.
+    fn answer_with(&mut self, topic: TopicProduceResponse, node_endpoints: Vec<NodeEndpoint>) {
+        let id = self.outstanding.pop_front().unwrap().id;
+        let response = ProduceResponse { responses: vec![topic], node_endpoints, ..Default::default() };
+        let answer = Answer { from: Some(BrokerId(1)), version: 13, memory: 0, response: response.into() };
+        self.sender.handle_answer(self.now, id, Ok(answer), &self.shared);
+    }
+}
+
+/// As a topic of the response to one request of this partition.
+fn of_topic(name: &str, topic_id: Uuid, told: PartitionProduceResponse) -> TopicProduceResponse {
+    TopicProduceResponse { name: name.to_owned(), topic_id, partition_responses: vec![told] }
+}
+
+/// Its new log takes any first sequence: a second batch could be taken before the first.
+#[test]
+fn where_a_topic_was_created_again_the_first_batch_goes_alone() {
+    let mut world = World::proven();
+    world.cluster.topics.get_mut("orders").unwrap().id = Uuid([2; 16]);
+    world.sender.learn_leaders(&world.cluster);
+    (world.send(), world.send(), world.transmit());
+    assert_eq!(world.outstanding.len(), 1);
+    (world.carry_out(), world.answer(), world.send(), world.transmit());
+    assert_eq!(world.outstanding.len(), 2, "then the broker knows of the producer");
+}
+
+#[test]
+fn after_a_long_time_the_first_batch_goes_alone() {
+    for (minutes, at_once) in [(50, 2), (70, 1)] {
+        let mut world = World::proven();
+        world.now += Duration::from_secs(minutes * 60);
+        (world.send(), world.send(), world.transmit());
+        assert_eq!(world.outstanding.len(), at_once, "after {minutes} min");
+    }
+}
+
+#[test]
+fn what_a_broker_cannot_name_may_have_happened_after_the_append() {
+    for code in [ErrorCode::UnknownServerError, ErrorCode::Unknown(999)] {
+        let mut world = World::new(1, false);
+        (world.send(), world.transmit());
+        let told = PartitionProduceResponse { error_code: code, ..Default::default() };
+        world.answer_with(of_topic("orders", Uuid::ZERO, told), Vec::new());
+        assert_eq!(world.end(), [Err(ErrorKind::OutcomeUnknown)]);
+    }
+}
+
+#[test]
+fn an_answer_by_topic_id_is_understood_after_the_view_has_lost_the_id() {
+    let mut world = World::new(1, false);
+    world.cluster.topics.get_mut("orders").unwrap().id = Uuid([1; 16]);
+    (world.send(), world.transmit());
+    world.cluster.topics.clear();
+    world.sender.learn_leaders(&world.cluster);
+    world.answer_with(of_topic("", Uuid([1; 16]), PartitionProduceResponse::default()), Vec::new());
+    assert!(world.sender.is_idle(SlotId::at(0)), "nothing is sent again");
+    assert_eq!(world.end(), [Ok(())]);
+}
+
+#[test]
+fn a_leader_whose_address_cannot_be_one_is_looked_up() {
+    for (host, is_taken) in [("b2.example", true), ("b2\n\u{1b}[2J", false), ("", false)] {
+        let mut world = World::new(1, false);
+        (world.send(), world.transmit());
+        let told = PartitionProduceResponse {
+            error_code: ErrorCode::NotLeaderOrFollower,
+            current_leader: Some(LeaderIdAndEpoch { leader_id: 2, leader_epoch: 9 }),
+            ..Default::default()
+        };
+        let at = NodeEndpoint { node_id: 2, host: host.to_owned(), port: 9092, rack: None };
+        world.answer_with(of_topic("orders", Uuid::ZERO, told), vec![at]);
+        let Some(Event::LeaderMoved { at, leader: BrokerId(2), .. }) = world.sender.poll_event() else {
+            panic!("a leader was named")
+        };
+        assert_eq!(at.is_some(), is_taken, "{host:?}");
+    }
+}
+
+#[test]
+fn what_was_not_sent_was_no_attempt_and_is_not_written() {
+    let mut world = World::new(1, false);
+    (world.sender.config.retries, world.sender.config.delivery_timeout) = (0, Duration::from_secs(120));
+    (world.send(), world.transmit());
+    for _ in 0..3 {
+        let id = world.outstanding.pop_front().expect("it is sent again").id;
+        let (address, reason) = ("b:9092".to_owned(), "the broker throttles this client".to_owned());
+        let error = CallError::NotSent { address, api: ApiKey::Produce, reason };
+        world.sender.handle_answer(world.now, id, Err(error), &world.shared);
+        (world.wait(), world.transmit());
+    }
+    assert_eq!((world.outstanding.len(), world.end()), (1, vec![Ok(())]));
 }
