@@ -93,7 +93,10 @@ impl Liveness {
                 let stalls = |who: &&Who| {
                     let mine = &plan.members[who.member];
                     let falls_silent = mine.instance_id && !mine.consumer_protocol;
-                    (*why == "rebalance" || falls_silent) && stalls_throughout(plan, who.member, at)
+                    // Of a rebalance it hears with its next heartbeat.
+                    let hears =
+                        if *why == "rebalance" { ms(plan.heartbeat_interval) } else { Duration::ZERO };
+                    (*why == "rebalance" || falls_silent) && stalls_throughout(plan, who.member, at, hears)
                 };
                 let who =
                     who.filter(|who| ["session", "rebalance"].contains(why) && !told(who) && !stalls(who));
@@ -165,11 +168,11 @@ impl Liveness {
     }
 }
 
-/// Whether the application has not polled for as long as a rebalance may take.
-fn stalls_throughout(plan: &Plan, member: usize, at: Duration) -> bool {
+/// Whether the application has not polled for as long as a rebalance may take, less the time that its member needs to hear of it.
+fn stalls_throughout(plan: &Plan, member: usize, at: Duration, hears: Duration) -> bool {
     plan.faults.iter().any(|fault| match fault.what {
         Harm::Stall { member: of, lasts } => {
-            of == member && ms(fault.at + plan.max_poll_interval) <= at && at <= ms(fault.at + lasts)
+            of == member && ms(fault.at + plan.max_poll_interval) <= at + hears && at <= ms(fault.at + lasts)
         }
         _ => false,
     })
@@ -212,7 +215,13 @@ mod tests {
         let out = What::MemberGone { member: M0.to_string(), why: "rebalance" };
         let stalls = |lasts| Forged::begun().fault(1, Harm::Stall { member: 0, lasts }).wait(65_000);
         stalls(70_000).tell(out.clone()).holds();
-        stalls(50_000).tell(out).is_found("LIVE6");
+        stalls(50_000).tell(out.clone()).is_found("LIVE6");
+        // The plan of seed 9200166: it stalls since before its member heard of the rebalance, a heartbeat after that began.
+        let since = |at| {
+            Forged::begun().fault(at, Harm::Stall { member: 0, lasts: 70_000 }).wait(65_000).tell(out.clone())
+        };
+        since(5_500).holds();
+        since(7_000).is_found("LIVE6");
         // A static member does not leave then, and its session ends.
         stalls(70_000).tell(gone.clone()).is_found("LIVE6");
         let is_static = |lasts| stalls(lasts).planned(|plan| plan.members[0].instance_id = true);

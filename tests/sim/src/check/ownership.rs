@@ -376,11 +376,11 @@ impl Ownership {
         let begun =
             since.clone().map(|(joined, _)| joined).chain(self.left.iter().filter(|left| **left > granted));
         let waited = begun.into_iter().any(|begun| *begun + timeout <= at);
-        // Its request may be the one that was lost on its way.
+        // Its request may be the one that was lost on its way, or answered by an error and not by the coordinator.
         let is_lost = |joined: &Duration| {
-            plan.faults
-                .iter()
-                .any(|fault| matches!(fault.what, Harm::Drop { api: JOIN, .. } if ms(fault.at) <= *joined))
+            plan.faults.iter().filter(|fault| ms(fault.at) <= *joined).any(|fault| {
+                matches!(fault.what, Harm::Drop { api: JOIN, .. } | Harm::Code { api: JOIN, .. })
+            })
         };
         let has_joined = since.any(|(joined, joiner)| *joiner == who && !is_lost(joined));
         member.instance_id && !member.consumer_protocol && waited && !has_joined
@@ -653,12 +653,12 @@ mod tests {
         // It has joined again meanwhile.
         let joins = What::Request { broker: 1, api: 11, client: M0.to_string() };
         rebalanced.clone().tell(joins.clone()).joins(M1, 2).is_found("SAFE6");
-        // Or has not, as its request was lost.
-        let lost = |at| {
-            rebalanced.clone().fault(at, Harm::Drop { api: 11, times: 1 }).tell(joins.clone()).joins(M1, 2)
-        };
-        lost(1).holds();
-        lost(10 * timeout).is_found("SAFE6");
+        // Or has not, as its request was lost, or answered by an error (the plan of seed 9200556).
+        let lost = |at, harm| rebalanced.clone().fault(at, harm).tell(joins.clone()).joins(M1, 2);
+        for harm in [Harm::Drop { api: 11, times: 1 }, Harm::Code { api: 11, code: 16, times: 1 }] {
+            lost(1, harm.clone()).holds();
+            lost(10 * timeout, harm).is_found("SAFE6");
+        }
         // Where it waited to join, another coordinator loaded the group, of which all have to ask again.
         let joined = |who: Who| What::Request { broker: 1, api: 11, client: who.to_string() };
         let moved = |forged: Forged| forged.tell(joins.clone()).tell(What::GroupLoaded).tell(joined(M1));
