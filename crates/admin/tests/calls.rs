@@ -212,16 +212,24 @@ async fn groups_are_listed_when_a_broker_that_cannot_be_reached_is_no_longer_one
     let cluster = Cluster::builder().brokers(3).topic("orders", 3).in_memory().start().await.unwrap();
     let config = ClientConfig::from_properties([("bootstrap.servers", cluster.bootstrap())]).unwrap();
     let (inside, gone) = (cluster.clone(), cluster.port(2));
+    let refused = Arc::new(AtomicUsize::new(0));
+    let counted = refused.clone();
     let dial = InMemory::new(move |port| match Some(port) == gone {
-        true => Err(io::ErrorKind::ConnectionRefused.into()),
+        true => {
+            counted.fetch_add(1, Relaxed);
+            Err(io::ErrorKind::ConnectionRefused.into())
+        }
         false => inside.connect(port),
     });
     let mut admin = Admin::with_dial(config, dial).unwrap();
     cluster.with(|model, now| model.move_coordinator(now, "group", 1));
     assert!(admin.alter_offsets("group", [(orders(0), 0)]).await.values().all(Result::is_ok));
     cluster.with(|model, now| model.move_coordinator(now, "group", 2));
+    refused.store(0, Relaxed);
     let dies = async {
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        while refused.load(Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
         cluster.crash(2);
     };
     let (listed, ()) = tokio::join!(admin.list_groups(), dies);

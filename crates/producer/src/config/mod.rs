@@ -46,7 +46,8 @@ pub struct Config {
 
     /// `linger.ms`: 5 ms, how long a batch that is not full waits for more records.
     pub linger: Duration,
-    /// `batch.size`: 16 384 bytes of one partition in one batch; what is larger alone is a batch of its own.
+    /// `batch.size`: 16 384 bytes of one partition in one batch; what is larger alone is a batch of its own. A batch that is compressed
+    /// is this large afterwards, about; before, it has 16 times as many bytes at most (but 1 MiB at least, and 16 MiB at most).
     pub batch_size: usize,
     /// `buffer.memory`: 32 MiB of records that are not written yet, all partitions together. With more, sending waits.
     pub buffer_memory: usize,

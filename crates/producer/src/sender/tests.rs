@@ -291,10 +291,18 @@ impl World {
         let mut world = Self::new(1, false);
         world.cluster.topics.get_mut("orders").unwrap().id = Uuid([1; 16]);
         world.sender.learn_leaders(&world.cluster);
-        (world.send(), world.transmit(), world.carry_out(), world.answer());
-        (world.send(), world.send(), world.transmit());
+        world.send();
+        world.transmit();
+        world.carry_out();
+        world.answer();
+        world.send();
+        world.send();
+        world.transmit();
         assert_eq!(world.outstanding.len(), 2, "several at once");
-        (world.carry_out(), world.answer(), world.carry_out(), world.answer());
+        world.carry_out();
+        world.answer();
+        world.carry_out();
+        world.answer();
         world
     }
 
@@ -318,9 +326,14 @@ fn where_a_topic_was_created_again_the_first_batch_goes_alone() {
     let mut world = World::proven();
     world.cluster.topics.get_mut("orders").unwrap().id = Uuid([2; 16]);
     world.sender.learn_leaders(&world.cluster);
-    (world.send(), world.send(), world.transmit());
+    world.send();
+    world.send();
+    world.transmit();
     assert_eq!(world.outstanding.len(), 1);
-    (world.carry_out(), world.answer(), world.send(), world.transmit());
+    world.carry_out();
+    world.answer();
+    world.send();
+    world.transmit();
     assert_eq!(world.outstanding.len(), 2, "then the broker knows of the producer");
 }
 
@@ -329,7 +342,9 @@ fn after_a_long_time_the_first_batch_goes_alone() {
     for (minutes, at_once) in [(50, 2), (70, 1)] {
         let mut world = World::proven();
         world.now += Duration::from_secs(minutes * 60);
-        (world.send(), world.send(), world.transmit());
+        world.send();
+        world.send();
+        world.transmit();
         assert_eq!(world.outstanding.len(), at_once, "after {minutes} min");
     }
 }
@@ -338,7 +353,8 @@ fn after_a_long_time_the_first_batch_goes_alone() {
 fn what_a_broker_cannot_name_may_have_happened_after_the_append() {
     for code in [ErrorCode::UnknownServerError, ErrorCode::Unknown(999)] {
         let mut world = World::new(1, false);
-        (world.send(), world.transmit());
+        world.send();
+        world.transmit();
         let told = PartitionProduceResponse { error_code: code, ..Default::default() };
         world.answer_with(of_topic("orders", Uuid::ZERO, told), Vec::new());
         assert_eq!(world.end(), [Err(ErrorKind::OutcomeUnknown)]);
@@ -349,7 +365,8 @@ fn what_a_broker_cannot_name_may_have_happened_after_the_append() {
 fn an_answer_by_topic_id_is_understood_after_the_view_has_lost_the_id() {
     let mut world = World::new(1, false);
     world.cluster.topics.get_mut("orders").unwrap().id = Uuid([1; 16]);
-    (world.send(), world.transmit());
+    world.send();
+    world.transmit();
     world.cluster.topics.clear();
     world.sender.learn_leaders(&world.cluster);
     world.answer_with(of_topic("", Uuid([1; 16]), PartitionProduceResponse::default()), Vec::new());
@@ -361,7 +378,8 @@ fn an_answer_by_topic_id_is_understood_after_the_view_has_lost_the_id() {
 fn a_leader_whose_address_cannot_be_one_is_looked_up() {
     for (host, is_taken) in [("b2.example", true), ("b2\n\u{1b}[2J", false), ("", false)] {
         let mut world = World::new(1, false);
-        (world.send(), world.transmit());
+        world.send();
+        world.transmit();
         let told = PartitionProduceResponse {
             error_code: ErrorCode::NotLeaderOrFollower,
             current_leader: Some(LeaderIdAndEpoch { leader_id: 2, leader_epoch: 9 }),
@@ -380,13 +398,15 @@ fn a_leader_whose_address_cannot_be_one_is_looked_up() {
 fn what_was_not_sent_was_no_attempt_and_is_not_written() {
     let mut world = World::new(1, false);
     (world.sender.config.retries, world.sender.config.delivery_timeout) = (0, Duration::from_secs(120));
-    (world.send(), world.transmit());
+    world.send();
+    world.transmit();
     for _ in 0..3 {
         let id = world.outstanding.pop_front().expect("it is sent again").id;
         let (address, reason) = ("b:9092".to_owned(), "the broker throttles this client".to_owned());
         let error = CallError::NotSent { address, api: ApiKey::Produce, reason };
         world.sender.handle_answer(world.now, id, Err(error), &world.shared);
-        (world.wait(), world.transmit());
+        world.wait();
+        world.transmit();
     }
     assert_eq!((world.outstanding.len(), world.end()), (1, vec![Ok(())]));
 }
