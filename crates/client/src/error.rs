@@ -33,7 +33,8 @@ pub enum ErrorKind {
     Misuse,
     /// No broker could be reached within the timeout.
     Unreachable,
-    /// Something answered that is no Kafka broker, or is one that expects TLS or SASL: waiting will not help.
+    /// Something answered that is no Kafka broker, or is one that expects TLS or SASL: waiting will not help. Only of a client that no broker
+    /// has accepted yet: later, something may answer for a while in the place of a broker that is down.
     NotKafka,
     /// TLS or SASL refused the connection, and will again: the message says what to change. After connections that were accepted, only
     /// when none has been for a minute, for credentials may be changed one side after the other.

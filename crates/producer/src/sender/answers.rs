@@ -159,7 +159,7 @@ impl Sender {
         let is_transactional = self.config.transactional_id.is_some();
         match verdict {
             Verdict::Written { base_offset, append_time } => {
-                partition.proven(now, shipment.stamp);
+                partition.proven(now, &shipment);
                 partition.backoff.reset();
                 let outcome =
                     Outcome::Written { partition: partition.partition.clone(), base_offset, append_time };

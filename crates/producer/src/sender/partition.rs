@@ -21,6 +21,8 @@ pub(super) struct Partition {
     pub(super) leader: Option<BrokerId>,
     /// The id of its topic, if it has one: another is another log.
     topic_id: Option<Uuid>,
+    /// The place of the first batch that was numbered since that changed: those before it may be in the former log.
+    first_of_topic: u64,
     /// Whether it is among those of its leader's that have something to send.
     pub(super) is_queued: bool,
     /// Whether there may be more in the accumulator.
@@ -158,6 +160,7 @@ impl Partition {
             partition,
             leader: None,
             topic_id: None,
+            first_of_topic: 0,
             is_queued: false,
             has_more: true,
             paused_until: None,
@@ -176,6 +179,7 @@ impl Partition {
         if let Some(id) = cluster.topic_id(self.partition.topic.as_str())
             && self.topic_id.replace(id).is_some_and(|before| before != id)
         {
+            self.first_of_topic = self.numbered;
             self.doubt();
         }
     }
@@ -310,9 +314,11 @@ impl Partition {
     }
 
     /// The leader has a batch of this epoch.
-    pub(super) fn proven(&mut self, now: Instant, stamp: ProducerStamp) {
-        self.proven_at = Some(now);
-        self.is_known_under(stamp);
+    pub(super) fn proven(&mut self, now: Instant, shipment: &Shipment) {
+        if shipment.place >= self.first_of_topic {
+            self.proven_at = Some(now);
+            self.is_known_under(shipment.stamp);
+        }
     }
 
     fn is_known_under(&mut self, stamp: ProducerStamp) {

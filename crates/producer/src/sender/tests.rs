@@ -335,6 +335,17 @@ fn where_a_topic_was_created_again_the_first_batch_goes_alone() {
     world.send();
     world.transmit();
     assert_eq!(world.outstanding.len(), 2, "then the broker knows of the producer");
+    // A late answer of the former log says nothing about the new one.
+    world.cluster.topics.get_mut("orders").unwrap().id = Uuid([3; 16]);
+    world.sender.learn_leaders(&world.cluster);
+    for _ in 0..2 {
+        world.carry_out();
+        world.answer();
+    }
+    world.send();
+    world.send();
+    world.transmit();
+    assert_eq!(world.outstanding.len(), 1);
 }
 
 #[test]
