@@ -94,7 +94,9 @@ fn o6_bits_that_are_turned_over_below_tls_end_connections_and_no_record_is_wrong
     let (flips, again) = (member.done(), member.proxy.accepted() - before);
     let said = member.finish();
     assert!(flips == 20 && again >= 15, "{flips} bits, {again} connections made anew");
-    assert!(!said.is_empty() && said.iter().all(|line| line.contains("TLS")), "each names TLS: {said:#?}");
+    // Of a length that was made longer nobody can tell: more is waited for.
+    let is_told = |line: &String| line.contains("TLS") || line.contains("did not answer");
+    assert!(!said.is_empty() && said.iter().all(is_told), "each names TLS: {said:#?}");
 }
 
 #[test]

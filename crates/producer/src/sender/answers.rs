@@ -94,6 +94,7 @@ impl Sender {
             }
             Err(error) => Err((error.to_string(), error.may_have_arrived())),
         };
+        let is_transactional = self.config.transactional_id.is_some();
         for SentBatch { slot, serial, topic_id } in sent.batches {
             let Some(partition) = self.partitions.get_mut(slot.index()) else { continue };
             let Some(mut shipment) = partition.take_in_flight(serial) else { continue };
@@ -107,7 +108,7 @@ impl Sender {
                 Ok(response) => match answer_of(response, &name, topic_id) {
                     Some(told) => {
                         self.learn_leader(&name, &told, &response.node_endpoints);
-                        verdict(&name, told, shipment.batch.sealed.count())
+                        verdict(&name, told, shipment.batch.sealed.count(), is_transactional)
                     }
                     None => Verdict::Again {
                         trouble: format!("{} left it out of its answer", sent.broker),
@@ -366,7 +367,12 @@ fn answer_of(
     told.get(told.binary_search_by_key(&of.partition, |told| told.index).ok()?).cloned()
 }
 
-fn verdict(of: &TopicPartition, told: PartitionProduceResponse, count: i32) -> Verdict {
+fn verdict(
+    of: &TopicPartition,
+    told: PartitionProduceResponse,
+    count: i32,
+    is_transactional: bool,
+) -> Verdict {
     let code = told.error_code;
     let message = told.error_message.as_deref().map(broker_text);
     let why = || message.as_ref().map_or_else(|| code.to_string(), |text| format!("{code}: {text}"));
@@ -419,8 +425,8 @@ fn verdict(of: &TopicPartition, told: PartitionProduceResponse, count: i32) -> V
         ErrorCode::ConcurrentTransactions => {
             Verdict::Again { trouble: why(), may_be_written: false, is_stale: false, is_soon: true }
         }
-        // Brokers say so of whatever goes wrong there, also after it was appended.
-        ErrorCode::UnknownServerError | ErrorCode::Unknown(_) => {
+        // Brokers say so of whatever goes wrong there, also after it was appended. A transaction that ends without it settles that.
+        ErrorCode::UnknownServerError | ErrorCode::Unknown(_) if !is_transactional => {
             let text = format!("whether the record was written is not known: {}", why());
             Verdict::Unclear(refused(ErrorKind::OutcomeUnknown, text))
         }

@@ -68,11 +68,20 @@ impl<R: Clone> Machine<R> {
         partition.is_some_and(|partition| matches!(partition.phase, Phase::Loading { .. }))
     }
 
+    /// A partition is sent to another place of its log, and nothing more of it is taken before it is [there](Self::loaded).
+    pub(crate) fn goes_elsewhere(&mut self, name: &TopicPartition) -> Option<AssignmentId> {
+        let id = self.by_name.get(name).copied()?;
+        self.partitions.get_mut(&id)?.pauses.is_elsewhere = true;
+        self.balance(id);
+        Some(id)
+    }
+
     /// It is known what was finished of a partition beyond its committed offset, or that nothing is known.
     pub(crate) fn loaded(&mut self, now: Instant, id: AssignmentId, before: Option<FinishedBeyond>) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         if !matches!(partition.phase, Phase::Loading { .. }) {
-            return;
+            partition.pauses.is_elsewhere = false;
+            return self.balance(id);
         }
         let Phase::Loading { items, next, log } = std::mem::replace(&mut partition.phase, Phase::Active)
         else {
@@ -219,7 +228,7 @@ impl<R: Clone> Machine<R> {
         }
         match (&mut partition.phase, &mut partition.tracker) {
             (Phase::Revoking | Phase::Stopped(_), _) => {}
-            (Phase::Loading { items, next, .. }, None) if !items.is_empty() => *next = to.max(*next),
+            (Phase::Loading { items, next, .. }, _) if !items.is_empty() => *next = to.max(*next),
             (Phase::Loading { .. } | Phase::Active, None) => self.begins_at(name, to),
             (Phase::Loading { .. } | Phase::Active, Some(tracker)) => {
                 tracker.skip(to);

@@ -41,6 +41,9 @@ pub(crate) struct Ahead {
     due: Instant,
 }
 
+/// Records that one writer, or several with one clock, write one after the other are out of order by so much at most. What is more behind is of another clock.
+const DISORDER_MS: i64 = 10_000;
+
 /// A seek that failed is asked for again after this.
 const SEEK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -68,7 +71,8 @@ impl<R> Partition<R> {
         let due = item
             .due
             .filter(|_| self.waited_for != Some(Position { offset: item.offset, epoch: item.epoch }))?;
-        let ahead = self.ahead.filter(|_| due.is_ahead);
+        let is_of_its_clock = |ahead: &Ahead| ahead.timestamp.saturating_sub(item.timestamp) <= DISORDER_MS;
+        let ahead = self.ahead.filter(|ahead| due.is_ahead && is_of_its_clock(ahead));
         let behind = ahead.map(|ahead| {
             let since = item.timestamp.saturating_sub(ahead.timestamp).max(0).unsigned_abs();
             clock::later(ahead.due, Duration::from_millis(since))

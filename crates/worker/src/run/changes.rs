@@ -192,12 +192,13 @@ impl Runner {
     }
 
     fn read_from_the_start(&mut self, partition: TopicPartition) {
+        let Some(id) = self.machine.goes_elsewhere(&partition) else { return };
         let handle = self.consumer.handle();
         self.loads.spawn(async move {
-            if let Err(error) = handle.seek(partition, StartAt::Earliest).await {
+            if let Err(error) = handle.seek(partition.clone(), StartAt::Earliest).await {
                 tracing::debug!(%error, "a partition is gone again");
             }
-            (Vec::new(), Ok(BTreeMap::new()))
+            (vec![(id, partition)], Ok(BTreeMap::new()))
         });
     }
 

@@ -211,7 +211,7 @@ impl Runner {
     /// What the next transaction commits, and what it sends: as much as its producer has room for, and the rest is left for the one behind it. Or what can be
     /// in no transaction.
     fn take_content(&mut self, now: Instant) -> (Vec<PartitionCommit>, Result<ToSend, (EffectId, Error)>) {
-        let mut is_divided = false;
+        let mut most = usize::MAX;
         loop {
             let commits = self.machine.take_commit(now, None);
             let sent = self.content_of(&commits);
@@ -221,7 +221,7 @@ impl Runner {
                 (bytes, fit + usize::from(bytes <= self.transaction_bytes))
             });
             match all.last() {
-                Some((id, _)) if fit < all.len() && is_divided => {
+                Some((id, _)) if fit < all.len() && most == 1 => {
                     let limit = self.transaction_bytes;
                     let text = format!(
                         "what is sent of its record, with what cannot be committed without that, has {bytes} bytes, more than `buffer.memory` \
@@ -230,8 +230,9 @@ impl Runner {
                     return (commits, Err((*id, Error::new(ErrorKind::TooLarge, text))));
                 }
                 Some(_) if fit < all.len() => {
-                    self.machine.take_less(&commits, fit);
-                    is_divided = true;
+                    // With fewer, others may come first: what belongs together is not parted.
+                    most = fit.min(most / 2).max(1);
+                    self.machine.take_less(&commits, most);
                 }
                 Some(_) | None => return (commits, sent),
             }

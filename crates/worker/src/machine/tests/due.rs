@@ -198,6 +198,9 @@ fn what_is_written_by_a_clock_that_is_right_waits_for_itself_whatever_another_sa
     world.done(1);
     receive_ahead(&mut world, &[(2, 5039)]);
     assert_eq!(world.offsets(), [2], "40 s after the first was due");
+    world.done(2);
+    receive_ahead(&mut world, &[(3, 4000)]);
+    assert!(world.offsets().is_empty(), "of a clock that is less ahead");
     world.machine.rewound(&partition(0), 0);
     world.drain();
     receive_ahead(&mut world, &[(0, 5000)]);
