@@ -87,4 +87,16 @@ mod tests {
         health.on_success(&mut outbox);
         assert_eq!(health.on_restart(now, &mut outbox, String::new), now);
     }
+
+    #[test]
+    fn a_rebalance_is_joined_at_once_and_the_next_one_on_end_later() {
+        #[expect(clippy::disallowed_methods, reason = "an origin for virtual time; only differences count")]
+        let now = Instant::now();
+        let (mut health, mut outbox) = (Health::new(BackoffConfig::default(), 1), Outbox::default());
+        assert_eq!(health.on_rebalance(now), now);
+        assert!(health.on_rebalance(now) > now);
+        health.on_success(&mut outbox);
+        assert_eq!(health.on_rebalance(now), now);
+        assert_eq!(outbox.pop(), None, "it is no failure");
+    }
 }

@@ -44,3 +44,24 @@ impl PollTimer {
         (self.last_poll_at, self.is_warned)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_poll_that_is_told_twice_is_one_and_is_warned_of_once() {
+        #[expect(clippy::disallowed_methods, reason = "an origin for virtual time; only differences count")]
+        let polled = Instant::now();
+        let (mut timer, interval) = (PollTimer::default(), Duration::from_secs(300));
+        timer.on_poll(polled);
+        assert_eq!(timer.warns_at(interval), Some(polled + Duration::from_secs(240)));
+        assert_eq!(timer.warn(), Some(polled));
+        for earlier in [polled, polled - Duration::from_millis(1)] {
+            timer.on_poll(earlier);
+            assert_eq!(timer.warns_at(interval), None);
+        }
+        timer.on_poll(polled + Duration::from_millis(1));
+        assert!(timer.warns_at(interval).is_some());
+    }
+}

@@ -436,6 +436,17 @@ fn n1_a_member_leaves_the_group_that_its_first_heartbeat_may_have_reached() {
     }
 }
 
+/// A heartbeat without an answer leaves time for another one within the session.
+#[test]
+fn a_members_heartbeat_waits_half_a_session_at_most() {
+    let mut hand = Hand::knowing(None);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    hand.settles_with(&[0]);
+    hand.waits();
+    let beat = hand.member.poll_transmit(hand.now, Some(COORDINATOR), &hand.cluster).unwrap();
+    assert_eq!(beat.timeout, Config::new("g").session_timeout / 2);
+}
+
 /// F9: who has left before the first answer comes hears that it has, though the broker does not know the protocol at all.
 #[test]
 fn f9_leaving_a_broker_without_the_protocol_is_over_with_its_answer() {
