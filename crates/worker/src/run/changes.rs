@@ -243,16 +243,17 @@ impl Runner {
             {
                 self.begins_at(partition, *to);
             }
-            // What a retry topic holds is not passed, whatever `auto.offset.reset` says.
-            ConsumerEvent::Reset { partition, from, to, reason, .. }
-                if matches!(reason, OutOfRange | EpochUnknown | TopicRecreated)
-                    && self.is_of_a_retry_topic(partition) =>
+            // What a retry topic holds is not passed, whatever `auto.offset.reset` says. Where its end was cut off, what is left was read before.
+            ConsumerEvent::Reset { partition, reason: TopicRecreated | EpochUnknown, .. }
+                if self.is_of_a_retry_topic(partition) =>
             {
-                match from {
-                    _ if *reason == TopicRecreated => self.machine.log_replaced(partition, 0),
-                    Some(from) if to < from => self.machine.rewound(partition, *to),
-                    _ => self.machine.position_reset(partition),
-                }
+                self.machine.log_replaced(partition, 0);
+                self.read_from_the_start(partition.clone());
+            }
+            ConsumerEvent::Reset { partition, from: Some(from), to, reason: OutOfRange, .. }
+                if to > from && self.is_of_a_retry_topic(partition) =>
+            {
+                self.machine.position_reset(partition);
                 self.read_from_the_start(partition.clone());
             }
             ConsumerEvent::Reset { partition, to, reason: TopicRecreated | EpochUnknown, .. } => {

@@ -257,6 +257,44 @@ async fn with_latest_a_retry_topic_that_retention_has_overtaken_goes_on_with_wha
     assert!(summary.is_clean() && summary.stopped.is_empty(), "{summary:?}");
 }
 
+/// What is left of a retry topic whose end was cut off was handled before.
+#[tokio::test(start_paused = true)]
+async fn with_latest_a_retry_topic_that_was_cut_is_not_read_anew() {
+    let cluster = cluster_with_retries().await;
+    let (began, attempts) = (Instant::now(), Attempts::default());
+    let handler = noting(began, &attempts, |_, number| match number {
+        1 => Err(failure(number)),
+        _ => Ok(()),
+    });
+    let worker = worker_of(builder(&cluster).auto_offset_reset(AutoOffsetReset::Latest));
+    let worker = worker.order(Order::Unordered).retry(retry()).dead_letters(dead_letters(&cluster));
+    let running = Running::start(worker, handler);
+    running.until("it begins at each end", |running| committed_by(running) == PARTITIONS as usize).await;
+    cluster.append("orders", 0, &[(); 20].map(|()| NewRecord::new("x"))).unwrap();
+    running.until("they are handled", |running| running.handle.metrics().handled == 20).await;
+    let is_reset = |event: &Event| {
+        use offtake::Event::{Reset, Truncated};
+        matches!(event, Event::Consumer(Reset { from: Some(_), .. } | Truncated { .. }))
+    };
+    let mut cuts = 0;
+    for partition in 0..2 {
+        let (_, _, end) = cluster.with(|model, _| model.offsets_of(SHORT, partition)).unwrap();
+        if end > 2 {
+            cluster.with(|model, _| model.truncate_to(SHORT, partition, end - 2)).unwrap();
+            cuts += 1;
+        }
+    }
+    running
+        .until("each is noticed", |running| {
+            running.events().iter().filter(|event| is_reset(event)).count() >= cuts
+        })
+        .await;
+    cluster.append("orders", 0, &[NewRecord::new("x")]).unwrap();
+    running.until("the next one is handled", |running| running.handle.metrics().handled >= 21).await;
+    assert!(running.stop().await.is_clean());
+    assert!(attempts.lock().unwrap().values().all(|of| of.len() == 2), "{attempts:?}");
+}
+
 /// With `none` a partition of which nothing is committed is an error; a retry topic is read all the same.
 #[tokio::test(start_paused = true)]
 async fn with_none_a_retry_topic_begins_at_its_first_record() {
