@@ -327,10 +327,9 @@ impl Fetcher {
             self.store(from, chunk, reply.frame, bytes);
         }
         match outcome.error {
-            // The broker sends the rest of the batch when it is asked from here (KIP-74).
-            Some(error) if error.is_cut_short() && moved => {}
             // What follows is asked for from here, and the watermark with it.
             Some(error) if error.is_beyond_the_end() && moved => {}
+            // Only a first batch is an error when it is cut short: behind others it is asked for again (KIP-74).
             Some(error) if error.is_cut_short() => {
                 self.failed(tp, PartitionError::NoProgress { offset: from.offset });
             }

@@ -269,6 +269,20 @@ fn i9_trouble_at_a_replica_goes_back_to_the_leader_without_a_reset() {
     assert_eq!(rig.ask().broker, BrokerId(1), "nor a replica that is gone");
 }
 
+/// The leader prefers itself: that is no news, and its word on the position is a leader's.
+#[test]
+fn i9_a_leader_that_names_itself_is_read_on_as_the_leader() {
+    let mut rig = Rig::with(Config { rack: Some("rack1".to_owned()), ..Default::default() }).topic("a", &[1]);
+    rig.start("a", 0, 10);
+    let asked = rig.ask();
+    rig.answer_late(&asked, response(7, vec![("a", vec![preferring(1)])]));
+    let asked = rig.ask();
+    assert_eq!((asked.broker, asked.session(), asked.asks()), (BrokerId(1), (7, 1), vec![]));
+    rig.answer(&asked, response(7, vec![("a", vec![error(0, ErrorCode::OffsetOutOfRange)])]));
+    let position = Position { offset: 10, epoch: None };
+    assert_eq!(rig.told(), [Event::OutOfRange { partition: tp("a", 0), token: TOKEN, position }]);
+}
+
 /// Brokers that changed addresses: the leader answers where the replica used to listen, as nobody says who answers.
 #[test]
 fn i9_what_sends_us_to_a_replica_is_no_replica_itself() {

@@ -173,6 +173,22 @@ fn i12_paused_partitions_keep_what_fits_into_a_quarter_of_the_budget() {
 }
 
 #[test]
+fn i12_no_more_is_asked_for_than_makes_room() {
+    let mut rig = with_budget(40_000).topic("a", &[1, 2, 3]);
+    let mut held = Vec::new();
+    for partition in 0..2 {
+        rig.start("a", partition, 0);
+        let asked = rig.ask();
+        answer(&mut rig, &asked, vec![data(partition, wide(0, 18_500))]);
+        held.extend(taken(&mut rig));
+        rig.fetcher.pause(&tp("a", partition), TOKEN);
+    }
+    rig.start("a", 2, 0);
+    rig.silent();
+    assert_eq!(asked_back(&mut rig), ["a-0"], "the oldest, and with that there is enough");
+}
+
+#[test]
 fn i12_a_frame_that_others_read_too_is_not_worth_asking_for() {
     let mut rig = with_budget(10_000).topic("a", &[1, 1, 2]);
     rig.start("a", 0, 0);

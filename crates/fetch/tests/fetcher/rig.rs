@@ -13,7 +13,9 @@ use offtake_machine::{
 };
 use offtake_wire::{
     ApiKey, ErrorCode, Request, Response, Uuid,
-    messages::fetch::{FetchRequest, FetchResponse, FetchTopic, FetchableTopicResponse, PartitionData},
+    messages::fetch::{
+        FetchRequest, FetchResponse, FetchTopic, FetchableTopicResponse, ForgottenTopic, PartitionData,
+    },
     records::{BatchBuilder, Crc, Decompressor},
 };
 
@@ -72,6 +74,9 @@ impl Asked {
 
     /// `topic-partition` of all that is forgotten.
     pub(crate) fn forgets(&self) -> Vec<String> {
+        let same =
+            |pair: &[ForgottenTopic]| pair[0].topic == pair[1].topic && pair[0].topic_id == pair[1].topic_id;
+        assert!(!self.request.forgotten_topics_data.windows(2).any(same), "and so is one that is forgotten");
         let topics = self.request.forgotten_topics_data.iter();
         topics.flat_map(|t| t.partitions.iter().map(move |p| format!("{}-{p}", t.topic))).collect()
     }

@@ -174,19 +174,22 @@ fn i3_a_paused_or_stopped_partition_is_forgotten() {
 
 #[test]
 fn i3_of_a_broker_that_knows_topics_by_name_alone_each_is_forgotten_by_its_own() {
-    let mut rig = Rig::new().topic("a", &[1, 1]).topic("b", &[1]);
+    let mut rig = Rig::new().topic("a", &[1, 1, 1]).topic("b", &[1]);
     for topic in ["a", "b"] {
         rig.topic_mut(topic).id = offtake_wire::Uuid::ZERO;
         rig.start(topic, 0, 10);
     }
     rig.start("a", 1, 10);
+    rig.start("a", 2, 10);
     let asked = rig.ask();
-    let by_name = named(77, vec![("a", vec![nothing(0), nothing(1)]), ("b", vec![nothing(0)])]);
+    let of_a = vec![nothing(0), nothing(1), nothing(2)];
+    let by_name = named(77, vec![("a", of_a), ("b", vec![nothing(0)])]);
     rig.answer_late(&asked, by_name);
     for topic in ["a", "b"] {
         rig.fetcher.pause(&tp(topic, 0), TOKEN);
     }
-    assert_eq!(rig.ask().forgets(), ["a-0", "b-0"]);
+    rig.fetcher.pause(&tp("a", 1), TOKEN);
+    assert_eq!(rig.ask().forgets(), ["a-0", "a-1", "b-0"]);
 }
 
 #[test]
@@ -296,6 +299,7 @@ fn i14_close_closes_every_session_and_waits_for_no_long_poll() {
     let asked = rig.ask();
     assert_eq!((asked.session(), asked.asks()), ((77, -1), vec![]));
     assert_eq!(asked.request.max_wait_ms, 500, "some brokers never answer to 0");
+    assert_eq!((asked.request.min_bytes, asked.request.max_bytes), (1, 50 * 1024 * 1024), "as always");
     rig.silent();
     assert!(!rig.fetcher.is_closed());
     rig.answer(&asked, refusal(ErrorCode::FetchSessionIdNotFound));

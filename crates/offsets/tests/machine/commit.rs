@@ -114,7 +114,9 @@ fn g7_no_instance_id_without_a_member_id() {
 #[test]
 fn h1_of_overlapping_commits_the_later_waits_for_the_earlier() {
     let (mut sim, token) = Sim::flowing(|_| {});
+    assert!(!sim.offsets.has_commit(&orders(0)));
     let first = sim.commit_at(token, 20);
+    assert!(sim.offsets.has_commit(&orders(0)) && !sim.offsets.has_commit(&orders(1)));
     let one = sim.transmit();
     let second = sim.commit_at(token, 30);
     sim.quiet();

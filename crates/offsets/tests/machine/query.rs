@@ -159,8 +159,36 @@ fn a_topic_that_may_not_be_seen_is_said_so_at_once() {
 }
 
 #[test]
+fn a_topic_whose_leader_is_not_known_yet_has_none() {
+    for error in [ErrorCode::None, ErrorCode::UnknownTopicOrPartition] {
+        let mut sim = Sim::new(|_| {});
+        let topic = sim.cluster.topics.get_mut("orders").unwrap();
+        (topic.error, topic.partitions) = (error, BTreeMap::new());
+        let id = sim.offsets.list_offsets(sim.now, [(orders(0), OffsetSpec::Latest)], sim.deadline());
+        sim.quiet();
+        sim.advance(Duration::from_secs(60));
+        let answers = BTreeMap::from([(orders(0), Err(QueryError::TimedOut(Some(Cause::NoLeader))))]);
+        let done = Event::QueryDone { id, outcome: QueryOutcome::Listed(answers) };
+        assert!(sim.events().contains(&done));
+    }
+}
+
+#[test]
 fn a_question_about_nothing_is_answered_at_once() {
     let mut sim = Sim::new(|_| {});
     let id = sim.offsets.list_offsets(sim.now, [], sim.deadline());
     assert_eq!(sim.events(), [Event::QueryDone { id, outcome: QueryOutcome::Listed(BTreeMap::new()) }]);
+}
+
+#[test]
+fn a_question_that_nobody_waits_for_is_asked_no_more_and_has_no_answer() {
+    let mut sim = Sim::new(|_| {});
+    let committed = sim.offsets.fetch_committed(sim.now, [orders(0)], sim.deadline());
+    let listed = sim.offsets.list_offsets(sim.now, [(orders(0), OffsetSpec::Latest)], sim.deadline());
+    sim.offsets.cancel_query(committed);
+    sim.offsets.cancel_query(listed);
+    assert!(!sim.offsets.wants_coordinator());
+    sim.quiet();
+    sim.advance(Duration::from_secs(61));
+    assert_eq!(sim.events(), []);
 }

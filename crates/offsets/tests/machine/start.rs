@@ -488,6 +488,16 @@ fn a_time_beyond_the_end_is_the_end() {
 }
 
 #[test]
+fn none_before_the_end_is_the_end_and_takes_one_question() {
+    let mut sim = Sim::new(|_| {});
+    sim.assign([(orders(0), StartAt::BeforeEnd(0))]);
+    let list = sim.transmit();
+    sim.answer(&list, 7, lists(orders(0), 60));
+    let expected = [start(&sim, 0, at(60, 5))];
+    assert_eq!(sim.events(), expected);
+}
+
+#[test]
 fn so_many_before_the_end_but_not_before_the_beginning() {
     for (records, first, expected) in
         [(10, 0, Position::at(50)), (10, 55, at(55, 5)), (u64::MAX, 7, at(7, 5))]
@@ -534,6 +544,7 @@ fn l1_out_of_range_under_none_fails_the_partition() {
     let (mut sim, token) = Sim::flowing(|c| c.reset = ResetPolicy::None);
     sim.offsets.on_out_of_range(sim.now, &orders(0), token, Position::at(10));
     let error = PartitionError::OffsetOutOfRange { position: 10 };
+    assert!(error.stops());
     assert_eq!(sim.events(), [Event::PartitionFailed { partition: orders(0), token, error }]);
     sim.quiet();
 }
@@ -597,6 +608,15 @@ fn safe15_a_partition_that_comes_back_from_where_it_went_is_asked_about_with_pau
         sim.events();
     }
     assert!(sim.now - begun > Duration::from_secs(10), "{:?}", sim.now - begun);
+
+    // What happens again elsewhere after a quiet while is another matter, and is asked about at once.
+    sim.offsets.on_out_of_range(sim.now, &orders(0), token, position);
+    sim.wake();
+    let list = sim.transmit();
+    sim.answer(&list, 7, lists(orders(0), 30));
+    sim.advance(Duration::from_secs(10));
+    sim.offsets.on_out_of_range(sim.now, &orders(0), token, at(40, 5));
+    sim.transmit();
 }
 
 #[test]
@@ -677,6 +697,29 @@ fn a_load_that_the_loop_forgot_is_given_up_and_asked_again() {
     sim.wake();
     let load = sim.transmit();
     assert_ne!(load.id, forgotten.id);
+}
+
+/// What only a person can end is told at once, and asked again all the same (FAILURES B7). What passes by itself is not told.
+#[test]
+fn a_leader_that_refuses_for_good_is_told_of_at_once_and_a_moving_one_never() {
+    let refuses = |code: ErrorCode| {
+        let mut sim = Sim::new(|_| {});
+        sim.assign([(orders(0), StartAt::Latest)]);
+        let list = sim.transmit();
+        sim.answer(&list, 7, listed([(orders(0), -1, -1, code)]));
+        let cause = Cause::Refused { api: ApiKey::ListOffsets, code };
+        let error = PartitionError::Unresolved(cause);
+        assert!(!error.stops());
+        let failed = Event::PartitionFailed { partition: orders(0), token: sim.token(0), error };
+        let is_told = sim.events().contains(&failed);
+        sim.wake();
+        assert_eq!(list_specs(&sim.transmit()), [(orders(0), 5, -1)]);
+        is_told
+    };
+    assert!(refuses(ErrorCode::TopicAuthorizationFailed));
+    assert!(refuses(ErrorCode::UnsupportedForMessageFormat));
+    assert!(!refuses(ErrorCode::NotLeaderOrFollower));
+    assert!(!refuses(ErrorCode::InvalidRecord), "that is told after a few times");
 }
 
 #[test]

@@ -70,6 +70,20 @@ async fn n1_a_close_says_that_the_last_commit_was_not_made_in_time() {
     assert_eq!(clock::now() - began, Duration::from_secs(54));
 }
 
+/// Who closes waits no longer; the commit and the farewell are sent all the same.
+#[tokio::test(start_paused = true)]
+async fn n1_a_close_without_any_time_leaves_the_last_commit_a_second() {
+    let (mut consumer, engine) = member(|builder| builder, &[0]).await;
+    engine.brings(0, 0, 3);
+    consumer.poll(NONE).await.unwrap();
+    engine.hold_commits();
+    let began = clock::now();
+    assert_eq!(consumer.close(NONE).await.unwrap_err().kind(), ErrorKind::Timeout);
+    settle().await;
+    let until: Vec<_> = engine.held_until().iter().map(|until| *until - began).collect();
+    assert_eq!(until, [Duration::from_secs(1)], "{:?}", said(&engine));
+}
+
 /// Nobody polls while it unsubscribes: the group goes on without it after `max.poll.interval.ms`, and takes no commit any more.
 #[tokio::test(start_paused = true)]
 async fn n1_d9_unsubscribing_has_no_longer_than_the_group_waits_for_a_poll() {
