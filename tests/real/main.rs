@@ -15,7 +15,6 @@ mod commits;
 mod company;
 mod contract;
 mod copying;
-mod coverage;
 mod death;
 mod deploy;
 mod descriptors;

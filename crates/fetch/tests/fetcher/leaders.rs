@@ -271,7 +271,7 @@ fn i9_trouble_at_a_replica_goes_back_to_the_leader_without_a_reset() {
 
 /// The leader prefers itself: that is no news, and its word on the position is a leader's.
 #[test]
-fn i9_a_leader_that_names_itself_is_read_on_as_the_leader() {
+fn i9_the_leader_is_read_on_where_it_prefers_itself() {
     let mut rig = Rig::with(Config { rack: Some("rack1".to_owned()), ..Default::default() }).topic("a", &[1]);
     rig.start("a", 0, 10);
     let asked = rig.ask();

@@ -1,4 +1,4 @@
-//! The public interfaces of the crates that users name, as text: `tests/public-api/*.txt`. A change of one is seen in review, and
+//! The public interfaces of the crates that users name, as text: `tests/documents/*.txt`. A change of one is seen in review, and
 //! is never an accident. `scripts/api` compares, `scripts/api renew` writes them anew.
 //!
 //! What is public is read from the pages that rustdoc has written, for there a user finds it: every item at every path, also
@@ -33,7 +33,7 @@ const BUILT_ON: [(&str, &[&str]); 5] = [
 /// The crate that only our own ones use. These depend on what it names.
 const INTERNAL: &str = "offtake-client";
 
-const USAGE: &str = "usage: offtake-public-api compare|renew DOC-FOLDER SNAPSHOT-FOLDER CRATE…";
+const USAGE: &str = "usage: offtake-documents compare|renew DOC-FOLDER SNAPSHOT-FOLDER CRATE…";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
