@@ -109,7 +109,7 @@ async fn h2_a_commit_that_the_group_refuses_is_told_and_fails_no_close() {
     assert!(said(&engine).contains(&"revoked over".to_owned()));
 }
 
-/// What is under way has no more time than closing has.
+/// A rebalance in progress gets no more time than closing has.
 #[tokio::test(start_paused = true)]
 async fn n1_a_close_waits_for_a_rebalance_under_way_and_no_longer_than_it_may() {
     for commits in [true, false] {
