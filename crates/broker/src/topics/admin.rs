@@ -196,7 +196,7 @@ impl Model {
             .with_error_message(refusal.text())
     }
 
-    // ---- adding partitions -----------------------------------------------------------------------------------------
+    // ---- adding partitions ---------------------------------------------------------------------------------------
 
     pub(crate) fn handle_create_partitions(
         &mut self,
