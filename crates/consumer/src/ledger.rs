@@ -74,7 +74,7 @@ pub(crate) const MOST_DROPPED: usize = 64;
 pub(crate) struct Open {
     /// The first of them.
     pub(crate) first: i64,
-    /// How many; of batches that were not opened yet each offset counts.
+    /// Their number; in batches that were not opened yet each offset counts.
     pub(crate) count: u64,
     /// The first whose ticket was dropped.
     pub(crate) dropped: Option<i64>,

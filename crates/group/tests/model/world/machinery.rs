@@ -1,4 +1,5 @@
-//! What happens by itself: timers fire, machines are drained, messages are sent, callbacks are called.
+//! Steps that happen automatically: timers fire, machines are drained, messages are sent, callbacks are
+//! called.
 
 use std::{
     collections::BTreeSet,
