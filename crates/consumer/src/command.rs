@@ -197,8 +197,8 @@ impl Answer {
     }
 }
 
-/// The longest time for the last commit and leaving the group if nobody waits for them or the caller leaves
-/// no time.
+/// The longest time for the last commit and leaving the group if no caller waits for them or the caller
+/// leaves no time.
 pub(crate) const LAST_SECOND: Duration = Duration::from_secs(1);
 /// The default limit for a commit of a listener or while closing.
 pub(crate) const CLOSING_COMMIT: Duration = Duration::from_secs(10);

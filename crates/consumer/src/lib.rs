@@ -117,11 +117,11 @@
 //! periodically (`enable.auto.commit`), by [`commit_finished`](Consumer::commit_finished) or when partitions
 //! are given up. How records are finished is chosen once, for the whole consumer:
 //!
-//! | | says that | of use |
+//! | | finishes | use it if |
 //! |---|---|---|
-//! | the next [`poll`](Consumer::poll), or [`close`](Consumer::close) (default) | all that was handed out is finished | one loop that processes before it polls again |
-//! | [`store`](Consumer::store) (`enable.auto.offset.store=false`) | all **up to** this record is finished | records are processed in order, but outlive the loop's turn |
-//! | [`Record::finish`] ([`Builder::finish_each`]) | **this** record is finished | records are processed by many tasks, and end in any order |
+//! | the next [`poll`](Consumer::poll), or [`close`](Consumer::close) (default) | everything that was handed out | one loop processes records before it polls again |
+//! | [`store`](Consumer::store) (`enable.auto.offset.store=false`) | everything **up to** this record | records are processed in order, but not within one turn of the loop |
+//! | [`Record::finish`] ([`Builder::finish_each`]) | **this** record | records are processed by many tasks, and end in any order |
 //!
 //! ```no_run
 //! # async fn handle(_: offtake::OwnedRecord) {}

@@ -111,8 +111,8 @@ impl Progress {
         }
     }
 
-    /// Notes that the position passed over these offsets; they are finished as soon as everything handed out
-    /// before is, which `all_finished` tells.
+    /// Notes that the position passed over these offsets. They are finished as soon as everything handed out
+    /// before them is; `all_finished` says whether it is.
     fn pass(&mut self, passed: Vec<Passed>, all_finished: bool) {
         for new in passed {
             let old = self.passed.get_mut(&new.to.partition);

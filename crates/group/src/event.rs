@@ -103,7 +103,7 @@ pub enum GroupMembership {
     Default,
     /// A static member leaves, too: its partitions go to other members at once.
     Leave,
-    /// A dynamic member stays, too: nobody gets its partitions before its session has expired.
+    /// A dynamic member stays, too: its partitions are not reassigned before its session has expired.
     Remain,
 }
 

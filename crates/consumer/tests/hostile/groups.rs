@@ -41,8 +41,8 @@ fn subscriptions() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// The consumer leads its group, and is told of a member that does not exist. Its subscription is ignored:
-/// all partitions are assigned to the consumer.
+/// The consumer leads its group, and the coordinator lists a member that does not exist. Its subscription is
+/// ignored: all partitions are assigned to the consumer.
 #[test]
 fn input50_subscriptions_of_others() {
     let mut rows = Vec::new();
