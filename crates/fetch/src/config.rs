@@ -26,9 +26,10 @@ pub struct Config {
     pub isolation: IsolationLevel,
     /// `client.rack`: leaders may then name a nearby replica to fetch from (KIP-392).
     pub rack: Option<String>,
-    /// `fetch.buffer.max.bytes`: the memory to hold, in bytes. A response counts whole until the last chunk cut from it is
-    /// released. No request is sent while the budget is spent. It may be exceeded by what one response of each broker has beyond
-    /// the bytes that were asked for: a first batch that is larger (KIP-74), or a larger buffer.
+    /// `fetch.buffer.max.bytes`: the memory to hold, in bytes. A response counts with its whole size until
+    /// the last chunk cut from it is released. No request is sent while the budget is used up. It may be
+    /// exceeded by what one response of each broker has beyond the requested bytes: a first batch that is
+    /// larger (KIP-74), or a larger buffer.
     pub budget: usize,
     /// `request.timeout.ms`.
     pub request_timeout: Duration,

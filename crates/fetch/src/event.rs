@@ -137,9 +137,9 @@ pub enum PartitionError {
     TooLarge {
         /// The position.
         offset: i64,
-        /// The response with that batch alone, in bytes.
+        /// The size of the response with that batch alone, in bytes.
         size: usize,
-        /// The largest response that is read, in bytes.
+        /// The largest accepted response, in bytes.
         limit: usize,
     },
     /// The broker refuses, for example for lack of a permission. Fetching is retried, with backoff.

@@ -73,7 +73,7 @@ pub struct Fetcher {
 /// The result of starting a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Start {
-    /// The number of this start, higher than all before: chunks that are fetched after it bear it.
+    /// The number of this start, higher than all before: chunks that are fetched after it have this number.
     pub start_id: u64,
     /// The position where fetching continues. It is below the position passed to [`Fetcher::start`] if chunks
     /// before that were dropped and have to be fetched again.

@@ -322,8 +322,9 @@ impl Fetcher {
         self.partitions.get_mut(tp)
     }
 
-    /// A preferred replica did not serve the partition: it is fetched from the leader, without an event (FAILURES I9). A leader that keeps
-    /// naming such a replica is not told our rack for a while, so that it sends the records itself.
+    /// A preferred replica did not serve the partition: it is fetched from the leader, without an event
+    /// (FAILURES I9). If a leader keeps naming such a replica, our rack is omitted for a while, so that it
+    /// sends the records itself.
     pub(super) fn back_to_leader(&mut self, now: Instant, tp: &TopicPartition) {
         let Some(partition) = self.partitions.get_mut(tp) else { return };
         partition.replica = None;
