@@ -26,9 +26,10 @@ use crate::{
 /// that has just started responds like this too.
 const LISTINGS_BEFORE_DELETED: u32 = 3;
 
-/// How many answers in a row must name older leader epochs of a topic without an id before it counts as created again. A broker
-/// that lags behind answers so too; and one that is cut off from the controller, for as long as that lasts: so not all may be of one broker
-/// where there are several.
+/// How many consecutive responses must contain older leader epochs of a topic without an id before it counts
+/// as created again. A broker that lags behind responds like this too, and so does one that is cut off from
+/// the controller, for as long as that lasts: so if there are several brokers, the responses must not all be
+/// from one.
 const OLDER_BEFORE_CREATED_ANEW: u32 = 5;
 
 /// The least age at which complete metadata is refreshed.

@@ -62,8 +62,8 @@ pub(super) enum State {
     },
     /// Failed, until the next `subscribe`.
     Failed,
-    /// `asked` is the subscription in the outstanding JoinGroup. `membership` is of the previous generation, which
-    /// continues until the JoinGroup is answered.
+    /// `sent_subscription` is the subscription in the outstanding JoinGroup. `membership` is that of the
+    /// previous generation, which continues until the JoinGroup is answered.
     Joining {
         join: CoordinatorCall,
         /// When a JoinGroup was first sent: the coordinator may have processed one whose response was lost.

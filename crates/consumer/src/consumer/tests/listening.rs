@@ -1,4 +1,5 @@
-//! Tests of what the listener and the event handler are told of ownership changes, and of listeners that
+//! Tests of how the listener and the event handler are notified of ownership changes, and of listeners that
+//! fail.
 //! fail.
 
 use super::*;
