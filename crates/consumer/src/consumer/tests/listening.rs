@@ -1,6 +1,5 @@
 //! Tests of how the listener and the event handler are notified of ownership changes, and of listeners that
 //! fail.
-//! fail.
 
 use super::*;
 
