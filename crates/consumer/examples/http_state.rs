@@ -1,6 +1,5 @@
-//! Uses a consumer's handle as the state of a web service, which shows the lag and can stop the consumer. Any
-//! framework will do; in axum a `Handle` can be the `State` of a handler (`async fn lag(State(consumer):
-//! State<Handle>) -> String`).
+//! A web service with a consumer's handle as its state: it shows the lag, and can stop the consumer. Any framework will do;
+//! in axum a `Handle` can be the `State` of a handler (`async fn lag(State(consumer): State<Handle>) -> String`).
 //!
 //! `cargo run -p offtake --example http_state localhost:9092`, then `curl localhost:8080/lag`
 
