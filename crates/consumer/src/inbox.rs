@@ -46,7 +46,7 @@ pub(crate) enum Control {
     Assigned {
         added: Vec<(TopicPartition, Arc<PartitionGauges>)>,
         owned: Vec<TopicPartition>,
-        /// `None` if they were assigned by hand.
+        /// `None` if they were assigned manually.
         generation: Option<i32>,
     },
     Revoke {

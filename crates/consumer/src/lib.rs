@@ -135,7 +135,7 @@
 //! loop {
 //!     for record in &consumer.poll(Duration::from_millis(500)).await? {
 //!         let (ticket, record) = (record.ticket()?, record.detach());
-//!         let permit = Arc::clone(&permits).acquire_owned().await; // heartbeats go on meanwhile
+//!         let permit = Arc::clone(&permits).acquire_owned().await; // heartbeats continue meanwhile
 //!         tokio::spawn(async move {
 //!             handle(record).await;
 //!             let _ = ticket.finish(); // fails if the partition was reassigned: its new owner gets the record
