@@ -24,8 +24,8 @@ pub(crate) struct Node {
     pub(crate) session: Session,
     /// Partitions to fetch.
     pub(crate) wanted: BTreeSet<TopicPartition>,
-    /// Whether no request was sent since it had no partitions. Others are likely to start in a moment, and
-    /// should not wait for a long poll.
+    /// Whether no request was sent to it since the fetcher had no started partition. More partitions are
+    /// likely to start in a moment, and should not wait for a long poll.
     pub(crate) begins: bool,
     /// Partitions that are not fetched because they already hold their share of the budget.
     pub(crate) over_share: BTreeSet<TopicPartition>,

@@ -167,8 +167,8 @@ impl Consumer {
     }
 
     /// Stops handing out records of these partitions. If auto-commit is on, commits what is finished, within
-    /// nine tenths of the available time (the listener needs some too) or `commit_within`, whichever is
-    /// shorter. Then notifies the application, and last the engine.
+    /// nine tenths of the available time (the listener needs some too), clamped to `commit_within`. Then
+    /// notifies the application, and last the engine.
     pub(super) fn revoke(
         &mut self,
         change: OwnershipChange,

@@ -17,7 +17,7 @@ use crate::{
 impl Handle {
     /// Commits that these records, and all before them in their partitions, are finished; retries for
     /// `default.api.timeout.ms`. The same as [`Consumer::commit`](crate::Consumer::commit), from another
-    /// task; if two tasks commit records of one partition, the later call is valid.
+    /// task; if two tasks commit records of one partition, the later call wins.
     ///
     /// # Errors
     /// `NotOwned` if a partition was given up since (nothing is sent for it), `CommitFailed` if the group

@@ -362,7 +362,7 @@ fn d6_a_panic_of_an_own_assignor_costs_the_group_nothing() {
     }
 }
 
-/// Assigns at random, with user data, and remembers the user data that it received.
+/// Assigns at random, as these numbers decide, with user data.
 struct Wild(Mutex<Vec<usize>>, RebalanceProtocol);
 
 impl Assignor for Wild {
