@@ -67,8 +67,7 @@ impl Handle {
         clock::after(self.config.client.default_api_timeout)
     }
 
-    // ---- queries to the brokers: each ends within `default.api.timeout.ms`
-    // ---------------------------------------
+    // ---- queries to the brokers: each ends within `default.api.timeout.ms` -------------------------------------
 
     /// The group's committed offsets; partitions without one are absent.
     ///
@@ -165,8 +164,7 @@ impl Handle {
         self.ask(|reply| Command::Partitions { topic, deadline, reply }).await
     }
 
-    // ---- reading
-    // -------------------------------------------------------------------------------------------------
+    // ---- reading -----------------------------------------------------------------------------------------------
 
     /// Moves the position of a partition to an offset or any other [`StartAt`]; the next record handed out is
     /// the one there. It may be called as soon as the partition is assigned, also from a listener. A paused
@@ -333,8 +331,7 @@ impl Handle {
         self.ask(|reply| Command::EnforceRebalance { reply }).await
     }
 
-    // ---- closing
-    // -------------------------------------------------------------------------------------------------
+    // ---- closing -----------------------------------------------------------------------------------------------
 
     /// Closes the consumer from another task: as [`Consumer::close`](crate::Consumer::close), but inside its
     /// `poll`, on the task that calls `poll`. That `poll` commits what is finished if `enable.auto.commit` is

@@ -139,8 +139,7 @@ impl Offsets {
         self.mark_changed();
     }
 
-    // ---- known state
-    // ---------------------------------------------------------------------------------------------
+    // ---- known state -------------------------------------------------------------------------------------------
 
     /// The token of the partition, if it is assigned.
     pub fn token_of(&self, partition: &TopicPartition) -> Option<Token> {
@@ -196,8 +195,7 @@ impl Offsets {
         self.auto.due && !self.uncommitted.is_empty()
     }
 
-    // ---- the clock, responses, what to send
-    // ----------------------------------------------------------------------
+    // ---- the clock, responses, what to send --------------------------------------------------------------------
 
     /// The metadata has changed: partitions that wait for a leader may have one.
     pub fn handle_cluster(&mut self, now: Instant, cluster: &Cluster) {

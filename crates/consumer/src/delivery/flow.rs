@@ -152,8 +152,7 @@ impl Flow {
         }
     }
 
-    // ---- handing out
-    // ---------------------------------------------------------------------------------------------
+    // ---- handing out -------------------------------------------------------------------------------------------
 
     /// The next run of at most `most` records, out of one batch. The position then is after them, and after
     /// all buffered offsets without a record that follow them.
@@ -341,8 +340,7 @@ impl Flow {
         }
     }
 
-    // ---- opening ahead
-    // -------------------------------------------------------------------------------------------
+    // ---- opening ahead -----------------------------------------------------------------------------------------
 
     /// Has the rest of the `nth` chunk opened ahead: the one being handed out is the first, others follow.
     /// Returns a first estimate of the bytes that will take; `None` if there is no such chunk.

@@ -327,8 +327,7 @@ fn of(partition: &TopicPartition, chunk: Chunk) -> Chunk {
     Chunk { partition: partition.clone(), ..chunk }
 }
 
-// ---- pauses and giving back
-// ------------------------------------------------------------------------------------------
+// ---- pauses and giving back ------------------------------------------------------------------------------------
 
 #[test]
 fn l8_a_seek_by_a_handle_shows_at_once_and_what_was_fetched_before_it_does_not_come() {

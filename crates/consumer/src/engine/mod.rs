@@ -215,8 +215,7 @@ impl Engine {
         }
     }
 
-    // ---- closing
-    // -------------------------------------------------------------------------------------------------
+    // ---- closing -----------------------------------------------------------------------------------------------
 
     fn give_up_everything(&mut self, now: Instant, reason: &str, membership: GroupMembership) {
         self.subscriptions.clear();
@@ -336,8 +335,7 @@ impl Engine {
         self.begin_at.clone().map_or(StartAt::Committed, StartAt::committed_or)
     }
 
-    // ---- the clock, responses, what to send
-    // ----------------------------------------------------------------------
+    // ---- the clock, responses, what to send --------------------------------------------------------------------
 
     /// Reports to the application if the group's coordinator cannot be found for long.
     fn look_for_coordinator(&mut self, now: Instant) {

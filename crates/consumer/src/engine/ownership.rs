@@ -102,8 +102,7 @@ impl Ownership {
         self.gauges(partition, token).map(PartitionGauges::is_paused)
     }
 
-    // ---- revocations
-    // ---------------------------------------------------------------------------------------------
+    // ---- revocations -------------------------------------------------------------------------------------------
 
     /// Notes that the handle was told to give these up.
     pub(super) fn begin_revocation(

@@ -138,8 +138,7 @@ fn c2_a_loading_coordinator_is_waited_for_with_growing_patience() {
     assert!(sim.saw(a).contains(&&Saw::Recovered));
 }
 
-// ── the start of a generation
-// ────────────────────────────────────────────────────────────────────────────────────────
+// ── the start of a generation ───────────────────────────────────────────────────────────────────────────────────
 
 #[test]
 fn d1_an_eager_member_lets_everything_go_before_it_joins_again() {

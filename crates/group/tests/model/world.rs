@@ -374,8 +374,7 @@ impl World {
         Some(next.max(self.now + TICK))
     }
 
-    // ── queries
-    // ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    // ── queries ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// The partitions that a process may still use: everything assigned, until it is notified of the loss,
     /// its revocation is done, or its own clock shows that it is no longer a member (SAFE6).
