@@ -42,7 +42,7 @@ pub enum RecordTime {
     NoRecord,
 }
 
-/// What the bytes of an answer say.
+/// The result of decoding a response.
 enum Read {
     Found(RecordTime),
     /// The bytes end before a record, so that the search continues at this offset.
