@@ -147,7 +147,7 @@ fn m1_a_poll_that_its_runtime_does_not_run_is_told_from_a_handler() {
     });
 }
 
-/// Of the member in a process.
+/// The settings of the member in a process of its own.
 const SESSION: Duration = Duration::from_secs(6);
 const ITS_LIMIT: Duration = Duration::from_secs(9);
 

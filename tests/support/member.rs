@@ -20,7 +20,7 @@ pub struct MemberBuilder {
 }
 
 impl MemberBuilder {
-    /// What it subscribes to.
+    /// Sets the topics that it subscribes to.
     pub fn topics(mut self, topics: &[&str]) -> Self {
         self.args.insert("topics".into(), json!(topics));
         self

@@ -285,7 +285,7 @@ fn told(history: &History, wrong: &mut Vec<String>) {
             let fine = match event["event"].as_str().unwrap_or_default() {
                 "assigned" | "revoked" | "lost" | "committed" => true,
                 "reset" => event["from"].is_null() && event["to"] == 0,
-                // Of members that were stopped, or starved by the machine.
+                // These concern members that were stopped, or starved by the machine.
                 "process_stopped" | "poll_interval_warning" => true,
                 "error" => event["retriable"] == true || life.end == End::Refused,
                 _ => false,

@@ -214,7 +214,7 @@ struct Reading {
 /// How many of consecutive records were printed, or left out by the filter.
 enum Printed {
     All,
-    /// So many, and there were more.
+    /// This many, and there were more.
     First(usize),
 }
 
