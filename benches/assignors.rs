@@ -1,10 +1,10 @@
-//! What the leader of a large classic group does between the JoinGroup's answer and its SyncGroup: all subscriptions are
-//! read, the assignor is asked, all assignments are written.
+//! The work of the leader of a large classic group between the JoinGroup's answer and its SyncGroup: it decodes all
+//! subscriptions, runs the assignor, and encodes all assignments.
 //!
-//! `cargo bench -p offtake-benches --bench assignors`: 2000 members and 200 000 partitions in 200 topics. "Unequal" members
-//! want two topics of five, each others, and few want the first topics at all. "Left" is the round after one member went,
-//! "joined" the one after one came; they differ from "fresh" for the sticky assignors alone.
-//! `tests/java/AssignTime.java` times Java's assignors on the same groups.
+//! `cargo bench -p offtake-benches --bench assignors`: 2000 members and 200 000 partitions in 200 topics. "Unequal"
+//! members subscribe to two topics of five, different ones each, and few to the first topics at all. "Left" is the
+//! round after one member left, "joined" the one after one joined; they differ from "fresh" for the sticky assignors
+//! alone. `tests/java/AssignTime.java` times Java's assignors on the same groups.
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on ends")]
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use offtake_group::assignor::{
 };
 use offtake_wire::{ConsumerProtocolSubscription, TopicPartition, Writer};
 
-/// Counts what is allocated: the most at once is what a round needs in memory.
+/// Counts allocations: the peak is the memory that a round needs.
 #[global_allocator]
 static ALLOC: AllocProfiler = AllocProfiler::system();
 
@@ -29,7 +29,7 @@ const MEMBERS: usize = 2000;
 const TOPICS: usize = 200;
 const PARTITIONS: i32 = 1000;
 
-/// What each member says, by its id.
+/// The subscription of each member, by its id.
 type Told = BTreeMap<String, Bytes>;
 
 fn wants(member: usize, topic: usize) -> bool {
@@ -53,7 +53,7 @@ fn round(strategy: &Strategy, partitions: &Partitions, told: &Told) -> Told {
     written.collect()
 }
 
-/// What members say that have been given this in generation 1.
+/// The subscriptions of members that were given this in generation 1.
 fn told(assignor: BuiltIn, alike: bool, members: usize, given: &Told) -> Told {
     let told = (0..members).map(|member| {
         let id = format!("member-{member:05}");

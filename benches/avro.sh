@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# How fast Avro is decoded: Offtake, apache-avro, fastavro and Java's Avro, in turn.
+# The speed of decoding Avro: Offtake, apache-avro, fastavro and Java's Avro, in turn.
 #
 #   benches/avro.sh [ROUNDS [SECONDS]]     3 rounds of 3 seconds each
 #
-# fastavro and Java are left out, and it says so, where OFFTAKE_PYTHON (default: python3) cannot import fastavro, or OFFTAKE_AVRO_JARS
+# fastavro and Java are skipped, with a message, if OFFTAKE_PYTHON (default: python3) cannot import fastavro, or OFFTAKE_AVRO_JARS
 # (a folder with Avro's jar and Jackson's) is not set.
 set -euo pipefail
 
@@ -42,7 +42,7 @@ for ((round = 1; round <= rounds; round++)); do
     done
 done | tee "$work/lines" >&2
 
-# Each contender's rounds in order: records a second, and seconds of the processor for a million records.
+# Each contender's rounds in order: records per second, and processor seconds for a million records.
 echo "| decoder | records/s | CPU s per million |"
 echo "|---|---|---|"
 for contender in "${contenders[@]}"; do

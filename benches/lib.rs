@@ -1,4 +1,4 @@
-//! What the codec costs, measured; each bench is a file beside this one. And how figures of several runs are written.
+//! The cost of the codec, measured; each bench is a file beside this one. And the format for figures of several runs.
 
 /// The median of several figures, then the least and the most: `7.17 (0.500 – 123)`.
 pub fn spread(all: &[f64]) -> String {
@@ -12,13 +12,13 @@ pub fn spread(all: &[f64]) -> String {
     }
 }
 
-/// Of two in the middle their mean.
+/// The middle value, or the mean of the two middle ones.
 fn middle(sorted: &[f64]) -> Option<f64> {
     let (low, high) = (sorted.len().checked_sub(1)? / 2, sorted.len() / 2);
     Some(f64::midpoint(*sorted.get(low)?, *sorted.get(high)?))
 }
 
-/// Three of them, where that makes sense.
+/// Three digits, where that makes sense.
 fn digits(value: f64) -> String {
     match value {
         value if value >= 100.0 || value == 0.0 => format!("{value:.0}"),

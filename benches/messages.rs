@@ -1,4 +1,4 @@
-//! The large messages of a consumer, to and from bytes: what a table of fields costs a partition.
+//! Encoding and decoding of a consumer's large messages: the cost per partition of the table-driven codec.
 //!
 //! `cargo bench -p offtake-benches --bench messages`; an item is a partition.
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on ends")]
@@ -19,7 +19,7 @@ fn main() {
 }
 
 const PARTITIONS: [i32; 3] = [1, 100, 10_000];
-/// By topic id, with sessions, with tagged fields.
+/// Uses topic ids, sessions, and tagged fields.
 const FETCH: i16 = 17;
 const METADATA: i16 = 13;
 
@@ -36,7 +36,7 @@ fn decoding<M: Message>(bencher: Bencher<'_, '_>, partitions: i32, message: &M, 
         .bench_local(|| M::decode(&mut Reader::new(black_box(&bytes).clone()), version).unwrap());
 }
 
-/// Each partition brings a batch, or what stands for one.
+/// Each partition has a batch, or bytes of its size.
 #[divan::bench(args = PARTITIONS)]
 fn decode_fetch_response(bencher: Bencher<'_, '_>, partitions: i32) {
     let of = |partition_index| PartitionData {
@@ -54,7 +54,7 @@ fn decode_fetch_response(bencher: Bencher<'_, '_>, partitions: i32) {
     decoding(bencher, partitions, &response, FETCH);
 }
 
-/// As it opens a session.
+/// A request that opens a session.
 #[divan::bench(args = PARTITIONS)]
 fn encode_fetch_request(bencher: Bencher<'_, '_>, partitions: i32) {
     let of = |partition| FetchPartition {

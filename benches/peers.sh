@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# What consumers and producers cost: Offtake beside Java, librdkafka, franz-go, krafka, rskafka, barnabas and the floor, on the same
-# topics of one real Kafka, in turn. benches/README.md says what the tables mean.
+# The cost of consumers and producers: Offtake beside Java, librdkafka, franz-go, krafka, rskafka, barnabas and the floor, on the same
+# topics of one real Kafka, in turn. benches/README.md explains the tables.
 #
 #   benches/peers.sh --runs 5                                      CPU and memory, all topics
 #   benches/peers.sh --all --keep /var/tmp/peers --out peers.csv   everything, on topics that are kept for the next time
 #   benches/peers.sh --runs 2 --scale 0.1 --rows 1k-none           a quick look
 #
-# Rivals are built from the registries into target/peers, outside of the workspace. Those that cannot be built are named
-# and left out; why they cannot is in target/peers/NAME.log.
+# Rivals are built from the registries into target/peers, outside the workspace. Those that cannot be built are named
+# and left out; the reason is in target/peers/NAME.log.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -17,7 +17,7 @@ target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 programs=$target/peers
 mkdir -p "$programs/java"
 
-# build NAME COMMAND…: a program that was built before a failure must not be measured instead.
+# build NAME COMMAND…: after a failure removes an older program, so that it is not measured instead.
 build() {
     local name=$1
     shift

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # How long records stop flowing when a member joins or leaves: Offtake, Java, librdkafka (kcat) and franz-go on one real
-# Kafka, in turn. benches/README.md says what the columns mean.
+# Kafka, in turn. benches/README.md explains the columns.
 #
 #   benches/rebalance.sh                                       five runs of each; half an hour
-#   benches/rebalance.sh --runs 1 --systems offtake --wire     one run of ours, and every request of it counted
-#   benches/rebalance.sh --idle 30                             what a group costs that has nothing to do
+#   benches/rebalance.sh --runs 1 --systems offtake --wire     one run of ours, with every request counted
+#   benches/rebalance.sh --idle 30                             the cost of an idle group
 #
-# Systems that are not installed are named and left out. The Go program takes franz-go from the module proxy.
+# Systems that are not installed are named and left out. The Go program gets franz-go from the module proxy.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

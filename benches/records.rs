@@ -1,6 +1,6 @@
-//! The way of a record from a Fetch answer to the application, without the socket: cutting, checksum, walk, codecs.
+//! The path of a record from a Fetch answer to the application, without the socket: cutting, checksum, walk, codecs.
 //!
-//! `cargo bench -p offtake-benches --bench records`; what counts is the time per item, which is a record.
+//! `cargo bench -p offtake-benches --bench records`; the relevant figure is the time per item, which is a record.
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on ends")]
 
 use bytes::Bytes;
@@ -18,7 +18,7 @@ const SIZES: [usize; 2] = [100, 1024];
 /// Records in one answer.
 const RECORDS: u64 = 8192;
 
-/// Text-like and not twice the same, as compressible as logs are.
+/// Text-like and never repeated, as compressible as logs.
 fn value(size: usize, seed: u64) -> Vec<u8> {
     let words =
         ["order", "paid", "shipped", "customer", "warehouse", "2026-11-21", "EUR", "true", "pending", "id"];
@@ -35,7 +35,7 @@ fn value(size: usize, seed: u64) -> Vec<u8> {
     out
 }
 
-/// An answer's records: batches of about 16 KiB, as a producer with default settings fills them.
+/// An answer's records: batches of about 16 KiB, as from a producer with default settings.
 fn answer(size: usize, codec: Compression, headers: &[(&str, Option<&[u8]>)]) -> Bytes {
     let mut out = Vec::new();
     let mut offset = 0u64;
@@ -89,7 +89,7 @@ fn walk_with_two_headers(bencher: Bencher<'_, '_>, size: usize) {
         .bench_local(|| read(black_box(&answer), Crc::Trust, &mut Decompressor::new()));
 }
 
-/// As a poll does it: 500 at a time, walked once when taken and once by the application.
+/// Like a poll: 500 at a time, walked once when taken and once by the application.
 #[divan::bench(args = SIZES)]
 fn take_runs_and_read_them(bencher: Bencher<'_, '_>, size: usize) {
     let answer = answer(size, Compression::None, &[]);

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The whole path of a value that has a schema: read from a topic of one real Kafka and decoded by the schema that a real registry has. Offtake,
+# The whole path of a value that has a schema: read from a topic of one real Kafka and decoded with the schema of a real registry. Offtake,
 # schema_registry_converter's decoder on Offtake's records, Java's consumer with Avro's GenericRecord, and confluent-kafka with fastavro, in turn.
 #
 #   benches/typed.sh [ROUNDS [RECORDS]]     3 rounds of 500,000 records of ten fields and some 1 KiB
 #
-# Java is left out, and it says so, where OFFTAKE_AVRO_JARS (a folder with Avro's jar and Jackson's) is not set; Python where OFFTAKE_PYTHON
+# Java is skipped, with a message, if OFFTAKE_AVRO_JARS (a folder with Avro's jar and Jackson's) is not set; Python if OFFTAKE_PYTHON
 # (default: python3) cannot import fastavro and confluent_kafka. OFFTAKE_TYPED names a program that is built already.
 set -euo pipefail
 
@@ -69,7 +69,7 @@ for ((round = 1; round <= rounds; round++)); do
     done
 done | tee "$work/lines" >&2
 
-# Of each contender's rounds: the median, with the least and the most.
+# For each contender's rounds: the median, with the least and the most.
 echo "| path | records/s | CPU s per million |"
 echo "|---|---|---|"
 for contender in "${contenders[@]}"; do

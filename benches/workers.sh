@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# What handlers of records cost: Offtake's worker beside Confluent's Parallel Consumer and plain loops of `poll`, on the same topics of one
-# real Kafka, in turn. benches/README.md says what the tables mean.
+# The cost of record handlers: Offtake's worker beside Confluent's Parallel Consumer and plain loops of `poll`, on the same topics of one
+# real Kafka, in turn. benches/README.md explains the tables.
 #
 #   benches/workers.sh --runs 3                          all sections
 #   benches/workers.sh --runs 1 --scale 0.1 --only noop  a quick look
 #
-# The Parallel Consumer comes from Maven Central into target/workers. Where that cannot be, it is named and left out.
+# The Parallel Consumer comes from Maven Central into target/workers. If it cannot be fetched, it is named and left out.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -26,7 +26,7 @@ if ! ls "$programs"/libs/parallel-consumer-core-*.jar >/dev/null 2>&1 || ! ls "$
 fi
 scripts/kafka-fetch 4.3.0
 
-# The measured programs are optimized; what starts them need not be.
+# The measured programs are optimized; the program that starts them need not be.
 cargo build --locked --quiet --release --package offtake-bench-workers --package offtake-cli --bins
 cargo build --locked --quiet --package offtake-benches --bin workers
 export OFFTAKE_BIN=${OFFTAKE_BIN:-$target/release/offtake}

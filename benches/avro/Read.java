@@ -12,7 +12,7 @@ import org.apache.avro.generic.GenericRecord;
 import org.apache.avro.io.BinaryDecoder;
 import org.apache.avro.io.DecoderFactory;
 
-/** Java's Avro: Read FILE SECONDS, as benches/peers/rust/src/avro/main.rs says. */
+/** Java's Avro: Read FILE SECONDS, as described in benches/peers/rust/src/avro/main.rs. */
 public final class Read {
     private static Object sink;
 
@@ -47,7 +47,7 @@ public final class Read {
         return count;
     }
 
-    /** Of the whole process, its collector and compiler with it. */
+    /** The processor time of the whole process, with its collector and compiler. */
     private static long processorTime() {
         return ((com.sun.management.OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean()).getProcessCpuTime();
     }

@@ -21,7 +21,7 @@ import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 
 /**
- * Java's consumer, and Avro's GenericRecord as Confluent's deserialiser makes it: Topic BOOTSTRAP REGISTRY TOPIC COUNT. It reads everything
+ * Java's consumer, and Avro's GenericRecord from Confluent's deserialiser: Topic BOOTSTRAP REGISTRY TOPIC COUNT. It reads everything
  * twice; the line is about the second pass, when the JVM is warm.
  */
 public final class Topic {
@@ -73,7 +73,7 @@ public final class Topic {
         return reader.read(null, decoder);
     }
 
-    /** Of the whole process, its collector and compiler with it. */
+    /** The processor time of the whole process, with its collector and compiler. */
     private static long processorTime() {
         return ((com.sun.management.OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean()).getProcessCpuTime();
     }

@@ -1,4 +1,4 @@
-"""fastavro: read.py FILE SECONDS, as benches/peers/rust/src/avro/main.rs says."""
+"""fastavro: read.py FILE SECONDS, as described in benches/peers/rust/src/avro/main.rs."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-//! What is read from: real Kafka, or for more partitions than a small machine has room for there, the broker in a box.
+//! The cluster to read from: real Kafka or, for more partitions than it can hold on a small machine, the broker in a box.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::{TOPIC, clock::micros, reader::stand_at_end};
 pub(crate) struct Cluster {
     kind: Kind,
     bootstrap: String,
-    /// Of partition 0.
+    /// The port of partition 0's leader.
     leader_port: u16,
 }
 
@@ -29,7 +29,7 @@ enum Kind {
 }
 
 impl Cluster {
-    /// With the topic.
+    /// Starts it with the topic.
     pub(crate) fn start(brokers: u32, partitions: u32, real: bool) -> Result<Self, String> {
         let count = i32::try_from(partitions).map_err(|error| error.to_string())?;
         if !real {
@@ -90,7 +90,7 @@ fn embedded(brokers: i32, partitions: i32) -> Result<Cluster, String> {
     Ok(Cluster { kind: Kind::Embedded { _stop: stop }, bootstrap, leader_port })
 }
 
-/// The id of the leader of partition 0, once all partitions have one.
+/// Creates the topic; returns the leader of partition 0, once all partitions have one.
 async fn create(bootstrap: &str, partitions: i32) -> Result<i32, String> {
     let mut config = Config::default();
     config.set("bootstrap.servers", bootstrap).map_err(|error| error.to_string())?;
@@ -109,7 +109,7 @@ async fn create(bootstrap: &str, partitions: i32) -> Result<i32, String> {
         }
     };
     admin.close().await;
-    // A leader that is known may still have to make its log: Kafka takes milliseconds for each.
+    // A known leader may still have to create its log: Kafka takes milliseconds for each.
     let mut consumer = Consumer::builder(bootstrap).build().await.map_err(|error| error.to_string())?;
     stand_at_end(&mut consumer, TOPIC, partitions).await.map_err(|error| error.to_string())?;
     Ok(leader)

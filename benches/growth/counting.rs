@@ -1,4 +1,4 @@
-//! TCP that counts what goes over it.
+//! TCP with counters for its traffic.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,12 +10,12 @@ use std::task::{Context, Poll, ready};
 use offtake::dial::{ByteStream, Dial, DialFuture, Tcp};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Of all connections together.
+/// The counts of all connections together.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_out: AtomicU64,
-    /// A request leaves in one write unless others wait with it.
+    /// A request is one write, unless it is merged with waiting ones.
     pub(crate) writes: AtomicU64,
 }
 

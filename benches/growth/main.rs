@@ -1,5 +1,5 @@
-//! What a consumer costs that has nothing to read, by the number of its partitions. `benches/README.md` says what the table
-//! means and how to repeat it.
+//! The cost of a consumer with nothing to read, by the number of its partitions. `benches/README.md` explains the table
+//! and how to repeat it.
 #![allow(
     clippy::disallowed_methods,
     reason = "a bench watches processes from outside: it reads clocks and waits"
@@ -48,9 +48,9 @@ struct Settings {
     partitions: Vec<u32>,
     brokers: Vec<u32>,
     seconds: u32,
-    /// Records a second of the busy partition.
+    /// Records per second in the busy partition.
     rate: u32,
-    /// More partitions than that only in the embedded broker.
+    /// More partitions than this only in the embedded broker.
     kafka_up_to: u32,
 }
 
@@ -111,7 +111,7 @@ fn measure(settings: &Settings) -> Result<(), String> {
     Ok(())
 }
 
-/// What the reader says when it is ready, when it has idled, and when it has read the busy partition.
+/// The reader's reports when it is ready, when it has idled, and when it has read the busy partition.
 fn one(settings: &Settings, cluster: &Cluster, partitions: u32) -> Result<[Value; 3], String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let words = [cluster.bootstrap(), TOPIC.to_owned(), partitions.to_string(), settings.seconds.to_string()];

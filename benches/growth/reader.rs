@@ -1,5 +1,5 @@
-//! The consumer that is measured, in a process of its own. It says three lines of JSON: ready, what idling cost, and what one
-//! busy partition cost.
+//! The measured consumer, in a process of its own. It prints three lines of JSON: ready, the cost of idling, and the
+//! cost of one busy partition.
 
 use std::fs;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::clock::{Micros, micros};
 use crate::counting::{Counting, Counts};
 
-/// Until sessions are made and nothing is left of the start.
+/// The time until sessions exist and the start-up work is over.
 const SETTLING: Duration = Duration::from_secs(3);
 
 /// `BOOTSTRAP TOPIC PARTITIONS SECONDS`
@@ -55,10 +55,10 @@ async fn read(bootstrap: &str, topic: &str, partitions: i32, window: Duration) -
         busy[name] = json!(micros as f64 / 1e3);
     }
     println!("{busy}");
-    std::process::exit(0) // what closing costs is not measured
+    std::process::exit(0) // the cost of closing is not measured
 }
 
-/// Until every partition has its start offset.
+/// Waits until every partition has its start offset.
 pub(crate) async fn stand_at_end(
     consumer: &mut Consumer,
     topic: &str,
@@ -80,7 +80,7 @@ async fn idle(consumer: &mut Consumer, window: Duration) -> Result<(), offtake::
     Ok(())
 }
 
-/// The third word of what the load writes.
+/// The third word of a value that the load wrote.
 fn produced(value: &[u8]) -> Option<Micros> {
     std::str::from_utf8(value).ok()?.split(' ').nth(2)?.parse().ok()
 }
@@ -104,7 +104,7 @@ impl Used {
         }
     }
 
-    /// By the second.
+    /// The difference per second.
     fn since(&self, before: &Self) -> Value {
         let seconds = self.at.duration_since(before.at).as_secs_f64();
         let of = |now: u64, then: u64| now.saturating_sub(then) as f64 / seconds;
@@ -118,7 +118,7 @@ impl Used {
     }
 }
 
-/// Time on a processor of all threads, in nanoseconds where `/proc/self/stat` has hundredths of a second.
+/// Processor time of all threads, in nanoseconds, where `/proc/self/stat` has hundredths of a second.
 fn cpu() -> Duration {
     let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let nanos = threads.filter_map(|thread| {

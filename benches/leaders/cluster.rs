@@ -1,4 +1,4 @@
-//! Three embedded brokers on a thread of their own, and one that goes down in good order.
+//! Three embedded brokers on a thread of their own, one of which shuts down in order.
 
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
@@ -41,7 +41,7 @@ impl Cluster {
             }
         });
         let inner = said.recv().map_err(|_| "the embedded brokers did not start")??;
-        // The one that goes down is not the group's.
+        // The broker that shuts down is not the group's coordinator.
         inner.with(|model, now| {
             let first = model.brokers().map(|(id, ..)| id).min().unwrap_or(0);
             model.move_coordinator(now, GROUP, first);
@@ -53,8 +53,8 @@ impl Cluster {
         self.bootstrap.clone()
     }
 
-    /// The last broker hands all that it leads to the others, and then has one record for each of those partitions
-    /// written, so that it can be seen when they are read again. How many there are.
+    /// The last broker hands all its partitions to the others, and then one record is written to each of those
+    /// partitions, which shows when they are read again. Returns the number of these partitions.
     pub(crate) fn broker_goes_down(&self) -> Result<i32, String> {
         let moved = self.inner.with(|model, now| {
             let mut brokers: Vec<i32> = model.brokers().map(|(id, ..)| id).collect();

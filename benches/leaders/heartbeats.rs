@@ -1,4 +1,4 @@
-//! TCP that notes when heartbeats leave.
+//! TCP that records when heartbeats are sent.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// Heartbeat, and ConsumerGroupHeartbeat.
 const KEYS: [i16; 2] = [12, 68];
 
-/// When each left.
+/// When each was sent.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Heartbeats(Arc<Mutex<Vec<Instant>>>);
 
@@ -57,9 +57,9 @@ impl Dial for Watching {
 struct Watched {
     stream: Box<dyn ByteStream>,
     heartbeats: Heartbeats,
-    /// Of the frame that is being written: its length and its key, as far as they are out.
+    /// The length and the key of the frame being written, as far as they were written.
     head: Vec<u8>,
-    /// How much of a frame whose head is known is still to come.
+    /// The remaining bytes of a frame whose head is complete.
     rest: usize,
 }
 

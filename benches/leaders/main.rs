@@ -1,5 +1,5 @@
-//! What it costs a member of 10,000 partitions that a broker goes down in good order: every partition that it led has
-//! another leader, which its answers tell (KIP-951). `benches/README.md` says what the table means.
+//! The cost to a member of 10,000 partitions when a broker shuts down in order: every partition that it led has another
+//! leader, which its answers name (KIP-951). `benches/README.md` explains the table.
 #![allow(
     clippy::disallowed_methods,
     reason = "a bench watches processes from outside: it reads clocks and waits"
@@ -41,7 +41,7 @@ struct Settings {
     partitions: Vec<u32>,
     runs: u32,
     seconds: u32,
-    /// This bench as it was before a change.
+    /// This bench, built before a change.
     before: Option<PathBuf>,
 }
 

@@ -1,4 +1,4 @@
-//! The member that is measured, in a process of its own.
+//! The measured member, in a process of its own.
 
 use std::fs;
 use std::io::{BufRead, stdin};
@@ -14,11 +14,11 @@ use crate::{GROUP, TOPIC};
 
 const HEARTBEAT: &str = "500";
 const SESSION: &str = "6000";
-/// No change takes longer, or it is not measured further.
+/// The time limit for a change, after which measuring stops.
 const LONGEST: Duration = Duration::from_secs(90);
 
-/// `BOOTSTRAP PARTITIONS SECONDS`. Says `ready`, reads a line with the number of partitions that have changed their leader,
-/// and says what that cost.
+/// `BOOTSTRAP PARTITIONS SECONDS`. Prints `ready`, reads a line with the number of partitions that have changed their
+/// leader, and prints the cost.
 pub(crate) fn run(words: &[String]) -> Result<(), String> {
     let [bootstrap, partitions, seconds] = words else {
         return Err("usage: leaders reader BOOTSTRAP PARTITIONS SECONDS".into());
@@ -66,7 +66,7 @@ async fn read(bootstrap: &str, partitions: usize, window: Duration) -> Result<()
         stdin().lock().read_line(&mut line).ok();
         say.send(line.trim().parse::<usize>().unwrap_or(0))
     });
-    // The change has begun before it is told of.
+    // The change has begun before it is reported.
     let (told, used) = (Instant::now(), cpu());
     let mut said = Some(said);
     let (mut read, mut moved, mut again) = (0, None, None);
@@ -97,7 +97,7 @@ async fn read(bootstrap: &str, partitions: usize, window: Duration) -> Result<()
         "assignments": assignments.load(Ordering::Relaxed),
     });
     println!("{line}");
-    std::process::exit(0) // what closing costs is not measured
+    std::process::exit(0) // the cost of closing is not measured
 }
 
 async fn poll_for(consumer: &mut Consumer, span: Duration) -> Result<(), offtake::Error> {
@@ -108,7 +108,7 @@ async fn poll_for(consumer: &mut Consumer, span: Duration) -> Result<(), offtake
     Ok(())
 }
 
-/// Time on a processor of all threads.
+/// Processor time of all threads.
 fn cpu() -> Duration {
     let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let nanos = threads.filter_map(|thread| {

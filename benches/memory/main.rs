@@ -1,4 +1,4 @@
-//! What a consumer holds at most, in cases that make others grow. `benches/README.md` says what the table means.
+//! The peak memory of a consumer, in cases that make other clients grow. `benches/README.md` explains the table.
 #![allow(
     clippy::disallowed_methods,
     reason = "a bench watches processes from outside: it reads clocks and waits"
@@ -17,17 +17,17 @@ use serde_json::json;
 const SMALL: &str = "small";
 const LARGE: &str = "large";
 const PARTITIONS: i32 = 6;
-/// Of 1 KiB, dealt out over the partitions.
+/// Records of 1 KiB, distributed over the partitions.
 const SMALL_RECORDS: u64 = 300_000;
-/// Of 12 MB, in one partition.
+/// Records of 12 MB, in one partition.
 const LARGE_RECORDS: u64 = 20;
 const LARGE_SIZE: usize = 12_000_000;
 const MANY: &str = "many";
 const MANY_PARTITIONS: i32 = 500;
-/// Of 200 B, dealt out over the partitions: 300 KiB each.
+/// Records of 200 B, distributed over the partitions: 300 KiB each.
 const MANY_RECORDS: u64 = 750_000;
 const PACKED: &str = "packed";
-/// Of 200 B, dealt out over as many partitions, in batches of 100 KB under zstd, two each.
+/// Records of 200 B, distributed over as many partitions, in batches of 100 KB in zstd, two each.
 const PACKED_RECORDS: u64 = 500_000;
 
 #[derive(Clone, Copy)]
@@ -42,16 +42,17 @@ struct Case {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Does {
-    /// Assigned, at the end of everything.
+    /// Assigned, at the end of every partition.
     Nothing,
     ReadsAll,
-    /// One poll, and then none for three seconds, in which nothing keeps the engine from fetching.
+    /// One poll, and then none for three seconds, in which nothing stops the engine from fetching.
     Stops,
     /// Reads one partition while all others are paused.
     Pauses,
-    /// Pauses partitions at random times, in the middle of what has come of them, until all are; resumes them, and again.
+    /// Pauses partitions at random times, in the middle of their fetched records, until all are; resumes them, and again.
     PausesAtRandom,
-    /// The same beside six that flow, whose records fill the answers: a small part of each lies in paused partitions.
+    /// The same beside six that flow, whose records fill the answers: a small part of each answer belongs to paused
+    /// partitions.
     PausesBesideOthers,
 }
 
@@ -123,10 +124,10 @@ fn main() -> ExitCode {
 }
 
 struct Settings {
-    /// Of the names of the cases that are measured.
+    /// A part of the names of the cases to measure.
     part: String,
     runs: usize,
-    /// This bench as it was before a change: its readers take turns with ours.
+    /// This bench, built before a change: its readers take turns with ours.
     before: Option<PathBuf>,
 }
 
@@ -182,7 +183,7 @@ fn measure(settings: &Settings) -> Result<(), String> {
     Ok(())
 }
 
-/// Prints the most memory that the process has had, in MiB, and how many records it read.
+/// Prints the peak memory of the process, in MiB, and the number of records it read.
 fn read(case: &str, bootstrap: &str) -> Result<(), String> {
     let case = case.parse().ok().and_then(|index: usize| CASES.get(index)).ok_or("no such case")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -240,7 +241,7 @@ async fn run(case: &Case, bootstrap: &str) -> Result<u64, offtake::Error> {
     Ok(records)
 }
 
-/// For ten seconds, or until all is read.
+/// Runs for ten seconds, or until all is read.
 async fn pause_at_random(
     consumer: &mut Consumer,
     partitions: usize,
@@ -274,8 +275,8 @@ async fn read_for(consumer: &mut Consumer, span: Duration) -> Result<u64, offtak
     Ok(records)
 }
 
-/// For ten seconds: each of the many is paused in the middle of what has come of it, and some time later read again from
-/// its beginning, while six others flow as fast as they can.
+/// Runs for ten seconds: each of the many is paused in the middle of its fetched records, and some time later read
+/// again from its beginning, while six others flow as fast as they can.
 async fn pause_beside_others(consumer: &mut Consumer, all: &[TopicPartition]) -> Result<u64, offtake::Error> {
     let many: Vec<_> = all.iter().filter(|place| place.topic.as_str() == MANY).cloned().collect();
     let (mut dice, mut records) = (Dice::new(1), 0);

@@ -1,4 +1,4 @@
-//! The one broker that all read from, and where it keeps what they read.
+//! The broker that all clients read from, and its storage.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use crate::as_shipped::as_shipped;
 use crate::settings::Settings;
 
-/// The core of the broker, and that of the client, where they are kept apart.
+/// The core of the broker, and that of the client, where they are separated.
 pub(crate) const BROKER_CORE: usize = 0;
 pub(crate) const CLIENT_CORE: usize = 1;
 
@@ -18,7 +18,7 @@ pub(crate) struct Broker {
     kafka: Option<Kafka>,
     keep: bool,
     data: PathBuf,
-    /// Of the authority that issued its certificate, where clients come over TLS.
+    /// The certificate of its authority, where clients use TLS.
     authority: Option<PathBuf>,
 }
 
@@ -50,7 +50,7 @@ impl Broker {
         self.kafka.as_ref().unwrap_or_else(|| unreachable!("it is taken when this is dropped"))
     }
 
-    /// Where clients connect to: `HOST:PORT`, or `HOST:PORT+FILE` for TLS with an authority's certificate.
+    /// The address for clients: `HOST:PORT`, or `HOST:PORT+FILE` for TLS with an authority's certificate.
     pub(crate) fn bootstrap(&self) -> String {
         match &self.authority {
             Some(authority) => format!("{}+{}", self.kafka().listener(TLS), authority.display()),
@@ -70,7 +70,7 @@ impl Broker {
         logs.filter_map(|file| file.metadata().ok()).map(|about| about.len()).sum()
     }
 
-    /// Keeps all threads of the broker on these cores.
+    /// Pins all threads of the broker to these cores.
     pub(crate) fn pin(&self, cores: &str) -> Result<(), String> {
         let broker = self.process().ok_or("the broker's process cannot be found")?;
         let status = Command::new("taskset").args(["-a", "-p", "-c", cores, &broker.to_string()]).output();
@@ -78,7 +78,7 @@ impl Broker {
         if done.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&done.stderr).into_owned()) }
     }
 
-    /// The process whose command line names its folder.
+    /// The process whose command line contains its folder.
     fn process(&self) -> Option<u32> {
         let ours = self.kafka().folder().join("broker-1/server.properties");
         let ours = ours.to_string_lossy().into_owned();
@@ -104,7 +104,7 @@ fn secure() -> Result<(String, String, String), String> {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        // OpenSSL takes a certificate whose issuer has its own name for one that nobody has issued.
+        // OpenSSL treats a certificate whose issuer has the same name as self-signed.
         params.distinguished_name.push(DnType::CommonName, "the bench's authority");
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
         let key = KeyPair::generate()?;
@@ -118,7 +118,7 @@ fn with_tls(builder: Builder, key: &str, chain: &str) -> Builder {
     let inline = |pem: &str| pem.replace('\n', "\\n");
     builder
         .listener(TLS, "SSL")
-        // As it is shipped, too: without the JVM's second compiler it encrypts 30 MB a second.
+        // With the shipped setting, too: without the JVM's second compiler it encrypts 30 MB a second.
         .jvm("-XX:TieredStopAtLevel=4")
         .property("ssl.keystore.type", "PEM")
         .property("ssl.keystore.key", inline(key))
@@ -129,7 +129,7 @@ fn with_tls(builder: Builder, key: &str, chain: &str) -> Builder {
 fn format(folder: &Path) -> Result<PathBuf, String> {
     let home = std::env::var_os("OFFTAKE_KAFKA_DIR").map_or_else(|| PathBuf::from(".kafka"), PathBuf::from);
     let formatted = home.join(V4_3_0.name()).join("formatted");
-    drop(V4_3_0.java()); // which fetches it when it is not there
+    drop(V4_3_0.java()); // fetches it if it is missing
     let make = || {
         fs::create_dir_all(folder)?;
         let folder = folder.canonicalize()?;

@@ -1,4 +1,4 @@
-//! All figures, by what they are of.
+//! All figures, by table, row and system.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,7 +12,7 @@ use crate::system::System;
 /// One table: `cpu`, `latency`; its rows have names of their own.
 type Key = (&'static str, String, System);
 
-/// Figures of all runs, in the order in which they came.
+/// Figures of all runs, in order of arrival.
 #[derive(Default)]
 pub(crate) struct Figures {
     of: BTreeMap<Key, Vec<f64>>,

@@ -1,5 +1,5 @@
-//! What consumers cost: Offtake and its rivals on the same topics of one real Kafka, in turn. `benches/README.md` says what
-//! the tables mean, how each rival is set up, and how to repeat them.
+//! The cost of consumers: Offtake and its rivals on the same topics of one real Kafka, in turn. `benches/README.md`
+//! explains the tables, how each rival is set up, and how to repeat them.
 #![allow(
     clippy::disallowed_methods,
     reason = "a bench watches processes from outside: it reads clocks and waits"

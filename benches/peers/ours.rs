@@ -1,5 +1,5 @@
 //! Offtake for the sections in which an application does more than read: the same command line as the rivals, whose
-//! `rust/src/common.rs` has what is counted. There is nothing to tune.
+//! `rust/src/common.rs` defines the counts. There is nothing to tune.
 
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ pub(crate) fn run(words: &[String]) -> Result<(), String> {
     };
     let done = runtime.map_err(|error| error.to_string())?.block_on(reading);
     println!("{}", done.map_err(|error| error.to_string())?.line());
-    std::process::exit(0) // what the client does when it is closed is not measured
+    std::process::exit(0) // closing the client is not measured
 }
 
 async fn read(mut consumer: Consumer, mut tally: Tally) -> Result<Tally, offtake::Error> {
@@ -53,7 +53,7 @@ async fn read(mut consumer: Consumer, mut tally: Tally) -> Result<Tally, offtake
     Ok(done(consumer, tally))
 }
 
-/// The same by whole batches, opened on the same thread.
+/// The same with whole batches, decoded on the same thread.
 async fn read_batches(mut consumer: Consumer, mut tally: Tally) -> Result<Tally, offtake::Error> {
     let mut decompressor = Decompressor::new();
     while !tally.is_done() {
@@ -76,7 +76,7 @@ fn done(consumer: Consumer, mut tally: Tally) -> Tally {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Watch {
     Nothing,
-    /// Milliseconds after as many thousand records.
+    /// Milliseconds of sleep after this many thousand records.
     Sleep(u64),
     Latency,
     First,
@@ -87,7 +87,7 @@ struct Tally {
     wanted: u64,
     began: Instant,
     took: Duration,
-    /// From the first record on.
+    /// When the first record arrived.
     flowing: Option<Instant>,
     flowed: Duration,
     records: u64,
@@ -159,7 +159,7 @@ impl Tally {
     }
 }
 
-/// The third word of what the load writes.
+/// The third word of a value that the load wrote.
 fn produced(value: &[u8]) -> Option<Micros> {
     std::str::from_utf8(value).ok()?.split(' ').nth(2)?.parse().ok()
 }

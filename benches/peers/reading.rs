@@ -1,4 +1,4 @@
-//! One process of one system, run to its end, and what it says.
+//! Runs one process of one system to its end, and reads its output.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::topics::Topic;
 /// How long one process may take.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// What one process did. Times in seconds.
+/// The result of one process. Times in seconds.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reading {
-    /// From before the client was made to the last record.
+    /// From before the client was created to the last record.
     pub(crate) seconds: f64,
     /// From the first record to the last.
     pub(crate) flowing: f64,
@@ -32,7 +32,7 @@ pub(crate) struct Reading {
     pub(crate) transactions: f64,
 }
 
-/// Runs it to its end, on one core if it is to be; whoever takes too long is killed.
+/// Runs a process to its end, on one core if `pinned`; kills it after the time limit.
 fn run(line: &Line, pinned: bool) -> Result<Finished, String> {
     let (program, words) = line;
     let run = if pinned {
@@ -41,12 +41,12 @@ fn run(line: &Line, pinned: bool) -> Result<Finished, String> {
     } else {
         Offtake::new(words).instead(program)
     };
-    // What fails a test must not end the bench.
+    // A failed assertion must not end the bench.
     catch_unwind(AssertUnwindSafe(|| run.patience(PATIENCE).run()))
         .map_err(|_| format!("it has not ended within {PATIENCE:?}"))
 }
 
-/// A rival, or the floor. With a topic: it must have found all that is in it.
+/// Runs a rival, or the floor. With a topic: it must have found all its records.
 pub(crate) fn read(line: &Line, pinned: bool, all_of: Option<&Topic>) -> Result<Reading, String> {
     let done = run(line, pinned)?;
     let said: Value = done.stdout.last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
@@ -73,7 +73,7 @@ pub(crate) fn read(line: &Line, pinned: bool, all_of: Option<&Topic>) -> Result<
     })
 }
 
-/// `offtake bench consume`, its whole process.
+/// Runs `offtake bench consume`; measures its whole process.
 pub(crate) fn read_ours(bootstrap: &str, topic: &Topic, pinned: bool) -> Result<Reading, String> {
     let line = bench_consume(bootstrap, &topic.name, topic.row.is_json());
     let done = run(&line, pinned)?;
@@ -85,7 +85,7 @@ pub(crate) fn read_ours(bootstrap: &str, topic: &Topic, pinned: bool) -> Result<
     timed(&done, &said)
 }
 
-/// `offtake bench produce`, its whole process.
+/// Runs `offtake bench produce`; measures its whole process.
 pub(crate) fn read_sent(line: &Line, pinned: bool, count: u64) -> Result<Reading, String> {
     let done = run(line, pinned)?;
     let said: Value =
@@ -96,7 +96,7 @@ pub(crate) fn read_sent(line: &Line, pinned: bool, count: u64) -> Result<Reading
     timed(&done, &said)
 }
 
-/// A process of ours by its times and by what it says.
+/// The result of a process of ours, from its times and its output.
 fn timed(done: &Finished, said: &Value) -> Result<Reading, String> {
     let times = done.stderr.last().map(String::as_str).unwrap_or_default();
     let times: Vec<f64> = times.split(' ').filter_map(|time| time.parse().ok()).collect();

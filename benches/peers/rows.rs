@@ -1,9 +1,9 @@
-//! The topics that are read: how many records, of what, packed how.
+//! The topics to read: the number, content and compression of their records.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Row {
     Small,
-    /// A record a batch, as producers send them that do not linger.
+    /// One record per batch, as from producers that do not linger.
     Single,
     Plain,
     /// Over many partitions.
@@ -15,9 +15,9 @@ pub(crate) enum Row {
     JsonGzip,
 }
 
-/// As the issue of this bench has it: consumers of one process share six partitions.
+/// Consumers of one process share six partitions.
 pub(crate) const PARTITIONS: i32 = 6;
-/// Of keys and values of a JSON record's two headers; `java/Fill.java` writes them.
+/// The bytes of the keys and values of a JSON record's two headers; `java/Fill.java` writes them.
 const HEADER_BYTES: u64 = 68;
 
 impl Row {
@@ -66,7 +66,7 @@ impl Row {
         if self == Self::Many { 100 } else { PARTITIONS }
     }
 
-    /// Of a batch, at most; 0 for a record each.
+    /// The largest size of a batch; 0 for one record per batch.
     pub(crate) fn batch_bytes(self) -> u32 {
         if self == Self::Single { 0 } else { 64 << 10 }
     }

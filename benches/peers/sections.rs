@@ -1,4 +1,4 @@
-//! What is measured of each system, in turn, so that what else the machine does meets them all alike.
+//! The measurements of each system, in turn, so that other load on the machine affects all alike.
 
 use std::time::{Duration, Instant};
 
@@ -16,9 +16,9 @@ use crate::topics::Topic;
 
 /// The three ways to the first record.
 const STARTS: [&str; 3] = ["start-assign", "start-classic", "start-consumer"];
-/// Of the sections that look at two topics only.
+/// The topics of sections that use only two.
 const TWO: [Row; 2] = [Row::Plain, Row::JsonLz4];
-/// Applications that sleep: how many milliseconds after as many thousand records, and reading what.
+/// Applications that sleep: milliseconds after as many thousand records, and the topic.
 const RHYTHMS: [(&str, &str, Row); 5] = [
     ("1k-none, 1 ms", "sleep-1", Row::Plain),
     ("1k-none, 5 ms", "sleep-5", Row::Plain),
@@ -26,7 +26,7 @@ const RHYTHMS: [(&str, &str, Row); 5] = [
     ("json-lz4, 1 ms", "sleep-1", Row::JsonLz4),
     ("json-lz4, 5 ms", "sleep-5", Row::JsonLz4),
 ];
-/// Records a second, one for each partition at a time, while latencies are taken.
+/// Records per second, to one partition at a time, while latencies are measured.
 const RATE: u32 = 1000;
 
 pub(crate) struct Bench<'a> {
@@ -59,7 +59,7 @@ impl Bench<'_> {
         }
     }
 
-    /// The topic of a row, filled when it is first asked for.
+    /// The topic of a row, filled at its first use.
     fn topic(&mut self, row: Row) -> Result<Topic, String> {
         if let Some(topic) = self.topics.iter().find(|topic| topic.row == row) {
             return Ok(topic.clone());
@@ -71,7 +71,7 @@ impl Bench<'_> {
         Ok(topic)
     }
 
-    /// Runs `once` for each system that takes part, for all runs in turn; what fails is said and does not count.
+    /// Runs `once` for each participating system, for all runs in turn; a failure is reported and does not count.
     pub(crate) fn alternate(
         &mut self,
         section: Section,
@@ -93,7 +93,7 @@ impl Bench<'_> {
         Job { mode, settings, bootstrap, topic: topic.to_owned(), partitions: PARTITIONS, count }
     }
 
-    /// Everything from the beginning.
+    /// Reads everything from the beginning.
     fn all_of(&mut self, system: System, topic: &Topic, pinned: bool) -> Result<Reading, String> {
         let mut job = self.job("read", "tuned", &topic.name, topic.records);
         job.partitions = topic.row.partitions();
@@ -137,7 +137,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Does something with the broker on a core of its own, and the clients on another.
+    /// Runs `work` with the broker on a core of its own, and the clients on another.
     fn on_own_cores(&mut self, work: impl FnOnce(&mut Self)) -> Result<(), String> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         if cores < 2 {
@@ -243,7 +243,7 @@ impl Bench<'_> {
                 job.bootstrap = kafka.bootstrap();
                 let before = kafka.proxy(1).answers().1;
                 read(&system.line(bench.settings, &job), false, Some(&topic))?;
-                // Java reads all of it twice.
+                // Java reads everything twice.
                 let passes = if system == System::Java { 2.0 } else { 1.0 };
                 let came = exact(settled(|| kafka.proxy(1).answers().1) - before) / passes;
                 let delivered = exact(topic.bytes + topic.header_bytes);
@@ -274,7 +274,7 @@ fn exact(number: u64) -> f64 {
     number as f64
 }
 
-/// A counter, once it has stood still for a moment: what is under way when a process ends is still counted.
+/// The value of a counter once it has stood still for a moment, as data in flight at the end of a process is still counted.
 fn settled(counter: impl Fn() -> u64) -> u64 {
     let deadline = Instant::now() + Duration::from_secs(5);
     let mut last = counter();

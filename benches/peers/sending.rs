@@ -1,4 +1,4 @@
-//! What sending costs: `offtake bench produce` and its rivals, each to a topic of its own that is removed afterwards.
+//! The cost of sending: `offtake bench produce` and its rivals, each to a topic of its own that is removed afterwards.
 
 use serde_json::json;
 
@@ -10,7 +10,7 @@ use crate::sections::Bench;
 use crate::settings::Section;
 use crate::system::System;
 
-/// What is sent.
+/// A load to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Load {
     pub(crate) size: usize,
@@ -51,7 +51,7 @@ impl Load {
     }
 }
 
-/// What one process sends.
+/// The job of one process.
 pub(crate) struct SendJob {
     pub(crate) load: Load,
     pub(crate) bootstrap: String,
@@ -98,7 +98,7 @@ impl Bench<'_> {
     fn send_once(&self, system: System, load: Load, count: u64, is_pinned: bool) -> Result<Reading, String> {
         let configs = [("file.delete.delay.ms", "0")];
         let topic = self.tool.create_topic(&unique("send"), PARTITIONS, &configs);
-        // Each partition has its leader when it has a record.
+        // Once each partition has a record, it has its leader.
         self.tool.fill(&topic, PARTITIONS, 10 * u64::from(PARTITIONS.unsigned_abs()), 1, json!({}));
         let before = self.records_in(&topic)?;
         let job = SendJob { load, bootstrap: self.broker.bootstrap(), topic: topic.clone(), count };

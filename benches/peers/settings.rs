@@ -1,4 +1,4 @@
-//! What the command line says.
+//! The command line.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use crate::rows::Row;
 use crate::sending::Load;
 use crate::system::System;
 
-/// What is measured.
+/// A section of the measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Section {
     Cost,
@@ -49,24 +49,24 @@ impl Section {
 }
 
 pub(crate) struct Settings {
-    /// In the order in which they are asked for; the cost if none is.
+    /// In the requested order; only the cost by default.
     pub(crate) sections: Vec<Section>,
     pub(crate) runs: u32,
     pub(crate) systems: Vec<System>,
     pub(crate) rows: Vec<Row>,
-    /// What is sent.
+    /// The loads to send.
     pub(crate) loads: Vec<Load>,
-    /// Whether clients come over TLS.
+    /// Whether clients use TLS.
     pub(crate) tls: bool,
-    /// Of the records that each row has.
+    /// A factor for the number of records in each row.
     pub(crate) scale: f64,
-    /// Records that the latency is taken of.
+    /// The number of records whose latency is measured.
     pub(crate) records: u64,
-    /// Where the broker keeps its data, to be used again.
+    /// The folder of the broker's data, to be used again.
     pub(crate) keep: Option<PathBuf>,
-    /// A line for each figure.
+    /// A file for a line per figure.
     pub(crate) out: Option<PathBuf>,
-    /// Where the rivals' programs lie.
+    /// The folder of the rivals' programs.
     pub(crate) programs: PathBuf,
 }
 
@@ -139,7 +139,7 @@ fn number<N: std::str::FromStr>(text: &str) -> Result<N, String> {
     text.parse().map_err(|_| format!("`{text}` is not a number"))
 }
 
-/// The values of a list with commas.
+/// The values of a comma-separated list.
 fn named<T: Copy>(text: &str, all: &[T], name: impl Fn(T) -> &'static str) -> Result<Vec<T>, String> {
     let find = |wanted: &str| all.iter().copied().find(|one| name(*one) == wanted);
     text.split(',').map(|one| find(one).ok_or_else(|| format!("`{one}` is not known"))).collect()

@@ -1,4 +1,4 @@
-//! Who is measured, and how a process of each is started.
+//! The measured systems, and how a process of each is started.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -28,7 +28,7 @@ impl fmt::Display for System {
     }
 }
 
-/// What a program is to do: the words of its command line.
+/// A program's job: the words of its command line.
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
     pub(crate) mode: &'static str,
@@ -76,7 +76,7 @@ impl System {
         }
     }
 
-    /// Whether the section says anything about it.
+    /// Whether the system takes part in a section.
     pub(crate) fn takes_part(self, section: Section, mode: &str) -> bool {
         match (self, section) {
             (_, Section::Cost | Section::Pinned) => true,
@@ -92,12 +92,12 @@ impl System {
         }
     }
 
-    /// Whether its program here speaks TLS.
+    /// Whether its program here supports TLS.
     fn knows_tls(self) -> bool {
         matches!(self, Self::Floor | Self::Java | Self::Librdkafka | Self::FranzGo | Self::Offtake)
     }
 
-    /// The file that its program is built to.
+    /// The file name of its program.
     fn file(self) -> Option<&'static str> {
         match self {
             Self::Floor => Some("floor"),
@@ -120,7 +120,7 @@ impl System {
         (!file.is_file()).then(|| format!("{} is not there: it could not be built", file.display()))
     }
 
-    /// What reads as `job` says. The project's own program is this bench itself.
+    /// The command that reads as `job` describes. The project's own program is this bench itself.
     pub(crate) fn line(self, settings: &Settings, job: &Job) -> Line {
         let words = job.words(if self == Self::KrafkaDefault { "default" } else { job.settings });
         match self {
@@ -133,7 +133,7 @@ impl System {
         }
     }
 
-    /// What sends as `job` says.
+    /// The command that sends as `job` describes.
     pub(crate) fn send_line(self, settings: &Settings, job: &SendJob) -> Line {
         let SendJob { load, bootstrap, topic, count } = job;
         let how = if load.is_equal { "equal" } else { "default" };
@@ -150,7 +150,7 @@ impl System {
         }
     }
 
-    /// What sends in transactions: `transact MS BOOTSTRAP TOPIC SECONDS`.
+    /// The command that sends in transactions: `transact MS BOOTSTRAP TOPIC SECONDS`.
     pub(crate) fn transact_line(self, settings: &Settings, words: [&str; 4]) -> Line {
         let words = std::iter::once("transact").chain(words).map(OsString::from);
         match self {
@@ -180,8 +180,8 @@ pub(crate) fn java(settings: &Settings, class: &str, words: Vec<OsString>) -> Li
     (command.get_program().into(), arguments)
 }
 
-/// The command, with the times of its process as bash takes them (to the millisecond) in the last line of stderr: real,
-/// user, sys. It ends with bash, however that ends.
+/// The command, whose process times bash prints (to the millisecond) in the last line of stderr: real, user, sys. It
+/// ends with bash, in any case.
 fn timed() -> Vec<OsString> {
     const SCRIPT: &str = "TIMEFORMAT='%3R %3U %3S'; time setpriv --pdeathsig KILL \"$@\"";
     let mut words: Vec<OsString> = ["-c", SCRIPT, "time"].map(Into::into).into();

@@ -1,4 +1,4 @@
-//! The topics, filled by Java's producer, and what everybody must find in them.
+//! The topics, filled by Java's producer, and the contents that every client must find.
 
 use std::time::Duration;
 
@@ -12,23 +12,23 @@ use crate::system::{bench_consume, java};
 
 const PATIENCE: Duration = Duration::from_secs(1200);
 
-/// A topic that is there, and what is in it.
+/// An existing topic, and its contents.
 #[derive(Clone, Debug)]
 pub(crate) struct Topic {
     pub(crate) row: Row,
     pub(crate) name: String,
     pub(crate) records: u64,
-    /// Of keys and values.
+    /// The bytes of keys and values.
     pub(crate) bytes: u64,
     pub(crate) header_bytes: u64,
-    /// Of its log.
+    /// The bytes of its log.
     pub(crate) log_bytes: u64,
-    /// The sum over all records, as `offtake bench consume` has it.
+    /// The sum over all records, as in `offtake bench consume`.
     checksum: String,
 }
 
 impl Topic {
-    /// Fills it, unless it was kept full; then has Java read all of it, which also brings it into the page cache.
+    /// Fills it, unless it was kept; then makes Java read all of it, which also brings it into the page cache.
     pub(crate) fn prepare(
         settings: &Settings,
         broker: &Broker,
@@ -58,7 +58,7 @@ impl Topic {
         })
     }
 
-    /// `offtake bench consume` must find what Java finds.
+    /// Checks that `offtake bench consume` finds the same as Java.
     pub(crate) fn verify(&self, broker: &Broker) -> Result<(), String> {
         let (program, words) = bench_consume(&broker.bootstrap(), &self.name, self.row.is_json());
         let done = Offtake::new(words).instead(program).patience(PATIENCE).run();
@@ -72,7 +72,7 @@ impl Topic {
     }
 }
 
-/// A topic of the same name that holds something else is removed.
+/// Whether the topic is full. A topic of the same name with other contents is removed.
 fn is_full(tool: &JavaTool, name: &str, records: u64) -> bool {
     let Ok((_, ends)) = tool.call("list_offsets", json!({ "topic": name, "at": "latest" })) else {
         return false;

@@ -1,4 +1,4 @@
-//! How many transactions a producer commits a second, and what one costs.
+//! The number of transactions that a producer commits per second, and the cost of one.
 
 use std::time::{Duration, Instant};
 
@@ -12,11 +12,11 @@ use crate::sections::Bench;
 use crate::settings::Section;
 use crate::system::System;
 
-/// How long a transaction is open at least, in milliseconds.
+/// The least time that a transaction is open, in milliseconds.
 const OPEN: [&str; 3] = ["1", "10", "100"];
-/// How long each program goes on.
+/// How long each program runs.
 const SECONDS: &str = "5";
-/// Records of a transaction, each of so many bytes.
+/// The records of a transaction, and their size in bytes.
 const RECORDS: u64 = 100;
 const SIZE: usize = 100;
 
@@ -52,7 +52,7 @@ impl Bench<'_> {
     }
 }
 
-/// Ours: `transact MS BOOTSTRAP TOPIC SECONDS`, as the others have it.
+/// Ours: `transact MS BOOTSTRAP TOPIC SECONDS`, like the others.
 pub(crate) fn ours(words: &[String]) -> Result<(), String> {
     let [_, open, bootstrap, topic, seconds] = words else {
         return Err("usage: peers offtake transact MS BOOTSTRAP TOPIC SECONDS".into());
@@ -87,7 +87,7 @@ async fn transact(bootstrap: &str, topic: &str, open: Duration, seconds: Duratio
     }))
 }
 
-/// Seconds of user and system time of this process; Linux shows them in hundredths.
+/// Seconds of user and system time of this process; Linux reports them in hundredths.
 fn cpu() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields: Vec<f64> = stat

@@ -1,4 +1,4 @@
-//! A broker with Kafka's defaults where the tests' brokers have others.
+//! A broker with Kafka's defaults where the tests' brokers deviate from them.
 
 use offtake_tests::{Builder, Kafka};
 

@@ -1,4 +1,4 @@
-//! The one clock of a run: microseconds since the epoch, which every process of a machine reads alike.
+//! The clock of a run: microseconds since the epoch, the same for every process of a machine.
 
 use std::time::SystemTime;
 

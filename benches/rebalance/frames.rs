@@ -1,4 +1,4 @@
-//! What members say to the broker, counted at a proxy.
+//! The members' requests to the broker, counted at a proxy.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! A steady load: each partition gets one record at a time, at equal distances, all partitions together 1,000 a second.
+//! A steady load: each partition gets one record at a time, at equal intervals, all partitions together 1,000 a second.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -14,14 +14,14 @@ use crate::clock::{Micros, micros};
 /// How long the answer to the last request may take.
 const SLOWEST: Duration = Duration::from_secs(3);
 
-/// What was sent: every partition has got as many records as there are answers.
+/// The records sent: every partition has got as many records as there are answers.
 pub(crate) struct Sent {
-    /// When the broker had the record of that number, in each partition.
+    /// When the broker had the record with this number, in each partition.
     pub(crate) acknowledged: Vec<Micros>,
 }
 
 impl Sent {
-    /// The longest time between two answers of the broker in that window: what no consumer can help.
+    /// The longest time between two answers of the broker in that window, which no consumer can shorten.
     pub(crate) fn longest_silence(&self, from: Micros, to: Micros) -> Micros {
         let within: Vec<Micros> =
             self.acknowledged.iter().copied().filter(|at| (from..=to).contains(at)).collect();
@@ -46,12 +46,12 @@ impl Load {
         Self { stopping, writer: Some(writer), acknowledged }
     }
 
-    /// Whether it has ended, which without being stopped it does only if it cannot go on.
+    /// Whether it has ended, which happens without a stop only after a failure.
     pub(crate) fn has_ended(&self) -> bool {
         self.writer.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Ends it: what each partition has got.
+    /// Stops it; returns the records of each partition.
     pub(crate) fn stop(mut self) -> Result<Sent, String> {
         self.stopping.store(true, Ordering::Relaxed);
         match self.writer.take().map(JoinHandle::join) {
@@ -86,7 +86,7 @@ fn write(
     let all = Arc::new(OnceLock::new());
     let (acks, all_of_them) = (Arc::clone(acknowledged), Arc::clone(&all));
     let reader = std::thread::spawn(move || read_answers(&answers, &acks, &all_of_them));
-    // One request for all: one each would keep everybody busy and show no more.
+    // One request for all: one for each would only cost more.
     let every = Duration::from_secs(1) * partitions.unsigned_abs() / a_second.max(1);
     let (mut next, mut asked) = (Instant::now(), 0);
     while !stopping.load(Ordering::Relaxed) {
@@ -110,7 +110,7 @@ fn write(
     Ok(())
 }
 
-/// A topic that was just created may still be refused. The record that shows it has no number and counts nowhere.
+/// A topic that was just created may still be refused. The record that shows it has no number and does not count.
 fn wait_for_leaders(mut stream: &TcpStream, topic: &str, partitions: i32) -> std::io::Result<()> {
     let deadline = Instant::now() + Duration::from_secs(30);
     for partition in 0..partitions {
@@ -146,7 +146,7 @@ fn request(topic: &str, batches: &[(i32, bytes::Bytes)]) -> Vec<u8> {
         frame.extend(text.as_bytes());
     };
     frame.extend([0, 0, 0, 3]); // api key, version
-    frame.extend(7i32.to_be_bytes()); // correlation: answers come in order, nobody looks
+    frame.extend(7i32.to_be_bytes()); // correlation: answers arrive in order, it is not checked
     string(&mut frame, "load");
     frame.extend((-1i16).to_be_bytes()); // no transaction
     frame.extend(1i16.to_be_bytes()); // acks
@@ -164,7 +164,7 @@ fn request(topic: &str, batches: &[(i32, bytes::Bytes)]) -> Vec<u8> {
     frame
 }
 
-/// Until `all` are answered, or have not been for too long: a broker that cannot keep up makes the run show nothing.
+/// Reads until `all` are answered, or have not been for too long: if the broker cannot keep up, the run is worthless.
 fn read_answers(
     answers: &TcpStream,
     acknowledged: &Mutex<Vec<Micros>>,

@@ -1,5 +1,5 @@
 //! The figures of a rebalance: how long records stop flowing when a member joins or leaves, for Offtake and for others,
-//! beside one another on one real Kafka. `benches/README.md` says what the columns mean and how to repeat them.
+//! beside one another on one real Kafka. `benches/README.md` explains the columns and how to repeat them.
 #![allow(
     clippy::disallowed_methods,
     reason = "a bench watches processes from outside: it reads clocks and waits"
@@ -111,7 +111,7 @@ fn measure(settings: &Settings) -> Result<(), String> {
     Ok(())
 }
 
-/// Beside a member that takes its time.
+/// Measures the group beside a slow member.
 fn measure_beside(scene: &Scene<'_>, pairs: &[(Protocol, System)]) -> Result<(), String> {
     let mut write = writer(scene.settings)?;
     write(&format!("{}\n", table::BESIDE_HEAD))?;
@@ -136,7 +136,7 @@ fn measure_beside(scene: &Scene<'_>, pairs: &[(Protocol, System)]) -> Result<(),
     Ok(())
 }
 
-/// To stdout, and to the file of `--out`.
+/// Writes to stdout, and to the file of `--out`.
 fn writer(settings: &Settings) -> Result<impl FnMut(&str) -> Result<(), String>, String> {
     let create = |path: &std::path::PathBuf| {
         std::fs::File::create(path).map_err(|error| format!("{}: {error}", path.display()))
@@ -150,13 +150,13 @@ fn writer(settings: &Settings) -> Result<impl FnMut(&str) -> Result<(), String>,
 
 type All = Vec<((Protocol, System), Vec<Run>)>;
 
-/// In turn, so that what else the machine does meets them all alike.
+/// Measures in turn, so that other load on the machine affects all alike.
 fn measure_all(scene: &Scene<'_>, pairs: &[(Protocol, System)]) -> Result<All, String> {
     let mut write = writer(scene.settings)?;
     write(&format!("{}\n", table::HEAD))?;
     let mut all: All = pairs.iter().map(|pair| (*pair, Vec::new())).collect();
     for number in 0..scene.settings.runs {
-        // Who beats faster after a rebalance has stopped by then; spread over the 5 s between two heartbeats, for all alike.
+        // By then the faster heartbeats after a rebalance have ended; spread over the 5 s between two heartbeats, for all alike.
         let phase = Duration::from_millis(10_000 + u64::from(number) * 1700 % 5000);
         for ((protocol, system), runs) in &mut all {
             match run::run(scene, *system, *protocol, phase) {

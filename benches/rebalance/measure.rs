@@ -1,4 +1,4 @@
-//! What a rebalance did to the flow of records, partition by partition.
+//! The effect of a rebalance on the flow of records, partition by partition.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,10 +6,10 @@ use crate::clock::{MS, Micros, SECOND};
 use crate::load::Sent;
 use crate::watch::Delivery;
 
-/// A group has come to rest when nothing changed for so long.
+/// A group has settled when nothing changed for this long.
 pub(crate) const QUIET: Micros = 2 * SECOND;
 
-/// Deliveries of each partition, in time.
+/// Deliveries of each partition, in order of time.
 pub(crate) type Flows = BTreeMap<i32, Vec<Delivery>>;
 
 pub(crate) fn flows(deliveries: &[Delivery]) -> Flows {
@@ -21,7 +21,7 @@ pub(crate) fn flows(deliveries: &[Delivery]) -> Flows {
     flows
 }
 
-/// Whether while it was [`QUIET`] all partitions flowed, each to one member, as evenly as can be to exactly `members`.
+/// Whether during [`QUIET`] all partitions flowed, each to one member, as evenly as possible to exactly `members`.
 pub(crate) fn settled(deliveries: &[Delivery], now: Micros, partitions: i32, members: usize) -> bool {
     let recent = deliveries.iter().rev().take_while(|delivery| delivery.at > now - QUIET - SECOND);
     let mut owners: BTreeMap<i32, BTreeSet<usize>> = BTreeMap::new();
@@ -51,23 +51,23 @@ pub(crate) fn settled(deliveries: &[Delivery], now: Micros, partitions: i32, mem
 
 /// One rebalance of one run. Times in microseconds.
 pub(crate) struct Outcome {
-    /// The longest gap of any partition while nothing happened, just before: what the machine does to everybody.
+    /// The longest gap of any partition just before, while nothing happened: the machine's own effect.
     pub(crate) still: Micros,
     /// The longest gap of each partition whose owner did not change.
     pub(crate) kept: Vec<Micros>,
     /// The longest gap of such a partition while another moved.
     pub(crate) meanwhile: Micros,
-    /// How long a record of such a partition was at the broker before it was delivered, at the most.
+    /// The longest time that a record of such a partition was at the broker before it was delivered.
     pub(crate) late: Micros,
     /// For each partition that moved: from the last record at the old owner to the first at the new one.
     pub(crate) moved: Vec<Micros>,
-    /// To the first record at a member that had none before.
+    /// Until the first record at a member that had none before.
     pub(crate) first: Option<Micros>,
     /// Until the last partition that moved flowed again.
     pub(crate) whole: Micros,
 }
 
-/// What happened between `from` (a member joins or leaves) and `to` (all is quiet again).
+/// The effects between `from` (a member joins or leaves) and `to` (the group has settled again).
 pub(crate) fn outcome(flows: &Flows, sent: &Sent, from: Micros, to: Micros) -> Outcome {
     let window = to - from;
     let mut outcome = Outcome {
@@ -123,7 +123,7 @@ pub(crate) fn gaps(flow: &[Delivery]) -> impl Iterator<Item = (Micros, Micros)> 
     flow.iter().zip(flow.iter().skip(1)).map(|(a, b)| (b.at, b.at - a.at))
 }
 
-/// Records that nobody was given, and deliveries too many, of that many partitions.
+/// Records that were not delivered, and superfluous deliveries, of that many partitions.
 pub(crate) fn lost_and_repeated(flows: &Flows, sent: &Sent, partitions: i32) -> (u64, u64) {
     let (mut lost, mut repeated) = (0, 0);
     for partition in 0..partitions {
@@ -135,7 +135,7 @@ pub(crate) fn lost_and_repeated(flows: &Flows, sent: &Sent, partitions: i32) -> 
     (lost, repeated)
 }
 
-/// What the pipe from a member to us adds: median, 99th percentile and worst, of members that say when they got a record.
+/// The delay of the pipe from a member to us: median, 99th percentile and worst, for members that print when they got a record.
 pub(crate) fn pipe(flows: &Flows) -> Option<[Micros; 3]> {
     let all = flows.values().flatten();
     let mut added: Vec<Micros> = all.filter_map(|d| d.said.map(|said| d.at - said)).collect();
@@ -150,7 +150,7 @@ pub(crate) fn median(values: &[Micros]) -> Option<Micros> {
     sorted.get(sorted.len().checked_sub(1)? / 2).copied()
 }
 
-/// Milliseconds, with a decimal while it says something.
+/// Milliseconds, with a decimal where it is significant.
 pub(crate) fn ms(time: Micros) -> String {
     if time.abs() < 100 * MS { format!("{:.1}", time as f64 / 1000.0) } else { (time / MS).to_string() }
 }
@@ -173,7 +173,7 @@ mod tests {
         times.map(delivery).collect()
     }
 
-    /// Partition 0 stays with member 0 but for 300 ms, 1 goes from member 1 to 2 in 500 ms.
+    /// Partition 0 stays with member 0 except for 300 ms, 1 moves from member 1 to 2 in 500 ms.
     fn a_join() -> Vec<Delivery> {
         let parts = [
             flow(0, 0, 0, 5 * SECOND),

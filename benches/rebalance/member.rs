@@ -1,4 +1,4 @@
-//! Our member, as an application writes one: subscribe, poll, leave the committing to the library.
+//! Our member in a typical application: it subscribes, polls, and leaves commits to the library.
 
 use std::io::{Read, Write, stdin, stdout};
 use std::sync::Arc;
@@ -18,9 +18,9 @@ pub(crate) struct Arguments {
     pub(crate) protocol: Protocol,
 }
 
-/// Prints `start` when it subscribes, and for each record its value and the time in microseconds since the epoch; leaves
-/// the group when stdin ends. `SESSION_MS` is its session's timeout; with `REVOKE_MS` its listener takes so long over the
-/// first that is revoked, and prints `revoking` and `revoked`.
+/// Prints `start` when it subscribes, and for each record its value and the time in microseconds since the epoch;
+/// leaves the group when stdin ends. `SESSION_MS` is its session timeout; with `REVOKE_MS` its listener takes this long
+/// for its first revocation, and prints `revoking` and `revoked`.
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Error> {
     let protocol = match arguments.protocol {
         Protocol::Cooperative => ("partition.assignment.strategy", "cooperative-sticky"),
@@ -61,7 +61,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Error> {
     consumer.close(Duration::from_secs(10)).await
 }
 
-/// Takes its time over what is revoked, once.
+/// Takes its time in a revocation, once.
 struct Slow {
     time: Duration,
     done: AtomicBool,
@@ -84,6 +84,6 @@ impl Listener for Slow {
 fn say(text: &[u8]) {
     let mut out = stdout().lock();
     if out.write_all(text).and_then(|()| out.flush()).is_err() {
-        std::process::exit(1); // nobody listens
+        std::process::exit(1); // the output is closed
     }
 }

@@ -33,7 +33,7 @@ pub(crate) struct Run {
     pub(crate) silence: [Micros; 2],
     /// From the start of the third member's process until it began to join.
     pub(crate) boot: Micros,
-    /// What was asked around the join and the leave, if that is watched.
+    /// The requests around the join and the leave, if they are watched.
     pub(crate) asked: [Vec<Frame>; 2],
 }
 
@@ -76,7 +76,7 @@ impl<'a> Group<'a> {
         Member::start(self.system, number, self.scene.settings, &place, &self.deliveries)
     }
 
-    /// When it came to rest with that many members.
+    /// When it settled with this many members.
     fn rest(&self, members: usize, since: Micros) -> Result<Micros, String> {
         let partitions = self.scene.settings.partitions;
         let rested = |all: &[Delivery]| {
@@ -93,7 +93,7 @@ impl<'a> Group<'a> {
     }
 }
 
-/// `phase` shifts the join against the heartbeats of the others.
+/// `phase` shifts the join relative to the others' heartbeats.
 pub(crate) fn run(
     scene: &Scene<'_>,
     system: System,
@@ -139,7 +139,7 @@ pub(crate) fn run(
     })
 }
 
-/// Deliveries and frames in the folder for logs, with times in seconds of the day (UTC), as logs have them.
+/// Writes deliveries and frames to the folder for logs, with times in seconds of the day (UTC), as in the logs.
 fn write_down(
     settings: &Settings,
     group: &Group<'_>,
@@ -175,7 +175,7 @@ fn write_down(
     write().map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// What a group of two that has nothing to do costs: for each member processor time and requests, in a second.
+/// The cost of an idle group of two: processor time and requests of each member, per second.
 pub(crate) fn idle(
     scene: &Scene<'_>,
     system: System,
@@ -188,7 +188,7 @@ pub(crate) fn idle(
     let members = [group.member(0)?, group.member(1)?];
     group.rest(2, begun)?;
     drop(load);
-    sleep(Duration::from_secs(6)); // what is committed, is committed now
+    sleep(Duration::from_secs(6)); // pending commits are done by now
     let cpu = || members.iter().map(Member::cpu).sum::<Duration>();
     let (from, used) = (micros(), cpu());
     sleep(time);
@@ -206,17 +206,17 @@ pub(crate) struct Idle {
     pub(crate) asked: Vec<Frame>,
 }
 
-/// What happened beside a member that takes its time. Times in microseconds.
+/// The effects beside a slow member. Times in microseconds.
 pub(crate) struct Beside {
-    /// The longest gap of any partition while nothing happened, just before.
+    /// The longest gap of any partition just before, while nothing happened.
     pub(crate) still: Micros,
-    /// The longest gap of each partition that stays with a member that is not the slow one.
+    /// The longest gap of each partition that stays with another member than the slow one.
     pub(crate) kept: Vec<Micros>,
-    /// How long a record of such a partition was at the broker before it was delivered, at the most.
+    /// The longest time that a record of such a partition was at the broker before it was delivered.
     pub(crate) late: Micros,
     /// The longest gap of each partition that stays with the slow member.
     pub(crate) slow: Vec<Micros>,
-    /// For each partition that moved: from when the slow member was done to the first record at whoever has it then.
+    /// For each partition that moved: from the end of the slow member's revocation to the first record at the new owner.
     pub(crate) again: Vec<Micros>,
     /// How long the slow member took.
     pub(crate) took: Micros,
@@ -224,11 +224,11 @@ pub(crate) struct Beside {
     pub(crate) repeated: u64,
 }
 
-/// Of a session that ends thrice while the slow member is at it.
+/// The session timeout, which passes three times while the slow member is busy.
 const SESSION: Duration = Duration::from_secs(6);
 
-/// A group of four, one of which takes its time over what is revoked when a fifth joins. Meanwhile a sixth joins, one
-/// leaves, and the fifth dies.
+/// A group of four, one of which is slow to revoke when a fifth joins. Meanwhile a sixth joins, one leaves, and the
+/// fifth dies.
 pub(crate) fn beside_a_slow_one(
     scene: &Scene<'_>,
     system: System,
@@ -240,7 +240,7 @@ pub(crate) fn beside_a_slow_one(
     let group = Group { session, ..Group::new(scene, system, protocol, "slow-") };
     let load = group.load();
     let begun = micros();
-    // The slow one comes last: what the others give up for it is given up at once.
+    // The slow one joins last, so that the others' revocations for it are done at once.
     let (first, second, mut leaves) = (group.member(1)?, group.member(2)?, group.member(3)?);
     group.rest(3, begun)?;
     let slow = group.member_that_revokes(0, Some(time))?;
@@ -285,7 +285,7 @@ pub(crate) fn beside_a_slow_one(
         let rest = gaps(&during).map(|(_, gap)| gap).max().unwrap_or(whole - joined);
         match members.into_iter().collect::<Vec<_>>().as_slice() {
             [0] => beside.slow.push(rest),
-            // What was taken from it for the one that died has come back to it: a partition that moved.
+            // A partition taken from it for the one that died has returned to it, so it moved.
             [_] if rest < beside.took => {
                 beside.kept.push(rest);
                 let late =

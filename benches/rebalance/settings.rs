@@ -1,4 +1,4 @@
-//! What the command line says.
+//! The command line.
 
 use std::path::PathBuf;
 
@@ -10,19 +10,19 @@ pub(crate) struct Settings {
     pub(crate) protocols: Vec<Protocol>,
     pub(crate) partitions: i32,
     pub(crate) rate: u32,
-    /// This bench as it was before a change; its members are measured as well.
+    /// This bench, built before a change; its members are measured as well.
     pub(crate) before: Option<PathBuf>,
     /// The program of franz-go's members.
     pub(crate) franz: Option<PathBuf>,
-    /// A line for each run.
+    /// A file for a line per run.
     pub(crate) out: Option<PathBuf>,
-    /// A folder for what members write to stderr, deliveries and frames.
+    /// A folder for the members' stderr, deliveries and frames.
     pub(crate) logs: Option<PathBuf>,
-    /// All that members say goes through a proxy that counts.
+    /// Sends all traffic of the members through a proxy that counts.
     pub(crate) wire: bool,
-    /// Seconds to watch a group that has nothing to read, in place of the rebalances.
+    /// Seconds to watch an idle group, in place of the rebalances.
     pub(crate) idle: u32,
-    /// Seconds that a member takes to give up what is revoked, in place of the plain rebalances.
+    /// Seconds that a member takes for a revocation, in place of the plain rebalances.
     pub(crate) slow: u32,
 }
 
@@ -89,7 +89,7 @@ fn number<N: std::str::FromStr>(text: &str) -> Result<N, String> {
     text.parse().map_err(|_| format!("`{text}` is not a number"))
 }
 
-/// The values of a list with commas.
+/// The values of a comma-separated list.
 pub(crate) fn named<T: Copy>(
     text: &str,
     all: &[T],

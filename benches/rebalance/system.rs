@@ -1,4 +1,4 @@
-//! Who is measured, and how a member of each is started.
+//! The measured systems, and how a member of each is started.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -50,16 +50,16 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// What a member of any system is told.
+/// The settings of a member of any system.
 pub(crate) struct Place<'a> {
     pub(crate) bootstrap: &'a str,
     pub(crate) group: &'a str,
     pub(crate) topic: &'a str,
     pub(crate) client: &'a str,
     pub(crate) protocol: Protocol,
-    /// Of every member of the group, where it is not the default.
+    /// The session timeout of every member, where it is not the default.
     pub(crate) session: Option<Duration>,
-    /// How long its listener takes over the first that is revoked.
+    /// How long its listener takes for its first revocation.
     pub(crate) revokes: Option<Duration>,
 }
 
@@ -76,7 +76,7 @@ impl System {
         }
     }
 
-    /// Why it cannot be measured by that protocol here, if so.
+    /// Why it cannot be measured with that protocol here, if so.
     pub(crate) fn obstacle(self, protocol: Protocol, settings: &Settings) -> Option<String> {
         match self {
             Self::Librdkafka if settings.slow > 0 => Some("kcat has no listener".to_owned()),
@@ -89,7 +89,7 @@ impl System {
                 let said = String::from_utf8_lossy(&asked.stdout).into_owned();
                 let version = said.split_once("librdkafka ").map_or("?", |(_, rest)| rest);
                 let version = version.split([' ', ')']).next().unwrap_or("?");
-                // `group.protocol` came as a preview with 2.4.
+                // `group.protocol` was added as a preview in 2.4.
                 let mut parts = version.split('.').map_while(|part| part.parse::<u32>().ok());
                 let new = (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= (2, 4);
                 (protocol == Protocol::Kip848 && !new)
@@ -98,7 +98,7 @@ impl System {
         }
     }
 
-    /// kcat knows nothing but signals; the others leave when stdin ends.
+    /// kcat ends only by signals; the others leave when stdin ends.
     pub(crate) fn leaves_on_signal(self) -> bool {
         self == Self::Librdkafka
     }

@@ -90,7 +90,7 @@ pub(crate) fn print(protocol: Protocol, results: &[(System, &Vec<Run>)]) {
     }
 }
 
-/// Requests of each member by name, without fetching.
+/// Prints the requests of each member by name, without Fetch.
 pub(crate) fn print_asked(what: &str, frames: &[Frame]) {
     let mut counts: BTreeMap<(String, String), u32> = BTreeMap::new();
     for frame in frames.iter().filter(|frame| frame.client.starts_with("member-")) {
@@ -113,7 +113,7 @@ pub(crate) fn print_idle(protocol: Protocol, system: System, idle: &Idle) {
     println!("{protocol} {system}: {cpu:.2} ms of processor time a second and member; {}", cells.join(", "));
 }
 
-/// A line for each run beside a slow member, and in the end one for each system.
+/// Prints a line for each run beside a slow member, and at the end one for each system.
 pub(crate) fn beside_line(protocol: Protocol, system: System, number: u32, run: &Beside) -> String {
     let cells = [
         Some(run.still),

@@ -1,4 +1,4 @@
-//! Members as processes, and what was delivered to whom when: each line is stamped as it is read, whoever wrote it.
+//! Members as processes, and their deliveries: each line is stamped when it is read, whichever program wrote it.
 
 use std::fs::File;
 use std::io::Read;
@@ -19,11 +19,11 @@ pub(crate) struct Delivery {
     pub(crate) partition: i32,
     pub(crate) sequence: u64,
     pub(crate) produced: Micros,
-    /// When the member says it got it; kcat says nothing.
+    /// When the member got it, by its own account; kcat prints no time.
     pub(crate) said: Option<Micros>,
 }
 
-/// What all members of a run were given, in the order it was read.
+/// The deliveries to all members of a run, in the order in which they were read.
 #[derive(Clone, Default)]
 pub(crate) struct Deliveries(Arc<Mutex<Vec<Delivery>>>);
 
@@ -32,7 +32,7 @@ impl Deliveries {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits until what was read satisfies `enough`; false when that does not come.
+    /// Waits until the deliveries satisfy `enough`; false if that does not happen.
     pub(crate) fn wait(&self, patience: Duration, mut enough: impl FnMut(&[Delivery]) -> bool) -> bool {
         let deadline = Instant::now() + patience;
         while Instant::now() < deadline {
@@ -56,7 +56,7 @@ pub(crate) struct Member {
     slow: Slow,
 }
 
-/// When a member began to give up what was revoked, and when it was done, if it takes its time over it.
+/// When a member began to revoke partitions, and when it was done, if it is slow.
 #[derive(Clone, Default)]
 struct Slow(Arc<[OnceLock<Micros>; 2]>);
 
@@ -94,7 +94,7 @@ impl Member {
         Ok(Self { system, child, stdin, spawned, started, slow })
     }
 
-    /// When it began to join: what its runtime needs to start is not counted, except with kcat, which does not tell.
+    /// When it began to join: its runtime's start-up does not count, except for kcat, which does not report it.
     pub(crate) fn started(&self) -> Option<Micros> {
         let deadline = Instant::now() + Duration::from_secs(30);
         while Instant::now() < deadline && self.started.get().is_none() {
@@ -103,7 +103,7 @@ impl Member {
         self.started.get().copied()
     }
 
-    /// Waits until it begins to give up what was revoked, or (`done`) until it has: when that was.
+    /// Waits until it begins to revoke partitions, or (`done`) until it is done; returns when.
     pub(crate) fn revokes(&self, done: bool, patience: Duration) -> Option<Micros> {
         let deadline = Instant::now() + patience;
         let [begun, ended] = &*self.slow.0;
@@ -119,7 +119,7 @@ impl Member {
         self.child.kill().ok();
     }
 
-    /// Asks it to leave the group and to end: when that was.
+    /// Asks it to leave the group and to end; returns when.
     pub(crate) fn leave(&mut self) -> Micros {
         let at = micros();
         self.stdin = None;

@@ -1,5 +1,5 @@
-//! An application that takes its time over each poll and commits it, on Offtake and on Java's consumer beside each other.
-//! `benches/README.md` says what the table means and how to repeat it.
+//! An application that is slow between polls and commits after each, on Offtake and on Java's consumer beside each
+//! other. `benches/README.md` explains the table and how to repeat it.
 #![allow(
     clippy::disallowed_methods,
     reason = "a bench watches processes from outside: it reads clocks and waits"
@@ -19,15 +19,15 @@ use serde_json::Value;
 const USAGE: &str = "slow [--runs 3] [--seconds 10] [--work 20] [--before PROGRAM]";
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Partitions and records a second.
+/// Partitions and records per second.
 const CASES: [(i32, u64); 2] = [(12, 1000), (100, 200)];
 
 struct Settings {
     runs: u32,
     seconds: u64,
-    /// Milliseconds after each poll.
+    /// Milliseconds of work after each poll.
     work: u64,
-    /// This bench as it was before a change.
+    /// This bench, built before a change.
     before: Option<PathBuf>,
 }
 
@@ -105,7 +105,7 @@ fn one(
     for reader in &readers {
         reader.rows.recv_timeout(PATIENCE).map_err(|_| format!("{} does not begin", reader.name))?;
     }
-    // Begun, and at rest: nothing has been read yet.
+    // Started and settled: nothing has been read yet.
     let began = Instant::now();
     let before: Vec<Value> = readers.iter().map(|reader| reader.last().unwrap_or_default()).collect();
     let (records, _) = tool.trickle(&topic, partitions, rate, settings.seconds);
@@ -134,7 +134,7 @@ fn one(
     if records == 0 { Err("nothing was produced".to_owned()) } else { Ok(()) }
 }
 
-/// A process that says each second how far it is. Dropping it kills it.
+/// A process that prints its progress each second. Dropping it kills it.
 struct Reader {
     name: &'static str,
     child: Child,

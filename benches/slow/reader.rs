@@ -1,4 +1,4 @@
-//! Our loop, as the README writes it, in a process of its own; `tests/java/Slow.java` is Java's.
+//! Our loop, as in the README, in a process of its own; `tests/java/Slow.java` is Java's.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use offtake::{Consumer, Error};
 use serde_json::json;
 
-/// `BOOTSTRAP GROUP TOPIC WORK`. Says each second what `Slow.java` says.
+/// `BOOTSTRAP GROUP TOPIC WORK`. Prints the same as `Slow.java` each second.
 pub(crate) fn run(words: &[String]) -> Result<(), String> {
     let [bootstrap, group, topic, work] = words else {
         return Err("usage: slow reader BOOTSTRAP GROUP TOPIC WORK".into());
@@ -54,7 +54,7 @@ async fn read(bootstrap: &str, group: &str, topic: &str, work: Duration) -> Resu
     }
 }
 
-/// Time on a processor of all threads.
+/// Processor time of all threads.
 fn cpu() -> Duration {
     let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let nanos = threads.filter_map(|thread| {

@@ -1,4 +1,4 @@
-//! All figures, by what they are of.
+//! All figures, by section, row and column.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,7 +16,7 @@ type Key = (Section, String, &'static str);
 #[derive(Default)]
 pub(crate) struct Figures {
     of: BTreeMap<Key, Vec<f64>>,
-    /// As they first came.
+    /// In the order of their first appearance.
     columns: Vec<(Section, &'static str)>,
     out: Option<File>,
 }
@@ -33,7 +33,7 @@ impl Figures {
         Ok(figures)
     }
 
-    /// What a process said.
+    /// Notes the result of a process.
     pub(crate) fn note(&mut self, section: Section, row: &str, job: &Job, done: &Done) {
         let records = job.count as f64;
         self.add(section, row, "thousand records/s", records / done.seconds / 1000.0);

@@ -1,4 +1,4 @@
-//! What is handled again after a process was killed, with handlers that take 5 ms.
+//! Repeated records after a process was killed, with handlers that take 5 ms.
 
 use offtake_tests::unique;
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Bench {
-    /// A process is killed when two fifths are done, and another goes on in its group.
+    /// Kills a process when two fifths are done, and starts another in its group.
     pub(crate) fn killed(&mut self) -> Result<(), String> {
         let section = Section::Killed;
         let count = self.settings.scaled(100_000);
@@ -72,7 +72,7 @@ impl Bench {
     }
 }
 
-/// What came of it.
+/// The result.
 struct Seen {
     before: u64,
     repeats: u64,

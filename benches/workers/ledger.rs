@@ -1,4 +1,4 @@
-//! Where handlers note what they did: a line for each time, in one write.
+//! The handlers' ledger: a line for each handled record, in one write.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -6,14 +6,14 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Nothing more comes when nothing came for so long: a dead member's session is over by then.
+/// After this long without a line no more will follow: a dead member's session has ended by then.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// How often each line is there, as far as it was read.
+/// How often each line occurs, as far as it was read.
 pub(crate) struct Ledger {
     path: PathBuf,
     file: Option<File>,
-    /// A line that is not whole yet.
+    /// An incomplete line.
     rest: String,
     times: HashMap<String, u64>,
 }
@@ -23,7 +23,7 @@ impl Ledger {
         Self { path: path.to_owned(), file: None, rest: String::new(), times: HashMap::new() }
     }
 
-    /// Reads what has come since. Whether anything has.
+    /// Reads the new lines. Returns whether there were any.
     pub(crate) fn read_on(&mut self) -> bool {
         if self.file.is_none() {
             self.file = File::open(&self.path).ok();
@@ -40,7 +40,7 @@ impl Ledger {
         read.is_some() && text.len() > before
     }
 
-    /// Waits until so many records have been handled. False when they are not, and nothing more comes.
+    /// Waits until this many records have been handled. Returns false if they have not been, and no more lines follow.
     pub(crate) fn wait_for(&mut self, records: u64) -> bool {
         let mut heard = Instant::now();
         while self.different() < records {
@@ -54,17 +54,17 @@ impl Ledger {
         true
     }
 
-    /// Records that were handled.
+    /// The number of different records handled.
     pub(crate) fn different(&self) -> u64 {
         self.times.len() as u64
     }
 
-    /// Handled too often.
+    /// The number of superfluous repetitions.
     pub(crate) fn repeats(&self) -> u64 {
         self.times.values().map(|times| times - 1).sum()
     }
 
-    /// Records before these offsets that are not in it: of partitions that end there, and of which so much is committed.
+    /// The number of missing records before these offsets: of partitions that end at `ends`, up to the committed offset.
     pub(crate) fn missing(&self, ends: &[i64], committed: &BTreeMap<i32, i64>) -> u64 {
         let passed = (0i32..).zip(ends).flat_map(|(partition, end)| {
             let to = committed.get(&partition).copied().unwrap_or_default().min(*end);

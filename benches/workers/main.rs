@@ -1,5 +1,6 @@
-//! What handlers of records cost: Offtake's worker, Confluent's Parallel Consumer and plain loops of `poll` on the same topics of one real Kafka, in
-//! turn. `benches/README.md` says what the tables mean, how each is set up, and how to repeat them.
+//! The cost of record handlers: Offtake's worker, Confluent's Parallel Consumer and plain loops of `poll` on the same
+//! topics of one real Kafka, in turn. `benches/README.md` explains the tables, how each is set up, and how to repeat
+//! them.
 #![allow(
     clippy::disallowed_methods,
     reason = "a bench watches processes from outside: it reads clocks and waits"
@@ -26,7 +27,7 @@ use crate::{
 
 const PARTITIONS: i32 = 6;
 
-/// What all sections need.
+/// The context of all sections.
 pub(crate) struct Bench {
     settings: Settings,
     kafka: Kafka,
@@ -74,7 +75,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Each system does the same job, in turn, as often as there are runs.
+    /// Each system does the same job, in turn, once per run.
     fn measure(
         &mut self,
         section: Section,
@@ -86,9 +87,9 @@ impl Bench {
         let topic = self.filled(1000, count)?;
         let mut rows = Vec::new();
         for system in System::ALL {
-            // A loop without anything to wait for has no concurrency.
+            // A loop whose handlers do not wait has no concurrency.
             let is_plain = work == 0 && matches!(system, System::Poll | System::Java);
-            // The Parallel Consumer with one thread takes minutes for as many.
+            // The Parallel Consumer with one thread takes minutes for this many.
             let is_slow = work == 0 && system == System::Parallel;
             let concurrencies = match concurrencies {
                 [first, ..] if is_plain => std::slice::from_ref(first),
@@ -120,7 +121,7 @@ impl Bench {
         Ok(())
     }
 
-    /// A new topic with so many records of so many keys.
+    /// A new topic with this many records, with this many keys.
     pub(crate) fn filled(&self, keys: u64, count: u64) -> Result<String, String> {
         let topic = self.tool.create_topic(&unique("workers"), PARTITIONS, &[]);
         let (keys, count) = (keys.to_string(), count.to_string());

@@ -1,4 +1,4 @@
-//! `offtake pipe` with a handler in Python: the rate that it reaches, and 10,000 records a second while handlers are killed.
+//! `offtake pipe` with a handler in Python: its highest rate, and 10,000 records a second while handlers are killed.
 
 use std::{
     collections::BTreeMap,
@@ -29,7 +29,7 @@ const ROWS: [&str; 3] = [
     "10,000 a second, handlers killed, no breaker",
     "10,000 a second, handlers killed, the default breaker",
 ];
-/// One that never opens.
+/// A breaker that never opens.
 const NO_BREAKER: [&str; 2] = ["--breaker", "100%/100000"];
 const RATE: u64 = 10_000;
 
@@ -86,7 +86,7 @@ impl Bench {
         self.kafka.folder().join(unique("ledger"))
     }
 
-    /// How long it takes for all that is there, from the first one on, and the command's own processor time.
+    /// The time for all existing records, from the first one on, and the command's own processor time.
     fn backlog(&self, script: &Path, topic: &str, count: u64) -> Result<(f64, f64), String> {
         let path = self.ledger();
         let pipe = self.pipe(script, topic, &path, &[]);
@@ -103,7 +103,7 @@ impl Bench {
         Ok(took)
     }
 
-    /// Records come at a rate; handlers die.
+    /// Records arrive at a rate, while handlers die.
     fn under_fire(&self, script: &Path, breaker: &[&str], seed: u64, count: u64) -> Result<Fire, String> {
         let (path, topic) = (self.ledger(), self.filled(1000, 1)?);
         let mut pipe = self.pipe(script, &topic, &path, breaker);
@@ -161,7 +161,7 @@ fn end(pipe: Running) -> Result<(), String> {
     }
 }
 
-/// The handlers that live.
+/// The live handlers.
 fn live(pipe: &Running) -> Vec<i64> {
     let mut live = BTreeMap::new();
     for line in pipe.stderr().all() {

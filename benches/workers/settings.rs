@@ -11,7 +11,7 @@ pub(crate) enum Section {
     Jobs,
     /// Handlers that do nothing.
     Noop,
-    /// Repeats after a death.
+    /// Repeats after a kill.
     Killed,
     /// `offtake pipe` with a handler in Python.
     Pipe,
@@ -41,9 +41,9 @@ pub(crate) struct Settings {
     scale: f64,
     pub(crate) sections: Vec<Section>,
     pub(crate) out: Option<PathBuf>,
-    /// What is Java.
+    /// The folder of the Java programs.
     pub(crate) programs: PathBuf,
-    /// What is Offtake.
+    /// The folder of the Offtake programs.
     pub(crate) ours: PathBuf,
 }
 
@@ -73,7 +73,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// As many records as `--scale` leaves of these.
+    /// The number of records, scaled by `--scale`.
     pub(crate) fn scaled(&self, records: u64) -> u64 {
         ((records as f64 * self.scale) as u64).max(1000)
     }

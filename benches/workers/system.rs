@@ -1,4 +1,4 @@
-//! Who is measured, and how a process of each is started.
+//! The measured systems, and how a process of each is started.
 
 use std::{fmt, process::Command, time::Duration};
 
@@ -14,7 +14,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 pub(crate) enum System {
     Worker,
     Parallel,
-    /// The same, committing as often as our worker does.
+    /// The same, committing as often as our worker.
     ParallelEachSecond,
     Poll,
     Java,
@@ -32,7 +32,7 @@ impl fmt::Display for System {
     }
 }
 
-/// What a process is to do.
+/// The job of a process.
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
     pub(crate) system: System,
@@ -43,11 +43,11 @@ pub(crate) struct Job {
     pub(crate) concurrency: u32,
 }
 
-/// What it says at its end.
+/// The result that it prints.
 pub(crate) struct Done {
     pub(crate) seconds: f64,
     pub(crate) cpu: f64,
-    /// Seconds that handlers took, together.
+    /// Seconds spent in handlers, in total.
     pub(crate) busy: f64,
     pub(crate) peak_mib: f64,
 }
@@ -60,7 +60,7 @@ impl System {
         self != Self::ParallelEachSecond || section == Section::Killed
     }
 
-    /// The group of a pass: what is Java has one for each.
+    /// The group of a pass: Java's programs have one for each.
     pub(crate) fn group(self, group: &str, pass: u32) -> String {
         if self.class().is_some() { format!("{group}-{pass}") } else { group.to_owned() }
     }
@@ -81,7 +81,7 @@ impl System {
 }
 
 impl Job {
-    /// To its end, as a group of its own. What is Java does it twice, and tells of the second time.
+    /// Runs a job to its end, as a group of its own. Java's programs do it twice, and report the second time.
     pub(crate) fn run(&self, settings: &Settings, bootstrap: &str) -> Result<Done, String> {
         let finished = self.start(settings, bootstrap, &unique("group"), 2, "-").finish(PATIENCE);
         let said = || format!("it ended with {:?}: {}", finished.code, last_words(&finished));
@@ -102,7 +102,7 @@ impl Job {
         })
     }
 
-    /// Starts a process that handles as many records as there are. `ledger`: where it notes each, or `-`.
+    /// Starts a process that handles all records. `ledger`: where it notes each, or `-`.
     pub(crate) fn start(
         &self,
         settings: &Settings,
@@ -120,7 +120,7 @@ impl Job {
             return Offtake::new([mode]).args(job).instead(&settings.ours).start();
         };
         let libs = settings.programs.join("libs/*");
-        // The loop has the current client; the Parallel Consumer the one that it asks for.
+        // The loop has the current client; the Parallel Consumer the version that it depends on.
         let libs = if self.system == System::Java { current_client() } else { libs.display().to_string() };
         let path = format!("{}:{libs}", settings.programs.join("java").display());
         let java = Offtake::new(["-Xmx1g", "-cp", &path, class, &passes]).args(job);

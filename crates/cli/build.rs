@@ -1,11 +1,12 @@
-//! What `offtake --version` says of the build: the commit, the target and the compiler, and nothing of machines or folders.
+//! The build facts in `offtake --version`: the commit, the target and the compiler, and nothing about machines
+//! or folders.
 
 use std::{env, path::Path, process::Command};
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     let profile = env::var("PROFILE").unwrap_or_default();
-    // Only where it is worth a build after every commit.
+    // Only in release builds, where it is worth a rebuild after every commit.
     let commit = if profile == "release" { commit() } else { None };
     let rustc = env::var("RUSTC").ok().and_then(|rustc| said(&rustc, &["--version"]));
     let rustc = rustc.as_deref().and_then(|version| version.split_whitespace().nth(1));
@@ -19,10 +20,10 @@ fn set(name: &str, value: &str) {
     println!("cargo:rustc-env={name}={value}");
 }
 
-/// The commit that these sources are of, with its day; `None` outside a repository, or in one that does not track them.
+/// The commit of these sources, with its date; `None` outside a repository, or in one that does not track them.
 fn commit() -> Option<String> {
     said("git", &["ls-files", "--error-unmatch", "build.rs"])?;
-    // It grows with every commit and every checkout.
+    // This file grows with every commit and every checkout.
     let log = said("git", &["rev-parse", "--git-path", "logs/HEAD"])?;
     if Path::new(&log).exists() {
         println!("cargo:rerun-if-changed={log}");

@@ -1,4 +1,4 @@
-//! What groups have committed, as it stands in `__consumer_offsets`.
+//! The committed offsets of groups, as stored in `__consumer_offsets`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| offtake_fuzz::offsets_topic::run(input));

@@ -1,4 +1,4 @@
-//! The Zstd decompressor, and the way there and back.
+//! The Zstd decompressor, and the round trip.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| offtake_fuzz::codec::run(

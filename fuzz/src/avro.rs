@@ -1,5 +1,5 @@
-//! Target `avro`: whatever the texts of two schemas and the bytes of a value are, they are read, or refused within the budget; what is read
-//! can be written again, and is then the same.
+//! Target `avro`: any texts of two schemas and any bytes of a value are read, or refused within the budget; a value
+//! that was read can be written again, and is then the same.
 
 use offtake_schema::avro::{Budget, JsonForm, Resolver, Schema};
 use serde::de::IgnoredAny;
@@ -9,7 +9,7 @@ use crate::meter;
 
 const BUDGET: Budget = Budget { depth: 64, values: 20_000, bytes: 4 << 20 };
 
-/// `writer NUL reader NUL value`; an empty reader is the writer.
+/// `writer NUL reader NUL value`; an empty reader means the writer's schema.
 pub fn run(input: &[u8]) {
     let mut parts = input.splitn(3, |byte| *byte == 0);
     let (Some(writer), Some(reader), Some(bytes)) = (parts.next(), parts.next(), parts.next()) else {
@@ -19,7 +19,7 @@ pub fn run(input: &[u8]) {
     let reader = if reader.is_empty() { Some(writer.clone()) } else { parse(reader) };
 
     read(bytes, &writer, |form| writer.to_json(bytes, form, &BUDGET).ok());
-    // A list of values takes more room than their bytes do.
+    // A list of values takes more memory than its bytes.
     let enough = 16 << 20;
     let _ = meter::within(enough, || writer.decode::<IgnoredAny>(bytes, &BUDGET).is_ok());
     let _ = meter::within(enough, || writer.decode::<Value>(bytes, &BUDGET).is_ok());
@@ -35,7 +35,7 @@ pub fn run(input: &[u8]) {
 
 fn parse(text: &[u8]) -> Option<Schema> {
     let text = std::str::from_utf8(text).ok()?;
-    // Defaults are tried by the resolver; a schema alone is a small multiple of its text.
+    // The resolver checks defaults; a schema alone is a small multiple of its text.
     meter::within((1 << 20) + 400 * text.len(), || match Schema::parse(text, &[]) {
         Ok(schema) => Some(schema),
         Err(error) => {
@@ -45,9 +45,9 @@ fn parse(text: &[u8]) -> Option<Schema> {
     })
 }
 
-/// What is read by `schema` can be written by it, and is the same when it is read again.
+/// A value read with `schema` can be written with it, and is the same when it is read again.
 fn read(bytes: &[u8], schema: &Schema, decode: impl Fn(JsonForm) -> Option<Value>) {
-    // The budget, and twice while lists grow.
+    // The budget, and twice as much while lists grow.
     let enough = (16 << 20) + 64 * bytes.len();
     let Some(avro) = meter::within(enough, || decode(JsonForm::Avro)) else { return };
     let again = schema.encode_json_as(&avro, JsonForm::Avro).expect("what was read can be written");

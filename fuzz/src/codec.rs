@@ -1,4 +1,4 @@
-//! Targets `gzip`, `snappy`, `lz4` and `zstd`: a decompressor alone, and the way there and back.
+//! Targets `gzip`, `snappy`, `lz4` and `zstd`: a decompressor alone, and the round trip.
 
 use std::io::Read;
 
@@ -9,10 +9,10 @@ use crate::meter;
 
 const LIMIT: usize = 1 << 20;
 const LOW_LIMIT: usize = 1000;
-/// What the decompressors' own contexts may take, beyond the output.
+/// The memory for the decompressors' own contexts, beyond the output.
 const CONTEXT: usize = 256 << 10;
 
-/// The input is packed data, and then something to pack.
+/// The input is first decompressed, and then compressed.
 pub fn run(codec: Compression, input: &[u8]) {
     unpack(codec, input, Lz4Checksum::Required);
     if codec == Compression::Lz4 {
@@ -23,7 +23,7 @@ pub fn run(codec: Compression, input: &[u8]) {
 
 fn unpack(codec: Compression, input: &[u8], checksum: Lz4Checksum) {
     let mut used = Decompressor::with_limit(LIMIT);
-    // At most the limit and what growing to it needs, however small the input.
+    // At most the limit and the reserve for growing to it, however small the input.
     let first =
         meter::within(3 * LIMIT + 4 * input.len() + CONTEXT, || used.decompress(codec, input, checksum));
     match &first {
@@ -31,7 +31,7 @@ fn unpack(codec: Compression, input: &[u8], checksum: Lz4Checksum) {
         Err(CodecError::TooLarge { limit, .. }) => assert_eq!(*limit, LIMIT),
         Err(_) => {}
     }
-    // What came before leaves no trace, not even in a buffer that is used again.
+    // Earlier input leaves no trace, not even in a reused buffer.
     assert_eq!(used.decompress(codec, input, checksum), first, "the second time");
     let kept = first.clone();
     drop(first);
@@ -51,7 +51,7 @@ fn unpack(codec: Compression, input: &[u8], checksum: Lz4Checksum) {
     }
 }
 
-/// gzip members and lz4 frames are taken apart by code of ours: what it accepts, another accepts too.
+/// gzip members and lz4 frames are parsed by code of ours: if it accepts them, another decoder does too.
 fn second_opinion(codec: Compression, input: &[u8], checksum: Lz4Checksum, output: &Bytes) {
     let mut theirs = Vec::new();
     let read = match (codec, checksum) {
@@ -61,13 +61,13 @@ fn second_opinion(codec: Compression, input: &[u8], checksum: Lz4Checksum, outpu
     };
     match read {
         Ok(_) => assert_eq!(theirs, output[..], "{codec}"),
-        // We pass over the checksum of a gzip header, they compare it.
+        // We skip the checksum of a gzip header, they verify it.
         Err(_) if codec == Compression::Gzip && has_header_crc(input) => {}
         Err(error) => panic!("{codec}: they refuse what we accept: {error}"),
     }
 }
 
-/// They pause at the end of a frame, and at a block of nothing.
+/// They pause at the end of a frame, and at an empty block.
 fn lz4(input: &[u8], output: &mut Vec<u8>) -> std::io::Result<usize> {
     let mut decoder = lz4_flex::frame::FrameDecoder::new(input);
     loop {

@@ -1,17 +1,17 @@
-//! Target `differential`: what decodes here is the same message to the `kafka-protocol` crate, which is generated
-//! from Kafka's own message definitions.
+//! Target `differential`: if a message decodes here, it is the same message to the `kafka-protocol` crate, which is
+//! generated from Kafka's own message definitions.
 //!
-//! They size vectors on the word of a count, so they are shown only what ours has accepted. What they would accept
-//! and we refuse is therefore not found here, but what they write is read back by ours.
+//! They size vectors by an unchecked count, so they get only input that ours has accepted. Input that they would accept
+//! and we refuse is therefore not found here, but ours reads back their output.
 //!
 //! Known differences, each with its reason:
 //!
 //! | difference | why |
 //! |---|---|
-//! | versions that they do not have | Kafka 4.3 is ahead of them; `tests/oracle` lists them |
-//! | a tag that their message has in another version only | they refuse it; Kafka, like ours, keeps it as unknown |
+//!  versions that they do not have | Kafka 4.3 is ahead of them; `tests/oracle` lists them |
+//!  a tag that their message has in another version only | they refuse it; Kafka, like ours, keeps it as unknown |
 //! | unknown tags | we drop them; they keep them, and write some of them wrongly |
-//! | a tagged struct that says nothing | they spell it out, we leave it away |
+//!  a tagged struct with default values | they spell it out, we omit it |
 
 use std::fmt::Debug;
 
@@ -129,7 +129,7 @@ fn compare<O: Message, T: Encodable + Decodable + PartialEq + Debug + HasVersion
     let raw = raw.slice(..r.position());
     let what = O::NAME;
 
-    // What we write they read, and write so that we read the same.
+    // They read what we write, and write it so that we read the same.
     let mut w = Writer::new();
     message.encode(&mut w, version).expect("what was read can be written");
     let written = w.into_bytes();
@@ -145,7 +145,7 @@ fn compare<O: Message, T: Encodable + Decodable + PartialEq + Debug + HasVersion
         assert_eq!(theirs, written, "{what} {version}, byte for byte");
     }
 
-    // What came, which may not be in the form that either would write, says the same to them.
+    // The original input, which may not have the form that either would write, means the same to them.
     if raw != written {
         match decode::<T>(&raw, version) {
             Ok(came) if has_unknown_tags(&came) => {}

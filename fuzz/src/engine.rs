@@ -1,9 +1,10 @@
-//! Target `engine`: a broker that does whatever the input says with one answer after the other, and a whole consumer that reads from it,
-//! in virtual time. What must hold is said in `crates/consumer/tests/hostile/script.rs`, which plays the saved inputs, too.
+//! Target `engine`: a broker that treats one answer after the other as the input says, and a whole consumer that reads
+//! from it, in virtual time. The invariants are in `crates/consumer/tests/hostile/script.rs`, which plays the saved
+//! inputs, too.
 
 use crate::{meter, script};
 
-/// For the consumer, the embedded cluster and the connections between them, of which each holds 64 KiB each way.
+/// For the consumer, the embedded cluster and the connections between them, each of which holds 64 KiB in each direction.
 const MEMORY: usize = 48 << 20;
 
 /// `[how the consumer reads, what the application does, step…]`

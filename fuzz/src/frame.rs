@@ -1,5 +1,5 @@
-//! Target `frame`: a stream becomes the same frames wherever it is cut and however often the reader is given up in
-//! between; what a frame says comes out of it again.
+//! Target `frame`: a stream yields the same frames wherever it is cut and however often the reader is dropped in
+//! between; the content of a frame can be encoded back.
 
 use std::{
     io,
@@ -23,7 +23,7 @@ pub fn run(input: &[u8]) {
     let Some((api, version, stream)) = select::api(rest) else { return };
     let cap = [100 << 20, 64, 1000, 1 << 20][usize::from(cap % 4)];
     let size = stream.len();
-    // Twice what was received, the staging, a first step, and the list of frames.
+    // Twice the received bytes, the staging, a first step, and the list of frames.
     let (frames, end) = meter::within(24 * size + (96 << 10), || read(stream, cap, None));
     assert_eq!(read(stream, cap, Some(pieces)), (frames.clone(), end), "the pieces make no difference");
 
@@ -39,7 +39,7 @@ pub fn run(input: &[u8]) {
     }
 }
 
-/// All frames, and how it ended. In pieces: after each the reader may be given up and called again.
+/// All frames, and how the stream ended. In pieces: after each the reader may be dropped and called again.
 fn read(stream: &[u8], cap: usize, pieces: Option<u8>) -> (Vec<Bytes>, String) {
     let mut from = Pieces { left: stream, dice: pieces.map(u64::from), waits: false };
     let mut frames = Frames::new(Arc::new(Shared::default()), cap);

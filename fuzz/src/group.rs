@@ -1,5 +1,5 @@
-//! Targets `subscription` and `assignment`: what members of a classic group tell one another. It comes from other
-//! clients, through a broker that does not look at it (FAILURES INPUT50).
+//! Targets `subscription` and `assignment`: the messages between members of a classic group. They come from other
+//! clients, through a broker that does not parse them (FAILURES INPUT50).
 
 use bytes::Bytes;
 use offtake_wire::{ConsumerProtocolAssignment, ConsumerProtocolSubscription};

@@ -1,6 +1,6 @@
-//! Target `keystore`: a JKS file gives what is in it or is refused, with or without its password, and one that was mended after a
-//! change is read like any other; PEM gives its sections, each once. So does PKCS12, within its budget, and what is read of a
-//! certificate is a part of it.
+//! Target `keystore`: a JKS file yields its contents or is refused, with or without its password, and one that was
+//! modified and repaired is read like any other; PEM yields its sections, each once. So does PKCS12, within its budget,
+//! and every part read from a certificate is contained in it.
 
 use sha1::{Digest, Sha1};
 
@@ -14,13 +14,13 @@ use crate::{
 };
 
 const PASSWORD: &str = "changeit";
-/// Of hashing, for one input.
+/// The budget of hashing for one input.
 const ROUNDS: u32 = 500;
 
-/// A file.
+/// Checks a file.
 pub fn run(file: &[u8]) {
     let size = file.len();
-    // The entries are slices of the file. Each takes its bytes, and less than 64 to list it.
+    // The entries are slices of the file. Each takes its bytes, and less than 64 for the list.
     let open = meter::within(64 * size + 4096, || read(file, None));
     match read(file, Some(PASSWORD)) {
         Ok(all) => assert_eq!(Ok(all), open, "the password makes no difference to what is read"),
@@ -37,7 +37,7 @@ pub fn run(file: &[u8]) {
         assert!(found <= begun);
     }
     for password in ["", PASSWORD] {
-        // scrypt takes what its budget allows.
+        // scrypt takes as much as its budget allows.
         let read = meter::within(64 * size + (2 << 20), || {
             Contents::read(file, password, Budget { rounds: ROUNDS, memory: 1 << 20 })
         });
@@ -55,7 +55,7 @@ pub fn run(file: &[u8]) {
     certificate(file);
 }
 
-/// One cut short is none, and what is compared and shown of one was in it.
+/// A truncated certificate is refused, and every compared or shown part was in it.
 fn certificate(der: &[u8]) {
     let read = meter::within(64 * der.len() + (16 << 10), || Certificate::parse(der));
     let Some(read) = read else { return };
@@ -69,7 +69,8 @@ fn certificate(der: &[u8]) {
     assert!(der.split_last().is_none_or(|(_, cut)| Certificate::parse(cut).is_none()));
 }
 
-/// How many certificates are trusted, and of each key its certificates and whether `keykey` reveals it.
+/// The number of trusted certificates, and for each key its certificates and the length of the key that `keykey`
+/// reveals, if it does.
 fn read(file: &[u8], password: Option<&str>) -> Result<(usize, Vec<(usize, Option<usize>)>), JksError> {
     let entries = Entries::read(file, password)?;
     let keys =
@@ -77,7 +78,7 @@ fn read(file: &[u8], password: Option<&str>) -> Result<(usize, Vec<(usize, Optio
     Ok((entries.trusted.len(), keys.collect()))
 }
 
-/// The file with the digest that its bytes have.
+/// The file with a digest that matches its bytes.
 fn mend(file: &[u8]) -> Option<Vec<u8>> {
     let (signed, _) = file.split_last_chunk::<20>()?;
     let password: Vec<u8> = PASSWORD.encode_utf16().flat_map(u16::to_be_bytes).collect();

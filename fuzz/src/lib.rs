@@ -1,8 +1,8 @@
-//! Fuzz targets for everything that reads bytes from outside: what each of them does to an input, and what must
-//! hold then. `fuzz_targets/` has one line for each; `examples/seeds` and `examples/capture` make the saved corpora.
+//! Fuzz targets for everything that reads bytes from outside: what each of them does with an input, and the invariants.
+//! `fuzz_targets/` has one line for each; `examples/seeds` and `examples/capture` generate the saved corpora.
 //!
-//! A finding is a panic: an assertion here, one in the code under test (debug assertions and overflow checks are
-//! on), or more memory than the input can account for ([`meter`]).
+//! A finding is a panic: an assertion here, one in the code under test (debug assertions and overflow checks are on),
+//! or more memory than the input can account for ([`meter`]).
 
 pub mod avro;
 pub mod codec;

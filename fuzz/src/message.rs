@@ -1,4 +1,4 @@
-//! Targets `response` and `request`: what decodes encodes to the same, in every API and version, and takes no more
+//! Targets `response` and `request`: a decoded message encodes to the same, in every API and version, and takes no more
 //! memory than its size accounts for.
 
 use std::fmt::Debug;
@@ -38,7 +38,7 @@ pub fn request(input: &[u8]) {
     check::<Request>(input);
 }
 
-/// Array elements may take sixteen times the message and some (that is the reader's promise), strings once the
+/// Array elements may take sixteen times the message and a little more (the reader's guarantee), strings once the
 /// message; byte fields nothing, but the message gets a reference count.
 pub(crate) fn memory_for(size: usize) -> usize {
     size * 17 + (64 << 10) + 1024

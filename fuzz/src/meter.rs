@@ -3,7 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// No honest input of ours, a few kilobytes, leads to one allocation of this size.
+/// No well-formed input of ours, a few kilobytes, leads to one allocation of this size.
 const LARGEST: usize = 256 << 20;
 
 static NOW: AtomicUsize = AtomicUsize::new(0);
@@ -27,7 +27,7 @@ fn given_back(size: usize) {
     unsafe_code,
     reason = "an allocator cannot be written without; this one only counts what the system's does"
 )]
-// SAFETY: every call goes to the system's allocator unchanged, or answers null, which the contract allows.
+// SAFETY: every call goes to the system's allocator unchanged, or returns null, which the contract allows.
 unsafe impl GlobalAlloc for Meter {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if layout.size() > LARGEST {
@@ -64,7 +64,7 @@ unsafe impl GlobalAlloc for Meter {
     }
 }
 
-/// The most memory that was held at once while `work` ran, beyond what was held before.
+/// The peak memory while `work` ran, beyond that before.
 pub fn peak<T>(work: impl FnOnce() -> T) -> (T, usize) {
     let before = NOW.load(Relaxed);
     PEAK.store(before, Relaxed);
@@ -72,7 +72,7 @@ pub fn peak<T>(work: impl FnOnce() -> T) -> (T, usize) {
     (done, PEAK.load(Relaxed).saturating_sub(before))
 }
 
-/// What [`peak`] gives may not pass `limit`.
+/// Asserts that [`peak`] is at most `limit`.
 #[track_caller]
 pub fn within<T>(limit: usize, work: impl FnOnce() -> T) -> T {
     let (done, peak) = peak(work);

@@ -1,4 +1,4 @@
-//! Target `offsets_topic`: records of `__consumer_offsets`, which any broker writes and whoever may write to it.
+//! Target `offsets_topic`: records of `__consumer_offsets`, which come from any broker or any client with write access.
 
 use crate::{message::memory_for, meter, records_of_offsets};
 

@@ -1,5 +1,4 @@
-//! Targets `batch_v2` and `legacy`: record sets, from the bytes to the last record, every way that there is to walk
-//! them.
+//! Targets `batch_v2` and `legacy`: record sets, from the bytes to the last record, walked in every possible way.
 
 use bytes::Bytes;
 use offtake_wire::records::{
@@ -10,11 +9,11 @@ use offtake_wire::records::{
 use crate::meter;
 
 const LIMIT: usize = 1 << 20;
-/// What the decompressors' own contexts may take.
+/// The memory for the decompressors' own contexts.
 const CONTEXT: usize = 256 << 10;
 
-/// `[mode, step, …]`. An even mode: a set as it came, checksums ignored. An odd one: `[count, delta, flags,
-/// records…]`, packed and put into a batch by the target, so that what is packed is reached as well.
+/// `[mode, step, …]`. An even mode: a set as it is, checksums ignored. An odd one: `[count, delta, flags, records…]`,
+/// compressed and put into a batch by the target, so that compressed content is reached as well.
 pub fn batch_v2(input: &[u8]) {
     let Some((&[mode, step], rest)) = input.split_first_chunk() else { return };
     if mode & 1 == 0 {
@@ -39,8 +38,8 @@ pub fn batch_v2(input: &[u8]) {
     set(batch.build().expect("it is small"), Crc::Check, step);
 }
 
-/// `[mode, step, …]`. An even mode: a set as it came, checksums ignored. An odd one: `[offset, set…]`, the set's own
-/// checksums mended, in a wrapper that the target makes.
+/// `[mode, step, …]`. An even mode: a set as it is, checksums ignored. An odd one: `[offset, set…]`, the set's own
+/// checksums repaired, in a wrapper that the target builds.
 pub fn legacy(input: &[u8]) {
     let Some((&[mode, step], rest)) = input.split_first_chunk() else { return };
     if mode & 1 == 0 {
@@ -59,7 +58,7 @@ fn codec(mode: u8) -> Compression {
     all[usize::from(mode >> 1 & 0xf) % all.len()]
 }
 
-/// Sets right the checksum of each message of format 0 or 1, as far as lengths lead to messages.
+/// Repairs the checksum of each message of format 0 or 1, as far as lengths lead to messages.
 fn mend(mut set: &mut [u8]) {
     while let Some(length) = set.get(8..12) {
         let length = length.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
@@ -153,7 +152,7 @@ fn walk(payload: &Payload, step: usize) {
     build_again(payload, &walked);
 }
 
-/// In runs of `step` the same records come, and then the same error.
+/// Taken `step` at a time, the records are the same, and then the same error follows.
 fn take(payload: &Payload, step: usize, walked: &[Record<'_>], error: Option<RecordError>) {
     let mut at = PayloadPosition::START;
     let mut taken = 0;
@@ -186,7 +185,7 @@ fn take(payload: &Payload, step: usize, walked: &[Record<'_>], error: Option<Rec
     }
 }
 
-/// What was read can be written, and reads as the same.
+/// The records can be written, and are the same when read again.
 fn build_again(payload: &Payload, walked: &[Record<'_>]) {
     let base = payload.base_offset();
     let delta = |offset: i64| i32::try_from(offset - base).expect("within a batch");

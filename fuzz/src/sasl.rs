@@ -1,5 +1,6 @@
-//! Target `sasl`: whatever a broker sends, an authentication ends without a panic, in bounded memory, with a message of bounded length
-//! or for a reason that the mechanism allows; what stands in a `sasl.jaas.config` is read, or refused without its values.
+//! Target `sasl`: whatever a broker sends, an authentication ends without a panic, in bounded memory, with a message of
+//! bounded length or for a reason that the mechanism allows; a `sasl.jaas.config` is read, or refused without quoting
+//! its values.
 
 use std::sync::LazyLock;
 
@@ -8,9 +9,9 @@ use offtake_net::sasl::{AwsCredentials, Exchange, Jaas, Sasl, SaslStep, Token, U
 use crate::meter;
 
 const PASSWORD: &str = "correct-horse";
-/// Of these a broker cannot send more without a rest.
+/// The most messages of a broker in one input.
 const STEPS: usize = 6;
-/// Deriving more would take the time of a thousand inputs.
+/// Deriving with more iterations would take the time of a thousand inputs.
 const MAX_ITERATIONS: u32 = 4_096;
 
 /// They outlive the inputs, so that keys are derived once for each salt.
@@ -35,7 +36,7 @@ pub fn run(input: &[u8]) {
 }
 
 fn authenticate(sasl: &Sasl, mut rest: &[u8]) {
-    // Tokens are fetched by a task; the runtime is there for it.
+    // Tokens are fetched by a task, which needs this runtime.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let mut exchange = runtime.block_on(sasl.begin("broker")).expect("credentials that can be sent");
     let Ok(SaslStep::Send(first)) = exchange.step(None) else { panic!("each mechanism speaks first") };

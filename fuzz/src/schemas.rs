@@ -1,8 +1,8 @@
-//! Targets `protobuf`, `json_schema` and `framing`: whatever schemas, values and frames are, they are read, or refused within the budget.
+//! Targets `protobuf`, `json_schema` and `framing`: any schemas, values and frames are read, or refused within the budget.
 
 use crate::{hostile, meter};
 
-/// What a compiler of schemas, the files that Google's imports need, and a value of the budget take.
+/// The memory for a schema compiler, the files that Google's imports need, and a value of the budget.
 const ENOUGH: usize = 64 << 20;
 
 /// See [`hostile::protobuf`].

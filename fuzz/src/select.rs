@@ -1,14 +1,14 @@
-//! How the first bytes of an input choose what is decoded. They are the API's own key and version, so that saved
-//! inputs keep their meaning when APIs are added.
+//! How the first bytes of an input choose what is decoded. They are the API's own key and version, so that saved inputs
+//! keep their meaning when APIs are added.
 
 use offtake_wire::ApiKey;
 
 /// In the first byte of an input of the target `differential`: a request; without it, a response. The targets
-/// `response` and `request` do not look at it, so that their corpora serve `differential` too.
+/// `response` and `request` ignore it, so that their corpora serve `differential` too.
 pub const REQUEST: u8 = 0x80;
 
-/// Splits an input into what chooses and what is decoded. What no API has becomes one that an API has, so that few
-/// inputs are wasted.
+/// Splits an input into the choice and the bytes to decode. A key or version that no API has is mapped to an existing
+/// one, so that few inputs are wasted.
 pub fn api(input: &[u8]) -> Option<(ApiKey, i16, &[u8])> {
     let (&[key, version], body) = input.split_first_chunk::<2>()?;
     let key = key & !REQUEST;

@@ -1,4 +1,4 @@
-//! What the frame reader of `offtake-net` finds in its own crate.
+//! The items that the frame reader of `offtake-net` imports from its own crate.
 
 use std::sync::{
     Arc,

@@ -18,7 +18,7 @@ import org.apache.avro.io.EncoderFactory;
 import org.apache.avro.io.JsonEncoder;
 
 /**
- * What Java's Avro makes of each line of the input: an object with `writer`, `reader` (schemas), `json` (a value in Avro's JSON) and `hex`
+ * Runs Java's Avro on each line of the input: an object with `writer`, `reader` (schemas), `json` (a value in Avro's JSON) and `hex`
  * (its bytes). Prints an object with `encoded`, `decoded`, `compatible`, and `resolved` or `error`.
  */
 public final class Avro {
@@ -60,7 +60,7 @@ public final class Avro {
         return out.toByteArray();
     }
 
-    /** The value as the reader has it, in Avro's JSON. */
+    /** The value in the reader's schema, in Avro's JSON. */
     private static String read(Schema writer, Schema reader, byte[] bytes) throws Exception {
         BinaryDecoder decoder = DecoderFactory.get().binaryDecoder(bytes, null);
         Object datum = new GenericDatumReader<>(writer, reader).read(null, decoder);
@@ -69,7 +69,7 @@ public final class Avro {
         JsonEncoder encoder = EncoderFactory.get().jsonEncoder(reader, out);
         new GenericDatumWriter<>(reader).write(datum, encoder);
         encoder.flush();
-        // For a record without fields it writes nothing.
+        // It writes nothing for a record without fields.
         return out.size() == 0 ? "{}" : out.toString(StandardCharsets.UTF_8);
     }
 }

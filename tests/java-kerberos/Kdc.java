@@ -7,9 +7,9 @@ import org.apache.kerby.kerberos.kerb.server.KdcConfigKey;
 import org.apache.kerby.kerberos.kerb.server.SimpleKdcServer;
 
 /**
- * A KDC until stdin ends: {@code REALM PORT FOLDER SECONDS}, where a ticket lasts for so many seconds. It does what lines on stdin say,
+ * A KDC until stdin ends: {@code REALM PORT FOLDER SECONDS}, where a ticket lasts SECONDS. It carries out the lines on stdin,
  * and answers each with {@code ok}: {@code add NAME KEYTAB}, {@code rekey NAME KEYTAB}, {@code remove NAME}, {@code login NAME KEYTAB CACHE}
- * (as kinit). The first {@code ok} is that it is up.
+ * (as kinit). The first {@code ok} means that it is up.
  */
 public class Kdc {
     public static void main(String[] args) throws Exception {

@@ -7,7 +7,7 @@ import software.amazon.awssdk.auth.credentials.AwsSessionCredentials;
 import software.amazon.msk.auth.iam.internals.AWS4SignedPayloadGenerator;
 import software.amazon.msk.auth.iam.internals.AuthenticationRequestParams;
 
-/** What Amazon's library would send: for each line of host, key id, secret and perhaps a session token, one line of JSON. */
+/** Prints what Amazon's library would send: for each line of host, key id, secret and optionally a session token, one line of JSON. */
 public class Sign {
     public static void main(String[] args) throws Exception {
         var lines = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));

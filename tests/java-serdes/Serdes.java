@@ -34,7 +34,7 @@ import org.apache.kafka.common.serialization.Deserializer;
 import org.apache.kafka.common.serialization.Serializer;
 
 /**
- * What Apicurio's own serialisers and deserialisers make of each line of the input: an object with `type` (AVRO, PROTOBUF, JSON), `topic`,
+ * Runs Apicurio's own serialisers and deserialisers on each line of the input: an object with `type` (AVRO, PROTOBUF, JSON), `topic`,
  * `config`, `schema`, and either `value` (JSON, to be written) or `hex` and `headers` (to be read). Prints an object with `hex` and
  * `headers`, or with `value`; or with `failed`.
  */
@@ -78,7 +78,7 @@ public final class Serdes {
                 yield new GenericDatumReader<GenericRecord>(schema).read(null, DecoderFactory.get().jsonDecoder(schema, value));
             }
             case "PROTOBUF" -> {
-                // Without what Apicurio adds to each file: its serialiser would register that, too.
+                // Without Apicurio's additions to each file: its serialiser would register those, too.
                 FileDescriptor file = FileDescriptor.buildFrom(
                     FileDescriptorUtils.toFileDescriptorProto(text, "given.proto", Optional.of("shop"), Map.of()), new FileDescriptor[0]);
                 DynamicMessage.Builder builder = DynamicMessage.newBuilder(file.findMessageTypeByName(job.get("message").asText()));

@@ -46,7 +46,7 @@ final class Administering {
         return Tool.JSON.createObjectNode();
     }
 
-    /** {@code feature}, {@code level}: what the cluster is to have finalized; 0 is without it. */
+    /** {@code feature}, {@code level}: the level to finalize in the cluster; 0 disables it. */
     static ObjectNode setFeature(Tool.Call call) throws Exception {
         Admin admin = Clients.admin(call.bootstrap);
         String feature = call.text("feature");
@@ -94,7 +94,7 @@ final class Administering {
         admin.incrementalAlterConfigs(Map.of(new ConfigResource(ConfigResource.Type.TOPIC, topic), changes)).all().get();
     }
 
-    /** {@code configs} of {@code broker}, as it runs. */
+    /** Sets {@code configs} of {@code broker} at run time. */
     static ObjectNode alterBroker(Tool.Call call) throws Exception {
         List<AlterConfigOp> changes = call.map("configs").entrySet().stream()
             .map(each -> new AlterConfigOp(new ConfigEntry(each.getKey(), each.getValue()), AlterConfigOp.OpType.SET)).toList();
@@ -117,7 +117,7 @@ final class Administering {
         return done;
     }
 
-    /** Removes what lies before {@code before} of {@code partition}; -1 for all there is. Answers with the new low watermark. */
+    /** Removes the records before {@code before} of {@code partition}; -1 for all. Answers with the new low watermark. */
     static ObjectNode deleteRecords(Tool.Call call) throws Exception {
         TopicPartition partition = new TopicPartition(call.text("topic"), (int) call.number("partition", 0));
         long low = Clients.admin(call.bootstrap)

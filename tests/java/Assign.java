@@ -30,7 +30,7 @@ import org.apache.kafka.common.PartitionInfo;
 import org.apache.kafka.common.TopicPartition;
 
 /**
- * Made-up groups, and what Java's assignors do with them: {@code java -cp <libs> Assign.java SEED HISTORIES}. Each history
+ * Runs Java's assignors on generated groups: {@code java -cp <libs> Assign.java SEED HISTORIES}. Each history
  * is one group whose members come, go, change their minds and now and then claim what is not theirs. Its rounds are
  * written as lines, {@code round} first: {@code topic NAME PARTITIONS RACKS}, {@code member ID INSTANCE GENERATION RACK TOPICS
  * OWNED} and {@code gets ID PARTITIONS}, where "-" stands for nothing, partitions are {@code topic:index,...} and the racks of
@@ -39,7 +39,7 @@ import org.apache.kafka.common.TopicPartition;
  */
 @SuppressWarnings("removal") // of the constructor of ConsumerGroupMetadata, which the sticky assignor is told of
 public final class Assign {
-    /** Two in each of three racks, and one that is nowhere. */
+    /** Two in each of three racks, and one without a rack. */
     private static final Node[] NODES = new Node[7];
 
     static {
@@ -63,7 +63,7 @@ public final class Assign {
         TreeSet<String> topics = new TreeSet<>();
         TreeSet<String> owned = new TreeSet<>();
         int generation = -1;
-        /** What the sticky assignor remembers between rounds. */
+        /** The sticky assignor's state between rounds. */
         StickyAssignor sticky = new StickyAssignor();
     }
 
@@ -183,7 +183,7 @@ public final class Assign {
         remember(member);
     }
 
-    /** It says that it owns what another member owns. */
+    /** It claims to own partitions of another member. */
     private void claim(Member member, List<String> ids) {
         for (String tp : members.get(ids.get(random.nextInt(ids.size()))).owned)
             if (random.nextBoolean() && member.topics.contains(tp.split(":")[0])) member.owned.add(tp);
@@ -214,7 +214,7 @@ public final class Assign {
         return said.toString();
     }
 
-    /** Where they are; partitions that have come since are put somewhere. */
+    /** Their racks; partitions added since get some rack. */
     private List<List<Integer>> replicas(String topic, int count) {
         List<List<Integer>> of = replicas.computeIfAbsent(topic, name -> new ArrayList<>());
         while (of.size() < count) {

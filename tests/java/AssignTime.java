@@ -128,7 +128,7 @@ public final class AssignTime {
         return read;
     }
 
-    /** What members say that have been given this in generation 1. */
+    /** The subscriptions of members that were given this in generation 1. */
     private Map<String, ByteBuffer> told(ConsumerPartitionAssignor assignor, boolean alike, int members, Map<String, Assignment> given) {
         Map<String, ByteBuffer> told = new TreeMap<>();
         for (int member = 0; member < members; member++) {

@@ -18,7 +18,7 @@ import org.apache.kafka.common.PartitionInfo;
 import org.apache.kafka.common.TopicPartition;
 
 /**
- * What one of Java's assignors makes of a group, without a broker: {@code assignor}, {@code topics} (name to number of
+ * Runs one of Java's assignors on a group, without a broker: {@code assignor}, {@code topics} (name to number of
  * partitions) and {@code members}, {@code [{member, instance, topics, owned: [[topic, partition]…], generation}…]}. Answers
  * with {@code {member: [[topic, partition]…]}}.
  */

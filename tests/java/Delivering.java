@@ -62,7 +62,7 @@ final class Delivering {
         return config;
     }
 
-    /** Takes its time over what is revoked, once. */
+    /** Takes its time in a revocation, once. */
     private static final class Slow implements ConsumerRebalanceListener {
         private final FileOutputStream out;
         private String time = System.getenv("REVOKE_MS");

@@ -58,7 +58,7 @@ final class Grouping {
         return Tool.JSON.createObjectNode();
     }
 
-    /** What {@code group} has committed: {@code [[topic, partition, offset, leader epoch, metadata]…]}. */
+    /** The committed offsets of {@code group}: {@code [[topic, partition, offset, leader epoch, metadata]…]}. */
     static ObjectNode committed(Tool.Call call) throws Exception {
         ObjectNode done = Tool.JSON.createObjectNode();
         ArrayNode offsets = done.putArray("offsets");
@@ -81,7 +81,7 @@ final class Grouping {
                 Clients.admin(call.bootstrap).alterConsumerGroupOffsets(call.text("group"), offsets).all().get();
                 return true;
             } catch (InterruptedException | ExecutionException failed) {
-                // A topic is known to be there when one broker tells of it. The coordinator may be another, which is behind.
+                // A topic counts as existing once one broker reports it. The coordinator may be another one, which lags.
                 if (failed.getCause() instanceof UnknownTopicOrPartitionException) return false;
                 throw new IllegalStateException(failed.getCause());
             }

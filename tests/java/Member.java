@@ -120,7 +120,7 @@ final class Member implements ConsumerRebalanceListener {
         try {
             consumer.commitSync();
         } catch (WakeupException asked) {
-            // The wake-up belongs to `stop`; what was polled is committed all the same.
+            // The wake-up belongs to `stop`; polled records are committed all the same.
             consumer.commitSync();
         } catch (org.apache.kafka.common.KafkaException refused) {
             call.event(event("error").put("message", refused.toString()));
@@ -154,7 +154,7 @@ final class Member implements ConsumerRebalanceListener {
     private void change(String name, Collection<TopicPartition> partitions) {
         ObjectNode event = event(name);
         fill(event.putArray("partitions"), partitions);
-        // While a revocation is being reported the consumer still lists what it gives up.
+        // During a revocation callback the consumer still lists the revoked partitions.
         java.util.Set<TopicPartition> owned = new java.util.HashSet<>(consumer.assignment());
         if (!name.equals("assigned")) owned.removeAll(partitions);
         fill(event.putArray("owned"), owned);

@@ -14,8 +14,8 @@ import org.apache.kafka.common.resource.ResourcePattern;
 import org.apache.kafka.common.resource.ResourceType;
 
 /**
- * What clients without a name may do: {@code operation} (READ, DESCRIBE) on {@code name}, a {@code resource} (TOPIC, GROUP).
- * These tools have no name either, so what is forbidden is forbidden to them too.
+ * The permissions of clients without a name: {@code operation} (READ, DESCRIBE) on {@code name}, a {@code resource} (TOPIC, GROUP).
+ * These tools have no name either, so every denial applies to them too.
  */
 final class Permitting {
     private Permitting() {}
@@ -34,7 +34,7 @@ final class Permitting {
         return Tool.JSON.createObjectNode();
     }
 
-    /** {@code principal} may do it, where nobody may do what nobody allowed. */
+    /** Allows it to {@code principal}, in a cluster that denies everything not allowed. */
     static ObjectNode grant(Tool.Call call) throws Exception {
         Clients.admin(call.bootstrap).createAcls(List.of(permission(call))).all().get();
         return Tool.JSON.createObjectNode();

@@ -100,7 +100,7 @@ final class Producing {
     /**
      * One record after the other, each sent by itself ({@code linger.ms=0}): {@code rate} a second over {@code partitions}
      * in turn, for {@code seconds}. A value is the time in microseconds since the epoch. Answers with {@code records}, and
-     * {@code silence_ms}, the longest time between two acknowledgements: what no consumer can help.
+     * {@code silence_ms}, the longest time between two acknowledgements, which no consumer can shorten.
      */
     static ObjectNode trickle(Tool.Call call) throws Exception {
         String topic = call.text("topic");

@@ -13,7 +13,7 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 
 /**
- * Java's own Kafka clients, driven by the tests: what they produce, read, own and commit is what ours is compared with.
+ * Java's own Kafka clients, driven by the tests, which compare ours with the records they produce and read, and the partitions they own and commit.
  *
  * <p>Without arguments it serves: one JSON object a line on stdin, {@code {"id":7,"do":"read","bootstrap":"…",…}}, each
  * run on a thread of its own. Answers come on stdout: {@code {"id":7,"row":…}} any number of times, then
@@ -26,7 +26,7 @@ public final class Tool {
     static final ObjectMapper JSON = new ObjectMapper();
     private static final OutputStream OUT = new BufferedOutputStream(System.out, 1 << 16);
 
-    /** What a command gets: its arguments, and where its rows go. */
+    /** The input of a command: its arguments, and the receiver of its rows. */
     static final class Call {
         final long id;
         final String bootstrap;
@@ -75,7 +75,7 @@ public final class Tool {
             write(bare ? row : JSON.createObjectNode().put("id", id).set("row", row), false);
         }
 
-        /** A row that somebody may be waiting for. */
+        /** Writes a row and flushes it, as a caller may be waiting for it. */
         void event(JsonNode row) {
             write(bare ? row : JSON.createObjectNode().put("id", id).set("row", row), true);
         }

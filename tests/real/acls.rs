@@ -1,4 +1,5 @@
-//! What an ACL forbids: one topic of many, for a while, or the group. It is told once and costs nothing else.
+//! Effects of an ACL that denies one topic of many, for a while, or the group. The application is told once, and
+//! nothing else suffers.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -10,7 +11,7 @@ use offtake_tests::{Lease, Oversleep, RecordSpec, guarded, unique};
 use crate::flow::PATIENCE;
 use crate::library::{A_MOMENT, program};
 
-/// A consumer that is polled whatever comes of it, and all that came of it.
+/// A consumer that is polled despite errors, with everything that it returned.
 pub(crate) struct Application {
     pub(crate) consumer: Consumer,
     /// Offsets by topic, in order; topics here have one partition.
@@ -53,7 +54,7 @@ impl Application {
                     self.read.entry(record.topic().to_owned()).or_default().push(record.offset());
                 }
             }
-            // A fatal one comes out of every poll: whoever polls on takes a break.
+            // A fatal error comes out of every poll: the application pauses between polls.
             Err(error) => {
                 let is_new = self.errors.last().is_none_or(|last| last.to_string() != error.to_string());
                 if is_new || !error.is_fatal() {
@@ -71,7 +72,7 @@ impl Application {
         }
     }
 
-    /// Polls until of each of these topics so many records have come, each once and in order.
+    /// Polls until this many records of each of these topics have arrived, each once and in order.
     pub(crate) async fn wait_read(&mut self, topics: &[String], each: i64) {
         let deadline = Instant::now() + PATIENCE;
         let count = |read: &BTreeMap<String, Vec<i64>>, of: &String| read.get(of).map_or(0, Vec::len) as i64;
@@ -84,15 +85,15 @@ impl Application {
         }
     }
 
-    /// What was told so far of the ownership of partitions beside what was first assigned.
+    /// The events so far about ownership of partitions, without the first assignment.
     pub(crate) fn changes(&self) -> Vec<Event> {
         let told = self.told.lock().unwrap();
         let change = |event: &&Event| matches!(event, Event::Revoked(_) | Event::Lost(_));
         told.iter().filter(change).cloned().collect()
     }
 
-    /// One refusal of this topic, with Kafka's reason, and no other error, from `poll`. Among the events that of commits may
-    /// be another, and none is told again.
+    /// Asserts that `poll` returned one refusal of this topic, with Kafka's reason, and no other error. Among the
+    /// events, a commit may have been refused too, and no refusal is reported twice.
     pub(crate) fn assert_told_once(&self, topic: &str) {
         let [error] = self.errors.as_slice() else {
             panic!("told {} times: {:?}", self.errors.len(), self.errors)
@@ -112,7 +113,7 @@ impl Application {
     }
 }
 
-/// Five records in each.
+/// Writes five records to each.
 fn fill(of: &Lease, topics: &[String]) {
     let specs = topics
         .iter()
@@ -124,8 +125,8 @@ fn topics(of: &Lease, count: usize) -> Vec<String> {
     (0..count).map(|_| of.tool.create_topic(&unique("orders"), 1, &[])).collect()
 }
 
-/// `operation`: what may not be done with one topic of ten. Without READ it can be seen, but not fetched; without DESCRIBE
-/// it is not even there to be assigned.
+/// `operation`: the operation denied for one topic of ten. Without READ the topic is visible but cannot be fetched;
+/// without DESCRIBE it is not even visible for an assignment.
 fn one_of_ten(operation: &str, protocol: &str) {
     program(async {
         let of = guarded();
@@ -146,7 +147,7 @@ fn one_of_ten(operation: &str, protocol: &str) {
         assert!(!application.read.contains_key(&refused));
         let committed = of.tool.committed(&group);
         assert!(topics.iter().all(|topic| committed.get(&(topic.clone(), 0)) == Some(&10)), "{committed:?}");
-        // It is allowed after all.
+        // It is allowed again.
         of.tool.permit(operation, "TOPIC", &refused);
         application.wait_read(std::slice::from_ref(&refused), 5).await;
         application.assert_told_once(&refused);
@@ -174,8 +175,8 @@ fn b8_one_topic_of_ten_that_may_not_be_seen_is_told_once_and_the_others_flow_by_
     one_of_ten("DESCRIBE", "consumer");
 }
 
-/// A topic is forbidden to a reader of it, and allowed again. Without DESCRIBE it vanishes from the group, as it would from Java's: the leader
-/// sees no such topic any more.
+/// One topic is denied to its reader, and allowed again. Without DESCRIBE it disappears from the group, as it would
+/// from Java's: the leader no longer sees such a topic.
 fn taken_away_and_given_back(operation: &str, protocol: &str) {
     program(async {
         let of = guarded();
@@ -219,7 +220,7 @@ fn o5_a_topic_that_may_not_even_be_seen_any_more_is_read_on_when_it_may() {
     taken_away_and_given_back("DESCRIBE", "consumer");
 }
 
-/// The group itself is forbidden: `poll` says so, and nobody asks the broker for it all the time.
+/// The group itself is denied: `poll` reports it, and the broker is not asked for it all the time.
 fn group_refused(operation: &str, protocol: &str, while_running: bool) {
     program(async {
         let of = guarded();
@@ -250,7 +251,7 @@ fn group_refused(operation: &str, protocol: &str, while_running: bool) {
         assert!(asked <= 8, "{asked} requests in two seconds after it was refused");
         assert!(application.errors.len() < 5, "{:?}", application.errors);
         let (machine, began) = (Oversleep::new(), Instant::now());
-        application.consumer.close(A_MOMENT * 4).await.ok(); // what cannot be committed it says
+        application.consumer.close(A_MOMENT * 4).await.ok(); // it reports offsets that cannot be committed
         let took = began.elapsed();
         assert!(took < A_MOMENT * 5 + machine.allows(), "{took:?}");
     });

@@ -1,4 +1,4 @@
-//! Groups as an operator changes them: ours beside Java's `kafka-consumer-groups`, on real Kafka and on the box.
+//! Changes to groups by an operator: our command beside Java's `kafka-consumer-groups`, on real Kafka and on the box.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// By topic and partition.
 type Offsets = BTreeMap<(String, i32), i64>;
 
-/// A cluster, whoever's.
+/// A cluster of any kind.
 pub(crate) struct At {
     pub(crate) bootstrap: String,
     pub(crate) tool: JavaTool,
@@ -52,8 +52,8 @@ impl At {
         admin(&self.bootstrap)
     }
 
-    /// A topic of three partitions: 5 to 20 (what was before is deleted), 0 to 20, and one without records. The records'
-    /// times go up by a second each.
+    /// A topic of three partitions: offsets 5 to 20 (earlier ones are deleted), 0 to 20, and one without records. The
+    /// records' timestamps rise by a second each.
     pub(crate) fn topic(&self) -> String {
         let topic = self.tool.create_topic(&unique("reset"), 3, &[]);
         let record = |nth: i64| {
@@ -65,7 +65,7 @@ impl At {
         topic
     }
 
-    /// What Java's `--describe` shows as committed.
+    /// The committed offsets in Java's `--describe`.
     fn described_by_java(&self, group: &str) -> Offsets {
         let cells = self.table_of_java(group, ["TOPIC", "PARTITION", "CURRENT-OFFSET"]);
         let row = |[topic, partition, offset]: [String; 3]| {
@@ -94,7 +94,7 @@ fn admin(bootstrap: &str) -> Admin {
     Admin::new(config).unwrap()
 }
 
-/// The same script wherever there is a cluster; topics and groups are its own.
+/// Runs the same script on every cluster; its topics and groups are its own.
 fn everywhere(script: impl Fn(&At)) {
     on([V4_3_0, V2_8_2], &script);
     let boxed = Boxed::start(&[]);
@@ -106,7 +106,7 @@ fn everywhere(script: impl Fn(&At)) {
     });
 }
 
-/// The same script on real Kafka alone.
+/// Runs the same script on real Kafka alone.
 pub(crate) fn on(versions: impl IntoIterator<Item = Version>, script: impl Fn(&At)) {
     for version in versions {
         let of = shared(version);
@@ -115,7 +115,7 @@ pub(crate) fn on(versions: impl IntoIterator<Item = Version>, script: impl Fn(&A
     }
 }
 
-/// With a member and without; where something is committed, where nothing is, and where nothing can be read.
+/// With a member and without; with a committed offset, without, and without records.
 #[test]
 fn committed_offsets_and_lag_are_those_that_java_describes() {
     everywhere(|at| {
@@ -150,7 +150,7 @@ fn committed_offsets_and_lag_are_those_that_java_describes() {
         };
         let rows = compare();
         assert_eq!(rows.iter().map(|row| row[4].as_str()).collect::<Vec<_>>(), ["8", "17"]);
-        // A member that commits nothing owns a partition that nothing is committed of.
+        // A member that commits nothing owns a partition without a committed offset.
         let member = at
             .offtake(&format!(
                 "consume {topic} -g {group} -X enable.auto.commit=false -X client.id=reader --events"
@@ -166,7 +166,7 @@ fn committed_offsets_and_lag_are_those_that_java_describes() {
     });
 }
 
-/// Of a plan as `--json` prints it: where each partition is to go.
+/// The target of each partition, from a plan printed by `--json`.
 fn planned(rows: &[Value]) -> Offsets {
     let row = |row: &Value| {
         let index =
@@ -176,7 +176,7 @@ fn planned(rows: &[Value]) -> Offsets {
     rows.iter().map(row).collect()
 }
 
-/// The same of the CSV that Java's command exports.
+/// The same from the CSV that Java's command exports.
 fn exported(lines: &[String]) -> Offsets {
     let row = |line: &String| {
         let [topic, index, offset] = line.split(',').collect::<Vec<_>>().try_into().ok()?;
@@ -210,7 +210,7 @@ fn the_plan_of_every_form_is_javas() {
             format!("--from-file {}", file.display()),
             format!("--topic {topic} --topic {other} --to-current"),
         ];
-        // Kafka's command needs seconds to start, so that only the newest broker is asked about all of them.
+        // Kafka's command takes seconds to start, so all forms are compared on the newest broker only.
         let step = if at.newest { 1 } else { 3 };
         for form in forms.iter().step_by(step) {
             let ours = at.offtake(&format!("groups reset {group} {form} --json")).run().json();
@@ -236,7 +236,7 @@ fn what_one_resets_the_other_describes() {
     everywhere(|at| {
         let (topic, group) = (at.topic(), unique("reset"));
         let reset = |args: &str| at.offtake(&format!("groups reset {group} --json {args}")).run();
-        // A group that has never been is created, as by Java.
+        // A group that never existed is created, as by Java.
         let created = reset(&format!("--topic {topic} --to-earliest --execute")).json();
         assert!(created.iter().all(|row| row["executed"] == true && row["from"].is_null()), "{created:?}");
         let everywhere = |offsets: [i64; 3]| -> Offsets {
@@ -244,7 +244,7 @@ fn what_one_resets_the_other_describes() {
         };
         assert_eq!(at.described_by_java(&group), everywhere([5, 0, 0]));
 
-        // Beyond the ends of a log is at its ends, and that is said.
+        // Offsets beyond the ends of a log are moved to its ends, which is reported.
         let clamped = reset(&format!("--topic {topic}:0 --shift-by -3 --execute"));
         let said = clamped
             .stderr
@@ -279,7 +279,7 @@ fn what_one_resets_the_other_describes() {
         std::fs::remove_file(file).unwrap();
         assert_eq!(at.described_by_java(&group), everywhere([16, 16, 0]));
 
-        // And what Java resets is what we see.
+        // And our command sees what Java resets.
         at.java(&format!("--reset-offsets --group {group} --topic {topic}:1 --to-offset 9 --execute"));
         let seen = reset("--all-topics --shift-by 0").json();
         assert_eq!(planned(&seen), everywhere([16, 9, 0]));
@@ -287,7 +287,7 @@ fn what_one_resets_the_other_describes() {
     });
 }
 
-/// Ends with 1, and says these words in its last line.
+/// Ended with status 1 and these words in the last line.
 fn refused(finished: Finished, words: &[&str]) {
     assert_eq!(finished.code, Some(1), "{:?} {:?}", finished.stdout, finished.stderr);
     let said = finished.last_line();
@@ -317,7 +317,7 @@ fn a_group_with_live_members_is_neither_reset_nor_deleted() {
             refused(delete(), &[&group, "NON_EMPTY_GROUP", "stop them"]);
             program(async {
                 let mut admin = at.admin();
-                // Past the look that the command takes first, the coordinator refuses as well.
+                // After the command's own check, the coordinator refuses as well.
                 let one = OffsetAndMetadata::new(1);
                 let altered = admin.alter_offsets(&group, [(place(&topic, 0), one)]).await;
                 let error = altered[&place(&topic, 0)].as_ref().unwrap_err();
@@ -510,7 +510,7 @@ fn f12_groups_of_both_protocols_and_mixed_ones_are_described_as_java_does() {
     assert!(head.ends_with("TYPE"), "{shown:#?}");
 }
 
-/// KIP-932. Neither DescribeGroups nor ConsumerGroupDescribe knows them, so that they seem not to be there.
+/// KIP-932. Neither DescribeGroups nor ConsumerGroupDescribe knows such groups, so they seem not to exist.
 #[test]
 fn a_share_group_is_refused_as_what_it_is() {
     const CONSUMER: &str = "org.apache.kafka.tools.consumer.ConsoleShareConsumer";
@@ -532,7 +532,7 @@ fn a_share_group_is_refused_as_what_it_is() {
     refused(offtake(&reset), &[&group, "it is a share group"]);
 }
 
-/// A cluster in a box that does harm, and our admin client on it.
+/// A cluster in a box with these faults, and our admin client on it.
 async fn armed(rules: impl IntoIterator<Item = FaultRule>) -> (Cluster, Admin) {
     let cluster = Cluster::builder().brokers(3).topic("orders", 2).start().await.unwrap();
     for rule in rules {
@@ -585,7 +585,7 @@ fn a_deletion_whose_answer_is_lost_has_happened() {
         let (cluster, mut admin) = armed([lost]).await;
         let one = OffsetAndMetadata::new(0);
         assert!(admin.alter_offsets("g", [(place("orders", 0), one)]).await[&place("orders", 0)].is_ok());
-        // The answer that never comes is given up after request.timeout.ms.
+        // An answer that never arrives is given up after request.timeout.ms.
         let mut config = Config::default();
         config.set("bootstrap.servers", &cluster.bootstrap()).unwrap();
         config.set("request.timeout.ms", "1000").unwrap();
@@ -599,7 +599,7 @@ fn a_deletion_whose_answer_is_lost_has_happened() {
     });
 }
 
-/// What does not come to be within the time is told thing by thing, with what stood in the way.
+/// Operations that do not complete in time are reported one by one, each with the obstacle.
 #[test]
 fn what_was_not_done_in_time_is_told_one_by_one() {
     program(async {

@@ -1,4 +1,4 @@
-//! An assignor of the application's own, in groups at the broker in the box and at real Kafka.
+//! An application's own assignor, in groups at the broker in the box and at real Kafka.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -14,10 +14,10 @@ use crate::library::{A_MOMENT, program};
 
 const BOUND: Duration = Duration::from_secs(30);
 
-/// How many partitions it was given, with the leader's words and the generation.
+/// The number of assigned partitions, with the leader's user data and the generation.
 type Given = (usize, Option<Bytes>, i32);
 
-/// All to one: the member that says the greatest number. It panics, if it is told to.
+/// Assigns all to one: the member with the greatest number. Panics on request.
 #[derive(Clone)]
 struct Greatest {
     number: u8,
@@ -74,7 +74,7 @@ async fn member(bootstrap: &str, group: &str, topic: &str, assignor: Greatest) -
     consumer
 }
 
-/// Polls both until they have so many partitions each.
+/// Polls both until they have this many partitions each.
 async fn until(one: &mut Consumer, other: &mut Consumer, expected: (usize, usize)) {
     let has = |consumer: &Consumer| consumer.assignment().len();
     while (has(one), has(other)) != expected {
@@ -82,7 +82,7 @@ async fn until(one: &mut Consumer, other: &mut Consumer, expected: (usize, usize
     }
 }
 
-/// One member has it all; a greater one comes and takes it all; when it goes, the first has it all again.
+/// One member has all; a greater one joins and takes all; when it leaves, the first has all again.
 async fn the_greatest_takes_all(bootstrap: &str, topic: &str, protocol: RebalanceProtocol) {
     let group = unique("assignor");
     let (small, great) = (Greatest::new(1, protocol), Greatest::new(9, protocol));
@@ -104,7 +104,7 @@ async fn the_greatest_takes_all(bootstrap: &str, topic: &str, protocol: Rebalanc
     assert!(words.contains(&(0, said(9))), "{words:?}");
     assert_eq!(words.last(), Some(&(4, said(1))));
     assert!(small.windows(2).all(|pair| pair[0].2 < pair[1].2), "generations grow: {small:?}");
-    // Cooperatively it has to wait for a round: nothing goes to it that the other has not let go of.
+    // Cooperatively it has to wait for a round: it gets only partitions that the other has revoked.
     let generation =
         |given: &[Given], of: usize| given.iter().find(|(count, ..)| *count == of).map(|given| given.2);
     let (let_go, taken) = (generation(&small, 0), generation(&great, 4));

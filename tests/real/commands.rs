@@ -1,4 +1,4 @@
-//! The command's forms against Java's answers: where to begin and end, formats, and what topics, offsets and groups say.
+//! The command's options against Java's results: start and end, formats, and the output for topics, offsets and groups.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::specimens::THEN;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Two partitions of 20 records; their times go up and down again.
+/// Two partitions of 20 records; their timestamps rise and fall.
 fn twenty_each(at: &Shared) -> String {
     let topic = at.tool.create_topic(&unique("forms"), 2, &[]);
     let spec = |nth: i64| {
@@ -94,7 +94,7 @@ fn a_group_goes_on_after_what_was_printed() {
         let command = format!("consume {topic} -g {group} --json {more}");
         offsets(offtake(at, &command).run().json())
     };
-    // Only where nothing is committed does the beginning matter.
+    // The start matters only where nothing is committed.
     let first = consume("--from -4 -n 3");
     let printed = first.iter().map(Vec::len).sum::<usize>();
     assert!(printed == 3 && first.iter().flatten().all(|offset| *offset >= 16), "{first:?}");
@@ -207,7 +207,7 @@ fn offsets_are_those_that_java_lists() {
     }
 }
 
-/// `groups describe` and `groups list` say of a group with so many members what Java's admin client says.
+/// `groups describe` and `groups list` print the same about a group with this many members as Java's admin client.
 pub(crate) fn described_as_java_does(at: &Shared, group: &str, members: usize) {
     let mut described = offtake(at, &format!("groups describe {group} --json")).run().json();
     let mut javas = at.tool.describe_group(group);
@@ -251,7 +251,8 @@ fn groups_are_listed_and_described_as_java_sees_them() {
     }
 }
 
-/// As with Kafka's own command its offsets can be set, as it may be one that is yet to be started; but it may be misspelt, too.
+/// As with Kafka's own command its offsets can be set, since the group may not have been started yet; but its name may
+/// also be misspelt.
 #[test]
 fn a_group_that_does_not_exist_is_said_to_be_none() {
     for version in [V2_8_2, V4_3_0] {
@@ -276,14 +277,14 @@ fn a_group_that_does_not_exist_is_said_to_be_none() {
     }
 }
 
-/// Whether this process ignores SIGHUP, and with it those that it starts.
+/// Whether this process ignores SIGHUP, and so do the processes that it starts.
 fn ignores_hangups() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
     u64::from_str_radix(ignored.trim(), 16).unwrap() & 1 == 1
 }
 
-/// `timeout` signals its child and then the whole process group; a terminal that is closed says SIGHUP.
+/// `timeout` signals its child and then the whole process group; a closed terminal sends SIGHUP.
 #[test]
 fn signals_that_come_together_are_one_wish_and_the_group_is_left() {
     let at = shared(V4_3_0);
@@ -307,12 +308,12 @@ fn signals_that_come_together_are_one_wish_and_the_group_is_left() {
     }
 }
 
-/// It is not known whether the logs have that offset, as a question about them is not answered. It ends as one that reads does: what is committed is
-/// at most where it was told to begin, and never where the policy would, which is known by then.
+/// Whether the logs have that offset is unknown, as a request about them is not answered. The command ends like one
+/// that reads: the committed offset is at most the requested start, and never the policy's, which is known by then.
 #[test]
 fn an_interrupt_while_it_is_asked_where_to_begin_ends_it_well_and_moves_no_start() {
     program(async {
-        // The command asks where the logs begin, and then where they end; the consumer may ask where they begin, too.
+        // The command asks for the log starts, and then for the ends; the consumer may ask for the starts, too.
         for (protocol, signal, answered) in
             [("classic", "INT", 1), ("consumer", "TERM", 1), ("classic", "HUP", 0)]
         {
@@ -359,13 +360,13 @@ fn an_interrupt_while_it_is_asked_where_to_begin_ends_it_well_and_moves_no_start
                 let offsets = group["offsets"].as_array().unwrap();
                 assert!(offsets.iter().all(|of| of["committed"] == 5), "{protocol}: {group}");
             }
-            // The next one begins where it is told to.
+            // The next one begins at its own start.
             assert_eq!(offsets(again.json()), [(5..10).collect::<Vec<i64>>(), (5..10).collect()]);
         }
     });
 }
 
-/// Somebody looks on without moving the group.
+/// A reader that does not move the group.
 #[test]
 fn nothing_is_committed_where_that_is_turned_off() {
     let at = shared(V4_3_0);

@@ -1,4 +1,4 @@
-//! What groups have committed, as it is read from `__consumer_offsets` and as coordinators tell it.
+//! Committed offsets of groups, read from `__consumer_offsets` and fetched from coordinators.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::administration::on;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// One that asks for what these groups have committed, and one that reads it.
+/// Two collectors: one fetches the committed offsets of these groups, the other reads them.
 struct Both {
     asks: Collector,
     reads: Collector,
@@ -37,7 +37,7 @@ impl Both {
         Self { asks, reads }
     }
 
-    /// Rounds until both have the same numbers, and that many of them; nobody was asked where `is_read`.
+    /// Makes rounds until both have the same numbers, and this many. Where `is_read`, no coordinator was asked.
     async fn agree(&mut self, rows: usize, is_read: bool) -> Numbers {
         let numbers = |report: &Report| -> Numbers {
             let groups = report.groups.iter().flat_map(|group| {
@@ -61,7 +61,7 @@ impl Both {
     }
 }
 
-/// Commits of each protocol, within transactions and without, that are deleted, and a group that is.
+/// Commits of each protocol, in transactions and outside, deleted commits, and a deleted group.
 #[test]
 fn commits_that_are_read_are_those_that_are_asked_for() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -85,7 +85,7 @@ fn commits_that_are_read_are_those_that_are_asked_for() {
             let first = both.agree(rows, true).await;
             assert!(first.iter().any(|row| row.0 == classic && row.3 == Some(20)), "{first:?}");
 
-            // In transactions: none of an open one, all of it when it is committed, none of one that is aborted.
+            // In transactions: none while it is open, all when it is committed, none when it is aborted.
             let mut consumer = Consumer::builder(at.bootstrap.as_str())
                 .group(&exact)
                 .property("enable.auto.commit", false)
@@ -113,7 +113,7 @@ fn commits_that_are_read_are_those_that_are_asked_for() {
             aborted.abort().await.unwrap();
             assert_eq!(both.agree(rows + 1, true).await, after);
 
-            // Commits that are deleted, and a group that is.
+            // Deleted commits, and a deleted group.
             let client =
                 ClientConfig::from_properties([("bootstrap.servers", at.bootstrap.as_str())]).unwrap();
             let mut admin = Admin::new(client).unwrap();

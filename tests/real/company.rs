@@ -1,4 +1,4 @@
-//! Members of one group, ours, Java's and librdkafka's, seen through the same eyes.
+//! Members of one group, ours, Java's and librdkafka's, with the same interface.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::flow::{self, PATIENCE, at};
 pub(crate) type Partition = (String, i32);
 pub(crate) type Partitions = BTreeSet<Partition>;
 
-/// A live member of a group, known to the broker by its name.
+/// A live member of a group; the broker knows it by its name.
 pub(crate) struct Member {
     pub(crate) name: String,
     kind: Kind,
@@ -23,11 +23,11 @@ enum Kind {
     Kcat(Running),
 }
 
-/// What is left of one that has gone.
+/// The output of a member that has left or died.
 pub(crate) struct Gone {
     pub(crate) name: String,
     pub(crate) events: Vec<Value>,
-    /// What it read, in order.
+    /// The records that it read, in order.
     pub(crate) records: Vec<(Partition, i64)>,
     /// When it was killed (epoch milliseconds), if it did not leave by itself.
     pub(crate) killed: Option<i64>,
@@ -75,7 +75,7 @@ impl Member {
         Self { name: name.to_owned(), kind }
     }
 
-    /// By the consumer protocol (KIP-848), where the broker assigns.
+    /// In the consumer protocol (KIP-848), where the broker assigns.
     pub(crate) fn ours_modern(group: &str, name: &str, command: Offtake) -> Self {
         let client = format!("client.id={name}");
         let command =
@@ -83,7 +83,7 @@ impl Member {
         Self { name: name.to_owned(), kind: Kind::Ours(command.start()) }
     }
 
-    /// The same of Java's.
+    /// The same with Java's client.
     pub(crate) fn java_modern(of: &Shared, group: &str, name: &str, topics: &[&str]) -> Self {
         let member = JavaMember::of(&of.kafka, group).topics(topics).config("group.protocol", "consumer");
         Self { name: name.to_owned(), kind: Kind::Java(member.config("client.id", name).start()) }
@@ -97,14 +97,14 @@ impl Member {
         }
     }
 
-    /// What it holds by its own account.
+    /// The partitions that it holds, by its own account.
     pub(crate) fn owned(&self) -> Partitions {
         let events = self.events();
         let last = events.iter().rev().find(|event| event["owned"].is_array());
         last.map(|event| partitions(&event["owned"])).unwrap_or_default()
     }
 
-    /// What it has read so far.
+    /// The records that it has read so far.
     pub(crate) fn records(&self) -> Vec<(Partition, i64)> {
         match &self.kind {
             Kind::Ours(running) => read(&running.stdout().all()),
@@ -113,7 +113,7 @@ impl Member {
         }
     }
 
-    /// Leaves as members should, and has said its last word.
+    /// Leaves in order, after its last output.
     pub(crate) fn leave(self) -> Gone {
         match self.kind {
             Kind::Ours(running) => {
@@ -140,7 +140,7 @@ impl Member {
         }
     }
 
-    /// `kill -9`; of Java's only one that is [`mortal`](Self::mortal_java).
+    /// `kill -9`; of Java's members only for one that is [`mortal`](Self::mortal_java).
     pub(crate) fn kill(self) -> Gone {
         let killed =
             |name: String, events, records| Gone { name, events, records, killed: Some(flow::now()) };
@@ -154,7 +154,7 @@ impl Member {
             }
             Kind::Java(member) => {
                 member.kill9();
-                member.events().wait_until(PATIENCE, |_| false); // until its last word is heard
+                member.events().wait_until(PATIENCE, |_| false); // until all its output is read
                 let events = member.events().all();
                 let records = read_by_java(&events);
                 killed(self.name, events, records)
@@ -168,8 +168,8 @@ impl Member {
     }
 }
 
-/// `% Group NAME rebalanced (memberid ID): assigned: orders [0], orders [1]`, and in cooperation
-/// `% Group NAME rebalanced: incremental revoke of 1 partition(s) (memberid ID): orders [3]`. It does not say when.
+/// `% Group NAME rebalanced (memberid ID): assigned: orders [0], orders [1]`, and in cooperation `% Group NAME
+/// rebalanced: incremental revoke of 1 partition(s) (memberid ID): orders [3]`. It prints no time.
 fn told_by_kcat(lines: &[String]) -> Vec<Value> {
     let mut owned = Partitions::new();
     let change = |line: &String| {
@@ -193,7 +193,7 @@ fn told_by_kcat(lines: &[String]) -> Vec<Value> {
 
 fn read_by_kcat(lines: &[String]) -> Vec<(Partition, i64)> {
     let parse = |line: &String| {
-        let mut words = line.strip_suffix(" .")?.split(' '); // else it was killed in the middle of the line
+        let mut words = line.strip_suffix(" .")?.split(' '); // otherwise it was killed in the middle of the line
         let topic = words.next()?.to_owned();
         Some(((topic, words.next()?.parse().ok()?), words.next()?.parse().ok()?))
     };
@@ -224,10 +224,10 @@ fn read_by_java(events: &[Value]) -> Vec<(Partition, i64)> {
     records.filter_map(|record| Some((partition(&record), record[2].as_i64()?))).collect()
 }
 
-/// The group at rest: by name, each member's id and what it holds. The broker and the members themselves agree on it.
+/// The settled group: by name, each member's id and partitions, on which the broker and the members agree.
 pub(crate) type Rest = BTreeMap<String, (String, Partitions)>;
 
-/// Waits until these members, and no others, hold all of these topics. Fails the test when that does not come.
+/// Waits until these members, and no others, own all partitions of these topics. Fails the test if that does not happen.
 pub(crate) fn wait_at_rest(of: &Shared, group: &str, members: &[&Member], topics: &[(&str, i32)]) -> Rest {
     let all: Partitions = topics
         .iter()
@@ -235,7 +235,7 @@ pub(crate) fn wait_at_rest(of: &Shared, group: &str, members: &[&Member], topics
         .collect();
     let deadline = Instant::now() + PATIENCE;
     loop {
-        // Before its first member has come there is no such group.
+        // The group does not exist before its first member has joined.
         let group = of
             .tool
             .call("describe_group", json!({ "group": group }))
@@ -272,8 +272,8 @@ pub(crate) fn wait_at_rest(of: &Shared, group: &str, members: &[&Member], topics
     }
 }
 
-/// What Java's assignor makes of a group of these members holding that, after as many rounds as it takes. `newest` is
-/// the generation in which they got it.
+/// The assignment of Java's assignor for a group of these members with these partitions, after as many rounds as it
+/// takes. `newest` is the generation of those partitions.
 pub(crate) fn as_java_would(
     of: &Shared,
     assignor: &str,
@@ -303,7 +303,7 @@ pub(crate) fn as_java_would(
     panic!("Java's {assignor} does not settle: {held:?}")
 }
 
-/// No partition was held by two at once, by the members' own accounts; kcat's does not say when.
+/// Asserts by the members' own accounts that no partition was held by two at once; kcat's accounts have no times.
 pub(crate) fn assert_one_owner(gone: &[Gone]) {
     let mut changes: Vec<(i64, bool, Partition, &str)> = Vec::new();
     for member in gone.iter().filter(|member| !member.is_kcat()) {
@@ -323,7 +323,7 @@ pub(crate) fn assert_one_owner(gone: &[Gone]) {
             changes.extend(each.map(|partition| (at(event), takes, partition, member.name.as_str())));
         }
     }
-    changes.sort(); // within a millisecond, what is given up comes first
+    changes.sort(); // within a millisecond, revocations come first
     let mut owner: BTreeMap<Partition, &str> = BTreeMap::new();
     for (at, takes, partition, name) in changes {
         if takes {
@@ -341,15 +341,15 @@ impl Gone {
         self.name.starts_with("kcat")
     }
 
-    /// Whether a record that it read may be read again: it was killed, or is one of Java's that tells that a commit was
-    /// refused, before it told that this one was committed. (kcat tells of no commits.)
+    /// Whether a record that it read may be read again: it was killed, or it is one of Java's that reports a refused
+    /// commit before it reports that this record was committed. (kcat reports no commits.)
     fn leaves_repeat(&self, of: &Partition, offset: i64) -> bool {
         let refused = || self.events.iter().any(|event| event["event"] == "error");
         let excused = self.killed.is_some() || (self.name.starts_with("java") && refused());
         excused && (self.is_kcat() || self.committed(of).is_none_or(|committed| offset >= committed))
     }
 
-    /// The furthest offset of a partition that it has told to be committed.
+    /// The highest offset of a partition that it reported as committed.
     fn committed(&self, of: &Partition) -> Option<i64> {
         let told = self.events.iter().filter(|event| event["event"] == "committed");
         let offsets = told.flat_map(|event| event["offsets"].as_array().into_iter().flatten());
@@ -358,8 +358,8 @@ impl Gone {
     }
 }
 
-/// Each of these was read once, but for what [dead members](Gone::leaves_repeat) leave, and nothing else was; each member
-/// read each partition in order.
+/// Asserts that each of these was read once, except for repeats after [dead members](Gone::leaves_repeat), and nothing
+/// else; each member read each partition in order.
 pub(crate) fn assert_read_once(gone: &[Gone], produced: &BTreeSet<(Partition, i64)>) {
     let mut times: BTreeMap<(Partition, i64), Vec<&str>> = BTreeMap::new();
     for member in gone {
@@ -384,8 +384,7 @@ pub(crate) fn assert_read_once(gone: &[Gone], produced: &BTreeSet<(Partition, i6
     assert!(odd.is_empty(), "{} records were read twice, or are none: {odd:?}", odd.len());
 }
 
-/// Waits until each of these was read, by the members or by those that have gone. (How often is for
-/// [`assert_read_once`].)
+/// Waits until each of these was read, by the members or by those that have left. ([`assert_read_once`] checks how often.)
 pub(crate) fn wait_all_read(members: &[&Member], gone: &[Gone], produced: &BTreeSet<(Partition, i64)>) {
     let already: BTreeSet<_> = gone.iter().flat_map(|gone| gone.records.iter().cloned()).collect();
     let deadline = Instant::now() + PATIENCE;
@@ -408,7 +407,7 @@ pub(crate) fn wait_all_read(members: &[&Member], gone: &[Gone], produced: &BTree
     }
 }
 
-/// Waits until the members have read so many records among them, on top of what others have.
+/// Waits until the members have read this many records in all, beyond those of the ones that left.
 pub(crate) fn wait_read(members: &[&Member], gone: &[Gone], count: usize) {
     let already: usize = gone.iter().map(|gone| gone.records.len()).sum();
     let deadline = Instant::now() + PATIENCE;

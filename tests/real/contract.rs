@@ -1,5 +1,5 @@
-//! What an application may do to a consumer, on the cluster in a box: block its thread, starve it, be stopped, and panic
-//! in a listener. With real threads and a real process; what can be told in virtual time is in `patience`.
+//! An application's treatment of a consumer, on the cluster in a box: it blocks its thread, starves it, is stopped, and
+//! panics in a listener. With real threads and a real process; cases for virtual time are in `patience`.
 
 use std::{
     sync::{
@@ -26,7 +26,7 @@ async fn cluster() -> Cluster {
     cluster
 }
 
-/// Who was put out of the group, and why.
+/// The members that were removed from the group, by reason.
 fn gone(cluster: &Cluster) -> Vec<&'static str> {
     cluster.with(|model, _| {
         let mut gone = Vec::new();
@@ -99,7 +99,7 @@ async fn impatient(cluster: &Cluster, told: &Arc<Mutex<Vec<Event>>>) -> Consumer
     consumer
 }
 
-/// Why it was warned, and why it was left behind.
+/// The causes in the warnings, and those of the removals.
 fn stalls(told: &Arc<Mutex<Vec<Event>>>) -> (Vec<Stall>, Vec<Stall>) {
     let (mut warned, mut exceeded) = (Vec::new(), Vec::new());
     for event in told.lock().unwrap().iter() {
@@ -112,7 +112,7 @@ fn stalls(told: &Arc<Mutex<Vec<Event>>>) -> (Vec<Stall>, Vec<Stall>) {
     (warned, exceeded)
 }
 
-/// M1, M3: the runtime has one thread, and the handler sits on it.
+/// M1, M3: the runtime has one thread, and the handler blocks it.
 #[test]
 fn m3_a_handler_that_blocks_its_runtime_is_told_from_one_that_is_slow() {
     let (_theirs, cluster, ours) = apart();
@@ -120,7 +120,7 @@ fn m3_a_handler_that_blocks_its_runtime_is_told_from_one_that_is_slow() {
     let mut consumer = ours.block_on(impatient(&cluster, &told));
     ours.block_on(async { std::thread::sleep(LIMIT + LIMIT / 4) });
     assert_eq!(stalls(&told), (vec![Stall::Blocked], vec![Stall::Blocked]));
-    // It polls again, and waits for something else for too long: the runtime runs.
+    // It polls again, and awaits something else for too long: the runtime runs.
     ours.block_on(async {
         while consumer.poll(A_MOMENT).await.unwrap().is_empty() {}
         tokio::time::sleep(LIMIT + LIMIT / 4).await;
@@ -128,7 +128,7 @@ fn m3_a_handler_that_blocks_its_runtime_is_told_from_one_that_is_slow() {
     assert_eq!(stalls(&told).1, [Stall::Blocked, Stall::Handler]);
 }
 
-/// M1: somebody else sits on the thread, while there are records for the `poll` that waits.
+/// M1: another task blocks the thread, while there are records for the `poll` that waits.
 #[test]
 fn m1_a_poll_that_its_runtime_does_not_run_is_told_from_a_handler() {
     let (_theirs, cluster, ours) = apart();
@@ -137,7 +137,7 @@ fn m1_a_poll_that_its_runtime_does_not_run_is_told_from_a_handler() {
     ours.block_on(async {
         let polling =
             tokio::spawn(async move { consumer.poll(LIMIT * 10).await.map(|records| records.len()) });
-        // It waits for longer than a handler may take; nobody minds.
+        // It waits for longer than a handler may take, without consequences.
         tokio::time::sleep(LIMIT + LIMIT / 4).await;
         assert_eq!(stalls(&told), (vec![], vec![]));
         cluster.produce("orders", 0, None, Some(b"more")).unwrap();
@@ -147,7 +147,7 @@ fn m1_a_poll_that_its_runtime_does_not_run_is_told_from_a_handler() {
     });
 }
 
-/// Of the member in a process.
+/// The settings of the member in a process of its own.
 const SESSION: Duration = Duration::from_secs(6);
 const ITS_LIMIT: Duration = Duration::from_secs(9);
 
@@ -175,7 +175,7 @@ fn a_member_in_a_process() {
         }
         held.retain(|records| !records.is_empty());
         say(json!({"held": true}));
-        // A handler; it notices that time has passed.
+        // A handler, which notices that time has passed.
         let mut last = std::time::Instant::now();
         while last.elapsed() < SESSION {
             last = std::time::Instant::now();
@@ -196,7 +196,7 @@ fn a_member_in_a_process() {
     });
 }
 
-/// M4: what was handed out before the process was stopped is committed after it only if it is still ours.
+/// M4: records handed out before the process was stopped are committed afterwards only if the partition is still its own.
 #[test]
 fn m4_a_process_that_was_stopped_past_its_session_commits_nothing_and_says_what_happened() {
     let (_theirs, cluster, _) = apart();
@@ -211,7 +211,7 @@ fn m4_a_process_that_was_stopped_past_its_session_commits_nothing_and_says_what_
     assert_eq!(gone(&cluster), ["session"], "the group has gone on without it");
     child.signal("CONT");
     child.wait_json(patience, |line| line["committed"] == true);
-    // Before it is given them again.
+    // Before it is assigned them again.
     let committed = cluster.with(|model, _| {
         let observed = std::iter::from_fn(|| model.poll_observed());
         let mut before = observed.take_while(|seen| !matches!(seen, Observed::Assigned { .. }));
@@ -247,7 +247,7 @@ impl Listener for Panics {
     }
 }
 
-/// D9: it comes out of `poll` as an error, once, and the rebalance goes on.
+/// D9: it is returned by `poll` as an error, once, and the rebalance continues.
 #[test]
 fn d9_a_listener_that_panics_fails_one_poll_and_nothing_else() {
     program(async {

@@ -1,8 +1,9 @@
-//! A job that copies a topic in transactions (`offtake-exactly-once`), while its members and its brokers are killed, stopped and started
-//! again: whatever happens, the copy has each record once.
+//! A job that copies a topic in transactions (`offtake-exactly-once`), while its members and its brokers are killed,
+//! stopped and restarted: whatever happens, the copy has each record once.
 //!
-//! Members are processes. What they did not commit comes again, and one that lost its producer is started again, as a service is.
-//! With `OFFTAKE_CHAOS=full` each job goes on for ten minutes, `OFFTAKE_COPY_SECONDS` says otherwise.
+//! Members are processes. Records that they did not commit are delivered again, and a member that lost its producer is
+//! started again, as a service is. With `OFFTAKE_CHAOS=full` each job runs for ten minutes, or for
+//! `OFFTAKE_COPY_SECONDS`.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -20,16 +21,16 @@ use crate::flow::{PATIENCE, Production};
 const PARTITIONS: i32 = 6;
 const SESSION: Duration = Duration::from_secs(6);
 const TRANSACTION: Duration = Duration::from_secs(8);
-/// A broker looks every ten seconds for transactions that have lasted too long.
+/// A broker checks every ten seconds for transactions that have timed out.
 const PAST_ALL: Duration = Duration::from_secs(8 + 10 + 2);
-/// Between two batches of a partition of the input.
+/// The pause between two batches of a partition of the input.
 const PACE: Duration = Duration::from_millis(100);
-/// How long a member takes over one transaction, so that harm often comes in the middle of one.
+/// The time that a member spends on one transaction, so that faults often strike in the middle of one.
 const WORK: Duration = Duration::from_millis(30);
-/// How long all may take that is left to do when the harm is over.
+/// The time for all remaining work after the faults.
 const REST: Duration = Duration::from_secs(180);
 
-/// One line of a member.
+/// Prints one line of a member.
 fn tell(event: &str, records: usize, why: &str) {
     println!("\n{}", json!({ "event": event, "records": records, "why": why }));
 }
@@ -122,20 +123,20 @@ enum Kind {
     Java,
 }
 
-/// What is done to members and brokers.
+/// A fault to members and brokers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Deed {
-    /// `kill -9` of a member, and its return.
+    /// `kill -9` of a member, and its restart.
     Kill,
-    /// `kill -9` of all members: what they have committed is looked at before they return.
+    /// `kill -9` of all members: their committed results are checked before they restart.
     KillAll,
-    /// SIGSTOP of a member past its session and its transaction, then SIGCONT.
+    /// SIGSTOP of a member past its session and its transaction timeout, then SIGCONT.
     Sleep,
-    /// The same, with another in its place when it comes back.
+    /// The same, with another in its place when it resumes.
     SleepReplaced,
-    /// `kill -9` of a broker, and its return.
+    /// `kill -9` of a broker, and its restart.
     KillBroker,
-    /// Every broker is stopped in good order and started, one after the other.
+    /// Every broker is stopped in order and started, one after the other.
     Roll,
 }
 
@@ -156,9 +157,9 @@ struct Job<'a> {
     protocol: &'a str,
     kinds: &'a [Kind],
     members: Vec<Member>,
-    /// How often members said what, and how often it was done to them.
+    /// How often each message of the members occurred, and each fault.
     tally: BTreeMap<String, usize>,
-    /// What members said that ended, but not `committed`.
+    /// The messages of ended members, except `committed`.
     said: Vec<String>,
 }
 
@@ -218,13 +219,13 @@ impl<'a> Job<'a> {
         *self.tally.entry(what.to_owned()).or_default() += 1;
     }
 
-    /// Waits for the end of a process, and counts what it said.
+    /// Waits for the end of a process, and counts its messages.
     fn bury(&mut self, kind: Kind, process: Running) -> Vec<String> {
         let finished = process.finish(PATIENCE);
         let mut last = Vec::new();
         let lines = finished.stdout.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let lines: Vec<Value> = lines.collect();
-        // A count of the whole process, of which Java's tells again and again.
+        // The count of the whole process, which Java's prints again and again.
         let javas = lines.iter().filter_map(|line| line["totalProcessed"].as_u64()).max().unwrap_or(0);
         *self.tally.entry("records of Java's".to_owned()).or_default() += usize::try_from(javas).unwrap();
         for line in lines.iter().filter(|line| kind == Kind::Ours && line["event"].is_string()) {
@@ -247,7 +248,7 @@ impl<'a> Job<'a> {
         last
     }
 
-    /// Starts a member again, which has ended or ends now.
+    /// Starts a member again that has ended or is ending.
     fn replace(&mut self, nth: usize) -> Running {
         let Member { kind, id, .. } = &self.members[nth];
         let process = self.process(*kind, id);
@@ -264,7 +265,7 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Lets the job go on for a while.
+    /// Lets the job run for a while.
     fn go_on(&mut self, span: Duration) {
         let until = Instant::now() + span;
         while Instant::now() < until {
@@ -356,13 +357,13 @@ impl<'a> Job<'a> {
         self.of.tool.list_offsets(topic, "latest", isolation)
     }
 
-    /// What the group has committed, by partition of the input.
+    /// The group's committed offsets, by partition of the input.
     fn committed(&self) -> Vec<i64> {
         let all = self.of.tool.committed(&self.group);
         (0..PARTITIONS).map(|index| all.get(&(self.input.clone(), index)).copied().unwrap_or(0)).collect()
     }
 
-    /// Waits until no transaction is open: without members, those are aborted that were.
+    /// Waits until no transaction is open: without members, open ones are aborted.
     fn wait_decided(&mut self) {
         self.wait("no transaction is open", false, |job| {
             let (stable, all) =
@@ -371,7 +372,7 @@ impl<'a> Job<'a> {
         });
     }
 
-    /// Without members: what is committed of the input is as many records as are in the output.
+    /// Without members: the number of committed input records equals the number of records in the output.
     fn agrees(&mut self) {
         self.wait_decided();
         let args = json!({ "topics": [self.output], "isolation": "read_committed" });
@@ -394,7 +395,7 @@ impl<'a> Job<'a> {
         logs
     }
 
-    /// What Java's consumers read at the end is the input, record by record.
+    /// Asserts that Java's consumers read the input at the end, record by record.
     fn judge(mut self) {
         let ends = self.ends(&self.input, "read_uncommitted");
         let began = Instant::now();
@@ -442,14 +443,14 @@ impl<'a> Job<'a> {
     }
 }
 
-/// How long the harm goes on beyond the deeds that each run does.
+/// How long the faults go on after those that each run has.
 fn span() -> Duration {
     let given = std::env::var("OFFTAKE_COPY_SECONDS").ok().map(|seconds| seconds.parse().unwrap());
     let is_full = std::env::var("OFFTAKE_CHAOS").is_ok_and(|size| size == "full");
     Duration::from_secs(given.unwrap_or(if is_full { 600 } else { 0 }))
 }
 
-/// Does `deeds` while the job runs, and in a long run all there are, until its time is over.
+/// Makes `deeds` while the job runs, and in a long run all kinds, until the time is over.
 fn copies_each_record_once(of: &Shared, protocol: &str, kinds: &[Kind], deeds: &[Deed]) {
     let seed = std::process::id().into();
     println!("seed {seed}");

@@ -1,4 +1,4 @@
-//! Members of a group that die, leave or sleep: the others go on where they were, and nothing is lost.
+//! Members of a group that die, leave or sleep: the others continue from where they were, and nothing is lost.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,13 +10,13 @@ use serde_json::json;
 
 use crate::flow::{self, Log, PATIENCE, Printed, Production, printed};
 
-/// The shortest that Kafka allows by default.
+/// The shortest session timeout that Kafka allows by default.
 const SESSION: Duration = Duration::from_secs(6);
-/// What the others may take beyond that.
+/// The time that the others may take beyond that.
 const GRACE: Duration = Duration::from_secs(5);
 const PARTITIONS: i32 = 6;
 
-/// Three members of a group of its own on a topic that grows all the time, settled, each with its share.
+/// Three members of a group on a topic of its own that grows all the time, settled, each with its share.
 struct Story {
     at: &'static Shared,
     topic: String,
@@ -43,8 +43,8 @@ impl Story {
         flow::committed(&self.at.tool, &self.group, &self.topic)
     }
 
-    /// Production ends, the members that are left print what there is and leave. All that was produced, and what each of
-    /// them printed.
+    /// Stops production; the remaining members print the rest and leave. Returns the produced records, and those that
+    /// each member printed.
     fn end(self, already: &[Printed]) -> (Log, Vec<Vec<Printed>>) {
         let log = self.production.stop();
         flow::wait_for_all(&log, &self.members.iter().collect::<Vec<_>>(), already);
@@ -78,7 +78,7 @@ fn seconds(millis: i64) -> f64 {
     Duration::from_millis(u64::try_from(millis).unwrap_or_default()).as_secs_f64()
 }
 
-/// Lines that come after now.
+/// Waits for this many more lines.
 fn wait_for_more(lines: &Growing<String>, count: usize) {
     let enough = lines.len() + count;
     assert!(lines.wait_until(PATIENCE, |lines| lines.len() >= enough), "{} of {enough} lines", lines.len());
@@ -108,17 +108,17 @@ fn wait_printed(members: &[Running], from: &BTreeMap<i32, i64>) {
 
 fn the_others_take_over_from_a_killed_member(version: Version, assignor: &str) {
     let mut story = Story::begin(version, assignor, 3);
-    // The first to have joined leads the group; the death of the leader is the hardest.
+    // The member that joined first leads the group; the death of the leader is the hardest case.
     let victim = story.members.remove(0);
     let (held, _) = flow::holds(&victim);
-    // Well after a commit, so that there is something to be read again.
+    // Well after a commit, so that there are records to be read again.
     victim.wait_event("committed", PATIENCE, |event| flow::partitions(&event["offsets"]) == held);
     wait_for_more(victim.stdout(), 150);
     victim.signal("KILL");
     let killed = flow::now();
     let dead = victim.finish(PATIENCE);
     assert_eq!(dead.code, None, "it had no time for anything");
-    // Nobody else commits for its partitions before its session is over.
+    // No other member commits for its partitions before its session is over.
     let committed = story.committed();
     let last_words = printed(&dead.stdout, true);
     let said = flow::ends(&last_words);
@@ -146,7 +146,7 @@ fn the_others_take_over_from_a_killed_member(version: Version, assignor: &str) {
         repeats += 1;
     }
     eprintln!("{assignor}: {} produced, {repeats} repeated", log.len());
-    // What is repeated is bounded by the interval of commits: a second, and the time a commit takes.
+    // The commit interval bounds the repeats: a second, and the time that a commit takes.
     let old = last_words.iter().filter(|record| record.timestamp < killed - 3000);
     let uncommitted: Vec<&Printed> = old
         .filter(|record| committed.get(&record.partition).is_none_or(|done| record.offset >= *done))
@@ -225,9 +225,9 @@ fn a_member_that_is_told_to_stop_repeats_nothing_cooperative() {
     a_member_that_is_told_to_stop_repeats_nothing(V2_8_2, "cooperative-sticky");
 }
 
-/// Of which the member put to sleep has plenty fetched and not yet printed.
+/// The member that is stopped has many of these fetched and not yet printed.
 const BACKLOG: u64 = 90_000;
-/// `max.poll.records`: what may be in the application's hand when its time stops, and is printed when it goes on.
+/// `max.poll.records`: the records that the application may hold when it is stopped, and prints when it resumes.
 const IN_HAND: usize = 1;
 
 fn m4_a_member_that_slept_past_its_session_prints_and_commits_nothing_stale(assignor: &str) {
@@ -246,14 +246,14 @@ fn m4_a_member_that_slept_past_its_session_prints_and_commits_nothing_stale(assi
     let [sleeper, other] = &members;
     flow::wait_settled(&[sleeper, other], PARTITIONS, 3);
     let (held, _) = flow::holds(sleeper);
-    // A nap, much shorter than the session, so that there is a heap to read when it wakes.
+    // A stop much shorter than the session, so that there is a backlog when it resumes.
     let before = sleeper.stdout().len();
     sleeper.signal("STOP");
     at.tool.fill(&topic, PARTITIONS, BACKLOG, 20, json!({}));
     sleeper.signal("CONT");
     sleeper.stdout().wait_until(PATIENCE, |lines| lines.len() > before + 2000);
     sleeper.signal("STOP");
-    // What is in its pipe is not its doing any more; nothing can be added to it.
+    // Lines in its pipe were written before; nothing can be added to them.
     let mut quiet = sleeper.stdout().len();
     loop {
         std::thread::sleep(Duration::from_millis(200));
@@ -318,7 +318,7 @@ fn m4_a_member_that_slept_past_its_session_prints_and_commits_nothing_stale(assi
         all.extend(records);
     }
     let once = flow::all_of(&log, &all);
-    // What it had printed and not committed was printed again by the other, and nothing else was.
+    // Records that it had printed and not committed were printed again by the other, and no others.
     for ((partition, offset), times) in once.iter().filter(|(_, times)| **times > 1) {
         let open = committed.get(partition).copied().unwrap_or(0)..said.get(partition).copied().unwrap_or(0);
         assert!(*times == 2 && held.contains(partition) && open.contains(offset), "{partition}:{offset}");

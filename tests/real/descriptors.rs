@@ -1,4 +1,4 @@
-//! A process that has no descriptors left, and gets them back.
+//! A process that runs out of file descriptors, and gets them back.
 
 use std::process::Command;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use offtake_tests::{Offtake, Running, guarded, unique};
 
 use crate::flow::{PATIENCE, Production, all_of, member, printed, wait_for_all};
 
-/// For so long there are none.
+/// How long there are none.
 const SPAN: Duration = Duration::from_secs(5);
 
-/// Has a process open no descriptors from this number on.
+/// Limits a process to file descriptors below this number.
 fn limit(of: &Running, descriptors: u32) {
     let limit = format!("--nofile={descriptors}:");
     let done = Command::new("prlimit").args(["--pid", &of.id().to_string(), &limit]).status();
@@ -49,7 +49,7 @@ fn p6_without_descriptors_a_member_waits_and_says_so_and_it_reads_on_with_some()
     assert!(done.events("lost").is_empty(), "{:#?}", done.stderr);
 }
 
-/// With fewer the runtime cannot even install its handlers of signals.
+/// With fewer the runtime cannot even install its signal handlers.
 #[test]
 fn p6_a_process_with_too_few_descriptors_to_begin_ends_with_a_sentence() {
     let of = guarded();

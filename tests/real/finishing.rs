@@ -1,4 +1,4 @@
-//! What is finished and what is committed: in any order, in part, in time, with metadata; and how far behind one is.
+//! Finished and committed records: in any order, in part, in time, with metadata; and the lag.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ use crate::specimens::specimens;
 
 const CLOSING: Duration = Duration::from_secs(5);
 
-/// In the box, with so many records in each of two partitions.
+/// A cluster in the box, with this many records in each of two partitions.
 async fn cluster(each: u8) -> Cluster {
     let cluster = Cluster::builder().topic("orders", 2).topic("bills", 1).start().await.unwrap();
     for value in 0..each {
@@ -34,7 +34,7 @@ fn of_the_box(cluster: &Cluster, group: &str) -> Builder {
         .property("heartbeat.interval.ms", "100")
 }
 
-/// What a group has of the topic's two partitions.
+/// The group's committed offsets of the topic's two partitions.
 async fn committed(consumer: &Consumer) -> [Option<i64>; 2] {
     let found = consumer.committed([at("orders", 0), at("orders", 1)]).await.unwrap();
     [0, 1].map(|partition| found.get(&at("orders", partition)).map(|offset| offset.offset))
@@ -70,7 +70,7 @@ fn h3_records_that_are_finished_in_any_order_are_committed_up_to_the_first_that_
             "it would finish others"
         );
         consumer.close(CLOSING).await.unwrap();
-        // The next owner reads from there; others finish for it, on threads of their own, while it polls.
+        // The next owner reads from there; other threads finish its records while it polls.
         let mut consumer = build().await.unwrap();
         consumer.subscribe(["orders"]).await.unwrap();
         let records = read(&mut consumer, 29).await;
@@ -118,7 +118,7 @@ fn h3_an_automatic_commit_takes_what_is_finished_in_one_piece_and_so_does_close(
     });
 }
 
-/// Waits, when partitions are revoked, for those who are at work on them: here it does the work.
+/// On revocation, waits for the workers that handle the partition's records: here it does the work itself.
 #[derive(Clone, Default)]
 struct Waits(Arc<Mutex<Vec<Ticket>>>);
 
@@ -143,8 +143,8 @@ impl Listener for Waits {
     }
 }
 
-/// As in Java, a partition that is being revoked is still assigned until it is released: a seek moves what a commit says is
-/// finished, and nothing else.
+/// As in Java, a partition being revoked is still assigned until it is released: a seek moves the offset that a commit
+/// counts as finished, and nothing else.
 #[test]
 fn h8_a_seek_while_partitions_are_revoked_counts_for_a_commit_and_for_nothing_after_it() {
     for (commits, then) in [(true, 3), (false, 10)] {
@@ -301,7 +301,7 @@ fn h13_metadata_comes_back_as_it_was_and_too_much_of_it_fails_for_good() {
                 let report = error.commit_report().unwrap();
                 assert_eq!(report.committed().collect::<Vec<_>>(), [&both[1]], "{version:?}");
             }
-            // Old coordinators hold the partition that they refused for pending until its next commit.
+            // Old coordinators treat a refused partition as pending until its next commit.
             consumer.commit_offsets([(both[0].clone(), with(2, "again"))]).await.unwrap();
             let found = consumer.committed(both.clone()).await.unwrap();
             assert_eq!(
@@ -342,7 +342,7 @@ fn c1_a_commit_is_retried_until_its_own_deadline() {
         }
         let tries = cluster.hits(loading);
         assert!(tries > 4, "it was tried {tries} times");
-        // With the coordinator back before the deadline nobody hears of it.
+        // If the coordinator is back before the deadline, no error is reported.
         let commit = consumer.commit_async(&records).unwrap();
         cluster.withdraw(loading);
         commit.await.unwrap();
@@ -369,7 +369,7 @@ fn a_commit_that_is_not_waited_for_can_be_asked_about_and_tells_of_its_failure_i
                 break records;
             }
         };
-        // Several at a time: each has its outcome, the last one stays.
+        // Several at a time: each has its outcome, the last one takes effect.
         let commits: Vec<_> = (0..5).map(|_| consumer.commit_async(&records).unwrap()).collect();
         for commit in commits {
             commit.await.unwrap();
@@ -383,10 +383,10 @@ fn a_commit_that_is_not_waited_for_can_be_asked_about_and_tells_of_its_failure_i
         refused();
         drop(consumer.commit_async(&records).unwrap());
         assert_eq!(told.recv().await.unwrap().kind(), ErrorKind::Authorization);
-        // Dropped when the answer has come already.
+        // Dropped after the answer has arrived.
         refused();
         let commit = consumer.commit_async(&records).unwrap();
-        // One that says something else waits for it, and goes by itself.
+        // A commit with other offsets waits for it, and is sent separately.
         let end = records.partitions().last().unwrap().next_offset();
         consumer.commit_offsets([(at("orders", 0), with(end, "another"))]).await.unwrap();
         assert!(told.try_recv().is_err());
@@ -407,7 +407,7 @@ fn h9_an_offset_that_poll_has_not_come_to_is_not_committed() {
             .unwrap();
         let orders = at("orders", 0);
         consumer.assign([orders.clone()]).await.unwrap();
-        // It begins there, or at the beginning, whichever it hears of first.
+        // It begins there, or at the beginning, whichever answer arrives first.
         consumer.commit_offsets([(orders.clone(), with(2, ""))]).await.unwrap();
         read(&mut consumer, 4).await;
         let position = consumer.position(orders.clone()).unwrap();
@@ -419,7 +419,7 @@ fn h9_an_offset_that_poll_has_not_come_to_is_not_committed() {
         assert_eq!(error.kind(), ErrorKind::Misuse, "{error}");
         assert_eq!(committed(&consumer).await, [Some(2), None]);
         consumer.commit_offsets([(orders.clone(), with(position, ""))]).await.unwrap();
-        // Who means to skip says so.
+        // An application that means to skip seeks.
         consumer.seek(orders.clone(), StartAt::Offset(Position::at(8))).await.unwrap();
         consumer.commit_offsets([(orders.clone(), with(8, ""))]).await.unwrap();
         assert_eq!(read(&mut consumer, 2).await[0].offset(), 8);
@@ -427,7 +427,7 @@ fn h9_an_offset_that_poll_has_not_come_to_is_not_committed() {
     });
 }
 
-/// Reads all that there is to `topic` of two partitions, and asks how far behind it is.
+/// Reads all records of `topic` with two partitions, and asks for the lag.
 async fn lag_is_nothing_at_the_end(bootstrap: &str, tool: &JavaTool, topic: &str, most: &str) {
     for isolation in ["read_committed", "read_uncommitted"] {
         let (group, ends) = (unique("group"), tool.list_offsets(topic, "latest", isolation));
@@ -441,7 +441,7 @@ async fn lag_is_nothing_at_the_end(bootstrap: &str, tool: &JavaTool, topic: &str
             for part in records.partitions() {
                 last.insert(part.partition(), part.clone());
             }
-            // Committed at once, it is up to behind the markers.
+            // Committed at once, the offset is after the markers.
             if !records.is_empty() {
                 consumer.commit(&records).await.unwrap();
             }
@@ -459,7 +459,7 @@ async fn lag_is_nothing_at_the_end(bootstrap: &str, tool: &JavaTool, topic: &str
     }
 }
 
-/// Committed, aborted and open transactions, the last two at the end of one partition; the other has nothing in it.
+/// Committed, aborted and open transactions, the last two at the end of one partition; the other has no records.
 fn transactions(tool: &JavaTool, topic: &str) -> String {
     let spec = |value: &str| RecordSpec::to(topic).partition(0).value(value);
     let [done, gone, open] = [unique("done"), unique("gone"), unique("open")];
@@ -477,7 +477,7 @@ fn transactions(tool: &JavaTool, topic: &str) -> String {
     open
 }
 
-/// Commits, and waits for the markers, which brokers write after they have answered.
+/// Commits, and waits for the markers, which brokers write after their answer.
 fn commit(tool: &JavaTool, transaction: &str, topic: &str) {
     tool.commit(transaction);
     let ends = |isolation| tool.list_offsets(topic, "latest", isolation);
@@ -510,7 +510,7 @@ fn safe14_k6_lag_ends_at_nothing_under_both_isolation_levels_on_kafka() {
     program(lag_is_nothing_at_the_end(&of.kafka.bootstrap(), &of.tool, &topic, "3"));
 }
 
-/// What is told and what is read, in order, until the position is here.
+/// Adds events and records, in order, until the position is reached.
 async fn tell_of(consumer: &mut Consumer, of: &TopicPartition, until: i64, story: &mut Vec<String>) {
     let mut come = false;
     while !come {
@@ -542,7 +542,7 @@ fn l1_a_position_that_is_reset_is_told_between_the_records_before_and_after() {
         let mut consumer = builder.property("auto.offset.reset", "earliest").build().await.unwrap();
         consumer.assign([place.clone()]).await.unwrap();
         tell_of(&mut consumer, &place, 20, &mut story).await;
-        // Somebody deletes what the application goes back to.
+        // The records that the application goes back to are deleted.
         of.tool.delete_records(&topic, 0, 12);
         consumer.seek(place.clone(), StartAt::Offset(Position::at(5))).await.unwrap();
         tell_of(&mut consumer, &place, 20, &mut story).await;
@@ -582,7 +582,7 @@ fn n2_a_commit_to_a_coordinator_that_is_away_ends_in_time_and_counts_when_it_is_
     });
 }
 
-/// Whatever the batches hold: transactions, tombstones, every codec, gaps.
+/// With all kinds of batches: transactions, tombstones, every codec, gaps.
 #[test]
 fn batches_that_other_threads_finish_are_committed() {
     let at = shared(V4_3_0);

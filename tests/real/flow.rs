@@ -1,4 +1,4 @@
-//! A topic that is produced to all the time, the members that read it, and what they printed of it.
+//! A topic with constant production, its readers, and their printed records.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,17 +9,17 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use offtake_tests::{JavaTool, Kafka, Offtake, RecordSpec, Running};
 use serde_json::{Value, json};
 
-/// Long for anything but a machine that has other things to do.
+/// Long, except for a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
-/// Between two batches of a partition.
+/// The pause between two batches of a partition.
 const PACE: Duration = Duration::from_millis(50);
 const BATCH: usize = 5;
 
 /// Values by partition and offset.
 pub(crate) type Log = BTreeMap<(i32, i64), String>;
 
-/// Some hundred records a second to each partition until it is told to stop. Each partition has a producer of its own,
-/// so that one whose leader is away holds up no other.
+/// About a hundred records per second to each partition until it is stopped. Each partition has a producer of its own,
+/// so that one without a leader does not delay the others.
 pub(crate) struct Production {
     stop: Arc<AtomicBool>,
     taken: Arc<AtomicUsize>,
@@ -31,7 +31,7 @@ impl Production {
         Self::paced(tool, topic, partitions, PACE)
     }
 
-    /// The same with so much time between two batches of a partition.
+    /// The same with this pause between two batches of a partition.
     pub(crate) fn paced(tool: &JavaTool, topic: &str, partitions: i32, pace: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let taken = Arc::new(AtomicUsize::new(0));
@@ -46,7 +46,7 @@ impl Production {
                         (0..BATCH).map(|at| format!("{partition}-{}", log.len() + at)).collect();
                     let spec = |value: &String| RecordSpec::to(&topic).partition(partition).value(value);
                     let specs: Vec<RecordSpec> = values.iter().map(spec).collect();
-                    // Java's tool has one producer for each size of batches.
+                    // Java's tool has one producer for each batch size.
                     let offsets = tool.produce_with(&specs, json!({ "batch_size": 16384 + partition }));
                     log.extend(offsets.into_iter().map(|offset| (partition, offset)).zip(values));
                     taken.fetch_add(BATCH, Ordering::Relaxed);
@@ -61,20 +61,20 @@ impl Production {
         Self { stop, taken, threads }
     }
 
-    /// How many records the brokers have taken so far.
+    /// How many records the brokers have accepted so far.
     pub(crate) fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// Everything that the brokers took, a last batch to each partition from now included: a member of Java's that was
-    /// refused a commit in the last rebalance commits again only when it is given records.
+    /// Stops, after a last batch to each partition, and returns all accepted records. The last batch is needed because
+    /// a member of Java's whose commit was refused in the last rebalance commits again only when it gets records.
     pub(crate) fn stop(self) -> Log {
         self.stop.store(true, Ordering::Relaxed);
         self.threads.into_iter().flat_map(|thread| thread.join().expect("Java produces")).collect()
     }
 }
 
-/// `offtake consume` of a topic, with what the tests look at.
+/// `offtake consume` of a topic, with the output that the tests need.
 pub(crate) fn consume(kafka: &Kafka, topic: &str) -> Offtake {
     Offtake::new(["consume", topic, "--json", "--events", "--from", "earliest"]).brokers(kafka)
 }
@@ -105,7 +105,7 @@ pub(crate) struct Printed {
     pub(crate) value: String,
 }
 
-/// The records on stdout, in order. `torn`: the process was killed, so that its last line may be half a line.
+/// The records on stdout, in order. `torn`: the process was killed, so its last line may be incomplete.
 pub(crate) fn printed(lines: &[String], torn: bool) -> Vec<Printed> {
     let parse = |line: &String| {
         let value: Value = serde_json::from_str(line).ok()?;
@@ -126,7 +126,7 @@ pub(crate) fn printed(lines: &[String], torn: bool) -> Vec<Printed> {
     records
 }
 
-/// Where each partition would go on after these records.
+/// The next offset of each partition after these records.
 pub(crate) fn ends<'a>(records: impl IntoIterator<Item = &'a Printed>) -> BTreeMap<i32, i64> {
     let mut ends = BTreeMap::new();
     for record in records {
@@ -136,7 +136,7 @@ pub(crate) fn ends<'a>(records: impl IntoIterator<Item = &'a Printed>) -> BTreeM
     ends
 }
 
-/// How often each record was printed. Fails the test when one of `log` is missing, or was printed with another value.
+/// How often each record was printed. Fails the test if one of `log` is missing, or was printed with another value.
 pub(crate) fn all_of<'a>(
     log: &Log,
     records: impl IntoIterator<Item = &'a Printed>,
@@ -154,8 +154,8 @@ pub(crate) fn all_of<'a>(
     times
 }
 
-/// Waits until every record of `log` is among the lines of these processes, and fails the test when that does not come.
-/// (That each is there once, and right, is for [`all_of`].)
+/// Waits until every record of `log` is among the lines of these processes, and fails the test if that does not happen.
+/// ([`all_of`] checks that each is there once, and right.)
 pub(crate) fn wait_for_all(log: &Log, of: &[&Running], already: &[Printed]) {
     let mut left: BTreeSet<(i32, i64)> = log.keys().copied().collect();
     already.iter().for_each(|record| {
@@ -184,7 +184,7 @@ pub(crate) fn wait_for_all(log: &Log, of: &[&Running], already: &[Printed]) {
     }
 }
 
-/// What a process has told of itself so far.
+/// The events that a process has written so far.
 pub(crate) fn events(of: &Running) -> Vec<Value> {
     of.stderr().all().iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
@@ -195,7 +195,7 @@ pub(crate) fn partitions(list: &Value) -> BTreeSet<i32> {
     list.iter().filter_map(|each| i32::try_from(each[1].as_i64()?).ok()).collect()
 }
 
-/// What a member holds by its own account, and since when (epoch milliseconds).
+/// The partitions that a member holds by its own account, and since when (epoch milliseconds).
 pub(crate) fn holds(of: &Running) -> (BTreeSet<i32>, i64) {
     let last = events(of).into_iter().rev().find(|event| event["owned"].is_array());
     last.map(|event| (partitions(&event["owned"]), at(&event))).unwrap_or_default()
@@ -206,7 +206,7 @@ pub(crate) fn at(event: &Value) -> i64 {
     event["at"].as_i64().expect("an event says when")
 }
 
-/// Waits until these members hold all partitions, so many at least each, and nothing twice; since when (epoch
+/// Waits until these members hold all partitions, at least this many each, and none twice. Returns since when (epoch
 /// milliseconds).
 pub(crate) fn wait_settled(members: &[&Running], count: i32, least: usize) -> i64 {
     let deadline = Instant::now() + PATIENCE;
@@ -227,19 +227,19 @@ pub(crate) fn wait_settled(members: &[&Running], count: i32, least: usize) -> i6
     }
 }
 
-/// The clock that events carry.
+/// The clock of the events.
 pub(crate) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970");
     i64::try_from(since.as_millis()).expect("it is not that late")
 }
 
-/// What the group has committed in a topic, by partition.
+/// The group's committed offsets in a topic, by partition.
 pub(crate) fn committed(tool: &JavaTool, group: &str, topic: &str) -> BTreeMap<i32, i64> {
     let all = tool.committed(group).into_iter().filter(|((of, _), _)| of == topic);
     all.map(|((_, partition), offset)| (partition, offset)).collect()
 }
 
-/// Until every replica follows: else the next death would take the last copy but one, and Kafka stands still.
+/// Waits until every replica follows: otherwise the next death would leave too few in-sync replicas, and Kafka stops.
 pub(crate) fn wait_in_sync(tool: &JavaTool, topic: &str) {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {

@@ -1,5 +1,5 @@
-//! Groups with strangers: our members and Java's in one classic group, each as the leader in turn, at rest and while
-//! members come and go.
+//! Groups with foreign members: ours and Java's in one classic group, each as the leader in turn, settled and while
+//! members join and leave.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use crate::company::{
 };
 use crate::flow::{Log, Production};
 
-/// One group, its topics, and how its members are made.
+/// One group, its topics, and its kind of members.
 pub(crate) struct Group {
     pub(crate) of: &'static Shared,
     pub(crate) name: String,
@@ -36,7 +36,7 @@ impl Group {
         self.member_with(ours, &[self.assignor])
     }
 
-    /// With other assignors than the group's.
+    /// A member with other assignors than the group's.
     pub(crate) fn member_with(&self, ours: bool, assignors: &[&str]) -> Member {
         let names = self.names();
         if ours {
@@ -61,12 +61,12 @@ impl Group {
         self.topics().map(|(topic, _)| topic)
     }
 
-    /// The group comes to rest with these members.
+    /// Waits until the group has settled with these members.
     pub(crate) fn rests(&self, members: &[&Member]) -> Rest {
         wait_at_rest(self.of, &self.name, members, &self.topics())
     }
 
-    /// `topics[0]` is produced to all the time.
+    /// Starts constant production to `topics[0]`.
     pub(crate) fn production(&self) -> Production {
         let [(topic, count), _] = self.topics();
         Production::start(&self.of.tool, topic, count)
@@ -88,7 +88,7 @@ impl Group {
         }
     }
 
-    /// The group comes to rest with these members, as Java would have it; what each holds, by its id.
+    /// The group settles with these members on Java's assignment; returns the partitions of each, by its id.
     fn settles(
         &self,
         members: &[&Member],
@@ -102,7 +102,7 @@ impl Group {
         now
     }
 
-    /// Whom the broker has heard as leaders of this group, one a generation. Brokers before 3 do not say.
+    /// The leaders of this group in the broker's log, one per generation. Brokers before 3 do not log them.
     pub(crate) fn leaders(&self) -> Vec<String> {
         let log = std::fs::read_to_string(self.of.kafka.broker(1).log()).expect("the broker has a log");
         let end = format!(" for group {} ", self.name);
@@ -124,7 +124,7 @@ fn strangers(version: Version, assignor: &'static str, ours_lead: bool) {
     let three = group.settles(&[&leader, &second, &third], &two);
     group.produce();
     wait_read(&[&leader, &second, &third], &[], group.produced.len());
-    // At rest each reads what is its own.
+    // In the settled group each reads its own partitions.
     for member in [&leader, &second, &third] {
         let owned = member.owned();
         let last = member.records().into_iter().rev().take(owned.len() * 10);
@@ -135,7 +135,7 @@ fn strangers(version: Version, assignor: &'static str, ours_lead: bool) {
         let leaders = group.leaders();
         assert!(leaders.len() >= 3 && leaders.iter().all(|leader| leader == first), "{first}: {leaders:?}");
     }
-    // The leader goes; another takes over.
+    // The leader leaves; another takes over.
     let mut gone = vec![leader.leave()];
     group.settles(&[&second, &third], &three);
     group.produce();
@@ -144,7 +144,7 @@ fn strangers(version: Version, assignor: &'static str, ours_lead: bool) {
     finish(&group, &gone);
 }
 
-/// All have left or died: everything was read once, by one owner at a time, and is committed.
+/// After all have left or died: everything was read once, by one owner at a time, and is committed.
 pub(crate) fn finish(group: &Group, gone: &[Gone]) {
     assert_read_once(gone, &group.produced);
     assert_one_owner(gone);
@@ -189,7 +189,7 @@ fn both_assignors_on_kafka_2_8() {
     strangers(V2_8_2, "cooperative-sticky", false);
 }
 
-/// Members come and go by the book while records keep coming: nothing is lost and nothing repeated, for everyone
+/// Members join and leave in order while records keep arriving: nothing is lost and nothing repeated, as every member
 /// commits before it gives anything up.
 fn churn(assignor: &'static str) {
     let mut group = Group::new(V4_3_0, assignor);
@@ -203,7 +203,7 @@ fn churn(assignor: &'static str) {
     rest(&[&first, &second, &third]);
     let mut gone = vec![first.leave()];
     rest(&[&second, &third]);
-    // Two at once, and one goes while they come.
+    // Two join at once, and one leaves meanwhile.
     let (fourth, fifth) = (group.member(false), group.member(true));
     gone.push(second.leave());
     rest(&[&third, &fourth, &fifth]);

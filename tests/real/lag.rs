@@ -1,4 +1,4 @@
-//! `offtake lag` beside Kafka's own command, and beside the truth.
+//! `offtake lag` beside Kafka's own command, and beside the facts.
 
 use std::{
     thread,
@@ -18,7 +18,7 @@ fn now_ms() -> i64 {
     SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis().try_into().unwrap()
 }
 
-/// The rows of Kafka's own command for a group are those of `lag` and of `groups describe`.
+/// Asserts that Kafka's own command prints the same rows for a group as `lag` and `groups describe`.
 fn is_equal(at: &At, group: &str, rows: usize) {
     let cell = |value: &Value| match value {
         Value::Null => "-".to_owned(),
@@ -33,7 +33,7 @@ fn is_equal(at: &At, group: &str, rows: usize) {
         rows.sort();
         rows
     };
-    // A member may commit between two questions.
+    // A member may commit between two requests.
     let mut attempts = 0;
     let javas = loop {
         let lag = cells(&at.offtake(&format!("lag {group} --json")).run().json());
@@ -51,7 +51,7 @@ fn is_equal(at: &At, group: &str, rows: usize) {
     assert_eq!(javas.len(), rows, "{group}: {javas:?}");
 }
 
-/// A command that reads as a member, and stays.
+/// A command that reads as a member, and keeps running.
 fn member(at: &At, args: &str) -> Running {
     let member = at.offtake(&format!("consume --events {args}")).start();
     member.wait_event("assigned", PATIENCE, |event| {
@@ -77,12 +77,12 @@ fn on_odd_groups_every_number_is_that_of_kafkas_own_command() {
         at.tool.alter_offsets(&plain, &[(&topic, 0, 20), (&topic, 1, 7), (&topic, 2, 0)]);
         is_equal(at, &plain, 3);
 
-        // Before the begin of the log, and behind its end: the lag counts what is gone, and is negative.
+        // Before the log start, and beyond its end: the lag counts deleted records, and is negative.
         let outside = group("outside");
         at.tool.alter_offsets(&outside, &[(&topic, 0, 1), (&topic, 1, 1000)]);
         is_equal(at, &outside, 2);
 
-        // A topic that was deleted; Kafka forgets what was committed of it.
+        // A deleted topic; Kafka removes its committed offsets.
         let (gone, deleted) = (at.tool.create_topic(&unique("gone"), 1, &[]), group("deleted"));
         at.tool.alter_offsets(&deleted, &[(&gone, 0, 0), (&topic, 1, 3)]);
         at.tool.delete_topic(&gone);
@@ -118,7 +118,7 @@ fn on_odd_groups_every_number_is_that_of_kafkas_own_command() {
         );
         at.tool.abort(&open);
 
-        // A member that has committed nothing of some, a static one, one of KIP-848, and one of many topics.
+        // A member without commits in some partitions, a static one, one of KIP-848, and one with many topics.
         let silent = group("silent");
         let reading =
             member(at, &format!("{topic} -g {silent} -X enable.auto.commit=false -X client.id=reader"));
@@ -150,7 +150,7 @@ fn on_odd_groups_every_number_is_that_of_kafkas_own_command() {
     });
 }
 
-/// Of each log: what was written when, where the group stands, and which record is the first that it has not read.
+/// For each log: the written records with their times, the group's offset, and its first unread record.
 #[test]
 fn a_lag_in_seconds_is_the_age_of_the_first_unread_record() {
     on([V4_3_0, V3_9_1, V2_8_2], |at| {
@@ -186,13 +186,13 @@ fn a_lag_in_seconds_is_the_age_of_the_first_unread_record() {
                 check(&topic, offset, began - age * 1000);
             }
         }
-        // Out of order: the first unread one counts, not the oldest.
+        // Out of order: the first unread record counts, not the oldest.
         let mixed = topic(&[]);
         at.tool.produce_with(&stamped(&mixed, &[60, 3000, 20, 900]), json!({"flush_every": 2}));
         check(&mixed, 0, began - 60_000);
         check(&mixed, 1, began - 3_000_000);
         check(&mixed, 2, began - 20_000);
-        // The broker's own time, whatever the producer says.
+        // The broker's own time, whatever timestamp the producer sends.
         let appended = topic(&[("message.timestamp.type", "LogAppendTime")]);
         let before = now_ms();
         at.tool.produce(&stamped(&appended, &[6000, 5000]));
@@ -201,7 +201,7 @@ fn a_lag_in_seconds_is_the_age_of_the_first_unread_record() {
         let row = at.offtake(&format!("lag {group} --json")).run().json().remove(0);
         let age = row["lag_seconds"].as_f64().unwrap();
         assert!(age <= (now_ms() - before) as f64 / 1000.0, "{row}");
-        // Compaction has removed what is next: the first that is left counts.
+        // Compaction has removed the next record: the first remaining one counts.
         let compacted = topic(&[("cleanup.policy", "compact")]);
         let twice: Vec<_> = [(0, 900), (1, 800), (1, 700), (2, 600)]
             .map(|(key, age)| {
@@ -212,19 +212,19 @@ fn a_lag_in_seconds_is_the_age_of_the_first_unread_record() {
         at.tool.produce_with(&twice, json!({"flush_every": 1}));
         at.tool.compact(&compacted, false);
         check(&compacted, 1, began - 700_000);
-        // Transaction markers are no records, though Kafka counts them.
+        // Transaction markers are not records, though Kafka counts them.
         let (marked, id) = (topic(&[]), unique("marks"));
         for age in [90, 30] {
             at.tool.begin(&id);
             at.tool.produce_within(&id, &stamped(&marked, &[age]));
             at.tool.commit(&id);
         }
-        check(&marked, 1, began - 30_000); // behind the marker at 1
+        check(&marked, 1, began - 30_000); // after the marker at 1
         let group = unique("markers");
         at.tool.alter_offsets(&group, &[(&marked, 0, 3)]);
         let row = at.offtake(&format!("lag {group} --json")).run().json().remove(0);
         assert_eq!((&row["lag"], &row["lag_seconds"]), (&json!(1), &json!(0.0)), "{row}");
-        // Larger than what is read of many partitions at once.
+        // Larger than what one request reads of many partitions.
         let large = topic(&[]);
         let record = |age: i64| {
             RecordSpec::to(&large).partition(0).value("x".repeat(300_000)).timestamp(began - age * 1000)
@@ -235,7 +235,7 @@ fn a_lag_in_seconds_is_the_age_of_the_first_unread_record() {
     });
 }
 
-/// What happens to the group each second, and what is watched meanwhile.
+/// A group that progresses each second, and the data observed meanwhile.
 struct Story {
     tool: JavaTool,
     topic: String,
@@ -247,7 +247,7 @@ struct Story {
 }
 
 impl Story {
-    /// A fifth of a second: two records come, and so many are read.
+    /// A fifth of a second: two records are written, and `read` are read.
     fn step(&mut self, read: i64) {
         let record =
             || RecordSpec::to(&self.topic).partition(0).value("v".repeat(self.size)).timestamp(now_ms());
@@ -261,7 +261,7 @@ impl Story {
         thread::sleep(Duration::from_millis(200));
     }
 
-    /// Where the log begins.
+    /// The log start.
     fn start(&self) -> i64 {
         self.tool.list_offsets(&self.topic, "earliest", "read_uncommitted")[0]
     }
@@ -273,13 +273,13 @@ fn watch(kafka: &Kafka, group: &str) -> Running {
     Offtake::new(watch.split_whitespace()).brokers(kafka).start()
 }
 
-/// What the last line says.
+/// The last line.
 fn last_row(watching: &Running) -> Option<Value> {
     serde_json::from_str(watching.stdout().all().last()?).ok()
 }
 
-/// A consumer is slowed down and then stands still where records live for 40 s: a warning, an error, and the loss of data are told, the
-/// last before the first record is gone; then it catches up, and all is well.
+/// A consumer is slowed down and then stands still, with a retention of 40 s: a warning, an error, and the imminent
+/// loss of data are reported, the last one before the first record is gone. Then it catches up, and all is well.
 #[test]
 fn a_slow_consumer_is_told_of_before_retention_deletes_what_it_has_not_read() {
     let kafka = Kafka::builder().property("log.retention.check.interval.ms", 500).start();
@@ -304,7 +304,7 @@ fn a_slow_consumer_is_told_of_before_retention_deletes_what_it_has_not_read() {
     play(0, "stop");
     let (committed, start) = play(0, "data_loss_imminent");
     assert!(start <= committed, "the first unread record {committed} is still there: {start}");
-    // Nobody helps, and it is lost as foretold.
+    // Nothing is done about it, and the data is lost as predicted.
     let told = Instant::now();
     loop {
         story.step(0);
@@ -313,7 +313,7 @@ fn a_slow_consumer_is_told_of_before_retention_deletes_what_it_has_not_read() {
         }
         assert!(told.elapsed() < PATIENCE, "it is deleted");
     }
-    // It was told at half of the 40 s.
+    // It was reported at half of the 40 s.
     assert!(told.elapsed() > Duration::from_secs(10), "in time: {:?}", told.elapsed());
     let began = Instant::now();
     while status().as_deref() != Some("ok") {
@@ -324,7 +324,7 @@ fn a_slow_consumer_is_told_of_before_retention_deletes_what_it_has_not_read() {
     assert_eq!(watching.finish(PATIENCE).code, Some(0));
 }
 
-/// The same where no more than 16 MiB are kept, of which it writes a fraction each second.
+/// The same with a retention of 16 MiB, a fraction of which is written each second.
 #[test]
 fn a_consumer_that_stands_is_told_of_before_the_size_of_its_log_deletes_what_it_has_not_read() {
     const MIB: usize = 1 << 20;
@@ -340,12 +340,12 @@ fn a_consumer_that_stands_is_told_of_before_the_size_of_its_log_deletes_what_it_
     let mut story = Story { tool, topic, group, size: MIB / 8, end: 0, committed: 0 };
     let status = || Some(last_row(&watching)?["status"].as_str()?.to_owned());
     let began = Instant::now();
-    // Until the log has lost a segment, which nobody had to read any more.
+    // Until the log has lost a segment whose records were all read.
     while status().as_deref() != Some("ok") || story.start() == 0 {
         assert!(began.elapsed() < PATIENCE, "{:?}", watching.stdout().all().last());
         story.step(1000);
     }
-    // Nobody reads; and it is told while all is there.
+    // Nothing is read; and the loss is predicted while all records are there.
     let began = Instant::now();
     while status().as_deref() != Some("data_loss_imminent") {
         assert!(story.start() <= story.committed, "lost untold: {:?}", watching.stdout().all().last());

@@ -1,4 +1,4 @@
-//! The library in a program: what `poll` promises to a loop that seeks, pauses, stores, commits and asks about offsets.
+//! The library in a program: the guarantees of `poll` to a loop that seeks, pauses, stores, commits and asks for offsets.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -10,17 +10,17 @@ use offtake::{Consumer, ErrorKind, Records, StartAt, TopicPartition};
 use offtake_tests::{Oversleep, RecordSpec, Shared, V2_8_2, V4_3_0, Version, shared, unique};
 use serde_json::json;
 
-/// No test of the library takes longer.
+/// The time limit of each test of the library.
 const BOUND: Duration = Duration::from_secs(60);
 pub(crate) const A_MOMENT: Duration = Duration::from_millis(500);
 
-/// Runs a program to its end, which must come.
+/// Runs a program to its end, within the limit.
 pub(crate) fn program<T>(body: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async { tokio::time::timeout(BOUND, body).await.expect("it ends in time") })
 }
 
-/// A topic with so many partitions and values `0`, `1`, … in each.
+/// A topic with this many partitions and the values `0`, `1`, … in each.
 pub(crate) fn filled(of: &Shared, partitions: i32, each: u64, codec: &str) -> String {
     let topic = of.tool.create_topic(&unique("library"), partitions, &[]);
     more(of, &topic, partitions, each, codec);
@@ -39,7 +39,7 @@ pub(crate) fn at(topic: &str, index: i32) -> TopicPartition {
     TopicPartition::new(topic, index)
 }
 
-/// Offsets by partition, in the order they came.
+/// Offsets by partition, in order of arrival.
 pub(crate) type Read = BTreeMap<i32, Vec<i64>>;
 
 pub(crate) fn take(read: &mut Read, records: &Records) {
@@ -48,7 +48,7 @@ pub(crate) fn take(read: &mut Read, records: &Records) {
     }
 }
 
-/// Polls until so many records have come.
+/// Polls until this many records have arrived.
 async fn read(consumer: &mut Consumer, count: usize) -> Read {
     let mut all = Read::new();
     while all.values().map(Vec::len).sum::<usize>() < count {
@@ -75,7 +75,7 @@ fn a_stream_gives_every_record_in_order() {
         while all.values().map(Vec::len).sum::<usize>() < 300 {
             let item = poll_fn(|cx| Pin::new(&mut stream).poll_next(cx)).await;
             take(&mut all, &item.expect("it has no end").unwrap());
-            stream.consumer().pause([at(&topic, 0)]).unwrap(); // it can be spoken to between two items
+            stream.consumer().pause([at(&topic, 0)]).unwrap(); // it can be used between two items
             stream.consumer().resume([at(&topic, 0)]).unwrap();
         }
         drop(stream);
@@ -90,7 +90,7 @@ fn i11_what_is_buffered_when_a_partition_is_paused_comes_in_order_when_it_is_res
         let of = shared(V4_3_0);
         let topic = of.tool.create_topic(&unique("library"), 2, &[]);
         (0..20).for_each(|_| more(of, &topic, 2, 10, "gzip"));
-        // A batch a fetch, so that several answers are buffered when it is paused.
+        // One batch per fetch, so that several answers are buffered when it is paused.
         let builder = Consumer::builder(of.kafka.bootstrap()).property("max.partition.fetch.bytes", "1");
         let builder = builder.property("max.poll.records", "10").property("auto.offset.reset", "earliest");
         let mut consumer = builder.build().await.unwrap();
@@ -100,7 +100,7 @@ fn i11_what_is_buffered_when_a_partition_is_paused_comes_in_order_when_it_is_res
         tokio::time::sleep(A_MOMENT).await; // the engine fetches ahead
         consumer.pause([at(&topic, 0)]).unwrap();
         assert_eq!(consumer.paused(), [at(&topic, 0)]);
-        // The other flows on to its end and beyond; this one stands.
+        // The other partition continues to its end and beyond; this one stands still.
         more(of, &topic, 2, 50, "none");
         while all.get(&1).map_or(0, Vec::len) < 250 {
             take(&mut all, &consumer.poll(A_MOMENT).await.unwrap());
@@ -249,7 +249,7 @@ fn the_shortest_loop_commits_what_it_has_finished() {
         first.commit(&records).await.unwrap();
         assert_eq!(of.tool.committed(&group)[&(topic.clone(), 0)], 10);
         assert_eq!(read(&mut first, 10).await[&0], (10..20).collect::<Vec<_>>());
-        // Neither committed nor followed by another poll: it may not be finished. Dropped, not closed.
+        // Neither committed nor followed by another poll: the records may be unfinished. Dropped, not closed.
         drop(first);
         let mut second = member().await;
         assert_eq!(read(&mut second, 20).await[&0], (10..30).collect::<Vec<_>>());
@@ -302,11 +302,11 @@ fn live7_poll_keeps_its_timeout_when_there_is_nothing() {
             let (machine, began) = (Oversleep::new(), Instant::now());
             assert!(consumer.poll(Duration::from_millis(millis)).await.unwrap().is_empty());
             let took = began.elapsed();
-            // The bar is 50 ms more; the rest is for machines that have other things to do.
+            // The allowance is 50 ms more; the rest is for busy machines.
             let bound = Duration::from_millis(millis + 250) + machine.allows();
             assert!(took < bound, "{millis} ms became {took:?}, {bound:?} are allowed");
         }
-        // M6: with no time at all records come in the end.
+        // M6: even with a zero timeout, records arrive eventually.
         more(of, &topic, 1, 1, "none");
         while consumer.poll(Duration::ZERO).await.unwrap().is_empty() {
             tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! librdkafka, as kcat has it, reads what our producers wrote.
+//! librdkafka, in kcat, reads the records of our producers.
 
 use std::time::{Duration, Instant};
 
@@ -13,13 +13,13 @@ const PARTITIONS: i32 = 2;
 const RECORDS: i32 = 60;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What the nth record of a round is made of: key, header and value. Values compress well, and some are none.
+/// Key, header and value of the nth record of a round. Values compress well, and some are null.
 fn parts(round: &str, n: i32) -> (String, String, Option<String>) {
     let value = (n % 7 != 0).then(|| format!("{round}-{n}-{}", "x".repeat(200)));
     (format!("key-{n}"), format!("{round}-{n}"), value)
 }
 
-/// Sends a round of records by this, and says how kcat prints them.
+/// Sends a round of records with this function, and returns them as kcat prints them.
 async fn send<D>(topic: &str, round: &str, mut by: impl FnMut(ProducerRecord<'_>) -> D) -> Vec<String>
 where
     D: Future<Output = Result<RecordMetadata, offtake_producer::Error>>,
@@ -46,7 +46,7 @@ async fn send_in(transaction: &Transaction<'_>, topic: &str, round: &str) -> Vec
     send(topic, round, |record| transaction.send(record)).await
 }
 
-/// What kcat reads of a topic from its beginning to its end, sorted.
+/// All records of a topic as kcat reads them, sorted.
 fn read(of: &Shared, topic: &str) -> Vec<String> {
     let finished = Offtake::new(["-C", "-e", "-q", "-Z", "-b", &of.kafka.bootstrap(), "-t", topic])
         .args(["-o", "beginning", "-f", "%p %o %T %k %h %s\\n"])
@@ -62,7 +62,7 @@ fn sorted(mut lines: Vec<String>) -> Vec<String> {
     lines
 }
 
-/// A coordinator answers before the markers of a transaction are written: so much is read in the end, and then no more.
+/// A coordinator answers before the markers of a transaction are written: waits until these records are read, and no more.
 fn is_read(of: &Shared, topic: &str, expected: Vec<String>) {
     let deadline = Instant::now() + PATIENCE;
     let expected = sorted(expected);
@@ -103,7 +103,7 @@ fn kcat_reads_what_ours_wrote(version: Version) {
                     }
                 }
             }
-            // Nothing is read of one that is open.
+            // Records of an open transaction are not read.
             let open = producer.begin().await.unwrap();
             let written = send_in(&open, &transactional, "open").await;
             block_in_place(|| is_read(of, &transactional, committed.clone()));

@@ -1,4 +1,4 @@
-//! Records that are larger than what a fetch asks for.
+//! Records that are larger than a fetch's limits.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use offtake_tests::{RecordSpec, Shared, V4_3_0, shared, unique};
 use crate::flow::PATIENCE;
 use crate::library::{Read, at, program, take};
 
-/// Asks for a kilobyte at a time, of two partitions.
+/// A consumer that fetches a kilobyte at a time, of two partitions.
 async fn frugal(of: &Shared, topic: &str, change: impl FnOnce(Builder) -> Builder) -> Consumer {
     let builder = Consumer::builder(of.kafka.bootstrap()).property("auto.offset.reset", "earliest");
     let builder = builder.property("fetch.max.bytes", "1000").property("max.partition.fetch.bytes", "1000");
@@ -17,7 +17,7 @@ async fn frugal(of: &Shared, topic: &str, change: impl FnOnce(Builder) -> Builde
     consumer
 }
 
-/// Partition 0 has a small record, one of that size and another small one; partition 1 has many small ones.
+/// Partition 0 has a small record, one of this size and another small one; partition 1 has many small ones.
 fn with_one_of(of: &Shared, size: usize) -> String {
     let topic = of.tool.create_topic(&unique("limits"), 2, &[("max.message.bytes", "12000000")]);
     let spec =
@@ -29,7 +29,7 @@ fn with_one_of(of: &Shared, size: usize) -> String {
     topic
 }
 
-/// Polls until partition 1 has given so many records and partition 0 so many; errors are kept.
+/// Polls until both partitions have returned this many records; collects errors.
 async fn read(consumer: &mut Consumer, zero: usize, one: usize, errors: &mut Vec<Error>) -> Read {
     let mut read = Read::new();
     let deadline = Instant::now() + PATIENCE;

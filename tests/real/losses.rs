@@ -1,5 +1,5 @@
-//! A log that changes under its reader: records are deleted, the topic is made anew, an election loses its end. What
-//! is lost is told, and nothing that comes after it is read from the wrong place.
+//! A log that changes under its reader: records are deleted, the topic is created again, an election loses the end of
+//! the log. Losses are reported, and no later record is read from the wrong place.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::flow::{self, PATIENCE, printed};
 use crate::library::{A_MOMENT, at, more, program};
 
-/// Offsets and values as they came.
+/// Offsets and values in order of arrival.
 type Read = Vec<(i64, String)>;
 
 struct Reader {
@@ -21,7 +21,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// Of one partition by hand; a batch a fetch, and little fetched ahead.
+    /// A reader of one partition by hand; one batch per fetch, and little fetched ahead.
     async fn of(of: &Shared, topic: &str, policy: &str) -> Self {
         let told = Arc::new(Mutex::new(Vec::new()));
         let events = Arc::clone(&told);
@@ -36,7 +36,7 @@ impl Reader {
         Self { consumer, told, read: Read::new() }
     }
 
-    /// Polls until so many records have come in all, or it fails.
+    /// Polls until this many records have arrived in all, or it fails.
     async fn read(&mut self, count: usize) -> offtake::Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while self.read.len() < count {
@@ -76,7 +76,7 @@ fn l1_records_deleted_before_a_lagging_reader_are_a_reset_that_is_told() {
         reader.read(10).await.unwrap();
         assert_eq!(of.tool.delete_records(&topic, 0, 155), 155);
         more(of, &topic, 1, 5, "none");
-        // What was fetched before is handed out, the rest is gone.
+        // Records fetched before are handed out, the others are gone.
         while reader.read.last().is_none_or(|(last, _)| *last < 204) {
             let count = reader.read.len();
             reader.read(count + 1).await.unwrap();
@@ -100,7 +100,7 @@ fn l1_records_deleted_before_a_lagging_reader_are_an_error_where_there_is_no_pol
         of.tool.delete_records(&topic, 0, 155);
         let error = reader.read(200).await.unwrap_err();
         assert_eq!((error.kind(), error.partition()), (ErrorKind::NoOffset, Some(&at(&topic, 0))), "{error}");
-        // It stays where it is, for the application to decide.
+        // It stays at its position, until the application decides.
         let stopped = reader.read.len();
         assert!(reader.consumer.poll(A_MOMENT).await.unwrap().is_empty());
         assert_eq!((reader.read.len(), reader.resets()), (stopped, Vec::new()));
@@ -125,7 +125,7 @@ fn b3_a_topic_that_is_made_anew_is_read_from_its_beginning() {
         reader.read(50).await.unwrap();
         of.tool.delete_topic(&topic);
         of.tool.create_topic(&topic, 1, &[]);
-        // More than there were: the old position lies within the new log.
+        // More than before: the old position is within the new log.
         produce("new", 80);
         reader.read(130).await.unwrap();
         let expected =
@@ -195,7 +195,7 @@ fn l3_an_unclean_election_cuts_the_log_which_is_told_and_what_replaces_it_is_rea
     at.kafka.broker(other).stop();
     produce("lost", 20);
     assert!(reader.stdout().wait_until(PATIENCE, |lines| lines.len() == 40), "{:?}", reader.stderr().all());
-    // The only one who has all of it dies, and the other leads with what it has.
+    // The only broker with all records dies, and the other leads with those it has.
     at.kafka.broker(leader).kill9();
     at.kafka.broker(other).start();
     let deadline = Instant::now() + PATIENCE;

@@ -1,4 +1,5 @@
-//! Tests against real Apache Kafka and Java's own clients, and beside a second opinion on the wire. `scripts/test` runs them.
+//! Tests against real Apache Kafka and Java's own clients, and against a second implementation of the protocol.
+//! `scripts/test` runs them.
 #![allow(
     clippy::disallowed_methods,
     reason = "tests watch processes from outside: they wait, and have threads for it"

@@ -25,10 +25,10 @@ fn member(of: &Shared, group: &str) -> Builder {
     builder.property("heartbeat.interval.ms", "300").property("auto.offset.reset", "earliest")
 }
 
-/// Who was told what of which partition.
+/// A member, a listener call, and a partition.
 type Word = (usize, &'static str, TopicPartition);
 
-/// What listeners were told, in order, across all members.
+/// The listener calls, in order, across all members.
 #[derive(Clone, Default)]
 struct Told(Arc<Mutex<Vec<Word>>>);
 
@@ -64,7 +64,7 @@ impl Told {
     }
 }
 
-/// Takes its time over everything, so that futures are dropped in the middle of it.
+/// Takes its time in every call, so that futures are dropped in the middle of it.
 struct Slow {
     who: usize,
     told: Told,
@@ -99,7 +99,7 @@ impl Listener for Slow {
     }
 }
 
-/// Polls and commits, and gives up on both all the time; ends by closing when `enough` says so.
+/// Polls and commits, and drops both futures all the time; closes once `enough` returns true.
 async fn impatient(
     builder: Builder,
     topic: &str,
@@ -140,7 +140,7 @@ fn dropped_futures(member: impl Fn(&Shared, &str) -> Builder) {
             let builder = member(of, &group).property("max.poll.records", "3");
             builder.listener(Slow { who, told: told.clone() })
         };
-        // The first stays for all; others come, read a little, and go.
+        // The first stays throughout; others join, read a little, and leave.
         let (end, ended) = tokio::sync::watch::channel(usize::MAX);
         let first = {
             let (topic, builder) = (topic.clone(), builder(0));
@@ -194,7 +194,7 @@ fn m7_dropped_polls_and_commits_lose_nothing_while_the_broker_assigns() {
     dropped_futures(modern);
 }
 
-/// Begins every partition at its fifth record, and leaves it as if eight were done.
+/// Begins every partition at its fifth record, and commits as if eight were finished.
 struct FromFiveToEight;
 
 impl Listener for FromFiveToEight {
@@ -272,7 +272,7 @@ fn h2_what_was_revoked_can_neither_be_committed_nor_stored_and_nothing_goes_on_t
         }
         let parts = || held.iter().flat_map(offtake::Records::partitions);
         for part in parts() {
-            // Records of a partition that came back belong to the assignment before.
+            // Records of a reassigned partition belong to the previous assignment.
             let refused = consumer.store(part).unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::NotOwned, "{refused}");
         }
@@ -323,7 +323,7 @@ fn m1_a_member_that_does_not_poll_loses_its_partitions_and_comes_back_when_it_do
             );
         }
         assert_eq!(told.count("lost"), 0, "listeners run in poll");
-        // What was read last was never finished: it comes again.
+        // The records of the last poll were never finished: they are delivered again.
         read.clear();
         while read.values().map(Vec::len).sum::<usize>() < 20 {
             take(&mut read, &consumer.poll(A_MOMENT).await.unwrap());
@@ -336,7 +336,7 @@ fn m1_a_member_that_does_not_poll_loses_its_partitions_and_comes_back_when_it_do
     });
 }
 
-/// Joined, and has read all there is: so many records.
+/// A consumer that has joined and read all records, this many.
 async fn joined(builder: Builder, topic: &str, count: usize) -> Consumer {
     let mut consumer = builder.build().await.unwrap();
     consumer.subscribe([topic]).await.unwrap();
@@ -378,7 +378,7 @@ fn n1_closing_in_the_middle_of_a_rebalance_is_bounded_and_leaves() {
         let topic = filled(of, 2, 10, "none");
         let group = unique("group");
         let holder = joined(member(of, &group), &topic, 20).await;
-        // The holder does not poll, so whoever joins now waits for it.
+        // The holder does not poll, so another member that joins has to wait for it.
         let mut waits = member(of, &group).build().await.unwrap();
         waits.subscribe([topic.as_str()]).await.unwrap();
         while members(of, &group) < 2 {
@@ -388,7 +388,7 @@ fn n1_closing_in_the_middle_of_a_rebalance_is_bounded_and_leaves() {
         waits.close(Duration::from_secs(2)).await.unwrap();
         let took = began.elapsed();
         assert!(took < Duration::from_millis(2300) + machine.allows(), "{took:?}");
-        // The one that was to give up everything closes instead, and commits what it has handed out.
+        // The member that was to revoke everything closes instead, and commits the records that it handed out.
         let began = Instant::now();
         holder.close(Duration::from_secs(5)).await.unwrap();
         let took = began.elapsed();
@@ -429,13 +429,14 @@ fn n2_closing_is_bounded_when_the_broker_is_silent_and_when_it_is_gone() {
             let began = Instant::now();
             let closed = consumer.close(Duration::from_secs(1)).await;
             let took = began.elapsed();
-            // LIVE7: its timeout + 100 ms; the rest is for machines that have other things to do.
+            // LIVE7: its timeout + 100 ms; the rest is for busy machines.
             let bound = Duration::from_millis(1400) + machine.allows();
             assert!(took < bound, "silent: {silent}: {took:?} of {bound:?}");
             let error = closed.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Timeout, "what it could not commit, it says");
             assert!(error.to_string().contains("did not confirm"), "{error}");
-            // What the proxy held back ends with its connections: it would arrive when the proxy flows again, late or not.
+            // Data that the proxy held back ends with its connections: otherwise it would arrive when the proxy passes
+            // data again, late or not.
             proxy.cut_all();
             proxy.flow();
             proxy.admit();

@@ -1,5 +1,5 @@
-//! Ours, Java's and librdkafka's members in one classic group: each leads it in turn, and each dies in office, while
-//! others come and go and records keep coming. And a group that changes how it assigns, one member after the other.
+//! Ours, Java's and librdkafka's members in one classic group: each leads it in turn, and each dies as leader, while
+//! others join and leave and records keep arriving. And a group that changes its assignors, one member after the other.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use offtake_tests::V4_3_0;
 use crate::company::{Gone, Member, Rest, as_java_would, wait_all_read};
 use crate::groups::{Group, finish};
 
-/// At rest every member has its share of the eight partitions; by range it is the one that Java would give it.
+/// In the settled group every member has its share of the eight partitions; with range the one that Java would give it.
 fn assert_fair(group: &Group, assignor: &str, rest: &Rest) {
     let now: BTreeMap<_, _> = rest.values().cloned().collect();
     if assignor == "range" {
@@ -21,7 +21,7 @@ fn assert_fair(group: &Group, assignor: &str, rest: &Rest) {
     }
 }
 
-/// The one who was alone leads those who came after it.
+/// The member that was alone leads those that joined after it.
 fn assert_leads(group: &Group, leader: &Member, rest: &Rest) {
     let leaders = group.leaders();
     assert_eq!(leaders.last(), rest.get(&leader.name).map(|(id, _)| id), "{}: {rest:?}", leader.name);
@@ -94,7 +94,7 @@ fn changes_its_assignors(steps: [&[&str]; 3]) {
             members.push((ours, group.member_with(ours, assignors)));
             group.rests(&members.iter().map(|(_, member)| member).collect::<Vec<_>>());
         }
-        // All know it and want it first.
+        // All members support it and prefer it.
         let chosen = group.of.tool.describe_group(&group.name)["assignor"].clone();
         assert_eq!(chosen.as_str(), assignors.first().copied());
     }

@@ -1,4 +1,4 @@
-//! Groups by the consumer protocol (KIP-848), with Java's members, and while a group moves from the old to the new.
+//! Groups of the consumer protocol (KIP-848), with Java's members, and while a group moves from the old protocol to the new.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,7 +54,7 @@ impl Group {
         assert_read_once(gone, &all);
         assert_one_owner(gone);
         let mut committed = self.of.tool.committed(&self.name);
-        committed.retain(|partition, offset| *offset > 0 || ends.contains_key(partition)); // Java commits beginnings too
+        committed.retain(|partition, offset| *offset > 0 || ends.contains_key(partition)); // Java commits start positions too
         assert_eq!(committed, ends);
     }
 }
@@ -111,8 +111,8 @@ fn b4_added_partitions_are_read_from_their_first_record_by_the_consumer_protocol
     group.finish(&[ours.leave(), java.leave()], produced.collect());
 }
 
-/// Members of both protocols in one group, while it goes from the one to the other and back (FAILURES F12). `ours`: who
-/// speaks the other protocol first is ours, both times; where the group is classic, each leads in turn.
+/// Members of both protocols in one group, while it changes from one to the other and back (FAILURES F12). `ours`:
+/// whether the first to use the other protocol is ours, both times; while the group is classic, each leads in turn.
 fn migration(ours: bool, assignor: &str) {
     let group = Group::new(V4_3_0, 4);
     let production = Production::start(&group.of.tool, &group.topic, 4);
@@ -138,7 +138,7 @@ fn migration(ours: bool, assignor: &str) {
     group.at_rest(&[&second, &third, &fourth]);
     gone.push(second.leave());
     group.at_rest(&[&third, &fourth]);
-    // And back: the last who speaks the new protocol goes, and the group is classic again.
+    // And back: the last member with the new protocol leaves, and the group is classic again.
     let fifth = classic(ours);
     group.at_rest(&[&third, &fourth, &fifth]);
     assert_eq!(group.kind(), "CONSUMER");
@@ -149,7 +149,7 @@ fn migration(ours: bool, assignor: &str) {
     gone.push(fourth.leave());
     group.at_rest(&[&fifth, &sixth]);
     assert_eq!(group.kind(), "CLASSIC");
-    // Who is alone leads those who come.
+    // A member that is alone leads those that join.
     gone.push(fifth.leave());
     group.at_rest(&[&sixth]);
     let seventh = classic(ours);
@@ -170,8 +170,8 @@ fn f12_a_group_moves_to_the_consumer_protocol_and_back_with_java_first() {
     migration(false, "range");
 }
 
-/// What a static leader notes for itself in its assignment (FAILURES G3) must look to Kafka like nothing: user data would be
-/// a custom assignor's, and keep every member of the other protocol out.
+/// The notes that a static leader stores in its assignment (FAILURES G3) must not count as user data in Kafka: user
+/// data would indicate a custom assignor, and keep every member of the other protocol out.
 #[test]
 fn f12_a_group_that_a_static_member_leads_takes_members_of_the_consumer_protocol() {
     for assignor in ["cooperative-sticky", "range"] {

@@ -1,5 +1,5 @@
-//! `offtake monitor` beside what watches it: Prometheus scrapes it and its rules fire, promtool reads what it serves and what it ships, and
-//! Chromium shows its page. All three are Debian's: `apt-get install prometheus chromium`.
+//! `offtake monitor` with its surroundings: Prometheus scrapes it and its rules fire, promtool checks its metrics and
+//! its shipped rules, and Chromium shows its page. All three come from Debian: `apt-get install prometheus chromium`.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -14,7 +14,8 @@ use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A group that has read the first of ten records of a topic and then no more, on real Kafka, and a monitor that watches it.
+/// A group that has read the first of ten records of a topic and then stopped, on real Kafka, and a monitor that
+/// watches it.
 struct Watched {
     group: String,
     topic: String,
@@ -54,7 +55,7 @@ fn get(port: u16, path: &str) -> (u16, String) {
         stream.read_to_string(&mut text)?;
         Ok(text)
     };
-    let text = ask().unwrap_or_default(); // nobody listens yet
+    let text = ask().unwrap_or_default(); // not listening yet
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_default();
     (head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0), body.to_owned())
 }
@@ -71,7 +72,7 @@ fn wait<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// What a tool of Debian's prints, both outputs, and whether it is content.
+/// The output of a Debian tool, both streams, and whether it succeeded.
 fn told(command: &mut Command, input: &str) -> (bool, String) {
     let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = child.expect("apt-get install prometheus chromium");
@@ -144,7 +145,7 @@ struct Prometheus {
     _running: Running,
 }
 
-/// With the shipped rules, but that nothing has to last.
+/// Starts it with the shipped rules, but without their hold times.
 fn prometheus(folder: &TempDir, monitor: u16) -> Prometheus {
     let text = fs::read_to_string(rules().join("offtake.rules.yml")).expect("the rules");
     let lines = text.lines().filter(|line| !line.trim_start().starts_with("for: "));

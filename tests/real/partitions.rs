@@ -1,5 +1,5 @@
-//! Partitions that are added to a subscribed topic, and topics that a pattern meets later, are read from their first
-//! record, by members that were never restarted; also where `auto.offset.reset` is `latest` (FAILURES B4).
+//! Partitions that are added to a subscribed topic, and topics that match a pattern later, are read from their first
+//! record, by members that were never restarted; also with `auto.offset.reset` set to `latest` (FAILURES B4).
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -10,13 +10,13 @@ use serde_json::json;
 use crate::company::{Member, Partition, assert_one_owner, assert_read_once, wait_at_rest, wait_read};
 use crate::flow::PATIENCE;
 
-/// A member that looks at its topics every second.
+/// A member that refreshes its topics every second.
 fn member(of: &Shared, group: &str, what: &[&str], more: &[&str]) -> Member {
     let command = Offtake::new(["consume", "-X", "metadata.max.age.ms=1000"]).args(what).args(more);
     Member::ours(group, &unique("ours"), command.brokers(&of.kafka))
 }
 
-/// Ten records to each partition, and which they are.
+/// Writes ten records to each partition, and returns them.
 fn ten_each(of: &Shared, topic: &str, count: i32) -> BTreeSet<(Partition, i64)> {
     let from = of.tool.list_offsets(topic, "latest", "read_uncommitted");
     let specs = (0..10).flat_map(|nth| (0..count).map(move |index| (index, nth)));
@@ -27,7 +27,7 @@ fn ten_each(of: &Shared, topic: &str, count: i32) -> BTreeSet<(Partition, i64)> 
     (0..).zip(from).flat_map(range).collect()
 }
 
-/// Produces until each of the members' partitions has given a record: all positions are known from then on.
+/// Produces until each of the members' partitions has returned a record: from then on all positions are known.
 fn produce_until_read(of: &Shared, topic: &str, count: i32, members: &[&Member]) {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -41,7 +41,7 @@ fn produce_until_read(of: &Shared, topic: &str, count: i32, members: &[&Member])
     }
 }
 
-/// What a member that begins at the end may skip: what was there before its first record of a partition.
+/// The records that a member must read if it begins at the end: it may skip those before its first record of a partition.
 fn seen_from(produced: BTreeSet<(Partition, i64)>, read: &[(Partition, i64)]) -> BTreeSet<(Partition, i64)> {
     let first =
         |of: &Partition| read.iter().filter(|(partition, _)| partition == of).map(|(_, at)| *at).min();
@@ -63,7 +63,7 @@ fn grows(version: Version, assignor: &str, from: &str, with_java_leading: bool) 
     produce_until_read(of, &topic, 2, &members);
     let before = ours.owned();
 
-    // Written before anybody in the group can know that these partitions exist.
+    // Written before any member can know that these partitions exist.
     of.tool.create_partitions(&topic, 5);
     ten_each(of, &topic, 5);
     wait_at_rest(of, &group, &members, &[(&topic, 5)]);
@@ -183,7 +183,7 @@ fn p4_a_pattern_that_matches_nothing_costs_nothing() {
         assert!(Instant::now() < deadline, "it does not join: {:?}", member.stderr().all());
         std::thread::sleep(Duration::from_millis(50));
     }
-    std::thread::sleep(Duration::from_millis(500)); // what it says when it has joined
+    std::thread::sleep(Duration::from_millis(500)); // its last requests after joining
     let proxy = of.kafka.proxy(1);
     let (before, used) = (proxy.answers().0, member.cpu_time());
     std::thread::sleep(span);

@@ -1,5 +1,5 @@
-//! How long the group waits for an application, and the application for the group: on the cluster in a box, in memory and
-//! in virtual time, so that minutes of silence take none.
+//! How long the group waits for an application, and the application for the group: on the cluster in a box, in memory
+//! and in virtual time, so that minutes of silence take none.
 
 use std::{
     sync::{Arc, Mutex},
@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::library::at;
 
-/// `max.poll.interval.ms` unless said otherwise.
+/// The default of `max.poll.interval.ms`.
 const LIMIT: Duration = Duration::from_secs(300);
 const A_MOMENT: Duration = Duration::from_millis(500);
 const LONG: Duration = Duration::from_secs(3600);
@@ -24,19 +24,19 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// Runs a program in virtual time; none of them has a day.
+/// Runs a program in virtual time, for less than a day.
 pub(crate) fn virtually<T>(body: impl Future<Output = T>) -> T {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async { timeout(24 * LONG, body).await.expect("it ends in time") })
 }
 
-/// Into that cluster, without a socket.
+/// A dialler into that cluster, without a socket.
 pub(crate) fn inside(cluster: &Cluster) -> Arc<dyn Dial> {
     Arc::new(InMemory::new(cluster.connector()))
 }
 
-/// A topic with so many partitions, ten records in each.
+/// A topic with this many partitions, ten records in each.
 async fn cluster(partitions: i32) -> Cluster {
     let cluster = Cluster::builder().in_memory().topic("orders", partitions).start().await.unwrap();
     for partition in 0..partitions {
@@ -55,7 +55,7 @@ pub(crate) fn member(cluster: &Cluster) -> Builder {
         .property("auto.offset.reset", "earliest")
 }
 
-/// What was told, and when.
+/// The events, and when each occurred.
 #[derive(Clone)]
 struct Told(Arc<Mutex<Vec<(Duration, Event)>>>, Instant);
 
@@ -93,7 +93,7 @@ impl Told {
     }
 }
 
-/// Subscribed, and has been handed out so many records.
+/// A consumer that has subscribed and been handed this many records.
 async fn reading(builder: Builder, count: usize) -> Consumer {
     let mut consumer = builder.build().await.unwrap();
     consumer.subscribe(["orders"]).await.unwrap();
@@ -110,7 +110,7 @@ async fn read(consumer: &mut Consumer, count: usize) -> Vec<(i32, i64)> {
     read
 }
 
-/// Another member, which polls until it is told to stop.
+/// Another member, which polls until it is stopped.
 struct Other {
     stop: tokio::sync::oneshot::Sender<()>,
     task: tokio::task::JoinHandle<()>,
@@ -144,7 +144,7 @@ fn close_to(time: Duration, wanted: Duration) -> bool {
 
 // ---- the poll contract -------------------------------------------------------------------------------------------------
 
-/// M1, M5: said at 80 %, and when it is too late; by a clock that nobody sets.
+/// M1, M5: reported at 80 %, and when it is too late; by the monotonic clock.
 #[test]
 fn m1_a_slow_handler_is_warned_of_at_four_fifths_and_then_left_behind() {
     let mut timelines = Vec::new();
@@ -162,10 +162,10 @@ fn m1_a_slow_handler_is_warned_of_at_four_fifths_and_then_left_behind() {
             let [(left, exceeded)] = told.exceeded()[..] else { panic!("{:?}", told.0) };
             assert!(close_to(left - since, LIMIT) && close_to(exceeded.0, LIMIT), "{left:?}");
             assert_eq!(exceeded.2, Stall::Handler);
-            // What was handed out last was never finished: it comes again, after it is known to be lost.
+            // The last records were never finished: they are delivered again, after the loss is known.
             assert!(!read(&mut consumer, 1).await.is_empty());
             assert_eq!(told.count(|event| matches!(event, Event::Lost(_))), 1);
-            // The next silence is spoken of again.
+            // The next silence is reported again.
             sleep(LIMIT / 10 * 9).await;
             assert_eq!((told.warnings().len(), told.exceeded().len()), (2, 1));
             consumer.close(seconds(5)).await.unwrap();
@@ -187,7 +187,7 @@ fn m1_who_waits_for_records_is_not_slow() {
     });
 }
 
-/// M1: a poll that was called, and has something to hand out, but that nobody runs.
+/// M1: a poll that was called, and has records to return, but is not polled by a runtime.
 #[test]
 fn m1_a_poll_that_is_woken_and_not_run_counts_as_silence() {
     virtually(async {
@@ -214,7 +214,7 @@ fn m1_a_poll_that_is_woken_and_not_run_counts_as_silence() {
     });
 }
 
-/// M3: with the engine on the application's own runtime, one that is blocked is found out afterwards.
+/// M3: with the engine on the application's own runtime, a blocked runtime is detected afterwards.
 #[test]
 fn m3_a_runtime_that_was_blocked_with_its_engine_is_told_from_a_slow_handler() {
     virtually(async {
@@ -251,11 +251,11 @@ fn m6_a_loop_of_polls_that_do_not_wait_gets_on() {
     });
 }
 
-/// M8: an application that hears of nothing but errors takes part in rebalances all the same.
+/// M8: an application that gets nothing but errors takes part in rebalances all the same.
 #[test]
 fn m8_a_poll_that_returns_only_errors_lets_the_group_rebalance() {
     virtually(async {
-        // A batch each, and one an answer: it is the bad one.
+        // One batch in each partition, and one per answer: it is the damaged one.
         let cluster = Cluster::builder().in_memory().topic("orders", 4).start().await.unwrap();
         for partition in 0..4 {
             cluster.produce("orders", partition, None, Some(b"value")).unwrap();
@@ -271,7 +271,7 @@ fn m8_a_poll_that_returns_only_errors_lets_the_group_rebalance() {
                     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
                     errors += 1;
                     let place = error.partition().unwrap().clone();
-                    // At once again, so that there is always the next error.
+                    // Seeks at once, so that there is always a next error.
                     match consumer.seek(place, StartAt::Earliest).await {
                         Err(error) if error.kind() != ErrorKind::NotOwned => panic!("{error}"),
                         _ => {}
@@ -300,7 +300,7 @@ fn m8_a_poll_that_returns_only_errors_lets_the_group_rebalance() {
 
 // ---- listeners ---------------------------------------------------------------------------------------------------------
 
-/// Never ends when it is told this; keeps what it was given.
+/// Never ends in this call; keeps its argument.
 struct Hangs(RebalanceCall, Arc<Mutex<Vec<Rebalance>>>);
 
 impl Hangs {
@@ -329,7 +329,7 @@ fn offset(partition: &TopicPartition, offset: i64) -> [(TopicPartition, OffsetAn
     [(partition.clone(), OffsetAndMetadata::from(Position::at(offset)))]
 }
 
-/// M1, M9: what a listener does not let go of in time is lost, and it can do nothing with it any more.
+/// M1, M9: partitions that a listener does not release in time are lost, and the listener cannot use them any more.
 #[test]
 fn m9_a_revoked_listener_that_never_ends_loses_its_partitions_and_holds_up_nobody() {
     for protocol in ["classic", "consumer"] {
@@ -363,7 +363,7 @@ fn m9_a_revoked_listener_that_never_ends_loses_its_partitions_and_holds_up_nobod
             assert_eq!(told.count(|event| matches!(event, Event::Lost(_))), 1, "that is what became of them");
             let commit = rebalance.consumer.commit_offsets(offset(&rebalance.partitions[0], 1)).await;
             assert_eq!(commit.unwrap_err().kind(), ErrorKind::NotOwned, "{protocol}");
-            // And the group goes on, with both.
+            // And the group continues, with both members.
             while (consumer.assignment().len(), other.handle.assignment().len()) != (1, 1) {
                 consumer.poll(A_MOMENT).await.unwrap();
             }
@@ -373,7 +373,7 @@ fn m9_a_revoked_listener_that_never_ends_loses_its_partitions_and_holds_up_nobod
     }
 }
 
-/// M1: the other two keep nobody waiting longer than a handler may.
+/// M1: the other two callbacks delay nothing for longer than a handler may take.
 #[test]
 fn m9_an_assigned_listener_that_never_ends_holds_up_its_partitions_for_a_time_only() {
     virtually(async {
@@ -410,10 +410,10 @@ fn n1_a_listener_that_never_ends_does_not_hold_up_closing() {
     });
 }
 
-/// The call, how many partitions are owned and paused, and of those that it is about position and lag.
+/// The call, the numbers of owned and paused partitions, and position and lag of those that it concerns.
 type Look = (&'static str, usize, usize, Vec<Option<i64>>, Vec<Option<u64>>);
 
-/// What a listener reads through its handle.
+/// The values that a listener reads through its handle.
 #[derive(Clone, Default)]
 struct Reads(Arc<Mutex<Vec<Look>>>);
 
@@ -465,9 +465,9 @@ fn m9_a_listener_reads_positions_lag_and_what_is_paused() {
 
 // ---- kept partitions ---------------------------------------------------------------------------------------------------
 
-/// E10: what a rebalance leaves with a member stays as it was. What is given up is not paused any more, also if it comes
-/// back, and reading goes on from what was committed when it went, which is where it was sought to. Eager rebalances give
-/// up everything. All of it is as in Java.
+/// E10: partitions that a member keeps in a rebalance stay as they were. A revoked partition is no longer paused, even
+/// if it returns, and reading continues from the offset committed at its revocation, which is where it was sought to.
+/// Eager rebalances revoke everything. All of it is as in Java.
 #[test]
 fn e10_a_paused_and_sought_partition_stays_so_if_it_is_kept() {
     let cases = [
@@ -518,7 +518,7 @@ fn e10_a_paused_and_sought_partition_stays_so_if_it_is_kept() {
 
 // ---- changes as values -------------------------------------------------------------------------------------------------
 
-/// In short.
+/// Its short name.
 fn name(next: &Next) -> &'static str {
     match next {
         Next::Records(_) => "records",
@@ -531,7 +531,7 @@ fn name(next: &Next) -> &'static str {
     }
 }
 
-/// The next that is none of what always comes.
+/// The next result other than records and the usual ones.
 async fn change(consumer: &mut Consumer) -> Next {
     loop {
         let next = timeout(LONG, consumer.next()).await.expect("something comes").unwrap();
@@ -566,7 +566,7 @@ fn e1_changes_come_as_values_in_order_and_what_is_revoked_can_still_be_committed
             let going = revoking.partitions.clone();
             assert_eq!(consumer.assignment().len(), 2 - going.len(), "nothing more of them comes");
             assert!(going.iter().all(|place| revoking.consumer.position(place) == Some(10)));
-            // The group waits. What is held can be said to be finished, and committed.
+            // The group waits. Held records can be finished, and committed.
             sleep(seconds(60)).await;
             assert_eq!(other.handle.assignment().len(), 0);
             for records in held.iter().filter(|records| !records.is_empty()) {
@@ -594,7 +594,7 @@ fn e1_changes_come_as_values_in_order_and_what_is_revoked_can_still_be_committed
     }
 }
 
-/// D9: dropped or forgotten, it holds up nobody.
+/// D9: a dropped or forgotten value delays nothing.
 #[test]
 fn d9_a_value_that_is_dropped_or_forgotten_releases_its_partitions() {
     for forgets in [false, true] {
@@ -609,7 +609,7 @@ fn d9_a_value_that_is_dropped_or_forgotten_releases_its_partitions() {
             if forgets {
                 std::mem::forget(next);
             } else {
-                drop(next); // and is busy with something else
+                drop(next); // and is busy otherwise
                 sleep(seconds(5)).await;
             }
             assert!(matches!(change(&mut consumer).await, Next::Assigned(_)), "the next call releases it");
@@ -620,7 +620,7 @@ fn d9_a_value_that_is_dropped_or_forgotten_releases_its_partitions() {
     }
 }
 
-/// M7: a `next` that is given up all the time loses neither a record nor a change.
+/// M7: a `next` that is dropped all the time loses neither a record nor a change.
 #[test]
 fn m7_dropped_futures_of_next_lose_nothing() {
     virtually(async {

@@ -14,7 +14,7 @@ fn modern(bootstrap: &str, group: &str) -> offtake::Builder {
     builder.property("metadata.max.age.ms", "1000").property("auto.offset.reset", "latest")
 }
 
-/// Polls until so many records have come; their topics, in order of name.
+/// Polls until this many records have arrived; returns their topics, sorted.
 async fn read(consumer: &mut Consumer, count: usize) -> Vec<String> {
     let mut topics = Vec::new();
     while topics.len() < count {
@@ -44,7 +44,7 @@ fn records(topic: &str, count: usize) -> Vec<RecordSpec> {
     (0..count).map(|nth| RecordSpec::to(topic).partition(0).value(nth.to_string())).collect()
 }
 
-/// A topic that matches is read, one that comes later from its first record, and names take the pattern's place.
+/// A matching topic is read, one created later from its first record, and names replace the pattern.
 fn subscribes_by_pattern(bootstrap: &str, tool: &JavaTool) {
     let stem = unique("pattern");
     let [early, late, other] = ["a", "b", "z"].map(|end| format!("{stem}-{end}"));
@@ -55,7 +55,7 @@ fn subscribes_by_pattern(bootstrap: &str, tool: &JavaTool) {
         let pattern = SubscriptionPattern::new(format!("{stem}-[a-c]"));
         consumer.subscribe_pattern(pattern).await.unwrap();
         owns(&mut consumer, &[&early]).await;
-        // Its position is the end as it is now: what follows is read.
+        // Its position is the present end: later records are read.
         consumer.poll(Duration::from_secs(1)).await.unwrap();
         tool.produce(&records(&early, 3));
         assert_eq!(read(&mut consumer, 3).await, vec![early.clone(); 3]);

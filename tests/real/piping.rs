@@ -1,7 +1,7 @@
-//! `offtake pipe` with a handler in Python, and `offtake dlq`, on real Kafka: handlers that are killed at random, stops in the middle, and
-//! replays that are killed and begun again.
+//! `offtake pipe` with a handler in Python, and `offtake dlq`, on real Kafka: handlers that are killed at random, stops
+//! in the middle, and replays that are killed and restarted.
 //!
-//! The handlers write a ledger of what they did. It is compared with what was produced.
+//! The handlers write a ledger of their work, which is compared with the produced records.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const PARTITIONS: i32 = 6;
 const KEYS: usize = 100;
 
-/// What a handler does with a record, and where it writes that.
+/// The setting of a test: a cluster with a topic, and the folder for the handler's script and its ledger.
 struct Bench {
     at: &'static Shared,
     topic: String,
@@ -26,7 +26,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// A topic with so many records; the keys take turns, and a value is its number.
+    /// A topic with this many records; the keys take turns, and a value is its number.
     fn with(version: Version, records: usize) -> Self {
         let at = shared(version);
         let topic = at.tool.create_topic(&unique("pipe"), PARTITIONS, &[]);
@@ -40,7 +40,7 @@ impl Bench {
         self.folder.path().join("ledger")
     }
 
-    /// `offtake pipe` with a handler that notes each record that it is done with, unless `body` continues before.
+    /// `offtake pipe` with a handler that notes each finished record, unless `body` continues before that.
     fn pipe(&self, body: &str, options: &str) -> Running {
         let script = self.folder.path().join("handler.py");
         let text = format!(
@@ -67,7 +67,7 @@ for line in sys.stdin:
             .start()
     }
 
-    /// Numbers by key, in the order in which they were done.
+    /// Numbers by key, in the order in which they were finished.
     fn done(&self) -> BTreeMap<String, Vec<usize>> {
         let mut done = BTreeMap::<String, Vec<usize>>::new();
         for line in fs::read_to_string(self.ledger()).unwrap_or_default().lines() {
@@ -77,7 +77,7 @@ for line in sys.stdin:
         done
     }
 
-    /// Waits until so many different records are done.
+    /// Waits until this many different records are finished.
     fn wait_done(&self, wanted: usize, of: &mut Running) {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -94,7 +94,7 @@ for line in sys.stdin:
         }
     }
 
-    /// Waits until all is committed, and ends it.
+    /// Waits until all is committed, and stops it.
     fn stop(&self, pipe: Running) {
         pipe.signal("TERM");
         let ended = pipe.finish(PATIENCE);
@@ -122,7 +122,7 @@ fn expected(key: &str, records: usize) -> Vec<usize> {
     (first..records).step_by(KEYS).collect()
 }
 
-/// The handlers that live.
+/// The live handlers.
 fn handlers(of: &Running) -> Vec<i64> {
     let mut live = BTreeMap::new();
     for line in of.stderr().all() {
@@ -144,7 +144,7 @@ fn safe1_handlers_that_are_killed_at_random_lose_nothing_and_keep_the_order_of_e
     pipe.wait_event("child", PATIENCE, |_| true);
     let mut dice = Dice::new(7);
     let (mut killed, mut done) = (0, 0);
-    // The next one when some more is done, so that a slow machine has no more of them to start than a fast one.
+    // The next kill follows after some more are done, so that a slow machine has no more restarts than a fast one.
     while done < RECORDS * 9 / 10 {
         done += 20 + dice.index(180);
         bench.wait_done(done, &mut pipe);
@@ -161,7 +161,7 @@ fn safe1_handlers_that_are_killed_at_random_lose_nothing_and_keep_the_order_of_e
     let done = bench.done();
     assert_eq!(done.len(), KEYS);
     for (key, mut numbers) in done {
-        numbers.dedup(); // done, and killed before it could say so
+        numbers.dedup(); // finished, and killed before its answer
         assert_eq!(numbers, expected(&key, RECORDS), "{key}");
     }
     let committed = bench.at.tool.committed(&bench.group).values().sum::<i64>();
@@ -295,7 +295,7 @@ fn safe12_of_two_replays_at_once_the_later_one_ends_the_earlier() {
     assert_eq!(second.code, Some(0), "{:#?}", second.stderr);
     let first = first.finish(PATIENCE);
     assert_eq!(first.code, Some(1), "{:#?}", first.stdout);
-    // It is told that it is fenced, or first that its transaction is not open any more: the later one has aborted it.
+    // It reports that it is fenced, or first that its transaction is no longer open: the later replay has aborted it.
     let last = first.last_line();
     assert!(last.contains("are replayed; run it again for the rest"), "{last}");
     let read =

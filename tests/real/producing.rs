@@ -1,4 +1,4 @@
-//! Records that our producer writes, as Java's consumer reads them.
+//! Records of our producer, as Java's consumer reads them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -34,7 +34,7 @@ async fn written(deliveries: Vec<Delivery>) -> Vec<RecordMetadata> {
     written
 }
 
-/// What Java's consumer reads of a topic, without the topic's name.
+/// Java's consumer's view of a topic, without the topic's name.
 fn read(at: &Shared, topic: &str) -> BTreeMap<i32, Vec<Value>> {
     let all = by_partition(at.tool.read(&[topic], "read_committed"));
     let nameless = |mut record: Value| {
@@ -85,7 +85,7 @@ fn java_reads_of_ours_what_it_reads_of_its_own_on_kafka_2_8() {
     what_java_reads_is_what_java_writes(V2_8_2);
 }
 
-/// `consume --json | produce --json`: keys, nulls, headers with duplicates, bytes that are no text, timestamps.
+/// `consume --json | produce --json`: keys, nulls, headers with duplicates, bytes that are not text, timestamps.
 #[test]
 fn the_command_copies_a_topic_as_it_is() {
     let at = shared(V4_3_0);
@@ -133,7 +133,7 @@ fn the_command_writes_transactions_and_aborts_the_one_that_a_line_spoils() {
     };
     let all = run(lines(0..2500), "5000");
     assert_eq!((all.code, all.json().len()), (Some(0), 2500), "{:?}", all.stderr);
-    // The first 1,000 are whole, the next have a line that is none.
+    // The first 1,000 lines are complete, the next include an invalid one.
     let spoiled = run(lines(2500..4000) + "nonsense\n" + &lines(4000..4100), "5000");
     assert_eq!((spoiled.code, spoiled.stdout.len()), (Some(1), 1000), "{:?}", spoiled.stderr);
     assert!(spoiled.last_line().contains("line 1501: "), "{:?}", spoiled.stderr);
@@ -206,7 +206,7 @@ fn the_first_records_of_200_fresh_topics_are_written_with_five_requests_on_their
     });
 }
 
-/// Numbered records to four partitions of a topic, until told to stop: how many.
+/// Sends numbered records to four partitions of a topic until it is stopped. Returns how many.
 async fn sends_until(producer: &Producer, topic: &str, stop: tokio::sync::oneshot::Receiver<()>) -> usize {
     let mut deliveries = Vec::new();
     let mut stop = std::pin::pin!(stop);

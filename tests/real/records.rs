@@ -1,4 +1,4 @@
-//! The same records as Java's consumer reads, field by field: every codec, shape and kind of log, in both isolation
+//! The records that Java's consumer reads, field by field: every codec, shape and kind of log, in both isolation
 //! levels, by hand assignment and through a group, on each version of Kafka.
 
 use std::collections::BTreeMap;
@@ -55,7 +55,7 @@ fn the_same_records_as_java(version: Version) {
         let group = unique("group");
         let member = || consume(version, topics).args(["--isolation", isolation, "--group", &group]);
         assert_same(&by_partition(member().run().json()), &javas, &format!("{isolation} in a group"));
-        // What was printed is committed, as Java sees it, and no more than there is.
+        // The printed records are committed, as Java sees it, and no more.
         let committed = at.tool.committed(&group);
         for (partition, records) in &javas {
             let last = records.last().and_then(|record| record["offset"].as_i64()).expect("an offset");
@@ -110,7 +110,7 @@ fn bench_sums_what_java_sums() {
                 }
             }
         }
-        // A measurement moves no group: the next one reads the same again.
+        // A measurement commits nothing: the next one reads the same again.
         let group = unique("group");
         for threads in ["0", "2"] {
             let member = ["--threads", threads, "--group", &group];

@@ -1,4 +1,4 @@
-//! What cannot be done is said in one sentence, soon, and costs nothing while it is waited for.
+//! Impossible requests are refused in one sentence, soon, and use no processor time while the command waits.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use offtake_tests::{Finished, JavaMember, Offtake, V4_3_0, free_port, shared, unique};
 
-/// Time for a debug build to start and end beside others.
+/// The time for a debug build to start and end on a busy machine.
 const MARGIN: Duration = Duration::from_secs(2);
-/// `default.api.timeout.ms`, so that the tests need not wait for the ten seconds of the command.
+/// `default.api.timeout.ms`, so that the tests need not wait for the command's ten seconds.
 const WAIT: Duration = Duration::from_secs(3);
-/// Where waiting cannot help.
+/// For failures that no waiting can repair.
 const AT_ONCE: Duration = Duration::ZERO;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Something that listens and is no broker; ends with the test process. Its port.
+/// Starts a server that is not a broker; it ends with the test process. Returns its port.
 fn listen(talk: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> u16 {
     let port = free_port();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("a free port can be bound");
@@ -27,7 +27,7 @@ fn listen(talk: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> u16 {
     port
 }
 
-/// Answers the first thing that a client says, and closes.
+/// Answers the client's first bytes, and closes.
 fn answering(answer: &'static [u8]) -> u16 {
     listen(move |mut client| {
         let mut asked = [0; 1024];
@@ -84,7 +84,7 @@ fn assert_refused(finished: &Finished, limit: Duration, says: &[&str]) {
     }
     assert!(sentence.len() < 320 && !sentence.contains("\\n"), "one sentence, not a heap: {sentence}");
     assert!(finished.elapsed < limit + MARGIN, "after {:?}: {sentence}", finished.elapsed);
-    // A twentieth of a core, and what a debug build takes to start.
+    // A twentieth of a core, and the start of a debug build.
     let idle = finished.elapsed / 20 + Duration::from_millis(200);
     assert!(finished.cpu < idle, "{:?} of CPU in {:?}", finished.cpu, finished.elapsed);
 }
@@ -105,7 +105,7 @@ fn a5_a_tls_port_that_answers_an_alert() {
     all_fail(&COMMANDS, answering(&[0x15, 3, 3, 0, 2, 2, 10]), AT_ONCE, &["TLS"]);
 }
 
-/// As some TLS servers do, and a broker that goes down: that one may come back, so it is worth the wait.
+/// Like some TLS servers, and a broker that is shutting down, which may come back, so it is worth the wait.
 #[test]
 fn a5_a_port_that_only_closes() {
     all_fail(&COMMANDS, answering(&[]), WAIT, &["TLS"]);
@@ -135,7 +135,7 @@ fn ten_seconds_are_enough_unless_told() {
 fn a8_a_name_that_is_nobodys() {
     let wait = format!("default.api.timeout.ms={}", WAIT.as_millis());
     let finished = Offtake::new(["topics", "--brokers", "nobody.invalid:9092", "-X", &wait]).run();
-    // How long a resolver takes is not ours to say.
+    // A resolver may take any time.
     assert_refused(&finished, Duration::from_secs(15), &["nobody.invalid", "does not resolve"]);
 }
 

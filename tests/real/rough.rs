@@ -1,5 +1,6 @@
-//! A rough world: brokers that restart, die and sleep, leaders and coordinators that move, connections that break in the
-//! middle of an answer. Reading goes on, nothing is lost or read twice, nothing is reset, nobody loses a partition.
+//! A rough world: brokers that restart, die and sleep, leaders and coordinators that move, connections that break in
+//! the middle of an answer. Reading continues, nothing is lost or read twice, nothing is reset, no member loses a
+//! partition.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use serde_json::Value;
 
 use crate::flow::{self, Log, PATIENCE, Printed, Production, printed, wait_in_sync};
 
-/// Longer than Kafka takes to notice a dead broker (four seconds here) and to have another do its work.
+/// Longer than Kafka takes to notice a dead broker (four seconds here) and to have another take over.
 const SESSION: Duration = Duration::from_secs(15);
 const PARTITIONS: i32 = 6;
 
@@ -21,7 +22,7 @@ struct World {
     production: Production,
     members: [Running; 2],
     reader: Running,
-    /// When everybody was reading, and the trouble began.
+    /// When all were reading, and the faults began.
     began: i64,
 }
 
@@ -48,13 +49,13 @@ impl World {
         i32::try_from(id).expect("a node id")
     }
 
-    /// Waits until the reader and the group have printed a record of every partition that was produced from now on, and
-    /// tells how long that took.
+    /// Waits until the reader and the group have printed a record of every partition produced from now on, and prints
+    /// how long that took.
     fn wait_fresh(&self, what: &str) {
         self.wait_fresh_in(what, &(0..PARTITIONS).collect());
     }
 
-    /// The same of these partitions only.
+    /// The same for these partitions only.
     fn wait_fresh_in(&self, what: &str, partitions: &BTreeSet<i32>) {
         let (since, started) = (flow::now(), Instant::now());
         let processes = self.members.iter().map(|member| ("group", member)).chain([("reader", &self.reader)]);
@@ -88,13 +89,13 @@ impl World {
         }
     }
 
-    /// The end of the story, and what must be true of all of it.
+    /// Ends the run, and checks the invariants.
     fn end(self) {
         let log = self.production.stop();
         let [one, two] = &self.members;
         flow::wait_for_all(&log, &[one, two], &[]);
         flow::wait_for_all(&log, &[&self.reader], &[]);
-        // From here on they leave, and may still be given what another has left.
+        // From here on they leave, and may still be assigned partitions of one that left earlier.
         let ended = flow::now();
         for process in [one, two, &self.reader] {
             process.signal("TERM");
@@ -135,7 +136,7 @@ impl World {
     }
 }
 
-/// What a hand-assigned reader prints: each partition from its first record, in order, without a gap.
+/// A hand-assigned reader prints each partition from its first record, in order, without a gap.
 pub(crate) fn assert_in_order_and_once(log: &Log, read: &[Printed]) {
     flow::all_of(log, read);
     let mut next: BTreeMap<i32, i64> = BTreeMap::new();
@@ -164,7 +165,7 @@ fn c4_all_brokers_are_restarted_one_after_the_other() {
         broker.start();
         wait_in_sync(&at.tool, &world.topic);
         wait_in_sync(&at.tool, "__consumer_offsets");
-        // It leads again, so that the connections to it are needed.
+        // It leads again, so its connections are needed.
         at.tool.move_leader(&world.topic, 0, broker.id());
         world.wait_fresh("it is back");
     }
@@ -235,7 +236,7 @@ fn c4_a_broker_sleeps_for_twenty_seconds() {
     let elsewhere = (0..PARTITIONS).filter(|of| at.tool.leader(&world.topic, *of) != broker.id()).collect();
     broker.pause();
     let asleep = Instant::now();
-    // Kafka has others do its work after four seconds. Its clients hear nothing: connections to it are open and silent.
+    // Kafka has others take over after four seconds. Its clients are not notified: connections to it are open and silent.
     for _ in 0..3 {
         world.wait_fresh_in("the coordinator sleeps", &elsewhere);
         std::thread::sleep(Duration::from_secs(6));
@@ -252,7 +253,7 @@ fn a1_connections_are_cut_in_the_middle_of_an_answer() {
     let tool = JavaTool::start(&kafka);
     let world = World::begin(&kafka, &tool, SESSION);
     let proxy = kafka.proxy(1);
-    // Any answer in its first bytes, and those with records all along.
+    // Any answer in its first bytes, and those with records throughout.
     let small = (0..16).map(|after| (1, after));
     let large = [0, 3, 4, 5, 8, 12, 21, 34, 55, 89, 144, 233, 377, 610].map(|after| (after + 100, after));
     let mut cuts = 0;
@@ -277,7 +278,7 @@ fn a1_connections_are_cut_in_the_middle_of_an_answer() {
 fn a3_waiting_for_a_broker_that_is_away_costs_nothing() {
     let kafka = Kafka::builder().proxied().start();
     let tool = JavaTool::start(&kafka);
-    // The only broker boots in less than that.
+    // The only broker boots in less time than that.
     let world = World::begin(&kafka, &tool, 3 * SESSION);
     let proxy = kafka.proxy(1);
     let all: Vec<&Running> = world.members.iter().chain([&world.reader]).collect();

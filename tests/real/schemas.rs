@@ -1,4 +1,5 @@
-//! Values by a real registry (Apicurio) on real Kafka: the command's options, a schema that evolves, and Python's libraries as second opinions.
+//! Values with a real registry (Apicurio) on real Kafka: the command's options, a schema that evolves, and Python's
+//! libraries as second opinions.
 
 mod json_schema;
 mod json_shapes;
@@ -21,7 +22,7 @@ use serde_json::{Value, json};
 
 const V1: &str = r#"{"type":"record","name":"Metric","namespace":"ops","fields":[
     {"name":"host","type":"string"},{"name":"load","type":"float"}]}"#;
-/// As version 1 can be read by it, and it by version 1.
+/// Readable by version 1, and able to read it.
 const V2: &str = r#"{"type":"record","name":"Metric","namespace":"ops","fields":[
     {"name":"host","type":"string"},{"name":"load","type":"double"},{"name":"zone","type":["null","string"],"default":null}]}"#;
 const V3: &str = r#"{"type":"record","name":"Metric","namespace":"ops","fields":[
@@ -71,7 +72,7 @@ fn values_are_written_and_printed_by_their_schemas() {
         let (_folder, path) = file(name, schema);
         let lines: String = values.iter().map(|value| format!("{value}\n")).collect();
         good(offtake(at, &registry, &format!("produce {topic} --schema {path}")).stdin(lines.clone()).run());
-        // And by the subject's latest, each a record of JSON.
+        // And with the subject's latest version, each a JSON record.
         let records: String =
             values.iter().map(|value| format!("{}\n", json!({"key": "k", "value": value}))).collect();
         good(offtake(at, &registry, &format!("produce {topic} --json")).stdin(records).run());
@@ -96,7 +97,8 @@ fn values_are_written_and_printed_by_their_schemas() {
     assert_eq!(nowhere.code, Some(1), "{:?}", nowhere.stderr);
 }
 
-/// Ids before values or in headers, of Confluent's kind and of Apicurio's: each is read as it was written, and copied into another.
+/// Ids before values or in headers, in Confluent's format and in Apicurio's: each is read as it was written, and copied
+/// to another.
 #[test]
 fn ids_are_where_the_options_say_and_a_copy_has_its_own() {
     let (at, registry) = (shared(V4_3_0), Registry::start());
@@ -119,7 +121,7 @@ fn ids_are_where_the_options_say_and_a_copy_has_its_own() {
         assert_eq!(record["value"], value, "{record}");
         let headers = record["headers"].as_array().unwrap();
         assert_eq!(headers.iter().map(|header| &header[0]).collect::<Vec<_>>(), names, "{record}");
-        // What is read of one topic is written to the next.
+        // Records read from one topic are written to the next.
         copied = format!("{record}\n");
     }
 }
@@ -145,7 +147,7 @@ fn a_schema_is_checked_against_those_of_its_subject() {
     assert_eq!(written.code, Some(1), "the registry does not take it");
 }
 
-/// Apicurio has no rule unless it is told one.
+/// Apicurio has no compatibility rule by default.
 fn set_compatibility(registry: &Registry, subject: &str) {
     let program = "
 import sys, urllib.request
@@ -163,7 +165,7 @@ struct Metric {
     zone: Option<String>,
 }
 
-/// The mission's path: a consumer that knows version 2 runs while its producer goes from 1 to 2 and to 3.
+/// The main scenario: a consumer that knows version 2 runs while its producer goes from 1 to 2 and to 3.
 #[test]
 fn j6_a_producer_moves_on_and_what_cannot_be_read_is_dead_lettered_with_its_bytes_and_the_reason() {
     let (at, registry) = (shared(V4_3_0), Registry::start());
@@ -247,7 +249,7 @@ fn raw(text: &Value, base64: &Value) -> Vec<u8> {
     }
 }
 
-/// A registry that goes away: what is known is printed, what is not waits; then it is there again.
+/// A registry that goes away: records of known schemas are printed, others wait; then it returns.
 #[test]
 fn a_registry_that_goes_away_stops_only_what_needs_it() {
     let (at, mut registry) = (shared(V4_3_0), Registry::start());
@@ -258,7 +260,7 @@ fn a_registry_that_goes_away_stops_only_what_needs_it() {
         good(offtake(at, &registry, &format!("produce {topic} --schema {path}")).stdin(line).run());
     }
     let (known, unknown) = (&topics[0], &topics[1]);
-    // Frames of an id that the registry does not have yet wait; those of the id that it has do not.
+    // Frames with an id that the registry does not have yet wait; those with a known id do not.
     let frame = |id: u8| [&[0, 0, 0, 0, id][..], &[2, b'a', 0, 0, 0x80, 0x3f]].concat();
     let args = format!("consume {known} {unknown} --json --registry-wait 20s --registry-timeout 1s");
     let running = offtake(at, &registry, &args).start();
@@ -286,7 +288,7 @@ fn a_registry_that_goes_away_stops_only_what_needs_it() {
     assert_eq!(running.finish(Duration::from_secs(30)).code, Some(0));
 }
 
-/// Replicas of a registry follow one another: an id may come later than its records. And some never come.
+/// Replicas of a registry follow one another: an id may appear later than its records. And some never do.
 #[test]
 fn an_id_that_the_registry_does_not_have_is_waited_for_and_others_flow() {
     let (at, registry) = (shared(V4_3_0), Registry::start());
@@ -334,7 +336,7 @@ fn an_id_that_the_registry_does_not_have_is_waited_for_and_others_flow() {
     }
 }
 
-/// What Python's libraries make of our frames, and we of theirs.
+/// Python's libraries decode our frames, and we decode theirs.
 #[test]
 #[ignore = "it needs packages of PyPI; scripts/test full runs it"]
 fn pythons_libraries_read_what_we_write_and_we_what_they_write() {

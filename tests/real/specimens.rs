@@ -1,4 +1,4 @@
-//! Topics that hold every shape of record and of log that a consumer may meet, one set a broker version.
+//! Topics with every shape of record and of log that a consumer may meet, one set per broker version.
 
 use std::sync::OnceLock;
 
@@ -6,10 +6,10 @@ use offtake_tests::{RecordSpec, Shared, V2_8_2, Version, shared, unique};
 use serde_json::json;
 
 pub(crate) const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
-/// A time within living memory of every broker; tests count from it.
+/// A time that is recent enough for every broker; tests count from it.
 pub(crate) const THEN: i64 = 1_700_000_000_000;
 
-/// All of a version's topics, filled once a process.
+/// All of a version's topics, filled once per process.
 pub(crate) fn specimens(version: Version) -> &'static [String] {
     static ALL: [OnceLock<Vec<String>>; 3] = [const { OnceLock::new() }; 3];
     let [oldest, middle, newest] = &ALL;
@@ -41,7 +41,7 @@ fn fill(version: Version) -> Vec<String> {
         at.tool.produce_in(codec, &shapes(&appended, 1));
     }
     topics.push(appended);
-    // What the broker itself writes anew.
+    // A batch that the broker itself rewrites.
     let recompressed = new("recompressed", &[("compression.type", "lz4")]);
     at.tool.produce_in("gzip", &shapes(&recompressed, 2));
     topics.push(recompressed);
@@ -52,7 +52,7 @@ fn fill(version: Version) -> Vec<String> {
     let shortened = new("shortened", &[]);
     at.tool.produce_in("snappy", &shapes(&shortened, 3));
     at.tool.delete_records(&shortened, 0, 5); // in the middle of a batch
-    at.tool.delete_records(&shortened, 1, -1); // nothing is left
+    at.tool.delete_records(&shortened, 1, -1); // nothing remains
     topics.push(shortened);
     if version == V2_8_2 {
         topics.extend(old_formats(at));
@@ -60,7 +60,7 @@ fn fill(version: Version) -> Vec<String> {
     topics
 }
 
-/// Bytes that neither compress nor read as text.
+/// Bytes that neither compress nor are readable as text.
 pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let step = |_| {
@@ -72,7 +72,7 @@ pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
     (0..length).map(step).collect()
 }
 
-/// Small records of every shape, over two of three partitions; timestamps neither rise nor stay apart.
+/// Small records of every shape, over two of three partitions; timestamps neither rise nor are distinct.
 pub(crate) fn shapes(topic: &str, seed: u8) -> Vec<RecordSpec> {
     let to = |partition: i32| RecordSpec::to(topic).partition(partition);
     let mut all = vec![
@@ -135,7 +135,7 @@ fn transactions(at: &Shared, codec: &str) -> String {
     at.tool.commit(&a);
     plain(1, "between");
     at.tool.abort(&b);
-    // The same producer again, the other way round.
+    // The same producer again, with the opposite outcomes.
     at.tool.begin(&b);
     put(&b, &[(0, "b3"), (1, "b3")]);
     at.tool.begin(&a);
@@ -143,7 +143,7 @@ fn transactions(at: &Shared, codec: &str) -> String {
     at.tool.commit(&b);
     at.tool.abort(&a);
     at.tool.begin_in(codec, &c);
-    at.tool.abort(&c); // has touched nothing
+    at.tool.abort(&c); // has written nothing
     at.tool.begin_in(codec, &open);
     put(&open, &[(0, "open")]);
     plain(0, "behind the open one");
@@ -175,7 +175,7 @@ fn compacted(at: &Shared, codec: &str) -> String {
     topic
 }
 
-/// Message sets of formats 0 and 1, plain and wrapped; such a log knows neither headers nor zstd.
+/// Message sets of formats 0 and 1, plain and compressed; such a log supports neither headers nor zstd.
 fn old_formats(at: &Shared) -> Vec<String> {
     let mut topics = Vec::new();
     for (format, stamps) in [("0.9.0", "CreateTime"), ("0.10.0", "CreateTime"), ("0.10.0", "LogAppendTime")] {

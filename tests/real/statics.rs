@@ -1,4 +1,4 @@
-//! Members with a name of their own (`group.instance.id`) that die or stop, and come back before anybody has missed them.
+//! Static members (`group.instance.id`) that die or stop, and return before the others notice.
 
 use offtake_tests::{Offtake, Shared, V4_3_0, shared, unique};
 use serde_json::Value;
@@ -29,7 +29,7 @@ impl Group {
         wait_at_rest(self.of, &self.name, members, &[(&self.topic, PARTITIONS)]);
     }
 
-    /// Production ends, all is read, and only what the dead had not committed was read again.
+    /// Production ends, all is read, and only the records that dead members had not committed were read again.
     fn end(&self, production: Production, members: Vec<Member>, mut gone: Vec<Gone>) {
         let log = production.stop();
         let produced = log.into_keys().map(|(index, offset)| ((self.topic.clone(), index), offset)).collect();
@@ -39,12 +39,12 @@ impl Group {
     }
 }
 
-/// What a member was given or gave up so far.
+/// A member's assignments and revocations so far.
 fn rebalances(of: &Member) -> Vec<Value> {
     of.events().into_iter().filter(|event| event["owned"].is_array()).collect()
 }
 
-/// Each dies in turn, the leader first, and is started again.
+/// Each dies in turn, the leader first, and is restarted.
 fn killed_and_restarted(assignor: &str) {
     let group = Group::new();
     let production = Production::start(&group.of.tool, &group.topic, PARTITIONS);

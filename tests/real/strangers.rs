@@ -1,6 +1,6 @@
-//! Other people's clients, and ours, against the broker in the box: each does all that it is used for, as with Kafka.
+//! Other clients, and ours, against the broker in the box: each does everything that it is used for, as with Kafka.
 //!
-//! These clients judge the box: Java's are Kafka's own programs, kcat stands for librdkafka.
+//! These clients test the box: Java's are Kafka's own programs, kcat stands for librdkafka.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -27,7 +27,7 @@ fn numbers(from: u32, until: u32) -> String {
     (from..until).map(|number| format!("{number}\n")).collect()
 }
 
-/// Its lines on stdout, without blank ones. Fails the test when it failed.
+/// The lines on stdout, without blank ones. Fails the test if the program failed.
 fn well(finished: Finished) -> Vec<String> {
     assert_eq!(finished.code, Some(0), "stdout: {:#?}, stderr: {:#?}", finished.stdout, finished.stderr);
     finished.stdout.into_iter().filter(|line| !line.trim().is_empty()).collect()
@@ -57,7 +57,7 @@ fn javas_console_consumer_reads_what_its_producer_wrote() {
     let produce = |lines: &str, more: &str| {
         well(java(&at, PRODUCER, &format!("{keyed} {more}")).stdin(lines).run());
     };
-    // Enough for both to be told the end of what there is by a count, not by time.
+    // Enough for both to stop by a count of records, not by time.
     let consume = |protocol: &str, count: u32| {
         let form = "--topic orders --group billing --from-beginning --formatter-property print.key=true";
         let args = format!("{form} --max-messages {count} --command-property group.protocol={protocol}");
@@ -129,7 +129,7 @@ fn kafka_consumer_groups_lists_describes_resets_and_deletes() {
     assert_eq!(well(groups("--list")), [""; 0]);
 }
 
-/// What a member holds, by its own account: it is told what comes and what goes.
+/// The partitions that a member holds, by its own account of assignments and revocations.
 fn holds(said: &[String]) -> BTreeSet<i64> {
     let mut held = BTreeSet::new();
     for line in said.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
@@ -146,7 +146,7 @@ fn holds(said: &[String]) -> BTreeSet<i64> {
     held
 }
 
-/// What a member was given: partition and offset.
+/// The records of a member: partition and offset.
 fn given(said: &[String]) -> Vec<(i64, i64)> {
     let lines = said.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let records = lines.filter(|line| line["name"] == "record_data");
@@ -222,7 +222,7 @@ fn java_producers_are_idempotent_and_transactional() {
     let by_java: [Vec<String>; 2] = ["read_committed", "read_uncommitted"].map(java);
     assert_eq!(by_java, [committed.to_vec(), all.to_vec()]);
     assert_eq!(["read_committed", "read_uncommitted"].map(kcat), by_java);
-    // The next producer of that name ends what the last one left open.
+    // The next producer with that id ends the transaction that the last one left open.
     let fences = at.kcat("-P -t orders -p 0 -X transactional.id=two").stdin("new\n").run();
     well(fences);
     let by_java: Vec<String> = java("read_committed");
@@ -265,7 +265,7 @@ fn kcat_writes_reads_and_asks() {
     assert_eq!(well(kcat("-C -t orders -p 0 -o -3 -e -q -f %o:%s\\n")), ["497:497", "498:498", "499:499"]);
     well(at.kcat("-P -t bills -K : -H h=1 -X acks=1").stdin("a:b\n").run());
     well(at.kcat("-P -t bills -X acks=0").stdin("c\n").run());
-    // Nobody says when a record that is not acknowledged is there.
+    // Nothing reports when an unacknowledged record has arrived.
     let bills = well(kcat("-C -t bills -c 2 -q -J"));
     let bills: Vec<Value> = bills.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
     assert_eq!(bills[0]["headers"], json!(["h", "1"]));
@@ -282,7 +282,7 @@ fn kcat_writes_reads_and_asks() {
     assert_eq!(refused.code, Some(1), "{:?}", refused.stderr);
 }
 
-/// `kcat -G`: two members come to share, one goes and the other has all.
+/// `kcat -G`: two members share, one leaves and the other has all.
 fn kcat_shares(assignor: &str) {
     let at = Boxed::start(&["orders:4"]);
     at.tool.fill("orders", 4, 100, 10, json!({}));

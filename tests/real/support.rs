@@ -1,4 +1,4 @@
-//! The support code itself: brokers boot, come back, and Java's tool reads what it wrote.
+//! Tests of the support code itself: brokers boot and restart, and Java's tool reads what it wrote.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -173,7 +173,7 @@ fn java_members_share_a_topic_and_one_that_is_killed_is_replaced() {
     for each in [&first, &second] {
         each.wait_records(PATIENCE, |records| records.values().map(Vec::len).sum::<usize>() == 20);
     }
-    // What was polled is told before it is committed.
+    // Polled records are reported before they are committed.
     let committed =
         |event: &Value| event["event"] == "committed" && event.to_string().matches(",10]").count() == 2;
     assert!(second.events().wait_for(PATIENCE, committed).is_some(), "{:?}", second.events().all());
@@ -244,7 +244,7 @@ fn a_proxy_knows_what_is_answered_and_harms_what_it_is_told_to() {
     };
     let quick = Duration::from_millis(900);
 
-    // A rule for another kind of answer touches nothing.
+    // A rule for another kind of answer has no effect.
     proxy.rule(Rule::next(Api::FETCH, Harm::Drop));
     proxy.rule(Rule::next(Api::METADATA, Harm::Drop));
     assert_eq!(ask().0, Err(std::io::ErrorKind::WouldBlock), "the answer never comes");

@@ -15,10 +15,10 @@ use crate::library::{A_MOMENT, filled};
 use crate::specimens::CODECS;
 
 const PARTITIONS: i32 = 3;
-/// A broker looks for transactions that have lasted too long every ten seconds.
+/// A broker checks every ten seconds for transactions that have timed out.
 const EXPIRES: Duration = Duration::from_secs(40);
 
-/// Runs a program to its end, which must come; brokers have their own time to look for transactions that last too long.
+/// Runs a program to its end, within the limit; brokers check for timed-out transactions in their own time.
 fn program<T>(body: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async { tokio::time::timeout(4 * EXPIRES, body).await.expect("it ends in time") })
@@ -30,7 +30,7 @@ async fn producer(of: &Shared, id: &str, more: &[(&str, &str)]) -> Transactional
     builder.build_transactional().await.unwrap()
 }
 
-/// One record to each partition: its value is the text, `batches` times.
+/// Sends one record to each partition, with this text as its value, `batches` times.
 async fn send(transaction: &Transaction<'_>, topic: &str, text: &str, batches: usize) {
     for _ in 0..batches {
         let deliveries: Vec<_> = (0..PARTITIONS)
@@ -54,7 +54,7 @@ fn java_reads(of: &Shared, topic: &str, isolation: &str) -> Values {
     values
 }
 
-/// What ours reads up to the offset at which Java's consumer is at the end.
+/// The records that ours reads up to the end offset of Java's consumer.
 async fn ours_reads(of: &Shared, topic: &str, isolation: &str) -> Values {
     let ends = block_in_place(|| of.tool.list_offsets(topic, "latest", isolation));
     let builder = Consumer::builder(of.kafka.bootstrap()).property("isolation.level", isolation);
@@ -86,7 +86,7 @@ fn wait(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Waits until no record of a topic is of a transaction that is undecided, and there are more than so many in each partition.
+/// Waits until no topic's transaction is undecided, and there are more than this many records in each partition.
 fn wait_decided(of: &Shared, topic: &str, more_than: i64) {
     let ends = |isolation| of.tool.list_offsets(topic, "latest", isolation);
     wait("the transactions are decided", || {
@@ -95,7 +95,7 @@ fn wait_decided(of: &Shared, topic: &str, more_than: i64) {
     });
 }
 
-/// Both, in both isolation levels.
+/// Checks both clients, in both isolation levels.
 async fn is_read(of: &Shared, topic: &str, committed: &[&str], uncommitted: &[&str]) {
     for (isolation, expected) in [("read_committed", committed), ("read_uncommitted", uncommitted)] {
         assert_eq!(java_reads(of, topic, isolation), in_each(expected), "Java, {isolation}");
@@ -114,7 +114,7 @@ async fn commits_and_aborts(of: &Shared, codec: &str) {
     let aborted = producer.begin().await.unwrap();
     send(&aborted, &topic, "aborted", 1).await;
     aborted.abort().await.unwrap();
-    producer.begin().await.unwrap().commit().await.unwrap(); // nothing was done in it
+    producer.begin().await.unwrap().commit().await.unwrap(); // an empty transaction
     let dropped = producer.begin().await.unwrap();
     send(&dropped, &topic, "dropped", 1).await;
     drop(dropped);
@@ -124,7 +124,7 @@ async fn commits_and_aborts(of: &Shared, codec: &str) {
     wait_decided(of, &topic, 0);
     let all = ["first", "first", "aborted", "dropped", "last"];
     is_read(of, &topic, &["first", "first", "last"], &all).await;
-    // What is open when its producer ends is aborted.
+    // A transaction that is open when its producer ends is aborted.
     let open = producer.begin().await.unwrap();
     send(&open, &topic, "open", 1).await;
     drop(open);
@@ -155,7 +155,7 @@ fn what_is_committed_in_any_codec_is_what_is_read_on_kafka_2_8() {
     all_codecs(V2_8_2);
 }
 
-/// The end of what a group has done of partition 0, as Java's admin client lists it.
+/// The end of a group's progress in partition 0, as Java's admin client lists it.
 fn committed(of: &Shared, group: &str) -> Option<i64> {
     of.tool.committed(group).into_values().next()
 }
@@ -173,7 +173,7 @@ async fn member(of: &Shared, group: &str, protocol: &str, topic: &str) -> Consum
     consumer
 }
 
-/// Offsets are committed with what was made of the records, or neither is.
+/// Offsets are committed together with the records made from the input, or neither is.
 async fn offsets_with_transactions(of: &Shared, protocol: &str) {
     let from = block_in_place(|| filled(of, 1, 40, "none"));
     let to = block_in_place(|| of.tool.create_topic(&unique("copied"), PARTITIONS, &[]));
@@ -207,7 +207,7 @@ async fn offsets_with_transactions(of: &Shared, protocol: &str) {
     assert!(done.is_some_and(|done| done > 10), "{done:?}");
     assert_eq!(java_reads(of, &to, "read_committed"), in_each(&["commit", "commit"]));
 
-    // One that is no member any more is refused, and nothing of its transaction is seen.
+    // A former member is refused, and nothing of its transaction is visible.
     let former = consumer.group_metadata().await.unwrap();
     consumer.close(Duration::from_secs(10)).await.unwrap();
     let mut heir = member(of, &group, protocol, &from).await;
@@ -315,7 +315,7 @@ fn of_one_id_there_is_one_producer_be_it_ours_or_javas_on_kafka_2_8() {
     one_of_an_id(V2_8_2);
 }
 
-/// With an epoch for each transaction (KIP-890) the producer goes on; before, it is fenced.
+/// With an epoch for each transaction (KIP-890) the producer continues; before, it is fenced.
 fn expires(version: Version) {
     let of = shared(version);
     program(async {
@@ -358,7 +358,7 @@ fn a_transaction_that_lasts_too_long_is_aborted_and_told_on_kafka_2_8() {
     expires(V2_8_2);
 }
 
-/// A cluster that was upgraded, and whose features were not yet; then they are, under a producer that goes on.
+/// An upgraded cluster whose features were not upgraded yet; then they are, while a producer continues.
 #[test]
 fn k11_transactions_of_the_first_version_on_kafka_4_3_and_a_change_to_the_second() {
     let kafka = Kafka::builder().start();

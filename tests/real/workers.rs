@@ -23,7 +23,7 @@ mod postgres_sink;
 const PATIENCE: Duration = Duration::from_secs(120);
 const PARTITIONS: i32 = 6;
 
-/// A topic with so many records, whose values are their numbers.
+/// A topic with this many records, whose values are their numbers.
 fn filled(at: &Shared, records: usize) -> String {
     let topic = at.tool.create_topic(&unique("work"), PARTITIONS, &[]);
     let lines: String = (0..records).map(|nth| format!("k{}:{nth}\n", nth % 100)).collect();
@@ -32,7 +32,7 @@ fn filled(at: &Shared, records: usize) -> String {
     topic
 }
 
-/// How often each value is in a topic, for those who read what is committed.
+/// How often each value is in a topic, for `read_committed` readers.
 fn values(at: &Shared, topic: &str) -> BTreeMap<String, usize> {
     let read =
         Offtake::new(["consume", topic, "--json", "--until", "latest", "--isolation", "read_committed"]);
@@ -51,7 +51,7 @@ fn consumer(at: &Shared, group: &str) -> offtake::Builder {
         .property("heartbeat.interval.ms", 500)
 }
 
-/// Every 50th is poison, and every 20th is not done at once; a result is sent before.
+/// Every 50th is poison, and every 20th fails at first; a result is sent before.
 async fn bill(to: String, record: OwnedRecord, attempt: Attempt) -> Result<(), Failure> {
     let value = std::str::from_utf8(record.value().unwrap_or_default())?;
     let number: usize = value.parse()?;
@@ -89,7 +89,7 @@ async fn each_once(version: Version) {
         let (handle, task) = std::mem::replace(&mut members[turn % 3], start(turn % 3));
         match turn % 3 {
             0 => handle.stop(),
-            // The one that takes its place has its id already.
+            // The one that takes its place already has its id.
             _ => task.abort(),
         }
     }
@@ -167,14 +167,14 @@ async fn records_that_fail_come_again_from_retry_topics_when_they_are_due() {
     assert_eq!(values(at, &letters).len(), 10);
 }
 
-/// A private server of PostgreSQL, as a user that is not root. It ends with this.
+/// A private PostgreSQL server, run as a user other than root. It ends with this value.
 struct Postgres {
     server: Child,
     port: u16,
     folder: TempDir,
 }
 
-/// Where Debian has the programs of a version.
+/// The path of a program in Debian's folder of a version.
 fn program(name: &str) -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let found = versions.map(|version| version.path().join("bin").join(name)).find(|path| path.exists());
@@ -233,7 +233,7 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // A fast shutdown: it does not wait for clients. `runuser` ends with the server, whose file names it.
+        // A fast shutdown: it does not wait for clients. `runuser` ends with the server, whose id is in this file.
         let file = fs::read_to_string(self.folder.path().join("data/postmaster.pid")).unwrap_or_default();
         if let Some(server) = file.lines().next() {
             let _ = Command::new("kill").args(["-INT", server]).status();
@@ -244,12 +244,12 @@ impl Drop for Postgres {
     }
 }
 
-/// Members of the sink that die in the middle, whatever the group has committed: what is sold is counted once.
+/// Members of the sink that die in the middle, whatever the group has committed: each sale is counted once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sink_with_its_offsets_in_the_same_transaction_counts_each_record_once() {
     const RECORDS: usize = 3000;
     let (at, postgres) = (shared(V4_3_0), Postgres::start());
-    // The example's topic; its group begins at the start of what others left there, of which there is nothing.
+    // The example's topic; its group begins at the start of what others left there, which is empty.
     let topic = at.tool.create_topic("sales", PARTITIONS, &[]);
     let lines: String = (0..RECORDS).map(|nth| format!("item-{}:{}\n", nth % 40, nth % 7)).collect();
     let produced = Offtake::new(["produce", &topic, "-K", ":"]).brokers(&at.kafka).stdin(lines).run();

@@ -1,4 +1,4 @@
-//! The broker in the box as a user runs it, `offtake broker`, and other people's programs that are pointed at it.
+//! The broker in the box as a user runs it, `offtake broker`, and other projects' programs directed at it.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub struct Boxed {
 }
 
 impl Boxed {
-    /// Three brokers at free ports, with these topics (`NAME:PARTITIONS`).
+    /// Three brokers on free ports, with these topics (`NAME:PARTITIONS`).
     pub fn start(topics: &[&str]) -> Self {
         let topics = topics.iter().flat_map(|topic| ["--topic", topic]);
         let args = ["broker", "--listen", "127.0.0.1:0", "--nodes", "3"].into_iter().chain(topics);
@@ -35,25 +35,25 @@ impl Boxed {
         &self.bootstrap
     }
 
-    /// Our command on it; arguments are separated by blanks.
+    /// Our command on it, with arguments separated by blanks.
     pub fn offtake(&self, args: &str) -> Offtake {
         Offtake::new(args.split_whitespace()).args(["--brokers", &self.bootstrap])
     }
 
-    /// One of Kafka's own programs, by its class; arguments are separated by blanks. How they say where the cluster is
-    /// varies.
+    /// One of Kafka's own programs, by its class, with arguments separated by blanks. They differ in the option for the
+    /// cluster's address.
     pub fn java(&self, class: &str, args: &str) -> Offtake {
         self.tool.program(class, args)
     }
 
-    /// kcat on it; arguments are separated by blanks.
+    /// kcat on it, with arguments separated by blanks.
     pub fn kcat(&self, args: &str) -> Offtake {
         let found = std::process::Command::new("kcat").arg("-V").output().is_ok();
         assert!(found, "kcat is missing; scripts/test installs it where it may (apt-get install kcat)");
         Offtake::new(["-b", &self.bootstrap]).instead("kcat").args(args.split_whitespace())
     }
 
-    /// Ends it as a user does, with an interrupt.
+    /// Ends it like a user, with an interrupt.
     pub fn stop(mut self) -> Finished {
         let running = self.running.take().expect("it is stopped once");
         running.signal("INT");

@@ -1,5 +1,5 @@
-//! A TCP proxy that knows nothing of what passes through it, so that it can stand before a listener that speaks TLS. It cuts,
-//! holds back and turns over single bits where it is told to, and counts what it did.
+//! A TCP proxy that does not parse its traffic, so that it can stand before a TLS listener. It cuts, delays and flips
+//! single bits on request, and counts its actions.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -16,7 +16,7 @@ pub struct BytesProxy {
     shared: Arc<Shared>,
 }
 
-/// Whose bytes.
+/// The sender of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sender {
     /// Those of the client.
@@ -25,22 +25,22 @@ pub enum Sender {
     Broker,
 }
 
-/// What happens at a byte.
+/// The harm at a byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ByteHarm {
-    /// One of its bits is turned over.
+    /// One of its bits is flipped.
     Flip,
     /// The connection ends before it.
     Cut,
-    /// It comes so much later, and what stands behind it too.
+    /// It is delayed by this time, and so are the bytes after it.
     Delay(Duration),
 }
 
-/// Harm to come, once.
+/// Planned harm, done once.
 #[derive(Debug, Clone, Copy)]
 struct Planned {
     sender: Sender,
-    /// So many bytes pass before it.
+    /// The number of bytes that pass before it.
     after: usize,
     harm: ByteHarm,
 }
@@ -66,7 +66,7 @@ struct State {
 }
 
 impl BytesProxy {
-    /// Listens on a free port; connections wait until [`to`](Self::to) has said where they go.
+    /// Listens on a free port; connections wait until [`to`](Self::to) sets their target.
     pub fn listen() -> Self {
         let port = crate::ports::free_port();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("a free port can be bound");
@@ -86,33 +86,33 @@ impl BytesProxy {
         Self { port, shared }
     }
 
-    /// The port that clients are to use.
+    /// The port for clients.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The port on loopback that connections go on to.
+    /// Sets the port on loopback that connections are forwarded to.
     pub fn to(&self, port: u16) {
         self.shared.lock().target = Some(port);
         self.shared.changed.notify_all();
     }
 
-    /// Which bits are turned over it chooses by this seed.
+    /// Sets the seed for the choice of bits.
     pub fn seed(&self, seed: u64) {
         self.shared.lock().dice = Dice::new(seed);
     }
 
-    /// Harm to the byte that comes after so many others of this sender, on whatever connections they pass.
+    /// Harms the byte after this many others of this sender, counted over all connections.
     pub fn harm(&self, sender: Sender, after: usize, harm: ByteHarm) {
         self.shared.lock().anywhere.push(Planned { sender, after, harm });
     }
 
-    /// Harm to the byte that comes after so many others of this sender on the next connection that is made.
+    /// Harms the byte after this many others of this sender on the next connection.
     pub fn harm_next(&self, sender: Sender, after: usize, harm: ByteHarm) {
         self.shared.lock().next.push(Planned { sender, after, harm });
     }
 
-    /// Ends every connection there is, and lets new ones in.
+    /// Ends all open connections, and accepts new ones.
     pub fn cut_all(&self) {
         let mut state = self.shared.lock();
         for stream in state.open.drain(..) {
@@ -125,7 +125,7 @@ impl BytesProxy {
         self.shared.lock().accepted
     }
 
-    /// What was done so far, and how often: `flip client`, `cut broker`, `delay broker`, …
+    /// The actions so far, with their counts: `flip client`, `cut broker`, `delay broker`, …
     pub fn done(&self) -> BTreeMap<String, u64> {
         self.shared.lock().done.clone()
     }
@@ -136,7 +136,7 @@ impl Drop for BytesProxy {
         self.shared.lock().closed = true;
         self.shared.changed.notify_all();
         self.cut_all();
-        // Wakes the thread that accepts, which then sees that it is over.
+        // Wakes the accepting thread, which then sees the end.
         TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).ok();
     }
 }
@@ -154,7 +154,7 @@ impl Shared {
         state.target.filter(|_| !state.closed)
     }
 
-    /// Waits for so long; less when the proxy is gone.
+    /// Waits for this long, or less if the proxy is gone.
     fn wait(&self, span: Duration) {
         let until = Instant::now() + span;
         let mut state = self.lock();
@@ -170,7 +170,7 @@ impl Shared {
 }
 
 impl State {
-    /// Takes the harm that comes first among so many bytes, and counts the bytes before it as passed.
+    /// Takes the first harm among this many bytes, and counts the bytes before it as passed.
     fn next_harm(
         &mut self,
         own: &mut Vec<Planned>,
@@ -239,7 +239,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
-/// A broker that is down is a connection that ends at once.
+/// For a broker that is down, the connection ends at once.
 fn connect(client: TcpStream, plans: Vec<Planned>, shared: &Arc<Shared>) -> Option<()> {
     let broker = TcpStream::connect((Ipv4Addr::LOCALHOST, shared.target()?)).ok()?;
     for end in [&client, &broker] {
@@ -254,7 +254,7 @@ fn connect(client: TcpStream, plans: Vec<Planned>, shared: &Arc<Shared>) -> Opti
     Some(())
 }
 
-/// Passes on what the sender says until an end closes.
+/// Forwards the sender's bytes until an end closes.
 fn pass(mut from: &TcpStream, mut to: &TcpStream, sender: Sender, mut own: Vec<Planned>, shared: &Shared) {
     let mut buffer = vec![0; 16 << 10];
     'passing: while let Ok(read @ 1..) = from.read(&mut buffer) {

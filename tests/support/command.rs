@@ -12,7 +12,7 @@ use crate::growing::Growing;
 use crate::kafka::Kafka;
 use crate::process::{Process, cpu_time, signal};
 
-/// The command to be run. `OFFTAKE_BIN` says which; else the one beside the running test, as cargo builds it.
+/// The command to run: `OFFTAKE_BIN`, or else the one beside the running test, as cargo builds it.
 #[derive(Debug)]
 pub struct Offtake {
     binary: Option<PathBuf>,
@@ -29,18 +29,18 @@ impl Offtake {
         Self { binary: None, args, env: Vec::new(), stdin: None, patience: Duration::from_secs(60) }
     }
 
-    /// Where the command lies, for a script that runs it.
+    /// The path of the command, for a script that runs it.
     pub fn path() -> PathBuf {
         binary()
     }
 
-    /// Another program, watched the same way: a rival to compare with.
+    /// Runs another program in the same way, for comparison.
     pub fn instead(mut self, binary: impl Into<PathBuf>) -> Self {
         self.binary = Some(binary.into());
         self
     }
 
-    /// More arguments.
+    /// Adds arguments.
     pub fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
@@ -51,25 +51,25 @@ impl Offtake {
         self.args(["--brokers", &kafka.bootstrap()])
     }
 
-    /// A variable of its environment, which has no `KAFKA_…`, `RUST_LOG` or `NO_COLOR` of ours.
+    /// Sets an environment variable. The environment has no `KAFKA_…`, `RUST_LOG` or `NO_COLOR` of ours.
     pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.env.push((key.as_ref().to_owned(), value.as_ref().to_owned()));
         self
     }
 
-    /// What it reads; nothing unless said.
+    /// Sets its stdin, which is empty by default.
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = Some(bytes.into());
         self
     }
 
-    /// How long [`run`](Self::run) waits for its end; a minute unless said.
+    /// How long [`run`](Self::run) waits for its end; a minute by default.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// Runs it to its end. Fails the test when that does not come.
+    /// Runs it to its end. Fails the test if it takes too long.
     pub fn run(self) -> Finished {
         let patience = self.patience;
         self.start().finish(patience)
@@ -82,13 +82,13 @@ impl Offtake {
         for name in ["KAFKA_BOOTSTRAP_SERVERS", "OFFTAKE_BROKERS", "RUST_LOG", "NO_COLOR"] {
             command.env_remove(name);
         }
-        command.env("OFFTAKE_CONFIG", ""); // no file of whoever runs the tests
+        command.env("OFFTAKE_CONFIG", ""); // no file of the user who runs the tests
         command.envs(self.env);
         let mut process = Process::start(&mut command);
         let started = Instant::now();
         let stdin = process.child().stdin.take();
         if let (Some(mut pipe), Some(bytes)) = (stdin, self.stdin) {
-            thread(move || drop(pipe.write_all(&bytes))); // it may well not read all of it
+            thread(move || drop(pipe.write_all(&bytes))); // it need not read all of it
         }
         let stdout = lines(process.child().stdout.take().expect("a pipe"));
         let stderr = lines(process.child().stderr.take().expect("a pipe"));
@@ -99,7 +99,7 @@ impl Offtake {
 fn binary() -> PathBuf {
     let named = std::env::var_os("OFFTAKE_BIN").map(PathBuf::from);
     let path = named.unwrap_or_else(|| {
-        // A test lies in target/PROFILE/deps, the command in target/PROFILE.
+        // A test is in target/PROFILE/deps, the command in target/PROFILE.
         let test = std::env::current_exe().expect("a running test has a file");
         test.ancestors().nth(2).expect("a folder above deps").join("offtake")
     });
@@ -126,7 +126,7 @@ fn lines(pipe: impl Read + Send + 'static) -> Growing<String> {
     lines
 }
 
-/// A command that runs; killed when dropped.
+/// A running command; killed when dropped.
 #[derive(Debug)]
 pub struct Running {
     process: Process,
@@ -146,12 +146,12 @@ impl Running {
         &self.stderr
     }
 
-    /// The first JSON object on stdout that `wanted` accepts; fails the test when it does not come.
+    /// The first JSON object on stdout that `wanted` accepts; fails the test if none arrives.
     pub fn wait_json(&self, patience: Duration, wanted: impl FnMut(&Value) -> bool) -> Value {
         self.wait_for_json(&self.stdout, patience, wanted)
     }
 
-    /// The first event (a JSON object on stderr) of that name that `wanted` accepts; fails the test when it does not come.
+    /// The first event (a JSON object on stderr) of this name that `wanted` accepts; fails the test if none arrives.
     pub fn wait_event(
         &self,
         name: &str,
@@ -178,7 +178,7 @@ impl Running {
         })
     }
 
-    /// Sends the signal of that name: `INT`, `TERM`, `KILL`, `STOP`, `CONT`.
+    /// Sends the signal of this name: `INT`, `TERM`, `KILL`, `STOP`, `CONT`.
     pub fn signal(&self, name: &str) {
         signal(self.process.id(), name);
     }
@@ -188,7 +188,7 @@ impl Running {
         self.process.id()
     }
 
-    /// Whether it has not ended.
+    /// Whether it is still running.
     pub fn is_running(&mut self) -> bool {
         self.process.ended().is_none()
     }
@@ -198,7 +198,7 @@ impl Running {
         cpu_time(self.process.id()).map(|(time, _)| time).unwrap_or_default()
     }
 
-    /// Waits for its end and all its output. Fails the test when that does not come.
+    /// Waits for its end and all its output. Fails the test if it takes too long.
     pub fn finish(mut self, patience: Duration) -> Finished {
         let deadline = Instant::now() + patience;
         let mut cpu = Duration::ZERO;
@@ -225,10 +225,10 @@ impl Running {
     }
 }
 
-/// What a command left.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Finished {
-    /// Its exit status; none when a signal ended it.
+    /// Its exit status; none if a signal ended it.
     pub code: Option<i32>,
     /// From start to end.
     pub elapsed: Duration,
@@ -241,7 +241,7 @@ pub struct Finished {
 }
 
 impl Finished {
-    /// Stdout as one JSON value a line. Fails the test when a line is none, or the command failed.
+    /// Stdout as one JSON value per line. Fails the test if a line is invalid, or the command failed.
     pub fn json(&self) -> Vec<Value> {
         assert_eq!(self.code, Some(0), "offtake failed: {:#?}", self.stderr);
         self.stdout
@@ -250,13 +250,13 @@ impl Finished {
             .collect()
     }
 
-    /// The events (JSON objects on stderr) of that name.
+    /// The events (JSON objects on stderr) of this name.
     pub fn events(&self, name: &str) -> Vec<Value> {
         let events = self.stderr.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         events.filter(|event| event["event"] == name).collect()
     }
 
-    /// The sentence that says what failed: the last line on stderr.
+    /// The sentence that names the failure: the last line on stderr.
     pub fn last_line(&self) -> &str {
         self.stderr.last().map_or("", String::as_str)
     }

@@ -1,4 +1,4 @@
-//! What a broker is told: one place for the settings that make Kafka quick to boot, quick to notice, and small.
+//! The brokers' configuration: the settings that make Kafka quick to boot, quick to notice, and small.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -10,11 +10,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 #[derive(Debug, Clone)]
 pub(crate) struct Addresses {
     pub(crate) id: i32,
-    /// Where the clients under test go.
+    /// The port for the clients under test.
     pub(crate) port: u16,
-    /// What they are told to go to: `port`, or a proxy before it.
+    /// The advertised address: `port`, or a proxy before it.
     pub(crate) advertised: String,
-    /// Where brokers and Java's tools go, past any proxy.
+    /// The port for brokers and Java's tools, past any proxy.
     pub(crate) internal: u16,
     pub(crate) controller: u16,
     /// More listeners for clients.
@@ -27,18 +27,18 @@ pub(crate) struct Listener {
     pub(crate) name: String,
     pub(crate) protocol: String,
     pub(crate) port: u16,
-    /// The port that clients are told to go to: `port`, or that of a proxy before it.
+    /// The advertised port: `port`, or that of a proxy before it.
     pub(crate) advertised: u16,
 }
 
-/// What all brokers of a cluster have in common.
+/// The settings that all brokers of a cluster share.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     pub(crate) id: String,
     pub(crate) nodes: Vec<Addresses>,
     /// The port of ZooKeeper, for versions that need one.
     pub(crate) zookeeper: Option<u16>,
-    /// What the test asks for, in order; later ones win.
+    /// The test's own settings, in order; later ones win.
     pub(crate) properties: Vec<(String, String)>,
 }
 
@@ -79,7 +79,7 @@ impl Cluster {
                 set("controller.quorum.voters", &voters.join(","));
                 set("controller.listener.names", &"CONTROLLER");
                 set("listeners", &format_args!("{clients},CONTROLLER://127.0.0.1:{controller}"));
-                // A dead broker is noticed, and may come back, after this long.
+                // A dead broker is noticed, and may restart, after this long.
                 set("broker.session.timeout.ms", &4000);
                 set("broker.heartbeat.interval.ms", &500);
             }
@@ -88,7 +88,7 @@ impl Cluster {
         set("advertised.listeners", &known_as);
         set("inter.broker.listener.name", &"INTERNAL");
         set("log.dirs", &data.display());
-        // For clients that say where they are; nobody else sees a difference.
+        // For clients with a rack; others see no difference.
         set("broker.rack", &format_args!("rack-{id}"));
 
         set("default.replication.factor", &copies);
@@ -103,17 +103,17 @@ impl Cluster {
         set("share.coordinator.state.topic.min.isr", &in_sync);
 
         set("auto.create.topics.enable", &false);
-        // Leaders move when a test moves them.
+        // Leaders move only when a test moves them.
         set("auto.leader.rebalance.enable", &false);
         set("group.initial.rebalance.delay.ms", &0);
         set("group.min.session.timeout.ms", &1000);
-        // KIP-848: here the broker says how often members are heard of.
+        // KIP-848: here the broker sets the heartbeat interval of members.
         set("group.consumer.min.heartbeat.interval.ms", &500);
         set("group.consumer.heartbeat.interval.ms", &500);
         set("group.consumer.min.session.timeout.ms", &1000);
         set("group.consumer.session.timeout.ms", &6000);
         set("transaction.max.timeout.ms", &900_000);
-        // Records carry timestamps that tests chose, of years ago: nothing goes unless a topic says so.
+        // Records have timestamps chosen by tests, years ago: nothing is deleted unless a topic says so.
         set("log.retention.ms", &-1);
         set("replica.fetch.wait.max.ms", &100);
         set("message.max.bytes", &(4 << 20));
@@ -122,7 +122,7 @@ impl Cluster {
         set("num.io.threads", &4);
         set("num.recovery.threads.per.data.dir", &1);
         set("background.threads", &2);
-        // The cleaner's table is 128 MiB unless told: half of the heap we give.
+        // The cleaner's table is 128 MiB by default: half of the heap that we give.
         set("log.cleaner.dedupe.buffer.size", &(8 << 20));
         set("log.cleaner.backoff.ms", &500);
         set("log.retention.check.interval.ms", &1000);

@@ -46,33 +46,33 @@ impl<T: Clone> Growing<T> {
         self.inner.1.notify_all();
     }
 
-    /// Nothing more will come: who waits is told at once.
+    /// No more items follow: waiting callers return at once.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.inner.1.notify_all();
     }
 
-    /// What is there now.
+    /// All items so far.
     pub fn all(&self) -> Vec<T> {
         self.lock().items.clone()
     }
 
-    /// When each of them came, by the clock of the machine.
+    /// When each of them arrived, by the machine's clock.
     pub fn came(&self) -> Vec<SystemTime> {
         self.lock().came.clone()
     }
 
-    /// How many there are now.
+    /// The number of items so far.
     pub fn len(&self) -> usize {
         self.lock().items.len()
     }
 
-    /// Whether nothing has come yet.
+    /// Whether there are no items yet.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The first item that `wanted` accepts, waiting for it as long as `patience` and the source last.
+    /// The first item that `wanted` accepts, waiting for it until `patience` or the source ends.
     pub fn wait_for(&self, patience: Duration, mut wanted: impl FnMut(&T) -> bool) -> Option<T> {
         let mut seen = 0;
         let mut found = None;
@@ -84,8 +84,8 @@ impl<T: Clone> Growing<T> {
         found
     }
 
-    /// Waits until the whole list satisfies `enough`; false when `patience` or the source ended first. The list is locked
-    /// while `enough` looks at it, so it must not ask for it by another way.
+    /// Waits until the whole list satisfies `enough`; false if `patience` or the source ended first. The list is locked
+    /// during `enough`, which must not access it in another way.
     pub fn wait_until(&self, patience: Duration, mut enough: impl FnMut(&[T]) -> bool) -> bool {
         let deadline = Instant::now() + patience;
         let mut state = self.lock();

@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// A `java` that starts fast and stays small, with all jars of a version on its class path.
 pub(crate) fn jvm(home: &Path, heap: &str) -> Command {
     let mut command = Command::new("java");
-    // An archive of another JVM, or of other jars, is not used; without `-Xlog:disable` that would be said on stdout.
+    // An archive of another JVM, or of other jars, is ignored; without `-Xlog:disable` a message about that would be on stdout.
     let archive = home.join("classes.jsa");
     if archive.exists() {
         command.arg("-Xlog:disable").arg(format!("-XX:SharedArchiveFile={}", archive.display()));
@@ -41,7 +41,7 @@ pub(crate) fn jvm(home: &Path, heap: &str) -> Command {
     command
 }
 
-/// All jars of a version: those of Kafka first, as they are in the archive of their classes.
+/// All jars of a version: those of Kafka first, in the order of the archive of their classes.
 pub(crate) fn classes(home: &Path) -> OsString {
     let mut classes = OsString::from(home.join("libs/*"));
     classes.push(":");
@@ -72,7 +72,7 @@ pub(crate) struct Jvm {
 impl Jvm {
     fn start() -> Arc<Self> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        // The newest clients speak to every broker since 2.1, so one JVM does for all clusters.
+        // The newest clients work with every broker since 2.1, so one JVM serves all clusters.
         let home = Version::V4_3_0.home();
         let log = reaper::folder().join(format!("tool-{}.log", COUNT.fetch_add(1, Ordering::Relaxed)));
         let log = std::fs::File::create(log).expect("a log file can be opened");
@@ -89,7 +89,7 @@ impl Jvm {
                 for line in BufReader::with_capacity(1 << 16, stdout).lines().map_while(Result::ok) {
                     deliver(&answers, &line);
                 }
-                lock(&answers).clear(); // whoever waits sees that nothing will come
+                lock(&answers).clear(); // waiting callers see that no answer will come
             })
             .expect("a thread can be started");
         Arc::new(Self { stdin, waiting, next: AtomicU64::new(1), process: Mutex::new(process) })
@@ -148,7 +148,7 @@ fn deliver(waiting: &Waiting, line: &str) {
     }
 }
 
-/// Closes what the shared JVM has open to a cluster that goes away.
+/// Closes the shared JVM's clients of a cluster that goes away.
 pub(crate) fn forget(bootstrap: &str) {
     if let Some(jvm) = SHARED.get() {
         jvm.send("forget", bootstrap, json!({}));
@@ -179,13 +179,13 @@ impl JavaTool {
         Self { jvm: Arc::clone(Jvm::shared()), bootstrap: bootstrap.to_owned() }
     }
 
-    /// Has a JVM of its own, for what is to be killed.
+    /// Has a JVM of its own, for tests that kill it.
     pub fn start_alone(kafka: &Kafka) -> Self {
         Self { jvm: Jvm::start(), bootstrap: kafka.direct() }
     }
 
-    /// One of Kafka's own programs, by its class, in a JVM of its own; arguments are separated by blanks. How they say where
-    /// the cluster is varies.
+    /// One of Kafka's own programs, by its class, in a JVM of its own, with arguments separated by blanks. They differ
+    /// in the option for the cluster's address.
     pub fn program(&self, class: &str, args: &str) -> Offtake {
         let jvm = jvm(&Version::V4_3_0.home(), "256m");
         Offtake::new(jvm.get_args())
@@ -200,7 +200,7 @@ impl JavaTool {
         self.program(CLASS, &format!("--bootstrap-server {} {args}", self.bootstrap))
     }
 
-    /// Any verb of `tests/java`, with its arguments: rows, then the result. Errors are Java's.
+    /// Calls any verb of `tests/java`, with its arguments; returns rows, then the result. Errors are Java's.
     pub fn call(&self, verb: &str, args: Value) -> Result<(Vec<Value>, Value), String> {
         let (_, answers) = self.jvm.send(verb, &self.bootstrap, args);
         let mut rows = Vec::new();
@@ -220,23 +220,23 @@ impl JavaTool {
 
     // Records.
 
-    /// Produces uncompressed, all in one batch a partition where they fit; the offsets, in the order of `records`.
+    /// Produces uncompressed, all in one batch per partition where they fit; returns the offsets, in the order of `records`.
     pub fn produce(&self, records: &[RecordSpec]) -> Vec<i64> {
         self.produce_with(records, json!({}))
     }
 
-    /// With a codec: `none`, `gzip`, `snappy`, `lz4`, `zstd`.
+    /// The same with a codec: `none`, `gzip`, `snappy`, `lz4`, `zstd`.
     pub fn produce_in(&self, codec: &str, records: &[RecordSpec]) -> Vec<i64> {
         self.produce_with(records, json!({ "codec": codec }))
     }
 
-    /// As part of the open transaction of an id.
+    /// The same as part of the open transaction of an id.
     pub fn produce_within(&self, transaction: &str, records: &[RecordSpec]) -> Vec<i64> {
         self.produce_with(records, json!({ "transaction": transaction }))
     }
 
-    /// With any of `codec`, `transaction`, `batch_size` (bytes), `flush_every` (records, where a batch ends) and
-    /// `idempotent` (must be false where a log is of a format before 2).
+    /// The same with any of `codec`, `transaction`, `batch_size` (bytes), `flush_every` (records, where a batch ends)
+    /// and `idempotent` (must be false where a log has a format before 2).
     pub fn produce_with(&self, records: &[RecordSpec], mut options: Value) -> Vec<i64> {
         options["records"] = records.iter().map(RecordSpec::to_json).collect();
         let done = self.call("produce", options).unwrap_or_else(|why| panic!("java produce: {why}")).1;
@@ -244,27 +244,27 @@ impl JavaTool {
         offsets.iter().filter_map(|each| each[2].as_i64()).collect()
     }
 
-    /// Opens a transaction; one producer an id, which fences the last of that id when first used.
+    /// Opens a transaction; there is one producer per id, which on first use fences the last one of that id.
     pub fn begin(&self, transaction: &str) {
         self.ask("begin", json!({ "transaction": transaction }));
     }
 
-    /// The same with a codec, which counts when the id is first used.
+    /// The same with a codec, which counts at the first use of the id.
     pub fn begin_in(&self, codec: &str, transaction: &str) {
         self.ask("begin", json!({ "transaction": transaction, "codec": codec }));
     }
 
-    /// Commits it.
+    /// Commits the transaction.
     pub fn commit(&self, transaction: &str) {
         self.ask("commit", json!({ "transaction": transaction }));
     }
 
-    /// Aborts it.
+    /// Aborts the transaction.
     pub fn abort(&self, transaction: &str) {
         self.ask("abort", json!({ "transaction": transaction }));
     }
 
-    /// `count` records of `size` bytes of seeded text, dealt out over `partitions` in turn. `options` may hold `codec`,
+    /// Writes `count` records of `size` bytes of seeded text, over `partitions` in turn. `options` may contain `codec`,
     /// `key` (bool), `headers` (how many), `seed`, `create` (bool) with `configs`, `batch_size`.
     pub fn fill(&self, topic: &str, partitions: i32, count: u64, size: usize, mut options: Value) {
         options["topic"] = json!(topic);
@@ -288,7 +288,7 @@ impl JavaTool {
 
     // Topics.
 
-    /// Makes a topic and returns its name once every partition has a leader.
+    /// Creates a topic and returns its name once every partition has a leader.
     pub fn create_topic(&self, topic: &str, partitions: i32, configs: &[(&str, &str)]) -> String {
         let configs: Map<String, Value> =
             configs.iter().map(|(key, value)| ((*key).into(), json!(value))).collect();
@@ -301,7 +301,7 @@ impl JavaTool {
         self.ask("delete_topic", json!({ "topic": topic }));
     }
 
-    /// Has the topic grow to `partitions`.
+    /// Extends the topic to `partitions`.
     pub fn create_partitions(&self, topic: &str, partitions: i32) {
         self.ask("create_partitions", json!({ "topic": topic, "partitions": partitions }));
     }
@@ -313,7 +313,7 @@ impl JavaTool {
         self.ask("alter_configs", json!({ "topic": topic, "configs": configs }));
     }
 
-    /// Sets configs of a broker while it runs. Java waits until the cluster has taken them; the broker follows soon.
+    /// Sets configs of a running broker. Java waits until the cluster has accepted them; the broker follows soon.
     pub fn alter_broker(&self, broker: i32, configs: &[(&str, &str)]) {
         let configs: Map<String, Value> =
             configs.iter().map(|(key, value)| ((*key).into(), json!(value))).collect();
@@ -325,19 +325,19 @@ impl JavaTool {
         self.ask("describe_topic", json!({ "topic": topic }))
     }
 
-    /// The node id that leads a partition.
+    /// The node id of a partition's leader.
     pub fn leader(&self, topic: &str, partition: i32) -> i32 {
         let topic = self.describe_topic(topic);
         let leader = topic["partitions"][usize::try_from(partition).expect("a partition")]["leader"].as_i64();
         leader.and_then(|id| i32::try_from(id).ok()).expect("a leader")
     }
 
-    /// Has broker `to` lead a partition, moving a replica there when it must; returns when it does.
+    /// Makes broker `to` lead a partition, moving a replica there if necessary; returns when it does.
     pub fn move_leader(&self, topic: &str, partition: i32, to: i32) {
         self.ask("move_leader", json!({ "topic": topic, "partition": partition, "to": to }));
     }
 
-    /// Removes the records before an offset (−1: all); the new low watermark.
+    /// Removes the records before an offset (−1: all); returns the new low watermark.
     pub fn delete_records(&self, topic: &str, partition: i32, before: i64) -> i64 {
         let done =
             self.ask("delete_records", json!({ "topic": topic, "partition": partition, "before": before }));
@@ -353,8 +353,8 @@ impl JavaTool {
             .unwrap_or_default()
     }
 
-    /// Has the log cleaner compact a topic now and waits for it. Adds records with the key `roll`, which end segments;
-    /// with `tombstones` those are cleaned away too.
+    /// Makes the log cleaner compact a topic now and waits for it. Adds records with the key `roll`, which end
+    /// segments; with `tombstones` those are cleaned away too.
     pub fn compact(&self, topic: &str, tombstones: bool) {
         self.ask("compact", json!({ "topic": topic, "tombstones": tombstones }));
     }
@@ -376,7 +376,7 @@ impl JavaTool {
         self.ask("delete_group", json!({ "group": group }));
     }
 
-    /// What a group has committed, by topic and partition.
+    /// A group's committed offsets, by topic and partition.
     pub fn committed(&self, group: &str) -> BTreeMap<(String, i32), i64> {
         let done = self.ask("committed", json!({ "group": group }));
         let all = done["offsets"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -388,7 +388,7 @@ impl JavaTool {
         self.ask("alter_offsets", json!({ "group": group, "offsets": offsets }));
     }
 
-    /// Moves a group's coordinator to another broker (any, or the one said); `(from, to)` when it is there.
+    /// Moves a group's coordinator to another broker (any, or this one); returns `(from, to)` when it is there.
     pub fn move_coordinator(&self, group: &str, to: Option<i32>) -> (i64, i64) {
         let done = self.ask("move_coordinator", json!({ "group": group, "to": to }));
         (done["from"].as_i64().unwrap_or(-1), done["to"].as_i64().unwrap_or(-1))
@@ -396,13 +396,13 @@ impl JavaTool {
 
     // Permissions, of a cluster with an authorizer.
 
-    /// Has the cluster refuse `operation` (`READ`, `DESCRIBE`) on a `resource` (`TOPIC`, `GROUP`) of that name to everybody
-    /// without a name, this tool included; all else that can be done to it stays allowed.
+    /// Makes the cluster refuse `operation` (`READ`, `DESCRIBE`) on a `resource` (`TOPIC`, `GROUP`) of that name to
+    /// every client without a name, this tool included; all other operations on it stay allowed.
     pub fn forbid(&self, operation: &str, resource: &str, name: &str) {
         self.ask("forbid", json!({ "operation": operation, "resource": resource, "name": name }));
     }
 
-    /// Ends a [`forbid`](Self::forbid).
+    /// Undoes a [`forbid`](Self::forbid).
     pub fn permit(&self, operation: &str, resource: &str, name: &str) {
         self.ask("permit", json!({ "operation": operation, "resource": resource, "name": name }));
     }
@@ -414,14 +414,14 @@ impl JavaTool {
         self.ask("grant", args);
     }
 
-    /// Ends a [`grant`](Self::grant).
+    /// Undoes a [`grant`](Self::grant).
     pub fn withdraw(&self, principal: &str, operation: &str, resource: &str, name: &str) {
         let args =
             json!({ "principal": principal, "operation": operation, "resource": resource, "name": name });
         self.ask("withdraw", args);
     }
 
-    /// Makes a user of SCRAM, or changes its password.
+    /// Creates a SCRAM user, or changes its password.
     pub fn user(&self, name: &str, password: &str, mechanism: &str, iterations: u32) {
         let iterations = iterations.to_string();
         let user =
@@ -429,14 +429,14 @@ impl JavaTool {
         self.ask("user", user);
     }
 
-    /// What Java's assignor of that name makes of a group, without a broker; see `tests/java/Assigning.java`.
+    /// The assignment of Java's assignor of that name for a group, without a broker; see `tests/java/Assigning.java`.
     pub fn assign(&self, assignor: &str, topics: &[(&str, i32)], members: Value) -> Value {
         let topics: Map<String, Value> =
             topics.iter().map(|(topic, count)| ((*topic).into(), json!(count))).collect();
         self.ask("assign", json!({ "assignor": assignor, "topics": topics, "members": members }))
     }
 
-    /// Kills the JVM of [`start_alone`](Self::start_alone), with everything that lives in it.
+    /// Kills the JVM of [`start_alone`](Self::start_alone), with everything in it.
     pub fn kill9(&self) {
         assert!(!Arc::ptr_eq(&self.jvm, Jvm::shared()), "this JVM belongs to all tests");
         self.jvm.kill9();

@@ -1,5 +1,5 @@
-//! Real Apache Kafka on loopback: clusters of one broker or three, each broker to be killed, stopped, paused and started
-//! again at the same port.
+//! Real Apache Kafka on loopback: clusters of one broker or three, whose brokers can be killed, stopped, paused and
+//! restarted at the same port.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,7 +15,7 @@ use crate::process::Process;
 use crate::proxy::Proxy;
 use crate::{java, reaper};
 
-/// How long a broker may take to boot, on a machine that has other things to do.
+/// The time that a broker may take to boot, on a busy machine.
 const BOOT: Duration = Duration::from_secs(240);
 
 /// The versions we test against.
@@ -33,7 +33,7 @@ impl Version {
     /// All of them, oldest first.
     pub const ALL: [Self; 3] = [Self::V2_8_2, Self::V3_9_1, Self::V4_3_0];
 
-    /// As Maven writes it.
+    /// The version's name in Maven.
     pub fn name(self) -> &'static str {
         match self {
             Self::V2_8_2 => "2.8.2",
@@ -49,11 +49,11 @@ impl Version {
         command
     }
 
-    /// The folder that `scripts/kafka-fetch` fills; fetched when it is first asked for and is not there.
+    /// The folder that `scripts/kafka-fetch` fills; fetched at the first use if missing.
     pub(crate) fn home(self) -> PathBuf {
         static FETCHED: [OnceLock<PathBuf>; 3] = [const { OnceLock::new() }; 3];
         let fetch = || {
-            // Without dots: the archive of classes names its jars as the script does.
+            // Without dots: the archive of classes names its jars by the script's paths.
             let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the folder of the workspace");
             let fetch = Command::new(root.join("scripts/kafka-fetch")).arg(self.name()).status();
             assert!(fetch.is_ok_and(|status| status.success()), "scripts/kafka-fetch {} failed", self.name());
@@ -64,7 +64,7 @@ impl Version {
         self.of(&FETCHED).get_or_init(fetch).clone()
     }
 
-    /// What there is one of for each version.
+    /// Selects the value for this version.
     pub(crate) fn of<T>(self, [oldest, middle, newest]: &[T; 3]) -> &T {
         match self {
             Self::V2_8_2 => oldest,
@@ -74,7 +74,7 @@ impl Version {
     }
 }
 
-/// What a cluster is to be. `Kafka::builder()` makes one.
+/// The configuration of a cluster. `Kafka::builder()` makes one.
 #[derive(Debug)]
 pub struct Builder {
     version: Version,
@@ -87,26 +87,26 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Unless said: 4.3.0.
+    /// By default 4.3.0.
     pub fn version(mut self, version: Version) -> Self {
         self.version = version;
         self
     }
 
-    /// Unless said: one. With three, everything is kept three times.
+    /// By default one. With three, everything has three replicas.
     pub fn brokers(mut self, brokers: usize) -> Self {
         self.brokers = brokers;
         self
     }
 
-    /// A line of `server.properties`, of every broker; it wins over what we set.
+    /// Adds a line to every broker's `server.properties`; it overrides ours.
     pub fn property(mut self, key: &str, value: impl ToString) -> Self {
         self.properties.push((key.into(), value.to_string()));
         self
     }
 
-    /// One more listener for clients, of this name and protocol (`SASL_SSL`): [`Kafka::listener`] says where it is. What it needs is
-    /// set by [`property`](Self::property), `listener.name.<name>.…`.
+    /// Adds a listener for clients, with this name and protocol (`SASL_SSL`); [`Kafka::listener`] returns its address.
+    /// Its settings are [`property`](Self::property) lines, `listener.name.<name>.…`.
     pub fn listener(mut self, name: &str, protocol: &str) -> Self {
         self.listeners.push((name.into(), protocol.into()));
         self
@@ -118,20 +118,20 @@ impl Builder {
         self
     }
 
-    /// Puts a [`Proxy`] before each broker and has the brokers advertise it: all that clients of
-    /// [`bootstrap`](Kafka::bootstrap) say goes through it. Brokers among themselves, and Java's tool, go past it.
+    /// Puts a [`Proxy`] before each broker and makes the brokers advertise it: all traffic of clients of
+    /// [`bootstrap`](Kafka::bootstrap) goes through it. The brokers' own traffic, and Java's tool's, does not.
     pub fn proxied(mut self) -> Self {
         self.proxied = true;
         self
     }
 
-    /// Puts a [`BytesProxy`] before each [`listener`](Self::listener) of each broker, and has the brokers advertise it.
+    /// Puts a [`BytesProxy`] before each [`listener`](Self::listener) of each broker, and makes the brokers advertise it.
     pub fn proxied_listeners(mut self) -> Self {
         self.listeners_proxied = true;
         self
     }
 
-    /// Boots it, and returns when every broker answers and knows of all the others.
+    /// Boots it, and returns when every broker answers and knows all the others.
     pub fn start(self) -> Kafka {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -194,12 +194,12 @@ impl Builder {
     }
 }
 
-/// A running cluster; ended, and its folder removed, when dropped.
+/// A running cluster; when dropped, it is ended and its folder removed.
 #[derive(Debug)]
 pub struct Kafka {
     version: Version,
     cluster: Cluster,
-    // Fields are dropped in this order: brokers first, then what they lean on.
+    // Fields are dropped in this order: brokers first, then what they depend on.
     brokers: Vec<Broker>,
     proxies: Vec<Proxy>,
     /// By node id and name of the listener.
@@ -209,7 +209,7 @@ pub struct Kafka {
 }
 
 impl Kafka {
-    /// One broker of 4.3.0 unless told otherwise.
+    /// One broker of 4.3.0 by default.
     pub fn builder() -> Builder {
         Builder {
             version: Version::V4_3_0,
@@ -222,7 +222,7 @@ impl Kafka {
         }
     }
 
-    /// Which Kafka this is.
+    /// The version of Kafka.
     pub fn version(&self) -> Version {
         self.version
     }
@@ -242,7 +242,7 @@ impl Kafka {
         self.cluster.nodes.iter().map(of).collect::<Vec<_>>().join(",")
     }
 
-    /// The same past any proxy, on the listener of the brokers themselves.
+    /// The same past any proxy, on the brokers' own listener.
     pub fn direct(&self) -> String {
         let all: Vec<String> =
             self.cluster.nodes.iter().map(|node| format!("127.0.0.1:{}", node.internal)).collect();
@@ -254,7 +254,7 @@ impl Kafka {
         &self.cluster.id
     }
 
-    /// The broker with that node id; they count from 1.
+    /// The broker with this node id; they count from 1.
     pub fn broker(&self, id: i32) -> &Broker {
         self.brokers
             .iter()
@@ -274,7 +274,7 @@ impl Kafka {
             .unwrap_or_else(|| panic!("broker {id} has no proxy: say .proxied()"))
     }
 
-    /// The proxy before a listener of a broker of a cluster with [`proxied_listeners`](Builder::proxied_listeners).
+    /// The proxy before a broker's listener in a cluster with [`proxied_listeners`](Builder::proxied_listeners).
     pub fn listener_proxy(&self, id: i32, name: &str) -> &BytesProxy {
         let found = self.listener_proxies.iter().find(|(of, listener, _)| *of == id && listener == name);
         let (.., proxy) =
@@ -287,7 +287,7 @@ impl Kafka {
         &self.folder
     }
 
-    /// Brings back every broker that is dead or paused, and waits until all know all. Proxies do no more harm.
+    /// Restarts or resumes every broker that is dead or paused, and waits until all know all. Proxies stop their harm.
     pub fn heal(&self) {
         self.proxies.iter().for_each(Proxy::heal);
         for broker in &self.brokers {
@@ -319,7 +319,7 @@ pub struct Broker {
     home: Mutex<PathBuf>,
     folder: PathBuf,
     jvm: Vec<String>,
-    /// With ZooKeeper a broker that comes back too early finds the registration of its past self, and ends.
+    /// With ZooKeeper a broker that restarts too early finds its own former registration, and ends.
     relaunched: bool,
     process: Mutex<Option<Process>>,
 }
@@ -364,17 +364,17 @@ impl Broker {
         self.port
     }
 
-    /// Where its output goes.
+    /// The file with its output.
     pub fn log(&self) -> PathBuf {
         self.folder.join("kafka.log")
     }
 
-    /// Whether its process is there, be it paused.
+    /// Whether its process exists, even if paused.
     pub fn is_running(&self) -> bool {
         self.lock().as_mut().is_some_and(|process| process.ended().is_none())
     }
 
-    /// `kill -9`, and returns when it is dead.
+    /// Kills it (`kill -9`), and returns when it is dead.
     pub fn kill9(&self) {
         *self.lock() = None;
     }
@@ -388,25 +388,25 @@ impl Broker {
         }
     }
 
-    /// Starts it again where it was, and returns when it answers as a live member of its cluster.
+    /// Starts it again in its folder, and returns when it answers as a live member of its cluster.
     pub fn start(&self) {
         self.launch();
         self.wait(1);
     }
 
-    /// Controlled shutdown, and started again as another version of Kafka: a step of a rolling upgrade.
+    /// Stops it in order, and starts it as another version of Kafka: a step of a rolling upgrade.
     pub fn upgrade(&self, to: Version) {
         self.stop();
         *self.home.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = to.home();
         self.start();
     }
 
-    /// Stops its time (SIGSTOP): connections stay open, nothing is answered.
+    /// Stops it by SIGSTOP: connections stay open, nothing is answered.
     pub fn pause(&self) {
         self.signal("STOP");
     }
 
-    /// Lets time go on (SIGCONT).
+    /// Resumes it by SIGCONT.
     pub fn resume(&self) {
         self.signal("CONT");
     }
@@ -440,7 +440,7 @@ impl Broker {
         *process = Some(Process::start_logging(&mut command, &self.log()));
     }
 
-    /// Until it lists itself and at least `count` brokers in all.
+    /// Waits until it lists itself and at least `count` brokers in all.
     fn wait(&self, count: usize) {
         let deadline = Instant::now() + BOOT;
         loop {
@@ -475,7 +475,7 @@ impl Broker {
     }
 }
 
-/// What 2.8 keeps its cluster's metadata in.
+/// The server that holds 2.8's cluster metadata.
 #[derive(Debug)]
 struct ZooKeeper {
     port: u16,

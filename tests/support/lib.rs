@@ -1,4 +1,4 @@
-//! What the tests stand on: real Apache Kafka started and ended by us, Java's own clients, the `offtake` command, and a
+//! The basis of the tests: real Apache Kafka started and ended by us, Java's own clients, the `offtake` command, and a
 //! proxy that does harm. Blocking and simple: processes, threads, bounded waits.
 //!
 //! ```no_run
@@ -14,7 +14,7 @@
 //!     .run();
 //! assert_eq!(ours.json(), records);
 //!
-//! // A cluster of one's own, where brokers are to die.
+//! A cluster of one's own, for tests that kill brokers.
 //! let kafka = Kafka::builder().version(V4_3_0).brokers(3).property("log.segment.bytes", "1048576").start();
 //! let tool = JavaTool::start(&kafka);
 //! tool.create_topic("orders", 4, &[]);
@@ -23,7 +23,7 @@
 //! ```
 //!
 //! Brokers are numbered by their node id, from 1. Everything started here is ended when its value is dropped, and when
-//! the test process ends in any way, `kill -9` included ([`reaper`] says how). `OFFTAKE_KEEP=1` keeps the folders with the
+//! the test process ends in any way, `kill -9` included (see [`reaper`]). `OFFTAKE_KEEP=1` keeps the folders with the
 //! logs. For experiments by hand: `scripts/kafka-run VERSION PORT` and `scripts/kafka-tool BOOTSTRAP VERB KEY=VALUE…`.
 #![forbid(unsafe_code)]
 #![allow(

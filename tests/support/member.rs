@@ -1,4 +1,4 @@
-//! A Java consumer as a member of a group, for company and for comparison.
+//! A Java consumer as a member of a group, for mixed groups and for comparison.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::growing::Growing;
 use crate::java::{Answer, JavaTool, partition};
 use crate::kafka::Kafka;
 
-/// What a member is to be; `JavaMember::of` makes one.
+/// The settings of a member; `JavaMember::of` makes one.
 #[derive(Debug)]
 pub struct MemberBuilder {
     tool: JavaTool,
@@ -20,19 +20,19 @@ pub struct MemberBuilder {
 }
 
 impl MemberBuilder {
-    /// What it subscribes to.
+    /// Sets the topics that it subscribes to.
     pub fn topics(mut self, topics: &[&str]) -> Self {
         self.args.insert("topics".into(), json!(topics));
         self
     }
 
-    /// Its assignors, in order of preference: `range` (unless said), `roundrobin`, `sticky`, `cooperative-sticky`.
+    /// Its assignors, in order of preference: `range` (the default), `roundrobin`, `sticky`, `cooperative-sticky`.
     pub fn assignors(mut self, assignors: &[&str]) -> Self {
         self.args.insert("assignors".into(), json!(assignors));
         self
     }
 
-    /// `session.timeout.ms`; 6 s unless said.
+    /// `session.timeout.ms`, by default 6 s.
     pub fn session(mut self, timeout: Duration) -> Self {
         self.args.insert("session".into(), json!(timeout.as_millis()));
         self
@@ -50,7 +50,7 @@ impl MemberBuilder {
         self
     }
 
-    /// Begins to poll; it joins while the caller goes on.
+    /// Begins to poll; it joins in the background.
     pub fn start(mut self) -> JavaMember {
         self.args.insert("configs".into(), Value::Object(self.configs));
         let (id, answers) = self.tool.jvm.send("member", &self.tool.bootstrap, Value::Object(self.args));
@@ -73,8 +73,8 @@ impl MemberBuilder {
     }
 }
 
-/// A live member. Polls, commits what it polled before it polls again, and tells what happens to it. Dropping it makes it
-/// leave, without waiting for that.
+/// A live member. Polls, commits polled records before it polls again, and reports events. Dropping it makes it leave,
+/// without waiting for that.
 #[derive(Debug)]
 pub struct JavaMember {
     tool: JavaTool,
@@ -106,13 +106,13 @@ impl JavaMember {
         MemberBuilder { tool, alone, args, configs: Map::new() }
     }
 
-    /// All that it has said: `assigned`, `revoked`, `lost`, `committed` in the shape of `offtake consume --events`,
+    /// Its events so far: `assigned`, `revoked`, `lost`, `committed` in the format of `offtake consume --events`,
     /// `records` (`"records": [[topic, partition, offset]…]`), `error`, and last `stopped` or `failed`.
     pub fn events(&self) -> &Growing<Value> {
         &self.events
     }
 
-    /// What it holds, by its own account.
+    /// The partitions that it holds, by its own account.
     pub fn owned(&self) -> BTreeSet<(String, i32)> {
         owned(&self.events.all())
     }
@@ -122,12 +122,12 @@ impl JavaMember {
         self.events.all().iter().rev().find_map(|event| event["generation"].as_i64())
     }
 
-    /// Every record it was given, as `(topic, partition) → offsets` in the order it saw them.
+    /// Every record it got, as `(topic, partition) → offsets` in order of arrival.
     pub fn records(&self) -> BTreeMap<(String, i32), Vec<i64>> {
         records(&self.events.all())
     }
 
-    /// Waits until it was given what `enough` accepts; fails the test when that does not come.
+    /// Waits until `enough` accepts its records; fails the test if that does not happen.
     pub fn wait_records(
         &self,
         patience: Duration,
@@ -137,7 +137,7 @@ impl JavaMember {
         assert!(came, "after {patience:?} the Java member was given {:?}", self.records());
     }
 
-    /// Waits until it holds what `enough` accepts; fails the test when that does not come.
+    /// Waits until `enough` accepts its partitions; fails the test if that does not happen.
     pub fn wait_owned(&self, patience: Duration, mut enough: impl FnMut(&BTreeSet<(String, i32)>) -> bool) {
         let came = self.events.wait_until(patience, |events| enough(&owned(events)));
         assert!(

@@ -1,4 +1,4 @@
-//! How much of a processor is left for a test: what it may wait for a timer depends on it.
+//! Measures the scheduling delay of the machine, which bounds the precision of a test's timers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,21 +7,20 @@ use std::time::{Duration, Instant};
 
 const NAP: Duration = Duration::from_millis(5);
 
-/// A thread that takes nap after nap, and notes how much longer than it wanted the worst of them took.
+/// A thread that sleeps repeatedly, and records how much longer than requested the worst sleep took.
 ///
-/// A test that says when something ends adds [`Oversleep::allows`] to its bound, so that it holds on a machine that has other
-/// things to do, too.
+/// A test that bounds when something ends adds [`Oversleep::allows`] to the bound, so that it also holds on a busy machine.
 pub struct Oversleep {
     worst: Arc<AtomicU64>,
     over: Arc<AtomicBool>,
     naps: Option<JoinHandle<()>>,
 }
 
-/// What ends a wait passes through up to so many threads that may each have to wait for a processor.
+/// The end of a wait passes through up to this many threads, each of which may have to wait for a processor.
 const HANDS: u32 = 8;
 
 impl Oversleep {
-    /// Begins to watch, until it is dropped.
+    /// Measures until it is dropped.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "it starts a thread")]
     pub fn new() -> Self {
@@ -38,13 +37,13 @@ impl Oversleep {
         Self { worst, over, naps: Some(naps) }
     }
 
-    /// The worst until now.
+    /// The worst delay so far.
     #[must_use]
     pub fn worst(&self) -> Duration {
         Duration::from_nanos(self.worst.load(Ordering::Relaxed))
     }
 
-    /// How much longer than on an idle machine something may take that a timer ends.
+    /// The additional time, compared with an idle machine, that an action triggered by a timer may take.
     #[must_use]
     pub fn allows(&self) -> Duration {
         HANDS * self.worst()

@@ -1,4 +1,4 @@
-//! Ports that nobody else has, and that stay ours while a broker is down.
+//! Ports that no other process uses, and that stay reserved while a broker is down.
 
 use std::fs::File;
 use std::io::Write;
@@ -6,14 +6,14 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// Below the range that Linux takes the near end of outgoing connections from: a restarted broker finds its port free.
+/// Below Linux's range for outgoing connections, so that a restarted broker finds its port free.
 const FIRST: u16 = 18_000;
 const COUNT: u16 = 14_000;
 
-/// A port on loopback that no other test process will be given while this one lives.
+/// A port on loopback that no other test process gets while this one lives.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Processes begin in different places, so that they rarely have to look at each other's claims.
+    // Processes begin at different ports, so that they rarely check each other's claims.
     let start = std::process::id().wrapping_mul(2654435761) >> 16;
     for _ in 0..COUNT {
         let step = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
@@ -25,7 +25,7 @@ pub fn free_port() -> u16 {
     panic!("no port is free between {FIRST} and {}", FIRST + COUNT);
 }
 
-/// A claim is a file with the id of the process that made it; that of a dead process is void.
+/// A claim is a file with the id of its process; the claim of a dead process is void.
 fn claim(port: u16) -> bool {
     let folder = std::env::temp_dir().join("offtake-ports");
     std::fs::create_dir_all(&folder).expect("a folder for the claims");

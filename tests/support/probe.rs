@@ -1,4 +1,4 @@
-//! The smallest Kafka client: asks a port for Metadata, by hand, so that the support code leans on none of ours.
+//! A minimal Kafka client: requests Metadata from a port, by hand, so that the support code does not depend on our client.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -15,7 +15,7 @@ pub struct Node {
     pub port: u16,
 }
 
-/// The brokers that the one at `port` knows to be alive, by node id; an error until it answers Metadata.
+/// The brokers that the one at `port` considers alive, by node id; an error until it answers Metadata.
 pub fn brokers_known_to(port: u16) -> io::Result<Vec<Node>> {
     const WAIT: Duration = Duration::from_secs(2);
     let mut stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), WAIT)?;

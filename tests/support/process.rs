@@ -42,7 +42,7 @@ impl Process {
         }
     }
 
-    /// The exit status, once it has ended. The id stays ours until this has been seen.
+    /// The exit status, once it has ended. The process id is not reused until this has been read.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         if self.ended.is_none() {
             self.ended = self.child.try_wait().expect("a child can be waited for");
@@ -79,8 +79,8 @@ impl Drop for Process {
     }
 }
 
-/// Sends the signal of that name (`TERM`, `STOP`, …) to one process. After `STOP` none of its threads runs any more, which on a
-/// busy machine is a moment after the signal was sent.
+/// Sends the signal of this name (`TERM`, `STOP`, …) to one process. After `STOP` waits until none of its threads runs
+/// any more, which on a busy machine is a moment later.
 pub(crate) fn signal(pid: u32, name: &str) {
     let status =
         Command::new("kill").args(["-s", name, &pid.to_string()]).status().expect("kill(1) is there");
@@ -92,7 +92,7 @@ pub(crate) fn signal(pid: u32, name: &str) {
     }
 }
 
-/// Whether any thread of a process is neither stopped nor dead. False where nothing can be known of it.
+/// Whether any thread of a process is neither stopped nor dead. False if unknown.
 fn runs(pid: u32) -> bool {
     let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return false };
     threads.flatten().any(|thread| {
@@ -105,12 +105,12 @@ fn runs(pid: u32) -> bool {
 /// User and system time of a process that has not been waited for, and whether it has ended.
 pub(crate) fn cpu_time(pid: u32) -> Option<(Duration, bool)> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name of the command stands in parentheses and may hold anything; what follows is plain.
+    // The command's name is in parentheses and may contain anything; the rest is plain.
     let mut fields = stat.get(stat.rfind(')')? + 2..)?.split(' ');
     let dead = matches!(fields.next()?, "Z" | "X");
     let mut ticks = fields.skip(10);
     let user: u64 = ticks.next()?.parse().ok()?;
     let system: u64 = ticks.next()?.parse().ok()?;
-    // Linux shows times in hundredths of a second on every architecture it is built for here.
+    // Linux reports times in hundredths of a second on every architecture used here.
     Some((Duration::from_millis((user + system) * 10), dead))
 }

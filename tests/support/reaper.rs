@@ -1,9 +1,9 @@
-//! Ends what a test process leaves behind, however it ended.
+//! Ends the processes that a test process leaves behind, however it ended.
 //!
-//! A shell holds the reading end of a pipe whose only writer is this process. It is told of each process started and each
-//! one ended; when the pipe closes (a normal exit, a panic, `kill -9`) it kills what is left and removes the folder of
-//! this run. It has a process group of its own and ignores signals, so that what ends us does not end it first. Statics
-//! are never dropped in Rust: for the fixtures that live in them this is the ordinary end.
+//! A shell holds the reading end of a pipe whose only writer is this process. It gets the id of each process that is
+//! started or ended; when the pipe closes (a normal exit, a panic, `kill -9`) it kills the remaining ones and removes
+//! the folder of this run. It has a process group of its own and ignores signals, so that a signal to us does not end
+//! it first. Statics are never dropped in Rust: for fixtures in them this is the normal end.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -69,7 +69,7 @@ pub(crate) fn add(pid: u32) {
     tell("add", pid);
 }
 
-/// To be called before the process is waited for: until then nobody else can have its id.
+/// To be called before the process is waited for: until then its id cannot be reused.
 pub(crate) fn remove(pid: u32) {
     tell("remove", pid);
 }

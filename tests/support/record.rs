@@ -1,16 +1,16 @@
-//! Records to be produced, spelled out to the last byte.
+//! Records to be produced, specified to the last byte.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-/// One record for [`JavaTool::produce`](crate::JavaTool::produce). What is not said is null, or left to Java's producer
+/// One record for [`JavaTool::produce`](crate::JavaTool::produce). Unset fields are null, or left to Java's producer
 /// (partition, timestamp).
 #[derive(Debug, Clone)]
 pub struct RecordSpec {
     /// The topic.
     pub topic: String,
-    /// The partition, if it names one.
+    /// The partition, if set.
     pub partition: Option<i32>,
     /// CreateTime in milliseconds.
     pub timestamp: Option<i64>,
@@ -35,7 +35,7 @@ impl RecordSpec {
         }
     }
 
-    /// The partition it goes to.
+    /// Sets the partition.
     pub fn partition(mut self, partition: i32) -> Self {
         self.partition = Some(partition);
         self
@@ -59,13 +59,13 @@ impl RecordSpec {
         self
     }
 
-    /// One more header; names may repeat.
+    /// Adds a header; names may repeat.
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.headers.push((name.into(), Some(value.as_ref().to_vec())));
         self
     }
 
-    /// One more header, whose value is null.
+    /// Adds a header whose value is null.
     pub fn null_header(mut self, name: &str) -> Self {
         self.headers.push((name.into(), None));
         self

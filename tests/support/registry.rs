@@ -1,4 +1,4 @@
-//! Apicurio Registry, in memory, by its API for Confluent's clients; and Python with what it has for schemas.
+//! Apicurio Registry, in memory, through its API for Confluent's clients; and Python with its schema libraries.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::ports::free_port;
 use crate::process::Process;
 
-/// Apicurio Registry, in memory. It ends with its value.
+/// Apicurio Registry, in memory. It ends with this value.
 #[derive(Debug)]
 pub struct Registry {
     process: Process,
@@ -18,7 +18,7 @@ pub struct Registry {
     _folder: TempDir,
 }
 
-/// A JVM on a machine that has other things to do.
+/// The time for a JVM on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Registry {
@@ -27,7 +27,7 @@ impl Registry {
         Self::start_at(free_port())
     }
 
-    /// The same where another one was.
+    /// The same at this port, such as that of a former one.
     pub fn start_at(port: u16) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let app = home().join("app");
@@ -55,7 +55,7 @@ impl Registry {
         Self { process, port, _folder: folder }
     }
 
-    /// Its URL, as `--registry` takes it.
+    /// Its URL, as for `--registry`.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}/apis/ccompat/v7", self.port)
     }
@@ -65,7 +65,7 @@ impl Registry {
         self.port
     }
 
-    /// Ends it. All that it has is gone.
+    /// Kills it. All its data is gone.
     pub fn kill9(&mut self) {
         self.process.kill9();
     }
@@ -83,17 +83,17 @@ fn answers(port: u16) -> bool {
         && answer.starts_with("HTTP/1.1 200")
 }
 
-/// What a program in Python prints. Fails the test where it fails.
+/// The output of a Python program. Fails the test if the program fails.
 pub fn python(program: &str, stdin: &str) -> String {
     said(Command::new("python3"), program, stdin)
 }
 
-/// The same, with fastavro, protobuf, grpc_tools and jsonschema at hand.
+/// The same, with fastavro, protobuf, grpc_tools and jsonschema available.
 pub fn python_with_libraries(program: &str, stdin: &str) -> String {
     said(Command::new(fetched(&["python"]).join("python/bin/python")), program, stdin)
 }
 
-/// What a program of one file says, which has the serialisers of Apicurio's Java clients at hand.
+/// The output of a program of one file, with the serialisers of Apicurio's Java clients available.
 pub fn java_with_serialisers(file: &str, stdin: &str) -> String {
     let mut command = Command::new("java");
     command.arg("-cp").arg(fetched(&["java"]).join("java/*"));
@@ -101,7 +101,7 @@ pub fn java_with_serialisers(file: &str, stdin: &str) -> String {
     answer(command, stdin)
 }
 
-/// The same of Python, with fastavro, protobuf, grpc_tools and jsonschema at hand.
+/// The same for Python, with fastavro, protobuf, grpc_tools and jsonschema available.
 pub fn python_file_with_libraries(file: &str, stdin: &str) -> String {
     let mut command = Command::new(fetched(&["python"]).join("python/bin/python"));
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(file));
@@ -126,13 +126,13 @@ fn answer(mut command: Command, stdin: &str) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// Where Apicurio Registry is.
+/// The folder of Apicurio Registry.
 fn home() -> &'static Path {
     static HOME: OnceLock<PathBuf> = OnceLock::new();
     HOME.get_or_init(|| fetched(&[]))
 }
 
-/// What `scripts/registry-fetch` fetches.
+/// The folder that `scripts/registry-fetch` fills.
 fn fetched(parts: &[&str]) -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/registry-fetch");
     let mut command = Command::new(script);

@@ -1,4 +1,4 @@
-//! Clusters that tests share, because a boot costs more than most tests do. They end with the process.
+//! Clusters that tests share, because a boot costs more than most tests. They end with the process.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,7 +24,7 @@ impl Shared {
     }
 }
 
-/// The single broker of a version. Many tests use it at once: take topics and groups of your own ([`unique`]), and leave
+/// The single broker of a version. Many tests use it at once: use topics and groups of your own ([`unique`]), and leave
 /// the broker alone.
 pub fn shared(version: Version) -> &'static Shared {
     static ALL: [OnceLock<Shared>; 3] = [const { OnceLock::new() }; 3];
@@ -38,7 +38,7 @@ pub fn shared(version: Version) -> &'static Shared {
     })
 }
 
-/// Up to two clusters of a kind, of which each is one test's at a time.
+/// A limited number of clusters of a kind, each used by one test at a time.
 #[derive(Debug)]
 struct Pool {
     clusters: [OnceLock<Shared>; 2],
@@ -59,7 +59,7 @@ impl Pool {
         self.free.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// One that is free, waiting for it; started when there is none yet, and healed of what the last test did to it.
+    /// A free cluster, waiting for it; started if there is none yet, and healed after the last test.
     fn lease(&'static self, builder: impl FnOnce() -> Builder) -> Lease {
         let waited = self.given_back.wait_while(self.free(), |free| free.is_empty());
         let mut free = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -72,7 +72,7 @@ impl Pool {
     }
 }
 
-/// When it is dropped, the cluster is free for the next one.
+/// Frees the cluster for the next test when it is dropped.
 #[derive(Debug)]
 struct Turn {
     pool: &'static Pool,
@@ -86,7 +86,7 @@ impl Drop for Turn {
     }
 }
 
-/// A cluster that is one test's at a time.
+/// A cluster for the exclusive use of one test at a time.
 #[derive(Debug)]
 pub struct Lease {
     shared: &'static Shared,
@@ -101,21 +101,21 @@ impl Deref for Lease {
     }
 }
 
-/// Three brokers of the newest version: a test may kill, pause and move, the next one finds all of them up. Waits for its
-/// turn at one of two such clusters: what tests do there is mostly to wait.
+/// Three brokers of the newest version: a test may kill, pause and move, the next one finds all of them up. Waits for
+/// its turn at one of two such clusters, as tests on them mostly wait.
 pub fn three_brokers() -> Lease {
     static POOL: LazyLock<Pool> = LazyLock::new(|| Pool::new(2));
     POOL.lease(|| Kafka::builder().brokers(3))
 }
 
-/// Three more, each behind a [`Proxy`](crate::Proxy) that passes on what is said until it is told otherwise. Waits for its
-/// turn at the only such cluster: the tests that harm so much have many processes.
+/// Three more, each behind a [`Proxy`](crate::Proxy) that forwards everything by default. Waits for its turn at the
+/// only such cluster: tests with so many faults have many processes.
 pub fn three_brokers_behind_proxies() -> Lease {
     static POOL: LazyLock<Pool> = LazyLock::new(|| Pool::new(1));
     POOL.lease(|| Kafka::builder().brokers(3).proxied())
 }
 
-/// One broker of the newest version with an authorizer that allows what nobody forbids
+/// One broker of the newest version with an authorizer that allows everything that is not forbidden
 /// ([`JavaTool::forbid`](crate::JavaTool::forbid)), behind a proxy that counts. Waits for its turn at one of two.
 pub fn guarded() -> Lease {
     static POOL: LazyLock<Pool> = LazyLock::new(|| Pool::new(2));
@@ -126,7 +126,7 @@ pub fn guarded() -> Lease {
     })
 }
 
-/// A name that no other test of this process has.
+/// A name that no other test of this process uses.
 pub fn unique(name: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     format!("{name}-{}", COUNT.fetch_add(1, Ordering::Relaxed))

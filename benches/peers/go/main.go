@@ -1,5 +1,5 @@
-// franz-go for benches/peers: MODE SETTINGS BOOTSTRAP TOPIC PARTITIONS COUNT, as benches/README.md describes them. Tuned:
-// with pools for records and for what is decompressed, each record recycled once it is counted (kgo.WithPools).
+// franz-go for benches/peers: MODE SETTINGS BOOTSTRAP TOPIC PARTITIONS COUNT, as benches/README.md describes them.
+// Tuned: with pools for records and decompressed data, each record recycled once it is counted (kgo.WithPools).
 package main
 
 import (

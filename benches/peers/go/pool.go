@@ -6,7 +6,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// What kgo.WithPools takes: slices that are used again.
+// A pool for kgo.WithPools: slices that are used again.
 type pool struct {
 	records sync.Pool
 	bytes   sync.Pool

@@ -13,7 +13,7 @@ import (
 // Records of the warm-up, whose latency does not count.
 const warmUp = 2000
 
-// What is counted, as rust/src/common.rs counts it.
+// The counts, the same as in rust/src/common.rs.
 type tally struct {
 	mode                            string
 	began, flowing                  time.Time
@@ -28,7 +28,7 @@ func begin(mode string, wanted int64) *tally {
 		wanted += warmUp
 	}
 	user, sys, _ := usage()
-	// Milliseconds, after as many thousand records.
+	// Milliseconds of sleep after this many thousand records.
 	sleeps, _ := strconv.ParseInt(strings.TrimPrefix(mode, "sleep-"), 10, 64)
 	return &tally{mode: mode, sleeps: sleeps, began: time.Now(), user: user, sys: sys, wanted: wanted}
 }
@@ -67,7 +67,7 @@ func (t *tally) isDone() bool {
 	return t.records >= t.wanted || t.first != 0
 }
 
-// Prints the line and ends the process: what the client does when it is closed is not measured.
+// Prints the line and ends the process, as closing the client is not measured.
 func (t *tally) end() {
 	seconds := time.Since(t.began).Seconds()
 	user, sys, peak := usage()
@@ -84,7 +84,7 @@ func (t *tally) end() {
 	os.Exit(0)
 }
 
-// Seconds of user and of system time, and the most memory that was resident, in KiB.
+// Seconds of user and of system time, and the peak resident memory, in KiB.
 func usage() (float64, float64, int64) {
 	var all syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &all); err != nil {

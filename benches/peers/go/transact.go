@@ -9,7 +9,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// franz-go's transactions: MS BOOTSTRAP TOPIC SECONDS, each of 100 records and open for as many ms at least. Ends the process.
+// franz-go's transactions: MS BOOTSTRAP TOPIC SECONDS, each of 100 records and open for at least MS milliseconds. Ends
+// the process.
 func transact(args []string) {
 	const records = 100
 	open := time.Duration(number(args[0])) * time.Millisecond

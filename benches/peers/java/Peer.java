@@ -57,7 +57,7 @@ public final class Peer {
         pass.run(args);
         System.out.println(pass.line(cold));
         System.out.flush();
-        Runtime.getRuntime().halt(0); // what the client does when it is closed is not measured
+        Runtime.getRuntime().halt(0); // closing the client is not measured
     }
 
     private void run(String[] args) {

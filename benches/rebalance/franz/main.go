@@ -1,7 +1,7 @@
-// A member as an application writes one on franz-go, for benches/rebalance: BOOTSTRAP GROUP TOPIC CLIENT PROTOCOL, where
+// A typical application's member on franz-go, for benches/rebalance: BOOTSTRAP GROUP TOPIC CLIENT PROTOCOL, where
 // PROTOCOL is cooperative or kip848; all else is the library's default. Prints "start" when it subscribes, and for each
 // record its value and the time in microseconds since the epoch; leaves the group when stdin ends. SESSION_MS is its
-// session's timeout; with REVOKE_MS it takes so long over the first that is revoked, and prints "revoking" and "revoked".
+// session timeout; with REVOKE_MS its first revocation takes this long, and it prints "revoking" and "revoked".
 package main
 
 import (
@@ -83,7 +83,7 @@ func main() {
 
 func write(text string) {
 	if _, err := os.Stdout.WriteString(text); err != nil {
-		os.Exit(1) // nobody listens
+		os.Exit(1) // the output is closed
 	}
 }
 

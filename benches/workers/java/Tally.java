@@ -12,7 +12,7 @@ import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.StringDeserializer;
 
-/** What is counted of one pass over the records: the same as in benches/workers/ours/tally.rs, from the first record to the last. */
+/** The counts of one pass over the records: the same as in benches/workers/ours/tally.rs, from the first record to the last. */
 final class Tally {
     private final long wanted;
     private final long work;
@@ -84,7 +84,7 @@ final class Tally {
             wanted, bytes.get(), (ended - began) / 1e9, used - usedBefore, busy.get() / 1e9, peak());
     }
 
-    /** What both consumers are set to. */
+    /** The settings of both consumers. */
     static Properties config(String bootstrap, String group) {
         Properties config = new Properties();
         config.put("bootstrap.servers", bootstrap);

@@ -1,11 +1,11 @@
-//! The topics: values of 100 bytes that begin with their number, keys that look random.
+//! Fills the topics: values of 100 bytes that begin with their number, keys that look random.
 
 use std::collections::VecDeque;
 
 use offtake_producer::{Delivery, Producer, ProducerRecord};
 
 const VALUE: usize = 100;
-/// So many on their way at most.
+/// The most records in flight.
 const WAITING: usize = 20_000;
 
 pub(crate) async fn fill(bootstrap: &str, topic: &str, keys: u64, count: u64) -> Result<(), offtake::Error> {

@@ -19,7 +19,7 @@ use self::tally::{Tally, handled};
 const USAGE: &str = "workers-ours worker|poll BOOTSTRAP TOPIC GROUP COUNT MILLISECONDS CONCURRENCY LEDGER|-
 workers-ours fill BOOTSTRAP TOPIC KEYS COUNT";
 
-/// What is done with each record.
+/// The work on each record.
 #[derive(Clone, Copy)]
 pub(crate) struct Job {
     /// Milliseconds for each record.
@@ -56,7 +56,7 @@ fn main() -> Outcome {
     }
 }
 
-/// The worker, with nothing but its defaults beside the concurrency.
+/// The worker, with its defaults except for the concurrency.
 async fn worker(consumer: Builder, topic: &str, job: Job, tally: &'static Tally) -> Outcome {
     let worker = Worker::new(consumer).subscribe(topic).order(Order::Key).concurrency(job.concurrency);
     let handle = move |record: offtake::OwnedRecord, _: Attempt| async move {
@@ -68,7 +68,8 @@ async fn worker(consumer: Builder, topic: &str, job: Job, tally: &'static Tally)
     if summary.is_clean() { Ok(()) } else { Err(format!("{summary:?}").into()) }
 }
 
-/// A loop of `poll` that commits by itself: in place where there is nothing to wait for, else as tasks, of which each poll's are waited for.
+/// A loop of `poll` that commits by itself: in place if handlers do not wait, else in tasks, all of which are awaited
+/// before the next poll.
 async fn poll(consumer: Builder, topic: &str, job: Job, tally: &'static Tally) -> Outcome {
     let mut consumer = consumer.build().await?;
     consumer.subscribe(topic).await?;

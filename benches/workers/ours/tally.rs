@@ -1,4 +1,4 @@
-//! What is counted: the same as in `benches/workers/java/Tally.java`.
+//! The counts: the same as in `benches/workers/java/Tally.java`.
 
 use std::{
     fs::{self, File},
@@ -20,7 +20,7 @@ pub(crate) struct Tally {
     wanted: u64,
     done: AtomicU64,
     bytes: AtomicU64,
-    /// Nanoseconds that handlers took, together.
+    /// Nanoseconds spent in handlers, in total.
     busy: AtomicU64,
     began: OnceLock<(Instant, f64)>,
     ended: OnceLock<(Instant, f64)>,
@@ -28,7 +28,7 @@ pub(crate) struct Tally {
     ledger: Option<File>,
 }
 
-/// For as long as the process: handlers share it and count no references.
+/// Lives as long as the process: handlers share it without reference counts.
 pub(crate) fn begin(wanted: u64, ledger: Option<&str>) -> io::Result<&'static Tally> {
     let open = |path| File::options().append(true).create(true).open(path);
     Ok(Box::leak(Box::new(Tally {
@@ -96,7 +96,7 @@ impl Tally {
     }
 }
 
-/// User and system time of all threads; Linux shows it in hundredths.
+/// User and system time of all threads; Linux reports it in hundredths.
 fn cpu_seconds() -> f64 {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat.rsplit_once(')').map(|(_, fields)| fields).unwrap_or_default().split_whitespace();

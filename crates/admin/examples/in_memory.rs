@@ -1,5 +1,5 @@
-//! A test of one's own tool, with a cluster in memory, in virtual time: an operator's reset of a group to the beginning, while
-//! the group's coordinator loads for a minute. It takes a fraction of a second.
+//! A test of an operator's tool against a cluster in memory, in virtual time: it resets a group to the beginning, while the
+//! group's coordinator loads for a minute. The test takes a fraction of a second.
 //!
 //! `cargo run -p offtake-admin --example in_memory`
 
@@ -15,7 +15,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     run().await
 }
 
-/// What is tested: the group reads everything of the topic again.
+/// The code under test: makes the group consume the whole topic again.
 async fn reset(admin: &mut Admin, group: &str, topic: &str) -> Result<(), offtake_admin::Error> {
     let topics = admin.describe_topics(topic).await?;
     let partitions = topics.iter().flat_map(|of| of.partitions.keys().map(|index| (topic, *index)));

@@ -1,4 +1,4 @@
-//! What went wrong with one attempt, and whether another may go better.
+//! The errors of attempts, and whether a retry may help.
 
 use std::time::Duration;
 
@@ -14,21 +14,21 @@ pub(super) struct AttemptError {
     pub(super) retry: Retry,
 }
 
-/// Whether to try again.
+/// Whether to retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Retry {
     Never,
-    /// A few times: most likely it is so, but a broker that has just started says the same (FAILURES B1, B6).
+    /// Retry a few times: the error is most likely final, but a broker that has just started returns it too (FAILURES B1, B6).
     AFewTimes,
-    /// Until the deadline: it passes.
+    /// Retry until the deadline, because the error is transient.
     UntilDeadline,
 }
 
-/// How often [`Retry::AFewTimes`] is believed.
+/// The number of attempts for [`Retry::AFewTimes`].
 const A_FEW: u32 = 3;
 
 impl AttemptError {
-    /// No answer. `what` completes "cannot …".
+    /// An attempt without a response. `what` completes "cannot …".
     pub(super) fn call(what: &str, error: CallError) -> Self {
         let retry = if error.is_retriable() { Retry::UntilDeadline } else { Retry::Never };
         let error = Error::from(error);
@@ -38,13 +38,13 @@ impl AttemptError {
         }
     }
 
-    /// The broker answered with an error. `said` is what it has to say about it.
+    /// A response with an error code. `said` is the broker's message, if there is one.
     pub(super) fn code(what: &str, code: ErrorCode, said: Option<&str>) -> Self {
         let (_, _, hint) = judge(code);
         Self::hinted(what, code, said, hint)
     }
 
-    /// The same where what to do about it depends on what was asked.
+    /// The same, with a hint that depends on the request.
     pub(super) fn hinted(what: &str, code: ErrorCode, said: Option<&str>, hint: &str) -> Self {
         let (kind, retry, _) = judge(code);
         let said = said.map(broker_text).unwrap_or_default();
@@ -56,17 +56,17 @@ impl AttemptError {
         Self { error: Error::new(kind, format!("cannot {what}: {code}{said}{hint}")).with_code(code), retry }
     }
 
-    /// What no other attempt can change.
+    /// An error that no retry can change.
     pub(super) fn never(error: Error) -> Self {
         Self { error, retry: Retry::Never }
     }
 
-    /// It concerns this partition alone.
+    /// Adds the partition that the error concerns.
     pub(super) fn of(self, partition: &TopicPartition) -> Self {
         Self { error: self.error.with_partition(partition.clone()), ..self }
     }
 
-    /// The answer makes no sense.
+    /// A response that makes no sense.
     pub(super) fn malformed(what: &str, why: &str) -> Self {
         Self {
             error: Error::new(ErrorKind::Malformed, format!("cannot {what}: {why}")),
@@ -75,7 +75,7 @@ impl AttemptError {
     }
 }
 
-/// What kind of error a code is, whether it passes, and what to do about it.
+/// The kind of error for a code, whether it is transient, and the remedy.
 fn judge(code: ErrorCode) -> (ErrorKind, Retry, &'static str) {
     use ErrorCode as E;
     match code {
@@ -111,11 +111,11 @@ fn judge(code: ErrorCode) -> (ErrorKind, Retry, &'static str) {
 }
 
 fn passes(code: ErrorCode) -> bool {
-    // Kafka does not call the first retriable, because it is another broker that has to be asked.
+    // Kafka does not consider the first one retriable, because another broker has to be asked.
     matches!(code, ErrorCode::NotController | ErrorCode::BrokerNotAvailable) || code.is_retriable()
 }
 
-/// The pauses between attempts, and how many there were.
+/// The pauses between attempts, and their number.
 #[derive(Debug)]
 pub(super) struct Attempts {
     backoff: Backoff,
@@ -123,11 +123,11 @@ pub(super) struct Attempts {
 
 impl Attempts {
     pub(super) fn new(config: BackoffConfig) -> Self {
-        // One at a time and no herd: the jitter needs no seed of its own.
+        // There is one caller at a time and no herd, so that the jitter needs no seed of its own.
         Self { backoff: Backoff::new(config, 1) }
     }
 
-    /// Waits for the next attempt, or says why there is none.
+    /// Waits before the next attempt, or returns why there is none.
     pub(super) async fn after(
         &mut self,
         failure: AttemptError,

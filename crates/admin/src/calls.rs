@@ -1,4 +1,4 @@
-//! Requests and answers, one task's worth: no engine behind it.
+//! Requests and responses for one task, without an engine.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -16,13 +16,13 @@ use offtake_wire::{
 use crate::attempts::{AttemptError, Attempts};
 use offtake_client::{ClientConfig, Result, clock};
 
-/// So many requests of [`Calls::call_each`] are outstanding at most: [`Net`] refuses what is too much for it.
+/// The most outstanding requests of [`Calls::call_each`], because [`Net`] refuses too many.
 const AT_ONCE: usize = 1000;
 
-/// How long open connections may take to close.
+/// The timeout for closing open connections.
 const CLOSING: Duration = Duration::from_millis(200);
 
-/// Which topics to look at.
+/// The topics to request.
 #[derive(Clone, Debug)]
 pub(super) enum TopicSelection {
     None,
@@ -30,7 +30,7 @@ pub(super) enum TopicSelection {
     Named(Vec<Topic>),
 }
 
-/// The connections, and the deadline arithmetic.
+/// The connections and the deadlines.
 #[derive(Debug)]
 pub(super) struct Calls {
     net: Net,
@@ -40,9 +40,9 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    /// With connections that `dial` makes, or plain TCP.
+    /// Uses connections made by `dial`, or plain TCP.
     pub(super) fn new(config: &ClientConfig, dial: Option<Arc<dyn Dial>>) -> Result<Self> {
-        // Where the rotation over brokers begins matters to nobody.
+        // The start of the rotation over brokers does not matter.
         let connections = config.connections(config.receive_message_max_bytes as usize, 1)?;
         let bootstrap = config.bootstrap_servers.clone();
         let net = match dial {
@@ -56,7 +56,7 @@ impl Calls {
         self.net.close(clock::now() + CLOSING).await;
     }
 
-    /// Makes attempts until one works, one fails for good, or the time is over.
+    /// Makes attempts until one succeeds, one fails for good, or the deadline passes.
     pub(super) async fn retrying<T>(
         &mut self,
         deadline: Instant,
@@ -72,7 +72,7 @@ impl Calls {
         }
     }
 
-    /// One request, one answer. `what` completes "cannot …".
+    /// Sends one request and waits for the response. `what` completes "cannot …".
     pub(super) async fn call<R>(
         &mut self,
         what: &str,
@@ -87,7 +87,7 @@ impl Calls {
         self.call_up_to(R::VERSIONS.max, what, deadline, to, request).await
     }
 
-    /// The same of a request that does not say the same twice. `unclear` is set if it may have been carried out though there is no answer.
+    /// The same for a request that is not idempotent. `unclear` is set if it may have been carried out without a response.
     pub(super) async fn call_once<R>(
         &mut self,
         unclear: &mut bool,
@@ -106,7 +106,7 @@ impl Calls {
         read(what, answer)
     }
 
-    /// The same as [`call`](Self::call) in no higher version than this.
+    /// Like [`call`](Self::call), with a limit of the version.
     pub(super) async fn call_up_to<R>(
         &mut self,
         version: i16,
@@ -123,8 +123,8 @@ impl Calls {
         read(what, self.answer(tag).await)
     }
 
-    /// The same request to several brokers at once; answers as they come. Of a broker that is to answer very many, some wait until it has
-    /// answered others: none costs another broker its answers.
+    /// Sends the same kind of request to several brokers at once, and returns the responses as they arrive. If one broker has
+    /// very many requests, some wait until it has answered others; the other brokers' requests do not wait for it.
     pub(super) async fn call_each<K, R>(
         &mut self,
         deadline: Instant,
@@ -137,7 +137,7 @@ impl Calls {
         self.call_each_up_to(R::VERSIONS.max, deadline, requests).await
     }
 
-    /// The same in no higher version than this.
+    /// The same, with a limit of the version.
     pub(super) async fn call_each_up_to<K, R>(
         &mut self,
         version: i16,
@@ -183,7 +183,7 @@ impl Calls {
     fn send(&mut self, deadline: Instant, to: Target, request: Request, max_version: Option<i16>) -> u64 {
         self.next_tag = self.next_tag.wrapping_add(1);
         let left = deadline.saturating_duration_since(clock::now());
-        // Zero would be refused unsent; the attempt that comes just too late may as well fail by itself.
+        // A timeout of zero would be refused unsent; an attempt that is just too late may as well time out by itself.
         let timeout = left.min(self.request_timeout).max(Duration::from_millis(1));
         let id = CallId(self.next_tag);
         self.net.send(self.next_tag, Lane::Control, Transmit { id, to, request, max_version, timeout });
@@ -196,11 +196,11 @@ impl Calls {
             if completion.tag == tag {
                 return completion.result;
             }
-            // An answer that an abandoned future was waiting for.
+            // The response to a call of an abandoned future.
         }
     }
 
-    /// The cluster as one broker sees it now, and an error for each topic that has one.
+    /// The cluster as seen by one broker, and an error for each topic that has one.
     pub(super) async fn cluster(
         &mut self,
         what: &str,
@@ -235,18 +235,18 @@ impl Calls {
         Ok(cluster)
     }
 
-    /// The highest version of a request that this broker speaks, as far as it is known.
+    /// The highest common version of an API with this broker, as far as known.
     pub(super) fn highest_version(&self, broker: BrokerId, api: ApiKey) -> Option<i16> {
         self.net.version_range(broker, api).map(|(_, highest)| highest)
     }
 
-    /// A broker that FindCoordinator named.
+    /// Stores the address of a broker that FindCoordinator returned.
     pub(super) fn learn(&mut self, broker: BrokerId, host: &str, port: u16) {
         self.net.learn_broker(broker, host, port);
     }
 }
 
-/// The answer to a request of this kind. `what` completes "cannot …".
+/// Converts the response to a request of this kind. `what` completes "cannot …".
 fn read<R: TryFrom<Response>>(what: &str, answer: Result<Answer, CallError>) -> Result<R, AttemptError> {
     let answer = answer.map_err(|error| AttemptError::call(what, error))?;
     answer.response.try_into().map_err(|_| AttemptError::malformed(what, "the answer is of another request"))

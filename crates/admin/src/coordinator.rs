@@ -1,4 +1,4 @@
-//! Which broker coordinates a group. Looked up for each attempt, so that a coordinator that has moved is found where it is.
+//! Finds the coordinator of a group. It is looked up for each attempt, so that a coordinator that has moved is found.
 
 use std::time::Instant;
 

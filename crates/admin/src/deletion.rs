@@ -1,4 +1,4 @@
-//! DeleteRecords: the beginnings of logs.
+//! DeleteRecords: deletes the beginnings of logs.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,13 +24,13 @@ use crate::{
 use offtake_client::Result;
 
 impl Admin {
-    /// Deletes the records of each partition that lie before an offset (KIP-107): where its log begins afterwards, which is at that
-    /// offset or later. Readers that stand before it are reset to that place. -1 is the end of the log as it is when this is called: records that
-    /// are written meanwhile stay.
+    /// Deletes the records before an offset in each partition (KIP-107). Returns the new log start offset of each, which is at
+    /// that offset or later. Consumers with a position before it are reset to it. -1 stands for the end of the log at the time of
+    /// the call: records written later stay.
     ///
     /// # Errors
-    /// For each partition by itself: `UnknownTopic`; `Misuse` if its log ends before that offset, or the topic is compacted only, as its
-    /// `cleanup.policy` is without `delete`; its leader could not be reached or asked within the timeout.
+    /// For each partition: `UnknownTopic`; `Misuse` if its log ends before that offset, or its topic is only compacted (a
+    /// `cleanup.policy` without `delete`); or its leader could not be reached or did not respond within the timeout.
     pub async fn delete_records<P: Into<TopicPartition>>(
         &mut self,
         before: impl IntoIterator<Item = (P, i64)>,
@@ -56,18 +56,19 @@ impl Admin {
 /// Stands for the end of a log.
 const END: i64 = -1;
 
-/// Logs on their way to a new beginning.
+/// The state of a deletion.
 struct Deleting {
     before: BTreeMap<TopicPartition, i64>,
-    /// The ends of the logs that are to be emptied, as first seen: what is written later stays, however often the deletion is asked for.
+    /// The ends of the logs that are to be emptied, as first seen, so that records written later stay however often the request
+    /// is repeated.
     ends: BTreeMap<TopicPartition, i64>,
     each: Outcomes<TopicPartition>,
-    /// Where the logs begin that have been cut.
+    /// The new log start offsets.
     starts: BTreeMap<TopicPartition, i64>,
 }
 
 impl Deleting {
-    /// Asks each leader once.
+    /// Sends a request to each leader once.
     async fn attempt(&mut self, calls: &mut Calls, deadline: Instant) -> Result<(), AttemptError> {
         let left = self.each.left();
         let names: BTreeSet<Topic> = left.iter().map(|partition| partition.topic.clone()).collect();
@@ -119,7 +120,7 @@ impl Deleting {
         self.each.attempted("delete records")
     }
 
-    /// Asks the leaders for the ends that are needed and not known yet.
+    /// Fetches the ends that are needed and not known yet from the leaders.
     async fn find_ends(
         &mut self,
         calls: &mut Calls,
@@ -160,7 +161,7 @@ impl Deleting {
         }
     }
 
-    /// Where the log is to begin, if that is known.
+    /// The offset up to which to delete, if it is known.
     fn offset(&self, partition: &TopicPartition) -> Option<i64> {
         match self.before.get(partition).copied() {
             Some(END) => self.ends.get(partition).copied(),
@@ -168,7 +169,7 @@ impl Deleting {
         }
     }
 
-    /// The request for those of which is known where they are to begin, if there are any.
+    /// The request for those partitions whose offset is known, if there are any.
     fn request(&self, partitions: &[TopicPartition], deadline: Instant) -> Option<DeleteRecordsRequest> {
         let mut topics: Vec<DeleteRecordsTopic> = Vec::new();
         for partition in partitions {
@@ -196,7 +197,7 @@ impl Deleting {
     fn refused(&mut self, partition: TopicPartition, code: ErrorCode) {
         let what = deletion(&partition);
         let failure = match code {
-            // A new leader learns only by and by how far its log is written.
+            // A new leader learns only gradually how much of its log is replicated.
             ErrorCode::OffsetOutOfRange if self.ends.contains_key(&partition) => {
                 AttemptError { retry: Retry::AFewTimes, ..AttemptError::code(&what, code, None) }
             }

@@ -1,4 +1,4 @@
-//! One group: its members, and what each of them owns.
+//! Describes one group: its members, and the partitions of each.
 
 use std::time::Instant;
 
@@ -24,25 +24,25 @@ use offtake_client::{Error, ErrorKind, Result};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupDescription {
-    /// Its name.
+    /// The name of the group.
     pub group: String,
     /// `Stable`, `Empty`, `PreparingRebalance` and so on.
     pub state: String,
     /// `classic` or `consumer` (KIP-848).
     pub group_type: String,
-    /// The protocol that the members speak among themselves.
+    /// The embedded protocol of the members.
     pub protocol_type: String,
     /// The assignor in use; `None` while there is none.
     pub assignor: Option<String>,
-    /// The group's epoch, under KIP-848.
+    /// The group's epoch, with KIP-848.
     pub epoch: Option<i32>,
-    /// The broker that coordinates it.
+    /// The coordinator.
     pub coordinator: BrokerId,
-    /// That broker's host.
+    /// The coordinator's host.
     pub host: String,
-    /// That broker's port.
+    /// The coordinator's port.
     pub port: u16,
-    /// Its members, by id.
+    /// The members, ordered by id.
     pub members: Vec<GroupMember>,
 }
 
@@ -50,27 +50,27 @@ pub struct GroupDescription {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupMember {
-    /// The id that the coordinator or the member chose.
+    /// The id, chosen by the coordinator or the member.
     pub member_id: String,
     /// `group.instance.id` of a static member.
     pub instance_id: Option<String>,
     /// `client.id`.
     pub client_id: String,
-    /// Where it connects from.
+    /// The host from which it connects.
     pub host: String,
-    /// Which protocol it speaks, `classic` or `consumer`: while a group moves to KIP-848 it has members of both. `None` where
-    /// nobody says (brokers before 4.0, of groups of KIP-848).
+    /// The protocol that it uses, `classic` or `consumer`: a group that migrates to KIP-848 has members of both. `None` if
+    /// unknown (brokers before 4.0, for groups of KIP-848).
     pub member_type: Option<String>,
-    /// The epoch that it has reached, under KIP-848; behind the group's while it has yet to give up or take over.
+    /// Its epoch, with KIP-848. It is behind the group's while the member has partitions to revoke or to take over.
     pub epoch: Option<i32>,
-    /// What it was given, in order.
+    /// The assigned partitions, in order.
     pub partitions: Vec<TopicPartition>,
-    /// What it is to have once others have given it up, under KIP-848.
+    /// The target assignment, with KIP-848, which waits for other members' revocations.
     pub target: Option<Vec<TopicPartition>>,
 }
 
 impl GroupDescription {
-    /// A group of which only its name and its coordinator are set: for tests of what is made of descriptions.
+    /// A group with only a name and a coordinator, for tests of code that uses descriptions.
     pub fn new(group: impl Into<String>, coordinator: BrokerId) -> Self {
         Self {
             group: group.into(),
@@ -88,17 +88,17 @@ impl GroupDescription {
 }
 
 impl GroupMember {
-    /// A member of which only its id is set: for tests of what is made of descriptions.
+    /// A member with only an id, for tests of code that uses descriptions.
     pub fn new(member_id: impl Into<String>) -> Self {
         Self { member_id: member_id.into(), ..Self::default() }
     }
 }
 
 impl Admin {
-    /// One group, whichever protocol it speaks.
+    /// Describes one group of either protocol.
     ///
     /// # Errors
-    /// `Group` if there is no such group, or it is one of another type (share groups).
+    /// `Group` if there is no such group, or it has another type (share groups).
     pub async fn describe_group(&mut self, group: &str) -> Result<GroupDescription> {
         let deadline = self.deadline();
         self.calls.retrying(deadline, async |calls| describe(calls, deadline, group).await).await
@@ -113,7 +113,8 @@ async fn describe(
     let what = format!("describe group `{group}`");
     let place = coordinator::find(calls, deadline, group).await?;
     let to = place.target();
-    // A group is of the new protocol if the coordinator says so; brokers that do not know it have classic ones alone.
+    // The coordinator decides whether the group uses the new protocol; brokers that do not support that protocol have only
+    // classic groups.
     let request = ConsumerGroupDescribeRequest { group_ids: vec![group.to_owned()], ..Default::default() };
     match calls.call(&what, deadline, to, request).await {
         Ok(answer) => {
@@ -139,8 +140,8 @@ async fn describe(
     }
 }
 
-/// Why neither request found a group, where it is there all the same: because it moved from one protocol to the other
-/// between the two, or is of a type that is neither.
+/// The error if neither request found the group although it exists: it moved from one protocol to the other between the two
+/// requests, or is of another type.
 async fn missing(
     calls: &mut Calls,
     deadline: Instant,
@@ -199,7 +200,7 @@ pub(super) fn of_consumer(
     }
 }
 
-/// A group of the classic protocol, or the code that it has instead.
+/// Converts a group of the classic protocol, or returns its error code.
 pub(super) fn of_classic(
     found: describe_groups::DescribedGroup,
     place: CoordinatorAddress,
@@ -230,7 +231,7 @@ pub(super) fn of_classic(
     })
 }
 
-/// The only group of an answer.
+/// The only group in a response.
 fn only_classic(
     what: &str,
     group: &str,
@@ -240,7 +241,7 @@ fn only_classic(
     let Some(found) = answer.groups.into_iter().find(|found| found.group_id == group) else {
         return Err(AttemptError::malformed(what, "the answer leaves it out"));
     };
-    // Before version 6 a group that does not exist is a dead one.
+    // Before version 6, a group that does not exist has the state "Dead".
     if found.error_code.is_ok() && found.group_state == "Dead" {
         return Err(AttemptError::code(what, ErrorCode::GroupIdNotFound, None));
     }
@@ -248,7 +249,7 @@ fn only_classic(
     of_classic(found, place).map_err(|code| AttemptError::code(what, code, said.as_deref()))
 }
 
-/// What the leader gave to this member. Nothing while a rebalance is on; what cannot be read is nobody's.
+/// The member's assignment by the leader. Empty during a rebalance, or if it cannot be decoded.
 fn given(member: &describe_groups::DescribedGroupMember) -> Vec<TopicPartition> {
     if member.member_assignment.is_empty() {
         return Vec::new();
@@ -314,7 +315,7 @@ mod tests {
             user_data: None,
         };
         let members = vec![
-            member("z", Bytes::new()), // while a rebalance is on
+            member("z", Bytes::new()), // during a rebalance
             member("y", assignment.encode_versioned(3).unwrap()),
             member("x", Bytes::from_static(b"\x00")), // no assignment at all
         ];

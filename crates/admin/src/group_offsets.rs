@@ -1,4 +1,4 @@
-//! What a group has committed: reading, writing and forgetting it from outside the group.
+//! The committed offsets of a group: reads, writes and deletes them from outside the group.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -18,7 +18,7 @@ use offtake_wire::{
 use crate::{Admin, attempts::AttemptError, calls::Calls, coordinator, outcomes::Outcomes};
 use offtake_client::{Error, ErrorKind, OneOrMany, Result};
 
-/// OffsetCommit and OffsetFetch name topics up to this version, and after it go by topic ids.
+/// The last version of OffsetCommit and OffsetFetch with topic names; later versions use topic ids.
 const BY_NAME: i16 = 9;
 
 /// Why a commit from outside is refused that a member could make.
@@ -26,9 +26,9 @@ const ALIVE: &str =
     "the group has members: stop them, and wait until they have left or their sessions have ended";
 
 impl Admin {
-    /// All that a group has committed; nothing if it does not exist.
+    /// The committed offsets of a group; empty if it does not exist.
     ///
-    /// What a transaction commits counts once the transaction has ended.
+    /// Offsets committed in a transaction count once the transaction has ended.
     pub async fn list_offsets_of_group(
         &mut self,
         group: &str,
@@ -37,11 +37,12 @@ impl Admin {
         self.calls.retrying(deadline, async |calls| committed(calls, deadline, group).await).await
     }
 
-    /// Commits for a group without members, which is created if it does not exist: what became of each partition.
+    /// Commits offsets for a group without members, which is created if it does not exist. Returns the result for each partition.
     ///
     /// # Errors
-    /// For each partition by itself: `Group` if the group has members, `UnknownTopic` if there is no such partition, `Misuse`
-    /// for a negative offset or metadata that is too long; the coordinator could not be reached or asked within the timeout.
+    /// For each partition: `Group` if the group has members, `UnknownTopic` if there is no such partition, `Misuse` for a
+    /// negative offset or metadata that is too long; or the coordinator could not be reached or did not respond within the
+    /// timeout.
     pub async fn alter_offsets<P: Into<TopicPartition>, O: Into<OffsetAndMetadata>>(
         &mut self,
         group: &str,
@@ -66,12 +67,12 @@ impl Admin {
         each.ended(ended)
     }
 
-    /// Forgets what a group has committed of these partitions: what became of each (KIP-496). Where nothing is committed
-    /// there is nothing to do.
+    /// Deletes a group's committed offsets of these partitions. Returns the result for each (KIP-496). Partitions without a
+    /// committed offset succeed.
     ///
     /// # Errors
-    /// For each partition by itself: `Group` if a member reads its topic or there is no such group, `UnknownTopic` if there is
-    /// no such partition; the coordinator could not be reached or asked within the timeout.
+    /// For each partition: `Group` if a member is subscribed to its topic or there is no such group, `UnknownTopic` if there is
+    /// no such partition; or the coordinator could not be reached or did not respond within the timeout.
     pub async fn delete_offsets<S>(
         &mut self,
         group: &str,
@@ -158,7 +159,7 @@ async fn commit(
             let what = format!("commit an offset of {partition} for group `{group}`");
             let became = match told.error_code {
                 ErrorCode::None => Ok(()),
-                // We are no member, and who is none may commit only while nobody is.
+                // This client is no member, and a non-member may commit only while the group has no members.
                 code @ (ErrorCode::UnknownMemberId
                 | ErrorCode::IllegalGeneration
                 | ErrorCode::RebalanceInProgress

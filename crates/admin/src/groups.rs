@@ -1,4 +1,4 @@
-//! Which groups there are.
+//! Lists groups.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -18,24 +18,24 @@ use crate::{
 };
 use offtake_client::Result;
 
-/// A group, as a broker lists it.
+/// A group in a broker's list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupListing {
-    /// Its name.
+    /// The name of the group.
     pub group: String,
-    /// `Stable`, `Empty` and so on; empty where nobody says.
+    /// `Stable`, `Empty` and so on; empty if unknown.
     pub state: String,
     /// `classic`, `consumer`, `share` or `streams`.
     pub group_type: String,
-    /// The protocol that the members speak among themselves: `consumer`, `connect`; empty while there are none.
+    /// The embedded protocol of the members: `consumer`, `connect`; empty while there are no members.
     pub protocol_type: String,
-    /// The broker that coordinates it.
+    /// The coordinator.
     pub coordinator: BrokerId,
 }
 
 impl Admin {
-    /// All groups of the cluster, by name.
+    /// Lists all groups of the cluster, ordered by name.
     pub async fn list_groups(&mut self) -> Result<Vec<GroupListing>> {
         let deadline = self.deadline();
         let mut groups =
@@ -44,7 +44,7 @@ impl Admin {
         Ok(groups.into_values().collect())
     }
 
-    /// Brokers before 2.6 list groups without their states.
+    /// Fills in the states of groups, which brokers before 2.6 do not list.
     async fn fill_in_states(
         &mut self,
         deadline: Instant,
@@ -74,7 +74,8 @@ impl Admin {
     }
 }
 
-/// Asks each broker once. A broker that is gone is listed for a while yet, and then others have its groups: so all are asked in each attempt.
+/// Sends a request to each broker once. A broker that is gone is still listed for a while, while others have taken over its
+/// groups, so that each attempt asks all brokers.
 async fn groups_of_all(
     calls: &mut Calls,
     deadline: Instant,
@@ -102,7 +103,7 @@ async fn groups_of_all(
 }
 
 pub(super) fn listing(group: ListedGroup, coordinator: BrokerId) -> GroupListing {
-    // Brokers that do not say know nothing but classic groups.
+    // Brokers that do not return types have only classic groups.
     let group_type =
         if group.group_type.is_empty() { "classic".to_owned() } else { group.group_type.to_lowercase() };
     GroupListing {

@@ -1,4 +1,4 @@
-//! [`Admin`]: topics, groups and offsets of a Kafka cluster, as tools look at them.
+//! [`Admin`]: topics, groups and offsets of a Kafka cluster, for tools.
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), offtake_admin::Error> {
@@ -14,9 +14,9 @@
 //! # }
 //! ```
 //!
-//! Needs a tokio runtime; it lives in the caller's task and keeps nothing going between two calls. Each call ends within
-//! `default.api.timeout.ms`, retries included, or when [`within`](Admin::within) says; what passes by itself (a moved
-//! leader, a coordinator that loads) is waited for until then.
+//! Needs a tokio runtime; it runs in the caller's task, and does nothing between two calls. Each call ends within
+//! `default.api.timeout.ms`, retries included, or within the limit set by [`within`](Admin::within). Transient errors (a moved
+//! leader, a coordinator that loads) are retried until then.
 
 mod attempts;
 mod calls;
@@ -40,15 +40,15 @@ use std::{
 use crate::calls::Calls;
 use offtake_client::clock;
 
-/// Configuration by Java's names.
+/// The configuration, with Java's names.
 pub mod config {
     pub use offtake_client::config::{
         ClientConfig, ConfigError, Ignored, MetadataRecoveryStrategy, Shown, parse_properties,
     };
 }
-/// How brokers are reached, where plain TCP will not do: what [`Admin::with_dial`] takes.
+/// Custom connections to brokers, where plain TCP will not do: the types that [`Admin::with_dial`] takes.
 ///
-/// With `offtake-broker` a test needs no network, and with tokio's clock paused no time either:
+/// With `offtake-broker`, a test needs no network, and with tokio's clock paused it takes no time either:
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
@@ -66,7 +66,7 @@ pub mod config {
 pub mod dial {
     pub use offtake_client::dial::{ByteStream, Dial, DialFuture, InMemory, Tcp};
 }
-/// How connections are secured, where properties will not do: what [`ClientConfig::security`] takes.
+/// Custom security of connections, where properties will not do: the types that [`ClientConfig::security`] takes.
 pub mod security {
     pub use offtake_client::security::*;
 }
@@ -79,12 +79,12 @@ pub use offtake_machine::{
     BrokerId, InvalidTopic, IsolationLevel, OffsetAndMetadata, ParseTopicPartitionError, PartitionInfo,
     Position, Topic, TopicPartition,
 };
-/// Kafka's error codes, which [`Error::code`] has.
+/// Kafka's error codes, as returned by [`Error::code`].
 pub use offtake_wire::ErrorCode;
 pub use removal::MemberToRemove;
 pub use topics::{NewTopic, TopicDescription};
 
-/// A client for looking at a cluster, for creating and deleting topics, and for what groups have committed.
+/// A client for inspecting a cluster, creating and deleting topics, and managing the committed offsets of groups.
 #[derive(Debug)]
 pub struct Admin {
     calls: Calls,
@@ -94,19 +94,19 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// With this configuration; a consumer's does too. No broker is asked yet.
+    /// Creates a client with this configuration, which may also be a consumer's. Sends no request yet.
     ///
     /// # Errors
-    /// `Config`, with the property and what it may be.
+    /// `Config`, with the property and the values that it may have.
     pub fn new(config: impl Into<ClientConfig>) -> Result<Self> {
         Self::start(&config.into(), None)
     }
 
-    /// The same, and brokers are reached this way instead of by plain TCP: through a proxy, or into a cluster that runs in this
-    /// process ([`dial::InMemory`]).
+    /// The same with custom connections instead of plain TCP: through a proxy, or to a cluster that runs in this process
+    /// ([`dial::InMemory`]).
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// Those of [`new`](Self::new).
     pub fn with_dial(config: impl Into<ClientConfig>, dial: impl Dial) -> Result<Self> {
         Self::start(&config.into(), Some(Arc::new(dial)))
     }
@@ -118,7 +118,7 @@ impl Admin {
         Ok(Self { calls, default_timeout: config.default_api_timeout, deadline: None })
     }
 
-    /// Everything from now on ends within this, however many calls it takes.
+    /// Limits the total time of all calls from now on.
     pub fn within(&mut self, limit: Duration) {
         self.deadline = Some(clock::after(limit));
     }
@@ -133,7 +133,7 @@ impl Admin {
     }
 }
 
-/// What the README shows compiles.
+/// The README's examples, which must compile.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

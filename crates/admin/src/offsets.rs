@@ -1,4 +1,4 @@
-//! ListOffsets: where logs begin and end, and where a time is in them.
+//! ListOffsets: finds the first and last offsets of logs, and offsets by time.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,7 +21,7 @@ use crate::{
 use offtake_client::{OneOrMany, Result};
 
 impl Admin {
-    /// The offset of each partition that the specification means; partitions where no record fits are absent.
+    /// Looks up the offset for the specification in each partition; partitions without a matching record are absent.
     ///
     /// # Errors
     /// `UnknownTopic` if one of them does not exist.
@@ -43,7 +43,7 @@ impl Admin {
     }
 }
 
-/// One question about many partitions, until each is answered.
+/// A lookup for many partitions, until each has its result.
 struct Asking {
     left: BTreeSet<TopicPartition>,
     at: OffsetSpec,
@@ -52,7 +52,7 @@ struct Asking {
 }
 
 impl Asking {
-    /// Asks the leaders of those that are left, each leader once.
+    /// Sends one request to each leader of the remaining partitions.
     async fn ask(&mut self, calls: &mut Calls, deadline: Instant) -> Result<(), AttemptError> {
         let names: BTreeSet<Topic> = self.left.iter().map(|partition| partition.topic.clone()).collect();
         if names.is_empty() {
@@ -108,7 +108,7 @@ impl Asking {
 
 fn refused(partition: &TopicPartition, code: ErrorCode) -> AttemptError {
     let failure = AttemptError::code(&format!("list offsets of {partition}"), code, None);
-    // These two say that the view is stale, or the leader not ready yet; both pass.
+    // These two codes mean that the metadata is stale, or that the leader is not ready yet; both are transient.
     let passes = matches!(code, ErrorCode::FencedLeaderEpoch | ErrorCode::OffsetNotAvailable);
     AttemptError { retry: if passes { Retry::UntilDeadline } else { failure.retry }, ..failure.of(partition) }
 }

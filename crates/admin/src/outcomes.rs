@@ -1,4 +1,4 @@
-//! What was asked for several things at once, and what became of each.
+//! The results of one operation on several items.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,12 +8,12 @@ use std::{
 use crate::attempts::{AttemptError, Retry};
 use offtake_client::{Error, Result};
 
-/// Things of which some are done, some refused for good, and the others left to be asked for again.
+/// Items of which some have succeeded, some were refused for good, and the others remain to be retried.
 #[derive(Debug)]
 pub(super) struct Outcomes<K> {
     left: BTreeSet<K>,
     completed: BTreeMap<K, Result<()>>,
-    /// What the last attempt met, of those that are left.
+    /// The failures of the last attempt, for the remaining items.
     failures: BTreeMap<K, AttemptError>,
 }
 
@@ -22,13 +22,13 @@ impl<K: Ord + Clone + Display> Outcomes<K> {
         Self { left: all.into_iter().collect(), completed: BTreeMap::new(), failures: BTreeMap::new() }
     }
 
-    /// Those that the next attempt is about.
+    /// The items of the next attempt.
     pub(super) fn left(&mut self) -> Vec<K> {
         self.failures.clear();
         self.left.iter().cloned().collect()
     }
 
-    /// What became of one; of one that is not left, or was not asked for, it changes nothing.
+    /// Stores the result of one item. It has no effect for an item that is not left, or not requested.
     pub(super) fn complete(&mut self, one: K, became: Result<(), AttemptError>) {
         if !self.left.contains(&one) {
             return;
@@ -45,7 +45,7 @@ impl<K: Ord + Clone + Display> Outcomes<K> {
         self.completed.insert(one, ended);
     }
 
-    /// The same became of all that are left.
+    /// Stores the same result for all remaining items.
     pub(super) fn complete_all(&mut self, became: impl Fn(&K) -> Result<(), AttemptError>) {
         for one in self.left() {
             let became = became(&one);
@@ -53,9 +53,9 @@ impl<K: Ord + Clone + Display> Outcomes<K> {
         }
     }
 
-    /// Whether the attempt completed all of them; else what stands in the way. `what` completes "cannot …".
+    /// Whether the attempt completed all items; otherwise the reason. `what` completes "cannot …".
     pub(super) fn attempted(&self, what: &str) -> Result<(), AttemptError> {
-        // Where one of them passes by itself there is another attempt, and the others are in it.
+        // If one item has a transient error, there is another attempt, which includes the others.
         let passes = self.failures.values().find(|failure| failure.retry == Retry::UntilDeadline);
         match (passes.or_else(|| self.failures.values().next()), self.left.first()) {
             (Some(failure), _) => Err(AttemptError { error: failure.error.clone(), retry: failure.retry }),
@@ -66,7 +66,7 @@ impl<K: Ord + Clone + Display> Outcomes<K> {
         }
     }
 
-    /// The end of all attempts; what is left failed for its own reason, or for the one that ended them.
+    /// Ends all attempts. The remaining items fail with their own error, or with the one that ended the attempts.
     pub(super) fn ended(mut self, ended: Result<()>) -> BTreeMap<K, Result<()>> {
         let Err(last) = ended else { return self.completed };
         for one in self.left {

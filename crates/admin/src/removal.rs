@@ -1,4 +1,4 @@
-//! Removing groups, and members from a group.
+//! Deletes groups, and removes members from a group.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,12 +18,12 @@ use offtake_wire::{
 use crate::{Admin, attempts::AttemptError, calls::Calls, coordinator, outcomes::Outcomes};
 use offtake_client::Result;
 
-/// A member that is to leave its group.
+/// A member to be removed from its group.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MemberToRemove {
-    /// A static one, by its `group.instance.id`.
+    /// A static member, by its `group.instance.id`.
     Instance(String),
-    /// Any one, by the id that [`GroupMember`](super::GroupMember) has.
+    /// Any member, by the id in [`GroupMember`](super::GroupMember).
     Member(String),
 }
 
@@ -36,14 +36,14 @@ impl fmt::Display for MemberToRemove {
     }
 }
 
-/// What the coordinator writes into its log about a removal (KIP-800).
+/// The reason of a removal in the coordinator's log (KIP-800).
 const REASON: &str = "removed by an administrator";
 
 impl Admin {
-    /// Deletes groups with all that they have committed: what became of each (KIP-229).
+    /// Deletes groups with all of their committed offsets. Returns the result for each (KIP-229).
     ///
     /// # Errors
-    /// For each group by itself: `Group` if it has members or does not exist; its coordinator could not be reached or asked
+    /// For each group: `Group` if it has members or does not exist; or its coordinator could not be reached or did not respond
     /// within the timeout.
     pub async fn delete_groups<G: Into<String>>(
         &mut self,
@@ -57,11 +57,12 @@ impl Admin {
         deleting.each.ended(ended)
     }
 
-    /// Makes members leave a group of the classic protocol, as if they had said so themselves: what became of each
-    /// (KIP-345). A dynamic member that still runs joins again; a static one is told that it is fenced.
+    /// Removes members from a group of the classic protocol, as if they had left themselves. Returns the result for each
+    /// (KIP-345). A dynamic member that is still running joins again; a static one is fenced.
     ///
     /// # Errors
-    /// For each member by itself: `Group` if it is none; its coordinator could not be reached or asked within the timeout.
+    /// For each member: `Group` if it is not a member; or its coordinator could not be reached or did not respond within the
+    /// timeout.
     pub async fn remove_members(
         &mut self,
         group: &str,
@@ -75,15 +76,15 @@ impl Admin {
     }
 }
 
-/// Groups on their way out.
+/// The state of a deletion of groups.
 struct Deleting {
     each: Outcomes<String>,
-    /// Those of which an attempt was sent and not answered: it may have worked.
+    /// Groups for which an attempt was sent and not answered, so that it may have succeeded.
     unclear: BTreeSet<String>,
 }
 
 impl Deleting {
-    /// Asks each coordinator once.
+    /// Sends a request to each coordinator once.
     async fn attempt(&mut self, calls: &mut Calls, deadline: Instant) -> Result<(), AttemptError> {
         let mut by_coordinator: BTreeMap<BrokerId, Vec<String>> = BTreeMap::new();
         for group in self.each.left() {
@@ -131,15 +132,15 @@ fn deletion(group: &str) -> String {
     format!("delete group `{group}`")
 }
 
-/// Members on their way out of a group.
+/// The state of a removal of members.
 struct Removing {
     each: Outcomes<MemberToRemove>,
-    /// Whether an attempt was sent and not answered: it may have worked. Each is about all that are left.
+    /// Whether an attempt was sent and not answered, so that it may have succeeded. Each attempt includes all remaining members.
     unclear: bool,
 }
 
 impl Removing {
-    /// Asks the coordinator once.
+    /// Sends a request to the coordinator once.
     async fn attempt(
         &mut self,
         calls: &mut Calls,
@@ -166,7 +167,7 @@ impl Removing {
         }
         for (nth, told) in answer.members.into_iter().enumerate() {
             let by_instance = told.group_instance_id.clone().map(MemberToRemove::Instance);
-            // Brokers answer in the order of the request; not all of them repeat the instance id.
+            // Brokers answer in the order of the request; not all of them return the instance id.
             let asked =
                 [by_instance, Some(MemberToRemove::Member(told.member_id)), members.get(nth).cloned()];
             let Some(one) = asked.into_iter().flatten().find(|one| members.contains(one)) else { continue };
@@ -177,7 +178,7 @@ impl Removing {
     }
 }
 
-/// What a code means for a member that is to be removed; `unclear` if an earlier attempt may have removed it.
+/// The meaning of a code for a member to be removed; `unclear` if an earlier attempt may have removed it.
 fn became(one: &MemberToRemove, group: &str, code: ErrorCode, unclear: bool) -> Result<(), AttemptError> {
     match code {
         ErrorCode::None => Ok(()),

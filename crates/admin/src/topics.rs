@@ -1,4 +1,4 @@
-//! Topics: what there is, what to make, what to remove.
+//! Lists, creates and deletes topics.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -22,18 +22,18 @@ use offtake_client::{Error, ErrorKind, OneOrMany, Result, clock};
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct TopicDescription {
-    /// Its name.
+    /// The topic's name.
     pub name: Topic,
-    /// Its id, as Kafka writes it; `None` where brokers have none (before 2.8).
+    /// The topic's id, in Kafka's notation; `None` if the brokers have no ids (before 2.8).
     pub id: Option<String>,
-    /// Whether it is one of Kafka's own.
+    /// Whether it is one of Kafka's internal topics.
     pub internal: bool,
-    /// Its partitions by index.
+    /// The partitions by index.
     pub partitions: BTreeMap<i32, PartitionInfo>,
 }
 
 impl TopicDescription {
-    /// A topic with these partitions, without an id, that is not Kafka's own: for tests of what is made of descriptions.
+    /// A topic with these partitions, without an id, and not internal, for tests of code that uses descriptions.
     pub fn new(name: impl Into<Topic>, partitions: BTreeMap<i32, PartitionInfo>) -> Self {
         Self { name: name.into(), id: None, internal: false, partitions }
     }
@@ -42,18 +42,18 @@ impl TopicDescription {
 /// A topic to create.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewTopic {
-    /// Its name.
+    /// The topic's name.
     pub name: String,
-    /// How many partitions; `None` for the broker's default.
+    /// The number of partitions; `None` for the broker's default.
     pub partitions: Option<i32>,
-    /// How many replicas of each; `None` for the broker's default.
+    /// The number of replicas of each partition; `None` for the broker's default.
     pub replication: Option<i16>,
     /// Settings such as `cleanup.policy`.
     pub configs: Vec<(String, String)>,
 }
 
 impl Admin {
-    /// All topics; Kafka's own only if asked for.
+    /// Lists all topics; Kafka's internal ones only if requested.
     pub async fn list_topics(&mut self, internal: bool) -> Result<Vec<TopicDescription>> {
         let deadline = self.deadline();
         let cluster = self
@@ -66,7 +66,7 @@ impl Admin {
         Ok(ours.map(|(name, topic)| description(name, topic)).collect())
     }
 
-    /// These topics.
+    /// Describes these topics.
     ///
     /// # Errors
     /// `UnknownTopic` if one of them does not exist.
@@ -90,7 +90,8 @@ impl Admin {
         let deadline = self.deadline();
         let name: Topic = topic.name.as_str().into();
         let what = format!("create topic `{name}`");
-        // Whether an attempt was sent and not answered, or the broker went on with it after its answer: then it may have worked.
+        // Whether an attempt was sent without a response, or the broker continued after its response, so that it may have
+        // succeeded.
         let mut unclear = false;
         self.calls
             .retrying(deadline, async |calls| {
@@ -119,7 +120,7 @@ impl Admin {
             .retrying(deadline, async |calls| {
                 let described = describe(calls, deadline, std::slice::from_ref(&name)).await;
                 let mut cluster = described.map_err(|failure| match failure.retry {
-                    Retry::AFewTimes => AttemptError { retry: Retry::UntilDeadline, ..failure }, // the news is on its way
+                    Retry::AFewTimes => AttemptError { retry: Retry::UntilDeadline, ..failure }, // the brokers do not all know the topic yet
                     Retry::Never | Retry::UntilDeadline => failure,
                 })?;
                 match cluster.topics.remove(&name) {
@@ -133,7 +134,7 @@ impl Admin {
         Ok(description(name, described))
     }
 
-    /// Deletes a topic with all of its records, and waits until the cluster has forgotten it.
+    /// Deletes a topic with all of its records, and waits until the cluster no longer has it.
     pub async fn delete_topic(&mut self, topic: &str) -> Result<()> {
         let deadline = self.deadline();
         let what = format!("delete topic `{topic}`");
@@ -181,7 +182,7 @@ impl Admin {
     }
 }
 
-/// The topics, each of them without an error.
+/// The topics, or the error of one of them.
 pub(super) async fn describe(
     calls: &mut Calls,
     deadline: std::time::Instant,
@@ -205,12 +206,12 @@ pub(super) async fn describe(
     Ok(cluster)
 }
 
-/// Whether the controller may still carry out what it answered with this.
+/// Whether the controller may still carry out the request after this response.
 fn goes_on(code: ErrorCode) -> bool {
     code == ErrorCode::RequestTimedOut
 }
 
-/// The broker that creates and deletes topics; a cluster without ZooKeeper names any, which passes it on.
+/// The broker that creates and deletes topics. A cluster without ZooKeeper names any broker, which forwards the request.
 async fn controller(
     calls: &mut Calls,
     what: &str,

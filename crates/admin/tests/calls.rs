@@ -1,4 +1,4 @@
-//! Calls as users write them, on a cluster in this process.
+//! Calls as in users' programs, on a cluster in this process.
 
 #![allow(clippy::unwrap_used)]
 #![allow(clippy::needless_borrows_for_generic_args)] // users do not know what is needless
@@ -78,7 +78,7 @@ async fn an_error_has_its_cause_and_its_kind_a_name() {
     let cause = std::error::Error::source(&refused).unwrap();
     assert!(cause.is::<ConfigError>(), "{cause:?}");
 
-    // Nobody listens there any more.
+    // No broker listens there any more.
     let gone = cluster().await;
     let config = config(&gone);
     gone.shutdown().await;
@@ -128,8 +128,8 @@ async fn a_missing_topic_costs_no_other_the_deletion_of_its_records() -> Result<
     Ok(())
 }
 
-/// One broker with the topic `orders` of three partitions. Of the connections to it the second, by which it is asked as the controller or
-/// as a coordinator, cannot be made.
+/// One broker with the topic `orders` of three partitions. The second connection to it, which is used for requests to the
+/// controller or to a coordinator, cannot be made.
 async fn one_that_is_down_once() -> (Cluster, Admin) {
     let cluster = Cluster::builder().topic("orders", 3).in_memory().start().await.unwrap();
     let config = ClientConfig::from_properties([("bootstrap.servers", cluster.bootstrap())]).unwrap();
@@ -166,7 +166,7 @@ async fn what_was_carried_out_and_not_answered_is_done() {
     assert!(admin.alter_offsets("group", [(orders(0), 0)]).await.values().all(Result::is_ok));
     let lost = |api| cluster.inject(FaultRule::on(api, Fault::ApplyThenLose).once());
 
-    // Whether the group had the member nobody can say any more.
+    // Whether the group had the member is no longer known.
     let member = MemberToRemove::Instance("one".to_owned());
     let removed = admin.remove_members("group", [member.clone()]).await;
     let refused = removed[&member].as_ref().unwrap_err();

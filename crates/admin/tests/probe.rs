@@ -1,4 +1,4 @@
-//! What a probe finds, on a cluster in memory.
+//! The findings of a probe, on a cluster in memory.
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
 use std::time::Duration;
@@ -81,7 +81,7 @@ async fn the_step_that_failed_is_named_and_nothing_follows_it() {
     assert!(failure.reason.contains("alice") && !failure.reason.contains("wonderland"), "{failure:?}");
     assert!(found.login.is_none() && found.connection.is_none() && found.mechanisms.is_some());
 
-    // Who does not authenticate may still ask what is taken.
+    // The mechanisms can be requested without authentication.
     let stranger = probe(&cluster, &[]);
     assert_eq!(stranger.mechanisms("localhost", 9092).await.unwrap(), ["SCRAM-SHA-256"]);
     let mut connection = stranger.connect("localhost", 9092).await.connection.unwrap();

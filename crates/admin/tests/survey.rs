@@ -1,4 +1,4 @@
-//! Questions about much at once, on a cluster in this process.
+//! Requests about many items at once, on a cluster in this process.
 
 #![allow(clippy::unwrap_used)]
 
@@ -82,7 +82,7 @@ async fn what_groups_have_committed_is_asked_of_each_coordinator_at_once() {
     assert_eq!((described.found.len(), described.failed.len()), (30, 0));
     let one = &described.found["group-7"];
     assert_eq!((one.state.as_str(), one.members.len(), one.host.is_empty()), ("Empty", 0, false));
-    // Of another broker than its coordinator nothing is learned.
+    // A broker that is not the coordinator returns nothing.
     let elsewhere = seen.brokers.keys().copied().find(|broker| *broker != one.coordinator).unwrap();
     let answers = admin.survey(LIMIT).committed([(elsewhere, "group-7".to_owned())]).await;
     assert_eq!(answers.failed[0].error.code(), Some(ErrorCode::NotCoordinator));
@@ -93,7 +93,7 @@ async fn what_groups_have_committed_is_asked_of_each_coordinator_at_once() {
 #[tokio::test(start_paused = true)]
 async fn the_timestamp_of_a_record_is_that_of_the_first_at_or_after_an_offset() {
     let (cluster, mut admin) = three().await;
-    // Three in a batch, one that is alone, and one that is larger than what is read of many at once.
+    // Three records in a batch, one alone, and one that is larger than the limit for many reads at once.
     cluster.append("orders", 0, &[stamped(30, 1), stamped(10, 1), stamped(20, 1)]).unwrap();
     cluster.append("orders", 0, &[stamped(40, 1)]).unwrap();
     cluster.append("orders", 0, &[stamped(50, 100_000)]).unwrap();
@@ -113,7 +113,7 @@ async fn the_timestamp_of_a_record_is_that_of_the_first_at_or_after_an_offset() 
     assert_eq!([0, 1, 2, 3, 4].map(|offset| of(0, offset)), [at(30), at(10), at(20), at(40), at(50)]);
     assert_eq!([0, 1, 2].map(|offset| of(1, offset)), [at(60), at(61), Some(RecordTime::NoRecord)]);
     assert_eq!(of(2, 1), Some(RecordTime::NoRecord), "the end of an empty log");
-    // Before the begin of a log and behind its end there is nothing to read.
+    // Before the start of a log and after its end, there is nothing to read.
     let failed: BTreeSet<_> = answers.failed.iter().flat_map(|failed| failed.about.iter().cloned()).collect();
     assert!(answers.failed.iter().all(|failed| failed.error.code() == Some(ErrorCode::OffsetOutOfRange)));
     assert!(failed.contains(&(orders(2), 0)) && failed.contains(&(orders(1), 5)), "{failed:?}");
@@ -140,7 +140,7 @@ async fn the_settings_of_topics_are_those_that_are_asked_for() {
 #[tokio::test(start_paused = true)]
 async fn the_sizes_of_logs_are_those_of_their_leaders() {
     let refused = ErrorCode::ClusterAuthorizationFailed;
-    // How brokers say no.
+    // The refusals of newer and older brokers.
     let newer = Fault::Fail(refused.code());
     let older = Fault::Rewrite(Rewrite::no_log_dirs());
     for (vintage, refusal) in [(None, newer), (Some(KafkaVersion::V2_8), older)] {
@@ -157,15 +157,15 @@ async fn the_sizes_of_logs_are_those_of_their_leaders() {
         let sizes: Vec<_> = (0..3).map(|partition| answers.found[&orders(partition)]).collect();
         assert!((4000..4600).contains(&sizes[0]) && sizes[1..] == [0, 0], "{sizes:?}");
         assert!(answers.failed.is_empty());
-        // What is on its way to another disk does not count, nor does a disk that fails.
+        // Replicas on their way to another disk do not count, nor do failed disks.
         let rule = cluster.inject(FaultRule::on(ApiKey::DescribeLogDirs, Rewrite::future_replicas(1 << 40)));
         assert_eq!(admin.survey(LIMIT).sizes(&leaders).await.found, answers.found);
         cluster.withdraw(rule);
-        // What is asked of a broker that does not have it is in no answer.
+        // If a broker does not have the partition, it is missing in the result.
         let elsewhere = BTreeMap::from([(BrokerId(1), vec![TopicPartition::new("nosuch", 0)])]);
         let answers = admin.survey(LIMIT).sizes(&elsewhere).await;
         assert!(answers.found.is_empty() && answers.failed.is_empty(), "{answers:?}");
-        // A refusal is told of each.
+        // A refusal is reported for each partition.
         cluster.inject(FaultRule::on(ApiKey::DescribeLogDirs, refusal));
         let answers = admin.survey(LIMIT).sizes(&leaders).await;
         let failed: usize = answers.failed.iter().map(|failed| failed.about.len()).sum();
@@ -180,7 +180,7 @@ async fn brokers_that_take_one_group_a_request_answer_for_ten_thousand() {
     let (cluster, mut admin) = three().await;
     cluster.with(|model, _| (1..=3).for_each(|broker| model.set_kafka_version(broker, KafkaVersion::V2_8)));
     let seen = admin.survey(LIMIT).cluster(None).await.unwrap();
-    // A group that nobody knows has committed nothing, whoever is asked.
+    // An unknown group has no committed offsets, whichever broker is asked.
     let at = |broker, count| (0..count).map(move |nth| (BrokerId(broker), format!("group-{broker}-{nth}")));
     admin.survey(LIMIT).groups(seen.brokers.keys().copied()).await;
     let answers = admin.survey(LIMIT).committed(at(1, 10_000)).await;
@@ -188,7 +188,7 @@ async fn brokers_that_take_one_group_a_request_answer_for_ten_thousand() {
     assert_eq!(found, 10_000, "each is told of");
     let codes: BTreeSet<_> = answers.failed.iter().map(|failed| failed.error.code()).collect();
     assert!(codes.iter().all(|code| *code == Some(ErrorCode::NotCoordinator)), "{codes:?}");
-    // One that is silent costs those of another nothing.
+    // A silent broker does not affect the groups of another.
     cluster.pause(2);
     let answers = admin.survey(LIMIT).committed(at(2, 5000).chain(at(3, 2000))).await;
     let silent: usize = answers

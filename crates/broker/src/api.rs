@@ -1,4 +1,4 @@
-//! The APIs: which versions are spoken, and who handles what.
+//! The APIs: which versions the broker supports, and which handler answers each.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::{
@@ -18,7 +18,7 @@ use crate::{
     request::{Context, Reply},
 };
 
-/// What Kafka 4.3 speaks, as far as `kafka-protocol` can: API, lowest and highest version.
+/// The versions that Kafka 4.3 supports, as far as `kafka-protocol` does: API, lowest and highest version.
 pub(crate) const VERSIONS: &[(ApiKey, i16, i16)] = &[
     (ApiKey::Produce, 3, 13),
     (ApiKey::Fetch, 4, 18),
@@ -61,7 +61,7 @@ pub(crate) const VERSIONS: &[(ApiKey, i16, i16)] = &[
 ];
 
 impl Model {
-    /// Decodes a request and hands it to who answers it; `None` when it is such that Kafka closes the connection.
+    /// Decodes a request and hands it to its handler; `None` for a request on which Kafka closes the connection.
     pub(crate) fn handle_frame(
         &mut self,
         connection: ConnectionId,
@@ -76,8 +76,8 @@ impl Model {
         let spoken = self.faults.versions_of(broker, key);
         let supported = spoken.is_some_and(|(min, max)| (min..=max).contains(&version));
         if !supported && key == ApiKey::ApiVersions {
-            // KIP-511: the only API that is answered in a version that is not spoken, in version 0, and with its own
-            // versions alone.
+            // KIP-511: ApiVersions is the only API that is answered in an unsupported version: in version 0, and with
+            // its own versions alone.
             let correlation = i32::from_be_bytes(frame.get(4..8)?.try_into().ok()?);
             let context = self.context(connection, broker, key, 0, correlation, None);
             let mut response = self.api_versions(broker);
@@ -162,7 +162,7 @@ impl Model {
             R::TxnOffsetCommit(request) => self.handle_txn_offset_commit(context, request),
             R::DescribeTransactions(request) => self.handle_describe_transactions(context, request),
             R::ListTransactions(request) => self.handle_list_transactions(context, request),
-            // Listeners that take SASL answer it themselves (`runtime::secure`), unless the connection is authenticated already.
+            // Listeners with SASL answer it themselves (`runtime::secure`), unless the connection is authenticated already.
             R::SaslHandshake(_) => {
                 let code = self.tell_refused(context, ResponseError::IllegalSaslState);
                 SaslHandshakeResponse::default().with_error_code(code).into()
@@ -175,7 +175,7 @@ impl Model {
                     .with_error_message(Some(StrBytes::from_static_str(why)))
                     .into()
             }
-            // Not in the table above, so never asked.
+            // Not in the table above, so no such request gets here.
             _ => Reply::Close,
         }
     }
@@ -195,7 +195,7 @@ impl Model {
         response.into()
     }
 
-    /// The level that a feature has in this cluster, or of which this broker is.
+    /// The level of a feature as this broker reports it.
     fn level_of(&self, broker: i32, feature: &str, highest: i16) -> i16 {
         if feature != TRANSACTIONS {
             return highest;
@@ -210,7 +210,7 @@ impl Model {
             .iter()
             .filter_map(|(key, ..)| self.faults.versions_of(broker, *key).map(|range| (*key, range)))
             .map(|(key, (min, max))| {
-                // Kafka says 0 for the sake of old clients that look for it, and closes the connection on what is below 3.
+                // Kafka advertises 0 for old clients that look for it, yet closes the connection on any version below 3.
                 let min = if key == ApiKey::Produce && min == 3 { 0 } else { min };
                 ApiVersion::default().with_api_key(key as i16).with_min_version(min).with_max_version(max)
             })
@@ -222,7 +222,7 @@ impl Model {
                 .with_min_version(*min)
                 .with_max_version(*max)
         });
-        // What is at level 0 is not told of.
+        // A feature at level 0 is not listed.
         let finalized = FEATURES.iter().filter(|(feature, ..)| *feature != FIXED_VOTERS);
         let finalized = finalized
             .map(|(feature, _, level)| (*feature, self.level_of(broker, feature, *level)))
@@ -241,7 +241,7 @@ impl Model {
     }
 }
 
-/// The features of 4.3 (KIP-584): lowest and highest level. A new cluster of 4.3 has the highest.
+/// The features of 4.3 (KIP-584): lowest and highest level. A new cluster of 4.3 starts at the highest.
 const FEATURES: &[(&str, i16, i16)] = &[
     ("eligible.leader.replicas.version", 0, 1),
     ("group.version", 0, 1),
@@ -252,25 +252,25 @@ const FEATURES: &[(&str, i16, i16)] = &[
     ("transaction.version", 0, 2),
 ];
 
-/// Not in use where the voters of the controllers' quorum are fixed.
+/// Unused where the voters of the controller quorum are fixed.
 const FIXED_VOTERS: &str = "kraft.version";
 
-/// How transactions are spoken of (KIP-890).
+/// The version of the transaction protocol (KIP-890).
 const TRANSACTIONS: &str = "transaction.version";
 
-/// In Kafka an offset of the metadata log; all that matters is that it never goes back.
+/// In Kafka an offset of the metadata log; it only has to never go back.
 const FEATURES_EPOCH: i64 = 1;
 
-/// Whether KIP-511 takes this for the name or the version of a client: letters, digits, and between them `-` and `.`.
+/// Whether KIP-511 accepts this as the name or the version of a client: letters, digits, and between them `-` and `.`.
 fn is_software(name: &str) -> bool {
     let (first, last) = (name.bytes().next(), name.bytes().next_back());
     let ends = [first, last].iter().all(|byte| byte.is_some_and(|byte| byte.is_ascii_alphanumeric()));
     ends && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.')
 }
 
-/// A whole frame, its length in front.
+/// Encodes a whole frame, with its length in front.
 pub(crate) fn encode(context: &Context, response: &ResponseKind) -> Result<Bytes, String> {
-    // That a version of ApiVersions is not spoken is said in version 0, whatever was asked (KIP-511).
+    // An unsupported version of ApiVersions is refused in version 0, whatever version was asked (KIP-511).
     let unspoken = ResponseError::UnsupportedVersion.code();
     let version = match response {
         ResponseKind::ApiVersions(refusal) if refusal.error_code == unspoken => 0,

@@ -1,22 +1,22 @@
-//! [`Config`]: what may be set about a cluster. Names and defaults are Kafka's `server.properties`.
+//! [`Config`]: the settings of a cluster. Names and defaults are those of Kafka's `server.properties`.
 
 use std::time::Duration;
 
-/// What may be set about a cluster. Names and defaults are those of Kafka's `server.properties`, except where a line says
-/// why not. Begin with the default, and set what differs.
+/// The settings of a cluster. Names and defaults are those of Kafka's `server.properties`, except where a field says
+/// why not. Start from the default and set the fields that differ.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
     /// How many brokers; they are numbered from 1.
     pub brokers: i32,
-    /// `broker.rack` of each broker, in order; without one where the list ends. Consumers with a `client.rack` are sent to
-    /// the replica nearest to them (KIP-392).
+    /// `broker.rack` of each broker, in order; brokers beyond the end of the list have none. Consumers with a
+    /// `client.rack` are sent to the replica nearest to them (KIP-392).
     pub racks: Vec<String>,
     /// The cluster's id: 22 characters.
     pub cluster_id: String,
-    /// Seeds everything that is random in a broker: ids, which member leads.
+    /// Seeds everything random in a broker, such as ids and the choice of a group's leader.
     pub seed: u64,
-    /// Wall-clock time, in milliseconds since 1970, at the moment that is given to [`Model::new`](crate::Model::new).
+    /// Wall-clock time, in milliseconds since 1970, at the `now` that is passed to [`Model::new`](crate::Model::new).
     pub wall_ms: i64,
     /// `auto.create.topics.enable`. Kafka says true; here a topic that nobody created is a mistake in the test.
     pub auto_create_topics: bool,
@@ -36,10 +36,10 @@ pub struct Config {
     pub consumer_session_timeout: Duration,
     /// `group.consumer.heartbeat.interval.ms` (KIP-848).
     pub consumer_heartbeat_interval: Duration,
-    /// `group.consumer.assignment.interval.ms` (KIP-1263): how long a group of the consumer protocol keeps an assignment at
-    /// least. Kafka says 1 s; tests want none.
+    /// `group.consumer.assignment.interval.ms` (KIP-1263): the shortest time for which a group of the consumer protocol
+    /// keeps an assignment. Kafka says 1 s; tests want none.
     pub consumer_assignment_interval: Duration,
-    /// `max.incremental.fetch.session.cache.slots`, a broker.
+    /// `max.incremental.fetch.session.cache.slots` of each broker.
     pub fetch_session_slots: usize,
     /// `fetch.max.bytes` of the broker.
     pub fetch_max_bytes: i32,
@@ -49,13 +49,13 @@ pub struct Config {
     pub offset_metadata_max_bytes: usize,
     /// `socket.request.max.bytes`.
     pub max_frame: usize,
-    /// The level of the feature `transaction.version`: 2 has an epoch for each transaction (KIP-890), 0 and 1 do not. Brokers that are told to
-    /// be of [an earlier release](crate::KafkaVersion) have 0.
+    /// The level of the feature `transaction.version`: 2 gives each transaction its own epoch (KIP-890), 0 and 1 do
+    /// not. Brokers set to [an earlier release](crate::KafkaVersion) have 0.
     pub transaction_version: i16,
-    /// How long after a broker died its partitions get other leaders and its groups another coordinator: Kafka's
-    /// `broker.session.timeout.ms`, there 9 s.
+    /// How long after a broker's death its partitions get other leaders and its groups another coordinator: Kafka's
+    /// `broker.session.timeout.ms`, which is 9 s there.
     pub failover: Duration,
-    /// Whether what happens is told by [`Model::poll_observed`](crate::Model::poll_observed).
+    /// Whether events are reported by [`Model::poll_observed`](crate::Model::poll_observed).
     pub observe: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Connections: requests of one connection are answered one at a time and in order, as a Kafka broker does.
+//! Connections: the requests of one connection are answered one at a time and in order, as by a Kafka broker.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -9,28 +9,28 @@ use kafka_protocol::protocol::StrBytes;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub(crate) u64);
 
-/// What the model wants done to a connection.
+/// An action on a connection that the model asks for.
 #[derive(Clone, Debug)]
 pub enum Output {
     /// Send these bytes: a whole frame with its length in front, unless a rule cut it.
     Send {
-        /// To whom.
+        /// The receiver.
         connection: ConnectionId,
-        /// What.
+        /// The frame.
         bytes: Bytes,
     },
-    /// Close it, after what was to be sent before.
+    /// Close it, once everything queued before is sent.
     Close(ConnectionId),
 }
 
-/// What the model keeps of a connection.
+/// The model's state of a connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) broker: i32,
     pub(crate) host: StrBytes,
     /// Frames that arrived while one was being answered.
     pub(crate) waiting: VecDeque<Bytes>,
-    /// A request is being answered (a long poll, a join): the next is not read before.
+    /// A request is being answered (a long poll, a join): the next is not read until then.
     pub(crate) busy: bool,
 }
 

@@ -1,14 +1,13 @@
-//! Kafka's names, as the public interface has them: [`ApiKey`] and [`KafkaError`]. The crate that the cluster speaks
-//! through stays inside.
+//! Kafka's names in the public interface: [`ApiKey`] and [`KafkaError`]. The protocol crate that the cluster uses stays internal.
 
 use std::fmt;
 
 use kafka_protocol::error::ResponseError;
 
-/// Names the APIs, and gives each its number in Kafka's protocol.
+/// Lists the APIs, each with its number in Kafka's protocol.
 macro_rules! apis {
     ($($name:ident = $number:literal,)*) => {
-        /// An API of Kafka's protocol that the cluster speaks.
+        /// An API of Kafka's protocol that the cluster supports.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         #[repr(i16)]
@@ -68,25 +67,25 @@ apis! {
 }
 
 impl ApiKey {
-    /// Its number in requests.
+    /// The API's number in requests.
     pub fn number(self) -> i16 {
         self as i16
     }
 
-    /// The API with this number, if the cluster speaks it.
+    /// The API with this number, if the cluster supports it.
     pub fn from_number(number: i16) -> Option<Self> {
         Self::ALL.iter().copied().find(|api| api.number() == number)
     }
 }
 
-/// Kafka's name of it: `OffsetCommit`.
+/// Kafka's name of the API, such as `OffsetCommit`.
 impl fmt::Display for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
     }
 }
 
-/// What a request for the same would be refused with.
+/// The error with which a broker would refuse the equivalent request.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct KafkaError(ResponseError);

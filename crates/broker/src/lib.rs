@@ -1,8 +1,8 @@
 //! A Kafka cluster in a box, for tests.
 //!
-//! [`Cluster`] is the door: brokers, topics, logs, group and transaction coordinators in this process, on loopback or in
-//! memory, started in a millisecond and gone when it is dropped. Any Kafka client can be pointed at it. It speaks the
-//! protocol of Kafka 4.3 and is strict: what Kafka rejects it rejects, with the same error code.
+//! [`Cluster`] is the entry point: brokers, topics, logs, group and transaction coordinators in this process, on
+//! loopback or in memory, started in a millisecond and gone when it is dropped. Any Kafka client can connect to it. It
+//! implements the protocol of Kafka 4.3 and is strict: it rejects what Kafka rejects, with the same error code.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -20,9 +20,10 @@
 //!
 //! # Faults
 //!
-//! Faults are injected by rules. A [`FaultRule`] says which requests a fault happens to, and which: they are dropped, delayed, held, cut off,
-//! answered with an error, damaged, throttled, answered wrongly ([`Fault`], [`Rewrite`]). Brokers crash, pause, return, change their
-//! addresses or speak as older releases do (the methods of [`Model`], some of them also of [`Cluster`]).
+//! Faults are injected by rules. A [`FaultRule`] selects requests and the fault that happens to them: they are dropped,
+//! delayed, held, cut off, answered with an error, damaged, throttled, or answered wrongly ([`Fault`], [`Rewrite`]).
+//! Brokers crash, pause, return, change their addresses or behave like older releases (the methods of [`Model`], some
+//! of them also of [`Cluster`]).
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -37,7 +38,7 @@
 //! // One heartbeat in ten is answered with REBALANCE_IN_PROGRESS, and every Fetch is a little late.
 //! cluster.inject(FaultRule::on(ApiKey::Heartbeat, Fault::Fail(27)).probably(0.1));
 //! cluster.inject(FaultRule::on(ApiKey::Fetch, Fault::Delay(Duration::from_millis(30))).client("billing-"));
-//! // Records of `orders` are damaged once; its offsets are asked for in vain.
+//! Records of `orders` are damaged once; ListOffsets on it always fails.
 //! cluster.inject(FaultRule::on(ApiKey::Fetch, Fault::Corrupt(Corrupt::Records)).topic("orders").once());
 //! cluster.inject(FaultRule::on(ApiKey::ListOffsets, Rewrite::partitions_fail(6)).topic("orders"));
 //!
@@ -51,12 +52,12 @@
 //!
 //! # In memory, and on paused time
 //!
-//! [`Builder::in_memory`] needs no sockets: [`Cluster::connect`] gives the client's end of a connection to a port, which is
-//! all that is needed where a client lets its way of dialling be replaced. A cluster's clock is tokio's, so that with
+//! [`Builder::in_memory`] needs no sockets: [`Cluster::connect`] returns the client's end of a connection to a port,
+//! which is enough for a client whose dialling can be replaced. A cluster's clock is tokio's, so that with
 //! `start_paused` hours of timeouts pass in no time.
 //!
-//! An `offtake` consumer lives by the same clock if its engine is on the test's own runtime (`spawn_on`) and its connections do
-//! not leave the process (`dial::InMemory`):
+//! An `offtake` consumer runs on the same clock if its engine is on the test's own runtime (`spawn_on`) and its
+//! connections do not leave the process (`dial::InMemory`):
 //!
 //! ```ignore
 //! #[tokio::test(start_paused = true)]
@@ -78,15 +79,16 @@
 //! }
 //! ```
 //!
-//! It is not compiled here, as this crate knows no client; `offtake`'s example `faults` is a whole one. Of a cluster on loopback
-//! time has to be real: with the clock paused, timeouts would pass before its sockets are read.
+//! It is not compiled here, as this crate does not depend on the client; `offtake`'s example `faults` is a complete
+//! one. A cluster on loopback needs real time: with the clock paused, timeouts would expire before its sockets are
+//! read.
 //!
-//! # Secured
+//! # TLS and SASL
 //!
-//! [`Builder::sasl_user`] makes the brokers take SASL (PLAIN, SCRAM, OAUTHBEARER with unsecured tokens) and nothing else before it;
-//! [`Builder::session_lifetime`] makes sessions end, so that clients have to authenticate anew (KIP-368). With the feature `tls`,
-//! `Builder::tls` encrypts, by an authority that is made at the start or by certificates of your own. Both are there in memory, too.
-//! Users may come, go and change their passwords at any time:
+//! [`Builder::sasl_user`] makes the brokers require SASL (PLAIN, SCRAM, OAUTHBEARER with unsecured tokens) before any
+//! other request; [`Builder::session_lifetime`] limits sessions, so that clients have to authenticate anew (KIP-368).
+//! With the feature `tls`, `Builder::tls` encrypts, with an authority that is generated at the start or with
+//! certificates of your own. Both work in memory, too. Users may be added, removed and given new passwords at any time:
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -106,12 +108,12 @@
 //! # }
 //! ```
 //!
-//! Rules do not apply to the requests of SASL on such a listener; the model never sees them.
+//! Rules do not apply to the SASL requests on such a listener; the model never sees them.
 //!
 //! # Without a runtime
 //!
-//! [`Model`] is the cluster without sockets and clock. Frames and time go in, frames come out, and with one seed
-//! ([`Config::seed`]) and the same calls it does the same: made for simulations.
+//! [`Model`] is the cluster without sockets and clock. Frames and time go in, frames come out. With the same seed
+//! ([`Config::seed`]) and the same calls it behaves the same, which suits simulations.
 //!
 //! ```
 //! use std::time::{Duration, Instant};
@@ -127,16 +129,17 @@
 //! # Ok::<(), &str>(())
 //! ```
 //!
-//! Only the features `zstd` (on by default) and `tls` need a C compiler. Without `zstd`, a Produce with a batch in zstd is refused, and so
-//! is what a test appends to a topic with `compression.type=zstd`.
+//! Only the features `zstd` (on by default) and `tls` need a C compiler. Without `zstd`, a Produce with a batch in zstd
+//! is refused, and so are the records that a test appends to a topic with `compression.type=zstd`.
 //!
-//! What there is not: records on disk, replication as such (a replica has what its leader has), quotas other than
-//! [`Fault::Throttle`]; client certificates, ACLs, delegation tokens, reassignments, share groups, message formats 0 and 1. `__consumer_offsets` and
-//! `__transaction_state` are listed and read as empty. Settings of groups, metrics and loggers are accepted and change
-//! nothing. OffsetCommit and OffsetFetch end at version 9 and ListOffsets at 10, as `kafka-protocol` does. Requests are taken
-//! at their word: a client that means harm can make the process allocate what it claims, so listen on loopback.
-//! Idempotent producers are not forgotten with age, and KIP-848 groups are assigned at once (in Kafka 4.3 a second after, by
-//! `group.consumer.assignment.interval.ms`; [`Config::consumer_assignment_interval`] sets it).
+//! Not implemented: records on disk, replication as such (a replica has its leader's log), quotas other than
+//! [`Fault::Throttle`]; client certificates, ACLs, delegation tokens, reassignments, share groups, message formats 0
+//! and 1. `__consumer_offsets` and `__transaction_state` are listed and read as empty. Settings of groups, metrics and
+//! loggers are accepted and change nothing. OffsetCommit and OffsetFetch end at version 9 and ListOffsets at 10, as in
+//! `kafka-protocol`. Requests are trusted: a malicious client can make the process allocate as much as it claims, so
+//! listen on loopback. Idempotent producers are not forgotten with age, and KIP-848 groups are assigned at once (in
+//! Kafka 4.3 a second later, by `group.consumer.assignment.interval.ms`; [`Config::consumer_assignment_interval`] sets
+//! it).
 
 mod api;
 mod config;
@@ -166,7 +169,7 @@ pub use observe::Observed;
 pub use runtime::Tls;
 pub use runtime::{Builder, Cluster, SaslMechanism};
 
-/// What the README shows compiles.
+/// Compiles the README's examples.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,4 +1,4 @@
-//! [`Model`]: the whole cluster, as values.
+//! [`Model`]: the whole cluster as plain data.
 
 use std::{
     collections::VecDeque,
@@ -32,7 +32,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Model {
     pub(crate) config: Config,
-    /// The moment of the call that is being handled.
+    /// The moment of the current call.
     pub(crate) now: Instant,
     started: Instant,
     pub(crate) random: Random,
@@ -73,8 +73,8 @@ impl Model {
         self.config.wall_ms.saturating_add(i64::try_from(since).unwrap_or(i64::MAX))
     }
 
-    /// A client dials a broker: its connection, or `None` when the broker is down and the dial is refused. `host` is the
-    /// client's address without a port.
+    /// A client dials a broker. Returns its connection, or `None` when the broker is down and the dial is refused.
+    /// `host` is the client's address without a port.
     pub fn connect(&mut self, now: Instant, broker: i32, host: &str) -> Option<ConnectionId> {
         self.now = now;
         self.nodes
@@ -82,13 +82,13 @@ impl Model {
             .then(|| self.connections.accept(broker, StrBytes::from_string(host.to_owned())))
     }
 
-    /// A connection is gone: the client closed it.
+    /// Removes a connection that the client closed.
     pub fn disconnect(&mut self, now: Instant, connection: ConnectionId) {
         self.now = now;
         self.forget_connection(connection);
     }
 
-    /// A frame arrived, given without its length.
+    /// Receives a frame, given without its length field.
     pub fn receive(&mut self, now: Instant, connection: ConnectionId, frame: Bytes) {
         self.now = now;
         if let Some(open) = self.connections.open.get_mut(&connection) {
@@ -97,12 +97,12 @@ impl Model {
         }
     }
 
-    /// What is to be done to connections.
+    /// The next action to take on a connection.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// What happened, if [`Config::observe`] asks for it.
+    /// The next event, if [`Config::observe`] is set.
     pub fn poll_observed(&mut self) -> Option<Observed> {
         self.observed.pop_front()
     }
@@ -120,7 +120,7 @@ impl Model {
         parts.into_iter().flatten().min()
     }
 
-    /// Time has passed.
+    /// Handles everything that is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = now;
         self.fail_over();
@@ -149,7 +149,7 @@ impl Model {
         }
     }
 
-    /// Does what a handler, or a rule in its place, said.
+    /// Carries out the reply of a handler, or of a rule in its place.
     pub(crate) fn apply_reply(&mut self, context: &Context, reply: Reply) {
         match reply {
             Reply::Now(response) => self.answer(context, *response),
@@ -159,8 +159,8 @@ impl Model {
         }
     }
 
-    /// Answers a request, now or after [`Reply::Later`]. Does nothing when the connection is gone. Goes on with the
-    /// connection's next request.
+    /// Answers a request, now or after [`Reply::Later`], and goes on with the connection's next request. Does nothing
+    /// when the connection is gone.
     pub(crate) fn answer_later(&mut self, context: &Context, response: ResponseKind) {
         self.answer(context, response);
         self.serve(context.connection);
@@ -172,14 +172,14 @@ impl Model {
         }
     }
 
-    /// The connection may go on with its next request.
+    /// Lets the connection go on with its next request.
     pub(crate) fn idle(&mut self, connection: ConnectionId) {
         if let Some(open) = self.connections.open.get_mut(&connection) {
             open.busy = false;
         }
     }
 
-    /// Closes a connection from our side.
+    /// Closes a connection from the broker's side.
     pub(crate) fn close(&mut self, connection: ConnectionId) {
         if self.connections.open.contains_key(&connection) {
             self.outputs.push_back(Output::Close(connection));
@@ -204,7 +204,7 @@ impl Model {
     pub(crate) fn coordinator_of(&self, key: &str) -> Option<i32> {
         self.faults.coordinator(key).filter(|broker| self.nodes.is_up(*broker)).or_else(|| {
             let home = self.nodes.home_of(key)?;
-            // Until the controller notices, a dead broker is still believed to lead.
+            // Until the controller notices, a dead broker still counts as the leader.
             let node = self.nodes.all.get(&home)?;
             if node.up || node.fails_over.is_some() {
                 return Some(home);
@@ -219,33 +219,33 @@ impl Model {
         self.topics.partition(topic, partition)?.leader
     }
 
-    /// The epoch of its leader.
+    /// The epoch of a partition's leader.
     pub fn leader_epoch_of(&self, topic: &str, partition: i32) -> Option<i32> {
         Some(self.topics.partition(topic, partition)?.leader_epoch)
     }
 
-    /// How many partitions a topic has, if there is one of that name.
+    /// How many partitions a topic has, if it exists.
     pub fn partition_count(&self, topic: &str) -> Option<i32> {
         i32::try_from(self.topics.all.get(topic)?.partitions.len()).ok()
     }
 
-    /// The versions of an API, by Kafka's number, that a broker speaks.
+    /// The versions of an API, given by Kafka's number, that a broker supports.
     pub fn versions(&self, broker: i32, api: i16) -> Option<(i16, i16)> {
         self.faults.versions_of(broker, ApiKey::try_from(api).ok()?)
     }
 
-    /// Sets the moment at which methods that are not given one happen.
+    /// Sets the time for methods that have no `now` argument.
     pub fn at(&mut self, now: Instant) -> &mut Self {
         self.now = now;
         self
     }
 
-    /// How many requests of a connection were received and not read yet.
+    /// How many received requests of a connection are not read yet.
     pub fn waiting(&self, connection: ConnectionId) -> usize {
         self.connections.open.get(&connection).map_or(0, |open| open.waiting.len())
     }
 
-    /// Whether a frame of this connection would be answered at once: nothing waits before it, and the broker is not paused.
+    /// Whether a frame of this connection would be handled at once: nothing waits before it, and the broker is not paused.
     pub(crate) fn is_idle(&self, connection: ConnectionId) -> bool {
         self.connections.open.get(&connection).is_some_and(|open| {
             let paused = self.nodes.all.get(&open.broker).is_none_or(|node| node.paused);
@@ -253,14 +253,14 @@ impl Model {
         })
     }
 
-    /// Whether the broker at the other end of a connection speaks this version of an API.
+    /// Whether the broker at the other end of a connection supports this version of an API.
     pub(crate) fn speaks(&self, connection: ConnectionId, api: ApiKey, version: i16) -> bool {
         let broker = self.connections.open.get(&connection).map(|open| open.broker);
         let range = broker.and_then(|broker| self.faults.versions_of(broker, api));
         range.is_some_and(|(min, max)| (min..=max).contains(&version))
     }
 
-    /// Whether a request about a group or a transactional id came to the right broker.
+    /// Whether a request about a group or a transactional id was sent to the right broker.
     pub(crate) fn coordinates(&self, context: &Context, key: &str) -> bool {
         self.coordinator_of(key) == Some(context.broker)
     }
@@ -276,14 +276,14 @@ impl Model {
         for broker in due {
             if let Some(node) = self.nodes.all.get_mut(&broker) {
                 node.fails_over = None;
-                node.up = false; // one that is paused is as good as dead now
+                node.up = false; // a paused one counts as dead from now on
             }
             self.take_leadership_from(broker);
         }
     }
 }
 
-/// The number of milliseconds that a protocol field says, clamped to what is sensible.
+/// The milliseconds of a protocol field; 0 if it is negative.
 pub(crate) fn millis(field: i32) -> Duration {
     Duration::from_millis(u64::try_from(field).unwrap_or(0))
 }

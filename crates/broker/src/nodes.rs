@@ -1,4 +1,4 @@
-//! The brokers of the cluster: which are up, and where they listen.
+//! The brokers of the cluster: which are up, and their addresses.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -8,11 +8,11 @@ pub(crate) struct Node {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) rack: Option<String>,
-    /// Works, or is paused and the controller has not noticed.
+    /// Is running, or is paused and the controller has not noticed.
     pub(crate) up: bool,
-    /// Accepts connections and says nothing, as after SIGSTOP.
+    /// Accepts connections and answers nothing, as after SIGSTOP.
     pub(crate) paused: bool,
-    /// When the controller takes its partitions and groups from it.
+    /// When the controller moves its partitions and groups to other brokers.
     pub(crate) fails_over: Option<Instant>,
 }
 
@@ -50,17 +50,17 @@ impl Nodes {
         self.all.get(&broker).is_some_and(|node| node.up)
     }
 
-    /// Whether the controller takes a broker for alive: it is, or its death was not noticed yet. What clients are told.
+    /// Whether the controller considers a broker alive: it is, or its death was not noticed yet. Clients see this state.
     pub(crate) fn believed_up(&self, broker: i32) -> bool {
         self.all.get(&broker).is_some_and(|node| node.up || node.fails_over.is_some())
     }
 
-    /// The brokers that the controller takes for alive, in order.
+    /// The brokers that the controller considers alive, in order.
     pub(crate) fn known(&self) -> impl Iterator<Item = (i32, &Node)> + '_ {
         self.all.iter().filter(|(id, _)| self.believed_up(**id)).map(|(id, node)| (*id, node))
     }
 
-    /// The broker that clients are told to be the controller; -1 when none is alive. (Kafka names any that is alive.)
+    /// The controller that clients are shown; -1 when no broker is alive. (Kafka names any that is alive.)
     pub(crate) fn known_controller(&self) -> i32 {
         if self.believed_up(self.controller) {
             return self.controller;
@@ -73,7 +73,7 @@ impl Nodes {
         self.all.iter().filter(|(_, node)| node.up).map(|(id, _)| *id)
     }
 
-    /// The broker whose partition of `__consumer_offsets` or `__transaction_state` a key falls into.
+    /// The broker of the partition of `__consumer_offsets` or `__transaction_state` to which a key is mapped.
     pub(crate) fn home_of(&self, key: &str) -> Option<i32> {
         let partition = usize::try_from(partition_of(key)).ok()?;
         self.all.keys().nth(partition % self.all.len().max(1)).copied()
@@ -83,7 +83,8 @@ impl Nodes {
 /// How many partitions `__consumer_offsets` and `__transaction_state` have.
 pub(crate) const INTERNAL_PARTITIONS: usize = 50;
 
-/// The partition of `__consumer_offsets` or `__transaction_state` that a key falls into, by Java's `String.hashCode`.
+/// The partition of `__consumer_offsets` or `__transaction_state` to which a key is mapped, by Java's
+/// `String.hashCode`.
 pub(crate) fn partition_of(key: &str) -> i32 {
     let hash =
         key.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));

@@ -1,8 +1,8 @@
-//! [`Observed`]: what happened in the cluster, for those who check it.
+//! [`Observed`]: events in the cluster, for tests that check them.
 
 use std::time::Instant;
 
-/// Something that happened, in the order it did. Only told when [`Config::observe`](crate::Config::observe) says so.
+/// An event in the cluster, in order of occurrence. Only reported if [`Config::observe`](crate::Config::observe) is set.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Observed {
@@ -19,7 +19,7 @@ pub enum Observed {
         /// `client.id`.
         client: String,
     },
-    /// A request was refused with this code: by a handler, not by a rule.
+    /// A request was refused with this code by a handler, not by a rule.
     Refused {
         /// When.
         at: Instant,
@@ -64,7 +64,7 @@ pub enum Observed {
         at: Instant,
         /// `group.id`.
         group: String,
-        /// The member that committed; empty for one that is no member.
+        /// The member that committed; empty for a client that is not a member.
         member: String,
         /// The generation or member epoch it named.
         generation: i32,
@@ -74,12 +74,13 @@ pub enum Observed {
         partition: i32,
         /// The offset.
         offset: i64,
-        /// The leader epoch that came with it, or -1.
+        /// The leader epoch committed with it, or -1.
         leader_epoch: i32,
-        /// The text that came with it.
+        /// The metadata text committed with it.
         metadata: String,
     },
-    /// What a group's member may hold, after a generation was completed (classic) or an epoch acknowledged (KIP-848).
+    /// The partitions that a group's member may hold, after a generation was completed (classic) or an epoch
+    /// acknowledged (KIP-848).
     Assigned {
         /// When.
         at: Instant,
@@ -92,7 +93,7 @@ pub enum Observed {
         /// Topic and partition.
         partitions: Vec<(String, i32)>,
     },
-    /// A member is one no more.
+    /// A member was removed from its group.
     MemberGone {
         /// When.
         at: Instant,
@@ -103,7 +104,7 @@ pub enum Observed {
         /// Why: `left`, `session`, `rebalance`, `fenced`, `replaced`.
         why: &'static str,
     },
-    /// A coordinator loaded a group from what was stored: another one, or the same again.
+    /// A coordinator loaded a group from its stored state: another broker, or the same one again.
     GroupLoaded {
         /// When.
         at: Instant,

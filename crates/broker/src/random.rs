@@ -1,8 +1,8 @@
-//! Randomness from a seed.
+//! Random numbers from a seed.
 
 use uuid::Uuid;
 
-/// SplitMix64: small, and the same everywhere.
+/// SplitMix64: small, and the same on every platform.
 #[derive(Clone, Debug)]
 pub(crate) struct Random(u64);
 

@@ -1,4 +1,4 @@
-//! One request on its way through the model: who asked, and how the answer gets back.
+//! One request on its way through the model: its sender, and the way back for the answer.
 
 use kafka_protocol::{
     messages::{ApiKey, ResponseKind},
@@ -7,31 +7,31 @@ use kafka_protocol::{
 
 use crate::connection::ConnectionId;
 
-/// Who asked what, of which broker: all that a handler may know about a request beside its body, and what it keeps to
+/// The sender and the receiver of a request: everything that a handler may know about it beside its body, and keeps to
 /// answer later ([`Model::answer`](crate::Model::answer)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Context {
     pub(crate) connection: ConnectionId,
-    /// The broker that was asked.
+    /// The broker that received it.
     pub(crate) broker: i32,
     pub(crate) key: ApiKey,
     pub(crate) version: i16,
     pub(crate) correlation: i32,
     pub(crate) client_id: Option<StrBytes>,
-    /// The client's address, without its port: what Kafka shows as `client host`, there with a leading `/`.
+    /// The client's address, without its port, which Kafka shows as `client host`, there with a leading `/`.
     pub(crate) host: StrBytes,
 }
 
-/// What a handler says.
+/// The reply of a handler.
 #[derive(Debug)]
 pub(crate) enum Reply {
-    /// This.
+    /// This answer.
     Now(Box<ResponseKind>),
-    /// The context was kept; the answer comes from [`Model::answer`](crate::Model::answer).
+    /// The handler kept the context; the answer follows by [`Model::answer`](crate::Model::answer).
     Later,
     /// Nothing is sent, and the next request is read (a Produce with `acks=0`).
     Nothing,
-    /// The request is such that Kafka closes the connection.
+    /// Kafka closes the connection on such a request.
     Close,
 }
 

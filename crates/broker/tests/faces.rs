@@ -1,4 +1,4 @@
-//! The faces, met by a client of nothing but bytes.
+//! The cluster over sockets, in memory and secured, tested by a client that sends plain bytes.
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
 use std::{io, time::Duration};
@@ -34,7 +34,7 @@ async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), correlation: u8
     answer(stream).await
 }
 
-/// Whether the other side has closed, with nothing more to say.
+/// Whether the other side has closed without sending anything more.
 async fn ended(stream: &mut (impl AsyncRead + Unpin)) -> bool {
     !matches!(stream.read(&mut [0]).await, Ok(1..))
 }
@@ -79,7 +79,7 @@ async fn a_crashed_broker_refuses_dials_and_comes_back_to_its_port() {
     assert_eq!(ask(&mut stream, 1).await.unwrap(), 1);
     cluster.crash(1);
     assert!(ended(&mut stream).await);
-    // The listener is gone a moment later.
+    // The listener closes a moment later.
     while TcpStream::connect(&address).await.is_ok() {
         tokio::task::yield_now().await;
     }
@@ -130,7 +130,7 @@ async fn in_memory_brokers_crash_pause_and_return() {
 async fn a_client_that_does_not_read_harms_nobody_else() {
     let cluster = Cluster::builder().in_memory().start().await.unwrap();
     let mut deaf = cluster.connect_to(1).unwrap();
-    // Many more than the pipe holds answers to: in the end our writes are not taken any more.
+    // Far more requests than the pipe can hold answers to: in the end our writes block.
     let flood = async {
         for _ in 0..100_000 {
             deaf.write_all(&hello(1)).await.unwrap();
@@ -200,7 +200,7 @@ mod secured {
         for expected in [1, 2, 3, 4, 4] {
             assert_eq!(answer(&mut stream).await.unwrap(), expected);
         }
-        // Anew, behind a request that takes its time.
+        // Authenticates again, behind a request that takes its time.
         cluster.inject(FaultRule::on(ApiKey::Metadata, Fault::Delay(Duration::from_secs(5))).once());
         stream.write_all(&[metadata.clone(), login("wonder"), metadata.clone()].concat()).await.unwrap();
         for expected in [4, 2, 3, 4] {
@@ -285,7 +285,7 @@ mod secured {
             let other = Cluster::builder().in_memory().tls(Tls::generated()).start().await.unwrap();
             let other = other.authority().unwrap();
             assert!(encrypted(other, "localhost", cluster.connect_to(1).unwrap()).await.is_err());
-            // In clear nothing is understood.
+            // Plain text is not understood.
             let mut stream = cluster.connect_to(1).unwrap();
             stream.write_all(&hello(1)).await.unwrap();
             assert_ne!(answer(&mut stream).await.ok(), Some(1));

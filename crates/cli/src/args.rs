@@ -1,4 +1,4 @@
-//! The command line as it is written.
+//! The command line, as the user writes it.
 
 mod broker;
 mod consume;
@@ -76,14 +76,14 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// What every command takes.
+/// The options of every command.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Common {
     /// Bootstrap servers (also OFFTAKE_BROKERS or KAFKA_BOOTSTRAP_SERVERS; default: localhost:9092)
     #[arg(short, long, global = true, value_name = "HOST:PORT,…", display_order = 1000)]
     pub(crate) brokers: Option<String>,
-    /// `-X`, in the order they stand in: see [`Cli::read`]
+    /// All `-X`, in the order in which they were given: see [`Cli::read`]
     #[arg(skip)]
     pub(crate) properties: Vec<(String, String)>,
     /// Java .properties file, read before -X and in place of the default one (see `offtake --help`)
@@ -108,7 +108,8 @@ impl Cli {
 
     /// The command line, or the error that clap prints.
     ///
-    /// Of a global option clap keeps what stands deepest; `-X` counts wherever it stands, so each command has its own.
+    /// Of a global option given at several levels, clap keeps the deepest; `-X` counts at every level, so each
+    /// command has its own.
     pub(crate) fn read<T: Into<OsString> + Clone>(
         args: impl IntoIterator<Item = T>,
     ) -> Result<Self, clap::Error> {
@@ -124,7 +125,8 @@ impl Cli {
         Ok(cli)
     }
 
-    /// What clap does not see, as a global option may stand before the command and what excludes it after.
+    /// Checks exclusions that clap cannot see, as a global option may stand before the command and the option
+    /// that excludes it after.
     fn check(&self) -> Result<(), clap::Error> {
         let excluded = match &self.command {
             Command::Consume(Consume { format: Some(_), .. }) if self.common.json => {
@@ -201,13 +203,15 @@ pub(crate) enum Command {
     Offsets(Offsets),
     /// List, describe or delete consumer groups, or reset their committed offsets
     Groups(Groups),
-    /// Show how far groups are behind: in records, in seconds, with a status and until retention deletes what they have not read
+    /// Show how far groups are behind: in records and seconds, with a status and the time until retention
+    /// deletes unread records
     Lag(Lag),
     /// Watch groups on the whole screen: lag, rates, status, members; ? lists the keys
     Top(Top),
-    /// Watch groups, and serve what is seen: Prometheus metrics, JSON, a page with charts; tell webhooks
+    /// Watch groups, and serve the findings: Prometheus metrics, JSON, a page with charts; notify webhooks
     Monitor(Box<Monitor>),
-    /// Look into why a client cannot read: connect to every broker and tell what is found, step by step; changes nothing
+    /// Find out why a client cannot read: connect to every broker and report the findings, step by step;
+    /// changes nothing
     Doctor(Doctor),
     /// Run an in-memory Kafka cluster for testing
     Broker(Broker),

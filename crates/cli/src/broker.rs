@@ -21,7 +21,7 @@ pub(crate) async fn run(args: Broker) -> Result<(), Failure> {
     let brokers = args.nodes;
     let mut config = Config::default();
     config.auto_create_topics = args.auto_create_topics;
-    config.seed = u64::from(std::process::id()); // another run hands out other ids
+    config.seed = u64::from(std::process::id()); // another run generates other ids
     config.consumer_heartbeat_interval = Duration::from_millis(args.heartbeat_interval);
     config.wall_ms = jiff::Timestamp::now().as_millisecond();
     let mut cluster = Cluster::builder().config(config).brokers(brokers).listen(listen);
@@ -70,12 +70,12 @@ pub(crate) async fn run(args: Broker) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Each user by each mechanism.
+/// Each user with each mechanism.
 fn logins(args: &Broker) -> impl Iterator<Item = (SaslMechanism, &User)> {
     args.mechanisms.iter().flat_map(|mechanism| args.users.iter().map(|user| (*mechanism, user)))
 }
 
-/// The properties that a client of a secured cluster needs, on stdout: all but the password.
+/// Prints the properties that a client of a secured cluster needs, all but the password.
 fn tell_clients(args: &Broker, cluster: &Cluster) -> Result<(), Failure> {
     let authority = authority(args, cluster)?;
     let login = logins(args).next();
@@ -100,7 +100,7 @@ fn tell_clients(args: &Broker, cluster: &Cluster) -> Result<(), Failure> {
     Ok(output.flush()?)
 }
 
-/// The property that trusts the cluster's authority, whose certificate is written where it was asked for.
+/// The property that trusts the cluster's authority. Its certificate is written to the requested file.
 #[cfg(feature = "tls")]
 fn authority(args: &Broker, cluster: &Cluster) -> Result<Option<String>, Failure> {
     let Some(pem) = cluster.authority() else { return Ok(None) };
@@ -153,5 +153,5 @@ pub(crate) async fn address(listen: &str) -> Result<SocketAddr, Failure> {
     found.next().ok_or_else(|| usage("the host has no address"))
 }
 
-/// Kafka's.
+/// Kafka's default port.
 const PORT: u16 = 9092;

@@ -1,4 +1,4 @@
-//! `offtake completions` and `offtake man`: what a package installs beside the command.
+//! `offtake completions` and `offtake man`: the files that a package installs beside the command.
 
 use std::{fs, path::Path};
 
@@ -18,7 +18,7 @@ pub(crate) fn completions(args: &Completions) -> Result<(), Failure> {
 
 pub(crate) fn man(args: &Man) -> Result<(), Failure> {
     let mut command = Cli::definition();
-    command.build(); // which gives every command its full name and the global options
+    command.build(); // gives every command its full name and the global options
     if let Some(folder) = &args.dir {
         return pages(&command, folder);
     }
@@ -36,7 +36,7 @@ fn page_of(command: &Command) -> clap_mangen::Man {
     clap_mangen::Man::new(command.clone()).source(concat!("offtake ", env!("CARGO_PKG_VERSION")))
 }
 
-/// The pages of a command and of all below it.
+/// Writes the pages of a command and of all its subcommands.
 fn pages(command: &Command, folder: &Path) -> Result<(), Failure> {
     let page = page_of(command);
     let path = folder.join(page.get_filename());

@@ -46,7 +46,7 @@ impl EventLog {
         Ok(Self { teller, writer })
     }
 
-    /// For [`offtake::Builder::events`].
+    /// The handler for [`offtake::Builder::events`].
     pub(crate) fn sink(&self) -> impl Fn(Event) + Send + Sync + 'static {
         let teller = self.teller();
         move |event| {
@@ -55,12 +55,12 @@ impl EventLog {
         }
     }
 
-    /// For other events than a consumer's.
+    /// Reports events that are not a consumer's.
     pub(crate) fn teller(&self) -> Teller {
         self.teller.clone()
     }
 
-    /// All events so far are written when this returns.
+    /// Waits until all events so far are written.
     pub(crate) fn finish(self) {
         if self.teller.notes.send(Note::End).is_ok() {
             let _ = self.writer.join();
@@ -72,7 +72,7 @@ impl EventLog {
 #[derive(Clone)]
 pub(crate) struct Teller {
     notes: SyncSender<Note>,
-    /// How many were left out since the writer last said so.
+    /// How many were dropped since the writer last reported it.
     left_out: Arc<AtomicU64>,
 }
 
@@ -81,7 +81,7 @@ impl Teller {
     pub(crate) fn tell(&self, event: &str, fields: Value) {
         let line = line(event, Timestamp::now().as_millisecond(), fields).to_string();
         match self.notes.try_send(Note::Line(line)) {
-            // A log line here would wait for stderr, too. The writer says it once it can write again.
+            // A log line here would wait for stderr, too. The writer reports it once it can write again.
             Err(TrySendError::Full(_)) => {
                 self.left_out.fetch_add(1, Ordering::Relaxed);
             }

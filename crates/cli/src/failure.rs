@@ -1,4 +1,4 @@
-//! Why a command did not do what it was asked, and the status it ends with.
+//! The reasons for a command's failure, and the exit statuses.
 
 use std::{
     fmt,
@@ -10,25 +10,25 @@ use offtake::config::ConfigError;
 
 use crate::text::table::visible;
 
-/// How a command ends when it does not end well.
+/// The outcome of a command that did not succeed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// What was asked makes no sense: status 2.
+    /// The request makes no sense: status 2.
     Usage(String),
-    /// It could not be done: status 1, and this sentence as the last line on stderr.
+    /// It could not be done: status 1, with this sentence as the last line on stderr.
     Failed(String),
-    /// It was done, and what was found is as bad as it was not to be: status 3.
+    /// It was done, and the result is as bad as the user's limit: status 3.
     Verdict(String),
-    /// Nobody reads our output any more: not worth a word.
+    /// Our output has no reader any more: no message.
     BrokenPipe,
 }
 
-/// To whoever runs the command. That nobody reads it is no failure.
+/// Prints a line for the user. It is not a failure if nobody reads it.
 pub(crate) fn say(line: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// One sentence for each failure, the last of them as how the command ends.
+/// Reports each failure in one sentence; the last one is the result of the command.
 pub(crate) fn all_done(mut failures: Vec<offtake::Error>) -> Result<(), Failure> {
     let Some(last) = failures.pop() else { return Ok(()) };
     for failure in failures {
@@ -42,7 +42,7 @@ impl Failure {
         Self::Failed(message.into())
     }
 
-    /// Says it and ends.
+    /// Prints the failure, and returns the exit status.
     pub(crate) fn report(&self) -> ExitCode {
         match self {
             Self::BrokenPipe => ExitCode::SUCCESS,
@@ -80,7 +80,7 @@ impl From<offtake::Error> for Failure {
                 Self::Failed(message)
             }
             offtake::ErrorKind::Config => Self::Usage(message),
-            // Whoever said it may have had no advice.
+            // The error may come without advice.
             offtake::ErrorKind::Unreachable if !message.contains("check ") => {
                 Self::Failed(format!("{message}; check the address (--brokers), and that the broker is up"))
             }
@@ -90,7 +90,7 @@ impl From<offtake::Error> for Failure {
 }
 
 impl From<ConfigError> for Failure {
-    /// What was written may be right where a file that it names cannot be read.
+    /// An unreadable file is not a usage error: the option that names it may be right.
     fn from(error: ConfigError) -> Self {
         if error.is_unreadable() { Self::Failed(error.to_string()) } else { Self::Usage(error.to_string()) }
     }
@@ -108,7 +108,7 @@ impl From<offtake_schema::RegistryError> for Failure {
     }
 }
 
-/// Of writing to stdout.
+/// An error in writing to stdout.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {

@@ -1,8 +1,8 @@
-//! What kcat's options and those of Kafka's own commands are called here, for people who write them by habit.
+//! The equivalents here of options of kcat and of Kafka's own commands, for people who type those by habit.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// Adds our spelling to the error of an option that is another tool's, or of a topic where a command should stand.
+/// Adds our spelling to the error about another tool's option, or about a topic in the place of a command.
 pub(crate) fn add(mut error: clap::Error) -> clap::Error {
     let named = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.as_str(),
@@ -33,7 +33,7 @@ fn lacks(error: &clap::Error, option: &str) -> bool {
     }
 }
 
-/// Whether no command is near what stands in the place of the first.
+/// Whether the error is about the first word, and no command is similar to it.
 fn is_of_offtake(error: &clap::Error) -> bool {
     let usage = match error.get(ContextKind::Usage) {
         Some(ContextValue::StyledStr(usage)) => usage.to_string(),

@@ -1,4 +1,4 @@
-//! Log lines on stderr, and what keeps them back while a screen is shown.
+//! Log lines on stderr, and their buffer while a screen is shown.
 
 use std::{
     env,
@@ -10,7 +10,7 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use crate::args::Common;
 
-/// Log lines go to stderr: warnings, or what `-v`, `-q` and `RUST_LOG` say.
+/// Sends log lines to stderr: warnings, or the level of `-v`, `-q` and `RUST_LOG`.
 pub(crate) fn start(common: &Common) {
     let level = match (common.quiet, common.verbose) {
         (true, _) => LevelFilter::ERROR,
@@ -20,7 +20,7 @@ pub(crate) fn start(common: &Common) {
     };
     let filter = EnvFilter::builder().with_default_directive(level.into());
     let filter = if common.quiet || common.verbose > 0 {
-        filter.parse_lossy("") // what the command line says is nearer than the environment
+        filter.parse_lossy("") // the command line overrides the environment
     } else {
         filter.from_env_lossy()
     };
@@ -28,15 +28,15 @@ pub(crate) fn start(common: &Common) {
         || env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
     let colour = std::io::stderr().is_terminal() && !plain;
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Lines);
-    // A terminal that is gone takes no line, and a panic for that would end whoever logs.
+    // A terminal that is gone accepts no line, and a panic for that would end the logging thread.
     let subscriber = subscriber.log_internal_errors(false);
-    // Fails only where somebody has set a subscriber before us, and nobody has.
+    // Fails only if a subscriber was set before, which does not happen.
     let _ = subscriber.with_ansi(colour).with_target(false).compact().try_init();
 }
 
-/// Log lines that wait for the end of a screen, which they would tear.
+/// Log lines that wait for the end of a screen, which they would corrupt.
 static HELD: Mutex<Option<Vec<u8>>> = Mutex::new(None);
-/// More than this is left out.
+/// Lines beyond this size are dropped.
 const MOST_HELD: usize = 64 << 10;
 
 /// Keeps log lines back until [`release`].
@@ -46,7 +46,7 @@ pub(crate) fn hold() {
     }
 }
 
-/// Writes what was kept back; lines go to stderr again.
+/// Writes the buffered lines; lines go to stderr again.
 pub(crate) fn release() {
     if let Some(lines) = HELD.lock().ok().and_then(|mut held| held.take()) {
         let _ = io::stderr().lock().write_all(&lines);

@@ -1,7 +1,7 @@
 //! The `offtake` command.
 //!
-//! Data goes to stdout, everything else to stderr. Status: 0 done, 1 failed (the last line on stderr says why), 2 usage,
-//! 3 as bad as `lag --fail-at` says, 130 interrupted twice.
+//! Data goes to stdout, everything else to stderr. Status: 0 done, 1 failed (the last line on stderr says why),
+//! 2 usage error, 3 the limit of `lag --fail-at` is reached, 130 interrupted twice.
 
 mod args;
 mod bench;
@@ -77,9 +77,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// The main thread runs the command; the worker is there for signals, which must be heard while it writes to a pipe that nobody reads.
+/// The main thread runs the command; the worker handles signals, which must be received while the command
+/// writes to a pipe that nobody reads.
 fn runtime() -> io::Result<Runtime> {
-    // Where the last descriptors are wanted for its handler of signals, tokio panics. It takes six in all.
+    // If no file descriptors are left for its signal handler, tokio panics. It takes six in all.
     #[cfg(unix)]
     drop((0..4).map(|_| std::os::unix::net::UnixStream::pair()).collect::<io::Result<Vec<_>>>()?);
     Builder::new_multi_thread().worker_threads(1).enable_all().build()

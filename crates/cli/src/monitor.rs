@@ -1,4 +1,4 @@
-//! `offtake monitor`: watches groups, and serves what is seen.
+//! `offtake monitor`: watches groups, and serves the findings.
 
 use std::{fs, io::Write, path::Path};
 
@@ -28,7 +28,7 @@ pub(crate) async fn run(common: &Common, args: Box<args::Monitor>) -> Result<(),
         return write(path, GRAFANA_DASHBOARD);
     }
     let mut stop = Stop::listen_but_hangup()?;
-    let hangups = Hangups::new()?; // before anything that takes time: until then the signal ends the process
+    let hangups = Hangups::new()?; // before anything slow: until then the signal ends the process
     let told = complete(&args)?;
     let settings = settings(&told)?;
     let listen = told.listen.as_deref().unwrap_or(LISTEN);
@@ -60,7 +60,7 @@ pub(crate) async fn run(common: &Common, args: Box<args::Monitor>) -> Result<(),
     ended
 }
 
-/// What `__consumer_offsets` is for.
+/// The configuration of `__consumer_offsets` as a source.
 fn offsets_topic(args: &args::Monitor) -> OffsetsTopicConfig {
     let mut config = OffsetsTopicConfig::default();
     config.commits = args.source == Some(args::Source::OffsetsTopic);
@@ -68,7 +68,7 @@ fn offsets_topic(args: &args::Monitor) -> OffsetsTopicConfig {
     config
 }
 
-/// A source that another one takes the place of when settings say so.
+/// A source that is replaced by another when the settings change.
 struct Reloading {
     watching: Watching,
     changed: mpsc::Receiver<Watching>,
@@ -85,7 +85,7 @@ impl Source for &mut Reloading {
     }
 }
 
-/// Reads all settings anew with each SIGHUP. Never ends but for a failure to hear of it.
+/// Reads all settings anew at each SIGHUP. Ends only if it cannot listen for the signal.
 async fn reload(
     mut hangups: Hangups,
     common: &Common,
@@ -110,7 +110,7 @@ async fn reload(
                     );
                 }
                 settings.send_replace(new);
-                // Another collector begins with an empty window of samples, so it is not without need.
+                // Another collector begins with an empty window of samples, so it is created only if needed.
                 if *watching.watched() != watched_now {
                     watched_now.clone_from(watching.watched());
                     let _ = changes.send(watching).await;
@@ -122,7 +122,7 @@ async fn reload(
     }
 }
 
-/// With what stands in the file.
+/// The arguments, completed by the settings file.
 fn complete(args: &args::Monitor) -> Result<args::Monitor, Failure> {
     let Some(path) = &args.settings else { return Ok(args.clone()) };
     let wrong = |why: String| Failure::Usage(format!("cannot use {}: {why}", path.display()));
@@ -169,7 +169,7 @@ fn settings(args: &args::Monitor) -> Result<Settings, Failure> {
     Ok(settings)
 }
 
-/// Who may read. A file without a secret lets nobody in by mistake: it is refused.
+/// The access rules. A file without a secret is refused, as it would let nobody in by mistake.
 fn access(args: &args::Monitor) -> Result<Access, Failure> {
     let mut access = Access::default();
     if let Some(path) = &args.token_file {
@@ -195,7 +195,7 @@ fn access(args: &args::Monitor) -> Result<Access, Failure> {
     Ok(access)
 }
 
-/// The lines of a file that are not empty; none is an error.
+/// The non-empty lines of a file; an error if there are none.
 fn secrets(path: &Path) -> Result<Vec<String>, Failure> {
     let text = fs::read_to_string(path)
         .map_err(|error| Failure::failed(format!("cannot read {}: {error}", path.display())))?;
@@ -209,7 +209,7 @@ fn secrets(path: &Path) -> Result<Vec<String>, Failure> {
 
 fn history(args: &args::Monitor) -> Result<History, Failure> {
     let most = args.history_size.unwrap_or(HISTORY);
-    // systemd names several folders by one variable, separated by colons; the first is ours.
+    // systemd passes several folders in one variable, separated by colons; the first is ours.
     let of_systemd = || Some(std::env::var("STATE_DIRECTORY").ok()?.split(':').next()?.into());
     let Some(folder) = args.history.clone().or_else(of_systemd) else { return Ok(History::in_memory(most)) };
     let (history, damage) =
@@ -246,7 +246,7 @@ impl Hangups {
     }
 }
 
-/// There is no such signal.
+/// This system has no such signal.
 #[cfg(not(unix))]
 struct Hangups;
 

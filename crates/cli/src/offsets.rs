@@ -1,4 +1,4 @@
-//! `offtake offsets`: where the logs of topics begin and end, and where a time is in them.
+//! `offtake offsets`: the start and end offsets of topics, and the offsets of a time.
 
 use offtake::{TopicPartition, config::IsolationLevel};
 use offtake_admin::{Admin, OffsetSpec};

@@ -1,10 +1,10 @@
-//! Stdout: one buffer, written in large pieces.
+//! Stdout with one buffer, written in large pieces.
 
 use std::io::{self, IsTerminal, Write};
 
 use crate::text::table::Sheet;
 
-/// How much may wait in the buffer before it is written.
+/// The size at which the buffer is written.
 const FULL: usize = 256 << 10;
 
 /// Data on its way to stdout.
@@ -21,7 +21,7 @@ impl Output {
         Self { buffer: Vec::with_capacity(FULL), to: unbuffered(stdout), terminal }
     }
 
-    /// Whether a person is looking.
+    /// Whether stdout is a terminal.
     pub(crate) fn is_terminal(&self) -> bool {
         self.terminal
     }
@@ -30,12 +30,12 @@ impl Output {
         &mut self.buffer
     }
 
-    /// Writes if enough is waiting.
+    /// Writes the buffer if it is full.
     pub(crate) fn spill(&mut self) -> io::Result<()> {
         if self.buffer.len() >= FULL { self.flush() } else { Ok(()) }
     }
 
-    /// Writes everything. Afterwards it is the reader's.
+    /// Writes everything. Afterwards the reader has it.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         if self.buffer.is_empty() {
             return Ok(());
@@ -46,9 +46,9 @@ impl Output {
         Ok(())
     }
 
-    /// One object as a line.
+    /// Writes an object as a line.
     pub(crate) fn json(&mut self, value: &serde_json::Value) {
-        // A `Value` is written as its text; that cannot fail.
+        // Writing a `Value` as text cannot fail.
         self.buffer.extend_from_slice(value.to_string().as_bytes());
         self.buffer.push(b'\n');
     }
@@ -58,7 +58,7 @@ impl Output {
     }
 }
 
-/// Rust's stdout keeps a buffer of its own, by lines; ours is enough.
+/// Rust's stdout has a line buffer of its own; ours is enough.
 #[cfg(unix)]
 fn unbuffered(stdout: io::Stdout) -> Box<dyn Write> {
     use std::os::fd::AsFd;
@@ -73,7 +73,8 @@ fn unbuffered(stdout: io::Stdout) -> Box<dyn Write> {
     Box::new(stdout)
 }
 
-/// A file that is waited for where it takes nothing at once: another process that has it, too, may have made it non-blocking.
+/// A file that is waited for if it accepts nothing at once: another process that shares it may have made it
+/// non-blocking.
 #[cfg(unix)]
 struct Waiting(std::fs::File);
 

@@ -1,4 +1,4 @@
-//! A registry by the command's options.
+//! Opens a registry by the command's options.
 
 use std::{path::Path, time::Duration};
 
@@ -10,7 +10,8 @@ use crate::{
     setup,
 };
 
-/// The registry, and what the command line says beside it. An id that it does not have is asked for again for so long.
+/// The registry, and the command line without its properties. A missing id is asked for again for
+/// `missing_wait`.
 pub(crate) fn open(
     common: &Common,
     at: &RegistryAt,
@@ -26,7 +27,7 @@ pub(crate) fn open(
     Ok((SchemaRegistry::with_config(config)?, common))
 }
 
-/// A schema in a file, whose name says its language.
+/// Reads a schema from a file, whose extension gives its language.
 pub(crate) fn read_schema(path: &Path) -> Result<SchemaText, Failure> {
     let shown = path.display();
     let kind = match path.extension().and_then(|end| end.to_str()) {

@@ -1,4 +1,4 @@
-//! `offtake schemas`: what a registry has.
+//! `offtake schemas`: the content of a registry.
 
 use offtake_schema::{
     RegistryError, RegistryErrorKind, SchemaRegistry,
@@ -58,7 +58,7 @@ async fn list(registry: &SchemaRegistry, json: bool, output: &mut Output) -> Res
         };
         let (versions, latest) = match found.await {
             Ok(found) => found,
-            // It may go while they are looked at.
+            // It may be deleted while the subjects are read.
             Err(error) if RegistryError::kind(&error) == RegistryErrorKind::NotFound => {
                 tracing::warn!("subject {subject} has no version that can be read");
                 continue;
@@ -106,7 +106,7 @@ async fn show(
         }));
         return Ok(());
     }
-    // As a person reads it: JSON with its lines, a .proto text as it is.
+    // In a readable form: JSON with line breaks, a .proto text as it is.
     let text = match serde_json::from_str::<Value>(&schema.text).ok() {
         Some(value) => format!("{value:#}"),
         None => schema.text.clone(),
@@ -116,7 +116,7 @@ async fn show(
     Ok(())
 }
 
-/// `SUBJECT`, or `SUBJECT:VERSION`. A subject may have a colon itself.
+/// Finds `SUBJECT`, or `SUBJECT:VERSION`. A subject may itself contain a colon.
 async fn find(registry: &SchemaRegistry, wanted: &str) -> Result<SubjectVersion, Failure> {
     let (subject, version) = match wanted.rsplit_once(':') {
         Some((subject, "latest")) => (subject, Version::Latest),

@@ -1,4 +1,4 @@
-//! Records on their way to brokers: how many at once, and how fast.
+//! Records in flight: how many at once, and how fast.
 
 use std::{
     collections::VecDeque,
@@ -12,12 +12,12 @@ use offtake_producer::{Error, ProducerRecord, RecordMetadata};
 
 use crate::clock::now;
 
-/// The most records that wait for their outcomes; beside them half of `buffer.memory` is the bound.
+/// The most records that may wait for their outcomes; half of `buffer.memory` is a limit, too.
 const MOST_RECORDS: usize = 20_000;
-/// Everything has its outcome when the producer is closed.
+/// How long closing the producer may take; then every record has its outcome.
 pub(crate) const CLOSING: Duration = Duration::from_secs(5);
 
-/// Records without an outcome, in the order in which they were sent. With each is kept what is `K`nown of it.
+/// Records without an outcome, in the order in which they were sent, each with what is `K`nown of it.
 pub(crate) struct Unacknowledged<D, K> {
     records: VecDeque<Sent<D, K>>,
     bytes: usize,
@@ -35,7 +35,7 @@ where
     D: Future<Output = Result<RecordMetadata, Error>> + Unpin,
     K: Unpin,
 {
-    /// Of a producer with this `buffer.memory`.
+    /// For a producer with this `buffer.memory`.
     pub(crate) fn new(buffer_memory: usize) -> Self {
         Self { records: VecDeque::new(), bytes: 0, most_bytes: buffer_memory / 2 }
     }
@@ -45,12 +45,12 @@ where
         self.records.push_back(Sent { delivery, bytes, known });
     }
 
-    /// Whether another may be sent before one of these has its outcome.
+    /// Whether another record may be sent before one of these has its outcome.
     pub(crate) fn has_room(&self) -> bool {
         self.has_room_for(0)
     }
 
-    /// Whether one of so many bytes may be. The only one always may.
+    /// Whether a record of this many bytes may be sent. If nothing waits it always may.
     pub(crate) fn has_room_for(&self, bytes: usize) -> bool {
         self.records.is_empty()
             || self.records.len() < MOST_RECORDS && self.bytes.saturating_add(bytes) <= self.most_bytes
@@ -64,7 +64,7 @@ where
         self.records.len()
     }
 
-    /// The first of them, with its outcome; never, if there is none. Dropped while it waits, it takes nothing.
+    /// The first record, with its outcome; never resolves if there is none. Takes nothing if dropped while it waits.
     pub(crate) async fn next(&mut self) -> (K, Result<RecordMetadata, Error>) {
         poll_fn(|cx| {
             let Some(first) = self.records.front_mut() else { return Poll::Pending };
@@ -81,12 +81,12 @@ where
     }
 }
 
-/// What a record costs beside its key, its value and its headers: more than the lengths before them take, and a batch of its own.
+/// The overhead of a record beside its key, value and headers: more than their lengths take, and a batch of its own.
 const RECORD_OVERHEAD: usize = 128;
-/// And a header beside its key and its value: their lengths.
+/// The overhead of a header beside its key and value: their lengths.
 const HEADER_OVERHEAD: usize = 10;
 
-/// The most bytes of `buffer.memory` that a record takes.
+/// The most bytes of `buffer.memory` that a record takes up.
 pub(crate) fn size(record: &ProducerRecord<'_>) -> usize {
     let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
     let headers = record

@@ -1,4 +1,4 @@
-//! From the options every command takes to a configuration.
+//! From the global options to a configuration.
 
 mod settings;
 
@@ -10,10 +10,10 @@ use offtake_client::config::{self as properties, Properties};
 use self::settings::{BOOTSTRAP_SERVERS, Environment, Origin, Settings};
 use crate::{args::Common, failure::Failure};
 
-/// A consumer's configuration: of the [`Settings`], the nearest counts. The defaults are Java's, but for 10 s of patience, no
-/// topics created, and `localhost:9092`.
+/// A consumer's configuration: of the [`Settings`], the nearest wins. The defaults are Java's, except for a
+/// timeout of 10 s, no automatic topics, and `localhost:9092`.
 ///
-/// What a command needs changed, and the check that all of it goes together, come after.
+/// Each command then makes its own changes, and checks the whole.
 pub(crate) fn config(common: &Common) -> Result<Config, Failure> {
     warn_of_arguments(common);
     config_from(common, &Environment::of_process())
@@ -29,12 +29,13 @@ fn config_from(common: &Common, environment: &Environment) -> Result<Config, Fai
 
 fn consumer_defaults() -> Config {
     let mut config = Config::default();
-    config.client.default_api_timeout = Duration::from_secs(10); // somebody waits at the prompt
+    config.client.default_api_timeout = Duration::from_secs(10); // a person waits at the prompt
     config.allow_auto_create_topics = false; // a mistyped name should not leave a topic behind
     config
 }
 
-/// The same of a producer: its defaults are Java's, but for 10 s of patience with what does not take records, and `localhost:9092`.
+/// A producer's configuration, in the same way: Java's defaults, except for 10 s of waiting for brokers that do
+/// not take records, and `localhost:9092`.
 pub(crate) fn producer_config(common: &Common) -> Result<offtake_producer::Config, Failure> {
     warn_of_arguments(common);
     let environment = Environment::of_process();
@@ -47,15 +48,15 @@ pub(crate) fn producer_config(common: &Common) -> Result<offtake_producer::Confi
 
 fn producer_defaults() -> offtake_producer::Config {
     let mut config = offtake_producer::Config::default();
-    config.max_block = Duration::from_secs(10); // somebody waits at the prompt
+    config.max_block = Duration::from_secs(10); // a person waits at the prompt
     config
 }
 
-/// What a command is told that reads and writes.
+/// The configuration of a command that reads and writes.
 pub(crate) struct Both {
     pub(crate) consumer: Config,
     pub(crate) producer: offtake_producer::Config,
-    /// What `-X` says of the producer alone.
+    /// The properties in `-X` that are the producer's alone.
     pub(crate) of_producer: Vec<(String, String)>,
 }
 
@@ -82,7 +83,8 @@ fn both_from(common: &Common, environment: &Environment) -> Result<Both, Failure
     Ok(Both { consumer, producer, of_producer })
 }
 
-/// What the command is told of a registry, from far to near, and the rest: a client does not take these.
+/// The registry's properties, from far to near, and the rest of the command line: a client does not know these
+/// properties.
 #[cfg(feature = "registry")]
 pub(crate) fn registry_properties(common: &Common) -> Result<(Vec<(String, String)>, Common), Failure> {
     let is_secret =
@@ -99,7 +101,7 @@ pub(crate) fn registry_properties(common: &Common) -> Result<(Vec<(String, Strin
     Ok((found, Common { properties: others, ..common.clone() }))
 }
 
-/// Commands that ask a registry read these themselves.
+/// Whether a command with a registry reads this property itself.
 #[cfg(feature = "registry")]
 fn is_of_registry(name: &str) -> bool {
     offtake_schema::RegistryConfig::knows(name)
@@ -110,7 +112,7 @@ fn is_of_registry(_: &str) -> bool {
     false
 }
 
-/// Of secrets that stand where all can read them.
+/// Warns of secrets on the command line, where every user can read them.
 fn warn_of_arguments(common: &Common) {
     for (name, value) in &common.properties {
         if is_secret(name) && !value.contains("${") {
@@ -125,11 +127,11 @@ fn warn_of_argument(name: &str) {
     );
 }
 
-/// Puts all that the command is told into a client's configuration. Where there is another client, whose properties `-X` may name,
-/// `foreign` takes what is not this one's.
+/// Puts all of the command's settings into a client's configuration. If there is another client, whose
+/// properties `-X` may name, `foreign` takes those that are not this one's.
 ///
-/// What is not this client's is left out of a file with a warning: such files are shared with other clients and registries. A name
-/// that is nearly one of the client's is a mistake all the same.
+/// A property of a file that is not this client's is skipped with a warning, as such files are shared with
+/// other clients and registries. A name that nearly matches one of the client's is an error all the same.
 fn apply<C: Properties>(
     config: &mut C,
     settings: &Settings<'_>,
@@ -141,10 +143,10 @@ fn apply<C: Properties>(
     for (origin, name, value) in settings.nearest_last() {
         let Err(error) = properties::set(config, name, value) else { continue };
         match (origin, &error, &mut foreign) {
-            // Variables are there for all commands.
+            // Variables apply to all commands.
             (Origin::Variable(_), ConfigError::Foreign { .. }, _) => {}
             (Origin::Variable(_) | Origin::File(_), ..) if is_of_registry(name) => {}
-            (Origin::File(_), ConfigError::Foreign { .. }, Some(_)) => {} // the other takes it, or it is nobody's here
+            (Origin::File(_), ConfigError::Foreign { .. }, Some(_)) => {} // the other client takes it, or it applies to neither
             (
                 Origin::File(_),
                 ConfigError::Foreign { .. } | ConfigError::Unknown { nearest: None, .. },
@@ -169,7 +171,7 @@ fn apply<C: Properties>(
     Ok(())
 }
 
-/// What is wrong with a property, in the command's terms.
+/// An error in a property, in the command's terms.
 fn mistake(error: &ConfigError) -> String {
     match error {
         ConfigError::Foreign { name, owner, client } => {

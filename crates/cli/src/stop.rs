@@ -1,4 +1,4 @@
-//! SIGINT, SIGTERM and SIGHUP: the first asks the command to finish what is in hand, the second ends it there and then.
+//! SIGINT, SIGTERM and SIGHUP: the first asks the command to finish its present work, the second ends it at once.
 
 use std::{
     io::{self, IsTerminal},
@@ -12,22 +12,23 @@ use crate::{
     failure::{Failure, say},
 };
 
-/// One wish often arrives as two signals: `timeout` signals its child and then the whole process group, and a terminal does
-/// the same beside a wrapper that forwards signals. What follows the first within this time is not a second wish.
+/// One request often arrives as two signals: `timeout` signals its child and then the whole process group, and
+/// a terminal does the same beside a wrapper that forwards signals. A signal within this time after the first
+/// is not a second request.
 const SAME_WISH: Duration = Duration::from_millis(500);
 
-/// Whether somebody asked us to stop.
+/// Whether a signal asked us to stop.
 #[derive(Clone, Debug)]
 pub(crate) struct Stop {
     asked: watch::Receiver<bool>,
 }
 
 impl Stop {
-    /// Listens from now on, on a thread of the runtime that the command does not block.
+    /// Listens from now on, on a runtime thread that the command does not block.
     pub(crate) fn listen() -> Result<Self, Failure> {
         let notice = || {
             if io::stderr().is_terminal() {
-                // In a line of its own: on this one stands ^C, and a progress line where records go elsewhere.
+                // On a new line: the present one has ^C, and a progress line where records go elsewhere.
                 let start = if io::stdout().is_terminal() { "\n" } else { "\r\x1b[2K" };
                 say(format_args!("{start}offtake: stopping; once more to stop at once"));
             }
@@ -35,12 +36,12 @@ impl Stop {
         Self::listen_with(Signals::new, notice, || {})
     }
 
-    /// The same without a word, of SIGINT and SIGTERM only: SIGHUP asks for something else.
+    /// The same without a message, for SIGINT and SIGTERM only: SIGHUP means something else.
     pub(crate) fn listen_but_hangup() -> Result<Self, Failure> {
         Self::listen_with(Signals::but_hangup, || {}, || {})
     }
 
-    /// The same without a word; `farewell` is called before the second signal ends the process.
+    /// The same without a message; `farewell` is called before the second signal ends the process.
     pub(crate) fn listen_and(farewell: impl FnOnce() + Send + 'static) -> Result<Self, Failure> {
         Self::listen_with(Signals::new, || {}, farewell)
     }
@@ -71,14 +72,14 @@ impl Stop {
         Ok(Self { asked })
     }
 
-    /// Resolves when somebody asks.
+    /// Resolves at the first signal.
     pub(crate) async fn asked(&mut self) {
         if self.asked.wait_for(|asked| *asked).await.is_err() {
-            std::future::pending::<()>().await; // nobody can ask any more
+            std::future::pending::<()>().await; // no signal can arrive any more
         }
     }
 
-    /// `work`, unless somebody asks first.
+    /// `work`, unless a signal arrives first.
     pub(crate) async fn or<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
@@ -128,7 +129,7 @@ impl Signals {
     }
 }
 
-/// Whether SIGHUP would end this process, as Linux tells. Where that cannot be asked, the signal is left as it is.
+/// Whether SIGHUP would end this process, as Linux reports. Where that is unknown, the signal is left alone.
 #[cfg(unix)]
 fn heeds_hangup() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `offtake topics`: what there is, and making and removing it.
+//! `offtake topics`: lists, describes, creates and deletes topics.
 
 use offtake_admin::{Admin, BrokerId, NewTopic, TopicDescription};
 use serde_json::json;
@@ -24,7 +24,7 @@ pub(crate) async fn run(common: &Common, args: Topics) -> Result<(), Failure> {
         TopicsCommand::Delete { topics } => delete(&mut admin, topics, common.json, &mut output).await,
     };
     admin.close().await;
-    // What was done before a failure is told all the same.
+    // Output from before a failure is printed all the same.
     let written = output.flush().map_err(Failure::from);
     done.and(written)
 }
@@ -127,7 +127,7 @@ fn summary(topic: &TopicDescription) -> serde_json::Value {
     })
 }
 
-/// Of the partition that has most.
+/// The replication factor of the partition that has the most replicas.
 fn replicas(topic: &TopicDescription) -> usize {
     topic.partitions.values().map(|partition| partition.replicas.len()).max().unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! Where `top` and `monitor` have their reports from: a collector, and what of it counts as no answer.
+//! The source of reports for `top` and `monitor`: a collector, with a check that brokers answer.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -18,11 +18,12 @@ pub(crate) struct Watching {
     collector: Collector,
     limit: Duration,
     watched: Watched,
-    /// What is begun with the first round: one that is never asked joins no group.
+    /// The source to start with the first round: one that is never asked for a report joins no group.
     start: Option<(Config, OffsetsTopicConfig)>,
 }
 
-/// What is watched and how; of two that are equal, one will do. Values are compared, also those of secrets, which `Debug` does not show.
+/// The settings of a source; two equal ones are interchangeable. Values are compared, also those of secrets,
+/// which `Debug` does not show.
 #[derive(Clone, PartialEq)]
 pub(crate) struct Watched {
     client: ClientConfig,
@@ -31,7 +32,7 @@ pub(crate) struct Watched {
 }
 
 impl Watching {
-    /// Asks nobody yet.
+    /// Creates a source, which asks no broker yet.
     pub(crate) fn new(
         common: &Common,
         args: &Watch,
@@ -51,17 +52,18 @@ impl Watching {
         Ok(Self { collector: Collector::new(Admin::new(client)?, lag), limit, watched, start })
     }
 
-    /// Leaves the group of the replicas, and closes the connections.
+    /// Leaves the group of the monitors, and closes the connections.
     pub(crate) async fn close(self) {
         self.collector.close().await;
     }
 
-    /// What is watched and how.
+    /// The settings of this source.
     pub(crate) fn watched(&self) -> &Watched {
         &self.watched
     }
 
-    /// A round. Of one in which something failed, whether any broker answers: a report of what was known before is no report then.
+    /// Makes a round. If something in it failed, checks that a broker answers at all: a report of old values
+    /// does not count then.
     pub(crate) async fn round(&mut self) -> Result<Report, String> {
         if let Some((config, offsets_topic)) = self.start.take() {
             let consumer = move || Consumer::from_config(config.clone());

@@ -1,8 +1,8 @@
-//! [`BootstrapServers`]: what builders of clients take for `bootstrap.servers`.
+//! [`BootstrapServers`]: the type that clients' builders take for `bootstrap.servers`.
 
 use std::fmt;
 
-/// The brokers to ask first, each as `host:port`: one text, separated by commas, or several.
+/// The brokers to contact first, each as `host:port`: one comma-separated string, or several.
 #[derive(Clone, Debug)]
 pub struct BootstrapServers(String);
 
@@ -54,7 +54,7 @@ impl<S: AsRef<str>> From<&Vec<S>> for BootstrapServers {
     }
 }
 
-/// As the property takes it.
+/// Prints the form that the property takes.
 impl fmt::Display for BootstrapServers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

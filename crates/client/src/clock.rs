@@ -8,44 +8,45 @@ use std::{
 
 use tokio::{runtime, time::Sleep};
 
-/// Now. Tokio's clock, so that a paused runtime pauses the client with it.
+/// The current time of tokio's clock, so that a paused runtime pauses the client with it.
 #[expect(clippy::disallowed_methods, reason = "this is the loop's clock")]
 pub fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// A time from now, however long: a deadline that lies beyond what can be told is a century away.
+/// A time from now, however long: a deadline too late to be represented is a century away.
 pub fn after(duration: Duration) -> Instant {
     later(now(), duration)
 }
 
-/// The same, from another moment on.
+/// The same, from another time on.
 pub fn later(from: Instant, duration: Duration) -> Instant {
     from.checked_add(duration).or_else(|| from.checked_add(FOREVER)).unwrap_or(from)
 }
 
-/// Longer than anything runs, and short enough to be added to any clock.
+/// Longer than any program runs, and short enough to be added to any clock.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// Milliseconds since 1970. It may be set at any time, back too.
+/// Milliseconds since 1970. The clock may be set at any time, back too.
 #[expect(clippy::disallowed_methods, reason = "this is the loop's clock")]
 pub fn wall_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// How far the clock that goes on while the machine is suspended is ahead of [`now`]'s, which stands still then. Only what is
-/// added to it between two calls means anything.
+/// How far the clock that advances during a suspension of the machine is ahead of [`now`]'s, which stands
+/// still then. Only the increase between two calls has a meaning.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub fn suspended() -> Duration {
     use rustix::time::{ClockId, clock_gettime};
     let read = |clock| Duration::try_from(clock_gettime(clock)).unwrap_or_default();
-    // In this order a thread that is interrupted between the two makes it less, never more.
+    // In this order a thread that is interrupted between the two reads makes the result smaller, never
+    // larger.
     let goes_on = read(ClockId::Boottime);
     goes_on.saturating_sub(read(ClockId::Monotonic))
 }
 
-/// The same by the wall clock, which may also be set by hand.
+/// The same by the wall clock, which may also be set manually.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 #[expect(clippy::disallowed_methods, reason = "this is the loop's clock")]
 pub fn suspended() -> Duration {
@@ -56,14 +57,14 @@ pub fn suspended() -> Duration {
     goes_on.saturating_sub(started.elapsed())
 }
 
-/// What tells this client's jitter from that of every other.
+/// A seed that makes this client's jitter differ from that of every other.
 pub fn seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
-    // The standard library's own source of randomness: each `RandomState` has other keys.
+    // The standard library's own source of randomness: each `RandomState` has different keys.
     RandomState::new().hash_one(std::process::id())
 }
 
-/// Wakes the task that polls it. It may move from one runtime to another, as a timer of tokio's may not.
+/// Wakes the task that polls it. It may move from one runtime to another, which a tokio timer may not.
 #[derive(Debug, Default)]
 pub struct Alarm(Option<Timer>);
 
@@ -75,12 +76,12 @@ struct Timer {
 }
 
 impl Alarm {
-    /// Ready at that moment or after it; the task is woken then.
+    /// Ready at that time or after it; the task is woken then.
     pub fn poll(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
         if now() >= at {
             return Poll::Ready(());
         }
-        // Without a runtime there is no timer; then the next poll looks at the clock.
+        // Without a runtime there is no timer; then the next poll reads the clock.
         let Ok(runtime) = runtime::Handle::try_current().map(|runtime| runtime.id()) else {
             return Poll::Pending;
         };
@@ -96,12 +97,12 @@ impl Alarm {
     }
 }
 
-/// What the future gives, or `None` when it took too long. A future that is ready is never too late.
+/// The future's output, or `None` if it took too long. A future that is ready is never too late.
 pub async fn timeout<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
     tokio::time::timeout(limit, future).await.ok()
 }
 
-/// The same with the moment itself.
+/// The same with a deadline.
 pub async fn timeout_at<F: Future>(deadline: Instant, future: F) -> Option<F::Output> {
     tokio::time::timeout_at(deadline.into(), future).await.ok()
 }

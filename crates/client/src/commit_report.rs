@@ -1,4 +1,4 @@
-//! [`CommitReport`]: what became of a commit that failed in part.
+//! [`CommitReport`]: the result of a commit that failed in part.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,14 @@ use offtake_machine::TopicPartition;
 
 use crate::error::{Error, Result};
 
-/// What became of each partition of a commit that failed, at least in part: [`Error::commit_report`].
+/// The result of each partition of a commit that failed, at least in part: [`Error::commit_report`].
 #[derive(Clone, Debug)]
 pub struct CommitReport {
     outcomes: BTreeMap<TopicPartition, Result<()>>,
 }
 
 impl CommitReport {
-    /// Every partition, and why it was not committed if it was not.
+    /// Every partition, with its error if it was not committed.
     pub fn iter(&self) -> impl Iterator<Item = (&TopicPartition, Result<(), &Error>)> {
         self.outcomes.iter().map(|(partition, outcome)| (partition, outcome.as_ref().copied()))
     }
@@ -23,16 +23,16 @@ impl CommitReport {
         self.iter().filter(|(_, outcome)| outcome.is_ok()).map(|(partition, _)| partition)
     }
 
-    /// The partitions that were not, each with its reason.
+    /// The partitions that were not committed, each with its error.
     pub fn failed(&self) -> impl Iterator<Item = (&TopicPartition, &Error)> {
         self.iter().filter_map(|(partition, outcome)| Some((partition, outcome.err()?)))
     }
 
-    /// The commit as a whole: an error if any partition failed. It is that of the partition that asks most of the
-    /// application, so that what looks retriable is so for every partition.
+    /// The result of the commit as a whole: an error if any partition failed. It is the most severe of the
+    /// partitions' errors, so that a retriable one means that every failed partition is retriable.
     ///
     /// # Errors
-    /// That one, with the report.
+    /// That error, with the report.
     pub fn verdict(outcomes: BTreeMap<TopicPartition, Result<()>>) -> Result<()> {
         let report = Self { outcomes };
         let weight = |error: &Error| (error.is_fatal(), !error.is_retriable());
@@ -61,7 +61,7 @@ mod tests {
         Error::new(kind, format!("{kind:?}"))
     }
 
-    /// What looks retriable is so for every partition.
+    /// A retriable error means that every failed partition is retriable.
     #[test]
     fn h5_a_commit_fails_with_what_asks_most_of_the_application_and_tells_of_each_partition() {
         let (retriable, not_owned) = (error(ErrorKind::Timeout), error(ErrorKind::NotOwned));

@@ -1,6 +1,7 @@
-//! How brokers are reached, where plain TCP will not do: [`Dial`], and the means to make one.
+//! Connecting to brokers other than by plain TCP: [`Dial`], and helpers to implement it.
 //!
-//! A client's builder takes one: a way through a proxy, or into a cluster that runs in this process ([`InMemory`]).
+//! A client's builder takes a `Dial`: for example through a proxy, or into a cluster that runs in this
+//! process ([`InMemory`]).
 
 use std::{
     fmt, io,
@@ -9,8 +10,8 @@ use std::{
 
 pub use offtake_net::{ByteStream, Dial, DialFuture, Tcp};
 
-/// Connections without sockets, into a cluster that runs in this process: a function gives the stream to the broker that
-/// has a port. Names do not matter and are not resolved.
+/// Connections without sockets, into a cluster that runs in this process: a function returns the stream to
+/// the broker with a given port. Host names are ignored and not resolved.
 pub struct InMemory<F>(F);
 
 impl<F, S> InMemory<F>
@@ -18,7 +19,7 @@ where
     F: Fn(u16) -> io::Result<S> + Send + Sync + 'static,
     S: ByteStream + 'static,
 {
-    /// Connects by this function: to the broker with this port. Its error is what dialling fails with.
+    /// Connects through this function, which gets the broker's port. Its error is the error of dialling.
     pub fn new(connect: F) -> Self {
         Self(connect)
     }

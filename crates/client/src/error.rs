@@ -1,4 +1,4 @@
-//! What the application is told when the client cannot mend something itself.
+//! The errors that the application receives: those that the client cannot recover from itself.
 
 use std::{fmt, sync::Arc};
 
@@ -10,9 +10,10 @@ use crate::{commit_report::CommitReport, config::ConfigError};
 /// The result of everything that can fail here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error, with what it concerns and a sentence that says what to do about it.
+/// An error, with the object that it concerns and a sentence that says what to do about it.
 ///
-/// What the client can mend (a moved leader, a broker that restarts, a lost connection) never becomes one.
+/// Failures that the client can recover from (a moved leader, a broker that restarts, a lost connection)
+/// never become errors.
 #[derive(Clone, Debug)]
 pub struct Error {
     kind: ErrorKind,
@@ -23,100 +24,106 @@ pub struct Error {
     cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
-/// What a program can tell apart.
+/// The kind of an error, for programs to match on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The configuration cannot be meant as written.
+    /// The configuration is invalid.
     Config,
     /// A call that the client's state does not allow, such as `assign` while a consumer is subscribed.
     Misuse,
     /// No broker could be reached within the timeout.
     Unreachable,
-    /// Something answered that is no Kafka broker, or is one that expects TLS or SASL: waiting will not help. Only of a client that no broker
-    /// has accepted yet: later, something may answer for a while in the place of a broker that is down.
+    /// The address belongs to something other than a Kafka broker, or to a broker that expects TLS or SASL:
+    /// waiting will not help. Only for a client that no broker has accepted yet: later, something else may
+    /// temporarily answer at the address of a broker that is down.
     NotKafka,
-    /// TLS or SASL refused the connection, and will again: the message says what to change. After connections that were accepted, only
-    /// when none has been for a minute, for credentials may be changed one side after the other.
+    /// TLS or SASL refused the connection, and will again: the message says what to change. If connections
+    /// were accepted before, only when none has been for a minute, because credentials may be changed on one
+    /// side after the other.
     Authentication,
-    /// The brokers do not speak a request in any version that this client speaks.
+    /// The brokers support no version of a request that this client supports.
     Unsupported,
     /// The topic or partition does not exist.
     UnknownTopic,
     /// An ACL forbids it.
     Authorization,
-    /// The group refused this member, and will again: its message says what to change.
+    /// The group refused this member, and will again: the message says what to change.
     Group,
-    /// Another member took this one's `group.instance.id`; or another producer this one's `transactional.id`, or the coordinator aborted a
-    /// transaction that lasted longer than `transaction.timeout.ms`.
+    /// Another member took over this one's `group.instance.id`; or another producer this one's
+    /// `transactional.id`, or the coordinator aborted a transaction that lasted longer than
+    /// `transaction.timeout.ms`.
     Fenced,
     /// The partition has no committed offset, or one that is out of range, and `auto.offset.reset` is `none`.
     NoOffset,
-    /// A record batch is damaged, or the broker sends no whole one. The partition stops before it; others go on.
-    /// `Consumer::seek` past it to skip.
+    /// A record batch is corrupt, or the broker sends no whole one. The partition stops before it; others
+    /// continue. `Consumer::seek` past it to skip.
     Corrupt,
-    /// A batch inflates to more than is allowed, or comes in an answer larger than any that is read
-    /// (`receive.message.max.bytes`). The partition stops before it; others go on. `Consumer::seek` past it to skip.
-    /// Without a partition: another answer of a broker that is larger.
+    /// A batch decompresses to more than is allowed, or arrives in a response larger than any that is
+    /// accepted (`receive.message.max.bytes`). The partition stops before it; others continue.
+    /// `Consumer::seek` past it to skip. Without a partition: another response of a broker that is too large.
     TooLarge,
-    /// A record batch is compressed with a codec that this program was built without: build `offtake` with the cargo feature that the
-    /// message names. The partition stops before it; others go on. Seek past it to skip.
+    /// A record batch is compressed with a codec that this program was built without: build `offtake` with
+    /// the cargo feature that the message names. The partition stops before it; others continue. Seek past it
+    /// to skip.
     MissingCodec,
     /// The commit was refused; its records may be delivered again.
     CommitFailed,
     /// The partition is no longer this consumer's: nothing was sent.
     NotOwned,
-    /// It took longer than its timeout.
+    /// The call took longer than its timeout.
     Timeout,
-    /// A record was sent, and nobody said whether it was written: it may be. Sent again, it may be there twice.
-    /// Of a transaction: nobody said whether it was committed. It may be.
+    /// A record was sent, and it is not known whether it was written. If it is sent again, it may exist
+    /// twice. For a transaction: it is not known whether it was committed.
     OutcomeUnknown,
-    /// The transaction was not committed, and is aborted: what was sent of it is not seen by `read_committed` readers. Begin another.
+    /// The transaction was not committed, and is aborted: `read_committed` readers will not see its records.
+    /// Begin another.
     TransactionAborted,
-    /// The broker refuses the record as it is: the message says why. It was not written.
+    /// The broker refuses the record: the message says why. It was not written.
     Refused,
     /// The client is closed, or its engine has ended: with the runtime that it was spawned on, or by a panic.
     Closed,
-    /// A broker answered what makes no sense.
+    /// A broker sent an invalid response.
     Malformed,
 }
 
 impl Error {
-    /// An error of this kind, with a sentence that says what to do about it.
+    /// Creates an error of this kind, with a sentence that says what to do about it.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), code: None, partition: None, report: None, cause: None }
     }
 
-    /// A call that the client's state does not allow.
+    /// An error for a call that the client's state does not allow.
     pub fn misuse(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Misuse, message)
     }
 
-    /// The same with the code that the broker gave.
+    /// The same with the broker's code.
     #[must_use]
     pub fn with_code(self, code: ErrorCode) -> Self {
         Self { code: Some(code), ..self }
     }
 
-    /// The same, about this partition alone.
+    /// The same, for this partition alone.
     #[must_use]
     pub fn with_partition(self, partition: TopicPartition) -> Self {
         Self { partition: Some(partition), ..self }
     }
 
-    /// What it comes from, for those who ask for the `source`. The message says all that a person needs without it.
+    /// Adds the error that caused this one, for `source`. The message is complete without it.
     #[must_use]
     pub fn caused_by(self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self { cause: Some(Arc::new(cause)), ..self }
     }
 
-    /// The same cause as that of another error.
+    /// Adds the same cause as that of another error.
     #[must_use]
     pub fn with_cause_of(self, other: &Self) -> Self {
         Self { cause: other.cause.clone(), ..self }
     }
 
-    /// Speaks for a commit of which `failed` partitions failed, this one among them, and `committed` did not.
+    /// Makes it the error of a whole commit in which `failed` partitions failed, this one among them, and
+    /// `committed` did not.
     #[must_use]
     pub(crate) fn with_report(mut self, report: CommitReport, failed: usize, committed: usize) -> Self {
         if failed > 1 {
@@ -130,38 +137,38 @@ impl Error {
         self
     }
 
-    /// The same, with what it comes of.
+    /// The same, with the reason added to the message.
     #[must_use]
     pub fn because(mut self, why: &str) -> Self {
         self.message = format!("{}: {why}", self.message);
         self
     }
 
-    /// What kind of error this is.
+    /// The kind of this error.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// Kafka's code, where a broker gave one.
+    /// Kafka's code, if a broker sent one.
     pub fn code(&self) -> Option<ErrorCode> {
         self.code
     }
 
-    /// The partition it concerns, if it concerns just one.
+    /// The partition that it concerns, if it concerns just one.
     pub fn partition(&self) -> Option<&TopicPartition> {
         self.partition.as_ref()
     }
 
-    /// Of a commit that failed: what became of each of its partitions, for some of them may have been committed.
+    /// For a commit that failed: the result of each of its partitions, some of which may have been committed.
     pub fn commit_report(&self) -> Option<&CommitReport> {
         self.report.as_deref()
     }
 
-    /// Whether the same call may succeed later though nothing changes on our side.
+    /// Whether the same call may succeed later without a change on our side.
     pub fn is_retriable(&self) -> bool {
         match self.kind {
             ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::Malformed => true,
-            // What is too long stays so (FAILURES H13).
+            // Metadata that is too long stays so (FAILURES H13).
             ErrorKind::CommitFailed => !matches!(
                 self.code,
                 Some(ErrorCode::OffsetMetadataTooLarge | ErrorCode::InvalidCommitOffsetSize)
@@ -198,14 +205,14 @@ impl Error {
         }
     }
 
-    /// The kind of the error that this one comes from.
+    /// The kind of the error that caused this one.
     fn cause_kind(&self) -> Option<ErrorKind> {
         let cause: &(dyn std::error::Error + 'static) = &**self.cause.as_ref()?;
         cause.downcast_ref::<Self>().map(Self::kind)
     }
 
-    /// Whether nothing goes on without you: mend the cause, then begin anew (`subscribe` or `assign` of a consumer), or close it and start
-    /// another.
+    /// Whether the client cannot continue without you: remove the cause, then start anew (`subscribe` or
+    /// `assign` of a consumer), or close the client and start another.
     pub fn is_fatal(&self) -> bool {
         matches!(
             self.kind,
@@ -225,8 +232,8 @@ impl fmt::Display for Error {
     }
 }
 
-/// The source is what the error comes from where that is an error of its own: a [`ConfigError`], what the system
-/// said, what became of a request. The message has already said it in words.
+/// The source is the cause, if that is an error of its own: a [`ConfigError`], a system error, the failure of
+/// a request. The message already contains its text.
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.cause {

@@ -1,11 +1,13 @@
-//! What the clients of Offtake share: the consumer, the administration client, and a producer.
+//! The common parts of Offtake's clients: the consumer, the administration client, and the producer.
 //!
-//! Applications depend on a client (`offtake`, `offtake-admin`), which re-exports what they need of this.
+//! Applications depend on a client (`offtake`, `offtake-admin`), which re-exports the parts of this crate
+//! that they need.
 //!
 //! - [`config`]: configuration by Java's names; [`ClientConfig`] has what every client has.
-//! - [`Error`]: what a call fails with.
-//! - [`dial`]: how brokers are reached.
-//! - [`engine`]: the loop that drives a client's engine. Engines decide, without socket and clock; the loop has both.
+//! - [`Error`]: the error of a call.
+//! - [`dial`]: connecting to brokers.
+//! - [`engine`]: the loop that drives a client's engine. Engines decide, without socket and clock; the loop
+//!   has both.
 //! - [`clock`]: the only place that reads a clock.
 
 pub mod bootstrap;
@@ -26,7 +28,7 @@ pub use dial::Dial;
 pub use error::{Error, ErrorKind, Result};
 pub use one_or_many::OneOrMany;
 
-/// What the README shows compiles.
+/// Compiles the example of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,12 +1,13 @@
-//! [`OneOrMany`]: how calls take topics or partitions, in whatever form a caller has them.
+//! [`OneOrMany`]: lets calls take topics or partitions in whatever form a caller has them.
 
-/// One thing, or several in any collection, each of which becomes a `T`: a [`Topic`](offtake_machine::Topic) or a
-/// [`TopicPartition`](offtake_machine::TopicPartition), for example.
+/// One item, or several in any collection, each of which converts to a `T`: for example a
+/// [`Topic`](offtake_machine::Topic) or a [`TopicPartition`](offtake_machine::TopicPartition).
 ///
-/// A topic is a `&str`, a `String`, a `Topic`, or a reference to one of them. A partition is `("orders", 0)`, a
-/// `TopicPartition`, or a reference to one. Several come in an array, a slice, a `Vec`, a set, or any other iterator:
+/// A topic is a `&str`, a `String`, a `Topic`, or a reference to one of them. A partition is `("orders", 0)`,
+/// a `TopicPartition`, or a reference to one. Several are passed in an array, a slice, a `Vec`, a set, or any
+/// other iterator:
 ///
-/// `Shape` tells the two cases apart and is always inferred. Nobody else implements this.
+/// `Shape` distinguishes the two cases and is always inferred. The trait is implemented only here.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is neither one `{T}` nor a collection of them",
     label = "neither one `{T}` nor a collection of them",

@@ -1,7 +1,8 @@
-//! How connections are secured, where properties will not do: credentials from a source of your own ([`Credentials`], [`TokenProvider`],
-//! [`AwsCredentialsProvider`]), and TLS from values instead of files.
+//! Security settings that properties cannot express: credentials from a custom source ([`Credentials`],
+//! [`TokenProvider`], [`AwsCredentialsProvider`]), and TLS from values instead of files.
 //!
-//! Most programs set the properties `security.protocol`, `ssl.*` and `sasl.*` ([`SecurityConfig`]) and need nothing of this.
+//! Most programs set the properties `security.protocol`, `ssl.*` and `sasl.*` ([`SecurityConfig`]) and need
+//! nothing from this module.
 
 pub use offtake_net::Secret;
 #[cfg(feature = "gssapi")]

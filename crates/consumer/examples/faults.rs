@@ -1,5 +1,6 @@
-//! A test of one's own service, with a cluster in memory that misbehaves on request, in virtual time: a commit whose answer
-//! is lost, a rebalance out of the blue, a broker that is gone for two minutes. It takes a fraction of a second.
+//! Tests a service against an in-memory cluster that misbehaves on request, in virtual time: a commit whose
+//! response is lost, an unexpected rebalance, a broker that is down for two minutes. It takes a fraction of a
+//! second.
 //!
 //! `cargo run -p offtake --example faults`
 
@@ -20,7 +21,7 @@ pub async fn run() -> Result<(), Box<dyn Error>> {
         .group("service")
         .auto_offset_reset(AutoOffsetReset::Earliest)
         .dial(InMemory::new(cluster.connector()))
-        .spawn_on(tokio::runtime::Handle::current()) // so that it lives by the same clock
+        .spawn_on(tokio::runtime::Handle::current()) // so that the engine uses the same clock
         .build()
         .await?;
     consumer.subscribe("orders").await?;
@@ -41,7 +42,7 @@ pub async fn run() -> Result<(), Box<dyn Error>> {
         loop {
             let records = consumer.poll(Duration::from_secs(12)).await?;
             if records.is_empty() {
-                break; // nothing more has come for 12 seconds of the paused clock
+                break; // no record has arrived for 12 seconds of the paused clock
             }
             for record in &records {
                 *seen.entry((record.partition(), record.offset())).or_insert(0) += 1;

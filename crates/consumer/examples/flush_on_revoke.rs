@@ -1,5 +1,5 @@
-//! Records are collected and written in batches, as to object storage. What is collected of a partition is written, and
-//! committed, before the partition goes to another member, and before the program ends (Ctrl-C).
+//! Collects records and writes them in batches, as to object storage. Before a partition goes to another
+//! member, and before the program ends (Ctrl-C), its collected records are written and committed.
 //!
 //! `cargo run -p offtake --example flush_on_revoke localhost:9092`
 
@@ -19,7 +19,7 @@ async fn main() -> Result<()> {
     consumer.close(limit).await.and(ended).map(drop) // closed already, unless something failed
 }
 
-/// One that commits only what it is told to.
+/// A consumer that commits only on request.
 pub async fn consumer(servers: &str) -> Result<Consumer> {
     let builder = Consumer::builder(servers).group("archive").auto_offset_reset(AutoOffsetReset::Earliest);
     let mut consumer = builder.enable_auto_commit(false).build().await?;
@@ -27,7 +27,7 @@ pub async fn consumer(servers: &str) -> Result<Consumer> {
     Ok(consumer)
 }
 
-/// Until a handle closes the consumer.
+/// Runs until a handle closes the consumer.
 pub async fn run(consumer: &mut Consumer, write: impl Fn(&TopicPartition, Vec<OwnedRecord>)) -> Result<()> {
     let handle = consumer.handle();
     let mut collected = BTreeMap::<TopicPartition, Vec<OwnedRecord>>::new();

@@ -1,5 +1,5 @@
-//! The handle of a consumer as the state of a web service: its lag, and a switch. Any framework will do; in axum a `Handle`
-//! is the `State` of a handler as it is (`async fn lag(State(consumer): State<Handle>) -> String`).
+//! A web service with a consumer's handle as its state: it shows the lag, and can stop the consumer. Any framework will do;
+//! in axum a `Handle` can be the `State` of a handler (`async fn lag(State(consumer): State<Handle>) -> String`).
 //!
 //! `cargo run -p offtake --example http_state localhost:9092`, then `curl localhost:8080/lag`
 
@@ -21,7 +21,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let error = loop {
         match consumer.poll(Duration::from_secs(1)).await {
             Ok(records) => consumer.commit(&records).await.unwrap_or_else(|error| eprintln!("{error}")),
-            Err(error) if error.kind() == ErrorKind::Closed => return Ok(server.await??), // by /stop
+            Err(error) if error.kind() == ErrorKind::Closed => return Ok(server.await??), // closed by /stop
             Err(error) => break error,
         }
     };
@@ -29,7 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Err(error.into())
 }
 
-/// Until the consumer is closed.
+/// Serves until the consumer is closed.
 pub async fn serve(listener: TcpListener, consumer: Handle) -> io::Result<()> {
     while !consumer.is_closed() {
         let (connection, _) = listener.accept().await?;

@@ -1,5 +1,6 @@
-//! Four threads unpack and handle what one consumer reads. A partition stays with one thread, so that its records are
-//! handled in order; what is finished is committed by interval, up to the first batch that is not.
+//! Four threads decompress and handle the records of one consumer. All records of a partition go to the same
+//! thread, so they are handled in order. What is finished is committed periodically, up to the first
+//! unfinished batch.
 //!
 //! `cargo run -p offtake --example many_threads localhost:9092`
 
@@ -15,7 +16,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     run(consumer(&servers).await?, |record| println!("{}@{}", record.partition(), record.offset())).await
 }
 
-/// One whose batches are finished one by one.
+/// A consumer whose batches are finished one by one.
 pub async fn consumer(servers: &str) -> Result<Consumer, offtake::Error> {
     let builder = Consumer::builder(servers).group("threads").auto_offset_reset(AutoOffsetReset::Earliest);
     let mut consumer = builder.finish_each().build().await?;
@@ -23,7 +24,7 @@ pub async fn consumer(servers: &str) -> Result<Consumer, offtake::Error> {
     Ok(consumer)
 }
 
-/// Until a handle closes the consumer.
+/// Runs until a handle closes the consumer.
 pub async fn run(mut consumer: Consumer, handle: fn(Record<'_>)) -> Result<(), Box<dyn Error>> {
     let spawn = |_| {
         let (batches, waiting) = mpsc::sync_channel::<RecordBatch>(16);
@@ -31,7 +32,7 @@ pub async fn run(mut consumer: Consumer, handle: fn(Record<'_>)) -> Result<(), B
             let mut decompressor = Decompressor::new();
             for batch in waiting {
                 batch.open(&mut decompressor)?.iter().for_each(handle);
-                let _ = batch.finish(); // refused if the partition has changed hands: it comes again elsewhere
+                let _ = batch.finish(); // fails if the partition was reassigned: its new owner gets the batch
             }
             Ok::<_, offtake::Error>(())
         };
@@ -46,7 +47,7 @@ pub async fn run(mut consumer: Consumer, handle: fn(Record<'_>)) -> Result<(), B
             Err(error) => break Err(error),
         };
         for batch in batches {
-            // With room for 16 batches the thread rarely lets us wait; heartbeats go on meanwhile.
+            // The queue holds 16 batches, so this rarely blocks; heartbeats continue meanwhile.
             queues[batch.partition() as usize % queues.len()].send(batch)?;
         }
     };

@@ -1,4 +1,4 @@
-//! Reads a whole topic, as it is when this starts, without a group.
+//! Reads a whole topic, up to its end at the start of the program, without a group.
 //!
 //! `cargo run -p offtake --example read_to_end localhost:9092 orders`
 
@@ -17,7 +17,7 @@ async fn main() -> Result<(), Error> {
     .await
 }
 
-/// Each record that is there now.
+/// Passes each record that exists at the start to `each`.
 pub async fn run(servers: &str, topic: &str, mut each: impl FnMut(Record<'_>)) -> Result<(), Error> {
     let mut consumer = Consumer::builder(servers).build().await?;
     let partitions = consumer.partitions_for(topic).await?;
@@ -25,7 +25,8 @@ pub async fn run(servers: &str, topic: &str, mut each: impl FnMut(Record<'_>)) -
     let ends = consumer.end_offsets(&partitions).await?;
     consumer.assign(partitions.iter().map(|partition| (partition, StartAt::Earliest))).await?;
 
-    // A position passes control records and compacted offsets too: it reaches the end, though no record may have that offset.
+    // The position also moves past control records and compacted offsets, so it reaches the end even if no
+    // record has the last offset.
     while ends.iter().any(|(partition, end)| consumer.position(partition).is_none_or(|at| at < *end)) {
         for record in &consumer.poll(Duration::from_secs(1)).await? {
             each(record);

@@ -1,4 +1,4 @@
-//! A service: it reads until SIGTERM comes, then commits, leaves its group and ends.
+//! A service: it reads until it receives SIGTERM, then commits, leaves its group and ends.
 //!
 //! `cargo run -p offtake --example service localhost:9092`
 
@@ -13,7 +13,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     run(&servers, |record| println!("{}-{}@{}", record.topic(), record.partition(), record.offset())).await
 }
 
-/// Until SIGTERM.
+/// Runs until SIGTERM.
 pub async fn run(servers: &str, mut handle: impl FnMut(&Record<'_>)) -> Result<(), Box<dyn Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let builder = Consumer::builder(servers).group("service").auto_offset_reset(AutoOffsetReset::Earliest);
@@ -21,7 +21,7 @@ pub async fn run(servers: &str, mut handle: impl FnMut(&Record<'_>)) -> Result<(
     consumer.subscribe("orders").await?;
 
     let ended = loop {
-        // Dropping the `poll` that waits, as `select!` does, loses nothing.
+        // `select!` may drop a `poll` that waits: nothing is lost.
         let polled = tokio::select! {
             polled = consumer.poll(Duration::from_secs(1)) => polled,
             _ = terminate.recv() => break Ok(()),
@@ -36,10 +36,10 @@ pub async fn run(servers: &str, mut handle: impl FnMut(&Record<'_>)) -> Result<(
         };
         records.iter().for_each(|record| handle(&record));
         if let Err(error) = consumer.commit(&records).await {
-            eprintln!("{error}"); // these records come again, here or at another member
+            eprintln!("{error}"); // these records are delivered again, here or to another member
         }
     };
-    // Also after an error: the others need not wait until the session has expired.
+    // Close after an error too, so that the other members need not wait until the session expires.
     consumer.close(Duration::from_secs(10)).await?;
     Ok(ended?)
 }

@@ -1,5 +1,5 @@
-//! Where the state that threads share takes its atomics and its lock from: `tests/handover.rs` puts a model checker's in
-//! their place.
+//! The source of the atomics and the lock for state shared between threads. `tests/handover.rs` replaces them
+//! with those of a model checker.
 
 pub(crate) use std::sync::{
     Mutex, MutexGuard,

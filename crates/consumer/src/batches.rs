@@ -1,4 +1,4 @@
-//! Whole batches, as they came: for those who unpack them elsewhere.
+//! Whole batches, still compressed, for applications that decompress them on other threads.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::{
     unreadable::error_kind,
 };
 
-/// Opens batches ([`RecordBatch::open`]). It keeps buffers and the state of the codecs to use them again, so each thread has one of its own.
+/// Opens batches ([`RecordBatch::open`]). It keeps buffers and codec state for reuse, so use one per thread.
 #[derive(Debug, Default)]
 pub struct Decompressor(wire::Decompressor);
 
@@ -25,17 +25,18 @@ impl Decompressor {
     /// The largest limit: 2 GiB less one byte, the longest batch that the format allows.
     pub const MAX_LIMIT: usize = wire::Decompressor::MAX_LIMIT;
 
-    /// With the default limit.
+    /// Creates a decompressor with the default limit.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// No batch may inflate to more than `limit` bytes, nor to more than [`MAX_LIMIT`](Self::MAX_LIMIT).
+    /// Limits each decompressed batch to `limit` bytes, and to at most [`MAX_LIMIT`](Self::MAX_LIMIT).
     pub fn with_limit(limit: usize) -> Self {
         Self(wire::Decompressor::with_limit(limit))
     }
 
-    /// Keeps up to so many bytes of buffers instead of 4 MiB: for an application that holds many opened batches at a time.
+    /// Keeps up to `bytes` bytes of buffers instead of 4 MiB: for an application that holds many opened
+    /// batches at a time.
     #[must_use]
     pub fn keeping(self, bytes: usize) -> Self {
         Self(self.0.keeping(bytes))
@@ -47,8 +48,8 @@ impl Decompressor {
     }
 }
 
-/// What one [`poll_batches`](crate::Consumer::poll_batches) handed out: batches of one or more partitions, each partition's
-/// in offset order.
+/// The batches that one [`poll_batches`](crate::Consumer::poll_batches) returned, from one or more
+/// partitions, in offset order within each partition.
 #[derive(Clone, Debug, Default)]
 pub struct Batches {
     pub(crate) parts: Vec<RecordBatch>,
@@ -56,7 +57,7 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// How many batches.
+    /// The number of batches.
     pub fn len(&self) -> usize {
         self.parts.len()
     }
@@ -66,7 +67,8 @@ impl Batches {
         self.parts.is_empty()
     }
 
-    /// Resets and truncations of positions ahead of these batches; see [`Records::resets`](crate::Records::resets).
+    /// Resets and truncations of positions that happened before these batches; see
+    /// [`Records::resets`](crate::Records::resets).
     pub fn resets(&self) -> &[Event] {
         &self.resets
     }
@@ -95,18 +97,18 @@ impl<'a> IntoIterator for &'a Batches {
     }
 }
 
-/// A batch of one partition's records, its checksum compared, packed as it came.
+/// A batch of one partition's records, with its checksum verified, still compressed as the broker sent it.
 ///
-/// Knows nothing of the consumer, and may be [opened](Self::open) on any thread. It shares memory with all that one answer
-/// brought (`fetch.max.bytes`), which stays as long as it does.
+/// It is independent of the consumer and may be [opened](Self::open) on any thread. It shares memory with the
+/// whole fetch response (`fetch.max.bytes`), which stays allocated as long as the batch does.
 #[derive(Clone, Debug)]
 pub struct RecordBatch {
     pub(crate) partition: TopicPartition,
     pub(crate) token: Token,
     pub(crate) contents: Contents,
-    /// Where reading stood before it.
+    /// The position before this batch.
     pub(crate) from: i64,
-    /// Where it goes on after it: past compacted and control records too.
+    /// The position after this batch, past compacted and control records too.
     pub(crate) next: Position,
     pub(crate) ledger: Option<Arc<Ledger>>,
 }
@@ -114,7 +116,7 @@ pub struct RecordBatch {
 #[derive(Clone, Debug)]
 pub(crate) enum Contents {
     Packed(Batch),
-    /// Its first records were handed out by a `poll`.
+    /// A `poll` has already handed out its first records.
     Begun {
         payload: Payload,
         at: wire::PayloadPosition,
@@ -133,22 +135,22 @@ impl RecordBatch {
         self.partition.partition
     }
 
-    /// Topic and partition.
+    /// The topic and partition.
     pub fn topic_partition(&self) -> &TopicPartition {
         &self.partition
     }
 
-    /// No record of it has a lower offset.
+    /// A lower bound: no record in the batch has a lower offset.
     pub fn first_offset(&self) -> i64 {
         self.from
     }
 
-    /// The offset to commit when all of it is done.
+    /// The offset to commit when all records of the batch are done.
     pub fn next_offset(&self) -> i64 {
         self.next.offset
     }
 
-    /// The leader epoch under which it was written, where the format has it.
+    /// The leader epoch under which the batch was written, if its format records one.
     pub fn leader_epoch(&self) -> Option<i32> {
         match &self.contents {
             Contents::Packed(batch) => batch.leader_epoch(),
@@ -156,13 +158,15 @@ impl RecordBatch {
         }
     }
 
-    /// Its records, as far as they have not been handed out. They share the batch's memory, or where it was packed what it
-    /// was unpacked into; the decompressor keeps that to use it again. So each thread has one, and opens many batches with it.
+    /// The records that have not been handed out yet. They share the batch's memory or, if it was compressed,
+    /// the buffer that it was decompressed into. The decompressor reuses that buffer, so keep one
+    /// decompressor per thread and open many batches with it.
     ///
     /// # Errors
-    /// `Corrupt` if the batch is not what its producer should have written, though its checksum is right; `TooLarge` if it
-    /// unpacks to more than the decompressor's limit; `MissingCodec` if this program was built without its codec. It tells the offsets:
-    /// the consumer has gone on behind them, and a commit would pass over them. Seek to [`first_offset`](Self::first_offset) to stay.
+    /// `Corrupt` if the batch is malformed although its checksum is right; `TooLarge` if it decompresses to
+    /// more than the decompressor's limit; `MissingCodec` if this program was built without its codec. The
+    /// error contains the offsets: the consumer's position is already past the batch, and a commit would skip
+    /// it. To stay, seek to [`first_offset`](Self::first_offset).
     pub fn open(&self, decompressor: &mut Decompressor) -> Result<PartitionRecords> {
         let slice = self.slice(&mut decompressor.0).map_err(|error| self.unreadable(&error))?;
         if let Some(ledger) = &self.ledger {
@@ -196,15 +200,15 @@ impl RecordBatch {
         }
     }
 
-    /// Says that all of its records are finished; see [`Record::finish`](crate::Record::finish).
+    /// Marks all of its records as finished; see [`Record::finish`](crate::Record::finish).
     ///
     /// # Errors
-    /// As of [`Record::finish`](crate::Record::finish).
+    /// As for [`Record::finish`](crate::Record::finish).
     pub fn finish(&self) -> Result<()> {
         ticket::finish(&self.partition, self.ledger.as_deref(), self.from, self.next.offset)
     }
 
-    /// Behind its last record, and before what follows without one.
+    /// The position after its last record, before any following offsets that have no record.
     pub(crate) fn end(&self) -> Position {
         let offset = match &self.contents {
             Contents::Packed(batch) => batch.next_offset(),
@@ -213,7 +217,7 @@ impl RecordBatch {
         Position { offset, epoch: self.leader_epoch() }
     }
 
-    /// How many records it says it has; at least one.
+    /// The number of records according to its header; at least one.
     pub(crate) fn count(&self) -> usize {
         let count = match &self.contents {
             Contents::Packed(batch) => batch.header().map_or(1, wire::BatchHeader::count),

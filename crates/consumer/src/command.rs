@@ -1,4 +1,4 @@
-//! What the handle asks of the engine, and what the engine tells the handle.
+//! The commands of the handle to the engine, and the engine's output for the handle.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ use crate::{
     offsets::{OffsetAndMetadata, OffsetAndTimestamp, StartAt},
 };
 
-/// What may be subscribed to.
+/// A subscription or assignment.
 #[derive(Clone, Debug)]
 pub(crate) enum Subscription {
     None,
@@ -29,7 +29,7 @@ pub(crate) enum Subscription {
 }
 
 impl Subscription {
-    /// Whether a group says which partitions are ours.
+    /// Whether a group decides which partitions are ours.
     pub(crate) fn is_of_a_group(&self) -> bool {
         match self {
             Self::Topics(_) | Self::Patterns(_) | Self::BrokerPattern(_) => true,
@@ -38,7 +38,7 @@ impl Subscription {
     }
 }
 
-/// From the handle to the engine.
+/// A command from the handle to the engine.
 #[derive(Debug)]
 pub(crate) enum Command {
     Subscribe {
@@ -56,40 +56,42 @@ pub(crate) enum Command {
         reason: &'static str,
         reply: Reply<()>,
     },
-    /// Answered with the token that what is read from there on bears.
+    /// Answered with the new token, which marks everything read from there on.
     Seek {
         partition: TopicPartition,
         at: StartAt,
         reply: Reply<Token>,
     },
-    /// Somebody has paused or resumed these: a hint to look at their gauges.
+    /// These were paused or resumed: a hint to look at their gauges.
     PausesChanged {
         partitions: Vec<TopicPartition>,
     },
-    /// What the handle holds of a paused partition can be had back, if the partition is then read on from here.
+    /// The handle can return what it holds of a paused partition, if the partition is then fetched again from
+    /// here.
     GiveBack {
         partition: TopicPartition,
         token: Token,
         from: Position,
     },
-    /// These positions are finished; said before a commit of them.
+    /// These positions are finished; sent before a commit of them.
     Finished {
         positions: Vec<(TopicPartition, Token, Position)>,
     },
-    /// Commits what is finished as soon as it can be sent: the automatic commit. Failing that, the next one does.
+    /// The automatic commit: commits what is finished as soon as it can be sent. If it fails, the next one
+    /// includes the same.
     CommitSoon,
     /// Commits what is finished.
     CommitFinished {
         deadline: Instant,
         reply: Option<Reply<()>>,
     },
-    /// Waits until no commit of these partitions is under way, or none at all, at most until the deadline.
+    /// Waits until no commit of these partitions (or none at all) is in flight, at most until the deadline.
     SettleCommits {
         partitions: Option<Vec<TopicPartition>>,
         deadline: Instant,
         reply: Reply<()>,
     },
-    /// Commits exactly these; without a token, whatever the present assignment is.
+    /// Commits exactly these offsets; without a token, whatever the present assignment is.
     CommitThese {
         offsets: Vec<(TopicPartition, Option<Token>, OffsetAndMetadata)>,
         deadline: Instant,
@@ -110,18 +112,19 @@ pub(crate) enum Command {
         deadline: Instant,
         reply: Reply<BTreeMap<i32, PartitionInfo>>,
     },
-    /// Topics whose names match, as the cluster has them now.
+    /// Lists the topics whose names match, as the cluster has them now.
     Matching {
         patterns: Vec<Regex>,
         deadline: Instant,
         reply: Reply<Vec<Topic>>,
     },
-    /// The handle cannot read on in this partition: nothing more of it is fetched until it is sought.
+    /// The handle cannot read on in this partition: nothing more of it is fetched until a seek.
     Stop {
         partition: TopicPartition,
         token: Token,
     },
-    /// The handle has begun to hand out what follows where the cluster moved the position, back so often by then.
+    /// The handle has begun to hand out what follows a move of the position by the cluster; with the number
+    /// of such moves so far.
     Moved {
         partition: TopicPartition,
         token: Token,
@@ -131,12 +134,13 @@ pub(crate) enum Command {
     Freed {
         chunks: Vec<(TopicPartition, Charge)>,
     },
-    /// As whom these may be committed in a transaction, if the partitions are still owned.
+    /// Asks for the group metadata under which these may be committed in a transaction, if the partitions are
+    /// still owned.
     GroupOffsets {
         offsets: Vec<(TopicPartition, Option<Token>, OffsetAndMetadata)>,
         reply: Reply<GroupOffsets>,
     },
-    /// As whom the group knows us.
+    /// Asks for our membership as the group knows it.
     GroupMetadata {
         reply: Reply<GroupMetadata>,
     },
@@ -146,20 +150,20 @@ pub(crate) enum Command {
     },
     /// `poll` is called on this runtime from now on.
     RunsOn(tokio::runtime::Handle),
-    /// `poll` was called after it had not been for `max.poll.interval.ms`.
+    /// `poll` was called again after a pause longer than `max.poll.interval.ms`.
     Polled,
     Close {
         deadline: Instant,
         group_membership: GroupMembership,
         reply: Reply<()>,
     },
-    /// The consumer is dropped: commits what is finished, if that is to be, and leaves, quickly.
+    /// The consumer is dropped: commits what is finished, if `commits` is set, and leaves, quickly.
     Abandon {
         commits: bool,
     },
 }
 
-/// Which offset of a partition is asked for.
+/// Selects which offset of a partition is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ListAt {
     Earliest,
@@ -168,12 +172,12 @@ pub(crate) enum ListAt {
     Timestamp(i64),
 }
 
-/// What the engine puts out for the handle.
+/// An output of the engine for the handle.
 #[derive(Debug)]
 pub(crate) enum Output {
     Control(Control),
     Data(Data),
-    /// Answers a command. What was put out before it has reached the inbox when the answer comes.
+    /// The answer to a command after which the handle looks into its inbox.
     Answer(Answer),
 }
 
@@ -193,9 +197,11 @@ impl Answer {
     }
 }
 
-/// How long the last commit and leaving the group take at most where nobody waits for them, or has no time to.
+/// The longest time for the last commit and leaving the group if no caller waits for them or the caller
+/// leaves no time.
 pub(crate) const LAST_SECOND: Duration = Duration::from_secs(1);
-/// How long a listener's or a closing commit may take when nobody said.
+/// The default limit for a commit of a listener or while closing.
 pub(crate) const CLOSING_COMMIT: Duration = Duration::from_secs(10);
-/// What closing takes at least, if it needs it: enough to hear of a commit from a broker nearby, or that there was none to make.
+/// The least time that closing may take: enough for a response to the commit from a nearby broker, or to
+/// learn that none was needed.
 pub(crate) const A_MOMENT: Duration = Duration::from_millis(50);

@@ -1,4 +1,4 @@
-//! [`Committing`]: a commit that is under way.
+//! [`Committing`]: a commit in flight.
 
 use std::{
     pin::Pin,
@@ -12,10 +12,11 @@ use crate::{
     event::{Event, Reporter},
 };
 
-/// A commit under way, made by [`Consumer::commit_async`](crate::Consumer::commit_async) or
-/// [`Consumer::commit_offsets_async`](crate::Consumer::commit_offsets_async). It goes on whether or not this is awaited, and ends by itself within `default.api.timeout.ms`.
+/// A commit in flight, made by [`Consumer::commit_async`](crate::Consumer::commit_async) or
+/// [`Consumer::commit_offsets_async`](crate::Consumer::commit_offsets_async). It continues whether or not
+/// this is awaited, and ends by itself within `default.api.timeout.ms`.
 ///
-/// Dropped without having been awaited to its end, it tells a failure as [`Event::Error`].
+/// If it is dropped before it was awaited to its end, a failure is reported as [`Event::Error`].
 #[derive(Debug)]
 pub struct Committing {
     answer: oneshot::Receiver<Result<()>>,
@@ -37,8 +38,8 @@ impl Future for Committing {
     }
 }
 
-/// An answer that comes when nobody listens is told by the engine; one that has come, and was not looked at, here. (One that
-/// was looked at is gone from the channel.)
+/// If the answer arrives after the drop, the engine reports it. If it has arrived and was not read, it is
+/// reported here. (An answer that was read is no longer in the channel.)
 impl Drop for Committing {
     fn drop(&mut self) {
         self.answer.close();
@@ -62,7 +63,7 @@ mod tests {
         Error::new(kind, format!("{kind:?}"))
     }
 
-    /// A commit with this answer, and what the reporter is told.
+    /// A commit with this answer, and the errors reported to the reporter.
     fn answered(answer: Option<Result<()>>) -> (Committing, Arc<Mutex<Vec<ErrorKind>>>) {
         let told = Arc::new(Mutex::new(Vec::new()));
         let into = told.clone();

@@ -46,17 +46,20 @@ use crate::{
 
 /// A Kafka consumer.
 ///
-/// One engine does the work, by default on a thread of its own, so that heartbeats do not depend on the application;
-/// this is the application's end of it. [`poll`](Self::poll) hands out records, and runs the listener when partitions
-/// change hands.
+/// One engine does the work, by default on a thread of its own, so that heartbeats do not depend on the
+/// application. This is the application's handle to it. [`poll`](Self::poll) hands out records, and runs the
+/// listener when partitions are assigned or revoked.
 ///
-/// Every future here may be dropped at any await: no record, no rebalance and no commit that was sent is lost by it.
+/// Every future here may be dropped at any await: that loses no record, no rebalance and no commit that was
+/// sent.
 ///
-/// **A consumer wants to be [closed](Self::close).** One that is dropped, by a `?` for example, waits for nothing: in the
-/// background, for a second at most, its engine commits what the application has said is finished (if `enable.auto.commit`
-/// is on; the records of the last `poll` are not among that, as no later `poll` has said so), and leaves the group, so that
-/// its partitions go to others at once. No listener runs. Where the process ends with it, as at the end of `main`, even that
-/// is not certain: the group then notices after `session.timeout.ms`, and what was finished since the last commit is read again.
+/// **[Close](Self::close) a consumer when you are done.** A consumer that is dropped, by a `?` for example,
+/// waits for nothing. In the background, for a second at most, its engine commits what the application has
+/// marked as finished (if `enable.auto.commit` is on; the records of the last `poll` are not included, as no
+/// later `poll` has finished them), and leaves the group, so that its partitions are reassigned at once. No
+/// listener runs. If the process ends at that moment, as at the end of `main`, even that is not certain: the
+/// group then notices after `session.timeout.ms`, and what was finished since the last commit is delivered
+/// again.
 pub struct Consumer {
     handle: Handle,
     shared: Arc<Shared>,
@@ -67,31 +70,33 @@ pub struct Consumer {
     taken: Taken,
     delivery: Delivery,
     progress: Progress,
-    /// A rebalance whose listener has not ended yet: it goes on in the next `poll`.
+    /// A rebalance whose listener has not ended yet: it continues in the next `poll`.
     running: Option<Running>,
     /// A change that was handed out as a value, and has perhaps ended.
     handed_out: Option<PendingChange>,
-    /// Whether the call that runs takes changes as values.
+    /// Whether the current call returns changes as values.
     as_values: bool,
     waker: PollWaker,
-    /// Where `poll` was called last.
+    /// The runtime of the last `poll`.
     runtime: Option<tokio::runtime::Id>,
     generation: Option<i32>,
     group: Group,
-    /// When the last automatic commit was asked for, and what wakes a `poll` that waits when the next is due.
+    /// The time of the last automatic commit, and the alarm that wakes a waiting `poll` when the next one is
+    /// due.
     last_commit: Instant,
     commit_alarm: clock::Alarm,
     in_poll: bool,
     /// [`Handle::wake`] was called, and no call has returned since.
     is_woken: bool,
     subscribed: BTreeSet<Topic>,
-    /// A `subscribe` that was begun, and perhaps dropped before it was answered.
+    /// A `subscribe` that was begun, and perhaps dropped before its answer.
     subscribing: Option<Subscribing>,
-    /// The fatal error that every `poll` fails with, until the group assigns again or the application begins anew.
+    /// The fatal error that every `poll` returns, until the group assigns again or the application starts
+    /// anew.
     fatal: Option<Error>,
 }
 
-/// What it owns and how it stands, and nothing of the records that it holds.
+/// Prints its assignment and state, and none of the records that it holds.
 impl fmt::Debug for Consumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Consumer")
@@ -106,17 +111,17 @@ impl fmt::Debug for Consumer {
     }
 }
 
-/// What this end knows of its membership.
+/// The membership as this side knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Group {
-    /// Not subscribed: what a group may still say is not for us.
+    /// Not subscribed: messages still arriving from a group are ignored.
     Outside,
     Subscribed,
     /// An `unsubscribe` was begun, and perhaps dropped before its end.
     Leaving,
 }
 
-/// It goes to any thread, and so does what borrows it.
+/// A consumer is `Send` and `Sync`, and so are values that borrow it.
 const _: fn() = || {
     fn is_send_and_sync<T: Send + Sync>() {}
     is_send_and_sync::<Consumer>();
@@ -130,13 +135,13 @@ impl fmt::Debug for ListenerBox {
     }
 }
 
-/// What a consumer is told beside its configuration.
+/// The inputs of a consumer besides its configuration.
 pub(crate) struct ConsumerParts {
     pub(crate) listener: Arc<dyn Listener>,
     pub(crate) reporter: Reporter,
-    /// Of records that are finished one by one.
+    /// Set if records are finished one by one.
     pub(crate) ledgers: Option<Arc<Ledgers>>,
-    /// Who opens batches ahead of the application.
+    /// Opens batches ahead of the application.
     pub(crate) opener: Opener,
 }
 
@@ -189,7 +194,7 @@ impl Consumer {
         &self.handle.config
     }
 
-    /// As whom the group knows this consumer now (KIP-447).
+    /// The current group metadata of this consumer (KIP-447).
     ///
     /// # Errors
     /// As [`Handle::group_metadata`].
@@ -197,7 +202,7 @@ impl Consumer {
         self.handle.group_metadata().await
     }
 
-    /// That these records are finished, for a producer that says so in a transaction (KIP-447).
+    /// The offsets that mark these records as finished, for a producer to commit in a transaction (KIP-447).
     ///
     /// # Errors
     /// As [`Handle::offsets_for_transaction`].
@@ -213,49 +218,55 @@ impl Consumer {
         self.handle.enforce_rebalance().await
     }
 
-    /// How it fares; the same as [`Handle::health`], which a probe can ask while `poll` runs.
+    /// The consumer's health; the same as [`Handle::health`], which a probe can call while `poll` runs.
     pub fn health(&self) -> Health {
         self.handle.health()
     }
 
-    /// Whether what is assigned is known to be this consumer's at this moment. It is not while it is no member, nor when its session may be over at the
-    /// coordinator: a process that was stopped for longer than that hears only next that others have its partitions. [`poll`](Self::poll) and
-    /// [`next`](Self::next) hand out nothing then; this is for whoever begins work later with what they handed out. Always, of partitions that were
-    /// assigned by hand.
+    /// Whether the assignment is known to be this consumer's at this moment. It is not while the consumer is
+    /// no member, nor when its session may have expired at the coordinator: a process that was stopped for
+    /// longer than that learns only later that others own its partitions. [`poll`](Self::poll) and
+    /// [`next`](Self::next) hand out nothing then; check it before starting later work on records that they
+    /// handed out. Always true for partitions that were assigned manually.
     pub fn owns_assignment(&self) -> bool {
         self.shared.holds(clock::now())
     }
 
-    /// Speaks to this consumer from other tasks.
+    /// A handle to control this consumer from other tasks.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
     // ---- records -------------------------------------------------------------------------------------------------
 
-    /// Records, at most `max.poll.records` of them, as soon as there are any; none after `timeout`.
+    /// Returns records, at most `max.poll.records` of them, as soon as there are any; none after `timeout`.
     ///
-    /// Calling it again says that the records of the last call are finished, unless `enable.auto.offset.store` is off or
-    /// records are finished one by one ([`finish_each`](crate::Builder::finish_each)).
-    /// It must be called every `max.poll.interval.ms` while subscribed, or the group goes on without this member.
+    /// Calling it again marks the records of the last call as finished, unless `enable.auto.offset.store` is
+    /// off or records are finished one by one ([`finish_each`](crate::Builder::finish_each)).
+    /// It must be called every `max.poll.interval.ms` while subscribed, or the group continues without this
+    /// member.
     ///
     /// # Errors
-    /// What the client cannot mend. An error with a [`partition`](Error::partition) stops that one alone, and comes once. A
-    /// [fatal](Error::is_fatal) one, as of a group that refuses this consumer, comes out of every call until its cause is gone,
-    /// or the application begins anew with [`subscribe`](Self::subscribe) or [`assign`](Self::assign).
+    /// Errors that the client cannot recover from. An error with a [`partition`](Error::partition) stops that
+    /// partition alone, and is returned once. A [fatal](Error::is_fatal) one, as when a group refuses this
+    /// consumer, is returned by every call until its cause is gone, or until the application starts anew with
+    /// [`subscribe`](Self::subscribe) or [`assign`](Self::assign).
     pub async fn poll(&mut self, timeout: Duration) -> Result<Records> {
         self.poll_for(timeout).await
     }
 
-    /// As [`poll`](Self::poll), but whole batches, with their checksums compared and as yet packed: to be unpacked and read
-    /// on other threads. As many as begin before `max.poll.records` records are together.
+    /// As [`poll`](Self::poll), but returns whole batches, with their checksums verified and still
+    /// compressed, to be decompressed and read on other threads. It returns as many as begin within the first
+    /// `max.poll.records` records.
     ///
-    /// Everything else is as with `poll`, and the two may be mixed. Calling it again says that what the batches hold is
-    /// finished, whether they were opened or not: who hands them to other threads turns that off
-    /// (`enable.auto.offset.store`, [`finish_each`](crate::Builder::finish_each)) or waits for them first.
+    /// Everything else is as with `poll`, and the two may be mixed. Calling it again marks the contents of
+    /// the batches as finished, whether they were opened or not. An application that hands them to other
+    /// threads turns that off (`enable.auto.offset.store`, [`finish_each`](crate::Builder::finish_each)) or
+    /// waits for these threads first.
     ///
     /// # Errors
-    /// As of [`poll`](Self::poll). What is wrong inside of a batch is told by [`RecordBatch::open`](crate::RecordBatch::open).
+    /// As for [`poll`](Self::poll). Errors inside a batch are returned by
+    /// [`RecordBatch::open`](crate::RecordBatch::open).
     pub async fn poll_batches(&mut self, timeout: Duration) -> Result<Batches> {
         self.poll_for(timeout).await
     }
@@ -273,32 +284,34 @@ impl Consumer {
         }
     }
 
-    /// What comes next: records, or a change of ownership, or an event, as a value. Waits until there is something.
+    /// Waits for the next value: records, an ownership change, or an event.
     ///
-    /// In place of [`poll`](Self::poll), for those who prefer a `match` to a [`Listener`](crate::Listener): the same
-    /// machinery behind it, and the same rules. Calling it again says that the records handed out before are finished
-    /// (unless `enable.auto.offset.store` is off), and gives up partitions that were being revoked. What `unsubscribe`
-    /// and `close` give up, they give up without a value; a listener hears of that, and of nothing that comes out here.
+    /// An alternative to [`poll`](Self::poll) for applications that prefer a `match` to a
+    /// [`Listener`](crate::Listener), with the same implementation and the same rules. Calling it again marks
+    /// the records handed out before as finished (unless `enable.auto.offset.store` is off), and gives up
+    /// partitions that were being revoked. Changes made by `unsubscribe` and `close` produce no value: the
+    /// listener is notified of these, and of nothing that this returns.
     ///
     /// The future may be dropped at any await.
     ///
     /// # Errors
-    /// As of [`poll`](Self::poll). `Closed` once the consumer has been closed by a [`Handle`], and in every call after that;
-    /// what that gives up comes out before it, as in a rebalance ([`Next::Revoking`]).
+    /// As for [`poll`](Self::poll). `Closed` once a [`Handle`] has closed the consumer, and in every call
+    /// after that; the resulting revocation is returned before it, as in a rebalance ([`Next::Revoking`]).
     pub async fn next(&mut self) -> Result<Next> {
         let polling = Polling { consumer: self };
         std::future::poll_fn(|cx| polling.consumer.poll_next(cx)).await
     }
 
-    /// The same as [`poll`](Self::poll) as a stream: each item is what one `poll` would hand out, and taking the next says that
-    /// the last is finished. It ends when a [`Handle`] has closed the consumer, or behind the error that says that its engine
-    /// has ended.
+    /// The same as [`poll`](Self::poll) as a stream: each item is the result of one `poll`, and taking the
+    /// next item marks the last as finished. It ends when a [`Handle`] has closed the consumer, or after the
+    /// error that reports that the engine has ended.
     pub fn stream(&mut self) -> RecordStream<'_> {
         RecordStream { polling: Polling { consumer: self }, has_ended: false }
     }
 
-    /// The same as a stream that owns the consumer, so that a function can return it and a task can take it along. A
-    /// [`Handle`] closes it from elsewhere; [`into_consumer`](ConsumerStream::into_consumer) gives the consumer back.
+    /// The same as a stream that owns the consumer, so that a function can return it and a task can own it. A
+    /// [`Handle`] closes it from elsewhere; [`into_consumer`](ConsumerStream::into_consumer) returns the
+    /// consumer.
     pub fn into_stream(self) -> ConsumerStream {
         ConsumerStream { consumer: self, has_ended: false }
     }

@@ -1,10 +1,11 @@
-//! [`Delivery`]: what is buffered on the application's side, from chunks to records, and handing it out.
+//! [`Delivery`]: buffers what the application will receive, turns chunks into records, and hands them out.
 //!
-//! Each batch is verified by its checksum and decompressed here, once, on the thread that reads the records. If the application stays
-//! away between polls, or asks for it, a thread does so [ahead](prefetch) of it. What belongs to an assignment or a position that is no
-//! longer ours is dropped, never handed out.
+//! Each batch is verified by its checksum and decompressed here, once, on the thread that reads the records.
+//! If the application takes its time between polls, or requests it, a thread does so [ahead](prefetch) of it.
+//! Data of an assignment or a position that is no longer ours is dropped, never handed out.
 //!
-//! Partitions take turns, a chunk each, as in Kafka's own consumer, so that one output has records of all that have some.
+//! Partitions take turns, a chunk each, as in Kafka's own consumer, so that one output contains records of
+//! every partition that has any.
 
 mod chunk_batches;
 mod chunk_reader;
@@ -47,22 +48,23 @@ pub(crate) use poll_output::{Part, PollOutput};
 pub(crate) use prefetch::Opener;
 use prefetch::{MAX_CHUNKS, Prefetcher};
 
-/// Everything that is ours, and what is buffered of it.
+/// Everything that we own, and what is buffered for it.
 #[derive(Debug)]
 pub(crate) struct Delivery {
     flows: BTreeMap<TopicPartition, Flow>,
-    /// No longer handed out, but still ours until they are released.
+    /// Nothing more is handed out for these, but they are ours until they are released.
     leaving: BTreeMap<TopicPartition, Token>,
     view: View,
-    /// Partitions with something buffered, in the order in which their turn comes; one that is gone meanwhile is passed over.
+    /// Partitions with buffered entries, in the order of their turns; one that has been removed meanwhile is
+    /// skipped.
     turns: VecDeque<TopicPartition>,
-    /// Those that had their turn while they were paused.
+    /// Partitions that had their turn while they were paused.
     parked: BTreeSet<TopicPartition>,
-    /// How often partitions have been resumed, by anybody, and how often that was when `parked` was last looked at.
+    /// How often partitions have been resumed, by anyone, and that count when `parked` was last looked at.
     resumes: Arc<AtomicU64>,
     seen_resumes: u64,
     moved: Moved,
-    /// The number of the output that is being made.
+    /// The number of the output being made.
     output_number: u64,
     prefetcher: Prefetcher,
     decompressor: Decompressor,
@@ -95,12 +97,12 @@ impl Delivery {
         }
     }
 
-    /// For those who want to read where it stands.
+    /// A reader of the current assignment and gauges.
     pub(crate) fn viewer(&self) -> Viewer {
         self.view.reader()
     }
 
-    /// To be counted up by whoever resumes a partition.
+    /// The counter that is incremented whenever a partition is resumed.
     pub(crate) fn resumes(&self) -> Arc<AtomicU64> {
         self.resumes.clone()
     }
@@ -126,7 +128,8 @@ impl Delivery {
         self.left(partitions);
     }
 
-    /// Nothing more of these is handed out; they are ours, and can be read of, until they have [left](Self::left).
+    /// Stops handing out records of these; they stay ours, and their state can be read, until they have
+    /// [left](Self::left).
     pub(crate) fn leave(&mut self, partitions: &[TopicPartition]) {
         for partition in partitions {
             if let Some(mut flow) = self.flows.remove(partition) {
@@ -138,13 +141,13 @@ impl Delivery {
         self.forget_gone();
     }
 
-    /// Partitions that are gone have no turn.
+    /// Removed partitions lose their turn.
     fn forget_gone(&mut self) {
         self.turns.retain(|partition| self.flows.contains_key(partition));
         self.parked.retain(|partition| self.flows.contains_key(partition));
     }
 
-    /// These are released.
+    /// Forgets these partitions, which are released.
     pub(crate) fn left(&mut self, partitions: &[TopicPartition]) {
         for partition in partitions {
             self.leaving.remove(partition);
@@ -160,12 +163,12 @@ impl Delivery {
         self.token_of(partition).is_some_and(|held| held.same_assignment(token))
     }
 
-    /// Whether it is owned, and was not sought, since it was owned under this.
+    /// Whether it is owned under this token: neither reassigned nor sought since.
     pub(crate) fn is_current(&self, partition: &TopicPartition, token: Token) -> bool {
         self.token_of(partition) == Some(token)
     }
 
-    /// What it is owned under, be it read or leaving.
+    /// The token under which it is owned, whether it is read or being revoked.
     fn token_of(&self, partition: &TopicPartition) -> Option<Token> {
         let read = self.flows.get(partition).map(|flow| flow.token);
         read.or(self.leaving.get(partition).copied())
@@ -183,8 +186,9 @@ impl Delivery {
         self.flows.get(partition)?.gauges.lag()
     }
 
-    /// A place that the application seeks to. An offset without an epoch at which the partition stands gets the epoch of the
-    /// record before it, so that the leader is asked whether its log was truncated since (KIP-320).
+    /// Completes an offset that the application seeks to. An offset without an epoch that is the partition's
+    /// position gets the epoch of the record before it, so that the leader is asked whether its log was
+    /// truncated since (KIP-320).
     pub(crate) fn with_epoch(&self, partition: &TopicPartition, at: StartAt) -> StartAt {
         let stands = self.flows.get(partition).and_then(|flow| flow.position);
         match (&at, stands) {
@@ -195,7 +199,8 @@ impl Delivery {
         }
     }
 
-    /// Whether the application has sought to before this since it was handed out, or it is of a log that is gone.
+    /// Whether the application has sought to before this record since it was handed out, or the record
+    /// belongs to a log that is gone.
     pub(crate) fn is_sought_before(&self, place: &RecordPosition) -> bool {
         let flow = self.flows.get(&place.partition).filter(|flow| flow.token != place.token);
         flow.is_some_and(|flow| flow.position.is_none_or(|position| position.offset < place.next.offset))
@@ -203,7 +208,7 @@ impl Delivery {
 
     // ---- records -------------------------------------------------------------------------------------------------
 
-    /// Nothing, but resets of partitions of which nothing is buffered.
+    /// An output without records, but with resets of partitions that have nothing buffered.
     pub(crate) fn nothing<H: PollOutput>(&mut self) -> H {
         let mut nothing = H::default();
         nothing.set_resets(self.resets());
@@ -224,17 +229,18 @@ impl Delivery {
         std::iter::from_fn(|| self.next_reset()).collect()
     }
 
-    /// The application polls again.
+    /// Notes that the application polls again.
     pub(crate) fn application_returns(&mut self, now: Instant) {
         self.prefetcher.application_returns(now);
     }
 
-    /// Whether more than is buffered could be opened ahead.
+    /// Whether more could be opened ahead than is buffered.
     pub(crate) fn wants_more(&self) -> bool {
         self.turns.len() < MAX_CHUNKS && self.prefetcher.wanted() > 0
     }
 
-    /// The application is busy with what it was handed. What follows is opened meanwhile, if that is worth it.
+    /// Notes that the application is busy with its records. The next batches are opened meanwhile, if that
+    /// pays.
     pub(crate) fn application_leaves(&mut self, now: Instant) {
         self.prefetcher.application_leaves(now);
         let mut room = self.prefetcher.wanted();
@@ -260,12 +266,13 @@ impl Delivery {
         }
     }
 
-    /// Up to `max.poll.records` of what is buffered, and of batches as many as begin below that; `None` if there is
-    /// nothing. Where resets are told apart from records, none are handed out with one: it waits to be
-    /// [taken](Self::next_reset).
+    /// Hands out up to `max.poll.records` of the buffered records, or as many batches as begin below that;
+    /// `None` if there is nothing. If resets are returned separately from records, none is handed out
+    /// together with records: it waits to be [taken](Self::next_reset).
     ///
-    /// A reset comes ahead of the records behind it, an error behind the records before it: what of a partition comes behind
-    /// either waits for the next output, with the first turn. No other partition waits with it.
+    /// A reset comes before the records that follow it, an error after the records before it: the records of
+    /// that partition after either wait for the next output, where the partition has the first turn. No other
+    /// partition waits for it.
     pub(crate) fn hand_out<H: PollOutput>(
         &mut self,
         handle: &Handle,
@@ -301,7 +308,7 @@ impl Delivery {
                 flow.last_output = self.output_number;
                 left = left.saturating_sub(part.records());
                 output.push(part);
-                // A partition's turn lasts for a chunk, and that for many parts if its batches are small.
+                // A partition's turn lasts for one chunk, so for several parts if its batches are small.
                 if left == 0 || !flow.is_open() || flow.chunks_done != chunks_done {
                     break None;
                 }
@@ -310,7 +317,7 @@ impl Delivery {
             let is_in_output = flow.last_output == self.output_number;
             match next {
                 None => {
-                    // What is no record waits for no other partition.
+                    // Resets and errors must not make other partitions wait.
                     let first = flow.is_open() && flow.chunks_done == chunks_done || flow.tells_next();
                     self.requeue(partition, first);
                 }
@@ -328,7 +335,7 @@ impl Delivery {
                 }
                 Some(Ok(NextOutput::Failed)) if !output.is_empty() => waiting.push(partition),
                 Some(Ok(NextOutput::Failed)) => failed = flow.take_error(),
-                // An error in what is no longer there is none.
+                // An error in records that no longer exist is not reported.
                 Some(Err(error)) if flow.was_cut_off(error.first_offset()) => {
                     flow.drop_cut_off(error.first_offset(), &mut self.moved);
                     self.requeue(partition, true);
@@ -339,7 +346,7 @@ impl Delivery {
                     flow.drop_buffered(&mut self.moved);
                     let token = flow.token;
                     let error = unreadable(&partition, &error);
-                    // Found here: of what the engine has found it has told at once.
+                    // Found here, so reported here; the engine reports its own errors at once.
                     self.reporter.report(|| Event::Error(error.clone()));
                     failed = Some(error);
                     let _ = handle.send(Command::Stop { partition, token });
@@ -353,7 +360,7 @@ impl Delivery {
             return Some(Err(error));
         }
         if output.is_empty() {
-            // A reset that is told apart is behind nothing.
+            // A reset that is returned separately does not wait for records.
             return (resets_apart && !self.moved.resets.is_empty()).then_some(Ok(output));
         }
         output.set_resets(self.resets());
@@ -372,7 +379,7 @@ impl Delivery {
         }
     }
 
-    /// Those that were parked and may be handed out again queue up.
+    /// Queues the parked partitions that may be handed out again.
     fn unpark_resumed(&mut self) {
         let resumes = self.resumes.load(Ordering::Acquire);
         if resumes == self.seen_resumes {
@@ -387,38 +394,41 @@ impl Delivery {
         }
     }
 
-    /// Positions that moved without a record, since the last call.
+    /// Positions that moved without a record since the last call.
     pub(crate) fn passed(&mut self) -> Vec<Passed> {
         let mut passed = std::mem::take(&mut self.moved.over);
         passed.retain(|passed| self.token_of(&passed.to.partition) == Some(passed.to.token));
         passed
     }
 
-    /// Partitions that the cluster has moved back, and to where, since the last call: what is handed out of them from here on
-    /// comes again, and what was finished of them from there on was another log's (FAILURES B3, L1, L3).
+    /// Partitions that the cluster has moved back since the last call, each with its new position: records
+    /// handed out from there on are new deliveries, and what was finished from there on belonged to another
+    /// log (FAILURES B3, L1, L3).
     pub(crate) fn moved_back(&mut self) -> Vec<(TopicPartition, Token, i64)> {
         let mut back = std::mem::take(&mut self.moved.back);
         back.retain(|(partition, token, _)| self.token_of(partition) == Some(*token));
         back
     }
 
-    /// Partitions whose position the cluster has moved, back so often by then, since the last call.
+    /// Partitions whose position the cluster has moved since the last call, each with the number of moves so
+    /// far.
     pub(crate) fn restarted(&mut self) -> Vec<(TopicPartition, Token, u32)> {
         std::mem::take(&mut self.moved.restarted)
     }
 
-    /// Partitions that the application has sought, since the last call: what was finished of them is forgotten.
+    /// Partitions that the application has sought since the last call: what was finished for them is
+    /// forgotten.
     pub(crate) fn newly_sought(&mut self) -> Vec<TopicPartition> {
         std::mem::take(&mut self.moved.sought)
     }
 
-    /// Bytes of what is unpacked, all partitions together.
+    /// Decompressed bytes, all partitions together.
     #[cfg(test)]
     pub(crate) fn unpacked(&self) -> usize {
         self.flows.values().map(Flow::unpacked).sum()
     }
 
-    /// Chunks that are done with, since the last call: their memory may be used again.
+    /// Chunks that have been completely read since the last call: their memory may be reused.
     pub(crate) fn freed(&mut self) -> Vec<Chunk> {
         std::mem::take(&mut self.moved.freed)
     }

@@ -1,10 +1,10 @@
-//! How brokers are reached, where plain TCP will not do: [`Dial`], and the means to make one.
+//! Connecting to brokers other than by plain TCP: [`Dial`], and helpers to implement it.
 //!
-//! [`Builder::dial`](crate::Builder::dial) takes one: a way through a proxy, or into a cluster that runs in this process
-//! ([`InMemory`]).
+//! [`Builder::dial`](crate::Builder::dial) takes a `Dial`: for example through a proxy, or into a cluster in
+//! this process ([`InMemory`]).
 
-/// With `offtake-broker` a test needs no network at all, and with tokio's clock paused and the engine on the test's own
-/// runtime, timeouts of hours pass in no time:
+/// With `offtake-broker` a test needs no network at all. With tokio's clock paused and the engine on the
+/// test's own runtime, timeouts of hours take no real time:
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]

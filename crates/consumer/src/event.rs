@@ -1,4 +1,4 @@
-//! What happens to a consumer beside records, as values: for logs, metrics and scripts.
+//! What happens to a consumer besides records, as values: for logs, metrics and scripts.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -8,108 +8,114 @@ use tracing::Span;
 
 use crate::error::Error;
 
-/// Something worth knowing that is no record.
+/// Something worth reporting other than a record.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// Partitions were given to this consumer; told before their first record.
+    /// Partitions were assigned to this consumer; reported before their first record.
     Assigned(OwnershipChange),
-    /// Partitions were handed over, after what was finished in them was committed. Where the coordinator does not answer in time
-    /// they are handed over without: an [`Error`](Self::Error) tells it, and `close` fails (`Timeout`).
+    /// Partitions were revoked, after what was finished in them was committed. If the coordinator does not
+    /// answer in time, they are released without that commit: an [`Error`](Self::Error) reports it, and
+    /// `close` fails (`Timeout`).
     Revoked(OwnershipChange),
-    /// Partitions were taken away: somebody else may already have them, nothing more can be committed.
+    /// Partitions were lost: another member may already own them, and nothing more can be committed.
     Lost(OwnershipChange),
-    /// These offsets are committed.
+    /// These offsets were committed.
     Committed {
         /// The next offset to read, by partition.
         offsets: Vec<(TopicPartition, i64)>,
     },
-    /// A position had no record to go on from, and `auto.offset.reset` (or [`begin_at`](crate::Builder::begin_at)) chose
-    /// another; or the application asked for the policy. Told at once; [`Records::resets`](crate::Records::resets) has it in
-    /// order with the records.
+    /// A position was invalid or missing, and `auto.offset.reset` (or [`begin_at`](crate::Builder::begin_at))
+    /// chose another; or the application requested the policy. Reported at once;
+    /// [`Records::resets`](crate::Records::resets) has it in order with the records.
     Reset {
-        /// Where.
+        /// The partition.
         partition: TopicPartition,
-        /// The position that was of no use; `None` where there was none.
+        /// The invalid position; `None` if there was none.
         from: Option<i64>,
-        /// Where reading goes on.
+        /// The new position.
         to: i64,
-        /// Why.
+        /// The reason.
         reason: ResetReason,
-        /// How many offsets were skipped, and will not be read; `None` where the two positions cannot be compared:
-        /// there was none before, or it belonged to another log.
+        /// How many offsets were skipped and will not be read; `None` if the two positions cannot be
+        /// compared: there was none before, or it belonged to another log.
         skipped: Option<u64>,
     },
-    /// The log is shorter than what was read of it: records were lost by the cluster (KIP-320). Told at once;
+    /// The log is shorter than what was read of it: the cluster lost records (KIP-320). Reported at once;
     /// [`Records::resets`](crate::Records::resets) has it in order with the records.
     Truncated {
-        /// Where.
+        /// The partition.
         partition: TopicPartition,
         /// The position before.
         from: i64,
-        /// Where reading goes on: the end of what both logs have in common, if known.
+        /// The new position: the end of what both logs have in common, if known.
         to: Option<i64>,
         /// The leader epoch that ends there, if known.
         epoch: Option<i32>,
     },
-    /// Four fifths of `max.poll.interval.ms` have passed since the application last polled. Once, until it polls again.
+    /// Four fifths of `max.poll.interval.ms` have passed since the last `poll`. Reported once until the
+    /// application polls again.
     PollIntervalWarning {
-        /// How long ago that is.
+        /// The time since the last `poll`.
         since_poll: Duration,
         /// `max.poll.interval.ms`.
         limit: Duration,
-        /// Why it seems not to poll.
+        /// The probable reason.
         stall: Stall,
     },
-    /// The application did not poll for `max.poll.interval.ms`: the group goes on without this member until it polls
-    /// again.
+    /// The application did not poll for `max.poll.interval.ms`: the group continues without this member until
+    /// it polls again.
     PollIntervalExceeded {
-        /// How long ago it last did.
+        /// The time since the last `poll`.
         since_poll: Duration,
         /// `max.poll.interval.ms`.
         limit: Duration,
-        /// Why it seems not to poll.
+        /// The probable reason.
         stall: Stall,
     },
-    /// The process did not run for some time: it was suspended (a stopped process, a laptop that slept, a paused virtual
-    /// machine), or the machine had no time for it. Told by an engine on a thread of its own, which cannot be held up by
-    /// anything else, when a second or more is missing. That the machine was suspended is noticed when the engine runs next, at the
-    /// latest when a heartbeat is due (`heartbeat.interval.ms`): until then what was owned before counts as owned.
+    /// The process did not run for some time: it was suspended (a stopped process, a laptop that slept, a
+    /// paused virtual machine), or got no processor time. Reported by an engine on a thread of its own, which
+    /// nothing else can delay, if a second or more is missing. A suspension of the machine is noticed when
+    /// the engine next runs, at the latest when a heartbeat is due (`heartbeat.interval.ms`): until then the
+    /// earlier assignment is considered valid.
     ProcessStopped {
-        /// For at least so long.
+        /// The least length of the gap.
         gap: Duration,
     },
-    /// A listener, or whoever holds a [`Handover`](crate::Handover), did not end before its
-    /// [deadline](crate::Rebalance::deadline). What was to be revoked, if that was its task, is lost: a commit of it is refused.
+    /// A listener, or the holder of a [`Handover`](crate::Handover), did not end before its
+    /// [deadline](crate::Rebalance::deadline). If it was revoking partitions, these are lost: a commit for
+    /// them is refused.
     RebalanceOverdue {
-        /// Which of the listener's methods.
+        /// The listener's method.
         call: RebalanceCall,
-        /// Of these partitions.
+        /// The partitions concerned.
         partitions: Vec<TopicPartition>,
-        /// How long it was given.
+        /// The time that it was given.
         limit: Duration,
     },
-    /// A record that was handed out is not finished ([`finish_each`](crate::Builder::finish_each)), and holds back what its
-    /// partition may commit: for longer than `max.poll.interval.ms`, or its [`Ticket`](crate::Ticket) was dropped. At most once a
-    /// partition in `max.poll.interval.ms`, for as long as it lasts.
+    /// A record that was handed out is not finished ([`finish_each`](crate::Builder::finish_each)), and holds
+    /// back the commits of its partition: it is unfinished for longer than `max.poll.interval.ms`, or its
+    /// [`Ticket`](crate::Ticket) was dropped. Reported for a partition at most once in
+    /// `max.poll.interval.ms`, for as long as it lasts.
     Unfinished {
-        /// The record's.
+        /// The record's partition.
         partition: TopicPartition,
-        /// The record's: of those that the partition has, the first, or the first whose ticket was dropped.
+        /// The offset of the record: the first unfinished one of the partition, or the first whose ticket was
+        /// dropped.
         offset: i64,
-        /// How long ago the first that is not finished was handed out, to within a second.
+        /// How long ago the first unfinished record was handed out, to within a second.
         age: Duration,
-        /// How many records of the partition are not finished.
+        /// The number of unfinished records of the partition.
         count: u64,
-        /// Whether the ticket of the record was dropped.
+        /// Whether the record's ticket was dropped.
         ticket_dropped: bool,
     },
-    /// Something went wrong. What can be mended is being mended; the rest also comes out of `poll`.
+    /// An error. The consumer recovers from it if it can; otherwise `poll` returns it too.
     Error(Error),
 }
 
 impl Event {
-    /// The partition that it is about, of an event that is about one.
+    /// The partition of the event, if it concerns a single one.
     pub(crate) fn partition(&self) -> Option<&TopicPartition> {
         match self {
             Self::Reset { partition, .. }
@@ -128,29 +134,31 @@ impl Event {
     }
 }
 
-/// Why an application does not poll, as far as it can be told from outside.
+/// Why an application does not poll, as far as that can be observed from outside.
 ///
-/// The engine gives a small task to the runtime on which `poll` was last called, and looks whether it is run within
-/// 50 ms. On a runtime with several threads it is, as long as one of them is free: a handler that blocks one of them holds
-/// up nobody but itself, and is [`Handler`](Self::Handler). An engine that was put on the application's own runtime
-/// ([`spawn_on`](crate::Builder::spawn_on)) is held up with it, and finds out only afterwards: it cannot tell a stopped
-/// process from a blocked runtime, and says [`Blocked`](Self::Blocked) of both.
+/// The engine spawns a small task on the runtime on which `poll` was last called, and checks whether it is
+/// run within 50 ms. On a runtime with several threads it is run as long as one of them is free: a handler
+/// that blocks one thread delays only itself, and is [`Handler`](Self::Handler). An engine on the
+/// application's own runtime ([`spawn_on`](crate::Builder::spawn_on)) is delayed with it, and notices only
+/// afterwards: it cannot distinguish a stopped process from a blocked runtime, and reports
+/// [`Blocked`](Self::Blocked) for both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stall {
-    /// `poll` has never been called, since whatever is subscribed to was subscribed to.
+    /// `poll` has not been called since the subscription.
     NeverPolled,
-    /// `poll` is not called, though the runtime runs other tasks: the handler is slow, or waits for something.
+    /// `poll` is not called, though the runtime runs other tasks: the handler is slow, or waits for
+    /// something.
     Handler,
-    /// `poll` is not called, or does not return from a listener, and the runtime runs nothing else either: the handler
-    /// blocks its thread.
+    /// `poll` is not called, or does not return from a listener, and the runtime runs nothing else either:
+    /// the handler blocks its thread.
     Blocked,
-    /// `poll` was called and has been woken since, as there is something for it to do, but nobody runs it: the runtime is
-    /// busy elsewhere, or the future is kept and not polled.
+    /// `poll` was called and has been woken since, because there is work for it, but its future is not
+    /// polled: the runtime is busy elsewhere, or the future is kept and not polled.
     Starved,
-    /// It would not have been silent for so long if the process had not been stopped.
+    /// The time without a `poll` would not be this long if the process had not been stopped.
     Stopped {
-        /// For at least so long.
+        /// The least length of the gap.
         gap: Duration,
     },
 }
@@ -167,7 +175,7 @@ impl fmt::Display for Stall {
     }
 }
 
-/// Which change of ownership the application is told of.
+/// The ownership change that the application is notified of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RebalanceCall {
     /// [`Listener::assigned`](crate::Listener::assigned).
@@ -188,31 +196,32 @@ impl fmt::Display for RebalanceCall {
     }
 }
 
-/// Which partitions changed hands.
+/// The partitions of an ownership change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OwnershipChange {
-    /// What changed.
+    /// The partitions that changed.
     pub partitions: Vec<TopicPartition>,
-    /// What is held after it.
+    /// The partitions owned after it.
     pub owned: Vec<TopicPartition>,
-    /// The group's generation, or with `group.protocol=consumer` the member's epoch; `None` for a hand assignment.
+    /// The group's generation, or with `group.protocol=consumer` the member's epoch; `None` for a manual
+    /// assignment.
     pub generation: Option<i32>,
 }
 
 impl OwnershipChange {
-    /// These partitions change hands, and `owned` is held afterwards.
+    /// A change of these partitions, after which `owned` is owned.
     pub fn new(partitions: Vec<TopicPartition>, owned: Vec<TopicPartition>, generation: Option<i32>) -> Self {
         Self { partitions, owned, generation }
     }
 }
 
-/// Where a consumer's events and its log lines go.
+/// The destination of a consumer's events and its log lines.
 #[derive(Clone)]
 pub(crate) struct Reporter {
-    /// Takes the events. Called from the engine's thread or from within `poll`; must not block.
+    /// Handles the events. Called from the engine's thread or from within `poll`; must not block.
     handler: Option<Arc<dyn Fn(Event) + Send + Sync>>,
-    /// The consumer's own, so that the lines of many consumers in one process can be told apart.
+    /// The consumer's own span, which distinguishes the log lines of several consumers in one process.
     span: Span,
 }
 
@@ -225,12 +234,12 @@ impl Reporter {
         Self { handler: Some(Arc::new(handler)), span: Span::none() }
     }
 
-    /// The same, for the lines of this consumer.
+    /// The same, with the log lines of this consumer.
     pub(crate) fn within(self, span: Span) -> Self {
         Self { span, ..self }
     }
 
-    /// Logs outside of the engine, which is within the span all the time.
+    /// Logs from outside the engine, which runs within the span all the time.
     pub(crate) fn log(&self, write: impl FnOnce()) {
         self.span.in_scope(write);
     }
@@ -239,7 +248,7 @@ impl Reporter {
         if let Some(handler) = &self.handler {
             let event = event();
             let handle = || self.span.in_scope(|| handler(event));
-            // A handler that panics harms nobody but itself: not the engine, whose thread this may be (FAILURES D9).
+            // A panicking handler must not harm the engine, whose thread this may be (FAILURES D9).
             if std::panic::catch_unwind(std::panic::AssertUnwindSafe(handle)).is_err() {
                 self.log(|| tracing::error!("the function that takes the consumer's events panicked"));
             }

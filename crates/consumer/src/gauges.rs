@@ -1,8 +1,9 @@
-//! What is known of one assigned partition without asking anybody: its position, its lag, whether it is paused.
+//! What is known of one assigned partition without a request: its position, its lag, whether it is paused.
 //!
-//! One set of gauges belongs to one assignment, and ends with it: a pause does not outlive it. Each is written by those who
-//! know (the engine: where the log ends, and where a seek leads; the task that polls: the position from then on; whoever
-//! pauses: the pause) and read by all; they need not agree with one another to the record.
+//! One set of gauges belongs to one assignment, and ends with it: a pause does not outlive it. Each gauge is
+//! written by the side that knows it (the engine: the end of the log, and the target of a seek; the polling
+//! task: the position from then on; the pausing caller: the pause) and read by all. They need not agree with
+//! one another to the record.
 
 use std::sync::{
     Mutex, PoisonError,
@@ -14,14 +15,14 @@ use offtake_machine::Token;
 
 #[derive(Debug)]
 pub(crate) struct PartitionGauges {
-    /// The assignment, as it was before any seek.
+    /// The assignment's token, as it was before any seek.
     token: Token,
     committed_only: bool,
     position: Mutex<PositionGauge>,
     high_watermark: AtomicI64,
     last_stable_offset: AtomicI64,
     is_paused: AtomicBool,
-    /// No longer handed out, but still assigned until its revocation ends.
+    /// Nothing more is handed out, but it is assigned until its revocation ends.
     is_leaving: AtomicBool,
 }
 
@@ -30,7 +31,7 @@ pub(crate) struct PartitionGauges {
 struct PositionGauge {
     seek: u64,
     offset: Option<i64>,
-    /// Whether the application knows it: it was handed something since the assignment, or has sought there.
+    /// Whether the application knows its position: it received records since the assignment, or sought there.
     is_known: bool,
 }
 
@@ -41,8 +42,8 @@ fn known(offset: i64) -> Option<i64> {
 }
 
 impl PartitionGauges {
-    /// Of the assignment that this token stands for. Lag is counted to the last stable offset if `committed_only`, to the
-    /// high watermark otherwise.
+    /// The gauges of the assignment with this token. Lag is counted to the last stable offset if
+    /// `committed_only`, to the high watermark otherwise.
     pub(crate) fn new(token: Token, committed_only: bool) -> Self {
         Self {
             token,
@@ -59,24 +60,25 @@ impl PartitionGauges {
         self.token
     }
 
-    /// An answer has told where the log ends.
+    /// Stores the end of the log that a response contained.
     pub(crate) fn set_watermarks(&self, watermarks: Watermarks) {
         self.high_watermark.store(watermarks.high, Ordering::Relaxed);
         self.last_stable_offset.store(watermarks.last_stable, Ordering::Relaxed);
     }
 
-    /// It is another log from here on: where that ends nobody has told.
+    /// Forgets the end of the log, because another log replaces it.
     pub(crate) fn forget_watermarks(&self) {
         self.high_watermark.store(UNKNOWN, Ordering::Relaxed);
         self.last_stable_offset.store(UNKNOWN, Ordering::Relaxed);
     }
 
-    /// The offset that is handed out next under `token`; without effect if the application has sought since.
+    /// Sets the offset that is handed out next under `token`; without effect if the application has sought
+    /// since.
     pub(crate) fn set_position(&self, token: Token, offset: Option<i64>) {
         self.update_position(PositionGauge { seek: token.seek, offset, is_known: false });
     }
 
-    /// The same of an offset that the application knows: it was handed something before it, or has sought there.
+    /// The same for an offset that the application knows: it received the records before it, or sought there.
     pub(crate) fn set_known_position(&self, token: Token, offset: Option<i64>) {
         self.update_position(PositionGauge { seek: token.seek, offset, is_known: true });
     }
@@ -102,14 +104,14 @@ impl PartitionGauges {
         gauge.offset.filter(|_| gauge.is_known)
     }
 
-    /// The position if nothing was sought, nor the partition assigned anew, since the token was minted.
+    /// The position if there was no seek and no new assignment since the token was created.
     pub(crate) fn position_under(&self, token: Token) -> Option<i64> {
         let gauge = self.read_position();
         gauge.offset.filter(|_| self.token.same_assignment(token) && gauge.seek == token.seek)
     }
 
-    /// How many records are still to be handed out, counted in offsets; `None` before an answer has told where the log ends,
-    /// and while the position is not known.
+    /// How many records are still to be handed out, counted in offsets; `None` before a response has
+    /// contained the end of the log, and while the position is not known.
     pub(crate) fn lag(&self) -> Option<u64> {
         let end = if self.committed_only { &self.last_stable_offset } else { &self.high_watermark };
         let left = known(end.load(Ordering::Relaxed))?.saturating_sub(self.position()?);
@@ -124,7 +126,7 @@ impl PartitionGauges {
         self.is_paused.load(Ordering::Acquire)
     }
 
-    /// Nothing more of it is handed out: it is being revoked.
+    /// Marks the partition as being revoked: nothing more of it is handed out.
     pub(crate) fn set_leaving(&self) {
         self.is_leaving.store(true, Ordering::Release);
     }

@@ -1,4 +1,4 @@
-//! The consumer from other tasks, and from inside a listener.
+//! Controls the consumer from other tasks, and from inside a listener.
 
 mod commits;
 mod health;
@@ -30,20 +30,20 @@ use crate::{
     view::Viewer,
 };
 
-/// Speaks to a consumer's engine from any task. Cheap to clone; keeps nothing alive: once the consumer is closed or
-/// dropped, every call answers [`ErrorKind::Closed`](crate::ErrorKind::Closed),
-/// and there is nothing to read.
+/// Controls a consumer's engine from any task. Cheap to clone. It keeps nothing alive: once the consumer is
+/// closed or dropped, every call returns [`ErrorKind::Closed`](crate::ErrorKind::Closed), and there is
+/// nothing to read.
 #[derive(Clone, Debug)]
 pub struct Handle {
     pub(crate) commands: mpsc::UnboundedSender<Command>,
     pub(crate) config: Arc<Config>,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) view: Viewer,
-    /// How often anybody has resumed partitions: the consumer looks at them again when it changes.
+    /// How often partitions have been resumed: the consumer looks at them again when this changes.
     pub(crate) resumes: Arc<AtomicU64>,
-    /// Of a consumer whose records are finished one by one.
+    /// Set for a consumer whose records are finished one by one.
     pub(crate) ledgers: Option<Arc<Ledgers>>,
-    /// What the engine notes of how it fares.
+    /// The engine's health data.
     pub(crate) vitals: Arc<Vitals>,
 }
 
@@ -56,7 +56,7 @@ impl Handle {
     }
 
     pub(crate) fn send(&self, command: Command) -> Result<()> {
-        // The engine may not have heard yet that the consumer is gone.
+        // The engine may not know yet that the consumer is gone.
         if self.inbox.is_gone() {
             return Err(error::closed());
         }
@@ -67,12 +67,12 @@ impl Handle {
         clock::after(self.config.client.default_api_timeout)
     }
 
-    // ---- questions to the brokers: each ends within `default.api.timeout.ms` --------------------------------------
+    // ---- queries to the brokers: each ends within `default.api.timeout.ms` -------------------------------------
 
     /// The group's committed offsets; partitions without one are absent.
     ///
     /// # Errors
-    /// `Misuse` without a `group.id`; `Closed`; what kept the coordinator from answering.
+    /// `Misuse` without a `group.id`; `Closed`; the error that kept the coordinator from answering.
     pub async fn committed<S>(
         &self,
         partitions: impl OneOrMany<TopicPartition, S>,
@@ -82,11 +82,12 @@ impl Handle {
         self.ask(|reply| Command::Committed { partitions, deadline, reply }).await
     }
 
-    /// The offset of the first record of each partition, or of where it would be.
+    /// The offset of the first record of each partition; of an empty one, the offset that its first record
+    /// would have.
     ///
     /// # Errors
-    /// `UnknownTopic` for a partition that does not exist, once the brokers have said so for 5 s; `Closed`; what kept the leader
-    /// from answering.
+    /// `UnknownTopic` for a partition that does not exist, once the brokers have reported that for 5 s;
+    /// `Closed`; the error that kept the leader from answering.
     pub async fn beginning_offsets<S>(
         &self,
         partitions: impl OneOrMany<TopicPartition, S>,
@@ -98,8 +99,8 @@ impl Handle {
     /// offset.
     ///
     /// # Errors
-    /// `UnknownTopic` for a partition that does not exist, once the brokers have said so for 5 s; `Closed`; what kept the leader
-    /// from answering.
+    /// `UnknownTopic` for a partition that does not exist, once the brokers have reported that for 5 s;
+    /// `Closed`; the error that kept the leader from answering.
     pub async fn end_offsets<S>(
         &self,
         partitions: impl OneOrMany<TopicPartition, S>,
@@ -118,14 +119,14 @@ impl Handle {
         Ok(listed.into_iter().map(|(partition, at)| (partition, at.offset)).collect())
     }
 
-    /// First and next offset of a partition, asked of its leader.
+    /// The first and the next offset of a partition, requested from its leader.
     ///
     /// # Errors
-    /// `UnknownTopic` for a partition that does not exist, once the brokers have said so for 5 s; `Closed`; what kept the leader
-    /// from answering.
+    /// `UnknownTopic` for a partition that does not exist, once the brokers have reported that for 5 s;
+    /// `Closed`; the error that kept the leader from answering.
     pub async fn watermarks(&self, partition: impl Into<TopicPartition>) -> Result<(i64, i64)> {
         let partition = partition.into();
-        // One deadline for both questions.
+        // One deadline for both queries.
         let deadline = self.deadline();
         let first = self.ends(deadline, vec![partition.clone()], ListAt::Earliest).await?;
         let next = self.ends(deadline, vec![partition.clone()], ListAt::Latest).await?;
@@ -139,8 +140,8 @@ impl Handle {
     /// that have none are absent.
     ///
     /// # Errors
-    /// `UnknownTopic` for a partition that does not exist, once the brokers have said so for 5 s; `Closed`; what kept the leader
-    /// from answering.
+    /// `UnknownTopic` for a partition that does not exist, once the brokers have reported that for 5 s;
+    /// `Closed`; the error that kept the leader from answering.
     pub async fn offsets_for_times<P: Into<TopicPartition>>(
         &self,
         times: impl IntoIterator<Item = (P, i64)>,
@@ -151,29 +152,31 @@ impl Handle {
         self.ask(|reply| Command::List { partitions, deadline, reply }).await
     }
 
-    /// The topic's partitions and who leads them.
+    /// The topic's partitions and their leaders.
     ///
     /// # Errors
-    /// `UnknownTopic` once the brokers have said so twice, `retry.backoff.ms` apart, or with `allow.auto.create.topics` a second
-    /// at least, as a topic may just be created. What kept the brokers from answering, after `default.api.timeout.ms`; at once
-    /// where waiting cannot help. `Closed`.
+    /// `UnknownTopic` once the brokers have reported it twice, `retry.backoff.ms` apart, or with
+    /// `allow.auto.create.topics` for at least a second, as a topic may just be being created. Other errors
+    /// of the brokers after `default.api.timeout.ms`, or at once if waiting cannot help. `Closed`.
     pub async fn partitions_for(&self, topic: impl Into<Topic>) -> Result<BTreeMap<i32, PartitionInfo>> {
         let topic = topic.into();
         let deadline = self.deadline();
         self.ask(|reply| Command::Partitions { topic, deadline, reply }).await
     }
 
-    // ---- what is read --------------------------------------------------------------------------------------------
+    // ---- reading -----------------------------------------------------------------------------------------------
 
-    /// Reads on from elsewhere, an offset or any other [`StartAt`]; the next record handed out is the one there. May be called as
-    /// soon as the partition is assigned, also from a listener. A paused partition stays paused.
+    /// Moves the position of a partition to an offset or any other [`StartAt`]; the next record handed out is
+    /// the one there. It may be called as soon as the partition is assigned, also from a listener. A paused
+    /// partition stays paused.
     ///
-    /// An offset for which the application names no leader epoch is read from whatever log the leader has now, as in Java. But
-    /// where everything before is finished the epoch is known: there a truncation of the log is found, and an
-    /// [event](crate::Event::Truncated) tells it (KIP-320).
+    /// If the application gives no leader epoch for an offset, whatever log the leader has now is read, as in
+    /// Java. But where everything before is finished, the epoch is known: there a truncation of the log is
+    /// detected, and reported by an [event](crate::Event::Truncated) (KIP-320).
     ///
-    /// A partition that is being revoked is still assigned until that is over (the listener has ended), as in Java: nothing
-    /// more of it is handed out, but a commit of what is finished commits where it was sought to.
+    /// A partition that is being revoked is still assigned until the revocation ends (the listener has
+    /// ended), as in Java: nothing more of it is handed out, but a commit of what is finished commits the
+    /// offset of the seek.
     ///
     /// # Errors
     /// `NotOwned` if the partition is not assigned to this consumer, `Misuse` for a negative offset.
@@ -183,17 +186,18 @@ impl Handle {
         Ok(())
     }
 
-    /// Hands out nothing more of these until [`resume`](Self::resume) or until they change hands: a pause belongs to one
-    /// assignment. In force when the call returns, for every `poll` that begins then; what is buffered is kept, unless its
-    /// memory is needed for others, and comes later.
+    /// Hands out nothing more of these until [`resume`](Self::resume) or until they are reassigned: a pause
+    /// belongs to one assignment. It is in force when the call returns, for every `poll` that begins then.
+    /// Buffered records are kept and handed out after the resume, unless others need their memory.
     ///
     /// # Errors
-    /// `NotOwned` if any of them is not assigned to this consumer, as far as `poll` has told; none is paused then.
+    /// `NotOwned` if any of them is not assigned to this consumer, as of the last `poll`; none is paused
+    /// then.
     pub fn pause<S>(&self, partitions: impl OneOrMany<TopicPartition, S>) -> Result<()> {
         self.set_paused(partitions.into_items(), true)
     }
 
-    /// The same of all that are [assigned](Self::assignment).
+    /// The same for all that are [assigned](Self::assignment).
     ///
     /// # Errors
     /// `Closed`.
@@ -201,15 +205,16 @@ impl Handle {
         self.set_all_paused(true)
     }
 
-    /// Hands them out again.
+    /// Hands these out again.
     ///
     /// # Errors
-    /// `NotOwned` if any of them is not assigned to this consumer, as far as `poll` has told; none is resumed then.
+    /// `NotOwned` if any of them is not assigned to this consumer, as of the last `poll`; none is resumed
+    /// then.
     pub fn resume<S>(&self, partitions: impl OneOrMany<TopicPartition, S>) -> Result<()> {
         self.set_paused(partitions.into_items(), false)
     }
 
-    /// The same of all that are [assigned](Self::assignment).
+    /// The same for all that are [assigned](Self::assignment).
     ///
     /// # Errors
     /// `Closed`.
@@ -217,7 +222,7 @@ impl Handle {
         self.set_all_paused(false)
     }
 
-    /// A partition that goes while this runs is none of them.
+    /// A partition that is revoked while this runs is not affected.
     fn set_all_paused(&self, is_paused: bool) -> Result<()> {
         self.check_open()?;
         let owned = |partition: TopicPartition| Some((self.view.gauges(&partition)?, partition));
@@ -237,7 +242,8 @@ impl Handle {
 
     fn show_paused(&self, these: Vec<(TopicPartition, Arc<PartitionGauges>)>, is_paused: bool) -> Result<()> {
         these.iter().for_each(|(_, gauges)| gauges.set_paused(is_paused));
-        // Said after it is done, and without saying what: however two calls cross, the last word is what the engine finds.
+        // Sent after the change, and without its content: however two calls overlap, the engine finds the
+        // last state.
         let partitions = these.into_iter().map(|(partition, _)| partition).collect();
         self.send(Command::PausesChanged { partitions })?;
         if !is_paused {
@@ -251,29 +257,31 @@ impl Handle {
         if self.is_closed() { Err(error::closed()) } else { Ok(()) }
     }
 
-    // Read without a message: also from a listener, and while `poll` runs.
+    // Reads shared state, without a message: also from a listener, and while `poll` runs.
 
-    /// The partitions that the consumer owns and hands records out of, as far as `poll` has told. Those that are being
-    /// revoked are not among them, though they can be committed until their listener has ended: it is told which they are.
+    /// The partitions that the consumer owns and hands out records of, as of the last `poll`. Those that are
+    /// being revoked are not included, though they can be committed until their listener has ended, which
+    /// receives their names.
     pub fn assignment(&self) -> Vec<TopicPartition> {
         self.view.owned(|_| true)
     }
 
-    /// Those of them that are paused.
+    /// The paused ones among the assigned partitions.
     pub fn paused(&self) -> Vec<TopicPartition> {
         self.view.owned(PartitionGauges::is_paused)
     }
 
-    /// The offset that `poll` hands out next; `None` while it is not known yet, or the partition is not the consumer's.
-    /// Of a partition that is being revoked: the offset after the last record that was handed out, until that is over.
+    /// The offset that `poll` hands out next; `None` while it is not known yet, or if the partition is not
+    /// the consumer's. For a partition that is being revoked, until the revocation ends: the offset after the
+    /// last record that was handed out.
     pub fn position(&self, partition: impl Into<TopicPartition>) -> Option<i64> {
         self.view.gauges(&partition.into())?.position()
     }
 
-    /// How many records of a partition are still to be handed out, those that wait in this client among them: the
-    /// distance in offsets from the [position](Self::position) to the newest end of the log that any answer has told (the
-    /// last stable offset under read_committed, the high watermark otherwise). `None` before the first answer, and while the
-    /// position is not known.
+    /// The number of records of a partition that are still to be handed out, including those buffered in this
+    /// client: the distance in offsets from the [position](Self::position) to the latest known end of the log
+    /// (the last stable offset under read_committed, the high watermark otherwise). `None` before the first
+    /// fetch response, and while the position is not known.
     pub fn lag(&self, partition: impl Into<TopicPartition>) -> Option<u64> {
         self.view.gauges(&partition.into())?.lag()
     }
@@ -285,22 +293,25 @@ impl Handle {
 
     // ---- the group -----------------------------------------------------------------------------------------------
 
-    /// As whom the group knows this consumer now: what a producer commits offsets with in a transaction (KIP-447).
+    /// The current group metadata of this consumer, with which a producer commits offsets in a transaction
+    /// (KIP-447).
     ///
     /// # Errors
-    /// `Misuse` without a `group.id`. `NotOwned` while a subscribed consumer is no member that may commit: before it has
-    /// joined, during a rebalance of which it has lost its partitions, after it has left.
+    /// `Misuse` without a `group.id`. `NotOwned` while a subscribed consumer is no member that may commit:
+    /// before it has joined, during a rebalance in which it has lost its partitions, after it has left.
     pub async fn group_metadata(&self) -> Result<GroupMetadata> {
         self.ask(|reply| Command::GroupMetadata { reply }).await
     }
 
-    /// That these records are finished, and all that came before them in their partitions, for a producer that says so in a transaction
-    /// (`Transaction::send_offsets` of `offtake-producer`): the offsets, and as whom this consumer commits them (KIP-447). Take it for the
-    /// transaction in which the records were handled: a group that rebalances later refuses it.
+    /// The offsets that mark these records, and all before them in their partitions, as finished, for a
+    /// producer to commit in a transaction (`Transaction::send_offsets` of `offtake-producer`), with the
+    /// group metadata of this consumer (KIP-447). Take it for the transaction in which the records were
+    /// processed: a group that rebalances later refuses it.
     ///
     /// # Errors
-    /// `NotOwned` if a partition was given up since, or the consumer is no member that may commit. `Misuse` without a `group.id`, with
-    /// `enable.auto.commit`, which would commit outside the transaction, and of a consumer whose records are finished one by one.
+    /// `NotOwned` if a partition was given up since, or if the consumer is no member that may commit.
+    /// `Misuse` without a `group.id`, with `enable.auto.commit`, which would commit outside the transaction,
+    /// and for a consumer whose records are finished one by one.
     pub async fn offsets_for_transaction(&self, records: &Records) -> Result<GroupOffsets> {
         if self.config.enable_auto_commit {
             return Err(Error::misuse(
@@ -311,8 +322,8 @@ impl Handle {
         self.ask(|reply| Command::GroupOffsets { offsets, reply }).await
     }
 
-    /// Asks the group for a rebalance (KIP-568): the member joins again, with the next `poll` where partitions have to be
-    /// given up first. Without effect while it is joining anyway.
+    /// Asks the group for a rebalance (KIP-568): the member rejoins, with the next `poll` if partitions have
+    /// to be given up first. Without effect while it is joining anyway.
     ///
     /// # Errors
     /// `Misuse` while nothing is subscribed to, and with `group.protocol=consumer`, where the coordinator alone decides.
@@ -320,19 +331,21 @@ impl Handle {
         self.ask(|reply| Command::EnforceRebalance { reply }).await
     }
 
-    // ---- the end -------------------------------------------------------------------------------------------------
+    // ---- closing -----------------------------------------------------------------------------------------------
 
-    /// Closes the consumer from elsewhere: as [`Consumer::close`](crate::Consumer::close), but inside of its `poll`, on the task
-    /// that calls it. That commits what is finished if `enable.auto.commit` is on, runs the listener's `revoked`, leaves the
-    /// group, and then fails with `Closed`, as every later call does; a stream ends. The records of the last `poll` count as
-    /// finished where the next `poll` would have said so. A consumer that is closed already stays so, and this is `Ok`.
+    /// Closes the consumer from another task: as [`Consumer::close`](crate::Consumer::close), but inside its
+    /// `poll`, on the task that calls `poll`. That `poll` commits what is finished if `enable.auto.commit` is
+    /// on, runs the listener's `revoked`, leaves the group, and then returns `Closed`, as every later call
+    /// does; a stream ends. The records of the last `poll` count as finished if the next `poll` would have
+    /// finished them. A consumer that is closed already stays closed, and this returns `Ok`.
     ///
-    /// A listener that waits for this waits in vain, for `poll` waits for the listener.
+    /// A listener must not wait for this, because `poll` waits for the listener.
     ///
     /// # Errors
-    /// `Timeout` where nothing has called `poll` within `timeout`, or it was not done with it: then the engine leaves the group
-    /// by itself, within a second, without the listener. What the listener failed with comes out of the `poll`. A last commit that
-    /// is not confirmed is logged, and told by `Event::Error`; this is `Ok` all the same.
+    /// `Timeout` if nothing has called `poll` within `timeout`, or if it did not finish in that time: then
+    /// the engine leaves the group by itself, within a second, without the listener. The listener's error is
+    /// returned by `poll`. A last commit that is not confirmed is logged, and reported by `Event::Error`;
+    /// this returns `Ok` even so.
     pub async fn close(&self, timeout: Duration) -> Result<()> {
         if self.is_closed() {
             return Ok(());
@@ -341,7 +354,7 @@ impl Handle {
         self.inbox.set_closing();
         let (reply, answer) = oneshot::channel();
         self.inbox.send_control(Control::Close { deadline, reply });
-        // Whoever closed it, it is closed when its engine has ended.
+        // Whichever call closed it, it is closed when its engine has ended.
         let closed = async {
             tokio::select! {
                 biased;
@@ -361,7 +374,7 @@ impl Handle {
         })
     }
 
-    /// Whether there is no engine any more.
+    /// Whether the engine has ended.
     pub(crate) fn is_engine_gone(&self) -> bool {
         self.commands.is_closed()
     }
@@ -371,8 +384,8 @@ impl Handle {
         self.inbox.is_gone() || self.commands.is_closed()
     }
 
-    /// Makes the running `poll`, or the next, return at once, with no records if there are none; also while no broker
-    /// answers. Only a listener that runs inside of `poll` is waited for.
+    /// Makes the running `poll`, or the next, return at once, with no records if there are none; also while
+    /// no broker responds. Only a listener that runs inside `poll` is waited for.
     ///
     /// # Errors
     /// `Closed`.

@@ -1,4 +1,5 @@
-//! [`Health`]: how a consumer fares, for the probes of whoever runs it. A snapshot, which costs a short lock and no message.
+//! [`Health`]: a consumer's health, for the probes of its operators. A snapshot, which costs a short lock and
+//! no message.
 
 mod vitals;
 
@@ -6,7 +7,7 @@ use std::{fmt, time::Duration};
 
 pub(crate) use self::vitals::{Loss, Vitals};
 
-/// How a consumer fares, as of the call of [`Handle::health`](crate::Handle::health).
+/// A consumer's health at the time of the call of [`Handle::health`](crate::Handle::health).
 ///
 /// ```no_run
 /// # fn probes(consumer: &offtake::Consumer) {
@@ -17,47 +18,49 @@ pub(crate) use self::vitals::{Loss, Vitals};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Health {
-    /// Whether there is an engine, and nobody has closed the consumer.
+    /// Whether the engine runs, and the consumer has not been closed.
     pub is_running: bool,
     /// Its state in its group.
     pub membership: MembershipState,
-    /// For how long it has been in that state; of a consumer that is [closed](MembershipState::Closed), since the first look at its health after that.
+    /// How long it has been in that state; for a [closed](MembershipState::Closed) consumer, since its health
+    /// was first queried after closing.
     pub membership_age: Duration,
-    /// The generation, or by KIP-848 the member epoch; `None` while it is no member.
+    /// The generation, or with KIP-848 the member epoch; `None` while it is no member.
     pub generation: Option<i32>,
     /// The member id; `None` while it is no member.
     pub member_id: Option<String>,
-    /// How many partitions are assigned, by the group or by hand.
+    /// The number of assigned partitions, by the group or manually.
     pub assigned: usize,
-    /// How long ago the application last polled; zero while a `poll` waits for records, `None` before the first.
+    /// The time since the last `poll`; zero while a `poll` waits for records, `None` before the first.
     pub last_poll: Option<Duration>,
-    /// How long ago a broker last answered a fetch, with records or without; `None` before the first.
+    /// The time since the last fetch response, with records or without; `None` before the first.
     pub last_fetch: Option<Duration>,
     /// `max.poll.interval.ms`.
     pub max_poll_interval: Duration,
-    /// The id of the broker that coordinates the group; `None` while it is not known, or there is no group.
+    /// The id of the group's coordinator; `None` while it is not known, or if there is no group.
     pub coordinator: Option<i32>,
-    /// The ids of the brokers that answered the last request to them. A broker to which no request was sent is in neither list.
+    /// The ids of the brokers that answered the last request to them. A broker to which no request was sent
+    /// is in neither list.
     pub answering_brokers: Vec<i32>,
-    /// The brokers that did not answer it.
+    /// The brokers that did not answer the last request to them.
     pub failing_brokers: Vec<FailingBroker>,
-    /// Why no broker can be asked about the cluster; `None` while one can.
+    /// Why no broker can be queried for metadata; `None` while one can.
     pub cluster_error: Option<String>,
-    /// How long ago the first record that is not finished was handed out, to within a second. Of a consumer that finishes records
-    /// [one by one](crate::Builder::finish_each); `None` if there is none.
+    /// How long ago the first unfinished record was handed out, to within a second. For a consumer that
+    /// finishes records [one by one](crate::Builder::finish_each); `None` if there is none.
     pub oldest_unfinished: Option<Duration>,
 }
 
 impl Health {
-    /// Whether it does its work: it is a member of its group, or was assigned partitions by hand; and the cluster answers. For a
-    /// readiness probe.
+    /// Whether it works: it is a member of its group, or has manually assigned partitions; and the cluster
+    /// responds. For a readiness probe.
     ///
-    /// A member that takes part in a rebalance counts, as it keeps its place; so does one that was assigned no partition.
+    /// A member in a rebalance is ready, as it stays in the group; so is one without any assigned partition.
     pub fn is_ready(&self) -> bool {
         self.why_not_ready().is_none()
     }
 
-    /// Why it is not [ready](Self::is_ready), in a sentence for a person; `None` if it is.
+    /// Why it is not [ready](Self::is_ready), as a sentence; `None` if it is.
     pub fn why_not_ready(&self) -> Option<String> {
         let limit = self.max_poll_interval.as_millis();
         let why = match self.membership {
@@ -81,22 +84,24 @@ impl Health {
         }
     }
 
-    /// Whether waiting may help. For a liveness probe: if not, only another consumer, or another process, does.
+    /// Whether waiting may help. For a liveness probe: if it is false, only a new consumer or a restarted
+    /// process can help.
     ///
-    /// False once the engine has ended or the consumer was closed; when the group refuses it for good (another took its
-    /// `group.instance.id`, an ACL forbids it); and when a subscribed application has not polled for `max.poll.interval.ms`, as
-    /// one that hangs. A cluster that does not answer is no reason.
+    /// False once the engine has ended or the consumer was closed; when the group refuses it for good
+    /// (another member took its `group.instance.id`, an ACL forbids it); and when a subscribed application
+    /// has not polled for `max.poll.interval.ms`, because it probably hangs. An unreachable cluster does not
+    /// make it false.
     pub fn is_live(&self) -> bool {
         let is_subscribed =
             !matches!(self.membership, MembershipState::NotSubscribed | MembershipState::AssignedByHand);
-        // One that has never polled is put out of its group in the same way.
+        // A consumer that has never polled is removed from its group in the same way.
         let is_late = self.last_poll.is_some_and(|age| age > self.max_poll_interval);
         let hangs = is_subscribed && (is_late || self.membership == MembershipState::NotPolled);
         self.is_running && self.membership != MembershipState::Failed && !hangs
     }
 }
 
-/// In one line, for a probe's answer or a log.
+/// Prints one line, for a probe's response or a log.
 impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.why_not_ready() {
@@ -125,7 +130,7 @@ impl fmt::Display for Health {
     }
 }
 
-/// To a tenth of a second.
+/// Prints a duration to a tenth of a second.
 struct Age(Duration);
 
 impl fmt::Display for Age {
@@ -138,18 +143,18 @@ impl fmt::Display for Age {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MembershipState {
-    /// Nothing is subscribed to, and nothing was assigned by hand.
+    /// There is no subscription and no manual assignment.
     #[default]
     NotSubscribed,
-    /// It reads partitions that it was assigned by hand, and is a member of no group.
+    /// It reads manually assigned partitions, and is a member of no group.
     AssignedByHand,
     /// It is joining the group.
     Joining,
-    /// It is a member, and takes part in a rebalance.
+    /// It is a member, in a rebalance.
     Rebalancing,
-    /// It is a member, and has what it was assigned.
+    /// It is a member, with its assignment.
     Stable,
-    /// It has left because the application did not poll for `max.poll.interval.ms`, and joins again when it does.
+    /// It has left because the application did not poll for `max.poll.interval.ms`, and rejoins when it does.
     NotPolled,
     /// It is leaving the group.
     Leaving,
@@ -181,21 +186,23 @@ impl fmt::Display for MembershipState {
 pub struct FailingBroker {
     /// Its id.
     pub id: i32,
-    /// Why, for a person.
+    /// The error, for display.
     pub error: String,
 }
 
-/// The records of a partition that were handed out and are not finished ([`Builder::finish_each`](crate::Builder::finish_each)).
+/// The records of a partition that were handed out and are not finished
+/// ([`Builder::finish_each`](crate::Builder::finish_each)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unfinished {
-    /// How many they are. Of batches that were not opened yet ([`poll_batches`](crate::Consumer::poll_batches)) each offset
-    /// counts.
+    /// The number of these records. In batches that were not opened yet
+    /// ([`poll_batches`](crate::Consumer::poll_batches)) each offset counts.
     pub count: u64,
-    /// The offset of the first: what comes before it may be committed.
+    /// The offset of the first: everything before it may be committed.
     pub first: i64,
-    /// How long ago the first was handed out, to within a second; at times more, where records have been open for minutes.
+    /// How long ago the first was handed out, to within a second; less exact if records have been unfinished
+    /// for minutes.
     pub age: Duration,
-    /// The first offset of which the [`Ticket`](crate::Ticket) was dropped.
+    /// The first offset whose [`Ticket`](crate::Ticket) was dropped.
     pub dropped: Option<i64>,
 }

@@ -1,11 +1,14 @@
-//! What the engine has for the handle, in two ordered queues behind one lock: control, and the data of partitions.
+//! The engine's output for the handle, in two ordered queues behind one lock: control, and the data of
+//! partitions.
 //!
-//! The handle takes all that has come at once, and heeds the control before the data. As both queues are taken together, the
-//! control that explains an item of data has always been taken when the item has: an item that nobody explains is stale.
-//! The lock is held once a poll, and once for each time the engine has something to hand over; never for a record.
+//! The handle takes everything that has arrived at once, and handles the control before the data. Since both
+//! queues are taken together, the control that explains an item of data has always been taken with it: an
+//! unexplained item is stale. The lock is taken once per poll, and once each time the engine has output;
+//! never per record.
 //!
-//! Neither queue refuses anything. The records in it are bounded by the fetcher's budget; everything else is coalesced, so
-//! that an application that does not poll leaves no more here than its partitions account for.
+//! Neither queue refuses anything. The records in them are bounded by the fetcher's budget; everything else
+//! is coalesced, so that its size stays proportional to the number of partitions even if the application does
+//! not poll.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -29,21 +32,21 @@ use crate::{
     gauges::PartitionGauges,
 };
 
-/// Answers one call of the application.
+/// The channel that answers one call of the application.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
 
-/// A queue is not coalesced before it is as long as this.
+/// The least length at which a queue is coalesced.
 const MIN_COALESCED: usize = 256;
-/// Errors that are kept; the oldest go first.
+/// The number of errors that are kept; the oldest are dropped first.
 const MAX_ERRORS: usize = 128;
 
-/// What concerns the consumer as a whole, or the ownership of partitions.
+/// A message about the consumer as a whole, or about the ownership of partitions.
 #[derive(Debug)]
 pub(crate) enum Control {
     Assigned {
         added: Vec<(TopicPartition, Arc<PartitionGauges>)>,
         owned: Vec<TopicPartition>,
-        /// `None` if they were assigned by hand.
+        /// `None` if they were assigned manually.
         generation: Option<i32>,
     },
     Revoke {
@@ -51,7 +54,7 @@ pub(crate) enum Control {
         partitions: Vec<TopicPartition>,
         owned: Vec<TopicPartition>,
         generation: i32,
-        /// When the group waits no longer.
+        /// When the group stops waiting.
         revoke_by: Option<Instant>,
     },
     Lost {
@@ -60,27 +63,27 @@ pub(crate) enum Control {
         owned: Vec<TopicPartition>,
         generation: i32,
     },
-    /// To be returned from `poll`. It stops no partition.
+    /// An error for `poll` to return. It stops no partition.
     Failed(Error),
-    /// What refused the consumer lets it in again: an error of before stands no more.
+    /// The side that refused the consumer accepts it again: the earlier error ends.
     Recovered,
-    /// What `next` tells of it.
+    /// The event that `next` returns for it.
     PollIntervalExceeded(Event),
     /// A handle closes the consumer: everything is given up, and then the engine ends.
     Close {
         deadline: Instant,
         reply: Reply<()>,
     },
-    /// `poll` returns at once.
+    /// Makes `poll` return at once.
     Wake,
-    /// A partition may be handed out again, or the session is known to be alive again: look once more.
+    /// A partition may be handed out again, or the session is confirmed again: the handle must look again.
     LookAgain,
 }
 
-/// What happens to the records of one partition, in order.
+/// A message about the records of one partition, in order.
 #[derive(Debug)]
 pub(crate) enum Data {
-    /// Reading starts here, or goes on here.
+    /// Reading starts here, or continues here.
     Started {
         partition: TopicPartition,
         token: Token,
@@ -88,25 +91,26 @@ pub(crate) enum Data {
         restart: Restart,
     },
     Records(Chunk),
-    /// The partition stops here, behind all that came before.
+    /// The partition stops here, after everything that arrived before.
     Failed {
         partition: TopicPartition,
         token: Token,
         error: Error,
     },
-    /// The application moved the position: what was fetched under an older token is not handed out.
+    /// The application moved the position: records fetched under an older token are not handed out.
     Sought {
         partition: TopicPartition,
         token: Token,
-        /// Where to, if that is known without asking a broker.
+        /// The new position, if it is known without asking a broker.
         position: Option<Position>,
     },
-    /// A paused partition is asked for the memory of what the handle holds of it by now.
+    /// Asks for the buffered records of a paused partition back, to free their memory.
     GiveBack {
         partition: TopicPartition,
         token: Token,
     },
-    /// Answers what the handle offered to give back: if it was `accepted`, what is buffered is dropped and comes again.
+    /// Answers the handle's offer to give records back: if it was `accepted`, the buffered ones are dropped
+    /// and fetched again.
     GivenBack {
         partition: TopicPartition,
         token: Token,
@@ -114,26 +118,28 @@ pub(crate) enum Data {
     },
 }
 
-/// How a position came to be where it is, if not by reading on.
+/// Why a position moved other than by reading on.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Restart {
-    /// What is told of it: [`Event::Truncated`], [`Event::Reset`].
+    /// The events to report: [`Event::Truncated`], [`Event::Reset`].
     pub(crate) resets: Vec<Event>,
-    /// How often the cluster had moved it back by then. The engine has to hear that the handle knows.
+    /// How often the cluster has moved the position back so far. The engine has to learn that the handle
+    /// knows.
     pub(crate) rewinds: u32,
 }
 
-/// All that waits for the handle.
+/// Everything that waits for the handle.
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
     pub(crate) control: VecDeque<Control>,
     pub(crate) data: VecDeque<Data>,
 }
 
-/// The queues, and who waits for them. A [`Handle`](crate::Handle) has it too, to wake the consumer.
+/// The queues, and the waker of the waiting consumer. A [`Handle`](crate::Handle) has it too, to wake the
+/// consumer.
 pub(crate) struct Inbox {
     queues: Mutex<Queues>,
-    /// The consumer is being closed: that its engine ends is in order.
+    /// The consumer is being closed, so the end of its engine is not an error.
     is_closing: AtomicBool,
     /// The consumer has been closed or dropped.
     is_gone: AtomicBool,
@@ -141,15 +147,15 @@ pub(crate) struct Inbox {
 
 struct Queues {
     waiting: Taken,
-    /// How long each may be before it is coalesced again.
+    /// The lengths at which the queues are coalesced again.
     coalesce_control_at: usize,
     coalesce_data_at: usize,
     waker: Option<Waker>,
-    /// The engine has ended: nothing more comes.
+    /// The engine has ended: nothing more will arrive.
     is_ended: bool,
 }
 
-/// How much waits, and nothing of what it says: the lock is held for that long only.
+/// Prints how much waits, and none of its contents: the lock is held only briefly.
 impl fmt::Debug for Inbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (control, data) = {
@@ -160,15 +166,15 @@ impl fmt::Debug for Inbox {
     }
 }
 
-/// The engine's end. Dropping it says that nothing more comes.
+/// The engine's side. Dropping it marks the end of its output.
 #[derive(Debug)]
 pub(crate) struct InboxSender(Arc<Inbox>);
 
-/// The consumer's end. Dropping it says that nobody is there any more.
+/// The consumer's side. Dropping it marks the consumer as gone.
 #[derive(Debug)]
 pub(crate) struct InboxReceiver(Arc<Inbox>);
 
-/// A new inbox, and its two ends.
+/// A new inbox, as its two sides.
 pub(crate) fn inbox() -> (InboxSender, InboxReceiver) {
     let queues = Queues {
         waiting: Taken::default(),
@@ -195,17 +201,17 @@ impl Inbox {
         self.is_gone.load(Ordering::Acquire)
     }
 
-    /// The consumer is being closed: that its engine ends is in order.
+    /// Notes that the consumer is being closed, so the end of its engine is not an error.
     pub(crate) fn set_closing(&self) {
         self.is_closing.store(true, Ordering::Release);
     }
 
-    /// Whether somebody has said that it is to end.
+    /// Whether its end was requested.
     pub(crate) fn is_closing(&self) -> bool {
         self.is_closing.load(Ordering::Acquire) || self.is_gone()
     }
 
-    /// Why there is no engine.
+    /// The error for an engine that has ended.
     pub(crate) fn ended(&self) -> Error {
         if self.is_closing() { error::closed() } else { error::engine_ended() }
     }
@@ -219,7 +225,7 @@ impl Inbox {
             return;
         }
         let mut queues = self.lock();
-        // Whoever has gone meanwhile has emptied the queues under this lock.
+        // A receiver that was dropped meanwhile has emptied the queues under this lock.
         if self.is_gone() {
             return;
         }
@@ -235,7 +241,7 @@ impl Inbox {
 }
 
 impl InboxSender {
-    /// Hands over all of this, each queue in its order.
+    /// Sends all of this, each queue in its order.
     pub(crate) fn send(&self, new: &mut Taken) {
         if !new.control.is_empty() || !new.data.is_empty() {
             self.0.send(new.data.drain(..), new.control.drain(..));
@@ -260,20 +266,21 @@ impl InboxReceiver {
         self.0.clone()
     }
 
-    /// The consumer is being closed. Whether it was before.
+    /// Notes that the consumer is being closed. Returns whether it was already.
     pub(crate) fn set_closing(&self) -> bool {
         let was = self.0.is_closing();
         self.0.set_closing();
         was
     }
 
-    /// Why there is no engine.
+    /// The error for an engine that has ended.
     pub(crate) fn ended(&self) -> Error {
         self.0.ended()
     }
 
-    /// Takes all that has come, behind what was taken before. False when there will never be more. Consumes tokio's
-    /// cooperative budget, so that a loop of polls that are always ready lets other tasks run.
+    /// Takes everything that has arrived, and appends it to what was taken before. False when there will
+    /// never be more. Consumes tokio's cooperative budget, so that a loop of polls that are always ready lets
+    /// other tasks run.
     pub(crate) fn poll_take(&mut self, cx: &mut Context<'_>, taken: &mut Taken) -> Poll<bool> {
         let budget = ready!(coop::poll_proceed(cx));
         budget.made_progress();
@@ -290,7 +297,7 @@ impl InboxReceiver {
         Poll::Pending
     }
 
-    /// The same at once, and without asking to be woken.
+    /// The same at once, without registering a waker.
     pub(crate) fn take(&mut self, taken: &mut Taken) {
         self.0.lock().take_into(taken);
     }
@@ -310,7 +317,7 @@ impl Drop for InboxReceiver {
 }
 
 impl Queues {
-    /// Whether there was anything.
+    /// Returns whether there was anything.
     fn take_into(&mut self, taken: &mut Taken) -> bool {
         let is_empty = self.waiting.control.is_empty() && self.waiting.data.is_empty();
         taken.control.append(&mut self.waiting.control);
@@ -331,7 +338,7 @@ impl Queues {
     }
 }
 
-/// Removes what says nothing beside what comes after it, and errors that say the same as one before.
+/// Removes messages that later ones make redundant, and repeated errors.
 fn coalesce_control(queue: &mut VecDeque<Control>) {
     let (mut looks, mut wakes, mut says_what_is_owned, mut errors) = (false, false, false, 0_usize);
     let mut recovers = false;
@@ -341,7 +348,7 @@ fn coalesce_control(queue: &mut VecDeque<Control>) {
         .filter(|control| match control {
             Control::LookAgain => !mem::replace(&mut looks, true),
             Control::Wake => !mem::replace(&mut wakes, true),
-            // One that adds nothing says what is owned, until the next does.
+            // One that adds nothing only lists what is owned, so a later one replaces it.
             Control::Assigned { added, .. } if added.is_empty() => {
                 !mem::replace(&mut says_what_is_owned, true)
             }
@@ -362,7 +369,7 @@ fn coalesce_control(queue: &mut VecDeque<Control>) {
     let mut told = BTreeSet::new();
     kept.retain(|control| match control {
         Control::Failed(error) => told.insert((error.partition().cloned(), error.to_string())),
-        // These end a fatal error: what is said again afterwards stands again.
+        // These end a fatal error: the same error afterwards is a new one.
         Control::Assigned { .. } | Control::Recovered => {
             told.clear();
             true
@@ -372,8 +379,9 @@ fn coalesce_control(queue: &mut VecDeque<Control>) {
     *queue = kept.into();
 }
 
-/// Removes what belongs to a position before the last seek (but for records, which are charged to the budget), all requests
-/// to give back but the last, and merges restarts of a partition that have no records between them.
+/// Removes messages from before the last seek (but keeps records, which are charged to the budget), and all
+/// requests to give records back except the last; merges restarts of a partition that have no records between
+/// them.
 fn coalesce_data(queue: &mut VecDeque<Data>) {
     let mut last_seek: BTreeMap<TopicPartition, Token> = BTreeMap::new();
     for data in queue.iter() {
@@ -391,7 +399,7 @@ fn coalesce_data(queue: &mut VecDeque<Data>) {
         last_seek.get(partition).is_some_and(|last| token.same_assignment(*last) && token < last)
     };
     let mut kept: VecDeque<Data> = VecDeque::with_capacity(queue.len());
-    // Where the last start of each partition stands in `kept`, if nothing of that partition has followed.
+    // The index in `kept` of each partition's last start, if nothing of that partition has followed.
     let mut starts: BTreeMap<TopicPartition, usize> = BTreeMap::new();
     for (data, is_asked_again) in mem::take(queue).into_iter().zip(is_asked_again.into_iter().rev()) {
         match data {
@@ -409,7 +417,7 @@ fn coalesce_data(queue: &mut VecDeque<Data>) {
                     *at = position;
                     told.rewinds = restart.rewinds;
                     told.resets.append(&mut restart.resets);
-                    // Of resets without end only the last are told.
+                    // The number of resets is unlimited, so only the last ones are kept.
                     let excess = told.resets.len().saturating_sub(MAX_RESETS);
                     told.resets.drain(..excess);
                 } else {
@@ -433,7 +441,7 @@ fn coalesce_data(queue: &mut VecDeque<Data>) {
     *queue = kept;
 }
 
-/// Resets of one partition that are told if it starts again and again without a record.
+/// How many resets of one partition are reported if it restarts again and again without a record.
 const MAX_RESETS: usize = 16;
 
 #[cfg(test)]

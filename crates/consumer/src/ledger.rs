@@ -1,12 +1,12 @@
-//! Which records of one partition are finished, in whatever order and from whatever thread that is said.
+//! Tracks which records of one partition are finished, in any order and from any thread.
 //!
-//! What may be committed is the longest run, from the first record handed out, of which every one is finished. Offsets
-//! at which there is no record (compacted away, a transaction's marker) are no holes in it: they are known as finished
-//! when what lies around them is handed out. What is finished beyond the first hole is kept as intervals that merge, so
-//! that a ledger grows with the records that are not finished, never with those that are.
+//! The longest run of finished records, from the first one handed out, may be committed. Offsets without a
+//! record (compacted away, a transaction's marker) are no holes in it: they count as finished when the
+//! records around them are handed out. What is finished beyond the first hole is kept as intervals that
+//! merge, so that a ledger grows with the number of unfinished records, never with that of finished ones.
 //!
-//! When the cluster moves the position back, the records before the cut that are not finished yet do not come again: the
-//! ledger that follows keeps account of them, and the old one hands on what is said of them.
+//! When the cluster moves the position back, the unfinished records before the cut are not delivered again:
+//! the next ledger tracks them, and the old one forwards to it.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -17,28 +17,29 @@ use offtake_machine::Position;
 
 use crate::atomics::{Mutex, MutexGuard};
 
-/// One partition's, from an assignment, a seek or a move back by the cluster to the next.
+/// The ledger of one partition, from an assignment, a seek or a move back by the cluster to the next.
 #[derive(Debug)]
 pub(crate) struct Ledger(Mutex<State>);
 
 #[derive(Debug)]
 enum Life {
     Open,
-    /// Nothing counts any more.
+    /// No more records can be finished.
     Closed(Refusal),
-    /// The log was cut off at this offset: what lies before it counts in the ledger that follows, and nothing else does.
+    /// The log was cut off at this offset: records before it are forwarded to the next ledger, all others are
+    /// refused.
     CutOff {
         at: i64,
         next: Arc<Ledger>,
     },
 }
 
-/// Why it does not count that a record is finished.
+/// Why a record cannot be finished any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// The partition was revoked, or given up by the application.
     Revoked,
-    /// The partition was lost; why, if that is known.
+    /// The partition was lost, with the reason if known.
     Lost(Option<Arc<str>>),
     /// The application sought elsewhere, or the topic was created again.
     Sought,
@@ -51,21 +52,21 @@ pub(crate) enum Refusal {
 #[derive(Debug)]
 struct State {
     life: Life,
-    /// Where it began.
+    /// The offset at which it began.
     from: i64,
-    /// All below is finished.
+    /// All records below are finished.
     finished: i64,
-    /// All below was handed out, or passed over.
+    /// All records below were handed out, or passed over.
     handed: i64,
-    /// Finished beyond the first hole: from where to where. Neither empty nor touching one another.
+    /// Finished intervals beyond the first hole, from start to end. None is empty or touches another.
     islands: BTreeMap<i64, i64>,
-    /// Up to where each leader epoch reaches, for all that is not finished.
+    /// The end of each leader epoch, for everything unfinished.
     epochs: VecDeque<Position>,
     /// The first of the records whose tickets were dropped.
     dropped: BTreeSet<i64>,
 }
 
-/// So many dropped tickets are kept in mind.
+/// How many dropped tickets are kept.
 pub(crate) const MOST_DROPPED: usize = 64;
 
 /// Records that were handed out and are not finished.
@@ -73,14 +74,14 @@ pub(crate) const MOST_DROPPED: usize = 64;
 pub(crate) struct Open {
     /// The first of them.
     pub(crate) first: i64,
-    /// How many; of batches that were not opened yet each offset counts.
+    /// Their number; in batches that were not opened yet each offset counts.
     pub(crate) count: u64,
-    /// The first of which the ticket was dropped.
+    /// The first whose ticket was dropped.
     pub(crate) dropped: Option<i64>,
 }
 
 impl Ledger {
-    /// The first record may be at `offset`.
+    /// A ledger whose first record may be at `offset`.
     pub(crate) fn starting_at(offset: i64) -> Self {
         Self(Mutex::new(State {
             life: Life::Open,
@@ -94,17 +95,17 @@ impl Ledger {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing in here panics half-way.
+        // Nothing in here can panic half-way.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All below was handed out, or passed over.
+    /// All offsets below were handed out, or passed over.
     pub(crate) fn handed(&self) -> i64 {
         self.lock().handed
     }
 
-    /// These offsets are handed out, and reading goes on at `next`; in all that lies between and before them there is no
-    /// record.
+    /// Notes that these offsets are handed out, and that reading continues at `next`; there is no record
+    /// before or between them.
     pub(crate) fn hand_out(&self, offsets: impl IntoIterator<Item = i64>, next: Position) {
         let mut state = self.lock();
         let empty = holes(state.handed, offsets, next.offset);
@@ -114,8 +115,8 @@ impl Ledger {
         }
     }
 
-    /// All from `from` up to `next` is handed out, unopened: which offsets have a record will be known when it is. Before
-    /// `from` there is none that was not handed out.
+    /// Notes that everything from `from` up to `next` is handed out unopened: which offsets have a record is
+    /// known once it is opened. There is no record before `from` that was not handed out.
     pub(crate) fn hand_out_unopened(&self, from: i64, next: Position) {
         let mut state = self.lock();
         let handed = state.handed;
@@ -123,14 +124,15 @@ impl Ledger {
         state.finish(handed, from);
     }
 
-    /// What was handed out unopened has these records from one offset up to the other: where there is none, all is finished.
+    /// A batch handed out unopened has these records between the two offsets: all other offsets count as
+    /// finished.
     pub(crate) fn skip_holes(&self, from: i64, offsets: impl IntoIterator<Item = i64>, to: i64) {
         for (from, to) in holes(from, offsets, to) {
             self.finish(from, to);
         }
     }
 
-    /// Reading went on from one position to the other without a record.
+    /// Reading continued from one position to the other without a record.
     pub(crate) fn pass(&self, from: i64, to: Position) {
         let mut state = self.lock();
         let from = from.min(state.handed);
@@ -138,7 +140,8 @@ impl Ledger {
         state.finish(from, to.offset);
     }
 
-    /// The records from one offset up to the other are finished. False, and nothing changes, if that counts no more.
+    /// Marks the records from one offset up to the other as finished. Returns false, and changes nothing, if
+    /// that is no longer possible.
     pub(crate) fn finish(&self, from: i64, to: i64) -> bool {
         let mut state = self.lock();
         match &state.life {
@@ -153,7 +156,7 @@ impl Ledger {
         }
     }
 
-    /// Why it does not count that the record of this offset is finished; `None` if it does.
+    /// Why the record at this offset cannot be finished; `None` if it can.
     pub(crate) fn refusal(&self, offset: i64) -> Option<Refusal> {
         match &self.lock().life {
             Life::Open => None,
@@ -163,8 +166,9 @@ impl Ledger {
         }
     }
 
-    /// The cluster has moved the position back to this offset: what was handed out from there on is of a log that is gone,
-    /// and comes again. What lies before it is still to be finished, in the ledger that follows.
+    /// The cluster has moved the position back to this offset: what was handed out from there on belongs to a
+    /// log that is gone, and is delivered again. Records before it are still to be finished, in the returned
+    /// ledger.
     pub(crate) fn cut_off(&self, at: i64) -> Arc<Self> {
         let mut state = self.lock();
         let next = Arc::new(Self(Mutex::new(state.before(at))));
@@ -173,12 +177,12 @@ impl Ledger {
         next
     }
 
-    /// Up to where all is finished, if anything is.
+    /// The position up to which everything is finished, if anything is.
     pub(crate) fn finished(&self) -> Option<Position> {
         self.lock().position()
     }
 
-    /// Nobody can finish the record of this offset by its ticket any more.
+    /// The record's ticket was dropped, so it cannot be finished by it any more.
     pub(crate) fn ticket_dropped(&self, offset: i64) {
         let mut state = self.lock();
         match &state.life {
@@ -193,7 +197,7 @@ impl Ledger {
         }
     }
 
-    /// What was handed out and is not finished, if anything is.
+    /// The records that were handed out and are not finished, if any.
     pub(crate) fn open(&self) -> Option<Open> {
         let mut state = self.lock();
         let dropped = std::mem::take(&mut state.dropped);
@@ -203,15 +207,15 @@ impl Ledger {
         (count > 0).then(|| Open { first: state.finished, count, dropped: state.dropped.first().copied() })
     }
 
-    /// What is finished and cannot be committed, as the record before it is not finished: that record's offset, and how many
-    /// there are behind it.
+    /// Records that are finished and cannot be committed, because the record before them is not: that
+    /// record's offset, and the number of records after it.
     pub(crate) fn held_back(&self) -> Option<(i64, u64)> {
         let state = self.lock();
         let count = state.islands.iter().map(|(from, to)| between(*from, *to)).sum();
         (count > 0).then_some((state.finished, count))
     }
 
-    /// How many dropped tickets it keeps in mind.
+    /// How many dropped tickets it keeps.
     #[cfg(test)]
     pub(crate) fn dropped_tickets(&self) -> usize {
         self.lock().dropped.len()
@@ -223,7 +227,8 @@ impl Ledger {
         self.lock().islands.len()
     }
 
-    /// Nothing counts from here on, for this reason; up to where all was finished. Every `finish` that was told true is in it.
+    /// Closes the ledger for this reason. Returns the position up to which everything was finished, which
+    /// includes every `finish` that returned true.
     pub(crate) fn close(&self, refusal: Refusal) -> Option<Position> {
         let mut state = self.lock();
         state.life = Life::Closed(refusal);
@@ -236,7 +241,7 @@ fn between(from: i64, to: i64) -> u64 {
     u64::try_from(to.saturating_sub(from)).unwrap_or(0)
 }
 
-/// What lies between these offsets, from one up to the other.
+/// The intervals without any of these offsets, between the two ends.
 fn holes(from: i64, offsets: impl IntoIterator<Item = i64>, to: i64) -> Vec<(i64, i64)> {
     let mut holes = Vec::new();
     let mut expected = from;
@@ -253,7 +258,7 @@ fn holes(from: i64, offsets: impl IntoIterator<Item = i64>, to: i64) -> Vec<(i64
 }
 
 impl State {
-    /// What is left of it when the log is cut off.
+    /// What remains of it when the log is cut off.
     fn before(&self, at: i64) -> Self {
         let finished = self.finished.min(at);
         let islands = self.islands.range(..at).map(|(from, to)| (*from, *to.min(&at)));
@@ -266,7 +271,7 @@ impl State {
         }
         Self {
             life: Life::Open,
-            // Of what the cluster took back nothing is to be told.
+            // Records that the cluster has removed need no report.
             from: if self.finished < at { self.from } else { at },
             finished,
             handed: self.handed.min(at),

@@ -1,8 +1,8 @@
-//! The ledgers of a consumer whose records are finished one by one ([`Builder::finish_each`]), for itself and for its
-//! [`Handle`]s.
+//! The ledgers of a consumer whose records are finished one by one ([`Builder::finish_each`]), shared with
+//! its [`Handle`]s.
 //!
-//! A report to the engine leaves under the same lock under which ledgers are closed: what is said of a log that is gone
-//! is never said after the engine was told so.
+//! A report to the engine is sent under the same lock under which ledgers are closed: so nothing about a log
+//! that is gone is reported after the engine was told of its end.
 //!
 //! [`Builder::finish_each`]: crate::Builder::finish_each
 //! [`Handle`]: crate::Handle
@@ -24,25 +24,26 @@ use crate::{
     records::{PartitionRecords, RecordPosition},
 };
 
-/// What is finished, as the engine is told.
+/// Finished positions, as reported to the engine.
 pub(crate) type Positions = Vec<(TopicPartition, Token, Position)>;
 
 #[derive(Debug, Default)]
 pub(crate) struct Ledgers(Mutex<BTreeMap<TopicPartition, Kept>>);
 
-/// So many partitions are named in a line.
+/// How many partitions are named in a line.
 const MOST_SHOWN: usize = 8;
 
 #[derive(Debug)]
 struct Kept {
     token: Token,
     ledger: Arc<Ledger>,
-    /// What the engine knows.
+    /// The position last reported to the engine.
     told: Option<Position>,
     handed: DeliveryTimes,
 }
 
-/// When what was handed out, to within a second: not one entry a poll, and never many, however long a record holds the others up.
+/// When records were handed out, to within a second: not one entry per poll, and never many, however long a
+/// record holds others back.
 #[derive(Debug, Default)]
 struct DeliveryTimes(VecDeque<(i64, Instant)>);
 
@@ -50,7 +51,7 @@ impl DeliveryTimes {
     const GRAIN: Duration = Duration::from_secs(1);
     const MOST: usize = 64;
 
-    /// The records from `from` on were handed out now.
+    /// Notes that the records from `from` on were handed out now.
     fn note(&mut self, from: i64, now: Instant) {
         while self.0.back().is_some_and(|(earlier, _)| *earlier >= from) {
             self.0.pop_back();
@@ -60,7 +61,7 @@ impl DeliveryTimes {
         }
         self.0.push_back((from, now));
         if self.0.len() > Self::MOST {
-            // The later of two neighbours counts as handed out with the earlier one.
+            // The later of two neighbours then counts as handed out with the earlier one.
             let mut nth = 0;
             self.0.retain(|_| {
                 nth += 1;
@@ -69,7 +70,7 @@ impl DeliveryTimes {
         }
     }
 
-    /// When the record of this offset was handed out; what came before it is of interest no more.
+    /// When the record at this offset was handed out; forgets entries before it.
     fn of(&mut self, offset: i64) -> Option<Instant> {
         while self.0.get(1).is_some_and(|(from, _)| *from <= offset) {
             self.0.pop_front();
@@ -83,18 +84,19 @@ impl Ledgers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// These are handed out, and know their ledger from here on.
+    /// Notes that these are handed out, and gives them their ledger.
     pub(crate) fn hand_out(&self, part: &mut PartitionRecords) {
         let Some(first) = part.iter().next().map(|record| record.offset()) else { return };
         let ledger = self.of(&part.partition, part.token, first, |ledger| ledger.handed() <= first);
-        // What follows without a record may be of a later leader epoch: a commit in between is of the records' own.
+        // Offsets without a record that follow may have a later leader epoch: a commit in between uses that
+        // of the records.
         let end = Position { offset: part.slice.next_offset(), epoch: part.leader_epoch };
         ledger.hand_out(part.iter().map(|record| record.offset()), end);
         ledger.pass(end.offset, part.next);
         part.ledger = Some(ledger);
     }
 
-    /// The same of a batch that is not opened yet.
+    /// The same for a batch that is not opened yet.
     pub(crate) fn hand_out_unopened(&self, batch: &mut RecordBatch) {
         let goes_on = |ledger: &Ledger| ledger.handed() <= batch.from;
         let ledger = self.of(&batch.partition, batch.token, batch.from, goes_on);
@@ -104,13 +106,14 @@ impl Ledgers {
         batch.ledger = Some(ledger);
     }
 
-    /// The position moved though there was nothing to hand out.
+    /// Notes that the position moved without a record.
     pub(crate) fn pass(&self, passed: Passed) {
         let RecordPosition { partition, token, next } = passed.to;
         self.of(&partition, token, passed.from, |_| true).pass(passed.from, next);
     }
 
-    /// The ledger of what comes from `from` on: a new one under another token, and where that is no continuation.
+    /// The ledger for records from `from` on: a new one if the token is another, or if `from` does not
+    /// continue the old one.
     fn of(
         &self,
         partition: &TopicPartition,
@@ -140,7 +143,7 @@ impl Ledgers {
         }
     }
 
-    /// What was handed out and is not finished, by partition.
+    /// The records that were handed out and are not finished, by partition.
     pub(crate) fn unfinished(&self, now: Instant) -> BTreeMap<TopicPartition, Unfinished> {
         let mut kept = self.lock();
         let unfinished = kept.iter_mut().filter_map(|(partition, kept)| {
@@ -152,7 +155,8 @@ impl Ledgers {
         unfinished.collect()
     }
 
-    /// Logs what is finished of these partitions and comes again all the same, as they are about to be given up.
+    /// Logs the finished records of these partitions that will be delivered again even so, when they are
+    /// about to be given up.
     pub(crate) fn log_held_back(&self, partitions: &[TopicPartition]) {
         let kept = self.lock();
         let held_back: Vec<_> = partitions
@@ -179,14 +183,14 @@ impl Ledgers {
         );
     }
 
-    /// The cluster has moved this partition back to this offset: what lies before it is still to be finished.
+    /// The cluster has moved this partition back to this offset: records before it are still to be finished.
     pub(crate) fn cut_off(&self, partition: &TopicPartition, token: Token, at: i64) {
         if let Some(kept) = self.lock().get_mut(partition).filter(|kept| kept.token == token) {
             kept.cut_off(at);
         }
     }
 
-    /// Nothing that is said of these partitions' records counts any more.
+    /// Closes the ledgers of these partitions: no more of their records can be finished.
     pub(crate) fn close(&self, partitions: &[TopicPartition], why: &Refusal) {
         let mut kept = self.lock();
         for partition in partitions {
@@ -196,14 +200,14 @@ impl Ledgers {
         }
     }
 
-    /// The consumer ends: nothing counts any more.
+    /// Closes all ledgers, as the consumer ends.
     pub(crate) fn close_all(&self) {
         for kept in std::mem::take(&mut *self.lock()).into_values() {
             kept.ledger.close(Refusal::ConsumerClosed);
         }
     }
 
-    /// Closes these; what was finished in them is told, if that is news.
+    /// Closes these; reports what was finished in them, if that is new.
     pub(crate) fn close_and_report(
         &self,
         partitions: &[TopicPartition],
@@ -224,7 +228,7 @@ impl Ledgers {
         news
     }
 
-    /// What is finished by now is told, if that is news.
+    /// Reports what is finished by now, if that is new.
     pub(crate) fn report(&self, tell: impl FnOnce(Positions)) {
         let mut kept = self.lock();
         let news = |(partition, kept): (&TopicPartition, &mut Kept)| {
@@ -241,7 +245,7 @@ impl Ledgers {
 impl Kept {
     fn cut_off(&mut self, at: i64) -> Arc<Ledger> {
         self.ledger = self.ledger.cut_off(at);
-        // The engine has been moved back too: what it was told before says nothing of what it knows.
+        // The engine has been moved back too, so what was reported to it before is no longer valid.
         self.told = None;
         self.ledger.clone()
     }

@@ -9,7 +9,7 @@
 //!
 //! let mut consumer = Consumer::builder("localhost:9092")
 //!     .group("orders")
-//!     .auto_offset_reset(AutoOffsetReset::Earliest) // where a group begins that has committed nothing
+//!     .auto_offset_reset(AutoOffsetReset::Earliest) // where a group without commits starts
 //!     .build()
 //!     .await?;
 //! consumer.subscribe("orders").await?;
@@ -20,16 +20,17 @@
 //!     }
 //!     consumer.commit(&records).await?; // exactly these are finished
 //! }
-//! consumer.close(Duration::from_secs(10)).await?; // leaves the group, and says how that went
+//! consumer.close(Duration::from_secs(10)).await?; // leaves the group, and returns how that went
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! The shortest code is the safe one: nothing is committed that was not handed out and finished, and what the client can
-//! mend (a moved leader, a restarted broker, a lost connection) never reaches this loop. A consumer that is dropped instead of
-//! closed commits what was finished before the last `poll` and leaves the group, both in the background.
+//! The shortest code is the safe one: nothing is committed that was not handed out and finished, and errors
+//! that the client can recover from (a moved leader, a restarted broker, a lost connection) never reach this
+//! loop. A consumer that is dropped instead of closed commits what was finished before the last `poll` and
+//! leaves the group, both in the background.
 //!
-//! # Changes of ownership
+//! # Ownership changes
 //!
 //! There are two styles. A [`Listener`] is called inside `poll`, with time to commit:
 //!
@@ -39,7 +40,7 @@
 //! # use std::{collections::BTreeMap, sync::{Arc, Mutex}};
 //! use offtake::{Consumer, Listener, ListenerFuture, OwnedRecord, Rebalance, TopicPartition};
 //!
-//! /// What was read and is not written yet: the loop that polls adds to it.
+//! /// Records not written yet: the polling loop adds to it.
 //! type Unwritten = Arc<Mutex<BTreeMap<TopicPartition, Vec<OwnedRecord>>>>;
 //!
 //! struct Flush(Unwritten);
@@ -64,7 +65,7 @@
 //! # }
 //! ```
 //!
-//! Or changes come as values, in order with the records:
+//! Alternatively changes are returned as values, in order with the records:
 //!
 //! ```no_run
 //! # async fn handle(_: &offtake::Records) {}
@@ -92,34 +93,35 @@
 //!
 //! # Where to look
 //!
-//! - [`Consumer`] reads topics as a member of a group ([`subscribe`](Consumer::subscribe)) or partitions by hand
-//!   ([`assign`](Consumer::assign)); its futures may be dropped at any await.
-//! - [`config::Config`] knows Java's property names and librdkafka's.
-//! - [`Listener`] is called inside `poll` when partitions change hands; [`Consumer::next`] hands out the same as values.
-//! - [`Event`]s report everything that is no record: a position that was reset, for example, or that the application does not
-//!   poll, and why ([`Stall`]).
+//! - [`Consumer`] reads topics as a member of a group ([`subscribe`](Consumer::subscribe)) or manually
+//!   assigned partitions ([`assign`](Consumer::assign)); its futures may be dropped at any await.
+//! - [`config::Config`] accepts Java's property names and librdkafka's.
+//! - [`Listener`] is called inside `poll` when partitions are assigned or revoked; [`Consumer::next`] returns
+//!   the same as values.
+//! - [`Event`]s report everything other than records: for example a position that was reset, or that the
+//!   application does not poll, and why ([`Stall`]).
 //! - [`Handle`] has the calls that other tasks may make; [`Handle::health`] is for readiness and liveness probes.
-//! - [`dial`] has other ways to a cluster than plain TCP: a test's cluster can be in its own process.
-//! - For those who know another client: its calls and properties, and what is different, are in
-//!   [from Java](https://github.com/offtake/offtake/blob/main/docs/from-java.md) and
-//!   [from rust-rdkafka](https://github.com/offtake/offtake/blob/main/docs/from-rust-rdkafka.md).
+//! - [`dial`] has other ways to reach a cluster than plain TCP: a test's cluster can be in its own process.
+//! - For users of another client, its calls and properties and the differences are described in [from
+//!   Java](https://github.com/offtake/offtake/blob/main/docs/from-java.md) and [from
+//!   rust-rdkafka](https://github.com/offtake/offtake/blob/main/docs/from-rust-rdkafka.md).
 //! - The folder `examples` has a service that ends with SIGTERM, a web service, a flush on revoke, a topic read to its end,
 //!   many threads, and a test with faults.
-//! - What it does is logged through `tracing`, within a span `consumer{id, group, client_id}`: a line (INFO) for each join,
-//!   assignment and revocation, one (WARN) for a loss and when trouble begins, one (INFO) when that ends, and one (ERROR) when
-//!   nothing goes on without you.
+//! - A consumer logs through `tracing`, within a span `consumer{id, group, client_id}`: a line (INFO) for
+//!   each join, assignment and revocation, one (WARN) for a loss and when failures begin, one (INFO) when
+//!   they end, and one (ERROR) when the consumer cannot continue without you.
 //!
-//! # What is finished
+//! # Finished records
 //!
-//! What you [`commit`](Consumer::commit) is committed. Otherwise only what is finished is, by interval (`enable.auto.commit`), by
-//! [`commit_finished`](Consumer::commit_finished) or when partitions are given up. Who says what is finished is chosen
-//! once, for the whole consumer:
+//! Offsets that you [`commit`](Consumer::commit) are committed. Otherwise only finished records are,
+//! periodically (`enable.auto.commit`), by [`commit_finished`](Consumer::commit_finished) or when partitions
+//! are given up. How records are finished is chosen once, for the whole consumer:
 //!
-//! | | says that | of use |
+//! | | finishes | use it if |
 //! |---|---|---|
-//! | the next [`poll`](Consumer::poll), or [`close`](Consumer::close) (default) | all that was handed out is finished | one loop that processes before it polls again |
-//! | [`store`](Consumer::store) (`enable.auto.offset.store=false`) | all **up to** this record is finished | records are processed in order, but outlive the loop's turn |
-//! | [`Record::finish`] ([`Builder::finish_each`]) | **this** record is finished | records are processed by many tasks, and end in any order |
+//! | the next [`poll`](Consumer::poll), or [`close`](Consumer::close) (default) | everything that was handed out | one loop processes records before it polls again |
+//! | [`store`](Consumer::store) (`enable.auto.offset.store=false`) | everything **up to** this record | records are processed in order, but not within one turn of the loop |
+//! | [`Record::finish`] ([`Builder::finish_each`]) | **this** record | records are processed by many tasks, and end in any order |
 //!
 //! ```no_run
 //! # async fn handle(_: offtake::OwnedRecord) {}
@@ -129,14 +131,14 @@
 //! # use tokio::sync::Semaphore;
 //! let mut consumer = Consumer::builder("localhost:9092").group("orders").finish_each().build().await?;
 //! consumer.subscribe("orders").await?;
-//! let permits = Arc::new(Semaphore::new(100)); // so many records are handled at a time
+//! let permits = Arc::new(Semaphore::new(100)); // the most records handled at a time
 //! loop {
 //!     for record in &consumer.poll(Duration::from_millis(500)).await? {
 //!         let (ticket, record) = (record.ticket()?, record.detach());
-//!         let permit = Arc::clone(&permits).acquire_owned().await; // heartbeats go on meanwhile
+//!         let permit = Arc::clone(&permits).acquire_owned().await; // heartbeats continue meanwhile
 //!         tokio::spawn(async move {
 //!             handle(record).await;
-//!             let _ = ticket.finish(); // refused if the partition has changed hands: the record comes again elsewhere
+//!             let _ = ticket.finish(); // fails if the partition was reassigned: its new owner gets the record
 //!             drop(permit);
 //!         });
 //!     }
@@ -146,11 +148,12 @@
 //!
 //! # On many threads
 //!
-//! Most of what reading costs is to verify and decompress batches. While the application is away between two polls, a thread of
-//! the consumer's own does that for the next records (not with [`spawn_on`](Builder::spawn_on)); with
-//! [`decompression.threads`](config::Config::decompression_threads) several threads do it all the time.
-//! [`poll_batches`](Consumer::poll_batches) hands out whole batches instead. A [`RecordBatch`] is independent of the consumer, and any
-//! thread can open it. Where the order within a partition matters, give all its batches to the same thread.
+//! Most of the cost of reading is to verify and decompress batches. While the application is away between two
+//! polls, a thread of the consumer does that for the next records (not with [`spawn_on`](Builder::spawn_on));
+//! with [`decompression.threads`](config::Config::decompression_threads) several threads do it all the time.
+//! [`poll_batches`](Consumer::poll_batches) hands out whole batches instead. A [`RecordBatch`] is independent
+//! of the consumer, and any thread can open it. If the order within a partition matters, give all its batches
+//! to the same thread.
 //!
 //! ```no_run
 //! # fn handle(_: offtake::Record<'_>) {}
@@ -165,7 +168,7 @@
 //!             let mut decompressor = Decompressor::new();
 //!             for batch in waiting {
 //!                 batch.open(&mut decompressor)?.iter().for_each(handle);
-//!                 let _ = batch.finish(); // refused if the partition has changed hands
+//!                 let _ = batch.finish(); // fails if the partition was reassigned
 //!             }
 //!             Ok::<_, Error>(())
 //!         });
@@ -179,19 +182,19 @@
 //!     for batch in consumer.poll_batches(Duration::from_millis(500)).await? {
 //!         let thread = batch.partition() as usize % threads.len();
 //!         if threads[thread].send(batch).is_err() {
-//!             return Ok(()); // it could not open one, and has ended
+//!             return Ok(()); // the thread has ended: it could not open a batch
 //!         }
 //!     }
 //! }
 //! # }
 //! ```
 //!
-//! The futures here need a tokio runtime with its timer; the engine brings its own unless
-//! [`spawn_on`](Builder::spawn_on) says otherwise.
+//! The futures here need a tokio runtime with its timer; the engine has its own unless
+//! [`spawn_on`](Builder::spawn_on) is used.
 //!
 //! # Features
 //!
-//! | | default | what it is for |
+//! | | default | purpose |
 //! |---|---|---|
 //! | `gzip`, `snappy`, `lz4`, `zstd` | yes | reading batches in that codec; without it their partition stops with [`ErrorKind::MissingCodec`] |
 //! | `tls` | yes | `security.protocol=SSL` and `SASL_SSL`, by rustls with the cryptography of `ring` |
@@ -200,12 +203,13 @@
 //! | `gssapi` | no | SASL GSSAPI: Kerberos 5 with a keytab or a ticket cache, in Rust |
 //! | `serde` | no | `Serialize` and `Deserialize` for [`TopicPartition`], [`OffsetAndMetadata`], [`GroupMetadata`], … |
 //!
-//! Only `zstd` and what has TLS (`tls`, `aws-lc-rs`, `fips`, `oidc`, `msk-iam`) need a C compiler:
+//! Only `zstd` and the features with TLS (`tls`, `aws-lc-rs`, `fips`, `oidc`, `msk-iam`) need a C compiler:
 //! `default-features = false, features = ["gzip", "snappy", "lz4"]` builds without one.
 //!
 //! The crate `offtake-producer` is for producing, and for transactions; `offtake-exactly-once` is a loop of both.
 
-/// Partition assignors of classic groups: Kafka's own, and the trait for one of yours ([`Builder::assignor`]).
+/// Partition assignors for classic groups: Kafka's built-in ones and the trait for your own
+/// ([`Builder::assignor`]).
 pub mod assignor {
     pub use offtake_group::assignor::{
         Assignment, Assignor, AssignorFault, BuiltIn, MemberAssignment, MemberSubscription, Members,
@@ -277,13 +281,13 @@ pub use offtake_machine::{
     BrokerId, GroupMetadata, GroupOffsets, InvalidTopic, ParseTopicPartitionError, PartitionInfo, Position,
     Topic, TopicPartition,
 };
-/// Kafka's error codes, which [`Error::code`] has.
+/// Kafka's error codes, as in [`Error::code`].
 pub use offtake_wire::ErrorCode;
 pub use rebalance::Handover;
 pub use records::{Header, Headers, OwnedRecord, PartitionRecords, Record, Records, TimestampType};
 pub use ticket::Ticket;
 
-/// What the README and the guides show compiles.
+/// Compiles the examples of the README and the guides.
 #[cfg(doctest)]
 mod shown {
     #[doc = include_str!("../README.md")]

@@ -1,4 +1,4 @@
-//! Records and what happens to them as one sequence of values.
+//! Records and events as one sequence of values.
 
 use crate::{
     event::{Event, OwnershipChange},
@@ -6,23 +6,23 @@ use crate::{
     records::Records,
 };
 
-/// What [`Consumer::next`](crate::Consumer::next) hands out, in the order in which it is to be acted upon.
+/// A value that [`Consumer::next`](crate::Consumer::next) returns, in the order in which to act on them.
 ///
-/// Of one partition the sequence is `(Assigned Records* (Revoking | Lost))*`.
+/// For one partition the sequence is `(Assigned Records* (Revoking | Lost))*`.
 #[derive(Debug)]
 #[non_exhaustive]
 #[must_use = "records that nobody looks at are finished by the next call"]
 pub enum Next {
     /// Records, at most `max.poll.records`; none after [`Handle::wake`](crate::Handle::wake).
     Records(Records),
-    /// These were given to this consumer. Their first record comes later, so that they can be sought, paused or prepared
-    /// for.
+    /// These were assigned to this consumer. Their first record comes later, so that you can seek, pause or
+    /// prepare first.
     Assigned(OwnershipChange),
-    /// These are about to be handed over. They are ours, and what is finished can be committed, until the value is dropped
-    /// or the next is asked for.
+    /// These are about to be revoked. They are ours, and what is finished can be committed, until the value
+    /// is dropped or the next one is requested.
     Revoking(Handover),
-    /// These are gone already, perhaps to another member: a commit is refused. The consumer comes back to the group when
-    /// the value is dropped or the next is asked for.
+    /// These are lost, and perhaps owned by another member: a commit is refused. The consumer rejoins the
+    /// group when the value is dropped or the next one is requested.
     Lost(Handover),
     /// [`Event::Reset`], [`Event::Truncated`], [`Event::PollIntervalExceeded`].
     Event(Event),

@@ -1,10 +1,11 @@
-//! Offsets as the application writes and reads them.
+//! Offsets as the application sets and reads them.
 
 use offtake_machine::{Position, TopicPartition};
 pub use offtake_offsets::{Assign, OffsetAndMetadata, StartAt};
 
-/// What `commit_offsets` takes ([`OneOrMany`](crate::OneOrMany)): a partition and the offset to commit, which is that of the next
-/// record to read. Made of a pair: `(&partition, 42)`, `(("orders", 0), 42)`, or with an [`OffsetAndMetadata`].
+/// An argument of `commit_offsets` ([`OneOrMany`](crate::OneOrMany)): a partition and the offset to commit,
+/// which is that of the next record to read. Converts from a pair: `(&partition, 42)`, `(("orders", 0), 42)`,
+/// or with an [`OffsetAndMetadata`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OffsetToCommit {
     pub(crate) partition: TopicPartition,
@@ -17,7 +18,7 @@ impl<P: Into<TopicPartition>, O: Into<OffsetAndMetadata>> From<(P, O)> for Offse
     }
 }
 
-/// Where a search by time, or for an end of a log, arrived.
+/// The result of a search by time, or for an end of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -26,7 +27,7 @@ pub struct OffsetAndTimestamp {
     pub offset: i64,
     /// The timestamp of the record there, in milliseconds since 1970; `None` for the ends of a log.
     pub timestamp: Option<i64>,
-    /// The leader epoch of the record there, where known.
+    /// The leader epoch of the record there, if known.
     pub leader_epoch: Option<i32>,
 }
 
@@ -37,7 +38,7 @@ impl OffsetAndTimestamp {
     }
 }
 
-/// Where it was found.
+/// The found offset, with its leader epoch.
 impl From<OffsetAndTimestamp> for StartAt {
     fn from(found: OffsetAndTimestamp) -> Self {
         Position { offset: found.offset, epoch: found.leader_epoch }.into()
@@ -50,14 +51,14 @@ impl From<&OffsetAndTimestamp> for StartAt {
     }
 }
 
-/// Where it was found, without metadata.
+/// The found offset, with its leader epoch and without metadata.
 impl From<OffsetAndTimestamp> for OffsetAndMetadata {
     fn from(found: OffsetAndTimestamp) -> Self {
         Position { offset: found.offset, epoch: found.leader_epoch }.into()
     }
 }
 
-/// Where a seek leads, if no broker has to be asked.
+/// The target of a seek, if no broker has to resolve it.
 pub(crate) fn known_offset(at: &StartAt) -> Option<Position> {
     match at {
         StartAt::Offset(position) => Some(*position),

@@ -1,13 +1,14 @@
-//! Partitions as a log line shows them.
+//! Lists partitions in a log line.
 
 use std::{collections::BTreeMap, fmt};
 
 use offtake_machine::TopicPartition;
 
-/// Shown by topic, with neighbours together, and cut short where there are many: `orders[0-3,7] payments[1]`.
+/// Prints partitions by topic, with neighbours joined, and shortened if there are many: `orders[0-3,7]
+/// payments[1]`.
 pub(crate) struct PartitionList<'a>(pub(crate) &'a [TopicPartition]);
 
-/// So many runs of neighbours are shown.
+/// How many runs of neighbours are shown.
 const MOST: usize = 20;
 
 impl fmt::Display for PartitionList<'_> {
@@ -43,7 +44,7 @@ impl fmt::Display for PartitionList<'_> {
     }
 }
 
-/// First, last and number of each run of neighbours.
+/// The first, the last and the length of each run of neighbours.
 fn runs(sorted: &[i32]) -> Vec<(i32, i32, usize)> {
     let mut runs: Vec<(i32, i32, usize)> = Vec::new();
     for partition in sorted {

@@ -1,12 +1,12 @@
-//! [`Passed`]: where there was nothing to hand out.
+//! [`Passed`]: offsets without records to hand out.
 
 use crate::records::RecordPosition;
 
-/// A position that moved though there was nothing to hand out: over control and aborted batches, and emptied ones.
+/// A position that moved without a record to hand out: past control and aborted batches, and emptied ones.
 #[derive(Clone, Debug)]
 pub(crate) struct Passed {
-    /// Where it stood before.
+    /// The position before.
     pub(crate) from: i64,
-    /// Where it stands.
+    /// The position after.
     pub(crate) to: RecordPosition,
 }

@@ -1,4 +1,5 @@
-//! A waker that notes that it was used: so the engine can tell an application that waits from one that is not run.
+//! A waker that records its use: so the engine can distinguish an application that waits from one whose
+//! future is not polled.
 
 use std::{
     sync::{
@@ -10,7 +11,8 @@ use std::{
 
 use crate::{clock, shared::Shared};
 
-/// The waker of the task that polls, behind one that notes it. Made anew only when another task polls.
+/// Wraps the waker of the polling task in one that records its use. Created anew only when another task
+/// polls.
 #[derive(Debug, Default)]
 pub(crate) struct PollWaker(Option<(Arc<NotingWaker>, Waker)>);
 
@@ -36,7 +38,7 @@ impl Wake for NotingWaker {
 }
 
 impl PollWaker {
-    /// What to poll with in place of `task`.
+    /// The waker to poll with in place of `task`.
     pub(crate) fn of(&mut self, task: &Waker, shared: &Arc<Shared>) -> Waker {
         if let Some((noting, waker)) = &self.0 {
             if noting.task.will_wake(task) {
@@ -52,7 +54,8 @@ impl PollWaker {
     }
 }
 
-/// Here too what is shared: `shared.rs` is also built with another clock and other atomics (tests/handover.rs).
+/// Includes tests of the shared state: `shared.rs` is also built with another clock and other atomics
+/// (tests/handover.rs).
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
@@ -127,7 +130,7 @@ mod tests {
         let (shared, _) = shared();
         let shared = Arc::new(shared);
         let mut waking = PollWaker::default();
-        // Tasks are told apart by their wakers.
+        // Tasks are distinguished by their wakers.
         let task = || {
             Waker::from(Arc::new(NotingWaker {
                 shared: shared.clone(),

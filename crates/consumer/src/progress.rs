@@ -1,10 +1,10 @@
-//! What was handed out, and what of it is finished.
+//! What was handed out, and which of it is finished.
 //!
-//! There are three ways in which the application finishes records: by calling `poll` again (`enable.auto.offset.store`,
-//! the default); by saying up to where (`store`, `commit`); or record by record, in any order and from anywhere
-//! ([`Builder::finish_each`](crate::Builder::finish_each)), which the [`Ledgers`] keep account of. The snapshot that a
-//! commit takes is made here, on the application's own task, so that it can never run ahead of it (FAILURES H3, BUG1,
-//! BUG2).
+//! There are three ways in which the application finishes records: by calling `poll` again
+//! (`enable.auto.offset.store`, the default); by giving an offset (`store`, `commit`); or record by record,
+//! in any order and from anywhere ([`Builder::finish_each`](crate::Builder::finish_each)), which the
+//! [`Ledgers`] track. The snapshot for a commit is made here, on the application's own task, so that it can
+//! never run ahead of it (FAILURES H3, BUG1, BUG2).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,14 +23,14 @@ use crate::{
     records::RecordPosition,
 };
 
-/// Who says what is finished.
+/// How records are finished.
 #[derive(Clone, Debug)]
 pub(crate) enum Finishing {
-    /// The next `poll`: all that was handed out.
+    /// The next `poll` finishes everything handed out before.
     ByPoll,
-    /// The application: all up to here.
+    /// The application finishes everything up to an offset.
     ByStore,
-    /// Whoever has a record: that one.
+    /// Each record is finished by itself.
     Each(Arc<Ledgers>),
 }
 
@@ -39,12 +39,12 @@ pub(crate) struct Progress {
     by: Finishing,
     /// Handed out by the last `poll`.
     handed: Vec<RecordPosition>,
-    /// Handed out to who looks through it before the application has it: no `poll` finishes that.
+    /// Handed out, but not passed to the application yet: no `poll` finishes these.
     withheld: Vec<RecordPosition>,
     finished: BTreeMap<TopicPartition, (Token, Position)>,
-    /// Passed behind records that are not finished yet; of each partition the last.
+    /// Passed after records that are not finished yet; the last of each partition.
     passed: BTreeMap<TopicPartition, Passed>,
-    /// Of these more is finished than was reported.
+    /// The partitions with more finished than was reported.
     news: BTreeSet<TopicPartition>,
 }
 
@@ -55,7 +55,7 @@ impl Progress {
         Self { by, handed, withheld, finished, passed, news }
     }
 
-    /// Whether records are finished one by one: then nothing else says what is.
+    /// The ledgers, if records are finished one by one: then nothing else can finish them.
     pub(crate) fn of_each(&self) -> Option<&Arc<Ledgers>> {
         match &self.by {
             Finishing::Each(ledgers) => Some(ledgers),
@@ -63,7 +63,7 @@ impl Progress {
         }
     }
 
-    /// The last `poll` hands these out.
+    /// Notes that the last `poll` hands these out.
     pub(crate) fn hand_out<P: Part>(&mut self, parts: &mut [P]) {
         match &self.by {
             Finishing::Each(ledgers) => parts.iter_mut().for_each(|part| part.enter(ledgers)),
@@ -71,7 +71,7 @@ impl Progress {
             Finishing::ByPoll => {
                 for part in parts {
                     let place = part.record_position();
-                    // A partition's later run supersedes its earlier one.
+                    // A later run of a partition replaces its earlier one.
                     match self.handed.last_mut().filter(|last| last.partition == place.partition) {
                         Some(last) => *last = place,
                         None => self.handed.push(place),
@@ -81,8 +81,8 @@ impl Progress {
         }
     }
 
-    /// What was handed out is finished, if it is `poll` that says so (FAILURES H3), and with it what came after it without
-    /// a record.
+    /// Finishes what was handed out, if the next `poll` does that (FAILURES H3), and the offsets without a
+    /// record that follow it.
     pub(crate) fn go_on(&mut self, passed: Vec<Passed>) {
         match &self.by {
             Finishing::Each(ledgers) => passed.into_iter().for_each(|passed| ledgers.pass(passed)),
@@ -94,25 +94,25 @@ impl Progress {
         }
     }
 
-    /// The application does not have yet what the last `poll` handed out.
+    /// Withholds the records of the last `poll`, which the application has not received yet.
     pub(crate) fn withhold(&mut self) {
         self.withheld.append(&mut self.handed);
     }
 
-    /// Now it has.
+    /// Notes that the application has received the withheld records.
     pub(crate) fn hand_out_withheld(&mut self) {
         self.handed.append(&mut self.withheld);
     }
 
-    /// Everything handed out so far is finished.
+    /// Finishes everything handed out so far.
     pub(crate) fn finish_handed(&mut self) {
         for place in std::mem::take(&mut self.handed) {
             self.finish(place);
         }
     }
 
-    /// The position passed over these; that is finished as soon as everything handed out before it is, which holds if
-    /// `all_finished`.
+    /// Notes that the position passed over these offsets. They are finished as soon as everything handed out
+    /// before them is; `all_finished` says whether it is.
     fn pass(&mut self, passed: Vec<Passed>, all_finished: bool) {
         for new in passed {
             let old = self.passed.get_mut(&new.to.partition);
@@ -134,11 +134,11 @@ impl Progress {
         }
     }
 
-    /// Everything up to here is finished.
+    /// Finishes everything up to here.
     pub(crate) fn finish(&mut self, place: RecordPosition) {
         let RecordPosition { partition, token, next } = place;
         match self.finished.get_mut(&partition) {
-            // Later tokens win; under the same one it only grows.
+            // Later tokens win; under the same token the offset only grows.
             Some((held, position)) if *held > token || (*held == token && position.offset >= next.offset) => {
                 return;
             }
@@ -148,7 +148,7 @@ impl Progress {
         self.news.insert(partition);
     }
 
-    /// No longer ours: nothing of it will be committed.
+    /// Forgets these partitions, which are no longer ours: nothing of them will be committed.
     pub(crate) fn forget(&mut self, partitions: &[TopicPartition], why: &Refusal) {
         if partitions.is_empty() {
             return;
@@ -166,8 +166,8 @@ impl Progress {
         self.withheld.retain(|place| !gone.contains(&place.partition));
     }
 
-    /// The cluster has moved these partitions back, each to an offset: what was finished beyond it is of a log that is gone.
-    /// Of what lies before it, records that are finished one by one are still to be.
+    /// The cluster has moved these partitions back, each to an offset: what was finished beyond it belongs to
+    /// a log that is gone. With `finish_each`, records before it can still be finished.
     pub(crate) fn moved_back(&mut self, back: &[(TopicPartition, Token, i64)]) {
         match &self.by {
             Finishing::Each(ledgers) => {
@@ -182,7 +182,7 @@ impl Progress {
         }
     }
 
-    /// Tells the engine what is finished, if that is news.
+    /// Reports to the engine what is finished, if that is new.
     pub(crate) fn report(&mut self, handle: &Handle) {
         let tell = |positions| drop(handle.send(Command::Finished { positions }));
         if let Finishing::Each(ledgers) = &self.by {
@@ -202,7 +202,7 @@ impl Progress {
     }
 }
 
-/// With the consumer ends what may be said of its records.
+/// After the consumer's end none of its records can be finished.
 impl Drop for Progress {
     fn drop(&mut self) {
         if let Finishing::Each(ledgers) = &self.by {
@@ -262,7 +262,7 @@ mod tests {
         progress.finish(later(11));
         progress.go_on(Vec::new());
         assert_eq!(reported(&mut progress), Some(11));
-        // It begins where the other ended, and has nothing to do with it.
+        // This begins where the other ended, and is unrelated to it.
         progress.go_on(vec![Passed { from: 12, to: later(20) }]);
         progress.go_on(Vec::new());
         assert_eq!(reported(&mut progress), None, "records from 11 on are not finished");

@@ -1,5 +1,6 @@
-//! A rebalance as `poll` carries it out: commit, then tell the application, then tell the engine that it is done. A value that is
-//! polled, so that a `poll` which is dropped in the middle leaves it where it was, for the next one to go on with.
+//! A rebalance as `poll` carries it out: commit, then notify the application, then tell the engine that it is
+//! done. The state is kept in a value, so that a `poll` that is dropped in the middle leaves it for the next
+//! one to continue.
 
 use std::{
     fmt, mem,
@@ -23,38 +24,39 @@ use crate::{
     partition_list::PartitionList,
 };
 
-/// A change of ownership that the application is being told of.
+/// An ownership change that the application is being notified of.
 pub(crate) struct Running {
-    /// What is finished is being committed, before the application hears of it.
+    /// The commit of what is finished, before the application is notified.
     commit: Option<oneshot::Receiver<Result<()>>>,
-    /// It was not answered in time.
+    /// That commit was not answered in time.
     is_uncommitted: bool,
     notification: Notification,
-    /// What the listener ended with; what was finished while it ran is being committed.
+    /// The listener's result; what was finished while it ran is being committed.
     listened: Option<Result<()>>,
     alarm: clock::Alarm,
     pending: PendingChange,
 }
 
-/// How the application hears of it.
+/// How the application is notified.
 pub(crate) enum Notification {
     Listener(SyncFuture),
-    /// As a value, which `next` hands out.
+    /// As a value, which `next` returns.
     Value,
 }
 
-/// What comes of it.
+/// The result of a notification.
 pub(crate) enum Notified {
-    /// The listener has ended; the error is its own.
+    /// The listener has ended, with this error of its own.
     Listened(Result<()>),
-    /// The same; what was finished could not be committed in time. Whoever polls has nothing to do about that, as the records
-    /// come again, to whoever owns them next; whoever closes wants to know.
+    /// The same, but what was finished could not be committed in time. `poll` ignores that, because the
+    /// records are delivered again to their next owner; `close` reports it.
     Uncommitted(Result<()>),
-    /// To be handed out. Whoever gets it ends the change.
+    /// A value to return. Its receiver ends the change.
     Value,
 }
 
-/// A future that is reached through `&mut` alone, so that sharing it is harmless: it keeps the consumer `Sync`.
+/// A future that is reached only through `&mut`, so that sharing it is harmless: it keeps the consumer
+/// `Sync`.
 pub(crate) struct SyncFuture(Mutex<ListenerFuture>);
 
 impl SyncFuture {
@@ -78,17 +80,17 @@ impl Running {
         Self { commit: None, is_uncommitted: false, notification, listened: None, alarm, pending }
     }
 
-    /// Whether the application is to hear of it as a value.
+    /// Whether the application is notified by a value.
     pub(crate) fn is_value(&self) -> bool {
         matches!(self.notification, Notification::Value)
     }
 
-    /// The same, and the application hears of it so.
+    /// The same, with this way to notify the application.
     pub(crate) fn notification(self, notification: Notification) -> Self {
         Self { notification, ..self }
     }
 
-    /// The same, once this is answered.
+    /// The same, once this commit is answered.
     pub(crate) fn after(self, commit: oneshot::Receiver<Result<()>>) -> Self {
         Self { commit: Some(commit), ..self }
     }
@@ -97,8 +99,8 @@ impl Running {
         &self.pending
     }
 
-    /// Ready when the listener has ended or its time is up, and the engine knows it; or when there is a value to hand
-    /// out.
+    /// Ready when the listener has ended or its time is up, and the engine knows it; or when there is a value
+    /// to return.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Notified> {
         let is_late = self.alarm.poll(cx, self.pending.deadline()).is_ready();
         ready!(self.poll_commit(cx, is_late));
@@ -145,7 +147,8 @@ impl Running {
         Poll::Ready(())
     }
 
-    /// It is not waited for any longer. A listener that has not been called yet has one step: it hears of every change.
+    /// Stops waiting. A listener that has not been called yet is polled once, because it must be notified of
+    /// every change.
     pub(crate) fn give_up(&mut self) -> Notified {
         let commits = self.commit.take().is_some();
         if commits {
@@ -167,7 +170,7 @@ impl Running {
     }
 }
 
-/// A listener that panics is one that failed: the rebalance goes on (FAILURES D9).
+/// A listener that panics has failed: the rebalance continues (FAILURES D9).
 fn listen(future: &mut SyncFuture, cx: &mut Context<'_>) -> Poll<Result<()>> {
     let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| future.poll(cx)));
     let failed = |what: String| Error::new(ErrorKind::Misuse, format!("the rebalance listener {what}"));
@@ -179,7 +182,8 @@ fn listen(future: &mut SyncFuture, cx: &mut Context<'_>) -> Poll<Result<()>> {
     }
 }
 
-/// The end of a change of ownership, which comes once, from whoever is first: the listener, the value, or the consumer.
+/// The end of an ownership change, which happens once, by the listener, the value, or the consumer, whichever
+/// is first.
 #[derive(Clone)]
 pub(crate) struct PendingChange(Arc<Mutex<Inner>>);
 
@@ -187,22 +191,22 @@ struct Inner {
     change: Change,
     handle: Handle,
     reporter: Reporter,
-    /// What the engine is told.
+    /// The command for the engine.
     command: Option<Command>,
     ledgers: Option<OpenLedgers>,
     is_over: bool,
 }
 
-/// Partitions whose records are finished one by one: what is finished of them counts until the change ends.
+/// Partitions whose records are finished one by one: records can be finished until the change ends.
 pub(crate) struct OpenLedgers {
     pub(crate) ledgers: Arc<Ledgers>,
     pub(crate) partitions: Vec<TopicPartition>,
-    /// How long the last commit may take, if that is our task.
+    /// The limit for the last commit, if auto-commit is on.
     pub(crate) commit_within: Option<Duration>,
 }
 
 impl OpenLedgers {
-    /// Nothing more counts. The answer to the last commit, if there is anything to commit.
+    /// Closes the ledgers. Returns the answer to the last commit, if there is anything to commit.
     fn close(self, handle: &Handle) -> Option<oneshot::Receiver<Result<()>>> {
         let tell = |positions| drop(handle.send(Command::Finished { positions }));
         let news = self.ledgers.close_and_report(&self.partitions, tell);
@@ -213,7 +217,7 @@ impl OpenLedgers {
     }
 }
 
-/// What the application is told, and how long it has.
+/// The notification of the application, and its deadline.
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
     pub(crate) call: RebalanceCall,
@@ -251,7 +255,7 @@ impl PendingChange {
         self.with(|inner| inner.change.deadline)
     }
 
-    /// What was finished is read again, by whoever owns it next.
+    /// The finished records are delivered again, to their next owner.
     fn not_committed(&self, error: Error) {
         let reporter = self.with(|inner| inner.reporter.clone());
         reporter.log(|| tracing::warn!(%error, "the commit before a revoke failed"));
@@ -266,7 +270,8 @@ impl PendingChange {
         })
     }
 
-    /// What was finished one by one until now is all that counts; the answer to its commit, if there is one.
+    /// Closes the ledgers, so that no more records can be finished. Returns the answer to their commit, if
+    /// there is one.
     fn close_ledgers(&self) -> Option<oneshot::Receiver<Result<()>>> {
         let (open, handle, reporter) =
             self.with(|inner| Some((inner.ledgers.take()?, inner.handle.clone(), inner.reporter.clone())))?;
@@ -274,7 +279,7 @@ impl PendingChange {
         open.close(&handle)
     }
 
-    /// Tells what follows, once; also of a listener that took too long.
+    /// Reports the end of the change, once; also for a listener that took too long.
     pub(crate) fn end(&self) {
         drop(self.close_ledgers());
         let Some((change, reporter, handle, command)) = self.with(|inner| {
@@ -319,25 +324,26 @@ impl fmt::Debug for PendingChange {
     }
 }
 
-/// Partitions to be given up, as [`Consumer::next`](crate::Consumer::next) hands them out. Nothing more of them comes;
-/// dropping this, [`done`](Self::done), or the next call of `next` or `poll` gives them up, whichever is first: forgetting
-/// it holds up nobody.
+/// Partitions to be given up, as [`Consumer::next`](crate::Consumer::next) returns them. No more of their
+/// records are handed out. Dropping this, [`done`](Self::done), or the next call of `next` or `poll` gives
+/// them up, whichever is first: keeping it too long delays nobody.
 ///
-/// Of a [`Revoking`](crate::Next::Revoking), what is finished can be committed until then, with the consumer or with
-/// [`consumer`](field@Self::consumer).
-/// Commits that are not awaited, and with [`finish_each`](crate::Builder::finish_each) the automatic commit of what was
-/// finished meanwhile, go out with that; if they do not get through in time, those records are read again.
+/// For [`Revoking`](crate::Next::Revoking), what is finished can be committed until then, with the consumer
+/// or with [`consumer`](field@Self::consumer).
+/// Commits that are not awaited, and with [`finish_each`](crate::Builder::finish_each) the automatic commit
+/// of what was finished meanwhile, are sent when it ends; if they do not succeed in time, those records are
+/// delivered again.
 #[derive(Debug)]
 #[must_use = "dropping it gives the partitions up"]
 #[non_exhaustive]
 pub struct Handover {
-    /// Those that change hands; never empty.
+    /// The partitions that change; never empty.
     pub partitions: Vec<TopicPartition>,
-    /// Those held after the change.
+    /// The partitions owned after the change.
     pub owned: Vec<TopicPartition>,
     /// The group's generation; with `group.protocol=consumer` the member's epoch.
     pub generation: i32,
-    /// To commit, and to read positions and lag, from wherever this goes.
+    /// A handle to commit, and to read positions and lag, on any task.
     pub consumer: Handle,
     deadline: Instant,
     pending: PendingChange,
@@ -356,12 +362,12 @@ impl Handover {
         }
     }
 
-    /// Until when they have to be given up: [`Rebalance::deadline`](crate::Rebalance::deadline).
+    /// The time by which they have to be given up: [`Rebalance::deadline`](crate::Rebalance::deadline).
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// Gives them up.
+    /// Gives the partitions up.
     pub fn done(self) {}
 }
 

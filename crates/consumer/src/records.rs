@@ -1,4 +1,4 @@
-//! Records as the application reads them: views into what the broker sent.
+//! Records as the application reads them: views into the fetch response.
 
 mod iter;
 
@@ -18,9 +18,9 @@ use crate::{
     ticket::{self, Ticket},
 };
 
-/// What one `poll` handed out: records of one or more partitions, each partition's in offset order.
+/// The records that one `poll` returned, from one or more partitions, in offset order within each partition.
 ///
-/// Owns the memory that its records point into. Cheap to clone and to send to another thread.
+/// It owns the memory that its records point into. Cheap to clone and to send to another thread.
 #[derive(Clone, Debug, Default)]
 pub struct Records {
     pub(crate) parts: Vec<PartitionRecords>,
@@ -34,7 +34,7 @@ impl Records {
         self.parts.push(part);
     }
 
-    /// How many records.
+    /// The number of records.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -44,8 +44,8 @@ impl Records {
         self.len == 0
     }
 
-    /// Resets and truncations of positions after all that was handed out before, and ahead of these records: [`Event::Reset`] and
-    /// [`Event::Truncated`]. There may be some without any record.
+    /// Resets and truncations of positions that happened after the previous records and before these:
+    /// [`Event::Reset`] and [`Event::Truncated`]. There may be some without any record.
     pub fn resets(&self) -> &[Event] {
         &self.resets
     }
@@ -55,7 +55,7 @@ impl Records {
         Iter { parts: self.parts.iter(), current: None, left: self.len }
     }
 
-    /// The runs of consecutive records that they came in. A partition may have several, in offset order.
+    /// The runs of consecutive records of one batch. A partition may have several, in offset order.
     pub fn partitions(&self) -> slice::Iter<'_, PartitionRecords> {
         self.parts.iter()
     }
@@ -70,7 +70,7 @@ impl<'a> IntoIterator for &'a Records {
     }
 }
 
-/// Records that outlive this, as if each was [detached](Record::detach).
+/// Iterates over records that outlive this, as if each was [detached](Record::detach).
 impl IntoIterator for Records {
     type Item = OwnedRecord;
     type IntoIter = OwnedIter;
@@ -87,9 +87,9 @@ pub struct PartitionRecords {
     pub(crate) token: Token,
     pub(crate) leader_epoch: Option<i32>,
     pub(crate) slice: wire::RecordSlice,
-    /// Where reading goes on after them: past compacted and control records too.
+    /// The position after these records, past compacted and control records too.
     pub(crate) next: Position,
-    /// Where it is kept account of which of them are finished, if that is done one by one.
+    /// Tracks which of them are finished, if they are finished one by one.
     pub(crate) ledger: Option<Arc<Ledger>>,
 }
 
@@ -104,7 +104,7 @@ impl PartitionRecords {
         self.partition.partition
     }
 
-    /// Topic and partition.
+    /// The topic and partition.
     pub fn topic_partition(&self) -> &TopicPartition {
         &self.partition
     }
@@ -114,7 +114,7 @@ impl PartitionRecords {
         self.next.offset
     }
 
-    /// How many records.
+    /// The number of records.
     pub fn len(&self) -> usize {
         self.slice.len()
     }
@@ -124,7 +124,7 @@ impl PartitionRecords {
         self.slice.is_empty()
     }
 
-    /// Says that all of them are finished; see [`Record::finish`].
+    /// Marks all of them as finished; see [`Record::finish`].
     pub fn finish(&self) -> Result<()> {
         let first = self.iter().next().map_or(self.next.offset, |record| record.offset());
         ticket::finish(&self.partition, self.ledger.as_deref(), first, self.next.offset)
@@ -145,7 +145,7 @@ impl<'a> IntoIterator for &'a PartitionRecords {
     }
 }
 
-/// Records that outlive this, as if each was [detached](Record::detach).
+/// Iterates over records that outlive this, as if each was [detached](Record::detach).
 impl IntoIterator for PartitionRecords {
     type Item = OwnedRecord;
     type IntoIter = OwnedIter;
@@ -156,7 +156,7 @@ impl IntoIterator for PartitionRecords {
     }
 }
 
-/// Bytes of a record that is rather copied than that it keeps what it came in.
+/// The size up to which a detached record is copied, so that it does not keep its batch in memory.
 const SMALL: usize = 4096;
 
 /// A record: a view into its batch. Nothing is copied until [`detach`](Self::detach).
@@ -182,7 +182,7 @@ impl<'a> Record<'a> {
         self.of.partition()
     }
 
-    /// Topic and partition.
+    /// The topic and partition.
     pub fn topic_partition(&self) -> &'a TopicPartition {
         &self.of.partition
     }
@@ -193,54 +193,56 @@ impl<'a> Record<'a> {
         self.view().offset()
     }
 
-    /// Milliseconds since 1970, as [`timestamp_type`](Self::timestamp_type) says; -1 where there is none.
+    /// Milliseconds since 1970, with the meaning of [`timestamp_type`](Self::timestamp_type); -1 if there is
+    /// none.
     #[inline]
     pub fn timestamp(&self) -> i64 {
         self.view().timestamp()
     }
 
-    /// Who gave the timestamp.
+    /// What set the timestamp.
     pub fn timestamp_type(&self) -> TimestampType {
         self.view().timestamp_type()
     }
 
-    /// The key; `None` where it is null, which differs from empty.
+    /// The key; `None` if it is null, which differs from empty.
     #[inline]
     pub fn key(&self) -> Option<&'a [u8]> {
         self.view().key()
     }
 
-    /// The value; `None` where it is null: a tombstone in a compacted topic.
+    /// The value; `None` if it is null: a tombstone in a compacted topic.
     #[inline]
     pub fn value(&self) -> Option<&'a [u8]> {
         self.view().value()
     }
 
-    /// The headers, in order, duplicates kept; read when asked for.
+    /// The headers, in order, with duplicates; parsed on access.
     #[inline]
     pub fn headers(&self) -> Headers<'a> {
         self.view().headers()
     }
 
-    /// The leader epoch under which it was written, where the format has it.
+    /// The leader epoch under which it was written, if the format records one.
     pub fn leader_epoch(&self) -> Option<i32> {
         self.of.leader_epoch
     }
 
-    /// The record on its own. Up to 4 KiB are copied, so that a small record that is kept keeps nothing else in memory;
-    /// a larger one shares the memory that it came in.
+    /// Returns an owned record. Up to 4 KiB are copied, so that keeping a small record keeps nothing else in
+    /// memory; a larger one shares the memory of its batch.
     pub fn detach(&self) -> OwnedRecord {
         let view = self.view();
         self.owning(if view.size() <= SMALL { view.copy() } else { view.detach() })
     }
 
-    /// The record on its own, copied however large it is: for records that are kept for long, so that each holds its own bytes and no others.
+    /// Returns an owned record that is always copied: for records that are kept for long, so that each holds
+    /// only its own bytes.
     pub fn detach_copied(&self) -> OwnedRecord {
         self.owning(self.view().copy())
     }
 
-    /// The record on its own, sharing the memory that it came in, however small it is: for records that are soon done with.
-    /// Its batch stays in memory as long as it does, and with a batch that was not packed all that one answer brought
+    /// Returns an owned record that always shares the memory of its batch: for records that are dropped soon.
+    /// Its batch stays in memory as long as it does, and an uncompressed batch keeps the whole fetch response
     /// (`fetch.max.bytes`).
     pub fn detach_shared(&self) -> OwnedRecord {
         self.owning(self.view().detach())
@@ -256,22 +258,22 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Says that this record is finished, whatever became of those before it: of a consumer that was built with
-    /// [`Builder::finish_each`](crate::Builder::finish_each). May be said in any order and from any thread; committed is
-    /// the longest unbroken run of finished records. Saying it again changes nothing.
+    /// Marks this record as finished, whatever became of those before it, if the consumer was built with
+    /// [`Builder::finish_each`](crate::Builder::finish_each). It may be called in any order and from any
+    /// thread; the longest unbroken run of finished records is committed. Calling it again changes nothing.
     ///
     /// # Errors
-    /// `NotOwned`, with the reason, if the partition was given up or sought elsewhere since: the record comes again, to whoever owns it
-    /// then. `Misuse` of a consumer whose records are not finished one by one.
+    /// `NotOwned`, with the reason, if the partition was given up or sought elsewhere since: the record is
+    /// delivered again, to its new owner. `Misuse` for a consumer whose records are not finished one by one.
     pub fn finish(&self) -> Result<()> {
         let offset = self.offset();
         ticket::finish(&self.of.partition, self.of.ledger.as_deref(), offset, offset.saturating_add(1))
     }
 
-    /// What is needed to [`finish`](Self::finish) the record later, without keeping the record.
+    /// A ticket to [`finish`](Self::finish) the record later, without keeping the record.
     ///
     /// # Errors
-    /// `Misuse` of a consumer whose records are not finished one by one.
+    /// `Misuse` for a consumer whose records are not finished one by one.
     pub fn ticket(&self) -> Result<Ticket> {
         Ticket::new(&self.of.partition, self.of.ledger.as_ref(), self.offset())
     }
@@ -287,7 +289,7 @@ impl fmt::Debug for Record<'_> {
     }
 }
 
-/// A record that outlives the [`Records`] it came in: see [`Record::detach`].
+/// A record that outlives its [`Records`]: see [`Record::detach`].
 #[derive(Clone, Debug)]
 pub struct OwnedRecord {
     partition: TopicPartition,
@@ -308,7 +310,7 @@ impl OwnedRecord {
         self.partition.partition
     }
 
-    /// Topic and partition.
+    /// The topic and partition.
     pub fn topic_partition(&self) -> &TopicPartition {
         &self.partition
     }
@@ -318,53 +320,53 @@ impl OwnedRecord {
         self.record.offset()
     }
 
-    /// Milliseconds since 1970; -1 where there is none.
+    /// Milliseconds since 1970; -1 if there is none.
     pub fn timestamp(&self) -> i64 {
         self.record.timestamp()
     }
 
-    /// Who gave the timestamp.
+    /// What set the timestamp.
     pub fn timestamp_type(&self) -> TimestampType {
         self.record.timestamp_type()
     }
 
-    /// The key; `None` where it is null.
+    /// The key; `None` if it is null.
     pub fn key(&self) -> Option<&[u8]> {
         self.record.key().map(AsRef::as_ref)
     }
 
-    /// The value; `None` where it is null.
+    /// The value; `None` if it is null.
     pub fn value(&self) -> Option<&[u8]> {
         self.record.value().map(AsRef::as_ref)
     }
 
-    /// The key as shared bytes: cloned, it costs no copy.
+    /// The key as shared bytes, which can be cloned without a copy.
     pub fn key_bytes(&self) -> Option<&Bytes> {
         self.record.key()
     }
 
-    /// The value as shared bytes: cloned, it costs no copy.
+    /// The value as shared bytes, which can be cloned without a copy.
     pub fn value_bytes(&self) -> Option<&Bytes> {
         self.record.value()
     }
 
-    /// The headers, in order, duplicates kept.
+    /// The headers, in order, with duplicates.
     pub fn headers(&self) -> Headers<'_> {
         self.record.headers()
     }
 
-    /// The leader epoch under which it was written, where the format has it.
+    /// The leader epoch under which it was written, if the format records one.
     pub fn leader_epoch(&self) -> Option<i32> {
         self.leader_epoch
     }
 
-    /// Says that this record is finished; see [`Record::finish`].
+    /// Marks this record as finished; see [`Record::finish`].
     pub fn finish(&self) -> Result<()> {
         let offset = self.offset();
         ticket::finish(&self.partition, self.ledger.as_deref(), offset, offset.saturating_add(1))
     }
 
-    /// What is needed to finish the record later; see [`Record::ticket`].
+    /// A ticket to finish the record later; see [`Record::ticket`].
     pub fn ticket(&self) -> Result<Ticket> {
         Ticket::new(&self.partition, self.ledger.as_ref(), self.offset())
     }
@@ -374,15 +376,15 @@ impl OwnedRecord {
     }
 }
 
-/// Something that names a record's place, and that it was ours when it was read: to say with
-/// [`Consumer::store`](crate::Consumer::store) that all up to it is finished. (That it alone is finished says
-/// [`Record::finish`].)
+/// A record, or several, with its position and the ownership under which it was read: for
+/// [`Consumer::store`](crate::Consumer::store), which marks everything up to it as finished.
+/// ([`Record::finish`] finishes one record alone.)
 pub trait Delivered {
     #[doc(hidden)]
     fn record_position(&self) -> RecordPosition;
 }
 
-/// Where a record stood, and under which ownership it was delivered.
+/// The position of a record, and the ownership under which it was delivered.
 #[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct RecordPosition {

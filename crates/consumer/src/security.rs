@@ -1,7 +1,7 @@
-//! What properties cannot say of how connections are secured: credentials from a source of your own, and TLS from values instead
-//! of files.
+//! Security settings that properties cannot express: a custom source of credentials, and TLS from values
+//! instead of files.
 //!
-//! Most programs set properties, and need nothing of this module:
+//! Most programs set properties, and need nothing from this module:
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), offtake::Error> {
@@ -11,15 +11,16 @@
 //!     .property("sasl.mechanism", "SCRAM-SHA-512")
 //!     .property("sasl.username", "alice")
 //!     .property("sasl.password", std::env::var("PASSWORD").unwrap_or_default())
-//!     .property("ssl.ca.location", "/etc/ssl/our-ca.pem") // without it: the authorities that the system trusts
+//!     .property("ssl.ca.location", "/etc/ssl/our-ca.pem") // default: the system's certificate authorities
 //!     .build()
 //!     .await?;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! Java's names and forms are understood too (`sasl.jaas.config`, `ssl.truststore.*`, `ssl.keystore.*`), and values may stand elsewhere
-//! ([`SecurityConfig`]). A source of credentials of your own is asked at every authentication:
+//! Java's names and forms are accepted too (`sasl.jaas.config`, `ssl.truststore.*`, `ssl.keystore.*`), and
+//! values may be stored elsewhere ([`SecurityConfig`]). A custom source of credentials is queried at every
+//! authentication:
 //!
 //! ```no_run
 //! # async fn password() -> Result<String, offtake::security::ProviderError> { Ok(String::new()) }
@@ -36,8 +37,8 @@
 //! # }
 //! ```
 //!
-//! Credentials that are refused are an [`ErrorKind::Authentication`](crate::ErrorKind::Authentication). At the start it is final. Once a
-//! broker has accepted them, a refusal is retried while any connection lives and for a minute after: credentials may be changed at the
-//! broker and at the client at different times.
+//! Credentials that are refused result in [`ErrorKind::Authentication`](crate::ErrorKind::Authentication). At
+//! the start that is final. Once a broker has accepted them, a refusal is retried while any connection lives
+//! and for a minute after: credentials may be changed at the broker and at the client at different times.
 
 pub use offtake_client::security::*;

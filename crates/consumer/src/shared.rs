@@ -1,5 +1,6 @@
-//! The two facts that the handle and the engine share without a message: where the application stands towards `poll`, and
-//! until when the ownership of what was assigned is known to hold. Each is a word; neither is ever waited for.
+//! The two facts that the handle and the engine share without a message: the application's state with regard
+//! to `poll`, and until when its ownership is known to be valid. Each is an atomic word; nothing ever waits
+//! for either.
 
 use std::time::{Duration, Instant};
 
@@ -9,38 +10,38 @@ use crate::atomics::{AtomicBool, AtomicU64, Ordering};
 #[derive(Debug)]
 pub(crate) struct Shared {
     epoch: Instant,
-    /// An [`Application`]: three bits say which, the others since when.
+    /// An [`Application`]: three bits for the state, the others for its start.
     application: AtomicU64,
     valid_until: AtomicU64,
-    /// The handle waits to be told that ownership holds again.
+    /// The handle waits until ownership is valid again.
     blocked: AtomicBool,
 }
 
-/// Where the application stands towards `poll`.
+/// The application's state with regard to `poll`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Application {
     /// It has never polled.
     Never,
-    /// It is busy with something else since then.
+    /// It has been busy with something else since then.
     Away(Instant),
-    /// The body of `poll` runs since then.
+    /// The body of `poll` has been running since then.
     Running(Instant),
-    /// In `poll`, and nothing has come that it has not seen.
+    /// It is in `poll`, and has seen everything that has arrived.
     Waiting,
-    /// In `poll`, and has been woken then, but nobody has run it since.
+    /// It is in `poll`, and was woken then, but its task has not run since.
     Woken(Instant),
 }
 
-/// For how long ownership is known to hold.
+/// How long ownership is known to be valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Validity {
-    /// A hand assignment: nobody takes it away.
+    /// A manual assignment: it cannot be taken away.
     Forever,
-    /// A member's: until the coordinator may have given it to somebody else; `None` while it is no member.
+    /// A member's: until the coordinator may have reassigned it; `None` while it is no member.
     Until(Option<Instant>),
 }
 
-/// Nothing limits the ownership: a hand assignment, or nothing assigned.
+/// Nothing limits the ownership: a manual assignment, or nothing assigned.
 const FOREVER: u64 = u64::MAX;
 const LATEST: u64 = u64::MAX >> BITS;
 
@@ -49,7 +50,7 @@ const MASK: u64 = (1 << BITS) - 1;
 const NEVER: u64 = 0;
 const AWAY: u64 = 1;
 const RUNNING: u64 = 2;
-/// Runs, and has been woken meanwhile: it will run again.
+/// It runs, and has been woken meanwhile: it will run again.
 const RUNNING_WOKEN: u64 = 3;
 const WAITING: u64 = 4;
 const WOKEN: u64 = 5;
@@ -74,12 +75,12 @@ impl Shared {
 
     // ---- the application -----------------------------------------------------------------------------------------
 
-    /// The body of `poll` begins to run, for the first time or again.
+    /// Notes that the body of `poll` begins to run, for the first time or again.
     pub(crate) fn poll_runs(&self, now: Instant) {
         self.application.store(self.since(now, RUNNING), Ordering::Release);
     }
 
-    /// It has nothing more to do until it is woken.
+    /// Notes that it has nothing to do until it is woken.
     pub(crate) fn poll_waits(&self, now: Instant) {
         let _ =
             self.application.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| match word & MASK {
@@ -89,7 +90,7 @@ impl Shared {
             });
     }
 
-    /// It is woken. Said before whoever runs it hears of it, so that no run follows which does not find this said.
+    /// Notes the wake-up before the task is woken, so that every following run sees it.
     pub(crate) fn poll_is_woken(&self, now: Instant) {
         let _ =
             self.application.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| match word & MASK {
@@ -99,12 +100,12 @@ impl Shared {
             });
     }
 
-    /// `poll` ends, or its future was dropped.
+    /// Notes that `poll` ends, or that its future was dropped.
     pub(crate) fn poll_ends(&self, now: Instant) {
         self.application.store(self.since(now, AWAY), Ordering::Release);
     }
 
-    /// Where the application stands.
+    /// The application's state.
     pub(crate) fn application(&self) -> Application {
         let word = self.application.load(Ordering::Acquire);
         let since = self.epoch + Duration::from_millis(word >> BITS);
@@ -117,8 +118,9 @@ impl Shared {
         }
     }
 
-    /// When the application was last seen to do its part: `now` while it waits for us. Who has something to do in `poll`
-    /// and does not get on with it is as silent as who does not call it (FAILURES M1). `None` before the first `poll`.
+    /// When the application last did its part: `now` while it waits for us. An application that has been
+    /// woken in `poll` and does not run counts as silent from then, as one that does not call `poll`
+    /// (FAILURES M1). `None` before the first `poll`.
     pub(crate) fn last_poll(&self, now: Instant) -> Option<Instant> {
         match self.application() {
             Application::Never => None,
@@ -129,8 +131,8 @@ impl Shared {
 
     // ---- ownership -----------------------------------------------------------------------------------------------
 
-    /// The engine: until when what was assigned may be handed out (FAILURES M2, M4). True if the
-    /// handle has to be told that it may again.
+    /// Called by the engine: sets until when records of the assignment may be handed out (FAILURES M2, M4).
+    /// True if the handle has to be told that it may continue.
     pub(crate) fn set_validity(&self, now: Instant, validity: Validity) -> bool {
         let until = match validity {
             Validity::Forever => FOREVER,
@@ -141,18 +143,19 @@ impl Shared {
         until > self.millis(now) && self.blocked.swap(false, Ordering::AcqRel)
     }
 
-    /// Whether ownership is known to hold now.
+    /// Whether ownership is known to be valid now.
     pub(crate) fn holds(&self, now: Instant) -> bool {
         self.valid_until.load(Ordering::Acquire) > self.millis(now)
     }
 
-    /// The handle: whether ownership is known to hold now. If not, the engine will tell when it does again.
+    /// Called by the handle: whether ownership is known to be valid now. If not, the engine will notify it
+    /// when it is again.
     pub(crate) fn is_valid(&self, now: Instant) -> bool {
         if self.holds(now) {
             return true;
         }
-        // Said before looking again. Both sides swap: whichever is later has the other's word, this one the new validity,
-        // the engine that we wait.
+        // Set before looking again. Both sides swap, so whichever is later sees the other's write: the handle
+        // sees the new validity, or the engine sees that the handle waits.
         self.blocked.swap(true, Ordering::AcqRel);
         self.holds(now)
     }

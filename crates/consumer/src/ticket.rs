@@ -1,4 +1,4 @@
-//! Finishing one record, from anywhere.
+//! Finishes one record, from anywhere.
 
 use std::sync::Arc;
 
@@ -9,17 +9,18 @@ use crate::{
     ledger::{Ledger, Refusal},
 };
 
-/// The right to say that one record is finished, apart from the record: small, and at home on any thread. Made by
+/// The right to finish one record, separate from the record: small, and usable on any thread. Made by
 /// [`Record::ticket`](crate::Record::ticket).
 ///
-/// A ticket that is dropped, by a task that panicked for example, finishes nothing: the record stays unfinished, and neither it
-/// nor what comes after it in its partition is committed. Within seconds that is logged (WARN) and told
-/// ([`Event::Unfinished`](crate::Event::Unfinished)), unless the record is finished otherwise.
+/// A ticket that is dropped, by a task that panicked for example, finishes nothing: the record stays
+/// unfinished, and neither it nor any record after it in its partition is committed. Within seconds that is
+/// logged (WARN) and reported ([`Event::Unfinished`](crate::Event::Unfinished)), unless the record is
+/// finished otherwise.
 #[derive(Debug)]
 #[must_use = "a record is finished by `finish`, not by dropping its ticket"]
 pub struct Ticket {
     partition: TopicPartition,
-    /// Until the ticket is used.
+    /// `None` once the ticket is used.
     ledger: Option<Arc<Ledger>>,
     offset: i64,
 }
@@ -38,7 +39,7 @@ impl Ticket {
         Ok(Self { partition: partition.clone(), ledger: Some(ledger), offset })
     }
 
-    /// Topic and partition of the record.
+    /// The topic and partition of the record.
     pub fn topic_partition(&self) -> &TopicPartition {
         &self.partition
     }
@@ -48,7 +49,7 @@ impl Ticket {
         self.offset
     }
 
-    /// Says that the record is finished; see [`Record::finish`](crate::Record::finish).
+    /// Marks the record as finished; see [`Record::finish`](crate::Record::finish).
     ///
     /// # Errors
     /// `NotOwned` if the partition was revoked, lost or sought elsewhere since, with the reason.
@@ -58,7 +59,7 @@ impl Ticket {
     }
 }
 
-/// The records from one offset up to the other are finished.
+/// Marks the records from one offset up to the other as finished.
 pub(crate) fn finish(partition: &TopicPartition, ledger: Option<&Ledger>, from: i64, to: i64) -> Result<()> {
     let ledger = ledger.ok_or_else(not_one_by_one)?;
     if ledger.finish(from, to) {

@@ -1,4 +1,4 @@
-//! What kind of error records are that cannot be read.
+//! Maps errors of unreadable records to error kinds.
 
 use offtake_wire::records::RecordError;
 

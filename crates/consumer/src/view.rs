@@ -1,5 +1,5 @@
-//! What other tasks may read of a consumer without asking it: the [gauges](PartitionGauges) of the partitions it holds, as a
-//! snapshot that changes with the assignment.
+//! State of a consumer that other tasks may read without a message: the [gauges](PartitionGauges) of its
+//! partitions, as a snapshot that changes with the assignment.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -10,7 +10,7 @@ use crate::gauges::PartitionGauges;
 
 type Gauges = BTreeMap<TopicPartition, Arc<PartitionGauges>>;
 
-/// The side of the task that polls.
+/// The polling task's side.
 #[derive(Debug, Default)]
 pub(crate) struct View(watch::Sender<Gauges>);
 
@@ -32,7 +32,7 @@ impl View {
     }
 }
 
-/// The side of everybody else.
+/// The readers' side.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Viewer(Option<watch::Receiver<Gauges>>);
 
@@ -43,7 +43,7 @@ impl Viewer {
         Some(read(&gauges))
     }
 
-    /// The partitions that are handed out and whose gauges meet a condition.
+    /// The partitions being handed out whose gauges meet a condition.
     pub(crate) fn owned(&self, is_meant: impl Fn(&PartitionGauges) -> bool) -> Vec<TopicPartition> {
         let owned = self.read(|gauges| {
             let owned = gauges.iter().filter(|(_, gauges)| !gauges.is_leaving() && is_meant(gauges));
@@ -52,7 +52,7 @@ impl Viewer {
         owned.unwrap_or_default()
     }
 
-    /// The lag of each partition that is handed out.
+    /// The lag of each partition that is being handed out.
     pub(crate) fn lags(&self) -> BTreeMap<TopicPartition, Option<u64>> {
         let lags = self.read(|gauges| {
             let owned = gauges.iter().filter(|(_, gauges)| !gauges.is_leaving());

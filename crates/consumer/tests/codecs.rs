@@ -1,4 +1,4 @@
-//! Batches in each codec, in this build and in one that leaves codecs out:
+//! Tests of batches in each codec, in this build and in one without some codecs:
 //! `cargo test -p offtake --no-default-features --features gzip,snappy,lz4 --test codecs`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]

@@ -1,9 +1,10 @@
-//! What the engine's thread and the application's share without a lock, in every order in which their steps can
-//! interleave and every value that the memory model lets them see (`docs/failures.md`). The code under test is the real
-//! `shared.rs` and `ledger.rs`, with loom's atomics and lock in place of the standard library's.
+//! Tests the state that the engine's thread and the application's share without a lock, in every order in
+//! which their steps can interleave and with every value that the memory model allows (`docs/failures.md`).
+//! The code under test is the real `shared.rs` and `ledger.rs`, with loom's atomics and lock in place of the
+//! standard library's.
 //!
-//! The snapshot of what may be committed (FAILURES BUG1, BUG2) is made by the application's task alone, and goes to the engine as
-//! a value; only where records are finished one by one does it look into what others write.
+//! The snapshot of what may be committed (FAILURES BUG1, BUG2) is made by the application's task alone, and
+//! sent to the engine as a value; only with `finish_each` does it read state that others write.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -42,17 +43,17 @@ fn after(origin: Instant, seconds: u64) -> Instant {
     origin + Duration::from_secs(seconds)
 }
 
-/// What the engine tells the handle.
+/// A message of the engine to the handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Notice {
-    /// All is lost; to be answered.
+    /// Everything is lost; to be answered.
     Lost,
-    /// Ownership holds again.
+    /// Ownership is valid again.
     Current,
 }
 
-/// As `poll` goes about it: notices first, then the validity, then records. Ends when something may be handed out;
-/// whether that was before `Lost` was heard.
+/// Acts as `poll` does: handles notices first, then checks the validity, then hands out records. Ends when
+/// something may be handed out; returns whether that was before `Lost` was received.
 fn polls(notices: &Receiver<Notice>, is_valid: impl Fn() -> bool, released: impl Fn()) -> bool {
     let mut buffered = true;
     let mut heed = |notice: Notice| {
@@ -68,7 +69,7 @@ fn polls(notices: &Receiver<Notice>, is_valid: impl Fn() -> bool, released: impl
         if is_valid() {
             return buffered;
         }
-        // Nothing else wakes it: if nobody sends, loom finds all threads blocked.
+        // Nothing else wakes it: if nothing is sent, loom finds all threads blocked.
         heed(notices.recv().unwrap());
     }
 }
@@ -125,7 +126,7 @@ fn m4_what_was_lost_is_not_handed_out_when_ownership_holds_again() {
     loom::model(|| {
         let origin = origin();
         let shared = Arc::new(Shared::new(origin));
-        // Expired already by the clock, though the engine has not said so yet.
+        // Expired by the clock, though the engine has not reported it yet.
         shared.set_validity(origin, Validity::Until(Some(after(origin, 10))));
         let (notices, noticed) = channel();
         let (released, releases) = channel::<()>();
@@ -134,7 +135,7 @@ fn m4_what_was_lost_is_not_handed_out_when_ownership_holds_again() {
             move || {
                 shared.set_validity(after(origin, 20), Validity::Until(None));
                 notices.send(Notice::Lost).unwrap();
-                // The member joins again when that is answered, and not before.
+                // The member rejoins only when that is answered.
                 releases.recv().unwrap();
                 if shared.set_validity(after(origin, 20), Validity::Until(Some(after(origin, 30)))) {
                     notices.send(Notice::Current).unwrap();
@@ -148,7 +149,8 @@ fn m4_what_was_lost_is_not_handed_out_when_ownership_holds_again() {
     });
 }
 
-/// The engine counts silence from the last poll: it may believe one longer ago only while it cannot know better.
+/// The engine measures silence from the last poll: it may believe that poll to be older only while it cannot
+/// know better.
 #[test]
 fn m1_a_poll_that_has_ended_is_known_to_have() {
     loom::model(|| {
@@ -177,7 +179,7 @@ fn m1_a_poll_that_has_ended_is_known_to_have() {
     });
 }
 
-/// Who has seen one poll never falls back to none, and who has seen the end of one not to an earlier.
+/// A reader that has seen one poll never falls back to none, nor from the end of one to an earlier state.
 #[test]
 fn m1_what_is_known_of_polls_does_not_go_back() {
     loom::model(|| {
@@ -206,15 +208,15 @@ fn m1_what_is_known_of_polls_does_not_go_back() {
     });
 }
 
-/// Something for the handle, and its waker.
+/// An item for the handle, and the handle's waiting state.
 #[derive(Default)]
 struct Slot {
     item: bool,
     waits: bool,
 }
 
-/// The handle runs, finds nothing, waits, is woken, and runs again; `waits` says when it has nothing more to do. What the
-/// engine sees of it after it has woken it, if it had to.
+/// The handle runs, finds nothing, waits, is woken, and runs again; `waits` is called when it has nothing
+/// more to do. Returns the state that the engine sees after it has woken the handle, if it had to.
 fn woken(waits: impl Fn(&Shared, std::time::Instant) + Send + 'static) -> Option<Application> {
     let origin = origin();
     let shared = Arc::new(Shared::new(origin));
@@ -252,7 +254,8 @@ fn woken(waits: impl Fn(&Shared, std::time::Instant) + Send + 'static) -> Option
     seen
 }
 
-/// Who has been woken is silent until it runs, and not one that waits for us: also if it was woken just before it waited.
+/// An application that has been woken counts as silent until it runs, even if it was woken just before it
+/// waited.
 #[test]
 fn m1_who_has_been_woken_does_not_count_as_waiting() {
     loom::model(|| {
@@ -265,7 +268,7 @@ fn m1_who_has_been_woken_does_not_count_as_waiting() {
     });
 }
 
-/// One that forgets, when it waits, that it has been woken meanwhile is found out.
+/// Detects an implementation that, when it waits, forgets that it has been woken meanwhile.
 #[test]
 fn a_handle_that_waits_without_looking_would_be_found_to_wait() {
     use std::sync::atomic::{AtomicBool as Flag, Ordering::Relaxed};
@@ -283,7 +286,7 @@ fn a_handle_that_waits_without_looking_would_be_found_to_wait() {
     assert!(FOUND.load(Relaxed));
 }
 
-/// A handle that does not look a second time may sleep for ever: loom comes upon that order.
+/// A handle that does not look a second time may sleep for ever: loom finds that order.
 #[test]
 fn a_handle_that_does_not_look_again_would_be_found_asleep() {
     use std::sync::atomic::{AtomicBool as Flag, Ordering::Relaxed};
@@ -315,8 +318,8 @@ fn a_handle_that_does_not_look_again_would_be_found_asleep() {
     assert!(FOUND.load(Relaxed));
 }
 
-/// Two threads finish what the consumer's own hands out and reports meanwhile: what it reports is finished, and in the end
-/// it is all of it.
+/// Two threads finish what the consumer's own thread hands out and reports meanwhile: everything reported is
+/// finished, and in the end everything is reported.
 #[test]
 fn h3_what_is_reported_while_others_finish_is_finished() {
     use std::sync::atomic::{AtomicU32 as Count, Ordering::SeqCst};
@@ -324,7 +327,7 @@ fn h3_what_is_reported_while_others_finish_is_finished() {
     loom::model(|| {
         let ledger = Arc::new(Ledger::starting_at(0));
         ledger.hand_out(0..2, Position::at(2));
-        // Not of the model, so that it orders nothing: which records are being finished.
+        // Outside the model, so that it orders nothing: the records being finished.
         let begun = std::sync::Arc::new(Count::new(0));
         let workers = [0, 1].map(|offset: i64| {
             let (ledger, begun) = (ledger.clone(), begun.clone());
@@ -344,7 +347,7 @@ fn h3_what_is_reported_while_others_finish_is_finished() {
     });
 }
 
-/// Who is told that its record counts finds it in what is committed last; who comes later is told that it does not (H2).
+/// A `finish` that returns true is included in the last commit; a later one returns false (H2).
 #[test]
 fn h2_what_is_finished_when_a_partition_is_given_up_is_committed_or_refused() {
     loom::model(|| {

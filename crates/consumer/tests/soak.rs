@@ -1,5 +1,5 @@
-//! An hour of a consumer with nothing to read, in virtual time: nothing that it holds grows. A binary of its own, as the memory of the
-//! whole process is measured.
+//! An hour of a consumer with nothing to read, in virtual time: nothing that it holds grows. A separate
+//! binary, because the memory of the whole process is measured.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 #![allow(clippy::disallowed_methods, reason = "the application under test waits, in virtual time")]
@@ -16,14 +16,15 @@ use offtake::{Consumer, dial::InMemory};
 use offtake_broker::Cluster;
 use tokio::{runtime::Handle, time::Instant};
 
-/// What a process that stays as it is may seem to grow by, in KiB: the allocator keeps pages, and the broker its log.
+/// The growth in KiB that a process may show without a leak: the allocator keeps pages, and the broker its
+/// log.
 const MOST_GROWTH: u64 = 4 << 10;
 
-/// What is held.
+/// The resources held.
 #[derive(Clone, Copy, Debug)]
 struct Held {
     tasks: usize,
-    /// Connections that were ever made.
+    /// All connections ever made.
     dials: u64,
     descriptors: usize,
     memory_kib: u64,
@@ -82,7 +83,8 @@ async fn p3_an_idle_hour_costs_no_task_no_connection_no_descriptor_and_no_memory
 
         assert_eq!(after.tasks, before.tasks, "{protocol}: {before:?}, {after:?}");
         assert_eq!(after.descriptors, before.descriptors, "{protocol}: {before:?}, {after:?}");
-        // Those that carry nothing for nine minutes are closed, and made again when they are needed: for metadata every five.
+        // Connections without traffic for nine minutes are closed, and made again when needed: for metadata
+        // every five minutes.
         assert!(after.dials <= before.dials + 20, "{protocol}: {before:?}, {after:?}");
         assert!(after.memory_kib <= before.memory_kib + MOST_GROWTH, "{protocol}: {before:?}, {after:?}");
         cluster.produce("orders", 0, None, Some(b"two")).unwrap();

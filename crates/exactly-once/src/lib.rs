@@ -6,16 +6,16 @@ use offtake::{Consumer, Error, ErrorKind, Handle, Position, Records, Result, Sta
 use offtake_producer::{ProducerRecord, Transaction, TransactionDelivery, TransactionalProducer};
 use tokio::time::{Instant, sleep_until};
 
-/// How long one poll waits. The next one follows.
+/// The timeout of one poll; the next one follows.
 const POLL: Duration = Duration::from_secs(60);
 
-/// A pause is not longer than this, so that its end can be said.
+/// The limit of a pause, so that its end can be represented.
 const LONGEST_PAUSE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// Where the records of a step begin, by partition.
+/// The first position in each partition of a step.
 type Firsts = BTreeMap<TopicPartition, Position>;
 
-/// A consumer and a producer whose work is done in transactions, one for what a poll gives.
+/// A consumer and a producer that process each poll's records in one transaction.
 ///
 /// ```no_run
 /// # async fn run(mut once: offtake_exactly_once::ExactlyOnce) -> offtake::Result<()> {
@@ -31,25 +31,25 @@ type Firsts = BTreeMap<TopicPartition, Position>;
 /// # }
 /// ```
 ///
-/// The group keeps its offsets; they are committed within the transactions (KIP-98, KIP-447), so that a record that was handled by a member
-/// which then lost its partition, stood still or crashed has no effect of it, and is handled by the next one.
+/// The group's offsets are committed within the transactions (KIP-98, KIP-447). If a member processes a record and then loses its
+/// partition, hangs or crashes, nothing of its transaction takes effect, and the next member processes the record.
 #[derive(Debug)]
 pub struct ExactlyOnce {
     consumer: Consumer,
     producer: TransactionalProducer,
-    /// What was handed out last, and is not known to be committed.
+    /// The first positions of the last step, as long as it is not known to be committed.
     uncommitted: Firsts,
-    /// Steps in a row that were not committed.
+    /// The number of consecutive steps that were not committed.
     repeats: u32,
-    /// When the step that is waited for may begin. [`next`](Self::next) may be dropped and called again while it waits.
+    /// When the next step may begin, if it has to wait. [`next`](Self::next) may be dropped and called again while it waits.
     resume_at: Option<Instant>,
 }
 
 impl ExactlyOnce {
-    /// A loop of these two. The consumer may be subscribed already or later, by [`consumer`](Self::consumer).
+    /// Combines the two. The consumer may be subscribed before, or later through [`consumer`](Self::consumer).
     ///
     /// # Errors
-    /// `Misuse`: the consumer has no `group.id`, or commits by itself (`enable.auto.commit`), outside of the transactions.
+    /// `Misuse`: the consumer has no `group.id`, or commits automatically (`enable.auto.commit`), outside of the transactions.
     pub fn new(consumer: Consumer, producer: TransactionalProducer) -> Result<Self> {
         let config = consumer.config();
         if config.group_id.is_none() {
@@ -65,22 +65,23 @@ impl ExactlyOnce {
         Ok(Self { consumer, producer, uncommitted: Firsts::new(), repeats: 0, resume_at: None })
     }
 
-    /// The consumer, to subscribe, or to look at it.
+    /// The consumer, to subscribe it or to inspect it.
     pub fn consumer(&mut self) -> &mut Consumer {
         &mut self.consumer
     }
 
-    /// Waits for records, and begins a transaction for them. `None` when the consumer was closed by its [`Handle`].
+    /// Waits for records, and begins a transaction for them. Returns `None` when the consumer was closed by its [`Handle`].
     ///
-    /// What the step before did not commit comes again: this goes back to what is committed first, once it is decided what that is. From the second
-    /// such step in a row on it waits before: `retry.backoff.ms` of the consumer, twice as long each time, up to `retry.backoff.max.ms`.
+    /// Records of an uncommitted step are delivered again: this seeks back to the committed offsets first, once the outcome of
+    /// the step is decided. From the second consecutive uncommitted step on, it waits before: for the consumer's
+    /// `retry.backoff.ms`, twice as long each time, up to `retry.backoff.max.ms`.
     ///
-    /// Dropped, it loses nothing, and the next call goes on waiting: it may stand in a `select!` that is run again and again.
+    /// Cancel-safe: the next call goes on waiting, so that it may be used in a `select!` in a loop.
     ///
     /// # Errors
-    /// Those of [`Consumer::poll`], after which this may be called again as `poll` may. `Fenced`: another instance has taken the
-    /// `transactional.id`, or a transaction lasted longer than `transaction.timeout.ms` where `transaction.version` is below 2. What else ended
-    /// the producer.
+    /// Those of [`Consumer::poll`], after which this may be called again like `poll`. `Fenced`: another instance has taken the
+    /// `transactional.id`, or a transaction lasted longer than `transaction.timeout.ms` while `transaction.version` is below 2.
+    /// Other errors that end the producer.
     pub async fn next(&mut self) -> Result<Option<Step<'_>>> {
         self.producer.wait_until_ready().await?;
         self.pause().await;
@@ -100,7 +101,7 @@ impl ExactlyOnce {
         Ok(Some(Step { records, transaction, handle, uncommitted: &mut self.uncommitted }))
     }
 
-    /// What is aborted again and again is not aborted as fast as brokers can.
+    /// Waits, so that a step that is aborted repeatedly does not load the brokers.
     #[expect(clippy::disallowed_methods, reason = "between two transactions there is nothing but to wait")]
     async fn pause(&mut self) {
         let now = Instant::now();
@@ -118,13 +119,13 @@ impl ExactlyOnce {
         }
     }
 
-    /// Goes back to what is committed, in the partitions of the step before that are still this consumer's.
+    /// Seeks back to the committed offsets, in those partitions of the previous step that this consumer still owns.
     async fn go_back(&mut self) -> Result<()> {
         while let Some((partition, first)) = self.uncommitted.first_key_value() {
             let from = StartAt::committed_or(StartAt::Offset(*first));
             match self.consumer.seek(partition, from).await {
                 Ok(()) => {}
-                // Whoever has it now begins at what is committed.
+                // The new owner begins at the committed offset.
                 Err(error) if error.kind() == ErrorKind::NotOwned => {}
                 Err(error) => return Err(error),
             }
@@ -133,7 +134,7 @@ impl ExactlyOnce {
         Ok(())
     }
 
-    /// Aborts what was not committed, leaves the group, and ends both.
+    /// Aborts an uncommitted transaction, leaves the group, and closes both clients.
     ///
     /// # Errors
     /// `Timeout`: one of them took longer; it ends nevertheless.
@@ -143,7 +144,8 @@ impl ExactlyOnce {
     }
 }
 
-/// Records, and the transaction in which they are handled. Dropped, it is aborted, and its records come again.
+/// Records, and the transaction in which they are processed. When dropped, the transaction is aborted, and the records are
+/// delivered again.
 #[derive(Debug)]
 #[must_use = "a step that is dropped is aborted, and its records come again"]
 pub struct Step<'a> {
@@ -153,35 +155,38 @@ pub struct Step<'a> {
     uncommitted: &'a mut Firsts,
 }
 
-/// How a step ended.
+/// The outcome of a step.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Ended {
-    /// What was sent, and that the records are done, is committed.
+    /// The sent records and the offsets of the step are committed.
     Committed,
-    /// Nothing of it is committed, as the error says: the group has rebalanced, or something could not be written. The records come again, to
-    /// whoever owns their partitions.
+    /// Nothing of it is committed, for the reason in the error: the group has rebalanced, or a record could not be written. The
+    /// records are delivered again, to the owner of their partition.
     Aborted(Error),
-    /// Nobody said whether it was committed. The next step waits until that is decided, and goes on behind these records if they are done.
+    /// No broker confirmed whether it was committed. The next step waits until that is decided, and continues after these records
+    /// if they are committed.
     Unknown(Error),
 }
 
 impl Step<'_> {
-    /// What was read.
+    /// The records of the step.
     pub fn records(&self) -> &Records {
         &self.records
     }
 
-    /// Sends a record within the transaction, as [`Transaction::send`] does. It need not be awaited: [`commit`](Self::commit) fails without it.
+    /// Sends a record within the transaction, like [`Transaction::send`]. The delivery need not be awaited:
+    /// [`commit`](Self::commit) fails if the record was not written.
     pub fn send(&self, record: ProducerRecord<'_>) -> TransactionDelivery {
         self.transaction.send(record)
     }
 
-    /// Commits what was sent, and that the records are done.
+    /// Commits the sent records, and the offsets of the step.
     ///
     /// # Errors
-    /// What will not be otherwise the next time: a record that is too large, or whose topic does not exist (`TransactionAborted`: the step is aborted,
-    /// and [`next`](ExactlyOnce::next) gives its records again), and what ended the producer or the consumer (`Fenced`, `Authorization`, `Closed`, …).
+    /// Errors that a repetition would not avoid: a record that is too large, or whose topic does not exist (`TransactionAborted`:
+    /// the step is aborted, and [`next`](ExactlyOnce::next) returns its records again), and errors that end the producer or the
+    /// consumer (`Fenced`, `Authorization`, `Closed`, …).
     pub async fn commit(self) -> Result<Ended> {
         let Self { records, transaction, handle, uncommitted } = self;
         let committed = async {
@@ -203,10 +208,10 @@ impl Step<'_> {
         }
     }
 
-    /// Aborts: nothing of it is seen, and the records come again.
+    /// Aborts the step: nothing of it becomes visible, and the records are delivered again.
     ///
     /// # Errors
-    /// `Fenced`, and what else ended the producer.
+    /// `Fenced`, and other errors that end the producer.
     pub async fn abort(self) -> Result<()> {
         match self.transaction.abort().await {
             Err(error) if error.kind() != ErrorKind::Timeout => Err(error),
@@ -219,7 +224,7 @@ fn firsts(records: &Records) -> Firsts {
     let mut firsts = Firsts::new();
     for part in records.partitions() {
         if let Some(record) = part.iter().next() {
-            // A partition may come in several parts, the first one first.
+            // A partition may have several parts, the first one first.
             firsts.entry(part.topic_partition().clone()).or_insert(Position::at(record.offset()));
         }
     }

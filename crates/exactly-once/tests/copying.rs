@@ -1,4 +1,4 @@
-//! A job that copies a topic: whatever happens on the way, each record is in the copy once.
+//! A job that copies a topic: whatever faults occur, each record is in the copy once.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::disallowed_methods)] // tests have tasks and deadlines of their own
@@ -60,7 +60,7 @@ async fn consumer(cluster: &Cluster, protocol: &str) -> Consumer {
     builder.build().await.unwrap()
 }
 
-/// One instance of the job, as it is started anew each time.
+/// One instance of the job, as it is restarted each time.
 async fn copy(cluster: Cluster, protocol: &'static str, id: usize) -> offtake::Result<()> {
     let mut consumer = consumer(&cluster, protocol).await;
     consumer.subscribe("in").await?;
@@ -94,7 +94,7 @@ async fn copy(cluster: Cluster, protocol: &'static str, id: usize) -> offtake::R
     Ok(())
 }
 
-/// How often each number stands in the output, as `isolation` shows it.
+/// How often each number occurs in the committed output.
 async fn copied(cluster: &Cluster) -> BTreeMap<usize, usize> {
     let inside = cluster.clone();
     let mut consumer = Consumer::builder(cluster.bootstrap())
@@ -118,7 +118,7 @@ async fn copied(cluster: &Cluster) -> BTreeMap<usize, usize> {
     }
 }
 
-/// How often each rule struck.
+/// Checks that each record is copied once. Returns how often each rule was applied.
 async fn each_record_once(
     name: &str,
     protocol: &'static str,
@@ -129,7 +129,7 @@ async fn each_record_once(
     let rules: Vec<_> = rules.into_iter().map(|rule| cluster.inject(rule)).collect();
     let start = |id| tokio::spawn(copy(cluster.clone(), protocol, id));
     let mut members: Vec<_> = (0..3).map(start).collect();
-    // Members die and come back, in turn; one that had an error is started again.
+    // Members die and restart, in turn; a member that failed is restarted.
     for turn in 0..9 {
         tokio::time::sleep(Duration::from_secs(2)).await;
         members[turn % 3].abort();
@@ -163,7 +163,7 @@ async fn each_record_once(
     hits
 }
 
-/// Kinds of faults of each API.
+/// The number of faults of each API.
 const FAULTS: usize = 4;
 
 fn harms() -> Vec<FaultRule> {
@@ -183,7 +183,7 @@ fn harms() -> Vec<FaultRule> {
     asked.iter().flat_map(|api| harms.clone().map(|harm| rule(*api, harm))).collect()
 }
 
-/// Of each API, and of each kind of fault, one struck at least.
+/// Asserts that for each API at least one kind of fault was applied.
 fn check_struck(hits: &[u64]) {
     assert!(hits.chunks(FAULTS).all(|of_api| of_api.iter().any(|hits| *hits > 0)), "{hits:?}");
     let mut kinds = (0..FAULTS).map(|nth| hits.iter().skip(nth).step_by(FAULTS));
@@ -223,7 +223,7 @@ async fn producer(cluster: &Cluster) -> TransactionalProducer {
         .unwrap()
 }
 
-/// Each step is given up once, while loads of offsets are late or never answered.
+/// Each step is aborted once, while fetches of offsets are late or never answered.
 #[tokio::test(start_paused = true)]
 async fn k9_a_load_of_offsets_does_not_undo_the_way_back_after_an_abort() {
     for (harm, protocol) in
@@ -256,7 +256,7 @@ async fn k9_a_load_of_offsets_does_not_undo_the_way_back_after_an_abort() {
     }
 }
 
-/// A step that is aborted again and again is not a storm of transactions, and one that is committed ends the waiting.
+/// A step that is aborted again and again does not cause a storm of transactions, and a committed step ends the waiting.
 #[tokio::test(start_paused = true)]
 async fn steps_that_are_aborted_again_and_again_wait_longer_and_longer() {
     let cluster = cluster(2).await;
@@ -273,7 +273,7 @@ async fn steps_that_are_aborted_again_and_again_wait_longer_and_longer() {
             false => assert!(matches!(step.commit().await.unwrap(), Ended::Committed)),
         }
     }
-    // `retry.backoff.ms` is 100, `retry.backoff.max.ms` 1,000. What brokers take comes on top.
+    // `retry.backoff.ms` is 100, `retry.backoff.max.ms` 1,000. The brokers' time is added.
     for (at, least) in [(2, 100), (3, 200), (4, 400), (5, 800), (6, 1000), (7, 1000)] {
         assert!((least..least + 100).contains(&waits[at]), "wait {at}: {waits:?}");
     }
@@ -283,7 +283,7 @@ async fn steps_that_are_aborted_again_and_again_wait_longer_and_longer() {
     once.close(Duration::from_secs(30)).await.unwrap();
 }
 
-/// A loop that does other things, too, waits as long as one that does nothing else.
+/// A loop that does other things too waits as long as one that does nothing else.
 #[tokio::test(start_paused = true)]
 async fn a_next_that_is_dropped_and_called_again_counts_once() {
     let cluster = cluster(2).await;

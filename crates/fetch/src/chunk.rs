@@ -1,4 +1,4 @@
-//! [`Chunk`]: the batches of one partition that one response brought.
+//! [`Chunk`]: the batches of one partition from one response.
 
 use std::{collections::VecDeque, fmt, vec};
 
@@ -8,21 +8,22 @@ use offtake_wire::records::{Batch, Batches, Crc, RecordError};
 
 use crate::Charge;
 
-/// Records of one partition, in offset order, with neither hole nor repeat towards the chunk before it.
+/// Records of one partition, in offset order, without a hole or a repeat after the chunk before it.
 ///
 /// Only the headers of the batches have been read. Checksums and compression are left to the reader.
 #[derive(Clone, Debug)]
 pub struct Chunk {
     /// The partition of the records.
     pub partition: TopicPartition,
-    /// The ownership that they were asked for under.
+    /// The ownership under which they were requested.
     pub token: Token,
     /// The number of the last [`start`](crate::Fetcher::start) of the partition.
     pub start_id: u64,
-    /// Records below this offset are to be skipped: brokers send whole batches, also where the fetch began inside one.
+    /// Records below this offset are to be skipped: brokers send whole batches, even if the fetch began
+    /// inside one.
     pub fetch_offset: i64,
-    /// The position after the chunk. A chunk without batches moves the position too: over aborted transactions, control batches
-    /// or compacted offsets.
+    /// The position after the chunk. A chunk without batches moves the position too: past aborted
+    /// transactions, control batches or compacted offsets.
     pub next: Position,
     /// The records.
     pub batches: VisibleBatches,
@@ -30,11 +31,11 @@ pub struct Chunk {
     pub charge: Charge,
 }
 
-/// The batches of a chunk that the application may see: no control batches, and under read_committed none of aborted
-/// transactions. Cheap to clone: slices of the fetch response.
+/// The batches of a chunk that the application may see: no control batches, and under read_committed none of
+/// aborted transactions. Cheap to clone, because they are slices of the fetch response.
 #[derive(Clone, Default)]
 pub struct VisibleBatches {
-    /// Batches that stand end to end share a segment, so that a topic of small batches costs nothing a batch.
+    /// Adjacent batches share a segment, so that a topic of small batches needs no memory per batch.
     segments: Vec<Bytes>,
 }
 
@@ -49,18 +50,18 @@ impl VisibleBatches {
         self.segments.push(segment);
     }
 
-    /// Whether there is nothing to see.
+    /// Whether there are no visible batches.
     pub fn is_empty(&self) -> bool {
         self.segments.is_empty()
     }
 
-    /// Cuts them into batches, verifying each. After an error nothing more comes.
+    /// Cuts them into batches, verifying each. After an error there are no more.
     pub fn read(self, crc: Crc) -> ReadBatches {
         ReadBatches { segments: self.segments.into_iter(), crc, batches: None }
     }
 }
 
-/// How much it is: what the application's records say is nobody else's.
+/// Prints the size only: the contents of records are confidential.
 impl fmt::Debug for VisibleBatches {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = self.segments.iter().map(Bytes::len).fold(0, usize::saturating_add);
@@ -71,7 +72,7 @@ impl fmt::Debug for VisibleBatches {
     }
 }
 
-/// From slices of whole batches, in offset order.
+/// Collects slices of whole batches, in offset order.
 impl FromIterator<Bytes> for VisibleBatches {
     fn from_iter<I: IntoIterator<Item = Bytes>>(segments: I) -> Self {
         let mut batches = Self::default();
@@ -128,12 +129,12 @@ impl Queue {
         self.queued.iter().map(|queued| queued.arrival)
     }
 
-    /// Where the oldest begins.
+    /// The position before the oldest chunk.
     pub(crate) fn front(&self) -> Option<Position> {
         self.queued.front().map(|queued| queued.from)
     }
 
-    /// The newest.
+    /// The newest chunk.
     pub(crate) fn newest(&mut self) -> Option<&mut Chunk> {
         self.queued.back_mut().map(|queued| &mut queued.chunk)
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use offtake_machine::{BackoffConfig, IsolationLevel};
 
-/// Longer waits are cut to this, so that a time plus a wait does not overflow.
+/// Longer waits are limited to this, so that adding a wait to a time cannot overflow.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Some brokers never respond when `max_wait` is 0.
 pub(crate) const SHORTEST_WAIT: Duration = Duration::from_millis(1);
@@ -24,17 +24,19 @@ pub struct Config {
     pub max_wait: Duration,
     /// `isolation.level`.
     pub isolation: IsolationLevel,
-    /// `client.rack`: leaders may then name a replica nearby to fetch from (KIP-392).
+    /// `client.rack`: leaders may then name a nearby replica to fetch from (KIP-392).
     pub rack: Option<String>,
-    /// `fetch.buffer.max.bytes`: the memory to hold, in bytes. A response counts whole until the last chunk cut from it is
-    /// released. No request is sent while the budget is spent. It may be exceeded by what one response of each broker has beyond
-    /// the bytes that were asked for: a first batch that is larger (KIP-74), or a larger buffer.
+    /// `fetch.buffer.max.bytes`: the memory to hold, in bytes. A response counts with its whole size until
+    /// the last chunk cut from it is released. No request is sent while the budget is used up. It may be
+    /// exceeded by what one response of each broker has beyond the requested bytes: a first batch that is
+    /// larger (KIP-74), or a larger buffer.
     pub budget: usize,
     /// `request.timeout.ms`.
     pub request_timeout: Duration,
     /// How long a preferred replica is used before the leader is asked again: `metadata.max.age.ms`.
     pub replica_lease: Duration,
-    /// `check.crcs`, for the batches that only the fetcher reads: those of aborted transactions, and control batches.
+    /// `check.crcs`, for the batches that only the fetcher reads: control batches, and those of aborted
+    /// transactions.
     pub check_crcs: bool,
     /// `retry.backoff.ms`, `retry.backoff.max.ms`.
     pub backoff: BackoffConfig,
@@ -62,7 +64,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Normalized: sizes and waits that no broker can work with are raised to the least that it can.
+    /// Raises sizes and waits that no broker can work with to the least permitted values.
     pub(crate) fn normalized(mut self) -> Self {
         self.min_bytes = self.min_bytes.max(1);
         self.max_bytes = self.max_bytes.max(1);
@@ -79,7 +81,7 @@ impl Config {
         ] {
             *wait = (*wait).min(LONGEST);
         }
-        // A long poll is no reason to give up a connection.
+        // A long poll must not time out and end the connection.
         self.request_timeout = self.request_timeout.max(self.max_wait.saturating_mul(2));
         self
     }

@@ -1,101 +1,101 @@
-//! [`Event`]: what the fetcher tells the engine.
+//! [`Event`]: what the fetcher reports to the engine.
 
 use offtake_machine::{Broker, BrokerId, CallError, LeaderEpoch, Position, Token, TopicPartition};
 use offtake_wire::{ErrorCode, records::RecordError};
 
 use crate::Watermarks;
 
-/// Something that the engine has to know, or to act on.
+/// An event that the engine has to know, or to act on.
 ///
-/// Of [`OutOfRange`](Self::OutOfRange), [`Validate`](Self::Validate) and [`Diverged`](Self::Diverged) each says that the
-/// partition is no longer fetched until it is started again, at a position that `offsets` determines. Its queued chunks remain
-/// to be handed out, and lie before the position of the event.
+/// After [`OutOfRange`](Self::OutOfRange), [`Validate`](Self::Validate) and [`Diverged`](Self::Diverged) the
+/// partition is no longer fetched until it is started again, at a position that `offsets` determines. Its
+/// queued chunks are still to be handed out, and lie before the position of the event.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// The leader says that the position is not in the log: the log begins after it, or ends before it.
+    /// The leader reports that the position is not in the log: the log begins after it, or ends before it.
     OutOfRange {
-        /// Of which partition.
+        /// The partition.
         partition: TopicPartition,
-        /// Under which ownership.
+        /// Its ownership.
         token: Token,
         /// The position that was refused.
         position: Position,
     },
-    /// There is a new leader: is the position still in its log (KIP-320)?
+    /// There is a new leader, whose log may not contain the position (KIP-320).
     Validate {
-        /// Of which partition.
+        /// The partition.
         partition: TopicPartition,
-        /// Under which ownership.
+        /// Its ownership.
         token: Token,
         /// The position to validate.
         position: Position,
     },
-    /// The leader's log is not the one that was read: records before the position have been truncated (KIP-320).
+    /// The leader's log is not the one that was read: records before the position were truncated (KIP-320).
     Diverged {
-        /// Of which partition.
+        /// The partition.
         partition: TopicPartition,
-        /// Under which ownership.
+        /// Its ownership.
         token: Token,
         /// The position that is not in the log.
         position: Position,
         /// The largest epoch of the leader that is not above the position's.
         epoch: LeaderEpoch,
-        /// Where that epoch ends: what was read from here on is gone.
+        /// The end of that epoch: everything read from here on is gone.
         end_offset: i64,
     },
-    /// The log that was read is gone: without topic ids, the metadata names an older leader epoch again and again, and the leader
-    /// refuses the one that was known. The topic was deleted and created again, and `offsets` starts it anew.
+    /// The log that was read is gone: without topic ids, the metadata repeatedly names an older leader epoch,
+    /// and the leader refuses the known one. The topic was deleted and created again; `offsets` restarts it.
     LogGone {
-        /// Of which partition.
+        /// The partition.
         partition: TopicPartition,
-        /// Under which ownership.
+        /// Its ownership.
         token: Token,
     },
-    /// A partition cannot be fetched, and trying again did not help. The others go on.
+    /// A partition cannot be fetched, and retries did not help. The others continue.
     PartitionFailed {
-        /// Which partition.
+        /// The partition.
         partition: TopicPartition,
-        /// Under which ownership.
+        /// Its ownership.
         token: Token,
         /// Its position: all records before it have been, or will be, handed out.
         position: Position,
-        /// Why.
+        /// The error.
         error: PartitionError,
     },
-    /// Where a log begins and ends, as the newest response says: emitted for the first response since the start, and whenever it
-    /// changes.
+    /// The start and the end of a log, according to the newest response: emitted for the first response since
+    /// the start, and whenever they change.
     Watermarks {
-        /// Of which partition.
+        /// The partition.
         partition: TopicPartition,
-        /// Under which ownership.
+        /// Its ownership.
         token: Token,
-        /// Where the log begins and ends.
+        /// The start and the end of the log.
         watermarks: Watermarks,
     },
-    /// The partition is paused, and the chunks that have been [taken](crate::Fetcher::take) hold memory that others need: the
-    /// handle is to drop and release them, and to call [`rewind`](crate::Fetcher::rewind). Emitted once, until that or until it
-    /// is resumed or paused again.
+    /// The partition is paused, and the chunks that have been [taken](crate::Fetcher::take) hold memory that
+    /// others need: the handle has to drop and release them, and to call [`rewind`](crate::Fetcher::rewind).
+    /// Emitted once, until that happens or the partition is resumed or paused again.
     Reclaim {
-        /// Of which partition.
+        /// The partition.
         partition: TopicPartition,
-        /// Under which ownership.
+        /// Its ownership.
         token: Token,
     },
-    /// The queued chunks of a paused partition were dropped, as others need the memory: it is fetched again from `position` on.
-    /// Events about what lies behind that, such as an error, will come again.
+    /// The queued chunks of a paused partition were dropped, as others need the memory: it is fetched again
+    /// from `position` on. Events about later offsets, such as an error, will be emitted again.
     Rewound {
-        /// Of which partition.
+        /// The partition.
         partition: TopicPartition,
-        /// Under which ownership.
+        /// Its ownership.
         token: Token,
-        /// Where fetching goes on when the partition is resumed.
+        /// Where fetching continues when the partition is resumed.
         position: Position,
     },
     /// The metadata is out of date.
     RefreshMetadata,
     /// A broker named a newer leader (KIP-951).
     LeaderHint {
-        /// Of which partition.
+        /// The partition.
         partition: TopicPartition,
         /// The new leader.
         leader: BrokerId,
@@ -104,16 +104,16 @@ pub enum Event {
         /// Its address, if the broker sent it.
         address: Option<Broker>,
     },
-    /// Fetching from this broker has failed several times in a row; it is tried again and again, with pauses.
+    /// Fetching from this broker has failed several times in a row; it is retried with backoff.
     BrokerFailing {
-        /// Which broker.
+        /// The broker.
         broker: BrokerId,
-        /// What went wrong last.
+        /// The last error.
         error: BrokerError,
     },
     /// Fetching from this broker works again.
     BrokerRecovered {
-        /// Which broker.
+        /// The broker.
         broker: BrokerId,
     },
 }
@@ -131,24 +131,24 @@ pub enum PartitionError {
         /// The position.
         offset: i64,
     },
-    /// The batch at the position does not fit into the largest response that is read (`receive.message.max.bytes`). Stops the
-    /// partition.
+    /// The batch at the position does not fit into the largest accepted response
+    /// (`receive.message.max.bytes`). Stops the partition.
     #[error("the batch at offset {offset} comes in a response of {size} bytes, and {limit} at most are read")]
     TooLarge {
         /// The position.
         offset: i64,
-        /// The response with that batch alone, in bytes.
+        /// The size of the response with that batch alone, in bytes.
         size: usize,
-        /// The largest response that is read, in bytes.
+        /// The largest accepted response, in bytes.
         limit: usize,
     },
-    /// The broker refuses, for lack of a permission for instance. Fetching is tried again, with pauses.
+    /// The broker refuses, for example for lack of a permission. Fetching is retried, with backoff.
     #[error("the broker refuses to send records: {0}")]
     Refused(ErrorCode),
 }
 
 impl PartitionError {
-    /// Whether the partition is not fetched again until it is started again.
+    /// Whether the partition is not fetched any more until it is started again.
     pub fn stops(&self) -> bool {
         match self {
             Self::Records(_) | Self::NoProgress { .. } | Self::TooLarge { .. } => true,
@@ -175,7 +175,7 @@ pub enum BrokerError {
     /// The broker refuses the request as a whole.
     #[error("refused to fetch: {0}")]
     Refused(ErrorCode),
-    /// The response is of another type.
+    /// The response has another type.
     #[error("unexpected response type to Fetch")]
     UnexpectedResponse,
 }

@@ -1,6 +1,7 @@
 //! [`Fetcher`]: the partitions that are fetched, their chunks, and the memory budget.
 //!
-//! What the application asks for is here; the modules below have the rest of its methods, and they alone see its fields.
+//! This file has the commands of the application; the modules below have the other methods, and only they
+//! access its fields.
 
 mod oversized;
 mod partition_error;
@@ -29,18 +30,18 @@ use routing::Routing;
 
 /// Fetches started partitions from all brokers at once, within one memory budget.
 ///
-/// Owns no socket and reads no clock. After every change (a command, a response, new metadata, the clock) drain
-/// `poll_event` and `poll_transmit`, take what is ready, then ask `poll_timeout` when to come back.
+/// Owns no socket and reads no clock. After every change (a command, a response, new metadata, the clock)
+/// drain `poll_event` and `poll_transmit`, take the ready chunks, then ask `poll_timeout` when to call again.
 ///
 /// Always true:
 /// - at most one request is outstanding per broker, and no broker waits for another;
-/// - the chunks of one partition and token are its log from the start position on, without hole or repeat;
-/// - a response counts only if it comes from the broker that would be asked now, for the position and token of now;
-/// - memory held, and bytes asked for, do not exceed the budget, but for what one response has beyond what was asked
-///   for: brokers send a first batch whole, however large (KIP-74). A response is held, and counted, whole until the
-///   last chunk of it is released;
+/// - the chunks of one partition and token are its log from the start position on, without holes or repeats;
+/// - a response counts only if it is from the broker that would be asked now, for the current position and token;
+/// - memory held and requested bytes do not exceed the budget, except for what one response has beyond the
+///   requested bytes: brokers send a first batch whole, however large (KIP-74). A response is held, and
+///   counted, whole until its last chunk is released;
 /// - paused partitions do not keep others from being fetched: their chunks are dropped or returned when others need the memory;
-/// - a partition that has nothing new costs nothing: only what changed since the last request is looked at.
+/// - a partition without news costs nothing: only what changed since the last request is examined.
 ///
 /// KIP-74, KIP-98, KIP-227, KIP-320, KIP-392, KIP-516, KIP-951.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ pub struct Fetcher {
     ids: CallIds,
     partitions: BTreeMap<TopicPartition, Partition>,
     nodes: BTreeMap<BrokerId, Node>,
-    /// The broker of the last request: the next in order is asked next.
+    /// The broker of the last request: the next one in order gets the next request.
     last_broker: Option<BrokerId>,
     /// Paused partitions, and the assignment they were paused in: a seek keeps the pause, a new owner does not (FAILURES E10).
     paused: BTreeMap<TopicPartition, u64>,
@@ -58,7 +59,8 @@ pub struct Fetcher {
     /// Chunks that may be taken, in order of arrival.
     ready: BTreeMap<u64, TopicPartition>,
     arrivals: u64,
-    /// The memory of chunks, queued and taken. A chunk that was taken is held until it is released, also after its partition stopped.
+    /// The memory of chunks, queued and taken. A chunk that was taken is held until it is released, even
+    /// after its partition has stopped.
     memory: Memory,
     reader: Reader,
     events: VecDeque<Event>,
@@ -68,18 +70,18 @@ pub struct Fetcher {
     starts: u64,
 }
 
-/// How a partition was started.
+/// The result of starting a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Start {
-    /// The number of this start, higher than all before: chunks that are fetched after it bear it.
+    /// The number of this start, higher than all before: chunks that are fetched after it have this number.
     pub start_id: u64,
-    /// The position where fetching goes on. It lies before the one that [`Fetcher::start`] was given where chunks before that were
-    /// dropped and have to be fetched again.
+    /// The position where fetching continues. It is below the position passed to [`Fetcher::start`] if chunks
+    /// before that were dropped and have to be fetched again.
     pub position: Position,
 }
 
 impl Fetcher {
-    /// No partition is started yet.
+    /// A fetcher without any partition.
     pub fn new(config: Config) -> Self {
         let config = config.normalized();
         Self {
@@ -103,12 +105,13 @@ impl Fetcher {
         }
     }
 
-    /// Fetches a partition from `position` on, which `offsets` found or validated.
+    /// Fetches a partition from `position` on, which `offsets` has found or validated.
     ///
-    /// Under the token that it has already, chunks before `position` stay: a position that was only validated costs nothing, and
-    /// one that moved back loses nothing. Under another token all chunks are dropped.
+    /// Under the current token, chunks before `position` stay: a position that was only validated costs
+    /// nothing, and one that moved back loses nothing. Under another token all chunks are dropped.
     ///
-    /// A pause of another assignment ends. A pause of this assignment holds, also if it came before the start.
+    /// A pause from another assignment ends. A pause from this assignment holds, even if it came before the
+    /// start.
     pub fn start(&mut self, _now: Instant, tp: TopicPartition, token: Token, position: Position) -> Start {
         let start_id = self.next_start_id();
         if self.closing {
@@ -140,21 +143,21 @@ impl Fetcher {
         Start { start_id, position }
     }
 
-    /// The position where fetching goes on.
+    /// Returns the position where fetching continues.
     fn restart(&mut self, tp: &TopicPartition, start_id: u64, position: Position) -> Position {
         let rewound_to = self.partitions.get_mut(tp).and_then(|partition| partition.rewound_to.take());
         let mut at = rewound_to.filter(|back| back.offset < position.offset).unwrap_or(position);
         while let Some(queued) =
             self.partitions.get_mut(tp).and_then(|p| p.queue.drop_newest_beyond(position.offset))
         {
-            // Part of it lay before `position`: fetch that again.
+            // Part of the chunk lies before `position`: fetch that again.
             if queued.from.offset < at.offset {
                 at = queued.from;
             }
             self.dropped(&queued);
         }
         if let Some(partition) = self.partitions.get_mut(tp) {
-            // A leader that called the same position wrong by its epoch would only do so again.
+            // A leader that refused the same position because of its epoch would only do so again.
             partition.tell_epoch |= partition.position != at;
             partition.position = at;
             partition.start_id = start_id;
@@ -163,8 +166,8 @@ impl Fetcher {
         at
     }
 
-    /// Stops fetching a partition: revoked, lost, sought. Queued chunks are dropped, responses in flight will be ignored, and the
-    /// partition leaves the fetch session.
+    /// Stops fetching a partition because it was revoked, lost or sought. Queued chunks are dropped,
+    /// responses in flight will be ignored, and the partition leaves the fetch session.
     ///
     /// Returns the position after the last chunk that was taken.
     pub fn stop(&mut self, tp: &TopicPartition) -> Option<Position> {
@@ -185,23 +188,24 @@ impl Fetcher {
         while let Some(queued) = partition.queue.take_oldest() {
             self.dropped(&queued);
         }
-        // Chunks that were taken are released without being asked for.
+        // Chunks that were taken will be released without a request.
         self.memory.set_paused(tp, false);
         Some(position)
     }
 
-    /// [Stops](Self::stop) it for good: revoked or lost. A pause is forgotten with it.
+    /// [Stops](Self::stop) it for good, because it was revoked or lost. A pause is forgotten too.
     pub fn forget(&mut self, tp: &TopicPartition) -> Option<Position> {
         self.paused.remove(tp);
         self.stop(tp)
     }
 
-    /// Pauses a partition: its chunks are not handed out, and no more are fetched. Holds for the whole assignment that `token`
-    /// belongs to, before it is started and across seeks, until it is resumed.
+    /// Pauses a partition: its chunks are not handed out, and no more are fetched. This holds for the whole
+    /// assignment that `token` belongs to, before the start and across seeks, until the partition is resumed.
     ///
-    /// Its chunks stay as long as no other partition needs the memory. When one does, queued chunks are dropped,
-    /// to be fetched again after the pause; what has been taken is asked for by [`Event::Reclaim`], and once more when the
-    /// partition is paused again, as the first event may have been ignored while it was resumed.
+    /// Its chunks stay as long as no other partition needs the memory. When one does, queued chunks are
+    /// dropped, to be fetched again after the pause. Taken chunks are requested back by [`Event::Reclaim`],
+    /// and once more when the partition is paused again, as the first event may have been ignored while it
+    /// was resumed.
     pub fn pause(&mut self, tp: &TopicPartition, token: Token) {
         let current = self.partitions.get(tp).map(|partition| partition.token.assignment);
         if current.max(self.paused.get(tp).copied()) > Some(token.assignment) {
@@ -251,8 +255,8 @@ impl Fetcher {
         }
     }
 
-    /// The handle is done with a chunk of this partition, which may have been stopped since. A second call for the same chunk
-    /// changes nothing.
+    /// The handle has finished with a chunk of this partition, which may have been stopped since. A second
+    /// call for the same chunk changes nothing.
     pub fn release(&mut self, _now: Instant, tp: &TopicPartition, charge: Charge) {
         if self.memory.is_taken(charge.chunk) {
             self.memory.release(charge.chunk);
@@ -260,12 +264,12 @@ impl Fetcher {
         }
     }
 
-    /// The handle has dropped and released all that it held of a partition, as [`Event::Reclaim`] asked for: fetching goes on at
-    /// `position` when the partition is resumed, so that no record is lost.
+    /// The handle has dropped and released all chunks of a partition, as [`Event::Reclaim`] requested:
+    /// fetching continues at `position` when the partition is resumed, so that no record is lost.
     ///
     /// False, and nothing changes, if `token` is not the current one.
     ///
-    /// While the partition awaits its [`start`](Self::start), that will begin at `position` at the latest.
+    /// If the partition awaits its [`start`](Self::start), that will begin at `position` at the latest.
     pub fn rewind(&mut self, _now: Instant, tp: &TopicPartition, token: Token, position: Position) -> bool {
         if self.partitions.get(tp).is_none_or(|partition| partition.token != token) {
             return false;
@@ -301,7 +305,7 @@ impl Fetcher {
             partition.position = to;
         }
         if partition.state == State::Stopped {
-            // The error that stopped it lies behind what is fetched again, and will be met again.
+            // The error that stopped it comes after the records that are fetched again, and will occur again.
             partition.state = State::Fetching;
             self.routing.add(tp.clone());
         }
@@ -312,7 +316,7 @@ impl Fetcher {
         self.memory.used()
     }
 
-    /// Whether chunks of the partition are queued, be it paused or not.
+    /// Whether chunks of the partition are queued, paused or not.
     pub fn has_chunks(&self, tp: &TopicPartition) -> bool {
         self.partitions.get(tp).is_some_and(|partition| partition.queue.front().is_some())
     }
@@ -333,7 +337,7 @@ impl Fetcher {
         self.partitions.get(tp).is_none_or(|partition| partition.token.assignment == *assignment)
     }
 
-    /// The clock moved.
+    /// The clock has advanced.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some((at, _)) = self.timers.first()
             && *at <= now
@@ -345,14 +349,14 @@ impl Fetcher {
         self.give_up_overdue(now);
     }
 
-    /// When to come back.
+    /// When to call again.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let timers =
             [self.timers.first().map(|(at, _)| *at), self.routing.poll_timeout(), self.next_call_at()];
         earliest(timers)
     }
 
-    /// What happened.
+    /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         if let Some(event) = self.events.pop_front() {
             return Some(event);
@@ -360,8 +364,8 @@ impl Fetcher {
         std::mem::take(&mut self.refresh).then_some(Event::RefreshMetadata)
     }
 
-    /// Queues a chunk. One without visible batches only extends the chunk before it, so that a log of aborted transactions does
-    /// not pile up chunks.
+    /// Queues a chunk. One without visible batches only extends the chunk before it, so that chunks do not
+    /// accumulate for a log of aborted transactions.
     fn store(&mut self, from: Position, mut chunk: Chunk, frame: Frame, bytes: usize) {
         let Some(partition) = self.partitions.get_mut(&chunk.partition) else { return };
         if chunk.batches.is_empty()
@@ -380,7 +384,7 @@ impl Fetcher {
         partition.queue.push(QueuedChunk { arrival: self.arrivals, from, chunk });
     }
 
-    /// A queued chunk is dropped.
+    /// Accounts for a queued chunk that was dropped.
     fn dropped(&mut self, queued: &QueuedChunk) {
         self.ready.remove(&queued.arrival);
         self.memory.release(queued.arrival);

@@ -1,6 +1,6 @@
 //! Fetching: the partitions that are fetched, the next request to each broker, and the chunks of records that are ready.
 //!
-//! [`Fetcher`] is the machine. It hands out [`Chunk`]s, and tells the engine [`Event`]s.
+//! [`Fetcher`] is the machine. It returns [`Chunk`]s, and reports [`Event`]s to the engine.
 
 mod chunk;
 mod config;
@@ -19,7 +19,7 @@ pub use fetcher::{Fetcher, Start};
 pub use memory::{Charge, READER_OVERHEAD};
 pub use partition::Watermarks;
 
-/// What the README shows compiles.
+/// Compiles the example of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,4 +1,4 @@
-//! Accounts for memory: a response frame is held until the last chunk that was cut from it is released.
+//! Accounts for memory: a response frame is held until the last chunk cut from it is released.
 //!
 //! Always true:
 //! - `used` is the sum of the frames that at least one chunk holds, each counted once and whole;
@@ -8,24 +8,25 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use offtake_machine::TopicPartition;
 
-/// The part of a chunk's charge that is for its reader, in bytes: what the handle needs to hand out its records.
+/// The part of a chunk's charge for its reader, in bytes: what the handle needs to hand out its records.
 pub const READER_OVERHEAD: usize = 512;
-/// What a chunk is charged beside its part of the frame, in bytes: the chunk itself, its entries here and in the queues on
-/// its way, and its reader. For small responses that is most of what they hold.
+/// A chunk's charge besides its part of the frame, in bytes: for the chunk itself, its entries here and in
+/// the queues on its way, and its reader. For small responses that is most of the memory they hold.
 pub(crate) const CHUNK_OVERHEAD: usize = 512 + READER_OVERHEAD;
 
-/// The memory that a chunk holds in the fetcher's account, until [`Fetcher::release`](crate::Fetcher::release).
+/// The memory that a chunk holds in the fetcher's accounting, until
+/// [`Fetcher::release`](crate::Fetcher::release).
 ///
 /// Several chunks may hold one response frame: its memory is free when the last of them is released.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Charge {
-    /// 0: a chunk that no fetcher knows of.
+    /// 0: a chunk unknown to any fetcher.
     pub(crate) chunk: u64,
     bytes: usize,
 }
 
 impl Charge {
-    /// For a chunk that no fetcher has made, such as one in a test. Releasing it changes nothing.
+    /// A charge for a chunk that no fetcher has created, such as one in a test. Releasing it changes nothing.
     pub fn unaccounted(bytes: usize) -> Self {
         Self { chunk: 0, bytes }
     }
@@ -88,13 +89,13 @@ pub(crate) struct Holder {
 }
 
 impl Memory {
-    /// A response of so many bytes came.
+    /// Registers a response of this many bytes.
     pub(crate) fn frame(&mut self, bytes: usize) -> Frame {
         self.frame_ids = self.frame_ids.wrapping_add(1);
         Frame { id: self.frame_ids, bytes }
     }
 
-    /// Charges chunk number `chunk`, which holds `bytes` of the frame; with none it holds only itself.
+    /// Charges chunk number `chunk`, which holds `bytes` of the frame; with 0 it holds only itself.
     pub(crate) fn charge(
         &mut self,
         partition: &TopicPartition,
@@ -121,7 +122,7 @@ impl Memory {
         Charge { chunk, bytes }
     }
 
-    /// The chunk has been taken.
+    /// Notes that the chunk has been taken.
     pub(crate) fn mark_taken(&mut self, chunk: u64) {
         if let Some(chunk) = self.chunks.get_mut(&chunk) {
             chunk.taken = true;
@@ -132,7 +133,7 @@ impl Memory {
         self.chunks.get(&chunk).is_some_and(|chunk| chunk.taken)
     }
 
-    /// The chunk was released or dropped.
+    /// Releases a chunk that was released or dropped.
     pub(crate) fn release(&mut self, number: u64) {
         let Some(chunk) = self.chunks.remove(&number) else { return };
         if let Some(load) = self.partitions.get_mut(&chunk.partition) {
@@ -152,7 +153,7 @@ impl Memory {
         self.update_paused(chunk.frame);
     }
 
-    /// The partition was paused or resumed.
+    /// Notes that the partition was paused or resumed.
     pub(crate) fn set_paused(&mut self, partition: &TopicPartition, paused: bool) {
         let Some(load) = self.partitions.get(partition) else { return };
         for number in load.chunks.clone() {
@@ -183,7 +184,7 @@ impl Memory {
         self.used
     }
 
-    /// Bytes of one partition's chunks, without the rest of their frames: what counts against its share.
+    /// The bytes of one partition's chunks, without the rest of their frames: they count against its share.
     pub(crate) fn load(&self, partition: &TopicPartition) -> usize {
         self.partitions.get(partition).map_or(0, |load| load.bytes)
     }

@@ -24,31 +24,32 @@ pub(crate) struct Node {
     pub(crate) session: Session,
     /// Partitions to fetch.
     pub(crate) wanted: BTreeSet<TopicPartition>,
-    /// Whether nothing was asked of it since no partition was started. Others are likely to start in a moment, and are not to wait for a long
-    /// poll.
+    /// Whether no request was sent to it since the fetcher had no started partition. More partitions are
+    /// likely to start in a moment, and should not wait for a long poll.
     pub(crate) begins: bool,
-    /// Partitions that are not fetched because they hold their share of the budget already.
+    /// Partitions that are not fetched because they already hold their share of the budget.
     pub(crate) over_share: BTreeSet<TopicPartition>,
     /// Partitions whose entry in the session may have changed: the others cost nothing.
     pub(crate) dirty: BTreeSet<TopicPartition>,
-    /// Partitions one of which has a batch that is too large to be read: each is fetched alone until that one is found.
+    /// Partitions one of which has a batch that is too large: each is fetched alone until that one is found.
     pub(crate) oversize_candidates: VecDeque<TopicPartition>,
     pub(crate) backoff: Backoff,
-    /// Sessions refused in a row.
+    /// The number of consecutive session refusals.
     pub(crate) refusals: u32,
-    /// Backoff for responses that come at once and have no news.
+    /// Backoff for responses that arrive at once and have no news.
     pub(crate) empty_backoff: Backoff,
-    /// Responses in a row without news while a partition was over its share.
+    /// The number of consecutive responses without news while a partition was over its share.
     pub(crate) idle_answers: u32,
-    /// The most to ask for in one request: little at first, so that the first records are here before a large response has been read.
+    /// The largest request: small at first, so that the first records arrive before a large response has been
+    /// read.
     pub(crate) max_request_bytes: usize,
-    /// Until then requests to it leave out the rack, so that it sends records itself (KIP-392).
+    /// Until then requests to it omit the rack, so that it sends records itself (KIP-392).
     pub(crate) without_rack_until: Option<Instant>,
-    /// Whether the engine has been told that it fails.
+    /// Whether the engine has been notified that it fails.
     pub(crate) reported: bool,
 }
 
-/// The one request that a broker may have.
+/// The request of a broker, of which there is at most one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum NodeCall {
     /// It may be sent as soon as a partition is wanted and there is memory, but not before this time.
@@ -61,12 +62,12 @@ pub(crate) enum NodeCall {
 /// A request in flight.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InFlight {
-    /// The answer comes under this id.
+    /// The id of the call.
     pub(crate) id: CallId,
     pub(crate) sent: Instant,
-    /// When it is given up, even if the driver never answers.
+    /// When it is given up, even if the driver never responds.
     pub(crate) deadline: Instant,
-    /// `max_bytes` of the request: set aside in the budget until the response is here.
+    /// `max_bytes` of the request: reserved in the budget until the response has arrived.
     pub(crate) bytes: usize,
     /// Whether it is a long poll.
     pub(crate) may_wait: bool,
@@ -78,7 +79,7 @@ impl NodeCall {
         Self::Unsent { not_before: Some(at) }
     }
 
-    /// Whether one may be sent now.
+    /// Whether a request may be sent now.
     pub(crate) fn may_be_sent(self, now: Instant) -> bool {
         matches!(self, Self::Unsent { not_before } if not_before.is_none_or(|at| at <= now))
     }
@@ -90,7 +91,7 @@ impl NodeCall {
         }
     }
 
-    /// The id to send it under.
+    /// Returns the id to send the request under.
     pub(crate) fn send(
         &mut self,
         now: Instant,
@@ -106,7 +107,7 @@ impl NodeCall {
         id
     }
 
-    /// If `id` answers it, it is over.
+    /// If `id` answers the request, the request is complete.
     pub(crate) fn take(&mut self, id: CallId) -> Option<InFlight> {
         let ours = self.in_flight().filter(|in_flight| in_flight.id == id)?;
         *self = Self::Unsent { not_before: None };
@@ -142,8 +143,9 @@ impl Node {
         self.oversize_candidates.front()
     }
 
-    /// A response had no news, and a partition is over its share: asks again after a pause. A long poll would hold up that
-    /// partition when it has room again; [`fetch_now`](Self::fetch_now) ends the pause.
+    /// A response had no news, and a partition is over its share: sends the next request after a pause. A
+    /// long poll would delay that partition when it has memory again; [`fetch_now`](Self::fetch_now) ends the
+    /// pause.
     pub(crate) fn back_off_idle(&mut self, now: Instant) {
         let rest = IDLE_BACKOFF.saturating_mul(1 << self.idle_answers.min(16)).min(MAX_IDLE_BACKOFF);
         self.idle_answers = self.idle_answers.saturating_add(1);

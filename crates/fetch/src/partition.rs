@@ -10,7 +10,7 @@ use crate::{Charge, Chunk, VisibleBatches, chunk::Queue, session::Entry};
 #[derive(Debug)]
 pub(crate) struct Partition {
     pub(crate) token: Token,
-    /// The number of its last start, which its chunks bear.
+    /// The number of its last start, which its chunks have.
     pub(crate) start_id: u64,
     /// The position of the next fetch.
     pub(crate) position: Position,
@@ -20,26 +20,27 @@ pub(crate) struct Partition {
     /// The newest leader epoch seen; it never goes back (FAILURES B2).
     pub(crate) leader_epoch: LeaderEpoch,
     pub(crate) replica: Option<Replica>,
-    /// How often in a row a preferred replica was of no use.
+    /// The number of consecutive failures of preferred replicas.
     pub(crate) replica_failures: u32,
-    /// How often the rack was left out because of them.
+    /// How often the rack was omitted because of them.
     pub(crate) without_rack_times: u32,
     pub(crate) state: State,
     pub(crate) backoff: Backoff,
-    /// How many answers in a row had records and brought the position no further.
+    /// The number of consecutive responses with records that did not move the position.
     pub(crate) fruitless_answers: u32,
-    /// How often in a row the leader refused our leader epoch as one that it does not know.
+    /// The number of consecutive refusals in which the leader did not know our leader epoch.
     pub(crate) unknown_epochs: u32,
     /// Whether the current error has been reported.
     pub(crate) reported: bool,
-    /// Whether requests name the epoch of the record before the position, so that the leader can detect a truncation (KIP-320).
+    /// Whether requests contain the epoch of the record before the position, so that the leader can detect a
+    /// truncation (KIP-320).
     pub(crate) tell_epoch: bool,
     /// Chunks that wait to be taken.
     pub(crate) queue: Queue,
     pub(crate) watermarks: Option<Watermarks>,
     /// The broker that it is fetched from now.
     pub(crate) fetched_from: Option<BrokerId>,
-    /// The broker that it would be fetched from if it were not over its share of the budget.
+    /// The broker that it would be fetched from if it was not over its share of the budget.
     pub(crate) over_share_at: Option<BrokerId>,
     /// Its place among the fetcher's timers.
     pub(crate) timer: Option<Instant>,
@@ -58,18 +59,20 @@ pub(crate) enum State {
     BackingOff { until: Instant },
     /// No: `offsets` determines its position. Only `start` changes that.
     AwaitingStart,
-    /// No: an error has stopped it. Only `start` changes that, or fetching again what lies before the error.
+    /// No: an error has stopped it. Only `start` changes that, or fetching the records before the error
+    /// again.
     Stopped,
 }
 
-/// A replica that the leader prefers us to ask (KIP-392).
+/// A replica that the leader names as preferred (KIP-392).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Replica {
     pub(crate) broker: BrokerId,
     pub(crate) until: Instant,
 }
 
-/// Where a partition's log begins and ends, as a broker last reported it, put in order: `low ≤ last_stable ≤ high`.
+/// The start and the end of a partition's log, as a broker last reported them, corrected to `low ≤
+/// last_stable ≤ high`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watermarks {
     /// The first offset that still exists: the log start offset.
@@ -83,7 +86,7 @@ pub struct Watermarks {
 impl Watermarks {
     pub(crate) fn of(data: &PartitionData) -> Option<Self> {
         let high = Some(data.high_watermark).filter(|high| *high >= 0)?;
-        // -1: the broker is too old to tell, or has no transactions.
+        // -1: the broker is too old, or has no transactions.
         let last_stable =
             Some(data.last_stable_offset).filter(|offset| (0..=high).contains(offset)).unwrap_or(high);
         let low = data.log_start_offset.clamp(0, last_stable);
@@ -139,8 +142,8 @@ impl Partition {
 
     /// Its entry in a request.
     pub(crate) fn entry(&self) -> Entry {
-        // A leader that does not know the epoch calls the position out of range: not worth asking where the epoch is
-        // newer than the leader's own.
+        // A leader that does not know the epoch refuses the position as out of range. So an epoch newer than
+        // the leader's own is not sent.
         let last_fetched =
             self.position.epoch.filter(|epoch| self.tell_epoch && Some(*epoch) <= self.leader_epoch);
         Entry {
@@ -152,11 +155,11 @@ impl Partition {
         }
     }
 
-    /// Whether a response of `broker` to `entry` is for the position and token of now (FAILURES I7, I8, E3).
+    /// Whether a response of `broker` to `entry` is for the current position and token (FAILURES I7, I8, E3).
     pub(crate) fn awaits(&self, entry: &Entry, broker: BrokerId) -> bool {
         self.state == State::Fetching
             && self.source() == Some(broker)
-            // The same offset of a topic that is gone is another position.
+            // The same offset of a topic that no longer exists is another position.
             && self.topic_id == entry.topic_id
             && self.token == entry.token
             && self.position.offset == entry.offset

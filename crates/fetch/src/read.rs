@@ -1,8 +1,9 @@
 //! Reads the headers of the batches in a records field, and selects those that the application may see.
 //!
-//! Determines the next position: behind the last whole batch, whatever compaction left of it (FAILURES J3). Drops batches that
-//! end before the position (FAILURES INPUT27), control batches, and under read_committed those of aborted transactions (FAILURES K1 to
-//! K5). The checksum of a dropped batch is verified here, as it is not read later.
+//! It determines the next position: after the last whole batch, whatever compaction left of it (FAILURES J3).
+//! It drops batches that end before the position (FAILURES INPUT27), control batches, and under
+//! read_committed those of aborted transactions (FAILURES K1 to K5). The checksum of a dropped batch is
+//! verified here, as the batch is not read later.
 
 use bytes::Bytes;
 use offtake_machine::{LeaderEpoch, Position};
@@ -13,21 +14,22 @@ use offtake_wire::records::{
 
 use crate::chunk::VisibleBatches;
 
-/// How far beyond the high watermark of its own response a batch may end (FAILURES INPUT39). The broker reads its watermark
-/// first and the log a moment later; what it appends in between is far less than this, and has no gaps.
+/// How far beyond the high watermark of its own response a batch may end (FAILURES INPUT39). The broker reads
+/// its watermark first and the log a moment later; what it appends in between is far less than this, and has
+/// no gaps.
 const MAX_BEYOND_WATERMARK: i64 = 1 << 24;
 
-/// What a control batch may inflate to: it has one small record, and is read on the thread of the engine.
+/// The limit for a decompressed control batch: it has one small record, and is read on the engine's thread.
 const MAX_CONTROL_BATCH: usize = 4 << 10;
 
-/// What the batches of a records field amount to.
+/// The result of reading the batches of a records field.
 #[derive(Debug)]
 pub(crate) struct ReadOutcome {
     /// The batches that the application may see.
     pub(crate) visible: VisibleBatches,
     /// The next position; the old one if no batch moved it.
     pub(crate) next: Position,
-    /// Why the rest cannot be read.
+    /// The error that prevents reading the rest.
     pub(crate) error: Option<RecordError>,
 }
 
@@ -45,7 +47,7 @@ impl Reader {
         Self { crc, read_committed, decompressor: Decompressor::with_limit(MAX_CONTROL_BATCH) }
     }
 
-    /// Reads `records`, which were asked for from `from` on.
+    /// Reads `records`, which were requested from `from` on.
     pub(crate) fn read(
         &mut self,
         from: Position,
@@ -83,7 +85,7 @@ impl Reader {
         }
         outcome.visible.push(records.slice(segment..at));
         if outcome.error.is_none() {
-            // Where nothing can be peeked at, this ends, or says what is wrong (FAILURES J2, J4).
+            // If the header cannot be read, this ends the loop, or returns the error (FAILURES J2, J4).
             outcome.error = batches.next().and_then(Result::err);
         }
         outcome
@@ -108,7 +110,7 @@ impl Reader {
                 self.verify(bytes())?;
                 false
             }
-            // A length that is a lie must not move the position.
+            // A false length must not move the position.
             _ if !old && high_watermark > 0 && head.last_offset() >= high_watermark => {
                 self.verify(bytes())?;
                 true

@@ -1,7 +1,8 @@
-//! One incremental fetch session with one broker (KIP-227). A request carries only what has changed since the one before.
+//! One incremental fetch session with one broker (KIP-227). A request contains only what has changed since
+//! the previous one.
 //!
-//! Always true: `entries` is what the broker holds once it has read the last request that was built. With at most one
-//! request outstanding it is therefore also what the next response is about.
+//! Always true: `entries` is the content of the broker's session once it has read the last request that was
+//! built. With at most one outstanding request, the next response is therefore for exactly these entries.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,8 +20,8 @@ use crate::Watermarks;
 /// One partition of the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// Not sent: it makes a seek to the same offset a change, so that the response to the earlier request is not taken
-    /// for one to the later (FAILURES I7, I15).
+    /// Not sent: it makes a seek to the same offset a change, so that the response to the earlier request is
+    /// not mistaken for one to the later (FAILURES I7, I15).
     pub(crate) token: Token,
     pub(crate) topic_id: Uuid,
     pub(crate) offset: i64,
@@ -31,17 +32,17 @@ pub(crate) struct Entry {
 /// The session.
 #[derive(Debug, Default)]
 pub(crate) struct Session {
-    /// 0: none.
+    /// 0: no session.
     id: i32,
     /// The epoch of the next request; 0 opens a session, with a full request.
     epoch: i32,
-    /// Whether the next request is a full one, whatever becomes of the one in flight.
+    /// Whether the next request is a full one, whatever the response to the one in flight.
     restarts: bool,
-    /// Whether topics go by id (KIP-516). Must not change within a session (FAILURES I13).
+    /// Whether topics are identified by id (KIP-516). Must not change within a session (FAILURES I13).
     by_id: bool,
     entries: BTreeMap<TopicPartition, Entry>,
-    /// The watermarks that the broker reported last. It does not repeat them while they stay the same, even if the partition was
-    /// revoked and assigned again meanwhile.
+    /// The watermarks that the broker reported last. It does not repeat them while they are unchanged, even
+    /// if the partition was revoked and assigned again meanwhile.
     watermarks: BTreeMap<TopicPartition, Watermarks>,
     /// The last partition that had records.
     last_with_records: Option<TopicPartition>,
@@ -56,17 +57,17 @@ pub(crate) struct SessionRequest {
     pub(crate) by_id: bool,
     pub(crate) topics: Vec<FetchTopic>,
     pub(crate) forgotten: Vec<ForgottenTopic>,
-    /// Partitions whose token has changed, and their watermarks as they were reported before.
+    /// Partitions whose token has changed, with their last reported watermarks.
     pub(crate) watermarks: Vec<(TopicPartition, Watermarks)>,
 }
 
 impl Session {
-    /// The next request is a full one; the broker closes the old session.
+    /// Makes the next request a full one; the broker closes the old session.
     pub(crate) fn restart(&mut self) {
         self.restarts = true;
     }
 
-    /// The broker has no session of this id.
+    /// Forgets the session, which the broker does not have.
     pub(crate) fn forget(&mut self) {
         self.id = 0;
         self.epoch = 0;
@@ -80,7 +81,7 @@ impl Session {
         self.id
     }
 
-    /// Whether topics go by name.
+    /// Whether topics are identified by name.
     pub(crate) fn by_name(&self) -> bool {
         !self.by_id
     }
@@ -89,26 +90,27 @@ impl Session {
         self.entries.get(tp).copied()
     }
 
-    /// The topic of this id, if it was asked for.
+    /// The topic with this id, if it was requested.
     pub(crate) fn named(&self, id: Uuid) -> Option<&Topic> {
         self.names.get(&id)
     }
 
-    /// The response had records of the partition. The next full request begins behind it: a broker that keeps no session
-    /// fills its response in the order of the request, and those at the end would starve (FAILURES I12).
+    /// Notes that the response had records of the partition. The next full request begins after it: a broker
+    /// that keeps no session fills its response in the order of the request, and the last partitions would
+    /// starve (FAILURES I12).
     pub(crate) fn note_records(&mut self, partition: &TopicPartition) {
         self.last_with_records = Some(partition.clone());
     }
 
-    /// The broker has reported the watermarks of a partition.
+    /// Stores the watermarks that the broker has reported for a partition.
     pub(crate) fn learn_watermarks(&mut self, partition: &TopicPartition, watermarks: Watermarks) {
         self.watermarks.insert(partition.clone(), watermarks);
     }
 
-    /// The broker has accepted the request that was built last, and says that this is its session.
+    /// The broker has accepted the last request that was built, with this session id.
     pub(crate) fn accept(&mut self, id: i32) {
         if id == 0 {
-            // Its session cache is full: each request is a full one until it has room (FAILURES I2).
+            // Its session cache is full: each request is a full one until it has space (FAILURES I2).
             self.forget();
         } else if self.epoch == 0 || id == self.id {
             self.id = id;
@@ -118,8 +120,8 @@ impl Session {
         }
     }
 
-    /// Builds the request after which the session holds `wanted` and nothing else. `dirty` are the partitions that may have
-    /// changed since the request before; it is emptied.
+    /// Builds the request after which the session contains `wanted` and nothing else. `dirty` are the
+    /// partitions that may have changed since the previous request; it is emptied.
     pub(crate) fn build_request(
         &mut self,
         wanted: &BTreeSet<TopicPartition>,
@@ -131,8 +133,9 @@ impl Session {
         let mut forgotten = Forgotten::default();
         let mut watermarks = Vec::new();
         let changed = std::mem::take(dirty);
-        // A new id under the same name is another topic to a broker that goes by ids, and the same one to a broker that goes by
-        // names, as all do before Fetch 13, be there ids in Metadata: that one would forget it after it was told of it.
+        // A new id under the same name is another topic to a broker that identifies topics by id, and the
+        // same one to a broker that does so by name, as all do before Fetch 13, even if Metadata has ids: the
+        // latter would add the partition and then forget it.
         let replaced = |tp: &TopicPartition, new: Entry| {
             self.entries.get(tp).is_some_and(|old| old.topic_id != new.topic_id)
         };
@@ -192,7 +195,7 @@ impl Session {
         }
     }
 
-    /// Whether the request that was built last opened a session.
+    /// Whether the last request that was built opened a session.
     pub(crate) fn was_full(&self) -> bool {
         self.epoch == 0
     }
@@ -207,7 +210,8 @@ fn has_no_id(entry: Entry) -> bool {
     entry.topic_id.is_zero()
 }
 
-/// Partitions grouped by topic as they come. A topic may come twice, as it may from Kafka's own clients.
+/// Partitions grouped by topic, in their order. A topic may appear twice, as it may in requests of Kafka's
+/// own clients.
 #[derive(Default)]
 struct Topics(Vec<FetchTopic>);
 

@@ -22,12 +22,12 @@ impl CoordinatorCall {
     /// Nothing to send.
     pub(crate) const IDLE: Self = Self { call: Call::Idle, sent: None };
 
-    /// To be sent at this time.
+    /// A call to be sent at this time.
     pub(crate) fn due(at: Instant) -> Self {
         Self { call: Call::Due(at), sent: None }
     }
 
-    /// Starts the call if its time has come, and gives the id to send it under.
+    /// Starts the call if its time has come. Returns the id to send it under.
     pub(crate) fn start(
         &mut self,
         now: Instant,

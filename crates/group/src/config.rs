@@ -22,7 +22,7 @@ pub struct Config {
     /// `heartbeat.interval.ms`. Up to 50 ms are added if it divides the session timeout. With the consumer protocol the broker
     /// decides.
     pub heartbeat_interval: Duration,
-    /// `max.poll.interval.ms`: how long the application may take between two polls, and to revoke partitions.
+    /// `max.poll.interval.ms`: the longest time between two polls of the application, and for a revocation.
     pub rebalance_timeout: Duration,
     /// `request.timeout.ms`. A JoinGroup waits for the other members: its timeout is the rebalance timeout plus 5 s, if that is
     /// more.
@@ -111,10 +111,10 @@ impl Config {
 
     /// The time between heartbeats of the classic protocol: `heartbeat_interval`, or a little more if it divides the session
     /// timeout.
-    ///
-    /// The members of a generation send their heartbeats at the same times. If the interval divided the session timeout, all of
-    /// them would just have sent one when the coordinator removes a dead member, and would hear of it a whole interval later. So
-    /// the last heartbeat of a session comes [a little](NOTICED_AFTER) after that.
+    /// The members of a generation send their heartbeats at the same times. If the interval divided the
+    /// session timeout, all of them would just have sent one when the coordinator removes a dead member, and
+    /// would hear of it a whole interval later. So the last heartbeat of a session is sent [a
+    /// little](NOTICED_AFTER) after that.
     pub(crate) fn heartbeats_apart(&self) -> Duration {
         let (session, interval) = (self.session_timeout, self.heartbeat_interval);
         let heartbeats = session.as_nanos().div_ceil(interval.as_nanos().max(1));
@@ -125,7 +125,7 @@ impl Config {
         interval.saturating_add(Duration::from_micros(more))
     }
 
-    /// What the member revokes before it joins: everything, if any of its assignors is eager.
+    /// Which partitions the member revokes before it joins: all, if any of its assignors is eager.
     pub(crate) fn rebalance_protocol(&self) -> RebalanceProtocol {
         self.assignors.iter().map(|assignor| assignor.protocol()).min().unwrap_or(RebalanceProtocol::Eager)
     }
@@ -137,10 +137,11 @@ const NOTICED_AFTER: Duration = Duration::from_millis(100);
 /// About 25 days: i32::MAX ms, the most that a request can carry.
 const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
 
-/// An assignment of more partitions is not believed (FAILURES INPUT50): whoever made it, a consumer could not read them. Fetch requests and
-/// lookups of offsets would be larger than brokers take, and each would keep the engine busy for a second.
+/// An assignment of more partitions is refused (FAILURES INPUT50), because no consumer could read them: Fetch
+/// requests and offset lookups would be larger than brokers accept, and each would keep the engine busy for a
+/// second.
 pub(crate) const MOST_ASSIGNED: usize = 200_000;
-/// What is said of it.
+/// The error text for such an assignment.
 pub(crate) const TOO_MANY: &str = "the assignment has more partitions than one consumer can read";
 
 /// Milliseconds for a request, clamped to i32::MAX (FAILURES D13).

@@ -1,4 +1,4 @@
-//! [`MemberCore`]: what members of both protocols have in common.
+//! [`MemberCore`]: the state and functions common to members of both protocols.
 
 use std::time::Instant;
 
@@ -13,8 +13,8 @@ use crate::{
     poll_timer::PollTimer,
 };
 
-/// The retries after an unknown error code (FAILURES Q4) or UNKNOWN_SERVER_ERROR. Brokers always answer so to an assignment that
-/// is too large for their log.
+/// The number of retries after an unknown error code (FAILURES Q4) or UNKNOWN_SERVER_ERROR, with which
+/// brokers always answer an assignment that is too large for their log.
 const UNKNOWN_CODE_RETRIES: u32 = 5;
 
 #[derive(Clone, Debug)]
@@ -24,20 +24,20 @@ pub(crate) struct MemberCore {
     pub(crate) health: Health,
     pub(crate) outbox: Outbox,
     pub(crate) poll_timer: PollTimer,
-    /// The coordinator of the last request.
+    /// The coordinator that received the last request.
     pub(crate) last_asked: Option<BrokerId>,
     /// A call is due, but the coordinator is not known.
     pub(crate) waits_for_coordinator: bool,
 }
 
-/// What follows from a failure that is not specific to one request.
+/// The consequence of a failure that is not specific to one request.
 pub(crate) enum Verdict {
     /// Retry, after a wait.
     Retry,
     Fail(GroupError),
 }
 
-/// What happens after the member has left, or could not tell the coordinator in time.
+/// The next step after the member has left, or could not notify the coordinator in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum AfterLeaving {
     Outside,
@@ -63,7 +63,7 @@ impl MemberCore {
         }
     }
 
-    /// The broker that was asked is not the coordinator, or cannot be reached.
+    /// The broker of the request is not the coordinator, or is unreachable.
     pub(crate) fn coordinator_lost(&mut self, sent: Option<Sent>) {
         if let Some(sent) = sent {
             self.outbox.push(Event::CoordinatorLost(sent.to));
@@ -101,7 +101,7 @@ impl MemberCore {
         self.health.on_failure(now, &mut self.outbox, || format!("{state}: {why}"))
     }
 
-    /// What an error code means in general. `message` is the broker's.
+    /// The general meaning of an error code. `message` is the broker's.
     pub(crate) fn judge_code(&mut self, sent: Sent, code: ErrorCode, message: Option<String>) -> Verdict {
         let group = || self.config.group.clone();
         Verdict::Fail(match code {
@@ -122,7 +122,7 @@ impl MemberCore {
         })
     }
 
-    /// What a call without an answer means. `advice` is added to the error of a broker that is too old.
+    /// The meaning of a call without a response. `advice` is added to the error of a broker that is too old.
     pub(crate) fn judge_call_error(&mut self, sent: Sent, error: &CallError, advice: &str) -> Verdict {
         if matches!(error, CallError::Unsupported { .. }) {
             return Verdict::Fail(self.too_old_error(format!("{error}{advice}")));

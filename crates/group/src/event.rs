@@ -1,4 +1,4 @@
-//! [`Event`]: what a member tells the engine.
+//! [`Event`]: what a member reports to the engine.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -8,10 +8,10 @@ use std::{
 use offtake_machine::{BrokerId, CallId, TopicPartition};
 use offtake_wire::ErrorCode;
 
-/// What happened to a member. Each event has to be acted upon before the next is taken.
+/// An event of a member. Each event has to be handled before the next is taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A rebalance is complete. Comes once per rebalance, even if nothing was added.
+    /// A rebalance is complete. Reported once per rebalance, even if nothing was added.
     Assigned {
         /// The partitions that are new.
         added: Vec<TopicPartition>,
@@ -31,7 +31,7 @@ pub enum Event {
         generation: i32,
     },
     /// These are no longer owned: hand nothing out, commit nothing. This is confirmed with
-    /// [`revocation_done`](crate::Member::revocation_done) too, when the application has been told.
+    /// [`revocation_done`](crate::Member::revocation_done) too, when the application has been notified.
     Lost {
         /// The id to confirm it with.
         id: RevocationId,
@@ -40,26 +40,29 @@ pub enum Event {
         /// The generation in which they were owned.
         generation: i32,
     },
-    /// This broker is not the coordinator, or cannot be reached: the coordinator has to be looked up again. No partition is
-    /// lost by that.
+    /// This broker is not the coordinator, or is unreachable: the coordinator has to be looked up again. No
+    /// partition is lost by that.
     CoordinatorLost(BrokerId),
-    /// The application has not polled for four fifths of `max.poll.interval.ms`. Comes once, until it polls again.
+    /// The application has not polled for four fifths of `max.poll.interval.ms`. Reported once, until it
+    /// polls again.
     PollIntervalWarning {
         /// When it last polled.
         since: Instant,
     },
-    /// The application did not poll for `max.poll.interval.ms`. The member has left, and joins again at the next poll.
+    /// The application did not poll for `max.poll.interval.ms`. The member has left, and rejoins at the next
+    /// poll.
     PollIntervalExceeded,
-    /// The member has left, or could not tell the coordinator in time.
+    /// The member has left, or could not notify the coordinator in time.
     Left,
     /// The membership has failed. Only a new `subscribe` starts it again.
     Failed(GroupError),
-    /// Calls to the coordinator have failed several times in a row. Comes once, until they succeed.
+    /// Calls to the coordinator have failed several times in a row. Reported once, until they succeed.
     CoordinatorFailing(String),
     /// Calls to the coordinator succeed again.
     CoordinatorRecovered,
-    /// This call is given up. If it was not sent yet, it must not be sent: a JoinGroup that waits for its connection until the broker
-    /// is the coordinator again would count, though the member has gone on since.
+    /// This call is given up. If it was not sent yet, it must not be sent: a JoinGroup that waits for its
+    /// connection until the broker is the coordinator again would be processed, although the member's state
+    /// has changed since.
     Withdraw(CallId),
 }
 
@@ -91,16 +94,16 @@ impl Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RevocationId(pub u64);
 
-/// What leaving means for the membership (KIP-1092).
+/// The consequence of leaving for the membership (KIP-1092).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum GroupMembership {
-    /// A dynamic member leaves. A static member stays: it keeps its partitions for as long as its session lasts.
+    /// A dynamic member leaves. A static member stays: it keeps its partitions until its session expires.
     #[default]
     Default,
     /// A static member leaves, too: its partitions go to other members at once.
     Leave,
-    /// A dynamic member stays, too: nobody gets its partitions before its session has expired.
+    /// A dynamic member stays, too: its partitions are not reassigned before its session has expired.
     Remain,
 }
 
@@ -183,10 +186,10 @@ pub enum GroupError {
     UnsupportedVersion {
         /// The group.
         group: String,
-        /// What it cannot do, and what to do about it.
+        /// The missing capability, and what to do about it.
         what: String,
     },
-    /// Any other error that a retry does not help against.
+    /// Any other error that retrying cannot resolve.
     #[error("the coordinator refuses group {group} with {code}{}", .message.as_deref().map(|m| format!(": {m}")).unwrap_or_default())]
     Refused {
         /// The group.
@@ -201,7 +204,7 @@ pub enum GroupError {
     NotEncodable {
         /// The group.
         group: String,
-        /// What does not fit.
+        /// The part that cannot be encoded.
         reason: String,
     },
 }

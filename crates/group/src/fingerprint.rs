@@ -1,7 +1,8 @@
-//! The fingerprint of a member, for the model checker of `tests/model`: a hash of all that decides what the member will do.
+//! The fingerprint of a member, for the model checker of `tests/model`: a hash of all state that decides the
+//! member's future behaviour.
 //!
-//! Times in it are counted from now, and no finer than matters. It exists with the feature `_model` alone, which only the tests
-//! of this crate turn on.
+//! Times in it are relative to now, and as coarse as possible. It exists only with the feature `_model`,
+//! which only the tests of this crate turn on.
 
 use std::{
     hash::{Hash, Hasher},
@@ -26,8 +27,8 @@ use crate::{
 const MANY: u32 = 5;
 
 impl Member {
-    /// Hashes all that decides what it will do, with times counted from `now` in steps of `grain`: for a model checker,
-    /// which takes two members of one configuration for the same if their futures are.
+    /// Hashes all state that decides its future behaviour, with times relative to `now` in steps of `grain`.
+    /// A model checker treats two members with one configuration as the same if these hashes are equal.
     #[doc(hidden)]
     pub fn fingerprint(&self, now: Instant, grain: Duration, state: &mut impl Hasher) {
         match &self.machine {
@@ -92,7 +93,7 @@ impl Relative {
         self.time(session.expires_at(), state);
     }
 
-    /// Waits are random within bounds narrower than a grain; only the number of failures tells.
+    /// Waits are random within bounds narrower than a grain, so only the number of failures is hashed.
     fn health(&self, health: &Health, state: &mut impl Hasher) {
         health.failures().min(MANY).hash(state);
         health.is_failing().hash(state);

@@ -6,7 +6,7 @@ use offtake_machine::{Backoff, BackoffConfig};
 
 use crate::event::{Event, Outbox};
 
-/// The failures in a row after which they are reported.
+/// How many failures in a row are needed before they are reported.
 const REPORT_AFTER: u32 = 3;
 
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ impl Health {
         self.is_failing
     }
 
-    /// A call failed: when to retry. Reported once, after a few failures.
+    /// A call failed. Returns when to retry. Reported once, after a few failures.
     pub(crate) fn on_failure(
         &mut self,
         now: Instant,
@@ -45,8 +45,8 @@ impl Health {
         now + wait
     }
 
-    /// The member has to join again: when. At once the first time, then later and later, so that there is no busy loop.
-    /// Reported once, after a few times (FAILURES F13).
+    /// The member has to rejoin. Returns when: at once the first time, then later and later, so that there is
+    /// no busy loop. Reported once, after a few times (FAILURES F13).
     pub(crate) fn on_restart(
         &mut self,
         now: Instant,
@@ -58,7 +58,7 @@ impl Health {
         if first { now } else { later }
     }
 
-    /// The same for a rebalance, which is no failure and is not reported: a group may have one after another.
+    /// The same for a rebalance, which is not a failure and is not reported: a group may have many in a row.
     pub(crate) fn on_rebalance(&mut self, now: Instant) -> Instant {
         let first = self.failures() == 0;
         let wait = self.backoff.next_wait();

@@ -1,15 +1,16 @@
 //! One member of one consumer group: it joins, gets its assignment, sends heartbeats, and leaves.
 //!
-//! [`Member`] is the machine, [`Event`] what it reports, and [`assignor`] has the partition assignors. The machine owns no socket
-//! and reads no clock. After every command and `handle_*`, drain [`poll_transmit`](Member::poll_transmit) and
-//! [`poll_event`](Member::poll_event), then ask [`poll_timeout`](Member::poll_timeout) when to call again.
+//! [`Member`] is the machine, [`Event`] reports its changes, and [`assignor`] has the partition assignors.
+//! The machine owns no socket and reads no clock. After every command and `handle_*`, drain
+//! [`poll_transmit`](Member::poll_transmit) and [`poll_event`](Member::poll_event), then ask
+//! [`poll_timeout`](Member::poll_timeout) when to call again.
 //!
 //! Always true:
 //! - for each partition the events are `(Assigned (Revoke|Lost))*`; after `Lost` nothing may be committed, after `Revoke` it
 //!   may be until [`revocation_done`](Member::revocation_done);
-//! - the member does not join again before every `Revoke` and `Lost` is confirmed;
-//! - what it owns must not be handed out after [`valid_until`](Member::valid_until): a member whose process was stopped, or
-//!   that cannot reach the coordinator, ends its ownership by its own clock;
+//! - the member does not rejoin before every `Revoke` and `Lost` is confirmed;
+//! - records of its partitions must not be handed out after [`valid_until`](Member::valid_until): a member
+//!   whose process was stopped, or that cannot reach the coordinator, ends its ownership by its own clock;
 //! - nothing is sent to the coordinator while it is not known.
 
 use std::{
@@ -47,26 +48,26 @@ use consumer::Consumer;
 #[derive(Clone, Debug)]
 pub struct Member {
     machine: Machine,
-    /// Sent, and not answered.
+    /// Calls that were sent and are not answered.
     outstanding: Vec<CallId>,
 }
 
-/// Where a member stands.
+/// The state of a member, simplified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stage {
     /// Not a member, and not trying to be one.
     Outside,
-    /// Out because the application stopped polling; back when it does.
+    /// Not a member because the application stopped polling; it rejoins when polling resumes.
     Unpolled,
-    /// On its way in.
+    /// Joining the group.
     Joining,
     /// A member, in a rebalance.
     Rebalancing,
-    /// A member that has all that it was assigned.
+    /// A member with its complete assignment.
     Stable,
-    /// On its way out.
+    /// Leaving the group.
     Leaving,
-    /// Out for good.
+    /// Failed, until the next `subscribe`.
     Failed,
 }
 
@@ -97,7 +98,8 @@ impl Member {
         Ok(Self { machine, outstanding: Vec::new() })
     }
 
-    /// Subscribes to topics: joins, or joins again if they are others than before. The same topics change nothing.
+    /// Subscribes to topics: joins, or rejoins if they differ from those before. The same topics change
+    /// nothing.
     pub fn subscribe(&mut self, now: Instant, topics: BTreeSet<Topic>) {
         match &mut self.machine {
             Machine::Classic(machine) => machine.subscribe(now, topics),
@@ -125,8 +127,8 @@ impl Member {
         }
     }
 
-    /// The application asks for a rebalance (KIP-568). A member of a classic group joins again, unless it is joining already. With
-    /// the consumer protocol only the coordinator decides, and nothing changes.
+    /// The application requests a rebalance (KIP-568). A member of a classic group rejoins, unless it is
+    /// joining already. With the consumer protocol only the coordinator decides, and nothing changes.
     pub fn enforce_rebalance(&mut self, now: Instant) {
         match &mut self.machine {
             Machine::Classic(machine) => machine.enforce_rebalance(now),
@@ -134,12 +136,13 @@ impl Member {
         }
     }
 
-    /// The metadata has changed. The leader joins again if the group's topics have more or fewer partitions than it assigned.
+    /// The metadata has changed. The leader rejoins if the group's topics have more or fewer partitions than
+    /// it assigned.
     pub fn handle_cluster(&mut self, now: Instant, cluster: &Cluster) {
         either!(&mut self.machine, machine => machine.handle_cluster(now, cluster));
     }
 
-    /// The answer to a call.
+    /// The response to a call.
     pub fn handle_answer(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
         self.outstanding.retain(|call| *call != id);
         either!(&mut self.machine, machine => machine.handle_answer(now, id, answer));
@@ -155,8 +158,9 @@ impl Member {
         either!(&mut self.machine, machine => machine.on_poll(now));
     }
 
-    /// The application has given up the partitions of the [`Event::Revoke`] or [`Event::Lost`] with this id. After the last open
-    /// one the member joins again, or tells the coordinator what it still owns. An id that is not open changes nothing.
+    /// The application has given up the partitions of the [`Event::Revoke`] or [`Event::Lost`] with this id.
+    /// After the last open one the member rejoins, or reports to the coordinator what it still owns. An id
+    /// that is not open changes nothing.
     pub fn revocation_done(&mut self, now: Instant, id: RevocationId) {
         either!(&mut self.machine, machine => machine.revocation_done(now, id));
     }
@@ -190,7 +194,7 @@ impl Member {
         event.or_else(|| self.take_given_up().map(Event::Withdraw))
     }
 
-    /// A call of which no answer is awaited any more.
+    /// A call whose response is no longer awaited.
     fn take_given_up(&mut self) -> Option<CallId> {
         let machine = &self.machine;
         let is_given_up = |id: &CallId| !either!(machine, machine => machine.awaits(*id));
@@ -212,8 +216,8 @@ impl Member {
         }
     }
 
-    /// Consumer protocol: the ids of assigned topics whose names are not known yet. Their partitions are added when
-    /// [`handle_cluster`](Self::handle_cluster) brings the names.
+    /// Consumer protocol: the ids of assigned topics whose names are not known yet. Their partitions are
+    /// added when [`handle_cluster`](Self::handle_cluster) receives the names.
     pub fn unnamed_topic_ids(&self) -> Vec<Uuid> {
         match &self.machine {
             Machine::Classic(_) => Vec::new(),
@@ -240,8 +244,8 @@ impl Member {
         either!(&self.machine, machine => machine.owned())
     }
 
-    /// Until when records of [`owned`](Self::owned) partitions may be handed out, by the last heartbeat that the coordinator
-    /// accepted. `None` if this is no member: then nothing may be.
+    /// Until when records of [`owned`](Self::owned) partitions may be handed out, by the last heartbeat that
+    /// the coordinator accepted. `None` if this is not a member: then no records may be handed out.
     pub fn valid_until(&self) -> Option<Instant> {
         either!(&self.machine, machine => machine.valid_until())
     }
@@ -258,19 +262,20 @@ impl Member {
         either!(&self.machine, machine => machine.revoke_by())
     }
 
-    /// Whether the group continues without this member, which joins again when all revocations are done. Partitions that are
-    /// being revoked cannot be committed any more, although no [`Event::Lost`] reports them a second time.
+    /// Whether the group continues without this member, which rejoins when all revocations are done.
+    /// Partitions that are being revoked cannot be committed any more, although no [`Event::Lost`] reports
+    /// them a second time.
     pub fn is_out_until_revoked(&self) -> bool {
         either!(&self.machine, machine => machine.is_out_until_revoked())
     }
 
-    /// Where it stands.
+    /// Its state, simplified.
     pub fn stage(&self) -> Stage {
         either!(&self.machine, machine => machine.stage())
     }
 
-    /// The assignor that the members of a classic group agreed on, while this one is a member; by the consumer protocol the
-    /// one that the broker was asked for, if any.
+    /// The assignor that the members of a classic group agreed on, while this one is a member; with the
+    /// consumer protocol the one requested from the broker, if any.
     pub fn assignor(&self) -> Option<&str> {
         match &self.machine {
             Machine::Classic(machine) => machine.assignor(),
@@ -278,13 +283,13 @@ impl Member {
         }
     }
 
-    /// The name of its state, for people.
+    /// The name of its state, for display.
     pub fn state_name(&self) -> &'static str {
         either!(&self.machine, machine => machine.state_name())
     }
 }
 
-/// What the README shows compiles.
+/// Compiles the example of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

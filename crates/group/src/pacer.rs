@@ -1,10 +1,11 @@
-//! [`HeartbeatPacer`]: when the next heartbeat is due. Usually that is an interval after the last one. It is sooner during a
-//! bounded burst, while the coordinator probably has news for the member.
+//! [`HeartbeatPacer`]: when the next heartbeat is due. Usually that is an interval after the last one. It is
+//! sooner during a bounded burst, while the coordinator's responses probably have news for the member.
 //!
-//! The coordinator can tell a member something only in the answer to a heartbeat. A partition that moves is revoked by one member
-//! and then taken by another, which learns of it with its next heartbeat: nobody reads it for whole intervals. So a member that
-//! may get partitions soon sends heartbeats more often, at growing steps, until the burst is over. Where a [`HeartbeatBurst`] is
-//! defined, a comment says how many heartbeats it adds per member and rebalance.
+//! The coordinator can notify a member only in the response to a heartbeat. A partition that moves is revoked
+//! by one member and then assigned to another, which learns of it with its next heartbeat: the partition is
+//! not read for whole intervals. So a member that may get partitions soon sends heartbeats more often, at
+//! growing steps, until the burst is over. At each definition of a [`HeartbeatBurst`], a comment gives the
+//! number of heartbeats that it adds per member and rebalance.
 
 use std::time::{Duration, Instant};
 
@@ -42,7 +43,7 @@ impl HeartbeatPacer {
         self.0 = None;
     }
 
-    /// One heartbeat was answered: when the next one is due. Without a burst it is due at `regular`.
+    /// A heartbeat was answered. Returns when the next one is due: without a burst, at `regular`.
     pub(crate) fn next(&mut self, now: Instant, regular: Instant) -> Instant {
         let regular = regular.max(now);
         let Some(burst) = self.0.as_mut().filter(|burst| burst.until > now) else {
@@ -54,7 +55,7 @@ impl HeartbeatPacer {
         now.checked_add(step).map_or(regular, |at| at.min(regular))
     }
 
-    /// For a fingerprint: until when, and how long the next step is.
+    /// For a fingerprint: the end of the burst, and the length of the next step.
     #[cfg(feature = "_model")]
     pub(crate) fn contents(&self) -> Option<(Instant, Duration)> {
         self.0.map(|burst| (burst.until, burst.step))

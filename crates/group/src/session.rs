@@ -1,4 +1,5 @@
-//! [`Session`]: until when the coordinator certainly keeps the member, by the member's own clock (FAILURES M2, M4).
+//! [`Session`]: how long the coordinator certainly keeps the member, by the member's own clock (FAILURES M2,
+//! M4).
 
 use std::time::{Duration, Instant};
 
@@ -16,8 +17,9 @@ impl Session {
         self.expires_at = self.expires_at.max(sent.checked_add(timeout));
     }
 
-    /// The coordinator kept the member while a call waited, and starts the session again with its answer. When it answered is
-    /// not known, only that it was not later than now. That is enough to stay a member, but not to hand anything out.
+    /// The coordinator kept the member while a call waited, and restarts the session with its response. The
+    /// time of that is not known, only that it was not later than now. That is enough to stay a member, but
+    /// not to hand anything out.
     pub(crate) fn restart(&mut self, now: Instant, timeout: Duration) {
         self.expires_at = self.expires_at.max(now.checked_add(timeout));
     }
@@ -36,7 +38,7 @@ impl Session {
         self.expires_at
     }
 
-    /// Until when the partitions are certainly owned, by the session.
+    /// How long the partitions are certainly owned, by the session.
     pub(crate) fn valid_until(&self, timeout: Duration) -> Option<Instant> {
         self.last_accepted_at?.checked_add(timeout)
     }

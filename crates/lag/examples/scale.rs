@@ -1,7 +1,8 @@
 //! Measures a round of the collector on the cluster in the box: `cargo run --release -p offtake-lag --example scale -- 5000 40 5`.
 //!
-//! The arguments are how many groups, how many partitions each of them reads, of a topic of its own, and how many rounds, between which a record comes to each
-//! partition and ten seconds pass in virtual time. Prints the seconds, the requests and the memory of the process, which holds the cluster too.
+//! The arguments are the number of groups, the number of partitions per group, each group with a topic of its own, and the number
+//! of rounds. Between rounds, each partition gets a record and ten seconds pass in virtual time. Prints the seconds, the requests
+//! and the memory of the process, which includes the cluster.
 #![allow(clippy::disallowed_methods, reason = "it measures")]
 
 use std::{
@@ -50,7 +51,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 &[NewRecord::new("v").timestamp(stamped), NewRecord::new("v")],
             )?;
         }
-        // Every second group has read everything.
+        // Every second group has consumed everything.
         let committed = if nth % 2 == 0 { 2 } else { 1 };
         let offsets =
             (0..partitions).map(|partition| (TopicPartition::new(topic.as_str(), partition), committed));
@@ -95,7 +96,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The memory of this process, where the system tells it.
+/// The memory of this process, if the system reports it.
 fn resident_mib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

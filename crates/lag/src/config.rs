@@ -1,4 +1,4 @@
-//! What may be set.
+//! The settings.
 
 use std::{sync::OnceLock, time::Duration};
 
@@ -7,33 +7,34 @@ use regex::Regex;
 
 use crate::severity::Thresholds;
 
-/// What may be set about watching lag. Begin with the default, and set what differs.
+/// The settings for watching lag. Begin with the default, and change what you need.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// Which groups are watched: all unless it is set.
+    /// The groups to watch. Default: all.
     pub groups: GroupSelection,
-    /// The sliding window that statuses and rates are of: 5 min unless it is set. A group that commits less often than that is taken for
-    /// one that stalls whenever it has lag. What is below 1 ms counts as that.
+    /// The sliding window for statuses and rates. Default: 5 min. A group that commits less often than that appears to stall
+    /// whenever it has lag. Values below 1 ms count as 1 ms.
     pub window: Duration,
-    /// Records that retention deletes unread within this time, at the present rates, are about to be lost: 1 h unless it is set. Where
-    /// `retention.ms` is short, half of it counts instead.
+    /// Records that retention deletes unread within this time, at the present rates, are about to be lost. Default: 1 h. If
+    /// `retention.ms` is short, half of it applies instead.
     pub horizon: Duration,
-    /// Which end a lag counts to: the high watermark unless it is set, or the last stable offset.
+    /// The end up to which lag is counted: the high watermark (the default), or the last stable offset.
     pub isolation: IsolationLevel,
-    /// The thresholds of severities, of groups for which none of [`group_thresholds`](Self::group_thresholds) is.
+    /// The severity thresholds of groups that match none of [`group_thresholds`](Self::group_thresholds).
     pub thresholds: Thresholds,
-    /// The thresholds of the groups whose whole name matches; the first that does counts.
+    /// The thresholds of groups whose whole name matches the pattern; the first match applies.
     pub group_thresholds: Vec<(Regex, Thresholds)>,
-    /// Topics of these names hold dead letters. By default those in which `dlq`, `dlt`, `dead-letter` or `dead-letters` stands as a word.
+    /// The names of dead-letter topics. Default: names that contain `dlq`, `dlt`, `dead-letter` or `dead-letters` as a word.
     pub dead_letters: Regex,
-    /// How long a broker may take for an answer: 5 s unless it is set. One that takes longer is asked nothing more in that round but what goes with the same
-    /// question (members of both protocols, timestamps in large batches), so that each silent broker delays the others by this once or twice.
+    /// The timeout of requests to a broker. Default: 5 s. A broker that exceeds it gets no more requests in that round, except
+    /// those that belong to the same step (members of both protocols, timestamps in large batches), so that each silent broker
+    /// delays the others by this once or twice.
     pub broker_timeout: Duration,
-    /// Of how many partitions the timestamp of the first unread record is read in a round at most: 1,000 unless it is set. It is read
-    /// where nothing cheaper says the age well enough; where it is not, the age has a larger error.
+    /// The most partitions in a round for which the timestamp of the first unread record is read. Default: 1,000. It is read if
+    /// no cheaper source is exact enough; if it cannot be read, the age has a larger error.
     pub record_times_per_round: usize,
-    /// How often the settings of topics and the list of partitions are read anew: 5 min unless it is set. Partitions that move to other
+    /// How often the settings of topics and the list of partitions are read again. Default: 5 min. Partitions that move to other
     /// leaders are looked up at once.
     pub refresh: Duration,
 }
@@ -56,7 +57,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The thresholds that count for this group.
+    /// The thresholds of this group.
     pub(crate) fn thresholds_of(&self, group: &str) -> Thresholds {
         let whole = |pattern: &Regex| pattern.find_iter(group).any(|found| found.len() == group.len());
         let own = self.group_thresholds.iter().find(|(pattern, _)| whole(pattern));
@@ -73,16 +74,16 @@ fn dead_letters() -> Regex {
     PATTERN.get_or_init(compile).clone()
 }
 
-/// Which groups are watched.
+/// A selection of groups.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum GroupSelection {
-    /// All that there are.
+    /// All groups.
     #[default]
     All,
-    /// Those of these names; one that does not exist is in no report.
+    /// The groups with these names; a name without a group is in no report.
     Named(Vec<String>),
-    /// Those in whose name the pattern is found.
+    /// The groups whose name contains a match of the pattern.
     Matching(Regex),
 }
 

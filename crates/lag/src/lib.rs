@@ -1,6 +1,6 @@
-//! How far consumer groups are behind: in records, in seconds, and until retention deletes what they have not read.
+//! The lag of consumer groups: in records, in seconds, in bytes, and until retention deletes unread records.
 //!
-//! A [`Collector`] asks the brokers and makes a [`Report`], one round a call:
+//! A [`Collector`] queries the brokers and returns a [`Report`], one round per call:
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), offtake_admin::Error> {
@@ -19,24 +19,26 @@
 //! # }
 //! ```
 //!
-//! What the numbers are made of is decided by a [`Lag`], which touches neither socket nor clock: samples in, a report out.
+//! The numbers are computed by a [`Lag`], which uses neither socket nor clock: it takes samples and returns a report.
 //!
 //! # Seconds
 //!
-//! `lag_seconds` is how long the first unread record has been in its log. The samples of the log's end say between which two of them it came.
-//! Where that does not tell it to 1 s or 5 %, whichever is greater, its timestamp is read, of so many partitions a round as may be; it is believed
-//! as far as the samples allow. `lag_seconds_error` says what it may be off by then. Timestamps are compared with this machine's clock: what that
-//! is off by is not in the error.
+//! `lag_seconds` is how long the first unread record has been in its log. The samples of the log's end show between which two
+//! samples the record was appended. If that does not determine the age to 1 s or 5 %, whichever is greater, its timestamp is
+//! read, for a limited number of partitions per round, and used as far as it is consistent with the samples. `lag_seconds_error`
+//! is the remaining maximum error. Timestamps are compared with this machine's clock, whose own error is not included.
 //!
 //! # Bytes
 //!
-//! `lag_bytes` is what the unread records take on the leader's disk, compressed as they are. What the log was seen to grow by is known; of what was there
-//! before, each record is taken to be as large as the mean. `lag_bytes_error` says what it may be off by then.
+//! `lag_bytes` is the size of the unread records on the leader's disk, compressed as they are. The growth of the log between
+//! samples is known exactly; for older data, each record is assumed to have the mean size. `lag_bytes_error` is the resulting
+//! maximum error.
 //!
 //! # Status
 //!
-//! [`Status`] follows Burrow's rules over a sliding window of samples. Burrow reads every commit, and so tells a group that commits the same offset again
-//! (a stall) from one that does not commit (a stop). Samples do not: here it is a stall if a member owns the partition, and a stop if none does.
+//! [`Status`] follows Burrow's rules over a sliding window of samples. Burrow reads every commit, and can therefore distinguish a
+//! group that commits the same offset again (a stall) from one that does not commit (a stop). Samples cannot: here it is a stall
+//! if a member owns the partition, and a stop if none does.
 #![forbid(unsafe_code)]
 
 mod collector;
@@ -57,7 +59,7 @@ pub use report::{
 };
 pub use severity::{Severity, Thresholds};
 
-/// What the README shows compiles.
+/// The README's examples, which must compile.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,26 +1,26 @@
-//! What a round of samples says, as values.
+//! The results of a round of samples.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{offsets_topic::Shard, severity::Severity};
 
-/// What is known of all watched groups after one round of samples.
+/// The state of all watched groups after one round of samples.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// When the round ended, in milliseconds since 1970.
     pub at: i64,
-    /// The cluster's id, as brokers tell it.
+    /// The cluster's id, as returned by the brokers.
     pub cluster: Option<String>,
     /// The groups, by name.
     pub groups: Vec<GroupReport>,
-    /// The partitions that any of the groups reads, by topic and number.
+    /// The partitions that any of the groups consumes, by topic and number.
     pub partitions: Vec<TopicPartitionReport>,
-    /// What could not be asked in this round, one sentence each: the groups and partitions concerned have what was known before.
+    /// The failures of this round, one sentence each; the groups and partitions concerned keep their previous values.
     pub failures: Vec<String>,
-    /// What is odd beside lag: hot partitions, members that own nothing, groups that rebalance again and again, dead letters.
+    /// Anomalies beside lag: hot partitions, members without partitions, groups that rebalance repeatedly, dead letters.
     #[serde(default)]
     pub findings: Vec<Finding>,
-    /// Which groups these are, if other replicas watch the others.
+    /// The watched groups, if other replicas watch the others.
     #[serde(default)]
     pub shard: Option<Shard>,
 }
@@ -30,9 +30,9 @@ pub struct Report {
 pub struct GroupReport {
     /// The group's name.
     pub group: String,
-    /// The group's state, as Kafka names it: `Stable`, `Empty`, `PreparingRebalance`, …
+    /// The group's state, in Kafka's terms: `Stable`, `Empty`, `PreparingRebalance`, …
     pub state: String,
-    /// `classic`, `consumer` (KIP-848), or what else the broker says.
+    /// `classic`, `consumer` (KIP-848), or another type returned by the broker.
     pub protocol: Option<String>,
     /// The worst status of its partitions; `None` until there is a window of samples.
     pub status: Option<Status>,
@@ -43,9 +43,9 @@ pub struct GroupReport {
     pub lag: u64,
     /// The largest lag in seconds of its partitions.
     pub lag_seconds: Option<f64>,
-    /// Rebalances that were seen in the window.
+    /// The number of rebalances seen in the window.
     pub rebalances: u32,
-    /// Its members, also those that own nothing.
+    /// The members, including those without partitions.
     pub members: Vec<MemberReport>,
     /// The partitions that have a committed offset or a member, by topic and number.
     pub partitions: Vec<PartitionReport>,
@@ -60,9 +60,9 @@ pub struct MemberReport {
     pub instance_id: Option<String>,
     /// `client.id`.
     pub client_id: String,
-    /// The host it connects from, as the broker says it.
+    /// The host from which it connects, according to the broker.
     pub host: String,
-    /// How many partitions it owns.
+    /// The number of partitions it owns.
     pub partitions: usize,
 }
 
@@ -81,52 +81,54 @@ pub struct PartitionReport {
     pub lag: Option<u64>,
     /// The age of the oldest unread record in seconds; 0 without lag.
     pub lag_seconds: Option<f64>,
-    /// `lag_seconds` is off by no more than this.
+    /// The maximum error of `lag_seconds`.
     pub lag_seconds_error: Option<f64>,
-    /// The lag in bytes as they are on the broker's disk, where the brokers tell sizes: what the log was seen to grow by, and of what was
-    /// there before, the share of its mean record. What is deleted does not count.
+    /// The lag in bytes on the broker's disk, if the brokers return sizes: the observed growth of the log, and for older data the
+    /// share of its mean record. Deleted data does not count.
     pub lag_bytes: Option<u64>,
-    /// `lag_bytes` is off by no more than this, where nothing was deleted meanwhile: the samples around the first unread record say so.
+    /// The maximum error of `lag_bytes` if nothing was deleted meanwhile, according to the samples around the first unread
+    /// record.
     #[serde(default)]
     pub lag_bytes_error: Option<u64>,
-    /// Records a second that arrive, over the window.
+    /// The records appended per second, over the window.
     pub produced_per_second: Option<f64>,
-    /// Records a second that are committed, over the window.
+    /// The records committed per second, over the window.
     pub consumed_per_second: Option<f64>,
-    /// Seconds until the lag is 0 at these rates; `None` where it does not shrink.
+    /// The seconds until the lag is 0 at these rates; `None` if it does not shrink.
     pub catch_up_seconds: Option<f64>,
-    /// Seconds until, at the present rates, retention deletes a record that is not read yet; 0 where it has begun to, or may with its next look. `None` where the
-    /// group comes to every record in time, or what retention is set to is not known. A group that catches up loses records all the same if it has more before
-    /// it than it reads until they are deleted. Before there is a window of samples it is taken that nothing is read; that it has begun to is known from the second sample on.
+    /// The seconds until, at the present rates, retention deletes an unread record; 0 if that has begun, or may happen at Kafka's
+    /// next check. `None` if the group reads every record in time, or the retention settings are unknown. A group that catches up
+    /// can still lose records, if it has more to read than it can before they are deleted. Until there is a window of samples,
+    /// the forecast assumes that nothing is read; that deletion has begun is known from the second sample on.
     pub time_to_data_loss_seconds: Option<f64>,
-    /// The member that owns it, by its index in [`GroupReport::members`].
+    /// The member that owns it, as an index into [`GroupReport::members`].
     pub member: Option<usize>,
-    /// Its status; `None` until there is a window of samples.
+    /// The status; `None` until there is a window of samples.
     pub status: Option<Status>,
-    /// How bad `lag_seconds` is by the thresholds that are set for the group, and whether records are about to be lost.
+    /// The severity of `lag_seconds` by the thresholds of the group, or of an imminent loss of records.
     #[serde(default)]
     pub severity: Severity,
 }
 
 impl GroupReport {
-    /// Its partitions as `offtake lag` and `/api/groups/NAME` print them.
+    /// The partitions as printed by `offtake lag` and `/api/groups/NAME`.
     pub fn rows(&self) -> impl Iterator<Item = PartitionRow<'_>> {
         self.partitions.iter().map(|partition| PartitionRow::new(self, partition))
     }
 
-    /// The member that owns this partition of the group.
+    /// The member that owns this partition.
     #[must_use]
     pub fn owner(&self, partition: &PartitionReport) -> Option<&MemberReport> {
         self.members.get(partition.member?)
     }
 
-    /// Its partitions, topic by topic.
+    /// The partitions by topic.
     pub fn topics(&self) -> impl Iterator<Item = (&str, &[PartitionReport])> {
         let topics = self.partitions.chunk_by(|left, right| left.topic == right.topic);
         topics.filter_map(|partitions| Some((partitions.first()?.topic.as_str(), partitions)))
     }
 
-    /// Of the partition that has the least, the seconds until retention deletes a record that is not read yet.
+    /// The shortest time, over the partitions, until retention deletes an unread record, in seconds.
     #[must_use]
     pub fn time_to_data_loss_seconds(&self) -> Option<f64> {
         let times = self.partitions.iter().filter_map(|partition| partition.time_to_data_loss_seconds);
@@ -134,7 +136,7 @@ impl GroupReport {
     }
 }
 
-/// A partition of a group as a row of a table, in the order of its columns.
+/// A partition of a group as a row of a table, with the columns in order.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct PartitionRow<'a> {
     /// The group's name.
@@ -145,17 +147,17 @@ pub struct PartitionRow<'a> {
     pub partition: i32,
     /// The committed offset.
     pub committed: Option<i64>,
-    /// The end that lag counts to.
+    /// The end up to which lag is counted.
     pub end: Option<i64>,
     /// [`PartitionReport::difference`].
     pub lag: Option<i64>,
-    /// The age of the oldest unread record, to milliseconds: timestamps have no more.
+    /// The age of the oldest unread record, rounded to milliseconds like timestamps.
     pub lag_seconds: Option<f64>,
     /// The id of the member that owns it.
     pub member: Option<&'a str>,
     /// The member's `client.id`.
     pub client: Option<&'a str>,
-    /// The host that the member connects from.
+    /// The host from which the member connects.
     pub host: Option<&'a str>,
     /// The status.
     pub status: Option<Status>,
@@ -184,14 +186,14 @@ impl<'a> PartitionRow<'a> {
 }
 
 impl PartitionReport {
-    /// `end - committed` as Kafka's own command shows it: negative where a log was cut back behind what is committed.
+    /// `end - committed` as in Kafka's own command: negative if the log was truncated below the committed offset.
     #[must_use]
     pub fn difference(&self) -> Option<i64> {
         self.end?.checked_sub(self.committed?)
     }
 }
 
-/// A partition that is read, whoever reads it.
+/// A partition that some group consumes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicPartitionReport {
     /// The topic.
@@ -204,32 +206,32 @@ pub struct TopicPartitionReport {
     pub latest: Option<i64>,
 }
 
-/// How a group does on a partition: Burrow's rules, and one more. In order of how bad it is.
+/// The status of a group on a partition, by Burrow's rules and one more. Ordered from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// It keeps up, or has caught up within the window.
     Ok,
-    /// It commits, and its lag grows through the whole window.
+    /// It commits, but its lag grows through the whole window.
     Warn,
-    /// The worst of its partitions has stopped, stalled or gone back. A group's status only.
+    /// The worst of its partitions has stopped, stalled or gone back. Only for groups.
     Err,
-    /// It has not committed for longer than the window is, and there is lag.
+    /// It has lag, and has not committed for longer than the window.
     Stop,
-    /// It commits, the committed offset does not move, and there is lag.
+    /// It has lag and commits, but the committed offset does not move.
     Stall,
     /// Its committed offset has gone back.
     Rewind,
-    /// At the present rates retention deletes records that it has not read, within the horizon.
+    /// At the present rates, retention deletes unread records within the horizon.
     DataLossImminent,
 }
 
 impl Status {
-    /// All of them, by their [`number`](Self::number).
+    /// All statuses, ordered by [`number`](Self::number).
     pub const ALL: [Self; 7] =
         [Self::Ok, Self::Warn, Self::Err, Self::Stop, Self::Stall, Self::Rewind, Self::DataLossImminent];
 
-    /// The word that machines read: `ok`, `data_loss_imminent`.
+    /// The machine-readable name: `ok`, `data_loss_imminent`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -243,25 +245,25 @@ impl Status {
         }
     }
 
-    /// The number it has in metrics: 0 for [`Ok`](Self::Ok) to 6 for [`DataLossImminent`](Self::DataLossImminent).
+    /// The number in metrics: 0 for [`Ok`](Self::Ok) to 6 for [`DataLossImminent`](Self::DataLossImminent).
     #[must_use]
     pub const fn number(self) -> u8 {
         self as u8
     }
 }
 
-/// Something odd that is no lag by itself.
+/// An anomaly that is not a lag.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// What kind of thing.
+    /// The kind of anomaly.
     pub kind: FindingKind,
-    /// The group that it is about, if it is about one.
+    /// The group concerned, if any.
     pub group: Option<String>,
-    /// The topic that it is about, if it is about one.
+    /// The topic concerned, if any.
     pub topic: Option<String>,
-    /// The partition that it is about, if it is about one.
+    /// The partition concerned, if any.
     pub partition: Option<i32>,
-    /// One sentence.
+    /// A description in one sentence.
     pub message: String,
 }
 
@@ -270,13 +272,13 @@ pub struct Finding {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FindingKind {
-    /// A partition takes many times what the others of its topic take.
+    /// A partition gets a multiple of the records of the topic's other partitions.
     HotPartition,
-    /// A member of a stable group owns nothing.
+    /// A member of a stable group owns no partition.
     IdleMember,
-    /// A group rebalances again and again.
+    /// A group rebalances repeatedly.
     RepeatedRebalances,
-    /// A topic of dead letters grows.
+    /// A dead-letter topic grows.
     DeadLetters,
 }
 

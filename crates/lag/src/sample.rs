@@ -1,4 +1,4 @@
-//! What is found out in a round: what a [`Lag`](crate::Lag) is made of.
+//! The results of a round, which a [`Lag`](crate::Lag) processes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,32 +8,32 @@ use std::{
 pub use offtake_admin::survey::RecordTime;
 use offtake_admin::{Topic, TopicPartition};
 
-/// What one round of questions found out.
+/// The results of one round of requests.
 ///
-/// The order of the questions matters: what is committed is to be asked before the ends of the logs, or an end may lie before what is
-/// committed.
+/// The order of the requests matters: committed offsets have to be requested before the ends of the logs; otherwise an end could
+/// lie before a committed offset.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// When the answers were there.
+    /// When the responses arrived.
     pub now: Instant,
-    /// The same in milliseconds since 1970.
+    /// The same time in milliseconds since 1970.
     pub wall_ms: i64,
     /// The cluster's id.
     pub cluster: Option<String>,
-    /// The groups that answered.
+    /// The groups with responses.
     pub groups: Vec<GroupSample>,
-    /// The groups that nobody could be asked about: what was known of them stays. A group that is in neither list is gone.
+    /// The groups without a response, whose previous state is kept. A group in neither list is gone.
     pub unanswered: BTreeSet<String>,
-    /// What has been found out about topics; of others what was known stays.
+    /// The results about topics; the state of other topics is kept.
     pub topics: Vec<TopicSample>,
-    /// The partitions that were answered for; of others what was known stays, and so does the lag of groups on them.
+    /// The partitions with responses. The state of other partitions is kept, and so is the lag of groups on them.
     pub logs: BTreeMap<TopicPartition, LogSample>,
-    /// What could not be asked, one sentence each.
+    /// The failed requests, one sentence each.
     pub failures: Vec<String>,
 }
 
 impl Sample {
-    /// A round in which nothing has been found out yet.
+    /// An empty round.
     #[must_use]
     pub fn at(now: Instant, wall_ms: i64) -> Self {
         Self {
@@ -49,20 +49,20 @@ impl Sample {
     }
 }
 
-/// A group, as its coordinator tells it.
+/// A group, as described by its coordinator.
 #[derive(Clone, Debug, Default)]
 pub struct GroupSample {
-    /// Its name.
+    /// The name.
     pub group: String,
-    /// Its state, as Kafka names it.
+    /// The state, in Kafka's terms.
     pub state: String,
     /// `classic` or `consumer`.
     pub protocol: Option<String>,
-    /// Its members; `None` if they could not be asked for.
+    /// The members; `None` if the request failed.
     pub members: Option<Vec<MemberSample>>,
-    /// Of a group of KIP-848, its epoch.
+    /// The epoch of a group of KIP-848.
     pub epoch: Option<i32>,
-    /// All that it has committed; `None` if it could not be asked for: then its lag stays as it was, whatever the logs say.
+    /// The committed offsets; `None` if the request failed: then its lag is kept, whatever the logs show.
     pub committed: Option<BTreeMap<TopicPartition, i64>>,
 }
 
@@ -75,24 +75,24 @@ pub struct MemberSample {
     pub instance_id: Option<String>,
     /// `client.id`.
     pub client_id: String,
-    /// The host it connects from.
+    /// The host from which it connects.
     pub host: String,
-    /// What it owns.
+    /// The partitions it owns.
     pub partitions: Vec<TopicPartition>,
 }
 
 /// A topic.
 #[derive(Clone, Debug)]
 pub struct TopicSample {
-    /// Its name.
+    /// The name.
     pub topic: Topic,
-    /// Its id, where the brokers have ids: a topic of the same name with another id is another topic.
+    /// The id, if the brokers have ids. A topic of the same name with another id is another topic.
     pub id: Option<String>,
-    /// What deletes its records; `None` if it could not be asked for.
+    /// The retention; `None` if the request failed.
     pub retention: Option<Retention>,
 }
 
-/// What deletes the records of a topic (`cleanup.policy`, `retention.ms`, `retention.bytes`).
+/// The retention of a topic (`cleanup.policy`, `retention.ms`, `retention.bytes`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
     /// `retention.ms`; `None` if there is no limit, or the topic is only compacted.
@@ -104,15 +104,15 @@ pub struct Retention {
 /// A partition's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogSample {
-    /// It is there.
+    /// The partition exists.
     Offsets {
         /// The log start offset.
         start: Option<i64>,
         /// The high watermark.
         high_watermark: Option<i64>,
-        /// The last stable offset; only needed where lag counts to it.
+        /// The last stable offset; needed only if lag is counted up to it.
         last_stable: Option<i64>,
-        /// The size of its segments on the leader's disk in bytes, if told.
+        /// The size of its segments on the leader's disk in bytes, if known.
         bytes: Option<u64>,
     },
     /// There is no such partition.

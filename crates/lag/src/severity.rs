@@ -1,28 +1,28 @@
-//! How bad a lag is, by thresholds that are set per group.
+//! The severity of a lag, by thresholds that can be set per group.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// How bad a lag in seconds is. In order of how bad it is.
+/// The severity of a lag in seconds. Ordered from best to worst.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// Below the threshold of a warning, or not known.
+    /// Below the warning threshold, or unknown.
     #[default]
     Healthy,
-    /// Somebody should look when there is time.
+    /// Someone should look when there is time.
     Warning,
-    /// The second line is to be woken.
+    /// The second line should be alerted.
     High,
-    /// Somebody is to be woken.
+    /// Someone should be alerted at once.
     Critical,
     /// Records are being lost, or are about to be.
     DataLoss,
 }
 
 impl Severity {
-    /// The word that machines read: `healthy`, `data_loss`.
+    /// The machine-readable name: `healthy`, `data_loss`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -35,14 +35,14 @@ impl Severity {
     }
 }
 
-/// From which lag in seconds on a partition is how bad.
+/// The thresholds of severities, for the lag of a partition in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thresholds {
-    /// From here on it is a [`Warning`](Severity::Warning): 10 s unless it is set.
+    /// The lag from which it is a [`Warning`](Severity::Warning). Default: 10 s.
     pub warning: Duration,
-    /// From here on it is [`High`](Severity::High): 1 min unless it is set.
+    /// The lag from which it is [`High`](Severity::High). Default: 1 min.
     pub high: Duration,
-    /// From here on it is [`Critical`](Severity::Critical): 5 min unless it is set.
+    /// The lag from which it is [`Critical`](Severity::Critical). Default: 5 min.
     pub critical: Duration,
 }
 

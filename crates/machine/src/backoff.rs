@@ -1,4 +1,4 @@
-//! How long to wait before trying again: exponential, bounded, with seeded jitter (KIP-580).
+//! The wait before a retry: exponential, bounded, with seeded jitter (KIP-580).
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ impl Default for BackoffConfig {
 /// The shortest wait, whatever is configured.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// The waits between attempts of one thing that keeps failing.
+/// The waits between repeated attempts.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     config: BackoffConfig,
@@ -31,13 +31,13 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Nothing has failed yet. Equal seeds give equal waits.
+    /// A backoff without failures so far. Equal seeds give equal waits.
     pub fn new(config: BackoffConfig, seed: u64) -> Self {
         Self { config, failures: 0, random: SplitMix64::new(seed) }
     }
 
-    /// Counts a failure and gives the wait after it: between 80 % and 120 % of `base × 2ⁿ`, capped at `max`. The wait is
-    /// never less than a millisecond, so that no setting makes a busy loop.
+    /// Counts a failure and returns the wait after it: between 80 % and 120 % of `base × 2ⁿ`, capped at
+    /// `max`. The wait is never less than a millisecond, so that no setting causes a busy loop.
     pub fn next_wait(&mut self) -> Duration {
         let factor = 1u32.checked_shl(self.failures.min(16)).unwrap_or(u32::MAX);
         self.failures = self.failures.saturating_add(1);

@@ -1,19 +1,20 @@
-//! What a broker says in words.
+//! Checks and shortens text that a broker sent.
 
-/// At most so many characters of it are shown.
+/// How many characters of it are shown at most.
 const SHOWN: usize = 512;
 
-/// Words of a broker, fit for an error or a log: of a bounded length, and without control characters, which a terminal would obey,
-/// among them those that change the direction of the text.
+/// Prepares a broker's text for an error or a log: of bounded length, and without control characters, which a
+/// terminal would obey, including those that change the direction of the text.
 #[must_use]
 pub fn broker_text(words: &str) -> String {
     words.chars().take(SHOWN).filter(|c| !steers(*c)).collect()
 }
 
-/// The longest name that DNS has, with its last dot, in bytes.
+/// The length of the longest DNS name, with its last dot, in bytes.
 const LONGEST_HOST: usize = 254;
 
-/// Whether what a broker says is its host, or another's, could be one: it goes into errors and logs, and to the resolver.
+/// Whether a text that a broker sent as a host name could be one: it is used in errors and logs, and passed
+/// to the resolver.
 #[must_use]
 pub fn is_host(text: &str) -> bool {
     let odd = |c: char| steers(c) || c.is_whitespace();

@@ -1,4 +1,4 @@
-//! One request that a machine wants sent, and its outcome.
+//! A request that a machine wants to send, and its outcome.
 
 use std::{
     fmt,
@@ -13,52 +13,53 @@ use crate::{clock::after, names::BrokerId};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(pub u64);
 
-/// Hands out call ids.
+/// Generates call ids.
 #[derive(Clone, Debug, Default)]
 pub struct CallIds(u64);
 
 impl CallIds {
-    /// An id that was never handed out before.
+    /// An id that was never returned before.
     pub fn next_id(&mut self) -> CallId {
         self.0 = self.0.wrapping_add(1);
         CallId(self.0)
     }
 }
 
-/// Which broker a request is for.
+/// The broker that a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// Any broker that answers: a known one, else one of the bootstrap servers.
+    /// Any broker that responds: a known one, or else one of the bootstrap servers.
     Any,
-    /// The same, but this one only if no other can be asked.
+    /// The same, but this broker only if no other can be used.
     Other(BrokerId),
     /// This broker.
     Broker(BrokerId),
 }
 
-/// A request that a machine wants sent.
+/// A request that a machine wants to send.
 #[derive(Clone, Debug)]
 pub struct Transmit {
-    /// The answer comes back under this id.
+    /// The id of the call, which its answer has.
     pub id: CallId,
-    /// Which broker to send it to.
+    /// The broker to send it to.
     pub to: Target,
-    /// What to send.
+    /// The request.
     pub request: Request,
-    /// The highest version that the request fits, if newer ones need what is not known (topic ids, for example).
+    /// The highest version that can encode the request, if newer ones need data that is missing (topic ids,
+    /// for example).
     pub max_version: Option<i16>,
-    /// Without an answer within this time the call has failed, and its connection is closed.
+    /// If there is no answer within this time, the call has failed, and its connection is closed.
     pub timeout: Duration,
 }
 
-/// What a broker answered.
+/// A broker's response.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// The broker that answered; `None` for a bootstrap server whose id is not known yet.
+    /// The broker that responded; `None` for a bootstrap server whose id is not known yet.
     pub from: Option<BrokerId>,
     /// The version of the response.
     pub version: i16,
-    /// The memory that is held while any slice of the response is left, in bytes; 0 if unknown.
+    /// The memory that is held while any slice of the response exists, in bytes; 0 if unknown.
     pub memory: usize,
     /// The response.
     pub response: Response,
@@ -72,10 +73,11 @@ pub enum CallError {
     Unreachable {
         /// The address we tried.
         address: String,
-        /// Why it cannot be reached, ready for a person.
+        /// Why it cannot be reached, ready for display.
         reason: String,
-        /// Whether something that is no Kafka broker answered, and waiting does not help. False once a broker has accepted this client: what
-        /// answers then may stand in for a broker that is down.
+        /// Whether something other than a Kafka broker answered, and waiting does not help. False once a
+        /// broker has accepted this client: something else may temporarily answer at the address of a broker
+        /// that is down.
         not_kafka: bool,
     },
     /// No secured connection could be made: TLS or SASL refused it.
@@ -83,12 +85,13 @@ pub enum CallError {
     Authentication {
         /// The broker's address.
         address: String,
-        /// What was refused and what to do about it, ready for a person. It holds no secret.
+        /// What was refused and what to do about it, ready for display. It contains no secret.
         reason: String,
-        /// Whether waiting does not help. False while it may: credentials may be about to change on one side or the other.
+        /// Whether waiting does not help. False while it may: credentials may be about to change on one side
+        /// or the other.
         is_final: bool,
     },
-    /// The connection ended before the answer came. The broker may or may not have carried out the request.
+    /// The connection ended before the answer arrived. The broker may or may not have executed the request.
     #[error("{address} closed the connection: {reason}")]
     Disconnected {
         /// The broker's address.
@@ -96,7 +99,7 @@ pub enum CallError {
         /// Why, as far as known.
         reason: String,
     },
-    /// The request was not written to a connection. It was not carried out.
+    /// The request was not written to a connection. It was not executed.
     #[error("{api:?} was not sent to {address}: {reason}")]
     NotSent {
         /// The broker's address.
@@ -106,7 +109,7 @@ pub enum CallError {
         /// Why, as far as known.
         reason: String,
     },
-    /// No answer came within the request's timeout. The broker may or may not have carried out the request.
+    /// No answer arrived within the request's timeout. The broker may or may not have executed the request.
     #[error("{address} did not answer {api:?} within {} ms", .after.as_millis())]
     TimedOut {
         /// The broker's address.
@@ -131,10 +134,10 @@ pub enum CallError {
         address: String,
         /// The request.
         api: ApiKey,
-        /// What is wrong with it.
+        /// The decoding error.
         source: DecodeError,
     },
-    /// The answer is larger than this client reads. The broker has carried out the request.
+    /// The answer is larger than this client accepts. The broker has executed the request.
     #[error(
         "{address} answers {api:?} with {size} bytes, of which this client reads {limit}; raise \
          receive.message.max.bytes"
@@ -146,10 +149,10 @@ pub enum CallError {
         api: ApiKey,
         /// The length of the answer's frame, in bytes.
         size: usize,
-        /// The longest frame that is read, in bytes.
+        /// The longest accepted frame, in bytes.
         limit: usize,
     },
-    /// The machine that made the call took it back before it was written to a connection. It was not carried out.
+    /// The machine that made the call withdrew it before it was written to a connection. It was not executed.
     #[error("withdrawn before it was sent")]
     Withdrawn,
     /// The metadata does not list this broker, or no longer does.
@@ -173,7 +176,7 @@ impl CallError {
         }
     }
 
-    /// Whether the broker may have carried out the request though there is no answer.
+    /// Whether the broker may have executed the request although there is no answer.
     pub fn may_have_arrived(&self) -> bool {
         match self {
             Self::Unreachable { .. }
@@ -218,7 +221,7 @@ pub enum Call {
     Due(Instant),
     /// Sent. It is given up at the deadline, even if the driver never answers.
     Sent {
-        /// The answer comes under this id.
+        /// The id of the call.
         id: CallId,
         /// When the machine stops waiting.
         deadline: Instant,
@@ -226,7 +229,7 @@ pub enum Call {
 }
 
 impl Call {
-    /// Starts the call if its time has come, and gives the id to send it under.
+    /// Starts the call if its time has come. Returns the id to send it under.
     pub fn start(&mut self, now: Instant, ids: &mut CallIds, timeout: Duration) -> Option<CallId> {
         match *self {
             Self::Due(at) if at <= now => {
@@ -244,7 +247,7 @@ impl Call {
         matches!(*self, Self::Sent { id: sent, .. } if sent == id)
     }
 
-    /// If `id` answers this call, it becomes idle again. Whether it does.
+    /// If `id` answers this call, it becomes idle again. Returns whether it does.
     pub fn take(&mut self, id: CallId) -> bool {
         let ours = self.awaits(id);
         if ours {

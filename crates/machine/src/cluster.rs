@@ -1,4 +1,4 @@
-//! What is known of the cluster at one moment: an immutable view.
+//! The known state of the cluster at one moment: an immutable view.
 
 use std::collections::BTreeMap;
 
@@ -21,9 +21,9 @@ pub struct Cluster {
     pub controller: Option<BrokerId>,
     /// The brokers that are up.
     pub brokers: BTreeMap<BrokerId, Broker>,
-    /// The topics that were asked about, including those with errors.
+    /// The topics that were requested, including those with errors.
     pub topics: BTreeMap<Topic, TopicInfo>,
-    /// Whether all topics were asked about. Then a topic that is not here does not exist.
+    /// Whether all topics were requested. Then a topic that is not listed does not exist.
     pub lists_all: bool,
 }
 
@@ -39,7 +39,7 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// The address that a broker says another has; `None` if it cannot be one.
+    /// Another broker's address as sent by a broker; `None` if it cannot be one.
     pub fn at(host: String, port: i32, rack: Option<String>) -> Option<Self> {
         let port = u16::try_from(port).ok().filter(|port| *port > 0)?;
         is_host(&host).then_some(Self { host, port, rack })
@@ -73,8 +73,8 @@ impl TopicInfo {
 pub struct PartitionInfo {
     /// Its leader, if it has one.
     pub leader: Option<BrokerId>,
-    /// The leader epoch. It never goes back in successive views of one topic; of a topic without an id (KIP-516) only where it is
-    /// believed to have been created again.
+    /// The leader epoch. It never decreases in successive views of one topic; for a topic without an id
+    /// (KIP-516) only if the topic was probably created again.
     pub epoch: LeaderEpoch,
     /// All its replicas.
     pub replicas: Vec<BrokerId>,
@@ -85,15 +85,15 @@ pub struct PartitionInfo {
 }
 
 impl PartitionInfo {
-    /// A partition with this leader in this epoch; nothing is known of its replicas.
+    /// A partition with this leader in this epoch; its replicas are not known.
     pub fn new(leader: Option<BrokerId>, epoch: LeaderEpoch) -> Self {
         Self { leader, epoch, replicas: Vec::new(), isr: Vec::new(), offline: Vec::new() }
     }
 }
 
 impl Cluster {
-    /// The view after a broker's answer, given the view `before`. An older leader epoch never replaces a newer one of the same
-    /// topic. `asked_all`: the request named no topics.
+    /// The view after a broker's response, given the view `before`. An older leader epoch never replaces a
+    /// newer one of the same topic. `asked_all`: the request named no topics.
     pub fn from_response(response: MetadataResponse, asked_all: bool, before: &Self) -> Self {
         let mut topics = BTreeMap::new();
         for topic in response.topics {
@@ -111,7 +111,7 @@ impl Cluster {
         }
     }
 
-    /// The topic, if it was asked about and has no error.
+    /// The topic, if it was requested and has no error.
     pub fn topic(&self, name: &str) -> Option<&TopicInfo> {
         self.topics.get(name).filter(|topic| topic.error.is_ok())
     }
@@ -152,11 +152,13 @@ fn brokers(of: Vec<MetadataResponseBroker>) -> BTreeMap<BrokerId, Broker> {
     brokers
 }
 
-/// How many partitions of a topic an answer may leave out, beyond as many as it has. Partitions are numbered from 0, and assignors make
-/// room for all of them up to the last; so a partition with a higher number is ignored (FAILURES INPUT21).
+/// How many partitions of a topic a response may leave out, beyond as many as it contains. Partitions are
+/// numbered from 0, and assignors allocate memory for all of them up to the last; so a partition with a
+/// higher number is ignored (FAILURES INPUT21).
 const MISSING_PARTITIONS: usize = 64;
 
-/// A topic from a broker's answer, given what was known. An older epoch never replaces a newer one of the same topic.
+/// Merges a topic from a broker's response with what was known. An older epoch never replaces a newer one of
+/// the same topic.
 fn merge(
     known: Option<&TopicInfo>,
     id: Uuid,

@@ -1,7 +1,8 @@
-//! Which broker coordinates a group, or the transactions of one id (FindCoordinator). It is looked up only while somebody needs it.
+//! The broker that coordinates a group, or the transactions of one id (FindCoordinator). It is looked up only
+//! while it is needed.
 //!
-//! A coordinator is forgotten when it answers that it is none, or when its connection ends. Neither changes the identity of
-//! the member. At most one call is outstanding; a lost one is sent again.
+//! A coordinator is forgotten when it responds that it is none, or when its connection ends. Neither changes
+//! the identity of the member. At most one call is outstanding; a lost one is sent again.
 
 use std::{
     collections::VecDeque,
@@ -32,7 +33,7 @@ pub struct Coordinator {
     events: VecDeque<Event>,
 }
 
-/// What a broker coordinates.
+/// The object that a broker coordinates.
 #[derive(Debug)]
 enum CoordinatorKey {
     Group(String),
@@ -55,12 +56,12 @@ impl CoordinatorKey {
     }
 }
 
-/// What FindCoordinator calls a transactional id's coordinator.
+/// The key type of transactional ids in FindCoordinator.
 const TRANSACTIONS: i8 = 1;
 
 #[derive(Debug)]
 enum State {
-    /// Nobody needs it; or the lookup was refused, and is not repeated before `not_before`.
+    /// It is not needed; or the lookup was refused, and is not repeated before `not_before`.
     Unknown {
         not_before: Option<Instant>,
     },
@@ -84,9 +85,10 @@ pub enum Event {
         /// Its port.
         port: u16,
     },
-    /// The broker refused. The lookup is repeated, with pauses, while somebody needs it; the refusal is reported once.
+    /// The broker refused. The lookup is repeated, with pauses, while it is needed; the refusal is reported
+    /// once.
     Refused(ErrorCode),
-    /// No broker could be asked. The lookup is repeated.
+    /// No broker could be queried. The lookup is repeated.
     LookupFailed(CallError),
 }
 
@@ -139,15 +141,15 @@ impl Coordinator {
         }
     }
 
-    /// `broker` answered that it is not the coordinator, or its connection ended. Changes nothing if another broker is the
-    /// coordinator.
+    /// `broker` responded that it is not the coordinator, or its connection ended. Changes nothing if another
+    /// broker is the coordinator.
     pub fn on_lost(&mut self, now: Instant, broker: BrokerId) {
         if self.broker() == Some(broker) {
             self.state = State::Finding { call: Call::Due(after(now, self.backoff.next_wait())) };
         }
     }
 
-    /// The coordinator answered a request as one: the next lookup starts without delay.
+    /// The coordinator responded to a request as one: the next lookup starts without delay.
     pub fn on_response(&mut self) {
         self.backoff.reset();
     }
@@ -190,7 +192,7 @@ impl Coordinator {
         };
     }
 
-    /// The clock moved.
+    /// The clock has advanced.
     pub fn handle_timeout(&mut self, now: Instant) {
         if let State::Finding { call } = &mut self.state
             && call.is_overdue(now)
@@ -199,7 +201,7 @@ impl Coordinator {
         }
     }
 
-    /// What to send.
+    /// The next request.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         let State::Finding { call } = &mut self.state else { return None };
         let id = call.start(now, &mut self.ids, self.request_timeout)?;
@@ -220,13 +222,13 @@ impl Coordinator {
         }
     }
 
-    /// What happened.
+    /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 }
 
-/// Where a group's coordinator is.
+/// The address of a group's coordinator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CoordinatorAddress {
     /// Its id.
@@ -238,19 +240,19 @@ pub struct CoordinatorAddress {
 }
 
 impl CoordinatorAddress {
-    /// The coordinator, as one to send to.
+    /// The coordinator as the target of a request.
     pub fn target(&self) -> Target {
         Target::Broker(self.broker)
     }
 }
 
-/// The request that asks any broker for the coordinator of `group`.
+/// A request to any broker for the coordinator of `group`.
 pub fn find_coordinator(group: &str) -> FindCoordinatorRequest {
     FindCoordinatorRequest { key: group.to_owned(), key_type: 0, coordinator_keys: vec![group.to_owned()] }
 }
 
-/// The coordinator of `group`, from the answer. Version 4 and later answer with a list of keys (KIP-699), earlier ones
-/// with one coordinator.
+/// The coordinator of `group`, from the response. Version 4 and later respond with a list of keys (KIP-699),
+/// earlier ones with one coordinator.
 ///
 /// # Errors
 /// The broker's code and message; [`ErrorCode::CoordinatorNotAvailable`] for an invalid address.

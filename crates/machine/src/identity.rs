@@ -1,4 +1,4 @@
-//! The identity by which a group knows a consumer.
+//! The identity under which a group knows a consumer.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -14,7 +14,7 @@ pub enum GroupProtocol {
     Consumer,
 }
 
-/// As the property takes it.
+/// Prints the value of the property.
 impl fmt::Display for GroupProtocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -24,10 +24,10 @@ impl fmt::Display for GroupProtocol {
     }
 }
 
-/// The identity by which a group knows a consumer. Commits carry it.
+/// The identity under which a group knows a consumer. Commits contain it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// How the members of the group agree.
+    /// The protocol of the group.
     pub protocol: GroupProtocol,
     /// The generation, or the member epoch in [`GroupProtocol::Consumer`].
     pub generation: i32,
@@ -38,31 +38,33 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// A consumer that is no member: it assigns its partitions by hand and uses the group for its offsets alone.
+    /// A consumer that is not a member: its partitions are assigned manually, and it uses the group only for
+    /// its offsets.
     pub fn standalone() -> Self {
         Self { protocol: GroupProtocol::Classic, generation: -1, member_id: String::new(), instance_id: None }
     }
 }
 
-/// As whom a group knows this consumer: what a producer that commits offsets in a transaction says of it, so that the
-/// coordinator refuses those of a member that it has given up (KIP-447). True for the moment: ask for it anew for each
-/// transaction.
+/// A consumer's membership in a group, for a producer that commits offsets in a transaction: the coordinator
+/// then refuses those of a member that it has removed (KIP-447). It is valid only for the moment: request it
+/// again for each transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct GroupMetadata {
     /// `group.id`.
     pub group_id: String,
-    /// The generation, or the member epoch with `group.protocol=consumer`; -1 for a consumer that assigns by hand.
+    /// The generation, or the member epoch with `group.protocol=consumer`; -1 for a consumer with manual
+    /// assignment.
     pub generation_id: i32,
-    /// The member id; empty for a consumer that assigns by hand.
+    /// The member id; empty for a consumer with manual assignment.
     pub member_id: String,
     /// `group.instance.id` of a static member.
     pub group_instance_id: Option<String>,
 }
 
 impl GroupMetadata {
-    /// Of the group with this name, as it knows a member by this identity.
+    /// The metadata of the group with this name and a member with this identity.
     #[doc(hidden)] // for the engine of a consumer
     pub fn of_member(group_id: impl Into<String>, identity: Identity) -> Self {
         Self {
@@ -73,7 +75,8 @@ impl GroupMetadata {
         }
     }
 
-    /// Of a group of which nobody is a member: offsets are then committed as by a consumer that assigns by hand.
+    /// The metadata of a group without a member: offsets are then committed as by a consumer with manual
+    /// assignment.
     pub fn new(group_id: impl Into<String>) -> Self {
         Self {
             group_id: group_id.into(),
@@ -84,13 +87,14 @@ impl GroupMetadata {
     }
 }
 
-/// Offsets of a group that a transaction commits (KIP-98), and as whom (KIP-447). A consumer gives them for records that it still owns.
+/// Offsets of a group to commit in a transaction (KIP-98), and the member that commits them (KIP-447). A
+/// consumer returns them for records that it still owns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupOffsets {
-    /// Who commits.
+    /// The member that commits.
     pub group: GroupMetadata,
-    /// How far its partitions have come.
+    /// The next offset of each partition.
     pub offsets: BTreeMap<TopicPartition, OffsetAndMetadata>,
 }
 

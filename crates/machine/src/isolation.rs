@@ -1,8 +1,8 @@
-//! Which records of transactions count.
+//! Which transactional records are visible.
 
 use std::fmt;
 
-/// Which records of transactions are handed out: `isolation.level`.
+/// Which transactional records are handed out: `isolation.level`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IsolationLevel {
@@ -23,7 +23,7 @@ impl IsolationLevel {
     }
 }
 
-/// As the property takes it.
+/// Prints the value of the property.
 impl fmt::Display for IsolationLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -1,15 +1,18 @@
-//! What all state machines share, and the two that every client needs: the cluster's metadata and a group's coordinator.
+//! The common parts of all state machines, and the two machines that every client needs: the cluster's
+//! metadata and a group's coordinator.
 //!
-//! A machine owns no socket and reads no clock. Time comes in as `now`; what it wants done goes out as values:
+//! A machine owns no socket and reads no clock. The time is passed in as `now`, and the actions that it
+//! requests are returned as values:
 //!
 //! 1. change it: by a command, by [`handle_answer`](metadata::Metadata::handle_answer), or by `handle_timeout` when the
 //!    time of `poll_timeout` has come;
 //! 2. drain it: `poll_transmit` until `None`, `poll_event` until `None`;
 //! 3. ask `poll_timeout` when to call again, and do so.
 //!
-//! A [`Transmit`] is answered exactly once, by an [`Answer`] or a [`CallError`], under its [`CallId`]. An answer to a call
-//! that the machine has given up changes nothing. A machine may ask for a call to be withdrawn: one that was not written yet
-//! is then answered by [`CallError::Withdrawn`], any other as if nothing had been asked.
+//! A [`Transmit`] is answered exactly once, by an [`Answer`] or a [`CallError`], under its [`CallId`]. An
+//! answer to a call that the machine has given up changes nothing. A machine may withdraw a call: one that
+//! was not written yet is then answered by [`CallError::Withdrawn`], any other as if it had not been
+//! withdrawn.
 
 pub mod backoff;
 mod broker_text;
@@ -39,7 +42,7 @@ pub use names::{
 pub use offsets::{ListedOffset, OffsetAndMetadata, OffsetSpec};
 pub use random::SplitMix64;
 
-/// What the README shows compiles.
+/// Compiles the example of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

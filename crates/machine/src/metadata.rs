@@ -1,9 +1,10 @@
 //! The cluster's metadata: brokers, topics and leaders, kept up to date.
 //!
-//! It is refreshed on request, when it is older than `metadata.max.age.ms`, and, with growing pauses, while a wanted topic
-//! has no leader. A worse answer never replaces a better one: a leader epoch never goes back, a retriable error
-//! does not remove what is known, and a topic with neither an error nor partitions is not believed. What several answers in a
-//! row say is believed all the same: that a topic is gone, or, where topics have no ids, that it was created anew.
+//! It is refreshed on request, when it is older than `metadata.max.age.ms`, and, with growing pauses, while a
+//! wanted topic has no leader. A worse response never replaces a better one: a leader epoch never decreases,
+//! a retriable error does not remove what is known, and a topic with neither an error nor partitions is
+//! ignored. If several consecutive responses agree, they are accepted even so: that a topic is gone, or, if
+//! topics have no ids, that it was created again.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -21,19 +22,20 @@ use crate::{
     names::{BrokerId, Topic, TopicPartition},
 };
 
-/// How many refreshes in a row must call a known topic unknown before it counts as deleted. A broker that has just started
-/// answers so too.
+/// How many consecutive refreshes must report a known topic as unknown before it counts as deleted. A broker
+/// that has just started responds like this too.
 const LISTINGS_BEFORE_DELETED: u32 = 3;
 
-/// How many answers in a row must name older leader epochs of a topic without an id before it counts as created again. A broker
-/// that lags behind answers so too; and one that is cut off from the controller, for as long as that lasts: so not all may be of one broker
-/// where there are several.
+/// How many consecutive responses must contain older leader epochs of a topic without an id before it counts
+/// as created again. A broker that lags behind responds like this too, and so does one that is cut off from
+/// the controller, for as long as that lasts: so if there are several brokers, the responses must not all be
+/// from one.
 const OLDER_BEFORE_CREATED_ANEW: u32 = 5;
 
 /// The least age at which complete metadata is refreshed.
 const SHORTEST_AGE: Duration = Duration::from_millis(10);
 
-/// How often the metadata is refreshed, and what happens when that fails.
+/// How often the metadata is refreshed, and what happens if that fails.
 #[derive(Clone, Debug)]
 pub struct MetadataConfig {
     /// `request.timeout.ms`.
@@ -56,11 +58,11 @@ pub struct Metadata {
     config: MetadataConfig,
     interest: Interest,
     cluster: Arc<Cluster>,
-    /// How many refreshes in a row called a known topic unknown.
+    /// How many consecutive refreshes reported a known topic as unknown.
     unknown: BTreeMap<Topic, u32>,
-    /// Topics without an id of which the last answers named older leader epochs.
+    /// Topics without an id for which the last responses contained older leader epochs.
     older: BTreeMap<Topic, OlderEpochs>,
-    /// Who gave such an answer last: another one is asked next.
+    /// The broker that sent the last such response: another one is asked next.
     doubted: Option<BrokerId>,
     backoff: Backoff,
     ids: CallIds,
@@ -70,30 +72,30 @@ pub struct Metadata {
     view_request: u64,
     /// When to refresh after the outstanding call.
     next: NextRefresh,
-    /// Whether the outstanding call asks for all topics.
+    /// Whether the outstanding call requests all topics.
     call_wants_all: bool,
     /// Since when all refreshes have failed.
     failing_since: Option<Instant>,
     events: VecDeque<Event>,
 }
 
-/// What speaks for it that a topic without an id was created again.
+/// The evidence that a topic without an id was created again.
 #[derive(Debug, Default)]
 struct OlderEpochs {
-    /// How many answers in a row.
+    /// The number of consecutive responses.
     answers: u32,
-    /// Of which brokers they are.
+    /// The brokers that sent them.
     of: BTreeSet<BrokerId>,
 }
 
 /// When to refresh after the outstanding call, as far as that was requested meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum NextRefresh {
-    /// When its answer is too old, or soon if it is incomplete.
+    /// When its response is too old, or soon if it is incomplete.
     AsAnswered,
     /// After a pause: the view was found to be stale, perhaps before this call was answered.
     Soon,
-    /// At once: a topic is wanted that the call does not ask for.
+    /// At once: a topic is wanted that the call does not request.
     AtOnce,
 }
 
@@ -112,19 +114,19 @@ impl Interest {
     }
 }
 
-/// What happened to the metadata.
+/// A change of the metadata.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// There is a newer view.
     Updated,
     /// A refresh failed. It is repeated.
     RefreshFailed(CallError),
-    /// None of the known brokers is of use: begin again with the bootstrap servers (KIP-899).
+    /// None of the known brokers is usable: start again with the bootstrap servers (KIP-899).
     Rebootstrap,
 }
 
 impl Metadata {
-    /// Nothing is known, and nothing is wanted but the brokers.
+    /// A machine that knows nothing, and wants only the brokers.
     pub fn new(now: Instant, config: MetadataConfig) -> Self {
         Self {
             interest: Interest::Topics(BTreeSet::new()),
@@ -150,7 +152,8 @@ impl Metadata {
         &self.cluster
     }
 
-    /// How many requests were sent. A view that [comes from](Self::view_request) a later one is newer than this moment.
+    /// How many requests were sent. A view that [comes from](Self::view_request) a later one is newer than
+    /// this moment.
     pub fn requests_sent(&self) -> u64 {
         self.requests_sent
     }
@@ -160,11 +163,11 @@ impl Metadata {
         self.view_request
     }
 
-    /// Keeps these topics up to date, and no others.
+    /// Keeps exactly these topics up to date.
     pub fn want_topics(&mut self, now: Instant, topics: BTreeSet<Topic>) {
         let news = match &self.interest {
             Interest::Topics(old) => !topics.is_subset(old),
-            // A topic that the last listing did not have may exist by now.
+            // A topic that the last listing lacked may exist by now.
             Interest::All { .. } => !topics.iter().all(|topic| self.knows(topic)),
         };
         self.interest = Interest::Topics(topics);
@@ -214,8 +217,9 @@ impl Metadata {
         }
     }
 
-    /// A broker named the current leader in its answer to another request (KIP-951). It is taken only if the epoch is newer;
-    /// then this returns true. If the partition or the leader's address is not known, the metadata is refreshed instead.
+    /// A broker named the current leader in its response to another request (KIP-951). It is accepted only if
+    /// the epoch is newer; then this returns true. If the partition or the leader's address is not known, the
+    /// metadata is refreshed instead.
     pub fn learn_leader(
         &mut self,
         now: Instant,
@@ -325,7 +329,7 @@ impl Metadata {
             NextRefresh::AtOnce => Duration::ZERO,
             NextRefresh::AsAnswered if complete => {
                 self.backoff.reset();
-                // Even `metadata.max.age.ms=0` makes no busy loop (FAILURES SAFE15).
+                // Even `metadata.max.age.ms=0` must not cause a busy loop (FAILURES SAFE15).
                 self.config.max_age.max(self.config.backoff.base).max(SHORTEST_AGE)
             }
             NextRefresh::AsAnswered | NextRefresh::Soon => self.backoff.next_wait(),
@@ -333,8 +337,9 @@ impl Metadata {
         self.call = Call::Due(after(now, wait));
     }
 
-    /// Before topics had ids, one that was deleted and created again shows only by older leader epochs, as does the answer of a
-    /// broker that lags behind. What was known is kept until several answers in a row agree against it, of more than one broker.
+    /// Without topic ids, a topic that was deleted and created again can be recognized only by older leader
+    /// epochs; but the response of a broker that lags behind looks the same. The known state is kept until
+    /// several consecutive responses contradict it, from more than one broker.
     fn forget_created_anew(&mut self, from: Option<BrokerId>, response: &wire::MetadataResponse) {
         let enough_brokers = self.cluster.brokers.len().min(2);
         let cluster = &self.cluster;
@@ -366,8 +371,8 @@ impl Metadata {
         self.doubted = from.filter(|_| !self.older.is_empty());
     }
 
-    /// A full listing may come from a broker that has just started and does not know all topics. So a known topic stays
-    /// until several listings in a row lack it. Returns whether all known topics are listed.
+    /// A full listing may come from a broker that has just started and does not know all topics. So a known
+    /// topic is kept until several consecutive listings lack it. Returns whether all known topics are listed.
     fn keep_unlisted(&mut self, listed: &mut BTreeMap<Topic, TopicInfo>) -> bool {
         let before = Arc::clone(&self.cluster);
         let mut nothing = true;
@@ -386,7 +391,7 @@ impl Metadata {
         nothing
     }
 
-    /// What to keep of a topic that has an error now and had none before.
+    /// The state to keep for a topic that has an error now and had none before.
     fn or_still_known(&mut self, name: &Topic, new: TopicInfo) -> TopicInfo {
         let known = self.cluster.topic(name.as_str());
         match (new.error, known) {
@@ -404,14 +409,14 @@ impl Metadata {
         }
     }
 
-    /// The clock moved.
+    /// The clock has advanced.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.call.is_overdue(now) {
             self.failed(now);
         }
     }
 
-    /// What to send.
+    /// The next request.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         let id = self.call.start(now, &mut self.ids, self.config.request_timeout)?;
         self.requests_sent = self.requests_sent.wrapping_add(1);
@@ -447,13 +452,13 @@ impl Metadata {
         self.call.deadline()
     }
 
-    /// What happened.
+    /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 }
 
-/// Whether the next refresh is not expected to tell more of it.
+/// Whether the next refresh is not expected to add anything.
 fn is_complete(topic: &TopicInfo) -> bool {
     match topic.error {
         ErrorCode::None => topic.partitions.values().all(|partition| partition.leader.is_some()),

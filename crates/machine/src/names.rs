@@ -1,4 +1,4 @@
-//! The names that all machines share.
+//! The names that all machines use.
 
 use std::{borrow::Borrow, cmp::Ordering, convert::Infallible, fmt, str::FromStr, sync::Arc};
 
@@ -49,8 +49,8 @@ impl Topic {
         &self.0
     }
 
-    /// Whether Kafka allows a topic of this name. Other brokers than Kafka may have topics with other names; those are read
-    /// all the same.
+    /// Whether Kafka permits a topic with this name. Other brokers than Kafka may have topics with other
+    /// names; those are read nevertheless.
     pub fn check(&self) -> Result<(), InvalidTopic> {
         let legal = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         match &*self.0 {
@@ -86,7 +86,7 @@ impl From<String> for Topic {
     }
 }
 
-/// What else a name comes as.
+/// Other types that convert to a name.
 macro_rules! topic_from {
     ($($name:ty),*) => {$(
         impl From<$name> for Topic {
@@ -224,19 +224,19 @@ impl fmt::Display for TopicPartition {
     }
 }
 
-/// Why a text names no partition: see [`TopicPartition`]'s `FromStr`.
+/// Why a text is not a partition: see [`TopicPartition`]'s `FromStr`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` names no partition: it takes a topic, a dash and the partition's index, as in `orders-0`")]
 pub struct ParseTopicPartitionError(String);
 
-/// Reads what `Display` writes, `orders-0`. Topics may have dashes too: the last one counts.
+/// Parses the output of `Display`, `orders-0`. Topics may contain dashes too: the last one counts.
 impl FromStr for TopicPartition {
     type Err = ParseTopicPartitionError;
 
     fn from_str(text: &str) -> Result<Self, ParseTopicPartitionError> {
         let parse = || {
             let (topic, partition) = text.rsplit_once('-').filter(|(topic, _)| !topic.is_empty())?;
-            // `parse` alone would take a sign.
+            // `parse` alone would accept a sign.
             let partition =
                 partition.parse().ok().filter(|_| partition.bytes().all(|c| c.is_ascii_digit()))?;
             Some(Self::new(topic, partition))
@@ -245,7 +245,8 @@ impl FromStr for TopicPartition {
     }
 }
 
-/// Topics as their names, partitions as `orders-0`: in this form they can be the keys of a JSON object.
+/// Serializes topics as their names, partitions as `orders-0`: in this form they can be the keys of a JSON
+/// object.
 #[cfg(feature = "serde")]
 mod serde_impls {
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
@@ -277,7 +278,8 @@ mod serde_impls {
     }
 }
 
-/// A leader epoch: how often a partition has changed its leader (KIP-320). `None` wherever Kafka writes -1.
+/// A leader epoch, which increases with each change of a partition's leader (KIP-320). `None` where Kafka
+/// uses -1.
 pub type LeaderEpoch = Option<i32>;
 
 /// Turns Kafka's -1 into `None`.
@@ -309,8 +311,8 @@ impl From<i64> for Position {
     }
 }
 
-/// Ownership of a partition, as a value. Each assignment gets a new one. Records, stored offsets and commits carry it, and a
-/// stale one is refused locally, so that nothing is committed after a revoke.
+/// Ownership of a partition, as a value. Each assignment gets a new one. Records, stored offsets and commits
+/// contain it, and a stale one is refused locally, so that nothing is committed after a revoke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token {
     /// The number of the assignment. It is unique in a consumer's life.

@@ -1,4 +1,4 @@
-//! Offsets in requests and responses: ListOffsets, and OffsetFetch's response in all its versions.
+//! Offsets in requests and responses: ListOffsets, and all versions of OffsetFetch's response.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -46,7 +46,7 @@ pub struct ListedOffset {
 pub struct OffsetAndMetadata {
     /// The next offset to read: all records before it are finished.
     pub offset: i64,
-    /// The leader epoch of the record before it, where known.
+    /// The leader epoch of the record before it, if known.
     #[cfg_attr(feature = "serde", serde(default))]
     pub leader_epoch: LeaderEpoch,
     /// The application's own metadata.
@@ -55,24 +55,25 @@ pub struct OffsetAndMetadata {
 }
 
 impl OffsetAndMetadata {
-    /// This is the next offset to read; neither a leader epoch nor metadata.
+    /// This next offset to read, without leader epoch and metadata.
     pub fn new(offset: i64) -> Self {
         offset.into()
     }
 
-    /// The same with this text beside it. A broker takes 4,096 bytes at most unless it is configured otherwise (`offset.metadata.max.bytes`).
+    /// Adds this metadata. A broker accepts at most 4,096 bytes unless it is configured otherwise
+    /// (`offset.metadata.max.bytes`).
     #[must_use]
     pub fn with_metadata(self, metadata: impl Into<String>) -> Self {
         Self { metadata: metadata.into(), ..self }
     }
 
-    /// The same with the leader epoch of the record before it (KIP-320).
+    /// Adds the leader epoch of the record before the offset (KIP-320).
     #[must_use]
     pub fn with_leader_epoch(self, leader_epoch: impl Into<LeaderEpoch>) -> Self {
         Self { leader_epoch: leader_epoch.into(), ..self }
     }
 
-    /// Without the metadata.
+    /// The offset and epoch, without the metadata.
     pub fn position(&self) -> Position {
         Position { offset: self.offset, epoch: self.leader_epoch }
     }
@@ -103,7 +104,7 @@ impl From<&Self> for OffsetAndMetadata {
     }
 }
 
-/// Why a response has no offset of a partition.
+/// Why a response has no offset for a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OffsetError {
     /// It has this error code.
@@ -115,7 +116,7 @@ pub enum OffsetError {
 /// The offsets of a response, partition by partition. A partition that it does not include is missing.
 pub type OffsetsByPartition<T> = BTreeMap<TopicPartition, Result<Option<T>, OffsetError>>;
 
-/// Items grouped by topic, as requests have them.
+/// Items grouped by topic, as in requests.
 pub fn by_topic<'a, T>(
     items: impl IntoIterator<Item = (&'a TopicPartition, T)>,
 ) -> BTreeMap<&'a Topic, Vec<(i32, T)>> {
@@ -173,8 +174,8 @@ pub fn listed_offsets(response: ListOffsetsResponse) -> OffsetsByPartition<Liste
     listed
 }
 
-/// The committed offsets of `group` in an OffsetFetch response. `None`: nothing is committed. Versions from 10 on name topics by
-/// id; `topic_of` gives the topic of a name and an id.
+/// The committed offsets of `group` in an OffsetFetch response. `None`: nothing is committed. Versions from
+/// 10 on identify topics by id; `topic_of` returns the topic for a name and an id.
 ///
 /// # Errors
 /// The error of the whole group.
@@ -194,7 +195,7 @@ pub fn committed_offsets(
         });
         committed.entry(partition).or_insert(offset);
     };
-    // Versions before 8 have no groups, and later ones have nothing but groups (KIP-709).
+    // Versions before 8 have no groups, and later ones have only groups (KIP-709).
     response.error_code.ok()?;
     for topic in response.topics {
         for p in topic.partitions {
@@ -215,7 +216,8 @@ pub fn committed_offsets(
     Ok(committed)
 }
 
-/// -1 without an error is no offset. Other negative offsets are impossible; they are not taken for 0 (FAILURES L7).
+/// -1 without an error means no offset. Other negative offsets are impossible; they are not treated as 0
+/// (FAILURES L7).
 fn offset(code: ErrorCode, offset: i64) -> Result<Option<i64>, OffsetError> {
     match (code, offset) {
         (ErrorCode::None, -1) => Ok(None),

@@ -1,4 +1,4 @@
-//! The monitor: rounds, the server, webhooks, in one task but for the connections.
+//! The monitor: rounds, the server and webhooks run in one task, except for the connections.
 
 use std::{
     io,
@@ -21,23 +21,24 @@ use crate::{
     view::View,
 };
 
-/// A round that takes so much longer than the interval, and this at least, is told as a failure while it goes on.
+/// A round that exceeds this multiple of the interval, and at least the time below, is reported as a failure while it continues.
 const SLOW: u32 = 6;
 const SLOW_AT_LEAST: Duration = Duration::from_secs(60);
 
-/// So many queries read the history at once. Others wait.
+/// The most queries that read the history at once. Others wait.
 const QUERIES: usize = 2;
 
-/// Where reports come from.
+/// The source of reports.
 pub trait Source {
     /// Why there is no report.
     type Error: std::fmt::Display;
 
-    /// Asks everything once. It is called again after each answer, whatever that was. [`Monitor::run`] is as `Send` as this is.
+    /// Makes one round of requests. It is called again after each result, success or failure. [`Monitor::run`] is `Send` if this
+    /// is.
     fn round(&mut self) -> impl Future<Output = Result<Report, Self::Error>>;
 }
 
-/// Why a monitor does not start.
+/// Why a monitor cannot start.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {source}")]
 pub struct Error {
@@ -45,7 +46,7 @@ pub struct Error {
     source: io::Error,
 }
 
-/// A monitor that listens and waits to be run.
+/// A monitor that is listening and ready to run.
 #[derive(Debug)]
 pub struct Monitor {
     listener: TcpListener,
@@ -54,11 +55,11 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Listens; port 0 takes a free one.
+    /// Listens on this address; port 0 takes a free one.
     ///
     /// # Errors
     ///
-    /// An address that cannot be listened on.
+    /// The address cannot be used.
     pub async fn bind(address: SocketAddr, history: History) -> Result<Self, Error> {
         let bound = async {
             let listener = TcpListener::bind(address).await?;
@@ -69,14 +70,14 @@ impl Monitor {
         Ok(Self { listener, history, address })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves what the source reports until `stop` resolves; then it ends within half a second, whatever the source does. New settings
-    /// are in force for the next round and the next request. Nothing that is configured wrong or fails ends it.
+    /// Serves the source's reports until `stop` resolves; then it ends within half a second, whatever the source does. New
+    /// settings apply from the next round and the next request. Neither invalid settings nor failures end it.
     pub async fn run<S: Source>(
         self,
         mut source: S,
@@ -104,7 +105,7 @@ impl Monitor {
     }
 }
 
-/// Round after round. Never ends.
+/// Makes one round after the other. Never ends.
 async fn rounds<S: Source>(
     source: &mut S,
     views: &watch::Sender<View>,
@@ -156,7 +157,7 @@ async fn until(time: Option<tokio::time::Instant>) {
     }
 }
 
-/// A round; what takes too long is told while it goes on, as it cannot be known whether it may be given up.
+/// Makes a round. A slow round is reported while it continues, because it is unknown whether it may be given up.
 async fn timed<S: Source>(
     source: &mut S,
     views: &watch::Sender<View>,

@@ -1,4 +1,4 @@
-//! What a monitor is told. Everything here may change while it runs.
+//! The settings of a monitor. All of them may change while it runs.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use crate::{Webhook, http::Access, metrics::Names};
 /// The settings of a monitor that may change while it runs.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// From the beginning of a round to that of the next. Default: 10 s. A round that takes longer delays the next one.
+    /// The time from the beginning of a round to that of the next. Default: 10 s. A longer round delays the next one.
     pub interval: Duration,
     /// The value of the label `cluster_name`. Default: the cluster's id.
     pub cluster_name: Option<String>,
-    /// Whose names of metrics there are beside our own. Default: nobody's.
+    /// Additional sets of metric names. Default: none.
     pub names: Names,
-    /// Who may read. Default: everybody who can connect.
+    /// The accepted credentials of readers. Default: open access.
     pub access: Access,
-    /// How connections are secured. Default: they are in clear.
+    /// The certificate for HTTPS. Default: connections are in clear.
     #[cfg(feature = "tls")]
     pub tls: Option<ServerTls>,
-    /// Who is told of groups that fall behind. Default: nobody.
+    /// The webhooks that are notified of groups that fall behind. Default: none.
     pub webhooks: Vec<Webhook>,
 }
 

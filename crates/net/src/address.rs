@@ -1,8 +1,8 @@
-//! [`Address`]: a host and a port, as a person or a broker wrote them.
+//! [`Address`]: a host and a port, as configured or as a broker advertised them.
 
 use std::{fmt, sync::Arc};
 
-/// The host and port of a broker. Names are resolved at each dial, as their addresses may change.
+/// The host and port of a broker. The name is resolved at each dial, because its addresses may change.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Address {
     pub(crate) host: Arc<str>,

@@ -1,4 +1,4 @@
-//! [`AddressState`]: what is remembered of an address from one connection to the next.
+//! [`AddressState`]: the state of an address across connections.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::{address::Address, config::Config};
 
-/// What is remembered of an address from one connection to the next.
+/// The state of an address across connections.
 #[derive(Debug)]
 pub(crate) struct AddressState {
     backoff: Backoff,
@@ -16,19 +16,20 @@ pub(crate) struct AddressState {
     not_before: Option<Instant>,
     /// The version of ApiVersions that worked last (FAILURES Q1).
     api_versions_version: Option<i16>,
-    /// The address of the name that last worked: tried first, so that a dead one costs its timeout once (FAILURES A8).
+    /// The address of the name that last worked. It is tried first, so that a dead address costs its timeout only once (FAILURES
+    /// A8).
     last_good: Option<SocketAddr>,
     /// Why the last connection failed.
     last_reason: Option<String>,
     first_answer: FirstAnswer,
 }
 
-/// Whether a call was ever answered there.
+/// Whether a call was ever answered at the address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FirstAnswer {
     Awaited,
     Had,
-    /// So many connections were closed at their first call, since then.
+    /// This many connections were closed at their first call, since then.
     Missed {
         times: u32,
         since: Instant,
@@ -36,7 +37,7 @@ pub(crate) enum FirstAnswer {
 }
 
 impl FirstAnswer {
-    /// Whether connections without SASL have been closed there at their first call for long enough, and none has not.
+    /// Whether connections without SASL were closed at their first call for long enough, and no call was ever answered.
     pub(crate) fn expects_sasl(self, now: Instant) -> bool {
         match self {
             Self::Missed { times, since } => {
@@ -47,19 +48,19 @@ impl FirstAnswer {
     }
 }
 
-/// What closes so many connections at their first call, for so long, expects SASL. A broker that is being stopped closes some, too, and a
-/// network may lose a dozen on end.
+/// A listener that closes this many connections at their first call, for this long, is assumed to expect SASL. The limits exist
+/// because a stopping broker closes some connections too, and a network may lose a dozen in a row.
 const MISSED_FOR_SASL: u32 = 2;
 const MISSED_SO_LONG: Duration = Duration::from_secs(10);
 
-/// How to make the next connection to an address.
+/// The plan for the next connection to an address.
 #[derive(Clone, Debug)]
 pub(crate) struct DialPlan {
     pub(crate) not_before: Option<Instant>,
     pub(crate) connect_timeout: Duration,
     pub(crate) api_versions_version: i16,
     pub(crate) last_good: Option<SocketAddr>,
-    /// Why the last connection failed, for calls that time out while they wait for the next.
+    /// Why the last connection failed, for calls that time out while waiting for the next one.
     pub(crate) last_reason: Option<String>,
     pub(crate) first_answer: FirstAnswer,
 }
@@ -76,7 +77,7 @@ impl AddressState {
         }
     }
 
-    /// A connection without SASL was closed at its first call.
+    /// Notes that a connection without SASL was closed at its first call.
     pub(crate) fn closed_at_first_call(&mut self, now: Instant) {
         match &mut self.first_answer {
             FirstAnswer::Awaited => self.first_answer = FirstAnswer::Missed { times: 1, since: now },
@@ -85,12 +86,12 @@ impl AddressState {
         }
     }
 
-    /// A connection could not be made, or broke. Only the first failure in a row is logged.
+    /// Notes that a connection failed or broke. Only the first failure in a row is logged.
     pub(crate) fn failed(&mut self, now: Instant, address: &Address, reason: &str) {
         if !self.is_failing() {
             tracing::warn!(%address, reason, "connection lost or refused; dialling again on demand");
         }
-        self.api_versions_version = None; // it may come back as something else
+        self.api_versions_version = None; // the broker may come back with another version
         self.last_reason = Some(reason.to_owned());
         if self.backoff_until(now).is_some() {
             return; // its connections broke together: one failure
@@ -98,14 +99,14 @@ impl AddressState {
         self.not_before = now.checked_add(self.backoff.next_wait());
     }
 
-    /// ApiVersions was answered.
+    /// Notes that ApiVersions was answered.
     pub(crate) fn connected(&mut self, via: SocketAddr, api_versions_version: i16) {
         self.last_good = Some(via);
         self.api_versions_version = Some(api_versions_version);
     }
 
-    /// It answered a call. A handshake alone does not count: a port that answers ApiVersions and then closes must not be dialled
-    /// without pause.
+    /// Notes that a call was answered. A handshake alone does not count: a port that answers ApiVersions and then closes must not
+    /// be dialled without pause.
     pub(crate) fn worked(&mut self, address: &Address) {
         self.first_answer = FirstAnswer::Had;
         if self.is_failing() {
@@ -116,7 +117,7 @@ impl AddressState {
         }
     }
 
-    /// Whether a call was ever answered there.
+    /// Whether a call was ever answered at the address.
     pub(crate) fn has_answered(&self) -> bool {
         self.first_answer == FirstAnswer::Had
     }
@@ -131,8 +132,8 @@ impl AddressState {
         self.not_before.filter(|not_before| *not_before > now)
     }
 
-    /// `others_answer`: another address of the cluster has answered. Where one does without SASL the others do not expect it either: what closes
-    /// connections at their first call closes them for another reason.
+    /// The plan for the next connection. `others_answer`: another address of the cluster has answered. If one broker answers
+    /// without SASL, the others do not expect it either, so that connections closed at their first call have another cause.
     pub(crate) fn plan(&self, now: Instant, config: &Config, others_answer: bool) -> DialPlan {
         let doubled = 1u32.checked_shl(self.backoff.failures().min(16)).unwrap_or(1);
         let longest = config.connect_timeout_max.max(config.connect_timeout);

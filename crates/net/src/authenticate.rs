@@ -1,5 +1,5 @@
-//! [`Authentication`]: one SASL authentication as requests and responses (KIP-43, KIP-152), for a new connection and for one that
-//! authenticates anew before its session ends (KIP-368).
+//! [`Authentication`]: one SASL authentication as requests and responses (KIP-43, KIP-152), for a new connection and for
+//! re-authentication before the session ends (KIP-368).
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use crate::{
     sasl::{Derivation, Derived, Exchange, Sasl, SaslError, SaslErrorKind, SaslStep},
 };
 
-/// How long the credentials may take to come: a token endpoint may have to be asked.
+/// The timeout for credentials, which may have to come from a token endpoint.
 const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(20);
-/// No mechanism takes so many steps.
+/// The most steps of an authentication; no mechanism needs as many.
 const MAX_STEPS: u32 = 16;
 
 /// One authentication.
@@ -27,23 +27,23 @@ pub(crate) struct Authentication {
     mechanism: &'static str,
     exchange: Exchange,
     steps: u32,
-    /// Of a connection that has authenticated before.
+    /// Whether it is a re-authentication.
     is_renewal: bool,
 }
 
-/// What follows.
+/// The next step.
 #[derive(Debug)]
 pub(crate) enum AuthenticationStep {
-    /// The broker is to be asked this.
+    /// Send this request to the broker.
     Ask(Request),
-    /// This is to be computed, where it blocks nobody.
+    /// Run this computation where it blocks nobody.
     Derive(Derivation),
-    /// The broker has accepted, for so long if it says so.
+    /// The broker has accepted, with this session lifetime if it returned one.
     Accepted(Option<Duration>),
 }
 
 impl Authentication {
-    /// Asks for the credentials, which may have changed since the last time. Also the first request.
+    /// Fetches the credentials, which may have changed since the last time. Returns the first request as well.
     pub(crate) async fn begin(
         sasl: &Sasl,
         host: &str,
@@ -61,12 +61,12 @@ impl Authentication {
         Ok((Self { mechanism, exchange, steps: 0, is_renewal }, request.into()))
     }
 
-    /// As whom, if the mechanism tells.
+    /// The user, if the mechanism knows it.
     pub(crate) fn user(&self) -> Option<String> {
         self.exchange.user().map(shown)
     }
 
-    /// The broker answered.
+    /// Handles a response of the broker.
     pub(crate) fn on_response(&mut self, response: Response) -> Result<AuthenticationStep, ConnectError> {
         match response {
             Response::SaslHandshake(response) => self.on_mechanisms(&response),
@@ -75,7 +75,7 @@ impl Authentication {
         }
     }
 
-    /// What was to be computed.
+    /// Handles the result of a computation.
     pub(crate) fn derived(&mut self, derived: Derived) -> Result<AuthenticationStep, ConnectError> {
         let step = self.exchange.derived(derived)?;
         self.follow(step, None)
@@ -152,10 +152,10 @@ impl From<SaslError> for ConnectError {
     }
 }
 
-/// At most so much of what a broker says is shown.
+/// The most characters of a broker's message that are shown.
 const SHOWN: usize = 512;
 
-/// What a broker said, fit for a terminal.
+/// A broker's message, made safe for a terminal.
 pub(crate) fn shown(said: &str) -> String {
     said.chars()
         .take(SHOWN)

@@ -1,10 +1,10 @@
-//! The calendar: of certificates, and of times as AWS writes them (`20260131T235959Z` and `2026-01-31T23:59:59Z`).
+//! Calendar dates, for certificates and for times in AWS's formats (`20260131T235959Z` and `2026-01-31T23:59:59Z`).
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const DAY: u64 = 86_400;
 
-/// `20260131T235959Z`. Times before 1970 are 1970.
+/// Formats as `20260131T235959Z`. Times before 1970 become 1970.
 pub(crate) fn basic(time: SystemTime) -> String {
     let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let (year, month, day) = date(seconds / DAY);
@@ -13,7 +13,7 @@ pub(crate) fn basic(time: SystemTime) -> String {
 }
 
 #[cfg(any(test, feature = "msk-iam"))]
-/// Reads `2026-01-31T23:59:59Z`, with or without a fraction of a second.
+/// Parses `2026-01-31T23:59:59Z`, with or without a fraction of a second.
 pub(crate) fn parse(text: &str) -> Option<SystemTime> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
     let mut date = date.split('-').map(number);
@@ -37,14 +37,15 @@ fn number(digits: &str) -> Option<u64> {
 }
 
 #[cfg_attr(not(feature = "_tls"), allow(dead_code, reason = "certificates have dates"))]
-/// Days from 1970 to a date of the Gregorian calendar. The year is counted from March, so that the leap day is its last.
+/// Days from 1970 to a date of the Gregorian calendar. Years begin in March here, so that the leap day is the last day of its
+/// year.
 pub(crate) fn days(year: u64, month: u64, day: u64) -> u64 {
     let year = if month <= 2 { year.saturating_sub(1) } else { year };
     let months = (month + 9) % 12;
     (year * 365 + year / 4 - year / 100 + year / 400 + (months * 153 + 2) / 5 + day).saturating_sub(719_469)
 }
 
-/// The date so many days after 1970.
+/// The date this many days after 1970.
 pub(crate) fn date(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let era = days / 146_097; // of 400 years
@@ -69,7 +70,7 @@ mod tests {
 
     #[test]
     fn known_times_are_written_and_read() {
-        // As `date -u -d @N` has them.
+        // The values are those of `date -u -d @N`.
         let cases = [
             (0, "19700101T000000Z", "1970-01-01T00:00:00Z"),
             (951_782_400, "20000229T000000Z", "2000-02-29T00:00:00Z"),

@@ -1,4 +1,4 @@
-//! [`Carrier`]: what the engine sends its calls through.
+//! [`Carrier`]: the engine's interface for sending calls.
 
 use std::task::{Context, Poll};
 
@@ -6,8 +6,8 @@ use offtake_machine::{BrokerId, Cluster, Transmit};
 
 use crate::call::{Completion, Lane};
 
-/// Sends calls to brokers and returns their results. [`Net`](crate::Net) does it over connections; a simulation can replace it, to
-/// run an engine without any.
+/// Sends calls to brokers and returns their results. [`Net`](crate::Net) does so over connections; a simulation can replace it,
+/// to run an engine without connections.
 pub trait Carrier: Send {
     /// See [`Net::send`](crate::Net::send).
     fn send(&mut self, tag: u64, lane: Lane, transmit: Transmit);

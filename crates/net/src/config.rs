@@ -6,42 +6,44 @@ use offtake_machine::BackoffConfig;
 
 use crate::security::Security;
 
-/// The settings of connections. The defaults are those of Kafka's Java client, except where a field says why not.
+/// The settings of connections. The defaults are those of Kafka's Java client, except where a field explains the difference.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `client.id`: how the broker's logs and quotas name us.
+    /// `client.id`: the name of this client in the broker's logs and quotas.
     pub client_id: String,
-    /// How the broker's metrics name this software (KIP-511): letters, digits, `-` and `.`, or it refuses us.
+    /// The name of this software in the broker's metrics (KIP-511). Only letters, digits, `-` and `.` are allowed; otherwise the
+    /// broker refuses the connection.
     pub software_name: String,
-    /// And its version.
+    /// The version of this software in the broker's metrics.
     pub software_version: String,
-    /// `socket.connection.setup.timeout.ms`: for resolving a name, and for each of its addresses to accept a connection.
-    /// Doubles with every failure in a row.
+    /// `socket.connection.setup.timeout.ms`: the timeout for resolving a name, and for each of its addresses to accept a
+    /// connection. Doubles with every failure in a row.
     pub connect_timeout: Duration,
-    /// `socket.connection.setup.timeout.max.ms`: how far it doubles.
+    /// `socket.connection.setup.timeout.max.ms`: the limit of that doubling.
     pub connect_timeout_max: Duration,
-    /// How long a new connection waits for the response to ApiVersions: 5 s. Java waits for `request.timeout.ms`, which hides for
-    /// half a minute that a port is silent. A broker that needs longer is tried again at the next dial.
+    /// The timeout for the response to ApiVersions on a new connection: 5 s. Java uses `request.timeout.ms`, which hides a silent
+    /// port for half a minute. A broker that needs longer is tried again at the next dial.
     pub handshake_timeout: Duration,
-    /// How long a broker may take for each answer of SASL: 30 s. It may have to ask somebody else.
+    /// The timeout for each SASL response: 30 s. The broker may have to ask another service.
     pub authentication_timeout: Duration,
-    /// `reconnect.backoff.ms` and `reconnect.backoff.max.ms`: between two dials of one address after a failure.
+    /// `reconnect.backoff.ms` and `reconnect.backoff.max.ms`: the pause between two dials of one address after a failure.
     pub reconnect: BackoffConfig,
-    /// `connections.max.idle.ms`: a connection that carried nothing for so long is closed.
+    /// `connections.max.idle.ms`: a connection that carried nothing for this long is closed.
     pub max_idle: Duration,
     /// `send.buffer.bytes`; `None` leaves it to the system.
     pub send_buffer: Option<usize>,
-    /// `receive.buffer.bytes`; `None`, the default here, leaves it to the system, which grows it as needed. Java's default of
-    /// 64 KiB limits the throughput of connections with a long round trip.
+    /// `receive.buffer.bytes`; `None`, the default here, leaves it to the system, which grows the buffer as needed. Java's
+    /// default of 64 KiB limits the throughput of connections with a long round trip.
     pub receive_buffer: Option<usize>,
-    /// `receive.message.max.bytes`: the largest frame that is read. It should exceed `fetch.max.bytes`, as the first batch of a
-    /// response may do so (KIP-74).
+    /// `receive.message.max.bytes`: the largest frame that is read. It should exceed `fetch.max.bytes`, because the first batch
+    /// of a response may exceed that (KIP-74).
     pub max_frame: usize,
-    /// `security.protocol` and what belongs to it.
+    /// `security.protocol` and the properties that belong to it.
     pub security: Security,
-    /// Whether a response with bytes left over is malformed. Tests say yes; for brokers that are newer than this client it is no.
+    /// Whether a response with bytes left over is malformed. Tests set this; it is off for brokers that are newer than this
+    /// client.
     pub strict: bool,
-    /// Seeds the jitter of backoffs and where the rotation over brokers begins.
+    /// Seeds the jitter of backoffs and the start of the rotation over brokers.
     pub seed: u64,
 }
 

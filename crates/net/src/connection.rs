@@ -1,8 +1,8 @@
 //! One connection: a task that owns the socket and the table of its outstanding calls.
 //!
 //! Requests are written in the order of the calls, and Kafka answers them in that order. The connection ends when a response is
-//! unexpected or cannot be read, or when a call is late; each outstanding call then fails with the reason. A connection is
-//! never repaired: [`Net`](crate::Net) makes another.
+//! unexpected or malformed, or when a call is late; each outstanding call then fails with the reason. A connection is never
+//! repaired: [`Net`](crate::Net) makes another one.
 
 mod ending;
 
@@ -37,7 +37,7 @@ use crate::{
     throttle,
 };
 
-/// The most calls that are written and not answered. The broker processes one at a time, so that more would only wait there.
+/// The most calls that are written and unanswered. The broker processes one at a time, so that more would only wait there.
 const PIPELINE: usize = 64;
 /// How long to sleep when nothing is due: the timer needs a value.
 const LONG: Duration = Duration::from_secs(24 * 3600);
@@ -89,18 +89,18 @@ struct Connection<'a> {
     writer: WriteHalf<Box<dyn ByteStream>>,
     frames: Frames,
     out: Outgoing,
-    /// What is written, or about to be, in the order in which it will be answered.
+    /// The requests that are written, or about to be, in the order of their responses.
     waiting: VecDeque<Waiting>,
-    /// When the first request and the last one were written that the broker does not answer.
+    /// The times at which the first and the last request without a response were written.
     unanswered: Option<(Instant, Instant)>,
     renewal: Renewal,
     next_correlation: i32,
     /// The end of the throttle that the broker asked for (KIP-219).
     throttled_until: Option<Instant>,
-    /// When a call or a response last came.
+    /// When a call or a response last arrived.
     active: Instant,
     has_answered: bool,
-    /// Whether those before this one were closed at their first call.
+    /// Whether previous connections were closed at their first call.
     expects_sasl: bool,
 }
 
@@ -113,12 +113,12 @@ struct Waiting {
     deadline: Instant,
 }
 
-/// Who waits for an answer.
+/// The party that waits for a response.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Asker {
     /// The call with this tag.
     Call(u64),
-    /// The connection itself, which authenticates anew.
+    /// The connection itself, for its re-authentication.
     Renewal,
 }
 
@@ -150,7 +150,7 @@ impl<'a> Connection<'a> {
             next_correlation: handshake.next_correlation,
             throttled_until: None,
             active: clock::now(),
-            // Where calls were answered before without SASL, none is expected.
+            // If calls were answered before without SASL, the broker does not expect SASL.
             has_answered: shared.config.security.sasl.is_some() || first_answer == FirstAnswer::Had,
             expects_sasl: first_answer.expects_sasl(clock::now()),
         };
@@ -178,7 +178,7 @@ impl<'a> Connection<'a> {
             if timer.deadline() != wake {
                 timer.as_mut().reset(wake);
             }
-            // The clock first: data that never stops must not outrun a deadline.
+            // Timers come first: data that never stops must not outrun a deadline.
             tokio::select! {
                 biased;
                 () = &mut timer => {}
@@ -235,8 +235,8 @@ impl<'a> Connection<'a> {
             .unwrap_or(now + LONG)
     }
 
-    /// Fails calls that are late. A late call that was written ends the connection (FAILURES A2), as its response could still
-    /// come before those of others.
+    /// Fails calls that are late. A late call that was written ends the connection (FAILURES A2), because its response could
+    /// still arrive before those of other calls.
     async fn expire(&mut self, now: Instant) -> Option<CloseReason> {
         for call in self.inbox.take_expired(now) {
             self.reporter.complete(call.tag, Err(self.not_sent(&call))).await;
@@ -269,7 +269,7 @@ impl<'a> Connection<'a> {
         }
         let throttled = self.throttled_until.is_some();
         while self.waiting.len() < PIPELINE {
-            // What nobody answers waits to be written, so that what is on its way has a bound.
+            // A request without a response waits until it is written, so that the data in flight is bounded.
             let is_written = self.out.is_done();
             let may_go = |call: &Call| {
                 (!throttled || throttle::is_exempt(&call.request))
@@ -312,7 +312,7 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    /// Writes a request that the broker does not answer: it counts as carried out.
+    /// Writes a request that has no response. It counts as carried out.
     fn push_unanswered(&mut self, call: &Call) -> Result<Answer, CallError> {
         let (parts, _, version) = self.frame(&call.request, call.max_version)?;
         self.out.push(parts);
@@ -331,7 +331,7 @@ impl<'a> Connection<'a> {
         let version = self.ranges.pick(api, max_version).ok_or_else(unsupported)?;
         let correlation = self.next_correlation;
         let client_id = Some(self.shared.config.client_id.as_str());
-        // A stream that writes one part at a time would send a small one by itself.
+        // A stream that writes one part at a time would send a small part by itself.
         let encoded = if self.writer.is_write_vectored() {
             encode_request_parts(correlation, client_id, version, request)
         } else {
@@ -345,11 +345,11 @@ impl<'a> Connection<'a> {
         Ok((parts, correlation, version))
     }
 
-    /// Writes a request of SASL. It is answered behind what is outstanding, which may take as long as it is given.
+    /// Writes a SASL request. Its response comes after the outstanding ones, which may take up to their deadlines.
     async fn ask_for_renewal(&mut self, request: &Request) -> Option<CloseReason> {
         let timeout = self.shared.config.authentication_timeout;
         let behind = self.waiting.iter().map(|call| call.deadline).max();
-        // A broker that throttles us reads nothing meanwhile.
+        // A broker that throttles the client does not read meanwhile.
         let answered_from = behind.max(self.throttled_until).unwrap_or_else(clock::now);
         let deadline = clock::after(answered_from, timeout);
         let error = self.push(Asker::Renewal, request, None, timeout, deadline).err()?;
@@ -364,7 +364,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// A frame was read. Returns the reason if that ends the connection.
+    /// Handles a frame that was read. Returns the reason if that ends the connection.
     async fn answered(&mut self, frame: Bytes) -> Option<CloseReason> {
         self.active = clock::now();
         let Some(call) = self.waiting.pop_front() else {
@@ -405,14 +405,14 @@ impl<'a> Connection<'a> {
         None
     }
 
-    /// The broker throttles us for so long.
+    /// Notes that the broker throttles this client for this long.
     fn throttle_for(&mut self, wait: Duration) {
         if !wait.is_zero() {
             self.throttled_until = self.throttled_until.max(self.active.checked_add(wait));
         }
     }
 
-    /// Its time is over, and its turn has not come.
+    /// The error of a call whose deadline passed before it was written.
     fn not_sent(&self, call: &Call) -> CallError {
         let why = if self.throttled_until.is_some() {
             "the broker throttles this client"
@@ -428,7 +428,7 @@ impl<'a> Connection<'a> {
     }
 }
 
-/// Whether a broker says nothing to it: a Produce request with `acks=0`.
+/// Whether a request has no response: Produce with `acks=0`.
 pub(crate) fn asks_for_no_answer(request: &Request) -> bool {
     matches!(request, Request::Produce(produce) if produce.acks == 0)
 }

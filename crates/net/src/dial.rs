@@ -8,13 +8,13 @@ use tokio::{
     net::{TcpSocket, lookup_host},
 };
 
-/// TCP keepalive: an idle connection is probed after this long, so that a peer that vanished is noticed and a NAT keeps its entry.
+/// TCP keepalive: an idle connection is probed after this time, so that a vanished peer is noticed and a NAT keeps its entry.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// At most so many addresses of one name are tried.
+/// The most addresses of one name that are tried.
 const ADDRESSES: usize = 16;
 
-/// The addresses of a name in the order to try them, each once: the one that worked last time is the first (FAILURES A8).
+/// The addresses of a name without duplicates, in dial order: the one that worked last time is the first (FAILURES A8).
 pub(crate) fn in_dial_order(all: Vec<SocketAddr>, last_good: Option<SocketAddr>) -> Vec<SocketAddr> {
     let mut order: Vec<SocketAddr> = Vec::new();
     for address in last_good.filter(|last_good| all.contains(last_good)).into_iter().chain(all) {
@@ -33,16 +33,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for T {}
 /// The future that the methods of [`Dial`] return.
 pub type DialFuture<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>;
 
-/// Resolves names and makes connections. Timeouts are the caller's: it drops a future when its time is over.
+/// Resolves names and makes connections. The caller has the timeouts: it drops a future when they end.
 pub trait Dial: fmt::Debug + Send + Sync + 'static {
-    /// All addresses of `host`, in the order to try them.
+    /// Resolves `host` to all of its addresses, in the order to try them.
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> DialFuture<'a, Vec<SocketAddr>>;
 
-    /// A connection to `address`, one of those that `host` resolved to (and by which a TLS certificate would be checked).
+    /// Connects to `address`, one of those that `host` resolved to. (A TLS certificate would be checked against `host`.)
     fn connect<'a>(&'a self, host: &'a str, address: SocketAddr) -> DialFuture<'a, Box<dyn ByteStream>>;
 }
 
-/// One that several clients share.
+/// A dialer that several clients share.
 impl<D: Dial + ?Sized> Dial for Arc<D> {
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> DialFuture<'a, Vec<SocketAddr>> {
         D::resolve(self, host, port)
@@ -71,7 +71,7 @@ impl Dial for Tcp {
     fn connect<'a>(&'a self, _host: &'a str, address: SocketAddr) -> DialFuture<'a, Box<dyn ByteStream>> {
         Box::pin(async move {
             let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-            // Sizes go in before the connection is made: the receive buffer decides the window that is offered.
+            // The sizes are set before connecting, because the receive buffer determines the window that is offered.
             if let Some(size) = self.send_buffer {
                 socket.set_send_buffer_size(u32::try_from(size).unwrap_or(u32::MAX))?;
             }

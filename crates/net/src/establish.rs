@@ -1,4 +1,4 @@
-//! Makes a connection: waits for the reconnect backoff, resolves the name, dials its addresses in turn, begins TLS, asks for
+//! Makes a connection: waits for the reconnect backoff, resolves the name, dials its addresses in turn, begins TLS, sends
 //! ApiVersions, and authenticates.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -18,7 +18,7 @@ use crate::{
     shared::{Shared, count},
 };
 
-/// Makes the connection. `phase` says how far it is.
+/// Makes the connection. `phase` holds its progress.
 pub(crate) async fn establish(
     shared: &Arc<Shared>,
     address: &Address,
@@ -33,7 +33,7 @@ pub(crate) async fn establish(
         match connect(shared, address, socket, plan, phase, None).await {
             Ok(handshake) => return Ok((handshake, socket)),
             Err(new) if new.failure == ConnectFailure::Refused => return Err(new),
-            // The next address may do better (FAILURES A8).
+            // The next address may work (FAILURES A8).
             Err(new) if new.weight() >= error.weight() => error = new,
             Err(_) => {}
         }
@@ -60,7 +60,8 @@ pub(crate) async fn resolve(
     Ok(in_dial_order(all, plan.last_good))
 }
 
-/// Tries one address, and notes what it finds there. A broker that closes the connection at our version of ApiVersions is asked again in version 0 (FAILURES Q1).
+/// Tries one address, and notes the findings there. If the broker closes the connection at this client's version of ApiVersions,
+/// version 0 is tried (FAILURES Q1).
 pub(crate) async fn connect(
     shared: &Arc<Shared>,
     address: &Address,

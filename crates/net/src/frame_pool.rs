@@ -1,7 +1,7 @@
-//! [`FramePool`]: buffers for large frames, which are used again when the last slice of a frame is dropped.
+//! [`FramePool`]: buffers for large frames, reused when the last slice of a frame is dropped.
 //!
-//! A buffer is used for a frame of a quarter of its size or more, so that a small frame that is kept for long does not keep
-//! the memory of a large one.
+//! A buffer is used only for frames of at least a quarter of its size, so that a small frame kept for long does not hold the
+//! memory of a large one.
 //!
 //! Without the pool the system would clear the memory of each frame page by page, which costs as much as checking its records.
 
@@ -12,11 +12,11 @@ use std::{
 
 use bytes::Bytes;
 
-/// Frames of this size or more are pooled; the allocator keeps smaller ones by itself.
+/// Frames of this size or more are pooled; the allocator already reuses memory for smaller ones.
 pub(crate) const LARGE: usize = 128 * 1024;
-/// Free buffers that are kept: one frame is processed while the next is read.
+/// The number of free buffers kept: one frame is processed while the next is read.
 const MAX_FREE: usize = 2;
-/// A buffer is at most so many times as large as the frame that is read into it.
+/// A buffer is at most this many times as large as the frame that is read into it.
 const MAX_OVERSIZE: usize = 4;
 /// Capacities are multiples of this, so that frames of about the same size fit into each other's buffers.
 const SIZE_STEP: usize = 256 * 1024;
@@ -29,7 +29,7 @@ pub(crate) struct FramePool {
 }
 
 impl FramePool {
-    /// A free buffer with room for `size` bytes and not for much more.
+    /// Takes a free buffer with room for `size` bytes and not much more.
     pub(crate) fn take(&self, size: usize) -> Option<Vec<u8>> {
         let fits = size..=size.saturating_mul(MAX_OVERSIZE);
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
@@ -38,7 +38,7 @@ impl FramePool {
         free.remove(at)
     }
 
-    /// Makes a frame of `bytes`. A large one returns its memory to the pool when it is dropped.
+    /// Makes a frame of `bytes`. The memory of a large one returns to the pool when the frame is dropped.
     pub(crate) fn wrap(self: &Arc<Self>, bytes: Vec<u8>) -> Bytes {
         if bytes.capacity() < LARGE {
             return Bytes::from(bytes);
@@ -46,7 +46,7 @@ impl FramePool {
         Bytes::from_owner(PooledBuffer { bytes, pool: Arc::downgrade(self) })
     }
 
-    /// Frees all buffers: no large frame has come for a while.
+    /// Frees all buffers, after no large frame has arrived for a while.
     pub(crate) fn clear(&self) {
         self.free.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
@@ -56,7 +56,7 @@ impl FramePool {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         free.push_back(buffer);
         if free.len() > MAX_FREE {
-            free.pop_front(); // not of the size that is read by now
+            free.pop_front(); // its size no longer fits the frames that arrive
         }
     }
 }

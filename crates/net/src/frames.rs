@@ -1,9 +1,9 @@
 //! [`Frames`]: reads frames from a socket.
 //!
-//! Each frame gets a buffer of its own, and is read straight into it: only the bytes that came in one read with the
-//! length are copied, 16 KiB at most. A new buffer begins small and doubles as bytes arrive, so that a false length costs no more
-//! than twice what was sent (FAILURES A4, INPUT2). Up to the largest frame that this connection has received, a length is
-//! trusted at once, so that large responses are never moved. Large buffers are [used again](crate::frame_pool).
+//! Each frame gets a buffer of its own, and is read straight into it: only the bytes that arrived in one read with the length are
+//! copied, at most 16 KiB. A new buffer begins small and doubles as bytes arrive, so that a false length costs at most twice the
+//! bytes sent (FAILURES A4, INPUT2). Up to the size of the largest frame that this connection has received, a length is trusted
+//! at once, so that large responses are never moved. Large buffers are [reused](crate::frame_pool).
 //!
 //! Cancel-safe: dropping [`Frames::next`] loses nothing.
 
@@ -18,11 +18,11 @@ use crate::{
     shared::{Shared, count},
 };
 
-/// Read at once while no frame is begun.
+/// The size of a read while no frame is begun.
 const STAGING: usize = 16 * 1024;
-/// A frame's first allocation, if it claims to be larger.
+/// The first allocation of a frame that claims to be larger.
 const FIRST_ALLOCATION: usize = 64 * 1024;
-/// After so many small frames in a row the free buffers are released, as no large frame is expected soon.
+/// The number of small frames in a row after which free buffers are released, because no large frame is expected soon.
 const SMALL_FRAMES_BEFORE_RELEASE: u32 = 16;
 
 /// Why no more frames can be read.
@@ -40,7 +40,7 @@ pub(crate) enum ReadError {
     TooLarge {
         length: usize,
         cap: usize,
-        /// Of the call that it answers.
+        /// The correlation id of its call.
         correlation: i32,
     },
     #[error("no memory for an answer of {0} bytes")]
@@ -58,18 +58,18 @@ pub(crate) fn describe_io_error(error: &io::Error) -> String {
     }
 }
 
-/// Reads frames off one connection.
+/// Reads frames from one connection.
 #[derive(Debug)]
 pub(crate) struct Frames {
     shared: Arc<Shared>,
     staging: BytesMut,
     body: Option<Body>,
     cap: usize,
-    /// The memory of the frame that came last.
+    /// The memory of the last frame.
     memory: usize,
-    /// The largest frame so far.
+    /// The size of the largest frame so far.
     largest: usize,
-    /// Small frames since the last large one, or since free buffers were released.
+    /// The number of small frames since the last large one, or since free buffers were released.
     small: u32,
 }
 
@@ -80,17 +80,17 @@ struct Body {
 }
 
 impl Frames {
-    /// Frames of up to `cap` bytes.
+    /// A reader of frames of up to `cap` bytes.
     pub(crate) fn new(shared: Arc<Shared>, cap: usize) -> Self {
         Self { shared, staging: BytesMut::new(), body: None, cap, memory: 0, largest: 0, small: 0 }
     }
 
-    /// From now on, frames of up to `cap` bytes.
+    /// Sets the limit of frames to `cap` bytes.
     pub(crate) fn set_cap(&mut self, cap: usize) {
         self.cap = cap;
     }
 
-    /// The memory of the last frame, in bytes: a buffer may be larger than what was read into it.
+    /// The memory of the last frame, in bytes; a buffer may be larger than the frame in it.
     pub(crate) fn memory(&self) -> usize {
         self.memory
     }
@@ -109,7 +109,7 @@ impl Frames {
         }
     }
 
-    /// The frame, if it is complete; else there is room to read more into.
+    /// The frame, if it is complete. Otherwise there is room to read more.
     fn take(&mut self) -> Result<Option<Bytes>, ReadError> {
         let mut body = match self.body.take() {
             Some(body) => body,
@@ -130,7 +130,7 @@ impl Frames {
         body.make_room(self.largest)?;
         let staged = self.staging.len().min(body.missing());
         if let Some(bytes) = self.staging.get(..staged) {
-            body.bytes.extend_from_slice(bytes); // fits: a first step is larger than the staging
+            body.bytes.extend_from_slice(bytes); // fits: the first allocation is larger than the staging
             self.staging.advance(staged);
         }
         if body.missing() == 0 {
@@ -151,7 +151,7 @@ impl Frames {
         }
     }
 
-    /// Such a length is trusted only together with a correlation id that tells which call is answered.
+    /// Handles a length that is too large. It is believed only together with a correlation id that identifies the call.
     fn too_large(&mut self, length: usize, cap: usize) -> Result<Option<Bytes>, ReadError> {
         let Some([.., a, b, c, d]) = self.staging.first_chunk::<8>() else {
             self.staging.reserve(STAGING.saturating_sub(self.staging.len()));
@@ -162,7 +162,7 @@ impl Frames {
 
     async fn read<R: AsyncRead + Unpin>(&mut self, from: &mut R) -> io::Result<usize> {
         match &mut self.body {
-            // Never beyond the frame: what follows it must not share its allocation.
+            // Never read beyond the frame: the following bytes must not share its allocation.
             Some(body) => {
                 let missing = body.missing();
                 from.read_buf(&mut (&mut body.bytes).limit(missing)).await
@@ -187,7 +187,7 @@ impl Body {
         self.length.saturating_sub(self.bytes.len())
     }
 
-    /// Room for at least one byte more, unless nothing is missing.
+    /// Makes room for at least one byte more, unless the frame is complete.
     fn make_room(&mut self, believed: usize) -> Result<(), ReadError> {
         let have = self.bytes.len();
         if have < self.bytes.capacity() || self.missing() == 0 {
@@ -305,7 +305,7 @@ mod tests {
         }
     }
 
-    /// Gives at most `chunk` bytes a read.
+    /// Returns at most `chunk` bytes per read.
     fn tokio_test_reader(stream: &[u8], chunk: usize) -> impl AsyncRead + Unpin + use<> {
         struct Chunks(Vec<u8>, usize, usize);
         impl AsyncRead for Chunks {

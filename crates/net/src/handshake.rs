@@ -1,7 +1,7 @@
-//! The handshake of each connection: the exchange of ApiVersions, SASL, and the errors when the peer is no Kafka broker.
+//! The handshake of each connection: the exchange of ApiVersions, SASL, and the errors for peers that are no Kafka broker.
 //!
-//! KIP-35, KIP-511. Versions are negotiated on every connection, as a broker may have been up- or downgraded meanwhile
-//! (FAILURES Q2). They are kept as ranges, as brokers drop old versions too (FAILURES Q3).
+//! KIP-35, KIP-511. Versions are negotiated on every connection, because a broker may have been upgraded or downgraded meanwhile
+//! (FAILURES Q2). They are kept as ranges, because brokers drop old versions too (FAILURES Q3).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,7 +33,7 @@ use crate::{
 
 /// The largest frame that is read in response to ApiVersions.
 const MAX_API_VERSIONS_FRAME: usize = 1 << 20;
-/// A broker that refuses our version names one that it supports, so that the second attempt succeeds; one more is allowed.
+/// A broker that refuses a version names one that it supports, so that the second attempt succeeds. One more is allowed.
 const MAX_VERSION_ATTEMPTS: i32 = 3;
 
 /// The versions of each API that both the broker and this client support.
@@ -55,12 +55,12 @@ impl VersionRanges {
         self.0.get(&api).copied()
     }
 
-    /// All of them, by API.
+    /// All ranges, by API.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (ApiKey, Versions)> {
         self.0.iter().map(|(api, versions)| (*api, *versions))
     }
 
-    /// The newest of them, up to `max`.
+    /// The newest common version, up to `max`.
     pub(crate) fn pick(&self, api: ApiKey, max: Option<i16>) -> Option<i16> {
         let both = self.of(api)?;
         let newest = max.map_or(both.max, |max| max.min(both.max));
@@ -75,23 +75,23 @@ pub(crate) struct ConnectError {
     pub(crate) failure: ConnectFailure,
 }
 
-/// What kind of failure it is.
+/// The kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConnectFailure {
     /// Nothing accepted a connection.
     Unreachable,
-    /// A broker did, and could not be talked to.
+    /// A broker accepted a connection, but the handshake failed.
     Broker,
-    /// Something did that is no Kafka broker.
+    /// A peer accepted a connection, but is no Kafka broker.
     NotKafka,
-    /// A broker did, and TLS or SASL failed.
+    /// A broker accepted a connection, but TLS or SASL failed.
     Authentication { is_final: bool },
-    /// A broker did, and refused our credentials: no other address of its name is asked.
+    /// A broker refused the credentials. No other address of its name is tried.
     Refused,
 }
 
 impl ConnectError {
-    /// Nothing accepted a connection.
+    /// No address accepted a connection.
     pub(crate) fn unreachable(reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), failure: ConnectFailure::Unreachable }
     }
@@ -104,17 +104,18 @@ impl ConnectError {
         Self { reason: reason.into(), failure: ConnectFailure::NotKafka }
     }
 
-    /// TLS or SASL refused; for good, if waiting does not help.
+    /// TLS or SASL failed; `is_final` if waiting does not help.
     pub(crate) fn authentication(reason: impl Into<String>, is_final: bool) -> Self {
         Self { reason: reason.into(), failure: ConnectFailure::Authentication { is_final } }
     }
 
-    /// A broker refused our credentials.
+    /// A broker refused the credentials.
     pub(crate) fn refused(reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), failure: ConnectFailure::Refused }
     }
 
-    /// How much it says, beside the error of another address: what answered says more than what did not.
+    /// The weight of this error compared with that of another address: an error from a peer that answered says more than one
+    /// without an answer.
     pub(crate) fn weight(&self) -> u8 {
         match self.failure {
             ConnectFailure::Unreachable => 0,
@@ -125,7 +126,7 @@ impl ConnectError {
         }
     }
 
-    /// As the answer to a call.
+    /// Converts this to the error of a call.
     pub(crate) fn into_call_error(self, address: String) -> CallError {
         let Self { reason, failure } = self;
         match failure {
@@ -162,7 +163,7 @@ impl ConnectError {
 /// How the exchange of ApiVersions failed.
 #[derive(Debug)]
 pub(crate) enum HandshakeError {
-    /// The peer closed the connection: it may answer an older version (FAILURES Q1).
+    /// The peer closed the connection. It may answer an older version (FAILURES Q1).
     Closed,
     Final(ConnectError),
 }
@@ -176,11 +177,11 @@ pub(crate) struct Handshake {
     pub(crate) api_versions_version: i16,
     pub(crate) next_correlation: i32,
     pub(crate) throttle_time_ms: i32,
-    /// Of one that has authenticated, if it ends.
+    /// The session of an authenticated connection, if it is limited.
     pub(crate) session: Option<Session>,
 }
 
-/// Asks for ApiVersions in `version`, or in an older one if the broker names one.
+/// Sends ApiVersions in `version`, or in an older one if the broker names one.
 pub(crate) async fn run_handshake(
     shared: &std::sync::Arc<Shared>,
     mut stream: Box<dyn ByteStream>,
@@ -226,7 +227,7 @@ pub(crate) async fn run_handshake(
 }
 
 impl Handshake {
-    /// Asks something and waits for the answer. A broker that closes the connection instead has not refused: that is a fault.
+    /// Sends a request and waits for the response. A broker that closes the connection instead has failed, not refused.
     pub(crate) async fn ask(
         &mut self,
         shared: &Shared,
@@ -265,7 +266,7 @@ impl Handshake {
         Ok(decoded.response)
     }
 
-    /// Authenticates, and notes what it finds.
+    /// Authenticates, and notes the findings.
     pub(crate) async fn authenticate(
         &mut self,
         shared: &Shared,
@@ -310,11 +311,11 @@ impl Handshake {
     }
 }
 
-/// What every broker supports, in whatever versions.
+/// APIs that every broker supports, in whatever versions.
 const OF_EVERY_BROKER: [ApiKey; 2] = [ApiKey::Metadata, ApiKey::Fetch];
 
-/// Says what makes no sense in the answer. It would be believed for as long as the connection lives, so that a damaged one costs
-/// less as a failed handshake, which is tried again.
+/// Checks the response for senseless contents. It is used as long as the connection lives, so that a damaged response is better
+/// treated as a failed handshake, which is tried again.
 fn check(response: &ApiVersionsResponse) -> Result<(), String> {
     if response.api_keys.is_empty() {
         return Err("an empty list".to_owned());
@@ -337,7 +338,7 @@ fn check(response: &ApiVersionsResponse) -> Result<(), String> {
     }
 }
 
-/// The newest version that both support, if the response names one; else version 0.
+/// The newest version that both support, if the response names one; otherwise version 0.
 fn step_down(refusal: &ApiVersionsResponse, from: i16) -> i16 {
     VersionRanges::new(refusal).pick(ApiKey::ApiVersions, Some(from - 1)).unwrap_or(0)
 }
@@ -398,7 +399,7 @@ fn read(frame: Bytes, correlation: i32, version: i16) -> Result<ApiVersionsRespo
 
 const NOT_KAFKA: &str = "what answers there is not the Kafka protocol; check the port";
 
-/// What the first bytes of a peer that is no Kafka broker say, to follow "cannot connect to host:port: ".
+/// Describes the first bytes of a peer that is no Kafka broker, to follow "cannot connect to host:port: ".
 fn describe_frame_error(error: &FrameError) -> String {
     match error {
         FrameError::Http => "it speaks HTTP, not the Kafka protocol; check the port".to_owned(),

@@ -1,4 +1,5 @@
-//! [`HttpClient`]: requests to a token endpoint, to AWS or to a schema registry. No redirects; all that comes back has bounds.
+//! [`HttpClient`]: requests to a token endpoint, to AWS or to a schema registry. No redirects are followed, and all responses are
+//! bounded.
 
 mod endpoint;
 mod proxy;
@@ -35,44 +36,44 @@ use crate::{
     tls::{Tls, TlsConfig, TlsConfigError},
 };
 
-/// So many bytes of headers are read.
+/// The most bytes of headers that are read.
 const MAX_HEADERS: usize = 64 * 1024;
-/// So many bytes of a body, unless it is said otherwise.
+/// The most bytes of a body, by default.
 const MAX_BODY: usize = 1 << 20;
 
-/// Makes a connection for each request: it is for what is asked some times an hour.
+/// Makes a connection for each request, because it is for requests that are made a few times an hour.
 pub struct HttpClient {
     dial: Arc<dyn Dial>,
-    /// The address of each host and port that last worked: it is tried first (FAILURES A8).
+    /// The address of each host and port that last worked. It is tried first (FAILURES A8).
     last_good: Mutex<HashMap<(String, u16), SocketAddr>>,
-    /// For `https`.
+    /// The TLS settings for `https`.
     tls: Option<Tls>,
-    /// Where its properties of TLS stand, as errors of TLS name them as for brokers.
+    /// How errors of TLS name the place of its TLS properties.
     tls_properties: Option<&'static str>,
-    /// For the name, the connection and TLS together, to as many addresses as it takes.
+    /// The timeout for the name, the connection and TLS together, over all addresses.
     connect_timeout: Duration,
-    /// For the answer, from the request to its last byte.
+    /// The timeout for the response, from the request to its last byte.
     read_timeout: Duration,
-    /// How many bytes of a body are read.
+    /// The most bytes of a body that are read.
     max_body: usize,
     proxy: Option<Proxy>,
 }
 
-/// What came back.
+/// A response.
 pub struct Answer {
     /// The status.
     pub status: u16,
-    /// The body, which may have secrets.
+    /// The body, which may contain secrets.
     pub body: Zeroizing<Vec<u8>>,
     /// `content-type`, if there is one.
     pub content_type: Option<String>,
-    /// Where a redirect would lead.
+    /// The target of a redirect.
     pub location: Option<String>,
     /// `retry-after`, if it is a number of seconds.
     pub retry_after: Option<Duration>,
 }
 
-/// Why there is no answer, or none that is of use.
+/// Why there is no usable response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpError {
     reason: String,
@@ -80,12 +81,12 @@ pub struct HttpError {
 }
 
 impl HttpError {
-    /// One that only a change can mend.
+    /// An error that only a change can fix.
     pub fn new(reason: impl fmt::Display) -> Self {
         Self { reason: reason.to_string(), is_retriable: false }
     }
 
-    /// One that may pass by itself.
+    /// An error that may pass by itself.
     pub fn retriable(reason: impl fmt::Display) -> Self {
         Self { reason: reason.to_string(), is_retriable: true }
     }
@@ -104,11 +105,11 @@ impl fmt::Display for HttpError {
 
 impl std::error::Error for HttpError {}
 
-/// Headers with values that are no secret, or are: none is logged.
+/// Headers. Their values may be secret, so that none is logged.
 pub type Headers = Vec<(&'static str, Zeroizing<String>)>;
 
 impl HttpClient {
-    /// A client for one endpoint. Reads what TLS needs if the endpoint has it, which may block.
+    /// A client for one endpoint. Reads the TLS files if the endpoint uses `https`, which may block.
     pub fn new(
         to: &Endpoint,
         tls: TlsConfig,
@@ -119,7 +120,7 @@ impl HttpClient {
         Ok(Self::with_tls(tls, connect_timeout, read_timeout))
     }
 
-    /// A client for any endpoint; for one with `https` there has to be TLS.
+    /// A client for any endpoint; for one with `https`, TLS is required.
     pub fn with_tls(tls: Option<Tls>, connect_timeout: Duration, read_timeout: Duration) -> Self {
         Self {
             dial: Arc::new(Tcp::default()),
@@ -133,29 +134,29 @@ impl HttpClient {
         }
     }
 
-    /// Reads bodies of so many bytes.
+    /// Sets the most bytes of a body that are read.
     pub fn with_max_body(self, max_body: usize) -> Self {
         Self { max_body, ..self }
     }
 
-    /// Sends all by way of a proxy.
+    /// Sends everything through a proxy.
     pub fn with_proxy(self, proxy: Option<Proxy>) -> Self {
         Self { proxy, ..self }
     }
 
-    /// Says so in errors of TLS.
+    /// Sets how errors of TLS name the place of the TLS properties.
     pub fn with_tls_properties(self, whose: &'static str) -> Self {
         Self { tls_properties: Some(whose), ..self }
     }
 
-    /// A client for one endpoint, with the authorities that the system trusts if it needs them.
+    /// A client for one endpoint, with the system's trusted authorities if it needs them.
     pub async fn for_endpoint(to: &Endpoint, limit: Duration) -> Result<Self, HttpError> {
         let to = to.clone();
         let made = tokio::task::spawn_blocking(move || Self::new(&to, TlsConfig::default(), limit, limit));
         made.await.map_err(HttpError::retriable)?.map_err(HttpError::new)
     }
 
-    /// One request.
+    /// Sends one request.
     pub async fn call(
         &self,
         method: Method,
@@ -182,8 +183,8 @@ impl HttpClient {
         }
     }
 
-    /// Tries the addresses of the name in turn, each for an equal share of the time that is left: one that is silent costs the others
-    /// nothing of theirs (FAILURES A8).
+    /// Tries the addresses of the name in turn, each for an equal share of the remaining time, so that a silent one does not use
+    /// up the time of the others (FAILURES A8).
     async fn connect(&self, to: &Endpoint) -> Result<Box<dyn ByteStream>, HttpError> {
         let (host, port) = match &self.proxy {
             Some(proxy) => (&proxy.host, proxy.port),
@@ -284,9 +285,9 @@ fn request(
     Ok(request)
 }
 
-/// Why there is no whole answer.
+/// Why the response is incomplete.
 enum Broken {
-    /// The connection, or HTTP's rules.
+    /// The connection failed, or the peer violated HTTP.
     Off(String),
     /// The body has more bytes than are read.
     TooLarge,
@@ -311,7 +312,7 @@ async fn exchange(
         tokio::select! {
             biased;
             answer = &mut answer => return answer,
-            // It moves the bytes. When it has ended, the answer is whole, or never will be.
+            // The connection moves the bytes. When it has ended, the response is complete, or never will be.
             _ = &mut connection, if is_open => is_open = false,
         }
     }
@@ -344,17 +345,17 @@ fn broken(error: &hyper::Error) -> Broken {
 }
 
 impl Answer {
-    /// Where a redirect would lead, as it may be shown: what follows a path may be signed, and what stands before a host names somebody.
+    /// The target of a redirect, safe to show: a query may be signed, and the user info before a host names somebody.
     pub fn redirects_to(&self) -> String {
         let to = self.location.as_deref().unwrap_or_default();
         let to = to.split(['?', '#']).next().unwrap_or_default();
         match to.split_once("://") {
             Some((scheme, rest)) => format!("{scheme}://{}", rest.rsplit('@').next().unwrap_or_default()),
-            None => to.rsplit('@').next().unwrap_or_default().to_owned(), // of the same server, or by the same scheme
+            None => to.rsplit('@').next().unwrap_or_default().to_owned(), // on the same server, or with the same scheme
         }
     }
 
-    /// The body of a success. What else there is of the answer is for `explain`, which says what the body of a failure says.
+    /// The body of a successful response. For any other, `explain` describes the body of the failure.
     pub fn success(
         self,
         from: &Endpoint,
@@ -376,7 +377,7 @@ impl Answer {
     }
 }
 
-/// Those that Java does not try again.
+/// The statuses that Java does not retry.
 fn is_final(status: u16) -> bool {
     matches!(status, 400..=407 | 409..=415 | 501 | 505)
 }
@@ -393,7 +394,7 @@ mod tests {
     use super::*;
     use crate::dial::DialFuture;
 
-    /// A name of two addresses: the first says nothing, the second answers.
+    /// A name with two addresses: the first is silent, the second answers.
     #[derive(Debug, Default)]
     struct HalfSilent {
         dials_of_silent: AtomicUsize,

@@ -1,4 +1,4 @@
-//! [`Inbox`]: calls that a connection has accepted and not yet written. [`Reporter`]: how a connection answers them.
+//! [`Inbox`]: calls that a connection has accepted and not yet written. [`Reporter`]: sends the connection's events.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -11,16 +11,16 @@ use crate::{
     shutdown::ShutdownSignal,
 };
 
-/// Calls accepted and not yet written. Bounded by the calls that [`Net`](crate::Net) lets be outstanding.
+/// Calls accepted and not yet written, bounded by the outstanding calls that [`Net`](crate::Net) allows.
 pub(crate) struct Inbox {
     calls: mpsc::Receiver<Call>,
     closing: ShutdownSignal,
     pub(crate) queue: VecDeque<Call>,
-    /// Whether more calls may come.
+    /// Whether more calls may arrive.
     pub(crate) is_open: bool,
 }
 
-/// What [`Inbox::next`] waits for.
+/// The result of [`Inbox::next`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum InboxEvent {
     /// One call or several.
@@ -62,7 +62,7 @@ impl Inbox {
         }
     }
 
-    /// Removes calls that were withdrawn: they have been answered.
+    /// Removes calls that were withdrawn, which have completed already.
     pub(crate) fn drop_withdrawn(&mut self) {
         self.queue.retain(|call| !call.state.is_withdrawn());
     }
@@ -121,7 +121,7 @@ impl Inbox {
     }
 }
 
-/// Until `at`, or for ever.
+/// Sleeps until `at`, or for ever.
 pub(crate) async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
@@ -137,7 +137,7 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
-    /// Waits while the queue of events is full. Does nothing when [`Net`](crate::Net) is gone.
+    /// Sends an event, waiting while the queue is full. Does nothing if [`Net`](crate::Net) is gone.
     pub(crate) async fn send(&self, what: EventKind) {
         let _ = self.events.send(Event { from: self.from.clone(), what }).await;
     }
@@ -147,7 +147,7 @@ impl Reporter {
         self.send(EventKind::Completed { tag, result: Box::new(result), is_proof }).await;
     }
 
-    /// Of a request that is never answered.
+    /// Completes a request that has no response.
     pub(crate) async fn complete_unanswered(
         &self,
         tag: u64,

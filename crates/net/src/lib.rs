@@ -1,20 +1,20 @@
 //! Connections to brokers.
 //!
-//! [`Net`] sends a machine's [`Transmit`](offtake_machine::Transmit) to a broker and returns exactly one [`Completion`] for each. It
-//! belongs to one task, the engine's. Each connection is a task of its own, which owns the socket and the table of its
-//! outstanding calls, and answers each of them before it ends.
+//! [`Net`] sends a machine's [`Transmit`](offtake_machine::Transmit) to a broker and returns exactly one [`Completion`] for each.
+//! It belongs to one task, that of the engine. Each connection is a task of its own, which owns the socket and the table of its
+//! outstanding calls, and completes each of them before it ends.
 //!
 //! Always true:
-//! - each call is answered exactly once, whatever happens to its connection;
-//! - there is one connection per broker and [`Lane`]; after a failure an address is left alone for the reconnect backoff, which
-//!   all lanes share, and then dialled once by each of them that has calls waiting: what fails together counts once;
-//! - a call that was withdrawn is not written afterwards;
-//! - bytes that arrive after a call was given up reach nobody, for its connection is closed with it;
+//! - each call completes exactly once, whatever happens to its connection;
+//! - there is one connection per broker and [`Lane`]; after a failure, all lanes share the reconnect backoff of the address, and
+//!   then each lane with waiting calls dials once: failures at the same time count once;
+//! - a withdrawn call is not written afterwards;
+//! - bytes that arrive after a call was given up are never delivered, because its connection is closed with it;
 //! - memory for a frame grows with the bytes received, never with the length claimed;
 //! - while nothing happens, nothing runs.
 //!
-//! [`Security`] says how connections are secured: by TLS, which checks who the broker is, and by SASL, which tells it who we are. By
-//! default they are in clear.
+//! [`Security`] secures connections: TLS encrypts them and checks the identity of the broker, and SASL authenticates this client.
+//! By default connections are in clear.
 //!
 //! Needs a tokio runtime with I/O and time; a current-thread one is enough.
 
@@ -60,7 +60,7 @@ pub use secret::Secret;
 pub use security::Security;
 pub use shared::Stats;
 
-/// What the README shows compiles.
+/// The README's examples, which must compile.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

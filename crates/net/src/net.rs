@@ -30,13 +30,13 @@ use crate::{
     shutdown::ShutdownSignal,
 };
 
-/// The most calls that may be outstanding; beyond this a call is refused. Also the capacity of each connection's queue.
+/// The most calls that may be outstanding; further calls are refused. Also the capacity of each connection's queue.
 const OUTSTANDING: usize = 4096;
 /// The capacity of the queue of events; connections stop reading while it is full.
 const EVENTS: usize = 64;
 
-/// All connections of one client. Belongs to one task, which alternates [`send`](Self::send) and
-/// [`next`](Self::next); must live inside a tokio runtime. Dropping it ends its tasks without a word.
+/// All connections of one client. Belongs to one task, which alternates [`send`](Self::send) and [`next`](Self::next); must be
+/// used inside a tokio runtime. Dropping it ends its tasks at once.
 #[derive(Debug)]
 pub struct Net {
     shared: Arc<Shared>,
@@ -45,10 +45,10 @@ pub struct Net {
     brokers: BTreeMap<BrokerId, KnownBroker>,
     connections: BTreeMap<(Endpoint, Lane), ConnectionHandle>,
     addresses: BTreeMap<Address, AddressState>,
-    /// Calls without an answer, by tag.
+    /// Calls without a response, by tag.
     outstanding: BTreeMap<u64, Outstanding>,
     ready: VecDeque<Completion>,
-    /// Those that [`NetEvent::ClosedUnanswered`] is to tell of.
+    /// The brokers to report by [`NetEvent::ClosedUnanswered`].
     closed_unanswered: BTreeSet<BrokerId>,
     tasks: JoinSet<()>,
     running: HashMap<Id, Arc<ConnectionInfo>>,
@@ -62,14 +62,14 @@ pub struct Net {
 #[derive(Debug)]
 struct KnownBroker {
     address: Address,
-    /// Whether the newest metadata lists it.
+    /// Whether the newest metadata lists the broker.
     listed: bool,
 }
 
-/// A call without an answer.
+/// A call without a response.
 #[derive(Debug)]
 struct Outstanding {
-    /// Of the connection that it is with.
+    /// The serial number of its connection.
     serial: u64,
     state: CallState,
 }
@@ -80,21 +80,21 @@ struct ConnectionHandle {
     serial: u64,
     calls: mpsc::Sender<Call>,
     in_flight: usize,
-    /// The versions that both support, once connected.
+    /// The common versions, once connected.
     ranges: Option<Arc<VersionRanges>>,
-    /// Calls that were sent to it after it had ended. They wait for the reason, so that no dial is made before the backoff.
+    /// Calls sent to it after it had ended. They wait for the reason, so that no dial is made before the backoff.
     undelivered: Vec<Call>,
 }
 
 impl Net {
-    /// No connection yet; each is made when the first call needs it. `bootstrap` are host and port of servers to ask
-    /// while no broker is known, or none answers.
+    /// Makes no connection yet: each is made when the first call needs it. `bootstrap` lists the host and port of the servers to
+    /// use while no broker is known, or none answers.
     pub fn new(config: Config, bootstrap: Vec<(String, u16)>) -> Self {
         let dial = Tcp { send_buffer: config.send_buffer, receive_buffer: config.receive_buffer };
         Self::with_dial(config, bootstrap, Arc::new(dial))
     }
 
-    /// As [`new`](Self::new), with connections that `dial` makes.
+    /// Like [`new`](Self::new), with connections made by `dial`.
     pub fn with_dial(config: Config, bootstrap: Vec<(String, u16)>, dial: Arc<dyn Dial>) -> Self {
         let rotation = config.seed;
         Self {
@@ -121,8 +121,8 @@ impl Net {
         }
     }
 
-    /// The metadata was refreshed. A broker that moved gets new connections; calls outstanding on the old ones are still
-    /// answered there. A broker that is gone keeps its connections until they end.
+    /// Updates the brokers after a refresh of the metadata. A broker that moved gets new connections; calls outstanding on the
+    /// old ones are still answered there. A broker that is gone keeps its connections until they end.
     pub fn update_brokers(&mut self, cluster: &Cluster) {
         self.shared.config.security.warn_of_ending(); // connections may last longer than a certificate
         for known in self.brokers.values_mut() {
@@ -152,15 +152,15 @@ impl Net {
         }
     }
 
-    /// Forgets every broker: the next calls go to the bootstrap servers, over new connections (KIP-899, KIP-1102). Calls
-    /// under way are still answered.
+    /// Forgets every broker: the next calls go to the bootstrap servers, over new connections (KIP-899, KIP-1102). Outstanding
+    /// calls are still answered.
     pub fn forget_brokers(&mut self) {
         self.brokers.clear();
         self.retire(|_| true);
         self.prune();
     }
 
-    /// Retires connections: each ends when its responses are in.
+    /// Retires connections: each ends when its responses have arrived.
     fn retire(&mut self, which: impl Fn(Endpoint) -> bool) {
         let mut undelivered = Vec::new();
         self.connections.retain(|(endpoint, _), connection| {
@@ -187,11 +187,12 @@ impl Net {
         });
     }
 
-    /// Sends a request over the `lane` of a broker, connecting first if need be. Never blocks; exactly one
-    /// [`Completion`] under `tag` follows. Tags are the caller's, unique among those outstanding.
+    /// Sends a request over the `lane` of a broker, connecting first if necessary. Never blocks; exactly one [`Completion`] under
+    /// `tag` follows. The caller chooses tags, which must be unique among outstanding calls.
     ///
-    /// The timeout runs from here. A call to [`Target::Any`](offtake_machine::Target::Any) tries the next candidate when one cannot be reached, until
-    /// all were tried or its time is over; one to a broker that failed a moment ago waits for the reconnect backoff.
+    /// The timeout runs from here. A call to [`Target::Any`](offtake_machine::Target::Any) tries the next candidate when one
+    /// cannot be reached, until all were tried or the timeout ends. A call to a broker that has just failed waits for the
+    /// reconnect backoff.
     pub fn send(&mut self, tag: u64, lane: Lane, transmit: Transmit) {
         let now = clock::now();
         let Transmit { id: _, to, request, max_version, timeout } = transmit;
@@ -217,8 +218,8 @@ impl Net {
         }
     }
 
-    /// Withdraws a call that is not written yet: it completes with [`CallError::Withdrawn`], and is never sent. Changes nothing for a
-    /// call that its connection has begun to write, or that is over.
+    /// Withdraws a call that is not written yet: it completes with [`CallError::Withdrawn`], and is never sent. Has no effect on
+    /// a call that its connection has begun to write, or that has completed.
     pub fn withdraw(&mut self, tag: u64) {
         let Some(call) = self.outstanding.get(&tag).filter(|call| call.state.withdraw()) else { return };
         let serial = call.serial;
@@ -238,7 +239,7 @@ impl Net {
         }
     }
 
-    /// The next result of a call, or what else a broker lets us know. Cancel-safe.
+    /// The next event: the result of a call, or a notice about a broker. Cancel-safe.
     pub async fn next_event(&mut self) -> NetEvent {
         loop {
             if let Some(completion) = self.ready.pop_front() {
@@ -263,7 +264,7 @@ impl Net {
         Some((both.min, both.max))
     }
 
-    /// The calls whose [`Completion`] has not come out of [`next`](Self::next) yet.
+    /// The number of calls whose [`Completion`] was not returned by [`next`](Self::next) yet.
     pub fn in_flight(&self) -> usize {
         self.outstanding.len() + self.ready.len()
     }
@@ -274,8 +275,8 @@ impl Net {
         self.shared.counters.stats(connections, self.in_flight())
     }
 
-    /// Writes what was sent, closes all connections without waiting for responses, and ends all tasks. Tasks that are not
-    /// done at `deadline` are aborted. No task is left afterwards.
+    /// Writes what is queued, closes all connections without waiting for responses, and ends all tasks. Tasks that are not done
+    /// at `deadline` are aborted. No task is left afterwards.
     pub async fn close(mut self, deadline: std::time::Instant) {
         self.closing.send();
         let over = tokio::time::sleep_until(Instant::from_std(deadline));

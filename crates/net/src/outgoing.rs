@@ -11,20 +11,20 @@ use std::{
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-/// Parts of frames in one write.
+/// The most parts of frames in one write.
 const PARTS_PER_WRITE: usize = 32;
 
-/// Frames to be written, in parts, the first perhaps in part. What is written may stay in a buffer of the stream's (TLS, a proxy), so
-/// the last write is followed by a flush.
+/// Frames to be written, in parts; the first part may be partly written. The stream may buffer what is written (TLS, a proxy), so
+/// that the last write is followed by a flush.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
     parts: VecDeque<Bytes>,
-    /// Whether something has been written that was not flushed.
+    /// Whether something was written and not flushed.
     unflushed: bool,
 }
 
 impl Outgoing {
-    /// A frame. None of its parts is empty.
+    /// Adds a frame. None of its parts may be empty.
     pub(crate) fn push(&mut self, parts: Vec<Bytes>) {
         self.parts.extend(parts);
     }
@@ -34,7 +34,8 @@ impl Outgoing {
         self.parts.is_empty() && !self.unflushed
     }
 
-    /// Writes as much as the stream takes at once, or flushes if everything is written. Returns the bytes written. Cancel-safe.
+    /// Writes as much as the stream accepts at once, or flushes if everything is written. Returns the number of bytes written.
+    /// Cancel-safe.
     pub(crate) async fn write<W: AsyncWrite + Unpin>(&mut self, to: &mut W) -> io::Result<usize> {
         if self.parts.is_empty() {
             to.flush().await?;
@@ -72,8 +73,8 @@ impl Outgoing {
         Ok(written)
     }
 
-    /// Most streams have nothing to flush. One that has to wait is flushed by the next [`write`](Self::write), so that this
-    /// one can still tell what it has written.
+    /// Flushes without waiting, because most streams have nothing to flush. If the stream has to wait, the next
+    /// [`write`](Self::write) flushes it, so that this one can still return what it has written.
     async fn flush_at_once<W: AsyncWrite + Unpin>(&mut self, to: &mut W) -> io::Result<()> {
         match poll_fn(|cx| Poll::Ready(Pin::new(&mut *to).poll_flush(cx))).await {
             Poll::Ready(flushed) => {

@@ -1,4 +1,4 @@
-//! [`Phase`]: how far a connection is that is being made, for calls that give up waiting for it.
+//! [`Phase`]: the progress of a connection being made, for calls that give up waiting for it.
 
 use std::{
     sync::atomic::{AtomicU8, Ordering::Relaxed},
@@ -7,22 +7,22 @@ use std::{
 
 use crate::{establish::took_too_long, handshake::ConnectError};
 
-/// How far a connection is.
+/// The progress of a connection being made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Phase {
-    /// Nobody has accepted it.
+    /// No peer has accepted it.
     Connecting,
     /// TLS begins.
     Encrypting,
-    /// ApiVersions was asked for.
+    /// ApiVersions was sent.
     Negotiating,
-    /// Credentials are asked for, and the broker is asked to accept them.
+    /// Credentials are being fetched, or the broker is checking them.
     Authenticating,
 }
 
 impl Phase {
-    /// Why a call that waited for so long has no connection; `None` before anybody accepted it.
+    /// Why a call has no connection after waiting this long; `None` before any peer accepted the connection.
     pub(crate) fn took_too_long(self, limit: Duration) -> Option<String> {
         match self {
             Self::Connecting => None,
@@ -35,7 +35,7 @@ impl Phase {
     }
 }
 
-/// A [`Phase`] that changes while others look at it.
+/// A [`Phase`] that is updated while others read it.
 #[derive(Debug, Default)]
 pub(crate) struct PhaseCell(AtomicU8);
 

@@ -1,4 +1,4 @@
-//! [`Renewal`]: authenticates a connection anew before its session ends (KIP-368), while its calls go on.
+//! [`Renewal`]: re-authenticates a connection before its session ends (KIP-368), while its calls go on.
 
 use std::{fmt, pin::Pin, time::Duration};
 
@@ -13,33 +13,34 @@ use crate::{
     sasl::{Derived, Sasl},
 };
 
-/// How soon credentials that could not be had are asked for again while the session lives, at most and at least.
+/// The most and the least time before another attempt to get credentials, while the session lives.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(50));
 
-/// Brokers take no second authentication within a second, and one that says otherwise must not keep us busy.
+/// Brokers accept no second authentication within a second. A broker that demands shorter sessions must not keep this client
+/// busy.
 const SHORTEST: Duration = Duration::from_millis(1100);
 
-/// So long before the session ends no call is written any more, and for no more than a twentieth of it: brokers close a connection at the first
-/// call that they read after its end, and a call is a while on its way.
+/// How long before the end of the session no call is written any more; at most a twentieth of the session. Brokers close a
+/// connection at the first call that they read after the end, and a call takes a while to arrive.
 const HOLD: Duration = Duration::from_secs(1);
 
-/// How long a connection may be used.
+/// The lifetime of an authentication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Session {
-    /// When to authenticate anew.
+    /// When to re-authenticate.
     renew_at: Instant,
-    /// Calls have to wait from then on.
+    /// From when calls have to wait.
     holds_from: Instant,
-    /// The broker closes the connection at the first request after this, or a little later.
+    /// The end of the session: the broker closes the connection at the first request after this time, or a little later.
     ends: Instant,
-    /// Whether there was a line (WARN) that credentials are missing.
+    /// Whether missing credentials were logged (WARN).
     is_warned: bool,
 }
 
 impl Session {
-    /// Of a connection whose last request of SASL was `sent` and is answered `now`. The lifetime counts from the sending: the broker's own begins
-    /// between the two, and what delays the answer must not make ours the longer one. Renewed after 85 to 95 % of it, as Java's clients: not
-    /// all connections at once.
+    /// The session of a connection whose last SASL request was `sent` then and answered `now`. The lifetime counts from the
+    /// sending: the broker's session begins between the two, and a delayed response must not make this client's session end
+    /// later. It is renewed after 85 to 95 % of its lifetime, as by Java's clients, so that not all connections renew at once.
     pub(crate) fn new(sent: Instant, now: Instant, lifetime: Duration, seed: u64) -> Self {
         let thousandths = 850 + u32::try_from(SplitMix64::new(seed).next_u64() % 101).unwrap_or(0);
         let renew_after = (lifetime / 1000).saturating_mul(thousandths);
@@ -53,7 +54,7 @@ impl Session {
     }
 }
 
-/// Authenticates a connection anew.
+/// Re-authenticates a connection.
 pub(crate) struct Renewal {
     sasl: Option<Sasl>,
     host: String,
@@ -66,13 +67,13 @@ pub(crate) struct Renewal {
 type Prepared = Pin<Box<dyn Future<Output = Result<(Authentication, Request), ConnectError>> + Send>>;
 
 enum State {
-    /// Not under way.
+    /// No re-authentication is in progress.
     Resting,
-    /// The credentials are asked for; calls go on.
+    /// The credentials are being fetched; calls go on.
     Preparing(Prepared),
-    /// The broker is being asked since then; calls wait.
+    /// The broker was sent a request at this time; calls wait.
     Asking(Authentication, Instant),
-    /// Something is computed on another thread; calls wait. The last request was sent then.
+    /// A derivation runs on another thread; calls wait. The last request was sent at this time.
     Deriving(Authentication, Instant, JoinHandle<Derived>),
 }
 
@@ -85,13 +86,13 @@ impl Renewal {
     pub(crate) fn begins_at(&self) -> Option<Instant> {
         match self.state {
             State::Resting => self.session.map(|session| session.renew_at),
-            // Until then calls go on.
+            // Calls go on until then.
             State::Preparing(_) => self.session.map(|session| session.holds_from),
             State::Asking(..) | State::Deriving(..) => None,
         }
     }
 
-    /// Begins, if it is time.
+    /// Begins, if it is due.
     pub(crate) fn begin_if_due(&mut self, now: Instant) {
         if let (State::Resting, Some(session), Some(sasl)) = (&self.state, self.session, &self.sasl)
             && session.renew_at <= now
@@ -102,7 +103,7 @@ impl Renewal {
         }
     }
 
-    /// Whether calls have to wait: the broker takes nothing but SASL now.
+    /// Whether calls have to wait, because the broker accepts only SASL requests now.
     pub(crate) fn holds_calls(&self, now: Instant) -> bool {
         match self.state {
             State::Resting | State::Preparing(_) => {
@@ -112,8 +113,8 @@ impl Renewal {
         }
     }
 
-    /// The next request to write, as soon as there is one; `None` if there will be one later, and [`begins_at`](Self::begins_at) has changed.
-    /// Cancel-safe; waits for ever while none is due.
+    /// The next request to write, as soon as there is one. Returns `None` if there will be one later, and
+    /// [`begins_at`](Self::begins_at) has changed. Cancel-safe; waits for ever while no renewal is due.
     pub(crate) async fn next_request(&mut self) -> Result<Option<Request>, ConnectError> {
         loop {
             match &mut self.state {
@@ -143,7 +144,8 @@ impl Renewal {
         }
     }
 
-    /// The broker answered a request of [`next_request`](Self::next_request). Gives the next one, if it is known already.
+    /// Handles the response to a request of [`next_request`](Self::next_request). Returns the next request, if it is known
+    /// already.
     pub(crate) fn on_response(&mut self, response: Response) -> Result<Option<Request>, ConnectError> {
         match std::mem::replace(&mut self.state, State::Resting) {
             State::Asking(mut authentication, sent) => {
@@ -157,7 +159,7 @@ impl Renewal {
         }
     }
 
-    /// Goes on after an answer to what was `sent` then. What it gives is sent now.
+    /// Continues after the response to a request `sent` then. The returned request is sent now.
     fn follow(
         &mut self,
         authentication: Authentication,
@@ -184,7 +186,7 @@ impl Renewal {
         }
     }
 
-    /// The credentials could not be had: they are asked for again while the session lives.
+    /// Postpones the renewal because there were no credentials: they are fetched again while the session lives.
     fn postpone(&mut self, error: ConnectError) -> Result<(), ConnectError> {
         self.state = State::Resting;
         let now = clock::now();

@@ -1,37 +1,37 @@
-//! Which connection a call that any broker may answer goes over.
+//! The choice of a connection for a call that any broker may answer.
 //!
-//! The best of those not tried yet, in this order: a broker with a connection on the lane, a broker with any connection,
-//! a known broker that did not fail the last time, a bootstrap server with a connection, one that did not fail (FAILURES
-//! A7); then those that failed: one with a connection all the same, one that may be dialled again, and in the end whoever
-//! may be dialled soonest. Among equals, the one with the fewest calls outstanding, then by rotation. One that the call is not for comes just
-//! before those that failed.
+//! The best candidate of those not tried yet, in this order: a broker with a connection on the lane; a broker with any
+//! connection; a known broker that did not fail last time; a bootstrap server with a connection; a bootstrap server that did not
+//! fail (FAILURES A7). Then those that failed last time: one that nevertheless has a connection, one that may be dialled again,
+//! and finally the one that may be dialled soonest. Among equals, the one with the fewest outstanding calls is chosen, then by
+//! rotation. An unwanted candidate comes just before those that failed.
 //!
-//! A broker that stopped answering on one lane is most likely silent on the others, though they are still open: whoever
-//! looks for a new coordinator because the old one sleeps must not ask that one (FAILURES A2, C4).
+//! A broker that stopped answering on one lane is most likely silent on the others, though those are still open: a search for a
+//! new coordinator, made because the old one is silent, must not ask the old one (FAILURES A2, C4).
 
 use tokio::time::Instant;
 
 use crate::call::Endpoint;
 
-/// A broker or bootstrap server that could be asked.
+/// A broker or bootstrap server that could get the call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Candidate {
     pub(crate) endpoint: Endpoint,
-    /// It has a connection on the lane.
+    /// Whether it has a connection on the lane.
     pub(crate) on_lane: bool,
-    /// It has a connection on some lane.
+    /// Whether it has a connection on some lane.
     pub(crate) connected: bool,
-    /// Calls waiting on the lane.
+    /// The number of outstanding calls on the lane.
     pub(crate) in_flight: usize,
-    /// The call is for another one, if there is any.
+    /// Whether the call should go to another one, if there is any.
     pub(crate) unwanted: bool,
-    /// Its address did not work the last time.
+    /// Whether its address failed last time.
     pub(crate) failing: bool,
     /// When the reconnect backoff of its address ends, if that is in the future.
     pub(crate) backoff_until: Option<Instant>,
 }
 
-/// The best of them. They come in a fixed order; `rotation` says where to begin among equals.
+/// The best candidate. They are listed in a fixed order; `rotation` is the start among equals.
 pub(crate) fn best(candidates: &[Candidate], rotation: u64) -> Option<Endpoint> {
     let count = candidates.len() as u64;
     let turn = |at: usize| (at as u64 + count - rotation.checked_rem(count).unwrap_or(0)) % count.max(1);
@@ -43,7 +43,7 @@ pub(crate) fn best(candidates: &[Candidate], rotation: u64) -> Option<Endpoint> 
 fn rank(of: &Candidate) -> (u8, Option<Instant>, usize) {
     let is_broker = matches!(of.endpoint, Endpoint::Broker(_));
     if of.unwanted && !of.failing {
-        // Rather it than none, or one that fails.
+        // It is better than none, or than one that fails.
         return (5, None, of.in_flight);
     }
     match (of.on_lane, of.failing, of.backoff_until, is_broker) {
@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(best(&[worse, sleeping], 0), Some(sleeping.endpoint), "no dial is needed");
     }
 
-    /// B2: whoever is to give a second opinion is not the one that gave the first.
+    /// B2: the broker for a second opinion must not be the one that gave the first.
     #[test]
     fn b2_one_that_is_not_wanted_is_asked_only_if_the_others_fail() {
         let first = Candidate { on_lane: true, connected: true, unwanted: true, ..broker(1) };

@@ -5,14 +5,14 @@ use std::{fmt, sync::Arc};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// A password, a key or a token. It does not print itself: `Debug` shows neither the bytes nor how many there are, and there is no
+/// A password, a key or a token. It does not print itself: `Debug` shows neither the bytes nor their number, and there is no
 /// `Display`. Clones share the bytes, which are overwritten with zeros when the last clone is dropped. `==` takes the same time
-/// wherever the first difference is; only a different length shows earlier.
+/// wherever the first difference is; only a different length returns earlier.
 #[derive(Clone)]
 pub struct Secret(Arc<Zeroizing<Vec<u8>>>);
 
 impl Secret {
-    /// The bytes. What is made of them is the caller's to keep out of outputs, and to overwrite.
+    /// The bytes. The caller has to keep copies of them out of outputs, and to overwrite them.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
@@ -28,7 +28,7 @@ impl Secret {
     }
 }
 
-/// Takes over the memory of the vector, all of which is overwritten in the end.
+/// Takes over the memory of the vector, which is overwritten completely in the end.
 impl From<Vec<u8>> for Secret {
     fn from(bytes: Vec<u8>) -> Self {
         Self(Arc::new(Zeroizing::new(bytes)))
@@ -41,14 +41,14 @@ impl From<String> for Secret {
     }
 }
 
-/// Copies the text: the caller's copy remains.
+/// Copies the text; the caller's copy remains.
 impl From<&str> for Secret {
     fn from(text: &str) -> Self {
         Self::from(text.as_bytes())
     }
 }
 
-/// Copies the bytes: the caller's copy remains.
+/// Copies the bytes; the caller's copy remains.
 impl From<&[u8]> for Secret {
     fn from(bytes: &[u8]) -> Self {
         Self(Arc::new(Zeroizing::new(bytes.to_vec())))

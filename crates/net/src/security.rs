@@ -1,4 +1,4 @@
-//! [`Security`]: how connections are secured.
+//! [`Security`]: the encryption and authentication of connections.
 
 use std::io;
 
@@ -6,14 +6,14 @@ use std::io;
 use crate::tls::{Tls, TlsError, describe_alert};
 use crate::{handshake::ConnectError, sasl::Sasl};
 
-/// How connections are secured. By default they are not.
+/// The encryption and authentication of connections. By default there is neither.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Security {
-    /// Encrypts, and checks who the broker is. `None`: in clear.
+    /// Encrypts, and checks the broker's identity. `None`: in clear.
     #[cfg(feature = "_tls")]
     pub tls: Option<Tls>,
-    /// Tells the broker who we are. `None`: it is not told.
+    /// Authenticates this client. `None`: no authentication.
     pub sasl: Option<Sasl>,
 }
 
@@ -26,7 +26,7 @@ impl Security {
         false
     }
 
-    /// Warns of a certificate of our own that ends soon, once a day at most.
+    /// Warns if the client's own certificate expires soon, at most once a day.
     pub(crate) fn warn_of_ending(&self) {
         #[cfg(feature = "_tls")]
         if let Some(tls) = &self.tls {
@@ -42,7 +42,7 @@ impl From<TlsError> for ConnectError {
     }
 }
 
-/// What TLS says of a connection that failed, if that is why: with TLS 1.3 a broker refuses our certificate only after the
+/// The TLS alert that ended a connection, if there was one: with TLS 1.3 a broker refuses the client's certificate only after the
 /// handshake.
 #[cfg(feature = "_tls")]
 pub(crate) fn alert(error: &io::Error) -> Option<ConnectError> {

@@ -1,4 +1,4 @@
-//! What all connection tasks share with [`Net`](crate::Net): the settings, the counters and the pool of buffers.
+//! The state that all connection tasks share with [`Net`](crate::Net): the settings, the counters and the pool of buffers.
 
 use std::sync::{
     Arc,
@@ -28,15 +28,15 @@ pub(crate) struct Counters {
 pub struct Stats {
     /// Connections that are open and have exchanged ApiVersions.
     pub connections: usize,
-    /// Calls without an answer.
+    /// Calls without a response.
     pub in_flight: usize,
-    /// Connections tried, since the beginning.
+    /// Attempts to connect, since the start.
     pub dials: u64,
-    /// Bytes received, since the beginning.
+    /// Bytes received, since the start.
     pub bytes_in: u64,
-    /// Bytes sent, since the beginning.
+    /// Bytes sent, since the start.
     pub bytes_out: u64,
-    /// Responses with bytes left over behind the fields that this client knows.
+    /// Responses with bytes left over after the fields that this client knows.
     pub trailing: u64,
 }
 

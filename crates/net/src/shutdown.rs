@@ -1,4 +1,4 @@
-//! [`ShutdownSignal`]: tells all connections to close. It wakes them in the order in which they began to wait, so that a simulation
+//! [`ShutdownSignal`]: makes all connections close. It wakes them in the order in which they began to wait, so that a simulation
 //! is reproducible (a `watch` channel wakes them in any order).
 
 use std::sync::{
@@ -20,7 +20,7 @@ impl ShutdownSignal {
 
     pub(crate) async fn received(&self) {
         let (is_sent, waiting) = &*self.0;
-        // Listens before it looks: nothing is missed between the two.
+        // Registers before it checks, so that no signal is missed between the two.
         let mut notified = std::pin::pin!(waiting.notified());
         notified.as_mut().enable();
         if !is_sent.load(Ordering::Acquire) {

@@ -1,4 +1,4 @@
-//! How long a broker throttles us (KIP-219).
+//! Throttling by brokers (KIP-219).
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(crate) fn throttle_time(response: &Response) -> Duration {
         Response::SyncGroup(r) => r.throttle_time_ms,
         Response::DescribeGroups(r) => r.throttle_time_ms,
         Response::ListGroups(r) => r.throttle_time_ms,
-        Response::SaslHandshake(_) | Response::SaslAuthenticate(_) => 0, // they have none
+        Response::SaslHandshake(_) | Response::SaslAuthenticate(_) => 0, // these have none
         Response::ApiVersions(r) => r.throttle_time_ms,
         Response::CreateTopics(r) => r.throttle_time_ms,
         Response::DeleteTopics(r) => r.throttle_time_ms,
@@ -44,13 +44,13 @@ pub(crate) fn throttle_time(response: &Response) -> Duration {
     clamped(ms)
 }
 
-/// Never below zero, never beyond an hour.
+/// Clamps to the range from zero to an hour.
 pub(crate) fn clamped(ms: i32) -> Duration {
     Duration::from_millis(u64::try_from(ms).unwrap_or(0)).min(MAX_THROTTLE)
 }
 
-/// Requests that are sent although the broker throttles us. A broker that throttles does not read from the connection
-/// meanwhile, so it loses nothing; and a wrong number in one answer must not cost a membership (FAILURES A10).
+/// Whether a request is sent even while the broker throttles this client. The broker then does not read from the connection, so
+/// that it loses nothing; and a wrong number in one response must not cost a membership (FAILURES A10).
 pub(crate) fn is_exempt(request: &Request) -> bool {
     matches!(request, Request::Heartbeat(_) | Request::ConsumerGroupHeartbeat(_) | Request::LeaveGroup(_))
 }

@@ -1,4 +1,4 @@
-//! The answers to lookups of start offsets.
+//! Handles the responses to lookups of start offsets.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ use crate::{
 };
 
 impl Offsets {
-    /// The partitions that wait for the answer to this call.
+    /// The partitions that wait for the response to this call.
     fn asked_in(&self, id: CallId) -> Vec<(TopicPartition, Lookup)> {
         let asked = self.lookups.sent_in(id).into_iter();
         asked.filter_map(|partition| self.lookup_of(&partition).map(|lookup| (partition, lookup))).collect()
@@ -44,7 +44,7 @@ impl Offsets {
                 Err(cause) => {
                     let (remedy, mut weight) = for_offset_fetch(&cause);
                     if answers.is_err() && !std::mem::take(&mut report_group_error) {
-                        // The error is of the whole group: it is reported for one partition.
+                        // The error concerns the whole group: it is reported for one partition.
                         weight = Report::Never;
                     }
                     if let (Remedy::Membership, Some(code), Some(identity)) =
@@ -82,7 +82,8 @@ impl Offsets {
             self.highest_committed.insert(partition.clone(), position.offset);
         }
         self.look_up_next(partition, Lookup::Validation { position });
-        // An offset that was asked for by name waits for the topic's id, as it may be another topic's (FAILURES B3).
+        // A committed offset that was requested by topic name waits for the topic's id, as it may be another
+        // topic's (FAILURES B3).
         if !self.was_asked_by_name(partition) {
             self.start_without_epoch(partition, position);
         }
@@ -96,7 +97,7 @@ impl Offsets {
             let answer = list_offsets::take_checked(&mut answers, &partition, spec);
             match answer {
                 Ok(Some(listed)) => self.on_listed_offset(&partition, then, listed),
-                // No record has that timestamp or a later one: the end, as in Java.
+                // No record has that timestamp or a later one: the partition starts at the end, as in Java.
                 Ok(None) => {
                     self.look_up_next(
                         &partition,

@@ -1,10 +1,10 @@
-//! What a hand assignment consists of.
+//! The parts of a manual assignment.
 
 use offtake_machine::{Topic, TopicPartition};
 
 use crate::StartAt;
 
-/// A partition to read, and from where: the committed offset unless it is told otherwise.
+/// A partition to read, and where to start: by default at the committed offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assign {
     partition: TopicPartition,
@@ -12,12 +12,12 @@ pub struct Assign {
 }
 
 impl Assign {
-    /// This partition, from there.
+    /// Creates an assignment of this partition from there on.
     pub fn new(partition: impl Into<TopicPartition>, at: impl Into<StartAt>) -> Self {
         Self { partition: partition.into(), at: at.into() }
     }
 
-    /// The partition, and where it begins.
+    /// The partition, and where it starts.
     pub fn into_parts(self) -> (TopicPartition, StartAt) {
         (self.partition, self.at)
     }

@@ -1,9 +1,10 @@
 //! The queue of commits: in order for each partition, until they are done, refused or too late.
 //!
-//! Of each partition at most one commit is in flight. The next is sent when that one is answered, so that an older one never
-//! lands after a newer one (FAILURES H1). Commits that come meanwhile are sent as one, with the highest offset: however often an
-//! application commits, the queue is one round trip behind. An automatic commit is not queued. It is made when it can be sent,
-//! of what is finished then, and after a failure it is made again (FAILURES H4).
+//! For each partition at most one commit is in flight. The next is sent when that one is answered, so that an
+//! older one never overwrites a newer one (FAILURES H1). Commits that arrive meanwhile are merged into one,
+//! with the highest offset: however often an application commits, the queue is one round trip behind. An
+//! automatic commit is not queued. It is created when it can be sent, from what is finished then; after a
+//! failure a new one is created (FAILURES H4).
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -20,20 +21,20 @@ use crate::{
     retry::{BackoffSchedule, Retry},
 };
 
-/// How many commits of one partition may wait that cannot be merged; the next one is refused. Any number of commits with
-/// growing offsets are merged into one.
+/// How many commits of one partition that cannot be merged may wait; the next one is refused. Any number of
+/// commits with growing offsets are merged into one.
 pub const MAX_QUEUED_COMMITS: usize = 1000;
 
 /// The id of one commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CommitId(pub u64);
 
-/// What to commit.
+/// The offsets to commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Commit {
     /// All finished positions that are not committed, start positions included.
     Finished,
-    /// These offsets. One of an assignment that has ended is refused; one from before a seek is not.
+    /// These offsets. Those of an assignment that has ended are refused; those from before a seek are not.
     Offsets(Vec<(TopicPartition, Token, OffsetAndMetadata)>),
 }
 
@@ -62,7 +63,7 @@ struct QueuedCommit {
     refused_as: Option<Identity>,
 }
 
-/// Who requested a commit.
+/// The origin of a commit.
 #[derive(Debug)]
 enum RequestedBy {
     /// The application, with these commits; with none after all of them have timed out.
@@ -81,15 +82,15 @@ struct OpenCommit {
 /// Commits that are complete.
 pub(crate) type Done = Vec<(CommitId, CommitOutcome)>;
 
-/// What follows from an answer.
+/// The consequences of a response.
 #[derive(Debug, Default)]
 pub(crate) struct CommitResults {
     pub(crate) committed: Vec<(TopicPartition, Token, OffsetAndMetadata)>,
     pub(crate) done: Done,
     pub(crate) remedies: Vec<(Remedy, Option<ErrorCode>)>,
-    /// Automatic ones that are retried.
+    /// Automatic commits that are retried.
     pub(crate) auto_retries: Vec<AutoFailure>,
-    /// Automatic ones that are not.
+    /// Automatic commits that are not retried.
     pub(crate) auto_failed: CommitOutcome,
 }
 
@@ -98,7 +99,7 @@ pub(crate) struct CommitResults {
 pub(crate) struct AutoFailure {
     pub(crate) partition: TopicPartition,
     pub(crate) cause: Cause,
-    /// It is retried a few times only: the topic may be deleted (FAILURES H6).
+    /// It is retried only a few times: the topic may be deleted (FAILURES H6).
     pub(crate) a_few_times: bool,
 }
 
@@ -148,8 +149,8 @@ impl Commits {
         (id, None)
     }
 
-    /// Nobody waits for these any more: where another commit with no earlier deadline has the same offset, it stands for
-    /// them. Returns those of which nothing is left.
+    /// Merges commits that no caller waits for: another commit with the same offset and no earlier deadline
+    /// covers them. Returns those that are covered completely.
     pub(crate) fn merge(&mut self, unawaited: &BTreeSet<CommitId>) -> BTreeSet<CommitId> {
         let mut merged = BTreeSet::new();
         for entry in self.queues.values_mut().flatten() {
@@ -157,7 +158,7 @@ impl Commits {
             // All commits of one entry have the same offset.
             let deadline = |id: &&CommitId| self.open.get(id).map(|open| open.deadline);
             let Some(kept) = ids.iter().max_by_key(deadline).copied() else { continue };
-            // One that has failed in part is reported when the rest is complete.
+            // A commit that has failed in part is reported when the rest is complete.
             let is_good = |open: &OpenCommit| open.outcome.values().all(Result::is_ok);
             let goes = |id: &CommitId| {
                 *id != kept && unawaited.contains(id) && self.open.get(id).is_none_or(is_good)
@@ -218,7 +219,7 @@ impl Commits {
         done
     }
 
-    /// The call that carries a commit of this partition, if one does.
+    /// The call that contains a commit of this partition, if any.
     pub(crate) fn call_of(&self, partition: &TopicPartition) -> Option<CallId> {
         self.queues.get(partition)?.front()?.retry.outstanding
     }
@@ -248,14 +249,14 @@ impl Commits {
         done
     }
 
-    /// Ends the waits of all commits: something has changed.
+    /// Ends the waits of all commits, because something has changed.
     pub(crate) fn retry_now(&mut self) {
         for entry in self.queues.values_mut().filter_map(VecDeque::front_mut) {
             entry.retry.retry_now();
         }
     }
 
-    /// What may be sent now with `identity`.
+    /// The commits that may be sent now with `identity`.
     pub(crate) fn ready(
         &self,
         now: Instant,
@@ -332,7 +333,7 @@ impl Commits {
         results
     }
 
-    /// Takes out the commits that this call carried.
+    /// Takes out the commits that this call contained.
     fn take_outstanding(&mut self, call: CallId) -> Vec<(TopicPartition, QueuedCommit)> {
         let queues = self.queues.iter_mut();
         let outstanding = queues.filter_map(|(partition, queue)| {
@@ -342,8 +343,8 @@ impl Commits {
         outstanding.collect()
     }
 
-    /// The call was never sent. What is still ours and wanted goes with the next one; whether an automatic commit, which is made
-    /// anew, is among it.
+    /// The call was never sent. The commits that are still valid are sent with the next one. Returns also
+    /// whether an automatic commit, which is created anew, was among them.
     pub(crate) fn withdrawn(&mut self, call: CallId) -> (Done, bool) {
         let (mut done, mut was_auto, mut disowned) = (Done::new(), false, Vec::new());
         for (partition, queue) in &mut self.queues {
@@ -376,7 +377,8 @@ impl Commits {
 }
 
 impl CommitResults {
-    /// Notes what a refusal asks of the machines, once; whether a commit that has failed `failures` times before is retried.
+    /// Notes the consequences of a refusal, once. Returns whether a commit that has failed `failures` times
+    /// before is retried.
     fn note_refusal(
         &mut self,
         cause: &Cause,
@@ -392,7 +394,7 @@ impl CommitResults {
             Retrying::AFewTimes if failures >= REPORT_AFTER => Retrying::Never,
             // A standalone consumer has no other identity to retry with.
             Retrying::WithNewIdentity if asked_as.member_id.is_empty() => Retrying::Never,
-            // It is not the current identity that was refused.
+            // The refused identity is not the current one.
             Retrying::Never if remedy == Remedy::Membership && we_are.is_some_and(|we| we != asked_as) => {
                 Retrying::UntilDeadline
             }
@@ -401,13 +403,13 @@ impl CommitResults {
     }
 }
 
-/// What becomes of a commit that was refused.
+/// Decides what follows a refused commit.
 enum AfterRefusal {
-    /// It is over, with this result for those who asked for it.
+    /// It is complete, with this result for its callers.
     Complete(Result<(), CommitError>),
-    /// An automatic one is over.
+    /// An automatic commit has failed for good.
     AutoFailed(CommitError),
-    /// An automatic one is made again.
+    /// An automatic commit is created anew.
     AutoRetry(Cause),
     /// It is sent again.
     Retry(Cause),

@@ -1,4 +1,4 @@
-//! What is committed and when, and the answers to commits.
+//! What is committed and when, and the responses to commits.
 
 use std::{
     collections::BTreeSet,
@@ -19,18 +19,18 @@ use crate::{
     requests::{Answers, TopicIds, offset_commit},
 };
 
-/// How often committed offsets are committed again by consumers that are no members. The broker deletes their offsets
-/// `offsets.retention.minutes` after the commit, even while they run.
+/// How often consumers that are not members renew their committed offsets. The broker deletes these
+/// `offsets.retention.minutes` after the commit, even while the consumers run.
 const RENEWAL: Duration = Duration::from_secs(3600);
 
-/// The automatic commit, which [`Offsets::request_auto_commit`] asks for.
+/// The state of the automatic commit, which [`Offsets::request_auto_commit`] requests.
 #[derive(Debug, Default)]
 pub(crate) struct AutoCommit {
     /// A commit is due, once the coordinator is known and there is something to commit.
     pub(crate) due: bool,
     /// When to retry one that failed.
     pub(crate) retry_at: Option<Instant>,
-    /// When all offsets were last committed again.
+    /// When all offsets were last renewed.
     renewed_at: Option<Instant>,
 }
 
@@ -45,7 +45,7 @@ impl Offsets {
             Commit::Finished => {
                 self.renew_commits(now);
                 offsets = self.uncommitted_offsets();
-                // A partition whose topic was replaced may be another member's: its commit is refused.
+                // A partition whose topic was replaced may be another member's, so its commit is refused.
                 let resting = self.uncommitted.iter().filter(|partition| self.is_replaced(partition));
                 refused.extend(resting.map(|partition| (partition.clone(), Err(CommitError::NotOwned))));
             }
@@ -67,14 +67,15 @@ impl Offsets {
         id
     }
 
-    /// Nobody waits for these commits any more: each is merged into another one with the same offsets and no earlier deadline.
-    /// Returns those of which nothing is left; they get no [`Event::CommitDone`].
+    /// Merges commits that no caller waits for: each into another one with the same offsets and no earlier
+    /// deadline. Returns those that are covered completely; they get no [`Event::CommitDone`].
     pub fn merge_commits(&mut self, unawaited: &BTreeSet<CommitId>) -> BTreeSet<CommitId> {
         self.commits.merge(unawaited)
     }
 
-    /// Makes an automatic commit due: of what is finished by the time that it can be sent. The caller keeps the interval. A
-    /// second request before then changes nothing, so nothing piles up while the coordinator is away.
+    /// Makes an automatic commit due, of what is finished by the time that it can be sent. The caller manages
+    /// the interval. A second request before then changes nothing, so nothing accumulates while the
+    /// coordinator is unavailable.
     pub fn request_auto_commit(&mut self, now: Instant) {
         self.advance_clock(now);
         self.renew_commits(now);
@@ -194,14 +195,14 @@ impl Offsets {
             let Some(state) = self.partitions.get_mut(&failure.partition) else { continue };
             state.commit_failures = state.commit_failures.saturating_add(1);
             if failure.a_few_times && state.commit_failures >= REPORT_AFTER {
-                // From now on it is committed together with others only.
+                // From now on it is committed only together with others.
                 failed.insert(failure.partition, Err(CommitError::Failed(failure.cause)));
             } else {
                 let soon = after(now, backoffs.after(state.commit_failures.saturating_sub(1)));
                 self.auto.retry_at = earliest([self.auto.retry_at, Some(soon)]);
             }
         }
-        // Later ones are likely to be refused as well: it is reported once.
+        // Later ones are likely to be refused as well, so it is reported once.
         failed.retain(|partition, _| {
             let state = self.partitions.get_mut(partition);
             state.is_none_or(|state| !std::mem::replace(&mut state.refused, true))
@@ -230,7 +231,8 @@ impl Offsets {
                 state.committed = Some(offset.position());
                 state.refused = false;
                 state.commit_failures = 0;
-                // What the application has committed itself is finished: the next automatic commit does not go back behind it.
+                // Offsets that the application has committed itself are finished: the next automatic commit
+                // does not go back below them.
                 let is_ahead = state.finished.is_none_or(|done| done.offset < offset.offset);
                 if is_ahead && state.token == *token && state.rewound.is_none() {
                     state.finished = state.committed;

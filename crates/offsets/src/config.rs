@@ -19,8 +19,9 @@ pub struct Config {
     pub request_timeout: Duration,
     /// `retry.backoff.ms` and `retry.backoff.max.ms`.
     pub backoff: BackoffConfig,
-    /// One moment on both clocks, the second in milliseconds since 1970, from which [`ResetPolicy::ByDuration`] counts until
-    /// [`set_wall_clock`](crate::Offsets::set_wall_clock) says better.
+    /// One moment on both clocks, the second in milliseconds since 1970, from which
+    /// [`ResetPolicy::ByDuration`] counts until [`set_wall_clock`](crate::Offsets::set_wall_clock) replaces
+    /// it.
     pub wall: (Instant, i64),
     /// The seed of the jitter in backoffs.
     pub seed: u64,
@@ -39,7 +40,7 @@ fn millis(span: Duration) -> i64 {
     i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Where to start when nothing is committed, or when the position is not in the log: `auto.offset.reset`.
+/// Where to start if nothing is committed, or if the position is not in the log: `auto.offset.reset`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResetPolicy {
     /// At the first record.
@@ -56,14 +57,14 @@ pub enum ResetPolicy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartAt {
-    /// At the committed offset; without one, where `auto.offset.reset` says.
+    /// At the committed offset; without one, according to `auto.offset.reset`.
     Committed,
-    /// At the committed offset; without one, at this place. [`committed_or`](Self::committed_or) makes one.
+    /// At the committed offset; without one, at this place. [`committed_or`](Self::committed_or) creates it.
     CommittedOr(Box<Self>),
-    /// Where `auto.offset.reset` says, even if an offset is committed.
+    /// According to `auto.offset.reset`, even if an offset is committed.
     Policy,
-    /// At this position; [`offset`](Self::offset) makes one. With a leader epoch it is first validated against the leader's log
-    /// (KIP-320).
+    /// At this position; [`offset`](Self::offset) creates it. With a leader epoch it is first validated
+    /// against the leader's log (KIP-320).
     Offset(Position),
     /// At the first record.
     Earliest,
@@ -98,7 +99,7 @@ impl From<Position> for StartAt {
     }
 }
 
-/// A committed offset, with the leader epoch that came with it.
+/// The committed offset, with its leader epoch.
 impl From<OffsetAndMetadata> for StartAt {
     fn from(committed: OffsetAndMetadata) -> Self {
         Self::Offset(committed.position())
@@ -112,21 +113,21 @@ impl From<&OffsetAndMetadata> for StartAt {
 }
 
 impl StartAt {
-    /// At this offset, a number or a [`Position`].
+    /// Starts at this offset, a number or a [`Position`].
     pub fn offset(at: impl Into<Position>) -> Self {
         Self::Offset(at.into())
     }
 
-    /// At the committed offset; without one, there.
+    /// Starts at the committed offset; without one, at `otherwise`.
     pub fn committed_or(otherwise: impl Into<Self>) -> Self {
         Self::CommittedOr(Box::new(otherwise.into()))
     }
 
-    /// Whether the committed offset comes first, and the place otherwise.
+    /// Whether the committed offset is looked up first, and the place otherwise.
     pub(crate) fn parts(&self) -> (bool, StartPlace) {
         match self {
             Self::Committed => (true, StartPlace::Policy),
-            // What is committed is looked for once.
+            // The committed offset is looked up only once.
             Self::CommittedOr(otherwise) => (true, otherwise.parts().1),
             Self::Policy => (false, StartPlace::Policy),
             Self::Offset(position) => (false, StartPlace::Offset(*position)),

@@ -28,7 +28,7 @@ pub enum Cause {
         /// The offset.
         offset: i64,
     },
-    /// No response came.
+    /// There was no response.
     #[error(transparent)]
     Call(CallError),
     /// The metadata does not list the partition, or has no leader for it.
@@ -40,7 +40,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// Kafka's code, where there is one.
+    /// Kafka's code, if there is one.
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Refused { code, .. } | Self::Topic(code) => Some(*code),
@@ -74,7 +74,8 @@ pub enum PartitionError {
     /// The offset is negative.
     #[error("negative offset {0}")]
     NegativeOffset(i64),
-    /// The start offset cannot be resolved. The lookup is repeated with backoff, as permissions and brokers may come back.
+    /// The start offset cannot be resolved. The lookup is repeated with backoff, as permissions and brokers
+    /// may be restored.
     #[error("cannot resolve the start offset: {0}")]
     Unresolved(Cause),
 }
@@ -91,7 +92,7 @@ impl PartitionError {
         }
     }
 
-    /// Kafka's code, where there is one.
+    /// Kafka's code, if there is one.
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::OffsetOutOfRange { .. } => Some(ErrorCode::OffsetOutOfRange),
@@ -128,11 +129,11 @@ pub enum CommitError {
 }
 
 impl CommitError {
-    /// Kafka's code, where there is one.
+    /// Kafka's code, if there is one.
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Failed(cause) | Self::TimedOut(Some(cause)) => cause.code(),
-            // A broker answers so too, at its own, lower limit.
+            // A broker has a lower limit of its own, and answers with the same code.
             Self::MetadataTooLong(_) => Some(ErrorCode::OffsetMetadataTooLarge),
             Self::TimedOut(None)
             | Self::NotOwned
@@ -158,7 +159,7 @@ pub enum QueryError {
 }
 
 impl QueryError {
-    /// Kafka's code, where there is one.
+    /// Kafka's code, if there is one.
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Failed(cause) | Self::TimedOut(Some(cause)) => cause.code(),

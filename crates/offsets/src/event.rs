@@ -1,4 +1,4 @@
-//! [`Event`]: what the engine has to know, or to do elsewhere.
+//! [`Event`]: what the engine has to know, or to do in other machines.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use offtake_wire::ErrorCode;
 
 use crate::{CommitId, CommitOutcome, PartitionError, QueryId, QueryOutcome};
 
-/// Something happened.
+/// An event for the engine.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// Fetching may start. `fetch` owns the partition until it gives it back.
@@ -19,9 +19,9 @@ pub enum Event {
         /// The first offset to fetch.
         position: Position,
     },
-    /// The topic was deleted and created again while `fetch` owns the partition. `fetch` has to give it back
-    /// ([`Offsets::on_topic_recreated`](crate::Offsets::on_topic_recreated)), unless it has already. Its finished and
-    /// committed positions are forgotten.
+    /// The topic was deleted and created again while `fetch` owns the partition. `fetch` has to return it
+    /// ([`Offsets::on_topic_recreated`](crate::Offsets::on_topic_recreated)), unless it has already. Its
+    /// finished and committed positions are forgotten.
     LogGone {
         /// The partition.
         partition: TopicPartition,
@@ -36,7 +36,7 @@ pub enum Event {
         /// Its ownership from now on.
         token: Token,
     },
-    /// `auto.offset.reset` chose the position. Comes just before the `Start` at it.
+    /// `auto.offset.reset` chose the position. Emitted just before the `Start` at it.
     Reset {
         /// The partition.
         partition: TopicPartition,
@@ -46,13 +46,14 @@ pub enum Event {
         from: Option<i64>,
         /// The position that was chosen.
         to: i64,
-        /// Why.
+        /// The reason.
         reason: ResetReason,
         /// How many offsets are skipped, if known. It is not known if the old position belongs to another log.
         skipped: Option<u64>,
     },
-    /// The leader's log ends before our position (KIP-320): records read beyond its end no longer exist. Comes just before
-    /// the `Start` at that end or, if `auto.offset.reset` is `none`, before the partition fails.
+    /// The leader's log ends before our position (KIP-320): records read beyond its end no longer exist.
+    /// Emitted just before the `Start` at that end or, if `auto.offset.reset` is `none`, before the partition
+    /// fails.
     Truncated {
         /// The partition.
         partition: TopicPartition,
@@ -65,25 +66,26 @@ pub enum Event {
         /// The epoch that ends there.
         epoch: LeaderEpoch,
     },
-    /// The partition cannot start. [`PartitionError::stops`] says whether the lookup is repeated. Reported once until it
-    /// starts.
+    /// The partition cannot start. [`PartitionError::stops`] tells whether the lookup is repeated. Reported
+    /// once until it starts.
     PartitionFailed {
         /// The partition.
         partition: TopicPartition,
         /// Its ownership.
         token: Token,
-        /// Why.
+        /// The reason.
         error: PartitionError,
     },
-    /// This OffsetCommit carries what must not be committed any more. It is not to be sent, if it has not been yet; what else
-    /// it carries is then sent anew.
+    /// This OffsetCommit contains offsets that must not be committed any more. It must not be sent, if it has
+    /// not been yet; its other offsets are then sent again.
     Withdraw(CallId),
     /// The metadata has no leader of a partition, or an old one.
     RefreshMetadata,
-    /// This broker is not the coordinator, or cannot be reached.
+    /// This broker is not the coordinator, or is unreachable.
     CoordinatorLost(BrokerId),
-    /// The coordinator refused a request because of the identity it was made with: it does not know the member, or, with
-    /// `REBALANCE_IN_PROGRESS` and `STALE_MEMBER_EPOCH`, it has news for the member. Reported only of the current identity.
+    /// The coordinator refused a request because of its identity: it does not know the member, or, with
+    /// `REBALANCE_IN_PROGRESS` and `STALE_MEMBER_EPOCH`, it has news for the member. Reported only for the
+    /// current identity.
     MembershipRefused {
         /// The coordinator's code.
         code: ErrorCode,
@@ -111,7 +113,7 @@ pub enum Event {
     },
 }
 
-/// Why `auto.offset.reset` had to choose.
+/// Why `auto.offset.reset` was applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ResetReason {
@@ -123,7 +125,7 @@ pub enum ResetReason {
     EpochUnknown,
     /// The topic was deleted and created again.
     TopicRecreated,
-    /// The application asked for it.
+    /// The application requested it.
     Asked,
 }
 

@@ -1,5 +1,6 @@
-//! The partitions without a start offset, by what each waits for, so that nobody has to look through all of them to find the few whose
-//! turn it is: there may be hundreds of thousands, of topics that do not exist.
+//! The partitions without a start offset, by the state of their lookups, so that finding the few that are
+//! ready does not require a search through all of them: there may be hundreds of thousands, of topics that do
+//! not exist.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,20 +11,21 @@ use offtake_machine::{CallId, TopicPartition};
 
 use crate::{Offsets, partition::Partition};
 
-/// All lookups of start offsets. A copy of what the partitions themselves say ([`Offsets::index_lookup`]).
+/// An index of all lookups of start offsets. It repeats state of the partitions themselves
+/// ([`Offsets::index_lookup`]).
 #[derive(Debug, Default)]
 pub(crate) struct Lookups {
     all: BTreeMap<TopicPartition, Entry>,
-    /// To be sent to the coordinator, as soon as it is known.
+    /// Ready to be sent to the coordinator, as soon as it is known.
     for_coordinator: BTreeSet<TopicPartition>,
-    /// To be sent to their leaders.
+    /// Ready to be sent to their leaders.
     for_leaders: BTreeSet<TopicPartition>,
-    /// Another topic has their name.
+    /// Another topic has their names.
     replaced: BTreeSet<TopicPartition>,
-    /// Not before these times.
+    /// Not to be sent before these times.
     later: BTreeSet<(Instant, TopicPartition)>,
     sent: BTreeMap<CallId, BTreeSet<TopicPartition>>,
-    /// How many are the coordinator's, at whatever stage.
+    /// How many are lookups at the coordinator, at any stage.
     of_coordinator: usize,
 }
 
@@ -33,7 +35,7 @@ struct Entry {
     stage: Stage,
 }
 
-/// What a lookup waits for.
+/// The stage of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Ready,
@@ -53,17 +55,17 @@ impl Lookups {
         self.all.contains_key(partition)
     }
 
-    /// Whether any is the coordinator's to answer.
+    /// Whether any lookup needs the coordinator.
     pub(crate) fn want_coordinator(&self) -> bool {
         self.of_coordinator > 0
     }
 
-    /// Those that are to be sent to the coordinator.
+    /// Those that are ready for the coordinator.
     pub(crate) fn ready_for_coordinator(&self) -> Vec<TopicPartition> {
         self.for_coordinator.iter().cloned().collect()
     }
 
-    /// Those that are to be sent to their leaders.
+    /// Those that are ready for their leaders.
     pub(crate) fn ready_for_leaders(&self) -> Vec<TopicPartition> {
         self.for_leaders.iter().cloned().collect()
     }
@@ -73,7 +75,7 @@ impl Lookups {
         self.replaced.iter().cloned().collect()
     }
 
-    /// Those that this call asked for.
+    /// Those that this call contains.
     pub(crate) fn sent_in(&self, call: CallId) -> Vec<TopicPartition> {
         self.sent.get(&call).into_iter().flatten().cloned().collect()
     }

@@ -1,4 +1,4 @@
-//! [`Offsets`]: its state, its clock, its requests and their answers.
+//! [`Offsets`]: its state, its clock, its requests and their responses.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -76,7 +76,7 @@ impl OutstandingCall {
     }
 }
 
-/// What a call is for.
+/// The purpose of a call.
 #[derive(Debug)]
 pub(crate) enum CallKind {
     LoadCommitted { ids: TopicIds, identity: Option<Identity> },
@@ -88,7 +88,7 @@ pub(crate) enum CallKind {
 }
 
 impl Offsets {
-    /// No partition is assigned.
+    /// A machine without any assigned partition.
     pub fn new(config: Config) -> Self {
         Self {
             backoffs: BackoffSchedule::new(config.backoff, config.seed),
@@ -113,13 +113,13 @@ impl Offsets {
         }
     }
 
-    /// What the clock on the wall shows `now`, in milliseconds since 1970: it may have been set, and it goes on while the machine is
-    /// suspended.
+    /// Sets the wall clock's time at `now`, in milliseconds since 1970: it may have been adjusted, and it
+    /// advances while the machine is suspended.
     pub fn set_wall_clock(&mut self, now: Instant, wall_ms: i64) {
         self.config.wall = (now, wall_ms);
     }
 
-    /// Sets the identity that the group knows this consumer by. With `None` no commit is sent.
+    /// Sets the identity under which the group knows this consumer. With `None` no commit is sent.
     pub fn set_identity(&mut self, identity: Option<Identity>) {
         if self.identity == identity {
             return;
@@ -139,7 +139,7 @@ impl Offsets {
         self.mark_changed();
     }
 
-    // ---- what is known -------------------------------------------------------------------------------------------
+    // ---- known state -------------------------------------------------------------------------------------------
 
     /// The token of the partition, if it is assigned.
     pub fn token_of(&self, partition: &TopicPartition) -> Option<Token> {
@@ -166,23 +166,23 @@ impl Offsets {
         self.lookups.contains(partition)
     }
 
-    /// Whether only the application can say where the partition continues.
+    /// Whether only the application can decide where the partition continues.
     pub fn is_stopped(&self, partition: &TopicPartition) -> bool {
         self.partitions.get(partition).is_some_and(|state| matches!(state.phase, Phase::Stopped))
     }
 
-    /// How often a committed offset was found below what this consumer had committed: somebody has reset the group, or the
-    /// brokers have lost its offsets.
+    /// How often a committed offset was found below what this consumer had committed: the group was reset, or
+    /// the brokers have lost its offsets.
     pub fn committed_regressions(&self) -> u64 {
         self.committed_regressions
     }
 
-    /// Whether a commit of the partition is queued or under way.
+    /// Whether a commit of the partition is queued or in flight.
     pub fn has_commit(&self, partition: &TopicPartition) -> bool {
         self.commits.has(partition)
     }
 
-    /// Whether anything is to be sent to the coordinator.
+    /// Whether any request needs the coordinator.
     pub fn wants_coordinator(&self) -> bool {
         self.config.group.is_some()
             && (self.lookups.want_coordinator()
@@ -195,7 +195,7 @@ impl Offsets {
         self.auto.due && !self.uncommitted.is_empty()
     }
 
-    // ---- the clock, answers, what to send ------------------------------------------------------------------------
+    // ---- the clock, responses, what to send --------------------------------------------------------------------
 
     /// The metadata has changed: partitions that wait for a leader may have one.
     pub fn handle_cluster(&mut self, now: Instant, cluster: &Cluster) {
@@ -216,12 +216,14 @@ impl Offsets {
         self.leave_what_is_gone(now, cluster);
     }
 
-    /// Topics that have been created again (FAILURES B3): nothing of their old logs is finished or committed any more. Those
-    /// that flow `fetch` is to give back; what is being found out of the others was asked of the old log. A position that is
-    /// still to be compared with the leader's log might look, by its epoch, as if it were in this one.
+    /// Handles topics that were created again (FAILURES B3): nothing of their old logs counts as finished or
+    /// committed any more. Partitions being fetched have to be returned by `fetch`; lookups of the others
+    /// asked about the old log. A position still to be compared with the leader's log could, by its epoch,
+    /// look as if it were in the new one.
     fn leave_what_is_gone(&mut self, now: Instant, cluster: &Cluster) {
         let mut news = BTreeSet::new();
-        // What begins while the metadata does not show its topic is of whichever log is there then.
+        // A partition that starts while the metadata does not list its topic belongs to whichever log exists
+        // then.
         self.topic_ids.retain(|topic, _| cluster.topic_id(topic.as_str()).is_some());
         let mut anew = BTreeSet::new();
         for topic in cluster.topics.keys() {
@@ -232,7 +234,7 @@ impl Offsets {
                 anew.extend(before.map(|_| topic.clone()));
             }
         }
-        // Topics come and go; only of what is assigned, or still there as it was, it matters what was committed before.
+        // Earlier committed offsets matter only for assigned partitions and for topics that are unchanged.
         let partitions = &self.partitions;
         self.highest_committed.retain(|partition, _| {
             let is_as_before =
@@ -259,7 +261,7 @@ impl Offsets {
         for partition in gone {
             self.switch_log(now, partition);
         }
-        // What was committed before the id was known may be of another topic: it is asked for again.
+        // An offset committed before the id was known may belong to another topic, so it is requested again.
         for (partition, otherwise) in unsure {
             if let Some(state) = self.partitions.get_mut(&partition) {
                 state.committed = None;
@@ -269,7 +271,8 @@ impl Offsets {
         self.check_topics_by_id(given);
     }
 
-    /// A partition that is being fetched is asked back from `fetch`; a lookup is repeated for the new log.
+    /// A partition that is being fetched is requested back from `fetch`; a lookup is repeated for the new
+    /// log.
     fn switch_log(&mut self, now: Instant, partition: TopicPartition) {
         self.discard_old_log(&partition);
         let Some(state) = self.partitions.get(&partition) else { return };
@@ -292,8 +295,8 @@ impl Offsets {
         }
     }
 
-    /// Partitions that the group gave by topic id, and whether that topic has the name now. If not, they wait: either the
-    /// metadata is old, or the group is about to revoke them.
+    /// Handles partitions that the group assigned by topic id, with whether that topic has the name now. If
+    /// not, they wait: either the metadata is old, or the group is about to revoke them.
     fn check_topics_by_id(&mut self, given: Vec<(TopicPartition, bool)>) {
         let mut resting = BTreeSet::new();
         for (partition, is_named) in given {
@@ -301,7 +304,7 @@ impl Offsets {
             let token = state.token;
             let flows = matches!(state.phase, Phase::Fetching);
             if let Some(waiting) = state.resolving_mut() {
-                // The outstanding request is about the topic that had the name.
+                // The outstanding request concerns the topic that had the name.
                 waiting.retry.answered();
                 self.index_lookup(&partition);
             }
@@ -319,7 +322,7 @@ impl Offsets {
         }
     }
 
-    /// The answer to a call.
+    /// The response to a call.
     pub fn handle_answer(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
         self.advance_clock(now);
         let Some(call) = self.calls.remove(&id) else { return };
@@ -339,7 +342,7 @@ impl Offsets {
         }
     }
 
-    /// The clock moved.
+    /// The clock has advanced.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.advance_clock(now);
         let overdue = self.calls.iter().filter(|(_, call)| call.deadline <= now);
@@ -399,7 +402,7 @@ impl Offsets {
         ])
     }
 
-    /// What happened.
+    /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
@@ -419,7 +422,7 @@ impl Offsets {
         self.events.push_back(event);
     }
 
-    /// Unless it waits to be heard already.
+    /// Emits an event, unless the same one is already waiting.
     pub(crate) fn emit_once(&mut self, event: Event) {
         if !self.events.contains(&event) {
             self.emit(event);

@@ -19,8 +19,9 @@ impl Offsets {
         self.assign_by_id(now, partitions.into_iter().map(|(partition, at)| (partition, at, None)));
     }
 
-    /// The same, for a group that names topics by id (KIP-848). If another topic has the name by now, because the old one was
-    /// deleted and created again, the partition waits until the group assigns the new one.
+    /// The same, for a group that identifies topics by id (KIP-848). If another topic has the name by now,
+    /// because the old one was deleted and created again, the partition waits until the group assigns the new
+    /// one.
     pub fn assign_by_id(
         &mut self,
         now: Instant,
@@ -39,8 +40,8 @@ impl Offsets {
         }
     }
 
-    /// Removes partitions. Their finished positions and lookups are forgotten, and commits that are queued for them are not
-    /// sent.
+    /// Removes partitions. Their finished positions and lookups are forgotten, and queued commits for them
+    /// are not sent.
     pub fn unassign<'a>(&mut self, partitions: impl IntoIterator<Item = &'a TopicPartition>) {
         self.mark_changed();
         for partition in partitions {
@@ -52,7 +53,7 @@ impl Offsets {
         }
     }
 
-    /// What is queued of it is never sent, nor what is on its way to a connection.
+    /// Commits that are queued, or still on their way to a connection, are not sent.
     pub(crate) fn disown_commits(&mut self, partition: &TopicPartition) {
         let done = self.commits.disown(partition);
         self.emit_commits_done(done);
@@ -61,9 +62,10 @@ impl Offsets {
         }
     }
 
-    /// Continues at another place, under a new token. The caller has stopped the partition in `fetch`. Lookups from before no
-    /// longer count. An offset without an epoch up to which everything is finished gets the epoch of that, so that the leader is
-    /// asked whether its log was truncated since (KIP-320).
+    /// Continues at another place, under a new token. The caller has stopped the partition in `fetch`.
+    /// Lookups from before no longer count. If everything up to an offset without an epoch is finished, the
+    /// offset gets the epoch of the finished position, so that the leader is asked whether its log was
+    /// truncated since (KIP-320).
     pub fn seek(
         &mut self,
         now: Instant,
@@ -79,7 +81,7 @@ impl Offsets {
         {
             return Err(SeekError::NegativeOffset(offset));
         }
-        // A topic that the metadata does not list may be another one by the time that it is read.
+        // A topic that the metadata does not list may be another one by the time it is read.
         if !state.is_by_id {
             let known = self.topic_ids.get(&partition.topic).copied();
             let before = std::mem::replace(&mut state.topic_id, known);
@@ -110,8 +112,8 @@ impl Offsets {
         Ok(token)
     }
 
-    /// The partition cannot be read on under this token, and only the application can say where to continue. False if it
-    /// continues under another token.
+    /// The partition cannot be read any further under this token, and only the application can decide where
+    /// to continue. False if it continues under another token.
     pub fn stop(&mut self, partition: &TopicPartition, token: Token) -> bool {
         let Some(state) = self.partitions.get_mut(partition).filter(|state| state.token == token) else {
             return false;
@@ -121,7 +123,7 @@ impl Offsets {
         true
     }
 
-    /// `fetch` gives the partition back because the position is not in the log. The policy decides.
+    /// `fetch` returns the partition because the position is not in the log. The policy decides.
     pub fn on_out_of_range(
         &mut self,
         now: Instant,
@@ -131,7 +133,7 @@ impl Offsets {
     ) {
         self.advance_clock(now);
         if let Some(not_before) = self.take_from_fetch(now, partition, token, position) {
-            // What moved the position there may move it there again, and at once.
+            // The cause that moved the position there may do so again at once.
             let backoffs = self.backoffs.next_round();
             let times = self.partitions.get_mut(partition).map_or(0, |state| state.out_of_range_again(now));
             let again = times.checked_sub(1).map(|failures| after(now, backoffs.after(failures)));
@@ -141,10 +143,11 @@ impl Offsets {
         }
     }
 
-    /// `fetch` gives the partition back because the topic was deleted and created again: the position belongs to a log that no
-    /// longer exists. The partition continues in the new log under a new token ([`Event::NewLog`](crate::Event::NewLog)); the
-    /// policy decides where. A partition that the group gave by topic id never continues in another log. It waits until the
-    /// metadata shows its topic under the name again, as they may be old, or until the group revokes it.
+    /// `fetch` returns the partition because the topic was deleted and created again: the position belongs to
+    /// a log that no longer exists. The partition continues in the new log under a new token
+    /// ([`Event::NewLog`](crate::Event::NewLog)); the policy decides where. A partition that the group
+    /// assigned by topic id never continues in another log. It waits until the metadata, which may be old,
+    /// shows its topic under the name again, or until the group revokes it.
     pub fn on_topic_recreated(
         &mut self,
         now: Instant,
@@ -163,7 +166,7 @@ impl Offsets {
         }
     }
 
-    /// Whether the group gave the partition by topic id, and another topic has the name now.
+    /// Whether the group assigned the partition by topic id, and another topic has the name now.
     pub(crate) fn is_replaced(&self, partition: &TopicPartition) -> bool {
         let named = self.topic_ids.get(&partition.topic);
         let given = self.partitions.get(partition).filter(|state| state.is_by_id);
@@ -190,8 +193,8 @@ impl Offsets {
         self.emit(Event::NewLog { partition: partition.clone(), token });
     }
 
-    /// `fetch` gives the partition back because the leader has changed. It starts again when the leader's log is known to
-    /// contain the position, or at the end of that log (KIP-320).
+    /// `fetch` returns the partition because the leader has changed. It starts again when the leader's log is
+    /// known to contain the position, or at the end of that log (KIP-320).
     pub fn validate(&mut self, now: Instant, partition: &TopicPartition, token: Token, position: Position) {
         self.advance_clock(now);
         if let Some(not_before) = self.take_from_fetch(now, partition, token, position) {
@@ -199,9 +202,9 @@ impl Offsets {
         }
     }
 
-    /// Takes a partition that is being fetched under this token, and says when to send the next lookup: at once the first
-    /// time that it returns from where it was started, and later each further time, so that there is no busy loop (FAILURES
-    /// L5).
+    /// Takes back a partition that is being fetched under this token. Returns when to send the next lookup:
+    /// at once the first time that it returns from where it was started, and later each further time, so that
+    /// there is no busy loop (FAILURES L5).
     fn take_from_fetch(
         &mut self,
         now: Instant,
@@ -220,9 +223,9 @@ impl Offsets {
 
     // ---- finished ------------------------------------------------------------------------------------------------
 
-    /// All records before `next` are finished. A lower position than before changes nothing. After a truncation or reset has
-    /// moved the position back, nothing counts beyond there until [`confirm_rewind`](Self::confirm_rewind), as it may be of the
-    /// old log.
+    /// Marks all records before `next` as finished. A lower position than before changes nothing. After a
+    /// truncation or reset has moved the position back, nothing beyond it counts until
+    /// [`confirm_rewind`](Self::confirm_rewind), as it may belong to the old log.
     pub fn mark_finished(
         &mut self,
         partition: &TopicPartition,
@@ -249,13 +252,14 @@ impl Offsets {
         Ok(())
     }
 
-    /// How often the position was moved back by the cluster: what [`confirm_rewind`](Self::confirm_rewind) has to name.
+    /// How often the cluster has moved the position back: the argument of
+    /// [`confirm_rewind`](Self::confirm_rewind).
     pub fn rewinds(&self, partition: &TopicPartition) -> u32 {
         self.partitions.get(partition).map_or(0, |state| state.rewinds)
     }
 
-    /// The caller knows that the position was moved back so often: finished positions that it reports from now on are of the
-    /// records that are redelivered. It may have been moved back once more since.
+    /// The caller has learnt of this number of moves back: finished positions that it reports from now on
+    /// belong to redelivered records. The position may have been moved back once more since.
     pub fn confirm_rewind(&mut self, partition: &TopicPartition, token: Token, rewinds: u32) {
         let of_now = |state: &&mut Partition| state.token == token && state.rewinds == rewinds;
         if let Some(state) = self.partitions.get_mut(partition).filter(of_now) {

@@ -7,8 +7,8 @@ use offtake_wire::Uuid;
 
 use crate::{ResetReason, config::StartPlace, retry::Retry};
 
-/// Positions that are out of range so soon after one another are the broker's fault: an honest one says where its log begins and
-/// ends, and a log is not deleted at once as fast as it is read (FAILURES INPUT39).
+/// Positions that are out of range this soon after one another are the broker's fault: a correct one reports
+/// where its log begins and ends, and a log is not deleted as fast as it is read (FAILURES INPUT39).
 const SOON_OUT_OF_RANGE: Duration = Duration::from_secs(10);
 
 /// A partition while it is assigned.
@@ -17,17 +17,18 @@ pub(crate) struct Partition {
     pub(crate) token: Token,
     /// The id of its topic, if known. Another topic may have the name by now.
     pub(crate) topic_id: Option<Uuid>,
-    /// Whether the group gave the partition by that id (KIP-848). Then it never becomes another topic's.
+    /// Whether the group assigned the partition by that id (KIP-848). Then it never becomes another topic's.
     pub(crate) is_by_id: bool,
-    /// Where to start without a committed offset, if that was asked for while the topic's id was not known: the answer may be
-    /// about a topic that had the name before.
+    /// Where to start without a committed offset, if that was requested while the topic's id was not known:
+    /// the response may concern a topic that had the name before.
     pub(crate) asked_by_name: Option<StartPlace>,
-    /// Tokens from before this seek are of a log that no longer exists.
+    /// Tokens from before this seek belong to a log that no longer exists.
     pub(crate) first_seek_of_log: u64,
     pub(crate) phase: Phase,
-    /// All records before it are finished: what may be committed.
+    /// All records before it are finished: the position that may be committed.
     pub(crate) finished: Option<Position>,
-    /// Where the position was moved back to, while the caller has not confirmed that: nothing behind it is finished.
+    /// The position after a move back, until the caller has confirmed the move: nothing beyond it is
+    /// finished.
     pub(crate) rewound: Option<Position>,
     /// How often it was moved back.
     pub(crate) rewinds: u32,
@@ -37,24 +38,25 @@ pub(crate) struct Partition {
     pub(crate) refused: bool,
     /// How many automatic commits in a row have failed.
     pub(crate) commit_failures: u32,
-    /// The position at which it was last given to `fetch`.
+    /// The position at which it was last passed to `fetch`.
     pub(crate) started: Option<Position>,
-    /// The position at which `fetch` last gave it back.
+    /// The position at which `fetch` last returned it.
     returned: Option<Position>,
-    /// How often in a row `fetch` gave it back at the position where it started.
+    /// How often in a row `fetch` returned it at the position where it started.
     pub(crate) no_progress_count: u32,
-    /// When its position was last out of range, and how often in a row that happened soon after the time before.
+    /// When its position was last out of range, and how often in a row that happened soon after the previous
+    /// time.
     out_of_range: Option<(Instant, u32)>,
 }
 
-/// What happens with a partition.
+/// The phase of a partition.
 #[derive(Debug)]
 pub(crate) enum Phase {
     /// Its start offset is being looked up.
     ResolvingPosition(Box<Resolving>),
     /// `fetch` owns it.
     Fetching,
-    /// Only the application can say where to continue.
+    /// Only the application can decide where to continue.
     Stopped,
 }
 
@@ -71,7 +73,7 @@ pub(crate) struct Resolving {
     pub(crate) retry: Retry,
 }
 
-/// What has to be looked up next.
+/// The next lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lookup {
     /// The committed offset; and where to start without one.
@@ -94,7 +96,7 @@ pub(crate) enum AfterListing {
 }
 
 impl Lookup {
-    /// The lookup to do for a new log: without anything that the old one told.
+    /// The lookup to do for a new log: without anything learnt from the old one.
     pub(crate) fn in_another_log(self) -> Self {
         match self {
             Self::Listed { then: AfterListing::StartAtLeast { records, .. }, .. } => {
@@ -127,13 +129,14 @@ impl Partition {
         }
     }
 
-    /// Whether records under this token are of the current log. That is enough for a commit.
+    /// Whether records under this token belong to the current log. That is enough for a commit.
     pub(crate) fn is_of_this_log(&self, token: Token) -> bool {
         self.token.same_assignment(token) && token.seek >= self.first_seek_of_log
     }
 
-    /// The topic was deleted and created again: records under the token of now or an earlier one are of a log that no longer
-    /// exists. Its finished position is forgotten, and the committed offset of the new log is not known.
+    /// The topic was deleted and created again: records under the current token or an earlier one belong to a
+    /// log that no longer exists. Its finished position is forgotten, and the committed offset of the new log
+    /// is not known.
     pub(crate) fn discard_old_log(&mut self) {
         self.first_seek_of_log = self.token.seek.saturating_add(1);
         self.finished = None;
@@ -150,8 +153,8 @@ impl Partition {
         }
     }
 
-    /// Whether it is still being looked up where the new log of its topic is read from: whatever offset the application names until
-    /// it is told is one of the log that no longer exists.
+    /// Whether the start in the new log of its topic is still being looked up: any offset that the
+    /// application names before it is notified belongs to the log that no longer exists.
     pub(crate) fn is_between_logs(&self) -> bool {
         let reset = self.resolving().and_then(|waiting| waiting.reset);
         reset.is_some_and(|(reason, _)| reason == ResetReason::TopicRecreated)
@@ -164,14 +167,15 @@ impl Partition {
         }
     }
 
-    /// `fetch` gives the partition back at `position`: counts how often that is where it started.
+    /// `fetch` returns the partition at `position`: counts how often that is where it started.
     pub(crate) fn returned_at(&mut self, position: Position) {
         self.no_progress_count =
             if self.started == Some(position) { self.no_progress_count.saturating_add(1) } else { 0 };
         self.returned = Some(position);
     }
 
-    /// Its position is out of range: how often in a row that has happened within [`SOON_OUT_OF_RANGE`] of the time before.
+    /// Its position is out of range. Returns how often in a row that has happened within
+    /// [`SOON_OUT_OF_RANGE`] of the previous time.
     pub(crate) fn out_of_range_again(&mut self, now: Instant) -> u32 {
         let times = match self.out_of_range {
             Some((last, times)) if now.saturating_duration_since(last) < SOON_OUT_OF_RANGE => {
@@ -183,28 +187,29 @@ impl Partition {
         times
     }
 
-    /// The partition is given to `fetch` at `position`.
+    /// The partition is passed to `fetch` at `position`.
     pub(crate) fn mark_started(&mut self, position: Position) {
         self.phase = Phase::Fetching;
         self.started = Some(position);
-        // Whatever id the topic turns out to have, it is read on from here.
+        // Whatever id the topic turns out to have, reading continues from here.
         self.asked_by_name = None;
     }
 
-    /// It starts for the first time since the assignment or a seek: records before that were not asked for, so they count as
-    /// finished.
+    /// It starts for the first time since the assignment or a seek: records before that were not requested,
+    /// so they count as finished.
     pub(crate) fn starts_at(&mut self, position: Position) {
         self.mark_started(position);
         self.finished = Some(position);
         self.rewound = None;
     }
 
-    /// It goes on at `position`, which may be another than the one at which `fetch` gave it back.
+    /// It continues at `position`, which may differ from the one at which `fetch` returned it.
     pub(crate) fn goes_on_at(&mut self, position: Position) {
         self.mark_started(position);
         let (before, finished) = (self.returned.map(|at| at.offset), self.finished.map(|at| at.offset));
         if before.is_some_and(|before| position.offset < before) {
-            // Behind it the caller has records of a log that is gone, or that come again, and may yet say that they are finished.
+            // Beyond it the caller has records of a log that is gone, or that will be redelivered, and may
+            // still report them as finished.
             self.rewinds = self.rewinds.wrapping_add(1);
             self.rewound = Some(
                 self.rewound.map_or(position, |to| if to.offset < position.offset { to } else { position }),
@@ -214,7 +219,7 @@ impl Partition {
         if finished.is_some_and(|finished| {
             finished > position.offset || nothing_is_open && finished < position.offset
         }) {
-            // What lies between is not there any more, or was not asked for.
+            // Records in between no longer exist, or were not requested.
             self.finished = Some(position);
         }
     }
@@ -225,7 +230,7 @@ impl Partition {
             (None, _) => false,
             (Some(_), None) => true,
             (Some(done), Some(had)) => {
-                // An unknown epoch is no difference (FAILURES H10).
+                // An unknown epoch does not count as a difference (FAILURES H10).
                 done.offset != had.offset
                     || (done.epoch.is_some() && had.epoch.is_some() && done.epoch != had.epoch)
             }

@@ -24,9 +24,9 @@ pub struct QueryId(pub u64);
 /// The results of a query, partition by partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QueryOutcome {
-    /// Of [`Offsets::fetch_committed`]; `None` if nothing is committed.
+    /// The result of [`Offsets::fetch_committed`]; `None` if nothing is committed.
     Committed(BTreeMap<TopicPartition, Result<Option<OffsetAndMetadata>, QueryError>>),
-    /// Of [`Offsets::list_offsets`]; `None` if no record has that timestamp or a later one.
+    /// The result of [`Offsets::list_offsets`]; `None` if no record has that timestamp or a later one.
     Listed(BTreeMap<TopicPartition, Result<Option<ListedOffset>, QueryError>>),
 }
 
@@ -188,7 +188,7 @@ impl Offsets {
         id
     }
 
-    /// Nobody wants to know any more: no [`Event::QueryDone`] follows.
+    /// Cancels a query whose result is no longer needed: no [`Event::QueryDone`] follows.
     pub fn cancel_query(&mut self, id: QueryId) {
         self.queries.committed.remove(&id);
         self.queries.listed.remove(&id);
@@ -217,7 +217,7 @@ impl Offsets {
         if let Some(query) = self.queries.committed.get_mut(&query) {
             partitions.iter().for_each(|partition| query.sent(partition, id, None));
         }
-        // Without an identity: the answer does not depend on the membership.
+        // Without an identity, because the response does not depend on the membership.
         let (request, max_version, ids) = offset_fetch::request(group, None, &partitions, cluster);
         Some(self.send(now, id, of, CallKind::QueryCommitted { query, ids }, request.into(), max_version))
     }

@@ -1,4 +1,5 @@
-//! What follows from a failure: first the codes that Kafka documents for the request, then what a code means in general.
+//! The consequences of a failure: first the codes that Kafka documents for the request, then the general
+//! meaning of a code.
 
 use offtake_machine::CallError;
 use offtake_wire::{ApiKey, ErrorCode};
@@ -12,14 +13,14 @@ pub(crate) enum Report {
     Never,
     /// After [`REPORT_AFTER`] failures in a row.
     AfterRetries,
-    /// At once: somebody has to act.
+    /// At once: a person has to act.
     Immediately,
 }
 
-/// The failures in a row after which one is reported.
+/// How many failures in a row are needed before one is reported.
 pub(crate) const REPORT_AFTER: u32 = 5;
 
-/// What to do beside a retry.
+/// What to do besides a retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Remedy {
     /// Only retry.
@@ -28,11 +29,11 @@ pub(crate) enum Remedy {
     FindCoordinator,
     /// Refresh the metadata.
     RefreshMetadata,
-    /// Tell the member: the coordinator does not accept its identity.
+    /// Notify the member: the coordinator does not accept its identity.
     Membership,
 }
 
-/// What follows from a failed OffsetFetch. No failure counts as "nothing committed" (FAILURES F2, H11, L2).
+/// The consequences of a failed OffsetFetch. No failure counts as "nothing committed" (FAILURES F2, H11, L2).
 pub(crate) fn for_offset_fetch(cause: &Cause) -> (Remedy, Report) {
     use ErrorCode as E;
     match cause {
@@ -59,7 +60,7 @@ pub(crate) fn for_offset_fetch(cause: &Cause) -> (Remedy, Report) {
     }
 }
 
-/// What follows from a failed ListOffsets or OffsetForLeaderEpoch.
+/// The consequences of a failed ListOffsets or OffsetForLeaderEpoch.
 pub(crate) fn for_leader_request(cause: &Cause) -> (Remedy, Report) {
     use ErrorCode as E;
     match cause {
@@ -83,13 +84,13 @@ pub(crate) enum Retrying {
     UntilDeadline,
     /// A few times: the topic may be deleted (FAILURES H6).
     AFewTimes,
-    /// Until its deadline, once the identity is another.
+    /// Until its deadline, once the identity has changed.
     WithNewIdentity,
     /// Not at all.
     Never,
 }
 
-/// What follows from a failed OffsetCommit.
+/// The consequences of a failed OffsetCommit.
 pub(crate) fn for_commit(cause: &Cause) -> (Remedy, Retrying) {
     use ErrorCode as E;
     match cause {
@@ -134,7 +135,7 @@ pub(crate) fn is_permanent(cause: &Cause) -> bool {
 pub(crate) fn cannot_validate(cause: &Cause) -> bool {
     match cause {
         Cause::Call(CallError::Unsupported { .. }) => true,
-        // Before version 3 only brokers were allowed to ask.
+        // Before version 3 only brokers were permitted to send it.
         Cause::Refused { api: ApiKey::OffsetForLeaderEpoch, code } => {
             matches!(*code, ErrorCode::ClusterAuthorizationFailed | ErrorCode::UnsupportedVersion)
         }
@@ -166,7 +167,7 @@ fn call(error: &CallError) -> Report {
         CallError::Unreachable { not_kafka: true, .. } | CallError::Authentication { is_final: true, .. } => {
             Report::AfterRetries
         }
-        // `net` and `metadata` report brokers that cannot be reached.
+        // `net` and `metadata` report unreachable brokers.
         CallError::Unreachable { .. }
         | CallError::Authentication { .. }
         | CallError::Disconnected { .. }

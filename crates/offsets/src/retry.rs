@@ -19,17 +19,17 @@ impl BackoffSchedule {
         Self { config, seed, round: 0 }
     }
 
-    /// The backoffs for the partitions of the next answer.
+    /// The backoffs for the partitions of the next response.
     pub(crate) fn next_round(&mut self) -> Self {
         self.round = self.round.wrapping_add(1);
         *self
     }
 
-    /// The wait after a failure that follows this many others in a row.
+    /// The wait after a failure that follows `failures` others in a row.
     pub(crate) fn after(&self, failures: u32) -> Duration {
         let mut backoff = Backoff::new(self.config, self.seed ^ self.round.rotate_left(32));
         let mut wait = backoff.next_wait();
-        // Beyond sixteen doublings only the cap counts.
+        // After sixteen doublings the wait is at its cap.
         for _ in 0..failures.min(16) {
             wait = backoff.next_wait();
         }
@@ -47,14 +47,14 @@ pub(crate) struct Retry {
     failures: u32,
     /// Why the last attempt failed.
     pub(crate) last_cause: Option<Cause>,
-    /// The leader that was asked, from the metadata.
+    /// The leader that was queried, from the metadata.
     leader: Option<(BrokerId, LeaderEpoch)>,
     /// Whether a new leader in the metadata ends the wait.
     waits_for_metadata: bool,
 }
 
 impl Retry {
-    /// The first attempt is not before `at`.
+    /// A first attempt not before `at`.
     pub(crate) fn at(at: Option<Instant>) -> Self {
         Self { not_before: at, ..Self::default() }
     }
@@ -69,7 +69,7 @@ impl Retry {
         self.waits_for_metadata = false;
     }
 
-    /// The attempt failed; `waits_for_metadata` if another leader may answer.
+    /// The attempt failed; `waits_for_metadata` if another leader may respond.
     pub(crate) fn failed(
         &mut self,
         now: Instant,
@@ -92,7 +92,7 @@ impl Retry {
         self.not_before
     }
 
-    /// The call was never sent, which is no failure.
+    /// The call was never sent, which does not count as a failure.
     pub(crate) fn withdrawn(&mut self) {
         self.outstanding = None;
     }
@@ -107,14 +107,15 @@ impl Retry {
         self.failures
     }
 
-    /// Ends the wait: something has changed.
+    /// Ends the wait, because something has changed.
     pub(crate) fn retry_now(&mut self) {
         if self.outstanding.is_none() {
             self.not_before = None;
         }
     }
 
-    /// The metadata has this leader now. If it is not the one that was asked, the wait ends; returns whether it does.
+    /// The metadata has this leader now. If it is not the one that was queried, the wait ends; returns
+    /// whether it does.
     pub(crate) fn on_new_leader(&mut self, leader: (BrokerId, LeaderEpoch)) -> bool {
         let news = self.waits_for_metadata && self.outstanding.is_none() && self.leader != Some(leader);
         if news {

@@ -1,5 +1,5 @@
-//! How a partition gets its start offset: the committed one, else a listed one, validated by the leader. The answers are
-//! handled in `answers.rs`.
+//! How a partition gets its start offset: the committed one, or else a listed one, validated by the leader.
+//! The responses are handled in `answers.rs`.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -86,7 +86,7 @@ impl Offsets {
         self.resolve_place(now, partition, otherwise, reset);
     }
 
-    /// The first start at a place that does not depend on a committed offset.
+    /// Starts at a place that does not depend on a committed offset.
     fn resolve_place(
         &mut self,
         now: Instant,
@@ -114,7 +114,7 @@ impl Offsets {
         self.resolve(partition, Lookup::Listed { spec, then }, true, reset, None);
     }
 
-    /// `auto.offset.reset` decides.
+    /// Lets `auto.offset.reset` decide.
     pub(crate) fn apply_reset_policy(
         &mut self,
         now: Instant,
@@ -153,7 +153,7 @@ impl Offsets {
         }
     }
 
-    /// Whether its committed offset was asked for while the topic's id was not known.
+    /// Whether its committed offset was requested while the topic's id was not known.
     pub(crate) fn was_asked_by_name(&self, partition: &TopicPartition) -> bool {
         self.partitions.get(partition).is_some_and(|state| state.asked_by_name.is_some())
     }
@@ -165,7 +165,7 @@ impl Offsets {
         }
     }
 
-    /// Stops the partition: only the application can say where to continue.
+    /// Stops the partition: only the application can decide where to continue.
     pub(crate) fn stop_with(&mut self, partition: &TopicPartition, error: PartitionError) {
         if let Some(token) = self.token_of(partition) {
             self.stop(partition, token);
@@ -173,8 +173,9 @@ impl Offsets {
         }
     }
 
-    /// What was fetched of a partition before an error stopped it was dropped, and the error with it: it goes back to `fetch` at
-    /// `position`, and will meet the error again. One that has not stopped goes on as it is.
+    /// The records before an error that stopped the partition were dropped, and the error with them: the
+    /// partition returns to `fetch` at `position`, and will meet the error again. A partition that has not
+    /// stopped is not changed.
     pub fn start_again(&mut self, partition: &TopicPartition, token: Token, position: Position) {
         let stopped = self.partitions.get_mut(partition).filter(|state| state.token == token);
         let Some(state) = stopped.filter(|state| matches!(state.phase, Phase::Stopped)) else { return };
@@ -184,7 +185,7 @@ impl Offsets {
         self.emit(Event::Start { partition: partition.clone(), token, position });
     }
 
-    /// Gives the partition to `fetch`.
+    /// Passes the partition to `fetch`.
     pub(crate) fn start(&mut self, partition: &TopicPartition, position: Position) {
         if self.is_replaced(partition) {
             return; // another topic's log is not read
@@ -227,7 +228,7 @@ impl Offsets {
         let backoffs = self.backoffs.next_round();
         for partition in resting {
             let cause = Cause::Topic(ErrorCode::UnknownTopicId);
-            // A new leader under this name is the other topic's.
+            // A new leader under this name belongs to the other topic.
             self.lookup_failed(now, &partition, cause, &backoffs, Remedy::Wait, Report::Never);
         }
         self.apply_remedy(Remedy::RefreshMetadata, None);
@@ -339,7 +340,7 @@ impl Offsets {
     }
 }
 
-/// Why there is no leader to ask.
+/// Why there is no leader to query.
 pub(crate) fn no_leader(cluster: &Cluster, partition: &TopicPartition) -> Cause {
     match cluster.topics.get(&partition.topic).map(|topic| topic.error) {
         Some(error) if !error.is_ok() && !error.is_retriable() => Cause::Topic(error),

@@ -1,10 +1,11 @@
 //! [`Accumulator`]: records that wait to be sent, in batches by partition.
 //!
-//! It is the one thing that senders and the engine share, behind a lock that is held for as long as it takes to copy a record. A record is
-//! written into its batch by the task that sends it: a message to the engine for each would cost more than all the rest. What is full is
-//! compressed by that task too, without the lock.
+//! The senders and the engine share only this, behind a lock that is held for as long as it takes to copy a record. The sending
+//! task writes its record into the batch itself, because a message to the engine for each record would cost more than everything
+//! else. It also compresses a batch that it has filled, without the lock.
 //!
-//! What has no place waits in order: for what is known of its topic ([`TopicQueues::waiting`]), or for memory (`waiting` here).
+//! Records without a place in a batch wait in order, either for the metadata of their topic ([`TopicQueues::waiting`]) or for
+//! memory (`waiting` here).
 
 mod append;
 mod batch;
@@ -46,38 +47,39 @@ pub(crate) struct Accumulator {
     partitioner: Option<Arc<dyn Partitioner>>,
     topics: Topics,
     slots: Vec<Slot>,
-    /// Bytes of records that are not written yet.
+    /// The bytes of records that are not written yet.
     memory: usize,
-    /// Records that found no memory, and those after them.
+    /// Records that found no memory, and the records behind them.
     waiting: VecDeque<Waiting>,
-    /// The bytes of all that wait, for memory or for what is known of a topic.
+    /// The bytes of all waiting records, whether they wait for memory or for metadata.
     waiting_bytes: usize,
-    /// What records are told once the lock is released.
+    /// The results for waiting records, delivered once the lock is released.
     completed: CompletedAppends,
-    /// Open batches by age: when each is due, though it may have been filled since.
+    /// Open batches by age, with the time at which each is due. Some may have been filled since.
     lingering: VecDeque<(Instant, SlotId, Serial)>,
     /// Slots that have become ready since the engine last looked.
     ready: Vec<SlotId>,
     next_serial: Serial,
-    /// Batches whose outcome is not known. Before each stands the batch that it was cut from, or itself: that one ends with its parts.
+    /// Batches without an outcome, each preceded by the batch that it was split from, or by itself. A split batch ends with its
+    /// parts.
     unfinished: BTreeSet<(Serial, Serial)>,
-    /// The same by the end of their `delivery.timeout.ms`, until that was told of.
+    /// The same batches by the end of their `delivery.timeout.ms`, until that was reported.
     deadlines: BTreeSet<(Instant, Serial, SlotId)>,
-    /// Batches whose time was over while they, or one before them, were being compressed.
+    /// Batches that expired while they, or a batch before them, were being compressed.
     overdue_later: Vec<(SlotId, Serial)>,
-    /// Everything is ready at once until these have ended.
+    /// While set, everything is ready at once: until the batches before this one have ended.
     flushing: Option<Serial>,
     next_waiting: u64,
-    /// Whether something has happened that the engine does not sleep for, and whether it was told since it last looked.
+    /// Whether something has happened for which the engine has no timer, and whether the engine was woken since it last looked.
     wants_engine: bool,
     is_engine_woken: bool,
-    /// Why nothing more is taken.
+    /// Why no more records are accepted.
     closed: Option<Error>,
-    /// Why nothing more is taken for the transaction that is open, or that there is none.
+    /// Why no more records are accepted for the open transaction, or that no transaction is open.
     shut: Option<Error>,
-    /// Batches that are not sent because of that.
+    /// Batches that are not sent for that reason.
     dropped: Vec<DroppedBatch>,
-    /// Why a record of the open transaction was not taken, of the first.
+    /// Why the first refused record of the open transaction was refused.
     fault: Option<Error>,
 }
 

@@ -1,4 +1,4 @@
-//! From what was written to what is meant: a [`Producer`].
+//! The builder: it checks the configuration and starts a [`Producer`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,10 +16,10 @@ use crate::{
     engine::Engine,
 };
 
-/// Puts a producer together. Made by [`Producer::builder`].
+/// Configures and builds a producer. Created by [`Producer::builder`].
 pub struct Builder {
     config: Config,
-    /// What is wrong with what was set so far.
+    /// The errors in the properties set so far.
     mistakes: Vec<ConfigError>,
     partitioner: Option<Arc<dyn Partitioner>>,
     spawn: Option<Spawn>,
@@ -40,7 +40,7 @@ impl std::fmt::Debug for Builder {
 offtake_client::builder_methods!(Builder, Config);
 
 impl Builder {
-    /// A producer with this configuration.
+    /// Begins with this configuration.
     pub fn from_config(config: Config) -> Self {
         Self {
             config,
@@ -53,12 +53,12 @@ impl Builder {
         }
     }
 
-    /// `client.id`: what brokers call this client in their logs and quotas. Default: empty; `offtake` is sent then.
+    /// `client.id`: the name of this client in the brokers' logs and quotas. Default: empty; `offtake` is sent then.
     pub fn client_id(self, id: impl Into<String>) -> Self {
         self.property("client.id", id.into())
     }
 
-    /// `acks`: whose word makes a record written. Default: all.
+    /// `acks`: which acknowledgement makes a record count as written. Default: all.
     pub fn acks(self, acks: Acks) -> Self {
         self.property("acks", acks)
     }
@@ -83,12 +83,13 @@ impl Builder {
         self.property("delivery.timeout.ms", timeout.as_millis())
     }
 
-    /// `transactional.id`: by whom transactions are made ([`build_transactional`](Self::build_transactional)). Default: none.
+    /// `transactional.id`: the identity under which transactions are made ([`build_transactional`](Self::build_transactional)).
+    /// Default: none.
     pub fn transactional_id(self, id: impl Into<String>) -> Self {
         self.property("transactional.id", id.into())
     }
 
-    /// Chooses partitions by this, where a record names none, before its key does.
+    /// Sets the partitioner for records that name no partition. It takes precedence over the record's key.
     pub fn partitioner(mut self, partitioner: impl Partitioner) -> Self {
         self.partitioner = Some(Arc::new(partitioner));
         self
@@ -99,16 +100,17 @@ impl Builder {
         self.spawn_with(move |engine| drop(runtime.spawn(engine)))
     }
 
-    /// For tests: all that is random comes from `seed`, and the wall clock shows `wall_ms` milliseconds since 1970 at the start.
+    /// For tests: all randomness comes from `seed`, and the wall clock starts at `wall_ms` milliseconds since 1970.
     pub fn replay(mut self, seed: u64, wall_ms: i64) -> Self {
         self.replay = Some((seed, wall_ms));
         self
     }
 
-    /// Checks the configuration and starts the engine, which asks the brokers for an id. Whether they answer shows with the first record.
+    /// Checks the configuration and starts the engine, which requests a producer id. Whether a broker answers shows only with the
+    /// first record.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config), with everything that is wrong: each property, and what it may be.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config), which lists every invalid property and the values that it may have.
     pub async fn build(self) -> Result<Producer> {
         if self.config.transactional_id.is_some() {
             let text = "`transactional.id` makes a producer of transactions: build it by `build_transactional`, or leave the id out";
@@ -117,11 +119,11 @@ impl Builder {
         self.start()
     }
 
-    /// Checks the configuration, starts the engine, and waits until the coordinator of `transactional.id` knows the producer. An earlier one with
-    /// this id is fenced, and what it left open is aborted.
+    /// Checks the configuration, starts the engine, and waits until the coordinator of `transactional.id` has registered the
+    /// producer. That fences an earlier producer with this id, and aborts the transaction it left open.
     ///
     /// # Errors
-    /// - [`ErrorKind::Config`]: something is wrong with the configuration, or `transactional.id` is missing; or the broker takes no
+    /// - [`ErrorKind::Config`]: the configuration is invalid, or `transactional.id` is missing, or the broker does not accept a
     ///   `transaction.timeout.ms` of that length.
     /// - `Timeout`: no coordinator answered within `max.block.ms`.
     /// - `Authorization`: the ACLs do not allow the id (WRITE and DESCRIBE). `Authentication`, `NotKafka`, `Unsupported`.
@@ -159,7 +161,7 @@ impl Builder {
     }
 }
 
-/// An engine that has nothing for its handle.
+/// The outputs of an engine that sends nothing to its handle.
 struct Nothing;
 
 impl Outputs<()> for Nothing {

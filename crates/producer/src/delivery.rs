@@ -1,4 +1,4 @@
-//! [`Delivery`]: what becomes of one record.
+//! [`Delivery`]: the outcome of one record.
 
 use std::{
     pin::Pin,
@@ -9,35 +9,36 @@ use std::{
 use offtake_client::{Error, ErrorKind, Result};
 use offtake_machine::TopicPartition;
 
-/// Where a record was written.
+/// The place of a written record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecordMetadata {
     /// The topic and the partition.
     pub partition: TopicPartition,
-    /// Its offset. `None` with `acks=0`, and for a record that the broker found it has already but does not say where (it remembers the
-    /// last five batches).
+    /// The record's offset. `None` with `acks=0`, and for a duplicate whose offset the broker no longer remembers (it remembers
+    /// the last five batches).
     pub offset: Option<i64>,
-    /// Its timestamp in milliseconds since 1970: its own, or the broker's where the topic has `message.timestamp.type=LogAppendTime`.
+    /// The timestamp in milliseconds since 1970: the record's own, or the broker's if the topic has
+    /// `message.timestamp.type=LogAppendTime`.
     pub timestamp: i64,
 }
 
-/// A record on its way: ends when it is written, or will not be.
+/// A record that is being sent. The future completes when the record is written, or has failed.
 ///
 /// The record is sent whether this is awaited, kept or dropped; records of one partition are sent in the order of the calls of
 /// [`send`](crate::Producer::send).
 ///
 /// # Errors
-/// What `send` says.
+/// Those of `send`.
 #[derive(Debug)]
 #[must_use = "a record that could not be sent says so here alone"]
 pub struct Delivery(State);
 
 #[derive(Debug)]
 enum State {
-    /// There is no batch for it yet.
+    /// The record is in no batch yet.
     Waiting(Arc<PendingAppend>),
-    /// It has this number in its batch.
+    /// The record has this number in its batch.
     InBatch {
         outcome: Arc<BatchOutcome>,
         index: u32,
@@ -79,7 +80,7 @@ impl Future for Delivery {
     }
 }
 
-/// Where in a batch a record was put.
+/// A record's place in a batch.
 #[derive(Clone, Debug)]
 pub(crate) struct BatchPosition {
     pub(crate) outcome: Arc<BatchOutcome>,
@@ -87,7 +88,7 @@ pub(crate) struct BatchPosition {
     pub(crate) timestamp: i64,
 }
 
-/// An append that waits: of a record that is in no batch yet.
+/// A record that waits for its place in a batch.
 #[derive(Debug, Default)]
 pub(crate) struct PendingAppend(Mutex<PendingAppendState>);
 
@@ -100,7 +101,7 @@ enum PendingAppendState {
 }
 
 impl PendingAppend {
-    /// Tells where the record was put, or why it was put nowhere.
+    /// Completes it with the record's place, or with the reason why there is none.
     pub(crate) fn complete(&self, position: Result<BatchPosition>) {
         let before = std::mem::replace(&mut *lock(&self.0), PendingAppendState::Done(position));
         if let PendingAppendState::Wanted(waker) = before {
@@ -118,12 +119,12 @@ impl PendingAppend {
     }
 }
 
-/// What becomes of a batch, and who waits to hear of it.
+/// The outcome of a batch, and the tasks that wait for it.
 #[derive(Debug, Default)]
 pub(crate) struct BatchOutcome {
-    /// Written once. All records of the batch read it, without a lock.
+    /// Set once. All records of the batch read it without a lock.
     ended: OnceLock<Outcome>,
-    /// Those that wait, by the number of their record: nobody does any more once it has ended.
+    /// The waiting tasks by the number of their record. Empty once the batch has ended.
     waiting: Mutex<Vec<(u32, Waker)>>,
 }
 
@@ -133,21 +134,21 @@ pub(crate) enum Outcome {
     Written {
         partition: TopicPartition,
         base_offset: Option<i64>,
-        /// Where the topic has the broker's time.
+        /// The broker's time, if the topic uses it.
         append_time: Option<i64>,
     },
     Failed(Error),
-    /// Some of its records are at fault, by their number; the others fail with them.
+    /// The records that are at fault, by number. The others fail with them.
     Refused {
         at_fault: Vec<(u32, Error)>,
         others: Error,
     },
-    /// It went on as several: the number of the first record of each.
+    /// The batch was split: each part, with the number of its first record.
     Split(Vec<(u32, Arc<BatchOutcome>)>),
 }
 
 impl BatchOutcome {
-    /// The first outcome counts.
+    /// Sets the outcome. Only the first call counts.
     pub(crate) fn end(&self, outcome: Outcome) {
         let mut waiting = lock(&self.waiting);
         if self.ended.set(outcome).is_err() {
@@ -160,13 +161,13 @@ impl BatchOutcome {
         }
     }
 
-    /// The outcome; without one the task is woken when there is.
+    /// The outcome. If there is none yet, the task is woken when there is.
     fn outcome(&self, cx: &Context<'_>, index: u32) -> Option<&Outcome> {
         if let Some(outcome) = self.ended.get() {
             return Some(outcome);
         }
         let mut waiting = lock(&self.waiting);
-        // It may have ended before the lock was taken.
+        // The batch may have ended before the lock was taken.
         if let Some(outcome) = self.ended.get() {
             return Some(outcome);
         }
@@ -208,7 +209,7 @@ impl BatchOutcome {
     }
 }
 
-/// A panic elsewhere leaves what these hold whole.
+/// A panic of another thread leaves the values under these locks consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! The producer's engine: it turns one machine's events into another's commands, and is driven by the loop of `offtake-client`.
+//! The producer's engine: it turns one machine's events into another's commands. The loop of `offtake-client` drives it.
 
 mod driven;
 mod transactions;
@@ -25,16 +25,16 @@ use crate::{
 use transactions::Transacting;
 pub(crate) use transactions::TransactionCommand;
 
-/// `metadata.max.idle.ms` is at least this: Java's least.
+/// The minimum of `metadata.max.idle.ms`, as in Java.
 const SHORTEST_IDLE: Duration = Duration::from_secs(5);
 
-/// What the handle asks for.
+/// A request from the handle.
 pub(crate) enum Command {
-    /// There is something new in the accumulator.
+    /// Something in the accumulator has changed.
     Look,
-    /// Answered when all that was sent before it has an outcome.
+    /// Answered when everything that was sent before it has an outcome.
     Flush(oneshot::Sender<()>),
-    /// Takes nothing more, and ends when all has an outcome, or at the deadline.
+    /// Accepts no more records, and ends when everything has an outcome, or at the deadline.
     Close {
         deadline: Instant,
         done: oneshot::Sender<Result<()>>,
@@ -48,9 +48,9 @@ pub(crate) struct Engine {
     metadata: Metadata,
     identity: Identity,
     sender: Sender,
-    /// Of a transactional producer, whose id comes from here.
+    /// For a transactional producer, whose id comes from here.
     transacting: Option<Transacting>,
-    /// Whose answer a tag is.
+    /// The machine and the call that each tag belongs to.
     routes: HashMap<u64, (Machine, CallId)>,
     next_tag: u64,
     flushes: Vec<(FlushMark, oneshot::Sender<()>)>,
@@ -59,7 +59,7 @@ pub(crate) struct Engine {
     rebootstraps: bool,
     max_idle: Duration,
     delivery_timeout: Duration,
-    /// When to look for topics that nothing is sent to any more.
+    /// When to look for idle topics next.
     idle_check: Instant,
     wanted: BTreeSet<Topic>,
 }
@@ -74,7 +74,7 @@ enum Machine {
 
 enum EngineState {
     Open,
-    /// Nothing will be written any more, for this reason. Nothing is asked either; the handle is still there.
+    /// Nothing will be written any more, for this reason. No more requests are sent either, but the handle still exists.
     Failed(Error),
     Closing {
         deadline: Option<Instant>,
@@ -88,7 +88,7 @@ impl Engine {
         let client = &config.client;
         Self {
             shared,
-            // A topic that a record is sent to is made, if the broker makes topics (`auto.create.topics.enable`).
+            // A topic that a record is sent to is created, if the broker creates topics (`auto.create.topics.enable`).
             metadata: Metadata::new(now, client.metadata(true, seed)),
             identity: Identity::new(client.request_timeout, client.backoff(), seed.wrapping_add(1)),
             sender: Sender::new(config, seed.wrapping_add(2)),
@@ -115,7 +115,7 @@ impl Engine {
         }
     }
 
-    /// What the accumulator has that is new.
+    /// Handles whatever is new in the accumulator.
     fn look(&mut self, now: Instant) {
         if matches!(self.life, EngineState::Failed(_) | EngineState::Closed) {
             return;
@@ -143,7 +143,7 @@ impl Engine {
         }
     }
 
-    /// The topics that records are sent to. Known ones are asked about again if a record waits for a partition that they lack.
+    /// Requests metadata for these topics. Known topics are requested again if a record waits for a partition that they lack.
     fn want(&mut self, now: Instant, topics: BTreeSet<Topic>) {
         if topics == self.wanted {
             self.metadata.refresh(now);
@@ -167,7 +167,7 @@ impl Engine {
         }
     }
 
-    /// Carries what the sender says to the others.
+    /// Routes the sender's events to the other machines.
     fn route_sender(&mut self, now: Instant) {
         while let Some(event) = self.sender.poll_event() {
             match event {
@@ -192,9 +192,9 @@ impl Engine {
         }
     }
 
-    /// Carries what one machine says to the others.
+    /// Routes each machine's events to the others.
     fn route_events(&mut self, now: Instant) {
-        // First what changes what the metadata has to say.
+        // The sender goes first, because its events change the metadata.
         self.route_sender(now);
         while let Some(event) = self.metadata.poll_event() {
             match event {
@@ -227,7 +227,7 @@ impl Engine {
                 ErrorCode::None => {
                     let leaderless = topic.partitions.iter().filter(|(_, info)| info.leader.is_none());
                     TopicState::Known {
-                        // Partitions are numbered from 0; one that was left out has no leader.
+                        // Partitions are numbered from 0. One that the response left out has no leader.
                         partitions: topic
                             .partitions
                             .last_key_value()
@@ -260,11 +260,11 @@ impl Engine {
             self.learn_stalls(&stalled);
         }
         self.sender.learn_leaders(&cluster);
-        // Records that waited to learn of their topic have their places.
+        // Records that waited for their topic's metadata have their places now.
         self.look(now);
     }
 
-    /// Records without a key do not go to partitions that these brokers lead, if others can be had.
+    /// Keeps records without a key away from partitions that these brokers lead, if other partitions are available.
     fn learn_stalls(&self, stalled: &BTreeSet<BrokerId>) {
         let mut accumulator = self.shared.lock();
         for (name, topic) in &self.metadata.cluster().topics {
@@ -290,7 +290,7 @@ impl Engine {
         }
     }
 
-    /// Nothing will be written any more, for this reason.
+    /// Fails the producer: nothing will be written any more, for this reason.
     fn fail(&mut self, now: Instant, error: Error) {
         if matches!(self.life, EngineState::Failed(_) | EngineState::Closed) {
             return;
@@ -311,7 +311,7 @@ impl Engine {
         }
     }
 
-    /// Everything that has no outcome has this one.
+    /// Gives this outcome to everything that has none.
     fn end_rest(&mut self, now: Instant, why: &Error) {
         self.sender.end_all(now, why, &self.shared);
         let ended = self.shared.lock().take_all();
@@ -344,7 +344,7 @@ impl Engine {
             }
             EngineState::Open => self.life = EngineState::Closing { deadline, done: Vec::from_iter(done) },
         }
-        // What was begun and not committed is aborted.
+        // An open transaction that was not committed is aborted.
         if let Some(transacting) =
             self.transacting.as_mut().filter(|transacting| transacting.machine.is_open())
         {
@@ -371,7 +371,8 @@ impl Engine {
             let why = Error::new(ErrorKind::Closed, text);
             let unended = self.transacting.as_mut().and_then(|transacting| {
                 let unended = transacting.machine.unended();
-                // Nothing is committed without all of its records, nor when nobody hears of it; and an abort must not overtake a record.
+                // A transaction is committed only with all of its records, and only if its caller learns the result. An abort
+                // must not overtake a record.
                 if !(is_settled && transacting.machine.is_aborting()) {
                     transacting.stop(why.clone());
                 }
@@ -392,7 +393,7 @@ impl Engine {
     }
 }
 
-/// Whatever ends the engine, the end of its runtime or a panic too, each record hears of it.
+/// However the engine ends, even with its runtime or in a panic, each record gets an outcome.
 impl Drop for Engine {
     fn drop(&mut self) {
         let text = "the producer's engine has ended, with the runtime that it was spawned on or by a panic";

@@ -1,4 +1,4 @@
-//! [`Identity`]: the machine that asks the cluster for a producer's id (InitProducerId, KIP-98).
+//! [`Identity`]: the machine that obtains a producer id from the cluster (InitProducerId, KIP-98).
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use offtake_wire::{ErrorCode, InitProducerIdRequest, Response};
 
 use crate::sender::ProducerIdentity;
 
-/// The machine. Nothing is asked before an id is wanted.
+/// The machine. It sends nothing before an id is wanted.
 #[derive(Debug)]
 pub(crate) struct Identity {
     ids: CallIds,
@@ -31,14 +31,14 @@ impl Identity {
         }
     }
 
-    /// An id is wanted.
+    /// Requests an id.
     pub(crate) fn want(&mut self, now: Instant) {
         if self.call == Call::Idle && self.result.is_none() {
             self.call = Call::Due(now);
         }
     }
 
-    /// The answer to InitProducerId.
+    /// Handles the response to InitProducerId.
     pub(crate) fn handle_answer(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
         if !self.call.take(id) {
             return;
@@ -76,18 +76,18 @@ impl Identity {
         self.call = Call::Due(after(now, self.backoff.next_wait()));
     }
 
-    /// The clock moved.
+    /// Gives up an overdue call.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if self.call.is_overdue(now) {
             self.again(now);
         }
     }
 
-    /// What to send.
+    /// The next request.
     pub(crate) fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         let id = self.call.start(now, &mut self.ids, self.request_timeout)?;
         let request = InitProducerIdRequest {
-            transaction_timeout_ms: i32::MAX, // of no account without a transactional id
+            transaction_timeout_ms: i32::MAX, // ignored without a transactional id
             producer_id: -1,
             producer_epoch: -1,
             ..Default::default()
@@ -106,7 +106,7 @@ impl Identity {
         self.call.deadline()
     }
 
-    /// The id, or why there is none, once.
+    /// Takes the id, or the reason why there is none. Returns it once.
     pub(crate) fn take_result(&mut self) -> Option<Result<ProducerIdentity, Error>> {
         self.result.take()
     }

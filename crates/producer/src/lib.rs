@@ -1,4 +1,4 @@
-//! A Kafka producer in pure Rust: idempotent and ordered by default, with a bound on everything it keeps.
+//! A Kafka producer in pure Rust: idempotent and ordered by default, and bounded in everything that it keeps.
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), offtake_producer::Error> {
@@ -17,12 +17,12 @@
 //! # }
 //! ```
 //!
-//! - [`Producer`] sends, from any task; [`Delivery`] tells of each record where it was written, or why not.
-//! - [`ProducerRecord`] is what is sent; a [`Partitioner`] of one's own may choose where to.
-//! - [`config`] has everything a producer can be told, under Java's names.
+//! - [`Producer`] sends records from any task. A [`Delivery`] returns where its record was written, or why it was not.
+//! - [`ProducerRecord`] is a record to be sent. A custom [`Partitioner`] may choose its partition.
+//! - [`config`] has all properties of a producer, under Java's names.
 //!
-//! With idempotence (KIP-98), the default, a record is written once and in order however often it has to be sent. One whose outcome nobody told
-//! fails with [`ErrorKind::OutcomeUnknown`]: it may be written.
+//! With idempotence (KIP-98), the default, a record is written once and in order however often it has to be sent. If no broker
+//! confirmed whether it was written, it fails with [`ErrorKind::OutcomeUnknown`].
 
 mod accumulator;
 mod builder;
@@ -46,23 +46,23 @@ pub use offtake_machine::{
     GroupMetadata, GroupOffsets, InvalidTopic, OffsetAndMetadata, ParseTopicPartitionError, Position, Topic,
     TopicPartition,
 };
-/// Kafka's error codes, which [`Error::code`] has.
+/// Kafka's error codes, as returned by [`Error::code`].
 pub use offtake_wire::ErrorCode;
 pub use partitioner::Partitioner;
 pub use producer::Producer;
 pub use record::ProducerRecord;
 pub use transaction::{Transaction, TransactionDelivery, TransactionalProducer};
 
-/// How brokers are reached, where plain TCP will not do: what [`Builder::dial`] takes.
+/// Custom connections to brokers, where plain TCP will not do: the types that [`Builder::dial`] takes.
 pub mod dial {
     pub use offtake_client::dial::{ByteStream, Dial, DialFuture, InMemory, Tcp};
 }
-/// How connections are secured, where properties will not do.
+/// Custom security of connections, where properties will not do.
 pub mod security {
     pub use offtake_client::security::*;
 }
 
-/// What the README shows compiles.
+/// The README's examples, which must compile.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,7 +1,7 @@
-//! Which partition a record goes to.
+//! The choice of a record's partition.
 //!
-//! A record that names its partition goes there; one with a key to the partition that the key's hash says, so that equal keys stay in
-//! order; any other to the partition that is being filled ([`Sticky`], KIP-794).
+//! A record that names its partition goes there. A record with a key goes to the partition that the key's hash gives, so that
+//! records with equal keys stay in order. Any other record goes to the partition that is being filled ([`Sticky`], KIP-794).
 
 mod murmur2;
 mod sticky;
@@ -11,7 +11,7 @@ pub(crate) use sticky::Sticky;
 
 use crate::ProducerRecord;
 
-/// A choice of partitions of one's own, in place of the hash of the key.
+/// A custom choice of partitions, in place of the hash of the key.
 ///
 /// ```
 /// use offtake_producer::{Partitioner, ProducerRecord};
@@ -26,10 +26,10 @@ use crate::ProducerRecord;
 /// }
 /// ```
 pub trait Partitioner: Send + Sync + 'static {
-    /// The partition for this record, which names none itself, of a topic with so many partitions; `None` leaves the choice to the producer.
-    /// A number that the topic does not have makes the record wait, for `max.block.ms`, until it has.
+    /// Returns the partition for a record that names none, of a topic with this many partitions. `None` leaves the choice to the
+    /// producer. A partition that does not exist makes the record wait for it, up to `max.block.ms`.
     ///
-    /// It is called while other senders wait: it should not take long, and may not call the producer. If it panics, the record is refused
-    /// (`Misuse`, by its delivery).
+    /// Other senders wait during the call: it should be fast, and must not call the producer. If it panics, the record is refused
+    /// (its delivery fails with `Misuse`).
     fn partition(&self, record: &ProducerRecord<'_>, partitions: u32) -> Option<i32>;
 }

@@ -15,15 +15,15 @@ use crate::{
     engine::Command,
 };
 
-/// Writes records to Kafka. Clones are the same producer; any task may send by it.
+/// Writes records to Kafka. Clones share the same producer, and any task may send with it.
 ///
-/// Dropped, the last clone leaves what was sent to the engine, which goes on until each record is written or `delivery.timeout.ms` is over,
-/// as long as the program runs. [`close`](Self::close) waits for that.
+/// When the last clone is dropped, the engine goes on until each record is written or its `delivery.timeout.ms` has ended, as
+/// long as the program runs. [`close`](Self::close) waits for that.
 #[derive(Clone)]
 pub struct Producer {
     shared: Arc<Shared>,
     pub(crate) commands: mpsc::UnboundedSender<Command>,
-    /// Of a replay: the wall clock at the start, and when that was.
+    /// For a replay: the wall clock at the start, and the instant of the start.
     wall: Option<(i64, Instant)>,
 }
 
@@ -47,7 +47,8 @@ impl Producer {
         Self { shared, commands, wall }
     }
 
-    /// Sends a record. It is in its batch, or in line for one, when this returns; the [`Delivery`] tells where it was written.
+    /// Sends a record. When this returns, the record is in its batch or queued for one. The [`Delivery`] returns where it was
+    /// written.
     ///
     /// ```no_run
     /// # async fn run() -> Result<(), offtake_producer::Error> {
@@ -61,19 +62,20 @@ impl Producer {
     /// # }
     /// ```
     ///
-    /// Records of one partition are written in the order of the calls, whether deliveries are awaited or not: to fill batches, send many and
-    /// await them later.
+    /// Records of one partition are written in the order of the calls, whether their deliveries are awaited or not. To fill
+    /// batches, send many records and await the deliveries later.
     ///
     /// # Errors
-    /// By the delivery:
-    /// - `TooLarge`: the record is larger than `max.request.size`, `buffer.memory` or what the topic takes. It was not sent.
-    /// - `Timeout`: `buffer.memory` stayed full, or no broker told about the topic, for `max.block.ms`; or the record was not written
-    ///   within `delivery.timeout.ms`. It was not written.
-    /// - `UnknownTopic`: the topic, or the partition that the record names, was not there for `max.block.ms`.
-    /// - `OutcomeUnknown`: it was sent, and nobody said whether it was written, or the broker failed at it (`UNKNOWN_SERVER_ERROR`). It may be.
-    /// - `Authorization`, `Refused`, `Misuse`: it was not written, and will not be if it is sent again as it is.
-    /// - `MissingCodec`: `compression.type` is not built in.
-    /// - `Closed`, or what ended the producer (`Unsupported`, `NotKafka`, `Authentication`).
+    /// Returned by the delivery:
+    /// - `TooLarge`: the record is larger than `max.request.size`, `buffer.memory` or the topic's limit. It was not sent.
+    /// - `Timeout`: for `max.block.ms`, `buffer.memory` stayed full or no broker returned the topic's metadata; or the record was
+    ///   not written within `delivery.timeout.ms`. It was not written.
+    /// - `UnknownTopic`: the topic, or the partition that the record names, did not exist for `max.block.ms`.
+    /// - `OutcomeUnknown`: the record was sent, and no broker confirmed whether it was written, or the broker failed
+    ///   (`UNKNOWN_SERVER_ERROR`). It may be written.
+    /// - `Authorization`, `Refused`, `Misuse`: the record was not written. Sending it again unchanged would fail again.
+    /// - `MissingCodec`: the codec of `compression.type` is not compiled in.
+    /// - `Closed`, or the error that ended the producer (`Unsupported`, `NotKafka`, `Authentication`).
     pub fn send(&self, record: ProducerRecord<'_>) -> Delivery {
         let timestamp = record.timestamp.unwrap_or_else(|| self.wall_ms());
         if timestamp < 0 {
@@ -97,8 +99,8 @@ impl Producer {
         appended.delivery
     }
 
-    /// Sends everything that was given to [`send`](Self::send) before, without waiting for `linger.ms`, and waits until each of it has an
-    /// outcome, which its [`Delivery`] tells.
+    /// Sends everything given to [`send`](Self::send) before, without waiting for `linger.ms`, and waits until each record has an
+    /// outcome. The outcome is in the record's [`Delivery`].
     ///
     /// # Errors
     /// `Closed`.
@@ -108,11 +110,11 @@ impl Producer {
         is_done.await.map_err(|_| ended())
     }
 
-    /// Takes no more records, of any clone; writes what there is, and ends. What is not written within `timeout` fails: with `Closed` if it
-    /// was not sent, with `OutcomeUnknown` if it may be written.
+    /// Accepts no more records from any clone, writes the pending ones, and ends. Records not written within `timeout` fail: with
+    /// `Closed` if they were not sent, with `OutcomeUnknown` if they may be written.
     ///
     /// # Errors
-    /// `Timeout`: not everything has an outcome. What ended the producer before.
+    /// `Timeout`: not every record has an outcome. Or the error that ended the producer before.
     pub async fn close(&self, timeout: Duration) -> Result<()> {
         let (done, is_done) = oneshot::channel();
         let close = Command::Close { deadline: clock::after(timeout), done };

@@ -1,8 +1,8 @@
-//! [`ProducerRecord`]: what is sent.
+//! [`ProducerRecord`]: a record to be sent.
 
 use std::fmt;
 
-/// A record to be sent. It borrows what it is made of: sending copies it into a batch.
+/// A record to be sent. It borrows its parts; sending copies them into a batch.
 ///
 /// ```
 /// use offtake_producer::ProducerRecord;
@@ -19,46 +19,47 @@ pub struct ProducerRecord<'a> {
     pub(crate) timestamp: Option<i64>,
 }
 
-/// A header's key, and its value if it is not null.
+/// A header's key, and its value if that is not null.
 pub(crate) type Header<'a> = (&'a [u8], Option<&'a [u8]>);
 
 impl<'a> ProducerRecord<'a> {
-    /// A record for this topic: no key, a null value, no headers, the time at which it is sent.
+    /// Begins a record for this topic, with no key, a null value and no headers. Its timestamp is the time at which it is sent.
     pub fn to(topic: &'a str) -> Self {
         Self { topic, partition: None, key: None, value: None, headers: Vec::new(), timestamp: None }
     }
 
-    /// Its value. Without one it is null, which in a compacted topic deletes the key.
+    /// Sets the value. The default is null, which deletes the key in a compacted topic.
     pub fn value(self, value: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
         self.maybe_value(Some(value.as_ref()))
     }
 
-    /// Its value, or null.
+    /// Sets the value, or null.
     pub fn maybe_value(self, value: Option<&'a [u8]>) -> Self {
         Self { value, ..self }
     }
 
-    /// Its key. Records with equal keys go to the same partition, as long as the topic has as many partitions.
+    /// Sets the key. Records with equal keys go to the same partition, as long as the topic's number of partitions does not
+    /// change.
     pub fn key(self, key: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
         self.maybe_key(Some(key.as_ref()))
     }
 
-    /// Its key, or none.
+    /// Sets the key, or none.
     pub fn maybe_key(self, key: Option<&'a [u8]>) -> Self {
         Self { key, ..self }
     }
 
-    /// Goes to this partition, whatever the key.
+    /// Sets the partition, whatever the key.
     pub fn partition(self, partition: i32) -> Self {
         Self { partition: Some(partition), ..self }
     }
 
-    /// Its timestamp, in milliseconds since 1970, instead of the time at which it is sent.
+    /// Sets the timestamp, in milliseconds since 1970, instead of the time of sending.
     pub fn timestamp(self, millis: i64) -> Self {
         Self { timestamp: Some(millis), ..self }
     }
 
-    /// One more header. A key may come more than once.
+    /// Adds a header. The same key may occur more than once.
     pub fn header(
         self,
         key: &'a (impl AsRef<[u8]> + ?Sized),
@@ -67,7 +68,7 @@ impl<'a> ProducerRecord<'a> {
         self.maybe_header(key, Some(value.as_ref()))
     }
 
-    /// One more header, whose value may be null.
+    /// Adds a header whose value may be null.
     pub fn maybe_header(mut self, key: &'a (impl AsRef<[u8]> + ?Sized), value: Option<&'a [u8]>) -> Self {
         self.headers.push((key.as_ref(), value));
         self
@@ -78,7 +79,7 @@ impl<'a> ProducerRecord<'a> {
         self.topic
     }
 
-    /// The key, for those who choose a partition.
+    /// The key, for partitioners.
     pub fn key_bytes(&self) -> Option<&'a [u8]> {
         self.key
     }
@@ -88,7 +89,7 @@ impl<'a> ProducerRecord<'a> {
         self.value
     }
 
-    /// The partition, if it names one.
+    /// The partition, if the record names one.
     pub fn partition_index(&self) -> Option<i32> {
         self.partition
     }
@@ -98,13 +99,13 @@ impl<'a> ProducerRecord<'a> {
         self.headers.iter().copied()
     }
 
-    /// The timestamp, in milliseconds since 1970, if it has one of its own.
+    /// The timestamp, in milliseconds since 1970, if the record has its own.
     pub fn timestamp_millis(&self) -> Option<i64> {
         self.timestamp
     }
 }
 
-/// Sizes instead of bytes, which may be nobody's business.
+/// Shows sizes instead of contents, which may be confidential.
 impl fmt::Debug for ProducerRecord<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProducerRecord")
@@ -118,7 +119,7 @@ impl fmt::Debug for ProducerRecord<'_> {
     }
 }
 
-/// A record that owns its bytes, while it waits.
+/// A record that owns its bytes while it waits.
 #[derive(Debug)]
 pub(crate) struct OwnedRecord {
     pub(crate) partition: Option<i32>,

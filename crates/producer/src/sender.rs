@@ -1,17 +1,18 @@
-//! [`Sender`]: the machine that sends batches and hears what becomes of them.
+//! [`Sender`]: the machine that sends batches and handles the responses.
 //!
-//! Each partition's batches are sent in order, up to `max.in.flight.requests.per.connection` requests at once to its leader. With idempotence
-//! (KIP-98) each carries a sequence, under an epoch of the producer's id, and keeps it from one attempt to the next, so that what a broker
-//! has already is not written again:
+//! Each partition's batches are sent in order to its leader, with up to `max.in.flight.requests.per.connection` requests at once.
+//! With idempotence (KIP-98), each batch carries a sequence, under an epoch of the producer's id, and keeps it from one attempt
+//! to the next. A broker that has the batch already recognizes it and does not write it again:
 //!
-//! - The first batch of an epoch goes alone: a broker that knows nothing of the producer takes any first sequence, so that a second batch could
-//!   be taken after the first was refused, which could then never be written.
-//!   So it is, too, after an hour in which nothing was written, and when the topic was created again: the broker may know nothing any more.
-//! - What is sent again goes in order, each when the one before it has its outcome.
-//! - A broker knows the last five batches again. No new one is sent that would make it forget one without an outcome, which may be written.
-//! - When a batch is given up, those behind it have a gap before them. When all that was sent has an outcome, the partition goes on in a new
-//!   epoch, with sequences from 0 (KIP-360). While one may have been written, it is asked for again under its old number first. If the
-//!   broker does not know it again, whether it was written remains unknown: it is not sent under another number.
+//! - The first batch of an epoch is sent alone. A broker that does not know the producer accepts any first sequence: it could
+//!   accept the second batch after refusing the first, which could then never be written. The same is done after an hour without
+//!   a written batch, and after the topic was created again, because the broker may have forgotten the producer.
+//! - Retries go in order, each when the batch before it has an outcome.
+//! - A broker remembers the last five batches. No new batch is sent that would make it forget one without an outcome, which may
+//!   be written.
+//! - A batch that is given up leaves a gap before the batches behind it. When everything sent has an outcome, the partition goes
+//!   on in a new epoch, with sequences from 0 (KIP-360). A batch that may have been written is first sent again under its old
+//!   sequence. If the broker does not recognize it, its outcome stays unknown: it is not sent under another sequence.
 
 mod answers;
 mod partition;
@@ -43,29 +44,29 @@ use partition::{NextSend, Partition};
 use stalls::Intake;
 use transaction::TransactionState;
 
-/// What a producer is known by to brokers (KIP-98).
+/// The identity by which brokers know a producer (KIP-98).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ProducerIdentity {
     pub(crate) id: i64,
     pub(crate) epoch: i16,
 }
 
-/// What the sender tells the engine.
+/// An event for the engine.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// Somebody else leads this partition now.
+    /// The partition has a new leader.
     LeaderMoved { partition: TopicPartition, leader: BrokerId, epoch: i32, at: Option<BrokerAddress> },
-    /// The view of the cluster is stale.
+    /// The metadata is stale.
     RefreshMetadata,
-    /// The epochs of the identity are used up, or the cluster does not know it: another one is needed.
+    /// The epochs of the identity are used up, or the cluster does not know it. A new identity is needed.
     IdentityLost,
-    /// The open transaction is to write to this partition, which it has to be [admitted](Sender::admit) to first.
+    /// The open transaction is about to write to this partition, which must be [admitted](Sender::admit) first.
     WantsPartition(TopicPartition),
     /// The first batch of the open transaction is about to be sent.
     TransactionSent,
     /// A part of the open transaction was not written, or may not have been.
     BatchFailed(Error),
-    /// Other brokers than before are [stalled](Sender::stalled).
+    /// The set of [stalled](Sender::stalled) brokers has changed.
     StallsChanged,
 }
 
@@ -79,7 +80,7 @@ struct SenderConfig {
     max_request_size: usize,
     request_timeout: Duration,
     delivery_timeout: Duration,
-    /// `partitioner.availability.timeout.ms`, if that is of any account.
+    /// `partitioner.availability.timeout.ms`, if it has an effect.
     availability_timeout: Option<Duration>,
     backoff: BackoffConfig,
     seed: u64,
@@ -93,33 +94,33 @@ pub(crate) struct Sender {
     /// By slot.
     partitions: Vec<Partition>,
     brokers: BTreeMap<BrokerId, Broker>,
-    /// Slots that wait for the end of a pause.
+    /// Slots that are paused, by the end of the pause.
     paused: BTreeSet<(Instant, SlotId)>,
     ids: CallIds,
     sent: HashMap<CallId, Sent>,
     events: VecDeque<Event>,
 }
 
-/// A request without an answer.
+/// A request without a response.
 #[derive(Debug)]
 struct Sent {
     broker: BrokerId,
     batches: Vec<SentBatch>,
 }
 
-/// A batch of a request.
+/// A batch in a request.
 #[derive(Clone, Copy, Debug)]
 struct SentBatch {
     slot: SlotId,
     serial: Serial,
-    /// The id that its topic goes by in the request, and in the answer.
+    /// The topic id in the request, by which the response names the topic too.
     topic_id: Option<Uuid>,
 }
 
 #[derive(Debug, Default)]
 struct Broker {
     in_flight: usize,
-    /// Slots with something to send to it, in turn.
+    /// Slots with something to send to this broker, in turn.
     ready: VecDeque<SlotId>,
     intake: Intake,
 }
@@ -152,15 +153,15 @@ impl Sender {
         }
     }
 
-    /// The producer is known by this from now on. Partitions with batches under another one end those first.
+    /// Sets the producer's identity from now on. Partitions with batches under another identity finish those first.
     pub(crate) fn identify(&mut self, identity: ProducerIdentity) {
         self.identity = Some(identity);
         self.look_at_all();
     }
 
-    /// The leaders may have changed.
+    /// Notes that the leaders may have changed.
     pub(crate) fn learn_leaders(&mut self, cluster: &Cluster) {
-        // A slot must not stay in the queue of a broker that leads it no more, and that may not answer.
+        // A slot must not stay in the queue of its former leader, which may not respond.
         for broker in self.brokers.values_mut() {
             broker.ready.clear();
         }
@@ -177,7 +178,7 @@ impl Sender {
         }
     }
 
-    /// There is something to send in these slots.
+    /// Notes that these slots have something to send.
     pub(crate) fn ready(&mut self, slots: Vec<SlotId>, shared: &Shared, cluster: &Cluster) {
         for slot in slots {
             while self.partitions.len() <= slot.index() {
@@ -195,7 +196,7 @@ impl Sender {
         }
     }
 
-    /// Puts a slot among those of its leader's, if it may have something to send. One without a leader waits for the metadata.
+    /// Queues a slot at its leader, if it may have something to send. A slot without a leader waits for the metadata.
     fn look_at(&mut self, slot: SlotId) {
         let Some(partition) = self.partitions.get_mut(slot.index()) else { return };
         if partition.is_queued || !partition.has_work() {
@@ -216,7 +217,7 @@ impl Sender {
         }
     }
 
-    /// The clock moved.
+    /// Ends pauses, and expires batches.
     pub(crate) fn handle_timeout(&mut self, now: Instant, shared: &Shared) {
         while let Some((until, slot)) = self.paused.first().copied()
             && until <= now
@@ -231,7 +232,7 @@ impl Sender {
         self.find_stalls(now);
     }
 
-    /// Gives up what was not written in time.
+    /// Gives up batches whose delivery timeout has ended.
     fn expire(&mut self, now: Instant, shared: &Shared) {
         loop {
             let mut accumulator = shared.lock();
@@ -241,7 +242,7 @@ impl Sender {
             match overdue {
                 Overdue::Unsent(taken) => self.expired_before_it_was_sent(now, slot, taken, shared),
                 Overdue::Sent => self.expired(now, slot, serial, shared),
-                Overdue::Compressing => return, // by the task that filled it, which is about to say so
+                Overdue::Compressing => return, // the task that fills it will report that soon
             }
         }
     }
@@ -259,7 +260,7 @@ impl Sender {
         }
     }
 
-    /// A batch whose time is over, which was sent before or waits to be sent again.
+    /// Expires a batch that was sent before, or waits to be sent again.
     fn expired(&mut self, now: Instant, slot: SlotId, serial: Serial, shared: &Shared) {
         let Some(partition) = self.partitions.get_mut(slot.index()) else { return };
         if let Some(shipment) = partition.take_retry(serial) {
@@ -268,7 +269,7 @@ impl Sender {
             self.give_up(now, slot, &info, bytes, Outcome::Failed(error), shared);
             self.look_at(slot);
         } else if let Some(info) = partition.abandon(serial) {
-            // Its bytes stay until the answer comes, or the connection ends.
+            // Its bytes are held until the response arrives, or the connection ends.
             let outcome = Outcome::Failed(self.too_late(slot, None, true));
             self.note_outcome(&outcome);
             info.outcome.end(outcome);
@@ -310,7 +311,7 @@ impl Sender {
         self.config.is_idempotent && self.identity.is_none()
     }
 
-    /// A batch has this outcome, and its bytes are free.
+    /// Gives a batch this outcome, and frees its bytes.
     fn give_up(
         &mut self,
         now: Instant,
@@ -327,7 +328,7 @@ impl Sender {
         accumulator.release(now, bytes);
     }
 
-    /// What to send.
+    /// The next request.
     pub(crate) fn poll_transmit(
         &mut self,
         now: Instant,
@@ -350,22 +351,22 @@ impl Sender {
         !self.events.is_empty()
     }
 
-    /// What happened.
+    /// The next event.
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
-    /// Whether nothing of this slot is on its way.
+    /// Whether nothing of this slot is in flight.
     pub(crate) fn is_idle(&self, slot: SlotId) -> bool {
         self.partitions.get(slot.index()).is_none_or(Partition::is_idle)
     }
 
-    /// Whether a producer's id is needed that is not there.
+    /// Whether a producer id is needed and missing.
     pub(crate) fn wants_identity(&self) -> bool {
         self.is_idle_for_want_of_identity()
     }
 
-    /// Everything that is not written has this outcome, and nothing more is sent.
+    /// Gives this outcome to everything not yet written, and sends no more.
     pub(crate) fn end_all(&mut self, now: Instant, why: &Error, shared: &Shared) {
         for at in 0..self.partitions.len() {
             let slot = SlotId::at(at);
@@ -383,7 +384,7 @@ impl Sender {
         self.sent.clear();
     }
 
-    /// The answer to a Produce request, or why there is none.
+    /// Handles the response to a Produce request, or its failure.
     pub(crate) fn handle_answer(
         &mut self,
         now: Instant,
@@ -402,10 +403,10 @@ impl Sender {
         self.answered(now, sent, answer, shared);
     }
 
-    /// What this slot sends next, if anything.
+    /// The next thing to send of this slot, if any.
     fn next_of(&mut self, now: Instant, slot: SlotId) -> Option<NextSend> {
         let (numbering, identity) = (self.numbering(), self.identity);
-        // One request at a time to a broker is one batch at a time of a partition, whoever leads it.
+        // One request at a time to a broker means one batch at a time of a partition, whichever broker leads it.
         let alone = self.config.max_in_flight == 1;
         let partition = self.partitions.get_mut(slot.index())?;
         partition.doubt_after_long(now);
@@ -429,7 +430,7 @@ impl Sender {
 }
 
 impl ProducerIdentity {
-    /// The next epoch, if there is one.
+    /// The identity with the next epoch, unless the epochs are used up.
     fn bumped(self) -> Option<Self> {
         Some(Self { epoch: self.epoch.checked_add(1)?, ..self })
     }

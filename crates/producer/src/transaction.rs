@@ -1,4 +1,4 @@
-//! Transactions (KIP-98): records, and a consumer's offsets, that are seen together or not at all.
+//! Transactions (KIP-98): records, and a consumer's offsets, become visible together or not at all.
 
 pub(crate) mod machine;
 mod work;
@@ -34,42 +34,43 @@ use crate::{
 /// # }
 /// ```
 ///
-/// There is one producer of a `transactional.id` at a time: one that starts with it ends what an earlier one began, and fences that one
-/// ([`ErrorKind::Fenced`]). Give each instance of a service its own, the same after a restart.
+/// A `transactional.id` has one producer at a time: a producer that starts with it ends an earlier producer's transaction, and
+/// fences that producer ([`ErrorKind::Fenced`]). Give each instance of a service its own id, and the same id after a restart.
 ///
-/// How it speaks of transactions (KIP-98, or KIP-890 where `transaction.version` is 2) is decided when it is built.
+/// The producer chooses the transaction protocol when it is built: that of KIP-98, or that of KIP-890 where `transaction.version`
+/// is 2.
 ///
-/// Dropped, it aborts a transaction that is open; [`close`](Self::close) waits for that.
+/// When dropped, the producer aborts an open transaction; [`close`](Self::close) waits for that.
 #[derive(Debug)]
 pub struct TransactionalProducer {
     producer: Producer,
 }
 
 impl TransactionalProducer {
-    /// A producer with this `transactional.id` for these brokers, with the defaults of [`Config`](crate::Config).
+    /// Begins a producer with this `transactional.id` for these brokers, with the defaults of [`Config`](crate::Config).
     pub fn builder(bootstrap: impl Into<BootstrapServers>, transactional_id: impl Into<String>) -> Builder {
         Producer::builder(bootstrap).transactional_id(transactional_id)
     }
 
-    /// Waits until the coordinator knows the producer, which fences an earlier one.
+    /// Waits until the coordinator has registered the producer, which fences an earlier one.
     pub(crate) async fn start(producer: Producer) -> Result<Self> {
         let mut this = Self { producer };
         this.ready().await?;
         Ok(this)
     }
 
-    /// Waits until a transaction can be begun: until it is known what became of the one before.
+    /// Waits until a transaction can begin: until the outcome of the previous one is known.
     ///
     /// # Errors
-    /// As [`begin`](Self::begin).
+    /// Those of [`begin`](Self::begin).
     pub async fn ready(&mut self) -> Result<()> {
         self.producer.ask(TransactionCommand::AwaitReady).await
     }
 
-    /// Waits as [`ready`](Self::ready) does, however long that takes: whenever `max.block.ms` is over, a warning is logged.
+    /// Waits as [`ready`](Self::ready) does, but without a limit: it logs a warning each time `max.block.ms` has passed.
     ///
     /// # Errors
-    /// `Fenced`, and what else ended the producer. No `Timeout`.
+    /// `Fenced`, and other errors that end the producer. No `Timeout`.
     pub async fn wait_until_ready(&mut self) -> Result<()> {
         loop {
             match self.ready().await {
@@ -81,37 +82,38 @@ impl TransactionalProducer {
         }
     }
 
-    /// Begins a transaction, once the one before has ended. Nothing is sent for that.
+    /// Begins a transaction, once the previous one has ended. Beginning needs no request of its own.
     ///
     /// # Errors
-    /// - `Timeout`: the transaction before could not be ended within `max.block.ms`. That goes on; call again.
-    /// - `Fenced`, and what else ended the producer (`Authorization`, `Closed`, `Authentication`, …): this one can do nothing more.
+    /// - `Timeout`: the previous transaction could not be ended within `max.block.ms`. The attempt continues; call again.
+    /// - `Fenced`, and other errors that end the producer (`Authorization`, `Closed`, `Authentication`, …): this producer is
+    ///   unusable.
     pub async fn begin(&mut self) -> Result<Transaction<'_>> {
         self.producer.ask(TransactionCommand::Begin).await?;
         Ok(Transaction { producer: &self.producer, is_ended: false })
     }
 
-    /// Waits until what was begun has ended, and then the producer ends. No transaction can be open; but one that was dropped is still being
-    /// aborted, and one whose [`commit`](Transaction::commit) was dropped is still being committed, or aborted if that cannot be. `Ok` does not
-    /// say which.
+    /// Waits until the last transaction has ended, then ends the producer. No transaction can be open at this point. But a
+    /// dropped transaction may still be aborting, and a transaction whose [`commit`](Transaction::commit) was dropped may still
+    /// be committing, or aborting if it cannot be committed. `Ok` does not say which.
     ///
     /// # Errors
-    /// `Timeout`: that took longer, and nobody goes on with it. The error says what is known:
-    /// - it was to be committed, and was not: the coordinator aborts it when `transaction.timeout.ms` is over;
-    /// - whether it was committed is not known, as its coordinator was asked for that and has not answered: it may be;
-    /// - it was to be aborted: the coordinator aborts it when `transaction.timeout.ms` is over, if not before.
+    /// `Timeout`: that took longer, and the attempt ends. The error says what is known:
+    /// - a commit was wanted and did not happen: the coordinator aborts the transaction after `transaction.timeout.ms`;
+    /// - whether the transaction was committed is unknown, because the coordinator has not responded: it may be committed;
+    /// - an abort was wanted: the coordinator aborts the transaction after `transaction.timeout.ms`, if not before.
     ///
-    /// What ended the producer (`Fenced`, …).
+    /// Or the error that ended the producer (`Fenced`, …).
     pub async fn close(self, timeout: Duration) -> Result<()> {
         self.producer.close(timeout).await
     }
 }
 
-/// A transaction that is open. It ends with [`commit`](Self::commit) or [`abort`](Self::abort); dropped, it is aborted, and the next one waits
-/// for that.
+/// An open transaction. It ends with [`commit`](Self::commit) or [`abort`](Self::abort). When dropped, it is aborted, and the
+/// next one waits for that.
 ///
-/// After `transaction.timeout.ms` the coordinator aborts it, and fences the producer where the cluster's `transaction.version` is below 2
-/// (KIP-890); a warning is logged when four fifths of that are over.
+/// After `transaction.timeout.ms` the coordinator aborts it, and fences the producer if the cluster's `transaction.version` is
+/// below 2 (KIP-890). A warning is logged after four fifths of that time.
 #[derive(Debug)]
 #[must_use = "a transaction that is dropped is aborted"]
 pub struct Transaction<'a> {
@@ -120,48 +122,53 @@ pub struct Transaction<'a> {
 }
 
 impl Transaction<'_> {
-    /// Sends a record, as [`Producer::send`] does. Readers see it when the transaction is committed, unless they read uncommitted.
+    /// Sends a record, as [`Producer::send`] does. Consumers see it when the transaction is committed, or at once if they read
+    /// uncommitted records.
     ///
-    /// The delivery need not be awaited: [`commit`](Self::commit) waits for all, and fails if one of them was not written.
+    /// The delivery need not be awaited: [`commit`](Self::commit) waits for all records, and fails if one of them was not
+    /// written.
     ///
     /// # Errors
-    /// Those of [`Producer::send`], by the delivery: then the transaction cannot be committed. `TransactionAborted`, because another record
-    /// was not written.
+    /// Those of [`Producer::send`], returned by the delivery; the transaction then cannot be committed. `TransactionAborted`:
+    /// another record was not written.
     pub fn send(&self, record: ProducerRecord<'_>) -> TransactionDelivery {
         TransactionDelivery(self.producer.send(record))
     }
 
-    /// Commits these offsets of a consumer's group with the transaction: what was read is done when what was made of it is seen, and not
-    /// otherwise (KIP-98, KIP-447). `Consumer::offsets_for_transaction` gives them. Call it after the records were sent: it has to be within
-    /// the transaction, not at its end.
+    /// Commits these offsets of a consumer group with the transaction: the consumed records count as processed when the
+    /// transaction's records become visible, and not otherwise (KIP-98, KIP-447). `Consumer::offsets_for_transaction` returns the
+    /// offsets. Call this after sending the records, and before the commit.
     ///
     /// # Errors
-    /// `TransactionAborted`: the group has rebalanced since, or does not take them, as a topic of theirs was missing for 5 s, for example. The transaction cannot be committed: go back to what is
-    /// committed and begin another. `Fenced`.
+    /// `TransactionAborted`: the group has rebalanced since, or does not accept the offsets, for example because one of their
+    /// topics was missing for 5 s. The transaction cannot be committed: seek back to the committed offsets and begin another.
+    /// `Fenced`.
     pub async fn send_offsets(&self, offsets: GroupOffsets) -> Result<()> {
         self.producer.ask(|done| TransactionCommand::SendOffsets(offsets, done)).await
     }
 
-    /// Writes what was sent, and commits.
+    /// Writes the remaining records, and commits.
     ///
-    /// Dropped before it ends, this goes on, and nobody hears whether the transaction was committed: the next one waits for that.
+    /// If this is dropped before it ends, the commit continues without reporting its outcome; the next transaction waits for it.
     ///
     /// # Errors
-    /// - `TransactionAborted`: a record was not written, offsets were not taken, or the transaction lasted longer than
-    ///   `transaction.timeout.ms`. Nothing of it is committed; the next transaction may be.
-    /// - `OutcomeUnknown`: nobody said within `max.block.ms` whether it was committed. It may be. The next transaction waits until that is
-    ///   decided.
-    /// - `Fenced`: another producer has begun with this `transactional.id`, or, with a `transaction.version` below 2, the transaction lasted
-    ///   longer than `transaction.timeout.ms`. Nothing of it is committed. Where a broker has refused a record for that (INVALID_PRODUCER_EPOCH) it is
-    ///   `TransactionAborted`, as in Java, and the next [`begin`](TransactionalProducer::begin) says `Fenced`.
+    /// - `TransactionAborted`: a record was not written, offsets were not accepted, or the transaction lasted longer than
+    ///   `transaction.timeout.ms`. Nothing of it is committed; the next transaction may succeed.
+    /// - `OutcomeUnknown`: no broker confirmed within `max.block.ms` whether it was committed. It may be. The next transaction
+    ///   waits until that is decided.
+    /// - `Fenced`: another producer has begun with this `transactional.id`, or, with a `transaction.version` below 2, the
+    ///   transaction lasted longer than `transaction.timeout.ms`. Nothing of it is committed. If a broker refused a record for
+    ///   that reason (INVALID_PRODUCER_EPOCH), the error is `TransactionAborted`, as in Java, and the next
+    ///   [`begin`](TransactionalProducer::begin) returns `Fenced`.
     pub async fn commit(mut self) -> Result<()> {
         self.end(true).await
     }
 
-    /// Aborts: readers of what is committed will see nothing of it.
+    /// Aborts the transaction. Consumers that read committed records see nothing of it.
     ///
     /// # Errors
-    /// `Timeout`: the coordinator did not answer within `max.block.ms`. Aborting goes on. `Fenced`: the coordinator has aborted it.
+    /// `Timeout`: the coordinator did not respond within `max.block.ms`. The attempt to abort continues. `Fenced`: the
+    /// coordinator has aborted the transaction.
     pub async fn abort(mut self) -> Result<()> {
         self.end(false).await
     }
@@ -172,10 +179,11 @@ impl Transaction<'_> {
     }
 }
 
-/// A record of a transaction on its way, which may be awaited or not: [`Transaction::commit`] fails if it was not written.
+/// A record that is being sent in a transaction. It need not be awaited: [`Transaction::commit`] fails if the record was not
+/// written.
 ///
 /// # Errors
-/// What [`Transaction::send`] says.
+/// Those of [`Transaction::send`].
 #[derive(Debug)]
 pub struct TransactionDelivery(Delivery);
 

@@ -1,5 +1,5 @@
-//! What is allocated for the records that are sent: so much for a batch, and nothing for a record. Alone in its process, so that nothing
-//! else moves the counters.
+//! Counts allocations for sent records: a few for a batch, and none for a record. The test is alone in its process, so that
+//! nothing else changes the counters.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on ends")]
 
 use std::{
@@ -23,7 +23,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// A broker that answers at once, and allocates for an answer what any answer needs.
+/// A broker that responds at once, with only the allocations that any response needs.
 #[derive(Default)]
 struct Brokers {
     answers: VecDeque<Completion>,
@@ -122,7 +122,7 @@ async fn producer(batch_size: usize) -> Producer {
         .unwrap()
 }
 
-/// Sends so many records and awaits each, a few hundred at a time.
+/// Sends this many records and awaits each, a few hundred at a time.
 async fn send(producer: &Producer, waiting: &mut VecDeque<Delivery>, records: usize) {
     const WINDOW: usize = 4096;
     for _ in 0..records {
@@ -139,7 +139,7 @@ async fn send(producer: &Producer, waiting: &mut VecDeque<Delivery>, records: us
     }
 }
 
-/// Allocations for so many records, in batches of so many bytes.
+/// The allocations for this many records, with this batch size.
 async fn allocations(records: usize, batch_size: usize) -> usize {
     let producer = producer(batch_size).await;
     let mut waiting = VecDeque::with_capacity(4096);

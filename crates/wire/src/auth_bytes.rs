@@ -1,4 +1,4 @@
-//! [`AuthBytes`]: what a SASL mechanism says.
+//! [`AuthBytes`]: a message of a SASL mechanism.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{DecodeError, EncodeError, Encoding, Field, Kind, Reader, Writer};
 
-/// A message of a SASL mechanism. It may hold a password or a token: its `Debug` shows its length alone.
+/// A message of a SASL mechanism. It may contain a password or a token, so that `Debug` shows only its length.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct AuthBytes(pub Bytes);
 

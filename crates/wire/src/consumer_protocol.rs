@@ -1,9 +1,9 @@
-//! What consumers of the classic protocol tell one another through the group: their subscriptions, which the
-//! leader reads, and the assignments it makes. The broker passes them on unread.
+//! The data that consumers of the classic protocol exchange through the group: their subscriptions, which the leader reads, and
+//! the assignments it makes. The broker passes them on unread.
 //!
-//! They come from other clients, so they are read leniently: a version above ours is read as our highest, and
-//! bytes after the last field that we know are a newer member's business. What is read may still make no
-//! sense (negative partitions, unknown topics, duplicates): that is for the reader of the values to judge.
+//! They come from other clients, so that decoding is lenient: a version above the highest known one is read as that one, and
+//! bytes after the last known field are ignored as a newer member's. Decoded values may still make no sense (negative partitions,
+//! unknown topics, duplicates): the caller has to check them.
 
 use bytes::Bytes;
 
@@ -12,23 +12,23 @@ use crate::{DecodeError, EncodeError, Message, Reader, Writer, message::message}
 message! {
     0..=3;
 
-    /// What a member wants, and what it has.
+    /// A member's subscription and the partitions that it owns.
     pub struct ConsumerProtocolSubscription {
         topics: Vec<String>,
-        /// The assignor's own.
+        /// Data of the assignor.
         user_data: Option<Bytes>,
-        /// What the member has not given up (KIP-429).
+        /// The partitions that the member has not revoked (KIP-429).
         owned_partitions: Vec<TopicPartition> [ignorable 1..],
-        /// Of `owned_partitions`; -1: none (KIP-792).
+        /// The generation of `owned_partitions`; -1: none (KIP-792).
         generation_id: i32 [ignorable 2..] = -1,
         /// KIP-881.
         rack_id: Option<String> [ignorable 3..],
     }
 
-    /// What a member is given.
+    /// A member's assignment.
     pub struct ConsumerProtocolAssignment {
         assigned_partitions: Vec<TopicPartition>,
-        /// The assignor's own.
+        /// Data of the assignor.
         user_data: Option<Bytes>,
     }
 
@@ -40,25 +40,25 @@ message! {
 }
 
 impl ConsumerProtocolSubscription {
-    /// Reads the version and what it says follows.
+    /// Decodes the version, then the fields of that version.
     pub fn decode_versioned(bytes: Bytes) -> Result<Self, DecodeError> {
         decode(bytes)
     }
 
-    /// The version, then the fields it has.
+    /// Encodes the version, then the fields of that version.
     pub fn encode_versioned(&self, version: i16) -> Result<Bytes, EncodeError> {
         encode(self, version)
     }
 }
 
 impl ConsumerProtocolAssignment {
-    /// Reads the version and what it says follows. No bytes at all, which is what a broker sends with an
-    /// error, are an error here too.
+    /// Decodes the version, then the fields of that version. Empty bytes, which a broker sends with an error, are an error here
+    /// too.
     pub fn decode_versioned(bytes: Bytes) -> Result<Self, DecodeError> {
         decode(bytes)
     }
 
-    /// The version, then the fields it has (the same in all of them).
+    /// Encodes the version, then the fields of that version (the same in all versions).
     pub fn encode_versioned(&self, version: i16) -> Result<Bytes, EncodeError> {
         encode(self, version)
     }
@@ -68,7 +68,7 @@ fn decode<M: Message>(bytes: Bytes) -> Result<M, DecodeError> {
     let mut r = Reader::new(bytes);
     r.set_context(M::NAME);
     let version = r.i16()?;
-    M::decode(&mut r, version.min(M::VERSIONS.max)) // a negative one is in no table
+    M::decode(&mut r, version.min(M::VERSIONS.max)) // a negative version is in no table
 }
 
 fn encode<M: Message>(message: &M, version: i16) -> Result<Bytes, EncodeError> {

@@ -1,7 +1,7 @@
-//! What can be wrong with bytes that arrive, and with values that are to be sent.
+//! Errors in received bytes, and in values to be sent.
 
-/// The bytes are not what the protocol says they are. The frame they came in is lost; so is, as a rule, the
-/// connection, for nothing after a malformed answer can be trusted.
+/// The bytes violate the protocol. Their frame is lost, and usually the connection too, because nothing after a malformed
+/// response can be trusted.
 ///
 /// `what` names the field that was being read, as `Struct.field`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -11,12 +11,12 @@ pub enum DecodeError {
     Short {
         /// The field being read.
         what: &'static str,
-        /// Bytes that the value needs.
+        /// The number of bytes that the value needs.
         needed: usize,
         /// Bytes that are there.
         left: usize,
     },
-    /// A length below -1, which is the only negative one that means something (null).
+    /// A length below -1, the only negative length with a meaning (null).
     #[error("{what}: length {length}")]
     NegativeLength {
         /// The field being read.
@@ -34,7 +34,7 @@ pub enum DecodeError {
         /// The longest allowed.
         max: usize,
     },
-    /// Null where the version has no null.
+    /// Null in a version that does not allow it.
     #[error("{what}: null, and may not be in this version")]
     Null {
         /// The field being read.
@@ -46,7 +46,7 @@ pub enum DecodeError {
         /// The field being read.
         what: &'static str,
     },
-    /// A varint that goes on for more than 5 (10) bytes or whose value does not fit 32 (64) bits.
+    /// A varint longer than 5 (10) bytes, or whose value does not fit into 32 (64) bits.
     #[error("{what}: a varint that does not fit {bits} bits")]
     Varint {
         /// The field being read.
@@ -54,24 +54,24 @@ pub enum DecodeError {
         /// The width it should fit.
         bits: u32,
     },
-    /// An array that claims more elements than the bytes left could hold, at the smallest size of one.
+    /// An array that claims more elements than the remaining bytes can hold, given the smallest size of an element.
     #[error("{what}: {count} elements of at least {min_size} bytes claimed, {left} bytes left")]
     Count {
-        /// The field being read.
+        /// The number of elements claimed.
         what: &'static str,
-        /// Elements claimed.
+        /// The smallest size of an element.
         count: usize,
-        /// The smallest size of one.
+        /// The number of bytes left.
         min_size: usize,
         /// Bytes that are there.
         left: usize,
     },
-    /// Arrays that fit their bytes, but would take far more memory than the message has bytes.
+    /// Arrays that fit into their bytes, but would take far more memory than the message has bytes.
     #[error("{what}: {count} elements are more than a message of this size may unfold to")]
     Budget {
         /// The field being read.
         what: &'static str,
-        /// Elements of the array that went over it.
+        /// The number of elements of the array that exceeded the budget.
         count: usize,
     },
     /// A nullable struct whose presence byte is neither -1 nor 1.
@@ -82,7 +82,7 @@ pub enum DecodeError {
         /// The byte on the wire.
         byte: i8,
     },
-    /// A tagged field that we know, twice in one struct.
+    /// A known tagged field that occurs twice in one struct.
     #[error("{what}: tag {tag} twice")]
     DuplicateTag {
         /// The last field read before the tags.
@@ -95,57 +95,57 @@ pub enum DecodeError {
     Trailing {
         /// The last field read.
         what: &'static str,
-        /// How many.
+        /// The number of bytes left.
         left: usize,
     },
-    /// A version that our tables do not describe.
+    /// A version that the tables do not describe.
     #[error("{what} has no version {version} here")]
     Version {
         /// The message.
         what: &'static str,
-        /// The version asked for.
+        /// The requested version.
         version: i16,
     },
-    /// An API key that our tables do not describe.
+    /// An API key that the tables do not describe.
     #[error("API key {0} is none of ours")]
     ApiKey(i16),
 }
 
-/// A value that its version cannot carry.
+/// A value that cannot be encoded in its version.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
-    /// Longer than its length prefix can say.
+    /// A value too long for its length prefix.
     #[error("{what}: {length} bytes or elements, {max} at most")]
     TooLong {
         /// The field.
         what: &'static str,
-        /// Its length.
+        /// The length.
         length: usize,
-        /// The longest possible.
+        /// The longest possible length.
         max: usize,
     },
-    /// Null where the version has no null.
+    /// Null in a version that does not allow it.
     #[error("{what}: null, and may not be in version {version}")]
     Null {
         /// The field.
         what: &'static str,
-        /// The version asked for.
+        /// The requested version.
         version: i16,
     },
-    /// Set, though the version does not carry it, and not to be left out silently.
+    /// A field that is set, although the version does not have it and it may not be omitted silently.
     #[error("{what}: set, and version {version} does not carry it")]
     NotInVersion {
         /// The field.
         what: &'static str,
-        /// The version asked for.
+        /// The requested version.
         version: i16,
     },
-    /// A version that our tables do not describe.
+    /// A version that the tables do not describe.
     #[error("{what} has no version {version} here")]
     Version {
         /// The message.
         what: &'static str,
-        /// The version asked for.
+        /// The requested version.
         version: i16,
     },
 }

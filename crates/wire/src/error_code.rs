@@ -1,23 +1,22 @@
-//! [`ErrorCode`]: every code that Kafka 4.3 knows, its name, and whether the same call may succeed later.
+//! [`ErrorCode`]: every error code of Kafka 4.3, its name, and whether it is retriable.
 
 use std::fmt;
 
 macro_rules! error_codes {
     ($($variant:ident = $code:literal $name:ident $($retriable:ident)?),* $(,)?) => {
-        /// What a broker says went wrong. A code that we do not know is kept as it came, and is not
-        /// retriable.
+        /// An error code of a broker. An unknown code is kept unchanged, and is not retriable.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum ErrorCode {
             $(
                 #[doc = concat!("`", stringify!($name), "` (", stringify!($code), ")")]
                 $variant,
             )*
-            /// A code newer than this list. Made by [`From<i16>`], which never puts a known code here.
+            /// A code newer than this list. Created by [`From<i16>`], which never uses this for a known code.
             Unknown(i16),
         }
 
         impl ErrorCode {
-            /// Every code that has a name, lowest first.
+            /// All known codes, in ascending order.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
             /// The number on the wire.
@@ -28,7 +27,7 @@ macro_rules! error_codes {
                 }
             }
 
-            /// Kafka's name, `UNKNOWN` for a code that has none here.
+            /// Kafka's name, or `UNKNOWN` for an unknown code.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => stringify!($name),)*
@@ -36,7 +35,7 @@ macro_rules! error_codes {
                 }
             }
 
-            /// Whether Kafka counts it among the errors that may be gone when the same call is made again.
+            /// Whether Kafka considers it an error that may pass when the same request is repeated.
             pub fn is_retriable(self) -> bool {
                 match self {
                     $(Self::$variant => error_codes!(@retriable $($retriable)?),)*
@@ -59,12 +58,12 @@ macro_rules! error_codes {
 }
 
 impl ErrorCode {
-    /// Whether nothing is wrong.
+    /// Whether it stands for success.
     pub fn is_ok(self) -> bool {
         self == Self::None
     }
 
-    /// `Ok` if nothing is wrong, for `?`.
+    /// Returns `Ok` for success, for use with `?`.
     pub fn ok(self) -> Result<(), Self> {
         if self.is_ok() { Ok(()) } else { Err(self) }
     }

@@ -1,10 +1,10 @@
-//! [`Field`]: how each Rust type that may stand in a message table is read, written and described.
+//! [`Field`]: the reading, writing and description of each Rust type used in message tables.
 
 use bytes::Bytes;
 
 use crate::{DecodeError, EncodeError, ErrorCode, Kind, Message, Reader, Uuid, Writer};
 
-/// The version a message is read or written in, and whether that version is a flexible one.
+/// The version in which a message is read or written, and whether that version is flexible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Encoding {
     /// The version.
@@ -15,28 +15,28 @@ pub struct Encoding {
 
 /// A type that a message table can use.
 pub trait Field: Sized {
-    /// The least it takes on the wire.
+    /// Its smallest size on the wire.
     fn min_size(encoding: Encoding) -> usize;
-    /// Off the wire.
+    /// Reads it.
     fn read(r: &mut Reader, encoding: Encoding) -> Result<Self, DecodeError>;
-    /// Onto the wire.
+    /// Writes it.
     fn write(&self, w: &mut Writer, encoding: Encoding) -> Result<(), EncodeError>;
-    /// What it is, for [`Shape`](crate::Shape).
+    /// Its type, for [`Shape`](crate::Shape).
     fn kind(encoding: Encoding) -> Kind;
 
-    /// Whether it is null, for fields that may be so only from some version on.
+    /// Whether it is null, for fields that may be null only from some version on.
     fn is_null(&self) -> bool {
         false
     }
-    /// As [`read`](Self::read), inside a tagged field.
+    /// Like [`read`](Self::read), inside a tagged field.
     fn read_tagged(r: &mut Reader, encoding: Encoding) -> Result<Self, DecodeError> {
         Self::read(r, encoding)
     }
-    /// As [`write`](Self::write), inside a tagged field.
+    /// Like [`write`](Self::write), inside a tagged field.
     fn write_tagged(&self, w: &mut Writer, encoding: Encoding) -> Result<(), EncodeError> {
         self.write(w, encoding)
     }
-    /// As [`kind`](Self::kind), inside a tagged field.
+    /// Like [`kind`](Self::kind), inside a tagged field.
     fn kind_tagged(encoding: Encoding) -> Kind {
         Self::kind(encoding)
     }
@@ -74,7 +74,7 @@ fixed! {
     Uuid = uuid, 16, Uuid;
 }
 
-#[doc(hidden)] // applications see the code, and not how it is encoded
+#[doc(hidden)] // applications use the code, not its encoding
 impl Field for ErrorCode {
     fn min_size(_: Encoding) -> usize {
         2
@@ -124,7 +124,7 @@ impl Field for Option<String> {
     }
 }
 
-/// What a 32-bit length or count takes at least.
+/// The smallest size of a 32-bit length or count.
 fn min_length(encoding: Encoding) -> usize {
     if encoding.flexible { 1 } else { 4 }
 }
@@ -187,7 +187,7 @@ impl<T: Field> Field for Option<Vec<T>> {
         let Some(count) = r.count(encoding.flexible, T::min_size(encoding), size_of::<T>())? else {
             return Ok(None);
         };
-        let mut elements = Vec::with_capacity(count); // the reader vouches for it
+        let mut elements = Vec::with_capacity(count); // the reader has checked the count
         for _ in 0..count {
             elements.push(T::read(r, encoding)?);
         }
@@ -207,9 +207,8 @@ impl<T: Field> Field for Option<Vec<T>> {
     }
 }
 
-/// A nullable struct has a byte before it, 1 or -1 for null. As a tagged field it has none: there, what is
-/// null is absent. Some senders spell out a default that they could have left away; it says as little, and
-/// reads as absent.
+/// A nullable struct is preceded by a byte: 1, or -1 for null. A tagged field has no such byte; null is expressed by its absence.
+/// Some senders write out a default that could have been omitted; it means the same, and is read as absent.
 impl<T: Message> Field for Option<T> {
     fn min_size(_: Encoding) -> usize {
         1

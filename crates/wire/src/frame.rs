@@ -1,7 +1,7 @@
-//! Frames: the length that comes first, the headers, and the bodies behind them.
+//! Frames: the length, the header, and the body.
 //!
-//! A client checks the length with [`check_frame_len`] before it makes room, finds the call that a frame
-//! answers by [`correlation_id`], and reads it with [`decode_response`]. A broker uses [`decode_request`] and
+//! A client checks the length with [`check_frame_len`] before it allocates memory, finds the call of a response by
+//! [`correlation_id`], and decodes the response with [`decode_response`]. A broker uses [`decode_request`] and
 //! [`encode_response`].
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use crate::{Api, ApiKey, DecodeError, EncodeError, Message, Reader, Request, Res
 /// Every frame begins with at least a correlation id.
 const SMALLEST_FRAME: usize = 4;
 
-/// Why no frame is read: what its length says.
+/// Why a frame is refused because of its length.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// Below zero.
@@ -26,20 +26,20 @@ pub enum FrameError {
         /// The length on the wire.
         length: usize,
     },
-    /// Larger than the reader allows.
+    /// Larger than allowed.
     #[error("a frame of {length} bytes, {cap} at most")]
     TooLarge {
         /// The length on the wire.
         length: usize,
-        /// The most allowed.
+        /// The largest length allowed.
         cap: usize,
     },
-    /// The bytes are those of an HTTP answer.
+    /// The bytes belong to an HTTP response.
     #[error(
         "the other end speaks HTTP, not Kafka: is this the port of a REST proxy, a registry or a web server?"
     )]
     Http,
-    /// The bytes are a TLS alert: the other end expects TLS.
+    /// The bytes are a TLS alert: the peer expects TLS.
     #[error("the other end speaks TLS, and we do not: this listener needs security.protocol SSL or SASL_SSL")]
     TlsAlert,
     /// The bytes begin a TLS handshake.
@@ -49,10 +49,10 @@ pub enum FrameError {
     TlsHandshake,
 }
 
-/// The length of the frame that `prefix` announces, at most `cap`.
+/// The length of the frame with the prefix `prefix`, at most `cap`.
 ///
-/// A length beyond the cap is often no length at all. The first bytes of an HTTP answer and of a TLS record are recognised, and the
-/// error says so.
+/// A length beyond the limit is often no length at all. The first bytes of an HTTP response and of a TLS record are recognised,
+/// and the error says so.
 pub fn check_frame_len(prefix: [u8; 4], cap: usize) -> Result<usize, FrameError> {
     let signed = i32::from_be_bytes(prefix);
     let length = usize::try_from(signed).map_err(|_| FrameError::Negative { length: signed })?;
@@ -73,19 +73,19 @@ pub fn check_frame_len(prefix: [u8; 4], cap: usize) -> Result<usize, FrameError>
 /// The header of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestHeader {
-    /// The API key as a number: a client may use an API that is not known here.
+    /// The API key as a number, because a client may use an API that is unknown here.
     pub api_key: i16,
     /// The version of the body.
     pub api_version: i16,
-    /// The response bears the same id.
+    /// The correlation id, which the response repeats.
     pub correlation_id: i32,
     /// `client.id`.
     pub client_id: Option<String>,
 }
 
 impl RequestHeader {
-    /// Reads header version 1 or 2, as the API and its version demand. Of an unknown API it reads the part that all versions
-    /// have.
+    /// Decodes header version 1 or 2, as required by the API and its version. For an unknown API, decodes the part common to all
+    /// versions.
     pub fn decode(r: &mut Reader) -> Result<Self, DecodeError> {
         r.set_context("RequestHeader");
         let (api_key, api_version, correlation_id) = (r.i16()?, r.i16()?, r.i32()?);
@@ -97,7 +97,7 @@ impl RequestHeader {
     }
 }
 
-/// A whole frame, length included, of any request.
+/// Encodes a complete frame, including the length, of any request.
 pub fn encode_request(
     correlation_id: i32,
     client_id: Option<&str>,
@@ -109,7 +109,7 @@ pub fn encode_request(
         .into_frame()
 }
 
-/// The same in the parts that it is written in, one after the other: large byte fields are not copied.
+/// The same as consecutive parts, without copying large byte fields.
 pub fn encode_request_parts(
     correlation_id: i32,
     client_id: Option<&str>,
@@ -121,7 +121,7 @@ pub fn encode_request_parts(
         .into_frame_parts()
 }
 
-/// A whole frame, length included, of a request whose type is known.
+/// Encodes a complete frame, including the length, of a request of a known type.
 pub fn encode_api_request<R: Api>(
     correlation_id: i32,
     client_id: Option<&str>,
@@ -132,35 +132,35 @@ pub fn encode_api_request<R: Api>(
     request_frame(w, R::KEY, correlation_id, client_id, version, |w| request.encode(w, version))?.into_frame()
 }
 
-/// The correlation id with which every response begins.
+/// The correlation id at the beginning of every response.
 pub fn correlation_id(frame: &Bytes) -> Result<i32, DecodeError> {
     let mut r = Reader::new(frame.clone());
     r.set_context("ResponseHeader.correlation_id");
     r.i32()
 }
 
-/// A response, read to its end.
+/// A decoded response.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decoded<T> {
-    /// Of the request it answers.
+    /// The correlation id of its request.
     pub correlation_id: i32,
-    /// The answer.
+    /// The response.
     pub response: T,
-    /// Bytes that came after it and that we have no name for: 0 from every broker that keeps to the protocol.
+    /// The number of bytes left after the known fields: 0 for every broker that follows the protocol.
     pub trailing: usize,
 }
 
-/// A frame, without its length, that answers a request of `api` at `version`.
+/// Decodes a frame, without its length, that answers a request of `api` at `version`.
 pub fn decode_response(frame: Bytes, api: ApiKey, version: i16) -> Result<Decoded<Response>, DecodeError> {
     response_frame(frame, api, version, |r| Response::decode(api, r, version))
 }
 
-/// As [`decode_response`], for a request whose type is known.
+/// Like [`decode_response`], for a request of a known type.
 pub fn decode_api_response<R: Api>(frame: Bytes, version: i16) -> Result<Decoded<R::Response>, DecodeError> {
     response_frame(frame, R::KEY, version, |r| R::Response::decode(r, version))
 }
 
-/// A frame, without its length, that a client sent. Nothing may be left over.
+/// Decodes a frame, without its length, sent by a client. No bytes may be left over.
 pub fn decode_request(frame: Bytes) -> Result<(RequestHeader, Request), DecodeError> {
     let mut r = Reader::new(frame);
     let header = RequestHeader::decode(&mut r)?;
@@ -170,7 +170,7 @@ pub fn decode_request(frame: Bytes) -> Result<(RequestHeader, Request), DecodeEr
     Ok((header, request))
 }
 
-/// A whole frame, length included, that answers a request at `version`.
+/// Encodes a complete frame, including the length, of the response to a request at `version`.
 pub fn encode_response(correlation_id: i32, version: i16, response: &Response) -> Result<Bytes, EncodeError> {
     let mut w = Writer::frame();
     w.i32(correlation_id);

@@ -1,15 +1,13 @@
-//! Kafka's wire protocol as pure functions over bytes: frames, versions, messages, and the record batches
-//! inside them.
+//! Kafka's wire protocol as pure functions over bytes: frames, versions, messages, and record batches.
 //!
-//! Knows nothing of sockets, time or the meaning of a response. [`Request`] and [`Response`] are all the messages,
-//! in every version that brokers from 2.4 to 4.3 speak; [`frame`] puts them into frames and takes them out;
-//! [`records`] reads and builds record batches. Each message is one table in [`messages`], written with
-//! `message!` (see [`message`]).
+//! The crate knows nothing of sockets, time or the meaning of a response. [`Request`] and [`Response`] contain all messages, in
+//! every version supported by brokers from 2.4 to 4.3; [`frame`] encodes and decodes frames; [`records`] reads and builds record
+//! batches. Each message is one table in [`messages`], written with `message!` (see [`message`]).
 //!
 //! Always true:
-//! - bytes from outside cannot panic, spin, or make memory grow past a small multiple of their size;
-//! - byte fields of a decoded message are slices of the frame that it came in;
-//! - a decoded message encodes to an equal one, in both directions and every version.
+//! - bytes from outside cannot cause panics, endless loops, or memory use beyond a small multiple of their size;
+//! - byte fields of a decoded message are slices of its frame;
+//! - encoding a decoded message and decoding it again gives an equal message, in both directions and every version.
 
 mod auth_bytes;
 mod consumer_protocol;
@@ -77,7 +75,7 @@ pub use shape::{FieldShape, Kind, Shape};
 pub use uuid::{ParseUuidError, Uuid};
 pub use writer::Writer;
 
-/// What the README shows compiles.
+/// The README's examples, which must compile.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,44 +1,42 @@
-//! [`Message`], and the `message!` table that every message is written as: one entry for both directions and
-//! all versions.
+//! [`Message`], and the `message!` tables that define every message: one entry for both directions and all versions.
 //!
-//! A field of a table is `name: Type [left out, versions, null from.., tag n] = default`; each part but the first two
-//! may be left out. `[3..]`, `[..=12]` and `[3..=7]` say in which versions it is on the wire. A nullable
-//! field is an `Option`; `null 12..` says that it may be null only from that version on. Fields stand in the
-//! order of the wire; tagged ones follow all others there, wherever they stand in the table, lowest tag
-//! first. They are written when they differ from their default; an `Option` of a struct among them is one
-//! that may be absent.
+//! A field of a table is `name: Type [omission, versions, null from.., tag n] = default`; everything after the type is optional.
+//! `[3..]`, `[..=12]` and `[3..=7]` are the versions that have the field. A nullable field is an `Option`; `null 12..` means that
+//! it may be null only from that version on. Fields are listed in wire order; on the wire, tagged ones follow all others,
+//! wherever they are listed in the table, lowest tag first. They are written when they differ from their default; a tagged
+//! `Option` of a struct may be absent.
 //!
-//! What a version does not carry reads as the default. Writing it is an error, so that nothing is sent, unless it
-//! has its default, or the table says how it is left out: `ignorable`, as in Kafka's schemas; `or other`, where the
-//! field `other` says the same in that version and is set; `optional`, where we do without it. Defaults are Kafka's.
+//! A field that a version does not have is read as its default. Writing it is an error, so that nothing is sent, unless it has
+//! its default, or the table allows its omission: `ignorable`, as in Kafka's schemas; `or other`, where the field `other` has the
+//! same meaning in that version and is set; `optional`, where this client can do without it. Defaults are Kafka's.
 //!
-//! The macro only lists the fields of a struct. What is done with them is ordinary code, in `table.rs`.
+//! The macro only lists the fields of a struct. The code that visits them is ordinary code, in `table.rs`.
 
 use std::fmt::Debug;
 
 use crate::{ApiKey, DecodeError, EncodeError, Encoding, Field, Reader, Shape, Writer};
 
-/// A range of versions, both ends in it.
+/// An inclusive range of versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Versions {
-    /// The lowest.
+    /// The lowest version.
     pub min: i16,
-    /// The highest.
+    /// The highest version.
     pub max: i16,
 }
 
 impl Versions {
-    /// From `min` to `max`.
+    /// The range from `min` to `max`.
     pub const fn new(min: i16, max: i16) -> Self {
         Self { min, max }
     }
 
-    /// Whether `version` is one of them.
+    /// Whether `version` is in the range.
     pub const fn contains(self, version: i16) -> bool {
         self.min <= version && version <= self.max
     }
 
-    /// The versions that both have, if there are any.
+    /// The versions in both ranges, if there are any.
     pub fn intersect(self, other: Self) -> Option<Self> {
         let both = Self { min: self.min.max(other.min), max: self.max.min(other.max) };
         (both.min <= both.max).then_some(both)
@@ -49,12 +47,12 @@ impl Versions {
 pub trait Message: Field + Clone + Debug + Default + PartialEq {
     /// Kafka's name.
     const NAME: &'static str;
-    /// The versions in the table.
+    /// The supported versions.
     const VERSIONS: Versions;
     /// The first flexible version (KIP-482); beyond the last one if none is.
     const FLEXIBLE: i16;
 
-    /// Reads one at `version`. What follows it stays in the reader: [`Reader::finish`] refuses leftovers.
+    /// Decodes it at `version`. Bytes after it stay in the reader: [`Reader::finish`] refuses leftovers.
     fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         match Self::encoding(version) {
             Some(encoding) => Self::read(r, encoding),
@@ -62,7 +60,7 @@ pub trait Message: Field + Clone + Debug + Default + PartialEq {
         }
     }
 
-    /// Writes it at `version`.
+    /// Encodes it at `version`.
     fn encode(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
         match Self::encoding(version) {
             Some(encoding) => self.write(w, encoding),
@@ -70,33 +68,33 @@ pub trait Message: Field + Clone + Debug + Default + PartialEq {
         }
     }
 
-    /// How `version` is encoded, if it is in the table.
+    /// The encoding of `version`, if it is supported.
     fn encoding(version: i16) -> Option<Encoding> {
         Self::VERSIONS.contains(version).then_some(Encoding { version, flexible: version >= Self::FLEXIBLE })
     }
 
-    /// Its fields at `version`.
+    /// The fields at `version`.
     fn shape(version: i16) -> Shape;
 }
 
-/// A request: it knows its key and its answer.
+/// A request, with its API key and its response.
 pub trait Api: Message {
     /// The API.
     const KEY: ApiKey;
-    /// What the broker answers.
+    /// The response type.
     type Response: Message;
 }
 
-/// What a table says of a field besides its type.
+/// The properties of a field in a table, beside its type.
 #[derive(Clone, Copy)]
 pub(crate) struct FieldSpec {
     pub(crate) versions: Versions,
     /// The first version in which an optional field may be null.
     pub(crate) null_from: i16,
     pub(crate) tag: Option<u32>,
-    /// Whether Kafka leaves it out where the version does not carry it, though it be set.
+    /// Whether Kafka omits it in versions that do not have it, even if it is set.
     pub(crate) ignorable: bool,
-    /// Whether we do.
+    /// Whether this client does so.
     pub(crate) optional: bool,
 }
 
@@ -127,17 +125,17 @@ impl FieldSpec {
         Self { optional: true, ..self }
     }
 
-    /// Whether it must have its default, as this version does not carry it, unless another field says the same.
+    /// Whether it must have its default, because this version does not have it; unless another field has the same meaning.
     pub(crate) const fn must_be_default(self, encoding: Encoding) -> bool {
         !self.ignorable && !self.optional && !self.in_order(encoding) && self.in_tags(encoding).is_none()
     }
 
-    /// Among the fields that stand in order.
+    /// Whether it is among the fields in wire order.
     pub(crate) const fn in_order(self, encoding: Encoding) -> bool {
         self.tag.is_none() && self.versions.contains(encoding.version)
     }
 
-    /// Among the tagged ones: its tag.
+    /// Its tag, if it is among the tagged fields.
     pub(crate) const fn in_tags(self, encoding: Encoding) -> Option<u32> {
         if encoding.flexible && self.versions.contains(encoding.version) { self.tag } else { None }
     }
@@ -147,7 +145,7 @@ impl FieldSpec {
     }
 }
 
-/// The bracket of a field.
+/// Parses the properties of a field in brackets.
 macro_rules! spec {
     () => { $crate::message::FieldSpec::over(i16::MIN, i16::MAX) };
     (ignorable $($rest:tt)*) => { $crate::message::spec!($($rest)*).ignorable() };
@@ -164,7 +162,7 @@ macro_rules! spec {
     };
 }
 
-/// Whether another field of the same message says what this one says.
+/// Whether another field of the same message has the meaning of this one.
 macro_rules! said_elsewhere {
     ($message:ident; or $other:ident $($rest:tt)*) => {
         $message.$other != Self::default().$other
@@ -174,7 +172,7 @@ macro_rules! said_elsewhere {
     };
 }
 
-/// The default of a field.
+/// Parses the default of a field.
 macro_rules! default {
     () => {
         Default::default()
@@ -184,7 +182,7 @@ macro_rules! default {
     };
 }
 
-/// The structs of one API (or of one embedded protocol), which share their versions.
+/// Defines the structs of one API (or of one embedded protocol), which share their versions.
 macro_rules! message {
     ($min:literal ..= $max:literal; $($structs:tt)*) => {
         message! { $min..=$max, flexible 32767..; $($structs)* }

@@ -1,7 +1,7 @@
-//! Committed offsets as a group coordinator writes them to `__consumer_offsets` (`OffsetCommitKey` and `OffsetCommitValue`). Under keys of other
-//! versions the topic has the groups and their members, which are not read here.
+//! Committed offsets as a group coordinator writes them to `__consumer_offsets` (`OffsetCommitKey` and `OffsetCommitValue`).
+//! Under keys of other versions, the topic also contains the groups and their members, which are not decoded here.
 //!
-//! A version above ours is an error: its layout may be another.
+//! A version above the highest known one is an error, because its layout may be different.
 
 use bytes::Bytes;
 
@@ -21,10 +21,10 @@ message! {
 message! {
     0..=4, flexible 4..;
 
-    /// What is committed.
+    /// The committed offset and its metadata.
     pub struct OffsetCommitValue {
         offset: i64,
-        /// The leader epoch (KIP-320); -1 if it is not known.
+        /// The leader epoch (KIP-320); -1 if unknown.
         leader_epoch: i32 [ignorable 3..] = -1,
         metadata: String,
         commit_timestamp: i64,
@@ -36,7 +36,7 @@ message! {
 }
 
 impl OffsetCommitKey {
-    /// Reads the version, then the fields of that version; `None` for a key of something else.
+    /// Decodes the version, then the fields of that version. Returns `None` for other kinds of keys.
     pub fn decode_versioned(bytes: Bytes) -> Result<Option<Self>, DecodeError> {
         let mut r = Reader::new(bytes);
         r.set_context(Self::NAME);
@@ -51,7 +51,7 @@ impl OffsetCommitKey {
 }
 
 impl OffsetCommitValue {
-    /// Reads the version, then the fields of that version.
+    /// Decodes the version, then the fields of that version.
     pub fn decode_versioned(bytes: Bytes) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
         r.set_context(Self::NAME);
@@ -73,7 +73,7 @@ mod tests {
         digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
     }
 
-    /// As Kafka 4.3's own classes write them.
+    /// The bytes were written by Kafka 4.3's own classes.
     #[test]
     fn every_version_is_read_as_kafka_writes_it() {
         let key = "00010005617564697400066f726465727300000007";

@@ -1,36 +1,36 @@
-//! [`Reader`]: the only way from a broker's bytes to values.
+//! [`Reader`]: decodes a broker's bytes.
 //!
 //! Always true:
-//! - nothing is read beyond the end, and inside a tagged field nothing beyond its declared size;
-//! - no allocation trusts a count: an array must fit the bytes left at its smallest element,
-//!   and all arrays of one message together a small multiple of the message;
-//! - byte fields are slices of what came in, never copies;
-//! - the first thing wrong ends it: no method loops once the bytes have run out.
+//! - nothing is read beyond the end, or, inside a tagged field, beyond its declared size;
+//! - no allocation trusts a count: an array must fit into the remaining bytes with its smallest elements, and all arrays of one
+//!   message together may take a small multiple of its size;
+//! - byte fields are slices of the input, never copies;
+//! - the first error ends the decoding: no method loops once the bytes have run out.
 
 use bytes::Bytes;
 
 use crate::{DecodeError, Uuid};
 
-/// Kafka's strings have 16-bit signed lengths; the compact form is held to the same.
+/// Kafka's strings have 16-bit signed lengths; the same limit applies to the compact form.
 pub(crate) const MAX_STRING: usize = i16::MAX as usize;
 
-/// Memory for array elements, per byte of message. The widest honest ratio is near 12 (a list of one-letter
-/// topic names: 24 bytes of `String` for 2 bytes on the wire).
+/// The memory for array elements per byte of message. The widest legitimate ratio is near 12 (a list of one-letter topic names:
+/// 24 bytes of `String` for 2 bytes on the wire).
 const MAX_EXPANSION: usize = 16;
 /// Added for the smallest messages, whose ratio varies.
 const EXPANSION_SLACK: usize = 64 * 1024;
 
-/// Known tags are few and small; a bit each says which have been seen.
+/// Known tags are few and small, so that one bit each records which were seen.
 const KNOWN_TAGS: u32 = 64;
 
-/// Reads one message from front to back.
+/// Decodes one message from front to back.
 #[derive(Clone, Debug)]
 pub struct Reader {
     bytes: Bytes,
     at: usize,
-    /// Where reading stops: the end of the bytes, or of the current tagged field.
+    /// The position at which reading stops: the end of the bytes, or of the current tagged field.
     end: usize,
-    /// Memory that array elements may still take.
+    /// The memory that array elements may still take.
     memory: usize,
     what: &'static str,
 }
@@ -45,34 +45,34 @@ macro_rules! fixed {
 }
 
 impl Reader {
-    /// Over one whole message, without its length prefix.
+    /// A reader of one complete message, without its length prefix.
     pub fn new(bytes: Bytes) -> Self {
         let end = bytes.len();
         let memory = end.saturating_mul(MAX_EXPANSION).saturating_add(EXPANSION_SLACK);
         Self { bytes, at: 0, end, memory, what: "message" }
     }
 
-    /// Names what is read next, for the error if there is one.
+    /// Names the next value for errors.
     pub fn set_context(&mut self, what: &'static str) {
         self.what = what;
     }
 
-    /// The context that [`set_context`](Self::set_context) set last.
+    /// The name set last by [`set_context`](Self::set_context).
     pub fn context(&self) -> &'static str {
         self.what
     }
 
-    /// Bytes not yet read.
+    /// The number of bytes not read yet.
     pub fn remaining(&self) -> usize {
         self.end.saturating_sub(self.at)
     }
 
-    /// Bytes already read.
+    /// The number of bytes read so far.
     pub fn position(&self) -> usize {
         self.at
     }
 
-    /// Nothing may be left over.
+    /// Checks that no bytes are left over.
     pub fn finish(&self) -> Result<(), DecodeError> {
         match self.remaining() {
             0 => Ok(()),
@@ -86,7 +86,7 @@ impl Reader {
         Ok(self.bytes.slice(from..self.at))
     }
 
-    /// Whatever is left.
+    /// All remaining bytes.
     pub fn rest(&mut self) -> Bytes {
         let rest = self.bytes.slice(self.at..self.end);
         self.at = self.end;
@@ -112,7 +112,7 @@ impl Reader {
         f64: f64,
     }
 
-    /// One byte; anything but zero is true, as in Kafka.
+    /// One byte; any value but zero is true, as in Kafka.
     pub fn bool(&mut self) -> Result<bool, DecodeError> {
         Ok(self.u8()? != 0)
     }
@@ -122,36 +122,36 @@ impl Reader {
         Ok(Uuid(self.array()?))
     }
 
-    /// Seven bits a byte, least significant first, five bytes at most. Padding with zero bits is accepted,
-    /// set bits above the 32nd are not.
+    /// Seven bits a byte, least significant first, at most five bytes. Padding with zero bits is accepted; set bits above the
+    /// 32nd are not.
     pub fn unsigned_varint(&mut self) -> Result<u32, DecodeError> {
         let value = self.base128(32)?;
         u32::try_from(value).map_err(|_| DecodeError::Varint { what: self.what, bits: 32 })
     }
 
-    /// Zigzag over [`unsigned_varint`](Self::unsigned_varint).
+    /// Zigzag encoding of [`unsigned_varint`](Self::unsigned_varint).
     pub fn varint(&mut self) -> Result<i32, DecodeError> {
         let zigzag = self.unsigned_varint()?;
         Ok((zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed())
     }
 
-    /// As [`unsigned_varint`](Self::unsigned_varint), ten bytes and 64 bits at most.
+    /// Like [`unsigned_varint`](Self::unsigned_varint), with at most ten bytes and 64 bits.
     pub fn unsigned_varlong(&mut self) -> Result<u64, DecodeError> {
         self.base128(64)
     }
 
-    /// Zigzag over [`unsigned_varlong`](Self::unsigned_varlong).
+    /// Zigzag encoding of [`unsigned_varlong`](Self::unsigned_varlong).
     pub fn varlong(&mut self) -> Result<i64, DecodeError> {
         let zigzag = self.unsigned_varlong()?;
         Ok((zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed())
     }
 
-    /// A string that may be null; `compact` is the form of flexible versions.
+    /// A nullable string; `compact` is the form of flexible versions.
     pub fn nullable_string(&mut self, compact: bool) -> Result<Option<String>, DecodeError> {
         Ok(self.nullable_str(compact)?.map(str::to_owned))
     }
 
-    /// The same, as a slice of the input.
+    /// The same as a slice of the input.
     pub fn nullable_str(&mut self, compact: bool) -> Result<Option<&str>, DecodeError> {
         let what = self.what;
         let length = if compact { self.compact_length()? } else { length(self.i16()?.into(), what)? };
@@ -164,18 +164,18 @@ impl Reader {
         str::from_utf8(text).map(Some).map_err(|_| DecodeError::NotUtf8 { what })
     }
 
-    /// A string that may not be null, as a slice of the input.
+    /// A non-nullable string, as a slice of the input.
     pub fn str(&mut self, compact: bool) -> Result<&str, DecodeError> {
         let what = self.what;
         self.nullable_str(compact)?.ok_or(DecodeError::Null { what })
     }
 
-    /// A string that may not be null.
+    /// A non-nullable string.
     pub fn string(&mut self, compact: bool) -> Result<String, DecodeError> {
         self.nullable_string(compact)?.ok_or(DecodeError::Null { what: self.what })
     }
 
-    /// Bytes that may be null, sharing the message's memory.
+    /// Nullable bytes, sharing the message's memory.
     pub fn nullable_bytes(&mut self, compact: bool) -> Result<Option<Bytes>, DecodeError> {
         match self.length32(compact)? {
             Some(length) => self.take(length).map(Some),
@@ -183,13 +183,13 @@ impl Reader {
         }
     }
 
-    /// Bytes that may not be null.
+    /// Non-nullable bytes.
     pub fn bytes(&mut self, compact: bool) -> Result<Bytes, DecodeError> {
         self.nullable_bytes(compact)?.ok_or(DecodeError::Null { what: self.what })
     }
 
-    /// The number of elements of an array, `None` for null. What it returns is safe to allocate: every
-    /// element needs `min_size` bytes on the wire and takes `in_memory` bytes here, and both are there.
+    /// The number of elements of an array, or `None` for null. The result is safe to allocate: every element needs `min_size`
+    /// bytes on the wire and takes `in_memory` bytes here, and both are available.
     pub fn count(
         &mut self,
         compact: bool,
@@ -198,7 +198,7 @@ impl Reader {
     ) -> Result<Option<usize>, DecodeError> {
         let Some(count) = self.length32(compact)? else { return Ok(None) };
         let (what, left) = (self.what, self.remaining());
-        // No element of ours is empty on the wire; were one, it would count as a byte.
+        // No known element is empty on the wire. If there were one, it would count as a byte.
         let min_size = min_size.max(1);
         if count.checked_mul(min_size).is_none_or(|needed| needed > left) {
             return Err(DecodeError::Count { what, count, min_size, left });
@@ -208,9 +208,8 @@ impl Reader {
         Ok(Some(count))
     }
 
-    /// The tagged fields at the end of a flexible struct. `known` reads the value of a tag that it knows and
-    /// returns true, or returns false; unknown tags are skipped, in whatever order they come. A known one
-    /// must end exactly where its size says.
+    /// The tagged fields at the end of a flexible struct. `known` reads the value of a known tag and returns true, or returns
+    /// false; unknown tags are skipped, whatever their order. The value of a known tag must have exactly its declared size.
     pub fn tagged_fields(
         &mut self,
         mut known: impl FnMut(u32, &mut Self) -> Result<bool, DecodeError>,
@@ -236,12 +235,12 @@ impl Reader {
         Ok(())
     }
 
-    /// 32-bit length or count, `None` for null.
+    /// A 32-bit length or count; `None` for null.
     fn length32(&mut self, compact: bool) -> Result<Option<usize>, DecodeError> {
         if compact { self.compact_length() } else { length(self.i32()?.into(), self.what) }
     }
 
-    /// One more than the length; zero is null.
+    /// A compact length: one more than the length, and zero for null.
     fn compact_length(&mut self) -> Result<Option<usize>, DecodeError> {
         Ok((self.unsigned_varint()? as usize).checked_sub(1))
     }
@@ -251,7 +250,7 @@ impl Reader {
         for shift in (0..bits).step_by(7) {
             let byte = self.u8()?;
             let low = u64::from(byte & 0x7f);
-            // The last byte of ten has room for one bit; shifting back shows what would fall off.
+            // The tenth byte has room for one bit; shifting back shows which bits would be lost.
             if (low << shift) >> shift != low {
                 break;
             }
@@ -270,7 +269,7 @@ impl Reader {
         bytes.copied().ok_or(DecodeError::Short { what, needed: N, left })
     }
 
-    /// Moves on by `n` and returns where it was.
+    /// Moves on by `n` bytes and returns the previous position.
     fn advance(&mut self, n: usize) -> Result<usize, DecodeError> {
         let left = self.remaining();
         if n > left {
@@ -282,7 +281,7 @@ impl Reader {
     }
 }
 
-/// -1 is null, anything else below zero is nonsense.
+/// -1 is null; other negative lengths are errors.
 fn length(length: i64, what: &'static str) -> Result<Option<usize>, DecodeError> {
     match length {
         -1 => Ok(None),

@@ -1,4 +1,4 @@
-//! [`ApiKey`], [`Request`] and [`Response`]: all the APIs we speak, from one list.
+//! [`ApiKey`], [`Request`] and [`Response`]: all supported APIs, from one list.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use crate::{Api, DecodeError, EncodeError, Message, Reader, Shape, Versions, Wri
 
 macro_rules! apis {
     ($($api:ident = $key:literal in $module:ident: $request:ident => $response:ident,)*) => {
-        /// An API that we speak.
+        /// A supported API.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(i16)]
         pub enum ApiKey {
@@ -14,10 +14,10 @@ macro_rules! apis {
         }
 
         impl ApiKey {
-            /// All of them, lowest key first.
+            /// All supported APIs, in ascending order of their keys.
             pub const ALL: &[Self] = &[$(Self::$api),*];
 
-            /// The one with this key, if it is one of ours.
+            /// The API with this key, if it is supported.
             pub fn from_code(code: i16) -> Option<Self> {
                 match code {
                     $($key => Some(Self::$api),)*
@@ -32,7 +32,7 @@ macro_rules! apis {
                 }
             }
 
-            /// The versions we speak.
+            /// The supported versions.
             pub fn versions(self) -> Versions {
                 match self {
                     $(Self::$api => $module::$request::VERSIONS,)*
@@ -68,21 +68,21 @@ macro_rules! apis {
         }
 
         impl Request {
-            /// Which API it is of.
+            /// The API of the request.
             pub fn api_key(&self) -> ApiKey {
                 match self {
                     $(Self::$api(_) => ApiKey::$api,)*
                 }
             }
 
-            /// The body at `version`, without a header.
+            /// Encodes the body at `version`, without a header.
             pub fn encode(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
                 match self {
                     $(Self::$api(request) => request.encode(w, version),)*
                 }
             }
 
-            /// The body at `version`, behind its header.
+            /// Decodes the body at `version`, after its header.
             pub fn decode(api: ApiKey, r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
                 match api {
                     $(ApiKey::$api => $module::$request::decode(r, version).map(Self::$api),)*
@@ -97,21 +97,21 @@ macro_rules! apis {
         }
 
         impl Response {
-            /// Which API it is of.
+            /// The API of the response.
             pub fn api_key(&self) -> ApiKey {
                 match self {
                     $(Self::$api(_) => ApiKey::$api,)*
                 }
             }
 
-            /// The body at `version`, without a header.
+            /// Encodes the body at `version`, without a header.
             pub fn encode(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
                 match self {
                     $(Self::$api(response) => response.encode(w, version),)*
                 }
             }
 
-            /// The body at `version`, behind its header.
+            /// Decodes the body at `version`, after its header.
             pub fn decode(api: ApiKey, r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
                 match api {
                     $(ApiKey::$api => $module::$response::decode(r, version).map(Self::$api),)*
@@ -140,7 +140,7 @@ macro_rules! apis {
             impl TryFrom<Response> for $module::$response {
                 type Error = Response;
 
-                /// The response itself comes back if it is of another API.
+                /// Returns the response itself if it belongs to another API.
                 fn try_from(response: Response) -> Result<Self, Response> {
                     match response {
                         Response::$api(response) => Ok(response),
@@ -199,13 +199,13 @@ impl ApiKey {
         version >= self.flexible_from()
     }
 
-    /// The version of the header before a request at `version`: 2 in flexible versions, 1 in others.
+    /// The header version of a request at `version`: 2 in flexible versions, 1 in others.
     pub fn request_header_version(self, version: i16) -> i16 {
         if self.is_flexible(version) { 2 } else { 1 }
     }
 
-    /// The version of the header before a response at `version`: 1 in flexible versions, 0 in others, and
-    /// always 0 for ApiVersions (KIP-511), which must be readable by a client that guessed the version.
+    /// The header version of a response at `version`: 1 in flexible versions, 0 in others, and always 0 for ApiVersions
+    /// (KIP-511), which a client that guessed the version must be able to read.
     pub fn response_header_version(self, version: i16) -> i16 {
         if self.is_flexible(version) && self != Self::ApiVersions { 1 } else { 0 }
     }

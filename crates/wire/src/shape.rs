@@ -1,11 +1,11 @@
-//! [`Shape`]: the form of a message on the wire in one version, as data. Tests compare it with Kafka's schemas.
+//! [`Shape`]: the wire format of a message in one version, as data. Tests compare it with Kafka's schemas.
 
 /// The fields of a struct in one version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// Compact lengths, and tagged fields at the end of every struct (KIP-482).
     pub flexible: bool,
-    /// In the order of the wire; tagged ones last.
+    /// In wire order; tagged fields last.
     pub fields: Vec<FieldShape>,
 }
 
@@ -18,7 +18,8 @@ pub struct FieldShape {
     pub tag: Option<u32>,
     /// Its type.
     pub kind: Kind,
-    /// Whether it is silently left out in versions that do not have it; only of fields that some version of ours does not have.
+    /// Whether it is silently omitted in versions that do not have it. Only set for fields that some supported version does not
+    /// have.
     pub ignorable: bool,
 }
 
@@ -38,7 +39,7 @@ pub enum Kind {
     String {
         nullable: bool,
     },
-    /// Record batches too: they have the same form.
+    /// Also used for record batches, which have the same form.
     Bytes {
         nullable: bool,
     },
@@ -53,7 +54,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The same, with or without null.
+    /// The same kind, nullable or not.
     pub(crate) fn with_null(self, nullable: bool) -> Self {
         match self {
             Self::String { .. } => Self::String { nullable },

@@ -1,7 +1,7 @@
-//! What the fields of a `message!` table are visited for: to read a message, to write it, and to describe it.
+//! Visitors of the fields of a `message!` table, which decode, encode and describe messages.
 //!
-//! What reads and writes is always inlined, so that a table becomes straight code in which the parts that no version needs are
-//! gone: without that, encoding a Fetch request of many partitions takes three times as long (`benches/messages.rs`).
+//! The decoding and encoding visitors are always inlined, so that a table becomes straight-line code without unneeded parts:
+//! otherwise, encoding a Fetch request of many partitions takes three times as long (`benches/messages.rs`).
 
 use std::convert::Infallible;
 
@@ -9,9 +9,9 @@ use crate::{
     DecodeError, EncodeError, Encoding, Field, FieldShape, Reader, Shape, Writer, message::FieldSpec,
 };
 
-/// A message whose fields can be visited one after the other, in the order of its table.
+/// A message whose fields can be visited in the order of its table.
 pub(crate) trait Table: Default {
-    /// Hands each field to `visitor`, up to its first error.
+    /// Passes each field to `visitor`, up to its first error.
     fn visit<V: Visitor<Self>>(visitor: &mut V) -> Result<(), V::Error>;
 }
 
@@ -21,16 +21,16 @@ pub(crate) trait Visitor<M> {
     fn visit<T: Field + PartialEq>(&mut self, field: TableField<M, T>) -> Result<(), Self::Error>;
 }
 
-/// A field of `M`, as its table has it.
+/// A field of `M` as defined in its table.
 pub(crate) struct TableField<M, T> {
     pub(crate) name: &'static str,
-    /// `Message.field`, as errors have it.
+    /// `Message.field`, as used in errors.
     pub(crate) what: &'static str,
     pub(crate) spec: FieldSpec,
     pub(crate) default: fn() -> T,
     pub(crate) get: fn(&M) -> &T,
     pub(crate) get_mut: fn(&mut M) -> &mut T,
-    /// Whether another field says the same.
+    /// Whether another field has the same meaning and is set.
     pub(crate) is_said_elsewhere: fn(&M) -> bool,
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn shape<M: Table>(encoding: Encoding) -> Shape {
 
     let mut visitor = Fields(encoding, Vec::new());
     let Ok(()) = M::visit(&mut visitor);
-    visitor.1.sort_by_key(|field| field.tag); // stable: tagged ones last
+    visitor.1.sort_by_key(|field| field.tag); // stable: tagged fields come last
     Shape { flexible: encoding.flexible, fields: visitor.1 }
 }
 
@@ -95,7 +95,7 @@ pub(crate) fn read<M: Table>(r: &mut Reader, encoding: Encoding) -> Result<M, De
     Ok(message)
 }
 
-/// The fields that stand in order, read from a reader or written to a writer.
+/// Decodes or encodes the fields in wire order.
 struct InOrder<'a, M, Io> {
     message: M,
     io: &'a mut Io,
@@ -121,7 +121,7 @@ impl<M> Visitor<M> for InOrder<'_, &mut M, Reader> {
     }
 }
 
-/// Reads the field that has a tag, if there is one.
+/// Decodes the field with a given tag, if there is one.
 struct OfTag<'a, M> {
     message: &'a mut M,
     r: &'a mut Reader,
@@ -178,7 +178,7 @@ impl<M> Visitor<M> for InOrder<'_, &M, Writer> {
     }
 }
 
-/// Writes the tagged fields that differ from their defaults, each by itself.
+/// Encodes the tagged fields that differ from their defaults, each separately.
 struct Tagged<'a, M> {
     message: &'a M,
     encoding: Encoding,

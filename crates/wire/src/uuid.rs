@@ -4,12 +4,12 @@ use std::{fmt, str::FromStr};
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// Sixteen bytes, written as Kafka writes them: 22 characters of URL-safe base 64 without padding.
+/// Sixteen bytes, formatted as in Kafka: 22 characters of URL-safe base 64 without padding.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Uuid(pub [u8; 16]);
 
 impl Uuid {
-    /// "No id": what a broker that does not know ids answers, and the default of every id field.
+    /// "No id": returned by brokers that do not support ids, and the default of every id field.
     pub const ZERO: Self = Self([0; 16]);
 
     /// Whether this is [`ZERO`](Self::ZERO).
@@ -21,7 +21,7 @@ impl Uuid {
 impl fmt::Display for Uuid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bits = u128::from_be_bytes(self.0);
-        // 21 characters of 6 bits from the top, then the 2 bits that are left, shifted up.
+        // 21 characters of 6 bits from the top, then the remaining 2 bits, shifted up.
         let text: String = (0..22_u32)
             .map(|i| if i < 21 { bits >> (122 - 6 * i) } else { bits << 4 })
             .filter_map(|six| ALPHABET.get((six & 63) as usize))
@@ -55,7 +55,7 @@ impl FromStr for Uuid {
         };
         let bits = head.iter().try_fold(0_u128, |bits, &letter| Ok(bits << 6 | six(letter)?))?;
         match six(last)? {
-            // The last character carries two bits; set bits below them would not come back.
+            // The last character has two significant bits; set bits below them would be lost in a round trip.
             last if last & 0b1111 == 0 => Ok(Self((bits << 2 | last >> 4).to_be_bytes())),
             _ => Err(ParseUuidError),
         }

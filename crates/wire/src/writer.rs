@@ -1,4 +1,4 @@
-//! [`Writer`]: values to bytes, the counterpart of [`Reader`](crate::Reader).
+//! [`Writer`]: encodes values, the counterpart of [`Reader`](crate::Reader).
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -7,14 +7,14 @@ use crate::{EncodeError, Uuid, reader::MAX_STRING};
 /// Kafka's lengths and counts are signed 32-bit numbers, in the compact form too.
 const MAX_LENGTH: usize = i32::MAX as usize;
 
-/// In parts, bytes of this length stay where they are. To copy fewer costs less than another part.
+/// In parts mode, byte fields of this length or more are not copied. Copying fewer bytes costs less than another part.
 const PART: usize = 2048;
 
 /// Appends to a buffer that becomes one frame or one embedded value.
 #[derive(Clone, Debug)]
 pub struct Writer {
     buf: BytesMut,
-    /// In parts: what is not in `buf`, each with the place there that it comes before.
+    /// Parts mode: the byte fields that are not in `buf`, each with its position there.
     parts: Option<Vec<(usize, Bytes)>>,
     what: &'static str,
 }
@@ -35,36 +35,37 @@ macro_rules! fixed {
 }
 
 impl Writer {
-    /// An empty one.
+    /// An empty writer.
     pub fn new() -> Self {
         Self { buf: BytesMut::new(), parts: None, what: "message" }
     }
 
-    /// One that will be a frame: four bytes are kept for its length.
+    /// A writer for a frame: it reserves four bytes for the length.
     pub fn frame() -> Self {
         let mut w = Self::new();
         w.i32(0);
         w
     }
 
-    /// The same for a frame whose large byte fields are not copied: [`into_frame_parts`](Self::into_frame_parts) has them as they are.
+    /// The same for a frame whose large byte fields are not copied: [`into_frame_parts`](Self::into_frame_parts) returns them as
+    /// they are.
     pub fn frame_in_parts() -> Self {
         Self { parts: Some(Vec::new()), ..Self::frame() }
     }
 
-    /// The frame, with the length of what follows it in the bytes that [`frame`](Self::frame) kept.
+    /// The frame, with its length in the bytes that [`frame`](Self::frame) reserved.
     pub fn into_frame(mut self) -> Result<Bytes, EncodeError> {
         self.write_frame_len()?;
         Ok(self.into_bytes())
     }
 
-    /// The same in the parts that it is written in, one after the other.
+    /// The same as consecutive parts.
     pub fn into_frame_parts(mut self) -> Result<Vec<Bytes>, EncodeError> {
         self.write_frame_len()?;
         Ok(self.into_parts())
     }
 
-    /// None of them is empty.
+    /// Returns the parts, none of which is empty.
     fn into_parts(self) -> Vec<Bytes> {
         let written = self.buf.freeze();
         let mut all = Vec::new();
@@ -87,17 +88,17 @@ impl Writer {
         Ok(())
     }
 
-    /// Names what is written next, for the error if there is one.
+    /// Names the next value for errors.
     pub fn set_context(&mut self, what: &'static str) {
         self.what = what;
     }
 
-    /// The context that [`set_context`](Self::set_context) set last.
+    /// The name set last by [`set_context`](Self::set_context).
     pub fn context(&self) -> &'static str {
         self.what
     }
 
-    /// Bytes written.
+    /// The number of bytes written.
     pub fn len(&self) -> usize {
         let parts = self.parts.iter().flatten().map(|(_, part)| part.len());
         self.buf.len().saturating_add(parts.sum())
@@ -108,7 +109,7 @@ impl Writer {
         self.len() == 0
     }
 
-    /// What was written.
+    /// The bytes written.
     pub fn into_bytes(self) -> Bytes {
         if self.parts.iter().flatten().next().is_none() {
             return self.buf.freeze();
@@ -137,7 +138,7 @@ impl Writer {
         self.raw(&value.0);
     }
 
-    /// Bytes as they are, without a length.
+    /// Raw bytes, without a length.
     pub fn raw(&mut self, bytes: &[u8]) {
         self.buf.put_slice(bytes);
     }
@@ -147,7 +148,7 @@ impl Writer {
         self.unsigned_varlong(value.into());
     }
 
-    /// Zigzag over [`unsigned_varint`](Self::unsigned_varint).
+    /// Zigzag encoding of [`unsigned_varint`](Self::unsigned_varint).
     pub fn varint(&mut self, value: i32) {
         self.unsigned_varint(((value << 1) ^ (value >> 31)).cast_unsigned());
     }
@@ -161,7 +162,7 @@ impl Writer {
         self.buf.put_u8(value as u8);
     }
 
-    /// Zigzag over [`unsigned_varlong`](Self::unsigned_varlong).
+    /// Zigzag encoding of [`unsigned_varlong`](Self::unsigned_varlong).
     pub fn varlong(&mut self, value: i64) {
         self.unsigned_varlong(((value << 1) ^ (value >> 63)).cast_unsigned());
     }
@@ -190,7 +191,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Bytes that others may hold, too, or null: in parts, many are not copied.
+    /// Shared bytes or null. In parts mode, large ones are not copied.
     pub fn nullable_shared_bytes(&mut self, compact: bool, value: Option<&Bytes>) -> Result<(), EncodeError> {
         let Some(value) = value.filter(|value| self.parts.is_some() && value.len() >= PART) else {
             return self.nullable_bytes(compact, value.map(|value| &value[..]));
@@ -217,7 +218,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Tagged fields, lowest tag first: their number, then tag, size and value of each.
+    /// Tagged fields, lowest tag first: their number, then the tag, the size and the value of each.
     pub fn tagged_fields(&mut self, fields: &[(u32, Self)]) -> Result<(), EncodeError> {
         self.unsigned_varint(fields.len() as u32); // a handful
         for (tag, value) in fields {
@@ -229,7 +230,7 @@ impl Writer {
         Ok(())
     }
 
-    /// One more than the length; zero is null.
+    /// A compact length: one more than the length, and zero for null.
     fn compact_length(&mut self, length: Option<u32>) {
         self.unsigned_varint(length.map_or(0, |length| length.saturating_add(1)));
     }

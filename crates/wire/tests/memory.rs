@@ -1,19 +1,19 @@
-//! Counts on the wire reserve nothing: alone in its process, so that nothing else moves the peak it looks at.
+//! Counts on the wire allocate nothing. The test is alone in its process, so that nothing else changes the measured peak.
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 use bytes::Bytes;
 use offtake_wire::{ApiKey, DecodeError, Kind, Reader, Response};
 
-/// The most address space the process has ever had, in KiB.
+/// The peak address space of the process, in KiB.
 fn peak() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmPeak:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Twenty bytes that claim two billion elements, for every response that begins like this; then as many for
-/// each array that a response can be made to reach with zeros before it.
+/// Twenty bytes that claim two billion elements, for every response that begins in this way; then the same for each array of a
+/// response that can be reached with zeros before it.
 #[test]
 fn input10_twenty_bytes_that_claim_billions_of_elements_reserve_no_memory() {
     let before = peak();

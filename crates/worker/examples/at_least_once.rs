@@ -1,4 +1,4 @@
-//! At least once: a record is done when its handler says so, and comes again if the process dies before.
+//! At least once: a record is finished when its handler returns `Ok`, and is redelivered if the process dies before.
 //!
 //! `cargo run -p offtake-worker --example at_least_once localhost:9092`
 
@@ -16,7 +16,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Until `shutdown`.
+/// Runs until `shutdown`.
 pub async fn run(
     consumer: offtake::Builder,
     shutdown: impl Future,
@@ -30,7 +30,7 @@ pub async fn run(
         .await
 }
 
-/// Bears being called twice for a record: the second time changes nothing.
+/// Safe to call twice for a record: the second call changes nothing.
 async fn handle(record: OwnedRecord, attempt: Attempt) -> Result<(), Failure> {
     let order = std::str::from_utf8(record.value().map(AsRef::as_ref).unwrap_or_default())?;
     charge(record.topic_partition().to_string(), record.offset(), order).await?;
@@ -40,7 +40,7 @@ async fn handle(record: OwnedRecord, attempt: Attempt) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Asks a service, which knows by partition and offset what it has done already.
+/// Calls a service that uses the partition and offset to recognize a repeated charge.
 async fn charge(partition: String, offset: i64, order: &str) -> Result<(), std::io::Error> {
     println!("{partition}@{offset}: {order}");
     Ok(())

@@ -1,6 +1,7 @@
-//! At most once: that a record is done is committed before it is handled. One that fails, or whose process dies, is not handled again.
+//! At most once: the offset of a record is committed before the record is handled. A record that fails, or whose process dies, is
+//! not handled again.
 //!
-//! The worker is not what does this: it commits what is finished, and only that. A loop of three lines is.
+//! This takes no worker, which commits only finished records. A loop of three lines is enough.
 //!
 //! `cargo run -p offtake-worker --example at_most_once localhost:9092`
 
@@ -15,7 +16,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     run(Consumer::builder(servers).group("at-most-once"), print, tokio::signal::ctrl_c()).await
 }
 
-/// Until `shutdown`.
+/// Runs until `shutdown`.
 pub async fn run(
     consumer: offtake::Builder,
     mut handle: impl FnMut(&Record<'_>),
@@ -30,7 +31,7 @@ pub async fn run(
             records = consumer.poll(Duration::from_secs(1)) => records?,
             _ = &mut shutdown => break,
         };
-        // What cannot be committed is not handled here: another member has it.
+        // If the commit fails, the records are not handled here: another member has them.
         if consumer.commit(&records).await.is_ok() {
             records.iter().for_each(|record| handle(&record));
         }

@@ -1,4 +1,4 @@
-//! Dead letters: what cannot be handled goes to a topic of its own, with the evidence, and the rest goes on.
+//! Dead letters: a record that cannot be handled goes to a topic of its own, with the reasons, and the other records go on.
 //!
 //! `cargo run -p offtake-worker --example dead_letters localhost:9092`
 
@@ -16,7 +16,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Until `shutdown`.
+/// Runs until `shutdown`.
 pub async fn run(
     consumer: offtake::Builder,
     dead_letters: DeadLetters,
@@ -26,7 +26,7 @@ pub async fn run(
         .subscribe("orders")
         .retry(Retry::exponential(Duration::from_millis(100)..Duration::from_secs(10)).jitter().attempts(3))
         .dead_letters(dead_letters)
-        // A service that is down is no fault of the records: without this they would all be dead letters.
+        // If a service is down, the records are not at fault: without the breaker they would all become dead letters.
         .breaker(Breaker::open_at(0.5).of_last(100).pause(Duration::from_secs(30)))
         .events(|event| match event {
             Event::DeadLettered { partition, offset, reason, .. } => {
@@ -43,7 +43,7 @@ async fn handle(record: OwnedRecord, _: Attempt) -> Result<(), Failure> {
     let value = record.value().ok_or_else(|| Failure::poison("an order without a value"))?;
     let text = std::str::from_utf8(value).map_err(Failure::poison)?; // it will not be text the next time either
     let amount: u32 = text.parse().map_err(Failure::poison)?;
-    store(amount).await?; // but this may go better: an error is retried
+    store(amount).await?; // this may succeed later: an error is retried
     Ok(())
 }
 

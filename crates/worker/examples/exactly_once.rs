@@ -1,6 +1,6 @@
-//! Exactly once: what a handler makes of a record and that the record is done are seen together or not at all.
+//! Exactly once: a handler's results and the offset of its record become visible together or not at all.
 //!
-//! `cargo run -p offtake-worker --example exactly_once localhost:9092 billing-1`, where each instance has an id of its own.
+//! `cargo run -p offtake-worker --example exactly_once localhost:9092 billing-1`, where each instance has its own id.
 
 use std::error::Error;
 
@@ -17,7 +17,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Until `shutdown`.
+/// Runs until `shutdown`.
 pub async fn run(
     consumer: offtake::Builder,
     by: Transactions,
@@ -31,7 +31,7 @@ pub async fn run(
         .await
 }
 
-/// What it sends counts once, however often it is called. Whoever reads `invoices` sets `isolation.level=read_committed`.
+/// The results count once, however often this is called. Consumers of `invoices` set `isolation.level=read_committed`.
 async fn handle(order: OwnedRecord, attempt: Attempt) -> Result<(), Failure> {
     let text = std::str::from_utf8(order.value().unwrap_or_default()).map_err(Failure::poison)?;
     let amount: u32 = text.parse().map_err(Failure::poison)?;

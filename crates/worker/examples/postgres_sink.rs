@@ -1,4 +1,4 @@
-//! A sink that writes batches to PostgreSQL: rows and offsets in one database transaction, so that each record counts once.
+//! A sink that writes batches to PostgreSQL, with rows and offsets in one database transaction, so that each record counts once.
 //!
 //! `cargo run -p offtake-tests --example postgres_sink localhost:9092 'host=localhost user=postgres'`
 
@@ -9,7 +9,7 @@ use offtake_worker::{Batch, Failure, Handled, Order, Retry, Summary, Worker};
 use tokio::sync::Mutex;
 use tokio_postgres::{Client, NoTls};
 
-/// Made once, by whoever sets it up.
+/// Created once, when the database is set up.
 pub const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS stock (item TEXT PRIMARY KEY, sold BIGINT NOT NULL);
     CREATE TABLE IF NOT EXISTS offsets (part TEXT PRIMARY KEY, next BIGINT NOT NULL)";
@@ -26,13 +26,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Until `shutdown`.
+/// Runs until `shutdown`.
 pub async fn run(of: Builder, database: &str, shutdown: impl Future) -> Result<Summary, Box<dyn Error>> {
     let (client, connection) = tokio_postgres::connect(database, NoTls).await?;
     let client = Arc::new(Mutex::new(client));
     let work = Worker::new(of.auto_offset_reset(AutoOffsetReset::Earliest))
         .subscribe("sales")
-        .order(Order::Partition) // a batch is an unbroken run of its partition, behind the one before
+        .order(Order::Partition) // a batch is consecutive records of one partition, directly behind the previous batch
         .retry(Retry::exponential(Duration::from_millis(100)..Duration::from_secs(10)).jitter().unlimited())
         .run_batches(500, move |batch| write(Arc::clone(&client), batch), shutdown);
     tokio::select! {
@@ -45,7 +45,7 @@ async fn write(client: Arc<Mutex<Client>>, batch: Batch) -> Result<Handled, Fail
     let Some(last) = batch.iter().last() else { return Ok(Handled::All) };
     let (part, next) = (last.topic_partition().to_string(), last.offset() + 1);
     let mut client = client.lock().await;
-    let transaction = client.transaction().await?; // dropped, it is rolled back
+    let transaction = client.transaction().await?; // rolled back when dropped
     transaction.execute("INSERT INTO offsets VALUES ($1, 0) ON CONFLICT DO NOTHING", &[&part]).await?;
     let row = transaction.query_one("SELECT next FROM offsets WHERE part = $1 FOR UPDATE", &[&part]).await?;
     for record in batch.iter().filter(|record| record.offset() >= row.get::<_, i64>(0)) {

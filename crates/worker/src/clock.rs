@@ -2,19 +2,19 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Now. Tokio's clock, so that a paused runtime pauses the worker with it.
+/// The current time, by tokio's clock, so that a paused runtime pauses the worker too.
 #[expect(clippy::disallowed_methods, reason = "this is the loop's clock")]
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// A time from a moment on, however long: what lies beyond what can be told is a century away.
+/// The time after this duration. A time too far away to represent becomes one a century away.
 pub(crate) fn later(from: Instant, duration: Duration) -> Instant {
     const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
     from.checked_add(duration).or_else(|| from.checked_add(FOREVER)).unwrap_or(from)
 }
 
-/// The wall clock, which a test fixes.
+/// The wall clock; a test may fix it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum WallClock {
     System,

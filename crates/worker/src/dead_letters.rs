@@ -1,4 +1,4 @@
-//! [`DeadLetters`]: where records go that cannot be handled, and what is written into them.
+//! [`DeadLetters`]: the topic for records that cannot be handled, and the headers that are added.
 
 mod headers;
 mod origin;
@@ -11,18 +11,20 @@ use crate::producing::{ProducerChange, ProducerOptions};
 pub(crate) use self::time::parse_rfc3339;
 pub use self::{headers::DeadLetterHeaders, origin::Origin, time::rfc3339};
 
-/// Where records go that are poison or out of attempts.
+/// The destination of records that are poison or out of attempts.
 ///
-/// A dead letter has the record's key, value and headers byte for byte, and headers that say where it comes from and why
-/// ([`DeadLetterHeaders`]). It is written by an idempotent producer with `acks=all`, compressed by zstd where that feature is on. The record is
-/// finished when its dead letter is acknowledged. Where it cannot be written, its partition [stops](crate::StopReason::DeadLetterFailed).
+/// A dead letter has the record's key, value and headers byte for byte, and additional headers with the record's origin and the
+/// reason ([`DeadLetterHeaders`]). An idempotent producer writes it with `acks=all`, compressed by zstd if that feature is
+/// enabled. The record is finished when its dead letter is acknowledged. If the dead letter cannot be written, the record's
+/// partition [stops](crate::StopReason::DeadLetterFailed).
 ///
-/// Its timestamp is the time at which it is written, for a topic's retention counts by that (`original_timestamp` has the record's). The topic has to take
-/// larger records than the topic read, by what these headers need. A worker that reads its own dead-letter topic is refused, or stops those partitions.
+/// The timestamp of a dead letter is the time of writing, because the topic's retention counts from it (`original_timestamp` has
+/// the record's). The dead-letter topic must accept larger records than the source topic, by the size of the headers. A worker
+/// that reads its own dead-letter topic is refused, or stops those partitions.
 ///
-/// In a [transactional](crate::Worker::transactional) worker it is a part of the transaction that passes its record, and the transaction's producer
-/// writes it. Otherwise one may be there twice: where the process died, its partition was taken away or the worker's time was over between its acknowledgement and the
-/// commit, or where nobody said whether it was written.
+/// In a [transactional](crate::Worker::transactional) worker, the transaction's producer writes the dead letter in the
+/// transaction that commits its record. Otherwise a dead letter may be written twice: if the process died, the partition was lost
+/// or the worker's time ended between acknowledgement and commit, or if no broker confirmed whether it was written.
 #[derive(Clone, Debug)]
 pub struct DeadLetters {
     pub(crate) topic: String,
@@ -31,8 +33,8 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// To this topic. It should exist: where brokers create topics by themselves, it is made with their defaults; where they do not, and it is
-    /// missing at the start, an [event](crate::Event::Error) says so.
+    /// Writes dead letters to this topic. It should exist. If brokers create topics automatically, it is created with their
+    /// defaults. If they do not, and it is missing at the start, an [event](crate::Event::Error) reports that.
     pub fn to(topic: impl Into<String>) -> Self {
         Self {
             topic: topic.into(),
@@ -41,23 +43,23 @@ impl DeadLetters {
         }
     }
 
-    /// Whose names the headers have. Default: our own.
+    /// Sets the naming scheme of the headers. Default: Offtake's.
     #[must_use]
     pub fn headers(self, headers: DeadLetterHeaders) -> Self {
         Self { headers, ..self }
     }
 
-    /// Sets a property of the producer, by its Java name. The connection's properties (`bootstrap.servers`, `security.protocol`, …) are the
-    /// consumer's unless they are set here. What weakens it (`acks`, `enable.idempotence`) is refused when the worker starts. What `buffer.memory` has no room
-    /// for waits.
+    /// Sets a property of the producer, by its Java name. The connection's properties (`bootstrap.servers`, `security.protocol`,
+    /// …) are the consumer's unless they are set here. Properties that weaken the producer (`acks`, `enable.idempotence`) are
+    /// refused when the worker starts. Dead letters that do not fit into `buffer.memory` wait.
     #[must_use]
     pub fn property(mut self, name: &str, value: impl ToString) -> Self {
         self.options.set(name, value);
         self
     }
 
-    /// Changes the builder of the producer as properties cannot: how brokers are reached ([`dial`](ProducerBuilder::dial)), which runtime
-    /// it runs on.
+    /// Changes the producer's builder in ways that properties cannot: how brokers are reached ([`dial`](ProducerBuilder::dial)),
+    /// or which runtime the producer runs on.
     #[must_use]
     pub fn producer(
         mut self,

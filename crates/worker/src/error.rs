@@ -1,4 +1,4 @@
-//! What a worker ends with when it does not end as it was asked to.
+//! The error of a worker that could not start, or stopped by itself.
 
 use std::fmt;
 
@@ -8,15 +8,16 @@ use offtake::TopicPartition;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The consumer or the producer of dead letters cannot go on, or something about the configuration is wrong ([`offtake::ErrorKind::Config`]).
+    /// The consumer or the producer of dead letters cannot go on, or the configuration is invalid
+    /// ([`offtake::ErrorKind::Config`]).
     Client(offtake::Error),
-    /// A handler said [`Failure::fatal`](crate::Failure::fatal). The record is not finished; what was finished is committed.
+    /// A handler returned [`Failure::fatal`](crate::Failure::fatal). The record is not finished; finished records are committed.
     Fatal {
-        /// Where the record lies.
+        /// The record's partition.
         partition: TopicPartition,
-        /// Its offset.
+        /// The record's offset.
         offset: i64,
-        /// What the handler said.
+        /// The handler's reason.
         reason: String,
     },
 }

@@ -1,4 +1,4 @@
-//! What happens to a worker, as values: for logs, metrics and scripts.
+//! The events of a worker, for logs, metrics and scripts.
 
 use std::{fmt, time::Duration};
 
@@ -6,95 +6,97 @@ use offtake::{OwnershipChange, TopicPartition};
 
 use crate::BreakerState;
 
-/// Something worth knowing. Told by [`Worker::events`](crate::Worker::events).
+/// An event of a worker. Delivered to the handler set by [`Worker::events`](crate::Worker::events).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// Partitions were given to this member; told before any of their records is handled.
+    /// Partitions were assigned to this member. Delivered before any of their records is handled.
     Assigned(OwnershipChange),
-    /// Partitions were handed over, after a commit of what was finished in them; where that failed, an [`Error`](Self::Error) says so.
+    /// Partitions were revoked, after a commit of their finished records. If that commit failed, an [`Error`](Self::Error)
+    /// reports it.
     Revoked(OwnershipChange),
-    /// Partitions were taken away: their handlers were cancelled, and nothing was committed.
+    /// Partitions were lost: their handlers were cancelled, and nothing was committed.
     Lost(OwnershipChange),
-    /// These offsets are committed.
+    /// These offsets were committed.
     Committed {
-        /// The next offset to read, by partition.
+        /// The next offset to consume, by partition.
         offsets: Vec<(TopicPartition, i64)>,
     },
-    /// A record failed, and is tried again.
+    /// A record failed, and will be retried.
     Retried {
-        /// The record's.
+        /// The record's partition.
         partition: TopicPartition,
-        /// The record's.
+        /// The record's offset.
         offset: i64,
-        /// Which attempt failed, from 1.
+        /// The number of the attempt that failed, from 1.
         attempt: u32,
-        /// Why.
+        /// Why it failed.
         reason: String,
-        /// How long it waits.
+        /// The delay before the next attempt.
         delay: Duration,
     },
     /// A record was written to the dead letters, and is finished.
     DeadLettered {
-        /// The record's.
+        /// The record's partition.
         partition: TopicPartition,
-        /// The record's.
+        /// The record's offset.
         offset: i64,
-        /// How often it was tried.
+        /// The number of attempts.
         attempts: u32,
-        /// Why it failed last.
+        /// Why the last attempt failed.
         reason: String,
-        /// The partition of its dead letter.
+        /// The partition of the dead letter.
         to: TopicPartition,
-        /// And its offset there, where the broker told it.
+        /// The offset of the dead letter, if the broker returned it.
         to_offset: Option<i64>,
     },
-    /// A record was written to a retry topic, and is finished where it was.
+    /// A record was written to a retry topic, and is finished in its previous partition.
     Postponed {
-        /// The record's.
+        /// The record's partition.
         partition: TopicPartition,
-        /// The record's.
+        /// The record's offset.
         offset: i64,
-        /// How often it was tried, in all.
+        /// The number of attempts in all.
         attempts: u32,
-        /// Why it failed last.
+        /// Why the last attempt failed.
         reason: String,
-        /// How long it waits there.
+        /// The delay in the retry topic.
         delay: Duration,
-        /// The partition that it was written to.
+        /// The partition of the retry topic.
         to: TopicPartition,
-        /// And its offset there, where the broker told it.
+        /// The offset in the retry topic, if the broker returned it.
         to_offset: Option<i64>,
     },
-    /// A partition goes on no more until it is assigned again, by a restart for example. Its record is not finished; the others go on.
+    /// A partition stopped until it is assigned again, for example by a restart. Its record is not finished; other partitions go
+    /// on.
     Stopped(StoppedPartition),
-    /// The breaker changed.
+    /// The breaker changed its state.
     Breaker {
-        /// To this.
+        /// The new state.
         state: BreakerState,
     },
-    /// No broker can be reached; it is tried on, without an end. Told when that begins, also at the start.
+    /// No broker can be reached; the worker keeps trying. Delivered when that begins, also at the start.
     Unreachable {
-        /// Why.
+        /// Why no broker can be reached.
         why: String,
     },
     /// Brokers can be reached again.
     Reachable,
-    /// Of the consumer: [`Reset`](offtake::Event::Reset), [`Truncated`](offtake::Event::Truncated) and what else it tells beside records.
+    /// An event of the consumer: [`Reset`](offtake::Event::Reset), [`Truncated`](offtake::Event::Truncated) and its other events.
     Consumer(offtake::Event),
-    /// Something went wrong that is being mended: a commit that was refused, for example.
+    /// An error that the worker recovers from, for example a refused commit.
     Error(offtake::Error),
 }
 
-/// A partition that goes on no more, and why.
+/// A partition that stopped, and why.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StoppedPartition {
-    /// Which.
+    /// The partition.
     pub partition: TopicPartition,
-    /// The record that it stopped at, or that it would have read next.
+    /// The offset of the record at which it stopped, or of the next one to read.
     pub offset: Option<i64>,
-    /// Why.
+    /// Why it stopped.
     pub why: StopReason,
 }
 
@@ -104,35 +106,36 @@ pub struct StoppedPartition {
 pub enum StopReason {
     /// A record is out of attempts, and there are no [dead letters](crate::Worker::dead_letters).
     OutOfAttempts {
-        /// How often it was tried.
+        /// The number of attempts.
         attempts: u32,
-        /// Why it failed last.
+        /// Why the last attempt failed.
         reason: String,
     },
     /// A record cannot be handled ([`Failure::poison`](crate::Failure::poison)), and there are no dead letters.
     Poison {
-        /// What the handler said.
+        /// The handler's reason.
         reason: String,
     },
-    /// The dead letter of a record could not be written, or the record not to a retry topic.
+    /// The dead letter of a record, or its copy for a retry topic, could not be written.
     DeadLetterFailed {
-        /// Why.
+        /// Why it could not be written.
         error: offtake::Error,
         /// Why the record failed.
         reason: String,
     },
-    /// What its handler sent cannot be written ([`Worker::transactional`](crate::Worker::transactional)).
+    /// The records sent by a handler cannot be written ([`Worker::transactional`](crate::Worker::transactional)).
     ResultFailed {
-        /// Why.
+        /// Why they cannot be written.
         error: offtake::Error,
     },
-    /// The group does not take its offset in a transaction ([`Worker::transactional`](crate::Worker::transactional)): its topic was deleted, or that this client may
-    /// read it was taken back.
+    /// The group does not accept the partition's offset in a transaction
+    /// ([`Worker::transactional`](crate::Worker::transactional)): its topic was deleted, or this client is no longer allowed to
+    /// read it.
     OffsetRefused {
-        /// Why.
+        /// Why the offset was refused.
         error: offtake::Error,
     },
-    /// The consumer cannot read on.
+    /// The consumer cannot read any further.
     Unreadable(offtake::Error),
 }
 

@@ -1,10 +1,11 @@
-//! [`Failure`]: what a handler ends with when a record is not done.
+//! [`Failure`]: the error of a handler.
 
 use std::{error::Error, fmt, sync::Arc};
 
-/// Why a record is not done, and what is to become of it.
+/// Why a record was not handled, and what is to follow.
 ///
-/// Every [`std::error::Error`] converts into one that is retried, so that `?` does in a handler. (That is why this is no error itself.)
+/// Every [`std::error::Error`] converts into a failure that is retried, so that `?` works in a handler. (For that reason,
+/// `Failure` itself is not an error.)
 #[derive(Clone)]
 pub struct Failure {
     kind: FailureKind,
@@ -12,39 +13,40 @@ pub struct Failure {
     cause: Arc<dyn Error + Send + Sync>,
 }
 
-/// What a failure that is retried counts for.
+/// How a failure that is retried counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Weight {
-    /// An attempt at its record, and an outcome for the breaker.
+    /// It counts as an attempt at its record, and as an outcome for the breaker.
     Whole,
-    /// An attempt.
+    /// It counts as an attempt only.
     Attempt,
     Nothing,
 }
 
-/// What is to become of the record.
+/// The consequence of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FailureKind {
-    /// It is tried again, as [`Retry`](crate::Retry) has it; out of attempts, it is dead-lettered or stops its partition.
+    /// The record is retried, as configured by [`Retry`](crate::Retry). When its attempts are used up, it is dead-lettered or
+    /// stops its partition.
     Retry,
-    /// No attempt can mend it: it is dead-lettered at once, or stops its partition.
+    /// No retry can help: the record is dead-lettered at once, or stops its partition.
     Poison,
-    /// Nothing can be done as things are: the worker stops, and the record is not finished.
+    /// Nothing can be handled at present: the worker stops, and the record is not finished.
     Fatal,
 }
 
 impl Failure {
-    /// It may go better the next time: a service that does not answer, a row that is locked.
+    /// A failure that may not happen again, for example a service that does not respond, or a row that is locked.
     pub fn retry(why: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::new(FailureKind::Retry, why)
     }
 
-    /// It cannot be handled, however often it is tried: it does not parse, or contradicts what is known.
+    /// A failure that every attempt would repeat: the record does not parse, or contradicts known facts.
     pub fn poison(why: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::new(FailureKind::Poison, why)
     }
 
-    /// Nothing can be handled: the worker stops as at its shutdown, and [`run`](crate::Worker::run) fails with
+    /// A failure that prevents all handling: the worker stops as at its shutdown, and [`run`](crate::Worker::run) returns
     /// [`Error::Fatal`](crate::Error::Fatal).
     pub fn fatal(why: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::new(FailureKind::Fatal, why)
@@ -54,15 +56,18 @@ impl Failure {
         Self { kind, weight: Weight::Whole, cause: Arc::from(why.into()) }
     }
 
-    /// The same, of which the [breaker](crate::Breaker) is told nothing: for all but one of the failures that have one reason, as when a connection breaks over which
-    /// many records were handled. Of a failure that is retried.
+    /// Keeps this failure from the [breaker](crate::Breaker). If many records fail for the same reason, for example because the
+    /// connection broke that they shared, all but one of their failures should be marked so. Has an effect only on failures that
+    /// are retried.
     #[must_use]
     pub fn of_shared_cause(self) -> Self {
         Self { weight: Weight::Attempt, ..self }
     }
 
-    /// The same, which is no attempt at its record, and of which the breaker is told nothing: the record was not tried, or not to its end, for a reason that it has
-    /// nothing to do with. It waits as after a first attempt, and each further time in a row twice as long, up to 10 s (or what it waits after a first attempt, if that is longer). Of a failure that is retried.
+    /// Keeps this failure from the breaker, and does not count it as an attempt: the record was not tried, or not completely, for
+    /// a reason that has nothing to do with it. It is retried after the delay of a first attempt, which doubles each further time
+    /// in a row, up to 10 s (or the delay of a first attempt, if that is longer). Has an effect only on failures that are
+    /// retried.
     #[must_use]
     pub fn without_attempt(self) -> Self {
         Self { weight: Weight::Nothing, ..self }
@@ -72,12 +77,12 @@ impl Failure {
         self.weight
     }
 
-    /// What is to become of the record.
+    /// The consequence of the failure.
     pub fn kind(&self) -> FailureKind {
         self.kind
     }
 
-    /// Why it is not done: the error's message, and those of its sources where it does not have them already. At most 1,000 characters.
+    /// The error's message, followed by those of its sources unless they are already included. At most 1,000 characters.
     pub fn reason(&self) -> String {
         let mut reason = self.cause.to_string();
         let mut source = self.cause.source();
@@ -100,7 +105,7 @@ impl Failure {
     }
 }
 
-/// A reason goes into a header and into events.
+/// The limit of a reason, which goes into a header and into events.
 const LONGEST_REASON: usize = 1000;
 
 impl<E: Error + Send + Sync + 'static> From<E> for Failure {

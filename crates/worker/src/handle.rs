@@ -1,4 +1,4 @@
-//! [`WorkerHandle`]: a worker from other tasks.
+//! [`WorkerHandle`]: access to a worker from other tasks.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,21 +6,22 @@ use tokio::sync::watch;
 
 use crate::Metrics;
 
-/// Stops a worker from elsewhere, and tells how it fares. Made by [`Worker::handle`](crate::Worker::handle), before it runs; cheap to clone.
+/// Stops a worker from another task, and returns its metrics. Created by [`Worker::handle`](crate::Worker::handle) before the
+/// worker runs; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct WorkerHandle {
     stop: Arc<watch::Sender<StopStage>>,
     metrics: Arc<Mutex<Arc<Metrics>>>,
 }
 
-/// How far a worker has been asked to stop.
+/// How far a worker was asked to stop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum StopStage {
     #[default]
     Running,
-    /// No new work; what runs may end.
+    /// No new handlers begin; running ones may end.
     Stopping,
-    /// What runs is cancelled.
+    /// Running handlers are cancelled.
     Now,
 }
 
@@ -29,19 +30,20 @@ impl WorkerHandle {
         Self { stop: Arc::new(watch::Sender::default()), metrics: Arc::default() }
     }
 
-    /// Asks the worker to stop, as the end of its shutdown future does: no new work, what runs may end within the [grace](crate::Worker::grace), dead
-    /// letters are written, what is finished is committed, the group is left. Again, it changes nothing; before the worker runs, it stops at once.
+    /// Asks the worker to stop, as the end of its shutdown future does: no new handlers begin, running ones may end within the
+    /// [grace](crate::Worker::grace), dead letters are written, finished records are committed, and the member leaves the group.
+    /// A second call has no effect. If called before the worker runs, the worker stops at once.
     pub fn stop(&self) {
         self.reach(StopStage::Stopping);
     }
 
-    /// The second signal: what runs is cancelled instead of waited for. What is finished is committed all the same, and the group is left, each with
-    /// its deadline.
+    /// Stops without waiting for running handlers, which are cancelled. Finished records are still committed, and the member
+    /// still leaves the group, each with its own timeout.
     pub fn stop_now(&self) {
         self.reach(StopStage::Now);
     }
 
-    /// The worker in figures, not older than a quarter of a second while it runs; after its end, the last ones.
+    /// The worker's metrics, at most a quarter of a second old while it runs. After its end, the final ones.
     pub fn metrics(&self) -> Arc<Metrics> {
         self.metrics.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -1,4 +1,4 @@
-//! What handlers are given beside a record, and what a handler of batches gives back.
+//! The inputs of handlers beside records, and the results of batch handlers.
 
 use std::{
     fmt,
@@ -14,7 +14,7 @@ use offtake_producer::ProducerRecord;
 
 use crate::{Failure, dead_letters::Origin, output::Outbox};
 
-/// Which attempt at a record this is.
+/// One attempt at a record.
 #[derive(Clone, Debug)]
 pub struct Attempt {
     pub(crate) number: u32,
@@ -22,31 +22,33 @@ pub struct Attempt {
     pub(crate) is_last: bool,
     pub(crate) first_failure: Option<Arc<FirstFailure>>,
     pub(crate) limit: Option<Duration>,
-    /// Of a handler that cannot be dropped.
+    /// Set for a handler that cannot be dropped.
     pub(crate) cancelled: Option<Arc<AtomicBool>>,
-    /// Of a transactional worker.
+    /// Set in a transactional worker.
     pub(crate) outbox: Option<Outbox>,
-    /// Of a record of a retry topic.
+    /// Set for a record of a retry topic.
     pub(crate) origin: Option<Arc<Origin>>,
 }
 
-/// How the first attempt at a record ended.
+/// The failure of the first attempt at a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FirstFailure {
     /// Why it failed.
     pub reason: String,
-    /// When, in milliseconds since 1970.
+    /// When it failed, in milliseconds since 1970.
     pub at_ms: i64,
 }
 
 impl Attempt {
-    /// Sends a record in the transaction in which the record that is handled is finished. Of a
+    /// Sends a record in the same transaction that finishes the handled record. Only in a
     /// [transactional](crate::Worker::transactional) worker.
     ///
-    /// It is kept until then, so that this neither waits nor says whether it is written. What an attempt has sent that fails, is cancelled, or whose record is
-    /// handled again elsewhere is dropped. What the brokers do not take (it is too large, its topic does not exist) stops the partition of the record that
-    /// is handled ([`ResultFailed`](crate::StopReason::ResultFailed)). So does a record of which more is sent in all than the producer's `buffer.memory` holds
-    /// (32 MiB, unless [`Transactions`](crate::Transactions::property) says otherwise), as that is written by one transaction.
+    /// The record is kept until then, so that this neither waits nor reports whether it is written. Records sent by an attempt
+    /// are dropped if the attempt fails or is cancelled, or if its record is handled again elsewhere. If the brokers do not
+    /// accept a sent record (it is too large, or its topic does not exist), the partition of the handled record stops
+    /// ([`ResultFailed`](crate::StopReason::ResultFailed)). It also stops if the records sent for one handled record exceed the
+    /// producer's `buffer.memory` (32 MiB, unless set by [`Transactions`](crate::Transactions::property)), because one
+    /// transaction must write them all.
     ///
     /// # Errors
     /// [`Fatal`](crate::FailureKind::Fatal): the worker is not transactional. A failure that is retried: the attempt has ended.
@@ -60,56 +62,60 @@ impl Attempt {
         self.outbox.as_ref().ok_or_else(no_transactions)?.send(record, first)
     }
 
-    /// Where a record of a [retry topic](crate::Retry::then_topics) comes from, and why it failed there; `None` for every other record.
+    /// The origin of a record in a [retry topic](crate::Retry::then_topics), and its failures so far; `None` for every other
+    /// record.
     pub fn origin(&self) -> Option<&Origin> {
         self.origin.as_deref()
     }
 
-    /// How long it may take ([`Worker::timeout`](crate::Worker::timeout)), with all records of its batch; `None` without an end.
+    /// The time limit of the attempt ([`Worker::timeout`](crate::Worker::timeout)), shared by all records of its batch; `None`
+    /// without a limit.
     pub fn limit(&self) -> Option<Duration> {
         self.limit
     }
 
-    /// From 1.
+    /// The number of the attempt, from 1.
     pub fn number(&self) -> u32 {
         self.number
     }
 
-    /// Whether it is tried again to see if the [breaker](crate::Breaker) may close. A failure of such an attempt is not counted.
+    /// Whether the attempt is a probe of the [breaker](crate::Breaker). The failure of a probe is not counted.
     pub fn is_probe(&self) -> bool {
         self.is_probe
     }
 
-    /// Whether the record has no other attempt left here: where this one fails and counts, it is put aside, dead-lettered, or stops its partition.
+    /// Whether this is the record's last attempt here. If it fails and counts, the record goes to a retry topic or the dead
+    /// letters, or stops its partition.
     pub fn is_last(&self) -> bool {
         self.is_last
     }
 
-    /// How the first attempt at this record ended, where this is a later one.
+    /// The failure of the first attempt at this record, if this is a later one.
     pub fn first_failure(&self) -> Option<&FirstFailure> {
         self.first_failure.as_deref()
     }
 
-    /// Whether what comes of this is of no account any more, as the partition was taken away or the worker's time is over; or whether it has taken
-    /// longer than [`Worker::timeout`](crate::Worker::timeout). For [blocking handlers](crate::Worker::run_blocking): the future of any other is dropped then.
+    /// Whether the result of this attempt no longer counts, because the partition was revoked or lost or the worker's time has
+    /// ended; or whether the attempt has exceeded [`Worker::timeout`](crate::Worker::timeout). Meant for [blocking
+    /// handlers](crate::Worker::run_blocking); the futures of other handlers are dropped then.
     pub fn cancelled(&self) -> bool {
         self.cancelled.as_ref().is_some_and(|cancelled| cancelled.load(Ordering::Acquire))
     }
 }
 
-/// Records to be handled together: each lane's (key's, partition's) in the order of its log.
+/// Records to be handled together. Those of one lane (key or partition) are in the order of the log.
 #[derive(Clone)]
 pub struct Batch {
     pub(crate) records: Vec<(OwnedRecord, Attempt)>,
 }
 
 impl Batch {
-    /// How many; one at least.
+    /// The number of records; at least one.
     pub fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// Never.
+    /// Always `false`.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
@@ -119,26 +125,27 @@ impl Batch {
         self.records.iter().map(|(record, _)| record)
     }
 
-    /// The records, and which attempt at each this is.
+    /// The records, each with its attempt.
     pub fn attempts(&self) -> impl Iterator<Item = (&OwnedRecord, &Attempt)> {
         self.records.iter().map(|(record, attempt)| (record, attempt))
     }
 
-    /// Sends a record as [`Attempt::send`] does, which is made of all of its records: they are committed together with it, none before. For a handler
-    /// that gives one result for the whole batch ([`Handled::All`], or an error).
+    /// Sends a record made of all records of the batch, as [`Attempt::send`] does: they are committed together with it, and none
+    /// before. For handlers with one result for the whole batch ([`Handled::All`], or an error).
     ///
-    /// Between the records of a batch there may be others of the partition (with [`Order::Key`](crate::Order::Key), for example): then it is committed when these
-    /// are finished too. Where brokers lose the last records of a batch before that (the log is cut), what was made of it is lost with them.
+    /// Other records of the partition may lie between those of a batch (with [`Order::Key`](crate::Order::Key), for example). The
+    /// sent record is then committed once those are finished too. If brokers lose the last records of a batch before that (the
+    /// log is truncated), the sent record is lost with them.
     ///
     /// # Errors
-    /// As [`Attempt::send`].
+    /// Those of [`Attempt::send`].
     pub fn send(&self, record: ProducerRecord<'_>) -> Result<(), Failure> {
         let last = self.records.iter().max_by_key(|(record, _)| record.offset());
         let first = self.iter().map(OwnedRecord::offset).min();
         last.map_or(Ok(()), |(_, attempt)| attempt.send_for(&record, first))
     }
 
-    /// A result for each, by this function.
+    /// The results for all records, computed by this function.
     pub fn each(&self, result: impl FnMut(&OwnedRecord) -> Result<(), Failure>) -> Handled {
         Handled::Each(self.iter().map(result).collect())
     }
@@ -159,13 +166,14 @@ impl fmt::Debug for Batch {
     }
 }
 
-/// What became of a batch.
+/// The result of a batch.
 #[derive(Clone, Debug)]
 pub enum Handled {
-    /// All of it is done.
+    /// All records are done.
     All,
-    /// What became of each record, in the order of the batch. Those for which there is none failed, and are retried. Behind a record that
-    /// failed, what became of the others of its lane does not count: they come again after it, so that their order holds.
+    /// The result of each record, in the order of the batch. Records without a result have failed, and are retried. After a
+    /// failed record, the results of later records of its lane do not count: these records are handled again after it, to keep
+    /// their order.
     Each(Vec<Result<(), Failure>>),
 }
 

@@ -1,4 +1,4 @@
-//! [`Metrics`]: a worker in figures.
+//! [`Metrics`]: the metrics of a worker.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -6,19 +6,19 @@ use offtake::TopicPartition;
 
 use crate::BreakerState;
 
-/// A worker in figures, as of one moment. Counters count from the worker's start.
+/// The metrics of a worker at one moment. Counters start with the worker.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Metrics {
     /// Records that were read.
     pub received: u64,
-    /// Records whose handler said that they are done.
+    /// Records whose handler succeeded.
     pub handled: u64,
     /// Attempts that failed, for whatever reason.
     pub failed: u64,
-    /// Of those, the ones that panicked.
+    /// Failed attempts that panicked.
     pub panicked: u64,
-    /// Of those, the ones that took longer than [`Worker::timeout`](crate::Worker::timeout).
+    /// Failed attempts that took longer than [`Worker::timeout`](crate::Worker::timeout).
     pub timed_out: u64,
     /// Attempts that failed and were followed by another.
     pub retried: u64,
@@ -26,9 +26,9 @@ pub struct Metrics {
     pub dead_lettered: u64,
     /// Records that were written to a retry topic.
     pub postponed: u64,
-    /// Records that were not handled here, as the metadata of a commit said that they are finished.
+    /// Records that were not handled here, because the metadata of a commit marked them as finished.
     pub skipped: u64,
-    /// Attempts that were cut short.
+    /// Attempts that were cancelled.
     pub cancelled: u64,
     /// Commits that were confirmed.
     pub commits: u64,
@@ -38,8 +38,8 @@ pub struct Metrics {
     pub breaker_opened: u64,
     /// Records at a handler.
     pub running: usize,
-    /// Records that wait to be handled, the ones that wait for another attempt among them; and, of a
-    /// [transactional](crate::Worker::transactional) worker, those whose results or letters wait for their transaction.
+    /// Records that wait to be handled, including those that wait for another attempt. In a
+    /// [transactional](crate::Worker::transactional) worker also the records whose results or letters wait for their transaction.
     pub queued: usize,
     /// The bytes of their keys, values and headers.
     pub queued_bytes: usize,
@@ -47,17 +47,17 @@ pub struct Metrics {
     pub waiting_for_retry: usize,
     /// Dead letters that are being written.
     pub writing_dead_letters: usize,
-    /// The breaker.
+    /// The state of the breaker.
     pub breaker: BreakerState,
     /// How long records waited between their arrival and their first attempt.
     pub queue_time: Histogram,
     /// How long attempts took.
     pub handler_time: Histogram,
-    /// By partition that is assigned.
+    /// The metrics of the assigned partitions.
     pub partitions: BTreeMap<TopicPartition, PartitionMetrics>,
 }
 
-/// A partition of a worker in figures.
+/// The metrics of a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PartitionMetrics {
@@ -67,26 +67,26 @@ pub struct PartitionMetrics {
     pub queued: usize,
     /// All records before this offset are finished.
     pub finished_to: Option<i64>,
-    /// So many records are finished beyond it.
+    /// The number of records that are finished beyond it.
     pub finished_beyond: u64,
-    /// What was committed last.
+    /// The last committed offset.
     pub committed: Option<i64>,
-    /// Nothing more of it is read for now, as the queue is full or the breaker open.
+    /// Whether nothing more of it is read for now, because the queue is full or the breaker is open.
     pub is_paused: bool,
-    /// It goes on no more.
+    /// Whether the partition has stopped.
     pub is_stopped: bool,
 }
 
-/// Durations, counted by their length: in buckets whose bounds double, from 64 µs to 18 min.
+/// A histogram of durations, with buckets whose bounds double from 64 µs to 18 min.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram {
     counts: [u64; BUCKETS],
     sum: Duration,
 }
 
-/// The last one has no bound.
+/// The number of buckets. The last one has no bound.
 const BUCKETS: usize = 26;
-/// The first one's bound, in microseconds.
+/// The bound of the first bucket, in microseconds.
 const FIRST_BOUND: u64 = 64;
 
 impl Default for Histogram {
@@ -96,7 +96,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// Counts one.
+    /// Adds a duration.
     pub(crate) fn record(&mut self, duration: Duration) {
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let bucket = micros
@@ -110,22 +110,23 @@ impl Histogram {
         self.sum = self.sum.saturating_add(duration);
     }
 
-    /// How many there were.
+    /// The number of durations.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// How long they were together.
+    /// The sum of the durations.
     pub fn sum(&self) -> Duration {
         self.sum
     }
 
-    /// Each bucket's bound (its durations are that long at most; the last one has none) and how many are in it, those of shorter ones not among them.
+    /// The buckets: the inclusive upper bound of each (the last one has none), and the number of durations in this bucket alone.
     pub fn buckets(&self) -> impl Iterator<Item = (Option<Duration>, u64)> {
         self.counts.iter().enumerate().map(|(nth, count)| (Self::bound(nth), *count))
     }
 
-    /// An upper bound of the given share of them, from 0 to 1: that of the bucket it falls in. `None` without any, and where it is longer than the last bound.
+    /// An upper bound for the given quantile, from 0 to 1: the bound of its bucket. `None` if there are no durations, or if the
+    /// quantile is beyond the last bound.
     pub fn quantile(&self, share: f64) -> Option<Duration> {
         let count = self.count();
         let wanted = ((count as f64) * share.clamp(0.0, 1.0)).ceil().max(1.0) as u64;

@@ -1,14 +1,14 @@
-//! [`Order`]: what waits for what.
+//! [`Order`]: which records wait for which.
 
-/// Which records are handled one after the other. Each such sequence is called a lane.
+/// Which records are handled one after the other. Such a sequence is called a lane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Order {
-    /// Those of one partition that have the same key: the next when the one before it is finished, through retries and dead letters. Records without a key
-    /// are in no order. The default.
+    /// Records of one partition with the same key: the next one begins when the previous one is finished, through retries and
+    /// dead letters. Records without a key have no order. The default.
     #[default]
     Key,
-    /// Those of one partition.
+    /// All records of one partition.
     Partition,
-    /// None.
+    /// No order.
     Unordered,
 }

@@ -1,4 +1,4 @@
-//! What handlers send: kept until the transaction in which their records are finished.
+//! Records sent by handlers, kept until the transaction that finishes their input records.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,7 +15,7 @@ pub(crate) struct Output {
     pub(crate) value: Option<Vec<u8>>,
     pub(crate) headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     pub(crate) timestamp: Option<i64>,
-    /// Made of several records: the lowest offset of these.
+    /// The lowest offset of the records that it is made of, if there are several.
     pub(crate) first: Option<i64>,
 }
 
@@ -45,16 +45,16 @@ impl Output {
         self.headers.iter().fold(record, |record, (key, value)| record.maybe_header(key, value.as_deref()))
     }
 
-    /// What it takes of a producer's memory (`buffer.memory`) at most.
+    /// An upper bound of its size in a producer's memory (`buffer.memory`).
     pub(crate) fn memory(&self) -> usize {
-        /// All else of a record, each field in its longest form, and of a batch that has no other.
+        /// The rest of a record, each field in its longest form, and of a batch with this record alone.
         const RECORD: usize = 97;
-        /// The lengths of a header.
+        /// The longest length fields of a header.
         const HEADER: usize = 10;
         self.bytes() + RECORD + HEADER * self.headers.len()
     }
 
-    /// What it counts in the queue.
+    /// Its size in the queue.
     pub(crate) fn bytes(&self) -> usize {
         let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
         let headers = self.headers.iter().map(|(key, value)| key.len() + length(value));
@@ -62,7 +62,7 @@ impl Output {
     }
 }
 
-/// Where one attempt puts what it sends. Closed when the attempt has ended.
+/// Holds the records sent by one attempt. Closed when the attempt has ended.
 #[derive(Clone, Debug)]
 pub(crate) struct Outbox(Arc<Mutex<Option<Vec<Output>>>>);
 
@@ -71,7 +71,7 @@ impl Outbox {
         Self(Arc::new(Mutex::new(Some(Vec::new()))))
     }
 
-    /// `first`: the lowest offset of the records that it is made of, where they are several.
+    /// Sends a record. `first` is the lowest offset of the records that it is made of, if there are several.
     pub(crate) fn send(&self, record: &ProducerRecord<'_>, first: Option<i64>) -> Result<(), Failure> {
         match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(sent) => {
@@ -82,7 +82,7 @@ impl Outbox {
         }
     }
 
-    /// What was sent. Nothing more is taken.
+    /// Closes the outbox, and returns the records that were sent.
     pub(crate) fn close(&self) -> Vec<Output> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
     }

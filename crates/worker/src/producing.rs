@@ -1,18 +1,18 @@
-//! What the application says of a producer that a worker makes.
+//! The application's settings for a producer that the worker creates.
 
 use std::{fmt, sync::Arc};
 
 use offtake_producer::{Builder, Config};
 
-/// Properties, and a change that properties cannot say.
+/// Properties, and a change that properties cannot express.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ProducerOptions {
-    /// Set in turn.
+    /// The properties, set in this order.
     pub(crate) properties: Vec<(String, String)>,
     pub(crate) change: Option<ProducerChange>,
 }
 
-/// What the application does to the builder.
+/// The application's change to the builder.
 #[derive(Clone)]
 pub(crate) struct ProducerChange(Arc<dyn Fn(Builder) -> Builder + Send + Sync>);
 
@@ -28,7 +28,7 @@ impl fmt::Debug for ProducerChange {
     }
 }
 
-/// A record that could be read can be written, if the topic takes it: the producer's own limit is its memory.
+/// The producer's own limit, so that every record that could be read can be written, if the topic accepts it.
 const LARGEST_RECORD: usize = 32 << 20;
 
 impl ProducerOptions {
@@ -36,12 +36,12 @@ impl ProducerOptions {
         self.properties.push((name.to_owned(), value.to_string()));
     }
 
-    /// Whether nothing was said.
+    /// Whether nothing was set.
     pub(crate) fn is_empty(&self) -> bool {
         self.properties.is_empty() && self.change.is_none()
     }
 
-    /// A builder with the connection of this consumer, after these defaults.
+    /// A builder with the consumer's connection settings, after these defaults.
     pub(crate) fn builder(&self, consumer: &offtake::Config, defaults: impl FnOnce(&mut Config)) -> Builder {
         let mut config = Config::default();
         config.client = consumer.client.clone();

@@ -1,11 +1,12 @@
-//! [`Retry`]: how often a record is tried, and how long it waits in between.
+//! [`Retry`]: how often a record is tried, and how long it waits between attempts.
 
 use std::{ops::Range, time::Duration};
 
 use offtake::Topic;
 
-/// How often a record is tried, and how long it waits before it is tried again. Meanwhile the records of its lane (its key, or its partition) wait
-/// with it; others go on. A record that fails for longer can be put aside ([`then_topics`](Self::then_topics)).
+/// How often a record is tried, and how long it waits between attempts. Meanwhile the other records of its lane (its key, or its
+/// partition) wait as well; other lanes go on. A record that fails for longer can be moved to a retry topic
+/// ([`then_topics`](Self::then_topics)).
 ///
 /// A delay of less than 1 ms counts as 1 ms.
 ///
@@ -15,23 +16,23 @@ pub struct Retry {
     least: Duration,
     most: Duration,
     has_jitter: bool,
-    /// The first one included.
+    /// The number of attempts, including the first.
     pub(crate) attempts: u32,
-    /// Where a record waits after that, in turn.
+    /// The retry topics that follow, in turn.
     pub(crate) topics: Vec<RetryTopic>,
     pub(crate) allows_reordering: bool,
 }
 
-/// A topic whose records are tried again so long after they were written.
+/// A topic whose records are tried again this long after they were written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RetryTopic {
     pub(crate) name: Topic,
     pub(crate) delay: Duration,
 }
 
-/// No attempt follows another sooner.
+/// The minimum delay.
 const SHORTEST: Duration = Duration::from_millis(1);
-/// A record that was not tried twice in a row waits from so long on, and at most so long, whatever the attempts' delays are.
+/// The delays of a record that was returned without an attempt more than once in a row, whatever the delays after attempts are.
 const UNTRIED: Range<Duration> = Duration::from_millis(50)..Duration::from_secs(10);
 
 impl Default for Retry {
@@ -41,7 +42,8 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// Waits the range's start after the first attempt, twice as long after each further one, and its end at most. 5 attempts, no jitter.
+    /// Waits for the start of the range after the first attempt, and twice as long after each further one, up to the end of the
+    /// range. 5 attempts, no jitter.
     pub fn exponential(delays: Range<Duration>) -> Self {
         Self {
             least: delays.start,
@@ -53,38 +55,40 @@ impl Retry {
         }
     }
 
-    /// Waits as long after each attempt. 5 attempts, no jitter.
+    /// Waits for the same time after each attempt. 5 attempts, no jitter.
     pub fn fixed(delay: Duration) -> Self {
         Self::exponential(delay..delay)
     }
 
-    /// One attempt.
+    /// One attempt, without a retry.
     pub fn never() -> Self {
         Self::fixed(Duration::ZERO).attempts(1)
     }
 
-    /// Each delay is drawn between half of it and the whole, so that records that failed together are not tried together.
+    /// Draws each delay between half of it and the whole, so that records which failed together are not retried together.
     #[must_use]
     pub fn jitter(self) -> Self {
         Self { has_jitter: true, ..self }
     }
 
-    /// How often a record is tried, the first time included; of one in a [retry topic](Self::then_topics), each time that it is read there. Attempts are
-    /// counted by this process: a record whose partition moves, or whose worker starts again, begins anew. 0 is refused when the worker starts.
+    /// Sets how often a record is tried, including the first attempt. In a [retry topic](Self::then_topics), the count applies
+    /// each time the record is read there. Attempts are counted in memory: if the partition moves, or the worker restarts, the
+    /// count begins again. 0 is refused when the worker starts.
     #[must_use]
     pub fn attempts(self, attempts: u32) -> Self {
         Self { attempts, ..self }
     }
 
-    /// Tries until it is done: only poison is dead-lettered.
+    /// Retries until the record is done: only poison is dead-lettered.
     #[must_use]
     pub fn unlimited(self) -> Self {
         self.attempts(u32::MAX)
     }
 
-    /// Puts a record that is out of attempts aside for longer: writes it to the first of these topics, reads it there, and tries it again so long
-    /// after it was written; then to the next one, and after the last to the [dead letters](crate::Worker::dead_letters), which are needed. The record's offset
-    /// is passed when that is acknowledged. Its partition goes on meanwhile, so that records behind it overtake it: an order is refused unless that is
+    /// Moves a record that is out of attempts to the first of these topics, reads it from there, and tries it again this long
+    /// after it was written. The next topics follow in turn, and after the last one the [dead
+    /// letters](crate::Worker::dead_letters), which are required. The record's offset is committed once the copy is acknowledged.
+    /// Later records of its partition overtake it meanwhile; therefore an order is refused unless that is
     /// [allowed](Self::allow_reordering).
     ///
     /// ```
@@ -94,14 +98,16 @@ impl Retry {
     /// let retry = Retry::never().then_topics([("orders.retry.1m", minutes(1)), ("orders.retry.10m", minutes(10))]);
     /// ```
     ///
-    /// Key, value and headers are as they came, and those of the [dead letters](crate::DeadLetterHeaders) are added: so
-    /// [`Attempt::number`](crate::Attempt::number), [`first_failure`](crate::Attempt::first_failure) and [`origin`](crate::Attempt::origin) know what was before, whoever reads it
-    /// after whatever restart. `OwnedRecord::topic` is the retry topic.
+    /// Key, value and headers are copied unchanged, and the headers of [dead letters](crate::DeadLetterHeaders) are added. These
+    /// keep [`Attempt::number`](crate::Attempt::number), [`first_failure`](crate::Attempt::first_failure) and
+    /// [`origin`](crate::Attempt::origin) across members and restarts. `OwnedRecord::topic` is the retry topic.
     ///
-    /// The topics have to exist, and the worker reads them besides what it [subscribes](crate::Worker::subscribe) to: where nothing of them is
-    /// committed, from their first record on, whatever `auto.offset.reset` says. They belong to one group: another that read
-    /// them would handle its records. When a record is due its timestamp and the topic's delay say, by this machine's clock; a partition is read no further before its first record is due.
-    /// A record whose timestamp is ahead of that clock waits for the delay from when it is read, and one behind it as much longer as its timestamp is later.
+    /// The topics have to exist. The worker reads them in addition to the topics that it [subscribes](crate::Worker::subscribe)
+    /// to; without a committed offset, it begins at their first record, whatever `auto.offset.reset` says. They belong to one
+    /// group: another group that read them would handle its records. A record is due after the topic's delay from its timestamp,
+    /// by this machine's clock; a partition is not read beyond its first record until that is due. A record whose timestamp is
+    /// ahead of that clock waits for the delay from when it is read, and the records after it wait longer by the difference of
+    /// their timestamps.
     #[must_use]
     pub fn then_topics<T: Into<Topic>>(mut self, topics: impl IntoIterator<Item = (T, Duration)>) -> Self {
         let topics = topics.into_iter().map(|(name, delay)| RetryTopic { name: name.into(), delay });
@@ -109,24 +115,25 @@ impl Retry {
         self
     }
 
-    /// A record may be overtaken by those behind it of its key or partition while it waits in a [retry topic](Self::then_topics).
+    /// Allows later records of its key or partition to overtake a record that waits in a [retry topic](Self::then_topics).
     #[must_use]
     pub fn allow_reordering(self) -> Self {
         Self { allows_reordering: true, ..self }
     }
 
-    /// Which retry topic this is.
+    /// The index of this retry topic.
     pub(crate) fn topic_index(&self, name: &str) -> Option<usize> {
         self.topics.iter().position(|topic| topic.name.as_str() == name)
     }
 
-    /// Which retry topic comes after this topic; `None` after the last.
+    /// The index of the retry topic that follows this topic; `None` after the last.
     pub(crate) fn topic_after(&self, name: &str) -> Option<usize> {
         let next = self.topic_index(name).map_or(0, |index| index + 1);
         (next < self.topics.len()).then_some(next)
     }
 
-    /// How long a record waits that was not tried so many times in a row: as after a first attempt, then twice as long each time.
+    /// The delay of a record that was returned this many times in a row without an attempt: first as after a first attempt, then
+    /// twice as long each time.
     pub(crate) fn delay_untried(&self, times: u32, random: u64) -> Duration {
         let first = self.delay(1, random);
         match times.saturating_sub(1) {
@@ -138,7 +145,7 @@ impl Retry {
         }
     }
 
-    /// How long a record waits after this attempt, from 1; `random` decides where in the jitter.
+    /// The delay after this attempt, from 1; `random` determines the jitter.
     pub(crate) fn delay(&self, attempt: u32, random: u64) -> Duration {
         let doubled = 2u32.saturating_pow(attempt.saturating_sub(1));
         let delay = self.least.saturating_mul(doubled).min(self.most).max(SHORTEST);

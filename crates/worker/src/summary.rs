@@ -1,12 +1,12 @@
-//! [`Summary`]: what a worker did.
+//! [`Summary`]: the totals of a worker.
 
 use crate::StoppedPartition;
 
-/// What a worker did, from its start to its end.
+/// The totals of a worker from its start to its end.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Summary {
-    /// Records whose handler said that they are done.
+    /// Records whose handler succeeded.
     pub handled: u64,
     /// Attempts that failed and were followed by another.
     pub retried: u64,
@@ -14,17 +14,17 @@ pub struct Summary {
     pub dead_lettered: u64,
     /// Records that were written to a retry topic.
     pub postponed: u64,
-    /// Records that were not handled here, as the metadata of a commit said that they are finished.
+    /// Records that were not handled here, because the metadata of a commit marked them as finished.
     pub skipped: u64,
-    /// Attempts that were cut short: by the loss of their partition, or as the worker's time was over.
+    /// Attempts that were cancelled, because their partition was revoked or lost or the worker's time had ended.
     pub cancelled: u64,
-    /// Partitions that stopped and were still this member's at the end, and why.
+    /// Partitions that had stopped and were still assigned to this member at the end.
     pub stopped: Vec<StoppedPartition>,
-    /// Whether what was finished is committed: the last commit or transaction, at the end.
+    /// Whether all finished records are committed: the result of the last commit or transaction.
     pub last_commit: Result<(), offtake::Error>,
 }
 
-/// Of a worker that did nothing.
+/// The summary of a worker that did nothing.
 impl Default for Summary {
     fn default() -> Self {
         Self {
@@ -41,7 +41,7 @@ impl Default for Summary {
 }
 
 impl Summary {
-    /// No partition stopped, and what was finished is committed.
+    /// Whether no partition stopped and all finished records are committed.
     pub fn is_clean(&self) -> bool {
         self.stopped.is_empty() && self.last_commit.is_ok()
     }

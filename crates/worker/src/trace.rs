@@ -1,28 +1,28 @@
-//! [`TraceContext`]: which trace a record belongs to.
+//! [`TraceContext`]: the trace that a record belongs to.
 
 use std::fmt;
 
 use offtake::OwnedRecord;
 
-/// The trace that a record belongs to, by its header `traceparent` ([W3C Trace Context](https://www.w3.org/TR/trace-context/), version 00). The span in which
-/// a handler runs has it as the fields `trace_id` and `parent_id`.
+/// The trace that a record belongs to, from its header `traceparent` ([W3C Trace Context](https://www.w3.org/TR/trace-context/),
+/// version 00). The span of a handler has it in the fields `trace_id` and `parent_id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TraceContext {
     /// The trace's id; never 0.
     pub trace_id: u128,
     /// The id of the span that wrote the record; never 0.
     pub parent_id: u64,
-    /// Whether that trace is recorded.
+    /// Whether the trace is recorded.
     pub is_sampled: bool,
 }
 
 impl TraceContext {
-    /// Of a record, if it has a valid one.
+    /// The trace context of a record, if it has a valid one.
     pub fn of(record: &OwnedRecord) -> Option<Self> {
         Self::parse(record.headers().first("traceparent")?.value?)
     }
 
-    /// Of a header's value. A later version is read as far as this one goes, as the standard has it.
+    /// Parses a header's value. A later version is parsed as far as version 00 goes, as the standard requires.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(text).ok()?;
         let mut fields = text.split('-');
@@ -38,14 +38,14 @@ impl TraceContext {
     }
 }
 
-/// As the header has it.
+/// Formats the value of the header.
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.parent_id, u8::from(self.is_sampled))
     }
 }
 
-/// Exactly so many lower-case digits.
+/// Parses exactly this many lower-case digits.
 fn hex<const DIGITS: usize>(text: &str) -> Option<u128> {
     let is_hex = text.len() == DIGITS && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     is_hex.then(|| u128::from_str_radix(text, 16).ok())?

@@ -1,4 +1,4 @@
-//! [`Worker`]: how it is told what to do.
+//! [`Worker`]: the settings of a worker, and the calls that run it.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -12,7 +12,8 @@ use crate::{
 
 /// Runs handlers for the records of a consumer group.
 ///
-/// Put together like a builder, then [`run`](Self::run) until it is told to stop. It makes the consumer itself, out of the builder that it is given.
+/// Configured like a builder; [`run`](Self::run) then runs it until it is stopped. It creates the consumer itself, from the builder that it
+/// is given.
 #[must_use = "a worker does nothing until it runs"]
 pub struct Worker {
     pub(crate) consumer: Builder,
@@ -22,26 +23,26 @@ pub struct Worker {
     pub(crate) dead_letters: Option<DeadLetters>,
     pub(crate) events: Option<Arc<dyn Fn(Event) + Send + Sync>>,
     pub(crate) handle: WorkerHandle,
-    /// Of a test: what is random, and the wall clock at the start.
+    /// For tests: the random seed, and the wall clock at the start.
     pub(crate) replay: Option<(u64, i64)>,
     pub(crate) threads: Option<tasks::Threads>,
 }
 
-/// No text in the protocol is longer.
+/// The maximum length of a text in the protocol.
 const LONGEST_METADATA: usize = 32_767;
 
-/// Unless something else is said; in a transactional worker results are seen with the commit.
+/// The defaults; a transactional worker commits more often because its results become visible with the commit.
 pub(crate) const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) const TRANSACTION_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What is subscribed to.
+/// The subscription.
 #[derive(Clone, Debug)]
 pub(crate) enum Topics {
     Names(Vec<Topic>),
     Patterns(Vec<String>),
 }
 
-/// As it was told.
+/// The settings as given.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) order: Order,
@@ -91,9 +92,10 @@ impl fmt::Debug for Worker {
 }
 
 impl Worker {
-    /// A worker for the group that this consumer is a member of. `group.id` is needed. `enable.auto.commit` is turned off, as the worker commits what is
-    /// finished; a builder that turned it on is refused when the worker starts, and so is one with [`finish_each`](Builder::finish_each).
-    /// A listener is told of nothing but what is given up at the end: [`events`](Self::events) tells all.
+    /// Creates a worker for the group that this consumer is a member of. `group.id` is required. The worker turns
+    /// `enable.auto.commit` off, because it commits the finished records itself. A builder that turned it on is refused when the
+    /// worker starts, and so is a builder with [`finish_each`](Builder::finish_each). The builder's listener is called only for
+    /// partitions given up at the end; [`events`](Self::events) reports everything.
     pub fn new(consumer: Builder) -> Self {
         Self {
             consumer,
@@ -108,68 +110,71 @@ impl Worker {
         }
     }
 
-    /// Reads its share of these topics. Replaces what was subscribed to before. A topic that does not exist is waited for.
+    /// Subscribes to these topics, in place of earlier subscriptions. A topic that does not exist is waited for.
     pub fn subscribe<S>(self, topics: impl OneOrMany<Topic, S>) -> Self {
         Self { topics: Some(Topics::Names(topics.into_items())), ..self }
     }
 
-    /// Reads its share of all topics whose whole name matches one of these regular expressions, now or later. Replaces what was subscribed to before.
+    /// Subscribes to all topics, existing and future, whose whole name matches one of these regular expressions, in place of
+    /// earlier subscriptions.
     pub fn subscribe_patterns<P: Into<String>>(self, patterns: impl IntoIterator<Item = P>) -> Self {
         Self { topics: Some(Topics::Patterns(patterns.into_iter().map(Into::into).collect())), ..self }
     }
 
-    /// What is handled one after the other. Default: records of one key.
+    /// Sets which records are handled one after the other. Default: records with the same key.
     pub fn order(mut self, order: Order) -> Self {
         self.options.order = order;
         self
     }
 
-    /// So many handlers run at once. Default: 16. 0 is refused when the worker starts.
+    /// Sets how many handlers run at once. Default: 16. 0 is refused when the worker starts.
     pub fn concurrency(mut self, handlers: usize) -> Self {
         self.options.concurrency = handlers;
         self
     }
 
-    /// So many records wait at most. Default: 1,000. 0 is refused when the worker starts.
+    /// Sets how many records may wait. Default: 1,000. 0 is refused when the worker starts.
     ///
-    /// From three quarters on partitions are paused one by one, the fullest first; when it is full, all of them; they are resumed when half is left. A
-    /// partition of which one lane alone has its share (this, divided by the number of partitions), as that of a key that is retried may, is paused by itself, so that
-    /// it leaves room for others. Two things may come on top: what one poll brings (`max.poll.records`, which is made a quarter of this at
-    /// most unless it is set), and what comes back from handlers to be tried again (as many as run at once).
+    /// When the queue is three quarters full, partitions are paused one by one, the fullest first; when it is full, all are
+    /// paused; when it is down to half, they are resumed. A partition is also paused if one lane alone has filled the partition's
+    /// share (the queue divided by the number of partitions), as the lane of a key that is retried may, to leave room for the
+    /// others. Two things may exceed the limit: the records of one poll (`max.poll.records`, by default at most a quarter of
+    /// this), and records that handlers return for a retry (as many as run at once).
     pub fn queue(mut self, records: usize) -> Self {
         self.options.queue = records;
         self
     }
 
-    /// So many bytes wait at most: keys, values, headers. Default: 64 MiB. The same holds for it as for [`queue`](Self::queue). What the consumer has
-    /// fetched ahead is not among it (`fetch.buffer.max.bytes`). 0 is refused when the worker starts.
+    /// Sets how many bytes may wait: keys, values and headers. Default: 64 MiB. The rules are those of [`queue`](Self::queue).
+    /// Data prefetched by the consumer does not count (`fetch.buffer.max.bytes`). 0 is refused when the worker starts.
     pub fn queue_bytes(mut self, bytes: usize) -> Self {
         self.options.queue_bytes = bytes;
         self
     }
 
-    /// How often a record is tried, and how long it waits in between. Default: [`Retry::default`].
+    /// Sets how often a record is tried, and how long it waits between attempts. Default: [`Retry::default`].
     pub fn retry(mut self, retry: Retry) -> Self {
         self.options.retry = retry;
         self
     }
 
-    /// Where records go that cannot be handled. Without it such a record stops its partition ([`Event::Stopped`]): nothing is passed, and the others
-    /// go on.
+    /// Sets the destination of records that cannot be handled. Without it such a record stops its partition ([`Event::Stopped`]):
+    /// no record is skipped, and other partitions go on.
     pub fn dead_letters(mut self, dead_letters: DeadLetters) -> Self {
         self.dead_letters = Some(dead_letters);
         self
     }
 
-    /// When to stop trying for a while. Default: never.
+    /// Sets the circuit breaker. Default: none.
     pub fn breaker(mut self, breaker: Breaker) -> Self {
         self.options.breaker = Some(breaker);
         self
     }
 
-    /// Exactly once: what handlers [send](crate::Attempt::send), dead letters, and that their records are done are written in one transaction, which those who
-    /// read with `isolation.level=read_committed` see as a whole or not at all (KIP-98, KIP-447). By this `transactional.id`: each instance of a
-    /// service has its own, the same after a restart; one that starts with an id fences whoever has it, whose worker ends with
+    /// Processes records exactly once: the records that handlers [send](crate::Attempt::send), dead letters, and the offsets of
+    /// the handled records are written in one transaction, which consumers with `isolation.level=read_committed` see as a whole
+    /// or not at all (KIP-98, KIP-447). `by` is the `transactional.id`: each instance of a service needs its own, and the same
+    /// one after a restart. A worker that starts with an id fences the previous one, which ends with
     /// [`Fenced`](offtake::ErrorKind::Fenced).
     ///
     /// ```no_run
@@ -180,104 +185,113 @@ impl Worker {
     /// }
     /// ```
     ///
-    /// Handlers may still run twice for a record, at a restart or when a partition moves; what they sent counts once. What else they do is no
-    /// part of the transaction. It reads what is committed alone, unless `isolation.level` is set (which is refused with retry topics).
+    /// Handlers may still run twice for a record, after a restart or when a partition moves, but the records that they sent count
+    /// once. Other side effects are not part of the transaction. The worker reads only committed records, unless
+    /// `isolation.level` is set (which is refused with retry topics).
     ///
-    /// There is one transaction at a time, each [`commit_interval`](Self::commit_interval) (100 ms here, unless it is set), with all that is finished by then. What a
-    /// transaction had that was aborted goes into the next one; it is not handled again. Results of a record wait until all before it in its partition are
-    /// finished, so that one that is retried holds back what is behind it; they count in the [`queue`](Self::queue) meanwhile. What is finished beyond such a
-    /// gap is not written into the commit's metadata.
+    /// There is one transaction at a time, each [`commit_interval`](Self::commit_interval) (by default 100 ms here), with
+    /// everything finished by then. The contents of an aborted transaction go into the next one, and their records are not
+    /// handled again. Results of a record wait until all earlier records of its partition are finished, so that a record which is
+    /// retried holds back the following ones; they count in the [`queue`](Self::queue) meanwhile. Records finished beyond such a
+    /// gap are not written into the commit's metadata.
     pub fn transactional(mut self, by: impl Into<Transactions>) -> Self {
         self.options.transactions = Some(by.into());
         self
     }
 
-    /// How often what is finished is committed; it is also when partitions are handed over, and at the end. Default: 1 s, and 100 ms for
-    /// [transactions](Self::transactional). Less than 10 ms counts as 10 ms.
+    /// Sets how often finished records are committed. They are also committed when partitions are handed over, and at the end.
+    /// Default: 1 s, and 100 ms for [transactions](Self::transactional). Less than 10 ms counts as 10 ms.
     pub fn commit_interval(self, interval: Duration) -> Self {
         Self { commit_interval: Some(interval), ..self }
     }
 
-    /// So many bytes of a commit's metadata at most say what is finished beyond its offset. Default: 4,096, which is what brokers take
-    /// (`offset.metadata.max.bytes`). 0 writes none; nor is any read then. What does not fit is handled again after a restart.
+    /// Sets how many bytes of a commit's metadata may list the records finished beyond its offset. Default: 4,096, which is the
+    /// brokers' default limit (`offset.metadata.max.bytes`). With 0, metadata is neither written nor read. Records that do not
+    /// fit are handled again after a restart.
     pub fn metadata_bytes(mut self, bytes: usize) -> Self {
         self.options.metadata_bytes = bytes.min(LONGEST_METADATA);
         self
     }
 
-    /// How long what runs may take once the worker is to stop; then it is cancelled. Default: 30 s. A dead letter, or a record to a retry topic, is waited for
-    /// as long and the [`close_timeout`](Self::close_timeout); but for none to a topic that does not exist, or took none when it was last tried: its record comes again.
+    /// Sets how long running handlers may take once the worker is to stop; then they are cancelled. Default: 30 s. The wait for a
+    /// dead letter, or for a record to a retry topic, may take this and [`close_timeout`](Self::close_timeout) together. There is
+    /// no wait for one whose topic does not exist, or refused the last one: its record is redelivered.
     ///
-    /// What stops the process has to give it this and [`close_timeout`](Self::close_timeout): Kubernetes, for one, kills after 30 s unless
-    /// `terminationGracePeriodSeconds` says otherwise.
+    /// Whatever stops the process has to allow for this and [`close_timeout`](Self::close_timeout). Kubernetes, for example,
+    /// kills a process after 30 s unless `terminationGracePeriodSeconds` says otherwise.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.options.grace = grace;
         self
     }
 
-    /// How long the end may take after that: to write dead letters, to commit, and to leave the group, each. Default: 10 s.
+    /// Sets how long each of the last steps may take after that: writing dead letters, committing, and leaving the group.
+    /// Default: 10 s.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.options.close_timeout = timeout;
         self
     }
 
-    /// How long what runs of a partition that is to be handed over may take; then it is cancelled. The group's deadline holds in any case. Default: all that
-    /// there is until then, less a tenth (5 s at most) for the commit. What is kept goes on meanwhile with what is queued, and reads nothing new: a shorter time here
-    /// is better for it where handlers may hang.
+    /// Sets how long running handlers of partitions to be handed over may take; then they are cancelled. The group's deadline
+    /// applies in any case. Default: the time until that deadline, less a tenth (at most 5 s) for the commit. Meanwhile the
+    /// remaining partitions go on with queued records, but nothing new is read: choose a shorter time if handlers may hang.
     ///
-    /// A [blocking](Self::run_blocking) handler that was cancelled may end within 5 s more, or half of what is left until the deadline if that is less. Then its
-    /// partition goes all the same, and whoever has it next may handle the same record, and those behind it, while it is still at it.
+    /// A cancelled [blocking](Self::run_blocking) handler may take 5 s more, or half of the time left until the deadline if that
+    /// is less. Then its partition is handed over all the same, and the next owner may handle the same record, and those after
+    /// it, while the handler is still running.
     pub fn revoke_grace(mut self, grace: Duration) -> Self {
         self.options.revoke_grace = grace;
         self
     }
 
-    /// How long an attempt may take; then it is cancelled, and has failed. A [blocking](Self::run_blocking)
-    /// handler, whose thread cannot be ended, is told by [`Attempt::cancelled`](crate::Attempt::cancelled), keeps its place, and what it returns counts.
-    /// Default: as long as it likes. 0 is refused when the worker starts.
+    /// Sets how long an attempt may take; then it is cancelled, and has failed. A [blocking](Self::run_blocking) handler, whose
+    /// thread cannot be ended, can check [`Attempt::cancelled`](crate::Attempt::cancelled); it keeps its place, and its result
+    /// counts. Default: no limit. 0 is refused when the worker starts.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options.timeout = Some(timeout);
         self
     }
 
-    /// Who is told what happens. Called by the task that runs the worker, in order; it must not block. One that panics is logged.
+    /// Sets the event handler. The task that runs the worker calls it, in order; it must not block. A panic in it is logged.
     pub fn events(mut self, handler: impl Fn(Event) + Send + Sync + 'static) -> Self {
         self.events = Some(Arc::new(handler));
         self
     }
 
-    /// For tests: all that is random comes from `seed`, and the wall clock shows `wall_ms` milliseconds since 1970 at the start.
+    /// For tests: all randomness comes from `seed`, and the wall clock starts at `wall_ms` milliseconds since 1970.
     pub fn replay(mut self, seed: u64, wall_ms: i64) -> Self {
         self.replay = Some((seed, wall_ms));
         self
     }
 
-    /// For tests: [blocking](Self::run_blocking) handlers are not run by the runtime's threads, but handed to this, each as a call that blocks. It must
-    /// return at once; a call that it drops is a handler that panicked.
+    /// For tests: hands each call of a [blocking](Self::run_blocking) handler to this function instead of the runtime's threads.
+    /// It must return at once; dropping the call counts as a panic of the handler.
     pub fn block_with(mut self, run: impl Fn(Box<dyn FnOnce() + Send>) + Send + Sync + 'static) -> Self {
         self.threads = Some(Arc::new(run));
         self
     }
 
-    /// Stops it from elsewhere, and tells how it fares.
+    /// Returns a handle that stops the worker from other tasks, and shows its metrics.
     pub fn handle(&self) -> WorkerHandle {
         self.handle.clone()
     }
 
-    /// Runs a handler for each record, `async fn handle(record: OwnedRecord, attempt: Attempt) -> Result<(), Failure>` or a closure like it, until `shutdown` ends (whatever it ends with), a [`WorkerHandle`] stops it, or something is fatal. Then nothing new is
-    /// begun; what runs may end within the [grace](Self::grace), what waits for another attempt is left for later; dead letters are written, what is finished is
-    /// committed, and the group is left (a static member keeps its place).
+    /// Runs a handler for each record, `async fn handle(record: OwnedRecord, attempt: Attempt) -> Result<(), Failure>` or a
+    /// closure like it, until `shutdown` completes (with any output), a [`WorkerHandle`] stops the worker, or a fatal error
+    /// occurs. Then no new handlers begin; running ones may end within the [grace](Self::grace), and records that wait for a
+    /// retry are left for later; dead letters are written, finished records are committed, and the member leaves the group (a
+    /// static member keeps its place).
     ///
-    /// Handlers run as tasks of the runtime on which this runs; while nearly all of them are ready as soon as they are called, and within microseconds, on the task
-    /// that runs the worker instead, which costs far less (one that has to wait goes on as a task). One is dropped where it stands, at an `await`, when its partition is taken away or the
-    /// worker's time is over; its record is handled again then, here or elsewhere. A panic is a failure that is retried.
+    /// Handlers run as tasks of the runtime on which this runs. While nearly all of them complete at once, within microseconds,
+    /// they run on the task of the worker instead, which costs far less (one that has to wait continues as a task). A handler is
+    /// dropped at an `await` when its partition is revoked or lost or the worker's time has ended; its record is then handled
+    /// again, here or elsewhere. A panic is a failure that is retried.
     ///
-    /// If this future is dropped, what runs is cancelled, and nothing more is committed but what was sent already: what was finished since the last commit is
-    /// handled again.
+    /// If this future is dropped, running handlers are cancelled, and nothing more is committed except requests already sent:
+    /// records finished since the last commit are handled again.
     ///
     /// # Errors
-    /// [`Error::Client`] with `Config`: what it was told makes no sense. What the consumer cannot mend. [`Error::Fatal`]: a handler said so. In
-    /// each case but the first what is finished is committed before, if it can be.
+    /// [`Error::Client`] with `Config`: the settings are invalid. Errors that the consumer cannot recover from. [`Error::Fatal`]:
+    /// a handler returned a fatal failure. In every case but the first, finished records are committed before, if possible.
     pub async fn run<F, T, S>(self, handler: F, shutdown: S) -> Result<Summary, Error>
     where
         F: Fn(OwnedRecord, Attempt) -> T + Send + Sync + 'static,
@@ -287,12 +301,13 @@ impl Worker {
         run::run(self, tasks::Single::new(handler), 1, shutdown).await
     }
 
-    /// The same for a handler of several records, `async fn handle(batch: Batch) -> Result<Handled, Failure>`; an error says that each of them failed so. A batch is of one
-    /// partition: at most `records` at a time, of each lane as many as follow one another. A batch is what is there: it is not
-    /// waited for until it is full. [`concurrency`](Self::concurrency) is how many batches there are at once.
+    /// Like [`run`](Self::run), for a handler of several records, `async fn handle(batch: Batch) -> Result<Handled, Failure>`; an
+    /// error applies to each of them. A batch has records of one partition: at most `records` of them, and of each lane
+    /// consecutive ones. It holds whatever is available: the worker does not wait until it is full.
+    /// [`concurrency`](Self::concurrency) is the number of concurrent batches.
     ///
     /// # Errors
-    /// As [`run`](Self::run); and `Config` for batches of 0 records.
+    /// Those of [`run`](Self::run); and `Config` for batches of 0 records.
     pub async fn run_batches<F, T, S>(self, records: usize, handler: F, shutdown: S) -> Result<Summary, Error>
     where
         F: Fn(Batch) -> T + Send + Sync + 'static,
@@ -302,16 +317,18 @@ impl Worker {
         run::run(self, tasks::Batches::new(handler), records, shutdown).await
     }
 
-    /// The same for a handler that blocks its thread, `fn handle(record: OwnedRecord, attempt: Attempt) -> Result<(), Failure>`: on the runtime's threads for blocking work, at most [`concurrency`](Self::concurrency) at once (of the runtime's
-    /// own bound, 512 unless it was built otherwise).
+    /// Like [`run`](Self::run), for a handler that blocks its thread, `fn handle(record: OwnedRecord, attempt: Attempt) ->
+    /// Result<(), Failure>`. It runs on the runtime's threads for blocking work, at most [`concurrency`](Self::concurrency) at
+    /// once (within the runtime's own limit, 512 by default).
     ///
-    /// Such a thread cannot be cancelled. What it does after its partition was taken away, or after the [grace](Self::grace), is of no account;
-    /// [`Attempt::cancelled`](crate::Attempt::cancelled) tells it, and it should end soon then. Until it does, it keeps its place among those that run at once, and
-    /// nothing of its partition begins in this worker. Other members wait for it only [for a while](Self::revoke_grace), and at the end of this worker for 1 s: if it
-    /// is not over by then, the order of records of one key is not kept between it and the next owner.
+    /// Such a thread cannot be cancelled. Its result does not count once its partition was revoked or lost, or after the
+    /// [grace](Self::grace); [`Attempt::cancelled`](crate::Attempt::cancelled) reports that, and the handler should then end
+    /// soon. Until it does, it keeps its place among the concurrent handlers, and nothing of its partition begins in this worker.
+    /// Other members wait for it only [for a while](Self::revoke_grace), and for 1 s at the end of this worker. If it has not
+    /// ended by then, the order of records with the same key is not kept between it and the next owner.
     ///
     /// # Errors
-    /// As [`run`](Self::run).
+    /// Those of [`run`](Self::run).
     pub async fn run_blocking<F, S>(self, handler: F, shutdown: S) -> Result<Summary, Error>
     where
         F: Fn(OwnedRecord, Attempt) -> Result<(), Failure> + Send + Sync + 'static,

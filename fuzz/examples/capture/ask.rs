@@ -1,4 +1,4 @@
-//! What is asked, in an order in which a broker has something to say.
+//! The requests, in an order in which the broker's answers have content.
 
 use offtake_wire::{
     ApiVersionsRequest, ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest,
@@ -74,7 +74,7 @@ fn metadata(broker: &mut Broker) -> Uuid {
         include_topic_authorized_operations: true,
         ..MetadataRequest::default()
     };
-    // A topic that has just been made may take a moment to get its leaders.
+    // A new topic may take a moment to get its leaders.
     let id = loop {
         let answer = broker.call(12, request(Some(vec![topic(Uuid::ZERO, Some(TOPIC))])).into()).0;
         let answer = MetadataResponse::try_from(answer).expect("its own answer");
@@ -190,7 +190,7 @@ fn coordinator(broker: &mut Broker) {
         key_type: 0,
         coordinator_keys: vec!["seeds".into(), "others".into()],
     };
-    // The first question makes the topic of the groups; the group is there when it can be described.
+    // The first request creates the topic of the groups; the group exists once it can be described.
     loop {
         broker.call(6, request().into());
         let groups =
@@ -207,7 +207,7 @@ fn coordinator(broker: &mut Broker) {
     }
 }
 
-/// One member's life, in JoinGroup's version; the others as near to it as they have.
+/// One member's life, in this version of JoinGroup; the other requests in the nearest version they have.
 fn classic_group(broker: &mut Broker, version: i16, id: Uuid) {
     let group_id = format!("seeds-{version}");
     let subscription = ConsumerProtocolSubscription { topics: vec![TOPIC.into()], ..Default::default() };
@@ -231,7 +231,7 @@ fn classic_group(broker: &mut Broker, version: i16, id: Uuid) {
         match answer.error_code {
             ErrorCode::MemberIdRequired => join.member_id = answer.member_id,
             code if code.is_ok() => break answer,
-            // The group's own partition of the offsets topic may still be loading.
+            // The group's partition of the offsets topic may still be loading.
             code => assert!(code.is_retriable(), "JoinGroup {version}: {code}"),
         }
     };

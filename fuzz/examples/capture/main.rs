@@ -1,4 +1,4 @@
-//! Asks one real broker everything we can ask, in every version, and saves what it answers as seeds of the target
+//! Sends one real broker every request that we support, in every version, and saves its answers as seeds of the target
 //! `response`:
 //!
 //! ```text
@@ -25,14 +25,14 @@ use offtake_wire::{ApiKey, Request, Response, check_frame_len, decode_response, 
 struct Broker {
     stream: TcpStream,
     next_id: i32,
-    /// Folder and beginning of the name of each file.
+    /// The folder, and the prefix of each file name.
     folder: PathBuf,
     name: String,
     saved: BTreeSet<(ApiKey, i16)>,
 }
 
 impl Broker {
-    /// The answer. Saved, if it is the first in its version.
+    /// Sends a request. Saves the answer if it is the first in its version.
     fn ask(&mut self, version: i16, request: impl Into<Request>) -> Response {
         let (response, body) = self.call(version, request.into());
         let api = response.api_key();
@@ -47,7 +47,7 @@ impl Broker {
         response
     }
 
-    /// The answer, saved as something remarkable.
+    /// Sends a request, and saves the answer under a name of its own.
     fn ask_named(&mut self, name: &str, version: i16, request: impl Into<Request>) -> Response {
         let (response, body) = self.call(version, request.into());
         self.save(&format!("-{name}"), response.api_key(), version, &body);
@@ -66,7 +66,7 @@ impl Broker {
         let frame = Bytes::from(frame);
         let read = decode_response(frame.clone(), api, version).expect("a sound response");
         assert_eq!((read.correlation_id, read.trailing), (id, 0), "{api} {version}");
-        // The id, and the end of the tagged fields that no broker sends.
+        // The id, and the end of the tagged fields, which no broker sends.
         let header = if api.response_header_version(version) >= 1 { 5 } else { 4 };
         (read.response, frame.slice(header..))
     }
@@ -91,7 +91,7 @@ fn main() {
     ask::everything(&mut broker);
     for &api in ApiKey::ALL {
         for version in api.versions().min..=api.versions().max {
-            // Kafka 4.3 has InitProducerId 6 (KIP-939), but turned off.
+            // Kafka 4.3 has InitProducerId 6 (KIP-939), but disabled.
             let is_off = (api, version) == (ApiKey::InitProducerId, 6);
             assert!(is_off || broker.saved.contains(&(api, version)), "{api} {version} was not asked");
         }

@@ -1,4 +1,4 @@
-//! Target `engine`: what a broker does with its answers, one after the other. The form is in
+//! Target `engine`: a broker's treatment of its answers, one after the other. The format is described in
 //! `crates/consumer/tests/hostile/script.rs`.
 
 use offtake_wire::{
@@ -8,10 +8,10 @@ use offtake_wire::{
 
 use crate::Corpora;
 
-/// How a consumer reads: the two kinds of classic group, KIP-848, and without a group.
+/// The ways of reading: the two kinds of classic group, KIP-848, and without a group.
 const READS: [&str; 4] = ["eager", "cooperative", "kip848", "assigned"];
 
-/// What a consumer asks, and how it reads when it does.
+/// The requests of a consumer, and the way of reading in which it sends each.
 const ASKED: [(ApiKey, u8); 13] = [
     (ApiKey::ApiVersions, 0),
     (ApiKey::Metadata, 1),
@@ -28,7 +28,7 @@ const ASKED: [(ApiKey, u8); 13] = [
     (ApiKey::Fetch, 5), // read_uncommitted
 ];
 
-/// Until an answer of this API comes, all are as they are.
+/// Leaves all answers unchanged up to one of this API.
 fn until(api: ApiKey) -> [u8; 2] {
     let code = ApiKey::ALL.iter().position(|one| *one == api).expect("every API is one of them");
     [9, u8::try_from(code).expect("there are few")]

@@ -1,4 +1,4 @@
-//! Keystores, certificates and PEM, as Java's `keytool` and OpenSSL wrote them.
+//! Keystores, certificates and PEM, as written by Java's `keytool` and OpenSSL.
 
 use std::{fs, path::Path};
 

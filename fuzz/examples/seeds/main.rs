@@ -1,11 +1,13 @@
-//! Makes the saved corpora anew, but for the files that `capture` has brought from a real broker (`kafka-…`), and for what fuzzing has found (`found-…`):
+//! Generates the saved corpora anew, except for the files that `capture` took from a real broker (`kafka-…`), and for
+//! the findings of fuzzing (`found-…`):
 //!
 //! ```text
 //! cargo run --manifest-path fuzz/Cargo.toml --example seeds
 //! ```
 //!
-//! Six sources: scripts of a broker; schemas and values of them; a message with something in every field, for each version in which an API changed; sets that Java
-//! wrote; key stores and PEM of Java and OpenSSL; and bad input, each named by its id in `docs/failures.md`.
+//! Six sources: scripts of a broker; schemas and their values; a message with content in every field, for each version
+//! in which an API changed; sets that Java wrote; keystores and PEM of Java and OpenSSL; and bad input, each named by
+//! its id in `docs/failures.md`.
 
 mod avro;
 mod engine;
@@ -24,7 +26,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The corpora, and what is in them.
+/// The corpora, and their files.
 struct Corpora {
     root: PathBuf,
     written: BTreeSet<PathBuf>,
@@ -40,7 +42,7 @@ impl Corpora {
         assert!(self.written.insert(path.clone()), "{} has two meanings", path.display());
     }
 
-    /// Removes what no seed is any more.
+    /// Removes files that are no longer seeds.
     fn sweep(&self) -> io::Result<()> {
         for target in fs::read_dir(&self.root)? {
             for file in fs::read_dir(target?.path())? {

@@ -1,4 +1,4 @@
-//! Frames, messages, and what members tell one another.
+//! Frames, messages, and the members' messages to one another.
 
 use bytes::Bytes;
 use offtake_fuzz::{differential, select};
@@ -12,7 +12,7 @@ use super::{
     sample::{Dice, sample},
 };
 
-/// A message with something in every field, wherever it looks unlike the version before.
+/// A message with content in every field, for each version that differs from the one before.
 pub(crate) fn filled(corpora: &mut Corpora) {
     for &api in ApiKey::ALL {
         let versions = api.versions();
@@ -32,7 +32,7 @@ pub(crate) fn filled(corpora: &mut Corpora) {
     }
 }
 
-/// Bad input of `docs/failures.md` that is the messages'.
+/// Bad input of `docs/failures.md` that concerns messages.
 pub(crate) fn hostile(corpora: &mut Corpora) {
     use ApiKey::{
         ApiVersions, ConsumerGroupHeartbeat, Fetch, Heartbeat, JoinGroup, LeaveGroup, ListGroups, Metadata,
@@ -103,7 +103,7 @@ pub(crate) fn hostile(corpora: &mut Corpora) {
     }
 }
 
-/// Streams: honest ones, and INPUT1 to INPUT5.
+/// Streams: well-formed ones, and INPUT1 to INPUT5.
 pub(crate) fn frames(corpora: &mut Corpora) {
     let prefix = select::prefix(ApiKey::Heartbeat, 0, false);
     let beat = encode_response(7, 0, &Response::from(HeartbeatResponse::default())).expect("it is small");

@@ -1,4 +1,4 @@
-//! Record sets of all formats, and packed data.
+//! Record sets of all formats, and compressed data.
 
 use std::io::Write;
 
@@ -7,17 +7,17 @@ use offtake_wire::records::{BatchBuilder, Compression, LegacyMessage, compress, 
 
 use super::Corpora;
 
-/// Mode and step before a set that is taken as it is.
+/// Mode and step before a set that is used as it is.
 const RAW: &[u8] = &[0, 2];
 const PACKED: [Compression; 4] =
     [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
 
-/// The mode in which a target packs what follows.
+/// The mode in which a target compresses the rest.
 fn pack_with(codec: Compression) -> u8 {
     1 | codec.id() << 1
 }
 
-/// Sets that Java wrote: whole ones for `batch_v2` and `legacy`, what is packed in them for the codecs.
+/// Sets that Java wrote: whole ones for `batch_v2` and `legacy`, their compressed content for the codecs.
 pub(crate) fn java(corpora: &mut Corpora) {
     let sets = include_str!("../../../crates/wire/tests/records/java-3.9.1.txt");
     for line in sets.lines().filter_map(|line| line.strip_prefix("set ")) {
@@ -151,7 +151,7 @@ fn inner(magic: i8, offsets: &[i64]) -> Bytes {
     legacy_set(magic, &offsets.iter().map(|offset| message(*offset, b"v")).collect::<Vec<_>>())
 }
 
-/// Formats 0 and 1: INPUT43 and INPUT44, and what they share with format 2.
+/// Formats 0 and 1: INPUT43 and INPUT44, and the cases that they share with format 2.
 pub(crate) fn legacy(corpora: &mut Corpora) {
     for magic in [0, 1] {
         let wrap = |offset, inner: &[u8]| legacy_wrapper(magic, offset, Compression::Gzip, 0, false, inner);
@@ -205,7 +205,7 @@ fn xerial(blocks: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-/// Rows 29, 30 and 45, and the corners of each format.
+/// Rows 29, 30 and 45, and the edge cases of each format.
 pub(crate) fn codecs(corpora: &mut Corpora) {
     let pack = |codec, data: &[u8]| {
         let mut out = Vec::new();
@@ -267,7 +267,7 @@ pub(crate) fn codecs(corpora: &mut Corpora) {
     corpora.add("lz4", "linked-and-checked", &[&linked(&text.repeat(30))]);
 }
 
-/// An lz4 frame with everything that may be in one: blocks that refer to those before, both checksums, its size.
+/// An lz4 frame with all optional parts: linked blocks, both checksums, its size.
 fn linked(data: &[u8]) -> Vec<u8> {
     use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
     let info = FrameInfo::new()

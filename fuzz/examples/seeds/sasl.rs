@@ -1,4 +1,4 @@
-//! Target `sasl`: what brokers say in each mechanism, and what people write into a `sasl.jaas.config`.
+//! Target `sasl`: the brokers' messages in each mechanism, and typical texts of `sasl.jaas.config`.
 
 use crate::Corpora;
 

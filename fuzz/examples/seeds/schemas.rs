@@ -1,4 +1,4 @@
-//! Targets `protobuf`, `json_schema` and `framing`: schemas with what they refer to, values of them, and frames.
+//! Targets `protobuf`, `json_schema` and `framing`: schemas with the ones they refer to, values of them, and frames.
 
 use crate::Corpora;
 

@@ -1,12 +1,13 @@
-//! The public interfaces of the crates that users name, as text: `tests/documents/*.txt`. A change of one is seen in review, and
-//! is never an accident. `scripts/api` compares, `scripts/api renew` writes them anew.
+//! The public interfaces of the crates that users depend on, as text: `tests/documents/*.txt`. A change of one shows
+//! in review, and never happens by accident. `scripts/api` compares, `scripts/api renew` writes them anew.
 //!
-//! What is public is read from the pages that rustdoc has written, for there a user finds it: every item at every path, also
-//! those that other crates of ours define, with its declaration, methods and traits. So no nightly compiler is needed.
-//! A page that is not understood is an error, never an empty entry.
+//! The interface is read from rustdoc's pages, as these are what a user sees: every item at every path, including items
+//! that other crates of ours define, with its declaration, methods and traits. So no nightly compiler is needed. A page
+//! that is not understood is an error, never an empty entry.
 //!
-//! A crate shows what it names at a path of its own too: a user of `offtake` does not depend on `offtake-wire`. Exempt are
-//! `std`, `bytes` and the few others in [`SHARED`], and what a crate is built on by public interfaces alone ([`BUILT_ON`]).
+//! A crate must also re-export the types that its interface names: a user of `offtake` does not depend on
+//! `offtake-wire`. Exempt are `std`, `bytes` and the few others in [`SHARED`], and the crates that a crate builds on by
+//! public interfaces alone ([`BUILT_ON`]).
 
 mod page;
 
@@ -17,11 +18,11 @@ use std::{
     process::ExitCode,
 };
 
-/// Whose types everybody has, or names in a dependency of their own.
+/// Crates whose types every user has, or names in a dependency of their own.
 const SHARED: [&str; 9] =
     ["alloc", "bytes", "core", "futures_core", "serde", "serde_core", "serde_json", "std", "tokio"];
 
-/// Crates that add to others of ours, and those others: their users depend on these, too, and name what is in them.
+/// Crates that extend others of ours, and those others: their users depend on these, too, and name their items.
 const BUILT_ON: [(&str, &[&str]); 5] = [
     ("offtake-exactly-once", &["offtake", "offtake-producer"]),
     ("offtake-worker", &["offtake", "offtake-producer"]),
@@ -30,7 +31,7 @@ const BUILT_ON: [(&str, &[&str]); 5] = [
     ("offtake-monitor", &["offtake-lag"]),
 ];
 
-/// The crate that only our own ones use. These depend on what it names.
+/// The crate that only our own ones use. They depend on the crates whose types it names.
 const INTERNAL: &str = "offtake-client";
 
 const USAGE: &str = "usage: offtake-documents compare|renew DOC-FOLDER SNAPSHOT-FOLDER CRATE…";
@@ -107,13 +108,13 @@ fn interface(folder: &Path) -> Result<String, String> {
     Ok(text)
 }
 
-/// Where rustdoc puts a crate's pages.
+/// The folder of a crate's rustdoc pages.
 fn folder(docs: &Path, name: &str) -> PathBuf {
     docs.join(name.replace('-', "_"))
 }
 
-/// Types and traits in the interface of this crate that those who depend on it, and on what it is built on, cannot name; a line
-/// for each.
+/// Types and traits in the interface of this crate that users of it, and of the crates it builds on, cannot name; a
+/// line for each.
 fn unnameable(name: &str, docs: &Path) -> Result<Vec<String>, String> {
     let own = name.replace('-', "_");
     let mut others = BTreeSet::new();
@@ -140,7 +141,7 @@ fn unnameable(name: &str, docs: &Path) -> Result<Vec<String>, String> {
     Ok(lines)
 }
 
-/// The lines that only one of them has, each below the item that it belongs to.
+/// The lines that only one of the texts has, each below the item that it belongs to.
 fn difference(before: &str, after: &str) -> Option<String> {
     let (old, new) = (lines(before), lines(after));
     let gone = old.iter().filter(|line| !new.contains(line)).map(|(item, line)| (item, '-', line));
@@ -202,7 +203,7 @@ mod tests {
                         || line.starts_with(&format!("{call}(")))
             })
         };
-        // What the other client calls its own.
+        // Names of the other client's own API.
         let foreign = [
             "ClientConfig",
             "ConsumerContext",

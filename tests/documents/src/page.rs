@@ -1,4 +1,4 @@
-//! What a page of rustdoc says.
+//! Reads a page of rustdoc.
 
 /// The items that `all.html` lists: `records/struct.Record.html`.
 pub(crate) fn links(index: &str) -> impl Iterator<Item = &str> {
@@ -70,7 +70,7 @@ fn declaration_html(page: &str) -> Result<&str, String> {
 struct Header<'a> {
     /// Which list of the page it is in.
     part: &'a str,
-    /// What rustdoc calls it: `method`, `impl`, `method trait-impl`, ….
+    /// Rustdoc's class of it: `method`, `impl`, `method trait-impl`, ….
     class: &'a str,
     code: &'a str,
 }
@@ -91,8 +91,8 @@ fn headers(page: &str) -> impl Iterator<Item = Header<'_>> {
     })
 }
 
-/// Whether it is a part of the interface that the declaration does not show: a method, or a trait of ours or of the standard
-/// library's. What every type has is none, nor are the methods of traits.
+/// Whether it is a part of the interface that the declaration does not show: a method, or a trait of ours or of the
+/// standard library's. Excluded are impls that every type has, and the methods of traits.
 fn is_interface(kind: &str, header: &Header<'_>) -> bool {
     match (header.part, header.class) {
         // An auto trait that it has is worth a line only when it is missing.

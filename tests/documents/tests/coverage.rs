@@ -1,5 +1,5 @@
-//! `tests/COVERAGE.md` is held to what it says: each reference names exactly one test unless it says "family of", the figures
-//! at its head are those of its tables, and its ids are those of `docs/failures.md`. So are the ids that the sources cite,
+//! Checks `tests/COVERAGE.md`: each reference names exactly one test unless it says "family of", the figures at its
+//! head are those of its tables, and its ids are those of `docs/failures.md`. The ids cited in the sources exist too,
 //! and public documentation cites none.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +12,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Where the tests of a name lie.
+/// The folders of tests, by the names used in the document.
 const PLACES: [(&str, &str); 22] = [
     ("admin", "crates/admin"),
     ("broker", "crates/broker"),
@@ -53,7 +53,7 @@ fn tests(of: &str, folder: &Path, found: &mut Vec<(String, String)>) {
     }
 }
 
-/// The functions that are tests: an attribute says so, with nothing between them but other attributes and comments.
+/// The functions with a test attribute, with only other attributes and comments in between.
 fn names(source: &str) -> impl Iterator<Item = String> {
     let mut is_test = false;
     source.lines().filter_map(move |line| {
@@ -88,7 +88,7 @@ fn each_reference_of_the_coverage_names_one_test_or_says_that_they_are_several()
         let (is_family, name, files, start, open) = (!part(1).is_empty(), part(2), part(3), part(4), part(5));
         let is_in = |file: &str| {
             let rest = file.strip_prefix(name).filter(|rest| rest.starts_with('/'));
-            // Folders in between (`tests`, `src`) go without saying, as do what follows.
+            // Folders in between (`tests`, `src`) may be left out, and so may the rest.
             rest.is_some_and(|rest| format!("{rest}/").contains(&format!("{files}/")))
         };
         let is_named = |test: &str| if open.is_empty() { test == start } else { test.starts_with(start) };
@@ -121,7 +121,7 @@ fn the_historic_bugs_of_the_coverage_are_those_that_have_a_patch() {
     assert_eq!(named, patches, "named, and in tests/sim/mutants");
 }
 
-/// Of each part: ids, tested, partly, waits for.
+/// For each part: ids, tested, partly, waiting.
 type Figures = [usize; 4];
 
 #[test]
@@ -204,7 +204,7 @@ fn the_catalogue_and_the_coverage_have_the_same_ids() {
     assert!(odd.is_empty(), "in docs/failures.md or in tests/COVERAGE.md alone: {odd:?}");
 }
 
-/// What people write and read: sources, scripts, documents; without what is built or generated.
+/// Files written by people: sources, scripts, documents; without generated ones.
 fn texts(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
     for entry in fs::read_dir(folder).expect("a folder").map_while(Result::ok) {
         let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
@@ -216,7 +216,7 @@ fn texts(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
             let is_written = ["rs", "md", "toml", "sh", "java", "patch"]
                 .iter()
                 .any(|end| name.ends_with(&format!(".{end}")));
-            // This file has the words that are looked for.
+            // This file contains the words that it searches for.
             if (is_written || text.starts_with("#!")) && !path.ends_with("documents/tests/coverage.rs") {
                 found.push((path, text));
             }
@@ -320,7 +320,7 @@ fn public_documentation_cites_no_ids() {
     assert!(odd.is_empty(), "users have no catalogue to look ids up in: {odd:#?}");
 }
 
-/// Whether what the comment at this line stands above is public: it says so, or it is a variant of an enum that does.
+/// Whether the comment at this line documents a public item, or a variant of a public enum.
 fn documents_public(lines: &[&str], at: usize) -> bool {
     let is_above = |line: &str| line.starts_with("//") || line.starts_with("#[") || line.ends_with(")]");
     let item = lines[at..].iter().position(|line| !is_above(line.trim())).map(|below| at + below);

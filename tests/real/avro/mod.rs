@@ -13,15 +13,15 @@ use shapes::Shapes;
 
 const CASES: u64 = 1_000;
 
-/// What is compared.
+/// One comparison.
 struct Case {
     writer: Value,
     reader: Value,
-    /// The value in Avro's JSON, and in ours.
+    /// The value in Avro's JSON, and in our own.
     avro: Value,
     plain: Value,
     hex: String,
-    /// What the reader sees in both forms, if each value of the writer's can be read or this one can.
+    /// Whether the reader's schema can read all values of the writer's, or at least this one; then the value in both forms.
     compatible: bool,
     resolved: Result<(Value, Value), String>,
 }
@@ -67,7 +67,7 @@ impl Case {
     }
 }
 
-/// The folder with what we compare with.
+/// The folder with the libraries to compare with.
 fn fetched() -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/avro-fetch");
     let output = Command::new(script).stderr(Stdio::inherit()).output().unwrap();
@@ -75,7 +75,7 @@ fn fetched() -> PathBuf {
     PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
 }
 
-/// Gives all cases to a program, and takes an answer for each.
+/// Passes all cases to a program, and reads an answer for each.
 fn ask(command: &mut Command, cases: &[Case]) -> Vec<Value> {
     let mut input = tempfile::tempfile().unwrap();
     for case in cases {
@@ -93,7 +93,7 @@ fn ask(command: &mut Command, cases: &[Case]) -> Vec<Value> {
     answers
 }
 
-/// Fails with how many cases differ, and the first few of them.
+/// Fails with the number of cases that differ, and the first few of them.
 fn compare<const N: usize>(
     cases: &[Case],
     answers: &[Value],
@@ -128,15 +128,15 @@ fn java_writes_reads_and_resolves_as_we_do() {
         let resolved = case.resolved.as_ref().ok().map(|(avro, _)| avro);
         [
             ("bytes", answer["encoded"] == json!(case.hex)),
-            // Java's JsonEncoder writes nothing of a value that takes no bytes.
+            // Java's JsonEncoder writes nothing for a value of zero bytes.
             ("value", answer["decoded"] == case.avro || case.hex.is_empty()),
             ("verdict", answer["compatible"] == json!(case.compatible)),
-            // Java reads some values of schemas that do not fit, such as an empty array of what cannot be read.
+            // Java reads some values of incompatible schemas, such as an empty array of unreadable items.
             (
                 "resolved value",
                 resolved.is_none_or(|resolved| alike(&answer["resolved"], resolved) || case.hex.is_empty()),
             ),
-            // Java replaces what is not UTF-8 where bytes are read as a string; we refuse it.
+            // Java replaces invalid UTF-8 where bytes are read as a string; we refuse it.
             (
                 "every value of compatible schemas is read",
                 !case.compatible
@@ -175,8 +175,8 @@ fn fastavro_writes_reads_and_resolves_as_we_do() {
     assert!(read > CASES / 5);
 }
 
-/// Equal, but that an integer read as a float may be printed with other digits beyond those that a float has: Java 17 and Python do not
-/// print the fewest.
+/// Equal, except that an integer read as a float may be printed with other digits beyond a float's precision: Java 17
+/// and Python do not print the shortest form.
 fn alike(theirs: &Value, ours: &Value) -> bool {
     match (theirs, ours) {
         (Value::Number(theirs), Value::Number(ours)) => {

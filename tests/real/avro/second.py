@@ -1,4 +1,4 @@
-"""What fastavro makes of each line of the input: an object with `writer`, `reader` (schemas), `json` (a value in Avro's JSON)
+"""Runs fastavro on each line of the input: an object with `writer`, `reader` (schemas), `json` (a value in Avro's JSON)
 and `hex` (its bytes). Prints an object with `encoded`, `decoded`, and `resolved` or `error`; values are plain JSON."""
 
 import base64

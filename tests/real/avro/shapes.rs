@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use offtake_tests::Dice;
 use serde_json::{Map, Value, json};
 
-/// Makes schemas whose named types have full names that are used once, or referred to.
+/// Generates schemas whose named types have full names that are used once, or referenced.
 pub(super) struct Shapes {
     dice: Dice,
-    /// What was defined in this schema, by name.
+    /// The types defined in this schema, by name.
     pub(super) defined: BTreeMap<String, Value>,
     next: u32,
-    /// Without what fastavro does not read as we do: nanoseconds, durations, UUIDs of 16 bytes.
+    /// Without types that fastavro reads differently: nanoseconds, durations, UUIDs of 16 bytes.
     common: bool,
 }
 
@@ -31,7 +31,7 @@ impl Shapes {
         }
     }
 
-    /// A type; `depth` more may lie in it.
+    /// A type, with up to `depth` levels inside.
     pub(super) fn schema(&mut self, depth: u32) -> Value {
         let sides = if depth == 0 { 12 } else { 20 };
         match self.dice.roll(sides) {
@@ -100,7 +100,7 @@ impl Shapes {
             let branch = self.schema(depth);
             let taken = branches.iter().any(|other| branch_name(other) == branch_name(&branch));
             if branch.is_array() || taken {
-                self.defined = defined; // what is left out defines nothing
+                self.defined = defined; // a type that is left out defines nothing
             } else {
                 branches.push(branch);
             }
@@ -127,7 +127,7 @@ impl Shapes {
             None => schema.clone(),
         };
         if let Value::Array(branches) = &schema {
-            // Values that contain themselves come to an end.
+            // Recursive values have to end.
             let end = branches.iter().find(|branch| **branch == json!("null") && depth == 0);
             let branch = end.unwrap_or_else(|| self.dice.pick(branches)).clone();
             let inner = self.value(&branch, depth.saturating_sub(1));
@@ -170,7 +170,7 @@ impl Shapes {
             ("fixed", _) => {
                 let size = schema["size"].as_u64().unwrap();
                 let letters = ['\u{0}', 'a', '\u{7f}', '\u{80}', '\u{ff}'];
-                // A decimal of no more digits than it declares: fastavro rounds it.
+                // A decimal with no more digits than it declares: fastavro rounds it.
                 let zeros = u64::from(logical == "decimal").min(size);
                 let zero = std::iter::repeat_n('\u{0}', zeros as usize);
                 json!(zero.chain((zeros..size).map(|_| *self.dice.pick(&letters))).collect::<String>())
@@ -206,7 +206,7 @@ impl Shapes {
         (0..self.dice.roll(12)).map(|_| *self.dice.pick(of)).collect()
     }
 
-    /// What a schema might become in another version, compatible or not.
+    /// A later version of a schema, compatible or not.
     pub(super) fn evolve(&mut self, schema: &Value) -> Value {
         if self.dice.roll(12) == 0 && !schema.is_array() {
             // It becomes optional.
@@ -239,7 +239,7 @@ impl Shapes {
                     evolved
                 };
                 let mut branches: Vec<Value> = branches.iter().map(&mut evolve).collect();
-                // fastavro takes the first branch that will do, also if its very type comes later.
+                // fastavro takes the first branch that fits, even if the exact type comes later.
                 if !self.common && self.dice.roll(3) == 0 && !branches.iter().any(defines) {
                     self.dice.shuffle(&mut branches);
                 }
@@ -281,7 +281,7 @@ impl Shapes {
             for mut field in fields {
                 field["type"] = self.evolve(&field["type"]);
                 match self.dice.roll(8) {
-                    // What is defined in a field is needed later on.
+                    // A type defined in a field is needed later on.
                     0 if !defines(&field["type"]) => continue,
                     1 => {
                         field["aliases"] = json!([field["name"]]);
@@ -300,7 +300,7 @@ impl Shapes {
                 2 => evolved.push(
                     json!({"name": "list", "type": {"type": "array", "items": "double"}, "default": [1.5]}),
                 ),
-                // fastavro gives out the text of such a default.
+                // fastavro returns the text of such a default.
                 3 if !self.common => {
                     evolved.insert(0, json!({"name": "bytes", "type": ["bytes"], "default": "\u{0}\u{ff}"}))
                 }
@@ -315,13 +315,13 @@ impl Shapes {
     }
 }
 
-/// How a union names a branch.
+/// The name of a branch of a union.
 pub(super) fn branch_name(branch: &Value) -> String {
     let name = branch.get("name").or_else(|| branch.get("type")).unwrap_or(branch);
     name.as_str().unwrap_or("union").to_owned()
 }
 
-/// Whether names are defined in it.
+/// Whether it defines names.
 fn defines(schema: &Value) -> bool {
     match schema {
         Value::Object(object) => object.contains_key("name") || object.values().any(defines),

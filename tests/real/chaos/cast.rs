@@ -1,4 +1,4 @@
-//! A member in a process of its own, and what becomes of it.
+//! A member in a process of its own, and its end.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,10 +14,10 @@ use crate::flow::{self, PATIENCE, printed};
 pub(super) struct Member {
     pub(super) name: usize,
     running: Running,
-    /// Lines of stderr that are read.
+    /// How many lines of stderr were read.
     seen: usize,
     held: BTreeSet<i32>,
-    /// When it was stopped and let go on.
+    /// When it was stopped and resumed.
     naps: Vec<(i64, Option<i64>)>,
 }
 
@@ -44,7 +44,7 @@ impl Member {
         Self { name, running: consume.args(args).start(), seen: 0, held: BTreeSet::new(), naps: Vec::new() }
     }
 
-    /// What it holds, by its own account.
+    /// The partitions that it holds, by its own account.
     pub(super) fn held(&mut self) -> &BTreeSet<i32> {
         let (seen, held) = (&mut self.seen, &mut self.held);
         self.running.stderr().wait_until(Duration::ZERO, |lines| {
@@ -96,7 +96,7 @@ impl Member {
         self.bury(End::Killed { at: flow::now(), held })
     }
 
-    /// To be followed by [`leave`](Self::leave), once.
+    /// Asks it to leave; [`leave`](Self::leave) has to follow, once.
     pub(super) fn ask_to_leave(&self) {
         self.running.signal("TERM");
     }
@@ -106,12 +106,12 @@ impl Member {
         self.bury(End::Left)
     }
 
-    /// It has ended by itself: it met records that cannot be read, and said so.
+    /// It has ended by itself, with an error about records that cannot be read.
     pub(super) fn give_up(self) -> Life {
         self.bury(End::Refused)
     }
 
-    /// `meant` is how it was to end; a batch that was harmed may have ended it before.
+    /// `meant` is the planned end; a corrupted batch may have ended it before.
     fn bury(self, meant: End) -> Life {
         let naps: Vec<(i64, i64)> = self.naps.iter().filter_map(|(from, to)| Some((*from, (*to)?))).collect();
         let name = self.name;
@@ -119,7 +119,7 @@ impl Member {
         let finished = self.running.finish(PATIENCE);
         let has_said = |why| finished.code == Some(1) && finished.last_line().contains(why);
         let has_refused = has_said("the partition stops there");
-        // Its session was over before it could commit for the last time: that comes again.
+        // Its session ended before its last commit: those records are delivered again.
         let was_late = has_said("the group went on without this member");
         let end = if has_refused { End::Refused } else { meant };
         let code = match end {

@@ -1,4 +1,4 @@
-//! What must be true of a history (`docs/failures.md`). All of it happened on one machine, so that there is one clock.
+//! The invariants of a history (`docs/failures.md`). All of it happened on one machine, so there is one clock.
 
 use std::collections::BTreeMap;
 
@@ -6,24 +6,25 @@ use super::history::{Commit, End, Gone, History, Hold, Life};
 use super::{IN_HAND, Protocol, SESSION};
 use crate::flow;
 
-/// Between two heartbeats (it is less by the consumer protocol), and what a busy machine adds to telling and hearing.
+/// The time between two heartbeats (less in the consumer protocol), and the delay that a busy machine adds to sending
+/// and receiving.
 const HEARTBEAT: i64 = 1000;
 const NOISE: i64 = 500;
-/// What was printed has come out of its pipe within this, and what events of the same members took at most.
+/// Lines are read from a pipe within this time, and events of the same members took at most this long.
 const READING: i64 = 300;
-/// Within this a member that wakes up has heard that it is none.
+/// Within this time a resumed member has learned that it was removed.
 const KNOWN: i64 = 10_000;
-/// LIVE3: what a rebalance may take beyond the session that it waits for.
+/// LIVE3: how long a rebalance may take beyond the session that it waits for.
 const REBALANCING: i64 = 5000;
 
-/// What came of it.
+/// The result of the check.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) wrong: Vec<String>,
     pub(super) figures: String,
 }
 
-/// `(when it came, whose it was)` of each delivery, by partition and offset.
+/// `(when it arrived, at which member)` for each delivery, by partition and offset.
 type Deliveries = BTreeMap<(i32, i64), Vec<(i64, usize)>>;
 
 pub(super) fn check(history: &History) -> Found {
@@ -62,7 +63,7 @@ fn life(history: &History, name: usize) -> &Life {
     history.lives.iter().find(|life| life.name == name).expect("who held has lived")
 }
 
-/// SAFE1: all that was acknowledged was delivered, and is what it was.
+/// SAFE1: every acknowledged record was delivered, unchanged.
 fn nothing_lost(history: &History, deliveries: &Deliveries, wrong: &mut Vec<String>) {
     let missing: Vec<_> = history.log.keys().filter(|at| !deliveries.contains_key(at)).collect();
     if !missing.is_empty() {
@@ -77,7 +78,7 @@ fn nothing_lost(history: &History, deliveries: &Deliveries, wrong: &mut Vec<Stri
     }
 }
 
-/// SAFE5, SAFE6: nobody is given what another has. Who sleeps has it no longer than its session.
+/// SAFE5, SAFE6: no partition is given to a member while another has it. A sleeping member has it no longer than its session.
 fn one_owner(history: &History, holds: &[Hold], wrong: &mut Vec<String>) {
     let session = i64::try_from(SESSION.as_millis()).expect("a few seconds");
     for (at, one) in holds.iter().enumerate() {
@@ -104,7 +105,7 @@ fn one_owner(history: &History, holds: &[Hold], wrong: &mut Vec<String>) {
     }
 }
 
-/// SAFE3: what a member prints of a partition goes on without a hole, or begins anew after it was assigned anew.
+/// SAFE3: a member prints a partition without a gap, or starts anew after a new assignment.
 fn in_order(history: &History, wrong: &mut Vec<String>) {
     for life in &history.lives {
         let mut assigned: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
@@ -120,7 +121,7 @@ fn in_order(history: &History, wrong: &mut Vec<String>) {
                 *begun += 1;
                 let given = assigned.get(&record.partition);
                 let given = given.map_or(0, |all| all.iter().filter(|at| *at <= came).count());
-                // What a killed member was about to say is lost with it.
+                // A killed member loses its unsent output.
                 let unsaid = usize::from(matches!(life.end, End::Killed { .. }));
                 if given + unsaid < *begun {
                     wrong.push(format!(
@@ -134,7 +135,8 @@ fn in_order(history: &History, wrong: &mut Vec<String>) {
     }
 }
 
-/// SAFE2: who repeats has followed one that crashed or lost it, and begins no earlier than what that one had committed.
+/// SAFE2: a member that repeats records has followed one that crashed or lost the partition, and begins no earlier than
+/// that one had committed.
 fn repeats(history: &History, holds: &[Hold], deliveries: &Deliveries, wrong: &mut Vec<String>) -> usize {
     let mut committed: BTreeMap<i32, Vec<(i64, i64)>> = BTreeMap::new();
     for (at, partition, offset) in history.lives.iter().flat_map(Life::committed) {
@@ -160,7 +162,7 @@ fn repeats(history: &History, holds: &[Hold], deliveries: &Deliveries, wrong: &m
                 let until = life(history, first).awake_at(hold.to);
                 *offset >= floor(*partition, until)
             });
-            // What a sleeper had in its hand it prints when it wakes.
+            // A sleeper prints the records of its last poll when it wakes.
             let in_hand = life(history, second)
                 .naps
                 .iter()
@@ -177,7 +179,7 @@ fn repeats(history: &History, holds: &[Hold], deliveries: &Deliveries, wrong: &m
     repeats
 }
 
-/// SAFE1, SAFE7, SAFE8: what is committed was delivered before, is committed by its owner, and never goes back.
+/// SAFE1, SAFE7, SAFE8: a committed record was delivered before; commits are made by the owner, and never go back.
 fn commits(history: &History, holds: &[Hold], deliveries: &Deliveries, wrong: &mut Vec<String>) {
     let mut heard: Vec<(i64, i32, i64)> = Vec::new();
     for life in &history.lives {
@@ -206,7 +208,7 @@ fn commits(history: &History, holds: &[Hold], deliveries: &Deliveries, wrong: &m
             ));
         }
     }
-    // By when everything below an offset had been printed.
+    // When everything below an offset had been printed.
     let mut printed: BTreeMap<i32, BTreeMap<i64, i64>> = BTreeMap::new();
     for ((partition, offset), times) in deliveries {
         let below = printed.entry(*partition).or_default();
@@ -239,14 +241,14 @@ fn commits(history: &History, holds: &[Hold], deliveries: &Deliveries, wrong: &m
     }
 }
 
-/// M4: who wakes up too late prints no more than what it has in its hand, and nothing once it knows.
+/// M4: a member that wakes too late prints no more than the records of its last poll, and nothing once it knows.
 fn nothing_stale(history: &History, holds: &[Hold], wrong: &mut Vec<String>) {
     let session = i64::try_from(SESSION.as_millis()).expect("a few seconds");
     for life in &history.lives {
         for (from, woken) in &life.naps {
             let known = |at: &i64| (*woken..woken + KNOWN).contains(at);
             let Some(lost) = life.named("lost").map(flow::at).find(known) else {
-                // By the consumer protocol a coordinator that starts anew counts from there, and it may be none too late.
+                // In the consumer protocol a coordinator that starts anew counts from there, and the member may not be too late.
                 let held = |hold: &&Hold| hold.member == life.name && hold.from <= *from && hold.to >= *woken;
                 let killed = matches!(life.end, End::Killed { at, .. } if at < woken + KNOWN);
                 let expired = woken - from >= session && history.protocol != Protocol::Consumer;
@@ -261,8 +263,8 @@ fn nothing_stale(history: &History, holds: &[Hold], wrong: &mut Vec<String>) {
             let again = life.named("assigned").map(flow::at).find(|at| *at >= lost).unwrap_or(i64::MAX);
             let count =
                 |from: i64| life.records.iter().filter(|(_, came)| (from + 1..again).contains(came)).count();
-            // By the consumer protocol the brokers alone know how long a session is: a member learns from the answer to its
-            // next heartbeat that it was over, and prints what it has fetched until then.
+            // In the consumer protocol only the brokers know the session timeout: a member learns from the answer to
+            // its next heartbeat that it expired, and prints its fetched records until then.
             let stale = count(*woken) > IN_HAND && history.protocol != Protocol::Consumer;
             if stale || count(lost + NOISE) > 0 {
                 wrong.push(format!(
@@ -276,14 +278,14 @@ fn nothing_stale(history: &History, holds: &[Hold], wrong: &mut Vec<String>) {
     }
 }
 
-/// Nobody's position was lost, and nothing failed for good but what was broken for good.
+/// No position was lost, and nothing failed for good except what was broken for good.
 fn told(history: &History, wrong: &mut Vec<String>) {
     for life in &history.lives {
         for event in &life.events {
             let fine = match event["event"].as_str().unwrap_or_default() {
                 "assigned" | "revoked" | "lost" | "committed" => true,
                 "reset" => event["from"].is_null() && event["to"] == 0,
-                // Of members that were sent to sleep, or that the machine had no time for.
+                // These concern members that were stopped, or starved by the machine.
                 "process_stopped" | "poll_interval_warning" => true,
                 "error" => event["retriable"] == true || life.end == End::Refused,
                 _ => false,
@@ -295,7 +297,7 @@ fn told(history: &History, wrong: &mut Vec<String>) {
     }
 }
 
-/// LIVE5: how long after each kill another had the last of what the dead one held.
+/// LIVE5: how long after each kill the last partition of the dead member had a new owner.
 fn takeovers(history: &History, holds: &[Hold], wrong: &mut Vec<String>) -> Vec<i64> {
     let session = i64::try_from(SESSION.as_millis()).expect("a few seconds");
     let mut all = Vec::new();

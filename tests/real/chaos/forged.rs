@@ -1,4 +1,4 @@
-//! The check itself: a forged history that is fine passes, and each lie in it is found.
+//! Tests of the check itself: a correct forged history passes, and every flaw put into it is found.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::check::check;
 use super::history::{Commit, End, History, Life};
 use crate::flow::Printed;
 
-/// When the dead member of the story was killed, and when its session was over.
+/// When the dead member of the history was killed, and when its session ended.
 const KILLED: i64 = 5_000;
 const TAKEN: i64 = 11_000;
 
@@ -30,7 +30,8 @@ fn record(offset: i64, came: i64) -> (Printed, i64) {
     (Printed { partition: 0, offset, timestamp: came, value: offset.to_string() }, came)
 }
 
-/// One partition and ten records. Member 1 prints 0 to 5, has committed 4 when it is killed; member 2 goes on from there.
+/// One partition and ten records. Member 1 prints 0 to 5, and has committed 4 when it is killed; member 2 continues
+/// from there.
 fn story() -> History {
     let first = Life {
         name: 1,
@@ -61,7 +62,7 @@ fn story() -> History {
     }
 }
 
-/// What the check finds when a part of the story is changed.
+/// The check's findings after a change to the history.
 fn found(tell: impl FnOnce(&mut History)) -> Vec<String> {
     let mut history = story();
     tell(&mut history);
@@ -81,12 +82,12 @@ fn second(history: &mut History) -> &mut Life {
     history.lives.last_mut().expect("the second")
 }
 
-/// Member 2 has the partition from another time on.
+/// Assigns the partition to member 2 at another time.
 fn assigned_at(history: &mut History, at: i64) {
     *second(history).events.first_mut().expect("assigned") = change("assigned", at, &[0], 2);
 }
 
-/// Member 1 is not killed but sleeps from [`KILLED`] to `to`.
+/// Member 1 is not killed but stopped from [`KILLED`] to `to`.
 fn nap(history: &mut History, to: i64) {
     let life = first(history);
     life.end = End::Left;
@@ -97,7 +98,7 @@ fn nap(history: &mut History, to: i64) {
 #[test]
 fn the_check_finds_nothing_in_a_story_that_is_fine() {
     assert_eq!(found(|_| {}), [] as [String; 0]);
-    // One that sleeps past its session, and prints what it has in its hand when it wakes.
+    // A member sleeps past its session, and prints the records of its last poll when it wakes.
     let slept = found(|history| {
         nap(history, 12_500);
         first(history).records.push(record(6, 12_510));
@@ -109,11 +110,11 @@ fn the_check_finds_nothing_in_a_story_that_is_fine() {
 fn safe1_the_check_finds_what_is_lost_or_altered() {
     assert_found("SAFE1", |history| drop(history.log.insert((0, 10), "10".to_owned())));
     assert_found("SAFE1", |history| drop(history.log.insert((0, 7), "something else".to_owned())));
-    // Committed before it was printed: 3 came at 1,400.
+    // Committed before it was printed: 3 arrived at 1,400.
     assert_found("SAFE1", |history| history.commits.insert(0, noted(1_000, 4)));
     let as_far_as_can_be_told = |history: &mut History| history.commits.insert(0, noted(1_200, 4));
     assert_eq!(found(as_far_as_can_be_told), [] as [String; 0]);
-    // On a machine that had no time to read, this is as far as can be told.
+    // On a machine that was too busy to read, no more can be proved.
     let unread = |history: &mut History| {
         first(history).late = 500;
         history.commits.insert(0, noted(1_000, 4));
@@ -123,9 +124,9 @@ fn safe1_the_check_finds_what_is_lost_or_altered() {
 
 #[test]
 fn safe2_the_check_finds_what_is_repeated_without_need() {
-    // Below what was committed.
+    // Below the committed offset.
     assert_found("SAFE2", |history| second(history).records.insert(0, record(3, TAKEN + 10)));
-    // After an orderly change of hands.
+    // After an orderly handover.
     assert_found("SAFE2", |history| {
         first(history).end = End::Left;
         first(history).events.push(change("revoked", KILLED, &[0], 1));
@@ -146,12 +147,12 @@ fn safe5_safe6_the_check_finds_two_owners() {
         let life = second(history);
         life.events = vec![change("assigned", TAKEN, &[0], 1), change("revoked", 14_000, &[0], 1)];
     });
-    // Given away while the first still reads.
+    // Assigned to another while the first still reads.
     assert_found("SAFE6", |history| {
         first(history).end = End::Left;
         first(history).events.push(change("revoked", TAKEN + 1, &[0], 1));
     });
-    // Given away long before the session of the sleeper was over.
+    // Assigned to another long before the sleeper's session ended.
     assert_found("SAFE6", |history| {
         nap(history, 12_500);
         assigned_at(history, KILLED + 3_000);
@@ -179,13 +180,13 @@ fn live5_m4_the_check_finds_late_heirs_and_stale_records() {
         nap(history, 12_500);
         first(history).records.extend((0..200).map(|nth| record(5, 12_505 + nth)));
     });
-    // It slept past its session, and was told nothing.
+    // It slept past its session, and got no event about it.
     assert_found("M4", |history| {
         nap(history, 12_500);
         first(history).events.pop();
         first(history).events.push(change("revoked", 12_550, &[0], 1));
     });
-    // Once it knows, not one more.
+    // Once it knows, not a single record more.
     assert_found("M4", |history| {
         nap(history, 12_500);
         history.protocol = Protocol::Consumer;

@@ -1,4 +1,4 @@
-//! What is left when all have left: the ledger of the producer, and the words of every member, on one clock.
+//! The evidence after all have left: the producer's ledger, and the output of every member, on one clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,11 +10,11 @@ use crate::flow::{self, Log, Printed};
 /// How a member ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum End {
-    /// Told to, and well.
+    /// On request, without an error.
     Left,
-    /// By an error that it explained: it met records that cannot be read. It left the group in good order.
+    /// With an error that it explained: it met records that cannot be read. It left the group in order.
     Refused,
-    /// `kill -9`, while it held these by its own account.
+    /// By `kill -9`, while it held these by its own account.
     Killed { at: i64, held: BTreeSet<i32> },
 }
 
@@ -22,12 +22,12 @@ pub(super) enum End {
 #[derive(Debug)]
 pub(super) struct Life {
     pub(super) name: usize,
-    /// What it printed, and when that came out of its pipe.
+    /// The printed records, and when each was read from its pipe.
     pub(super) records: Vec<(Printed, i64)>,
     pub(super) events: Vec<Value>,
-    /// From and until when its time stood still.
+    /// From when until when it was stopped.
     pub(super) naps: Vec<(i64, i64)>,
-    /// How late what it said came out of its pipe, at most, while it was awake: what the machine adds to every delivery.
+    /// The longest delay of its output in the pipe while it was awake: the machine adds it to every delivery.
     pub(super) late: i64,
     pub(super) end: End,
 }
@@ -37,7 +37,7 @@ pub(super) struct Life {
 pub(super) enum Gone {
     Revoked,
     Lost,
-    /// With its process.
+    /// By the end of its process.
     Killed,
 }
 
@@ -52,7 +52,7 @@ pub(super) struct Hold {
     pub(super) generation: i64,
 }
 
-/// A commit as the coordinator wrote it down.
+/// A commit as the coordinator stored it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Commit {
     pub(super) at: i64,
@@ -60,16 +60,16 @@ pub(super) struct Commit {
     pub(super) offset: i64,
 }
 
-/// All of it.
+/// The whole history.
 #[derive(Debug)]
 pub(super) struct History {
     pub(super) protocol: Protocol,
-    /// What the brokers have acknowledged.
+    /// The records that the brokers have acknowledged.
     pub(super) log: Log,
     pub(super) lives: Vec<Life>,
-    /// What the coordinators took, in their order.
+    /// The commits that the coordinators accepted, in order.
     pub(super) commits: Vec<Commit>,
-    /// How long it took to settle after each round, in milliseconds.
+    /// How long the group took to settle after each round, in milliseconds.
     pub(super) settled: Vec<i64>,
 }
 
@@ -78,7 +78,7 @@ impl Life {
         self.events.iter().filter(move |event| event["event"] == name)
     }
 
-    /// Each hold from `assigned` to what ended it. `wrong` hears of callbacks that do not alternate (SAFE9).
+    /// Each hold from `assigned` to its end. `wrong` collects callbacks that do not alternate (SAFE9).
     pub(super) fn holds(&self, wrong: &mut Vec<String>) -> Vec<Hold> {
         let mut open: BTreeMap<i32, (i64, i64)> = BTreeMap::new();
         let mut holds = Vec::new();
@@ -121,8 +121,8 @@ impl Life {
         holds
     }
 
-    /// `(at, partition, offset)` of each commit that it heard of. What it heard on waking up, before it knew what it had
-    /// lost, was done before it fell asleep.
+    /// `(at, partition, offset)` of each commit that it reported. Commits reported on waking, before it knew of its
+    /// loss, were made before it was stopped.
     pub(super) fn committed(&self) -> Vec<(i64, i32, i64)> {
         let mut all = Vec::new();
         for event in self.named("committed") {
@@ -137,7 +137,7 @@ impl Life {
         all
     }
 
-    /// A moment between falling asleep and knowing of the loss counts as the former.
+    /// A moment between the stop and the knowledge of the loss counts as the time of the stop.
     pub(super) fn awake_at(&self, at: i64) -> i64 {
         let lost = |from: i64| self.named("lost").map(flow::at).find(|lost| *lost >= from);
         let within = |(from, _): &&(i64, i64)| lost(*from).is_some_and(|lost| (*from..=lost).contains(&at));

@@ -1,10 +1,11 @@
-//! Three brokers behind proxies, five members in processes of their own, a producer that never rests, and a seeded nemesis
-//! that lets members come, go, die and sleep, brokers die and restart, leaders move, and connections go wrong. Afterwards
-//! everything that was said is held against what must be true (`check.rs`).
+//! Three brokers behind proxies, five members in processes of their own, a constant producer, and a seeded nemesis:
+//! members join, leave, die and sleep, brokers die and restart, leaders move, and connections fail. Afterwards all
+//! output is checked against the invariants (`check.rs`).
 //!
-//! Each protocol has a short story of about ten thousand records with one of each fault. `OFFTAKE_CHAOS=full` tells a long
-//! one instead: a hundred thousand records, each fault several times, some minutes. `OFFTAKE_CHAOS_SEED=n` makes the nemesis
-//! choose as it did when it printed that seed; how processes and brokers interleave is theirs.
+//! Each protocol has a short run of about ten thousand records with one fault of each kind. `OFFTAKE_CHAOS=full` makes
+//! a long one instead: a hundred thousand records, each fault several times, some minutes. `OFFTAKE_CHAOS_SEED=n` makes
+//! the nemesis repeat the choices of the seed that it printed; the interleaving of processes and brokers is not
+//! reproducible.
 
 mod cast;
 mod check;
@@ -18,21 +19,21 @@ use std::time::Duration;
 use nemesis::Nemesis;
 use world::World;
 
-/// `session.timeout.ms` of the members; with KIP-848 the brokers say so (`tests/support/config.rs`).
+/// `session.timeout.ms` of the members; with KIP-848 the brokers set it (`tests/support/config.rs`).
 const SESSION: Duration = Duration::from_secs(6);
 /// `max.poll.interval.ms`, which is also the rebalance timeout.
 const REBALANCE: Duration = Duration::from_secs(15);
 /// `retry.backoff.max.ms` and `reconnect.backoff.max.ms`.
 const BACKOFF: Duration = Duration::from_secs(1);
-/// LIVE1: so long after the last fault everything is owned again.
+/// LIVE1: this long after the last fault every partition has an owner again.
 const SETTLED: Duration =
     SESSION.saturating_add(REBALANCE).saturating_add(BACKOFF).saturating_add(Duration::from_secs(6));
 const PARTITIONS: i32 = 12;
 const MEMBERS: usize = 5;
-/// `max.poll.records`: what may be in a sleeper's hand when its time stops.
+/// `max.poll.records`: the records that a member may hold when it is stopped.
 const IN_HAND: usize = 100;
 
-/// How members of the group agree.
+/// The protocol of the group's members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Protocol {
     Eager,
@@ -40,11 +41,11 @@ enum Protocol {
     Consumer,
 }
 
-/// How long the story is.
+/// The length of a run.
 #[derive(Debug, Clone, Copy)]
 struct Size {
     records: usize,
-    /// How often each fault comes at least.
+    /// The least number of times of each fault.
     times: usize,
 }
 

@@ -1,5 +1,5 @@
-//! Who does all the harm: in rounds, each with one deed to the group or the brokers and, beside it, some harm to what they
-//! say to one another. After each round it lets go, and the group must come to rest.
+//! The source of all faults: in rounds, each with one fault to the group or the brokers and, beside it, some to their
+//! connections. After each round the faults end, and the group must settle.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use super::cast::Member;
 use super::world::World;
 use super::{MEMBERS, PARTITIONS, Protocol, SESSION, Size};
 
-/// What is done to members and brokers.
+/// A fault to members and brokers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Deed {
     Join,
@@ -19,17 +19,17 @@ enum Deed {
     Kill,
     /// SIGSTOP past the session, then SIGCONT.
     Sleep,
-    /// A batch that is not what it was: who meets it ends.
+    /// A corrupted batch: a member that reads it ends.
     Corrupt,
-    /// `kill -9` of the broker that coordinates, and its return.
+    /// `kill -9` of the coordinator, and its restart.
     KillCoordinator,
-    /// One broker, or all one after the other, are stopped in good order and started.
+    /// Stops one broker in order and starts it again; or all, one after the other.
     Roll,
-    /// Leaders move, with a copy of the log or by election.
+    /// Moves leaders, with a copy of the log or by election.
     MoveLeaders,
 }
 
-/// What is done to what is said.
+/// A fault to connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Talk {
     Drop,
@@ -40,7 +40,7 @@ enum Talk {
     Refuse,
 }
 
-/// One deed each; some of them at once.
+/// One fault each; some of them at once.
 const SHORT: [(&[Deed], Option<Talk>); 7] = [
     (&[Deed::Join], Some(Talk::Delay)),
     (&[Deed::Leave], Some(Talk::Drop)),
@@ -60,8 +60,8 @@ const DEEDS: [Deed; 8] = [
     Deed::Roll,
     Deed::MoveLeaders,
 ];
-/// A batch that was harmed and that no member has complained of for so long is likely to be thrown away. (One that complains later is
-/// buried when the group settles.)
+/// A corrupted batch that no member has reported after this long was probably thrown away. (A member that reports it
+/// later is buried when the group settles.)
 const NOTICED: Duration = Duration::from_secs(8);
 const TALK: [Talk; 6] = [Talk::Drop, Talk::Delay, Talk::Cut, Talk::Stall, Talk::Slow, Talk::Refuse];
 
@@ -75,7 +75,7 @@ impl Nemesis {
         Self { dice: Dice::new(seed), size }
     }
 
-    /// Until there was enough of everything.
+    /// Runs until every fault has happened often enough.
     pub(super) fn haunt(mut self, world: &mut World) {
         let mut told = 0;
         while told < self.size.times || world.taken() < self.size.records {
@@ -91,7 +91,7 @@ impl Nemesis {
         }
     }
 
-    /// When there was one of each and not enough was produced yet (the machine has other things to do), time passes.
+    /// When each happened once and too few records were produced yet (on a busy machine), waits.
     fn short(&self, told: usize) -> Vec<(Vec<Deed>, Option<Talk>)> {
         match told {
             0 => SHORT.iter().map(|(deeds, talk)| (deeds.to_vec(), *talk)).collect(),
@@ -99,7 +99,7 @@ impl Nemesis {
         }
     }
 
-    /// Each deed once, beside harm of any kind.
+    /// Each fault once, beside connection faults of any kind.
     fn long(&mut self) -> Vec<(Vec<Deed>, Option<Talk>)> {
         let mut talks = [TALK.as_slice(), &TALK].concat();
         self.dice.shuffle(&mut talks);
@@ -187,8 +187,9 @@ impl Nemesis {
         i32::try_from(self.dice.roll(PARTITIONS.unsigned_abs().into())).expect("a partition")
     }
 
-    /// A member that is handed the batch says so and ends; another reads what is there in truth. A member may throw an answer away
-    /// unread: it came too late over a slow connection, or the partition has moved. So other answers are harmed until one is handed out.
+    /// A member that is handed the batch reports it and ends; another reads the intact original. A member may throw an
+    /// answer away unread: it was late over a slow connection, or the partition has moved. So further answers are
+    /// corrupted until one is handed out.
     fn corrupt(&mut self, world: &mut World) {
         let leader = world.at.tool.leader(&world.topic, self.partition());
         for broker in (0..12).map(|turn| (leader - 1 + turn) % 3 + 1) {
@@ -206,7 +207,7 @@ impl Nemesis {
 
     /// Until the end of the round.
     fn talk(&mut self, world: &mut World, talk: Talk) {
-        // One of all, and one that every member speaks to.
+        // A proxy of any broker, and that of the coordinator, which every member uses.
         let any = i32::try_from(self.dice.roll(3) + 1).expect("one of three");
         let coordinator = world.coordinator();
         world.note(&format!("{talk:?}"), &format!("(brokers {any} and {coordinator})"));

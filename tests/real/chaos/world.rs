@@ -1,4 +1,4 @@
-//! The brokers, the topic that grows, the members that read it, and what is written down of them.
+//! The brokers, the growing topic, the members that read it, and the record of their output.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use super::history::{Commit, End, History, Life};
 use super::{MEMBERS, PARTITIONS, Protocol, SETTLED};
 use crate::flow::{self, PATIENCE, Production, wait_in_sync};
 
-/// Some four hundred records a second to all partitions together.
+/// About four hundred records per second over all partitions.
 const PACE: Duration = Duration::from_millis(140);
 pub(super) struct World {
     pub(super) at: Lease,
@@ -27,7 +27,7 @@ pub(super) struct World {
     deeds: Vec<(i64, String)>,
     settled: Vec<i64>,
     done: BTreeMap<String, u64>,
-    /// What the proxies had done before.
+    /// The proxies' counts from before.
     before: BTreeMap<String, u64>,
 }
 
@@ -62,7 +62,7 @@ impl World {
         world
     }
 
-    /// What was done so far, and how often.
+    /// The faults so far, with their counts.
     pub(super) fn done(&self) -> BTreeMap<String, u64> {
         let mut done = self.done.clone();
         for (what, times) in proxied(&self.at.kafka) {
@@ -102,7 +102,8 @@ impl World {
         assert!(refused as u64 <= harmed, "{refused} members met a corrupt batch, and {harmed} were made");
     }
 
-    /// Buries the members that have ended by themselves, as one does that was handed a corrupt batch; whether there were any.
+    /// Buries the members that have ended by themselves, such as one that was handed a corrupted batch. Returns whether
+    /// there were any.
     pub(super) fn bury_refused(&mut self) -> bool {
         let before = self.lives.len();
         while let Some(at) = self.cast.iter_mut().position(Member::has_ended) {
@@ -111,7 +112,7 @@ impl World {
         self.lives.len() > before
     }
 
-    /// Waits until all that are awake hold everything among them, nothing twice, and read.
+    /// Waits until the running members own all partitions, each once, and read.
     pub(super) fn settle(&mut self) {
         let mut began = Instant::now();
         loop {
@@ -156,13 +157,13 @@ impl World {
         }
     }
 
-    /// Until every replica follows again.
+    /// Waits until every replica follows again.
     pub(super) fn wait_in_sync(&self) {
         wait_in_sync(&self.at.tool, &self.topic);
         wait_in_sync(&self.at.tool, "__consumer_offsets");
     }
 
-    /// The end of the story: production ends, everything is read, all leave.
+    /// Ends the run: production stops, everything is read, all leave.
     pub(super) fn end(mut self) -> History {
         let log = self.production.stop();
         let deadline = Instant::now() + PATIENCE;
@@ -170,7 +171,7 @@ impl World {
             log.keys().map(|(partition, offset)| (*partition, offset + 1)).collect();
         while flow::committed(&self.at.tool, &self.group, &self.topic) != ends {
             if Instant::now() > deadline {
-                break; // the check will say what is missing
+                break; // the check will report the missing records
             }
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -181,13 +182,13 @@ impl World {
     }
 }
 
-/// What the group has committed in the topic, in the order of the log that the coordinators keep.
+/// The group's commits in the topic, in the order of the coordinators' log.
 fn commits(at: &Lease, group: &str, topic: &str) -> Vec<Commit> {
     let rows = at.tool.read(&["__consumer_offsets"], "read_uncommitted");
     let commit = |row: &Value| {
         let (key, value) = (bytes(row, "key")?, bytes(row, "value")?);
         let (mut key, mut value) = (key.as_slice(), value.as_slice());
-        // Keys of versions 0 and 1 are commits, others are the groups themselves.
+        // Keys of versions 0 and 1 are commits, others are group metadata.
         let ours = number(&mut key, 2)? < 2 && text(&mut key)? == group && text(&mut key)? == topic;
         let partition = i32::try_from(number(&mut key, 4)?).ok().filter(|_| ours)?;
         number(&mut value, 2)?; // the version; an offset always comes next
@@ -196,7 +197,7 @@ fn commits(at: &Lease, group: &str, topic: &str) -> Vec<Commit> {
     rows.iter().filter_map(commit).collect()
 }
 
-/// Text where it happens to be some.
+/// The bytes of a field, which is text where possible.
 fn bytes(row: &Value, field: &str) -> Option<Vec<u8>> {
     match row[format!("{field}_base64")].as_str() {
         Some(text) => STANDARD.decode(text).ok(),

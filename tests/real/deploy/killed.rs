@@ -1,5 +1,5 @@
-//! Static members that are killed and started again within their session (FAILURES G2): the others never know. (By the
-//! consumer protocol a dead member's name is taken until its session is over, see `group/consumer::g6_…`.)
+//! Static members that are killed and restarted within their session (FAILURES G2): the others never notice. (In the
+//! consumer protocol a dead member's instance id is in use until its session ends, see `group/consumer::g6_…`.)
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,7 +14,7 @@ const MEMBERS: usize = 3;
 const PARTITIONS: i32 = 6;
 const COMMIT: i64 = 1000;
 
-/// Changes of ownership that a member told of from a moment on.
+/// A member's changes of ownership from this moment on.
 fn changes(of: &Running, since: i64) -> Vec<Value> {
     let mut events = flow::events(of);
     events.retain(|event| event["owned"].is_array() && flow::at(event) >= since);
@@ -37,7 +37,7 @@ fn killed_and_started_again(assignor: &str) {
     let mut members: Vec<Running> = (0..MEMBERS).map(start).collect();
     flow::wait_settled(&members.iter().collect::<Vec<_>>(), PARTITIONS, 2);
     let mut dead: Vec<Printed> = Vec::new();
-    // By partition: what was committed when its owner was killed, and what it had printed.
+    // By partition: the offsets from the committed one at the owner's death to its last printed one.
     let mut open: BTreeMap<i32, Vec<std::ops::Range<i64>>> = BTreeMap::new();
     for nth in 0..MEMBERS {
         let victim = members.remove(nth);
@@ -65,7 +65,7 @@ fn killed_and_started_again(assignor: &str) {
             "{assignor}: killed and back with {held:?} after {took:?}, in generation {}",
             again["generation"]
         );
-        // It reads on, so that the others would have heard of it by now.
+        // It reads on, so by now the others would have noticed.
         let reading = flow::now();
         members.get(nth).expect("it was started").wait_event("committed", PATIENCE, |event| {
             flow::at(event) >= reading && flow::partitions(&event["offsets"]) == held

@@ -1,7 +1,7 @@
-//! A rolling deploy: twenty members, restarted one after the other while the topic grows. Static members (KIP-345) cost
-//! nobody anything; others cost nobody more than a moment.
+//! A rolling deploy: twenty members, restarted one after the other while the topic grows. With static members (KIP-345)
+//! the others lose no time; with dynamic ones no more than a moment.
 //!
-//! Unless `OFFTAKE_CHAOS=full` asks for several rounds, static members are restarted once each, and six of the others.
+//! Unless `OFFTAKE_CHAOS=full` asks for several rounds, each static member is restarted once, and six of the dynamic ones.
 
 mod killed;
 mod service;
@@ -18,7 +18,7 @@ const MEMBERS: usize = 20;
 const PARTITIONS: i32 = 20;
 /// The timeout of each poll.
 const POLL: Duration = Duration::from_secs(1);
-/// Between two batches of a partition.
+/// The pause between two batches of a partition.
 const PACE: Duration = Duration::from_millis(200);
 /// Much longer than a restart.
 const SESSION: &str = "20000";
@@ -38,7 +38,7 @@ fn static_members(protocol: Protocol) {
     deploy(async {
         let (mut service, production) = Service::begin(protocol, true).await;
         let generation = service.settle().await;
-        // By entries of the diary: the last that a member heard of the settling may be of the millisecond of the first stop.
+        // Counted in entries of the diary: the last event of the settling may have the same millisecond as the first stop.
         let settled = service.entries();
         let mut restarts: Vec<(std::ops::Range<usize>, usize)> = Vec::new();
         let mut longest = Duration::ZERO;
@@ -83,8 +83,8 @@ fn g2_a_rolling_deploy_of_static_members_rebalances_nothing_by_the_consumer_prot
     static_members(Protocol::Consumer);
 }
 
-/// The longest that a record was there and not given to who held its partition all the time: from when the observer had it,
-/// or from the record before it, to its delivery.
+/// The longest time that a record was available and not delivered to a member that held its partition all the time:
+/// from when the observer got it, or from the previous record's delivery, to its own delivery.
 fn longest_gap(diary: &[(i64, usize, Entry)], from: i64, to: i64) -> i64 {
     let mut seen: BTreeMap<(i32, i64), i64> = BTreeMap::new();
     for (at, member, entry) in diary {
@@ -92,7 +92,7 @@ fn longest_gap(diary: &[(i64, usize, Entry)], from: i64, to: i64) -> i64 {
             seen.insert((*partition, *offset), *at);
         }
     }
-    // Who was given the last record of each partition, and when; a change of hands forgets it.
+    // The member that got the last record of each partition, and when; a handover resets it.
     let mut last: BTreeMap<i32, (usize, i64)> = BTreeMap::new();
     let mut longest = 0;
     for (at, member, entry) in diary.iter().filter(|(_, member, _)| *member != OBSERVER) {
@@ -122,7 +122,7 @@ fn e1_a_rolling_deploy_holds_up_no_partition_that_stays_for_as_long_as_a_poll() 
         let restarts = if is_full() { 2 * MEMBERS } else { 6 };
         let mut gaps: Vec<(i64, i64)> = Vec::new();
         let machine = Oversleep::new();
-        // Who comes has another number than who went.
+        // A new member has another number than the one it replaces.
         for number in (MEMBERS..).take(restarts) {
             let began = flow::now();
             let oldest = *service.members.keys().next().expect("members");

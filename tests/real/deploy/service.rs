@@ -1,4 +1,4 @@
-//! A group of consumers in this process, each with a task and an engine of its own, and what they tell.
+//! A group of consumers in this process, each with a task and an engine of its own, and their events.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -18,10 +18,10 @@ pub(super) enum Protocol {
     Consumer,
 }
 
-/// The number of who reads along without being a member.
+/// The number of the observer, which reads without being a member.
 pub(super) const OBSERVER: usize = usize::MAX;
 
-/// What members tell and are given, in order of time (epoch milliseconds).
+/// Events and deliveries of members, in order of time (epoch milliseconds).
 #[derive(Clone, Default)]
 pub(super) struct Diary(Arc<Mutex<Vec<(i64, usize, Entry)>>>);
 
@@ -59,7 +59,7 @@ impl Diary {
         );
     }
 
-    /// What each member held last, and the generation that it was told of.
+    /// The last assignment of each member, and the generation reported with it.
     fn held(&self) -> BTreeMap<usize, (BTreeSet<i32>, Option<i32>)> {
         let mut held = BTreeMap::new();
         for (_, member, entry) in self.all().iter() {
@@ -71,14 +71,14 @@ impl Diary {
     }
 }
 
-/// One of the deploy's processes, here a consumer with a task and an engine of its own.
+/// A member of the deploy, here a consumer with a task and an engine of its own.
 pub(super) struct Member {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 impl Member {
-    /// The observer takes all partitions by hand.
+    /// The observer assigns all partitions by hand.
     fn start(builder: Builder, topic: &str, number: usize, diary: Diary) -> Self {
         let (stop, mut stopped) = oneshot::channel();
         let topic = topic.to_owned();
@@ -162,7 +162,7 @@ impl Service {
         self.members.insert(number, member);
     }
 
-    /// Has somebody without a group read along, who knows when each record could be had.
+    /// Starts the observer, a reader without a group that records when each record was available.
     pub(super) fn observe(&mut self) {
         let builder = Consumer::builder(self.of.kafka.bootstrap()).property("auto.offset.reset", "earliest");
         self.observer = Some(Member::start(builder, &self.topic, OBSERVER, self.diary.clone()));
@@ -172,8 +172,8 @@ impl Service {
         self.members.remove(&number).expect("it runs").stop().await;
     }
 
-    /// Waits until each member holds its one partition, and those of a classic group all know of its last rebalance; its
-    /// generation, or the group's epoch.
+    /// Waits until each member holds its one partition, and those of a classic group all know of its last rebalance.
+    /// Returns its generation, or the group's epoch.
     pub(super) async fn settle(&self) -> i32 {
         let began = Instant::now();
         loop {
@@ -183,7 +183,7 @@ impl Service {
             let generations: BTreeSet<Option<i32>> =
                 held.values().map(|(_, generation)| *generation).collect();
             let each = held.len() == MEMBERS && held.values().all(|(held, _)| held.len() == 1);
-            // By the consumer protocol who keeps what it has is not told of every epoch.
+            // In the consumer protocol a member whose assignment does not change is not told of every epoch.
             let agreed = generations.len() == 1 || self.protocol == Protocol::Consumer;
             if each && agreed && all == (0..PARTITIONS).collect() {
                 return generations
@@ -197,12 +197,12 @@ impl Service {
         }
     }
 
-    /// How much the diary holds.
+    /// The number of entries in the diary.
     pub(super) fn entries(&self) -> usize {
         self.diary.all().len()
     }
 
-    /// Waits until a member has been given a record after so many entries.
+    /// Waits until a member gets a record after this many entries.
     pub(super) async fn wait_given(&self, number: usize, since: usize) {
         let began = Instant::now();
         let given = |(_, member, entry): &(i64, usize, Entry)| {
@@ -214,7 +214,7 @@ impl Service {
         }
     }
 
-    /// All that was produced was delivered once. All leave.
+    /// Asserts that all produced records were delivered once. All members leave.
     pub(super) async fn end(mut self, production: Production) -> Vec<(i64, usize, Entry)> {
         let log = tokio::task::spawn_blocking(|| production.stop()).await.unwrap();
         let count = |diary: &Diary| {

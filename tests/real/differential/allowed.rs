@@ -1,4 +1,4 @@
-//! What may differ between real Kafka and the box, and why. An entry that nothing needs is an error.
+//! The allowed differences between real Kafka and the box, with reasons. An entry that is never used is an error.
 
 /// One permission.
 #[derive(Debug)]
@@ -7,7 +7,7 @@ pub(crate) struct Allowed {
     pub(crate) api: &'static str,
     /// The path of the field; `*` stands for anything.
     pub(crate) path: &'static str,
-    /// Only the wording of a text may differ, not whether there is one.
+    /// Only the wording of a text may differ, not its presence.
     pub(crate) words: bool,
     pub(crate) reason: &'static str,
 }

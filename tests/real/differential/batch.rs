@@ -1,10 +1,10 @@
-//! Record batches: made byte for byte, so that they can be wrong, and read field by field, so that a difference has a name.
+//! Record batches: built byte by byte, so that they can be wrong, and read field by field, so that a difference has a name.
 
 use std::sync::LazyLock;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-/// A batch (message format 2) to be sent. What is not set is as a plain, correct producer sets it.
+/// A batch (message format 2) to be sent. Fields that are not set are those of a plain, correct producer.
 #[derive(Clone, Debug)]
 pub(crate) struct Batch {
     pub(crate) magic: i8,
@@ -20,7 +20,7 @@ pub(crate) struct Batch {
     pub(crate) miscount: i32,
 }
 
-/// A long time ago, so that it is never taken for the time of day.
+/// A time long ago, so that it is never mistaken for the present.
 pub(crate) const THEN: i64 = 1_600_000_000_000;
 /// The time of day, in milliseconds since 1970; the same for the whole process.
 pub(crate) fn today() -> i64 {
@@ -148,7 +148,7 @@ pub(crate) fn leaves(path: &str, records: &Bytes) -> Vec<(String, String)> {
         field("length", length.to_string());
         field("leader_epoch", head.get_i32().to_string());
         field("magic", head.get_i8().to_string());
-        head.advance(4); // the checksum covers what may differ
+        head.advance(4); // the checksum covers fields that may differ
         field("attributes", format!("{:#06x}", head.get_i16()));
         field("last_offset_delta", head.get_i32().to_string());
         field("base_timestamp", head.get_i64().to_string());

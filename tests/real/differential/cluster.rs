@@ -1,4 +1,4 @@
-//! The two that are asked: real Kafka over TCP, and the box in virtual time.
+//! The two sides: real Kafka over TCP, and the box in virtual time.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -10,18 +10,18 @@ use std::{
 use bytes::{Buf, Bytes};
 use offtake_broker::{Config, ConnectionId, Model, Output};
 
-/// What comes of waiting for an answer.
+/// The result of waiting for an answer.
 #[derive(Debug)]
 pub(crate) enum Heard {
     /// A frame, without its length.
     Frame(Bytes),
     /// The connection was closed.
     Closed,
-    /// Nothing, for as long as we waited.
+    /// Nothing, until the patience ended.
     Silence,
 }
 
-/// Somebody who speaks Kafka's protocol. Connections are numbered.
+/// A side that speaks Kafka's protocol. Connections are numbered.
 pub(crate) trait Cluster {
     fn connect(&mut self) -> usize;
     /// A frame with its length.
@@ -52,7 +52,7 @@ impl Cluster for Real {
     }
 
     fn send(&mut self, connection: usize, frame: Bytes) {
-        // A connection that the broker has closed shows it when the answer is awaited.
+        // If the broker has closed the connection, waiting for the answer shows it.
         self.streams[connection].write_all(&frame).ok();
     }
 
@@ -113,7 +113,7 @@ impl Boxed {
         }
     }
 
-    /// Goes to the next thing that the model has to do, at most to `until`.
+    /// Advances to the model's next timeout, at most to `until`.
     fn step(&mut self, until: Instant) {
         let due = self.model.poll_timeout().filter(|due| *due <= until);
         self.now = due.unwrap_or(until).max(self.now);

@@ -1,10 +1,10 @@
-//! Two transcripts side by side.
+//! Compares two transcripts.
 
 use std::collections::BTreeMap;
 
 use crate::differential::{allowed::Allowed, talk::Entry};
 
-/// What is different, for people to read, and which of the permissions were used.
+/// The differences, as text, and the permissions that were used.
 #[derive(Debug, Default)]
 pub(crate) struct Compared {
     pub(crate) answers: usize,
@@ -57,7 +57,7 @@ fn different(one: &Entry, two: &Entry) -> Vec<(String, String, String)> {
     of_one.chain(of_two).filter(|(_, left, right)| left != right).collect()
 }
 
-/// As lines, to be looked at and to be compared with later.
+/// The transcript as lines, to be read and to be compared with later.
 pub(crate) fn write(transcript: &[Entry]) -> String {
     let mut text = String::new();
     for entry in transcript {
@@ -70,7 +70,7 @@ pub(crate) fn write(transcript: &[Entry]) -> String {
     text
 }
 
-/// What [`write`] wrote.
+/// Reads the text of [`write`].
 pub(crate) fn read(text: &str) -> Vec<Entry> {
     let mut all: Vec<Entry> = Vec::new();
     for line in text.lines() {

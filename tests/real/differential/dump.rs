@@ -1,4 +1,4 @@
-//! An answer as a list of leaves, each a path and a value, with what differs by nature replaced by symbols.
+//! An answer as a list of leaves, each a path and a value, with symbols in place of values that naturally differ.
 
 use std::{collections::BTreeMap, fmt::Debug, sync::LazyLock};
 
@@ -10,13 +10,13 @@ use crate::differential::batch;
 /// One field of an answer.
 pub(crate) type Leaf = (String, String);
 
-/// The APIs that the box speaks: a real broker lists more.
+/// The APIs that the box supports: a real broker lists more.
 const OF_THE_BOX: &[i16] = &[
     0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 28, 32, 35, 36, 37,
     42, 44, 47, 60, 61, 65, 66, 68, 69, 75,
 ];
 
-/// The leaves of an answer. Lists whose order Kafka leaves to a hash map are sorted.
+/// The leaves of an answer. Lists whose order comes from Kafka's hash maps are sorted.
 pub(crate) fn leaves(mut answer: ResponseKind) -> Vec<Leaf> {
     let mut records = Vec::new();
     match &mut answer {
@@ -78,7 +78,7 @@ pub(crate) fn leaves(mut answer: ResponseKind) -> Vec<Leaf> {
         }
         ResponseKind::ConsumerGroupHeartbeat(answer) => {
             if let Some(assignment) = &mut answer.assignment {
-                // By id, which is random; their partitions tell them apart well enough.
+                // Their order is by random ids; their partitions distinguish them well enough.
                 assignment.topic_partitions.sort_by_key(|topic| topic.partitions.clone());
             }
         }
@@ -103,7 +103,7 @@ pub(crate) fn leaves(mut answer: ResponseKind) -> Vec<Leaf> {
                 }
             }
         }
-        // Kafka shuffles them, so that their order does not tell which topics there are.
+        // Kafka shuffles them, so that their order reveals nothing about existing topics.
         ResponseKind::DeleteTopics(answer) => {
             answer
                 .responses
@@ -125,7 +125,7 @@ pub(crate) fn leaves(mut answer: ResponseKind) -> Vec<Leaf> {
     all
 }
 
-/// Settings go by their names, not by their places: one that is missing is one difference.
+/// Identifies settings by name, not by index, so that a missing one is a single difference.
 fn by_name(all: &mut [Leaf]) {
     static PLACE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^(.*configs)\[([0-9]+)\]\.").unwrap());
     let names: BTreeMap<String, String> = all
@@ -142,7 +142,7 @@ fn by_name(all: &mut [Leaf]) {
     }
 }
 
-/// Reads the pretty form that `derive(Debug)` prints. `Some`, newtypes and enum variants add nothing to a path.
+/// Parses the pretty form that `derive(Debug)` prints. `Some`, newtypes and enum variants add nothing to a path.
 pub(crate) fn of(value: &impl Debug) -> Vec<Leaf> {
     struct Frame {
         path: String,
@@ -176,7 +176,7 @@ pub(crate) fn of(value: &impl Debug) -> Vec<Leaf> {
             Some('[') => frames.push(Frame { path, next: Some(0) }),
             Some('{' | '(') => frames.push(Frame { path, next: None }),
             _ => {
-                // A list of numbers with one element each line and a short `Some(1)` say the same.
+                // A list of numbers with one element per line and a short `Some(1)` look the same.
                 if !path.ends_with("unknown_tagged_fields") || value != "{}" {
                     all.push((path, value.to_owned()));
                 }
@@ -186,7 +186,7 @@ pub(crate) fn of(value: &impl Debug) -> Vec<Leaf> {
     all
 }
 
-/// What differs by nature, by the order it is first seen in: `member#1`, `producer#2`.
+/// Values that naturally differ, numbered in the order of their first appearance: `member#1`, `producer#2`.
 #[derive(Debug, Default)]
 pub(crate) struct Symbols {
     seen: BTreeMap<&'static str, Vec<String>>,

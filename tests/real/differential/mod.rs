@@ -1,11 +1,12 @@
-//! Real Kafka and the cluster in the box are asked the same questions, and every field of every answer is compared.
+//! Sends the same requests to real Kafka and to the cluster in the box, and compares every field of every answer.
 //!
-//! A script ([`scripts`]) is a conversation over some connections. It is held once with a real broker and once with the
-//! box; what differs by nature (ids, ports, the time of day) is replaced by symbols in the order it is first seen, so
-//! that later answers must be consistent with earlier ones. What else may differ stands in [`allowed`], with reasons.
+//! A script ([`scripts`]) is a conversation over some connections. It runs once with a real broker and once with the
+//! box. Values that naturally differ (ids, ports, the time of day) are replaced by symbols in the order of their first
+//! appearance, so that later answers must be consistent with earlier ones. All other allowed differences are listed in
+//! [`allowed`], with reasons.
 //!
-//! `DIFFERENTIAL=name` runs the scripts whose names contain that. `DIFFERENTIAL_REAL=file` keeps what real Kafka said in
-//! that file, and takes it from there when it exists: for work on the box.
+//! `DIFFERENTIAL=name` runs only the scripts whose names contain that. `DIFFERENTIAL_REAL=file` stores real Kafka's
+//! answers in that file, and reads them from there if it exists: for work on the box.
 mod allowed;
 mod batch;
 mod cluster;
@@ -24,7 +25,7 @@ use offtake_tests::Kafka;
 use talk::{Entry, Talk};
 
 fn real() -> Kafka {
-    // The support library makes brokers quick to notice; here they are as the box is: as Kafka's defaults say.
+    // The support library's brokers have short timeouts; here they have Kafka's defaults, as the box does.
     Kafka::builder()
         .property("group.min.session.timeout.ms", 6000)
         .property("group.consumer.heartbeat.interval.ms", 5000)
@@ -32,7 +33,7 @@ fn real() -> Kafka {
         .property("group.consumer.session.timeout.ms", 45_000)
         .property("group.consumer.min.session.timeout.ms", 45_000)
         .property("message.max.bytes", 1_048_588)
-        // KIP-1263: assignments are made at once, not a second later in a thread of their own.
+        // KIP-1263: assignments are made at once, not a second later on a separate thread.
         .property("group.consumer.assignment.interval.ms", 0)
         .property("group.consumer.assignor.offload.enable", false)
         .property("transaction.abort.timed.out.transaction.cleanup.interval.ms", 200)
@@ -76,7 +77,7 @@ fn kafka_4_3_and_the_box_answer_the_same() {
     let real = held_with_real();
     let mut config = Config::default();
     config.wall_ms = batch::today();
-    config.racks = vec!["rack-1".to_owned()]; // as every real broker of these tests has one
+    config.racks = vec!["rack-1".to_owned()]; // like every real broker of these tests
     let boxed = held_with(Boxed::new(config));
     let compared = compare(&real, &boxed, ALLOWED);
     println!("What may differ:");
@@ -92,13 +93,13 @@ fn kafka_4_3_and_the_box_answer_the_same() {
     }
 }
 
-/// What the scripts compare does not change by itself.
+/// Two runs of real Kafka agree: the compared values do not change by themselves.
 #[test]
 #[ignore = "for work on the scripts, and in scripts/test full: two boots of Kafka"]
 fn kafka_answers_the_same_twice() {
     let one = held_with_real();
     let kafka = real();
     let two = held_with(Real::at(kafka.broker(1).port()));
-    // Messages may tell the time.
+    // Messages may contain the time.
     report(&compare(&one, &two, &ALLOWED[..1]));
 }

@@ -1,4 +1,4 @@
-//! What scripts say with: they send requests over numbered lines, and everything that is answered goes to a transcript.
+//! The client of scripts: sends requests over numbered lines, and writes all answers to a transcript.
 
 use std::{fmt::Debug, marker::PhantomData, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::differential::{
     dump::{self, Leaf, Symbols},
 };
 
-/// A connection of a script. One that the broker closes is opened again.
+/// A connection of a script. If the broker closes it, it is opened again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Line(usize);
 
@@ -27,7 +27,7 @@ pub(crate) struct Entry {
     pub(crate) leaves: Vec<Leaf>,
 }
 
-/// An answer that is yet to come.
+/// An answer that is still to come.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Awaited<R> {
@@ -38,10 +38,10 @@ pub(crate) struct Awaited<R> {
     of: PhantomData<R>,
 }
 
-/// How long an answer may take: real brokers have other things to do.
+/// How long an answer may take: real brokers can be busy.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// One side of the comparison: a cluster, and what it said.
+/// One side of the comparison: a cluster, and its transcript.
 pub(crate) struct Talk {
     cluster: Box<dyn Cluster>,
     lines: Vec<(usize, String)>,
@@ -69,7 +69,7 @@ impl Talk {
         Line(self.lines.len() - 1)
     }
 
-    /// Asks and waits for the answer. Where there is none, the transcript says so and the script goes on with an empty one.
+    /// Sends a request and waits for the answer. Without one, the transcript says so and the script continues with an empty one.
     pub(crate) fn ask<R>(&mut self, line: Line, version: i16, request: R) -> R::Response
     where
         R: Request + Debug + Default,
@@ -79,7 +79,7 @@ impl Talk {
         self.hear(awaited)
     }
 
-    /// Sends a request; the answer is to be [heard](Self::hear) later.
+    /// Sends a request; the answer has to be [received](Self::hear) later.
     pub(crate) fn say<R: Request + Debug + Default>(
         &mut self,
         line: Line,
@@ -111,8 +111,8 @@ impl Talk {
         answer.unwrap_or_default()
     }
 
-    /// Asks until the answer is as wanted, or for some seconds; only the last answer is in the transcript. For what a
-    /// real broker does in its own time.
+    /// Repeats a request until the answer is as wanted, or for some seconds; only the last answer is in the transcript.
+    /// For work that a real broker does in its own time.
     pub(crate) fn until<R>(
         &mut self,
         line: Line,
@@ -141,7 +141,7 @@ impl Talk {
         unreachable!("an attempt is the last")
     }
 
-    /// As [`until`](Self::until), and none of it is in the transcript.
+    /// Like [`until`](Self::until), but without the transcript.
     pub(crate) fn settle<R>(
         &mut self,
         line: Line,
@@ -156,7 +156,7 @@ impl Talk {
         self.transcript.pop();
     }
 
-    /// Nothing has come on this line, for a moment.
+    /// Asserts that nothing arrives on this line, for a moment.
     pub(crate) fn quiet(&mut self, line: Line) {
         let (connection, _) = self.lines[line.0];
         let heard = self.cluster.receive(connection, Duration::from_millis(200));

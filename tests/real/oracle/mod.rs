@@ -1,9 +1,9 @@
-//! The second opinion on the wire: the `kafka-protocol` crate reads what we write and writes what we read,
-//! each message, each version, both directions.
+//! A second implementation of the protocol: the `kafka-protocol` crate reads our encoding and writes what we read, each
+//! message, each version, both directions.
 //!
-//! Samples are made from the shapes that `crates/wire/tests/messages/schema.rs` holds against a real broker's schemas.
-//! Their encoder is generated from Kafka's message definitions, ours is the table: where both make the same
-//! bytes of the same message, neither reads a field as another.
+//! Samples are generated from the shapes that `crates/wire/tests/messages/schema.rs` checks against a real broker's
+//! schemas. Their encoder is generated from Kafka's message definitions, ours from our table: where both produce the
+//! same bytes for the same message, neither mistakes one field for another.
 use std::{fmt::Debug, process::Command};
 
 use bytes::{Bytes, BytesMut};
@@ -19,13 +19,13 @@ use offtake_wire::{
 mod sample;
 use sample::{Dice, sample};
 
-/// How many random samples each message and version gets, besides the one with everything in it.
+/// The number of random samples for each message and version, besides the one with all fields set.
 const SAMPLES: u64 = 40;
 
 #[derive(Debug, Default, PartialEq)]
 struct Compared {
     samples: usize,
-    /// What they do not have: Kafka 4.3 is ahead of them.
+    /// Versions that they lack: Kafka 4.3 is ahead of them.
     missing: Vec<(&'static str, i16)>,
 }
 
@@ -42,7 +42,7 @@ fn written_by_us<M: Message>(version: i16, message: &M) -> Bytes {
     w.into_bytes()
 }
 
-/// One message at every version: what we write, they read and write again, and we read as the same message.
+/// One message in every version: they read and rewrite our encoding, and we read the same message back.
 fn compare<O, T>(compared: &mut Compared)
 where
     O: Message,
@@ -72,7 +72,7 @@ where
                 panic!("they cannot write {} {version}: {error}\n{read:#?}", O::NAME)
             });
             assert_eq!(read_ours::<O>(version, &written), message, "{} {version}\n{read:#?}", O::NAME);
-            // They spell out a tagged struct that says nothing, we leave it away: both are right.
+            // They spell out a tagged struct with default values, we omit it: both are right.
             if seed == 0 || !has_tagged_struct(&O::shape(version)) {
                 assert_eq!(written.freeze(), bytes, "{} {version}, byte for byte", O::NAME);
             }
@@ -94,7 +94,7 @@ fn has_tagged_struct(shape: &Shape) -> bool {
 }
 
 mod theirs_message {
-    /// Their version range, without its type, which shares its name with one of ours.
+    /// Their version range, without its type, whose name is the same as one of ours.
     pub(crate) trait HasVersions {
         fn has(version: i16) -> bool;
     }
@@ -151,7 +151,7 @@ fn every_message_in_every_version_is_the_same_to_both() {
         consumer_group_describe: ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse;
     }
     assert_eq!(seen, ApiKey::ALL, "every API we speak is compared");
-    // When they catch up with Kafka 4.3 this list shrinks, and the schemas are no longer the only check.
+    // Once they catch up with Kafka 4.3 this list shrinks; until then the schemas are the only check for these.
     let missing = [
         ("ListOffsetsRequest", 11),
         ("ListOffsetsResponse", 11),
@@ -206,9 +206,8 @@ const HOSTILE: [u8; 18] = [0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0, 0, 0,
 /// The same in an old version: two billion brokers.
 const HOSTILE_OLD: [u8; 20] = [0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
-/// Why their codec does not read what real brokers send (FAILURES INPUT12): it sizes vectors on the word of
-/// a count. This test runs itself again as a process of its own, with a limit on its memory, and lets them
-/// read the bytes there.
+/// The reason why their codec must not read from real brokers (FAILURES INPUT12): it sizes vectors by an unchecked
+/// count. This test runs itself again as a process of its own, with a memory limit, and lets them read the bytes there.
 #[test]
 fn input12_twenty_bytes_end_a_process_of_theirs_and_are_an_error_of_ours() {
     const NAME: &str = "oracle::input12_twenty_bytes_end_a_process_of_theirs_and_are_an_error_of_ours";

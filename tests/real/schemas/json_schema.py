@@ -1,4 +1,4 @@
-"""What Python's jsonschema makes of each line of the input: an object with `schema`, `common` (what it refers to as common.json, or null) and
+"""Runs Python's jsonschema on each line of the input: an object with `schema`, `common` (what it refers to as common.json, or null) and
 `values`. Prints a list of verdicts, or an object with `failed`."""
 
 import json

@@ -1,4 +1,5 @@
-//! JSON Schema beside Python's: a thousand random schemas of five drafts, and values that follow them, nearly do, and do not.
+//! JSON Schema beside Python's library: a thousand random schemas of five drafts, and values that are valid, nearly
+//! valid, and invalid.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ use super::{
 };
 
 const CASES: u64 = 1_000;
-/// Of each schema.
+/// The number of values per schema.
 const VALUES: usize = 12;
 
 #[test]

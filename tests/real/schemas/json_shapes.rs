@@ -1,4 +1,4 @@
-//! Random JSON Schemas of each draft, and values that follow them, or nearly.
+//! Random JSON Schemas of each draft, and values that are valid, or nearly.
 
 use offtake_tests::Dice;
 use serde_json::{Map, Value, json};
@@ -40,18 +40,19 @@ const TYPES: [&str; 7] = ["null", "boolean", "integer", "number", "string", "arr
 pub(super) struct Shapes {
     dice: Dice,
     draft: Draft,
-    /// Definitions that may be referred to: only later ones by an earlier one, unless a part of the value is between them.
+    /// Definitions that may be referenced: an earlier one may refer only to later ones, unless a part of the value is
+    /// in between.
     definitions: usize,
     has_common: bool,
 }
 
-/// Where a subschema stands.
+/// The position of a subschema.
 #[derive(Clone, Copy)]
 struct Place {
     depth: u32,
     /// The first definition that it may refer to.
     from: usize,
-    /// Whether it is of a part of the value: then it may refer to all.
+    /// Whether it describes a part of the value: then it may refer to all.
     is_part: bool,
 }
 
@@ -77,7 +78,7 @@ impl Shapes {
         self.draft
     }
 
-    /// What schemas refer to as `common.json`.
+    /// The schema that others refer to as `common.json`.
     pub(super) fn common(&self) -> Option<Value> {
         let inner = json!({"type": ["integer", "string"], "minLength": 1});
         self.has_common.then(|| {
@@ -146,7 +147,7 @@ impl Shapes {
     }
 
     fn names(&mut self) -> Value {
-        // Each once.
+        // Each name once.
         let mut names: Vec<&str> = (0..1 + self.dice.roll(2)).map(|_| *self.dice.pick(&NAMES)).collect();
         names.sort_unstable();
         names.dedup();
@@ -244,14 +245,14 @@ impl Shapes {
             2 => json!(-1),
             3 => json!(9_007_199_254_740_993_i64),
             4 => json!(9_007_199_254_740_992_i64),
-            // Of draft 4 a number with an exponent is no integer, which is seen in its text alone.
+            // In draft 4 a number with an exponent is not an integer, which only its text shows.
             5 if self.draft > Four => json!(6e22),
             6 => json!(u64::MAX),
             _ => json!(self.dice.roll(5)),
         }
     }
 
-    /// Some value.
+    /// Any value.
     pub(super) fn random(&mut self, depth: u32) -> Value {
         match self.dice.roll(if depth == 0 { 5 } else { 8 }) {
             0 => Value::Null,
@@ -268,7 +269,7 @@ impl Shapes {
         }
     }
 
-    /// A value that follows a schema where that is seen at once.
+    /// A value that follows a schema as far as that is easy to construct.
     pub(super) fn following(&mut self, schema: &Value, depth: u32) -> Value {
         let Some(object) = schema.as_object().filter(|_| depth > 0) else { return self.random(1) };
         if let Some(one) = object.get("const") {
@@ -322,7 +323,7 @@ impl Shapes {
         }
     }
 
-    /// The same value but for one thing.
+    /// The same value with one change.
     pub(super) fn changed(&mut self, value: &Value) -> Value {
         match value {
             Value::Array(items) if self.dice.roll(3) > 0 => {

@@ -30,10 +30,10 @@ const EXTENSIONS: u32 = 50_000;
 enum Type {
     Scalar(&'static str),
     Enum,
-    /// One of this file's.
+    /// A message of this file.
     Message(usize),
     WellKnown(&'static str),
-    /// Of the file that is imported.
+    /// A message of the imported file.
     Common,
     /// One that the field defines: a number, texts and a message of this file.
     Group(usize),
@@ -58,18 +58,18 @@ struct Field {
     options: &'static str,
 }
 
-/// A file with some messages, of which those with a parent lie in the first one.
+/// A file with some messages; those with a parent are nested in the first one.
 pub(super) struct File {
     dice: Dice,
     package: String,
     is_proto3: bool,
     messages: Vec<Vec<Field>>,
-    /// So many of them lie in others.
+    /// The number of nested messages.
     nested: usize,
     imports_common: bool,
     /// Whether there are groups, extensions and `Any`.
     is_rare: bool,
-    /// Which message each of them extends.
+    /// The message that each of them extends.
     extensions: Vec<(usize, Field)>,
 }
 
@@ -78,14 +78,14 @@ impl File {
         Self::with(seed, false)
     }
 
-    /// With groups, extensions and `Any`.
+    /// A file with groups, extensions and `Any`.
     pub(super) fn rare(seed: u64) -> Self {
         Self::with(seed, true)
     }
 
     fn with(seed: u64, is_rare: bool) -> Self {
         let mut dice = Dice::new(seed);
-        // Groups and extensions are of proto2.
+        // Groups and extensions exist only in proto2.
         let is_proto3 = dice.roll(if is_rare { 6 } else { 3 }) > if is_rare { 4 } else { 0 };
         let count = 1 + dice.index(4);
         let nested = dice.index(count);
@@ -170,7 +170,7 @@ impl File {
                 _ => "",
             };
             let (name, json) = match self.dice.roll(3) {
-                // The field of a group has its name in small letters.
+                // The field of a group has the group's name in lower case.
                 _ if matches!(of, Type::Group(_)) => (format!("Group{nth}"), format!("group{nth}")),
                 0 => (format!("f{nth}"), format!("f{nth}")),
                 1 => (format!("some_field_{nth}"), format!("someField{nth}")),
@@ -185,7 +185,7 @@ impl File {
         message >= self.messages.len() - self.nested
     }
 
-    /// What says in a frame which message it is. A group's message is nested too, and the fields stand before the other messages.
+    /// The message index in a frame. A group's message is nested too, and the fields come before the other messages.
     pub(super) fn indexes(&self, message: usize) -> Vec<u32> {
         let top = self.messages.len() - self.nested;
         let groups = self.messages[0].iter().filter(|field| matches!(field.of, Type::Group(_))).count();
@@ -240,7 +240,7 @@ impl File {
         text
     }
 
-    /// As a field names its type.
+    /// The type's name in a field.
     fn written(&self, of: &Type) -> String {
         match of {
             Type::Scalar(name) => (*name).to_owned(),
@@ -331,7 +331,7 @@ impl File {
     fn of(&mut self, of: &Type, depth: u32) -> Value {
         match of {
             Type::Scalar(name) => self.scalar(name),
-            Type::Enum if self.is_proto3 && self.dice.roll(6) == 0 => json!(77), // one that is not known
+            Type::Enum if self.is_proto3 && self.dice.roll(6) == 0 => json!(77), // an unknown one
             Type::Enum => json!(self.dice.pick(&["KIND_NONE", "KIND_ONE", "KIND_MINUS"])),
             Type::Message(message) => self.value(*message, depth.saturating_sub(1)),
             Type::WellKnown(name) => self.well_known(name),
@@ -364,7 +364,7 @@ impl File {
             "double" if self.dice.roll(8) == 0 => json!(self.dice.pick(&["NaN", "Infinity", "-Infinity"])),
             "double" => json!(f64::from_bits(bits & !(1 << 62)) + bits as f64 / 7.0),
             "float" if self.dice.roll(8) == 0 => json!(self.dice.pick(&["NaN", "Infinity", "-Infinity"])),
-            // As few digits as say which float it is.
+            // As few digits as identify the float.
             "float" => serde_json::from_str(&format!("{:?}", (bits >> 40) as f32 / 7.0)).unwrap(),
             "int32" | "sint32" | "sfixed32" => json!(bits as i32),
             "uint32" | "fixed32" => json!(bits as u32),

@@ -1,4 +1,4 @@
-"""What Python's protobuf makes of the input: `files` (`.proto` texts by name) and `cases`, each with a `message`, a `value` in Protobuf's JSON and
+"""Runs Python's protobuf on the input: `files` (`.proto` texts by name) and `cases`, each with a `message`, a `value` in Protobuf's JSON and
 `hex`, its bytes. Prints a list of objects with `hex` (the bytes of the value), `value` (these, read) and `read` (the given bytes, read)."""
 
 import importlib.resources

@@ -1,5 +1,5 @@
-//! Protobuf beside Python's: a thousand random files and values, both ways, with imports, recursive types, maps and well-known types; and a
-//! thousand with groups, extensions and `Any`.
+//! Protobuf beside Python's library: a thousand random files and values, both ways, with imports, recursive types, maps
+//! and well-known types; and a thousand with groups, extensions and `Any`.
 
 use std::collections::BTreeMap;
 
@@ -99,7 +99,7 @@ fn compare(mut files: Vec<File>) {
     );
 }
 
-/// Equal, but that a number is one however it is written.
+/// Equal, except that a number may be written in different ways.
 fn alike(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) => one == other || one.as_f64() == other.as_f64(),

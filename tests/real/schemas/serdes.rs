@@ -1,4 +1,4 @@
-//! Apicurio's own Java serialisers and deserialisers, on a real registry: what they write we read, and what we write they read.
+//! Apicurio's own Java serialisers and deserialisers, on a real registry: we read their output, and they read ours.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 const METRIC: &str = r#"{"type":"record","name":"Metric","namespace":"ops","fields":[
     {"name":"host","type":"string"},{"name":"load","type":"double"},{"name":"zone","type":["null","string"],"default":null}]}"#;
-/// Of which each message is written: the first, and another.
+/// Two messages of it are written: the first, and another.
 const SHOP: &str = "syntax = \"proto3\"; package shop; message Other { int32 x = 1; }
 message Order { string order_id = 1; int64 units = 2; message Line { string sku = 1; bytes raw = 2; } repeated Line lines = 3; Order next = 4; }";
 const PERSON: &str = r#"{"$schema":"http://json-schema.org/draft-07/schema#","type":"object","required":["name"],
@@ -22,7 +22,7 @@ const PERSON: &str = r#"{"$schema":"http://json-schema.org/draft-07/schema#","ty
 struct Case {
     kind: SchemaType,
     schema: &'static str,
-    /// Of Protobuf.
+    /// The Protobuf message.
     message: &'static str,
     theirs: Value,
     ours: Value,
@@ -49,7 +49,7 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// Its name, how we frame values and where we name their schemas, and how their serialisers are told to write ids.
+/// Its name, our framing and place of ids, and the configuration of their serialisers for the same.
 type Way = (&'static str, Framing, IdPlace, &'static [(&'static str, &'static str)]);
 
 const WAYS: [Way; 3] = [
@@ -74,7 +74,7 @@ fn job(case: &Case, topic: &str, registry: &Registry, way: &[(&str, &str)]) -> V
     if case.kind != SchemaType::Json {
         config.as_object_mut().unwrap().remove("apicurio.registry.deserializer.value.return-class");
     }
-    // Theirs makes no schema of a value of JSON: it takes the topic's.
+    // Theirs generates no schema from a JSON value: it takes the topic's.
     let of_schema = if case.kind == SchemaType::Json { "find-latest" } else { "auto-register" };
     config[format!("apicurio.registry.{of_schema}")] = json!("true");
     for (name, value) in way {
@@ -110,7 +110,7 @@ fn apicurios_java_serialisers_are_read_and_its_deserialisers_read_us() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let schemas = SchemaRegistry::new(&registry.url()).unwrap();
     let cases = cases();
-    // What they write.
+    // Their output.
     let mut jobs = Vec::new();
     for (way, _, _, config) in WAYS {
         for case in &cases {
@@ -133,7 +133,7 @@ fn apicurios_java_serialisers_are_read_and_its_deserialisers_read_us() {
             assert_eq!(value, case.ours, "{way}: {record}");
         }
     }
-    // What we write: Confluent's indexes of Protobuf are the one thing that theirs do not read.
+    // Our output: they cannot read Confluent's Protobuf indexes, and only these.
     let (mut jobs, mut expected) = (Vec::new(), Vec::new());
     for (way, framing, place, config) in WAYS {
         for (nth, case) in cases.iter().enumerate() {
@@ -151,7 +151,7 @@ fn apicurios_java_serialisers_are_read_and_its_deserialisers_read_us() {
             let headers = encoded.headers.iter();
             job["headers"] = headers.map(|(name, value)| ((*name).to_owned(), json!(hex(value)))).collect();
             if place == IdPlace::Header {
-                let theirs = written.len() - cases.len() + nth; // of the last way, as this is
+                let theirs = written.len() - cases.len() + nth; // of the last way, like this one
                 are_of_theirs(&job["headers"], &written[theirs]["headers"]);
             }
             jobs.push(job);
@@ -164,7 +164,7 @@ fn apicurios_java_serialisers_are_read_and_its_deserialisers_read_us() {
     }
 }
 
-/// What is no id is what they write.
+/// All headers except the id are as they write them.
 fn are_of_theirs(ours: &Value, theirs: &Value) {
     for (name, value) in ours.as_object().unwrap() {
         let same = theirs.get(name).unwrap_or_else(|| panic!("{name} is none of {theirs}"));
@@ -172,7 +172,7 @@ fn are_of_theirs(ours: &Value, theirs: &Value) {
     }
 }
 
-/// By way of a record of a cluster in this process, as headers are.
+/// Reads it by way of a record in a cluster in this process, for the headers.
 async fn read(schemas: &SchemaRegistry, framing: Framing, written: &Value) -> Value {
     let cluster = Cluster::builder().topic("t", 1).start().await.unwrap();
     let mut record = NewRecord::new(bytes(&written["hex"]));

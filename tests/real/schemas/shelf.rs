@@ -1,4 +1,4 @@
-//! A registry that has what schemas refer to, and nothing else.
+//! A registry that has only the schemas that others refer to.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ pub(super) struct Shelf {
 }
 
 impl Shelf {
-    /// Texts by their subjects.
+    /// A registry with these texts, by their subjects.
     pub(super) fn of(kind: SchemaType, texts: BTreeMap<String, String>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

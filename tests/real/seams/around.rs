@@ -1,5 +1,5 @@
-//! What people do around a call: say it twice, while something waits, from a listener, for one partition and for ten
-//! thousand. On the cluster in a box, in virtual time.
+//! Common uses of a call: twice, while another call waits, from a listener, for one partition and for ten thousand. On
+//! the cluster in a box, in virtual time.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::patience::{member, virtually};
 const LONG: Duration = Duration::from_secs(3600);
 const A_SECOND: Duration = Duration::from_secs(1);
 
-/// `orders` with so many partitions and records in each.
+/// `orders` with this many partitions and records in each.
 async fn cluster(partitions: i32, each: usize) -> Cluster {
     let cluster = Cluster::builder().in_memory().topic("orders", partitions).start().await.unwrap();
     for partition in 0..partitions {
@@ -42,7 +42,7 @@ fn offset(place: &TopicPartition, offset: i64) -> (TopicPartition, OffsetAndMeta
     (place.clone(), OffsetAndMetadata::from(Position::at(offset)))
 }
 
-/// SEAM3, SEAM8: a poll that waits heeds what a handle says meanwhile.
+/// SEAM3, SEAM8: a waiting poll reacts to a handle's calls meanwhile.
 #[test]
 fn seam3_seam8_a_poll_that_waits_wakes_for_what_a_handle_resumes_or_seeks() {
     virtually(async {
@@ -81,10 +81,10 @@ fn seam3_seam8_a_poll_that_waits_wakes_for_what_a_handle_resumes_or_seeks() {
     });
 }
 
-/// The listener's method, the call, and what it was refused with.
+/// The listener's method, the call, and the error of its refusal.
 type Said = (&'static str, &'static str, Option<ErrorKind>);
 
-/// Calls everything that a handle has, and notes what it says.
+/// Calls everything that a handle has, and notes the results.
 #[derive(Clone, Default)]
 struct CallsAll(Arc<Mutex<Vec<Said>>>);
 
@@ -120,7 +120,7 @@ impl Listener for CallsAll {
     }
 }
 
-/// SEAM4: a listener may call anything. What it sought is where reading begins; what is being revoked is not paused any more.
+/// SEAM4: a listener may call anything. Reading begins where it sought; a partition being revoked is no longer paused.
 #[test]
 fn seam4_everything_may_be_called_from_a_listener() {
     virtually(async {
@@ -148,7 +148,7 @@ fn seam4_everything_may_be_called_from_a_listener() {
     });
 }
 
-/// Fails whenever it is called.
+/// Fails at every call.
 struct Fails;
 
 impl Listener for Fails {
@@ -160,7 +160,7 @@ impl Listener for Fails {
     }
 }
 
-/// D9: what a listener fails with comes out of the call that ran it, once, and the rebalance goes on.
+/// D9: a listener's error is returned by the call that ran it, once, and the rebalance continues.
 #[test]
 fn d9_what_a_listener_fails_with_is_told_once_and_the_rebalance_goes_on() {
     virtually(async {
@@ -182,7 +182,7 @@ fn d9_what_a_listener_fails_with_is_told_once_and_the_rebalance_goes_on() {
     });
 }
 
-/// Each call once for all of them.
+/// Each call once for all partitions.
 #[test]
 fn seam3_seam13_ten_thousand_partitions_are_paused_resumed_looked_at_and_committed_at_once() {
     const MANY: i32 = 10_000;
@@ -216,7 +216,7 @@ fn seam3_seam13_ten_thousand_partitions_are_paused_resumed_looked_at_and_committ
     });
 }
 
-/// Subscribed, unsubscribed, assigned, twice each, with something to read every time.
+/// Subscribed, unsubscribed, assigned, twice each, with records to read every time.
 #[test]
 fn seam5_subscribing_and_assigning_again_and_again_reads_everything_each_time() {
     virtually(async {
@@ -240,7 +240,7 @@ fn seam5_subscribing_and_assigning_again_and_again_reads_everything_each_time() 
     });
 }
 
-/// A7: each broker in turn is somewhere else, with its old address dead.
+/// A7: each broker in turn moves to another address, and its old one is dead.
 #[test]
 fn a7_brokers_that_move_to_other_addresses_one_by_one_are_found() {
     virtually(async {
@@ -269,7 +269,7 @@ fn a7_brokers_that_move_to_other_addresses_one_by_one_are_found() {
     });
 }
 
-/// SEAM1: whoever replaces an assignment by hand gives up what is left out, and has said what is finished of it.
+/// SEAM1: replacing an assignment by hand revokes the omitted partitions, after their finished records are committed.
 #[test]
 fn seam1_what_is_finished_is_committed_when_a_partition_is_assigned_no_more() {
     virtually(async {
@@ -314,7 +314,7 @@ fn seam7_lag_is_known_after_a_subscription_that_flaps() {
     }
 }
 
-/// As in Java: what is finished is committed, though nobody waits for long.
+/// As in Java: finished records are committed, without a long wait.
 #[test]
 fn n1_closing_without_any_time_commits_and_leaves() {
     virtually(async {
@@ -360,7 +360,7 @@ fn h9_an_assignment_begins_at_no_negative_offset() {
     });
 }
 
-/// The most frequent mistake of a first day.
+/// The most frequent mistake of a beginner.
 #[test]
 fn seam14_a_topic_that_does_not_exist_is_told_once_and_read_when_it_comes() {
     for by_hand in [false, true] {

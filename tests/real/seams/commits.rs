@@ -1,5 +1,5 @@
-//! What is finished is committed by interval, whatever the application waits in; and a flood of commits is no flood of
-//! anything else.
+//! Finished records are committed at every interval, whatever the application awaits; and a flood of commits floods
+//! nothing else.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -16,12 +16,12 @@ use tokio::time::sleep;
 use super::{PATIENCE, committed, member};
 use crate::library::{A_MOMENT, filled, program};
 
-/// As long as the application may wait; longer than a test waits for a commit.
+/// How long the application may wait; longer than a test waits for a commit.
 const WAITS: Duration = Duration::from_secs(12);
 /// Twenty intervals.
 const SOON: Duration = Duration::from_secs(10);
 
-/// 200 records, an interval of 500 ms, and a consumer that has been handed out all of them.
+/// 200 records, an interval of 500 ms, and a consumer that has handed out all of them.
 async fn all_read(each: bool) -> (&'static Shared, String, Consumer, Vec<Ticket>) {
     let of = shared(V4_3_0);
     let topic = filled(of, 2, 100, "none");
@@ -40,7 +40,7 @@ async fn all_read(each: bool) -> (&'static Shared, String, Consumer, Vec<Ticket>
     (of, group, consumer, tickets)
 }
 
-/// All 200 are committed while the application waits, and goes on waiting.
+/// Asserts that all 200 are committed while the application waits, and continues to wait.
 async fn are_committed_meanwhile(of: &'static Shared, group: &str, waiting: JoinHandle<()>) {
     let began = Instant::now();
     loop {
@@ -115,7 +115,7 @@ fn seam1_what_workers_finish_is_committed_while_next_waits() {
     });
 }
 
-/// SEAM17: commits that nobody waits for, of a coordinator that is slow to answer: the later ones go as one, none is refused.
+/// SEAM17: commits that are not awaited, at a slow coordinator: the later ones are merged, none is refused.
 #[test]
 fn seam17_a_flood_of_commits_that_nobody_awaits_is_neither_refused_nor_told() {
     let kafka = Kafka::builder().proxied().start();
@@ -147,12 +147,12 @@ fn seam17_a_flood_of_commits_that_nobody_awaits_is_neither_refused_nor_told() {
             drop(consumer.commit_async(&records).unwrap());
         }
         let flood = began.elapsed();
-        // One that is awaited, in the middle of it.
+        // One that is awaited, in the middle of them.
         consumer.commit(&records).await.unwrap();
         eprintln!("80,000 in {flood:?}, the one after them in {:?}", began.elapsed());
         assert!(began.elapsed() >= Duration::from_secs(3), "the coordinator was slow");
         assert_eq!(errors.load(Ordering::Relaxed), 0, "nothing went wrong");
-        // And when somebody keeps all of them, to await them later.
+        // And with all of them kept, to be awaited later.
         let began = Instant::now();
         let kept: Vec<_> = (0..20_000).map(|_| consumer.commit_async(&records).unwrap()).collect();
         for commit in kept {

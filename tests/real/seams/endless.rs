@@ -1,4 +1,5 @@
-//! `Duration::MAX` is how people write "however long it takes": it is never a panic, in a call or in the configuration.
+//! `Duration::MAX` is a common way to write "however long it takes": it never causes a panic, in a call or in the
+//! configuration.
 
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ fn seam9_every_call_may_take_for_ever() {
     });
 }
 
-/// A limit that is to be none.
+/// A limit that is set to none.
 type Set = (&'static str, fn(&mut Config));
 
 const SETTINGS: [Set; 12] = [

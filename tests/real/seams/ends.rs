@@ -1,4 +1,4 @@
-//! The end of a consumer: dropped or closed, and what its handles say afterwards.
+//! The end of a consumer: dropped or closed, and the results of its handles afterwards.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::{PATIENCE, committed, member};
 use crate::library::{A_MOMENT, at, filled, program};
 
-/// A member with an interval that never comes, which was handed out ten records a poll, of one partition with 30.
+/// A member whose commit interval never elapses, which was handed ten records per poll, of one partition with 30.
 async fn with_two_polls(of: &Shared, group: &str, each: bool) -> (String, Consumer) {
     let topic = filled(of, 1, 30, "none");
     let builder = member(of, group)
@@ -29,7 +29,7 @@ async fn with_two_polls(of: &Shared, group: &str, each: bool) -> (String, Consum
     (topic, consumer)
 }
 
-/// It leaves long before its session would end, and by then so much is committed.
+/// Asserts that it leaves long before its session would end, and by then this offset is committed.
 async fn is_gone(of: &'static Shared, group: &str, finished: i64) {
     let dropped = Instant::now();
     let name = group.to_owned();
@@ -40,7 +40,7 @@ async fn is_gone(of: &'static Shared, group: &str, finished: i64) {
     assert_eq!(committed(of, group).await, finished);
 }
 
-/// SEAM15: what the last poll handed out nobody said to be finished; what came before it is.
+/// SEAM15: the records of the last poll are unfinished; earlier ones are finished.
 #[test]
 fn seam15_a_dropped_consumer_commits_what_is_finished_and_leaves() {
     program(async {
@@ -63,7 +63,7 @@ fn seam15_a_dropped_consumer_commits_what_workers_have_finished() {
     });
 }
 
-/// SEAM15: as `?` in the middle of a loop: what is still waiting is given up, and nothing unfinished is committed.
+/// SEAM15: like `?` in the middle of a loop: a pending wait is dropped, and nothing unfinished is committed.
 #[test]
 fn seam15_a_consumer_that_is_dropped_while_it_waits_commits_and_leaves() {
     program(async {
@@ -73,14 +73,14 @@ fn seam15_a_consumer_that_is_dropped_while_it_waits_commits_and_leaves() {
         consumer.pause([at(&topic, 0)]).unwrap();
         let waiting = tokio::spawn(async move { consumer.poll(PATIENCE).await.map(|records| records.len()) });
         sleep(A_MOMENT).await;
-        waiting.abort(); // and its consumer with it
+        waiting.abort(); // and with it its consumer
         assert!(waiting.await.is_err());
-        // The call said that what came before it is finished.
+        // The call marked the earlier records as finished.
         is_gone(of, &group, 20).await;
     });
 }
 
-/// Each call that a handle has.
+/// Every call of a handle.
 async fn all_say_closed(handle: &Handle, place: &TopicPartition, how: &str) {
     let offsets = [(place.clone(), OffsetAndMetadata::from(Position::at(1)))];
     let kind = |result: offtake::Result<()>| result.map_err(|error| error.kind());

@@ -1,5 +1,5 @@
-//! The error that stops a partition comes after its good records, and before nothing that belongs to another partition: on
-//! the cluster in a box, in virtual time, as a backlog has to be there for exactly as long as the test wants.
+//! The error that stops a partition comes after its good records, and is not delayed by other partitions: on the
+//! cluster in a box, in virtual time, as the backlog has to last exactly as long as the test wants.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use crate::patience::{member, virtually};
 
 const BUSY: usize = 4;
 const BACKLOG: usize = 3_000;
-/// Of a batch with one record whose value is a byte.
+/// The length of a batch with one record whose value is one byte.
 const BATCH: usize = 69;
 const MAGIC: usize = 16;
 const LATER: usize = 30;
 
-/// Three batches of one record in `bad`, the last of which is damaged at that byte, and a backlog in `busy`.
+/// Three batches of one record in `bad`, the last of which is damaged at this byte, and a backlog in `busy`.
 async fn cluster(byte: usize) -> (Cluster, RuleId) {
     let builder = Cluster::builder().in_memory().topic("busy", BUSY as i32).topic("bad", 1);
     let cluster = builder.start().await.unwrap();
@@ -34,7 +34,7 @@ async fn cluster(byte: usize) -> (Cluster, RuleId) {
     (cluster, rule)
 }
 
-/// What was read of either topic until `bad` failed, and how.
+/// The records read from either topic until `bad` failed, and the error.
 #[derive(Default)]
 struct Seen {
     busy: usize,
@@ -52,7 +52,7 @@ impl Seen {
         }
     }
 
-    /// Until the error comes, while there is something else to read.
+    /// Reads until the error occurs, while there are other records to read.
     async fn until_it_fails(&mut self, consumer: &mut Consumer) -> Option<Error> {
         while self.busy < BUSY * BACKLOG {
             match consumer.poll(Duration::from_secs(1)).await {
@@ -64,7 +64,7 @@ impl Seen {
     }
 }
 
-/// SEAM6: told when its good records have been handed out, though there is always something else.
+/// SEAM6: reported once its good records have been handed out, even if there are always others.
 #[test]
 fn seam6_the_error_of_a_partition_is_told_under_a_backlog_after_its_good_records() {
     for (byte, what) in [(MAGIC, "no batch at all"), (LATER, "a checksum that does not hold")] {
@@ -84,7 +84,7 @@ fn seam6_the_error_of_a_partition_is_told_under_a_backlog_after_its_good_records
             assert_eq!(seen.bad, [0, 1], "{what}: its good records come first");
             assert!(seen.busy < BUSY * BACKLOG / 2, "{what}: {} others came before it", seen.busy);
             assert_eq!(consumer.position(at("bad", 0)), Some(2), "{what}");
-            // Once; and the others go on.
+            // Once; and the others continue.
             let none = seen.until_it_fails(&mut consumer).await;
             assert!(none.is_none(), "{what}: {none:?}");
             assert_eq!(seen.bad, [0, 1], "{what}");
@@ -93,7 +93,7 @@ fn seam6_the_error_of_a_partition_is_told_under_a_backlog_after_its_good_records
     }
 }
 
-/// Takes its time, and then pauses `bad`: what was fetched of it lies in the client.
+/// Takes its time, and then pauses `bad`, whose fetched records stay in the client.
 struct PausesBad;
 
 impl Listener for PausesBad {
@@ -106,7 +106,8 @@ impl Listener for PausesBad {
     }
 }
 
-/// SEAM6: who is told "it stops at 2" goes on behind 2, and would skip what is still to be handed out.
+/// SEAM6: an application that is told "it stops at 2" continues after 2, and would skip records that are still to be
+/// handed out.
 #[test]
 fn seam6_the_error_of_a_paused_partition_is_not_told_before_its_good_records() {
     for (byte, what) in [(MAGIC, "no batch at all"), (LATER, "a checksum that does not hold")] {
@@ -145,7 +146,7 @@ fn seam6_the_error_of_a_paused_partition_is_not_told_before_its_good_records() {
     }
 }
 
-/// SEAM6 (c): the error of an assignment that is over is not told of the next.
+/// SEAM6 (c): the error of an ended assignment is not reported in the next.
 #[test]
 fn seam6_an_error_that_was_not_told_yet_ends_with_its_assignment() {
     virtually(async {
@@ -158,7 +159,7 @@ fn seam6_an_error_that_was_not_told_yet_ends_with_its_assignment() {
             seen.take(&consumer.poll(Duration::from_secs(1)).await.unwrap());
         }
         consumer.unsubscribe().await.unwrap();
-        // It is mended: read from its first record, it has three.
+        // The damage is repaired: read from its first record, it has three.
         cluster.withdraw(damage);
         consumer.assign([(at("bad", 0), StartAt::Earliest)]).await.unwrap();
         while seen.bad.len() < 3 {

@@ -1,5 +1,5 @@
-//! The seams: what must hold between two polls, between a handle and its consumer, and between two members. Small programs
-//! against the public interface, with defaults unless a test says so.
+//! The seams: what must hold between two polls, between a handle and its consumer, and between two members. Small
+//! programs against the public interface, with defaults unless a test says otherwise.
 
 mod around;
 mod commits;
@@ -19,7 +19,7 @@ use serde_json::json;
 
 use crate::library::at;
 
-/// What a test waits for at most, where only that it comes matters.
+/// The limit of a wait whose exact length does not matter.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A consumer of a group, from the first record on.
@@ -27,7 +27,7 @@ fn member(of: &Shared, group: &str) -> Builder {
     Consumer::builder(of.kafka.bootstrap()).group(group).property("auto.offset.reset", "earliest")
 }
 
-/// `count` records of `size` bytes, dealt out over all partitions of a new topic.
+/// `count` records of `size` bytes, distributed over all partitions of a new topic.
 fn bulk(of: &Shared, name: &str, partitions: i32, count: u64, size: usize) -> String {
     let topic = of.tool.create_topic(&offtake_tests::unique(name), partitions, &[]);
     of.tool.fill(&topic, partitions, count, size, json!({}));
@@ -38,7 +38,7 @@ fn all(topic: &str, partitions: i32) -> Vec<TopicPartition> {
     (0..partitions).map(|index| at(topic, index)).collect()
 }
 
-/// Polls, and keeps nothing, until `enough`; fails the test when that does not come.
+/// Polls, and keeps nothing, until `enough`; fails the test if that does not happen.
 async fn poll_until(consumer: &mut Consumer, what: &str, mut enough: impl FnMut(&Consumer) -> bool) {
     let began = Instant::now();
     while !enough(consumer) {
@@ -47,7 +47,7 @@ async fn poll_until(consumer: &mut Consumer, what: &str, mut enough: impl FnMut(
     }
 }
 
-/// The sum over all partitions of the group's committed offsets, as the broker tells a client that is not ours.
+/// The sum over all partitions of the group's committed offsets, as the broker reports it to another client.
 async fn committed(of: &Shared, group: &str) -> i64 {
     let (tool, group) = (of.tool.clone(), group.to_owned());
     let ask = move || tool.committed(&group).into_values().sum();

@@ -1,4 +1,4 @@
-//! A pause is in force when the call returns, belongs to one assignment, and takes nobody else's room.
+//! A pause is in force when the call returns, belongs to one assignment, and takes no memory from other partitions.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,16 +12,16 @@ use super::{PATIENCE, all, bulk, member, poll_until};
 use crate::library::{A_MOMENT, Read, at, filled, program, take};
 
 const MANY: i32 = 50;
-/// Bytes of a partition: all together three times the budget.
+/// The bytes of a partition: all partitions together have three times the budget.
 const FULL: u64 = 2 << 20;
 
-/// With records of `size` bytes.
+/// Creates them with records of `size` bytes.
 fn many_full_partitions(of: &Shared, size: usize) -> String {
     let each = FULL / (size as u64 + 10);
     bulk(of, "seams", MANY, each * u64::from(MANY.unsigned_abs()), size)
 }
 
-/// SEAM2: an application that pauses each partition when its worker has something to do. Nothing is resumed.
+/// SEAM2: an application that pauses each partition while its worker is busy. Nothing is resumed.
 #[test]
 fn seam2_fifty_partitions_that_are_paused_after_their_first_records_are_all_read() {
     program(async {
@@ -47,7 +47,7 @@ fn seam2_fifty_partitions_that_are_paused_after_their_first_records_are_all_read
             );
         }
         assert_eq!(consumer.paused().len(), MANY as usize);
-        // SEAM2: and what was kept of each comes, in order, when it is resumed.
+        // SEAM2: and the retained records of each arrive, in order, when it is resumed.
         let mut rest = Read::new();
         consumer.resume([at(&topic, 7)]).unwrap();
         while rest.get(&7).map_or(0, Vec::len) < 2000 {
@@ -60,8 +60,8 @@ fn seam2_fifty_partitions_that_are_paused_after_their_first_records_are_all_read
     });
 }
 
-/// SEAM2: the command pauses what has reached its end. It takes 5,000 records a poll, and a partition's share of an answer has
-/// twice as many.
+/// SEAM2: the command pauses partitions that have reached their end. It takes 5,000 records per poll, and a partition's
+/// share of an answer has twice as many.
 #[test]
 fn seam2_the_command_reads_the_first_hundred_of_fifty_full_partitions_and_ends() {
     let of = shared(V4_3_0);
@@ -72,7 +72,7 @@ fn seam2_the_command_reads_the_first_hundred_of_fifty_full_partitions_and_ends()
     assert_eq!(done.stdout.len(), 100 * MANY as usize);
 }
 
-/// One partition that is paused and resumed, and another that flows, both with more than a test reads.
+/// One partition that is paused and resumed, and another that flows, both with more records than a test reads.
 async fn two_that_flow(of: &Shared) -> (Consumer, String) {
     let topic = bulk(of, "seams", 2, 40_000, 20);
     let mut consumer = member(of, &unique("group")).property("max.poll.records", "10").build().await.unwrap();
@@ -109,7 +109,7 @@ fn seam3_what_is_paused_again_hands_out_nothing() {
     });
 }
 
-/// SEAM3, the other way: what is resumed hands out, whatever was said a moment ago.
+/// SEAM3, the other way: a resumed partition hands out records, whatever was called just before.
 #[test]
 fn seam3_what_is_resumed_again_hands_out_at_once() {
     program(async {
@@ -136,7 +136,7 @@ fn seam3_what_is_resumed_again_hands_out_at_once() {
     });
 }
 
-/// SEAM5: a pause that comes before the assignment, or after it is over, is refused and sticks to nothing.
+/// SEAM5: a pause before the assignment, or after its end, is refused and has no effect later.
 #[test]
 fn seam5_a_partition_that_is_not_owned_can_not_be_paused_and_flows_when_it_is_assigned() {
     program(async {
@@ -163,7 +163,7 @@ fn seam5_a_partition_that_is_not_owned_can_not_be_paused_and_flows_when_it_is_as
         }
         assert!(read.values().all(|offsets| offsets.iter().copied().eq(0..20)), "{read:?}");
         refused(consumer.pause([at(&topic, 0), at(&topic, 9)]), "one of them is nobody's");
-        // What is paused when the assignment ends is not paused in the next.
+        // A partition paused at the end of an assignment is not paused in the next.
         consumer.pause(all(&topic, 2)).unwrap();
         assert_eq!(handle.paused().len(), 2);
         consumer.unsubscribe().await.unwrap();
@@ -182,7 +182,7 @@ fn seam5_a_partition_that_is_not_owned_can_not_be_paused_and_flows_when_it_is_as
     });
 }
 
-/// Loads what it needs, and pauses what it was given until the application says otherwise.
+/// Loads its state, and pauses the assigned partitions until the application resumes them.
 #[derive(Default)]
 struct PausesAtFirst(AtomicBool);
 
@@ -232,7 +232,7 @@ fn seam4_a_pause_by_the_assigned_listener_holds_from_the_first_record() {
     });
 }
 
-/// SEAM5: assigned and paused by the listener, revoked before anything was read, and assigned again: it flows.
+/// SEAM5: assigned and paused by the listener, revoked before anything was read, and assigned again: it is not paused.
 #[test]
 fn seam5_a_pause_of_a_past_assignment_does_not_stick_to_the_next() {
     program(async {
@@ -245,7 +245,7 @@ fn seam5_a_pause_of_a_past_assignment_does_not_stick_to_the_next() {
         let mut consumer = build().listener(PausesAtFirst::default()).build().await.unwrap();
         consumer.subscribe([topic.as_str()]).await.unwrap();
         poll_until(&mut consumer, "an assignment", |consumer| consumer.paused().len() == 2).await;
-        // Eager: both are revoked, and one comes back.
+        // Eager: both are revoked, and one returns.
         let mut other = build().build().await.unwrap();
         other.subscribe([topic.as_str()]).await.unwrap();
         let mut read = 0;
@@ -261,7 +261,7 @@ fn seam5_a_pause_of_a_past_assignment_does_not_stick_to_the_next() {
     });
 }
 
-/// Said twice, it is no more than said once; and a pause of thousands at once is one.
+/// Calling it twice is the same as once; and a pause of thousands at once is one.
 #[test]
 fn seam3_pause_and_resume_said_twice_are_said_once() {
     program(async {

@@ -1,4 +1,4 @@
-//! Position and lag are true when a call returns, for a consumer and its handles alike.
+//! Position and lag are current when a call returns, for a consumer and its handles alike.
 
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,7 @@ fn seam8_position_and_lag_are_those_of_a_seek_as_soon_as_it_returns() {
         for lag in [consumer.lag(&place), handle.lag(&place)] {
             assert!(matches!(lag, Some(150) | None), "150 are left, or it is not known yet: {lag:?}");
         }
-        // Nobody was given anything from there: what lies beyond can not be committed.
+        // No records from there were handed out: an offset beyond cannot be committed.
         let refused = consumer.commit_offsets(offset(&place, 200)).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Misuse, "{refused}");
         consumer.commit_offsets(offset(&place, 50)).await.unwrap();
@@ -46,7 +46,7 @@ fn seam8_position_and_lag_are_those_of_a_seek_as_soon_as_it_returns() {
         assert_eq!(records.iter().next().map(|record| record.offset()), Some(50));
         assert_eq!(both(&consumer, &handle, &place), [Some(50 + records.len() as i64); 2]);
 
-        // Through the handle, and twice: the last counts.
+        // Through the handle, and twice: the last seek counts.
         handle.seek(place.clone(), StartAt::Offset(7.into())).await.unwrap();
         handle.seek(place.clone(), StartAt::Offset(190.into())).await.unwrap();
         assert_eq!(both(&consumer, &handle, &place), [Some(190); 2]);
@@ -57,7 +57,7 @@ fn seam8_position_and_lag_are_those_of_a_seek_as_soon_as_it_returns() {
         );
         assert_eq!((consumer.lag(&place), handle.lag(&place)), (Some(0), Some(0)));
 
-        // Where the offset has to be asked for, the old one is not it.
+        // While the offset is being looked up, the old one is not returned.
         consumer.seek(place.clone(), StartAt::Earliest).await.unwrap();
         assert!(matches!(both(&consumer, &handle, &place), [None, None] | [Some(0), Some(0)]));
         poll_until(&mut consumer, "all is read", |consumer| consumer.position(&place) == Some(200)).await;
@@ -65,7 +65,7 @@ fn seam8_position_and_lag_are_those_of_a_seek_as_soon_as_it_returns() {
     });
 }
 
-/// SEAM8: a seek to where a commit of the old position would lose what lies between.
+/// SEAM8: a seek back, where a commit of the old position would lose the records in between.
 #[test]
 fn seam8_what_a_seek_went_back_over_is_not_committed_by_position() {
     program(async {
@@ -81,7 +81,7 @@ fn seam8_what_a_seek_went_back_over_is_not_committed_by_position() {
     });
 }
 
-/// SEAM7: what monitors through a handle sees an idle partition as one that is read to its end.
+/// SEAM7: a monitor that uses a handle sees an idle partition as read to its end.
 #[test]
 fn seam7_the_lag_of_an_idle_partition_is_nothing_through_a_handle_too() {
     program(async {
@@ -99,14 +99,14 @@ fn seam7_the_lag_of_an_idle_partition_is_nothing_through_a_handle_too() {
         let lags: Vec<_> = places.iter().map(|place| handle.lag(place)).collect();
         assert_eq!(lags, [Some(0); 3]);
         assert!(consumer.lags().into_values().all(|lag| lag == Some(0)));
-        // And of nobody's partition there is none.
+        // And there is none for a partition that is not assigned.
         assert_eq!((handle.lag(at(&topic, 7)), consumer.lag(at(&topic, 7))), (None, None));
         consumer.close(PATIENCE).await.unwrap();
         assert_eq!(handle.lag(&places[0]), None);
     });
 }
 
-/// SEAM13: thousands that lie in the client, or at the broker, are unread, whoever asks.
+/// SEAM13: thousands of records in the client, or at the broker, count as unread through consumer and handle.
 #[test]
 fn seam13_lag_counts_what_waits_in_the_client_and_what_is_paused() {
     program(async {
@@ -121,7 +121,7 @@ fn seam13_lag_counts_what_waits_in_the_client_and_what_is_paused() {
         })
         .await;
         (0..10).for_each(|_| more(of, &topic, 2, 100, "none"));
-        // Nobody polls.
+        // No poll is made.
         let began = Instant::now();
         let lags = |consumer: &Consumer| [0, 1].map(|index| consumer.lag(at(&topic, index)));
         while lags(&consumer) != [Some(1000); 2] {

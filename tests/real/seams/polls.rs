@@ -1,4 +1,4 @@
-//! A poll hands out all that is there, of all partitions, up to `max.poll.records`.
+//! A poll returns all available records, of all partitions, up to `max.poll.records`.
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,10 @@ use crate::library::{A_MOMENT, Read, at, program, take};
 
 const RATE: u64 = 1000;
 const SECONDS: u64 = 10;
-/// What an application does with a poll's records: a row in a database.
+/// An application's work on a poll's records: a row in a database.
 const WORK: Duration = Duration::from_millis(20);
 
-/// SEAM12, SEAM13: records keep coming while the application takes its time. Java's loop does the same beside it.
+/// SEAM12, SEAM13: records keep arriving while the application is slow. Java's loop does the same beside it.
 #[test]
 fn seam12_seam13_a_slow_handler_keeps_up_with_a_thousand_records_a_second_and_its_lag_is_true() {
     program(async {
@@ -60,7 +60,7 @@ fn seam12_seam13_a_slow_handler_keeps_up_with_a_thousand_records_a_second_and_it
              produced, the broker silent for {silence} ms at most",
             found.a_poll()
         );
-        // Some hundred records are what one second's silence of a busy machine makes; for ever behind is all of them.
+        // A second of silence on a busy machine makes some hundred records; falling behind for ever would be all of them.
         let allowed = RATE as i64 + (RATE * silence / 1000) as i64;
         assert!(found.behind < allowed, "{} of {produced} records behind", found.behind);
         assert!(worst < 2 * allowed, "{worst} records behind at worst");
@@ -76,8 +76,8 @@ fn seam12_seam13_a_slow_handler_keeps_up_with_a_thousand_records_a_second_and_it
     });
 }
 
-/// How far it is behind in truth. What it says must not be more than that, nor less by more than what may have come since
-/// the last answer of the broker.
+/// Returns how far it is really behind. The reported lag must not be more than that, nor less by more than what may
+/// have arrived since the broker's last answer.
 async fn its_lag_is_true(consumer: &Consumer) -> i64 {
     let owned = consumer.assignment();
     let told: u64 = consumer.lags().into_values().flatten().sum();
@@ -92,7 +92,7 @@ async fn its_lag_is_true(consumer: &Consumer) -> i64 {
     behind
 }
 
-/// SEAM12: 16 or so polls of 500, whether the application waits for the group or knows its partitions.
+/// SEAM12: about 16 polls of 500, whether the consumer joins the group or has assigned partitions.
 #[test]
 fn seam12_two_hundred_small_partitions_are_read_in_few_polls() {
     program(async {
@@ -119,7 +119,7 @@ fn seam12_two_hundred_small_partitions_are_read_in_few_polls() {
                 consumer.commit(&records).await.unwrap();
             }
             assert!(sizes.iter().all(|size| *size <= 500), "{sizes:?}");
-            // The first answers are small, on purpose; what comes then fills its polls.
+            // The first answers are small, on purpose; later ones fill the polls.
             assert!(sizes.len() <= 32, "{} polls: {sizes:?}", sizes.len());
             assert!(sizes.iter().filter(|size| **size == 500).count() >= 4, "{sizes:?}");
             assert!(read.values().all(|offsets| offsets.iter().copied().eq(0..20)), "{read:?}");
@@ -128,7 +128,7 @@ fn seam12_two_hundred_small_partitions_are_read_in_few_polls() {
     });
 }
 
-/// SEAM12: what lay in the client one by one comes together.
+/// SEAM12: records that arrived in the client one by one are returned together.
 #[test]
 fn seam12_five_hundred_records_that_came_one_by_one_are_one_poll() {
     program(async {
@@ -143,7 +143,7 @@ fn seam12_five_hundred_records_that_came_one_by_one_are_one_poll() {
         let handle = consumer.handle();
         let (tool, of_topic) = (of.tool.clone(), topic.clone());
         spawn_blocking(move || tool.trickle(&of_topic, 1, 500, 1)).await.unwrap();
-        // SEAM13: the application is busy; what has come says how much waits for it.
+        // SEAM13: the application is busy; the lag shows how many records wait for it.
         let began = Instant::now();
         while handle.lag(at(&topic, 0)) != Some(500) {
             sleep(Duration::from_millis(5)).await;

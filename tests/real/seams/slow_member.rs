@@ -1,5 +1,5 @@
-//! Beside a member that takes its time: what stays with the others flows, their commits are taken, and what they leave is
-//! read again as soon as the slow one is done.
+//! Beside a slow member: partitions that stay with the others flow, their commits are accepted, and revoked partitions
+//! are read again as soon as the slow one is done.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,16 +20,16 @@ const RATE: u64 = 600;
 /// More than three sessions.
 const SLOW: Duration = Duration::from_secs(20);
 const SESSION: Duration = Duration::from_secs(6);
-/// What a partition that stays may rest beyond what it rests for a reader without a group; a tenth of what a session's
-/// end would cost. The bench has the figure itself.
+/// How long a partition that stays may rest, beyond its rest for a reader without a group; a tenth of the cost of a
+/// session's end. The bench has the figure itself.
 const REST: Duration = Duration::from_secs(1);
-/// After the slow member is done, everything is read within this.
+/// Within this time after the slow member is done, everything is read.
 const AGAIN: Duration = Duration::from_secs(3);
 
-/// Who reads without a group.
+/// The number of the reader without a group.
 const WITNESS: usize = usize::MAX;
 
-/// Who was handed records of which partition when, and who committed them when.
+/// Deliveries and commits: by which member, of which partition, when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum What {
     Read(i32),
@@ -56,7 +56,7 @@ impl Diary {
         self.0.lock().unwrap().clone()
     }
 
-    /// Who read what in the last second.
+    /// The readers of each partition in the last second.
     fn owners(&self) -> BTreeMap<i32, BTreeSet<usize>> {
         let mut owners: BTreeMap<i32, BTreeSet<usize>> = BTreeMap::new();
         for (at, who, what) in self.all().into_iter().rev() {
@@ -70,7 +70,7 @@ impl Diary {
         owners
     }
 
-    /// Until so many members have shared all partitions for a second.
+    /// Waits until this many members have shared all partitions for a second.
     async fn shared_by(&self, members: usize) {
         let began = Instant::now();
         loop {
@@ -87,10 +87,10 @@ impl Diary {
     }
 }
 
-/// Takes its time over what is revoked, once.
+/// Takes its time in a revocation, once.
 struct Slow {
     slow: bool,
-    /// Milliseconds since the test began: when it began, and when it ended.
+    /// In milliseconds since the test began: when it began, and when it ended.
     at: Arc<[AtomicU64; 2]>,
     began: Instant,
 }
@@ -152,8 +152,8 @@ impl Member {
     }
 }
 
-/// Reads the topic without a group, beside the members. What rests for it as well rests because of the broker, of who
-/// produces, or of the machine.
+/// Reads the topic without a group, beside the members. If a partition rests for this reader too, the cause is the
+/// broker, the producer, or the machine.
 fn witness(of: &Shared, topic: &str, diary: &Diary, until: &Arc<AtomicBool>) -> JoinHandle<()> {
     let builder = Consumer::builder(of.kafka.bootstrap());
     let (topic, diary, until) = (topic.to_owned(), diary.clone(), Arc::clone(until));
@@ -167,7 +167,7 @@ fn witness(of: &Shared, topic: &str, diary: &Diary, until: &Arc<AtomicBool>) -> 
     })
 }
 
-/// SEAM11: cooperative-sticky. The first takes 20 s over its `revoked` as a third member joins; a fourth joins meanwhile.
+/// SEAM11: cooperative-sticky. The first takes 20 s in its `revoked` while a third member joins; a fourth joins meanwhile.
 #[test]
 fn seam11_what_stays_flows_and_is_committed_while_another_member_takes_its_time() {
     program(async {
@@ -184,9 +184,9 @@ fn seam11_what_stays_flows_and_is_committed_while_another_member_takes_its_time(
         let beside = Diary::default();
         let witness = witness(of, &topic, &beside, &over);
         let (tool, of_topic) = (of.tool.clone(), topic.clone());
-        // Not waited for: it outlasts the test, on a topic that is nobody else's.
+        // Not awaited: it outlasts the test, on a topic of its own.
         std::thread::spawn(move || tool.trickle(&of_topic, PARTITIONS, RATE, 50));
-        // One after the other, so that the first owns more than it keeps: then it has to give up some.
+        // One after the other, so that the first owns more than it keeps: then it has to revoke some.
         let mut members = vec![joins(1)];
         diary.shared_by(1).await;
         members.push(joins(0));
@@ -212,7 +212,7 @@ fn seam11_what_stays_flows_and_is_committed_while_another_member_takes_its_time(
 
         witness.await.unwrap();
 
-        // Who read a partition from before the join until it was over.
+        // Deliveries of a partition from before the join until it was over.
         let reads = |entries: &[Entry], partition: i32| -> Vec<(Instant, usize)> {
             let of_it = entries
                 .iter()
@@ -232,7 +232,7 @@ fn seam11_what_stays_flows_and_is_committed_while_another_member_takes_its_time(
             if reads.iter().all(|(_, who)| *who == 1) {
                 rests.insert(partition, longest(&reads));
             } else {
-                // Whoever gave it up: read again soon after the slow one was done.
+                // A revoked partition, whoever had it, is read again soon after the slow member was done.
                 let next = reads.iter().find(|(at, _)| *at > to).map_or(PATIENCE, |(at, _)| *at - to);
                 again.insert(partition, next);
             }

@@ -1,5 +1,5 @@
-//! What a network does to TLS below it: bits turned over, connections cut and held back at any byte, in the handshake and after
-//! it. A member of a group reads on through all of it.
+//! Network faults below TLS: flipped bits, connections cut and delayed at any byte, in the handshake and after it. A
+//! member of a group reads on through all of it.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use super::readers::produce;
 use super::{PASSWORD, SASL_TLS, Secured, sasl};
 use crate::flow::{PATIENCE, Production, all_of, printed, wait_for_all};
 
-/// A member behind a proxy, and records that come all the time.
+/// A member behind a proxy, with constant production.
 struct Member<'a> {
     proxy: &'a BytesProxy,
     running: Running,
@@ -50,8 +50,8 @@ impl<'a> Member<'a> {
         println!("{after}: it reads on after {:?}", called.elapsed());
     }
 
-    /// Plans harm, and waits until it has struck and records come again. Not all of it ends a connection: TLS ignores the version
-    /// that a record names.
+    /// Plans harm, and waits until it has struck and records arrive again. Not all harm ends a connection: TLS ignores
+    /// the version field of a record.
     fn strike(&self, after: &str, plan: impl FnOnce()) {
         let done = self.done();
         plan();
@@ -59,7 +59,7 @@ impl<'a> Member<'a> {
         self.wait_flow(after);
     }
 
-    /// Everything was read once, as it was produced; what it logged of connections that ended.
+    /// Asserts that everything was read once, as it was produced. Returns its log about ended connections.
     fn finish(self) -> Vec<String> {
         let log = self.production.stop();
         wait_for_all(&log, &[&self.running], &[]);
@@ -94,7 +94,7 @@ fn o6_bits_that_are_turned_over_below_tls_end_connections_and_no_record_is_wrong
     let (flips, again) = (member.done(), member.proxy.accepted() - before);
     let said = member.finish();
     assert!(flips == 20 && again >= 15, "{flips} bits, {again} connections made anew");
-    // Of a length that was made longer nobody can tell: more is waited for.
+    // A longer length field cannot be detected: the client waits for more bytes.
     let is_told = |line: &String| line.contains("TLS") || line.contains("did not answer");
     assert!(!said.is_empty() && said.iter().all(is_told), "each names TLS: {said:#?}");
 }

@@ -1,11 +1,11 @@
-//! `offtake doctor` at real listeners: what it finds is what is there, and an ACL that is missing is named.
+//! `offtake doctor` at real listeners: its findings are right, and it names a missing ACL.
 
 use offtake_tests::{Finished, Offtake, V2_8_2, V4_3_0, guarded, unique};
 use serde_json::Value;
 
 use super::{MUTUAL, PASSWORD, SASL_CLEAR, SASL_TLS, Secured, TLS, sasl};
 
-/// What it says of a step, which is right.
+/// The detail of a step, which succeeded.
 fn detail(steps: &[Value], name: &str) -> String {
     let step = steps.iter().find(|step| step["step"] == name).unwrap_or_else(|| panic!("{name}: {steps:?}"));
     assert_eq!(step["ok"], true, "{step}");
@@ -60,7 +60,7 @@ fn every_listener_is_found_as_it_is() {
                 }
             }
         }
-        // Without SASL where it is taken: what is offered, although nobody has authenticated.
+        // Without SASL at a SASL listener: the offered mechanisms are listed, although no client has authenticated.
         let settings = secured.settings("doctor.properties", "security.protocol=PLAINTEXT\n");
         let looked = secured.offtake(SASL_CLEAR, &settings, "doctor").run();
         assert_eq!(looked.code, Some(1));

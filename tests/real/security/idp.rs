@@ -1,4 +1,4 @@
-//! A small OAuth 2.0 provider: a token endpoint and the public keys of what it signs, on loopback.
+//! A small OAuth 2.0 provider: a token endpoint and the public keys of its tokens, on loopback.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -11,7 +11,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use rcgen::{KeyPair, PublicKeyData, SigningKey};
 use serde_json::{Value, json};
 
-/// What it gives for this secret of [`CLIENT`].
+/// It issues tokens for this secret of [`CLIENT`].
 pub(crate) const CLIENT: &str = "reader";
 pub(crate) const SECRET: &str = "s3cret:of&the client";
 pub(crate) const AUDIENCE: &str = "kafka";
@@ -26,9 +26,9 @@ struct State {
     secret: String,
     lifetime: Duration,
     audience: String,
-    /// The last one signs.
+    /// The last key signs.
     keys: Vec<KeyPair>,
-    /// Whether the last one is not published.
+    /// Whether the last key is unpublished.
     hides_key: bool,
     /// The status of each answer of the token endpoint.
     answered: Vec<u16>,
@@ -49,7 +49,7 @@ impl Idp {
         let (served, issuer) = (Arc::clone(&state), url.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                // Somebody who breaks off gets nothing.
+                // A client that disconnects gets nothing.
                 let _ = stream.and_then(|stream| serve(stream, &served, &issuer));
             }
         });
@@ -74,26 +74,26 @@ impl Idp {
         self.state.lock().unwrap().token(&self.url)
     }
 
-    /// From now on tokens are signed with a new key, and given for another secret.
+    /// Signs tokens with a new key from now on, and requires another secret.
     pub(crate) fn rotate(&self, secret: &str) {
         let mut state = self.state.lock().unwrap();
         state.keys.push(KeyPair::generate().unwrap());
         state.secret = secret.to_owned();
     }
 
-    /// From now on tokens are for somebody else.
+    /// Issues tokens for another audience from now on.
     pub(crate) fn set_audience(&self, audience: &str) {
         self.state.lock().unwrap().audience = audience.to_owned();
     }
 
-    /// From now on tokens are signed with a key that nobody knows.
+    /// Signs tokens with an unpublished key from now on.
     pub(crate) fn sign_with_an_unknown_key(&self) {
         let mut state = self.state.lock().unwrap();
         state.keys.push(KeyPair::generate().unwrap());
         state.hides_key = true;
     }
 
-    /// How many tokens were given, and how many requests were refused.
+    /// The number of tokens issued, and of requests refused.
     pub(crate) fn answered(&self) -> (usize, usize) {
         let state = self.state.lock().unwrap();
         let given = state.answered.iter().filter(|status| **status == 200).count();
@@ -142,7 +142,7 @@ impl State {
     }
 }
 
-/// A P-256 key as JWKS have it.
+/// A P-256 key in JWKS format.
 pub(crate) fn jwk(key: &KeyPair, kid: &str) -> Value {
     // 4, then the two numbers of the point.
     let point = key.der_bytes();
@@ -166,7 +166,7 @@ fn raw_signature(der: &[u8]) -> Vec<u8> {
     raw
 }
 
-/// One request of a connection.
+/// Serves one request of a connection.
 fn serve(stream: TcpStream, state: &Mutex<State>, issuer: &str) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let mut reader = BufReader::new(stream);

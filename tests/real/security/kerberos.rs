@@ -1,4 +1,4 @@
-//! GSSAPI with a real KDC (Apache Kerby) and brokers that take tickets by Java's own library.
+//! GSSAPI with a real KDC (Apache Kerby) and brokers that accept tickets with Java's own library.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -18,10 +18,10 @@ use crate::records::by_partition;
 const REALM: &str = "OFFTAKE.TEST";
 const LISTENER: &str = "KERBEROS";
 const MODULE: &str = "com.sun.security.auth.module.Krb5LoginModule";
-/// What brokers go by: the service, and the name that they advertise.
+/// The brokers' principal: the service, and their advertised name.
 const BROKER: &str = "kafka/127.0.0.1";
 
-/// A KDC in a process of its own, which ends with it.
+/// A KDC in a process of its own, which ends with this value.
 struct Kdc {
     folder: TempDir,
     process: Child,
@@ -29,7 +29,7 @@ struct Kdc {
 }
 
 impl Kdc {
-    /// Its tickets last for so long.
+    /// Starts a KDC whose tickets last this long.
     fn start(lifetime: Duration) -> Self {
         let (port, folder) = (free_port(), TempDir::new().unwrap());
         let mut process = Command::new("java")
@@ -68,12 +68,12 @@ impl Kdc {
         self.is_done();
     }
 
-    /// A principal with a new key, which is in this file too.
+    /// Adds a principal with a new key, which is stored in this file too.
     fn add(&self, name: &str, keytab: &str) {
         self.call(&format!("add {name} {}", self.text(keytab)));
     }
 
-    /// Another key than before, and a file with it in place of what there was.
+    /// Replaces the key, and the file with it.
     fn rekey(&self, name: &str, keytab: &str) {
         self.call(&format!("rekey {name} {}", self.text("new.keytab")));
         fs::rename(self.path("new.keytab"), self.path(keytab)).unwrap();
@@ -87,7 +87,7 @@ impl Kdc {
         self.path(name).display().to_string()
     }
 
-    /// A cluster with a listener that takes its tickets for `BROKER`.
+    /// A cluster with a listener that accepts its tickets for `BROKER`.
     fn brokers(&self, count: usize) -> Secured {
         self.add(BROKER, "broker.keytab");
         let jaas = format!(
@@ -197,20 +197,21 @@ fn kafka_4_3_is_read_with_a_keytab_and_with_tickets_and_each_refusal_has_its_sen
     kdc.call("remove bob");
     let said = refused(&by_keytab("bob", "bob.keytab"), "krb5.conf");
     assert!(said.contains("does not know bob@OFFTAKE.TEST"), "{said}");
-    // A network's fault: it is tried until the time of the call is over.
+    // A network failure is retried until the call times out.
     let away = format!("{good}default.api.timeout.ms=3000\n");
     let said = refused(&away, "nobody.conf");
     assert!(
         said.contains("check `kdc` in krb5.conf, and that it is up") && !said.contains("--brokers"),
         "{said}"
     );
-    // The broker's own keytab is old.
+    // The broker's own keytab is outdated.
     kdc.rekey(BROKER, "unused.keytab");
     let said = refused(&good, "krb5.conf");
     assert!(said.contains("SASL GSSAPI as alice@OFFTAKE.TEST: the broker refused it"), "{said}");
 }
 
-/// Sessions last 3 s. Tickets last 12 s, so that a second one is needed before the end; it is got with another key than the first.
+/// Sessions last 3 s. Tickets last 12 s, so that a second one is needed before the end; it is obtained with another key
+/// than the first.
 #[test]
 #[ignore = "fetches and starts a KDC: scripts/test full runs it"]
 fn sessions_and_tickets_are_renewed_and_a_key_is_changed_under_load_and_nothing_is_lost() {

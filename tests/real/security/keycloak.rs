@@ -19,10 +19,10 @@ use crate::records::by_partition;
 
 const PACKAGE: &str = "org.apache.kafka.common.security.oauthbearer";
 const REALM: &str = "offtake";
-/// For how long its tokens last.
+/// The lifetime of its tokens.
 const LIFETIME: u64 = 10;
 
-/// Keycloak in a process of its own, with two clients: `reader` shows a secret, `signer` signs.
+/// Keycloak in a process of its own, with two clients: `reader` uses a secret, `signer` a signature.
 struct Keycloak {
     http: u16,
     https: u16,
@@ -34,7 +34,7 @@ impl Keycloak {
     fn start() -> Self {
         let (folder, http, https) = (TempDir::new().unwrap(), free_port(), free_port());
         let path = |name: &str| folder.path().join(name);
-        // It is written into its own folder when it starts; several runs at once would share it.
+        // It writes to its own folder when it starts; several runs at once would share it.
         let home = folder.path().join("keycloak");
         let copied = std::process::Command::new("cp").arg("-r").arg(fetched("keycloak")).arg(&home).status();
         assert!(copied.unwrap().success());
@@ -68,7 +68,7 @@ impl Keycloak {
         keycloak
     }
 
-    /// Until it answers for the realm, which is imported last.
+    /// Waits until it answers for the realm, which is imported last.
     fn wait(&self) {
         let deadline = Instant::now() + Duration::from_secs(180);
         while !self.answers() {
@@ -94,7 +94,7 @@ impl Keycloak {
         self.folder.path().join(name)
     }
 
-    /// As its tokens have it that are asked for over https.
+    /// The issuer in its tokens that are requested over https.
     fn issuer(&self) -> String {
         format!("https://localhost:{}/realms/{REALM}", self.https)
     }
@@ -103,7 +103,7 @@ impl Keycloak {
         format!("{}/protocol/openid-connect/token", self.issuer())
     }
 
-    /// In clear, for brokers: they are not tested here.
+    /// Without TLS, for brokers, which are not tested here.
     fn jwks_url(&self) -> String {
         format!("http://127.0.0.1:{}/realms/{REALM}/protocol/openid-connect/certs", self.http)
     }
@@ -133,7 +133,7 @@ fn realm(signer: &KeyPair) -> serde_json::Value {
     })
 }
 
-/// What is the same for both clients: Java's settings.
+/// The settings that both clients share, as for Java.
 fn head(keycloak: &Keycloak) -> String {
     format!(
         "security.protocol=SASL_SSL\nsasl.mechanism=OAUTHBEARER\nsasl.oauthbearer.token.endpoint.url={}\n\
@@ -142,7 +142,7 @@ fn head(keycloak: &Keycloak) -> String {
     )
 }
 
-/// The trust of the endpoint, as Java has it: options of JAAS.
+/// The trust of the endpoint in Java's form: JAAS options.
 fn jaas(keycloak: &Keycloak, more: &str) -> String {
     format!(
         "sasl.jaas.config={PACKAGE}.OAuthBearerLoginModule required {more} \\\n  ssl.truststore.type=PEM \

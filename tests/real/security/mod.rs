@@ -1,4 +1,4 @@
-//! Secured listeners of real Kafka, reached by Java's own settings as they are written for Java.
+//! Secured listeners of real Kafka, reached with Java's own settings in the form that Java takes.
 
 mod bytes;
 mod doctor;
@@ -26,7 +26,7 @@ use rcgen::{
 };
 use tempfile::TempDir;
 
-/// The password of everybody here, with what has to be quoted.
+/// The password of every user here, with characters that need quoting.
 const PASSWORD: &str = "won\"der;=,land";
 
 /// The listeners of [`Secured`].
@@ -39,12 +39,12 @@ const SASL_CLEAR: &str = "SASLCLEAR";
 pub(crate) struct Secured {
     pub(crate) kafka: Kafka,
     pub(crate) tool: JavaTool,
-    /// Who has issued the certificates of the brokers and of `client.pem`.
+    /// The issuer of the brokers' certificates and of `client.pem`.
     pub(crate) authority: Authority,
     folder: TempDir,
 }
 
-/// An authority, as files have it.
+/// An authority, with its files.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
@@ -59,14 +59,14 @@ impl Authority {
         self.0.pem()
     }
 
-    /// A key and its certificate for these hosts, one after the other: until the end of a year.
+    /// A key and its certificate for these hosts, one after the other, valid until the end of this year.
     pub(crate) fn issue(&self, name: &str, hosts: &[&str], until: i32) -> String {
         let mut params = params(name);
         params.not_after = date_time_ymd(until, 12, 31);
         self.sign(params, hosts)
     }
 
-    /// The same, until then.
+    /// The same, valid until this time.
     pub(crate) fn issue_until(&self, name: &str, hosts: &[&str], until: SystemTime) -> String {
         let mut params = params(name);
         params.not_after = date_time_ymd(1970, 1, 1) + until.duration_since(UNIX_EPOCH).unwrap();
@@ -95,7 +95,7 @@ impl Secured {
         Self::start_with(version, |builder| builder)
     }
 
-    /// The same, with what a test needs beside it.
+    /// The same, with additional settings of a test.
     pub(crate) fn start_with(version: Version, more: impl FnOnce(Builder) -> Builder) -> Self {
         let folder = TempDir::new().unwrap();
         let write = |name: &str, text: String| fs::write(folder.path().join(name), text).unwrap();
@@ -103,7 +103,7 @@ impl Secured {
         write("ca.pem", ours.pem());
         let broker = ours.issue("broker", &["127.0.0.1", "localhost"], 2090);
         let (key, chain) = broker.split_at(broker.find("-----BEGIN CERTIFICATE").unwrap());
-        // In the line of a property: 2.8 takes no file without a password.
+        // Inline in a property, as 2.8 accepts no file without a password.
         let inline = |pem: &str| pem.replace('\n', "\\n");
         write("client.pem", ours.issue("client", &["client"], 2090));
         write("other-ca.pem", Authority::new("somebody else").pem());
@@ -130,7 +130,7 @@ impl Secured {
                 .property(&of("sasl.enabled.mechanisms"), "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER")
                 .property(
                     &of("plain.sasl.jaas.config"),
-                    // A properties file, so each backslash twice.
+                    // A properties file, so backslashes are doubled.
                     format!("{modules}.plain.PlainLoginModule required user_alice=\"{}\";", quoted.replace('\\', "\\\\")),
                 )
                 .property(&of("scram-sha-256.sasl.jaas.config"), format!("{modules}.scram.ScramLoginModule required;"))
@@ -152,12 +152,12 @@ impl Secured {
         self.folder.path().join(name)
     }
 
-    /// Java's settings that trust the brokers.
+    /// Java's settings to trust the brokers.
     pub(crate) fn trust(&self) -> String {
         format!("ssl.truststore.type=PEM\nssl.truststore.location={}\n", self.path("ca.pem").display())
     }
 
-    /// Java's settings that show a certificate.
+    /// Java's settings to present a certificate.
     pub(crate) fn identity(&self, file: &str) -> String {
         format!("ssl.keystore.type=PEM\nssl.keystore.location={}\n", self.path(file).display())
     }
@@ -169,7 +169,7 @@ impl Secured {
         path
     }
 
-    /// So many records in a topic of its own.
+    /// A topic of its own with this many records.
     pub(crate) fn topic(&self, name: &str, records: i64) -> String {
         let topic = self.tool.create_topic(name, 2, &[]);
         let spec = |nth: i64| RecordSpec::to(&topic).partition((nth % 2) as i32).value(format!("v{nth}"));
@@ -185,7 +185,7 @@ impl Secured {
     }
 }
 
-/// The folder of what `scripts/security-fetch` fetches.
+/// A folder that `scripts/security-fetch` fills.
 pub(crate) fn fetched(what: &str) -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/security-fetch");
     let done = Command::new(script).arg(what).output().unwrap();
@@ -193,7 +193,7 @@ pub(crate) fn fetched(what: &str) -> PathBuf {
     String::from_utf8(done.stdout).unwrap().trim().into()
 }
 
-/// Java's settings of a mechanism, as its documentation has them.
+/// Java's settings for a mechanism, as in its documentation.
 pub(crate) fn sasl(mechanism: &str, password: &str) -> String {
     let modules = "org.apache.kafka.common.security";
     let quoted = password.replace('"', "\\\"").replace('\\', "\\\\");

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::fetched;
 
-/// What we would send now.
+/// Our message at this moment.
 async fn ours(keys: &AwsCredentials, host: &str) -> Map<String, Value> {
     let sasl = Sasl::aws_msk_iam(keys.clone(), None);
     let mut exchange = sasl.begin(host).await.unwrap();
@@ -61,7 +61,7 @@ async fn the_message_is_what_amazons_library_sends() {
         let line =
             [Some(host), Some(id), Some(secret), token].into_iter().flatten().collect::<Vec<_>>().join("\t");
         let mut compared = false;
-        // Only what was signed in the same second can be compared; Java counts 899 s when one ends while it signs.
+        // Only messages signed in the same second can be compared; Java counts 899 s when a second ends while it signs.
         for _ in 0..50 {
             writeln!(ask, "{line}").unwrap();
             let mut theirs = String::new();

@@ -13,7 +13,7 @@ use crate::records::by_partition;
 
 const PACKAGE: &str = "org.apache.kafka.common.security.oauthbearer";
 
-/// Brokers that validate tokens by the keys at a URL: Java's own validator, which has to be allowed to ask there.
+/// Brokers that validate tokens by the keys at a URL: Java's own validator, which needs permission for the URL.
 pub(super) fn validates(builder: Builder, issuer: &str, jwks: &str) -> Builder {
     let mut builder = builder
         .jvm(&format!("-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={jwks}"))
@@ -32,7 +32,7 @@ fn start(version: Version, idp: &Idp) -> Secured {
     Secured::start_with(version, |builder| validates(builder, idp.issuer(), &idp.jwks_url()))
 }
 
-/// What is the same in all forms.
+/// The settings that all forms share.
 fn head(idp: &Idp) -> String {
     format!(
         "security.protocol=SASL_PLAINTEXT\nsasl.mechanism=OAUTHBEARER\nsasl.oauthbearer.token.endpoint.url={}\n",
@@ -40,7 +40,7 @@ fn head(idp: &Idp) -> String {
     )
 }
 
-/// As Java's documentation has it since 4.1.
+/// The form in Java's documentation since 4.1.
 fn java(idp: &Idp, secret: &str) -> String {
     format!(
         "{}sasl.login.callback.handler.class={PACKAGE}.OAuthBearerLoginCallbackHandler\n\
@@ -52,7 +52,7 @@ fn java(idp: &Idp, secret: &str) -> String {
     )
 }
 
-/// As it was before: the client in the options of JAAS.
+/// The older form: the client in JAAS options.
 fn java_before(idp: &Idp) -> String {
     format!(
         "{}sasl.login.callback.handler.class={PACKAGE}.secured.OAuthBearerLoginCallbackHandler\n\
@@ -77,7 +77,7 @@ fn file_of(token: &Path) -> String {
     )
 }
 
-/// Reads everything by every form, and says what is wrong when something is.
+/// Reads everything in every form, and reports an error when something is wrong.
 fn every_form(version: Version) {
     let idp = Idp::start(Duration::from_secs(300));
     let secured = start(version, &idp);
@@ -126,7 +126,7 @@ fn java_reads_with_the_same_file(secured: &Secured, idp: &Idp, topic: &str) {
     assert_eq!(records, 200, "{}", read.stderr.join("\n"));
 }
 
-/// What the endpoint or the broker refuses, said at once and without a secret or a token in it.
+/// Refusals by the endpoint or the broker are reported at once and without a secret or a token.
 fn refusals(secured: &Secured, idp: &Idp, args: &str) {
     let refused = |code: i32, name: &str, text: String, sentence: &str| {
         let settings = secured.settings(&format!("{name}.properties"), &text);
@@ -174,11 +174,11 @@ fn kafka_3_9_takes_tokens_by_every_form_and_refusals_have_their_sentences() {
     every_form(V3_9_1);
 }
 
-/// Tokens of six seconds and sessions of three; in the middle the provider signs with a new key and wants another secret.
+/// Tokens of six seconds and sessions of three; in the middle the provider signs with a new key and requires another secret.
 #[test]
 fn tokens_keys_and_the_clients_secret_are_rotated_while_a_group_reads() {
     let idp = Idp::start(Duration::from_secs(6));
-    // Before brokers look for keys: a key that they do not know yet is refused for good at the start.
+    // Before brokers fetch keys: at the start, a key that they do not know yet is refused for good.
     idp.rotate("first");
     let secured = Secured::start_with(V4_3_0, |builder| {
         validates(builder, idp.issuer(), &idp.jwks_url())

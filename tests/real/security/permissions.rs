@@ -1,4 +1,4 @@
-//! ACLs of a principal that SASL has named, taken away and given back while it reads.
+//! ACLs of a principal authenticated by SASL, removed and granted again while it reads.
 
 use std::time::{Duration, Instant};
 
@@ -9,10 +9,10 @@ use super::{PASSWORD, SASL_TLS, Secured};
 use crate::acls::Application;
 use crate::flow::PATIENCE;
 
-/// Who reads. Tools and brokers, without a name, may do everything.
+/// The reader. Tools and brokers, without a name, may do everything.
 const PRINCIPAL: &str = "User:reader";
 
-/// A cluster in which nobody may do what nobody allowed.
+/// A cluster that denies everything not granted.
 struct Guarded {
     secured: Secured,
     topics: [String; 2],
@@ -38,7 +38,7 @@ impl Guarded {
         self.secured.tool.grant(PRINCIPAL, "READ", "GROUP", &self.group);
     }
 
-    /// Five records for each topic.
+    /// Writes five records to each topic.
     fn fill(&self) {
         let specs = self
             .topics
@@ -73,7 +73,7 @@ fn c6_a_program_that_subscribes_again_goes_on_when_the_right_to_read_its_group_i
             of.fill();
             let mut application = of.application(protocol).await;
             application.wait_read(&of.topics, 5).await;
-            application.poll().await; // what was read is finished
+            application.poll().await; // the records read are finished
             application.consumer.commit_finished().await.unwrap();
             of.secured.tool.withdraw(PRINCIPAL, "READ", "GROUP", &of.group);
             let deadline = Instant::now() + PATIENCE;
@@ -82,7 +82,7 @@ fn c6_a_program_that_subscribes_again_goes_on_when_the_right_to_read_its_group_i
                 application.poll().await;
             }
             of.fill();
-            // Subscribing without the right is refused in the same words.
+            // Subscribing without the right is refused with the same message.
             let names = || of.topics.iter().map(String::as_str);
             application.consumer.subscribe(names()).await.unwrap();
             application.poll_for(Duration::from_secs(2)).await;

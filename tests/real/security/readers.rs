@@ -1,4 +1,4 @@
-//! A group of three that reads a topic to which records come all the time, while something is done to what secures it.
+//! A group of three that reads a topic with constant production, while its security is changed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,10 +17,10 @@ use crate::flow::{Log, PATIENCE, Production};
 /// Two for each member.
 const PARTITIONS: i32 = 6;
 
-/// Between two batches of five records to a partition: some two hundred records a second to all.
+/// The pause between two batches of five records to a partition: about two hundred records per second in all.
 const PACE: Duration = Duration::from_millis(130);
 
-/// A topic for [`Readers`], and records that come to it until they are stopped.
+/// A topic for [`Readers`], with production until it is stopped.
 pub(super) fn produce(secured: &Secured) -> (String, Production) {
     let topic = secured.tool.create_topic(&unique("orders"), PARTITIONS, &[]);
     let production = Production::paced(&secured.tool, &topic, PARTITIONS, PACE);
@@ -46,7 +46,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// `sasl`: instead of what the properties say.
+    /// `sasl`: in place of the properties' settings.
     fn start(
         bootstrap: String,
         group: &str,
@@ -99,22 +99,22 @@ pub(super) struct Readers<'a> {
     secured: &'a Secured,
     group: String,
     members: Vec<Reader>,
-    /// Since when each member has its share, and how often the group had rebalanced by then.
+    /// When each member had its share, and how often the group had rebalanced by then.
     settled: (Instant, usize),
 }
 
-/// What a group did once each of its members had its share.
+/// The group's results once each of its members had its share.
 pub(super) struct Outcome {
-    /// When each record came, by partition and offset.
+    /// When each record arrived, by partition and offset.
     pub(super) came: BTreeMap<(i32, i64), Instant>,
     /// The longest time between two polls of a member that had records.
     pub(super) longest_gap: Duration,
-    /// Since when each member had its share.
+    /// When each member had its share.
     pub(super) settled: Instant,
 }
 
 impl<'a> Readers<'a> {
-    /// Returns when each member has its share. `listener`: one of [`Secured`]'s, or none for the one without TLS and SASL.
+    /// Returns once each member has its share. `listener`: one of [`Secured`]'s, or none for the one without TLS and SASL.
     pub(super) fn start(
         secured: &'a Secured,
         listener: Option<&str>,
@@ -125,7 +125,7 @@ impl<'a> Readers<'a> {
         Self::start_with(secured, listener, group, topic, properties, || None)
     }
 
-    /// With credentials by value.
+    /// The same with credentials by value.
     pub(super) fn start_as(
         secured: &'a Secured,
         listener: &str,
@@ -161,7 +161,7 @@ impl<'a> Readers<'a> {
         readers
     }
 
-    /// How often the coordinators say that the group began to rebalance.
+    /// How often the coordinators logged that the group began to rebalance.
     fn rebalances(&self) -> usize {
         let begins = format!("Preparing to rebalance group {} in state", self.group);
         let logs =
@@ -171,7 +171,7 @@ impl<'a> Readers<'a> {
         count
     }
 
-    /// Waits until each member has been given a record that came after this was called.
+    /// Waits until each member has got a record that was written after this call.
     pub(super) fn wait_flow(&self, after: &str) {
         let called = Instant::now();
         let flows = |member: &Reader| member.read.lock().unwrap().last().is_some_and(|read| read.at > called);
@@ -189,8 +189,8 @@ impl<'a> Readers<'a> {
             .collect()
     }
 
-    /// Waits until everything in the log has been read. Each record was read once, as it was produced, nobody was told of an error that does not pass,
-    /// and the group did not rebalance after the members had their shares.
+    /// Waits until everything in the log has been read. Asserts that each record was read once, as it was produced,
+    /// that no member got a lasting error, and that the group did not rebalance after the members had their shares.
     pub(super) fn finish(self, log: &Log) -> Outcome {
         let count = || self.members.iter().map(|member| member.read.lock().unwrap().len()).sum::<usize>();
         let deadline = Instant::now() + PATIENCE;
@@ -202,7 +202,7 @@ impl<'a> Readers<'a> {
         let left = Instant::now();
         self.members.iter().for_each(|member| member.stop.store(true, Ordering::Relaxed));
         let (mut came, mut longest_gap) = (BTreeMap::new(), Duration::ZERO);
-        // A connection that is cut may be told of; what waiting does not mend may not be.
+        // A cut connection may be reported; an error that waiting does not repair may not.
         println!("{}: told of {:?}", self.group, self.errors());
         let told = self.members.iter().flat_map(|member| member.told.lock().unwrap().clone());
         let mut errors: Vec<String> = told

@@ -1,4 +1,4 @@
-//! What is refused, in one sentence that says what to do, at once, and without anybody's password in it.
+//! Refusals: one sentence that says what to do, at once, and without a password in it.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Certificates and authorities that are replaced while a group reads, step by step as one does it: nobody starts anything anew.
+//! Certificates and authorities that are replaced while a group reads, in the usual steps: nothing is restarted.
 
 use std::fs;
 use std::time::{Duration, Instant, SystemTime};
@@ -9,17 +9,17 @@ use super::readers::{Readers, produce};
 use super::{Authority, MUTUAL, Secured};
 use crate::flow::PATIENCE;
 
-/// How long the first certificate of the members is good.
+/// The validity of the members' first certificate.
 const FIRST: Duration = Duration::from_secs(20);
 
 impl Secured {
-    /// Replaces a file as it should be done: nobody sees half of it.
+    /// Replaces a file atomically, as it should be done.
     fn replace(&self, name: &str, text: &str) {
         let new = self.settings(&format!("{name}.new"), text);
         fs::rename(new, self.path(name)).unwrap();
     }
 
-    /// What the doctor finds with this identity and trust.
+    /// The doctor's findings with this identity and trust.
     fn look(&self, identity: &str, trust: &str) -> Finished {
         let trust = self.path(trust).display().to_string();
         let text = format!(
@@ -64,7 +64,7 @@ fn certificates_and_authorities_are_replaced_while_a_group_reads() {
     let cut = |after: &str| {
         let before = proxy.accepted();
         proxy.cut_all();
-        // What flows at first may have come by the old ones.
+        // The first records may have arrived on the old connections.
         let deadline = Instant::now() + PATIENCE;
         while proxy.accepted() <= before {
             assert!(Instant::now() < deadline, "{after}: no connections are made anew");
@@ -73,12 +73,12 @@ fn certificates_and_authorities_are_replaced_while_a_group_reads() {
         readers.wait_flow(after);
     };
 
-    // The members' certificate, by the same authority. The first is good no more by then.
+    // The members' certificate, by the same authority. By then the first has expired.
     secured.replace("own.pem", &old.issue("client", &["client"], 2090));
     std::thread::sleep(ends.duration_since(SystemTime::now()).unwrap_or_default() + Duration::from_secs(1));
     cut("another certificate of ours");
 
-    // Everybody trusts both authorities.
+    // All trust both authorities.
     let both = format!("{}{}", old.pem(), new.pem());
     secured.replace("trust.pem", &both);
     secured.replace("brokers-trust.pem", &both);
@@ -100,7 +100,7 @@ fn certificates_and_authorities_are_replaced_while_a_group_reads() {
     secured.wait_look("client.pem", "trust.pem", by_new);
     cut("another authority of the broker");
 
-    // The members' certificate, by the new one, and the brokers trust no other.
+    // The members' certificate, by the new authority, and the brokers trust no other.
     secured.replace("own.pem", &new.issue("client", &["client"], 2090));
     secured.replace("brokers-new-trust.pem", &new.pem());
     let path = secured.path("brokers-new-trust.pem").display().to_string();
@@ -108,7 +108,7 @@ fn certificates_and_authorities_are_replaced_while_a_group_reads() {
     secured.wait_look("client.pem", "trust.pem", |found| found.code == Some(1));
     cut("another authority of ours");
 
-    // Nobody trusts the old one.
+    // The old authority is no longer trusted.
     secured.replace("trust.pem", &new.pem());
     cut("the old authority is gone");
     assert_eq!(secured.look("own.pem", "trust.pem").code, Some(0));

@@ -10,10 +10,10 @@ use super::readers::{Readers, produce};
 use super::{PASSWORD, SASL_CLEAR, SASL_TLS, Secured};
 use crate::flow::Production;
 
-/// How long records come before the change, and after it.
+/// How long records are produced before the change, and after it.
 const HALF: Duration = Duration::from_secs(10);
 
-/// A group reads for a while by these properties, and `change` is done in the middle.
+/// A group reads for a while with these properties, and `change` is made in the middle.
 pub(super) fn all_is_read_once(
     secured: &Secured,
     listener: &str,
@@ -25,7 +25,7 @@ pub(super) fn all_is_read_once(
     changes_and_finishes(readers, production, change);
 }
 
-/// The same by credentials that are given by value.
+/// The same with credentials by value.
 pub(super) fn all_is_read_once_as(
     secured: &Secured,
     listener: &str,
@@ -44,11 +44,11 @@ fn changes_and_finishes(readers: Readers<'_>, production: Production, change: im
     readers.finish(&production.stop());
 }
 
-/// Members of a group with short sessions have records at least so often; less often only where those of one without do, too.
+/// The longest gap of members with short sessions; a longer one is allowed only where members without sessions have it, too.
 const GAP: Duration = Duration::from_millis(200);
 
-/// For so long a group reads by SASL with sessions of three seconds, from three brokers, and another the same without SASL, to
-/// tell what the machine and the brokers do from what the sessions do.
+/// A group reads for this long with SASL and sessions of three seconds, from three brokers, and another the same
+/// without SASL, to separate the effects of the machine and the brokers from those of the sessions.
 fn beside_a_group_without_sessions(span: Duration) {
     let secured = Secured::start_with(V4_3_0, |builder| {
         builder.brokers(3).property("listener.name.saslclear.connections.max.reauth.ms", 3000)
@@ -69,7 +69,7 @@ fn beside_a_group_without_sessions(span: Duration) {
     let mut sooner: Vec<Duration> = Vec::new();
     for (which, at) in read.came {
         let without = others.came[&which];
-        // What came before each member had its share says how long joining takes.
+        // Records from before each member had its share show how long joining takes.
         if without > read.settled {
             later.push(at.saturating_duration_since(without));
             sooner.push(without.saturating_duration_since(at));
@@ -121,7 +121,7 @@ fn a_password_that_is_rotated_is_used_without_a_restart_or_a_rebalance() {
         ("sasl.username", "bob".to_owned()),
         ("sasl.password", format!("${{file:{}:password}}", file.display())),
     ];
-    // The file first: what begins a session in between fails once, and is tried again.
+    // The file first: a session that begins in between fails once, and is retried.
     all_is_read_once(&secured, SASL_TLS, &properties, || {
         fs::write(&file, "password=second\n").unwrap();
         secured.tool.user("bob", "second", "SCRAM-SHA-512", 4096);

@@ -1,4 +1,4 @@
-//! Broker version, protocol and mechanism: each is read to its end, with Java's records.
+//! Broker version, protocol and mechanism: each combination is read to its end, with Java's records.
 
 use std::process::Command;
 
@@ -9,7 +9,7 @@ use crate::records::by_partition;
 
 const MECHANISMS: [&str; 4] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"];
 
-/// Reads everything by every way in.
+/// Reads everything through every listener.
 fn every_way_in(version: Version) {
     let secured = Secured::start(version);
     let topic = secured.topic("orders", 200);
@@ -50,7 +50,7 @@ fn kafka_4_3_is_read_by_every_protocol_and_mechanism() {
     every_way_in(V4_3_0);
 }
 
-/// A file that Java's own console consumer reads with, taken as it is: a trust store of `keytool` and a line of JAAS.
+/// A file that works for Java's own console consumer, used as it is: a trust store of `keytool` and a line of JAAS.
 #[test]
 fn a_client_properties_of_javas_is_used_as_it_is() {
     let secured = Secured::start(V4_3_0);
@@ -93,7 +93,7 @@ fn a_client_properties_of_javas_is_used_as_it_is() {
     assert_eq!((ours.len(), ours), (200, java));
 }
 
-/// The stores that `keytool` makes, by default and of the old format.
+/// The stores that `keytool` makes, in its default and its old format.
 #[test]
 fn trust_stores_of_keytool_are_read() {
     let secured = Secured::start(V4_3_0);

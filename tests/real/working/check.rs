@@ -1,4 +1,4 @@
-//! What must be true of a ledger.
+//! The invariants of a ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,17 +6,17 @@ use serde_json::Value;
 
 use super::{ATTEMPTS, KEYS};
 
-/// No attempt can mend it.
+/// No attempt can succeed.
 pub(super) fn is_poison(number: usize) -> bool {
     number % 97 == 13
 }
 
-/// Fails whenever it is tried.
+/// Fails at every attempt.
 pub(super) fn fails_always(number: usize) -> bool {
     number % 211 == 5
 }
 
-/// What a handler did, in a line.
+/// A handler's action, in a line.
 pub(super) struct Entry {
     /// `b`egan, `d`one, `p`oison, `f`ailed.
     pub(super) what: char,
@@ -43,7 +43,7 @@ impl Entry {
     }
 }
 
-/// A worker that lives or lived.
+/// A running or former worker.
 pub(super) struct Member {
     pub(super) name: usize,
     pub(super) events: Vec<Value>,
@@ -63,7 +63,7 @@ pub(super) fn check_order(ledger: &[Entry], records: usize) {
                 assert_eq!(waits_for, None, "{} of {} began before it", entry.number, entry.key);
             }
             'd' | 'p' => drop(of_key.insert(entry.number)),
-            // Out of attempts at the earliest then: another member begins with the first.
+            // Then it is out of attempts at the earliest: another member starts again with the first.
             _ if fails_always(entry.number) => {
                 let failed = failures.entry(entry.number).or_default();
                 *failed += 1;
@@ -78,7 +78,7 @@ pub(super) fn check_order(ledger: &[Entry], records: usize) {
     assert_eq!(all, (0..records).collect(), "each is finished");
 }
 
-/// Each of those that cannot be handled has a dead letter with all that belongs to it, and no other record has one.
+/// Each record that cannot be handled has a complete dead letter, and no other record has one.
 pub(super) fn check_dead_letters(
     letters: &[Value],
     ledger: &[Entry],
@@ -110,7 +110,7 @@ pub(super) fn check_dead_letters(
         let (reason, attempts) = (headers["error_reason"], headers["error_attempts"]);
         match is_poison(number) {
             true => assert_eq!(reason, format!("poison {number}")),
-            // The last attempt may have been while all was down, before the breaker opened.
+            // The last attempt may have been while everything was down, before the breaker opened.
             false => {
                 assert!(matches!(reason, "never" | "down") && attempts == ATTEMPTS.to_string(), "{letter}")
             }
@@ -119,9 +119,9 @@ pub(super) fn check_dead_letters(
     assert_eq!(found, *expected);
 }
 
-/// What is handled again was covered by no commit, and its partition had been taken away. How many were.
+/// A repeated record was covered by no commit, and its partition had been taken away. Returns the number of repeats.
 pub(super) fn check_repeats(ledger: &[Entry], members: &[Member]) -> usize {
-    // By partition: when was it known that all before an offset is committed, and when did a member give it up or lose it?
+    // By partition: when the commit of everything below an offset was known, and when a member revoked or lost it.
     let mut commits = BTreeMap::<i64, Vec<(i64, i64)>>::new();
     let mut given_up = BTreeSet::new();
     for member in members {

@@ -1,8 +1,8 @@
-//! Three workers (`offtake pipe`, with handlers in Python) on three real brokers: workers are killed, brokers restart, and what the handlers call is down
-//! for a while, so that breakers open. Handlers write a ledger of what they did. It is held against what was produced, against the dead letters and
-//! against what was committed.
+//! Three workers (`offtake pipe`, with handlers in Python) on three real brokers: workers are killed, brokers restart,
+//! and the service that the handlers call is down for a while, so that breakers open. Handlers write a ledger of their
+//! work. It is checked against the produced records, the dead letters and the committed offsets.
 //!
-//! `OFFTAKE_CHAOS=full` tells a longer story: each of these several times, and all brokers restart one after the other.
+//! `OFFTAKE_CHAOS=full` makes a longer run: each of these several times, and all brokers restart one after the other.
 
 mod check;
 
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 const PARTITIONS: i32 = 6;
 const KEYS: usize = 1000;
 const MEMBERS: usize = 3;
-/// Records are produced by processes of so many each.
+/// Records are produced by processes of this many each.
 const BATCH: usize = 1000;
 const RATE: &str = "600";
 const ATTEMPTS: u64 = 8;
@@ -102,7 +102,7 @@ for line in sys.stdin:
         self.live.push((self.names, pipe));
     }
 
-    /// Until each member has as many partitions as the others.
+    /// Waits until each member has as many partitions as the others.
     fn settle(&self) {
         let share = usize::try_from(PARTITIONS).expect("few") / MEMBERS;
         let owns = |(_, pipe): &(usize, Running)| {
@@ -130,7 +130,7 @@ for line in sys.stdin:
         text.lines().filter_map(Entry::parse).collect()
     }
 
-    /// The first of the members dies, and another comes.
+    /// The first of the members is killed, and another starts.
     fn kill(&mut self) {
         let before = self.ledger().len();
         self.wait("handlers go on", || self.ledger().len() > before + 200);
@@ -142,7 +142,7 @@ for line in sys.stdin:
         self.join();
     }
 
-    /// What handlers call is down for a while: each member notices, and tries again later.
+    /// The handlers' service is down for a while: each member notices, and retries later.
     fn trip(&self) {
         let since = now();
         let of = |pipe: &Running, state: &str| {
@@ -160,7 +160,7 @@ for line in sys.stdin:
         self.wait("the breakers close", || self.live.iter().all(|(_, pipe)| of(pipe, "closed")));
     }
 
-    /// So many brokers restart one after the other, the coordinator first.
+    /// Restarts this many brokers one after the other, the coordinator first.
     fn roll(&self, brokers: usize) {
         let first = self.at.tool.describe_group(&self.group)["coordinator"].as_i64().expect("a coordinator");
         for turn in 0..brokers {
@@ -179,7 +179,7 @@ for line in sys.stdin:
         read.brokers(&self.at.kafka).patience(PATIENCE).run().json()
     }
 
-    /// So many are handled, but for those that cannot be.
+    /// Waits until this many are handled, except for those that cannot be.
     fn until_handled(&self, records: usize) {
         let expected = expected_letters(records).len();
         self.wait("all is handled", || {
@@ -189,7 +189,7 @@ for line in sys.stdin:
         });
     }
 
-    /// All is finished; all leave in good order.
+    /// Waits until all is finished; then all leave in order.
     fn end(mut self, records: usize) {
         let expected = expected_letters(records);
         self.until_handled(records);
@@ -229,12 +229,12 @@ fn events(pipe: &Running) -> Vec<Value> {
     pipe.stderr().all().iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
-/// The first of so many that can only end in the dead letters.
+/// Those of the first `records` that can only end in the dead letters.
 fn expected_letters(records: usize) -> BTreeSet<usize> {
     (0..records).filter(|it| is_poison(*it) || fails_always(*it)).collect()
 }
 
-/// Produces until it is told to stop. How many there are.
+/// Produces until it is stopped. Returns the number of records.
 fn produce(bootstrap: &str, topic: &str, is_over: &AtomicBool, so_far: &AtomicUsize) -> usize {
     let mut records = 0;
     while !is_over.load(Ordering::Relaxed) {
@@ -269,7 +269,8 @@ fn safe1_safe2_safe12_workers_die_brokers_restart_and_breakers_open_and_nothing_
                 world.roll(brokers);
                 world.kill();
             }
-            // While more comes: a breaker that is open closes by a record that has never failed, and some are left that always fail.
+            // While more records arrive: an open breaker closes by a record that has never failed, and some that always
+            // fail remain.
             world.until_handled(so_far.load(Ordering::Relaxed));
         }));
         is_over.store(true, Ordering::Relaxed);

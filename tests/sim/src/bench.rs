@@ -1,7 +1,7 @@
-//! The bug bench: historic bugs put back one at a time, and how many seeds it takes to find each.
+//! The bug bench: puts historic bugs back one at a time, and counts how many seeds it takes to find each.
 //!
-//! The bugs are patches in `tests/sim/mutants`. `scripts/simulate --bench N` builds a copy of the sources that has them all,
-//! each behind a switch; any other build has none of them.
+//! The bugs are patches in `tests/sim/mutants`. `scripts/simulate --bench N` builds a copy of the sources that contains them all, each
+//! behind a switch; any other build contains none.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,7 +33,7 @@ fn bugs() -> io::Result<BTreeMap<u8, String>> {
     Ok(bugs)
 }
 
-/// Looks for each bug three times, from other seeds. True when none survived `limit` seeds.
+/// Searches for each bug three times, from different seeds. Returns true when none survived `limit` seeds.
 pub(crate) fn bench(limit: u64, jobs: u64, only: Option<u8>) -> bool {
     let Some(choose) = CHOOSE else {
         eprintln!("this build has no bugs in it: scripts/simulate --bench makes one that has");
@@ -67,7 +67,7 @@ pub(crate) fn bench(limit: u64, jobs: u64, only: Option<u8>) -> bool {
     survived == 0 && hunted > 0
 }
 
-/// How many seeds until something breaks, and what.
+/// The number of seeds until a rule breaks, and which.
 fn hunt(from: u64, limit: u64, jobs: u64) -> Option<(u64, String)> {
     let next = AtomicU64::new(from);
     let found: Mutex<Option<(u64, String)>> = Mutex::new(None);

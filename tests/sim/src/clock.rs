@@ -1,4 +1,4 @@
-//! The arena's clock: tokio's, which stands still until everybody waits.
+//! The arena's clock: tokio's, which advances only when all tasks wait.
 
 use std::time::{Duration, Instant};
 

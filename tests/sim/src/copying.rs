@@ -1,5 +1,5 @@
 //! Members that read, process and write in transactions: each record is written once more, to another topic, with its number in it, and the
-//! offsets are committed with that. And who reads what comes of it.
+//! offsets are committed with that. And the reader of those copies.
 
 mod steps;
 
@@ -39,16 +39,16 @@ pub(crate) const COPIES: &str = "copies";
 /// Milliseconds since 1970.
 const WRITTEN_AT: i64 = 1_790_000_000_000;
 
-/// So many transactions in a hundred are aborted by the application, and so many are dropped.
+/// The shares, in per cent, of transactions that the application aborts, and of those that it drops.
 const ABORTED: u64 = 3;
 const DROPPED: u64 = 3;
 
-/// What a member's producer calls itself. Not as its consumer does: some rules count that one's requests.
+/// The client id of a member's producer. It differs from its consumer's, whose requests some rules count.
 pub(crate) fn client_id(who: Who) -> String {
     format!("{who}t")
 }
 
-/// The topic, and what brokers know of transactions.
+/// Creates the topic, and sets the brokers' transaction version.
 pub(crate) fn prepare(model: &mut Model, plan: &Plan) {
     let Some(copies) = &plan.copies else { return };
     let replicas = i16::try_from(plan.brokers).unwrap_or(1);
@@ -59,29 +59,29 @@ pub(crate) fn prepare(model: &mut Model, plan: &Plan) {
     }
 }
 
-/// Brokers of an older release.
+/// An older release of the brokers.
 pub(crate) fn vintage_of(which: u8) -> KafkaVersion {
     let vintages = [KafkaVersion::V2_8, KafkaVersion::V3_3, KafkaVersion::V3_9, KafkaVersion::V4_0];
     vintages[usize::from(which) % vintages.len()]
 }
 
-/// Whether the application may go on.
+/// Whether the application may continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Readiness {
     Poll,
-    /// Not yet: what became of the transaction before is not known, or where it is to go on.
+    /// Not yet: the outcome of the previous transaction, or the position to go back to, is not known.
     Wait,
-    /// The producer, or the consumer, can do nothing more.
+    /// The producer or the consumer has failed for good.
     Over,
 }
 
-/// What a member of this kind has beside its consumer.
+/// What a copying member has beside its consumer.
 pub(crate) struct Copier {
     life: Life,
     random: Random,
     producer: TransactionalProducer,
     transactions: u64,
-    /// Where the records of the transaction before begin, unless they are committed.
+    /// The positions before the previous transaction, unless that is committed.
     uncommitted: BTreeMap<TopicPartition, i64>,
 }
 
@@ -92,7 +92,7 @@ impl Copier {
         Ok(Self { life: life.clone(), random, producer, transactions: 0, uncommitted })
     }
 
-    /// Goes back to what is committed, where the transaction before was not, once it is decided what that is.
+    /// Goes back to the committed offsets if the previous transaction was not committed, once they are decided.
     pub(crate) async fn go_back(&mut self, consumer: &mut Consumer) -> Readiness {
         if self.uncommitted.is_empty() {
             return Readiness::Poll;
@@ -112,7 +112,7 @@ impl Copier {
                     let (who, at) = (self.life.who, place(partition));
                     self.life.tell(What::WentBack { who, at, since, otherwise: *first });
                 }
-                // Whoever has it now begins at what is committed.
+                // The new owner begins at the committed offset.
                 Err(error) if error.kind() == ErrorKind::NotOwned => {}
                 Err(error) => {
                     let _ = self.life.failed("seek", &error);
@@ -125,7 +125,7 @@ impl Copier {
         Readiness::Poll
     }
 
-    /// Processes records, and writes what comes of them, in one transaction. False when the producer can do nothing more.
+    /// Processes records, and writes their copies in one transaction. False when the producer has failed for good.
     pub(crate) async fn copy(&mut self, consumer: &Consumer, records: &Records) -> bool {
         if records.is_empty() {
             return true;
@@ -179,7 +179,7 @@ impl Copier {
             Err(error) => {
                 ended(told_by(&error));
                 life.producer_failed("commit", &error);
-                // What is refused is refused again at once.
+                // A refusal would repeat at once.
                 clock::sleep(ms(20)).await;
                 let goes_on = [
                     ErrorKind::TransactionAborted,
@@ -199,7 +199,7 @@ impl Copier {
     }
 }
 
-/// What a member writes its copies with.
+/// The producer of a member's copies.
 async fn producer(life: &Life, copies: &Copies) -> Result<TransactionalProducer, Error> {
     let (plan, who, world) = (&life.plan, life.who, life.world.clone());
     let builder = TransactionalProducer::builder(crate::world::BOOTSTRAP, plan.transactional_id(who.member))
@@ -222,13 +222,13 @@ async fn producer(life: &Life, copies: &Copies) -> Result<TransactionalProducer,
         .await
 }
 
-/// Which of its records a transaction copies.
+/// Reports which records a transaction copies.
 fn tell_begun(life: &Life, transaction: u64, records: &Records) {
     let ids = records.into_iter().map(|record| id_of(&record.value(), record.headers())).collect();
     life.tell(What::Copying { who: life.who, transaction, ids });
 }
 
-/// Processes records, and has their copies sent.
+/// Processes records, and sends their copies.
 async fn process(
     life: &Life,
     random: &mut Random,
@@ -245,18 +245,18 @@ async fn process(
         let (at, offset) = (place(record.topic_partition()), record.offset());
         let id = id_of(&record.value(), record.headers());
         let value = value(id, who, transaction);
-        // A broker takes no record of a wall clock that is decades ahead.
+        // A broker rejects records with a timestamp decades ahead.
         send(ProducerRecord::to(COPIES).value(&value).timestamp(WRITTEN_AT));
         life.tell(What::Processed { who, at, offset, id });
     }
 }
 
-/// What a member may say of a transaction that ended with this error. Where it is not said that it may be committed, it is not.
+/// The outcome that a member may report after this error. Unless the error says that it may be committed, it is not.
 fn told_by(error: &Error) -> Reported {
     if error.kind() == ErrorKind::OutcomeUnknown { Reported::Unknown } else { Reported::Aborted }
 }
 
-/// Which record it is a copy of, and whose in which transaction.
+/// The content of a copy: the record, the member and its transaction.
 pub(crate) fn value(id: u64, who: Who, transaction: u64) -> Vec<u8> {
     let member = u64::try_from(who.member).unwrap_or(u64::MAX);
     [id, member, u64::from(who.life), transaction].into_iter().flat_map(u64::to_be_bytes).collect()
@@ -270,16 +270,16 @@ fn parse(value: &Bytes) -> Option<(u64, Who, u64)> {
     Some((id, who, transaction))
 }
 
-/// Reads what is committed of the copies, as soon as it can be read. No part of Offtake is in it.
+/// Reads the committed copies as soon as they are visible. It uses no part of Offtake.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
     next: BTreeMap<i32, i64>,
-    /// The producers of each partition whose transaction, there where it reads, is one that was aborted.
+    /// For each partition, the producers whose transaction at the present position is aborted.
     aborting: BTreeMap<i32, BTreeSet<i64>>,
 }
 
 impl Reader {
-    /// Tells of everything that can be read by now.
+    /// Reports all copies that are visible by now.
     pub(crate) fn read(&mut self, world: &World, copies: &Copies) {
         for partition in 0..copies.partitions {
             world.with(|state, now| self.read_partition(state, now, partition));
@@ -314,14 +314,14 @@ impl Reader {
     }
 }
 
-/// Of what a partition's log has up to its last stable offset, the records of transactions that were committed.
+/// From a partition's log up to its last stable offset, the records of committed transactions.
 fn committed(data: PartitionData, next: &mut i64, aborting: &mut BTreeSet<i64>) -> Option<Vec<(i64, Bytes)>> {
     let mut aborted: Vec<_> = data.aborted_transactions.unwrap_or_default();
     aborted.sort_by_key(|aborted| std::cmp::Reverse(aborted.first_offset));
     let sets = RecordBatchDecoder::decode_all(&mut data.records?).ok()?;
     let mut seen = Vec::new();
     for record in sets.into_iter().flat_map(|set| set.records) {
-        // The first batch may begin before what was asked for.
+        // The first batch may begin before the requested offset.
         if record.offset < *next || record.offset >= data.last_stable_offset {
             continue;
         }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// One life of one member: a restart is another.
+/// One life of one member: a restart begins another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Who {
     pub(crate) member: usize,
@@ -20,7 +20,7 @@ impl fmt::Display for Who {
 }
 
 impl Who {
-    /// Back from `client.id`.
+    /// Parses a `client.id`.
     pub(crate) fn parse(client: &str) -> Option<Self> {
         let (member, life) = client.strip_prefix('m')?.split_once('.')?;
         Some(Self { member: member.parse().ok()?, life: life.parse().ok()? })
@@ -46,10 +46,10 @@ impl fmt::Display for Place {
     }
 }
 
-/// What happened.
+/// An event.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum What {
-    // ---- the log, as it is --------------------------------------------------------------------------------------
+    // ---- the log ------------------------------------------------------------------------------------------------
     /// A record was appended: `id` is its value. `transaction` is 0 outside of one.
     Appended {
         at: Place,
@@ -62,17 +62,17 @@ pub(crate) enum What {
         transaction: u64,
         committed: bool,
     },
-    /// This offset can be read no more: compacted.
+    /// A record was compacted away.
     Compacted {
         at: Place,
         offset: i64,
     },
-    /// The log starts here now.
+    /// The log starts here from now on.
     StartMoved {
         at: Place,
         start: i64,
     },
-    /// An unclean election: the log ended at `from`, ends at `end` now, and goes on in this leader epoch.
+    /// An unclean election: the log ended at `from`, now ends at `end`, and goes on in this leader epoch.
     Truncated {
         at: Place,
         from: i64,
@@ -87,13 +87,13 @@ pub(crate) enum What {
     Deleted {
         topic: Arc<str>,
     },
-    /// The topic has so many partitions now.
+    /// The topic has this many partitions from now on.
     Grown {
         topic: Arc<str>,
         partitions: i32,
     },
 
-    /// Who reads what is committed sees a copy of the record `id`, written by a member in its transaction with this number.
+    /// A `read_committed` reader sees a copy of the record `id`, written by a member in its transaction with this number.
     Copied {
         at: Place,
         offset: i64,
@@ -109,17 +109,17 @@ pub(crate) enum What {
         key: Option<String>,
         digest: u64,
     },
-    /// A dead letter was appended: the record that it says it is of, and a digest of what it has of that.
+    /// A dead letter was appended: the record it names as its original, and a digest of its copy of that.
     Letter {
         at: Place,
         offset: i64,
         of: Option<(Place, i64)>,
         digest: u64,
-        /// How often it was tried, as it says.
+        /// The number of attempts that it states.
         attempts: Option<u32>,
     },
-    /// What a record that was appended to a retry topic says of itself: which record it is of, how often that was tried, why it failed at first,
-    /// and when it was written.
+    /// The headers of a record that was appended to a retry topic: its original record, the number of attempts, the reason of the first
+    /// failure, and when it was written.
     PutAside {
         at: Place,
         offset: i64,
@@ -129,7 +129,7 @@ pub(crate) enum What {
         written: Duration,
     },
 
-    // ---- the coordinator, as it sees it ---------------------------------------------------------------------------
+    // ---- the coordinator's view ------------------------------------------------------------------------------------
     Committed {
         member: String,
         generation: i32,
@@ -137,7 +137,7 @@ pub(crate) enum What {
         offset: i64,
         leader_epoch: i32,
     },
-    /// What the metadata of the commit before this says is finished beyond its offset, each from an offset to another.
+    /// The ranges beyond its offset that the metadata of the previous commit marks as finished, each from an offset to another.
     Claimed {
         at: Place,
         beyond: Vec<(i64, i64)>,
@@ -160,9 +160,9 @@ pub(crate) enum What {
     OffsetDeleted {
         at: Place,
     },
-    /// The coordinator forgot the group.
+    /// The coordinator lost the group.
     Forgotten,
-    /// Another coordinator, or the same again, loaded the group from what was stored.
+    /// Another coordinator, or the same one again, loaded the group from its stored state.
     GroupLoaded,
     Request {
         broker: i32,
@@ -182,13 +182,13 @@ pub(crate) enum What {
         refused: bool,
     },
 
-    /// A client closed a connection that it had opened.
+    /// A client closed a connection of its own.
     Disconnected {
         who: Who,
     },
 
-    // ---- the wire, as a member's end of it -------------------------------------------------------------------------
-    /// An OffsetCommit left; `epoch` is the leader epoch that it names, negative where it names none.
+    // ---- the wire, at a member's end -----------------------------------------------------------------------------
+    /// An OffsetCommit was sent; `epoch` is its leader epoch, negative if it has none.
     CommitSent {
         who: Who,
         at: Place,
@@ -196,29 +196,29 @@ pub(crate) enum What {
         epoch: i32,
         metadata: String,
     },
-    /// A member said who it is.
+    /// A member sent its member id.
     Named {
         who: Who,
         member: String,
     },
-    /// A heartbeat left.
+    /// A heartbeat was sent.
     HeartbeatSent {
         who: Who,
     },
-    /// A JoinGroup left: the group does not wait any longer for what is not in it.
+    /// A JoinGroup was sent: the group no longer waits for partitions that are not in it.
     JoinSent {
         who: Who,
     },
-    /// A member of KIP-848 said what it has: what it does not name it has given up.
+    /// A member of KIP-848 reported its owned partitions: it has revoked all others.
     OwnedSent {
         who: Who,
     },
-    /// A static member of KIP-848 said that it leaves for a while: the coordinator keeps its name, and frees what it held.
+    /// A static member of KIP-848 announced that it leaves for a while: the coordinator keeps its id, and frees its partitions.
     StepsOut {
         who: Who,
     },
 
-    /// What an engine asked a broker, or was answered; only where the events are shown (`--events`).
+    /// A request of an engine, or its answer; only where the events are shown (`--events`).
     Wire {
         text: String,
     },
@@ -263,7 +263,7 @@ pub(crate) enum What {
         who: Who,
         places: Vec<Place>,
     },
-    /// `dated`: when it was written, as it says, in milliseconds since 1970; -1 where it does not.
+    /// `dated`: the record's timestamp, in milliseconds since 1970; -1 if it has none.
     Delivered {
         who: Who,
         at: Place,
@@ -285,14 +285,14 @@ pub(crate) enum What {
         who: Who,
         at: Place,
     },
-    /// `epoch` is the leader epoch that it names, negative where it names none.
+    /// `epoch` is the leader epoch of the seek, negative if it has none.
     Sought {
         who: Who,
         at: Place,
         to: i64,
         epoch: i32,
     },
-    /// It went back to what is committed, which it asked for after this; to that offset if nothing is.
+    /// It went back to the committed offset, which it fetches after this; to that offset if there is none.
     WentBack {
         who: Who,
         at: Place,
@@ -331,7 +331,7 @@ pub(crate) enum What {
         transaction: u64,
         ids: Vec<u64>,
     },
-    /// What it was told of how the transaction ended.
+    /// The outcome of the transaction that it was told.
     CopyingEnded {
         who: Who,
         transaction: u64,
@@ -345,7 +345,7 @@ pub(crate) enum What {
         message: String,
     },
     // ---- a worker ------------------------------------------------------------------------------------------------
-    /// Its handler begins with a record. `call`: which call of it, of this life; a batch's has several records.
+    /// Its handler begins with a record. `call`: the number of the call in this life; a call for a batch has several records.
     HandlerBegan {
         who: Who,
         call: u64,
@@ -362,7 +362,7 @@ pub(crate) enum What {
         offset: i64,
         how: How,
     },
-    /// What its handler is told of a record that it reads in a retry topic: which record it is of, and why that failed at first.
+    /// What its handler is told of a record in a retry topic: its original record, and the reason of its first failure.
     CameAgain {
         who: Who,
         at: Place,
@@ -370,21 +370,21 @@ pub(crate) enum What {
         of: Option<(Place, i64)>,
         first: Option<String>,
     },
-    /// Why its handler says that a record failed.
+    /// The reason that its handler gives for the failure of a record.
     FailureSaid {
         who: Who,
         at: Place,
         offset: i64,
         reason: String,
     },
-    /// It tries the record again, not before this long.
+    /// It will try the record again, no earlier than after this time.
     Retried {
         who: Who,
         at: Place,
         offset: i64,
         delay: Duration,
     },
-    /// It says that the record's dead letter is written, or the record to a retry topic, and where.
+    /// It reports that the record's dead letter is written, or the record to a retry topic, and where.
     LetterTold {
         who: Who,
         at: Place,
@@ -392,30 +392,30 @@ pub(crate) enum What {
         to: Place,
         to_offset: Option<i64>,
     },
-    /// It says that the partition goes on no more.
+    /// It reports that the partition has stopped.
     PartitionStopped {
         who: Who,
         at: Place,
         why: String,
     },
-    /// It says that it has handed these over, or lost them.
+    /// It reports that it has handed these over, or lost them.
     HandedOver {
         who: Who,
         places: Vec<Place>,
         lost: bool,
     },
-    /// `closed`, `open`, `half-open`.
+    /// The breaker's state: `closed`, `open`, `half-open`.
     Breaker {
         who: Who,
         state: String,
     },
-    /// So many records wait in it, of so many bytes: more than ever before.
+    /// This many records wait in it, of this many bytes: more than ever before.
     Queued {
         who: Who,
         records: usize,
         bytes: usize,
     },
-    /// It has come to its end. `clean`: it says that all that it finished is committed.
+    /// It has ended. `clean`: it reports that all finished records are committed.
     WorkerEnded {
         who: Who,
         clean: bool,
@@ -427,7 +427,7 @@ pub(crate) enum What {
     CloseEnds {
         who: Who,
     },
-    /// The process died, or stopped, or went on.
+    /// The process died, stopped, or went on.
     Crashed {
         who: Who,
     },
@@ -445,7 +445,7 @@ pub(crate) enum What {
     // ---- the run -------------------------------------------------------------------------------------------------
     Fault {
         class: &'static str,
-        /// For a request that it strikes.
+        /// Whether it waits for a request to strike.
         waits: bool,
         text: String,
     },
@@ -453,11 +453,11 @@ pub(crate) enum What {
     Struck {
         class: &'static str,
     },
-    /// No fault from here on.
+    /// No more faults from here on.
     Healed,
-    /// Everything that is due has been processed.
+    /// All records that are due have been processed.
     Quiet,
-    /// All were closed: what is left of them.
+    /// All members were closed; what is left of them.
     Over {
         tasks: usize,
         connections: usize,
@@ -465,7 +465,7 @@ pub(crate) enum What {
 }
 
 impl What {
-    /// Whose doing it is, if one life's.
+    /// The life that caused the event, if a single one did.
     pub(crate) fn who(&self) -> Option<Who> {
         match self {
             Self::Dialled { who, .. }
@@ -529,13 +529,13 @@ pub(crate) enum Call {
     Lost,
 }
 
-/// How a transaction ended, as its member knows.
+/// The outcome of a transaction, as its member knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reported {
     Committed,
     /// Nothing of it is committed.
     Aborted,
-    /// Nobody knows.
+    /// The outcome is unknown.
     Unknown,
 }
 
@@ -543,20 +543,20 @@ pub(crate) enum Reported {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum How {
     Done,
-    /// It said that the record may be tried again.
+    /// It returned that the record may be retried.
     Failed,
-    /// It said that no attempt can mend it.
+    /// It returned that the record is poison.
     Poison,
-    /// It said that nothing can be handled.
+    /// It returned that nothing can be handled.
     Fatal,
     Panicked,
     /// It was dropped before it had ended.
     Dropped,
-    /// It blocked its thread until nobody waited for it any more: what it came to is of no account.
+    /// It blocked its thread until its result was no longer awaited: the result does not count.
     Ignored,
 }
 
-/// When, and what.
+/// An event with its time.
 #[derive(Clone, Debug)]
 pub(crate) struct Event {
     pub(crate) at: Duration,
@@ -573,7 +573,7 @@ impl fmt::Display for Event {
     }
 }
 
-/// Where everybody writes.
+/// The log that all parts of a run write to.
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
     start: Instant,
@@ -581,7 +581,7 @@ pub(crate) struct Log {
     listener: Arc<OnceLock<Listener>>,
 }
 
-/// Who hears of each event as it happens, and must not write one itself.
+/// Gets each event as it happens, and must not write one itself.
 struct Listener(Box<dyn Fn(&What) + Send + Sync>);
 
 impl fmt::Debug for Listener {
@@ -595,7 +595,7 @@ impl Log {
         Self { start, events: Arc::default(), listener: Arc::default() }
     }
 
-    /// Has every event told to `listener` from here on; the first one stays.
+    /// Passes every event from here on to `listener`; the first listener stays.
     pub(crate) fn listen(&self, listener: impl Fn(&What) + Send + Sync + 'static) {
         let _ = self.listener.set(Listener(Box::new(listener)));
     }
@@ -617,7 +617,7 @@ impl Log {
         crate::clock::now().saturating_duration_since(self.start)
     }
 
-    /// All of it, at the end.
+    /// All events, at the end.
     pub(crate) fn take(&self) -> Vec<Event> {
         std::mem::take(&mut self.events.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -1,18 +1,17 @@
-//! Message formats 0 and 1, as they lie in the logs of clusters that are older than Kafka 0.11: Fetch answers with some of their
-//! batches written so.
+//! Message formats 0 and 1, as in the logs of clusters older than Kafka 0.11: rewrites some batches of Fetch answers in these formats.
 
 use bytes::Bytes;
 use kafka_protocol::records::{Record, RecordBatchDecoder};
 use offtake_wire::records::{Compression, LegacyMessage, legacy_wrapper};
 
-/// Before it lie a batch's first offset and its length.
+/// The bytes before it are a batch's first offset and its length.
 const PREFIX: usize = 12;
 const MAGIC: usize = 16;
 const ATTRIBUTES: usize = 22;
-/// How far the batch reaches beyond its first offset, be its last records gone or not.
+/// How far the batch reaches beyond its first offset, even if its last records are gone.
 const LAST_OFFSET_DELTA: usize = 23;
 
-/// Rewrites the batches that an answer has of a partition, where the older format can say the same.
+/// Rewrites an answer's batches of a partition, where the older format can express them.
 pub(crate) fn rewrite(records: &mut Vec<u8>, magic: i8, packed: bool) {
     let mut rest = std::mem::take(records);
     while let Some(whole) = length(&rest).filter(|whole| *whole <= rest.len()) {
@@ -23,7 +22,7 @@ pub(crate) fn rewrite(records: &mut Vec<u8>, magic: i8, packed: bool) {
             None => records.extend_from_slice(&batch),
         }
     }
-    // The broker cut the last one.
+    // The last batch may be cut off by the broker.
     records.extend_from_slice(&rest);
 }
 
@@ -48,7 +47,7 @@ fn older(batch: &[u8], magic: i8, packed: bool) -> Option<Bytes> {
     }
     let (first, last) = (records.first()?.offset, records.last()?.offset);
     if last != last_offset(batch)? {
-        return None; // the cleaner has removed its last records: of older messages nothing would be left there to pass over
+        return None; // the cleaner has removed its last records, and older messages have no way to express that
     }
     let base = if packed && magic == 1 { first } else { 0 };
     let message = |record: &'_ Record| -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! A member: an application of the kind that people write around a consumer, and its lives.
+//! A member: a typical application around a consumer, and its lives.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -28,27 +28,27 @@ use crate::{
     world::{Direct, Road, World},
 };
 
-/// For the last commit and for leaving.
+/// The time for the last commit and for leaving.
 pub(crate) const CLOSE: Duration = Duration::from_secs(10);
 
-/// A member's standing orders.
+/// The instructions to all members.
 #[derive(Debug, Default)]
 pub(crate) struct Orders {
     /// The run is over: close.
     pub(crate) stop: AtomicBool,
-    /// No more faults: nobody pauses partitions any more either.
+    /// No more faults: applications no longer pause partitions either.
     pub(crate) calm: AtomicBool,
-    /// The application's own store, which all members write.
+    /// The application's own store, which all members share.
     kept: Mutex<BTreeMap<Place, Kept>>,
-    /// Workers that are to stop, how, and after how long they come again.
+    /// Workers that have to stop, how, and after how long they start again.
     pub(crate) halts: Mutex<BTreeMap<usize, (Blow, u64)>>,
     pub(crate) halted: Notify,
 }
 
-/// How far a partition is processed: what an application writes down in one transaction with its results.
+/// The progress in a partition, which an application stores in one transaction with its results.
 #[derive(Clone, Copy, Debug)]
 struct Kept {
-    /// Of the last record.
+    /// The leader epoch of the last record.
     epoch: i32,
     offset: i64,
     id: u64,
@@ -60,7 +60,7 @@ impl Orders {
     }
 }
 
-/// What a life is made of.
+/// The context of a life.
 #[derive(Clone)]
 pub(crate) struct Life {
     pub(crate) world: World,
@@ -74,9 +74,9 @@ pub(crate) struct Life {
 pub(crate) enum Ended {
     /// As planned, or with the run.
     Left,
-    /// The consumer said that it can do nothing more.
+    /// The consumer has failed for good.
     Failed,
-    /// It was stopped, and is started again after so many milliseconds.
+    /// It was stopped, and is started again after this many milliseconds.
     Again(u64),
 }
 
@@ -99,7 +99,7 @@ impl Life {
         self.builder().listener(watch).build().await
     }
 
-    /// Its consumer, but for the listener.
+    /// Its consumer, without the listener.
     pub(crate) fn builder(&self) -> Builder {
         let (plan, member, who) = (&self.plan, self.member(), self.who);
         let set = |yes: bool| if yes { "true" } else { "false" };
@@ -188,13 +188,13 @@ impl Life {
         self.tell(What::ProducerFailed { who: self.who, call, kind, message });
     }
 
-    /// One life, to its end.
+    /// Runs one life to its end.
     pub(crate) async fn live(self, until: Option<(Duration, Leave)>) -> Ended {
         if let Some(work) = self.plan.work.clone() {
             return working::live(self, work, until).await;
         }
         let steps = self.plan.copies.as_ref().filter(|copies| copies.steps);
-        // The producer first: with that, what an earlier life left open is aborted.
+        // The producer first: it aborts transactions that an earlier life left open.
         let copier = match self.plan.copies.as_ref().filter(|copies| !copies.steps) {
             Some(copies) => match Copier::build(&self, copies).await {
                 Ok(copier) => Some(copier),
@@ -255,7 +255,7 @@ impl Life {
         }
     }
 
-    /// To what it was last subscribed, in its life before this one if it had one; to everything otherwise.
+    /// Subscribes as it last did in its previous life, if it had one; otherwise to all topics.
     async fn subscribe(&self, consumer: &mut Consumer) -> Result<(), Error> {
         let now = self.world.log.now();
         match self.member().resubscribes.iter().rfind(|change| ms(change.at) <= now) {
@@ -284,7 +284,7 @@ impl Life {
         }
     }
 
-    /// All partitions that these topics were created with.
+    /// Assigns all partitions with which these topics were created.
     async fn assign(&self, consumer: &mut Consumer, topics: &[&str]) -> Result<(), Error> {
         let topics = self.plan.topics.iter().filter(|topic| topics.contains(&topic.name.as_str()));
         let partitions: Vec<_> = topics
@@ -297,7 +297,7 @@ impl Life {
         let assigned = consumer.assign(partitions).await;
         self.tell(What::Revoked { who: self.who, places: places(&gone) });
         match assigned {
-            // The assignment is made all the same.
+            // The assignment takes effect all the same.
             Err(error) if !error.is_fatal() => {
                 let _ = self.failed("assign", &error);
                 Ok(())
@@ -318,7 +318,7 @@ impl Life {
         }
     }
 
-    /// How long the application still does nothing.
+    /// How long the application remains stalled.
     pub(crate) fn stalled(&self) -> Duration {
         let until = self.world.lock().processes.get(&self.who.member).and_then(|process| process.stalled);
         until.map_or(Duration::ZERO, |until| until.saturating_duration_since(clock::now()))
@@ -332,10 +332,10 @@ impl Life {
     }
 }
 
-/// What a member reads with.
+/// The client of a member.
 enum Client {
     Polls(Box<Consumer>),
-    /// With a producer, in transactions.
+    /// A consumer with a producer, in transactions.
     Steps(Box<Stepper>),
 }
 
@@ -362,7 +362,7 @@ impl Client {
     fn close_timeout(&self) -> Duration {
         match self {
             Self::Polls(_) => CLOSE,
-            // One of the two after the other.
+            // Its two clients are closed one after the other.
             Self::Steps(_) => 2 * CLOSE,
         }
     }
@@ -372,19 +372,19 @@ impl Client {
 struct Application {
     life: Life,
     random: Random,
-    /// Partitions that stopped with an error, and where they are to go on.
+    /// Partitions that stopped with an error, and where they continue.
     stuck: BTreeMap<TopicPartition, ()>,
     paused: Option<(TopicPartition, u32)>,
     /// Handed out, and to be processed in a later turn.
     open: Vec<OwnedRecord>,
     turns: u64,
     changes: VecDeque<Resubscribe>,
-    /// What it writes with, if it does.
+    /// Writes the copies, if the member copies.
     copier: Option<Copier>,
 }
 
 impl Application {
-    /// Changes what it is subscribed to, if it is time. False when the consumer can do nothing more.
+    /// Changes its subscription when due. False when the consumer has failed for good.
     async fn resubscribes(&mut self, consumer: &mut Consumer) -> bool {
         let now = self.life.world.log.now();
         while self.changes.front().is_some_and(|change| ms(change.at) <= now) {
@@ -400,7 +400,7 @@ impl Application {
         true
     }
 
-    /// Polls once and does what there is to do. False when the consumer can do nothing more.
+    /// Polls once and handles the result. False when the consumer has failed for good.
     async fn turn(&mut self, consumer: &mut Consumer) -> bool {
         let who = self.life.who;
         if let Some(copier) = &mut self.copier {
@@ -451,7 +451,7 @@ impl Application {
         }
         self.unstick(consumer).await;
         self.pause_and_resume(consumer);
-        // Who finds nothing does not look again at once: most of a run would be that.
+        // An application without records waits before the next poll: otherwise most of a run would be such polls.
         let rested = clock::now().saturating_duration_since(began);
         if idle && rested < ms(20) {
             clock::sleep(ms(20) - rested).await;
@@ -459,7 +459,7 @@ impl Application {
         true
     }
 
-    /// The same by the loop of `offtake-exactly-once`.
+    /// The same with the loop of `offtake-exactly-once`.
     async fn step(&mut self, stepper: &mut Stepper) -> bool {
         let began = clock::now();
         match stepper.turn().await {
@@ -480,7 +480,7 @@ impl Application {
         true
     }
 
-    /// A partition that stopped, to be sought. Where the client tries again by itself a seek would only take from it how it knows what was cut off.
+    /// Notes a partition that stopped, for a seek. Where the client retries by itself, a seek would only lose its knowledge of the cut.
     fn notes_what_stopped(&mut self, error: &Error) {
         let stops = matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::TooLarge | ErrorKind::NoOffset);
         if let Some(partition) = error.partition().filter(|_| stops) {
@@ -488,7 +488,7 @@ impl Application {
         }
     }
 
-    /// Now and then, and whatever was handed out: lag is what is left (SAFE14).
+    /// Reads the lag now and then, whatever was handed out (SAFE14).
     fn read_lags(&mut self, consumer: &Consumer) {
         self.turns += 1;
         if !self.turns.is_multiple_of(8) {
@@ -555,7 +555,7 @@ impl Application {
         }
     }
 
-    /// As a pool of workers would: one record or another first, and some of them turns later.
+    /// Processes records like a pool of workers: in any order, and some of them turns later.
     async fn process_in_any_order(&mut self, consumer: &Consumer, records: &Records, later_percent: u64) {
         let (who, (low, high)) = (self.life.who, self.life.member().processing);
         self.open.extend(records.into_iter().map(|record| record.detach()));
@@ -579,16 +579,16 @@ impl Application {
                 offset: record.offset(),
                 id: id_of(&record.value(), record.headers()),
             });
-            // Refused where the partition was given up or moved back since: it comes again.
+            // Refused if the partition was revoked or rewound since: then the record is delivered again.
             let _ = record.finish();
         }
         self.open = later;
     }
 
-    /// A partition that stopped with an error goes on from where it stopped: nothing is skipped.
+    /// Continues a partition that stopped with an error from where it stopped: nothing is skipped.
     async fn unstick(&mut self, consumer: &mut Consumer) {
         if !self.stuck.is_empty() && self.life.member().commits == Commits::Each {
-            // A seek says that all before it need not come again.
+            // A seek confirms that all earlier records are finished.
             self.process_in_any_order(consumer, &Records::default(), 0).await;
         }
         for partition in std::mem::take(&mut self.stuck).into_keys() {
@@ -692,7 +692,7 @@ impl Watch {
                 places: places(&rebalance.partitions),
                 generation: rebalance.generation,
             });
-            // A listener that is late is dropped in the middle: that too is an end of it.
+            // A listener that times out is dropped in the middle, which ends it too.
             let _ends = Ends { life: &life, call };
             life.hears(call, &rebalance.partitions, &rebalance.consumer).await;
             if call == Call::Assigned && life.member().pauses_assigned {
@@ -720,7 +720,7 @@ impl Listener for Watch {
     }
 }
 
-/// A change as a value is over.
+/// Reports the end of a change of ownership.
 struct Ends<'a> {
     life: &'a Life,
     call: Call,
@@ -733,7 +733,7 @@ impl Drop for Ends<'_> {
 }
 
 impl Life {
-    /// Records, and changes of ownership on the way: to the listener, or as values.
+    /// Polls for records and for changes of ownership: through the listener, or as values.
     async fn poll(&self, consumer: &mut Consumer, timeout: Duration) -> Result<Records, Error> {
         if !self.member().values {
             return consumer.poll(timeout).await;
@@ -751,11 +751,11 @@ impl Life {
         }
     }
 
-    /// A change as a value.
+    /// Handles a change of ownership as a value.
     async fn takes(&self, call: Call, change: Handover) {
         let (who, places, generation) = (self.who, places(&change.partitions), change.generation);
         self.tell(What::ListenerBegins { who, call, places, generation });
-        // Whoever polls may drop this in the middle: then too the partitions are released, and that is the end of it.
+        // A dropped poll may drop this in the middle: that releases the partitions too, and ends the change.
         let _ends = Ends { life: self, call };
         let change = change;
         self.hears(call, &change.partitions, &change.consumer).await;
@@ -777,7 +777,7 @@ impl Life {
         }
     }
 
-    /// The application resumes it in one of its next turns.
+    /// Pauses the partitions; the application resumes them in one of its next turns.
     fn pauses_what_it_is_given(&self, partitions: &[TopicPartition], consumer: &Handle) {
         for partition in partitions {
             if consumer.pause([partition.clone()]).is_ok() {
@@ -786,9 +786,9 @@ impl Life {
         }
     }
 
-    /// Writes down how far a partition is processed. Who is late changes nothing: epoch and offset never go back.
+    /// Stores the progress in a partition. A late write changes nothing: epoch and offset never go back.
     fn keeps(&self, at: &Place, epoch: Option<i32>, offset: i64, id: u64) {
-        // Another application's store is another.
+        // A member that assigns by hand is another application with another store.
         let Some(epoch) = epoch.filter(|_| !self.member().by_hand) else { return };
         let mut kept = self.orders.kept();
         if kept.get(at).is_none_or(|kept| (kept.epoch, kept.offset) < (epoch, offset)) {
@@ -796,7 +796,7 @@ impl Life {
         }
     }
 
-    /// The pattern of offsets that are kept elsewhere.
+    /// Seeks to the stored offsets: the pattern of offsets that are kept elsewhere.
     async fn goes_to_what_is_kept(&self, partitions: &[TopicPartition], consumer: &Handle) {
         for partition in partitions {
             let (who, at) = (self.who, place(partition));
@@ -807,8 +807,8 @@ impl Life {
             };
             let mut next = Position::at(offset + 1);
             next.epoch = Some(epoch);
-            // Told first: it is in force before the listener, which only `poll` carries on, hears that it is. Where it is
-            // refused the partition is gone.
+            // Reported first: the seek takes effect before the listener, which only `poll` drives, gets the result. If it is refused, the
+            // partition is gone.
             self.tell(What::Sought { who, at, to: offset + 1, epoch });
             if let Err(error) = consumer.seek(partition.clone(), StartAt::Offset(next)).await {
                 let _ = self.failed("seek in assigned", &error);
@@ -816,7 +816,7 @@ impl Life {
         }
     }
 
-    /// What was kept of a topic is forgotten with the topic, whoever has its name then.
+    /// Whether the stored progress is of the present topic: it is forgotten with its topic, even if another takes the name.
     fn is_of_this_topic(&self, at: &Place, kept: Kept) -> bool {
         self.world.log.read(|events| {
             let last = events.iter().rev().find_map(|event| match &event.what {
@@ -828,13 +828,13 @@ impl Life {
         })
     }
 
-    /// What this life has processed of partitions since it was given them: the next offset of each.
+    /// The progress of this life in partitions since it was given them: the next offset of each.
     fn processed_up_to(&self, partitions: &[TopicPartition]) -> Vec<(TopicPartition, OffsetAndMetadata)> {
         self.world.log.read(|events| {
             let mut done = Vec::new();
             for partition in partitions {
                 let wanted = place(partition);
-                // What it did of a log that is no more is not worth a commit, though it did it only now.
+                // Records of a log that no longer exists are not worth a commit, though they were processed just now.
                 let begins = events.iter().rposition(|event| match &event.what {
                     What::Assigned { who, places, .. } => *who == self.who && places.contains(&wanted),
                     What::TruncationTold { who, at, .. } | What::Reset { who, at, .. } => {
@@ -873,7 +873,7 @@ pub(crate) fn places(partitions: &[TopicPartition]) -> Vec<Place> {
     partitions.iter().map(place).collect()
 }
 
-/// Every record's value begins with its number; a tombstone has it in a header.
+/// The number of a record: its value begins with it; a tombstone has it in a header.
 pub(crate) fn id_of(value: &Option<&[u8]>, headers: Headers<'_>) -> u64 {
     let number = |bytes: &[u8]| bytes.get(..8)?.try_into().ok().map(u64::from_be_bytes);
     let id = match value {

@@ -1,4 +1,4 @@
-//! The nemesis: carries out the faults of a plan, and heals what it did when their time is over.
+//! The nemesis: carries out the faults of a plan, and ends them when their time is over.
 
 use std::{
     collections::BTreeSet,
@@ -27,7 +27,7 @@ use crate::{
     world::{GROUP, Obstacle, State, Trouble, World},
 };
 
-/// The topics of a plan.
+/// Creates the topics of a plan.
 pub(crate) fn create_topics(model: &mut Model, plan: &Plan) {
     for topic in &plan.topics {
         create_topic(model, plan, topic);
@@ -49,7 +49,7 @@ fn create_topic(model: &mut Model, plan: &Plan, topic: &crate::plan::Topic) {
     debug_assert!(created.is_ok(), "{created:?}");
 }
 
-/// Each fault at its time; then all is healed.
+/// Carries out each fault at its time; then heals all.
 pub(crate) async fn run(world: World, plan: Arc<Plan>, cast: Cast) {
     let start = clock::now();
     let mut ends: Vec<(Instant, End)> = Vec::new();
@@ -104,7 +104,7 @@ pub(crate) async fn run(world: World, plan: Arc<Plan>, cast: Cast) {
     world.log.tell(What::Healed);
 }
 
-/// Whether it strikes the next request of a kind, if there is one.
+/// Whether the fault strikes the next request of a kind, if there is one.
 fn waits(harm: &Harm) -> bool {
     matches!(
         harm,
@@ -128,12 +128,12 @@ fn port_of(state: &State, broker: i32) -> Option<u16> {
     state.model.brokers().find(|(id, ..)| *id == broker).map(|(_, _, port, _)| port)
 }
 
-/// What is to be undone.
+/// How to end a fault.
 enum End {
     Release(RuleId),
     Resume(i32),
     Restart(i32),
-    /// And it listens at this port.
+    /// Restarts it, listening at this port.
     Comeback(i32, u16),
     Thaw(usize),
     Nothing,
@@ -181,7 +181,7 @@ impl Strike<'_> {
         self.log.log.tell(what);
     }
 
-    /// Does it. What is to be undone, and when, if anything is.
+    /// Carries out the fault. Returns how and when to end it, if it has an end.
     fn carry_out(&self, state: &mut State, now: Instant, harm: &Harm) -> Option<(Duration, End)> {
         let class = harm.class();
         match *harm {
@@ -348,7 +348,7 @@ impl Strike<'_> {
         }
     }
 
-    /// Another leads, whose log ends at `end`.
+    /// Elects another leader, whose log ends at `end`.
     fn elect(&self, model: &mut Model, (topic, partition): (&str, i32), leader: i32, end: i64) {
         let from = model.offsets_of(topic, partition).map_or(0, |(_, high, _)| high);
         let end = model.elect_unclean(topic, partition, leader, end);
@@ -368,7 +368,7 @@ impl Strike<'_> {
             }
             Harm::Recreate { topic } => {
                 let topic = self.topic(topic);
-                // With no broker up there is nobody to create it again.
+                // Without a live broker the topic could not be created again.
                 let led = model.leader_of(&topic.name, 0).is_some();
                 if led && model.delete_topic(&topic.name).is_ok() {
                     self.tell(What::Recreated { topic: topic.name.as_str().into() });
@@ -422,7 +422,7 @@ impl Strike<'_> {
     }
 }
 
-/// Strikes members only: their `client.id` begins with `m`.
+/// Adds a rule that strikes members only: their `client.id` begins with `m`.
 fn arm(state: &mut State, class: &'static str, api: i16, does: Does, times: u32) -> Option<RuleId> {
     let api = offtake_broker::ApiKey::from_number(api)?;
     let rule = state.model.inject(FaultRule::on(api, does).client("m").times(u64::from(times)));

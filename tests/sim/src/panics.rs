@@ -1,4 +1,4 @@
-//! What a panic said, for the report.
+//! The messages of panics, for the report.
 
 use std::{cell::RefCell, panic};
 
@@ -6,7 +6,7 @@ thread_local! {
     static LAST: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Keeps what panics say instead of printing it.
+/// Stores the messages of panics instead of printing them.
 pub(crate) fn keep() {
     panic::set_hook(Box::new(|info| {
         let text = info.to_string().replace('\n', ": ");
@@ -14,7 +14,7 @@ pub(crate) fn keep() {
     }));
 }
 
-/// What the last panic of this thread said.
+/// The message of the last panic of this thread.
 pub(crate) fn last() -> Option<String> {
     LAST.with(|last| last.borrow_mut().take())
 }

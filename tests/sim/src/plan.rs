@@ -1,4 +1,4 @@
-//! [`Plan`]: everything that will happen to a run, as plain data. A seed draws one; a failing one is made smaller and saved.
+//! [`Plan`]: everything that will happen in a run, as plain data. A seed draws one; a failing one is shrunk and saved.
 
 mod draw;
 mod harm;
@@ -14,13 +14,13 @@ pub(crate) use self::{
 /// All times are milliseconds of virtual time from the start.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Plan {
-    /// What the run draws its latencies and jitter from.
+    /// The seed of the run's latencies and jitter.
     pub(crate) seed: u64,
-    /// Members run the real connection code over the simulated network; otherwise their engines meet the model directly.
+    /// Members use the real connection code over the simulated network; otherwise their engines call the model directly.
     pub(crate) connections: bool,
     pub(crate) brokers: i32,
-    /// Each broker in a rack, and each member in one of them: reading from followers (KIP-392).
-    #[serde(default)] // plans that were saved before there were racks
+    /// Each broker is in a rack, and each member in one of them: reading from followers (KIP-392).
+    #[serde(default)] // plans saved before racks existed
     pub(crate) racks: bool,
     /// One way, least and most.
     pub(crate) latency: (u64, u64),
@@ -34,16 +34,16 @@ pub(crate) struct Plan {
     pub(crate) members: Vec<Member>,
     pub(crate) producers: Vec<Producer>,
     pub(crate) faults: Vec<Fault>,
-    /// `metadata.max.age.ms`: where it is long, nothing is healed by the next refresh.
+    /// `metadata.max.age.ms`: where it is long, the next refresh repairs nothing.
     #[serde(default = "ten_seconds")]
     pub(crate) metadata_max_age: u64,
-    /// Connections take a few bytes at a time.
+    /// Connections accept a few bytes at a time.
     #[serde(default)]
     pub(crate) partial_writes: bool,
-    /// Batches are opened ahead as by a thread that is early, or late, or in the middle of it.
+    /// Batches are decoded ahead as by a thread that is early, or late, or in the middle of it.
     #[serde(default)]
     pub(crate) opens_ahead: bool,
-    /// Each life of a member finds the wall clock elsewhere.
+    /// Each life of a member starts with another wall-clock time.
     #[serde(default)]
     pub(crate) clock_jumps: bool,
     /// Members copy what they read, in transactions.
@@ -52,14 +52,14 @@ pub(crate) struct Plan {
     /// Members are workers.
     #[serde(default)]
     pub(crate) work: Option<Work>,
-    /// Producers and faults are over by then.
+    /// By then producers and faults have ended.
     pub(crate) calm: u64,
 }
 
-/// What members that read, process and write in transactions have in common.
+/// The settings of members that read, process and write in transactions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Copies {
-    /// Of the topic that they write to.
+    /// The number of partitions of the topic that they write to.
     pub(crate) partitions: i32,
     /// The feature `transaction.version`: 2 has an epoch for each transaction (KIP-890).
     pub(crate) transaction_version: i16,
@@ -69,7 +69,7 @@ pub(crate) struct Copies {
     pub(crate) timeout: u64,
     pub(crate) max_block: u64,
     pub(crate) linger: u64,
-    /// By the loop of `offtake-exactly-once`, instead of one that is written out.
+    /// Uses the loop of `offtake-exactly-once`, instead of one that is written out.
     #[serde(default)]
     pub(crate) steps: bool,
 }
@@ -79,7 +79,7 @@ pub(crate) struct Topic {
     pub(crate) name: String,
     pub(crate) partitions: i32,
     pub(crate) compacted: bool,
-    /// `compression.type`; as it was sent if empty.
+    /// `compression.type`; empty: as sent.
     #[serde(default)]
     pub(crate) compression: String,
 }
@@ -88,7 +88,7 @@ fn ten_seconds() -> u64 {
     10_000
 }
 
-/// Which protocols the members of the group speak.
+/// The protocols of the group's members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Protocol {
     Eager,
@@ -109,9 +109,9 @@ pub(crate) enum Reset {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Member {
     pub(crate) joins: u64,
-    /// When it ends of itself, and how.
+    /// When and how it ends by itself.
     pub(crate) leaves: Option<(u64, Leave)>,
-    /// How long after its end it comes again, once.
+    /// How long after its end it returns, once.
     pub(crate) returns: Option<u64>,
     pub(crate) assignors: String,
     pub(crate) consumer_protocol: bool,
@@ -123,47 +123,47 @@ pub(crate) struct Member {
     pub(crate) processing: (u64, u64),
     pub(crate) max_poll_records: u32,
     pub(crate) poll_timeout: u64,
-    /// How long a listener takes, and how often in a hundred it fails.
+    /// How long a listener takes, and in how many per cent of its calls it fails.
     pub(crate) listener: (u64, u64),
-    /// How often in a hundred a future is dropped before it is ready.
+    /// The percentage of futures that are dropped before they are ready.
     pub(crate) drops: u64,
-    /// How often in a hundred it pauses a partition for a while.
+    /// The percentage of turns in which it pauses a partition for a while.
     pub(crate) pauses: u64,
     pub(crate) fetch_max_bytes: u32,
     /// Takes changes of ownership as values (`Consumer::next`) instead of by a listener.
     #[serde(default)]
     pub(crate) values: bool,
-    /// Subscribes to patterns: matched by the coordinator if it speaks KIP-848, else by itself.
+    /// Subscribes to patterns: matched by the coordinator with KIP-848, else by the client.
     #[serde(default)]
     pub(crate) patterns: bool,
-    /// Its listener pauses what it is given; the application resumes it some turns later.
+    /// Its listener pauses the assigned partitions; the application resumes them some turns later.
     #[serde(default)]
     pub(crate) pauses_assigned: bool,
-    /// For what one poll returned, beside each record: a batch that is written to a database.
+    /// Added once per poll, beside each record's time, as for a batch that is written to a database.
     #[serde(default)]
     pub(crate) per_poll: u64,
-    /// Its listener seeks in `assigned` to where the application's own store says that processing got to.
+    /// Its listener seeks in `assigned` to the progress in the application's own store.
     #[serde(default)]
     pub(crate) keeps_offsets: bool,
-    /// What it subscribes to later on, instead of what it was subscribed to before.
+    /// Later subscriptions, each in place of the one before.
     #[serde(default)]
     pub(crate) resubscribes: Vec<Resubscribe>,
-    /// It was started by mistake with the `group.instance.id` of this other one, which may be running.
+    /// It was started by mistake with the `group.instance.id` of this member, which may be running.
     #[serde(default)]
     pub(crate) twin_of: Option<usize>,
-    /// It has the `transactional.id` of this other one, which may be running.
+    /// It has the `transactional.id` of this member, which may be running.
     #[serde(default)]
     pub(crate) rival_of: Option<usize>,
-    /// It assigns partitions by hand, those that its topics were created with, and commits for a group of its own.
+    /// It assigns by hand the partitions with which its topics were created, and commits for a group of its own.
     #[serde(default)]
     pub(crate) by_hand: bool,
 }
 
-/// A change of what a member is subscribed to.
+/// A change of a member's subscription.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Resubscribe {
     pub(crate) at: u64,
-    /// By their place in the plan.
+    /// Indexes of topics in the plan.
     pub(crate) topics: Vec<usize>,
     /// By patterns rather than by name.
     pub(crate) patterns: bool,
@@ -184,9 +184,9 @@ pub(crate) enum Commits {
     /// `commit(&records).await` after each poll.
     Sync,
     Async,
-    /// `store` each record when it is done, with `enable.auto.offset.store=false`.
+    /// `store` for each finished record, with `enable.auto.offset.store=false`.
     Store,
-    /// `finish` each record when it is done, in any order, some of them turns later (`Builder::finish_each`).
+    /// `finish` for each record, in any order, some of them turns later (`Builder::finish_each`).
     Each,
     /// By hand, from within `revoked` and now and then.
     Listener,
@@ -201,15 +201,15 @@ pub(crate) struct Producer {
     pub(crate) topic: usize,
     pub(crate) kind: Kind,
     pub(crate) every: u64,
-    /// So many batches.
+    /// The number of batches.
     pub(crate) batches: u64,
     /// Records in a batch.
     pub(crate) records: u64,
     pub(crate) value_bytes: u64,
-    /// So many in a hundred records with a key are tombstones.
+    /// The percentage of records with a key that are tombstones.
     #[serde(default)]
     pub(crate) tombstones: u64,
-    /// It numbers its batches, so that the cleaner keeps the last of each, though it be empty.
+    /// It numbers its batches, so that the cleaner keeps the last of each, even if it is empty.
     #[serde(default)]
     pub(crate) idempotent: bool,
 }
@@ -217,8 +217,7 @@ pub(crate) struct Producer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Kind {
     Plain,
-    /// Batches in transactions, of which so many in a hundred are aborted; markers come so many milliseconds late; the last
-    /// may never end.
+    /// Batches in transactions, a percentage of which is aborted; markers are late by some milliseconds; the last one may never end.
     Transactional {
         aborts: u64,
         late: u64,
@@ -226,7 +225,7 @@ pub(crate) enum Kind {
     },
 }
 
-/// What applications do that is counted too: each must be done within a thousand seeds.
+/// Habits of applications that are counted too: each must occur within a thousand seeds.
 pub(crate) const HABITS: &[&str] = &[
     "offsets kept elsewhere",
     "subscription changed",
@@ -252,7 +251,7 @@ pub(crate) const HABITS: &[&str] = &[
 ];
 
 impl Plan {
-    /// Whether these two processes have one `group.instance.id`.
+    /// Whether these two processes have the same `group.instance.id`.
     pub(crate) fn are_twins(&self, one: usize, other: usize) -> bool {
         let first = |member: usize| self.members[member].twin_of.unwrap_or(member);
         one != other && self.members[one].instance_id && first(one) == first(other)
@@ -267,7 +266,7 @@ impl Plan {
         self.members.get(member).is_some_and(|member| member.by_hand)
     }
 
-    /// Whether something is in it that most plans do not have, by its name on the command line.
+    /// Whether the plan has this uncommon feature, by its name on the command line.
     pub(crate) fn has(&self, what: &str) -> bool {
         let fault = |is: fn(&Harm) -> bool| self.faults.iter().any(|fault| is(&fault.what));
         match what {
@@ -293,17 +292,17 @@ impl Plan {
         }
     }
 
-    /// By whom a member's transactions are made.
+    /// The `transactional.id` of a member.
     pub(crate) fn transactional_id(&self, member: usize) -> String {
         format!("copier-{}", self.members[member].rival_of.unwrap_or(member))
     }
 
-    /// Whether these two processes have one `transactional.id`.
+    /// Whether these two processes have the same `transactional.id`.
     pub(crate) fn are_rivals(&self, one: usize, other: usize) -> bool {
         one != other && self.transactional_id(one) == self.transactional_id(other)
     }
 
-    /// Whether somebody is killed or stopped at a step, which no fault says.
+    /// Whether a member is killed or stopped at a step, which is not among the faults.
     pub(crate) fn has_strikes(&self) -> bool {
         self.work.as_ref().is_some_and(|work| !work.strikes.is_empty())
     }
@@ -312,8 +311,8 @@ impl Plan {
         (0..self.members.len()).any(|other| self.are_twins(member, other))
     }
 
-    /// What the members' wall clocks show at the start, in milliseconds since 1970: in most runs something sensible, and
-    /// sometimes not (FAILURES M5). Nothing may depend on it.
+    /// The members' wall-clock time at the start, in milliseconds since 1970: plausible in most runs, and sometimes not (FAILURES M5).
+    /// Nothing may depend on it.
     pub(crate) fn wall_clock(&self, life: u32) -> i64 {
         const YEAR: i64 = 31_557_600_000;
         let jump = if self.clock_jumps { u64::from(life) * 3 } else { 0 };

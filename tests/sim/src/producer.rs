@@ -1,4 +1,4 @@
-//! Producers: what there is to read. They meet no network: what they wrote is known exactly.
+//! Producers of the records to read. They use no network: their written records are known exactly.
 
 use std::{sync::Arc, time::Instant};
 
@@ -33,9 +33,9 @@ pub(crate) struct Producer {
     /// The producer's id, epoch and the next sequence of each partition.
     session: Option<Session>,
     transactions: u64,
-    /// Which records are tombstones.
+    /// Chooses the tombstones.
     deaths: Random,
-    /// Which key a record for workers has.
+    /// Chooses the keys of records for workers.
     keys: Random,
 }
 
@@ -47,7 +47,7 @@ struct Written {
     value: Option<Bytes>,
 }
 
-/// The header that has a tombstone's number; those of others are in their values.
+/// The header with a tombstone's number; other records have theirs in the value.
 pub(crate) const ID: &str = "id";
 
 #[derive(Clone, Debug, Default)]
@@ -70,7 +70,7 @@ impl Producer {
         &self.plan.producers[self.number]
     }
 
-    /// Writes all that is planned.
+    /// Writes everything that is planned.
     pub(crate) async fn run(mut self) {
         for _ in 0..self.me().batches {
             clock::sleep(ms(self.me().every)).await;
@@ -109,7 +109,7 @@ impl Producer {
             .collect()
     }
 
-    /// One key may have most of the records, and some have none.
+    /// One key may have most of the records, and some records have none.
     fn key_for_workers(&mut self) -> Option<Bytes> {
         let work = self.plan.work.as_ref().filter(|_| !self.keys.percent(10))?;
         let number = if self.keys.percent(work.hot) { 0 } else { self.keys.between(0, work.keys - 1) };
@@ -123,13 +123,13 @@ impl Producer {
                 self.session = self.begin_session(state, now);
             }
             if self.append(state, now, &topic, partition, &values, 0).is_none() {
-                // Its numbers may be of a log that is no more: another id begins again.
+                // Its sequence numbers may belong to a log that no longer exists: another producer id begins again.
                 self.session = None;
             }
         });
     }
 
-    /// Appends a batch; the records count when the broker says so.
+    /// Appends a batch; its records count once the broker acknowledges them.
     fn append(
         &mut self,
         state: &mut State,
@@ -202,7 +202,7 @@ impl Producer {
         Some(())
     }
 
-    /// Tombstones have their number in one; where records may be dead-lettered, each has some of the odder kinds.
+    /// A tombstone has its number in a header; where records may be dead-lettered, each has some unusual headers.
     fn headers(&self, id: u64, is_dead: bool) -> Vec<(StrBytes, Option<Bytes>)> {
         let name = StrBytes::from_static_str;
         let mut headers = Vec::new();
@@ -245,12 +245,12 @@ impl Producer {
         let commit = !self.random.percent(aborts);
         let ended = !wrote || world.with(|state, now| self.end(state, now, commit)).is_some();
         if !ended || !wrote {
-            // What became of it is settled by a new session, which aborts what was left open.
+            // The outcome is settled by a new session, which aborts an open transaction.
             self.session = world.with(|state, now| self.begin_session(state, now));
         }
     }
 
-    /// A transaction that nobody ends (FAILURES K6).
+    /// Begins a transaction that is never ended (FAILURES K6).
     fn hang(&mut self) {
         self.transactions += 1;
         let (transaction, topic) = (self.transactions, self.topic());

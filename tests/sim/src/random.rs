@@ -1,11 +1,11 @@
-//! Randomness from a seed: the same on every machine, in every version of every library.
+//! Random numbers from a seed: the same on every machine and with every library version.
 
 /// SplitMix64.
 #[derive(Clone, Debug)]
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// Streams that are named apart are independent.
+    /// Different streams are independent.
     pub(crate) fn new(seed: u64, stream: u64) -> Self {
         let mut random = Self(seed ^ stream.wrapping_mul(0xD134_2543_DE82_EF95));
         random.next();
@@ -29,7 +29,7 @@ impl Random {
         usize::try_from(self.next() % u64::try_from(count.max(1)).unwrap_or(1)).unwrap_or(0)
     }
 
-    /// True so many times in a hundred.
+    /// True with this percentage.
     pub(crate) fn percent(&mut self, percent: u64) -> bool {
         self.next() % 100 < percent
     }

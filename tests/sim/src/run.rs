@@ -1,4 +1,4 @@
-//! One run: a plan carried out in virtual time, and what the judge says of it.
+//! One run: carries out a plan in virtual time, and collects the checker's verdict.
 
 use std::{
     collections::BTreeMap,
@@ -29,20 +29,20 @@ pub(crate) fn rack(broker: i32) -> String {
     format!("rack-{broker}")
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) violations: Vec<Violation>,
     pub(crate) virtual_time: Duration,
-    /// Classes of faults that struck, and marks of what was reached.
+    /// The classes of faults that struck, and the marks that were reached.
     pub(crate) marks: BTreeMap<&'static str, u64>,
     pub(crate) events: Vec<Event>,
 }
 
 impl Outcome {
-    /// Of every event: two runs of one plan have the same.
+    /// A hash of every event: two runs of one plan have the same.
     pub(crate) fn hash(&self) -> u64 {
-        // The standard library's hasher has fixed keys when made like this: the same in every process.
+        // Made like this, the standard library's hasher has fixed keys: the same in every process.
         let mut hasher = DefaultHasher::new();
         for event in self.events.iter().filter(|event| !matches!(event.what, What::Wire { .. })) {
             event.to_string().hash(&mut hasher);
@@ -51,7 +51,7 @@ impl Outcome {
     }
 }
 
-/// Carries out a plan. With `wire`, the events have what engines and brokers say to one another.
+/// Carries out a plan. With `wire`, the events include the requests and answers of engines and brokers.
 fn run(plan: &Plan, wire: bool) -> Outcome {
     let plan = Arc::new(plan.clone());
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -61,7 +61,7 @@ fn run(plan: &Plan, wire: bool) -> Outcome {
     crate::panics::last();
     let mut outcome = runtime.block_on(arena(plan, wire));
     drop(runtime);
-    // An engine that panics takes nobody with it: only the hook hears of it (SAFE17).
+    // A panic of an engine does not spread: only the hook notices it (SAFE17).
     if let Some(text) = crate::panics::last() {
         outcome.violations.push(Violation { rule: "SAFE17".to_owned(), at: 0, text });
     }
@@ -154,7 +154,7 @@ async fn arena(plan: Arc<Plan>, wire: bool) -> Outcome {
         }
         Verdict::Quiet => {
             log.tell(What::Quiet);
-            // Idle, so that a spinning machine shows.
+            // Idle time, in which a busy loop shows.
             clock::sleep(Duration::from_secs(4)).await;
             cast.orders.stop.store(true, Ordering::Relaxed);
             while members.join_next().await.is_some() {}
@@ -191,10 +191,10 @@ async fn arena(plan: Arc<Plan>, wire: bool) -> Outcome {
     Outcome { marks: marks(&plan, &events), violations: judge.violations(), virtual_time, events }
 }
 
-/// Of all tasks that are left in the end, this is the world's.
+/// Of all tasks that are left at the end, this one is the world's.
 const WORLD_TASKS: usize = 1;
 
-/// A producer that was dropped goes on with what it has begun for so long (`delivery.timeout.ms`).
+/// A dropped producer finishes its records for this long (`delivery.timeout.ms`).
 const PRODUCER_ENDS: Duration = Duration::from_secs(21);
 
 fn counted(left: &[(Place, i64, usize)]) -> Vec<String> {
@@ -209,7 +209,7 @@ enum Verdict {
     Stuck,
 }
 
-/// Shows the judge what it has not seen yet.
+/// Feeds new events to the judge.
 fn show(log: &Log, judge: &mut Judge, seen: &mut usize) {
     log.read(|all| {
         all.get(*seen..).unwrap_or_default().iter().for_each(|event| judge.feed(event));
@@ -217,10 +217,10 @@ fn show(log: &Log, judge: &mut Judge, seen: &mut usize) {
     });
 }
 
-/// LIVE1 and LIVE2: how long after the last fault everything must be owned and read.
+/// LIVE1 and LIVE2: how long after the last fault all partitions must be owned and read.
 fn patience(plan: &Plan) -> Duration {
     let session = plan.session_timeout;
-    // Members that died while they joined are waited for.
+    // The group waits for members that died while they joined.
     let rebalance = plan.max_poll_interval;
     let request_timeouts = 2 * 10_000;
     let backoffs = 2 * 1_000;
@@ -232,7 +232,7 @@ fn patience(plan: &Plan) -> Duration {
                 .map(|member| member.processing.1 + member.listener.0 / 100 + 2)
                 .max()
                 .unwrap_or(0);
-    // Markers that come late hold up their producer.
+    // Late markers hold up their producer.
     let late = plan.producers.iter().map(|producer| match producer.kind {
         Kind::Transactional { late, .. } => producer.batches * late,
         Kind::Plain => 0,
@@ -243,8 +243,8 @@ fn patience(plan: &Plan) -> Duration {
     ms(session + rebalance + request_timeouts + backoffs + 5_000 + processing + 20 * (slow + plan.latency.1))
 }
 
-/// What copying takes beside reading: a transaction for each record at worst, and at first those are waited for that members which died
-/// left open, or which cannot be committed any more.
+/// The additional time for copying: at worst a transaction for each record, and at first a wait for transactions that dead members left
+/// open, or that can no longer be committed.
 fn transactions(plan: &Plan) -> u64 {
     let Some(copies) = &plan.copies else { return 0 };
     let records = plan.producers.iter().map(|producer| producer.batches * producer.records * 3).sum::<u64>();
@@ -253,8 +253,8 @@ fn transactions(plan: &Plan) -> u64 {
     records / handful.clamp(1, 10) * each + 2 * (copies.timeout + copies.max_block) + plan.max_poll_interval
 }
 
-/// What workers take beside handling: records that are tried again one after the other at worst, breakers that are open, dead letters that
-/// are given up and partitions that stop with them.
+/// The additional time for workers: at worst records are retried one after the other, breakers are open, dead letters are abandoned and
+/// partitions stop with them.
 fn retries(plan: &Plan) -> u64 {
     let Some(work) = &plan.work else { return 0 };
     let records = plan.producers.iter().map(|producer| producer.batches * producer.records * 3).sum::<u64>();
@@ -275,8 +275,8 @@ fn retries(plan: &Plan) -> u64 {
         + 10 * work.delay.1
 }
 
-/// A topic is deleted that a member reads by hand, which goes on with what it has fetched: each commit of that is tried again a
-/// few times before it fails, and the member that waits for it hands out nothing else meanwhile.
+/// A topic is deleted that a member reads by hand, which continues with the fetched records: each commit of those is retried a few times
+/// before it fails, and the member that waits for it hands out nothing else meanwhile.
 fn refused_commits(plan: &Plan) -> u64 {
     const TRIED_FOR: u64 = 3_000;
     let deleted = plan.faults.iter().filter_map(|fault| match fault.what {
@@ -295,17 +295,17 @@ fn refused_commits(plan: &Plan) -> u64 {
         .unwrap_or(0)
 }
 
-/// What the nemesis and the members share.
+/// The state that the nemesis and the members share.
 #[derive(Clone, Default)]
 pub(crate) struct Cast {
     pub(crate) orders: Arc<Orders>,
-    /// Kills and, if so, when to come back.
+    /// Kills, and when to return, if at all.
     kills: Arc<std::sync::Mutex<BTreeMap<usize, Option<u64>>>>,
     struck: Arc<tokio::sync::Notify>,
 }
 
 impl Cast {
-    /// Has a worker stop, and come again after that.
+    /// Stops a worker, and restarts it after that time.
     pub(crate) fn halt(&self, member: usize, how: Blow, returns: u64) {
         let mut halts = self.orders.halts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         halts.insert(member, (how, returns));
@@ -323,7 +323,7 @@ impl Cast {
     }
 }
 
-/// The lives of one member, one after the other.
+/// Runs the lives of one member, one after the other.
 async fn lives(world: World, plan: Arc<Plan>, cast: Cast, member: usize) {
     let mine = &plan.members[member];
     clock::sleep(ms(mine.joins)).await;
@@ -331,7 +331,7 @@ async fn lives(world: World, plan: Arc<Plan>, cast: Cast, member: usize) {
     for life in 0.. {
         let who = Who { member, life };
         if life > 0 && mine.rival_of.is_some() {
-            // It is gone by then, however often it is fenced before.
+            // It has left by then, however often it is fenced before.
             leaves = mine.leaves.map(|(at, how)| (ms(at).saturating_sub(world.log.now()), how));
         }
         let one = Life { world: world.clone(), plan: plan.clone(), orders: cast.orders.clone(), who }
@@ -355,7 +355,7 @@ async fn lives(world: World, plan: Arc<Plan>, cast: Cast, member: usize) {
                     Ok(Ended::Left) => mine.returns.filter(|_| life == 0 && mine.leaves.is_some()),
                     Ok(Ended::Failed) => {
                         world.log.tell(What::Crashed { who });
-                        // Whoever runs the two starts none of them anew.
+                        // After a fence, the operator restarts neither of the two.
                         (!world.log.read(|events| is_fenced(events, who)) || !plan.has_a_twin(member)).then_some(1_000)
                     }
                     Err(error) if error.is_panic() => {
@@ -381,7 +381,7 @@ async fn lives(world: World, plan: Arc<Plan>, cast: Cast, member: usize) {
     }
 }
 
-/// Whether it was told that another has its `group.instance.id`, and has not begun anew since.
+/// Whether it was told that another has its `group.instance.id`, and has not started anew since.
 fn is_fenced(events: &[Event], who: Who) -> bool {
     let last = events.iter().rev().find_map(|event| match &event.what {
         What::Failed { who: of, kind, fatal: true, .. } if *of == who && kind == "Fenced" => Some(true),
@@ -444,12 +444,12 @@ fn marks(plan: &Plan, events: &[Event]) -> BTreeMap<&'static str, u64> {
     marks
 }
 
-/// Catches what escapes from a run: the arena goes on with the next seed.
+/// Catches panics that escape from a run: the arena goes on with the next seed.
 pub(crate) fn guarded(plan: &Plan) -> Outcome {
     caught(|| run(plan, false))
 }
 
-/// The same, and its events have what engines and brokers say to one another.
+/// The same, with the requests and answers of engines and brokers among the events.
 pub(crate) fn traced(plan: &Plan) -> Outcome {
     caught(|| run(plan, true))
 }

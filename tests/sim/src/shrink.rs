@@ -1,4 +1,4 @@
-//! Making a failing plan smaller: fewer faults, fewer members, fewer records, while the same rule still breaks.
+//! Shrinks a failing plan: fewer faults, fewer members, fewer records, while the same rule still breaks.
 
 use crate::{
     plan::{Kind, Plan},
@@ -38,7 +38,7 @@ fn size(plan: &Plan) -> u64 {
     faults * 1_000_000 + members * 100_000 + records * 100 + plan.calm / 100 + quirks * 10
 }
 
-/// Halves, quarters, … of the faults are left out in turn.
+/// Leaves out halves, quarters, … of the faults in turn.
 fn fewer_faults(best: &mut Plan, breaks: &mut impl FnMut(&Plan) -> bool) {
     let mut chunk = best.faults.len().div_ceil(2);
     while chunk > 0 {

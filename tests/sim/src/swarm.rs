@@ -1,4 +1,4 @@
-//! Many seeds, on all cores.
+//! Runs many seeds, on all cores.
 
 use std::{
     collections::BTreeMap,
@@ -16,12 +16,12 @@ use crate::{
     run::{self, Outcome},
 };
 
-/// How many seeds at a time.
+/// The number of seeds that run at a time.
 pub(crate) fn cores() -> u64 {
     std::thread::available_parallelism().map_or(1, |count| u64::try_from(count.get()).unwrap_or(1))
 }
 
-/// What many runs came to.
+/// The results of many runs.
 #[derive(Debug, Default)]
 struct Tally {
     runs: u64,
@@ -31,8 +31,7 @@ struct Tally {
     failures: Vec<(u64, String)>,
 }
 
-/// Runs seeds and prints what was reached. True when every invariant held.
-/// `with`: only those of which the plan has that.
+/// Runs seeds and prints the results. Returns true when every invariant held. `with`: only plans with this feature.
 pub(crate) fn many(from: u64, count: u64, jobs: u64, with: Option<&str>) -> bool {
     let tally = Mutex::new(Tally::default());
     let started = now();
@@ -43,7 +42,7 @@ pub(crate) fn many(from: u64, count: u64, jobs: u64, with: Option<&str>) -> bool
         }
         let outcome = run::guarded(&plan);
         if let Some(violation) = outcome.violations.first() {
-            // At once: many runs take long.
+            // At once, as many runs take long.
             eprintln!("seed {seed}: {violation}");
         }
         note(&mut tally.lock().unwrap_or_else(PoisonError::into_inner), seed, outcome);
@@ -73,10 +72,10 @@ pub(crate) fn many(from: u64, count: u64, jobs: u64, with: Option<&str>) -> bool
     tally.failures.is_empty() && missing.is_empty()
 }
 
-/// So many seeds meet every class of fault, and every habit; fewer may not.
+/// This many seeds meet every class of fault, and every habit; fewer may not.
 const ALL_CLASSES: u64 = 1_000;
 
-/// Classes of faults that never struck, and habits that nobody had, which would be as good as not to be drawn.
+/// Classes of faults that never struck, and habits that never occurred, which might as well not be drawn.
 fn missing(tally: &Tally) -> Vec<&'static str> {
     if tally.runs < ALL_CLASSES {
         return Vec::new();
@@ -120,16 +119,16 @@ pub(crate) fn twice(from: u64, count: u64, jobs: u64) -> bool {
     different.is_empty()
 }
 
-/// A run takes some tens of milliseconds. One that takes so many of these rounds spins without its time passing. They are
-/// counted: by the clock a process that was stopped meanwhile would seem to spin.
+/// A run takes some tens of milliseconds. One that takes this many of these rounds spins without its time passing. Rounds are counted
+/// because by the clock a process that was stopped meanwhile would seem to spin.
 const LONGEST_RUN: u64 = 36;
 const ROUND: Duration = Duration::from_secs(5);
 
-/// Runs seeds on so many threads, and ends the process when one does not come to an end (SAFE15).
+/// Runs seeds on `jobs` threads, and ends the process when one does not end (SAFE15).
 fn each(from: u64, count: u64, jobs: u64, run: impl Fn(u64) + Sync) {
     let next = AtomicU64::new(from);
     let rounds = &AtomicU64::new(0);
-    // And in which round each began.
+    // The round in which each running seed began.
     let running: Mutex<BTreeMap<u64, u64>> = Mutex::default();
     let lock = || running.lock().unwrap_or_else(PoisonError::into_inner);
     let (over, is_over) = mpsc::channel::<()>();

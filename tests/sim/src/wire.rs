@@ -1,4 +1,4 @@
-//! What engines and brokers say to one another, as the library traces it, among the events of a run.
+//! The requests and answers of engines and brokers, as the library traces them, among the events of a run.
 
 use std::fmt::{self, Write};
 
@@ -11,7 +11,7 @@ use tracing::{
 
 use crate::events::{Log, What};
 
-/// Until the guard is dropped, what is traced on this thread under `offtake::wire` goes into the log.
+/// Until the guard is dropped, traces of this thread under `offtake::wire` go into the log.
 pub(crate) fn listen(log: Log) -> DefaultGuard {
     tracing::subscriber::set_default(Ear { log })
 }

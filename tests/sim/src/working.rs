@@ -1,4 +1,4 @@
-//! Members that are workers: an application around `offtake-worker`, its lives, and what it does when a partition stops.
+//! Members that are workers: an application around `offtake-worker`, its lives, and its reaction to a stopped partition.
 
 mod baton;
 mod handler;
@@ -36,28 +36,28 @@ use crate::{
 /// The topic of dead letters.
 pub(crate) const LETTERS: &str = "letters";
 
-/// When a run starts, in milliseconds since 1970. Brokers take no dead letter of a wall clock that is decades ahead.
+/// The start of a run, in milliseconds since 1970. Brokers reject dead letters with a timestamp decades ahead.
 const STARTED_AT: i64 = 1_790_000_000_000;
 
-/// How often the application looks after its worker.
+/// How often the application checks its worker.
 const LOOKS: Duration = Duration::from_millis(50);
-/// A second signal comes so long after the first.
+/// A second signal follows this long after the first.
 const SECOND_SIGNAL: Duration = Duration::from_millis(300);
 
-/// What a run ends with.
+/// A running worker, with its result.
 type Run<'a> = Pin<&'a mut (dyn Future<Output = Result<Summary, Error>> + Send)>;
 
-/// Milliseconds since 1970, as every life finds them: when a record of a retry topic is due the clock of its reader says.
+/// Milliseconds since 1970, the same for every life: the reader's clock decides when a record of a retry topic is due.
 pub(crate) fn wall_clock(world: &World) -> i64 {
     STARTED_AT + i64::try_from(world.log.now().as_millis()).unwrap_or_default()
 }
 
-/// What a record says of when it was written. No two of a batch say the same, and a later one may say an earlier time.
+/// The timestamp of a record. No two of a batch are equal, and a later one may have an earlier time.
 pub(crate) fn dated(written: Duration, id: u64) -> i64 {
     STARTED_AT + i64::try_from(written.as_millis()).unwrap_or_default() - (id % 5).cast_signed()
 }
 
-/// How long a run had lasted when a wall clock showed this.
+/// The time of the run at which a wall clock showed this.
 fn since_start(wall_ms: i64) -> Duration {
     ms(u64::try_from(wall_ms - STARTED_AT).unwrap_or_default())
 }
@@ -69,7 +69,7 @@ pub(crate) fn topics(plan: &Plan) -> Vec<String> {
     std::iter::once(LETTERS.to_owned()).chain(retries).collect()
 }
 
-/// The topics.
+/// Creates the topics.
 pub(crate) fn prepare(model: &mut Model, plan: &Plan) {
     let Some(partitions) = plan.work.as_ref().and_then(|work| work.letters) else { return };
     let replicas = i16::try_from(plan.brokers).unwrap_or(1);
@@ -79,7 +79,7 @@ pub(crate) fn prepare(model: &mut Model, plan: &Plan) {
     }
 }
 
-/// One life, to its end.
+/// Runs one life to its end.
 pub(crate) async fn live(life: Life, work: Work, until: Option<(Duration, Leave)>) -> Ended {
     life.tell(What::Started { who: life.who });
     let has_stopped = Arc::new(AtomicBool::new(false));
@@ -181,7 +181,7 @@ fn transactions(life: &Life, copies: &Copies) -> Transactions {
         .producer(move |builder| of_world(&life, builder))
 }
 
-/// A producer as the world has it.
+/// A producer with the world's dialler and clock.
 fn of_world(life: &Life, builder: offtake_producer::Builder) -> offtake_producer::Builder {
     let (world, who) = (life.world.clone(), life.who);
     let builder = if life.plan.connections {
@@ -212,12 +212,12 @@ fn dead_letters(life: &Life, work: &Work) -> DeadLetters {
         .producer(move |builder| of_world(&life, builder))
 }
 
-/// What the producer of its dead letters calls itself: as the other producers of members do.
+/// The client id of its producer of dead letters, like that of the members' other producers.
 fn client_id(life: &Life) -> String {
     crate::copying::client_id(life.who)
 }
 
-/// What it says, for the log.
+/// Writes a worker's event to the log.
 fn tell(life: &Life, event: Event) {
     let who = life.who;
     life.tell(match event {
@@ -238,7 +238,7 @@ fn tell(life: &Life, event: Event) {
             let (kind, message) = (format!("{:?}", error.kind()), error.to_string());
             What::Failed { who, call: "worker", kind, message, fatal: error.is_fatal() }
         }
-        // The consumer tells the rest itself.
+        // The consumer reports the rest itself.
         _ => return,
     });
 }
@@ -247,7 +247,7 @@ struct Application {
     life: Life,
     work: Work,
     handle: WorkerHandle,
-    /// Whether one of its partitions has.
+    /// Whether one of its partitions has stopped.
     has_stopped: Arc<AtomicBool>,
 }
 
@@ -290,7 +290,7 @@ impl Application {
         }
     }
 
-    /// What it is struck by.
+    /// The blow that strikes it, if any.
     fn halt(&self) -> Option<(Blow, u64)> {
         let mut halts = self.life.orders.halts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         halts.remove(&self.life.who.member)
@@ -305,8 +305,8 @@ impl Application {
         }
     }
 
-    /// How long it may take to its end: what runs, dead letters, what was cancelled, the last commit, both clients, and a
-    /// commit of partitions that are just handed over.
+    /// How long its end may take: running handlers, dead letters, cancelled work, the last commit, both clients, and a commit for
+    /// partitions that are just handed over.
     fn longest_end(&self, how: Leave) -> Duration {
         let close = ms(self.work.close_timeout);
         let grace = if how == Leave::Close { ms(self.work.grace) + close } else { SECOND_SIGNAL };
@@ -344,7 +344,7 @@ impl Application {
         ended
     }
 
-    /// It has ended, whether it was asked to or not.
+    /// Handles its end, whether it was asked to end or not.
     fn ended(&self, ended: Result<Summary, Error>) -> Ended {
         let who = self.life.who;
         match ended {
@@ -358,7 +358,7 @@ impl Application {
                 self.life.tell(What::CloseEnds { who });
                 Ended::Again(1_000)
             }
-            // Which of its producer's it may end with is judged by another rule.
+            // Another rule checks with which errors of its producer it may end.
             Err(Error::Client(error)) if self.work.transactional && is_of_transactions(&error) => {
                 self.life.producer_failed("run", &error);
                 Ended::Failed
@@ -373,7 +373,7 @@ impl Application {
     }
 }
 
-/// Whether an error is one that only the producer of transactions ends with.
+/// Whether an error is one with which only a transactional producer ends.
 pub(crate) fn is_of_transactions(error: &offtake::Error) -> bool {
     use offtake::ErrorKind::{Fenced, Refused};
     let is_of_instance = error.to_string().contains("group.instance.id");

@@ -1,15 +1,15 @@
-//! Record batches inside an answer, found without knowing the versions of Fetch: what has the head of a batch and a
-//! checksum that holds is one.
+//! Finds record batches inside an answer without knowledge of Fetch versions: bytes with the header of a batch and a
+//! valid checksum are one.
 
 use std::ops::Range;
 
-/// Where the checksum begins that covers everything after itself, and what stands before it.
+/// Offsets in a batch. The checksum covers everything after itself.
 const LENGTH: usize = 8;
 const MAGIC: usize = 16;
 const CRC: usize = 17;
 const COVERED: usize = 21;
 
-/// What the checksum of each whole batch (format 2) covers.
+/// The range that the checksum of each whole batch (format 2) covers.
 pub(super) fn covered(answer: &[u8]) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut at = 0;
@@ -24,7 +24,7 @@ pub(super) fn covered(answer: &[u8]) -> Vec<Range<usize>> {
     found
 }
 
-/// The length of the batch that these bytes begin with, if they do.
+/// The length of the batch at the start of these bytes, if there is one.
 fn whole(bytes: &[u8]) -> Option<usize> {
     if bytes.get(MAGIC) != Some(&2) {
         return None;

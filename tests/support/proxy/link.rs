@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use super::{Api, Harm, Shared, batch};
 
-/// No frame that a test means is longer.
+/// The longest frame of any test.
 const LONGEST: usize = 128 << 20;
-/// How often a connection of limited bandwidth gets its share.
+/// How often a connection with limited bandwidth gets its share.
 const TICK: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(super) struct Link {
     number: u64,
     client: TcpStream,
     broker: TcpStream,
-    /// What is to be answered, by correlation id.
+    /// The unanswered requests, by correlation id.
     asked: Mutex<BTreeMap<i32, Api>>,
     /// Nothing more passes, either way.
     stalled: AtomicBool,
@@ -32,7 +32,7 @@ impl Link {
         Self { number, client, broker, asked: Mutex::default(), stalled: AtomicBool::new(false) }
     }
 
-    /// Passes on requests, and remembers what they were, until an end closes.
+    /// Forwards requests, and records their APIs, until an end closes.
     pub(super) fn requests(&self, shared: &Shared) {
         while let Some(request) = frame(&self.client) {
             if let Some((api, correlation)) = header(&request) {
@@ -53,7 +53,7 @@ impl Link {
         self.end();
     }
 
-    /// Whether the client has ended the connection, after all that was read of it.
+    /// Whether the client has closed the connection, after all its bytes were read.
     fn has_hung_up(&self) -> bool {
         self.client.set_read_timeout(Some(Duration::from_millis(1))).ok();
         let read = self.client.peek(&mut [0]);
@@ -61,7 +61,7 @@ impl Link {
         matches!(read, Ok(0))
     }
 
-    /// Passes on answers until one is the last, or an end closes.
+    /// Forwards answers until one is the last, or an end closes.
     pub(super) fn answers(&self, shared: &Shared) {
         while let Some(answer) = frame(&self.broker) {
             if !self.is_stalled() && self.answer(answer, shared).is_none() {
@@ -71,7 +71,7 @@ impl Link {
         self.end();
     }
 
-    /// `None`: it was the last of this connection.
+    /// Forwards one answer. `None`: it was the last of this connection.
     fn answer(&self, mut answer: Vec<u8>, shared: &Shared) -> Option<()> {
         let api = i32_at(&answer, 4).and_then(|correlation| self.asked().remove(&correlation));
         let harms = shared.lock().harms(api, &answer);
@@ -99,7 +99,7 @@ impl Link {
         Some(())
     }
 
-    /// To the client, at the speed that it is to have.
+    /// Writes to the client, at the configured speed.
     fn say(&self, bytes: &[u8], shared: &Shared) -> Option<()> {
         let mut left = bytes;
         while !left.is_empty() {
@@ -136,7 +136,7 @@ impl Link {
     }
 }
 
-/// A length and what it announces.
+/// Reads a length and a frame of that length.
 fn frame(mut from: &TcpStream) -> Option<Vec<u8>> {
     let mut length = [0; 4];
     from.read_exact(&mut length).ok()?;
@@ -148,7 +148,7 @@ fn frame(mut from: &TcpStream) -> Option<Vec<u8>> {
     Some(frame)
 }
 
-/// The key and the correlation id, which stand where they always stood: length, key, version, correlation id.
+/// The key and the correlation id, at their fixed positions: length, key, version, correlation id.
 fn header(request: &[u8]) -> Option<(Api, i32)> {
     let key = i16::from_be_bytes(request.get(4..6)?.try_into().ok()?);
     Some((Api(key), i32_at(request, 8)?))
@@ -158,7 +158,7 @@ fn i32_at(frame: &[u8], at: usize) -> Option<i32> {
     Some(i32::from_be_bytes(frame.get(at..at + 4)?.try_into().ok()?))
 }
 
-/// One bit of one batch.
+/// Flips one bit of one batch.
 fn corrupt(answer: &mut [u8], shared: &Shared) {
     let batches = batch::covered(answer);
     let mut state = shared.lock();

@@ -1,9 +1,9 @@
 //! A TCP proxy before one broker that does harm on request. It reads the headers of requests and pairs each answer with
-//! what was asked (by correlation id), so that a [`Rule`] can drop, delay, cut, stall or corrupt the answers to one kind of
-//! request; beside that it turns everybody away, holds back everything, or lets through only so many bytes a second. What it
-//! chooses it chooses by its seed, and it counts what it did.
+//! its request (by correlation id), so that a [`Rule`] can drop, delay, cut, stall or corrupt the answers to one kind
+//! of request. It can also refuse all connections, hold back everything, or limit the bandwidth. It makes random
+//! choices by its seed, and counts its actions.
 //!
-//! It is for clients that want an answer to every request: consumers, not producers with `acks=0`.
+//! It is for clients that expect an answer to every request: consumers, not producers with `acks=0`.
 
 mod batch;
 mod link;
@@ -25,7 +25,7 @@ pub struct Proxy {
     shared: Arc<Shared>,
 }
 
-/// Is shown the bytes that passed: on which connection (they count from 1), whether from the client.
+/// Gets the bytes that passed: on which connection (they count from 1), whether from the client.
 type Tap = Box<dyn Fn(u64, bool, &[u8]) + Send + Sync>;
 
 struct Shared {
@@ -44,7 +44,7 @@ impl std::fmt::Debug for Shared {
 struct State {
     target: Option<u16>,
     rules: Vec<Rule>,
-    /// Bytes of answers a second, for each connection.
+    /// Bytes of answers per second, for each connection.
     bandwidth: Option<u32>,
     stalled: bool,
     refusing: bool,
@@ -52,13 +52,13 @@ struct State {
     dice: Dice,
     open: Vec<TcpStream>,
     accepted: u64,
-    /// Answers that were passed on whole, and their bytes.
+    /// Answers that were forwarded completely, and their bytes.
     answers: (u64, u64),
     done: BTreeMap<String, u64>,
 }
 
 impl Proxy {
-    /// Listens on a free port; connections wait until [`to`](Self::to) has said where they go.
+    /// Listens on a free port; connections wait until [`to`](Self::to) sets their target.
     pub fn listen() -> Self {
         let port = crate::ports::free_port();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("a free port can be bound");
@@ -82,33 +82,33 @@ impl Proxy {
         Self { port, shared }
     }
 
-    /// The port that clients are to use.
+    /// The port for clients.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The port on loopback that connections go on to.
+    /// Sets the port on loopback that connections are forwarded to.
     pub fn to(&self, port: u16) {
         self.shared.change(|state| state.target = Some(port));
     }
 
-    /// What it chooses from here on, it chooses by this seed.
+    /// Sets the seed of all further choices.
     pub fn seed(&self, seed: u64) {
         self.shared.change(|state| state.dice = Dice::new(seed));
     }
 
-    /// One more rule; an answer may be struck by several.
+    /// Adds a rule; several may strike one answer.
     pub fn rule(&self, rule: Rule) {
         self.shared.change(|state| state.rules.push(rule));
     }
 
-    /// Cuts the connection of the next response that is at least `size` bytes long, once `after` bytes of it (its length
-    /// counted in) have been let through. Once.
+    /// Cuts the connection of the next response of at least `size` bytes, after `after` bytes of it (including its
+    /// length) have passed. Once.
     pub fn cut_response(&self, size: usize, after: usize) {
         self.rule(Rule::next_of_size(size, Harm::CutAfter(after)));
     }
 
-    /// Ends every connection there is, and lets new ones in.
+    /// Ends all open connections, and accepts new ones.
     pub fn cut_all(&self) {
         self.shared.change(|state| {
             state.count("cut all".to_owned());
@@ -116,8 +116,8 @@ impl Proxy {
         });
     }
 
-    /// Holds back what brokers and clients say until [`flow`](Self::flow); connections stay open. The last words of a client
-    /// that has hung up by then are never heard.
+    /// Holds back the data of brokers and clients until [`flow`](Self::flow); connections stay open. The last data of a
+    /// client that has closed its connection by then never arrives.
     pub fn stall(&self) {
         self.shared.change(|state| {
             state.stalled = true;
@@ -130,7 +130,7 @@ impl Proxy {
         self.shared.change(|state| state.stalled = false);
     }
 
-    /// Lets through so many bytes of answers a second on each connection; `None`: all that come.
+    /// Limits the answers on each connection to this many bytes per second; `None`: no limit.
     pub fn bandwidth(&self, bytes: Option<u32>) {
         self.shared.change(|state| {
             state.bandwidth = bytes;
@@ -138,7 +138,7 @@ impl Proxy {
         });
     }
 
-    /// Ends what is connected and whatever connects until [`admit`](Self::admit).
+    /// Ends all connections, and new ones too, until [`admit`](Self::admit).
     pub fn refuse(&self) {
         self.shared.change(|state| {
             state.refusing = true;
@@ -152,7 +152,7 @@ impl Proxy {
         self.shared.change(|state| state.refusing = false);
     }
 
-    /// No rules, no limits: it passes on what is said. Connections that a rule has stalled stay so.
+    /// Removes all rules and limits, and forwards everything. Connections that a rule has stalled stay so.
     pub fn heal(&self) {
         self.shared.change(|state| {
             state.rules.clear();
@@ -162,13 +162,13 @@ impl Proxy {
         });
     }
 
-    /// Shows all that passes from now on to `tap`, in pieces of any size, once they have been passed on: the connection
-    /// (they count from 1), whether the client said it, the bytes. Once in the life of a proxy.
+    /// Shows all data that passes from now on to `tap`, in pieces of any size, once they have been forwarded: the
+    /// connection (they count from 1), whether the client sent it, the bytes. Once in the life of a proxy.
     pub fn tap(&self, tap: impl Fn(u64, bool, &[u8]) + Send + Sync + 'static) {
         assert!(self.shared.tap.set(Box::new(tap)).is_ok(), "this proxy has a tap already");
     }
 
-    /// How many answers of the broker have been passed on whole so far, and how many bytes they had.
+    /// How many answers of the broker have been forwarded completely so far, and their bytes.
     pub fn answers(&self) -> (u64, u64) {
         self.shared.lock().answers
     }
@@ -178,12 +178,12 @@ impl Proxy {
         self.shared.lock().accepted
     }
 
-    /// How many cuts have happened so far: a test that wanted one can see that it got it.
+    /// How many cuts have happened so far, so that a test can check that it got one.
     pub fn cuts(&self) -> u64 {
         self.done().iter().filter(|(what, _)| what.starts_with("cut")).map(|(_, times)| times).sum()
     }
 
-    /// What was done so far, and how often: `drop Fetch`, `corrupt Fetch`, `slow`, `refuse`, …
+    /// The actions so far, with their counts: `drop Fetch`, `corrupt Fetch`, `slow`, `refuse`, …
     pub fn done(&self) -> BTreeMap<String, u64> {
         self.shared.lock().done.clone()
     }
@@ -195,7 +195,7 @@ impl Drop for Proxy {
             state.closed = true;
             state.end_all();
         });
-        // Wakes the thread that accepts, which then sees that it is over.
+        // Wakes the accepting thread, which then sees the end.
         TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).ok();
     }
 }
@@ -211,7 +211,7 @@ impl State {
         }
     }
 
-    /// What happens to an answer, by the rules in their order.
+    /// The harm to an answer, by the rules in their order.
     fn harms(&mut self, api: Option<Api>, answer: &[u8]) -> Vec<Harm> {
         let has_batch = || !batch::covered(answer).is_empty();
         let harms: Vec<Harm> =
@@ -254,7 +254,7 @@ impl Shared {
         !self.wait_while(|state| state.stalled).closed
     }
 
-    /// Waits for so long; false when the proxy is gone.
+    /// Waits for this long; false if the proxy is gone.
     fn wait(&self, span: Duration) -> bool {
         let until = Instant::now() + span;
         let mut state = self.lock();
@@ -293,7 +293,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
-/// A broker that is down is a connection that ends at once.
+/// For a broker that is down, the connection ends at once.
 fn connect(client: TcpStream, number: u64, shared: &Arc<Shared>) -> Option<()> {
     let target = shared.wait_while(|state| state.target.is_none()).target?;
     let broker = TcpStream::connect((Ipv4Addr::LOCALHOST, target)).ok()?;

@@ -1,4 +1,4 @@
-//! Which answers are harmed, and how.
+//! The rules for harm to answers.
 
 use std::fmt;
 use std::time::Duration;
@@ -48,21 +48,20 @@ impl fmt::Display for Api {
     }
 }
 
-/// What happens to an answer.
+/// The harm to an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Harm {
-    /// It never comes; what is said on the connection after it does.
+    /// It never arrives; later data on the connection does.
     Drop,
-    /// It comes so much later, and what stands behind it too.
+    /// It is delayed by this time, and so is everything after it.
     Delay(Duration),
-    /// It breaks off somewhere in the middle, and its connection ends.
+    /// It is cut somewhere in the middle, and its connection ends.
     Cut,
-    /// It breaks off after so many bytes, its length counted in.
+    /// It is cut after this many bytes, including its length.
     CutAfter(usize),
-    /// Neither it nor anything after it comes, though its connection stays open until the client ends it.
+    /// Neither it nor anything after it arrives, though its connection stays open until the client closes it.
     Stall,
-    /// One bit of what the checksum of one of its record batches covers is turned over. An answer without a batch does not
-    /// count as one.
+    /// One bit that the checksum of one of its record batches covers is flipped. An answer without a batch is not counted.
     Corrupt,
 }
 
@@ -90,22 +89,22 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// The next answer to a request of that key, and no other.
+    /// The next answer to a request with this key, and no other.
     pub fn next(api: Api, harm: Harm) -> Self {
         Self { api: Some(api), least: 0, harm, every: 1, left: 1, seen: 0 }
     }
 
-    /// Every `nth` answer to a request of that key.
+    /// Every `nth` answer to a request with this key.
     pub fn each(nth: u64, api: Api, harm: Harm) -> Self {
         Self { every: nth.max(1), left: u64::MAX, ..Self::next(api, harm) }
     }
 
-    /// The next answer to anything that has so many bytes, its length counted in.
+    /// The next answer of at least this many bytes, including its length.
     pub(super) fn next_of_size(least: usize, harm: Harm) -> Self {
         Self { api: None, least, harm, every: 1, left: 1, seen: 0 }
     }
 
-    /// Whether an answer of `size` bytes is harmed. `has_batch` is asked only by rules that need to know.
+    /// Whether an answer of `size` bytes is harmed. Only rules that need `has_batch` call it.
     pub(super) fn strikes(
         &mut self,
         api: Option<Api>,

@@ -1,7 +1,7 @@
-//! What every rival has in common: its command line, what it counts, and the line that it prints.
+//! The parts that every rival shares: its command line, its counts, and the line that it prints.
 //!
-//! `PROGRAM MODE SETTINGS BOOTSTRAP TOPIC PARTITIONS COUNT`; benches/README.md says what modes and settings mean. BOOTSTRAP is
-//! `HOST:PORT`, or `HOST:PORT+FILE` for TLS with an authority's certificate.
+//! `PROGRAM MODE SETTINGS BOOTSTRAP TOPIC PARTITIONS COUNT`; benches/README.md explains modes and settings. BOOTSTRAP
+//! is `HOST:PORT`, or `HOST:PORT+FILE` for TLS with an authority's certificate.
 #![allow(dead_code, reason = "no rival needs all of it")]
 #![allow(clippy::disallowed_methods, reason = "a stopwatch reads the clock, and an application may sleep")]
 
@@ -13,9 +13,9 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub enum Mode {
     /// Everything from the beginning, by manual assignment of all partitions.
     Read,
-    /// The same for an application that sleeps so many milliseconds after as many thousand records.
+    /// The same for an application that sleeps this many milliseconds after as many thousand records.
     Sleep(u64),
-    /// What is produced from now on; the third word of each value says when, in microseconds since the epoch.
+    /// Records produced from now on; the third word of each value is its time, in microseconds since the epoch.
     Latency,
     /// Until the first record: by manual assignment, or as a member of a group of either protocol.
     StartAssign,
@@ -25,7 +25,7 @@ pub enum Mode {
 
 pub struct Job {
     pub mode: Mode,
-    /// Set up as the library's documentation says for throughput; else with its defaults.
+    /// Set up as the library's documentation recommends for throughput; else with its defaults.
     pub tuned: bool,
     pub bootstrap: String,
     pub topic: String,
@@ -59,7 +59,7 @@ impl Job {
         })
     }
 
-    /// Where to connect to, and the file with the authority's certificate if it is TLS.
+    /// The address, and the file with the authority's certificate for TLS.
     pub fn address(&self) -> (&str, Option<&str>) {
         match self.bootstrap.split_once('+') {
             Some((address, authority)) => (address, Some(authority)),
@@ -67,12 +67,12 @@ impl Job {
         }
     }
 
-    /// Whether to begin where the log ends.
+    /// Whether to begin at the log end.
     pub fn at_the_end(&self) -> bool {
         self.mode == Mode::Latency
     }
 
-    /// A group that nobody else has ever had.
+    /// A group that was never used before.
     pub fn group(&self) -> String {
         format!("peers-{}-{}", std::process::id(), micros())
     }
@@ -83,7 +83,7 @@ const WARM_UP: u64 = 2000;
 
 pub struct Tally {
     began: Instant,
-    /// When the first record came.
+    /// When the first record arrived.
     flowing: Option<Instant>,
     used: (f64, f64),
     mode: Mode,
@@ -96,7 +96,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// To be called before the client is made.
+    /// To be called before the client is created.
     pub fn begin(job: &Job) -> Self {
         let wanted = if job.mode == Mode::Latency { job.count + WARM_UP } else { job.count };
         Self {
@@ -172,7 +172,7 @@ impl Tally {
         );
     }
 
-    /// Prints the line and ends the process: what the client does when it is closed is not measured.
+    /// Prints the line and ends the process, as closing the client is not measured.
     pub fn end(&mut self) -> ! {
         self.report();
         std::process::exit(0)

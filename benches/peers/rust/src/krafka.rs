@@ -1,5 +1,5 @@
-//! krafka. Tuned: `max_poll_records` and `max_buffered_records` so large that nothing of a Fetch answer is thrown away
-//! (what its page on performance says of read-ahead).
+//! krafka. Tuned: `max_poll_records` and `max_buffered_records` so large that no part of a Fetch answer is thrown away
+//! (the advice on read-ahead in its page on performance).
 
 mod common;
 

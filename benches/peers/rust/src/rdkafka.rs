@@ -1,7 +1,8 @@
-//! librdkafka through the `rdkafka` crate. To read it takes batches of up to 10,000 with `rd_kafka_consume_batch_queue`,
-//! which the crate's safe side does not offer; for latency and the start it polls one message after the other, as a batch
-//! would wait until it is full. Tuned: `queued.min.messages` at its largest, and no second's pause when the queue was full.
-//! `check.crcs` is false, its default: of all rivals it alone does not check what it reads.
+//! librdkafka through the `rdkafka` crate. To read it takes batches of up to 10,000 with
+//! `rd_kafka_consume_batch_queue`, which the crate's safe API does not offer; for latency and start-up it polls single
+//! messages, as a batch would wait until it is full. Tuned: `queued.min.messages` at its largest, and no pause of a
+//! second when the queue was full. `check.crcs` is false, its default: alone among the rivals it does not verify
+//! checksums.
 
 mod common;
 
@@ -89,10 +90,10 @@ unsafe fn count(message: &rd::rd_kafka_message_t, tally: &mut Tally) -> Result<(
     let value = if message.payload.is_null() {
         &[][..]
     } else {
-        // SAFETY: librdkafka says that so many bytes lie there.
+        // SAFETY: librdkafka guarantees that many bytes there.
         unsafe { std::slice::from_raw_parts(message.payload.cast::<u8>(), message.len) }
     };
-    // SAFETY: as the caller promises.
+    // SAFETY: as the caller guarantees.
     let headers = unsafe { headers(message) };
     tally.add(message.key_len, headers, value);
     Ok(())
@@ -103,7 +104,7 @@ unsafe fn count(message: &rd::rd_kafka_message_t, tally: &mut Tally) -> Result<(
 unsafe fn headers(message: &rd::rd_kafka_message_t) -> usize {
     let mut length = 0;
     let mut all = ptr::null_mut();
-    // SAFETY: what is written to are variables of ours; names end with a zero.
+    // SAFETY: the written variables are ours; names end with a zero.
     unsafe {
         if rd::rd_kafka_message_headers(message, &mut all)
             != rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR

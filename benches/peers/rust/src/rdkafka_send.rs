@@ -13,7 +13,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, Prod
 use rdkafka::{ClientConfig, ClientContext};
 use values::Values;
 
-/// Records between two looks at the delivery reports.
+/// Records between two checks for delivery reports.
 const LOOK_EVERY: u64 = 1000;
 
 #[derive(Default)]
@@ -85,7 +85,7 @@ fn main() -> Result<(), Failure> {
     std::process::exit(0)
 }
 
-/// `transact MS BOOTSTRAP TOPIC SECONDS`: transactions of 100 records, each open for as many ms at least.
+/// `transact MS BOOTSTRAP TOPIC SECONDS`: transactions of 100 records, each open for at least MS milliseconds.
 #[allow(clippy::disallowed_methods, reason = "a stopwatch reads the clock")]
 fn transact(open: u64, bootstrap: &str, topic: &str, seconds: u64) -> Result<(), Failure> {
     const RECORDS: u64 = 100;

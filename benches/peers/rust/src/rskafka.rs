@@ -1,5 +1,5 @@
-//! rskafka. A task for each partition asks for its records and hands them over one answer ahead. Tuned: 4 MiB an answer
-//! (more makes it slower); else 50 MiB, the default of its `StreamConsumer`. It knows no groups.
+//! rskafka. A task for each partition fetches its records and hands them over one answer ahead. Tuned: 4 MiB per answer
+//! (more makes it slower); else 50 MiB, the default of its `StreamConsumer`. It does not support groups.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! The settings of many topics.
+//! The configurations of many topics.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use offtake_wire::{
 
 use super::{Answers, Survey};
 
-/// So many topics are in one request at most.
+/// The most topics in one request.
 const TOPICS: usize = 1000;
 /// The resource type of topics.
 const TOPIC: i8 = 2;
 
 impl Survey<'_> {
-    /// The settings of these names that are in force for each topic, asked of one broker; those without a value are left out.
+    /// The values in force of these settings for each topic, requested from one broker; settings without a value are left out.
     pub async fn topic_configs(
         &mut self,
         broker: BrokerId,

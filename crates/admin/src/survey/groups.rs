@@ -1,4 +1,4 @@
-//! Groups: which there are, who is in them, what they have committed.
+//! Groups: their list, their members, and their committed offsets.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,15 +19,15 @@ use offtake_wire::{
 use super::{Answers, ClusterDescription, Survey};
 use crate::{GroupDescription, GroupListing, describe, groups};
 
-/// So many groups are in one request at most.
+/// The most groups in one request.
 const GROUPS: usize = 200;
-/// OffsetFetch is about many groups from this version on (KIP-709).
+/// The first version of OffsetFetch with many groups (KIP-709).
 const MANY_GROUPS: i16 = 8;
-/// OffsetFetch names topics up to this version, and after it goes by topic ids.
+/// The last version of OffsetFetch with topic names; later versions use topic ids.
 const BY_NAME: i16 = 9;
 
 impl Survey<'_> {
-    /// The groups that each of these brokers coordinates. Brokers before 2.6 tell no states.
+    /// The groups that each of these brokers coordinates. Brokers before 2.6 return no states.
     pub async fn groups(
         &mut self,
         brokers: impl IntoIterator<Item = BrokerId>,
@@ -47,8 +47,8 @@ impl Survey<'_> {
         .await
     }
 
-    /// The members of these groups, by the group's name; of types other than `classic` and `consumer` nothing is known. A group that is
-    /// gone meanwhile is `Dead`.
+    /// The members of these groups, by group name; unknown for types other than `classic` and `consumer`. A group that has been
+    /// deleted meanwhile is `Dead`.
     pub async fn describe_groups(
         &mut self,
         cluster: &ClusterDescription,
@@ -104,8 +104,8 @@ impl Survey<'_> {
         described
     }
 
-    /// All that these groups have committed, by the group's name: those of one coordinator are asked for together where it takes that (Kafka
-    /// 3.0, KIP-709). A partition of which a transaction is about to commit an offset has what was committed before.
+    /// The committed offsets of these groups, by group name. The groups of one coordinator share a request where it supports that
+    /// (Kafka 3.0, KIP-709). A partition with a pending transactional commit has its previous offset.
     pub async fn committed(
         &mut self,
         groups: impl IntoIterator<Item = (BrokerId, String)>,
@@ -155,7 +155,7 @@ fn offset_fetch(names: &[String]) -> OffsetFetchRequest {
 
 type Committed = Result<BTreeMap<TopicPartition, i64>, ErrorCode>;
 
-/// The answer about each group. What is refused of a single partition is left out.
+/// Splits a response by group. Partitions with an error are left out.
 fn split(answer: offtake_wire::OffsetFetchResponse, about: Vec<String>) -> Vec<(String, Committed)> {
     let one = |response, name: &str| -> Committed {
         let committed = committed_offsets(response, name, |name, _| Some(name.into()))?;
@@ -166,7 +166,7 @@ fn split(answer: offtake_wire::OffsetFetchResponse, about: Vec<String>) -> Vec<(
         Ok(committed.into_iter().filter_map(offset).collect())
     };
     if answer.groups.is_empty() {
-        // Before version 8 it is about the only group that was asked about.
+        // Before version 8, the response is about the only requested group.
         let name = about.into_iter().next().unwrap_or_default();
         let committed = one(answer, &name);
         return vec![(name, committed)];
@@ -180,7 +180,7 @@ fn split(answer: offtake_wire::OffsetFetchResponse, about: Vec<String>) -> Vec<(
     groups.collect()
 }
 
-/// Names by their broker, in pieces of at most as many as one request to it takes.
+/// Names by broker, in pieces that fit into one request.
 fn by_coordinator(
     named: impl IntoIterator<Item = (BrokerId, String)>,
     most: impl Fn(BrokerId) -> usize,
@@ -195,7 +195,7 @@ fn by_coordinator(
     by_broker.into_iter().flat_map(pieces).collect()
 }
 
-/// Takes this name out of those that are left.
+/// Removes this name from the remaining ones.
 fn take(left: &mut Vec<String>, name: &str) -> Option<String> {
     let index = left.iter().position(|other| other == name)?;
     Some(left.swap_remove(index))

@@ -1,4 +1,4 @@
-//! [`Survey`]: questions about much at once, as a monitor asks them again and again.
+//! [`Survey`]: requests about many items at once, as a monitor repeats them.
 
 mod configs;
 mod groups;
@@ -24,22 +24,22 @@ use crate::{
     topics,
 };
 
-/// Questions about much at once: each broker is asked for its part, all of them at the same time, and what one of them does not answer
-/// fails for that part alone. Nothing is asked twice: who asks again and again learns it the next time.
+/// Requests about many items at once. Each broker gets the request for its part, all of them at the same time; if one of them
+/// does not respond, only its part fails. Nothing is retried, because the next survey repeats the request anyway.
 ///
-/// From [`Admin::survey`]. Where the brokers are is known from [`cluster`](Self::cluster): begin with it.
+/// Created by [`Admin::survey`]. The addresses of the brokers come from [`cluster`](Self::cluster): begin with it.
 #[derive(Debug)]
 pub struct Survey<'a> {
     calls: &'a mut Calls,
     deadline: Instant,
 }
 
-/// What was found out, and what was not.
+/// The results, and the failures.
 #[derive(Clone, Debug)]
 pub struct Answers<K, V> {
-    /// What was answered.
+    /// The items with a result.
     pub found: BTreeMap<K, V>,
-    /// What was not, together with others for which the reason is the same.
+    /// The items without one, grouped by their common reason.
     pub failed: Vec<Unanswered<K>>,
 }
 
@@ -48,7 +48,7 @@ impl<K: Ord, V> Answers<K, V> {
         Self { found: BTreeMap::new(), failed: Vec::new() }
     }
 
-    /// One more that failed.
+    /// Adds a failed item.
     fn fail(&mut self, broker: BrokerId, key: K, what: &str, code: ErrorCode) {
         let same = |failed: &&mut Unanswered<K>| failed.broker == broker && failed.error.code() == Some(code);
         match self.failed.iter_mut().find(same) {
@@ -60,7 +60,7 @@ impl<K: Ord, V> Answers<K, V> {
         }
     }
 
-    /// What was asked for and is in no answer.
+    /// Adds requested items that are missing in the response.
     fn fail_left_out(&mut self, broker: BrokerId, about: Vec<K>, what: &str) {
         if !about.is_empty() {
             let what = format!("{what} of {broker}");
@@ -70,14 +70,14 @@ impl<K: Ord, V> Answers<K, V> {
     }
 }
 
-/// What a broker did not answer.
+/// Items for which a broker returned no result.
 #[derive(Clone, Debug)]
 pub struct Unanswered<K> {
     /// The broker.
     pub broker: BrokerId,
-    /// What it was asked about.
+    /// The items.
     pub about: Vec<K>,
-    /// Why there is no answer.
+    /// Why there is no result.
     pub error: Error,
 }
 
@@ -85,16 +85,16 @@ pub struct Unanswered<K> {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ClusterDescription {
-    /// Its id, if the brokers tell one.
+    /// The cluster's id, if the brokers return one.
     pub id: Option<String>,
-    /// The brokers that are up, each with its host and port.
+    /// The live brokers, each with its host and port.
     pub brokers: BTreeMap<BrokerId, (String, u16)>,
-    /// The topics, also Kafka's own.
+    /// The topics, including Kafka's internal ones.
     pub topics: BTreeMap<Topic, TopicDescription>,
 }
 
 impl Admin {
-    /// Questions about much at once. Each of them ends within `limit`, whatever `default.api.timeout.ms` says.
+    /// Begins requests about many items at once. All of them together end within `limit`, whatever `default.api.timeout.ms` is.
     pub fn survey(&mut self, limit: Duration) -> Survey<'_> {
         let deadline = clock::after(limit);
         Survey { calls: &mut self.calls, deadline: self.deadline.map_or(deadline, |all| all.min(deadline)) }
@@ -102,8 +102,8 @@ impl Admin {
 }
 
 impl Survey<'_> {
-    /// The brokers, and these topics or all; a topic that does not exist is left out. The only question that any broker answers: it is
-    /// asked of one after the other until the time is over.
+    /// The brokers, and these topics or all; a topic that does not exist is left out. This is the only request that any broker
+    /// can answer: it is sent to one broker after the other until the time has ended.
     pub async fn cluster(&mut self, topics: Option<&BTreeSet<Topic>>) -> Result<ClusterDescription> {
         let selection = match topics {
             None => TopicSelection::All,
@@ -122,8 +122,8 @@ impl Survey<'_> {
         })
     }
 
-    /// Asks each broker, in no higher version than this; of those that do not answer all that they were asked about fails. `what`
-    /// completes "cannot …".
+    /// Sends a request to each broker, with a limit of the version. For brokers that do not respond, all of their items fail.
+    /// `what` completes "cannot …".
     async fn ask<K: Ord, V, R>(
         &mut self,
         version: i16,

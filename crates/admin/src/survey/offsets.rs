@@ -1,4 +1,4 @@
-//! Where many logs begin and end.
+//! The first and last offsets of many logs.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,12 +10,13 @@ use offtake_wire::{ListOffsetsRequest, Message};
 
 use super::{Answers, Survey};
 
-/// So many partitions are in one request at most.
+/// The most partitions in one request.
 const PARTITIONS: usize = 10_000;
 
 impl Survey<'_> {
-    /// The offset of each partition that the specification means, asked of these leaders; partitions where no record fits are `None`. One
-    /// that has moved to another leader fails with `NOT_LEADER_OR_FOLLOWER`, one that was deleted with `UNKNOWN_TOPIC_OR_PARTITION`.
+    /// The offset for the specification in each partition, requested from these leaders; `None` for partitions without a matching
+    /// record. A partition that has moved to another leader fails with `NOT_LEADER_OR_FOLLOWER`, a deleted one with
+    /// `UNKNOWN_TOPIC_OR_PARTITION`.
     pub async fn list_offsets(
         &mut self,
         leaders: &BTreeMap<BrokerId, Vec<TopicPartition>>,

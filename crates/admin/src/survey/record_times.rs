@@ -12,48 +12,49 @@ use offtake_wire::{
 
 use super::{Answers, Survey};
 
-/// Fetch names topics up to this version, and after it goes by topic ids.
+/// The last version of Fetch with topic names; later versions use topic ids.
 const BY_NAME: i16 = 12;
-/// So many partitions are in one request at most, …
+/// The most partitions in one request.
 const PARTITIONS: usize = 50;
-/// … and so much of each is read: a batch as producers make it by default (`batch.size`), with its header. Larger ones are read alone.
+/// The bytes read for each: a batch of the default size (`batch.size`), with its header. Larger batches are read alone.
 const BYTES: i32 = 17 << 10;
-/// So many of those whose first batch is larger are read by themselves in one call, …
+/// The most partitions per call whose first batch is larger and read alone.
 const ALONE: usize = 50;
-/// … and so much of each, or one batch if that is larger.
+/// The bytes read for each of those, or one batch if that is larger.
 const BYTES_ALONE: i32 = 256 << 10;
-/// A batch that takes more than this when it is decompressed is judged by its header.
+/// A batch that is larger than this when decompressed is represented by its header.
 const DECOMPRESSED: usize = 16 << 20;
 
-/// What was found at an offset.
+/// The result of a lookup by offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordTime {
-    /// The record there, or the first after it, has this timestamp in milliseconds since 1970, off by no more than `error_ms`: 0 unless the
-    /// batch could not be decompressed.
+    /// The record at the offset, or the next one, has this timestamp in milliseconds since 1970, within `error_ms`. The error is
+    /// 0 unless the batch could not be decompressed.
     At {
         /// The timestamp.
         timestamp: i64,
-        /// How far off it may be, in milliseconds.
+        /// The maximum error, in milliseconds.
         error_ms: u64,
     },
-    /// It has none.
+    /// The record has no timestamp.
     Without,
-    /// There is none up to the high watermark, but transaction markers, or nothing: compaction may have removed it.
+    /// There is no record up to the high watermark, except transaction markers: compaction may have removed it.
     NoRecord,
 }
 
-/// What the bytes of an answer say.
+/// The result of decoding a response.
 enum Read {
     Found(RecordTime),
-    /// They end before a record: it is to be looked for from this offset on.
+    /// The bytes end before a record, so that the search continues at this offset.
     GoOn(i64),
 }
 
 impl Survey<'_> {
-    /// The timestamp of the first record at or after each offset, asked of these leaders: as few bytes are read as brokers allow, a batch of
-    /// each. Records of aborted transactions count as records.
+    /// The timestamp of the first record at or after each offset, requested from these leaders. As few bytes are read as brokers
+    /// allow, one batch each. Records of aborted transactions count.
     ///
-    /// What takes more than two steps (a batch beyond 17 KiB, a long run of transaction markers) may be left out of the answer.
+    /// Lookups that take more than two steps (a batch beyond 17 KiB, a long run of transaction markers) may be missing in the
+    /// result.
     pub async fn record_times(
         &mut self,
         leaders: &BTreeMap<BrokerId, Vec<(TopicPartition, i64)>>,
@@ -70,7 +71,7 @@ impl Survey<'_> {
         answers
     }
 
-    /// Reads what is asked for, and gives back what there was no record of among the bytes.
+    /// Reads the lookups, and returns those without a record among the bytes.
     async fn read(
         &mut self,
         asked: &[Lookup],
@@ -83,9 +84,9 @@ impl Survey<'_> {
             by_leader.entry(lookup.0).or_default().push(lookup.clone());
         }
         let mut requests = Vec::new();
-        // What the offsets that are read from stand for, in each request.
+        // The original offsets of each request's fetch offsets.
         for (leader, lookups) in by_leader {
-            // A partition is in a request once.
+            // A request contains each partition only once.
             let mut rounds: Vec<BTreeMap<TopicPartition, (i64, i64)>> = vec![BTreeMap::new()];
             for (_, partition, of, from) in lookups {
                 let free =
@@ -140,7 +141,7 @@ impl Survey<'_> {
     }
 }
 
-/// A leader, a partition, the offset that is asked about, and the one to read from.
+/// A leader, a partition, the requested offset, and the offset to read from.
 type Lookup = (BrokerId, TopicPartition, i64, i64);
 
 fn fetch(round: &BTreeMap<TopicPartition, (i64, i64)>, bytes: i32) -> FetchRequest {
@@ -159,7 +160,7 @@ fn fetch(round: &BTreeMap<TopicPartition, (i64, i64)>, bytes: i32) -> FetchReque
     FetchRequest { topics: topics.collect(), ..FetchRequest::default() }
 }
 
-/// The time of the first record at or after `from` among these bytes.
+/// The timestamp of the first record at or after `from` in these bytes.
 fn first_time(records: Bytes, from: i64, end: i64, decompressor: &mut Decompressor) -> Read {
     let mut next = from;
     for batch in Batches::new(records, Crc::Check) {
@@ -177,7 +178,7 @@ fn first_time(records: Bytes, from: i64, end: i64, decompressor: &mut Decompress
 
 fn time_in(batch: &Batch, from: i64, decompressor: &mut Decompressor) -> Option<RecordTime> {
     let Ok(payload) = batch.open(decompressor) else {
-        // Its codec may be none of ours. The header has the first and the greatest timestamp.
+        // Its codec may not be compiled in. The header has the first and the greatest timestamp.
         let header = batch.header()?;
         let (first, greatest) = (header.base_timestamp(), header.max_timestamp());
         return Some(stamped(greatest, greatest.saturating_sub(first).unsigned_abs()));

@@ -1,4 +1,4 @@
-//! How large logs are.
+//! The sizes of logs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,11 +13,11 @@ use super::{Answers, Survey};
 const WHAT: &str = "read the sizes of logs";
 
 impl Survey<'_> {
-    /// The size of each log in bytes as its leader has it on disk: its segments, without their indexes. Each of these leaders is asked
-    /// once. A partition that it has no replica of, or has it on a disk that fails, is in no answer; replicas that are being
-    /// moved to another disk of the same broker are left out.
+    /// The size of each log in bytes on its leader's disk: its segments, without their indexes. Each of these leaders gets one
+    /// request. A partition without a replica there, or on a failed disk, is missing in the result; replicas that are being moved
+    /// to another disk of the same broker are left out.
     ///
-    /// Brokers that demand ACLs want `DESCRIBE` on the cluster: without it all fails with `CLUSTER_AUTHORIZATION_FAILED`.
+    /// Brokers with ACLs require `DESCRIBE` on the cluster; without it everything fails with `CLUSTER_AUTHORIZATION_FAILED`.
     pub async fn sizes(
         &mut self,
         leaders: &BTreeMap<BrokerId, Vec<TopicPartition>>,
@@ -28,7 +28,7 @@ impl Survey<'_> {
         let requests = requests.collect();
         self.ask(DescribeLogDirsRequest::VERSIONS.max, WHAT, requests, |answers, leader, about, answer| {
             let refusal = match answer.error_code {
-                // How brokers before 3.2 refuse it (KIP-784); one without a directory does not start.
+                // This is the refusal of brokers before 3.2 (KIP-784); a broker without a directory does not start.
                 ErrorCode::None if answer.results.is_empty() => ErrorCode::ClusterAuthorizationFailed,
                 code => code,
             };
@@ -39,7 +39,7 @@ impl Survey<'_> {
             let about: BTreeSet<_> = about.into_iter().collect();
             for (partition, size) in sizes(answer) {
                 if about.contains(&partition) {
-                    // Two directories have it for a moment when one has taken the other's place.
+                    // Two directories contain it for a moment when one replica has replaced the other.
                     let known = answers.found.entry(partition).or_insert(0);
                     *known = size.max(*known);
                 }
@@ -58,7 +58,7 @@ fn request(partitions: &[TopicPartition]) -> DescribeLogDirsRequest {
     DescribeLogDirsRequest { topics: Some(topics.collect()) }
 }
 
-/// What directories that work have of partitions, but future replicas.
+/// The partitions in working directories, without future replicas.
 fn sizes(answer: DescribeLogDirsResponse) -> impl Iterator<Item = (TopicPartition, u64)> {
     let works = answer.results.into_iter().filter(|directory| directory.error_code == ErrorCode::None);
     works.flat_map(|directory| directory.topics).flat_map(|topic| {

@@ -15,14 +15,14 @@ use crate::{
     request::{Context, Reply},
 };
 
-/// What a rule is compared with.
+/// The message that a rule is matched against.
 enum Seen<'a> {
     Request(&'a RequestKind),
     Answer(&'a ResponseKind),
 }
 
 impl Model {
-    /// Applies rules to a request. Returns what happens to it instead of being handled; `None` lets it through.
+    /// Applies rules to a request. Returns what happens instead of handling it; `None` lets it through.
     pub(crate) fn apply_to_request(&mut self, context: &Context, request: &RequestKind) -> Option<Reply> {
         if self.faults.rules.is_empty() {
             return None;
@@ -39,7 +39,7 @@ impl Model {
         instead
     }
 
-    /// What happens to a request that is not handled, or not yet; `None` when the fault concerns the answer.
+    /// Applies the fault to a request that is not handled, or not yet; `None` when the fault concerns the answer.
     fn keep_from(
         &mut self,
         context: &Context,
@@ -75,7 +75,7 @@ impl Model {
         }
     }
 
-    /// A request that expects no answer was handled.
+    /// Records that a request without an answer was handled.
     pub(crate) fn unanswered(&mut self, context: &Context) {
         let pending = self.faults.pending.remove(&context.connection).unwrap_or_default();
         let then = pending.rules.iter().fold(Then::Next, |then, (_, rule)| match rule.fault {
@@ -87,7 +87,7 @@ impl Model {
         self.deliver(Delivery { connection: context.connection, broker: context.broker, bytes: None, then });
     }
 
-    /// Sends an answer, unless a rule wants otherwise. The connection's next request is served then.
+    /// Sends an answer, unless a rule decides otherwise. The connection's next request is then served.
     pub(crate) fn send(&mut self, context: &Context, mut response: ResponseKind) {
         let mut pending = self.faults.pending.remove(&context.connection).unwrap_or_default();
         if !self.faults.rules.is_empty() {
@@ -172,7 +172,7 @@ impl Model {
         bytes.freeze()
     }
 
-    /// The rules that apply to this. Counts the requests that each was about.
+    /// The rules that apply to this message. Counts the requests that match each rule's conditions.
     fn matching_rules(
         &mut self,
         context: &Context,
@@ -219,8 +219,8 @@ impl Model {
     }
 }
 
-/// The rule of which only the answer shows that it applies: as the request was handled already, the fault is the nearest one that
-/// concerns the answer.
+/// Adapts a rule that was matched only by the answer: as the request was handled already, the fault becomes the nearest
+/// one that concerns the answer.
 fn after_the_fact(rule: FaultRule) -> FaultRule {
     let fault = match rule.fault {
         Fault::Drop | Fault::Skip => Fault::Swallow,

@@ -1,4 +1,4 @@
-//! What a test may do to brokers.
+//! Operations of a test on the brokers.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use super::KafkaVersion;
 use crate::{connection::ConnectionId, kafka::ApiKey, model::Model};
 
 impl Model {
-    /// A broker dies, as by `kill -9`: its connections close, and dials are refused. After
+    /// Crashes a broker, as by `kill -9`: its connections close, and dials are refused. After
     /// [`Config::failover`](crate::Config::failover) others lead its partitions and coordinate its groups.
     pub fn crash(&mut self, now: Instant, broker: i32) {
         self.now = now;
@@ -22,8 +22,8 @@ impl Model {
         self.forget_fetch_sessions(broker);
     }
 
-    /// A broker that crashed is back. What it lost meanwhile stays where it went; what nobody could take it leads again.
-    /// If its death was not noticed yet, it is now: the broker registers anew.
+    /// Restarts a broker that crashed. Partitions and groups that moved away meanwhile stay where they are; those that
+    /// nobody could take are its own again. If its death was not noticed yet, it is now: the broker registers anew.
     pub fn restart(&mut self, now: Instant, broker: i32) {
         self.now = now;
         let Some(node) = self.nodes.all.get_mut(&broker) else { return };
@@ -38,8 +38,8 @@ impl Model {
         self.expire_groups();
     }
 
-    /// A broker stops, as by SIGSTOP: its operating system accepts connections and bytes, and it answers nothing. After
-    /// [`Config::failover`](crate::Config::failover) others lead and coordinate what it did.
+    /// Pauses a broker, as by SIGSTOP: its operating system accepts connections and bytes, but it answers nothing.
+    /// After [`Config::failover`](crate::Config::failover) others lead its partitions and coordinate its groups.
     pub fn pause(&mut self, now: Instant, broker: i32) {
         self.now = now;
         let failover = self.config.failover;
@@ -49,8 +49,8 @@ impl Model {
         }
     }
 
-    /// A broker goes on, as by SIGCONT: it sends what it had to say and reads what arrived. What others took from it
-    /// stays theirs; it answers so to what it had not read, before it counts as alive again.
+    /// Resumes a broker, as by SIGCONT: it sends its pending answers and reads what arrived. Partitions and groups that
+    /// others took stay theirs; the broker answers the unread requests on that basis, before it counts as alive again.
     pub fn resume(&mut self, now: Instant, broker: i32) {
         self.now = now;
         let Some(node) = self.nodes.all.get_mut(&broker).filter(|node| node.paused) else { return };
@@ -58,7 +58,7 @@ impl Model {
         node.fails_over = None;
         let missed = !node.up;
         for delivery in std::mem::take(&mut self.faults.frozen) {
-            self.deliver(delivery); // freezes again what is another broker's
+            self.deliver(delivery); // freezes again the answers of other brokers
         }
         for connection in self.connections_of(broker) {
             self.serve(connection);
@@ -66,11 +66,11 @@ impl Model {
         if missed {
             self.let_return(broker);
         }
-        // Groups that slept with it are awake.
+        // Timers of groups that were paused with it run again.
         self.expire_groups();
     }
 
-    /// Another broker coordinates this group or transactional id from now on, while it is up.
+    /// Makes another broker the coordinator of this group or transactional id, while that broker is up.
     pub fn move_coordinator(&mut self, now: Instant, key: &str, to: i32) {
         self.now = now;
         if self.coordinator_of(key) != Some(to) {
@@ -79,12 +79,12 @@ impl Model {
         }
     }
 
-    /// The broker that coordinates this group or transactional id now.
+    /// The current coordinator of this group or transactional id.
     pub fn coordinator(&self, key: &str) -> Option<i32> {
         self.coordinator_of(key)
     }
 
-    /// A broker listens elsewhere: what was connected is cut. Metadata says the new address from now on.
+    /// Moves a broker to another address and closes its connections. Metadata reports the new address from now on.
     pub fn readdress(&mut self, now: Instant, broker: i32, host: &str, port: u16) {
         self.now = now;
         if let Some(node) = self.nodes.all.get_mut(&broker) {
@@ -94,8 +94,8 @@ impl Model {
         }
     }
 
-    /// A broker goes by another id, at the same address: what it led and replicated goes with it. Nothing happens if
-    /// the new id is taken.
+    /// Gives a broker another id, at the same address: its partitions and replicas go with it. Nothing happens if the
+    /// new id is taken.
     pub fn renumber(&mut self, now: Instant, from: i32, to: i32) {
         self.now = now;
         if self.nodes.all.contains_key(&to) {
@@ -130,26 +130,26 @@ impl Model {
         self.reload_groups_of(to);
     }
 
-    /// A broker speaks other versions of these APIs than Kafka 4.3: lowest and highest, as far as the cluster can. With
-    /// the highest below the lowest it does not know the API. Other APIs stay as they are.
+    /// Makes a broker support other versions of these APIs than Kafka 4.3: lowest and highest, as far as the cluster
+    /// can. With the highest below the lowest it does not know the API. Other APIs stay as they are.
     pub fn limit_versions(&mut self, broker: i32, limits: &[(ApiKey, i16, i16)]) {
         for (api, min, max) in limits {
             self.faults.versions.insert((broker, api.number()), (*min, *max));
         }
     }
 
-    /// A broker speaks what an older release speaks.
+    /// Makes a broker support only the versions of an older release.
     pub fn set_kafka_version(&mut self, broker: i32, version: KafkaVersion) {
         self.faults.versions.retain(|(limited, _), _| *limited != broker);
         self.limit_versions(broker, &version.limits());
     }
 
-    /// A broker forgets its fetch sessions, as when its cache is full.
+    /// Makes a broker forget its fetch sessions, as when its cache is full.
     pub fn evict_fetch_sessions(&mut self, broker: i32) {
         self.forget_fetch_sessions(broker);
     }
 
-    /// A broker closes all connections, as when they were idle too long.
+    /// Closes all connections of a broker, as when they were idle too long.
     pub fn close_connections(&mut self, now: Instant, broker: i32) {
         self.now = now;
         self.close_connections_of(broker);
@@ -160,7 +160,7 @@ impl Model {
         self.nodes.all.iter().map(|(id, node)| (*id, node.host.as_str(), node.port, self.nodes.accepts(*id)))
     }
 
-    /// Counts a broker as alive again. It coordinates again what it did at first.
+    /// Counts a broker as alive again. It again coordinates the groups that it coordinated at first.
     fn let_return(&mut self, broker: i32) {
         let before: Vec<(String, Option<i32>)> =
             self.groups.all.keys().map(|group| (group.clone(), self.coordinator_of(group))).collect();

@@ -1,4 +1,4 @@
-//! [`KafkaVersion`]: what brokers of older releases speak.
+//! [`KafkaVersion`]: the API versions of brokers of older releases.
 
 use crate::{api::VERSIONS, kafka::ApiKey};
 
@@ -9,19 +9,19 @@ use crate::{api::VERSIONS, kafka::ApiKey};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum KafkaVersion {
-    /// 2.8: fetches by name, finds one coordinator at a time, no KIP-848.
+    /// 2.8: fetches by topic name, looks up one coordinator at a time, no KIP-848.
     V2_8,
-    /// 3.3: topic ids in Fetch (KIP-516), several groups an OffsetFetch, no KIP-848.
+    /// 3.3: topic ids in Fetch (KIP-516), several groups in one OffsetFetch, no KIP-848.
     V3_3,
-    /// 3.9: as it is set by default, so without KIP-848.
+    /// 3.9 with its default settings, so without KIP-848.
     V3_9,
-    /// 4.0: KIP-848 and KIP-890, Produce and OffsetCommit by topic name.
+    /// 4.0: KIP-848 and KIP-890; Produce and OffsetCommit by topic name.
     V4_0,
 }
 
 impl KafkaVersion {
-    /// API, lowest and highest version, of every API that these brokers do not speak as Kafka 4.3 does. What they do not
-    /// speak at all has a highest version below the lowest.
+    /// API, lowest and highest version, of every API in which these brokers differ from Kafka 4.3. An API that they do
+    /// not support at all has a highest version below the lowest.
     pub fn limits(self) -> Vec<(ApiKey, i16, i16)> {
         let column = match self {
             Self::V2_8 => 0,
@@ -41,7 +41,7 @@ impl KafkaVersion {
     }
 }
 
-/// The highest versions of 2.8, 3.3, 3.9 and 4.0; -1 where an API is not spoken.
+/// The highest versions of 2.8, 3.3, 3.9 and 4.0; -1 where an API is not supported.
 const HIGHEST: &[(ApiKey, [i16; 4])] = &[
     (ApiKey::Produce, [9, 9, 11, 12]),
     (ApiKey::Fetch, [12, 13, 17, 17]),

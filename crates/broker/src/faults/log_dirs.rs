@@ -5,7 +5,7 @@ use kafka_protocol::messages::{ResponseKind, describe_log_dirs_response::Describ
 use super::rule::Rewrite;
 
 impl Rewrite {
-    /// DescribeLogDirs names no directory and no error: how brokers before 3.2 refuse it.
+    /// DescribeLogDirs lists no directory and no error, which is how brokers before 3.2 refuse it.
     pub fn no_log_dirs() -> Self {
         Self::new("no log dirs", |response, _| {
             if let ResponseKind::DescribeLogDirs(described) = response {
@@ -15,7 +15,8 @@ impl Rewrite {
         })
     }
 
-    /// DescribeLogDirs has a second directory, to which each replica is on its way, so large by now; and a third one that fails.
+    /// DescribeLogDirs has a second directory, to which each replica is moving and has copied this many bytes; and a
+    /// third one that fails.
     pub fn future_replicas(bytes: i64) -> Self {
         const STORAGE: i16 = 56;
         Self::new("future replicas", move |response, _| {

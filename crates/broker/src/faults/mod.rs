@@ -1,8 +1,8 @@
-//! Faults: rules that inject them, and what a test may do to the cluster.
+//! Faults: rules that inject them, and operations of a test on the cluster.
 //!
-//! A rule is looked at twice. When a request is read, [`Model::apply_to_request`] finds the rules that apply to it; one may
-//! keep it from being handled. What they want done to the answer waits under the connection, of which only one request is being
-//! answered at a time, until [`Model::send`] has the answer.
+//! A rule is matched twice. When a request is read, [`Model::apply_to_request`] finds the rules that apply to it; one
+//! of them may keep it from being handled. Their changes to the answer are stored under the connection, which has only
+//! one request in progress at a time, until [`Model::send`] has the answer.
 
 mod apply;
 mod cluster;
@@ -40,44 +40,44 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleId(u64);
 
-/// The rules, and what they have begun.
+/// The rules, and the faults in progress.
 #[derive(Debug)]
 pub(crate) struct Faults {
     rules: BTreeMap<RuleId, ActiveRule>,
-    /// Beside the cluster's own, so that a rule does not change the ids that brokers make up.
+    /// Separate from the cluster's own, so that a rule does not change the ids that brokers generate.
     random: Random,
-    /// What is to be done to the answer that a connection waits for.
+    /// The faults to apply to the answer that a connection waits for.
     pending: BTreeMap<ConnectionId, Pending>,
-    /// What happens at a moment, in the order it was asked for.
+    /// Scheduled actions, by their moment and then in the order in which they were scheduled.
     later: BTreeMap<(Instant, u64), Later>,
-    /// What happens when a rule is released.
+    /// The actions that happen when a rule is released.
     held: BTreeMap<RuleId, Vec<Later>>,
     /// Answers of brokers that are paused.
     frozen: Vec<Delivery>,
-    /// Numbers rules, and what happens later.
+    /// Numbers rules and scheduled actions.
     next: u64,
     coordinators: BTreeMap<String, i32>,
-    /// Highest and lowest versions, by broker and number of the API, where they are not Kafka 4.3's.
+    /// Lowest and highest versions, by broker and API key, where they are not Kafka 4.3's.
     versions: BTreeMap<(i32, i16), (i16, i16)>,
 }
 
 #[derive(Debug)]
 struct ActiveRule {
     rule: FaultRule,
-    /// Requests that met its conditions, and those of them that it applied to.
+    /// Requests that met the rule's conditions, and how many of them the rule applied to.
     seen: u64,
     hits: u64,
 }
 
-/// Fault to an answer that is not there yet.
+/// Faults for an answer that is not there yet.
 #[derive(Debug, Default)]
 struct Pending {
     rules: Vec<(RuleId, FaultRule)>,
-    /// Rules that looked at the request and are done with it.
+    /// Rules that were matched against the request already.
     decided: BTreeSet<RuleId>,
 }
 
-/// Something that waits for a moment, or for a release.
+/// An action that waits for a moment, or for a release.
 #[derive(Debug)]
 enum Later {
     Serve { context: Context, request: Box<RequestKind> },
@@ -95,7 +95,7 @@ impl Later {
     }
 }
 
-/// An answer as it goes out, and what comes after it.
+/// An answer to send, and what to do after it.
 #[derive(Debug)]
 struct Delivery {
     connection: ConnectionId,
@@ -139,7 +139,7 @@ impl Faults {
         self.coordinators.get(key).copied()
     }
 
-    /// The versions that a broker speaks of an API, if it does.
+    /// The versions of an API that a broker supports, if it supports it.
     pub(crate) fn versions_of(&self, broker: i32, key: ApiKey) -> Option<(i16, i16)> {
         let all = VERSIONS.iter().find(|(known, ..)| *known == key).map(|(_, min, max)| (*min, *max))?;
         let limit = self.versions.get(&(broker, key as i16)).copied().unwrap_or(all);
@@ -147,7 +147,7 @@ impl Faults {
         (range.0 <= range.1).then_some(range)
     }
 
-    /// A connection is gone: nothing waits for it any more.
+    /// Forgets a connection that is gone: nothing waits for it any more.
     pub(crate) fn forget(&mut self, connection: ConnectionId) {
         self.pending.remove(&connection);
         self.later.retain(|_, later| later.connection() != connection);
@@ -167,14 +167,14 @@ impl Faults {
 }
 
 impl Model {
-    /// Adds a rule: it applies to requests that are read from now on.
+    /// Adds a rule, which applies to requests that are read from now on.
     pub fn inject(&mut self, rule: FaultRule) -> RuleId {
         let id = RuleId(self.faults.number());
         self.faults.rules.insert(id, ActiveRule { rule, seen: 0, hits: 0 });
         id
     }
 
-    /// Removes a rule: it applies to nothing more. What it holds already stays held until it is released.
+    /// Removes a rule, which then applies to no more requests. Whatever it holds already stays held until it is released.
     pub fn withdraw(&mut self, rule: RuleId) {
         self.faults.rules.remove(&rule);
     }
@@ -194,7 +194,7 @@ impl Model {
         self.faults.held.get(&rule).map_or(0, Vec::len)
     }
 
-    /// Releases what a rule holds, in the order it came. The rule goes on holding what comes after.
+    /// Releases whatever a rule holds, in order of arrival. The rule goes on holding later messages.
     pub fn release(&mut self, now: Instant, rule: RuleId) {
         self.now = now;
         for later in self.faults.held.remove(&rule).unwrap_or_default() {
@@ -224,7 +224,7 @@ impl Model {
         self.serve(connection);
     }
 
-    /// Sends what is to be sent, unless the broker is paused: then once it goes on.
+    /// Sends an answer; if the broker is paused, once it resumes.
     fn deliver(&mut self, delivery: Delivery) {
         let Delivery { connection, broker, bytes, then } = delivery;
         if !self.connections.open.contains_key(&connection) {

@@ -24,16 +24,16 @@ use super::{failure, rewrite::Answered};
 pub(super) trait ResponsePartition: Clone {
     fn index(&mut self) -> &mut i32;
 
-    /// Says this error and nothing else, as a broker does.
+    /// Replaces the content by this error alone, as a broker does.
     fn fail(&mut self, code: i16);
 }
 
-/// Something to do with each topic's partitions.
+/// An operation on each topic's partitions.
 pub(super) trait Visit {
     fn partitions(&mut self, list: &mut Vec<impl ResponsePartition>);
 }
 
-/// Shows the partitions of the answer's topics, of those that the rule is about.
+/// Visits the partitions of the answer's topics, limited to the topics that the rule is about.
 pub(super) fn visit(response: &mut ResponseKind, answered: &Answered<'_>, visitor: &mut impl Visit) {
     use ResponseKind as A;
     let named = |name: &str| answered.concerns(name, Uuid::nil());

@@ -1,4 +1,4 @@
-//! Wrong but well-formed answers: the ones that brokers, proxies and clouds have given (`docs/failures.md`).
+//! Wrong but well-formed answers that brokers, proxies and clouds have given (`docs/failures.md`).
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::{
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::topics::Topics;
 
-/// What a [`Rewrite`] may know about the request that is answered.
+/// The facts about the answered request that a [`Rewrite`] may use.
 #[derive(Debug)]
 pub(super) struct Answered<'a> {
     /// The version of the answer.
@@ -37,10 +37,10 @@ impl Answered<'_> {
     }
 }
 
-/// In every API that answers by partition; of the rule's topic, if it has one.
+/// For every API that answers by partition; limited to the rule's topic, if it has one.
 impl Rewrite {
-    /// Each partition says this error code, and nothing else. The request took effect. (A Fetch within a session answers
-    /// only for partitions with news.)
+    /// Gives each partition this error code and nothing else. The request took effect. (A Fetch within a session
+    /// answers only for partitions with news.)
     pub fn partitions_fail(code: i16) -> Self {
         struct Fail(i16);
         impl Visit for Fail {
@@ -51,7 +51,7 @@ impl Rewrite {
         Self::new("partitions fail", move |response, answered| visit(response, answered, &mut Fail(code)))
     }
 
-    /// Each topic lacks its first partition.
+    /// Omits the first partition of each topic.
     pub fn first_partition_omitted() -> Self {
         struct Omit;
         impl Visit for Omit {
@@ -62,7 +62,7 @@ impl Rewrite {
         Self::new("first partition omitted", |response, answered| visit(response, answered, &mut Omit))
     }
 
-    /// Each topic lists its partitions twice.
+    /// Lists the partitions of each topic twice.
     pub fn partitions_repeated() -> Self {
         struct Repeat;
         impl Visit for Repeat {
@@ -73,8 +73,7 @@ impl Rewrite {
         Self::new("partitions repeated", |response, answered| visit(response, answered, &mut Repeat))
     }
 
-    /// Each topic has one partition more, with this number, which may be negative, and the content of its
-    /// first.
+    /// Adds a partition to each topic, with this number, which may be negative, and the content of the topic's first.
     pub fn unrequested_partition(index: i32) -> Self {
         struct Add(i32);
         impl Visit for Add {
@@ -91,16 +90,16 @@ impl Rewrite {
     }
 }
 
-/// In Metadata; of the rule's topic, if it has one.
+/// For Metadata; limited to the rule's topic, if it has one.
 impl Rewrite {
-    /// Topics say no error and no partition.
+    /// Topics have no error and no partitions.
     pub fn metadata_without_partitions() -> Self {
         Self::new("metadata without partitions", |response, answered| {
             metadata_topics(response, answered, |topic| topic.partitions.clear());
         })
     }
 
-    /// Topics are not mentioned at all.
+    /// Topics are left out.
     pub fn metadata_without_topics() -> Self {
         Self::new("metadata without topics", |response, answered| {
             if let ResponseKind::Metadata(metadata) = response {
@@ -121,8 +120,7 @@ impl Rewrite {
         })
     }
 
-    /// What a lagging broker says: leader epochs that are older by this, and another leader, if there is another
-    /// broker.
+    /// The answer of a lagging broker: leader epochs that are older by this, and another leader, if there is another broker.
     pub fn metadata_from_the_past(epochs: i32) -> Self {
         Self::new("metadata from the past", move |response, answered| {
             let brokers: Vec<_> = match &*response {
@@ -140,7 +138,7 @@ impl Rewrite {
         })
     }
 
-    /// Brokers that cannot be: a negative id, a port of 0 and one above 65535, no host, an id twice.
+    /// Impossible brokers: a negative id, a port of 0 and one above 65535, no host, an id twice.
     pub fn metadata_strange_brokers() -> Self {
         Self::new("metadata with strange brokers", |response, _| {
             if let ResponseKind::Metadata(metadata) = response {
@@ -161,9 +159,9 @@ impl Rewrite {
     }
 }
 
-/// In Fetch; of the rule's topic, if it has one.
+/// For Fetch; limited to the rule's topic, if it has one.
 impl Rewrite {
-    /// No session is given: the cache is full.
+    /// No session is granted: the cache is full.
     pub fn no_fetch_session() -> Self {
         Self::new("no fetch session", |response, _| {
             if let ResponseKind::Fetch(fetch) = response {
@@ -190,7 +188,7 @@ impl Rewrite {
         })
     }
 
-    /// A transaction is listed as aborted that has no record here.
+    /// Lists a transaction as aborted that has no record here.
     pub fn aborted_elsewhere(producer: i64, first_offset: i64) -> Self {
         fetched("a transaction aborted elsewhere", move |partition| {
             let more = AbortedTransaction::default();
@@ -199,7 +197,7 @@ impl Rewrite {
         })
     }
 
-    /// High watermark, last stable offset and log start as given.
+    /// Sets the high watermark, the last stable offset and the log start offset.
     pub fn watermarks(high: i64, stable: i64, start: i64) -> Self {
         fetched("watermarks", move |partition| {
             partition.high_watermark = high;
@@ -208,7 +206,7 @@ impl Rewrite {
         })
     }
 
-    /// This broker is the replica to read from, and no records (KIP-392).
+    /// Names this broker as the replica to read from, without records (KIP-392).
     pub fn preferred_replica(broker: i32) -> Self {
         fetched("preferred replica", move |partition| {
             partition.preferred_read_replica = broker.into();
@@ -216,7 +214,7 @@ impl Rewrite {
         })
     }
 
-    /// Records are what `change` makes of them, where there are any: whole batches, unless the broker cut the last.
+    /// Passes the records, where there are any, through `change`: whole batches, unless the broker cut the last.
     pub fn records(name: &'static str, change: impl Fn(&mut Vec<u8>) + Send + Sync + 'static) -> Self {
         fetched(name, move |partition| {
             if let Some(records) = partition.records.as_mut().filter(|records| !records.is_empty()) {
@@ -227,15 +225,15 @@ impl Rewrite {
         })
     }
 
-    /// Records end after so many bytes, as the last batch may.
+    /// Cuts the records after this many bytes, as a broker may cut the last batch.
     pub fn records_cut(length: usize) -> Self {
         Self::records("records cut", move |records| records.truncate(length))
     }
 }
 
-/// In offsets and leader epochs; of the rule's topic, if it has one.
+/// For offsets and leader epochs; limited to the rule's topic, if it has one.
 impl Rewrite {
-    /// ListOffsets says this offset without an error: a negative one is none.
+    /// ListOffsets returns this offset without an error; a negative one stands for none.
     pub fn listed_offset(offset: i64) -> Self {
         Self::new("listed offset", move |response, answered| {
             if let ResponseKind::ListOffsets(listed) = response {
@@ -247,7 +245,7 @@ impl Rewrite {
         })
     }
 
-    /// OffsetForLeaderEpoch knows neither epoch nor offset, without an error.
+    /// OffsetForLeaderEpoch returns neither epoch nor offset, without an error.
     pub fn undefined_end_offset() -> Self {
         Self::new("undefined end offset", |response, answered| {
             if let ResponseKind::OffsetForLeaderEpoch(ends) = response {
@@ -261,7 +259,7 @@ impl Rewrite {
         })
     }
 
-    /// OffsetFetch says this offset without an error: 0 where something else was committed, or -1 for nothing.
+    /// OffsetFetch returns this offset without an error: 0 where something else was committed, or -1 for nothing.
     pub fn committed_offset(offset: i64) -> Self {
         Self::new("committed offset", move |response, answered| {
             if let ResponseKind::OffsetFetch(fetched) = response {
@@ -280,7 +278,7 @@ impl Rewrite {
     }
 }
 
-/// In groups.
+/// For groups.
 impl Rewrite {
     /// An assignment of ConsumerGroupHeartbeat names each partition twice.
     pub fn assignment_repeated() -> Self {
@@ -314,7 +312,7 @@ impl Rewrite {
         })
     }
 
-    /// The coordinator is this broker at this address, whoever it is.
+    /// Names this broker at this address as the coordinator, whichever it really is.
     pub fn coordinator_at(broker: i32, host: impl Into<String>, port: u16) -> Self {
         let host = StrBytes::from_string(host.into());
         Self::new("coordinator at", move |response, answered| {
@@ -365,7 +363,7 @@ fn each_fetched(
     }
 }
 
-/// Flips a bit in the first records of the answer: in this byte, or in one that the first batch's checksum covers.
+/// Flips a bit in the first records of the answer: in byte `at`, or else in one that the first batch's checksum covers.
 pub(super) fn corrupt_records(response: &mut ResponseKind, answered: &Answered<'_>, at: Option<usize>) {
     let mut done = false;
     each_fetched(response, answered, |partition| {
@@ -387,13 +385,13 @@ pub(super) fn corrupt_records(response: &mut ResponseKind, answered: &Answered<'
 /// The first byte of a batch that its checksum covers.
 const CHECKED: usize = 21;
 
-/// A place from `from` until before `to`; `from` if there is none.
+/// A position from `from` until before `to`; `from` if there is none.
 pub(super) fn draw(drawn: u64, from: usize, to: usize) -> usize {
     let room = u64::try_from(to.saturating_sub(from)).unwrap_or(0).max(1);
     from.saturating_add(usize::try_from(drawn % room).unwrap_or(0))
 }
 
-/// Flips one bit of a byte, if it is there.
+/// Flips one bit of a byte, if the byte exists.
 pub(super) fn flip(bytes: &mut [u8], at: usize, drawn: u64) {
     if let Some(byte) = bytes.get_mut(at) {
         *byte ^= 1 << (drawn >> 61);

@@ -1,4 +1,4 @@
-//! [`FaultRule`]: which requests, and what fault.
+//! [`FaultRule`]: which requests get which fault.
 
 use std::{
     fmt,
@@ -12,11 +12,11 @@ use kafka_protocol::messages::ResponseKind;
 use super::rewrite::Answered;
 use crate::kafka::ApiKey;
 
-/// Which requests a fault happens to, and which fault. Plain data: clone it, keep it, inject it again.
+/// Which requests get a fault, and which fault. Plain data: clone it, keep it, inject it again.
 ///
-/// A rule without conditions applies to every request of every client. Rules are tried in the order they were injected; of
-/// those that apply to one request, the first that keeps it from being handled (such as [`Fault::Fail`]) does so, and all that
-/// change its answer change it.
+/// A rule without conditions applies to every request of every client. Rules are tried in the order in which they were
+/// injected. If several apply to one request, the first that prevents handling (such as [`Fault::Fail`]) does so, and
+/// every rule that changes the answer changes it.
 #[derive(Clone, Debug)]
 #[must_use = "a rule does nothing before it is given to `inject`"]
 #[non_exhaustive]
@@ -25,20 +25,20 @@ pub struct FaultRule {
     pub api: Option<ApiKey>,
     /// Only requests to this broker.
     pub broker: Option<i32>,
-    /// Only clients whose `client.id` begins so.
+    /// Only clients whose `client.id` has this prefix.
     pub client: Option<String>,
-    /// Only requests that name this topic, or its id. A Fetch within a session names only what changed: the rule
-    /// applies to it when its answer carries the topic.
+    /// Only requests that name this topic, or its id. A Fetch within a session names only the changes: the rule applies
+    /// to it when its answer carries the topic.
     pub topic: Option<String>,
     /// Only requests that name this group or transactional id.
     pub group: Option<String>,
-    /// Which of the requests that meet all other conditions.
+    /// To which of the requests that meet all other conditions the rule applies.
     pub often: Often,
     /// Not before this moment.
     pub from: Option<Instant>,
     /// Not at this moment, nor after it.
     pub until: Option<Instant>,
-    /// What happens to them.
+    /// The fault.
     pub fault: Fault,
 }
 
@@ -64,7 +64,7 @@ impl Often {
             Self::Nth(nth) => seen == nth,
             Self::Times(times) => seen <= times,
             Self::Probably(probability) => {
-                // 53 bits: what a double holds exactly.
+                // 53 bits: as many as a double holds exactly.
                 #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
                 let drawn = (drawn() >> 11) as f64 / (1_u64 << 53) as f64;
                 drawn < probability
@@ -73,7 +73,7 @@ impl Often {
     }
 }
 
-/// What happens to a request, or to its answer.
+/// The fault of a request, or of its answer.
 ///
 /// A broker answers the requests of one connection in order. So while one is late, those behind it wait.
 #[derive(Clone, Debug)]
@@ -83,7 +83,7 @@ pub enum Fault {
     Drop,
     /// The request is handled but never answered; the connection stays open and is silent from then on.
     Swallow,
-    /// The request is not handled and never answered, but the next one is: what no broker does.
+    /// The request is not handled and never answered, but the next one is. No real broker does this.
     Skip,
     /// The connection closes before the request is handled.
     Reset,
@@ -97,38 +97,38 @@ pub enum Fault {
     Delay(Duration),
     /// The answer is sent only after [`Model::release`](crate::Model::release).
     Hold,
-    /// So many bytes of the answer are sent, its length included, then the connection closes.
+    /// This many bytes of the answer are sent, its length field included, then the connection closes.
     Cut(usize),
-    /// These bytes are sent instead of the answer, then the connection closes: what speaks another protocol.
+    /// These bytes are sent instead of the answer, then the connection closes, as by a server of another protocol.
     Raw(Bytes),
     /// The request is not handled, but answered with this error code, where Kafka puts an error that concerns the whole
-    /// request: at the top, or with everything that was asked for, as the version of the API has it.
+    /// request: at the top level, or with every requested item, depending on the version of the API.
     Fail(i16),
-    /// The answer is damaged on its way.
+    /// The answer is damaged on the way.
     Corrupt(Corrupt),
-    /// `throttle_time_ms` of the answer says so, and no request of the connection is read for as long (KIP-219).
+    /// `throttle_time_ms` of the answer is set to this time, during which no request of the connection is read (KIP-219).
     Throttle(Duration),
-    /// Something else is answered: wrong, but well-formed. See the constructors of [`Rewrite`].
+    /// The answer is replaced by another that is wrong, but well-formed. See the constructors of [`Rewrite`].
     Rewrite(Rewrite),
 }
 
-/// What damages an answer.
+/// The damage to an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Corrupt {
-    /// A bit of the records in a Fetch answer, where their checksum notices. Of the rule's topic, if it has
-    /// one. An answer without records stays as it is.
+    /// Flips a bit of the records in a Fetch answer where their checksum detects it; limited to the rule's topic, if it
+    /// has one. An answer without records stays as it is.
     Records,
-    /// A bit of this byte of the first records in a Fetch answer, of the rule's topic if it has one: byte 16 is the magic
-    /// of the first batch, 22 its attributes.
+    /// Flips a bit of this byte of the first records in a Fetch answer; limited to the rule's topic, if it has one.
+    /// Byte 16 is the magic of the first batch, 22 its attributes.
     RecordsAt(usize),
-    /// A bit somewhere in the answer, after its length and correlation id.
+    /// Flips a bit somewhere in the answer, after its length and correlation id.
     Frame,
-    /// A bit of this byte of the answer: 0 to 3 are its length, 4 to 7 the correlation id.
+    /// Flips a bit of this byte of the answer: 0 to 3 are its length, 4 to 7 the correlation id.
     FrameAt(usize),
 }
 
-/// What makes another answer of one.
+/// Turns an answer into another.
 type Change = dyn Fn(&mut ResponseKind, &Answered<'_>) + Send + Sync;
 
 /// Changes answers before they are sent.
@@ -139,8 +139,8 @@ pub struct Rewrite {
 }
 
 impl Rewrite {
-    /// Whatever `change` makes of the answer. `name` is for logs. What cannot be encoded in the version that was asked
-    /// closes the connection.
+    /// A rewrite by `change`. `name` is for logs. If the result cannot be encoded in the requested version, the
+    /// connection closes.
     pub(super) fn new(
         name: &'static str,
         change: impl Fn(&mut ResponseKind, &Answered<'_>) + Send + Sync + 'static,
@@ -166,7 +166,7 @@ impl From<Rewrite> for Fault {
 }
 
 impl FaultRule {
-    /// A fault of every request of every client.
+    /// A rule for every request of every client.
     pub fn any(fault: impl Into<Fault>) -> Self {
         Self {
             api: None,
@@ -181,7 +181,7 @@ impl FaultRule {
         }
     }
 
-    /// A fault of every request of an API.
+    /// A rule for every request of one API.
     pub fn on(api: ApiKey, fault: impl Into<Fault>) -> Self {
         Self { api: Some(api), ..Self::any(fault) }
     }
@@ -191,7 +191,7 @@ impl FaultRule {
         Self { broker: Some(broker), ..self }
     }
 
-    /// Only clients whose `client.id` begins so.
+    /// Only clients whose `client.id` has this prefix.
     pub fn client(self, prefix: impl Into<String>) -> Self {
         Self { client: Some(prefix.into()), ..self }
     }
@@ -206,27 +206,27 @@ impl FaultRule {
         Self { group: Some(group.into()), ..self }
     }
 
-    /// Only the nth, counted from 1.
+    /// Only the nth request, counted from 1.
     pub fn nth(self, nth: u64) -> Self {
         Self { often: Often::Nth(nth), ..self }
     }
 
-    /// Only the first.
+    /// Only the first request.
     pub fn once(self) -> Self {
         self.times(1)
     }
 
-    /// Only the first so many.
+    /// Only the first so many requests.
     pub fn times(self, times: u64) -> Self {
         Self { often: Often::Times(times), ..self }
     }
 
-    /// Each with this probability, between 0 and 1.
+    /// Each request with this probability, between 0 and 1.
     pub fn probably(self, probability: f64) -> Self {
         Self { often: Often::Probably(probability), ..self }
     }
 
-    /// Only from `from` until before `until`.
+    /// Only requests from `from` until before `until`.
     pub fn between(self, from: Instant, until: Instant) -> Self {
         Self { from: Some(from), until: Some(until), ..self }
     }

@@ -1,4 +1,4 @@
-//! What a request or an answer is about: its topics, groups and transactional ids.
+//! The subject of a request or an answer: its topics, groups and transactional ids.
 
 use kafka_protocol::{
     messages::{RequestKind, ResponseKind, TopicName},
@@ -97,7 +97,7 @@ pub(super) fn names_group(request: &RequestKind, group: &str) -> bool {
     }
 }
 
-/// Kafka's number for a topic among the resources that have configs.
+/// Kafka's number for topics among the resources that have configs.
 const TOPIC: i8 = 2;
 
 fn called(name: &TopicName, id: Uuid, topic: &str, topics: &Topics) -> bool {

@@ -1,8 +1,8 @@
-//! `throttle_time_ms`, which every answer has somewhere.
+//! `throttle_time_ms`, a field that nearly every answer has somewhere.
 
 use kafka_protocol::messages::ResponseKind;
 
-/// Says how long the client is throttled. Versions without the field leave it out.
+/// Sets how long the client is throttled. Versions without the field leave it out.
 pub(super) fn set(response: &mut ResponseKind, millis: i32) {
     macro_rules! set {
         ($($name:ident)*) => {

@@ -1,4 +1,4 @@
-//! Produce with `acks=-1`: answered when the high watermark has passed what was appended.
+//! Produce with `acks=-1`: answered once the high watermark has passed the appended records.
 
 use std::time::Duration;
 
@@ -10,21 +10,21 @@ use crate::{
     request::{Context, Reply},
 };
 
-/// What of a Produce was appended and waits for other replicas.
+/// The appended parts of a Produce that wait for other replicas.
 #[derive(Debug, Default)]
 pub(crate) struct Acks(Vec<Ack>);
 
 #[derive(Debug)]
 struct Ack {
-    /// Which topic and which partition of the answer.
+    /// The indexes of the topic and of the partition in the answer.
     place: (usize, usize),
     topic: String,
     partition: i32,
-    /// What the high watermark must reach.
+    /// The offset that the high watermark must reach.
     offset: i64,
 }
 
-/// An answer that is ready but for its acknowledgements.
+/// An answer that is complete except for its acknowledgements.
 #[derive(Debug)]
 pub(super) struct Unacked {
     pub(super) response: ProduceResponse,
@@ -63,7 +63,7 @@ impl Model {
         Reply::Later
     }
 
-    /// Whether the answer may go out: everything is acknowledged, or the time is up.
+    /// Whether the answer may be sent: everything is acknowledged, or the time is up.
     pub(super) fn acknowledge(&self, context: &Context, unacked: &mut Unacked, expired: bool) -> bool {
         let mut late = Vec::new();
         for ack in std::mem::take(&mut unacked.acks.0) {

@@ -21,7 +21,7 @@ use crate::{
     request::{Context, Reply},
 };
 
-/// The epoch of a request that begins a session, and of one that ends it.
+/// The epochs of a request that begins a session, and of one that ends it.
 const INITIAL_EPOCH: i32 = 0;
 const FINAL_EPOCH: i32 = -1;
 
@@ -45,7 +45,7 @@ impl Model {
         Reply::Later
     }
 
-    /// What a request makes of its session, and which partitions it is about.
+    /// Applies a request to its session, and decides which partitions to read.
     fn enter_session(
         &mut self,
         context: &Context,
@@ -72,7 +72,7 @@ impl Model {
         }
     }
 
-    /// The answer to a plan, and what its session remembers of it.
+    /// Builds the answer to a plan, and records in its session what was sent.
     pub(super) fn finish_fetch(
         &mut self,
         context: &Context,
@@ -80,7 +80,7 @@ impl Model {
         readings: Vec<PartitionRead>,
     ) -> FetchResponse {
         let mut endpoints = BTreeMap::new();
-        // What could not be read at all comes last.
+        // Partitions that could not be read at all go last.
         let (mut answered, mut unreadable) = (Vec::new(), Vec::new());
         for (wanted, reading) in plan.wanted.into_iter().zip(readings) {
             if let PartitionRead::Unreadable(code) | PartitionRead::Refused(code) = &reading {
@@ -110,25 +110,25 @@ impl Model {
                 response.session_id = id;
                 match sessions.get_mut(id) {
                     Some(session) if session.epoch != epoch => {
-                        // Another request came for the session while this one waited.
+                        // Another request arrived for the session while this one waited.
                         let code = ResponseError::InvalidFetchSessionEpoch;
                         self.refused(context, code);
                         return response.with_error_code(code.code());
                     }
                     Some(session) => answered.retain(|(wanted, data)| session.tells(&wanted.key, data)),
-                    // Closed meanwhile: its last answer is a whole one.
+                    // The session was closed meanwhile: its last answer is a full one.
                     None => {}
                 }
             }
         }
-        // Brokers know where the others are.
+        // Followers know the brokers' addresses already.
         if plan.replica < 0 {
             response.node_endpoints = endpoints.into_values().collect();
         }
         response.with_responses(group(answered))
     }
 
-    /// Says who leads, to a client that asked the wrong one (KIP-951).
+    /// Names the current leader to a client that asked another broker (KIP-951).
     fn name_leader(
         &self,
         wanted: &Wanted,
@@ -153,7 +153,7 @@ impl Model {
     }
 }
 
-/// Partitions of one topic that follow each other share an entry; a topic may have several.
+/// Groups partitions by topic: consecutive partitions of one topic share an entry, so a topic may have several.
 fn group(answered: Vec<(Wanted, PartitionData)>) -> Vec<FetchableTopicResponse> {
     let mut topics: Vec<FetchableTopicResponse> = Vec::new();
     for (Wanted { key: Key { name, id, .. }, .. }, data) in answered {

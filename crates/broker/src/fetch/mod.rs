@@ -1,7 +1,7 @@
 //! Fetch: sessions (KIP-227) and long polls.
 //!
-//! A request becomes a [`Plan`]: which partitions to read, and what its session makes of the result. A plan that finds too
-//! little waits, and is read again whenever one of its partitions changes, until its time is up.
+//! A request becomes a [`Plan`]: which partitions to read, and how its session changes. A plan that finds too little
+//! data waits, and is read again whenever one of its partitions changes, until its time is up.
 
 mod acks;
 mod answer;
@@ -26,7 +26,7 @@ use crate::{connection::ConnectionId, model::Model, request::Context};
 pub(crate) struct Fetches {
     /// By broker.
     sessions: BTreeMap<i32, Sessions>,
-    /// In the order in which they came.
+    /// In order of arrival.
     waiting: BTreeMap<u64, Waiting>,
     next: u64,
 }
@@ -60,8 +60,8 @@ impl Fetches {
 }
 
 impl Model {
-    /// The log of this partition grew, its high watermark or last stable offset moved, or it has another leader: fetches
-    /// that wait for it look again.
+    /// Reads again for the fetches that wait for this partition: its log grew, its high watermark or last stable offset
+    /// moved, or it has another leader.
     pub(crate) fn wake_fetches(&mut self, topic: &str, partition: i32) {
         let tickets = self.fetches.tickets(|waiting| match &waiting.work {
             Work::Fetch(plan) => plan.reads(topic, partition),
@@ -83,14 +83,14 @@ impl Model {
         self.fetches.waiting.retain(|_, waiting| waiting.context.connection != connection);
     }
 
-    /// A broker crashed: its sessions were in memory.
+    /// A broker crashed: its sessions, kept in memory, are gone.
     pub(crate) fn forget_fetch_sessions(&mut self, broker: i32) {
         self.fetches.sessions.remove(&broker);
     }
 
-    /// Answers what waits if it has waited enough.
+    /// Answers a waiting request if it has what it waits for, or if its time is up.
     fn look_again(&mut self, ticket: u64, expired: bool) {
-        // An answer to another may have closed its connection.
+        // The answer to another request may have closed its connection.
         let Some(waiting) = self.fetches.waiting.remove(&ticket) else { return };
         let Waiting { context, until, work } = waiting;
         let work = match work {

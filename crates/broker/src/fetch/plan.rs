@@ -1,4 +1,4 @@
-//! What a Fetch asks for, in the broker's words.
+//! The partitions that a Fetch asks for, in the broker's terms.
 
 use std::collections::HashMap;
 
@@ -25,37 +25,37 @@ pub(super) struct Wanted {
     /// The topic's name, unless its id is not known.
     pub(super) topic: Option<String>,
     pub(super) offset: i64,
-    /// The leader epoch that the client believes in, or -1.
+    /// The leader epoch that the client knows, or -1.
     pub(super) epoch: i32,
     /// The epoch of the last record that the client has, or -1.
     pub(super) last_epoch: i32,
     pub(super) max_bytes: i32,
 }
 
-/// A Fetch on its way.
+/// A Fetch in progress.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) replica: i32,
     pub(super) min_bytes: i32,
     pub(super) max_bytes: i32,
     pub(super) committed: bool,
-    /// Where the client is, from version 11 on (KIP-392).
+    /// The client's rack, from version 11 on (KIP-392).
     pub(super) rack: Option<StrBytes>,
     pub(super) wanted: Vec<Wanted>,
     pub(super) kind: Kind,
-    /// How many of `wanted` could not be read when it began to wait: one more is a reason to answer.
+    /// How many of `wanted` could not be read when the plan began to wait: one more is a reason to answer.
     pub(super) unreadable: usize,
 }
 
-/// What a request means for sessions.
+/// The effect of a request on sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Sessionless,
-    /// Everything was named: a session may begin.
+    /// All partitions were named: a session may begin.
     Full {
         ids: bool,
     },
-    /// The session's partitions are read; `epoch` is what it must still be in when the answer goes out.
+    /// The session's partitions are read; it must still be in `epoch` when the answer is sent.
     Incremental {
         session: i32,
         epoch: i32,
@@ -100,7 +100,7 @@ fn replica_of(request: &FetchRequest) -> i32 {
     if in_state == -1 { request.replica_id.0 } else { in_state }
 }
 
-/// The partitions that a request names, each once, with what was said of it last.
+/// The partitions that a request names, each once, with the last values given for it.
 pub(super) fn named(request: &FetchRequest, version: i16, topics: &Topics) -> Vec<Wanted> {
     let mut all: Vec<Wanted> = Vec::new();
     let mut places = HashMap::new();
@@ -118,7 +118,7 @@ pub(super) fn named(request: &FetchRequest, version: i16, topics: &Topics) -> Ve
     all
 }
 
-/// The partitions that a request takes out of its session.
+/// The partitions that a request removes from its session.
 pub(super) fn forgotten(request: &FetchRequest, version: i16) -> Vec<Key> {
     let topics = request.forgotten_topics_data.iter();
     topics

@@ -1,4 +1,4 @@
-//! PartitionRead what a Fetch asks for.
+//! Reads the partitions that a Fetch asks for.
 
 use bytes::Bytes;
 use kafka_protocol::{
@@ -17,16 +17,16 @@ use crate::{
     topics::Partition,
 };
 
-/// What became of one partition of a plan.
+/// The result of reading one partition of a plan.
 #[derive(Debug)]
 pub(super) enum PartitionRead {
-    /// The request names what is not there: told when the others are answered, but no reason to answer.
+    /// The partition does not exist: reported along with the others, but no reason to answer.
     Unreadable(ResponseError),
-    /// PartitionRead it was refused: a reason to answer at once.
+    /// Reading it was refused: a reason to answer at once.
     Refused(ResponseError),
-    /// Another replica is nearer.
+    /// A replica nearer to the client has the data.
     Preferred(BrokerId, ReplicaState),
-    /// What the client has is not what this log has.
+    /// The client's log has diverged from this one.
     Diverging {
         epoch: i32,
         end: i64,
@@ -36,7 +36,7 @@ pub(super) enum PartitionRead {
 }
 
 impl Model {
-    /// Reads a plan's partitions in order, and says whether that is enough for an answer now.
+    /// Reads a plan's partitions in order, and returns whether that is enough for an answer now.
     pub(super) fn read_plan(&mut self, context: &Context, plan: &Plan) -> (Vec<PartitionRead>, bool) {
         let mut readings = Vec::with_capacity(plan.wanted.len());
         let mut left = plan.max_bytes;
@@ -93,7 +93,7 @@ impl Model {
             return PartitionRead::Refused(ResponseError::InconsistentTopicId);
         }
         let nearer = self.nearer_replica(context.broker, plan, place, wanted.offset);
-        // Followers fetch from the leader alone, and so do consumers who cannot say where they are.
+        // Followers fetch from the leader alone, and so do consumers without a rack.
         let leader_only = plan.is_follower() || plan.rack.is_none();
         let leader_only = leader_only && nearer.is_none();
         let found = match self.replica(context.broker, place, wanted.epoch, leader_only) {
@@ -130,8 +130,8 @@ impl Model {
         }
     }
 
-    /// The replica that a leader sends a consumer to: in sync, in the consumer's rack, not the leader itself, and with what
-    /// the consumer wants (KIP-392). Of several the one that has most.
+    /// The replica that a leader sends a consumer to: in sync, in the consumer's rack, not the leader itself, and in
+    /// possession of the requested offset (KIP-392). Of several, the one with the longest log.
     fn nearer_replica(
         &self,
         broker: i32,
@@ -161,7 +161,7 @@ pub(super) fn unreadable(readings: &[PartitionRead]) -> usize {
     readings.iter().filter(|reading| matches!(reading, PartitionRead::Unreadable(_))).count()
 }
 
-/// Where the log parts from what the client has, if it does.
+/// Where the log diverges from the client's, if it does.
 fn diverges(
     found: &Partition,
     replica: &ReplicaState,

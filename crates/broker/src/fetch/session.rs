@@ -1,4 +1,4 @@
-//! Fetch sessions of one broker (KIP-227): the partitions that a client asked for before, and what it was last told of each.
+//! Fetch sessions of one broker (KIP-227): the partitions that a client asked for before, and what was last sent of each.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,8 +10,8 @@ use kafka_protocol::{error::ResponseError, messages::fetch_response::PartitionDa
 use super::plan::{Key, Wanted};
 use crate::random::Random;
 
-/// `min.incremental.fetch.session.eviction.ms`: how long a session must have been idle, or have lived, before it makes room
-/// for another.
+/// `min.incremental.fetch.session.eviction.ms`: how long a session must have been idle, or have lived, before it may be
+/// evicted for another.
 const EVICTION: Duration = Duration::from_secs(120);
 
 /// All sessions of a broker, by id.
@@ -23,7 +23,7 @@ pub(super) struct Sessions {
 /// One session.
 #[derive(Debug)]
 pub(super) struct Session {
-    /// The epoch of the request that is expected next.
+    /// The epoch that the next request must have.
     pub(super) epoch: i32,
     /// Topics are named by id (Fetch from version 13 on).
     pub(super) ids: bool,
@@ -32,8 +32,8 @@ pub(super) struct Session {
     partitions: Partitions,
 }
 
-/// A session's partitions, in the order in which they are read. A partition that was answered with data moves to the end, so that a
-/// large one does not starve the others.
+/// A session's partitions, in the order in which they are read. A partition that was answered with data moves to the
+/// end, so that a large one does not starve the others.
 #[derive(Debug, Default)]
 struct Partitions {
     cached: BTreeMap<u64, Cached>,
@@ -48,7 +48,7 @@ struct Cached {
     log_start: i64,
 }
 
-/// The epoch after this one. 0 and -1 mean something else.
+/// The epoch after this one. 0 and -1 have other meanings.
 fn after(epoch: i32) -> i32 {
     if epoch == i32::MAX { 1 } else { epoch.max(0) + 1 }
 }
@@ -62,8 +62,8 @@ impl Sessions {
         self.all.get_mut(&id)
     }
 
-    /// Applies a request to its session. Returns the epoch of the next request, or `None` if the session has no partition left and
-    /// is closed.
+    /// Applies a request to its session. Returns the epoch of the next request, or `None` if the session has no
+    /// partition left and is closed.
     pub(super) fn resume(
         &mut self,
         id: i32,
@@ -114,8 +114,8 @@ impl Sessions {
         id
     }
 
-    /// Makes room for a session with so many partitions. The session that was idle longest is evicted, if that is long; otherwise the
-    /// smallest that has lived a while, if the new one is larger.
+    /// Makes room for a session with this many partitions. Evicts the session that was idle longest, if that is long
+    /// enough; otherwise the smallest that has lived a while, if the new one is larger.
     fn evict(&mut self, partitions: usize, now: Instant) -> bool {
         let old = |since: Instant| now.saturating_duration_since(since) > EVICTION;
         let idle = self.all.iter().min_by_key(|(id, session)| (session.used, **id));
@@ -155,7 +155,7 @@ impl Session {
         for wanted in named {
             match self.partitions.get_mut(&wanted.key) {
                 Some(cached) => {
-                    // A name, once known, is kept: should the id get lost, the partition's answer says so.
+                    // A known name is kept: should the id disappear, the partition's answer reports that.
                     let topic = cached.wanted.topic.take().or_else(|| wanted.topic.clone());
                     cached.wanted = Wanted { topic, ..wanted };
                 }
@@ -178,7 +178,7 @@ impl Session {
         self.partitions.cached.values().map(|cached| cached.wanted.clone()).collect()
     }
 
-    /// Whether this is new to the client, and has to be in the answer. If so, the partition is read last the next time.
+    /// Whether this data is new to the client, and has to be in the answer. If so, the partition is read last the next time.
     pub(super) fn tells(&mut self, key: &Key, data: &PartitionData) -> bool {
         let Some(cached) = self.partitions.get_mut(key) else { return false };
         let failed = data.error_code != 0;

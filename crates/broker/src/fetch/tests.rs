@@ -28,7 +28,7 @@ fn answer(stage: &mut Stage, connection: crate::ConnectionId, correlation: i32) 
     }
 }
 
-/// Partition, error code and what was read, of every partition in an answer.
+/// Partition, error code and read bytes, of every partition in an answer.
 fn told(response: &FetchResponse) -> Vec<(i32, i16, usize)> {
     let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
     partitions
@@ -239,7 +239,7 @@ fn a_consumer_is_sent_to_the_replica_in_its_rack() {
     assert_eq!((preferred(&sent), told(&sent)), (2, vec![(0, 0, 0)]));
     assert_eq!(told(&stage.fetch(2, 12, from("b", 0)).unwrap()), [(0, 0, 2)]);
     assert_eq!(preferred(&stage.fetch(1, 12, from("a", 0)).unwrap()), -1);
-    // A follower that lags: what it lacks is out of range there, and the leader does not send anybody to it.
+    // A follower that lags: offsets beyond its log are out of range there, and the leader sends no consumer to it.
     stage.model.hold_follower(("orders", 0), 2, Some(1), None);
     assert_eq!(preferred(&stage.fetch(1, 12, from("b", 2)).unwrap()), 3);
     assert_eq!(told(&stage.fetch(2, 12, from("b", 0)).unwrap()), [(0, 0, 1)]);

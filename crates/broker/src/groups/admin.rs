@@ -1,4 +1,4 @@
-//! Finding, listing, describing and deleting groups.
+//! Looking up, listing, describing and deleting groups.
 
 use std::collections::BTreeSet;
 
@@ -21,15 +21,15 @@ use crate::{
     topics::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC},
 };
 
-/// What may be done to a group without an authorizer: READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS.
+/// The operations allowed on a group without an authorizer: READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS.
 const OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
 
-/// Kafka's numbers of what a coordinator is looked for.
+/// Kafka's key types of FindCoordinator.
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
 const SHARE: i8 = 2;
 
-/// Where a coordinator is.
+/// The address of a coordinator.
 struct CoordinatorAddress {
     broker: i32,
     host: StrBytes,
@@ -37,7 +37,7 @@ struct CoordinatorAddress {
 }
 
 impl Model {
-    // The internal topics are taken to be there, as after the first look-up in Kafka.
+    // The internal topics count as existing, as after the first look-up in Kafka.
     pub(crate) fn handle_find_coordinator(
         &mut self,
         context: &Context,
@@ -84,7 +84,7 @@ impl Model {
     ) -> Result<CoordinatorAddress, ResponseError> {
         match key_type {
             GROUP | TRANSACTION => {}
-            // Nobody has asked for share groups, so their topic is not there.
+            // No client has asked for share groups, so their topic does not exist.
             SHARE if context.version >= 6 && is_share_key(key) => {
                 return Err(ResponseError::CoordinatorNotAvailable);
             }
@@ -214,7 +214,7 @@ fn is_share_key(key: &str) -> bool {
     !group.is_empty() && id && partition.parse::<i32>().is_ok()
 }
 
-/// Kafka's words for a code.
+/// Kafka's message for an error code.
 fn message(error: ResponseError) -> &'static str {
     match error {
         ResponseError::CoordinatorNotAvailable => "The coordinator is not available.",

@@ -1,7 +1,7 @@
-//! Groups: their members, by either protocol, and what they committed.
+//! Groups: their members, by either protocol, and their committed offsets.
 //!
-//! A group belongs to the broker that coordinates it, its *home*: what a coordinator keeps only in memory (who waits for an
-//! answer, when a session ends) is lost when another broker loads the group from the log.
+//! A group belongs to the broker that coordinates it, its *home*. Whatever a coordinator keeps only in memory (pending
+//! answers, the ends of sessions) is lost when another broker loads the group from the log.
 
 mod admin;
 mod classic;
@@ -24,11 +24,11 @@ use crate::{model::Model, observe::Observed, request::Context};
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     pub(crate) all: BTreeMap<String, Group>,
-    /// What was set about single groups, be they there or not.
+    /// Configs of single groups, whether the groups exist or not.
     settings: BTreeMap<String, BTreeMap<String, String>>,
     /// Brokers that answer `COORDINATOR_LOAD_IN_PROGRESS`, and until when.
     pub(crate) loading_until: BTreeMap<i32, Instant>,
-    /// How long it takes a broker to load groups that it takes over.
+    /// How long a broker takes to load groups that it takes over.
     pub(crate) loading_time: Duration,
 }
 
@@ -43,10 +43,10 @@ pub(crate) struct Group {
     asleep: bool,
 }
 
-/// Who is in a group, and by which protocol.
+/// The members of a group, by protocol.
 #[derive(Debug, Default)]
 pub(crate) enum Members {
-    /// Nobody ever was: offsets were committed by hand.
+    /// The group never had members: its offsets were committed by a client without membership.
     #[default]
     None,
     Classic(classic::Classic),
@@ -54,7 +54,7 @@ pub(crate) enum Members {
 }
 
 impl Members {
-    /// As the classic protocol sees them; offsets committed by hand make an empty classic group.
+    /// The members in the classic protocol; a group that has only committed offsets becomes an empty classic group.
     fn as_classic(&mut self) -> Option<&mut classic::Classic> {
         if let Self::None = self {
             *self = Self::Classic(classic::Classic::default());
@@ -79,7 +79,7 @@ impl Groups {
         self.all.values().filter(|group| !group.asleep).filter_map(|group| group.members.next_timeout()).min()
     }
 
-    /// A broker goes by another id.
+    /// Renames the home of its groups: a broker got another id.
     pub(crate) fn rename_home(&mut self, from: i32, to: i32) {
         self.all
             .values_mut()
@@ -92,8 +92,8 @@ impl Groups {
 }
 
 impl Model {
-    /// Whether the broker that was asked may speak for this group now: `NOT_COORDINATOR` or
-    /// `COORDINATOR_LOAD_IN_PROGRESS` when it may not. A group that has moved here is loaded first.
+    /// Whether the broker that got the request is the group's coordinator now: `NOT_COORDINATOR` or
+    /// `COORDINATOR_LOAD_IN_PROGRESS` if not. A group that has moved here is loaded first.
     pub(crate) fn check_coordinator(&mut self, context: &Context, group: &str) -> Result<(), ResponseError> {
         if !self.coordinates(context, group) {
             return Err(ResponseError::NotCoordinator);
@@ -110,7 +110,7 @@ impl Model {
         self.groups.loading_until.get(&broker).is_some_and(|until| self.now < *until)
     }
 
-    /// Notices that a group has moved, and whether its home is running.
+    /// Updates a group's home, and whether that is running; loads the group if it has moved.
     fn settle_home(&mut self, name: &str) {
         let home = self.coordinator_of(name);
         let runs =
@@ -124,7 +124,7 @@ impl Model {
         }
     }
 
-    /// Time has passed: sessions and rebalances run out, at the coordinators that run.
+    /// Expires sessions and rebalances whose time is up, at the coordinators that are running.
     pub(crate) fn expire_groups(&mut self) {
         let names: Vec<String> = self.groups.all.keys().cloned().collect();
         for name in names {
@@ -143,8 +143,8 @@ impl Model {
         self.expire_consumer_groups();
     }
 
-    /// Topics were created, deleted or grew: groups of the consumer protocol look at their assignment again, and offsets
-    /// of deleted topics go.
+    /// Topics were created, deleted or extended: groups of the consumer protocol check their assignment again, and
+    /// offsets of deleted topics are removed.
     pub(crate) fn topics_changed(&mut self) {
         let Self { topics, groups, .. } = self;
         for group in groups.all.values_mut() {
@@ -154,7 +154,7 @@ impl Model {
     }
 
     /// A broker died, or lost the leadership of its partitions of `__consumer_offsets`: other brokers load its groups,
-    /// without what was only in memory.
+    /// without the state that was only in memory.
     pub(crate) fn reload_groups_of(&mut self, broker: i32) {
         let home = |name: &str, group: &Group| group.home.or_else(|| self.nodes.home_of(name));
         let moved: Vec<String> = self
@@ -169,8 +169,8 @@ impl Model {
         }
     }
 
-    /// Another broker loads this group, or the same one again: joins and syncs under way are answered `NOT_COORDINATOR`,
-    /// members are those of the last generation that was stored, and their sessions begin anew.
+    /// Loads this group at another broker, or at the same one again: pending joins and syncs are answered
+    /// `NOT_COORDINATOR`, the members are those of the last stored generation, and their sessions begin anew.
     pub(crate) fn reload_group(&mut self, name: &str) {
         if !self.groups.all.contains_key(name) {
             return;
@@ -191,8 +191,9 @@ impl Model {
         }
     }
 
-    /// A broker is busy loading its groups for so long: whoever asks it about one is told COORDINATOR_LOAD_IN_PROGRESS, but
-    /// a heartbeat of a classic member is let pass unseen. Their sessions begin anew when it is done.
+    /// Makes a broker load its groups for this long: it answers requests about them with COORDINATOR_LOAD_IN_PROGRESS,
+    /// except that it accepts a classic member's heartbeat without effect. The sessions begin anew when it has
+    /// finished.
     pub fn load_groups(&mut self, now: Instant, broker: i32, lasts: Duration) {
         self.now = now;
         let until = now + lasts;
@@ -214,7 +215,7 @@ impl Model {
         }
     }
 
-    /// The coordinator loses all that it knows of a group, offsets included.
+    /// Makes the coordinator lose all state of a group, offsets included.
     pub fn forget_group(&mut self, now: Instant, name: &str) {
         self.now = now;
         if let Some(Group { members: Members::Classic(_), .. }) = self.groups.all.get(name) {
@@ -223,7 +224,7 @@ impl Model {
         self.groups.all.remove(name);
     }
 
-    /// A transaction ended: its pending offsets become the group's, or are dropped.
+    /// Ends a transaction in a group: its pending offsets become the group's, or are dropped.
     pub(crate) fn end_transaction_in_group(&mut self, group: &str, producer: i64, commit: bool) {
         let Some(Group { offsets, .. }) = self.groups.all.get_mut(group) else { return };
         for commit in offsets.end_transaction(producer, commit) {
@@ -231,8 +232,8 @@ impl Model {
         }
     }
 
-    /// Lets a classic group act, and does what it wants done: answers go out only when its state is settled, for an answer
-    /// lets a connection's next request in.
+    /// Lets a classic group act, then applies its outputs. Answers are sent only once its state is settled, as an
+    /// answer admits the connection's next request.
     fn turn<R>(
         &mut self,
         name: &str,
@@ -251,7 +252,7 @@ impl Model {
         Some(result)
     }
 
-    /// Whether this group has members of the consumer protocol: that part of the coordinator answers its classic members too.
+    /// Whether this group has members of the consumer protocol, whose code then serves its classic members too.
     fn is_of_consumer_protocol(&self, name: &str) -> bool {
         matches!(
             self.groups.all.get(name),

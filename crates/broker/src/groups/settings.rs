@@ -1,7 +1,7 @@
 //! The configs of a single group of the consumer protocol, which override those of the cluster (KIP-848).
 //!
-//! Kafka bounds them by `group.consumer.min.session.timeout.ms` and the like. Here every positive number is allowed. Configs of
-//! share and streams groups are kept, and have no effect.
+//! Kafka bounds them by `group.consumer.min.session.timeout.ms` and the like. Here every positive number is allowed.
+//! Configs of share and streams groups are stored, and have no effect.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Told in frames: what members send, and what they are told.
+//! Groups, tested by frames: the members' requests, and their answers.
 
 mod classic;
 mod offsets;
@@ -97,7 +97,7 @@ impl Sim {
         self.settle();
     }
 
-    /// What is due now happens.
+    /// Handles everything that is due now.
     fn settle(&mut self) {
         while self.model.poll_timeout().is_some_and(|at| at <= self.now) {
             self.model.handle_timeout(self.now);
@@ -115,7 +115,7 @@ impl Sim {
         }
     }
 
-    /// Time passes, in the steps that the model asks for.
+    /// Lets time pass, in the steps that the model asks for.
     pub(super) fn pass(&mut self, time: Duration) {
         let until = self.now + time;
         while let Some(at) = self.model.poll_timeout().filter(|at| *at <= until) {
@@ -145,7 +145,7 @@ impl Sim {
         self.answer(from).expect("an answer at once")
     }
 
-    // ---- a member's words ----------------------------------------------------------------------------------------
+    // ---- a member's requests -------------------------------------------------------------------------------------
 
     pub(super) fn join(
         &mut self,
@@ -171,7 +171,7 @@ impl Sim {
         }
     }
 
-    /// A dynamic member with an id of its own, on its way into the group.
+    /// The id of a dynamic member that is about to join.
     pub(super) fn introduce(&mut self, from: ConnectionId) -> String {
         let response = self.join(from, 9, subscribing(""));
         assert_eq!(response.error_code, ResponseError::MemberIdRequired.code());
@@ -180,7 +180,7 @@ impl Sim {
         id
     }
 
-    /// A group of one member that holds both partitions.
+    /// Makes a group of one member that owns both partitions.
     pub(super) fn alone(&mut self, from: ConnectionId) -> String {
         let id = self.introduce(from);
         let joined = self.joined(from).unwrap();
@@ -204,7 +204,7 @@ impl Sim {
         }
     }
 
-    /// Why members went, in that order.
+    /// The members that were removed, each with the reason, in order.
     pub(super) fn gone(&self) -> Vec<(&str, &'static str)> {
         let gone = |event: &'_ Observed| matches!(event, Observed::MemberGone { .. });
         self.seen

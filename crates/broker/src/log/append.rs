@@ -4,12 +4,12 @@ use kafka_protocol::error::ResponseError;
 
 use super::{Log, batch::Batch};
 
-/// Where a batch came to lie.
+/// The position of an appended batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Appended {
     pub(super) first: i64,
     pub(super) last: i64,
-    /// For a duplicate: the time of the batch that was there.
+    /// For a duplicate: the time of the batch that was already there.
     pub(super) duplicate: Option<i64>,
 }
 
@@ -19,8 +19,8 @@ impl Log {
         self.producers.get(&producer).is_some_and(|known| known.epoch == epoch && known.open.is_some())
     }
 
-    /// Appends a batch that is valid by itself, unless it does not follow what its producer sent before. A batch that
-    /// came before is answered with the offsets it has.
+    /// Appends a batch that is valid by itself, unless it does not follow its producer's previous one. A duplicate is
+    /// answered with the offsets of the original.
     pub(super) fn append(
         &mut self,
         batch: &Batch,

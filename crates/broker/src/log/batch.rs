@@ -1,4 +1,4 @@
-//! Record batches (magic 2): the header by its places, and the records inside.
+//! Record batches (magic 2): the header by its field positions, and the records inside.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -9,7 +9,7 @@ use super::{
 
 /// The length of a batch's header.
 pub(super) const HEADER: usize = 61;
-/// Base offset and length: what the length does not count.
+/// Base offset and length: the bytes that the length field does not count.
 const PREFIX: usize = 12;
 const LEADER_EPOCH_AT: usize = 12;
 const CRC_AT: usize = 17;
@@ -20,7 +20,7 @@ const LOG_APPEND_TIME: i16 = 0x08;
 pub(super) const TRANSACTIONAL: i16 = 0x10;
 pub(super) const CONTROL: i16 = 0x20;
 
-/// One batch in a log, or on its way into one.
+/// One batch in a log, or about to be appended.
 #[derive(Clone, Debug)]
 pub(crate) struct Batch {
     pub(super) bytes: Bytes,
@@ -87,7 +87,7 @@ impl Header {
         self.attributes & LOG_APPEND_TIME != 0
     }
 
-    /// Sequences begin again at 0 after the largest.
+    /// After the largest, sequences begin again at 0.
     pub(super) fn last_sequence(&self) -> i32 {
         if self.base_sequence < 0 {
             return -1;
@@ -105,11 +105,11 @@ impl Header {
     }
 }
 
-/// Why what a client sent is not even a row of batches.
+/// The client's bytes are not a sequence of batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Broken;
 
-/// Cuts what a client sent into batches, of any magic. Like Kafka, a last one that is cut short is passed over.
+/// Splits a client's bytes into batches, of any magic. As in Kafka, a last one that is cut short is ignored.
 pub(super) fn split(records: &Bytes) -> Split {
     Split { rest: records.clone() }
 }
@@ -163,17 +163,17 @@ impl Batch {
         self.bytes.get(ATTRIBUTES_AT..).is_some_and(|body| crc32c::crc32c(body) == self.header.crc)
     }
 
-    /// The records as they lie in the batch; `Unpack` says what is wrong with them.
+    /// The records of the batch in their order; `Unpack` is the error in them.
     pub(super) fn entries(&self) -> Result<Vec<Entry>, Unpack> {
         let codec = Codec::of(self.header.attributes).ok_or(Unpack::Codec)?;
         if self.header.count == 0 && self.size() == HEADER {
-            return Ok(Vec::new()); // compaction left the header alone
+            return Ok(Vec::new()); // compaction left only the header
         }
         let body = codec.unpack(&self.bytes.slice(HEADER..)).ok_or(Unpack::Codec)?;
         walk(body, self.header.count).ok_or(Unpack::Records)
     }
 
-    /// The batch with its place in the log written in. Neither field is under the checksum.
+    /// The batch with its offset and leader epoch written into it. The checksum covers neither field.
     pub(super) fn placed(&self, base_offset: i64, leader_epoch: i32) -> Self {
         let mut bytes = BytesMut::from(self.bytes.as_ref());
         put(&mut bytes, 0, &base_offset.to_be_bytes());
@@ -182,7 +182,7 @@ impl Batch {
         Self { bytes: bytes.freeze(), header }
     }
 
-    /// The batch with this type of timestamp and this greatest one; the checksum is made anew if that changes anything.
+    /// The batch with this type of timestamp and this greatest one; the checksum is recomputed if that changes anything.
     pub(super) fn timed(self, log_append_time: bool, max_timestamp: i64) -> Self {
         let mut header = self.header;
         header.max_timestamp = max_timestamp;
@@ -200,13 +200,13 @@ impl Batch {
         Self { bytes: bytes.freeze(), header }
     }
 
-    /// A batch of these records. `header` gives all but checksum and count; its attributes name the codec.
+    /// A batch of these records. `header` provides all fields but checksum and count; its attributes name the codec.
     pub(super) fn build(mut header: Header, entries: &[Entry]) -> Option<Self> {
         let mut plain = BytesMut::new();
         for entry in entries {
             write(&mut plain, entry);
         }
-        // A batch that lost all its records is a bare header, whatever its codec says.
+        // A batch that lost all its records is only a header, whatever codec it names.
         let body =
             if entries.is_empty() { Vec::new() } else { Codec::of(header.attributes)?.pack(&plain)? };
         header.count = i32::try_from(entries.len()).ok()?;
@@ -275,7 +275,7 @@ impl Batch {
 }
 
 impl Header {
-    /// Of a batch of one record, without a producer, at offset 0.
+    /// The header of a batch of one record, without a producer, at offset 0.
     pub(super) fn plain() -> Self {
         Self {
             base_offset: 0,
@@ -293,12 +293,12 @@ impl Header {
     }
 }
 
-/// What is wrong with a batch's records.
+/// An error in a batch's records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unpack {
-    /// They cannot be unpacked.
+    /// They cannot be decompressed.
     Codec,
-    /// They are not as many, or not as long, as was said.
+    /// Their number or length differs from the header's.
     Records,
 }
 

@@ -1,4 +1,4 @@
-//! What takes records out of the middle or the end of a log.
+//! Compaction and truncation: the removal of records from the middle or the end of a log.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use super::{
 };
 
 impl Log {
-    /// Keeps the last record of each key below the last stable offset, and everything after it. A batch that loses
-    /// records keeps its offsets: whoever reads it must go by its last offset. One that loses all stays as a header if
-    /// it is the last that its producer wrote, so that the sequences are not forgotten; else it goes. Tombstones and
-    /// markers stay: here no `delete.retention.ms` passes.
+    /// Keeps the last record of each key below the last stable offset, and everything after that offset. A batch that
+    /// loses records keeps its offsets, so readers must go by its last offset. A batch that loses all records stays as
+    /// a header if it is its producer's last, so that the sequences are not forgotten; otherwise it is removed.
+    /// Tombstones and markers stay: `delete.retention.ms` is not implemented here.
     pub(super) fn compact(&mut self) {
         let stable = self.last_stable();
         let is_aborted = |header: &Header| {
@@ -63,7 +63,7 @@ impl Log {
         producer.and_then(super::producers::Producer::last_offset) == Some(header.last_offset())
     }
 
-    /// Takes everything from this offset on away, and what is known from it.
+    /// Removes everything from this offset on, and the state derived from it.
     pub(super) fn truncate(&mut self, offset: i64) {
         if offset >= self.end {
             return;
@@ -75,7 +75,7 @@ impl Log {
         self.aborted.clear();
         self.ended.clear();
         self.start = self.start.min(offset.max(0));
-        // The end follows from what is left, unless that is nothing, or had its tail compacted away.
+        // The end follows from the remaining batches, unless there are none, or the tail was compacted away.
         let last = batches.last().map_or(self.start, |batch| batch.header.last_offset() + 1);
         self.refill(Vec::new());
         self.end = last.max(self.start);
@@ -89,7 +89,7 @@ impl Log {
     }
 }
 
-/// A batch without some of its records. Times are told from the first record that is left.
+/// A batch without some of its records. Timestamps become relative to the first record that is left.
 fn thin(header: Header, mut entries: Vec<Entry>) -> Option<Batch> {
     let times: Vec<i64> = entries.iter().map(|entry| header.timestamp_of(entry)).collect();
     let Some(first) = times.first().copied() else {

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 
 use bytes::Bytes;
 
-/// How the records of a batch are packed: the low three bits of its attributes.
+/// The compression of a batch's records: the low three bits of its attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Codec {
     None,
@@ -14,9 +14,9 @@ pub(super) enum Codec {
     Zstd,
 }
 
-/// What snappy-java's stream puts in front of its blocks: a magic and two versions.
+/// The header of snappy-java's stream, before its blocks: a magic and two versions.
 const XERIAL: &[u8] = b"\x82SNAPPY\x00\x00\x00\x00\x01\x00\x00\x00\x01";
-/// What an unpacked batch may take, so that a bomb does not take everything.
+/// The largest size of a decompressed batch, so that a compression bomb does not exhaust the memory.
 const LARGEST: u64 = 1 << 30;
 
 impl Codec {
@@ -99,7 +99,7 @@ fn pack_zstd(plain: &[u8]) -> Option<Vec<u8>> {
     zstd::stream::encode_all(plain, 3).ok()
 }
 
-/// Not built in: no batch can be read.
+/// zstd is not built in: no such batch can be read.
 #[cfg(not(feature = "zstd"))]
 fn unpack_zstd(_: &[u8]) -> Option<Vec<u8>> {
     None
@@ -116,7 +116,7 @@ fn read_all(reader: impl Read) -> Option<Vec<u8>> {
     (read as u64 <= LARGEST).then_some(plain)
 }
 
-/// Bare snappy, or the blocks of snappy-java's stream.
+/// Decompresses raw snappy, or the blocks of snappy-java's stream.
 fn unpack_snappy(packed: &[u8]) -> Option<Vec<u8>> {
     let mut decoder = snap::raw::Decoder::new();
     if !packed.starts_with(XERIAL.get(..8)?) {

@@ -1,4 +1,4 @@
-//! DescribeProducers, and the coordinator's word on transactional writes.
+//! DescribeProducers, and the check of transactional writes with the coordinator.
 
 use kafka_protocol::{
     error::ResponseError,

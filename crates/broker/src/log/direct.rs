@@ -1,4 +1,4 @@
-//! What a test, or a rule, may do to a log by hand.
+//! Direct changes to a log, by a test or a rule.
 
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
@@ -14,47 +14,47 @@ use crate::{kafka::KafkaError, model::Model};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NewRecord {
-    /// Key.
+    /// The key.
     pub key: Option<Bytes>,
-    /// Value; none is a tombstone.
+    /// The value; `None` makes a tombstone.
     pub value: Option<Bytes>,
-    /// Headers, in order.
+    /// The headers, in order.
     pub headers: Vec<(String, Option<Bytes>)>,
-    /// Milliseconds since 1970; none is now.
+    /// Milliseconds since 1970; `None` is now.
     pub timestamp: Option<i64>,
 }
 
 impl NewRecord {
-    /// With this value, of now; without key and headers.
+    /// A record with this value and the current time, without key and headers.
     pub fn new(value: impl Into<Bytes>) -> Self {
         Self { value: Some(value.into()), ..Self::default() }
     }
 
-    /// Without a value: the key is deleted where the topic is compacted.
+    /// A record without a value: it deletes the key where the topic is compacted.
     pub fn tombstone(key: impl Into<Bytes>) -> Self {
         Self { key: Some(key.into()), ..Self::default() }
     }
 
-    /// With this key.
+    /// Sets the key.
     pub fn key(self, key: impl Into<Bytes>) -> Self {
         Self { key: Some(key.into()), ..self }
     }
 
-    /// With one header more.
+    /// Adds a header.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<Bytes>) -> Self {
         self.headers.push((name.into(), Some(value.into())));
         self
     }
 
-    /// Of this moment, in milliseconds since 1970.
+    /// Sets the time, in milliseconds since 1970.
     pub fn timestamp(self, timestamp: i64) -> Self {
         Self { timestamp: Some(timestamp), ..self }
     }
 }
 
 impl Model {
-    /// Appends records as one batch, without a producer: the offset of the first, or the code that a Produce with these
-    /// records would be refused with.
+    /// Appends records as one batch, without a producer. Returns the offset of the first, or the error with which a
+    /// Produce of these records would be refused.
     pub fn append_records(
         &mut self,
         topic: &str,
@@ -84,7 +84,7 @@ impl Model {
         Ok(appended.first)
     }
 
-    /// Keeps the last record of each key, as a run of the log cleaner over everything that is stable. Offsets stay.
+    /// Keeps the last record of each key, as a run of the log cleaner over the whole stable part. Offsets stay.
     pub fn compact(&mut self, topic: &str, partition: i32) {
         if let Some(found) = self.topics.partition_mut(topic, partition) {
             found.log.compact();
@@ -92,7 +92,7 @@ impl Model {
         }
     }
 
-    /// Moves the start of a log, at most up to its high watermark; it never moves back. Says where it is now.
+    /// Moves the start of a log, at most up to its high watermark; it never moves back. Returns the new start.
     pub fn delete_records_before(&mut self, topic: &str, partition: i32, offset: i64) -> Option<i64> {
         let log = &mut self.topics.partition_mut(topic, partition)?.log;
         log.move_start(offset.min(log.high_watermark()));
@@ -101,9 +101,9 @@ impl Model {
         Some(start)
     }
 
-    /// Takes everything from this offset on out of a log, as an unclean election does; batches that begin before it and
-    /// reach beyond it go too. Give the partition a new leader epoch as well, or clients will not see it. Says where the
-    /// log ends now.
+    /// Removes everything from this offset on from a log, as an unclean election does; batches that begin before it and
+    /// reach beyond it are removed too. Give the partition a new leader epoch as well, or clients will not notice.
+    /// Returns the new end of the log.
     pub fn truncate_to(&mut self, topic: &str, partition: i32, offset: i64) -> Option<i64> {
         let log = &mut self.topics.partition_mut(topic, partition)?.log;
         log.truncate(offset);
@@ -112,8 +112,8 @@ impl Model {
         Some(end)
     }
 
-    /// Keeps a high watermark from passing this offset, or lets it go. It should be where a batch begins: a batch that it
-    /// cuts is not handed out at all. Produce with `acks=-1` waits for it.
+    /// Keeps a high watermark from passing this offset; `None` releases it. The offset should be the beginning of a
+    /// batch: a batch that it cuts is not returned at all. Produce with `acks=-1` waits for it.
     pub fn hold_high_watermark(&mut self, topic: &str, partition: i32, offset: Option<i64>) {
         if let Some(found) = self.topics.partition_mut(topic, partition) {
             found.log.held = offset;
@@ -123,7 +123,7 @@ impl Model {
     }
 
     /// Keeps a follower's log from growing beyond `end` and its high watermark from passing `high_watermark` (KIP-392);
-    /// two times `None` lets it go.
+    /// `None` for both releases it.
     pub fn hold_follower(
         &mut self,
         (topic, partition): (&str, i32),
@@ -170,7 +170,7 @@ impl Model {
         batches.filter(|batch| batch.entries().is_ok_and(|entries| entries.is_empty())).count()
     }
 
-    /// Where a log begins, what consumers may read up to, and where it ends.
+    /// The log start offset, the high watermark, and the log end offset.
     pub fn offsets_of(&self, topic: &str, partition: i32) -> Option<(i64, i64, i64)> {
         let log = &self.topics.partition(topic, partition)?.log;
         Some((log.start(), log.high_watermark(), log.end()))

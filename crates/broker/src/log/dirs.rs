@@ -1,4 +1,4 @@
-//! DescribeLogDirs: how large logs are.
+//! DescribeLogDirs: the sizes of logs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,11 +17,11 @@ use crate::{
     topics::text,
 };
 
-/// Every broker has one directory, which is nowhere.
+/// The only directory of every broker, which does not really exist.
 const DIRECTORY: &str = "/memory";
 
 impl Model {
-    /// The replicas that the broker has, of those that are asked for. What it has no replica of is in no answer, as in Kafka.
+    /// The broker's replicas, of those that are asked for. Partitions without a replica here are left out, as in Kafka.
     pub(crate) fn handle_describe_log_dirs(
         &mut self,
         context: &Context,
@@ -67,7 +67,7 @@ impl Model {
 }
 
 impl Log {
-    /// The bytes of the batches that are there and end before this offset.
+    /// The bytes of the present batches that end before this offset.
     pub(super) fn bytes_before(&self, offset: i64) -> u64 {
         let begins = self.batches.first().map_or(0, |first| first.position);
         self.size_to(self.at_or_after(offset)).saturating_sub(begins)

@@ -1,4 +1,4 @@
-//! Leader epochs: which began at which offset (KIP-101, KIP-320).
+//! Leader epochs, and the offsets at which they began (KIP-101, KIP-320).
 
 /// The epochs of a log in order, each with the first offset written in it.
 #[derive(Debug, Default)]
@@ -7,7 +7,7 @@ pub(super) struct Epochs {
 }
 
 impl Epochs {
-    /// An epoch begins at this offset. Earlier epochs without a record are forgotten.
+    /// Begins an epoch at this offset. Earlier epochs without a record are forgotten.
     pub(super) fn begin(&mut self, epoch: i32, start: i64) {
         if self.latest().is_some_and(|(latest, _)| latest >= epoch) {
             return;
@@ -20,13 +20,13 @@ impl Epochs {
         self.starts.last().copied()
     }
 
-    /// The epoch that an offset was written in.
+    /// The epoch in which an offset was written.
     pub(super) fn of(&self, offset: i64) -> Option<i32> {
         self.starts.iter().rev().find(|(_, start)| *start <= offset).map(|(epoch, _)| *epoch)
     }
 
-    /// The answer of OffsetForLeaderEpoch: the latest epoch up to `epoch`, and the offset where its records end. `None` if `epoch`
-    /// is later than all that the log has.
+    /// The answer of OffsetForLeaderEpoch: the latest epoch up to `epoch`, and the offset where its records end. `None`
+    /// if `epoch` is later than all that the log has.
     pub(super) fn end_of(&self, epoch: i32, log_end: i64) -> Option<(i32, i64)> {
         if epoch < 0 {
             return None;

@@ -1,8 +1,8 @@
-//! Which offset has which time.
+//! Looking up offsets by time.
 
 use super::Log;
 
-/// A record that was looked for.
+/// The record that was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) timestamp: i64,
@@ -27,7 +27,7 @@ impl Log {
         None
     }
 
-    /// The first record that has the greatest time.
+    /// The first record with the greatest time.
     pub(super) fn at_latest_time(&self) -> Option<Found> {
         let greatest = self.batches.iter().map(|stored| stored.batch.header.max_timestamp).max()?;
         if greatest == -1 {

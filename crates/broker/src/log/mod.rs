@@ -1,7 +1,7 @@
-//! A partition's log: record batches as they were sent, with offsets and leader epochs in them.
+//! A partition's log: record batches as their producers sent them, with offsets and leader epochs filled in.
 //!
 //! All replicas share one [`Log`]: replication is instant, unless a test holds the high watermark or a follower back.
-//! Whoever changes a log tells [`Model::wake_fetches`].
+//! Every change of a log must be followed by [`Model::wake_fetches`].
 
 mod append;
 mod batch;
@@ -40,13 +40,13 @@ pub(crate) struct Log {
     batches: Vec<Stored>,
     start: i64,
     end: i64,
-    /// The high watermark may not pass this.
+    /// The high watermark may not pass this offset.
     held: Option<i64>,
-    /// Followers that a test holds back.
+    /// Limits of followers that a test holds back.
     lags: BTreeMap<i32, FollowerLimit>,
     epochs: Epochs,
     producers: Producers,
-    /// Transactions that ended, until the high watermark passes their marker.
+    /// Transactions that ended, kept until the high watermark passes their marker.
     ended: Vec<Ended>,
     /// Kafka's transaction index: aborted transactions, in the order in which they ended.
     aborted: Vec<Aborted>,
@@ -54,7 +54,7 @@ pub(crate) struct Log {
     unindexed: u64,
 }
 
-/// A batch, and where it lies: Kafka's aborted lists reach as far as the next entry of the offset index.
+/// A batch and its position: Kafka's lists of aborted transactions reach as far as the next entry of the offset index.
 #[derive(Debug)]
 struct Stored {
     batch: Batch,
@@ -62,12 +62,12 @@ struct Stored {
     indexed: bool,
 }
 
-/// How far a follower is allowed to be.
+/// How far a follower's log may reach.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct FollowerLimit {
-    /// The end of its log.
+    /// The end of the follower's log.
     pub(crate) end: Option<i64>,
-    /// Its high watermark.
+    /// The follower's high watermark.
     pub(crate) high_watermark: Option<i64>,
 }
 
@@ -90,7 +90,7 @@ struct Aborted {
 const INDEX_INTERVAL: u64 = 4096;
 
 impl Log {
-    /// The first offset that is there.
+    /// The first offset in the log.
     pub(crate) fn start(&self) -> i64 {
         self.start
     }
@@ -100,18 +100,18 @@ impl Log {
         self.end
     }
 
-    /// What consumers may read up to.
+    /// The high watermark: consumers may read up to it.
     pub(crate) fn high_watermark(&self) -> i64 {
         self.held.map_or(self.end, |held| held.clamp(self.start, self.end.max(self.start)))
     }
 
-    /// What consumers of committed data may read up to: before the first record of the oldest open transaction.
+    /// The last stable offset, up to which consumers of committed data may read: before the first record of the oldest
+    /// open transaction.
     pub(crate) fn last_stable(&self) -> i64 {
         self.last_stable_under(self.high_watermark())
     }
 
-    /// The last stable offset of a replica with this high watermark. A transaction counts as open until the marker is
-    /// below it.
+    /// The last stable offset of a replica with this high watermark. A transaction counts as open until its marker is below it.
     fn last_stable_under(&self, high_watermark: i64) -> i64 {
         let open = self.producers.values().filter_map(|producer| producer.open);
         let ended = self.ended.iter().filter(|ended| ended.marker >= high_watermark).map(|ended| ended.first);
@@ -119,17 +119,17 @@ impl Log {
         unstable.map_or(high_watermark, |first| first.min(high_watermark))
     }
 
-    /// Up to where the log has what an epoch or an earlier one wrote: the epoch, and the end; `end` for the latest.
+    /// The latest epoch up to this one, and the end of its records in the log; `end` for the latest epoch.
     pub(crate) fn end_of_epoch(&self, epoch: i32, end: i64) -> Option<(i32, i64)> {
         self.epochs.end_of(epoch, end)
     }
 
-    /// A leader wrote, or may write, in this epoch from here on.
+    /// Notes that a leader wrote, or may write, in this epoch from here on.
     fn lead(&mut self, epoch: i32) {
         self.epochs.begin(epoch, self.end);
     }
 
-    /// Puts a batch at the end, its offsets being right already.
+    /// Puts a batch at the end; its offsets are set already.
     fn push(&mut self, batch: Batch) {
         let position = self.size_to(self.batches.len());
         let indexed = self.unindexed > INDEX_INTERVAL;
@@ -142,7 +142,7 @@ impl Log {
         self.forget_ended();
     }
 
-    /// What a batch at the end of the log means for its producer.
+    /// Updates the producer of a batch that was put at the end of the log.
     fn account(&mut self, batch: &Batch) {
         let header = batch.header;
         if !header.has_producer() {
@@ -167,13 +167,13 @@ impl Log {
     }
 
     fn forget_ended(&mut self) {
-        // A follower that lags needs them longer than the leader does.
+        // A follower that lags needs them longer than the leader.
         let slowest = self.lags.values().filter_map(|lag| lag.high_watermark.or(lag.end)).min();
         let passed = slowest.unwrap_or(i64::MAX).min(self.high_watermark());
         self.ended.retain(|ended| ended.marker >= passed);
     }
 
-    /// Makes the log of these batches instead: what followed from the old ones is derived anew.
+    /// Replaces the log's batches, and derives everything else anew.
     fn refill(&mut self, batches: Vec<Batch>) {
         let end = self.end;
         self.batches.clear();
@@ -192,12 +192,12 @@ impl Log {
             .map_or(0, |stored| stored.position + stored.batch.size() as u64)
     }
 
-    /// The batch that has this offset, or the first one after it.
+    /// The index of the batch that contains this offset, or of the first one after it.
     fn at_or_after(&self, offset: i64) -> usize {
         self.batches.partition_point(|stored| stored.batch.header.last_offset() < offset)
     }
 
-    /// The log begins here: `offset` is at most the high watermark. Batches that lie before it altogether go.
+    /// Moves the start of the log to `offset`, which is at most the high watermark. Removes the batches that lie wholly before it.
     fn move_start(&mut self, offset: i64) {
         if offset <= self.start {
             return;
@@ -213,8 +213,7 @@ impl Log {
 }
 
 impl Model {
-    /// Ends a producer's transaction in a partition: appends the marker. Unknown partitions (deleted meanwhile) are
-    /// passed over.
+    /// Ends a producer's transaction in a partition: appends the marker. Unknown partitions (deleted meanwhile) are skipped.
     pub(crate) fn append_marker(
         &mut self,
         topic: &str,

@@ -1,4 +1,4 @@
-//! Questions about offsets: ListOffsets, OffsetForLeaderEpoch, DeleteRecords.
+//! Requests about offsets: ListOffsets, OffsetForLeaderEpoch, DeleteRecords.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +24,7 @@ use crate::{
     request::{Context, Reply},
 };
 
-/// Who asks for offsets, and how.
+/// The sender and the kind of a request for offsets.
 struct Asker {
     broker: i32,
     version: i16,
@@ -102,7 +102,7 @@ impl Model {
             (false, _) => replica.end,
         };
         let log = &found.log;
-        // A leader that is not yet sure of what it took over does not say where the log ends (KIP-207).
+        // A new leader that has not yet confirmed the log it took over does not report the log end (KIP-207).
         let unsure =
             is_client && log.epochs.latest().is_some_and(|(_, start)| start > replica.high_watermark);
         let not_available = if asker.version >= 5 {
@@ -123,7 +123,7 @@ impl Model {
                 Ok(Some(Found { timestamp: -1, offset: replica.start, leader_epoch }))
             }
             MAX_TIMESTAMP => sure(log.at_latest_time()),
-            // Nothing is ever tiered here.
+            // Tiered storage is not implemented, so there is never a tiered offset.
             LATEST_TIERED => sure(Some(Found { timestamp: -1, offset: -1, leader_epoch: -1 })),
             timestamp => sure(log.at_time(timestamp)),
         }
@@ -204,8 +204,8 @@ impl Model {
         Ok(start)
     }
 
-    /// Drops the oldest batches of a partition by its topic's `retention.ms` and `retention.bytes`, as Kafka does with
-    /// segments now and then. Says where the log begins now.
+    /// Drops the oldest batches of a partition by its topic's `retention.ms` and `retention.bytes`, as Kafka
+    /// periodically does with segments. Returns the new start of the log.
     pub fn retain(&mut self, topic: &str, partition: i32) -> Option<i64> {
         const WEEK: i64 = 7 * 24 * 3_600_000;
         let now = self.wall_ms();
@@ -242,7 +242,7 @@ const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 
-/// The version that brought a special timestamp.
+/// The version that introduced a special timestamp.
 fn special_since(timestamp: i64) -> Option<i16> {
     match timestamp {
         LATEST | EARLIEST => Some(1),

@@ -56,7 +56,7 @@ impl Model {
         }
         response.node_endpoints = endpoints.into_values().collect();
         if request.acks == 0 {
-            // Nobody waits for an answer, so a closed connection is the only way to say that something is wrong.
+            // The client expects no answer, so closing the connection is the only way to report an error.
             let mut answers = response.responses.iter().flat_map(|topic| &topic.partition_responses);
             return if answers.any(|answer| answer.error_code != 0) { Reply::Close } else { Reply::Nothing };
         }
@@ -113,8 +113,8 @@ impl Model {
         answer
     }
 
-    /// Appends what was sent to one partition: where, the time of appending if that is what the topic keeps, and the
-    /// log's start. A refusal comes with the log's start where Kafka tells it.
+    /// Appends the batch sent to one partition. Returns its position, the time of appending if the topic stores that,
+    /// and the log's start. A refusal includes the log's start where Kafka returns it.
     fn produce_batch(
         &mut self,
         context: &Context,
@@ -142,7 +142,7 @@ impl Model {
         let log_start = found.log.start();
         let ongoing = found.log.in_transaction(header.producer_id, header.producer_epoch);
         let in_sync = found.isr.len() as i64;
-        // From version 12 on a transactional write adds its partition to the transaction itself (KIP-890).
+        // From version 12 on a transactional write itself adds its partition to the transaction (KIP-890).
         let implicit = context.version >= 12 && header.is_transactional();
         if header.is_transactional() && header.has_producer() && !ongoing {
             let id = request.transactional_id.as_ref().map_or("", |id| id.0.as_str());
@@ -173,13 +173,13 @@ impl Model {
         Ok((appended, if rules.log_append_time { now } else { -1 }, log_start))
     }
 
-    /// A batch of data was appended: those who wait for it and those who watch learn of it.
+    /// Reports an appended batch to the fetches that wait for it and to observers.
     pub(super) fn appended(&mut self, topic: &str, partition: i32, first: i64, last: i64) {
         self.observe(|at| Observed::Appended { at, topic: topic.to_owned(), partition, first, last });
         self.wake_fetches(topic, partition);
     }
 
-    /// Tells of a refusal that a correct client never brings about.
+    /// Reports a refusal that a correct client never causes.
     pub(crate) fn refused(&mut self, context: &Context, code: ResponseError) {
         use ResponseError as E;
         if matches!(
@@ -196,7 +196,7 @@ impl Model {
         }
     }
 
-    /// Where a broker listens, if it is up.
+    /// The address of a broker, if it is up.
     fn endpoint(&self, broker: i32) -> Option<NodeEndpoint> {
         let node = self.nodes.all.get(&broker).filter(|node| node.up)?;
         let endpoint = NodeEndpoint::default()
@@ -208,7 +208,7 @@ impl Model {
     }
 }
 
-/// What is wrong with the request as a whole: a code and a message that every partition gets.
+/// Checks the request as a whole: returns an error code and a message for every partition.
 fn check_whole(request: &ProduceRequest) -> Result<(), (ResponseError, Option<&'static str>)> {
     let mut producers = BTreeSet::new();
     let mut transactional = false;
@@ -274,9 +274,9 @@ fn record_error((at, message): (i32, &'static str)) -> BatchIndexAndErrorMessage
         .with_batch_index_error_message(Some(StrBytes::from_static_str(message)))
 }
 
-/// Exactly one batch, of magic 2.
+/// Accepts exactly one batch, of magic 2.
 fn check_records(version: i16, records: Option<&Bytes>) -> Result<Batch, ResponseError> {
-    /// The attributes' name for zstd, which clients may use from version 7 on.
+    /// The number of zstd in the attributes; clients may use it from version 7 on.
     const ZSTD: i16 = 4;
     let mut batches = split(records.ok_or(ResponseError::InvalidRecord)?);
     let corrupt = |_: Broken| ResponseError::CorruptMessage;
@@ -296,8 +296,8 @@ fn check_records(version: i16, records: Option<&Bytes>) -> Result<Batch, Respons
     }
 }
 
-/// What a producer hears when the coordinator did not confirm its transaction: if it may try again, a code that it does
-/// try again on.
+/// The error for a producer whose transaction the coordinator did not confirm: a code that the producer retries, if it
+/// may try again.
 fn unverified(code: ResponseError, version: i16) -> Refusal {
     use ResponseError as E;
     let (code, message) = match code {

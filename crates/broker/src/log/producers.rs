@@ -1,4 +1,4 @@
-//! What a log remembers of the producers that wrote to it: epochs, sequences, open transactions (KIP-98, KIP-360).
+//! The state that a log keeps of its producers: epochs, sequences, open transactions (KIP-98, KIP-360).
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -6,7 +6,7 @@ use kafka_protocol::error::ResponseError;
 
 use super::batch::Header;
 
-/// How many of a producer's last batches are known again when they come twice.
+/// How many of a producer's last batches are recognized when they are sent again.
 const REMEMBERED: usize = 5;
 
 /// All producers of a log, by id.
@@ -40,7 +40,7 @@ impl Default for Producer {
 }
 
 impl Producer {
-    /// This batch, if it was appended before.
+    /// The earlier append of this batch, if there was one.
     pub(super) fn duplicate(&self, batch: &Header) -> Option<Sent> {
         if batch.producer_epoch != self.epoch {
             return None;
@@ -55,13 +55,14 @@ impl Producer {
         self.sent.back().map_or(-1, |sent| sent.last_sequence)
     }
 
-    /// The last offset of the data that it wrote in its epoch.
+    /// The last offset of the data that the producer wrote in its epoch.
     pub(super) fn last_offset(&self) -> Option<i64> {
         self.sent.back().map(|sent| sent.last_offset)
     }
 
-    /// Whether a client's batch may follow. A producer without state may begin with any sequence: its records may all
-    /// have been deleted. Not so `from_zero`, a transactional one whose epochs grow with each transaction (KIP-890).
+    /// Checks that a client's batch may follow. A producer without state may begin with any sequence, as its records
+    /// may all have been deleted; but with `from_zero`, a transactional producer whose epoch grows with each
+    /// transaction (KIP-890), it may not.
     pub(super) fn check(&self, batch: &Header, from_zero: bool) -> Result<(), ResponseError> {
         if batch.producer_epoch < self.epoch {
             return Err(ResponseError::InvalidProducerEpoch);
@@ -105,7 +106,7 @@ impl Producer {
         }
     }
 
-    /// Its transaction ends: the first offset of it, if it wrote anything.
+    /// Ends the producer's transaction: returns its first offset, if it wrote anything.
     pub(super) fn ended(&mut self, marker: &Header, coordinator_epoch: i32) -> Option<i64> {
         self.enter(marker.producer_epoch);
         self.coordinator_epoch = coordinator_epoch;

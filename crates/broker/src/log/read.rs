@@ -5,30 +5,30 @@ use kafka_protocol::error::ResponseError;
 
 use super::{Log, ReplicaState, Stored};
 
-/// How much may be read.
+/// Limits of a read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limit {
-    /// Bytes.
+    /// The number of bytes.
     pub(crate) bytes: i32,
-    /// The first batch comes whole, however long it is (KIP-74).
+    /// Whether the first batch is returned whole, however long it is (KIP-74).
     pub(crate) at_least_one: bool,
-    /// Not beyond this offset.
+    /// The offset at which reading stops.
     pub(crate) offset: i64,
-    /// With the list of aborted transactions.
+    /// Whether to return the list of aborted transactions.
     pub(crate) aborted: bool,
 }
 
-/// What was read.
+/// The result of a read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Slice {
     /// Batches; the last may be cut off anywhere.
     pub(crate) records: Bytes,
-    /// Producer and first offset. Kafka's answer tells "none" from "not looked for".
+    /// Producer and first offset. Kafka's answer distinguishes "none" from "not requested".
     pub(crate) aborted: Option<Vec<(i64, i64)>>,
 }
 
 impl Log {
-    /// Reads from the batch that has `offset`, or the next one.
+    /// Reads from the batch that contains `offset`, or the next one.
     pub(crate) fn read(
         &self,
         replica: &ReplicaState,
@@ -57,8 +57,8 @@ impl Log {
         Ok(Slice { records, aborted })
     }
 
-    /// Aborted transactions that have a part between `offset` and the first entry of the offset index at or after a
-    /// position: the same few too many that Kafka names.
+    /// The aborted transactions that overlap the range from `offset` to the first entry of the offset index at or after
+    /// a position: Kafka returns the same few too many.
     fn aborted_in(&self, offset: i64, position: u64, at: usize) -> Vec<(i64, i64)> {
         let after = self.batches.iter().skip(at).find(|stored| stored.indexed && stored.position >= position);
         let upper = after.map_or(self.end, |stored| stored.batch.header.last_offset());

@@ -1,8 +1,8 @@
-//! The records inside a batch, unpacked.
+//! The records inside a batch, decompressed.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-/// One record, its offset and time relative to the batch's.
+/// One record, with offset and time relative to the batch's.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) timestamp_delta: i64,
@@ -12,7 +12,7 @@ pub(super) struct Entry {
     pub(super) headers: Vec<(Bytes, Option<Bytes>)>,
 }
 
-/// Exactly `count` records, and nothing after them.
+/// Parses exactly `count` records, and nothing after them.
 pub(super) fn walk(mut body: Bytes, count: i32) -> Option<Vec<Entry>> {
     let mut entries = Vec::new();
     for _ in 0..count {
@@ -48,7 +48,7 @@ fn read(record: &mut Bytes) -> Option<Entry> {
     Some(Entry { timestamp_delta, offset_delta, key, value, headers })
 }
 
-/// The outer `None`: not readable; the inner: null.
+/// The outer `None`: unreadable; the inner: null.
 fn get_nullable(bytes: &mut Bytes) -> Option<Option<Bytes>> {
     let length = get_varint(bytes)?;
     if length < 0 {

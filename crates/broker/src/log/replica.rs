@@ -1,4 +1,4 @@
-//! What one broker has of a partition.
+//! One broker's replica of a partition.
 
 use kafka_protocol::error::ResponseError;
 
@@ -8,7 +8,7 @@ use crate::{
     topics::{Partition, Topic},
 };
 
-/// What one replica knows of its log.
+/// The offsets of one replica.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReplicaState {
     pub(crate) start: i64,
@@ -30,8 +30,8 @@ impl ReplicaState {
 }
 
 impl Model {
-    /// A partition, if this broker has a replica that may answer: the leader's if `leader_only`, and in the epoch that
-    /// the client believes in, unless that is -1.
+    /// A partition, if this broker has a replica that may answer: the leader's if `leader_only`, and in the leader
+    /// epoch that the client names, unless that is -1.
     pub(crate) fn replica(
         &mut self,
         broker: i32,
@@ -53,12 +53,12 @@ impl Model {
         if leader_only && found.leader != Some(broker) {
             return Err(ResponseError::NotLeaderOrFollower);
         }
-        // Nobody writes between a change of the leader and this look, so the epoch begins here.
+        // No record is written between a change of the leader and this call, so the epoch begins here.
         found.log.lead(found.leader_epoch);
         Ok(found)
     }
 
-    /// The leader and its epoch as Produce and Fetch tell them to a client that asked another; -1 for what is unknown.
+    /// The leader and its epoch as Produce and Fetch report them to a client that asked another broker; -1 for unknown values.
     pub(crate) fn current_leader(&self, topic: &str, partition: i32) -> (i32, i32) {
         self.topics
             .partition(topic, partition)
@@ -71,7 +71,7 @@ pub(super) fn number(topic: &Topic, name: &str, default: i64) -> i64 {
     topic.configs.get(name).and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
-/// Whether a topic's `cleanup.policy` names this.
+/// Whether a topic's `cleanup.policy` contains this policy.
 pub(super) fn cleans_by(topic: &Topic, policy: &str) -> bool {
     let set = topic.configs.get("cleanup.policy").map_or("delete", String::as_str);
     set.split(',').any(|part| part.trim() == policy)

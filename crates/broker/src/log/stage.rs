@@ -1,4 +1,4 @@
-//! A cluster for the tests of logs and fetches, and the verbs to speak with it.
+//! A cluster for the tests of logs and fetches, with helpers to send requests to it.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -67,7 +67,7 @@ impl Stage {
         }
     }
 
-    /// A topic whose partitions are led by broker 1, with a replica on every broker.
+    /// Adds a topic whose partitions are led by broker 1, with a replica on every broker.
     pub(crate) fn with_topic(mut self, topic: &str, partitions: usize, configs: &[(&str, &str)]) -> Self {
         let replicas: Vec<i32> = self.model.nodes.all.keys().copied().collect();
         let partition = || Partition {
@@ -162,7 +162,7 @@ impl Stage {
         self.produce_at(1, version, topic, records)
     }
 
-    /// To partition 0.
+    /// Produces to partition 0.
     pub(crate) fn produce_at(
         &mut self,
         broker: i32,
@@ -191,7 +191,7 @@ impl Stage {
         }
     }
 
-    /// Partition 0 of a topic, without a session, at once.
+    /// Reads partition 0 of a topic at once, without a session.
     pub(crate) fn read(&mut self, topic: &str, offset: i64, committed: bool) -> PartitionData {
         let request = fetch_request(17, &[(topic, 0, offset)]).with_isolation_level(i8::from(committed));
         let mut response = self.fetch(1, 17, request).unwrap();
@@ -236,7 +236,7 @@ pub(crate) fn fetch_request(version: i16, partitions: &[(&str, i32, i64)]) -> Fe
         .with_topics(partitions.iter().map(topic).collect())
 }
 
-/// What a producer's batch says of the producer.
+/// The producer fields of a batch.
 #[derive(Clone, Copy)]
 pub(crate) struct By {
     pub(crate) id: i64,
@@ -247,7 +247,7 @@ pub(crate) struct By {
 
 pub(crate) const NOBODY: By = By { id: -1, epoch: -1, sequence: -1, transactional: false };
 
-/// A batch as a client sends it: keys and values, times 1,000 ms apart from `time` on.
+/// A batch as a client sends it: keys and values, 1,000 ms apart from `time` on.
 pub(crate) fn batch(by: By, attributes: i16, time: i64, records: &[(Option<&str>, &str)]) -> Bytes {
     let entry = |((key, value), at): (&(Option<&str>, &str), i32)| Entry {
         timestamp_delta: i64::from(at) * 1000,
@@ -275,7 +275,7 @@ pub(crate) fn plain(time: i64, values: &[&str]) -> Bytes {
     batch(NOBODY, 0, time, &records)
 }
 
-/// Offsets and values of what was fetched; every batch must be whole.
+/// Offsets and values of the fetched records; every batch must be whole.
 pub(crate) fn values(records: &Bytes) -> Vec<(i64, String)> {
     let batches = split(records).map(|cut| Batch::read(cut.unwrap().1).unwrap());
     batches

@@ -1,4 +1,4 @@
-//! Logs, through Produce and what asks for offsets.
+//! Logs, tested through Produce and the requests about offsets.
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::{
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::Observed;
 
-/// Some time before the stage's wall clock.
+/// A time before the stage's wall clock.
 const T: i64 = 1_789_999_000_000;
 
 fn stage() -> Stage {
@@ -106,7 +106,7 @@ fn every_codec_is_read_and_checked() {
         assert!(refused.error_message.is_some());
     }
     assert_eq!(values(&stage.read("orders", 0, false).records.unwrap()).len(), 5);
-    // zstd came with Produce 7.
+    // zstd was introduced with Produce 7.
     let answer = stage.produce(6, "orders", batch(NOBODY, 4, T, &[(Some("k"), "v")]));
     assert_eq!(answer.error_code, E::UnsupportedCompressionType.code());
 }
@@ -169,7 +169,7 @@ fn an_idempotent_producer_is_held_to_its_sequences() {
             stage.produce(12, "orders", batch(by(epoch, sequence), 0, T, &[(None, "a"), (None, "b")]));
         (answer.error_code, answer.base_offset)
     };
-    // Without state any sequence will do (KIP-360).
+    // Without state any sequence is accepted (KIP-360).
     assert_eq!(send(1, 4), (0, 0));
     for at in 1..=5 {
         assert_eq!(send(1, 4 + 2 * at), (0, i64::from(2 * at)));
@@ -235,7 +235,7 @@ fn transactions_hold_the_stable_offset_back_and_name_the_aborted() {
     assert_eq!(marker.key.as_deref(), Some(b"\0\0\0\0".as_ref()));
     assert_eq!(marker.value.as_deref(), Some(b"\0\0\0\0\0\x05".as_ref()));
 
-    // A transactional batch of no named transaction, with an answer for every partition.
+    // A transactional batch without a transactional id is refused for every partition.
     let answer = stage.produce(11, "orders", batch(by(one, 2), 0, T, &[(None, "x")]));
     assert_eq!(answer.error_code, E::TransactionalIdAuthorizationFailed.code());
 }
@@ -325,7 +325,7 @@ fn compaction_keeps_the_last_of_each_key_where_it_was() {
         .map(|cut| super::batch::Batch::read(cut.unwrap().1).unwrap().header)
         .map(|header| (header.base_offset, header.last_offset(), header.count))
         .collect();
-    // The second is empty and stays, for the sake of its producer's sequences; the third still reaches to offset 5.
+    // The second batch is empty and stays, to keep its producer's sequences; the third still reaches to offset 5.
     assert_eq!(batches, [(0, 1, 1), (2, 3, 0), (4, 5, 1), (6, 6, 1)]);
     let again = stage.produce(12, "orders", batch(by, 3, T, &[(Some("c"), "1"), (Some("a"), "2")]));
     assert_eq!((again.error_code, again.base_offset), (0, 2));

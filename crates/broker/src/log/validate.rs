@@ -1,4 +1,4 @@
-//! What a batch from a client must be before it may be appended.
+//! Validation of a client's batch before it is appended.
 
 use kafka_protocol::error::ResponseError;
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::topics::Topic;
 
-/// What the topic asks of a batch.
+/// The topic's requirements for a batch.
 #[derive(Debug)]
 pub(super) struct Rules {
     largest: i64,
@@ -22,11 +22,11 @@ pub(super) struct Rules {
     codec: Option<Codec>,
 }
 
-/// Why a batch is not appended.
+/// The reason why a batch is not appended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) code: ResponseError,
-    /// Records by their place in the batch, with what is wrong with each.
+    /// Invalid records by their index in the batch, each with its error.
     pub(super) records: Vec<(i32, &'static str)>,
     pub(super) message: Option<&'static str>,
 }
@@ -51,7 +51,7 @@ impl Rules {
         }
     }
 
-    /// The batch as it may be appended: with the times, and in the codec, that the topic wants.
+    /// The batch to append: with the timestamps and the codec that the topic wants.
     pub(super) fn admit(&self, batch: Batch, now: i64) -> Result<Batch, Refusal> {
         let header = batch.header;
         if header.base_offset != 0 {
@@ -64,7 +64,7 @@ impl Rules {
         let source = Codec::of(header.attributes).ok_or(ResponseError::UnknownServerError)?;
         check_header(&header)?;
         let entries = batch.entries().map_err(|unpack| match unpack {
-            // Kafka has no code for records that cannot be unpacked.
+            // Kafka has no code for records that cannot be decompressed.
             Unpack::Codec => ResponseError::UnknownServerError,
             Unpack::Records => ResponseError::InvalidRecord,
         })?;
@@ -128,7 +128,7 @@ fn check_header(header: &Header) -> Result<(), Refusal> {
     if sound { Ok(()) } else { Err(ResponseError::InvalidRecord.into()) }
 }
 
-/// The same records in another codec, or with the offsets that they should have had.
+/// The same records in another codec, or with corrected offsets.
 fn rebuild(header: &Header, mut entries: Vec<Entry>, codec: Codec) -> Option<Batch> {
     for (entry, at) in entries.iter_mut().zip(0_i32..) {
         entry.offset_delta = at;

@@ -1,4 +1,4 @@
-//! [`Builder`]: what may be said of a cluster before it starts.
+//! [`Builder`]: settings of a cluster before it starts.
 
 use std::{
     fmt, io,
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{config::Config, model::Model};
 
-/// What may be said of a cluster before it starts.
+/// Settings of a cluster before it starts.
 #[derive(Clone)]
 #[must_use = "nothing runs before `start`"]
 pub struct Builder {
@@ -33,7 +33,7 @@ pub struct Builder {
 #[derive(Clone, Copy, Debug)]
 enum Transport {
     Memory,
-    /// The first broker listens here, the others on the ports that follow; each on a free one if the port is 0.
+    /// The address of the first broker; the others listen on the ports that follow, or each on a free one if the port is 0.
     Sockets(SocketAddr),
 }
 
@@ -53,44 +53,44 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// How many brokers; 1 unless said. Topics have up to 3 replicas then, as many as there are brokers.
+    /// The number of brokers, by default 1. Topics then have up to 3 replicas, as many as there are brokers.
     pub fn brokers(mut self, brokers: i32) -> Self {
         self.config.brokers = brokers;
         self.config.replication_factor = i16::try_from(brokers.clamp(1, 3)).unwrap_or(1);
         self
     }
 
-    /// All that may be set, the number of brokers included.
+    /// Sets all of the cluster's settings, the number of brokers included.
     pub fn config(self, config: Config) -> Self {
         Self { config, ..self }
     }
 
-    /// A topic that is there from the start.
+    /// Adds a topic that exists from the start.
     pub fn topic(mut self, name: impl Into<String>, partitions: i32) -> Self {
         self.topics.push((name.into(), partitions));
         self
     }
 
-    /// Where the first broker listens; the others take the ports that follow. With port 0, which is the default on
+    /// The address of the first broker; the others take the ports that follow. With port 0, which is the default on
     /// 127.0.0.1, each takes a free one.
     pub fn listen(self, address: SocketAddr) -> Self {
         Self { transport: Transport::Sockets(address), ..self }
     }
 
-    /// Without sockets: the brokers say that they are on 127.0.0.1, from port 9092 on, and are there only for
+    /// Uses no sockets: the brokers advertise 127.0.0.1, from port 9092 on, and can be reached only through
     /// [`Cluster::connect`].
     pub fn in_memory(self) -> Self {
         Self { transport: Transport::Memory, ..self }
     }
 
-    /// Brokers speak TLS, also on connections in memory ([`Cluster::connect`] gives the stream that TLS is to be spoken on).
+    /// Makes the brokers use TLS, also on connections in memory ([`Cluster::connect`] returns the stream under the TLS).
     #[cfg(feature = "tls")]
     pub fn tls(self, tls: Tls) -> Self {
         Self { tls: Some(tls), ..self }
     }
 
-    /// A user that may log in by this mechanism; connections have to authenticate then, and may by any mechanism that has a user.
-    /// For OAUTHBEARER the password does not matter. [`Cluster::set_sasl_user`] changes it later.
+    /// Adds a user that may log in by this mechanism. Connections then have to authenticate, by any mechanism that has
+    /// a user. For OAUTHBEARER the password does not matter. [`Cluster::set_sasl_user`] changes it later.
     pub fn sasl_user(
         mut self,
         mechanism: SaslMechanism,
@@ -101,17 +101,17 @@ impl Builder {
         self
     }
 
-    /// `connections.max.reauth.ms`: for how long a connection may be used before it has to authenticate anew (KIP-368), in whole
-    /// milliseconds. Without it only tokens of OAUTHBEARER end.
+    /// `connections.max.reauth.ms`: how long a connection may be used before it has to authenticate anew (KIP-368), in
+    /// whole milliseconds. Without it only OAUTHBEARER tokens expire.
     pub fn session_lifetime(self, lifetime: Duration) -> Self {
         Self { session_lifetime: Some(lifetime), ..self }
     }
 
-    /// Starts it on the current tokio runtime.
+    /// Starts the cluster on the current tokio runtime.
     ///
     /// # Errors
-    /// The system's, where a broker cannot listen; `InvalidInput` for a topic that Kafka would not create,
-    /// or a certificate that cannot be used.
+    /// The system's error, where a broker cannot listen; `InvalidInput` for a topic that Kafka would not create, or a
+    /// certificate that cannot be used.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -171,7 +171,7 @@ impl Builder {
     }
 }
 
-/// Without passwords.
+/// Leaves out the passwords.
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let users: Vec<_> = self.users.iter().map(|(mechanism, name, _)| (mechanism, name)).collect();
@@ -185,7 +185,7 @@ impl fmt::Debug for Builder {
     }
 }
 
-/// The name by which clients find a broker that listens here. Everywhere is nowhere: then it is this machine.
+/// The name by which clients reach a broker that listens here. The unspecified address cannot be dialled: `localhost` then.
 fn advertised_name(address: IpAddr) -> String {
     if address.is_unspecified() { "localhost".to_owned() } else { address.to_string() }
 }

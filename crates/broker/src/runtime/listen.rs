@@ -1,4 +1,4 @@
-//! Listeners: one a port, there while the broker accepts connections.
+//! Listeners: one per port, alive while the broker accepts connections.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -10,11 +10,11 @@ use tokio::{
 
 use super::{now, shared::Shared, wire};
 
-/// How long until a port that is taken is tried again.
+/// How long to wait before a port that is taken is tried again.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// Starts what is to be listened on and is not yet; tells the others whether they still are. (The first listeners were
-/// there before their tasks.)
+/// Starts the missing listeners, and informs the running ones whether they are still wanted. (The first listeners were
+/// created before their tasks.)
 pub(super) fn follow(shared: &Arc<Shared>) {
     let Some(bind) = shared.bind else { return };
     for (port, wanted) in shared.ports() {
@@ -24,7 +24,7 @@ pub(super) fn follow(shared: &Arc<Shared>) {
     }
 }
 
-/// Listens with a socket that is there already.
+/// Starts tasks for sockets that listen already.
 pub(super) fn start(
     shared: &Arc<Shared>,
     listeners: Vec<(SocketAddr, std::net::TcpListener)>,
@@ -59,7 +59,7 @@ async fn listen(
             },
         };
         tokio::select! {
-            _ = wanted.wait_for(|wanted| !*wanted) => {} // the listener goes: dials are refused
+            _ = wanted.wait_for(|wanted| !*wanted) => {} // the listener is dropped: dials are refused
             () = accept(&shared, &listener, address.port()) => {}
         }
     }
@@ -70,7 +70,7 @@ async fn accept(shared: &Arc<Shared>, listener: &TcpListener, port: u16) {
         match listener.accept().await {
             Ok((stream, client)) => {
                 let _ = stream.set_nodelay(true);
-                // `None` when the broker went down just now.
+                // `None` when the broker has just gone down.
                 if let Some(line) = shared.accept(port, &client.ip().to_string()) {
                     wire::carry(shared, line, stream);
                 }

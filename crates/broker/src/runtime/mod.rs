@@ -1,7 +1,7 @@
-//! [`Cluster`]: a model that runs, on loopback or in memory.
+//! [`Cluster`]: a running model, on loopback or in memory.
 //!
-//! A task a connection carries bytes, a task a listener accepts, and one task is the clock. All of them hold the model
-//! only for one call at a time, and end with the last [`Cluster`].
+//! One task per connection carries bytes, one per listener accepts, and one task is the clock. Each holds the model
+//! only for one call at a time, and ends with the last [`Cluster`].
 
 mod builder;
 mod listen;
@@ -27,7 +27,7 @@ use crate::{
 };
 use shared::Shared;
 
-/// A running cluster. Clones are the same cluster, which ends with the last of them.
+/// A running cluster. Clones refer to the same cluster, which ends with the last of them.
 ///
 /// Its clock is tokio's: where a test pauses that, the cluster's time stands still too. Methods may be called from any
 /// thread, also outside the runtime on which it was started.
@@ -48,7 +48,7 @@ impl Drop for Inner {
 }
 
 impl Cluster {
-    /// One broker on a free port of 127.0.0.1, without topics.
+    /// Starts one broker on a free port of 127.0.0.1, without topics.
     ///
     /// # Errors
     /// The system's, when it gives no port.
@@ -56,12 +56,12 @@ impl Cluster {
         Self::builder().start().await
     }
 
-    /// What may be said before it starts.
+    /// A builder, for settings before the start.
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// Where the brokers are, as `bootstrap.servers` wants it.
+    /// The brokers' addresses, in the format of `bootstrap.servers`.
     pub fn bootstrap(&self) -> String {
         self.with(|model, _| {
             let place = |host: &str, port| match host.contains(':') {
@@ -73,21 +73,21 @@ impl Cluster {
         })
     }
 
-    /// The port of a broker, if there is such a broker.
+    /// The port of a broker, if it exists.
     pub fn port(&self, broker: i32) -> Option<u16> {
         self.with(|model, _| model.brokers().find(|(id, ..)| *id == broker).map(|(_, _, port, _)| port))
     }
 
-    /// The model, at the moment of the cluster's clock. What it has to say goes out when `what` returns. (The cluster
-    /// must not be used in `what`, only the model.)
+    /// Calls `what` with the model and the present time of the cluster's clock. The model's output is sent when `what`
+    /// returns. (`what` must not use the cluster, only the model.)
     pub fn with<T>(&self, what: impl FnOnce(&mut Model, std::time::Instant) -> T) -> T {
         let done = self.inner.shared.with(what);
         listen::follow(&self.inner.shared);
         done
     }
 
-    /// A connection to the broker that has this port, without a socket: also of a cluster that listens on sockets. This is
-    /// all that a client's way of dialling needs to be put on a cluster in memory.
+    /// Opens a connection without a socket to the broker with this port, also in a cluster that listens on sockets. A
+    /// client whose dialling can be replaced needs nothing else to use a cluster in memory.
     ///
     /// # Errors
     /// `ConnectionRefused` when no broker that accepts connections has this port.
@@ -95,13 +95,13 @@ impl Cluster {
         wire::in_memory(&self.inner.shared, port)
     }
 
-    /// [`connect`](Self::connect) as a value that keeps the cluster: what `InMemory`, the clients' way into it, is made of.
+    /// [`connect`](Self::connect) as a closure that keeps the cluster alive, for the clients' `InMemory` dialler.
     pub fn connector(&self) -> impl Fn(u16) -> io::Result<DuplexStream> + Send + Sync + use<> {
         let cluster = self.clone();
         move |port| cluster.connect(port)
     }
 
-    /// A connection to a broker, without a socket.
+    /// Opens a connection to a broker, without a socket.
     ///
     /// # Errors
     /// `ConnectionRefused` when it accepts none, or does not exist.
@@ -117,13 +117,13 @@ impl Cluster {
         self.inner.shared.secured.tls.as_ref()?.authority.as_deref()
     }
 
-    /// A user may log in by this mechanism from now on, and by no other password than this. The first one makes the brokers take
-    /// SASL on new connections. Whoever is logged in stays so until the session ends.
+    /// Lets a user log in by this mechanism from now on, with this password alone. The first user makes the brokers
+    /// require SASL on new connections. Clients that are logged in stay so until the session ends.
     pub fn set_sasl_user(&self, mechanism: SaslMechanism, name: &str, password: &str) {
         self.inner.shared.sasl().set_user(mechanism, name, password);
     }
 
-    /// A user may not log in by this mechanism any more.
+    /// Removes a user from this mechanism.
     pub fn remove_sasl_user(&self, mechanism: SaslMechanism, name: &str) {
         self.inner.shared.sasl().users.remove(mechanism, name);
     }
@@ -136,7 +136,7 @@ impl Cluster {
         self.with(|model, _| model.create_topic(name, partitions, -1, &[]))
     }
 
-    /// Appends a record to a partition and gives its offset.
+    /// Appends a record to a partition and returns its offset.
     ///
     /// # Errors
     /// Kafka's, as Produce would answer.
@@ -151,7 +151,7 @@ impl Cluster {
         self.append(topic, partition, &[NewRecord { key, value, ..NewRecord::default() }])
     }
 
-    /// Appends records, with headers and timestamps, to a partition as one batch, and gives the first one's offset.
+    /// Appends records, with headers and timestamps, to a partition as one batch, and returns the first one's offset.
     ///
     /// # Errors
     /// Kafka's, as Produce would answer.
@@ -159,7 +159,7 @@ impl Cluster {
         self.with(|model, _| model.append_records(topic, partition, records))
     }
 
-    /// Adds a rule: it applies to requests that are read from now on.
+    /// Adds a rule, which applies to requests that are read from now on.
     pub fn inject(&self, rule: FaultRule) -> RuleId {
         self.with(|model, _| model.inject(rule))
     }
@@ -174,33 +174,32 @@ impl Cluster {
         self.with(|model, _| model.hits(rule))
     }
 
-    /// Releases what a rule holds.
+    /// Releases the requests and answers that a rule holds.
     pub fn release(&self, rule: RuleId) {
         self.with(|model, now| model.release(now, rule));
     }
 
-    /// A broker dies: [`Model::crash`].
+    /// Crashes a broker: [`Model::crash`].
     pub fn crash(&self, broker: i32) {
         self.with(|model, now| model.crash(now, broker));
     }
 
-    /// A broker that crashed is back: [`Model::restart`]. It listens on the port it had, a moment later.
+    /// Restarts a broker that crashed: [`Model::restart`]. It listens on its former port, a moment later.
     pub fn restart(&self, broker: i32) {
         self.with(|model, now| model.restart(now, broker));
     }
 
-    /// A broker accepts and answers nothing: [`Model::pause`].
+    /// Pauses a broker, which then accepts connections and answers nothing: [`Model::pause`].
     pub fn pause(&self, broker: i32) {
         self.with(|model, now| model.pause(now, broker));
     }
 
-    /// A paused broker goes on: [`Model::resume`].
+    /// Resumes a paused broker: [`Model::resume`].
     pub fn resume(&self, broker: i32) {
         self.with(|model, now| model.resume(now, broker));
     }
 
-    /// Ends the cluster, whoever still holds a clone of it: connections close, and nothing listens any more when this
-    /// returns.
+    /// Ends the cluster, even if clones of it are left: connections close, and nothing listens any more when this returns.
     pub async fn shutdown(self) {
         self.inner.shared.end.send_replace(true);
         self.inner.shared.end.closed().await;

@@ -1,4 +1,4 @@
-//! The model and what its tasks share.
+//! The model, and the rest of the state that its tasks share.
 
 use std::{
     collections::BTreeMap,
@@ -24,24 +24,24 @@ use crate::{
     model::Model,
 };
 
-/// What the tasks of a cluster share.
+/// The state shared by the tasks of a cluster.
 #[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
-    /// The model wants to be woken earlier than the clock thinks.
+    /// Signals that the model wants to be woken earlier than the clock plans.
     earlier: Notify,
     runtime: Handle,
-    /// Says that the cluster ends.
+    /// Becomes true when the cluster ends.
     pub(super) end: watch::Sender<bool>,
-    /// Where brokers listen, unless they are in memory.
+    /// The address that brokers listen on, unless they are in memory.
     pub(super) bind: Option<IpAddr>,
     pub(super) max_frame: usize,
     pub(super) secured: Secured,
-    /// Something was done: what waits for a connection to be idle looks again.
+    /// Signals a call of the model: tasks that wait for their connection to be idle check again.
     pub(super) done: Notify,
 }
 
-/// How the listeners are secured.
+/// The security of the listeners.
 #[derive(Debug)]
 pub(super) struct Secured {
     #[cfg(feature = "tls")]
@@ -52,13 +52,13 @@ pub(super) struct Secured {
 #[derive(Debug)]
 struct State {
     model: Model,
-    /// What is to be sent on each connection. Dropping the sender closes the connection after that.
+    /// The queue of each connection for frames to send. Dropping the sender closes the connection once they are sent.
     ///
-    /// Unbounded, and short: a task reads on only while few requests of its connection wait, and each has one answer.
+    /// Unbounded, but short: a task reads on only while few requests of its connection wait, and each has one answer.
     lines: BTreeMap<ConnectionId, mpsc::UnboundedSender<Bytes>>,
     /// When the clock will wake.
     wakes: Option<Instant>,
-    /// Which ports are listened on, and whether they should be.
+    /// The ports with listeners, and whether each should go on.
     ports: BTreeMap<u16, watch::Sender<bool>>,
 }
 
@@ -85,7 +85,7 @@ impl Shared {
         }
     }
 
-    /// A look at the model that changes nothing.
+    /// Reads from the model without changing it.
     pub(super) fn look<T>(&self, what: impl FnOnce(&Model) -> T) -> T {
         what(&self.lock().model)
     }
@@ -94,7 +94,7 @@ impl Shared {
         self.turn(|state, now| what(&mut state.model, now))
     }
 
-    /// A client dials a port.
+    /// Connects a client that dials a port.
     pub(super) fn accept(&self, port: u16, client: &str) -> Option<Line> {
         self.turn(|state, now| {
             let mut brokers = state.model.brokers();
@@ -107,7 +107,7 @@ impl Shared {
         })
     }
 
-    /// A connection's task ends.
+    /// Disconnects when a connection's task ends.
     pub(super) fn hang_up(&self, connection: ConnectionId) {
         self.turn(|state, now| {
             state.lines.remove(&connection);
@@ -119,12 +119,12 @@ impl Shared {
         self.secured.sasl.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a new connection has to pass, if it has to authenticate.
+    /// The gate of a new connection, if it has to authenticate.
     pub(super) fn gate(&self) -> Option<Gate> {
         self.sasl().is_on().then(Gate::new)
     }
 
-    /// What becomes of a frame at the gate.
+    /// The gate's decision about a frame.
     pub(super) fn judge(&self, connection: ConnectionId, gate: &mut Gate, frame: &Bytes) -> Verdict {
         let now = Now { clock: now(), wall_ms: wall_ms() };
         let state = self.lock();
@@ -132,8 +132,8 @@ impl Shared {
         gate.judge(now, &mut self.sasl(), frame, speaks)
     }
 
-    /// Says of each port that is listened on whether it still should be, and gives those that nobody listens on yet, with
-    /// what will tell them.
+    /// Informs each listener whether it is still wanted, and returns the ports without a listener yet, each with the
+    /// channel that will inform it.
     pub(super) fn ports(&self) -> Vec<(u16, watch::Receiver<bool>)> {
         let mut state = self.lock();
         let wanted: Vec<u16> =
@@ -197,7 +197,7 @@ impl Shared {
         state.wakes
     }
 
-    /// One call of the model, and what comes of it.
+    /// Makes one call of the model, and carries out its outputs.
     fn turn<T>(&self, what: impl FnOnce(&mut State, Instant) -> T) -> T {
         let mut state = self.lock();
         let now = now();
@@ -217,7 +217,7 @@ impl Shared {
         done
     }
 
-    /// A panic in the model, of a test's own closure perhaps, shall not hide behind others.
+    /// A panic in the model, perhaps in a test's own closure, shall not be hidden behind poisoning errors.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -228,7 +228,7 @@ impl State {
         while let Some(output) = self.model.poll_output() {
             match output {
                 Output::Send { connection, bytes } => {
-                    // A task that is gone says so itself.
+                    // A task that has ended disconnects by itself.
                     let _ = self.lines.get(&connection).map(|line| line.send(bytes));
                 }
                 Output::Close(connection) => {

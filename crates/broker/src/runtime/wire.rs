@@ -1,4 +1,4 @@
-//! One connection: bytes to frames, and answers to bytes.
+//! One connection: decodes bytes to frames, and writes answers.
 
 use std::{io, sync::Arc};
 
@@ -10,14 +10,14 @@ use super::{
     shared::{Line, Shared},
 };
 
-/// How many requests of one connection are read ahead of the one that is being answered. Reading on is how a client that
-/// hangs up during a long poll is noticed.
+/// How many requests of one connection are read ahead of the one in progress. Reading on detects a client that hangs up
+/// during a long poll.
 const AHEAD: usize = 16;
 
-/// What is read at once, at most.
+/// The most bytes of one read.
 const READ: usize = 64 * 1024;
 
-/// What a connection in memory holds each way.
+/// The buffer of a connection in memory, in each direction.
 const PIPE: usize = 64 * 1024;
 
 /// `sasl.server.max.receive.size`: the longest frame of a connection that is not authenticated.
@@ -73,7 +73,7 @@ async fn is_resumed(shared: &Shared, line: &mut Line) -> bool {
         }
         tokio::select! {
             () = done => {}
-            // Nothing was asked, so that nothing is answered.
+            // Nothing was asked, so there is no answer.
             _ = line.answers.recv() => return false,
         }
     }
@@ -89,10 +89,10 @@ async fn run(shared: &Shared, mut line: Line, stream: impl AsyncRead + AsyncWrit
     let mut buffer = BytesMut::new();
     let mut gate = shared.gate();
     loop {
-        let done = shared.done.notified(); // before it is looked at what may wait for it
+        let done = shared.done.notified(); // before the check of the state that it signals
         let fed = feed(shared, &line, gate.as_mut(), &mut buffer)?;
         if let FrameOutcome::Judged(verdict) = fed {
-            // All before it is answered, in the channel at least.
+            // The answers to all earlier requests are at least in the channel.
             while let Ok(bytes) = line.answers.try_recv() {
                 write.write_all(&bytes).await?;
             }
@@ -107,7 +107,7 @@ async fn run(shared: &Shared, mut line: Line, stream: impl AsyncRead + AsyncWrit
             continue;
         }
         if buffer.capacity() - buffer.len() < READ / 2 {
-            buffer.reserve(READ); // grows with what arrives, never with what a length promises
+            buffer.reserve(READ); // grows with what arrives, never with a claimed length
         }
         tokio::select! {
             answer = line.answers.recv() => match answer {
@@ -127,12 +127,12 @@ async fn run(shared: &Shared, mut line: Line, stream: impl AsyncRead + AsyncWrit
     }
 }
 
-/// What became of the frames that are there.
+/// The result of feeding the complete frames.
 #[derive(Debug)]
 enum FrameOutcome {
-    /// They are the model's now: more may be read.
+    /// The model got them: more may be read.
     Wants,
-    /// As many wait there as may.
+    /// As many requests wait as are allowed.
     Full,
     /// The next one is SASL's, and waits until those before it are answered.
     Held,
@@ -140,7 +140,7 @@ enum FrameOutcome {
     Judged(Verdict),
 }
 
-/// Gives the model the frames that are whole, as long as it has not too many and the gate lets them pass.
+/// Gives the model the complete frames, as long as few enough wait and the gate lets them pass.
 fn feed(
     shared: &Shared,
     line: &Line,
@@ -170,7 +170,7 @@ fn feed(
     }
 }
 
-/// The length of the next frame, if it is whole.
+/// The length of the next frame, if it is complete.
 fn whole(buffer: &BytesMut, max: usize) -> io::Result<Option<usize>> {
     let Some(length) = buffer.get(..4).and_then(|length| <[u8; 4]>::try_from(length).ok()) else {
         return Ok(None);

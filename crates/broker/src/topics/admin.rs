@@ -1,4 +1,4 @@
-//! Creating, deleting and growing topics.
+//! Creating, deleting and extending topics.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -83,7 +83,7 @@ impl Model {
             .with_configs(Some(shown)))
     }
 
-    /// The replicas that a CreateTopics names itself.
+    /// The replicas that a CreateTopics request itself assigns.
     fn assigned(&self, topic: &CreatableTopic) -> Result<Vec<Vec<i32>>, Refusal> {
         if topic.replication_factor != -1 || topic.num_partitions != -1 {
             let message = "replicas are named, so the counts must be -1";
@@ -122,7 +122,7 @@ impl Model {
 
     // ---- deleting ------------------------------------------------------------------------------------------------
 
-    /// Kafka shuffles the answer; here refused ones come first, then what was deleted, in the order of the request.
+    /// Kafka shuffles the answer; here the refused topics come first, then the deleted ones, in the order of the request.
     pub(crate) fn handle_delete_topics(&mut self, context: &Context, request: DeleteTopicsRequest) -> Reply {
         let mut asked: Vec<(Option<TopicName>, Uuid)> =
             request.topic_names.into_iter().map(|name| (Some(name), Uuid::nil())).collect();
@@ -196,7 +196,7 @@ impl Model {
             .with_error_message(refusal.text())
     }
 
-    // ---- growing -------------------------------------------------------------------------------------------------
+    // ---- adding partitions ---------------------------------------------------------------------------------------
 
     pub(crate) fn handle_create_partitions(
         &mut self,
@@ -254,7 +254,7 @@ impl Model {
     }
 }
 
-/// What is there more than once.
+/// The items that occur more than once.
 fn repeated<T: Ord + Clone>(items: impl Iterator<Item = T>) -> BTreeSet<T> {
     let mut seen = BTreeSet::new();
     items.filter(|item| !seen.insert(item.clone())).collect()

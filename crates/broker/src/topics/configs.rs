@@ -1,4 +1,4 @@
-//! DescribeConfigs and IncrementalAlterConfigs. Topics in full; of brokers and groups only what is set here at all.
+//! DescribeConfigs and IncrementalAlterConfigs: topics in full; for brokers and groups only the settings that were changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -71,7 +71,7 @@ impl Model {
                 }
                 Err(refusal) => {
                     result.error_code = self.tell_refused(context, refusal.error);
-                    // Kafka gives no reason for a topic that is not there.
+                    // Kafka gives no reason for a topic that does not exist.
                     if refusal.error != ResponseError::UnknownTopicOrPartition {
                         result.error_message = refusal.text();
                     }
@@ -102,7 +102,7 @@ impl Model {
             BROKER if name.is_empty() => Ok(self.dynamic_defaults()),
             BROKER | BROKER_LOGGER => {
                 check_broker(name, asked)?;
-                // A broker's loggers are nothing that a model has.
+                // The model has no broker loggers.
                 Ok(if resource.resource_type == BROKER { self.broker_entries(asked) } else { Vec::new() })
             }
             _ if name.is_empty() => {
@@ -140,7 +140,7 @@ impl Model {
             .filter(|setting| setting.name != "max.message.bytes")
             .flat_map(|setting| {
                 let number = match setting.kind {
-                    // In hours there, and an int.
+                    // The broker's setting is in hours, and an int.
                     Kind::Long { .. } if setting.broker.iter().any(|(name, _)| name.ends_with(".hours")) => 3,
                     kind => kind.number(),
                 };
@@ -189,7 +189,7 @@ impl Model {
         described.collect()
     }
 
-    /// What was set for all brokers while they ran.
+    /// The settings changed for all brokers at run time.
     fn dynamic_defaults(&self) -> Vec<DescribeConfigsResourceResult> {
         let min_isr = ("min.insync.replicas", settings::DEFAULT_MIN_ISR.to_string());
         let mut values = BTreeMap::from([(min_isr.0.to_owned(), min_isr.1)]);
@@ -272,7 +272,7 @@ impl Model {
             return invalid("a setting without a value");
         }
         if resource.configs.iter().any(|config| !(SET..=SUBTRACT).contains(&config.config_operation)) {
-            // Not a code that was chosen: the controller trips over it.
+            // Not a deliberate code: the controller fails with an internal error.
             return Err(Refusal::silent(ResponseError::UnknownServerError));
         }
         let kind: fn(&str) -> Option<Kind> = match resource.resource_type {
@@ -319,7 +319,7 @@ impl Model {
     }
 }
 
-/// What was set, after a request's changes.
+/// The settings after a request's changes.
 fn apply(
     resource: &AlterConfigsResource,
     mut configs: BTreeMap<String, String>,
@@ -354,13 +354,13 @@ fn apply(
     Ok(configs)
 }
 
-/// The kind of a topic's setting, by the name that brokers have for it.
+/// The kind of a topic's setting, by its name on brokers.
 fn broker_kind(name: &str) -> Option<Kind> {
     let known = |setting: &&Setting| setting.broker.iter().any(|(broker, _)| *broker == name);
     settings::SETTINGS.iter().find(known).map(|setting| setting.kind)
 }
 
-/// A broker is only asked about itself.
+/// A broker answers only about itself.
 fn check_broker(name: &str, asked: i32) -> Result<(), Refusal> {
     match name.parse::<i32>() {
         Ok(id) if id == asked => Ok(()),

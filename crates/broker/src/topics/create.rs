@@ -1,4 +1,4 @@
-//! Making topics, growing them, and taking them away.
+//! Creating, extending and deleting topics.
 
 use std::collections::BTreeMap;
 
@@ -8,16 +8,16 @@ use uuid::Uuid;
 use super::{Partition, Refusal, Topic, names, settings};
 use crate::{kafka::KafkaError, log::Log, model::Model, nodes::INTERNAL_PARTITIONS};
 
-/// Where groups keep what they committed.
+/// Holds the committed offsets of groups.
 pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
-/// Where transactions are kept.
+/// Holds the state of transactions.
 pub(crate) const TRANSACTIONS_TOPIC: &str = "__transaction_state";
 
 impl Model {
     /// Creates a topic as CreateTopics would; -1 stands for the cluster's default count or factor.
     ///
     /// # Errors
-    /// Kafka's code: its name, count, factor or settings are not allowed, or it exists.
+    /// Kafka's code: the name, count, factor or settings are not allowed, or the topic exists.
     pub fn create_topic(
         &mut self,
         name: &str,
@@ -35,10 +35,10 @@ impl Model {
             .map_err(|refusal| KafkaError::new(refusal.error))
     }
 
-    /// Deletes a topic and all that is in it.
+    /// Deletes a topic and all its records.
     ///
     /// # Errors
-    /// Kafka's code: there is none of that name.
+    /// Kafka's code: there is no such topic.
     pub fn delete_topic(&mut self, name: &str) -> Result<(), KafkaError> {
         let missing = KafkaError::new(ResponseError::UnknownTopicOrPartition);
         let topic = self.topics.all.remove(name).ok_or(missing)?;
@@ -50,7 +50,7 @@ impl Model {
         Ok(())
     }
 
-    /// Grows a topic to this many partitions.
+    /// Extends a topic to this many partitions.
     ///
     /// # Errors
     /// Kafka's code: there is no such topic, or it has as many already.
@@ -60,14 +60,14 @@ impl Model {
         Ok(())
     }
 
-    /// Creates one of Kafka's own topics where it is missing: FindCoordinator asks for [`OFFSETS_TOPIC`] for a group, for
-    /// [`TRANSACTIONS_TOPIC`] for a transactional id.
+    /// Creates one of Kafka's internal topics where it is missing: FindCoordinator needs [`OFFSETS_TOPIC`] for a group,
+    /// and [`TRANSACTIONS_TOPIC`] for a transactional id.
     pub(crate) fn ensure_internal_topic(&mut self, name: &str) {
-        // Without a live broker there is nobody to create it, and it would never have leaders.
+        // Without a live broker nothing can create it, and it would never have leaders.
         if self.topics.all.contains_key(name) || self.nodes.live().next().is_none() {
             return;
         }
-        // Each partition's leader is then the coordinator that `Nodes::home_of` names.
+        // Each partition's leader then is the coordinator that `Nodes::home_of` names.
         let brokers: Vec<i32> = self.nodes.all.keys().copied().collect();
         let factor = brokers.len().min(3);
         let replicas =
@@ -86,7 +86,7 @@ impl Model {
         self.insert_topic(name, replicas, configs);
     }
 
-    // ---- what a request must get past --------------------------------------------------------------------------
+    // ---- checks of a request --------------------------------------------------------------------------------------
 
     pub(super) fn check_new_topic(&self, name: &str) -> Result<(), Refusal> {
         names::check(name)?;
@@ -123,7 +123,7 @@ impl Model {
         let has = topic.map_or(0, |topic| topic.partitions.len());
         let first = topic.and_then(|topic| topic.partitions.first());
         let factor = first.map_or(1, |first| first.replicas.len());
-        // Go on where the topic's last partition was put.
+        // Continue after the broker of the topic's last partition.
         let start = first.and_then(|first| {
             let lead = first.replicas.first()?;
             self.nodes.all.keys().position(|broker| broker == lead)
@@ -144,7 +144,7 @@ impl Model {
         Ok(total - has)
     }
 
-    /// Replicas that a request names itself.
+    /// Checks the replicas that a request itself assigns.
     pub(super) fn check_assignment(&self, replicas: &[i32], factor: Option<usize>) -> Result<(), Refusal> {
         let refuse = |message: String| Err(Refusal::new(ResponseError::InvalidReplicaAssignment, message));
         if replicas.is_empty() {

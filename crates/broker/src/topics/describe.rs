@@ -1,4 +1,4 @@
-//! DescribeCluster, and DescribeTopicPartitions (KIP-966): a page of partitions at a time.
+//! DescribeCluster, and DescribeTopicPartitions (KIP-966), which returns partitions page by page.
 
 use std::collections::BTreeSet;
 
@@ -105,7 +105,7 @@ impl Model {
                 break;
             }
             let Some(topic) = self.topics.all.get(&name) else {
-                // With all topics asked for, one that is gone is none of the client's business.
+                // If all topics were asked for, a deleted one does not concern the client.
                 if !all {
                     topics.push(missing(&name));
                 }

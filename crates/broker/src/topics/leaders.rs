@@ -1,4 +1,4 @@
-//! Who leads a partition: elections when brokers die, return, or are told to hand over.
+//! Partition leaders: elections when brokers die, return, or are asked to hand over.
 
 use kafka_protocol::error::ResponseError;
 
@@ -30,15 +30,15 @@ impl Model {
         self.retry_markers();
     }
 
-    /// A broker that had been down is back: it catches up, joins the ISRs again, and leads what has no leader and that it
-    /// may lead. The broker must be up already.
+    /// Brings back a broker that had been down: it catches up, joins the ISRs again, and leads the partitions without a
+    /// leader that it may lead. The broker must be up already.
     pub fn broker_returned(&mut self, broker: i32) {
         self.elect(|partition, min_isr, up| {
             if !partition.replicas.contains(&broker) || partition.isr.contains(&broker) {
                 return false;
             }
             if partition.leader.is_none() && !partition.elr.contains(&broker) {
-                return false; // it lacks records that a replica outside may have
+                return false; // it may lack records that a replica outside has
             }
             let Partition { replicas, isr, .. } = &mut *partition;
             let joined: Vec<i32> =
@@ -53,7 +53,7 @@ impl Model {
             }
             true
         });
-        // With a leader again, replicas that waited outside can catch up too.
+        // With a leader again, replicas outside the ISR can catch up too.
         let waiting: Vec<i32> = self.nodes.live().filter(|other| *other != broker).collect();
         for other in waiting {
             self.elect(|partition, min_isr, _| {
@@ -76,8 +76,8 @@ impl Model {
         self.retry_markers();
     }
 
-    /// Makes another replica lead a partition, in a new leader epoch, as a preferred election does. Not when it is down or
-    /// not in the ISR; nothing happens when it leads already.
+    /// Makes another replica lead a partition, in a new leader epoch, as a preferred election does. Fails when that
+    /// replica is down or not in the ISR; does nothing when it leads already.
     ///
     /// # Errors
     /// Kafka's error code: `UNKNOWN_TOPIC_OR_PARTITION`, or `PREFERRED_LEADER_NOT_AVAILABLE`.
@@ -97,8 +97,8 @@ impl Model {
         Ok(())
     }
 
-    /// An unclean election: a replica that had the log only up to `offset` leads in a new epoch, and what the others had
-    /// beyond is lost. Says where the log ends now.
+    /// Makes an unclean election: a replica whose log reached only up to `offset` leads in a new epoch, and the others'
+    /// records beyond it are lost. Returns the new end of the log.
     pub fn elect_unclean(&mut self, topic: &str, partition: i32, to: i32, offset: i64) -> Option<i64> {
         let end = self.truncate_to(topic, partition, offset)?;
         let place = self.topics.partition_mut(topic, partition)?;
@@ -108,8 +108,8 @@ impl Model {
         Some(end)
     }
 
-    /// Runs `change` over all partitions, with their `min.insync.replicas` and the brokers that are up. It says whether
-    /// it changed something.
+    /// Runs `change` over all partitions, with their `min.insync.replicas` and the brokers that are up. `change`
+    /// returns whether it changed something.
     fn elect(&mut self, mut change: impl FnMut(&mut Partition, usize, &[i32]) -> bool) {
         let up: Vec<i32> = self.nodes.live().collect();
         let mut changed = Vec::new();
@@ -129,7 +129,7 @@ impl Model {
 }
 
 impl Partition {
-    /// The first replica of the ISR that is up leads; without one, nobody does. Either way the epoch is a new one.
+    /// Makes the first replica of the ISR that is up the leader, or none without one. Either way the epoch is a new one.
     fn lead(&mut self, up: &[i32]) {
         self.leader = self.isr.iter().copied().find(|member| up.contains(member));
         self.leader_epoch += 1;

@@ -108,7 +108,7 @@ impl Model {
             if create {
                 self.auto_create(&name);
             }
-            // A topic that is just being created is not known yet: the client asks again.
+            // A topic that is just being created is not known yet: the client tries again.
             missing.push(absent(ResponseError::UnknownTopicOrPartition, Some(name)));
         }
         found.append(&mut missing);
@@ -165,7 +165,7 @@ fn broker(id: i32, node: &crate::nodes::Node) -> MetadataResponseBroker {
 }
 
 fn described(nodes: &Nodes, version: i16, number: i32, partition: &Partition) -> MetadataResponsePartition {
-    // Version 0 has only replicas that are up, and an error code if some are missing.
+    // Version 0 lists only replicas that are up, and an error code if some are missing.
     let filtered = |replicas: &[i32]| -> Vec<BrokerId> {
         replicas.iter().filter(|id| version > 0 || nodes.believed_up(**id)).map(|id| BrokerId(*id)).collect()
     };

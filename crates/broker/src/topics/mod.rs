@@ -1,4 +1,4 @@
-//! Topics and their partitions: who leads, in which epoch, and the log.
+//! Topics and their partitions: leader, epoch, and log.
 
 mod admin;
 mod configs;
@@ -27,9 +27,9 @@ pub(crate) use create::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
 pub(crate) struct Topics {
     pub(crate) all: BTreeMap<String, Topic>,
     pub(crate) names: BTreeMap<Uuid, String>,
-    /// Topics that clients created so far: where the next one's first replica goes.
+    /// How many topics clients have created so far, which places the next one's first replica.
     created: usize,
-    /// What was set for all brokers (`""`) or for one, by IncrementalAlterConfigs.
+    /// The settings changed for all brokers (`""`) or for one, by IncrementalAlterConfigs.
     broker_configs: BTreeMap<String, BTreeMap<String, String>>,
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct Topics {
 pub(crate) struct Topic {
     pub(crate) id: Uuid,
     pub(crate) partitions: Vec<Partition>,
-    /// What was set for this topic alone.
+    /// The settings of this topic alone.
     pub(crate) configs: BTreeMap<String, String>,
     pub(crate) internal: bool,
 }
@@ -52,8 +52,8 @@ pub(crate) struct Partition {
     pub(crate) replicas: Vec<i32>,
     /// In the order of `replicas`.
     pub(crate) isr: Vec<i32>,
-    /// Replicas that left the ISR when it was already as small as `min.insync.replicas` allows: one of them may lead when
-    /// it returns (KIP-966).
+    /// Replicas that left the ISR when it was already as small as `min.insync.replicas` allows: one of them may lead
+    /// when it returns (KIP-966).
     pub(crate) elr: Vec<i32>,
     pub(crate) log: Log,
 }
@@ -72,11 +72,11 @@ impl Topics {
     }
 }
 
-/// An error code, and what it says to a human. The words are ours; Kafka's own are no part of the protocol.
+/// An error code with a message for people. The wording is not Kafka's, whose messages are not part of the protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) error: ResponseError,
-    /// `None` where Kafka says nothing beside the code.
+    /// `None` where Kafka sends no message with the code.
     pub(crate) message: Option<String>,
 }
 
@@ -99,8 +99,8 @@ pub(crate) fn text(value: &str) -> StrBytes {
 }
 
 impl Model {
-    /// Tells observers that a request was refused with a code that a correct client does not meet in a cluster without
-    /// faults. Gives the code back.
+    /// Reports to observers that a request was refused with a code that a correct client does not meet in a cluster
+    /// without faults. Returns the code.
     pub(crate) fn tell_refused(&mut self, context: &Context, error: ResponseError) -> i16 {
         let code = error.code();
         self.observe(|at| Observed::Refused {

@@ -1,4 +1,4 @@
-//! What a topic may be called.
+//! The rules for topic names.
 
 use kafka_protocol::error::ResponseError;
 
@@ -6,7 +6,7 @@ use super::{Refusal, create};
 
 const LONGEST: usize = 249;
 
-/// Whether Kafka takes this for a topic's name.
+/// Checks that Kafka accepts this as a topic's name.
 pub(super) fn check(name: &str) -> Result<(), Refusal> {
     let reason = match name {
         "" => "it is empty".to_owned(),
@@ -25,7 +25,7 @@ pub(super) fn collide(one: &str, other: &str) -> bool {
     one != other && one.replace('.', "_") == other.replace('.', "_")
 }
 
-/// Whether Kafka keeps this topic for itself.
+/// Whether this topic is reserved for Kafka itself.
 pub(super) fn is_internal(name: &str) -> bool {
     name == create::OFFSETS_TOPIC || name == create::TRANSACTIONS_TOPIC || name == "__share_group_state"
 }

@@ -1,4 +1,4 @@
-//! What may be set about a topic: Kafka 4.3's names, kinds, defaults and limits.
+//! The settings of a topic: Kafka 4.3's names, kinds, defaults and limits.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use kafka_protocol::error::ResponseError;
 use super::Refusal;
 use crate::config::Config;
 
-/// `min.insync.replicas` where nothing else was said.
+/// The default of `min.insync.replicas`.
 pub(super) const DEFAULT_MIN_ISR: usize = 1;
 
-/// What a value is, by the protocol's number (`ConfigType`), and what it may be.
+/// The type of a value, by the protocol's number (`ConfigType`), and its valid range.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
     Boolean,
@@ -24,7 +24,7 @@ pub(super) enum Kind {
     },
     /// From 0 to 1.
     Share,
-    /// Each of these; any when there are none.
+    /// A list of these values; of any if the slice is empty.
     List(&'static [&'static str]),
     /// `partition:broker`, or `*`.
     Replicas,
@@ -70,13 +70,13 @@ impl Kind {
     }
 }
 
-/// One thing that may be set.
+/// One setting.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Setting {
     pub(super) name: &'static str,
     pub(super) kind: Kind,
     pub(super) default: &'static str,
-    /// What the broker calls it, and the default it has there where that is another unit.
+    /// Its names on brokers, and the default there where the unit differs.
     pub(super) broker: &'static [(&'static str, &'static str)],
 }
 
@@ -85,7 +85,7 @@ const FOREVER: &str = "9223372036854775807";
 
 macro_rules! settings {
     ($($name:literal, $kind:expr, $default:expr $(, $broker:literal = $value:expr)*;)*) => {
-        /// All of them, in the order of their names.
+        /// All settings, in the order of their names.
         pub(super) const SETTINGS: &[Setting] = &[$(
             Setting { name: $name, kind: $kind, default: $default, broker: &[$(($broker, $value)),*] },
         )*];
@@ -136,7 +136,7 @@ pub(super) fn find(name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.name == name)
 }
 
-/// Whether a topic may be set up like this.
+/// Checks the settings of a topic.
 pub(super) fn check_all(configs: &BTreeMap<String, String>) -> Result<(), Refusal> {
     let refuse = |message: String| Err(Refusal::new(ResponseError::InvalidConfig, message));
     for (name, value) in configs {
@@ -163,29 +163,29 @@ pub(super) fn check_all(configs: &BTreeMap<String, String>) -> Result<(), Refusa
     Ok(())
 }
 
-/// Where a value comes from, by the protocol's number (`ConfigSource`).
+/// The source of a value, by the protocol's number (`ConfigSource`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     Topic = 1,
     DynamicBroker = 2,
-    /// For all brokers together.
+    /// Changed for all brokers together.
     DynamicDefault = 3,
     StaticBroker = 4,
     Default = 5,
     Group = 8,
 }
 
-/// What a topic has without a word of its own: the value, and where it comes from.
+/// The value that a topic inherits, and its source.
 pub(super) fn inherited(config: &Config, setting: &Setting) -> (String, Source) {
     if setting.name == "max.message.bytes" && config.max_message_bytes.to_string() != setting.default {
         return (config.max_message_bytes.to_string(), Source::StaticBroker);
     }
-    // Clusters formatted by 4.1 or later set this one for all brokers, as KIP-966 needs it there.
+    // Clusters formatted by 4.1 or later set this for all brokers, as KIP-966 needs it there.
     let source = if setting.name == "min.insync.replicas" { Source::DynamicDefault } else { Source::Default };
     (setting.default.to_owned(), source)
 }
 
-/// What a topic has, and where it comes from.
+/// The value in force for a topic, and its source.
 pub(super) fn effective(
     config: &Config,
     own: &BTreeMap<String, String>,

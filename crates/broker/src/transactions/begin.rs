@@ -1,4 +1,4 @@
-//! InitProducerId: a producer gets its id and epoch, and whoever had the transactional id before is shut out.
+//! InitProducerId: a producer gets its id and epoch, and the previous user of the transactional id is fenced.
 
 use kafka_protocol::{
     error::ResponseError,
@@ -73,7 +73,7 @@ impl Model {
         }
         match transaction.state {
             State::Ending { .. } => Err(ResponseError::ConcurrentTransactions),
-            // The caller asks again, and finds it aborted.
+            // The client tries again, and finds the transaction aborted.
             State::Ongoing { .. } => {
                 self.fence(id);
                 Err(ResponseError::ConcurrentTransactions)
@@ -99,20 +99,20 @@ impl Model {
 }
 
 impl Transaction {
-    /// Whether this id and epoch may be the present producer's: KIP-360's epoch is looked at later.
+    /// Whether this id and epoch may be the present producer's; the epoch is checked later, in `renew` (KIP-360).
     fn was(&self, (producer, epoch): Producer) -> bool {
         self.epoch == -1
             || producer == self.producer
-            // It asks again for the answer in which it got a new id, because its epochs had run out.
+            // It missed the answer in which it got a new id, because its epochs had run out, and asks again.
             || (producer == self.previous && epoch >= LAST_EPOCH)
     }
 
     fn renew(&mut self, expected: Option<i16>) -> Result<(), ResponseError> {
         self.last_epoch = match expected {
-            // Another instance: from now on, the one before is a stranger.
+            // Another instance: from now on, the previous one is not recognized.
             None => -1,
             Some(epoch) if self.epoch == -1 || epoch == self.epoch => self.epoch,
-            // It missed the answer; it is given again.
+            // It missed the answer, which is sent again.
             Some(epoch) if epoch == self.last_epoch => return Ok(()),
             Some(_) => return Err(ResponseError::ProducerFenced),
         };

@@ -1,4 +1,4 @@
-//! EndTxn: the producer decides.
+//! EndTxn: the producer commits or aborts.
 
 use std::collections::BTreeSet;
 
@@ -16,11 +16,11 @@ use crate::{
     request::{Context, Reply},
 };
 
-/// What becomes of a request to end.
+/// The decision about a request to end.
 enum Verdict {
-    /// It ends, with these partitions.
+    /// The transaction ends, with these partitions.
     End(BTreeSet<TopicAndPartition>),
-    /// It ended before: the request is one that was sent again.
+    /// The transaction ended before: the request was sent again.
     Ended,
 }
 
@@ -38,7 +38,7 @@ impl Model {
         }
     }
 
-    /// The id and epoch for the next transaction; -1 for those who keep theirs.
+    /// Ends the transaction. Returns the id and epoch for the next one; -1 for a producer that keeps its own.
     fn end_txn(&mut self, context: &Context, request: &EndTxnRequest) -> Result<(i64, i16), ResponseError> {
         let id = request.transactional_id.as_str();
         if id.is_empty() {
@@ -83,7 +83,7 @@ impl Model {
 }
 
 impl Transaction {
-    /// As it was before KIP-890: the epoch stays.
+    /// The check before KIP-890: the epoch stays.
     fn may_end_v1(&self, producer: i64, epoch: i16, commits: bool) -> Result<Verdict, ResponseError> {
         if self.producer != producer {
             return Err(ResponseError::InvalidProducerIdMapping);
@@ -101,10 +101,10 @@ impl Transaction {
         }
     }
 
-    /// With KIP-890 each transaction has its epoch, so the epoch tells a request that was sent again from the next one.
+    /// With KIP-890 each transaction has its own epoch, which tells a repeated request from the next one.
     fn may_end_v2(&self, producer: i64, epoch: i16, commits: bool) -> Result<Verdict, ResponseError> {
         let again = epoch.checked_add(1) == Some(self.epoch);
-        // Epochs ran out, and the answer with the new id was missed.
+        // The epochs ran out, and the producer missed the answer with the new id.
         let again_with_old_id = self.previous == producer && epoch == LAST_EPOCH && self.epoch == 0;
         if self.producer != producer && !again_with_old_id {
             return Err(ResponseError::InvalidProducerIdMapping);
@@ -122,7 +122,7 @@ impl Transaction {
             State::Ongoing { partitions, .. } => Ok(Verdict::End(partitions.clone())),
             State::Ending { commit, .. } if *commit == commits => Err(ResponseError::ConcurrentTransactions),
             State::Complete { commit } if again && *commit == commits => Ok(Verdict::Ended),
-            // A producer that does not know whether anything was written may always abort.
+            // A producer that does not know whether it wrote anything may always abort.
             State::Empty if !commits => Ok(Verdict::End(BTreeSet::new())),
             State::Complete { .. } if !commits && !again => Ok(Verdict::End(BTreeSet::new())),
             State::Empty | State::Ending { .. } | State::Complete { .. } => {

@@ -1,4 +1,4 @@
-//! Markers: how a decision reaches the partitions.
+//! Markers: they carry the outcome of a transaction to its partitions.
 
 use std::time::Instant;
 
@@ -19,7 +19,7 @@ struct Due {
 }
 
 impl Model {
-    /// Makes markers late: transactions that end before `until` (by their producer, a timeout, or a new producer) are
+    /// Delays markers: transactions that end before `until` (by their producer, a timeout, or a new producer) are
     /// decided and answered, and their markers are written at `until`.
     pub fn hold_markers(&mut self, until: Instant) {
         self.transactions.held_until = Some(until);
@@ -55,7 +55,7 @@ impl Model {
         }
     }
 
-    /// Leaders changed: markers that waited for one may be written now.
+    /// Writes markers that waited for a leader, as leaders changed.
     pub(crate) fn retry_markers(&mut self) {
         let now = self.now;
         for transaction in self.transactions.all.values_mut() {
@@ -66,7 +66,7 @@ impl Model {
         self.write_markers();
     }
 
-    /// Whether the marker is where it belongs; also when that partition is gone.
+    /// Whether the marker is written; also true when the partition is gone.
     fn write_marker(&mut self, ending: &Due, (topic, partition): &TopicAndPartition) -> bool {
         let coordinator = partition_of(&ending.id);
         let coordinator_epoch =

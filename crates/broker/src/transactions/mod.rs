@@ -1,8 +1,7 @@
-//! The transaction coordinator: what each transactional id's producer is about (KIP-98), with the server's side of
-//! KIP-360 (epochs that are given back) and KIP-890 (an epoch per transaction, partitions added by the first write).
+//! The transaction coordinator: the state of each transactional id's producer (KIP-98), with the server's side of
+//! KIP-360 (epochs are restored) and KIP-890 (an epoch per transaction, partitions added by the first write).
 //!
-//! Where it departs from Kafka: what is known of a transactional id moves to another coordinator at once, and ids never
-//! expire.
+//! Departures from Kafka: the state of a transactional id moves to another coordinator at once, and ids never expire.
 
 mod begin;
 mod describe;
@@ -33,7 +32,7 @@ pub(crate) struct Transactions {
     all: BTreeMap<String, Transaction>,
     /// The next producer id.
     next: i64,
-    /// Markers of transactions that end before this are not written before this.
+    /// Markers of transactions that end before this are written then.
     held_until: Option<Instant>,
 }
 
@@ -42,7 +41,7 @@ impl Transactions {
         self.all.values().filter_map(Transaction::deadline).min()
     }
 
-    /// An id that no producer had.
+    /// An id that no producer had before.
     fn fresh_producer(&mut self) -> i64 {
         let id = self.next;
         self.next += 1;
@@ -70,7 +69,7 @@ impl Model {
         }
     }
 
-    /// The transactional id's state, for who may ask about it.
+    /// The transactional id's state, if this producer may ask about it.
     fn transaction(&mut self, id: &str, producer: i64) -> Result<&mut Transaction, ResponseError> {
         self.transactions
             .all
@@ -79,20 +78,20 @@ impl Model {
             .ok_or(ResponseError::InvalidProducerIdMapping)
     }
 
-    /// Aborts what a producer has under way, and shuts it out by a new epoch, which the markers have and
-    /// nobody gets. The bump of KIP-890 is only for those who end their transactions themselves.
+    /// Aborts a producer's ongoing transaction, and fences the producer by a new epoch, which the markers carry and no
+    /// producer gets. KIP-890's bump of the epoch is only for producers that end their transactions themselves.
     fn fence(&mut self, id: &str) {
         let Some(transaction) = self.transactions.all.get_mut(id) else { return };
         let State::Ongoing { partitions, .. } = &transaction.state else { return };
         let partitions = partitions.clone();
         transaction.previous = transaction.producer;
-        // The producer itself may still ask with the epoch it has, and is told the new one (KIP-360).
+        // The producer itself may still ask with its old epoch, and gets the new one (KIP-360).
         transaction.last_epoch = transaction.epoch;
         transaction.epoch = transaction.epoch.saturating_add(1);
         self.end(id, partitions, false, None);
     }
 
-    /// The code as a client of this version knows it, told to observers where no correct client should meet it.
+    /// The code that a client of this version knows, reported to observers where no correct client should meet it.
     fn transaction_code(&mut self, context: &Context, error: ResponseError, knows_fenced: bool) -> i16 {
         match error {
             ResponseError::ProducerFenced if !knows_fenced => ResponseError::InvalidProducerEpoch.code(),
@@ -104,7 +103,7 @@ impl Model {
         }
     }
 
-    /// Lets a transaction prepare to end; the markers follow.
+    /// Prepares the end of a transaction; the markers follow.
     fn end(&mut self, id: &str, partitions: BTreeSet<TopicAndPartition>, commit: bool, next: Option<i64>) {
         let now = self.now;
         let held = self.transactions.held_until.filter(|until| *until > now);

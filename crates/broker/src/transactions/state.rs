@@ -1,4 +1,4 @@
-//! What is known of one transactional id.
+//! The state of one transactional id.
 
 use std::{collections::BTreeSet, time::Instant};
 
@@ -11,12 +11,12 @@ pub(super) const LAST_EPOCH: i16 = i16::MAX - 1;
 #[derive(Debug)]
 pub(super) struct Transaction {
     pub(super) producer: i64,
-    /// The producer id before the last change: the same one, unless epochs ran out.
+    /// The producer id before the last change: the same one, unless the epochs ran out.
     pub(super) previous: i64,
     /// -1 before the first producer has it.
     pub(super) epoch: i16,
-    /// The epoch that the present producer had before, or -1: what it names when it asks again for an answer it missed
-    /// (KIP-360).
+    /// The present producer's previous epoch, or -1: a producer names it when it asks again for an answer that it
+    /// missed (KIP-360).
     pub(super) last_epoch: i16,
     /// `transaction.timeout.ms` of the producer.
     pub(super) timeout_ms: i32,
@@ -25,22 +25,22 @@ pub(super) struct Transaction {
     pub(super) state: State,
 }
 
-/// Where a transaction is.
+/// The state of a transaction.
 #[derive(Debug)]
 pub(super) enum State {
-    /// None was begun by this producer.
+    /// This producer has begun none.
     Empty,
     Ongoing {
         partitions: BTreeSet<TopicAndPartition>,
         /// When it is aborted.
         deadline: Instant,
     },
-    /// Decided; the markers are being written.
+    /// The outcome is decided; the markers are being written.
     Ending {
         commit: bool,
-        /// Partitions whose marker is missing.
+        /// Partitions without their marker yet.
         left: BTreeSet<TopicAndPartition>,
-        /// The producer id that comes after, where epochs ran out.
+        /// The next producer id, where the epochs ran out.
         next: Option<i64>,
         /// When the markers are written; `None` while one waits for its partition to have a leader.
         due: Option<Instant>,
@@ -63,7 +63,7 @@ impl State {
         }
     }
 
-    /// All of Kafka's names, also of states that nobody ever sees.
+    /// All of Kafka's names, also of states that clients never see.
     pub(super) const NAMES: [&str; 8] = [
         "Empty",
         "Ongoing",
@@ -89,7 +89,7 @@ impl Transaction {
         }
     }
 
-    /// When something is to be done.
+    /// When the next step is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Ongoing { deadline, .. } => Some(*deadline),

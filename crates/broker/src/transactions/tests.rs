@@ -176,7 +176,7 @@ fn a_transaction_is_aborted_after_its_timeout() {
     assert_eq!(state(&mut talk), "Ongoing");
     talk.wait(Duration::from_secs(1));
     assert_eq!(state(&mut talk), "CompleteAbort");
-    // With KIP-890 it looks like an end that was sent again, of a transaction that ended otherwise.
+    // With KIP-890 it looks like a repeated request for a transaction that ended otherwise.
     assert_eq!(end(&mut talk, 5, producer, true), Err(E::InvalidTxnState.code()));
 }
 

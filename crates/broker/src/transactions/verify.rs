@@ -1,4 +1,4 @@
-//! What belongs to a transaction: AddPartitionsToTxn, AddOffsetsToTxn, and what Produce and TxnOffsetCommit ask before
+//! The parts of a transaction: AddPartitionsToTxn, AddOffsetsToTxn, and the check of Produce and TxnOffsetCommit before
 //! they write (KIP-890).
 
 use std::collections::BTreeSet;
@@ -27,12 +27,12 @@ impl Model {
     /// Whether a producer may write to a partition as part of its transaction. `may_add` adds the partition if it is
     /// missing (Produce v12, TxnOffsetCommit v5); without it, a partition that was not added is refused.
     ///
-    /// For a group's offsets the partition is the group's: `"__consumer_offsets"` and
-    /// [`partition_of`](crate::nodes::partition_of) the group.
+    /// For a group's offsets the partition is that of the group: `"__consumer_offsets"` and its
+    /// [`partition_of`](crate::nodes::partition_of).
     ///
-    /// The codes are those that the newest Produce answers. Before Produce v11 and TxnOffsetCommit v4,
-    /// `TRANSACTION_ABORTABLE` is told as `INVALID_TXN_STATE`; before Produce v12, `CONCURRENT_TRANSACTIONS` is told as
-    /// `NOT_ENOUGH_REPLICAS`. `NOT_COORDINATOR` never comes, as leaders ask the right broker.
+    /// The codes are those of the newest Produce. Before Produce v11 and TxnOffsetCommit v4, `TRANSACTION_ABORTABLE`
+    /// becomes `INVALID_TXN_STATE`; before Produce v12, `CONCURRENT_TRANSACTIONS` becomes `NOT_ENOUGH_REPLICAS`.
+    /// `NOT_COORDINATOR` is never returned, as leaders ask the right broker.
     pub(crate) fn verify_transaction(
         &mut self,
         transactional_id: &str,
@@ -56,7 +56,7 @@ impl Model {
         })
     }
 
-    /// Those of the partitions that are not part of the transaction.
+    /// The partitions that are not part of the transaction.
     fn find_in_transaction(
         &mut self,
         id: &str,
@@ -140,7 +140,7 @@ impl Model {
     ) -> Vec<AddPartitionsToTxnTopicResult> {
         let unknown = |topic: &TopicName, partition: i32| self.topics.partition(topic, partition).is_none();
         if request.topics.iter().any(|topic| topic.partitions.iter().any(|at| unknown(&topic.name, *at))) {
-            // One that is wrong is enough, and none is added.
+            // One unknown partition is enough, and none is added.
             return results(&request.topics, |topic, partition| {
                 let error = if unknown(topic, partition) {
                     ResponseError::UnknownTopicOrPartition

@@ -15,7 +15,7 @@ pub(crate) struct Broker {
     #[arg(short, long = "topic", value_name = "NAME[:PARTITIONS]", value_parser = topic)]
     pub(crate) topics: Vec<(String, i32)>,
     /// Number of brokers, on consecutive ports
-    // Not --brokers: that says where a cluster is.
+    // Not --brokers, which is the address of a cluster.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=100))]
     pub(crate) nodes: i32,
     /// Create topics that clients ask for and that do not exist
@@ -24,7 +24,7 @@ pub(crate) struct Broker {
     /// group.consumer.heartbeat.interval.ms for KIP-848 groups; below the session timeout of 45 s
     #[arg(long, value_name = "MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(100..45_000))]
     pub(crate) heartbeat_interval: u64,
-    /// Speak TLS only, by an authority that is made at the start and that clients have to trust
+    /// Speak TLS only, with an authority that is generated at the start and that clients have to trust
     #[cfg(feature = "tls")]
     #[arg(long)]
     pub(crate) tls: bool,
@@ -32,15 +32,16 @@ pub(crate) struct Broker {
     #[cfg(feature = "tls")]
     #[arg(long, value_name = "FILE", requires = "tls")]
     pub(crate) tls_ca: Option<PathBuf>,
-    /// Let in only who authenticates: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER with unsecured tokens (repeatable)
+    /// Accept only clients that authenticate: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER with unsecured
+    /// tokens (repeatable)
     #[arg(long = "sasl", value_name = "MECHANISM", requires = "users")]
     pub(crate) mechanisms: Vec<SaslMechanism>,
-    /// Who may log in, by each of the mechanisms (repeatable). OAUTHBEARER needs no password
+    /// A user who may log in, by each of the mechanisms (repeatable). OAUTHBEARER needs no password
     #[arg(long = "user", value_name = "NAME:PASSWORD", requires = "mechanisms")]
     pub(crate) users: Vec<User>,
 }
 
-/// Who may log in. Does not print the password.
+/// A user who may log in. Does not print the password.
 #[derive(Clone, Debug)]
 pub(crate) struct User {
     pub(crate) name: String,
@@ -48,7 +49,7 @@ pub(crate) struct User {
 }
 
 impl From<&str> for User {
-    /// A name that is missing is told by the command: the parser would repeat the password.
+    /// The command reports a missing name, not this parser, which would repeat the password.
     fn from(text: &str) -> Self {
         let (name, password) = text.split_once(':').unwrap_or((text, ""));
         Self { name: name.to_owned(), password: Secret::from(password) }

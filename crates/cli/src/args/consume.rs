@@ -13,8 +13,8 @@ pub(crate) struct Consume {
     /// Topics; with --regex, regular expressions matched against the full name
     #[arg(required = true, value_name = "TOPIC", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) topics: Vec<String>,
-    /// Join this group and commit what was printed. Without it every partition is read and nothing committed.
-    /// A reader such as head may get less than was printed: use -n with a group
+    /// Join this group and commit the printed records. Without it every partition is read and nothing
+    /// committed. A reader such as head may get less than was printed: use -n with a group
     #[arg(short, long, value_parser = NonEmptyStringValueParser::new())]
     pub(crate) group: Option<String>,
     /// Only these partitions, without a group (repeatable)
@@ -34,7 +34,7 @@ pub(crate) struct Consume {
     /// Stop after N records
     #[arg(short = 'n', long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
     pub(crate) count: Option<u64>,
-    /// Stop when no record has come for this long, such as 10s (exit 0)
+    /// Stop when no record has arrived for this long, such as 10s (exit 0)
     #[arg(long, value_name = "DURATION", value_parser = idle_timeout, allow_negative_numbers = true)]
     pub(crate) idle_timeout: Option<i64>,
     /// Print only records whose key contains TEXT; those left out count as read

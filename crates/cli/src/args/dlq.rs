@@ -20,12 +20,12 @@ A topic is read to its end as it is at the start, and only what is committed of 
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DlqCommand {
-    /// Count the dead letters of a topic by where they came from and why
+    /// Count the dead letters of a topic by origin and reason
     List {
         #[command(flatten)]
         letters: Letters,
     },
-    /// Print dead letters with where they came from and why
+    /// Print dead letters with their origin and reason
     Show {
         #[command(flatten)]
         letters: Letters,
@@ -39,7 +39,7 @@ pub(crate) enum DlqCommand {
     Purge(Purge),
 }
 
-/// Which dead letters: all that are asked for must be so.
+/// A selection of dead letters, which have to meet all conditions.
 #[derive(Debug, Args)]
 pub(crate) struct Letters {
     /// The topic of the dead letters
@@ -70,7 +70,7 @@ pub(crate) struct Replay {
     /// Write all of them to this topic
     #[arg(long, value_name = "TOPIC", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) to: Option<String>,
-    /// The group under which it is committed how far they are replayed. Default: offtake-dlq-replay-TOPIC
+    /// The group under which the progress of the replay is committed. Default: offtake-dlq-replay-TOPIC
     #[arg(short, long, value_parser = NonEmptyStringValueParser::new())]
     pub(crate) group: Option<String>,
     /// Do it; without this the plan is printed and nothing is changed
@@ -99,10 +99,10 @@ pub(crate) struct Purge {
     /// Delete what failed before TIME, replayed or not: RFC 3339 (without a zone: UTC) or epoch milliseconds
     #[arg(long, value_name = "TIME", value_parser = time::time, conflicts_with_all = ["group", "all"])]
     pub(crate) before: Option<i64>,
-    /// Delete all that there is now, replayed or not
+    /// Delete all dead letters that are there now, replayed or not
     #[arg(long, conflicts_with = "group")]
     pub(crate) all: bool,
-    /// With --before or --all: also records that no header says to be dead letters
+    /// With --before or --all: also delete records that have no header of a dead letter
     #[arg(long, conflicts_with = "group")]
     pub(crate) foreign: bool,
     /// Do it; without this the plan is printed and nothing is changed

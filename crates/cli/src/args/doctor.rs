@@ -5,10 +5,10 @@ use clap::{Args, builder::NonEmptyStringValueParser};
 #[derive(Debug, Args)]
 #[command(after_help = DOCTOR)]
 pub(crate) struct Doctor {
-    /// Also whether this topic is there and may be read (repeatable)
+    /// Also check whether this topic exists and may be read (repeatable)
     #[arg(short, long = "topic", value_name = "TOPIC", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) topics: Vec<String>,
-    /// Also whether this group may be joined (repeatable)
+    /// Also check whether this group may be joined (repeatable)
     #[arg(short, long = "group", value_name = "GROUP", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) groups: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! What the command says of itself: `completions` and `man`.
+//! The command's documents: `completions` and `man`.
 
 use std::path::PathBuf;
 

@@ -57,7 +57,7 @@ pub(crate) struct Reset {
     pub(crate) export: bool,
 }
 
-/// Where to: one of these.
+/// The target: one of these.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct ResetTo {
@@ -67,7 +67,7 @@ pub(crate) struct ResetTo {
     /// To the log end
     #[arg(long)]
     pub(crate) to_latest: bool,
-    /// To what is committed now, and to the log end where nothing is: to export it
+    /// To the committed offset itself, and to the log end where none is committed: to export it
     #[arg(long)]
     pub(crate) to_current: bool,
     /// To this offset, or to the nearer end of the log if it is outside

@@ -16,7 +16,7 @@ pub(crate) struct Lag {
     /// Sample again and again until stopped, with a sparkline of each partition's lag
     #[arg(short, long)]
     pub(crate) watch: bool,
-    /// Take samples for this long, to tell a status; with --watch it is the sliding window [with --watch: 1m]
+    /// Take samples for this long, to determine a status; with --watch it is the sliding window [with --watch: 1m]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) window: Option<Duration>,
     /// How often --watch samples
@@ -25,8 +25,8 @@ pub(crate) struct Lag {
     /// Retention that will delete unread records within this time is an imminent loss of data
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
     pub(crate) horizon: Duration,
-    /// Exit with status 3 if a partition is that bad or worse: warn, err, or a lag such as 60s (warn and err take a window of 10s
-    /// unless --window or --watch is given); with --watch, as soon as it is
+    /// Exit with status 3 if a partition is at least this bad: warn, err, or a lag such as 60s (warn and err
+    /// take a window of 10s unless --window or --watch is given); with --watch, as soon as it is
     #[arg(long, value_name = "warn|err|DURATION", value_parser = fail_at)]
     pub(crate) fail_at: Option<FailAt>,
     /// The end that lag counts to: the high watermark, or the last stable offset
@@ -37,12 +37,12 @@ pub(crate) struct Lag {
     pub(crate) source: Source,
 }
 
-/// From when on a lag is too bad.
+/// The limit from which on a lag is too bad.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum FailAt {
-    /// A status, or a worse one.
+    /// This status, or a worse one.
     Status(Status),
-    /// A lag in seconds, or a longer one.
+    /// A lag of this many seconds, or a longer one.
     Seconds(f64),
 }
 
@@ -64,13 +64,13 @@ impl Isolation {
     }
 }
 
-/// How it is learnt what groups have committed.
+/// How to find out the committed offsets of groups.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Source {
-    /// Coordinators are asked (OffsetFetch)
+    /// Ask the coordinators (OffsetFetch)
     #[default]
     Ask,
-    /// It is read from __consumer_offsets
+    /// Read __consumer_offsets
     OffsetsTopic,
 }
 

@@ -29,23 +29,23 @@ $STATE_DIRECTORY, the history is in memory and gone when the monitor ends.";
 pub(crate) struct Monitor {
     #[command(flatten)]
     pub(crate) watch: Watch,
-    /// How it is learnt what groups have committed [default: ask]
+    /// How to find out the committed offsets of groups [default: ask]
     #[arg(long, value_enum, env = "OFFTAKE_MONITOR_SOURCE", hide_env = true)]
     pub(crate) source: Option<Source>,
     /// Share the groups with the other monitors of this consumer group: each watches those whose commits lie in its
     /// partitions of __consumer_offsets
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), env = "OFFTAKE_MONITOR_SHARD_GROUP", hide_env = true)]
     pub(crate) shard_group: Option<String>,
-    /// How often brokers are asked [default: 10s]
+    /// How often to ask the brokers [default: 10s]
     #[arg(long, value_name = "DURATION", value_parser = interval, env = "OFFTAKE_MONITOR_INTERVAL", hide_env = true)]
     pub(crate) interval: Option<Duration>,
-    /// Where it listens; port 0 takes a free one [default: 127.0.0.1:9308]
+    /// The address to listen on; port 0 takes a free one [default: 127.0.0.1:9308]
     #[arg(long, value_name = "HOST:PORT", env = "OFFTAKE_MONITOR_LISTEN", hide_env = true)]
     pub(crate) listen: Option<String>,
     /// The label cluster_name [default: the cluster's id]
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), env = "OFFTAKE_MONITOR_CLUSTER_NAME", hide_env = true)]
     pub(crate) cluster_name: Option<String>,
-    /// Whose names of metrics to serve beside those of Kafka Lag Exporter
+    /// Also serve metrics under another exporter's names, beside those of Kafka Lag Exporter
     #[arg(
         long,
         value_name = "NAMES",
@@ -55,10 +55,10 @@ pub(crate) struct Monitor {
         hide_env = true
     )]
     pub(crate) names: Vec<ExporterNames>,
-    /// Keep what was seen in this folder, so that a restart loses no chart
+    /// Keep the samples in this folder, so that charts survive a restart
     #[arg(long, value_name = "DIR", env = "OFFTAKE_MONITOR_HISTORY", hide_env = true)]
     pub(crate) history: Option<PathBuf>,
-    /// How large the history may become [default: 64MiB]
+    /// The largest size of the history [default: 64MiB]
     #[arg(long, value_name = "SIZE", value_parser = size, env = "OFFTAKE_MONITOR_HISTORY_SIZE", hide_env = true)]
     pub(crate) history_size: Option<u64>,
     /// Serve HTTPS with this certificate chain (PEM)
@@ -67,13 +67,13 @@ pub(crate) struct Monitor {
     /// The certificate's key (PEM) [default: in the file of the certificate]
     #[arg(long, value_name = "FILE", env = "OFFTAKE_MONITOR_TLS_KEY", hide_env = true)]
     pub(crate) tls_key: Option<PathBuf>,
-    /// Let in who has a token of this file, one a line (also OFFTAKE_MONITOR_TOKEN: a token itself)
+    /// Let in clients with a token from this file, one token per line (also OFFTAKE_MONITOR_TOKEN: a token itself)
     #[arg(long, value_name = "FILE", env = "OFFTAKE_MONITOR_TOKEN_FILE", hide_env = true)]
     pub(crate) token_file: Option<PathBuf>,
-    /// Let in who has a name and password of this file, NAME:PASSWORD a line
+    /// Let in clients with a name and password from this file, one NAME:PASSWORD per line
     #[arg(long, value_name = "FILE", env = "OFFTAKE_MONITOR_PASSWORD_FILE", hide_env = true)]
     pub(crate) password_file: Option<PathBuf>,
-    /// Tell this address of groups that fall behind and that recover (repeatable)
+    /// Notify this address of groups that fall behind and that recover (repeatable)
     #[arg(
         long = "webhook",
         value_name = "URL",
@@ -82,16 +82,17 @@ pub(crate) struct Monitor {
         hide_env = true
     )]
     pub(crate) webhooks: Vec<String>,
-    /// Whose JSON webhooks take [default: slack for hooks.slack.com, else alertmanager]
+    /// The JSON format of webhooks [default: slack for hooks.slack.com, else alertmanager]
     #[arg(long, value_enum, env = "OFFTAKE_MONITOR_WEBHOOK_FORMAT", hide_env = true)]
     pub(crate) webhook_format: Option<WebhookFormat>,
-    /// How long something has to be bad before webhooks are told [default: 30s]; an imminent loss of data is told at once
+    /// How long a state has to be bad before webhooks are notified [default: 30s]; an imminent loss of data is
+    /// reported at once
     #[arg(long, value_name = "DURATION", value_parser = duration, env = "OFFTAKE_MONITOR_WEBHOOK_HOLD", hide_env = true)]
     pub(crate) webhook_hold: Option<Duration>,
-    /// How long it has to be better before they are told [default: 5m]
+    /// How long it has to be better before they are notified [default: 5m]
     #[arg(long, value_name = "DURATION", value_parser = duration, env = "OFFTAKE_MONITOR_WEBHOOK_CALM", hide_env = true)]
     pub(crate) webhook_calm: Option<Duration>,
-    /// How often they are told what goes on [default: 4h]
+    /// How often they are notified of a state that persists [default: 4h]
     #[arg(long, value_name = "DURATION", value_parser = duration, env = "OFFTAKE_MONITOR_WEBHOOK_REPEAT", hide_env = true)]
     pub(crate) webhook_repeat: Option<Duration>,
     /// Read settings from this file: the options' names and values, as `interval = 30s`
@@ -122,7 +123,7 @@ pub(crate) enum WebhookFormat {
 }
 
 impl Monitor {
-    /// From names and values, as a file has them.
+    /// Parses names and values, as a settings file has them.
     pub(crate) fn from_settings(pairs: &[(String, String)]) -> Result<Self, String> {
         let mut args = vec!["settings".to_owned()];
         for (name, value) in pairs {
@@ -140,7 +141,7 @@ impl Monitor {
         Self::from_arg_matches_mut(&mut matches).map_err(plain)
     }
 
-    /// What is not set here is as it is there.
+    /// Takes the values that are missing here from `there`.
     pub(crate) fn or(self, there: Self) -> Self {
         fn list<T>(here: Vec<T>, there: Vec<T>) -> Vec<T> {
             if here.is_empty() { there } else { here }

@@ -12,65 +12,69 @@ pub(crate) struct Pipe {
     /// The topics
     #[arg(required = true, value_name = "TOPIC", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) topics: Vec<String>,
-    /// The consumer group. Where it has committed nothing it begins at the first record (-X auto.offset.reset says otherwise)
+    /// The consumer group. Where it has committed nothing it starts at the first record (unless -X
+    /// auto.offset.reset says otherwise)
     #[arg(short, long, value_parser = NonEmptyStringValueParser::new())]
     pub(crate) group: String,
     /// The handler: run as /bin/sh -c 'exec CMD'
     #[arg(long, value_name = "CMD", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) exec: String,
-    /// So many handlers run at once. Default: one for each core
+    /// The number of handlers that run at once. Default: one for each core
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) workers: Option<u32>,
-    /// So many records are at one handler at once
+    /// The number of records that one handler may have at once
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) in_flight: u32,
-    /// Whether a handler is told of records, one after the other, or run anew for each with the value on its stdin
+    /// Whether a handler gets records one after the other, or is run anew for each with the value on its stdin
     #[arg(long, value_enum, default_value_t = Mode::Records)]
     pub(crate) mode: Mode,
-    /// How records and answers are told from one another
+    /// How records and answers are delimited
     #[arg(long, value_enum, default_value_t = Framing::Lines)]
     pub(crate) framing: Framing,
-    /// What is handled one after the other, through retries; records without a key are in no order
+    /// Which records are handled one after the other, retries included; records without a key are in no order
     #[arg(long, value_enum, default_value_t = Order::Key)]
     pub(crate) order: Order,
     /// How often a record is tried
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) attempts: u32,
-    /// How long a record waits before the second attempt, twice as long before each further one, and how long at most
+    /// How long a record waits before the second attempt, doubled before each further one, and the longest wait
     #[arg(long, value_name = "LEAST..MOST", default_value = "100ms..10s", value_parser = backoff)]
     pub(crate) backoff: Backoff,
-    /// Where records go that are poison or out of attempts. Without it such a record stops its partition, and the others go on
+    /// The topic for records that are poison or out of attempts. Without it such a record stops its partition,
+    /// and the others go on
     #[arg(long, value_name = "TOPIC", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) dlq: Option<String>,
-    /// Where records wait that are out of attempts, and how long, each in turn, before they are tried again: a record waits 1m in topic GROUP.retry.1m (or in TOPIC, by
-    /// TOPIC=1m), which has to exist. After the last it goes to --dlq
+    /// Delays, in turn, for records that are out of attempts, before they are tried again: for 1m a record
+    /// waits in topic GROUP.retry.1m (or in TOPIC, with TOPIC=1m), which has to exist. After the last it goes
+    /// to --dlq
     #[arg(long, value_name = "DURATION,…", value_delimiter = ',', requires = "dlq", value_parser = retry_topic)]
     pub(crate) retry_topics: Vec<RetryTopic>,
-    /// A record that waits in a retry topic is overtaken by those behind it of its key or partition: with --retry-topics and an --order
+    /// Allow a record in a retry topic to be overtaken by later ones of its key or partition: with
+    /// --retry-topics and an --order
     #[arg(long, requires = "retry_topics")]
     pub(crate) allow_reordering: bool,
-    /// Whose names the headers of dead letters have
+    /// The naming of the headers of dead letters
     #[arg(long, value_name = "SET", value_enum, default_value_t = DlqHeaders::Offtake, requires = "dlq")]
     pub(crate) dlq_headers: DlqHeaders,
-    /// How often it is committed what is done
+    /// How often finished records are committed
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
     pub(crate) commit_interval: Duration,
-    /// Stop trying for a while when so many of the last N answers were `retry`, came too late or not at all
+    /// Pause attempts when this share of the last N answers was `retry`, late or missing
     #[arg(long, value_name = "SHARE%/N", default_value = "50%/100", value_parser = breaker)]
     pub(crate) breaker: Share,
-    /// How long; then a few records are tried, whose attempts do not count
+    /// How long the pause lasts; then a few records are tried, whose attempts do not count
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub(crate) breaker_pause: Duration,
-    /// So many records wait at most
+    /// The most records that may wait
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) queue: u32,
     /// How long an answer may take
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub(crate) timeout: Duration,
-    /// How long what is at a handler may take when this is to stop
+    /// How long the handlers may take to finish their records when the command stops
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub(crate) grace: Duration,
-    /// Write what happens to stderr as JSON lines
+    /// Write events to stderr as JSON lines
     #[arg(long)]
     pub(crate) events: bool,
 }
@@ -143,11 +147,11 @@ pub(crate) enum DlqHeaders {
     Connect,
 }
 
-/// Where a record waits that is out of attempts; without a name it is the group's.
+/// The topic in which a record that is out of attempts waits; without a name it is the group's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RetryTopic {
     name: Option<String>,
-    /// As it was written.
+    /// The option as it was written.
     text: String,
     pub(crate) delay: Duration,
 }
@@ -158,14 +162,14 @@ impl RetryTopic {
     }
 }
 
-/// How long a record waits before it is tried again, at least and at most.
+/// The shortest and the longest wait before a record is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Backoff {
     pub(crate) least: Duration,
     pub(crate) most: Duration,
 }
 
-/// So much of so many answers, 1 being all.
+/// A share of a number of answers, 1 being all.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Share {
     pub(crate) share: f64,

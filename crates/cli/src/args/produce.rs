@@ -11,10 +11,11 @@ pub(crate) struct Produce {
     /// The topic
     #[arg(value_name = "TOPIC", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) topic: String,
-    /// A line is a key and a value with this between them, where it first stands (\\t \\n \\0 \\xNN are understood)
+    /// Split each line into key and value at the first occurrence of this separator (\\t \\n \\0 \\xNN are
+    /// understood)
     #[arg(short = 'K', long, value_name = "SEP", value_parser = separator)]
     pub(crate) key_separator: Option<Separator>,
-    /// The key of records that have none themselves
+    /// The key of records that have none of their own
     #[arg(short, long, value_name = "KEY")]
     pub(crate) key: Option<String>,
     /// A header of all records (repeatable)
@@ -29,7 +30,7 @@ pub(crate) struct Produce {
     /// How batches are compressed: none, gzip, snappy, lz4, zstd
     #[arg(short = 'z', long, value_name = "CODEC")]
     pub(crate) compression: Option<String>,
-    /// Whose word makes a record written: all, 1 (the leader) or 0 (nobody). Default: all
+    /// Whose acknowledgement makes a record written: all, 1 (the leader) or 0 (nobody). Default: all
     #[arg(long, value_name = "ACKS")]
     pub(crate) acks: Option<String>,
     /// At most N records a second
@@ -38,11 +39,11 @@ pub(crate) struct Produce {
     /// Stop after N records
     #[arg(short = 'n', long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
     pub(crate) count: Option<u64>,
-    /// Write in transactions, made by whom this names: readers see all of one, or nothing (read_committed)
+    /// Write in transactions under this transactional id: readers see all of one, or nothing (read_committed)
     #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) transactional_id: Option<String>,
-    /// The records of one transaction; the last has what is left, and one that takes lines for a quarter of
-    /// `transaction.timeout.ms` what it has by then
+    /// The number of records per transaction; the last one, and one that collects lines for a quarter of
+    /// `transaction.timeout.ms`, may have fewer
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = count, requires = "transactional_id", allow_negative_numbers = true)]
     pub(crate) transaction_records: u64,
     /// Print a JSON object for each record that is written

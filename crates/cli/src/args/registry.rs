@@ -6,11 +6,11 @@ use clap::{Args, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
 
 use crate::text::time;
 
-/// How a registry is reached.
+/// The address of a registry.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RegistryAt {
-    /// URL of a schema registry; of several (repeatable) the next is asked where one does not answer. Credentials by
-    /// -X basic.auth.user.info=USER:PASSWORD, TLS by -X schema.registry.ssl.*
+    /// URL of a schema registry; of several (repeatable) the next is asked if one does not answer. Credentials
+    /// by -X basic.auth.user.info=USER:PASSWORD, TLS by -X schema.registry.ssl.*
     #[arg(long, value_name = "URL", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) registry: Vec<String>,
     /// How long one request to the registry may take
@@ -52,11 +52,11 @@ pub(crate) struct ConsumeRegistry {
     /// Decode keys by the registry, too
     #[arg(long, requires = "registry")]
     pub(crate) registry_key: bool,
-    /// How long the records of a schema that the registry does not tell, or does not have, are waited for; then they are printed as they
-    /// are, and later ones of that schema at once
+    /// How long to wait for a schema that the registry does not return or does not have; then its records are
+    /// printed as they are, and later ones of that schema at once
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = time::duration, requires = "registry")]
     pub(crate) registry_wait: i64,
-    /// Print Avro in its own JSON, where a union has the name of its branch
+    /// Print Avro in its own JSON encoding, where a union value names its branch
     #[arg(long, requires = "registry")]
     pub(crate) avro_json: bool,
 }
@@ -65,8 +65,8 @@ pub(crate) struct ConsumeRegistry {
 pub(crate) struct ProduceRegistry {
     #[command(flatten)]
     pub(crate) at: RegistryAt,
-    /// The schema of values: a file, which is registered. Its name ends in .avsc, .proto or .json (JSON Schema). Without it
-    /// values are written by the subject's latest version
+    /// The schema of values: a file, which is registered. Its name ends in .avsc, .proto or .json (JSON
+    /// Schema). Without it values are encoded by the subject's latest version
     #[arg(long, value_name = "FILE", requires = "registry")]
     pub(crate) schema: Option<PathBuf>,
     /// The subject of values. Default: TOPIC-value
@@ -74,7 +74,7 @@ pub(crate) struct ProduceRegistry {
     pub(crate) subject: Option<String>,
     #[command(flatten)]
     pub(crate) framed: Framed,
-    /// Name the schema in headers, and write values bare
+    /// Name the schema in headers, and write values without a prefix
     #[arg(long, requires = "registry")]
     pub(crate) registry_headers: bool,
 }
@@ -94,7 +94,7 @@ pub(crate) enum SchemasCommand {
     },
     /// Print a schema: the latest version of a subject, or the one that is named
     Show {
-        /// The subject, perhaps with a version
+        /// The subject, optionally with a version
         #[arg(value_name = "SUBJECT[:VERSION]", value_parser = NonEmptyStringValueParser::new())]
         subject: String,
         #[command(flatten)]

@@ -65,7 +65,7 @@ fn a_reset_has_one_scope_and_one_goal() {
     assert!(
         reset("--all-topics --to-earliest").to.to_earliest && reset("--topic a --to-latest").to.to_latest
     );
-    let file = reset("--from-file -"); // says itself which partitions are meant
+    let file = reset("--from-file -"); // names the partitions itself
     assert_eq!((file.to.from_file, file.topics.len()), (Some("-".into()), 0));
 }
 

@@ -1,4 +1,4 @@
-//! `top`, and what it has in common with `monitor`.
+//! `top`, and the options that it shares with `monitor`.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -13,24 +13,24 @@ use crate::text::time;
 pub(crate) struct Top {
     #[command(flatten)]
     pub(crate) watch: Watch,
-    /// How often brokers are asked
+    /// How often to ask the brokers
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = interval)]
     pub(crate) interval: Duration,
     /// Write an SVG of the screen to this file and end; needs no terminal
     #[arg(long, value_name = "FILE", hide = true)]
     pub(crate) screenshot: Option<PathBuf>,
-    /// For --screenshot: after so many rounds
+    /// For --screenshot: after this many rounds
     #[arg(long, value_name = "N", hide = true, default_value_t = 1, requires = "screenshot")]
     pub(crate) rounds: u32,
-    /// For --screenshot: press these keys before; `+` is Enter
+    /// For --screenshot: press these keys first; `+` is Enter
     #[arg(long, value_name = "KEYS", hide = true, default_value = "", requires = "screenshot")]
     pub(crate) press: String,
 }
 
-/// Which groups are watched, and what is made of their lag.
+/// The groups to watch, and the evaluation of their lag.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Watch {
-    /// Watch groups in whose name this is found. Default: all
+    /// Watch groups whose name matches. Default: all
     #[arg(long, value_name = "REGEX", env = "OFFTAKE_MONITOR_GROUP", hide_env = true)]
     pub(crate) group: Option<Regex>,
     /// The sliding window of statuses and rates [default: 5m]
@@ -42,13 +42,13 @@ pub(crate) struct Watch {
     /// The end that lag counts to: the high watermark, or the last stable offset [default: read_uncommitted]
     #[arg(long, value_enum, env = "OFFTAKE_MONITOR_ISOLATION", hide_env = true)]
     pub(crate) isolation: Option<Isolation>,
-    /// From which lag on it is a warning, high, critical; for groups whose whole name matches a pattern, or for all others (repeatable)
-    /// [default: 10s,1m,5m]
+    /// The lags from which on it is a warning, high, critical; for groups whose whole name matches a pattern,
+    /// or for all others (repeatable) [default: 10s,1m,5m]
     #[arg(long = "threshold", value_name = "[REGEX=]W,H,C", value_parser = threshold, env = "OFFTAKE_MONITOR_THRESHOLD", hide_env = true, value_delimiter = ' ')]
     pub(crate) thresholds: Vec<Threshold>,
 }
 
-/// Thresholds, and whose they are.
+/// Thresholds, and the groups that they apply to.
 #[derive(Clone, Debug)]
 pub(crate) struct Threshold {
     pub(crate) groups: Option<Regex>,
@@ -59,7 +59,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     time::duration(text).map(|millis| Duration::from_millis(millis.unsigned_abs()))
 }
 
-/// Brokers are not asked without a pause.
+/// There must be a pause between two rounds.
 pub(super) fn interval(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         interval if interval < Duration::from_millis(100) => Err("100ms is the least".to_owned()),

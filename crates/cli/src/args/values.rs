@@ -1,4 +1,4 @@
-//! Values that several commands take.
+//! Parsers of values that several commands accept.
 
 pub(super) fn partition(text: &str) -> Result<i32, String> {
     let index = text.parse::<u32>().ok().and_then(|index| i32::try_from(index).ok());

@@ -1,4 +1,5 @@
-//! `offtake bench consume`: how fast, at what cost, and whether everything came in order; [`produce`] is `offtake bench produce`.
+//! `offtake bench consume`: throughput, cost, and whether all records were read in order; [`produce`] is
+//! `offtake bench produce`.
 
 mod produce;
 mod tally;
@@ -68,13 +69,13 @@ fn config(common: &Common, args: &BenchConsume) -> Result<Config, Failure> {
             config.group_protocol = GroupProtocol::Classic;
         }
     }
-    config.enable_auto_commit = false; // a measurement moves no group
+    config.enable_auto_commit = false; // a measurement commits nothing
     config.auto_offset_reset = AutoOffsetReset::Earliest;
     config.validate()?;
     Ok(config)
 }
 
-/// Where each partition ends now.
+/// The present end of each partition.
 async fn begin(
     consumer: &mut Consumer,
     args: &BenchConsume,
@@ -89,11 +90,11 @@ async fn begin(
     Ok(ends)
 }
 
-/// What was measured.
+/// The result of a measurement.
 #[derive(Default)]
 struct Measured {
     tally: Tally,
-    /// When the first records came, and when the last were read.
+    /// When the first records arrived, and when the last were read.
     span: Option<(Instant, Instant)>,
 }
 

@@ -1,4 +1,4 @@
-//! `offtake bench produce`: how many records are written a second, at what cost, and how soon each is acknowledged.
+//! `offtake bench produce`: records written per second, the cost, and the latency until each is acknowledged.
 
 use std::time::{Duration, Instant};
 
@@ -17,9 +17,9 @@ use crate::{
     stop::Stop,
 };
 
-/// So many records are sent between two looks at what has been acknowledged.
+/// The number of records sent between two checks for acknowledgements.
 const LOOK_EVERY: u64 = 32;
-/// Without a rate the time is taken of one record in so many; with one, of so many a second.
+/// Without a rate, one record in this many is timed; with one, about this many a second.
 const TIMED: u64 = 1000;
 
 pub(super) async fn run(common: &Common, args: BenchProduce) -> Result<(), Failure> {
@@ -38,16 +38,16 @@ pub(super) async fn run(common: &Common, args: BenchProduce) -> Result<(), Failu
     Ok(output.flush()?)
 }
 
-/// The records that are sent, and what is measured of them.
+/// The records being sent, and their measurements.
 struct Load {
     args: BenchProduce,
     values: Values,
-    /// The time is taken of one record in so many.
+    /// One record in this many is timed.
     timed: u64,
     waiting: Unacknowledged<Delivery, Known>,
     sent: u64,
     written: u64,
-    /// Of the values that were written.
+    /// The bytes of the values written.
     bytes: u64,
     /// From `send` to the acknowledgement.
     latencies: Vec<Duration>,
@@ -57,12 +57,12 @@ struct Load {
     failed: Option<(u64, Error)>,
 }
 
-/// What is known of a record that has no outcome.
+/// The state of a record that has no outcome yet.
 struct Known {
-    /// From 1 on.
+    /// Counted from 1.
     number: u64,
     bytes: usize,
-    /// When it was sent, if its time is taken.
+    /// When it was sent, if it is timed.
     sent_at: Option<Instant>,
 }
 
@@ -82,7 +82,7 @@ impl Load {
         }
     }
 
-    /// Sends as many records as are asked for, or until somebody asks to stop.
+    /// Sends as many records as requested, or until a signal.
     async fn send_all(&mut self, producer: &Producer, stop: &mut Stop) {
         while self.sent < self.args.count && self.failed.is_none() {
             let due = self.span.and_then(|(began, _)| due(self.args.rate, began, self.sent));
@@ -115,7 +115,7 @@ impl Load {
         self.waiting.push(delivery, value.len(), Known { number: self.sent, bytes: value.len(), sent_at });
     }
 
-    /// Takes the outcomes that are known.
+    /// Takes the outcomes that are available.
     fn take_outcomes(&mut self) {
         while let Some((known, outcome)) = self.waiting.next().now_or_never() {
             self.take(&known, outcome);
@@ -141,7 +141,7 @@ impl Load {
 
     /// Waits until each record has its outcome.
     async fn drain(&mut self, producer: &Producer) {
-        let _ = producer.flush().await; // each record tells of itself
+        let _ = producer.flush().await; // each record reports its own outcome
         while !self.waiting.is_empty() {
             let (known, outcome) = self.waiting.next().await;
             self.take(&known, outcome);
@@ -185,7 +185,7 @@ impl Load {
     }
 }
 
-/// The value that so many of a hundred do not pass, in milliseconds; `None` if there are none.
+/// The value that `percent` percent of the durations do not exceed, in milliseconds; `None` if there are none.
 fn percentile(sorted: &[Duration], percent: usize) -> Option<f64> {
     let at = sorted.len().checked_sub(1)?.saturating_mul(percent) / 100;
     sorted.get(at).map(|latency| latency.as_secs_f64() * 1e3)

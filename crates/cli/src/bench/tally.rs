@@ -1,14 +1,14 @@
-//! The sums that any client can compute, so that results can be compared.
+//! Sums that any client can compute, so that results can be compared.
 
 use std::collections::BTreeMap;
 
 use offtake::{PartitionRecords, TopicPartition};
 
-/// What was read so far.
+/// The records read so far.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) records: u64,
-    /// Of keys and values.
+    /// The bytes of keys and values.
     pub(super) bytes: u64,
     /// Records whose offset is not their predecessor's plus one.
     pub(super) order_errors: u64,
@@ -16,7 +16,7 @@ pub(super) struct Tally {
     last: BTreeMap<TopicPartition, i64>,
 }
 
-/// One run of records of one partition: whether each follows the one before.
+/// The order of consecutive records of one partition: whether each follows the one before.
 #[derive(Debug)]
 struct Order {
     of: TopicPartition,
@@ -35,7 +35,7 @@ impl Order {
 }
 
 impl Tally {
-    /// These records, up to an offset and until there are so many.
+    /// Adds these records, up to an offset and until `most` are reached.
     pub(super) fn add_part(&mut self, part: &PartitionRecords, end: i64, most: u64, headers: bool) {
         let mut order = self.order(part.topic_partition());
         for record in part {
@@ -51,7 +51,7 @@ impl Tally {
         self.add_order(order);
     }
 
-    /// What another has read of other partitions.
+    /// Adds another tally, of other partitions.
     pub(super) fn add_up(&mut self, other: &Self) {
         self.records += other.records;
         self.bytes = self.bytes.wrapping_add(other.bytes);
@@ -59,7 +59,7 @@ impl Tally {
         self.checksum = self.checksum.wrapping_add(other.checksum);
     }
 
-    /// Looked up once a run, not once a record.
+    /// Looked up once per call, not once per record.
     fn order(&self, of: &TopicPartition) -> Order {
         Order { of: of.clone(), last: self.last.get(of).copied(), errors: 0 }
     }
@@ -71,7 +71,7 @@ impl Tally {
         }
     }
 
-    /// `31·(offset+1) + 17·partition + 7·len(value) + 5·len(key) + first(value) + 3·last(value)`, wrapping.
+    /// Adds `31·(offset+1) + 17·partition + 7·len(value) + 5·len(key) + first(value) + 3·last(value)`, wrapping.
     #[inline]
     fn add(&mut self, partition: i32, offset: i64, key: Option<&[u8]>, value: Option<&[u8]>) {
         let key = length(key.unwrap_or_default());
@@ -91,7 +91,7 @@ impl Tally {
         self.bytes = self.bytes.wrapping_add(key).wrapping_add(value);
     }
 
-    /// `11 + len(key) + len(value)` a header.
+    /// Adds `11 + len(key) + len(value)` for each header.
     fn add_headers<'a>(&mut self, headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>) {
         for (key, value) in headers {
             let sum = 11u64.wrapping_add(length(key)).wrapping_add(length(value.unwrap_or_default()));

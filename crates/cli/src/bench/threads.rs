@@ -1,4 +1,4 @@
-//! The same read by several threads: batches are handed to them whole, each partition's always to the same one.
+//! The same measurement on several threads: each gets whole batches, those of a partition always on the same one.
 
 use std::{collections::BTreeMap, sync::Arc, thread::JoinHandle, time::Instant};
 
@@ -8,10 +8,10 @@ use tokio::sync::mpsc;
 use super::{Measured, POLL, is_at_end, tally::Tally};
 use crate::{args::BenchConsume, clock::now, failure::Failure, stop::Stop};
 
-/// Batches that wait for one thread: enough that none idles, and no more than it soon gets to.
+/// The number of batches that may wait for one thread: enough to keep it busy, and no more than it soon handles.
 const WAITING: usize = 64;
 
-/// Reads to the ends.
+/// Reads up to the ends.
 pub(super) async fn read(
     consumer: &mut Consumer,
     args: &BenchConsume,
@@ -33,7 +33,7 @@ pub(super) async fn read(
     Ok(Measured { tally, span })
 }
 
-/// When the first batch came.
+/// Feeds the threads; returns when the first batch arrived.
 async fn feed(
     consumer: &mut Consumer,
     threads: &[Thread],
@@ -57,7 +57,7 @@ async fn feed(
             let thread = partition.checked_rem(threads.len()).and_then(|index| threads.get(index));
             let Some(thread) = thread else { continue };
             if thread.batches.send(batch).await.is_err() {
-                return Ok(began); // it has failed, and says why when it is joined
+                return Ok(began); // the thread has failed; joining it returns the error
             }
         }
     }

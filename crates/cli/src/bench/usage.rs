@@ -1,8 +1,8 @@
-//! What the process has used so far, as Linux tells; elsewhere nobody knows.
+//! The resources used by the process so far, as Linux reports them; unknown on other systems.
 
 use std::fs;
 
-/// Ticks a second of `/proc`: fixed by the kernel's interface, whatever the machine's own.
+/// Ticks per second in `/proc`: fixed by the kernel's interface, whatever the machine's own rate.
 const TICKS: f64 = 100.0;
 
 /// User and system time of all threads, those that have ended included.
@@ -10,7 +10,7 @@ pub(super) fn cpu_seconds() -> Option<f64> {
     parse_stat(&fs::read_to_string("/proc/self/stat").ok()?)
 }
 
-/// The most memory that was resident at once.
+/// The peak resident memory.
 pub(super) fn peak_rss_kib() -> Option<u64> {
     parse_status(&fs::read_to_string("/proc/self/status").ok()?)
 }

@@ -1,6 +1,6 @@
-//! The values that are sent: words, as compressible as text is. The programs of `benches/peers` send the same.
+//! The values to send: words, as compressible as text. The programs of `benches/peers` send the same.
 
-/// So many different ones, in turn, unless they take more than this together.
+/// The number of different values, sent in turn, unless together they exceed the size below.
 const DIFFERENT: usize = 1024;
 const MOST_BYTES: usize = 16 << 20;
 
@@ -48,7 +48,7 @@ impl Values {
         Self { text, size, different: different as u64 }
     }
 
-    /// The value of this record.
+    /// The value of the record with this number.
     pub(super) fn get(&self, nth: u64) -> &[u8] {
         let nth = nth.checked_rem(self.different).and_then(|nth| usize::try_from(nth).ok());
         let begin = nth.unwrap_or(0).saturating_mul(self.size);

@@ -1,4 +1,4 @@
-//! `--from` in a group: only where nothing is committed.
+//! `--from` in a group, which applies only where nothing is committed.
 
 use std::{convert::Infallible, future::pending};
 
@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::target::{self, start_at};
 use crate::text::offset_bound::OffsetBound;
 
-/// Where these partitions begin.
+/// A request for the start offsets of these partitions.
 struct Question {
     partitions: Vec<TopicPartition>,
     answer: oneshot::Sender<Result<Starts, Error>>,
@@ -17,8 +17,8 @@ struct Question {
 
 type Starts = Vec<(TopicPartition, StartAt)>;
 
-/// Where the group has committed nothing, begins here rather than where `auto.offset.reset` says: that would read everything where the offset
-/// is outside of the log.
+/// Starts at `--from` where the group has committed nothing. Setting `auto.offset.reset` instead would also
+/// apply where a committed offset is outside the log, and read everything there.
 pub(crate) struct BeginAt {
     ask: mpsc::UnboundedSender<Question>,
     from: OffsetBound,
@@ -39,7 +39,7 @@ impl BeginAt {
 }
 
 impl Starting {
-    /// Beside the reading, for as long as that takes.
+    /// Runs beside the reading, for as long as that takes.
     pub(crate) async fn run(mut self) -> Infallible {
         while let Some(Question { partitions, answer }) = self.questions.recv().await {
             let _ = answer.send(target::starts(&self.client, &partitions, self.from).await);
@@ -53,19 +53,20 @@ impl Listener for BeginAt {
         let (ask, from) = (self.ask.clone(), self.from);
         Box::pin(async move {
             let Rebalance { partitions, consumer, .. } = rebalance;
-            // Where a partition begins is committed, too, and that is not to be where `auto.offset.reset` says, however long the answer takes.
+            // The start offset is committed, too, and must not be the one of `auto.offset.reset`, however long
+            // the answer takes.
             for partition in &partitions {
                 consumer.seek(partition.clone(), StartAt::committed_or(start_at(from))).await?;
             }
             let starts = loop {
                 let (answer, answered) = oneshot::channel();
-                // Where nobody answers any more the command is ending, and prints nothing of these.
+                // If nothing answers any more, the command is ending, and prints nothing of these partitions.
                 let question = Question { partitions: partitions.clone(), answer };
                 let Ok(()) = ask.send(question) else { return Ok(()) };
                 let Ok(starts) = answered.await else { return Ok(()) };
                 match starts {
                     Ok(starts) => break starts,
-                    // Nothing is read meanwhile; `max.poll.interval.ms` ends it.
+                    // Nothing is read meanwhile; `max.poll.interval.ms` limits the wait.
                     Err(error) if error.is_retriable() => {
                         tracing::warn!("where to begin is not known yet, and is asked again: {error}");
                     }

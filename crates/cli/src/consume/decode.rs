@@ -17,7 +17,7 @@ use crate::{
     text::json::Field,
 };
 
-/// So many errors are logged where the output has no place for them.
+/// The most errors that are logged where the output has no field for them.
 const MOST_LOGGED: u32 = 10;
 
 pub(super) struct Decoding {
@@ -25,9 +25,9 @@ pub(super) struct Decoding {
     value: Registered,
     form: JsonForm,
     gate: Gate<Key, Registered>,
-    /// What is printed now.
+    /// The records to print now.
     sorted: Sorted,
-    /// `None`: errors are in the output.
+    /// How many errors were logged; `None` if they are in the output.
     logged: Option<u32>,
 }
 
@@ -55,7 +55,7 @@ impl Deserializer for Key {
 }
 
 impl Decoding {
-    /// `None` without `--registry`; and what the command line says of other things.
+    /// `None` without `--registry`; and the command line without the registry's properties.
     pub(super) fn of(common: &Common, args: &Consume) -> Result<(Option<Self>, Common), Failure> {
         let options = &args.registry;
         if options.at.registry.is_empty() {
@@ -71,18 +71,18 @@ impl Decoding {
         Ok((Some(Self { key, value, form, gate, sorted: Sorted::default(), logged }), rest))
     }
 
-    /// A registry that does not answer now is probably not where it is said to be.
+    /// Checks the registry: if it does not answer now, its address is probably wrong.
     pub(super) async fn begin(&self) -> Result<(), Failure> {
         Ok(self.value.registry().check_reachable().await?)
     }
 
-    /// As `Consumer::poll`; [`withholds`](Self::withholds) says of which partitions nothing is to be printed yet.
+    /// Like `Consumer::poll`; [`withholds`](Self::withholds) tells which partitions must not be printed yet.
     pub(super) async fn poll(&mut self, consumer: &mut Consumer, wait: Duration) -> offtake::Result<Records> {
         self.sorted = self.gate.poll(consumer, wait).await?;
         Ok(self.sorted.all().clone())
     }
 
-    /// Whether records were polled that wait for their schema.
+    /// Whether polled records wait for their schema.
     pub(super) fn is_waiting(&self) -> bool {
         self.gate.is_waiting()
     }

@@ -1,4 +1,4 @@
-//! Without the cargo feature `registry` nothing is decoded.
+//! Without the Cargo feature `registry` nothing is decoded.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{
     failure::Failure,
 };
 
-/// There is none.
+/// Has no values.
 pub(super) enum Decoding {}
 
 impl Decoding {

@@ -1,4 +1,4 @@
-//! Where reading ends: at offsets that are known before it begins.
+//! The offsets at which reading ends, known before it begins.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use offtake::{Consumer, TopicPartition};
 
 use crate::failure::Failure;
 
-/// An offset for each partition; it and what follows are not wanted.
+/// An end offset for each partition: records from it on are not wanted.
 pub(crate) struct Ends(BTreeMap<TopicPartition, i64>);
 
 impl Ends {
@@ -14,12 +14,13 @@ impl Ends {
         Self(offsets)
     }
 
-    /// A partition that came later has nothing before its end.
+    /// The end of a partition; 0 for one that appeared later, so that none of its records are wanted.
     pub(crate) fn of(&self, partition: &TopicPartition) -> i64 {
         self.0.get(partition).copied().unwrap_or(0)
     }
 
-    /// Whether every partition that is the consumer's has reached its end. Those that have are not fetched any more.
+    /// Whether every partition assigned to the consumer has reached its end. Partitions that have are not
+    /// fetched any more.
     pub(crate) fn are_reached(&self, consumer: &Consumer) -> Result<bool, Failure> {
         let mut all = true;
         let mut any = false;

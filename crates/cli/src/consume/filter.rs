@@ -6,7 +6,7 @@ use regex::bytes::Regex;
 use super::print::Decoded;
 use crate::{args::Consume, failure::Failure};
 
-/// All that is asked for must be found; bytes are compared as they are.
+/// A record passes if all conditions hold; bytes are compared as they are.
 #[derive(Default)]
 pub(super) struct Filter {
     key: Option<Finder>,
@@ -16,11 +16,11 @@ pub(super) struct Filter {
 
 struct Header {
     name: String,
-    /// `None`: any value, also none.
+    /// `None`: any value, even null.
     value: Option<Finder>,
 }
 
-/// Text that is searched for among bytes.
+/// A text to search for in bytes.
 pub(crate) struct Finder(Regex);
 
 impl Filter {
@@ -38,7 +38,7 @@ impl Filter {
         })
     }
 
-    /// What is decoded is searched as it is printed.
+    /// Decoded keys and values are searched in the form in which they are printed.
     pub(super) fn passes(&self, record: &Record<'_>, decoded: &Decoded) -> bool {
         let (key, value) = (decoded.key.text().or(record.key()), decoded.value.text().or(record.value()));
         let headers = record.headers().map(|header| (header.key, header.value));
@@ -57,7 +57,7 @@ impl Header {
 }
 
 impl Finder {
-    /// A literal pattern: the fastest search for bytes that is at hand.
+    /// A literal pattern, which is the fastest search in bytes available here.
     pub(crate) fn new(text: &str) -> Result<Self, Failure> {
         let pattern = Regex::new(&regex::escape(text));
         pattern.map(Self).map_err(|error| Failure::Usage(format!("cannot search for `{text}`: {error}")))

@@ -1,5 +1,5 @@
-//! A word to a person who joins a group that has committed nothing: by default reading starts at the end, and then an empty
-//! screen looks like an empty topic.
+//! A notice to a person who joins a group that has committed nothing: by default reading starts at the end, and
+//! then an empty screen looks like an empty topic.
 
 use std::{
     io::IsTerminal,
@@ -19,14 +19,14 @@ use crate::{
     failure::say,
 };
 
-/// Set where events are told, read where records are printed: the engine must not wait for a terminal.
+/// Set by the event handler, read where records are printed: the engine must not wait for a terminal.
 #[derive(Clone, Default)]
 pub(super) struct FirstStart {
     seen: Arc<AtomicBool>,
 }
 
 impl FirstStart {
-    /// Where somebody is looking, and has not said where to start.
+    /// Watches for it if a person watches the output, and gave no start.
     pub(super) fn watch(common: &Common, args: &Consume, config: &Config) -> Option<Self> {
         let asked = args.group.is_some() && args.from.is_none() && !config.is_given("auto.offset.reset");
         let at_the_end = config.auto_offset_reset == AutoOffsetReset::Latest;
@@ -39,7 +39,7 @@ impl FirstStart {
         }
     }
 
-    /// Says it; `None` once it is said.
+    /// Prints the notice; `None` once it is printed.
     pub(super) fn tell(self, group: &str) -> Option<Self> {
         if !self.seen.load(Ordering::Relaxed) {
             return Some(self);

@@ -1,7 +1,7 @@
 //! `offtake consume`: records to stdout.
 //!
-//! Always true: in a group, an offset is stored for the next commit only after the records below it are written to
-//! stdout and the write has returned; what is cut off by `--count` or `--until` is not stored.
+//! Always true: in a group, an offset is stored for the next commit only after the records below it are written
+//! to stdout and the write has returned; records cut off by `--count` or `--until` are not stored.
 
 pub(crate) mod begin;
 #[cfg_attr(not(feature = "registry"), path = "decode_none.rs")]
@@ -38,13 +38,13 @@ use first::FirstStart;
 use print::{Decoded, Printer};
 use progress::Progress;
 
-/// How long one poll waits while there is an end to look for, which may be reached without a record.
+/// How long one poll waits while there is an end, which may be reached without a record.
 const POLL: Duration = Duration::from_millis(100);
-/// And while there is none: records and signals do not wait for it.
+/// The same without an end: records and signals interrupt it.
 const IDLE_POLL: Duration = Duration::from_secs(1);
-/// A start that takes longer is not silent.
+/// A start that takes longer prints a notice.
 const SILENCE: Duration = Duration::from_secs(1);
-/// A poll of Java's 500 records is little for printing.
+/// A poll of 500 records, Java's default, is little for printing.
 const MAX_POLL_RECORDS: usize = 5000;
 
 pub(crate) async fn run(common: &Common, args: Consume) -> Result<(), Failure> {
@@ -74,7 +74,7 @@ pub(crate) async fn run(common: &Common, args: Consume) -> Result<(), Failure> {
             builder = builder.listener(begin);
             Some(starting)
         }
-        Some(OffsetBound::Earliest | OffsetBound::Latest) | None => None, // `auto.offset.reset` says it
+        Some(OffsetBound::Earliest | OffsetBound::Latest) | None => None, // `auto.offset.reset` decides
     };
     if let Some(decoding) = &decoding {
         match stop.or(decoding.begin()).await {
@@ -121,7 +121,8 @@ pub(crate) async fn run(common: &Common, args: Consume) -> Result<(), Failure> {
     };
     reading.progress.finish();
     let began = now();
-    // Whatever became of the reading. Closing only logs a commit that the group refuses; here it is a failure.
+    // Commits whatever the outcome of the reading. Closing would only log a commit that the group refuses; here
+    // it is a failure.
     let committed = match commits {
         true => reading.consumer.commit_finished_within(closing / 2).await.map_err(Failure::from),
         false => Ok(()),
@@ -134,7 +135,7 @@ pub(crate) async fn run(common: &Common, args: Consume) -> Result<(), Failure> {
     read.and(closed)
 }
 
-/// The same; a word to whoever waits if it takes long.
+/// Runs `begin`, with a notice to the user if it takes long.
 async fn announced<T>(begin: impl Future<Output = T>, topics: &[String], limit: Duration) -> T {
     let mut begin = pin!(begin);
     match tokio::time::timeout(SILENCE, &mut begin).await {
@@ -168,7 +169,7 @@ fn config(common: &Common, args: &Consume) -> Result<Config, Failure> {
         set("group.id", group)?;
     }
     match (&args.group, args.from) {
-        // Without the option, a group and its commits are nobody's wish, whatever a shared file says.
+        // Without the option, the user wants no group and no commits, even if a shared file names a group.
         (None, _) => {
             config.group_id = None;
             config.group_instance_id = None;
@@ -181,10 +182,10 @@ fn config(common: &Common, args: &Consume) -> Result<Config, Failure> {
         }
         (Some(_), None) => {}
         (Some(_), Some(OffsetBound::Latest)) => config.auto_offset_reset = AutoOffsetReset::Latest,
-        // For the other forms a listener moves the start; this one loses nothing until it does.
+        // For the other forms a listener moves the start; until it does, this setting loses nothing.
         (Some(_), Some(_)) => config.auto_offset_reset = AutoOffsetReset::Earliest,
     }
-    config.enable_auto_offset_store = false; // what is finished is what was printed
+    config.enable_auto_offset_store = false; // only printed records count as finished
     if !config.is_given("max.poll.records") {
         config.max_poll_records = MAX_POLL_RECORDS;
     }
@@ -198,22 +199,22 @@ struct Reading {
     filter: Filter,
     printer: Printer,
     progress: Progress,
-    /// `--until`, once it is known which offsets that are.
+    /// The offsets of `--until`, once they are known.
     ends: Option<Ends>,
-    /// `--count`: how many may still be printed.
+    /// `--count`: how many more records may be printed.
     left: Option<u64>,
-    /// `--idle-timeout`: how long no record may come.
+    /// `--idle-timeout`: how long to wait for a record.
     idle: Option<Duration>,
-    /// What a person may have to be told.
+    /// The notice that may have to be printed.
     first: Option<FirstStart>,
     /// `--registry`
     decoding: Option<Decoding>,
 }
 
-/// How much of one run of records was printed, or left out by the filter.
+/// How many of consecutive records were printed, or left out by the filter.
 enum Printed {
     All,
-    /// So many, and there were more.
+    /// This many, and there were more.
     First(usize),
 }
 
@@ -221,7 +222,7 @@ impl Reading {
     /// Finds the topics, and subscribes or assigns.
     async fn begin(&mut self, args: &Consume) -> Result<(), Failure> {
         let consumer = &mut self.consumer;
-        // What matches, the broker knows better: only its word counts, unless ends have to be found.
+        // The broker decides which topics match, so its answer alone counts, unless ends have to be looked up.
         let by_broker =
             args.regex && args.group.is_some() && consumer.config().group_protocol == GroupProtocol::Consumer;
         if by_broker && args.until.is_none() {
@@ -241,7 +242,7 @@ impl Reading {
                 _ => OffsetBound::Earliest,
             };
             let from = args.from.unwrap_or(default);
-            // Both are counted from one end: while records come, the last ten until the end are ten.
+            // Both are counted from the same end: even while records arrive, the last ten until the end are ten.
             let back = match (from, args.until) {
                 (OffsetBound::BeforeEnd(count), Some(OffsetBound::Latest)) => Some(count),
                 (OffsetBound::BeforeEnd(count), Some(OffsetBound::BeforeEnd(until))) => {
@@ -284,7 +285,7 @@ impl Reading {
                 Ok(records) => {
                     self.print(&records)?;
                     if !records.is_empty() || self.is_waiting() {
-                        last_record = now(); // and not before: a slow reader of stdout is no silence of the topic
+                        last_record = now(); // and not earlier: a slow reader of stdout does not make the topic idle
                     }
                     let consumer = &self.consumer;
                     self.progress.show(|| consumer.lags().into_values().flatten().sum());
@@ -296,7 +297,7 @@ impl Reading {
         Ok(())
     }
 
-    /// Prints, then says what is finished.
+    /// Prints records, then stores their offsets as finished.
     fn print(&mut self, records: &Records) -> Result<(), Failure> {
         let mut printed = Vec::new();
         let decoding = self.decoding.as_ref();
@@ -340,12 +341,12 @@ impl Reading {
                     None => Ok(()),
                 },
             };
-            stored?; // ownership changes in `poll` alone, so it is still ours
+            stored?; // ownership changes in `poll` alone, so the partition is still ours
         }
         Ok(())
     }
 
-    /// Whether records were polled that are not printed yet, as their schema is asked for.
+    /// Whether polled records are not printed yet, as their schema is being looked up.
     fn is_waiting(&self) -> bool {
         self.decoding.as_ref().is_some_and(Decoding::is_waiting)
     }

@@ -1,4 +1,4 @@
-//! One record to the output buffer, as JSON or by a format.
+//! Writes one record to the output buffer, as JSON or by a format.
 
 use offtake::Record;
 
@@ -8,13 +8,13 @@ use crate::text::{
     row,
 };
 
-/// How records are written.
+/// The form in which records are written.
 pub(crate) enum Printer {
     Json,
     Format { format: Format, terminal: bool },
 }
 
-/// What a registry's schemas make of a record's key and value.
+/// A record's key and value, decoded by a registry's schemas.
 #[derive(Debug, Default)]
 pub(crate) struct Decoded {
     pub(crate) key: Field,

@@ -9,15 +9,15 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::clock::now;
 
-/// A short read needs none.
+/// A shorter read needs no progress line.
 const PATIENCE: Duration = Duration::from_secs(2);
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Counts what was read, and shows it where a person watches stderr and stdout goes elsewhere.
+/// Counts the records read, and shows a line where a person watches stderr and stdout goes elsewhere.
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     began: Instant,
-    /// When it was last shown, and what had been printed by then: rates are of the time since.
+    /// When it was last shown, with the counts of that moment: rates are computed since then.
     shown: (Instant, u64, u64),
     records: u64,
     bytes: u64,
@@ -37,13 +37,13 @@ impl Progress {
         Self { bar, began: now, shown: (now, 0, 0), records: 0, bytes: 0 }
     }
 
-    /// So much more was printed.
+    /// Adds to the printed records.
     pub(crate) fn add(&mut self, records: u64, bytes: usize) {
         self.records = self.records.saturating_add(records);
         self.bytes = self.bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
     }
 
-    /// Shows it if it is time to. `lag` is asked only then.
+    /// Shows the line if it is due. `lag` is called only then.
     pub(crate) fn show(&mut self, lag: impl FnOnce() -> u64) {
         let Some(bar) = &self.bar else { return };
         let now = now();
@@ -65,7 +65,7 @@ impl Progress {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for the eye")]
-/// `total` printed so far; of these `records` and `bytes` within `since`.
+/// `total`: all records printed so far; `records` and `bytes`: those printed within `since`.
 fn line(total: u64, records: u64, bytes: u64, since: Duration, lag: u64) -> String {
     let seconds = since.as_secs_f64().max(0.001);
     let rate = records as f64 / seconds;

@@ -1,4 +1,4 @@
-//! Which partitions are read, from where, and until where.
+//! The partitions to read, and their start and end.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,8 @@ use offtake_client::ClientConfig;
 use super::ends::Ends;
 use crate::{failure::Failure, text::offset_bound::OffsetBound};
 
-/// The partitions of these topics, or of those that match; asks the brokers, so it also finds out whether there are any: a
-/// wrong port or a missing topic ends the command here.
+/// The partitions of these topics, or of those that match. Asks the brokers, so a wrong port or a missing topic
+/// ends the command here.
 pub(crate) async fn partitions(
     consumer: &Consumer,
     topics: &[String],
@@ -23,7 +23,7 @@ pub(crate) async fn partitions(
     } else {
         topics.iter().map(|topic| topic.as_str().into()).collect()
     };
-    // All at once: thousands of topics are one question to a broker.
+    // All at once, which asks a broker for thousands of topics in one request.
     let known = topics.iter().map(|topic| consumer.partitions_for(topic.clone()));
     let known = try_join_all(known).await?;
     let mut partitions = Vec::new();
@@ -43,7 +43,7 @@ pub(crate) async fn partitions(
     Ok(partitions)
 }
 
-/// Several patterns as one that the broker matches.
+/// Joins several patterns to one that the broker matches.
 pub(crate) fn pattern(patterns: &[String]) -> SubscriptionPattern {
     match patterns {
         [only] => SubscriptionPattern::new(only),
@@ -53,8 +53,9 @@ pub(crate) fn pattern(patterns: &[String]) -> SubscriptionPattern {
     }
 }
 
-/// `--from`: an offset outside the log is moved to the nearer end of it. The end is the high watermark under `read_committed`, too: an offset
-/// behind the last stable offset is read when its transaction has ended, and what is below it is not wanted then.
+/// `--from`: an offset outside the log is moved to the nearer end of it. The end is the high watermark under
+/// `read_committed`, too: an offset beyond the last stable offset is read when its transaction has ended, and
+/// records below it are not wanted then.
 pub(crate) async fn starts(
     client: &ClientConfig,
     partitions: &[TopicPartition],
@@ -76,7 +77,7 @@ pub(crate) async fn starts(
     Ok(partitions.iter().map(|of| (of.clone(), StartAt::Offset(inside(of).into()))).collect())
 }
 
-/// So many offsets before these ends, or where the log begins.
+/// The offsets `count` before these ends, or the log start.
 pub(crate) async fn starts_before(
     consumer: &Consumer,
     partitions: &[TopicPartition],
@@ -100,7 +101,7 @@ async fn ends_of_logs(admin: &mut Admin, partitions: &[TopicPartition]) -> Resul
     Ok((first, end))
 }
 
-/// The place as the consumer understands it.
+/// The start in the consumer's terms.
 pub(crate) fn start_at(place: OffsetBound) -> StartAt {
     match place {
         OffsetBound::Earliest => StartAt::Earliest,
@@ -111,7 +112,7 @@ pub(crate) fn start_at(place: OffsetBound) -> StartAt {
     }
 }
 
-/// `--until`, by partition: reading stops before these offsets, as they are now.
+/// `--until`, by partition: reading stops before these offsets, which are looked up now.
 pub(crate) async fn ends(
     consumer: &Consumer,
     partitions: &[TopicPartition],

@@ -1,4 +1,4 @@
-//! What is going on, as plain values: the screen, the plain lines and the JSON are all drawn from this.
+//! The state of the demo as plain values, from which the screen, the plain lines and the JSON are all drawn.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -7,16 +7,16 @@ use std::{
 
 use super::ledger::{Ledger, Totals};
 
-/// How often rates are taken.
+/// How often rates are sampled.
 pub(super) const SAMPLE: Duration = Duration::from_millis(250);
 /// How many samples are kept.
 const KEPT: usize = 240;
-/// A rate is the mean of so many samples: a second.
+/// A rate is the mean of this many samples, which span a second.
 const MEAN_OF: usize = 4;
 /// How many lines of the log are kept.
 const LINES: usize = 100;
 
-/// Where a member is in its life.
+/// The stage of a member's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MemberStatus {
     Joining,
@@ -34,20 +34,20 @@ pub(super) struct Member {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Partition {
-    /// The member that owns it, by its place in [`Board::members`].
+    /// The member that owns it, by its index in [`Board::members`].
     pub(super) owner: Option<usize>,
-    /// When it was taken or given up last.
+    /// When its owner last changed.
     pub(super) changed: Duration,
-    /// Records that nobody has handled yet.
+    /// Records that no member has handled yet.
     pub(super) lag: u64,
 }
 
-/// A count that grows, and how fast it has.
+/// A growing count, and its rate over time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Series {
     pub(super) total: u64,
     sampled: u64,
-    /// A second's worth, by sample; the newest is last.
+    /// Records per second, one per sample; the newest is last.
     pub(super) rates: VecDeque<u64>,
 }
 
@@ -59,7 +59,7 @@ impl Series {
         push(&mut self.rates, new.saturating_mul(1000) / millis);
     }
 
-    /// A second, as of late.
+    /// The recent rate per second.
     pub(super) fn rate(&self) -> u64 {
         let count = self.rates.len().min(MEAN_OF);
         let sum: u64 = self.rates.iter().rev().take(count).sum();
@@ -74,31 +74,31 @@ fn push(samples: &mut VecDeque<u64>, sample: u64) {
     samples.push_back(sample);
 }
 
-/// Something that happened.
+/// An entry of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Line {
     pub(super) at: Duration,
-    /// Whom it is about.
+    /// The member that it is about.
     pub(super) member: Option<usize>,
     pub(super) text: String,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Board {
-    /// Since the beginning.
+    /// The time since the start.
     pub(super) at: Duration,
-    /// Until the end, as planned.
+    /// The planned duration.
     pub(super) length: Duration,
     pub(super) broker: String,
     pub(super) partitions: Vec<Partition>,
     pub(super) members: Vec<Member>,
     pub(super) produced: Series,
     pub(super) handled: Series,
-    /// Over all partitions, by sample.
+    /// The lag over all partitions, one per sample.
     pub(super) lag: VecDeque<u64>,
     pub(super) totals: Totals,
     pub(super) log: VecDeque<Line>,
-    /// How many lines there were in all.
+    /// How many lines there were in total.
     pub(super) lines: usize,
     generations: BTreeSet<i32>,
     sampled: Duration,
@@ -117,7 +117,7 @@ impl Board {
         self.lines += 1;
     }
 
-    /// Generations of the group so far: each is a rebalance that the whole group agreed on.
+    /// Generations of the group so far: each is a rebalance that the whole group completed.
     pub(super) fn rebalances(&self) -> u64 {
         u64::try_from(self.generations.len()).unwrap_or(u64::MAX)
     }
@@ -139,7 +139,7 @@ impl Board {
         self.say(Some(member), text);
     }
 
-    /// A member was given these, perhaps none.
+    /// Notes that a member was assigned these partitions, perhaps none.
     pub(super) fn assigned(&mut self, member: usize, partitions: &[i32], generation: Option<i32>) {
         self.generations.extend(generation);
         if let Some(known) = self.members.get_mut(member)
@@ -162,7 +162,7 @@ impl Board {
         for partition in partitions {
             let slot = usize::try_from(*partition).ok().and_then(|index| self.partitions.get_mut(index));
             let Some(slot) = slot else { continue };
-            // A late farewell takes nothing from the next owner.
+            // A late revocation takes nothing from the next owner.
             if owner.is_some() || slot.owner == Some(member) {
                 *slot = Partition { owner, changed: self.at, lag: slot.lag };
             }
@@ -179,13 +179,13 @@ impl Board {
         (0..).zip(&self.partitions).filter(owned).map(|(index, _)| index).collect()
     }
 
-    /// What is in the ledger now was there before: it is no rate.
+    /// Starts from the present counts of the ledger, so that they do not count as a rate.
     pub(super) fn begin(&mut self, ledger: &Ledger) {
         self.update(Duration::ZERO, ledger);
         self.produced.sampled = self.produced.total;
     }
 
-    /// Time has passed: takes over what the ledger says, and samples the rates when it is time to.
+    /// Takes over the ledger's counts at this time, and samples the rates when due.
     pub(super) fn update(&mut self, at: Duration, ledger: &Ledger) {
         self.at = at;
         self.totals = ledger.totals();
@@ -207,7 +207,7 @@ impl Board {
     }
 }
 
-/// `0-3, 7`.
+/// Formats numbers as `0-3, 7`.
 pub(super) fn ranges(partitions: &[i32]) -> String {
     let sorted: BTreeSet<i32> = partitions.iter().copied().collect();
     let mut runs: Vec<(i32, i32)> = Vec::new();

@@ -1,4 +1,4 @@
-//! How the demo shows itself: a screen on a terminal, plain lines elsewhere, JSON when asked.
+//! The output of the demo: a screen on a terminal, plain lines elsewhere, JSON on request.
 
 use std::{fs, io::IsTerminal, path::PathBuf, time::Duration};
 
@@ -16,7 +16,7 @@ const OBJECT_EVERY: Duration = Duration::from_millis(500);
 /// The size of a picture.
 const PICTURE: (usize, usize) = (92, 28);
 
-/// How a picture is taken: where it goes, and when.
+/// Where a picture is written, and when it is taken.
 #[derive(Debug)]
 pub(super) struct Picture {
     pub(super) to: PathBuf,
@@ -81,7 +81,7 @@ impl Display {
     }
 }
 
-/// Whether a person watches a terminal that can move its cursor.
+/// Whether there is no terminal that can move its cursor.
 fn is_dumb() -> bool {
     !std::io::stdout().is_terminal() || std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }

@@ -1,12 +1,12 @@
-//! What is known of every record: one entry an offset. The summary is read off it, never assumed.
+//! The history of every record: one entry per offset. The summary is counted from the entries, never assumed.
 //!
-//! An entry says what was produced there (a digest of key and value), how often a member says it has processed it or given
-//! it up, and whether it was found when the dead-letter topic was read back. A record that came back with other bytes than
-//! went in counts for nothing.
+//! An entry has what was produced there (a digest of key and value), how often a member reported it as
+//! processed or dead-lettered, and whether it was found when the dead-letter topic was read back. A report with
+//! other bytes than were produced does not count.
 
 use serde::Serialize;
 
-/// What a member did with a record.
+/// The outcome of a record at a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Processed,
@@ -29,7 +29,7 @@ impl Entry {
     }
 }
 
-/// So far, for the eye.
+/// The counts so far, for display.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
     pub(super) produced: u64,
@@ -37,20 +37,20 @@ pub(super) struct Totals {
     pub(super) dead_lettered: u64,
     /// Attempts after the first.
     pub(super) retried: u64,
-    /// Records that a member handled although one had before.
+    /// Records that a member handled although one had done so before.
     pub(super) repeated: u64,
-    /// Sightings of bytes that were never produced there.
+    /// Reports of bytes that were never produced there.
     pub(super) strange: u64,
 }
 
 impl Totals {
-    /// Records that nobody has handled yet.
+    /// Records that no member has handled yet.
     pub(super) fn waiting(&self) -> u64 {
         self.produced.saturating_sub(self.processed).saturating_sub(self.dead_lettered)
     }
 }
 
-/// What the demo ends with; the fields are the command's JSON, in this order.
+/// The result of the demo; the fields are the command's JSON, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Summary {
     pub(super) produced: u64,
@@ -62,7 +62,7 @@ pub(super) struct Summary {
     pub(super) rebalances: u64,
 }
 
-/// What is known of the records of one topic.
+/// The records of one topic.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     partitions: Vec<Vec<Entry>>,
@@ -83,12 +83,12 @@ impl Ledger {
         self.totals
     }
 
-    /// How many records of each partition nobody has handled yet.
+    /// How many records of each partition no member has handled yet.
     pub(super) fn waiting(&self) -> &[u64] {
         &self.waiting
     }
 
-    /// The broker acknowledged a record.
+    /// Adds a record that the broker acknowledged.
     pub(super) fn produced(&mut self, partition: i32, offset: i64, digest: u64) {
         let Ok(index) = usize::try_from(partition) else { return };
         let (Some(entries), Ok(at)) = (self.partitions.get_mut(index), usize::try_from(offset)) else {
@@ -106,7 +106,7 @@ impl Ledger {
         }
     }
 
-    /// A member is done with a record.
+    /// Counts a record that a member has finished.
     pub(super) fn handled(&mut self, partition: i32, offset: i64, digest: u64, outcome: Outcome) {
         let Some(entry) = entry(&mut self.partitions, partition, offset).filter(|entry| entry.is(digest))
         else {
@@ -129,7 +129,8 @@ impl Ledger {
         }
     }
 
-    /// The dead letter of a record was acknowledged. Whether it has the record's bytes shows when it is [found](Self::found).
+    /// Counts a dead letter whose write was acknowledged. Whether it has the record's bytes shows when it is
+    /// [found](Self::found).
     pub(super) fn given_up(&mut self, partition: i32, offset: i64) {
         let produced = entry(&mut self.partitions, partition, offset).and_then(|entry| entry.produced);
         match produced {
@@ -142,7 +143,7 @@ impl Ledger {
         self.totals.retried += attempts;
     }
 
-    /// A record of the dead-letter topic says that it came from here.
+    /// Counts a record of the dead-letter topic that names this one as its origin.
     pub(super) fn found(&mut self, partition: i32, offset: i64, digest: u64) {
         match entry(&mut self.partitions, partition, offset).filter(|entry| entry.is(digest)) {
             Some(entry) => entry.found += 1,
@@ -150,7 +151,7 @@ impl Ledger {
         }
     }
 
-    /// Goes through every entry. What a member says it gave up counts only if the dead-letter topic has it.
+    /// Counts every entry. A dead letter reported by a member counts only if the dead-letter topic contains it.
     pub(super) fn summary(&self, rebalances: u64) -> Summary {
         let mut summary = Summary {
             produced: 0,
@@ -173,7 +174,7 @@ impl Ledger {
         summary
     }
 
-    /// Where each partition ends.
+    /// The end of each partition.
     pub(super) fn ends(&self) -> impl Iterator<Item = (i32, i64)> {
         let end = |entries: &Vec<Entry>| i64::try_from(entries.len()).unwrap_or(i64::MAX);
         (0..).zip(self.partitions.iter().map(end))

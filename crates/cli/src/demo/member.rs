@@ -1,4 +1,4 @@
-//! One member of the group: a worker that charges for orders, tries again what failed, and gives up what is hopeless.
+//! One member of the group: a worker that charges for orders, retries failed ones, and dead-letters hopeless ones.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -16,17 +16,17 @@ use super::{
 };
 use crate::{clock::now, failure::Failure, pipe};
 
-/// Orders that a member is at.
+/// The number of orders that a member handles at once.
 const CONCURRENCY: usize = 16;
-/// What one order costs a member: it handles at most a thousand a second.
+/// The time that one order takes a member: it handles at most a thousand a second.
 const COST: Duration = Duration::from_millis(1);
-/// Shorter waits are saved up.
+/// Shorter waits are accumulated.
 const SLACK: Duration = Duration::from_millis(4);
-/// A wait that took longer than it should is made up for, as far as this.
+/// The most time that is made up for after a wait that took too long.
 const CATCH_UP: Duration = Duration::from_millis(25);
 const CLOSING: Duration = Duration::from_secs(5);
 
-/// What a member has to tell.
+/// A report of a member.
 #[derive(Debug)]
 pub(super) enum Note {
     Assigned {
@@ -42,16 +42,16 @@ pub(super) enum Note {
         member: usize,
         partitions: Vec<i32>,
     },
-    /// An order is charged for.
+    /// An order was charged for.
     Processed {
         member: usize,
         partition: i32,
         offset: i64,
         digest: u64,
     },
-    /// An attempt failed, and is followed by another.
+    /// An attempt failed, and another will follow.
     Retried,
-    /// An order is in the dead letters: that was acknowledged.
+    /// An order was written to the dead letters, and that was acknowledged.
     GivenUp {
         member: usize,
         partition: i32,
@@ -68,13 +68,13 @@ pub(super) struct Member {
     pub(super) index: usize,
     pub(super) name: String,
     pub(super) source: Source,
-    /// Unbounded, as the worker does not wait for whoever it tells; the loop takes all that is there with each tick.
+    /// Unbounded, as the worker must not wait for the receiver; the loop takes all reports with each tick.
     pub(super) notes: mpsc::UnboundedSender<Note>,
     pub(super) stop: watch::Receiver<bool>,
 }
 
 impl Member {
-    /// Until it is asked to stop; then it commits and leaves.
+    /// Runs until it is asked to stop; then it commits and leaves.
     pub(super) async fn run(self) -> Result<(), Failure> {
         let retry = Retry::exponential(Duration::from_millis(10)..Duration::from_millis(640));
         let worker = Worker::new(self.consumer())
@@ -107,7 +107,7 @@ impl Member {
                 })?;
                 let (partition, offset) = (record.partition(), record.offset());
                 let digest = orders::digest(key, value);
-                // Nobody listens any more only when the demo has failed already.
+                // The receiver is gone only when the demo has failed already.
                 let _ = notes.send(Note::Processed { member: index, partition, offset, digest });
                 Ok(())
             }
@@ -151,7 +151,7 @@ fn note(member: usize, event: Event) -> Option<Note> {
     })
 }
 
-/// Work takes time: as much on a fast machine as on a slow one, and on one of many tasks as on another.
+/// Simulates that work takes time: as much on a fast machine as on a slow one, and with many tasks as with few.
 struct Pace(Mutex<Instant>);
 
 impl Pace {

@@ -1,7 +1,7 @@
 //! `offtake demo`: a cluster in the box, a topic of orders, and a group that reads it.
 //!
-//! `run` is what happens, `script` when; `member` reads. `ledger` is what is known of every record, `board` what is going
-//! on; `display` and `screen` show it.
+//! `run` is what happens, `script` when; `member` reads. `ledger` is the history of every record, `board` the
+//! present state; `display` and `screen` show it.
 
 mod board;
 mod display;
@@ -45,7 +45,7 @@ pub(crate) async fn run(common: &Common, args: Demo) -> Result<(), Failure> {
     let run = DemoRun::begin(length).await?;
     let mut display = Display::new(common.json, picture)?;
     let played = run.play(&mut display, &mut stop).await;
-    drop(display); // what follows belongs on the normal screen
+    drop(display); // the rest belongs on the normal screen
     let ending = played?;
     let summary = ending.ledger.summary(ending.board.rebalances());
     let mut output = Output::stdout();
@@ -58,7 +58,7 @@ pub(crate) async fn run(common: &Common, args: Demo) -> Result<(), Failure> {
     verdict(&ending, &summary)
 }
 
-/// The summary for the eye.
+/// The summary for people.
 fn summary_text(ending: &Ending, summary: &Summary, colour: bool) -> String {
     let (bold, good, bad, faint, plain) = if colour {
         ("\x1b[1m", "\x1b[32m", "\x1b[31m", "\x1b[38;5;244m", "\x1b[0m")
@@ -125,7 +125,7 @@ mod tests {
     use board::Board;
     use ledger::{Ledger, Outcome};
 
-    /// Two records, of which the group handled so many.
+    /// Two records, of which the group handled `handled`.
     fn ending(handled: i64) -> Ending {
         let mut ledger = Ledger::new(1);
         for offset in 0..2 {

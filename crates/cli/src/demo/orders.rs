@@ -1,31 +1,31 @@
-//! The sample: orders as a shop would write them, and the handler of a service that charges for them.
+//! The sample data: orders as a shop would write them, and the handler of a service that charges for them.
 //!
-//! What becomes of an order is decided by its bytes alone, so that every run tells the same kind of story: most are charged
-//! at once, some only when they are tried again, and a few never.
+//! The outcome of an order depends on its bytes alone, so that every run is similar: most are charged at once,
+//! some only on a retry, and a few never.
 
 use serde::{Deserialize, Serialize};
 
-/// How often a member tries again what may still succeed, before the order goes to the dead letters.
+/// How often a member retries an order that may still succeed, before it goes to the dead letters.
 pub(super) const RETRIES: u32 = 3;
 
-/// Of ten thousand orders, so many find the payment service away once.
+/// Of ten thousand orders, this many find the payment service unavailable once.
 const AWAY_ONCE: u64 = 80;
-/// And so many twice.
+/// This many find it unavailable twice.
 const AWAY_TWICE: u64 = 40;
-/// And so many as often as they are tried.
+/// This many find it unavailable at every attempt.
 const AWAY_ALWAYS: u64 = 4;
-/// One order of so many was cut off by whoever wrote it: nobody can read it.
+/// One order in this many was cut off by its writer, so that it cannot be parsed.
 const ONE_IS_CUT: u64 = 2500;
 
 const ITEMS: [&str; 8] =
     ["espresso cups", "teapot", "moka pot", "grinder", "filter papers", "kettle", "scale", "tamper"];
 
-/// An order on its way to the topic.
+/// An order to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Order {
     /// The customer.
     pub(super) key: String,
-    /// JSON, or what is left of it.
+    /// JSON, perhaps truncated.
     pub(super) value: Vec<u8>,
 }
 
@@ -37,7 +37,7 @@ struct Written {
     cents: u64,
 }
 
-/// An endless pile of orders; the same seed gives the same pile.
+/// An endless sequence of orders; the same seed gives the same sequence.
 #[derive(Debug)]
 pub(super) struct Orders {
     random: Random,
@@ -51,7 +51,7 @@ impl Orders {
 
     pub(super) fn draw(&mut self) -> Order {
         let random = &mut self.random;
-        // Some customers order more than others, so some partitions get more than others.
+        // Some customers order more often, so some partitions get more than others.
         let customer = random.below(400).min(random.below(400));
         let item = usize::try_from(random.below(8)).ok().and_then(|at| ITEMS.get(at)).unwrap_or(&"teapot");
         let quantity = 1 + u32::try_from(random.below(4)).unwrap_or(0);
@@ -69,7 +69,7 @@ impl Orders {
         Order { key: format!("customer-{customer:03}"), value }
     }
 
-    /// About `mean`, a tenth more or less.
+    /// `mean`, up to a tenth more or less.
     pub(super) fn about(&mut self, mean: f64) -> f64 {
         let wobble = i32::try_from(self.random.below(201)).unwrap_or(100) - 100;
         mean * (1.0 + f64::from(wobble) / 1000.0)
@@ -79,13 +79,13 @@ impl Orders {
 /// Why an order was not handled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum OrderError {
-    /// Trying again may help.
+    /// A retry may succeed.
     Passing(&'static str),
-    /// It cannot.
+    /// A retry cannot succeed.
     Poison(String),
 }
 
-/// Reads an order and charges for it: attempt 0 is the first.
+/// Parses an order and charges for it: attempt 0 is the first.
 pub(super) fn charge(value: &[u8], attempt: u32) -> Result<(), OrderError> {
     let order: Written = serde_json::from_slice(value)
         .map_err(|error| OrderError::Poison(format!("unreadable at column {}", error.column())))?;
@@ -99,7 +99,7 @@ pub(super) fn charge(value: &[u8], attempt: u32) -> Result<(), OrderError> {
     if attempt < away { Err(OrderError::Passing("the payment service did not answer")) } else { Ok(()) }
 }
 
-/// Tells records apart: 64 bits over key and value (FNV-1a).
+/// A digest to identify records: 64 bits over key and value (FNV-1a).
 pub(super) fn digest(key: &[u8], value: &[u8]) -> u64 {
     let bytes = key.iter().chain(&[0xff]).chain(value);
     bytes.fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))

@@ -1,6 +1,6 @@
-//! [`DemoRun`]: a producer, members that come and go, and a group that shares the work among them.
+//! [`DemoRun`]: a producer, members that join and leave, and a group that shares the work among them.
 //!
-//! One loop owns everything that is known (ledger and board). Members send it notes.
+//! One loop owns all state (ledger and board). Members send it notes.
 
 use std::time::{Duration, Instant};
 
@@ -26,26 +26,26 @@ use crate::{clock::now, failure::Failure, stop::Stop};
 
 /// How often orders are written and the display is drawn.
 const TICK: Duration = Duration::from_millis(50);
-/// How long after the last order the rest may take.
+/// How long after the last order the remaining ones may take.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// The end is looked at for a moment.
+/// How long the final screen is shown.
 const LAST_LOOK: Duration = Duration::from_millis(300);
 
 enum Phase {
     Producing,
-    /// Until everything is handled, or patience ends.
+    /// Waits until everything is handled, or the time is up.
     Draining {
         until: Duration,
     },
-    /// Members commit and leave.
+    /// The members commit and leave.
     Closing,
 }
 
-/// How it ended.
+/// The result of a run.
 pub(super) struct Ending {
     pub(super) board: Board,
     pub(super) ledger: Ledger,
-    /// Records above what the group has committed.
+    /// Records beyond the group's committed offsets.
     pub(super) behind: u64,
 }
 
@@ -57,20 +57,20 @@ pub(super) struct DemoRun {
     ledger: Ledger,
     board: Board,
     crew: JoinSet<(usize, Result<(), Failure>)>,
-    /// By member, to ask it to leave.
+    /// Asks each member to leave; by member.
     stops: Vec<watch::Sender<bool>>,
     tell: mpsc::UnboundedSender<Note>,
     notes: mpsc::UnboundedReceiver<Note>,
     begun: Instant,
     phase: Phase,
-    /// Somebody pressed Ctrl-C.
+    /// The user pressed Ctrl-C.
     cut_short: bool,
-    /// When orders were written last, and what part of one is still owed.
+    /// When orders were last written, and the fraction of one that is still due.
     produced: (Duration, f64),
 }
 
 impl DemoRun {
-    /// A cluster with a topic that has something in it.
+    /// Starts a cluster with a topic that has some records.
     pub(super) async fn begin(length: Duration) -> Result<Self, Failure> {
         let source = Source::start().await?;
         source.create_topic(ORDERS, PARTITIONS)?;
@@ -141,7 +141,7 @@ impl DemoRun {
         now().saturating_duration_since(self.begun)
     }
 
-    /// Whether it is over.
+    /// Makes one step. Returns whether the run is over.
     fn step(&mut self, at: Duration) -> Result<bool, Failure> {
         match self.phase {
             Phase::Producing if self.cut_short || at >= self.script.produce_until() => {
@@ -198,7 +198,7 @@ impl DemoRun {
         }
     }
 
-    /// Writes so many orders, each to the partition of its customer.
+    /// Writes `count` orders, each to the partition of its customer.
     fn produce(&mut self, count: u32) -> Result<(), Failure> {
         for _ in 0..count {
             let order = self.orders.draw();
@@ -211,7 +211,7 @@ impl DemoRun {
         Ok(())
     }
 
-    /// One more that a member is done with.
+    /// Counts one more record that a member has finished.
     fn count(&mut self, member: usize) {
         if let Some(known) = self.board.members.get_mut(member) {
             known.handled.total += 1;

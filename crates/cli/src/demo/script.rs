@@ -1,21 +1,21 @@
-//! What happens when: members that come and go, and how many orders there are. Only time decides.
+//! The schedule: when members join and leave, and how many orders there are. It depends on time alone.
 
 use std::{collections::VecDeque, f64::consts::TAU, time::Duration};
 
-/// The story takes about so long; a longer demo tells it again.
+/// The length of the story; a longer demo repeats it.
 const STORY: Duration = Duration::from_secs(15);
-/// Orders there are at most before anybody reads.
+/// The most orders before the first member reads.
 const FIRST_ORDERS: u64 = 2500;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     /// Another member joins the group.
     Join,
-    /// The member that has been there longest leaves.
+    /// The oldest member leaves.
     Leave,
 }
 
-/// The whole demo.
+/// The schedule of the whole demo.
 #[derive(Debug)]
 pub(super) struct Script {
     pub(super) length: Duration,
@@ -36,23 +36,23 @@ impl Script {
         Self { length, actions, story }
     }
 
-    /// How many orders there are before anybody reads.
+    /// How many orders there are before the first member reads.
     pub(super) fn first_orders(&self) -> u32 {
         u32::try_from(self.length.as_secs().saturating_mul(170).min(FIRST_ORDERS)).unwrap_or(0)
     }
 
-    /// What is due.
+    /// The next action that is due.
     pub(super) fn action(&mut self, at: Duration) -> Option<Action> {
         let due = self.actions.front().is_some_and(|(due, _)| *due <= at);
         if due { self.actions.pop_front().map(|(_, action)| action) } else { None }
     }
 
-    /// When the producer stops, so that the rest is read by the end.
+    /// When the producer stops, so that all records are read by the end.
     pub(super) fn produce_until(&self) -> Duration {
         self.length.saturating_sub((self.length / 5).min(Duration::from_millis(2200)))
     }
 
-    /// Orders a second: a rush that two members cannot keep up with, in time for the third, and smaller waves.
+    /// Orders per second: a rush that two members cannot keep up with, in time for the third, and smaller waves.
     pub(super) fn demand(&self, at: Duration) -> f64 {
         let story = self.story.as_secs_f64().max(0.001);
         let phase = (at.as_secs_f64() / story).fract();

@@ -1,4 +1,4 @@
-//! The embedded cluster, as the demo uses it.
+//! The embedded cluster of the demo.
 
 use offtake_broker::{Cluster, Config, NewRecord};
 
@@ -19,7 +19,7 @@ pub(super) struct Source {
 
 impl Source {
     pub(super) async fn start() -> Result<Self, Failure> {
-        // Dead letters have the time of today, and brokers take none of a day to come.
+        // Dead letters have today's date, and brokers reject records from the future.
         let mut config = Config::default();
         config.wall_ms = jiff::Timestamp::now().as_millisecond();
         let cluster = Cluster::builder().config(config).start().await;
@@ -38,7 +38,7 @@ impl Source {
             .map_err(|error| Failure::failed(format!("the embedded broker did not create {name}: {error}")))
     }
 
-    /// The record's offset; it is in the log when this returns.
+    /// Writes a record and returns its offset; the record is in the log when this returns.
     pub(super) fn produce(&self, topic: &str, partition: i32, letter: Letter) -> Result<i64, Failure> {
         let record = NewRecord::new(letter.value).key(letter.key);
         let appended = self.cluster.with(|model, _| model.append_records(topic, partition, &[record]));

@@ -1,8 +1,8 @@
-//! Numbers for the eye.
+//! Numbers for display.
 
 use std::time::Duration;
 
-/// `12,345`.
+/// Formats as `12,345`.
 pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -15,12 +15,12 @@ pub(super) fn grouped(number: u64) -> String {
     text
 }
 
-/// `1 partition`, `2 partitions`.
+/// Formats as `1 partition`, `2 partitions`.
 pub(super) fn count(number: usize, of: &str) -> String {
     format!("{number} {of}{}", if number == 1 { "" } else { "s" })
 }
 
-/// `6.2 s`.
+/// Formats as `6.2 s`.
 pub(super) fn seconds(time: Duration) -> String {
     format!("{}.{} s", time.as_secs(), time.subsec_millis() / 100)
 }

@@ -1,4 +1,5 @@
-//! What the demo's summary rests on: the dead-letter topic is read back, and the group is asked what it has committed.
+//! The evidence for the demo's summary: the dead-letter topic is read back, and the group's committed offsets
+//! are fetched.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use super::{DEAD_LETTERS, GROUP, ORDERS, ledger::Ledger, orders};
 use crate::{clock::now, failure::Failure};
 
 const POLL: Duration = Duration::from_millis(100);
-/// How long that may take. Dead letters are few, and all of them are written by then.
+/// The time limit. Dead letters are few, and all of them are written by then.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Reads every dead letter into the ledger. Returns how many records of [`ORDERS`] the group has not committed.
@@ -51,7 +52,7 @@ async fn letters(reader: &mut Consumer, ledger: &mut Ledger) -> Result<(), Failu
     Ok(())
 }
 
-/// Where a dead letter says it came from.
+/// The origin that a dead letter names.
 fn origin(record: &Record<'_>) -> Option<(i32, i64)> {
     let origin = Origin::read(record.headers()).filter(|origin| origin.topic.as_deref() == Some(ORDERS))?;
     Some((origin.partition?, origin.offset?))

@@ -1,11 +1,11 @@
-//! Which dead letters are meant.
+//! The selection of dead letters.
 
 use regex::Regex;
 
 use super::letter::Letter;
 use crate::{args::Letters, consume::filter::Finder, failure::Failure};
 
-/// All that is asked for must be so.
+/// All conditions have to hold.
 pub(super) struct Filter {
     reason: Option<Regex>,
     from_topics: Vec<String>,
@@ -25,7 +25,7 @@ impl Filter {
         })
     }
 
-    /// One that does not say what is asked for does not pass.
+    /// Whether a letter passes. One that lacks a field of a condition does not.
     pub(super) fn passes(&self, letter: &Letter<'_>) -> bool {
         let origin = &letter.origin;
         let failed_at = letter.failed_at();

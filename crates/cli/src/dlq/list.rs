@@ -1,4 +1,4 @@
-//! `offtake dlq list`: how many dead letters there are, by where they came from and why.
+//! `offtake dlq list`: the number of dead letters, by origin and reason.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::{
     text::{table::Sheet, time::rfc3339},
 };
 
-/// So many kinds are told apart: reasons may hold a number that is another in each.
+/// The most kinds that are counted separately: reasons may contain a number that differs in each.
 const MOST_KINDS: usize = 10_000;
 const OTHERS: &str = "(other reasons)";
 
@@ -42,7 +42,7 @@ pub(super) async fn run(work: &mut Work, args: &Letters) -> Result<(), Failure> 
     Ok(())
 }
 
-/// Topic and reason, where they are told.
+/// Topic and reason, where they are known.
 type Kind = (Option<String>, String);
 
 #[derive(Default)]
@@ -50,7 +50,7 @@ struct Counts {
     by_kind: BTreeMap<Kind, Count>,
 }
 
-/// How many of a kind, and when the first and the last failed.
+/// The number of letters of a kind, and when the first and the last failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Count {
     count: u64,
@@ -107,7 +107,7 @@ impl Count {
         }
     }
 
-    /// From the first to the last; `None` where there is no time between them.
+    /// The rate between the first and the last; `None` where no time passed between them.
     #[expect(clippy::cast_precision_loss, reason = "a rate is read to a few digits")]
     fn per_hour(&self) -> Option<f64> {
         let (oldest, newest) = self.span?;

@@ -1,4 +1,4 @@
-//! `offtake dlq`: dead letters, of whichever system wrote them.
+//! `offtake dlq`: dead letters, whichever system wrote them.
 
 mod filter;
 mod letter;
@@ -20,7 +20,7 @@ use crate::{
     stop::Stop,
 };
 
-/// What each of them works with.
+/// The context of each subcommand.
 struct Work {
     config: Config,
     json: bool,
@@ -47,12 +47,12 @@ pub(crate) async fn run(common: &Common, args: Dlq) -> Result<(), Failure> {
         DlqCommand::Purge(args) => purge::run(&mut work, args).await,
     };
     let Work { mut output, .. } = work;
-    // What was done before a failure is told all the same.
+    // Output from before a failure is printed all the same.
     let written = output.flush().map_err(Failure::from);
     done.and(written)
 }
 
-/// The group under which it is committed how far a topic is replayed, unless another is named.
+/// The group under which the replay of a topic is committed, unless another is named.
 fn group_of(group: Option<&str>, topic: &str) -> String {
     group.map_or_else(|| format!("offtake-dlq-replay-{topic}"), str::to_owned)
 }

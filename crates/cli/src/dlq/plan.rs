@@ -1,4 +1,4 @@
-//! What a replay will do, by partition of the dead letters.
+//! The plan of a replay, by partition of the dead-letter topic.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,21 +8,21 @@ use serde_json::json;
 use super::{filter::Filter, letter::Letter, source::Source};
 use crate::{failure::Failure, output::Output, text::table::Sheet};
 
-/// What is replayed, and to where.
+/// The letters to replay, and their target.
 pub(super) struct Choice {
     pub(super) filter: Filter,
-    /// Instead of where they came from.
+    /// The target topic, instead of their origins.
     pub(super) to: Option<String>,
 }
 
-/// What becomes of a dead letter.
+/// The decision about a dead letter.
 #[derive(Debug, PartialEq)]
 pub(super) enum Fate {
     /// It goes to this topic.
     Replayed(String),
     /// A filter leaves it out.
     LeftOut,
-    /// Nobody knows where it came from.
+    /// Its origin is unknown.
     Homeless,
 }
 
@@ -38,7 +38,7 @@ impl Choice {
     }
 }
 
-/// Of a partition.
+/// The part of one partition.
 #[derive(Default)]
 struct Share {
     from: i64,
@@ -47,12 +47,12 @@ struct Share {
     left_out: u64,
 }
 
-/// What there is, and what was done of it.
+/// The letters of a topic, and the progress.
 #[derive(Default)]
 pub(super) struct Plan {
     shares: BTreeMap<TopicPartition, Share>,
     homeless: u64,
-    /// The partitions of which all is replayed, and that is committed.
+    /// The partitions whose replay is complete and committed.
     done: BTreeSet<TopicPartition>,
 }
 
@@ -74,7 +74,7 @@ impl Plan {
         *count = count.saturating_add(1);
     }
 
-    /// Whether each one has somewhere to go.
+    /// Checks that each letter has a target.
     pub(super) fn check(&self) -> Result<(), Failure> {
         match self.homeless {
             0 => Ok(()),
@@ -100,7 +100,7 @@ impl Plan {
         self.shares.values().map(|share| share.left_out).sum()
     }
 
-    /// It is committed that these partitions are replayed so far.
+    /// Records that the replay of these partitions is committed up to these offsets.
     pub(super) fn committed(&mut self, offsets: BTreeMap<TopicPartition, i64>) {
         let is_all = |(partition, offset): &(TopicPartition, i64)| {
             self.shares.get(partition).is_some_and(|share| *offset >= share.to)
@@ -108,7 +108,8 @@ impl Plan {
         self.done.extend(offsets.into_iter().filter(is_all).map(|(partition, _)| partition));
     }
 
-    /// The end is reached. Behind the last record may stand what is none, such as the end of a transaction.
+    /// The end is reached. Beyond the last record there may be offsets without one, such as the end of a
+    /// transaction.
     pub(super) fn finished(&mut self) {
         self.done.extend(self.shares.keys().cloned());
     }

@@ -1,4 +1,4 @@
-//! `offtake dlq purge`: dead letters that are not wanted any more.
+//! `offtake dlq purge`: deletes dead letters that are no longer wanted.
 
 use std::collections::BTreeMap;
 
@@ -47,7 +47,7 @@ pub(super) async fn run(work: &mut Work, args: Purge) -> Result<(), Failure> {
     failure::all_done(failures)
 }
 
-/// What the group has replayed, up to the first that it has not.
+/// The offsets up to which the group has replayed everything.
 fn replayed(source: &Source, group: &str) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
     let left_out = first_left_out(source);
     let mut cuts = BTreeMap::new();
@@ -70,8 +70,9 @@ fn replayed(source: &Source, group: &str) -> Result<BTreeMap<TopicPartition, i64
     Ok(cuts)
 }
 
-/// What failed before this time, up to the first in each partition that did not; without a time, all. Records that no header says to be dead letters are
-/// not deleted but with `foreign`: somebody may have named another topic than was meant.
+/// Finds the letters that failed before this time, up to the first in each partition that did not; all of them
+/// without a time. Records without a dead letter's headers are deleted only with `foreign`, as the user may
+/// have named the wrong topic.
 async fn older(
     source: &mut Source,
     time: Option<i64>,
@@ -86,7 +87,7 @@ async fn older(
             Next::Records(records) => {
                 for letter in source.letters(&records) {
                     let cut = cuts.get_mut(letter.record.topic_partition());
-                    // What lies behind the cut stays, whatever it is.
+                    // Records beyond the cut stay, whatever they are.
                     let Some(cut) = cut.filter(|cut| letter.record.offset() < **cut) else { continue };
                     match time.is_none_or(|time| letter.failed_at().is_some_and(|at| at < time)) {
                         true => strangers += u64::from(!foreign && letter.origin.topic.is_none()),
@@ -115,7 +116,7 @@ async fn delete(
     Ok(deleted)
 }
 
-/// `from` is where the log begins, `to` where it is to begin.
+/// `from` is the log start, `to` the new one.
 fn print(
     starts: &BTreeMap<TopicPartition, i64>,
     cuts: &BTreeMap<TopicPartition, i64>,

@@ -1,7 +1,8 @@
-//! `offtake dlq replay`: dead letters back to where they came from.
+//! `offtake dlq replay`: writes dead letters back to their origins.
 //!
-//! Always true: what is written and how far the group has come are committed in one transaction, so nothing is written twice, however
-//! often this is run or wherever it dies. Two at once cannot be: the later one fences the earlier before it asks where the group stands.
+//! Always true: the written records and the group's progress are committed in one transaction, so nothing is
+//! written twice, however often this is run or wherever it dies. Two replays cannot run at once: the later one
+//! fences the earlier before it fetches the group's offsets.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -48,7 +49,7 @@ pub(super) async fn run(work: &mut Work, producer: Config, args: Replay) -> Resu
 }
 
 const CLOSING: Duration = Duration::from_secs(30);
-/// In bytes, before compression: as the worker's producer of dead letters has it.
+/// In bytes, before compression, as in the worker's producer of dead letters.
 const LARGEST_RECORD: usize = 32 << 20;
 
 async fn dry_run(work: &mut Work, topic: &str, group: &str, choice: &Choice) -> Result<(), Failure> {
@@ -102,7 +103,7 @@ async fn execute(
     done.and(closed)
 }
 
-/// What went wrong, and how far it came until then.
+/// A failure, with the progress until then.
 fn told(failure: Failure, replayed: u64, of: u64) -> Failure {
     match failure {
         Failure::Failed(why) => Failure::failed(format!(
@@ -112,7 +113,7 @@ fn told(failure: Failure, replayed: u64, of: u64) -> Failure {
     }
 }
 
-/// Reads all that there is.
+/// Reads all letters.
 async fn plan(source: &mut Source, choice: &Choice, stop: &mut Stop) -> Result<Plan, Failure> {
     let mut plan = Plan::new(source);
     loop {
@@ -135,7 +136,7 @@ async fn plan(source: &mut Source, choice: &Choice, stop: &mut Stop) -> Result<P
     Ok(plan)
 }
 
-/// Offsets that its members commit are theirs.
+/// Checks that the group has no members, whose commits would conflict.
 async fn check_group(work: &Work, group: &str) -> Result<(), Failure> {
     let mut admin = work.admin()?;
     let checked = groups::check_idle(&mut admin, group).await;
@@ -144,9 +145,10 @@ async fn check_group(work: &Work, group: &str) -> Result<(), Failure> {
 }
 
 async fn build(mut config: Config, topic: &str, group: &str) -> Result<TransactionalProducer, Failure> {
-    // Whatever a file says that a service has too: that one's id is its own, and two replays have the same.
+    // A file may have the transactional id of a service, but that is the service's own; and two replays must
+    // have the same.
     config.transactional_id = Some(format!("{group}-{topic}"));
-    // What could be dead-lettered can be written.
+    // Any record that could be dead-lettered can be written.
     if !config.is_given("max.request.size") {
         config.max_request_size = LARGEST_RECORD;
     }
@@ -160,9 +162,9 @@ struct Replaying<'a> {
     group: &'a str,
     choice: &'a Choice,
     producer: &'a mut TransactionalProducer,
-    /// Its `buffer.memory`.
+    /// The producer's `buffer.memory`.
     memory: usize,
-    /// The first of each partition that is still there and was left out.
+    /// The first letter of each partition that was left out and still exists.
     left_out: BTreeMap<TopicPartition, i64>,
     replayed: u64,
 }
@@ -185,7 +187,7 @@ impl Replaying<'_> {
         }
     }
 
-    /// Replays what these records are, and says how far the group has come with that.
+    /// Replays these records in a transaction, and commits the group's progress with them.
     async fn transaction(
         &mut self,
         source: &Source,
@@ -230,7 +232,7 @@ impl Replaying<'_> {
             }
         };
         if let Err(error) = committed {
-            // Of a record that was not written its own error says more.
+            // The error of a record that was not written explains more.
             while !waiting.is_empty() {
                 match waiting.next().await {
                     (place, Err(own)) if own.kind() != ErrorKind::TransactionAborted => {
@@ -262,7 +264,7 @@ fn failed(group: &str, error: &Error) -> Failure {
     }
 }
 
-/// The record as it was before it was dead-lettered; its key decides the partition.
+/// The original record, as it was before it was dead-lettered; its key decides the partition.
 fn record<'a>(to: &'a str, letter: &Letter<'a>) -> ProducerRecord<'a> {
     let mut record = ProducerRecord::to(to).maybe_key(letter.record.key()).maybe_value(letter.record.value());
     for header in letter.own_headers() {
@@ -271,11 +273,11 @@ fn record<'a>(to: &'a str, letter: &Letter<'a>) -> ProducerRecord<'a> {
     letter.timestamp().into_iter().fold(record, ProducerRecord::timestamp)
 }
 
-/// Begins the metadata of a commit that passes what was left out.
+/// Prefix of the metadata of a commit that passes letters that were left out.
 const LEFT_OUT: &str = "offtake-dlq/1 left_out=";
 
-/// Where the dead letters of each partition begin that the group has passed without a replay, as far as they are still there. Of those behind the first
-/// nothing is known: where that one is gone, all that is left may be such.
+/// For each partition, the first dead letter that the group has passed without a replay and that still exists.
+/// Later ones are not recorded: where the first is gone, all remaining letters may be such.
 pub(super) fn first_left_out(source: &Source) -> BTreeMap<TopicPartition, i64> {
     let ranges = source.ranges.iter();
     let still_there = ranges.filter_map(|(partition, range)| {

@@ -1,4 +1,4 @@
-//! `offtake dlq show`: dead letters one by one, with where they came from and why.
+//! `offtake dlq show`: prints dead letters one by one, with origin and reason.
 
 use std::fmt::Write;
 
@@ -46,7 +46,7 @@ async fn show(work: &mut Work, source: &mut Source, filter: &Filter, mut left: u
     Ok(())
 }
 
-/// The shape of `consume --json`, and what the headers say, by the names that Offtake has for it.
+/// The fields of `consume --json`, and those of the headers, by Offtake's names.
 fn push_json(out: &mut Vec<u8>, letter: &Letter<'_>) {
     let origin = &letter.origin;
     let more = json!({
@@ -61,7 +61,7 @@ fn push_json(out: &mut Vec<u8>, letter: &Letter<'_>) {
     out.push(b'\n');
 }
 
-/// For people.
+/// The form for people.
 fn text(letter: &Letter<'_>) -> String {
     let (record, origin) = (&letter.record, &letter.origin);
     let mut text = format!("{}, offset {}", record.topic_partition(), record.offset());

@@ -1,4 +1,4 @@
-//! Dead letters, read from where they begin, or where a group stands, to the end as it is at the start.
+//! Reads dead letters from the log start, or from a group's offsets, to the end as it was at the start.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -21,32 +21,32 @@ const POLL: Duration = Duration::from_millis(100);
 pub(super) struct Source {
     consumer: Consumer,
     ends: Ends,
-    /// What is read of each partition of the topic.
+    /// The range to read of each partition of the topic.
     pub(super) ranges: BTreeMap<TopicPartition, Range>,
     closing: Duration,
 }
 
-/// From here to the end as it was at the start.
+/// A range that ends at the log end of the start.
 #[derive(Clone, Debug)]
 pub(super) struct Range {
     pub(super) from: i64,
     pub(super) end: i64,
-    /// Where the log begins.
+    /// The log start.
     pub(super) start: i64,
-    /// Of the group, if one was asked for.
+    /// The group's commit, if a group was given.
     pub(super) committed: Option<OffsetAndMetadata>,
 }
 
-/// What comes next.
+/// The next result.
 pub(super) enum Next {
     Records(Records),
     End,
-    /// Somebody asked to stop.
+    /// A signal asked to stop.
     Stopped,
 }
 
 impl Source {
-    /// All of a topic; with a group, what it has not committed yet. Nothing is committed by this.
+    /// Opens all of a topic or, with a group, everything that it has not committed. Commits nothing.
     pub(super) async fn open(config: &Config, topic: &str, group: Option<&str>) -> Result<Self, Failure> {
         let config = reading(config.clone(), group)?;
         let closing = config.client.default_api_timeout;
@@ -84,7 +84,7 @@ impl Source {
         &self.consumer
     }
 
-    /// The next records. Of them those count that [`letters`](Self::letters) has.
+    /// The next records. Only those that [`letters`](Self::letters) returns count.
     pub(super) async fn next(&mut self, stop: &mut Stop) -> Result<Next, Failure> {
         loop {
             if self.consumer.assignment().is_empty() || self.ends.are_reached(&self.consumer)? {
@@ -100,7 +100,7 @@ impl Source {
         }
     }
 
-    /// The dead letters among these records: not those that came after the start.
+    /// The dead letters among these records, without those written after the start.
     pub(super) fn letters<'a>(&self, records: &'a Records) -> impl Iterator<Item = Letter<'a>> {
         records.partitions().flat_map(|part| {
             let end = self.ends.of(part.topic_partition());
@@ -108,7 +108,7 @@ impl Source {
         })
     }
 
-    /// Where reading goes on after these records, by partition.
+    /// The offsets after these records, by partition.
     pub(super) fn behind(&self, records: &Records) -> BTreeMap<TopicPartition, i64> {
         let parts = records.partitions();
         parts
@@ -119,7 +119,7 @@ impl Source {
             .collect()
     }
 
-    /// Back to where it began.
+    /// Returns to the beginning.
     pub(super) async fn rewind(&mut self) -> Result<(), Failure> {
         for partition in self.consumer.assignment() {
             let from = self.ranges.get(&partition).map_or(0, |range| range.from);
@@ -140,7 +140,7 @@ fn reading(mut config: Config, group: Option<&str>) -> Result<Config, Failure> {
     config.group_protocol = GroupProtocol::Classic;
     config.enable_auto_commit = false;
     config.auto_offset_reset = AutoOffsetReset::Earliest;
-    // A dead letter of an aborted transaction is none.
+    // Dead letters of aborted transactions do not count.
     config.isolation_level = IsolationLevel::ReadCommitted;
     config.validate()?;
     Ok(config)

@@ -1,4 +1,4 @@
-//! What this client may do with a topic and a group. Nothing is changed: brokers say what is allowed (KIP-430).
+//! This client's permissions on a topic and a group. Nothing is changed: brokers report what is allowed (KIP-430).
 
 use std::time::{Duration, Instant};
 
@@ -10,9 +10,9 @@ use offtake_admin::{
 use super::steps::{Address, StepResult};
 use crate::clock::now;
 
-/// How long a coordinator that is not there yet is waited for.
+/// How long to wait for a coordinator that is not available yet.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Until it is asked for again.
+/// The pause before it is asked for again.
 const PAUSE: Duration = Duration::from_millis(100);
 
 const UNSAID: &str = "the broker does not say what may be done with it";
@@ -52,7 +52,8 @@ pub(super) async fn topic(connection: &mut Connection, topic: &str, user: Option
     StepResult::ok("topic", format!("{topic}: {count} partition{s}; {}", allowed(found.operations)))
 }
 
-/// What may be done with a group, and whether there is such a group: one that is yet to be started is none, and neither is one that is misspelt.
+/// The permissions on a group, and whether it exists: a group that was never started does not, nor does one
+/// that is misspelt.
 pub(super) async fn group(
     (probe, admin): (&Probe, &mut Admin),
     connection: &mut Connection,
@@ -62,7 +63,7 @@ pub(super) async fn group(
     let mut step = access(probe, connection, group, user).await;
     if step.is_ok {
         admin.within(PATIENCE);
-        // Boxed: the futures within one another are deeper than the compiler follows.
+        // Boxed: the nested futures are deeper than the compiler follows.
         let found = Box::pin(admin.describe_group(group)).await;
         if found.is_err_and(|error| error.code() == Some(ErrorCode::GroupIdNotFound)) {
             step.detail += "; there is no such group yet: the first member or commit makes it (`offtake groups list` has those that there are)";
@@ -71,7 +72,8 @@ pub(super) async fn group(
     step
 }
 
-/// A cluster makes the topic of its groups when the first group is asked for, and a coordinator that moved reads it.
+/// A cluster creates the topic of its groups when the first group is asked for, and a coordinator that moved
+/// has to load it.
 async fn access(probe: &Probe, connection: &mut Connection, group: &str, user: Option<&str>) -> StepResult {
     let deadline = now() + PATIENCE;
     loop {
@@ -83,7 +85,7 @@ async fn access(probe: &Probe, connection: &mut Connection, group: &str, user: O
     }
 }
 
-/// An error is a step that may turn out otherwise a little later.
+/// An error is a step that may succeed a little later.
 async fn look_at_group(
     probe: &Probe,
     connection: &mut Connection,
@@ -132,7 +134,7 @@ async fn look_at_group(
     Ok(StepResult::ok("group", format!("{group}: coordinated by broker {id} at {address}; {allowed}")))
 }
 
-/// The command is its own loop here.
+/// The command is its own event loop here.
 async fn sleep_until(at: Instant) {
     tokio::time::sleep_until(at.into()).await;
 }
@@ -145,7 +147,7 @@ fn allowed(operations: Option<Operations>) -> String {
     }
 }
 
-/// An ACL is missing. Read implies Describe, so that it is the one to ask for.
+/// A step for a missing ACL. Read implies Describe, so it is the one to ask for.
 fn lacking(operation: &str, kind: &'static str, name: &str, user: Option<&str>) -> StepResult {
     let (who, principal) = match user {
         Some(user) => (format!("User:{user}"), format!("User:{user}")),

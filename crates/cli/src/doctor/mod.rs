@@ -1,4 +1,4 @@
-//! `offtake doctor`: connects to every broker as a client would, and tells what it finds, step by step.
+//! `offtake doctor`: connects to every broker like a client, and reports its findings, step by step.
 
 mod access;
 mod steps;
@@ -21,7 +21,7 @@ use crate::{
     text::table::visible,
 };
 
-/// So many brokers are looked at at once.
+/// The number of brokers that are checked at once.
 const AT_ONCE: usize = 8;
 
 pub(crate) async fn run(common: &Common, args: Doctor) -> Result<(), Failure> {
@@ -36,15 +36,15 @@ pub(crate) async fn run(common: &Common, args: Doctor) -> Result<(), Failure> {
     report.conclude()
 }
 
-/// What was found at one broker.
+/// The findings at one broker.
 struct Visit {
     address: Address,
     steps: Vec<StepResult>,
-    /// Of one where nothing failed.
+    /// The findings of a broker where nothing failed.
     found: Option<(Findings, Connection, ClusterFacts)>,
 }
 
-/// Connects to a broker, and asks it for the cluster.
+/// Connects to a broker, and asks it to describe the cluster.
 async fn visit(probe: &Probe, address: Address, is_advertised: bool) -> Visit {
     let mut findings = probe.connect(&address.host, address.port).await;
     let mut steps = steps::of(&findings, is_advertised);
@@ -67,11 +67,11 @@ async fn visit(probe: &Probe, address: Address, is_advertised: bool) -> Visit {
     }
 }
 
-/// What is told, and what went wrong first.
+/// The output, and the first failure.
 struct Report {
     output: Output,
     json: bool,
-    /// Whose steps are being told.
+    /// The broker whose steps are being printed.
     heading: Option<Address>,
     first_failure: Option<String>,
     failures: usize,
@@ -114,7 +114,7 @@ impl Report {
         Ok(())
     }
 
-    /// Looks at all of them, tells in their order, and gives the first that works.
+    /// Checks all brokers, reports in their order, and returns the first that works.
     async fn visit_all(
         &mut self,
         probe: &Probe,
@@ -160,7 +160,7 @@ impl Report {
         self.output.buffer().push(b'\n');
     }
 
-    /// The first failure, as how the command ends.
+    /// The command's result: the first failure.
     fn conclude(self) -> Result<(), Failure> {
         let Some(first) = self.first_failure else { return Ok(()) };
         let more = match self.failures {

@@ -1,4 +1,4 @@
-//! The steps of a connection, in words.
+//! The steps of a connection, described in words.
 
 use std::{
     fmt,
@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 use offtake_admin::probe::{CertificateFacts, ClusterFacts, Findings, ProbeStep};
 
-/// What a consumer cannot do without.
+/// The APIs that a consumer cannot do without.
 const NEEDED: [&str; 9] = [
     "Metadata",
     "ListOffsets",
@@ -20,9 +20,9 @@ const NEEDED: [&str; 9] = [
     "SyncGroup",
     "Heartbeat",
 ];
-/// A certificate that expires within this time is warned of.
+/// A certificate that expires within this time gets a warning.
 const ENDS_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
-/// How many brokers are named at most.
+/// The most brokers that are named.
 const MOST_NAMED: usize = 10;
 
 /// A broker's host and port.
@@ -59,7 +59,8 @@ impl StepResult {
     }
 }
 
-/// The steps of a connection, up to the first that failed. `is_advertised`: the address is from the cluster, not from the user.
+/// The steps of a connection, up to the first that failed. `is_advertised`: the address comes from the cluster,
+/// not from the user.
 pub(super) fn of(found: &Findings, is_advertised: bool) -> Vec<StepResult> {
     let mut steps = Vec::new();
     if !found.addresses.is_empty() {
@@ -199,8 +200,8 @@ pub(super) fn cluster(cluster: &ClusterFacts) -> StepResult {
     }
 }
 
-/// The failure of the first request on a connection that was made. `offered` are the mechanisms that the listener takes, if it takes
-/// SASL and we did not use it.
+/// The failure of the first request on an established connection. `offered` are the mechanisms of the listener,
+/// if it uses SASL and we did not.
 pub(super) fn no_cluster(reason: &str, offered: &[String]) -> StepResult {
     if offered.is_empty() {
         return StepResult::failed("cluster", format!("the broker {reason}"));

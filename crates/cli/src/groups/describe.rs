@@ -14,7 +14,7 @@ use crate::{
     text::table::{Sheet, visible},
 };
 
-/// Of one group all that is known, with the numbers that `offtake lag` prints.
+/// Prints everything known about one group, with the numbers of `offtake lag`.
 pub(super) async fn run(
     admin: Admin,
     limit: Duration,
@@ -71,8 +71,8 @@ async fn described(
     lag::told(&report.failures)
 }
 
-/// While a group moves to KIP-848 its members speak two protocols, and while it moves partitions some have not yet what
-/// they are to have: two columns for those times.
+/// While a group moves to KIP-848 its members use two protocols, and while it moves partitions some members
+/// lack part of their target: a column for each of the two.
 fn table(members: &[GroupMember]) -> Sheet {
     let mixed = members.windows(2).any(|pair| matches!(pair, [a, b] if a.member_type != b.member_type));
     let moving =
@@ -115,7 +115,7 @@ fn object(group: &GroupDescription, behind: &GroupReport) -> Value {
     })
 }
 
-/// `orders: 0-3,7  payments: 1`.
+/// Formats as `orders: 0-3,7  payments: 1`.
 fn owned(partitions: &[TopicPartition]) -> String {
     let mut topics: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
     for partition in partitions {
@@ -126,7 +126,7 @@ fn owned(partitions: &[TopicPartition]) -> String {
     if topics.is_empty() { "-".to_owned() } else { topics.join("  ") }
 }
 
-/// Ascending numbers, neighbours drawn together.
+/// Formats ascending numbers, with ranges for consecutive ones.
 fn runs(numbers: &[i32]) -> String {
     let neighbours = numbers.chunk_by(|a, b| a.checked_add(1) == Some(*b));
     let runs = neighbours.filter_map(|run| match run {

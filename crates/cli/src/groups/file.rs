@@ -1,7 +1,7 @@
-//! `--from-file` and `--export`: offsets by partition, as CSV; `--from-file` also reads what `--json` prints of a plan.
+//! `--from-file` and `--export`: offsets by partition, as CSV; `--from-file` also reads a plan printed by `--json`.
 //!
-//! The CSV is that of Kafka's own command: `topic,partition,offset`, or `group,topic,partition,offset` with several groups in
-//! one file. It has no head.
+//! The CSV format is that of Kafka's own command: `topic,partition,offset`, or `group,topic,partition,offset`
+//! with several groups in one file. It has no header line.
 
 use std::{
     collections::BTreeMap,
@@ -15,18 +15,18 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 
-/// Larger files hold something else.
+/// Larger files are not plans.
 const LARGEST_FILE: u64 = 64 << 20;
 
-/// A line `topic,partition,offset` each: of one group, as Kafka's own command exports it and reads it back. Names of topics
-/// have no character that would need quotes.
+/// Writes a line `topic,partition,offset` for each partition of one group, as Kafka's own command exports it
+/// and reads it back. Topic names have no character that needs quotes.
 pub(super) fn write<'a>(out: &mut Vec<u8>, offsets: impl IntoIterator<Item = (&'a TopicPartition, i64)>) {
     for (of, offset) in offsets {
         out.extend_from_slice(format!("{},{},{offset}\n", of.topic, of.partition).as_bytes());
     }
 }
 
-/// What the file has for a group; `-` is stdin.
+/// Reads a group's offsets from the file; `-` is stdin.
 pub(super) fn read(path: &Path, group: &str) -> Result<BTreeMap<TopicPartition, i64>, Failure> {
     let shown = if path == Path::new("-") { "stdin".to_owned() } else { path.display().to_string() };
     let usage = |why: String| Failure::Usage(format!("cannot use {shown}: {why}"));
@@ -39,7 +39,7 @@ pub(super) fn read(path: &Path, group: &str) -> Result<BTreeMap<TopicPartition, 
 
 fn text(path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    // One byte more shows that there is more.
+    // One byte more shows that the input is too long.
     if path == Path::new("-") {
         io::stdin().lock().take(LARGEST_FILE + 1).read_to_string(&mut text)?;
     } else {
@@ -48,9 +48,9 @@ fn text(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// One line's worth.
+/// The content of one line.
 struct Row {
-    /// `None`: of whichever group is meant.
+    /// `None`: the group of the command.
     group: Option<String>,
     partition: TopicPartition,
     offset: i64,
@@ -115,7 +115,7 @@ fn row(group: Option<String>, topic: &str, partition: i64, offset: i64) -> Resul
     Ok(Row { group, partition: TopicPartition::new(topic, index), offset })
 }
 
-/// The fields of a line; in quotes they may hold commas, and quotes that are doubled.
+/// The fields of a line; quoted fields may contain commas, and doubled quotes.
 fn fields(line: &str) -> Option<Vec<String>> {
     let mut fields = Vec::new();
     let mut rest = line;
@@ -140,7 +140,7 @@ fn fields(line: &str) -> Option<Vec<String>> {
     }
 }
 
-/// What stands before the closing quote, and what comes after it.
+/// The text before the closing quote, and the rest after it.
 fn unquoted(quoted: &str) -> Option<(String, &str)> {
     let mut field = String::new();
     let mut rest = quoted;

@@ -1,11 +1,11 @@
-//! Whether anybody but us may commit for a group.
+//! Checks that no client but this one commits for a group.
 
 use offtake_admin::{Admin, ErrorCode, GroupDescription};
 
 use crate::failure::Failure;
 
-/// A group's offsets are its members' while it has any: they would commit over ours, or never look at them. One that does not exist has
-/// none: whether it does.
+/// Fails while a group has members: they would overwrite our commits, or never read them. Returns whether the
+/// group exists; one that does not has no members.
 pub(crate) async fn check_idle(admin: &mut Admin, group: &str) -> Result<bool, Failure> {
     match admin.describe_group(group).await {
         Ok(found) => idle(&found).map(|()| true),

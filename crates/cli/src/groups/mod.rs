@@ -1,4 +1,4 @@
-//! `offtake groups`: which there are, what each member of one owns, and what they have committed.
+//! `offtake groups`: lists groups, and shows their members, the owned partitions and the committed offsets.
 
 mod describe;
 mod file;
@@ -29,7 +29,7 @@ pub(crate) async fn run(common: &Common, args: Groups) -> Result<(), Failure> {
     let mut output = Output::stdout();
     let json = common.json;
     let done = match args.what {
-        // It has the client to itself, and closes it.
+        // It owns the client, and closes it.
         GroupsCommand::Describe { group } => {
             let done = describe::run(admin, limit, &group, json, &mut output).await;
             let written = output.flush().map_err(Failure::from);
@@ -40,7 +40,7 @@ pub(crate) async fn run(common: &Common, args: Groups) -> Result<(), Failure> {
         GroupsCommand::Reset(reset) => reset::run(&mut admin, reset, json, &mut output).await,
     };
     admin.close().await;
-    // What was done before a failure is told all the same.
+    // Output from before a failure is printed all the same.
     let written = output.flush().map_err(Failure::from);
     done.and(written)
 }

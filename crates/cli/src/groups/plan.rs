@@ -1,4 +1,4 @@
-//! A reset as a plan: from what is known of each partition to the offset that the group is to have there.
+//! A reset as a plan: from the facts of each partition to the offset that the group is to have there.
 //!
 //! As with Kafka's own command, an offset beyond either end of a log becomes that end, and a time after the last record
 //! means the end.
@@ -7,45 +7,45 @@ use std::collections::BTreeMap;
 
 use offtake::TopicPartition;
 
-/// Where a group is to go on.
+/// The position from which a group is to continue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Goal {
     Earliest,
     Latest,
-    /// What is committed, unchanged; the end where nothing is.
+    /// The committed offset, unchanged; the log end where there is none.
     Current,
     Offset(i64),
-    /// So many records on from what is committed, or back.
+    /// The committed offset, moved by this many records.
     Shift(i64),
-    /// The first record that is not older, as [`Facts::at`] has it.
+    /// The first record at or after the requested time, from [`Facts::at`].
     Time,
-    /// Each partition its own.
+    /// An offset for each partition.
     Each(BTreeMap<TopicPartition, i64>),
 }
 
-/// What is known of a partition.
+/// The facts of a partition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Facts {
     pub(super) committed: Option<i64>,
     pub(super) earliest: i64,
-    /// After the last record.
+    /// The log end offset.
     pub(super) latest: i64,
-    /// The first offset at or after the time that was asked for; `None` where no record is that young.
+    /// The first offset at or after the requested time; `None` if all records are older.
     pub(super) at: Option<i64>,
 }
 
-/// What is to be done in a partition.
+/// The change in a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PartitionReset {
     pub(super) partition: TopicPartition,
-    /// What is committed now.
+    /// The committed offset.
     pub(super) from: Option<i64>,
     pub(super) to: i64,
-    /// What was asked for, where the log does not have it.
+    /// The requested offset, where the log does not have it.
     pub(super) asked: Option<i64>,
 }
 
-/// A step for each partition, in order; or those that have no offset to be shifted from, or none given.
+/// A step for each partition, in order; or the partitions that have no offset to shift, or no offset in the file.
 pub(super) fn plan(
     goal: &Goal,
     facts: &BTreeMap<TopicPartition, Facts>,
@@ -67,7 +67,7 @@ pub(super) fn plan(
             Some(wanted) => {
                 let to = match goal {
                     Goal::Current => wanted,
-                    // Not `clamp`, which panics should a broker say that a log ends before it begins.
+                    // Not `clamp`, which panics if a broker reports an end before the start.
                     _ => wanted.min(facts.latest).max(facts.earliest),
                 };
                 let asked = (to != wanted).then_some(wanted);
@@ -86,7 +86,7 @@ mod tests {
         TopicPartition::new("t", index)
     }
 
-    /// A log from 10 to 20, of which 15 is committed and 17 of the time.
+    /// A log from 10 to 20, with 15 committed and 17 at the requested time.
     fn facts() -> BTreeMap<TopicPartition, Facts> {
         BTreeMap::from([(at(0), Facts { committed: Some(15), earliest: 10, latest: 20, at: Some(17) })])
     }

@@ -42,7 +42,7 @@ pub(super) async fn run(
         ))
     })?;
     if !exists {
-        // Kafka's own command sets its offsets, too; it may be a group that is yet to be started.
+        // Kafka's own command sets its offsets, too; the group may not have been started yet.
         tracing::warn!(
             "there is no group `{group}`: setting offsets makes one; `offtake groups list` has those that there are"
         );
@@ -78,7 +78,7 @@ pub(super) async fn run(
     failure::all_done(failures)
 }
 
-/// What was asked for, without what only the cluster knows.
+/// The goal of the options, without anything that only the cluster knows.
 fn goal(args: &Reset) -> Result<Goal, Failure> {
     let to = &args.to;
     Ok(match (to.to_offset, to.shift_by, &to.from_file) {
@@ -92,7 +92,7 @@ fn goal(args: &Reset) -> Result<Goal, Failure> {
     })
 }
 
-/// Those that are meant, all of which exist.
+/// The selected partitions, all of which exist.
 async fn partitions(
     admin: &mut Admin,
     args: &Reset,
@@ -109,7 +109,7 @@ async fn partitions(
         let named = scope::partitions(&args.topics, &topics)?;
         return match given {
             None => Ok(named),
-            // Of a file, what the topics leave.
+            // From a file, only the partitions of these topics.
             Some(given) => some(
                 given.into_iter().filter(|partition| named.contains(partition)).collect(),
                 "the file has nothing of these topics and partitions",
@@ -172,7 +172,7 @@ async fn facts(
     Ok(facts)
 }
 
-/// The time that was asked for; no record is older than 1970.
+/// The requested time; no record is older than 1970.
 fn time(args: &Reset) -> Option<i64> {
     let ago = |millis: i64| Timestamp::now().as_millisecond().saturating_sub(millis).max(0);
     args.to.to_datetime.or_else(|| args.to.by_duration.map(ago))

@@ -1,4 +1,4 @@
-//! `--topic T[:P,…]`: what is to be reset.
+//! `--topic T[:P,…]`: the partitions to reset.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +14,7 @@ use crate::failure::Failure;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Scope {
     pub(crate) topic: String,
-    /// `None`: all of them.
+    /// `None`: all partitions.
     pub(crate) partitions: Option<BTreeSet<i32>>,
 }
 
@@ -39,7 +39,7 @@ impl FromStr for Scope {
     }
 }
 
-/// The partitions that several scopes mean together, of topics that are described.
+/// The union of several scopes, over described topics.
 pub(super) fn partitions(
     scopes: &[Scope],
     topics: &[TopicDescription],
@@ -55,7 +55,7 @@ pub(super) fn partitions(
     Ok(all)
 }
 
-/// Whether all of them exist.
+/// Checks that all of them exist.
 pub(super) fn check(
     partitions: &BTreeSet<TopicPartition>,
     topics: &[TopicDescription],

@@ -33,9 +33,9 @@ use crate::{
 const WINDOW: Duration = Duration::from_secs(10);
 /// The sliding window of `--watch`, unless another is given.
 const WATCHED: Duration = Duration::from_secs(60);
-/// A window without `--watch` is so many samples and one.
+/// A window without `--watch` has this many samples and one more.
 const SAMPLES: u32 = 5;
-/// How long to wait before what has failed is asked again, where it may pass.
+/// How long to wait before a retry of a failure that may be transient.
 const AGAIN: Duration = Duration::from_millis(200);
 
 pub(crate) async fn run(common: &Common, args: Lag) -> Result<(), Failure> {
@@ -57,7 +57,7 @@ pub(crate) async fn run(common: &Common, args: Lag) -> Result<(), Failure> {
     };
     let done = stop.or(work).await.unwrap_or(Ok(()));
     collector.close().await;
-    // What was found before a failure is told all the same.
+    // Output from before a failure is printed all the same.
     let written = output.flush().map_err(Failure::from);
     done.and(written)
 }
@@ -74,7 +74,7 @@ fn collector(client: ClientConfig, args: &Lag) -> Result<Collector, Failure> {
     Ok(Collector::new(Admin::new(client)?, config))
 }
 
-/// A round, and others while something fails that may pass.
+/// Makes a round, and further ones while a failure may be transient.
 pub(crate) async fn first_round(collector: &mut Collector, limit: Duration) -> Result<Report, Failure> {
     let began = now();
     loop {
@@ -115,10 +115,11 @@ async fn once(
     if judges_ages { all_have_ages(&report) } else { Ok(()) }
 }
 
-/// So many rounds in a row may find no age that was not known.
+/// The number of consecutive rounds after which no further ages are expected.
 const IN_VAIN: u32 = 3;
 
-/// More rounds until the age of each lag is known, or no more become known: one round reads so many timestamps at most.
+/// Makes more rounds until the age of each lag is known, or no more become known: one round reads a limited
+/// number of timestamps.
 async fn with_ages(collector: &mut Collector, mut report: Report) -> Result<Report, Failure> {
     let mut fewest = without_age(&report).count();
     let mut in_vain = 0;
@@ -134,15 +135,15 @@ async fn with_ages(collector: &mut Collector, mut report: Report) -> Result<Repo
     Ok(report)
 }
 
-/// The partitions with a lag of which nobody knows how old it is.
+/// The partitions with a lag of unknown age.
 fn without_age(report: &Report) -> impl Iterator<Item = PartitionRow<'_>> {
     let all = report.groups.iter().flat_map(GroupReport::rows);
     all.filter(|row| row.lag.is_some_and(|lag| lag > 0) && row.lag_seconds.is_none())
 }
 
-/// What is not known is not good.
+/// An unknown age is a failure.
 fn all_have_ages(report: &Report) -> Result<(), Failure> {
-    /// More than these are counted.
+    /// The most partitions that are named; further ones are counted.
     const NAMED: usize = 5;
     let named = without_age(report).take(NAMED);
     let named = named.map(|row| format!("`{}` on {}-{}", row.group, row.topic, row.partition));
@@ -206,7 +207,7 @@ fn print(
     Ok(())
 }
 
-/// Whether a partition is as bad as it may not be.
+/// Whether a partition reaches the limit of `--fail-at`.
 fn judge(report: &Report, fail_at: Option<FailAt>) -> Result<(), Failure> {
     let Some(limit) = fail_at else { return Ok(()) };
     let too_bad = report.groups.iter().flat_map(GroupReport::rows).filter(|row| match limit {
@@ -236,7 +237,7 @@ fn missing(report: &Report, groups: &[String]) -> Result<(), Failure> {
     let gone: Vec<_> = groups.iter().filter(|group| !there.contains(group.as_str())).collect();
     match gone.as_slice() {
         [] => Ok(()),
-        // It may be at a broker that did not answer.
+        // The group may be at a broker that did not answer.
         _ if !report.failures.is_empty() => told(&report.failures),
         [first, ..] => Err(Failure::failed(format!(
             "there is no consumer group `{first}`; `offtake groups list` prints those that there are"
@@ -244,7 +245,7 @@ fn missing(report: &Report, groups: &[String]) -> Result<(), Failure> {
     }
 }
 
-/// What could not be asked, the last of it as how the command ends.
+/// Reports the failed requests, the last of them as the result of the command.
 pub(crate) fn told(failures: &[String]) -> Result<(), Failure> {
     let Some((last, before)) = failures.split_last() else { return Ok(()) };
     before.iter().for_each(|failure| say(format_args!("offtake: {}", visible(failure))));

@@ -10,7 +10,7 @@ pub(super) fn object(row: &PartitionRow<'_>) -> Value {
     json!(row)
 }
 
-/// What `groups describe` prints of it, which names the group elsewhere.
+/// The row for `groups describe`, which names the group elsewhere.
 pub(crate) fn object_of_group(row: &PartitionRow<'_>) -> Value {
     let mut row = object(row);
     if let Some(row) = row.as_object_mut() {
@@ -54,7 +54,7 @@ const HEAD: [&str; 12] = [
     "#lag_bytes",
 ];
 
-/// All columns, or without the group; and the courses of lag, if they are watched.
+/// A table with all columns, or without the group; and with the history of lag in `--watch`.
 pub(crate) fn table<'a>(
     rows: impl Iterator<Item = PartitionRow<'a>>,
     with_group: bool,

@@ -1,4 +1,4 @@
-//! `--watch` on a terminal: the table is drawn over itself.
+//! `--watch` on a terminal: the table is redrawn in place.
 
 use std::io::{self, Write};
 
@@ -23,7 +23,7 @@ impl Screen {
         Ok(Self(()))
     }
 
-    /// Draws the table, as much of it as there is room for; below it what could not be asked.
+    /// Draws as much of the table as fits; below it the failed requests.
     pub(super) fn show(&self, sheet: &Sheet, report: &Report) -> io::Result<()> {
         let (_, height) = terminal::size().ok().filter(|(_, height)| *height > 0).unwrap_or((80, 24));
         let mut table = Vec::new();

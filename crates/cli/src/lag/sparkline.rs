@@ -1,10 +1,10 @@
-//! The course of each partition's lag, as a line of blocks.
+//! The history of each partition's lag, as a line of blocks.
 
 use std::collections::{HashMap, VecDeque};
 
 use offtake_lag::{GroupReport, PartitionRow, Report};
 
-/// So many samples are drawn.
+/// The number of samples drawn.
 const SAMPLES: usize = 20;
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
@@ -13,7 +13,7 @@ const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█
 pub(crate) struct Sparklines(HashMap<(String, String, i32), VecDeque<Option<u64>>>);
 
 impl Sparklines {
-    /// One sample more; what is not in it is forgotten.
+    /// Adds a sample; partitions that are not in it are forgotten.
     pub(crate) fn push(&mut self, report: &Report) {
         let mut known = std::mem::take(&mut self.0);
         for row in report.groups.iter().flat_map(GroupReport::rows) {
@@ -35,7 +35,7 @@ fn key(row: &PartitionRow<'_>) -> (String, String, i32) {
     (row.group.to_owned(), row.topic.to_owned(), row.partition)
 }
 
-/// The highest of them fills its block; what is not known is a gap.
+/// The highest sample fills its block; an unknown one is a gap.
 fn draw(samples: &VecDeque<Option<u64>>) -> String {
     let highest = samples.iter().flatten().max().copied().unwrap_or(0).max(1);
     let block = |lag: u64| {

@@ -1,11 +1,11 @@
-//! What a handler answers.
+//! The answers of a handler.
 
 use std::borrow::Cow;
 
 use offtake::TopicPartition;
 use serde::Deserialize;
 
-/// What became of a record.
+/// The outcome of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Ok,
@@ -13,11 +13,11 @@ pub(super) enum Verdict {
     Poison(String),
 }
 
-/// Which record it is, and what became of it.
+/// The record of an answer, and its outcome.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     To(TopicPartition, i64, Verdict),
-    /// Of those that are unanswered.
+    /// The oldest unanswered record.
     Oldest(Verdict),
 }
 
@@ -33,7 +33,7 @@ struct Line<'a> {
     reason: Option<String>,
 }
 
-/// An answer, without the end of its line; or why it is none.
+/// Parses an answer, given without its line end; or returns why it is invalid.
 pub(super) fn parse(line: &[u8]) -> Result<Answer, String> {
     let line = line.trim_ascii_end();
     if line.starts_with(b"{") {
@@ -67,7 +67,7 @@ fn verdict(word: &str, reason: String) -> Option<Verdict> {
     }
 }
 
-/// The beginning of what was written, and what is wrong with it.
+/// An error message with the beginning of the invalid answer.
 fn nonsense(line: &[u8], why: &str) -> String {
     const SHOWN: usize = 100;
     let text = String::from_utf8_lossy(line.get(..SHOWN).unwrap_or(line));

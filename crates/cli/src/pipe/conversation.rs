@@ -1,11 +1,12 @@
-//! What one handler has been asked and not yet answered.
+//! The records that one handler was sent and has not yet answered.
 //!
-//! Owns no pipe and reads no clock: records go in by [`ask`](Conversation::ask), what the handler wrote by
+//! Owns no pipe and reads no clock: records go in by [`ask`](Conversation::ask), the handler's output by
 //! [`receive`](Conversation::receive); then drain [`next_answer`](Conversation::next_answer).
 //!
 //! Always true:
-//! - each record that was asked is answered at most once, by the handler or by [`end`](Conversation::end);
-//! - an answer of a record that the handler does not have, or has not been given whole, is nonsense, so that fewer are taken for another record's.
+//! - each record is answered at most once, by the handler or by [`end`](Conversation::end);
+//! - an answer for a record that the handler does not have, or was not sent completely, is an error, so that fewer answers are
+//!   mistaken for another record's.
 
 use std::{
     collections::VecDeque,
@@ -20,16 +21,16 @@ use super::{
 };
 use crate::args::Framing;
 
-/// `T` is whom to tell.
+/// `T` is the receiver of an answer.
 #[derive(Debug)]
 pub(super) struct Conversation<T> {
-    /// In the order in which they were asked.
+    /// In the order in which they were sent.
     unanswered: VecDeque<Asked<T>>,
     answers: Answers,
     timeout: Duration,
-    /// How many answers there were.
+    /// The number of answers so far.
     answered: u64,
-    /// Bytes of all that it was asked, and how many of them it was given.
+    /// The bytes of all records for it, and how many of them were written.
     asked_bytes: u64,
     given_bytes: u64,
 }
@@ -39,7 +40,7 @@ struct Asked<T> {
     partition: TopicPartition,
     offset: i64,
     at: Instant,
-    /// Where its bytes end among all that the handler was asked.
+    /// The end of its bytes within everything that is sent to the handler.
     end: u64,
     ticket: T,
 }
@@ -56,7 +57,7 @@ impl<T> Conversation<T> {
         }
     }
 
-    /// The handler is to be given this record, which takes so many bytes.
+    /// Adds a record for the handler, of this many bytes.
     pub(super) fn ask(
         &mut self,
         now: Instant,
@@ -70,17 +71,17 @@ impl<T> Conversation<T> {
         self.unanswered.push_back(Asked { partition, offset, at: now, end, ticket });
     }
 
-    /// So many more bytes of what it is asked were written to it.
+    /// Counts bytes that were written to the handler.
     pub(super) fn wrote(&mut self, bytes: usize) {
         self.given_bytes = self.given_bytes.saturating_add(bytes as u64);
     }
 
-    /// The handler wrote this.
+    /// Receives the handler's output.
     pub(super) fn receive(&mut self, bytes: &[u8]) {
         self.answers.receive(bytes);
     }
 
-    /// The next answer in what it wrote; or why that makes no sense, after which it cannot be listened to any more.
+    /// The next answer in the output; or why it is invalid, after which the handler cannot be used any more.
     pub(super) fn next_answer(&mut self) -> Result<Option<(T, Verdict)>, String> {
         let Some(line) = self.answers.next()? else { return Ok(None) };
         let (asked, verdict) = match answer::parse(line)? {
@@ -119,18 +120,18 @@ impl<T> Conversation<T> {
         self.answered > 0
     }
 
-    /// Those who wait for an answer.
+    /// The receivers that wait for an answer.
     pub(super) fn tickets(&self) -> impl Iterator<Item = &T> {
         self.unanswered.iter().map(|asked| &asked.ticket)
     }
 
-    /// When the first of its answers is overdue; `None` without one, and where that is never.
+    /// When the first answer is overdue; `None` if no record waits, or if it never is.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        // They were asked in this order, and each may take as long.
+        // They were sent in this order, and all have the same timeout.
         self.unanswered.front().and_then(|oldest| oldest.at.checked_add(self.timeout))
     }
 
-    /// It will answer no more. Those who wait, and whether their answer was overdue.
+    /// Ends the conversation. Returns the waiting receivers, and whether their answer was overdue.
     pub(super) fn end(self, now: Instant) -> impl Iterator<Item = (T, bool)> {
         let timeout = self.timeout;
         let overdue = move |at: Instant| now.saturating_duration_since(at) >= timeout;
@@ -151,7 +152,7 @@ mod tests {
     }
 
     impl Handler {
-        /// Has the records at these offsets of `t-0`, a second apart.
+        /// A conversation about the records at these offsets of `t-0`, a second apart.
         fn with(offsets: impl IntoIterator<Item = i64>) -> Self {
             let start = Instant::now();
             let mut conversation = Conversation::new(Framing::Lines, TIMEOUT);
@@ -163,7 +164,7 @@ mod tests {
             Self { start, conversation }
         }
 
-        /// Of which records these are answers.
+        /// The records that this output answers.
         fn writes(&mut self, text: &str) -> Result<Vec<(i64, Verdict)>, String> {
             self.conversation.receive(text.as_bytes());
             let mut answers = Vec::new();

@@ -1,11 +1,11 @@
-//! `--events`: what happens beside records, in the shape of `consume --events`.
+//! `--events`: events beside the records, in the format of `consume --events`.
 
 use offtake_worker::{BreakerState, Event};
 use serde_json::{Value, json};
 
 use crate::events;
 
-/// An event's name, and what is said of it.
+/// An event's name and fields.
 pub(super) fn told(event: Event) -> (&'static str, Value) {
     match event {
         Event::Assigned(change) => events::told(&offtake::Event::Assigned(change)),

@@ -1,4 +1,4 @@
-//! How records and answers are told from one another: a line each, or a length before each.
+//! The framing of records and answers: one per line, or each with a length before it.
 
 use offtake::OwnedRecord;
 
@@ -7,11 +7,11 @@ use crate::{
     text::{json, row},
 };
 
-/// A longer answer is none: nobody wants to keep it.
+/// A longer answer is invalid, as nobody wants to store it.
 pub(super) const LONGEST_ANSWER: usize = 1 << 20;
 const LENGTH: usize = 4;
 
-/// Appends what a handler reads of a record; or why it cannot be said.
+/// Appends a record in the handler's format; or returns why that is impossible.
 pub(super) fn push_record(
     framing: Framing,
     out: &mut Vec<u8>,
@@ -56,14 +56,14 @@ pub(super) fn push_record(
     Ok(())
 }
 
-/// What a handler writes, taken apart as it comes.
+/// Splits a handler's output into answers as it arrives.
 #[derive(Debug)]
 pub(super) struct Answers {
     framing: Framing,
     bytes: Vec<u8>,
-    /// Before this there is nothing more.
+    /// Bytes before this are done.
     begin: usize,
-    /// Before this there is no end of a line.
+    /// There is no line end before this.
     searched: usize,
 }
 
@@ -79,7 +79,7 @@ impl Answers {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next one that is whole; or why there will be none.
+    /// The next complete answer; or why there will be none.
     pub(super) fn next(&mut self) -> Result<Option<&[u8]>, String> {
         let found = match self.framing {
             Framing::Lines => self.line(),
@@ -95,7 +95,7 @@ impl Answers {
         }
     }
 
-    /// Where it begins and ends, and where the next one begins.
+    /// The start and end of the next line, and the start of the one after it.
     fn line(&mut self) -> Option<(usize, usize, usize)> {
         let rest = self.bytes.get(self.searched..).unwrap_or_default();
         let Some(at) = rest.iter().position(|byte| *byte == b'\n') else {
@@ -127,7 +127,7 @@ fn too_long() -> String {
 mod tests {
     use super::*;
 
-    /// All answers of what comes in pieces of this size.
+    /// All answers in output that arrives in pieces of this size.
     fn answers(framing: Framing, bytes: &[u8], piece: usize) -> Result<Vec<Vec<u8>>, String> {
         let mut answers = Answers::new(framing);
         let mut found = Vec::new();

@@ -1,7 +1,7 @@
-//! A handler that lives: it is given records and listened to until it ends.
+//! A handler that keeps running: it is sent records and read until it ends.
 //!
-//! Always true: whoever waits for an answer hears that there will be none only after the handler's processes are gone, so that no two
-//! attempts at a record overlap.
+//! Always true: the receiver of an answer is told that there will be none only after the handler's processes
+//! are gone, so that no two attempts at a record overlap.
 
 use std::{
     io,
@@ -26,15 +26,15 @@ use super::{
 };
 use crate::clock::now;
 
-/// How long it may take to end by itself when its stdin is closed, and then when it was asked to.
+/// How long it may take to end by itself after its stdin was closed, and then after a signal.
 const END_TIMEOUTS: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(1)];
-/// How long what it wrote before its end is waited for.
+/// How long to wait for output written before its end.
 const LAST_OUTPUT: Duration = Duration::from_secs(1);
 const READ: usize = 64 << 10;
 
-/// Why a handler is no more.
+/// Why a handler has ended.
 pub(super) enum Ended {
-    /// It is not needed any more.
+    /// It is no longer needed.
     Closed,
     Again {
         has_answered: bool,
@@ -42,13 +42,13 @@ pub(super) enum Ended {
     Broken(String),
 }
 
-/// Why a handler that is needed is listened to no more.
+/// Why a handler that is still needed is abandoned.
 enum Why {
     Exited(io::Result<ExitStatus>),
-    /// It has closed its output, or its input.
+    /// The handler has closed its output, or its input.
     Closed(&'static str),
     Overdue,
-    /// Somebody does not wait for its answer any more.
+    /// A receiver does not wait for its answer any more.
     Cancelled,
     Nonsense(String),
 }
@@ -60,9 +60,9 @@ pub(super) struct Handler<'a> {
     stdin: Option<ChildStdin>,
     stdout: Option<ChildStdout>,
     conversation: Conversation<Ticket>,
-    /// A record that is to be alone at the handler, until all others are answered.
+    /// A record that must be alone at the handler, kept until all others are answered.
     held: Option<Job>,
-    /// Whether the one at the handler is.
+    /// Whether the record at the handler must be alone there.
     is_alone: bool,
     shared: &'a Shared,
 }
@@ -126,7 +126,7 @@ impl<'a> Handler<'a> {
                         "the handler was ended: another record of its is not to be handled here any more";
                     Failure::retry(reason).without_attempt()
                 }
-                // It died once, whatever for.
+                // The handler died once, for whatever reason.
                 _ if is_told => Failure::retry(format!("the handler {reason}")).of_shared_cause(),
                 _ => {
                     is_told = !ticket.is_closed();
@@ -138,7 +138,7 @@ impl<'a> Handler<'a> {
         Ended::Again { has_answered }
     }
 
-    /// Gives it records and listens to it. `None` when the pool is closed, and it has nothing to do.
+    /// Sends records and reads answers. `None` when the pool is closed and the handler has nothing to do.
     async fn talk(&mut self) -> Option<Why> {
         let (Some(mut stdin), Some(mut stdout)) = (self.stdin.take(), self.stdout.take()) else {
             return Some(Why::Closed("input"));
@@ -181,7 +181,7 @@ impl<'a> Handler<'a> {
                         return Some(Why::Cancelled);
                     }
                 }
-                // Whoever closes the pool waits for no answer.
+                // After the pool is closed, no answer is waited for.
                 _ = closing.wait_for(|closing| *closing) => {
                     return (self.conversation.len() > 0).then_some(Why::Cancelled);
                 }
@@ -204,7 +204,7 @@ impl<'a> Handler<'a> {
     fn give(&mut self, job: Job, outgoing: &mut Outgoing) {
         let Job { record, attempt, done, .. } = job;
         if done.is_closed() {
-            return; // it was taken away while it waited
+            return; // the record was cancelled while it waited
         }
         let before = outgoing.bytes.len();
         match framing::push_record(self.shared.framing, &mut outgoing.bytes, &record, attempt) {
@@ -217,7 +217,7 @@ impl<'a> Handler<'a> {
         }
     }
 
-    /// Tells those who wait what it answered.
+    /// Forwards the answers to their receivers.
     fn listen(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.conversation.receive(bytes);
         while let Some((ticket, verdict)) = self.conversation.next_answer()? {
@@ -231,11 +231,11 @@ impl<'a> Handler<'a> {
         Ok(())
     }
 
-    /// Makes sure that it is gone. What it wrote before it ended by itself counts.
+    /// Makes sure that the process is gone. Its output before an end of its own counts.
     async fn end(&mut self, why: &Why) -> Option<io::Result<ExitStatus>> {
         let mut status = None;
         if let Why::Closed(_) = why {
-            // Most of those end.
+            // In most cases the process ends then.
             status = timeout(LAST_OUTPUT, self.process.wait()).await.ok();
         }
         self.process.kill().await;
@@ -250,7 +250,7 @@ impl<'a> Handler<'a> {
         status
     }
 
-    /// It has nothing to do any more: it may end by itself.
+    /// Lets the handler end by itself, as it has nothing more to do.
     async fn let_end(&mut self) {
         drop(self.stdin.take());
         let [by_itself, asked] = END_TIMEOUTS;
@@ -273,7 +273,7 @@ impl<'a> Handler<'a> {
     }
 }
 
-/// What was not written yet.
+/// The bytes that are not written yet.
 #[derive(Default)]
 struct Outgoing {
     bytes: Vec<u8>,
@@ -287,7 +287,7 @@ impl Outgoing {
 
     fn wrote(&mut self, count: usize) {
         self.written = self.written.saturating_add(count);
-        // What is moved is no more than what was written since the last time.
+        // Fewer bytes are moved than were written since the last time.
         if self.written >= self.rest().len() {
             self.bytes.drain(..self.written.min(self.bytes.len()));
             self.written = 0;

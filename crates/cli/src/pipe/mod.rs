@@ -1,7 +1,7 @@
-//! `offtake pipe`: records of a group to handlers in any language.
+//! `offtake pipe`: passes the records of a group to handlers in any language.
 //!
-//! A thin face over [`Worker`]: what is done again, passed or written to the dead letters is its business. Here are the handlers: processes
-//! that are told of records and answer.
+//! A thin layer over [`Worker`], which retries records, passes over them or writes them to the dead letters.
+//! The handlers are here: processes that are sent records and answer.
 
 mod answer;
 mod conversation;
@@ -77,7 +77,7 @@ pub(crate) async fn run(common: &Common, args: Pipe) -> Result<(), Failure> {
     ran
 }
 
-/// The consumer's, and what is said of the producer of dead letters.
+/// The consumer's configuration, and the properties of the producer of dead letters.
 fn config(common: &Common, args: &Pipe) -> Result<(Config, Vec<(String, String)>), Failure> {
     let (mut config, of_producer) = match args.dlq {
         Some(_) => {
@@ -87,7 +87,7 @@ fn config(common: &Common, args: &Pipe) -> Result<(Config, Vec<(String, String)>
         None => (setup::config(common)?, Vec::new()),
     };
     config.set("group.id", &args.group)?;
-    config.enable_auto_commit = false; // the worker commits what is done, whatever a shared file says
+    config.enable_auto_commit = false; // the worker commits finished records, whatever a shared file says
     if !config.is_given("auto.offset.reset") {
         config.auto_offset_reset = AutoOffsetReset::Earliest;
     }
@@ -95,7 +95,7 @@ fn config(common: &Common, args: &Pipe) -> Result<(Config, Vec<(String, String)>
     Ok((config, of_producer))
 }
 
-/// A wrong port or a missing topic ends the command here.
+/// Ends the command if the port is wrong or a topic is missing.
 async fn check_topics(config: &Config, args: &Pipe) -> Result<(), Failure> {
     let limit = config.client.default_api_timeout;
     let mut admin = Admin::new(config.clone())?;
@@ -157,7 +157,7 @@ fn worker(
     worker
 }
 
-/// A partition that stopped, or a commit that is missing, is a failure.
+/// A stopped partition or a missing commit is a failure.
 pub(crate) fn verdict(ran: Result<Summary, Error>) -> Result<(), Failure> {
     let summary = ran.map_err(|error| match error {
         Error::Client(error) => error.into(),

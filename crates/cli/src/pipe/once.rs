@@ -1,4 +1,4 @@
-//! `--mode value`: CMD is run for each record, with the value on its stdin.
+//! `--mode value`: runs CMD for each record, with the value on its stdin.
 
 use std::{
     ffi::OsStr,
@@ -28,12 +28,12 @@ pub(super) struct Once {
     pub(super) command: Arc<str>,
     pub(super) timeout: Duration,
     pub(super) guardian: Arc<Guardian>,
-    /// Whether it was ever run to an end of its own.
+    /// Whether the command was ever run to an end of its own.
     pub(super) has_run: Arc<AtomicBool>,
 }
 
 impl Once {
-    /// Dropped, the command is killed.
+    /// Runs the command; it is killed if this is dropped.
     pub(super) async fn run(self, record: OwnedRecord, attempt: u32) -> Result<(), Failure> {
         let started =
             Process::spawn(&self.command, &self.guardian, |shell| describe(shell, &record, attempt));
@@ -66,7 +66,7 @@ impl Once {
         if !self.has_run.load(Ordering::Relaxed)
             && let Some(why) = cannot_run(&self.command, &status)
         {
-            // No record is passed for that.
+            // This must not pass over any record.
             return Err(Failure::fatal(format!("the command {why}")));
         }
         self.has_run.store(true, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Handlers that live: each is told of many records.
+//! A pool of handlers that keep running: each is sent many records.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub(super) struct Pool {
     asker: Asker,
 }
 
-/// What asks the handlers of a pool; cheap to clone.
+/// Sends records to the handlers of a pool; cheap to clone.
 #[derive(Clone)]
 pub(super) struct Asker {
     jobs: mpsc::Sender<Job>,
@@ -29,7 +29,7 @@ pub(super) struct Asker {
 }
 
 impl Pool {
-    /// Starts so many handlers.
+    /// Starts `workers` handlers.
     pub(super) fn start(args: &Pipe, workers: u32, guardian: Arc<Guardian>, events: Option<Teller>) -> Self {
         let (jobs, queue) = mpsc::channel(1);
         let cancelled = watch::Sender::new(0);
@@ -66,7 +66,7 @@ impl Pool {
         }
     }
 
-    /// Why no handler can be run, if that is so.
+    /// Why no handler can be run, if none can.
     pub(super) fn why_broken(&self) -> Option<String> {
         self.shared.broken.borrow().clone()
     }
@@ -79,13 +79,14 @@ impl Pool {
 }
 
 impl Asker {
-    /// What a handler says of this record. Dropped, it is asked no more.
+    /// Sends a record and returns the handler's outcome. If this is dropped, the record is cancelled.
     pub(super) async fn ask(self, record: OwnedRecord, attempt: Attempt) -> Result<(), Failure> {
         let gone = || Failure::retry("no handler runs any more").without_attempt();
-        // Dropped behind `answer`, so that those who look then see that nobody waits.
+        // Dropped after `answer`, so that a handler that then checks sees that nothing waits for it.
         let mut cancel = CancelOnDrop { cancelled: &self.cancelled, is_waited_for: true };
         let (done, answer) = oneshot::channel();
-        // Where it has failed before and this is its last attempt, it is to be known that the record was at fault.
+        // On the last attempt of a record that failed before, a failure must be the record's own fault, so it
+        // is alone at the handler.
         let is_alone = attempt.is_last() && attempt.number() > 1;
         let sent = self.jobs.send(Job { record, attempt: attempt.number(), is_alone, done }).await;
         let answer = match sent {

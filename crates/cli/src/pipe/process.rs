@@ -1,4 +1,4 @@
-//! A process of a handler and of all that it starts: a process group of its own, which never outlives the command.
+//! A handler's process and all that it starts: a process group of its own, which never outlives the command.
 
 use std::{
     io::{self, Write},
@@ -14,10 +14,10 @@ use crate::failure::Failure;
 
 const SHELL: &str = "/bin/sh";
 
-/// Kills the process groups that are left when the command is gone, however it went.
+/// Kills the remaining process groups when the command is gone, for whatever reason.
 ///
-/// It is a shell that reads which groups there are. Its stdin ends when the command does: by a second signal, which waits for nothing, and
-/// by SIGKILL, which nobody can catch.
+/// It is a shell that reads the list of groups on its stdin. Its stdin ends when the command does: after a
+/// second signal, which does not wait, and after SIGKILL, which cannot be caught.
 pub(super) struct Guardian {
     groups: Mutex<Option<std::process::ChildStdin>>,
     shell: Mutex<std::process::Child>,
@@ -49,7 +49,7 @@ impl Guardian {
     fn note(&self, what: char, group: Pid) {
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(groups) = groups.as_mut() {
-            // One that was killed guards no more; nothing depends on it while the command lives.
+            // A guardian that was killed has no effect; nothing depends on it while the command lives.
             let _ = groups.write_all(format!("{what} {}\n", group.as_raw_nonzero()).as_bytes());
         }
     }
@@ -62,7 +62,7 @@ impl Drop for Guardian {
     }
 }
 
-/// A process that was started as `/bin/sh -c 'exec CMD'`. Dropped, it is killed with its group.
+/// A process started as `/bin/sh -c 'exec CMD'`. If it is dropped, it is killed with its group.
 pub(super) struct Process {
     child: tokio::process::Child,
     group: Pid,
@@ -99,21 +99,21 @@ impl Process {
         self.child.stdout.take()
     }
 
-    /// Waits for its end, and kills what it has left behind. Cancel-safe.
+    /// Waits for its end, and kills the rest of its group. Cancel-safe.
     pub(super) async fn wait(&mut self) -> io::Result<ExitStatus> {
         let status = self.child.wait().await;
         self.over();
         status
     }
 
-    /// Asks it to end.
+    /// Asks it to end, by SIGTERM.
     pub(super) fn terminate(&self) {
         if !self.is_over {
-            let _ = kill_process_group(self.group, Signal::TERM); // it may be gone
+            let _ = kill_process_group(self.group, Signal::TERM); // it may be gone already
         }
     }
 
-    /// It is gone when this returns.
+    /// Kills it. It is gone when this returns.
     pub(super) async fn kill(&mut self) {
         if !self.is_over {
             let _ = kill_process_group(self.group, Signal::KILL);
@@ -123,7 +123,7 @@ impl Process {
 
     fn over(&mut self) {
         if !std::mem::replace(&mut self.is_over, true) {
-            // While any process of the group lives, its number is nobody else's.
+            // While any process of the group lives, its number is not reused.
             let _ = kill_process_group(self.group, Signal::KILL);
             self.guardian.note('-', self.group);
         }
@@ -136,10 +136,10 @@ impl Drop for Process {
     }
 }
 
-/// What a shell ends with that cannot run a command.
+/// The exit codes of a shell that cannot run a command.
 const NOT_RUN: std::ops::RangeInclusive<i32> = 126..=127;
 
-/// Why this command cannot be run, if that is how it ended; behind "the handler".
+/// Why this command cannot be run, if it ended for that reason; follows the words "the handler".
 pub(super) fn cannot_run(command: &str, status: &io::Result<ExitStatus>) -> Option<String> {
     let code = status.as_ref().ok()?.code()?;
     NOT_RUN
@@ -147,7 +147,7 @@ pub(super) fn cannot_run(command: &str, status: &io::Result<ExitStatus>) -> Opti
         .then(|| format!("cannot be run: the shell ended with status {code} for `{command}`"))
 }
 
-/// How it ended, behind "the handler".
+/// How it ended; follows the words "the handler".
 pub(super) fn ending(status: &io::Result<ExitStatus>) -> String {
     match status {
         Ok(status) => match (status.code(), status.signal()) {

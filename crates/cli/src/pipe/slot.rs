@@ -1,4 +1,4 @@
-//! A place for one handler at a time, for as long as there are records: when a handler ends, another one is started.
+//! A slot for one handler at a time, for as long as there are records: when a handler ends, another one is started.
 
 use std::{io, process::Stdio, sync::Arc, time::Duration};
 
@@ -12,21 +12,21 @@ use super::{
 };
 use crate::{args::Framing, clock::now, events::Teller};
 
-/// How long it is waited before one is started again that answered nothing, at first and at most.
+/// The first and the longest wait before a handler is started again after one that answered nothing.
 const RESTART: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(10)];
 
-/// A record for a handler, and whom to tell what became of it.
+/// A record for a handler, and the receiver of its outcome.
 pub(super) struct Job {
     pub(super) record: OwnedRecord,
     pub(super) attempt: u32,
-    /// Whether no other record may be at its handler at the same time.
+    /// Whether the record must be alone at its handler.
     pub(super) is_alone: bool,
     pub(super) done: Ticket,
 }
 
 pub(super) type Ticket = oneshot::Sender<Result<(), Failure>>;
 
-/// What all of them need.
+/// The state that all handlers share.
 pub(super) struct Shared {
     pub(super) command: String,
     pub(super) framing: Framing,
@@ -34,7 +34,7 @@ pub(super) struct Shared {
     pub(super) in_flight: usize,
     pub(super) guardian: Arc<Guardian>,
     pub(super) jobs: Mutex<mpsc::Receiver<Job>>,
-    /// Changes when somebody does not wait any more.
+    /// Changes when a receiver does not wait any more.
     pub(super) cancelled: watch::Sender<u64>,
     pub(super) closing: watch::Sender<bool>,
     /// Why no handler can be run.
@@ -48,12 +48,12 @@ impl Shared {
     }
 
     async fn closing(&self) {
-        // It cannot fail: the sender is here.
+        // Cannot fail: the sender is here.
         let _ = self.closing.subscribe().wait_for(|closing| *closing).await;
     }
 }
 
-/// Handlers one after the other, until the pool is closed.
+/// Runs handlers one after the other, until the pool is closed.
 pub(super) async fn run(number: u32, shared: Arc<Shared>) {
     let [mut wait, most] = RESTART;
     while !*shared.closing.borrow() {
@@ -85,7 +85,7 @@ pub(super) async fn run(number: u32, shared: Arc<Shared>) {
     }
 }
 
-/// No handler can be run: nothing is to be passed for that.
+/// Refuses all records, as no handler can be run; none of them must be passed over for that.
 async fn refuse_all(shared: &Shared, why: String) {
     shared.broken.send_if_modified(|broken| {
         let is_first = broken.is_none();

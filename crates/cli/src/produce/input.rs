@@ -1,4 +1,4 @@
-//! Lines of stdin, read by a thread of their own: a read of stdin cannot be given up.
+//! Lines of stdin, read by a thread of their own, as a read of stdin cannot be cancelled.
 
 use std::{
     collections::VecDeque,
@@ -15,20 +15,22 @@ use tokio::{sync::mpsc, time::timeout_at};
 
 use crate::{clock::now, failure::Failure};
 
-/// Lines that wait to be sent: so many pieces of some lines each.
+/// The number of pieces that wait to be sent, and of lines in each.
 const PIECES: usize = 16;
 const LINES: usize = 256;
-/// A piece is passed on when it has so many bytes.
+/// A piece is passed on at this size.
 const BYTES: usize = 256 << 10;
 
-/// When it is stopped: how long for the thread to hand over what it has, which it does at once. A read cannot be told from that.
+/// After a stop: how long to wait for the thread to hand over its lines, which it does at once. A blocked read
+/// looks the same.
 const LAST_PIECE: Duration = Duration::from_millis(250);
-/// A line may be so many times as long as a record: JSON may write a byte as `\\u0000`, and names of fields that a schema leaves out.
+/// A line may be this many times as long as a record: JSON may write a byte as `\\u0000`, and field names that
+/// a schema leaves out.
 const LINE_OF_RECORD: usize = 8;
-/// And so much longer.
+/// The additional length that a line may have.
 const LONGER: usize = 16 << 20;
 
-/// A line without its end, or why it cannot be read.
+/// A line without its line end, or why it cannot be read.
 pub(super) type Line = io::Result<Vec<u8>>;
 
 /// The lines of stdin, with their numbers from 1.
@@ -37,12 +39,12 @@ pub(super) struct Input {
     piece: VecDeque<Line>,
     number: u64,
     stops: Arc<AtomicBool>,
-    /// When it was stopped: until when a piece is waited for.
+    /// After a stop: how long to wait for a piece.
     until: Option<Instant>,
 }
 
 impl Input {
-    /// Reads from now on. No line is kept that is much longer than the largest record may be.
+    /// Reads from now on. Lines much longer than the largest allowed record are not kept.
     pub(super) fn start(max_request_size: usize) -> Result<Self, Failure> {
         let longest = max_request_size.saturating_mul(LINE_OF_RECORD).saturating_add(LONGER);
         let (sender, pieces) = mpsc::channel(PIECES);
@@ -56,7 +58,7 @@ impl Input {
                 if sender.blocking_send(piece).is_err() || is_last {
                     return;
                 }
-                // Lines that were read are handed over; nothing is read for more.
+                // Lines that were read are handed over; nothing more is read.
                 if is_stopped.load(Ordering::Relaxed) && !stdin.buffer().contains(&b'\n') {
                     return;
                 }
@@ -67,13 +69,13 @@ impl Input {
         Ok(Self { pieces, piece: VecDeque::new(), number: 0, stops, until: None })
     }
 
-    /// Reads no more. What was read comes, and then the end.
+    /// Stops reading. The lines already read follow, and then the end.
     pub(super) fn stop(&mut self) {
         self.stops.store(true, Ordering::Relaxed);
         self.until.get_or_insert_with(|| later(now(), LAST_PIECE));
     }
 
-    /// Whether there is a line that need not be waited for.
+    /// Whether there is a line without waiting.
     pub(super) fn has_more(&self) -> bool {
         !self.piece.is_empty()
     }
@@ -83,7 +85,7 @@ impl Input {
         if self.piece.is_empty() {
             let piece = match self.until {
                 None => self.pieces.recv().await,
-                // One that is there is taken, however late it is.
+                // A piece that is there is taken, however late it is.
                 Some(until) => timeout_at(until.into(), self.pieces.recv()).await.unwrap_or(None),
             };
             self.piece = piece?.into();
@@ -93,7 +95,7 @@ impl Input {
     }
 }
 
-/// Lines up to a number or size; at least one, and no more than there are without waiting. `None` at the end.
+/// Lines up to a number or size: at least one, and no more than are there without waiting. `None` at the end.
 fn next_piece<R: Read>(from: &mut BufReader<R>, longest: usize) -> Option<Vec<Line>> {
     let mut lines = Vec::new();
     let mut bytes = 0;
@@ -109,7 +111,7 @@ fn next_piece<R: Read>(from: &mut BufReader<R>, longest: usize) -> Option<Vec<Li
                 break;
             }
         }
-        // What has not come yet is not waited for: a person may have typed this line.
+        // Lines that have not arrived are not waited for: a person may have typed this one.
         let is_more_there = from.buffer().contains(&b'\n');
         if lines.len() >= LINES || bytes >= BYTES || !is_more_there {
             break;
@@ -118,7 +120,7 @@ fn next_piece<R: Read>(from: &mut BufReader<R>, longest: usize) -> Option<Vec<Li
     (!lines.is_empty()).then_some(lines)
 }
 
-/// The next line without its end; the last one need not have any.
+/// The next line without its line end; the last one need not have any.
 fn next_line(from: &mut impl BufRead, longest: usize) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     let most = u64::try_from(longest).unwrap_or(u64::MAX).saturating_add(1);
@@ -138,7 +140,7 @@ fn next_line(from: &mut impl BufRead, longest: usize) -> io::Result<Option<Vec<u
 mod tests {
     use super::*;
 
-    /// Gives one line at a time, and fails a test that asks for more than it needs.
+    /// Returns one line at a time, and fails a test that asks for more than it needs.
     struct Typed(Vec<&'static [u8]>);
 
     impl Read for Typed {

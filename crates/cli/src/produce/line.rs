@@ -1,4 +1,4 @@
-//! What a line says of a record.
+//! Parses a line into a record.
 
 use std::borrow::Cow;
 
@@ -10,11 +10,11 @@ use serde_json::value::RawValue;
 
 use crate::args::{Common, Produce};
 
-/// How lines are read.
+/// The format of the lines.
 #[derive(Debug)]
 pub(super) struct Shape {
     kind: Kind,
-    /// The key of those that have none.
+    /// The key of records that have none.
     key: Option<Vec<u8>>,
     keeps_partition: bool,
     /// `--registry`
@@ -29,7 +29,7 @@ enum Kind {
     Json,
 }
 
-/// A record as its line has it.
+/// A record as parsed from its line.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Parsed<'a> {
     pub(super) key: Option<Cow<'a, [u8]>>,
@@ -55,13 +55,13 @@ impl Shape {
         }
     }
 
-    /// Values are JSON, and written by a schema.
+    /// Sets the encoder: values are JSON, and encoded by a schema.
     #[cfg(feature = "registry")]
     pub(super) fn encoded_by(self, encoder: Option<offtake_schema::Encoder>) -> Self {
         Self { encoder, ..self }
     }
 
-    /// Whether values are JSON, also those of `--json`.
+    /// Whether values are JSON, also within `--json` lines.
     fn has_encoder(&self) -> bool {
         #[cfg(feature = "registry")]
         {
@@ -73,7 +73,7 @@ impl Shape {
         }
     }
 
-    /// The record of a line, or why it cannot be read.
+    /// Parses the record of a line, or returns why it cannot be read.
     pub(super) fn parse<'a>(&'a self, line: &'a [u8]) -> Result<Parsed<'a>, String> {
         let mut parsed = match &self.kind {
             Kind::Value => Parsed { value: Some(line.into()), ..Parsed::default() },
@@ -104,7 +104,7 @@ impl Shape {
                 .encode_json_text(value)
                 .map_err(|error| format!("its value does not fit the schema: {error}"))?;
             parsed.value = Some(encoded.bytes.into());
-            // Those of a record that was read say how that one was written.
+            // The schema headers of a record that was read describe how that one was encoded.
             parsed.headers.retain(|(name, _)| !is_schema_header(Part::Value, name));
             let headers = encoded.headers.into_iter();
             parsed.headers.extend(headers.map(|(name, value)| (name.to_owned(), Some(value))));
@@ -113,7 +113,7 @@ impl Shape {
     }
 }
 
-/// What `consume --json` prints; what else stands there is of no account.
+/// An object printed by `consume --json`; other fields are ignored.
 #[derive(Deserialize)]
 struct JsonLine<'a> {
     #[serde(borrow, default)]
@@ -135,7 +135,7 @@ enum HeaderValue {
     Bytes { base64: String },
 }
 
-/// `keeps_json`: a value that is text stays JSON.
+/// `keeps_json`: a value that is a JSON string stays JSON.
 fn json(line: &[u8], keeps_json: bool) -> Result<Parsed<'_>, String> {
     let line: JsonLine<'_> = serde_json::from_slice(line)
         .map_err(|error| format!("it is no record as `consume --json` prints it: {error}"))?;
@@ -156,13 +156,13 @@ fn json(line: &[u8], keeps_json: bool) -> Result<Parsed<'_>, String> {
             value => field("value", value, line.value_base64)?,
         },
         headers: headers.collect::<Result<_, String>>()?,
-        // Records of old formats have none, which is printed as -1.
+        // Records of old formats have no timestamp, which is printed as -1.
         timestamp: line.timestamp.filter(|timestamp| *timestamp >= 0),
         partition: line.partition,
     })
 }
 
-/// Text, bytes in base64, or any other JSON as its text.
+/// A field: text, bytes in base64, or any other JSON as its text.
 fn field<'a>(
     name: &str,
     text: Option<&'a RawValue>,

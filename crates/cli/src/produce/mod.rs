@@ -1,7 +1,7 @@
 //! `offtake produce`: lines of stdin to records.
 //!
-//! Always true: status 0 says that every record is written. What was read before a line that cannot be read, a signal or an error is
-//! written all the same, as far as it can be.
+//! Always true: status 0 means that every record is written. Lines read before an unreadable line, a signal or
+//! an error are written all the same, as far as possible.
 
 mod input;
 mod line;
@@ -62,7 +62,7 @@ pub(crate) async fn run(common: &Common, args: Produce) -> Result<(), Failure> {
     work.verdict(end)
 }
 
-/// What `--registry` writes values by; and what the command line says of other things.
+/// The encoder of `--registry`; and the command line without the registry's properties.
 #[cfg(feature = "registry")]
 async fn encoder(
     common: &Common,
@@ -88,7 +88,7 @@ async fn encoder(
     Ok((Some(encoder), rest))
 }
 
-/// Options that the shape of the lines leaves without a meaning.
+/// Checks for options that have no meaning with the format of the lines.
 fn check(common: &Common, args: &Produce) -> Result<(), Failure> {
     let wrong = match (common.json, &args.key_separator) {
         (true, Some(_)) => "--key-separator: with --json a line has its key itself, as \"key\"",
@@ -100,7 +100,7 @@ fn check(common: &Common, args: &Produce) -> Result<(), Failure> {
     Err(Failure::Usage(wrong.to_owned()))
 }
 
-/// What the command line says of the producer, over what it says of every client.
+/// The producer's properties of the command line, over those for every client.
 fn config(common: &Common, args: &Produce) -> Result<Config, Failure> {
     let mut config = setup::producer_config(common)?;
     let mut mistakes = Vec::new();
@@ -117,21 +117,21 @@ fn config(common: &Common, args: &Produce) -> Result<Config, Failure> {
     if mistakes.is_empty() { Ok(config) } else { Err(Failure::Usage(mistakes.join("; "))) }
 }
 
-/// Records of which nothing is heard for so long are worth a word: their topic may be gone.
+/// Records without an outcome for this long get a notice: their topic may be gone.
 const SILENCE: Duration = Duration::from_secs(10);
 
 struct Work {
     producer: Producer,
     args: Produce,
     shape: line::Shape,
-    /// With the line of each.
+    /// The records without an outcome, each with its line number.
     waiting: Unacknowledged<Delivery, u64>,
-    /// Since when nothing is heard of what waits; `None` once that was told.
+    /// Since when no outcome arrived; `None` once that was reported.
     silent: Option<Instant>,
     sent: u64,
     written: u64,
     began: Instant,
-    /// The first record that was not written, by its line.
+    /// The line number and error of the first record that was not written.
     failed: Option<(u64, Error)>,
     /// Why reports could not be written.
     unreported: Option<Failure>,
@@ -140,9 +140,9 @@ struct Work {
 
 /// Why no more lines are sent.
 enum End {
-    /// There are no more, or as many as were asked for.
+    /// There are no more, or the requested count is reached.
     Done,
-    /// And this is the last line that was read.
+    /// A signal arrived; this is the last line that was read.
     Signal(u64),
     /// This line cannot be read.
     Unreadable(u64, String),
@@ -150,10 +150,10 @@ enum End {
     Failed,
 }
 
-/// What became of a line.
+/// The result of sending a line.
 enum Sent {
     Away,
-    /// There is no room for its record, which takes so many bytes.
+    /// There is no room for its record, which takes this many bytes.
     Waits(usize),
 }
 
@@ -161,7 +161,7 @@ impl Work {
     /// Sends lines until there are no more, or something ends it.
     async fn send_all(&mut self, input: &mut Input, stop: &mut Stop) -> End {
         let mut next: Option<(u64, Line)> = None;
-        // What the next one takes, as far as it is known.
+        // The size of the next record, as far as it is known.
         let mut bytes = 0;
         let mut last = 0;
         let mut stops = false;
@@ -173,7 +173,7 @@ impl Work {
                 return End::Done;
             }
             let has_room = self.waiting.has_room_for(bytes);
-            // What was read when somebody asks to stop is written at once.
+            // Lines that were read before a signal are written at once.
             let due = due(self.args.rate, self.began, self.sent).filter(|_| !stops);
             if has_room
                 && due.is_none()
@@ -233,7 +233,7 @@ impl Work {
         Ok(Sent::Away)
     }
 
-    /// The record of this line has its outcome.
+    /// Handles the outcome of this line's record.
     fn on_outcome(&mut self, line: u64, outcome: Result<RecordMetadata, Error>) {
         self.silent = Some(now());
         match outcome {
@@ -251,7 +251,7 @@ impl Work {
         }
     }
 
-    /// When it has been silent for too long.
+    /// When it will have been silent for too long.
     fn overdue(&self) -> Option<Instant> {
         self.silent.filter(|_| !self.waiting.is_empty()).map(|since| since + SILENCE)
     }
@@ -265,7 +265,7 @@ impl Work {
         );
     }
 
-    /// All records have told that have an outcome, and their reports are the reader's.
+    /// Takes all available outcomes, and writes their reports.
     fn tell_ready(&mut self) {
         while let Some((line, outcome)) = self.waiting.next().now_or_never() {
             self.on_outcome(line, outcome);
@@ -278,7 +278,7 @@ impl Work {
         let Err(error) = written else { return };
         self.args.json_report = false;
         self.output.buffer().clear();
-        // Nobody may read the reports any more; the records are wanted all the same.
+        // If the reports have no reader any more, the records are still wanted.
         if error.kind() != std::io::ErrorKind::BrokenPipe {
             self.unreported.get_or_insert(error.into());
         }
@@ -295,7 +295,7 @@ impl Work {
             let overdue = self.overdue();
             tokio::select! {
                 biased;
-                _ = self.producer.flush(), if !is_flushed => is_flushed = true, // each record tells of itself
+                _ = self.producer.flush(), if !is_flushed => is_flushed = true, // each record reports its own outcome
                 (line, outcome) = self.waiting.next(), if is_flushed => self.on_outcome(line, outcome),
                 () = until(overdue), if overdue.is_some() => self.tell_silence(),
             }
@@ -326,7 +326,7 @@ impl Work {
     }
 }
 
-/// The record that a line says.
+/// The record of a parsed line.
 fn record<'a>(args: &'a Produce, parsed: &'a line::Parsed<'_>) -> ProducerRecord<'a> {
     let mut record =
         ProducerRecord::to(&args.topic).maybe_key(parsed.key.as_deref()).maybe_value(parsed.value.as_deref());
@@ -341,7 +341,7 @@ fn record<'a>(args: &'a Produce, parsed: &'a line::Parsed<'_>) -> ProducerRecord
     partition.into_iter().fold(record, ProducerRecord::partition)
 }
 
-/// What `--json-report` prints of a record.
+/// The object that `--json-report` prints for a record.
 fn report(metadata: &RecordMetadata) -> serde_json::Value {
     json!({
         "topic": metadata.partition.topic.as_str(),

@@ -1,4 +1,4 @@
-//! `offtake produce --transactional-id`: so many lines a transaction, the last with what is left.
+//! `offtake produce --transactional-id`: a number of lines per transaction; the last one may have fewer.
 
 use std::{
     io::ErrorKind::BrokenPipe,
@@ -26,7 +26,7 @@ use crate::{
 };
 
 pub(super) async fn run(config: Config, args: Produce, shape: Shape, stop: &mut Stop) -> Result<(), Failure> {
-    // A transaction that takes lines any longer might be aborted by its coordinator.
+    // A transaction that collects lines for any longer might be aborted by its coordinator.
     let longest = config.transaction_timeout / 4;
     let waiting = Unacknowledged::new(config.buffer_memory);
     let max_request_size = config.max_request_size;
@@ -73,23 +73,23 @@ pub(super) async fn run(config: Config, args: Produce, shape: Shape, stop: &mut 
 struct Work {
     args: Produce,
     shape: Shape,
-    /// What was sent of the open transaction.
+    /// The records sent in the open transaction.
     waiting: Unacknowledged<TransactionDelivery, ()>,
-    /// What was acknowledged of it.
+    /// The acknowledged ones among them.
     acknowledged: Vec<RecordMetadata>,
-    /// A line that was read and not sent.
+    /// A line that was read but not sent.
     next: Option<(u64, Line)>,
     sent: u64,
     committed: u64,
     began: Instant,
-    /// How long a transaction takes lines.
+    /// How long a transaction collects lines.
     longest: Duration,
     output: Output,
 }
 
 /// Why no more lines are sent.
 enum End {
-    /// There are no more, or as many as were asked for.
+    /// There are no more, or the requested count is reached.
     Done,
     Signal,
     Unreadable(u64, String),
@@ -103,7 +103,7 @@ impl Work {
         stop: &mut Stop,
     ) -> Result<End, Failure> {
         loop {
-            // No transaction is open while nothing comes.
+            // No transaction is open while no line arrives.
             if self.is_enough() {
                 return Ok(End::Done);
             }
@@ -127,7 +127,7 @@ impl Work {
                     }
                 }
                 Ok(Some(end)) => {
-                    let _ = transaction.abort().await; // the verdict says what is committed
+                    let _ = transaction.abort().await; // the result reports the committed records
                     return Ok(end);
                 }
                 Err(error) => {
@@ -142,7 +142,7 @@ impl Work {
         self.args.count.is_some_and(|count| self.sent >= count)
     }
 
-    /// Waits for the next line, if none was read before.
+    /// Waits for the next line, unless one was read before.
     async fn read(&mut self, input: &mut Input, stop: &mut Stop) -> Option<End> {
         if self.next.is_some() {
             return None;
@@ -169,7 +169,7 @@ impl Work {
         }
     }
 
-    /// Sends as many lines as a transaction has; something ends it, or its time is over, where there are fewer.
+    /// Sends the lines of one transaction; fewer if something ends it or its time is over.
     async fn send_some(
         &mut self,
         transaction: &Transaction<'_>,
@@ -181,7 +181,7 @@ impl Work {
             if self.is_enough() {
                 return Ok(Some(End::Done));
             }
-            // What there is, is committed; but no transaction is for nothing.
+            // The lines so far are committed; but no transaction is empty.
             if nth > 0 && now() >= deadline {
                 return Ok(None);
             }
@@ -216,7 +216,7 @@ impl Work {
         Ok(None)
     }
 
-    /// What is committed has its outcomes.
+    /// Reports the outcomes of a committed transaction.
     async fn report_all(&mut self) -> Result<(), Failure> {
         while !self.waiting.is_empty() {
             let ((), outcome) = self.waiting.next().await;
@@ -226,7 +226,7 @@ impl Work {
             self.output.json(&report(&metadata));
         }
         match self.output.flush() {
-            // Nobody reads the reports any more; the records are wanted all the same.
+            // If the reports have no reader any more, the records are still wanted.
             Err(error) if error.kind() == BrokenPipe => {
                 self.args.json_report = false;
                 self.output.buffer().clear();

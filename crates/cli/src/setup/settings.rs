@@ -1,4 +1,4 @@
-//! [`Settings`]: what the command is told of the cluster and of itself, before it is a configuration.
+//! [`Settings`]: the command's settings for the cluster and for itself, before they become a configuration.
 
 use std::{
     collections::BTreeMap,
@@ -14,10 +14,10 @@ use crate::{args::Common, failure::Failure};
 
 pub(super) const BOOTSTRAP_SERVERS: &str = "bootstrap.servers";
 
-/// Larger files hold something else.
+/// Larger files are not settings.
 const LARGEST_FILE: u64 = 1 << 20;
 
-/// The properties that the command is told, in layers. Of two settings the nearer one counts, from far to near:
+/// The properties for the command, in layers. Of two settings the nearer one wins; from far to near:
 ///
 /// 1. the default file: the one that `OFFTAKE_CONFIG` names (empty: none), else `offtake/config.properties` in
 ///    `$XDG_CONFIG_HOME` or `~/.config`, if it is there. `--config` takes its place;
@@ -30,7 +30,7 @@ pub(super) struct Settings<'a> {
     common: &'a Common,
 }
 
-/// Where a setting was written.
+/// The place where a setting was written.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Origin<'a> {
     File(&'a Path),
@@ -68,14 +68,15 @@ impl<'a> Settings<'a> {
         self.file.as_ref().map(|(path, _)| path.as_path())
     }
 
-    /// Of a file with secrets that others can read.
+    /// Warns if a file with secrets can be read by others.
     pub(super) fn warn_of_readers(&self) {
         if let Some((path, properties)) = &self.file {
             warn_of_readers(path, properties);
         }
     }
 
-    /// All of them with their origin, the nearest last. Within a layer those of config providers come first, for others are looked up by them.
+    /// All settings with their origin, the nearest last. Within a layer those of config providers come first,
+    /// as others are looked up with them.
     pub(super) fn nearest_last(&self) -> Vec<(Origin<'_>, &str, &str)> {
         let file = self.file.iter().flat_map(|(path, properties)| {
             properties.iter().map(|(name, value)| (Origin::File(path), name.as_str(), value.as_str()))
@@ -136,29 +137,29 @@ pub(super) struct Environment {
 
 impl Environment {
     pub(super) fn of_process() -> Self {
-        // What is not UTF-8 cannot be a property.
+        // A value that is not UTF-8 cannot be a property.
         let text =
             |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
         Self { variables: env::vars_os().filter_map(text).collect() }
     }
 
-    /// An empty variable is as good as none.
+    /// An empty variable counts as missing.
     fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str).filter(|value| !value.trim().is_empty())
     }
 
-    /// The file to be read where no other is named.
+    /// The file to read if no other is named.
     fn default_file(&self) -> Option<PathBuf> {
         if self.variables.contains_key("OFFTAKE_CONFIG") {
             return self.get("OFFTAKE_CONFIG").map(PathBuf::from);
         }
-        // The XDG specification has relative paths ignored.
+        // The XDG specification says that relative paths are ignored.
         let absolute = |name| self.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let folder = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")))?;
         Some(folder.join("offtake").join("config.properties")).filter(|path| path.exists())
     }
 
-    /// Variable, property and value of all that are set, the nearest last.
+    /// Variable, property and value of all variables that are set, the nearest last.
     fn properties(&self) -> Vec<(&str, String, &str)> {
         let named = |variable| Some((variable, BOOTSTRAP_SERVERS.to_owned(), self.get(variable)?));
         let mut all: Vec<_> = named("KAFKA_BOOTSTRAP_SERVERS").into_iter().collect();
@@ -181,7 +182,7 @@ pub(super) mod tests {
         Environment { variables: variables.iter().map(owned).collect() }
     }
 
-    /// A folder of its own with a file of that name and text in it.
+    /// Creates a folder with a file of this name and text.
     pub(in crate::setup) fn file(name: &str, text: &str) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);

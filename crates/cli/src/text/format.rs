@@ -1,10 +1,10 @@
-//! `--format`: kcat's tokens and `%I`, read once, written for every record.
+//! `--format`: kcat's tokens and `%I`, parsed once and written for every record.
 
 use std::str::FromStr;
 
 use super::{number, row::Row, time};
 
-/// A format, taken apart.
+/// A parsed format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Format {
     pieces: Vec<Piece>,
@@ -116,7 +116,7 @@ fn escape(chars: &mut std::str::Chars<'_>) -> Result<u8, String> {
 }
 
 impl Format {
-    /// Appends `row`. For a terminal, control characters in what the record brings are shown, not obeyed.
+    /// Appends `row`. On a terminal, control characters in the record are escaped, so that they have no effect.
     pub(crate) fn push<'a, H>(&self, out: &mut Vec<u8>, row: &Row<'a, H>, terminal: bool)
     where
         H: Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone,
@@ -157,7 +157,7 @@ fn push_raw(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// Text as it is but for control characters, among them U+009B, which begins an escape sequence as ESC [ does.
+/// Appends text with control characters escaped, among them U+009B, which begins an escape sequence like ESC [.
 pub(crate) fn push_visibly(out: &mut Vec<u8>, bytes: &[u8]) {
     for c in String::from_utf8_lossy(bytes).chars() {
         if c.is_control() && c != '\n' && c != '\t' {

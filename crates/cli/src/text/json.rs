@@ -1,5 +1,5 @@
-//! A record as a line of JSON, written straight into the output buffer: nothing is allocated and nothing looked at twice
-//! that is plain ASCII.
+//! A record as a line of JSON, written straight into the output buffer: plain ASCII is neither copied to
+//! allocations nor scanned twice.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
@@ -8,10 +8,10 @@ use super::{
     row::{Header, Row},
 };
 
-/// What a registry's schemas make of a key or a value.
+/// A key or a value, decoded by a registry's schemas.
 #[derive(Debug, Default)]
 pub(crate) enum Field {
-    /// Nothing: nobody asked, or there is none.
+    /// Not decoded: not requested, or there is nothing to decode.
     #[default]
     AsItIs,
     /// JSON, by this schema: its id or its GUID, and its type.
@@ -32,7 +32,7 @@ impl Field {
     }
 }
 
-/// Appends `row` with what is made of its key and value, and a newline.
+/// Appends `row` with its decoded key and value, and a newline.
 pub(crate) fn push_decoded_row<'a, H>(out: &mut Vec<u8>, row: Row<'a, H>, key: &Field, value: &Field)
 where
     H: Iterator<Item = Header<'a>>,
@@ -54,7 +54,7 @@ where
             Field::AsItIs => {}
             Field::Decoded { schema, kind, .. } => {
                 out.extend_from_slice(name);
-                // An id is a number, and a GUID is none.
+                // An id is a number, a GUID is not.
                 let is_number = schema.bytes().all(|byte| byte.is_ascii_digit());
                 out.extend_from_slice(if is_number {
                     b"schema\":{\"id\":"
@@ -76,7 +76,7 @@ where
     out.extend_from_slice(b"}\n");
 }
 
-/// JSON as it is, but for DEL, which can only stand in its strings.
+/// Appends JSON unchanged except for DEL, which can only occur in its strings.
 fn push_json(out: &mut Vec<u8>, json: &[u8]) {
     for (nth, run) in json.split(|byte| *byte == 0x7f).enumerate() {
         if nth > 0 {
@@ -86,7 +86,7 @@ fn push_json(out: &mut Vec<u8>, json: &[u8]) {
     }
 }
 
-/// Appends `row` as an object to which more can be added: its last brace is missing.
+/// Appends `row` as an object without its closing brace, so that more fields can be added.
 pub(crate) fn push_open_row<'a, H>(out: &mut Vec<u8>, row: Row<'a, H>)
 where
     H: Iterator<Item = Header<'a>>,
@@ -97,7 +97,7 @@ where
     push_headers(out, row.headers);
 }
 
-/// The beginning of an object: where the record is, and of when.
+/// Appends the beginning of an object: the record's partition, offset and timestamp.
 pub(crate) fn push_place<H>(out: &mut Vec<u8>, row: &Row<'_, H>) {
     out.extend_from_slice(b"{\"topic\":");
     push_str(out, row.topic);
@@ -109,7 +109,7 @@ pub(crate) fn push_place<H>(out: &mut Vec<u8>, row: &Row<'_, H>) {
     out.push(b'"');
 }
 
-/// A number behind its name, which stands between a comma and a colon.
+/// Appends a number after its name, which is given with the comma before and the colon after it.
 pub(crate) fn push_number(out: &mut Vec<u8>, name: &[u8], number: i64) {
     out.extend_from_slice(name);
     number::push(out, number);
@@ -174,7 +174,7 @@ pub(crate) fn push_str(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-/// What JSON forbids in a string, and DEL, which a terminal may act upon.
+/// The bytes that JSON forbids in a string, and DEL, which a terminal may act upon.
 #[inline]
 fn needs_escape(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\' || byte == 0x7f

@@ -1,4 +1,4 @@
-//! What is read from and written for people and scripts: places in a log, formats, JSON.
+//! Text read from and written for people and scripts: places in a log, formats, JSON.
 
 pub(crate) mod format;
 pub(crate) mod json;

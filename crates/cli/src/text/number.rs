@@ -1,4 +1,4 @@
-//! Integers as decimal digits, without the detour through `fmt`: a record has three of them.
+//! Integers as decimal digits, without the cost of `fmt`: a record has three of them.
 
 /// Appends `number`.
 pub(crate) fn push(out: &mut Vec<u8>, number: i64) {

@@ -4,15 +4,15 @@ use std::str::FromStr;
 
 use super::time::time;
 
-/// A place, before anybody knows which offset it is.
+/// A place, before its offset is looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OffsetBound {
     Earliest,
     Latest,
     Offset(i64),
-    /// So many records before the end.
+    /// This many records before the end.
     BeforeEnd(u64),
-    /// The first record that is not older; milliseconds since 1970.
+    /// The first record at or after this time, in milliseconds since 1970.
     Time(i64),
 }
 

@@ -1,4 +1,4 @@
-//! A record as the writers see it.
+//! A record as input of the writers.
 
 use offtake::{OwnedRecord, Record, TimestampType};
 
@@ -8,7 +8,7 @@ pub(crate) struct Row<'a, H> {
     pub(crate) topic: &'a str,
     pub(crate) partition: i32,
     pub(crate) offset: i64,
-    /// -1 where there is none.
+    /// -1 if there is none.
     pub(crate) timestamp: i64,
     /// `create`, `log_append` or `none`.
     pub(crate) timestamp_type: &'static str,
@@ -20,7 +20,7 @@ pub(crate) struct Row<'a, H> {
 /// Key and value of a header.
 pub(crate) type Header<'a> = (&'a [u8], Option<&'a [u8]>);
 
-/// A record as it was read.
+/// The row of a polled record.
 pub(crate) fn of<'a>(record: &Record<'a>) -> Row<'a, impl Iterator<Item = Header<'a>> + Clone + use<'a>> {
     Row {
         topic: record.topic(),
@@ -34,7 +34,7 @@ pub(crate) fn of<'a>(record: &Record<'a>) -> Row<'a, impl Iterator<Item = Header
     }
 }
 
-/// One that outlives what it was read with.
+/// The row of an owned record.
 pub(crate) fn of_owned(record: &OwnedRecord) -> Row<'_, impl Iterator<Item = Header<'_>>> {
     Row {
         topic: record.topic(),

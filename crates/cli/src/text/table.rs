@@ -2,7 +2,7 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
-/// A table with a head. Columns whose name begins with `#` hold numbers.
+/// A table with a header. Columns whose name begins with `#` contain numbers.
 pub(crate) struct Sheet {
     table: Table,
 }
@@ -25,7 +25,7 @@ impl Sheet {
         self.table.add_row(cells.into_iter().map(|cell| visible(&cell.to_string())));
     }
 
-    /// Line by line, without blanks at the ends.
+    /// Appends the lines, without trailing blanks.
     pub(crate) fn push(&self, out: &mut Vec<u8>) {
         for line in self.table.lines() {
             out.extend_from_slice(line.trim_end().as_bytes());
@@ -34,7 +34,7 @@ impl Sheet {
     }
 }
 
-/// What brokers and other clients chose, such as client ids, cannot steer the terminal.
+/// Escapes text that brokers and other clients chose, such as client ids, so that it cannot control the terminal.
 pub(crate) fn visible(text: &str) -> String {
     let show = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     text.chars().map(show).collect()

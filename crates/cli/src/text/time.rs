@@ -1,12 +1,12 @@
-//! Times and durations as options have them, and times as people read them.
+//! Times and durations in options, and times as people read them.
 
 use jiff::{Span, SpanRelativeTo, Timestamp, civil::DateTime, tz::TimeZone};
 
-/// Numbers below this are taken for seconds: as milliseconds they would be a time before March 1973, and no log is that old.
+/// Numbers below this are taken as seconds: as milliseconds they would be before March 1973, and no log is that old.
 const SMALLEST_MILLIS: i64 = 100_000_000_000;
 
-/// RFC 3339, or milliseconds since 1970, with or without an `@`. `2026-01-31T12:00:00.000` without a zone is in UTC, as in
-/// Kafka's own command. Milliseconds since 1970.
+/// Parses RFC 3339, or milliseconds since 1970, with or without an `@`. `2026-01-31T12:00:00.000` without a
+/// zone is in UTC, as in Kafka's own command. Returns milliseconds since 1970.
 pub(crate) fn time(text: &str) -> Result<i64, String> {
     const FORMS: &str = "write a time as 2026-01-31T12:00:00Z or in milliseconds since 1970";
     let text = text.strip_prefix('@').unwrap_or(text);
@@ -44,7 +44,7 @@ fn epoch_millis(number: i64) -> Result<i64, String> {
     Ok(number)
 }
 
-/// Milliseconds since 1970 as RFC 3339 in UTC, with milliseconds; the number itself where that is no date.
+/// Milliseconds since 1970 as RFC 3339 in UTC, with milliseconds; the number itself if it is out of range.
 pub(crate) fn rfc3339(millis: i64) -> String {
     match Timestamp::from_millisecond(millis) {
         Ok(time) => format!("{time:.3}"),
@@ -52,7 +52,7 @@ pub(crate) fn rfc3339(millis: i64) -> String {
     }
 }
 
-/// `PT1H`, `P1DT12H`, `1h30m`: milliseconds. A day has 24 hours, as in Java.
+/// Parses `PT1H`, `P1DT12H`, `1h30m` to milliseconds. A day has 24 hours, as in Java.
 pub(crate) fn duration(text: &str) -> Result<i64, String> {
     const FORMS: &str =
         "write a duration as PT1H30M, P7D or 1h30m; not in months or years, whose length varies";

@@ -1,4 +1,4 @@
-//! What is shown: keys and reports in. Knows no terminal and no clock.
+//! The state of the screen: takes keys and reports, and knows no terminal and no clock.
 
 use std::{cmp::Ordering, time::Duration};
 
@@ -14,7 +14,7 @@ pub(super) enum Flow {
     Leave,
 }
 
-/// What the screen shows.
+/// The content of the screen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Screen {
     Groups,
@@ -31,11 +31,11 @@ pub(super) enum Tab {
     Members,
 }
 
-/// Who gets the keys.
+/// The receiver of the keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Focus {
     Rows,
-    /// The filter is being written.
+    /// The filter is being typed.
     Filter,
     Help,
 }
@@ -46,10 +46,10 @@ pub(super) enum Unit {
     Seconds,
 }
 
-/// The rows of one screen: which is selected, which are shown, in which order.
+/// The rows of one screen: the selection, the filter, the order.
 #[derive(Clone, Debug)]
 pub(super) struct Rows {
-    /// Stays at what it is while rows move.
+    /// Remains selected while rows move.
     pub(super) selected: Option<String>,
     pub(super) filter: String,
     pub(super) order: Order,
@@ -76,19 +76,19 @@ impl Rows {
 #[derive(Debug)]
 pub(super) struct App {
     pub(super) report: Option<Report>,
-    /// Why the last round gave no report.
+    /// Why the last round returned no report.
     pub(super) failure: Option<String>,
     pub(super) courses: Courses,
     pub(super) interval: Duration,
     pub(super) screen: Screen,
     pub(super) focus: Focus,
     pub(super) unit: Unit,
-    /// Reports are not taken: what is shown stays.
+    /// Reports are ignored, so that the screen stays as it is.
     pub(super) is_paused: bool,
     pub(super) groups: Rows,
-    /// Those of the group that is shown, on whichever tab.
+    /// The rows of the shown group, on either tab.
     pub(super) detail: Rows,
-    /// How many rows there is room for, as the last frame had it.
+    /// How many rows fit, as of the last frame.
     pub(super) page: usize,
     has_colour: bool,
 }
@@ -111,7 +111,7 @@ impl App {
         }
     }
 
-    /// Without colours, words say the same.
+    /// The style of a colour. Without colours, words carry the same information.
     pub(super) fn colour(&self, colour: Color) -> Style {
         if self.has_colour { Style::new().fg(colour) } else { Style::new() }
     }
@@ -202,7 +202,7 @@ impl App {
         }
     }
 
-    /// To where one came from: out of a filter first, then out of a group.
+    /// Goes back: out of a filter first, then out of a group.
     fn back(&mut self) {
         if !self.rows().filter.is_empty() {
             self.rows_mut().filter.clear();
@@ -234,13 +234,13 @@ impl App {
         if self.screen == Screen::Groups { &mut self.groups } else { &mut self.detail }
     }
 
-    /// Which row is selected: the one that was, or the first if it is gone.
+    /// The index of the selected row, or the first if that is gone.
     pub(super) fn selected(&self) -> usize {
         let selected = self.rows().selected.as_ref();
         selected.and_then(|name| self.names().iter().position(|other| other == name)).unwrap_or(0)
     }
 
-    /// The rows that are shown, by names that stay theirs.
+    /// The shown rows, by names that stay the same.
     fn names(&self) -> Vec<String> {
         match &self.screen {
             Screen::Groups => self.shown_groups().iter().map(|group| group.group.clone()).collect(),

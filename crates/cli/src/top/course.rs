@@ -1,12 +1,12 @@
-//! What was seen in the last minutes, for charts.
+//! The history of the last minutes, for charts.
 
 use std::collections::{HashMap, VecDeque};
 
 use offtake_lag::{GroupReport, PartitionReport, Report};
 
-/// So many rounds are kept.
+/// The number of rounds kept.
 pub(super) const ROUNDS: usize = 150;
-/// Partitions of all groups have courses while they are no more than this; else only those of the group that is looked at.
+/// Up to this many partitions, those of all groups have a history; beyond it only those of the group on the screen.
 const MOST_PARTITIONS: usize = 20_000;
 
 /// A point of a chart.
@@ -16,13 +16,13 @@ pub(super) struct Point {
     pub(super) at: i64,
     pub(super) lag: Option<u64>,
     pub(super) seconds: Option<f64>,
-    /// Records a second that arrive.
+    /// Records produced per second.
     pub(super) produced: Option<f64>,
-    /// Records a second that are committed.
+    /// Records committed per second.
     pub(super) consumed: Option<f64>,
 }
 
-/// Points over time, of groups and of partitions.
+/// The points of groups and of partitions over time.
 #[derive(Debug, Default)]
 pub(super) struct Courses {
     groups: HashMap<String, VecDeque<Point>>,
@@ -31,7 +31,7 @@ pub(super) struct Courses {
 
 impl Courses {
     pub(super) fn push(&mut self, report: &Report, looked_at: Option<&str>) {
-        // What is not in the report is gone, and so is its course.
+        // Anything missing from the report is gone, and so is its history.
         let mut groups = std::mem::take(&mut self.groups);
         let mut partitions = std::mem::take(&mut self.partitions);
         let all: usize = report.groups.iter().map(|group| group.partitions.len()).sum();
@@ -82,7 +82,7 @@ fn of_group(at: i64, group: &GroupReport) -> Point {
     }
 }
 
-/// Of the partitions that have a value; `None` if none has.
+/// The sum over the partitions that have a value; `None` if none has.
 pub(super) fn sum(group: &GroupReport, value: fn(&PartitionReport) -> Option<f64>) -> Option<f64> {
     group.partitions.iter().filter_map(value).reduce(|left, right| left + right)
 }

@@ -1,4 +1,4 @@
-//! A frame: a head, rows, charts of the last minutes, and the keys.
+//! A frame: a header, rows, charts of the last minutes, and the keys.
 
 mod charts;
 mod text;
@@ -18,7 +18,7 @@ use super::{
     course::{Point, sum},
 };
 
-/// Charts need so many lines; below that there are rows only.
+/// The least number of lines for charts; with fewer there are rows only.
 const LEAST_FOR_CHARTS: u16 = 20;
 
 pub(super) fn draw(frame: &mut Frame<'_>, app: &mut App) {
@@ -81,7 +81,7 @@ fn draw_head(frame: &mut Frame<'_>, area: Rect, app: &App) {
     frame.render_widget(Paragraph::new(vec![Line::from(first), Line::from(second)]), area);
 }
 
-/// A column: its head, its width, and whether it holds numbers.
+/// A column: its title, its width, and whether it contains numbers.
 type Column = (&'static str, Constraint, bool);
 
 const GROUPS: [Column; 8] = [
@@ -195,7 +195,7 @@ fn draw_table(
     columns: &[Column],
     rows: Vec<Vec<Cell<'_>>>,
 ) {
-    // What does not fit goes, from the right: a name and a lag say more than rates.
+    // Columns that do not fit are dropped, from the right: a name and a lag tell more than rates.
     let fixed = |column: &Column| match column.1 {
         Constraint::Length(length) => length + 1,
         _ => 12,
@@ -263,7 +263,7 @@ fn draw_help(frame: &mut Frame<'_>, area: Rect) {
     frame.render_widget(Paragraph::new(lines).block(block), place);
 }
 
-/// What the charts are of, and its points.
+/// The title of the charts, and their points.
 fn selected_course(app: &App) -> (String, Vec<Point>) {
     match &app.screen {
         Screen::Groups => match app.shown_groups().get(app.selected()) {

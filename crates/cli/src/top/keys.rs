@@ -1,4 +1,4 @@
-//! Keys, as far as they mean something here.
+//! The keys that have a meaning here.
 
 use ratatui::crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers};
 
@@ -15,9 +15,9 @@ pub(super) enum Key {
     Tab,
     Erase,
     Letter(char),
-    /// Ctrl-C: the terminal makes no signal of it.
+    /// Ctrl-C: in raw mode the terminal makes no signal of it.
     Interrupt,
-    /// The terminal has another size, or the keyboard is gone and there are no more.
+    /// The terminal has another size.
     Redraw,
     Gone,
 }

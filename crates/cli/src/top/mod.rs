@@ -1,6 +1,7 @@
 //! `offtake top`: groups, partitions and members on the whole screen.
 //!
-//! [`App`] is what is shown: keys and reports in. `draw` makes a frame of it. This is the loop that has the terminal and the brokers.
+//! [`App`] is the state: keys and reports go in. `draw` makes a frame of it. This is the loop that owns the
+//! terminal and the connections.
 
 mod app;
 mod course;
@@ -39,7 +40,7 @@ pub(crate) async fn run(common: &Common, args: Top) -> Result<(), Failure> {
     let mut stop = Stop::listen_and(terminal::restore)?;
     let mut terminal = Terminal::open()?;
     let shown = stop.or(show(&mut terminal, &mut app, &mut source, args.interval)).await;
-    drop(terminal); // what follows belongs on the normal screen
+    drop(terminal); // the rest belongs on the normal screen
     shown.unwrap_or(Ok(()))
 }
 

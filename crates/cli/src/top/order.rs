@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use offtake_lag::{GroupReport, PartitionReport};
 
-/// By what rows are sorted, the worst or largest first, names the other way round.
+/// The sort key of rows: the worst or largest first, names in ascending order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
     Status,
@@ -55,7 +55,7 @@ impl Order {
     }
 }
 
-/// What is not known is less than anything.
+/// An unknown value is less than any other.
 fn seconds(left: Option<f64>, right: Option<f64>) -> Ordering {
     left.unwrap_or(-1.0).total_cmp(&right.unwrap_or(-1.0))
 }

@@ -1,4 +1,4 @@
-//! A picture of the screen, for documents.
+//! A picture of the screen, for documentation.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -15,10 +15,10 @@ use crate::{
     watching::Watching,
 };
 
-/// Columns and lines.
+/// The size in columns and lines.
 const SIZE: (u16, u16) = (118, 34);
 
-/// Takes some rounds, presses keys, and writes the screen to a file.
+/// Makes some rounds, presses keys, and writes the screen to a file.
 pub(super) async fn run(
     source: &mut Watching,
     mut app: App,
@@ -67,7 +67,7 @@ fn canvas(backend: &TestBackend) -> Canvas {
     canvas
 }
 
-/// Of the colours that are used here, one that looks like it on a dark ground.
+/// For each colour used here, one that looks like it on a dark background.
 fn colour(colour: Color) -> Option<Colour> {
     Some(Colour(match colour {
         Color::Red => 203,

@@ -1,4 +1,4 @@
-//! The terminal: raw, on its alternate screen, until it is dropped; also after a panic or a signal.
+//! The terminal: raw, on its alternate screen, until it is dropped; restored also after a panic or a signal.
 
 use std::{
     io,
@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use super::{app::App, draw::draw, keys::Key};
 use crate::logging;
 
-/// How soon the thread that reads keys sees that it shall end.
+/// How soon the thread that reads keys notices that it has to end.
 const GLANCE: Duration = Duration::from_millis(100);
 
 static SHOWN: AtomicBool = AtomicBool::new(false);
@@ -30,7 +30,7 @@ impl Terminal {
     pub(super) fn open() -> io::Result<Self> {
         logging::hold();
         SHOWN.store(true, Ordering::SeqCst);
-        // Its hook for panics gives the terminal back; ours then writes what the log held.
+        // ratatui's panic hook restores the terminal; ours then writes the held log lines.
         let screen = ratatui::try_init().inspect_err(|_| restore())?;
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
@@ -62,7 +62,7 @@ impl Drop for Terminal {
     }
 }
 
-/// Gives the terminal back, if it was taken.
+/// Restores the terminal, if it was taken.
 pub(super) fn restore() {
     if SHOWN.swap(false, Ordering::SeqCst) {
         ratatui::restore();

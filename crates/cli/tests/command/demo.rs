@@ -1,4 +1,4 @@
-//! `offtake demo` from outside: the embedded cluster, the real consumer, the printed sum.
+//! `offtake demo` from outside: the embedded cluster, the real consumer, the printed summary.
 
 use std::{
     io,

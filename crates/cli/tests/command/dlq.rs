@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use crate::operator::{At, Done};
 
-/// When the records were, and when they failed: an hour of minutes from here.
+/// The time of the records; they failed one minute apart from here on.
 const THEN: i64 = 1_700_000_000_000;
 
-/// A dead letter of ours: the record at `offset` of `orders-0`, which failed in that minute.
+/// A dead letter written by Offtake: the record at `offset` of `orders-0`, which failed in that minute.
 fn letter(offset: i64, reason: &str) -> NewRecord {
     let failed = ["2023-11-14T22:13:20.000Z", "2023-11-14T22:14:20.000Z", "2023-11-14T22:15:20.000Z"];
     NewRecord::new(format!("v{offset}"))
@@ -48,8 +48,8 @@ fn connect() -> NewRecord {
         .timestamp(THEN)
 }
 
-/// Topics `orders` and `returns`, empty, and dead letters in `dlq`: three of ours in partition 0; one of Spring's and one of Connect's in
-/// partition 1.
+/// Topics `orders` and `returns`, empty, and dead letters in `dlq`: three of Offtake's in partition 0; one of
+/// Spring's and one of Connect's in partition 1.
 async fn dead_letters() -> At {
     let at = At::start_with(&[("orders", 2), ("returns", 1), ("dlq", 2)]).await;
     let ours = [letter(0, "no such customer"), letter(1, "locked"), letter(2, "no such customer")];
@@ -59,7 +59,7 @@ async fn dead_letters() -> At {
 }
 
 impl At {
-    /// All that is in a topic, by value.
+    /// All records of a topic, by value.
     fn records(&self, topic: &str) -> BTreeMap<String, Value> {
         let read = self.run(&format!("consume {topic} --json --until latest --isolation read_committed"));
         let rows = read.json().into_iter();
@@ -186,7 +186,7 @@ async fn the_key_decides_the_partition_of_what_is_replayed() {
     let replayed = at.records("orders");
     assert_eq!(replayed.len(), 5, "{replayed:?}");
     at.cluster.create_topic("beside", 2).unwrap();
-    // The same key by the command's own producer goes to the same partition.
+    // The command's own producer sends the same key to the same partition.
     let of = |value: &str| replayed[value]["partition"].clone();
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "k0:v0\nk1:v1\nk2:v2\nc:connect\n").unwrap();
@@ -251,7 +251,7 @@ async fn what_was_replayed_is_purged_and_nothing_else() {
     assert_eq!(at.run("dlq replay dlq --execute --json").json()[0]["records"], json!({"orders": 1}));
 }
 
-/// Offsets 0 and 2 of partition 0 are left out, and only the first of them is in the note of the commit.
+/// Offsets 0 and 2 of partition 0 are left out, and the metadata of the commit names only the first of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_left_out_stays_when_the_first_of_it_is_gone() {
     let at = dead_letters().await;
@@ -277,7 +277,7 @@ async fn dead_letters_are_purged_by_age_or_all() {
     let again = at.run("dlq purge dlq --all --execute --json").json();
     assert!(again.iter().all(|row| row["executed"] == json!(false)), "{again:?}");
     at.run("dlq purge dlq --all --before @0").refused("--before");
-    // Another topic was meant.
+    // The user named the wrong topic.
     at.cluster.append("orders", 0, &[NewRecord::new("no dead letter").timestamp(THEN)]).unwrap();
     for what in ["--all", "--before 2030-01-01T00:00:00Z"] {
         failed(
@@ -291,7 +291,7 @@ async fn dead_letters_are_purged_by_age_or_all() {
     at.run("dlq purge dlq --all -g some").refused("--group");
 }
 
-/// It would be refused if it were to be deleted.
+/// It would be refused if it had to be deleted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_dead_letter_and_stays_does_not_hold_up_a_purge() {
     let at = dead_letters().await;

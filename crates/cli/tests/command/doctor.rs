@@ -1,4 +1,4 @@
-//! `offtake doctor`, and the secured broker of `offtake broker` that it looks at.
+//! `offtake doctor`, against the secured broker of `offtake broker`.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::operator::{Done, done, offtake};
 
-/// What no output may have.
+/// A secret that no output may contain.
 const PASSWORD: &str = "PASSWORD-THAT-NOBODY-MAY-SEE";
 
 /// Name, verdict and detail of each step of a broker, in order.
@@ -30,7 +30,7 @@ fn names(steps: &[(String, bool, String)]) -> Vec<&str> {
     steps.iter().map(|(name, ..)| name.as_str()).collect()
 }
 
-/// Ended with the last step of this broker, which failed, and whose words are the last line.
+/// Asserts that it ended with a failure in the last step of this broker, which is also the last line.
 #[track_caller]
 fn failed(of: &Done, broker: &str, step: &str, words: &str) {
     assert_eq!(of.code, Some(1), "{of:?}");
@@ -44,14 +44,14 @@ fn failed(of: &Done, broker: &str, step: &str, words: &str) {
     assert!(!of.stdout.contains(PASSWORD) && !of.stderr.contains(PASSWORD), "{of:?}");
 }
 
-/// `offtake broker`, and what it tells clients.
+/// `offtake broker`, and the properties that it prints for clients.
 struct Broker {
     child: Child,
     properties: Vec<String>,
 }
 
 impl Broker {
-    /// Waits for so many lines of properties.
+    /// Starts it, and waits for this many lines of properties.
     fn start(args: &str, lines: usize) -> Self {
         let mut command = offtake(&format!("broker --listen 127.0.0.1:0 {args}"));
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -164,7 +164,7 @@ fn an_unsecured_token_is_all_that_oauthbearer_needs() {
     assert!(login.2.contains("OAUTHBEARER as alice, for 3"), "as long as the token: {login:?}");
 }
 
-/// Looks at a cluster in this process.
+/// Runs the doctor against a cluster in this process.
 fn look(cluster: &Cluster, args: &str) -> Done {
     done(&mut offtake(&format!("doctor --json -b {} {args}", cluster.bootstrap())))
 }
@@ -206,7 +206,7 @@ async fn what_this_client_may_not_do_is_told_with_the_acl_that_it_needs() {
         failed(&looked, &broker, "group", &format!("{acl} --group g"));
         cluster.withdraw(rule);
     }
-    // What passes is waited for.
+    // A transient error is waited for.
     let rule = cluster.inject(FaultRule::on(ApiKey::FindCoordinator, Fault::Fail(15)).nth(1));
     assert_eq!(look(&cluster, &format!("--group g {config}")).code, Some(0));
     assert_eq!(cluster.hits(rule), 1);
@@ -225,7 +225,7 @@ async fn a_broker_that_advertises_itself_where_it_cannot_be_found_is_told_of() {
     assert!(steps(&looked, first).iter().all(|(_, is_ok, _)| *is_ok), "{looked:?}");
     failed(&looked, "nosuch.invalid:9092", "resolve", "`advertised.listeners`");
 
-    // For people: a line with the broker, a line a step.
+    // The form for people: a line for the broker, and a line for each step.
     let looked = done(&mut offtake(&format!("doctor -b {first}")));
     let lines: Vec<_> = looked.stdout.lines().collect();
     assert_eq!(lines[0], first, "{looked:?}");

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::operator::At;
 
-/// `orders` with ten records in each of two partitions, of two minutes ago; `audit` has read seven of them.
+/// `orders` with ten records in each of two partitions, two minutes old; `audit` has read seven of them.
 async fn behind() -> At {
     let at = At::start_with(&[("orders", 2), ("other", 1)]).await;
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
@@ -43,7 +43,7 @@ async fn each_row_has_the_numbers_of_a_partition() {
             "lag_bytes": rows[0]["lag_bytes"],
         })
     );
-    // Ten batches of a record each, and they are alike.
+    // Ten batches of one record each, all of the same size.
     let bytes = rows[0]["lag_bytes"].as_u64().unwrap();
     assert!(bytes > 7 * 61 && bytes % 7 == 0, "{rows:?}");
     assert_eq!((rows.len(), &rows[1]["group"], &rows[1]["lag_seconds"]), (2, &json!("billing"), &json!(0.0)));
@@ -102,7 +102,7 @@ async fn watching_goes_on_until_it_is_stopped_or_too_bad() {
     let mut watching = at.command("lag audit --watch --interval 200ms");
     let mut child = watching.stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    // A head and a row, again and again; the course has a block more each time.
+    // A header and a row, repeatedly; each time the history has one more block.
     let courses: Vec<_> = lines
         .map(|line| line.unwrap())
         .filter(|line| line.starts_with("audit"))
@@ -125,7 +125,7 @@ async fn an_age_that_is_not_known_is_neither_fine_nor_too_bad() {
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
     let now = i64::try_from(now).unwrap();
     for partition in 0..PARTITIONS {
-        // One round reads a thousand timestamps, and this is not among them.
+        // One round reads a thousand timestamps, and this one is not among them.
         let age = if partition == 1_050 { 1_000_000 } else { 0 };
         at.cluster.append("many", partition, &[NewRecord::new("v").timestamp(now - age)]).unwrap();
     }

@@ -1,4 +1,4 @@
-//! The `offtake` command as it is built, on the cluster in the box.
+//! The built `offtake` command, against the embedded broker.
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
 mod demo;

@@ -1,4 +1,4 @@
-//! `offtake monitor` and `offtake top` from outside, on the embedded cluster.
+//! `offtake monitor` and `offtake top` from outside, against the embedded broker.
 #![allow(
     clippy::disallowed_methods,
     reason = "tests watch processes from outside, and wait for what these do"
@@ -18,10 +18,10 @@ use serde_json::Value;
 
 use crate::operator::{At, done, offtake};
 
-/// No single wait takes longer, or the test fails.
+/// The limit of each single wait; the test fails if it is exceeded.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A monitor that runs.
+/// A running monitor.
 struct Monitor {
     child: Child,
     address: String,
@@ -38,7 +38,7 @@ impl Monitor {
         monitor
     }
 
-    /// The next line on stderr that says so.
+    /// The next line on stderr that contains this text.
     fn line(&mut self, says: &str) -> String {
         let mut line = String::new();
         while !line.contains(says) {
@@ -58,7 +58,7 @@ impl Monitor {
         (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
     }
 
-    /// What is there when it is as it should be.
+    /// Waits until the page is as wanted, and returns it.
     #[track_caller]
     fn wait(&self, path: &str, mut wanted: impl FnMut(u16, &str) -> bool) -> String {
         let begun = Instant::now();
@@ -124,7 +124,7 @@ async fn a_monitor_serves_the_lag_of_groups_and_ends_with_a_signal() {
     for (of_api, of_command) in one["partitions"].as_array().unwrap().iter().zip(&rows) {
         for (key, value) in of_command.as_object().unwrap() {
             if key != "lag_seconds" && key != "status" {
-                assert_eq!(&of_api[key], value, "{key}"); // these two go on with time
+                assert_eq!(&of_api[key], value, "{key}"); // these two change with time
             }
         }
     }
@@ -277,12 +277,12 @@ async fn top_needs_a_terminal_and_its_picture_does_not() {
     assert!(picture.contains("audit · partitions (2)") && picture.contains("orders-1"), "{picture}");
 }
 
-/// `script` gives it a terminal of its own.
+/// `script` gives the command a terminal of its own.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn top_gives_the_terminal_back_when_it_is_left_and_when_it_is_ended() {
     if !Path::new("/usr/bin/script").exists() {
-        return; // util-linux is nearly everywhere
+        return; // util-linux is installed nearly everywhere
     }
     let at = behind().await;
     for end in ["q", "\u{3}", "TERM"] {
@@ -299,7 +299,7 @@ async fn top_gives_the_terminal_back_when_it_is_left_and_when_it_is_ended() {
             .unwrap();
         let mut stdout = child.stdout.take().unwrap();
         let mut stdin = child.stdin.take().unwrap();
-        // A terminal that shows nothing would be waited for as long as it is there.
+        // A terminal that shows nothing is waited for as long as its process exists.
         let watched = child.id().to_string();
         let (has_ended, ends) = mpsc::channel::<()>();
         let watchdog = std::thread::spawn(move || {
@@ -342,7 +342,8 @@ fn groups(monitor: &Monitor) -> Vec<String> {
     names.map(|group| group["group"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Both show what they share once; when one is killed, the other has all when that one's session is over, and so when it is stopped.
+/// Both monitors show each of their groups once. When one is killed, the other shows all groups once that one's
+/// session is over; and at once when it is stopped.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_monitors_share_the_groups_and_one_takes_over_from_the_other() {
     let at = behind().await;
@@ -379,7 +380,7 @@ async fn two_monitors_share_the_groups_and_one_takes_over_from_the_other() {
         "not before its session is over: {:?}",
         killed.elapsed()
     );
-    // One that is stopped leaves.
+    // A monitor that is stopped leaves the group.
     let third = start();
     third.wait("/api/groups", |_, _| !groups(&third).is_empty() && groups(&second).len() < all.len());
     second.signal("TERM");
@@ -387,7 +388,7 @@ async fn two_monitors_share_the_groups_and_one_takes_over_from_the_other() {
     third.wait("/api/groups", |_, _| groups(&third) == all);
 }
 
-/// `audit`, and so many but one that are numbered, by name.
+/// The names of `audit` and of numbered groups, `many` in all.
 fn groups_of(many: usize) -> Vec<String> {
     let mut all: Vec<_> = (0..many - 1).map(|nth| format!("group-{nth}")).collect();
     all.push("audit".to_owned());
@@ -395,7 +396,7 @@ fn groups_of(many: usize) -> Vec<String> {
     all
 }
 
-/// A password that is given as a file's content, and one that stands in the file itself, are both read anew.
+/// A password in a file of its own, and one in the settings file itself, are both read anew.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_changed_password_of_the_cluster_is_read_anew_with_sighup() {
     let cluster = offtake_broker::Cluster::builder()

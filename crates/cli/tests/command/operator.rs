@@ -1,4 +1,4 @@
-//! The command in an operator's day, against the embedded broker.
+//! An operator's everyday commands, against the embedded broker.
 use std::{
     net::TcpListener,
     process::{Command, Output, Stdio},
@@ -8,13 +8,13 @@ use std::{
 use offtake_broker::{ApiKey, Cluster, Config, Fault, FaultRule, NewRecord};
 use serde_json::{Value, json};
 
-/// A cluster, and the command pointed at it.
+/// A cluster, with the command directed at it.
 pub(crate) struct At {
     pub(crate) cluster: Cluster,
 }
 
 impl At {
-    /// With topic `orders`: two partitions of ten records, `k0` to `k9` and `v0` to `v9`.
+    /// A cluster with topic `orders`: two partitions of ten records, `k0` to `k9` and `v0` to `v9`.
     pub(crate) async fn start() -> Self {
         let cluster = Cluster::start().await.unwrap();
         cluster.create_topic("orders", 2).unwrap();
@@ -27,7 +27,7 @@ impl At {
         Self { cluster }
     }
 
-    /// With these empty topics; its clock shows what this machine's does.
+    /// A cluster with these empty topics; its clock agrees with this machine's.
     pub(crate) async fn start_with(topics: &[(&str, i32)]) -> Self {
         let cluster = today().await;
         for (topic, partitions) in topics {
@@ -47,21 +47,21 @@ impl At {
         done(&mut self.command(args))
     }
 
-    /// What the group has committed, by partition, as a plan that changes nothing tells it.
+    /// The committed offsets of the group by partition, read from a plan that changes nothing.
     pub(crate) fn committed(&self, group: &str) -> Vec<i64> {
         let plan = self.run(&format!("groups reset {group} --topic orders --to-latest --json")).json();
         plan.iter().filter_map(|row| row["from"].as_i64()).collect()
     }
 }
 
-/// A cluster whose wall clock shows what this machine's does: it takes no records of a later time.
+/// A cluster whose wall clock agrees with this machine's: it rejects records from the future.
 async fn today() -> Cluster {
     let mut config = Config::default();
     config.wall_ms = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis().try_into().unwrap();
     Cluster::builder().config(config).start().await.unwrap()
 }
 
-/// The command without a cluster; nothing in the environment says where one is.
+/// The command without a cluster; the environment names none.
 pub(crate) fn offtake(args: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_offtake"));
     for (name, _) in std::env::vars_os() {
@@ -73,7 +73,7 @@ pub(crate) fn offtake(args: &str) -> Command {
     command
 }
 
-/// How a command ended.
+/// The result of a command.
 #[derive(Debug)]
 pub(crate) struct Done {
     pub(crate) code: Option<i32>,
@@ -93,7 +93,7 @@ impl Done {
         self.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// It was refused as wrong usage, in these words.
+    /// Asserts that the command was refused for wrong usage, with these words.
     #[track_caller]
     pub(crate) fn refused(&self, words: &str) {
         assert_eq!((self.code, self.stdout.as_str()), (Some(2), ""), "{self:?}");
@@ -211,7 +211,7 @@ async fn a_group_is_described_with_what_it_has_committed_and_its_lag() {
     let expected = json!([row("gone", 0, [Some(1), Some(1), Some(0)]), first, second]);
     let without_age = |row: &Value| {
         let mut row = row.clone();
-        // A lag has an age, and no lag has none.
+        // A lag has an age; without a lag there is none.
         let age = row["lag_seconds"].take().as_f64().unwrap();
         assert_eq!(age == 0.0, row["lag"] == 0, "{row}");
         let bytes = row["lag_bytes"].take().as_u64().unwrap();
@@ -221,7 +221,7 @@ async fn a_group_is_described_with_what_it_has_committed_and_its_lag() {
     let rows: Vec<_> = described[0]["offsets"].as_array().unwrap().iter().map(without_age).collect();
     assert_eq!(json!(rows), expected);
 
-    // Real Kafka forgets the offsets of a topic that is deleted; not all that a group may have committed is there for us.
+    // Real Kafka removes the offsets of a deleted topic; so a group's committed offsets may name topics that do not exist.
     assert_eq!(at.run("topics delete gone").code, Some(0));
     let described = at.run("groups describe audit --json");
     for row in described.json()[0]["offsets"].as_array().unwrap() {
@@ -244,7 +244,7 @@ async fn committed_offsets_are_exported_and_restored() {
     assert_eq!(export.code, Some(0), "{export:?}");
     assert!(export.stderr.contains("nothing was changed; add --execute"), "{export:?}");
     let line = |(partition, offset): (usize, &i64)| format!("orders,{partition},{offset}\n");
-    // A partition that nothing is committed of is at its end.
+    // A partition without a committed offset is at its end.
     let expected: String = match before.as_slice() {
         [first] => ["orders,0,".to_owned() + &first.to_string(), "orders,1,10".to_owned()].join("\n") + "\n",
         both => both.iter().enumerate().map(line).collect(),
@@ -354,7 +354,7 @@ async fn a_topic_that_does_not_exist_ends_the_command_soon_with_one_line() {
 
 #[test]
 fn a_topic_that_is_waited_for_is_named_meanwhile() {
-    let silent = TcpListener::bind("127.0.0.1:0").unwrap(); // it accepts, and says nothing
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap(); // it accepts, and answers nothing
     let read = done(&mut offtake(&format!(
         "consume orders -b {} -X default.api.timeout.ms=2500",
         silent.local_addr().unwrap()
@@ -409,7 +409,7 @@ fn every_command_has_a_manual_page() {
     done(&mut offtake("man groups nosuch")).refused("`offtake groups nosuch`");
 }
 
-/// With more of them a command starts, and what it cannot open then it says.
+/// With more descriptors a command starts, and reports what it cannot open.
 #[cfg(unix)]
 #[test]
 fn p6_a_command_that_has_no_descriptors_for_its_runtime_says_so_in_one_line() {

@@ -11,7 +11,7 @@ use crate::{
     piping::{Folder, Piping, ends, sh, text},
 };
 
-/// `v0` to `v9` in each of two partitions, seen once each.
+/// Whether these are `v0` to `v9` of each of two partitions, once each.
 fn all_once(mut values: Vec<String>) -> bool {
     values.sort();
     let mut expected: Vec<_> = (0..20).map(|nth| format!("v{}", nth / 2)).collect();
@@ -213,7 +213,7 @@ async fn while_most_answers_are_retry_nothing_is_tried_but_a_few_and_nothing_is_
     }
     breaker("open");
     fs::write(&up, "").unwrap();
-    // Whether a probe was on its way just then or not.
+    // This holds whether a probe was in flight just then or not.
     while piping.event("breaker", |_| true)["state"] != "closed" {}
     piping.committed(&[20]);
     assert_eq!(piping.stop().code, Some(0));
@@ -234,7 +234,8 @@ async fn a_handler_that_cannot_be_run_ends_the_command_and_passes_nothing() {
     }
 }
 
-/// The first handler asks for another attempt at `a` and ends; the next one is given `b`, and cannot be run any more while `a` waits to be alone there.
+/// The first handler asks to retry `a` and ends. The next one gets `b`, and cannot be run any more while `a`
+/// waits to be alone there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn safe12_a_record_that_was_kept_for_a_handler_that_cannot_be_run_loses_no_attempt() {
     let at = At::start_with(&[("orders", 1), ("dlq", 1)]).await;
@@ -341,7 +342,7 @@ sys.exit({'bad': 65, 'again': 7 if env['ATTEMPT'] == '1' else 0}.get(value, 0))
 async fn a_clean_stop_waits_for_what_is_at_a_handler_and_repeats_nothing() {
     let (at, folder) = (At::start().await, Folder::new());
     let go = folder.path("go");
-    // Holds the third record until it may go on, while other keys are finished beyond it.
+    // Holds the third record until it may go on, while records of other keys are finished beyond it.
     let handler = folder.python(
         "slow",
         &format!(
@@ -386,7 +387,7 @@ for line in sys.stdin:
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_handler_outlives_the_command_however_that_ends() {
     let (at, folder) = (At::start().await, Folder::new());
-    // Deaf to all that it can be deaf to, and so is what it starts.
+    // Ignores all signals that can be ignored, and so does the process that it starts.
     let handler = folder.python(
         "deaf",
         "
@@ -440,7 +441,7 @@ async fn what_does_not_exist_ends_the_command_before_it_begins() {
     at.run("pipe orders -g g --exec cat --breaker 50").refused("50%/100");
 }
 
-/// Answers what has come within a tenth of a second, all of it at once; but `v7` ends it with all that it has.
+/// Answers everything that arrived within a tenth of a second at once; but `v7` ends it with all its records.
 const FATAL_V7: &str = "
 import select
 while True:
@@ -464,7 +465,7 @@ async fn safe12_a_record_that_ends_its_handler_is_dead_lettered_alone_and_its_ha
     for nth in 0..20 {
         at.cluster.produce("orders", 0, None, Some(format!("v{nth}").as_bytes())).unwrap();
     }
-    // `select` sees nothing of what is buffered.
+    // `select` sees nothing of buffered input.
     let handler = folder.python("fatal", &format!("sys.stdin = os.fdopen(0, 'rb', 0)\n{FATAL_V7}"));
     let options = "--workers 1 --in-flight 20 --dlq dlq --attempts 4 --backoff 10ms..20ms --breaker 50%/10";
     let mut piping = Piping::start(&at, &handler, options);
@@ -496,7 +497,7 @@ for line in sys.stdin:
     print('ok')
 ",
     );
-    // A handler that a busy machine starts late has seconds left for those before `v3`.
+    // A handler that a busy machine starts late has seconds left for the records before `v3`.
     let options =
         "--workers 1 --in-flight 3 --order none --dlq dlq --attempts 1 --timeout 8s --breaker 100%/1000";
     let mut piping = Piping::start(&at, &handler, options);

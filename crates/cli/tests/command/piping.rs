@@ -23,7 +23,7 @@ use crate::operator::{At, Done};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A folder for what handlers write, and the handlers.
+/// A folder for the handlers and their output.
 pub(crate) struct Folder(TempDir);
 
 impl Folder {
@@ -52,7 +52,7 @@ impl Folder {
     }
 }
 
-/// `offtake pipe` that runs. Killed when dropped.
+/// A running `offtake pipe`. Killed when dropped.
 pub(crate) struct Piping {
     pub(crate) child: Child,
     lines: Receiver<String>,
@@ -60,7 +60,7 @@ pub(crate) struct Piping {
 }
 
 impl Piping {
-    /// On topic `orders` as group `pipe`, with events.
+    /// Starts it on topic `orders` as group `pipe`, with events.
     pub(crate) fn start(at: &At, exec: &str, options: &str) -> Self {
         let mut command = at.command(&format!("pipe orders -g pipe --events {options}"));
         command.arg("--exec").arg(exec);
@@ -81,7 +81,7 @@ impl Piping {
         Self { child, lines, said: Vec::new() }
     }
 
-    /// The next event of this name that is so.
+    /// The next event of this name that satisfies the condition.
     #[track_caller]
     pub(crate) fn event(&mut self, name: &str, is_meant: impl Fn(&Value) -> bool) -> Value {
         loop {
@@ -102,7 +102,7 @@ impl Piping {
         self.committed_since(vec![0; wanted.len()], wanted);
     }
 
-    /// The same where these were committed before.
+    /// The same with these offsets committed before.
     #[track_caller]
     pub(crate) fn committed_since(&mut self, mut offsets: Vec<i64>, wanted: &[i64]) {
         while offsets != wanted {
@@ -140,7 +140,7 @@ impl Drop for Piping {
     }
 }
 
-/// Whether a process is gone, or is soon.
+/// Whether a process is gone, or soon will be.
 pub(crate) fn ends(pid: i64) -> bool {
     let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     for _ in 0..600 {

@@ -1,4 +1,4 @@
-//! `offtake produce` as a process, and what it has written.
+//! `offtake produce` as a process, and the records that it writes.
 #![allow(clippy::disallowed_methods, reason = "a process is watched from outside")]
 
 use std::{
@@ -43,7 +43,7 @@ async fn a_transaction_is_committed_before_its_coordinator_would_abort_it() {
     let written = fed(&mut at.command(&format!("produce load {options} --rate 10")), lines(40));
     assert_eq!(written.code, Some(0), "{written:?}");
     assert_eq!(count(&at, "load"), 40);
-    // One for which the rate leaves no time has one record.
+    // A transaction for which the rate leaves no time has one record.
     let written = fed(&mut at.command(&format!("produce load {options} --rate 1")), lines(3));
     assert_eq!(written.code, Some(0), "{written:?}");
     assert_eq!(count(&at, "load"), 43);
@@ -108,7 +108,7 @@ async fn what_was_read_is_written_when_somebody_asks_to_stop() {
     let mut reports = BufReader::new(child.stdout.take().unwrap()).lines();
     reports.next().unwrap().unwrap();
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-    // Its stdin stays open: more might come.
+    // Its stdin stays open: more lines might arrive.
     assert_eq!(reports.count(), 599);
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));

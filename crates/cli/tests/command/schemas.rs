@@ -1,4 +1,4 @@
-//! `offtake schemas` and a registry that fails.
+//! `offtake schemas`, and a registry that fails.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -8,7 +8,8 @@ use std::{
 
 use crate::operator::{done, offtake};
 
-/// A registry with three subjects: one that is there, one that is gone when it is asked for, one of which it cannot tell.
+/// A registry with three subjects: one that works, one that is gone when it is asked for, and one for which it
+/// returns an error.
 #[allow(clippy::disallowed_methods, reason = "a server of its own")]
 fn registry() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

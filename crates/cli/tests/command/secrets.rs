@@ -1,4 +1,4 @@
-//! Secrets go in by every way that the command has, and none comes out, whatever becomes of them.
+//! Secrets are passed in every way that the command accepts, and no output contains them, whatever happens.
 
 use std::{fs, path::Path, process::Command};
 
@@ -6,7 +6,7 @@ use offtake_broker::{Cluster, SaslMechanism};
 
 use crate::operator::{Done, done, offtake};
 
-/// What no output may have, as it is or in base64 (behind zero to two other bytes).
+/// A secret that no output may contain, as it is or in base64 (after zero to two other bytes).
 const SECRET: &str = "canary-7Zq3mX9vKw2L";
 const IN_BASE64: [&str; 3] =
     ["Y2FuYXJ5LTdacTNtWDl2S3cy", "NhbmFyeS03WnEzbVg5dkt3M", "jYW5hcnktN1pxM21YOXZLdzJM"];
@@ -19,16 +19,16 @@ fn is_kept(of: &Done) {
     }
 }
 
-/// What makes the command tell more.
+/// An option that makes the command print more.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Talk {
     /// `-vv`
     Verbose,
-    /// `RUST_LOG=trace`, which counts without `-v`.
+    /// `RUST_LOG=trace`, which applies without `-v`.
     Trace,
 }
 
-/// Reads what there is, and tells everything that can be told.
+/// A command that reads everything, and prints as much as it can.
 fn consume(cluster: &Cluster, talk: Talk) -> Command {
     let mut command = offtake("consume orders --from earliest --until latest --events");
     command.args(["--brokers", &cluster.bootstrap()]).env("CANARY", SECRET);
@@ -42,10 +42,10 @@ fn consume(cluster: &Cluster, talk: Talk) -> Command {
     command
 }
 
-/// Settings of which one value is the secret, for which `@` stands.
+/// Settings, one value of which is the secret, written as `@`.
 type Settings = &'static [(&'static str, &'static str)];
 
-/// Those that a broker accepts, where the secret is right.
+/// Settings that a broker accepts with the right secret.
 const ACCEPTED: [Settings; 3] = [
     &[("sasl.mechanism", "PLAIN"), ("sasl.username", "alice"), ("sasl.password", "@")],
     &[("sasl.mechanism", "SCRAM-SHA-512"), ("sasl.username", "alice"), ("sasl.password", "@")],
@@ -58,7 +58,7 @@ const ACCEPTED: [Settings; 3] = [
     ],
 ];
 
-/// Those that lead to nothing.
+/// Settings that fail.
 const IN_VAIN: [Settings; 6] = [
     &[("sasl.mechanism", "PLAIN"), ("sasl.username", "mallory"), ("sasl.password", "@")],
     &[
@@ -84,13 +84,13 @@ const IN_VAIN: [Settings; 6] = [
     ],
 ];
 
-/// The ways in which a setting can be made.
+/// A way to pass a setting.
 #[derive(Clone, Copy, Debug)]
 enum Way {
     Argument,
     Variable,
     File,
-    /// A reference in a file: what stands for the secret.
+    /// A reference in a file, by this text in place of the secret.
     Reference(&'static str),
 }
 
@@ -223,7 +223,7 @@ async fn tokens_and_the_keys_of_aws_are_not_shown() {
     let assertion: Vec<_> = assertion.into_iter().flat_map(|property| ["-X".to_owned(), property]).collect();
     for of in all.into_iter().chain([oauth(&["-X".to_owned(), token]), oauth(&assertion)]) {
         is_kept(&of);
-        // The broker takes neither mechanism.
+        // The broker accepts neither mechanism.
         assert!(of.code.is_some_and(|code| code == 1 || code == 2), "{of:?}");
         assert!(
             of.stderr.contains("AWS_MSK_IAM")

@@ -1,8 +1,8 @@
 //! `bootstrap.servers`: a list of `host:port`.
 
-/// The addresses in `text`. A host may be a name, an IPv4 address or an IPv6 address in brackets; a listener name before
-/// it (`PLAINTEXT://host:9092`) is left out, as Java does; that of another protocol (`http://`) is refused. The error says what
-/// is expected instead.
+/// Parses the addresses in `text`. A host may be a name, an IPv4 address or an IPv6 address in brackets. A
+/// listener name before it (`PLAINTEXT://host:9092`) is dropped, as in Java; the scheme of another protocol
+/// (`http://`) is refused. The error describes the expected format.
 pub(crate) fn parse_servers(text: &str) -> Result<Vec<(String, u16)>, String> {
     let servers: Vec<_> = text
         .split(',')
@@ -13,7 +13,7 @@ pub(crate) fn parse_servers(text: &str) -> Result<Vec<(String, u16)>, String> {
     if servers.is_empty() { Err("at least one `host:port`".to_owned()) } else { Ok(servers) }
 }
 
-/// Schemes of URLs, which name no listener of a Kafka broker.
+/// Schemes of URLs, which are not listener names of a Kafka broker.
 const SCHEMES: [&str; 7] = ["http", "https", "kafka", "tcp", "tls", "zk", "zookeeper"];
 
 fn parse_server(text: &str) -> Result<(String, u16), String> {

@@ -1,8 +1,8 @@
-//! What is wrong with a configuration.
+//! Errors in a configuration.
 
 use std::fmt;
 
-/// Why a configuration was refused. The text says what to write instead.
+/// Why a configuration was refused. The text describes the valid forms.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -11,7 +11,7 @@ pub enum ConfigError {
     Unknown {
         /// The name as it was given.
         name: String,
-        /// The known name that was probably meant; `None` where none is spelled nearly like it.
+        /// The known name that was probably meant; `None` if none is spelled similarly.
         nearest: Option<&'static str>,
     },
     /// The property belongs to another program that may share the file, such as a producer.
@@ -22,27 +22,27 @@ pub enum ConfigError {
     Foreign {
         /// The name as it was given.
         name: String,
-        /// Whose property it is, such as "a producer's".
+        /// The owner of the property, such as "a producer's".
         owner: &'static str,
-        /// What was to take it, such as "a consumer".
+        /// The client that refused it, such as "a consumer".
         client: &'static str,
     },
-    /// The property exists, its value does not.
+    /// The property exists, but its value is invalid.
     #[error("property `{name}` cannot be {value}: it takes {expected}")]
     Invalid {
         /// The property.
         name: String,
-        /// The value, quoted; left out where it may be a secret.
+        /// The value, quoted; left out if it may be a secret.
         value: Shown,
-        /// What it takes.
+        /// The valid values.
         expected: String,
     },
-    /// The property is one of Kafka's, and ignoring it would give other results than it asks for.
+    /// The property is one of Kafka's that is not supported, and ignoring it would change the results.
     #[error("property `{name}` is not supported here: {reason}")]
     Unsupported {
         /// The property.
         name: String,
-        /// Why, and what to do.
+        /// The reason, and what to do.
         reason: String,
     },
     /// Properties that exclude one another.
@@ -51,23 +51,23 @@ pub enum ConfigError {
     /// The text of a `.properties` file is not well formed.
     #[error("line {line}: {reason}")]
     Syntax {
-        /// Counted from 1.
+        /// The line number, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// The error in the line.
         reason: &'static str,
     },
     /// A file that cannot be read.
     #[error("cannot be read: {0}")]
     Unreadable(String),
-    /// What is wrong with the properties of one place.
+    /// An error in the properties of one source.
     #[error("{place}: {error}")]
     In {
         /// The file, or the environment variable.
         place: String,
-        /// What is wrong there.
+        /// The error there.
         error: Box<Self>,
     },
-    /// Everything that is wrong, in the order in which it was given; at least two errors.
+    /// All errors, in the order of the properties; at least two.
     #[error("{} mistakes: {}", .0.len(), numbered(.0))]
     Several(Vec<Self>),
 }
@@ -88,7 +88,7 @@ impl ConfigError {
         }
     }
 
-    /// Each mistake by itself: of [`Several`](Self::Several) all, of any other error just that.
+    /// Each mistake separately: all those of [`Several`](Self::Several), or the error itself.
     pub fn mistakes(&self) -> &[Self] {
         match self {
             Self::Several(several) => several,
@@ -111,7 +111,7 @@ impl ConfigError {
         }
     }
 
-    /// The known property that it is about, as far as one can tell.
+    /// The known property that the error is about, if it can be determined.
     pub(crate) fn property(&self) -> Option<&str> {
         match self {
             Self::Unknown { nearest, .. } => *nearest,
@@ -137,7 +137,7 @@ fn suggestion(nearest: Option<&str>) -> String {
     }
 }
 
-/// On one line, as logs want it.
+/// On one line, for logs.
 fn numbered(errors: &[ConfigError]) -> String {
     let numbered = (1..).zip(errors).map(|(number, error)| format!("({number}) {error}"));
     numbered.collect::<Vec<_>>().join("; ")
@@ -148,7 +148,7 @@ fn numbered(errors: &[ConfigError]) -> String {
 pub struct Shown(String);
 
 impl Shown {
-    /// What was given.
+    /// The given value.
     pub(crate) fn value(text: &str) -> Self {
         const LONGEST: usize = 80;
         let mut shown: String = text.chars().take(LONGEST).flat_map(char::escape_debug).collect();
@@ -158,7 +158,7 @@ impl Shown {
         Self(format!("`{shown}`"))
     }
 
-    /// What nobody should read in a log.
+    /// The placeholder for a value that must not appear in a log.
     pub(crate) fn secret() -> Self {
         Self("what was given".to_owned())
     }

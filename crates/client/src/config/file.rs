@@ -1,11 +1,11 @@
-//! Java's `.properties` syntax. Nothing in a value is expanded: `${…}` stays as it is written.
+//! Java's `.properties` syntax. Nothing in a value is expanded: `${…}` stays unchanged.
 
 use super::ConfigError;
 
 /// The names and values in the text of a `.properties` file, in order.
 ///
-/// `#` and `!` begin a comment line; the name ends at the first `=`, `:` or blank; a backslash at the end of a line
-/// continues it; `\t \n \r \f \uXXXX` and `\` before any other character are understood as Java does.
+/// `#` and `!` begin a comment line; the name ends at the first `=`, `:` or blank; a backslash at the end of
+/// a line continues it; `\t \n \r \f \uXXXX` and `\` before any other character have their meaning in Java.
 pub fn parse_properties(text: &str) -> Result<Vec<(String, String)>, ConfigError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut properties = Vec::new();
@@ -30,7 +30,7 @@ pub fn parse_properties(text: &str) -> Result<Vec<(String, String)>, ConfigError
 
 const BLANKS: [char; 3] = [' ', '\t', '\u{c}'];
 
-/// Lines end in `\n`, `\r` or `\r\n`.
+/// Splits lines at `\n`, `\r` or `\r\n`.
 fn natural_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut rest = Some(text);
     let lines = std::iter::from_fn(move || {
@@ -43,12 +43,12 @@ fn natural_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     (1..).zip(lines)
 }
 
-/// An odd number of backslashes at the end.
+/// Whether the line ends in an odd number of backslashes.
 fn ends_in_continuation(line: &str) -> bool {
     line.chars().rev().take_while(|c| *c == '\\').count() % 2 == 1
 }
 
-/// Name and value, both still escaped.
+/// Splits a line into name and value, both still escaped.
 fn split(line: &str) -> (&str, &str) {
     let mut escaped = false;
     let end = line

@@ -1,4 +1,4 @@
-//! The configuration as the machines and the connections want it.
+//! Derives the configuration of the machines and of the connections.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ impl ClientConfig {
         BackoffConfig { base: self.retry_backoff, max: self.retry_backoff_max }
     }
 
-    /// Of the machine that knows the cluster.
+    /// The configuration of the metadata machine.
     pub fn metadata(&self, allow_auto_topic_creation: bool, seed: u64) -> MetadataConfig {
         let rebootstrap = self.metadata_recovery_strategy == MetadataRecoveryStrategy::Rebootstrap;
         MetadataConfig {
@@ -26,10 +26,11 @@ impl ClientConfig {
         }
     }
 
-    /// Of the connections. `max_frame` is the largest response that is read, in bytes. Reads the files that `security.protocol` needs.
+    /// The configuration of the connections. `max_frame` is the largest accepted response, in bytes. Reads
+    /// the files that `security.protocol` needs.
     ///
     /// # Errors
-    /// What is wrong with such a file, or with a property of TLS or SASL.
+    /// An error in such a file, or in a property of TLS or SASL.
     pub fn connections(&self, max_frame: usize, seed: u64) -> Result<offtake_net::Config, ConfigError> {
         Ok(offtake_net::Config {
             security: self.security.build()?,

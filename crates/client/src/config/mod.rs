@@ -1,10 +1,10 @@
-//! What clients are told, under Java's names: [`ClientConfig`] has what every client has, and [`Properties`] makes a client's
-//! own configuration of it.
+//! The configuration of clients, under Java's names: [`ClientConfig`] has what every client has, and
+//! [`Properties`] extends it to a client's own configuration.
 //!
 //! A property keeps Kafka's name with `_` for `.` and its unit in its type: `request.timeout.ms` is
-//! [`request_timeout`](ClientConfig::request_timeout). Written as text, both Java's names and librdkafka's are understood; one
-//! that nobody knows is refused, with the one that was probably meant. Defaults are those of Java's clients 4.3; a line says
-//! where not. An error names all mistakes, not the first.
+//! [`request_timeout`](ClientConfig::request_timeout). As text, both Java's and librdkafka's names are
+//! accepted; an unknown name is refused, with a suggestion of what was probably meant. Defaults are those of
+//! Java's clients 4.3, except where noted. An error lists all mistakes, not only the first.
 
 mod address;
 mod error;
@@ -34,17 +34,19 @@ pub use sources::{
 };
 pub use value::{ENDLESS, Value, parse_iso_duration};
 
-/// What every client is told: where the brokers are, and how long to wait for them. See the [module](self) for the names.
+/// The settings of every client: where the brokers are, and how long to wait for them. See the [module](self)
+/// for the names.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClientConfig {
-    /// `bootstrap.servers`: the brokers to ask first, as host and port. Must not be empty.
+    /// `bootstrap.servers`: the brokers to contact first, as host and port. Must not be empty.
     pub bootstrap_servers: Vec<(String, u16)>,
-    /// `client.id`: what brokers call this client in their logs and quotas. Empty: a name is made.
+    /// `client.id`: the name of this client in the brokers' logs and quotas. If empty, `offtake` is sent.
     pub client_id: String,
-    /// `client.rack`: where this client is, so that it may read from a replica nearby (KIP-392). Empty: unknown.
+    /// `client.rack`: where this client is, so that it may read from a nearby replica (KIP-392). Empty:
+    /// unknown.
     pub client_rack: String,
 
-    /// `request.timeout.ms`: 30 s for one answer of one broker.
+    /// `request.timeout.ms`: 30 s for one response of one broker.
     pub request_timeout: Duration,
     /// `default.api.timeout.ms`: 60 s for a call of the application, retries included.
     pub default_api_timeout: Duration,
@@ -62,14 +64,14 @@ pub struct ClientConfig {
     pub socket_connection_setup_timeout: Duration,
     /// `socket.connection.setup.timeout.max.ms`: 30 s for the later ones.
     pub socket_connection_setup_timeout_max: Duration,
-    /// `send.buffer.bytes`: 128 KiB; `None` (-1) for what the system chooses.
+    /// `send.buffer.bytes`: 128 KiB; `None` (-1) for the system's choice.
     pub send_buffer: Option<u32>,
-    /// `receive.buffer.bytes`: `None` (-1), what the system chooses and enlarges as needed. Not Java's 64 KiB, which
-    /// caps the speed of a connection over any distance.
+    /// `receive.buffer.bytes`: `None` (-1), the system's choice, which it enlarges as needed. Not Java's 64
+    /// KiB, which limits the speed of a connection over any distance.
     pub receive_buffer: Option<u32>,
-    /// `receive.message.max.bytes`, librdkafka's: 100 000 000, the largest response that is read.
+    /// `receive.message.max.bytes`, librdkafka's: 100 000 000, the largest accepted response.
     pub receive_message_max_bytes: u32,
-    /// `metadata.max.age.ms`: 5 min, after which new partitions and topics are looked for.
+    /// `metadata.max.age.ms`: 5 min, after which the client looks for new partitions and topics.
     pub metadata_max_age: Duration,
     /// `metadata.recovery.strategy`: rebootstrap.
     pub metadata_recovery_strategy: MetadataRecoveryStrategy,
@@ -78,9 +80,9 @@ pub struct ClientConfig {
     /// `security.protocol`, and the properties of TLS and SASL.
     pub security: SecurityConfig,
 
-    /// The properties that were set by name: a combination may be refused only because both were asked for.
+    /// The properties that were set by name: some combinations are refused only if both were set explicitly.
     given: BTreeSet<&'static str>,
-    /// What was set and has no effect, by name.
+    /// The properties that were set and have no effect, by name.
     ignored: Vec<Ignored>,
 }
 
@@ -140,7 +142,7 @@ impl Properties for ClientConfig {
 crate::property_methods!(ClientConfig);
 
 impl ClientConfig {
-    /// What brokers are told: `client.id`, or a name of ours.
+    /// The client id sent to brokers: `client.id`, or our default.
     pub fn sent_client_id(&self) -> &str {
         if self.client_id.is_empty() { "offtake" } else { &self.client_id }
     }
@@ -150,7 +152,7 @@ impl ClientConfig {
         Some(self.client_rack.clone()).filter(|rack| !rack.is_empty())
     }
 
-    /// Notes that this property has no effect. True if that is news.
+    /// Notes that this property has no effect. True if that is new.
     fn note_ignored(&mut self, name: &str, reason: String, is_left_out: bool) -> bool {
         let is_new = self.ignored.iter().all(|ignored| ignored.name != name);
         if is_new {
@@ -159,13 +161,13 @@ impl ClientConfig {
         is_new
     }
 
-    /// A property that is known and has no effect.
+    /// Notes a known property that has no effect.
     fn ignore(&mut self, name: &str, why: &str) {
         self.note_ignored(name, why.to_owned(), false);
     }
 
-    /// Logs which properties have no effect, all in one line (WARN). Those that were left out as another program's were logged
-    /// then.
+    /// Logs which properties have no effect, all in one line (WARN). Those of other programs were logged when
+    /// they were left out.
     #[doc(hidden)] // for clients, when they start
     pub fn log_ignored(&self) {
         let ignored = self.ignored.iter().filter(|ignored| !ignored.is_left_out);
@@ -176,13 +178,13 @@ impl ClientConfig {
     }
 }
 
-/// What to do when none of the known brokers can be reached: `metadata.recovery.strategy` (KIP-899).
+/// What to do if none of the known brokers can be reached: `metadata.recovery.strategy` (KIP-899).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MetadataRecoveryStrategy {
-    /// Go on trying them.
+    /// Keep trying them.
     None,
-    /// Begin again from `bootstrap.servers`.
+    /// Start again from `bootstrap.servers`.
     Rebootstrap,
 }
 

@@ -1,9 +1,9 @@
-//! The names of properties, by whose they are. A client that is given another program's, as a file that several share may hold
-//! them, says so, and not that they were misspelled.
+//! The names of properties, by their owner. A file that several programs share may contain properties of
+//! others: a client reports them as such, and not as misspelled.
 //!
-//! Those of our own clients are listed here and nowhere else: [`p`](super::p) takes no other name.
+//! The names of our own clients are listed here and nowhere else: [`p`](super::p) accepts no other name.
 
-/// Whose property this is, as in "is a producer's"; `None` for one that nobody is known to have.
+/// The owner of this property, as in "is a producer's"; `None` for a name without a known owner.
 pub fn owner(name: &str) -> Option<&'static str> {
     let is = |prefixes: &[&str], names: &[&str]| {
         names.contains(&name) || prefixes.iter().any(|prefix| name.starts_with(prefix))
@@ -25,7 +25,7 @@ pub fn owner(name: &str) -> Option<&'static str> {
     }
 }
 
-/// Whether one of these lists has the name.
+/// Whether one of these lists contains the name.
 pub(super) const fn lists(mut lists: &[&[&str]], name: &str) -> bool {
     while let Some((list, others)) = lists.split_first() {
         let mut names = *list;
@@ -40,7 +40,7 @@ pub(super) const fn lists(mut lists: &[&[&str]], name: &str) -> bool {
     false
 }
 
-/// `==`, which is not to be had before a program runs.
+/// `==`, which is not available in a `const fn`.
 const fn is_same(one: &str, other: &str) -> bool {
     let (mut one, mut other) = (one.as_bytes(), other.as_bytes());
     while let (Some((a, rest)), Some((b, others))) = (one.split_first(), other.split_first()) {
@@ -52,7 +52,7 @@ const fn is_same(one: &str, other: &str) -> bool {
     one.is_empty() && other.is_empty()
 }
 
-/// A consumer's: Java's, 4.3, without what every client has; then librdkafka's and ours.
+/// A consumer's: those of Java 4.3, without what every client has; then librdkafka's and ours.
 pub const CONSUMER: &[&str] = &[
     "allow.auto.create.topics",
     "auto.commit.interval.ms",
@@ -102,7 +102,7 @@ pub const CONSUMER: &[&str] = &[
     "queued.min.messages",
 ];
 
-/// A producer's: Java's, 4.3, without what every client or the consumer has; then librdkafka's.
+/// A producer's: those of Java 4.3, without what every client or the consumer has; then librdkafka's.
 pub const PRODUCER: &[&str] = &[
     "acks",
     "batch.size",
@@ -175,7 +175,8 @@ const SERIALIZER: &[&str] = &[
     "value.subject.name.strategy",
 ];
 
-/// `consumer.`, `producer.` and the like go before a property of a client that Streams, Connect or MirrorMaker starts.
+/// Prefixes such as `consumer.` and `producer.` for the properties of a client that Streams, Connect or
+/// MirrorMaker starts.
 const STREAMS_PREFIXES: &[&str] = &[
     "admin.",
     "consumer.",

@@ -1,7 +1,8 @@
-//! The known name that somebody meant.
+//! Finds the known name that was probably meant.
 
-/// The one of `names` that was probably meant: the one that takes the fewest edits to become `wanted`, if these are few; the
-/// first of equals. Case and separators do not count: `sessionTimeoutMs` is `session.timeout.ms`.
+/// The one of `names` that was probably meant: the one that takes the fewest edits to become `wanted`, if
+/// these are few; the first of equals. Case and separators are ignored: `sessionTimeoutMs` is
+/// `session.timeout.ms`.
 pub(crate) fn nearest(wanted: &str, names: impl IntoIterator<Item = &'static str>) -> Option<&'static str> {
     // A name longer than any of ours is as unknown as its beginning.
     let wanted = letters(wanted.chars().take(128));
@@ -12,7 +13,7 @@ pub(crate) fn nearest(wanted: &str, names: impl IntoIterator<Item = &'static str
     names.into_iter().filter_map(near).min_by_key(|(edits, _)| *edits).map(|(_, name)| name)
 }
 
-/// More edits than this make another name, not a misspelled one.
+/// The number of edits above which it is another name, not a misspelled one.
 fn bound(length: usize) -> usize {
     match length {
         0..=3 => 0,
@@ -25,7 +26,7 @@ fn letters(name: impl Iterator<Item = char>) -> Vec<char> {
     name.flat_map(char::to_lowercase).filter(|c| !matches!(c, '.' | '_' | '-')).collect()
 }
 
-/// How many characters to put in, take out, replace or swap with a neighbour (optimal string alignment).
+/// The number of characters to insert, remove, replace or swap with a neighbour (optimal string alignment).
 fn distance(a: &[char], b: &[char]) -> usize {
     let mut before: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=b.len()).collect();

@@ -1,15 +1,15 @@
-//! What a property is, and the tables of all that a client knows: its own, and those of every client.
+//! Properties, and the tables of all that a client knows: its own, and those of every client.
 //!
-//! A property is understood, or it is left out of account with a warning because nothing the user gets depends on it, or it
-//! is refused because something would.
+//! A property is supported, or it is ignored with a warning because no result depends on it, or it is refused
+//! because some result would.
 
 use super::{ClientConfig, ConfigError, Ignored, Shown, Value, names, nearest, security::refers, table};
 
-/// A client's configuration: properties of its own, beside those of [`ClientConfig`], which it contains.
+/// A client's configuration: its own properties, and those of [`ClientConfig`], which it contains.
 ///
-/// [`property_methods!`](crate::property_methods) gives it the methods by which properties are set.
+/// [`property_methods!`](crate::property_methods) gives it the methods that set properties.
 pub trait Properties: Default + 'static {
-    /// What has these properties, as errors say it: `a consumer`.
+    /// The client's name in errors: `a consumer`.
     const CLIENT: &'static str;
 
     /// The lists that have the names of its own properties ([`names`](super::names)).
@@ -18,14 +18,14 @@ pub trait Properties: Default + 'static {
     /// Its own properties.
     fn own() -> &'static [&'static [Property<Self>]];
 
-    /// Those that every client has.
+    /// The configuration that every client has.
     fn client(&self) -> &ClientConfig;
 
-    /// The same, to be changed.
+    /// The same, mutable.
     fn client_mut(&mut self) -> &mut ClientConfig;
 
-    /// Everything that cannot be meant, each in a sentence: combinations that exclude one another, and numbers that only
-    /// make sense together. A property stands in backquotes.
+    /// Every conflict, each as a sentence: combinations that exclude one another, and numbers that only make
+    /// sense together. Property names are in backquotes.
     fn conflicts(&self) -> Vec<String>;
 }
 
@@ -36,24 +36,25 @@ pub struct Property<C> {
     meaning: Meaning<C>,
 }
 
-/// What a property does.
+/// The effect of a property.
 #[derive(Debug)]
 pub enum Meaning<C> {
     /// Sets a field.
     Sets(fn(&mut C, Value<'_>) -> Result<(), ConfigError>),
-    /// Is one of TLS or SASL.
+    /// A property of TLS or SASL.
     Secures,
-    /// Another name for this property, which lies in the same table or in another of the same client.
+    /// Another name for this property, which is in the same table or in another of the same client.
     Is(&'static str),
-    /// Changes nothing that the user gets; why.
+    /// Changes no result; with the reason.
     Ignored(&'static str),
-    /// The same, and not worth a word when it has one of these values.
+    /// The same, and not reported if it has one of these values.
     IgnoredUnless(&'static [&'static str], &'static str),
-    /// Fine with one of these values, refused with any other; why.
+    /// Accepted with one of these values, refused with any other; with the reason.
     Only(&'static [&'static str], &'static str),
 }
 
-/// A line of a table. A program whose table has a name that [`Properties::NAMES`] has not is not built.
+/// A line of a table. A program with a table whose name [`Properties::NAMES`] does not contain fails to
+/// compile.
 #[expect(clippy::panic, reason = "tables are made by the compiler")]
 pub const fn p<C: Properties>(name: &'static str, meaning: Meaning<C>) -> Property<C> {
     if !C::NAMES.is_empty() && !names::lists(C::NAMES, name) {
@@ -68,7 +69,7 @@ impl<C> Property<C> {
         self.name
     }
 
-    /// The name that it is an alias of.
+    /// The name of which it is an alias.
     pub fn alias_of(&self) -> Option<&'static str> {
         match self.meaning {
             Meaning::Is(other) => Some(other),
@@ -89,7 +90,7 @@ fn find<C>(tables: &[&'static [Property<C>]], name: &str) -> Option<&'static Pro
 /// The tables of the properties that every client has.
 const SHARED: &[&[Property<ClientConfig>]] = &[table::JAVA, table::OTHER];
 
-/// Every name that a client knows, aliases too.
+/// Every name that a client accepts, aliases too.
 pub fn known_names<C: Properties>() -> impl Iterator<Item = &'static str> {
     let own = C::own().iter().copied().flatten().map(Property::name);
     own.chain(SHARED.iter().copied().flatten().map(Property::name))
@@ -111,10 +112,11 @@ fn canonical<C: Properties>(name: &str) -> &str {
     own.or_else(|| find(SHARED, name).map(Property::alias_of)).flatten().unwrap_or(name)
 }
 
-/// Sets one property by its name. A config provider that is set resolves what refers to it, whatever was set first.
+/// Sets one property by its name. If a config provider is set, references to it are resolved, in whatever
+/// order they were set.
 ///
 /// # Errors
-/// An unknown name, or a value that the property does not take; the configuration is as before.
+/// An unknown name, or an invalid value; the configuration is then unchanged.
 pub fn set<C: Properties>(config: &mut C, name: &str, value: &str) -> Result<(), ConfigError> {
     let name = name.trim();
     let Some(provider) = config.client_mut().security.set_provider(name, value) else {
@@ -130,10 +132,11 @@ pub fn set<C: Properties>(config: &mut C, name: &str, value: &str) -> Result<(),
     Ok(())
 }
 
-/// As [`set`]; what refers to a config provider that may be set later is a mistake only for [`validate`].
+/// As [`set`]; an unresolved reference to a config provider that may be set later is an error only in
+/// [`validate`].
 ///
 /// # Errors
-/// As [`set`], but for such references.
+/// As for [`set`], except for such references.
 pub fn set_in_any_order<C: Properties>(config: &mut C, name: &str, value: &str) -> Result<(), ConfigError> {
     let error = match set(config, name, value) {
         Err(error) if refers(value) => error,
@@ -144,17 +147,18 @@ pub fn set_in_any_order<C: Properties>(config: &mut C, name: &str, value: &str) 
     Ok(())
 }
 
-/// The name that a property that is known goes by.
+/// The canonical name of a known property.
 fn known<C: Properties>(name: &str) -> Option<&'static str> {
     let name = canonical::<C>(name);
     find(C::own(), name).map(Property::name).or_else(|| find(SHARED, name).map(Property::name))
 }
 
-/// Sets anew what refers to config providers. What does not lead anywhere may do so when more of the provider is set.
+/// Sets the properties that refer to config providers again. References that cannot be resolved yet may be
+/// once more of the provider is set.
 fn set_references<C: Properties>(config: &mut C) {
     for (name, written) in config.client().security.references() {
         let set = set_value(config, name, written.expose_str().unwrap_or_default());
-        // The property may be of a client that this configuration is a part of.
+        // The property may belong to a client that contains this configuration.
         if !matches!(set, Err(ConfigError::Unknown { .. } | ConfigError::Foreign { .. })) {
             config.client_mut().security.note(name, written.expose_str().unwrap_or_default(), set.err());
         }
@@ -173,7 +177,8 @@ fn set_value<C: Properties>(config: &mut C, name: &str, value: &str) -> Result<(
     Ok(())
 }
 
-/// Sets a property that one of these tables has: the name that it goes by. `None` if none has it.
+/// Sets a property that one of these tables contains. Returns its canonical name; `None` if no table contains
+/// it.
 fn set_in<C>(
     tables: &[&'static [Property<C>]],
     config: &mut C,
@@ -219,8 +224,8 @@ fn unknown<C: Properties>(name: &str) -> ConfigError {
     }
 }
 
-/// Refuses what cannot be meant, in a configuration for which these mistakes were made: a value that was refused is not there,
-/// so what it may be in conflict with is not known.
+/// Checks a configuration for which these mistakes were made. A refused value is missing in it, so conflicts
+/// with that property cannot be detected.
 ///
 /// # Errors
 /// All of them at once ([`ConfigError::mistakes`]).
@@ -238,7 +243,7 @@ pub fn validate<C: Properties>(config: &C, mut mistakes: Vec<ConfigError>) -> Re
     ConfigError::all(mistakes)
 }
 
-/// Whether its value must not be shown.
+/// Whether the property's value must not be shown.
 pub fn is_secret(name: &str) -> bool {
     name == "sasl.jaas.config"
         || ["password", "passphrase", "secret", ".key", ".pem"].iter().any(|end| name.ends_with(end))

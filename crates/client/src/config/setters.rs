@@ -37,12 +37,12 @@ pub(super) fn recovery(c: &mut ClientConfig, v: Value<'_>) -> Set {
     Ok(())
 }
 
-/// Bytes, or -1 for what the system chooses.
+/// Bytes, or -1 for the system's choice.
 pub(super) fn socket_buffer(v: Value<'_>) -> Result<Option<u32>, ConfigError> {
     if v.text() == "-1" { Ok(None) } else { v.bytes(0).map(Some) }
 }
 
-/// librdkafka has -1 for "only when something asks for it".
+/// In librdkafka -1 means "only on demand".
 pub(super) fn refresh_interval(c: &mut ClientConfig, v: Value<'_>) -> Set {
     c.metadata_max_age = if v.text() == "-1" { ENDLESS } else { v.millis(1)? };
     Ok(())

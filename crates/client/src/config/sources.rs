@@ -1,4 +1,4 @@
-//! Where a configuration comes from: names and values, a file, the environment.
+//! The sources of a configuration: names and values, a file, the environment.
 
 use std::{env, ffi::OsString, fmt, fs::File, io::Read, path::Path};
 
@@ -8,11 +8,11 @@ use super::{ConfigError, Properties, is_secret, parse_properties, set, validate}
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ignored {
-    /// Its name, as it was given; of an environment variable the name that it was read as.
+    /// Its name, as it was given; for an environment variable the name of its property.
     pub name: String,
-    /// Why it has none.
+    /// The reason.
     pub reason: String,
-    /// It is another program's, or nobody's: it was left out, and that was logged.
+    /// It is another program's, or unknown: it was left out, and that was logged.
     pub(super) is_left_out: bool,
 }
 
@@ -22,55 +22,56 @@ impl fmt::Display for Ignored {
     }
 }
 
-/// What becomes of properties that are other programs'.
+/// How properties of other programs are handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Others {
-    /// Each is a mistake.
+    /// Each is an error.
     Refused,
     /// They are left out and listed as ignored.
     LeftOut,
 }
 
-/// Larger files hold something else.
+/// Larger files are refused: they contain something else.
 const LARGEST_FILE: u64 = 1 << 20;
 
-/// What variables begin with.
+/// The prefix of variables.
 const PREFIX: &str = "KAFKA_";
 
-/// Gives a configuration that has [`Properties`](crate::config::Properties) the methods by which they are set and checked.
+/// Gives a configuration that has [`Properties`](crate::config::Properties) the methods that set and check
+/// properties.
 #[macro_export]
 macro_rules! property_methods {
     ($config:ty) => {
         /// # Properties by name
         impl $config {
-            /// Sets one property by its Java name or one of librdkafka's. What excludes one another is found by
-            /// [`validate`](Self::validate) later. One that is known and has no effect here is listed
-            /// ([`ignored`](Self::ignored)); a client that starts logs them all in one
-            /// line (WARN). A config provider that is set resolves what refers to it, whatever was set first.
+            /// Sets one property by its Java name or one of librdkafka's. Conflicts are detected by
+            /// [`validate`](Self::validate) later. A property that is known and has no effect here is listed
+            /// ([`ignored`](Self::ignored)); a client that starts logs all of these in one line (WARN). If a
+            /// config provider is set, references to it are resolved, in whatever order they were set.
             ///
             /// # Errors
-            /// An unknown name, or a value that the property does not take; the configuration is as before.
+            /// An unknown name, or an invalid value; the configuration is then unchanged.
             pub fn set(&mut self, name: &str, value: &str) -> Result<(), $crate::config::ConfigError> {
                 $crate::config::set(self, name, value)
             }
 
-            /// Whether this property was set by its name (or an alias of it), be it to its default.
+            /// Whether this property was set by its name (or an alias of it), even to its default.
             pub fn is_given(&self, name: &str) -> bool {
                 $crate::config::is_given(self, name)
             }
 
-            /// The properties that were set and have no effect, with the reason: those that are known and change nothing here, and
-            /// those that were left out as another program's.
+            /// The properties that were set and have no effect, with the reason: those that are known and
+            /// change nothing here, and those of other programs that were left out.
             pub fn ignored(&self) -> &[$crate::config::Ignored] {
                 $crate::config::ignored(self)
             }
 
-            /// Every name that [`set`](Self::set) knows.
+            /// Every name that [`set`](Self::set) accepts.
             pub fn known_names() -> impl Iterator<Item = &'static str> {
                 $crate::config::known_names::<Self>()
             }
 
-            /// Refuses what cannot be meant: combinations that exclude one another, and numbers that only make sense
+            /// Checks for conflicts: combinations that exclude one another, and numbers that only make sense
             /// together.
             ///
             /// # Errors
@@ -83,21 +84,21 @@ macro_rules! property_methods {
             /// [validated](Self::validate).
             ///
             /// # Errors
-            /// All mistakes at once ([`ConfigError::mistakes`]($crate::config::ConfigError::mistakes)), a property that is
-            /// another program's among them.
+            /// All mistakes at once ([`ConfigError::mistakes`]($crate::config::ConfigError::mistakes)),
+            /// including properties of other programs.
             pub fn from_properties<N: AsRef<str>, V: AsRef<str>>(
                 properties: impl IntoIterator<Item = (N, V)>,
             ) -> Result<Self, $crate::config::ConfigError> {
                 $crate::config::from_properties(properties, $crate::config::Others::Refused)
             }
 
-            /// As [`from_properties`](Self::from_properties), of properties that other programs use too: what is another
-            /// client's, a serializer's, or nobody's that is known here is left out, logged in one line (INFO), and
-            /// listed ([`ignored`](Self::ignored)).
+            /// As [`from_properties`](Self::from_properties), for properties that other programs use too:
+            /// those of another client or a serializer, and unknown ones, are left out, logged in one line
+            /// (INFO), and listed ([`ignored`](Self::ignored)).
             ///
             /// # Errors
-            /// All mistakes at once. A name that is nearly one of this client's is still a mistake: it was probably
-            /// misspelled.
+            /// All mistakes at once. A name that is similar to one of this client's is still a mistake: it
+            /// was probably misspelled.
             pub fn from_shared_properties<N: AsRef<str>, V: AsRef<str>>(
                 properties: impl IntoIterator<Item = (N, V)>,
             ) -> Result<Self, $crate::config::ConfigError> {
@@ -107,15 +108,16 @@ macro_rules! property_methods {
             /// The defaults, changed by a Java `.properties` file in UTF-8
             /// ([`parse_properties`]($crate::config::parse_properties) has the syntax), of 1 MiB at most.
             ///
-            /// Whether all of it goes together is checked when the client is built, so that something can be set beside it.
+            /// Conflicts are checked when the client is built, so that more properties can be set after the
+            /// file.
             ///
             /// # Errors
-            /// The file and all mistakes in it, a property that is another program's among them.
+            /// The file and all mistakes in it, including properties of other programs.
             pub fn from_file(path: impl AsRef<std::path::Path>) -> Result<Self, $crate::config::ConfigError> {
                 $crate::config::from_file(path.as_ref(), $crate::config::Others::Refused)
             }
 
-            /// As [`from_file`](Self::from_file), of a file that other programs use too: see
+            /// As [`from_file`](Self::from_file), for a file that other programs use too: see
             /// [`from_shared_properties`](Self::from_shared_properties).
             ///
             /// # Errors
@@ -136,17 +138,18 @@ macro_rules! property_methods {
                 Ok(config)
             }
 
-            /// Sets what the environment says: the variable of a property is `KAFKA_` and its name in capitals, with `_` for
-            /// `.` and `__` for `_`. `KAFKA_BOOTSTRAP_SERVERS` is `bootstrap.servers`, `KAFKA_REQUEST_TIMEOUT_MS` is
-            /// `request.timeout.ms`.
+            /// Sets properties from the environment: the variable of a property is `KAFKA_` and its name in
+            /// capitals, with `_` for `.` and `__` for `_`. `KAFKA_BOOTSTRAP_SERVERS` is `bootstrap.servers`,
+            /// `KAFKA_REQUEST_TIMEOUT_MS` is `request.timeout.ms`.
             ///
-            /// Kafka's own scripts, its containers and Kubernetes set variables with this prefix too (`KAFKA_HEAP_OPTS`,
-            /// `KAFKA_SERVICE_HOST`): what is not this client's is left out and listed
-            /// ([`ignored`](Self::ignored)). A variable that is empty counts as one
-            /// that is not set. Whether all of it goes together is checked when the client is built.
+            /// Kafka's own scripts, its containers and Kubernetes set variables with this prefix too
+            /// (`KAFKA_HEAP_OPTS`, `KAFKA_SERVICE_HOST`): those that do not belong to this client are left
+            /// out and listed ([`ignored`](Self::ignored)). An empty variable counts as not set. Conflicts
+            /// are checked when the client is built.
             ///
             /// # Errors
-            /// All mistakes at once, each with its variable. A name that is nearly one of this client's is one.
+            /// All mistakes at once, each with its variable. A name that is similar to one of this client's
+            /// is a mistake.
             pub fn apply_env(&mut self) -> Result<(), $crate::config::ConfigError> {
                 $crate::config::apply_env(self)
             }
@@ -181,7 +184,7 @@ pub fn from_file<C: Properties>(path: &Path, others: Others) -> Result<C, Config
     applied.map(|()| config).map_err(|error| error.within(path.display().to_string()))
 }
 
-/// Sets what the environment says.
+/// Sets properties from the environment.
 ///
 /// # Errors
 /// All mistakes at once, each with its variable.
@@ -189,7 +192,7 @@ pub fn apply_env<C: Properties>(config: &mut C) -> Result<(), ConfigError> {
     apply_variables(config, env::vars_os())
 }
 
-/// Sets what these environment variables say.
+/// Sets properties from these environment variables.
 ///
 /// # Errors
 /// All mistakes at once, each with its variable.
@@ -245,7 +248,7 @@ fn apply<C: Properties, N: AsRef<str>, V: AsRef<str>>(
     ConfigError::all(mistakes)
 }
 
-/// Warns of a file with secrets that every user of the machine may read.
+/// Warns if a file with secrets is readable by every user of the machine.
 #[cfg(unix)]
 pub fn warn_of_readers(path: &Path, properties: &[(String, String)]) {
     use std::os::unix::fs::PermissionsExt;
@@ -261,11 +264,11 @@ pub fn warn_of_readers(path: &Path, properties: &[(String, String)]) {
     }
 }
 
-/// Warns of a file with secrets that every user of the machine may read, where files have readers.
+/// Does nothing, as this system has no such permissions to check.
 #[cfg(not(unix))]
 pub fn warn_of_readers(_path: &Path, _properties: &[(String, String)]) {}
 
-/// Whether it says where values stand: it has to be set before the properties whose values do.
+/// Whether the property configures providers: it has to be set before the properties that refer to them.
 pub fn is_of_providers(name: &str) -> bool {
     name.trim().starts_with("config.providers")
 }
@@ -281,7 +284,7 @@ fn read(path: &Path) -> Result<String, ConfigError> {
     Ok(text)
 }
 
-/// The property that a variable stands for.
+/// The property of a variable.
 fn property_of(variable: &str) -> Option<String> {
     let name = variable.strip_prefix(PREFIX).filter(|name| !name.is_empty())?;
     let words: Vec<_> = name.split("__").map(|part| part.to_lowercase().replace('_', ".")).collect();

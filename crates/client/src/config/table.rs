@@ -1,4 +1,4 @@
-//! The properties that every client has: Java's, 4.3, then librdkafka's and ours.
+//! The properties that every client has: those of Java 4.3, then librdkafka's and ours.
 
 use super::{
     ClientConfig,
@@ -126,9 +126,9 @@ const RUSTLS: &str = "rustls, which does TLS here, chooses this itself";
 const OWN_WAY: &str = "the client chooses this itself";
 
 pub(super) static OTHER: &[Property<ClientConfig>] = &[
-    // ours, some under the names that librdkafka gave them
+    // ours, some under librdkafka's names
     p("receive.message.max.bytes", Sets(|c, v| v.bytes(1000).map(|n| c.receive_message_max_bytes = n))),
-    // librdkafka: other names for the same
+    // librdkafka: aliases
     p("metadata.broker.list", Is("bootstrap.servers")),
     p("socket.timeout.ms", Is("request.timeout.ms")),
     p(
@@ -141,12 +141,12 @@ pub(super) static OTHER: &[Property<ClientConfig>] = &[
     ),
     p("sasl.mechanisms", Is("sasl.mechanism")),
     p("topic.metadata.refresh.interval.ms", Sets(refresh_interval)),
-    // librdkafka: what asks for another behaviour than ours
+    // librdkafka: properties that request behaviour we do not have
     p("enable.ssl.certificate.verification", Secures),
     p("plugin.library.paths", Only(&[""], "libraries cannot be loaded")),
-    // Java's that are not in the list of 4.3
+    // Java's properties that are missing in the list of 4.3
     p("auto.include.jmx.reporter", IgnoredUnless(&["false"], NO_METRICS)),
-    // librdkafka: what nothing depends on here
+    // librdkafka: properties without effect here
     p("client.software.name", Ignored(OWN_WAY)),
     p("client.software.version", Ignored(OWN_WAY)),
     p("internal.termination.signal", Ignored(OWN_WAY)),

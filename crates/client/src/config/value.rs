@@ -1,36 +1,37 @@
-//! One value, and the ways to read it: units, ranges, words.
+//! One value, and the ways to parse it: units, ranges, words.
 
 use std::{fmt::Display, str::FromStr, time::Duration};
 
 use super::{ConfigError, error::Shown};
 
-/// What was written for a property.
+/// The value given for a property.
 #[derive(Clone, Copy)]
 pub struct Value<'a> {
-    /// As it was written, alias or not, so that an error speaks of what the user sees.
+    /// The name as it was given, alias or not, so that errors show what the user wrote.
     pub name: &'a str,
     /// The value.
     pub text: &'a str,
-    /// Whether no error may show it.
+    /// Whether errors must not show it.
     pub secret: bool,
 }
 
-/// Longer waits than this are as good as endless: 30 years. Keeps `now + wait` within any clock's range.
+/// Longer waits are limited to this: 30 years, as good as endless. Keeps `now + wait` within any clock's
+/// range.
 pub const ENDLESS: Duration = Duration::from_secs(30 * 366 * 24 * 3600);
 
 impl<'a> Value<'a> {
-    /// It is not what the property takes.
+    /// The error for an invalid value.
     pub fn invalid(&self, expected: impl Into<String>) -> ConfigError {
         let value = if self.secret { Shown::secret() } else { Shown::value(self.text) };
         ConfigError::Invalid { name: self.name.to_owned(), value, expected: expected.into() }
     }
 
-    /// Without white space around it.
+    /// The value without white space around it.
     pub fn text(&self) -> &'a str {
         self.text.trim()
     }
 
-    /// Text, or nothing where there is only white space.
+    /// The text, or `None` if there is only white space.
     pub fn optional(&self) -> Option<String> {
         let text = self.text();
         (!text.is_empty()).then(|| text.to_owned())
@@ -44,7 +45,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// A size in bytes, as large as Java's `int` allows.
+    /// A size in bytes, up to Java's `int`.
     pub fn bytes(&self, least: u32) -> Result<u32, ConfigError> {
         self.number(least, i32::MAX.unsigned_abs())
     }
@@ -75,7 +76,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// What stands between commas; nothing for nothing.
+    /// The elements between commas; none for an empty value.
     pub fn list(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         self.text.split(',').map(str::trim).filter(|element| !element.is_empty())
     }
@@ -90,7 +91,8 @@ impl<'a> Value<'a> {
     }
 }
 
-/// ISO 8601 as Java's `Duration.parse` reads it: `PnDTnHnMn.nS`. Negative ones are no age.
+/// Parses ISO 8601 durations like Java's `Duration.parse`: `PnDTnHnMn.nS`. Negative ones are refused, as an
+/// age cannot be negative.
 pub fn parse_iso_duration(text: &str) -> Option<Duration> {
     let text = text.trim().to_ascii_uppercase();
     let rest = text.strip_prefix('P').or_else(|| text.strip_prefix("+P"))?;

@@ -1,4 +1,4 @@
-//! The one loop that acts: it reads the clock, waits, and carries what an engine wants to the sockets and back.
+//! The one loop that acts: it reads the clock, waits, and transfers data between an engine and the sockets.
 
 use std::time::{Duration, Instant};
 
@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 use super::{Engine, Outputs, Transport, probe::Probe, transport::Io};
 use crate::clock;
 
-/// How long an engine waits for the first command before it asks a broker anything. Mostly that comes at once, and then
-/// the first question is about what is wanted.
+/// How long an engine waits for the first command before it sends a request. Usually that command arrives at
+/// once, and then the first request is already for the wanted topics.
 const FIRST_COMMAND: Duration = Duration::from_millis(1);
 
 /// How long open connections may take to close.
@@ -54,7 +54,7 @@ async fn run_by<E, O>(
         if let Some(runtime) = engine.poll_probe(now) {
             probe.send(&runtime);
         }
-        // What became due by what has just happened is not late.
+        // A deadline that just became due because of this iteration is not late.
         let wake = engine.poll_timeout().map(|at| at.max(now));
         tokio::select! {
             biased;
@@ -69,7 +69,8 @@ async fn run_by<E, O>(
             }
             command = commands.recv(), if !abandoned => {
                 let now = woken(&mut engine, wake, &mut suspensions);
-                // Time first: whether a consumer still owns anything is settled before anything is committed (FAILURES M4).
+                // Time first: whether a consumer still owns anything is decided before anything is committed
+                // (FAILURES M4).
                 engine.handle_timeout(now);
                 match command {
                     Some(command) => engine.handle_command(now, command),
@@ -92,10 +93,10 @@ async fn run_by<E, O>(
     io.close(clock::now() + CLOSING).await;
 }
 
-/// From when on it is a suspension, and no adjustment of a clock.
+/// The least duration that counts as a suspension, and not as a clock adjustment.
 const SUSPENDED: Duration = Duration::from_secs(1);
 
-/// Finds out whether the machine was suspended, by how far a clock that goes on meanwhile has run ahead.
+/// Detects suspensions of the machine, by the advance of a clock that continues during them.
 struct Suspensions<C> {
     ahead: C,
     before: Duration,
@@ -106,16 +107,16 @@ impl<C: FnMut() -> Duration> Suspensions<C> {
         Self { before: ahead(), ahead }
     }
 
-    /// How long it was, since the last call.
+    /// The length of a suspension since the last call, if there was one.
     fn next(&mut self) -> Option<Duration> {
         let now = (self.ahead)();
-        // A clock that was set back counts from there.
+        // A clock that was set back counts from its new time.
         let by = now.saturating_sub(std::mem::replace(&mut self.before, now));
         (by >= SUSPENDED).then_some(by)
     }
 }
 
-/// Now, after the engine has heard whether that is much later than it should be.
+/// Returns the current time, after telling the engine if it wakes late.
 fn woken(
     engine: &mut impl Engine,
     wake: Option<Instant>,
@@ -132,7 +133,7 @@ fn woken(
     now
 }
 
-/// Carries out everything that the engine wants done now.
+/// Executes everything that the engine requests now.
 fn drain<E: Engine>(engine: &mut E, io: &mut Io, outputs: &mut impl Outputs<E::Output>, now: Instant) {
     loop {
         let mut quiet = true;
@@ -163,7 +164,7 @@ fn drain<E: Engine>(engine: &mut E, io: &mut Io, outputs: &mut impl Outputs<E::O
     }
 }
 
-/// The loop waits; the machines say until when.
+/// Waits until the time that the machines requested.
 async fn until(wake: Option<Instant>) {
     match wake {
         Some(at) => tokio::time::sleep_until(at.into()).await,

@@ -1,8 +1,8 @@
-//! Whether another runtime runs tasks at all.
+//! Tests whether another runtime runs tasks at all.
 
 use tokio::{runtime, sync::oneshot};
 
-/// A task that does nothing but say that it ran. One at a time: the next one takes the place of the last.
+/// A task that only reports that it ran. There is one at a time: the next one replaces the last.
 #[derive(Debug, Default)]
 pub(super) struct Probe(Option<oneshot::Receiver<()>>);
 
@@ -15,7 +15,7 @@ impl Probe {
         self.0 = Some(was_run);
     }
 
-    /// Ready when the runtime has run it; never if it will not.
+    /// Ready when the runtime has run it; never if it does not.
     pub(super) async fn answered(&mut self) {
         let answer = match &mut self.0 {
             Some(answer) => answer.await,

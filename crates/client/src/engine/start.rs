@@ -1,19 +1,19 @@
-//! Where the loop runs: on a thread of its own, or where the application says.
+//! Starts the loop: on a thread of its own, or where the application chooses.
 
 use std::{pin::Pin, thread};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The engine at work: ends when its client is closed or dropped.
+/// A running engine: ends when its client is closed or dropped.
 pub type EngineFuture = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 
-/// Gives an engine to whoever runs it.
+/// Passes an engine to the code that runs it.
 pub type Spawn = Box<dyn FnOnce(EngineFuture) + Send>;
 
-/// Runs the loop by `spawn`, or on a thread of this name with a small runtime.
+/// Runs the loop by `spawn`, or on a thread with this name and a small runtime.
 ///
 /// # Errors
-/// The runtime or the thread cannot be made.
+/// The runtime or the thread cannot be created.
 pub fn start(
     spawn: Option<Spawn>,
     thread: &str,

@@ -1,4 +1,4 @@
-//! What carries an engine's requests: connections, or what a simulation puts in their place.
+//! The transport of an engine's requests: connections, or a simulation in their place.
 
 use std::{fmt, future::poll_fn, sync::Arc, time::Instant};
 
@@ -7,7 +7,7 @@ use offtake_net::{Carrier, Dial, Lane, Net, NetEvent};
 
 use crate::config::{ClientConfig, ConfigError};
 
-/// How brokers are reached. The connections are made by the loop, on the runtime that it runs on.
+/// The way to reach brokers. The connections are made by the loop, on its own runtime.
 pub struct Transport(Kind);
 
 enum Kind {
@@ -29,10 +29,11 @@ impl fmt::Debug for Transport {
 }
 
 impl Transport {
-    /// By connections: those that `dial` makes, or plain TCP. `max_frame` is the largest response that is read, in bytes.
+    /// Uses connections: those that `dial` makes, or plain TCP. `max_frame` is the largest accepted response,
+    /// in bytes.
     ///
     /// # Errors
-    /// What is wrong with a property of TLS or SASL, or with the file that it names.
+    /// An error in a property of TLS or SASL, or in the file that it names.
     pub fn connections(
         config: &ClientConfig,
         max_frame: usize,
@@ -46,7 +47,7 @@ impl Transport {
         }))
     }
 
-    /// By this instead of connections.
+    /// Uses this instead of connections.
     pub fn carrier(carrier: Box<dyn Carrier>) -> Self {
         Self(Kind::Carrier(carrier))
     }
@@ -62,7 +63,7 @@ impl Transport {
     }
 }
 
-/// A transport at work.
+/// A transport in use.
 pub(super) enum Io {
     Net(Box<Net>),
     Carrier(Box<dyn Carrier>),

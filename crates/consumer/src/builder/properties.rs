@@ -1,4 +1,4 @@
-//! The properties that everybody sets, by a method each: named as Kafka's, and checked as they are.
+//! One method for each of the most used properties, with Kafka's names and checks.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use super::Builder;
 use crate::config::{AssignmentStrategy, AutoOffsetReset, GroupProtocol, IsolationLevel};
 
 /// # Properties
-/// Each of these is [`property`](Self::property) with a type: what is out of range is told by [`build`](Self::build), under
-/// Kafka's name. Durations count in whole milliseconds.
+/// Each of these is [`property`](Self::property) with a type. [`build`](Self::build) reports values out of
+/// range under Kafka's property name. Durations count in whole milliseconds.
 impl Builder {
-    /// `group.id`: join this consumer group. Without one, partitions are assigned by hand only.
+    /// `group.id`: join this consumer group. Without one, partitions can only be assigned manually.
     pub fn group(self, group: impl Into<String>) -> Self {
         self.property("group.id", group.into())
     }
@@ -19,13 +19,13 @@ impl Builder {
         self.property("group.instance.id", id.into())
     }
 
-    /// `group.protocol`: how members agree on who reads what. Default: classic.
+    /// `group.protocol`: how members agree on their assignment. Default: classic.
     pub fn group_protocol(self, protocol: GroupProtocol) -> Self {
         self.property("group.protocol", protocol)
     }
 
-    /// `partition.assignment.strategy`: the assignors that this member of a classic group offers, its favourite first.
-    /// Default: range, cooperative-sticky.
+    /// `partition.assignment.strategy`: the assignors that this member of a classic group offers, the
+    /// preferred one first. Default: range, cooperative-sticky.
     pub fn partition_assignment_strategy(
         self,
         strategies: impl IntoIterator<Item = AssignmentStrategy>,
@@ -34,7 +34,8 @@ impl Builder {
         self.property("partition.assignment.strategy", names.join(","))
     }
 
-    /// `client.id`: what brokers call this client in their logs and quotas. Default: empty; `offtake` is sent then.
+    /// `client.id`: the name of this client in the brokers' logs and quotas. Default: empty; `offtake` is
+    /// sent then.
     pub fn client_id(self, id: impl Into<String>) -> Self {
         self.property("client.id", id.into())
     }
@@ -44,22 +45,23 @@ impl Builder {
         self.property("client.rack", rack.into())
     }
 
-    /// `auto.offset.reset`: where to begin where nothing is committed. Default: latest.
+    /// `auto.offset.reset`: where to start if nothing is committed. Default: latest.
     pub fn auto_offset_reset(self, reset: AutoOffsetReset) -> Self {
         self.property("auto.offset.reset", reset)
     }
 
-    /// `enable.auto.commit`: whether what is finished is committed by interval. Default: true, if there is a group.
+    /// `enable.auto.commit`: whether finished offsets are committed periodically. Default: true, if there is
+    /// a group.
     pub fn enable_auto_commit(self, yes: bool) -> Self {
         self.property("enable.auto.commit", yes)
     }
 
-    /// `auto.commit.interval.ms`: that interval. Default: 5 s.
+    /// `auto.commit.interval.ms`: the interval of these commits. Default: 5 s.
     pub fn auto_commit_interval(self, interval: Duration) -> Self {
         self.property("auto.commit.interval.ms", interval.as_millis())
     }
 
-    /// `isolation.level`: which records of transactions are handed out. Default: read_uncommitted.
+    /// `isolation.level`: which transactional records are handed out. Default: read_uncommitted.
     pub fn isolation_level(self, level: IsolationLevel) -> Self {
         self.property("isolation.level", level)
     }
@@ -69,57 +71,59 @@ impl Builder {
         self.property("max.poll.records", records)
     }
 
-    /// `max.poll.interval.ms`: so long without a [`poll`](crate::Consumer::poll), and the group goes on without this member.
-    /// Default: 5 min.
+    /// `max.poll.interval.ms`: the longest time without a [`poll`](crate::Consumer::poll) before the group
+    /// continues without this member. Default: 5 min.
     pub fn max_poll_interval(self, interval: Duration) -> Self {
         self.property("max.poll.interval.ms", interval.as_millis())
     }
 
-    /// `session.timeout.ms`: so long without a heartbeat, and the group goes on without this member. Default: 45 s. Of a
-    /// classic group; with `group.protocol=consumer` the broker says.
+    /// `session.timeout.ms`: the longest time without a heartbeat before the group continues without this
+    /// member. Default: 45 s. Only for a classic group; with `group.protocol=consumer` the broker decides.
     pub fn session_timeout(self, timeout: Duration) -> Self {
         self.property("session.timeout.ms", timeout.as_millis())
     }
 
-    /// `heartbeat.interval.ms`: how often this member of a classic group says that it lives; shorter than a third of the session
-    /// timeout. Default: 3 s.
+    /// `heartbeat.interval.ms`: the time between heartbeats of this member of a classic group; less than a
+    /// third of the session timeout. Default: 3 s.
     pub fn heartbeat_interval(self, interval: Duration) -> Self {
         self.property("heartbeat.interval.ms", interval.as_millis())
     }
 
-    /// `request.timeout.ms`: for one answer of one broker. Default: 30 s.
+    /// `request.timeout.ms`: the time limit for one response of one broker. Default: 30 s.
     pub fn request_timeout(self, timeout: Duration) -> Self {
         self.property("request.timeout.ms", timeout.as_millis())
     }
 
-    /// `default.api.timeout.ms`: for one call of the application, retries included. Default: 60 s.
+    /// `default.api.timeout.ms`: the time limit for one call of the application, retries included. Default:
+    /// 60 s.
     pub fn default_api_timeout(self, timeout: Duration) -> Self {
         self.property("default.api.timeout.ms", timeout.as_millis())
     }
 
-    /// `fetch.min.bytes`: a broker waits until it has so many. Default: 1.
+    /// `fetch.min.bytes`: the broker waits until it has this many bytes. Default: 1.
     pub fn fetch_min_bytes(self, bytes: u32) -> Self {
         self.property("fetch.min.bytes", bytes)
     }
 
-    /// `fetch.max.wait.ms`: how long it waits for them. Default: 500 ms.
+    /// `fetch.max.wait.ms`: the longest time that it waits for them. Default: 500 ms.
     pub fn fetch_max_wait(self, wait: Duration) -> Self {
         self.property("fetch.max.wait.ms", wait.as_millis())
     }
 
-    /// `fetch.max.bytes`: the most in one response, unless its first batch alone is larger. Default: 50 MiB.
+    /// `fetch.max.bytes`: the largest fetch response, unless its first batch alone is larger. Default: 50
+    /// MiB.
     pub fn fetch_max_bytes(self, bytes: u32) -> Self {
         self.property("fetch.max.bytes", bytes)
     }
 
-    /// `max.partition.fetch.bytes`: the most of one partition in one response, unless its first batch alone is larger.
-    /// Default: 1 MiB.
+    /// `max.partition.fetch.bytes`: the most bytes of one partition in one response, unless its first batch
+    /// alone is larger. Default: 1 MiB.
     pub fn max_partition_fetch_bytes(self, bytes: u32) -> Self {
         self.property("max.partition.fetch.bytes", bytes)
     }
 
-    /// `allow.auto.create.topics`: whether asking for a topic that does not exist may create it, if the broker agrees.
-    /// Default: true.
+    /// `allow.auto.create.topics`: whether a request for a topic that does not exist may create it, if the
+    /// broker agrees. Default: true.
     pub fn allow_auto_create_topics(self, yes: bool) -> Self {
         self.property("allow.auto.create.topics", yes)
     }

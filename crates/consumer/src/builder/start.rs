@@ -1,4 +1,4 @@
-//! A consumer begins: its engine, the loop that drives that, and the handle, joined by channels.
+//! Starts a consumer: its engine, the loop that drives the engine, and the handle, connected by channels.
 
 use std::{
     sync::{
@@ -29,7 +29,7 @@ use crate::{
 };
 
 impl Builder {
-    /// Starts an engine, on a thread of its own unless told otherwise, and gives it its handle.
+    /// Starts the engine, by default on a thread of its own, and returns the consumer connected to it.
     pub(super) fn start(mut self) -> Result<Consumer> {
         config::validate(&self.config, std::mem::take(&mut self.mistakes))?;
         let assignors = self.config.assignors(&self.own)?;
@@ -64,7 +64,8 @@ impl Builder {
         Ok(Consumer::new(commands, config, shared, vitals, consumer, inbox))
     }
 
-    /// Who opens batches ahead of the application. An engine that was given to a runtime means that no thread is wanted.
+    /// Decides who opens batches ahead of the application. If the engine was given to a runtime, no thread is
+    /// wanted.
     fn opener(&self, is_spawned: bool) -> Opener {
         let alone = thread::available_parallelism().is_ok_and(|threads| threads.get() == 1);
         match self.replay {
@@ -74,7 +75,7 @@ impl Builder {
         }
     }
 
-    /// What the handle and the engine are made of, as far as the builder was told.
+    /// The parts that the handle and the engine are made of, as configured in the builder.
     pub(crate) fn into_parts(self) -> (Config, ConsumerParts, EngineParts) {
         let (reporter, ledgers) = (self.reporter, self.ledgers);
         let consumer = ConsumerParts {
@@ -95,18 +96,19 @@ impl Builder {
     }
 }
 
-/// Everything that this consumer logs is within it.
+/// The span of everything that this consumer logs.
 fn span(config: &Config) -> tracing::Span {
-    // Consumers of one group and client id are still told apart.
+    // The id distinguishes consumers with the same group and client id.
     static STARTED: AtomicU64 = AtomicU64::new(0);
     let id = STARTED.fetch_add(1, Ordering::Relaxed) + 1;
     tracing::info_span!("consumer", id, group = config.group_id, client_id = config.client.sent_client_id())
 }
 
-/// The loop's way to the handle. The inbox has no length of its own: it is coalesced, and bounded by the fetcher's budget.
+/// The loop's channel to the handle. The inbox has no fixed length: it is coalesced, and bounded by the
+/// fetcher's budget.
 struct ToInbox {
     inbox: InboxSender,
-    /// On its way into the inbox.
+    /// Items about to be added to the inbox.
     new: Taken,
 }
 

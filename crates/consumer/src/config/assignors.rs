@@ -1,4 +1,5 @@
-//! Which assignors a member of a classic group offers: `partition.assignment.strategy`, and the application's own.
+//! The assignors that a member of a classic group offers: `partition.assignment.strategy`, and the
+//! application's own.
 
 use std::sync::Arc;
 
@@ -7,8 +8,9 @@ use offtake_group::{Assignor, BuiltIn, Strategy};
 use super::{AssignmentStrategy, Config, ConfigError, GroupProtocol};
 
 impl Config {
-    /// By preference: what `partition.assignment.strategy` lists, with the application's own where it names them. Those that
-    /// it does not name come first; and if it is not set, they are all there is.
+    /// The assignors by preference: those that `partition.assignment.strategy` lists, including the
+    /// application's own where it names them. The application's others come first. If the property is not
+    /// set, only the application's own are offered.
     pub(crate) fn assignors(&self, own: &[Arc<dyn Assignor>]) -> Result<Vec<Strategy>, ConfigError> {
         let conflict = |text: String| Err(ConfigError::Conflict(text));
         if !own.is_empty() && self.group_protocol == GroupProtocol::Consumer {

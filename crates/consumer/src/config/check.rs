@@ -1,4 +1,4 @@
-//! Properties that exclude one another, as Java refuses them.
+//! Properties that exclude one another, with the same conflicts as in Java.
 
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ impl Config {
         }
     }
 
-    /// The broker decides these (KIP-848).
+    /// Refuses the properties that the broker decides (KIP-848).
     fn check_consumer(&self, conflicts: &mut Vec<String>) {
         let default = Self::default();
         let decided = [

@@ -1,17 +1,17 @@
-//! The properties that take one of a few words. Shown, each is the word that the property takes.
+//! The properties that take one of a few words. `Display` prints the word that the property takes.
 
 use std::{fmt, time::Duration};
 
 pub use offtake_machine::{GroupProtocol, IsolationLevel};
 
-/// Where to begin in a partition for which the group has committed nothing, or whose offset the broker no longer has:
-/// `auto.offset.reset`.
+/// Where to start in a partition if the group has committed nothing for it, or if the broker no longer has
+/// the offset: `auto.offset.reset`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AutoOffsetReset {
-    /// At the first record that is still there.
+    /// At the first record that still exists.
     Earliest,
-    /// After the last record: only what is written from now on.
+    /// After the last record: only records written from now on.
     Latest,
     /// Nowhere: the application gets an error and decides.
     None,
@@ -30,19 +30,20 @@ impl fmt::Display for AutoOffsetReset {
     }
 }
 
-/// A way to divide partitions among the members of a classic group: `partition.assignment.strategy`.
+/// A strategy to divide partitions among the members of a classic group: `partition.assignment.strategy`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum AssignmentStrategy {
-    /// Topic by topic, neighbouring partitions to the same member.
+    /// Topic by topic; neighbouring partitions go to the same member.
     Range,
     /// All partitions in turn.
     RoundRobin,
-    /// Balanced, moving as few partitions as can be; everything is given up while it happens.
+    /// Balanced, moving as few partitions as possible; members revoke everything during the rebalance.
     Sticky,
-    /// The same, giving up only what moves (KIP-429).
+    /// The same, but only partitions that move are revoked (KIP-429).
     CooperativeSticky,
-    /// The application's own of that name, given to [`Builder::assignor`](crate::Builder::assignor).
+    /// The application's own assignor with that name, given to
+    /// [`Builder::assignor`](crate::Builder::assignor).
     Custom(String),
 }
 
@@ -53,10 +54,10 @@ impl fmt::Display for AssignmentStrategy {
 }
 
 impl AssignmentStrategy {
-    /// Those that every Kafka client has.
+    /// The strategies that every Kafka client has.
     pub const ALL: &'static [Self] = &[Self::Range, Self::RoundRobin, Self::Sticky, Self::CooperativeSticky];
 
-    /// The name that members tell one another.
+    /// The name in the group protocol.
     pub fn name(&self) -> &str {
         match self {
             Self::Range => "range",
@@ -67,7 +68,7 @@ impl AssignmentStrategy {
         }
     }
 
-    /// Java's class of that name; Java has none for the application's own.
+    /// The name of Java's class for it; none for the application's own assignors.
     pub fn java_class(&self) -> Option<&'static str> {
         match self {
             Self::Range => Some("org.apache.kafka.clients.consumer.RangeAssignor"),
@@ -78,7 +79,8 @@ impl AssignmentStrategy {
         }
     }
 
-    /// By either name, the class with or without its package; any other name is that of an assignor of one's own.
+    /// Accepts either name, the class with or without its package; any other name is that of a custom
+    /// assignor.
     pub fn named(text: &str) -> Self {
         let known = Self::ALL.iter().find(|strategy| {
             let class = strategy.java_class().unwrap_or_default();

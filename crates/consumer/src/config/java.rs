@@ -43,7 +43,7 @@ pub(super) static JAVA: &[Property<Config>] = &[
     p("share.acquire.mode", Only(&[], SHARE)),
 ];
 
-/// Those that hand out bytes, as we do.
+/// The deserializers that return bytes, as we do.
 const DESERIALIZERS: &[&str] = &[
     "",
     "org.apache.kafka.common.serialization.ByteArrayDeserializer",

@@ -1,4 +1,4 @@
-//! A consumer's properties that are ours, and librdkafka's where they differ from Java's.
+//! Consumer properties of our own, and librdkafka's where they differ from Java's.
 
 use super::{Config, MAX_DECOMPRESSION_THREADS, setters::queue_kbytes};
 use offtake_client::config::{
@@ -9,7 +9,7 @@ use offtake_client::config::{
 const OWN_WAY: &str = "the client chooses this itself";
 
 pub(super) static OTHER: &[Property<Config>] = &[
-    // ours, some under the names that librdkafka gave them
+    // ours, some under librdkafka's names
     p("fetch.buffer.max.bytes", Sets(|c, v| v.large_bytes(1).map(|n| c.fetch_buffer_max_bytes = n))),
     p(
         "decompressed.batch.max.bytes",
@@ -20,22 +20,22 @@ pub(super) static OTHER: &[Property<Config>] = &[
         Sets(|c, v| v.number(0, MAX_DECOMPRESSION_THREADS).map(|n| c.decompression_threads = n)),
     ),
     p("enable.auto.offset.store", Sets(|c, v| v.boolean().map(|yes| c.enable_auto_offset_store = yes))),
-    // librdkafka: other names for the same
+    // librdkafka: aliases
     p("fetch.wait.max.ms", Is("fetch.max.wait.ms")),
     p("fetch.message.max.bytes", Is("max.partition.fetch.bytes")),
     p("queued.max.messages.kbytes", Sets(queue_kbytes)),
     p("auto.commit.enable", Is("enable.auto.commit")),
-    // librdkafka: what asks for another behaviour than ours
+    // librdkafka: properties that request behaviour we do not have
     p("enable.partition.eof", Only(&["false"], "compare `position` with `end_offsets` instead")),
     p("consume.callback.max.messages", Only(&["0"], "use `max.poll.records`")),
     p("offset.store.method", Only(&["broker"], "offsets are stored at the broker")),
     p("group.protocol.type", Only(&["consumer"], "a group of consumers has this type")),
-    // Java's that are not in the list of 4.3
+    // Java's properties that are missing in the list of 4.3
     p(
         "internal.leave.group.on.close",
         Only(&["true"], "say it when you close: `Consumer::close_with` (KIP-1092)"),
     ),
-    // librdkafka: what nothing depends on here
+    // librdkafka: properties without effect here
     p("queued.min.messages", Ignored("prefetching is bounded in bytes: `fetch.buffer.max.bytes`")),
     p("fetch.queue.backoff.ms", Ignored("fetching goes on as soon as there is room")),
     p("fetch.error.backoff.ms", Ignored("`retry.backoff.ms` is used")),

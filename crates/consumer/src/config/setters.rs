@@ -13,7 +13,7 @@ pub(super) fn group(c: &mut Config, v: Value<'_>) -> Set {
     Ok(())
 }
 
-/// The rules are those of topic names (KIP-345).
+/// The permitted characters are those of topic names (KIP-345).
 pub(super) fn instance(c: &mut Config, v: Value<'_>) -> Set {
     let id = v.text();
     let legal = id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
@@ -51,7 +51,7 @@ pub(super) fn strategies(c: &mut Config, v: Value<'_>) -> Set {
     Ok(())
 }
 
-/// Java's words and durations, and librdkafka's words.
+/// Accepts Java's words and durations, and librdkafka's words.
 pub(super) fn reset(c: &mut Config, v: Value<'_>) -> Set {
     const EXPECTED: &str = "`earliest`, `latest`, `none` or `by_duration:` and a duration such as `P1DT12H`";
     let text = v.text().to_ascii_lowercase();

@@ -1,4 +1,4 @@
-//! What is known, what it becomes, and what is refused.
+//! Known properties, their results, and refusals.
 
 use std::time::Duration;
 
@@ -311,7 +311,8 @@ fn a_field_set_by_hand_conflicts_like_a_property() {
     assert!(config.validate().is_err());
 }
 
-/// What a property cannot be set to, a field can; and the nearest that is right.
+/// A field can be set to values that a property refuses; an error is reported, and the nearest valid value is
+/// accepted.
 #[test]
 fn fields_that_make_no_sense_are_refused_and_the_next_value_is_not() {
     let (zero, least) = (Duration::ZERO, Duration::from_millis(1));

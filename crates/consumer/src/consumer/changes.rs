@@ -1,5 +1,5 @@
-//! Changes of ownership: partitions are assigned, and given up once the application has been told, by its listener or as a
-//! value.
+//! Ownership changes: assigned partitions, and revoked or lost ones, which are given up after the application
+//! has been notified through its listener or a value.
 
 use std::{
     collections::BTreeSet,
@@ -26,10 +26,10 @@ use crate::{
 };
 
 impl Consumer {
-    /// What of it comes out of `poll` or `next`, if anything.
+    /// Handles a control message. Returns the result of `poll` or `next` for it, if any.
     pub(super) fn handle_control(&mut self, control: Control) -> Option<Result<Next>> {
         match control {
-            // Of a group that this end has left.
+            // These are from a group that this consumer has left.
             Control::Assigned { generation: Some(_), .. } | Control::Revoke { .. } | Control::Lost { .. }
                 if self.group != Group::Subscribed => {}
             Control::Assigned { added, owned, generation } => {
@@ -54,7 +54,7 @@ impl Consumer {
                     self.running = Some(self.notify(RebalanceCall::Assigned, change, deadline, None));
                 }
             }
-            // The group has gone on: it waits for nothing, and would take no commit.
+            // The group has continued without us: it no longer waits, and would refuse a commit.
             Control::Revoke { id, partitions, owned, generation, revoke_by: Some(by) }
                 if by <= clock::now() =>
             {
@@ -80,7 +80,7 @@ impl Consumer {
             Control::LookAgain => {}
             Control::Recovered => self.fatal = None,
             Control::Failed(error) => {
-                // A group has no say in what is read by hand.
+                // Group errors do not affect manually assigned partitions.
                 if error.is_fatal() && (self.group == Group::Subscribed || error.kind() != ErrorKind::Group) {
                     self.fatal = Some(error.clone());
                 }
@@ -90,7 +90,8 @@ impl Consumer {
         None
     }
 
-    /// What every `poll` fails with. A consumer that reads by hand reads what it gets, whatever its group or some broker says.
+    /// The error that every `poll` returns. A consumer with manually assigned partitions keeps reading while
+    /// it receives data, whatever its group or some broker reports.
     pub(super) fn current_fatal(&mut self) -> Option<Error> {
         if self.group == Group::Outside && !self.taken.data.is_empty() {
             self.fatal = None;
@@ -98,8 +99,8 @@ impl Consumer {
         self.fatal.clone()
     }
 
-    /// Takes what has come. A fatal error among it ends with what the application begins now, or is told by every `poll` if it
-    /// cannot.
+    /// Takes the inbox's contents. A fatal error among them is dropped if the application now starts anew;
+    /// otherwise every `poll` returns it.
     pub(super) fn take_fatal_errors(&mut self) {
         self.inbox.take(&mut self.taken);
         self.taken.control.retain(|control| match control {
@@ -115,7 +116,7 @@ impl Consumer {
         });
     }
 
-    /// Somebody else may have them already.
+    /// Others may own these partitions already.
     fn lose(&mut self, id: RevocationId, change: OwnershipChange) -> Running {
         let why = self.handle.vitals.loss_of(&change.partitions);
         self.give_up(&change.partitions, Refusal::Lost(why));
@@ -123,8 +124,9 @@ impl Consumer {
         self.notify(RebalanceCall::Lost, change, deadline, Some(Command::RevocationDone(id)))
     }
 
-    /// A member that leaves begins to revoke all that it owns, as in a rebalance; it loses it where the engine has ended before,
-    /// as others may have it. False, and nothing is done, where no group has given it anything.
+    /// Begins to revoke, as in a rebalance, all that a leaving member owns. If the engine has ended before,
+    /// it is lost instead, as others may own it. Returns false, and does nothing, if no group has assigned
+    /// anything.
     pub(super) fn begin_to_leave(
         &mut self,
         deadline: Instant,
@@ -150,7 +152,7 @@ impl Consumer {
         true
     }
 
-    /// Before the listener hears of it, or anything is committed.
+    /// Logs before the listener is notified and before anything is committed.
     pub(super) fn log_giving_up(&self, partitions: &[TopicPartition]) {
         if partitions.is_empty() {
             return;
@@ -164,9 +166,9 @@ impl Consumer {
         });
     }
 
-    /// Nothing more of these is handed out; what is finished is committed if that is our task, within nine tenths of the time
-    /// that there is, as the listener needs some too, or what of `commit_within` is nearest; the application is told; then the
-    /// engine hears of it.
+    /// Stops handing out records of these partitions. If auto-commit is on, commits what is finished, within
+    /// nine tenths of the available time (the listener needs some too), clamped to `commit_within`. Then
+    /// notifies the application, and last the engine.
     pub(super) fn revoke(
         &mut self,
         change: OwnershipChange,
@@ -184,8 +186,9 @@ impl Consumer {
             self.report_finished();
             Command::CommitFinished { deadline, reply: Some(reply) }
         } else {
-            // What the application has asked for and not waited for goes out while the partitions are still ours (FAILURES H2).
-            // Those of what is kept hold nobody up; who leaves keeps nothing.
+            // Commits that the application requested without waiting are sent while the partitions are still
+            // ours (FAILURES H2).
+            // Commits of partitions that we keep delay nothing; a member that leaves keeps none.
             let of_these = (self.group != Group::Leaving).then(|| change.of.partitions.clone());
             Command::SettleCommits { partitions: of_these, deadline, reply }
         };
@@ -193,7 +196,8 @@ impl Consumer {
         running.after(answer)
     }
 
-    /// How long what runs inside of `poll`, or instead of it, may take: until the group waits no longer, or waits for the next `poll` no longer.
+    /// The deadline for work inside `poll`, or in its place: when the group stops waiting for the revocation,
+    /// or for the next `poll`.
     pub(super) fn while_polling(&self, revoke_by: Option<Instant>) -> Instant {
         let longest = clock::after(self.handle.config.max_poll_interval);
         revoke_by.map_or(longest, |by| by.min(longest))
@@ -222,7 +226,7 @@ impl Consumer {
         )
     }
 
-    /// A change that a dropped `next` was to hand out is the listener's where something else goes on with it.
+    /// Passes a change that a dropped `next` was to return to the listener, if another call continues it.
     pub(super) fn notify_listener(&mut self) {
         let Some(change) = self.running.as_ref().filter(|it| it.is_value()).map(|it| it.pending().change())
         else {
@@ -232,7 +236,8 @@ impl Consumer {
         self.running = self.running.take().map(|running| running.notification(notification));
     }
 
-    /// The listener's future; its first step too is taken inside `poll`, where a panic is contained (FAILURES D9).
+    /// The listener's future. Its first step also runs inside `poll`, where a panic is contained (FAILURES
+    /// D9).
     fn listening(&self, call: RebalanceCall, change: &OwnershipChange, deadline: Instant) -> Notification {
         let rebalance = Rebalance {
             partitions: change.partitions.clone(),
@@ -251,7 +256,7 @@ impl Consumer {
         }))
     }
 
-    /// The application has been told of a change: what comes out of `poll` or `next` for that, if anything.
+    /// Handles the end of a notification. Returns the result of `poll` or `next` for it, if any.
     pub(super) fn on_notified(&mut self, notified: Notified) -> Option<Result<Next>> {
         let pending = self.running.take()?.pending().clone();
         match notified {
@@ -268,7 +273,7 @@ impl Consumer {
         }
     }
 
-    /// Ends a change that was handed out as a value, if that has not happened yet.
+    /// Ends a change that was handed out as a value, unless it has already ended.
     pub(super) fn end_handed_out(&mut self) {
         if let Some(pending) = self.handed_out.take() {
             pending.end();
@@ -293,26 +298,28 @@ impl Consumer {
         self.release_freed();
     }
 
-    /// Revokes everything that is owned, as a rebalance would: commit, listener, then the command to the engine, which is
-    /// sent in any case. It is waited for until `deadline`; the engine goes on with the commit until `by`, where that is later.
+    /// Revokes everything that is owned, as a rebalance would: commit, listener, then the command to the
+    /// engine, which is sent in any case. It is awaited until `deadline`; the engine continues the commit
+    /// until `by`, if that is later.
     pub(super) async fn revoke_all(
         &mut self,
         deadline: Instant,
         by: Instant,
         mut command: Option<Command>,
     ) -> Result<()> {
-        // A rebalance that is under way comes first.
+        // A rebalance in progress comes first.
         let before = self.finish_running(Some(deadline)).await;
         self.as_values = false;
-        // What was handed out last is finished if the next `poll` would have said so.
+        // Records handed out last are finished if the next `poll` would have finished them.
         self.finish_passed();
         if self.begin_to_leave(deadline, by, &mut command) {
             return before.and(self.finish_running(Some(deadline)).await);
         }
-        // By hand, or with nothing left: nobody is told.
+        // Manual assignment, or nothing is owned any more: the listener is not called.
         let partitions: Vec<_> = self.delivery.owned().cloned().collect();
         self.log_giving_up(&partitions);
-        // What a change before has left to be committed goes out while it is ours (FAILURES H2). An engine that closes waits for it.
+        // Commits left by an earlier change are sent while the partitions are ours (FAILURES H2). An engine
+        // that closes waits for them.
         let may_commit = !partitions.is_empty() || command.is_some() && self.generation.is_some();
         let committed = if may_commit { self.commit_by_hand(deadline, by).await } else { Ok(()) };
         self.give_up(&partitions, Refusal::Revoked);
@@ -322,8 +329,8 @@ impl Consumer {
         before.and(committed)
     }
 
-    /// Before partitions that were assigned by hand are given up: what is finished is committed, if that is our task; otherwise
-    /// what the application has asked for and not waited for goes out (FAILURES H2).
+    /// Commits before manually assigned partitions are given up: what is finished, if auto-commit is on;
+    /// otherwise waits for the commits that the application requested without waiting (FAILURES H2).
     pub(super) async fn commit_by_hand(&mut self, deadline: Instant, by: Instant) -> Result<()> {
         let by_itself = self.commits_by_itself();
         if by_itself {
@@ -338,7 +345,7 @@ impl Consumer {
         clock::timeout_at(deadline, commit).await.unwrap_or_else(late)
     }
 
-    /// Until what the application is being told of is over, or the time is up: its own, or `until`.
+    /// Waits until the change in progress has been handled, or its own deadline or `until` has passed.
     pub(super) async fn finish_running(&mut self, until: Option<Instant>) -> Result<()> {
         self.end_handed_out();
         self.notify_listener();

@@ -1,4 +1,4 @@
-//! How a consumer is closed.
+//! Closing a consumer.
 
 use std::time::{Duration, Instant};
 
@@ -17,9 +17,9 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CloseOptions {
-    /// How long it may take in all. 30 s unless said.
+    /// The longest time that closing may take in all. Default: 30 s.
     pub timeout: Duration,
-    /// What becomes of the membership. By default a dynamic member leaves and a static one keeps its place.
+    /// Whether the member leaves the group. By default a dynamic member leaves and a static one stays.
     pub group_membership: GroupMembership,
 }
 
@@ -30,12 +30,12 @@ impl Default for CloseOptions {
 }
 
 impl CloseOptions {
-    /// Within this time, otherwise as by default.
+    /// Sets this time limit, and the defaults otherwise.
     pub fn timeout(timeout: Duration) -> Self {
         Self { timeout, ..Self::default() }
     }
 
-    /// Leaves the group, or does not, whatever kind of member it is.
+    /// Leaves the group or stays in it, for static and dynamic members alike.
     #[must_use]
     pub fn group_membership(self, group_membership: GroupMembership) -> Self {
         Self { group_membership, ..self }
@@ -43,32 +43,33 @@ impl CloseOptions {
 }
 
 impl Consumer {
-    /// Commits what is finished if `enable.auto.commit` is on, runs the listener's `revoked`, leaves the group, ends the
-    /// fetch sessions and closes the connections, all within `timeout`, however long that is. The commit has nine tenths of
-    /// it at most, and what comes after it the rest. A static member keeps its place in the group.
+    /// Commits what is finished if `enable.auto.commit` is on, runs the listener's `revoked`, leaves the
+    /// group, ends the fetch sessions and closes the connections, all within `timeout`. The commit gets at
+    /// most nine tenths of that time, the other steps the rest. A static member stays in the group.
     ///
-    /// Where the next `poll` would have said that the records of the last one are finished (`enable.auto.offset.store`, the
-    /// default), closing says so too, as in Java: an application that failed on one of them and wants it again drops the
-    /// consumer instead, or turns that off.
+    /// If the next `poll` would have marked the records of the last one as finished
+    /// (`enable.auto.offset.store`, the default), closing does so too, as in Java. An application that failed
+    /// on one of them and wants it redelivered drops the consumer instead, or turns that off.
     ///
-    /// With less than a second, also with none, the commit and the group's farewell are sent all the same, as when the consumer
-    /// is dropped. Their answers are waited for no longer than `timeout`, or 50 ms if that is longer; a commit that is not
-    /// confirmed by then ends in `Timeout`.
+    /// With a timeout of less than a second, even zero, the commit and the LeaveGroup are still sent, as when
+    /// the consumer is dropped. Their responses are awaited no longer than `timeout`, or 50 ms if that is
+    /// longer; a commit that is not confirmed by then results in `Timeout`.
     ///
-    /// Once this has ended, every call of a [`Handle`](crate::Handle) answers `Closed`.
+    /// Once this has ended, every call of a [`Handle`](crate::Handle) returns `Closed`.
     ///
     /// # Errors
-    /// What the listener failed with, or that the last commit could not be made in time. (One that the group refuses is
-    /// logged: its records are delivered again, to whoever owns them next.) `Closed` if the engine had ended before, such as with
-    /// the runtime that it was [spawned on](crate::Builder::spawn_on): nothing was committed then. The consumer is closed all the
-    /// same.
+    /// The listener's error, or that the last commit could not be made in time. (A commit that the group
+    /// refuses is logged: its records are delivered again, to the next owner of the partition.) `Closed` if
+    /// the engine had ended before, for example with the runtime that it was [spawned
+    /// on](crate::Builder::spawn_on): nothing was committed then. In any case the consumer is closed.
     pub async fn close(self, timeout: Duration) -> Result<()> {
         self.close_with(CloseOptions::timeout(timeout)).await
     }
 
-    /// The same, and says what becomes of the membership: a static member can be made to leave for good
-    /// ([`GroupMembership::Leave`]), a dynamic one to go without a rebalance, for a restart within its session
-    /// ([`GroupMembership::Remain`]; it comes back as another member, so its partitions wait for its session to expire).
+    /// The same, with a choice of what happens to the membership. A static member can leave for good
+    /// ([`GroupMembership::Leave`]); a dynamic one can stop without a rebalance, for a restart within its
+    /// session ([`GroupMembership::Remain`]; it returns as another member, so its partitions wait for its old
+    /// session to expire).
     ///
     /// # Errors
     /// As [`close`](Self::close).
@@ -77,19 +78,20 @@ impl Consumer {
         let deadline = clock::after(timeout.max(A_MOMENT));
         let was_closing = self.inbox.set_closing();
         self.closing_is_a_poll();
-        // Without the time to wait for it, what can be done in a second is done behind our back, as when dropped.
+        // If the deadline is shorter than a second, the rest is done in the background within a second, as
+        // when dropped.
         let by = deadline.max(clock::after(LAST_SECOND));
         let handed_over = self.revoke_all(deadline, by, None).await;
         let closed = self.handle.ask(|reply| Command::Close { deadline: by, group_membership, reply });
         match clock::timeout_at(deadline, closed).await.unwrap_or(Ok(())) {
-            // A handle was faster.
+            // A handle closed it first.
             Err(error) if was_closing && error.kind() == ErrorKind::Closed => Ok(()),
             closed => handed_over.and(closed),
         }
     }
 
-    /// For as long as closing takes, the group does not wait for a `poll` of this member, which would be put out of it with what
-    /// is being committed. One that is out of it already is not to come back.
+    /// For the duration of closing, the group does not wait for a `poll` of this member; otherwise it could
+    /// be removed while its commit is in flight. A member that has already been removed must not rejoin.
     fn closing_is_a_poll(&self) {
         if self.handle.vitals.membership() != MembershipState::NotPolled {
             self.shared.poll_runs(clock::now());
@@ -97,10 +99,11 @@ impl Consumer {
         }
     }
 
-    /// A handle closes the consumer, inside of `poll`: everything is revoked as in a rebalance, then the engine leaves.
+    /// A handle closes the consumer, inside of `poll`: everything is revoked as in a rebalance, then the
+    /// engine leaves the group.
     pub(super) fn close_for_handle(&mut self, deadline: Instant, reply: Reply<()>) {
         let group_membership = GroupMembership::Default;
-        // With less than a second the commit and the group's farewell are sent all the same.
+        // With less than a second, the commit and the LeaveGroup are still sent.
         let by = deadline.max(clock::after(LAST_SECOND));
         let mut command = Some(Command::Close { deadline: by, group_membership, reply });
         if self.begin_to_leave(deadline, by, &mut command) {
@@ -120,8 +123,8 @@ impl Consumer {
     }
 }
 
-/// A consumer that is dropped does in the background what can be done without waiting: what the application has said is
-/// finished is committed if `enable.auto.commit` is on, and the group is left.
+/// Dropping a consumer does in the background what needs no waiting: commits what the application has marked
+/// as finished, if `enable.auto.commit` is on, and leaves the group.
 impl Drop for Consumer {
     fn drop(&mut self) {
         self.end_poll();

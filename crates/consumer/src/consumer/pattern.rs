@@ -9,18 +9,18 @@ use crate::{
     error::{Error, Result},
 };
 
-/// A pattern of whole topic names, in RE2 syntax, which the group's coordinator matches (KIP-848). Lookaround and
-/// back-references are none of it.
+/// A pattern for whole topic names, in RE2 syntax, which the group's coordinator matches (KIP-848). RE2 has
+/// no lookaround and no back-references.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SubscriptionPattern(String);
 
 impl SubscriptionPattern {
-    /// As it is written. Whether it is valid the coordinator says.
+    /// Creates a pattern from its text. The coordinator decides whether it is valid.
     pub fn new(pattern: impl Into<String>) -> Self {
         Self(pattern.into())
     }
 
-    /// As it is written.
+    /// The pattern's text.
     pub fn pattern(&self) -> &str {
         &self.0
     }
@@ -33,15 +33,17 @@ impl fmt::Display for SubscriptionPattern {
 }
 
 impl Consumer {
-    /// Joins the group and reads its share of all topics whose names match, now or later, by the coordinator's judgement:
-    /// it sees new topics at once, and the client need not keep a list of all of them. Replaces an earlier subscription.
-    /// Needs `group.protocol=consumer` and Kafka 4.0; [`subscribe_patterns`](Self::subscribe_patterns) does not.
-    /// `exclude.internal.topics` is not asked: the pattern alone decides.
+    /// Joins the group and reads its share of all topics whose names match, now or later. The coordinator
+    /// does the matching: it sees new topics at once, and the client need not keep a list of all of them.
+    /// Replaces an earlier subscription. Needs `group.protocol=consumer` and Kafka 4.0;
+    /// [`subscribe_patterns`](Self::subscribe_patterns) does not. `exclude.internal.topics` is ignored: the
+    /// pattern alone decides.
     ///
     /// # Errors
-    /// `Misuse` with the classic protocol, without a `group.id`, while partitions are assigned by hand, or for an empty
-    /// pattern. What the coordinator thinks of the pattern comes out of [`poll`](Self::poll): `Group` with
-    /// `INVALID_REGULAR_EXPRESSION` if it cannot read it, `Unsupported` if it is too old; a new subscription starts afresh.
+    /// `Misuse` with the classic protocol, without a `group.id`, while partitions are assigned manually, or
+    /// for an empty pattern. The coordinator's verdict on the pattern is returned by [`poll`](Self::poll):
+    /// `Group` with `INVALID_REGULAR_EXPRESSION` if the pattern is invalid, `Unsupported` if the coordinator
+    /// is too old; a new subscription starts afresh.
     pub async fn subscribe_pattern(&mut self, pattern: SubscriptionPattern) -> Result<()> {
         if self.config().group_protocol != GroupProtocol::Consumer {
             return Err(Error::misuse(

@@ -1,5 +1,5 @@
-//! Inside `poll`: control heeded, changes told, records handed out. All of its state is the consumer's, none the
-//! future's: it may be left at any point.
+//! The inside of `poll`: handles control messages, reports changes, hands out records. All its state is in
+//! the consumer, none in the future, so the future may be dropped at any point.
 
 use std::{
     pin::Pin,
@@ -21,10 +21,10 @@ use crate::{
     records::Records,
 };
 
-/// A `poll` that waits commits no more often than this, however short `auto.commit.interval.ms` is.
+/// A waiting `poll` commits no more often than this, however short `auto.commit.interval.ms` is.
 const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 
-/// What one poll comes to.
+/// The result of one poll.
 pub(super) enum Item<H> {
     Output(H),
     /// [`Handle::wake`](crate::Handle::wake).
@@ -33,7 +33,7 @@ pub(super) enum Item<H> {
 }
 
 impl Consumer {
-    /// Changes are the listener's here, and events the event handler's.
+    /// Passes changes to the listener, and events to the event handler.
     pub(super) fn poll_output<H: PollOutput>(&mut self, cx: &mut Context<'_>) -> Poll<Result<H>> {
         loop {
             let result = match ready!(self.poll_item(cx, false)) {
@@ -47,7 +47,7 @@ impl Consumer {
         }
     }
 
-    /// The same, and changes and events as values.
+    /// The same, but returns changes and events as values.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next>> {
         let item = ready!(self.poll_item(cx, true));
         self.is_woken = false;
@@ -95,7 +95,7 @@ impl Consumer {
         self.finish_passed();
     }
 
-    /// The automatic commit, if it is due.
+    /// Sends the automatic commit, if it is due.
     fn commit_if_due(&mut self) {
         let now = clock::now();
         let due = clock::later(self.last_commit, self.handle.config.auto_commit_interval);
@@ -106,7 +106,8 @@ impl Consumer {
         }
     }
 
-    /// Ready when the automatic commit is due. The task is woken then, however long it waits for records.
+    /// Becomes ready when the automatic commit is due. The task is woken then, however long it waits for
+    /// records.
     fn poll_commit_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.commits_by_itself() {
             return Poll::Pending;
@@ -115,7 +116,7 @@ impl Consumer {
         self.commit_alarm.poll(cx, clock::later(self.last_commit, interval))
     }
 
-    /// What earlier polls handed out is finished, if that is how it is said.
+    /// Marks what earlier polls handed out as finished, if the configuration says that the next poll does so.
     pub(super) fn finish_passed(&mut self) {
         self.progress.go_on(self.delivery.passed());
     }
@@ -135,7 +136,7 @@ impl Consumer {
         self.progress.report(&self.handle);
     }
 
-    /// Everything that happens inside `poll`. All of its state is in `self`: it may be left at any point.
+    /// The next item of `poll`. All its state is in `self`, so that it may be dropped at any point.
     fn next_item<H: PollOutput>(&mut self, cx: &mut Context<'_>) -> Poll<Result<Item<H>>> {
         self.commit_if_due();
         loop {
@@ -148,7 +149,7 @@ impl Consumer {
     }
 
     fn next_but_commits<H: PollOutput>(&mut self, cx: &mut Context<'_>) -> Poll<Result<Item<H>>> {
-        // Of a `subscribe` that was dropped: whoever asked does not want to know.
+        // The result of a `subscribe` whose future was dropped: its caller does not want it.
         let _ = self.poll_subscribing(cx);
         loop {
             if let Some(running) = &mut self.running {
@@ -167,15 +168,16 @@ impl Consumer {
             match self.inbox.poll_take(cx, &mut self.taken) {
                 Poll::Ready(true) => continue,
                 Poll::Ready(false) => return Poll::Ready(Err(self.inbox.ended())),
-                // Pending may also mean that the runtime wants its turn, and it has seen to our waking already: what has
-                // come is heeded before any record.
+                // Pending may also mean that the task's cooperative budget is used up; the waker is then
+                // already notified. Control messages that have arrived are handled before any record.
                 Poll::Pending if !self.inbox.is_empty() => return Poll::Pending,
                 Poll::Pending => {}
             }
             if let Some(fatal) = self.current_fatal() {
                 return Poll::Ready(Err(fatal));
             }
-            // After a pause of the process, say: the engine finds out, and says when to look again (FAILURES M2, M4).
+            // For example after a pause of the process: the engine checks the membership and says when to
+            // look again (FAILURES M2, M4).
             if !self.shared.is_valid(clock::now()) {
                 return if self.is_woken { Poll::Ready(Ok(Item::Woken)) } else { Poll::Pending };
             }
@@ -186,7 +188,7 @@ impl Consumer {
             let handed_out: Option<Result<H>> = self.delivery.hand_out(&self.handle, self.as_values);
             self.forget_moved();
             match handed_out {
-                // A reset, which is a value of its own.
+                // A reset, which is returned as a value of its own.
                 Some(Ok(output)) if self.as_values && output.is_empty() => {}
                 Some(Ok(output)) => return Poll::Ready(Ok(Item::Output(output))),
                 Some(Err(error)) => return Poll::Ready(Err(error)),
@@ -199,7 +201,8 @@ impl Consumer {
         }
     }
 
-    /// What has come of partitions. Only when all control that was taken with it has been heeded.
+    /// Takes the data of partitions that has arrived. Called only after all control messages taken with it
+    /// were handled.
     fn take_in_data(&mut self) {
         while let Some(data) = self.taken.data.pop_front() {
             self.delivery.receive(data);
@@ -211,20 +214,21 @@ impl Consumer {
         self.release_freed();
     }
 
-    /// The engine may fetch anew into the memory of what has been read.
+    /// Returns the memory of records that have been read to the engine, which may fetch into it again.
     pub(super) fn release_freed(&mut self) {
         let freed = self.delivery.freed();
         if !freed.is_empty() {
             let chunks = freed.into_iter().map(|chunk| (chunk.partition, chunk.charge)).collect();
-            // The engine may be gone, and its budget with it.
+            // The engine, with its budget, may have ended.
             let _ = self.handle.send(Command::Freed { chunks });
         }
     }
 
-    /// The application is busy from here on.
+    /// From here on the application is busy.
     fn leave(&mut self) {
         if self.delivery.wants_more() {
-            // What has come meanwhile can be opened ahead, unless there is something to heed first.
+            // Chunks that arrived meanwhile can be opened ahead, unless a control message must be handled
+            // first.
             self.inbox.take(&mut self.taken);
             if self.taken.control.is_empty() {
                 self.take_in_data();
@@ -233,7 +237,7 @@ impl Consumer {
         self.delivery.application_leaves(clock::now());
     }
 
-    /// What was finished at positions that have been left is forgotten.
+    /// Forgets what was finished at positions that have been left.
     pub(super) fn forget_moved(&mut self) {
         self.progress.forget(&self.delivery.newly_sought(), &Refusal::Sought);
         self.progress.moved_back(&self.delivery.moved_back());
@@ -243,7 +247,7 @@ impl Consumer {
     }
 }
 
-/// Tells the engine that `poll` runs, for as long as it lives.
+/// Tells the engine that `poll` runs, as long as this exists.
 #[derive(Debug)]
 pub(super) struct Polling<'a> {
     pub(super) consumer: &'a mut Consumer,
@@ -255,16 +259,16 @@ impl Drop for Polling<'_> {
     }
 }
 
-/// Made by [`Consumer::stream`].
+/// A stream of records, made by [`Consumer::stream`].
 #[derive(Debug)]
 pub struct RecordStream<'a> {
     pub(super) polling: Polling<'a>,
-    /// The consumer is closed, or the error was handed out that says that there is no engine.
+    /// The consumer is closed, or the error that the engine has ended was returned.
     pub(super) has_ended: bool,
 }
 
 impl RecordStream<'_> {
-    /// The consumer, between two items: to commit, pause or seek.
+    /// Returns the consumer between two items: to commit, pause or seek.
     pub fn consumer(&mut self) -> &mut Consumer {
         self.polling.consumer
     }
@@ -279,21 +283,21 @@ impl Stream for RecordStream<'_> {
     }
 }
 
-/// Made by [`Consumer::into_stream`]. Dropping it drops the consumer.
+/// A stream of records, made by [`Consumer::into_stream`]. Dropping it drops the consumer.
 #[derive(Debug)]
 pub struct ConsumerStream {
     pub(super) consumer: Consumer,
-    /// The consumer is closed, or the error was handed out that says that there is no engine.
+    /// The consumer is closed, or the error that the engine has ended was returned.
     pub(super) has_ended: bool,
 }
 
 impl ConsumerStream {
-    /// The consumer, between two items: to commit, pause or seek.
+    /// Returns the consumer between two items: to commit, pause or seek.
     pub fn consumer(&mut self) -> &mut Consumer {
         &mut self.consumer
     }
 
-    /// The consumer again, to close it for one.
+    /// Returns the consumer, for example to close it.
     pub fn into_consumer(mut self) -> Consumer {
         self.consumer.end_poll();
         self.consumer
@@ -310,15 +314,16 @@ impl Stream for ConsumerStream {
 }
 
 impl Consumer {
-    /// The next item of a stream, which ends once the consumer is closed, or behind the error that says that its engine has
-    /// ended by itself.
+    /// The next item of a stream, which ends once the consumer is closed, or after the error that reports
+    /// that its engine has ended by itself.
     fn poll_stream(&mut self, has_ended: &mut bool, cx: &mut Context<'_>) -> Poll<Option<Result<Records>>> {
         if *has_ended {
             return Poll::Ready(None);
         }
         let result = ready!(self.poll_output(cx));
         *has_ended = matches!(&result, Err(error) if error.kind() == ErrorKind::Closed);
-        // That it ends is what whoever closed it wants; an engine that ends by itself is an error.
+        // A close that was requested ends the stream without an error; an engine that ends by itself is an
+        // error.
         let is_end = *has_ended && self.handle.inbox.is_closing();
         Poll::Ready((!is_end).then_some(result))
     }

@@ -1,4 +1,4 @@
-//! Offsets and positions: what the application says and asks of them.
+//! Offsets and positions: what the application sets and queries.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,13 +17,13 @@ use crate::{
 };
 
 impl Consumer {
-    /// Commits that these records are finished, and all that came before them in their partitions; retries for
+    /// Commits that these records, and all before them in their partitions, are finished; retries for
     /// `default.api.timeout.ms`.
     ///
     /// # Errors
-    /// `NotOwned` if a partition was given up since (nothing is sent for it), `CommitFailed` where the group refused:
-    /// the records will be delivered again, perhaps to another member. [`Error::commit_report`] tells partition by
-    /// partition. `Misuse` of a consumer whose records are finished one by one.
+    /// `NotOwned` if a partition was given up since (nothing is sent for it), `CommitFailed` if the group
+    /// refused: the records will be delivered again, perhaps to another member. [`Error::commit_report`] has
+    /// the result of each partition. `Misuse` for a consumer whose records are finished one by one.
     pub async fn commit(&mut self, records: &Records) -> Result<()> {
         self.commit_within(records, self.handle.config.client.default_api_timeout).await
     }
@@ -33,11 +33,12 @@ impl Consumer {
         self.begin_commit(records, timeout)?.await
     }
 
-    /// The same without waiting: the commit goes on by itself, be its outcome awaited or dropped. Later commits of the same
-    /// partitions wait for it, so that it never lands after one of them, and go as one, the furthest, when it is answered.
+    /// The same without waiting: the commit continues by itself, whether the returned value is awaited or
+    /// dropped. Later commits of the same partitions wait for it, so that it never overwrites one of them.
+    /// They are merged into one, with the highest offset, when it is answered.
     ///
     /// # Errors
-    /// `Closed`, and `Misuse` as of [`commit`](Self::commit).
+    /// `Closed`, and `Misuse` as for [`commit`](Self::commit).
     pub fn commit_async(&mut self, records: &Records) -> Result<Committing> {
         self.begin_commit(records, self.handle.config.client.default_api_timeout)
     }
@@ -61,8 +62,8 @@ impl Consumer {
         Ok(Committing::new(answer, self.reporter.clone()))
     }
 
-    /// Commits everything that is finished: what was stored or finished one by one, or with `enable.auto.offset.store` (the
-    /// default) what `poll` has handed out so far.
+    /// Commits everything that is finished: what was stored or finished one by one, or with
+    /// `enable.auto.offset.store` (the default) what `poll` has handed out so far.
     pub async fn commit_finished(&mut self) -> Result<()> {
         self.commit_finished_within(self.handle.config.client.default_api_timeout).await
     }
@@ -96,7 +97,8 @@ impl Consumer {
     /// The same without waiting, as [`commit_async`](Self::commit_async) does.
     ///
     /// # Errors
-    /// `Closed`, and `Misuse` as of [`commit_offsets`](Self::commit_offsets). The rest comes with the outcome.
+    /// `Closed`, and `Misuse` as for [`commit_offsets`](Self::commit_offsets). Other errors are returned with
+    /// the result.
     pub fn commit_offsets_async<S>(
         &mut self,
         offsets: impl OneOrMany<OffsetToCommit, S>,
@@ -105,13 +107,14 @@ impl Consumer {
         self.send_commit(offsets, self.handle.config.client.default_api_timeout)
     }
 
-    /// Says that everything **up to and including** this is finished: the next commit, by interval or by
-    /// [`commit_finished`](Self::commit_finished), includes it. Of use with `enable.auto.offset.store=false`, where records
-    /// are finished in order; where they are not, see [`finish_each`](crate::Builder::finish_each).
+    /// Marks everything **up to and including** this as finished: the next commit, periodic or by
+    /// [`commit_finished`](Self::commit_finished), includes it. Useful with `enable.auto.offset.store=false`,
+    /// if records are finished in order; if they are not, see [`finish_each`](crate::Builder::finish_each).
     ///
     /// # Errors
-    /// `NotOwned` if its partition was given up since, or sought to before it, or if the cluster has lost the record and moved the
-    /// position back before it. `Misuse` of a consumer whose records are finished one by one.
+    /// `NotOwned` if its partition was given up since, or if a seek went to before it, or if the cluster has
+    /// lost the record and moved the position back before it. `Misuse` for a consumer whose records are
+    /// finished one by one.
     pub fn store(&mut self, delivered: &impl Delivered) -> Result<()> {
         self.handle.check_up_to("store")?;
         let place = delivered.record_position();
@@ -130,37 +133,41 @@ impl Consumer {
         Ok(())
     }
 
-    /// The application does not have yet what the last `poll` handed out: where `poll` says what is finished, these records are not,
-    /// until the `poll` (commit, close) after [`hand_out_withheld`](Self::hand_out_withheld).
+    /// The application has not received the records of the last `poll` yet: if `poll` marks records as
+    /// finished, it leaves these out, until the `poll` (commit, close) after
+    /// [`hand_out_withheld`](Self::hand_out_withheld).
     #[doc(hidden)] // for the gate of typed values, whose own `poll` may be dropped while it looks through them
     pub fn withhold(&mut self) {
         self.progress.withhold();
     }
 
-    /// Now it has all of these, but for partitions that were sought or given up since.
+    /// The application has now received all of these, except those of partitions that were sought or given up
+    /// since.
     #[doc(hidden)]
     pub fn hand_out_withheld(&mut self) {
         self.progress.hand_out_withheld();
     }
 
-    /// Whether reading goes on after these as it did when they came: their partition was neither sought nor given up since.
+    /// Whether reading continues after these records: their partition was neither sought nor given up since
+    /// they were handed out.
     #[doc(hidden)]
     pub fn is_current(&self, records: &PartitionRecords) -> bool {
         self.delivery.is_current(&records.partition, records.token)
     }
 
-    /// Reads on from elsewhere, an offset or any other [`StartAt`]; the next record handed out is the one there. Records fetched
-    /// before are not handed out after. May be called as soon as the partition is assigned, also from a listener (through its
-    /// [`Handle`](crate::Handle)). A paused partition stays paused. [`position`](Self::position) says at once where a seek
-    /// to an offset has led.
+    /// Moves the position of a partition to an offset or any other [`StartAt`]; the next record handed out is
+    /// the one there, and no record fetched before is handed out. It may be called as soon as the partition
+    /// is assigned, also from a listener (through its [`Handle`](crate::Handle)). A paused partition stays
+    /// paused. [`position`](Self::position) returns the new position at once after a seek to an offset.
     ///
-    /// An offset for which the application names no leader epoch is read from whatever log the leader has now, as in Java. But
-    /// where the partition stands, or everything before is finished, the epoch is known: there a truncation of the log is
-    /// found, and an [event](crate::Event::Truncated) tells it (KIP-320).
+    /// If the application gives no leader epoch for an offset, whatever log the leader has now is read, as in
+    /// Java. But at the partition's position, or where everything before is finished, the epoch is known:
+    /// there a truncation of the log is detected, and reported by an [event](crate::Event::Truncated)
+    /// (KIP-320).
     ///
-    /// A partition that is being revoked is still assigned until that is over (the listener has ended, or the next call of
-    /// [`next`](Self::next) is made), as in Java: nothing more of it is handed out, but a commit of what is finished commits
-    /// where it was sought to.
+    /// A partition that is being revoked is still assigned until the revocation ends (the listener has ended,
+    /// or [`next`](Self::next) is called again), as in Java: nothing more of it is handed out, but a commit
+    /// of what is finished commits the offset of the seek.
     ///
     /// # Errors
     /// `NotOwned` if the partition is not assigned to this consumer, `Misuse` for a negative offset.
@@ -176,17 +183,18 @@ impl Consumer {
         Ok(())
     }
 
-    /// Hands out nothing more of these until [`resume`](Self::resume) or until they change hands: a pause belongs to one
-    /// assignment. In force when the call returns; what is buffered is kept, unless its memory is needed for others, and
-    /// comes later.
+    /// Hands out nothing more of these until [`resume`](Self::resume) or until they are reassigned: a pause
+    /// belongs to one assignment. It is in force when the call returns. Buffered records are kept and handed
+    /// out after the resume, unless others need their memory.
     ///
     /// # Errors
-    /// `NotOwned` if any of them is not assigned to this consumer, as far as `poll` has told; none is paused then.
+    /// `NotOwned` if any of them is not assigned to this consumer, as of the last `poll`; none is paused
+    /// then.
     pub fn pause<S>(&self, partitions: impl OneOrMany<TopicPartition, S>) -> Result<()> {
         self.handle.pause(partitions.into_items())
     }
 
-    /// The same of all that are [assigned](Self::assignment).
+    /// The same for all that are [assigned](Self::assignment).
     ///
     /// # Errors
     /// `Closed`.
@@ -194,15 +202,16 @@ impl Consumer {
         self.handle.pause_all()
     }
 
-    /// Hands them out again.
+    /// Hands these out again.
     ///
     /// # Errors
-    /// `NotOwned` if any of them is not assigned to this consumer, as far as `poll` has told; none is resumed then.
+    /// `NotOwned` if any of them is not assigned to this consumer, as of the last `poll`; none is resumed
+    /// then.
     pub fn resume<S>(&self, partitions: impl OneOrMany<TopicPartition, S>) -> Result<()> {
         self.handle.resume(partitions.into_items())
     }
 
-    /// The same of all that are [assigned](Self::assignment).
+    /// The same for all that are [assigned](Self::assignment).
     ///
     /// # Errors
     /// `Closed`.
@@ -210,28 +219,30 @@ impl Consumer {
         self.handle.resume_all()
     }
 
-    /// The partitions that are paused, in order.
+    /// The paused partitions, in order.
     pub fn paused(&self) -> Vec<TopicPartition> {
         self.delivery.paused().cloned().collect()
     }
 
-    /// The offset that `poll` hands out next; `None` while it is not known yet, or the partition is not ours. Of a partition that
-    /// is being revoked: the offset after the last record that was handed out, until that is over.
+    /// The offset that `poll` hands out next; `None` while it is not known yet, or if the partition is not
+    /// ours. For a partition that is being revoked, until the revocation ends: the offset after the last
+    /// record that was handed out.
     pub fn position(&self, partition: impl Into<TopicPartition>) -> Option<i64> {
         let partition = partition.into();
         self.delivery.position(&partition).or_else(|| self.handle.position(partition))
     }
 
-    /// How many records of a partition are still to be handed out, those that wait in this client among them: the
-    /// distance in offsets from the [position](Self::position) to the newest end of the log that any answer has told (the
-    /// last stable offset under read_committed, the high watermark otherwise). 0 when everything that can be read has been
-    /// handed out; `None` before the first answer, and while the position is not known.
+    /// The number of records of a partition that are still to be handed out, including those buffered in this
+    /// client: the distance in offsets from the [position](Self::position) to the latest known end of the log
+    /// (the last stable offset under read_committed, the high watermark otherwise). 0 when everything
+    /// readable has been handed out; `None` before the first fetch response, and while the position is not
+    /// known.
     pub fn lag(&self, partition: impl Into<TopicPartition>) -> Option<u64> {
         let partition = partition.into();
         self.delivery.lag(&partition).or_else(|| self.handle.lag(partition))
     }
 
-    /// The [`lag`](Self::lag) of every partition that is owned.
+    /// The [`lag`](Self::lag) of every owned partition.
     pub fn lags(&self) -> BTreeMap<TopicPartition, Option<u64>> {
         let lags = self.delivery.owned().map(|partition| (partition.clone(), self.delivery.lag(partition)));
         lags.collect()
@@ -248,7 +259,8 @@ impl Consumer {
         self.handle.committed(partitions).await
     }
 
-    /// The offset of the first record of each partition, or of where it would be.
+    /// The offset of the first record of each partition; of an empty one, the offset that its first record
+    /// would have.
     ///
     /// # Errors
     /// As [`Handle::beginning_offsets`](crate::Handle::beginning_offsets).
@@ -271,7 +283,7 @@ impl Consumer {
         self.handle.end_offsets(partitions).await
     }
 
-    /// First and next offset of a partition, asked of its leader.
+    /// The first and the next offset of a partition, requested from its leader.
     ///
     /// # Errors
     /// As [`Handle::watermarks`](crate::Handle::watermarks).
@@ -291,12 +303,12 @@ impl Consumer {
         self.handle.offsets_for_times(times).await
     }
 
-    /// The topic's partitions and who leads them.
+    /// The topic's partitions and their leaders.
     ///
     /// # Errors
-    /// `UnknownTopic` once the brokers have said so twice, `retry.backoff.ms` apart, or with `allow.auto.create.topics` a second
-    /// at least, as a topic may just be created. What kept the brokers from answering, after `default.api.timeout.ms`; at once
-    /// where waiting cannot help.
+    /// `UnknownTopic` once the brokers have reported it twice, `retry.backoff.ms` apart, or with
+    /// `allow.auto.create.topics` for at least a second, as a topic may just be being created. Other errors
+    /// of the brokers after `default.api.timeout.ms`, or at once if waiting cannot help.
     pub async fn partitions_for(&self, topic: impl Into<Topic>) -> Result<BTreeMap<i32, PartitionInfo>> {
         self.handle.partitions_for(topic).await
     }

@@ -1,4 +1,5 @@
-//! The handle without its engine: a task answers commands and keeps them in the order in which they came.
+//! Tests of the handle without its engine: a task answers commands and logs them in the order in which they
+//! arrive.
 
 use std::{
     future::Future,
@@ -36,7 +37,7 @@ mod waking;
 const ALL: Duration = Duration::from_secs(3600);
 const NONE: Duration = Duration::ZERO;
 
-/// What the handle has asked of the engine, and the listener has heard, in order.
+/// The handle's commands to the engine and the listener's calls, in order.
 #[derive(Clone, Debug, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -55,10 +56,10 @@ impl Log {
     }
 }
 
-/// Answers to commits and when each is due at the latest, while they are held back.
+/// Answers to commits that are held back, each with its deadline.
 type Held = Arc<Mutex<Option<Vec<(Instant, oneshot::Sender<Result<()>>)>>>>;
 
-/// The engine's end.
+/// Stands in for the engine.
 struct Engine {
     inbox: InboxSender,
     shared: Arc<Shared>,
@@ -81,12 +82,12 @@ impl Engine {
         }
     }
 
-    /// When each commit that is held back has to be answered.
+    /// The deadlines of the commits that are held back.
     fn held_until(&self) -> Vec<Instant> {
         self.held.lock().unwrap().iter().flatten().map(|(until, _)| *until).collect()
     }
 
-    /// As a group that has gone on without this member, a second later.
+    /// Refuses commits after a second, as a group that has continued without this member.
     fn refuses_commits(&self) -> impl Future<Output = ()> + use<> {
         let held = Arc::clone(&self.held);
         async move {
@@ -97,7 +98,7 @@ impl Engine {
         }
     }
 
-    /// As `offsets` does with a commit that cannot be made.
+    /// Times out commits, as `offsets` does with a commit that cannot be made.
     fn times_out_commits(&self) -> impl Future<Output = ()> + use<> {
         let held = Arc::clone(&self.held);
         async move {
@@ -123,7 +124,7 @@ impl Engine {
         self.send([], [Data::Started { partition, token: TOKEN, position: Position::at(to), restart }]);
     }
 
-    /// Gives these partitions of `orders` to the consumer, each to be read from its first record on.
+    /// Assigns these partitions of `orders` to the consumer, each to be read from its first record on.
     fn assigns(&self, partitions: &[i32], generation: Option<i32>) {
         let added =
             partitions.iter().map(|index| (orders(*index), Arc::new(PartitionGauges::new(TOKEN, false))));
@@ -179,7 +180,8 @@ fn chunk(partition: i32, from: i64, count: i64) -> Chunk {
     }
 }
 
-/// Where each partition of `orders` begins and ends, and its record of a time. Of partition 9 the leader says nothing.
+/// The first and the end offset of each partition of `orders`, and its record for a time. For partition 9 the
+/// leader sends nothing.
 fn listed((partition, at): (TopicPartition, ListAt)) -> Option<(TopicPartition, OffsetAndTimestamp)> {
     let (offset, timestamp) = match at {
         ListAt::Earliest => (5, None),
@@ -190,7 +192,7 @@ fn listed((partition, at): (TopicPartition, ListAt)) -> Option<(TopicPartition, 
         .then_some((partition, OffsetAndTimestamp { offset, timestamp, leader_epoch: None }))
 }
 
-/// Answers commands as an engine would that finds nothing wrong.
+/// Answers commands as an engine without errors would.
 async fn answers(mut commands: mpsc::UnboundedReceiver<Command>, log: Log, held: Held) {
     let answer = |deadline: Instant, reply: Option<oneshot::Sender<Result<()>>>| {
         let Some(reply) = reply else { return };
@@ -241,7 +243,7 @@ async fn answers(mut commands: mpsc::UnboundedReceiver<Command>, log: Log, held:
             }
             Command::CommitThese { offsets, deadline, reply } => {
                 for (partition, token, offset) in offsets {
-                    // Given offsets are of no token.
+                    // Offsets given by the application have no token.
                     assert!(token.is_none_or(|token| token == TOKEN), "{token:?}");
                     log.say(format!("commit {}@{}", name(&partition), offset.offset));
                 }
@@ -287,7 +289,7 @@ fn logged(log: Log, build: impl FnOnce(Builder) -> Builder) -> (Consumer, Engine
     (consumer, engine)
 }
 
-/// The same, with nobody who takes its commands.
+/// The same, but nothing receives its commands.
 fn unanswered(
     log: Log,
     build: impl FnOnce(Builder) -> Builder,
@@ -304,7 +306,7 @@ fn unanswered(
     (consumer, Engine { inbox: sender, shared, log, held }, commanded)
 }
 
-/// A member of the group that owns these partitions, whose listener has heard of it.
+/// A member of the group that owns these partitions, whose listener has been notified of them.
 async fn member(build: impl FnOnce(Builder) -> Builder, partitions: &[i32]) -> (Consumer, Engine) {
     joined(consumer(build), partitions).await
 }
@@ -318,7 +320,7 @@ async fn joined((mut consumer, engine): (Consumer, Engine), partitions: &[i32]) 
     (consumer, engine)
 }
 
-/// In virtual time.
+/// Sleeps in virtual time.
 #[expect(clippy::disallowed_methods, reason = "what the application does meanwhile takes its time")]
 async fn sleep(time: Duration) {
     tokio::time::sleep(time).await;
@@ -337,23 +339,23 @@ async fn offsets(consumer: &mut Consumer) -> Vec<i64> {
     records.iter().map(|record| record.offset()).collect()
 }
 
-/// Without what only says that memory is free.
+/// The logged commands, without those that only free memory.
 fn said(engine: &Engine) -> Vec<String> {
     engine.log.take().into_iter().filter(|what| !what.starts_with("freed")).collect()
 }
 
-/// Nor what the interval of the automatic commit brings with it.
+/// The same, also without the periodic automatic commit.
 fn said_of_change(engine: &Engine) -> Vec<String> {
     said(engine).into_iter().filter(|what| what != "commit soon").collect()
 }
 
-/// Runs both until the first is done; what the second does meanwhile is beside it.
+/// Runs both until the first is done, and ignores the second's result.
 async fn beside<T>(waits: impl Future<Output = T>, meanwhile: impl Future<Output = ()>) -> T {
     let (result, ()) = tokio::join!(waits, meanwhile);
     result
 }
 
-/// Writes what it hears into the log, and takes this long over it.
+/// A listener that logs its calls, and takes this long for each.
 struct Hears {
     log: Log,
     takes: Duration,
@@ -381,7 +383,7 @@ impl Listener for Hears {
     }
 }
 
-// ---- what is finished, and when it is committed -------------------------------------------------------------------------
+// ---- what is finished, and when it is committed ----------------------------------------------------------------
 
 // ---- changes of ownership -----------------------------------------------------------------------------------------------
 

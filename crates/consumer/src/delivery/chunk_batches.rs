@@ -1,4 +1,4 @@
-//! A chunk's batches, one after the other, opened.
+//! A chunk's batches, opened one after the other.
 
 use std::{collections::VecDeque, iter::Peekable};
 
@@ -7,15 +7,16 @@ use offtake_wire::records::{self as wire, Batch, Crc, Decompressor, Payload, Rec
 
 use super::prefetch::{Counted, OpenBytes};
 
-/// What is left to be read of a chunk. Knows nothing of the consumer: its batches may be [opened](Self::open_ahead) on any thread.
+/// The unread rest of a chunk. It is independent of the consumer: its batches may be
+/// [opened](Self::open_ahead) on any thread.
 #[derive(Debug)]
 pub(super) struct ChunkBatches {
     batches: Peekable<ReadBatches>,
-    /// Records below it are not for the application.
+    /// Records below this offset are not for the application.
     from: i64,
     /// Opened, and not yet handed out.
     opened: VecDeque<OpenBatch>,
-    /// What cannot be read, behind what is opened.
+    /// The unreadable record or batch that follows the opened ones.
     failed: Option<RecordError>,
 }
 
@@ -25,11 +26,11 @@ pub(super) struct OpenBatch {
     pub(super) payload: Payload,
     pub(super) at: wire::PayloadPosition,
     pub(super) leader_epoch: Option<i32>,
-    /// What it counts as while it is open ahead.
+    /// Its share of the open-ahead limit, while it is open ahead.
     pub(super) _counted: Option<Counted>,
 }
 
-/// What comes next of a chunk.
+/// The next item of a chunk.
 #[derive(Debug)]
 pub(super) enum Upcoming {
     Opened(OpenBatch),
@@ -37,12 +38,12 @@ pub(super) enum Upcoming {
 }
 
 impl ChunkBatches {
-    /// Of the records at `from` and above it.
+    /// The batches with records at `from` or above it.
     pub(super) fn of(batches: VisibleBatches, from: i64, crc: Crc) -> Self {
         Self { batches: batches.read(crc).peekable(), from, opened: VecDeque::new(), failed: None }
     }
 
-    /// Whether a record may be left, or an error to be told.
+    /// Whether there may be another record, or an error to report.
     pub(super) fn has_more(&mut self) -> bool {
         !self.opened.is_empty() || self.failed.is_some() || self.has_unopened()
     }
@@ -57,7 +58,7 @@ impl ChunkBatches {
         self.batches.peek().is_some()
     }
 
-    /// The next batch, at or above where reading begins.
+    /// The next batch with records at or above the position, opened.
     pub(super) fn next_opened(
         &mut self,
         decompressor: &mut Decompressor,
@@ -82,7 +83,7 @@ impl ChunkBatches {
         }
     }
 
-    /// Opens the next one, to be handed out later. False if nothing is left to open.
+    /// Opens the next batch, to be handed out later. False if nothing is left to open.
     pub(super) fn open_ahead(&mut self, decompressor: &mut Decompressor, open: &OpenBytes) -> bool {
         if self.failed.is_some() || !self.has_unopened() {
             return false;
@@ -97,12 +98,12 @@ impl ChunkBatches {
         true
     }
 
-    /// Whether what is opened ends with something that cannot be read.
+    /// Whether an unreadable record or batch follows the opened ones.
     pub(super) fn has_failed(&self) -> bool {
         self.failed.is_some()
     }
 
-    /// Bytes of the batches that are opened.
+    /// The size in bytes of the opened batches.
     #[cfg(test)]
     pub(super) fn open_bytes(&self) -> usize {
         self.opened.iter().map(|batch| batch.payload.as_bytes().len()).sum()

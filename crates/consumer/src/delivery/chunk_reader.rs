@@ -1,4 +1,4 @@
-//! A chunk on its way to be handed out, batch by batch.
+//! A chunk that is handed out batch by batch.
 
 use std::collections::VecDeque;
 
@@ -14,21 +14,22 @@ use super::{
 #[derive(Debug)]
 pub(super) struct ChunkReader {
     pub(super) chunk: Chunk,
-    /// Opened, ahead of what `source` still has.
+    /// Opened batches, which come before those that `source` still has.
     opened: VecDeque<OpenBatch>,
     source: Source,
 }
 
-/// Where the batches come from that are not opened yet.
+/// The source of the batches that are not opened yet.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is one a chunk, and that is boxed")]
 enum Source {
-    /// The chunk, from this offset on: nothing has been read of it.
+    /// The chunk, from this offset on: none of it has been read.
     Chunk {
         from: i64,
     },
     Here(ChunkBatches),
-    /// Submitted, to be [opened ahead](super::prefetch). If that fails, the chunk is read again from this offset on.
+    /// Submitted to be [opened ahead](super::prefetch). If that fails, the chunk is read again from this
+    /// offset on.
     InFlight {
         chunk: InFlight,
         from: i64,
@@ -40,9 +41,9 @@ impl ChunkReader {
         Self { source: Source::Chunk { from: chunk.fetch_offset }, chunk, opened: VecDeque::new() }
     }
 
-    /// What is left to read. What was submitted is taken back.
+    /// The unread batches. If they were submitted, they are taken back.
     fn batches(&mut self, crc: Crc) -> &mut ChunkBatches {
-        // It is asked for several times a batch, and large: it stays where it is.
+        // This is called several times for each batch, and the value is large, so it is not moved.
         if !matches!(self.source, Source::Here(_)) {
             self.source = Source::Here(self.take_back(crc));
         }
@@ -64,7 +65,7 @@ impl ChunkReader {
         }
     }
 
-    /// Passes over what is empty; whether a record may be left, or an error to be told.
+    /// Skips empty batches. Returns whether there may be another record, or an error to report.
     pub(super) fn skip_empty(&mut self, crc: Crc) -> bool {
         !self.opened.is_empty() || self.batches(crc).has_more()
     }
@@ -88,8 +89,8 @@ impl ChunkReader {
         }
     }
 
-    /// Submits what is left of it to be opened ahead, unless that has been done or nothing is left. Everything below
-    /// `handed_out` has been handed out. Whether anything of it is being opened then.
+    /// Submits the unread rest to be opened ahead, unless that has been done or nothing is left. Everything
+    /// below `handed_out` has been handed out. Returns whether any of it is then being opened.
     pub(super) fn submit(&mut self, handed_out: Option<i64>, crc: Crc, to: &mut Prefetcher) -> bool {
         let from = match &self.source {
             Source::InFlight { chunk, .. } if chunk.is_under_way() => return true,
@@ -116,14 +117,14 @@ impl ChunkReader {
         true
     }
 
-    /// Drops what is opened, and what was submitted to be opened: it is opened again when it is handed out. Everything below
-    /// `handed_out` has been.
+    /// Drops what is opened, and what was submitted to be opened: it is opened again when it is handed out.
+    /// Everything below `handed_out` has been handed out.
     pub(super) fn drop_opened(&mut self, handed_out: i64) {
         self.opened = VecDeque::new();
         self.source = Source::Chunk { from: handed_out.max(self.chunk.fetch_offset) };
     }
 
-    /// Bytes of the batches that are opened.
+    /// The size in bytes of the opened batches.
     #[cfg(test)]
     pub(super) fn open_bytes(&self) -> usize {
         let ahead = match &self.source {

@@ -1,4 +1,4 @@
-//! One partition, from what comes of it to what is handed out.
+//! One partition, from the chunks that arrive to the records that are handed out.
 
 mod buffer;
 
@@ -25,18 +25,18 @@ use crate::{
 
 #[derive(Debug)]
 pub(crate) struct Flow {
-    /// What others read of it. Whether it is paused is known there alone.
+    /// What others may read of the partition. Whether it is paused is stored only there.
     pub(super) gauges: Arc<PartitionGauges>,
     pub(super) token: Token,
     /// The next offset to hand out, once it is known.
     pub(super) position: Option<Position>,
-    /// Whether the application knows where it stands: it was handed something since the assignment, or has sought there.
+    /// Whether the application knows its position: it received records since the assignment, or sought there.
     pub(super) is_known: bool,
     pub(super) state: State,
     pub(super) turn: Turn,
-    /// The last output that has records of it.
+    /// The last output that contains its records.
     pub(super) last_output: u64,
-    /// How many chunks are done with.
+    /// The number of chunks that have been completely read.
     pub(super) chunks_done: u64,
     open: Option<Open>,
     queue: VecDeque<Entry>,
@@ -45,16 +45,16 @@ pub(crate) struct Flow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Reading,
-    /// What is buffered was offered to be given back, to be read again from here: nothing is handed out before the engine has
-    /// answered.
+    /// The buffered records were offered back to the engine, to be fetched again from here: nothing is handed
+    /// out before the engine has answered.
     GivingBack {
         from: Position,
     },
-    /// An error stopped it; a seek starts it again.
+    /// Stopped by an error; a seek starts it again.
     Stopped,
 }
 
-/// Where it stands among the partitions that have something buffered.
+/// Its place in the queue of partitions that have buffered entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     Idle,
@@ -63,11 +63,11 @@ pub(super) enum Turn {
     Parked,
 }
 
-/// What has come and is not being handed out yet, in order.
+/// An entry that has arrived and is not being handed out yet, in order.
 #[derive(Debug)]
 enum Entry {
     Chunk(Box<ChunkReader>),
-    /// The position goes on here.
+    /// The position moves here.
     Reset {
         to: Position,
         restart: Restart,
@@ -76,7 +76,7 @@ enum Entry {
     Failed(Error),
 }
 
-/// What is held for a chunk beside it, in a queue that has grown to twice its length, is charged with it.
+/// The memory held beside a chunk, in a queue that has grown to twice its length, is charged with the chunk.
 const _: () =
     assert!(size_of::<ChunkReader>() - size_of::<Chunk>() + 2 * size_of::<Entry>() <= READER_OVERHEAD);
 
@@ -85,29 +85,29 @@ const _: () =
 struct Open {
     reader: Box<ChunkReader>,
     batch: Option<OpenBatch>,
-    /// What cannot be read, before anything that follows.
+    /// The unreadable record or batch, reported before anything that follows.
     failed: Option<RecordError>,
 }
 
-/// What batches are opened with.
+/// The parameters for opening batches.
 pub(crate) struct Opening<'a> {
     pub(super) crc: Crc,
     pub(super) decompressor: &'a mut Decompressor,
     pub(super) moved: &'a mut Moved,
 }
 
-/// What comes next of a partition.
+/// The next output of a partition.
 pub(crate) enum NextOutput<P> {
     Part(P),
     /// Its position is reset.
     Reset,
-    /// It stops, and says why.
+    /// It stops with an error.
     Failed,
     Nothing,
 }
 
 impl Flow {
-    /// Just assigned.
+    /// A partition that was just assigned.
     pub(super) fn new(gauges: Arc<PartitionGauges>) -> Self {
         Self {
             token: gauges.token(),
@@ -127,7 +127,7 @@ impl Flow {
         self.open.is_some() || !self.queue.is_empty()
     }
 
-    /// Whether a chunk is begun.
+    /// Whether a chunk has been begun.
     pub(super) fn is_open(&self) -> bool {
         self.open.is_some()
     }
@@ -137,13 +137,13 @@ impl Flow {
         self.open.is_none() && matches!(self.queue.front(), Some(Entry::Reset { .. } | Entry::Failed(_)))
     }
 
-    /// Whether records wait that are not to be handed out now. What is no record is told all the same: a reset, an error.
+    /// Whether its next records must not be handed out now. Resets and errors are reported even so.
     pub(super) fn is_held(&self) -> bool {
         let has_records_first = self.open.is_some() || matches!(self.queue.front(), Some(Entry::Chunk(_)));
         matches!(self.state, State::GivingBack { .. }) || self.gauges.is_paused() && has_records_first
     }
 
-    /// The position is shown to others.
+    /// Publishes the position in the gauges.
     pub(super) fn show(&self) {
         let offset = self.position.map(|position| position.offset);
         match self.is_known {
@@ -152,10 +152,10 @@ impl Flow {
         }
     }
 
-    // ---- what is handed out --------------------------------------------------------------------------------------
+    // ---- handing out -------------------------------------------------------------------------------------------
 
-    /// The next run of at most `most` records, out of one batch. The position then stands behind them, and behind all that
-    /// follows in what is buffered without a record.
+    /// The next run of at most `most` records, out of one batch. The position then is after them, and after
+    /// all buffered offsets without a record that follow them.
     pub(super) fn next_part(
         &mut self,
         partition: &TopicPartition,
@@ -244,7 +244,7 @@ impl Flow {
         }
     }
 
-    /// Something is handed out that ends here; where the position stands then.
+    /// Moves the position for a part that ends here. Returns the new position.
     fn hands_out(
         &mut self,
         end: Position,
@@ -257,7 +257,7 @@ impl Flow {
         self.position.unwrap_or(end)
     }
 
-    /// Up to the next record, or the next reset or error.
+    /// Moves up to the next record, reset or error.
     fn pass(&mut self, partition: &TopicPartition, opening: &mut Opening<'_>) {
         loop {
             let Some(open) = &mut self.open else {
@@ -270,7 +270,7 @@ impl Flow {
             if open.has_more(opening.crc) {
                 return;
             }
-            // The chunk is done; it may end behind its last record.
+            // The chunk has been read; it may end after its last record.
             let Some(Open { reader, .. }) = self.open.take() else { return };
             let next = reader.chunk.next;
             if self.position.is_none_or(|position| position.offset < next.offset) {
@@ -284,14 +284,14 @@ impl Flow {
         }
     }
 
-    /// The position goes to where the cluster has moved it.
+    /// Moves the position to where the cluster has moved it.
     pub(super) fn reset(&mut self, partition: &TopicPartition, moved: &mut Moved) {
         if let Some(Entry::Reset { .. }) = self.queue.front()
             && let Some(Entry::Reset { to, restart }) = self.queue.pop_front()
         {
             if let Some(from) = self.position.map(|position| position.offset).filter(|from| *from < to.offset)
             {
-                // There is nothing in between to be finished, or nothing that was asked for.
+                // There are no offsets in between to finish, or none that were requested.
                 let to = RecordPosition { partition: partition.clone(), token: self.token, next: to };
                 moved.over.push(Passed { from, to });
             }
@@ -300,7 +300,7 @@ impl Flow {
         }
     }
 
-    /// The error that stops it here; there is nothing behind it.
+    /// Takes the error that stops the partition here; nothing follows it.
     pub(super) fn take_error(&mut self) -> Option<Error> {
         match self.queue.pop_front()? {
             Entry::Failed(error) => {
@@ -314,8 +314,9 @@ impl Flow {
         }
     }
 
-    /// Whether the cluster has moved the partition back to this offset or before it, behind what is being handed out. That
-    /// is then of a log that is gone, and is dropped: nothing of it is missed that does not come again.
+    /// Whether the cluster has moved the partition to this offset or before it, after the records being
+    /// handed out. They then belong to a log that is gone, and are dropped: whatever still exists of them is
+    /// delivered again.
     pub(super) fn was_cut_off(&self, at: i64) -> bool {
         self.cut_at(at).is_some()
     }
@@ -339,10 +340,10 @@ impl Flow {
         }
     }
 
-    // ---- what is opened ahead ------------------------------------------------------------------------------------
+    // ---- opening ahead -----------------------------------------------------------------------------------------
 
-    /// Has what follows in the `nth` chunk opened ahead: the one that is being handed out, or one behind it. How many bytes
-    /// that will take, by a first estimate; `None` if there is no such chunk.
+    /// Has the rest of the `nth` chunk opened ahead: the one being handed out is the first, others follow.
+    /// Returns a first estimate of the bytes that will take; `None` if there is no such chunk.
     pub(super) fn submit(&mut self, nth: usize, crc: Crc, to: &mut Prefetcher) -> Option<usize> {
         let is_open = usize::from(self.open.is_some());
         let (reader, handed_out) = match (&mut self.open, nth) {
@@ -362,8 +363,8 @@ impl Flow {
         Some(if is_under_way { reader.chunk.charge.bytes() } else { 0 })
     }
 
-    /// Nothing of it is handed out for now: what is opened is dropped. No more of it is held then than was fetched, which is
-    /// what is charged; an unpacked batch can be a thousand times as large.
+    /// Drops what is opened, because nothing of the partition is handed out for now. It then holds no more
+    /// than was fetched and charged; a decompressed batch can be a thousand times as large.
     pub(super) fn drop_opened(&mut self) {
         let position = self.position.map(|position| position.offset);
         if let Some(open) = &mut self.open {
@@ -377,7 +378,7 @@ impl Flow {
         }
     }
 
-    /// Bytes of what is opened.
+    /// The size in bytes of what is opened.
     #[cfg(test)]
     pub(super) fn unpacked(&self) -> usize {
         let begun = self.open.iter().filter_map(|open| open.batch.as_ref());
@@ -401,7 +402,7 @@ impl Entry {
 }
 
 impl Open {
-    /// Passes over what is empty; whether a record may be left, or an error to be told.
+    /// Skips empty batches. Returns whether there may be another record, or an error to report.
     fn has_more(&mut self, crc: Crc) -> bool {
         self.batch.is_some() || self.failed.is_some() || self.reader.skip_empty(crc)
     }

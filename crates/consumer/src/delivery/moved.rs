@@ -1,7 +1,8 @@
-//! What has happened beside handing out, until somebody asks for it.
+//! What has happened besides handing out, kept until it is queried.
 //!
-//! Each note bears the token that it was made under. Whoever takes it compares that with the partition's token of now, and
-//! drops what was noted before a seek or for an earlier owner: a seek need not look through the notes.
+//! Each note carries the token under which it was made. The caller that takes it compares that with the
+//! partition's current token, and drops notes from before a seek or of an earlier owner: so a seek need not
+//! search the notes.
 
 use std::collections::VecDeque;
 
@@ -10,28 +11,29 @@ use offtake_machine::{Position, Token, TopicPartition};
 
 use crate::{event::Event, inbox::Restart, passed::Passed};
 
-/// Positions that moved otherwise than by handing out, and chunks that go back.
+/// Positions that moved other than by handing out, and chunks to return.
 #[derive(Debug, Default)]
 pub(super) struct Moved {
-    /// Beyond the last record handed out: control and aborted batches, emptied ones.
+    /// Moved past offsets without records for the application: control and aborted batches, emptied ones.
     pub(super) over: Vec<Passed>,
-    /// Back, by the cluster, and to where.
+    /// Moved back by the cluster, with the new position.
     pub(super) back: Vec<(TopicPartition, Token, i64)>,
-    /// By the cluster, back so often by then: the engine has to hear that the handle knows.
+    /// Moved by the cluster, with the number of such moves so far: the engine has to learn that the handle
+    /// knows.
     pub(super) restarted: Vec<(TopicPartition, Token, u32)>,
-    /// Ahead of what is handed out next.
+    /// Resets that come before what is handed out next.
     pub(super) resets: VecDeque<(Token, Event)>,
-    /// By the application.
+    /// Sought by the application.
     pub(super) sought: Vec<TopicPartition>,
-    /// What is offered to be given back, and from where it is then to be read.
+    /// Offers to give records back, each with the position to read on from.
     pub(super) offers: Vec<(TopicPartition, Token, Position)>,
-    /// Chunks that are done with.
+    /// Chunks that have been completely read.
     pub(super) freed: Vec<Chunk>,
 }
 
 impl Moved {
     pub(super) fn goes_back(&mut self, partition: &TopicPartition, token: Token, to: i64) {
-        // What was passed over lay in the log as it was before.
+        // The offsets that were passed over belong to the log as it was before.
         self.over.retain(|passed| passed.to.partition != *partition);
         self.back.push((partition.clone(), token, to));
     }

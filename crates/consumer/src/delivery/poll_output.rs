@@ -1,4 +1,4 @@
-//! [`PollOutput`]: what one poll hands out, records or whole batches.
+//! [`PollOutput`]: the output of one poll, records or whole batches.
 
 use super::flow::{Flow, NextOutput, Opening};
 use crate::{
@@ -27,7 +27,7 @@ pub(crate) trait PollOutput: Default {
 pub(crate) trait Part: Delivered + Sized {
     /// How many records count against `max.poll.records`.
     fn records(&self) -> usize;
-    /// Enters the records into the ledgers, which know from here on which of them are finished.
+    /// Enters the records into the ledgers, which from here on track which of them are finished.
     fn enter(&mut self, ledgers: &Ledgers);
     /// Takes the next part of a partition: at most `most` records, or a whole batch.
     fn next(

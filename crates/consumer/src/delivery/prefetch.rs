@@ -1,11 +1,12 @@
-//! Batches opened before they are asked for, on threads of their own: verified and decompressed.
+//! Opens batches ahead of the application, on threads of their own: verifies and decompresses them.
 //!
-//! If the application polls again at once, opening them on its own thread is faster, with the bytes in its own core's cache. If
-//! it stays away between two polls, or has asked for `decompression.threads`, chunks are submitted in the order in which they
-//! will be handed out. The application never waits for a thread to begin: a chunk that no thread has begun is taken back. One that a
-//! thread is at work on is waited for only if nothing of it is open, and for no longer than the batch in hand takes.
+//! If the application polls again at once, opening them on its own thread is faster, as the bytes are in its
+//! core's cache. If it takes its time between two polls, or has set `decompression.threads`, chunks are
+//! submitted in the order in which they will be handed out. The application never waits for a thread to
+//! begin: a chunk that no thread has begun is taken back. If a thread is working on a chunk, the application
+//! waits only if nothing of it is open, and no longer than the current batch takes.
 //!
-//! What is open ahead is bounded in bytes, whichever partitions it is of.
+//! The bytes that are open ahead are limited for all partitions together.
 
 use std::{
     sync::{
@@ -21,31 +22,33 @@ use offtake_wire::records::Decompressor;
 
 use super::chunk_batches::ChunkBatches;
 
-/// How long an application must stay away between two polls, on average, for two threads to be better than one.
+/// How long an application must be away between two polls, on average, for two threads to be better than one.
 const WORTHWHILE: Duration = Duration::from_micros(200);
 /// A longer absence counts as this.
 const LONG: Duration = Duration::from_millis(10);
-/// The average is over about so many polls: an application may work through several and be away after the last of them.
+/// The average is over about this many polls: an application may do several in a row and be away after the
+/// last of them.
 const POLLS: u32 = 16;
-/// What is open ahead, in bytes; each thread may exceed it by a batch.
+/// The limit of what is open ahead, in bytes; each thread may exceed it by a batch.
 const MAX_OPEN: usize = 6 << 20;
-/// Bytes of buffers to decompress into that each thread keeps: what is open, and what is being handed out, comes back to it.
+/// The bytes of buffers that each thread keeps to decompress into: buffers of batches that are open or being
+/// handed out return to it.
 const KEPT: usize = 8 << 20;
-/// Chunks that are looked at, or submitted, at a time.
+/// The number of chunks that are looked at, or submitted, at a time.
 pub(super) const MAX_CHUNKS: usize = 32;
 
-/// Who opens batches ahead.
+/// Selects what opens batches ahead.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Opener {
-    /// Threads, from when they are needed first.
+    /// Threads, started when they are first needed.
     Threads,
-    /// The task that polls, at once: what a thread does, but the same again each time.
+    /// The polling task, at once: the same work as a thread's, but deterministic.
     Caller,
-    /// As a thread would that is early, late or in the middle of it, by a number for each time; but the same again each time.
+    /// As a thread that is early, late or half done, drawn from this seed, so deterministic.
     Drawn(u64),
-    /// Nobody.
+    /// Nothing is opened ahead.
     Nobody,
-    /// One that begins, and never gives anything back.
+    /// A thread that begins, and never returns anything.
     #[cfg(test)]
     Loser,
 }
@@ -53,16 +56,16 @@ pub(crate) enum Opener {
 #[derive(Debug)]
 pub(super) struct Prefetcher {
     opener: Opener,
-    /// Whether batches are opened ahead of an application that polls again at once, too.
+    /// Whether batches are also opened ahead for an application that polls again at once.
     always: bool,
     threads: usize,
     jobs: Option<mpsc::Sender<Arc<Job>>>,
     decompression_limit: usize,
     open: OpenBytes,
     submitted: u64,
-    /// When the application was handed something last.
+    /// When the application last received something.
     left_at: Option<Instant>,
-    /// How long it has stayed away between two polls, on average.
+    /// How long it is away between two polls, on average.
     away: Duration,
 }
 
@@ -70,7 +73,7 @@ pub(super) struct Prefetcher {
 #[derive(Clone, Debug, Default)]
 pub(super) struct OpenBytes(Arc<AtomicUsize>);
 
-/// Counts a batch that is open ahead for as long as it lives.
+/// Counts a batch as open ahead for as long as this exists.
 #[derive(Debug)]
 pub(super) struct Counted {
     bytes: usize,
@@ -94,16 +97,16 @@ impl Drop for Counted {
     }
 }
 
-/// A chunk that was submitted. Dropping it says that its batches are not wanted any more.
+/// A chunk that was submitted. Dropping it cancels the job.
 #[derive(Debug)]
 pub(super) struct InFlight(Arc<Job>);
 
 #[derive(Debug)]
 struct Job {
     stage: Mutex<Stage>,
-    /// Notified when a thread is no longer at work on it.
+    /// Notified when no thread works on it any more.
     settled: Condvar,
-    /// It is to be given back after the batch in hand.
+    /// Asks the thread to give the chunk back after the current batch.
     wanted: AtomicBool,
     open: OpenBytes,
 }
@@ -113,7 +116,7 @@ enum Stage {
     Waiting(ChunkBatches),
     AtWork,
     Done(ChunkBatches),
-    /// Taken back, or not wanted any more; or the thread failed.
+    /// Taken back or cancelled; or the thread failed.
     Over,
 }
 
@@ -150,7 +153,7 @@ impl Job {
     }
 }
 
-/// However a job ends, whoever waits for it hears of that.
+/// Notifies a waiting caller however the job ends.
 struct AbandonOnDrop<'a>(&'a Job);
 
 impl Drop for AbandonOnDrop<'_> {
@@ -181,12 +184,12 @@ impl InFlight {
         }
     }
 
-    /// Whether a thread has it, or will.
+    /// Whether a thread works on it, or will.
     pub(super) fn is_under_way(&self) -> bool {
         matches!(*self.0.stage(), Stage::Waiting(_) | Stage::AtWork)
     }
 
-    /// Bytes of the batches that are opened.
+    /// The size in bytes of the opened batches.
     #[cfg(test)]
     pub(super) fn open_bytes(&self) -> usize {
         match &*self.0.stage() {
@@ -207,7 +210,8 @@ impl Drop for InFlight {
 }
 
 impl Prefetcher {
-    /// With so many `threads` for an application that has asked for some; with none, one thread for an application that stays away.
+    /// With this number of `threads`, for an application that has requested some; with 0, one thread for an
+    /// application that takes its time.
     pub(super) fn new(opener: Opener, threads: usize, decompression_limit: usize) -> Self {
         let opener = match opener {
             Opener::Nobody if threads > 0 => Opener::Threads,
@@ -226,12 +230,12 @@ impl Prefetcher {
         }
     }
 
-    /// The application has been handed something.
+    /// Notes that the application has received something.
     pub(super) fn application_leaves(&mut self, now: Instant) {
         self.left_at = Some(now);
     }
 
-    /// The application is back.
+    /// Notes that the application is back.
     pub(super) fn application_returns(&mut self, now: Instant) {
         if let Some(left_at) = self.left_at.take() {
             let away = now.saturating_duration_since(left_at).min(LONG);
@@ -239,7 +243,7 @@ impl Prefetcher {
         }
     }
 
-    /// Bytes of batches that should be opened now, beside those that are.
+    /// The bytes of batches that should be opened now, in addition to those that are.
     pub(super) fn wanted(&self) -> usize {
         let pays = match self.opener {
             Opener::Threads => self.always || self.away >= WORTHWHILE,
@@ -251,7 +255,7 @@ impl Prefetcher {
         if pays { self.open.room() } else { 0 }
     }
 
-    /// Has these opened. Without a thread they stay as they are.
+    /// Has these batches opened. Without a thread they stay as they are.
     pub(super) fn submit(&mut self, batches: ChunkBatches) -> InFlight {
         self.submitted = self.submitted.wrapping_add(1);
         let job = Arc::new(Job {
@@ -264,7 +268,7 @@ impl Prefetcher {
             Opener::Threads => self.hand_over(&job),
             Opener::Caller => self.run(&job, usize::MAX),
             Opener::Drawn(seed) => {
-                // All of it in time, nothing, or one batch.
+                // All of them in time, none, or one batch.
                 let mixed = (seed ^ self.submitted).wrapping_mul(0x9E37_79B9_7F4A_7C15);
                 match (mixed >> 60) % 3 {
                     0 => self.run(&job, usize::MAX),
@@ -294,7 +298,7 @@ impl Prefetcher {
     }
 }
 
-/// Threads that end when the consumer does; `None` if there are none to be had.
+/// Starts threads that end when the consumer does; `None` if none can be started.
 fn start(threads: usize, decompression_limit: usize) -> Option<mpsc::Sender<Arc<Job>>> {
     let (sender, jobs) = mpsc::channel::<Arc<Job>>();
     let jobs = Arc::new(Mutex::new(jobs));

@@ -1,4 +1,4 @@
-//! What the engine sends: chunks, starts, failures, seeks, and requests to give records back.
+//! Receives what the engine sends: chunks, starts, failures, seeks, and requests to give records back.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,8 @@ use super::{
 use crate::inbox::Data;
 
 impl Delivery {
-    /// Buffers what the engine sends of a partition. What belongs to an assignment or a position that is no longer ours is dropped.
+    /// Buffers what the engine sends for a partition. Data of an assignment or a position that is no longer
+    /// ours is dropped.
     pub(crate) fn receive(&mut self, data: Data) {
         match data {
             Data::Records(chunk) => match self.flows.get_mut(&chunk.partition) {
@@ -72,7 +73,7 @@ impl Delivery {
         flows.get_mut(partition).filter(|flow| flow.token == token && flow.state != State::Stopped)
     }
 
-    /// Queues the partition for its turn, if there is anything to hand out or to tell.
+    /// Queues the partition for its turn, if it has anything to hand out or to report.
     pub(super) fn queue_up(&mut self, partition: TopicPartition) {
         if let Some(flow) = self.flows.get_mut(&partition)
             && flow.has_buffered()
@@ -97,7 +98,8 @@ impl Delivery {
         }
     }
 
-    /// The application has sought, by the consumer or by a handle. The first to learn of it calls this.
+    /// Notes a seek of the application, by the consumer or by a handle. Whichever side learns of it first
+    /// calls this.
     pub(crate) fn sought(&mut self, partition: &TopicPartition, token: Token, position: Option<Position>) {
         if let Some(flow) = self.flows.get_mut(partition)
             && flow.token.same_assignment(token)

@@ -21,7 +21,7 @@ mod turns;
 
 const TOKEN: Token = Token { assignment: 1, seek: 0 };
 
-/// The application's end, without an engine: commands are collected.
+/// The application's side without an engine: commands are collected.
 struct Sim {
     delivery: Delivery,
     handle: Handle,
@@ -56,7 +56,7 @@ impl Sim {
         sim
     }
 
-    /// Another partition, from its first record on.
+    /// Assigns another partition, from its first record on.
     fn assign(&mut self, partition: i32) -> TopicPartition {
         let partition = TopicPartition::new("orders", partition);
         self.delivery.start(vec![(partition.clone(), Arc::new(PartitionGauges::new(TOKEN, false)))]);
@@ -83,26 +83,27 @@ impl Sim {
         self.delivery.sought(&orders(), token, position.map(Position::at));
     }
 
-    /// The engine wants back what is held. Where to read on from, if that is offered.
+    /// The engine requests the buffered records back. Returns the position to read on from, if that is
+    /// offered.
     fn give_back(&mut self) -> Option<Position> {
         self.delivery.receive(Data::GiveBack { partition: orders(), token: TOKEN });
         self.delivery.offers().pop().map(|(_, _, from)| from)
     }
 
-    /// The offsets that one poll gets; `None` for none at all.
+    /// The offsets that one poll returns; `None` if it returns nothing.
     fn poll(&mut self) -> Option<Result<Vec<i64>>> {
         let handed_out: Result<Records> = self.delivery.hand_out(&self.handle, false)?;
         Some(handed_out.map(|records| records.iter().map(|record| record.offset()).collect()))
     }
 
-    /// The partitions and offsets that one poll gets.
+    /// The partitions and offsets that one poll returns.
     fn poll_all(&mut self) -> Vec<(i32, i64)> {
         let handed_out: Option<Result<Records>> = self.delivery.hand_out(&self.handle, false);
         let records = handed_out.map_or_else(Records::default, |records| records.unwrap());
         records.iter().map(|record| (record.partition(), record.offset())).collect()
     }
 
-    /// The batches that one poll gets.
+    /// The batches that one poll returns.
     fn poll_batches(&mut self) -> Option<Result<Vec<RecordBatch>>> {
         let handed_out: Result<Batches> = self.delivery.hand_out(&self.handle, false)?;
         Some(handed_out.map(|batches| batches.into_iter().collect()))
@@ -112,7 +113,7 @@ impl Sim {
         self.delivery.freed().iter().map(|chunk| chunk.charge.bytes()).sum()
     }
 
-    /// Whether the engine is told to fetch no more of a partition.
+    /// Whether the engine is told to stop fetching a partition.
     fn stops(&mut self) -> bool {
         std::iter::from_fn(|| self.commands.try_recv().ok())
             .any(|command| matches!(command, Command::Stop { .. }))
@@ -270,7 +271,8 @@ fn safe14_lag_counts_to_the_newest_end_that_the_isolation_level_sees() {
     }
 }
 
-/// Of three records, a marker behind them, a batch that compaction has emptied, and another marker that came later.
+/// Three records, a marker after them, a batch that compaction has emptied, and another marker that arrived
+/// later.
 #[test]
 fn safe14_k5_nothing_is_left_when_the_last_record_has_been_handed_out() {
     for most in [1, 3, 500] {
@@ -302,12 +304,12 @@ fn reset(from: i64, to: i64) -> Event {
 }
 
 impl Sim {
-    /// A restart, behind the chunks that came before it.
+    /// Restarts after the chunks that arrived before.
     fn reset(&mut self, from: i64, to: i64) {
         self.started(orders(), to, vec![reset(from, to)]);
     }
 
-    /// The offsets that one poll gets, and where the positions lead that were reset ahead of them.
+    /// The offsets that one poll returns, and the new positions of the resets before them.
     fn poll_and_resets(&mut self) -> (Vec<i64>, Vec<i64>) {
         let to = |event: &Event| match event {
             Event::Reset { to, .. } => *to,
@@ -325,7 +327,7 @@ fn of(partition: &TopicPartition, chunk: Chunk) -> Chunk {
     Chunk { partition: partition.clone(), ..chunk }
 }
 
-// ---- pauses and what is given back -----------------------------------------------------------------------------------
+// ---- pauses and giving back ------------------------------------------------------------------------------------
 
 #[test]
 fn l8_a_seek_by_a_handle_shows_at_once_and_what_was_fetched_before_it_does_not_come() {
@@ -333,7 +335,7 @@ fn l8_a_seek_by_a_handle_shows_at_once_and_what_was_fetched_before_it_does_not_c
     sim.gauges.set_watermarks(ends_at(100, 100));
     sim.receive(chunk(0, 3, &[batch(0, 3)]));
     let token = TOKEN.after_seek();
-    // What the engine does before it answers a handle.
+    // As the engine does before it answers a handle.
     sim.gauges.set_position(token, Some(50));
     assert_eq!((sim.handle.position(orders()), sim.handle.lag(orders())), (Some(50), Some(50)));
     sim.delivery.receive(Data::Sought { partition: orders(), token, position: Some(Position::at(50)) });
@@ -342,7 +344,8 @@ fn l8_a_seek_by_a_handle_shows_at_once_and_what_was_fetched_before_it_does_not_c
     assert_eq!((sim.handle.position(orders()), sim.freed()), (Some(50), 1000));
 }
 
-/// Found by the arena (5251980): the application tries again where a partition stopped, and the log is truncated meanwhile.
+/// Found by the arena (5251980): the application retries where a partition stopped, and the log is truncated
+/// meanwhile.
 #[test]
 fn l3_a_seek_to_where_it_stands_keeps_the_epoch_of_what_was_read_before() {
     let mut sim = Sim::handing_out(500);
@@ -360,21 +363,21 @@ fn l3_a_seek_to_where_it_stands_keeps_the_epoch_of_what_was_read_before() {
         Some(2),
         "the application knows better"
     );
-    // It may be tried more than once.
+    // It may be retried more than once.
     sim.delivery.sought(&orders(), TOKEN.after_seek(), Some(Position { offset: 3, epoch: Some(3) }));
     assert_eq!(epoch_of(&sim, Position::at(3)), Some(3));
     sim.delivery.remove(&[orders()]);
     assert_eq!(epoch_of(&sim, Position::at(3)), None);
 }
 
-/// L8: what a poll has noted of the place before a seek, or of an earlier owner, is nobody's any more.
+/// L8: notes of a poll from before a seek, or of an earlier owner, are not valid any more.
 #[test]
 fn l8_what_was_passed_over_moved_back_or_told_before_a_seek_is_dropped() {
     for gone in [false, true] {
         let mut sim = Sim::handing_out(500);
         sim.receive(chunk(0, 6, &[batch(0, 6)]));
         assert_eq!(sim.poll().unwrap().unwrap(), [0, 1, 2, 3, 4, 5]);
-        // Back to 4, and over what is empty there.
+        // Back to 4, and past the empty batch there.
         sim.receive(chunk(4, 9, &[emptied(4, 5)]));
         assert!(sim.poll().is_none());
         assert_eq!((sim.delivery.moved.over.len(), sim.delivery.moved.back.len()), (1, 1));

@@ -1,4 +1,4 @@
-//! The commands of the handle.
+//! Handles the commands of the handle.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -53,7 +53,7 @@ impl Engine {
             Command::GiveBack { partition, token, from } => self.give_back(now, partition, token, from),
             Command::Finished { positions } => {
                 for (partition, token, position) in positions {
-                    // A stale token is refused there, which is all that it deserves.
+                    // A stale token is refused there; the error needs no report.
                     let _ = self.offsets.mark_finished(&partition, token, position);
                 }
             }
@@ -113,14 +113,14 @@ impl Engine {
                 self.answer_lookups(now);
             }
             Command::Matching { patterns, deadline, reply } => {
-                // As the cluster is now: a listing that was asked for before does not count.
+                // The answer must show the cluster as it is now: a listing requested earlier does not count.
                 self.waiters.lookups.matching(patterns, self.metadata.requests_sent(), deadline, reply);
                 self.want_topics(now);
                 self.metadata.refresh_now(now);
                 self.answer_lookups(now);
             }
             Command::Stop { partition, token } => {
-                // Sought meanwhile: what flows now is something else.
+                // If the partition was sought meanwhile, its current fetching must not be stopped.
                 if self.offsets.stop(&partition, token) {
                     self.fetch.stop(&partition);
                     self.outbox.forget(&partition);
@@ -152,7 +152,7 @@ impl Engine {
         }
     }
 
-    /// The consumer is gone. What it said is finished is committed, if that is to be; then it leaves, quickly.
+    /// The consumer is dropped: commits what it has finished, if `commits` is set, and leaves, quickly.
     pub(crate) fn abandon(&mut self, now: Instant, commits: bool) {
         if matches!(self.life, CloseState::Open) {
             let deadline = now + LAST_SECOND;
@@ -169,7 +169,7 @@ impl Engine {
         }
     }
 
-    /// What its gauges say now holds, whoever said it.
+    /// Applies the current state of its gauges, whichever side set it.
     fn follow_pause(&mut self, now: Instant, partition: &TopicPartition) {
         let Some(token) = self.offsets.token_of(partition) else { return };
         match self.ownership.is_paused(partition, token) {
@@ -195,7 +195,7 @@ impl Engine {
         self.want_topics(now);
     }
 
-    /// An engine that is on its way out begins nothing.
+    /// Refuses new work once the engine is closing.
     fn check_open(&self) -> Result<()> {
         if matches!(self.life, CloseState::Open) { Ok(()) } else { Err(error::closed()) }
     }
@@ -245,9 +245,9 @@ impl Engine {
                 "topics are subscribed to: unsubscribe before assigning partitions by hand",
             ));
         }
-        // A group that refused the consumer has no say in what it reads by hand.
+        // A group error does not affect manually assigned partitions.
         self.group_failed = false;
-        // What is named twice is assigned once, as it was named last.
+        // A partition that is listed twice is assigned once, with its last start.
         let wanted: BTreeMap<_, _> = partitions.into_iter().collect();
         let new: Vec<_> =
             wanted.iter().filter(|(partition, _)| !self.ownership.contains(partition)).collect();
@@ -325,7 +325,8 @@ impl Engine {
         }
     }
 
-    /// Who commits and what is taken at one moment: what is given up after it is refused by the group, which has another generation then.
+    /// Takes identity and offsets at the same moment: if partitions are given up later, the group refuses the
+    /// commit, as its generation has changed.
     fn group_offsets(
         &self,
         now: Instant,
@@ -339,8 +340,8 @@ impl Engine {
         Ok(GroupOffsets::new(group, offsets.into_iter().map(|(partition, _, offset)| (partition, offset))))
     }
 
-    /// A member that has lost its partitions has no identity before the application has given them up: whoever asks
-    /// cannot commit for partitions that it does not know to be gone.
+    /// A member that has lost its partitions has no identity until the application has given them up:
+    /// otherwise it could commit for partitions that it does not know to be lost.
     fn group_metadata(&self, now: Instant) -> Result<GroupMetadata> {
         let Some(group_id) = self.config.group_id.clone() else { return Err(no_group("group_metadata")) };
         if !self.subscriptions.kind().is_of_a_group() {
@@ -380,7 +381,7 @@ impl Engine {
     ) {
         match &mut self.life {
             CloseState::Open => {}
-            // It is on its way already: whoever asks now hears when it is over.
+            // Already closing: the new caller is answered when it has ended.
             CloseState::AwaitingCommits { reply: waiting, .. }
             | CloseState::Closing { reply: waiting, .. } => {
                 *waiting = waiting.take().or(reply);
@@ -388,14 +389,14 @@ impl Engine {
             }
             CloseState::Closed => return answer(reply, Ok(())),
         }
-        // Half of the time, so that there is some left to leave the group in.
+        // Half of the time, so that the rest is available to leave the group.
         let until = now + deadline.saturating_duration_since(now) / 2;
         self.life = CloseState::AwaitingCommits { until, deadline, membership, reply };
         self.advance_close(now);
     }
 }
 
-/// That no topic can have this name: asking for it would fail every other question in the same request.
+/// The error if no topic can have this name: requesting it would fail everything else in the same request.
 fn illegal_name(topic: &Topic) -> Option<Error> {
     let invalid = topic.check().err()?;
     Some(Error::new(
@@ -404,8 +405,8 @@ fn illegal_name(topic: &Topic) -> Option<Error> {
     ))
 }
 
-/// A name that no request can carry. (Of any other that no topic can have, a subscription hears from the broker, and the
-/// rest of it is read: FAILURES B8.)
+/// The error if no request can contain this name. (For other illegal names a subscription gets the broker's
+/// error, and the other topics are read: FAILURES B8.)
 fn too_long(topic: &Topic) -> Option<Error> {
     illegal_name(topic).filter(|_| topic.as_str().len() > 249)
 }

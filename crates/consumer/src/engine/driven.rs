@@ -1,4 +1,4 @@
-//! The engine as the loop drives it.
+//! The engine's interface to the loop that drives it.
 
 use std::{
     sync::Arc,
@@ -46,8 +46,8 @@ impl offtake_client::engine::Engine for Engine {
                 if let Some(member) = &mut self.member {
                     member.handle_answer(now, id, result);
                 }
-                // It may have become the leader, who needs the metadata of all members' topics, or have been assigned a
-                // topic that we know by no name yet (FAILURES F4).
+                // The member may have become the leader, which needs the metadata of all members' topics, or
+                // may have been assigned a topic whose name we do not know yet (FAILURES F4).
                 self.want_topics(now);
                 if self.member.as_ref().is_some_and(|member| !member.unnamed_topic_ids().is_empty()) {
                     self.metadata.refresh(now);
@@ -121,14 +121,14 @@ impl offtake_client::engine::Engine for Engine {
         matches!(self.life, CloseState::Closed)
     }
 
-    /// What the handle is to get, after every event of every machine has been carried to the others.
+    /// The next output for the handle, after all machines' events have been passed on to the others.
     fn poll_output(&mut self, now: Instant) -> Option<Output> {
         if self.outbox.is_empty() {
             self.route_events(now);
             self.end_revocations(now);
             self.log_starts(now);
             self.advance_close(now);
-            // Closing has its own consequences.
+            // Closing may cause further events.
             self.route_events(now);
             self.waiters.answer_settled(now, |partition| self.offsets.has_commit(partition));
             while let Some(chunk) = self.fetch.take() {

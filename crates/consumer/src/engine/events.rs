@@ -1,4 +1,4 @@
-//! One machine's event is another's command: here, and nowhere else, they meet.
+//! Turns one machine's events into another's commands; the machines are connected here and nowhere else.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl Engine {
-    /// Until no machine has anything to tell.
+    /// Passes events on until no machine has another.
     pub(super) fn route_events(&mut self, now: Instant) {
         loop {
             let mut quiet = true;
@@ -126,7 +126,7 @@ impl Engine {
                 self.offsets.unassign(&partitions);
                 self.ownership.remove(&partitions);
                 self.vitals.lost(&partitions, self.loss(now));
-                // What was being revoked is gone with the rest.
+                // Partitions being revoked are lost with the rest.
                 self.lose_revoking(now);
                 let owned = self.ownership.to_vec();
                 self.log_lost(&partitions, owned.len());
@@ -147,7 +147,7 @@ impl Engine {
             }
             GroupEvent::Failed(error) => {
                 self.group_failed = true;
-                // What is being revoked is gone too: nobody is left to commit it.
+                // Partitions being revoked are lost too: there is no member left to commit for them.
                 self.lose_revoking(now);
                 let then = "every poll fails from now on: mend the cause, then subscribe again or start anew";
                 self.fail_fatally(results::group_failed(&error), then);
@@ -170,10 +170,10 @@ impl Engine {
         }
     }
 
-    /// What follows from the member's state rather than from an event of it.
+    /// Applies what follows from the member's state rather than from one of its events.
     fn follow_member(&mut self, now: Instant) {
-        // By hand nobody takes anything away, and commits are made as nobody's member. A member that is still leaving says
-        // nothing about that.
+        // Manually assigned partitions cannot be taken away, and commits for them are made without a member.
+        // The state of a member that is still leaving does not matter for them.
         let member = self.member.as_ref().filter(|_| self.subscriptions.kind().is_of_a_group());
         let (identity, validity) = match member {
             Some(member) => {
@@ -183,7 +183,8 @@ impl Engine {
             None => (self.config.group_id.as_ref().map(|_| Identity::standalone()), Validity::Forever),
         };
         self.offsets.set_identity(identity);
-        // A listener that waits for a commit would wait for the group, which we join again when the listener has ended.
+        // A listener that waits for a commit would wait for the group, which we rejoin only when the listener
+        // has ended.
         if member.is_some_and(offtake_group::Member::is_out_until_revoked) {
             self.lose_revoking(now);
         }
@@ -202,7 +203,8 @@ impl Engine {
                 {
                     tracing::debug!(%partition, offset = position.offset, "starting at the committed offset");
                 }
-                // Given up, sought elsewhere, or stopped by the handle, while it was being found out.
+                // The partition was given up, sought elsewhere, or stopped by the handle, while its position
+                // was being resolved.
                 if !self.ownership.contains(&partition)
                     || self.offsets.token_of(&partition) != Some(token)
                     || self.offsets.is_stopped(&partition)
@@ -215,7 +217,7 @@ impl Engine {
             }
             OffsetsEvent::LogGone { partition, token } => self.on_log_gone(now, &partition, token),
             OffsetsEvent::NewLog { partition, token } => {
-                // As after a seek: nothing of the old log is handed out any more.
+                // As after a seek: nothing more of the old log is handed out.
                 self.fetch.stop(&partition);
                 self.outbox.forget(&partition);
                 self.ownership.is_another_log(&partition, token);
@@ -237,7 +239,7 @@ impl Engine {
                 self.on_reset(partition, event);
             }
             OffsetsEvent::PartitionFailed { partition, token, error, .. } => {
-                // It goes on nowhere: there is no record that a reset could be told ahead of.
+                // The partition stops, so no record follows before which a reset could be reported.
                 self.outbox.take_resets(&partition);
                 let (stops, told) = (error.stops(), results::offsets_failed(&partition, &error));
                 self.partition_failed(partition, token, told, stops);
@@ -272,7 +274,8 @@ impl Engine {
         }
     }
 
-    /// A commit that no call waits for has failed: the automatic one, or one that was not awaited. Said of the first of a series.
+    /// Logs that a commit which no call waits for has failed: the automatic one, or one that was not awaited.
+    /// Only the first of a series is logged.
     fn log_unawaited_failure(&self, now: Instant, error: &Error, began: Option<Instant>) {
         let age = began
             .map(|began| format!(", begun {:.1} s ago,", now.saturating_duration_since(began).as_secs_f64()));
@@ -300,7 +303,8 @@ impl Engine {
         }
     }
 
-    /// A position was reset, or its log truncated: to be told at once, and again ahead of the first record from there.
+    /// A position was reset, or its log truncated: reported at once, and again before the first record from
+    /// there.
     fn on_reset(&mut self, partition: TopicPartition, event: Event) {
         self.reporter.report(|| event.clone());
         self.outbox.push_reset(partition, event);

@@ -1,4 +1,4 @@
-//! Questions about topics that wait for metadata: answered when it is there, and with the reason when time is up.
+//! Queries about topics that wait for metadata: answered when it arrives, or with the reason when time is up.
 
 use std::{
     collections::BTreeMap,
@@ -20,9 +20,9 @@ use crate::{
 pub(super) struct Lookups {
     waiting: Vec<Lookup>,
     relist_at: Option<Instant>,
-    /// Who is asked first, for the reader of an error.
+    /// The bootstrap servers, for the text of an error.
     servers: String,
-    /// A topic that brokers have not known for so long does not exist.
+    /// A topic that brokers have reported as unknown for this long does not exist.
     sure_after: Duration,
 }
 
@@ -30,29 +30,29 @@ pub(super) struct Lookups {
 struct Lookup {
     question: LookupQuestion,
     deadline: Instant,
-    /// How many times metadata had been asked for when the question came: what is newer counts.
+    /// How many metadata requests had been sent when the query arrived: only newer metadata counts.
     asked: u64,
-    /// Since when newer metadata has not had the topic, and by which request.
+    /// Since when newer metadata has lacked the topic, and in the response to which request.
     missing: Option<(Instant, u64)>,
 }
 
-/// What the questions are answered from.
+/// What the queries are answered from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Known<'a> {
     pub(super) cluster: &'a Cluster,
-    /// Which request for metadata that comes from.
+    /// The number of the metadata request that it came from.
     pub(super) learnt: u64,
-    /// What keeps newer metadata from coming, if anything does.
+    /// The error that prevents newer metadata, if any.
     pub(super) trouble: Option<&'a CallError>,
     /// Waiting cannot help.
     pub(super) hopeless: bool,
     pub(super) exclude_internal: bool,
 }
 
-/// A broker that creates topics by itself says that it does not know one while it does so.
+/// How long a broker that creates topics automatically may report one as unknown while creating it.
 const CREATION: Duration = Duration::from_secs(1);
 
-/// How long a topic that is in no listing is waited for before the next is asked for.
+/// How long to wait for a topic that is in no listing before the next listing is requested.
 const RELIST: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Lookups {
         }
     }
 
-    /// `asked`: how many times metadata has been asked for by now.
+    /// `asked`: how many metadata requests have been sent so far.
     pub(super) fn partitions(
         &mut self,
         topic: Topic,
@@ -85,7 +85,7 @@ impl Lookups {
         self.waiting.push(Lookup { question, deadline, asked, missing: None });
     }
 
-    /// In a listing that is asked for after this.
+    /// Matches in a listing that is requested after this.
     pub(super) fn matching(
         &mut self,
         patterns: Vec<Regex>,
@@ -97,7 +97,7 @@ impl Lookups {
         self.waiting.push(Lookup { question, deadline, asked, missing: None });
     }
 
-    /// The topics that somebody waits to hear of.
+    /// The topics that callers are waiting for.
     pub(super) fn topics(&self) -> impl Iterator<Item = &Topic> {
         self.waiting.iter().filter_map(|lookup| match &lookup.question {
             LookupQuestion::Partitions(topic, _) => Some(topic),
@@ -105,7 +105,7 @@ impl Lookups {
         })
     }
 
-    /// Whether somebody waits for a full listing.
+    /// Whether a caller waits for a full listing.
     pub(super) fn wants_all(&self) -> bool {
         self.waiting.iter().any(|lookup| matches!(lookup.question, LookupQuestion::Matching(..)))
     }
@@ -115,12 +115,12 @@ impl Lookups {
         earliest([deadline, self.relist_at])
     }
 
-    /// Whether another listing is to be asked for now: somebody waits for a topic that the last did not have.
+    /// Whether another listing is to be requested now: a caller waits for a topic that the last one lacked.
     pub(super) fn relists(&mut self, now: Instant) -> bool {
         self.relist_at.take_if(|at| *at <= now).is_some()
     }
 
-    /// Answers what can be answered, and whether anything was.
+    /// Answers what can be answered. Returns whether anything was.
     pub(super) fn answer_known(&mut self, now: Instant, known: Known<'_>) -> bool {
         let before = self.waiting.len();
         let mut misses = false;
@@ -132,7 +132,7 @@ impl Lookups {
                 LookupQuestion::Partitions(topic, reply) => {
                     let is_missing = is_newer && is_missing(&topic, known.cluster);
                     let missing = is_missing.then(|| missing.unwrap_or((now, known.learnt)));
-                    // Not by one answer alone.
+                    // One response alone is not enough.
                     let is_sure = missing.is_some_and(|(since, learnt)| {
                         known.learnt > learnt && now.saturating_duration_since(since) >= self.sure_after
                     });
@@ -157,7 +157,7 @@ impl Lookups {
                 }
             }
         }
-        // Who keeps a list of all topics asks for no topic by its name.
+        // A consumer that lists all topics does not request this topic by name.
         match misses {
             true => self.relist_at = self.relist_at.or_else(|| now.checked_add(RELIST)),
             false => self.relist_at = None,
@@ -165,7 +165,7 @@ impl Lookups {
         self.waiting.len() != before
     }
 
-    /// The partitions of a topic; `None`: it is worth waiting.
+    /// The partitions of a topic; `None` means to keep waiting.
     fn partitions_of(
         &self,
         topic: &Topic,
@@ -244,7 +244,7 @@ mod tests {
     fn b7_topics_that_match_are_those_of_a_listing_that_was_asked_for_after_the_question() {
         let mut lookups = Lookups::new(&Config::default());
         let (reply, mut answer) = oneshot::channel();
-        // The third request is on its way.
+        // The third request is in flight.
         lookups.matching(vec![Regex::new("^o.*$").unwrap()], 3, after(60), reply);
         let (old, new) = (cluster(&["old"], true), cluster(&["old", "orders"], true));
         assert!(!lookups.answer_known(after(0), known(&old, 2)));
@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(answer.try_recv().unwrap().unwrap(), ["old".into(), "orders".into()] as [Topic; 2]);
     }
 
-    /// A consumer that keeps a list of all topics asks for none by its name.
+    /// A consumer that lists all topics requests none by its name.
     #[test]
     fn b1_a_topic_that_no_listing_has_yet_is_asked_for_again_and_is_unknown_in_the_end() {
         let mut lookups = Lookups::new(&Config::default());
@@ -272,7 +272,7 @@ mod tests {
         assert_eq!(lookups.poll_timeout(), None);
     }
 
-    /// One answer may come of a broker that has just started, or that is creating the topic.
+    /// One response may come from a broker that has just started, or that is creating the topic.
     #[test]
     fn b1_a_topic_is_unknown_once_brokers_have_said_so_twice_and_for_long_enough() {
         let mut missing = cluster(&["ordrs"], false);

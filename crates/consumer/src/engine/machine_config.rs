@@ -1,4 +1,4 @@
-//! The configuration as each machine wants it.
+//! Derives the configuration of each machine.
 
 use std::time::Instant;
 

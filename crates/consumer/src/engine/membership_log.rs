@@ -1,5 +1,5 @@
-//! Logs membership for a service's day: a line for each join, assignment, revocation and loss. Where reading starts without a committed
-//! offset, one line has all partitions.
+//! Logs membership for the operators of a service: a line for each join, assignment, revocation and loss. One
+//! line lists all partitions that start without a committed offset.
 
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,12 @@ use crate::{config::GroupProtocol, partition_list::PartitionList};
 
 /// How long the start of some partitions waits for that of the others, to share a line with them.
 const GATHER: Duration = Duration::from_secs(1);
-/// So many of them are shown with their offset.
+/// How many of them are shown with their offset.
 const MOST_STARTS: usize = 8;
 
 #[derive(Debug, Default)]
 pub(super) struct MembershipLog {
-    /// The member, as the last line said.
+    /// The member as last logged.
     joined: Option<Joined>,
     starts: Vec<FirstStart>,
     /// When the first of them was noted.
@@ -26,9 +26,9 @@ pub(super) struct MembershipLog {
 #[derive(Debug)]
 struct Joined {
     member: String,
-    /// By KIP-848 the member epoch.
+    /// With KIP-848, the member epoch.
     generation: i32,
-    /// The member has lost its partitions, and joins anew.
+    /// The member has lost its partitions, and rejoins.
     is_out: bool,
 }
 
@@ -40,12 +40,12 @@ struct FirstStart {
 }
 
 impl MembershipLog {
-    /// The member, by the id that the last line named.
+    /// The member, by the id last logged.
     pub(super) fn member(&self) -> Option<&str> {
         self.joined.as_ref().map(|joined| joined.member.as_str())
     }
 
-    /// This partition had no position, and starts there.
+    /// Notes that this partition had no position, and starts there.
     pub(super) fn note_start(
         &mut self,
         now: Instant,
@@ -77,7 +77,7 @@ impl MembershipLog {
 }
 
 impl Engine {
-    /// The group has given an assignment.
+    /// Logs an assignment by the group.
     pub(super) fn log_assigned(&mut self, added: &[TopicPartition], owned: usize, generation: i32) {
         let Some(member) = &self.member else { return };
         let id = member

@@ -1,4 +1,4 @@
-//! Topics that are wanted by their names and do not exist.
+//! Topics that are wanted by name and do not exist.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,11 +8,11 @@ use std::{
 use offtake_machine::{Cluster, Topic};
 use offtake_wire::ErrorCode;
 
-/// How long a topic may be missing before anybody is told: it may be about to be created.
+/// How long a topic may be missing before it is reported: it may be about to be created.
 const WORTH_TELLING: Duration = Duration::from_secs(5);
 
-/// The most frequent mistake of a first day is a topic's name, or the address of another cluster. Waiting for the topic is right
-/// all the same, since it may come.
+/// A wrong topic name, or the address of another cluster, is the most frequent mistake of a first day.
+/// Waiting for the topic is still right, since it may be created.
 #[derive(Debug, Default)]
 pub(super) struct MissingTopics(BTreeMap<Topic, Missing>);
 
@@ -22,17 +22,17 @@ struct Missing {
     is_told: bool,
 }
 
-/// What is to be told.
+/// The changes to report.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Looked {
-    /// Have been missing for long; each once until it is there.
+    /// Have been missing for long; each reported once until it exists.
     pub(super) missing: Vec<Topic>,
-    /// Were told to be missing, and are there.
+    /// Were reported as missing, and exist now.
     pub(super) found: BTreeSet<Topic>,
 }
 
 impl MissingTopics {
-    /// Looks for these in a new view of the cluster.
+    /// Looks for these topics in a new view of the cluster.
     pub(super) fn look<'a>(
         &mut self,
         now: Instant,
@@ -61,7 +61,7 @@ impl MissingTopics {
     }
 }
 
-/// Whether the brokers have said that there is no such topic.
+/// Whether the brokers have reported that there is no such topic.
 pub(super) fn is_missing(topic: &Topic, cluster: &Cluster) -> bool {
     match cluster.topics.get(topic) {
         Some(info) => {

@@ -1,10 +1,10 @@
 //! One consumer's engine: a machine of machines.
 //!
-//! Owns the metadata, the coordinator, the group's member, the offsets and the fetcher, and turns one's events into
-//! another's commands; none of them knows another. Like them it owns no socket and reads no clock: the loop of
-//! `offtake-client` has both.
+//! Owns the metadata, the coordinator, the group's member, the offsets and the fetcher, and turns one's
+//! events into another's commands; none of them knows another. Like them it owns no socket and reads no
+//! clock: the loop of `offtake-client` has both.
 //!
-//! A partition is always in exactly one hand: waiting in `offsets`, flowing in `fetch`, or gone.
+//! A partition is always in exactly one place: waiting in `offsets`, being read in `fetch`, or removed.
 
 mod commands;
 mod driven;
@@ -63,7 +63,7 @@ use crate::{
     shared::Shared,
 };
 
-/// Which machine a call belongs to.
+/// The machine that a call belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Machine {
     Metadata,
@@ -73,7 +73,7 @@ enum Machine {
     Fetch,
 }
 
-/// Where the answer to a call goes, and what it was sent to.
+/// Where the response to a call is delivered, and where the call was sent.
 #[derive(Clone, Copy, Debug)]
 struct Route {
     machine: Machine,
@@ -82,19 +82,19 @@ struct Route {
     lane: Lane,
 }
 
-/// How far closing has come.
+/// The progress of closing.
 #[derive(Debug)]
 enum CloseState {
     Open,
-    /// Waits for the commits that are under way (FAILURES N6).
+    /// Waits for the commits in flight (FAILURES N6).
     AwaitingCommits {
         until: Instant,
         deadline: Instant,
         membership: GroupMembership,
         reply: Option<Reply<()>>,
     },
-    /// The group is being left and the fetch sessions are being closed, which is waited for no longer than `sessions_until`: a broker forgets
-    /// them in time.
+    /// Leaves the group and closes the fetch sessions. The sessions are awaited no longer than
+    /// `sessions_until`, because brokers expire them by themselves.
     Closing {
         deadline: Instant,
         sessions_until: Instant,
@@ -112,9 +112,9 @@ pub(crate) struct Engine {
     reporter: Reporter,
     seed: u64,
     is_replay: bool,
-    /// Where to begin where nothing is committed, if the application has said so.
+    /// Where to start if nothing is committed, if the application has set it.
     begin_at: Option<StartAt>,
-    /// What to vote for in a classic group.
+    /// The assignors to offer in a classic group.
     assignors: Vec<Strategy>,
 
     metadata: Metadata,
@@ -130,40 +130,40 @@ pub(crate) struct Engine {
     reachability: Reachability,
     outbox: Outbox,
 
-    /// Which machine each call that is not answered yet belongs to.
+    /// The machine of each call that is not answered yet.
     routes: BTreeMap<u64, Route>,
     next_tag: u64,
-    /// Tags of calls that are not to be sent any more.
+    /// Tags of calls that should not be sent any more.
     withdrawals: Vec<u64>,
-    /// The group will not have us; only the application's next word changes that (FAILURES G1, D10).
+    /// The group refuses us; only a new call of the application changes that (FAILURES G1, D10).
     group_failed: bool,
-    /// A fatal error was told that ends when the coordinator, or any broker, answers.
+    /// A fatal error was reported that ends when the coordinator, or any broker, responds.
     is_refused: bool,
-    /// When `poll` ran last, as the member knows.
+    /// The time of the last `poll`, as the member knows it.
     polled: Option<Instant>,
     poll_watch: PollWatch,
     suspension: Suspension,
     log: MembershipLog,
-    /// Of a consumer whose records are finished one by one.
+    /// Set for a consumer whose records are finished one by one.
     unfinished: Option<UnfinishedWatch>,
-    /// What others may read of how the engine fares.
+    /// The health data that others may read.
     vitals: Arc<Vitals>,
     life: CloseState,
 }
 
-/// What an engine is told beside the configuration.
+/// The inputs of an engine besides the configuration.
 #[derive(Debug)]
 pub(crate) struct EngineParts {
     pub(crate) reporter: Reporter,
-    /// Where to begin where nothing is committed, if the application has said so.
+    /// Where to start if nothing is committed, if the application has set it.
     pub(crate) begin_at: Option<StartAt>,
-    /// What to vote for in a classic group.
+    /// The assignors to offer in a classic group.
     pub(crate) assignors: Vec<Strategy>,
-    /// Of records that are finished one by one.
+    /// Set for a consumer whose records are finished one by one.
     pub(crate) ledgers: Option<Arc<Ledgers>>,
     /// Whether nothing but a stopped process keeps the engine from running.
     pub(crate) has_own_thread: bool,
-    /// Whether the clock on the wall only goes on from where it was at the start.
+    /// Whether the wall clock only advances from its value at the start.
     pub(crate) is_replay: bool,
 }
 
@@ -215,12 +215,12 @@ impl Engine {
         }
     }
 
-    // ---- the end -------------------------------------------------------------------------------------------------
+    // ---- closing -----------------------------------------------------------------------------------------------
 
     fn give_up_everything(&mut self, now: Instant, reason: &str, membership: GroupMembership) {
         self.subscriptions.clear();
-        // What is still being revoked is no longer among the assigned: its queued commits must not outlive it either
-        // (FAILURES H2).
+        // Partitions that are still being revoked are no longer among the assigned ones: their queued commits
+        // must not outlive them either (FAILURES H2).
         let mut all = self.ownership.end_all_revocations();
         all.extend(self.ownership.clear());
         self.vitals.gave_up_everything();
@@ -252,7 +252,8 @@ impl Engine {
         }
     }
 
-    /// Brokers that owe an answer on the lane that fetch sessions are closed on. Whatever is sent on it waits behind that.
+    /// Brokers with an unanswered request on the lane that fetch sessions are closed on. Requests on it wait
+    /// behind that one.
     fn busy_brokers(&self) -> BTreeSet<BrokerId> {
         let owing = self.routes.values().filter(|route| route.lane == Lane::Control);
         owing
@@ -265,7 +266,7 @@ impl Engine {
 
     // ---- assignment ----------------------------------------------------------------------------------------------
 
-    /// Partitions begin to flow: first their start offsets.
+    /// Starts to read partitions: their start offsets first.
     fn begin(&mut self, now: Instant, new: Vec<(TopicPartition, StartAt)>, generation: Option<i32>) {
         let names: Vec<_> = new.iter().map(|(partition, _)| partition.clone()).collect();
         self.waiters.assigned(&names, |partition| self.ownership.contains(partition));
@@ -289,7 +290,7 @@ impl Engine {
         self.outbox.control(Control::Assigned { added, owned, generation });
     }
 
-    /// Nothing more of these is handed out.
+    /// Stops handing out records of these.
     fn stop(&mut self, partitions: &[TopicPartition]) {
         for partition in partitions {
             self.fetch.forget(partition);
@@ -297,8 +298,9 @@ impl Engine {
         }
     }
 
-    /// What the application is done with is given up once its commits are answered: they go out while the partitions are ours
-    /// (FAILURES H2). When the group waits no longer, nothing is being revoked any more, and so nothing holds it up.
+    /// Ends revocations that the application is done with, once their commits are answered: these are sent
+    /// while the partitions are ours (FAILURES H2). Once the group has stopped waiting, nothing is being
+    /// revoked any more, so nothing delays it.
     fn end_revocations(&mut self, now: Instant) {
         while let Some(id) = self.ownership.next_done(|partition| self.offsets.has_commit(partition)) {
             let gone = self.ownership.end_revocation(id);
@@ -310,7 +312,7 @@ impl Engine {
         }
     }
 
-    /// The group waits no longer for what is being revoked: it is lost. A commit of it would be refused, and is.
+    /// The group no longer waits for what is being revoked: it is lost, and a commit of it would be refused.
     fn lose_revoking(&mut self, now: Instant) {
         let gone = self.ownership.end_all_revocations();
         self.offsets.unassign(&gone);
@@ -324,8 +326,8 @@ impl Engine {
         if is_silent { Loss::PollInterval(limit) } else { Loss::Membership }
     }
 
-    /// Where an assigned partition starts: what is committed, and failing that the policy; but the first record of a
-    /// partition that did not exist when the topic was subscribed to (FAILURES B4).
+    /// Where an assigned partition starts: at the committed offset, or else by the policy; but at the first
+    /// record of a partition that did not exist when its topic was subscribed to (FAILURES B4).
     fn start_of(&self, partition: &TopicPartition) -> StartAt {
         if self.subscriptions.was_born_later(partition) {
             return StartAt::committed_or(StartAt::Earliest);
@@ -333,9 +335,9 @@ impl Engine {
         self.begin_at.clone().map_or(StartAt::Committed, StartAt::committed_or)
     }
 
-    // ---- the clock, answers, what to send ------------------------------------------------------------------------
+    // ---- the clock, responses, what to send --------------------------------------------------------------------
 
-    /// A group whose coordinator is nowhere waits for it; the application hears of that.
+    /// Reports to the application if the group's coordinator cannot be found for long.
     fn look_for_coordinator(&mut self, now: Instant) {
         let is_wanted =
             self.member.as_ref().is_some_and(Member::wants_coordinator) || self.offsets.wants_coordinator();
@@ -356,9 +358,10 @@ impl Engine {
         }
     }
 
-    /// Tells the member when the application last called `poll`, before anything is concluded from its silence.
+    /// Tells the member when the application last called `poll`, before it draws conclusions from the time
+    /// without one.
     fn sync_polls(&mut self, now: Instant) {
-        // An old poll is no new one: a member that left for the lack of polls comes back with the next.
+        // An old poll is not a new one: a member that left for the lack of polls rejoins with the next.
         let news = self.shared.last_poll(now).filter(|at| self.polled.is_none_or(|before| before < *at));
         if let (Some(at), Some(member)) = (news, &mut self.member) {
             self.polled = Some(at);
@@ -367,7 +370,7 @@ impl Engine {
         }
     }
 
-    /// A machine wants a call of its own back, if it has not been sent yet.
+    /// Withdraws a machine's call, if it has not been sent yet.
     fn withdraw(&mut self, of: Machine, call: CallId) {
         let mut routes = self.routes.iter();
         let route = routes.find(|(_, route)| route.machine == of && route.id == call);
@@ -399,7 +402,8 @@ impl Engine {
         if self.subscriptions.kind().is_of_a_group()
             && self.member.as_ref().is_some_and(|member| !self.suspension.is_current(member, now))
         {
-            // Until a heartbeat says that we still are who we were, there is nobody to commit as (FAILURES SAFE7).
+            // Until a heartbeat confirms our membership, there is no identity to commit with (FAILURES
+            // SAFE7).
             self.offsets.set_identity(None);
         }
         if let Some(mut transmit) = self.offsets.poll_transmit(now, at, &cluster) {
@@ -407,13 +411,14 @@ impl Engine {
                 && let Some(until) =
                     self.member.as_ref().and_then(|member| self.suspension.valid_until(member))
             {
-                // Not to be found on its way, waiting for a connection, when it is no longer ours to send (FAILURES SAFE7).
+                // A commit must not still wait for a connection when we may no longer send it (FAILURES
+                // SAFE7).
                 transmit.timeout = transmit.timeout.min(until.saturating_duration_since(now));
             }
             return Some((Machine::Offsets, Lane::of(&transmit.request), transmit));
         }
         let transmit = self.fetch.poll_transmit(now, &cluster)?;
-        // The end of a session must not stand behind the session's own long poll.
+        // The request that ends a session must not wait behind the session's own long poll.
         let lane = if matches!(self.life, CloseState::Closing { .. }) { Lane::Control } else { Lane::Fetch };
         Some((Machine::Fetch, lane, transmit))
     }
@@ -430,7 +435,7 @@ impl Engine {
             (_, Subscription::Assigned) => MembershipState::AssignedByHand,
             (Some(Stage::Leaving), Subscription::None) => MembershipState::Leaving,
             (_, Subscription::None) => MembershipState::NotSubscribed,
-            // Subscribed: what keeps it out is that the topics are not known yet, or that it has to leave first.
+            // Subscribed, and not a member: the topics are not known yet, or it has to leave first.
             (None | Some(Stage::Outside | Stage::Joining | Stage::Leaving), _) => MembershipState::Joining,
             (Some(Stage::Unpolled), _) => MembershipState::NotPolled,
             (Some(Stage::Rebalancing), _) => MembershipState::Rebalancing,
@@ -448,28 +453,29 @@ impl Engine {
         );
     }
 
-    /// Every `poll` fails with this for now; what to do about it is logged, once.
+    /// Makes every `poll` fail with this for now. Logs once what to do about it.
     fn fail_fatally(&mut self, error: Error, then: &str) {
         tracing::error!("{error}; {then}");
         self.is_refused = true;
         self.fail(error);
     }
 
-    /// Who refused us answers: but for what the group has said, that error stands no more.
+    /// The side that refused us responds again: the error ends, unless it was the group's.
     fn recovered(&mut self) {
         if std::mem::take(&mut self.is_refused) && !self.group_failed {
             self.outbox.control(Control::Recovered);
         }
     }
 
-    /// The application is told, from `poll`; nothing stops.
+    /// Reports an error to the application, from `poll`; nothing stops.
     fn fail(&mut self, error: Error) {
         tracing::debug!(%error, "the application is told");
         self.reporter.report(|| Event::Error(error.clone()));
         self.outbox.control(Control::Failed(error));
     }
 
-    /// The application is told; if the partition stops, behind all that was fetched of it before.
+    /// Reports an error of a partition to the application; if the partition stops, after all that was fetched
+    /// of it before.
     fn partition_failed(&mut self, partition: TopicPartition, token: Token, error: Error, stops: bool) {
         if !stops {
             self.fail(error);

@@ -1,4 +1,4 @@
-//! What the engine has for the handle, in order; of each partition in the order of its log.
+//! The engine's output for the handle, in order; for each partition in the order of its log.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,17 +15,17 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     outputs: VecDeque<Output>,
-    /// Resets and truncations of positions, until the partitions start there.
+    /// Resets and truncations of positions, kept until the partitions start there.
     resets: Vec<(TopicPartition, Event)>,
-    /// What is said of a partition behind chunks that may still lie in the fetcher.
+    /// Messages about a partition that follow chunks which may still be in the fetcher.
     behind: BTreeMap<TopicPartition, VecDeque<AfterChunks>>,
 }
 
 #[derive(Debug)]
 enum AfterChunks {
-    /// Ahead of the chunks of this start and later ones.
+    /// Before the chunks of this start and later ones.
     Started { start: Start, token: Token, restart: Restart },
-    /// AfterChunks all chunks.
+    /// After all chunks.
     Failed { token: Token, error: Error },
 }
 
@@ -54,17 +54,17 @@ impl Outbox {
         self.outputs.push_back(Output::Answer(answer));
     }
 
-    /// Said when the partition starts.
+    /// Keeps a reset until the partition starts.
     pub(super) fn push_reset(&mut self, partition: TopicPartition, event: Event) {
         self.resets.push((partition, event));
     }
 
-    /// What was said of a partition just before it starts, or stops.
+    /// The resets of a partition, taken when it starts or stops.
     pub(super) fn take_resets(&mut self, partition: &TopicPartition) -> Vec<Event> {
         self.resets.extract_if(.., |(of, _)| of == partition).map(|(_, event)| event).collect()
     }
 
-    /// The fetcher goes on here.
+    /// Notes that the fetcher continues here.
     pub(super) fn started(
         &mut self,
         partition: TopicPartition,
@@ -75,19 +75,20 @@ impl Outbox {
         self.behind.entry(partition).or_default().push_back(AfterChunks::Started { start, token, restart });
     }
 
-    /// The partition stops.
+    /// Notes that the partition stops.
     pub(super) fn failed(&mut self, partition: TopicPartition, token: Token, error: Error) {
         self.behind.entry(partition).or_default().push_back(AfterChunks::Failed { token, error });
     }
 
-    /// What waits to be said of it belongs to an assignment or a position that is over.
+    /// Forgets pending messages of an assignment or a position that has ended.
     pub(super) fn forget(&mut self, partition: &TopicPartition) {
         self.behind.remove(partition);
         self.resets.retain(|(of, _)| of != partition);
     }
 
-    /// The handle has given back what it held, and the partition is read again from `to`, which lies before the chunks that
-    /// were dropped: an error behind them comes again, and resets lead no further than there.
+    /// The handle has given back what it held, and the partition is read again from `to`, which lies before
+    /// the chunks that were dropped: an error after them will occur again, and resets lead no further than
+    /// there.
     pub(super) fn rewind(&mut self, partition: &TopicPartition, to: Position) {
         let Some(behind) = self.behind.get_mut(partition) else { return };
         behind.retain_mut(|behind| match behind {
@@ -101,7 +102,7 @@ impl Outbox {
         });
     }
 
-    /// The next chunk that the fetcher had.
+    /// Adds the next chunk that the fetcher had.
     pub(super) fn chunk(&mut self, chunk: Chunk) {
         if let Some(behind) = self.behind.get_mut(&chunk.partition) {
             let is_before = |next: &&AfterChunks| matches!(next, AfterChunks::Started { start, .. } if start.start_id <= chunk.start_id);
@@ -111,7 +112,7 @@ impl Outbox {
         self.outputs.push_back(Output::Data(Data::Records(chunk)));
     }
 
-    /// What waits behind chunks that the fetcher has no more.
+    /// Releases what waited for chunks that the fetcher no longer has.
     pub(super) fn release_waiting(&mut self, holds: impl Fn(&TopicPartition) -> bool) {
         if self.behind.is_empty() {
             return;
@@ -175,7 +176,7 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.started(orders(), TOKEN, Start { start_id: 1, position: Position::at(0) }, Restart::default());
         outbox.release_waiting(|_| false);
-        // The partition is paused, and two chunks wait in the fetcher, one of either start; then it stops.
+        // The partition is paused, and two chunks wait in the fetcher, one for each start; then it stops.
         outbox.started(
             orders(),
             TOKEN,

@@ -1,4 +1,4 @@
-//! Which partitions are assigned, and what of them is on its way out.
+//! The assigned partitions, and those being revoked.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,18 +14,18 @@ use crate::gauges::PartitionGauges;
 
 #[derive(Debug, Default)]
 pub(super) struct Ownership {
-    /// What is assigned now, by the group or by hand, and its gauges from when it has begun.
+    /// The partitions assigned now, by the group or manually, with their gauges once they have started.
     assigned: BTreeMap<TopicPartition, Option<Arc<PartitionGauges>>>,
-    /// The partitions of each revocation that the handle was told of and has not ended.
+    /// The partitions of each revocation that the handle was notified of and has not ended.
     revoking: BTreeMap<RevocationId, Vec<TopicPartition>>,
-    /// Those that the application is done with, which end when what was to be committed of them is.
+    /// Revocations that the application is done with; they end when their commits do.
     done: BTreeSet<RevocationId>,
-    /// When the group waits for it no longer, as the handle was told: the group may wait longer by now.
+    /// The time at which the group stops waiting, as the handle was told: it may be later by now.
     revoke_by: Option<Instant>,
 }
 
 impl Ownership {
-    /// These are assigned from now on, and no others. Gives those that no longer are.
+    /// Assigns exactly these from now on. Returns those that are no longer assigned.
     pub(super) fn assign(&mut self, owned: impl IntoIterator<Item = TopicPartition>) -> Vec<TopicPartition> {
         let mut before = std::mem::take(&mut self.assigned);
         let now = owned.into_iter().map(|partition| {
@@ -36,19 +36,19 @@ impl Ownership {
         before.into_keys().collect()
     }
 
-    /// It begins to be read under this assignment.
+    /// Notes that it starts to be read under this assignment.
     pub(super) fn begin(&mut self, partition: TopicPartition, gauges: Arc<PartitionGauges>) {
         self.assigned.insert(partition, Some(gauges));
     }
 
-    /// These are no longer assigned.
+    /// Unassigns these.
     pub(super) fn remove(&mut self, partitions: &[TopicPartition]) {
         for partition in partitions {
             self.assigned.remove(partition);
         }
     }
 
-    /// Nothing is; what was.
+    /// Unassigns everything, and returns it.
     pub(super) fn clear(&mut self) -> Vec<TopicPartition> {
         std::mem::take(&mut self.assigned).into_keys().collect()
     }
@@ -75,14 +75,14 @@ impl Ownership {
         self.assigned.get(partition)?.as_deref().filter(|gauges| gauges.token().same_assignment(token))
     }
 
-    /// An answer has told where the log ends.
+    /// Stores the end of the log that a response contained.
     pub(super) fn learn_watermarks(&self, partition: &TopicPartition, token: Token, watermarks: Watermarks) {
         if let Some(gauges) = self.gauges(partition, token) {
             gauges.set_watermarks(watermarks);
         }
     }
 
-    /// The application has moved the position, perhaps to where only a broker knows.
+    /// Stores that the application has moved the position, perhaps to one that only a broker can resolve.
     pub(super) fn sought(&self, partition: &TopicPartition, token: Token, position: Option<Position>) {
         if let Some(gauges) = self.gauges(partition, token) {
             gauges.set_known_position(token, position.map(|position| position.offset));
@@ -102,9 +102,9 @@ impl Ownership {
         self.gauges(partition, token).map(PartitionGauges::is_paused)
     }
 
-    // ---- on its way out ------------------------------------------------------------------------------------------
+    // ---- revocations -------------------------------------------------------------------------------------------
 
-    /// The handle is told to give these up.
+    /// Notes that the handle was told to give these up.
     pub(super) fn begin_revocation(
         &mut self,
         id: RevocationId,
@@ -115,12 +115,13 @@ impl Ownership {
         self.revoke_by = by;
     }
 
-    /// The application is done with this change.
+    /// Notes that the application is done with this change.
     pub(super) fn application_is_done(&mut self, id: RevocationId) {
         self.done.insert(id);
     }
 
-    /// A change that the application is done with, and no partition of which is `held` up. Once.
+    /// A change that the application is done with, and that no `held` partition delays. Each is returned
+    /// once.
     pub(super) fn next_done(&mut self, held: impl Fn(&TopicPartition) -> bool) -> Option<RevocationId> {
         let is_held =
             |id: &RevocationId| self.revoking.get(id).is_some_and(|partitions| partitions.iter().any(&held));
@@ -128,20 +129,20 @@ impl Ownership {
         self.done.remove(&id).then_some(id)
     }
 
-    /// The change is over. Gives the partitions of it; nothing the second time.
+    /// Ends the change. Returns its partitions; none the second time.
     pub(super) fn end_revocation(&mut self, id: RevocationId) -> Vec<TopicPartition> {
         let gone = self.revoking.remove(&id).unwrap_or_default();
         self.revoke_by = self.revoke_by.filter(|_| !self.revoking.is_empty());
         gone
     }
 
-    /// Whatever is being revoked is given up, or is lost.
+    /// Ends all revocations, whether the partitions were given up or lost. Returns their partitions.
     pub(super) fn end_all_revocations(&mut self) -> Vec<TopicPartition> {
         self.revoke_by = None;
         std::mem::take(&mut self.revoking).into_values().flatten().collect()
     }
 
-    /// When the group waits no longer.
+    /// When the group stops waiting for the revocations.
     pub(super) fn revoke_by(&self) -> Option<Instant> {
         self.revoke_by
     }
@@ -212,7 +213,7 @@ mod tests {
         assert_eq!(ownership.end_all_revocations(), [orders(1)]);
         assert_eq!(ownership.revoke_by(), None);
     }
-    /// I11: however two calls cross on their way here, what the gauges say last is what holds.
+    /// I11: however two calls overlap on their way here, the last state of the gauges is valid.
     #[test]
     fn i11_a_pause_is_what_the_gauges_of_this_assignment_say() {
         let mut ownership = Ownership::default();
@@ -227,7 +228,7 @@ mod tests {
         assert_eq!(ownership.is_paused(&orders(0), Token { assignment: 2, seek: 0 }), None);
     }
 
-    /// L8: the engine says where a seek leads before anybody else can, and nobody puts it back.
+    /// L8: the engine stores the target of a seek before anyone else can, and no other write undoes it.
     #[test]
     fn l8_a_seek_shows_at_once_and_what_was_handed_out_before_it_does_not_show_any_more() {
         let mut ownership = Ownership::default();
@@ -267,7 +268,7 @@ mod tests {
         assert!(ownership.to_vec().is_empty() && ownership.clear().is_empty());
     }
 
-    /// B3: what was known of where the old log ended says nothing of the new one.
+    /// B3: the known end of the old log means nothing for the new one.
     #[test]
     fn b3_of_another_log_nobody_has_told_where_it_ends() {
         let mut ownership = Ownership::default();

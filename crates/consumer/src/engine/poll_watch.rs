@@ -1,7 +1,8 @@
-//! [`PollWatch`]: why the application does not poll, as far as the engine can find out (FAILURES M1, M3, M4).
+//! [`PollWatch`]: the reason why the application does not poll, as far as the engine can find out (FAILURES
+//! M1, M3, M4).
 //!
-//! Three things show it: what the application does about `poll`; whether its runtime runs a probe, a task that does nothing; and
-//! whether time has passed in which the engine itself did not run.
+//! Three observations show it: the application's calls to `poll`; whether its runtime runs a probe, a task
+//! that does nothing; and whether time has passed in which the engine itself did not run.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use crate::{
     shared::Application,
 };
 
-/// How long a runtime may take to run a probe. One that has a thread to spare takes microseconds.
+/// How long a runtime may take to run a probe. One with a free thread takes microseconds.
 const PROBE: Duration = Duration::from_millis(50);
 /// If the engine wakes up this late, the process was stopped: a busy machine alone does not cause it.
 const STOPPED: Duration = Duration::from_secs(1);
@@ -32,7 +33,7 @@ pub(super) struct PollWatch {
     probe: Probe,
     /// Since when the application has not polled, once that is worth a warning.
     since: Option<Instant>,
-    /// The warning waits for the probe.
+    /// A warning waits for the probe.
     warns: bool,
 }
 
@@ -56,8 +57,8 @@ impl Engine {
         self.poll_watch.runtime = Some(runtime);
     }
 
-    /// The engine should have run so much earlier. Whatever this costs is found out by the clock, before anything is handed
-    /// out or committed.
+    /// Notes that the engine ran late by this time. The consequences are found by the clock, before anything
+    /// is handed out or committed.
     pub(crate) fn overslept(&mut self, now: Instant, by: Duration) {
         if by < STOPPED {
             return;
@@ -74,7 +75,7 @@ impl Engine {
         }
     }
 
-    /// The application has polled. That may have been a while ago, and be known only now.
+    /// Notes that the application has polled. That may have been a while ago, and be known only now.
     pub(super) fn on_poll(&mut self, polled: Instant) {
         (self.poll_watch.probe, self.poll_watch.since) = (Probe::Idle, None);
         if self.poll_watch.ran_again.is_none_or(|at| at <= polled) {
@@ -82,24 +83,25 @@ impl Engine {
         }
     }
 
-    /// It is getting late: said as soon as the runtime has run a probe, or has not.
+    /// `max.poll.interval.ms` has nearly passed: reported as soon as the runtime has run a probe, or has
+    /// failed to.
     pub(super) fn on_poll_interval_near(&mut self, since: Instant) {
         (self.poll_watch.since, self.poll_watch.warns) = (Some(since), true);
         self.poll_watch.probe = Probe::Wanted;
     }
 
-    /// A runtime that is to run a probe.
+    /// Returns the runtime if it is to run a probe.
     pub(crate) fn wants_probe(&mut self, now: Instant) -> Option<runtime::Handle> {
         if self.poll_watch.probe != Probe::Wanted {
             return None;
         }
-        // Where no poll has been on a runtime there is nothing to probe.
+        // If no poll has run on a runtime, there is nothing to probe.
         self.poll_watch.probe =
             if self.poll_watch.runtime.is_some() { Probe::Sent(now) } else { Probe::Answered };
         self.poll_watch.runtime.clone()
     }
 
-    /// The probe was run.
+    /// Notes that the probe was run.
     pub(crate) fn probe_answered(&mut self, now: Instant) {
         if matches!(self.poll_watch.probe, Probe::Sent(_)) {
             self.poll_watch.probe = Probe::Answered;
@@ -124,7 +126,7 @@ impl Engine {
             return;
         }
         self.poll_watch.warns = false;
-        // It may have polled at the last moment: then there is nothing to warn of any more.
+        // The application may have polled at the last moment: then there is nothing to warn of any more.
         let Some(since) = self.poll_watch.since else { return };
         let limit = self.config.max_poll_interval;
         let (since_poll, stall) = self.diagnose(now, since, limit / 5 * 4);
@@ -132,11 +134,11 @@ impl Engine {
         self.reporter.report(|| Event::PollIntervalWarning { since_poll, limit, stall });
     }
 
-    /// Too late: what to say of it.
+    /// `max.poll.interval.ms` has passed: the event to report.
     pub(super) fn on_poll_interval_exceeded(&mut self, now: Instant) -> Event {
         let limit = self.config.max_poll_interval;
         let since = self.poll_watch.since.or(self.polled).or_else(|| now.checked_sub(limit)).unwrap_or(now);
-        // A warning has been overtaken.
+        // A pending warning is obsolete.
         self.poll_watch.warns = false;
         let (since_poll, stall) = self.diagnose(now, since, limit);
         tracing::warn!(?since_poll, ?limit, %stall, "poll was not called for max.poll.interval.ms: leaving the group");
@@ -145,7 +147,7 @@ impl Engine {
         event
     }
 
-    /// How long it has been silent, and why it has been for `limit`.
+    /// How long the application has not polled, and why it has not for `limit`.
     fn diagnose(&self, now: Instant, since: Instant, limit: Duration) -> (Duration, Stall) {
         let silent = now.saturating_duration_since(since);
         let gap = self.poll_watch.gap;

@@ -1,4 +1,4 @@
-//! [`Reachability`]: whether the cluster and its coordinator answer, and what is to be reported of it.
+//! [`Reachability`]: whether the cluster and its coordinator respond, and what to report of it.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -10,11 +10,11 @@ use offtake_machine::{BrokerId, CallError};
 
 #[derive(Debug, Default)]
 pub(super) struct Reachability {
-    /// Failures in a row on the way to the brokers, until something goes right.
+    /// Consecutive failures to reach the brokers, until one succeeds.
     trouble: Option<Trouble>,
-    /// The brokers of which there was a line that fetching fails.
+    /// The brokers for which a log line says that fetching fails.
     failing_fetches: BTreeSet<BrokerId>,
-    /// Whether a broker has ever answered.
+    /// Whether a broker has ever responded.
     ever: bool,
     new_brokers: VecDeque<(BrokerId, String, u16)>,
     wants_rebootstrap: bool,
@@ -26,16 +26,16 @@ pub(super) struct Reachability {
 struct Trouble {
     /// The last failure.
     last: CallError,
-    /// Whether any of them would not go away by waiting.
+    /// Whether waiting would not end one of them.
     was_hopeless: bool,
-    /// Whether there was a line (WARN) of them.
+    /// Whether they were logged (WARN).
     is_logged: bool,
 }
 
 /// Whether the group's coordinator is being looked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum CoordinatorSearch {
-    /// It is known, or nobody needs it.
+    /// It is known, or not needed.
     #[default]
     Over,
     Since(Instant),
@@ -43,15 +43,15 @@ enum CoordinatorSearch {
     Told,
 }
 
-/// What is to be reported of the search for the coordinator.
+/// What to report of the search for the coordinator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CoordinatorNews {
     Missing,
     Found,
 }
 
-/// How long the coordinator is looked for before that is reported. For the very first member of any group, the cluster has to create
-/// `__consumer_offsets`.
+/// How long the coordinator is looked for before that is reported. For the very first member of any group,
+/// the cluster has to create `__consumer_offsets`.
 const WORTH_TELLING: Duration = Duration::from_secs(5);
 
 impl Reachability {
@@ -59,7 +59,7 @@ impl Reachability {
         self.ever = true;
     }
 
-    /// Metadata has come. True if that ends a time of trouble.
+    /// Notes that metadata has arrived. True if that ends a series of failures.
     pub(super) fn cluster_is_known(&mut self) -> bool {
         self.ever = true;
         self.has_new_cluster = true;
@@ -70,8 +70,8 @@ impl Reachability {
         true
     }
 
-    /// The first failure of a series. Of a connection that broke or could not be made there is a line already, by its address: a
-    /// dead broker has one, unless no broker has ever answered.
+    /// Logs the first failure of a series. A connection that broke or could not be made has been logged
+    /// already, by its address: a dead broker needs no other line, unless no broker has ever responded.
     pub(super) fn log_failure(&mut self, error: &CallError) {
         if self.ever && is_logged_by_address(error) {
             tracing::debug!(%error, "the cluster cannot be asked for metadata; trying again");
@@ -81,14 +81,14 @@ impl Reachability {
         }
     }
 
-    /// The trouble has a line in the log, and gets another when it ends.
+    /// Notes that the failures were logged; their end is logged too.
     pub(super) fn logged(&mut self) {
         if let Some(trouble) = &mut self.trouble {
             trouble.is_logged = true;
         }
     }
 
-    /// The same of a broker that is fetched from.
+    /// The same for a broker that is fetched from.
     pub(super) fn log_fetch_failure(&mut self, broker: BrokerId, error: &BrokerError) {
         if matches!(error, BrokerError::Call(error) if is_logged_by_address(error)) {
             tracing::debug!(%broker, %error, "fetching fails; trying again");
@@ -106,7 +106,8 @@ impl Reachability {
         }
     }
 
-    /// True if this is news: the first failure of a series, and the first of it that will not go away by waiting.
+    /// True if this is to be reported: the first failure of a series, and its first one that waiting cannot
+    /// end.
     pub(super) fn fails(&mut self, error: CallError) -> bool {
         let is_hopeless = self.cannot_mend(&error);
         match &mut self.trouble {
@@ -125,20 +126,21 @@ impl Reachability {
         self.trouble.as_ref().map(|trouble| &trouble.last)
     }
 
-    /// Whether the trouble will not go away by waiting.
+    /// Whether waiting cannot end the failures.
     pub(super) fn is_hopeless(&self) -> bool {
         self.trouble().is_some_and(|error| self.cannot_mend(error))
     }
 
     fn cannot_mend(&self, error: &CallError) -> bool {
         match error {
-            // Net knows of the connections that were accepted, and for how long none has been.
+            // `offtake_net` knows which connections were accepted, and for how long none has been.
             CallError::Authentication { is_final, .. } => *is_final,
             error => !self.ever && !error.is_retriable(),
         }
     }
 
-    /// Whether somebody needs a coordinator that is not known. A cluster that does not answer at all is told of as such.
+    /// Decides whether a needed coordinator is missing. A cluster that does not respond at all is reported as
+    /// such instead.
     pub(super) fn coordinator_is_missing(
         &mut self,
         now: Instant,
@@ -148,7 +150,8 @@ impl Reachability {
         let since_is_long = |since| now.saturating_duration_since(since) >= WORTH_TELLING;
         let (search, news) = match (self.search, is_missing) {
             (Over, true) => (Since(now), None),
-            // A cluster that cannot be reached names no coordinator: the time counts from when it can be again.
+            // An unreachable cluster can name no coordinator: the time counts from when it is reachable
+            // again.
             (Since(_), true) if self.trouble.is_some() => (Since(now), None),
             (Since(since), true) if since_is_long(since) => (Told, Some(CoordinatorNews::Missing)),
             (same, true) => (same, None),
@@ -159,7 +162,7 @@ impl Reachability {
         news
     }
 
-    /// When the search has taken long. A cluster in trouble is looked at again when that is over.
+    /// When the search will have taken long. During failures to reach the cluster there is no such time.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         match self.search {
             CoordinatorSearch::Since(since) if self.trouble.is_none() => since.checked_add(WORTH_TELLING),
@@ -188,7 +191,8 @@ impl Reachability {
     }
 }
 
-/// Whether the connection's own line says it (`offtake_net`): that it broke, or could not be made.
+/// Whether the connection's own log line (`offtake_net`) covers it: the connection broke, or could not be
+/// made.
 fn is_logged_by_address(error: &CallError) -> bool {
     matches!(
         error,

@@ -1,4 +1,4 @@
-//! What came of commits and queries, and what is wrong, as the application is told.
+//! Results of commits and queries, and errors, as the application receives them.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::{
     unreadable::error_kind,
 };
 
-/// What became of a commit, partition by partition (FAILURES H5).
+/// The result of a commit, partition by partition (FAILURES H5).
 pub(super) fn committed(outcome: CommitOutcome, explain: impl Fn(Error) -> Error) -> Result<()> {
     if outcome.values().all(Result::is_ok) {
         return Ok(());
@@ -207,7 +207,7 @@ mod tests {
         Cause::Refused { api: ApiKey::OffsetCommit, code }
     }
 
-    /// Its kind, its code, and what it says last: what may be done about it.
+    /// Its kind, its code, and the advice at its end.
     fn kind_code_advice(error: &Error) -> (ErrorKind, Option<ErrorCode>, String) {
         assert_eq!(error.partition(), Some(&orders()), "{error}");
         let text = error.to_string();

@@ -1,4 +1,4 @@
-//! What is subscribed to, and what it means for the topics that the cluster has.
+//! The subscription, and which topics of the cluster it matches.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,29 +11,31 @@ use crate::command::Subscription;
 #[derive(Debug)]
 pub(super) struct Subscriptions {
     kind: Subscription,
-    /// Topics as they were when they were first seen after they were subscribed to: what is born later is read from its first
-    /// record, whatever `auto.offset.reset` says (FAILURES B4).
+    /// Topics as they were when first seen after the subscription: partitions created later are read from
+    /// their first record, whatever `auto.offset.reset` says (FAILURES B4).
     at_subscribe: BTreeMap<Topic, FirstSeen>,
-    /// Topics of the subscription that may not be seen, or cannot exist, of which the application was told.
+    /// Topics of the subscription that the client may not read, or that cannot exist, and that were reported.
     refused: BTreeSet<Topic>,
-    /// Whether the topics are known that matched when patterns were subscribed to: what matches later was born later.
+    /// Whether the topics that matched at the time of the pattern subscription are known: others were created
+    /// later.
     catalog_seen: bool,
-    /// How many requests for metadata had left when this was subscribed to.
+    /// How many metadata requests had been sent when this was subscribed to.
     asked_before: u64,
 }
 
-/// A topic as it was when it was first seen after it was subscribed to.
+/// A topic as it was when it was first seen after the subscription.
 #[derive(Clone, Copy, Debug)]
 struct FirstSeen {
     partitions: i32,
-    /// Zero where brokers do not tell it.
+    /// Zero if the brokers do not send it.
     id: Uuid,
 }
 
 impl FirstSeen {
     const MISSING: Self = Self { partitions: 0, id: Uuid::ZERO };
 
-    /// The topic is there, with this id. One that was created again was born after the subscription, all of it.
+    /// Notes that the topic exists with this id. If it was created again, all of it is newer than the
+    /// subscription.
     fn sees(&mut self, id: Uuid) {
         if id != Uuid::ZERO && self.id != Uuid::ZERO && self.id != id {
             self.partitions = 0;
@@ -59,13 +61,14 @@ impl Subscriptions {
         &self.kind
     }
 
-    /// Replaces what was subscribed to, when so many requests for metadata have left. What was known of the partitions of topics
-    /// that stay is still known; a topic that is left, and subscribed to again, begins as a new one.
+    /// Replaces the subscription, when `asked` metadata requests have been sent. What is known of the
+    /// partitions of topics that stay is kept; a topic that is dropped, and subscribed to again, counts as
+    /// new.
     pub(super) fn replace(&mut self, kind: Subscription, asked: u64) {
         match &kind {
             Subscription::Topics(topics) => self.at_subscribe.retain(|topic, _| topics.contains(topic)),
             Subscription::None | Subscription::Assigned => self.at_subscribe.clear(),
-            // Which topics stay the first listing says.
+            // The first listing shows which topics stay.
             Subscription::Patterns(_) | Subscription::BrokerPattern(_) => {}
         }
         self.kind = kind;
@@ -77,19 +80,19 @@ impl Subscriptions {
         *self = Self::none();
     }
 
-    /// Whether all topics of the cluster have to be listed. `has_unnamed`: the broker has assigned a topic by an id that
-    /// we know no name of.
+    /// Whether all topics of the cluster have to be listed. `has_unnamed`: the broker has assigned a topic by
+    /// an id whose name we do not know.
     pub(super) fn lists_all(&self, has_unnamed: bool) -> bool {
         match &self.kind {
             Subscription::Patterns(_) => true,
-            // Once, to know what there is already (FAILURES B4); then only for topics that the broker has assigned before
-            // we have heard of them, which go by their ids (FAILURES B7, F4).
+            // Once, to know the topics that exist already (FAILURES B4); then only for topics that the broker
+            // has assigned by their ids before we know their names (FAILURES B7, F4).
             Subscription::BrokerPattern(_) => !self.catalog_seen || has_unnamed,
             Subscription::None | Subscription::Topics(_) | Subscription::Assigned => false,
         }
     }
 
-    /// The topics that are subscribed to by name.
+    /// The topics subscribed to by name.
     pub(super) fn names(&self) -> &[Topic] {
         match &self.kind {
             Subscription::Topics(topics) => topics,
@@ -100,8 +103,8 @@ impl Subscriptions {
         }
     }
 
-    /// Which topics the subscription means now, by the view that came of that many requests; `None` as long as that is not
-    /// known, and for what is no subscription.
+    /// The topics that the subscription matches now, by the view from that many requests; `None` as long as
+    /// they are not known, and for a manual assignment.
     pub(super) fn resolve(
         &mut self,
         cluster: &Cluster,
@@ -111,11 +114,11 @@ impl Subscriptions {
         let topics: BTreeSet<Topic> = match &self.kind {
             Subscription::None | Subscription::Assigned => return None,
             Subscription::Topics(topics) => topics.iter().cloned().collect(),
-            // Before the first full listing nothing is known to match.
+            // Before the first full listing it is not known what matches.
             Subscription::Patterns(_) if !cluster.lists_all => return None,
             Subscription::Patterns(patterns) => matching(cluster, patterns, exclude_internal),
             Subscription::BrokerPattern(_) if !self.catalog_seen && !cluster.lists_all => return None,
-            // Which of them match only the broker knows.
+            // Only the broker knows which of them match.
             Subscription::BrokerPattern(_) => cluster.topics.keys().cloned().collect(),
         };
         let by_pattern = matches!(self.kind, Subscription::Patterns(_) | Subscription::BrokerPattern(_));
@@ -132,7 +135,7 @@ impl Subscriptions {
                     let partitions = i32::try_from(info.partitions.len()).unwrap_or(i32::MAX);
                     FirstSeen { partitions, id: info.id }
                 }
-                // It does not exist yet: all of it will have been born after the subscription.
+                // It does not exist yet: all of it will be newer than the subscription.
                 Some(info) if info.error == ErrorCode::UnknownTopicOrPartition => FirstSeen::MISSING,
                 None if is_missing_now => FirstSeen::MISSING,
                 _ => continue,
@@ -151,8 +154,8 @@ impl Subscriptions {
         first.is_some_and(|first| partition.partition >= first.partitions)
     }
 
-    /// Topics that are subscribed to by name and may not be seen, or cannot exist, each once; the others are read
-    /// (FAILURES B8).
+    /// Topics of a subscription by name that the client may not read, or that cannot exist, each once; the
+    /// others are read (FAILURES B8).
     pub(super) fn newly_refused(&mut self, cluster: &Cluster) -> Vec<(Topic, ErrorCode)> {
         let error_of = |topic: &Topic| Some((topic.clone(), cluster.topics.get(topic)?.error));
         let is_refusal = |code: &ErrorCode| {
@@ -296,7 +299,8 @@ mod tests {
         }
     }
 
-    /// Which topics match only the broker knows: all that there are at first are old, and all that come later are new.
+    /// Only the broker knows which topics match: all that exist at first are old, and all that are created
+    /// later are new.
     #[test]
     fn b4_of_a_brokers_pattern_all_that_is_there_at_first_is_old() {
         let mut subscriptions = Subscriptions::none();

@@ -1,15 +1,16 @@
-//! Time that the machine was suspended: the clock that memberships are reckoned by stood still, and the group's did not
+//! The time that the machine was suspended: the clock for memberships stood still, and the group's did not
 //! (FAILURES M4).
 
 use std::time::{Duration, Instant};
 
 use offtake_group::Member;
 
-/// The last time that the machine was suspended. Of what was sent before it, the session is shorter by as much.
+/// The last suspension of the machine. Sessions confirmed by requests sent before it are shorter by its
+/// length.
 #[derive(Debug, Default)]
 pub(super) struct Suspension {
     noticed: Option<Instant>,
-    /// All of it since the last heartbeat that was accepted, or more.
+    /// All suspended time since the last heartbeat that was accepted, or more.
     lasted: Duration,
 }
 
@@ -20,12 +21,12 @@ impl Suspension {
         self.noticed = Some(now);
     }
 
-    /// Until when what the member owns may be handed out.
+    /// Until when records of the member's partitions may be handed out.
     pub(super) fn valid_until(&self, member: &Member) -> Option<Instant> {
         self.shortened(member.valid_until()?, member.last_accepted_at())
     }
 
-    /// Whether the membership is known to last.
+    /// Whether the membership is known to be valid.
     pub(super) fn is_current(&self, member: &Member, now: Instant) -> bool {
         self.valid_until(member).is_some_and(|until| until > now)
     }

@@ -1,4 +1,4 @@
-//! The engine without brokers: what it does with the handle's commands by itself.
+//! Tests of the engine without brokers: what it does with the handle's commands by itself.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ impl Engine {
         answer.try_recv().unwrap()
     }
 
-    /// What the handle gets, in words; answers are given.
+    /// The handle's output as text; answers are sent.
     fn outputs(&mut self, now: Instant) -> Vec<String> {
         let mut outputs = Vec::new();
         while let Some(output) = self.poll_output(now) {
@@ -62,7 +62,7 @@ impl Engine {
         outputs
     }
 
-    /// These by hand, each from offset 5 on.
+    /// Assigns these manually, each from offset 5 on.
     fn assigned(&mut self, now: Instant, partitions: &[i32]) -> Vec<String> {
         let partitions = partitions.iter().map(|index| (orders(*index), StartAt::Offset(Position::at(5))));
         let (reply, mut answer) = oneshot::channel();
@@ -123,7 +123,7 @@ fn i7_nothing_flows_of_what_is_released_and_a_release_counts_once() {
     assert!(engine.is_flowing(0), "it is ours anew");
 }
 
-/// B8: of another name that no topic can have a subscription hears from the broker, and the rest of it is read.
+/// B8: for other illegal topic names a subscription gets the broker's error, and the other topics are read.
 #[test]
 fn b8_a_name_that_no_request_can_carry_is_refused_at_once() {
     let (mut engine, now) = engine(|builder| builder);
@@ -187,7 +187,7 @@ fn topics_are_subscribed_to_or_partitions_are_assigned_and_only_a_group_can_be_j
     assert_eq!(alone.assigned(now, &[0]).len(), 2, "a consumer without a group reads by hand");
 }
 
-/// N6: half of the time is for the commits that are under way, so that some is left to leave the group in.
+/// N6: half of the time is for the commits in flight, so that the rest is available to leave the group.
 #[test]
 fn n6_a_close_waits_for_commits_for_half_of_its_time_and_not_at_all_where_there_are_none() {
     for commits in [false, true] {
@@ -218,7 +218,7 @@ fn n6_a_close_waits_for_commits_for_half_of_its_time_and_not_at_all_where_there_
     }
 }
 
-/// L8: the token of what is read from there on comes with the answer.
+/// L8: the answer contains the token of what is read from there on.
 #[test]
 fn l8_a_seek_stops_what_flows_and_what_waited_to_be_said_of_it() {
     let (mut engine, now) = engine(|builder| builder);

@@ -1,4 +1,4 @@
-//! Which topics are kept fresh, and what the subscription means by them.
+//! Which topics are kept fresh, and which ones the subscription matches.
 
 use std::{collections::BTreeSet, time::Instant};
 
@@ -15,12 +15,13 @@ use super::{
 use crate::{command::Subscription, config::GroupProtocol, event::Event};
 
 impl Engine {
-    /// Which topics are kept fresh: what is subscribed to and assigned, and what somebody asks about just now.
+    /// Keeps the metadata of these topics fresh: those subscribed to and assigned, and those that callers are
+    /// asking about.
     pub(super) fn want_topics(&mut self, now: Instant) {
         let has_unnamed = self.member.as_ref().is_some_and(|member| !member.unnamed_topic_ids().is_empty());
         let of_group = self.member.as_ref().and_then(Member::group_topics);
         if self.subscriptions.lists_all(has_unnamed) || self.waiters.lookups.wants_all() {
-            // What other members name may not be there yet, and the leader has to know.
+            // Topics of other members may not be in the listing yet, and the leader needs them.
             self.metadata.want_all(now, of_group.cloned().unwrap_or_default());
             return;
         }
@@ -31,7 +32,7 @@ impl Engine {
         self.metadata.want_topics(now, wanted);
     }
 
-    /// Tells the member which topics the subscription means now.
+    /// Tells the member which topics the subscription matches now.
     pub(super) fn resolve_subscription(&mut self, now: Instant) {
         let cluster = self.metadata.cluster().clone();
         let learnt = self.metadata.view_request();
@@ -46,8 +47,8 @@ impl Engine {
         }
     }
 
-    /// Where the broker assigns it refuses the whole membership for one topic that may not be seen: the others are asked
-    /// for without it, until it may be (FAILURES B8).
+    /// Leaves out topics that the client may not read if the broker assigns: it refuses the whole membership
+    /// for one of them. They are added once they may be read (FAILURES B8).
     fn joinable(&self, topics: BTreeSet<Topic>) -> BTreeSet<Topic> {
         if self.config.group_protocol == GroupProtocol::Classic {
             return topics;
@@ -88,12 +89,13 @@ impl Engine {
         self.offsets.handle_cluster(now, &cluster);
         self.answer_lookups(now);
         if matches!(self.subscriptions.kind(), Subscription::BrokerPattern(_)) {
-            // The listing may have served its purpose.
+            // The full listing may not be needed any more.
             self.want_topics(now);
         }
     }
 
-    /// Answers the questions about topics that can be answered now. What nobody asks about any more is forgotten.
+    /// Answers the queries about topics that can be answered now. Topics that no caller asks about any more
+    /// are forgotten.
     pub(super) fn answer_lookups(&mut self, now: Instant) {
         let known = Known {
             cluster: self.metadata.cluster(),

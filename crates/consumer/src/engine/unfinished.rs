@@ -1,4 +1,5 @@
-//! Records that are finished one by one, and are not: each holds back the commits of its partition, and nothing else shows it.
+//! Records of `finish_each` that are not finished: each holds back the commits of its partition, and nothing
+//! else shows it.
 
 use std::{
     collections::BTreeMap,
@@ -13,14 +14,14 @@ use crate::{event::Event, health::Unfinished, ledgers::Ledgers};
 
 /// How often the engine looks.
 const EVERY: Duration = Duration::from_secs(5);
-/// So many partitions get a line of their own at one look.
+/// How many partitions get a line of their own at one look.
 const MOST_LINES: usize = 10;
 
 #[derive(Debug)]
 pub(super) struct UnfinishedWatch {
     ledgers: Arc<Ledgers>,
     next_look: Instant,
-    /// When each partition was told of, while it has something that is not finished.
+    /// When each partition was last reported, while it has unfinished records.
     told: BTreeMap<TopicPartition, Instant>,
 }
 
@@ -33,7 +34,8 @@ impl UnfinishedWatch {
         self.next_look
     }
 
-    /// What is to be told now: what is older than `limit`, or can be finished by nobody; a partition once in that time.
+    /// The partitions to report now: those with records unfinished for longer than `limit`, or with a dropped
+    /// ticket; each once in that time.
     fn look(&mut self, now: Instant, limit: Duration) -> Vec<(TopicPartition, Unfinished)> {
         if now < self.next_look {
             return Vec::new();

@@ -1,4 +1,4 @@
-//! Who waits for an answer of the brokers: to a commit, to a question.
+//! Callers that wait for the brokers' answers: to commits and to queries.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,45 +21,45 @@ use crate::{
 
 #[derive(Debug)]
 pub(super) struct Waiters {
-    /// Commits under way, since when, and who waits for them, if anybody.
+    /// Commits in flight, with their start and the caller that waits, if any.
     commits: BTreeMap<CommitId, (Instant, Option<Reply<()>>)>,
-    /// How many there may be before those are looked for whom nobody waits for any more.
+    /// The number of commits above which those without a waiting caller are looked for.
     sweep_at: usize,
     settling: Vec<Settling>,
     questions: BTreeMap<QueryId, Question>,
     pub(super) lookups: Lookups,
-    /// The partitions of commits that failed while nobody waited for them, and that were not committed since.
+    /// The partitions of commits that failed while no caller waited, and that were not committed since.
     failing: BTreeSet<TopicPartition>,
 }
 
-/// Who waits for commits to be over that others have begun.
+/// A caller that waits for the end of other callers' commits.
 #[derive(Debug)]
 struct Settling {
-    /// All commits, if none are named.
+    /// All commits, if `None`.
     partitions: Option<Vec<TopicPartition>>,
     deadline: Instant,
     reply: Reply<()>,
 }
 
-/// What `offsets` was asked, and for whom.
+/// A query to `offsets`, and its caller.
 #[derive(Debug)]
 pub(super) struct Question {
     pub(super) topics: BTreeSet<Topic>,
     pub(super) reply: QuestionReply,
 }
 
-/// What was asked of the leaders of these partitions.
+/// A ListOffsets query to the leaders of these partitions.
 #[derive(Debug)]
 pub(super) struct Listing {
     pub(super) partitions: Vec<TopicPartition>,
-    /// How many times metadata had been asked for when the question came: what is newer counts.
+    /// How many metadata requests had been sent when the query arrived: only newer metadata counts.
     pub(super) asked: u64,
-    /// Since when newer metadata has not had one of them.
+    /// Since when newer metadata has lacked one of them.
     pub(super) missing_since: Option<Instant>,
     pub(super) reply: Reply<BTreeMap<TopicPartition, OffsetAndTimestamp>>,
 }
 
-/// How long a partition that is asked about may be missing: it may have been created just now.
+/// How long a queried partition may be missing: it may have been created just now.
 const MISSING_FOR: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
@@ -68,7 +68,7 @@ pub(super) enum QuestionReply {
     List(Listing),
 }
 
-/// Commits are not swept before there are so many.
+/// The least number of commits at which they are swept.
 const MIN_SWEPT: usize = 64;
 
 impl Waiters {
@@ -89,10 +89,10 @@ impl Waiters {
         self.commits.insert(id, (now, reply));
     }
 
-    /// Commits that nobody waits for any more, once many are under way: each may be merged into a later one of its
-    /// partitions, which then speaks for it.
+    /// Commits without a waiting caller, once many are in flight: each may be merged into a later one of its
+    /// partitions, which then covers it.
     pub(super) fn unawaited(&mut self) -> BTreeSet<CommitId> {
-        // Not again before there are twice as many as were left: to look through them all takes its time.
+        // The next sweep waits for twice as many as were left, because looking through them all takes time.
         let next = self.commits.len().saturating_mul(2).max(MIN_SWEPT);
         if self.commits.len() < self.sweep_at {
             self.sweep_at = self.sweep_at.min(next);
@@ -103,12 +103,13 @@ impl Waiters {
         self.commits.iter().filter(|(_, (_, reply))| is_unawaited(reply)).map(|(id, _)| *id).collect()
     }
 
-    /// These have been merged into others.
+    /// Removes these, which have been merged into others.
     pub(super) fn merged(&mut self, ids: &BTreeSet<CommitId>) {
         self.commits.retain(|id, _| !ids.contains(id));
     }
 
-    /// One is over. An error that nobody waited for is given back, the first of a series, and when that commit began.
+    /// Ends a commit. Returns an error that no caller waited for, if it is the first of a series, and when
+    /// that commit began.
     pub(super) fn commit_done(
         &mut self,
         id: CommitId,
@@ -120,7 +121,7 @@ impl Waiters {
         let result = results::committed(outcome, explain);
         let (began, reply) = self.commits.remove(&id).unzip();
         let error = match reply.flatten() {
-            // Whoever has stopped waiting has not been told.
+            // A caller that has stopped waiting has not received the error.
             Some(reply) => reply.send(result).err().and_then(Result::err)?,
             None => result.err()?,
         };
@@ -129,7 +130,7 @@ impl Waiters {
         (self.failing.len() > before).then_some((error, began))
     }
 
-    /// Offsets of these have been committed.
+    /// Notes that offsets of these have been committed.
     pub(super) fn commit_landed<'a>(&mut self, partitions: impl Iterator<Item = &'a TopicPartition>) {
         if self.failing.is_empty() {
             return;
@@ -139,7 +140,8 @@ impl Waiters {
         }
     }
 
-    /// What is owned now, `added` of it anew. Of a partition that has come or gone, the next failure is told again.
+    /// Notes what is owned now, and which of it was `added`. For partitions that were added or removed, the
+    /// next failure is reported again.
     pub(super) fn assigned(&mut self, added: &[TopicPartition], is_owned: impl Fn(&TopicPartition) -> bool) {
         if !self.failing.is_empty() {
             let added: BTreeSet<_> = added.iter().collect();
@@ -151,7 +153,7 @@ impl Waiters {
         !self.commits.is_empty()
     }
 
-    /// Until the commits of these partitions are over, or all commits.
+    /// Waits until the commits of these partitions, or all commits, are over.
     pub(super) fn settle_commits(
         &mut self,
         partitions: Option<Vec<TopicPartition>>,
@@ -161,7 +163,7 @@ impl Waiters {
         self.settling.push(Settling { partitions, deadline, reply });
     }
 
-    /// Whoever waits for commits hears that they are over, or that it has waited long enough.
+    /// Answers callers whose awaited commits are over, or whose time is up.
     pub(super) fn answer_settled(&mut self, now: Instant, has_commit: impl Fn(&TopicPartition) -> bool) {
         let settled = |partitions: &Option<Vec<TopicPartition>>| match partitions {
             Some(partitions) => !partitions.iter().any(&has_commit),
@@ -174,14 +176,14 @@ impl Waiters {
         }
     }
 
-    // ---- questions -----------------------------------------------------------------------------------------------
+    // ---- queries -----------------------------------------------------------------------------------------------
 
     pub(super) fn ask(&mut self, id: QueryId, question: Question) {
         self.questions.insert(id, question);
     }
 
-    /// Answers those who ask about a partition that does not exist, and has not for a while. No answer to their questions is
-    /// wanted any more.
+    /// Refuses queries about a partition that has not existed for a while. Returns them, as their answers are
+    /// no longer needed.
     pub(super) fn refuse_missing(&mut self, now: Instant, cluster: &Cluster, learnt: u64) -> Vec<QueryId> {
         let mut refused = BTreeMap::new();
         for (id, question) in &mut self.questions {
@@ -205,7 +207,7 @@ impl Waiters {
         match self.questions.remove(&id).map(|question| question.reply) {
             Some(QuestionReply::Committed(reply)) => drop(reply.send(results::committed_offsets(outcome))),
             Some(QuestionReply::List(listing)) => {
-                // It was waited for until the time was up.
+                // The partition was waited for until the time was up.
                 let missing = listing.missing_since.and_then(|_| listing.missing(cluster));
                 let listed = results::listed_offsets(outcome).map_err(|error| missing.unwrap_or(error));
                 let _ = listing.reply.send(listed);
@@ -214,7 +216,7 @@ impl Waiters {
         }
     }
 
-    /// Topics that somebody asks about just now, subscribed to or not.
+    /// Topics that callers are asking about, subscribed to or not.
     pub(super) fn topics(&self) -> BTreeSet<Topic> {
         let questions = self.questions.values().flat_map(|question| question.topics.iter());
         questions.chain(self.lookups.topics()).cloned().collect()
@@ -231,7 +233,7 @@ impl Waiters {
 }
 
 impl Listing {
-    /// What is wrong with the first partition that does not exist, as far as the cluster is known.
+    /// The error for the first partition that does not exist, as far as the cluster is known.
     fn missing(&self, cluster: &Cluster) -> Option<Error> {
         self.partitions.iter().find_map(|partition| missing(partition, cluster))
     }
@@ -408,7 +410,8 @@ mod tests {
         assert_eq!(answer.try_recv().unwrap().unwrap_err().kind(), ErrorKind::Timeout);
     }
 
-    /// H5: whoever owns a partition again hears of the first commit of it that fails, whatever has failed before.
+    /// H5: the owner of a newly assigned partition gets its first failed commit reported, whatever has failed
+    /// before.
     #[test]
     fn h5_a_failure_is_told_again_once_its_partition_has_come_anew() {
         let mut waiters = waiters();

@@ -1,4 +1,4 @@
-//! What the engine asks brokers and what they answer, at TRACE under the target `offtake::wire`.
+//! Logs the engine's requests and the brokers' responses, at TRACE under the target `offtake::wire`.
 
 use std::fmt;
 
@@ -22,7 +22,7 @@ pub(super) fn answer(client: &str, tag: u64, result: &Result<Answer, CallError>)
     }
 }
 
-/// A response that shows how many bytes of records it has instead of the records: those are the application's.
+/// A response printed with the size of its records instead of the records, which are the application's data.
 struct WithoutRecords<'a>(&'a Response);
 
 impl fmt::Debug for WithoutRecords<'_> {

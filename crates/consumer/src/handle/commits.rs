@@ -1,4 +1,4 @@
-//! Commits by a [`Handle`].
+//! Commits through a [`Handle`].
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -15,13 +15,14 @@ use crate::{
 };
 
 impl Handle {
-    /// Commits that these records are finished, and all that came before them in their partitions; retries for
-    /// `default.api.timeout.ms`. The same as [`Consumer::commit`](crate::Consumer::commit), from another task; of two that
-    /// commit records of one partition, the later call counts.
+    /// Commits that these records, and all before them in their partitions, are finished; retries for
+    /// `default.api.timeout.ms`. The same as [`Consumer::commit`](crate::Consumer::commit), from another
+    /// task; if two tasks commit records of one partition, the later call wins.
     ///
     /// # Errors
-    /// `NotOwned` if a partition was given up since (nothing is sent for it), `CommitFailed` where the group refused;
-    /// [`Error::commit_report`] tells partition by partition. `Misuse` of a consumer whose records are finished one by one.
+    /// `NotOwned` if a partition was given up since (nothing is sent for it), `CommitFailed` if the group
+    /// refused; [`Error::commit_report`] has the result of each partition. `Misuse` for a consumer whose
+    /// records are finished one by one.
     pub async fn commit(&self, records: &Records) -> Result<()> {
         self.commit_within(records, self.config.client.default_api_timeout).await
     }
@@ -36,7 +37,8 @@ impl Handle {
         self.ask(|reply| Command::CommitThese { offsets, deadline, reply: Some(reply) }).await
     }
 
-    /// What to commit when these records are finished, if it may be: of each partition the last.
+    /// The offsets to commit if these records are finished, and if they may be committed: the last of each
+    /// partition.
     pub(crate) fn offsets_behind(
         &self,
         records: &Records,
@@ -55,7 +57,7 @@ impl Handle {
         Ok(record_positions.into_iter().map(offset).collect())
     }
 
-    /// That all up to a record is finished cannot be said of a consumer whose records are finished one by one.
+    /// Refuses to finish everything up to a record for a consumer whose records are finished one by one.
     pub(crate) fn check_up_to(&self, call: &str) -> Result<()> {
         match &self.ledgers {
             None => Ok(()),
@@ -65,7 +67,7 @@ impl Handle {
         }
     }
 
-    /// Of records that the cluster has lost, and reads anew from an earlier offset, nothing can be said any more.
+    /// Refuses records that the cluster has lost, if their partition is read again from an earlier offset.
     pub(crate) fn check_not_moved_back(&self, record_position: &RecordPosition) -> Result<()> {
         let (partition, next) = (&record_position.partition, record_position.next.offset);
         let position =
@@ -82,11 +84,13 @@ impl Handle {
     /// retrying for `default.api.timeout.ms`.
     ///
     /// # Errors
-    /// `Misuse`, with nothing sent, where an offset lies beyond what `poll` has handed out since the partition was assigned,
-    /// or beyond where it was sought: nobody has been given the records between, and nobody would be. (To skip them on
-    /// purpose, [`seek`](Self::seek) there first.) Before it is known where a partition begins, any offset is taken. `NotOwned` if a partition is not assigned to this consumer (nothing is sent
-    /// then), or its topic was deleted and created again, from then until the consumer knows where to read on: the offset can only be one of
-    /// the former topic. `CommitFailed` where the group refused; [`Error::commit_report`] tells partition by partition.
+    /// `Misuse`, with nothing sent, if an offset is beyond what `poll` has handed out since the partition was
+    /// assigned, or beyond the offset of a seek: the records in between would never be processed. (To skip
+    /// them on purpose, [`seek`](Self::seek) there first.) Before the start of a partition is known, any
+    /// offset is accepted. `NotOwned` if a partition is not assigned to this consumer (nothing is sent then),
+    /// or if its topic was deleted and created again and the consumer does not know its new position yet: the
+    /// offset can only belong to the former topic. `CommitFailed` if the group refused;
+    /// [`Error::commit_report`] has the result of each partition.
     pub async fn commit_offsets<S>(&self, offsets: impl OneOrMany<OffsetToCommit, S>) -> Result<()> {
         self.commit_offsets_within(offsets, self.config.client.default_api_timeout).await
     }
@@ -102,7 +106,7 @@ impl Handle {
         self.ask(|reply| Command::CommitThese { offsets, deadline, reply: Some(reply) }).await
     }
 
-    /// What to commit, if nothing of it lies beyond what the application was given.
+    /// The offsets to commit, if none is beyond what the application was given.
     pub(crate) fn check_offsets<S>(
         &self,
         offsets: impl OneOrMany<OffsetToCommit, S>,
@@ -121,12 +125,13 @@ impl Handle {
         Ok(offsets.map(|OffsetToCommit { partition, offset }| (partition, None, offset)).collect())
     }
 
-    /// Commits what is finished by now of a consumer whose records are finished one by one; from a listener too, when
-    /// those who were at work have ended.
+    /// Commits what is finished by now for a consumer whose records are finished one by one; also from a
+    /// listener, after it has waited for work in progress.
     ///
     /// # Errors
-    /// As [`commit_offsets`](Self::commit_offsets); and `Misuse` unless it was built with
-    /// [`finish_each`](crate::Builder::finish_each), for otherwise only the consumer itself knows what is finished.
+    /// As for [`commit_offsets`](Self::commit_offsets); and `Misuse` unless the consumer was built with
+    /// [`finish_each`](crate::Builder::finish_each), because otherwise only the consumer itself knows what is
+    /// finished.
     pub async fn commit_finished(&self) -> Result<()> {
         self.check_open()?;
         let Some(ledgers) = &self.ledgers else {

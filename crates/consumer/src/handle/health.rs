@@ -1,4 +1,4 @@
-//! How the consumer fares, for those who have a handle.
+//! The consumer's health, through a handle.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Handle {
-    /// How the consumer fares. Cheap, and asks nobody: also from a probe that comes every second.
+    /// The consumer's health. Cheap, and sends no message: also for a probe every second.
     pub fn health(&self) -> Health {
         let now = clock::now();
         let is_running = !self.inbox.is_gone() && !self.commands.is_closed();
@@ -20,7 +20,7 @@ impl Handle {
         self.vitals.health(now, is_running, self.config.max_poll_interval, oldest_unfinished)
     }
 
-    /// The records that were handed out and are not finished, by partition. Empty for a consumer whose records are not finished
+    /// The records that were handed out and are not finished, by partition. Empty unless records are finished
     /// [one by one](crate::Builder::finish_each).
     pub fn unfinished(&self) -> BTreeMap<TopicPartition, Unfinished> {
         self.ledgers.as_ref().map(|ledgers| ledgers.unfinished(clock::now())).unwrap_or_default()

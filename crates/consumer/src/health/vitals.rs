@@ -1,4 +1,4 @@
-//! [`Vitals`]: what the engine notes for others to read, as [`Health`] or as the reason of an error.
+//! [`Vitals`]: what the engine records for others to read, as [`Health`] or as the cause of an error.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,7 +15,7 @@ use crate::{
     shared::Shared,
 };
 
-/// What the engine notes for others to read.
+/// What the engine records for others to read.
 #[derive(Debug)]
 pub(crate) struct Vitals {
     shared: Arc<Shared>,
@@ -26,7 +26,7 @@ pub(crate) struct Vitals {
 struct State {
     membership: MembershipState,
     since: Instant,
-    /// Member id and generation.
+    /// The member id and generation.
     member: Option<(String, i32)>,
     assigned: usize,
     coordinator: Option<BrokerId>,
@@ -34,14 +34,14 @@ struct State {
     answering: BTreeSet<BrokerId>,
     failing: BTreeMap<BrokerId, CallError>,
     trouble: Option<CallError>,
-    /// Why partitions were lost, until they are assigned anew or revoked as they should be.
+    /// Why partitions were lost, kept until they are assigned again or properly revoked.
     losses: BTreeMap<TopicPartition, Loss>,
 }
 
-/// Why the group goes on without this member.
+/// Why the group continues without this member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Loss {
-    /// The application did not poll for so long.
+    /// The application did not poll for this time.
     PollInterval(Duration),
     /// The session expired, or the member was fenced.
     Membership,
@@ -80,7 +80,7 @@ impl Vitals {
         Self { shared, state: Mutex::new(state) }
     }
 
-    /// Of a consumer without an engine.
+    /// For a consumer without an engine.
     #[cfg(test)]
     pub(crate) fn of_nobody() -> Arc<Self> {
         let now = crate::clock::now();
@@ -91,7 +91,7 @@ impl Vitals {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A broker has answered; `None` for one that has not told its id yet.
+    /// Notes that a broker has responded; `None` if its id is not known yet.
     pub(crate) fn answered(&self, now: Instant, broker: Option<BrokerId>, is_fetch: bool) {
         let mut state = self.lock();
         if is_fetch {
@@ -103,7 +103,7 @@ impl Vitals {
         }
     }
 
-    /// A request was not answered.
+    /// Notes that a request was not answered.
     pub(crate) fn not_answered(&self, to: Target, error: &CallError) {
         let (Target::Broker(broker), true) = (to, is_of_broker(error)) else { return };
         let mut state = self.lock();
@@ -111,7 +111,7 @@ impl Vitals {
         state.failing.insert(broker, error.clone());
     }
 
-    /// The brokers are these, and no others.
+    /// Keeps only the brokers that the cluster has.
     pub(crate) fn cluster_is(&self, cluster: &Cluster) {
         let mut state = self.lock();
         state.answering.retain(|broker| cluster.brokers.contains_key(broker));
@@ -148,13 +148,13 @@ impl Vitals {
         self.lock().member.as_ref().map(|(member, _)| member.clone())
     }
 
-    /// These were lost.
+    /// Notes that these were lost.
     pub(crate) fn lost(&self, partitions: &[TopicPartition], loss: Loss) {
         let mut state = self.lock();
         state.losses.extend(partitions.iter().map(|partition| (partition.clone(), loss)));
     }
 
-    /// These were assigned anew, or given up as they should be: that they were lost before explains nothing any more.
+    /// Notes that these were assigned again, or properly given up: an earlier loss explains nothing any more.
     pub(crate) fn forget_losses(&self, partitions: &[TopicPartition]) {
         let mut state = self.lock();
         for partition in partitions {
@@ -162,19 +162,19 @@ impl Vitals {
         }
     }
 
-    /// Nothing is read any more, as the application wants it: what was lost before is no reason for anything.
+    /// Notes that the application reads nothing any more: earlier losses explain nothing any more.
     pub(crate) fn gave_up_everything(&self) {
         self.lock().losses.clear();
     }
 
-    /// Why these were lost, if that is known.
+    /// Why these were lost, if known.
     pub(crate) fn loss_of(&self, partitions: &[TopicPartition]) -> Option<Arc<str>> {
         let state = self.lock();
         let loss = partitions.iter().find_map(|partition| state.losses.get(partition))?;
         Some(loss.to_string().into())
     }
 
-    /// Says why the partition is not assigned, if it was lost.
+    /// Adds to the error why the partition is not assigned, if it was lost.
     pub(crate) fn explain(&self, error: Error) -> Error {
         let loss = error.partition().filter(|_| error.kind() == ErrorKind::NotOwned);
         match loss.and_then(|partition| self.lock().losses.get(partition).copied()) {
@@ -193,7 +193,7 @@ impl Vitals {
         let age = |at: Instant| now.saturating_duration_since(at);
         let mut state = self.lock();
         if !is_running && state.membership != MembershipState::Closed {
-            // Whatever its engine still does, the consumer has nothing of it.
+            // Whatever its engine still does, the consumer has no assignment.
             (state.membership, state.since) = (MembershipState::Closed, now);
             (state.member, state.assigned, state.coordinator) = (None, 0, None);
             state.answering.clear();
@@ -223,7 +223,7 @@ impl Vitals {
     }
 }
 
-/// Whether the broker did not answer at all; an answer that is of no use is one.
+/// Whether the broker did not respond at all; an invalid response is one.
 fn is_of_broker(error: &CallError) -> bool {
     match error {
         CallError::Unreachable { .. }

@@ -76,7 +76,7 @@ fn p5_errors_that_nobody_reads_are_told_once_each_and_the_newest_are_kept() {
 fn p5_what_the_application_asks_for_without_polling_has_a_bound_too() {
     let (sender, mut receiver) = inbox();
     let shared = receiver.shared();
-    // Records wait, too: they are charged to the budget, and none is dropped here.
+    // Records wait too: they are charged to the budget, and none is dropped here.
     send(&sender, [], (0..300).map(|offset| chunk(0, offset)));
     for nth in 0..50_000_u32 {
         let partition = orders(i32::try_from(nth % 10).unwrap_or(0));
@@ -122,7 +122,8 @@ fn p5_no_change_of_ownership_is_coalesced() {
     assert!(matches!(left.back(), Some(Control::Revoke { .. })));
 }
 
-/// A partition that starts again and again while nobody polls, with records in between and without.
+/// A partition restarts again and again while the application does not poll, with and without records in
+/// between.
 #[test]
 fn p5_restarts_without_records_between_them_are_one_and_no_chunk_is_lost() {
     let (sender, mut receiver) = inbox();
@@ -179,7 +180,7 @@ fn i7_what_was_said_of_a_position_before_a_seek_is_coalesced_away_and_its_record
     assert_eq!(left, ["records of orders-0", "started orders-1", "sought 2"]);
 }
 
-/// Of every kind one under the last seek's token, one from before it, and one of another assignment.
+/// Messages of every kind: under the last seek's token, from before it, and of another assignment.
 #[test]
 fn i7_only_what_was_said_before_the_last_seek_is_coalesced_away() {
     let of_every_kind = |token: Token| {
@@ -198,7 +199,7 @@ fn i7_only_what_was_said_before_the_last_seek_is_coalesced_away() {
         ]
     };
     let owned_later = Token { assignment: 2, seek: 0 };
-    // The last one that is sought is the one whose token counts, of the same assignment.
+    // The last seek of the same assignment decides.
     for (before, last, left) in [
         (token(0), token(1), 5),
         (token(1), token(1), 10),

@@ -1,4 +1,4 @@
-//! The ledgers through assignments, seeks and moves back; and one by itself.
+//! Tests of the ledgers through assignments, seeks and moves back; and of one by itself.
 
 mod ledger;
 
@@ -9,7 +9,7 @@ use offtake_wire::records::{Batch, BatchBuilder, Batches, Crc, Decompressor};
 use super::*;
 use crate::{batches::Contents, ledger::MOST_DROPPED};
 
-/// Numbers below what is asked for, the same every time.
+/// Deterministic random numbers below a limit.
 fn random(seed: u64) -> impl FnMut(u64) -> u64 {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(seed | 1);
     move |below| {
@@ -24,7 +24,7 @@ fn at(offset: i64, epoch: i32) -> Position {
     Position { offset, epoch: Some(epoch) }
 }
 
-/// Ten records from 10 on.
+/// A ledger with ten records from 10 on.
 fn ten() -> Ledger {
     let ledger = Ledger::starting_at(10);
     ledger.hand_out(10..20, at(20, 1));
@@ -39,7 +39,7 @@ fn orders() -> TopicPartition {
     TopicPartition::new("orders", 0)
 }
 
-/// A batch of these offsets.
+/// A batch with these offsets.
 fn batch(offsets: &[i64]) -> Batch {
     let mut builder = BatchBuilder::new(offsets[0]).leader_epoch(3);
     let mut expected = offsets[0];
@@ -51,7 +51,7 @@ fn batch(offsets: &[i64]) -> Batch {
     Batches::new(builder.build().unwrap(), Crc::Check).next().unwrap().unwrap()
 }
 
-/// As `poll_batches` hands it out: these offsets, and reading goes on at `next`.
+/// A batch as `poll_batches` hands it out: with these offsets; reading continues at `next`.
 fn unopened(token: Token, offsets: &[i64], next: i64) -> RecordBatch {
     RecordBatch {
         partition: orders(),
@@ -63,7 +63,7 @@ fn unopened(token: Token, offsets: &[i64], next: i64) -> RecordBatch {
     }
 }
 
-/// As `poll` hands them out: these offsets, and reading goes on at `next`.
+/// Records as `poll` hands them out: with these offsets; reading continues at `next`.
 fn part(token: Token, offsets: &[i64], next: i64) -> PartitionRecords {
     let payload = batch(offsets).open(&mut Decompressor::default()).unwrap();
     let mut at = payload.records().at();
@@ -101,7 +101,7 @@ fn what_is_finished_is_told_once() {
 #[test]
 fn what_is_finished_has_the_leader_epoch_of_its_own_records_and_not_of_what_follows_without_one() {
     let ledgers = Ledgers::default();
-    // A marker that was written after the leader changed.
+    // The marker was written after the leader changed.
     let mut records = part(TOKEN, &[5, 6, 7], 9);
     records.next.epoch = Some(4);
     ledgers.hand_out(&mut records);
@@ -175,7 +175,7 @@ fn h3_what_is_handed_out_later_goes_on_where_it_was_and_is_told_once() {
     assert_eq!(told(&ledgers), Some((TOKEN, 8)));
 }
 
-/// L1: by what is handed out the ledgers find out themselves that the position was moved back.
+/// L1: from what is handed out the ledgers detect by themselves that the position was moved back.
 #[test]
 fn l1_what_comes_again_is_to_be_finished_again_and_what_lies_before_it_still_counts() {
     let ledgers = Ledgers::default();
@@ -191,7 +191,7 @@ fn l1_what_comes_again_is_to_be_finished_again_and_what_lies_before_it_still_cou
     assert_eq!(told(&ledgers), Some((TOKEN, 4)));
 }
 
-/// I7: under another token nothing goes on, though nobody has closed what was before it.
+/// I7: nothing continues under another token, even if the earlier ledger was not closed.
 #[test]
 fn i7_under_another_token_nothing_of_before_counts() {
     let later = TOKEN.after_seek();
@@ -242,16 +242,17 @@ fn what_was_finished_while_it_was_handed_over_is_told_last() {
     assert!(!ledgers.close_and_report(&[orders()], |_| panic!("there is no news")));
 }
 
-/// Any order of finishing, of records from any time, between hand-outs, seeks, revokes and moves back by the cluster: what
-/// is told is up to the first unfinished record of what was handed out since, no more and no less.
+/// Finishes records of any time in any order, between hand-outs, seeks, revokes and moves back by the
+/// cluster: the reported position is the first unfinished record of those handed out since, no more and no
+/// less.
 #[test]
 fn h2_h3_whatever_happens_what_is_told_is_the_unbroken_run_of_what_was_handed_out() {
     for seed in 0..300 {
         let mut next = random(seed);
         let ledgers = Ledgers::default();
         let mut token = TOKEN;
-        // All that was ever handed out, in which stretch of it, and from where on it is of a log that is gone; and of the
-        // present stretch what is not finished.
+        // Everything ever handed out, with its stretch and the offset from which its log is gone; and the
+        // unfinished records of the present stretch.
         let (mut all, mut stretch) = (Vec::<(u32, i64, PartitionRecords)>::new(), 0);
         let mut open = BTreeSet::new();
         let (mut reach, mut known) = (10, None);

@@ -78,7 +78,8 @@ impl<'a> Iterator for Iter<'a> {
 impl ExactSizeIterator for Iter<'_> {}
 impl FusedIterator for Iter<'_> {}
 
-/// The records of one [`Records`](crate::Records) or [`PartitionRecords`](crate::PartitionRecords), on their own.
+/// The records of one [`Records`](crate::Records) or [`PartitionRecords`](crate::PartitionRecords), as owned
+/// records.
 #[derive(Clone, Debug)]
 pub struct OwnedIter {
     pub(super) parts: std::vec::IntoIter<PartitionRecords>,

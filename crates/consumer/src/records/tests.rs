@@ -1,4 +1,4 @@
-//! What a record says of itself, in a batch and on its own.
+//! Tests of a record's accessors, in a batch and as an owned record.
 
 use offtake_wire::records::{Batch, BatchBuilder, Batches, Crc, Decompressor};
 
@@ -12,7 +12,7 @@ fn payments() -> TopicPartition {
     TopicPartition::new("payments", 3)
 }
 
-/// Three records from 10 on, under leader epoch 6: one with everything, one with nothing, one that is large.
+/// Three records from 10 on, under leader epoch 6: one with all fields, one with none, one that is large.
 fn batch() -> Batch {
     let mut builder = BatchBuilder::new(10).leader_epoch(6).base_timestamp(1000);
     builder.push(1001, Some(b"key"), Some(b"value"), &[("trace", Some(&b"7"[..])), ("trace", None)]);
@@ -111,7 +111,7 @@ fn records_come_part_by_part_and_are_counted() {
     assert_eq!(all, [(3, 10), (3, 11), (3, 12), (4, 10), (4, 11), (4, 12)]);
 }
 
-/// Each of them, and the whole of them, of a consumer whose records are finished one by one.
+/// Finishes single records and a whole run, for a consumer whose records are finished one by one.
 #[test]
 fn h3_a_record_finishes_itself_and_nothing_before_it() {
     let ledgers = crate::ledgers::Ledgers::default();

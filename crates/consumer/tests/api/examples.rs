@@ -1,4 +1,4 @@
-//! Each example does what it is there to show.
+//! Tests that each example does what it demonstrates.
 
 use std::{
     collections::BTreeSet,
@@ -38,7 +38,7 @@ mod read_to_end;
 #[path = "../../examples/service.rs"]
 mod service;
 
-/// What a group has committed of both partitions of `orders`.
+/// The committed offsets of a group for both partitions of `orders`.
 async fn committed(cluster: &Cluster, group: &str) -> Vec<i64> {
     let reader = Consumer::builder(cluster.bootstrap().as_str()).group(group).build().await.unwrap();
     let committed = reader.committed([orders(0), orders(1)]).await.unwrap();
@@ -171,7 +171,7 @@ async fn several_threads_handle_what_one_consumer_reads() {
             assert!(began.elapsed() < A_WHILE);
             tokio::task::yield_now().await;
         }
-        // What was counted last is said to be finished a moment later.
+        // The last counted records are finished a moment later.
         while committed(&cluster, "threads").await != [10, 10] {
             assert!(began.elapsed() < A_WHILE);
             handle.commit_finished().await.unwrap();

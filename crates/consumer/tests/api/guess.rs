@@ -1,4 +1,4 @@
-//! Calls as users write them who have not read the documentation: each compiles, and does what it says.
+//! Calls as written by users who have not read the documentation: each compiles, and does what it says.
 
 use std::{
     borrow::Cow,
@@ -100,7 +100,7 @@ async fn partitions_are_assigned_with_and_without_a_start() {
 #[tokio::test]
 async fn one_type_says_where_to_start_whoever_asks() {
     let cluster = cluster().await;
-    // Where nothing is committed: an offset, or any other start.
+    // The start if nothing is committed: an offset, or any other start.
     for (start, first) in [(3.into(), 3), (StartAt::BeforeEnd(2), 8), (StartAt::committed_or(4), 4)] {
         let mut consumer =
             member(&cluster).begin_at(start).property("enable.auto.commit", "false").build().await.unwrap();
@@ -116,7 +116,7 @@ async fn one_type_says_where_to_start_whoever_asks() {
     }
     let mut consumer = reading(&cluster).await;
     consumer.commit_offsets([(orders(0), 6)]).await.unwrap();
-    consumer.pause_all().unwrap(); // what is there is not handed out
+    consumer.pause_all().unwrap(); // the records that exist are not handed out
     for (start, position) in [
         (StartAt::offset(42), 42),
         (StartAt::Offset(41.into()), 41),
@@ -167,7 +167,7 @@ async fn what_is_assigned_can_be_paused_and_resumed_as_it_comes() {
     handle.pause_all().unwrap();
     assert_eq!(paused(&consumer).0, both);
 
-    // What is paused comes after it is resumed, and not before.
+    // Records of paused partitions are handed out after the resume, and not before.
     cluster.produce("orders", 0, None, Some(b"10")).unwrap();
     assert!(consumer.poll(Duration::from_millis(50)).await.unwrap().is_empty());
     consumer.resume_all().unwrap();
@@ -199,7 +199,7 @@ async fn a_seek_takes_an_offset_and_positions_are_asked_for_by_any_name_of_a_par
     assert_eq!((handle.lag(&partition), handle.lag(("orders", 1))), (Some(2), Some(2)));
     read(&mut consumer, 4).await;
 
-    // Where a search by time has led, and what is committed, can be sought as they come.
+    // Results of a search by time, and committed offsets, can be passed to `seek` as they are.
     let found = consumer.offsets_for_times([(("orders", 0), 0)]).await.unwrap();
     consumer.seek(&partition, found[&partition]).await.unwrap();
     assert_eq!(consumer.position(&partition), Some(0));
@@ -324,7 +324,7 @@ async fn an_error_has_its_cause_and_its_kind_a_name() {
     assert_eq!(refused.code(), None::<ErrorCode>);
 }
 
-/// What users build themselves, for tests of their own code, though it may grow.
+/// Types that users build themselves, in tests of their own code, although they are non-exhaustive.
 #[test]
 fn what_may_grow_can_be_built() {
     let offset = OffsetAndMetadata::new(7).with_leader_epoch(3).with_metadata("noted");

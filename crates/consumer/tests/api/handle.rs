@@ -1,4 +1,4 @@
-//! A consumer from other tasks: what a handle says and does is what the consumer would.
+//! A consumer controlled from other tasks: a handle's calls have the same results as the consumer's.
 
 use std::{
     future::poll_fn,
@@ -13,7 +13,7 @@ use offtake::{
     Records,
 };
 
-/// What a listener has heard.
+/// The calls of a listener.
 #[derive(Clone, Default)]
 struct Heard(Arc<Mutex<Vec<&'static str>>>);
 
@@ -67,7 +67,7 @@ async fn what_nobody_was_given_is_not_committed_whoever_asks() {
     assert_eq!(committed(&handle).await, None);
     handle.commit_offsets([(orders(0), 10)]).await.unwrap();
     assert_eq!(committed(&handle).await, Some(10));
-    // Sought there on purpose.
+    // A seek there makes it permitted.
     handle.seek(orders(0), 20).await.unwrap();
     handle.commit_offsets([(orders(0), 20)]).await.unwrap();
     assert_eq!(committed(&handle).await, Some(20));
@@ -91,7 +91,7 @@ async fn records_are_committed_by_a_task_that_has_only_a_handle() {
     task.await.unwrap().unwrap();
     assert_eq!(handle.committed(&at).await.unwrap()[&at].offset, 1);
 
-    // What was given up since is refused, and nothing is sent.
+    // Records of a partition that was given up since are refused, and nothing is sent.
     let stale = first;
     consumer.unsubscribe().await.unwrap();
     consumer.subscribe("orders").await.unwrap();
@@ -146,7 +146,7 @@ async fn a_handle_closes_what_polls_and_everything_that_closing_does_is_done() {
     handle.close(A_WHILE).await.unwrap();
     assert_eq!(handle.wake().unwrap_err().kind(), ErrorKind::Closed);
 
-    // It has committed, and left: the next one begins at once, behind it.
+    // The consumer has committed and left: the next one starts at once, after its offsets.
     let mut next = member(&cluster).build().await.unwrap();
     next.subscribe("orders").await.unwrap();
     cluster.produce("orders", 0, None, Some(b"10")).unwrap();
@@ -189,7 +189,7 @@ async fn a_handle_closes_what_nobody_polls_when_its_time_is_up() {
         assert!(began.elapsed() < A_WHILE);
         tokio::task::yield_now().await;
     }
-    patient.await.unwrap().unwrap(); // it is closed, though by another
+    patient.await.unwrap().unwrap(); // it is closed, although by another call
     assert_eq!(handle.wake().unwrap_err().kind(), ErrorKind::Closed);
     assert_eq!(heard.take(), ["assigned"], "the listener belongs to `poll`");
     assert_eq!(consumer.poll(A_WHILE).await.unwrap_err().kind(), ErrorKind::Closed);
@@ -258,7 +258,7 @@ async fn next(stream: &mut ConsumerStream) -> Option<Result<Records, Error>> {
     poll_fn(|cx| Pin::new(&mut *stream).poll_next(cx)).await
 }
 
-/// What a function can return only of a stream that borrows nothing.
+/// A function can return this only for a stream that borrows nothing.
 fn values(consumer: Consumer) -> impl futures_core::Stream<Item = Result<Records, Error>> + Send + 'static {
     consumer.into_stream()
 }
@@ -312,7 +312,7 @@ async fn a_producer_is_told_as_whom_the_group_knows_a_consumer() {
     let written = serde_json::to_string(&member).unwrap();
     assert_eq!(serde_json::from_str::<GroupMetadata>(&written).unwrap(), member);
 
-    // After a rebalance it is another generation.
+    // After a rebalance the generation is another.
     consumer.enforce_rebalance().await.unwrap();
     let began = Instant::now();
     loop {

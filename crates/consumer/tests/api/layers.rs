@@ -42,12 +42,12 @@ const ORDER: [&str; 34] = [
     "lib",
 ];
 
-/// What `lib.rs` takes from other crates, and what everybody may use by its public name.
+/// The names that `lib.rs` takes from other crates, and that all modules may use by their public name.
 fn is_outside(name: &str) -> bool {
     ["clock", "one_or_many"].contains(&name) || name.starts_with(char::is_uppercase)
 }
 
-/// The text without comments, and without what is only for tests.
+/// The source without comments and without test code.
 fn code(path: &Path) -> String {
     let source = fs::read_to_string(path).unwrap();
     let source = source.split("#[cfg(test)]\nmod tests {").next().unwrap();

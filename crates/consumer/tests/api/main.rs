@@ -1,4 +1,4 @@
-//! The public interface, against an embedded cluster.
+//! Tests of the public interface, against an embedded cluster.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::disallowed_methods)] // tests have tasks and deadlines of their own

@@ -24,7 +24,7 @@ fn inside(cluster: &Cluster) -> Builder {
         .spawn_on(Handle::current())
 }
 
-/// Sockets wait in real time, which a paused clock would run ahead of.
+/// Sockets would wait in real time, which a paused clock would overtake.
 #[tokio::test(start_paused = true)]
 async fn minutes_of_waiting_take_no_time() {
     let began = (Instant::now(), std::time::Instant::now());
@@ -32,7 +32,7 @@ async fn minutes_of_waiting_take_no_time() {
     let mut consumer = inside(&cluster).build().await.unwrap();
     consumer.subscribe("orders").await.unwrap();
     assert!(consumer.poll(Duration::from_secs(300)).await.unwrap().is_empty());
-    // A commit whose answer is lost, and a broker that is gone for minutes.
+    // A commit whose response is lost, and a broker that is down for minutes.
     cluster.produce("orders", 0, None, Some(b"one")).unwrap();
     let records = consumer.poll(AN_HOUR).await.unwrap();
     assert_eq!(records.len(), 1);

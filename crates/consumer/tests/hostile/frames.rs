@@ -7,7 +7,7 @@ use crate::{
     scene::{Outcome, Row, play_all},
 };
 
-/// What a consumer asks before its first record.
+/// The requests of a consumer before its first record.
 pub(crate) const EARLY: [ApiKey; 8] = [
     ApiKey::ApiVersions,
     ApiKey::Metadata,
@@ -19,7 +19,7 @@ pub(crate) const EARLY: [ApiKey; 8] = [
     ApiKey::Fetch,
 ];
 
-/// What it asks while it reads; metadata too, when leaders move.
+/// The requests while it reads; metadata too, when leaders move.
 pub(crate) const LATER: [ApiKey; 6] = [
     ApiKey::Fetch,
     ApiKey::Heartbeat,

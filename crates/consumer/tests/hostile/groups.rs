@@ -1,4 +1,4 @@
-//! INPUT50: what other members of a group, and whoever leads it, have written.
+//! INPUT50: data written by other members of a group and by its leader.
 
 use offtake_wire::{
     ApiKey, ConsumerProtocolAssignment, ConsumerProtocolSubscription, Response, TopicPartition, Uuid,
@@ -13,7 +13,7 @@ use crate::{
     scene::{Outcome, Row, play_all},
 };
 
-/// Subscriptions that cannot be read, or make no sense.
+/// Subscriptions that cannot be decoded, or make no sense.
 fn subscriptions() -> Vec<(&'static str, Vec<u8>)> {
     let subscription = |topics: &[&str]| ConsumerProtocolSubscription {
         topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
@@ -41,8 +41,8 @@ fn subscriptions() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// The consumer leads its group, and is told of a member that is not there. What that one says is left out: everything is the
-/// consumer's own.
+/// The consumer leads its group, and the coordinator lists a member that does not exist. Its subscription is
+/// ignored: all partitions are assigned to the consumer.
 #[test]
 fn input50_subscriptions_of_others() {
     let mut rows = Vec::new();
@@ -130,7 +130,7 @@ fn input50_assignments_of_its_own() {
     play_all(rows.into());
 }
 
-/// What a broker assigns by KIP-848.
+/// Assignments by the broker, with KIP-848.
 #[test]
 fn input50_assignments_by_the_broker() {
     type Change = fn(&mut Assignment);

@@ -17,11 +17,11 @@ use crate::{
     scene::{Outcome, Row, play_all},
 };
 
-/// Longer than the longest throttle time that is believed.
+/// Longer than the longest accepted throttle time.
 const A_WHILE: Duration = Duration::from_secs(3700);
 
-/// No API has a length, a count or a code that these bytes do not make something else of; they are put at one place of an
-/// answer after the other.
+/// Bytes that change the meaning of a length, a count or a code of any API; they are put at one place of a
+/// response after the other.
 fn damaged(bytes: &'static [u8]) -> impl Fn(&Answer) -> Vec<u8> + Clone + Send + Sync {
     let next = Arc::new(AtomicUsize::new(0));
     move |answer| {
@@ -36,7 +36,7 @@ fn damaged(bytes: &'static [u8]) -> impl Fn(&Answer) -> Vec<u8> + Clone + Send +
 
 fn damage(name: &str, bytes: &'static [u8]) {
     let rows = everywhere(name, damaged(bytes)).into_iter();
-    // Among what is damaged is for how long requests are throttled, and what the broker speaks: both hold for a while.
+    // The damage also changes throttle times and supported versions: both stay in effect for a while.
     let rows = rows.map(|row| row.outcome(Outcome::Misleads).mended_within(A_WHILE));
     play_all(rows.collect());
 }
@@ -64,7 +64,7 @@ fn input13_input14_varints_everywhere() {
     damage("INPUT14: a varint that overflows somewhere", &[0xff, 0xff, 0xff, 0xff, 0x7f]);
 }
 
-/// Metadata as it begins: not throttled, then these bytes.
+/// Metadata that begins correctly: not throttled, then these bytes.
 fn metadata(name: &'static str, body: Vec<u8>) -> [Row; 2] {
     let body = [vec![0; 4], body].concat();
     let lie = move |answer: &Answer| {
@@ -79,7 +79,7 @@ fn metadata(name: &'static str, body: Vec<u8>) -> [Row; 2] {
     ]
 }
 
-/// One broker, whose host is this.
+/// One broker, with this host name.
 fn host(length: u32, text: &[u8]) -> Vec<u8> {
     let mut w = Writer::new();
     w.unsigned_varint(2);
@@ -210,7 +210,7 @@ fn input19_not_asked_for_twice_or_missing() {
         rows.push(row("twice", Rewrite::partitions_repeated()).outcome(Outcome::Nothing));
         rows.push(row("missing", Rewrite::first_partition_omitted()));
         let unasked = row("not asked for", Rewrite::unrequested_partition(7));
-        // Of the metadata it is one of the topic's partitions.
+        // For metadata it is one of the topic's partitions.
         rows.push(if api == Broker::Metadata { unasked } else { unasked.outcome(Outcome::Nothing) });
     }
     let metadata = |name: &str, rewrite| {
@@ -309,7 +309,7 @@ fn input51_heartbeat_intervals() {
     play_all(rows.into());
 }
 
-/// Says that requests are throttled for so long.
+/// Sets the response's throttle time.
 fn throttled(answer: &Answer, time: i32) -> Vec<u8> {
     let mut response = answer.response();
     let field = match &mut response {
@@ -338,7 +338,7 @@ fn input51_throttled_for_negative_times() {
     play_all(rows.into_iter().map(|row| row.outcome(Outcome::Nothing)).collect());
 }
 
-/// For an hour, no more, whatever was said.
+/// Throttles for an hour at most, whatever the response contains.
 #[test]
 fn input51_throttled_for_weeks() {
     let rows = everywhere("INPUT51: throttled for 2^31-1 ms", |answer| throttled(answer, i32::MAX));

@@ -1,4 +1,5 @@
-//! [`Peer`]: stands between a consumer and its cluster and passes on what both say, but for the answers that it is to replace.
+//! [`Peer`]: stands between a consumer and its cluster and forwards both directions, except for the responses
+//! that it replaces.
 
 use std::{
     collections::HashMap,
@@ -19,22 +20,23 @@ use tokio::{
     sync::{Notify, mpsc},
 };
 
-/// What a connection holds each way.
+/// The buffer of a connection in each direction.
 const PIPE: usize = 64 * 1024;
 
-/// What is sent instead of an answer: whole frames, their lengths included, or whatever else; `None` for the answer itself.
+/// The replacement of a response: whole frames, their lengths included, or anything else; `None` keeps the
+/// response.
 pub(crate) type Lie = dyn Fn(&Answer) -> Option<Vec<u8>> + Send + Sync;
 
-/// Answers a request that the cluster is not to see.
+/// Answers a request that the cluster does not receive.
 pub(crate) type Instead = dyn Fn(&Request) -> Option<Response> + Send + Sync;
 
-/// An answer of the cluster's, on its way to the consumer.
+/// A response of the cluster, on its way to the consumer.
 pub(crate) struct Answer {
-    /// The broker's.
+    /// The broker's port.
     pub(crate) port: u16,
     pub(crate) api: ApiKey,
     pub(crate) version: i16,
-    /// Without its length.
+    /// The frame without its length.
     pub(crate) frame: Bytes,
 }
 
@@ -43,19 +45,19 @@ impl Answer {
         decode_response(self.frame.clone(), self.api, self.version).unwrap().response
     }
 
-    /// The same as it came.
+    /// The unchanged response.
     pub(crate) fn honest(&self) -> Vec<u8> {
         framed(&[&self.frame])
     }
 
-    /// Something else that is well-formed.
+    /// Another well-formed response.
     pub(crate) fn with(&self, response: impl Into<Response>) -> Vec<u8> {
         encode_response(correlation_id(&self.frame).unwrap(), self.version, &response.into())
             .unwrap()
             .to_vec()
     }
 
-    /// The correlation id, and what else the header has in this version.
+    /// The correlation id, and the rest of the header in this version.
     pub(crate) fn header(&self) -> &[u8] {
         &self.frame[..if self.has_tags() { 5 } else { 4 }]
     }
@@ -69,7 +71,7 @@ impl Answer {
         &self.frame[self.header().len()..]
     }
 
-    /// The right header before this body.
+    /// The correct header before this body.
     pub(crate) fn with_body(&self, body: &[u8]) -> Vec<u8> {
         framed(&[self.header(), body])
     }
@@ -117,12 +119,12 @@ impl Peer {
         *self.0.lie.lock().unwrap() = Some(Arc::new(lie));
     }
 
-    /// From now on it passes on everything.
+    /// Forwards everything from now on.
     pub(crate) fn is_honest(&self) {
         *self.0.lie.lock().unwrap() = None;
     }
 
-    /// Closes all connections, as brokers do that start anew.
+    /// Closes all connections, as restarting brokers do.
     pub(crate) fn hangs_up(&self) {
         self.0.hang_up.notify_waiters();
     }
@@ -132,24 +134,24 @@ impl Peer {
         *self.0.instead.lock().unwrap() = Some(Arc::new(instead));
     }
 
-    /// How many answers were replaced.
+    /// The number of replaced responses.
     pub(crate) fn told(&self) -> u64 {
         self.0.lies.load(Relaxed)
     }
 
-    /// How many requests there were, and connections.
+    /// The number of requests and connections.
     pub(crate) fn asked(&self) -> u64 {
         self.0.requests.load(Relaxed) + self.0.dials.load(Relaxed)
     }
 
-    /// A connection to the broker that has this port.
+    /// A connection to the broker with this port.
     pub(crate) fn connect(&self, port: u16) -> io::Result<DuplexStream> {
         self.0.dials.fetch_add(1, Relaxed);
         let broker = self.0.cluster.connect(port)?;
         let (theirs, ours) = duplex(PIPE);
         let inner = Arc::clone(&self.0);
         tokio::spawn(async move {
-            // Whichever ends, ends both.
+            // When either direction ends, both do.
             let _ = inner.carry(port, ours, broker).await;
         });
         Ok(theirs)

@@ -12,7 +12,7 @@ use crate::{
     scene::{Outcome, Row, play_all},
 };
 
-/// Replaces the records of partition 0 by what is made of them: of the first offset and the bytes.
+/// Replaces the records of partition 0 by a function of the first offset and the bytes.
 fn row(name: &str, change: impl Fn(i64, &[u8]) -> Vec<u8> + Send + Sync + 'static) -> Row {
     in_partition(name, move |partition, records| {
         let first = BatchHeader::peek(records).unwrap().unwrap().base_offset();
@@ -20,7 +20,7 @@ fn row(name: &str, change: impl Fn(i64, &[u8]) -> Vec<u8> + Send + Sync + 'stati
     })
 }
 
-/// Changes what is said of partition 0, where there are records.
+/// Changes the response's data of partition 0, if it has records.
 fn in_partition(name: &str, change: impl Fn(&mut PartitionData, &[u8]) + Send + Sync + 'static) -> Row {
     Row::lie(name, move |answer: &Answer| {
         if answer.api != ApiKey::Fetch {
@@ -48,12 +48,12 @@ fn is_read(row: Row) -> Row {
     row.outcome(Outcome::Nothing)
 }
 
-/// A value says its offset.
+/// The value of a record is its offset.
 fn value(offset: i64) -> [u8; 1] {
     [u8::try_from(offset).unwrap()]
 }
 
-/// The three records as they are.
+/// The three records unchanged.
 fn three(first: i64) -> BatchBuilder {
     let mut batch = BatchBuilder::new(first);
     for offset in first..first + 3 {
@@ -66,7 +66,7 @@ fn bytes(batch: &BatchBuilder) -> Vec<u8> {
     batch.build().unwrap().to_vec()
 }
 
-/// Makes the checksum right again, so that the change is what counts.
+/// Corrects the checksum, so that only the change matters.
 fn mended(mut batch: Vec<u8>) -> Vec<u8> {
     let crc = crc32c::crc32c(&batch[21..]);
     batch[17..21].copy_from_slice(&crc.to_be_bytes());
@@ -79,14 +79,14 @@ fn with(first: i64, at: usize, change: &[u8]) -> Vec<u8> {
     mended(batch)
 }
 
-/// A batch of the three offsets that holds these bytes, which claim to be so many records.
+/// A batch of the three offsets that contains these bytes as its records, with this count.
 fn raw(first: i64, records: &[u8], count: i32) -> Vec<u8> {
     let mut batch = BatchBuilder::new(first).last_offset_delta(2);
     batch.push_encoded(records, count);
     bytes(&batch)
 }
 
-/// The same, compressed as they say themselves.
+/// The same, compressed with the codec that the batch claims.
 fn packed(first: i64, codec: Compression, packed: &[u8]) -> Vec<u8> {
     let mut batch = raw(first, packed, 3);
     batch[22] |= codec.id();
@@ -141,7 +141,7 @@ fn input25_to_input28_headers_of_batches() {
     play_all(rows);
 }
 
-/// A limit of a megabyte; what is sent inflates to 16.
+/// The limit is a megabyte; the batch decompresses to 16.
 #[test]
 fn input29_bombs() {
     let mut rows = Vec::new();
@@ -159,7 +159,7 @@ fn input29_bombs() {
         row("INPUT29: claims 4 GiB in snappy", |first, _| {
             packed(first, Compression::Snappy, &[0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0])
         })
-        .outcome(Outcome::Stops(ErrorKind::Corrupt, 0)), // so few bytes cannot hold that much
+        .outcome(Outcome::Stops(ErrorKind::Corrupt, 0)), // so few bytes cannot decompress to that much
     );
     play_all(rows);
 }
@@ -210,7 +210,7 @@ fn input31_to_input34_counts_of_records() {
     ]);
 }
 
-/// A record from its fields' bytes, the length in front.
+/// A record from its fields' bytes, with the length in front.
 fn record(body: &[u8]) -> Vec<u8> {
     [&[u8::try_from(body.len() * 2).unwrap()], body].concat()
 }
@@ -255,7 +255,7 @@ fn input35_to_input37_fields_of_records() {
     play_all(rows);
 }
 
-/// Records of these offsets, counted from the first.
+/// Records with these offsets, relative to the first.
 fn at(first: i64, deltas: &[i32]) -> BatchBuilder {
     let mut batch = BatchBuilder::new(first).last_offset_delta(2);
     for delta in deltas {
@@ -279,12 +279,12 @@ fn input38_to_input42_offsets() {
             bytes(&three(first).last_offset_delta(delta))
         })));
     }
-    // Beyond the high watermark, by as much as one that was read too early allows and by less: of records, and of nothing.
+    // Beyond the high watermark, by as much as an early read allows and by less: with records, and with none.
     for delta in [1_000, (1 << 24) - 1] {
         rows.push(stops(row(&format!("INPUT39: the last is {delta} from the first"), move |first, _| {
             bytes(&three(first).last_offset_delta(delta))
         })));
-        // Neither can be told from a log before the records are read; nothing may spin.
+        // Neither can be distinguished from a valid log before the records are read; nothing may spin.
         let three_of_many = row(&format!("INPUT39: {delta} records that are three"), move |first, _| {
             let mut batch = bytes(&three(first).last_offset_delta(delta));
             batch[57..61].copy_from_slice(&(delta + 1).to_be_bytes());
@@ -337,7 +337,7 @@ fn input43_input44_the_old_formats() {
     let codec = Compression::Gzip;
     let wrapped =
         move |magic, last, inner: &[u8]| legacy_wrapper(magic, last, codec, 0, false, inner).to_vec();
-    // Offsets inside a wrapper are absolute in format 0, and counted from the first in format 1.
+    // Offsets inside a wrapper are absolute in format 0, and relative to the first in format 1.
     let offsets = |magic, first: i64| if magic == 0 { [first, first + 1, first + 2] } else { [0, 1, 2] };
     let mut rows = Vec::new();
     for magic in [0, 1] {
@@ -461,7 +461,7 @@ fn input46_input47_transactions() {
                 bytes(&marker)
             };
             let row = row(&format!("INPUT46: a marker with {what}"), Box::new(change));
-            // Nobody reads it otherwise: the three offsets are a marker's, and hold no records.
+            // Other consumers skip it: the three offsets are a marker's, and hold no records.
             if level == "read_committed" {
                 rows.push(stops(row));
             }

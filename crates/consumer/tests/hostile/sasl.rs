@@ -1,5 +1,5 @@
-//! INPUT52 (O4), session lifetimes of INPUT51, and secrets: a broker that breaks the rules of SASL, and outputs in which the password
-//! must not be found.
+//! INPUT52 (O4), session lifetimes of INPUT51, and secrets: a broker that breaks the rules of SASL, and
+//! outputs that must not contain the password.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::{
     scene::{A_MOMENT, Log, cluster, is_a_sentence, member, virtually},
 };
 
-/// What no output may contain, as it is or in base64 (behind zero to two other bytes).
+/// The secret that no output may contain, plain or in base64 (after zero to two other bytes).
 const SECRET: &str = "canary-7Zq3mX9vKw2L";
 const IN_BASE64: [&str; 3] =
     ["Y2FuYXJ5LTdacTNtWDl2S3cy", "NhbmFyeS03WnEzbVg5dkt3M", "jYW5hcnktN1pxM21YOXZLdzJM"];
@@ -34,7 +34,7 @@ fn is_kept(text: &str) {
     }
 }
 
-/// The broker says of the handshake and of each message what these say, and that it can do SASL at all.
+/// Makes the broker offer SASL, and answer each authentication message with the result of this function.
 fn serve(peer: &Peer, said: impl Fn(&[u8]) -> SaslAuthenticateResponse + Send + Sync + 'static) {
     peer.serves(move |request| match request {
         Request::SaslHandshake(asked) => {
@@ -61,7 +61,7 @@ fn challenge(bytes: impl Into<Bytes>) -> SaslAuthenticateResponse {
     SaslAuthenticateResponse { auth_bytes: AuthBytes(bytes.into()), ..Default::default() }
 }
 
-/// Reads for so long: what was read, and the errors.
+/// Reads for this time. Returns the number of records, and the errors.
 async fn read(mechanism: &str, peer: &Peer, time: Duration) -> (usize, Vec<Error>) {
     let mechanism = mechanism.to_owned();
     let with_password = |builder: Builder| {
@@ -72,7 +72,7 @@ async fn read(mechanism: &str, peer: &Peer, time: Duration) -> (usize, Vec<Error
     read_with(peer, time, with_password).await
 }
 
-/// The same, secured as this says.
+/// The same, with this security.
 async fn read_with(
     peer: &Peer,
     time: Duration,
@@ -115,10 +115,10 @@ fn nonce(said: &[u8]) -> String {
     said.split(',').find_map(|field| field.strip_prefix("r=")).unwrap().to_owned()
 }
 
-/// A server's first message, for the nonce of the client.
+/// Builds a server's first message from the client's nonce.
 type FirstMessage = Box<dyn Fn(String) -> Vec<u8> + Send + Sync>;
 
-/// What the server says first, given the client's nonce.
+/// First messages of the server, which depend on the client's nonce.
 fn first_messages() -> Vec<(&'static str, FirstMessage)> {
     let salt = "W22ZaJ0SNY7soEsUEjb6gQ==";
     vec![
@@ -178,7 +178,7 @@ fn input52_a_hostile_server_of_scram() {
     }
 }
 
-/// A signature by a server that does not know the password.
+/// A signature of a server that does not know the password.
 #[test]
 fn input52_a_server_that_does_not_prove_itself() {
     for last in ["v=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "v=", "v=*", "", "r=x", "e=invalid-proof"]
@@ -202,7 +202,7 @@ fn input52_a_server_that_does_not_prove_itself() {
     }
 }
 
-/// A refusal that repeats what it was told.
+/// A refusal that repeats the credentials it received.
 #[test]
 fn a_broker_that_repeats_the_password_does_not_put_it_into_our_errors() {
     let played = virtually(async {
@@ -220,7 +220,7 @@ fn a_broker_that_repeats_the_password_does_not_put_it_into_our_errors() {
     assert_eq!(played, Ok(()));
 }
 
-/// A source of secrets, each with what shows it.
+/// A configuration with a secret, in a function.
 type Secured = fn() -> Sasl;
 
 #[test]
@@ -250,7 +250,7 @@ fn a_token_and_the_keys_of_aws_are_not_shown() {
         || Sasl::plain(|| async { Ok(UserPassword::new("alice", Secret::from(SECRET))) }),
     ];
     for sasl in secured {
-        // One that accepts, one that refuses, and two that repeat what they were told.
+        // One broker that accepts, one that refuses, and two that repeat what they received.
         for how in 0..4 {
             let played = virtually(async move {
                 let log = Log::from(tracing::Level::TRACE);
@@ -261,7 +261,8 @@ fn a_token_and_the_keys_of_aws_are_not_shown() {
                 };
                 let (records, errors) = read_with(&peer, Duration::from_secs(5), with).await;
                 let log = log.lines().join("\n");
-                // The last is what a broker says that accepts a signature of AWS, and no other mechanism.
+                // The last answer is that of a broker which accepts a signature of AWS, and no other
+                // mechanism.
                 assert!(matches!(how, 0 | 3) || records == 0, "{records} records after a refusal");
                 assert!(
                     how != 1 || errors.iter().any(|error| error.kind() == ErrorKind::Authentication),
@@ -278,7 +279,7 @@ fn a_token_and_the_keys_of_aws_are_not_shown() {
 fn answer(how: u8, said: &[u8]) -> SaslAuthenticateResponse {
     let said = String::from_utf8_lossy(said);
     match how {
-        // Whatever a mechanism asks for before it is done: nothing, or something.
+        // The challenge that a mechanism expects before it is done, empty or not.
         0 if said.contains("x-amz") => challenge(r#"{"version":"2020_10_22"}"#),
         0 => challenge(""),
         1 | 2 => SaslAuthenticateResponse {
@@ -301,7 +302,7 @@ fn input51_session_lifetimes() {
                 ..Default::default()
             });
             let (records, errors) = read("PLAIN", &peer, Duration::from_secs(20)).await;
-            // Of one that ends after a millisecond nothing can be had, but nothing spins either.
+            // A session of a millisecond allows no reading, but nothing spins either.
             assert!(records == 1 || lifetime == 1, "{errors:?}");
             assert!(peer.asked() < 2000, "{} requests in 20 s", peer.asked());
             is_kept(&log.lines().join("\n"));
@@ -310,7 +311,7 @@ fn input51_session_lifetimes() {
     }
 }
 
-/// Every property that takes a secret, in values that can and cannot be meant.
+/// Every property that takes a secret, with valid and invalid values.
 #[test]
 fn no_secret_of_a_configuration_is_shown() {
     let jaas = |module: &str, options: &str| {
@@ -383,7 +384,7 @@ fn no_secret_of_a_configuration_is_shown() {
             ("sasl.username", "alice"),
             ("sasl.password", &reference),
         ]);
-        // Where no secret belongs it is refused, and not repeated.
+        // If a property cannot have a secret, the value is refused, and not repeated.
         check(&[
             ("sasl.password", &reference),
             ("sasl.mechanism", &reference),

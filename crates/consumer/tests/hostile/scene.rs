@@ -1,4 +1,4 @@
-//! [`Row`]: what is sent, and [`play`]: what has to come of it.
+//! [`Row`]: what is sent, and [`play`]: checks the results.
 
 use std::{
     fmt, io,
@@ -26,37 +26,38 @@ use crate::peer::{Answer, Peer};
 /// How long the application waits in one poll.
 pub(crate) const A_MOMENT: Duration = Duration::from_millis(100);
 
-/// How long a broker is hostile. Less than a session, so that a member stays one.
+/// How long a broker is hostile. Less than a session, so that a member stays in its group.
 const HOSTILE: Duration = Duration::from_secs(20);
 
-/// How long it may take until everything is read after that: two request timeouts of 30 s.
+/// The limit until everything is read after that: two request timeouts of 30 s.
 const MENDED: Duration = Duration::from_secs(61);
 
-/// Requests and connections in a second of virtual time, at most: a fetch every 100 ms from each of two brokers is 20.
+/// The limit of requests and connections in a second of virtual time: a fetch every 100 ms from each of two
+/// brokers is 20.
 const MOST_REQUESTS: u64 = 80;
 
-/// Wake-ups of the engine in a second, at most.
+/// The limit of wake-ups of the engine in a second.
 const MOST_WAKEUPS: u64 = 800;
 
-/// Lines of the log from WARN up in the 20 s of a hostile broker, at most.
+/// The limit of log lines from WARN up in the 20 s of a hostile broker.
 const MOST_LINES: usize = 60;
 
-/// What the whole process may take, over all rows, in KiB. Of it the 100 MiB answer that is allowed (`receive.message.max.bytes`)
-/// would be the largest part; the largest that is sent here has 16 MiB.
+/// The memory limit of the whole process, over all rows, in KiB. The permitted response of 100 MiB
+/// (`receive.message.max.bytes`) would be the largest part of it; the largest that is sent here has 16 MiB.
 const MOST_MEMORY: usize = 400 << 10;
 
-/// What takes the place of an answer, if anything does.
+/// Returns the replacement of a response, if any.
 type Replace = Box<dyn Fn(&Answer) -> Option<Vec<u8>> + Send + Sync>;
 
-/// How a broker is hostile.
+/// The way in which a broker is hostile.
 pub(crate) enum Means {
-    /// Answers are replaced on their way.
+    /// Responses are replaced on their way.
     Lie(Replace),
     /// The embedded broker does it.
     FaultRule(FaultRule),
 }
 
-/// When it begins.
+/// When the hostility begins.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum When {
     /// Before the first connection.
@@ -65,41 +66,43 @@ pub(crate) enum When {
     Later,
 }
 
-/// What comes of it while it lasts.
+/// The expected outcome while it lasts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Outcome {
     /// Everything is read, without an error.
     Nothing,
-    /// Errors may come, or nothing until it is over; then it goes on by itself, or is begun anew where the error says so.
+    /// Errors may occur, or nothing until it is over; then reading continues by itself, or after a new start
+    /// if the error requires one.
     Waits,
-    /// As [`Waits`](Self::Waits), but what is read makes sense only from where the application begins again: what was damaged said
-    /// where that is.
+    /// As [`Waits`](Self::Waits), but records make sense only after a new start of the application: the
+    /// damaged data contained its position.
     Misleads,
-    /// Partition 0 stops with this error, after so many of its three records, and goes on from there when it is sought.
+    /// Partition 0 stops with this error, after this many of its three records, and continues from there
+    /// after a seek.
     Stops(ErrorKind, u8),
 }
 
 /// One way for a broker to be hostile.
 pub(crate) struct Row {
-    /// The row of the catalogue, and in which form.
+    /// The row of the catalogue, and its form.
     pub(crate) name: String,
     pub(crate) means: Means,
     pub(crate) when: When,
     pub(crate) outcome: Outcome,
-    /// Partition 1, on the other broker, is read all the while.
+    /// Partition 1, on the other broker, is read throughout.
     pub(crate) other_flows: bool,
-    /// Property by property.
+    /// The properties to set.
     pub(crate) properties: Vec<(&'static str, &'static str)>,
     /// Leaders change while it lasts.
     pub(crate) moves_leaders: bool,
-    /// For how long a broker is hostile.
+    /// How long a broker is hostile.
     pub(crate) lasts: Duration,
-    /// How long it may take until everything is read after that.
+    /// The limit until everything is read after that.
     pub(crate) mended: Duration,
 }
 
 impl Row {
-    /// Answers of an API, of every broker, are replaced.
+    /// Replaces responses of an API, from every broker.
     pub(crate) fn on(
         api: ApiKey,
         name: impl fmt::Display,
@@ -130,7 +133,7 @@ impl Row {
         Self { means: Means::Lie(Box::new(lie)), ..Self::on(ApiKey::Fetch, name, Answer::honest) }
     }
 
-    /// Only those of the broker that leads partition 0.
+    /// Replaces only those of the leader of partition 0.
     pub(crate) fn of_one_broker(mut self) -> Self {
         if let Means::Lie(lie) = self.means {
             self.means = Means::Lie(Box::new(move |answer| lie(answer).filter(|_| answer.port == FIRST)));
@@ -182,7 +185,7 @@ pub(crate) fn play_all(rows: Vec<Row>) {
     assert!(peak < MOST_MEMORY, "{peak} KiB were held at once");
 }
 
-/// Runs something in virtual time. What spins lets no time pass at all: it is given up after minutes.
+/// Runs something in virtual time. Code that spins lets no time pass at all: it is aborted after minutes.
 pub(crate) fn virtually(body: impl Future<Output = ()> + Send + 'static) -> Result<(), String> {
     let (done, ends) = mpsc::channel::<()>();
     let runs = std::thread::spawn(move || {
@@ -200,14 +203,14 @@ pub(crate) fn virtually(body: impl Future<Output = ()> + Send + 'static) -> Resu
     })
 }
 
-/// The most memory that this process ever had.
+/// The peak memory of this process.
 fn peak_kib() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
 }
 
-/// A consumer, its cluster, and what it has said and read.
+/// A consumer, its cluster, and its errors and records.
 pub(crate) struct Scene {
     pub(crate) cluster: Cluster,
     pub(crate) peer: Peer,
@@ -215,12 +218,12 @@ pub(crate) struct Scene {
     log: Log,
     wakeups: Arc<AtomicU64>,
     told: Arc<Mutex<Vec<Error>>>,
-    /// By partition, the values.
+    /// The values read, by partition.
     read: [Vec<u8>; 2],
     /// How many were produced to each.
     produced: u8,
     stopped: Vec<Error>,
-    /// The last poll's.
+    /// The error of the last poll.
     error: Option<Error>,
 }
 
@@ -318,7 +321,7 @@ impl Scene {
         assert!(closed.is_ok() || mended > MENDED, "{closed:?}");
     }
 
-    /// A member of a group, of a cluster of two brokers.
+    /// A member of a group, in a cluster of two brokers.
     pub(crate) async fn new(properties: &[(&'static str, &'static str)]) -> Self {
         let cluster = cluster().await;
         let peer = Peer::new(&cluster);
@@ -355,7 +358,7 @@ impl Scene {
         }
     }
 
-    /// Three records more in each partition, a batch.
+    /// Produces three more records in each partition, as one batch.
     pub(crate) fn produce(&mut self) {
         for partition in 0..2 {
             let records: Vec<_> =
@@ -392,7 +395,7 @@ impl Scene {
         }
     }
 
-    /// Begins again where an error says that nothing goes on without that.
+    /// Reads everything, with a new start after an error that requires it.
     pub(crate) async fn read_all(&mut self, within: Duration) {
         let end = Instant::now() + within;
         while !self.has_read_all() {
@@ -419,7 +422,7 @@ impl Scene {
         self.read.iter().all(|read| read.len() >= usize::from(self.produced))
     }
 
-    /// Everything, once and in order.
+    /// Checks that everything was read, once and in order.
     pub(crate) fn check_read(&self) {
         for read in &self.read {
             assert_eq!(*read, self.values(), "{:?}", self.all_errors());
@@ -431,7 +434,7 @@ impl Scene {
         told.into_iter().chain(self.stopped.iter().cloned()).chain(self.error.clone()).collect()
     }
 
-    /// One sentence each, and the engine lives.
+    /// Checks that errors are one sentence each, and that the engine runs.
     pub(crate) fn check_errors(&self) {
         for error in self.all_errors() {
             assert!(!matches!(error.kind(), ErrorKind::Closed | ErrorKind::Misuse), "{error}");
@@ -443,7 +446,7 @@ impl Scene {
     }
 }
 
-/// One that a person can read: no control characters, nothing of Rust's.
+/// Checks that a text is readable: no control characters, no Rust syntax.
 pub(crate) fn is_a_sentence(text: &str) {
     assert!((10..500).contains(&text.len()), "{} bytes: {text}", text.len());
     for odd in ["Some(", "None", "Err(", " { ", "panicked", "unwrap", "\u{fffd}"] {
@@ -495,7 +498,7 @@ impl Future for Counted {
     }
 }
 
-/// What is logged from WARN up on this thread.
+/// The log lines from WARN up on this thread.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
@@ -510,8 +513,8 @@ impl Log {
     }
 
     pub(crate) fn from(level: tracing::Level) -> Self {
-        // While only one subscriber is known, tracing asks that of the thread on which a place that logs is met first: one
-        // without any would turn the place off for all.
+        // While only one subscriber is known, tracing queries the subscriber of the thread on which a
+        // callsite is first reached: one without any would disable the callsite for all.
         static EVERYWHERE: Once = Once::new();
         EVERYWHERE
             .call_once(|| tracing::subscriber::set_global_default(tracing_subscriber::registry()).unwrap());

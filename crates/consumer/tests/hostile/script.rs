@@ -1,5 +1,5 @@
-//! [`play`]: bytes become what a broker does with one answer after the other, and a live consumer reads from it in virtual time. For
-//! the fuzz target `engine`, whose saved inputs are played here, too.
+//! [`play`]: interprets bytes as what a broker does with one response after the other, while a live consumer
+//! reads from it in virtual time. For the fuzz target `engine`, whose saved inputs are also played here.
 //!
 //! ```text
 //! input  = [how the consumer reads, what the application does, step…]
@@ -15,8 +15,9 @@
 //!        | [9, api]                  all others as they are, until one of this API comes
 //! ```
 //!
-//! Always: no panic; no time without end in which no time passes; in a second no more requests than a consumer has reason for, but one
-//! for each step; errors that can be shown; and memory within what the caller allows.
+//! Always: no panic; no endless loop during which no time passes; in a second no more requests than a
+//! consumer has reason for, plus one for each step; errors that can be printed; and memory within the
+//! caller's limit.
 
 use std::{
     pin::Pin,
@@ -39,13 +40,13 @@ use crate::peer::{Answer, Peer};
 
 /// How long the broker plays its script, and how long it is honest after that.
 const SECONDS: [u64; 2] = [8, 12];
-/// Requests in a second of virtual time, at most, beside one for each step.
+/// The limit of requests in a second of virtual time, besides one for each step.
 const MOST_REQUESTS: u64 = 100;
-/// The engine wakes up so often at one point in time, at most: what goes on for longer never ends.
+/// The limit of wake-ups of the engine at one point in time: more than that never ends.
 const MOST_WAKEUPS: u32 = 50_000;
 const A_MOMENT: Duration = Duration::from_millis(100);
 
-/// What becomes of an answer.
+/// How a response is changed.
 #[derive(Clone, Debug)]
 enum Step {
     Honest,
@@ -58,14 +59,14 @@ enum Step {
     Records(Vec<u8>),
 }
 
-/// Steps, and which of them is next.
+/// The steps, and the position of the next one.
 #[derive(Debug)]
 struct Script {
     bytes: Vec<u8>,
     at: usize,
-    /// So many answers stay as they are.
+    /// How many more responses stay unchanged.
     honest: u8,
-    /// Answers stay as they are until one of this API comes.
+    /// Responses stay unchanged until one of this API.
     until: Option<ApiKey>,
 }
 
@@ -87,7 +88,7 @@ impl Script {
         bytes
     }
 
-    /// What becomes of an answer of this API; `None` at the end.
+    /// The change for a response of this API; `None` at the end.
     fn next(&mut self, api: ApiKey) -> Option<Step> {
         if self.honest > 0 {
             self.honest -= 1;
@@ -137,7 +138,7 @@ impl Script {
     }
 }
 
-/// What is sent instead of the answer; `None` for the answer itself.
+/// The replacement of the response; `None` for the response itself.
 fn apply(step: Step, answer: &Answer) -> Option<Vec<u8>> {
     Some(match step {
         Step::Honest => return None,
@@ -174,7 +175,7 @@ fn apply(step: Step, answer: &Answer) -> Option<Vec<u8>> {
     })
 }
 
-/// An engine that must not wake up for ever while no time passes.
+/// An engine that must not wake up endlessly while no time passes.
 struct Counted {
     engine: EngineFuture,
     at: Option<Instant>,
@@ -193,7 +194,7 @@ impl Future for Counted {
     }
 }
 
-/// Plays the input to its end, in virtual time. Panics for what must not be.
+/// Plays the input to its end, in virtual time. Panics if a rule is violated.
 pub(crate) async fn play(input: &[u8]) {
     let Some((&[reads, does], script)) = input.split_first_chunk() else { return };
     let cluster = Cluster::builder().brokers(2).topic("orders", 2).in_memory().start().await.unwrap();
@@ -260,7 +261,7 @@ pub(crate) async fn play(input: &[u8]) {
     }
 }
 
-/// What the broker does, step by step.
+/// Makes the broker follow the script.
 fn tell(peer: &Peer, bytes: Vec<u8>, steps: &Arc<AtomicU32>) {
     let steps = Arc::clone(steps);
     let script = Mutex::new(Script { bytes, at: 0, honest: 0, until: None });
@@ -273,14 +274,14 @@ fn tell(peer: &Peer, bytes: Vec<u8>, steps: &Arc<AtomicU32>) {
     });
 }
 
-/// A record in each partition.
+/// Produces a record in each partition.
 fn produce(cluster: &Cluster, value: u8) {
     for partition in 0..2 {
         cluster.append("orders", partition, &[NewRecord::new(vec![value])]).unwrap();
     }
 }
 
-/// For a second.
+/// Reads for a second.
 async fn read(consumer: &mut Consumer, errors: &Mutex<Vec<Error>>) {
     let end = Instant::now() + Duration::from_secs(1);
     while Instant::now() < end {
@@ -292,7 +293,8 @@ async fn read(consumer: &mut Consumer, errors: &Mutex<Vec<Error>>) {
                 if records.is_empty() {
                     continue;
                 }
-                // As one that takes a moment for what it has read: an application that does not sets the pace itself.
+                // Takes a moment for its records, because otherwise the application's speed would determine
+                // the request rate.
                 tokio::time::sleep(A_MOMENT / 10).await;
             }
             Err(error) => {
@@ -307,11 +309,11 @@ async fn read(consumer: &mut Consumer, errors: &Mutex<Vec<Error>>) {
     }
 }
 
-/// What the application does beside reading.
+/// The application's other actions.
 async fn act(consumer: &mut Consumer, does: u8) {
     let orders = |partition| TopicPartition::new("orders", partition);
     let within = Duration::from_secs(1);
-    // None of it has to succeed.
+    // None of them has to succeed.
     match does % 6 {
         1 => drop(tokio::time::timeout(within, consumer.commit_finished()).await),
         2 => drop(consumer.seek(orders(0), StartAt::Offset(Position::at(0))).await),
@@ -325,7 +327,7 @@ async fn act(consumer: &mut Consumer, does: u8) {
     }
 }
 
-/// It can be shown, and the engine lives.
+/// Checks that an error can be printed, and that the engine runs.
 fn check(error: &Error) {
     let text = error.to_string();
     assert!(!matches!(error.kind(), ErrorKind::Closed | ErrorKind::Misuse), "{text}");

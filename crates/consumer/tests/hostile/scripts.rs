@@ -1,10 +1,10 @@
-//! The saved inputs of the fuzz target `engine`, and what it has found.
+//! The saved inputs of the fuzz target `engine`, and its findings.
 
 use std::{fs, path::Path};
 
 use crate::{scene::virtually, script};
 
-/// Each in a thread of its own, that says when it spins.
+/// Plays each in a thread of its own, which reports if it spins.
 fn play(name: &str, input: Vec<u8>) {
     let played = virtually(async move { script::play(&input).await });
     assert_eq!(played, Ok(()), "{name}");

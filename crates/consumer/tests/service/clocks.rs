@@ -1,4 +1,4 @@
-//! The clock on the wall beside the one that waits are reckoned by.
+//! Tests of the wall clock beside the monotonic clock.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,8 +8,8 @@ use crate::support::{member, virtually};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The clock that waits are reckoned by goes on by 45 minutes, and that on the wall does not, as if it had been set back. In a replay it only
-/// goes on.
+/// The monotonic clock advances by 45 minutes, and the wall clock does not, as if it had been set back. In a
+/// replay it only advances.
 #[test]
 fn m4_by_duration_counts_from_what_the_wall_clock_shows_when_the_position_is_reset() {
     for (replays, expected) in [(false, 1), (true, 0)] {

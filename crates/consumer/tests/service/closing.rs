@@ -1,4 +1,4 @@
-//! How long it takes to close.
+//! Tests of how long closing takes.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::support::{A_MOMENT, cluster, member, poll_for, read, virtually};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Whoever asked hears that the consumer is closed; who closes has no use for the answer.
+/// The caller of the query gets `Closed`; the closing application does not need its answer.
 #[test]
 fn n6_closing_does_not_wait_for_a_question_that_no_broker_answers() {
     virtually(async {
@@ -18,7 +18,7 @@ fn n6_closing_does_not_wait_for_a_question_that_no_broker_answers() {
             let mut consumer = member(&cluster, "c").build().await.unwrap();
             consumer.subscribe(["orders"]).await.unwrap();
             read(&mut consumer, 6).await;
-            // The fetch session is open, and has nothing more to bring.
+            // The fetch session is open, and has no more records.
             poll_for(&mut consumer, Duration::from_secs(2)).await;
             cluster.inject(FaultRule::on(ApiKey::ListOffsets, fault));
             let handle = consumer.handle();
@@ -33,7 +33,8 @@ fn n6_closing_does_not_wait_for_a_question_that_no_broker_answers() {
     });
 }
 
-/// A broker that does not say that the session is closed is not waited for; the group is left all the same.
+/// Closing does not wait for a broker that does not confirm the end of the session; the group is left even
+/// so.
 #[test]
 fn n6_closing_waits_a_second_for_the_end_of_a_fetch_session() {
     virtually(async {
@@ -46,7 +47,7 @@ fn n6_closing_waits_a_second_for_the_end_of_a_fetch_session() {
         let began = Instant::now();
         consumer.close(LIMIT).await.unwrap();
         assert!(began.elapsed() < Duration::from_millis(1_500), "it took {:?}", began.elapsed());
-        // The next member has everything at once.
+        // The next member is assigned everything at once.
         let mut next =
             member(&cluster, "next").property("session.timeout.ms", "45000").build().await.unwrap();
         cluster.with(|model, _| model.withdraw_all());
@@ -59,7 +60,7 @@ fn n6_closing_waits_a_second_for_the_end_of_a_fetch_session() {
     });
 }
 
-/// The offsets that are committed of `orders`, added up.
+/// The sum of the committed offsets of `orders`.
 async fn committed(cluster: &offtake_broker::Cluster) -> i64 {
     cluster.with(|model, _| model.withdraw_all());
     let reader = member(cluster, "reader").build().await.unwrap();

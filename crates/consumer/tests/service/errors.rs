@@ -1,4 +1,4 @@
-//! Errors that say what is wrong, and soon.
+//! Tests that errors name the cause, and are returned soon.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::{A_MOMENT, Log, cluster, member, poll_until, read, virtually
 
 const SOON: Duration = Duration::from_secs(8);
 
-/// What each of the questions about offsets is answered with, soon.
+/// The errors of each query for offsets, returned soon.
 async fn asked(consumer: &Consumer, partition: &TopicPartition) -> [Error; 3] {
     [
         timeout(SOON, consumer.end_offsets([partition.clone()])).await.unwrap().unwrap_err(),
@@ -95,7 +95,7 @@ fn what_was_lost_because_nobody_polled_says_so() {
                 "{error}"
             );
         }
-        // The handle's own calls go by what poll has told.
+        // The handle's own calls use the assignment of the last poll.
         let held = cluster.inject(FaultRule::on(ApiKey::JoinGroup, Fault::Hold));
         poll_until(&mut consumer, |consumer| consumer.assignment().is_empty()).await;
         let error = handle.pause([place.clone()]).unwrap_err();
@@ -180,7 +180,7 @@ fn a_group_that_lets_the_consumer_in_after_all_ends_its_error() {
         });
         let early = let_in.await.unwrap();
         read(&mut consumer, 3 - early).await;
-        // It has no say in what is read by hand: told once each time that it is asked, and polls wait as always.
+        // Group errors do not affect manual reading: each is reported once, and polls wait as always.
         let refuses = cluster.inject(FaultRule::on(ApiKey::FindCoordinator, Fault::Fail(30)));
         let mut by_hand = member(&cluster, "h").build().await.unwrap();
         by_hand.assign([("orders", 0, 0)]).await.unwrap();
@@ -203,7 +203,8 @@ fn a_group_that_lets_the_consumer_in_after_all_ends_its_error() {
     });
 }
 
-/// The coordinator's connection breaks, and for a moment nobody may say who it is: the membership goes on, and so does reading.
+/// The coordinator's connection breaks, and for a moment its lookup is refused: the membership continues, and
+/// so does reading.
 #[test]
 fn c6_a_refusal_that_passes_while_the_membership_stands_ends_its_error() {
     virtually(async {

@@ -1,4 +1,4 @@
-//! What is finished while partitions change hands as a value.
+//! Tests of records that are finished while partitions are revoked as a value.
 
 use std::time::Duration;
 
@@ -7,7 +7,8 @@ use offtake_broker::{ApiKey, Cluster, Fault, FaultRule};
 
 use crate::support::{A_MOMENT, Events, cluster, member, virtually};
 
-/// A member that has read all of two partitions, until it is to give one of them up to a second member, or both.
+/// A member that has read all of two partitions, up to the point where it has to give up one of them to a
+/// second member, or both.
 async fn revoking(
     events: &Events,
     auto: bool,
@@ -43,7 +44,7 @@ async fn revoking(
     }
 }
 
-/// The second member owns what was handed over, and nothing of it came again.
+/// The number of records that the second member, which owns the revoked partitions, received again.
 async fn comes_again(mut first: Consumer, mut second: Consumer) -> usize {
     let mut again = 0;
     for _ in 0..300 {
@@ -72,7 +73,8 @@ fn h2_what_was_finished_in_a_handover_is_committed_when_it_is_dropped() {
     });
 }
 
-/// Whether the commits are its own or the application's: they are under way when it unsubscribes, and it owns nothing then.
+/// The commits may be automatic or the application's: they are in flight when it unsubscribes, and it owns
+/// nothing then.
 #[test]
 fn h2_what_a_handover_leaves_to_be_committed_goes_out_though_the_consumer_unsubscribes() {
     for auto in [true, false] {
@@ -114,7 +116,7 @@ fn h2_a_commit_that_is_not_awaited_goes_out_when_a_handover_is_dropped() {
     });
 }
 
-/// The group is gone for this member, and nothing but what it is revoking was left of it.
+/// The membership has ended, and the member owned only what it was revoking.
 #[test]
 fn h2_g1_a_commit_of_what_is_being_revoked_fails_at_once_when_the_membership_does() {
     virtually(async {
@@ -134,7 +136,7 @@ fn h2_g1_a_commit_of_what_is_being_revoked_fails_at_once_when_the_membership_doe
     });
 }
 
-/// The coordinator takes no commit: the group waits no longer than it said it would.
+/// The coordinator refuses commits: the group waits no longer than announced.
 #[test]
 fn h2_d9_what_cannot_be_committed_holds_a_handover_up_until_its_deadline_and_no_longer() {
     virtually(async {

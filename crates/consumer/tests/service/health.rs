@@ -1,4 +1,4 @@
-//! What a readiness and a liveness probe are told.
+//! Tests of the readiness and liveness probes.
 
 use std::time::Duration;
 
@@ -203,7 +203,7 @@ fn an_application_that_hangs_or_is_refused_is_not_live() {
         read(&mut consumer, 3).await;
         tokio::time::advance(limit / 2).await;
         assert_eq!(probes(&handle), (true, true), "busy");
-        // Step by step, so that heartbeats go on.
+        // Step by step, so that heartbeats continue.
         for _ in 0..12 {
             tokio::time::advance(Duration::from_secs(1)).await;
             tokio::task::yield_now().await;

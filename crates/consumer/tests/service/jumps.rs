@@ -1,4 +1,4 @@
-//! A group that retention has overtaken.
+//! Tests of a group whose offsets retention has overtaken.
 
 use offtake::{Builder, Consumer};
 
@@ -10,7 +10,7 @@ async fn reads(consumer: &mut Consumer, polls: usize) -> Vec<i64> {
         let records = consumer.poll(A_MOMENT).await.unwrap();
         for record in &records {
             offsets.push(record.offset());
-            // Of a consumer whose records are not finished one by one, it is `poll` that says so.
+            // Without `finish_each`, `poll` finishes them.
             if let Ok(ticket) = record.ticket() {
                 ticket.finish().unwrap();
             }
@@ -19,8 +19,8 @@ async fn reads(consumer: &mut Consumer, polls: usize) -> Vec<i64> {
     offsets
 }
 
-/// Where `latest` has put it is committed though nothing comes: else the next start would be out of range once more, and pass by
-/// what was written meanwhile.
+/// The offset chosen by `latest` is committed although no record arrives: otherwise the next start would be
+/// out of range again, and skip what was written meanwhile.
 #[test]
 fn l1_what_is_written_after_a_jump_to_the_end_is_read_by_the_next_owner() {
     let of_poll: fn(Builder) -> Builder = |builder| builder;

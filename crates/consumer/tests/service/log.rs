@@ -1,4 +1,4 @@
-//! What a service logs in a day.
+//! Tests of what a service logs in a day.
 
 use std::time::Duration;
 
@@ -159,7 +159,7 @@ fn a_committed_start_is_a_line_for_whoever_looks_closely() {
     });
 }
 
-/// What the listener logs is after it.
+/// The listener's own log lines follow it.
 #[test]
 fn a_revocation_is_a_line_before_the_application_is_told() {
     struct Flushes;
@@ -321,7 +321,7 @@ fn a_group_without_a_coordinator_is_told_once_and_when_it_has_one() {
     });
 }
 
-/// That the search is over, as nobody needs the group any more, is no coordinator.
+/// The search ends because the group is not needed any more, not because a coordinator was found.
 #[test]
 fn a_search_for_a_coordinator_that_nobody_needs_any_more_found_none() {
     virtually(async {

@@ -1,5 +1,5 @@
-//! What the people who run a service see of it: its log, and what its probes are told. On the embedded broker, in memory and in
-//! virtual time.
+//! Tests of what the operators of a service see: its log, and the results of its probes. They use the
+//! embedded broker, in memory and in virtual time.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(

@@ -1,4 +1,4 @@
-//! How long it takes to begin.
+//! Tests of how long starting takes.
 
 use std::time::Duration;
 
@@ -8,8 +8,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::support::{cluster, member, read, virtually};
 
-/// Where partitions begin is known of one a moment before another: a committed offset is validated, and one that nobody has committed yet is
-/// asked for. With nothing new in the first, the second waited for `fetch.max.wait.ms`, 500 ms by default, as in Java.
+/// The start of one partition is known a moment before that of another: a committed offset is validated, and
+/// a missing one is looked up. With no new record in the first, the second used to wait for
+/// `fetch.max.wait.ms`, 500 ms by default, as in Java.
 #[test]
 fn what_begins_a_moment_later_does_not_wait_until_the_first_has_something_new() {
     virtually(async {
@@ -28,7 +29,7 @@ fn what_begins_a_moment_later_does_not_wait_until_the_first_has_something_new() 
     });
 }
 
-/// Takes its time, and then says where to begin.
+/// A listener that takes its time, and then seeks to the start position.
 struct FromTwo;
 
 impl Listener for FromTwo {
@@ -43,7 +44,8 @@ impl Listener for FromTwo {
     }
 }
 
-/// Where a partition begins is looked up while the listener still runs: what comes of that counts no more once it has sought.
+/// The start of a partition is looked up while the listener still runs: the result is ignored once the
+/// listener has sought.
 #[test]
 fn m9_a_listener_that_seeks_is_before_whatever_auto_offset_reset_says() {
     for reset in ["none", "latest", "earliest"] {

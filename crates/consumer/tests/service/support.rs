@@ -1,4 +1,4 @@
-//! A cluster in memory, a consumer of it, and its log as text.
+//! A cluster in memory, its consumer, and the consumer's log as text.
 
 use std::{
     io,
@@ -13,14 +13,14 @@ use tracing_subscriber::fmt::MakeWriter;
 
 pub(crate) const A_MOMENT: Duration = Duration::from_millis(100);
 
-/// Runs a program in virtual time; none of them has an hour.
+/// Runs a program in virtual time, with a limit of an hour.
 pub(crate) fn virtually<T>(body: impl Future<Output = T>) -> T {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async { timeout(Duration::from_secs(3600), body).await.unwrap() })
 }
 
-/// `orders` with so many partitions and three records in each.
+/// `orders` with this number of partitions and three records in each.
 pub(crate) async fn cluster(partitions: i32) -> Cluster {
     let cluster = Cluster::builder().in_memory().topic("orders", partitions).start().await.unwrap();
     for partition in 0..partitions {
@@ -41,7 +41,7 @@ pub(crate) fn member(cluster: &Cluster, client_id: &str) -> Builder {
         .property("auto.offset.reset", "earliest")
 }
 
-/// What happened beside records.
+/// The events other than records.
 #[derive(Clone, Default)]
 pub(crate) struct Events(Arc<Mutex<Vec<Event>>>);
 
@@ -56,19 +56,19 @@ impl Events {
     }
 }
 
-/// What is logged on this thread.
+/// The log of this thread.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// From INFO up, until the guard is dropped.
+    /// Logs from INFO up, until the guard is dropped.
     pub(crate) fn start() -> (Self, tracing::subscriber::DefaultGuard) {
         Self::from(tracing::Level::INFO)
     }
 
     pub(crate) fn from(level: tracing::Level) -> (Self, tracing::subscriber::DefaultGuard) {
-        // While only one subscriber is known, tracing asks that of the thread on which a place that logs is met first: one
-        // without any would turn the place off for all.
+        // While only one subscriber is known, tracing queries the subscriber of the thread on which a
+        // callsite is first reached: one without any would disable the callsite for all.
         static EVERYWHERE: Once = Once::new();
         EVERYWHERE
             .call_once(|| tracing::subscriber::set_global_default(tracing_subscriber::registry()).unwrap());
@@ -84,7 +84,7 @@ impl Log {
         text.lines().map(str::to_owned).collect()
     }
 
-    /// Those with this text.
+    /// The lines with this text.
     pub(crate) fn with(&self, text: &str) -> Vec<String> {
         self.lines().into_iter().filter(|line| line.contains(text)).collect()
     }
@@ -109,7 +109,7 @@ impl<'a> MakeWriter<'a> for Log {
     }
 }
 
-/// Polls until so many records have come.
+/// Polls until this many records have arrived.
 pub(crate) async fn read(consumer: &mut Consumer, count: usize) {
     let mut read = 0;
     while read < count {
@@ -117,14 +117,14 @@ pub(crate) async fn read(consumer: &mut Consumer, count: usize) {
     }
 }
 
-/// Polls, without records, until this is so.
+/// Polls, without records, until the condition is true.
 pub(crate) async fn poll_until(consumer: &mut Consumer, is_so: impl Fn(&Consumer) -> bool) {
     while !is_so(consumer) {
         consumer.poll(A_MOMENT).await.unwrap();
     }
 }
 
-/// Polls for so long, without records.
+/// Polls for this time, without records.
 pub(crate) async fn poll_for(consumer: &mut Consumer, time: Duration) {
     for _ in 0..time.as_millis() / A_MOMENT.as_millis() {
         assert!(consumer.poll(A_MOMENT).await.unwrap().is_empty());

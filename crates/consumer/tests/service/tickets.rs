@@ -1,4 +1,4 @@
-//! Records that are finished one by one, and are not.
+//! Tests of records that are finished one by one, and stay unfinished.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ fn what_is_open_can_be_asked_for_and_is_told_by_its_age_at_a_bounded_rate() {
         assert_eq!(handle.health().oldest_unfinished, Some(first.age));
         assert_eq!(told(&events, false), 0, "that is no age yet");
 
-        // Of the first partition the middle one stays open.
+        // The middle record of the first partition stays unfinished.
         let kept = tickets.remove(1);
         tickets.into_iter().for_each(|ticket| ticket.finish().unwrap());
         let open = handle.unfinished();
@@ -127,7 +127,7 @@ fn finished_records_that_come_again_are_a_line_when_their_partition_is_given_up(
     virtually(async {
         let (log, _guard) = Log::start();
         let (mut consumer, mut tickets, _cluster) = taking(&Events::default(), 2).await;
-        // Of the first partition the first record stays open, of the second none.
+        // The first record of the first partition stays unfinished, and none of the second.
         let kept = tickets.remove(0);
         tickets.into_iter().for_each(|ticket| ticket.finish().unwrap());
         consumer.unsubscribe().await.unwrap();

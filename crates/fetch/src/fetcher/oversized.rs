@@ -1,9 +1,11 @@
-//! Finds the partition whose batch is larger than the largest response that is read (`receive.message.max.bytes`).
+//! Finds the partition whose batch is larger than the largest accepted response
+//! (`receive.message.max.bytes`).
 //!
-//! Brokers send a first batch whole, however large (KIP-74). A response that was not read does not tell whose batch it was, so
-//! all partitions of the request are candidates. Each is fetched alone, for one batch, until the oversized batch is found: its
-//! partition stops (FAILURES I10), and the others are fetched as before (FAILURES I12). Each round begins with a pause, and the pauses grow while
-//! the rounds find nothing (FAILURES SAFE15).
+//! Brokers send a first batch whole, however large (KIP-74). A response that was not read does not show whose
+//! batch it was, so all partitions of the request are candidates. Each is fetched alone, for one batch, until
+//! the oversized batch is found: its partition stops (FAILURES I10), and the others are fetched as before
+//! (FAILURES I12). Each round begins with a pause, and the pauses grow while the rounds find nothing
+//! (FAILURES SAFE15).
 
 use std::time::Instant;
 
@@ -13,7 +15,7 @@ use super::{Fetcher, response::REPORT_AFTER};
 use crate::{BrokerError, Event, PartitionError, node::NodeCall};
 
 impl Fetcher {
-    /// A response of `size` bytes was not read, as it exceeds `limit`.
+    /// Handles a response of `size` bytes that was not read, because it exceeds `limit`.
     pub(super) fn too_large(
         &mut self,
         now: Instant,
@@ -23,7 +25,7 @@ impl Fetcher {
         limit: usize,
     ) {
         let Some(node) = self.nodes.get_mut(&broker) else { return };
-        node.session.restart(); // its connection is gone
+        node.session.restart(); // its connection is closed
         let Some(found) = node.oversize_candidates.pop_front() else {
             return self.probe_each(now, broker, error);
         };
@@ -34,10 +36,10 @@ impl Fetcher {
         if asked.is_some_and(|entry| partition.awaits(&entry, broker)) {
             let offset = partition.position.offset;
             self.failed(&found, PartitionError::TooLarge { offset, size, limit });
-        } // else it was sought or moved meanwhile, and the next round decides
+        } // otherwise it was sought or moved meanwhile, and the next round decides
     }
 
-    /// Begins with the partitions that are known to have records.
+    /// Begins with the partitions known to have records.
     fn probe_each(&mut self, now: Instant, broker: BrokerId, error: CallError) {
         let Some(node) = self.nodes.get_mut(&broker) else { return };
         let (ahead, level): (Vec<_>, Vec<_>) = node.wanted.iter().cloned().partition(|tp| {

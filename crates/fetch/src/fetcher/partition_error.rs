@@ -14,23 +14,23 @@ use super::{
 };
 use crate::{Event, PartitionError, partition::State, session::Entry};
 
-/// Refusals of our leader epoch in a row after which the engine is told. A broker that has just been made leader hears of it
-/// within moments.
+/// After this many consecutive refusals of our leader epoch the engine is notified. A broker that has just
+/// become leader learns of it within moments.
 const REPORT_UNKNOWN_EPOCH_AFTER: u32 = 10;
 
-/// What follows from the error code of a partition.
+/// The consequence of a partition's error code.
 enum Remedy {
     /// `offsets` must find another position.
     Reset,
     /// The leader may be another broker: refresh the metadata.
     FindLeader,
-    /// Ask again after a pause.
+    /// Retry after a pause.
     Wait,
-    /// The same; when it lasts, our view may be of a log that is gone.
+    /// The same; if it lasts, our metadata may describe a log that is gone.
     DoubtEpoch,
-    /// Ask again after a pause; report it when it lasts.
+    /// Retry after a pause; report it if it lasts.
     WaitThenReport,
-    /// Ask again after a pause; report it at once, as only an operator can mend it.
+    /// Retry after a pause; report it at once, as only an operator can resolve it.
     Refused,
 }
 
@@ -59,7 +59,7 @@ fn remedy(code: ErrorCode) -> Remedy {
 }
 
 impl Fetcher {
-    /// Asks again after a pause; reports the error when that has happened several times in a row.
+    /// Retries after a pause; reports the error when that has happened several times in a row.
     pub(super) fn fails_in_the_end(&mut self, now: Instant, tp: &TopicPartition, error: PartitionError) {
         let Some(partition) = self.pause_after_trouble(now, tp) else { return };
         partition.fruitless_answers = partition.fruitless_answers.saturating_add(1);
@@ -68,7 +68,7 @@ impl Fetcher {
         }
     }
 
-    /// Reports the error, and stops the partition if asking again is of no use.
+    /// Reports the error, and stops the partition if a retry cannot help.
     pub(super) fn failed(&mut self, tp: &TopicPartition, error: PartitionError) {
         let Some(partition) = self.partitions.get_mut(tp) else { return };
         if error.stops() {
@@ -94,12 +94,14 @@ impl Fetcher {
         let Reply { now, broker, endpoints, .. } = *reply;
         let Some(partition) = self.partitions.get_mut(tp) else { return };
         if partition.leader != Some(broker) {
-            // After an error of a replica the leader is asked, above all about where the log begins and ends (FAILURES I9).
+            // After an error of a replica the leader is asked, mainly for the start and the end of the log
+            // (FAILURES I9).
             return self.back_to_leader(now, tp);
         }
         match remedy(data.error_code) {
             Remedy::Reset if entry.last_fetched_epoch.is_some() => {
-                // A leader that does not know the epoch of our last record refuses a good position too (FAILURES L4).
+                // A leader that does not know the epoch of our last record refuses even a valid position
+                // (FAILURES L4).
                 partition.tell_epoch = false;
             }
             Remedy::Reset => self.out_of_range(tp),
@@ -137,7 +139,8 @@ impl Fetcher {
         self.reschedule(tp);
     }
 
-    /// Reports the leader that the broker names, if any (KIP-951); false if it is not newer than what is known.
+    /// Reports the leader that the broker names, if any (KIP-951); false if it is not newer than the known
+    /// one.
     fn report_leader_hint(
         &mut self,
         tp: &TopicPartition,

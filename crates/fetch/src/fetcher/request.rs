@@ -17,19 +17,20 @@ use crate::{
     node::{Node, NodeCall},
 };
 
-/// The last version in which topics go by name.
+/// The last version in which topics are identified by name.
 const LAST_BY_NAME: i16 = 12;
 /// The session epoch that closes a session.
 const FINAL_EPOCH: i32 = -1;
-/// A request asks for at least this part of a broker's slice of the budget (1/4): small requests while the application is
-/// slow would cost more than they bring.
+/// The least part of a broker's slice of the budget (1/4) that a request asks for: smaller requests while the
+/// application is slow would cost more than they gain.
 const MIN_REQUEST_PART: usize = 4;
 
-/// Paused partitions may keep this part of the budget (1/4), though others could use it.
+/// The part of the budget that paused partitions may keep (1/4), even if others could use it.
 const PAUSED_PART: usize = 4;
 
 impl Fetcher {
-    /// The next request. `None` while the budget is spent, until [`release`](Self::release) frees some of it.
+    /// The next request. `None` while the budget is used up, until [`release`](Self::release) frees some of
+    /// it.
     pub fn poll_transmit(&mut self, now: Instant, cluster: &Cluster) -> Option<Transmit> {
         if self.closing {
             return self.close_next(now);
@@ -48,7 +49,7 @@ impl Fetcher {
         self.build_request(now, broker)
     }
 
-    /// The next broker after the one asked last, so that under a full budget each gets its turn.
+    /// The next broker after that of the last request, so that each gets its turn when the budget is used up.
     fn next_due(&self, now: Instant) -> Option<BrokerId> {
         let after = self.last_broker.map_or(Bound::Unbounded, Bound::Excluded);
         let allowance = self.allowance();
@@ -63,7 +64,7 @@ impl Fetcher {
         self.allowance_after(0)
     }
 
-    /// The allowance when `expected` more bytes are free.
+    /// The allowance if `expected` more bytes were free.
     fn allowance_after(&self, expected: usize) -> Allowance {
         let active = self.nodes.values().filter(|node| node.is_active()).count();
         let under_way: usize = self
@@ -81,10 +82,10 @@ impl Fetcher {
         }
     }
 
-    /// Frees memory that paused partitions hold when others need it (FAILURES I12). Frames that only paused partitions hold may keep a
-    /// quarter of the budget: the others can do with the rest, and a partition that is paused for a moment is not
-    /// read twice. Beyond that, queued chunks are dropped, the newest first, to be fetched again after the pause; and what has been
-    /// taken is asked for, the oldest first.
+    /// Frees memory that paused partitions hold when others need it (FAILURES I12). Frames that only paused
+    /// partitions hold may keep a quarter of the budget: the rest is enough for the others, and a partition
+    /// that is paused for a moment is not read twice. Beyond that, queued chunks are dropped, the newest
+    /// first, to be fetched again after the pause; and taken chunks are requested back, the oldest first.
     fn reclaim_memory(&mut self, now: Instant) {
         let enough = self.config.budget / PAUSED_PART;
         let must = |this: &Self, expected: usize| {
@@ -111,13 +112,14 @@ impl Fetcher {
         }
     }
 
-    /// Whether a broker could be asked if there were memory, when `expected` more bytes are free.
+    /// Whether a request could be sent to some broker if there were memory, when `expected` more bytes are
+    /// free.
     fn lacks_memory(&self, now: Instant, expected: usize) -> bool {
         let allowance = self.allowance_after(expected);
         self.nodes.values().any(|node| node.due(now) && !allowance.admits(node.wanted.len()))
     }
 
-    /// Drops the queued chunks of a frame, with what was read after them, if none of it has been taken.
+    /// Drops the queued chunks of a frame, and what was read after them, if none of it has been taken.
     fn drop_frame(&mut self, frame: u64) {
         let holders = self.memory.holders(frame);
         if !holders.iter().all(|holder| !holder.taken && self.partitions.contains_key(&holder.partition)) {
@@ -168,7 +170,7 @@ impl Fetcher {
         let node = self.nodes.get_mut(&broker)?;
         let next_oversize_candidate = node.next_oversize_candidate().cloned().map(|tp| BTreeSet::from([tp]));
         let begins = std::mem::take(&mut node.begins);
-        // A partition over its share must not wait for a long poll of the others when it has room again.
+        // A partition over its share must not wait for a long poll of the others when it has memory again.
         let may_wait = next_oversize_candidate.is_none() && node.over_share.is_empty() && !begins;
         let max_wait = if may_wait { self.config.max_wait } else { SHORTEST_WAIT };
         let (bytes, max_partition_bytes) = match next_oversize_candidate {
@@ -223,7 +225,7 @@ impl Fetcher {
         })
     }
 
-    /// When the next call is due to be sent or given up. A call that waits for memory has no time.
+    /// When the next call is due to be sent or given up. A call that waits for memory has no such time.
     pub(super) fn next_call_at(&self) -> Option<Instant> {
         let allowance = self.allowance();
         let time = |node: &Node| match node.call {
@@ -236,10 +238,12 @@ impl Fetcher {
         self.nodes.values().filter_map(time).min()
     }
 
-    /// Stops fetching and closes the fetch sessions, so that the brokers need not keep them until they are evicted.
+    /// Stops fetching and closes the fetch sessions, so that the brokers need not keep them until they are
+    /// evicted.
     ///
-    /// Does not wait for requests in flight, and leaves the sessions of `busy` brokers alone, which would answer late. Drive the machine on
-    /// until [`is_closed`](Self::is_closed), or until a deadline of the caller.
+    /// It does not wait for requests in flight, and leaves the sessions of `busy` brokers alone, as these
+    /// would answer late. Keep driving the machine until [`is_closed`](Self::is_closed), or until a deadline
+    /// of the caller.
     pub fn close(&mut self, now: Instant, busy: &BTreeSet<BrokerId>) {
         if self.closing {
             return;
@@ -252,7 +256,7 @@ impl Fetcher {
         self.refresh = false;
         self.nodes.retain(|broker, node| {
             node.call = NodeCall::not_before(now);
-            // A broker that fails is not worth waiting for.
+            // A broker that fails is not waited for.
             node.session.is_open() && node.backoff.failures() == 0 && !busy.contains(broker)
         });
     }
@@ -269,7 +273,8 @@ impl Fetcher {
             }
             let id = node.call.send(now, &mut self.ids, self.config.request_timeout, 0, false);
             let request = FetchRequest {
-                // The broker does not wait when nothing is asked for; with 0 Redpanda would not answer at all.
+                // The broker does not wait if no partition is requested; with 0 Redpanda would not answer at
+                // all.
                 max_wait_ms: millis(self.config.max_wait),
                 min_bytes: self.config.min_bytes,
                 max_bytes: self.config.max_bytes,
@@ -290,7 +295,7 @@ impl Fetcher {
     }
 }
 
-/// What is left of the budget for one more request.
+/// The remaining budget for one more request.
 #[derive(Clone, Copy, Debug)]
 struct Allowance {
     /// Each broker's part of the budget.
@@ -303,15 +308,15 @@ struct Allowance {
 }
 
 impl Allowance {
-    /// Whether there is enough memory to ask for so many partitions.
+    /// Whether there is enough memory to request this many partitions.
     fn admits(self, partitions: usize) -> bool {
         let least =
             (self.slice / MIN_REQUEST_PART).clamp(1, self.partition.saturating_mul(partitions).max(1));
         self.is_unused || self.remaining >= least
     }
 
-    /// `max_bytes` of the request. At most half of what is left, so that a broker that does not answer leaves something for those
-    /// that are asked later (FAILURES I12).
+    /// `max_bytes` of the request. At most half of the remaining budget, so that a broker that does not
+    /// answer leaves something for those that are asked later (FAILURES I12).
     fn request_bytes(self, partitions: usize) -> usize {
         self.slice.min(self.remaining.div_ceil(2)).min(self.partition.saturating_mul(partitions))
     }

@@ -1,4 +1,4 @@
-//! Handles the response to a Fetch: for the session, for the broker, and for each partition in it.
+//! Handles the response to a Fetch: for the session, for the broker, and for each of its partitions.
 
 use std::{collections::BTreeSet, time::Instant};
 
@@ -19,10 +19,10 @@ use crate::{
     session::Entry,
 };
 
-/// Failures in a row after which the engine is told.
+/// After this many failures in a row the engine is notified.
 pub(super) const REPORT_AFTER: u32 = 3;
 
-/// A response to a Fetch that is being read.
+/// A response to a Fetch that is being handled.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reply<'a> {
     pub(super) now: Instant,
@@ -31,7 +31,7 @@ pub(super) struct Reply<'a> {
     frame: Frame,
 }
 
-/// An estimate of what each partition of a response takes beside its records, in bytes.
+/// An estimate of the size of each partition in a response besides its records, in bytes.
 const PARTITION_HEADER: usize = 64;
 
 /// The least memory that a response can hold, in bytes.
@@ -43,7 +43,7 @@ fn min_memory(response: &FetchResponse) -> usize {
 }
 
 impl Fetcher {
-    /// The response to a Fetch, or why there is none.
+    /// The response to a Fetch, or the error.
     pub fn handle_answer(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
         let mut nodes = self.nodes.iter_mut();
         let taken = nodes.find_map(|(broker, node)| Some((*broker, node.call.take(id)?)));
@@ -87,8 +87,8 @@ impl Fetcher {
         }
     }
 
-    /// A request failed as a whole: positions stay, the session starts anew (FAILURES A1), and the broker is asked again after a pause.
-    /// Leaders may have changed.
+    /// A request failed as a whole: positions stay, the session starts anew (FAILURES A1), and the broker is
+    /// asked again after a pause. Leaders may have changed.
     fn broker_failed(&mut self, now: Instant, broker: BrokerId, error: BrokerError) {
         let Some(node) = self.nodes.get_mut(&broker) else { return };
         node.session.restart();
@@ -128,8 +128,8 @@ impl Fetcher {
                     ErrorCode::FetchSessionIdNotFound => node.session.forget(),
                     _ => node.session.restart(),
                 }
-                // The broker knows topics by id no more, or anew: a topic may have been created again meanwhile, and only the
-                // metadata shows that.
+                // The broker no longer knows the topics' ids, or knows new ones: a topic may have been
+                // created again meanwhile, and only the metadata shows that.
                 self.refresh |= code == ErrorCode::FetchSessionTopicIdError;
                 // A session may be lost at any time: a full request follows at once (FAILURES I1), but only once.
                 node.refusals = node.refusals.saturating_add(1);
@@ -158,7 +158,7 @@ impl Fetcher {
         let (answered, has_news) = self.on_topics(&reply, response.responses);
         let Some(node) = self.nodes.get_mut(&broker) else { return };
         if full && answered < asked {
-            // The broker's session does not hold what we asked for.
+            // The broker's session does not contain what we requested.
             node.session.restart();
         }
         if has_news {
@@ -169,14 +169,15 @@ impl Fetcher {
         let waited = now.saturating_duration_since(in_flight.sent);
         let early = in_flight.may_wait && waited < self.config.max_wait / 2;
         if early && !has_news {
-            // Brokers wait when they have nothing: one that does not must not make us spin (FAILURES SAFE15).
+            // Brokers wait when they have nothing: one that does not wait must not make us spin (FAILURES
+            // SAFE15).
             node.call = NodeCall::not_before(now + node.empty_backoff.next_wait());
         } else {
             node.empty_backoff.reset();
         }
     }
 
-    /// How many of the requested partitions were in the response, and whether any had news.
+    /// Returns how many of the requested partitions were in the response, and whether any had news.
     fn on_topics(&mut self, reply: &Reply<'_>, topics: Vec<FetchableTopicResponse>) -> (usize, bool) {
         let broker = reply.broker;
         let mut seen = BTreeSet::new();
@@ -195,7 +196,8 @@ impl Fetcher {
                 if let Some(ends) = Watermarks::of(&data).filter(|_| data.error_code.is_ok())
                     && let Some(node) = self.nodes.get_mut(&broker)
                 {
-                    // Also for a partition that is not fetched any more: the broker does not repeat it.
+                    // Also for a partition that is no longer fetched, because the broker does not repeat its
+                    // watermarks.
                     node.session.learn_watermarks(&tp, ends);
                 }
                 if seen.insert(tp.clone()) {
@@ -219,7 +221,7 @@ impl Fetcher {
         }
     }
 
-    /// One partition of the response; whether it had news.
+    /// Handles one partition of the response. Returns whether it had news.
     fn on_partition(
         &mut self,
         reply: &Reply<'_>,
@@ -272,8 +274,8 @@ impl Fetcher {
                 has_news = true;
                 self.prefer_replica(now, tp, replica);
             }
-            // Only a leader names a preferred replica, so this broker is not the replica that we took it for. It may answer in
-            // this way, without records, for as long as the lease lasts.
+            // Only a leader names a preferred replica, so this broker is not the expected replica. It might
+            // answer like this, without records, for as long as the lease lasts.
             Some(_) if !from_leader && self.is_fetching(tp) => {
                 self.refresh = true;
                 self.back_to_leader(now, tp);
@@ -298,7 +300,7 @@ impl Fetcher {
             partition.replica = Some(Replica { broker, until: now + self.config.replica_lease });
             self.reschedule(tp);
         } else {
-            // The metadata does not know it yet; until then the leader is asked.
+            // The metadata does not contain it yet; until then the leader is asked.
             self.refresh = true;
             self.back_to_leader(now, tp);
             self.pause_after_trouble(now, tp);
@@ -327,20 +329,22 @@ impl Fetcher {
             self.store(from, chunk, reply.frame, bytes);
         }
         match outcome.error {
-            // What follows is asked for from here, and the watermark with it.
+            // The records that follow are requested from here, with a new watermark.
             Some(error) if error.is_beyond_the_end() && moved => {}
-            // Only a first batch is an error when it is cut short: behind others it is asked for again (KIP-74).
+            // A batch that is cut short is an error only if it is the first: otherwise it is requested again
+            // (KIP-74).
             Some(error) if error.is_cut_short() => {
                 self.failed(tp, PartitionError::NoProgress { offset: from.offset });
             }
             Some(error) if error.is_beyond_the_end() => {
-                // A follower's watermark may come late (KIP-392); the next answer has a new one (FAILURES INPUT39).
+                // A follower's watermark may be late (KIP-392); the next response has a new one (FAILURES
+                // INPUT39).
                 self.fails_in_the_end(reply.now, tp, PartitionError::Records(error));
             }
             Some(error) => self.failed(tp, PartitionError::Records(error)),
             None if moved => {}
             None => {
-                // Only batches from before the position (FAILURES INPUT27).
+                // There are only batches from before the position (FAILURES INPUT27).
                 self.fails_in_the_end(reply.now, tp, PartitionError::NoProgress { offset: from.offset });
             }
         }

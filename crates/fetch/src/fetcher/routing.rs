@@ -1,4 +1,4 @@
-//! Chooses the broker to fetch a partition from: its leader, a replica nearby, or none for the moment.
+//! Chooses the broker from which to fetch a partition: its leader, a nearby replica, or none for the moment.
 
 use std::{
     collections::BTreeSet,
@@ -14,28 +14,30 @@ use crate::{
     partition::{Partition, State},
 };
 
-/// Failures of preferred replicas in a row after which requests to the leader leave out the rack.
+/// After this many consecutive failures of preferred replicas, requests to the leader omit the rack.
 const MAX_REPLICA_FAILURES: u32 = 3;
-/// How long the rack is left out the first time; four times as long each time after, until a replica serves records, and at
-/// most for the replica lease. (A replica that was just added may not have caught up.)
+/// How long the rack is omitted the first time; four times as long each time after, until a replica serves
+/// records, and at most for the replica lease. (A replica that was just added may not have caught up.)
 const FIRST_WITHOUT_RACK: Duration = Duration::from_secs(2);
 
-/// Each partition may hold so many full responses, however many partitions there are: mostly few of them have records to read.
+/// How many full responses each partition may hold, however many partitions there are: usually few of them
+/// have records to read.
 const MAX_BUFFERED_RESPONSES: usize = 4;
 
-/// The partitions that have no broker to be fetched from: their broker was not looked up yet, or they have no leader.
+/// The partitions without a broker to fetch from: their broker has not been looked up yet, or they have no
+/// leader.
 #[derive(Debug)]
 pub(super) struct Routing {
     /// The brokers of the newest metadata.
     brokers: BTreeSet<BrokerId>,
     /// Started partitions whose broker has not been looked up yet.
     unrouted: BTreeSet<TopicPartition>,
-    /// How many look-ups there were in total.
+    /// How many lookups there were in total.
     lookups: u64,
     /// Partitions without a known leader.
     leaderless: BTreeSet<TopicPartition>,
     backoff: Backoff,
-    /// When to ask for metadata again, while a partition has no leader.
+    /// When to request metadata again, while a partition has no leader.
     refresh_at: Option<Instant>,
 }
 
@@ -51,12 +53,12 @@ impl Routing {
         }
     }
 
-    /// The partition's broker is to be looked up.
+    /// Marks the partition's broker as not looked up.
     pub(super) fn add(&mut self, tp: TopicPartition) {
         self.unrouted.insert(tp);
     }
 
-    /// The partition is not fetched any more.
+    /// Forgets a partition that is no longer fetched.
     pub(super) fn forget(&mut self, tp: &TopicPartition) {
         self.unrouted.remove(tp);
         self.leaderless.remove(tp);
@@ -72,7 +74,7 @@ impl Routing {
         Some(next)
     }
 
-    /// Before the first metadata was handed in.
+    /// Learns the brokers, if no metadata was handled before.
     pub(super) fn learn_first_brokers(&mut self, cluster: &Cluster) {
         if self.brokers.is_empty() {
             self.learn_brokers(cluster);
@@ -83,12 +85,13 @@ impl Routing {
         self.brokers = cluster.brokers.keys().copied().collect();
     }
 
-    /// Whether the newest metadata has this broker.
+    /// Whether the newest metadata contains this broker.
     pub(super) fn knows(&self, broker: BrokerId) -> bool {
         self.brokers.contains(&broker)
     }
 
-    /// All brokers have been looked up. Whether to ask for metadata now, as a partition has no leader (FAILURES B1, B5).
+    /// All brokers have been looked up. Returns whether to request metadata now, as a partition has no leader
+    /// (FAILURES B1, B5).
     fn looked_up(&mut self, now: Instant) -> bool {
         if self.leaderless.is_empty() {
             self.refresh_at = None;
@@ -102,7 +105,7 @@ impl Routing {
         is_first
     }
 
-    /// Whether to ask for metadata again: after a growing pause, for as long as a partition has no leader.
+    /// Whether to request metadata again: after a growing pause, for as long as a partition has no leader.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
         let is_due = self.refresh_at.is_some_and(|at| at <= now);
         if is_due {
@@ -115,7 +118,7 @@ impl Routing {
         self.refresh_at
     }
 
-    /// Nothing is fetched any more.
+    /// Ends fetching.
     pub(super) fn end(&mut self) {
         self.refresh_at = None;
     }
@@ -132,7 +135,7 @@ impl Fetcher {
         self.routing.unrouted.extend(changed.map(|(tp, _)| tp.clone()).collect::<Vec<_>>());
         self.route_all(now, cluster);
         for node in self.nodes.values_mut() {
-            // Ids have become known: from now on topics may go by id (FAILURES I13).
+            // Ids have become known: from now on topics may be identified by id (FAILURES I13).
             let has_id = |tp| self.partitions.get(tp).is_some_and(|partition| !partition.topic_id.is_zero());
             if node.session.by_name() && !node.wanted.is_empty() && node.wanted.iter().all(has_id) {
                 node.session.restart();
@@ -142,7 +145,7 @@ impl Fetcher {
         self.nodes.retain(|id, node| node.is_active() || !node.over_share.is_empty() || routing.knows(*id));
     }
 
-    /// Whether the metadata has news of the partition. Most updates have news of few.
+    /// Whether the metadata has changes for the partition. Most updates have changes for few.
     fn changes(&self, tp: &TopicPartition, partition: &Partition, cluster: &Cluster) -> bool {
         let Some(info) = cluster.partition(tp) else { return false };
         let differs = |told: Option<_>, known| told.is_some_and(|told| told != known);
@@ -169,7 +172,8 @@ impl Fetcher {
             if let Some(new) = cluster.topic_id(tp.topic.as_str()).filter(|id| *id != partition.topic_id) {
                 let old = std::mem::replace(&mut partition.topic_id, new);
                 if !old.is_zero() {
-                    // Another log, since the topic was deleted and created again: `offsets` stops it here, and starts it anew.
+                    // Another log, since the topic was deleted and created again: `offsets` stops the
+                    // partition here, and starts it anew.
                     partition.state = State::AwaitingStart;
                     self.routing.leaderless.remove(tp);
                     return self.reschedule(tp);
@@ -180,7 +184,8 @@ impl Fetcher {
                 return; // an old view (FAILURES B2)
             }
             if goes_back && partition.unknown_epochs >= REPORT_AFTER {
-                // Without topic ids (before KIP-516), this is how a topic shows that was deleted and created again.
+                // Without topic ids (before KIP-516), this is how a topic that was deleted and created again
+                // is detected.
                 let token = partition.token;
                 partition.state = State::AwaitingStart;
                 self.routing.leaderless.remove(tp);
@@ -192,7 +197,8 @@ impl Fetcher {
             let leader = cluster.leader(tp);
             let moved = leader != partition.leader;
             partition.leader = leader;
-            // The newest one fences: a leader that does not know it says so, and only then it is doubted.
+            // The highest epoch is kept, because it fences: a leader that does not know it refuses it, and
+            // only then is it doubted.
             partition.leader_epoch = partition.leader_epoch.max(info.epoch);
             if advanced || moved {
                 partition.fruitless_answers = 0;
@@ -222,7 +228,7 @@ impl Fetcher {
         self.reschedule(tp);
     }
 
-    /// The leader refuses the position.
+    /// Handles a position that the leader refuses.
     pub(super) fn out_of_range(&mut self, tp: &TopicPartition) {
         let Some(partition) = self.partitions.get_mut(tp) else { return };
         partition.state = State::AwaitingStart;
@@ -233,7 +239,7 @@ impl Fetcher {
         });
     }
 
-    /// Adds a partition to those that its broker is asked for, or removes it, as its state requires now.
+    /// Adds a partition to those requested from its broker, or removes it, as its state requires now.
     pub(super) fn reschedule(&mut self, tp: &TopicPartition) {
         let share = self.share();
         let paused = self.is_paused(tp);
@@ -276,8 +282,8 @@ impl Fetcher {
         }
     }
 
-    /// How much of one partition may be held before it is left out of requests, in bytes. Only partitions that are fetched faster
-    /// than they are read reach it.
+    /// How much of one partition may be held before it is omitted from requests, in bytes. Only partitions
+    /// that are fetched faster than they are read reach it.
     fn share(&self) -> usize {
         let budget = self.config.budget;
         let enough =
@@ -316,8 +322,9 @@ impl Fetcher {
         self.partitions.get_mut(tp)
     }
 
-    /// A preferred replica did not serve the partition: it is fetched from the leader, without an event (FAILURES I9). A leader that keeps
-    /// naming such a replica is not told our rack for a while, so that it sends the records itself.
+    /// A preferred replica did not serve the partition: it is fetched from the leader, without an event
+    /// (FAILURES I9). If a leader keeps naming such a replica, our rack is omitted for a while, so that it
+    /// sends the records itself.
     pub(super) fn back_to_leader(&mut self, now: Instant, tp: &TopicPartition) {
         let Some(partition) = self.partitions.get_mut(tp) else { return };
         partition.replica = None;
@@ -346,7 +353,7 @@ mod tests {
     use super::*;
     use crate::Config;
 
-    /// 10,000 partitions, all of them at broker 1.
+    /// 10,000 partitions, all led by broker 1.
     fn large() -> Cluster {
         let broker = |id| (BrokerId(id), Broker { host: format!("b{id}"), port: 9092, rack: None });
         let led = PartitionInfo::new(Some(BrokerId(1)), Some(5));
@@ -377,7 +384,7 @@ mod tests {
             fetcher.routing.lookups - std::mem::replace(&mut routed, fetcher.routing.lookups)
         };
         assert_eq!(costs(&mut fetcher, &cluster), 0, "nothing has changed");
-        // What a broker that goes down tells in one answer, by way of the metadata.
+        // When a broker goes down, one metadata response reports all of this.
         let topic = cluster.topics.values_mut().next();
         for info in topic.into_iter().flat_map(|topic| topic.partitions.values_mut()).take(3_300) {
             (info.leader, info.epoch) = (Some(BrokerId(2)), Some(6));

@@ -1,5 +1,5 @@
-//! What is charged beside what is held, counted where memory is allocated. The only test of its program: what others
-//! allocate meanwhile would count too.
+//! Compares the charged memory with the held memory, counted in the allocator. It is the only test of its
+//! program, because allocations of others would be counted too.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -24,7 +24,7 @@ fn allocated() -> usize {
     stats.bytes_allocated - stats.bytes_deallocated
 }
 
-/// One small batch of each partition in each of these answers.
+/// One small batch of each partition in each of these responses.
 fn answers(count: i64, partitions: i32) -> Vec<Vec<Bytes>> {
     (0..count).map(|offset| (0..partitions).map(|_| batch(offset, 1)).collect()).collect()
 }
@@ -38,7 +38,7 @@ fn p1_small_chunks_are_charged_with_what_they_hold_beside_their_records() {
         let before = allocated();
         for records in answers(count, partitions) {
             let asked = rig.ask();
-            // All of them lie in one buffer, as they do when they come.
+            // All of them are in one buffer, as in a real response.
             let frame = Bytes::from(records.concat());
             let (frame_size, size) = (frame.len(), records[0].len());
             drop(records);

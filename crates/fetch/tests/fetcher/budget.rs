@@ -1,4 +1,4 @@
-//! How much is asked for and held: the budget, shares of it, and what costs nothing.
+//! Tests of how much is requested and held: the budget, its shares, and what must cost nothing.
 
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,7 @@ fn p1_ten_thousand_partitions_stay_inside_one_budget() {
         let Some(asked) = rig.sent() else { break };
         let allowed = usize::try_from(asked.request.max_bytes).unwrap();
         assert!(rig.fetcher.memory_held() + allowed <= budget);
-        // The broker sends as much as it may, from whichever partitions have been asked for.
+        // The broker sends as much as permitted, from any of the requested partitions.
         let mut sent = 0;
         let partitions = asked.request.topics.iter().flat_map(|topic| &topic.partitions);
         let batches =
@@ -147,7 +147,8 @@ fn the_first_answers_are_small_so_that_the_first_records_come_early() {
     }
 }
 
-/// Of two partitions of one broker the first is over its share, with so many bytes, and the other has nothing.
+/// Two partitions of one broker: the first is over its share, with this many bytes, and the other has
+/// nothing.
 fn one_left_out(config: Config) -> (Rig, Charge) {
     let mut rig = Rig::with(config).topic("a", &[1, 1]);
     rig.start("a", 0, 0);
@@ -158,7 +159,7 @@ fn one_left_out(config: Config) -> (Rig, Charge) {
     (rig, charge)
 }
 
-/// The other is asked for, has nothing still, and is not asked for again before this pause is over.
+/// The other is requested, still has nothing, and is not requested again before this pause is over.
 fn rests_for(rig: &mut Rig, pause: u64) -> Asked {
     let asked = rig.ask();
     rig.answer(&asked, response(7, vec![]));
@@ -172,7 +173,7 @@ fn rests_for(rig: &mut Rig, pause: u64) -> Asked {
 #[test]
 fn i12_nobody_who_is_left_out_waits_for_the_long_poll_of_those_who_have_nothing() {
     let (mut rig, charge) = one_left_out(small(40_000));
-    // The other one is looked at without a long poll, less and less often.
+    // The other one is requested without a long poll, less and less often.
     for (nth, pause) in [20, 40, 80, 160, 320, 500, 500].into_iter().enumerate() {
         let asked = rests_for(&mut rig, pause);
         let forgets: &[&str] = if nth == 0 { &["a-0"] } else { &[] };
@@ -183,7 +184,8 @@ fn i12_nobody_who_is_left_out_waits_for_the_long_poll_of_those_who_have_nothing(
     rig.answer(&asked, response(7, vec![]));
     rig.silent();
 
-    // As soon as it has room again it is asked for, and with nobody left out the broker may wait.
+    // As soon as there is memory again the partition is requested, and with no partition left out the broker
+    // may wait.
     rig.fetcher.release(rig.now, &tp("a", 0), charge);
     let asked = rig.ask();
     assert_eq!((asked.asks(), asked.request.max_wait_ms), (vec!["a-0@1".to_owned()], 500));
@@ -222,7 +224,7 @@ fn p1_one_partition_that_has_much_among_many_that_have_nothing_is_read_ahead() {
     for partition in 0..i32::try_from(partitions).unwrap() {
         rig.start("a", partition, 0);
     }
-    // Ten times the thousandth part of the budget in each answer, and nobody reads yet.
+    // Ten times the thousandth part of the budget in each response, and nothing is read yet.
     let mut held = 0;
     for offset in 0..4 {
         let asked = rig.ask();

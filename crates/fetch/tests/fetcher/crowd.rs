@@ -1,4 +1,5 @@
-//! Hundreds of partitions, paused and resumed at any time: memory stays inside its bound, and who is not paused is read.
+//! Tests with hundreds of partitions, paused and resumed at any time: memory stays within its limit, and
+//! partitions that are not paused are read.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -22,7 +23,7 @@ use crate::{
 const PARTITIONS: usize = 500;
 const BROKERS: i32 = 3;
 
-/// The memory of one response; it counts for as long as a slice of it is left.
+/// The memory of one response; it counts until the last slice of it is dropped.
 struct Frame {
     bytes: Vec<u8>,
     held: Arc<AtomicUsize>,
@@ -40,7 +41,7 @@ impl Drop for Frame {
     }
 }
 
-/// What the application has of one partition.
+/// The application's state of one partition.
 #[derive(Default)]
 struct Reading {
     queue: VecDeque<Chunk>,
@@ -99,7 +100,7 @@ impl Crowd {
         usize::try_from(self.random % u64::try_from(most).unwrap()).unwrap()
     }
 
-    /// The records of an answer lie in one piece of memory, as they come off the wire.
+    /// Copies the records of a response into one buffer, as in a real response.
     fn in_one_frame(&mut self, mut response: FetchResponse) -> FetchResponse {
         let partitions = || response.responses.iter().flat_map(|topic| &topic.partitions);
         let bytes: Vec<u8> =
@@ -115,7 +116,7 @@ impl Crowd {
         response
     }
 
-    /// What the loop does after every change.
+    /// Acts as the loop does after every change.
     fn drain(&mut self) {
         while let Some(event) = self.rig.fetcher.poll_event() {
             match event {
@@ -142,7 +143,7 @@ impl Crowd {
     }
 
     fn rewind(&mut self, partition: i32) {
-        // What is on its way comes before the answer.
+        // Chunks on their way arrive before the response.
         self.receive();
         let reading = &mut self.readings[usize::try_from(partition).unwrap()];
         if !reading.paused {
@@ -232,7 +233,8 @@ impl Crowd {
     }
 }
 
-/// Partitions are paused at any time, most of them when something of them has just come, and read in between.
+/// Pauses partitions at any time, most of them when some of their records have just arrived, and reads in
+/// between.
 fn crowd(seed: u64, budget: usize, batch: usize) {
     let mut crowd = Crowd::new(seed, budget, batch);
     crowd.drain();

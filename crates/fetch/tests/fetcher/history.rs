@@ -1,4 +1,4 @@
-//! Random histories: whatever goes wrong, what is handed out is the log, without hole or repeat.
+//! Random histories: whatever fails, the records handed out are the log, without holes or repeats.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -17,7 +17,7 @@ use crate::{
 
 const PARTITIONS: i32 = 4;
 const BUDGET: usize = 7000;
-/// More than what a chunk is charged beside its records.
+/// More than a chunk's charge besides its records.
 const BESIDE: usize = 1500;
 
 #[derive(Clone, Debug)]
@@ -46,7 +46,7 @@ enum Step {
     Release {
         chunks: usize,
     },
-    /// What was taken reaches the application.
+    /// Taken chunks reach the application.
     Receive,
     Reclaim,
     Pause {
@@ -123,14 +123,14 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What the application has seen of a partition.
+/// The application's state of a partition.
 struct Reading {
     token: Token,
-    /// Everything below has been handed out, or is not to be seen.
+    /// Everything below has been handed out, or is not visible.
     delivered: i64,
-    /// What has come and is still to be handed out.
+    /// The chunks that have arrived and are still to be handed out.
     queue: VecDeque<Chunk>,
-    /// Where what was taken ends.
+    /// The end of the taken chunks.
     taken: i64,
     paused: bool,
 }
@@ -141,12 +141,12 @@ struct World {
     committed: bool,
     under_way: BTreeMap<BrokerId, Asked>,
     reading: BTreeMap<i32, Reading>,
-    /// Where a partition is read on when it is assigned again.
+    /// The position at which a partition is read on when it is assigned again.
     left_at: BTreeMap<i32, i64>,
     validating: Vec<(TopicPartition, Token, Position)>,
     /// Partitions that have stopped before a batch that is too large.
     stopped: BTreeMap<i32, (Token, i64)>,
-    /// Taken, and on its way.
+    /// Taken chunks, on their way to the application.
     channel: VecDeque<Chunk>,
     asked_back: Vec<(i32, Token)>,
     assignments: u64,
@@ -272,7 +272,7 @@ impl World {
     }
 
     fn rewind(&mut self) {
-        // What is on its way comes before the answer.
+        // Chunks on their way arrive before the response.
         self.receive();
         for (partition, token) in std::mem::take(&mut self.asked_back) {
             let ours = |it: &&mut Reading| it.token == token && it.paused;
@@ -376,7 +376,7 @@ impl World {
         self.drain();
     }
 
-    /// The application goes on behind what is too large, once it has read all before.
+    /// The application skips the oversized batch, once it has read everything before it.
     fn pass_over(&mut self) {
         for (partition, (token, offset)) in std::mem::take(&mut self.stopped) {
             match self.reading.get(&partition) {
@@ -391,7 +391,7 @@ impl World {
         }
     }
 
-    /// What the loop does after every change.
+    /// Acts as the loop does after every change.
     fn drain(&mut self) {
         self.pass_over();
         while let Some(event) = self.rig.fetcher.poll_event() {
@@ -407,7 +407,7 @@ impl World {
                     self.rig.lead(TOPIC, tp.partition, leader.0, epoch);
                     self.rig.show();
                 }
-                // It may have been sought meanwhile; the engine too looks at the token.
+                // It may have been sought meanwhile; the engine checks the token too.
                 Event::Validate { partition: tp, token, position } => {
                     if self.reading.get(&tp.partition).is_some_and(|it| it.token == token) {
                         self.validating.push((tp, token, position));
@@ -435,7 +435,7 @@ impl World {
         assert!(held <= BUDGET + self.largest + PARTITIONS as usize * BESIDE, "{held} bytes (SAFE15)");
     }
 
-    /// Nothing goes wrong any more: everything is delivered soon (LIVE2), and then there is quiet.
+    /// No more faults: everything is delivered soon (LIVE2), and then no more requests are sent.
     fn heal(&mut self) {
         self.model.prefers = None;
         for partition in 0..PARTITIONS {

@@ -1,4 +1,4 @@
-//! Whom to ask: leaders that move, replicas nearby, nobody at all.
+//! Tests of which broker is asked: moved leaders, nearby replicas, none at all.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn preferring(replica: i32) -> PartitionData {
     PartitionData { preferred_read_replica: replica, ..nothing(0) }
 }
 
-/// "a-0" is led by broker 1, which has sent us to broker 2, which has been asked.
+/// "a-0" is led by broker 1, which named broker 2 as replica, and a request to that one is outstanding.
 fn at_replica() -> (Rig, Asked) {
     let mut rig = Rig::with(Config { rack: Some("rack2".to_owned()), ..Default::default() }).topic("a", &[1]);
     rig.start("a", 0, 10);
@@ -139,13 +139,13 @@ fn i5_a_view_that_tells_nothing_new_ends_no_pause() {
     rig.answer(&asked, response(7, vec![("a", vec![error(0, ErrorCode::OffsetNotAvailable)])]));
     rig.show();
     rig.silent();
-    // A new epoch of the same leader does.
+    // A new epoch of the same leader ends the wait.
     rig.lead("a", 0, 1, 6);
     rig.show();
     let asked = rig.ask();
     assert_eq!(asked.request.topics[0].partitions[0].current_leader_epoch, 6);
     rig.answer(&asked, response(7, vec![("a", vec![error(0, ErrorCode::OffsetNotAvailable)])]));
-    // And so does another leader, also one without an epoch.
+    // So does another leader, even one without an epoch.
     rig.topic_mut("a").partitions.get_mut(&0).unwrap().epoch = None;
     rig.topic_mut("a").partitions.get_mut(&0).unwrap().leader = Some(BrokerId(2));
     rig.show();
@@ -197,7 +197,7 @@ fn i5_a_hint_names_the_new_leader_and_its_address() {
     rig.show();
     let asked = rig.ask();
     assert_eq!(asked.broker, BrokerId(9));
-    // The same hint again is no news.
+    // The same hint again is ignored.
     rig.answer(&asked, response(8, vec![("a", vec![moved])]));
     assert_eq!(rig.events(), [Event::RefreshMetadata]);
 }
@@ -269,7 +269,7 @@ fn i9_trouble_at_a_replica_goes_back_to_the_leader_without_a_reset() {
     assert_eq!(rig.ask().broker, BrokerId(1), "nor a replica that is gone");
 }
 
-/// The leader prefers itself: that is no news, and its word on the position is a leader's.
+/// The leader prefers itself: that changes nothing, and its answer about the position is a leader's.
 #[test]
 fn i9_the_leader_is_read_on_where_it_prefers_itself() {
     let mut rig = Rig::with(Config { rack: Some("rack1".to_owned()), ..Default::default() }).topic("a", &[1]);
@@ -283,7 +283,8 @@ fn i9_the_leader_is_read_on_where_it_prefers_itself() {
     assert_eq!(rig.told(), [Event::OutOfRange { partition: tp("a", 0), token: TOKEN, position }]);
 }
 
-/// Brokers that changed addresses: the leader answers where the replica used to listen, as nobody says who answers.
+/// Brokers have swapped addresses: the leader answers at the replica's former address, as responses do not
+/// identify the broker.
 #[test]
 fn i9_what_sends_us_to_a_replica_is_no_replica_itself() {
     for named in [2, 3] {
@@ -323,7 +324,8 @@ fn i9_a_leader_that_keeps_sending_us_away_must_serve_us_itself() {
     }
 }
 
-/// Broker 1 leads "a-0", and topics have no ids, as before Kafka 2.8. The partition is asked for, and refused so many times.
+/// Broker 1 leads "a-0", and topics have no ids, as before Kafka 2.8. The partition is requested, and refused
+/// this many times.
 fn refused_by_epoch(times: usize) -> (Rig, Vec<Event>) {
     let mut rig = Rig::new().topic("a", &[1]);
     rig.topic_mut("a").id = Uuid::ZERO;
@@ -352,7 +354,7 @@ fn b3_without_ids_a_leader_and_the_metadata_together_say_that_the_log_is_gone() 
     rig.silent();
     rig.show();
     assert_eq!(rig.told(), [], "once");
-    // As after a seek: nothing of the old log is known any more.
+    // As after a seek: nothing is known of the old log any more.
     rig.start_as("a", 0, TOKEN.after_seek(), Position::at(0));
     let asked = rig.ask();
     assert_eq!((asked.broker, asked.asks()), (BrokerId(2), vec!["a-0@0".to_owned()]));

@@ -1,4 +1,4 @@
-//! The fetch machine against literal answers, and against a broker that is strict and breaks things.
+//! Tests of the fetch machine with literal responses, and with a strict broker that injects faults.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 

@@ -1,4 +1,5 @@
-//! What is charged is what is held, and paused partitions make room, wherever their chunks are.
+//! Tests that the charged memory is the held memory, and that paused partitions give memory back, wherever
+//! their chunks are.
 
 use bytes::Bytes;
 use offtake_fetch::{Chunk, Config, Event};
@@ -7,7 +8,7 @@ use offtake_wire::messages::fetch::PartitionData;
 
 use crate::rig::{Asked, Rig, TOKEN, batch, build, data, joined, offsets, response, tp};
 
-/// More than what a chunk and a partition's header take beside the records.
+/// More than a chunk and a partition's header need besides the records.
 const BESIDE: usize = 1500;
 
 fn wide(base: i64, size: usize) -> Bytes {
@@ -22,7 +23,7 @@ fn with_budget(budget: usize) -> Rig {
     Rig::with(Config { budget, max_partition_bytes: 100_000, ..Default::default() })
 }
 
-/// All that is ready.
+/// All ready chunks.
 fn taken(rig: &mut Rig) -> Vec<Chunk> {
     std::iter::from_fn(|| rig.fetcher.take()).collect()
 }
@@ -90,7 +91,7 @@ fn p1_a_chunk_without_records_costs_something_too() {
     assert!(rig.sent().is_some());
 }
 
-/// The end of a transaction and nothing else, at the first of ten offsets: nothing is to be seen.
+/// Only the end of a transaction, at the first of ten offsets: no record is visible.
 fn marker(base: i64) -> Bytes {
     build(base, 0, |builder| {
         let mut marker = builder.producer(1, 0, -1).transactional().control().last_offset_delta(9);
@@ -99,7 +100,7 @@ fn marker(base: i64) -> Bytes {
     })
 }
 
-/// Of two partitions of two brokers one is paused, and has filled the budget with what was taken.
+/// Two partitions of two brokers: one is paused, and its taken chunks have used up the budget.
 fn held_by_a_paused_one() -> (Rig, Vec<Chunk>) {
     let mut rig = with_budget(10_000).topic("a", &[1, 2]);
     rig.start("a", 0, 0);
@@ -291,7 +292,7 @@ fn i11_a_partition_that_an_error_has_stopped_is_given_back_and_stops_again() {
     assert!(matches!(rig.told().as_slice(), [Event::PartitionFailed { .. }]));
 }
 
-/// The last batch is of a magic that nobody has written yet.
+/// The last batch has a magic that does not exist yet.
 fn broken(good: Bytes, offset: i64) -> Bytes {
     let mut broken = batch(offset, 1).to_vec();
     broken[16] = 9;
@@ -345,8 +346,8 @@ fn j1_a_partition_that_is_given_back_at_the_error_is_told_of_it_again() {
     assert!(matches!(rig.told().as_slice(), [Event::PartitionFailed { .. }]));
 }
 
-/// The application resumes, polls, and pauses again before the engine looks: it has passed over the request, and the engine
-/// finds the partition paused, as it was.
+/// The application resumes, polls, and pauses again before the engine looks: it has ignored the request, and
+/// the engine finds the partition paused, as before.
 #[test]
 fn i12_a_pause_that_is_said_again_asks_again() {
     let (mut rig, _held) = held_by_a_paused_one();
@@ -359,7 +360,7 @@ fn i12_a_pause_that_is_said_again_asks_again() {
     assert_eq!(asked_back(&mut rig), ["a-0"]);
 }
 
-/// It was given back while it was stopped by an error that lies behind what is read again.
+/// It was given back while it was stopped by an error that follows the records to read again.
 #[test]
 fn l8_whoever_stops_what_was_given_back_hears_from_where_it_is_to_be_read() {
     for (given, stopped) in [(0, 0), (1, 1), (5, 1)] {
@@ -369,7 +370,8 @@ fn l8_whoever_stops_what_was_given_back_hears_from_where_it_is_to_be_read() {
     }
 }
 
-/// Its only broker has died, so that `offsets` looks for its position: that may take as long as the broker is away.
+/// Its only broker has died, so `offsets` determines its position: that may take as long as the broker is
+/// down.
 #[test]
 fn i12_a_paused_partition_without_a_leader_gives_its_memory_up() {
     let (mut rig, chunks) = held_by_a_paused_one();

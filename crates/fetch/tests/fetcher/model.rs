@@ -1,4 +1,4 @@
-//! Brokers that keep to the rules of KIP-227 and refuse whoever does not, over logs that are known.
+//! Brokers that follow KIP-227 strictly and refuse requests that do not, with known logs.
 
 use std::collections::BTreeMap;
 
@@ -18,21 +18,21 @@ use crate::rig::{Asked, batch, build, id_of};
 /// The one topic.
 pub(crate) const TOPIC: &str = "t";
 
-/// More than what is read of an answer.
+/// Larger than the accepted response size.
 pub(crate) const HUGE: usize = 5000;
 
-/// What is appended to a log.
+/// An entry to append to a log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Entry {
     Plain,
     /// Compaction has removed the tail.
     Tailless,
-    /// One record, and larger than what is read of an answer.
+    /// One record, larger than the accepted response size.
     Huge,
     /// Compaction has removed everything.
     Emptied,
     Committed,
-    /// Aborted, with somebody else's record before the marker.
+    /// Aborted, with another producer's record before the marker.
     Aborted,
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct Log {
     batches: Vec<Stored>,
     /// Producer, first offset, offset of the marker.
     aborted: Vec<(i64, i64, i64)>,
-    /// What either isolation level sees: offset, and whether it was committed.
+    /// The records that either isolation level sees: offset, and whether it was committed.
     records: Vec<(i64, bool)>,
     pub(crate) end: i64,
 }
@@ -106,7 +106,7 @@ impl Log {
         self.batches.push(Stored { base, last: self.end - 1, bytes });
     }
 
-    /// What is to be seen of `from..to`.
+    /// The visible records of `from..to`.
     pub(crate) fn visible(&self, from: i64, to: i64, committed_only: bool) -> Vec<i64> {
         let seen = self
             .records
@@ -115,12 +115,12 @@ impl Log {
         seen.map(|(offset, _)| *offset).collect()
     }
 
-    /// Whether the batch at an offset is larger than what is read of an answer.
+    /// Whether the batch at an offset is larger than the accepted response size.
     pub(crate) fn is_huge(&self, offset: i64) -> bool {
         self.batches.iter().any(|stored| stored.base == offset && stored.bytes.len() > HUGE)
     }
 
-    /// Whole batches from the one with `offset` on, the first however large, and perhaps a piece of the next.
+    /// Whole batches from the one with `offset` on, the first however large, and perhaps part of the next.
     fn read(&self, offset: i64, limit: usize, at_least_one: bool, cut: bool) -> Vec<u8> {
         let mut out = Vec::new();
         for stored in self.batches.iter().filter(|stored| stored.last >= offset) {
@@ -161,23 +161,23 @@ impl Log {
     }
 }
 
-/// What goes wrong with one answer.
+/// The fault of one response.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Fault {
     None,
-    /// The broker never sees the request.
+    /// The broker never receives the request.
     LostRequest,
-    /// The broker has carried it out, and nobody hears of it.
+    /// The broker has executed it, but the response is lost.
     LostAnswer,
     /// The broker has dropped its sessions before.
     Evicted,
     /// The broker has no room for a session.
     CacheFull,
-    /// Each partition is there twice.
+    /// Each partition is included twice.
     Doubled,
     /// One is missing.
     Omitted,
-    /// One that nobody asked for is there.
+    /// One that was not requested is included.
     Stray,
     /// The last batch of each partition is cut short.
     Cut,
@@ -197,11 +197,11 @@ pub(crate) struct Model {
     pub(crate) leaders: Vec<(i32, i32)>,
     sessions: BTreeMap<(BrokerId, i32), Session>,
     next_session: i32,
-    /// Leaders send readers that tell their rack to this replica.
+    /// Leaders refer readers that send their rack to this replica.
     pub(crate) prefers: Option<i32>,
-    /// Whether brokers that do not lead serve readers.
+    /// Whether followers serve readers.
     pub(crate) followers_serve: bool,
-    /// Whether brokers tell who leads instead.
+    /// Whether brokers name the leader instead.
     pub(crate) hints: bool,
 }
 
@@ -218,7 +218,7 @@ impl Model {
         }
     }
 
-    /// What the broker answers, if anything gets through. Panics where a broker would shake its head.
+    /// The broker's response, if there is one. Panics if a request breaks the protocol.
     pub(crate) fn serve(&mut self, asked: &Asked, fault: Fault) -> Option<FetchResponse> {
         if fault == Fault::LostRequest {
             return None;
@@ -265,7 +265,7 @@ impl Model {
         Some(FetchResponse { session_id, responses: vec![topic], ..Default::default() })
     }
 
-    /// The session after this request, or why there is none.
+    /// The session after this request, or the error.
     fn session(&mut self, asked: &Asked) -> Result<Session, ErrorCode> {
         let FetchRequest { session_id, session_epoch, topics, forgotten_topics_data, .. } = &asked.request;
         let by_name = asked.max_version == Some(12);

@@ -1,4 +1,4 @@
-//! Which answers count, and what is handed out: seeks, revokes, pauses, resets, truncation.
+//! Tests of which responses count, and what is handed out: seeks, revokes, pauses, resets, truncation.
 
 use offtake_fetch::{Event, PartitionError};
 use offtake_machine::{Position, Token};
@@ -13,7 +13,7 @@ fn at(offset: i64, epoch: i32) -> Position {
     Position { offset, epoch: Some(epoch) }
 }
 
-/// Partition 0 of "a" flows, and is being asked for.
+/// Partition 0 of "a" is fetched, and a request is outstanding.
 fn flowing(offset: i64) -> (Rig, crate::rig::Asked) {
     let mut rig = Rig::new().topic("a", &[1]);
     rig.start("a", 0, offset);
@@ -32,7 +32,7 @@ fn b3_a_recreated_topic_gets_no_position_of_the_old_one() {
     rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(5, 5))])]));
     assert_eq!(rig.told(), []);
     rig.silent();
-    // `offsets` has seen it too.
+    // `offsets` has detected it too.
     assert_eq!(rig.fetcher.stop(&tp("a", 0)), Some(Position::at(0)), "before all that nobody has taken");
     assert!(rig.fetcher.take().is_none(), "records of the old topic");
     assert_eq!(rig.fetcher.memory_held(), 0);
@@ -41,15 +41,16 @@ fn b3_a_recreated_topic_gets_no_position_of_the_old_one() {
     let asked = rig.ask();
     assert_eq!(asked.asks(), ["a-0@0"]);
     assert_eq!(asked.request.topics[0].topic_id, new);
-    // By id it is another topic to the broker (KIP-516). By name, as before Fetch 13, it is the same, and a broker that is told
-    // of a partition and to forget it in one request forgets it: that must not go out.
+    // By id it is another topic to the broker (KIP-516). By name, as before Fetch 13, it is the same, and a
+    // broker that gets the partition both as requested and as forgotten in one request forgets it: such a
+    // request must not be sent.
     assert_eq!(asked.session(), (7, 0), "everything is said again");
     assert_eq!(asked.forgets(), Vec::<String>::new());
 }
 
 #[test]
 fn b3_what_was_asked_of_the_old_topic_says_nothing_of_the_new_one() {
-    // The old one had other leaders, and later epochs; and its first records lay at the same offsets.
+    // The old topic had other leaders, and later epochs; and its first records had the same offsets.
     let leader = LeaderIdAndEpoch { leader_id: 2, leader_epoch: 9 };
     let fenced = PartitionData { current_leader: Some(leader), ..error(0, ErrorCode::FencedLeaderEpoch) };
     for answer in [fenced, data(0, batch(0, 5)), error(0, ErrorCode::OffsetOutOfRange)] {
@@ -330,7 +331,7 @@ fn safe14_where_a_log_ends_is_told_by_the_first_answer_and_by_each_that_changes_
         assert_eq!(ends(&mut rig), told);
         asked = rig.ask();
     }
-    // Who owns it now has been told nothing.
+    // Its present owner has not received any watermarks.
     rig.start_as("a", 0, TOKEN.after_seek(), Position::at(1009));
     rig.answer_late(&asked, response(7, vec![]));
     let asked = rig.ask();
@@ -345,7 +346,7 @@ fn l3_start_says_where_reading_really_goes_on() {
         rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(base, 5))])]));
         asked = rig.ask();
     }
-    // Truncated to 8: of the chunk that is dropped 5, 6 and 7 are still good.
+    // Truncated to 8: in the dropped chunk 5, 6 and 7 are still valid.
     let start = rig.start_as("a", 0, TOKEN, at(8, 5));
     assert_eq!(start.position, at(5, 5));
     let later = rig.start_as("a", 0, TOKEN, at(5, 5));
@@ -362,11 +363,11 @@ fn e10_a_pause_of_one_assignment_says_nothing_of_another() {
     rig.start("a", 0, 0);
     assert!(rig.fetcher.is_paused(&tp("a", 0)));
     rig.silent();
-    // While it is stopped; a seek keeps it.
+    // While it is stopped; a seek keeps the pause.
     rig.fetcher.stop(&tp("a", 0));
     rig.start_as("a", 0, TOKEN.after_seek(), Position::at(7));
     assert!(rig.fetcher.is_paused(&tp("a", 0)));
-    // The next owner does not keep it, and an old owner has nothing to say.
+    // The next owner does not inherit it, and an old owner has no effect.
     rig.fetcher.stop(&tp("a", 0));
     rig.start_as("a", 0, next, Position::at(0));
     assert!(!rig.fetcher.is_paused(&tp("a", 0)));

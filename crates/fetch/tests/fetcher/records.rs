@@ -1,4 +1,5 @@
-//! What of an answer is handed out, and where reading goes on: gaps, cuts, corruption, transactions.
+//! Tests of which records of a response are handed out, and where reading continues: gaps, cuts, corruption,
+//! transactions.
 
 use bytes::Bytes;
 use offtake_fetch::{Config, Event, PartitionError};
@@ -11,7 +12,7 @@ use offtake_wire::{
 
 use crate::rig::{Asked, Rig, batch, build, data, error, joined, response, tp};
 
-/// Partition 0 of "a" is being asked for from 0 on.
+/// Partition 0 of "a" is requested from 0 on.
 fn asked() -> (Rig, Asked) {
     asked_at(0, IsolationLevel::ReadUncommitted)
 }
@@ -31,7 +32,7 @@ fn position(rig: &Rig) -> i64 {
     rig.fetcher.position(&tp("a", 0)).unwrap().offset
 }
 
-/// The error that was told; the partition has stopped, the position is before it.
+/// The reported error; the partition has stopped, with its position before the error.
 fn failure(rig: &mut Rig) -> PartitionError {
     let told = rig.told();
     let [Event::PartitionFailed { position: at, error, .. }] = told.as_slice() else { panic!("{told:?}") };
@@ -68,7 +69,7 @@ fn commit(offset: i64, producer: i64) -> Bytes {
     marker(offset, producer, 1)
 }
 
-/// Answers a read_committed fetch from 0 on, and gives what is seen and where reading goes on.
+/// Answers a read_committed fetch from 0 on. Returns the visible records and the next position.
 fn committed(records: &[Bytes], aborted: &[(i64, i64)]) -> (Vec<i64>, i64) {
     let (mut rig, asked) = asked_at(0, IsolationLevel::ReadCommitted);
     assert_eq!(asked.request.isolation_level, 1);
@@ -201,7 +202,8 @@ fn input27_batches_from_before_the_position_are_skipped_silently() {
 
 #[test]
 fn input39_a_false_last_offset_does_not_make_the_position_jump() {
-    // Five records that end at 1000, where the log ends, or beyond. The watermark may have been read too early.
+    // Five records that end at 1000, the end of the log, or beyond. The watermark may have been read too
+    // early.
     for delta in [1_000, (1 << 24) - 1, i32::MAX] {
         let (mut rig, mut asked) = asked();
         let far = build(0, 5, |builder| builder.last_offset_delta(delta));
@@ -216,7 +218,7 @@ fn input39_a_false_last_offset_does_not_make_the_position_jump() {
         assert!(matches!(fault(&mut rig), RecordFault::BeyondTheEnd { .. }));
         assert_eq!(position(&rig), 0);
     }
-    // The checksum has to vouch for one that has no gaps.
+    // If there are no gaps, the checksum must be verified.
     let (mut rig, asked) = asked_at(0, IsolationLevel::ReadUncommitted);
     let mut bad = batch(0, 5).to_vec();
     bad[23..27].copy_from_slice(&5_000i32.to_be_bytes());
@@ -232,7 +234,7 @@ fn input39_a_watermark_that_was_read_before_the_log_costs_nothing() {
     let (mut rig, asked) = asked_at(998, IsolationLevel::ReadUncommitted);
     answer(&mut rig, &asked, batch(998, 5));
     assert_eq!((rig.drain(), position(&rig)), (vec![("a-0".to_owned(), (998..1003).collect())], 1003));
-    // A follower whose watermark comes late: the next answer has it.
+    // A follower's watermark is late: the next response has it.
     let (mut rig, asked) = asked_at(998, IsolationLevel::ReadUncommitted);
     let compacted = build(998, 2, |builder| builder.last_offset_delta(4));
     answer(&mut rig, &asked, compacted.clone());
@@ -341,7 +343,7 @@ fn input25_a_hidden_batch_with_a_wrong_checksum_does_not_move_the_position() {
     assert_eq!(position(&rig), 1);
 }
 
-/// A moved partition is no fruitless answer.
+/// A moved partition does not count as a response without progress.
 #[test]
 fn input27_what_a_broker_refuses_does_not_count_as_an_answer_without_progress() {
     let (mut rig, mut asked) = asked_at(10, IsolationLevel::ReadUncommitted);

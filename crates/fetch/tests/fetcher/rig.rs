@@ -1,4 +1,4 @@
-//! A fetcher in hand: what it sends is looked at, what it gets is written out.
+//! Drives a fetcher: inspects its requests, and builds literal responses.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ use offtake_wire::{
     records::{BatchBuilder, Crc, Decompressor},
 };
 
-/// The first ownership that anybody has.
+/// The first ownership.
 pub(crate) const TOKEN: Token = Token { assignment: 1, seek: 0 };
 
 #[expect(clippy::disallowed_methods, reason = "a test has to begin at some time")]
@@ -27,7 +27,7 @@ pub(crate) fn epoch() -> Instant {
     Instant::now()
 }
 
-/// The longest answer that is read.
+/// The largest accepted response.
 pub(crate) const LIMIT: usize = 1000;
 
 pub(crate) fn tp(topic: &str, partition: i32) -> TopicPartition {
@@ -57,7 +57,7 @@ impl Asked {
         (self.request.session_id, self.request.session_epoch)
     }
 
-    /// `topic-partition@offset` of all that is (newly) asked for.
+    /// `topic-partition@offset` of all newly requested partitions.
     pub(crate) fn asks(&self) -> Vec<String> {
         let of = |topic: &str, partition: i32, offset: i64| format!("{topic}-{partition}@{offset}");
         let same =
@@ -72,7 +72,7 @@ impl Asked {
             .collect()
     }
 
-    /// `topic-partition` of all that is forgotten.
+    /// `topic-partition` of all forgotten partitions.
     pub(crate) fn forgets(&self) -> Vec<String> {
         let same =
             |pair: &[ForgottenTopic]| pair[0].topic == pair[1].topic && pair[0].topic_id == pair[1].topic_id;
@@ -101,7 +101,7 @@ impl Rig {
         Self { fetcher: Fetcher::new(config), cluster, now: epoch() }
     }
 
-    /// Partitions 0.. of a topic at these leaders, epoch 5.
+    /// Adds partitions 0.. of a topic with these leaders, epoch 5.
     pub(crate) fn topic(mut self, name: &str, leaders: &[i32]) -> Self {
         let partitions = leaders
             .iter()
@@ -128,7 +128,7 @@ impl Rig {
         info.epoch = Some(epoch);
     }
 
-    /// The fetcher sees the cluster as it is now.
+    /// Passes the current cluster metadata to the fetcher.
     pub(crate) fn show(&mut self) {
         self.fetcher.handle_cluster(self.now, &self.cluster);
     }
@@ -156,7 +156,7 @@ impl Rig {
         self.pass(Duration::from_millis(ms));
     }
 
-    /// What is sent next, if anything.
+    /// The next request, if any.
     pub(crate) fn sent(&mut self) -> Option<Asked> {
         let transmit = self.fetcher.poll_transmit(self.now, &self.cluster)?;
         let Target::Broker(broker) = transmit.to else { panic!("a fetch is for one broker") };
@@ -178,7 +178,7 @@ impl Rig {
         self.answer_in(to, response, 0);
     }
 
-    /// The response lies in so much memory.
+    /// Answers with a response that occupies this much memory.
     pub(crate) fn answer_in(&mut self, to: &Asked, response: FetchResponse, memory: usize) {
         let version = if to.max_version.is_some() { 12 } else { 17 };
         let answer = Answer { from: Some(to.broker), version, memory, response: Response::Fetch(response) };
@@ -196,7 +196,7 @@ impl Rig {
         self.fetcher.handle_answer(self.now, call.id, Err(error));
     }
 
-    /// The answer was larger than what is read.
+    /// The response was larger than the accepted size.
     pub(crate) fn too_large(&mut self, call: &Asked, size: usize) {
         let (address, api) = ("b:9092".to_owned(), ApiKey::Fetch);
         let error = CallError::TooLarge { address, api, size, limit: LIMIT };
@@ -207,13 +207,14 @@ impl Rig {
         std::iter::from_fn(|| self.fetcher.poll_event()).collect()
     }
 
-    /// All events but the wish for metadata, and where logs end.
+    /// All events except metadata requests and watermarks.
     pub(crate) fn told(&mut self) -> Vec<Event> {
         let quiet = |event: &Event| matches!(event, Event::RefreshMetadata | Event::Watermarks { .. });
         self.events().into_iter().filter(|event| !quiet(event)).collect()
     }
 
-    /// Takes everything and gives it back at once: offsets by partition, as the application would see them.
+    /// Takes everything and releases it at once. Returns offsets by partition, as the application would see
+    /// them.
     pub(crate) fn drain(&mut self) -> Vec<(String, Vec<i64>)> {
         let mut all = Vec::new();
         while let Some(chunk) = self.fetcher.take() {
@@ -253,7 +254,7 @@ pub(crate) fn joined(parts: &[Bytes]) -> Bytes {
     parts.concat().into()
 }
 
-/// A partition's part of an answer: records, below a watermark of 1000.
+/// A partition's part of a response: records, below a watermark of 1000.
 pub(crate) fn data(partition: i32, records: Bytes) -> PartitionData {
     PartitionData {
         partition_index: partition,
@@ -265,17 +266,17 @@ pub(crate) fn data(partition: i32, records: Bytes) -> PartitionData {
     }
 }
 
-/// A partition's part of an answer: an error.
+/// A partition's part of a response: an error.
 pub(crate) fn error(partition: i32, error_code: ErrorCode) -> PartitionData {
     PartitionData { partition_index: partition, error_code, high_watermark: -1, ..Default::default() }
 }
 
-/// A partition's part of an answer: nothing new.
+/// A partition's part of a response: nothing new.
 pub(crate) fn nothing(partition: i32) -> PartitionData {
     PartitionData { records: None, ..data(partition, Bytes::new()) }
 }
 
-/// An answer by topic id.
+/// A response by topic id.
 pub(crate) fn response(session_id: i32, topics: Vec<(&str, Vec<PartitionData>)>) -> FetchResponse {
     let responses = topics.into_iter().map(|(topic, partitions)| FetchableTopicResponse {
         topic: String::new(),
@@ -285,7 +286,7 @@ pub(crate) fn response(session_id: i32, topics: Vec<(&str, Vec<PartitionData>)>)
     FetchResponse { session_id, responses: responses.collect(), ..Default::default() }
 }
 
-/// An answer by name, as up to version 12.
+/// A response by name, as up to version 12.
 pub(crate) fn named(session_id: i32, topics: Vec<(&str, Vec<PartitionData>)>) -> FetchResponse {
     let mut response = response(session_id, vec![]);
     response.responses = topics
@@ -299,7 +300,7 @@ pub(crate) fn named(session_id: i32, topics: Vec<(&str, Vec<PartitionData>)>) ->
     response
 }
 
-/// A session error, or any other that concerns the whole request.
+/// An error of the session, or any other of the whole request.
 pub(crate) fn refusal(error_code: ErrorCode) -> FetchResponse {
     FetchResponse { error_code, ..Default::default() }
 }

@@ -1,4 +1,4 @@
-//! KIP-227: what the broker is told, and what becomes of a session that it no longer has.
+//! Tests of KIP-227: the contents of requests, and what happens to a session that the broker no longer has.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use offtake_wire::{ErrorCode, Uuid};
 
 use crate::rig::{Rig, TOKEN, batch, data, error, id_of, named, nothing, refusal, response, tp};
 
-/// Partitions 0 and 1 of "a" flow from 10 on, and the broker has session 77 of them.
+/// Partitions 0 and 1 of "a" are fetched from 10 on, in session 77 of the broker.
 fn in_session() -> Rig {
     let mut rig = Rig::new().topic("a", &[1, 1]);
     rig.start("a", 0, 10);
@@ -100,7 +100,7 @@ fn i1_an_unknown_session_is_opened_anew_at_once() {
     }
 }
 
-/// Java does so too. A broker that was downgraded reads by name, whichever topic has that.
+/// As in Java. A broker that was downgraded reads by name, whichever topic has the name.
 #[test]
 fn b3_a_session_whose_topics_are_named_otherwise_now_refreshes_the_metadata() {
     for (code, refreshes) in
@@ -136,7 +136,7 @@ fn i2_without_a_session_everything_is_said_each_time_and_nothing_spins() {
         assert_eq!((asked.session(), asked.asks()), ((0, 0), vec![format!("a-0@{base}")]));
         rig.answer(&asked, response(0, vec![("a", vec![data(0, batch(base, 5))])]));
     }
-    // From here on the broker answers at once that there is nothing, as no broker should.
+    // From here on the broker answers at once that there is nothing, which no broker should do.
     let mut requests = 0;
     for _ in 0..100 {
         if let Some(asked) = rig.sent() {
@@ -258,7 +258,7 @@ fn i13_topics_go_by_name_unless_all_have_ids() {
     assert_eq!(rig.drain(), [("a-0".to_owned(), vec![0]), ("b-0".to_owned(), vec![0, 1])]);
     let asked = rig.ask();
     assert_eq!((asked.max_version, asked.session()), (Some(12), (78, 1)));
-    // While that is under way the id becomes known.
+    // While that request is outstanding the id becomes known.
     rig.topic_mut("b").id = id_of("b");
     rig.show();
     rig.answer_late(&asked, named(78, vec![("a", vec![nothing(0)]), ("b", vec![nothing(0)])]));
@@ -267,7 +267,7 @@ fn i13_topics_go_by_name_unless_all_have_ids() {
     assert_eq!(asked.asks(), ["a-0@1", "b-0@2"]);
 }
 
-/// What one partition starts at is known a moment before another's.
+/// The start of one partition is known a moment before that of another.
 #[test]
 fn what_starts_just_after_the_first_request_does_not_wait_for_a_long_poll() {
     let mut rig = Rig::new().topic("a", &[1, 1]);
@@ -279,7 +279,7 @@ fn what_starts_just_after_the_first_request_does_not_wait_for_a_long_poll() {
     rig.answer(&first, response(77, vec![("a", vec![nothing(0)])]));
     let second = rig.ask();
     assert_eq!((second.asks(), second.request.max_wait_ms), (vec!["a-1@10".to_owned()], 500));
-    // All are given up, and others come.
+    // All are given up, and others start.
     rig.answer_late(&second, response(77, vec![]));
     let third = rig.ask();
     assert_eq!(third.request.max_wait_ms, 500);
@@ -356,7 +356,7 @@ fn i14_close_says_nothing_to_a_broker_that_fails_and_closes_the_others() {
     assert!(rig.fetcher.is_closed());
 }
 
-/// What it is told would wait behind what it owes.
+/// A request to the broker would wait for the outstanding response.
 #[test]
 fn i14_close_says_nothing_to_a_broker_that_owes_another_answer() {
     let mut rig = in_session();
@@ -451,7 +451,7 @@ fn i12_without_a_session_each_request_begins_behind_what_was_sent_last() {
     for (topic, partition) in [("a", 0), ("a", 1), ("b", 0), ("b", 1)] {
         rig.start(topic, partition, 0);
     }
-    // The broker's cache is full, and there is room in an answer for two partitions.
+    // The broker's cache is full, and its response has space for two partitions.
     let asked = rig.ask();
     assert_eq!(asked.asks(), ["a-0@0", "a-1@0", "b-0@0", "b-1@0"]);
     let records = |partition| data(partition, batch(0, 5));
@@ -483,13 +483,14 @@ fn i12_without_a_session_nobody_starves_who_reads_fast() {
     assert_eq!(read, [6; 10]);
 }
 
-/// SAFE14: a broker does not say twice where a log ends (KIP-227), though the answer that said it went to an earlier assignment.
+/// SAFE14: a broker does not repeat watermarks (KIP-227), even if the response with them was for an earlier
+/// assignment.
 #[test]
 fn safe14_where_a_log_ends_is_known_to_the_next_assignment_too() {
     let mut rig = in_session();
     rig.events();
     let asked = rig.ask();
-    // Given up and assigned anew while the request is on its way.
+    // Given up and assigned again while the request is outstanding.
     rig.fetcher.forget(&tp("a", 0));
     let token = Token { assignment: TOKEN.assignment + 1, ..TOKEN };
     rig.fetcher.start(rig.now, tp("a", 0), token, Position::at(10));

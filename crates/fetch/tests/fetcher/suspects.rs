@@ -1,4 +1,4 @@
-//! Answers that are larger than what is read: whose batch is it?
+//! Tests of responses that are larger than the accepted size: whose batch is it?
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,8 @@ use crate::rig::{Asked, LIMIT, Rig, TOKEN, batch, data, nothing, response, tp};
 
 const SIZE: usize = 5_000;
 
-/// Partitions of "a" at broker 1 flow from 10 on, below a watermark of 1000, and the broker has session 77 of them.
+/// Partitions of "a" at broker 1 are fetched from 10 on, below a watermark of 1000, in session 77 of the
+/// broker.
 fn flowing(partitions: i32) -> Rig {
     let leaders: Vec<_> = (0..partitions).map(|_| 1).collect();
     let mut rig = Rig::new().topic("a", &leaders);
@@ -33,7 +34,7 @@ fn stopped(partition: i32) -> Event {
     }
 }
 
-/// Which partitions a request asks for anew.
+/// The partitions that a request newly requests.
 fn asked_for(asked: &Asked) -> Vec<i32> {
     asked.request.topics.iter().flat_map(|topic| &topic.partitions).map(|it| it.partition).collect()
 }

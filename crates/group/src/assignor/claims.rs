@@ -54,7 +54,7 @@ impl Claims {
         Self { owned, disputed }
     }
 
-    /// What the member owns, in order.
+    /// The partitions that the member owns, in order.
     pub(super) fn of(&self, member: MemberIndex) -> &[PartitionIndex] {
         self.owned.get(member).map_or(&[], Vec::as_slice)
     }
@@ -64,8 +64,9 @@ impl Claims {
         self.disputed.get(partition).copied().unwrap_or(false)
     }
 
-    /// Which partitions `plan` gives to one member although another one claims them. Java misses a partition that goes to a member
-    /// whose own claim has lost. It would have two owners, so it is withheld, too.
+    /// The partitions that `plan` gives to one member although another one claims them. Java misses a
+    /// partition that goes to a member whose own claim has lost. It would have two owners, so it is withheld,
+    /// too.
     pub(super) fn moving(&self, group: &Group<'_>, plan: &Plan) -> IndexVec<PartitionIndex, bool> {
         let mut planned_for = IndexVec::filled(None, group.partitions());
         for (member, planned) in plan.entries() {

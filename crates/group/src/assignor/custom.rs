@@ -17,7 +17,7 @@ use super::{
     numbered::{Group, Plan},
 };
 
-/// What was wrong with the assignment of a custom assignor. All of it was corrected.
+/// The errors in the assignment of a custom assignor. All of them were corrected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AssignorFault {
     /// The assignor's name.
@@ -30,7 +30,7 @@ pub struct AssignorFault {
     pub misplaced: Vec<TopicPartition>,
     /// Partitions that do not exist. They were left out.
     pub unknown: Vec<TopicPartition>,
-    /// Subscribed partitions that were given to nobody. Nobody reads them.
+    /// Subscribed partitions that were given to no member. They are not read.
     pub left_out: Vec<TopicPartition>,
 }
 

@@ -1,8 +1,9 @@
-//! Members, topics, partitions and racks by number: a type for each, so that none is taken for another, and lists by them.
+//! Members, topics, partitions and racks by number: a type for each, so that they cannot be confused, and
+//! lists indexed by them.
 
 use std::{iter, marker::PhantomData, ops::Range};
 
-/// A number of its own type.
+/// A number with a type of its own.
 pub(super) trait Index: Copy {
     fn of(number: usize) -> Self;
     fn number(self) -> usize;
@@ -38,14 +39,14 @@ index_types! {
     SubscriberIndex;
 }
 
-/// Numbers in a row.
+/// Consecutive numbers.
 pub(super) type Indices<I> = iter::Map<Range<usize>, fn(usize) -> I>;
 
 pub(super) fn indices<I: Index>(numbers: Range<usize>) -> Indices<I> {
     numbers.map(I::of as fn(usize) -> I)
 }
 
-/// A list with an entry for each number of a type.
+/// A list with an entry for each number of an index type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct IndexVec<I, T> {
     items: Vec<T>,
@@ -57,7 +58,7 @@ impl<I: Index, T> IndexVec<I, T> {
         Self { items: Vec::new(), index: PhantomData }
     }
 
-    /// The same for each of so many.
+    /// A list of `len` copies of `item`.
     pub(super) fn filled(item: T, len: usize) -> Self
     where
         T: Clone,
@@ -82,7 +83,7 @@ impl<I: Index, T> IndexVec<I, T> {
         self.items.get_mut(at.number())
     }
 
-    /// A number that has no entry would be an error of ours: a test fails, and a leader goes on without it.
+    /// A number without an entry would be a bug of ours: a test fails on it, and a leader ignores it.
     pub(super) fn change(&mut self, at: I, change: impl FnOnce(&mut T)) {
         let item = self.items.get_mut(at.number());
         debug_assert!(item.is_some(), "number {} is of another list", at.number());

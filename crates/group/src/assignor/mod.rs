@@ -1,16 +1,19 @@
-//! [`Assignor`]: which member of a group reads which partitions. The leader of a classic group computes it for all.
+//! [`Assignor`]: decides which member of a group reads which partitions. The leader of a classic group
+//! computes the assignment of all members.
 //!
 //! [`BuiltIn`] has Kafka's own assignors. An application may bring a custom one; [`Strategy`] is either.
 //!
-//! The built-in assignors give the same assignments as Java's classes of the same names, so that it does not matter which client
-//! leads a mixed group. Racks count where they do in Java (KIP-881, `racks`). Where the order of a Java hash table decides between
-//! equals, we use the same order (`java`). We differ from Java where it goes wrong: claims to partitions that a topic no longer
-//! has, a member without a subscription, a partition that two members claim and that goes to the one whose claim has lost, and
-//! cooperative groups that would rebalance for ever because of racks.
+//! The built-in assignors give the same assignments as Java's classes of the same names, so that it does not
+//! matter which client leads a mixed group. Racks count where they do in Java (KIP-881, `racks`). Where the
+//! order of a Java hash table decides between equals, we use the same order (`java`). We differ from Java
+//! where it fails: claims to partitions that a topic no longer has, a member without a subscription, a
+//! partition that two members claim and that goes to the one whose claim has lost, and cooperative groups
+//! that would rebalance for ever because of racks.
 //!
 //! Always true, for custom assignors, too:
 //! - a partition goes to at most one member, and only to one that subscribes to its topic;
-//! - in a cooperative rebalance a partition that another member owns is assigned to nobody until it is revoked (KIP-429);
+//! - in a cooperative rebalance a partition that another member owns stays unassigned until it is revoked
+//!   (KIP-429);
 //! - claims to partitions that do not exist are ignored, and so are those that a newer generation contradicts (KIP-792);
 //! - the work of the built-in ones is bounded, whatever the members have sent.
 
@@ -45,13 +48,13 @@ pub use wire::{Subscriptions, decode_assignment, encode_assignment};
 
 use numbered::{Group, Plan};
 
-/// The members of a group by id, and what the leader knows of each.
+/// The members of a group by id, with the leader's knowledge of each.
 pub type Members = BTreeMap<String, MemberSubscription>;
 
-/// The partitions of each member, in order of topic and partition. Every member is in it.
+/// The partitions of each member, in order of topic and partition. Every member has an entry.
 pub type Assignment = BTreeMap<String, Vec<TopicPartition>>;
 
-/// What a custom assignor gives to one member.
+/// The assignment of a custom assignor for one member.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MemberAssignment {
     /// The partitions, each of a topic that the member subscribes to.
@@ -71,11 +74,11 @@ impl From<Vec<TopicPartition>> for MemberAssignment {
 /// All members of the group need an assignor of the same name. The [`assign`](Self::assign) of the leader decides for all. It is
 /// called on the thread that also sends heartbeats, so it must not block.
 ///
-/// The assignment is validated, so that a mistake never gives a partition two owners. A partition that is given twice goes to one
-/// of the two members. Partitions and members that do not exist are left out. In a cooperative rebalance a partition that another
-/// member still owns is assigned in the next round, after its revocation. A partition that is given to nobody is not read. If
-/// `assign` panics, `sticky` or `cooperative-sticky` assigns instead. Each correction is logged as one warning
-/// ([`AssignorFault`]).
+/// The assignment is validated, so that a mistake never gives a partition two owners. A partition that is
+/// given twice goes to one of the two members. Partitions and members that do not exist are left out. In a
+/// cooperative rebalance a partition that another member still owns is assigned in the next round, after its
+/// revocation. A partition that is given to no member is not read. If `assign` panics, `sticky` or
+/// `cooperative-sticky` assigns instead. Each correction is logged as one warning ([`AssignorFault`]).
 pub trait Assignor: Send + Sync + 'static {
     /// Its name in `partition.assignment.strategy`. Kafka's own are `range`, `roundrobin`, `sticky` and `cooperative-sticky`.
     fn name(&self) -> &str;
@@ -101,7 +104,7 @@ pub trait Assignor: Send + Sync + 'static {
     }
 }
 
-/// What a member revokes for a rebalance.
+/// Which partitions a member revokes for a rebalance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RebalanceProtocol {
     /// Everything, before it joins.
@@ -119,7 +122,7 @@ pub enum BuiltIn {
     RoundRobin,
     /// Balanced, and moving as few partitions as possible. All members stop during a rebalance.
     Sticky,
-    /// The same, but only partitions that move stop (KIP-429).
+    /// The same, but only partitions that move are revoked (KIP-429).
     CooperativeSticky,
 }
 
@@ -152,8 +155,8 @@ impl BuiltIn {
 
     /// The assignment of all members.
     ///
-    /// In a cooperative rebalance a partition that moves is assigned to nobody in this round. Its owner revokes it and joins
-    /// again, and then it is assigned.
+    /// In a cooperative rebalance a partition that moves stays unassigned in this round. Its owner revokes it
+    /// and rejoins, and then it is assigned.
     pub fn assign(self, partitions: &Partitions, members: &Members) -> Assignment {
         let mut group = Group::new(partitions, members);
         let plan = match self {
@@ -218,7 +221,8 @@ impl Strategy {
         }
     }
 
-    /// The assignment of all members, and what was wrong with it before it was corrected. Only a custom assignor can go wrong.
+    /// The assignment of all members, and the errors in it that were corrected. Only a custom assignor can
+    /// make errors.
     pub fn assign(
         &self,
         partitions: &Partitions,

@@ -34,7 +34,7 @@ pub(super) struct Member<'a> {
     pub(super) owned: Vec<PartitionIndex>,
     pub(super) generation: Option<i32>,
     instance: Option<&'a str>,
-    /// Its place among the distinct subscriptions.
+    /// The index of its subscription among the distinct ones.
     subscription: usize,
 }
 
@@ -124,7 +124,7 @@ impl<'a> Group<'a> {
         self.subscriptions.get(self.members.get(member)?.subscription)
     }
 
-    /// For each topic its subscribers, in this order.
+    /// The subscribers of each topic, in this order.
     pub(super) fn subscribers(
         &self,
         order: impl IntoIterator<Item = MemberIndex>,
@@ -155,7 +155,7 @@ impl<'a> Group<'a> {
         java::hash_table_order(&ids).into_iter().map(MemberIndex::of).collect()
     }
 
-    /// A plan that gives nobody anything.
+    /// A plan without any partition for any member.
     pub(super) fn empty_plan(&self) -> Plan {
         IndexVec::filled(Vec::new(), self.members.len())
     }

@@ -1,4 +1,4 @@
-//! [`Partitions`]: what an assignor knows of the cluster.
+//! [`Partitions`]: the cluster metadata that an assignor uses.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,8 +10,8 @@ use offtake_machine::Topic;
 /// The racks that hold a replica of a partition.
 pub type Racks = Arc<BTreeSet<String>>;
 
-/// How many partitions each topic of a group has, and in which racks their replicas are. Topics without metadata are
-/// missing, and nobody gets any of theirs.
+/// How many partitions each topic of a group has, and in which racks their replicas are. Topics without
+/// metadata are missing, and their partitions are not assigned.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Partitions(BTreeMap<Topic, OfTopic>);
 

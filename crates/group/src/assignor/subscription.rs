@@ -14,7 +14,7 @@ use super::{BuiltIn, Strategy};
 /// The newest version of subscription and assignment. Older members read the part that they know.
 pub(super) const VERSION: i16 = 3;
 
-/// What the leader knows of a member.
+/// The leader's knowledge of a member.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MemberSubscription {
     /// Its topics. Members with equal subscriptions share the set where possible, so that comparing them is cheap.
@@ -32,7 +32,7 @@ pub struct MemberSubscription {
     pub user_data: Option<Bytes>,
 }
 
-/// What a member sends to the leader.
+/// The data that a member sends to the leader.
 pub(crate) struct Claim<'a> {
     pub(crate) topics: &'a BTreeSet<Topic>,
     /// The partitions that it owns.
@@ -66,7 +66,7 @@ pub(crate) fn encode_subscription(assignor: &Strategy, claim: &Claim<'_>) -> Res
     .encode_versioned(VERSION)
 }
 
-/// In order of topic and partition, so that equal claims are equal bytes (FAILURES E7).
+/// Groups partitions in order of topic and partition, so that equal claims are equal bytes (FAILURES E7).
 fn by_topic<'a>(partitions: impl IntoIterator<Item = &'a TopicPartition>) -> Vec<OfTopic> {
     let mut topics: BTreeMap<&str, BTreeSet<i32>> = BTreeMap::new();
     for each in partitions {

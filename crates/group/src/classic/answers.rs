@@ -1,4 +1,5 @@
-//! The coordinator's answers: first the codes that Kafka documents for the request, then what a code means in general.
+//! The coordinator's responses: first the codes that Kafka documents for the request, then the general
+//! meaning of a code.
 
 use std::{
     mem,
@@ -124,7 +125,7 @@ impl Classic {
         }
         let leads = join.leader == join.member_id;
         if leads && !join.skip_assignment && !join.members.iter().any(|of| of.member_id == join.member_id) {
-            // Its own assignment would be empty, and no coordinator says that this is over.
+            // Its own assignment would be empty, and no later response would correct that.
             self.member_id = join.member_id;
             return self.retry(now, CallKind::Step, "a JoinGroup answer that does not list the leader");
         }
@@ -133,7 +134,8 @@ impl Classic {
             return;
         };
         let (sent_subscription, before) = (mem::take(sent_subscription), before.take());
-        // The generation began after that, but for a static member: the group goes on with it where it does not join in time.
+        // The generation began after that, except for a static member: the group continues with it even if it
+        // does not join in time.
         let is_kept = config.instance_id.is_some() && !self.member_id.is_empty();
         let kept_until = before.as_ref().and_then(|before| before.revoke_by(config.rebalance_timeout));
         let began_after = if is_kept { kept_until.min(*first_sent_at) } else { *first_sent_at };
@@ -176,9 +178,10 @@ impl Classic {
         };
     }
 
-    /// Whether other members may have been assigned what we own: generations are missing between our last one and this one, and
-    /// our session may have expired. A coordinator that removed a member adds it again under its id without a word: a static
-    /// member that did not join in time (FAILURES E5, E11), and in a KIP-848 group any member that took too long to revoke.
+    /// Whether other members may have been assigned what we own: generations are missing between our last one
+    /// and this one, and our session may have expired. A coordinator that removed a member may add it again
+    /// under its id without reporting that: a static member that did not join in time (FAILURES E5, E11), and
+    /// in a KIP-848 group any member that took too long to revoke.
     ///
     /// A lower generation than our last one means that the coordinator has lost the group and created it again: the member
     /// that joined first was assigned everything.
@@ -190,7 +193,7 @@ impl Classic {
         !self.owned.all.is_empty() && (was_skipped || was_recreated)
     }
 
-    /// How long the leader waits for metadata before it assigns without: its session goes on meanwhile.
+    /// How long the leader waits for metadata before it assigns without: its session runs meanwhile.
     fn metadata_wait(&self) -> Duration {
         let config = &self.core.config;
         config.request_timeout.min(config.session_timeout / 3).min(config.rebalance_timeout / 2)
@@ -241,7 +244,8 @@ impl Classic {
                 self.schedule_heartbeat(now, sent);
                 self.resend_lost_join(now, sent);
             }
-            // While we sync, brokers before Kafka 2.7 answer so for the current rebalance, and renew no session.
+            // While we sync, brokers before Kafka 2.7 answer this for the current rebalance, and renew no
+            // session.
             ErrorCode::RebalanceInProgress if matches!(self.state, State::Syncing { .. }) => {
                 self.schedule_heartbeat(now, sent);
             }
@@ -258,7 +262,8 @@ impl Classic {
         }
     }
 
-    /// The group is in another generation. If a JoinGroup is outstanding, its answer says more; it will come soon, or is lost.
+    /// The group is in another generation. If a JoinGroup is outstanding, its response has more information;
+    /// it will arrive soon, or is lost.
     pub(super) fn on_illegal_generation(&mut self, now: Instant) {
         match &mut self.state {
             State::Joining { join, membership: Some(membership), .. } => {
@@ -285,7 +290,7 @@ impl Classic {
             Some(member) if answer.error_code.is_ok() => member.error_code,
             _ => answer.error_code,
         };
-        // A member that is not known has left already. Other errors will not pass in the little time that is left.
+        // An unknown member has left already. Other errors will not pass in the little time that is left.
         if code.is_retriable() {
             self.on_error_code(now, CallKind::Step, sent, code);
         } else {
@@ -332,9 +337,9 @@ impl Classic {
         self.retry(now, CallKind::Step, why);
     }
 
-    /// Repeats the call, after a wait. A SyncGroup is followed by a JoinGroup, as the generation may be over by then. After a
-    /// failed heartbeat, an outstanding JoinGroup or SyncGroup goes on waiting, unless the coordinator
-    /// [has moved](Self::follow_coordinator).
+    /// Repeats the call, after a wait. A SyncGroup is followed by a JoinGroup, as the generation may be over
+    /// by then. After a failed heartbeat, an outstanding JoinGroup or SyncGroup keeps waiting, unless the
+    /// coordinator [has moved](Self::follow_coordinator).
     pub(super) fn retry(&mut self, now: Instant, kind: CallKind, why: &str) {
         let at = self.core.retry_at(now, self.state_name(), why);
         let interval = self.core.config.heartbeats_apart();
@@ -349,7 +354,8 @@ impl Classic {
         }
     }
 
-    /// A JoinGroup or SyncGroup that waits at another broker than the coordinator waits in vain.
+    /// A JoinGroup or SyncGroup that waits at a broker other than the coordinator would wait in vain, so it
+    /// is given up.
     pub(super) fn follow_coordinator(&mut self, now: Instant, coordinator: BrokerId) {
         let waits_elsewhere = |step: &CoordinatorCall| step.sent().is_some_and(|sent| sent.to != coordinator);
         match &mut self.state {

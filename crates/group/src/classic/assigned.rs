@@ -1,4 +1,5 @@
-//! The assignment that a SyncGroup brings: what comes, what goes, and whether the group has to rebalance again for it.
+//! Handles the assignment in a SyncGroup response: adds and revokes partitions, and decides whether the group
+//! has to rebalance again for it.
 
 use std::{collections::BTreeSet, mem, time::Instant};
 
@@ -41,7 +42,8 @@ impl Classic {
             FollowUp::Possible | FollowUp::Certain(_) => membership.pacer.start_burst(now, BURST),
         }
         if membership.follow_up == FollowUp::Certain(WithheldFrom::Static) {
-            // As long as its listener may take, and until the session of a member that is not restarted expires.
+            // As long as its listener may take, and until the session of a member that does not restart has
+            // expired.
             let patience = config.session_timeout.max(config.rebalance_timeout);
             membership.follow_up_at = now.checked_add(patience);
         }
@@ -75,7 +77,8 @@ impl Classic {
         given
     }
 
-    /// Adds new partitions and revokes those that are no longer assigned. Returns why to join again, if that is necessary.
+    /// Adds new partitions and revokes those that are no longer assigned. Returns the reason to rejoin, if
+    /// that is necessary.
     fn apply_assignment(&mut self, given: MemberAssignment, generation: i32) -> Option<&'static str> {
         let assigned: BTreeSet<TopicPartition> = given.partitions.into_iter().collect();
         let added: Vec<_> = assigned.difference(&self.owned.all).cloned().collect();
@@ -96,7 +99,7 @@ impl Classic {
     }
 }
 
-/// Some leaders leave out members that get nothing; then the coordinator sends no bytes at all.
+/// Some leaders leave out members without partitions; then the coordinator sends no bytes at all.
 pub(super) fn assignment(bytes: Bytes) -> Result<MemberAssignment, offtake_wire::DecodeError> {
     if bytes.is_empty() { Ok(MemberAssignment::default()) } else { decode_assignment(bytes) }
 }

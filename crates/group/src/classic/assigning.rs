@@ -1,5 +1,5 @@
-//! What only the leader of a generation does: it makes the assignment, and joins again when the topics' partitions have changed
-//! since.
+//! The tasks of a generation's leader alone: it makes the assignment, and rejoins when the topics' partitions
+//! have changed since.
 
 use std::time::Instant;
 
@@ -30,7 +30,7 @@ impl Classic {
         self.check_partitions(now, cluster, |_| true);
     }
 
-    /// A leader that got an earlier assignment back has not seen the partitions of the topics yet.
+    /// A leader that got an earlier assignment back has not read the partitions of the topics yet.
     pub(super) fn check_kept_assignment(&mut self, now: Instant, cluster: &Cluster) {
         self.check_partitions(now, cluster, Lead::is_new);
     }

@@ -1,15 +1,15 @@
-//! Whether a second rebalance follows a cooperative one. The leader assigns a partition to nobody while another member still
-//! owns it. That member revokes it and joins again, and then it is assigned.
+//! Whether a second rebalance follows a cooperative one. The leader leaves a partition unassigned while
+//! another member still owns it. That member revokes it and rejoins, and then it is assigned.
 //!
-//! If a dynamic member dies before that, its session expires and the group rebalances. A static member that restarts gets its old
-//! assignment without a rebalance, and does not know what it had to revoke. So a leader that has withheld a static member's
-//! partition [remembers](super::leader_marker) that, and joins again itself if there was no second rebalance for as long as a
-//! listener may take. It does not do so earlier: a live member joins again by itself, and a forced rebalance would make the whole
-//! group wait for its listener.
+//! If a dynamic member dies before that, its session expires and the group rebalances. A static member that
+//! restarts gets its old assignment without a rebalance, and does not know what it had to revoke. So a leader
+//! that has withheld a static member's partition [remembers](super::leader_marker) that, and rejoins by
+//! itself if there was no second rebalance for as long as a listener may take. It does not do so earlier: a
+//! live member rejoins by itself, and a forced rebalance would make the whole group wait for its listener.
 //!
-//! The leader knows whether a second rebalance follows, as it made the assignment. The other members learn of it with a
-//! heartbeat, so they send them [more often](BURST). Otherwise, with Kafka's default interval of 3 s, nobody would own a partition
-//! that moves for up to that time.
+//! The leader knows whether a second rebalance follows, as it made the assignment. The other members learn of
+//! it with a heartbeat, so they send them [more often](BURST). Otherwise, with Kafka's default interval of 3
+//! s, a partition that moves would have no owner for up to that time.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -42,7 +42,7 @@ pub(super) enum FollowUp {
 /// The kind of members that have to revoke partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum WithheldFrom {
-    /// All of them are dynamic: they join again, or their sessions expire.
+    /// All of them are dynamic: they rejoin, or their sessions expire.
     Dynamic,
     /// Some of them are static.
     Static,
@@ -57,8 +57,8 @@ impl FollowUp {
     }
 }
 
-/// Whether some partition is assigned to nobody because a member still owns it and has to revoke it first, and what kind of
-/// member that is. (A custom assignor may leave partitions unassigned for good; those do not count.)
+/// Whether some partition is unassigned because a member still owns it and has to revoke it first, and what
+/// kind of member that is. (A custom assignor may leave partitions unassigned for good; those do not count.)
 pub(super) fn withheld(
     lead: &Lead,
     cluster: &Cluster,

@@ -1,4 +1,4 @@
-//! What the leader of a generation knows: the subscriptions of all members, and the partitions of their topics.
+//! The state of a generation's leader: the subscriptions of all members, and the partitions of their topics.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,8 +29,8 @@ pub(super) struct Lead {
 }
 
 impl Lead {
-    /// Reads the subscriptions of all members. A member whose subscription cannot be read gets nothing, and one that is listed
-    /// twice counts once (FAILURES D6, INPUT50).
+    /// Decodes the subscriptions of all members. A member whose subscription cannot be decoded gets nothing,
+    /// and one that is listed twice counts once (FAILURES D6, INPUT50).
     pub(super) fn new(assignor: Strategy, listed: Vec<JoinGroupResponseMember>) -> Self {
         let mut members = Members::new();
         let mut subscriptions = Subscriptions::default();
@@ -100,7 +100,7 @@ impl Lead {
         self.topics.iter().all(|topic| count(cluster.topics.get(topic)).is_some())
     }
 
-    /// The partitions of each topic. A topic with a retriable error keeps those that it had.
+    /// The partitions of each topic. For a topic with a retriable error, the last known ones are kept.
     fn read_partitions(&mut self, cluster: &Cluster) -> Partitions {
         if let Some(known) = &mut self.racks {
             let racks = cluster.brokers.iter().filter_map(|(id, broker)| Some((*id, broker.rack.clone()?)));

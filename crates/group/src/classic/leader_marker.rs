@@ -1,6 +1,7 @@
-//! A marker that a static leader appends to its own assignment. When the leader restarts, the coordinator gives it that assignment
-//! back and does not ask for a new one (KIP-814); the marker says what the assignment was made for. Only the leader reads it. It
-//! comes after the last field, which every client ignores. User data belongs to the assignor, and a coordinator that finds any
+//! A marker that a static leader appends to its own assignment. When the leader restarts, the coordinator
+//! returns that assignment to it and does not ask for a new one (KIP-814); the marker records the partitions
+//! for which the assignment was made. Only the leader reads it. It follows the last field, where every client
+//! ignores it. User data is no place for it: that belongs to the assignor, and a coordinator that finds any
 //! does not let KIP-848 members join (FAILURES F12).
 
 use std::collections::BTreeSet;
@@ -23,7 +24,7 @@ const LEN: usize = NAME.len() + 1 + 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LeaderMarker {
-    /// Some partition is assigned to nobody because a static member has to revoke it first.
+    /// Some partition is unassigned because a static member has to revoke it first.
     pub(super) withholds: bool,
     /// The [`topology_hash`](super::lead::Lead::topology_hash) of the partitions that the assignment was made for.
     pub(super) topology_hash: u64,
@@ -51,9 +52,9 @@ impl LeaderMarker {
 }
 
 impl Membership {
-    /// This member made the assignment, or its process before a restart. Brokers before KIP-814 do not tell a static leader that
-    /// it leads when it returns. Nobody else would watch the partitions then, so this member does, whatever the broker says
-    /// (FAILURES G3).
+    /// This member made the assignment, or its process before a restart did. Brokers before KIP-814 do not
+    /// tell a static leader that it leads when it returns. No other member would watch the partitions then,
+    /// so this member does, whatever the broker answers (FAILURES G3).
     pub(super) fn restore_leader_state(&mut self, marker: LeaderMarker, subscription: &BTreeSet<Topic>) {
         let predecessor = || Lead::for_restarted_static_leader(self.assignor.clone(), subscription);
         let mut lead = self.lead.take().unwrap_or_else(predecessor);

@@ -1,5 +1,5 @@
-//! The classic protocol: JoinGroup, SyncGroup, Heartbeat, LeaveGroup. The members choose an assignor, and one of them, the
-//! leader, applies it.
+//! The classic protocol: JoinGroup, SyncGroup, Heartbeat, LeaveGroup. The members' votes select an assignor,
+//! and one of the members, the leader, applies it.
 //!
 //! ```text
 //! Outside ─subscribe─▶ Joining ─▶ Syncing ─▶ Stable ─leave─▶ Leaving ─▶ Outside
@@ -17,8 +17,8 @@
 //!   still owned and that the coordinator is alive. (The coordinator keeps a member whose JoinGroup waits even without them, D11,
 //!   but the member cannot know that.) JoinGroup and SyncGroup need a connection of their own: Kafka reads no further request of a
 //!   connection whose JoinGroup waits;
-//! - an error resets no more than it has to: a moved coordinator nothing, an illegal generation the partitions, an unknown member
-//!   id the partitions and the id.
+//! - an error resets no more than necessary: a moved coordinator nothing, an illegal generation the
+//!   partitions, an unknown member id the partitions and the id.
 //!
 //! Eager and cooperative differ in `Classic::to_revoke_before_joining` alone. KIP-62, 345, 394, 429, 792, 800, 814.
 //!
@@ -60,11 +60,12 @@ pub(crate) struct Classic {
     core: MemberCore,
     state: State,
     subscription: BTreeSet<Topic>,
-    /// Empty until the coordinator has given one.
+    /// Empty until the coordinator has assigned one.
     member_id: String,
     owned: OwnedPartitions,
-    /// This static member had to revoke partitions that move, and has not joined again since. Until then nobody owns them. The
-    /// flag outlives the membership: a static member that returns gets its old assignment without a rebalance.
+    /// This static member had to revoke partitions that move, and has not rejoined since. Until then they
+    /// have no owner. The flag outlives the membership: a static member that returns gets its old assignment
+    /// without a rebalance.
     must_trigger_rebalance: bool,
 }
 
@@ -344,7 +345,7 @@ impl Classic {
             State::Unpolled { .. } | State::Leaving { then: AfterLeaving::Unpolled, .. } => Stage::Unpolled,
             State::Failed => Stage::Failed,
             State::Joining { membership: None, .. } => Stage::Joining,
-            // The first generation that it is in has given it nothing yet.
+            // Its first generation has not assigned anything yet.
             State::Syncing { .. } if self.owned.all.is_empty() => Stage::Joining,
             State::Joining { .. } | State::Syncing { .. } | State::Revoking { .. } => Stage::Rebalancing,
             State::Stable { .. } => Stage::Stable,
@@ -370,6 +371,6 @@ impl Classic {
     }
 }
 
-/// Reasons go to the broker's log (KIP-800).
+/// Reasons for the broker's log (KIP-800).
 const UNASSIGNED: &str = "unassigned partitions after a cooperative revocation";
 const PARTITIONS_CHANGED: &str = "the partitions of the group's topics have changed";

@@ -1,4 +1,4 @@
-//! The state of a member of the classic protocol, and what it owns.
+//! The state of a member of the classic protocol, and the partitions that it owns.
 
 use std::{
     collections::BTreeSet,
@@ -22,13 +22,13 @@ use crate::{
 pub(super) struct OwnedPartitions {
     /// All of them, those being revoked included.
     pub(super) all: BTreeSet<TopicPartition>,
-    /// Those of a Revoke that is not confirmed.
+    /// The partitions of a Revoke that is not confirmed.
     pub(super) revoking: BTreeSet<TopicPartition>,
     /// The newest assignment and its generation. The sticky assignor needs it even after its generation.
     pub(super) last: Option<(BTreeSet<TopicPartition>, i32)>,
 }
 
-/// What belongs to one generation.
+/// The data of one generation.
 #[derive(Clone, Debug)]
 pub(super) struct Membership {
     pub(super) generation: i32,
@@ -47,7 +47,7 @@ pub(super) struct Membership {
     /// When the last call was sent that the coordinator answered without an error. A rebalance without us cannot be complete
     /// before the rebalance timeout, counted from then.
     pub(super) last_stable_at: Option<Instant>,
-    /// Why to join again as soon as this rebalance is complete.
+    /// The reason to rejoin as soon as this rebalance is complete, if any.
     pub(super) rejoin_reason: Option<&'static str>,
 }
 
@@ -55,18 +55,18 @@ pub(super) struct Membership {
 pub(super) enum State {
     /// Not a member, and not trying to be one.
     Outside,
-    /// Not a member because the application stopped polling. It joins again at the next poll. The coordinator still has a static member,
-    /// under this id; else it is empty.
+    /// Not a member because the application stopped polling. It rejoins at the next poll. If the member is
+    /// static, the coordinator still has it under this id; otherwise the id is empty.
     Unpolled {
         static_id: String,
     },
     /// Failed, until the next `subscribe`.
     Failed,
-    /// `asked` is the subscription in the outstanding JoinGroup. `membership` is of the previous generation, which
-    /// continues until the JoinGroup is answered.
+    /// `sent_subscription` is the subscription in the outstanding JoinGroup. `membership` is that of the
+    /// previous generation, which continues until the JoinGroup is answered.
     Joining {
         join: CoordinatorCall,
-        /// When a JoinGroup was first sent: one whose answer is lost may be the one that the coordinator counts.
+        /// When a JoinGroup was first sent: the coordinator may have processed one whose response was lost.
         first_sent_at: Option<Instant>,
         membership: Option<Box<Membership>>,
         sent_subscription: BTreeSet<Topic>,
@@ -76,7 +76,8 @@ pub(super) enum State {
     Syncing {
         sync: CoordinatorCall,
         membership: Box<Membership>,
-        /// Since when the coordinator certainly counts the session, unless it may not have renewed it with this generation.
+        /// Since when the coordinator certainly counts the session; `None` if this generation may not have
+        /// renewed it.
         counts_from: Option<Instant>,
         sent_subscription: BTreeSet<Topic>,
         plan: SyncPlan,

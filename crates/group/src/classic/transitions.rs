@@ -1,4 +1,4 @@
-//! The transitions between states of the classic protocol, and what has to be revoked for them.
+//! The transitions between states of the classic protocol, and the revocations that they require.
 
 use std::{
     collections::BTreeSet,
@@ -23,7 +23,8 @@ use crate::{
 const JOIN_MARGIN: Duration = Duration::from_secs(5);
 
 impl Classic {
-    /// What has to be revoked before a JoinGroup: everything (eager), or only topics without a subscription (cooperative).
+    /// The partitions to revoke before a JoinGroup: all (eager), or only those of topics without a
+    /// subscription (cooperative).
     pub(super) fn to_revoke_before_joining(&self) -> BTreeSet<TopicPartition> {
         let kept = |partition: &TopicPartition| match self.core.config.rebalance_protocol() {
             RebalanceProtocol::Eager => false,
@@ -33,7 +34,7 @@ impl Classic {
         owned.all.iter().filter(|p| !kept(p) && !owned.revoking.contains(*p)).cloned().collect()
     }
 
-    /// Joins, or joins again: at once, or when the application has revoked what it has to.
+    /// Joins or rejoins: at once, or when the application has completed the necessary revocations.
     pub(super) fn join_again(&mut self, now: Instant, reason: &'static str) {
         let surplus = self.to_revoke_before_joining();
         self.revoke(surplus);

@@ -1,4 +1,4 @@
-//! The coordinator's answers to ConsumerGroupHeartbeat.
+//! The coordinator's responses to ConsumerGroupHeartbeat.
 
 use std::{
     collections::BTreeSet,
@@ -20,7 +20,7 @@ use crate::{
     event::GroupError,
 };
 
-/// The shortest heartbeat interval that a broker may ask for (FAILURES INPUT51).
+/// The shortest heartbeat interval that is accepted from a broker (FAILURES INPUT51).
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 /// The first ConsumerGroupHeartbeat version with patterns.
 const PATTERNS_SINCE: i16 = 1;
@@ -46,8 +46,8 @@ impl Consumer {
                     State::Leaving { ref mut heartbeat, .. } if mem::take(&mut self.heartbeat_at_once) => {
                         *heartbeat = CoordinatorCall::due(now);
                     }
-                    // A member that is not known has left already. Other errors will not pass in the little time that is left
-                    // (FAILURES F9).
+                    // An unknown member has left already. Other errors will not pass in the little time that
+                    // is left (FAILURES F9).
                     State::Leaving { .. } => self.finish_leaving(now),
                     _ if version < PATTERNS_SINCE && !self.pattern.is_empty() => {
                         // The broker may have added the member without a subscription.
@@ -92,8 +92,8 @@ impl Consumer {
         }
         let session_timeout = self.core.config.session_timeout;
         if let Ok(wanted @ 1..) = u64::try_from(answer.heartbeat_interval_ms) {
-            // A member that sends heartbeats more rarely than the session allows is removed, whatever the broker said
-            // (FAILURES INPUT51).
+            // A member that sends heartbeats more rarely than the session allows is removed, whatever
+            // interval the broker requested (FAILURES INPUT51).
             let longest = (session_timeout / 3).max(SHORTEST_INTERVAL);
             self.interval = Duration::from_millis(wanted).clamp(SHORTEST_INTERVAL, longest);
         }
@@ -105,13 +105,14 @@ impl Consumer {
         let at = if mem::take(&mut self.heartbeat_at_once) { now } else { next };
         self.state = State::Member { heartbeat: CoordinatorCall::due(at) };
         let unanswered_since = self.unanswered_since.take();
-        // The broker waits for this member only until it knows what was revoked, even if partitions are still to be added. It does
-        // not know yet of partitions that were revoked after this heartbeat was sent.
+        // The broker waits for this member only until it knows about the revocation, even if partitions are
+        // still to be added. It does not know yet about partitions that were revoked after this heartbeat was
+        // sent.
         if !self.partitions.is_revoking() && !self.pending.owned {
             self.revoking_since = None;
         }
         if let Some(target) = answer.assignment.map(partitions)
-            // A full heartbeat is answered with the full assignment, which may be the current one.
+            // The response to a full heartbeat has the full assignment, which may be the current one.
             && !(self.announced_epoch == Some(self.epoch) && self.partitions.is_at(&target))
             && self.partitions.set_target(target)
         {
@@ -128,20 +129,24 @@ impl Consumer {
             self.unreleased_since = None;
         }
         let verdict = match code {
-            // The group has removed this member, or has a newer epoch: join again with the same id (FAILURES F1, C8).
+            // The group has removed this member, or has a newer epoch: rejoin with the same id (FAILURES F1,
+            // C8).
             ErrorCode::UnknownMemberId | ErrorCode::FencedMemberEpoch => return self.lose_membership(now),
             ErrorCode::GroupIdNotFound if matches!(self.state, State::Member { .. }) => {
                 return self.lose_membership(now);
             }
             ErrorCode::UnreleasedInstanceId => match self.unreleased_since {
-                // A crashed process has it no longer than its session, which a coordinator that restarts between two heartbeats
-                // begins again (FAILURES G6). What a process that was stopped meanwhile reads next was asked before that.
+                // A crashed process has it no longer than its session, which a coordinator that restarts
+                // between two heartbeats starts again (FAILURES G6). If our process was stopped meanwhile,
+                // the next response it reads answers a request from before the stop, so that request's time
+                // counts.
                 Some(since) if since + 2 * self.core.config.session_timeout <= sent.at => {
                     let instance_id = self.core.instance_id();
                     Verdict::Fail(GroupError::UnreleasedInstanceId { group: group(), instance_id })
                 }
-                // The owner may be this member, as the coordinator knows it: its session has ended only here, or not yet there.
-                // Only a member that leaves for a while can take its own place; from another the request is refused.
+                // The owner may be this member itself: its session has ended only here, or not yet at the
+                // coordinator. Only a member that has left temporarily can take over its own id; the request
+                // of any other is refused.
                 None if matches!(self.state, State::Joining { .. }) => {
                     self.unreleased_since = Some(now);
                     return self.start_leaving(now, STATIC_LEAVE, AfterLeaving::Join);

@@ -1,4 +1,4 @@
-//! What decides the future of a member of the consumer protocol.
+//! The fingerprint of all state that decides the future of a member of the consumer protocol.
 
 use std::{
     hash::{Hash, Hasher},

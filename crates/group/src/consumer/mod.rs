@@ -75,12 +75,13 @@ pub(crate) struct Consumer {
     names: BTreeMap<Uuid, Topic>,
     partitions: Reconciliation,
     pending: PendingFields,
-    /// Send the next heartbeat as soon as the outstanding one is answered. Of a static member that leaves: the outstanding one leaves for a
-    /// while only.
+    /// Send the next heartbeat as soon as the outstanding one is answered. For a static member that leaves:
+    /// the outstanding one leaves only temporarily.
     heartbeat_at_once: bool,
     session: Session,
     session_timeout: SessionTimeout,
-    /// When the first heartbeat was sent that has no answer since. Its answer may have asked for a revocation.
+    /// When the first heartbeat was sent that is still unanswered. Its response may have requested a
+    /// revocation.
     unanswered_since: Option<Instant>,
     /// Since when, at the earliest, the broker waits for a revocation. After the rebalance timeout it removes the member.
     revoking_since: Option<Instant>,
@@ -132,7 +133,7 @@ impl Consumer {
                     self.core.poll_timer.restart(now);
                 }
             }
-            // A heartbeat that joins has the subscription anyway, unless it was sent already.
+            // A joining heartbeat contains the subscription anyway, unless it was sent already.
             State::Joining { .. } | State::Member { .. } if changed => {
                 self.pending.subscription = true;
                 self.heartbeat_now(now);
@@ -163,7 +164,7 @@ impl Consumer {
         let known = match &self.state {
             State::Member { .. } => true,
             State::Joining { heartbeat } => heartbeat.is_sent() || self.pending.full,
-            // The broker keeps the place of a static member, which has left for a while.
+            // The broker keeps the place of a static member that has left temporarily.
             State::Unpolled => membership == GroupMembership::Leave && self.core.config.instance_id.is_some(),
             State::Outside | State::Failed | State::Revoking | State::Leaving { .. } => false,
         };
@@ -207,7 +208,7 @@ impl Consumer {
             return; // made with an earlier identity
         }
         match code {
-            // The next heartbeat brings the epoch; the partitions are still owned (FAILURES F2, F3).
+            // The next heartbeat's response has the epoch; the partitions are still owned (FAILURES F2, F3).
             ErrorCode::StaleMemberEpoch | ErrorCode::IllegalGeneration => self.heartbeat_now(now),
             ErrorCode::UnknownMemberId | ErrorCode::FencedMemberEpoch => self.lose_membership(now),
             ErrorCode::FencedInstanceId => self.fail(self.core.fenced_error()),
@@ -218,7 +219,7 @@ impl Consumer {
     pub(crate) fn handle_cluster(&mut self, now: Instant, cluster: &Cluster) {
         let named = || cluster.topics.iter().filter(|(_, topic)| topic.id != Uuid::ZERO);
         let shown: BTreeSet<Uuid> = named().map(|(_, topic)| topic.id).collect();
-        // Where the broker matches a pattern, all topics are listed only now and then.
+        // If the broker matches a pattern, all topics are listed only now and then.
         let shows_all = cluster.lists_all || self.pattern.is_empty();
         self.names.retain(|id, name| {
             let is_gone = shows_all || cluster.topics.contains_key(name);

@@ -1,13 +1,15 @@
-//! [`Reconciliation`]: what the application owns, what it revokes, and the target that the broker assigned.
+//! [`Reconciliation`]: the partitions that the application owns, those that it revokes, and the target that
+//! the broker assigned.
 //!
-//! Topics go by id: a topic that was deleted and created again is another one with the same name (FAILURES B3).
+//! Topics are identified by id: a topic that was deleted and created again is another one with the same name
+//! (FAILURES B3).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use offtake_machine::{Topic, TopicPartition};
 use offtake_wire::Uuid;
 
-/// A partition as the broker names it.
+/// A partition as the broker identifies it.
 type Id = (Uuid, i32);
 
 #[derive(Clone, Debug, Default, Hash)]
@@ -15,7 +17,7 @@ pub(super) struct Reconciliation {
     owned: BTreeMap<Id, TopicPartition>,
     /// The same by name.
     names: BTreeSet<TopicPartition>,
-    /// Those of a Revoke that is not confirmed.
+    /// The partitions of a Revoke that is not confirmed.
     revoking: BTreeSet<Id>,
     /// The assignment of the broker; `None` when it is reached.
     target: Option<BTreeSet<Id>>,
@@ -52,7 +54,7 @@ impl Reconciliation {
         must_revoke
     }
 
-    /// Whether `target` is what is owned, with no other target before.
+    /// Whether `target` equals what is owned, and no other target is pending.
     pub(super) fn is_at(&self, target: &BTreeSet<Id>) -> bool {
         self.is_settled() && self.owned.keys().eq(target)
     }
@@ -69,7 +71,7 @@ impl Reconciliation {
         first.next().is_some_and(|(id, _)| *id == topic)
     }
 
-    /// Starts to revoke what is not in the target.
+    /// Starts to revoke the partitions that are not in the target.
     pub(super) fn revoke(&mut self) -> Vec<TopicPartition> {
         let Some(target) = &self.target else { return Vec::new() };
         let surplus = self.owned.iter().filter(|(id, _)| !target.contains(*id));

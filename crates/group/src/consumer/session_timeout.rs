@@ -1,8 +1,10 @@
-//! The session timeout of a group with the consumer protocol: the broker sets it, and no heartbeat has it (KIP-848).
+//! The session timeout of a group with the consumer protocol: the broker sets it, and no heartbeat response
+//! contains it (KIP-848).
 //!
-//! So it is looked up in the group's configuration (DescribeConfigs, Kafka 4.0 and newer) each time that the member joins, as it
-//! may have changed. A member that is not allowed to see it, or asks an older broker, keeps the value that it had, at first
-//! Kafka's default of 45 s. A change during the membership is noticed when the member joins again.
+//! So it is looked up in the group's configuration (DescribeConfigs, Kafka 4.0 and newer) each time the
+//! member joins, as it may have changed. A member without permission, or with an older broker, keeps its last
+//! value, initially Kafka's default of 45 s. A change during the membership is noticed when the member
+//! rejoins.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +19,7 @@ use offtake_wire::{
 use crate::config::Config;
 
 const SETTING: &str = "consumer.session.timeout.ms";
-/// Values outside are ignored. Kafka's own limits are far inside.
+/// The accepted values. Kafka's own limits are far inside.
 const PLAUSIBLE_MILLIS: std::ops::RangeInclusive<u64> = 1..=i32::MAX as u64;
 
 #[derive(Clone, Debug)]
@@ -43,7 +45,7 @@ impl SessionTimeout {
         self.call = Call::Due(now);
     }
 
-    /// The membership is over: an answer that is still to come is ignored.
+    /// The membership is over: a later response is ignored.
     pub(super) fn cancel(&mut self) {
         self.call = Call::Idle;
     }
@@ -52,7 +54,7 @@ impl SessionTimeout {
         self.call.awaits(id)
     }
 
-    /// The timeout, if the answer has it.
+    /// The timeout, if the response has it.
     pub(super) fn handle_answer(
         &mut self,
         now: Instant,

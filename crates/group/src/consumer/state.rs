@@ -8,7 +8,7 @@ use crate::{call::CoordinatorCall, core::AfterLeaving};
 pub(super) enum State {
     /// Not a member, and not trying to be one.
     Outside,
-    /// Not a member because the application stopped polling. It joins again at the next poll.
+    /// Not a member because the application stopped polling. It rejoins at the next poll.
     Unpolled,
     /// Failed, until the next `subscribe`.
     Failed,
@@ -18,7 +18,8 @@ pub(super) enum State {
     Member {
         heartbeat: CoordinatorCall,
     },
-    /// The application gives up what is lost; then the member joins again. No heartbeat is sent until then (FAILURES F1).
+    /// The application gives up what is lost; then the member rejoins. No heartbeat is sent until then
+    /// (FAILURES F1).
     Revoking,
     Leaving {
         heartbeat: CoordinatorCall,

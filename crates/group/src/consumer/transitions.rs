@@ -88,7 +88,7 @@ impl Consumer {
         self.unreleased_since = None;
     }
 
-    /// The group has removed this member. It joins again with the same id, owning nothing.
+    /// The group has removed this member. It rejoins with the same id, owning nothing.
     pub(super) fn lose_membership(&mut self, now: Instant) {
         self.lose_everything();
         let at = self.core.health.on_restart(now, &mut self.core.outbox, || "out of the group".to_owned());
@@ -101,7 +101,8 @@ impl Consumer {
         self.session_timeout.cancel();
         self.lose_everything();
         if known {
-            // The broker is told in any case: a static member keeps its partitions for its session.
+            // The heartbeat is sent in any case, because otherwise a static member would keep its partitions
+            // for its session.
             let epoch = self.leave_epoch(GroupMembership::Default).unwrap_or(LEAVE);
             self.start_leaving(now, epoch, AfterLeaving::Unpolled);
         } else {
@@ -164,8 +165,8 @@ impl Consumer {
         }
     }
 
-    /// The target may be incomplete until other members have revoked partitions, and they learn of that with their next heartbeat.
-    /// For as long as that takes, heartbeats are sent more often.
+    /// Starts a burst of heartbeats. The target may be incomplete until other members have revoked
+    /// partitions, and the members learn of that with their next heartbeat.
     pub(super) fn expect_assignment_change(&mut self, now: Instant, lasts: Duration) {
         self.pacer.start_burst(now, HeartbeatBurst { lasts: lasts.min(LONGEST_BURST), ..BURST });
     }

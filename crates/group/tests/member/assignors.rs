@@ -1,4 +1,4 @@
-//! What every assignment must be, whatever the members subscribe to and claim.
+//! Properties of every assignment, whatever the members subscribe to and claim.
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
@@ -35,7 +35,7 @@ fn counts() -> impl Strategy<Value = Partitions> {
     })
 }
 
-/// A member; what it claims may be stale, somebody else's, unsubscribed or not exist at all.
+/// A member; its claims may be outdated, another member's, unsubscribed or for partitions that do not exist.
 fn member(alike: bool, near: bool) -> impl Strategy<Value = MemberSubscription> {
     let topics = if alike {
         Just((0..6).collect()).boxed()
@@ -76,7 +76,8 @@ fn wanted(counts: &Partitions, members: &Members) -> BTreeSet<TopicPartition> {
     all(counts).into_iter().filter(|tp| members.values().any(|m| m.topics.contains(&tp.topic))).collect()
 }
 
-/// Everybody is in it, has each partition once, alone, and only of topics it wants and that exist.
+/// Checks that every member is in the assignment, and that each partition is assigned once, to one member,
+/// only if it exists and its topic is subscribed to.
 fn check(counts: &Partitions, members: &Members, assignment: &Assignment) -> BTreeSet<TopicPartition> {
     assert!(assignment.keys().eq(members.keys()));
     let mut given = BTreeSet::new();
@@ -91,7 +92,7 @@ fn check(counts: &Partitions, members: &Members, assignment: &Assignment) -> BTr
     given
 }
 
-/// What the members claim in the next round.
+/// The members' claims in the next round.
 fn next(members: &Members, assignment: &Assignment, generation: i32) -> Members {
     let next = members.iter().map(|(id, member)| {
         let owned = assignment[id].clone();
@@ -100,7 +101,7 @@ fn next(members: &Members, assignment: &Assignment, generation: i32) -> Members 
     next.collect()
 }
 
-/// More than any group has been seen to take (nine, of a million), racks and all.
+/// More rounds than any group has needed (nine, in a million runs), with and without racks.
 const ROUNDS: i32 = 16;
 
 proptest! {
@@ -121,7 +122,7 @@ proptest! {
             any::<(bool, bool)>().prop_flat_map(|kind| (Just(kind), group(kind), group(kind))),
         stays in prop::collection::vec(any::<bool>(), 8),
     ) {
-        // A group at rest, in which some go and others come.
+        // A stable group, which some members leave and others join.
         let rest = BuiltIn::Sticky.assign(&counts, &before);
         let mut members = next(&before, &rest, 9);
         let mut stays = stays.into_iter().cycle();
@@ -129,8 +130,9 @@ proptest! {
         for (id, member) in after {
             members.entry(id).or_insert(MemberSubscription { owned: vec![], generation: None, ..member });
         }
-        // Where subscriptions differ, what is freed in the first round may set off one move more. Where racks matter, what
-        // nobody near has room for is given anew in each round, until it falls to whoever has it.
+        // If subscriptions differ, partitions freed in the first round may cause one more move. If racks
+        // matter, partitions for which no rack-local member has room are reassigned in each round, until they
+        // reach a member that has it.
         let rounds = match kind {
             (true, false) => 2,
             (false, false) => 3,
@@ -168,7 +170,7 @@ proptest! {
         let existing = all(&counts);
         for (id, member) in &members {
             for held in member.owned.iter().filter(|tp| existing.contains(tp)) {
-                // The newest claim to it is this member's, and nobody else's.
+                // This member's claim is the newest, and the only one of its generation.
                 let claims = members.values().filter(|m| m.owned.contains(held)).map(|m| m.generation.unwrap_or(-1));
                 let newest: Vec<i32> = claims.filter(|g| *g >= member.generation.unwrap_or(-1)).collect();
                 if newest.len() == 1 {
@@ -192,7 +194,7 @@ proptest! {
 
     #[test]
     fn e7_the_order_of_what_is_said_decides_nothing(counts in counts(), members in members()) {
-        // The same claims from behind and twice; nobody shares the set of topics.
+        // The same claims in reverse order and twice; no two members share the set of topics.
         let shuffled: Members = members
             .iter()
             .map(|(id, member)| {
@@ -238,7 +240,7 @@ proptest! {
     }
 }
 
-/// An assignor of the application's own that answers what it has been told to.
+/// A custom assignor that returns a prepared assignment.
 #[derive(Clone)]
 struct Told {
     protocol: RebalanceProtocol,
@@ -311,7 +313,7 @@ fn d6_what_an_own_assignor_gets_wrong_is_put_right_and_told() {
     ] {
         assert!(words.contains(part), "{words}");
     }
-    // What is right is not complained of.
+    // A correct assignment causes no fault.
     let right = told(
         RebalanceProtocol::Eager,
         &[("a", &[("t", 0), ("t", 1), ("t", 2), ("t", 3)]), ("b", &[("u", 0)])],
@@ -323,20 +325,20 @@ fn d6_what_an_own_assignor_gets_wrong_is_put_right_and_told() {
 fn e1_an_own_cooperative_assignor_that_forgets_who_has_what_gives_nothing_two_owners() {
     let partitions: Partitions = [("t", 4)].into_iter().collect();
     let members = ab(claiming(&["t"], &[("t", 0), ("t", 1), ("t", 2)], 3), claiming(&["t"], &[("t", 2)], 1));
-    // All that a has goes to b and the other way round; the free one to b.
+    // The partitions of a go to b and vice versa; the free one goes to b.
     let turn: &[(&str, &[(&str, i32)])] = &[("a", &[("t", 2)]), ("b", &[("t", 0), ("t", 1), ("t", 3)])];
     let assignor = told(RebalanceProtocol::Cooperative, turn);
     let (assignment, fault) = assignor.assign(&partitions, &members);
     assert_eq!((given(&assignment, "a"), given(&assignment, "b")), ("t-2".into(), "t-3".into()));
     assert_eq!(fault, None, "to move something is no mistake");
-    // After they have let go, all is as the assignor wants it.
+    // After the revocations the assignment is as the assignor wants it.
     let members = ab(claiming(&["t"], &[("t", 2)], 4), claiming(&["t"], &[("t", 3)], 4));
     let (assignment, _) = assignor.assign(&partitions, &members);
     assert_eq!((given(&assignment, "a"), given(&assignment, "b")), ("t-2".into(), "t-0 t-1 t-3".into()));
-    // An eager group owns nothing while it is decided.
+    // An eager group owns nothing while it is assigned.
     let (assignment, _) = told(RebalanceProtocol::Eager, turn).assign(&partitions, &members);
     assert_eq!(given(&assignment, "b"), "t-0 t-1 t-3");
-    // Given to two, the one that has it keeps it.
+    // A partition given to two members stays with its owner.
     let both = told(RebalanceProtocol::Cooperative, &[("a", &[("t", 3), ("t", 2)]), ("b", &[("t", 3)])]);
     let (assignment, fault) = both.assign(&partitions, &members);
     assert_eq!((given(&assignment, "a"), given(&assignment, "b")), ("t-2".into(), "t-3".into()));
@@ -360,7 +362,7 @@ fn d6_a_panic_of_an_own_assignor_costs_the_group_nothing() {
     }
 }
 
-/// Answers at random, user data with it, and remembers what it was given.
+/// Assigns at random, as these numbers decide, with user data.
 struct Wild(Mutex<Vec<usize>>, RebalanceProtocol);
 
 impl Assignor for Wild {
@@ -423,7 +425,8 @@ proptest! {
 
 #[test]
 fn e7_racks_do_not_send_a_partition_to_and_fro_for_ever() {
-    // Nearness gives a partition to a, evenness sends it on, and j, whose rack has nothing, may keep none.
+    // Rack locality gives a partition to a, the balance moves it on, and j, whose rack has no replica, may
+    // keep none.
     let mut counts = Partitions::default();
     let replicas = [racks([2]), racks([]), racks([]), racks([2]), racks([2])];
     counts.insert_with_racks(topic(2), 5, replicas.to_vec());
@@ -449,7 +452,7 @@ fn e7_racks_do_not_send_a_partition_to_and_fro_for_ever() {
     assert!(last.values().all(|list| list.len() == 2), "even all the same: {last:?}");
 }
 
-/// Members and their partitions after so many rounds of a random life; every round comes to an end and to rest.
+/// Random changes in a group with many partitions; every round ends, and the group converges.
 #[test]
 fn e7_ten_thousand_partitions_come_to_rest_within_a_bound_of_steps() {
     let mut counts = Partitions::default();

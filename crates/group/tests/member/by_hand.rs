@@ -1,4 +1,4 @@
-//! Transcripts of single members: what exactly is said, and what becomes of each answer.
+//! Transcripts of single members: the exact requests, and the effect of each response.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -18,10 +18,11 @@ use offtake_wire::{
 };
 
 const COORDINATOR: BrokerId = BrokerId(3);
-/// In the place of every release id.
+/// Replaces every revocation id.
 const ANY: RevocationId = RevocationId(0);
 
-/// From one heartbeat to the next with default settings, in milliseconds: fifteen of them end just after a session does.
+/// The time between heartbeats with default settings, in milliseconds: fifteen intervals end just after a
+/// session does.
 const BEAT: u64 = 3_007;
 
 struct Hand {
@@ -30,7 +31,7 @@ struct Hand {
     cluster: Cluster,
     /// A JoinGroup, SyncGroup or LeaveGroup.
     step: Option<CallId>,
-    /// A heartbeat, which may be out beside it.
+    /// A heartbeat, which may be outstanding beside it.
     heartbeat: Option<CallId>,
     open: VecDeque<RevocationId>,
 }
@@ -51,7 +52,7 @@ impl Hand {
         hand
     }
 
-    /// What is sent, a JoinGroup, SyncGroup or LeaveGroup first; a heartbeat that goes out with it is only noted.
+    /// The next request, a JoinGroup, SyncGroup or LeaveGroup first; a heartbeat sent with it is only noted.
     fn sends(&mut self) -> Option<Request> {
         let first = self.transmits()?;
         let is_heartbeat = |request: &Request| matches!(request, Request::Heartbeat(_));
@@ -92,7 +93,7 @@ impl Hand {
         self.member.handle_answer(self.now, id.unwrap(), Ok(answer));
     }
 
-    /// The connection of a JoinGroup, SyncGroup or LeaveGroup ends; else that of a heartbeat.
+    /// The connection of a JoinGroup, SyncGroup or LeaveGroup breaks, or else that of a heartbeat.
     fn hears_nothing(&mut self) {
         let id = self.step.take().or_else(|| self.heartbeat.take()).unwrap();
         self.disconnected(id);
@@ -103,7 +104,7 @@ impl Hand {
         self.member.handle_answer(self.now, id, Err(error));
     }
 
-    /// What the application hears; which release is which is [remembered](Self::releases) here.
+    /// The events for the application; their revocation ids are kept for [`releases`](Self::releases).
     fn events(&mut self) -> Vec<Event> {
         let mut events: Vec<Event> = std::iter::from_fn(|| self.member.poll_event()).collect();
         events.retain(|event| !matches!(event, Event::Withdraw(_)));
@@ -116,7 +117,7 @@ impl Hand {
         events
     }
 
-    /// The application has let go of what it heard of first.
+    /// The application has completed the first open revocation.
     fn releases(&mut self) {
         let id = self.open.pop_front().unwrap();
         self.member.revocation_done(self.now, id);
@@ -136,7 +137,7 @@ impl Hand {
         }
     }
 
-    /// As a follower, from nothing to owning `partitions` of "a".
+    /// Joins as a follower, up to owning `partitions` of "a".
     fn settles_with(&mut self, generation: i32, partitions: &[i32]) {
         self.joins();
         self.hears(joined(generation, "leader", "me", vec![]));
@@ -316,7 +317,7 @@ fn the_leader_waits_for_metadata_of_the_whole_group_but_not_for_ever() {
     ));
     assert_eq!(hand.member.group_topics(), Some(&topics(&["a", "b"])));
     assert!(hand.sends().is_none());
-    // Metadata that still lacks "b" ends no wait.
+    // Metadata without "b" does not end the wait.
     hand.member.handle_cluster(hand.now, &hand.cluster);
     assert!(hand.sends().is_none());
     hand.wait(1_000);
@@ -339,7 +340,7 @@ fn the_leader_waits_for_metadata_of_the_whole_group_but_not_for_ever() {
     let sync = hand.syncs();
     assert!(given(&sync, "x").is_empty() && given(&sync, "me")[0].partitions == [0, 1, 2]);
     hand.hears(assigned(&[0, 1, 2]));
-    // When it turns up, everybody comes together again.
+    // When it appears, all members rejoin.
     hand.cluster = cluster(&[("a", 3), ("b", 2)]);
     hand.member.handle_cluster(hand.now, &hand.cluster);
     hand.joins();
@@ -469,7 +470,7 @@ fn c7_an_answer_to_a_call_that_was_given_up_changes_nothing() {
     hand.joins();
     hand.hears(joined(2, "leader", "me", vec![]));
     hand.syncs();
-    // Of the generation before.
+    // The response belongs to the generation before.
     let answer =
         Answer { from: None, version: 4, memory: 0, response: beat(ErrorCode::IllegalGeneration).into() };
     hand.member.handle_answer(hand.now, late, Ok(answer));
@@ -537,7 +538,8 @@ fn safe9_what_is_being_revoked_is_not_lost_too() {
     hand.joins();
 }
 
-/// Nothing is lost that is not being revoked already, so no event tells; and we join again only when that is released.
+/// Nothing else is lost than what is being revoked, so no event reports it; and we rejoin only when that is
+/// released.
 #[test]
 fn h7_what_is_being_revoked_when_the_group_goes_on_without_us_is_committed_no_more() {
     let mut hand = Hand::new(config(Assignor::CooperativeSticky));
@@ -561,8 +563,9 @@ fn h7_what_is_being_revoked_when_the_group_goes_on_without_us_is_committed_no_mo
     assert!(!hand.member.is_out_until_revoked());
 }
 
-/// The coordinator keeps a static member that did not rejoin in time; a later generation takes it in as if nothing had
-/// been. Found by `tests/model`: what it held, another had owned meanwhile, and it was told Revoke, with a commit.
+/// The coordinator keeps a static member that did not rejoin in time; a later generation adds it again
+/// without reporting that. Found by `tests/model`: another member had owned its partitions meanwhile, and it
+/// was told to Revoke them, with a commit.
 #[test]
 fn e5_a_static_member_that_a_generation_has_passed_by_has_lost_what_it_held() {
     let mut hand =
@@ -572,7 +575,7 @@ fn e5_a_static_member_that_a_generation_has_passed_by_has_lost_what_it_held() {
     hand.sends();
     hand.hears(beat(ErrorCode::RebalanceInProgress));
     assert_eq!(hand.joins().member_id, "me");
-    // Longer than the others wait for it: generation 4 was theirs alone.
+    // Longer than the others wait for it: generation 4 was without this member.
     hand.waits_and_polls(301_000);
     hand.hears(joined(5, "leader", "me", vec![]));
     assert_eq!(hand.member.identity(), None, "nothing can be committed");
@@ -587,8 +590,9 @@ fn e5_a_static_member_that_a_generation_has_passed_by_has_lost_what_it_held() {
     assert_eq!(hand.events(), [began_again]);
 }
 
-/// The coordinator lost the group and began it anew; in one of KIP-848 it takes a member of the classic protocol in under the
-/// name that it has. Found by the arena (2002074): it went on with what another had been given.
+/// The coordinator lost the group and created it again; a KIP-848 coordinator adds a member of the classic
+/// protocol under its old id. Found by the arena (2002074): the member kept reading what had been assigned to
+/// another.
 #[test]
 fn c8_who_is_taken_in_by_a_group_that_began_anew_has_lost_what_it_held() {
     for (generation, keeps) in [(2, false), (3, true), (4, true)] {
@@ -606,8 +610,8 @@ fn c8_who_is_taken_in_by_a_group_that_began_anew_has_lost_what_it_held() {
     }
 }
 
-/// In a group of KIP-848 a member of the classic protocol is put out for it, and taken in again under the name that it had.
-/// Found by the arena (138321): it committed what another owned.
+/// A KIP-848 group removes a member of the classic protocol for this, and adds it again under its old id.
+/// Found by the arena (138321): it committed offsets of partitions that another member owned.
 #[test]
 fn f12_who_took_too_long_to_let_go_in_a_group_of_both_protocols_has_lost_what_it_kept() {
     let mut hand = Hand::new(config(Assignor::CooperativeSticky));
@@ -648,7 +652,7 @@ fn e5_who_only_waited_long_for_the_others_keeps_what_it_holds() {
     assert_eq!(hand.events(), [Event::Assigned { added: vec![], owned: tps(&[0, 1]), generation: 4 }]);
 }
 
-/// Kafka renews a session when a generation begins, not when somebody asks for its part of one that has begun.
+/// Kafka renews a session when a generation begins, not when a member requests its assignment after that.
 #[test]
 fn safe7_a_session_counts_from_the_join_and_not_from_a_sync_that_was_late() {
     let config = config(Assignor::CooperativeSticky);
@@ -664,8 +668,8 @@ fn safe7_a_session_counts_from_the_join_and_not_from_a_sync_that_was_late() {
     assert!(matches!(hand.sends(), Some(Request::Heartbeat(_))), "an interval has passed");
 }
 
-/// The group goes on without a static member that does not join in time: that renewed the session, and no JoinGroup does after that. Found by the
-/// arena (9022775), where the first JoinGroup was lost.
+/// The group continues with a static member that does not join in time: that renews the session, and no
+/// JoinGroup does after that. Found by the arena (9022775), where the first JoinGroup was lost.
 #[test]
 fn safe6_a_static_member_that_joins_a_generation_late_does_not_renew_its_session() {
     let config = Config { instance_id: Some("one".into()), ..config(Assignor::CooperativeSticky) };
@@ -695,7 +699,7 @@ fn safe6_a_static_member_that_joins_a_generation_late_does_not_renew_its_session
     assert_eq!(hand.member.valid_until(), Some(heard + session));
 }
 
-/// The one whose answer is lost may be the one that the coordinator counts.
+/// The coordinator may have processed the JoinGroup whose response was lost.
 #[test]
 fn safe6_a_session_counts_from_the_first_join_where_that_is_sent_again() {
     let mut hand = waits_to_join();
@@ -709,7 +713,8 @@ fn safe6_a_session_counts_from_the_first_join_where_that_is_sent_again() {
     assert_eq!(hand.member.valid_until(), Some(first + session));
 }
 
-/// Neither JoinGroup nor SyncGroup renews the session of a member that they tell nothing new. Found by the arena (47002).
+/// Neither JoinGroup nor SyncGroup renews the session of a member for which they change nothing. Found by the
+/// arena (47002).
 #[test]
 fn safe7_who_joins_a_generation_again_that_still_goes_on_proves_itself_first() {
     let mut hand =
@@ -728,8 +733,8 @@ fn safe7_who_joins_a_generation_again_that_still_goes_on_proves_itself_first() {
     assert!(hand.member.valid_until().is_some() && hand.member.identity().is_some());
 }
 
-/// The coordinator gives a static member that comes back its old assignment, without a rebalance. Found by
-/// `tests/model`: what it had been told to let go of before was nobody's for good.
+/// The coordinator gives a static member that returns its old assignment, without a rebalance. Found by
+/// `tests/model`: the partitions that it should have revoked before had no owner for good.
 #[test]
 fn e1_a_static_member_that_was_out_while_letting_go_still_joins_again_for_the_others() {
     let mut hand =
@@ -743,7 +748,7 @@ fn e1_a_static_member_that_was_out_while_letting_go_still_joins_again_for_the_ot
     hand.syncs();
     hand.hears(assigned(&[0]));
     hand.events();
-    // The application is too slow to let go of 1.
+    // The application is too slow to revoke partition 1.
     while hand.member.state_name() != "not polled" {
         hand.wait(10_000);
         if hand.sends().is_some() {
@@ -801,7 +806,7 @@ fn f9_leaving_is_retried_where_that_helps_and_an_unknown_member_has_left() {
     assert_eq!(hand.events(), [Event::Left]);
 }
 
-/// A static member that is out for lack of polls still has its place at the coordinator.
+/// The coordinator still has a static member that has stopped for lack of polls.
 #[test]
 fn e8_a_static_member_that_is_not_polled_leaves_for_good_if_it_is_told_to() {
     use GroupMembership::{Default, Leave, Remain};
@@ -878,7 +883,7 @@ fn a_broker_without_static_members_is_refused_by_one() {
     let answer = Answer { from: None, version: 4, memory: 0, response: joined(1, "me", "me", vec![]).into() };
     hand.member.handle_answer(hand.now, hand.step.unwrap(), Ok(answer));
     assert!(matches!(&hand.events()[..], [Event::Failed(GroupError::UnsupportedVersion { .. })]));
-    // It has been taken in as a dynamic member: the others must not wait for it.
+    // The broker has added it as a dynamic member: the others must not wait for it.
     match hand.sends() {
         Some(Request::LeaveGroup(leave)) => assert_eq!(leave.member_id, "me"),
         other => panic!("{other:?}"),
@@ -928,7 +933,7 @@ fn f13_a_member_that_is_unknown_again_and_again_says_so_once() {
     assert!(matches!(&told[..], [Event::CoordinatorFailing(_)]), "{told:?}");
 }
 
-/// As of an assignment that is larger than the broker's log takes.
+/// For example for an assignment that is larger than the broker's log accepts.
 #[test]
 fn q4_a_sync_that_always_fails_at_the_broker_is_the_end_after_a_few_times() {
     let mut hand = Hand::new(config(Assignor::CooperativeSticky));
@@ -1024,7 +1029,7 @@ fn unsupported_by_the_broker_is_the_end() {
     assert!(matches!(&hand.events()[..], [Event::Failed(GroupError::UnsupportedVersion { .. })]));
 }
 
-/// In generation 1 with partition 0, and joining again, with a JoinGroup that waits for slower members.
+/// A member of generation 1 with partition 0 that rejoins, with a JoinGroup that waits for slower members.
 fn waits_to_join() -> Hand {
     let mut hand = Hand::new(config(Assignor::CooperativeSticky));
     hand.settles_with(1, &[0]);
@@ -1096,7 +1101,8 @@ fn an_application_may_ask_for_a_rebalance() {
     assert!(hand.sends().is_none(), "it is joining already");
 }
 
-/// It waits for its connection, and would be sent when that broker is the coordinator again. Found by the arena (6110959).
+/// The JoinGroup waits for its connection, and would be sent when that broker is the coordinator again. Found
+/// by the arena (6110959).
 #[test]
 fn safe6_a_join_that_is_given_up_is_withdrawn() {
     let mut hand = waits_to_join();
@@ -1114,7 +1120,8 @@ fn safe6_a_join_that_is_given_up_is_withdrawn() {
     assert_eq!(hand.member.poll_event(), None, "what is answered is not given up");
 }
 
-/// The JoinGroup may have been answered long ago: the next rebalance waits for this member since then. Found by the arena (5213095).
+/// The JoinGroup may have been answered long ago: the next rebalance waits for this member since then. Found
+/// by the arena (5213095).
 #[test]
 fn d4_a_rebalance_that_follows_at_once_waits_for_who_joined_the_one_before() {
     let mut hand = waits_to_join();
@@ -1212,13 +1219,13 @@ fn a2_a_coordinator_that_dies_while_a_join_waits_is_noticed_by_a_heartbeat() {
     let id = hand.heartbeat.take().unwrap();
     hand.disconnected(id);
     assert_eq!(hand.events(), [Event::CoordinatorLost(COORDINATOR)]);
-    // It is the same still: the JoinGroup may wait there.
+    // The coordinator is still the same: the JoinGroup may wait there.
     hand.waits_and_polls(1_000);
     assert_eq!(generation_of(hand.sends()), 1);
     let id = hand.heartbeat.take().unwrap();
     hand.disconnected(id);
     hand.waits_and_polls(1_000);
-    // Another broker coordinates the group now: nothing waits there yet.
+    // Another broker is the coordinator now: nothing waits there yet.
     let successor = BrokerId(4);
     let transmit = hand.member.poll_transmit(hand.now, Some(successor), &hand.cluster).unwrap();
     assert_eq!(transmit.to, Target::Broker(successor));
@@ -1279,7 +1286,7 @@ fn safe9_a_release_that_is_not_open_changes_nothing() {
     hand.sends();
     hand.hears(beat(ErrorCode::RebalanceInProgress));
     hand.events();
-    // The first again, late: it is not taken for the second.
+    // A late confirmation of the first revocation does not confirm the second.
     hand.member.revocation_done(hand.now, first);
     assert_eq!((hand.member.state_name(), hand.member.owned().len()), ("revoking", 2));
     hand.releases();

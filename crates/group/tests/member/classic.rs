@@ -1,4 +1,4 @@
-//! Stories of the classic protocol, told with several members and a model of the coordinator.
+//! Scenarios of the classic protocol, with several members and a model of the coordinator.
 
 use crate::sim::{Saw, Sim, coordinator::Phase};
 use offtake_group::{
@@ -138,7 +138,7 @@ fn c2_a_loading_coordinator_is_waited_for_with_growing_patience() {
     assert!(sim.saw(a).contains(&&Saw::Recovered));
 }
 
-// ── a generation begins ──────────────────────────────────────────────────────────────────────────────────────────────
+// ── the start of a generation ───────────────────────────────────────────────────────────────────────────────────
 
 #[test]
 fn d1_an_eager_member_lets_everything_go_before_it_joins_again() {
@@ -330,7 +330,7 @@ fn e6_a_vote_that_turns_eager_takes_nothing_that_somebody_still_holds() {
     sim.settle();
     assert_eq!(sim.revoked(a).len(), 4, "everything, for range might give it to anybody");
     sim.leave(b);
-    sim.settle(); // the vote turns back
+    sim.settle(); // the vote returns to the old assignor
     assert_eq!(sim.has(a), 4);
 }
 

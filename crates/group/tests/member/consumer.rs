@@ -1,4 +1,4 @@
-//! Stories of the consumer protocol (KIP-848), told with several members and a model of the broker.
+//! Scenarios of the consumer protocol (KIP-848), with several members and a model of the broker.
 
 use std::sync::Arc;
 
@@ -256,7 +256,7 @@ fn f7_a_target_that_changes_while_the_application_lets_go_counts_and_the_old_one
     sim.processes[a].callback_takes = 8_000;
     let b = sim.join();
     sim.until("a lets go", |sim| !sim.revoked(a).is_empty());
-    sim.kill(b); // fenced after the session, and a is to have everything again
+    sim.kill(b); // fenced after the session, then everything is assigned to a again
     sim.settle();
     assert_eq!(sim.has(a), 4);
     assert!(sim.lost(a).is_empty());

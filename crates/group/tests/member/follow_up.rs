@@ -1,5 +1,5 @@
-//! The second rebalance of a cooperative change: who hears of it when, what that costs, and who asks for it when those
-//! who should have are gone. And how a classic member leaves.
+//! Tests of the second rebalance of a cooperative change: when members learn of it, its cost, and which
+//! member requests it when the one that should is gone. Also tests how a classic member leaves.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ fn cooperative(seed: u64, partitions: i32) -> Sim {
     Sim::seeded(seed).with_topic("orders", partitions).with(&[CooperativeSticky])
 }
 
-/// When the first partition was taken from anybody since then.
+/// The time of the first revocation of any member since then.
 fn first_revoke(sim: &Sim, since: Millis) -> Millis {
     let saw = sim.processes.iter().flat_map(|process| &process.saw);
     let revoked = saw.filter(|(at, saw)| *at >= since && matches!(saw, Saw::Revoked(_)));
     revoked.map(|(at, _)| *at).min().unwrap()
 }
 
-/// When everything that it has was given to it.
+/// The time of its last assignment of partitions.
 fn last_gain(sim: &Sim, who: usize) -> Millis {
     let gained = sim.processes[who]
         .saw
@@ -97,14 +97,15 @@ fn d12_quick_heartbeats_have_a_price_that_is_known() {
     for (who, before) in members.into_iter().zip(before) {
         let beats = sim.count(who, ApiKey::Heartbeat) - before;
         let leads = sim.processes[who].member.identity().unwrap().member_id == leader;
-        // As usual, one each 3 s; and six more of those who cannot know that this was all.
+        // As usual, one each 3 s; and six more from members that cannot know that no second rebalance
+        // follows.
         let most = if leads { 4 } else { 4 + 6 * generations };
         assert!(beats <= most, "{who} (leads: {leads}) sent {beats}");
     }
 }
 
-/// A member that does not lead has two partitions, the others one; another joins, and the first takes 25 s to revoke one,
-/// longer than a session, which disturbs nobody.
+/// A follower has two partitions, the others one; another member joins, and the first takes 25 s to revoke
+/// one, longer than a session, without effect on the others.
 fn a_slow_listener_disturbs_nobody(join: impl Fn(&mut Sim, &str) -> usize) {
     let mut sim = cooperative(41, 3);
     let members = ["a", "b", "c"].map(|name| {
@@ -144,7 +145,7 @@ fn d9_a_static_member_has_as_long_to_revoke_as_the_group_allows() {
     a_slow_listener_disturbs_nobody(Sim::join_static);
 }
 
-/// One of two members takes 25 s to revoke, longer than a session; the other has joined again and waits for it.
+/// One of two members takes 25 s to revoke, longer than a session; the other has rejoined and waits for it.
 #[test]
 fn d11_what_is_kept_is_handed_out_however_long_others_take_to_revoke() {
     let mut sim = cooperative(42, 6);
@@ -166,7 +167,7 @@ fn d11_what_is_kept_is_handed_out_however_long_others_take_to_revoke() {
     sim.settle();
 }
 
-/// Two static members, a third comes, and one that has to let go dies on the way and comes back.
+/// There are two static members, and a third joins; one that has to revoke dies meanwhile and returns.
 fn dies_while_it_lets_go(seed: u64, leader_dies: bool) {
     let mut sim = cooperative(seed, 6);
     let names = ["a", "b"];
@@ -222,7 +223,7 @@ fn g3_partitions_that_came_while_a_static_leader_was_away_are_assigned_when_it_i
         let back = sim.join_static("i");
         sim.until("all four", |sim| sim.has(back) == 4);
         assert_eq!(sim.coordinator.generation(), generation + 1, "{assignor:?}: one rebalance for it");
-        // And none where nothing has changed.
+        // And none if nothing has changed.
         sim.kill(back);
         sim.run(1_000);
         let again = sim.join_static("i");

@@ -1,6 +1,7 @@
-//! Random histories: members come, go, die, stop, are slow, change their minds; the network loses and delays; the
-//! coordinator moves. The invariants are checked at every step ([`sim`]); when the trouble ends everything must be owned
-//! again within bounds (LIVE1), and no more generations must have passed than there were reasons for (LIVE4).
+//! Random histories: members join, leave, die, stop, are slow, change their subscriptions; the network loses
+//! and delays messages; the coordinator moves. The invariants are checked at every step ([`sim`]). When the
+//! faults end, everything must be owned again within bounds (LIVE1), and there must not have been more
+//! generations than causes for them (LIVE4).
 
 use std::time::Duration;
 
@@ -75,7 +76,7 @@ fn history(seed: u64, modern: bool) {
                 let now = sim.partitions().iter().filter(|p| p.topic == "a").count() as i32;
                 sim.set_partitions("a", now.max(more));
             }
-            // Somebody must want each topic, or nobody has it: the first stays with both.
+            // Each topic needs a subscriber, or it has no owner: the first process keeps both.
             9 if trouble.topics && who != living[0] => {
                 sim.subscribe(who, if random.percent(50) { &["a"] } else { &["a", "b"] });
             }
@@ -87,7 +88,7 @@ fn history(seed: u64, modern: bool) {
             _ => {}
         }
     }
-    // Peace.
+    // No more faults.
     sim.loses_requests = 0;
     sim.loses_answers = 0;
     sim.jitter = 0;

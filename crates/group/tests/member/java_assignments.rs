@@ -1,16 +1,16 @@
-//! Our assignors against Java's: `data/assignments.txt` is what `tests/java/Assign.java` of the workspace wrote with
-//! kafka-clients 4.3.0 (`java -cp kafka-clients-4.3.0.jar:slf4j-api.jar Assign.java 1 700`).
+//! Compares our assignors with Java's: `data/assignments.txt` was written by `tests/java/Assign.java` of the
+//! workspace with kafka-clients 4.3.0 (`java -cp kafka-clients-4.3.0.jar:slf4j-api.jar Assign.java 1 700`).
 //!
-//! Where Java's answer hangs on the order of a hash table, ours follows the same order, so answers are compared whole: with
-//! racks and without, members alike or not, in the first round and in later ones. The one exception is a partition that
-//! two members claim ([`without_what_two_claim`]).
+//! Where Java's result depends on the order of a hash table, ours follows the same order, so whole results
+//! are compared: with racks and without, with equal and different subscriptions, in the first round and in
+//! later ones. The one exception is a partition that two members claim ([`without_what_two_claim`]).
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use offtake_group::assignor::{Assignment, BuiltIn, MemberSubscription, Members, Partitions, Racks};
 use offtake_machine::{Topic, TopicPartition};
 
-/// One call of an assignor, and Java's answer.
+/// One call of an assignor, and Java's result.
 #[derive(Debug)]
 struct Round {
     line: usize,
@@ -71,8 +71,8 @@ fn partitions(words: &str) -> Vec<TopicPartition> {
     set.into_iter().collect()
 }
 
-/// Where two claim the same partition, Java may give it to the one whose claim is void, at once. We wait until the
-/// other has let go of it.
+/// If two members claim the same partition, Java may give it at once to the one whose claim is invalid. We
+/// wait until the other has revoked it.
 fn without_what_two_claim(round: &Round) -> Assignment {
     let claimed =
         |tp: &TopicPartition| round.members.values().filter(|member| member.owned.contains(tp)).count();

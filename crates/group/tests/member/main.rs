@@ -1,5 +1,5 @@
-//! One member, and several beside a model of their coordinator: transcripts, stories, random histories; and what the assignors
-//! assign.
+//! Tests of one member, and of several with a model of their coordinator: transcripts, scenarios, random
+//! histories; and of the assignors' results.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails says where")]
 
 mod assignors;

@@ -1,5 +1,5 @@
-//! Transcripts of single members of the consumer protocol: what exactly is said of patterns, when it leaves, and how
-//! often it asks.
+//! Transcripts of single members of the consumer protocol: the exact requests for patterns and for leaving,
+//! and the intervals of heartbeats.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -27,14 +27,14 @@ struct Hand {
     cluster: Cluster,
     outstanding: Option<CallId>,
     open: VecDeque<RevocationId>,
-    /// What the group's settings say of its session timeout, if they can be read.
+    /// The session timeout in the group's configuration, if it can be read.
     session_ms: Option<u64>,
-    /// What the broker wants between heartbeats, if not what a test's answer says.
+    /// The broker's heartbeat interval, unless a test's response sets it.
     interval_ms: Option<i32>,
-    /// The settings are told when the test says so.
+    /// The configuration is returned only when the test does so.
     keeps_waiting: bool,
     describes: Option<CallId>,
-    /// How often the settings were asked for.
+    /// How often the configuration was requested.
     described: u32,
 }
 
@@ -69,7 +69,7 @@ impl Hand {
         }
     }
 
-    /// It has the metadata.
+    /// The same, with metadata.
     fn knowing(instance_id: Option<&str>) -> Self {
         let mut hand = Self::new(instance_id);
         hand.member.handle_cluster(hand.now, &hand.cluster);
@@ -120,13 +120,13 @@ impl Hand {
         events
     }
 
-    /// The application has let go of what it heard of first.
+    /// The application has completed the first open revocation.
     fn releases(&mut self) {
         let id = self.open.pop_front().unwrap();
         self.member.revocation_done(self.now, id);
     }
 
-    /// To the next heartbeat. How long it took.
+    /// Advances to the next heartbeat. Returns how long that took.
     fn waits(&mut self) -> u64 {
         let at = self.member.poll_timeout().unwrap();
         let waited = at - self.now;
@@ -136,7 +136,7 @@ impl Hand {
         u64::try_from(waited.as_millis()).unwrap()
     }
 
-    /// Joins, is given these partitions of "a", and has said that it has them.
+    /// Joins, is assigned these partitions of "a", and has reported that it owns them.
     fn settles_with(&mut self, partitions: &[i32]) {
         self.says().unwrap();
         self.hears(beat(1, Some(partitions)));
@@ -146,7 +146,7 @@ impl Hand {
         }
     }
 
-    /// The heartbeats of the next while, in milliseconds from now; nothing changes.
+    /// The times of the following heartbeats, in milliseconds from now; nothing changes meanwhile.
     fn beats_for(&mut self, millis: u64) -> Vec<u64> {
         let (from, mut beats) = (self.now, Vec::new());
         loop {
@@ -163,7 +163,7 @@ impl Hand {
     }
 }
 
-/// Any broker's answer.
+/// A broker's response to DescribeConfigs.
 fn described(session_ms: Option<u64>) -> Result<Answer, CallError> {
     let Some(millis) = session_ms else {
         let (address, api) = ("b:9092".to_owned(), ApiKey::DescribeConfigs);
@@ -259,7 +259,8 @@ fn f4_b7_a_topic_assigned_by_pattern_is_taken_when_its_name_is_known() {
     assert!(matches!(&events[..], [Event::Assigned { added, .. }] if added.len() == 2), "{events:?}");
 }
 
-/// A pattern matches another topic each hour: their names do not pile up. One that is to be assigned keeps its name.
+/// A pattern matches another topic each hour: their names must not accumulate. A topic that is to be assigned
+/// keeps its name.
 #[test]
 fn f4_the_name_of_a_topic_that_is_gone_is_forgotten_unless_it_is_to_be_assigned() {
     for (pattern, lists_all, is_known) in
@@ -284,7 +285,7 @@ fn f4_the_name_of_a_topic_that_is_gone_is_forgotten_unless_it_is_to_be_assigned(
     let mut hand = Hand::knowing(None);
     hand.member.subscribe(hand.now, topics(&["a"]));
     hand.settles_with(&[0]);
-    // It gives up one partition first; the other waits for that.
+    // The other member revokes one partition first; this one waits for that.
     while hand.says().is_none() {
         hand.waits();
     }
@@ -368,7 +369,7 @@ fn e8_how_a_member_leaves_is_its_own_choice() {
     }
 }
 
-/// A static member that is out for lack of polls has left for a while only; the broker keeps its place.
+/// A static member that has stopped for lack of polls has left only temporarily; the broker keeps its place.
 #[test]
 fn e8_a_static_member_that_is_not_polled_leaves_for_good_if_it_is_told_to() {
     use GroupMembership::{Default, Leave, Remain};
@@ -412,7 +413,7 @@ fn e8_a_static_member_that_is_not_polled_leaves_for_good_if_it_is_told_to() {
     }
 }
 
-/// The broker may have taken it in, though nothing was heard of it.
+/// The broker may have added it, although no response arrived.
 #[test]
 fn n1_a_member_leaves_the_group_that_its_first_heartbeat_may_have_reached() {
     for (is_sent, is_given_up) in [(false, false), (true, false), (true, true)] {
@@ -436,7 +437,7 @@ fn n1_a_member_leaves_the_group_that_its_first_heartbeat_may_have_reached() {
     }
 }
 
-/// A heartbeat without an answer leaves time for another one within the session.
+/// A heartbeat that is not answered leaves time for another one within the session.
 #[test]
 fn a_members_heartbeat_waits_half_a_session_at_most() {
     let mut hand = Hand::knowing(None);
@@ -447,7 +448,8 @@ fn a_members_heartbeat_waits_half_a_session_at_most() {
     assert_eq!(beat.timeout, Config::new("g").session_timeout / 2);
 }
 
-/// F9: who has left before the first answer comes hears that it has, though the broker does not know the protocol at all.
+/// F9: a member that has left before the first response gets `Left`, even if the broker does not support the
+/// protocol at all.
 #[test]
 fn f9_leaving_a_broker_without_the_protocol_is_over_with_its_answer() {
     let mut hand = Hand::knowing(None);
@@ -466,7 +468,7 @@ fn f9_leaving_a_broker_without_the_protocol_is_over_with_its_answer() {
     );
 }
 
-/// F2, F3: of a commit that was made under an earlier epoch nothing follows.
+/// F2, F3: the result of a commit under an earlier epoch is ignored.
 #[test]
 fn f3_a_refused_commit_says_as_much_of_the_membership_as_a_heartbeat() {
     use ErrorCode::{
@@ -502,7 +504,7 @@ fn f3_a_refused_commit_says_as_much_of_the_membership_as_a_heartbeat() {
     }
 }
 
-/// G6: what only a member that joins can make of this answer says nothing to one that is in the group.
+/// G6: this code has a meaning only for a joining member; one in the group ignores it.
 #[test]
 fn g6_a_member_that_hears_of_an_unreleased_instance_id_stays_and_asks_again() {
     let mut hand = Hand::knowing(Some("i"));
@@ -609,7 +611,7 @@ fn m2_the_session_timeout_is_looked_up_each_time_that_we_join() {
     assert_eq!(hand.described, 2, "it may have been changed");
 }
 
-/// Heartbeats that join, each answered with `code`, for so long or until it fails.
+/// Sends joining heartbeats, each answered with `code`, for this time or until it fails.
 fn joins_in_vain(hand: &mut Hand, code: ErrorCode, lasts: Duration) -> Option<Event> {
     let until = hand.now + lasts;
     while hand.now < until {
@@ -635,7 +637,7 @@ fn safe6_a_heartbeat_that_is_given_up_is_withdrawn() {
     let withdrawn =
         std::iter::from_fn(|| hand.member.poll_event()).any(|event| event == Event::Withdraw(given_up));
     assert!(withdrawn, "the member leaves: it must not join later");
-    // The group's settings are not asked for in vain either.
+    // The lookup of the group's configuration is withdrawn, too.
     let mut hand = Hand::knowing(None);
     hand.keeps_waiting = true;
     hand.member.subscribe(hand.now, topics(&["a"]));
@@ -648,8 +650,8 @@ fn safe6_a_heartbeat_that_is_given_up_is_withdrawn() {
     }
 }
 
-/// A coordinator that restarts between two heartbeats gives a crashed predecessor another session, and nobody says so. Found by the
-/// arena (5106413).
+/// A coordinator that restarts between two heartbeats gives a crashed predecessor another session, without
+/// reporting that. Found by the arena (5106413).
 #[test]
 fn g6_an_instance_id_in_use_is_waited_for_twice_as_long_as_the_session_of_this_group() {
     let mut hand = Hand::knowing(Some("i"));
@@ -661,8 +663,8 @@ fn g6_an_instance_id_in_use_is_waited_for_twice_as_long_as_the_session_of_this_g
     assert!(matches!(failed, Some(Event::Failed(GroupError::UnreleasedInstanceId { .. }))), "{failed:?}");
 }
 
-/// What a process that was stopped for long hears next was answered before: whoever had the id may be gone since. Found by the arena
-/// (7211173).
+/// The first response that a process reads after a long stop was sent before it: the owner of the id may be
+/// gone since. Found by the arena (7211173).
 #[test]
 fn g6_an_answer_of_before_a_long_stop_does_not_end_the_wait_for_an_instance_id() {
     let in_use = ErrorCode::UnreleasedInstanceId;
@@ -685,14 +687,15 @@ fn g6_an_answer_of_before_a_long_stop_does_not_end_the_wait_for_an_instance_id()
     let mut hand = stopped();
     hand.hears(beat(1, Some(&[0])));
     assert_eq!(hand.member.state_name(), "stable");
-    // It is in use still, by the answer to a question of now.
+    // It is still in use according to the response to a current request.
     let mut hand = stopped();
     hand.hears(refused(in_use));
     let failed = hand.events().pop();
     assert!(matches!(failed, Some(Event::Failed(GroupError::UnreleasedInstanceId { .. }))), "{failed:?}");
 }
 
-/// Its session ended here while the coordinator was away, which gave every member another one when it came back.
+/// Its session ended here while the coordinator was down, which gave every member another session when it
+/// returned.
 #[test]
 fn g6_a_member_that_comes_back_before_the_coordinator_misses_it_takes_its_own_place() {
     let mut hand = Hand::knowing(Some("i"));
@@ -716,12 +719,12 @@ fn g6_a_member_that_comes_back_before_the_coordinator_misses_it_takes_its_own_pl
     assert_eq!(epoch(&mut hand), -2, "it leaves for a while");
     hand.hears(refused(ErrorCode::None));
     assert_eq!(epoch(&mut hand), 0);
-    // Another process has the id all the same: that one is waited for.
+    // If another process still has the id, the member waits for that one.
     hand.hears(refused(ErrorCode::UnreleasedInstanceId));
     assert_eq!(epoch(&mut hand), 0);
 }
 
-/// A coordinator that takes over gives every member another session, a crashed predecessor too.
+/// A coordinator that takes over gives every member another session, even a crashed predecessor.
 #[test]
 fn g6_an_instance_id_in_use_is_waited_for_anew_when_the_coordinator_changes() {
     let mut hand = Hand::knowing(Some("i"));
@@ -831,7 +834,8 @@ fn m2_a_session_timeout_that_is_told_late_counts_from_then_on() {
     assert!(hand.events().iter().any(|event| matches!(event, Event::Lost { .. })));
 }
 
-/// The broker waits until it knows what was revoked, not until all that it gives instead has been taken.
+/// The broker waits until it knows about the revocation, not until all newly assigned partitions have been
+/// added.
 #[test]
 fn f4_a_topic_without_a_name_does_not_end_what_is_owned() {
     let mut hand = Hand::knowing(None);
@@ -870,7 +874,7 @@ fn n2_a_goodbye_that_nobody_can_be_told_ends_with_the_request_timeout() {
     hand.settles_with(&[0]);
     hand.member.leave(hand.now, "the story says so", GroupMembership::Default);
     let (from, cluster) = (hand.now, hand.cluster.clone());
-    // No coordinator is known, and whoever drives the member wakes it only when it asked to be woken.
+    // No coordinator is known, and the driver wakes the member only at the time that it requested.
     assert!(hand.member.poll_transmit(hand.now, None, &cluster).is_none());
     hand.now = hand.member.poll_timeout().expect("it asks to be woken");
     hand.member.handle_timeout(hand.now);
@@ -894,7 +898,7 @@ fn a_member_is_stable_only_when_the_group_knows_what_it_has() {
     assert_eq!(hand.member.stage(), Stage::Stable);
 }
 
-/// A refused heartbeat is repeated after a wait that a group in haste shortens, and not at once.
+/// A refused heartbeat is repeated after a wait, which a burst shortens, and not at once.
 #[test]
 fn c2_a_member_whose_heartbeat_is_refused_waits_before_the_next_one() {
     let mut hand = Hand::knowing(None);
@@ -904,7 +908,7 @@ fn c2_a_member_whose_heartbeat_is_refused_waits_before_the_next_one() {
     hand.says().unwrap();
     hand.hears(refused(ErrorCode::CoordinatorLoadInProgress));
     assert!(hand.says().is_none());
-    // What the next one is to say makes it no sooner.
+    // A pending change does not make the next one sooner.
     hand.member.subscribe(hand.now, topics(&["a", "b"]));
     assert!(hand.says().is_none());
     assert!(hand.waits() > 0);
@@ -912,7 +916,7 @@ fn c2_a_member_whose_heartbeat_is_refused_waits_before_the_next_one() {
     assert_eq!((again.member_epoch, subscribed(&again)), (1, (Some(vec!["a", "b"]), None)));
 }
 
-/// The group is gone, which ends a membership; who is only on the way in has none to lose.
+/// A missing group ends a membership; a joining member has none to lose.
 #[test]
 fn a_group_that_is_not_found_is_no_loss_for_who_has_not_joined() {
     let mut hand = Hand::knowing(None);

@@ -246,7 +246,7 @@ fn kept(invariant: Invariant, state: &State) -> bool {
     state.world.broken.as_ref().is_none_or(|(broken, _)| *broken != invariant)
 }
 
-/// A process with an identity is a member, and has confirmed all that it lost (FAILURES G7).
+/// A process with an identity is a member, and has confirmed all losses (FAILURES G7).
 fn identities_are_alive(_: &Scenario, state: &State) -> bool {
     state.world.processes.iter().all(|process| {
         let Some(member) = &process.member else { return true };

@@ -1,9 +1,10 @@
 //! The real state machines of the group under a model checker, which tries all schedules (`docs/failures.md`).
 //!
-//! Each scenario says which processes take part, and how often each fault may happen; the checker tries every order. `cargo test`
-//! runs all of them with few faults. A scenario with more schedules than can be tried says so ([`Reach::First`]).
-//! `OFFTAKE_MODEL_TROUBLE=2` doubles the faults, which makes more states than can be visited. `OFFTAKE_MODEL_STATES=2000000`
-//! sets how many are visited, at about 3 kB each; use it with `--test-threads 1`.
+//! Each scenario defines which processes take part, and how often each fault may happen; the checker tries
+//! every order. `cargo test` runs all of them with few faults. A scenario with more schedules than can be
+//! tried is marked as such ([`Reach::First`]). `OFFTAKE_MODEL_TROUBLE=2` doubles the faults, which makes more
+//! states than can be visited. `OFFTAKE_MODEL_STATES=2000000` sets how many are visited, at about 3 kB each;
+//! use it with `--test-threads 1`.
 
 #![allow(
     dead_code,
@@ -46,7 +47,7 @@ enum Reach {
     First,
 }
 
-/// A invariant, and a story that ends where it matters.
+/// An invariant, and a schedule that ends where it fails or is reached.
 type Discovery = (&'static str, Path<State, Step>);
 
 /// The invariants that do not hold, each with a short schedule that breaks it; and a schedule with all faults.

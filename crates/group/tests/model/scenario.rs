@@ -1,4 +1,4 @@
-//! A scenario: which processes take part, and how often which faults may happen.
+//! A scenario: which processes take part, and how often each fault may happen.
 
 use std::{
     collections::BTreeSet,
@@ -31,9 +31,9 @@ pub const EARLY: Millis = 2 * TICK;
 pub struct Budget {
     /// Members that join, leave, crash, are paused or stop polling.
     pub churn: u8,
-    /// Connections that break with what is on them.
+    /// Connections that break with the message on them.
     pub losses: u8,
-    /// Letters that arrive twice.
+    /// Messages that arrive twice.
     pub repeats: u8,
     /// How often the clock moves while a message is in flight.
     pub delays: u8,
@@ -91,7 +91,7 @@ pub struct Scenario {
     pub joining: usize,
     pub partitions: i32,
     pub churn: Vec<Churn>,
-    /// Each is a start state of its own, of which all may be spent.
+    /// Each is a start state of its own; all of its budget may be used.
     pub budgets: Vec<Budget>,
     /// Whether a request may overtake an older one of the same process, or arrive twice. TCP allows neither, so only the
     /// invariants of safety hold then: Kafka's coordinators do not expect it.
@@ -105,7 +105,7 @@ impl Scenario {
     pub fn new(protocol: Protocol) -> Self {
         #[expect(clippy::disallowed_methods, reason = "an origin for virtual time; only differences count")]
         let base = Instant::now();
-        // Small numbers, so that times meet; waits between retries are over with the next tick.
+        // Small numbers, so that times coincide; waits between retries are over with the next tick.
         let config = Config {
             protocol,
             session_timeout: Duration::from_secs(5),

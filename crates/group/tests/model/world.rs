@@ -1,7 +1,7 @@
 //! A state of the model: processes with the real [`Member`] in them, the strict coordinator, messages between them.
 //!
-//! Time is virtual and moves from one timer to the next. What is hashed counts times from now, so that a stable group
-//! returns to the state of one heartbeat before.
+//! Time is virtual and moves from one timer to the next. Hashes contain times relative to now, so that a
+//! stable group returns to the state of one heartbeat before.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -26,21 +26,21 @@ const BROKER: BrokerId = BrokerId(1);
 pub struct Process {
     pub member: Option<Member>,
     pub life: Life,
-    /// What it owns, by its callbacks.
+    /// The partitions that it owns, according to its callbacks.
     pub has: BTreeSet<TopicPartition>,
-    /// What a callback is revoking.
+    /// The partitions that a callback is revoking.
     pub going: BTreeSet<TopicPartition>,
     pub callback: Option<Callback>,
     /// The id that the callback confirms.
     pub releasing: Option<RevocationId>,
     /// Whether it still polls.
     pub polls: bool,
-    /// At most one on each lane.
+    /// At most one call on each lane.
     calls: [Option<Outstanding>; 2],
     commit: Option<Outstanding>,
-    /// How many have been started in this place.
+    /// How many processes have been started in this slot.
     incarnation: u64,
-    /// What it was assigned last, and before that: generations for SAFE5.
+    /// Its last assignments, with their generations, for SAFE5.
     assigned: Vec<(i32, BTreeSet<TopicPartition>)>,
 }
 
@@ -55,7 +55,7 @@ pub enum Life {
 /// A listener that has been called and has not returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Callback {
-    /// It was told Lost, not Revoke.
+    /// It was called for Lost, not for Revoke.
     lost: bool,
     /// Time passes meanwhile.
     pub slow: bool,
@@ -80,12 +80,12 @@ struct Outstanding {
 /// A message in flight.
 #[derive(Clone)]
 pub struct Message {
-    /// Of this process.
+    /// The process that sends or receives it.
     pub who: usize,
     caller: Caller,
     lane: Lane,
     what: What,
-    /// Of its contents.
+    /// A hash of its contents.
     digest: u64,
 }
 
@@ -93,12 +93,12 @@ pub struct Message {
 enum What {
     Request(Request),
     Commit(Identity, BTreeSet<TopicPartition>),
-    /// With the call it answers; nothing: the connection is gone.
+    /// With the call it answers; `None` if the connection broke.
     Answer(CallId, Option<Response>),
     Committed(Identity, ErrorCode),
 }
 
-/// What must never be.
+/// A property that must not be violated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Invariant {
     /// One owner in a generation.
@@ -189,7 +189,7 @@ impl World {
         self.process(who).life = Life::Paused;
     }
 
-    /// Time first, as the engine does.
+    /// Advances the time first, as the engine does.
     pub fn resume(&mut self, scenario: &Scenario, who: usize) {
         self.process(who).life = Life::Running;
         self.wake(scenario, who);
@@ -256,7 +256,7 @@ impl World {
         self.processes[who].commit.is_some()
     }
 
-    /// A call waits at the coordinator, with nothing under way.
+    /// A call waits at the coordinator, and no message of it is in flight.
     pub fn waits(&self, who: usize) -> bool {
         self.waiting(who).is_some()
     }
@@ -267,7 +267,7 @@ impl World {
         calls.filter_map(|(lane, call)| Some((lane, call?))).find(|(_, call)| waits(call))
     }
 
-    /// The connection of a call that waits breaks.
+    /// The connection of a waiting call breaks.
     pub fn cut(&mut self, who: usize) {
         if let Some((lane, call)) = self.waiting(who) {
             self.post(who, call.caller, lane, What::Answer(call.id, None));
@@ -374,10 +374,10 @@ impl World {
         Some(next.max(self.now + TICK))
     }
 
-    // ── questions ────────────────────────────────────────────────────────────────────────────────────────────────────
+    // ── queries ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// What a process may still use: everything assigned, until it is told that it is lost, its revocation is done, or its own
-    /// clock says that it is no longer a member (SAFE6).
+    /// The partitions that a process may still use: everything assigned, until it is notified of the loss,
+    /// its revocation is done, or its own clock shows that it is no longer a member (SAFE6).
     pub fn holds(&self, scenario: &Scenario, who: usize) -> BTreeSet<&TopicPartition> {
         let process = &self.processes[who];
         let member = process.member.as_ref().filter(|_| process.life == Life::Running);

@@ -1,4 +1,4 @@
-//! Brokers that do not answer are left alone for a while.
+//! Brokers that do not respond get no requests for a while.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,13 +9,13 @@ use std::{
 use offtake_admin::{BrokerId, Error, ErrorKind};
 use offtake_client::clock;
 
-/// How long one is left alone the first time, and at most.
+/// The first and the longest pause of a broker.
 const FIRST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(60);
-/// How long one that refuses an answer is not asked for it again: rights are given by hand, if at all.
+/// The pause after a refusal: permissions are granted manually, if at all.
 const REFUSED: Duration = Duration::from_secs(600);
 
-/// What a broker is asked in a round, in this order.
+/// The kinds of requests to a broker in a round, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Question {
     Groups,
@@ -27,7 +27,7 @@ pub(super) enum Question {
     Records,
 }
 
-/// Completes "did not".
+/// Formatted to complete "did not".
 impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -42,15 +42,15 @@ impl fmt::Display for Question {
     }
 }
 
-/// The brokers that did not answer, to anything or to one question. One that has answered in a round and is silent then is slow in what it
-/// was asked: it is asked everything else.
+/// The brokers that did not respond, either at all or to one kind of request. If a broker has responded in a round and then stays
+/// silent, it is slow in that kind of request only, and still gets the others.
 #[derive(Debug, Default)]
 pub(super) struct Brokers {
     silent: BTreeMap<BrokerId, Resting>,
     slow: BTreeMap<(BrokerId, Question), Resting>,
-    /// Until when those are left alone that refuse an answer.
+    /// Until when a refused kind of request is not sent to a broker.
     refused: BTreeMap<(BrokerId, Question), Instant>,
-    /// Those that have answered something in this round.
+    /// The brokers that have responded in this round.
     heard: BTreeSet<BrokerId>,
 }
 
@@ -61,7 +61,7 @@ struct Resting {
 }
 
 impl Resting {
-    /// Left alone from now on, for longer than the last time.
+    /// Pauses from now on, for longer than the last time.
     fn again(last: Option<&Self>, now: Instant) -> Self {
         let wait = last.map_or(FIRST, |last| LONGEST.min(last.wait * 2));
         Self { until: clock::later(now, wait), wait }
@@ -79,7 +79,7 @@ impl Brokers {
         resting.chain(self.refused.get(&(broker, question)).copied()).all(|until| until <= now)
     }
 
-    /// It refuses to answer. Whether it is the first of all that refuses this.
+    /// Notes a refusal. Returns whether no other broker has refused this kind before.
     pub(super) fn refused(&mut self, broker: BrokerId, question: Question, now: Instant) -> bool {
         let is_first = self.refused.keys().all(|(_, refused)| *refused != question);
         self.refused.insert((broker, question), clock::later(now, REFUSED));
@@ -92,7 +92,7 @@ impl Brokers {
         self.slow.remove(&(broker, question));
     }
 
-    /// It did not answer.
+    /// Notes a missing response.
     pub(super) fn failed(&mut self, broker: BrokerId, question: Question, now: Instant) {
         if !self.may_ask(broker, question, now) {
             return;
@@ -105,7 +105,7 @@ impl Brokers {
         }
     }
 
-    /// A sentence about each that is left alone.
+    /// A sentence about each paused broker.
     pub(super) fn resting(&self, now: Instant) -> Vec<String> {
         let left = |resting: &Resting| resting.until.saturating_duration_since(now);
         let silent =
@@ -126,7 +126,7 @@ impl Brokers {
     }
 }
 
-/// Whether this is no answer at all: what a broker refuses, or what cannot be read, is one.
+/// Whether this error means that there was no response at all. A refusal or a malformed response does count as one.
 pub(super) fn is_silence(error: &Error) -> bool {
     error.code().is_none() && matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unreachable)
 }

@@ -1,4 +1,4 @@
-//! What groups have committed: read from `__consumer_offsets`, or asked for.
+//! The committed offsets of groups: read from `__consumer_offsets`, or requested from coordinators.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,14 +12,16 @@ use offtake_admin::{
 use super::{Collector, brokers::Question, logs::Leaders};
 use crate::offsets_topic::{Shard, TOPIC, partition_of};
 
-/// How long to wait for what was committed before the round to be read. It is there at once, but behind a transaction that is open.
+/// How long to wait until everything committed before the round has been read. It is read at once, except after an open
+/// transaction.
 const READING: Duration = Duration::from_secs(1);
 
-/// What groups have committed, by the group's name.
+/// The committed offsets by group name.
 type Committed = Answers<String, BTreeMap<TopicPartition, i64>>;
 
 impl Collector {
-    /// Which groups are this replica's, if there are several replicas. One that is out of its group watches none, as others may watch them.
+    /// Looks up which groups this replica watches, if there are several replicas. A replica that is no member of its group
+    /// watches none, because others may watch them.
     pub(super) fn look_up_shard(&mut self, failures: &mut Vec<String>) -> Result<(), Error> {
         let Some(topic) = self.offsets_topic.as_ref().filter(|topic| topic.config().shard_group.is_some())
         else {
@@ -41,13 +43,13 @@ impl Collector {
         Ok(())
     }
 
-    /// How many partitions `__consumer_offsets` has, as far as can be seen.
+    /// The number of partitions of `__consumer_offsets`, as far as known.
     fn offsets_partitions(&self) -> i32 {
         let topic = self.cluster.topics.get(TOPIC);
         topic.map_or(0, |topic| i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX))
     }
 
-    /// Whether this replica watches the group. The group of the replicas is nobody's.
+    /// Whether this replica watches the group. No replica watches the replicas' own group.
     pub(super) fn is_watched(&self, group: &str) -> bool {
         let of_replicas = self.offsets_topic.as_ref().and_then(|topic| topic.config().shard_group.as_deref());
         self.config().groups.includes(group)
@@ -55,7 +57,7 @@ impl Collector {
             && self.shard.as_ref().is_none_or(|shard| shard.includes(group))
     }
 
-    /// What these groups have committed. Where it is read and known to the end, nobody is asked.
+    /// The committed offsets of these groups. Groups whose offsets were completely read from the topic need no request.
     pub(super) async fn committed(
         &mut self,
         groups: Vec<(BrokerId, String)>,
@@ -69,7 +71,7 @@ impl Collector {
         committed
     }
 
-    /// What is read, and the groups of which it is not known.
+    /// Returns the offsets that were read, and the groups for which they are not known.
     async fn read_committed(
         &mut self,
         groups: Vec<(BrokerId, String)>,
@@ -106,7 +108,7 @@ impl Collector {
         (found, unknown)
     }
 
-    /// Where these partitions end now. One that nobody tells about is left out.
+    /// The present ends of these partitions; a partition is left out if no broker returns its end.
     async fn ends_of_commits(&mut self, wanted: &BTreeSet<i32>) -> BTreeMap<i32, i64> {
         let mut leaders = Leaders::new();
         for partition in wanted {
@@ -122,7 +124,7 @@ impl Collector {
         let ends = self.survey().list_offsets(&leaders, OffsetSpec::Latest, all).await;
         self.mark(Question::Offsets, leaders.keys(), &ends.failed);
         if !ends.failed.is_empty() {
-            self.described = None; // it may have moved
+            self.described = None; // the partition may have moved
         }
         ends.found.into_iter().filter_map(|(of, end)| Some((of.partition, end?.offset))).collect()
     }

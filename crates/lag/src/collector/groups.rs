@@ -1,4 +1,4 @@
-//! Which groups there are, who is in them, and what they have committed.
+//! Groups: their list, their members, and their committed offsets.
 
 use std::collections::BTreeSet;
 
@@ -28,7 +28,7 @@ impl Collector {
                 continue;
             }
             let epoch = described.as_ref().and_then(|group| group.epoch);
-            // The description is newer than the list, and old brokers list no states.
+            // The description is newer than the list, and old brokers do not list states.
             let (state, members) = match described {
                 Some(group) => (group.state.clone(), Some(members(group))),
                 None => (listing.state.clone(), None),
@@ -44,7 +44,7 @@ impl Collector {
         }
     }
 
-    /// What its coordinator says is not there was deleted since it was listed.
+    /// Removes groups that have been deleted since they were listed, according to their coordinator.
     fn forget_deleted(&mut self, described: &mut Answers<String, GroupDescription>) {
         described.found.retain(|name, group| {
             let is_there = group.state != "Dead";
@@ -62,8 +62,8 @@ impl Collector {
         });
     }
 
-    /// A group that nobody lists any more is gone, if all brokers have answered and are those of the round before. Else it may be on its
-    /// way from one coordinator to another, which does not list it while it loads it.
+    /// Lists the groups. A group that no broker lists any more is gone, if all brokers have responded and are the same as in the
+    /// previous round. Otherwise it may be moving to another coordinator, which does not list it while loading.
     async fn list_groups(&mut self, failures: &mut Vec<String>) {
         let brokers: Vec<_> = self.cluster.brokers.keys().copied().collect();
         let may_ask = |broker: &BrokerId| self.may_ask(*broker, Question::Groups);
@@ -77,13 +77,13 @@ impl Collector {
         let groups = answers.found.into_values().flatten();
         let watched = groups.filter(|group| is_of_consumers(group) && self.is_watched(&group.group));
         listed.extend(watched.map(|group| (group.group.clone(), group)));
-        // Another replica may have taken over some of those that were listed before.
+        // Another replica may have taken over some of the groups that were listed before.
         listed.retain(|name, _| self.is_watched(name));
         self.listed = listed;
         self.brokers_before = brokers.into_iter().collect();
     }
 
-    /// What has failed is told, and what follows from it for the rounds to come is noted.
+    /// Reports failures, and notes their consequences for the next rounds.
     pub(super) fn note<'a, K, V>(
         &mut self,
         question: Question,
@@ -94,7 +94,7 @@ impl Collector {
         self.mark(question, asked, &answers.failed);
         for failed in &answers.failed {
             if failed.error.is_retriable() {
-                // Something may have moved: the next round looks where it is now.
+                // Something may have moved: the next round updates the metadata.
                 self.described = None;
                 self.may_pass = true;
             }
@@ -103,7 +103,7 @@ impl Collector {
     }
 }
 
-/// Others (Connect's workers, share groups) have no lag. Without members a classic group is of nobody yet.
+/// Other groups (Connect's workers, share groups) have no lag. A classic group without members has no protocol type yet.
 fn is_of_consumers(group: &GroupListing) -> bool {
     matches!(group.group_type.as_str(), "classic" | "consumer")
         && matches!(group.protocol_type.as_str(), "consumer" | "")

@@ -1,4 +1,4 @@
-//! Where logs begin and end, and what deletes their records.
+//! The start and end offsets of logs, and their retention settings.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,12 +13,12 @@ use offtake_client::clock;
 use super::{Collector, brokers::Question, is_due};
 use crate::sample::{LogSample, Retention, Sample, TopicSample};
 
-/// What the settings are called that delete records.
+/// The settings that delete records.
 const SETTINGS: [&str; 4] = ["cleanup.policy", "retention.bytes", "retention.ms", TIERED];
-/// Whether segments go elsewhere when they are old, and from the brokers' disks (KIP-405).
+/// Whether old segments are moved from the brokers' disks to remote storage (KIP-405).
 const TIERED: &str = "remote.storage.enable";
 
-/// How often partitions are looked for that were not there.
+/// How often to look for missing partitions.
 const MISSING: Duration = Duration::from_secs(30);
 
 pub(super) type Leaders = BTreeMap<BrokerId, Vec<TopicPartition>>;
@@ -32,7 +32,7 @@ impl Collector {
             let members = group.members.iter().flatten();
             wanted.extend(members.flat_map(|member| member.partitions.iter().cloned()));
         }
-        // A topic that was made, or got partitions, since the cluster was described.
+        // Topics that were created, or got partitions, since the cluster was described.
         let described_at = self.described;
         let missing: BTreeSet<_> =
             wanted.iter().filter(|partition| !self.exists(partition)).cloned().collect();
@@ -75,7 +75,7 @@ impl Collector {
         topic.is_some_and(|topic| topic.partitions.contains_key(&partition.partition))
     }
 
-    /// Topics of dead letters are looked at though no group reads them.
+    /// Adds dead-letter topics even if no group consumes them.
     fn add_dead_letters(&self, wanted: &mut BTreeSet<TopicPartition>) {
         for (name, topic) in &self.cluster.topics {
             let is_ours = self.shard.as_ref().is_none_or(|shard| shard.includes(name.as_str()));
@@ -91,7 +91,7 @@ impl Collector {
         let starts = self.survey().list_offsets(&leaders, OffsetSpec::Earliest, all).await;
         self.note_offsets(&leaders, &starts, failures);
         leaders.retain(|leader, _| self.may_ask(*leader, Question::Offsets));
-        // Brokers that answer at once read their ends now; one that does not answer in time is in no sample.
+        // Brokers that respond at once read their end offsets now; a broker that does not respond in time is not in the sample.
         (sample.now, sample.wall_ms) = (clock::now(), clock::wall_ms());
         let ends = self.survey().list_offsets(&leaders, OffsetSpec::Latest, all).await;
         self.note_offsets(&leaders, &ends, failures);
@@ -117,7 +117,7 @@ impl Collector {
         }
     }
 
-    /// Partitions that have moved or are gone are no news: the next round looks for them.
+    /// Notes failures. Partitions that have moved or are gone are not reported: the next round looks for them.
     fn note_offsets(&mut self, asked: &Leaders, answers: &Offsets, failures: &mut Vec<String>) {
         use ErrorCode as E;
         let mut told = Answers { found: BTreeMap::<(), ()>::new(), failed: Vec::new() };
@@ -138,7 +138,7 @@ impl Collector {
         self.note(Question::Offsets, asked.keys(), &told, failures);
     }
 
-    /// What is known of the topics, and of those of which it is not yet known, what deletes their records.
+    /// Reports the known topics, and requests the retention settings of the others.
     async fn ask_topics(
         &mut self,
         wanted: &BTreeSet<TopicPartition>,
@@ -163,7 +163,7 @@ impl Collector {
             let answers = self.survey().topic_configs(broker, &unknown, &SETTINGS).await;
             self.mark(Question::Settings, [&broker], &answers.failed);
             for failed in &answers.failed {
-                // Without the right to read settings there is no time until data is lost, and all else is there.
+                // Without permission to read settings, only the time until data loss is missing.
                 tracing::debug!(topics = failed.about.len(), "{}", failed.error);
                 if failed.error.code().is_none() {
                     failures.push(failed.error.to_string());
@@ -184,13 +184,13 @@ impl Collector {
     }
 }
 
-/// What these settings delete.
+/// The retention according to these settings.
 fn retention(settings: &BTreeMap<String, String>) -> Retention {
     let policy = settings.get("cleanup.policy").map_or("delete", String::as_str);
     if !policy.split(',').any(|policy| policy.trim() == "delete") {
         return Retention::default();
     }
-    // No limit is -1.
+    // -1 means no limit.
     let limit = |name| settings.get(name).and_then(|value| value.parse().ok());
     Retention { ms: limit("retention.ms"), bytes: limit("retention.bytes") }
 }

@@ -1,4 +1,4 @@
-//! [`Collector`]: asks the brokers, and gives what they say to a [`Lag`].
+//! [`Collector`]: queries the brokers, and passes the results to a [`Lag`].
 
 mod brokers;
 mod commits;
@@ -26,44 +26,47 @@ use crate::{
     sample::{RecordTime, Retention, Sample},
 };
 
-/// Watches the lag of groups, one round a call.
+/// Watches the lag of groups, with one round per call.
 ///
-/// A round asks each broker, all of them at the same time: which groups it coordinates; who their members are and what they have committed
-/// (200 groups a request); where the logs that it leads begin and end (10,000 partitions a request), and how large they are (one request). Now and then it reads the settings of
-/// topics (1,000 a request), and for some partitions a record (50 a request). For 5,000 groups on 200,000 partitions at three brokers that is
-/// about 120 requests. A round fetches no list of partitions unless one has moved or [`Config::refresh`] has passed.
+/// A round queries all brokers at the same time: for the groups that each coordinates; for their members and committed offsets
+/// (200 groups a request); for the start and end offsets of the logs that it leads (10,000 partitions a request), and for their
+/// sizes (one request). From time to time it reads the settings of topics (1,000 a request), and for some partitions a record (50
+/// a request). For 5,000 groups on 200,000 partitions at three brokers, that is about 120 requests. A round fetches the list of
+/// partitions only if one has moved or [`Config::refresh`] has passed.
 ///
-/// A broker that does not answer in time is left alone for a while, longer each time, up to 1 min. What it knows stays as it was, and
-/// [`Report::failures`] says so. One that lists its groups and then does not answer something else is left alone with that only. The
-/// others are not held up but in the round in which it fails.
+/// A broker that does not respond in time is not queried for a while, longer each time, up to 1 min. Its data stays unchanged,
+/// and [`Report::failures`] says so. If a broker lists its groups and then does not respond to another kind of request, only that
+/// kind pauses. Other brokers are delayed only in the round in which it fails.
 #[derive(Debug)]
 pub struct Collector {
     admin: Admin,
     lag: Lag,
     cluster: ClusterDescription,
-    /// When the cluster was described; `None` while it must be again.
+    /// When the cluster was described; `None` if it has to be described again.
     described: Option<Instant>,
     brokers: Brokers,
-    /// The groups that were listed, by name.
+    /// The listed groups, by name.
     listed: BTreeMap<String, GroupListing>,
-    /// The brokers that there were in the round before.
+    /// The brokers of the previous round.
     brokers_before: BTreeSet<BrokerId>,
-    /// Whether something of what failed in the last round may pass by itself.
+    /// Whether some failure of the last round may be transient.
     may_pass: bool,
-    /// The partitions that are read and were not there when the cluster was described: deleted, or not for us to see.
+    /// Partitions with committed offsets that did not exist when the cluster was described: deleted, or not visible to this
+    /// client.
     missing: BTreeSet<TopicPartition>,
-    /// What deletes the records of each topic, and since when that is read.
+    /// The retention of each topic, and when it was read.
     retention: BTreeMap<Topic, Retention>,
-    /// The topics of which brokers have only a part on their disks (KIP-405).
+    /// The topics with only part of their data on the brokers' disks (KIP-405).
     tiered: BTreeSet<Topic>,
     retention_read: Option<Instant>,
     offsets_topic: Option<OffsetsTopic>,
-    /// Which groups are watched, of those that are selected.
+    /// The groups that this replica watches, among the selected ones.
     shard: Option<Shard>,
 }
 
 impl Collector {
-    /// With this client; no broker is asked yet. [`Admin::within`] would end all rounds.
+    /// Creates a collector with this client, and sends no request yet. A limit by [`Admin::within`] would apply to all rounds
+    /// together.
     #[must_use]
     pub fn new(admin: Admin, config: Config) -> Self {
         Self {
@@ -84,16 +87,16 @@ impl Collector {
         }
     }
 
-    /// Learns what groups commit from `__consumer_offsets`, or watches a share of the groups, or both, as that is configured.
+    /// Reads the committed offsets from `__consumer_offsets`, or watches a share of the groups, or both, as configured.
     pub fn use_offsets_topic(&mut self, topic: OffsetsTopic) {
         self.offsets_topic = Some(topic);
     }
 
-    /// Asks the brokers, and says what is known then. It may be dropped while it waits: then this round counts as none.
+    /// Queries the brokers, and reports what is known then. The future may be dropped; the round then does not count.
     ///
     /// # Errors
-    /// No broker has ever told what the cluster looks like. Later, what fails is among [`Report::failures`]. `NotOwned` of one of several replicas that
-    /// has not been told yet which groups are its own.
+    /// No broker has ever described the cluster. Later failures are listed in [`Report::failures`]. `NotOwned` if there are
+    /// several replicas and this one does not know its groups yet.
     pub async fn round(&mut self) -> Result<Report, Error> {
         let mut failures = Vec::new();
         self.may_pass = false;
@@ -114,12 +117,12 @@ impl Collector {
         Ok(self.report())
     }
 
-    /// What is known since the last round.
+    /// The state after the last round.
     #[must_use]
     pub fn report(&self) -> Report {
         let mut report = Report { shard: self.shard.clone(), ..self.lag.report() };
         if let Some(shard) = &self.shard {
-            // Of several replicas that see a topic of dead letters one tells of it.
+            // If several replicas see a dead-letter topic, one of them reports it.
             report.findings.retain(|finding| match (finding.kind, &finding.topic) {
                 (FindingKind::DeadLetters, Some(topic)) => shard.includes(topic),
                 _ => true,
@@ -128,19 +131,19 @@ impl Collector {
         report
     }
 
-    /// Whether something of what failed in the last round may pass by itself: a coordinator that loads, a partition that moves. Who makes one
-    /// round only may want to make another.
+    /// Whether some failure of the last round may be transient, such as a coordinator that loads or a partition that moves. A
+    /// caller that makes a single round may then want another one.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         self.may_pass
     }
 
-    /// The client that it asks with, for other questions between two rounds.
+    /// The client, for other requests between two rounds.
     pub fn admin(&mut self) -> &mut Admin {
         &mut self.admin
     }
 
-    /// Closes the connections, and leaves the group of the replicas.
+    /// Closes the connections, and leaves the replicas' group.
     pub async fn close(self) {
         if let Some(topic) = self.offsets_topic {
             topic.close().await;
@@ -157,7 +160,7 @@ impl Collector {
         self.admin.survey(limit)
     }
 
-    /// Describes the cluster if it is time to, or something has moved.
+    /// Describes the cluster if that is due, or if something has moved.
     async fn describe_cluster(&mut self, failures: &mut Vec<String>) -> Result<(), Error> {
         if !is_due(self.described, self.config().refresh) {
             return Ok(());
@@ -176,7 +179,7 @@ impl Collector {
         }
     }
 
-    /// Reads the timestamps that the machine wants, as far as they may be read; and says what has failed.
+    /// Reads the timestamps that the machine wants, up to the limit. Also returns the failures.
     async fn read_record_times(&mut self) -> (Vec<(TopicPartition, i64, RecordTime)>, Vec<String>) {
         let wanted = self.lag.wanted_record_times(self.config().record_times_per_round);
         let mut leaders: BTreeMap<BrokerId, Vec<(TopicPartition, i64)>> = BTreeMap::new();
@@ -192,12 +195,12 @@ impl Collector {
         self.mark(Question::Records, leaders.keys(), &answers.failed);
         let mut failures = Vec::new();
         for failed in &answers.failed {
-            // Without the right to read records there are ages that nobody knows, and all else is there.
+            // Without permission to read records, only some ages are missing.
             tracing::debug!(partitions = failed.about.len(), "{}", failed.error);
             if failed.error.code().is_none() {
                 failures.push(failed.error.to_string());
             } else if failed.error.is_retriable() {
-                // Something may have moved: the next round looks where it is now.
+                // Something may have moved: the next round updates the metadata.
                 self.described = None;
             }
         }
@@ -205,7 +208,7 @@ impl Collector {
         (found.collect(), failures)
     }
 
-    /// The leader, if it has one that may be asked this now.
+    /// The leader, if there is one that may get this request now.
     fn leader(&self, of: &TopicPartition, question: Question) -> Option<BrokerId> {
         let leader = self.cluster.topics.get(&of.topic)?.partitions.get(&of.partition)?.leader?;
         self.may_ask(leader, question).then_some(leader)
@@ -215,7 +218,7 @@ impl Collector {
         self.cluster.brokers.contains_key(&broker) && self.brokers.may_ask(broker, question, clock::now())
     }
 
-    /// Which of the brokers that were asked have answered, and which have not.
+    /// Notes which of the queried brokers have responded, and which have not.
     fn mark<'a, K>(
         &mut self,
         question: Question,
@@ -233,7 +236,7 @@ impl Collector {
     }
 }
 
-/// Whether this was never done, or so long ago.
+/// Whether it never happened, or not within this time.
 fn is_due(last: Option<Instant>, every: Duration) -> bool {
     last.is_none_or(|last| clock::now().saturating_duration_since(last) >= every)
 }

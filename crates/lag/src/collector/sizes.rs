@@ -1,4 +1,4 @@
-//! How large logs are.
+//! The sizes of logs.
 
 use super::{
     Collector,
@@ -9,7 +9,8 @@ use crate::sample::{LogSample, Sample};
 use offtake_client::clock;
 
 impl Collector {
-    /// Asks the leaders of the logs that have answered. Of topics in tiered storage they would tell of a part.
+    /// Requests the sizes of the logs in the sample from their leaders. For topics in tiered storage, they would return only part
+    /// of the size.
     pub(super) async fn ask_sizes(&mut self, sample: &mut Sample) {
         let mut leaders = Leaders::new();
         for (partition, log) in &sample.logs {
@@ -25,7 +26,7 @@ impl Collector {
         let answers = self.survey().sizes(&leaders).await;
         self.mark(Question::Sizes, leaders.keys(), &answers.failed);
         for failed in answers.failed.iter().filter(|failed| !is_silence(&failed.error)) {
-            // Without the right to read sizes there is no lag in bytes, and all else is there.
+            // Without permission to read sizes, only the lag in bytes is missing.
             if self.brokers.refused(failed.broker, Question::Sizes, clock::now()) {
                 tracing::warn!("{}; so there is no lag in bytes", failed.error);
             } else {

@@ -1,4 +1,4 @@
-//! How old a record is: as long as it has been in its log.
+//! The age of a record: the time that it has been in its log.
 
 use super::log::{Appended, Log, Millis};
 use crate::sample::RecordTime;
@@ -6,21 +6,21 @@ use crate::sample::RecordTime;
 /// The two clocks at the last sample.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Clock {
-    /// The machine's own, which never goes back: samples are compared by it.
+    /// The monotonic clock, with which samples are compared.
     pub(super) now: Millis,
-    /// The time of day in milliseconds since 1970: timestamps of records are compared with it.
+    /// The wall clock in milliseconds since 1970, with which the timestamps of records are compared.
     pub(super) wall_ms: i64,
 }
 
-/// How old a record is.
+/// The age of a record.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Age {
     pub(super) seconds: f64,
-    /// It is off by no more than this; `None` where that cannot be told.
+    /// The maximum error; `None` if it is unknown.
     pub(super) error: Option<f64>,
 }
 
-/// What an age may be off by: this many seconds, or this share of it.
+/// The acceptable error of an age: this many seconds, or this share of it.
 const GOOD_ENOUGH: (f64, f64) = (1.0, 0.05);
 
 impl Age {
@@ -35,8 +35,9 @@ impl Age {
 impl Clock {
     /// How long the record at this offset has been in its log.
     ///
-    /// The samples of the log's end say between which two of them it came. Its timestamp, where it was read, says when its producer
-    /// made it: that is more exact, but believed only as far as the samples allow, for a producer may write records of last year.
+    /// The samples of the log's end show between which two of them it was appended. If its timestamp was read, that is more
+    /// exact, but it is trusted only as far as it is consistent with the samples, because a producer may write records of last
+    /// year.
     pub(super) fn age(self, log: &Log, offset: i64) -> Option<Age> {
         let appended = log.ends.appended(log.first_record(offset));
         match log.time_of(offset) {
@@ -58,12 +59,12 @@ impl Clock {
         let made = self.now.saturating_sub(self.wall_ms.saturating_sub(timestamp)) as f64;
         let error = error_ms as f64;
         let Some(Appended { after, before, .. }) = appended else {
-            // No sample has shown it yet.
+            // No sample has included it yet.
             return self.since(made, Some(error));
         };
         let (after, before) = (after.map(|after| after as f64), before as f64);
         let within = made.min(before).max(after.unwrap_or(made));
-        // Clocks differ a little; what is farther off is no time of its arrival.
+        // Clocks differ a little; a timestamp further off is not the time of its arrival.
         let off = (made - within).abs();
         let error = match after {
             _ if off <= 1000.0 => Some(error + off),
@@ -78,8 +79,7 @@ impl Clock {
         Age { seconds, error: error.map(|error| (error / 1000.0).max(0.0)) }
     }
 
-    /// How long ago the record was stamped, in seconds, which is what `retention.ms` goes by; where its timestamp is not known, how
-    /// old it is.
+    /// The time since the record's timestamp, in seconds, which determines `retention.ms`; if the timestamp is unknown, its age.
     pub(super) fn stamped_ago(self, log: &Log, offset: i64) -> Option<f64> {
         match log.time_of(offset) {
             Some(RecordTime::At { timestamp, .. }) => {

@@ -1,4 +1,4 @@
-//! What is odd beside lag.
+//! Anomalies beside lag.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +7,11 @@ use offtake_admin::{Topic, TopicPartition};
 use super::{Lag, log::Log};
 use crate::report::{Finding, FindingKind, GroupReport};
 
-/// A partition is hot that takes more than this many times what the others of its topic take in the mean, …
+/// A partition is hot if it gets more than this multiple of the mean of the topic's other partitions, …
 const HOT: f64 = 3.0;
-/// … and at least so many records a second.
+/// … and at least this many records a second.
 const HOT_RATE: f64 = 10.0;
-/// So many rebalances within the window are too many.
+/// The number of rebalances within the window that is reported.
 const REBALANCES: u32 = 3;
 
 impl Lag {
@@ -37,7 +37,7 @@ impl Lag {
         findings
     }
 
-    /// Records a second that come, over the window.
+    /// The records appended per second, over the window.
     fn produced(&self, log: &Log) -> Option<f64> {
         let (to, end) = log.ends.last()?;
         let (from, begin) = log.ends.since(self.clock.now.saturating_sub(self.window()))?;

@@ -1,4 +1,4 @@
-//! A group as the samples show it, and its part of the report.
+//! The state of a group according to the samples, and its part of the report.
 
 use std::{
     collections::{BTreeMap, VecDeque, hash_map::DefaultHasher},
@@ -23,55 +23,56 @@ use crate::{
     severity::Severity,
 };
 
-/// How many rebalances of a window are counted; more are as bad.
+/// The most rebalances counted in a window.
 const REBALANCES: usize = 64;
 
-/// What is known of a group.
+/// The state of a group.
 #[derive(Debug, Default)]
 pub(super) struct Group {
     pub(super) state: String,
     protocol: Option<String>,
     members: Vec<MemberReport>,
-    /// What a rebalance changes: the epoch, and who owns what.
+    /// A hash of what a rebalance changes: the epoch, and the owners of partitions.
     assignment: Option<u64>,
     rebalances: VecDeque<Millis>,
     pub(super) partitions: BTreeMap<TopicPartition, Partition>,
 }
 
-/// What is known of a group on a partition.
+/// The state of a group on one partition.
 #[derive(Debug, Default)]
 pub(super) struct Partition {
     committed: Option<i64>,
     compared: Option<Compared>,
-    /// An offset that was committed, and up to where there was no record from there on, but transaction markers.
+    /// A committed offset, and the offset up to which there are only transaction markers after it.
     without_records: Option<(i64, i64)>,
-    /// Its owner, by the index of the member.
+    /// The index of the member that owns it.
     member: Option<usize>,
     window: Window,
 }
 
-/// The last round in which both the group and the log have answered. While one of them does not, what it was stays: beside what
-/// the other says by then, it would be a lag that there never was.
+/// The last round in which both the group and the log responded. If one of them does not respond, its old value compared with the
+/// other's new value would give a lag that never existed, so that the previous comparison is kept.
 #[derive(Clone, Copy, Debug)]
 struct Compared {
     clock: Clock,
     committed: i64,
-    /// As far as it is known to have read: what is committed, and beyond it what are no records.
+    /// The offset up to which it has read, as far as known: the committed offset, or beyond it the end of the offsets without
+    /// records.
     read: i64,
     end: i64,
-    /// Where the log began already before the committed offset was asked for, if that is known.
+    /// The log start before the committed offset was requested, if known.
     began: Option<i64>,
-    /// The first offset that was there and not read, if not all was read.
+    /// The first unread offset, if there is one.
     unread: Option<i64>,
-    /// The sample before had the same first offset unread.
+    /// Whether the previous sample had the same first unread offset.
     stands: bool,
 }
 
 impl Group {
-    /// Takes in what the coordinator said.
+    /// Adds the coordinator's response.
     pub(super) fn sample(&mut self, sample: GroupSample, now: Millis, config: &Config) {
         self.count_rebalances(&sample, now, window_of(config));
-        // Brokers before 2.6 list no states: what was described stays.
+        // Brokers before 2.6 list no states: the described state is kept.
         if !sample.state.is_empty() {
             self.state = sample.state;
         }
@@ -140,17 +141,17 @@ fn report_member(member: &MemberSample) -> MemberReport {
 }
 
 impl Partition {
-    /// The first offset that is there and not read; `None` if all is read, or it is not known.
+    /// The first unread offset; `None` if there is none, or it is unknown.
     pub(super) fn first_unread(&self) -> Option<i64> {
         self.compared?.unread
     }
 
-    /// Whether the group stood at its first unread offset for a sample already.
+    /// Whether the group was at its first unread offset in the previous sample too.
     pub(super) fn stands(&self) -> bool {
         self.compared.is_some_and(|compared| compared.stands)
     }
 
-    /// Takes in what both the group and the log have answered now.
+    /// Compares the present responses of the group and of the log.
     pub(super) fn push_sample(&mut self, log: &Log, clock: Clock, config: &Config) {
         match (self.committed, log.ends.last()) {
             (Some(committed), Some((at, end))) if at == clock.now => {
@@ -174,7 +175,7 @@ impl Partition {
         self.window.clear();
     }
 
-    /// Once timestamps are read the age is known better.
+    /// Updates the age after timestamps were read.
     pub(super) fn renew_age(&mut self, log: &Log) {
         let Some(compared) = &mut self.compared else { return };
         let clock = compared.clock;
@@ -189,7 +190,7 @@ impl Partition {
     }
 }
 
-/// Where lag counts to.
+/// The end up to which lag is counted.
 pub(super) fn lag_end(
     isolation: IsolationLevel,
     high_watermark: Option<i64>,
@@ -226,7 +227,7 @@ impl Lag {
     fn partition_report(&self, group: &str, of: &TopicPartition, partition: &Partition) -> PartitionReport {
         let blank = Log::default();
         let log = self.logs.get(of).unwrap_or(&blank);
-        // Without a commit or a log, as when a topic was deleted, there is nothing to compare any more.
+        // Without a commit or a log, for example after the topic was deleted, there is nothing to compare.
         let end_now = log.end(self.config.isolation);
         let compared = partition.compared.filter(|_| partition.committed.is_some() && end_now.is_some());
         let (clock, committed, end) = match compared {
@@ -291,16 +292,16 @@ impl Lag {
     }
 }
 
-/// The bytes from the first unread record to where lag counts to.
+/// The bytes from the first unread record to the end up to which lag is counted.
 fn lag_bytes(log: &Log, compared: Compared) -> Option<Bytes> {
     let beyond = log.bytes_behind(compared.end)?;
     let Some(unread) = compared.unread else { return Some(Bytes::default()) };
     let behind = log.bytes_behind(unread)?;
-    // What is beyond the end is in both, and so is its error, but for the part of the end itself.
+    // The part beyond the end is in both sizes, and so is its error, except the error of the end itself.
     Some(Bytes { bytes: (behind.bytes - beyond.bytes).max(0.0), error: behind.error + beyond.error })
 }
 
-/// A group that has a partition which stopped, stalled or went back is in error.
+/// A group is in error if one of its partitions has stopped, stalled or gone back.
 fn of_group(worst: Status) -> Status {
     match worst {
         Status::Ok | Status::Warn | Status::Err | Status::DataLossImminent => worst,

@@ -1,4 +1,4 @@
-//! One log as the samples show it: where it began and ended when. Bounded, whatever happens.
+//! One log according to the samples: its start and end offsets over time. Its size is bounded.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,31 +10,31 @@ use super::{
 };
 use crate::sample::RecordTime;
 
-/// Milliseconds on the machine's clock, which never goes back. Times before its start are negative.
+/// Milliseconds on the monotonic clock. Times before its start are negative.
 pub(super) type Millis = i64;
 
-/// How many samples of a log's end are kept: the newest of them all, older ones ever farther apart.
+/// The number of samples of a log's end that are kept: all of the newest, and older ones at growing distances.
 const ENDS: usize = 32;
-/// How many moves of a log's start are kept.
+/// The number of moves of a log's start that are kept.
 const MOVES: usize = 4;
 
-/// What is known of a partition's log.
+/// The state of a partition's log.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     pub(super) start: Option<i64>,
-    /// Where it began before the last sample.
+    /// The start offset before the last sample.
     pub(super) start_before: Option<i64>,
     pub(super) high_watermark: Option<i64>,
     pub(super) last_stable: Option<i64>,
     pub(super) sizes: Sizes,
-    /// The ends that lag counts to.
+    /// The ends up to which lag is counted.
     pub(super) ends: Ends,
     pub(super) moves: StartMoves,
-    /// What was read, by the offset that it was read for; what nobody asks about any more is forgotten.
+    /// The results of reading records, by requested offset; results that are no longer needed are removed.
     pub(super) times: BTreeMap<i64, Reading>,
 }
 
-/// What reading the first record from an offset on found out.
+/// The result of reading the first record from an offset on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reading {
     time: RecordTime,
@@ -43,7 +43,7 @@ pub(super) struct Reading {
 }
 
 impl Log {
-    /// Takes in where it is now. A log that ends before where it ended is another one.
+    /// Adds a sample. A log that ends before its previous end is another log.
     pub(super) fn sample(&mut self, at: Millis, start: Option<i64>, end: Option<i64>) {
         if let Some(end) = end {
             if self.ends.last().is_some_and(|(_, last)| end < last) {
@@ -58,7 +58,7 @@ impl Log {
         }
     }
 
-    /// Where lag counts to.
+    /// The end up to which lag is counted.
     pub(super) fn end(&self, isolation: IsolationLevel) -> Option<i64> {
         lag_end(isolation, self.high_watermark, self.last_stable)
     }
@@ -68,7 +68,8 @@ impl Log {
         self.sizes.behind(offset, self.high_watermark?)
     }
 
-    /// Takes in what reading the first record from this offset on found out. Without a record, there is none before the end of now.
+    /// Stores the result of reading the first record from this offset on. If there was no record, there is none before the
+    /// present end.
     pub(super) fn read(&mut self, offset: i64, time: RecordTime) {
         if self.time_of(offset).is_some() {
             return;
@@ -80,25 +81,26 @@ impl Log {
         self.times.insert(offset, Reading { time, first });
     }
 
-    /// What reading the record at this offset, or the first after it, found out. That there is none holds until the log grows.
+    /// The result of reading the record at this offset, or the first after it. The result that there is none holds until the log
+    /// grows.
     pub(super) fn time_of(&self, offset: i64) -> Option<RecordTime> {
         let reading = self.times.get(&offset)?;
         let grown = || self.ends.last().is_some_and(|(_, end)| end > reading.first);
         (reading.time != RecordTime::NoRecord || !grown()).then_some(reading.time)
     }
 
-    /// From this offset on, where the first record is, or a place before it: transaction markers that were seen to be no records are not
-    /// counted.
+    /// The offset of the first record from this offset on, or an offset before it: transaction markers that are known to be no
+    /// records are skipped.
     pub(super) fn first_record(&self, offset: i64) -> i64 {
         self.times.get(&offset).map_or(offset, |reading| reading.first.max(offset))
     }
 }
 
-/// When a log had which end.
+/// The end of a log over time.
 #[derive(Debug, Default)]
 pub(super) struct Ends(VecDeque<(Millis, i64)>);
 
-/// Drops every other one of the older half.
+/// Removes every second sample of the older half.
 pub(super) fn thin<T>(samples: &mut VecDeque<T>) {
     let (mut nth, half) = (0, samples.len() / 2);
     samples.retain(|_| {
@@ -107,14 +109,14 @@ pub(super) fn thin<T>(samples: &mut VecDeque<T>) {
     });
 }
 
-/// When a record was appended, as far as the samples of its log tell.
+/// The time at which a record was appended, as far as the samples show.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Appended {
-    /// Not before this; `None` if it was there in the first sample.
+    /// The earliest time; `None` if it was in the first sample.
     pub(super) after: Option<Millis>,
-    /// Not after this.
+    /// The latest time.
     pub(super) before: Millis,
-    /// The best guess between the two: records are taken to come evenly.
+    /// The best estimate between the two, if records were appended evenly.
     pub(super) guess: Option<f64>,
 }
 
@@ -127,17 +129,17 @@ impl Ends {
         self.0.front().copied()
     }
 
-    /// The samples that the record at this offset was there in.
+    /// The samples that included the record at this offset.
     pub(super) fn after(&self, offset: i64) -> impl Iterator<Item = (Millis, i64)> {
         let first = self.0.partition_point(|(_, end)| *end <= offset);
         self.0.iter().skip(first).copied()
     }
 
-    /// Ends never go back here: [`Log::sample`] begins anew then.
+    /// Adds a sample. The end never goes back here, because [`Log::sample`] starts afresh in that case.
     fn push(&mut self, at: Millis, end: i64) {
         let standing = self.0.iter().rev().take(2).filter(|(_, known)| *known == end).count();
         if standing == 2 {
-            // Of a time in which nothing came, when it began and when it ended are enough.
+            // For a period without new records, its first and last samples are enough.
             self.0.pop_back();
         }
         if self.0.len() == ENDS {
@@ -146,7 +148,7 @@ impl Ends {
         self.0.push_back((at, end));
     }
 
-    /// When the record at this offset was appended; `None` if it was not there when last looked, or nobody ever looked.
+    /// When the record at this offset was appended; `None` if no sample includes it.
     pub(super) fn appended(&self, offset: i64) -> Option<Appended> {
         let after = self.0.partition_point(|(_, end)| *end <= offset);
         let (before, end) = *self.0.get(after)?;
@@ -159,13 +161,13 @@ impl Ends {
         Some(Appended { after: earlier.map(|(at, _)| *at), before, guess })
     }
 
-    /// The oldest end that is known from this time on, and when that was.
+    /// The oldest end known at or after this time, with its time.
     pub(super) fn since(&self, at: Millis) -> Option<(Millis, i64)> {
         self.0.get(self.0.partition_point(|(known, _)| *known < at)).copied()
     }
 }
 
-/// When a log's start moved: as retention deletes whole segments, seldom and far.
+/// The moves of a log's start. They are rare and large, because retention deletes whole segments.
 #[derive(Debug, Default)]
 pub(super) struct StartMoves(VecDeque<(Millis, i64)>);
 
@@ -176,14 +178,15 @@ impl StartMoves {
             Some((_, known)) if start < *known => self.0.clear(),
             _ => {}
         }
-        // The first entry is where the log began when it was first looked at, and no move.
+        // The first entry is the start in the first sample, and not a move.
         self.0.push_back((at, start));
         if self.0.len() > MOVES + 1 {
             self.0.pop_front();
         }
     }
 
-    /// How many records a second are deleted until then, or until the last move if that was later; from two moves on: one says nothing of when the next one is.
+    /// The records deleted per second until this time, or until the last move if that is later. Needs two moves, because one says
+    /// nothing about the time of the next.
     pub(super) fn per_second(&self, now: Millis) -> Option<f64> {
         if self.0.len() < 3 {
             return None;
@@ -207,7 +210,7 @@ mod tests {
     #[test]
     fn a_record_was_appended_between_the_two_samples_around_it() {
         let ends = ends(&[(0, 100), (10_000, 100), (20_000, 100), (30_000, 110), (40_000, 130)]);
-        // The run without records is left with its first and last sample.
+        // The first and last samples of the period without records are left.
         assert_eq!(ends.0.len(), 4);
         let of = |offset| ends.appended(offset);
         assert_eq!(of(99), Some(Appended { after: None, before: 0, guess: None }));
@@ -225,7 +228,7 @@ mod tests {
         }
         for offset in (0..69_993).step_by(13) {
             let found = ends.appended(offset).unwrap();
-            let truth = (offset as f64 / 7.0).floor() * 1000.0 + 1000.0; // the sample that first showed it
+            let truth = (offset as f64 / 7.0).floor() * 1000.0 + 1000.0; // the sample that first included it
             assert!(found.after.is_none_or(|after| (after as f64) < truth) && truth <= found.before as f64);
         }
         let newest = ends.appended(69_990).unwrap();
@@ -250,7 +253,7 @@ mod tests {
         assert_eq!(moves.per_second(60_000), None);
         moves.push(120_000, 1200);
         assert_eq!(moves.per_second(120_000), Some(10.0));
-        // It has not moved since: each second makes it less likely that it goes on so.
+        // It has not moved since: each second makes it less likely that the rate continues.
         assert_eq!(moves.per_second(240_000), Some(5.0));
         moves.push(250_000, 0);
         assert_eq!(moves.per_second(250_000), None);

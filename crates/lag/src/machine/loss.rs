@@ -1,4 +1,4 @@
-//! When retention deletes what is not read.
+//! The forecast when retention deletes unread records.
 
 use std::time::Duration;
 
@@ -9,36 +9,37 @@ use super::{
 };
 use crate::sample::Retention;
 
-/// What the time until records are lost follows from, on a partition that has lag.
+/// The data for the time until records are lost, for a partition with lag.
 #[derive(Debug)]
 pub(super) struct Outlook<'a> {
     pub(super) clock: Clock,
     pub(super) log: &'a Log,
     pub(super) retention: Option<Retention>,
-    /// As far as the group is known to have read: what is committed, and beyond it what are no records.
+    /// The offset up to which the group has read, as far as known: the committed offset, or beyond it the end of the offsets
+    /// without records.
     pub(super) read: i64,
-    /// Where the log began before the committed offset was asked for.
+    /// The log start before the committed offset was requested.
     pub(super) began: Option<i64>,
     pub(super) unread: Option<i64>,
     pub(super) lag: i64,
-    /// The window is of this time and after it.
+    /// The beginning of the window.
     pub(super) since: Millis,
-    /// `None` while there is one sample only: then it is taken that nothing is read.
+    /// `None` after a single sample; the forecast then assumes that nothing is read.
     pub(super) rates: Option<Rates>,
 }
 
-/// Of what is smaller than these nothing follows: it is within the errors of what it is made from. The first is how much older the first unread
-/// record becomes in a second.
+/// Smaller rates than these are ignored, because they are within the errors of their sources. The first one is the ageing of the
+/// first unread record per second.
 const LEAST_AGEING: f64 = 0.01;
 const LEAST_RATE: f64 = 1e-6;
 
 impl Outlook<'_> {
-    /// Seconds until a record is deleted that is not read; `None` where that never happens, or is not known.
+    /// The seconds until an unread record is deleted; `None` if that never happens, or is unknown.
     ///
-    /// Kafka deletes whole segments, of which the newest record counts, and looks for them now and then only: records live longer than
-    /// they must, so that this is the earliest time.
+    /// Kafka deletes whole segments, depending on the newest record in each, and only from time to time. Records therefore live
+    /// longer than required, so that this is the earliest time.
     pub(super) fn time_to_data_loss(&self) -> Option<f64> {
-        // A start that was asked for later may have moved to what was committed in between.
+        // A start requested later may have moved to an offset that was committed in between.
         if self.began.is_some_and(|began| self.read < began) {
             return Some(0.0);
         }
@@ -46,15 +47,16 @@ impl Outlook<'_> {
         times.into_iter().flatten().filter(|seconds| seconds.is_finite()).reduce(f64::min)
     }
 
-    /// `retention.ms` goes by timestamps. A record is lost that is deleted before the group comes to it: the first one of which that is true is looked
-    /// for, among those that are unread and those that come. What is unread need not have come evenly: a group that catches up may have more
-    /// before it than it reads in time, and one that stands in a burst of records may be through before the first of them is deleted.
+    /// `retention.ms` depends on timestamps. A record is lost if it is deleted before the group reads it. This looks for the
+    /// first such record, among the unread ones and the future ones. Unread records need not have been appended evenly: a group
+    /// that catches up may have more to read than it can in time, and a group in a burst of records may finish before the first
+    /// of them is deleted.
     ///
-    /// A record that is older than it may be is deleted when Kafka looks the next time, however fast the group reads.
+    /// A record older than its retention is deleted at Kafka's next check, however fast the group reads.
     fn by_age(&self) -> Option<f64> {
         let unread = self.unread?;
         let stamped_ago = self.clock.stamped_ago(self.log, unread)?;
-        // Where timestamps are not when records come, it is taken that they are off by as much for all.
+        // If timestamps differ from the times of arrival, the same difference is assumed for all records.
         let age = self.clock.age(self.log, unread)?.seconds;
         let limit = self.retention?.ms? as f64 / 1000.0 - (stamped_ago - age);
         if limit <= age {
@@ -74,14 +76,15 @@ impl Outlook<'_> {
             }
             here = next;
         }
-        // What comes from now on is deleted so much later than what is there, and read later by what is read of it in a second.
+        // A future record is deleted later by the time of its arrival, and read later by what has to be read before it.
         let ageing = 1.0 - rates.consumed / rates.produced.max(LEAST_RATE);
         let grows = rates.produced / rates.consumed - 1.0;
         (ageing > LEAST_AGEING).then(|| here.deleted + here.spare() / grows)
     }
 
-    /// How old the records after an unread one are, up to the end: offsets and seconds, as far as the samples of the log tell, evenly in between.
-    /// Of what was there before the first sample it is known how fast ages have changed that the group has read: so they go on.
+    /// The ages of the records after an unread one, up to the end, as offsets and seconds: from the samples of the log,
+    /// interpolated between them. For records before the first sample, the ages are extrapolated from those that the group has
+    /// read.
     fn ages_after(&self, unread: i64, age: f64, rates: Rates) -> Vec<(f64, f64)> {
         let ago = |at: Millis| self.clock.now.saturating_sub(at).max(0) as f64 / 1000.0;
         let mut ages = Vec::new();
@@ -98,10 +101,10 @@ impl Outlook<'_> {
         ages
     }
 
-    /// `retention.bytes` goes by what comes after a record: Kafka deletes the oldest segment if all that comes after that is as large, so a
-    /// record goes when that many bytes come after it, at the earliest, and one segment (`segment.bytes`) later at the latest. Which
-    /// segment a record is in is not known: from there on each look of Kafka's may be the one that deletes it, however
-    /// fast the group catches up.
+    /// `retention.bytes` depends on the bytes after a record: Kafka deletes the oldest segment if all later data is at least that
+    /// large. A record is therefore deleted at the earliest when that many bytes come after it, and at the latest one segment
+    /// (`segment.bytes`) later. The segment of a record is unknown: from the earliest time on, each of Kafka's checks may delete
+    /// it, however fast the group catches up.
     fn by_size(&self) -> Option<f64> {
         let limit = self.retention?.bytes? as f64;
         let unread = self.log.bytes_behind(self.unread?)?.bytes;
@@ -112,8 +115,9 @@ impl Outlook<'_> {
         self.after(limit - unread, self.log.sizes.per_second(self.since)? - read)
     }
 
-    /// However it is that the log's start moves, but where no size limits it, or sizes are known: there it moves by age or by size, which are
-    /// known better, or because somebody deletes what was read, as Kafka Streams does of its repartition topics.
+    /// The forecast from the movement of the log start. It is used only if the log is limited by size and sizes are unknown. Otherwise the start
+    /// moves by age or by size, which are known better, or because an application deletes consumed records, as Kafka Streams does in its
+    /// repartition topics.
     fn by_log_start(&self) -> Option<f64> {
         let by_size = |bytes: Option<u64>| bytes.is_none() || self.log.bytes_behind(self.read).is_some();
         if self.retention.is_some_and(|retention| by_size(retention.bytes)) {
@@ -125,8 +129,8 @@ impl Outlook<'_> {
         self.after(left, deleted - consumed)
     }
 
-    /// Whether so many seconds are within the horizon. Where all records are deleted soon, a group that has not committed for a while would
-    /// always be in danger: half of the time that they live counts if that is less.
+    /// Whether this time is within the horizon. If all records are deleted soon, a group that has not committed for a while would
+    /// always be in danger; therefore half of their lifetime applies if that is less.
     pub(super) fn is_imminent(&self, seconds: f64, horizon: Duration) -> bool {
         let limits = self.retention.unwrap_or_default();
         let by_age = limits.ms.map(|ms| ms as f64 / 1000.0);
@@ -136,7 +140,7 @@ impl Outlook<'_> {
         seconds <= lives.map_or(f64::INFINITY, |lives| lives / 2.0).min(horizon.as_secs_f64())
     }
 
-    /// When so much is used up, unless the group has read all that there is before.
+    /// When this amount is used up, unless the group has caught up before.
     fn after(&self, left: f64, per_second: f64) -> Option<f64> {
         let catches_up = self.rates.filter(|rates| rates.consumed > rates.produced);
         let read = catches_up.map(|rates| self.lag as f64 / (rates.consumed - rates.produced));
@@ -145,7 +149,7 @@ impl Outlook<'_> {
     }
 }
 
-/// Seconds until the record at a place is deleted, and until it is read.
+/// The seconds until the record at some place is deleted, and until it is read.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     deleted: f64,
@@ -153,12 +157,12 @@ struct Place {
 }
 
 impl Place {
-    /// How much sooner it is read.
+    /// The time between reading and deletion.
     fn spare(self) -> f64 {
         self.deleted - self.read
     }
 
-    /// When the first record between this place, which is read in time, and one that is not, is deleted.
+    /// When the first record is deleted that lies between this place, which is read in time, and one that is not.
     fn lost_before(self, next: Self) -> f64 {
         let share = self.spare() / (self.spare() - next.spare()).max(f64::MIN_POSITIVE);
         self.deleted + (next.deleted - self.deleted) * share.min(1.0)

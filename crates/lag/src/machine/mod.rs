@@ -1,4 +1,4 @@
-//! [`Lag`]: samples in, a report out. It touches neither socket nor clock.
+//! [`Lag`]: takes samples and returns a report, without socket and clock.
 
 mod age;
 mod findings;
@@ -29,14 +29,13 @@ use crate::{
     sample::{LogSample, RecordTime, Retention, Sample},
 };
 
-/// The lag of groups, made of one sample after the other.
+/// Computes the lag of groups from successive samples.
 ///
-/// 1. give it a [`Sample`];
-/// 2. ask [`wanted_record_times`](Self::wanted_record_times), and give the answers to
-///    [`record_times`](Self::record_times);
+/// 1. pass a [`Sample`];
+/// 2. call [`wanted_record_times`](Self::wanted_record_times), and pass the results to [`record_times`](Self::record_times);
 /// 3. take the [`report`](Self::report).
 ///
-/// What it keeps of a partition is bounded, however long it runs: about 1 KB of a log and 0.5 KB of a group on it, beside the
+/// Its memory per partition is bounded, however long it runs: about 1 KB for a log and 0.5 KB for a group on it, beside the
 /// names.
 #[derive(Debug)]
 pub struct Lag {
@@ -48,11 +47,11 @@ pub struct Lag {
     logs: BTreeMap<TopicPartition, Log>,
     topics: BTreeMap<Topic, TopicInfo>,
     failures: Vec<String>,
-    /// How many timestamps were wanted so far: where there are more than may be read, each has its turn.
+    /// The number of timestamps wanted so far: if there are more than the limit, each has its turn.
     turn: usize,
 }
 
-/// What is known of a topic.
+/// The state of a topic.
 #[derive(Debug, Default)]
 struct TopicInfo {
     id: Option<String>,
@@ -60,7 +59,7 @@ struct TopicInfo {
 }
 
 impl Lag {
-    /// Nothing is known yet.
+    /// Creates a machine without any data.
     #[must_use]
     pub fn new(config: Config) -> Self {
         Self {
@@ -76,22 +75,22 @@ impl Lag {
         }
     }
 
-    /// What was set.
+    /// The settings.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// The partitions that the known groups read.
+    /// The partitions with committed offsets of known groups.
     pub(crate) fn partitions(&self) -> BTreeSet<TopicPartition> {
         self.groups.values().flat_map(|group| group.partitions.keys().cloned()).collect()
     }
 
-    /// Takes in what a round found out.
+    /// Adds the results of a round.
     pub fn handle_sample(&mut self, sample: Sample) {
         let started = *self.started.get_or_insert(sample.now);
         let at = Millis::try_from(sample.now.saturating_duration_since(started).as_millis());
-        // Time does not go back, whatever the caller says.
+        // Time does not go back, whatever the caller passes.
         self.clock = Clock { now: at.unwrap_or(Millis::MAX).max(self.clock.now), wall_ms: sample.wall_ms };
         self.cluster = sample.cluster.or(self.cluster.take());
         self.failures = sample.failures;
@@ -114,7 +113,7 @@ impl Lag {
             let known = self.groups.entry(group.group.clone()).or_default();
             let has_committed = group.committed.is_some();
             known.sample(group, self.clock.now, &self.config);
-            // Only what both the group and the log have answered is compared.
+            // Only groups and logs that have both responded are compared.
             let partitions =
                 known.partitions.iter_mut().filter(|(of, _)| has_committed && fresh.contains(of));
             for (of, partition) in partitions {
@@ -152,7 +151,7 @@ impl Lag {
         }
     }
 
-    /// Logs that no group reads any more and that were not asked for now are forgotten, and so are topics without a log.
+    /// Removes logs that no group consumes and that are not in the sample, and topics without a log.
     fn forget_unread(&mut self, fresh: &BTreeSet<&TopicPartition>) {
         let read: BTreeSet<&TopicPartition> =
             self.groups.values().flat_map(|group| group.partitions.keys()).collect();
@@ -162,9 +161,10 @@ impl Lag {
         self.topics.retain(|topic, _| topics.contains(topic));
     }
 
-    /// Of which partitions the timestamp of the record at an offset, or of the first after it, is wanted; at most so many, the least
-    /// known first. Each is the first unread record of some group; it is wanted where the samples of the log do not tell its age to 1 s
-    /// or 5 %, whichever is greater, and once where the group stands: samples do not tell a record from a transaction marker.
+    /// The partitions and offsets for which the timestamp of the record at the offset, or of the first one after it, is wanted;
+    /// at most this many, the least known first. Each is the first unread record of some group. It is wanted if the samples of
+    /// the log do not determine its age to 1 s or 5 %, whichever is greater, and once if the group does not move, because samples
+    /// do not distinguish a record from a transaction marker.
     pub fn wanted_record_times(&mut self, most: usize) -> Vec<(TopicPartition, i64)> {
         let mut wanted: BTreeMap<(&TopicPartition, i64), f64> = BTreeMap::new();
         for group in self.groups.values() {
@@ -193,19 +193,19 @@ impl Lag {
         wanted
     }
 
-    /// More of what has failed in this round.
+    /// Adds failures of this round.
     pub(crate) fn note_failures(&mut self, failures: Vec<String>) {
         self.failures.extend(failures);
     }
 
-    /// Takes in what reading records found out.
+    /// Stores the results of reading records.
     pub fn record_times(&mut self, found: impl IntoIterator<Item = (TopicPartition, i64, RecordTime)>) {
         for (partition, offset, time) in found {
             if let Some(log) = self.logs.get_mut(&partition) {
                 log.read(offset, time);
             }
         }
-        // What was read for offsets that nobody stands at any more is of no use.
+        // Results for offsets at which no group is any more are useless.
         let mut unread: BTreeMap<&TopicPartition, BTreeSet<i64>> = BTreeMap::new();
         for group in self.groups.values() {
             for (of, partition) in &group.partitions {
@@ -228,7 +228,7 @@ impl Lag {
         }
     }
 
-    /// What is known now.
+    /// The present report.
     #[must_use]
     pub fn report(&self) -> Report {
         let read: BTreeSet<&TopicPartition> =

@@ -1,23 +1,24 @@
-//! How many bytes of a log lie behind an offset, as far as samples of its size tell. Bounded, whatever happens.
+//! The bytes of a log after an offset, as far as samples of its size show. Its size is bounded.
 
 use std::collections::VecDeque;
 
 use super::log::{Millis, thin};
 
-/// How many samples are kept: the newest of them all, older ones ever farther apart.
+/// The number of samples kept: all of the newest, and older ones at growing distances.
 const POINTS: usize = 16;
 
-/// What samples of a log's size say.
+/// The samples of a log's size.
 ///
-/// While a log begins where it began, it grows by what is written to it. Where its beginning has moved, what was written meanwhile is
-/// taken to be of records as large as the mean. A log that becomes smaller though its beginning has not moved is compacted: what was known is forgotten.
+/// While the start of a log does not move, its growth is the data written. If its start has moved, the data written meanwhile is
+/// assumed to consist of records of the mean size. A log that shrinks without a move of its start was compacted; earlier data is
+/// then discarded.
 #[derive(Debug, Default)]
 pub(super) struct Sizes {
     points: VecDeque<Point>,
     last: Option<Sampled>,
 }
 
-/// So much had been written up to this end, since the first sample.
+/// The total size written up to this end, since the first sample.
 #[derive(Clone, Copy, Debug)]
 struct Point {
     at: Millis,
@@ -34,7 +35,7 @@ struct Sampled {
     bytes: f64,
 }
 
-/// A number of bytes, off by no more than `error`.
+/// A number of bytes, with a maximum error of `error`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Bytes {
     pub(super) bytes: f64,
@@ -42,14 +43,14 @@ pub(super) struct Bytes {
 }
 
 impl Sampled {
-    /// Bytes of a mean record.
+    /// The mean size of a record.
     fn mean(&self) -> f64 {
         self.bytes / self.end.saturating_sub(self.start).max(1) as f64
     }
 }
 
 impl Sizes {
-    /// Takes in how large the log is between these offsets.
+    /// Adds a sample of the log's size between these offsets.
     pub(super) fn sample(&mut self, at: Millis, start: i64, end: i64, bytes: u64) {
         let now = Sampled { at, start, end: end.max(start), bytes: bytes as f64 };
         let written = self.last.and_then(|last| match last {
@@ -79,7 +80,7 @@ impl Sizes {
         let (last, newest) = (self.last?, self.points.back()?);
         let unseen = end.max(last.end).saturating_sub(offset.max(last.end)).max(0) as f64 * last.mean();
         let seen = self.seen(offset, last, newest.written);
-        // What has come since the last sample may be of any size; it is little, as sizes are read each round.
+        // Data since the last sample may have any size; it is little, because sizes are read each round.
         Some(Bytes { bytes: seen.bytes + unseen, error: seen.error + unseen })
     }
 
@@ -95,10 +96,10 @@ impl Sizes {
         let until = self.points.get(after).map_or((last.end, newest), |point| (point.end, point.written));
         let from = match after.checked_sub(1).and_then(|index| self.points.get(index)) {
             Some(point) => (point.end, point.written),
-            // It was there before the first sample, together with all that is left of that time.
+            // It was in the log before the first sample, together with everything left from that time.
             None => (last.start, until.1 - (last.bytes - (newest - until.1)).max(0.0)),
         };
-        // A log whose beginning has passed a sample has no more than it has.
+        // If the start of a log has passed a sample, the sample cannot count more than the log still has.
         let least = newest - last.bytes;
         let (from, until) = ((from.0.max(last.start), from.1.max(least)), (until.0, until.1.max(least)));
         let share =
@@ -108,7 +109,7 @@ impl Sizes {
         Bytes { bytes: (newest - written).max(0.0), error }
     }
 
-    /// Bytes a second that are written since this time, or since the first sample after it; `None` if that is the last.
+    /// The bytes written per second since this time, or since the first sample after it; `None` if that is the last one.
     pub(super) fn per_second(&self, since: Millis) -> Option<f64> {
         let (last, newest) = (self.last?, self.points.back()?);
         let first = self.points.get(self.points.partition_point(|point| point.at < since))?;
@@ -165,11 +166,11 @@ mod tests {
         let mut sizes = Sizes::default();
         sizes.sample(0, 0, 100, 100_000);
         sizes.sample(10_000, 0, 200, 110_000);
-        // Fifty of the large ones go while ten of 100 bytes come; they are taken for as large as the mean.
+        // Fifty of the large ones are deleted while ten of 100 bytes are appended; these are assumed to have the mean size.
         sizes.sample(20_000, 50, 210, 61_000);
         let (found, _) = bytes(&sizes, 200);
         assert!((found - 3812.5).abs() < 0.1, "{found}");
-        // All that was there before the first sample goes, and more.
+        // Everything from before the first sample is deleted, and more.
         sizes.sample(30_000, 150, 210, 6000);
         assert_eq!(bytes(&sizes, 0), (6000.0, 0.0));
         let (half, error) = bytes(&sizes, 180);

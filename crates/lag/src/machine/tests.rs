@@ -22,14 +22,14 @@ use crate::{
     sample::{GroupSample, LogSample, MemberSample, RecordTime, Retention, Sample, TopicSample},
 };
 
-/// When the tests begin, in milliseconds since 1970.
+/// The beginning of the tests, in milliseconds since 1970.
 const EPOCH: i64 = 1_790_000_000_000;
 
-/// One group on one partition, and the time that passes.
+/// One group on one partition, and the passing time.
 struct World {
     lag: Lag,
     began: Instant,
-    /// Milliseconds since then.
+    /// Milliseconds since the beginning.
     now: i64,
     committed: Option<i64>,
     start: i64,
@@ -56,7 +56,7 @@ impl World {
         }
     }
 
-    /// With a window of so many seconds.
+    /// With a window of this many seconds.
     fn with_window(seconds: u64) -> Self {
         Self::new(Config { window: Duration::from_secs(seconds), ..Config::default() })
     }
@@ -90,7 +90,7 @@ impl World {
         }
     }
 
-    /// Takes a sample now; nobody reads a record for it.
+    /// Takes a sample now, without reading a record.
     fn look(&mut self) -> PartitionReport {
         let sample = self.sample();
         self.give(sample)
@@ -102,7 +102,7 @@ impl World {
         self.partition()
     }
 
-    /// Takes a sample now, and says of the unread record that it was stamped then.
+    /// Takes a sample now, and returns this timestamp for the unread record.
     fn look_and_read(&mut self, stamped: impl Fn(i64) -> RecordTime) -> PartitionReport {
         let sample = self.sample();
         self.lag.handle_sample(sample);

@@ -1,14 +1,14 @@
-//! What a group committed on a partition within the sliding window, and the status that follows: Burrow's rules.
+//! A group's commits on a partition within the sliding window, and the status that follows by Burrow's rules.
 
 use std::collections::VecDeque;
 
 use super::log::Millis;
 use crate::report::Status;
 
-/// The window is kept in so many steps; what is between two of them is drawn together.
+/// The number of steps of the window; samples within a step are merged.
 const STEPS: i64 = 10;
 
-/// The samples of the window, and the last before it.
+/// The samples of the window, and the last one before it.
 #[derive(Debug, Default)]
 pub(super) struct Window(VecDeque<Entry>);
 
@@ -18,16 +18,16 @@ pub(super) struct Entry {
     pub(super) at: Millis,
     pub(super) committed: i64,
     pub(super) end: i64,
-    /// The age of the first unread record in seconds, where it is known.
+    /// The age of the first unread record in seconds, if known.
     pub(super) age: Option<f32>,
-    /// Whether there was no lag at some moment of this step.
+    /// Whether there was a moment without lag in this step.
     caught_up: bool,
     /// Whether the committed offset went back in this step.
     rewound: bool,
 }
 
 impl Entry {
-    /// `read` is what is committed, or how far beyond it there are no records.
+    /// `read` is the committed offset, or beyond it the end of the offsets without records.
     pub(super) fn new(at: Millis, committed: i64, read: i64, end: i64) -> Self {
         let caught_up = committed.max(read) >= end;
         Self { at, committed, end, age: None, caught_up, rewound: false }
@@ -38,12 +38,12 @@ impl Entry {
     }
 }
 
-/// Records a second within the window, and how the age of the first unread record changes.
+/// The records per second within the window, and the change of the age of the first unread record.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Rates {
     pub(super) produced: f64,
     pub(super) consumed: f64,
-    /// Seconds that the first unread record becomes older in a second: 1 if nothing is read, 0 if the group keeps its distance.
+    /// The ageing of the first unread record in seconds per second: 1 if nothing is read, 0 if the group keeps its distance.
     pub(super) ageing: Option<f64>,
 }
 
@@ -52,7 +52,7 @@ impl Window {
         if let Some(last) = self.0.back() {
             entry.rewound = entry.committed < last.committed;
         }
-        // The newest step lasts until it is long enough.
+        // The newest step is extended until it is long enough.
         let step = (window / STEPS).max(1);
         let mut newest = self.0.iter().rev();
         if let (Some(last), Some(before)) = (newest.next(), newest.next())
@@ -63,12 +63,12 @@ impl Window {
             self.0.pop_back();
         }
         self.0.push_back(entry);
-        // One entry is kept from before the window, or it would never be known whole.
+        // One entry is kept from before the window; otherwise the samples would never cover the whole window.
         let begins = entry.at.saturating_sub(window);
         while self.0.get(1).is_some_and(|second| second.at < begins) {
             self.0.pop_front();
         }
-        // Samples that come faster than the clock ticks.
+        // Samples may arrive faster than the clock ticks.
         while self.0.len() as i64 > STEPS + 2 {
             self.0.remove(1);
         }
@@ -81,7 +81,7 @@ impl Window {
         }
     }
 
-    /// What is unread in the sample of this moment turned out to be no records.
+    /// Notes that the unread offsets in the sample of this moment contain no records.
     pub(super) fn set_caught_up(&mut self, at: Millis) {
         if let Some(last) = self.0.back_mut().filter(|last| last.at == at) {
             last.caught_up = true;
@@ -97,17 +97,17 @@ impl Window {
         self.0.front().is_some_and(|first| now.saturating_sub(first.at) >= window)
     }
 
-    /// The status by Burrow's rules, in their order: no lag now or at some moment of the window; gone back; the same offset all along; more lag
-    /// from step to step. `None` while the samples do not reach back far enough.
+    /// The status by Burrow's rules, in their order: no lag now or at some moment of the window; an offset that went back; the
+    /// same offset all along; more lag from step to step. `None` while the samples do not reach back far enough.
     ///
-    /// Burrow reads every commit. Samples do not show a commit that does not move: the same offset all along is a stall if a member owns
-    /// the partition, and a stop if none does.
+    /// Burrow reads every commit. Samples do not show a commit of the same offset: the same offset all along is a stall if a
+    /// member owns the partition, and a stop if none does.
     pub(super) fn status(&self, now: Millis, window: Millis, owned: bool) -> Option<Status> {
         if !self.is_whole(now, window) {
             return None;
         }
         let (first, last) = (self.0.front()?, self.0.back()?);
-        // What came before the window began is known of its first entry alone.
+        // For the time before the window, only the first entry is known.
         let within = || self.0.iter().skip(usize::from(now.saturating_sub(first.at) > window));
         if last.lag() == 0 || within().any(|entry| entry.caught_up) {
             return Some(Status::Ok);
@@ -123,7 +123,7 @@ impl Window {
         Some(if shrinks { Status::Ok } else { Status::Warn })
     }
 
-    /// The rates from the first sample to the last; `None` while they are one.
+    /// The rates from the first sample to the last; `None` for a single sample.
     pub(super) fn rates(&self) -> Option<Rates> {
         let (first, last) = (self.0.front()?, self.0.back()?);
         let between = |from: &Entry| last.at.saturating_sub(from.at) as f64 / 1000.0;

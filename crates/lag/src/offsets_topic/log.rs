@@ -1,4 +1,4 @@
-//! [`CommitLog`]: records of `__consumer_offsets` in, what groups have committed out. It touches neither socket nor clock.
+//! [`CommitLog`]: takes records of `__consumer_offsets` and returns the committed offsets of groups, without socket and clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,45 +9,46 @@ use offtake_wire::{
     offsets_topic::{OffsetCommitKey, OffsetCommitValue},
 };
 
-/// What has been read of the partitions that are read, each from its beginning.
+/// The contents of the assigned partitions, each read from its beginning.
 ///
-/// The topic is compacted: from its beginning on it has the last commit of every partition of every group. A record without a value is
-/// the end of a commit: it was deleted, has expired, or its topic is gone. All else in the topic says nothing about commits; neither does the
-/// end of a group's metadata, which leaves its commits as they are when it changes its protocol.
+/// The topic is compacted: read from its beginning, it contains the last commit of every partition of every group. A record
+/// without a value ends a commit: it was deleted, has expired, or its topic is gone. All other records say nothing about commits;
+/// nor does the end of a group's metadata, which leaves its commits unchanged when it changes its protocol.
 #[derive(Debug, Default)]
 pub(super) struct CommitLog {
     partitions: BTreeMap<i32, Partition>,
-    /// Each name once: groups have many. Those that no group has committed anything of any more are dropped when there are twice as many as were in use.
+    /// Topic names, each stored once, because groups have many. Unused names are removed when there are twice as many as were in
+    /// use.
     topics: BTreeSet<Topic>,
-    /// How many names there may be before those are looked for.
+    /// The number of names from which unused ones are removed.
     most_topics: usize,
 }
 
-/// Fewer names are not worth a look.
+/// With fewer names, a search is not worthwhile.
 const TOPICS: usize = 256;
 
 #[derive(Debug, Default)]
 struct Partition {
-    /// The offset that is read next.
+    /// The next offset to read.
     next: i64,
-    /// It is not known what is committed there, though it is read.
+    /// Whether its commits are unknown although it is read.
     unreadable: bool,
     groups: BTreeMap<String, BTreeMap<TopicPartition, i64>>,
 }
 
-/// What is to be done about a record.
+/// The consequence of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Go on.
+    /// Continue.
     Read,
-    /// It is not known what it says. What is committed in its partition is not known from here on. Said once.
+    /// The record cannot be decoded. The commits of its partition are unknown from here on. Returned once.
     Unreadable(DecodeError),
     /// The log went back. Its partition has to be read from its beginning.
     Rewound,
 }
 
 impl CommitLog {
-    /// These are read from now on, each from its beginning unless it was read before.
+    /// Sets the assigned partitions. Each is read from its beginning unless it was read before.
     pub(super) fn assign(&mut self, partitions: &BTreeSet<i32>) {
         self.partitions.retain(|partition, _| partitions.contains(partition));
         for partition in partitions {
@@ -63,7 +64,7 @@ impl CommitLog {
         }
     }
 
-    /// Takes in a record.
+    /// Handles a record.
     pub(super) fn record(
         &mut self,
         partition: i32,
@@ -78,7 +79,7 @@ impl CommitLog {
         }
         known.next = offset.saturating_add(1);
         if known.unreadable {
-            return Verdict::Read; // it was said, and what comes after it changes nothing
+            return Verdict::Read; // it was reported, and later records change nothing
         }
         match decode(key, value) {
             Ok(None) => Verdict::Read,
@@ -110,7 +111,7 @@ impl CommitLog {
         }
     }
 
-    /// Drops the names of topics that no group has committed anything of any more.
+    /// Removes the names of topics without any commits.
     fn forget_topics(&mut self) {
         let groups = self.partitions.values().flat_map(|known| known.groups.values());
         let used: BTreeSet<&str> =
@@ -119,19 +120,19 @@ impl CommitLog {
         self.most_topics = self.topics.len().saturating_mul(2);
     }
 
-    /// There is nothing more to read before this offset: what is left there are markers of transactions, or was compacted away.
+    /// Notes that there are no records before this offset: only transaction markers, or offsets that were compacted away.
     pub(super) fn advance(&mut self, partition: i32, next: i64) {
         if let Some(known) = self.partitions.get_mut(&partition) {
             known.next = known.next.max(next);
         }
     }
 
-    /// Whether a partition has been read up to this offset, and what it says is known.
+    /// Whether a partition was read up to this offset, and its commits are known.
     pub(super) fn is_read(&self, partition: i32, end: i64) -> bool {
         self.partitions.get(&partition).is_some_and(|known| known.next >= end && !known.unreadable)
     }
 
-    /// What a group of that partition has committed, as far as it is read.
+    /// The committed offsets of a group in that partition, as far as they were read.
     pub(super) fn committed(&self, partition: i32, group: &str) -> BTreeMap<TopicPartition, i64> {
         let known = self.partitions.get(&partition).and_then(|known| known.groups.get(group));
         known.cloned().unwrap_or_default()
@@ -143,7 +144,7 @@ impl Partition {
         self.groups.entry(group).or_default().insert(of, offset);
     }
 
-    /// A group that has committed nothing any more is forgotten.
+    /// Removes a commit. A group without any commits is removed.
     fn remove(&mut self, key: &OffsetCommitKey) {
         if let Some(committed) = self.groups.get_mut(&key.group) {
             committed.remove(&TopicPartition::new(key.topic.as_str(), key.partition));
@@ -154,7 +155,7 @@ impl Partition {
     }
 }
 
-/// Whose commit it is, and the offset, or that there is none any more; `None` for what is no commit.
+/// The key of a commit, and its offset or `None` if it was deleted; `None` for other records.
 fn decode(
     key: Option<&[u8]>,
     value: Option<&[u8]>,
@@ -220,11 +221,11 @@ mod tests {
         log.record(0, 7, Some(&audit(0)), None);
         log.record(0, 8, Some(&audit(0)), None);
         assert!(offsets(&log, "audit").is_empty() && log.partitions[&0].groups.len() == 1);
-        // What has no key says nothing.
+        // A record without a key says nothing.
         assert_eq!(log.record(0, 9, None, None), Verdict::Read);
     }
 
-    /// Groups and topics come and go for as long as a cluster lives, as those of tests and of Kafka Streams' jobs do.
+    /// Groups and topics come and go as long as a cluster lives, for example those of tests and of Kafka Streams jobs.
     #[test]
     fn groups_and_topics_that_are_gone_are_forgotten() {
         let mut log = reading(&[0]);
@@ -244,14 +245,14 @@ mod tests {
             for group in [group.as_str(), "stays"] {
                 record(&mut log, &key(group, &topic, 0), None);
             }
-            // An end of what was never there, as what is before it was compacted away, makes nothing known.
+            // A deletion of an unknown commit, whose earlier records were compacted away, adds nothing.
             record(&mut log, &key("never", &format!("never-{nth}"), 0), None);
             most = most.max(log.topics.len());
         }
         assert!(most <= 2 * 301, "{most} names, of which 301 are used");
         assert_eq!((log.partitions[&0].groups.len(), log.committed(0, "stays").len()), (1, 300));
         assert!((0..300).all(|nth| log.topics.contains(format!("kept-{nth}").as_str())), "used, and once");
-        // What another replica has from now on is nobody's here.
+        // Partitions now assigned to another replica are forgotten here.
         log.assign(&BTreeSet::from([1]));
         assert!(log.topics.is_empty());
     }
@@ -265,7 +266,7 @@ mod tests {
         log.advance(0, 6);
         log.advance(0, 2);
         assert!(log.is_read(0, 6));
-        // Another replica has it now, and then it comes back.
+        // Another replica has it for a while, and then it comes back.
         log.assign(&BTreeSet::from([1]));
         log.record(0, 6, Some(&key("a", "t", 0)), Some(&value(3, 2)));
         log.assign(&BTreeSet::from([0, 1]));
@@ -288,7 +289,7 @@ mod tests {
         let verdict = log.record(0, 1, Some(&key("a", "t", 0)), Some(&[0, 99]));
         assert!(matches!(verdict, Verdict::Unreadable(_)));
         log.record(0, 2, Some(&key("b", "t", 0)), Some(&value(3, 1)));
-        // A coordinator of a later release writes all of its commits so.
+        // A coordinator of a later release writes all of its commits in this way.
         assert_eq!(log.record(0, 3, Some(&key("a", "t", 0)), Some(&[0, 99])), Verdict::Read);
         assert!(!log.is_read(0, 0) && offsets(&log, "b").is_empty() && log.is_read(1, 0));
         log.restart(0);

@@ -1,4 +1,5 @@
-//! [`OffsetsTopic`]: what groups commit, read from `__consumer_offsets` instead of asked for; and which groups one of several monitors watches.
+//! [`OffsetsTopic`]: reads the commits of groups from `__consumer_offsets` instead of requesting them, and divides the groups
+//! among several monitors.
 
 mod log;
 mod reader;
@@ -19,31 +20,31 @@ use self::log::CommitLog;
 pub use self::shard::Shard;
 pub(crate) use self::shard::partition_of;
 
-/// Kafka's name of it.
+/// The name of the topic.
 pub(crate) const TOPIC: &str = "__consumer_offsets";
 
-/// How long leaving the group may take.
+/// The timeout for leaving the group.
 const LEAVING: Duration = Duration::from_secs(2);
 
-/// What `__consumer_offsets` is read for.
+/// The purposes for which `__consumer_offsets` is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OffsetsTopicConfig {
-    /// What groups have committed is read from it. Else nothing is: it only divides groups.
+    /// Whether committed offsets are read from it. Otherwise nothing is read: it only divides the groups.
     pub commits: bool,
-    /// The group of the replicas that share its partitions, if there are several. Each watches the groups whose commits are in its
-    /// partitions. Without it all partitions are read.
+    /// The group of the replicas that share its partitions, if there are several. Each replica watches the groups whose commits
+    /// are in its partitions. Without it, all partitions are read.
     pub shard_group: Option<String>,
 }
 
 /// A consumer of `__consumer_offsets`, in a task of its own that ends with this value.
 ///
-/// Partitions are read from their beginning: the topic is compacted, so that this has every commit there is. Until a partition is read to its
-/// end, and whenever that takes more than a second, as it does behind a transaction that hangs, a
-/// [`Collector`](crate::Collector) asks for what the groups of that partition have committed, as it does without.
+/// Partitions are read from their beginning: the topic is compacted, so that it contains every commit. Until a partition is read
+/// to its end, and whenever that takes more than a second, for example after a hanging transaction, a
+/// [`Collector`](crate::Collector) requests the commits of that partition's groups, as it does without this.
 ///
-/// Needs `READ` on the topic; with [`shard_group`](OffsetsTopicConfig::shard_group) also on that group. Brokers have to keep commits in that topic as Kafka
-/// does: of others nothing would be learnt.
+/// Requires `READ` on the topic, and with [`shard_group`](OffsetsTopicConfig::shard_group) also on that group. The brokers have
+/// to store commits in that topic as Kafka does; otherwise nothing would be learnt.
 #[derive(Debug)]
 pub struct OffsetsTopic {
     shared: Arc<Shared>,
@@ -51,27 +52,27 @@ pub struct OffsetsTopic {
     task: JoinHandle<()>,
 }
 
-/// What the task and the collector share, behind a short lock.
+/// The state shared by the task and the collector, behind a short lock.
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    /// Something was read, or changed hands.
+    /// Signals that something was read, or that the assignment changed.
     progress: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     log: CommitLog,
-    /// The partitions that are this consumer's; `None` while it is no member of its group.
+    /// The assigned partitions; `None` while the consumer is no member of its group.
     assigned: Option<BTreeSet<i32>>,
-    /// The last thing that went wrong.
+    /// The last error.
     failure: Option<String>,
     handle: Option<Handle>,
 }
 
 impl OffsetsTopic {
-    /// Begins to read, with consumers that this function begins to build: what it is read for sets isolation, group and commits. One is built anew
-    /// when it fails for good. Nothing is waited for.
+    /// Begins to read. `consumer` returns a builder, for which this sets isolation, group and commits according to the purposes.
+    /// It is called again when a consumer fails for good. This does not wait for anything.
     ///
     /// Needs a tokio runtime.
     #[must_use]
@@ -90,7 +91,7 @@ impl OffsetsTopic {
     pub async fn close(self) {
         let handle = self.shared.lock().handle.take();
         if let Some(handle) = handle {
-            // What is not over by then is over with the session.
+            // If that takes longer, the session timeout ends the membership.
             let _ = handle.close(LEAVING).await;
         }
     }
@@ -99,7 +100,7 @@ impl OffsetsTopic {
         &self.config
     }
 
-    /// The partitions that are this replica's; an error says why none are, not even none.
+    /// The partitions assigned to this replica; an error explains why the assignment is unknown.
     pub(crate) fn assigned(&self) -> Result<BTreeSet<i32>, String> {
         let state = self.shared.lock();
         state.assigned.clone().ok_or_else(|| {
@@ -111,12 +112,12 @@ impl OffsetsTopic {
         })
     }
 
-    /// The last thing that went wrong.
+    /// The last error.
     pub(crate) fn failure(&self) -> Option<String> {
         self.shared.lock().failure.clone()
     }
 
-    /// Those of these partitions that are read to these ends, when all are or the time is over.
+    /// Waits until these partitions are read to these ends, or the time has ended. Returns those that are.
     pub(crate) async fn read_to(&self, ends: &BTreeMap<i32, i64>, limit: Duration) -> BTreeSet<i32> {
         let read = || {
             let state = self.shared.lock();
@@ -136,7 +137,7 @@ impl OffsetsTopic {
         read()
     }
 
-    /// What a group of that partition has committed, as far as it is read.
+    /// The committed offsets of a group in that partition, as far as they were read.
     pub(crate) fn committed(&self, partition: i32, group: &str) -> BTreeMap<TopicPartition, i64> {
         self.shared.lock().log.committed(partition, group)
     }

@@ -1,4 +1,4 @@
-//! The loop: a consumer of `__consumer_offsets`, and another one when it fails for good.
+//! The loop: a consumer of `__consumer_offsets`, which is replaced when it fails for good.
 
 use std::{collections::BTreeSet, convert::Infallible, future::pending, sync::Arc, time::Duration};
 
@@ -7,9 +7,9 @@ use offtake_client::clock;
 
 use super::{OffsetsTopicConfig, Shared, TOPIC, log::Verdict};
 
-/// How often it is looked what has become of the assignment, while nothing is read.
+/// How often to check the assignment while nothing is read.
 const POLL: Duration = Duration::from_millis(200);
-/// How long to wait after a failure.
+/// The pause after a failure.
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// Ends when the consumer is closed by its handle.
@@ -35,7 +35,7 @@ async fn read(shared: &Shared, config: &OffsetsTopicConfig, consumer: Builder) -
         .property("isolation.level", "read_committed")
         .property("auto.offset.reset", "earliest");
     if let Some(group) = &config.shard_group {
-        // A replica that stays keeps what it has.
+        // A replica that stays keeps its partitions.
         consumer = consumer
             .property("group.id", group)
             .property("group.protocol", "classic")
@@ -56,7 +56,7 @@ async fn read(shared: &Shared, config: &OffsetsTopicConfig, consumer: Builder) -
         let polled = consumer.poll(POLL).await;
         shared.assign(assigned(&consumer, config).await);
         if !config.commits {
-            // A pause belongs to one assignment, and what was given up may have come back.
+            // A pause belongs to one assignment, and a partition may have been given up and assigned again.
             consumer.pause_all()?;
         }
         let restart = match polled {
@@ -66,7 +66,7 @@ async fn read(shared: &Shared, config: &OffsetsTopicConfig, consumer: Builder) -
             Err(error) => {
                 shared.fail(&error);
                 pause().await;
-                // It stops the one that it is about.
+                // The error stops its own partition.
                 error.partition().cloned().into_iter().collect()
             }
         };
@@ -79,10 +79,10 @@ async fn read(shared: &Shared, config: &OffsetsTopicConfig, consumer: Builder) -
     }
 }
 
-/// The partitions that are ours, if anything is.
+/// The assigned partitions, if this is a member.
 async fn assigned(consumer: &Consumer, config: &OffsetsTopicConfig) -> Option<BTreeSet<i32>> {
     let is_member = match &config.shard_group {
-        // A member may own nothing: there may be more of them than partitions.
+        // A member may own nothing, because there may be more members than partitions.
         Some(_) => consumer.owns_assignment() && consumer.group_metadata().await.is_ok(),
         None => true,
     };
@@ -115,7 +115,7 @@ impl Shared {
         }
     }
 
-    /// Takes in what was read. Those partitions are given back that have to be read from their beginning.
+    /// Handles the records. Returns the partitions that have to be read from their beginning.
     fn take(&self, records: &Records, consumer: &Consumer) -> Vec<TopicPartition> {
         let mut state = self.lock();
         let mut restart = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! Brokers that are slow, dead, or say no.
+//! Brokers that are slow, dead, or refuse requests.
 
 use offtake_broker::{ApiKey, Fault, FaultRule};
 use offtake_client::clock;
@@ -7,7 +7,7 @@ use super::*;
 
 const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
 
-/// Three brokers, a topic of as many partitions, and groups at each of them.
+/// Three brokers, a topic with as many partitions, and groups at each of them.
 async fn three() -> (Box, Vec<String>) {
     let at = Box::start(3).await;
     at.cluster.create_topic("orders", 3).unwrap();
@@ -44,14 +44,14 @@ async fn a2_a_broker_that_does_not_answer_delays_one_round_and_only_its_own_part
     let took = clock::now() - began;
     assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(3), "{took:?}");
     assert!(report.failures.iter().any(|failure| failure.contains("broker 2")), "{:?}", report.failures);
-    // Everybody is still there; only what broker 2 leads ends where it did, and for groups that it coordinates all does.
+    // All groups are still in the report. Only the logs led by broker 2, and the groups coordinated by it, keep their old values.
     assert_eq!(report.groups.len(), 12);
     for (name, coordinator) in groups.iter().zip(coordinators) {
         let ends: Vec<_> = group(&report, name).partitions.iter().map(|of| of.end.unwrap()).collect();
         let as_it_was = ends.iter().filter(|end| **end == 2).count();
         assert_eq!(as_it_was, if coordinator == Some(2) { 3 } else { 1 }, "{ends:?}");
     }
-    // The others are not held up by it any more.
+    // It does not delay the others any more.
     let began = clock::now();
     let report = collector.round().await.unwrap();
     assert!(clock::now() - began < Duration::from_millis(100), "{:?}", clock::now() - began);
@@ -142,7 +142,7 @@ async fn c2_a_coordinator_that_loads_is_asked_again_in_the_next_round() {
     collector.close().await;
 }
 
-/// The old coordinator does not list it any more, and the new one refuses to list anything while it loads.
+/// The old coordinator does not list the group any more, and the new one refuses to list anything while it loads.
 #[tokio::test(start_paused = true)]
 async fn c2_groups_outlive_a_move_to_a_coordinator_that_loads() {
     let (at, groups) = three().await;
@@ -202,14 +202,14 @@ async fn without_a_broker_the_first_round_fails_and_a_later_one_works() {
     at.cluster.restart(1);
     pass(Duration::from_secs(5)).await;
     assert!(collector.round().await.unwrap().groups.is_empty());
-    // And when it is gone again what is known stays.
+    // When the broker is gone again, the last state stays.
     at.cluster.crash(1);
     let report = collector.round().await.unwrap();
     assert!(!report.failures.is_empty());
     collector.close().await;
 }
 
-/// Without `DESCRIBE` on the cluster there is all but bytes, and the brokers are not asked in vain each round.
+/// Without `DESCRIBE` on the cluster, only bytes are missing, and the brokers are not asked in vain each round.
 #[tokio::test(start_paused = true)]
 async fn sizes_that_are_refused_are_asked_for_now_and_then() {
     let at = Box::start(2).await;

@@ -12,14 +12,14 @@ use offtake_admin::{Admin, ClientConfig, TopicPartition, dial::InMemory};
 use offtake_broker::{Cluster, NewRecord};
 use offtake_lag::{Collector, Config, GroupReport, Report};
 
-/// A cluster, whose clock is the test's.
+/// A cluster that uses the test's clock.
 struct Box {
     cluster: Cluster,
 }
 
 impl Box {
     async fn start(brokers: i32) -> Self {
-        // Timestamps of records are compared with this machine's clock, so the cluster has it too.
+        // Timestamps of records are compared with this machine's clock, so that the cluster uses it too.
         let mut config = offtake_broker::Config::default();
         config.wall_ms = offtake_client::clock::wall_ms();
         config.brokers = brokers;
@@ -36,7 +36,7 @@ impl Box {
         Collector::new(self.admin(), config)
     }
 
-    /// Writes so many records, each stamped so many seconds ago.
+    /// Writes one record for each of these ages in seconds.
     fn write(&self, topic: &str, partition: i32, ages: impl IntoIterator<Item = i64>) {
         for age in ages {
             let stamped = offtake_client::clock::wall_ms() - age * 1000;

@@ -1,4 +1,4 @@
-//! What a round says.
+//! The results of a round.
 
 use offtake_broker::{ApiKey, Fault, FaultRule, KafkaVersion, Rewrite};
 use offtake_lag::{GroupSelection, Severity, Status};
@@ -32,7 +32,7 @@ async fn a_round_tells_committed_offsets_ends_and_the_age_of_the_first_unread_re
     assert_eq!((audit.lag, audit.severity, audit.status), (3, Severity::High, None));
     assert_eq!((audit.state.as_str(), audit.protocol.as_deref()), ("Empty", Some("classic")));
     assert_eq!(group(&report, "billing").lag_seconds.unwrap().round(), 70.0);
-    // A week, which is Kafka's default, less what has passed.
+    // A week, Kafka's default, less the time that has passed.
     let loss = audit.partitions[0].time_to_data_loss_seconds.unwrap();
     assert!((loss - (7.0 * 86_400.0 - 90.0)).abs() < 2.0, "{loss}");
     let ends: Vec<_> = report.partitions.iter().map(|of| (of.partition, of.earliest, of.latest)).collect();
@@ -71,13 +71,13 @@ async fn groups_topics_and_partitions_may_come_and_go() {
     config.window = Duration::from_secs(20);
     let mut collector = at.collector(config);
     assert_eq!(collector.round().await.unwrap().groups.len(), 1);
-    // A topic and a group that are made later.
+    // A topic and a group are created later.
     at.cluster.create_topic("returns", 1).unwrap();
     at.write("returns", 0, [0, 0, 0]);
     at.commit("billing", &[("returns", 0, 1)]).await;
     let report = collector.round().await.unwrap();
     assert_eq!(numbers(group(&report, "billing")), [("returns", 0, Some(1), Some(3), Some(2))]);
-    // One that stands still, in a window of two more rounds.
+    // A group does not move, in a window of two more rounds.
     for _ in 0..2 {
         pass(Duration::from_secs(10)).await;
         collector.round().await.unwrap();
@@ -85,7 +85,7 @@ async fn groups_topics_and_partitions_may_come_and_go() {
     let report = collector.report();
     assert_eq!(group(&report, "billing").partitions[0].status, Some(Status::Stop));
     assert_eq!(group(&report, "audit").status, Some(Status::Ok));
-    // A topic and a group that are deleted. What was committed of the topic is forgotten with it.
+    // A topic and a group are deleted. The commits on the topic are deleted with it.
     let mut admin = at.admin();
     admin.delete_topic("returns").await.unwrap();
     assert!(admin.delete_groups(["audit"]).await["audit"].is_ok());
@@ -119,7 +119,7 @@ async fn only_the_groups_that_are_watched_are_asked_for() {
     assert_eq!(watched(GroupSelection::Matching(pattern)).await, "billing billing-eu");
 }
 
-/// OffsetFetch takes one group at a time there, and groups are listed without a type.
+/// There, OffsetFetch accepts one group at a time, and groups are listed without a type.
 #[tokio::test(start_paused = true)]
 async fn brokers_of_kafka_2_8_are_asked_in_their_way() {
     let at = Box::start(2).await;
@@ -159,7 +159,7 @@ async fn dead_letters_are_looked_at_though_nobody_reads_them() {
     collector.close().await;
 }
 
-/// Such as one that may not be seen.
+/// For example a topic that this client is not allowed to see.
 #[tokio::test(start_paused = true)]
 async fn a_topic_that_is_not_there_is_looked_for_seldom() {
     let at = Box::start(1).await;
@@ -196,7 +196,7 @@ async fn a_lag_in_bytes_is_what_the_unread_records_take() {
     assert!(unread > 4 * 61 && unread % 4 == 0 && error == unread / 4 * 6, "{unread} ± {error}");
     assert_eq!(bytes(&report)[1..], [(0, 0), (0, 0)]);
     assert_eq!(at.cluster.hits(count), 3, "one request a broker");
-    // What has come since is known.
+    // The size of later data is known.
     pass(Duration::from_secs(10)).await;
     (0..2).for_each(|_| batch(1));
     let report = collector.round().await.unwrap();
@@ -204,7 +204,7 @@ async fn a_lag_in_bytes_is_what_the_unread_records_take() {
     collector.close().await;
 }
 
-/// Records of 1,000 bytes and more, of which a third is read, where 50,000 bytes are kept.
+/// Records of 1,000 bytes and more, of which a third is read, while 50,000 bytes are retained.
 #[tokio::test(start_paused = true)]
 async fn a_log_that_is_limited_by_its_size_is_told_before_it_loses_a_record() {
     let at = Box::start(1).await;

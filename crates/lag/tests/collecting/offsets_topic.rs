@@ -1,5 +1,5 @@
-//! Commits that are read from `__consumer_offsets`, and replicas that share it. The embedded cluster keeps commits elsewhere: what stands in the
-//! topic is written here.
+//! Commits read from `__consumer_offsets`, and replicas that share it. The embedded cluster stores commits elsewhere, so that
+//! these tests write the records in the topic.
 
 use std::collections::BTreeSet;
 
@@ -32,14 +32,14 @@ impl Box {
         })
     }
 
-    /// How many partitions the topic has.
+    /// The number of partitions of the topic.
     fn partitions(&self) -> i32 {
         (0..)
             .find(|partition| self.cluster.with(|model, _| model.offsets_of(TOPIC, *partition)).is_none())
             .unwrap()
     }
 
-    /// What a coordinator would write: this offset, or that there is none any more.
+    /// Writes a coordinator's record: this offset, or the deletion of the commit.
     fn log_commit(&self, group: &str, partition: i32, offset: Option<i64>) {
         let (mut key, mut value) = (Writer::new(), Writer::new());
         key.i16(1);
@@ -57,7 +57,7 @@ impl Box {
     }
 }
 
-/// Rounds, until one is without failures.
+/// Makes rounds until one has no failures.
 async fn settled(collector: &mut Collector) -> Report {
     for _ in 0..100 {
         match collector.round().await {
@@ -87,7 +87,7 @@ async fn commits_are_learnt_from_the_topic_and_nobody_is_asked() {
     let audit = [("orders", 0, Some(5), Some(9), Some(4)), ("orders", 1, Some(0), Some(0), Some(0))];
     assert_eq!(numbers(group(&report, "audit")), audit);
     assert_eq!(numbers(group(&report, "billing")), [("orders", 0, Some(2), Some(9), Some(7))]);
-    // What is committed before a round is known in it, and so is what is deleted.
+    // Commits before a round are known in it, and so are deletions.
     for offset in 3..8 {
         at.log_commit("billing", 0, Some(offset));
         at.log_commit("audit", 1, None);
@@ -123,11 +123,11 @@ async fn what_is_not_read_is_asked_for() {
             report.failures
         );
     }
-    // From then on it is read.
+    // From then on, the topic is read.
     at.cluster.withdraw(silent);
     let report = settled(&mut collector).await;
     assert_eq!(group(&report, "audit").partitions[0].committed, Some(2));
-    // A commit that nobody can read: the coordinator is believed.
+    // If a commit cannot be decoded, the coordinator's response is used.
     let unreadable = NewRecord::new(&b"\0\x63"[..]).key(&b"\0\x01\0\x05audit\0\x06orders\0\0\0\0"[..]);
     for partition in 0..at.partitions() {
         at.cluster.append(TOPIC, partition, std::slice::from_ref(&unreadable)).unwrap();
@@ -141,7 +141,8 @@ fn names(report: &Report) -> BTreeSet<String> {
     report.groups.iter().map(|group| group.group.clone()).collect()
 }
 
-/// Two replicas share the groups; one of them falls silent, as when its machine is gone, and the other has all when its session is over.
+/// Two replicas share the groups; one of them falls silent, as if its machine was gone, and the other has all groups when the
+/// session has ended.
 #[tokio::test(start_paused = true)]
 async fn replicas_share_the_groups_and_one_takes_over_from_another_that_dies() {
     for commits in [false, true] {
@@ -176,7 +177,7 @@ async fn replicas_share_the_groups_and_one_takes_over_from_another_that_dies() {
             shares.0.len() >= 5 && shares.1.len() >= 5 && shares.0.len() + shares.1.len() == all.len(),
             "{shares:?}"
         );
-        // The consumer of the first is not heard of any more; its collector goes on.
+        // The first replica's consumer is cut off; its collector goes on.
         for api in ApiKey::ALL {
             let mut rule = FaultRule::on(*api, Fault::Drop);
             rule.client = Some("one".to_owned());
@@ -196,7 +197,7 @@ async fn replicas_share_the_groups_and_one_takes_over_from_another_that_dies() {
             }
             assert!(clock::now() - died < Duration::from_secs(SESSION + 15), "{:?}", names(&two).len());
         }
-        // One that leaves hands over at once.
+        // A replica that leaves hands over at once.
         second.close().await;
         let mut third = at.collector(Config::default());
         third.use_offsets_topic(at.read("three", commits, Some("monitors")));

@@ -15,7 +15,7 @@ fn coordinator() -> Coordinator {
     Coordinator::new("orders", TIMEOUT, BackoffConfig::default(), 7)
 }
 
-/// Sends what is due, however long the machine wants to wait first.
+/// Sends the due request, after waiting as long as the machine requires.
 fn ask(of: &mut Coordinator, now: &mut Instant) -> CallId {
     of.handle_timeout(*now);
     if let Some(at) = of.poll_timeout() {

@@ -49,7 +49,7 @@ impl Sim {
         transmit
     }
 
-    /// By another broker, if that is what is asked for.
+    /// Responds from another broker, if that is requested.
     fn told(&mut self, response: MetadataResponse) -> &mut Self {
         self.told_by(|to| if to == Target::Other(BrokerId(1)) { 2 } else { 1 }, response)
     }
@@ -268,7 +268,7 @@ fn i5_a_leader_told_in_passing_is_taken_only_if_it_is_newer() {
 
 #[test]
 fn i5_a_leader_that_cannot_be_asked_is_looked_up_after_a_pause() {
-    // Kafka leaves the address out while the new leader is not up for this listener.
+    // Kafka omits the address while the new leader is not up for this listener.
     for (partition, leader) in [(0, 9), (1, 2)] {
         let mut sim = Sim::wanting(&["orders"]);
         sim.told(cluster(vec![topic("orders", 1, &[(1, 3)])]));
@@ -387,7 +387,7 @@ fn a_listing_counts_as_full_only_if_all_topics_were_asked_for() {
     assert!(sim.metadata.cluster().topic("returns").is_some());
 }
 
-/// After all topics were listed, a topic that the listing did not have is asked for, as it is without the listing.
+/// After all topics were listed, a topic that the listing lacks is requested, as it is without the listing.
 #[test]
 fn b1_a_topic_that_the_last_listing_did_not_have_is_asked_for() {
     let mut sim = Sim::wanting(&[]);
@@ -418,7 +418,8 @@ fn b1_of_what_is_named_beside_all_it_is_known_at_once_that_it_does_not_exist() {
     assert_eq!(sim.metadata.cluster().topic("new").map(|info| info.partitions.len()), Some(1));
 }
 
-/// A broker that has just started lists few topics, or none: the members of a group whose leader asked it would lose them.
+/// A broker that has just started lists few topics, or none: the members of a group whose leader asked it
+/// would lose them.
 #[test]
 fn b9_a_topic_is_gone_when_several_listings_in_a_row_lack_it() {
     for named in [BTreeSet::new(), BTreeSet::from(["orders".into()])] {
@@ -441,7 +442,7 @@ fn b9_a_topic_is_gone_when_several_listings_in_a_row_lack_it() {
     }
 }
 
-/// Before topics had ids, nothing but the epochs says so; and a broker that lags behind says the same.
+/// Without topic ids, only the epochs indicate it; and a broker that lags behind sends the same.
 #[test]
 fn b3_b2_without_ids_older_epochs_are_believed_when_answer_after_answer_has_them() {
     let mut sim = Sim::wanting(&["orders", "returns"]);
@@ -460,7 +461,7 @@ fn b3_b2_without_ids_older_epochs_are_believed_when_answer_after_answer_has_them
     assert_eq!(sim.leader("orders", 0), Some((2, Some(0))));
     assert_eq!(sim.leader("returns", 0), Some((1, Some(3))), "of another topic nothing is forgotten");
     assert_eq!(sim.ask().to, Target::Any, "nothing is in doubt");
-    // One with an id never goes back.
+    // The epoch of a topic with an id never decreases.
     let mut sim = Sim::wanting(&["orders"]);
     sim.told(cluster(vec![topic("orders", 1, &[(2, 7)])]));
     for _ in 0..20 {
@@ -469,7 +470,7 @@ fn b3_b2_without_ids_older_epochs_are_believed_when_answer_after_answer_has_them
     assert_eq!(sim.leader("orders", 0), Some((2, Some(7))));
 }
 
-/// It has the old epochs for as long as it is cut off from the controller, and clients reach it all the same.
+/// It has the old epochs for as long as it is cut off from the controller, but clients can still reach it.
 #[test]
 fn b2_b3_without_ids_one_broker_that_lags_behind_is_not_believed_for_as_long_as_another_can_be_asked() {
     let view = |epoch| cluster(vec![topic("orders", 0, &[(2, epoch)])]);
@@ -477,14 +478,14 @@ fn b2_b3_without_ids_one_broker_that_lags_behind_is_not_believed_for_as_long_as_
     sim.told_by(|_| 1, view(7));
     for _ in 0..20 {
         let asked = sim.ask();
-        // Whoever asks any is answered by the one that it has a connection to.
+        // A request to any broker is answered by the one with an open connection.
         let from = if asked.to == Target::Other(BrokerId(1)) { 2 } else { 1 };
         let response = view(if from == 1 { 3 } else { 7 }).into();
         let answer = Answer { from: Some(BrokerId(from)), version: 9, memory: 0, response };
         sim.metadata.handle_answer(sim.now, asked.id, Ok(answer));
         assert_eq!(sim.leader("orders", 0), Some((2, Some(7))));
     }
-    // No other answers.
+    // The other does not respond.
     for _ in 0..20 {
         sim.told_by(|_| 1, view(3));
         assert_eq!(sim.leader("orders", 0), Some((2, Some(7))));

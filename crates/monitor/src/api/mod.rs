@@ -1,4 +1,4 @@
-//! What `/api/…` answers, as `openapi.json` describes it.
+//! The responses of `/api/…`, as described in `openapi.json`.
 
 pub(crate) mod query;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{Settings, view::View};
 
-/// How the monitor does.
+/// The state of the monitor.
 pub(crate) fn status(view: &View, settings: &Settings) -> Value {
     let report = view.report.as_deref();
     json!({
@@ -23,7 +23,7 @@ pub(crate) fn status(view: &View, settings: &Settings) -> Value {
     })
 }
 
-/// All groups, each in short.
+/// A summary of all groups.
 pub(crate) fn groups(report: &Report) -> Value {
     report
         .groups
@@ -45,7 +45,7 @@ pub(crate) fn groups(report: &Report) -> Value {
         .collect()
 }
 
-/// One group with all that is known of it.
+/// The details of one group.
 pub(crate) fn group(group: &GroupReport) -> Value {
     json!({
         "group": group.group,
@@ -62,7 +62,7 @@ pub(crate) fn group(group: &GroupReport) -> Value {
     })
 }
 
-/// As `offtake lag` prints it, and all else that is known.
+/// A row as printed by `offtake lag`, with further values.
 fn row((row, partition): (PartitionRow<'_>, &PartitionReport)) -> Value {
     let mut value = json!(row);
     if let Some(value) = value.as_object_mut() {

@@ -1,4 +1,4 @@
-//! `/api/history`: what was seen, as series.
+//! `/api/history`: the recorded rounds, as series.
 
 use std::{
     borrow::Cow,
@@ -10,19 +10,19 @@ use serde_json::{Value, json};
 
 use crate::history::{Block, History, Picked};
 
-/// Series have at most so many points.
+/// The most points of a series.
 const MOST_POINTS: usize = 1000;
-/// The series of all groups have so many values together at most: answers lie in memory while clients read them.
+/// The most values in the series of all groups together, because responses stay in memory while clients read them.
 const MOST_VALUES: usize = 300_000;
-/// So many partitions of a group have series of their own: those that are furthest behind.
+/// The most partitions of a group with series of their own: those with the greatest lag.
 const MOST_PARTITIONS: usize = 50;
 
-/// What is asked of the history.
+/// A query of the history.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Query {
-    /// Without one, the sums of all groups.
+    /// Without a group, the sums of all groups.
     group: Option<String>,
-    /// How far back, in milliseconds.
+    /// The time span back from the last round, in milliseconds.
     span: i64,
     points: usize,
     partitions: usize,
@@ -30,7 +30,7 @@ pub(crate) struct Query {
 }
 
 impl Query {
-    /// From the part of an address behind the question mark.
+    /// Parses the part of a URL after the question mark.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut query =
             Self { group: None, span: 3_600_000, points: 200, partitions: 8, most_values: MOST_VALUES };
@@ -56,7 +56,7 @@ impl Query {
         Ok(query)
     }
 
-    /// Reads what is asked for. Blocks while it does.
+    /// Answers the query. Blocks while it reads the history.
     pub(crate) fn answer(&self, history: &mut History) -> Result<Value, String> {
         let since = history.last().unwrap_or(0).saturating_sub(self.span);
         let picked = history.pick(since, self.points);
@@ -65,7 +65,7 @@ impl Query {
             None => {
                 let groups =
                     picked.last().and_then(|last| history.directory(last)).map_or(0, |last| last.len());
-                // As many are picked, or two more.
+                // As many points are picked, or up to two more.
                 let fewer =
                     self.most_values.checked_div(groups).map_or(self.points, |most| most.saturating_sub(2));
                 let picked = if fewer < self.points { history.pick(since, fewer) } else { picked };
@@ -114,7 +114,7 @@ impl Query {
         })
     }
 
-    /// Topic and number of the partitions that have the most lag.
+    /// The topic and number of the partitions with the greatest lag.
     fn furthest_behind(&self, last: Option<&Block>) -> Vec<(String, i32)> {
         let topics = last.into_iter().flat_map(|block| &block.topics);
         let mut all: Vec<_> = topics
@@ -130,11 +130,11 @@ impl Query {
     }
 }
 
-/// The sums of each group; of those that are gone, as many as there is room for beside the others.
+/// The sums of each group, including those of deleted groups as far as there is room.
 fn of_all(history: &mut History, picked: &[Picked], most_values: usize) -> Value {
     let most_groups = most_values / picked.len().max(1);
     let mut groups: BTreeMap<String, Series> = BTreeMap::new();
-    // The last round comes first.
+    // The groups of the last round come first.
     for (nth, picked) in picked.iter().rev().enumerate() {
         let directory = history.directory(picked).unwrap_or_default();
         let mut found: HashMap<_, _> = HashMap::with_capacity(directory.len());
@@ -170,7 +170,7 @@ fn times(picked: &[Picked]) -> Vec<i64> {
     picked.iter().map(Picked::at).collect()
 }
 
-/// Values over time; `None` where there are none.
+/// Values over time; `None` at times without a value.
 #[derive(Clone, Debug, Default)]
 struct Series {
     lag: Vec<Option<u64>>,
@@ -179,7 +179,7 @@ struct Series {
 }
 
 impl Series {
-    /// Of something that was not there so many times.
+    /// A series that begins with this many missing values.
     fn absent(times: usize) -> Self {
         Self { lag: vec![None; times], lag_seconds: vec![None; times], status: vec![None; times] }
     }
@@ -197,7 +197,7 @@ impl Series {
     }
 }
 
-/// What `%xx` stand for; `None` where it is no UTF-8. A `%` with something else behind it is itself.
+/// Decodes `%xx`; `None` if the result is not UTF-8. A `%` followed by something else stands for itself.
 pub(crate) fn decode(text: &str) -> Option<String> {
     percent_encoding::percent_decode_str(text).decode_utf8().ok().map(Cow::into_owned)
 }

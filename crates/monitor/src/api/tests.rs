@@ -108,7 +108,7 @@ fn a_history_has_series_as_long_as_its_times_also_for_groups_that_came_later() {
     assert_eq!(nobody["partitions"], json!([]));
 }
 
-/// Groups come and go, as those of consoles do.
+/// Groups come and go, like those of console consumers.
 #[test]
 fn the_series_of_all_groups_are_bounded_and_those_of_the_last_round_come_first() {
     let mut history = History::in_memory(8 << 20);

@@ -1,4 +1,4 @@
-//! The bytes of a frame: a head, a directory of groups, and a block for each group. Each is read alone.
+//! The format of a frame: a head, a directory of groups, and a block for each group. Each part can be read alone.
 //!
 //! ```text
 //! head       checksum of the rest of the head and the directory: u32 · at: i64 · length of the directory: u32 · of the blocks: u32
@@ -6,7 +6,8 @@
 //! block      for each topic: name · count · for each partition: number · lag · lag in seconds · status
 //! ```
 //!
-//! Fixed numbers are little endian, the others LEB128; what may be absent is one more than it is, or 0.
+//! Fixed-width numbers are little endian, the others LEB128; an optional number is encoded as the number plus one, or 0 if
+//! absent.
 
 use offtake_lag::{GroupReport, PartitionReport, Report, Status};
 
@@ -52,7 +53,7 @@ impl Frame {
     }
 }
 
-/// What a head says.
+/// The contents of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) checksum: u32,
@@ -109,7 +110,7 @@ pub(crate) struct Block {
     pub(crate) topics: Vec<(String, Vec<Seen>)>,
 }
 
-/// A partition, as it was seen.
+/// A partition in a round.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Seen {
     pub(crate) partition: i32,
@@ -186,7 +187,7 @@ fn push(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
-/// Takes from bytes that may be anything.
+/// Reads from untrusted bytes.
 pub(super) struct Reader<'a> {
     rest: &'a [u8],
 }

@@ -1,8 +1,8 @@
-//! What was seen: a ring of frames, one for each round, in files or in memory.
+//! The history: a ring of frames, one for each round, in files or in memory.
 //!
-//! A frame is written with one call, so that a process that is killed leaves at most one that is cut off, at the end of the last file; it
-//! is taken away at the next start. Files are numbered; the oldest goes when all are too large together. A damaged file is set aside
-//! as `history.damaged` (the last one of them is kept), and a new one is begun.
+//! A frame is written with one call, so that a killed process leaves at most one incomplete frame, at the end of the last file,
+//! which is removed at the next start. Files are numbered; the oldest is deleted when all together are too large. A damaged file
+//! is renamed to `history.damaged` (only the last one is kept), and a new one is begun.
 
 mod frame;
 mod store;
@@ -15,7 +15,7 @@ pub(crate) use frame::{Block, Entry};
 use frame::{Frame, Reader};
 use store::Store;
 
-/// Of a history that can be used, what had to be given up of it: one sentence.
+/// A part of a usable history that had to be discarded, in one sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Damage(pub(crate) String);
@@ -27,22 +27,22 @@ pub enum HistoryError {
     /// Another process writes to the folder.
     #[error("{0} is in use by another process; give each monitor a folder of its own")]
     InUse(String),
-    /// The folder cannot be made, read or written.
+    /// The folder cannot be created, read or written.
     #[error("{0}: {1}")]
     Io(String, #[source] io::Error),
 }
 
-/// Rounds that were seen, as many as there is room for.
+/// The recorded rounds, as many as there is room for.
 #[derive(Debug)]
 pub struct History {
     store: Store,
-    /// Of each frame that there is, in the order they were written in.
+    /// The positions of all frames, in the order of writing.
     index: VecDeque<FramePosition>,
-    /// The last write failed, and this was said.
+    /// Whether the last write failed, and that was logged.
     has_failed: bool,
 }
 
-/// Where a frame is.
+/// The position of a frame.
 #[derive(Clone, Copy, Debug)]
 struct FramePosition {
     at: i64,
@@ -53,17 +53,18 @@ struct FramePosition {
 }
 
 impl History {
-    /// One that is gone with the process, of at most so many bytes.
+    /// A history in memory, limited to this many bytes.
     #[must_use]
     pub fn in_memory(most: u64) -> Self {
         Self { store: Store::memory(most), index: VecDeque::new(), has_failed: false }
     }
 
-    /// One in a folder, of at most so many bytes (at least 64 KiB). Makes the folder if need be; goes on with what is there.
+    /// A history in a folder, limited to this many bytes (at least 64 KiB). Creates the folder if necessary, and continues with
+    /// its contents.
     ///
     /// # Errors
     ///
-    /// A folder that another process uses, or that cannot be used at all. What is damaged in it is no error, but told.
+    /// Another process uses the folder, or it cannot be used at all. Damaged contents are no error, but are reported.
     pub fn open(folder: &Path, most: u64) -> Result<(Self, Vec<Damage>), HistoryError> {
         let mut damage = Vec::new();
         let (store, files) = Store::open(folder, most)?;
@@ -88,7 +89,7 @@ impl History {
         }
     }
 
-    /// Adds a round. That it cannot is said once, in the log, and charts have a gap.
+    /// Adds a round. A failure is logged once, and charts have a gap.
     pub(crate) fn append(&mut self, report: &Report) {
         let frame = Frame::of(report);
         match self.store.append(&frame.bytes) {
@@ -123,8 +124,9 @@ impl History {
         self.index.back().map(|place| place.at)
     }
 
-    /// About so many frames from a time to the last round, half as many at least if there are, evenly spread: the last one of each stretch. The oldest
-    /// first. Where the clock was set back, what was seen at times that have not come again is left out until they do.
+    /// Picks about this many frames from a time to the last round, and at least half as many if there are enough. They are evenly
+    /// spread: the last frame of each interval. The oldest is first. If the clock was set back, frames with later times are left
+    /// out until the clock reaches those times again.
     pub(crate) fn pick(&self, since: i64, points: usize) -> Vec<Picked> {
         let Some(until) = self.last() else { return Vec::new() };
         let mut within: Vec<_> =
@@ -132,7 +134,7 @@ impl History {
         within.sort_by_key(|place| place.at);
         let span = within.first().map_or(0, |first| until.saturating_sub(first.at));
         let each = span / i64::try_from(points.max(1)).unwrap_or(i64::MAX);
-        // Stretches begin at multiples of their length, a power of two, so that the same rounds are picked a moment later.
+        // Intervals begin at multiples of their length, a power of two, so that the same rounds are picked a moment later.
         let length = u64::try_from(each).ok().and_then(u64::checked_next_power_of_two).unwrap_or(1);
         let length = i64::try_from(length).unwrap_or(i64::MAX).max(1);
         let mut picked: Vec<FramePosition> = Vec::new();
@@ -145,7 +147,7 @@ impl History {
         picked.into_iter().map(Picked).collect()
     }
 
-    /// The directory of a frame: each group with its sums. `None` where it cannot be read any more.
+    /// The directory of a frame: each group with its sums. `None` if it can no longer be read.
     pub(crate) fn directory(&mut self, picked: &Picked) -> Option<Vec<Entry>> {
         let Picked(place) = picked;
         let length = usize::try_from(place.directory).ok()?;
@@ -158,7 +160,7 @@ impl History {
         let Picked(place) = picked;
         let begin = place.offset + frame::HEAD as u64 + u64::from(place.directory);
         let length = usize::try_from(entry.length).ok()?;
-        // The length was covered by a checksum; the file may have been cut since.
+        // The length was protected by a checksum, but the file may have been truncated since.
         let bytes = self.store.read(place.file, begin + u64::from(entry.offset), length).ok()?;
         (crc32c::crc32c(&bytes) == entry.checksum).then(|| Block::read(&mut Reader::new(&bytes)))?
     }

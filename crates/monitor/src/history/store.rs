@@ -1,4 +1,4 @@
-//! Where frames are kept: numbered files in a folder, or memory.
+//! The storage of frames: numbered files in a folder, or memory.
 
 use std::{
     collections::VecDeque,
@@ -14,9 +14,9 @@ use super::{
 
 /// The first bytes of a file.
 const MAGIC: &[u8; 8] = b"offtlag1";
-/// The ring is so many files.
+/// The number of files in the ring.
 const FILES: u64 = 8;
-/// A ring is not smaller.
+/// The minimum size of a ring.
 const LEAST: u64 = 64 << 10;
 
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(super) enum Store {
 pub(super) struct Folder {
     path: PathBuf,
     most: u64,
-    /// Number and size of each file, the oldest first. The last one is written to if `open` is there.
+    /// The number and size of each file, the oldest first. The last one is open for writing if `open` is set.
     files: VecDeque<(u64, u64)>,
     open: Option<File>,
     /// The file that was read last.
@@ -38,7 +38,7 @@ pub(super) struct Folder {
     _lock: File,
 }
 
-/// What a file has in it.
+/// The contents of a file.
 pub(super) struct Scan {
     pub(super) places: Vec<FramePosition>,
     pub(super) damage: Option<String>,
@@ -49,7 +49,7 @@ impl Store {
         Self::Memory { frames: VecDeque::new(), most, size: 0, next: 0 }
     }
 
-    /// And the numbers of the files that are there.
+    /// Opens the folder. Also returns the numbers of the existing files.
     pub(super) fn open(path: &Path, most: u64) -> Result<(Self, Vec<u64>), HistoryError> {
         let failed = |error: io::Error| HistoryError::Io(path.display().to_string(), error);
         fs::create_dir_all(path).map_err(failed)?;
@@ -74,7 +74,7 @@ impl Store {
         Ok((Self::Folder(folder), numbers))
     }
 
-    /// The file and the place where it now is.
+    /// Appends a frame. Returns its file and its position there.
     pub(super) fn append(&mut self, frame: &[u8]) -> io::Result<(u64, u64)> {
         match self {
             Self::Memory { frames, most, size, next } => {
@@ -90,7 +90,7 @@ impl Store {
         }
     }
 
-    /// Forgets the oldest until the rest is small enough. The numbers of what is gone.
+    /// Deletes the oldest files until the rest is small enough. Returns their numbers.
     pub(super) fn make_room(&mut self) -> Vec<u64> {
         let mut gone = Vec::new();
         match self {
@@ -129,7 +129,7 @@ impl Store {
         }
     }
 
-    /// Reads the heads and directories of a file. Takes away a frame at its end that is cut off.
+    /// Reads the heads and directories of a file. Removes an incomplete frame at its end.
     pub(super) fn scan(&mut self, file: u64) -> io::Result<Scan> {
         match self {
             Self::Memory { .. } => Ok(Scan { places: Vec::new(), damage: None }),
@@ -137,7 +137,7 @@ impl Store {
         }
     }
 
-    /// A damaged file becomes `history.damaged`, in place of an earlier one. What to say.
+    /// Renames a damaged file to `history.damaged`, in place of an earlier one. Returns the message.
     pub(super) fn set_aside(&mut self, file: u64, why: &str) -> Damage {
         match self {
             Self::Memory { .. } => Damage(why.to_owned()),
@@ -164,7 +164,8 @@ impl Folder {
         if !self.files.back().is_some_and(|(_, size)| room(*size)) {
             self.begin_file()?;
         } else if self.open.is_none() {
-            // The last file of an earlier process, or one to which something was written in vain: that must not stand before the next.
+            // This is the last file of an earlier process, or one with a failed write, whose bytes must not stay before the next
+            // frame.
             let file = OpenOptions::new().append(true).open(self.file_of_last())?;
             file.set_len(self.files.back().map_or(0, |(_, size)| *size))?;
             self.open = Some(file);
@@ -190,7 +191,7 @@ impl Folder {
 
     fn begin_file(&mut self) -> io::Result<()> {
         let number = self.files.back().map_or(1, |(number, _)| number + 1);
-        // One that is there was begun in vain, as on a full disk.
+        // An existing file is the result of a failed start, for example on a full disk.
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(self.file(number))?;
         file.write_all(MAGIC)?;
         self.files.push_back((number, MAGIC.len() as u64));
@@ -225,7 +226,7 @@ impl Folder {
             let head = if left < HEAD as u64 { None } else { Head::read(&self.read(number, offset, HEAD)?) };
             let whole = head.map(|head| HEAD as u64 + u64::from(head.directory) + u64::from(head.blocks));
             let (Some(head), Some(whole)) = (head, whole.filter(|whole| *whole <= left)) else {
-                // Cut off, or a length that is damaged: the first is how a process that was killed leaves it.
+                // It is incomplete, as left by a killed process, or its length is damaged.
                 self.cut(number, offset)?;
                 break;
             };
@@ -240,7 +241,7 @@ impl Folder {
         Ok(scan)
     }
 
-    /// Of a file, keeps so much.
+    /// Truncates a file to this size.
     fn cut(&mut self, number: u64, size: u64) -> io::Result<()> {
         OpenOptions::new().write(true).open(self.file(number))?.set_len(size)?;
         if let Some(file) = self.files.iter_mut().find(|(file, _)| *file == number) {
@@ -275,7 +276,7 @@ fn number(name: &str) -> Option<u64> {
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 
-/// The lock of a folder, which goes with the process, however that ends.
+/// Locks a folder until the process ends, in whatever way.
 fn lock(path: &Path) -> Result<File, HistoryError> {
     let failed = |error: io::Error| HistoryError::Io(path.display().to_string(), error);
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("lock"));

@@ -29,7 +29,7 @@ fn report(at: i64, lag: u64) -> Report {
     Report { at, groups: vec![group("audit", odd), group("empty", Vec::new())], ..Report::default() }
 }
 
-/// Time, sum and first partition's lag of `audit` in all frames.
+/// The time, the sum, and the first partition's lag of `audit` in all frames.
 fn seen(history: &mut History) -> Vec<(i64, u64, Option<u64>)> {
     let mut seen = Vec::new();
     for picked in history.index.clone().into_iter().map(Picked) {
@@ -161,7 +161,7 @@ fn a_round_that_is_too_large_is_left_out() {
     assert_eq!(seen(&mut history), [(2, 5, Some(2))]);
 }
 
-/// On a full disk a file can be begun, and nothing written to it.
+/// On a full disk a file can be created, but not written to.
 #[test]
 fn a_file_that_was_begun_in_vain_is_begun_again() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Who may read: a bearer token, or a name and a password.
+//! Authentication of readers: a bearer token, or a name and a password.
 
 use std::fmt;
 
@@ -7,7 +7,8 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// The tokens and passwords that are let in; without any, everybody is. Keeps their SHA-256 only, and compares these in constant time.
+/// The accepted tokens and passwords; if there are none, access is open. Stores only their SHA-256 hashes, and compares these in
+/// constant time.
 #[derive(Clone, Default)]
 pub struct Access {
     tokens: Vec<[u8; 32]>,
@@ -15,27 +16,27 @@ pub struct Access {
 }
 
 impl Access {
-    /// Whoever sends `Authorization: Bearer TOKEN` is let in.
+    /// Accepts requests with `Authorization: Bearer TOKEN`.
     #[must_use]
     pub fn token(mut self, token: &str) -> Self {
         self.tokens.push(digest(token.as_bytes()));
         self
     }
 
-    /// Whoever sends this name and password by basic authentication is let in.
+    /// Accepts requests with this name and password in basic authentication.
     #[must_use]
     pub fn user(mut self, name: &str, password: &str) -> Self {
         self.users.push(digest(&Zeroizing::new(format!("{name}:{password}").into_bytes())));
         self
     }
 
-    /// Whether everybody is let in.
+    /// Whether access is open to everybody.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.tokens.is_empty() && self.users.is_empty()
     }
 
-    /// Whether a request with this `Authorization` header is let in.
+    /// Whether a request with this `Authorization` header is accepted.
     pub(crate) fn admits(&self, header: Option<&[u8]>) -> bool {
         if self.is_open() {
             return true;
@@ -50,7 +51,7 @@ impl Access {
         }
     }
 
-    /// What a request that is not let in is asked for.
+    /// The challenge for a request that is not accepted.
     pub(crate) fn challenge(&self) -> &'static str {
         if self.users.is_empty() {
             "Bearer realm=\"offtake\""
@@ -60,7 +61,7 @@ impl Access {
     }
 }
 
-/// Shows how many there are.
+/// Shows only the numbers of tokens and users.
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Access")
@@ -75,7 +76,7 @@ fn split(header: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((header.get(..space)?, header.get(space..)?.trim_ascii()))
 }
 
-/// Looks at all of them, whichever is right.
+/// Compares with all of them, whichever matches.
 fn known(digests: &[[u8; 32]], credentials: &[u8]) -> bool {
     let given = digest(credentials);
     digests.iter().fold(subtle::Choice::from(0), |found, one| found | one.ct_eq(&given)).into()

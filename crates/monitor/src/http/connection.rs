@@ -1,4 +1,4 @@
-//! One connection, with bounds on all that its client may take.
+//! One connection, with limits on every resource that its client can use.
 
 use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
@@ -11,18 +11,18 @@ use tokio::{
 
 use super::route::{Served, route};
 
-/// How long a client may take to send the head of a request.
+/// The timeout for the head of a request.
 const HEAD: Duration = Duration::from_secs(10);
-/// How long a request's head may be, and a connection's buffers.
+/// The limit of a request's head and of a connection's buffers.
 const BUFFER: usize = 16 << 10;
-/// So many headers a request may have.
+/// The most headers of a request.
 const MOST_HEADERS: usize = 64;
-/// After this the connection is closed when it does nothing or has answered. A scraper connects again.
+/// The lifetime of a connection, after which it is closed when it is idle or has answered. A scraper connects again.
 const LIFE: Duration = Duration::from_secs(60);
-/// And so much later it is closed even while a client reads: no answer takes so long for one that does read.
+/// The additional time after which it is closed even while a client reads; a response takes less for a client that does read.
 const LAST_ANSWER: Duration = Duration::from_secs(30);
 
-/// Until its client ends it, or its time is over, or the server stops.
+/// Serves until the client closes the connection, its lifetime ends, or the server stops.
 pub(super) async fn serve<S>(stream: S, served: Arc<Served>, mut stop: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,

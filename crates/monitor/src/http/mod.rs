@@ -1,4 +1,4 @@
-//! The server: few connections, small requests, short lives. HTTP/1 by hyper, HTTPS by rustls.
+//! The server: few connections, small requests, short connections. HTTP/1 by hyper, HTTPS by rustls.
 
 mod access;
 mod connection;
@@ -20,10 +20,10 @@ pub(crate) use route::Served;
 #[cfg(feature = "tls")]
 pub use tls::ServerTls;
 
-/// So many connections there are at most. One more is closed as soon as it is accepted.
+/// The most connections. Further ones are closed as soon as they are accepted.
 pub const MOST_CONNECTIONS: usize = 256;
 
-/// How long connections may take to end what they do when the server stops.
+/// How long connections may take to finish when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_millis(400);
 
 /// Accepts connections until it is dropped or stopped, and serves each in a task of its own.
@@ -32,7 +32,7 @@ pub(crate) struct Server {
     served: Arc<Served>,
     slots: Arc<Semaphore>,
     connections: JoinSet<()>,
-    /// Becomes true when connections shall end.
+    /// Becomes true when connections have to end.
     stop: watch::Sender<bool>,
 }
 
@@ -55,7 +55,7 @@ impl Server {
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, _)) => self.begin(stream),
                     Err(error) => {
-                        // Out of descriptors, as a rule: at once it would be the same.
+                        // Usually there are no free descriptors; an immediate retry would fail as well.
                         tracing::warn!("cannot accept a connection: {error}");
                         pause(Duration::from_millis(200)).await;
                     }
@@ -73,7 +73,7 @@ impl Server {
         self.connections.spawn(serve(stream, served, stop, slot));
     }
 
-    /// Ends all connections: at once where nothing is asked, else when it is answered, and after 0.4 s in any case.
+    /// Ends all connections: idle ones at once, others after their response, and all after 0.4 s.
     pub(crate) async fn stop(mut self) {
         drop(self.listener);
         self.stop.send_replace(true);

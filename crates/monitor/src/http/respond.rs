@@ -1,4 +1,4 @@
-//! Responses, all of them with headers that let a browser do nothing else with them.
+//! Responses, with headers that restrict what a browser may do with them.
 
 use std::{
     convert::Infallible,
@@ -19,7 +19,7 @@ use crate::metrics::Exposition;
 
 pub(super) type Reply = Response<Either<Full<Bytes>, Streamed>>;
 
-/// Nothing from elsewhere, nothing inline, in nobody's frame.
+/// Forbids external resources, inline scripts, and frames.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -43,7 +43,7 @@ fn respond(status: StatusCode, kind: &'static str, body: Either<Full<Bytes>, Str
     reply
 }
 
-/// A file of the page.
+/// A file of the web page.
 pub(super) fn file(kind: &'static str, text: &'static str) -> Reply {
     respond(StatusCode::OK, kind, Either::Left(Full::new(Bytes::from_static(text.as_bytes()))))
 }
@@ -67,7 +67,7 @@ pub(super) fn metrics(exposition: Exposition) -> Reply {
     respond(StatusCode::OK, kind, Either::Right(Streamed(exposition)))
 }
 
-/// Metrics as they are made.
+/// Metrics, generated while they are sent.
 #[derive(Debug)]
 pub(super) struct Streamed(Exposition);
 

@@ -1,4 +1,4 @@
-//! What is where.
+//! The routes.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -21,19 +21,20 @@ use crate::{
     view::View,
 };
 
-/// What requests are answered from.
+/// The state from which requests are answered.
 pub(crate) struct Served {
     pub(crate) view: watch::Receiver<View>,
     pub(crate) settings: watch::Receiver<Settings>,
-    /// Behind a lock, as a query reads files: it and the round that adds to them take turns, on threads for blocking work.
+    /// Behind a lock, because a query reads files. Queries and the round that adds to the files take turns, on threads for
+    /// blocking work.
     pub(crate) history: Arc<Mutex<History>>,
-    /// Only programs of this machine can connect.
+    /// Whether only programs on this machine can connect.
     pub(crate) is_local: bool,
-    /// So many queries read the history at once, so that the round has its turn.
+    /// Limits the queries that read the history at once, so that the round has its turn.
     pub(crate) queries: Semaphore,
 }
 
-/// The answer to a request. A body is not looked at.
+/// Answers a request, ignoring its body.
 pub(super) async fn route(served: &Served, request: &Request<Incoming>) -> Reply {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut reply = error(StatusCode::METHOD_NOT_ALLOWED, "everything here is read-only: GET or HEAD");
@@ -67,7 +68,7 @@ pub(super) async fn route(served: &Served, request: &Request<Incoming>) -> Reply
     }
 }
 
-/// What tells nothing of any group: probes, and the page without its data.
+/// Public paths, without data about groups: probes, and the page without its data.
 fn public(served: &Served, path: &str) -> Option<Reply> {
     Some(match path {
         "/" => file("text/html; charset=utf-8", include_str!("../page/index.html")),
@@ -82,7 +83,7 @@ fn public(served: &Served, path: &str) -> Option<Reply> {
             match (view.is_ready(), &view.failure) {
                 (true, _) => text(StatusCode::OK, "ok"),
                 (false, None) => text(StatusCode::SERVICE_UNAVAILABLE, "the first round has not ended"),
-                // Why is for those who may read.
+                // Only authenticated readers may see the reason.
                 (false, Some(_)) => {
                     text(StatusCode::SERVICE_UNAVAILABLE, "the last round ended without a report")
                 }
@@ -107,8 +108,8 @@ fn admit(served: &Served, request: &Request<Incoming>) -> Result<(), Box<Reply>>
     Err(Box::new(refusal))
 }
 
-/// Whether a request is for an address or for `localhost`. A page that a browser shows cannot have such a name and be from elsewhere; any other
-/// name may be made to point at this machine (DNS rebinding).
+/// Whether a request is for an IP address or for `localhost`. No page from elsewhere can have such a name, but any other name can
+/// be made to point at this machine (DNS rebinding).
 fn is_local_name(request: &Request<Incoming>) -> bool {
     let Some(host) = request.headers().get(HOST) else { return true };
     let Ok(host) = host.to_str() else { return false };

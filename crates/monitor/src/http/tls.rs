@@ -12,19 +12,20 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 /// How long a client may take for a handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// The certificate that the monitor shows, and its key.
+/// The monitor's certificate and its key.
 #[derive(Clone)]
 pub struct ServerTls {
     acceptor: TlsAcceptor,
 }
 
 impl ServerTls {
-    /// Reads a certificate chain and its private key, both PEM; they may be in one file. Reads them once: load them again when they
-    /// have changed.
+    /// Loads a certificate chain and its private key, both PEM, possibly from one file. They are read once: call this again after
+    /// a change.
     ///
     /// # Errors
     ///
-    /// A file that cannot be read or has no certificate or key in it, a key that is not the certificate's. The message names the file.
+    /// A file cannot be read or contains no certificate or key, or the key does not belong to the certificate. The message names
+    /// the file.
     pub fn load(certificates: &Path, key: &Path) -> io::Result<Self> {
         let bad = |path: &Path, why: String| {
             io::Error::new(io::ErrorKind::InvalidData, format!("{}: {why}", path.display()))

@@ -1,7 +1,7 @@
 //! Prometheus's text format, version 0.0.4.
 //!
-//! A family's samples stand together, so groups are walked once for each family. The text is made piece by piece, while it is sent:
-//! 200,000 partitions are more than 100 MB of it.
+//! A family's samples are contiguous, so that the groups are traversed once for each family. The text is generated piece by piece
+//! while it is sent: 200,000 partitions make more than 100 MB.
 
 mod families;
 mod text;
@@ -15,16 +15,16 @@ use crate::view::View;
 use families::{Family, Scope};
 use text::Text;
 
-/// Whose names of metrics there are beside our own.
+/// Additional sets of metric names, beside Offtake's own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Names {
-    /// Those of `danielqsj/kafka_exporter`: `kafka_consumergroup_lag`, `kafka_topic_partition_current_offset`, …
+    /// The names of `danielqsj/kafka_exporter`: `kafka_consumergroup_lag`, `kafka_topic_partition_current_offset`, …
     pub kafka_exporter: bool,
-    /// Those of KMinion: `kminion_kafka_consumer_group_topic_lag`, …
+    /// The names of KMinion: `kminion_kafka_consumer_group_topic_lag`, …
     pub kminion: bool,
 }
 
-/// A piece is sent when it is this long.
+/// The size of a piece.
 const PIECE: usize = 64 << 10;
 
 /// The text of `/metrics`, in pieces.
@@ -37,7 +37,7 @@ pub struct Exposition {
     item: usize,
 }
 
-/// What families write from.
+/// The input of families.
 #[derive(Debug)]
 struct Reported {
     cluster: String,
@@ -46,7 +46,7 @@ struct Reported {
 }
 
 impl Exposition {
-    /// Of a view, with the cluster's name in labels.
+    /// The text for a view, with the cluster's name in labels.
     #[must_use]
     pub fn new(view: View, cluster_name: Option<&str>, names: Names) -> Self {
         let cluster = view.cluster(cluster_name).to_owned();
@@ -62,7 +62,7 @@ impl Exposition {
         Self { from: Reported { cluster, report, view }, families, family: 0, item: 0 }
     }
 
-    /// All of it.
+    /// The complete text.
     #[must_use]
     pub fn text(self) -> String {
         let pieces: Vec<u8> = self.flatten().collect();

@@ -2,7 +2,7 @@ use offtake_lag::{Finding, FindingKind, MemberReport, PartitionReport, Status, T
 
 use super::*;
 
-/// Two groups, one of them with all that a report may have.
+/// Two groups, one of which has every possible value.
 pub(crate) fn sample_report() -> Report {
     let member = MemberReport {
         member_id: "m-1".to_owned(),
@@ -62,7 +62,7 @@ fn view(report: Report) -> View {
     view
 }
 
-/// All samples of a name.
+/// All samples with a name.
 fn samples<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
     let is_of = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
     text.lines().filter(is_of).collect()

@@ -1,10 +1,10 @@
-//! Lines of the text format.
+//! Writes lines of the text format.
 
 use std::fmt::{Display, Write as _};
 
 use bytes::Bytes;
 
-/// Text in the making.
+/// A text being written.
 #[derive(Debug, Default)]
 pub(super) struct Text {
     text: String,
@@ -19,7 +19,7 @@ impl Text {
         self.name = name;
     }
 
-    /// Goes on with a family in another piece.
+    /// Continues a family in another piece.
     pub(super) fn resume(&mut self, name: &'static str) {
         self.name = name;
     }
@@ -35,7 +35,7 @@ impl Text {
                     '\\' => self.text.push_str("\\\\"),
                     '"' => self.text.push_str("\\\""),
                     '\n' => self.text.push_str("\\n"),
-                    // A NUL ends the text for Prometheus, and any client may name a group so.
+                    // A NUL would end the text for Prometheus, and any client may use one in a group's name.
                     control if control.is_control() => {
                         let _ = write!(self.text, "\\\\u{:04x}", u32::from(control));
                     }
@@ -52,7 +52,7 @@ impl Text {
         self.text.len()
     }
 
-    /// What there is; `None` if there is nothing.
+    /// The text; `None` if it is empty.
     pub(super) fn into_bytes(self) -> Option<Bytes> {
         (!self.text.is_empty()).then(|| Bytes::from(self.text))
     }

@@ -1,10 +1,10 @@
-//! What is bad in a report.
+//! The bad conditions in a report.
 
 use std::collections::BTreeMap;
 
 use offtake_lag::{FindingKind, GroupReport, Report, Severity, Status};
 
-/// What an alert is about. Alerts of one subject are one.
+/// The subject of an alert. All alerts about one subject are the same alert.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Subject {
     /// No broker answers.
@@ -18,7 +18,7 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
-    /// The group that it is about.
+    /// The group concerned, if any.
     pub(crate) fn group(&self) -> Option<&str> {
         match self {
             Self::Group(name) | Self::Rebalances(name) => Some(name),
@@ -27,14 +27,14 @@ impl Subject {
     }
 }
 
-/// How bad it is, and a sentence about it.
+/// The severity of a condition, and a sentence about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Condition {
     pub(crate) severity: Severity,
     pub(crate) sentence: String,
 }
 
-/// All that is worse than healthy.
+/// All conditions that are worse than healthy.
 pub(crate) fn conditions(report: &Report) -> BTreeMap<Subject, Condition> {
     let of_groups = report.groups.iter().filter_map(|group| {
         let severity = group.severity.max(of_status(group.status));
@@ -52,7 +52,7 @@ pub(crate) fn conditions(report: &Report) -> BTreeMap<Subject, Condition> {
     of_groups.chain(found).collect()
 }
 
-/// Whether the report is of the replica that watches this.
+/// Whether the report comes from the replica that watches this.
 pub(crate) fn is_watched(report: &Report, subject: &Subject) -> bool {
     let name = match subject {
         Subject::Cluster => return true,
@@ -61,12 +61,12 @@ pub(crate) fn is_watched(report: &Report, subject: &Subject) -> bool {
     report.shard.as_ref().is_none_or(|shard| shard.includes(name))
 }
 
-/// Of a group that a report does not have any more.
+/// The sentence for a group that is no longer in the report.
 pub(crate) fn gone_sentence(group: &str) -> String {
     format!("group {group} is gone: it was deleted or has expired, or it is not watched any more")
 }
 
-/// The severity of a status where it is not one of lag in seconds: what has stopped may not be far behind yet.
+/// The severity of a status beyond that of the lag in seconds: a stopped group may not be far behind yet.
 fn of_status(status: Option<Status>) -> Severity {
     match status {
         None | Some(Status::Ok) => Severity::Healthy,
@@ -101,10 +101,10 @@ fn sentence(group: &GroupReport) -> String {
     text
 }
 
-/// Loss that is further away, in seconds, is not told with something else.
+/// A loss further away than this, in seconds, is not mentioned with something else.
 const WORTH_A_WORD: f64 = 86_400.0;
 
-/// Seconds for people.
+/// Formats seconds for readers.
 fn span(seconds: f64) -> String {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "such a cast saturates")]
     match seconds.round() as u64 {

@@ -1,7 +1,7 @@
-//! Webhooks: who is told when a group falls behind, and when it has recovered.
+//! Webhooks: notifications when a group falls behind, and when it has recovered.
 //!
-//! `notifier` decides what a target is told and when, `condition` what is bad in a report, `payload` writes it, `send` sends it, and
-//! `run` is the loop of them all.
+//! `notifier` decides what a target gets and when, `condition` finds the bad conditions in a report, `payload` encodes messages,
+//! `send` sends them, and `run` is the loop that drives these.
 
 mod condition;
 mod notifier;
@@ -17,44 +17,45 @@ pub use offtake_lag::Severity;
 pub(crate) use run::run;
 pub(crate) use send::send;
 
-/// Somebody who is told of groups that fall behind, by a POST of JSON.
+/// A webhook that is notified of groups that fall behind, by a POST of JSON.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Webhook {
     pub(crate) address: Uri,
-    /// Whose JSON it is.
+    /// The format of the JSON.
     pub format: Format,
-    /// From how bad on something is told. Default: a warning.
+    /// The least severity that is notified. Default: a warning.
     pub least: Severity,
-    /// For how long it has to be as bad before it is told. Default: 30 s. That records are about to be lost is told at once.
+    /// How long a condition has to last before it is notified. Default: 30 s. An imminent loss of records is notified at once.
     pub hold: Duration,
-    /// For how long it has to be better before that is told. Default: 5 min. Whatever comes and goes in between is told once.
+    /// How long an improvement has to last before it is notified. Default: 5 min. A condition that comes and goes in between is
+    /// notified once.
     pub calm: Duration,
-    /// Between two messages. Default: 30 s. What happens meanwhile goes into one.
+    /// The least time between two messages. Default: 30 s. Events in between share a message.
     pub gap: Duration,
-    /// After how long what goes on is told again. Default: 4 h.
+    /// The time after which a continuing condition is notified again. Default: 4 h.
     pub repeat: Duration,
 }
 
-/// Whose JSON a webhook takes.
+/// The format of a webhook's JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// Alertmanager's webhook, version 4.
     Alertmanager,
-    /// Slack's incoming webhooks, which Mattermost and others take too.
+    /// Slack's incoming webhooks, which Mattermost and others accept too.
     Slack,
 }
 
-/// Why an address cannot be told anything.
+/// Why an address cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a webhook is an address as https://host/path{0}")]
 pub struct WebhookError(&'static str);
 
 impl Webhook {
-    /// With the defaults. The format is Slack's for an address of Slack's, else Alertmanager's.
+    /// A webhook with the defaults. The format is Slack's for an address of Slack, otherwise Alertmanager's.
     ///
     /// # Errors
     ///
-    /// An address that is not `http://…` or, with the feature `tls`, `https://…`.
+    /// The address is not `http://…` or, with the feature `tls`, `https://…`.
     pub fn new(address: &str) -> Result<Self, WebhookError> {
         let address: Uri = address.trim().parse().map_err(|_| WebhookError(""))?;
         match address.scheme_str() {
@@ -79,13 +80,13 @@ impl Webhook {
         })
     }
 
-    /// Whom it is, without what is secret in an address.
+    /// The host, without the secret parts of the address.
     pub(crate) fn host(&self) -> &str {
         self.address.host().unwrap_or_default()
     }
 }
 
-/// Without the path, which is a secret with Slack.
+/// Omits the path, which is secret for Slack.
 impl fmt::Debug for Webhook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Webhook")

@@ -1,15 +1,15 @@
-//! What one target is told, and when. Owns no socket and reads no clock.
+//! Decides what one target gets, and when. Owns no socket and reads no clock.
 //!
-//! After every [`observe`](Notifier::observe) and [`sent`](Notifier::sent), and when [`poll_timeout`](Notifier::poll_timeout) comes, send
-//! what [`poll_transmit`](Notifier::poll_transmit) gives, and say with `sent` what became of it.
+//! After every [`observe`](Notifier::observe) and [`sent`](Notifier::sent), and when [`poll_timeout`](Notifier::poll_timeout) is
+//! due, send the message that [`poll_transmit`](Notifier::poll_transmit) returns, and report the result with `sent`.
 //!
 //! Always true:
-//! - one message is out at most, and the next begins `gap` after the last one that arrived, or later after failures;
-//! - nothing is told that was not as bad for `hold`, but for the loss of data;
-//! - that something is over is told if and only if it was told that it began;
-//! - a message that did not arrive is told with the next one, as it is then;
-//! - of a group that is gone is told that it is, when it is told to be over;
-//! - nothing more is told of what another replica watches, not even that it is over.
+//! - at most one message is in flight, and the next begins `gap` after the last one that arrived, or later after failures;
+//! - a condition is notified only if it has lasted for `hold`, except the loss of data;
+//! - the end of a condition is notified if and only if its beginning was;
+//! - the contents of a message that did not arrive are part of the next one, in their state at that time;
+//! - if a group is deleted, the notice that ends its condition says so;
+//! - nothing more is notified about groups that another replica watches, not even the end of a condition.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -24,11 +24,11 @@ use super::{
     condition::{Condition, Subject, conditions, gone_sentence, is_watched},
 };
 
-/// Alerts in one message at most. Others go with the next one.
+/// The most alerts in one message. Others are part of the next one.
 const MOST_ALERTS: usize = 50;
 /// Pauses after failures double from 1 s up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
-/// A longer gap is as long as this: a year.
+/// A longer gap counts as this: a year.
 const LONGEST_GAP: Duration = Duration::from_secs(365 * 86_400);
 
 #[derive(Debug)]
@@ -40,9 +40,9 @@ pub(crate) struct Notifier {
 
 #[derive(Debug)]
 enum Sending {
-    /// Nothing is out; the next may go then, so many failed one after the other.
+    /// No message is in flight; the next may be sent at `next`, after this many failures in a row.
     Idle { next: Option<Instant>, failures: u32 },
-    /// What is out says this.
+    /// A message with these contents is in flight.
     Out { says: Vec<(Subject, Severity, bool)>, failures: u32 },
 }
 
@@ -54,15 +54,15 @@ struct Alert {
 
 #[derive(Debug)]
 enum Phase {
-    /// Not bad for long enough.
+    /// The condition has not lasted long enough.
     Pending { since: Instant },
-    /// `severity` is the worst of the last while; `better` is since when it is better than that.
+    /// `severity` is the worst of the recent past; `better` is since when it has improved.
     Firing { began: i64, severity: Severity, better: Option<(Instant, Severity)>, told: Option<LastNotice> },
-    /// It was told and is over, which is to be told; of a group that is gone by now, that it is.
+    /// The condition is over, which has to be notified; if the group was deleted, the notice says so.
     Over { began: i64, ended: i64, severity: Severity, is_gone: bool },
 }
 
-/// What the target was told last of something that goes on, and when.
+/// The last notice that the target got about a continuing condition.
 #[derive(Clone, Copy, Debug)]
 struct LastNotice {
     severity: Severity,
@@ -73,11 +73,11 @@ struct LastNotice {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Notification {
     pub(crate) alerts: Vec<Notice>,
-    /// So many more go with the next one.
+    /// The number of alerts left for the next message.
     pub(crate) truncated: usize,
 }
 
-/// What a message says of one subject.
+/// The notice about one subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Notice {
     pub(crate) subject: Subject,
@@ -85,7 +85,7 @@ pub(crate) struct Notice {
     pub(crate) sentence: String,
     /// Milliseconds since 1970.
     pub(crate) began: i64,
-    /// `None` while it goes on.
+    /// `None` while the condition continues.
     pub(crate) ended: Option<i64>,
 }
 
@@ -98,12 +98,12 @@ impl Notifier {
         &self.webhook
     }
 
-    /// Goes on as it is, by other settings of the same target.
+    /// Applies new settings of the same target.
     pub(crate) fn configure(&mut self, webhook: Webhook) {
         self.webhook = webhook;
     }
 
-    /// A round ended: with a report, or with why there is none. `at` is in milliseconds since 1970.
+    /// Handles the end of a round, with a report or with an error. `at` is in milliseconds since 1970.
     pub(crate) fn observe(&mut self, now: Instant, at: i64, round: Result<&Report, &str>) {
         let found = match round {
             Ok(report) => conditions(report),
@@ -123,10 +123,10 @@ impl Notifier {
         }
         for (subject, alert) in alerts {
             let phase = match found.get(&subject) {
-                // Another replica watches it now, and tells of it.
+                // Another replica watches it now, and sends its notifications.
                 None if round.is_ok_and(|report| !is_watched(report, &subject)) => None,
                 Some(condition) => self.advance(now, at, alert.phase, condition.severity),
-                // Nothing is known of a group while no broker answers.
+                // Nothing is known about a group while no broker responds.
                 None if round.is_err() => Some(alert.phase),
                 None => self.advance(now, at, alert.phase, Severity::Healthy),
             };
@@ -140,7 +140,7 @@ impl Notifier {
         }
     }
 
-    /// What becomes of an alert whose subject is so bad now; `None` if it is forgotten.
+    /// The next phase of an alert with this severity; `None` if it is forgotten.
     fn advance(&self, now: Instant, at: i64, phase: Phase, severity: Severity) -> Option<Phase> {
         let is_bad = severity >= self.webhook.least;
         let firing = |began, told| Some(Phase::Firing { began, severity, better: None, told });
@@ -170,13 +170,13 @@ impl Notifier {
                     });
                 }
                 if worst >= self.webhook.least {
-                    // It goes on, less bad than it was; what gets worse again is told again.
+                    // It continues with less severity. If it gets worse again, that is notified again.
                     let told = told.map(|told| LastNotice { severity: told.severity.min(worst), ..told });
                     return Some(Phase::Firing { began, severity: worst, better: None, told });
                 }
                 told.map(|told| Phase::Over { began, ended: at, severity: told.severity, is_gone: false })
             }
-            // It has begun again before the end was told: it has not ended.
+            // It has begun again before its end was notified: it has not ended.
             Phase::Over { began, severity: before, .. } if is_bad => {
                 firing(began, Some(LastNotice { severity: before, at: now }))
             }
@@ -184,7 +184,7 @@ impl Notifier {
         }
     }
 
-    /// The next message, if it is time for one.
+    /// The next message, if it is due.
     pub(crate) fn poll_transmit(&mut self, now: Instant) -> Option<Notification> {
         let Sending::Idle { next, failures } = self.sending else { return None };
         if next.is_some_and(|next| now < next) {
@@ -206,7 +206,7 @@ impl Notifier {
         Some(Notification { alerts, truncated })
     }
 
-    /// What there is to tell of an alert.
+    /// The notice for an alert, if there is one to send.
     fn notice(&self, now: Instant, subject: &Subject, alert: &Alert) -> Option<Notice> {
         let mut gone = None;
         let (severity, began, ended) = match &alert.phase {
@@ -228,7 +228,7 @@ impl Notifier {
         Some(Notice { subject: subject.clone(), severity, sentence, began, ended })
     }
 
-    /// What became of the message that is out: whether the target has it.
+    /// Handles the result of the message in flight: whether it arrived.
     pub(crate) fn sent(&mut self, now: Instant, arrived: bool) {
         let idle = Sending::Idle { next: None, failures: 0 };
         let Sending::Out { says, failures } = std::mem::replace(&mut self.sending, idle) else { return };
@@ -241,7 +241,7 @@ impl Notifier {
             let Some(alert) = self.alerts.get_mut(&subject) else { continue };
             match &mut alert.phase {
                 Phase::Firing { told, .. } if !is_over => *told = Some(LastNotice { severity, at: now }),
-                // It has begun again since: the target takes it for over, and has to be told.
+                // It has begun again since. The target believes that it is over, and has to be notified.
                 Phase::Firing { told, .. } => *told = None,
                 Phase::Over { .. } if is_over => {
                     self.alerts.remove(&subject);
@@ -252,7 +252,7 @@ impl Notifier {
         self.sending = Sending::Idle { next: Some(now + self.webhook.gap.min(LONGEST_GAP)), failures: 0 };
     }
 
-    /// When to come back, if nothing happens before.
+    /// The time of the next call, if nothing happens before.
     pub(crate) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         let Sending::Idle { next, .. } = self.sending else { return None };
         let is_due = |(subject, alert)| self.notice(now, subject, alert).is_some();

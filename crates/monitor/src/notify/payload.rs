@@ -1,4 +1,4 @@
-//! A message as JSON.
+//! Encodes a message as JSON.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -10,7 +10,7 @@ use super::{
     notifier::{Notice, Notification},
 };
 
-/// Texts are cut after so many characters: names of groups may be 32 KiB long.
+/// The most characters of a text, because names of groups may be 32 KiB long.
 const LONGEST: usize = 500;
 
 pub(super) fn payload(format: Format, cluster: &str, notification: &Notification) -> Value {
@@ -46,7 +46,7 @@ fn alert(cluster: &str, notice: &Notice) -> Value {
     if let Some((label, value)) = label {
         labels.insert(label.to_owned(), cut(value).into());
     }
-    // The severity of an alert may change, and it is the same alert.
+    // The severity is not part of the fingerprint, because it may change during an alert.
     let digest = Sha256::digest(Value::from(labels.clone()).to_string());
     let fingerprint: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     labels.insert("severity".to_owned(), notice.severity.name().into());
@@ -96,7 +96,7 @@ fn cut(text: &str) -> String {
     }
 }
 
-/// Slack takes these three for markup, and a name could call a whole channel by them.
+/// Slack interprets these three characters as markup, so that a name could mention a whole channel.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -17,15 +17,15 @@ use crate::{
     view::View,
 };
 
-/// A target, and whether it was said that it cannot be reached.
+/// A target, and whether it was logged as unreachable.
 struct Target {
     notifier: Notifier,
     is_failing: bool,
-    /// The task that sends it a message.
+    /// The task that is sending a message to it.
     task: Option<Id>,
 }
 
-/// Tells all targets, by `send`. Never ends; may be dropped at any await.
+/// Notifies all targets with `send`. Never ends; may be dropped at any await.
 pub(crate) async fn run<S>(
     mut views: watch::Receiver<View>,
     mut settings: watch::Receiver<Settings>,
@@ -77,10 +77,10 @@ fn observe(targets: &mut [Target], view: &View) {
     }
 }
 
-/// A task that panicked has sent nothing.
+/// Handles the result of a sending task. A task that panicked has not sent anything.
 fn finish(targets: &mut [Target], sent: Result<(Id, Result<(), Refusal>), JoinError>) {
     let (task, sent) = sent.unwrap_or_else(|error| (error.id(), Err(error.to_string())));
-    // One that is not there any more was taken out of the settings meanwhile.
+    // If the target is missing, it was removed from the settings meanwhile.
     let Some(target) = targets.iter_mut().find(|target| target.task == Some(task)) else { return };
     target.task = None;
     target.notifier.sent(now(), sent.is_ok());
@@ -98,16 +98,17 @@ fn finish(targets: &mut [Target], sent: Result<(Id, Result<(), Refusal>), JoinEr
     }
 }
 
-/// A target stays itself while its address stays: what it was told is known by other settings too, and it is told when that is over.
+/// Updates the targets. A target keeps its identity as long as its address stays: it keeps its past notices, and gets their ends
+/// under the new settings.
 fn update(targets: &mut Vec<Target>, webhooks: &[Webhook]) {
     let mut before = std::mem::take(targets);
     let mut wanted: Vec<&Webhook> = Vec::new();
     for webhook in webhooks {
         if !wanted.contains(&webhook) {
-            wanted.push(webhook); // else it is named twice
+            wanted.push(webhook); // otherwise it is listed twice
         }
     }
-    // Two may have one address, as for two severities: those that are as they were come first.
+    // Two may have the same address, for example for two severities: unchanged ones are matched first.
     let mut known = HashMap::new();
     let same: [fn(&Webhook, &Webhook) -> bool; 2] =
         [|left, right| left == right, |left, right| left.address == right.address];

@@ -1,4 +1,4 @@
-//! A POST to a webhook. Redirects are not followed, and proxies not used.
+//! Sends a POST to a webhook. Redirects are not followed, and proxies are not used.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// How long all of it may take.
+/// The timeout of the whole exchange.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why a message did not arrive, without the address's path.
@@ -61,7 +61,7 @@ where
     let failed = |error: hyper::Error| error.to_string();
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
     let mut answer = std::pin::pin!(sender.send_request(request));
-    // The answer's body is nobody's concern, so the connection ends with its head.
+    // The body of the response is not needed, so that the connection ends with its head.
     let answer = tokio::select! {
         answer = answer.as_mut() => answer,
         _ = connection => answer.await,
@@ -79,7 +79,7 @@ async fn secured(
 
     use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 
-    // The platform's roots, or those that SSL_CERT_FILE names; read again each time, as messages are few.
+    // The platform's roots, or those in SSL_CERT_FILE; read again each time, because messages are rare.
     let read = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs).await;
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(read.map_err(|error| error.to_string())?.certs);

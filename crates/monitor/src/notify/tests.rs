@@ -30,7 +30,7 @@ impl Sim {
         self.start + Duration::from_secs(self.seconds)
     }
 
-    /// A round each ten seconds, for so many seconds; sends what is to be sent at once.
+    /// Makes a round each ten seconds, for this many seconds, and sends due messages at once.
     fn run(&mut self, seconds: u64, round: Result<&Report, &str>) {
         let end = self.seconds + seconds;
         while self.seconds < end {
@@ -46,7 +46,7 @@ impl Sim {
         }
     }
 
-    /// When, of whom and how bad each message was; a severity of `None` says that it is over.
+    /// The time, the subjects and the severities of each message; a severity of `None` means the end.
     fn told(&self) -> Vec<(u64, Vec<Option<Severity>>)> {
         let of = |notification: &Notification| {
             let alerts = notification.alerts.iter();
@@ -93,14 +93,14 @@ fn of_a_group_that_is_gone_it_is_told_that_it_is() {
     let (without, healthy) = (report(&[("billing", Healthy)]), report(&[("audit", Healthy)]));
     assert_eq!(ends(&[Ok(&without)]), (2, true, gone.to_owned()));
     assert_eq!(ends(&[Ok(&healthy)]), (2, true, behind.to_owned()), "of one that has recovered, what it was");
-    // While it is looked whether it comes back, and while no broker says anything, nothing is told of it.
+    // During `calm`, and while no broker responds, nothing is notified.
     let mut sim = Sim::new();
     sim.run(60, Ok(&report(&[("audit", High)])));
     sim.run(290, Ok(&without));
     assert_eq!(sim.sent.len(), 1);
     sim.run(100, Ok(&report(&[("audit", High)])));
     assert_eq!(sim.sent.len(), 1, "it came back as bad as it was: {:?}", sim.told());
-    // It is told as it is by then: it came back while the target took nothing.
+    // The notice has the state at that time: the condition came back while the target accepted nothing.
     sim.arrives = false;
     sim.run(310, Ok(&without));
     assert_eq!(sim.sent.last().unwrap().1.alerts[0].sentence, gone);
@@ -271,7 +271,7 @@ fn a_gap_without_an_end_is_no_reason_to_panic() {
     assert_eq!(sim.told(), [(30, vec![Some(Critical), Some(High)])]);
 }
 
-/// Only what is as bad as that is told from now on, and what was told is over when it is not.
+/// From now on, only conditions at least as bad are notified; a condition below that, which was notified, ends.
 #[test]
 fn what_was_told_is_over_when_settings_demand_worse() {
     let mut sim = Sim::new();
@@ -325,7 +325,7 @@ fn addresses_are_checked_and_not_shown() {
     assert_eq!(Webhook::new("http://[::1]:9/x").unwrap().format, Format::Alertmanager);
 }
 
-/// What another replica watches now is that one's to tell, also that it is over.
+/// Another replica sends the notifications about the groups that it watches now, including ends.
 #[test]
 fn nothing_is_told_of_groups_that_another_replica_has_taken_over() {
     let everything = Shard { partitions: (0..50).collect(), of: 50 };
@@ -334,14 +334,14 @@ fn nothing_is_told_of_groups_that_another_replica_has_taken_over() {
     sim.run(60, Ok(&mine));
     let told = sim.told();
     assert_eq!(told.len(), 1, "{told:?}");
-    // It is in the partition that another one has been given.
+    // The group is in a partition that was assigned to another replica.
     let elsewhere = Report { shard: Some(Shard { partitions: (0..5).collect(), of: 50 }), ..report(&[]) };
     sim.run(36_000, Ok(&elsewhere));
     assert_eq!(sim.told(), told);
-    // Where it comes back to, it is told as anything new.
+    // After it comes back, it is notified like a new condition.
     sim.run(60, Ok(&mine));
     assert_eq!(sim.told().len(), 2);
-    // And that it is over is told where it is watched and gone.
+    // Its end is notified where it is watched and gone.
     sim.run(1000, Ok(&Report { shard: mine.shard.clone(), ..report(&[]) }));
     assert_eq!(sim.told().last().unwrap().1, [None]);
 }

@@ -1,4 +1,4 @@
-//! Each path, before the first round and after, and while no broker answers.
+//! Each path, before and after the first round, and while no broker responds.
 
 use offtake_monitor::{History, Settings};
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! Clients that want harm, and those that do not know better.
+//! Malicious and incorrect clients.
 
 use std::time::Duration;
 
@@ -106,7 +106,7 @@ async fn a_head_that_is_too_long_or_has_too_many_headers_is_refused() {
         let stream = TcpStream::connect(monitor.address).await.unwrap();
         let (mut reads, mut writes) = stream.into_split();
         let mut answer = Vec::new();
-        // It does not read all of it, and closes.
+        // The server does not read all of it, and closes the connection.
         let (_, _) = tokio::join!(writes.write_all(request.as_bytes()), reads.read_to_end(&mut answer));
         let head = String::from_utf8_lossy(&answer).into_owned();
         assert!(matches!(status(&head), 0 | 414 | 431), "{head}");
@@ -114,7 +114,7 @@ async fn a_head_that_is_too_long_or_has_too_many_headers_is_refused() {
     assert_eq!(status(&monitor.get("/healthz").await.0), 200);
 }
 
-/// The clock is paused: it goes on by itself while everybody waits.
+/// The clock is paused: it advances by itself while all tasks wait.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_sends_a_byte_a_second_is_cut_off() {
     let monitor = Running::start(Settings::default()).await;
@@ -150,7 +150,7 @@ async fn more_connections_than_there_are_slots_are_closed_and_slots_come_back() 
     for _ in 0..MOST_CONNECTIONS {
         open.push(TcpStream::connect(monitor.address).await.unwrap());
     }
-    // The last of them answers, so all of them are accepted.
+    // The last connection gets a response, so that all of them were accepted.
     let last = open.last_mut().unwrap();
     last.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut byte = [0; 12];

@@ -1,4 +1,4 @@
-//! A monitor whose rounds a test plays, and a client that sends bytes as they are.
+//! A monitor whose rounds are controlled by a test, and a client that sends raw bytes.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -11,7 +11,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// Rounds as the test sends them. Each ends when it is there.
+/// Rounds sent by the test. Each round ends when its result is there.
 pub(crate) struct Played(mpsc::UnboundedReceiver<Result<Report, String>>);
 
 impl Source for Played {
@@ -39,7 +39,7 @@ impl Running {
     }
 
     pub(crate) async fn start_with(mut settings: Settings, history: History) -> Self {
-        settings.interval = Duration::from_millis(1); // the source says when
+        settings.interval = Duration::from_millis(1); // the source determines the pace
         let monitor = Monitor::bind(([127, 0, 0, 1], 0).into(), history).await.unwrap();
         let address = monitor.address();
         let (rounds, played) = mpsc::unbounded_channel();
@@ -50,7 +50,7 @@ impl Running {
         Self { address, settings, rounds, stop: Some(stop), ended }
     }
 
-    /// Plays a round, and waits until it is served.
+    /// Ends a round with this result, and waits until it is served.
     pub(crate) async fn round(&self, round: Result<Report, &str>) {
         let count = |text: &str| {
             let of = |name: &str| {
@@ -70,7 +70,7 @@ impl Running {
         self.get_with("/metrics", "authorization: Bearer t0ken\r\n").await.1
     }
 
-    /// The head and the body of an answer.
+    /// The head and the body of a response.
     pub(crate) async fn get(&self, path: &str) -> (String, String) {
         self.get_with(path, "").await
     }
@@ -80,14 +80,14 @@ impl Running {
             .await
     }
 
-    /// Sends this, and reads until the server closes the connection.
+    /// Sends these bytes, and reads until the server closes the connection.
     pub(crate) async fn send(&self, request: &str) -> (String, String) {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         read_all(&mut stream).await
     }
 
-    /// Stops it, and says how it ended.
+    /// Stops it, and checks its end.
     pub(crate) async fn stop(mut self) {
         self.stop.take().unwrap().send(()).unwrap();
         (&mut self.ended).await.unwrap();

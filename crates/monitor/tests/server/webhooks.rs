@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::support::{Running, report};
 
-/// The next request: its head and body. It is answered with this status.
+/// The next request: its head and body. It gets a response with this status.
 async fn request(listener: &TcpListener, status: &str) -> (String, Value) {
     let (mut stream, _) = listener.accept().await.unwrap();
     let mut bytes = Vec::new();
@@ -40,7 +40,7 @@ async fn a_target_is_told_and_told_again_after_a_failure_and_when_it_is_over() {
     webhook.calm = Duration::ZERO;
     webhook.gap = Duration::ZERO;
     let monitor = Running::start(Settings { webhooks: vec![webhook], ..Settings::default() }).await;
-    monitor.round(Ok(report(&[("audit", 5000)]))).await; // about to be lost: told at once
+    monitor.round(Ok(report(&[("audit", 5000)]))).await; // about to be lost: notified at once
     let (head, body) = request(&listener, "500 Internal Server Error").await;
     assert!(head.starts_with("POST /hook?x=1 HTTP/1.1"), "{head}");
     assert!(head.to_lowercase().contains("authorization: basic ywrhonna"), "{head}");

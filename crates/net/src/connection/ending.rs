@@ -1,4 +1,4 @@
-//! How a connection ends: why, and what becomes of the calls that it was to answer.
+//! The end of a connection: its reason, and the errors of the outstanding calls.
 
 use std::time::Duration;
 
@@ -9,32 +9,32 @@ use tokio::io::AsyncWriteExt;
 use super::{Asker, Connection, Waiting};
 use crate::{call::CloseReason, clock, frames::ReadError, handshake::ConnectError};
 
-/// A broker that refuses a request that it does not answer closes the connection within this, mostly.
+/// A broker that refuses a request without a response usually closes the connection within this time.
 pub(super) const JUDGED_WITHIN: Duration = Duration::from_secs(10);
 
-/// To follow "closed the connection: before answering".
+/// Follows "closed the connection: before answering".
 const FIRST_REQUEST: &str =
     " the first request; the listener may expect SASL: set security.protocol to SASL_PLAINTEXT or SASL_SSL";
 
-/// To follow "cannot connect to host:port: ", when that has happened again and again for some seconds.
+/// Follows "cannot connect to host:port: ", when that has happened again and again for some seconds.
 const EXPECTS_SASL: &str = "closes each connection at the first request, as a listener does that expects SASL: set security.protocol to \
                             SASL_PLAINTEXT or SASL_SSL";
 
 impl Connection<'_> {
-    /// The connection cannot be used any longer, as it could not authenticate anew.
+    /// Ends the connection because it could not re-authenticate.
     pub(super) async fn refused(&mut self, error: ConnectError) -> CloseReason {
         self.fail_waiting(error.reason.clone()).await;
         CloseReason::Unreachable(error.into_call_error(self.reporter.address()))
     }
 
-    /// No more frames can be read.
+    /// Ends the connection because no more frames can be read.
     pub(super) async fn ended(&mut self, end: ReadError) -> CloseReason {
         let nothing_lost = matches!(end, ReadError::Closed | ReadError::Io(_)) && self.waiting.is_empty();
         if nothing_lost && self.may_be_refused() {
             return CloseReason::ClosedUnanswered("after a request that it does not answer".to_owned());
         }
         if nothing_lost {
-            return CloseReason::Idle; // what is still queued was never written, and moves to the next connection
+            return CloseReason::Idle; // calls still queued were never written, and move to the next connection
         }
         if let ReadError::TooLarge { length, cap, correlation } = end
             && self.waiting.front().is_some_and(|call| call.correlation == correlation)
@@ -64,7 +64,7 @@ impl Connection<'_> {
         self.fail_waiting(reason).await
     }
 
-    /// A frame that is not read cannot be skipped either: the connection ends.
+    /// A frame that is not read cannot be skipped either, so that the connection ends.
     async fn too_large(&mut self, call: &Waiting, size: usize, limit: usize) -> CloseReason {
         let (address, api) = (self.reporter.address(), call.api);
         let reason = format!("given up: its answer to {api} has {size} bytes, {limit} at most are read");
@@ -83,7 +83,7 @@ impl Connection<'_> {
         }
     }
 
-    /// Whether the end of the connection may be the broker's word about a request that it does not answer.
+    /// Whether the broker may have ended the connection to refuse a request without a response.
     fn may_be_refused(&self) -> bool {
         let since_last = |(_, last)| clock::now().saturating_duration_since(last);
         self.unanswered.map(since_last).is_some_and(|since| since <= JUDGED_WITHIN)
@@ -97,7 +97,7 @@ impl Connection<'_> {
         }
     }
 
-    /// Writes what was sent, without waiting for responses.
+    /// Writes what is queued, without waiting for responses.
     pub(super) async fn close(&mut self) {
         self.inbox.drain_channel();
         self.start_queued(clock::now()).await;

@@ -1,10 +1,10 @@
-//! [`Endpoint`]: where requests go.
+//! [`Endpoint`]: the target of requests.
 
 use std::net::IpAddr;
 
 use hyper::Uri;
 
-/// Where requests go.
+/// The target of requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     pub(super) is_https: bool,
@@ -14,7 +14,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// An `https` URL, or an `http` one if `may_be_plain` says so of its host.
+    /// Parses an `https` URL, or an `http` one if `may_be_plain` allows it for its host.
     pub fn parse(url: &str, may_be_plain: impl Fn(&str) -> bool) -> Result<Self, String> {
         let uri: Uri = url.trim().parse().map_err(|_| "it is not an https URL".to_owned())?;
         let authority = uri.authority().ok_or("it has no host")?;
@@ -48,29 +48,29 @@ impl Endpoint {
         Ok(Self { is_https, host, port, path })
     }
 
-    /// The same server, another path.
+    /// The same server with another path.
     pub fn with_path(&self, path: impl Into<String>) -> Self {
         Self { path: path.into(), ..self.clone() }
     }
 
-    /// As messages call it: without its query, which may have secrets.
+    /// The endpoint as shown in messages, without its query, which may contain secrets.
     pub fn shown(&self) -> String {
         let scheme = if self.is_https { "https" } else { "http" };
         let path = self.path.split('?').next().unwrap_or_default();
         format!("{scheme}://{}{path}", self.authority())
     }
 
-    /// With all that is asked for, as a proxy is told.
+    /// The complete URL, as sent to a proxy.
     pub(super) fn shown_whole(&self) -> String {
         format!("http://{}{}", self.authority(), self.path)
     }
 
-    /// Its path, and the query.
+    /// Its path and query.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// Whether it is asked over TLS.
+    /// Whether it uses TLS.
     pub fn is_https(&self) -> bool {
         self.is_https
     }
@@ -91,7 +91,7 @@ impl Endpoint {
     }
 }
 
-/// Whether bytes for this host do not leave the machine.
+/// Whether traffic to this host stays on this machine.
 pub fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }

@@ -1,11 +1,11 @@
-//! [`Proxy`]: an HTTP proxy on the way: it is asked for the whole URL, and for `https` to connect (RFC 9110, CONNECT).
+//! [`Proxy`]: an HTTP proxy. It gets the complete URL for `http`, and a CONNECT request for `https` (RFC 9110).
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::Endpoint;
 use crate::dial::ByteStream;
 
-/// An HTTP proxy, which is told no password.
+/// An HTTP proxy without a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proxy {
     /// Its host's name or address.
@@ -14,10 +14,10 @@ pub struct Proxy {
     pub port: u16,
 }
 
-/// So many bytes are read of what a proxy answers before the connection is the other side's.
+/// The most bytes of a proxy's response that are read before the tunnel begins.
 const MAX_ANSWER: usize = 8 * 1024;
 
-/// Asks the proxy at the other end for a connection to the endpoint, on which TLS may begin; or says why there is none.
+/// Asks the proxy at the other end for a tunnel to the endpoint, in which TLS may begin. Returns why there is none.
 pub(super) async fn open_tunnel(to: &Endpoint, stream: &mut Box<dyn ByteStream>) -> Result<(), String> {
     let host = if to.host.contains(':') { format!("[{}]", to.host) } else { to.host.clone() };
     let authority = format!("{host}:{}", to.port);
@@ -35,7 +35,7 @@ pub(super) async fn open_tunnel(to: &Endpoint, stream: &mut Box<dyn ByteStream>)
     }
 }
 
-/// Reads to the empty line and no further: what follows is the other side's.
+/// Reads up to the empty line and no further, because the following bytes belong to the tunnel.
 async fn read_head(stream: &mut Box<dyn ByteStream>) -> std::io::Result<Vec<u8>> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

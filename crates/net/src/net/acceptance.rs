@@ -1,4 +1,4 @@
-//! [`Acceptance`]: whether a refusal by TLS or SASL is final, and whether what is no Kafka broker will stay so.
+//! [`Acceptance`]: decides whether a refusal by TLS or SASL is final, and whether a peer that is no Kafka broker will stay one.
 
 use std::time::Duration;
 
@@ -7,32 +7,32 @@ use tokio::time::Instant;
 
 use crate::{call::CloseReason, clock};
 
-/// How long refusals are retried after the last connection that was accepted has ended: credentials and certificates are changed one
-/// side after the other.
+/// How long refusals are retried after the last accepted connection has ended, because credentials and certificates are changed
+/// on one side after the other.
 const GRACE: Duration = Duration::from_secs(60);
 
 /// Whether brokers have accepted this client's credentials.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Acceptance {
-    /// Not yet: a refusal is final.
+    /// Not yet, so that a refusal is final.
     #[default]
     Never,
-    /// They have, and nothing was refused since while no connection was open.
+    /// They have accepted them, and since then refused nothing while no connection was open.
     Accepted,
-    /// They had. Without an open connection, a refusal is final from this time on.
+    /// They had accepted them. Without an open connection, a refusal is final from this time on.
     RefusedUntil(Instant),
 }
 
 impl Acceptance {
-    /// A connection was made.
+    /// Notes that a connection was made.
     pub(super) fn accepted(&mut self) {
         *self = Self::Accepted;
     }
 
-    /// A connection ended, or could not be made. `is_connected`: whether another is open.
+    /// Judges the end or the failure of a connection. `is_connected`: another one is open.
     pub(super) fn judge(&mut self, now: Instant, is_connected: bool, why: CloseReason) -> CloseReason {
         let (address, reason) = match why {
-            // Brokers have answered: something else answers in their place while they are down.
+            // Brokers have answered before: another program answers in their place while they are down.
             CloseReason::Unreachable(CallError::Unreachable { address, reason, not_kafka: true }) => {
                 let not_kafka = *self == Self::Never;
                 return CloseReason::Unreachable(CallError::Unreachable { address, reason, not_kafka });

@@ -1,4 +1,4 @@
-//! Chooses a connection for a call, and makes it if there is none.
+//! Chooses a connection for a call, and makes one if there is none.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ impl Net {
     /// Gives the call to a connection, which is made if there is none.
     pub(super) fn dispatch(&mut self, now: Instant, call: Call) {
         if call.state.is_withdrawn() {
-            return; // and answered
+            return; // it has completed already
         }
         let endpoint = match call.to {
             Target::Broker(id) => Endpoint::Broker(id),

@@ -1,4 +1,4 @@
-//! The events of connection tasks, and what follows for their calls and their address.
+//! The events of connection tasks, and the consequences for calls and addresses.
 
 use offtake_machine::{Answer, CallError, Target};
 use tokio::task::{Id, JoinError};
@@ -52,7 +52,7 @@ impl Net {
         }
     }
 
-    /// A connection was closed.
+    /// Handles the end of a connection.
     fn ended(&mut self, from: &ConnectionInfo, why: &CloseReason) {
         let reason = match why {
             CloseReason::Unreachable(
@@ -79,10 +79,10 @@ impl Net {
         }
     }
 
-    /// Sends a call that its connection never wrote to another one, or fails it.
+    /// Sends a call that its connection never wrote to another connection, or fails it.
     fn redispatch(&mut self, from: &ConnectionInfo, why: &CloseReason, mut call: Call) {
         if call.state.is_withdrawn() {
-            return; // and answered
+            return; // it has completed already
         }
         let now = clock::now();
         let error = match why {
@@ -98,7 +98,7 @@ impl Net {
                 }
                 call.last_error.unwrap_or_else(|| error.clone())
             }
-            // Sent to the same broker again, it would be lost without a word.
+            // If it were sent to the same broker again, it could be lost without notice.
             CloseReason::ClosedUnanswered(reason) if asks_for_no_answer(&call.request) => {
                 CallError::Unreachable {
                     address: from.address.to_string(),
@@ -127,7 +127,7 @@ impl Net {
         self.complete(call.tag, Err(error));
     }
 
-    /// A task has ended. One that panicked has not answered its calls, so they are answered here.
+    /// Handles the end of a task. If the task panicked, its calls are completed here.
     pub(super) fn on_task_end(&mut self, ended: Result<(Id, ()), JoinError>) {
         let id = match &ended {
             Ok((id, ())) => *id,
@@ -149,7 +149,7 @@ impl Net {
         }
     }
 
-    /// Completes a call once: not if it was answered before, or belongs to another connection.
+    /// Completes a call, unless it has completed before or belongs to another connection.
     fn complete_from(&mut self, from: &ConnectionInfo, tag: u64, result: Result<Answer, CallError>) {
         if self.outstanding.get(&tag).is_some_and(|call| call.serial == from.serial) {
             self.complete(tag, result);
@@ -171,7 +171,7 @@ impl Net {
     }
 }
 
-/// Of a call that its connection never wrote.
+/// The error of a call that its connection never wrote.
 fn not_sent(from: &ConnectionInfo, call: &Call, reason: String) -> CallError {
     CallError::NotSent { address: from.address.to_string(), api: call.request.api_key(), reason }
 }

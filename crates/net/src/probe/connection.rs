@@ -1,4 +1,4 @@
-//! [`Connection`]: what an open connection can be asked: of the cluster, and what this client may do there.
+//! [`Connection`]: an open connection for requests about the cluster, and about what this client may do there.
 
 use std::{fmt, sync::Arc};
 
@@ -14,20 +14,20 @@ use offtake_wire::{
 use super::{ProbeFailure, ProbeStep};
 use crate::{handshake::Handshake, shared::Shared};
 
-/// Also groups that do not exist have operations up to this version of DescribeGroups (KIP-1043).
+/// The last version of DescribeGroups that returns the operations even of groups that do not exist (KIP-1043).
 const DESCRIBE_GROUPS_OF_ANY: i16 = 5;
 
-/// An open connection to one broker. Each question has [`Config::handshake_timeout`](crate::Config::handshake_timeout).
+/// An open connection to one broker. Each request has [`Config::handshake_timeout`](crate::Config::handshake_timeout).
 pub struct Connection {
     pub(super) shared: Arc<Shared>,
     pub(super) handshake: Handshake,
 }
 
 impl Connection {
-    /// The brokers that there are. Needs no ACL.
+    /// The brokers of the cluster. Needs no ACL.
     ///
     /// # Errors
-    /// Why there is no answer.
+    /// Why there is no response.
     pub async fn cluster(&mut self) -> Result<ClusterFacts, ProbeFailure> {
         let request = MetadataRequest {
             topics: Some(Vec::new()),
@@ -45,10 +45,10 @@ impl Connection {
         })
     }
 
-    /// Whether a topic is there and what may be done with it. It is not created.
+    /// Whether a topic exists, and the operations that this client may perform on it. It is not created.
     ///
     /// # Errors
-    /// Why there is no answer.
+    /// Why there is no response.
     pub async fn topic(&mut self, name: &str) -> Result<TopicFacts, ProbeFailure> {
         let topic = MetadataRequestTopic { name: Some(name.to_owned()), ..MetadataRequestTopic::default() };
         let request = MetadataRequest {
@@ -78,10 +78,10 @@ impl Connection {
         ))
     }
 
-    /// The broker that coordinates a group: id, host and port, or the code of the refusal.
+    /// The coordinator of a group: id, host and port, or the error code of the refusal.
     ///
     /// # Errors
-    /// Why there is no answer.
+    /// Why there is no response.
     pub async fn coordinator(
         &mut self,
         group: &str,
@@ -92,10 +92,10 @@ impl Connection {
         Ok(found.map(address).map_err(|(code, _)| code))
     }
 
-    /// What may be done with a group, of the broker that coordinates it. It need not exist.
+    /// The operations that this client may perform on a group. This broker must be its coordinator; the group need not exist.
     ///
     /// # Errors
-    /// Why there is no answer.
+    /// Why there is no response.
     pub async fn group(&mut self, group: &str) -> Result<GroupFacts, ProbeFailure> {
         let request = DescribeGroupsRequest {
             groups: vec![group.to_owned()],
@@ -109,12 +109,12 @@ impl Connection {
         }))
     }
 
-    /// The version in which an API would be asked.
+    /// The version in which a request of this API would be sent.
     fn version(&self, api: ApiKey, max: Option<i16>) -> i16 {
         self.handshake.ranges.pick(api, max).unwrap_or(-1)
     }
 
-    /// Asks, in the newest version that both speak, or that `max_version` allows. After an error the connection is of no use.
+    /// Sends a request in the newest common version, limited by `max_version`. After an error the connection is unusable.
     pub(super) async fn ask<R>(
         &mut self,
         request: R,
@@ -146,59 +146,59 @@ impl fmt::Debug for Connection {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClusterFacts {
-    /// Its id.
+    /// The cluster's id.
     pub cluster_id: Option<String>,
-    /// The broker that requests for the controller go to, if one is known.
+    /// The broker that accepts requests for the controller, if one is known.
     pub controller: Option<i32>,
     /// All brokers: id, host and port, as they advertise themselves.
     pub brokers: Vec<(i32, String, u16)>,
 }
 
-/// A topic as this client may see it.
+/// A topic as visible to this client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TopicFacts {
-    /// `None` (the code) if there is nothing wrong with it.
+    /// `None` (the code) if there is no error.
     pub error: ErrorCode,
-    /// How many partitions it has.
+    /// The number of partitions.
     pub partitions: usize,
-    /// Those without a leader.
+    /// The partitions without a leader.
     pub leaderless: Vec<i32>,
-    /// What this client may do with it.
+    /// The operations that this client may perform on it.
     pub operations: Option<Operations>,
 }
 
-/// A group as this client may see it.
+/// A group as visible to this client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupFacts {
-    /// `None` (the code) if there is nothing wrong with it.
+    /// `None` (the code) if there is no error.
     pub error: ErrorCode,
-    /// What this client may do with it.
+    /// The operations that this client may perform on it.
     pub operations: Option<Operations>,
 }
 
-/// What a client may do with a topic or a group, as the broker says (KIP-430).
+/// The operations that a client may perform on a topic or a group, as returned by the broker (KIP-430).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Operations(u32);
 
 impl Operations {
-    /// Of the field of an answer: `i32::MIN` where the broker does not say.
+    /// From the field of a response, which is `i32::MIN` if the broker does not return operations.
     fn of(bits: i32) -> Option<Self> {
         (bits != i32::MIN).then_some(Self(bits.cast_unsigned()))
     }
 
-    /// Read: fetching a topic, joining a group and committing in it.
+    /// Read: fetching from a topic, or joining a group and committing in it.
     pub fn can_read(self) -> bool {
         self.has(3)
     }
 
-    /// Describe: knowing of it.
+    /// Describe: reading metadata of the topic or group.
     pub fn can_describe(self) -> bool {
         self.has(8)
     }
 
-    /// By the number of Kafka's `AclOperation`.
+    /// Whether it contains the operation with this number of Kafka's `AclOperation`.
     fn has(self, operation: u32) -> bool {
         self.0 & (1 << operation) != 0
     }

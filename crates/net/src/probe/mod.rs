@@ -1,5 +1,5 @@
-//! [`Probe`]: makes one connection as [`Net`](crate::Net) makes it, and tells what it finds on the way. For tools that look into
-//! why a broker cannot be reached.
+//! [`Probe`]: makes one connection as [`Net`](crate::Net) does, and reports its findings on the way. For tools that find out why
+//! a broker cannot be reached.
 
 mod connection;
 
@@ -25,32 +25,32 @@ use crate::{
     shared::{Counters, Shared},
 };
 
-/// At most so many mechanisms of a broker are told.
+/// The most mechanisms of a broker that are reported.
 const MAX_MECHANISMS: usize = 32;
 
-/// Makes connections one at a time and tells what it finds. Has no backoff: whoever asks decides when.
+/// Makes connections one at a time and reports its findings. Has no backoff: the caller decides when to connect.
 #[derive(Clone, Debug)]
 pub struct Probe(Arc<Shared>);
 
-/// What was found at an address, step by step, as far as it came.
+/// The findings at an address, step by step, up to the first failure.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Findings {
-    /// What the host's name resolves to.
+    /// The addresses that the host's name resolves to.
     pub addresses: Vec<SocketAddr>,
-    /// Which of them accepted the connection.
+    /// The address that accepted the connection.
     pub connected: Option<Connected>,
-    /// Of a connection that is encrypted.
+    /// Facts about TLS, if the connection is encrypted.
     pub tls: Option<TlsFacts>,
-    /// API, lowest and highest version that both the broker and this client speak. Empty until they are known.
+    /// For each API, its name and the lowest and highest version that both the broker and this client support. Empty until known.
     pub versions: Vec<(&'static str, i16, i16)>,
-    /// The SASL mechanisms that the listener takes, as it says itself. `None` where it was not asked, or did not say.
+    /// The SASL mechanisms that the listener accepts, as it reports them. `None` if it was not asked, or did not report them.
     pub mechanisms: Option<Vec<String>>,
-    /// Of a connection that has authenticated.
+    /// The login, if the connection has authenticated.
     pub login: Option<Login>,
-    /// The connection, if nothing failed.
+    /// The connection, if no step failed.
     pub connection: Option<Connection>,
-    /// What failed.
+    /// The step that failed, and why.
     pub failure: Option<ProbeFailure>,
 }
 
@@ -58,21 +58,21 @@ pub struct Findings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Connected {
-    /// It.
+    /// The address.
     pub address: SocketAddr,
-    /// How long that took.
+    /// How long the connection took.
     pub took: Duration,
 }
 
-/// What a TLS handshake agreed on, and whom it showed.
+/// The result of a TLS handshake: the protocol, and the certificates of the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TlsFacts {
-    /// `TLSv1.3` or `TLSv1.2`, as Java calls them.
+    /// `TLSv1.3` or `TLSv1.2`, in Java's notation.
     pub version: String,
-    /// The cipher suite, by IANA's name.
+    /// The cipher suite, by its IANA name.
     pub cipher_suite: String,
-    /// The broker's certificate and those that it shows with it, in its order.
+    /// The broker's certificate and the others of its chain, in the broker's order.
     pub certificates: Vec<CertificateFacts>,
 }
 
@@ -80,15 +80,15 @@ pub struct TlsFacts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CertificateFacts {
-    /// Whose it is.
+    /// The subject.
     pub subject: String,
-    /// Who issued it.
+    /// The issuer.
     pub issuer: String,
-    /// From when on it is valid.
+    /// When it becomes valid.
     pub not_before: SystemTime,
-    /// Until when.
+    /// When it expires.
     pub not_after: SystemTime,
-    /// The DNS names and IP addresses that it is for: eight of them at most.
+    /// The DNS names and IP addresses that it is valid for, at most eight.
     pub hosts: Vec<String>,
 }
 
@@ -98,19 +98,19 @@ pub struct CertificateFacts {
 pub struct Login {
     /// The mechanism.
     pub mechanism: &'static str,
-    /// As whom, if the mechanism tells.
+    /// The user, if the mechanism knows it.
     pub user: Option<String>,
-    /// How long the connection may be used before it has to authenticate anew (KIP-368); `None`: for ever.
+    /// The time until the connection has to re-authenticate (KIP-368); `None` for no limit.
     pub session_lifetime: Option<Duration>,
 }
 
-/// What failed, and why.
+/// A failed step, and its cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProbeFailure {
     /// The step.
     pub step: ProbeStep,
-    /// Why, in a sentence that says what to do where we can know it.
+    /// The cause, in a sentence that includes the remedy where it is known.
     pub reason: String,
 }
 
@@ -133,19 +133,19 @@ pub enum ProbeStep {
 }
 
 impl Probe {
-    /// By plain TCP.
+    /// A probe by plain TCP.
     pub fn new(config: Config) -> Self {
         let dial = Tcp { send_buffer: config.send_buffer, receive_buffer: config.receive_buffer };
         Self::with_dial(config, Arc::new(dial))
     }
 
-    /// By connections that `dial` makes.
+    /// A probe over connections made by `dial`.
     pub fn with_dial(config: Config, dial: Arc<dyn Dial>) -> Self {
         let (counters, frame_pool) = (Counters::default(), Arc::default());
         Self(Arc::new(Shared { config, dial, counters, frame_pool }))
     }
 
-    /// Makes a connection: resolves, dials, begins TLS, asks for ApiVersions, authenticates. Each has its timeout
+    /// Makes a connection: resolves, dials, begins TLS, sends ApiVersions, authenticates. Each step has its timeout
     /// ([`Config::connect_timeout`], [`Config::handshake_timeout`]).
     pub async fn connect(&self, host: &str, port: u16) -> Findings {
         let mut findings = Findings::default();
@@ -186,13 +186,13 @@ impl Probe {
         Err(error)
     }
 
-    /// The SASL mechanisms that a listener takes; empty if it takes no SASL at all. It is asked without authenticating, on a connection
-    /// of its own; `None` if that fails.
+    /// The SASL mechanisms that a listener accepts; empty if it accepts no SASL at all. They are requested without
+    /// authentication, on a connection of its own; `None` if that fails.
     pub async fn mechanisms(&self, host: &str, port: u16) -> Option<Vec<String>> {
         let mut config = self.0.config.clone();
         config.security.sasl = None;
         let mut findings = Self::with_dial(config, Arc::clone(&self.0.dial)).connect(host, port).await;
-        // No mechanism's name, so that it is refused with the list of those that are taken.
+        // This is no mechanism's name, so that the refusal lists the accepted mechanisms.
         let request = SaslHandshakeRequest { mechanism: "?".to_owned() };
         let answer = findings.connection.as_mut()?.ask(request, None).await.ok()?;
         match answer.error_code {
@@ -203,7 +203,7 @@ impl Probe {
     }
 }
 
-/// What a broker says of its mechanisms, fit for a person.
+/// The mechanisms reported by a broker, made safe for display.
 pub(crate) fn shown(mechanisms: &[String]) -> Vec<String> {
     mechanisms.iter().take(MAX_MECHANISMS).map(|name| crate::authenticate::shown(name)).collect()
 }

@@ -1,4 +1,4 @@
-//! [`Assertion`]: a signed JWT by which a client says who it is (RFC 7523, KIP-1139).
+//! [`Assertion`]: a signed JWT that identifies a client (RFC 7523, KIP-1139).
 
 use std::{
     path::PathBuf,
@@ -19,38 +19,39 @@ use crate::{
 const KEY_FILE: &str = "sasl.oauthbearer.assertion.private.key.file";
 const PASSPHRASE: &str = "sasl.oauthbearer.assertion.private.key.passphrase";
 
-/// Where an assertion comes from. Files are read for each one.
+/// The source of assertions. Files are read for each one.
 #[derive(Clone, Debug)]
 pub enum Assertion {
-    /// `sasl.oauthbearer.assertion.file`: a file with a JWT that somebody else has signed.
+    /// `sasl.oauthbearer.assertion.file`: a file with a JWT that was signed elsewhere.
     File(PathBuf),
-    /// It is made and signed here.
+    /// The assertion is created and signed here.
     Signed(Box<SignedAssertion>),
 }
 
-/// An assertion that is made and signed here.
+/// An assertion that is created and signed here.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SignedAssertion {
     /// `sasl.oauthbearer.assertion.private.key.file`: PEM, PKCS8, PKCS1 or SEC 1.
     pub private_key_file: PathBuf,
-    /// `sasl.oauthbearer.assertion.private.key.passphrase`, of an encrypted key.
+    /// `sasl.oauthbearer.assertion.private.key.passphrase`, for an encrypted key.
     pub passphrase: Option<Secret>,
     /// `sasl.oauthbearer.assertion.algorithm`: default RS256.
     pub algorithm: Algorithm,
-    /// `sasl.oauthbearer.assertion.template.file`: JSON with `header` and `payload`, to which the claims below are added.
+    /// `sasl.oauthbearer.assertion.template.file`: a JSON file with `header` and `payload`, to which the claims below are added.
     pub template_file: Option<PathBuf>,
-    /// `sasl.oauthbearer.assertion.claim.aud`, `.iss` and `.sub`, among others.
+    /// `sasl.oauthbearer.assertion.claim.aud`, `.iss`, `.sub` and others.
     pub claims: Vec<(String, String)>,
-    /// `sasl.oauthbearer.assertion.claim.exp.seconds`: how long it lasts; default 300 s.
+    /// `sasl.oauthbearer.assertion.claim.exp.seconds`: the lifetime; default 300 s.
     pub lifetime: Duration,
-    /// `sasl.oauthbearer.assertion.claim.nbf.seconds`: since when it is valid, for clocks that are late; default 60 s ago.
+    /// `sasl.oauthbearer.assertion.claim.nbf.seconds`: how far in the past its validity begins, for clocks that are late; default
+    /// 60 s.
     pub not_before: Duration,
     /// `sasl.oauthbearer.assertion.claim.jti.include`: whether it has an id of its own; default no.
     pub has_id: bool,
 }
 
-/// How an assertion is signed.
+/// The signature algorithm of an assertion.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Algorithm {
     /// RSA with SHA-256.
@@ -61,7 +62,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// By its name in `sasl.oauthbearer.assertion.algorithm`: `RS256` or `ES256`.
+    /// Finds an algorithm by its name in `sasl.oauthbearer.assertion.algorithm`: `RS256` or `ES256`.
     pub fn by_name(name: &str) -> Option<Self> {
         [Self::Rs256, Self::Es256].into_iter().find(|known| known.name().eq_ignore_ascii_case(name))
     }
@@ -82,7 +83,7 @@ impl Algorithm {
 }
 
 impl SignedAssertion {
-    /// An assertion that is signed with this key, with Java's defaults.
+    /// An assertion signed with this key, with Java's defaults.
     pub fn new(private_key_file: impl Into<PathBuf>) -> Self {
         Self {
             private_key_file: private_key_file.into(),
@@ -119,7 +120,7 @@ impl SignedAssertion {
         Ok(Secret::from(jwt))
     }
 
-    /// Reads the key and signs, where that may block: an encrypted key takes a while.
+    /// Reads the key and signs on a thread that may block, because decrypting a key takes a while.
     async fn sign(&self, message: Vec<u8>) -> Result<Vec<u8>, ProviderError> {
         let pem = Pem { property: KEY_FILE, source: Source::File(self.private_key_file.clone()) };
         let (passphrase, algorithm) = (self.passphrase.clone(), self.algorithm);
@@ -142,7 +143,7 @@ impl SignedAssertion {
 }
 
 impl Assertion {
-    /// An assertion that is good `now`.
+    /// An assertion that is valid `now`.
     pub(super) async fn get(&self, now: SystemTime) -> Result<Secret, ProviderError> {
         match self {
             Self::File(path) => {
@@ -160,7 +161,7 @@ impl Assertion {
     }
 }
 
-/// An error of TLS, by the properties of assertions.
+/// Converts a TLS error so that it names the properties of assertions.
 fn key_error(error: TlsConfigError) -> ProviderError {
     let property = if error.property == KEY_FILE { KEY_FILE } else { PASSPHRASE };
     ProviderError::new(format!("property `{property}`: {}", error.reason))
@@ -194,7 +195,7 @@ fn random_id() -> Result<String, ProviderError> {
     Ok([&hex[..4], &hex[4..6], &hex[6..8], &hex[8..10], &hex[10..]].map(<[String]>::concat).join("-"))
 }
 
-/// The two numbers of an ECDSA signature, 32 bytes each, as JWTs have it (RFC 7518), from a DER SEQUENCE of two INTEGERs.
+/// The two numbers of an ECDSA signature, 32 bytes each, as in JWTs (RFC 7518), from a DER SEQUENCE of two INTEGERs.
 fn raw_signature(der: &[u8]) -> Option<Vec<u8>> {
     let (0x30, mut numbers, []) = read_der(der)? else { return None };
     let mut raw = Vec::with_capacity(64);
@@ -208,7 +209,7 @@ fn raw_signature(der: &[u8]) -> Option<Vec<u8>> {
     numbers.is_empty().then_some(raw)
 }
 
-/// The tag, the content, and what follows; of up to 127 bytes.
+/// Splits off the first element: its tag, its content (up to 127 bytes), and the rest.
 fn read_der(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = der.split_first()?;
     let (&length, rest) = rest.split_first()?;

@@ -1,4 +1,4 @@
-//! [`AwsCredentials`] and where they come from: fixed ones, the environment, profile files, a provider of one's own.
+//! [`AwsCredentials`] and their sources: fixed credentials, the environment, profile files, a custom provider.
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::SystemTime};
 
@@ -10,22 +10,22 @@ use super::{
 };
 use crate::secret::Secret;
 
-/// Keys of AWS.
+/// AWS credentials.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AwsCredentials {
-    /// The id of the access key, which names whom it belongs to and is no secret.
+    /// The id of the access key. It identifies the owner and is not secret.
     pub access_key_id: String,
-    /// The key that signs. It stays here.
+    /// The signing key. It never leaves this process.
     pub secret_access_key: Secret,
-    /// The token of temporary keys.
+    /// The session token of temporary credentials.
     pub session_token: Option<Secret>,
-    /// When temporary keys end, if that is known. Keys without an end are asked for at every authentication.
+    /// When temporary credentials expire, if known. Credentials without an expiry are fetched at every authentication.
     pub expires: Option<SystemTime>,
 }
 
 impl AwsCredentials {
-    /// Keys without a session.
+    /// Credentials without a session.
     pub fn new(access_key_id: impl Into<String>, secret_access_key: impl Into<Secret>) -> Self {
         Self {
             access_key_id: access_key_id.into(),
@@ -35,14 +35,14 @@ impl AwsCredentials {
         }
     }
 
-    /// With the token of temporary keys.
+    /// Adds the session token of temporary credentials.
     #[must_use]
     pub fn with_session_token(mut self, token: impl Into<Secret>) -> Self {
         self.session_token = Some(token.into());
         self
     }
 
-    /// With the end of temporary keys.
+    /// Sets the expiry of temporary credentials.
     #[must_use]
     pub fn with_expiry(mut self, expires: Option<SystemTime>) -> Self {
         self.expires = expires;
@@ -59,13 +59,13 @@ impl fmt::Debug for AwsCredentials {
     }
 }
 
-/// A source of keys: fixed [`AwsCredentials`], [`AwsEnvironment`], [`AwsProfile`], a closure that returns a future, or a type of your
-/// own (AWS's SDK, say).
+/// A source of credentials: fixed [`AwsCredentials`], [`AwsEnvironment`], [`AwsProfile`], a closure that returns a future, or a
+/// custom type (for example for AWS's SDK).
 ///
-/// It is asked when a connection authenticates and there are no keys that last. At most one request to it is under way, and all
-/// connections get its answer.
+/// It is called when a connection authenticates and there are no credentials that last. At most one call is in progress, and all
+/// connections get its result.
 pub trait AwsCredentialsProvider: Send + Sync + 'static {
-    /// The keys of now. It may take a minute, and goes on when the connection that needed it is given up.
+    /// Fetches the current credentials. It may take a minute, and continues when the connection that needed it is given up.
     fn fetch(&self) -> ProviderFuture<'_, AwsCredentials>;
 }
 
@@ -93,7 +93,7 @@ impl Expiring for AwsCredentials {
     }
 }
 
-/// A provider of keys as a [`Source`].
+/// A provider of credentials as a [`Source`].
 pub(super) struct AwsKeys(Box<dyn AwsCredentialsProvider>);
 
 impl AwsKeys {
@@ -108,7 +108,7 @@ impl Source<AwsCredentials> for AwsKeys {
     }
 }
 
-/// The environment variables that are set and not empty: of the process, or of a test.
+/// The environment variables that are set and not empty, of the process or of a test.
 #[derive(Clone)]
 pub(super) struct Variables(Arc<VariableLookup>);
 
@@ -138,7 +138,7 @@ impl Default for Variables {
     }
 }
 
-/// They may be secret.
+/// The variables may be secret.
 impl fmt::Debug for Variables {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Variables(..)")
@@ -163,8 +163,9 @@ impl AwsCredentialsProvider for AwsEnvironment {
     }
 }
 
-/// The keys of a profile in `~/.aws/credentials` or `~/.aws/config`, or where `AWS_SHARED_CREDENTIALS_FILE` and `AWS_CONFIG_FILE` say.
-/// The files are read at each authentication. Only keys are understood: no roles, no single sign-on, and no commands are run.
+/// The credentials of a profile in `~/.aws/credentials` or `~/.aws/config`, or in the files named by
+/// `AWS_SHARED_CREDENTIALS_FILE` and `AWS_CONFIG_FILE`. The files are read at each authentication. Only keys are supported: no
+/// roles, no single sign-on, and no commands are run.
 #[derive(Clone, Debug, Default)]
 pub struct AwsProfile {
     name: Option<String>,
@@ -173,7 +174,7 @@ pub struct AwsProfile {
 }
 
 impl AwsProfile {
-    /// The profile `name`; `None` is `AWS_PROFILE`, or `default`.
+    /// The profile `name`; `None` means `AWS_PROFILE`, or `default`.
     pub fn new(name: Option<String>) -> Self {
         Self { name, ..Self::default() }
     }
@@ -183,7 +184,7 @@ impl AwsProfile {
         self
     }
 
-    /// Reads these files instead of the usual ones: one of credentials, one of configuration.
+    /// Reads these files instead of the usual ones: one with credentials, one with configuration.
     #[must_use]
     pub fn with_files(mut self, credentials: impl Into<PathBuf>, config: impl Into<PathBuf>) -> Self {
         self.files = Some([credentials.into(), config.into()]);
@@ -211,7 +212,7 @@ impl AwsProfile {
         Ok([file("AWS_SHARED_CREDENTIALS_FILE", "credentials")?, file("AWS_CONFIG_FILE", "config")?])
     }
 
-    /// All that the two files say of the profile. The file of credentials counts more.
+    /// All settings of the profile in the two files. The credentials file takes precedence.
     pub(super) async fn settings(&self) -> Result<Profile, ProviderError> {
         let name = self.name();
         let [credentials, config] = self.files()?;
@@ -240,7 +241,7 @@ impl AwsProfile {
     }
 }
 
-/// What the files say of a profile.
+/// The settings of a profile in the files.
 pub(super) struct Profile {
     name: String,
     settings: BTreeMap<String, Secret>,
@@ -283,7 +284,8 @@ impl Profile {
     }
 }
 
-/// The settings of one section of a file. In a file of configuration the names of sections begin with `profile`, except for `default`.
+/// The settings of one section of a file. In the configuration file, the names of sections begin with `profile`, except for
+/// `default`.
 fn read_section(text: &str, prefix: Option<&str>, name: &str) -> Option<BTreeMap<String, Secret>> {
     let mut settings = None;
     let mut is_ours = false;
@@ -320,7 +322,7 @@ impl AwsCredentialsProvider for AwsProfile {
     }
 }
 
-/// Where the region comes from if a broker's name does not tell it: `AWS_REGION`, `AWS_DEFAULT_REGION`, the profile.
+/// The region if a broker's name does not contain it: `AWS_REGION`, `AWS_DEFAULT_REGION`, or the profile's.
 pub(super) async fn default_region() -> Option<String> {
     let variables = Variables::default();
     if let Some(region) = variables.get("AWS_REGION").or_else(|| variables.get("AWS_DEFAULT_REGION")) {

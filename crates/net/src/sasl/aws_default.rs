@@ -1,4 +1,4 @@
-//! [`AwsDefault`]: the places where programs on AWS find their keys, in the order of AWS's own libraries.
+//! [`AwsDefault`]: the places where programs on AWS find their credentials, in the order of AWS's own libraries.
 
 use super::{
     ProviderFuture,
@@ -12,33 +12,33 @@ use super::{
     error::printable,
 };
 
-/// The first of these that there is: environment variables, a web identity (`AWS_WEB_IDENTITY_TOKEN_FILE`, as in EKS), the profile, the
-/// endpoint of a container (`AWS_CONTAINER_CREDENTIALS_…_URI`: ECS, EKS), the metadata of an EC2 instance. Those that are requests need
-/// the feature `msk-iam`. What is there and has no keys is an error.
+/// The first available source of these: environment variables, a web identity (`AWS_WEB_IDENTITY_TOKEN_FILE`, as in EKS), the
+/// profile, the endpoint of a container (`AWS_CONTAINER_CREDENTIALS_…_URI`: ECS, EKS), the metadata of an EC2 instance. Sources
+/// that need requests require the feature `msk-iam`. A source that exists without credentials is an error.
 #[derive(Clone, Debug, Default)]
 pub struct AwsDefault {
-    /// The only place to look, if it is set.
+    /// The only source, if it is set.
     profile: Option<AwsProfile>,
-    /// The role to change to with the keys that are found.
+    /// The role to assume with the credentials found.
     #[cfg(feature = "msk-iam")]
     role: Option<AwsRole>,
-    /// What to look at beside the variables, where tests have their own.
+    /// The files of a test, in place of the usual ones.
     files: Option<AwsProfile>,
     variables: Variables,
 }
 
 impl AwsDefault {
-    /// All of these places.
+    /// Looks in all of these places.
     pub fn new() -> Self {
         Self::default()
     }
 
     #[doc(hidden)] // for our own crates
-    /// What the options of an `IAMLoginModule` say: `awsProfileName`, `awsRoleArn`, `awsRoleSessionName`, `awsRoleExternalId`,
-    /// `awsRoleAccessKeyId`, `awsRoleSecretAccessKey`, `awsRoleSessionToken` and `awsStsRegion`. Others are left aside.
+    /// Uses the options of an `IAMLoginModule`: `awsProfileName`, `awsRoleArn`, `awsRoleSessionName`, `awsRoleExternalId`,
+    /// `awsRoleAccessKeyId`, `awsRoleSecretAccessKey`, `awsRoleSessionToken` and `awsStsRegion`. Others are ignored.
     ///
     /// # Errors
-    /// If a role is named, and this build has no feature `msk-iam`.
+    /// If a role is named, and this build lacks the feature `msk-iam`.
     pub fn from_jaas(jaas: &Jaas) -> Result<Self, JaasError> {
         let profile = jaas.text("awsProfileName").map(|name| AwsProfile::new(Some(name.to_owned())));
         let found = Self { profile, ..Self::default() };
@@ -136,7 +136,7 @@ impl AwsCredentialsProvider for AwsDefault {
 mod tests {
     use super::*;
 
-    /// Nothing but these variables, and no files.
+    /// A source with these variables only, and no files.
     fn with(variables: &[(&str, &str)]) -> AwsDefault {
         AwsDefault {
             files: Some(AwsProfile::default().with_files("/nowhere/credentials", "/nowhere/config")),

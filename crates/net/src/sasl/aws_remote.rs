@@ -1,4 +1,4 @@
-//! Keys of AWS that are asked for: of a container's endpoint, of an instance's metadata, of the Security Token Service.
+//! AWS credentials from requests: to a container's endpoint, to an instance's metadata, to the Security Token Service.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -20,16 +20,16 @@ use crate::{
     secret::Secret,
 };
 
-/// For the Security Token Service: to connect, and to answer.
+/// The timeout of the Security Token Service for connecting, and for the response.
 const STS_TIMEOUT: Duration = Duration::from_secs(10);
-/// What is on the same host answers at once, or is not there.
+/// The timeout for an endpoint on the same host, which answers at once or does not exist.
 const LOCAL_TIMEOUT: Duration = Duration::from_secs(1);
-/// A presigned request is used at once.
+/// The validity of a presigned request in seconds, which is used at once.
 const PRESIGNED_FOR: u32 = 60;
 
-/// Where the endpoint of a container may be without TLS: ECS, EKS.
+/// The hosts on which the endpoint of a container may be without TLS: ECS, EKS.
 const CONTAINER_HOSTS: [&str; 3] = ["169.254.170.2", "169.254.170.23", "fd00:ec2::23"];
-/// Where the metadata of an instance are.
+/// The hosts of an instance's metadata.
 const INSTANCE_HOSTS: [&str; 2] = ["169.254.169.254", "fd00:ec2::254"];
 
 /// The endpoint of a container: `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI` (ECS) or `AWS_CONTAINER_CREDENTIALS_FULL_URI` (EKS), with
@@ -71,7 +71,7 @@ impl AwsContainer {
     }
 }
 
-/// The metadata of an EC2 instance, version 2. `AWS_EC2_METADATA_DISABLED=true` forbids to ask them.
+/// The metadata of an EC2 instance, version 2. `AWS_EC2_METADATA_DISABLED=true` forbids using them.
 #[derive(Clone, Debug, Default)]
 pub struct AwsInstance {
     variables: Variables,
@@ -141,24 +141,24 @@ impl AwsWebIdentity {
     }
 }
 
-/// A role to change to.
+/// A role to assume.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct AwsRole {
-    /// Which role: `arn:aws:iam::…:role/…`.
+    /// The role's ARN: `arn:aws:iam::…:role/…`.
     pub arn: String,
-    /// How AWS's logs call us; default `offtake`.
+    /// The session's name in AWS's logs; default `offtake`.
     pub session_name: String,
-    /// What the role may demand.
+    /// The external id that the role may require.
     pub external_id: Option<String>,
     /// The region of the Security Token Service; by default the global one.
     pub region: Option<String>,
-    /// The keys to ask with; by default those of [`AwsDefault`](super::AwsDefault).
+    /// The credentials for the request; by default those of [`AwsDefault`](super::AwsDefault).
     pub keys: Option<AwsCredentials>,
 }
 
 const SESSION_NAME: &str = "offtake";
-/// What the Security Token Service says, with the status 400, when it is to be asked again later.
+/// The errors with status 400 after which the Security Token Service should be asked again later.
 const PASSING: [&str; 8] = [
     "Throttling",
     "ThrottlingException",
@@ -167,7 +167,7 @@ const PASSING: [&str; 8] = [
     "RequestThrottled",
     "RequestThrottledException",
     "TooManyRequestsException",
-    "IDPCommunicationError", // it could not ask the provider of the identity
+    "IDPCommunicationError", // the service could not reach the identity provider
 ];
 const STS_VERSION: &str = "2011-06-15";
 
@@ -229,7 +229,7 @@ impl Sts {
         Ok(Self { region: region.map(str::to_owned), endpoint })
     }
 
-    /// As it is signed for. The global service is in Virginia.
+    /// The region in the signature. The global service is in Virginia.
     fn region(&self) -> &str {
         self.region.as_deref().unwrap_or("us-east-1")
     }
@@ -268,7 +268,7 @@ impl Sts {
     }
 }
 
-/// The content of the first element of this name. What is read this way has no entities.
+/// The content of the first element with this name. The values read this way contain no entities.
 fn tag<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
     let after = xml.split(&format!("<{name}>")).nth(1)?;
     after.split_once(&format!("</{name}>")).map(|(content, _)| content.trim())
@@ -299,7 +299,7 @@ fn text_of(from: &Endpoint, body: Zeroizing<Vec<u8>>) -> Result<Zeroizing<String
     }
 }
 
-/// Keys as containers and instances tell them.
+/// Parses credentials in the format of containers and instances.
 fn read_json(from: &Endpoint, body: &[u8]) -> Result<AwsCredentials, ProviderError> {
     let unusable = |what: &str| ProviderError::retriable(format!("the answer of {} {what}", from.shown()));
     let answer: Value = serde_json::from_slice(body).map_err(|_| unusable("is not JSON"))?;

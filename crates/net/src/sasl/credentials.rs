@@ -1,4 +1,4 @@
-//! [`Credentials`]: where user names and passwords come from.
+//! [`Credentials`]: a source of user names and passwords.
 
 use std::pin::Pin;
 
@@ -14,7 +14,7 @@ pub type ProviderFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, ProviderE
 pub struct UserPassword {
     /// The name. Kafka's brokers accept ASCII names only for SCRAM.
     pub user: String,
-    /// The password: UTF-8, sent or hashed as it is, as Java's client does it (no SASLprep).
+    /// The password: UTF-8, sent or hashed unchanged, as by Java's client (no SASLprep).
     pub password: Secret,
     /// Whether these are the id and the HMAC of a delegation token (KIP-48; SCRAM only).
     pub is_delegation_token: bool,
@@ -32,14 +32,14 @@ impl UserPassword {
     }
 }
 
-/// A source of user names and passwords: a fixed [`UserPassword`], a closure that returns a future of one, or a type of your own.
+/// A source of user names and passwords: a fixed [`UserPassword`], a closure that returns a future of one, or a custom type.
 ///
-/// It is asked at every authentication and re-authentication, so that a password that was changed is used without a restart.
+/// It is called at every authentication and re-authentication, so that a changed password is used without a restart.
 pub trait Credentials: Send + Sync + 'static {
-    /// The credentials of now. The caller has a timeout, and drops the future when its time is over.
+    /// Fetches the current credentials. The caller has a timeout, and drops the future when that ends.
     fn fetch(&self) -> ProviderFuture<'_, UserPassword>;
 
-    /// The user's name, if it is known beforehand: for `Debug` and messages.
+    /// The user's name, if it is known beforehand, for `Debug` and messages.
     fn user(&self) -> Option<String> {
         None
     }

@@ -1,5 +1,5 @@
-//! [`Derivation`]: SCRAM's keys from a password, which takes as long as the broker wants, within bounds. Computed once for all
-//! connections.
+//! [`Derivation`]: the derivation of SCRAM's keys from a password. The broker determines its cost, within limits. It is made once
+//! for all connections.
 
 use std::{
     collections::VecDeque,
@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::scram::Hash;
 use crate::secret::Secret;
 
-/// So many sets of keys are kept. A broker's salt belongs to the user, not to the connection, so that one is used.
+/// The number of key sets kept. A broker's salt belongs to the user, not to the connection, so that one is used.
 const MAX_KEPT: usize = 8;
 
 /// SCRAM's client key and server key (RFC 5802, section 3).
@@ -21,19 +21,20 @@ pub(super) struct Keys {
     pub(super) server: Zeroizing<Vec<u8>>,
 }
 
-/// The keys, once they are derived. Those who need the same ones share it: the first derives, the others wait for it.
+/// The keys, once they are derived. Connections that need the same keys share the slot: the first one derives them, the others
+/// wait.
 type Slot = Arc<OnceLock<Arc<Keys>>>;
 
-/// The keys that were derived: as good as the password, so that they stay in memory only.
+/// The derived keys. They are as good as the password, so that they stay in memory only.
 #[derive(Default)]
 pub(super) struct KeyCache {
-    /// Keys the fingerprints, so that they say nothing to a reader of this process's memory who does not have it.
+    /// The key of the fingerprints, without which they reveal nothing.
     seed: OnceLock<[u8; 32]>,
     slots: Mutex<VecDeque<([u8; 32], Slot)>>,
 }
 
 impl KeyCache {
-    /// Where the keys for these are, or will be. Each [`KeyCache`] is for one hash.
+    /// The slot for these keys. Each [`KeyCache`] is for one hash.
     pub(super) fn slot(&self, password: &Secret, salt: &[u8], iterations: u32) -> Slot {
         let Some(fingerprint) = self.fingerprint(password, salt, iterations) else {
             return Slot::default(); // derived for this connection only
@@ -62,8 +63,9 @@ impl KeyCache {
     }
 }
 
-/// A computation that takes up to a second or two of a processor (the broker chooses: at most 1,000,000 rounds of PBKDF2). It is plain
-/// work without I/O: run it on a thread that may block, and give the result to [`Exchange::derived`](super::Exchange::derived).
+/// A computation that takes up to a second or two of processor time (the broker determines how long: at most 1,000,000 rounds of
+/// PBKDF2). It does no I/O: run it on a thread that may block, and pass the result to
+/// [`Exchange::derived`](super::Exchange::derived).
 pub struct Derivation {
     hash: Hash,
     password: Secret,
@@ -80,12 +82,12 @@ impl Derivation {
         Self { hash, password, salt, iterations, slot }
     }
 
-    /// How many rounds the broker demands.
+    /// The number of rounds that the broker demands.
     pub fn iterations(&self) -> u32 {
         self.iterations
     }
 
-    /// Derives the keys. If another thread derives the same ones at the moment, waits for them instead.
+    /// Derives the keys. If another thread is deriving the same ones, waits for them instead.
     pub fn derive(self) -> Derived {
         let keys = self
             .slot

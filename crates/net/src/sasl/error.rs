@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::repeats;
 use crate::secret::Secret;
 
-/// So much of what a broker says is shown.
+/// The most characters of a broker's message that are shown.
 const MAX_SHOWN: usize = 400;
 
 /// Why an authentication failed, in one sentence that names the mechanism and the user, and no secret.
@@ -18,28 +18,29 @@ pub struct SaslError {
     kind: SaslErrorKind,
 }
 
-/// Who is at fault when an authentication fails.
+/// The party at fault for a failed authentication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SaslErrorKind {
-    /// The broker refused the credentials. Only others can help.
+    /// The broker refused the credentials. Only a change elsewhere can help.
     Refused,
-    /// The broker broke the mechanism's rules, or could not prove that it knows the password.
+    /// The broker violated the mechanism's rules, or could not prove that it knows the password.
     BadServer,
-    /// There were no credentials, or such that the mechanism cannot send.
+    /// There were no credentials, or the mechanism cannot send them.
     Credentials {
-        /// Whether the source may have some later though nothing changes here: a token endpoint did not answer.
+        /// Whether the source may have credentials later without a change here, for example because a token endpoint did not
+        /// answer.
         is_retriable: bool,
     },
 }
 
 impl SaslError {
-    /// One sentence without its full stop: the mechanism, the user, and what was wrong.
+    /// One sentence without its full stop: the mechanism, the user, and the error.
     pub fn reason(&self) -> &str {
         &self.reason
     }
 
-    /// Who is at fault.
+    /// The party at fault.
     pub fn kind(&self) -> SaslErrorKind {
         self.kind
     }
@@ -69,12 +70,12 @@ pub struct ProviderError {
 }
 
 impl ProviderError {
-    /// A failure that only a change can mend. `reason` goes into errors and logs: no secret may be in it.
+    /// A failure that only a change can fix. `reason` goes into errors and logs, and must not contain a secret.
     pub fn new(reason: impl fmt::Display) -> Self {
         Self { reason: printable(&reason.to_string()), is_retriable: false }
     }
 
-    /// A failure that may pass by itself. `reason` goes into errors and logs: no secret may be in it.
+    /// A failure that may pass by itself. `reason` goes into errors and logs, and must not contain a secret.
     pub fn retriable(reason: impl fmt::Display) -> Self {
         Self { is_retriable: true, ..Self::new(reason) }
     }
@@ -92,7 +93,7 @@ impl From<crate::http::HttpError> for ProviderError {
     }
 }
 
-/// What the errors of one authentication say about it, and what they must not.
+/// The facts for the errors of one authentication, and the secrets that these must not contain.
 pub(super) struct Context {
     pub(super) mechanism: &'static str,
     pub(super) user: Option<String>,
@@ -104,7 +105,7 @@ impl Context {
         Self { mechanism, user, secrets: vec![secret] }
     }
 
-    /// Nor must they contain this.
+    /// Adds a secret that errors must not contain.
     pub(super) fn add_secret(&mut self, secret: Secret) {
         self.secrets.push(secret);
     }
@@ -113,7 +114,7 @@ impl Context {
         self.refused_because(&self.shown(said))
     }
 
-    /// A refusal; `reason` is fit to be shown.
+    /// The error for a refusal; `reason` must be safe to show.
     pub(super) fn refused_because(&self, reason: &str) -> SaslError {
         let colon = if reason.is_empty() { "" } else { ": " };
         self.error(SaslErrorKind::Refused, format!("the broker refused it{colon}{reason}"))
@@ -127,7 +128,7 @@ impl Context {
         self.error(SaslErrorKind::Credentials { is_retriable: false }, reason)
     }
 
-    /// What a broker said, fit for an error.
+    /// A broker's message, made safe for an error.
     pub(super) fn shown(&self, said: &str) -> String {
         if self.secrets.iter().any(|secret| repeats(said, secret)) {
             return "(its message repeats the secret and is not shown)".to_owned();

@@ -1,5 +1,5 @@
-//! GSSAPI (RFC 4752): both sides prove who they are by Kerberos, then agree on what protects the rest: nothing, which is all that
-//! Kafka's brokers know. What encrypts is TLS.
+//! GSSAPI (RFC 4752): both sides prove their identity by Kerberos, then agree on a protection layer: none, which is all that
+//! Kafka's brokers support. Encryption is up to TLS.
 
 use std::mem;
 
@@ -11,9 +11,10 @@ use super::{
     error::{Context, SaslError},
 };
 
-/// The bit of a message of the broker's, and of our answer, that stands for "nothing protects what follows".
+/// The bit for "no protection layer" in the broker's offer and in the client's choice.
 const NO_LAYER: u8 = 1;
-/// Our answer: nothing protects what follows, we take no protected message of any size, and we act as whom the ticket names.
+/// The client's choice: no protection layer, a maximum message size of 0, and no authorization id other than the ticket's
+/// principal.
 const CHOICE: [u8; 4] = [NO_LAYER, 0, 0, 0];
 
 /// One authentication.
@@ -22,11 +23,11 @@ pub(super) enum Exchange {
         context: InitiatorContext,
         token: Bytes,
     },
-    /// The broker has our ticket, and is to prove that it can read it.
+    /// The broker has the ticket, and has to prove that it can read it.
     Introduced(InitiatorContext),
-    /// The broker has proved who it is, and is to say by what the rest may be protected.
+    /// The broker has proved its identity, and has to offer protection layers.
     Proved(InitiatorContext),
-    /// We have chosen.
+    /// The client has made its choice.
     Chosen,
     Over,
 }
@@ -69,7 +70,7 @@ impl Exchange {
 
 fn no_proof(context: &Context, error: &ClientError) -> SaslError {
     match error {
-        // A message of the broker's own Kerberos library: it is not sealed, so that anybody may have written it.
+        // Such a message of the broker's Kerberos library is not sealed, so that anybody may have written it.
         ClientError::Kdc { .. } => context.refused(&error.to_string()),
         _ => context.bad_server(format!(
             "it does not prove that it is the one that the ticket is for ({error}); another program may listen there"
@@ -77,7 +78,7 @@ fn no_proof(context: &Context, error: &ClientError) -> SaslError {
     }
 }
 
-/// Our choice among what the broker offers: a byte of bits, and three of a size that does not matter without protection.
+/// The choice among the broker's offer: a byte of bits, and a size in three bytes, which does not matter without protection.
 fn choose(kerberos: &InitiatorContext, offer: &[u8]) -> Result<Vec<u8>, String> {
     let tokens = kerberos.per_message_tokens().map_err(|error| error.to_string())?;
     let offered = tokens.verify_wrap_unsealed(offer).map_err(|error| error.to_string())?.message;

@@ -1,7 +1,7 @@
-//! [`Jaas`]: what a `sasl.jaas.config` says.
+//! [`Jaas`]: a parsed `sasl.jaas.config`.
 //!
-//! The format is Java's: `<class of a login module> <flag> <option>=<value> … ;`. Values with other characters than a word's are in
-//! single or double quotes, with backslash escapes; `/` begins a comment, even within a word.
+//! The format is Java's: `<class of a login module> <flag> <option>=<value> … ;`. A value with characters that a word cannot have
+//! is put in single or double quotes, with backslash escapes; `/` begins a comment, even within a word.
 
 mod tokens;
 
@@ -25,7 +25,7 @@ pub struct Jaas {
     options: BTreeMap<String, Secret>,
 }
 
-/// A login module. Only the last part of its class's name counts, so that shaded ones are recognized.
+/// A login module. Only the last part of its class's name counts, so that shaded classes are recognized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LoginModule {
@@ -55,7 +55,7 @@ impl LoginModule {
         }
     }
 
-    /// The values of `sasl.mechanism` that it goes with.
+    /// The values of `sasl.mechanism` that it supports.
     pub fn mechanisms(self) -> &'static [&'static str] {
         match self {
             Self::Plain => &["PLAIN"],
@@ -67,7 +67,7 @@ impl LoginModule {
     }
 }
 
-/// What is wrong with a `sasl.jaas.config`, in one sentence that quotes no value.
+/// An error in a `sasl.jaas.config`, in one sentence that quotes no value.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("sasl.jaas.config: {0}")]
 pub struct JaasError(String);
@@ -82,14 +82,14 @@ impl JaasError {
     }
 }
 
-/// How to write values that are no words.
+/// Advice on values that are no words.
 const QUOTE_IT: &str = "put values with other characters than letters and digits in double quotes";
 
 impl Jaas {
-    /// Reads the value of a `sasl.jaas.config`.
+    /// Parses a `sasl.jaas.config`.
     ///
     /// # Errors
-    /// If it is not of Java's format, or names a login module that is not known.
+    /// If the format is invalid, or the login module unknown.
     pub fn parse(text: &str) -> Result<Self, JaasError> {
         let mut tokens = Tokens::of(text);
         let module = match tokens.next()? {
@@ -157,10 +157,10 @@ impl Jaas {
         self.option(name).and_then(Secret::expose_str).filter(|text| !text.is_empty())
     }
 
-    /// Whether the login module goes with this `sasl.mechanism`.
+    /// Checks that the login module supports this `sasl.mechanism`.
     ///
     /// # Errors
-    /// If it does not: which one does.
+    /// If it does not; the error names the module that does.
     pub fn check_mechanism(&self, mechanism: &str) -> Result<(), JaasError> {
         if self.module.mechanisms().contains(&mechanism) {
             return Ok(());
@@ -174,7 +174,7 @@ impl Jaas {
         Err(JaasError::new(format!("{class} does not go with sasl.mechanism={mechanism}: {remedy}")))
     }
 
-    /// The user and the password of PLAIN and SCRAM: the options `username`, `password`, and SCRAM's `tokenauth`.
+    /// The user name and password for PLAIN and SCRAM: the options `username`, `password`, and SCRAM's `tokenauth`.
     ///
     /// # Errors
     /// If one of them is missing.
@@ -191,10 +191,10 @@ impl Jaas {
         })
     }
 
-    /// What goes to the broker beside a token (KIP-342): the options `extension_…` and `unsecuredLoginExtension_…`.
+    /// The extensions sent with a token (KIP-342): the options `extension_…` and `unsecuredLoginExtension_…`.
     ///
     /// # Errors
-    /// If one of them cannot be sent.
+    /// If an extension cannot be sent.
     pub fn extensions(&self) -> Result<Extensions, JaasError> {
         let extensions = self.options.iter().filter_map(|(name, value)| {
             let name =
@@ -207,7 +207,7 @@ impl Jaas {
     /// The unsecured token that the options `unsecuredLogin…` describe; `None` if there are none.
     ///
     /// # Errors
-    /// If a number is none, or `iat` or `exp` is set.
+    /// If a number is invalid, or `iat` or `exp` is set.
     pub fn unsecured_token(&self) -> Result<Option<UnsecuredToken>, JaasError> {
         let mut claims: Vec<(&str, Claim)> = Vec::new();
         for (name, value) in &self.options {
@@ -248,7 +248,7 @@ impl Jaas {
     }
 }
 
-/// `|a|b`: the first character separates.
+/// Splits `|a|b`, whose first character is the separator.
 fn list(value: &str) -> Vec<String> {
     let mut chars = value.chars();
     match chars.next() {
@@ -278,7 +278,7 @@ fn login_module(class: &[u8]) -> Result<LoginModule, JaasError> {
         ));
     }
     let known: Vec<&str> = LoginModule::ALL.into_iter().map(LoginModule::class).collect();
-    // The name is not quoted: who confuses the properties may have put a password here.
+    // The name is not quoted: if the properties were confused, it may be a password.
     Err(JaasError::new(format!(
         "it must begin with the class of a login module: one of {}",
         known.join(", ")

@@ -1,4 +1,4 @@
-//! [`KeptToken`]: a bearer token that is kept fresh, for those who show it to others than brokers.
+//! [`KeptToken`]: a bearer token that is kept fresh, for servers other than brokers.
 
 use super::{
     error::ProviderError,
@@ -7,17 +7,17 @@ use super::{
     wall_clock,
 };
 
-/// A token of a provider, which is asked again ahead of its end. Clones share it.
+/// A token from a provider, which is called again before the token expires. Clones share it.
 #[derive(Clone)]
 pub struct KeptToken(Refreshing<Token>);
 
 impl KeptToken {
-    /// Nothing is asked for yet.
+    /// Creates it without calling the provider.
     pub fn new(provider: impl TokenProvider, refresh: Refresh) -> Self {
         Self(Refreshing::new(Tokens::new(provider), refresh))
     }
 
-    /// One that is good now.
+    /// A token that is valid now.
     ///
     /// # Errors
     /// Why there is none.
@@ -25,7 +25,7 @@ impl KeptToken {
         self.0.get(wall_clock()).await
     }
 
-    /// It was refused: unless it has just been fetched, the next one is a new one.
+    /// Notes that the token was refused: unless it has just been fetched, the next call returns a new one.
     pub fn refused(&self, token: &Token) {
         self.0.refused(token, wall_clock());
     }

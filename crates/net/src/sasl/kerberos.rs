@@ -1,8 +1,8 @@
-//! [`Kerberos`]: where the tickets for GSSAPI come from.
+//! [`Kerberos`]: the source of tickets for GSSAPI.
 //!
-//! A ticket of the realm is got by a keytab, kept, and got anew ahead of its end; or it is read from a cache, which `kinit` fills, at each
-//! authentication. For each broker a ticket is asked for with it. Tasks of their own talk to the KDC, so that no mistake in reading what
-//! comes from there ends more than one authentication.
+//! A ticket for the realm is obtained with a keytab, kept, and renewed before it expires. Or it is read from a cache, which
+//! `kinit` fills, at each authentication. With it, a ticket is requested for each broker. Separate tasks talk to the KDC, so that
+//! a mistake in parsing its data ends at most one authentication.
 
 use std::{
     fs::File,
@@ -26,10 +26,10 @@ use super::{
     wall_clock,
 };
 
-/// How long one KDC may take to be connected with, and again to answer.
+/// The timeout for connecting to one KDC, and again for its answer.
 const KDC_TIMEOUT: Duration = Duration::from_secs(5);
 
-// Codes of KDCs (RFC 4120, section 7.5.9).
+// Error codes of KDCs (RFC 4120, section 7.5.9).
 const CLIENT_UNKNOWN: i32 = 6;
 const SERVER_UNKNOWN: i32 = 7;
 const NO_COMMON_ENCRYPTION: i32 = 14;
@@ -40,11 +40,11 @@ const BAD_INTEGRITY: i32 = 31;
 const TICKET_EXPIRED: i32 = 32;
 const CLOCK_SKEW: i32 = 37;
 
-/// Who we are in a Kerberos realm, and the broker's service there: for SASL GSSAPI.
+/// The client's identity in a Kerberos realm, and the broker's service there, for SASL GSSAPI.
 ///
-/// Realms and their KDCs are those of `krb5.conf` (`KRB5_CONFIG`, `/etc/krb5.conf`) and DNS, as for other programs. Keys are AES (the encryption
-/// types 17 to 20). A broker's principal is `kafka/HOST@REALM`, where the host is the name that the broker advertises: it is not
-/// looked up backwards in DNS.
+/// Realms and their KDCs come from `krb5.conf` (`KRB5_CONFIG`, `/etc/krb5.conf`) and DNS, as for other programs. Keys are AES
+/// (the encryption types 17 to 20). A broker's principal is `kafka/HOST@REALM`, where the host is the name that the broker
+/// advertises; there is no reverse lookup in DNS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kerberos {
     principal: Option<String>,
@@ -66,45 +66,46 @@ impl Kerberos {
         Self { principal: None, keytab: None, cache: None, service, config: None }
     }
 
-    /// As `principal` (`reader@EXAMPLE.COM`, `reader/host@EXAMPLE.COM`; without a realm, of `default_realm`), by its key in the keytab at
-    /// `path`. The file is read whenever a ticket is got: at the start, and after four fifths of a ticket's life.
+    /// Authenticates as `principal` (`reader@EXAMPLE.COM`, `reader/host@EXAMPLE.COM`; without a realm, that of `default_realm`),
+    /// with its key in the keytab at `path`. The file is read whenever a ticket is obtained: at the start, and after four fifths
+    /// of a ticket's life.
     pub fn keytab(principal: impl Into<String>, path: impl Into<PathBuf>) -> Self {
         Self { principal: Some(principal.into()), keytab: Some(path.into()), ..Self::new() }
     }
 
-    /// As whom `kinit` was done, by the ticket that it left in the default cache (`KRB5CCNAME`, `default_ccache_name`,
-    /// `/tmp/krb5cc_UID`). The cache is read at every authentication, and not written to.
+    /// Authenticates as the principal of the last `kinit`, with the ticket that it left in the default cache (`KRB5CCNAME`,
+    /// `default_ccache_name`, `/tmp/krb5cc_UID`). The cache is read at every authentication, and not written to.
     pub fn ticket_cache() -> Self {
         Self { cache: Some(Cache::Default), ..Self::new() }
     }
 
-    /// The same, with the cache of this name: a path, or `FILE:…`, `DIR:…`, `KCM:…`.
+    /// The same with the cache of this name: a path, or `FILE:…`, `DIR:…`, `KCM:…`.
     pub fn ticket_cache_at(name: impl Into<String>) -> Self {
         Self { cache: Some(Cache::Named(name.into())), ..Self::new() }
     }
 
-    /// Only as this principal: a cache with another's tickets is refused.
+    /// Requires this principal: a cache with the tickets of another is refused.
     #[must_use]
     pub fn with_principal(mut self, principal: impl Into<String>) -> Self {
         self.principal = Some(principal.into());
         self
     }
 
-    /// By this keytab if the cache has no ticket that still lasts. The principal has to be set.
+    /// Falls back to this keytab if the cache has no ticket that still lasts. The principal has to be set.
     #[must_use]
     pub fn or_keytab(mut self, path: impl Into<PathBuf>) -> Self {
         self.keytab = Some(path.into());
         self
     }
 
-    /// The first part of the brokers' principals: Java's `sasl.kerberos.service.name`. Default `kafka`.
+    /// Sets the first part of the brokers' principals: Java's `sasl.kerberos.service.name`. Default `kafka`.
     #[must_use]
     pub fn with_service_name(mut self, name: impl Into<String>) -> Self {
         self.service = name.into();
         self
     }
 
-    /// This file instead of the system's `krb5.conf`.
+    /// Reads this file instead of the system's `krb5.conf`.
     #[must_use]
     pub fn with_config_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.config = Some(path.into());
@@ -115,7 +116,7 @@ impl Kerberos {
         self.principal.clone()
     }
 
-    /// May block.
+    /// Reads the configuration. May block.
     fn read_config(&self) -> Result<Krb5Conf, ProviderError> {
         let read = match &self.config {
             Some(path) => Krb5Conf::load([path]),
@@ -145,7 +146,7 @@ impl Kerberos {
     }
 }
 
-/// What the files say.
+/// The contents of the files.
 struct Opened {
     config: Krb5Conf,
     by: By,
@@ -233,7 +234,7 @@ impl Tickets {
         Self { login: Refreshing::new(kerberos, Refresh::default()), service }
     }
 
-    /// A ticket for the broker `host`: as whom, the context, and its first message.
+    /// A ticket for the broker `host`. Returns the client principal, the context, and its first message.
     pub(super) async fn introduce(
         &self,
         host: &str,
@@ -248,7 +249,7 @@ impl Tickets {
     }
 }
 
-/// In a task of its own, which ends with the future.
+/// Runs `work` in a task of its own, which ends when the future is dropped.
 async fn apart<T: Send + 'static>(
     work: impl Future<Output = Result<T, ProviderError>> + Send + 'static,
 ) -> Result<T, ProviderError> {
@@ -260,7 +261,7 @@ async fn apart<T: Send + 'static>(
     }
 }
 
-/// What tickets for brokers are got with.
+/// The credentials with which tickets for brokers are obtained.
 #[derive(Clone)]
 struct Login {
     principal: Principal,
@@ -268,7 +269,7 @@ struct Login {
     by: Arc<Held>,
 }
 
-/// Whether they came of one login.
+/// Two are equal if they come from the same login.
 impl PartialEq for Login {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.by, &other.by)
@@ -279,7 +280,7 @@ impl PartialEq for Login {
 enum Held {
     /// The ticket of the realm.
     Realm { kdc: AsyncKdcClient, ticket: Credentials },
-    /// All that is in a cache: perhaps the broker's ticket itself.
+    /// The contents of a cache, perhaps with the broker's ticket itself.
     Cache(CCache),
 }
 
@@ -307,7 +308,7 @@ impl Login {
     }
 }
 
-/// A client of the KDCs of a realm.
+/// A client for the KDCs of a realm.
 async fn kdc(config: &Krb5Conf, realm: &str) -> Result<AsyncKdcClient, ProviderError> {
     match AsyncKdcClient::from_config(config, realm).await {
         Ok(client) => {
@@ -346,7 +347,7 @@ impl Source<Login> for Kerberos {
 impl Expiring for Login {
     const NAME: &'static str = "the Kerberos ticket";
 
-    /// A cache is read again each time: there may be newer tickets in it.
+    /// A cache is read again each time, because it may contain newer tickets.
     fn expires(&self) -> Option<SystemTime> {
         match &*self.by {
             Held::Realm { ticket, .. } => {
@@ -358,7 +359,7 @@ impl Expiring for Login {
     }
 }
 
-/// Why there is no ticket of the realm.
+/// The error if there is no ticket for the realm.
 fn no_login(error: &ClientError, principal: &Principal, keytab: &Path) -> ProviderError {
     let (realm, keytab) = (&principal.realm, keytab.display());
     let reason = match error {
@@ -377,7 +378,7 @@ fn no_login(error: &ClientError, principal: &Principal, keytab: &Path) -> Provid
     ProviderError::new(reason)
 }
 
-/// Why there is no ticket for a broker.
+/// The error if there is no ticket for a broker.
 fn no_service_ticket(error: &ClientError, service: &Principal) -> ProviderError {
     let name = service.name();
     let reason = match error {
@@ -401,7 +402,7 @@ fn no_service_ticket(error: &ClientError, service: &Principal) -> ProviderError 
     ProviderError::new(reason)
 }
 
-/// What goes wrong with any request.
+/// The errors that any request may have.
 fn no_answer(error: &ClientError, realm: &str) -> ProviderError {
     match error {
         ClientError::Unreachable { realm, last } => ProviderError::retriable(format!(

@@ -1,17 +1,17 @@
 //! SASL: the mechanisms by which a client authenticates.
 //!
-//! A [`Sasl`] is a mechanism with the source of its credentials. [`Sasl::begin`] asks the source, and makes an [`Exchange`]: one
-//! authentication on one connection, a state machine without socket and clock. [`Exchange::step`] takes what the broker sent and says
-//! what to send next. Whoever drives it puts the bytes into SaslAuthenticate requests (KIP-152), and gives a refusal to
+//! A [`Sasl`] is a mechanism with the source of its credentials. [`Sasl::begin`] fetches them, and creates an [`Exchange`]: one
+//! authentication on one connection, a state machine without socket and clock. [`Exchange::step`] takes the broker's message and
+//! returns what to send next. The caller puts the bytes into SaslAuthenticate requests (KIP-152), and passes a refusal to
 //! [`Exchange::refused`].
 //!
 //! Always true:
-//! - credentials are asked for at each authentication, so that new ones work without a restart;
-//! - nothing that a broker sends makes a step panic, or take longer than reading it. The one long computation, SCRAM's key
-//!   derivation, is handed out as a [`Derivation`], has a bound, and is done once for all connections of a client;
-//! - an authentication is done only when the broker has proved what its mechanism lets it prove;
-//! - secrets are in no `Debug`, no error and no log. Those that are kept are overwritten when they are dropped; the frame that carries one to
-//!   the broker is not, nor is what a library makes of a token's answer or of Kerberos's keys.
+//! - credentials are fetched at each authentication, so that new ones are used without a restart;
+//! - no message of a broker makes a step panic, or take longer than reading it. The one long computation, SCRAM's key derivation,
+//!   is returned as a [`Derivation`], is bounded, and is done once for all connections of a client;
+//! - an authentication is done only when the broker has proved whatever its mechanism lets it prove;
+//! - secrets are in no `Debug` output, no error and no log. Kept secrets are overwritten when they are dropped; the frame that
+//!   carries one to the broker is not, nor are a library's copies of a token response or of Kerberos keys.
 
 #[cfg(feature = "oidc")]
 mod assertion;
@@ -78,10 +78,10 @@ pub use self::{
 };
 use crate::secret::Secret;
 
-/// A challenge that is longer is refused unread. Kafka's own have a few hundred bytes.
+/// The size limit of a challenge. Kafka's own have a few hundred bytes.
 const MAX_CHALLENGE: usize = 64 * 1024;
 
-/// A SASL mechanism and the source of its credentials. Clones are cheap and share what was derived or fetched.
+/// A SASL mechanism and the source of its credentials. Clones are cheap and share derived keys and fetched tokens.
 #[derive(Clone)]
 pub struct Sasl(Arc<Mechanism>);
 
@@ -120,7 +120,7 @@ impl Sasl {
         Self::scram(Hash::Sha256, credentials)
     }
 
-    /// SCRAM-SHA-512: as [`scram_sha256`](Self::scram_sha256), with a longer hash.
+    /// SCRAM-SHA-512: like [`scram_sha256`](Self::scram_sha256), with a longer hash.
     pub fn scram_sha512(credentials: impl Credentials) -> Self {
         Self::scram(Hash::Sha512, credentials)
     }
@@ -129,13 +129,13 @@ impl Sasl {
         Self::new(Mechanism::Scram { hash, credentials: Box::new(credentials), keys: Arc::default() })
     }
 
-    /// OAUTHBEARER (RFC 7628): the broker gets a token that somebody else has issued, so that it should be used over TLS only. The
-    /// token is kept for all connections, and fetched anew ahead of its end, by the defaults of [`Refresh`].
+    /// OAUTHBEARER (RFC 7628): the broker gets a token from a third party, so that it should be used over TLS only. The token is
+    /// kept for all connections, and renewed before it expires, by the defaults of [`Refresh`].
     pub fn oauthbearer(tokens: impl TokenProvider) -> Self {
         Self::oauthbearer_with(tokens, Extensions::default(), Refresh::default())
     }
 
-    /// As [`oauthbearer`](Self::oauthbearer), with what goes to the broker beside the token, and when a new token is fetched.
+    /// Like [`oauthbearer`](Self::oauthbearer), with extensions sent with the token, and settings for its renewal.
     pub fn oauthbearer_with(tokens: impl TokenProvider, extensions: Extensions, refresh: Refresh) -> Self {
         Self::new(Mechanism::OAuthBearer {
             tokens: Refreshing::new(Tokens::new(tokens), refresh),
@@ -143,15 +143,16 @@ impl Sasl {
         })
     }
 
-    /// AWS_MSK_IAM, the mechanism of Amazon MSK: a signature by keys of AWS, which do not leave this process. `region` is the cluster's;
-    /// if it is `None`, it is read from the name of each broker, then from `AWS_REGION`, `AWS_DEFAULT_REGION` and the profile.
+    /// AWS_MSK_IAM, the mechanism of Amazon MSK: a signature made with AWS credentials, whose secret does not leave this process.
+    /// `region` is the cluster's; if it is `None`, it is taken from the name of each broker, then from `AWS_REGION`,
+    /// `AWS_DEFAULT_REGION` and the profile.
     pub fn aws_msk_iam(credentials: impl AwsCredentialsProvider, region: Option<String>) -> Self {
         let keys = Refreshing::new(AwsKeys::new(credentials), Refresh::default());
         Self::new(Mechanism::AwsMskIam { keys, region })
     }
 
-    /// GSSAPI (RFC 4752): Kerberos 5. No key leaves this process, and the broker proves who it is, too. Nothing that follows is encrypted or
-    /// signed, so that it should be used over TLS.
+    /// GSSAPI (RFC 4752): Kerberos 5. No key leaves this process, and the broker proves its identity too. The following traffic
+    /// is neither encrypted nor signed, so that it should be used over TLS.
     #[cfg(feature = "gssapi")]
     pub fn gssapi(kerberos: Kerberos) -> Self {
         let user = kerberos.user();
@@ -162,7 +163,7 @@ impl Sasl {
         Self(Arc::new(mechanism))
     }
 
-    /// The mechanism's name, as SaslHandshake and `sasl.mechanism` have it.
+    /// The mechanism's name, as in SaslHandshake and `sasl.mechanism`.
     pub fn mechanism(&self) -> &'static str {
         match &*self.0 {
             Mechanism::Plain { .. } => "PLAIN",
@@ -174,7 +175,7 @@ impl Sasl {
         }
     }
 
-    /// As whom it authenticates, where that is known before the credentials are asked for.
+    /// The user, if it is known before the credentials are fetched.
     pub fn user(&self) -> Option<String> {
         match &*self.0 {
             Mechanism::Plain { credentials } | Mechanism::Scram { credentials, .. } => credentials.user(),
@@ -185,10 +186,11 @@ impl Sasl {
     }
 
     #[doc(hidden)] // for our own crates
-    /// Begins an authentication at the broker `host`. Asks for the credentials anew. It may be dropped at any time.
+    /// Begins an authentication at the broker `host`, for which it fetches the credentials. The future may be dropped at any
+    /// time.
     ///
     /// # Errors
-    /// [`SaslErrorKind::Credentials`] if there are none, or such that the mechanism cannot send.
+    /// [`SaslErrorKind::Credentials`] if there are none, or the mechanism cannot send them.
     pub async fn begin(&self, host: &str) -> Result<Exchange, SaslError> {
         let mechanism = self.mechanism();
         match &*self.0 {
@@ -251,7 +253,7 @@ async fn fetch(mechanism: &'static str, from: &dyn Credentials) -> Result<UserPa
     from.fetch().await.map_err(|error| SaslError::no_credentials(mechanism, &error))
 }
 
-/// Two are equal if they are clones of one another.
+/// Two are equal if they are clones of each other.
 impl PartialEq for Sasl {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -266,18 +268,18 @@ impl fmt::Debug for Sasl {
     }
 }
 
-/// What an [`Exchange`] wants next.
+/// The next step of an [`Exchange`].
 pub enum SaslStep {
-    /// Send this to the broker, and give what it answers to [`Exchange::step`]. The memory is overwritten when the last clone of the
+    /// Send this to the broker, and pass its answer to [`Exchange::step`]. The memory is overwritten when the last clone of the
     /// bytes is dropped.
     Send(Bytes),
-    /// Run this where it may take a second of a processor, and give the result to [`Exchange::derived`].
+    /// Run this on a thread where it may take a second of processor time, and pass the result to [`Exchange::derived`].
     Derive(Derivation),
     /// The connection is authenticated.
     Done,
 }
 
-/// Without the bytes, which may be the password.
+/// Omits the bytes, which may be the password.
 impl fmt::Debug for SaslStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -290,12 +292,12 @@ impl fmt::Debug for SaslStep {
 
 /// One authentication on one connection.
 ///
-/// Drive it by [`step`](Self::step), first with `None`, then with what the broker answers to each message, until it is
+/// Drive it by [`step`](Self::step), first with `None`, then with the broker's answer to each message, until it returns
 /// [`SaslStep::Done`]. After an error it is over.
 pub struct Exchange {
     context: Context,
     state: State,
-    /// Tells where the credentials came from that they were refused.
+    /// Reports a refusal to the source of the credentials.
     on_refusal: Option<OnRefusal>,
 }
 
@@ -314,7 +316,7 @@ impl Exchange {
         Self { context, state, on_refusal: None }
     }
 
-    /// `value` came from `kept`, which fetches another one if it is refused.
+    /// An exchange with `value`, which came from `kept`. If the value is refused, `kept` fetches another one.
     fn of<T: Expiring>(self, kept: &Refreshing<T>, value: T) -> Self {
         let kept = kept.clone();
         Self { on_refusal: Some(Box::new(move || kept.refused(&value, wall_clock()))), ..self }
@@ -329,12 +331,12 @@ impl Exchange {
         self.context.mechanism
     }
 
-    /// As whom it authenticates, if the mechanism tells.
+    /// The user, if the mechanism knows it.
     pub fn user(&self) -> Option<&str> {
         self.context.user.as_deref()
     }
 
-    /// The next step, after what the broker sent: `None` at the beginning.
+    /// The next step, after the broker's message; `None` at the beginning.
     ///
     /// # Errors
     /// [`SaslErrorKind::BadServer`] if the message breaks the mechanism's rules, [`SaslErrorKind::Refused`] if it is a refusal.
@@ -359,7 +361,7 @@ impl Exchange {
     /// The next step, after a [`SaslStep::Derive`].
     ///
     /// # Errors
-    /// [`SaslErrorKind::BadServer`] if no derivation was asked for.
+    /// [`SaslErrorKind::BadServer`] if no derivation was requested.
     pub fn derived(&mut self, derived: Derived) -> Result<SaslStep, SaslError> {
         match &mut self.state {
             State::Scram(exchange) => exchange.derived(&self.context, derived),
@@ -371,8 +373,8 @@ impl Exchange {
         }
     }
 
-    /// The error when the broker refuses: `said` is the message of its answer. It is cut and stripped of control characters, and left
-    /// out if it repeats the secret.
+    /// The error for a refusal by the broker: `said` is the message in its response. It is cut, stripped of control characters,
+    /// and left out if it repeats the secret.
     pub fn refused(&self, said: Option<&str>) -> SaslError {
         self.tell_source();
         let said = said.unwrap_or_default();
@@ -384,7 +386,7 @@ impl Exchange {
         }
     }
 
-    /// The credentials were refused.
+    /// Reports to the source that the credentials were refused.
     fn tell_source(&self) {
         if let Some(tell) = &self.on_refusal {
             tell();
@@ -401,7 +403,7 @@ impl fmt::Debug for Exchange {
     }
 }
 
-/// The time of day, by which tokens end.
+/// The wall clock, which determines when tokens expire.
 #[expect(clippy::disallowed_methods, reason = "tokens and signatures carry the time of day, not the loop's")]
 fn wall_clock() -> SystemTime {
     SystemTime::now()

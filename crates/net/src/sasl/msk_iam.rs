@@ -1,4 +1,4 @@
-//! AWS_MSK_IAM: one message with a signature of AWS (signature version 4) over a request to connect, which lasts 15 minutes.
+//! AWS_MSK_IAM: one message with an AWS signature (version 4) over a request to connect, valid for 15 minutes.
 
 use std::{fmt::Write, time::SystemTime};
 
@@ -11,9 +11,9 @@ use crate::calendar;
 
 const SERVICE: &str = "kafka-cluster";
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-/// How long the broker may take to read the message, in seconds.
+/// The validity of the message, in seconds.
 const LIFETIME: u32 = 900;
-/// The SHA-256 of nothing: the request has no body.
+/// The SHA-256 of an empty body, as the request has none.
 pub(super) const NO_BODY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// The message: the parts of a signed request as a JSON object.
@@ -39,7 +39,8 @@ pub(super) fn message(credentials: &AwsCredentials, region: &str, host: &str, no
     zeroed_after_use(Zeroizing::new(text.into_bytes()))
 }
 
-/// The region in a broker's name: `b-1.name.id.c2.kafka.eu-west-1.amazonaws.com`, `….vpce.amazonaws.com`, `….amazonaws.com.cn`.
+/// Extracts the region from a broker's name: `b-1.name.id.c2.kafka.eu-west-1.amazonaws.com`, `….vpce.amazonaws.com`,
+/// `….amazonaws.com.cn`.
 pub(super) fn region_of(host: &str) -> Option<&str> {
     let host = host.trim_end_matches('.');
     if !host.contains("amazonaws.") && !host.contains(".kafka") {
@@ -48,7 +49,8 @@ pub(super) fn region_of(host: &str) -> Option<&str> {
     host.rsplit('.').find(|label| is_region(label))
 }
 
-/// `eu-west-1`, `us-gov-east-1`: letters, then parts of letters, then a number.
+/// Whether a label looks like a region, such as `eu-west-1` or `us-gov-east-1`: letters, then more parts of letters, then a
+/// number.
 fn is_region(label: &str) -> bool {
     let parts: Vec<&str> = label.split('-').collect();
     let Some((number, names)) = parts.split_last() else { return false };
@@ -60,7 +62,7 @@ fn is_region(label: &str) -> bool {
         && (2..=4).contains(&names[0].len())
 }
 
-/// A GET request that is signed in its query.
+/// A GET request with a signature in its query.
 pub(super) struct Request<'a> {
     pub(super) host: &'a str,
     pub(super) path: &'a str,
@@ -72,7 +74,7 @@ pub(super) struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// All parameters of its query, those of the signature among them, in no order, not encoded.
+    /// All parameters of its query, including those of the signature, in no order and not encoded.
     fn presign(&self, credentials: &AwsCredentials, now: SystemTime) -> Vec<(String, Zeroizing<String>)> {
         let now = calendar::basic(now);
         let date = &now[..8];
@@ -138,7 +140,7 @@ fn signing_key(credentials: &AwsCredentials, date: &str, region: &str, service: 
         .fold(first, |key, part| Hash::Sha256.hmac(&key, &[part.as_bytes()]))
 }
 
-/// Percent-encodes all but letters, digits and `-._~`.
+/// Percent-encodes everything but letters, digits and `-._~`.
 pub(super) fn encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len() * 3);
     for byte in text.bytes() {
@@ -171,12 +173,12 @@ mod tests {
 
     use super::*;
 
-    /// The keys of AWS's own examples.
+    /// The credentials of AWS's own examples.
     fn example() -> AwsCredentials {
         AwsCredentials::new("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
     }
 
-    /// "Deriving the signing key" of AWS's documentation.
+    /// "Deriving the signing key" in AWS's documentation.
     #[test]
     fn the_signing_key_is_aws_documentations() {
         let credentials = AwsCredentials::new("x", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY");
@@ -184,7 +186,7 @@ mod tests {
         assert_eq!(hex(&key), "f4780e2d9f65fa895f9c67b32ce1baf0b0d8a43505a000a1a9e090d414db404d");
     }
 
-    /// "Authenticating requests: using query parameters" of Amazon S3's documentation.
+    /// "Authenticating requests: using query parameters" in Amazon S3's documentation.
     #[test]
     fn a_presigned_request_is_aws_documentations() {
         let request = Request {
@@ -202,7 +204,7 @@ mod tests {
         assert_eq!(**signature, "aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404");
     }
 
-    /// What aws-msk-iam-auth 2.3.0 made of the same, when it was the same time.
+    /// The output of aws-msk-iam-auth 2.3.0 for the same input, at the same time.
     #[test]
     fn the_message_is_the_java_librarys() {
         let cases = [

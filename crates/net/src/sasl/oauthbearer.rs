@@ -1,4 +1,5 @@
-//! OAUTHBEARER (RFC 7628, KIP-255): one message with a token, and an empty answer, or a reason in JSON that is to be acknowledged.
+//! OAUTHBEARER (RFC 7628, KIP-255): one message with a token. The answer is empty, or a JSON object with the reason of a refusal,
+//! which the client has to acknowledge.
 
 use std::{collections::BTreeMap, fmt, mem};
 
@@ -13,19 +14,19 @@ use super::{
     zeroed_after_use,
 };
 
-/// What separates the parts of a message.
+/// The separator of the parts of a message.
 const SEPARATOR: u8 = 1;
 
-/// Names and values that go to the broker beside the token (KIP-342).
+/// Names and values sent to the broker with the token (KIP-342).
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Extensions(BTreeMap<String, String>);
 
 impl Extensions {
-    /// Checks and takes `extensions`: names of ASCII letters except `auth`, values of printable ASCII characters, spaces, tabs and
-    /// line ends.
+    /// Checks `extensions`: names of ASCII letters except `auth`; values of printable ASCII characters, spaces, tabs and line
+    /// ends.
     ///
     /// # Errors
-    /// If one of them cannot be sent. The error does not contain values.
+    /// If an extension cannot be sent. The error does not contain values.
     pub fn new<K, V>(extensions: impl IntoIterator<Item = (K, V)>) -> Result<Self, ProviderError>
     where
         K: Into<String>,
@@ -55,13 +56,13 @@ impl Extensions {
         Ok(Self(extensions))
     }
 
-    /// Whether there are none.
+    /// Whether there are no extensions.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// Without the values, which may be secret.
+/// Omits the values, which may be secret.
 impl fmt::Debug for Extensions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
@@ -72,7 +73,7 @@ impl fmt::Debug for Extensions {
 pub(super) enum Exchange {
     Unsent(Bytes),
     Sent,
-    /// The broker has told why it refuses, and we have acknowledged it; the refusal itself is to come.
+    /// The broker has sent the reason of its refusal, and the client has acknowledged it; the refusal itself is still to come.
     Acknowledged {
         reason: String,
     },
@@ -114,12 +115,14 @@ impl Exchange {
     }
 }
 
-/// What a refusal says: `{"status":"invalid_token","scope":"…","openid-configuration":"…"}` (RFC 7628, section 3.2.2), or any text.
+/// Parses the reason of a refusal: `{"status":"invalid_token","scope":"…","openid-configuration":"…"}` (RFC 7628, section 3.2.2),
+/// or any text.
 fn read_refusal(context: &Context, bytes: &[u8]) -> String {
     let Ok(Value::Object(object)) = serde_json::from_slice(bytes) else {
         return context.shown(&String::from_utf8_lossy(bytes));
     };
-    // Whether an object keeps the order of its fields is a feature of the crate, which another part of a program may choose.
+    // Sorts the fields, because a feature of serde_json, which any crate in the program may enable, decides whether objects keep
+    // their order.
     let fields: BTreeMap<&str, &str> =
         object.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_str()?))).collect();
     let others =
@@ -129,7 +132,7 @@ fn read_refusal(context: &Context, bytes: &[u8]) -> String {
     context.shown(&said.join(", "))
 }
 
-/// The message: no authorization id, the token, the extensions, those of the token last.
+/// The message: no authorization id, the token, and the extensions, of which those of the token take precedence.
 pub(super) fn message(context: &Context, token: &Token, extensions: &Extensions) -> Result<Bytes, SaslError> {
     let value = token.value().expose();
     if !is_token(value) {
@@ -152,7 +155,7 @@ pub(super) fn message(context: &Context, token: &Token, extensions: &Extensions)
     Ok(zeroed_after_use(message))
 }
 
-/// The `b64token` of RFC 6750, which JWTs are as well.
+/// Whether it is a `b64token` of RFC 6750, as JWTs are.
 fn is_token(value: &[u8]) -> bool {
     !value.is_empty()
         && value.iter().all(|byte| {

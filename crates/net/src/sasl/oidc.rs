@@ -23,7 +23,7 @@ use crate::{
     tls::TlsConfig,
 };
 
-/// Where tokens are issued.
+/// A token endpoint.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TokenEndpoint {
@@ -31,13 +31,13 @@ pub struct TokenEndpoint {
     pub url: String,
     /// `sasl.login.connect.timeout.ms`: default 10 s.
     pub connect_timeout: Duration,
-    /// `sasl.login.read.timeout.ms`: for the whole answer; default 10 s.
+    /// `sasl.login.read.timeout.ms`: the timeout for the whole response; default 10 s.
     pub read_timeout: Duration,
-    /// `sasl.login.retry.backoff.ms`: the first wait before another request, which doubles; default 100 ms.
+    /// `sasl.login.retry.backoff.ms`: the pause before the first retry, which doubles; default 100 ms.
     pub retry_backoff: Duration,
-    /// `sasl.login.retry.backoff.max.ms`: for how long a request is tried again; default 10 s.
+    /// `sasl.login.retry.backoff.max.ms`: the time in which a request is retried; default 10 s.
     pub retry_backoff_max: Duration,
-    /// Whose certificates are trusted; by default those that the system trusts. For an `https` URL only.
+    /// The trusted certificates; by default the system's. For an `https` URL only.
     pub tls: TlsConfig,
 }
 
@@ -54,10 +54,10 @@ impl TokenEndpoint {
         }
     }
 
-    /// Whether the URL is one that tokens may come from. Reads no file.
+    /// Checks whether tokens may come from the URL. Reads no file.
     ///
     /// # Errors
-    /// If it is not, in one sentence with the name of the property.
+    /// If they may not, in one sentence with the name of the property.
     pub fn check(&self) -> Result<(), ProviderError> {
         self.parsed().map(drop)
     }
@@ -69,26 +69,27 @@ impl TokenEndpoint {
     }
 }
 
-/// Errors of TLS name the cluster's properties, which are not those of the endpoint.
+/// How errors of TLS name the endpoint's TLS properties, which are not those of the cluster.
 const TLS_PROPERTIES: &str = "its `ssl.*` are options in `sasl.jaas.config`, or `https.ca.location`";
 
-/// What is shown to the endpoint for a token.
+/// The credentials presented to the endpoint for a token.
 #[non_exhaustive]
 pub enum Grant {
     /// The client's id and secret: `client_credentials` (KIP-768).
     ClientSecret {
-        /// The id and the secret (`sasl.oauthbearer.client.credentials.client.id` and `.client.secret`), which are asked for at each
-        /// request, so that a new secret is used without a restart: a fixed [`UserPassword`](super::UserPassword), or another source.
+        /// The id and the secret (`sasl.oauthbearer.client.credentials.client.id` and `.client.secret`). They are fetched for
+        /// each request, so that a new secret is used without a restart, from a fixed [`UserPassword`](super::UserPassword) or
+        /// another source.
         client: Box<dyn Credentials>,
         /// `sasl.oauthbearer.scope`
         scope: Option<String>,
-        /// `sasl.oauthbearer.header.urlencode`: whether id and secret are percent-encoded in the header, as RFC 6749 says and few
-        /// providers expect; Java's default is no.
+        /// `sasl.oauthbearer.header.urlencode`: whether id and secret are percent-encoded in the header, as RFC 6749 requires and
+        /// few providers expect; Java's default is no.
         urlencode_header: bool,
     },
     /// A signed assertion instead of the secret: `client_credentials` (KIP-1258).
     ClientAssertion {
-        /// `sasl.oauthbearer.client.credentials.client.id`, if the assertion does not tell it.
+        /// `sasl.oauthbearer.client.credentials.client.id`, if the assertion does not contain it.
         client_id: Option<String>,
         /// The assertion.
         assertion: Assertion,
@@ -104,7 +105,7 @@ pub enum Grant {
     },
 }
 
-/// Without ids and secrets.
+/// Omits ids and secrets.
 impl std::fmt::Debug for Grant {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (name, scope) = match self {
@@ -116,7 +117,7 @@ impl std::fmt::Debug for Grant {
     }
 }
 
-/// A provider of tokens that asks a token endpoint.
+/// A provider of tokens that uses a token endpoint.
 pub struct Oidc {
     http: HttpClient,
     endpoint: Endpoint,
@@ -131,7 +132,7 @@ impl std::fmt::Debug for Oidc {
 }
 
 impl Oidc {
-    /// Checks the settings, and reads the files that TLS needs. Nothing is sent yet.
+    /// Checks the settings, and reads the TLS files. Sends nothing yet.
     ///
     /// # Errors
     /// One sentence, with the name of the property.
@@ -197,11 +198,11 @@ impl TokenProvider for Oidc {
     }
 }
 
-/// What goes into a request.
+/// The parts of a request.
 struct Asked {
     authorization: Option<Zeroizing<String>>,
     form: Zeroizing<String>,
-    /// What no error may repeat.
+    /// The secret, which no error may repeat.
     secret: Secret,
 }
 
@@ -263,7 +264,7 @@ fn basic(id: &[u8], secret: &[u8], is_encoded: bool) -> Zeroizing<String> {
     header
 }
 
-/// `name=value&…`, of those that have a value.
+/// Encodes `name=value&…`, without fields that have no value.
 fn form(fields: &[(&str, Option<&str>)]) -> Zeroizing<String> {
     let fields = || fields.iter().filter_map(|(name, value)| Some((name, value.map(str::trim)?)));
     let fields = || fields().filter(|(_, value)| !value.is_empty());
@@ -280,7 +281,7 @@ fn form(fields: &[(&str, Option<&str>)]) -> Zeroizing<String> {
     form
 }
 
-/// As forms are encoded: a space is a plus, and all but letters, digits and `-._*` are in hexadecimal.
+/// Percent-encodes as in forms: a space becomes a plus, and everything but letters, digits and `-._*` becomes hexadecimal.
 fn percent_encode(bytes: &[u8], into: &mut String) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     for &byte in bytes {
@@ -297,7 +298,7 @@ fn percent_encode(bytes: &[u8], into: &mut String) {
     }
 }
 
-/// What a refusal says (RFC 6749, section 5.2), unless it repeats what was sent.
+/// The explanation of a refusal (RFC 6749, section 5.2), unless it repeats the secret.
 fn explain(body: &[u8], secret: &Secret) -> Option<String> {
     let answer: Value = serde_json::from_slice(body).ok()?;
     let text = |names: [&str; 2]| names.into_iter().find_map(|name| answer.get(name)?.as_str());

@@ -1,4 +1,4 @@
-//! One message to the broker and one answer: all that PLAIN (RFC 4616) and AWS_MSK_IAM say.
+//! One message to the broker and one answer: the whole exchange of PLAIN (RFC 4616) and AWS_MSK_IAM.
 
 use std::mem;
 
@@ -17,11 +17,11 @@ pub(super) struct Exchange {
     state: State,
 }
 
-/// What the broker answers if it accepts.
+/// The broker's answer if it accepts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answer {
     Empty,
-    /// For its own logs: a request id.
+    /// Anything, such as a request id for the broker's logs.
     Something,
 }
 

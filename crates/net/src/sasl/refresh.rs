@@ -1,7 +1,8 @@
-//! [`Refreshing`]: one token, or one set of keys, for all connections of a client, fetched anew ahead of its end.
+//! [`Refreshing`]: one token, or one set of keys, for all connections of a client, renewed before it expires.
 //!
-//! No timer runs. A connection that authenticates asks for it. One that a broker refuses is due for a new one. If a new one is due, it waits for that, and falls back on the
-//! old one if there is none in time. Brokers end a session with its token (KIP-368), so that connections ask before the end.
+//! No timer runs. A connection that authenticates requests the token. A token that a broker refuses is due for renewal. If a
+//! renewal is due, the connection waits for it, and falls back on the old token if there is no new one in time. Brokers end a
+//! session with its token (KIP-368), so that connections request a token before the old one expires.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -16,31 +17,31 @@ use tokio::{
 use super::{ProviderFuture, error::ProviderError};
 use crate::clock;
 
-/// A provider that takes longer is given up.
+/// The timeout of a provider.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
-/// A fetch that has not ended by itself so long after its timeout is not driven any more.
+/// How long after its timeout a fetch that has not ended counts as stuck.
 const MARGIN: Duration = Duration::from_secs(1);
-/// While the old token lasts, so long a connection waits for the new one.
+/// How long a connection waits for the new token while the old one lasts.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// While the old token lasts, so long after a failure the provider is asked again; and for one that is refused, so long after it was
-/// fetched.
+/// While the old token lasts: how long after a failure the provider is called again, and how long after its fetch a refused token
+/// is replaced.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
-/// A token that ends within this is not used any more: it has to reach the broker.
+/// A token that expires within this time is not used any more, because it has to reach the broker.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
-/// A fetch may die with the runtime that began it, or stand still with it; another one takes its place.
+/// The most fetches per request: a fetch may die or stop with the runtime that began it, and another one replaces it.
 const MAX_FETCHES: usize = 3;
 
-/// When a token is fetched anew: Java's `sasl.login.refresh.*`.
+/// The settings for renewing a token: Java's `sasl.login.refresh.*`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refresh {
-    /// `sasl.login.refresh.window.factor`: after this part of the token's life. 0.5 to 1; default 0.8.
+    /// `sasl.login.refresh.window.factor`: the part of the token's life after which it is renewed. 0.5 to 1; default 0.8.
     pub window_factor: f64,
-    /// `sasl.login.refresh.window.jitter`: up to this part of its life later, by chance. 0 to 0.25; default 0.05.
+    /// `sasl.login.refresh.window.jitter`: a random delay of up to this part of its life. 0 to 0.25; default 0.05.
     pub window_jitter: f64,
-    /// `sasl.login.refresh.min.period.seconds`: at least so long after the previous one. 0 to 900 s; default 60 s.
+    /// `sasl.login.refresh.min.period.seconds`: the least time since the previous renewal. 0 to 900 s; default 60 s.
     pub min_period: Duration,
-    /// `sasl.login.refresh.buffer.seconds`: at least so long before the token's end. 0 to 3,600 s; default 300 s. If the token does not
-    /// last for `min_period` and `buffer`, neither counts.
+    /// `sasl.login.refresh.buffer.seconds`: the least time before the token's expiry. 0 to 3,600 s; default 300 s. If the token
+    /// does not last for `min_period` and `buffer` together, neither applies.
     pub buffer: Duration,
 }
 
@@ -56,7 +57,7 @@ impl Default for Refresh {
 }
 
 impl Refresh {
-    /// When a token that was fetched `now` and ends at `expires` is to be fetched anew. `chance` is between 0 and 1.
+    /// When to renew a token that was fetched `now` and expires at `expires`. `chance` is between 0 and 1.
     fn due(&self, now: SystemTime, expires: SystemTime, chance: f64) -> SystemTime {
         let life = expires.duration_since(now).unwrap_or_default();
         let part = self.window_factor + self.window_jitter * chance;
@@ -70,21 +71,21 @@ impl Refresh {
     }
 }
 
-/// What ends at a time.
+/// A value that expires.
 pub(super) trait Expiring: Clone + PartialEq + Send + Sync + 'static {
-    /// What it is, for messages.
+    /// Its name, for messages.
     const NAME: &'static str;
 
-    /// When it ends. What has no end that is known is used once.
+    /// When it expires. A value with an unknown expiry is used once.
     fn expires(&self) -> Option<SystemTime>;
 }
 
-/// A provider of a public kind, as one that is kept here.
+/// A provider of one of the public kinds, as used here.
 pub(super) trait Source<T>: Send + Sync + 'static {
     fn fetch(&self) -> ProviderFuture<'_, T>;
 }
 
-/// The token of one client, and how it is kept fresh.
+/// The token of one client, and its renewal.
 pub(super) struct Refreshing<T>(Arc<Shared<T>>);
 
 struct Shared<T> {
@@ -102,22 +103,22 @@ struct Kept<T> {
     value: T,
     fetched: SystemTime,
     expires: SystemTime,
-    /// From then on a new one is due.
+    /// When a renewal is due.
     due: SystemTime,
 }
 
-/// How long a new one is waited for while the old one lasts: it must not end meanwhile.
+/// How long to wait for a new one while the old one lasts, which must not expire meanwhile.
 fn patience<T: Expiring>(old: &T, now: SystemTime) -> Duration {
     let left = old.expires().and_then(|expires| expires.duration_since(now).ok()).unwrap_or_default();
     left.saturating_sub(LAST_MOMENT).min(PATIENCE)
 }
 
-/// A fetch under way.
+/// A fetch in progress.
 struct Fetch<T> {
-    /// It ends with a result, or without one if its task was ended.
+    /// Receives the result; closed without one if the task was ended.
     result: watch::Receiver<Option<Result<T, ProviderError>>>,
-    /// When it is over by the clock of whoever waits for it. Its own timeout stands still with its runtime: nobody drives the
-    /// current-thread runtime of another client between two of its `block_on`.
+    /// When it is over, by the clock of the waiting connection. The fetch's own timeout stops with its runtime: the
+    /// current-thread runtime of another client does not run between two of its `block_on`.
     over_at: Instant,
 }
 
@@ -139,7 +140,7 @@ impl<T: Expiring> Refreshing<T> {
         Self(Arc::new(Shared { source: Box::new(source), refresh, state }))
     }
 
-    /// One that is good `now`.
+    /// A value that is valid `now`.
     pub(super) async fn get(&self, now: SystemTime) -> Result<T, ProviderError> {
         for _ in 0..MAX_FETCHES {
             let (mut fetch, old) = match self.0.look_up(now) {
@@ -163,8 +164,8 @@ impl<T: Expiring> Refreshing<T> {
         Err(ProviderError::retriable(format!("the request for {} was ended again and again", T::NAME)))
     }
 
-    /// A broker has refused it `now`: the provider may have another, as it was revoked or its key changed. Until then it stays in use, for
-    /// the broker may be the one that is behind.
+    /// Notes that a broker refused the value `now`: it may have been revoked, or its key changed, so that the provider may have
+    /// another. Until then it stays in use, because the broker may be the one that is behind.
     pub(super) fn refused(&self, value: &T, now: SystemTime) {
         let mut state = self.0.state();
         if let Some(kept) = state.kept.as_mut().filter(|kept| kept.value == *value) {
@@ -181,7 +182,7 @@ impl<T> Clone for Refreshing<T> {
 
 enum LookUp<T> {
     Kept(T),
-    /// A new one is due. `old` is there if it can still be used.
+    /// A renewal is due. `old` is set if it can still be used.
     Fetching {
         fetch: Fetch<T>,
         old: Option<T>,
@@ -210,7 +211,7 @@ impl<T: Expiring> Shared<T> {
         LookUp::Fetching { fetch, old }
     }
 
-    /// Asks the provider in a task of its own, so that a connection that is given up does not end it.
+    /// Calls the provider in a task of its own, so that it survives a connection that is given up.
     #[expect(clippy::disallowed_methods, reason = "the fetch outlives the connection that needs it first")]
     fn begin_fetch(self: &Arc<Self>, now: SystemTime) -> watch::Receiver<Option<Result<T, ProviderError>>> {
         let (result, receiver) = watch::channel(None);
@@ -238,7 +239,7 @@ impl<T: Expiring> Shared<T> {
     ) {
         let mut state = self.state();
         if state.fetch.take_if(|fetch| fetch.result.same_channel(of)).is_none() {
-            return; // another one took its place, and may have ended: what that brought is newer
+            return; // another fetch has replaced this one, and may have ended with a newer result
         }
         match fetched {
             Ok(value) => {
@@ -260,7 +261,7 @@ impl<T: Expiring> Shared<T> {
     }
 }
 
-/// A number between 0 and 1, so that the clients of a service do not all refresh at once.
+/// A random number between 0 and 1, so that the clients of a service do not all renew at once.
 fn chance() -> f64 {
     let mut bytes = [0; 2];
     match getrandom::fill(&mut bytes) {

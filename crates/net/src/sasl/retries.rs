@@ -1,4 +1,4 @@
-//! [`Retries`]: how long a token endpoint is asked again.
+//! [`Retries`]: how long requests to a token endpoint are retried.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use super::error::ProviderError;
 use crate::{clock, inbox::sleep_until};
 
-/// Java's `sasl.login.retry.backoff.ms` and `sasl.login.retry.backoff.max.ms`: between two requests, doubling; and for how long
-/// it is tried at all.
+/// Java's `sasl.login.retry.backoff.ms` (the pause between two requests, which doubles) and `sasl.login.retry.backoff.max.ms`
+/// (the time in which a request is retried).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Retries {
     pub(super) backoff: Duration,
@@ -22,17 +22,17 @@ impl Retries {
     }
 }
 
-/// No provider is asked more often.
+/// The minimum pause between two requests.
 const MIN_BACKOFF: Duration = Duration::from_millis(10);
 
-/// How long a request is tried, and what is waited next.
+/// The deadline of a request's attempts, and the next pause.
 pub(super) struct Attempts {
     deadline: Instant,
     backoff: Duration,
 }
 
 impl Attempts {
-    /// Waits before the next attempt; false if there is to be none.
+    /// Waits before the next attempt. Returns false if there is to be none.
     pub(super) async fn wait_after(&mut self, error: &ProviderError) -> bool {
         let now = clock::now();
         if !error.is_retriable() || now >= self.deadline {

@@ -1,5 +1,5 @@
-//! SCRAM-SHA-256 and SCRAM-SHA-512 (RFC 5802, RFC 7677), as Kafka's brokers speak them (KIP-84): no channel binding, names and
-//! passwords in UTF-8 as they are.
+//! SCRAM-SHA-256 and SCRAM-SHA-512 (RFC 5802, RFC 7677), as implemented by Kafka's brokers (KIP-84): no channel binding, names
+//! and passwords in UTF-8 without normalization.
 
 use std::{mem, sync::Arc};
 
@@ -16,15 +16,16 @@ use super::{
     zeroed_after_use,
 };
 
-/// Fewer rounds would make a stolen exchange too easy to guess from (RFC 7677; Kafka's own minimum).
+/// The minimum of rounds. With fewer, a password could be guessed too easily from a stolen exchange (RFC 7677; Kafka's own
+/// minimum).
 const MIN_ITERATIONS: u32 = 4_096;
-/// More would cost too much of our processor's time.
+/// The maximum of rounds. More would cost too much of this client's processor time.
 const MAX_ITERATIONS: u32 = 1_000_000;
-/// Kafka's salts have about 26 bytes.
+/// The maximum size of a salt. Kafka's have about 26 bytes.
 const MAX_SALT: usize = 1_024;
-/// Kafka's nonces have about 26 characters more than ours.
+/// The maximum size of a nonce. Kafka's have about 26 characters more than the client's.
 const MAX_NONCE: usize = 1_024;
-/// No channel binding, no authorization id.
+/// No channel binding, and no authorization id.
 const GS2_HEADER: &str = "n,,";
 /// The same in Base64.
 const CHANNEL_BINDING: &str = "c=biws";
@@ -58,7 +59,7 @@ impl Hash {
         }
     }
 
-    /// The keys that belong to a password.
+    /// Derives the keys of a password.
     pub(super) fn derive(self, password: &[u8], salt: &[u8], iterations: u32) -> Keys {
         let salted = match self {
             Self::Sha256 => {
@@ -85,7 +86,7 @@ fn hmac<M: Mac + KeyInit>(key: &[u8], parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(mac.finalize().into_bytes().to_vec())
 }
 
-/// A nonce of our own: 144 random bits.
+/// A nonce of the client: 144 random bits.
 pub(super) fn nonce(context: &Context) -> Result<String, SaslError> {
     let mut bytes = [0; 18];
     getrandom::fill(&mut bytes)
@@ -105,20 +106,20 @@ pub(super) struct Exchange {
 enum State {
     /// Nothing is sent yet.
     Unsent,
-    /// The user's name and our nonce are sent.
+    /// The user's name and the client's nonce were sent.
     FirstSent,
-    /// The broker has told salt and iterations, and the keys are being derived.
+    /// The broker has sent salt and iterations, and the keys are being derived.
     Deriving {
         transcript: Transcript,
     },
-    /// Our proof is sent; the broker's is to come.
+    /// The client's proof was sent; the broker's is still to come.
     ProofSent {
         server_signature: Zeroizing<Vec<u8>>,
     },
     Over,
 }
 
-/// What both sides sign.
+/// The text that both sides sign.
 struct Transcript {
     without_proof: String,
     /// `client-first-message-bare,server-first-message,client-final-message-without-proof`
@@ -204,7 +205,7 @@ impl Exchange {
     }
 }
 
-/// What the broker says first.
+/// The broker's first message.
 struct ServerFirst<'a> {
     text: &'a str,
     nonce: &'a str,
@@ -213,7 +214,7 @@ struct ServerFirst<'a> {
 }
 
 impl<'a> ServerFirst<'a> {
-    /// Reads `r=…,s=…,i=…` and ignores extensions after it; one before it is mandatory, and there is none that we know.
+    /// Parses `r=…,s=…,i=…` and ignores extensions after it. An extension before it is mandatory, and none is supported.
     fn parse(challenge: &'a [u8], our_nonce: &str) -> Result<Self, String> {
         let text = std::str::from_utf8(challenge).map_err(|_| "its first message is not UTF-8")?;
         let mut fields = text.split(',');
@@ -264,7 +265,7 @@ fn read_iterations(text: &str) -> Result<u32, String> {
     }
 }
 
-/// Reads `v=…` or `e=…`, and compares the broker's signature with what it must be.
+/// Parses `v=…` or `e=…`, and compares the broker's signature with the expected one.
 fn verify(context: &Context, expected: &[u8], challenge: &[u8]) -> Result<SaslStep, SaslError> {
     let text =
         std::str::from_utf8(challenge).map_err(|_| context.bad_server("its last message is not UTF-8"))?;

@@ -1,4 +1,4 @@
-//! The mechanisms against examples of their RFCs, and against brokers that mean harm.
+//! The mechanisms against examples of their RFCs, and against malicious brokers.
 
 mod scram;
 
@@ -88,7 +88,7 @@ async fn sec6_no_debug_shows_a_secret() {
     }
 }
 
-/// Numbers that repeat (xorshift).
+/// Reproducible numbers (xorshift).
 struct Numbers(u64);
 
 impl Numbers {
@@ -100,7 +100,7 @@ impl Numbers {
     }
 }
 
-/// A message of the mechanism with bytes changed, cut, doubled or made up.
+/// A message of the mechanism with bytes changed, cut, duplicated or made up.
 fn harm(message: &str, numbers: &mut Numbers) -> Vec<u8> {
     let mut bytes = message.as_bytes().to_vec();
     if numbers.next(6) == 0 {

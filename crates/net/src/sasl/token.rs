@@ -1,4 +1,4 @@
-//! [`Token`] and [`TokenProvider`]: where the tokens of OAUTHBEARER come from.
+//! [`Token`] and [`TokenProvider`]: the source of OAUTHBEARER tokens.
 
 use std::{
     fmt,
@@ -21,10 +21,10 @@ use super::{
 };
 use crate::secret::Secret;
 
-/// A file or an answer with a token is read up to here.
+/// The most that is read of a file or a response with a token.
 pub(super) const MAX_TOKEN: u64 = 1 << 20;
 
-/// A bearer token, usually a JWT. `Debug` shows who it is for and until when, not the token.
+/// A bearer token, usually a JWT. `Debug` shows its principal and expiry, not the token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token {
     value: Secret,
@@ -34,7 +34,7 @@ pub struct Token {
 }
 
 impl Token {
-    /// A token. If it is a JWT, its end and whom it is for are read from its claims `exp` and `sub`; nothing is verified.
+    /// A token. If it is a JWT, its expiry and principal are read from its claims `exp` and `sub`; nothing is verified.
     pub fn new(value: impl Into<Secret>) -> Self {
         let value = value.into();
         let claims = read_claims(&value);
@@ -44,7 +44,7 @@ impl Token {
         Self { value, principal, expires, extensions: Extensions::default() }
     }
 
-    /// When the token ends, if its provider knows better than its claims. A token whose end is unknown is used for one
+    /// Sets when the token expires, if its provider knows better than its claims. A token with an unknown expiry is used for one
     /// authentication.
     #[must_use]
     pub fn with_expiry(mut self, expires: Option<SystemTime>) -> Self {
@@ -52,7 +52,7 @@ impl Token {
         self
     }
 
-    /// What goes to the broker beside the token (KIP-342), beside and before what the configuration says.
+    /// Sets extensions for the broker (KIP-342). They are sent in addition to those of the configuration, and take precedence.
     #[must_use]
     pub fn with_extensions(mut self, extensions: Extensions) -> Self {
         self.extensions = extensions;
@@ -64,12 +64,12 @@ impl Token {
         &self.value
     }
 
-    /// When it ends, if that is known.
+    /// When it expires, if that is known.
     pub fn expires(&self) -> Option<SystemTime> {
         self.expires
     }
 
-    /// Whom it is for, if it says so.
+    /// Its principal, if it names one.
     pub fn principal(&self) -> Option<&str> {
         self.principal.as_deref()
     }
@@ -89,7 +89,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// The claims of a JWT, unverified: what is between the two dots.
+/// The claims of a JWT, unverified: the part between the two dots.
 fn read_claims(token: &Secret) -> Option<Map<String, Value>> {
     let mut parts = token.expose_str()?.split('.');
     let (_header, claims, _signature) = (parts.next()?, parts.next()?, parts.next()?);
@@ -97,17 +97,17 @@ fn read_claims(token: &Secret) -> Option<Map<String, Value>> {
     serde_json::from_slice(&json).ok()
 }
 
-/// Seconds after 1970. `None` for what is no time.
+/// The time this many seconds after 1970. `None` if there is no such time.
 fn after_epoch(seconds: f64) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::try_from_secs_f64(seconds).ok()?)
 }
 
-/// A source of tokens: a fixed [`Token`], a [`TokenFile`], a closure that returns a future of a token, or a type of your own.
+/// A source of tokens: a fixed [`Token`], a [`TokenFile`], a closure that returns a future of a token, or a custom type.
 ///
-/// It is asked when a connection authenticates and there is no token that lasts: see [`Refresh`](super::Refresh). At most one request
-/// to it is under way, and all connections get its answer.
+/// It is called when a connection authenticates and there is no token that lasts: see [`Refresh`](super::Refresh). At most one
+/// call is in progress, and all connections get its result.
 pub trait TokenProvider: Send + Sync + 'static {
-    /// A new token. It may take a minute, and goes on when the connection that needed it is given up.
+    /// Fetches a new token. It may take a minute, and continues when the connection that needed it is given up.
     fn fetch(&self) -> ProviderFuture<'_, Token>;
 }
 
@@ -150,8 +150,8 @@ impl Source<Token> for Tokens {
     }
 }
 
-/// A file with a token and nothing else but white space, which somebody else keeps fresh. It is read at every authentication. Java's
-/// name for it: `sasl.oauthbearer.token.endpoint.url=file:///…`.
+/// A file that contains only a token and white space, and that another program keeps up to date. It is read at every
+/// authentication. Java's notation for it is `sasl.oauthbearer.token.endpoint.url=file:///…`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenFile {
     path: PathBuf,
@@ -178,7 +178,7 @@ impl TokenProvider for TokenFile {
                 let ago = ago.as_secs();
                 return Err(ProviderError::retriable(format!("the token in {shown} ended {ago} s ago")));
             }
-            // Not kept: the file may be newer at the next authentication.
+            // Not kept, because the file may be newer at the next authentication.
             Ok(token.with_expiry(None))
         })
     }
@@ -198,15 +198,14 @@ pub(super) async fn read_small_file(path: PathBuf) -> Result<Zeroizing<Vec<u8>>,
 
 fn read_bounded(path: &std::path::Path) -> std::io::Result<Option<Zeroizing<Vec<u8>>>> {
     let file = File::open(path)?;
-    // Room for all of it, so that no copy is left behind by growing.
+    // The buffer has room for everything, so that growing leaves no copy behind.
     let room = usize::try_from(file.metadata()?.len().min(MAX_TOKEN)).unwrap_or(0) + 1;
     let mut bytes = Zeroizing::new(Vec::with_capacity(room));
     let read = file.take(MAX_TOKEN + 1).read_to_end(&mut bytes)?;
     Ok((read as u64 <= MAX_TOKEN).then_some(bytes))
 }
 
-/// A token without a signature, made here: for tests with brokers that accept it, as Kafka's do by default. Nobody is authenticated
-/// by it.
+/// An unsigned token created here, for tests with brokers that accept it, as Kafka's do by default. It authenticates nobody.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UnsecuredToken {
     claims: Map<String, Value>,
@@ -223,14 +222,14 @@ impl UnsecuredToken {
         Self { claims: Map::new(), lifetime: Duration::from_secs(3600) }
     }
 
-    /// Another claim: a text, a number, or a list of texts.
+    /// Adds a claim: a text, a number, or a list of texts.
     #[must_use]
     pub fn with_claim(mut self, name: impl Into<String>, value: impl Into<Claim>) -> Self {
         self.claims.insert(name.into(), value.into().0);
         self
     }
 
-    /// How long each token lasts.
+    /// Sets the lifetime of each token.
     #[must_use]
     pub fn with_lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = lifetime;

@@ -1,4 +1,4 @@
-//! What does the cryptography: `aws-lc-rs` if it was built in, else `ring`.
+//! The cryptography provider: `aws-lc-rs` if it was compiled in, otherwise `ring`.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ pub(super) fn provider() -> CryptoProvider {
     backend::default_provider()
 }
 
-/// `None` if the key is of a kind or a length that is not supported. It takes no copy of the text, which the caller overwrites.
+/// Returns `None` if the type or length of the key is not supported. It makes no copy of the text, which the caller overwrites.
 pub(super) fn signing_key(key: &PrivateKeyDer<'_>) -> Option<Arc<dyn SigningKey>> {
     backend::sign::any_supported_type(key).ok()
 }

@@ -1,6 +1,7 @@
-//! What errors and warnings say about a certificate.
+//! The facts about a certificate for errors and warnings.
 //!
-//! Nothing is decided here: rustls verifies certificates. What can be read of one that breaks the rules is said all the same.
+//! Nothing is decided here: rustls verifies certificates. Whatever can be parsed is reported, even from a certificate that
+//! violates the rules.
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr},
@@ -14,47 +15,47 @@ use super::der::{
 };
 use crate::calendar;
 
-/// The most that is shown of a name, in characters. It is the peer's to choose.
+/// The most characters of a name that are shown, because the peer chooses it.
 const LONGEST: usize = 200;
-/// And of the hosts that a certificate is for.
+/// The most hosts of a certificate that are shown.
 const MOST_HOSTS: usize = 8;
 
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13]; // 2.5.29.19
 const SUBJECT_ALTERNATIVE_NAME: &[u8] = &[0x55, 0x1d, 0x11]; // 2.5.29.17
 
-/// What errors and warnings say about a certificate.
+/// The facts about a certificate for errors and warnings.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Certificate {
     pub(super) subject: String,
     pub(super) issuer: String,
-    /// DER, to be compared.
+    /// As DER, for comparison.
     pub(super) raw_subject: Vec<u8>,
     pub(super) raw_issuer: Vec<u8>,
-    /// DER, with its algorithm.
+    /// As DER, with its algorithm.
     pub(super) public_key: Vec<u8>,
-    /// Seconds since 1970; 0 for what was before.
+    /// Seconds since 1970; 0 for earlier times.
     pub(super) not_before: i64,
     pub(super) not_after: i64,
     /// DNS names and IP addresses, as shown.
     pub(super) hosts: Vec<String>,
-    /// Whether there are more of them.
+    /// Whether there are more hosts.
     pub(super) more_hosts: bool,
     pub(super) is_authority: bool,
-    /// Version 1 or 2: without extensions, and so without hosts.
+    /// Version 1 or 2, without extensions and therefore without hosts.
     pub(super) is_old: bool,
 }
 
 impl Certificate {
-    /// `None` if it cannot be read.
+    /// Returns `None` if it cannot be parsed.
     pub(super) fn parse(der: &[u8]) -> Option<Self> {
         let mut outer = Elements::inside(der, SEQUENCE)?;
         let mut certificate = outer.enter(SEQUENCE)?;
-        outer.element(SEQUENCE)?; // how it is signed
+        outer.element(SEQUENCE)?; // the signature algorithm
         outer.value(BIT_STRING)?; // the signature
         let has_version = certificate.begins_with(context(0));
         let version = if has_version { certificate.enter(context(0))?.number()? } else { 0 };
-        certificate.any()?; // its number
-        certificate.element(SEQUENCE)?; // how it is signed, again
+        certificate.any()?; // the serial number
+        certificate.element(SEQUENCE)?; // the signature algorithm again
         let issuer = certificate.element(SEQUENCE)?;
         let mut validity = certificate.enter(SEQUENCE)?;
         let (not_before, not_after) = (seconds(validity.any()?)?, seconds(validity.any()?)?);
@@ -85,7 +86,7 @@ impl Certificate {
         Some(read)
     }
 
-    /// Takes down an extension.
+    /// Stores an extension.
     fn note(&mut self, mut extension: Elements<'_>) -> Option<()> {
         let name = extension.value(OID)?;
         if extension.begins_with(BOOLEAN) {
@@ -133,7 +134,7 @@ fn host(name: Element<'_>) -> Option<String> {
     }
 }
 
-/// A distinguished name as tools write it: `CN=Test CA, O=Example`.
+/// Formats a distinguished name as tools do: `CN=Test CA, O=Example`.
 fn name(name: &[u8]) -> Option<String> {
     let mut text = String::new();
     let mut parts = Elements::new(name);
@@ -178,7 +179,7 @@ fn attribute_name(oid: &[u8]) -> String {
     known.to_owned()
 }
 
-/// `1.2.840.113549`. Numbers of more than 64 bits are cut.
+/// Formats an object identifier as `1.2.840.113549`. Numbers of more than 64 bits are cut.
 fn dotted(oid: &[u8]) -> String {
     let mut text = String::new();
     let mut number = 0_u64;
@@ -186,7 +187,7 @@ fn dotted(oid: &[u8]) -> String {
         number = number << 7 | u64::from(byte & 0x7f);
         if byte & 0x80 == 0 {
             text += &if text.is_empty() {
-                let first = (number / 40).min(2); // the first two numbers are written as one
+                let first = (number / 40).min(2); // the first two numbers are encoded as one
                 format!("{first}.{}", number - 40 * first)
             } else {
                 format!(".{number}")
@@ -211,7 +212,7 @@ fn attribute_value(value: Element<'_>) -> String {
     }
 }
 
-/// Text of a peer's certificate: short, without control characters.
+/// A text of a peer's certificate, made short and without control characters.
 fn shown(text: &str) -> String {
     let mut shown: String = text.chars().take(LONGEST).flat_map(char::escape_debug).collect();
     if text.chars().nth(LONGEST).is_some() {
@@ -220,7 +221,7 @@ fn shown(text: &str) -> String {
     shown
 }
 
-/// A time of a certificate: `YYMMDDHHMMSSZ` or `YYYYMMDDHHMMSSZ`.
+/// Parses a time of a certificate: `YYMMDDHHMMSSZ` or `YYYYMMDDHHMMSSZ`.
 fn seconds(time: Element<'_>) -> Option<i64> {
     let digits = time.value.strip_suffix(b"Z")?;
     if digits.len() % 2 != 0 || !digits.iter().all(u8::is_ascii_digit) {
@@ -244,14 +245,14 @@ fn seconds(time: Element<'_>) -> Option<i64> {
     if year < 1970 { Some(0) } else { i64::try_from(time).ok() }
 }
 
-/// A time as it is shown: `2031-05-04 17:30 UTC`.
+/// Formats a time for display: `2031-05-04 17:30 UTC`.
 pub(super) fn utc(seconds: i64) -> String {
     let seconds = u64::try_from(seconds).unwrap_or_default();
     let (year, month, day) = calendar::date(seconds / 86_400);
     format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", seconds % 86_400 / 3600, seconds % 3600 / 60)
 }
 
-/// The same as the system counts.
+/// Converts to the system's time.
 pub(super) fn moment(seconds: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
 }

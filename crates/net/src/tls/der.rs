@@ -1,7 +1,7 @@
 //! DER, the encoding of certificates and keys: [`Elements`] reads one element after the other.
 //!
-//! Every element is a slice of what it was read from: nothing is allocated, and no length is believed. Tags have one byte, as all
-//! of those have that are looked for here; lengths that are indefinite (BER) are refused.
+//! Every element is a slice of its input: nothing is allocated, and no length is trusted. Tags have one byte, like all tags that
+//! are needed here; indefinite lengths (BER) are refused.
 
 pub(super) const BOOLEAN: u8 = 0x01;
 pub(super) const INTEGER: u8 = 0x02;
@@ -20,12 +20,12 @@ pub(super) const BMP_STRING: u8 = 0x1e;
 pub(super) const SEQUENCE: u8 = 0x30;
 pub(super) const SET: u8 = 0x31;
 
-/// The tag `[number]` around a value that keeps its own, or of one that has parts.
+/// The tag `[number]` of an explicitly tagged value, or of a constructed one.
 pub(super) const fn context(number: u8) -> u8 {
     0xa0 | number
 }
 
-/// The tag `[number]` of a value without parts.
+/// The tag `[number]` of a primitive value.
 pub(super) const fn context_primitive(number: u8) -> u8 {
     0x80 | number
 }
@@ -35,21 +35,21 @@ pub(super) const fn context_primitive(number: u8) -> u8 {
 pub(super) struct Element<'a> {
     pub(super) tag: u8,
     pub(super) value: &'a [u8],
-    /// With its tag and its length.
+    /// The whole element, with its tag and its length.
     pub(super) raw: &'a [u8],
 }
 
-/// Elements that are still to be read. What returns `None` found another element, one that is cut, or none.
+/// The remaining elements. A method that returns `None` found another element, an incomplete one, or none.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Elements<'a>(&'a [u8]);
 
 impl<'a> Elements<'a> {
-    /// Those that stand one after the other.
+    /// Consecutive elements.
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    /// Those inside of the one element that `der` is.
+    /// The elements inside the single element `der`.
     pub(super) fn inside(der: &'a [u8], tag: u8) -> Option<Self> {
         let mut outer = Self(der);
         let inner = outer.enter(tag)?;
@@ -65,7 +65,7 @@ impl<'a> Elements<'a> {
         self.0.first() == Some(&tag)
     }
 
-    /// The next element, whatever it is.
+    /// The next element, whatever its tag.
     pub(super) fn any(&mut self) -> Option<Element<'a>> {
         let (&tag, rest) = self.0.split_first()?;
         let (&first, rest) = rest.split_first()?;
@@ -83,22 +83,22 @@ impl<'a> Elements<'a> {
         Some(Element { tag, value, raw })
     }
 
-    /// The next element, which has this tag.
+    /// The next element, if it has this tag.
     pub(super) fn element(&mut self, tag: u8) -> Option<Element<'a>> {
         if self.begins_with(tag) { self.any() } else { None }
     }
 
-    /// The value of the next element, which has this tag.
+    /// The value of the next element, if it has this tag.
     pub(super) fn value(&mut self, tag: u8) -> Option<&'a [u8]> {
         Some(self.element(tag)?.value)
     }
 
-    /// What is inside of the next element, which has this tag.
+    /// The elements inside the next element, if it has this tag.
     pub(super) fn enter(&mut self, tag: u8) -> Option<Self> {
         self.value(tag).map(Self)
     }
 
-    /// A number that is not negative.
+    /// A non-negative number.
     pub(super) fn number(&mut self) -> Option<u32> {
         let bytes = self.value(INTEGER)?;
         let digits = bytes.strip_prefix(&[0]).unwrap_or(bytes);

@@ -1,4 +1,4 @@
-//! What is wrong with the settings of TLS, and why a handshake failed.
+//! Errors in the settings of TLS, and the reasons of failed handshakes.
 
 use std::{io, path::Path, sync::Arc};
 
@@ -13,14 +13,14 @@ use super::{
     wall_clock,
 };
 
-/// What is wrong with a setting of TLS, or with the file that it names. The text says what to do.
+/// An error in a TLS setting, or in the file that it names. The text includes the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("property `{property}`: {reason}")]
 #[non_exhaustive]
 pub struct TlsConfigError {
     /// The property.
     pub property: &'static str,
-    /// What is wrong with it, and what to do.
+    /// The error and its remedy.
     pub reason: String,
     unreadable: Option<String>,
 }
@@ -30,7 +30,7 @@ impl TlsConfigError {
         Self { property, reason: reason.into(), unreadable: None }
     }
 
-    /// The setting may be right: the file that it names cannot be read.
+    /// The error for a file that cannot be read; the setting may be right.
     pub(super) fn unreadable(property: &'static str, path: &Path, why: &str) -> Self {
         let path = path.display();
         let reason = format!("`{path}` cannot be read: {why}");
@@ -43,45 +43,45 @@ impl TlsConfigError {
     }
 }
 
-/// Why there is no TLS connection, or no more.
+/// Why a TLS connection could not be made, or broke.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 #[non_exhaustive]
 pub struct TlsError {
-    /// A sentence that follows "cannot connect to host:port: ", and says what to do where we can know it.
+    /// A sentence that follows "cannot connect to host:port: ", with the remedy where it is known.
     pub reason: String,
-    /// Whether waiting cannot help: somebody has to change a setting or a certificate.
+    /// Whether waiting cannot help, because a setting or a certificate has to be changed.
     pub is_final: bool,
 }
 
 impl TlsError {
-    /// Waiting cannot help.
+    /// An error that waiting cannot fix.
     pub(super) fn lasting(reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), is_final: true }
     }
 
-    /// Waiting may help.
+    /// An error that may pass.
     pub(super) fn passing(reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), is_final: false }
     }
 
-    /// As the verifier of certificates returns it.
+    /// Converts to the error type of rustls's certificate verifier.
     pub(super) fn into_rustls(self) -> Error {
         Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(self))))
     }
 }
 
-/// Why a read or a write of a TLS connection failed, if an alert of the broker's is why. With TLS 1.3 this is how a broker that
-/// refuses our certificate says so: the handshake is over for us when it looks at it.
+/// The TLS alert because of which a read or a write failed, if there was one. With TLS 1.3, a broker refuses the client's
+/// certificate in this way, because it checks the certificate after the client has finished the handshake.
 pub fn describe_alert(error: &io::Error) -> Option<TlsError> {
     error.get_ref()?.downcast_ref::<TlsError>().cloned()
 }
 
-/// Why this handshake failed.
+/// The reason of a failed handshake.
 pub(super) fn describe_handshake(error: &io::Error, client: &Client) -> TlsError {
     match tls_cause(error) {
         Some(cause) => describe(cause, client),
-        // A broker's PLAINTEXT listener takes our first bytes for a length that is too large, and closes the connection.
+        // A broker's PLAINTEXT listener reads the first bytes as a length that is too large, and closes the connection.
         None => match error.kind() {
             io::ErrorKind::UnexpectedEof
             | io::ErrorKind::ConnectionReset
@@ -98,7 +98,7 @@ pub(super) fn describe_handshake(error: &io::Error, client: &Client) -> TlsError
     }
 }
 
-/// What ended a connection that was made: an alert becomes an error that [`describe_alert`] knows.
+/// Converts the error of an established connection: an alert becomes an error that [`describe_alert`] knows.
 pub(super) fn describe_io(error: io::Error, client: &Client) -> io::Error {
     match tls_cause(&error) {
         Some(Error::AlertReceived(alert)) => io::Error::new(error.kind(), describe_refusal(*alert, client)),
@@ -144,7 +144,7 @@ fn describe(error: &Error, client: &Client) -> TlsError {
     }
 }
 
-/// What a broker means by an alert. It looks at nothing of ours but the versions, the suites and our certificate.
+/// The meaning of a broker's alert. It can only be about the client's versions, cipher suites and certificate.
 fn describe_refusal(alert: AlertDescription, client: &Client) -> TlsError {
     use AlertDescription as A;
     match (alert, &client.own) {
@@ -182,7 +182,7 @@ fn describe_refusal(alert: AlertDescription, client: &Client) -> TlsError {
     }
 }
 
-/// Why a broker refused our certificate. Java's brokers say `certificate_unknown`, whatever the reason is.
+/// Why a broker refused the client's certificate. Java's brokers send `certificate_unknown` for every reason.
 fn refused(alert: AlertDescription, own: &OwnCertificate) -> String {
     use AlertDescription as A;
     let OwnCertificate { name: own_name, not_after, property } = own;
@@ -209,7 +209,7 @@ fn refused(alert: AlertDescription, own: &OwnCertificate) -> String {
     }
 }
 
-/// What we can do without more words: all that rustls supports.
+/// The cipher suites that this client offers: all that rustls supports.
 const OFFER: &str = "AES-GCM and ChaCha20-Poly1305, or what `ssl.cipher.suites` leaves of them";
 
 fn no_common_version(client: &Client) -> TlsError {
@@ -226,7 +226,7 @@ fn no_common_cipher(client: &Client) -> TlsError {
     ))
 }
 
-/// As the RFCs write it: `certificate_unknown`.
+/// Formats an alert as in the RFCs: `certificate_unknown`.
 fn name(alert: AlertDescription) -> String {
     let Some(camel) = alert.as_str() else { return u8::from(alert).to_string() };
     let mut name = String::new();

@@ -1,4 +1,4 @@
-//! Files that may change: read whole, up to a limit, and told apart by what the system says about them.
+//! Files that may change: read completely, up to a limit, and compared by their metadata.
 
 use std::{
     fs::{self, File},
@@ -11,19 +11,20 @@ use zeroize::Zeroizing;
 
 use super::TlsConfigError;
 
-/// Larger files hold something else.
+/// The size limit; larger files are no certificates or keys.
 const LARGEST: u64 = 16 << 20;
-/// Of so many files in a folder it is seen that they change in place; of more, only that some come and go.
+/// In a folder, this many files are checked for changes; beyond that, only added and removed files are noticed.
 const MOST_IN_A_FOLDER: usize = 4_096;
-/// A file that is written twice within the resolution of its times looks the same: so long after a change it may have changed again.
+/// A file that is written twice within the resolution of its timestamps looks unchanged: for this long after a change, another
+/// may follow unnoticed.
 const RESOLUTION: Duration = Duration::from_secs(2);
 
-/// The whole of a file.
+/// Reads a complete file.
 pub(super) fn read(property: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsConfigError> {
     let error = |why: String| TlsConfigError::unreadable(property, path, &why);
     let metadata = fs::metadata(path).map_err(|e| error(describe(&e)))?;
     if !metadata.is_file() {
-        return Err(error("it is no file".to_owned())); // which a pipe would keep us waiting for
+        return Err(error("it is no file".to_owned())); // reading a pipe could block for ever
     }
     if metadata.len() > LARGEST {
         return Err(error(format!("it has more than {LARGEST} bytes")));
@@ -43,24 +44,24 @@ fn describe(error: &io::Error) -> String {
     }
 }
 
-/// What the system says about some files at one time.
+/// The metadata of some files at one time.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     files: Vec<Option<Stamp>>,
     taken: SystemTime,
 }
 
-/// What changes with a file. `None` where the system has no such thing.
+/// Metadata that changes with a file. `None` if the system has no such metadata.
 #[derive(Debug, PartialEq, Eq)]
 struct Stamp {
     modified: Option<SystemTime>,
     length: u64,
-    /// Inode and time of its last change, which also a copied modification time cannot hide.
+    /// The inode and the time of its last status change, which even a copied modification time cannot hide.
     identity: Option<(u64, i64, i64)>,
 }
 
 impl Snapshot {
-    /// Of these files, which may not be there, and of the files in these folders.
+    /// Takes a snapshot of these files, which may not exist, and of the files in these folders.
     pub(super) fn take(paths: &[PathBuf], now: SystemTime) -> Self {
         let mut files = Vec::new();
         for path in paths {
@@ -73,19 +74,19 @@ impl Snapshot {
         Self { files, taken: now }
     }
 
-    /// Whether nothing tells that the files have changed since `earlier`.
+    /// Whether there is no sign that the files have changed since `earlier`.
     pub(super) fn looks_same(&self, earlier: &Self) -> bool {
         self.files == earlier.files
     }
 
-    /// Whether the files have surely not changed between `earlier` and this.
+    /// Whether the files have certainly not changed between `earlier` and this.
     pub(super) fn is_same(&self, earlier: &Self) -> bool {
         self.files == earlier.files
             && earlier.files.iter().flatten().all(|stamp| stamp.is_settled(earlier.taken))
     }
 }
 
-/// Of the files in a folder, in an order that does not depend on the system.
+/// The stamps of the files in a folder, in an order that does not depend on the system.
 fn in_folder(folder: &Path) -> impl Iterator<Item = Option<Stamp>> + use<> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut paths: Vec<_> = entries.take(MOST_IN_A_FOLDER).map(|entry| entry.path()).collect();
@@ -129,7 +130,7 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH;
         let first = Snapshot::take(&paths, now);
         assert!(Snapshot::take(&paths, now).looks_same(&first));
-        // The folder itself stays as it is.
+        // The folder itself remains unchanged.
         fs::write(&file, "another").unwrap();
         assert!(!Snapshot::take(&paths, now).looks_same(&first));
     }

@@ -1,4 +1,4 @@
-//! Our own certificate and its key.
+//! The client's own certificate and its key.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -65,7 +65,7 @@ pub(super) fn read(identity: &Identity) -> Result<CertifiedKey, TlsConfigError> 
     }
 }
 
-/// Reads a key alone.
+/// Reads only a key.
 #[cfg(feature = "oidc")]
 pub(super) fn read_key(pem: &Pem, password: Option<&Secret>) -> Result<Arc<dyn SigningKey>, TlsConfigError> {
     let text = pem.read()?;
@@ -126,7 +126,7 @@ fn decrypted(
 const UNUSABLE_KEY: &str = "has a private key that cannot be used: it takes RSA of 2048 bits or more, ECDSA on P-256 or P-384, and \
                             Ed25519";
 
-/// The key with the certificate that belongs to it, and those that lead from there to an authority; whatever their order.
+/// Combines the key with its certificate and the chain from there to an authority, whatever their order.
 fn certified(certificates: &[CertificateDer<'static>], key: Arc<dyn SigningKey>) -> Option<CertifiedKey> {
     let public = key.public_key();
     let all = || certificates.iter().filter_map(|der| Some((der, Certificate::parse(der)?)));
@@ -152,7 +152,7 @@ impl Identity {
         }
     }
 
-    /// By which a warning calls it.
+    /// The property named in warnings.
     pub(super) fn property(&self) -> &'static str {
         match self {
             Self::Pem { chain, .. } => chain.property,
@@ -176,7 +176,7 @@ impl Pem {
         }
     }
 
-    /// As a sentence calls it.
+    /// The name of the source, for use in a sentence.
     pub(super) fn name(&self) -> String {
         match &self.source {
             Source::File(path) => format!("`{}`", path.display()),

@@ -1,8 +1,8 @@
-//! JKS, the older of Java's formats: reads certificates and keys, and checks the password by which the whole is protected.
+//! JKS, the older of Java's formats: reads certificates and keys, and checks the password that protects the whole file.
 //!
-//! A file is `FEEDFEED`, a version, a count, so many entries, and a SHA-1 of the password, a fixed text and all bytes before. A key
-//! is protected by a second password, which is often the same: XOR with a chain of SHA-1. It is not much of a protection, so
-//! such files should be readable by nobody else.
+//! A file is `FEEDFEED`, a version, a number of entries, the entries, and a SHA-1 of the password, a fixed text and all bytes
+//! before. A key is protected by a second password, which is often the same: it is XORed with a chain of SHA-1 hashes. That is
+//! weak, so that nobody else should be able to read such files.
 
 use sha1::{Digest, Sha1};
 use subtle::ConstantTimeEq;
@@ -13,18 +13,18 @@ use super::{
     pbe::{encrypted_key, utf16},
 };
 
-/// What such a file begins with.
+/// The first bytes of such a file.
 pub(super) const MAGIC: [u8; 4] = [0xfe, 0xed, 0xfe, 0xed];
 
 const SALT: &[u8] = b"Mighty Aphrodite";
 const DIGEST: usize = 20;
-/// How Java calls the protection of keys: 1.3.6.1.4.1.42.2.17.1.1.
+/// Java's identifier for the protection of keys: 1.3.6.1.4.1.42.2.17.1.1.
 const KEY_PROTECTOR: &[u8] = b"\x2b\x06\x01\x04\x01\x2a\x02\x11\x01\x01";
 
-/// What a file contains.
+/// The contents of a file.
 #[derive(Debug, Default)]
 pub(super) struct Entries<'a> {
-    /// Certificates that are trusted.
+    /// Trusted certificates.
     pub(super) trusted: Vec<&'a [u8]>,
     pub(super) keys: Vec<KeyEntry<'a>>,
 }
@@ -49,13 +49,13 @@ pub(super) enum JksError {
     Kind(u32),
     #[error("its key is protected in a way that is not supported")]
     Protection,
-    /// Or the file was changed.
+    /// The password is wrong, or the file was changed.
     #[error("the password is another")]
     Password,
 }
 
 impl<'a> Entries<'a> {
-    /// All entries of a file. Without a password nobody notices whether it was changed.
+    /// Reads all entries of a file. Without a password, a modification of the file would go unnoticed.
     pub(super) fn read(file: &'a [u8], password: Option<&str>) -> Result<Self, JksError> {
         let (signed, digest) = file.split_last_chunk::<DIGEST>().ok_or(JksError::Cut)?;
         if let Some(password) = password {
@@ -78,7 +78,7 @@ impl<'a> Entries<'a> {
         for _ in 0..rest.u32()? {
             let kind = rest.u32()?;
             rest.text()?; // its alias
-            rest.take(8)?; // when it was made
+            rest.take(8)?; // its creation time
             match kind {
                 1 => {
                     let protected = rest.block()?;
@@ -114,13 +114,13 @@ impl KeyEntry<'_> {
     }
 }
 
-/// What the DER around a protected key says is protected in Java's way.
+/// The protected bytes, if the DER around a key names Java's own protection.
 fn protected(der: &[u8]) -> Option<&[u8]> {
     let (mut algorithm, bytes) = encrypted_key(der)?;
     (algorithm.value(OID)? == KEY_PROTECTOR).then_some(bytes)
 }
 
-/// What is left to read. Nothing is allocated for a length, so none has to be plausible.
+/// The remaining bytes. Nothing is allocated for a length, so that lengths need no check.
 struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {
@@ -147,7 +147,7 @@ impl<'a> Bytes<'a> {
         self.take(u16::from_be_bytes(*length).into())
     }
 
-    /// `None` if it is of a kind that is not X.509.
+    /// Returns `None` for a certificate that is not X.509.
     fn certificate(&mut self, version: u32) -> Result<Option<&'a [u8]>, JksError> {
         let is_x509 = version == 1 || matches!(self.text()?, b"X.509" | b"X509");
         let certificate = self.block()?;

@@ -1,4 +1,4 @@
-//! [`Keystore`]s: PKCS12 and JKS, told apart by their first bytes, as Java does whatever the type in the configuration says.
+//! [`Keystore`]s: PKCS12 and JKS, distinguished by their first bytes, as in Java, whatever type is configured.
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::Secret;
 
-/// A key as PKCS8, and certificates among which there should be its own.
+/// A key in PKCS8, and certificates, among which its own should be.
 pub(super) struct KeyWithCertificates {
     pub(super) key: Zeroizing<PrivateKeyDer<'static>>,
     pub(super) certificates: Vec<CertificateDer<'static>>,
@@ -32,7 +32,7 @@ impl Password {
         }
     }
 
-    /// The property that tells a PEM file from these.
+    /// The property that distinguishes a PEM file from a keystore.
     fn kind(self) -> &'static str {
         match self {
             Self::Truststore => "ssl.truststore.type=PEM",
@@ -47,7 +47,7 @@ enum Format {
 }
 
 impl Keystore {
-    /// The certificates that are trusted.
+    /// The trusted certificates.
     pub(super) fn trusted(&self) -> Result<Vec<CertificateDer<'static>>, TlsConfigError> {
         self.trusted_in(&files::read(self.property, &self.path)?)
     }
@@ -62,7 +62,7 @@ impl Keystore {
             }
             Format::Pkcs12 => {
                 let Contents { keys, certificates } = self.contents(file, of)?;
-                // Java marks what is trusted; other tools write nothing else into such a file.
+                // Java marks trusted certificates; other tools write only trusted ones into such a file.
                 let all = keys.is_empty() && !certificates.iter().any(|stored| stored.is_trusted);
                 let trusted = certificates.into_iter().filter(|stored| all || stored.is_trusted);
                 trusted.map(|stored| CertificateDer::from(stored.der)).collect()
@@ -77,7 +77,7 @@ impl Keystore {
         Ok(trusted)
     }
 
-    /// The keys that are in it, with their certificates.
+    /// The keys of the file, with their certificates.
     pub(super) fn keys(
         &self,
         key_password: Option<&Secret>,
@@ -209,7 +209,7 @@ mod tests {
         }
     }
 
-    /// All that was read, to be compared.
+    /// Everything read, for comparison.
     fn contents(keystore: &Keystore, file: &[u8]) -> Option<Vec<Vec<u8>>> {
         let keys = keystore.keys_in(file, Some(&Secret::from("keykey"))).ok();
         let trusted = keystore.trusted_in(file).ok();
@@ -257,7 +257,7 @@ mod tests {
         }
     }
 
-    /// Nothing is verified here before it is read: it may be read or refused, in bounded time, and nothing else.
+    /// Nothing protects this file: it may be read or refused, in bounded time, and nothing else may happen.
     #[test]
     fn a_changed_byte_does_no_harm_where_nothing_protects_the_file() {
         for (name, password) in [
@@ -284,11 +284,11 @@ mod tests {
     #[test]
     fn numbers_that_cannot_be_cost_nothing() {
         let mut file = fixture("java.jks");
-        file[8..12].copy_from_slice(&[0xff; 4]); // so many entries
+        file[8..12].copy_from_slice(&[0xff; 4]); // a huge number of entries
         assert_eq!(contents(&keystore(None), &file), None);
         let mut file = fixture("java-trust.jks");
         let length = file.len() - 20 - fixture_certificate_length() - 4;
-        file[length..length + 4].copy_from_slice(&[0xff; 4]); // so long a certificate
+        file[length..length + 4].copy_from_slice(&[0xff; 4]); // a certificate with a huge length
         assert_eq!(Entries::read(&file, None).unwrap_err(), JksError::Cut);
     }
 

@@ -1,4 +1,4 @@
-//! [`Material`]: what was made of the certificates and keys, and is made anew when their files change.
+//! [`Material`]: the certificates and keys in use, loaded again when their files change.
 
 use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
@@ -20,27 +20,27 @@ use super::{
     versions::{self, Versions},
 };
 
-/// What connections are made with.
+/// The configuration of connections.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) rustls: Arc<ClientConfig>,
     pub(super) own: Option<OwnCertificate>,
-    /// The versions we offer, as errors call them.
+    /// The offered versions, as named in errors.
     pub(super) versions: &'static str,
 }
 
-/// What errors say about our certificate.
+/// The facts about the client's own certificate for errors.
 #[derive(Debug)]
 pub(super) struct OwnCertificate {
-    /// It and its issuer.
+    /// The certificate's subject and issuer.
     pub(super) name: String,
     /// Seconds since 1970.
     pub(super) not_after: i64,
-    /// Where it was set.
+    /// The property that set it.
     pub(super) property: &'static str,
 }
 
-/// What was made of the certificates and keys.
+/// The certificates and keys in use.
 #[derive(Debug)]
 pub(super) struct Material {
     config: TlsConfig,
@@ -51,14 +51,14 @@ pub(super) struct Material {
     client: Arc<Client>,
 }
 
-/// What was made of some files.
+/// The value loaded from some files.
 #[derive(Debug)]
 struct Part<T> {
     value: Arc<T>,
     paths: Vec<PathBuf>,
-    /// The files when they were last read, in vain or not.
+    /// The state of the files when they were last read, with or without success.
     snapshot: Snapshot,
-    /// What is wrong with what they contain now, as it was logged.
+    /// The error in their present contents, as it was logged.
     complaint: Option<TlsConfigError>,
 }
 
@@ -79,13 +79,13 @@ impl Material {
         Arc::clone(&self.client)
     }
 
-    /// Whether [`refresh`](Self::refresh) has files to look at.
+    /// Whether [`refresh`](Self::refresh) has files to check.
     pub(super) fn has_files(&self) -> bool {
         !self.trust.paths.is_empty()
             || self.identity.as_ref().is_some_and(|identity| !identity.paths.is_empty())
     }
 
-    /// Reads again what changed, and says what became of it. What cannot be read any more stays as it is.
+    /// Reads changed files again, and returns log entries with the results. A file that cannot be used keeps its previous value.
     pub(super) fn refresh(&mut self, now: SystemTime) -> Vec<LogEntry> {
         let mut news = Vec::new();
         let mut changed = self.trust.refresh(now, &mut news, || Roots::read(&self.config.trust));
@@ -108,11 +108,11 @@ impl<T> Part<T> {
         now: SystemTime,
         read: impl FnOnce() -> Result<T, TlsConfigError>,
     ) -> Result<Self, TlsConfigError> {
-        let snapshot = Snapshot::take(&paths, now); // before it reads: what changes meanwhile is read again
+        let snapshot = Snapshot::take(&paths, now); // taken before reading, so that a change meanwhile is noticed
         Ok(Self { value: Arc::new(read()?), paths, snapshot, complaint: None })
     }
 
-    /// Whether there is a new value.
+    /// Reads the files again if they have changed. Returns whether there is a new value.
     fn refresh(
         &mut self,
         now: SystemTime,

@@ -1,11 +1,11 @@
-//! TLS, by rustls: [`Tls`] makes an encrypted connection of any other.
+//! TLS, by rustls: [`Tls`] makes an encrypted connection from any other connection.
 //!
-//! Certificates are verified, host names too, unless [`Verification`] says otherwise. TLS 1.2 and 1.3 are spoken, and nothing
-//! older. Sessions are resumed as long as no file changes.
+//! Certificates and host names are verified, unless [`Verification`] says otherwise. TLS 1.2 and 1.3 are supported, and no older
+//! version. Sessions are resumed as long as no file changes.
 //!
-//! The files of certificates and keys are looked at for each new connection, and read again when they have changed. One that
-//! cannot be used then is logged (WARN) once, and what it had before stays in use. A certificate of our own that ends within 14
-//! days, or has ended, is logged (WARN) once a day, when a connection is made.
+//! The files of certificates and keys are checked for each new connection, and read again when they have changed. If a changed
+//! file is unusable, that is logged (WARN) once, and the previous contents stay in use. If the client's own certificate expires
+//! within 14 days, or has expired, that is logged (WARN) once a day, when a connection is made.
 
 mod backend;
 mod certificate;
@@ -49,24 +49,24 @@ use self::{
 };
 use crate::dial::ByteStream;
 
-/// Makes encrypted connections. Clones are the same one.
+/// Makes encrypted connections. Clones share the same state.
 #[derive(Clone)]
 pub struct Tls(Arc<Shared>);
 
 struct Shared {
     published: Mutex<Published>,
-    /// Locked where blocking harms nobody, for as long as files are read.
+    /// Locked while files are read, only on threads where blocking does no harm.
     material: Mutex<Material>,
     /// Whether files may change.
     has_files: bool,
 }
 
 impl Tls {
-    /// Reads the certificates and keys that are configured, and those that the system trusts. It blocks for that: some
-    /// milliseconds, or a second where a key is encrypted well. Logs a warning (WARN) if brokers are not verified as they should be.
+    /// Reads the configured certificates and keys, and the system's trusted authorities. It blocks for that: some milliseconds,
+    /// or up to a second if a key is strongly encrypted. Logs a warning (WARN) if the verification of brokers is limited.
     ///
     /// # Errors
-    /// What is wrong with a setting, a file or a password.
+    /// An error in a setting, a file or a password.
     pub fn new(config: TlsConfig) -> Result<Self, TlsConfigError> {
         if let Some(warning) = config.verification.warning() {
             tracing::warn!("{warning}");
@@ -81,20 +81,20 @@ impl Tls {
         Ok(tls)
     }
 
-    /// Logs (WARN) that our own certificate ends within 14 days, or has ended; once a day, however often it is called.
-    /// [`connect`](Self::connect) does so, too, but connections may live longer than that.
+    /// Logs (WARN) that the client's own certificate expires within 14 days, or has expired; at most once a day.
+    /// [`connect`](Self::connect) does so too, but connections may live longer than that.
     pub fn warn_of_ending(&self) {
         let news = lock(&self.0.published).take_news(wall_clock());
         news.into_iter().for_each(LogEntry::log);
     }
 
     #[doc(hidden)] // for our own crates
-    /// Makes an encrypted connection to `host`, a name or an address, over one that is made. Takes as long as the peer: the
-    /// caller drops the future when its time is over.
+    /// Makes an encrypted connection to `host`, a name or an address, over an existing one. It has no timeout: the caller drops
+    /// the future when its time has ended.
     ///
     /// # Errors
-    /// Why there is none, in a sentence. With TLS 1.3 a broker that refuses our certificate says so only when something is read:
-    /// [`describe_alert`].
+    /// The reason, in a sentence. With TLS 1.3, a broker's refusal of the client's certificate shows only when something is read:
+    /// see [`describe_alert`].
     pub async fn connect(
         &self,
         host: &str,
@@ -103,7 +103,7 @@ impl Tls {
         Ok(Box::new(self.handshake(host, stream).await?))
     }
 
-    /// The same, as what can be asked for what it found.
+    /// The same with the concrete type, which can be queried for its facts.
     pub(crate) async fn handshake(
         &self,
         host: &str,
@@ -118,11 +118,11 @@ impl Tls {
         }
     }
 
-    /// What to connect with, of the files as they are now. They are read where blocking harms nobody.
+    /// The configuration for a connection, from the files as they are now. They are read on a thread where blocking does no harm.
     async fn current(&self) -> Arc<Client> {
         if self.0.has_files {
             let shared = Arc::clone(&self.0);
-            // A runtime that ends runs nothing any more; it makes no connection either.
+            // A runtime that is shutting down runs nothing any more; it makes no connection either.
             let _ = spawn_blocking(move || shared.refresh()).await;
         }
         self.warn_of_ending();
@@ -142,7 +142,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Two are equal if they are clones of one another.
+/// Two are equal if they are clones of each other.
 impl PartialEq for Tls {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -157,7 +157,7 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// The host as certificates have it: without the dot that ends a full name, the brackets or the zone of an IPv6 address.
+/// The host as in certificates: without the final dot of a full name, and without the brackets or the zone of an IPv6 address.
 fn server_name(host: &str) -> Result<ServerName<'static>, TlsError> {
     let bare = host.strip_suffix('.').unwrap_or(host);
     let bare = bare.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(bare);
@@ -167,7 +167,7 @@ fn server_name(host: &str) -> Result<ServerName<'static>, TlsError> {
     })
 }
 
-/// A key that signs, from PEM text. It blocks to read the file, and to decrypt the key.
+/// A signing key from PEM text. It blocks to read the file and to decrypt the key.
 #[cfg(feature = "oidc")]
 pub(crate) fn signing_key(
     pem: &Pem,
@@ -176,7 +176,7 @@ pub(crate) fn signing_key(
     identity::read_key(pem, password)
 }
 
-/// Certificates end by the calendar.
+/// The wall clock, by which certificates expire.
 #[expect(
     clippy::disallowed_methods,
     reason = "certificates and files are dated by the calendar, and nothing waits for it"

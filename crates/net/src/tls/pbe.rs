@@ -1,7 +1,7 @@
-//! Encryption by a password, as keys and keystores have it: PBES2 (RFC 8018) with PBKDF2 or scrypt, and the schemes of PKCS12
-//! (RFC 7292, appendices B and C), which older tools write.
+//! Password-based encryption of keys and keystores: PBES2 (RFC 8018) with PBKDF2 or scrypt, and the schemes of PKCS12 (RFC 7292,
+//! appendices B and C), which older tools use.
 //!
-//! A file says itself how long it takes to make a key of the password: a [`Budget`] bounds that for the whole file.
+//! A file determines itself how long it takes to derive a key from the password: a [`Budget`] limits that for the whole file.
 
 use cbc::cipher::{BlockCipherDecrypt, BlockModeDecrypt, KeyInit, KeyIvInit, block_padding::Pkcs7};
 use hmac::digest::{Digest, block_api::BlockSizeUser};
@@ -27,27 +27,27 @@ const SHA1_TRIPLE_DES: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x01\x03"; // 1
 const SHA1_RC2_128: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x01\x05";
 const SHA1_RC2_40: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x01\x06";
 
-/// Why something stays encrypted.
+/// Why data cannot be decrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PbeError {
-    /// By the scheme, or by what it is combined with.
+    /// The scheme, or its combination, is not supported.
     Unsupported,
     TakesTooLong,
-    /// Or what is encrypted was changed.
+    /// The password is wrong, or the encrypted data was changed.
     Password,
 }
 
-/// What a file may still cost.
+/// The remaining budget of a file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Budget {
-    /// Rounds of hashing.
+    /// Hash rounds.
     pub(super) rounds: u32,
     /// Bytes of memory for one key.
     pub(super) memory: u64,
 }
 
 impl Budget {
-    /// A second or two.
+    /// A budget of a second or two.
     pub(super) fn new() -> Self {
         Self { rounds: 10_000_000, memory: 1 << 30 }
     }
@@ -58,14 +58,14 @@ impl Budget {
     }
 }
 
-/// What PKCS8 calls EncryptedPrivateKeyInfo: an algorithm, and what is encrypted with it.
+/// Parses PKCS8's EncryptedPrivateKeyInfo: an algorithm, and the encrypted data.
 pub(super) fn encrypted_key(der: &[u8]) -> Option<(Elements<'_>, &[u8])> {
     let mut info = Elements::inside(der, SEQUENCE)?;
     let encrypted = (info.enter(SEQUENCE)?, info.value(OCTET_STRING)?);
     info.is_empty().then_some(encrypted)
 }
 
-/// Decrypts what is encrypted by an algorithm, which is what an AlgorithmIdentifier contains.
+/// Decrypts data. `algorithm` is the content of an AlgorithmIdentifier.
 pub(super) fn decrypt(
     mut algorithm: Elements<'_>,
     encrypted: &[u8],
@@ -123,12 +123,12 @@ fn pbes2(
 struct Pbkdf2<'a> {
     salt: &'a [u8],
     rounds: u32,
-    /// The name of a function.
+    /// The object identifier of the hash function.
     hmac: &'a [u8],
 }
 
 impl<'a> Pbkdf2<'a> {
-    /// `None` if it is for keys of another length, or cannot be read.
+    /// Returns `None` if it cannot be parsed, or is for keys of another length.
     fn read(mut parameters: Elements<'a>, length: usize) -> Option<Self> {
         let (salt, rounds) = (parameters.value(OCTET_STRING)?, parameters.number()?);
         if !parameters.is_empty()
@@ -158,14 +158,14 @@ impl<'a> Pbkdf2<'a> {
 
 struct Scrypt<'a> {
     salt: &'a [u8],
-    /// As its logarithm.
+    /// The binary logarithm of the cost.
     cost: u8,
     block: u32,
     parallel: u32,
 }
 
 impl<'a> Scrypt<'a> {
-    /// `None` if it is for keys of another length, or cannot be read.
+    /// Returns `None` if it cannot be parsed, or is for keys of another length.
     fn read(mut parameters: Elements<'a>, length: usize) -> Option<Self> {
         let (salt, cost) = (parameters.value(OCTET_STRING)?, parameters.number()?);
         let (block, parallel) = (parameters.number()?, parameters.number()?);
@@ -176,7 +176,7 @@ impl<'a> Scrypt<'a> {
     }
 
     fn derive(&self, password: &str, key: &mut [u8], budget: &mut Budget) -> Result<(), PbeError> {
-        // All of its memory is gone through twice, for each of what could run in parallel.
+        // All of the memory is traversed twice, once more for each lane of the parallelism.
         let memory = 128_u64.saturating_mul(u64::from(self.block) << self.cost.min(31));
         if memory.saturating_mul(self.parallel.into()) > budget.memory {
             return Err(PbeError::TakesTooLong);
@@ -214,7 +214,7 @@ fn cbc<C: BlockCipherDecrypt + KeyInit>(
     Ok(bytes)
 }
 
-/// What a key by PKCS12's own function is for.
+/// The purpose of a key derived by PKCS12's own function.
 #[derive(Clone, Copy)]
 pub(super) enum Purpose {
     Key = 1,
@@ -222,7 +222,7 @@ pub(super) enum Purpose {
     Mac = 3,
 }
 
-/// A key by PKCS12's own function (RFC 7292, appendix B.2).
+/// Derives a key by PKCS12's own function (RFC 7292, appendix B.2).
 pub(super) fn derive_pkcs12<D: Digest + BlockSizeUser>(
     purpose: Purpose,
     password: &str,
@@ -234,7 +234,7 @@ pub(super) fn derive_pkcs12<D: Digest + BlockSizeUser>(
     let size = D::block_size();
     let mut password = utf16(password);
     password.extend([0; 2]);
-    let mut input = Zeroizing::new(Vec::with_capacity(salt.len() + password.len() + 2 * size)); // which is never moved
+    let mut input = Zeroizing::new(Vec::with_capacity(salt.len() + password.len() + 2 * size)); // allocated once, so that the password is never copied
     for part in [salt, &*password] {
         input.extend(part.iter().cycle().take(part.len().next_multiple_of(size)));
     }
@@ -246,7 +246,7 @@ pub(super) fn derive_pkcs12<D: Digest + BlockSizeUser>(
             hash = D::digest(&hash);
         }
         part.copy_from_slice(&hash[..part.len()]);
-        // Each block of the input plus the hash, repeated, plus one: numbers as long as a block.
+        // Adds the repeated hash plus one to each block of the input; both are numbers as long as a block.
         for block in input.chunks_mut(size) {
             let mut carry = 1;
             for (at, byte) in block.iter_mut().enumerate().rev() {
@@ -259,9 +259,9 @@ pub(super) fn derive_pkcs12<D: Digest + BlockSizeUser>(
     Ok(key)
 }
 
-/// A password as PKCS12 and JKS turn it into bytes.
+/// Converts a password to bytes as PKCS12 and JKS do.
 pub(super) fn utf16(password: &str) -> Zeroizing<Vec<u8>> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(2 * password.len() + 2)); // which is never moved
+    let mut bytes = Zeroizing::new(Vec::with_capacity(2 * password.len() + 2)); // allocated once, so that the password is never copied
     password.encode_utf16().for_each(|unit| bytes.extend(unit.to_be_bytes()));
     bytes
 }
@@ -280,7 +280,7 @@ mod tests {
         element(0x02, &[&[0], &number.to_be_bytes()])
     }
 
-    /// PBES2 with AES-256, with a key by this method.
+    /// PBES2 with AES-256, and a key derived by this method.
     fn algorithm(method: &[u8], parameters: &[&[u8]]) -> Vec<u8> {
         let derivation = element(SEQUENCE, &[&element(OID, &[method]), &element(SEQUENCE, parameters)]);
         let cipher = element(SEQUENCE, &[&element(OID, &[AES256_CBC]), &element(OCTET_STRING, &[&[0; 16]])]);
@@ -338,7 +338,7 @@ mod tests {
         ] {
             assert_eq!(result(&algorithm), Err(PbeError::Unsupported), "{algorithm:x?}");
         }
-        // And what is known says whether the password is right: here nothing was encrypted by it.
+        // A supported algorithm shows whether the password is right: here nothing was encrypted with it.
         assert_eq!(result(&algorithm(PBKDF2, &[&salt, &number(1), &number(32)])), Err(PbeError::Password));
     }
 }

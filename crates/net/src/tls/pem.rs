@@ -1,12 +1,11 @@
 //! PEM: sections of base64 between `-----BEGIN …-----` and `-----END …-----`.
 //!
-//! Lines may be of any length, and a text may be on one line, as texts in `.properties` files are. What stands between sections
-//! is left out of account.
+//! Lines may have any length, and a text may be on one line, as in `.properties` files. Text between sections is ignored.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use zeroize::Zeroizing;
 
-/// A section: what it says it is, and its bytes.
+/// A section: its label and its bytes.
 #[derive(Debug)]
 pub(super) struct Section<'a> {
     pub(super) label: &'a str,
@@ -24,7 +23,7 @@ pub(super) enum PemError {
     NoEnd(String),
     #[error("its `{0}` is not base64")]
     NotBase64(String),
-    /// RFC 1421: encrypted under a key that one round of MD5 makes of the password.
+    /// RFC 1421: encrypted under a key that one round of MD5 derives from the password.
     #[error(
         "its key is encrypted in OpenSSL's old form (`Proc-Type: 4,ENCRYPTED`), which is not safe and not supported: convert it with \
          `openssl pkcs8 -topk8 -in OLD -out NEW`"
@@ -35,7 +34,7 @@ pub(super) enum PemError {
 const BEGIN: &str = "-----BEGIN ";
 const DASHES: &str = "-----";
 
-/// All sections, in their order.
+/// All sections, in order.
 pub(super) fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, PemError> {
     let mut rest = std::str::from_utf8(text).map_err(|_| PemError::NotText)?;
     let mut sections = Vec::new();
@@ -48,7 +47,7 @@ pub(super) fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, PemError> {
         if body.contains("Proc-Type:") {
             return Err(PemError::OldEncryption);
         }
-        let mut compact = Zeroizing::new(String::with_capacity(body.len())); // which is never moved
+        let mut compact = Zeroizing::new(String::with_capacity(body.len())); // allocated once, so that the key is never copied
         compact.extend(body.split_ascii_whitespace());
         let der =
             BASE64_STANDARD.decode(compact.as_bytes()).map_err(|_| PemError::NotBase64(shown(label)))?;
@@ -57,7 +56,7 @@ pub(super) fn sections(text: &[u8]) -> Result<Vec<Section<'_>>, PemError> {
     Ok(sections)
 }
 
-/// A label in an error: it may be anything, even a key that lost its line breaks.
+/// A label for an error. It may be anything, even a key that lost its line breaks, so that only part of it is shown.
 fn shown(label: &str) -> String {
     label.chars().take_while(|c| c.is_ascii_uppercase() || *c == ' ').take(24).collect()
 }

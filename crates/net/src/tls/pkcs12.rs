@@ -1,7 +1,7 @@
-//! PKCS12 (RFC 7292): reads certificates and keys, and checks the password by which the whole is protected.
+//! PKCS12 (RFC 7292): reads certificates and keys, and checks the password that protects the whole file.
 //!
-//! A file is a list of safes, encrypted or not, and a MAC over the list. A safe is a list of bags: a certificate, a key, a key that
-//! is encrypted once more. Bags of other kinds are left out of account.
+//! A file is a list of safes, encrypted or not, and a MAC over the list. A safe is a list of bags: certificates, keys, and keys
+//! that are encrypted once more. Other kinds of bags are ignored.
 
 use hmac::{
     Hmac, KeyInit, Mac,
@@ -22,13 +22,13 @@ const KEY_BAG: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x01"; // 1.2.8
 const ENCRYPTED_KEY_BAG: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x02";
 const CERTIFICATE_BAG: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x03";
 const X509: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x16\x01"; // 1.2.840.113549.1.9.22.1
-/// By which Java marks a certificate that is trusted: 2.16.840.1.113894.746875.1.1.
+/// Java's mark for a trusted certificate: 2.16.840.1.113894.746875.1.1.
 const TRUSTED: &[u8] = b"\x60\x86\x48\x01\x86\xf9\x66\xad\xca\x7b\x01\x01";
 
-/// What a file contains.
+/// The contents of a file.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
-    /// As PKCS8.
+    /// In PKCS8.
     pub(super) keys: Vec<Zeroizing<Vec<u8>>>,
     pub(super) certificates: Vec<StoredCertificate>,
 }
@@ -43,12 +43,12 @@ pub(super) struct StoredCertificate {
 /// Why a file cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pkcs12Error {
-    /// Or not PKCS12.
+    /// The file is damaged, or not PKCS12.
     Damaged,
-    /// By its MAC, or by how something in it is encrypted.
+    /// Its MAC, or the encryption of something in it, is not supported.
     Unsupported,
     TakesTooLong,
-    /// Or the file was changed.
+    /// The password is wrong, or the file was changed.
     Password,
 }
 
@@ -63,7 +63,7 @@ impl From<PbeError> for Pkcs12Error {
 }
 
 impl Contents {
-    /// All that is in a file. Of one without a MAC nobody notices whether it was changed.
+    /// Reads the contents of a file. A modification of a file without a MAC goes unnoticed.
     pub(super) fn read(file: &[u8], password: &str, mut budget: Budget) -> Result<Self, Pkcs12Error> {
         let (safes, mac) = outer(file).ok_or(Pkcs12Error::Damaged)?;
         if let Some(mac) = mac {
@@ -124,7 +124,7 @@ fn outer(file: &[u8]) -> Option<(&[u8], Option<MacData<'_>>)> {
 }
 
 struct MacData<'a> {
-    /// The name of its hash.
+    /// The object identifier of its hash.
     hash: &'a [u8],
     mac: &'a [u8],
     salt: &'a [u8],
@@ -179,9 +179,9 @@ impl<'a> Safe<'a> {
             DATA => content.value(OCTET_STRING).map(Self::Open),
             ENCRYPTED_DATA => {
                 let mut encrypted = content.enter(SEQUENCE)?;
-                encrypted.number()?; // its version
+                encrypted.number()?; // the version
                 let mut info = encrypted.enter(SEQUENCE)?;
-                info.value(OID)?; // what it contains: bags
+                info.value(OID)?; // the content type: bags
                 let algorithm = info.enter(SEQUENCE)?;
                 Some(Self::Encrypted { algorithm, bags: info.value(context_primitive(0))? })
             }
@@ -224,7 +224,7 @@ impl<'a> Bag<'a> {
     }
 }
 
-/// Whether what is left of a bag, its attributes, has the mark of what is trusted.
+/// Whether the rest of a bag, its attributes, contains the mark of trust.
 fn is_marked(mut bag: Elements<'_>) -> Option<bool> {
     if bag.is_empty() {
         return Some(false);
@@ -250,11 +250,12 @@ mod tests {
 
     #[test]
     fn a_file_has_a_budget_for_all_that_it_encrypts() {
-        // One key and two certificates: a round for the MAC, for the certificates and for the key.
+        // One key and two certificates: one round each for the MAC, the certificates and the key.
         let rounds = |rounds| read("openssl-cheap.p12", Budget { rounds, ..Budget::new() });
         assert_eq!(rounds(3), Ok((1, 2)));
         assert_eq!(rounds(2), Err(Pkcs12Error::TakesTooLong));
-        // As today's Java writes them: 10,000 each. And as it did: 100,000 for the MAC, 50,000 for the rest, each twice or more.
+        // Current Java uses 10,000 rounds each. Older Java used 100,000 for the MAC and 50,000 for the others, each twice or
+        // more.
         let of_java = |name, rounds| read(name, Budget { rounds, ..Budget::new() });
         assert_eq!(of_java("java.p12", 30_000), Ok((1, 2)));
         assert_eq!(of_java("java.p12", 29_999), Err(Pkcs12Error::TakesTooLong));

@@ -1,6 +1,6 @@
-//! [`Published`]: what connections take of the [`Material`](super::material::Material), and what is to be logged of it.
+//! [`Published`]: the part of the [`Material`](super::material::Material) that connections use, and its log entries.
 //!
-//! Its lock is never held for longer than it takes to copy a pointer, while files are read under that of the material.
+//! Its lock is held only for as long as it takes to copy a pointer, while the lock of the material is held for reading files.
 
 use std::{
     sync::Arc,
@@ -10,17 +10,17 @@ use std::{
 use super::{TlsConfigError, certificate::utc, material::Client};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// So long before our certificate ends we say so, in seconds.
+/// How long before the expiry of the client's certificate a warning is logged, in seconds.
 const ENDS_SOON: i64 = 14 * 24 * 3600;
 
-/// What is to be logged.
+/// A message to be logged.
 #[derive(Debug)]
 pub(super) enum LogEntry {
-    /// Files have changed, and what they have now is in use.
+    /// Files have changed, and their new contents are in use.
     Read,
-    /// Files have changed, and what they had before stays in use.
+    /// Files have changed, and their previous contents stay in use.
     Refused(TlsConfigError),
-    /// Our certificate ends soon, or has ended.
+    /// The client's certificate expires soon, or has expired.
     Ends { client: Arc<Client>, ended: bool },
 }
 
@@ -47,12 +47,12 @@ impl LogEntry {
     }
 }
 
-/// What connections are made with, and what is not logged yet: it is logged by those who make them, on their threads.
+/// The configuration of connections, and the messages not logged yet: the tasks that make connections log them, on their threads.
 #[derive(Debug)]
 pub(super) struct Published {
     client: Arc<Client>,
     news: Vec<LogEntry>,
-    /// When we said that our certificate ends.
+    /// When the last warning about the certificate's expiry was logged.
     warned: Option<SystemTime>,
 }
 
@@ -63,7 +63,7 @@ impl Published {
 
     pub(super) fn update(&mut self, client: Arc<Client>, news: Vec<LogEntry>) {
         if !Arc::ptr_eq(&client, &self.client) {
-            self.warned = None; // our certificate may be another
+            self.warned = None; // the client's certificate may have changed
         }
         self.client = client;
         self.news.extend(news);
@@ -73,7 +73,7 @@ impl Published {
         Arc::clone(&self.client)
     }
 
-    /// What is to be logged now: what became of changed files, and, once a day, that our certificate ends.
+    /// The messages to be logged now: results of reading changed files, and once a day the expiry of the client's certificate.
     pub(super) fn take_news(&mut self, now: SystemTime) -> Vec<LogEntry> {
         let mut news = std::mem::take(&mut self.news);
         let left = self.client.own.as_ref().map(|own| own.not_after.saturating_sub(seconds(now)));
@@ -87,7 +87,7 @@ impl Published {
     }
 }
 
-/// Since 1970.
+/// Seconds since 1970.
 pub(super) fn seconds(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)

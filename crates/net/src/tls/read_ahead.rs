@@ -1,7 +1,7 @@
-//! [`ReadAhead`]: reads more of a stream at once than is asked for.
+//! [`ReadAhead`]: reads more from a stream at once than was requested.
 //!
-//! rustls asks for 4 KiB at a time. Between it and a socket this saves three system calls in four, and more once the buffer has
-//! grown: it begins small, as most connections carry little, and grows when a read fills it.
+//! rustls requests 4 KiB at a time. Between it and a socket, this saves three system calls out of four, and more once the buffer
+//! has grown: it begins small, because most connections carry little, and grows when a read fills it.
 
 use std::{
     io,
@@ -12,15 +12,15 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 const FIRST: usize = 16 * 1024;
-/// A buffer of this size still stays in the cache of its core.
+/// The largest buffer, which still fits into the cache of a core.
 const LARGEST: usize = 64 * 1024;
 
-/// Reads more of a stream at once than is asked for; writes go straight through.
+/// Reads more from a stream at once than was requested. Writes are passed straight through.
 #[derive(Debug)]
 pub(super) struct ReadAhead<S> {
     stream: S,
     buffer: Box<[u8]>,
-    /// What of the buffer was read and not yet asked for.
+    /// The start of the bytes in the buffer that were read and not yet requested.
     from: usize,
     to: usize,
 }

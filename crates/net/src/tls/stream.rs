@@ -23,13 +23,13 @@ use crate::{
     probe::{CertificateFacts, TlsFacts},
 };
 
-/// At most so many certificates are described.
+/// The most certificates that are described.
 const MOST_CERTIFICATES: usize = 16;
 
-/// What lies beneath.
+/// The underlying stream.
 type InnerStream = ReadAhead<Box<dyn ByteStream>>;
 
-/// An encrypted connection. Its errors say what TLS is about.
+/// An encrypted connection. Its errors describe those of TLS.
 pub(crate) struct TlsStream {
     inner: tokio_rustls::client::TlsStream<InnerStream>,
     client: Arc<Client>,
@@ -40,7 +40,7 @@ impl TlsStream {
         Self { inner, client }
     }
 
-    /// What the handshake agreed on, and whom it showed.
+    /// The result of the handshake.
     pub(crate) fn facts(&self) -> TlsFacts {
         let (_, session) = self.inner.get_ref();
         let version = match session.protocol_version() {
@@ -58,7 +58,8 @@ impl TlsStream {
         }
     }
 
-    /// What the peer said before it closed the connection, which a write finds closed: why it refuses our certificate, perhaps.
+    /// The error that the peer sent before it closed the connection, after a write failed: for example its refusal of the
+    /// client's certificate.
     fn refusal(&mut self, cx: &mut Context<'_>) -> Option<io::Error> {
         match Pin::new(&mut self.inner).poll_read(cx, &mut ReadBuf::new(&mut [])) {
             Poll::Ready(Err(error)) => {
@@ -70,7 +71,7 @@ impl TlsStream {
     }
 }
 
-/// As tools are told of it.
+/// Converts a certificate to the form for tools.
 fn facts(certificate: Certificate) -> CertificateFacts {
     CertificateFacts {
         subject: certificate.subject,
@@ -88,7 +89,8 @@ impl AsyncRead for TlsStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match ready!(Pin::new(&mut self.inner).poll_read(cx, buf)) {
-            // The end without the farewell of TLS. Each frame has its length: a connection that was cut is noticed without it.
+            // The connection ended without a close_notify alert. Each frame has its length, so that a truncation is noticed
+            // without that.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
             result => Poll::Ready(result.map_err(|error| describe_io(error, &self.client))),
         }

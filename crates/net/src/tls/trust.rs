@@ -1,4 +1,4 @@
-//! [`Roots`]: the certificates that are trusted.
+//! [`Roots`]: the trusted certificates.
 
 use std::{collections::BTreeSet, path::PathBuf};
 
@@ -6,21 +6,21 @@ use rustls::{RootCertStore, pki_types::CertificateDer};
 
 use super::{Pem, Source, TlsConfigError, Trust, certificate::Certificate, pem};
 
-/// By which errors call the trusted certificates when nothing is set.
+/// The property that errors name when none is set.
 const PROPERTY: &str = "ssl.truststore.location";
 
-/// The certificates that are trusted.
+/// The trusted certificates.
 #[derive(Debug)]
 pub(super) struct Roots {
     pub(super) store: RootCertStore,
-    /// Each as it is: a broker that shows one of them is trusted, whoever issued it. Of the system's there are none.
+    /// The exact certificates: a broker that shows one of them is trusted, whoever issued it. The system's are not among them.
     exact: BTreeSet<Vec<u8>>,
-    /// What to set so that an authority is trusted.
+    /// The setting by which an authority becomes trusted, for errors.
     pub(super) remedy: String,
 }
 
 impl Roots {
-    /// Reads them.
+    /// Reads the trusted certificates.
     pub(super) fn read(trust: &Trust) -> Result<Self, TlsConfigError> {
         match trust {
             Trust::System => system(),
@@ -43,7 +43,7 @@ impl Roots {
         }
     }
 
-    /// Those of `certificates` that can be read, at least one.
+    /// Takes the valid ones of `certificates`, at least one.
     fn of(
         property: &'static str,
         what: &str,
@@ -89,7 +89,7 @@ impl Roots {
         self.exact.contains(certificate)
     }
 
-    /// Whether an authority of the name is trusted by which `certificate` was issued.
+    /// Whether a trusted authority has the name of the issuer of `certificate`.
     pub(super) fn knows_issuer(&self, certificate: &Certificate) -> bool {
         self.store.roots.iter().any(|root| certificate.raw_issuer.ends_with(&root.subject))
     }
@@ -113,7 +113,7 @@ fn system() -> Result<Roots, TlsConfigError> {
 }
 
 impl Trust {
-    /// The files that it is read from.
+    /// The files that they are read from.
     pub(super) fn paths(&self) -> Vec<PathBuf> {
         match self {
             Self::System => Vec::new(),

@@ -1,4 +1,4 @@
-//! [`Verifier`]: decides whether a broker's certificate is accepted, and says why not.
+//! [`Verifier`]: decides whether a broker's certificate is accepted, and explains a refusal.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use super::{
     trust::Roots,
 };
 
-/// A certificate that is to become valid so soon is waited for, in seconds: clocks differ.
+/// How soon a certificate may become valid for the client to wait for that, in seconds, because clocks differ.
 const SOON: i64 = 3600;
 
 /// Decides whether a broker's certificate is accepted.
@@ -39,7 +39,7 @@ impl Verifier {
         Self { roots, webpki, verification }
     }
 
-    /// A broker that shows a certificate which is itself trusted needs no authority, as with Java's clients.
+    /// Accepts a broker whose certificate is itself trusted, without an authority, as Java's clients do.
     fn verify_trusted(
         &self,
         certificate: &CertificateDer<'_>,
@@ -64,7 +64,8 @@ impl Verifier {
         Ok(ServerCertVerified::assertion())
     }
 
-    /// Whoever is on the way could show a certificate of its own: without verification its signature says nothing.
+    /// Without verification, the signature proves nothing, because anybody on the network path could present a certificate of
+    /// their own.
     fn signature(
         &self,
         verify: impl FnOnce(&WebPkiServerVerifier) -> Result<HandshakeSignatureValid, Error>,
@@ -127,7 +128,7 @@ impl Verifier {
         }
     }
 
-    /// Names who issued the last certificate of the chain that the broker shows.
+    /// Names the issuer of the last certificate in the broker's chain.
     fn unknown_issuer(&self, own: Certificate, shown: &Shown<'_>) -> String {
         if self.roots.knows_issuer(&own) {
             return self.other_key(&own);
@@ -163,7 +164,7 @@ impl Verifier {
     }
 }
 
-/// What a broker shows, to whom it claims to be, and when.
+/// The broker's certificates, its claimed host, and the present time.
 struct Shown<'a> {
     certificate: &'a CertificateDer<'a>,
     others: &'a [CertificateDer<'a>],
@@ -172,7 +173,7 @@ struct Shown<'a> {
 }
 
 impl Shown<'_> {
-    /// The first certificate of which this holds; the broker's own if it holds of none.
+    /// The first certificate for which this holds; if there is none, the broker's own.
     fn first(&self, own: Certificate, holds: impl Fn(&Certificate) -> bool) -> (String, Certificate) {
         if !holds(&own) {
             let other =

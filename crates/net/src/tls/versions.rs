@@ -1,4 +1,4 @@
-//! Protocol versions and cipher suites: from Java's names to rustls's.
+//! Protocol versions and cipher suites: converts Java's names to rustls's.
 
 use rustls::{
     CipherSuite, SupportedCipherSuite, SupportedProtocolVersion,
@@ -8,10 +8,10 @@ use rustls::{
 
 use super::{TlsConfig, TlsConfigError, backend};
 
-/// Known, and not supported here.
+/// Versions that are known, but not supported here.
 const OLD: [&str; 6] = ["TLSv1", "TLSv1.1", "SSLv2Hello", "SSLv2", "SSLv3", "SSL"];
 
-/// The versions that are offered.
+/// The offered versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Versions {
     tls12: bool,
@@ -44,13 +44,13 @@ impl Versions {
         }
     }
 
-    /// As rustls calls them.
+    /// The versions for rustls.
     pub(super) fn supported(self) -> Vec<&'static SupportedProtocolVersion> {
         let both = [(self.tls12, &TLS12), (self.tls13, &TLS13)];
         both.into_iter().filter_map(|(on, version)| on.then_some(version)).collect()
     }
 
-    /// As errors call them.
+    /// The versions for errors.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self { tls12: true, tls13: true } => "TLS 1.2 and 1.3",
@@ -69,7 +69,7 @@ fn unknown_version(property: &'static str, name: &str) -> TlsConfigError {
     TlsConfigError::new(property, reason)
 }
 
-/// What does the cryptography, with the cipher suites that are asked for.
+/// The cryptography provider with the configured cipher suites.
 pub(super) fn provider(config: &TlsConfig, versions: Versions) -> Result<CryptoProvider, TlsConfigError> {
     let mut provider = backend::provider();
     if !config.cipher_suites.is_empty() {
@@ -78,7 +78,7 @@ pub(super) fn provider(config: &TlsConfig, versions: Versions) -> Result<CryptoP
     Ok(provider)
 }
 
-/// Those of `supported` that were asked for and belong to an offered version, in the order in which they were asked for.
+/// The suites of `supported` that were requested and belong to an offered version, in the requested order.
 fn cipher_suites(
     names: &[String],
     supported: &[SupportedCipherSuite],
@@ -113,19 +113,19 @@ fn cipher_suites(
     Ok(chosen)
 }
 
-/// The suite of this name, whether supported or not. Signalling values are no suites, but Java's lists may have them.
+/// The suite of this name, supported or not. Signalling values are no suites, but Java's lists may contain them.
 fn by_name(name: &str) -> Option<CipherSuite> {
     let name = name.strip_prefix("SSL_").map_or(name.to_owned(), |rest| format!("TLS_{rest}"));
     (0..=u16::MAX).map(CipherSuite::from).find(|suite| iana_name(*suite) == name)
 }
 
-/// rustls has a name of its own for those of TLS 1.3.
+/// The IANA name of a suite. For those of TLS 1.3, rustls uses a different name.
 pub(super) fn iana_name(suite: CipherSuite) -> String {
     let name = suite.as_str().unwrap_or_default();
     name.strip_prefix("TLS13_").map_or(name.to_owned(), |rest| format!("TLS_{rest}"))
 }
 
-/// Quoted text of a configuration: short, without control characters.
+/// Text of a configuration for quoting: short, without control characters.
 fn shown(text: &str) -> String {
     text.chars().take(80).flat_map(char::escape_debug).collect()
 }

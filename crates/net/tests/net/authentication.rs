@@ -1,4 +1,4 @@
-//! SASL on connections: before the first call, anew before the session ends, and what follows from a refusal.
+//! SASL on connections: before the first call, again before the session ends, and the consequences of a refusal.
 
 use std::sync::{
     Arc, Mutex,
@@ -36,11 +36,11 @@ fn net(world: &Arc<World>, config: Config) -> Net {
     world.net(config, &[("10.0.0.1", 9092)])
 }
 
-/// What the peer of a connection saw, in order.
+/// The requests that the peer of a connection saw, in order.
 type Seen = Arc<Mutex<Vec<ApiKey>>>;
 
 impl Peer {
-    /// Greets, and takes PLAIN: what the client sent.
+    /// Greets, and accepts PLAIN. Returns the client's message.
     async fn authenticate(&mut self, lifetime_ms: i64) -> Bytes {
         self.greet().await;
         let handshake = self.request().await.unwrap();
@@ -71,7 +71,7 @@ impl Peer {
             .await;
     }
 
-    /// Authenticates, then answers everything with an empty answer of its kind, and every authentication anew.
+    /// Authenticates, then answers every request with an empty response of its kind, and accepts every re-authentication.
     async fn serve_sessions(mut self, lifetime_ms: i64, seen: Seen) {
         self.authenticate(lifetime_ms).await;
         while let Some((header, request)) = self.request().await {
@@ -262,7 +262,7 @@ async fn a_connection_authenticates_anew_before_its_session_ends_and_loses_no_ca
             log.lock().unwrap().push(request.api_key());
             match request {
                 Request::SaslHandshake(_) => drop(peer.accept((header, request), 10_000).await),
-                // As a broker that has nothing to say for half a second.
+                // Like a broker that has nothing to return for half a second.
                 Request::Fetch(_) => {
                     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
                     peer.answer(&header, empty(&request)).await;
@@ -275,7 +275,7 @@ async fn a_connection_authenticates_anew_before_its_session_ends_and_loses_no_ca
     let start = Instant::now();
     let mut tag = 0;
     while start.elapsed() < secs(60) {
-        // Two at once: one waits while the other is in flight, also across a re-authentication.
+        // Two at once: one waits while the other is in flight, even across a re-authentication.
         net.ask_on(Lane::Fetch, tag, Target::Any, fetch(), secs(5));
         net.ask_on(Lane::Fetch, tag + 1, Target::Any, fetch(), secs(5));
         for done in net.all(2).await {
@@ -303,8 +303,8 @@ async fn an_idle_connection_authenticates_anew_with_its_next_call() {
     assert_eq!(*seen.lock().unwrap(), [ApiKey::Metadata, ApiKey::SaslHandshake, ApiKey::Metadata]);
 }
 
-/// The broker's session begins when it answers, ours when it was asked: so that none of ours is written after the end of the broker's, though
-/// the answer was late and the new credentials are.
+/// The broker's session begins when it answers, the client's when it sent the request. No call is written after the end of the
+/// broker's session, even though the answer and the new credentials were late.
 #[tokio::test(start_paused = true)]
 async fn no_call_is_written_when_the_session_has_ended_for_the_broker() {
     for (lifetime, answers_after) in [(secs(10), secs(1)), (secs(3), ms(500)), (secs(3), ms(0))] {
@@ -435,7 +435,7 @@ async fn a_refusal_of_a_session_that_lives_ends_the_connection_and_its_queue_goe
     assert_eq!(world.dialled(), [1, 1]);
 }
 
-/// All that shares a thread with the connection goes on: the machines, and the heartbeats of other connections.
+/// Everything else on the connection's thread goes on: the machines, and the heartbeats of other connections.
 #[tokio::test]
 async fn nothing_waits_for_the_keys_of_scram_but_its_own_connection() {
     let turns = Arc::new(AtomicU64::new(0));
@@ -468,7 +468,7 @@ async fn nothing_waits_for_the_keys_of_scram_but_its_own_connection() {
     });
     let mut config = with(Sasl::scram_sha256(UserPassword::new("alice", "hunter2")));
     config.authentication_timeout = secs(600);
-    net(&world, config).call(Target::Any, metadata()).await.unwrap_err(); // the peer says no more
+    net(&world, config).call(Target::Any, metadata()).await.unwrap_err(); // the peer sends nothing more
     let turns = peer.await.unwrap();
     others.abort();
     assert!(turns > 1000, "a million rounds, and {turns} turns of the others meanwhile");

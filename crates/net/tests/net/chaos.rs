@@ -1,4 +1,4 @@
-//! Random peers, random calls: each call is answered exactly once, soon after its deadline at the latest.
+//! Random peers and random calls: each call completes exactly once, at the latest soon after its deadline.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -25,7 +25,7 @@ impl Dice {
     }
 }
 
-/// Answers, late or not, cut or not, wrong or not, or hangs up.
+/// Answers late or not, incompletely or not, wrongly or not, or hangs up.
 async fn misbehave(mut peer: Peer, mut dice: Dice) {
     match dice.roll(8) {
         0 => return,
@@ -99,7 +99,7 @@ async fn each_call_is_answered_exactly_once_whatever_happens() {
     }
 }
 
-/// Has a bug.
+/// A dialer with a bug.
 #[derive(Debug)]
 struct Panics;
 

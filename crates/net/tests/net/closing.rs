@@ -1,4 +1,4 @@
-//! The end: everything written, nothing left running.
+//! Closing: everything is written, and nothing is left running.
 
 use offtake_machine::Target;
 use offtake_net::Lane;
@@ -38,7 +38,7 @@ async fn close_writes_what_was_sent_and_leaves_no_task() {
         heard
     });
     net.call(broker(1), metadata()).await.unwrap();
-    net.ask(1, broker(1), fetch(), secs(30)); // a long poll nobody waits for
+    net.ask(1, broker(1), fetch(), secs(30)); // a long poll that nobody waits for
     net.ask_on(Lane::Group, 2, broker(2), heartbeat(), secs(30)); // still dialling
     net.ask(3, broker(1), heartbeat(), secs(30));
     let begin = Instant::now();

@@ -1,4 +1,4 @@
-//! ApiVersions: stepping down, ranges, and strangers.
+//! ApiVersions: stepping down, ranges, and peers that are no Kafka brokers.
 
 use offtake_machine::{BrokerId, CallError, CallId, Target, Transmit};
 use offtake_net::Lane;
@@ -116,7 +116,8 @@ async fn q3_the_version_is_the_newest_that_both_speak_and_the_call_allows() {
 
 #[tokio::test(start_paused = true)]
 async fn q6_an_answer_written_in_another_version_is_malformed_and_ends_the_connection() {
-    // The newest Metadata read as an older one: what does not fit is an error, and what fits but goes on is one too.
+    // The newest Metadata response, parsed in an older version: it either does not parse, or has bytes left over, and both are
+    // errors.
     let world = World::new();
     let mut peers = world.listen(1);
     let mut net = world.net(config(), &[("10.0.0.1", 9092)]);
@@ -142,7 +143,7 @@ async fn q6_an_answer_written_in_another_version_is_malformed_and_ends_the_conne
 #[tokio::test(start_paused = true)]
 async fn a5_a_silent_port_is_named_after_the_handshake_timeout() {
     let world = World::new();
-    let peers = world.listen(1); // connections pile up in there, unanswered
+    let peers = world.listen(1); // connections pile up there, unanswered
     let mut net = world.net(config(), &[("10.0.0.1", 9092)]);
     let begin = tokio::time::Instant::now();
     let error = net.call(Target::Any, metadata()).await.unwrap_err();

@@ -1,5 +1,5 @@
-//! Connections against hand-written peers: over loopback sockets where the system's behaviour counts, over pipes in
-//! stopped time where the clock does.
+//! Connections against hand-written peers: over loopback sockets where the system's behaviour matters, over pipes in paused time
+//! where the clock does.
 
 #![allow(
     clippy::disallowed_methods,

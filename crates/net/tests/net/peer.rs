@@ -1,4 +1,4 @@
-//! The broker's side of a connection, byte by byte, and short words for what tests say often.
+//! The broker's side of a connection, byte by byte, and shorthands for tests.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use offtake_wire::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// One connection, as the broker sees it.
+/// One connection as seen by the broker.
 pub(crate) struct Peer {
     stream: Box<dyn ByteStream>,
 }
@@ -23,7 +23,7 @@ impl Peer {
         Self { stream: Box::new(stream) }
     }
 
-    /// The next request's frame, without its length; `None` once the client has gone.
+    /// The next request's frame, without its length; `None` once the client has closed the connection.
     pub(crate) async fn frame(&mut self) -> Option<Bytes> {
         let length = self.stream.read_u32().await.ok()?;
         let mut frame = vec![0; length as usize];
@@ -44,7 +44,7 @@ impl Peer {
         self.raw(&encoded(header, response)).await;
     }
 
-    /// Answers ApiVersions with all that the client speaks.
+    /// Answers ApiVersions with everything that the client supports.
     pub(crate) async fn greet(&mut self) {
         self.greet_with(versions(&[])).await;
     }
@@ -55,7 +55,7 @@ impl Peer {
         self.answer(&header, response).await;
     }
 
-    /// Greets, then answers every request with an empty answer of its kind.
+    /// Greets, then answers every request with an empty response of its kind.
     pub(crate) async fn serve(mut self) {
         self.greet().await;
         self.serve_on().await;
@@ -78,7 +78,7 @@ pub(crate) fn encoded(header: &RequestHeader, response: impl Into<Response>) -> 
     encode_response(header.correlation_id, header.api_version, &response.into()).unwrap()
 }
 
-/// What the client speaks, with some ranges replaced by others.
+/// The versions that the client supports, with some ranges replaced.
 pub(crate) fn versions(other: &[(ApiKey, i16, i16)]) -> ApiVersionsResponse {
     let api_keys = ApiKey::ALL
         .iter()
@@ -93,7 +93,7 @@ pub(crate) fn versions(other: &[(ApiKey, i16, i16)]) -> ApiVersionsResponse {
     ApiVersionsResponse { api_keys, ..Default::default() }
 }
 
-/// A refusal of the version asked for.
+/// A refusal of the requested version.
 pub(crate) fn unsupported(api_keys: Vec<ApiVersion>) -> ApiVersionsResponse {
     ApiVersionsResponse { error_code: ErrorCode::UnsupportedVersion, api_keys, ..Default::default() }
 }
@@ -133,18 +133,18 @@ pub(crate) fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// Strict, as all tests are, and quick to dial again.
+/// A strict configuration, as in all tests, with a short reconnect backoff.
 pub(crate) fn config() -> Config {
     Config { client_id: "test".into(), strict: true, seed: 7, ..Default::default() }
 }
 
-/// What tests say to a [`Net`].
+/// Shorthands for a [`Net`].
 pub(crate) trait Speaks {
     fn ask(&mut self, tag: u64, to: Target, request: Request, timeout: Duration);
     fn ask_on(&mut self, lane: Lane, tag: u64, to: Target, request: Request, timeout: Duration);
-    /// Sends one and waits for it.
+    /// Sends one request and waits for its result.
     async fn call(&mut self, to: Target, request: Request) -> Result<Answer, CallError>;
-    /// The completions of so many calls, by tag.
+    /// The completions of this many calls, by tag.
     async fn all(&mut self, count: usize) -> Vec<Completion>;
 }
 

@@ -1,4 +1,4 @@
-//! A world of in-memory connections, so that time may be stopped: nothing waits for the system.
+//! A world of in-memory connections, so that time can be paused: nothing waits for the system.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,7 @@ use tokio::{io::DuplexStream, sync::mpsc, time::Instant};
 
 use crate::peer::Peer;
 
-/// Who listens where, what names mean, and who has dialled whom when.
+/// The listeners, the meaning of names, and the dials so far.
 #[derive(Debug, Default)]
 pub(crate) struct World {
     state: Mutex<State>,
@@ -28,7 +28,7 @@ struct State {
 #[derive(Debug)]
 enum Listener {
     Takes(mpsc::UnboundedSender<Peer>),
-    /// Neither accepts nor refuses.
+    /// Neither accepts nor refuses connections.
     Hole,
 }
 
@@ -42,14 +42,14 @@ impl World {
         Net::with_dial(config, bootstrap, self.clone())
     }
 
-    /// Listens at 10.0.0.`host`:9092; connections come out of the receiver.
+    /// Listens at 10.0.0.`host`:9092. The receiver returns the connections.
     pub(crate) fn listen(&self, host: u8) -> mpsc::UnboundedReceiver<Peer> {
         let (sender, receiver) = mpsc::unbounded_channel();
         self.state.lock().unwrap().listeners.insert(at(host), Listener::Takes(sender));
         receiver
     }
 
-    /// A broker that answers everything with an empty answer.
+    /// A broker that answers every request with an empty response.
     pub(crate) fn broker(&self, host: u8) {
         let mut peers = self.listen(host);
         tokio::spawn(async move {
@@ -59,12 +59,12 @@ impl World {
         });
     }
 
-    /// Packets to it vanish.
+    /// Makes packets to this address vanish.
     pub(crate) fn hole(&self, host: u8) {
         self.state.lock().unwrap().listeners.insert(at(host), Listener::Hole);
     }
 
-    /// Nobody listens there any more.
+    /// Stops listening there.
     pub(crate) fn refuse(&self, host: u8) {
         self.state.lock().unwrap().listeners.remove(&at(host));
     }
@@ -74,7 +74,7 @@ impl World {
         self.state.lock().unwrap().names.insert(name.to_owned(), addresses);
     }
 
-    /// Who was dialled, in order.
+    /// The dialled addresses, in order.
     pub(crate) fn dialled(&self) -> Vec<u8> {
         self.state.lock().unwrap().dials.iter().map(|(to, _)| last_octet(*to)).collect()
     }
@@ -119,7 +119,7 @@ impl Dial for World {
 }
 
 impl World {
-    /// `None`: nothing comes back.
+    /// `None`: no answer.
     fn dial(&self, to: SocketAddr) -> Option<io::Result<DuplexStream>> {
         let mut state = self.state.lock().unwrap();
         state.dials.push((to, Instant::now()));

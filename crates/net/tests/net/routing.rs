@@ -1,4 +1,4 @@
-//! Who is asked: brokers by id, anybody, names with several addresses.
+//! The targets of calls: brokers by id, any broker, names with several addresses.
 
 use std::collections::BTreeSet;
 
@@ -42,7 +42,7 @@ async fn a7_a_call_to_anybody_goes_on_to_the_bootstrap_servers_when_no_known_bro
     let dialled = world.dialled();
     assert_eq!(dialled.last(), Some(&9));
     assert_eq!(dialled.iter().collect::<BTreeSet<_>>().len(), 4, "each once: {dialled:?}");
-    // The next one knows by now.
+    // The next call already has a connection.
     net.call(Target::Any, metadata()).await.unwrap();
     assert_eq!(world.dialled().len(), 4, "the connection is there");
 }
@@ -74,7 +74,7 @@ async fn a5_what_answers_in_place_of_a_broker_that_is_down_is_tried_again() {
     });
     let mut net = world.net(config(), &[("10.0.0.1", 9092)]);
     net.call(Target::Any, metadata()).await.unwrap();
-    tokio::time::sleep(ms(1)).await; // until the end of the connection is known
+    tokio::time::sleep(ms(1)).await; // until the client knows that the connection has ended
     let error = net.call(Target::Any, metadata()).await.unwrap_err();
     assert!(error.is_retriable() && error.to_string().contains("it speaks HTTP"), "{error}");
     net.call(Target::Any, metadata()).await.unwrap();
@@ -87,7 +87,7 @@ async fn a_call_that_no_connection_lived_to_write_was_not_sent() {
     tokio::spawn(async move {
         while let Some(mut peer) = peers.recv().await {
             peer.greet_with(ApiVersionsResponse { throttle_time_ms: 60_000, ..versions(&[]) }).await;
-            // It ends while the call waits for the throttle.
+            // The connection ends while the call waits for the throttle.
             tokio::time::sleep(ms(100)).await;
         }
     });

@@ -1,4 +1,5 @@
-//! What only real sockets show: resets, refused ports, strangers, large frames. No test here waits for a clock.
+//! Behaviour that only real sockets show: resets, refused ports, peers that are no Kafka brokers, large frames. No test here
+//! waits for a clock.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -23,7 +24,7 @@ fn net(port: u16) -> Net {
     Net::new(Config { reconnect: quick, ..config() }, vec![("127.0.0.1".into(), port)])
 }
 
-/// Closes with a reset instead of a farewell.
+/// Closes the connection with a reset.
 fn reset(stream: TcpStream) {
     socket2::SockRef::from(&stream).set_linger(Some(ms(0))).unwrap();
 }
@@ -53,7 +54,7 @@ async fn a1_an_answer_cut_at_any_byte_fails_its_call_and_those_behind_it_once_ea
             let answer = encoded(&header, fetched.clone());
             peer.raw(&answer[..cut.min(answer.len())]).await;
             if cut % 2 == 1 {
-                reset(clone); // lets go of it last
+                reset(clone); // closes the last handle
                 drop(peer);
             }
         }
@@ -83,7 +84,7 @@ async fn a3_a_refused_port_is_named() {
     assert_eq!(error.to_string(), format!("cannot connect to 127.0.0.1:{port}: connection refused"));
 }
 
-/// What a stranger says when it hears from us, and what we make of it.
+/// The error for a peer that answers with these bytes.
 async fn stranger(says: &'static [u8]) -> CallError {
     let (listener, port) = listener().await;
     tokio::spawn(async move {
@@ -147,7 +148,7 @@ async fn a5_a_stranger_among_brokers_does_not_stop_the_search_nor_make_it_hopele
     assert!(error.is_retriable(), "the other one is merely down: {error}");
 }
 
-/// One name for several loopback addresses.
+/// One name with several loopback addresses.
 #[derive(Debug)]
 struct Names(Vec<SocketAddr>);
 
@@ -224,7 +225,7 @@ async fn i10_an_answer_above_the_cap_says_its_size_and_is_no_failure_of_the_brok
             let topic = fetch::FetchableTopicResponse { partitions: vec![partition], ..Default::default() };
             let response = FetchResponse { responses: vec![topic], ..Default::default() };
             let answer = encoded(&header, response);
-            peer.raw(&answer[..4]).await; // TLS may bring the length alone
+            peer.raw(&answer[..4]).await; // TLS may deliver the length alone
             tokio::task::yield_now().await;
             peer.raw(&answer[4..]).await;
             peer.until_closed().await;

@@ -1,4 +1,4 @@
-//! Deadlines, backoff, throttling, idleness: in stopped time.
+//! Deadlines, backoff, throttling, idleness: in paused time.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -31,7 +31,7 @@ async fn a2_a_black_hole_costs_one_timeout_and_the_connection_and_only_the_late_
     });
     let begin = Instant::now();
     net.ask(1, Target::Any, metadata(), secs(3));
-    net.ask(2, Target::Any, metadata(), secs(60)); // a long poll allows itself more
+    net.ask(2, Target::Any, metadata(), secs(60)); // a long poll has a longer timeout
     let done = net.all(2).await;
     assert_eq!(begin.elapsed(), secs(3));
     assert!(matches!(done[0].result, Err(CallError::TimedOut { after, .. }) if after == secs(3)), "{done:?}");
@@ -99,7 +99,7 @@ async fn a3_a_port_that_greets_and_then_hangs_up_is_dialled_with_pauses_too() {
     for nth in 0..20 {
         let error = net.call(Target::Any, metadata()).await.unwrap_err();
         assert!(error.to_string().contains("set security.protocol to SASL_PLAINTEXT or SASL_SSL"), "{error}");
-        // A broker that is being stopped does it, or a network for a moment (found by the arena: 5301759).
+        // A broker that is stopping does the same, or a network for a moment (found by the arena: 5301759).
         let is_short = nth < 2 || begin.elapsed() < secs(10);
         let is_long = begin.elapsed() >= secs(12);
         assert!(
@@ -134,7 +134,7 @@ async fn a_broker_that_has_answered_and_then_hangs_up_does_not_expect_sasl() {
     }
 }
 
-/// Found by the arena (6018694): a network that loses the first answers of one broker for ten seconds, while the others answer.
+/// Found by the arena (6018694): a network that loses the first responses of one broker for ten seconds, while the others answer.
 #[tokio::test(start_paused = true)]
 async fn a_broker_that_hangs_up_while_another_has_answered_does_not_expect_sasl() {
     let world = World::new();
@@ -335,7 +335,8 @@ async fn a_heartbeat_never_waits_behind_a_long_poll_nor_a_lookup_behind_a_fetch(
     assert_eq!(net.stats().connections, 3);
 }
 
-/// FAILURES E8, A2: leaving is heard, and heartbeats tell whether the coordinator lives, while a JoinGroup waits there.
+/// FAILURES E8, A2: while a JoinGroup waits at the coordinator, leaving works, and heartbeats show whether the coordinator is
+/// alive.
 #[tokio::test(start_paused = true)]
 async fn e8_a_join_that_waits_holds_up_nothing_else_that_the_coordinator_is_asked() {
     let world = World::new();
@@ -374,7 +375,7 @@ async fn e8_a_join_that_waits_holds_up_nothing_else_that_the_coordinator_is_aske
     assert_eq!((net.next().await.tag, begin.elapsed()), (0, secs(200)));
 }
 
-/// Over TLS or a proxy, what is written may stay in a buffer until it is flushed.
+/// Over TLS or a proxy, written data may stay in a buffer until it is flushed.
 #[tokio::test(start_paused = true)]
 async fn what_is_sent_over_a_stream_that_buffers_arrives() {
     #[derive(Debug)]
@@ -399,7 +400,7 @@ async fn what_is_sent_over_a_stream_that_buffers_arrives() {
     for _ in 0..3 {
         net.call(Target::Any, metadata()).await.unwrap();
     }
-    // Several at once make one write.
+    // Several requests at once make one write.
     for tag in 0..10 {
         net.ask(tag, Target::Any, metadata(), secs(1));
     }
@@ -429,7 +430,7 @@ async fn nothing_runs_while_nothing_happens() {
         peer.until_closed().await;
     });
     net.ask(1, Target::Any, fetch(), secs(500));
-    // Each time that time moves, somebody was woken: count that by a timer's own wake-ups.
+    // Whenever paused time moves, a task was woken; a timer's own wake-ups count that.
     let polls = std::cell::Cell::new(0);
     let waiting = async {
         let mut next = std::pin::pin!(net.next());
@@ -444,7 +445,7 @@ async fn nothing_runs_while_nothing_happens() {
     assert!(polls.get() < 10, "{} polls in 500 s", polls.get());
 }
 
-/// A broker refuses what it does not answer by closing the connection.
+/// A broker refuses a request without a response by closing the connection.
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_ends_after_what_is_not_answered_is_a_failure_and_told_of() {
     let world = World::new();

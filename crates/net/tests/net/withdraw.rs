@@ -1,4 +1,4 @@
-//! Calls that are taken back: before they are written, and too late.
+//! Withdrawn calls: before they are written, and too late.
 
 use offtake_machine::{CallError, Target};
 use offtake_net::Net;
@@ -10,7 +10,7 @@ use crate::{
     pipes::World,
 };
 
-/// Takes `tag` back: its completion is there at once, and there is one.
+/// Withdraws `tag`: its completion arrives at once, and only once.
 async fn withdraw(net: &mut Net, tag: u64) {
     let (begin, left) = (Instant::now(), net.in_flight() - 1);
     net.withdraw(tag);
@@ -93,7 +93,7 @@ async fn a_call_whose_connection_has_failed_is_withdrawn_before_it_goes_elsewher
     net.ask(1, broker(1), metadata(), secs(60));
     net.ask(2, broker(1), heartbeat(), secs(60));
     assert!(timeout(secs(1), net.next()).await.is_err(), "it is being dialled");
-    // Its connection is retired, and gives both back to be sent to the new address.
+    // Its connection is retired, and returns both calls, to be sent to the new address.
     net.update_brokers(&cluster(&[(1, "10.0.0.2", 9092)]));
     withdraw(&mut net, 1).await;
     assert_eq!(net.next().await.tag, 2);
@@ -108,7 +108,7 @@ async fn a_call_that_was_withdrawn_is_not_told_that_it_is_late() {
     net.ask(1, Target::Any, metadata(), secs(2));
     let _silent = peers.recv().await.unwrap();
     withdraw(&mut net, 1).await;
-    // The tag is free again, and the new call has its own time.
+    // The tag is free again, and the new call has its own timeout.
     net.ask(1, Target::Any, metadata(), secs(4));
     let begin = Instant::now();
     let done = net.next().await;

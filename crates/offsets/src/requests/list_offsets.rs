@@ -24,7 +24,7 @@ fn read(response: ListOffsetsResponse) -> Answers<Option<ListedOffset>> {
     listed.map(|(of, listed)| (of, listed.map_err(|error| cause_of(ApiKey::ListOffsets, error)))).collect()
 }
 
-/// The same of a call.
+/// The same, from the response to a call.
 pub(crate) fn answers(answer: Result<Answer, CallError>) -> Result<Answers<Option<ListedOffset>>, Cause> {
     match answer {
         Ok(Answer { response: Response::ListOffsets(response), .. }) => Ok(read(response)),

@@ -15,7 +15,7 @@ use crate::Cause;
 /// The response, partition by partition. A partition that it does not include is missing.
 pub(crate) type Answers<T> = BTreeMap<TopicPartition, Result<T, Cause>>;
 
-/// What the response says of a partition; that it does not include it; or why there is no response.
+/// The response's result for a partition, or the cause if the partition or the whole response is missing.
 pub(crate) fn take<T>(
     answers: &mut Result<Answers<T>, Cause>,
     partition: &TopicPartition,
@@ -27,7 +27,8 @@ pub(crate) fn take<T>(
     }
 }
 
-/// The ids of the topics in a request at the time that it was made. Newer responses name topics by id only (KIP-848).
+/// The ids of the topics in a request at the time when it was built. Newer responses identify topics by id
+/// only (KIP-848).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TopicIds {
     names: BTreeMap<Uuid, Topic>,
@@ -58,7 +59,7 @@ impl TopicIds {
     }
 }
 
-/// The cause of a partition without an offset.
+/// The cause if a partition has no offset.
 pub(crate) fn cause_of(api: ApiKey, error: OffsetError) -> Cause {
     match error {
         OffsetError::Refused(code) => Cause::Refused { api, code },

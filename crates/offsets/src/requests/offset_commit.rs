@@ -12,8 +12,8 @@ use crate::{Cause, OffsetAndMetadata};
 /// From this version on requests have topic ids instead of names.
 const IDS: i16 = 10;
 
-/// The request, the highest version that it fits, and the topic ids that its response needs. `id_of` gives the id of the topic
-/// that was read.
+/// The request, the highest version that can encode it, and the topic ids that its response needs. `id_of`
+/// returns the id of the topic that was read.
 pub(crate) fn request(
     group: &str,
     identity: &Identity,

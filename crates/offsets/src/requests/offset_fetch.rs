@@ -1,5 +1,5 @@
-//! OffsetFetch: committed offsets. Always with `require_stable`, so that offsets of an open transaction are waited for
-//! (KIP-447).
+//! OffsetFetch: committed offsets. Always with `require_stable`, so that the broker waits for offsets of an
+//! open transaction (KIP-447).
 
 use offtake_machine::{
     Answer, CallError, Cluster, GroupProtocol, Identity, TopicPartition,
@@ -16,7 +16,7 @@ use crate::{Cause, OffsetAndMetadata};
 /// From this version on requests have topic ids instead of names.
 const IDS: i16 = 10;
 
-/// The request, the highest version that it fits, and the topic ids that its response needs.
+/// The request, the highest version that can encode it, and the topic ids that its response needs.
 pub(crate) fn request<'a>(
     group: &str,
     identity: Option<&Identity>,
@@ -60,7 +60,8 @@ pub(crate) fn request<'a>(
     (request, max_version, ids)
 }
 
-/// The committed offset of each partition, or why there is none of any. Only -1 without an error is `None`.
+/// The committed offset of each partition, or the cause if there are none at all. Only -1 without an error is
+/// `None`.
 pub(crate) fn answers(
     answer: Result<Answer, CallError>,
     group: &str,

@@ -1,4 +1,4 @@
-//! The brokers of the random histories: four logs with their epochs, and what the group has committed.
+//! The brokers of the random histories: four logs with their epochs, and the group's committed offsets.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ impl Log {
         self.epochs.iter().rev().find(|(_, begin)| *begin <= offset).map_or(0, |(epoch, _)| *epoch)
     }
 
-    /// As Kafka's epoch cache answers.
+    /// Answers like Kafka's epoch cache.
     fn end_of(&self, epoch: i32) -> (i32, i64) {
         if epoch == self.epoch() {
             return (epoch, self.end);
@@ -41,7 +41,7 @@ impl Log {
 
 pub(crate) struct Brokers {
     pub(crate) logs: BTreeMap<TopicPartition, Log>,
-    /// The only one that may commit.
+    /// The only generation that may commit.
     pub(crate) generation: i32,
 }
 
@@ -55,7 +55,7 @@ impl Brokers {
         Self { logs: logs.collect(), generation: 1 }
     }
 
-    /// A new leader; the log may be cut, and is written on.
+    /// Elects a new leader; the log may be truncated, and continues.
     pub(crate) fn elect(&mut self, of: &TopicPartition, cut: bool) {
         let log = self.logs.get_mut(of).unwrap();
         let epoch = log.epoch() + 1;
@@ -69,7 +69,7 @@ impl Brokers {
         log.leader = 3 - log.leader;
     }
 
-    /// What the brokers answer now, having done it.
+    /// Executes a request, and returns the brokers' response.
     pub(crate) fn truth(&mut self, transmit: &Transmit, version: u8) -> (i16, Response) {
         match &transmit.request {
             Request::OffsetFetch(_) => {
@@ -145,7 +145,7 @@ impl Brokers {
     }
 }
 
-/// The same error for all that was asked.
+/// A response with the same error for everything requested.
 pub(crate) fn refusal(transmit: &Transmit, code: ErrorCode) -> Response {
     match &transmit.request {
         Request::OffsetFetch(_) if code.code() % 2 == 0 => fetched_group([], code).into(),

@@ -1,4 +1,4 @@
-//! What is finished, and how it comes to the group.
+//! Tests of what is finished, and how it is committed to the group.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -260,7 +260,8 @@ fn a_position_from_before_a_seek_is_not_finished_after_it_but_may_be_committed()
     assert_eq!(commit_offsets(&sim.transmit()), [(orders(0), 31, -1)], "the application says so");
 }
 
-/// With an epoch the leader is asked first, which may be away for long: what lies beyond is not finished all the same.
+/// With an epoch the leader is asked first, which may be unavailable for long: offsets beyond the seek are
+/// not finished even so.
 #[test]
 fn l8_what_lies_beyond_a_seek_is_not_committed_while_the_leader_is_asked_about_it() {
     let (mut sim, old) = Sim::flowing(|_| {});
@@ -277,7 +278,7 @@ fn l8_what_lies_beyond_a_seek_is_not_committed_while_the_leader_is_asked_about_i
     sim.finish(new, 13);
     sim.offsets.request_auto_commit(sim.now);
     assert_eq!(commit_offsets(&sim.transmit()), [(orders(0), 13, -1)]);
-    // What was finished before a seek forth stays so until it is there.
+    // What was finished before a forward seek stays finished until the new position is reached.
     sim.offsets.seek(sim.now, &orders(0), StartAt::Offset(at(40, 4))).unwrap();
     assert_eq!(sim.offsets.finished_position(&orders(0)), Some(Position::at(13)));
 }
@@ -540,7 +541,7 @@ fn h15_thousands_of_commits_that_go_on_from_one_another_go_as_one() {
     sim.coordinator = None;
     let ids: Vec<_> = (0..5 * MAX_QUEUED_COMMITS).map(|offset| sim.commit_at(token, offset as i64)).collect();
     assert_eq!(sim.events(), [], "none is refused");
-    // Of all but the last nobody hears: they are merged.
+    // Only the last one is reported: the others are merged.
     let last = *ids.last().unwrap();
     let unawaited: BTreeSet<_> = ids.into_iter().collect();
     let merged = sim.offsets.merge_commits(&unawaited);
@@ -572,7 +573,7 @@ fn h15_a_commit_that_nobody_waits_for_stays_while_no_later_one_carries_it() {
 fn h15_thousands_of_commits_without_a_coordinator_are_bounded() {
     let (mut sim, token) = Sim::flowing(|_| {});
     sim.coordinator = None;
-    // Each goes back behind the one before it, so that none speaks for another.
+    // Each is below the one before it, so that none covers another.
     for offset in (0..5 * MAX_QUEUED_COMMITS).rev() {
         sim.commit_at(token, offset as i64);
     }
@@ -636,14 +637,14 @@ const OLD: Uuid = Uuid([7; 16]);
 const NEW: Uuid = Uuid([9; 16]);
 
 impl Sim {
-    /// The metadata tells that `orders` has been created again.
+    /// The metadata shows that `orders` has been created again.
     fn create_again(&mut self) {
         self.cluster.topics.get_mut("orders").unwrap().id = NEW;
         self.offsets.handle_cluster(self.now, &self.cluster);
     }
 }
 
-/// As [`Sim::flowing`], with the metadata known, and 1000 finished of which the group has 990.
+/// As [`Sim::flowing`], with known metadata; 1000 is finished, and 990 is committed.
 fn flowing_far() -> (Sim, Token) {
     let (mut sim, token) = Sim::flowing(|c| c.reset = ResetPolicy::Earliest);
     sim.offsets.handle_cluster(sim.now, &sim.cluster);
@@ -676,7 +677,7 @@ fn b3_what_was_finished_of_a_log_that_is_gone_is_not_committed_to_the_new_one() 
         Err(FinishedError::BeforeSeek)
     );
 
-    // `fetch` gives it back; the policy says where the new log begins.
+    // `fetch` returns it; the policy decides where the new log starts.
     sim.offsets.on_topic_recreated(sim.now, &orders(0), token, Position::at(1000));
     let list = sim.transmit();
     let id = sim.commit_at(token, 1000);
@@ -696,8 +697,8 @@ fn b3_what_was_finished_of_a_log_that_is_gone_is_not_committed_to_the_new_one() 
     assert_eq!(commit_offsets(&sim.transmit()), [(orders(0), 7, -1)], "{id:?}");
 }
 
-/// An application that names an offset, and not what it read, speaks of the log that it knows: of one that it was not told of yet it can know
-/// nothing. The partition may come again only later, when partitions are added.
+/// An application that names an offset means the log that it knows, not one that it was not yet notified of.
+/// The partition may be started again only later, when partitions are added.
 #[test]
 fn safe1_what_an_application_commits_before_it_is_told_where_the_new_log_begins_is_refused() {
     let (mut sim, token) = flowing_far();
@@ -712,7 +713,7 @@ fn safe1_what_an_application_commits_before_it_is_told_where_the_new_log_begins_
     sim.commit_at(new, 3);
     assert_eq!(commit_offsets(&sim.transmit()), [(orders(0), 3, -1)], "it was told");
 
-    // Nor has it to wait for that where it says itself where reading goes on.
+    // It need not wait for that if it names the new position itself.
     let (mut sim, token) = flowing_far();
     sim.create_again();
     sim.offsets.on_topic_recreated(sim.now, &orders(0), token, Position::at(1000));
@@ -755,7 +756,7 @@ fn safe1_a_commit_of_a_log_that_is_gone_is_withdrawn() {
     sim.quiet();
 }
 
-/// With `orders-0` and `orders-1`, which have both a finished offset.
+/// With `orders-0` and `orders-1`, which both have a finished offset.
 fn two_finished() -> (Sim, [Token; 2]) {
     let mut sim = Sim::new(|_| {});
     sim.assign([0, 1].map(|p| (orders(p), StartAt::Offset(Position::at(10)))));
@@ -818,7 +819,7 @@ fn a_withdrawn_commit_that_nobody_waits_for_any_more_is_not_sent() {
 #[test]
 fn b3_commits_carry_the_id_of_the_topic_that_was_read() {
     let (mut sim, token) = flowing_far();
-    // A newer view is on its way to us: the commit must not land in a log that we have not read.
+    // A newer view is on its way to us: the commit must not be written for a log that we have not read.
     sim.cluster.topics.get_mut("orders").unwrap().id = NEW;
     sim.commit_at(token, 1000);
     let commit = sim.transmit();
@@ -843,7 +844,7 @@ fn b3_what_is_being_found_out_of_a_log_that_is_gone_is_asked_of_the_new_one() {
     assert_eq!(sim.events(), [failed(id, CommitError::NotOwned)]);
 }
 
-/// An offset of the old log says nothing of the new one.
+/// An offset of the old log means nothing for the new one.
 #[test]
 fn b3_what_is_being_reset_in_a_log_that_is_gone_is_told_as_such() {
     let (mut sim, token) = flowing_far();
@@ -860,8 +861,8 @@ fn b3_what_is_being_reset_in_a_log_that_is_gone_is_told_as_such() {
     assert_eq!(reset, Some((ResetReason::TopicRecreated, None)));
 }
 
-/// KIP-848 gives partitions by topic id: the topic that has the name now may be another member's. Found by the arena (seed 317 of
-/// an older draw): two members read and committed it.
+/// KIP-848 assigns partitions by topic id: the topic that has the name now may be another member's. Found by
+/// the arena (seed 317 of an older draw): two members read and committed it.
 #[test]
 fn b3_f4_what_was_given_by_id_rests_when_the_name_is_another_topics() {
     let mut sim = Sim::new(|c| c.reset = ResetPolicy::Earliest);
@@ -887,7 +888,7 @@ fn b3_f4_what_was_given_by_id_rests_when_the_name_is_another_topics() {
         assert!(matches!(&sim.events()[..], [] | [Event::RefreshMetadata]), "but the metadata may be old");
         sim.advance(Duration::from_secs(1));
     }
-    // The group gives it anew.
+    // The group assigns it again.
     sim.offsets.unassign([&orders(0)]);
     sim.offsets.assign_by_id(sim.now, [(orders(0), StartAt::Committed, Some(NEW))]);
     let load = sim.transmit();
@@ -896,7 +897,7 @@ fn b3_f4_what_was_given_by_id_rests_when_the_name_is_another_topics() {
     assert_eq!(sim.events(), [start]);
 }
 
-/// Given by the id of the topic that the metadata show, until a broker that lags shows the one that was deleted.
+/// Assigned by the id of the topic that the metadata shows, until an outdated broker shows the deleted one.
 fn shown_another(at: StartAt) -> (Sim, Token) {
     let mut sim = Sim::new(|c| c.reset = ResetPolicy::Latest);
     sim.create_again();
@@ -910,7 +911,7 @@ fn shows(sim: &mut Sim, id: Uuid) {
     sim.offsets.handle_cluster(sim.now, &sim.cluster);
 }
 
-/// Then nothing is forgotten: neither what is finished nor where it was.
+/// Then nothing is forgotten: neither the finished position nor the position itself.
 #[test]
 fn b2_f4_what_flows_goes_on_where_it_was_after_metadata_that_were_old() {
     let (mut sim, token) = shown_another(StartAt::Offset(Position::at(1000)));
@@ -929,7 +930,7 @@ fn b2_f4_what_flows_goes_on_where_it_was_after_metadata_that_were_old() {
     assert_eq!(sim.events(), [Event::Start { partition: orders(0), token, position }]);
 }
 
-/// And what waits begins where it was to begin.
+/// A waiting partition starts where it was supposed to.
 #[test]
 fn b2_b4_what_waits_begins_where_it_was_to_after_metadata_that_were_old() {
     let (mut sim, token) = shown_another(StartAt::committed_or(StartAt::Earliest));
@@ -947,7 +948,7 @@ fn b2_b4_what_waits_begins_where_it_was_to_after_metadata_that_were_old() {
     assert!(sim.events().iter().any(started));
 }
 
-/// However long it takes: an application may need minutes to give partitions up.
+/// However long it takes: an application may need minutes to revoke partitions.
 #[test]
 fn b3_safe15_what_rests_asks_for_metadata_with_growing_pauses() {
     let (mut sim, _) = shown_another(StartAt::Committed);
@@ -962,7 +963,7 @@ fn b3_safe15_what_rests_asks_for_metadata_with_growing_pauses() {
     assert!((5..=20).contains(&asked), "{asked} in 10 s");
 }
 
-/// It was the metadata that were old: a broker that lags behind.
+/// The metadata was old, from a broker that lags behind.
 #[test]
 fn b2_f4_what_was_given_by_id_begins_when_the_metadata_know_it() {
     let mut sim = Sim::new(|c| c.reset = ResetPolicy::Earliest);
@@ -1027,7 +1028,7 @@ fn safe8_an_automatic_commit_does_not_go_back_behind_what_the_application_has_co
     sim.accept(&commit);
     assert_eq!(sim.events(), [committed(50), ok(id)]);
     assert!(!sim.offsets.has_uncommitted());
-    sim.finish(token, 20); // told late
+    sim.finish(token, 20); // reported late
     sim.offsets.request_auto_commit(sim.now);
     sim.quiet();
     sim.finish(token, 60);
@@ -1118,7 +1119,7 @@ fn g1_an_automatic_commit_that_is_refused_for_good_is_told_of() {
     assert_eq!(*outcome, expected);
 }
 
-/// How many automatic commits leave in a minute in which the one of `orders-1` is refused each time.
+/// How many automatic commits are sent in a minute in which the one of `orders-1` is always refused.
 fn in_a_minute(code: ErrorCode) -> (usize, Vec<Event>) {
     let (mut sim, token) = automatic();
     sim.assign([(orders(1), StartAt::Offset(Position::at(0)))]);
@@ -1150,7 +1151,7 @@ fn h6_an_automatic_commit_of_a_topic_that_is_gone_is_tried_a_few_times_and_told_
     let [Event::CommitDone { outcome, .. }] = told.as_slice() else { panic!("{told:?}") };
     let code = ErrorCode::UnknownTopicOrPartition;
     assert_eq!(*outcome, BTreeMap::from([(orders(1), Err(CommitError::Failed(refused(code))))]));
-    // Twelve intervals, and the few times.
+    // Twelve intervals, and the few retries.
     assert!((12..=17).contains(&commits), "{commits} commits in a minute");
 }
 
@@ -1227,7 +1228,8 @@ fn l9_an_offset_below_what_we_committed_ourselves_is_counted() {
     }
 }
 
-/// What a pattern matched once, and what is there no more, is of no account; nor is what was committed of a topic before it was created again.
+/// Partitions that a pattern matched once and that no longer exist are forgotten; so are committed offsets of
+/// a topic from before it was created again.
 #[test]
 fn l9_nothing_is_kept_of_what_is_neither_assigned_nor_there_as_it_was() {
     for (changes, keeps) in
@@ -1257,13 +1259,14 @@ fn l9_nothing_is_kept_of_what_is_neither_assigned_nor_there_as_it_was() {
     }
 }
 
-/// The topic is created again while nothing of it is assigned, and while the metadata does not show it.
+/// The topic is created again while none of its partitions is assigned, and while the metadata does not show
+/// it.
 #[test]
 fn b3_what_is_begun_before_the_new_log_is_known_is_of_the_new_log() {
     let (mut sim, _) = flowing_far();
     sim.offsets.unassign([&orders(0)]);
     begins_in_the_new_log(sim, |sim| {
-        // By hand, or in a listener that sets out from an offset kept elsewhere.
+        // Assigned manually, or sought by a listener to an offset stored elsewhere.
         sim.assign([(orders(0), StartAt::Offset(Position::at(0)))]);
         let token = sim.token(0);
         assert_eq!(sim.events(), [Event::Start { partition: orders(0), token, position: Position::at(0) }]);
@@ -1271,8 +1274,9 @@ fn b3_what_is_begun_before_the_new_log_is_known_is_of_the_new_log() {
     });
 }
 
-/// The metadata does not show the topic while it begins to be read under this token, and then shows another of that name:
-/// either it goes on under another token, or what is read under this one counts.
+/// The metadata does not show the topic when the partition starts under this token, and then shows another
+/// topic of that name: either the partition continues under another token, or what is read under this one
+/// counts.
 fn begins_in_the_new_log(mut sim: Sim, begin: impl FnOnce(&mut Sim) -> Token) {
     let mut info = sim.cluster.topics.remove(&offtake_machine::Topic::from("orders")).unwrap();
     sim.offsets.handle_cluster(sim.now, &sim.cluster);
@@ -1287,8 +1291,8 @@ fn begins_in_the_new_log(mut sim: Sim, begin: impl FnOnce(&mut Sim) -> Token) {
     assert!(is_told || counts.is_ok(), "nothing is told, and what is finished is {counts:?}");
 }
 
-/// Metadata shows the topic when it is assigned, does not when it begins to flow, and shows another then: `fetch` has never
-/// seen the first.
+/// The metadata shows the topic when it is assigned, does not when it starts to be fetched, and then shows
+/// another: `fetch` has never seen the first.
 #[test]
 fn b3_what_flows_of_a_log_that_is_gone_is_asked_back() {
     let mut sim = Sim::new(|_| {});
@@ -1309,7 +1313,7 @@ fn b3_what_flows_of_a_log_that_is_gone_is_asked_back() {
     assert!(sim.events().is_empty());
 }
 
-/// Where the old log ended says nothing of the new one.
+/// The end of the old log means nothing for the new one.
 #[test]
 fn b3_a_place_before_the_end_is_counted_in_the_new_log() {
     let mut sim = Sim::new(|_| {});
@@ -1328,7 +1332,7 @@ fn b3_a_place_before_the_end_is_counted_in_the_new_log() {
     assert_ne!(begins, Some(990));
 }
 
-/// The same of a seek, made while the topic is not there.
+/// The same for a seek while the topic is missing.
 #[test]
 fn b3_what_is_sought_before_the_new_log_is_known_is_of_the_new_log() {
     let (sim, _) = flowing_far();
@@ -1337,7 +1341,7 @@ fn b3_what_is_sought_before_the_new_log_is_known_is_of_the_new_log() {
     });
 }
 
-/// A commit that nobody waits for has its own deadline, whatever comes after it.
+/// A commit that no caller waits for has its own deadline, whatever is queued after it.
 #[test]
 fn h15_a_commit_that_was_merged_does_not_end_with_one_that_has_less_time() {
     let (mut sim, token) = Sim::flowing(|_| {});

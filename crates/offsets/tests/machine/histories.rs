@@ -1,8 +1,9 @@
-//! Random histories: commands, answers in any order, errors and losses; then the faults stop.
+//! Random histories: commands, responses in any order, errors and losses; then the faults stop.
 //!
-//! Always true: a partition starts only at the committed offset, or where the application or the policy says. The policy applies
-//! only after an answer that allows it. Nothing is committed that was not finished or requested, nor after its assignment, nor
-//! twice at a time. In the end all lookups are complete, and every commit has one outcome.
+//! Always true: a partition starts only at the committed offset, or where the application or the policy
+//! decides. The policy applies only after a response that permits it. Nothing is committed that was not
+//! finished or requested, nor after its assignment, nor twice at a time. In the end all lookups are complete,
+//! and every commit has one outcome.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,13 +33,13 @@ enum Step {
         ahead: i64,
         validate: bool,
     },
-    /// The true answer.
+    /// The true response.
     Answer(usize, u8),
-    /// The request is carried out, but the answer is lost.
+    /// The request is executed, but the response is lost.
     Lose(usize),
     Refuse(usize, ErrorCode),
     LeaveOut(usize),
-    /// No answer at all.
+    /// No response at all.
     Forget(usize),
     Advance(u64),
     /// Another generation, or none.
@@ -66,7 +67,7 @@ fn start_at() -> impl Strategy<Value = StartAt> {
     ]
 }
 
-/// The offset that it names, with or without a committed one.
+/// The offset that the start names, with or without a committed one.
 fn offset_of(start: &StartAt) -> Option<Position> {
     match start {
         StartAt::Offset(position) => Some(*position),
@@ -112,14 +113,14 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// One assignment, and what it allows.
+/// One assignment, and what it permits.
 #[derive(Default)]
 struct Claim {
-    /// Where it may start: at an offset that was answered, requested or given back.
+    /// Where it may start: at an offset that was answered, requested or returned.
     places: BTreeSet<i64>,
-    /// An answer or the application allows the policy.
+    /// A response or the application permits the policy.
     policy: bool,
-    /// What may be committed.
+    /// The offsets that may be committed.
     done: BTreeSet<i64>,
     /// A commit may be below the committed offset.
     rewound: bool,
@@ -160,7 +161,7 @@ impl History {
         self.sim.offsets.token_of(of)
     }
 
-    /// A place of the application's choice.
+    /// A start that the application chooses.
     fn aims(&mut self, of: &TopicPartition, start: &StartAt) {
         let claim = self.claim(of);
         claim.rewound = true;
@@ -193,7 +194,7 @@ impl History {
                 if self.token(&of).is_some() {
                     self.aims(&of, &start);
                     if let StartAt::Offset(position) = start {
-                        // Records beyond it are not finished any more, whatever the leader answers.
+                        // Records beyond it are no longer finished, whatever the leader answers.
                         self.claim(&of).done.insert(position.offset);
                     }
                     self.sim.offsets.seek(self.sim.now, &of, start).unwrap();
@@ -309,7 +310,7 @@ impl History {
         Some(transmit)
     }
 
-    /// What an answer allows.
+    /// Notes what a response permits.
     fn learn(&mut self, transmit: &Transmit, response: &Response) {
         match (&transmit.request, response) {
             (Request::OffsetFetch(_), _) => {
@@ -408,13 +409,13 @@ impl History {
                 self.claim(&partition).rewound = true;
             }
             Event::CommitDone { id, .. } => {
-                // A failed automatic commit has an id that was not given out.
+                // A failed automatic commit has an id that was not returned before.
                 if let Some(done) = self.commits.get_mut(&id) {
                     prop_assert!(!std::mem::replace(done, true), "{id:?} is over twice");
                 }
             }
             Event::Withdraw(id) => {
-                // Of half the calls nothing has been written yet.
+                // Half of the calls have not been written yet.
                 let written = |transmit: &Transmit| transmit.id != id || id.0 % 2 == 0;
                 if let Some(at) = self.outstanding.iter().position(|transmit| !written(transmit)) {
                     let transmit = self.outstanding.remove(at);

@@ -1,4 +1,4 @@
-//! Questions of the application.
+//! Tests of the application's queries.
 
 use std::{collections::BTreeMap, time::Duration};
 

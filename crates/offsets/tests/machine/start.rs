@@ -1,4 +1,5 @@
-//! Where a partition begins: committed, asked for, or by policy; and that no error ever stands for "nothing committed".
+//! Tests of where a partition starts: committed, requested, or by policy; and that no error counts as
+//! "nothing committed".
 
 use std::time::Duration;
 
@@ -64,7 +65,7 @@ fn b3_what_was_committed_before_the_topic_was_known_is_asked_for_again() {
         sim.answer(&load, 7, fetched([(orders(0), -1, -1, ErrorCode::None)]));
         let list = sim.transmit();
         assert_eq!(list_specs(&list), [(orders(0), 5, -2)]);
-        // Once: what is said of a topic that is known stands.
+        // Only once: the committed offset of a known topic is final.
         sim.offsets.handle_cluster(sim.now, &sim.cluster);
         sim.answer(&list, 7, lists(orders(0), 0));
         assert!(sim.events().contains(&start(&sim, 0, at(0, 5))));
@@ -72,7 +73,7 @@ fn b3_what_was_committed_before_the_topic_was_known_is_asked_for_again() {
     }
 }
 
-/// The brokers are upgraded while it is read: its topic gets an id just as its leader is away.
+/// The brokers are upgraded while it is read: its topic gets an id just when its leader is unavailable.
 #[test]
 fn b3_what_is_read_already_is_not_asked_for_again_when_its_topic_gets_an_id() {
     let mut sim = Sim::new(|c| c.reset = ResetPolicy::Latest);
@@ -234,7 +235,8 @@ fn nothing_committed_goes_by_the_policy_and_says_so() {
     }
 }
 
-/// M4: the minute of `by_duration` ends now, however long the machine has slept, and whatever year its clock showed when it began.
+/// M4: the minute of `by_duration` ends now, however long the machine was suspended, and whatever year its
+/// clock showed at the start.
 #[test]
 fn m4_a_policy_by_duration_counts_from_what_the_wall_clock_shows_now() {
     let (minute, year) = (Duration::from_secs(60), 365 * 24 * 3_600_000);
@@ -286,7 +288,7 @@ fn b4_a_partition_born_after_the_subscription_begins_at_its_first_record() {
     assert!(sim.events().contains(&start(&sim, 3, at(0, 5))));
 }
 
-/// However deep a fallback is nested, what is committed is looked for once, and the innermost place counts.
+/// However deep a fallback is nested, the committed offset is looked up once, and the innermost place counts.
 #[test]
 fn a_fallback_of_a_fallback_is_a_fallback() {
     let mut sim = Sim::new(|_| {});
@@ -370,7 +372,7 @@ fn h12_a_partition_left_out_is_asked_for_again_and_in_the_end_loudly() {
         let load = sim.transmit();
         assert_eq!(fetch_names(&load), [orders(0)]);
         assert_eq!(sim.events(), []);
-        // Not even the group is in it.
+        // The response does not even contain the group.
         sim.answer(&load, 9, OffsetFetchResponse::default());
     }
     let error = PartitionError::Unresolved(Cause::PartitionMissing { api: ApiKey::OffsetFetch });
@@ -526,8 +528,8 @@ fn l1_out_of_range_goes_by_the_policy_with_both_ends_of_the_jump() {
     assert_eq!(sim.events(), expected);
 }
 
-/// A group under `latest` that retention has overtaken: were the end not committed, the next start would be out of range
-/// again, and what was written meanwhile would be passed by.
+/// A group with `latest` that retention has overtaken: if the end was not committed, the next start would be
+/// out of range again, and skip what was written meanwhile.
 #[test]
 fn l1_a_jump_ahead_is_committed_unless_something_before_it_may_not_be_finished() {
     for (read, finished) in [(10, at(100, 5)), (20, Position::at(10))] {
@@ -549,7 +551,8 @@ fn l1_out_of_range_under_none_fails_the_partition() {
     sim.quiet();
 }
 
-/// What lay before the position was dropped, and is to be read again: it comes before the error that stopped the partition.
+/// Records before the position were dropped, and have to be read again: they come before the error that
+/// stopped the partition.
 #[test]
 fn l1_i12_what_was_given_back_of_a_partition_that_has_stopped_is_read_again_up_to_its_error() {
     let (mut sim, token) = Sim::flowing(|c| c.reset = ResetPolicy::None);
@@ -582,7 +585,7 @@ fn b3_a_topic_made_anew_goes_by_the_policy_and_its_lower_offsets_can_be_finished
     let reset = Event::Reset { partition, token: new, from: Some(40), to: 0, reason, skipped: None };
     let expected = [told, reset, start(&sim, 0, at(0, 5))];
     assert_eq!(sim.events(), expected);
-    // Said of the log that is gone, before its reader knew.
+    // Reported for the log that is gone, before its reader knew.
     assert_eq!(
         sim.offsets.mark_finished(&orders(0), token, Position::at(41)),
         Err(FinishedError::BeforeSeek)
@@ -609,7 +612,7 @@ fn safe15_a_partition_that_comes_back_from_where_it_went_is_asked_about_with_pau
     }
     assert!(sim.now - begun > Duration::from_secs(10), "{:?}", sim.now - begun);
 
-    // What happens again elsewhere after a quiet while is another matter, and is asked about at once.
+    // The same elsewhere after some time is a new problem, and is looked up at once.
     sim.offsets.on_out_of_range(sim.now, &orders(0), token, position);
     sim.wake();
     let list = sim.transmit();
@@ -699,7 +702,8 @@ fn a_load_that_the_loop_forgot_is_given_up_and_asked_again() {
     assert_ne!(load.id, forgotten.id);
 }
 
-/// What only a person can end is told at once, and asked again all the same (FAILURES B7). What passes by itself is not told.
+/// An error that only a person can resolve is reported at once, and the request still repeated (FAILURES B7).
+/// A temporary one is not reported.
 #[test]
 fn a_leader_that_refuses_for_good_is_told_of_at_once_and_a_moving_one_never() {
     let refuses = |code: ErrorCode| {
@@ -749,8 +753,8 @@ fn h9_there_is_no_place_below_zero() {
     assert_eq!(sim.events(), [Event::PartitionFailed { partition: orders(1), token: sim.token(1), error }]);
 }
 
-/// FAILURES INPUT50: an assignment may name partitions in their hundreds of thousands that nobody knows. What else happens is not to cost a look
-/// through all of them each time.
+/// FAILURES INPUT50: an assignment may contain hundreds of thousands of unknown partitions. Other events must
+/// not cost a search through all of them.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "what the machine costs is compared with what it costs")]
 fn input50_partitions_that_wait_cost_nothing_while_they_wait() {

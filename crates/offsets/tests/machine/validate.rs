@@ -1,4 +1,4 @@
-//! Whether the leader's log still contains the position (KIP-320).
+//! Tests of whether the leader's log still contains the position (KIP-320).
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use offtake_wire::{ApiKey, ErrorCode, OffsetForLeaderEpochResponse, Uuid};
 
 use crate::support::*;
 
-/// `orders-0`, flowing, is given back at offset 100, whose record before was written in epoch 4.
+/// `orders-0`, being fetched, is returned at offset 100; the record before that was written in epoch 4.
 fn validating(reset: ResetPolicy) -> (Sim, offtake_machine::Token) {
     let (mut sim, token) = Sim::flowing(|c| c.reset = reset);
     sim.offsets.mark_finished(&orders(0), token, at(90, 4)).unwrap();
@@ -52,7 +52,8 @@ fn b3_what_is_committed_in_a_topic_that_is_gone_is_not_compared_with_the_one_of_
     assert_eq!(sim.events()[0], reset);
 }
 
-/// An application goes back to where it had finished, and the log was truncated meanwhile. Found by the arena (5265928).
+/// An application seeks back to its finished position, and the log was truncated meanwhile. Found by the
+/// arena (5265928).
 #[test]
 fn l3_a_seek_to_where_everything_is_finished_is_compared_with_the_leader_too() {
     let (mut sim, token) = Sim::flowing(|_| {});
@@ -63,7 +64,7 @@ fn l3_a_seek_to_where_everything_is_finished_is_compared_with_the_leader_too() {
     assert_eq!(sim.offsets.finished_position(&orders(0)), Some(at(90, 4)));
     sim.answer(&ask, 4, ends(orders(0), 4, 80, ErrorCode::None));
     assert!(matches!(sim.events()[..], [Event::Truncated { from: 90, .. }, ..]));
-    // The epoch of another offset, or one that the application names itself, is not ours to say.
+    // The epoch of another offset, or one that the application names itself, is not replaced.
     for to in [Position::at(91), at(80, 3)] {
         let token = sim.offsets.seek(sim.now, &orders(0), StartAt::Offset(to)).unwrap();
         match to.epoch {
@@ -73,7 +74,7 @@ fn l3_a_seek_to_where_everything_is_finished_is_compared_with_the_leader_too() {
     }
 }
 
-/// The application has met a damaged batch in what it holds.
+/// The application has found a damaged batch in its buffered records.
 #[test]
 fn j1_a_partition_that_is_stopped_while_it_is_validated_begins_nowhere_before_a_seek() {
     for end in [200, 80] {
@@ -117,7 +118,7 @@ fn l3_a_log_that_ends_before_the_position_is_truncated_and_read_on_from_its_end(
             Some(at(80, 4)),
             "nothing beyond the end is finished"
         );
-        // What had been handed out of the log that is gone may be reported late, and does not count (SAFE8).
+        // Records of the log that is gone may be reported as finished late, and do not count (SAFE8).
         sim.offsets.mark_finished(&orders(0), token, at(100, 4)).unwrap();
         assert_eq!(sim.offsets.finished_position(&orders(0)), Some(at(80, 4)));
         sim.offsets.confirm_rewind(&orders(0), token, 0);
@@ -131,11 +132,11 @@ fn l3_a_log_that_ends_before_the_position_is_truncated_and_read_on_from_its_end(
     }
 }
 
-/// More was handed out than was said to be finished when the log was cut: what is said late counts up to the cut, and not
-/// beyond it (SAFE8).
+/// More was handed out than was reported as finished when the log was truncated: late reports count up to the
+/// truncation, and not beyond it (SAFE8).
 #[test]
 fn l3_what_is_said_to_be_finished_behind_a_cut_counts_up_to_it() {
-    // Where it had read to, and the end of the log then.
+    // The position read to, and the end of the log then.
     for cuts in [&[(100, 80)][..], &[(100, 80), (80, 70)], &[(100, 80), (95, 85)]] {
         let (mut sim, token) = Sim::flowing(|c| c.reset = ResetPolicy::Latest);
         sim.offsets.mark_finished(&orders(0), token, at(40, 4)).unwrap();
@@ -259,7 +260,7 @@ fn l2_no_failure_of_a_validation_moves_the_position() {
         }
         sim.wake();
         let ask = sim.transmit();
-        // Left out.
+        // The partition is missing.
         sim.answer(&ask, 4, OffsetForLeaderEpochResponse::default());
         sim.wake();
         let ask = sim.transmit();

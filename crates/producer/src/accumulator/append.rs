@@ -1,4 +1,4 @@
-//! What senders do: a record goes into a batch of its partition, or waits for its place.
+//! The senders' side: a record goes into a batch of its partition, or waits for its place.
 
 use std::{
     mem,
@@ -21,28 +21,28 @@ use crate::{
     delivery::{BatchPosition, Delivery},
 };
 
-/// What a batch costs beside its records.
+/// The overhead of a batch beside its records, in bytes.
 const BATCH_OVERHEAD: usize = 61;
 
-/// What became of a record that was given to the accumulator.
+/// The result of giving a record to the accumulator.
 pub(crate) struct Appended {
     pub(crate) delivery: Delivery,
-    /// Whether the engine is to be told.
+    /// Whether the caller must wake the engine.
     pub(crate) wakes_engine: bool,
-    /// A batch that was filled by it, to be compressed.
+    /// The batch that the record filled, for the caller to compress.
     pub(crate) filled: Option<FilledBatch>,
 }
 
-/// Where a record could go, at this moment.
+/// The place for a record at this moment.
 pub(super) enum Found {
     Slot(SlotId),
-    /// Its topic, or the partition that it names, is not known yet.
+    /// The metadata does not know the topic yet, or the partition that the record names.
     UnknownTopic,
     NoMemory,
 }
 
 impl Accumulator {
-    /// Takes a record, into a batch if there is a place for it.
+    /// Accepts a record, and writes it into a batch if there is a place for it.
     pub(crate) fn append(
         &mut self,
         record: &ProducerRecord<'_>,
@@ -58,7 +58,7 @@ impl Accumulator {
         Appended { delivery, wakes_engine: self.wakes_engine(), filled }
     }
 
-    /// Whether the engine is to be told, now, that there is something to do.
+    /// Whether the engine must be woken now.
     fn wakes_engine(&mut self) -> bool {
         mem::take(&mut self.wants_engine) && !mem::replace(&mut self.is_engine_woken, true)
     }
@@ -77,7 +77,7 @@ impl Accumulator {
         let topic = self.topics.note_use(record.topic)?;
         match self.find(topic, record, bytes)? {
             Found::UnknownTopic => self.wait(now(), topic, record, timestamp, bytes, true),
-            // Nothing overtakes what waits for memory.
+            // No record overtakes those that wait for memory.
             Found::Slot(slot) if self.waiting.is_empty() => {
                 let (position, full) = self.put(now, topic, slot, record, timestamp, bytes, true)?;
                 *filled = full;
@@ -87,7 +87,7 @@ impl Accumulator {
         }
     }
 
-    /// The most that a record takes in a batch.
+    /// An upper bound of the bytes that a record takes in a batch.
     fn size_of(&self, record: &ProducerRecord<'_>) -> Result<usize> {
         let bytes = BatchWriter::most_bytes(record.key, record.value, record.headers.iter().copied());
         let bytes = bytes.map(|bytes| bytes.saturating_add(BATCH_OVERHEAD)).unwrap_or(usize::MAX);
@@ -138,7 +138,7 @@ impl Accumulator {
         Ok(slot.map_or(Found::UnknownTopic, Found::Slot))
     }
 
-    /// The partition that the record itself, a partitioner or its key says.
+    /// The partition chosen by the record itself, the partitioner, or the key.
     fn chosen(&self, record: &ProducerRecord<'_>, partitions: u32) -> Result<Option<i32>> {
         if let Some(partition) = record.partition {
             if partition < 0 {
@@ -148,7 +148,7 @@ impl Accumulator {
             return Ok(Some(partition));
         }
         if let Some(own) = &self.partitioner {
-            // It is called by the engine, too, for records that have waited: the engine does not end with it.
+            // The engine calls the partitioner too, for records that have waited. A panic must not end the engine.
             let chosen = catch_unwind(AssertUnwindSafe(|| own.partition(record, partitions)));
             let panicked = |_| Error::misuse("the partitioner panicked");
             if let Some(partition) = chosen.map_err(panicked)? {
@@ -159,8 +159,8 @@ impl Accumulator {
         Ok(key.map(|key| crate::partitioner::partition_of_key(key, partitions)))
     }
 
-    /// Writes a record into the slot's open batch, or into a new one. With `seals` the caller seals what has become full. The clock is
-    /// read for a new batch only.
+    /// Writes a record into the slot's open batch, or into a new one. With `seals` the caller seals the batch that became full.
+    /// The clock is read only for a new batch.
     #[expect(
         clippy::too_many_arguments,
         reason = "what was found of a record on the way here is not looked for again"
@@ -196,7 +196,7 @@ impl Accumulator {
         }
         let (position, added) = slot.push(record, timestamp).map_err(|_| too_large())?;
         self.memory = self.memory.saturating_add(added);
-        // A batch that one record has filled has nothing to wait for; but one batch is sealed at a time.
+        // A batch that one record fills need not wait for more. But only one batch is sealed per call.
         let is_full = filled.is_none() && slot.has_no_room(0, batch_size);
         if is_full {
             filled = slot.close_open(at, seals);
@@ -210,7 +210,7 @@ impl Accumulator {
         Ok((position, filled))
     }
 
-    /// There is something in this slot for the engine to take.
+    /// Marks the slot as having something for the engine to take.
     pub(super) fn is_ready(&mut self, at: SlotId) {
         if let Some(slot) = self.slots.get_mut(at.0)
             && !mem::replace(&mut slot.engine_knows, true)
@@ -220,7 +220,7 @@ impl Accumulator {
         }
     }
 
-    /// A batch that was handed out full is sealed, or cannot be. Whether the engine is to be told.
+    /// Stores the result of sealing a full batch that was handed out. Returns whether the engine must be woken.
     pub(crate) fn sealed(
         &mut self,
         at: SlotId,

@@ -8,7 +8,7 @@ use offtake_wire::records::{BatchWriter, BuildError, Compression, SealedBatch};
 use super::SlotId;
 use crate::delivery::BatchOutcome;
 
-/// The number of a batch among all of its producer, in the order in which they were begun.
+/// The number of a batch among all batches of its producer, in the order in which they were opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Serial(u64);
 
@@ -20,24 +20,25 @@ impl Serial {
     }
 }
 
-/// What is known of a batch in every state.
+/// The part of a batch that is the same in every state.
 #[derive(Clone, Debug)]
 pub(crate) struct BatchInfo {
     pub(crate) serial: Serial,
-    /// Its place among the batches of its partition: the batch that its records were first put into, and its first record's number there.
+    /// The batch's place in its partition: the batch that its records were first written to, and the number of its first record
+    /// there.
     pub(crate) order: (Serial, u32),
     pub(crate) outcome: Arc<BatchOutcome>,
-    /// When `delivery.timeout.ms` is over.
+    /// When `delivery.timeout.ms` ends.
     pub(crate) deadline: Instant,
 }
 
-/// A batch that takes records.
+/// A batch that still takes records.
 #[derive(Debug)]
 pub(super) struct OpenBatch {
     pub(super) info: BatchInfo,
-    /// When `linger.ms` is over.
+    /// When `linger.ms` ends.
     pub(super) due: Instant,
-    /// Whether it is among those that the engine will look at by themselves.
+    /// Whether it is in the engine's list of lingering batches.
     pub(super) is_lingering: bool,
     pub(super) writer: BatchWriter,
 }
@@ -62,17 +63,17 @@ impl Batch {
         Self { info, sealed }
     }
 
-    /// The bytes that it holds. One that compression made larger counts as it was.
+    /// The bytes of memory that it holds. A batch that compression made larger counts with its uncompressed size.
     pub(crate) fn held(&self) -> usize {
         self.sealed.uncompressed_size().min(self.sealed.size())
     }
 
-    /// How many bytes less it takes than its records took.
+    /// The bytes of memory that compression freed.
     pub(crate) fn freed(&self) -> usize {
         self.sealed.uncompressed_size().saturating_sub(self.held())
     }
 
-    /// What compression left of it.
+    /// The compressed size relative to the uncompressed size.
     pub(crate) fn ratio(&self) -> f32 {
         self.sealed.size() as f32 / self.sealed.uncompressed_size().max(1) as f32
     }
@@ -83,17 +84,17 @@ impl Batch {
 pub(crate) struct Codec {
     pub(crate) compression: Compression,
     pub(crate) level: Option<i32>,
-    /// Whether they are parts of transactions.
+    /// Whether the batches belong to transactions.
     pub(crate) is_transactional: bool,
 }
 
-/// Seals a batch; the error comes with the bytes that it held.
+/// Seals a batch. An error carries the bytes that the batch held.
 pub(crate) fn seal(writer: BatchWriter, codec: Codec) -> Result<SealedBatch, (BuildError, usize)> {
     let size = writer.size();
     writer.seal(codec.compression, codec.level, codec.is_transactional).map_err(|error| (error, size))
 }
 
-/// Why a batch cannot be sealed.
+/// The error for a batch that cannot be sealed.
 pub(crate) fn seal_failed(error: &BuildError) -> Error {
     let kind = match error {
         BuildError::TooLarge => ErrorKind::TooLarge,

@@ -1,4 +1,4 @@
-//! What the engine does: it takes the batches that are ready or overdue, and says what was heard of them and of their topics.
+//! The engine's side: it takes batches that are ready or overdue, and reports what it learned about them and their topics.
 
 use std::{collections::BTreeSet, mem, sync::Arc, time::Instant};
 
@@ -11,21 +11,21 @@ use super::{
     topics::TopicState,
 };
 
-/// Where a batch is whose time is over.
+/// The state of a batch whose delivery timeout has ended.
 pub(crate) enum Overdue {
-    /// It was not sent, and here it is.
+    /// It was not sent; the caller gets it.
     Unsent(Taken),
     Compressing,
     Sent,
 }
 
 impl Accumulator {
-    /// The engine looks: what becomes ready from now on wakes it again.
+    /// Called when the engine looks: whatever becomes ready from now on wakes it again.
     pub(crate) fn engine_is_awake(&mut self) {
         self.is_engine_woken = false;
     }
 
-    /// The slots that have something to send, each perhaps more than once.
+    /// The slots that have something to send. A slot may be listed more than once.
     pub(crate) fn take_ready(&mut self, now: Instant) -> Vec<SlotId> {
         let all = self.sends_all();
         while let Some((due, slot, serial)) = self.lingering.front() {
@@ -43,17 +43,17 @@ impl Accumulator {
         mem::take(&mut self.ready)
     }
 
-    /// The oldest batch of this slot. One that is open is closed.
+    /// Takes the oldest batch of this slot. An open batch is closed.
     pub(crate) fn take(&mut self, at: SlotId) -> Option<Taken> {
         self.slots.get_mut(at.0)?.take()
     }
 
-    /// Whether the oldest batch of this slot is to be taken now. If not, the engine is told when one is.
+    /// Whether the oldest batch of this slot is to be taken now. If not, the engine is woken when one is.
     pub(crate) fn is_ready_now(&mut self, now: Instant, at: SlotId) -> bool {
         let all = self.sends_all();
         let Some(slot) = self.slots.get_mut(at.0) else { return false };
         slot.engine_knows = slot.is_ready(now, all);
-        // It was looked at before its time, when everything was to be sent.
+        // While everything was to be sent, the engine looked at it before it was due.
         if !slot.engine_knows
             && let Some((due, serial)) = slot.lingers_again()
         {
@@ -62,12 +62,12 @@ impl Accumulator {
         slot.engine_knows
     }
 
-    /// The most bytes that the oldest batch of this slot takes in a request.
+    /// An upper bound of the bytes that the slot's oldest batch takes in a request.
     pub(crate) fn size_of_next(&self, at: SlotId) -> usize {
         self.slots.get(at.0).map_or(0, Slot::size_of_next)
     }
 
-    /// Whether what is open is sent, too, though it is not due.
+    /// Whether open batches are sent even before they are due.
     pub(super) fn sends_all(&self) -> bool {
         self.flushing.is_some() || self.closed.is_some() || !self.waiting.is_empty()
     }
@@ -77,7 +77,7 @@ impl Accumulator {
         self.slots.get(at.0).map(|slot| &slot.partition)
     }
 
-    /// How a batch that was taken is sealed.
+    /// How the batches that were taken are sealed.
     pub(crate) fn codec(&self) -> Codec {
         Codec {
             compression: self.limits.compression,
@@ -86,24 +86,24 @@ impl Accumulator {
         }
     }
 
-    /// The outcome of a batch was told.
+    /// Notes that the outcome of a batch was reported.
     pub(crate) fn finished(&mut self, info: &BatchInfo, at: SlotId) {
         self.unfinished.remove(&(info.order.0, info.serial));
         self.deadlines.remove(&(info.deadline, info.serial, at));
     }
 
-    /// So many bytes more are held, for a part of a batch.
+    /// Counts the bytes that a part of a split batch holds in addition.
     pub(crate) fn hold(&mut self, bytes: usize) {
         self.memory = self.memory.saturating_add(bytes);
     }
 
-    /// The bytes of a batch are free. Records that waited for them get their places.
+    /// Frees the bytes of a batch. Records that waited for memory get their places.
     pub(crate) fn release(&mut self, now: Instant, bytes: usize) {
         self.memory = self.memory.saturating_sub(bytes);
         self.place_waiting(now);
     }
 
-    /// A batch whose time is over. It is not told of again.
+    /// Takes the next batch whose delivery timeout has ended. It is reported once.
     pub(crate) fn take_overdue(&mut self, now: Instant) -> Option<(SlotId, Serial)> {
         let (deadline, serial, at) = *self.deadlines.first()?;
         if deadline > now {
@@ -113,8 +113,8 @@ impl Accumulator {
         Some((at, serial))
     }
 
-    /// Takes a batch whose time is over, if it was not sent. One that is being compressed, or stands behind one that is, is told of again when
-    /// that is over.
+    /// Takes a batch whose delivery timeout has ended, if it was not sent. A batch that is being compressed, or stands behind one
+    /// that is, is reported again when the compression has ended.
     pub(crate) fn take_if(&mut self, at: SlotId, serial: Serial) -> Overdue {
         let Some(slot) = self.slots.get_mut(at.0).filter(|slot| slot.deadline_of(serial).is_some()) else {
             return Overdue::Sent;
@@ -128,7 +128,7 @@ impl Accumulator {
         Overdue::Compressing
     }
 
-    /// A batch that the engine took was sealed.
+    /// Notes that a batch that the engine took was sealed.
     pub(crate) fn was_sealed(&mut self, now: Instant, at: SlotId, batch: &Batch) {
         if let Some(slot) = self.slots.get_mut(at.0) {
             slot.learn_ratio(batch.ratio());
@@ -137,7 +137,7 @@ impl Accumulator {
         self.place_waiting(now);
     }
 
-    /// A batch for a part of another one: from the record with this number in that on.
+    /// Registers a part of a split batch, beginning at the record with this number in the whole.
     pub(crate) fn begin_part(&mut self, at: SlotId, whole: &BatchInfo, first: u32) -> BatchInfo {
         let deadline = whole.deadline;
         let order = (whole.order.0, whole.order.1.saturating_add(first));
@@ -148,26 +148,26 @@ impl Accumulator {
         BatchInfo { serial, order, outcome: Arc::default(), deadline }
     }
 
-    /// What the metadata says of a topic that records are sent to.
+    /// Stores the metadata of a topic that records are sent to.
     pub(crate) fn learn_topic(&mut self, now: Instant, topic: &Topic, state: TopicState) {
         let Some(waiting) = self.topics.learn(topic, state) else { return };
         self.waiting.extend(waiting);
-        // Those for which there is no memory may have come later.
+        // Records that wait for memory may be older than these.
         self.waiting.make_contiguous().sort_unstable_by_key(|waiting| waiting.number);
         self.place_waiting(now);
     }
 
-    /// The leaders of these partitions of a topic take nothing at present, and those of the others do.
+    /// Stores which partitions of a topic have stalled leaders. The leaders of all others are not stalled.
     pub(crate) fn learn_stalls(&mut self, topic: &Topic, stalled: BTreeSet<i32>) {
         self.topics.learn_stalls(topic, stalled);
     }
 
-    /// The metadata says that a topic does not exist. It may be made yet.
+    /// Notes that the metadata has no such topic. It may be created yet.
     pub(crate) fn topic_is_missing(&mut self, topic: &Topic) {
         self.topics.note_missing(topic);
     }
 
-    /// Topics that are new, or that the metadata has to be asked about again.
+    /// Takes the flag that topics are new, or that their metadata has to be fetched again.
     pub(crate) fn take_topic_news(&mut self) -> bool {
         self.topics.take_news()
     }
@@ -177,13 +177,14 @@ impl Accumulator {
         self.topics.names()
     }
 
-    /// Forgets topics that nothing was sent to since the last call; `is_idle`: whether nothing of a slot is on its way. Whether there were any.
+    /// Forgets topics that no record was sent to since the last call. `is_idle` says whether nothing of a slot is in flight.
+    /// Returns whether any were forgotten.
     pub(crate) fn forget_idle_topics(&mut self, is_idle: impl Fn(SlotId) -> bool) -> bool {
         let slots = &self.slots;
         self.topics.forget_idle(|at| slots.get(at.0).is_none_or(Slot::is_empty) && is_idle(at))
     }
 
-    /// When something becomes ready, or has waited too long.
+    /// When the next batch becomes ready, or the next record or batch expires.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         earliest([
             self.lingering.front().map(|(due, ..)| *due),

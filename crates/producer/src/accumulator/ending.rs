@@ -1,4 +1,4 @@
-//! Flushes and the end: everything is sent at once, or nothing more is taken.
+//! Flush and close: everything is sent at once, or no more records are accepted.
 
 use std::mem;
 
@@ -11,12 +11,12 @@ use super::{
     waiting::Waiting,
 };
 
-/// All that was given to a producer until some moment.
+/// A mark behind everything that was given to a producer before some moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FlushMark {
-    /// Records with numbers below this wait for a place in a batch, or did.
+    /// Records with smaller numbers waited for a place in a batch when the mark was set.
     waiting_before: u64,
-    /// The first batch that is of no account, once all those have their places.
+    /// The first batch that does not count, once all those records have their places.
     batches_before: Option<Serial>,
 }
 
@@ -24,13 +24,13 @@ pub(crate) struct FlushMark {
 pub(crate) type DroppedBatch = (SlotId, BatchInfo, usize);
 
 impl Accumulator {
-    /// Everything that was given so far is ready at once. [`is_flushed`](Self::is_flushed) says when it has ended.
+    /// Makes everything ready that was given so far. [`is_flushed`](Self::is_flushed) says when it has ended.
     pub(crate) fn flush(&mut self) -> FlushMark {
         self.flushing = self.flushing.max(Some(self.next_serial));
         FlushMark { waiting_before: self.next_waiting, batches_before: None }
     }
 
-    /// Whether all that was given before the mark has ended. While records of before it wait for a place, their batches are not known.
+    /// Whether everything before the mark has ended. As long as records before it wait for a place, their batches are not known.
     pub(crate) fn is_flushed(&mut self, mark: &mut FlushMark) -> bool {
         let is_before = |waiting: &Waiting| waiting.number < mark.waiting_before;
         if self.waiting.front().is_some_and(is_before) || self.topics.first_waiting().any(is_before) {
@@ -41,17 +41,17 @@ impl Accumulator {
         self.unfinished.first().is_none_or(|(first, _)| *first >= before)
     }
 
-    /// Nobody waits for a flush any more.
+    /// Notes that no flush is pending any more.
     pub(crate) fn no_flush_is_left(&mut self) {
         self.flushing = None;
     }
 
-    /// Whether nothing is left to be sent or heard of.
+    /// Whether no record is waiting and no batch lacks an outcome.
     pub(crate) fn is_empty(&self) -> bool {
         self.unfinished.is_empty() && self.waiting.is_empty() && self.topics.first_waiting().next().is_none()
     }
 
-    /// Nothing more is taken, for this reason; what waits for a place is refused.
+    /// Accepts no more records, for this reason, and refuses the records that wait for a place.
     pub(crate) fn close(&mut self, why: Error) {
         let why = self.closed.get_or_insert(why).clone();
         for waiting in self.waiting.drain(..).chain(self.topics.take_waiting()) {
@@ -60,33 +60,33 @@ impl Accumulator {
         self.waiting_bytes = 0;
     }
 
-    /// Nothing more is taken; what waits for a place still gets one.
+    /// Accepts no more records. Records that wait for a place still get one.
     pub(crate) fn close_for_good(&mut self) {
         self.closed.get_or_insert_with(|| Error::new(ErrorKind::Closed, "the producer is closed"));
     }
 
-    /// A record was not taken: the transaction that it belongs to cannot be committed without it.
+    /// Notes that a record was refused: its transaction cannot be committed without it.
     pub(crate) fn note_fault(&mut self, error: &Error) {
-        // Also of a producer that is being closed: its last transaction may be on the way to its end.
+        // This applies to a producer that is being closed, too: its last transaction may be about to end.
         if self.limits.is_transactional && self.shut.is_none() && self.fault.is_none() {
             self.fault = Some(error.clone());
             self.wants_engine = true;
         }
     }
 
-    /// Why a record of the open transaction was not taken, once.
+    /// Takes the reason why a record of the open transaction was refused, once.
     pub(crate) fn take_fault(&mut self) -> Option<Error> {
         self.fault.take()
     }
 
-    /// A transaction is open: records are taken.
+    /// Accepts records for a transaction that was begun.
     pub(crate) fn open_transaction(&mut self) {
         self.shut = None;
         self.fault = None;
     }
 
-    /// Nothing more is taken of the transaction, for this reason, and what was not sent is [dropped](Self::take_dropped): of what is being
-    /// compressed, when that has ended.
+    /// Accepts no more records for the transaction, for this reason, and [drops](Self::take_dropped) the unsent batches. A batch
+    /// that is being compressed is dropped when that has ended.
     pub(crate) fn shut(&mut self, why: Error) {
         let why = self.shut.get_or_insert(why).clone();
         for waiting in self.waiting.drain(..).chain(self.topics.take_waiting()) {
@@ -98,7 +98,7 @@ impl Accumulator {
         }
     }
 
-    /// What is left of a transaction that was shut.
+    /// Drops the unsent batches of a transaction that was shut.
     pub(super) fn drop_unsent(&mut self, at: SlotId) {
         let Some(slot) = self.slots.get_mut(at.index()) else { return };
         while let Some(taken) = slot.take() {
@@ -108,13 +108,13 @@ impl Accumulator {
         slot.engine_knows = false;
     }
 
-    /// Why the transaction was shut, and batches of it that are not sent, with the bytes that they hold.
+    /// Takes the reason why the transaction was shut, and its unsent batches with the bytes that they hold.
     pub(crate) fn take_dropped(&mut self) -> Option<(Error, Vec<DroppedBatch>)> {
         let why = self.shut.clone().filter(|_| !self.dropped.is_empty())?;
         Some((why, mem::take(&mut self.dropped)))
     }
 
-    /// Takes out all that was not sent.
+    /// Takes out all unsent batches.
     pub(crate) fn take_all(&mut self) -> Vec<BatchInfo> {
         self.close_for_good();
         if let Some(why) = self.closed.clone() {

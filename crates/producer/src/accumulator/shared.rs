@@ -11,7 +11,7 @@ use offtake_client::Result;
 use super::Accumulator;
 use crate::delivery::{BatchPosition, PendingAppend};
 
-/// The accumulator, as the senders and the engine share it.
+/// The accumulator as the senders and the engine share it.
 pub(crate) struct Shared(Mutex<Accumulator>);
 
 impl Shared {
@@ -30,11 +30,11 @@ impl Shared {
     }
 }
 
-/// The accumulator while it is locked. Records that have got their places meanwhile are told when it no longer is: to tell one wakes a
-/// task, and an executor may run that in place, which may send the next record.
+/// The locked accumulator. Waiting records that got their places meanwhile are completed after the lock is released: completing
+/// one wakes a task, and an executor may run that task in place, where it may send the next record.
 pub(crate) struct Locked<'a> {
     accumulator: MutexGuard<'a, Accumulator>,
-    /// What is told, in the order in which these fields are dropped: after the lock.
+    /// The completions to deliver. Fields are dropped in order, so that this happens after the lock is released.
     completed: CompletedAppends,
 }
 
@@ -58,7 +58,7 @@ impl DerefMut for Locked<'_> {
     }
 }
 
-/// The places that were found, or the reasons why there are none. The records are told when this is dropped.
+/// The places that were found, or the reasons why there are none. Dropping this completes the records.
 #[derive(Default)]
 pub(super) struct CompletedAppends(Vec<(Arc<PendingAppend>, Result<BatchPosition>)>);
 

@@ -8,17 +8,17 @@ use offtake_wire::records::{BatchWriter, BuildError, SealedBatch};
 use super::batch::{Batch, BatchInfo, FilledBatch, OpenBatch, Serial};
 use crate::{ProducerRecord, delivery::BatchPosition};
 
-/// The number of a slot. Slots are never given up.
+/// The number of a slot. Slots are never removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SlotId(pub(super) usize);
 
 impl SlotId {
-    /// The slot with this place.
+    /// The slot with this index.
     pub(crate) fn at(index: usize) -> Self {
         Self(index)
     }
 
-    /// Its place in a list of all slots.
+    /// Its index in a list of all slots.
     pub(crate) fn index(self) -> usize {
         self.0
     }
@@ -28,35 +28,36 @@ impl SlotId {
 pub(super) struct Slot {
     pub(super) partition: TopicPartition,
     pub(super) open: Option<OpenBatch>,
-    /// Those that take no more records, oldest first.
+    /// Batches that take no more records, oldest first.
     closed: VecDeque<Closed>,
-    /// Whether the engine knows that there is something to take, or is about to be told: it comes back by itself until there is nothing.
+    /// Whether the engine knows that there is something to take, or is about to learn it. It then comes back by itself until
+    /// nothing is left.
     pub(super) engine_knows: bool,
-    /// What compression leaves of a batch, as far as seen: 1 is all of it.
+    /// The compression ratio seen so far; 1 means no compression.
     ratio: f32,
-    /// The size of the last batch, which the next one is made room for.
+    /// The size of the last batch, for which the next one reserves memory.
     last_size: usize,
-    /// When the time of the last batch is over: not after that of the next.
+    /// The deadline of the last batch. That of the next batch is not earlier.
     last_deadline: Option<Instant>,
 }
 
 #[derive(Debug)]
 enum Closed {
     Filled(BatchInfo, BatchWriter),
-    /// The task that filled it compresses it.
+    /// The task that filled the batch compresses it.
     Compressing(BatchInfo),
     Sealed(Batch),
-    /// It cannot be sealed; so many bytes are in it.
+    /// The batch cannot be sealed; the number is its size in bytes.
     Failed(BatchInfo, BuildError, usize),
 }
 
 /// A batch that the engine took.
 #[derive(Debug)]
 pub(crate) enum Taken {
-    /// To be sealed first.
+    /// The engine has to seal it first.
     Filled(BatchInfo, BatchWriter),
     Sealed(Batch),
-    /// It cannot be sealed; so many bytes were in it.
+    /// The batch cannot be sealed; the number was its size in bytes.
     Failed(BatchInfo, BuildError, usize),
 }
 
@@ -74,7 +75,7 @@ impl Taken {
     }
 }
 
-/// The most bytes of records in a batch before compression, however well they are compressed: consumers have to unpack it.
+/// The most bytes of records in a batch before compression, however well they compress, because consumers have to decompress it.
 fn most_unpacked(batch_size: usize) -> usize {
     const LEAST: usize = 1 << 20;
     const MOST: usize = 16 << 20;
@@ -94,7 +95,7 @@ impl Slot {
         }
     }
 
-    /// Whether the open batch, if there is one, is too full for so many bytes more.
+    /// Whether there is an open batch that is too full for this many more bytes.
     pub(super) fn has_no_room(&self, bytes: usize, batch_size: usize) -> bool {
         let Some(open) = &self.open else { return false };
         let packed = (open.writer.size() as f32 * self.ratio) as usize;
@@ -102,7 +103,7 @@ impl Slot {
             || open.writer.size().saturating_add(bytes) > most_unpacked(batch_size)
     }
 
-    /// Opens a batch, and makes room in it for no more than `most`.
+    /// Opens a batch, and reserves memory for no more than `most`.
     pub(super) fn begin(&mut self, serial: Serial, due: Instant, deadline: Instant, most: usize) {
         let info = BatchInfo { serial, order: (serial, 0), outcome: Arc::default(), deadline };
         let writer = BatchWriter::with_capacity(self.last_size.min(most));
@@ -110,7 +111,7 @@ impl Slot {
         self.open = Some(OpenBatch { info, due, is_lingering: true, writer });
     }
 
-    /// The earliest that the time of the next batch may be over, if there was one.
+    /// This deadline, or that of the last batch if it is later.
     pub(super) fn not_before(&self, deadline: Instant) -> Instant {
         self.last_deadline.map_or(deadline, |last| last.max(deadline))
     }
@@ -128,7 +129,7 @@ impl Slot {
         Ok((position, open.writer.size().saturating_sub(before)))
     }
 
-    /// The open batch takes no more records. With `hands_out` the caller seals it.
+    /// Closes the open batch for further records. With `hands_out` the caller seals it.
     pub(super) fn close_open(&mut self, at: SlotId, hands_out: bool) -> Option<FilledBatch> {
         let OpenBatch { info, writer, .. } = self.open.take()?;
         self.last_size = writer.size();
@@ -141,7 +142,7 @@ impl Slot {
         Some(FilledBatch { slot: at, serial, writer })
     }
 
-    /// The batch that was handed out was sealed. Returns how many bytes less it takes.
+    /// Stores the sealed form of the batch that was handed out. Returns how many bytes were freed.
     pub(super) fn sealed(
         &mut self,
         serial: Serial,
@@ -165,12 +166,13 @@ impl Slot {
         freed
     }
 
-    /// A worse ratio counts at once, a better one by and by: a batch that grows too large has to be split.
+    /// Updates the expected compression ratio. A worse ratio counts at once, a better one gradually: a batch that grows too large
+    /// has to be split.
     pub(super) fn learn_ratio(&mut self, seen: f32) {
         self.ratio = if seen > self.ratio { seen.min(1.0) } else { self.ratio * 0.9 + seen * 0.1 };
     }
 
-    /// The oldest batch, if it can be taken: nothing overtakes one that is being compressed.
+    /// Takes the oldest batch, if that is possible: no batch overtakes one that is being compressed.
     pub(super) fn take(&mut self) -> Option<Taken> {
         match self.closed.pop_front() {
             Some(Closed::Filled(info, writer)) => Some(Taken::Filled(info, writer)),
@@ -188,7 +190,7 @@ impl Slot {
         }
     }
 
-    /// When the time of a batch that is here is over.
+    /// The deadline of a batch that is still in this slot.
     pub(super) fn deadline_of(&self, serial: Serial) -> Option<Instant> {
         let closed = self.closed.iter().map(|closed| match closed {
             Closed::Filled(info, _) | Closed::Compressing(info) | Closed::Failed(info, ..) => info,
@@ -207,7 +209,7 @@ impl Slot {
         closed.or_else(|| self.open.as_ref().map(|open| open.info.serial))
     }
 
-    /// Whether the oldest batch is to be taken: the one that is open only when it is due, or when `all` is wanted.
+    /// Whether the oldest batch is to be taken. An open batch is taken only when it is due, or with `all`.
     pub(super) fn is_ready(&self, now: Instant, all: bool) -> bool {
         match self.closed.front() {
             Some(closed) => !matches!(closed, Closed::Compressing(_)),
@@ -215,7 +217,7 @@ impl Slot {
         }
     }
 
-    /// Takes out everything.
+    /// Takes out all batches.
     pub(super) fn take_all(&mut self) -> Vec<BatchInfo> {
         let closed = std::mem::take(&mut self.closed).into_iter().map(|closed| match closed {
             Closed::Filled(info, _) | Closed::Compressing(info) | Closed::Failed(info, ..) => info,
@@ -224,7 +226,7 @@ impl Slot {
         closed.chain(self.open.take().map(|open| open.info)).collect()
     }
 
-    /// The most bytes that the oldest batch takes in a request.
+    /// An upper bound of the bytes that the oldest batch takes in a request.
     pub(super) fn size_of_next(&self) -> usize {
         match self.closed.front() {
             Some(Closed::Filled(_, writer)) => writer.size(),
@@ -238,21 +240,21 @@ impl Slot {
         self.open.as_ref().is_some_and(|open| open.info.serial == serial)
     }
 
-    /// The engine has looked at the open batch.
+    /// Notes that the engine has looked at the open batch.
     pub(super) fn stops_lingering(&mut self) {
         if let Some(open) = &mut self.open {
             open.is_lingering = false;
         }
     }
 
-    /// When the open batch is due, if nobody will look at it by then, which somebody does now.
+    /// When the open batch is due, if it is not in the engine's list yet; the caller now adds it.
     pub(super) fn lingers_again(&mut self) -> Option<(Instant, Serial)> {
         let open = self.open.as_mut().filter(|open| !open.is_lingering)?;
         open.is_lingering = true;
         Some((open.due, open.info.serial))
     }
 
-    /// Batches that wait.
+    /// The number of waiting batches.
     pub(super) fn queue_length(&self) -> usize {
         self.closed.len()
     }

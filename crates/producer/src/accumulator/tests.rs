@@ -11,7 +11,7 @@ use offtake_wire::records::{BuildError, Compression};
 use super::*;
 use crate::{Delivery, ProducerRecord, RecordMetadata};
 
-/// A task of an executor that runs it where it is woken: there it would send the next record.
+/// A task of an executor that runs it where it is woken; there it would send the next record.
 struct RunsInPlace {
     shared: Arc<Shared>,
     runs: AtomicU32,
@@ -145,7 +145,7 @@ fn the_time_of_a_batch_behind_one_that_is_being_compressed_is_told_when_that_has
         config.batch_size = 150;
         config.compression = Compression::Gzip;
     });
-    let waited = bench.send(b""); // its topic is asked for
+    let waited = bench.send(b""); // its topic is requested
     bench.learn(1);
     drop(waited);
     let mut accumulator = bench.shared.lock();
@@ -155,7 +155,7 @@ fn the_time_of_a_batch_behind_one_that_is_being_compressed_is_told_when_that_has
     while accumulator.slots[0].open.is_none() {
         assert!(append(&mut accumulator).is_none());
     }
-    // The process was stopped for so long.
+    // The process was suspended for that long.
     let late = bench.now + Duration::from_secs(3600);
     for _ in 0..2 {
         let (slot, serial) = accumulator.take_overdue(late).unwrap();
@@ -171,7 +171,7 @@ fn the_time_of_a_batch_behind_one_that_is_being_compressed_is_told_when_that_has
     assert!(accumulator.slots[0].is_empty());
 }
 
-/// Consumers have to unpack it.
+/// Consumers have to decompress it.
 #[test]
 fn a_batch_is_full_at_some_size_however_well_it_compresses() {
     let bench = Bench::new(|config| config.compression = Compression::Lz4);

@@ -1,4 +1,4 @@
-//! The topics that records are sent to, and the records that wait until something is known of theirs.
+//! The topics that records are sent to, and the records that wait for metadata of theirs.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -12,10 +12,10 @@ use offtake_machine::{SplitMix64, Topic};
 use super::{SlotId, waiting::Waiting};
 use crate::partitioner::Sticky;
 
-/// What the metadata says of a topic.
+/// The metadata of a topic.
 #[derive(Clone, Debug)]
 pub(crate) enum TopicState {
-    /// It has so many partitions; those of the list have no leader.
+    /// It has this many partitions; those of the list have no leader.
     Known { partitions: u32, leaderless: BTreeSet<i32> },
     /// Nothing is sent to it.
     Refused(Error),
@@ -25,21 +25,22 @@ pub(crate) enum TopicState {
 struct TopicQueues {
     name: Topic,
     state: Option<TopicState>,
-    /// Partitions whose leaders take nothing at present.
+    /// Partitions whose leaders are stalled.
     stalled: BTreeSet<i32>,
     /// By partition.
     slots: Vec<Option<SlotId>>,
     sticky: Sticky,
-    /// Records that wait for what is known of it.
+    /// Records that wait for the topic's metadata.
     waiting: VecDeque<Waiting>,
-    /// Whether the brokers said that it does not exist.
+    /// Whether the brokers reported that the topic does not exist.
     is_missing: bool,
     was_used: bool,
-    /// Nothing was sent to it for long: the metadata is not asked about it. Its slots stay, since the numbers of a partition's batches go on.
+    /// No record was sent to it for long, so that its metadata is not fetched. Its slots stay, because the sequences of a
+    /// partition's batches go on.
     is_forgotten: bool,
 }
 
-/// The number of a topic. Topics are never given up.
+/// The index of a topic. Topics are never removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TopicId(usize);
 
@@ -47,10 +48,10 @@ pub(super) struct TopicId(usize);
 pub(super) struct Topics {
     all: Vec<TopicQueues>,
     by_name: HashMap<Topic, TopicId>,
-    /// The one that was used last: mostly the next record is for it, too, and it need not be looked up.
+    /// The topic used last. Mostly the next record is for it too, which saves a lookup.
     last: TopicId,
     random: SplitMix64,
-    /// There is something to ask the metadata for.
+    /// Whether there is metadata to ask for.
     has_news: bool,
     /// Topics that records wait for.
     awaited: BTreeSet<Topic>,
@@ -68,13 +69,13 @@ impl Topics {
         }
     }
 
-    /// A record is sent to this topic.
+    /// Notes that a record is sent to this topic.
     pub(super) fn note_use(&mut self, name: &str) -> Result<TopicId> {
         if let Some(id) = self.id(name)
             && let Some(topic) = self.all.get_mut(id.0)
         {
             topic.was_used = true;
-            // What was refused may have been allowed since.
+            // A topic that was refused may have been allowed since.
             let is_refused = matches!(topic.state, Some(TopicState::Refused(_)));
             self.has_news |= mem::take(&mut topic.is_forgotten) || is_refused;
             self.last = id;
@@ -101,7 +102,7 @@ impl Topics {
         Ok(id)
     }
 
-    /// A topic that was used before.
+    /// Finds a topic that was used before.
     fn id(&self, name: &str) -> Option<TopicId> {
         match self.all.get(self.last.0) {
             Some(last) if last.name.as_str() == name => Some(self.last),
@@ -118,12 +119,12 @@ impl Topics {
         self.all.get_mut(id.0)
     }
 
-    /// Its name.
+    /// The topic's name.
     pub(super) fn name(&self, of: TopicId) -> Option<Topic> {
         self.all.get(of.0).map(|topic| topic.name.clone())
     }
 
-    /// How many partitions it has, if that is known.
+    /// The topic's number of partitions, if it is known.
     pub(super) fn partitions(&self, of: TopicId) -> Result<Option<u32>> {
         match self.all.get(of.0).and_then(|topic| topic.state.as_ref()) {
             Some(TopicState::Known { partitions, .. }) => Ok(Some(*partitions)),
@@ -132,7 +133,7 @@ impl Topics {
         }
     }
 
-    /// The partition for a record without a key. `queue`: how many batches wait in a slot.
+    /// The partition for a record without a key. `queue` returns how many batches wait in a slot.
     pub(super) fn sticky_partition(&mut self, of: TopicId, queue: impl Fn(SlotId) -> usize) -> Option<i32> {
         let TopicQueues { state, stalled, slots, sticky, .. } = self.all.get_mut(of.0)?;
         let Some(TopicState::Known { partitions, leaderless }) = state else { return None };
@@ -155,14 +156,14 @@ impl Topics {
             .or_else(|| sticky.partition(all.map(length)))
     }
 
-    /// A record of so many bytes went to the partition that was chosen last.
+    /// Notes that a record of this many bytes went to the partition that was chosen last.
     pub(super) fn appended(&mut self, to: TopicId, bytes: usize, batch_size: usize, batch_is_full: bool) {
         if let Some(topic) = self.all.get_mut(to.0) {
             topic.sticky.appended(bytes, batch_size, batch_is_full);
         }
     }
 
-    /// The slot of this partition, made if there is none.
+    /// The slot of this partition, created if there is none.
     pub(super) fn slot(
         &mut self,
         of: TopicId,
@@ -187,7 +188,7 @@ impl Topics {
         }
     }
 
-    /// What the metadata says of a topic: the records that waited for that.
+    /// Stores the metadata of a topic. Returns the records that waited for it.
     pub(super) fn learn(&mut self, name: &Topic, state: TopicState) -> Option<VecDeque<Waiting>> {
         self.awaited.remove(name);
         let topic = self.get_mut(name.as_str())?;
@@ -196,14 +197,14 @@ impl Topics {
         Some(mem::take(&mut topic.waiting))
     }
 
-    /// The leaders of these partitions take nothing at present, and those of the others do.
+    /// Stores which partitions have stalled leaders; the leaders of all others are not stalled.
     pub(super) fn learn_stalls(&mut self, name: &Topic, stalled: BTreeSet<i32>) {
         if let Some(topic) = self.get_mut(name.as_str()) {
             topic.stalled = stalled;
         }
     }
 
-    /// The brokers say that there is no such topic.
+    /// Notes that the brokers know no such topic.
     pub(super) fn note_missing(&mut self, name: &Topic) {
         if let Some(topic) = self.get_mut(name.as_str()) {
             topic.is_missing = true;
@@ -222,12 +223,12 @@ impl Topics {
         mem::take(&mut self.has_news)
     }
 
-    /// Those that the metadata is to be asked about.
+    /// The topics to request metadata for.
     pub(super) fn names(&self) -> BTreeSet<Topic> {
         self.all.iter().filter(|topic| !topic.is_forgotten).map(|topic| topic.name.clone()).collect()
     }
 
-    /// Forgets topics that were not used since the last call and have nothing in their slots. Whether there were any.
+    /// Forgets topics that were not used since the last call and have nothing in their slots. Returns whether any were forgotten.
     pub(super) fn forget_idle(&mut self, is_idle: impl Fn(SlotId) -> bool) -> bool {
         let mut any = false;
         for topic in self.all.iter_mut().filter(|topic| !topic.is_forgotten) {
@@ -242,12 +243,12 @@ impl Topics {
         any
     }
 
-    /// The oldest record of each topic that waits for what is known of that.
+    /// The oldest waiting record of each topic whose metadata is awaited.
     pub(super) fn first_waiting(&self) -> impl Iterator<Item = &Waiting> {
         self.awaited.iter().filter_map(|name| self.get(name.as_str())?.waiting.front())
     }
 
-    /// Those that have waited too long.
+    /// Takes the records that have waited too long.
     pub(super) fn take_expired(&mut self, now: Instant) -> Vec<Waiting> {
         let mut expired = Vec::new();
         for name in &self.awaited {
@@ -263,7 +264,7 @@ impl Topics {
         expired
     }
 
-    /// All that wait.
+    /// Takes all waiting records.
     pub(super) fn take_waiting(&mut self) -> Vec<Waiting> {
         self.awaited.clear();
         self.all.iter_mut().flat_map(|topic| mem::take(&mut topic.waiting)).collect()

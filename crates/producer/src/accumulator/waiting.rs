@@ -1,4 +1,4 @@
-//! Records that wait for their place: for what is known of their topic, or for memory.
+//! Records that wait for their place: for the metadata of their topic, or for memory.
 
 use std::{sync::Arc, time::Instant};
 
@@ -15,9 +15,9 @@ use crate::{
 /// A record that waits for its place in a batch.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    /// Its number among all that ever waited.
+    /// Its number among all records that ever waited.
     pub(super) number: u64,
-    /// The most that it takes in a batch.
+    /// An upper bound of the bytes that it takes in a batch.
     pub(super) bytes: usize,
     pub(super) until: Instant,
     pub(super) topic: TopicId,
@@ -42,7 +42,7 @@ impl Accumulator {
                 "`buffer.memory` ({} bytes) is full, and as much waits for it already: await what was sent before sending more",
                 self.limits.buffer_memory
             );
-            // The same transaction would come to the same end.
+            // A transaction of this size would fail again.
             let kind = if self.limits.is_transactional { ErrorKind::Misuse } else { ErrorKind::Timeout };
             return Err(Error::new(kind, text));
         }
@@ -62,7 +62,7 @@ impl Accumulator {
             pending: pending.clone(),
         };
         self.waiting_bytes = self.waiting_bytes.saturating_add(bytes);
-        // For the time when it has waited too long; and what is open now is sent, to make room.
+        // The engine has to set a timer for the end of the wait, and to send open batches to make room.
         self.wants_engine = true;
         if for_topic {
             self.topics.wait(waiting);
@@ -97,7 +97,7 @@ impl Accumulator {
         Error::new(kind, format!("{text} ({waited} ms, `max.block.ms`)"))
     }
 
-    /// Gives those their places for which there is memory, in order.
+    /// Gives waiting records their places, in order, as long as there is memory.
     pub(super) fn place_waiting(&mut self, now: Instant) {
         while let Some(first) = self.waiting.pop_front() {
             let record = first.record.borrow(first.name.as_str());
@@ -126,7 +126,7 @@ impl Accumulator {
         }
     }
 
-    /// Records that have waited for `max.block.ms` are told so.
+    /// Fails records that have waited for `max.block.ms`.
     pub(crate) fn expire_waiting(&mut self, now: Instant) {
         let mut expired = self.topics.take_expired(now);
         let for_topic = expired.len();

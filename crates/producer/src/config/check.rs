@@ -1,8 +1,8 @@
-//! Properties that exclude one another, as Java refuses them.
+//! Combinations of properties that exclude one another; Java's client refuses the same ones.
 
 use super::{Acks, Config, Properties};
 
-/// So many batches of a partition a broker remembers, to know one that it has (KIP-98).
+/// The number of batches of a partition that a broker remembers, to recognize duplicates (KIP-98).
 const MOST_IN_FLIGHT: usize = 5;
 
 impl Config {
@@ -37,7 +37,7 @@ impl Config {
         conflicts
     }
 
-    /// Why this producer cannot be idempotent, each in a sentence.
+    /// The reasons why this producer cannot be idempotent, one sentence each.
     pub(super) fn excludes_idempotence(&self) -> Vec<String> {
         let mut why = Vec::new();
         if self.acks != Acks::All {

@@ -1,24 +1,24 @@
-//! The properties that take one of a few words. Shown, each is the word that the property takes.
+//! Properties that take one of a few words. `Display` prints the word that the property takes.
 
 use std::fmt;
 
 pub use offtake_wire::records::Compression;
 
-/// Whose word makes a record written: `acks`.
+/// Which acknowledgement makes a record count as written: `acks`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Acks {
-    /// Nobody's: it counts as written when it is on its way, and its offset is never known. What is lost is lost: all that goes to a
-    /// broker that leads no more, until the metadata is refreshed (`metadata.max.age.ms`).
+    /// None: a record counts as written when it is sent, and its offset is never known. Losses go unnoticed: all records sent to
+    /// a broker that no longer leads the partition are lost until the metadata is refreshed (`metadata.max.age.ms`).
     None,
-    /// The leader's: lost if the leader is before a follower has it.
+    /// That of the leader. A record is lost if the leader fails before a follower has copied it.
     Leader,
-    /// That of all in-sync replicas (`min.insync.replicas` at least).
+    /// That of all in-sync replicas (at least `min.insync.replicas`).
     All,
 }
 
 impl Acks {
-    /// As a request says it.
+    /// The value in a request.
     pub(crate) fn on_the_wire(self) -> i16 {
         match self {
             Self::None => 0,

@@ -1,9 +1,9 @@
-//! [`Config`]: everything a producer can be told, under Java's names.
+//! [`Config`]: all properties of a producer, under Java's names.
 //!
 //! A property keeps Kafka's name with `_` for `.` and its unit in its type: `delivery.timeout.ms` is
-//! [`delivery_timeout`](Config::delivery_timeout). Written as text, both Java's names and librdkafka's are understood; one
-//! that nobody knows is refused, with the one that was probably meant. Defaults are those of Java's producer 4.3; a line says
-//! where not. An error names all mistakes, not the first.
+//! [`delivery_timeout`](Config::delivery_timeout). As text, both Java's and librdkafka's names are accepted. An unknown name is
+//! refused, with a suggestion of the name that was probably meant. Defaults are those of Java's producer 4.3; the documentation
+//! says where they differ. An error lists all mistakes, not only the first.
 //!
 //! ```
 //! use offtake_producer::config::Config;
@@ -27,40 +27,41 @@ pub use offtake_client::config::{
 };
 use offtake_client::config::{Properties, Property, names};
 
-/// What a producer is told. See the [module](self) for the names.
+/// The configuration of a producer. See the [module](self) for the names.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
-    /// What every client is told: where the brokers are, and how long to wait for them.
+    /// The properties common to every client, such as the brokers' addresses and timeouts.
     pub client: ClientConfig,
 
-    /// `acks`: all. Whose word makes a record written.
+    /// `acks`: all. Which acknowledgement makes a record count as written.
     pub acks: Acks,
-    /// `enable.idempotence`: true. What is sent again is written once, and in order (KIP-98). Without a word of yours it is off where
-    /// `acks`, `retries` or `max.in.flight.requests.per.connection` exclude it.
+    /// `enable.idempotence`: true. A record that is sent again is written once, and in order (KIP-98). If you do not set it, it
+    /// is off where `acks`, `retries` or `max.in.flight.requests.per.connection` exclude it.
     pub enable_idempotence: bool,
-    /// `max.in.flight.requests.per.connection`: 5 requests to one broker without an answer; at most 5 with idempotence.
+    /// `max.in.flight.requests.per.connection`: 5 unanswered requests to one broker; at most 5 with idempotence.
     pub max_in_flight_requests: usize,
-    /// `retries`: 2 147 483 647, so that `delivery.timeout.ms` alone is the bound.
+    /// `retries`: 2 147 483 647, so that `delivery.timeout.ms` alone is the limit.
     pub retries: u32,
 
     /// `linger.ms`: 5 ms, how long a batch that is not full waits for more records.
     pub linger: Duration,
-    /// `batch.size`: 16 384 bytes of one partition in one batch; what is larger alone is a batch of its own. A batch that is compressed
-    /// is this large afterwards, about; before, it has 16 times as many bytes at most (but 1 MiB at least, and 16 MiB at most).
+    /// `batch.size`: 16 384 bytes of one partition in one batch. A record that is larger is a batch of its own. With compression
+    /// this is roughly the compressed size; the uncompressed batch has at most 16 times as many bytes (but at least 1 MiB, and at
+    /// most 16 MiB).
     pub batch_size: usize,
-    /// `buffer.memory`: 32 MiB of records that are not written yet, all partitions together. With more, sending waits.
+    /// `buffer.memory`: 32 MiB of records that are not written yet, for all partitions together. When it is full, sending waits.
     pub buffer_memory: usize,
-    /// `max.block.ms`: 60 s, how long sending waits for memory or to learn of a topic.
+    /// `max.block.ms`: 60 s, how long sending waits for memory or for a topic's metadata.
     pub max_block: Duration,
     /// `max.request.size`: 1 MiB, the largest request, and the largest record.
     pub max_request_size: usize,
-    /// `delivery.timeout.ms`: 2 min from sending to the word of a broker, retries included. At least `linger.ms` and
-    /// `request.timeout.ms` together; the default follows them.
+    /// `delivery.timeout.ms`: 2 min from sending to the broker's acknowledgement, retries included. At least the sum of
+    /// `linger.ms` and `request.timeout.ms`; the default is raised to that sum.
     pub delivery_timeout: Duration,
 
-    /// `transactional.id`: none. By whom transactions are made: a producer that starts with it ends what another one with it began
-    /// ([`TransactionalProducer`](crate::TransactionalProducer)).
+    /// `transactional.id`: none. The identity under which transactions are made: a producer that starts with it ends the
+    /// transaction that an earlier producer with it began ([`TransactionalProducer`](crate::TransactionalProducer)).
     pub transactional_id: Option<String>,
     /// `transaction.timeout.ms`: 60 s, after which the coordinator aborts a transaction, and fences its producer if the cluster's
     /// `transaction.version` is below 2 (KIP-890). At most the broker's `transaction.max.timeout.ms`.
@@ -73,15 +74,15 @@ pub struct Config {
     /// `compression.zstd.level`: -131 072 to 22, or 3.
     pub compression_zstd_level: Option<i32>,
 
-    /// `partitioner.ignore.keys`: false. Whether a record's key has no part in the choice of its partition.
+    /// `partitioner.ignore.keys`: false. Whether a record's key is ignored in the choice of its partition.
     pub partitioner_ignore_keys: bool,
-    /// `partitioner.adaptive.partitioning.enable`: true. Records without a key go less to partitions that are slow (KIP-794).
+    /// `partitioner.adaptive.partitioning.enable`: true. Fewer of the records without a key go to slow partitions (KIP-794).
     pub partitioner_adaptive: bool,
-    /// `partitioner.availability.timeout.ms`: 0, which is never. Records without a key do not go to partitions whose leader has taken
-    /// nothing for so long of what was ready for it, if others can be had; the batch that is being filled is filled. Only with
-    /// `partitioner.adaptive.partitioning.enable` (KIP-794).
+    /// `partitioner.availability.timeout.ms`: 0, which disables it. Records without a key avoid partitions whose leader has
+    /// accepted nothing for this long although batches were ready for it, if other partitions are available. The batch that is
+    /// being filled is still filled. Only with `partitioner.adaptive.partitioning.enable` (KIP-794).
     pub partitioner_availability_timeout: Duration,
-    /// `metadata.max.idle.ms`: 5 min, after which a topic that nothing was sent to is forgotten.
+    /// `metadata.max.idle.ms`: 5 min, after which a topic is forgotten that no record was sent to.
     pub metadata_max_idle: Duration,
 }
 
@@ -112,7 +113,7 @@ impl Default for Config {
     }
 }
 
-#[doc(hidden)] // applications have the methods of `property_methods!`
+#[doc(hidden)] // applications use the methods of `property_methods!`
 impl Properties for Config {
     const CLIENT: &'static str = "a producer";
     const NAMES: &'static [&'static [&'static str]] = &[names::CONSUMER, names::PRODUCER];
@@ -138,7 +139,8 @@ impl Properties for Config {
 offtake_client::property_methods!(Config);
 
 impl Config {
-    /// Whether what is sent again is written once: `enable.idempotence`, or what the other properties leave of its default.
+    /// Whether a record that is sent again is written once: `enable.idempotence`, or its default as limited by the other
+    /// properties.
     pub fn is_idempotent(&self) -> bool {
         self.enable_idempotence
             && (self.is_given("enable.idempotence") || self.excludes_idempotence().is_empty())
@@ -153,7 +155,7 @@ impl Config {
         }
     }
 
-    /// As given, or what follows from the others: raised for a `linger.ms` or `request.timeout.ms` that would not fit.
+    /// `delivery.timeout.ms` as given, or else the default, raised if `linger.ms` and `request.timeout.ms` need more.
     pub(crate) fn total_timeout(&self) -> Duration {
         if self.is_given("delivery.timeout.ms") {
             self.delivery_timeout
@@ -163,7 +165,7 @@ impl Config {
     }
 }
 
-/// The part of it that every client has.
+/// The part that is common to every client.
 impl From<Config> for ClientConfig {
     fn from(config: Config) -> Self {
         config.client

@@ -1,4 +1,4 @@
-//! The properties of a producer beside those that every client has: Java's, 4.3, then librdkafka's.
+//! The properties of a producer beside those of every client: first Java's (4.3), then librdkafka's.
 
 use std::time::Duration;
 
@@ -94,7 +94,7 @@ fn acks(c: &mut Config, v: Value<'_>) -> Set {
     Ok(())
 }
 
-/// Java's clients take an empty one for a mistake; in a shared file it says that there is none.
+/// Java's clients reject an empty value. In a shared properties file an empty value means that there is none.
 fn transactional_id(c: &mut Config, v: Value<'_>) -> Set {
     let id = v.text();
     c.transactional_id = (!id.is_empty()).then(|| id.to_owned());
@@ -111,7 +111,7 @@ fn compression(c: &mut Config, v: Value<'_>) -> Set {
     Ok(())
 }
 
-/// -1 is the codec's default.
+/// -1 means the codec's default.
 fn gzip_level(c: &mut Config, v: Value<'_>) -> Set {
     let level = v.number(-1, 9)?;
     if level == 0 {
@@ -121,7 +121,7 @@ fn gzip_level(c: &mut Config, v: Value<'_>) -> Set {
     Ok(())
 }
 
-/// librdkafka has one level for whichever codec is used, and -1 for its default.
+/// librdkafka has one level for all codecs, and -1 for the codec's default.
 fn level(c: &mut Config, v: Value<'_>) -> Set {
     let level: i32 = v.number(-1, 22)?;
     let level = (level >= 0).then_some(level);
@@ -130,14 +130,14 @@ fn level(c: &mut Config, v: Value<'_>) -> Set {
     Ok(())
 }
 
-/// librdkafka's may be a fraction of a millisecond.
+/// librdkafka's value may be a fraction of a millisecond.
 fn fractional_linger(c: &mut Config, v: Value<'_>) -> Set {
     let millis: f64 = v.number(0.0, 900_000.0)?;
     c.linger = Duration::from_secs_f64(millis / 1000.0);
     Ok(())
 }
 
-/// librdkafka counts its queue in KiB.
+/// librdkafka gives the size of its queue in KiB.
 fn buffer_kbytes(c: &mut Config, v: Value<'_>) -> Set {
     let kib: usize = v.number(1, 2_147_483_647)?;
     c.buffer_memory = kib.saturating_mul(1024);

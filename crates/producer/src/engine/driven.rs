@@ -1,4 +1,4 @@
-//! The engine as the loop drives it.
+//! The engine's interface to the loop.
 
 use std::{
     mem,
@@ -29,7 +29,7 @@ impl offtake_client::engine::Engine for Engine {
     }
 
     fn handle_abandoned(&mut self, now: Instant) {
-        // The coordinator aborts a transaction that nobody ends when its time is over.
+        // A transaction that nobody ends is aborted by the coordinator after its timeout.
         let deadline = self.transacting.is_some().then(|| after(now, self.delivery_timeout));
         self.close(now, deadline, None);
     }
@@ -46,13 +46,13 @@ impl offtake_client::engine::Engine for Engine {
             }
             Machine::Sender => {
                 self.sender.handle_answer(now, id, result, &self.shared);
-                // Records that waited for memory may have filled batches.
+                // The freed memory may have let waiting records fill batches.
                 self.look(now);
             }
         }
     }
 
-    /// With `acks=0` a broker that leads a partition no longer says so in no other way.
+    /// With `acks=0`, closing the connection is the only way for a broker to report that it no longer leads a partition.
     fn handle_closed_unanswered(&mut self, now: Instant, _broker: BrokerId) {
         self.metadata.refresh(now);
     }
@@ -92,7 +92,7 @@ impl offtake_client::engine::Engine for Engine {
         matches!(self.life, EngineState::Closed)
     }
 
-    /// The handle gets nothing by this way: each record hears of itself.
+    /// The handle has no output here: each record gets its own outcome.
     fn poll_output(&mut self, now: Instant) -> Option<()> {
         self.route_events(now);
         None
@@ -120,7 +120,7 @@ impl offtake_client::engine::Engine for Engine {
                 return None;
             }
             let transmit = self.next_transmit(now);
-            // What the sender found that it needs first, another machine may ask for at once.
+            // If the sender reported that it needs something first, another machine may send a request for that at once.
             if transmit.is_some() || !self.sender.has_events() {
                 return transmit;
             }
@@ -141,7 +141,7 @@ impl Engine {
         {
             (Machine::Transactions(part), Lane::Control, transmit)
         } else {
-            // Metadata must not stand behind megabytes of records.
+            // Metadata requests must not queue behind megabytes of records.
             (Machine::Sender, Lane::Produce, self.sender.poll_transmit(now, &self.shared, &cluster)?)
         };
         self.next_tag = self.next_tag.wrapping_add(1);

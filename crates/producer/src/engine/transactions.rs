@@ -1,4 +1,4 @@
-//! The engine's transactions: the machine, who waits for it, and what it means for what is sent.
+//! The engine's part of transactions: the machine, its waiting callers, and the effects on the sender and the accumulator.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -14,20 +14,20 @@ use crate::transaction::machine::{Event, Part, Protocol, Transactions};
 
 type Reply = oneshot::Sender<Result<()>>;
 
-/// What the handle asks of transactions.
+/// A transaction request from the handle.
 pub(crate) enum TransactionCommand {
     /// Answered when a transaction could be begun.
     AwaitReady(Reply),
     Begin(Reply),
     SendOffsets(GroupOffsets, Reply),
-    /// Without an answer where the handle is gone: then it is an abort.
+    /// Without a reply if the handle is gone; then the transaction is aborted.
     End {
         commits: bool,
         done: Option<Reply>,
     },
 }
 
-/// The machine of a transactional producer, and who waits for what.
+/// The machine of a transactional producer, and the callers that wait for its results.
 pub(super) struct Transacting {
     pub(super) machine: Transactions,
     begin: Option<Reply>,
@@ -49,7 +49,7 @@ impl Transacting {
         }
     }
 
-    /// The engine has ended, and with it whatever is waited for.
+    /// Ends the machine and all waits, because the engine has ended.
     pub(super) fn stop(&mut self, why: Error) {
         self.machine.end_for_good(why);
         while let Some(event) = self.machine.poll_event() {
@@ -76,7 +76,7 @@ impl Transacting {
 
 impl Engine {
     pub(super) fn handle_transaction_command(&mut self, now: Instant, command: TransactionCommand) {
-        // What happened to the records before belongs to the transaction before.
+        // The outcomes of earlier records belong to the previous transaction.
         self.look(now);
         self.route_sender(now);
         let Some(transacting) = &mut self.transacting else { return };
@@ -98,7 +98,7 @@ impl Engine {
             }
             TransactionCommand::End { commits, done } => {
                 transacting.end = done;
-                // Everything that was given is sent at once.
+                // Everything accepted so far is sent without waiting for `linger.ms`.
                 self.flushes.push((self.shared.lock().flush(), oneshot::channel().0));
                 if let Some(transacting) = &mut self.transacting {
                     transacting.machine.end(now, commits);
@@ -108,10 +108,10 @@ impl Engine {
         self.route_transactions(now);
     }
 
-    /// Carries what the machine says to the others, and what became of what was sent to the machine.
+    /// Routes the machine's events to the others, and reports to the machine when its records are settled.
     pub(super) fn route_transactions(&mut self, now: Instant) {
         let Some(transacting) = &mut self.transacting else { return };
-        // Its records have their outcomes, and no answer is outstanding that could be about them.
+        // All records have outcomes, and no response that could concern them is outstanding.
         if transacting.machine.awaits_records() && self.sender.is_quiet() && self.shared.lock().is_empty() {
             transacting.machine.on_records_settled(now);
         }
@@ -155,7 +155,7 @@ impl Engine {
             self.sender.open_transaction(*protocol == Protocol::Announced);
         }
         let is_heard = reply.is_some_and(|reply| reply.send(result.map(drop)).is_ok());
-        // Whoever wanted it has gone.
+        // The caller of `begin` has gone away.
         if opened
             && !is_heard
             && let Some(transacting) = &mut self.transacting
@@ -164,7 +164,7 @@ impl Engine {
         }
     }
 
-    /// Batches of a transaction that was given up.
+    /// Drops the unsent batches of a transaction that was given up.
     pub(super) fn drop_unsent(&mut self, now: Instant) {
         let dropped = self.shared.lock().take_dropped();
         if let Some((why, batches)) = dropped {
@@ -172,7 +172,7 @@ impl Engine {
         }
     }
 
-    /// The open transaction cannot be committed without what this is about.
+    /// Fails the open transaction: it cannot be committed without the record or the partition concerned.
     pub(super) fn fail_transaction(&mut self, now: Instant, why: Error) {
         if let Some(transacting) = &mut self.transacting {
             transacting.machine.fail(now, why);

@@ -32,7 +32,7 @@ fn murmur2(data: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    /// As the tests of Java's `Utils.murmur2` have them.
+    /// The values are those of the tests of Java's `Utils.murmur2`.
     #[test]
     fn hashes_are_those_of_javas_clients() {
         let expected = [

@@ -2,12 +2,12 @@
 
 use offtake_machine::SplitMix64;
 
-/// The partition that is being filled, of one topic.
+/// The choice of a partition for the records of one topic that have no key.
 #[derive(Debug)]
 pub(crate) struct Sticky {
     random: SplitMix64,
     partition: Option<i32>,
-    /// Bytes that went to it.
+    /// The bytes that went to the current partition.
     produced: usize,
 }
 
@@ -21,8 +21,8 @@ impl Sticky {
         self.partition
     }
 
-    /// The partition for the next record. `queues`: for each partition that may be chosen, how many batches wait for it; one with a longer
-    /// queue is chosen less.
+    /// The partition for the next record. `queues` lists the partitions that may be chosen, each with the number of its waiting
+    /// batches. The longer its queue, the less often a partition is chosen.
     pub(crate) fn partition(&mut self, queues: impl Iterator<Item = (i32, usize)> + Clone) -> Option<i32> {
         if let Some(partition) = self.partition
             && queues.clone().any(|(known, _)| known == partition)
@@ -34,7 +34,7 @@ impl Sticky {
         self.partition
     }
 
-    /// Each partition has as many lots as its queue is shorter than the longest, and one.
+    /// Draws a partition at random. Its weight is one more than the difference between the longest queue and its own.
     fn draw(&mut self, queues: impl Iterator<Item = (i32, usize)> + Clone) -> Option<i32> {
         let longest = queues.clone().map(|(_, length)| length).max()?;
         let lots = |length: usize| (longest.saturating_sub(length) as u64).saturating_add(1);
@@ -49,7 +49,8 @@ impl Sticky {
         None
     }
 
-    /// A record of so many bytes went to its partition. It is left when a batch's worth went there and the batch is full, or at twice as much.
+    /// Counts the bytes of a record. The partition is left when it got `batch_size` bytes and its batch is full, or at the latest
+    /// after twice as many bytes.
     pub(crate) fn appended(&mut self, bytes: usize, batch_size: usize, batch_is_full: bool) {
         self.produced = self.produced.saturating_add(bytes);
         let enough = self.produced >= batch_size && batch_is_full;

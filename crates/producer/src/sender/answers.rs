@@ -1,4 +1,4 @@
-//! What becomes of the batches of a request.
+//! The handling of Produce responses: the outcome of each batch of a request.
 
 use std::time::{Duration, Instant};
 
@@ -22,39 +22,39 @@ use crate::{
     delivery::Outcome,
 };
 
-/// How long the coordinator of a transaction is given for the one before.
+/// The pause before a retry while the transaction's coordinator still finishes the previous transaction.
 const A_MOMENT: Duration = Duration::from_millis(20);
 
-/// What a broker's answer means for a batch.
+/// The meaning of a broker's response for a batch.
 enum Verdict {
     Written {
         base_offset: Option<i64>,
         append_time: Option<i64>,
     },
-    /// To be sent again.
+    /// The batch is to be sent again.
     Again {
         trouble: String,
         may_be_written: bool,
         is_stale: bool,
-        /// Whether a moment will do.
+        /// Whether a short pause is enough.
         is_soon: bool,
     },
-    /// It is not what comes next in the broker's log, and none of the batches that the broker knows again (KIP-98, KIP-360).
+    /// The batch is neither the next one in the broker's log nor one of those that the broker remembers (KIP-98, KIP-360).
     OutOfOrder {
         trouble: String,
-        /// Whether the broker knows its producer at all.
+        /// Whether the broker knows the producer at all.
         knows_producer: bool,
     },
-    /// Larger than the topic takes.
+    /// The batch is larger than the topic allows.
     TooLarge(Error),
-    /// It will not be written.
+    /// The batch will not be written.
     Refused(Outcome),
-    /// Whether it is written cannot be told from what the broker says.
+    /// The broker's response does not show whether the batch is written.
     Unclear(Error),
 }
 
 impl Verdict {
-    /// What the broker said, of a refusal.
+    /// The broker's words, if it refused the batch.
     fn said(&self) -> String {
         match self {
             Self::TooLarge(error)
@@ -76,7 +76,7 @@ impl Sender {
         answer: Result<Answer, CallError>,
         shared: &Shared,
     ) {
-        // What was not written to a connection was no attempt.
+        // A batch that was never written to a connection does not count as an attempt.
         let was_sent = !matches!(answer, Err(CallError::NotSent { .. }));
         let response = match answer {
             Ok(Answer { response: Response::Produce(mut response), .. }) => {
@@ -101,7 +101,7 @@ impl Sender {
             shipment.attempts = shipment.attempts.saturating_sub(u32::from(!was_sent));
             let name = partition.partition.clone();
             let verdict = match &response {
-                // It is on its way, and nothing more will be heard of it.
+                // The request was sent, and `acks=0` has no response.
                 Ok(_) if self.config.acks == Acks::None => {
                     Verdict::Written { base_offset: None, append_time: None }
                 }
@@ -129,7 +129,7 @@ impl Sender {
         }
     }
 
-    /// A broker named the leader (KIP-951).
+    /// Stores the leader that a broker named (KIP-951).
     fn learn_leader(
         &mut self,
         of: &TopicPartition,
@@ -167,7 +167,7 @@ impl Sender {
                 self.end(now, slot, &shipment, outcome, shared);
             }
             Verdict::Again { .. } | Verdict::OutOfOrder { .. } if shipment.is_abandoned => {
-                // Its outcome was told: it may be written, and is not sent again.
+                // Its failure was reported already. It may be written, and is not sent again.
                 partition.gap(&shipment, GivenUp::Untold);
                 self.end(now, slot, &shipment, Outcome::Failed(Error::misuse("told before")), shared);
             }
@@ -188,7 +188,7 @@ impl Sender {
                     && shipment.may_be_written
                     && !partition.may_miss_one_before(&shipment) =>
             {
-                // A broker that was restarted knows the last batch only.
+                // A restarted broker remembers only the last batch.
                 partition.gap(&shipment, GivenUp::NotKnownAgain);
                 let name = &partition.partition;
                 let text = format!(
@@ -202,7 +202,7 @@ impl Sender {
                     && retries_left
                     && !(is_transactional && partition.is_first(&shipment.batch.info)) =>
             {
-                // What lacks one before it has not got this one.
+                // A broker that lacks an earlier batch cannot have written this one.
                 shipment.may_be_written = false;
                 if partition.is_first(&shipment.batch.info) {
                     partition.gap(&shipment, GivenUp::NotWritten);
@@ -232,7 +232,7 @@ impl Sender {
                 let error = Error::new(kind, text).with_partition(name.clone());
                 self.end(now, slot, &shipment, Outcome::Failed(error), shared);
             }
-            // An earlier attempt may have been taken, and its answer lost.
+            // An earlier attempt may have been written, and its response lost.
             Verdict::TooLarge(_) | Verdict::Refused(_) if shipment.may_be_written => {
                 partition.gap(&shipment, GivenUp::Untold);
                 let name = &partition.partition;
@@ -244,7 +244,7 @@ impl Sender {
                 self.end(now, slot, &shipment, Outcome::Failed(error), shared);
             }
             Verdict::TooLarge(error) => {
-                // In a transaction the halves have the numbers of the whole.
+                // In a transaction the halves keep the sequences of the whole.
                 if !is_transactional {
                     partition.gap(&shipment, GivenUp::NotWritten);
                 }
@@ -268,7 +268,7 @@ impl Sender {
         }
     }
 
-    /// A batch is sent again after a pause of its partition.
+    /// Queues a batch to be sent again, after a pause of its partition.
     fn pause(&mut self, now: Instant, slot: SlotId, mut shipment: Shipment, trouble: String, is_soon: bool) {
         let Some(partition) = self.partitions.get_mut(slot.index()) else { return };
         tracing::debug!(partition = %partition.partition, attempts = shipment.attempts, trouble, "a batch is sent again");
@@ -286,7 +286,7 @@ impl Sender {
         self.give_up(now, slot, &shipment.batch.info, shipment.batch.held(), outcome, shared);
     }
 
-    /// No broker will take any of these.
+    /// Fails these batches: no broker will accept them.
     fn refused(&mut self, now: Instant, sent: Sent, error: &Error, shared: &Shared) {
         for SentBatch { slot, serial, .. } in sent.batches {
             let Some(partition) = self.partitions.get_mut(slot.index()) else { continue };
@@ -297,7 +297,7 @@ impl Sender {
         }
     }
 
-    /// Sends the two halves of a batch in its place. False if it cannot be halved.
+    /// Sends the two halves of a batch in its place. Returns false if it cannot be halved.
     fn split(&mut self, now: Instant, slot: SlotId, shipment: &Shipment, shared: &Shared) -> bool {
         let info = &shipment.batch.info;
         let codec = shared.lock().codec();
@@ -323,7 +323,7 @@ impl Sender {
     }
 }
 
-/// The records of a batch, in two. `None` if there is one record, or they cannot be read.
+/// The records of a batch, in two halves. `None` if there is only one record, or the records cannot be read.
 fn halves(batch: &Batch, codec: Codec) -> Option<[offtake_wire::records::SealedBatch; 2]> {
     use offtake_wire::records::{Batches, Crc, Decompressor};
 
@@ -342,7 +342,7 @@ fn halves(batch: &Batch, codec: Codec) -> Option<[offtake_wire::records::SealedB
     Some([seal(first, codec).ok()?, seal(second, codec).ok()?])
 }
 
-/// Puts a response into the order in which it is searched: it may be of many topics.
+/// Sorts a response for the searches in it, because it may have many topics.
 fn sort(response: &mut ProduceResponse) {
     let topics = &mut response.responses;
     topics.sort_by(|one, other| (&one.name, one.topic_id).cmp(&(&other.name, other.topic_id)));
@@ -351,7 +351,7 @@ fn sort(response: &mut ProduceResponse) {
     }
 }
 
-/// What the response says of this partition, whose topic went by its name or by this id.
+/// The response for this partition, whose topic is given by name or by this id.
 fn answer_of(
     response: &ProduceResponse,
     of: &TopicPartition,
@@ -421,16 +421,17 @@ fn verdict(
             let text = format!("another producer has begun with this `transactional.id`: {}", why());
             Verdict::Refused(Outcome::Failed(refused(ErrorKind::Fenced, text)))
         }
-        // The coordinator is still about the transaction before: very common where each has an epoch of its own.
+        // The coordinator still finishes the previous transaction. This is very common where each transaction has its own epoch.
         ErrorCode::ConcurrentTransactions => {
             Verdict::Again { trouble: why(), may_be_written: false, is_stale: false, is_soon: true }
         }
-        // Brokers say so of whatever goes wrong there, also after it was appended. A transaction that ends without it settles that.
+        // Brokers return this code for any failure, even after the batch was appended. For a transaction that does not matter,
+        // because it ends without the batch.
         ErrorCode::UnknownServerError | ErrorCode::Unknown(_) if !is_transactional => {
             let text = format!("whether the record was written is not known: {}", why());
             Verdict::Unclear(refused(ErrorKind::OutcomeUnknown, text))
         }
-        // It stands in the leader's log already.
+        // The batch is already in the leader's log.
         code if code.is_retriable() => Verdict::Again {
             trouble: why(),
             may_be_written: !matches!(code, ErrorCode::NotEnoughReplicas | ErrorCode::CorruptMessage),

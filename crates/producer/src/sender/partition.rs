@@ -1,4 +1,4 @@
-//! What was sent of one partition, and what may be sent next.
+//! The sent batches of one partition, and the decision what may be sent next.
 
 use std::{
     collections::VecDeque,
@@ -19,54 +19,54 @@ use crate::accumulator::{Batch, BatchInfo, Serial};
 pub(super) struct Partition {
     pub(super) partition: TopicPartition,
     pub(super) leader: Option<BrokerId>,
-    /// The id of its topic, if it has one: another is another log.
+    /// The topic id, if there is one. A new id means a new log.
     topic_id: Option<Uuid>,
-    /// The place of the first batch that was numbered since that changed: those before it may be in the former log.
+    /// The place of the first batch numbered since the topic id changed. Earlier batches may be in the former log.
     first_of_topic: u64,
-    /// Whether it is among those of its leader's that have something to send.
+    /// Whether it is queued at its leader.
     pub(super) is_queued: bool,
-    /// Whether there may be more in the accumulator.
+    /// Whether the accumulator may have more batches.
     pub(super) has_more: bool,
     pub(super) paused_until: Option<Instant>,
     pub(super) backoff: Backoff,
-    /// To be sent again, oldest first.
+    /// Batches to be sent again, oldest first.
     pub(super) retries: VecDeque<Shipment>,
     pub(super) in_flight: VecDeque<Shipment>,
     sequences: Sequences,
-    /// When a leader last took a batch.
+    /// When a leader last acknowledged a batch.
     proven_at: Option<Instant>,
-    /// How many batches were numbered, in all epochs.
+    /// The number of batches numbered so far, in all epochs.
     numbered: u64,
 }
 
-/// How many of a producer's last batches a broker knows again when they come twice.
+/// The number of a producer's last batches that a broker recognizes as duplicates.
 const REMEMBERED: u64 = 5;
 
-/// How long after its last batch a broker is taken to know a producer. It forgets one after `producer.id.expiration.ms`, a day where that is
-/// not set.
+/// How long after its last batch a broker is assumed to know a producer. A broker forgets a producer after
+/// `producer.id.expiration.ms`, a day by default.
 const KNOWN_FOR: Duration = Duration::from_secs(3600);
 
 /// A batch that was sent.
 #[derive(Debug)]
 pub(super) struct Shipment {
     pub(super) batch: Batch,
-    /// Its place among the partition's batches, in the order in which they were numbered.
+    /// Its place among the partition's batches, in the order of numbering.
     place: u64,
-    /// The broker that it was sent to last.
+    /// The broker that it was last sent to.
     pub(super) sent_to: Option<BrokerId>,
     pub(super) stamp: ProducerStamp,
-    /// How often it was sent.
+    /// The number of attempts.
     pub(super) attempts: u32,
     /// Whether an attempt may have written it.
     pub(super) may_be_written: bool,
-    /// Why it was not written, the last time.
+    /// Why the last attempt did not write it.
     pub(super) trouble: Option<String>,
-    /// Its time was over while it was on its way: its outcome was told.
+    /// Whether its delivery timeout ended while it was in flight, so that its failure was reported.
     pub(super) is_abandoned: bool,
 }
 
 impl Shipment {
-    /// A batch that has a number, and was not sent.
+    /// A batch that was numbered, but not sent.
     fn new(batch: Batch, stamp: ProducerStamp, place: u64) -> Self {
         Self {
             batch,
@@ -80,44 +80,44 @@ impl Shipment {
         }
     }
 
-    /// A part of it, with a part of its numbers.
+    /// A part of this batch, with a part of its sequences.
     pub(super) fn part(&self, batch: Batch, stamp: ProducerStamp) -> Self {
         Self::new(batch, stamp, self.place)
     }
 }
 
-/// The numbers of a partition's batches (KIP-98).
+/// The sequences of a partition's batches (KIP-98).
 #[derive(Debug, Default)]
 enum Sequences {
-    /// No batch was numbered.
+    /// No batch was numbered yet.
     #[default]
     None,
     Epoch {
         identity: ProducerIdentity,
         next: i32,
-        /// Whether the leader took a batch of this epoch, and knows of it.
+        /// Whether the leader accepted a batch of this epoch, and therefore knows it.
         is_proven: bool,
-        /// A batch was given up: nothing more is taken under these numbers.
+        /// Set when a batch was given up: brokers accept no more batches in this epoch.
         gap: Option<Gap>,
     },
 }
 
-/// What is known of the batches that were given up.
+/// The batches that were given up.
 #[derive(Clone, Copy, Debug, Default)]
 struct Gap {
-    /// The first that is certainly not written: no log has anything behind it.
+    /// The first batch that is certainly not written. No log has a batch behind it.
     hole: Option<u64>,
-    /// Whether of one of them nobody has said anything: it may be missing in the log.
+    /// Whether one of them never got a response, so that the log may lack it.
     may_miss_one: bool,
 }
 
-/// How a batch is given up.
+/// How a batch was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum GivenUp {
     NotWritten,
-    /// Nobody said whether it was written.
+    /// No response said whether it was written.
     Untold,
-    /// It may be written, and the broker does not know it again.
+    /// It may be written, and the broker does not recognize it.
     NotKnownAgain,
 }
 
@@ -131,20 +131,20 @@ impl GivenUp {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Numbering {
     None,
-    /// After a gap, a partition begins the next epoch by itself (KIP-360).
+    /// After a gap, a partition begins the next epoch on its own (KIP-360).
     OwnEpochs,
-    /// Epochs come from the transactions' coordinator, and a gap ends a transaction.
+    /// The transaction coordinator assigns epochs, and a gap ends a transaction.
     GivenEpochs,
 }
 
-/// What may be sent next.
+/// The next thing that a partition may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NextSend {
     /// The retry with this index.
     Retry(usize),
     /// A batch from the accumulator.
     New,
-    /// Nothing before the partition goes on in a new epoch.
+    /// Nothing, until the partition goes on in a new epoch.
     NewEpoch,
 }
 
@@ -173,7 +173,7 @@ impl Partition {
         }
     }
 
-    /// What the metadata says of it. A topic that was created again knows nothing of the producer.
+    /// Stores the partition's metadata. The log of a topic that was created again does not know the producer.
     pub(super) fn learn(&mut self, cluster: &Cluster) {
         self.leader = cluster.leader(&self.partition);
         if let Some(id) = cluster.topic_id(self.partition.topic.as_str())
@@ -184,7 +184,7 @@ impl Partition {
         }
     }
 
-    /// Brokers forget producers that have written nothing for long.
+    /// Allows for brokers that forget producers which have written nothing for long.
     pub(super) fn doubt_after_long(&mut self, now: Instant) {
         if self.proven_at.is_some_and(|at| now.saturating_duration_since(at) >= KNOWN_FOR) {
             self.proven_at = None;
@@ -192,32 +192,32 @@ impl Partition {
         }
     }
 
-    /// The next batch goes alone, as the first of an epoch does.
+    /// Makes the next batch go alone, as the first of an epoch does.
     fn doubt(&mut self) {
         if let Sequences::Epoch { is_proven, .. } = &mut self.sequences {
             *is_proven = false;
         }
     }
 
-    /// Whether there may be something to send, though not at once.
+    /// Whether there may be something to send, even if not at once.
     pub(super) fn has_work(&self) -> bool {
         (self.has_more || !self.retries.is_empty()) && self.paused_until.is_none()
     }
 
-    /// Whether nothing of it is on its way.
+    /// Whether nothing of this partition is in flight.
     pub(super) fn is_idle(&self) -> bool {
         self.retries.is_empty() && self.in_flight.is_empty()
     }
 
-    /// What may be sent now.
-    /// `alone`: only with nothing else on its way.
+    /// The next thing that may be sent. `alone`: only if nothing else is in flight.
     pub(super) fn next(
         &mut self,
         numbering: Numbering,
         alone: bool,
         identity: Option<ProducerIdentity>,
     ) -> Option<NextSend> {
-        // What a former leader has may be written and not be told: what comes behind it at the new one would make it look as if it were not.
+        // A former leader may have written a batch whose response is still missing. A later batch at the new leader would make it
+        // look as if it were not written.
         let is_elsewhere = self.in_flight.iter().any(|shipment| shipment.sent_to != self.leader);
         if self.paused_until.is_some() || is_elsewhere || (alone && !self.in_flight.is_empty()) {
             return None;
@@ -231,7 +231,7 @@ impl Partition {
             Sequences::None => (false, false),
         };
         if has_gap && numbering == Numbering::GivenEpochs {
-            // With nothing left of the transaction, the next one has another epoch.
+            // When nothing is left of the transaction, the next one has another epoch.
             let newest = identity.filter(|_| is_quiet && self.retries.is_empty())?;
             if self.sequences.is_of(newest) {
                 return None;
@@ -240,7 +240,7 @@ impl Partition {
             return self.new_batch();
         }
         if has_gap {
-            // What may have been written is asked for under its old number.
+            // A batch that may have been written is sent again under its old sequence.
             return match self.retries.iter().position(|shipment| shipment.may_be_written) {
                 _ if !is_quiet => None,
                 Some(at) => Some(NextSend::Retry(at)),
@@ -257,7 +257,7 @@ impl Partition {
         if is_proven && self.are_all_remembered() { self.new_batch() } else { None }
     }
 
-    /// Whether a broker that has the oldest batch without an outcome would know it again behind one batch more.
+    /// Whether a broker would still remember the oldest batch without an outcome after one more batch.
     fn are_all_remembered(&self) -> bool {
         let oldest = self.in_flight.iter().chain(&self.retries).map(|shipment| shipment.place).min();
         oldest.is_none_or(|oldest| self.numbered.saturating_sub(oldest) < REMEMBERED)
@@ -267,14 +267,14 @@ impl Partition {
         self.has_more.then_some(NextSend::New)
     }
 
-    /// With nothing on its way, a partition goes on under the newest identity.
+    /// Moves an idle partition to the newest identity.
     fn adopt(&mut self, newest: ProducerIdentity, numbering: Numbering) {
         match &self.sequences {
             Sequences::Epoch { identity, .. } if *identity == newest => {}
-            // The partition may be ahead of the others, or behind them.
+            // The partition's epoch may be ahead of the others', or behind.
             Sequences::Epoch { identity, .. }
                 if numbering == Numbering::OwnEpochs && identity.id == newest.id => {}
-            // Its leader knows this producer, and takes no first batch of an epoch but the one with the first number.
+            // The leader knows this producer, and in a new epoch accepts only sequence 0 first.
             Sequences::Epoch { identity, is_proven: true, gap: None, .. } if identity.id == newest.id => {
                 self.begin_epoch(newest);
                 self.is_known_under(ProducerStamp { id: newest.id, epoch: newest.epoch, base_sequence: 0 });
@@ -283,7 +283,7 @@ impl Partition {
         }
     }
 
-    /// All batches that wait are numbered anew.
+    /// Begins an epoch: all waiting batches are numbered anew.
     pub(super) fn begin_epoch(&mut self, identity: ProducerIdentity) {
         self.sequences = Sequences::Epoch { identity, next: 0, is_proven: false, gap: None };
         let mut retries = mem::take(&mut self.retries);
@@ -293,13 +293,13 @@ impl Partition {
         self.retries = retries;
     }
 
-    /// A batch that is sent for the first time.
+    /// Numbers a batch that is sent for the first time.
     pub(super) fn numbered(&mut self, batch: Batch) -> Shipment {
         let (stamp, place) = self.number(batch.sealed.count());
         Shipment::new(batch, stamp, place)
     }
 
-    /// The numbers for the next batch, and its place.
+    /// The sequence and the place of the next batch.
     fn number(&mut self, count: i32) -> (ProducerStamp, u64) {
         let place = self.numbered;
         self.numbered = place.saturating_add(1);
@@ -313,7 +313,7 @@ impl Partition {
         stamp
     }
 
-    /// The leader has a batch of this epoch.
+    /// Notes that the leader has a batch of this epoch.
     pub(super) fn proven(&mut self, now: Instant, shipment: &Shipment) {
         if shipment.place >= self.first_of_topic {
             self.proven_at = Some(now);
@@ -329,7 +329,7 @@ impl Partition {
         }
     }
 
-    /// A batch is given up: those behind it cannot be written under their numbers.
+    /// Gives up a batch. Batches behind it cannot be written under their sequences.
     pub(super) fn gap(&mut self, shipment: &Shipment, how: GivenUp) {
         let stamp = shipment.stamp;
         if let Sequences::Epoch { identity, gap, .. } = &mut self.sequences
@@ -343,7 +343,8 @@ impl Partition {
         }
     }
 
-    /// Whether a broker that calls this batch out of order may lack one before it. If not, it may have this one, and not know it again.
+    /// Whether a broker that calls this batch out of order may lack an earlier one. If not, the broker may have written this one
+    /// and forgotten it.
     pub(super) fn may_miss_one_before(&self, shipment: &Shipment) -> bool {
         let Sequences::Epoch { gap, .. } = &self.sequences else { return false };
         let gap = gap.unwrap_or_default();
@@ -352,18 +353,18 @@ impl Partition {
             || !self.is_first(&shipment.batch.info)
     }
 
-    /// Whether none of the batches before this one is on its way or waits to be sent again.
+    /// Whether none of the earlier batches is in flight or waits to be sent again.
     pub(super) fn is_first(&self, info: &BatchInfo) -> bool {
         self.in_flight.iter().chain(&self.retries).all(|shipment| shipment.batch.info.order >= info.order)
     }
 
-    /// Takes a batch off those that are on their way.
+    /// Takes a batch from those in flight.
     pub(super) fn take_in_flight(&mut self, serial: Serial) -> Option<Shipment> {
         let at = self.in_flight.iter().position(|shipment| shipment.batch.info.serial == serial)?;
         self.in_flight.remove(at)
     }
 
-    /// Takes a batch off those that wait to be sent again. It had a number, which is now missing.
+    /// Takes a batch from those that wait to be sent again. Its sequence is then missing.
     pub(super) fn take_retry(&mut self, serial: Serial) -> Option<Shipment> {
         let at = self.retries.iter().position(|shipment| shipment.batch.info.serial == serial)?;
         let shipment = self.retries.remove(at)?;
@@ -371,7 +372,7 @@ impl Partition {
         Some(shipment)
     }
 
-    /// Takes all that wait to be sent again. Their numbers are missing now.
+    /// Takes all batches that wait to be sent again. Their sequences are then missing.
     pub(super) fn take_retries(&mut self) -> VecDeque<Shipment> {
         let retries = mem::take(&mut self.retries);
         for shipment in &retries {
@@ -380,22 +381,21 @@ impl Partition {
         retries
     }
 
-    /// A batch waits to be sent again, in the order of the batches.
+    /// Queues a batch to be sent again, in the order of the batches.
     pub(super) fn send_again(&mut self, shipment: Shipment) {
         let order = shipment.batch.info.order;
         let at = self.retries.iter().position(|other| other.batch.info.order > order);
         self.retries.insert(at.unwrap_or(self.retries.len()), shipment);
     }
 
-    /// The outcome of a batch that is on its way was told.
+    /// Marks a batch in flight whose failure was reported.
     pub(super) fn abandon(&mut self, serial: Serial) -> Option<BatchInfo> {
         let shipment = self.in_flight.iter_mut().find(|shipment| shipment.batch.info.serial == serial)?;
         shipment.is_abandoned = true;
         Some(shipment.batch.info.clone())
     }
 
-    /// Everything that was sent or waits to be sent again, whose outcome was not told: how many bytes it holds, and whether it may be
-    /// written.
+    /// Takes all batches whose outcome was not reported, each with the bytes that it holds and whether it may be written.
     pub(super) fn end_all(&mut self) -> Vec<(BatchInfo, usize, bool)> {
         let in_flight = mem::take(&mut self.in_flight).into_iter().map(|shipment| (shipment, true));
         let retries = mem::take(&mut self.retries).into_iter().map(|shipment| {

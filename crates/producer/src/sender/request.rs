@@ -18,13 +18,13 @@ use crate::{
     delivery::Outcome,
 };
 
-/// The last version in which topics go by their names.
+/// The last version with topic names.
 const NAMES: i16 = 12;
-/// The last version that does not add its partitions to their transaction (KIP-890).
+/// The last version whose Produce does not add partitions to a transaction (KIP-890).
 const ANNOUNCED: i16 = 11;
 
 impl Sender {
-    /// The next request for this broker, if it takes one more and there is something to send.
+    /// The next request for this broker, if the broker may have one more and there is something to send.
     pub(super) fn next_request(
         &mut self,
         now: Instant,
@@ -41,7 +41,7 @@ impl Sender {
         }
         let mut body = Body::default();
         let mut batches = Vec::new();
-        // Each slot has one turn, and one that does not fit keeps its place.
+        // Each slot has one turn. A slot whose batch does not fit keeps its place.
         for _ in 0..broker.ready.len() {
             let Some(slot) = self.brokers.get_mut(&to).and_then(|broker| broker.ready.pop_front()) else {
                 break;
@@ -96,7 +96,7 @@ impl Sender {
         Some(Transmit { id, to: Target::Broker(to), request: request.into(), max_version, timeout })
     }
 
-    /// The next batch of a slot, if one may be sent and takes no more than `room`.
+    /// The next batch of a slot, if one may be sent and needs no more than `room`.
     fn next_batch(&mut self, now: Instant, slot: SlotId, room: Option<usize>, shared: &Shared) -> NextBatch {
         loop {
             let Some(next) = self.next_of(now, slot) else { return NextBatch::Nothing };
@@ -136,7 +136,7 @@ impl Sender {
         }
     }
 
-    /// A batch that was taken, sealed. One that cannot be has its outcome.
+    /// Seals a batch that was taken. If that fails, the batch gets its outcome.
     fn sealed(&mut self, now: Instant, slot: SlotId, taken: Taken, shared: &Shared) -> Option<Batch> {
         let (info, error, bytes) = match taken {
             Taken::Sealed(batch) => return Some(batch),
@@ -159,14 +159,14 @@ impl Sender {
 }
 
 enum NextBatch {
-    /// This one was put into the request, with these bytes.
+    /// The batch was put into the request, with these bytes.
     Sent(Serial, Bytes),
     Nothing,
     DoesNotFit,
 }
 
 impl super::Partition {
-    /// Sends a batch, under the number that it has.
+    /// Sends a batch under the sequence that it has.
     fn ship(&mut self, mut shipment: Shipment) -> NextBatch {
         let bytes = shipment.batch.sealed.stamped(shipment.stamp);
         let serial = shipment.batch.info.serial;
@@ -181,15 +181,15 @@ impl super::Partition {
 #[derive(Default)]
 struct Body {
     topics: Vec<TopicProduceData>,
-    /// Where each topic is among them.
+    /// The index of each topic in `topics`.
     places: HashMap<Topic, usize>,
     bytes: usize,
-    /// Whether a topic goes by its name alone.
+    /// Whether some topic has no id and goes by its name.
     lacks_ids: bool,
 }
 
 impl Body {
-    /// Adds a batch. Returns the id that its topic goes by.
+    /// Adds a batch. Returns the topic id that is used for it.
     fn add(&mut self, partition: &TopicPartition, records: Bytes, cluster: &Cluster) -> Option<Uuid> {
         self.bytes = self.bytes.saturating_add(records.len());
         let data = PartitionProduceData { index: partition.partition, records: Some(records) };

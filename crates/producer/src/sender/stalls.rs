@@ -1,4 +1,4 @@
-//! Brokers that take nothing of what is ready for them (KIP-794, `partitioner.availability.timeout.ms`).
+//! Stalled brokers: those that accept nothing of what is ready for them (KIP-794, `partitioner.availability.timeout.ms`).
 
 use std::{collections::BTreeSet, time::Instant};
 
@@ -6,25 +6,26 @@ use offtake_machine::{BrokerId, after, earliest};
 
 use super::{Broker, Event, Sender};
 
-/// Whether a broker takes what is ready for it.
+/// Whether a broker accepts what is ready for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Intake {
     #[default]
     Flows,
-    /// It answers nothing while more is ready for it than it is sent, or cannot be reached: it is stalled at this moment, unless it answers before.
+    /// More is ready for the broker than it can be sent, and it has not responded or cannot be reached. It becomes stalled at
+    /// this time, unless it responds before.
     Stops { stalls_at: Instant },
-    /// Records that may go elsewhere do.
+    /// Records without a key avoid this broker if they can.
     Stalled,
 }
 
 impl Sender {
-    /// The brokers that have taken nothing for `partitioner.availability.timeout.ms` of what was ready for them.
+    /// The brokers that have accepted nothing for `partitioner.availability.timeout.ms` of what was ready for them.
     pub(crate) fn stalled(&self) -> BTreeSet<BrokerId> {
         let stalled = self.brokers.iter().filter(|(_, broker)| broker.intake == Intake::Stalled);
         stalled.map(|(id, _)| *id).collect()
     }
 
-    /// It has answered.
+    /// Notes that the broker has responded.
     pub(super) fn takes(&mut self, broker: BrokerId) {
         let Some(broker) = self.brokers.get_mut(&broker) else { return };
         if std::mem::take(&mut broker.intake) == Intake::Stalled {
@@ -32,7 +33,7 @@ impl Sender {
         }
     }
 
-    /// There is more for it than it takes.
+    /// Notes that more is ready for the broker than it accepts.
     pub(super) fn does_not_take(&mut self, now: Instant, broker: BrokerId) {
         if let Some(timeout) = self.config.availability_timeout
             && let Some(broker) = self.brokers.get_mut(&broker)
@@ -42,7 +43,8 @@ impl Sender {
         }
     }
 
-    /// The clock moved. A broker for which nothing is left would not answer any more: it is tried again.
+    /// Marks brokers as stalled whose time has come. A stalled broker for which nothing is left could not prove itself by a
+    /// response, so that it is tried again.
     pub(super) fn find_stalls(&mut self, now: Instant) {
         if self.config.availability_timeout.is_none() {
             return;
@@ -70,7 +72,7 @@ impl Sender {
         }
     }
 
-    /// When the next broker is stalled, if it does not answer before.
+    /// When the next broker becomes stalled, if it does not respond before.
     pub(super) fn next_stall(&self) -> Option<Instant> {
         earliest(self.brokers.values().map(|broker| match broker.intake {
             Intake::Stops { stalls_at } => Some(stalls_at),
@@ -97,7 +99,7 @@ mod tests {
     const TIMEOUT: Duration = Duration::from_secs(1);
     const MOMENT: Duration = Duration::from_millis(1);
 
-    /// Two brokers that have as many requests as they take, and more is ready for each.
+    /// Two brokers with as many requests as they accept, and more ready for each.
     struct World {
         sender: Sender,
         now: Instant,
@@ -121,7 +123,7 @@ mod tests {
             Self { sender, now: clock::now(), shared }
         }
 
-        /// What the engine does: it asks what there is to send. How often it is told that other brokers are stalled.
+        /// Lets time pass and asks for requests, as the engine does. Returns how often the set of stalled brokers changed.
         fn pass(&mut self, duration: Duration) -> usize {
             self.now += duration;
             self.sender.handle_timeout(self.now, &self.shared);
@@ -144,7 +146,7 @@ mod tests {
         assert_eq!(world.pass(Duration::ZERO), 0);
         assert_eq!(world.sender.poll_timeout(), Some(world.now + TIMEOUT));
         assert_eq!(world.pass(TIMEOUT - MOMENT), 0);
-        // The other one answers now and then: its time begins anew.
+        // The other broker responds now and then, which restarts its timeout.
         world.sender.takes(OTHER);
         assert_eq!((world.pass(MOMENT), world.stalled()), (1, vec![SLOW]));
         assert_eq!((world.pass(TIMEOUT - MOMENT), world.stalled()), (0, vec![SLOW]));
@@ -157,7 +159,7 @@ mod tests {
         assert_eq!(world.stalled(), [SLOW]);
     }
 
-    /// Nobody would ask it otherwise, and it would stay stalled.
+    /// Without a retry nothing would be sent to it, and it would stay stalled.
     #[test]
     fn a_stalled_broker_for_which_nothing_is_left_is_tried_again() {
         let mut world = World::with(TIMEOUT, true);
@@ -181,7 +183,7 @@ mod tests {
         assert_eq!((world.pass(TIMEOUT), world.stalled()), (1, vec![SLOW]));
     }
 
-    /// As in Java: 0 is never, and without adaptive partitioning it is of no account.
+    /// As in Java: 0 disables it, and without adaptive partitioning it has no effect.
     #[test]
     fn without_a_timeout_or_adaptive_partitioning_no_broker_is_stalled() {
         for (timeout, is_adaptive) in [(Duration::ZERO, true), (TIMEOUT, false)] {

@@ -1,5 +1,5 @@
-//! The machine and the log of one partition, with connections that end at any moment: what was sent may have arrived or not, may arrive
-//! later, and what was not sent goes over the next connection.
+//! The machine and the log of one partition, over connections that end at any moment. A sent request may have arrived or not, or
+//! may arrive later. Unsent requests go over the next connection.
 
 use std::{
     collections::VecDeque,
@@ -25,10 +25,10 @@ use crate::{
     accumulator::{Accumulator, TopicState},
 };
 
-/// How many batches of a producer a broker knows again (`ProducerStateEntry`).
+/// The number of a producer's batches that a broker remembers (`ProducerStateEntry`).
 const REMEMBERED: usize = 5;
 
-/// The log of the partition, and what its leader knows of the producer.
+/// The log of the partition, and the producer state of its leader.
 #[derive(Default)]
 struct Log {
     values: Vec<u32>,
@@ -38,7 +38,7 @@ struct Log {
 }
 
 impl Log {
-    /// What the broker says of this batch.
+    /// The broker's response for this batch.
     fn append(&mut self, records: &Bytes) -> ErrorCode {
         let mut bytes = records.clone();
         let batch = V2Batch::split_from(&mut bytes, Crc::Check).unwrap().unwrap();
@@ -75,7 +75,7 @@ fn values(records: &Bytes) -> Vec<u32> {
     payload.records().map(|record| value(record.unwrap())).collect()
 }
 
-/// A request that has no answer yet.
+/// A request without a response.
 struct Outstanding {
     id: CallId,
     records: Bytes,
@@ -90,10 +90,10 @@ struct World {
     cluster: Cluster,
     log: Log,
     outstanding: VecDeque<Outstanding>,
-    /// What arrived on connections that have ended, and was not carried out yet.
+    /// Requests that arrived on connections that have ended, and were not carried out yet.
     stale: VecDeque<Bytes>,
     deliveries: Vec<Delivery>,
-    /// Whether the broker restarts, and knows only the last batch then.
+    /// Whether the broker restarts when a connection ends, and then remembers only the last batch.
     restarts: bool,
 }
 
@@ -162,7 +162,7 @@ impl World {
         while self.sender.poll_event().is_some() {}
     }
 
-    /// The broker carries out the next request of the connection.
+    /// Lets the broker carry out the next request of the connection.
     fn carry_out(&mut self) {
         if let Some(next) = self.outstanding.iter_mut().find(|request| request.told.is_none()) {
             next.told = Some(self.log.append(&next.records));
@@ -183,7 +183,7 @@ impl World {
         self.sender.handle_answer(self.now, request.id, Ok(answer), &self.shared);
     }
 
-    /// The connection ends. Of its requests some had been written, of which the broker gets to see some, now or later.
+    /// Cuts the connection. Only some of its requests were written, and the broker sees some of those, now or later.
     fn cut(&mut self) {
         let carried_out = self.outstanding.iter().filter(|request| request.told.is_some()).count();
         let written = carried_out + self.below(self.outstanding.len() - carried_out + 1);
@@ -247,7 +247,8 @@ impl World {
     }
 }
 
-/// A broker knows five batches again. What was sent behind one that may be written has to be among them, however it got there.
+/// A broker remembers five batches. Whatever was sent behind one that may be written has to be among them, whatever the order of
+/// events.
 #[test]
 fn each_batch_is_written_once_and_in_order_wherever_connections_end() {
     for seed in 0..500 {
@@ -261,7 +262,7 @@ fn each_batch_is_written_once_and_in_order_wherever_connections_end() {
     }
 }
 
-/// A broker that was shut down and started knows the last batch only: of one before that it cannot tell.
+/// A restarted broker remembers only the last batch. It cannot recognize an earlier one.
 #[test]
 fn what_a_broker_that_was_restarted_cannot_tell_is_not_written_twice() {
     let mut unknown = 0;
@@ -286,7 +287,7 @@ fn what_a_broker_that_was_restarted_cannot_tell_is_not_written_twice() {
 }
 
 impl World {
-    /// One record is written, and the broker knows of the producer.
+    /// A world in which one record is written, so that the broker knows the producer.
     fn proven() -> Self {
         let mut world = Self::new(1, false);
         world.cluster.topics.get_mut("orders").unwrap().id = Uuid([1; 16]);
@@ -306,7 +307,7 @@ impl World {
         world
     }
 
-    /// The broker answers the oldest request with what this says of its partition.
+    /// Lets the broker answer the oldest request with this response for its partition.
     fn answer_with(&mut self, topic: TopicProduceResponse, node_endpoints: Vec<NodeEndpoint>) {
         let id = self.outstanding.pop_front().unwrap().id;
         let response = ProduceResponse { responses: vec![topic], node_endpoints, ..Default::default() };
@@ -315,12 +316,12 @@ impl World {
     }
 }
 
-/// As a topic of the response to one request of this partition.
+/// Wraps a partition's response in its topic.
 fn of_topic(name: &str, topic_id: Uuid, told: PartitionProduceResponse) -> TopicProduceResponse {
     TopicProduceResponse { name: name.to_owned(), topic_id, partition_responses: vec![told] }
 }
 
-/// Its new log takes any first sequence: a second batch could be taken before the first.
+/// The new log accepts any first sequence, so that a second batch could be accepted before the first.
 #[test]
 fn where_a_topic_was_created_again_the_first_batch_goes_alone() {
     let mut world = World::proven();
@@ -335,7 +336,7 @@ fn where_a_topic_was_created_again_the_first_batch_goes_alone() {
     world.send();
     world.transmit();
     assert_eq!(world.outstanding.len(), 2, "then the broker knows of the producer");
-    // A late answer of the former log says nothing about the new one.
+    // A late response about the former log says nothing about the new one.
     world.cluster.topics.get_mut("orders").unwrap().id = Uuid([3; 16]);
     world.sender.learn_leaders(&world.cluster);
     for _ in 0..2 {

@@ -1,4 +1,4 @@
-//! What a transaction allows to be sent.
+//! The effect of transactions on the sender.
 
 use std::{collections::HashMap, mem, time::Instant};
 
@@ -11,10 +11,10 @@ use crate::{
     delivery::Outcome,
 };
 
-/// Where the transactions of a producer stand, of one that has them.
+/// The state of a transactional producer's transaction.
 #[derive(Debug, Default)]
 pub(super) enum TransactionState {
-    /// None is open: nothing is sent.
+    /// No transaction is open, so that nothing is sent.
     #[default]
     None,
     Open(OpenTransaction),
@@ -24,9 +24,9 @@ pub(super) enum TransactionState {
 
 #[derive(Debug)]
 pub(super) struct OpenTransaction {
-    /// Whether its coordinator is told of a partition before that is written to (before KIP-890): those that it was told of.
+    /// The partitions announced to the coordinator, for protocols that require this before writing (before KIP-890).
     admissions: Option<HashMap<TopicPartition, Admission>>,
-    /// Whether something of it was sent.
+    /// Whether a batch of the transaction was sent.
     is_sent: bool,
 }
 
@@ -50,12 +50,12 @@ impl Sender {
         self.config.transactional_id.is_some() && !matches!(self.transaction, TransactionState::Open(_))
     }
 
-    /// Whether the transaction is announced to its coordinator before it writes.
+    /// Whether partitions are announced to the coordinator before they are written to.
     pub(super) fn is_announced(&self) -> bool {
         matches!(&self.transaction, TransactionState::Open(open) if open.admissions.is_some())
     }
 
-    /// Why what was sent of the transaction is not sent again, if it was given up.
+    /// Why batches of the transaction are not sent again, if it was given up.
     pub(super) fn given_up(&self) -> Option<&Error> {
         match &self.transaction {
             TransactionState::GivenUp(why) => Some(why),
@@ -63,14 +63,14 @@ impl Sender {
         }
     }
 
-    /// A transaction is open from now on.
+    /// Notes that a transaction is open from now on.
     pub(crate) fn open_transaction(&mut self, is_announced: bool) {
         let admissions = is_announced.then(HashMap::new);
         self.transaction = TransactionState::Open(OpenTransaction { admissions, is_sent: false });
         self.look_at_all();
     }
 
-    /// Whether a new batch of this slot may be sent. Where the coordinator has to be told first, it is.
+    /// Whether a new batch of this slot may be sent. If its partition must be announced first, this requests it.
     pub(super) fn may_begin(&mut self, now: Instant, slot: SlotId, shared: &Shared) -> bool {
         if self.config.transactional_id.is_none() {
             return true;
@@ -101,7 +101,7 @@ impl Sender {
         true
     }
 
-    /// The open transaction may write to these.
+    /// Allows the open transaction to write to these partitions.
     pub(crate) fn admit(&mut self, partitions: Vec<TopicPartition>) {
         for partition in partitions {
             let TransactionState::Open(OpenTransaction { admissions: Some(admissions), .. }) =
@@ -115,7 +115,7 @@ impl Sender {
         }
     }
 
-    /// Nothing more of the transaction is sent, or sent again. What is on its way ends with its answer.
+    /// Sends nothing more of the transaction, and no retries. Requests in flight end with their responses.
     pub(crate) fn give_up_transaction(&mut self, now: Instant, why: &Error, shared: &Shared) {
         self.transaction = TransactionState::GivenUp(why.clone());
         for at in 0..self.partitions.len() {
@@ -128,24 +128,24 @@ impl Sender {
         }
     }
 
-    /// The transaction was committed, or is aborted: nothing is left of it.
+    /// Notes that the transaction was committed, or is aborted, with nothing left of it.
     pub(crate) fn end_transaction(&mut self) {
         self.transaction = TransactionState::None;
     }
 
-    /// Batches that the accumulator gave up with their transaction.
+    /// Fails batches that the accumulator dropped with their transaction.
     pub(crate) fn dropped(&mut self, now: Instant, why: &Error, batches: Vec<DroppedBatch>, shared: &Shared) {
         for (slot, info, bytes) in batches {
             self.give_up(now, slot, &info, bytes, Outcome::Failed(why.clone()), shared);
         }
     }
 
-    /// Whether no request is on its way.
+    /// Whether no request is in flight.
     pub(crate) fn is_quiet(&self) -> bool {
         self.sent.is_empty()
     }
 
-    /// A transaction cannot be committed without one of its batches.
+    /// Fails the open transaction if a batch was not written, because it cannot be committed without that.
     pub(super) fn note_outcome(&mut self, outcome: &Outcome) {
         if let TransactionState::Open(_) = self.transaction
             && let Outcome::Failed(error) | Outcome::Refused { others: error, .. } = outcome

@@ -9,8 +9,8 @@
 //!        any ──fenced, not allowed──▶ Over
 //! ```
 //!
-//! One request is on its way at a time, to the coordinator of the transactional id or to that of a group. What is asked next follows from the
-//! state alone ([`next_ask`](Transactions::next_ask)), so that a request whose answer was lost is asked again.
+//! One request is in flight at a time, to the coordinator of the transactional id or to that of a group. The next request follows
+//! from the state alone ([`next_ask`](Transactions::next_ask)), so that a request whose response was lost is sent again.
 
 mod answers;
 mod coordinators;
@@ -40,34 +40,34 @@ use crate::sender::ProducerIdentity;
 use coordinators::GroupCoordinator;
 use ending::{End, aborted, unknown};
 
-/// Whose answer a call's is.
+/// The machine part that a call belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Transaction,
-    /// Where the transactional id's coordinator is.
+    /// The search for the transactional id's coordinator.
     Coordinator,
-    /// Where the group's is; the number of the group among those of this producer.
+    /// The search for the group's coordinator, with the number of the group among those of this producer.
     GroupCoordinator(u32),
 }
 
-/// What happened.
+/// An event for the engine.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
-    /// The producer is known by this from now on.
+    /// The producer has this identity from now on.
     Identified(ProducerIdentity),
-    /// What `begin` or `await_ready` waited for; of `begin`, a transaction is open.
+    /// The result of `begin` or `await_ready`. With a protocol, a transaction was opened.
     Begun(Result<Option<Protocol>, Error>),
-    /// These may be written to.
+    /// These partitions may be written to.
     Added(Vec<TopicPartition>),
-    /// The offsets with this number are part of the transaction, or are not.
+    /// The offsets with this number became part of the transaction, or failed.
     OffsetsSent(u64, Result<(), Error>),
-    /// The transaction cannot be committed: nothing more of it is sent.
+    /// The transaction cannot be committed: nothing more of it is to be sent.
     Failed(Error),
-    /// The transaction has ended: committed, or aborted as was asked for. Or not, and it says what is known.
+    /// The transaction has ended: committed, or aborted as requested. An error says what is known.
     Ended(Result<(), Error>),
     /// No transaction is open or ending any more.
     Closed,
-    /// There will be no transaction any more.
+    /// There will be no further transactions.
     Over(Error),
     Found {
         broker: BrokerId,
@@ -92,7 +92,7 @@ pub(crate) struct Transactions {
     seed: u64,
     ids: CallIds,
     call: Call,
-    /// What the call on its way asks.
+    /// The kind of the request in flight.
     asked: Ask,
     backoff: Backoff,
     coordinator: Coordinator,
@@ -102,16 +102,16 @@ pub(crate) struct Transactions {
     protocol: Protocol,
     state: State,
     begin: Option<Begin>,
-    /// Why the coordinator gives no id, as far as known.
+    /// Why there is no producer id yet, as far as known.
     trouble: Option<String>,
     events: VecDeque<Event>,
 }
 
 #[derive(Debug)]
 enum State {
-    /// What the cluster can do is asked for.
+    /// The cluster's features are being requested.
     LearningProtocol,
-    /// An id, or the next epoch, is asked for.
+    /// A producer id, or the next epoch, is being requested.
     Identifying,
     Ready,
     Open(Work),
@@ -119,14 +119,14 @@ enum State {
     Over(Error),
 }
 
-/// A caller who waits for its transaction, or for the producer to be ready for one.
+/// A caller that waits for its transaction, or for the producer to be ready for one.
 #[derive(Clone, Copy, Debug)]
 struct Begin {
     opens: bool,
     deadline: Instant,
 }
 
-/// What is asked.
+/// The kind of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ask {
     Features,
@@ -138,7 +138,7 @@ enum Ask {
 }
 
 impl State {
-    /// What the transaction that is open, or ending, has done and has yet to do.
+    /// The work of the transaction that is open or ending.
     fn work(&self) -> Option<&Work> {
         match self {
             Self::Open(work) | Self::Ending(work, _) => Some(work),
@@ -188,7 +188,7 @@ impl Transactions {
         }
     }
 
-    /// Waits for the transaction before to have ended, and opens one.
+    /// Waits for the previous transaction to end, and opens a new one.
     pub(crate) fn begin(&mut self, now: Instant) {
         self.wait_to_begin(now, true);
     }
@@ -199,7 +199,7 @@ impl Transactions {
     }
 
     fn wait_to_begin(&mut self, now: Instant, opens: bool) {
-        // Whoever was given the one that is open went away without it.
+        // The caller that began the open transaction went away without it.
         if self.is_open() {
             self.end(now, false);
         }
@@ -207,7 +207,8 @@ impl Transactions {
         self.advance(now);
     }
 
-    /// The open transaction is to write to this partition. With [`Protocol::Announced`] it is [`Event::Added`] first.
+    /// Notes that the open transaction is about to write to this partition. With [`Protocol::Announced`], [`Event::Added`] allows
+    /// it first.
     pub(crate) fn add(&mut self, now: Instant, partition: TopicPartition) {
         if let Some(work) = self.state.work_mut() {
             work.wanted.insert(partition);
@@ -215,14 +216,14 @@ impl Transactions {
         self.advance(now);
     }
 
-    /// Something of the open transaction was sent, by which a broker may open it at the coordinator.
+    /// Notes that a batch of the open transaction was sent, by which a broker may open the transaction at the coordinator.
     pub(crate) fn note_sent(&mut self, now: Instant) {
         if let Some(work) = self.state.work_mut() {
             work.begin(now);
         }
     }
 
-    /// These offsets are committed with the open transaction.
+    /// Commits these offsets with the open transaction.
     pub(crate) fn send_offsets(&mut self, now: Instant, id: u64, offsets: GroupOffsets) {
         if offsets.offsets.is_empty() {
             return self.events.push_back(Event::OffsetsSent(id, Ok(())));
@@ -246,7 +247,7 @@ impl Transactions {
         self.events.push_back(Event::OffsetsSent(id, Err(refusal)));
     }
 
-    /// Something of the open transaction was not written: it cannot be committed.
+    /// Notes that a record of the open transaction was not written, so that it cannot be committed.
     pub(crate) fn fail(&mut self, now: Instant, why: Error) {
         if why.kind() == ErrorKind::Fenced {
             return self.end_for_good(why);
@@ -254,7 +255,7 @@ impl Transactions {
         let Some(work) = self.state.work_mut().filter(|work| work.failed.is_none()) else { return };
         let why = aborted(&why);
         work.give_up(&why, &mut self.events);
-        // A commit that was not asked for yet becomes an abort.
+        // A commit for which no request was sent becomes an abort.
         if let Some(end) = self.state.end_mut()
             && end.commits
             && !end.asked.may_be_done()
@@ -265,8 +266,8 @@ impl Transactions {
         self.advance(now);
     }
 
-    /// The open transaction ends. What was sent of it must have its outcome first:
-    /// [`on_records_settled`](Self::on_records_settled) says that it has.
+    /// Ends the open transaction. First, all of its records need an outcome; [`on_records_settled`](Self::on_records_settled)
+    /// reports that they have.
     pub(crate) fn end(&mut self, now: Instant, commits: bool) {
         let mut work = match mem::replace(&mut self.state, State::Ready) {
             State::Open(work) => work,
@@ -297,12 +298,12 @@ impl Transactions {
         self.advance(now);
     }
 
-    /// Whether it waits for all that was sent to have an outcome before it ends the transaction.
+    /// Whether the end of the transaction waits for outcomes of its records.
     pub(crate) fn awaits_records(&self) -> bool {
         matches!(&self.state, State::Ending(_, end) if end.awaits_records())
     }
 
-    /// All that was sent of the transaction that is ending has an outcome.
+    /// Notes that all records of the ending transaction have outcomes.
     pub(crate) fn on_records_settled(&mut self, now: Instant) {
         if let Some(end) = self.state.end_mut() {
             end.on_records_settled(after(now, self.config.max_block));
@@ -315,17 +316,17 @@ impl Transactions {
         self.state.work().is_none()
     }
 
-    /// Whether a transaction is open: what was begun and not ended.
+    /// Whether a transaction is open: begun and not ended.
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.state, State::Open(_))
     }
 
-    /// Whether a transaction is ending, and is to be aborted.
+    /// Whether a transaction is being aborted.
     pub(crate) fn is_aborting(&self) -> bool {
         matches!(&self.state, State::Ending(_, end) if !end.commits)
     }
 
-    /// Goes on as far as it can without an answer.
+    /// Advances as far as possible without a response.
     fn advance(&mut self, now: Instant) {
         if let State::Ending(work, end) = &mut self.state
             && !end.awaits_records()
@@ -334,7 +335,7 @@ impl Transactions {
             && work.adding.is_empty()
             && !self.call.is_sent()
         {
-            // The coordinator has no transaction: there is nothing to end.
+            // The coordinator never opened the transaction, so that no request is needed to end it.
             self.events.push_back(Event::Closed);
             end.tell(&mut self.events, Ok(()));
             self.state = State::Ready;
@@ -359,7 +360,7 @@ impl Transactions {
         }
     }
 
-    /// The producer has ended: no transaction will be begun any more.
+    /// Ends the machine with the producer: there will be no further transactions.
     pub(crate) fn end_for_good(&mut self, why: Error) {
         if let State::Over(_) = self.state {
             return;
@@ -369,7 +370,7 @@ impl Transactions {
             work.refuse_offsets(&why, &mut self.events);
         }
         if let Some(end) = self.state.end_mut() {
-            // One that was asked to commit, and never said whether it did, may have.
+            // A commit whose outcome was never reported may have succeeded.
             let told = match end.commits && end.asked.may_be_done() {
                 true => unknown(&why.to_string()),
                 false => why.clone(),
@@ -383,11 +384,11 @@ impl Transactions {
         self.call = Call::Idle;
     }
 
-    /// The request on its way may have been carried out, or may be yet, and nobody says so.
+    /// Notes that the request in flight may be carried out, now or later, without a response.
     fn is_unanswered(&mut self) {
         match (self.asked, &mut self.state) {
             (Ask::End, State::Ending(_, end)) => end.is_unanswered(),
-            // If it comes behind the end of this transaction, it must not open the next one.
+            // If it arrives after the end of this transaction, it must not open the next one.
             (
                 Ask::Partitions | Ask::Offsets | Ask::CommitOffsets,
                 State::Open(work) | State::Ending(work, _),
@@ -398,7 +399,7 @@ impl Transactions {
         }
     }
 
-    /// What happened.
+    /// The next event.
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }

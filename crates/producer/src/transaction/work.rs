@@ -1,4 +1,4 @@
-//! What one transaction has done and has yet to do.
+//! The work of one transaction: what it has done and what remains.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -11,30 +11,30 @@ use offtake_machine::{GroupOffsets, TopicPartition};
 
 use super::machine::Event;
 
-/// How the coordinator hears of what a transaction writes to.
+/// The protocol by which the coordinator learns of the partitions and groups that a transaction writes to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Protocol {
-    /// It is told before (AddPartitionsToTxn, AddOffsetsToTxn), and an epoch may have many transactions (KIP-98).
+    /// They are announced first (AddPartitionsToTxn, AddOffsetsToTxn), and an epoch may have many transactions (KIP-98).
     #[default]
     Announced,
-    /// It learns of it from the broker that is written to, and each transaction has an epoch of its own (KIP-890).
+    /// The broker that is written to reports them, and each transaction has its own epoch (KIP-890).
     EpochPerTransaction,
 }
 
-/// A transaction that is open, or ending.
+/// A transaction that is open or ending.
 #[derive(Debug)]
 pub(super) struct Work {
-    /// Partitions that the coordinator is to hear of.
+    /// Partitions to be announced to the coordinator.
     pub(super) wanted: BTreeSet<TopicPartition>,
-    /// Those that it was asked to add, and may have.
+    /// Partitions in an announcement whose outcome is unknown. They may have been added.
     pub(super) adding: BTreeSet<TopicPartition>,
-    /// Since when the coordinator has, or may have, a transaction open. `None`: it has none.
+    /// Since when the coordinator may have opened the transaction. `None`: it has not.
     pub(super) begun: Option<Instant>,
     /// Offsets to be committed with it, in the order of the calls.
     pub(super) offsets: VecDeque<SentOffsets>,
     /// Why it cannot be committed.
     pub(super) failed: Option<Error>,
-    /// Whether what was sent, and has no outcome, is to be kept from the next transaction.
+    /// Whether the next transaction needs a new epoch, so that late requests of this one cannot affect it.
     pub(super) needs_epoch: bool,
     pub(super) is_warned: bool,
 }
@@ -47,9 +47,9 @@ pub(super) struct SentOffsets {
     pub(super) deadline: Instant,
     /// Whether the coordinator knows that the transaction has offsets of the group.
     pub(super) is_announced: bool,
-    /// Since when each answer says of a topic of these that there is none.
+    /// Since when every response reports that a topic of these offsets does not exist.
     pub(super) missing_since: Option<Instant>,
-    /// What the group's coordinator said last.
+    /// The last error of the group's coordinator.
     pub(super) trouble: Option<String>,
 }
 
@@ -66,10 +66,10 @@ impl Work {
         }
     }
 
-    /// It cannot be committed, and what it was about to do is not done.
+    /// Gives the transaction up: it cannot be committed, and its outstanding work is dropped.
     pub(super) fn give_up(&mut self, why: &Error, events: &mut VecDeque<Event>) {
         self.wanted.clear();
-        // What is given up has a number, which will be missing.
+        // A record that is given up leaves a gap in the sequences.
         self.needs_epoch = true;
         self.failed = Some(why.clone());
         self.refuse_offsets(why, events);
@@ -81,7 +81,7 @@ impl Work {
         events.extend(refused.map(|sent| Event::OffsetsSent(sent.id, Err(why.clone()))));
     }
 
-    /// The coordinator may have the transaction open from now on.
+    /// Notes that the coordinator may have opened the transaction.
     pub(super) fn begin(&mut self, now: Instant) {
         self.begun.get_or_insert(now);
     }

@@ -1,4 +1,4 @@
-//! What a producer keeps is bounded, and so is how long it takes.
+//! A producer's memory and its waiting times are bounded.
 
 use offtake_broker::{ApiKey, Fault, FaultRule};
 use offtake_producer::{ErrorKind, ProducerRecord};
@@ -18,7 +18,7 @@ async fn sending_waits_for_memory_and_fails_at_its_deadline() {
     let error = waiting.await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(error.to_string().contains("buffer.memory"), "{error}");
-    // What waits is bounded, too.
+    // The queue of waiting records is bounded, too.
     let mut flood = Vec::new();
     let refused = loop {
         let delivery = tokio::spawn(producer.send(to()));

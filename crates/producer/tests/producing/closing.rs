@@ -1,4 +1,4 @@
-//! A producer is closed, or dropped, before its last transaction has ended.
+//! A producer is closed or dropped before its last transaction has ended.
 
 use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
 
@@ -10,13 +10,13 @@ use crate::{
     transactions::{clusters, order, seen, transactional},
 };
 
-/// One whose transactions may last until long after the end of each test.
+/// A producer whose transaction timeout is longer than any test.
 async fn patient(cluster: &Cluster) -> TransactionalProducer {
     let builder = producer(cluster).transactional_id("t").property("transaction.timeout.ms", 900_000);
     builder.build_transactional().await.unwrap()
 }
 
-/// Asks once, and does not wait for the answer.
+/// Polls once, and does not wait for the response.
 async fn give_up(asked: impl Future<Output = Result<(), Error>>) {
     let mut asked = pin!(asked);
     assert!(!poll_fn(|cx| Poll::Ready(asked.as_mut().poll(cx).is_ready())).await);
@@ -38,7 +38,7 @@ async fn k8_a_commit_that_is_given_up_does_not_go_through_without_one_of_its_rec
             give_up(transaction.commit()).await;
             let ends = ends(&cluster);
             match close {
-                // The record that has no place is given up after `max.block.ms`, and the transaction is aborted for that.
+                // The record without a place is given up after `max.block.ms`, which aborts the transaction.
                 Some(120) => producer.close(secs(120)).await.unwrap(),
                 Some(seconds) => {
                     let error = producer.close(secs(seconds)).await.unwrap_err();
@@ -87,7 +87,7 @@ async fn an_abort_that_nothing_hinders_is_asked_for_though_nobody_waits() {
         assert!(error.to_string().contains("the transaction was not aborted yet"), "{at}: {error}");
         tokio::time::sleep(secs(1)).await;
         assert_eq!(cluster.hits(ends), 1, "{at}");
-        // It does not stand in the way of what others commit.
+        // The transaction does not block the commits of other producers.
         let mut other = transactional(&cluster, "other").await;
         let transaction = other.begin().await.unwrap();
         transaction.send(order("a"));
@@ -97,7 +97,7 @@ async fn an_abort_that_nothing_hinders_is_asked_for_though_nobody_waits() {
     }
 }
 
-/// A commit that was given up before anything of it was asked is not asked for when there is no time to hear of it.
+/// A commit for which no request was sent is not requested any more when the producer cannot wait for its outcome.
 #[tokio::test(start_paused = true)]
 async fn a_commit_is_told_as_it_is_when_there_is_no_time_for_it() {
     let said = [

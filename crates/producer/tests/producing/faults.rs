@@ -1,4 +1,4 @@
-//! Whatever happens on the way, a record is written once and in order, or its sender is told the truth.
+//! Whatever faults occur, a record is written once and in order, or its outcome is reported truthfully.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::support::{Log, cluster, logs, outcomes, producer, secs};
 const NOT_LEADER: i16 = 6;
 const NOT_ENOUGH_REPLICAS_AFTER_APPEND: i16 = 20;
 
-/// Sends so many numbered records to four partitions, a few at a time.
+/// Sends this many numbered records to four partitions, a few at a time.
 async fn send(
     producer: &Producer,
     count: usize,
@@ -30,7 +30,7 @@ async fn send(
     outcomes(deliveries).await
 }
 
-/// Each of these numbers once, in order, in its partition.
+/// Asserts that each number occurs once, in order, in its partition.
 fn assert_once_in_order(logs: &BTreeMap<i32, Log>, count: usize) {
     for (partition, log) in logs {
         let read: Vec<usize> = log.iter().map(|(_, value)| value.parse().unwrap()).collect();
@@ -115,7 +115,8 @@ async fn leaders_that_move_and_brokers_that_die_keep_the_order() {
     assert_once_in_order(&logs(&cluster, "orders").await, 4000);
 }
 
-/// A broker that knows nothing of a producer takes any first sequence: what comes behind a first batch that was refused must not be on its way.
+/// A broker that does not know a producer accepts any first sequence. No batch may be in flight behind a first batch that was
+/// refused.
 #[tokio::test(start_paused = true)]
 async fn the_first_batches_of_200_topics_are_written_though_each_is_refused_once() {
     let mut config = Config::default();
@@ -226,7 +227,7 @@ async fn a_batch_that_is_too_large_is_halved_until_it_fits() {
     }
 }
 
-/// Requests that the old leader keeps for itself must not hold up what the new one could take.
+/// Requests that the old leader never answers must not delay records that the new leader could accept.
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_is_silent_holds_up_nothing_once_another_one_leads() {
     let cluster = cluster().await;
@@ -257,7 +258,7 @@ async fn a_leader_that_is_silent_holds_up_nothing_once_another_one_leads() {
     cluster.withdraw(rule);
 }
 
-/// What a former leader wrote and did not tell must not be taken for what was not written, because later batches stand behind it.
+/// A batch that a former leader wrote without a response must not count as unwritten because later batches stand behind it.
 #[tokio::test(start_paused = true)]
 async fn nothing_overtakes_what_a_former_leader_wrote_and_did_not_tell() {
     for in_flight in [1, 5] {
@@ -327,11 +328,11 @@ async fn a_producer_that_gets_no_id_ends_once() {
     assert_eq!(producer.close(secs(1)).await.unwrap_err().kind(), error.kind());
 }
 
-/// Where the records of a round went: how many to each partition.
+/// Sends a round of records. Returns how many went to each partition.
 async fn went_to(producer: &Producer, records: usize) -> BTreeMap<i32, usize> {
     let mut deliveries = Vec::new();
     for _ in 0..records {
-        // Each fills a batch.
+        // Each record fills a batch.
         deliveries.push(producer.send(ProducerRecord::to("orders").value(&[7; 200])));
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
@@ -356,7 +357,7 @@ async fn a_leader_that_takes_nothing_gets_no_records_that_may_go_elsewhere() {
     let silent = leader(0);
     let led: Vec<_> = (0..4).filter(|partition| leader(*partition) == silent).collect();
     let rule = cluster.inject(FaultRule::on(ApiKey::Produce, Fault::HoldRequest).broker(silent));
-    // Until it is known, some records go there. More than one of a partition is ready in the end.
+    // Until the stall is noticed, some records go there. In the end, one partition has more than one batch ready.
     let mut waiting = Vec::new();
     for _ in 0..100 {
         waiting.push(producer.send(ProducerRecord::to("orders").value(&[7; 200])));
@@ -366,7 +367,7 @@ async fn a_leader_that_takes_nothing_gets_no_records_that_may_go_elsewhere() {
     let went = went_to(&producer, 1000).await;
     assert_eq!(went.len(), 4 - led.len(), "{silent} leads {led:?}: {went:?}");
     assert!(led.iter().all(|partition| !went.contains_key(partition)), "{silent} leads {led:?}: {went:?}");
-    // It answers, and gets its share again.
+    // The broker responds, and gets its share again.
     cluster.withdraw(rule);
     cluster.release(rule);
     outcomes(waiting).await.into_iter().for_each(|outcome| drop(outcome.unwrap()));
@@ -375,7 +376,7 @@ async fn a_leader_that_takes_nothing_gets_no_records_that_may_go_elsewhere() {
     producer.close(secs(60)).await.unwrap();
 }
 
-/// The broker that led the partition closes the connection: it has nothing else to say to `acks=0`.
+/// The former leader closes the connection, its only way to tell a producer with `acks=0`.
 #[tokio::test(start_paused = true)]
 async fn without_acks_a_leader_that_has_moved_is_found_by_the_connections_that_the_old_one_closes() {
     let mut config = Config::default();

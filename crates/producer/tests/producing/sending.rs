@@ -1,4 +1,4 @@
-//! What is sent is written: where it should be, in order, whole.
+//! Records are written to the right place, in order, and complete.
 
 use std::{
     pin::pin,
@@ -101,7 +101,7 @@ async fn a_partitioner_that_panics_refuses_its_record_and_no_other() {
     let cluster = cluster().await;
     let producer = producer(&cluster).partitioner(Picky).build().await.unwrap();
     let to = |key| ProducerRecord::to("orders").key(key).value("1");
-    // The first ones wait for the topic: the engine calls the partitioner. The last one does not.
+    // The first records wait for the topic, so that the engine calls the partitioner. For the last one, `send` does.
     let waiting = ["good", "bad", "good"].map(|key| producer.send(to(key)));
     let mut written = outcomes(Vec::from(waiting)).await;
     written.push(producer.send(to("bad")).await);
@@ -116,7 +116,7 @@ async fn a_partitioner_that_panics_refuses_its_record_and_no_other() {
 
 #[tokio::test(start_paused = true)]
 async fn a_flush_ends_without_the_lock_that_senders_need() {
-    /// A task of an executor that runs it where it is woken: it sends the next record.
+    /// A task of an executor that runs it where it is woken; it sends the next record.
     struct SendsInPlace(Producer, UnboundedSender<bool>);
     impl Wake for SendsInPlace {
         fn wake(self: Arc<Self>) {

@@ -1,4 +1,4 @@
-//! A cluster, a producer for it, and what stands in its logs.
+//! A cluster, a producer for it, and readers of its logs.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,15 +17,15 @@ pub(crate) fn producer(cluster: &Cluster) -> Builder {
         .replay(7, 1_700_000_000_000)
 }
 
-/// What was read of one partition: offset and value.
+/// The records read from one partition: offset and value.
 pub(crate) type Log = Vec<(i64, String)>;
 
-/// Everything in a topic, by partition.
+/// All records of a topic, by partition.
 pub(crate) async fn logs(cluster: &Cluster, topic: &str) -> BTreeMap<i32, Log> {
     read(cluster, topic, "read_uncommitted").await
 }
 
-/// What is committed of a topic, by partition.
+/// The committed records of a topic, by partition.
 pub(crate) async fn committed_logs(cluster: &Cluster, topic: &str) -> BTreeMap<i32, Log> {
     read(cluster, topic, "read_committed").await
 }
@@ -57,7 +57,7 @@ async fn read(cluster: &Cluster, topic: &str, isolation: &str) -> BTreeMap<i32, 
     }
 }
 
-/// The outcomes, in order.
+/// The outcomes of these deliveries, in order.
 pub(crate) async fn outcomes(deliveries: Vec<Delivery>) -> Vec<Result<RecordMetadata, Error>> {
     let mut outcomes = Vec::new();
     for delivery in deliveries {

@@ -1,4 +1,4 @@
-//! What is committed is seen, all of it; what is not is not.
+//! Committed records become visible, all of them; uncommitted ones do not.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const NOT_COORDINATOR: i16 = 16;
 const CONCURRENT_TRANSACTIONS: i16 = 51;
 const UNKNOWN_SERVER_ERROR: i16 = -1;
 
-/// Clusters that are told of a transaction's partitions (KIP-98), and those that learn of them (KIP-890).
+/// One cluster to which partitions are announced (KIP-98), and one that learns of them from brokers (KIP-890).
 pub(crate) async fn clusters() -> Vec<Cluster> {
     let mut clusters = Vec::new();
     for version in [0, 2] {
@@ -43,7 +43,7 @@ pub(crate) async fn transactional(cluster: &Cluster, id: &str) -> TransactionalP
         .unwrap()
 }
 
-/// What `read_committed` readers see, sorted.
+/// The records that `read_committed` consumers see, sorted.
 pub(crate) async fn seen(cluster: &Cluster) -> Vec<String> {
     let logs = committed_logs(cluster, "orders").await;
     let mut seen: Vec<_> = logs.into_values().flatten().map(|(_, value)| value).collect();
@@ -75,7 +75,7 @@ async fn what_is_committed_is_seen_and_what_is_aborted_is_not() {
                 _ => drop(transaction),
             }
         }
-        // With nothing in it, nothing is asked.
+        // An empty transaction needs no request.
         producer.begin().await.unwrap().commit().await.unwrap();
         producer.begin().await.unwrap().abort().await.unwrap();
         producer.close(secs(60)).await.unwrap();
@@ -83,7 +83,7 @@ async fn what_is_committed_is_seen_and_what_is_aborted_is_not() {
     }
 }
 
-/// Commits so many transactions while these strike, and looks at what is seen.
+/// Commits transactions under these faults, and checks which records are visible.
 async fn survives(name: &str, rules: impl Fn() -> Vec<FaultRule>) {
     for (at, cluster) in clusters().await.into_iter().enumerate() {
         let name = format!("{name}, cluster {at}");
@@ -178,7 +178,7 @@ async fn coordinators_that_load_or_move_or_are_busy_are_asked_again() {
 #[tokio::test(start_paused = true)]
 async fn k8_an_end_that_nobody_tells_of_is_not_told_as_committed() {
     for (at, cluster) in clusters().await.into_iter().enumerate() {
-        // Kafka answers these also when the decision is in its log, or may be.
+        // Kafka returns these codes even when the decision is in its log, or may be.
         let codes = [UNKNOWN_SERVER_ERROR, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR, REQUEST_TIMED_OUT];
         let harms = [Fault::ApplyThenLose, Fault::Drop, Fault::Reset];
         for harm in codes.map(Fault::Fail).into_iter().chain(harms) {
@@ -192,7 +192,7 @@ async fn k8_an_end_that_nobody_tells_of_is_not_told_as_committed() {
             transaction.send(order("first"));
             let error = transaction.commit().await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{at} {harm:?}: {error}");
-            // The next one does not begin before that is decided.
+            // The next transaction does not begin before that is decided.
             let error: Error = producer.begin().await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Timeout, "{at} {harm:?}: {error}");
             cluster.withdraw(rule);
@@ -200,7 +200,7 @@ async fn k8_an_end_that_nobody_tells_of_is_not_told_as_committed() {
             transaction.send(order("second"));
             transaction.abort().await.unwrap();
             producer.close(secs(60)).await.unwrap();
-            // It was committed in the end: it was asked for until that was known.
+            // It was committed in the end: the request was repeated until its outcome was known.
             assert_eq!(seen(&cluster).await.len(), topic_before + 1, "{at} {harm:?}");
         }
     }
@@ -231,7 +231,7 @@ async fn the_later_producer_of_an_id_fences_the_earlier() {
 async fn a_transaction_without_one_of_its_records_is_not_committed() {
     for (at, cluster) in clusters().await.into_iter().enumerate() {
         let mut producer = transactional(&cluster, "t").await;
-        // Refused here, by the broker, and for want of a place.
+        // One record is refused here, one by the broker, and one for want of a place.
         let large = vec![0; 2 << 20];
         let transaction = producer.begin().await.unwrap();
         transaction.send(order("a"));
@@ -278,7 +278,7 @@ async fn a_transaction_that_lasts_too_long_is_aborted() {
         transaction.send(order("late")).await.unwrap();
         tokio::time::sleep(secs(30)).await;
         let error = transaction.commit().await.unwrap_err();
-        // With an epoch for each transaction the coordinator knows that it was this one.
+        // With an epoch for each transaction, the coordinator knows that it was this one.
         let expected = if at == 1 { ErrorKind::TransactionAborted } else { ErrorKind::Fenced };
         assert_eq!(error.kind(), expected, "{at}: {error}");
         assert!(error.to_string().contains("transaction.timeout.ms"), "{error}");
@@ -360,7 +360,7 @@ async fn after_an_abort_of_what_waits_to_be_sent_again_the_next_is_written() {
             cluster.withdraw(rule);
             let began = tokio::time::Instant::now();
             let transaction = producer.begin().await.unwrap();
-            // To the same partition, which lacks a number now.
+            // To the same partition, which now has a gap in its sequences.
             transaction.send(ProducerRecord::to("orders").key("given up").value(round));
             transaction.commit().await.unwrap();
             assert!(began.elapsed() < secs(10), "{at}: {:?}", began.elapsed());
@@ -404,7 +404,7 @@ async fn a_begin_that_is_given_up_leaves_no_transaction_open() {
                 let once =
                     std::future::poll_fn(|cx| std::task::Poll::Ready(begin.as_mut().poll(cx).is_ready()));
                 assert!(!once.await);
-                // The engine has answered when it is dropped.
+                // The engine replies before the future is dropped.
                 tokio::time::sleep(secs(1)).await;
             }
             drop(begin);
@@ -457,7 +457,7 @@ async fn what_is_closed_says_so() {
         transaction.send(order("a"));
         drop(transaction);
         producer.close(secs(60)).await.unwrap_or_else(|error| panic!("{at}: {error}"));
-        // One that is dropped with a transaction open aborts that too.
+        // A producer that is dropped with an open transaction aborts it, too.
         let mut producer = transactional(&cluster, "t").await;
         let transaction = producer.begin().await.unwrap();
         transaction.send(order("b")).await.unwrap();

@@ -1,4 +1,4 @@
-//! AddPartitionsToTxn: a transaction is about to write to these partitions (KIP-98). Version 4 and later are spoken between
+//! AddPartitionsToTxn: announces that a transaction will write to partitions (KIP-98). Version 4 and later are used between
 //! brokers (KIP-890).
 
 use crate::{ErrorCode, message::message};
@@ -6,7 +6,7 @@ use crate::{ErrorCode, message::message};
 message! {
     0..=3, flexible 3..;
 
-    /// The partitions that a transaction is about to write to.
+    /// The partitions that a transaction will write to.
     pub struct AddPartitionsToTxnRequest {
         v3_and_below_transactional_id: String,
         v3_and_below_producer_id: i64,
@@ -20,7 +20,7 @@ message! {
         partitions: Vec<i32>,
     }
 
-    /// Partition by partition.
+    /// The result for each partition.
     pub struct AddPartitionsToTxnResponse {
         throttle_time_ms: i32,
         results_by_topic_v3_and_below: Vec<AddPartitionsToTxnTopicResult>,

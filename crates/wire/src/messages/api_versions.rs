@@ -1,20 +1,20 @@
-//! ApiVersions: which versions of which APIs the broker speaks (KIP-35, KIP-511, KIP-584).
+//! ApiVersions: the versions of each API that the broker supports (KIP-35, KIP-511, KIP-584).
 //!
-//! The response has header version 0 in every version, so that a client can read the refusal of a version
-//! that it guessed; the broker answers such a request with a version 0 body.
+//! The response always has header version 0, so that a client can read the refusal of a version that it guessed; the broker
+//! answers such a request with a version 0 body.
 
 use crate::message::message;
 
 message! {
     0..=4, flexible 3..;
 
-    /// What do you speak?
+    /// Requests the supported versions.
     pub struct ApiVersionsRequest {
         client_software_name: String [ignorable 3..],
         client_software_version: String [ignorable 3..],
     }
 
-    /// The ranges of a broker, and the features of its cluster.
+    /// The version ranges of a broker, and the features of its cluster.
     pub struct ApiVersionsResponse {
         error_code: crate::ErrorCode,
         api_keys: Vec<ApiVersion>,
@@ -28,20 +28,20 @@ message! {
 
     /// The versions of one API.
     pub struct ApiVersion {
-        /// A number, for brokers have APIs that we have no name for.
+        /// A number, because brokers have APIs that are unknown here.
         api_key: i16,
         min_version: i16,
         max_version: i16,
     }
 
-    /// What the broker could do.
+    /// A feature that the broker supports.
     pub struct SupportedFeatureKey {
         name: String,
         min_version: i16,
         max_version: i16,
     }
 
-    /// What the whole cluster has been told to do.
+    /// A feature level that is in force in the whole cluster.
     pub struct FinalizedFeatureKey {
         name: String,
         max_version_level: i16,

@@ -11,7 +11,7 @@ message! {
         include_authorized_operations: bool,
     }
 
-    /// Group by group.
+    /// The result for each group.
     pub struct ConsumerGroupDescribeResponse {
         throttle_time_ms: i32,
         groups: Vec<DescribedGroup>,
@@ -27,7 +27,7 @@ message! {
         assignment_epoch: i32,
         assignor_name: String,
         members: Vec<Member>,
-        /// i32::MIN: not asked for.
+        /// i32::MIN: not requested.
         authorized_operations: i32 = i32::MIN,
     }
 
@@ -41,9 +41,9 @@ message! {
         client_host: String,
         subscribed_topic_names: Vec<String>,
         subscribed_topic_regex: Option<String>,
-        /// What it has.
+        /// The partitions that it has.
         assignment: Assignment,
-        /// What it should have.
+        /// The partitions that it should have.
         target_assignment: Assignment,
         /// -1: unknown, 0: classic, 1: consumer.
         member_type: i8 [ignorable 1..] = -1,

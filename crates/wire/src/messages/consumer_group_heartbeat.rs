@@ -1,16 +1,16 @@
-//! ConsumerGroupHeartbeat: all of membership in one call (KIP-848).
+//! ConsumerGroupHeartbeat: the whole membership protocol in one request (KIP-848).
 
 use crate::{ErrorCode, Uuid, message::message};
 
 message! {
     0..=1, flexible 0..;
 
-    /// Null and -1 mean "as before", so that most heartbeats are small.
+    /// Null and -1 mean "unchanged", so that most heartbeats are small.
     pub struct ConsumerGroupHeartbeatRequest {
         group_id: String,
-        /// The coordinator makes it in version 0, the member itself from version 1 on (KIP-1082).
+        /// Chosen by the coordinator in version 0, and by the member itself from version 1 on (KIP-1082).
         member_id: String,
-        /// 0 joins, -1 leaves, -2 leaves as a static member that will be back.
+        /// 0 joins, -1 leaves, -2 leaves as a static member that will return.
         member_epoch: i32,
         instance_id: Option<String>,
         rack_id: Option<String>,
@@ -30,7 +30,7 @@ message! {
         member_id: Option<String>,
         member_epoch: i32,
         heartbeat_interval_ms: i32,
-        /// Null: as before.
+        /// Null: unchanged.
         assignment: Option<Assignment>,
     }
 

@@ -5,7 +5,7 @@ use crate::{ErrorCode, Uuid, message::message};
 message! {
     2..=7, flexible 5..;
 
-    /// Topics to create, each for itself.
+    /// Topics to create, each independently of the others.
     pub struct CreateTopicsRequest {
         topics: Vec<CreatableTopic>,
         timeout_ms: i32 = 60_000,
@@ -15,15 +15,15 @@ message! {
     /// One topic.
     pub struct CreatableTopic {
         name: String,
-        /// -1: the broker's default (version 4), or by `assignments`.
+        /// -1: the broker's default (version 4), or determined by `assignments`.
         num_partitions: i32,
-        /// -1: the broker's default (version 4), or by `assignments`.
+        /// -1: the broker's default (version 4), or determined by `assignments`.
         replication_factor: i16,
         assignments: Vec<CreatableReplicaAssignment>,
         configs: Vec<CreatableTopicConfig>,
     }
 
-    /// Replicas placed by hand.
+    /// A manual placement of replicas.
     pub struct CreatableReplicaAssignment {
         partition_index: i32,
         broker_ids: Vec<i32>,
@@ -35,7 +35,7 @@ message! {
         value: Option<String>,
     }
 
-    /// Topic by topic.
+    /// The result for each topic.
     pub struct CreateTopicsResponse {
         throttle_time_ms: i32,
         topics: Vec<CreatableTopicResult>,
@@ -54,7 +54,7 @@ message! {
         configs: Option<Vec<CreatableTopicConfigs>> [ignorable 5..],
     }
 
-    /// A setting of the topic as it is now.
+    /// A present setting of the topic.
     pub struct CreatableTopicConfigs {
         name: String,
         value: Option<String>,

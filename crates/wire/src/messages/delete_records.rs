@@ -1,11 +1,11 @@
-//! DeleteRecords: the beginning of a log goes, up to an offset (KIP-107).
+//! DeleteRecords: deletes the beginning of a log, up to an offset (KIP-107).
 
 use crate::{ErrorCode, message::message};
 
 message! {
     0..=2, flexible 2..;
 
-    /// To the leaders of the partitions.
+    /// A request for the leaders of the partitions.
     pub struct DeleteRecordsRequest {
         topics: Vec<DeleteRecordsTopic>,
         timeout_ms: i32,
@@ -17,13 +17,13 @@ message! {
         partitions: Vec<DeleteRecordsPartition>,
     }
 
-    /// One partition: what lies before the offset goes, and everything if that is -1.
+    /// One partition: records before the offset are deleted, and all records if it is -1.
     pub struct DeleteRecordsPartition {
         partition_index: i32,
         offset: i64,
     }
 
-    /// Topic by topic.
+    /// The result for each topic.
     pub struct DeleteRecordsResponse {
         throttle_time_ms: i32,
         topics: Vec<DeleteRecordsTopicResult>,
@@ -35,7 +35,7 @@ message! {
         partitions: Vec<DeleteRecordsPartitionResult>,
     }
 
-    /// One partition, and where its log begins now.
+    /// One partition, and its new log start offset.
     pub struct DeleteRecordsPartitionResult {
         partition_index: i32,
         low_watermark: i64,

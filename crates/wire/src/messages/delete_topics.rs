@@ -1,11 +1,11 @@
-//! DeleteTopics, by name or from version 6 on by id.
+//! DeleteTopics, by name, or by id from version 6 on.
 
 use crate::{ErrorCode, Uuid, message::message};
 
 message! {
     1..=6, flexible 4..;
 
-    /// Topics to delete, each for itself.
+    /// Topics to delete, each independent of the others.
     pub struct DeleteTopicsRequest {
         topics: Vec<DeleteTopicState> [or topic_names 6..],
         topic_names: Vec<String> [ignorable ..=5],
@@ -18,7 +18,7 @@ message! {
         topic_id: Uuid,
     }
 
-    /// Topic by topic.
+    /// The result for each topic.
     pub struct DeleteTopicsResponse {
         throttle_time_ms: i32,
         responses: Vec<DeletableTopicResult>,

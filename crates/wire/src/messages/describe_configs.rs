@@ -1,4 +1,4 @@
-//! DescribeConfigs: the settings of topics, brokers and groups as they are in force (KIP-226, KIP-569; of groups: KIP-848).
+//! DescribeConfigs: the settings in force of topics, brokers and groups (KIP-226, KIP-569; of groups: KIP-848).
 
 use crate::{ErrorCode, message::message};
 
@@ -8,14 +8,14 @@ pub const GROUP: i8 = 32;
 message! {
     1..=4, flexible 4..;
 
-    /// Which settings of which resources.
+    /// The settings and resources to describe.
     pub struct DescribeConfigsRequest {
         resources: Vec<DescribeConfigsResource>,
         include_synonyms: bool,
         include_documentation: bool [3..],
     }
 
-    /// One resource asked for.
+    /// One requested resource.
     pub struct DescribeConfigsResource {
         /// 2: topic, 4: broker, 32: [group](GROUP).
         resource_type: i8,
@@ -24,7 +24,7 @@ message! {
         configuration_keys: Option<Vec<String>>,
     }
 
-    /// By resource.
+    /// The settings of each resource.
     pub struct DescribeConfigsResponse {
         throttle_time_ms: i32,
         results: Vec<DescribeConfigsResult>,
@@ -42,7 +42,7 @@ message! {
     /// One setting.
     pub struct DescribeConfigsResourceResult {
         name: String,
-        /// Null for what is secret.
+        /// Null if it is secret.
         value: Option<String>,
         read_only: bool,
         config_source: i8 = -1,
@@ -52,7 +52,7 @@ message! {
         documentation: Option<String> [ignorable 3..],
     }
 
-    /// Where else the setting has a value.
+    /// Another source of the setting's value.
     pub struct DescribeConfigsSynonym {
         name: String,
         value: Option<String>,

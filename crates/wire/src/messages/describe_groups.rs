@@ -13,7 +13,7 @@ message! {
         include_authorized_operations: bool [3..],
     }
 
-    /// Group by group.
+    /// The result for each group.
     pub struct DescribeGroupsResponse {
         throttle_time_ms: i32 [ignorable 1..],
         groups: Vec<DescribedGroup>,
@@ -29,7 +29,7 @@ message! {
         /// The assignor.
         protocol_data: String,
         members: Vec<DescribedGroupMember>,
-        /// i32::MIN: not asked for.
+        /// i32::MIN: not requested.
         authorized_operations: i32 [3..] = i32::MIN,
     }
 

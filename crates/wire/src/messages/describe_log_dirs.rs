@@ -1,11 +1,11 @@
-//! DescribeLogDirs: how large the replicas of a broker are (KIP-113; space of disks: KIP-827).
+//! DescribeLogDirs: the sizes of a broker's replicas (KIP-113; disk space: KIP-827).
 
 use crate::{ErrorCode, message::message};
 
 message! {
     1..=5, flexible 2..;
 
-    /// To any broker, about its own replicas.
+    /// A request for any broker, about its own replicas.
     pub struct DescribeLogDirsRequest {
         /// Null: all of them.
         topics: Option<Vec<DescribableLogDirTopic>>,
@@ -17,10 +17,10 @@ message! {
         partitions: Vec<i32>,
     }
 
-    /// By directory. A partition that the broker has no replica of is in none.
+    /// The result for each directory. A partition without a replica on the broker is in none.
     pub struct DescribeLogDirsResponse {
         throttle_time_ms: i32,
-        /// Before version 3 a refusal is an empty list of directories.
+        /// Before version 3, a refusal is an empty list of directories.
         error_code: ErrorCode [ignorable 3..],
         results: Vec<DescribeLogDirsResult>,
     }
@@ -30,10 +30,10 @@ message! {
         error_code: ErrorCode,
         log_dir: String,
         topics: Vec<DescribeLogDirsTopic>,
-        /// Of the disk; -1 if it is not known.
+        /// The size of the disk; -1 if unknown.
         total_bytes: i64 [ignorable 4..] = -1,
         usable_bytes: i64 [ignorable 4..] = -1,
-        /// Whether it takes no new replicas (KIP-1066).
+        /// Whether it accepts no new replicas (KIP-1066).
         is_cordoned: bool [ignorable 5..],
     }
 
@@ -46,11 +46,11 @@ message! {
     /// One replica.
     pub struct DescribeLogDirsPartition {
         partition_index: i32,
-        /// Of its segments, without their indexes.
+        /// The size of its segments, without their indexes.
         partition_size: i64,
-        /// How far it is behind: the high watermark for a replica in use, the current replica for a future one.
+        /// Its lag: behind the high watermark for a current replica, behind the current replica for a future one.
         offset_lag: i64,
-        /// Whether it is being made, to take the place of the one in use (KIP-113).
+        /// Whether it is a future replica, which will replace the current one (KIP-113).
         is_future_key: bool,
     }
 }

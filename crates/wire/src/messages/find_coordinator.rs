@@ -1,11 +1,11 @@
-//! FindCoordinator: the broker that is in charge of a group or of a transactional id.
+//! FindCoordinator: finds the coordinator of a group or of a transactional id.
 
 use crate::{ErrorCode, message::message};
 
 message! {
     0..=6, flexible 3..;
 
-    /// Up to version 3 about one key, from version 4 on about many (KIP-699).
+    /// One key up to version 3, many keys from version 4 on (KIP-699).
     pub struct FindCoordinatorRequest {
         key: String [or coordinator_keys ..=3],
         /// 0: group, 1: transaction, 2: share group.
@@ -13,7 +13,7 @@ message! {
         coordinator_keys: Vec<String> [or key 4..],
     }
 
-    /// As many answers as questions.
+    /// One result for each key.
     pub struct FindCoordinatorResponse {
         throttle_time_ms: i32 [ignorable 1..],
         error_code: ErrorCode [..=3],

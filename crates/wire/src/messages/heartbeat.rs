@@ -5,7 +5,7 @@ use crate::{ErrorCode, message::message};
 message! {
     0..=4, flexible 4..;
 
-    /// Tells the coordinator we are alive; its answer tells us whether to rejoin.
+    /// Tells the coordinator that the member is alive. The response tells the member whether to rejoin.
     pub struct HeartbeatRequest {
         group_id: String,
         generation_id: i32,
@@ -13,7 +13,7 @@ message! {
         group_instance_id: Option<String> [3..],
     }
 
-    /// Its error code is mostly none, or REBALANCE_IN_PROGRESS.
+    /// The error code is usually none, or REBALANCE_IN_PROGRESS.
     pub struct HeartbeatResponse {
         throttle_time_ms: i32 [ignorable 1..],
         error_code: ErrorCode,

@@ -1,7 +1,7 @@
 //! JoinGroup: the first half of a classic rebalance.
 //!
-//! Version 4 has MEMBER_ID_REQUIRED (KIP-394), 5 static membership (KIP-345), 8 the reason (KIP-800), 9 a
-//! leader that need not assign (KIP-814).
+//! Version 4 has MEMBER_ID_REQUIRED (KIP-394), 5 static membership (KIP-345), 8 the reason (KIP-800), 9 a leader that may skip
+//! the assignment (KIP-814).
 
 use bytes::Bytes;
 
@@ -10,17 +10,17 @@ use crate::{ErrorCode, message::message};
 message! {
     0..=9, flexible 6..;
 
-    /// Count me in.
+    /// Joins a group.
     pub struct JoinGroupRequest {
         group_id: String,
         session_timeout_ms: i32,
         rebalance_timeout_ms: i32 [ignorable 1..] = -1,
-        /// Empty: a new member.
+        /// Empty for a new member.
         member_id: String,
         group_instance_id: Option<String> [5..],
-        /// "consumer".
+        /// "consumer" for consumers.
         protocol_type: String,
-        /// By preference.
+        /// In order of preference.
         protocols: Vec<JoinGroupRequestProtocol>,
         reason: Option<String> [ignorable 8..],
     }
@@ -32,22 +32,22 @@ message! {
         metadata: Bytes,
     }
 
-    /// The generation that has begun.
+    /// The new generation.
     pub struct JoinGroupResponse {
         throttle_time_ms: i32 [ignorable 2..],
         error_code: ErrorCode,
         generation_id: i32 = -1,
         protocol_type: Option<String> [ignorable 7..],
-        /// The assignor that all members support.
+        /// The assignor chosen by the coordinator, which all members support.
         protocol_name: Option<String> [null 7..] = Some(String::new()),
         leader: String,
         skip_assignment: bool [9..],
         member_id: String,
-        /// All of them in the answer to the leader, none in the others.
+        /// All members in the response to the leader, none in the others.
         members: Vec<JoinGroupResponseMember>,
     }
 
-    /// What the leader learns of a member.
+    /// The leader's information about a member.
     pub struct JoinGroupResponseMember {
         member_id: String,
         group_instance_id: Option<String> [ignorable 5..],

@@ -1,4 +1,4 @@
-//! LeaveGroup: takes oneself out of a group; from version 3 on also others (KIP-345).
+//! LeaveGroup: removes the caller from a group; from version 3 on also others (KIP-345).
 
 use crate::{ErrorCode, message::message};
 
@@ -26,7 +26,7 @@ message! {
         members: Vec<MemberResponse> [3..],
     }
 
-    /// A member that was removed, or why it was not.
+    /// The result for a member.
     pub struct MemberResponse {
         member_id: String,
         group_instance_id: Option<String>,

@@ -5,7 +5,7 @@ use crate::{ErrorCode, message::message};
 message! {
     0..=5, flexible 3..;
 
-    /// An empty filter lets everything through.
+    /// The filters. An empty filter matches everything.
     pub struct ListGroupsRequest {
         states_filter: Vec<String> [4..],
         types_filter: Vec<String> [5..],

@@ -1,7 +1,7 @@
-//! The messages, one file per API: the request, the response and what is nested in them, named as in Kafka.
+//! The messages, one file per API: the request, the response and their nested structs, with Kafka's names.
 //!
-//! Requests and responses are also at the root of the crate; nested structs are reached through their API,
-//! for some names occur in several.
+//! Requests and responses are also exported at the root of the crate; nested structs are reached through their API, because some
+//! names occur in several APIs.
 
 pub mod add_offsets_to_txn;
 pub mod add_partitions_to_txn;

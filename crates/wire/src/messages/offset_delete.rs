@@ -1,11 +1,11 @@
-//! OffsetDelete: what a group has committed of partitions that nobody in it reads (KIP-496).
+//! OffsetDelete: deletes a group's committed offsets of partitions to which no member is subscribed (KIP-496).
 
 use crate::{ErrorCode, message::message};
 
 message! {
     0..=0;
 
-    /// Of one group.
+    /// Offsets of one group.
     pub struct OffsetDeleteRequest {
         group_id: String,
         topics: Vec<OffsetDeleteRequestTopic>,
@@ -22,7 +22,7 @@ message! {
         partition_index: i32,
     }
 
-    /// Refused as a whole, or partition by partition.
+    /// An error of the whole request, or the result for each partition.
     pub struct OffsetDeleteResponse {
         error_code: ErrorCode,
         throttle_time_ms: i32,

@@ -1,15 +1,15 @@
-//! OffsetFetch: what a group has committed. Version 7 waits for open transactions (KIP-447), 8 asks for many
-//! groups at once (KIP-709), 9 carries a member epoch (KIP-848), 10 topic ids.
+//! OffsetFetch: a group's committed offsets. Version 7 waits for open transactions (KIP-447), 8 has many groups in one request
+//! (KIP-709), 9 has member epochs (KIP-848), 10 topic ids.
 
 use crate::{ErrorCode, Uuid, message::message};
 
 message! {
     1..=10, flexible 6..;
 
-    /// Up to version 7 about one group, from version 8 on about many.
+    /// One group up to version 7, many groups from version 8 on.
     pub struct OffsetFetchRequest {
         group_id: String [or groups ..=7],
-        /// Null: all that the group has.
+        /// Null: all offsets of the group.
         topics: Option<Vec<OffsetFetchRequestTopic>> [or groups ..=7, null 2..] = Some(Vec::new()),
         groups: Vec<OffsetFetchRequestGroup> [or group_id 8..],
         require_stable: bool [optional 7..],
@@ -26,18 +26,18 @@ message! {
         group_id: String,
         member_id: Option<String> [ignorable 9..],
         member_epoch: i32 [ignorable 9..] = -1,
-        /// Null: all that the group has.
+        /// Null: all offsets of the group.
         topics: Option<Vec<OffsetFetchRequestTopics>> = Some(Vec::new()),
     }
 
-    /// One topic, by name or from version 10 on by id.
+    /// One topic, by name, or by id from version 10 on.
     pub struct OffsetFetchRequestTopics {
         name: String [ignorable ..=9],
         topic_id: Uuid [ignorable 10..],
         partition_indexes: Vec<i32>,
     }
 
-    /// Up to version 7 about one group, from version 8 on about many.
+    /// One group up to version 7, many groups from version 8 on.
     pub struct OffsetFetchResponse {
         throttle_time_ms: i32 [ignorable 3..],
         topics: Vec<OffsetFetchResponseTopic> [..=7],
@@ -69,7 +69,7 @@ message! {
         error_code: ErrorCode,
     }
 
-    /// One topic, by name or from version 10 on by id.
+    /// One topic, by name, or by id from version 10 on.
     pub struct OffsetFetchResponseTopics {
         name: String [ignorable ..=9],
         topic_id: Uuid [ignorable 10..],

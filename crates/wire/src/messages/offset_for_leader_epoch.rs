@@ -1,13 +1,14 @@
-//! OffsetForLeaderEpoch: where an epoch ends, and so whether the log was truncated under us (KIP-320).
+//! OffsetForLeaderEpoch: the end offset of an epoch, which shows whether the log was truncated below a client's position
+//! (KIP-320).
 
 use crate::{ErrorCode, message::message};
 
 message! {
     2..=4, flexible 4..;
 
-    /// One question per partition.
+    /// One lookup per partition.
     pub struct OffsetForLeaderEpochRequest {
-        /// -1: a consumer, which is our default (Kafka's is -2, a debugging one).
+        /// -1: a consumer, the default here (Kafka's is -2, a debugging consumer).
         replica_id: i32 [ignorable 3..] = -1,
         topics: Vec<OffsetForLeaderTopic>,
     }
@@ -21,13 +22,13 @@ message! {
     /// One partition.
     pub struct OffsetForLeaderPartition {
         partition: i32,
-        /// The leader we know of; -1: do not check.
+        /// The known leader epoch; -1: do not check.
         current_leader_epoch: i32 = -1,
-        /// The epoch whose end is wanted.
+        /// The epoch whose end is requested.
         leader_epoch: i32,
     }
 
-    /// One answer per partition.
+    /// One result per partition.
     pub struct OffsetForLeaderEpochResponse {
         throttle_time_ms: i32,
         topics: Vec<OffsetForLeaderTopicResult>,
@@ -43,7 +44,7 @@ message! {
     pub struct EpochEndOffset {
         error_code: ErrorCode,
         partition: i32,
-        /// The largest epoch that is not above the one asked for; -1: none.
+        /// The largest epoch not above the requested one; -1: none.
         leader_epoch: i32 = -1,
         /// -1: unknown.
         end_offset: i64 = -1,

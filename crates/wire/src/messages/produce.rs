@@ -1,5 +1,4 @@
-//! Produce. Version 8 names the records at fault (KIP-467), 10 has leader hints (KIP-951), 13 topic ids
-//! (KIP-516).
+//! Produce. Version 8 names the records at fault (KIP-467), 10 has leader hints (KIP-951), 13 topic ids (KIP-516).
 
 use bytes::Bytes;
 
@@ -11,13 +10,13 @@ message! {
     /// Record batches, one per partition.
     pub struct ProduceRequest {
         transactional_id: Option<String>,
-        /// 0: no answer at all, 1: the leader, -1: all in-sync replicas.
+        /// 0: no response at all, 1: the leader, -1: all in-sync replicas.
         acks: i16,
         timeout_ms: i32,
         topic_data: Vec<TopicProduceData>,
     }
 
-    /// One topic, by name or from version 13 on by id.
+    /// One topic, by name, or by id from version 13 on.
     pub struct TopicProduceData {
         name: String [ignorable ..=12],
         topic_id: Uuid [ignorable 13..],
@@ -30,15 +29,15 @@ message! {
         records: Option<Bytes>,
     }
 
-    /// Where the batches went.
+    /// The result for each partition.
     pub struct ProduceResponse {
         responses: Vec<TopicProduceResponse>,
         throttle_time_ms: i32,
-        /// Where the leaders named in [`PartitionProduceResponse::current_leader`] are.
+        /// The addresses of the leaders named in [`PartitionProduceResponse::current_leader`].
         node_endpoints: Vec<NodeEndpoint> [10.., tag 0],
     }
 
-    /// One topic, by name or from version 13 on by id.
+    /// One topic, by name, or by id from version 13 on.
     pub struct TopicProduceResponse {
         name: String [ignorable ..=12],
         topic_id: Uuid [ignorable 13..],
@@ -58,13 +57,13 @@ message! {
         current_leader: Option<LeaderIdAndEpoch> [10.., tag 0],
     }
 
-    /// A record that the broker would not take.
+    /// A record that the broker did not accept.
     pub struct BatchIndexAndErrorMessage {
         batch_index: i32,
         batch_index_error_message: Option<String>,
     }
 
-    /// Who leads now (KIP-951).
+    /// The current leader (KIP-951).
     pub struct LeaderIdAndEpoch {
         /// -1: unknown.
         leader_id: i32 = -1,
@@ -72,7 +71,7 @@ message! {
         leader_epoch: i32 = -1,
     }
 
-    /// Where a broker is (KIP-951).
+    /// The address of a broker (KIP-951).
     pub struct NodeEndpoint {
         node_id: i32,
         host: String,

@@ -15,7 +15,7 @@ message! {
         error_code: ErrorCode,
         error_message: Option<String>,
         auth_bytes: AuthBytes,
-        /// For so long the connection may be used before it has to authenticate anew; 0: for ever.
+        /// The time until the connection has to re-authenticate; 0: no limit.
         session_lifetime_ms: i64 [ignorable 1..],
     }
 }

@@ -7,7 +7,7 @@ use crate::{ErrorCode, message::message};
 message! {
     0..=5, flexible 4..;
 
-    /// What is mine? From the leader: this is everybody's.
+    /// Requests the member's assignment. The leader's request contains the assignments of all members.
     pub struct SyncGroupRequest {
         group_id: String,
         generation_id: i32,
@@ -18,20 +18,19 @@ message! {
         assignments: Vec<SyncGroupRequestAssignment>,
     }
 
-    /// What the leader gives to one member.
+    /// The leader's assignment for one member.
     pub struct SyncGroupRequestAssignment {
         member_id: String,
         assignment: Bytes,
     }
 
-    /// What one member has been given.
+    /// The assignment of the member.
     pub struct SyncGroupResponse {
         throttle_time_ms: i32 [ignorable 1..],
         error_code: ErrorCode,
         protocol_type: Option<String> [ignorable 5..],
         protocol_name: Option<String> [ignorable 5..],
-        /// A [`ConsumerProtocolAssignment`](crate::ConsumerProtocolAssignment), for consumers; empty with an
-        /// error.
+        /// A [`ConsumerProtocolAssignment`](crate::ConsumerProtocolAssignment), for consumers; empty with an error.
         assignment: Bytes,
     }
 }

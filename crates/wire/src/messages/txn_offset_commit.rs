@@ -1,12 +1,12 @@
-//! TxnOffsetCommit: how far a group has come once this transaction is committed (KIP-98). Version 2 carries leader epochs (KIP-320),
-//! 3 who the member is (KIP-447); 5 adds the offsets to the transaction by itself (KIP-890).
+//! TxnOffsetCommit: commits a group's offsets with a transaction (KIP-98). Version 2 has leader epochs (KIP-320), 3 the identity
+//! of the member (KIP-447); 5 adds the offsets to the transaction by itself (KIP-890).
 
 use crate::{ErrorCode, message::message};
 
 message! {
     0..=5, flexible 3..;
 
-    /// How far a group has come.
+    /// The offsets of a group to commit.
     pub struct TxnOffsetCommitRequest {
         transactional_id: String,
         group_id: String,
@@ -28,14 +28,14 @@ message! {
     /// One partition.
     pub struct TxnOffsetCommitRequestPartition {
         partition_index: i32,
-        /// The next one to read.
+        /// The next offset to consume.
         committed_offset: i64,
-        /// Of the last record read; -1: unknown.
+        /// The epoch of the last record consumed; -1: unknown.
         committed_leader_epoch: i32 [ignorable 2..] = -1,
         committed_metadata: Option<String>,
     }
 
-    /// Partition by partition.
+    /// The result for each partition.
     pub struct TxnOffsetCommitResponse {
         throttle_time_ms: i32,
         topics: Vec<TxnOffsetCommitResponseTopic>,

@@ -7,9 +7,9 @@ use super::error::{RecordError, RecordFault};
 use super::set::{Framed, frame};
 use super::varint;
 
-/// Bytes of a v2 header.
+/// The size of a v2 header.
 pub(super) const HEADER: usize = 61;
-/// Where the part that the checksum covers begins: at the attributes.
+/// The start of the part that the checksum covers: the attributes.
 pub(super) const CHECKED: usize = 21;
 
 pub(super) const CODEC_MASK: i16 = 0x07;
@@ -18,31 +18,31 @@ pub(super) const TRANSACTIONAL: i16 = 0x10;
 pub(super) const CONTROL: i16 = 0x20;
 pub(super) const DELETE_HORIZON: i16 = 0x40;
 
-/// Where a record's timestamp comes from.
+/// The source of a record's timestamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TimestampType {
-    /// Message format 0 has none; the timestamp reads -1.
+    /// Message format 0 has no timestamps; they read as -1.
     NoTimestampType,
-    /// Given by the producer.
+    /// Set by the producer.
     CreateTime,
-    /// Given by the broker: one for the whole batch.
+    /// Set by the broker: one timestamp for the whole batch.
     LogAppendTime,
 }
 
-/// Whether a batch's checksum is compared.
+/// Whether the checksums of batches are verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Crc {
-    /// Compared once, when the batch is taken off the buffer.
+    /// Verified once, when the batch is split from the buffer.
     #[default]
     Check,
-    /// Trusted: `check.crcs=false`.
+    /// Not verified: `check.crcs=false`.
     Trust,
 }
 
-/// The header of a v2 batch, whose offsets are known to be offsets.
+/// The header of a v2 batch, with valid offsets.
 ///
-/// From [`V2Batch`] the checksum covers everything but the base offset and the leader epoch, which a broker
-/// assigns. From a peek nothing is covered.
+/// In a [`V2Batch`], the checksum covers everything but the base offset and the leader epoch, which the broker sets. For a header
+/// from `peek`, the checksum was not verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchHeader {
     base_offset: i64,
@@ -61,8 +61,8 @@ pub struct BatchHeader {
 }
 
 impl BatchHeader {
-    /// Reads the header at the front of `buf` and takes nothing; `None` if the whole batch is not there. The
-    /// checksum is not compared.
+    /// Reads the header at the front of `buf` without consuming it; `None` if the batch is incomplete. The checksum is not
+    /// verified.
     pub fn peek(buf: &[u8]) -> Result<Option<Self>, RecordError> {
         match frame(buf)? {
             Framed::CutShort { .. } => Ok(None),
@@ -104,7 +104,7 @@ impl BatchHeader {
         if delta < 0 {
             return Err(self.error(RecordFault::LastOffsetDelta(delta)));
         }
-        // The offset after the last must exist too: it is the next fetch position.
+        // The offset after the last must be valid too, because it is the next fetch position.
         let end = self.base_offset.checked_add(i64::from(delta)).and_then(|last| last.checked_add(1));
         if self.base_offset < 0 || end.is_none() {
             return Err(self.error(RecordFault::Offset { base: self.base_offset, delta }));
@@ -119,47 +119,47 @@ impl BatchHeader {
         RecordError::new(self.base_offset, self.last_offset, fault)
     }
 
-    /// Offset of the first record that the batch was written with; compaction may have removed it.
+    /// The offset of the first record with which the batch was written; compaction may have removed that record.
     pub fn base_offset(&self) -> i64 {
         self.base_offset
     }
 
-    /// Offset of the last record that the batch was written with; compaction may have removed it.
+    /// The offset of the last record with which the batch was written; compaction may have removed that record.
     pub fn last_offset(&self) -> i64 {
         self.last_offset
     }
 
-    /// Where reading goes on after this batch, whether or not its last record still exists.
+    /// The next offset to read after this batch, whether or not its last record still exists.
     pub fn next_offset(&self) -> i64 {
         self.last_offset.saturating_add(1)
     }
 
-    /// `last_offset` less `base_offset`.
+    /// The difference of `last_offset` and `base_offset`.
     pub fn last_offset_delta(&self) -> i32 {
         self.last_offset_delta
     }
 
-    /// Bytes of the whole batch.
+    /// The size of the complete batch.
     pub fn size(&self) -> usize {
         usize::try_from(self.batch_length).unwrap_or(0).saturating_add(12)
     }
 
-    /// Epoch of the leader that appended the batch; -1 if none did.
+    /// The epoch of the leader that appended the batch; -1 if none did.
     pub fn partition_leader_epoch(&self) -> i32 {
         self.partition_leader_epoch
     }
 
-    /// What the timestamps of the records count from.
+    /// The base of the records' timestamps.
     pub fn base_timestamp(&self) -> i64 {
         self.base_timestamp
     }
 
-    /// The largest timestamp in the batch; under LogAppendTime that of every record.
+    /// The largest timestamp in the batch; with LogAppendTime, that of every record.
     pub fn max_timestamp(&self) -> i64 {
         self.max_timestamp
     }
 
-    /// Where the timestamps come from.
+    /// The source of the timestamps.
     pub fn timestamp_type(&self) -> TimestampType {
         if self.attributes & LOG_APPEND_TIME == 0 {
             TimestampType::CreateTime
@@ -168,22 +168,22 @@ impl BatchHeader {
         }
     }
 
-    /// The attribute bits as they came.
+    /// The attribute bits, unchanged.
     pub fn attributes(&self) -> i16 {
         self.attributes
     }
 
-    /// Whether the batch belongs to a transaction. A batch without a producer id does not, whatever its attributes say.
+    /// Whether the batch belongs to a transaction. A batch without a producer id does not, whatever its attributes are.
     pub fn is_transactional(&self) -> bool {
         self.attributes & TRANSACTIONAL != 0 && self.has_producer_id()
     }
 
-    /// Whether this is a control batch: it holds a marker of the broker instead of records.
+    /// Whether this is a control batch, which contains a marker of the broker instead of records.
     pub fn is_control(&self) -> bool {
         self.attributes & CONTROL != 0
     }
 
-    /// Whether `base_timestamp` is the time at which the cleaner may drop what the batch still holds (KIP-534).
+    /// Whether `base_timestamp` is the time from which the cleaner may remove the remaining contents of the batch (KIP-534).
     pub fn has_delete_horizon(&self) -> bool {
         self.attributes & DELETE_HORIZON != 0
     }
@@ -208,15 +208,15 @@ impl BatchHeader {
         self.base_sequence
     }
 
-    /// Records in the batch. Less than its offsets where compaction has been; 0 if it has been thorough.
+    /// The number of records. Compaction can make it less than the number of offsets, and even 0.
     pub fn count(&self) -> u32 {
         u32::try_from(self.count).unwrap_or(0)
     }
 }
 
-/// A v2 record batch, length and checksum already verified. Cheap to clone: a slice of the fetch response.
+/// A v2 record batch with verified length and checksum. Cheap to clone: a slice of the Fetch response.
 ///
-/// It reads like its header, to which it dereferences.
+/// It dereferences to its header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct V2Batch {
     header: BatchHeader,
@@ -225,9 +225,9 @@ pub struct V2Batch {
 }
 
 impl V2Batch {
-    /// Takes the first batch off `buf`; `None` if the broker cut it short, as it may with the last one.
+    /// Splits the first batch off `buf`; `None` if the broker cut it short, which is allowed for the last one.
     ///
-    /// After an error `buf` is as it was.
+    /// After an error, `buf` is unchanged.
     pub fn split_from(buf: &mut Bytes, crc: Crc) -> Result<Option<Self>, RecordError> {
         match frame(buf)? {
             Framed::CutShort { .. } => Ok(None),
@@ -240,7 +240,7 @@ impl V2Batch {
         }
     }
 
-    /// `bytes` is exactly one batch, of magic 2.
+    /// Verifies `bytes`, which is exactly one batch of magic 2.
     pub(super) fn verify(bytes: Bytes, crc: Crc) -> Result<Self, RecordError> {
         let Some(header) = BatchHeader::parse(&bytes) else {
             return Err(RecordError::new(0, 0, RecordFault::BatchLength(0)));
@@ -268,17 +268,17 @@ impl V2Batch {
         &self.header
     }
 
-    /// The whole batch as it came.
+    /// The complete batch, unchanged.
     pub fn as_bytes(&self) -> &Bytes {
         &self.bytes
     }
 
-    /// The records as they came, compressed or not.
+    /// The records as received, compressed or not.
     pub(super) fn raw_records(&self) -> &[u8] {
         self.bytes.get(HEADER..).unwrap_or_default()
     }
 
-    /// The same, without copying them.
+    /// The same without copying.
     pub(super) fn into_raw_records(mut self) -> Bytes {
         self.bytes.advance(HEADER.min(self.bytes.len()));
         self.bytes

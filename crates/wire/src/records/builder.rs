@@ -1,4 +1,4 @@
-//! Writes v2 batches: for producing, and, since nothing stops it from writing what no broker would, for tests.
+//! Writes v2 batches, for producing and for tests; the latter may need invalid ones.
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -11,7 +11,7 @@ use super::header::HeaderToWrite;
 /// Records that do not fit into a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum BuildError {
-    /// A length or count beyond what the format can say.
+    /// A length or count beyond the limits of the format.
     #[error("records exceed what one batch can hold")]
     TooLarge,
     /// The codec failed.
@@ -19,7 +19,7 @@ pub enum BuildError {
     Codec(#[from] CodecError),
 }
 
-/// One v2 batch in the making.
+/// Builds one v2 batch.
 ///
 /// ```
 /// use offtake_wire::records::{BatchBuilder, Compression};
@@ -49,7 +49,7 @@ pub struct BatchBuilder {
 }
 
 impl BatchBuilder {
-    /// An empty batch, uncompressed, with the times of its records, of no producer in particular.
+    /// An empty batch: uncompressed, with the records' own timestamps, and without a producer id.
     pub fn new(base_offset: i64) -> Self {
         Self {
             base_offset,
@@ -69,67 +69,67 @@ impl BatchBuilder {
         }
     }
 
-    /// Compresses the records.
+    /// Sets the compression of the records.
     pub fn compression(mut self, compression: Compression) -> Self {
         self.compression = compression;
         self
     }
 
-    /// The leader epoch, which a broker assigns.
+    /// Sets the leader epoch, which is normally set by a broker.
     pub fn leader_epoch(mut self, epoch: i32) -> Self {
         self.leader_epoch = epoch;
         self
     }
 
-    /// LogAppendTime: this one timestamp for all records, which keep their own inside.
+    /// Sets LogAppendTime: one timestamp for all records, which internally keep their own.
     pub fn log_append_time(mut self, timestamp: i64) -> Self {
         self.log_append_time = Some(timestamp);
         self
     }
 
-    /// What timestamps are written relative to, instead of the first record's.
+    /// Sets the base of the timestamps, instead of the first record's.
     pub fn base_timestamp(mut self, timestamp: i64) -> Self {
         self.base_timestamp = Some(timestamp);
         self
     }
 
-    /// The base timestamp is a delete horizon (KIP-534).
+    /// Sets the base timestamp to a delete horizon (KIP-534).
     pub fn delete_horizon(mut self, timestamp: i64) -> Self {
         self.flags |= DELETE_HORIZON;
         self.base_timestamp(timestamp)
     }
 
-    /// An idempotent producer's id, epoch and first sequence.
+    /// Sets an idempotent producer's id, epoch and first sequence.
     pub fn producer(mut self, id: i64, epoch: i16, base_sequence: i32) -> Self {
         self.producer = (id, epoch, base_sequence);
         self
     }
 
-    /// Part of a transaction.
+    /// Marks the batch as part of a transaction.
     pub fn transactional(mut self) -> Self {
         self.flags |= TRANSACTIONAL;
         self
     }
 
-    /// A control batch.
+    /// Marks it as a control batch.
     pub fn control(mut self) -> Self {
         self.flags |= CONTROL;
         self
     }
 
-    /// The last offset delta, instead of the last record's: the tail was compacted away.
+    /// Sets the last offset delta instead of the last record's, as if the tail was compacted away.
     pub fn last_offset_delta(mut self, delta: i32) -> Self {
         self.last_offset_delta = Some(delta);
         self
     }
 
-    /// A record count other than the true one, for tests of readers.
+    /// Sets a wrong record count, for tests of readers.
     pub fn claim_count(mut self, count: i32) -> Self {
         self.claimed_count = Some(count);
         self
     }
 
-    /// Leaves out this many offsets before the next record, as compaction does.
+    /// Skips this many offsets before the next record, as compaction does.
     pub fn gap(&mut self, offsets: i32) -> &mut Self {
         self.next_delta = self.next_delta.wrapping_add(offsets);
         self
@@ -170,7 +170,7 @@ impl BatchBuilder {
         self
     }
 
-    /// Adds bytes that stand for `count` records, as they are: for tests of readers.
+    /// Adds raw bytes in place of `count` records, for tests of readers.
     pub fn push_encoded(&mut self, bytes: &[u8], count: i32) -> &mut Self {
         self.records.extend_from_slice(bytes);
         self.count = self.count.saturating_add(count);
@@ -183,12 +183,12 @@ impl BatchBuilder {
         self.records.len()
     }
 
-    /// Records so far.
+    /// The number of records so far.
     pub fn count(&self) -> i32 {
         self.count
     }
 
-    /// The batch, compressed and with its checksum.
+    /// The finished batch, compressed and with its checksum.
     pub fn build(&self) -> Result<Bytes, BuildError> {
         if self.too_large {
             return Err(BuildError::TooLarge);
@@ -204,7 +204,7 @@ impl BatchBuilder {
             producer: self.producer,
             count: self.claimed_count.unwrap_or(self.count),
         };
-        // A batch without records is written without a codec, as the cleaner does.
+        // A batch without records is written without a codec, as by the cleaner.
         let codec = if self.records.is_empty() { Compression::None } else { self.compression };
         let mut out = Vec::with_capacity(HEADER.saturating_add(self.records.len()));
         out.resize(HEADER, 0);

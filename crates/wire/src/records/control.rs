@@ -1,4 +1,4 @@
-//! Control records: what a coordinator writes into a partition when a transaction ends (KIP-98).
+//! Control records, which a coordinator writes into a partition when a transaction ends (KIP-98).
 
 use super::compression::Decompressor;
 use super::cursor::Payload;
@@ -6,7 +6,7 @@ use super::error::{RecordError, RecordFault};
 use super::set::Batch;
 use super::varint;
 
-/// What a control batch says.
+/// The contents of a control batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ControlRecord {
     /// The producer's transaction is aborted up to here.
@@ -19,13 +19,13 @@ pub enum ControlRecord {
         /// Epoch of the transaction coordinator.
         coordinator_epoch: i32,
     },
-    /// A type that does not concern a consumer, such as KRaft's; to be ignored.
+    /// A type that does not concern consumers, such as KRaft's; to be ignored.
     Other(i16),
 }
 
 impl ControlRecord {
-    /// Reads the first record of a control batch; any others are not looked at. `None` if compaction left none, or the
-    /// batch is not a control batch.
+    /// Reads the first record of a control batch; others are ignored. `None` if compaction left none, or the batch is not a
+    /// control batch.
     pub fn read(batch: &Batch, decompressor: &mut Decompressor) -> Result<Option<Self>, RecordError> {
         if !batch.is_control() {
             return Ok(None);
@@ -52,7 +52,7 @@ impl ControlRecord {
         if version < 0 {
             return Err("its key has a negative version");
         }
-        // Later versions may add fields at the end, so what follows is not looked at.
+        // Later versions may add fields at the end, so that bytes after the known fields are ignored.
         let coordinator_epoch = || {
             let mut value = value.ok_or("a marker without a value")?;
             match (varint::i16(&mut value), varint::i32(&mut value)) {

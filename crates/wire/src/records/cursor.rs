@@ -1,9 +1,10 @@
 //! The records of a batch.
 //!
-//! [`Payload`] holds the decompressed records of a batch, and what they inherit from the batch. It owns its bytes and is cheap
-//! to clone. [`Records`] iterates over it and checks each record. [`PayloadPosition`] is how far an iteration came, so that a batch can
-//! be handed out in parts. [`Payload::take`] checks records once, notes in a [`Row`] where the parts of each stand, and returns a
-//! [`RecordSlice`], which is read without a `Result` and without decoding anything again.
+//! [`Payload`] holds the decompressed records of a batch, and the properties they inherit from the batch. It owns its bytes and
+//! is cheap to clone. [`Records`] iterates over it and checks each record. [`PayloadPosition`] is a position of such an
+//! iteration, so that a batch can be delivered in parts. [`Payload::take`] checks records once, stores the positions of each
+//! record's parts in a [`Row`], and returns a [`RecordSlice`], which is read without a `Result` and without decoding anything
+//! again.
 
 use std::sync::Arc;
 
@@ -33,7 +34,7 @@ impl Payload {
         let header = *batch.header();
         let raw = batch.raw_records();
         let bytes = match batch.compression() {
-            // Nothing was compressed: a codec need not have an empty form.
+            // Nothing was compressed, because a codec may have no form for empty data.
             _ if header.count() == 0 && raw.is_empty() => batch.into_raw_records(),
             Compression::None => batch.into_raw_records(),
             codec => decompressor
@@ -56,7 +57,8 @@ impl Payload {
         self.records_from(PayloadPosition::START)
     }
 
-    /// Iterates from `at` on, where an earlier iteration stopped. With a position of another payload it yields an error or no records.
+    /// Iterates from `at`, where an earlier iteration stopped. With a position of another payload it yields an error or no
+    /// records.
     pub fn records_from(&self, at: PayloadPosition) -> Records<'_> {
         Records {
             payload: self,
@@ -67,8 +69,8 @@ impl Payload {
         }
     }
 
-    /// Takes up to `most` records and moves `at` behind them. The error, if any, belongs to the record after the slice, and comes
-    /// again at the next call.
+    /// Takes up to `most` records and moves `at` after them. The error, if any, belongs to the record after the slice, and is
+    /// returned again by the next call.
     pub fn take(&self, at: &mut PayloadPosition, most: usize) -> (RecordSlice, Option<RecordError>) {
         let mut records = self.records_from(*at);
         let most = most.min(records.left as usize);
@@ -77,7 +79,7 @@ impl Payload {
             // Producers that do not linger send batches of one record.
             0 | 1 => records.check(most, |row| rows = Rows::Few(Some(row))),
             most => {
-                // A false count reserves no more than there are bytes for.
+                // A false count allocates no more than the bytes allow.
                 let mut many = Vec::with_capacity(most.min(records.rest.len() / SMALLEST_RECORD));
                 let checked = records.check(most, |row| many.push(row));
                 rows = Rows::Many(Arc::new(many));
@@ -85,7 +87,7 @@ impl Payload {
             }
         }
         .err();
-        // Bytes behind the last record are checked with it: a slice that ends there would hide them.
+        // Bytes after the last record are checked with it; otherwise a slice that ends there would hide them.
         if error.is_none() && records.left == 0 {
             error = records.next().and_then(Result::err);
         }
@@ -93,17 +95,17 @@ impl Payload {
         (RecordSlice { payload: self.clone(), rows, to: *at }, error)
     }
 
-    /// The offset the batch begins with.
+    /// The first offset of the batch.
     pub fn base_offset(&self) -> i64 {
         self.base_offset
     }
 
-    /// The offset the batch ends with, whether or not a record still has it.
+    /// The last offset of the batch, whether or not a record still has it.
     pub fn last_offset(&self) -> i64 {
         self.base_offset.saturating_add(i64::from(self.last_offset_delta))
     }
 
-    /// Where reading goes on after the batch.
+    /// The next offset to read after the batch.
     pub fn next_offset(&self) -> i64 {
         self.last_offset().saturating_add(1)
     }
@@ -127,7 +129,7 @@ impl Payload {
         self.count.saturating_sub(at.index)
     }
 
-    /// Whether timestamps are the producer's or the broker's.
+    /// The source of the timestamps.
     pub fn timestamp_type(&self) -> TimestampType {
         self.timestamp_type
     }
@@ -139,7 +141,7 @@ impl Payload {
 
     #[inline(always)]
     pub(super) fn offset(&self, delta: i32) -> i64 {
-        // Cannot wrap: every delta is within -1..=last_offset_delta, which was added when the batch was checked.
+        // Cannot overflow: every delta is within -1..=last_offset_delta, and that sum was checked with the batch.
         self.base_offset.wrapping_add(i64::from(delta))
     }
 
@@ -154,7 +156,7 @@ impl Payload {
     }
 }
 
-/// Bytes of a record with neither key nor value nor headers, its length included.
+/// The size of a record without key, value and headers, including its length.
 const SMALLEST_RECORD: usize = 7;
 
 /// A position between two records of a payload.
@@ -162,7 +164,7 @@ const SMALLEST_RECORD: usize = 7;
 pub struct PayloadPosition {
     byte: usize,
     index: u32,
-    /// The offset delta of the record before; -1 if there is none.
+    /// The offset delta of the previous record; -1 if there is none.
     previous: i32,
 }
 
@@ -189,12 +191,12 @@ pub struct Records<'a> {
     rest: &'a [u8],
     left: u32,
     previous: i32,
-    /// Where an error ended the iteration.
+    /// The position of the error that ended the iteration.
     failed_at: Option<PayloadPosition>,
 }
 
 impl<'a> Records<'a> {
-    /// The position before the next record, also if that one is an error.
+    /// The position before the next record, even if that is an error.
     pub fn at(&self) -> PayloadPosition {
         self.failed_at.unwrap_or(PayloadPosition {
             byte: self.payload.bytes.len().saturating_sub(self.rest.len()),
@@ -203,14 +205,14 @@ impl<'a> Records<'a> {
         })
     }
 
-    /// How many records are left.
+    /// The number of remaining records.
     pub fn left(&self) -> u32 {
         self.left
     }
 
-    /// Skips the records before `offset`, so that none of them is handed out.
+    /// Skips the records before `offset`.
     pub fn skip_to(&mut self, offset: i64) -> Result<(), RecordError> {
-        // No record lies before the batch.
+        // There are no records before the batch.
         if offset <= self.payload.base_offset {
             return Ok(());
         }
@@ -228,10 +230,10 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Checks up to `most` records, passes the positions of their parts to `each`, and moves behind them.
+    /// Checks up to `most` records, passes the positions of their parts to `each`, and moves after them.
     #[inline]
     fn check(&mut self, most: usize, mut each: impl FnMut(Row)) -> Result<(), RecordError> {
-        // In locals, which stay in registers.
+        // Local variables stay in registers.
         let (mut rest, mut previous, mut left) = (self.rest, self.previous, self.left);
         let mut fault = None;
         for _ in 0..most {
@@ -267,8 +269,8 @@ impl<'a> Records<'a> {
     }
 }
 
-/// As [`check`], but only for records whose lengths take at most three bytes each, as most do; `None` for others, and for a record
-/// with a fault. The fields before the key are read in one go, and so is the length of the value.
+/// Like [`check`], but only for records whose lengths take at most three bytes each, as most do; `None` for others, and for a
+/// record with a fault. It reads the fields before the key, and also the length of the value, in one go.
 #[inline(always)]
 fn check_short<'a>(payload: &Payload, rest: &'a [u8], previous: i32) -> Option<(Row, &'a [u8])> {
     let record = payload.bytes.len().wrapping_sub(rest.len());
@@ -299,11 +301,11 @@ fn check_short<'a>(payload: &Payload, rest: &'a [u8], previous: i32) -> Option<(
     is_sound.then_some((Row { delta, record: at(0), key, value }, behind))
 }
 
-/// Checks the first record. Returns the positions of its parts, and the bytes behind it.
+/// Checks the first record. Returns the positions of its parts, and the bytes after it.
 #[inline(always)]
 fn check<'a>(payload: &Payload, rest: &'a [u8], previous: i32) -> Result<(Row, &'a [u8]), RecordFault> {
     let total = payload.bytes.len();
-    // A position in the payload, by what follows it. It fits: see `Decompressor::MAX_LIMIT`.
+    // Converts the rest of the payload to a position in it, which fits: see `Decompressor::MAX_LIMIT`.
     let at = |following: usize| total.wrapping_sub(following) as u32;
     let record = at(rest.len());
     let mut rest = rest;
@@ -327,7 +329,7 @@ fn check<'a>(payload: &Payload, rest: &'a [u8], previous: i32) -> Result<(Row, &
     let header_count = varint(body).ok_or(RecordFault::RecordLength)?;
     if !Headers::are_whole(header_count, body) {
         return Err(if header_count == 0 {
-            RecordFault::RecordLength // bytes behind a record without headers
+            RecordFault::RecordLength // bytes after a record without headers
         } else {
             RecordFault::Headers
         });
@@ -371,18 +373,18 @@ pub struct RecordSlice {
 
 #[derive(Debug, Clone)]
 enum Rows {
-    /// One record at most, without an allocation.
+    /// At most one record, without an allocation.
     Few(Option<Row>),
     Many(Arc<Vec<Row>>),
 }
 
 impl RecordSlice {
-    /// How many records.
+    /// The number of records.
     pub fn len(&self) -> usize {
         self.rows().len()
     }
 
-    /// Whether there are none.
+    /// Whether the slice is empty.
     pub fn is_empty(&self) -> bool {
         self.rows().is_empty()
     }
@@ -392,12 +394,12 @@ impl RecordSlice {
         self.payload.next_offset_at(self.to)
     }
 
-    /// The batch it is a part of.
+    /// The payload that it belongs to.
     pub fn payload(&self) -> &Payload {
         &self.payload
     }
 
-    /// The positions of each record's parts, which take fewer bytes than a [`Record`].
+    /// The positions of each record's parts, which take less memory than a [`Record`].
     #[inline]
     pub fn rows(&self) -> &[Row] {
         match &self.rows {
@@ -406,7 +408,7 @@ impl RecordSlice {
         }
     }
 
-    /// The record of a row of this slice. A row of another slice yields wrong bytes of this batch.
+    /// The record of a row of this slice. A row of another slice returns wrong bytes of this batch.
     #[inline]
     pub fn record(&self, row: &Row) -> Record<'_> {
         Record { payload: &self.payload, row: *row }
@@ -428,7 +430,7 @@ impl<'a> IntoIterator for &'a RecordSlice {
     }
 }
 
-/// Iterates over a [`RecordSlice`], whose bytes were checked before, so that nothing can fail.
+/// Iterates over a [`RecordSlice`]. It cannot fail, because the bytes were checked before.
 #[derive(Debug, Clone)]
 pub struct RecordSliceIter<'a> {
     slice: &'a RecordSlice,

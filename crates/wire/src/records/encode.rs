@@ -1,8 +1,8 @@
-//! The bytes of one record of a v2 batch.
+//! Encodes one record of a v2 batch.
 
 use super::varint::{put_varint, put_varlong, varint_len, varlong_len};
 
-/// A record as it is written: what its place in the batch gives it is relative to the batch's.
+/// A record to write, with its offset and timestamp relative to the batch's.
 #[derive(Clone)]
 pub(super) struct RecordToWrite<'a, H> {
     pub(super) offset_delta: i32,
@@ -16,9 +16,9 @@ impl<'h, H> RecordToWrite<'_, H>
 where
     H: ExactSizeIterator<Item = (&'h [u8], Option<&'h [u8]>)> + Clone,
 {
-    /// Its length without the field that says it; `None` if the format cannot say it.
+    /// Its length without the length field; `None` if it is too long for the format.
     pub(super) fn len(&self) -> Option<i32> {
-        let mut len = 1_usize // attributes, of which there are none
+        let mut len = 1_usize // attributes, which are unused
             .checked_add(varlong_len(self.timestamp_delta))?
             .checked_add(varint_len(self.offset_delta))?
             .checked_add(field_len(self.key)?)?
@@ -30,7 +30,7 @@ where
         i32::try_from(len).ok()
     }
 
-    /// Appends it. `len` is its [`len`](Self::len), which has to be known.
+    /// Appends it. `len` is the result of [`len`](Self::len).
     pub(super) fn put(&self, out: &mut Vec<u8>, len: i32) {
         out.reserve(varint_len(len).saturating_add(usize::try_from(len).unwrap_or_default()));
         put_varint(out, len);
@@ -58,7 +58,7 @@ fn put_field(out: &mut Vec<u8>, field: Option<&[u8]>) {
     out.extend_from_slice(field);
 }
 
-/// A length that [`RecordToWrite::len`] has found to fit.
+/// Converts a length that [`RecordToWrite::len`] has checked.
 fn length(of: usize) -> i32 {
     i32::try_from(of).unwrap_or(i32::MAX)
 }

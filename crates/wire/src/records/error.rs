@@ -1,15 +1,15 @@
-//! What may be wrong with the bytes of a record set, and which offsets it concerns.
+//! Errors in the bytes of a record set, and the offsets that they concern.
 //!
-//! Small and `Copy`: it travels in the result of every record, where a destructor would cost.
+//! Small and `Copy`, because it is part of the result for every record, where a destructor would cost time.
 
 use thiserror::Error;
 
 use super::compression::{CodecError, Compression};
 
-/// Records that cannot be read: the offsets they would have had, and why.
+/// Records that cannot be read: their offsets, and the reason.
 ///
-/// The range is what the batch claims of itself. When the checksum is wrong the claim may be wrong
-/// too; it is still the best answer to "what would I skip".
+/// The range is taken from the batch. If the checksum is wrong, the range may be wrong too; it is still the best estimate of the
+/// offsets to skip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("records {first} to {last}: {fault}")]
 pub struct RecordError {
@@ -23,27 +23,27 @@ impl RecordError {
         Self { first, last: last.max(first), fault }
     }
 
-    /// The first offset that the unreadable stretch covers.
+    /// The first unreadable offset.
     pub fn first_offset(&self) -> i64 {
         self.first
     }
 
-    /// The last offset that the unreadable stretch covers, as far as can be told.
+    /// The last unreadable offset, as far as known.
     pub fn last_offset(&self) -> i64 {
         self.last
     }
 
-    /// What was wrong.
+    /// The reason.
     pub fn fault(&self) -> &RecordFault {
         &self.fault
     }
 
-    /// Whether the batch is sound but larger, once inflated, than the reader allows.
+    /// Whether the batch is valid, but its decompressed size exceeds the limit.
     pub fn is_too_large(&self) -> bool {
         matches!(self.fault, RecordFault::Codec(CodecError::TooLarge { .. }))
     }
 
-    /// The codec that the batch needs and that this program was built without.
+    /// The codec that the batch needs, if it is not compiled in.
     pub fn missing_codec(&self) -> Option<Compression> {
         match self.fault {
             RecordFault::Codec(CodecError::NotBuiltIn { codec }) => Some(codec),
@@ -51,13 +51,12 @@ impl RecordError {
         }
     }
 
-    /// Whether the broker sent less than one whole batch, so that asking again for more may help.
+    /// Whether the broker sent less than one complete batch, so that fetching more may help.
     pub fn is_cut_short(&self) -> bool {
         matches!(self.fault, RecordFault::CutShort { .. })
     }
 
-    /// Whether the batch ends beyond what the log was said to contain. That may have been said too early, so that asking again may
-    /// help.
+    /// Whether the batch ends beyond the known end of the log. That end may be outdated, so that fetching again may help.
     pub fn is_beyond_the_end(&self) -> bool {
         matches!(self.fault, RecordFault::BeyondTheEnd { .. })
     }
@@ -73,23 +72,23 @@ pub enum RecordFault {
     /// The first batch is cut short.
     #[error("the only batch was cut short: {have} of {need} bytes")]
     CutShort {
-        /// Bytes the batch has.
+        /// The size of the batch.
         need: usize,
-        /// Bytes that arrived.
+        /// The number of bytes that arrived.
         have: usize,
     },
     /// The checksum does not match.
     #[error("the checksum is {computed:08x}, the batch says {stored:08x}")]
     WrongCrc {
-        /// As the batch has it.
+        /// As stored in the batch.
         stored: u32,
-        /// As it would have to be.
+        /// As computed from the bytes.
         computed: u32,
     },
-    /// The message format is not known.
+    /// The message format is unknown.
     #[error("message format {0} is unknown")]
     Magic(i8),
-    /// The codec is not known, or the message format does not have it.
+    /// The codec is unknown, or not part of the message format.
     #[error("codec {0} is unknown")]
     UnknownCodec(u8),
     /// The records cannot be decompressed.
@@ -101,13 +100,13 @@ pub enum RecordFault {
     /// Fewer bytes than the records need.
     #[error("the bytes end {missing} records too early")]
     TooFewBytes {
-        /// Records that were announced and are not there.
+        /// The number of missing records.
         missing: u32,
     },
-    /// Bytes left after the last record.
+    /// Bytes left over after the last record.
     #[error("{0} bytes are left after the last record")]
     BytesLeft(usize),
-    /// A record length that is negative, larger than what is left, or not what its fields need.
+    /// A record length that is negative, larger than the rest, or different from the size of its fields.
     #[error("a record length is wrong")]
     RecordLength,
     /// A key or value length below -1, or beyond the record.
@@ -116,12 +115,12 @@ pub enum RecordFault {
     /// A header count that is negative or cannot fit, or a header without a key.
     #[error("the record's headers are malformed")]
     Headers,
-    /// An offset that is not above the one before it, or is above the batch's last.
+    /// An offset that is not above the previous one, or is above the batch's last.
     #[error("offset delta {delta} after {previous} in a batch that ends at {last}")]
     NonMonotonic {
         /// The delta found.
         delta: i32,
-        /// The delta before it, -1 at the start.
+        /// The previous delta; -1 at the start.
         previous: i32,
         /// The last offset delta of the batch.
         last: i32,
@@ -129,7 +128,7 @@ pub enum RecordFault {
     /// A last offset delta that is negative.
     #[error("last offset delta {0} is negative")]
     LastOffsetDelta(i32),
-    /// A batch that ends beyond where the log ends.
+    /// A batch that ends beyond the end of the log.
     #[error("the batch ends at {last}, the log at {end}")]
     BeyondTheEnd {
         /// The last offset of the batch.
@@ -142,18 +141,18 @@ pub enum RecordFault {
     Offset {
         /// The base offset.
         base: i64,
-        /// What was to be added.
+        /// The delta that was to be added.
         delta: i32,
     },
-    /// A batch that begins before the previous one ended.
+    /// A batch that begins before the end of the previous one.
     #[error("a batch begins at {base} although the one before it ended at {previous}")]
     Overlap {
-        /// Where it begins.
+        /// Its base offset.
         base: i64,
-        /// The last offset of the batch before.
+        /// The last offset of the previous batch.
         previous: i64,
     },
-    /// A message set of format 0 or 1 that breaks its own rules.
+    /// A message set of format 0 or 1 that violates its format.
     #[error("message format 0/1: {0}")]
     Legacy(&'static str),
     /// A control record is malformed.

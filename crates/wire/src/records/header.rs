@@ -1,10 +1,10 @@
-//! Writing the header of a v2 batch.
+//! Encodes the header of a v2 batch.
 
 use super::batch::{CHECKED, HEADER};
 use super::builder::BuildError;
 use super::compression::Compression;
 
-/// What a header says beside its lengths and its checksum.
+/// The contents of a header, beside its lengths and its checksum.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HeaderToWrite {
     pub(super) base_offset: i64,
@@ -14,22 +14,22 @@ pub(super) struct HeaderToWrite {
     pub(super) last_offset_delta: i32,
     pub(super) base_timestamp: i64,
     pub(super) max_timestamp: i64,
-    /// Id, epoch and first sequence; -1 for none.
+    /// The producer's id, epoch and first sequence; -1 for none.
     pub(super) producer: (i64, i16, i32),
     pub(super) count: i32,
 }
 
 impl HeaderToWrite {
-    /// Writes it over the first bytes of `batch`, which the records follow, compressed with `codec`.
+    /// Writes it to the first bytes of `batch`, which the records follow, compressed with `codec`.
     pub(super) fn write(&self, codec: Compression, batch: &mut [u8]) -> Result<(), BuildError> {
         self.write_unchecked(codec, batch)?;
         write_checksum(batch);
         Ok(())
     }
 
-    /// The same without the checksum, for a batch whose producer is not known yet: [`write_producer`] writes that, too.
+    /// The same without the checksum, for a batch whose producer is not known yet; [`write_producer`] also writes the checksum.
     pub(super) fn write_unchecked(&self, codec: Compression, batch: &mut [u8]) -> Result<(), BuildError> {
-        // The length counts what follows it.
+        // The length counts the bytes after it.
         let length = i32::try_from(batch.len().saturating_sub(12)).map_err(|_| BuildError::TooLarge)?;
         let (producer_id, producer_epoch, base_sequence) = self.producer;
         let mut fields = Fields { batch, at: 0 };
@@ -37,7 +37,7 @@ impl HeaderToWrite {
         fields.put(length.to_be_bytes());
         fields.put(self.leader_epoch.to_be_bytes());
         fields.put([2]);
-        fields.put([0; 4]); // the checksum, in the end
+        fields.put([0; 4]); // the checksum, written last
         fields.put((self.attributes | i16::from(codec.id())).to_be_bytes());
         fields.put(self.last_offset_delta.to_be_bytes());
         fields.put(self.base_timestamp.to_be_bytes());
@@ -51,10 +51,10 @@ impl HeaderToWrite {
     }
 }
 
-/// Where a header has its producer's id, the epoch and the first sequence behind it.
+/// The offset of the producer's id in a header, followed by the epoch and the first sequence.
 const PRODUCER: usize = 43;
 
-/// Writes a producer's id, epoch and first sequence over those of a whole batch, and its checksum.
+/// Overwrites a producer's id, epoch and first sequence in a complete batch, and updates its checksum.
 pub(super) fn write_producer(batch: &mut [u8], (id, epoch, base_sequence): (i64, i16, i32)) {
     let mut fields = Fields { batch, at: PRODUCER };
     fields.put(id.to_be_bytes());
@@ -70,7 +70,7 @@ fn write_checksum(batch: &mut [u8]) {
     }
 }
 
-/// Fields one after the other.
+/// Writes consecutive fields.
 struct Fields<'a> {
     batch: &'a mut [u8],
     at: usize,

@@ -1,8 +1,8 @@
-//! Message formats 0 and 1, which brokers up to 3.x may still have on disk and hand to those who ask.
+//! Message formats 0 and 1, which brokers up to 3.x may still have on disk and may return.
 //!
-//! A set is messages end to end; one with a codec in its attributes wraps a compressed set of the same format, one
-//! level deep. Inner offsets are absolute in format 0 and relative in format 1 (KIP-31), where the wrapper has the
-//! offset of the last. Opening rewrites the messages as v2 records, so nothing above knows of any of this.
+//! A set consists of consecutive messages; a message with a codec in its attributes wraps a compressed set of the same format,
+//! one level deep. Inner offsets are absolute in format 0 and relative in format 1 (KIP-31), where the wrapper has the offset of
+//! the last. Opening a set rewrites the messages as v2 records, so that callers need not know these formats.
 
 use bytes::Bytes;
 
@@ -15,7 +15,7 @@ use super::varint::{self, put_varint, put_varlong, take_slice};
 pub(super) const CODEC_MASK: i8 = 0x07;
 pub(super) const LOG_APPEND_TIME: i8 = 0x08;
 
-/// One message of format 0 or 1, or a compressed set of them; length and checksum already verified.
+/// One message of format 0 or 1, or a compressed set of them, with verified length and checksum.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LegacyBatch {
     bytes: Bytes,
@@ -25,7 +25,7 @@ pub struct LegacyBatch {
 }
 
 impl LegacyBatch {
-    /// `bytes` is exactly one message, of magic 0 or 1.
+    /// Verifies `bytes`, which is exactly one message of magic 0 or 1.
     pub(super) fn verify(bytes: Bytes, crc: Crc) -> Result<Self, RecordError> {
         let message = Message::take(&mut &bytes[..], crc).map_err(|(offset, fault)| error(offset, fault))?;
         let (offset, magic) = (message.offset, message.magic);
@@ -33,19 +33,19 @@ impl LegacyBatch {
             return Err(error(offset, RecordFault::Offset { base: offset, delta: 0 }));
         }
         let codec = (message.attributes & CODEC_MASK) as u8;
-        // zstd came after these formats (FAILURES INPUT44).
+        // zstd is newer than these formats (FAILURES INPUT44).
         let compression = Compression::from_id(codec)
             .filter(|codec| *codec != Compression::Zstd)
             .ok_or_else(|| error(offset, RecordFault::UnknownCodec(codec)))?;
         Ok(Self { bytes, offset, magic, compression })
     }
 
-    /// The offset of the message; of the last one if it is a wrapper.
+    /// The offset of the message, or of the last message if it is a wrapper.
     pub fn last_offset(&self) -> i64 {
         self.offset
     }
 
-    /// Message format: 0 or 1.
+    /// The message format: 0 or 1.
     pub fn magic(&self) -> i8 {
         self.magic
     }
@@ -55,7 +55,7 @@ impl LegacyBatch {
         self.compression
     }
 
-    /// Bytes of the whole message.
+    /// The size of the complete message.
     pub fn size(&self) -> usize {
         self.bytes.len()
     }
@@ -74,7 +74,7 @@ impl LegacyBatch {
         let checksum = if self.magic == 0 { Lz4Checksum::Ignored } else { Lz4Checksum::Required };
         let inner = decompressor.decompress(self.compression, compressed, checksum)?;
 
-        // Offsets in format 1 count from a place that only the last of them tells, so the set is walked twice.
+        // The base of offsets in format 1 follows from the last message only, so that the set is walked twice.
         let mut ends: Option<(i64, i64)> = None;
         self.walk(&inner, Crc::Check, |message| {
             if let Some((_, last)) = ends
@@ -89,7 +89,7 @@ impl LegacyBatch {
         if first < 0 || last > self.offset {
             return Err(RecordFault::Legacy("inner offsets beyond the wrapper's"));
         }
-        // Format 0 has absolute offsets, which the wrapper's bounds but does not shift.
+        // Format 0 has absolute offsets, which the wrapper limits but does not shift.
         let shift = if self.magic == 0 { 0 } else { self.offset - last };
         self.rewrite(&outer, first + shift, self.offset, |each| {
             self.walk(&inner, Crc::Trust, |message| each(message, message.offset + shift))
@@ -139,7 +139,7 @@ impl LegacyBatch {
             put_varlong(&mut body, message.timestamp.wrapping_sub(base));
             put_varint(&mut body, delta(offset)?);
             for field in [message.key, message.value] {
-                // The lengths were read from an i32, so they fit one.
+                // The lengths were read as i32, so that they fit.
                 put_varint(&mut body, field.map_or(-1, |field| field.len() as i32));
                 body.extend_from_slice(field.unwrap_or_default());
             }
@@ -177,7 +177,7 @@ struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Takes one message off the front of a set; the error comes with the offset it concerns.
+    /// Takes one message from the front of a set. An error includes the offset it concerns.
     fn take(set: &mut &'a [u8], crc: Crc) -> Result<Self, (i64, RecordFault)> {
         let (Some(offset), Some(length)) = (varint::i64(set), varint::i32(set)) else {
             return Err((0, RecordFault::Legacy("a message is cut short")));

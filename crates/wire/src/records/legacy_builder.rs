@@ -1,18 +1,18 @@
-//! Writes message formats 0 and 1, which no producer of ours sends: for tests and fuzz corpora.
+//! Writes message formats 0 and 1, which the producer never sends, for tests and fuzz corpora.
 
 use bytes::Bytes;
 
 use super::compression::{Compression, compress, write_wrong_lz4_checksum};
 use super::legacy::LOG_APPEND_TIME;
 
-/// A message to write. Offsets are written as they are: relative ones in a v1 wrapper are the caller's.
+/// A message to write. Offsets are written unchanged: in a v1 wrapper, the caller has to pass relative ones.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LegacyMessage<'a> {
     /// The offset.
     pub offset: i64,
-    /// Milliseconds since the epoch; left out in format 0.
+    /// Milliseconds since 1970; omitted in format 0.
     pub timestamp: i64,
-    /// The attributes as they go out.
+    /// The attributes, written unchanged.
     pub attributes: i8,
     /// The key.
     pub key: Option<&'a [u8]>,
@@ -40,7 +40,7 @@ impl LegacyMessage<'_> {
     }
 }
 
-/// Messages end to end, in format `magic`.
+/// Consecutive messages in format `magic`.
 pub fn legacy_set(magic: i8, messages: &[LegacyMessage<'_>]) -> Bytes {
     let mut out = Vec::new();
     for message in messages {
@@ -51,7 +51,7 @@ pub fn legacy_set(magic: i8, messages: &[LegacyMessage<'_>]) -> Bytes {
 
 /// A wrapper around `inner`, an encoded set of the same format. `append_time` makes the timestamp LogAppendTime.
 ///
-/// In format 0 the checksum of an lz4 header is written as old Kafka wrote it: wrong (KAFKA-3160).
+/// In format 0, the checksum of an lz4 header is written wrongly, as by old Kafka versions (KAFKA-3160).
 pub fn legacy_wrapper(
     magic: i8,
     offset: i64,
@@ -61,7 +61,7 @@ pub fn legacy_wrapper(
     inner: &[u8],
 ) -> Bytes {
     let mut compressed = Vec::new();
-    // A codec that fails leaves an empty value, which no reader accepts.
+    // If the codec fails, the value is empty, which no reader accepts.
     let _ = compress(codec, inner, &mut compressed);
     if (magic, codec) == (0, Compression::Lz4) {
         write_wrong_lz4_checksum(&mut compressed);

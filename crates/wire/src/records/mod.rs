@@ -1,15 +1,15 @@
-//! Record batches: what a Fetch answer carries and a Produce request sends.
+//! Record batches, as contained in Fetch responses and Produce requests.
 //!
-//! [`Batches`] cuts the records field of a fetched partition into batches and verifies each one's checksum, once.
-//! [`Batch::open`] decompresses one into a [`Payload`], [`Records`] iterates over that, and a [`Record`] is a view into it: between
-//! the socket and the application a record is neither copied (unless its batch was compressed, and then once, with the
+//! [`Batches`] splits the records field of a fetched partition into batches and verifies each one's checksum, once.
+//! [`Batch::open`] decompresses one into a [`Payload`], [`Records`] iterates over that, and a [`Record`] is a view into it:
+//! between the socket and the application, a record is neither copied (unless its batch was compressed, and then once, with the
 //! batch) nor allocated.
 //!
-//! Message formats 0 and 1 come out of the same calls: a [`LegacyBatch`] is rewritten to v2 records when it is opened,
-//! so that everything above knows one format.
+//! Message formats 0 and 1 are read by the same calls: a [`LegacyBatch`] is rewritten to v2 records when it is opened, so that
+//! callers need to know only one format.
 //!
-//! Every byte here may be hostile. What can be wrong is a [`RecordFault`], with the offsets it concerns; an error
-//! consumes nothing, so that the position stays until somebody decides to skip.
+//! Every byte may be malicious. Errors are described by [`RecordFault`], with the offsets they concern. An error consumes
+//! nothing, so that the position stays until the caller decides to skip.
 
 mod aborted;
 mod batch;

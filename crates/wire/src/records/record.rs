@@ -1,4 +1,4 @@
-//! One record: a view into its batch, or detached from it.
+//! Records: views into a batch, or detached from it.
 
 use bytes::Bytes;
 
@@ -6,12 +6,12 @@ use super::batch::TimestampType;
 use super::cursor::Payload;
 use super::varint::{take, take_slice, varint, varlong};
 
-/// The positions of a record's parts in the bytes of its [`Payload`], noted when it was checked.
+/// The positions of a record's parts in the bytes of its [`Payload`], stored when it was checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
-    /// The record's offset less the batch's first.
+    /// The difference between the offset of the record and the first offset of the batch.
     pub(super) delta: i32,
-    /// The record, from its length on.
+    /// The position of the record, including its length.
     pub(super) record: u32,
     pub(super) key: Field,
     pub(super) value: Field,
@@ -21,11 +21,11 @@ pub struct Row {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Field {
     pub(super) at: u32,
-    /// Negative if it is null.
+    /// Negative for null.
     pub(super) len: i32,
 }
 
-/// A record, as a view into the payload it was read from. Nothing is copied; headers are decoded when looked at.
+/// A record, as a view into its payload. Nothing is copied; headers are decoded on access.
 #[derive(Clone, Copy)]
 pub struct Record<'a> {
     pub(super) payload: &'a Payload,
@@ -39,7 +39,8 @@ impl<'a> Record<'a> {
         self.payload.offset(self.row.delta)
     }
 
-    /// Milliseconds since 1970, set by whom [`timestamp_type`](Self::timestamp_type) names; -1 if there is no timestamp.
+    /// The timestamp in milliseconds since 1970, set by the party in [`timestamp_type`](Self::timestamp_type); -1 if there is
+    /// none.
     pub fn timestamp(&self) -> i64 {
         self.payload.timestamp(|| {
             let mut lead = self.payload.as_bytes().get(self.row.record as usize..).unwrap_or_default();
@@ -49,24 +50,24 @@ impl<'a> Record<'a> {
         })
     }
 
-    /// Whether the producer or the broker set the timestamp.
+    /// The source of the timestamp.
     pub fn timestamp_type(&self) -> TimestampType {
         self.payload.timestamp_type()
     }
 
-    /// The key; an empty one is not the same as none.
+    /// The key. An empty key differs from none.
     #[inline]
     pub fn key(&self) -> Option<&'a [u8]> {
         self.field(self.row.key)
     }
 
-    /// The value; none is a tombstone, an empty one is not.
+    /// The value. `None` is a tombstone, unlike an empty value.
     #[inline]
     pub fn value(&self) -> Option<&'a [u8]> {
         self.field(self.row.value)
     }
 
-    /// The headers in the order they were written, duplicates kept.
+    /// The headers in their original order, including duplicates.
     #[inline]
     pub fn headers(&self) -> Headers<'a> {
         let Field { at, len } = self.row.value;
@@ -76,7 +77,7 @@ impl<'a> Record<'a> {
         Headers { rest, left: count.unwrap_or(0) }
     }
 
-    /// Their bytes, without their count.
+    /// The bytes of the headers, without their count.
     fn header_bytes(&self) -> &'a [u8] {
         let headers = self.headers();
         let mut behind = headers;
@@ -84,12 +85,12 @@ impl<'a> Record<'a> {
         headers.rest.get(..headers.rest.len().saturating_sub(behind.rest.len())).unwrap_or_default()
     }
 
-    /// The batch it was read from.
+    /// The payload that it belongs to.
     pub fn payload(&self) -> &'a Payload {
         self.payload
     }
 
-    /// A record that outlives its batch. It shares the batch's memory and keeps all of it alive: for an uncompressed batch that
+    /// A record that outlives its batch. It shares the batch's memory and keeps all of it alive; for an uncompressed batch, that
     /// is the memory of the whole response.
     pub fn detach(&self) -> OwnedRecord {
         let bytes = self.payload.as_bytes();
@@ -97,7 +98,7 @@ impl<'a> Record<'a> {
         self.owning(self.key().map(shared), self.value().map(shared), shared(self.header_bytes()))
     }
 
-    /// A record that outlives its batch, in memory of its own.
+    /// A record that outlives its batch, with its own memory.
     pub fn copy(&self) -> OwnedRecord {
         let (key, value) = (self.key().unwrap_or_default(), self.value().unwrap_or_default());
         let mut own = Bytes::from([key, value, self.header_bytes()].concat());
@@ -142,7 +143,7 @@ impl std::fmt::Debug for Record<'_> {
     }
 }
 
-/// Two records are equal if all that was written is equal, whatever batches they are in.
+/// Two records are equal if their contents are equal, whatever batches they are in.
 impl PartialEq for Record<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.offset() == other.offset()
@@ -154,7 +155,7 @@ impl PartialEq for Record<'_> {
     }
 }
 
-/// A record that has been detached from its batch.
+/// A record detached from its batch.
 #[derive(Debug, Clone)]
 pub struct OwnedRecord {
     offset: i64,
@@ -172,12 +173,12 @@ impl OwnedRecord {
         self.offset
     }
 
-    /// Milliseconds since 1970; -1 if there is no timestamp.
+    /// The timestamp in milliseconds since 1970; -1 if there is none.
     pub fn timestamp(&self) -> i64 {
         self.timestamp
     }
 
-    /// Whether the producer or the broker set the timestamp.
+    /// The source of the timestamp.
     pub fn timestamp_type(&self) -> TimestampType {
         self.timestamp_type
     }
@@ -192,7 +193,7 @@ impl OwnedRecord {
         self.value.as_ref()
     }
 
-    /// The headers in the order they were written, duplicates kept.
+    /// The headers in their original order, including duplicates.
     pub fn headers(&self) -> Headers<'_> {
         Headers { rest: &self.headers, left: self.header_count }
     }
@@ -201,9 +202,9 @@ impl OwnedRecord {
 /// A header of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header<'a> {
-    /// The key as it came. Kafka says it is UTF-8; brokers do not check.
+    /// The key, unchanged. It should be UTF-8, but brokers do not check that.
     pub key: &'a [u8],
-    /// The value, which may be absent.
+    /// The value, if there is one.
     pub value: Option<&'a [u8]>,
 }
 
@@ -217,19 +218,19 @@ impl<'a> Header<'a> {
 /// The headers of a record, decoded one by one. They were checked when the record was read.
 #[derive(Clone, Copy, Default)]
 pub struct Headers<'a> {
-    /// From the next one on; what lies behind the last is not looked at.
+    /// The bytes from the next header on; bytes after the last one are ignored.
     rest: &'a [u8],
     left: u32,
 }
 
 impl<'a> Headers<'a> {
-    /// Whether `rest`, which follows the header count in a record, is exactly `count` headers, each with a key.
+    /// Whether `rest`, which follows the header count in a record, consists of exactly `count` headers, each with a key.
     #[inline]
     pub(super) fn are_whole(count: i32, rest: &[u8]) -> bool {
         if count == 0 {
             return rest.is_empty();
         }
-        // A header takes two bytes or more, so a count beyond that is false before anything is read.
+        // A header takes at least two bytes, so that a larger count is refused before anything is read.
         let Some(count) = usize::try_from(count).ok().filter(|count| *count <= rest.len() / 2) else {
             return false;
         };
@@ -250,7 +251,7 @@ fn header<'a>(rest: &mut &'a [u8]) -> Option<Header<'a>> {
     Some(Header { key, value })
 }
 
-/// A length and as many bytes; -1 stands for none.
+/// A length and that many bytes; -1 means none.
 #[inline(always)]
 fn field<'a>(rest: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
     match usize::try_from(field_len(rest)?) {
@@ -259,7 +260,7 @@ fn field<'a>(rest: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
     }
 }
 
-/// The length of a key or a value; -1 stands for none, and nothing else is less than 0.
+/// The length of a key or a value; -1 means none, and other negative lengths are refused.
 #[inline(always)]
 pub(super) fn field_len(rest: &mut &[u8]) -> Option<i32> {
     varint(rest).filter(|length| *length >= -1)

@@ -1,4 +1,4 @@
-//! The records field of a fetched partition: batches end to end, of any message format, the last perhaps cut short.
+//! The records field of a fetched partition: consecutive batches of any message format, the last of which may be cut short.
 
 use bytes::{Buf, Bytes};
 
@@ -9,21 +9,20 @@ use super::error::{RecordError, RecordFault};
 use super::legacy::LegacyBatch;
 use super::varint;
 
-/// Offset and length, which all formats begin with.
+/// Offset and length, with which all formats begin.
 const OVERHEAD: usize = 12;
-/// Where all formats have their magic.
+/// The position of the magic in all formats.
 const MAGIC: usize = 16;
-/// The least that can follow the length: format 0 with neither key nor value.
+/// The smallest length in each format: for format 0, a message without key and value.
 const SMALLEST: [i32; 3] = [14, 22, (HEADER - OVERHEAD) as i32];
 
-/// What stands at the front of a buffer.
+/// The contents at the front of a buffer.
 pub(super) enum Framed {
     Whole { base: i64, magic: i8, size: usize },
     CutShort { base: i64, need: usize },
 }
 
-/// Reads no more than where the first batch begins and ends. A magic outside 0..=2 is left for the
-/// caller to refuse.
+/// Finds the first batch's boundaries and reads nothing else. A magic outside 0..=2 is left for the caller to refuse.
 pub(super) fn frame(buf: &[u8]) -> Result<Framed, RecordError> {
     let mut head = buf;
     let (Some(base), Some(length)) = (varint::i64(&mut head), varint::i32(&mut head)) else {
@@ -45,18 +44,17 @@ pub(super) fn frame(buf: &[u8]) -> Result<Framed, RecordError> {
     }
 }
 
-/// One batch of any message format, its checksum verified.
+/// One batch of any message format, with verified checksum.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Batch {
     /// Format 2, since Kafka 0.11.
     V2(V2Batch),
-    /// Formats 0 and 1: one message, or one that wraps a compressed set of them.
+    /// Formats 0 and 1: one message, or a wrapper of a compressed set of messages.
     Legacy(LegacyBatch),
 }
 
 impl Batch {
-    /// The lowest offset that may be in the batch, as far as its outside tells: a wrapper of format 0 or 1 says only
-    /// where it ends.
+    /// A lower bound of the offsets in the batch, without opening it: a wrapper of format 0 or 1 contains only its last offset.
     pub fn base_offset(&self) -> i64 {
         match self {
             Self::V2(batch) => batch.base_offset(),
@@ -72,12 +70,12 @@ impl Batch {
         }
     }
 
-    /// Where reading goes on after the batch.
+    /// The next offset to read after the batch.
     pub fn next_offset(&self) -> i64 {
         self.last_offset().saturating_add(1)
     }
 
-    /// The header, which only format 2 has: transactions and control batches, leader epochs.
+    /// The header, which only format 2 has: transactions, control batches, leader epochs.
     pub fn header(&self) -> Option<&BatchHeader> {
         match self {
             Self::V2(batch) => Some(batch.header()),
@@ -85,17 +83,17 @@ impl Batch {
         }
     }
 
-    /// Epoch of the leader that appended the batch, where the format has it and a leader did.
+    /// The epoch of the leader that appended the batch, if there was one and the format contains it.
     pub fn leader_epoch(&self) -> Option<i32> {
         self.header().map(BatchHeader::partition_leader_epoch).filter(|epoch| *epoch >= 0)
     }
 
-    /// Whether this is a control batch: it holds a marker of the broker instead of records.
+    /// Whether this is a control batch, which contains a marker of the broker instead of records.
     pub fn is_control(&self) -> bool {
         self.header().is_some_and(BatchHeader::is_control)
     }
 
-    /// Bytes of the whole batch as it came.
+    /// The size of the complete batch, as received.
     pub fn size(&self) -> usize {
         match self {
             Self::V2(batch) => batch.size(),
@@ -103,7 +101,7 @@ impl Batch {
         }
     }
 
-    /// Whether the batch is a header alone: compaction leaves that of a batch whose records are all gone.
+    /// Whether the batch consists only of a header, which is what compaction leaves of a batch without remaining records.
     pub fn is_header_only(&self) -> bool {
         match self {
             Self::V2(batch) => batch.count() == 0 && batch.raw_records().is_empty(),
@@ -111,7 +109,7 @@ impl Batch {
         }
     }
 
-    /// Decompresses its records. Uncompressed v2 records are not copied.
+    /// Decompresses the records. Uncompressed v2 records are not copied.
     pub fn open(&self, decompressor: &mut Decompressor) -> Result<Payload, RecordError> {
         match self {
             Self::V2(batch) => Payload::open(batch.clone(), decompressor),
@@ -119,7 +117,7 @@ impl Batch {
         }
     }
 
-    /// The same, for a batch that is not needed any more.
+    /// The same, for a batch that is no longer needed.
     pub fn into_payload(self, decompressor: &mut Decompressor) -> Result<Payload, RecordError> {
         match self {
             Self::V2(batch) => Payload::open(batch, decompressor),
@@ -128,16 +126,16 @@ impl Batch {
     }
 }
 
-/// The header of a batch of any message format, without verification.
+/// The unverified header of a batch of any message format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnyBatchHeader {
     /// The header of a v2 batch.
     V2(BatchHeader),
     /// A message of format 0 or 1.
     Legacy {
-        /// Its offset; the last of the set if it is a wrapper.
+        /// The offset of the message, or of the last message if it is a wrapper.
         last_offset: i64,
-        /// Bytes it takes.
+        /// The size in bytes.
         size: usize,
     },
 }
@@ -151,12 +149,12 @@ impl AnyBatchHeader {
         }
     }
 
-    /// Where reading goes on after the batch.
+    /// The next offset to read after the batch.
     pub fn next_offset(&self) -> i64 {
         self.last_offset().saturating_add(1)
     }
 
-    /// Bytes of the whole batch.
+    /// The size of the complete batch.
     pub fn size(&self) -> usize {
         match self {
             Self::V2(header) => header.size(),
@@ -167,17 +165,17 @@ impl AnyBatchHeader {
 
 /// Iterates over the batches of one partition's response, in order.
 ///
-/// A last batch that was cut short ends it silently; a first one is an error ([`RecordError::is_cut_short`]), since
-/// asking again would bring the same. After an error it yields nothing more: the partition stops where it is until
-/// somebody decides to skip.
+/// If the last batch was cut short, the iteration ends silently. If the first one was, that is an error
+/// ([`RecordError::is_cut_short`]), because fetching again would return the same. After an error it yields nothing more: the
+/// position stays until the caller decides to skip.
 #[derive(Debug, Clone)]
 pub struct Batches {
     rest: Bytes,
     crc: Crc,
     end: Option<i64>,
-    /// From here on batches must not have gaps.
+    /// The offset from which batches must not have gaps.
     gapless_from: Option<i64>,
-    /// The last offset of the batch before.
+    /// The last offset of the previous batch.
     previous: Option<i64>,
     failed: bool,
 }
@@ -188,26 +186,25 @@ impl Batches {
         Self { rest: records, crc, end: None, gapless_from: None, previous: None, failed: false }
     }
 
-    /// Refuses batches that reach `end` or beyond it, so that a false `lastOffsetDelta` cannot make the position
-    /// jump.
+    /// Refuses batches that reach `end` or beyond, so that a false `lastOffsetDelta` cannot make the position jump.
     ///
-    /// A leader reads its high watermark before the log, so a batch may pass the watermark of its own answer; `end`
-    /// has to leave room for that.
+    /// A leader reads its high watermark before the log, so that a batch may end above the watermark in its own response; `end`
+    /// has to allow for that.
     pub fn ending_before(mut self, end: i64) -> Self {
         self.end = Some(end);
         self
     }
 
-    /// Refuses batches of format 2 that reach `offset` or beyond it and have fewer records than offsets.
+    /// Refuses batches of format 2 that reach `offset` or beyond and have fewer records than offsets.
     ///
-    /// Records leave gaps in a batch when the log is compacted, which happens below the high watermark only. A batch that was
-    /// appended since the watermark was read has a record for each of its offsets, so that its length vouches for its last offset.
+    /// Only compaction leaves gaps in a batch, and only below the high watermark. A batch that was appended after the watermark
+    /// was read has a record for each of its offsets, so that its length confirms its last offset.
     pub fn gapless_from(mut self, offset: i64) -> Self {
         self.gapless_from = Some(offset);
         self
     }
 
-    /// The header of the next batch, without verifying its checksum; `None` where [`next`](Self::next) would end or fail.
+    /// The header of the next batch, without verification of its checksum; `None` where [`next`](Self::next) would end or fail.
     pub fn peek(&self) -> Option<AnyBatchHeader> {
         if self.failed {
             return None;
@@ -227,7 +224,7 @@ impl Batches {
         }
     }
 
-    /// Skips the batch of which [`peek`](Self::peek) has returned the header, without verifying its checksum.
+    /// Skips the batch whose header was returned by [`peek`](Self::peek), without verification of its checksum.
     pub fn skip_batch(&mut self, header: &AnyBatchHeader) {
         self.skip(header.size(), header.last_offset());
     }
@@ -237,7 +234,7 @@ impl Batches {
         self.previous = Some(last_offset);
     }
 
-    /// The bytes not read yet. At the end: those of a batch that was cut short.
+    /// The number of bytes not read yet; at the end, those of a batch that was cut short.
     pub fn bytes_left(&self) -> usize {
         self.rest.len()
     }

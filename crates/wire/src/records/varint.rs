@@ -1,10 +1,9 @@
-//! Integers: big-endian ones of fixed width, and the zigzag varints inside a v2 record.
+//! Integers: big-endian ones of fixed width, and the zigzag varints in a v2 record.
 //!
-//! Each takes its bytes off the front of a slice; `None` means the slice was too short or the
-//! varint too long. In a record of 100 bytes every varint has one or two bytes, so these two cases
-//! are inline and the rest is not.
+//! Each function takes its bytes from the front of a slice; `None` means that the slice was too short or the varint too long. In
+//! a record of 100 bytes, every varint has one or two bytes, so that only these cases are inlined.
 
-/// Takes `N` bytes off the front.
+/// Takes `N` bytes from the front.
 #[inline(always)]
 pub(super) fn take<const N: usize>(buf: &mut &[u8]) -> Option<[u8; N]> {
     let (head, tail) = buf.split_first_chunk::<N>()?;
@@ -12,7 +11,7 @@ pub(super) fn take<const N: usize>(buf: &mut &[u8]) -> Option<[u8; N]> {
     Some(*head)
 }
 
-/// Takes `len` bytes off the front.
+/// Takes `len` bytes from the front.
 #[inline(always)]
 pub(super) fn take_slice<'a>(buf: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
     let (head, tail) = buf.split_at_checked(len)?;
@@ -42,7 +41,7 @@ pub(super) fn varint(buf: &mut &[u8]) -> Option<i32> {
             *buf = rest;
             u32::from(a & 0x7f) | u32::from(b) << 7
         }
-        // Bits beyond the 32nd are dropped, as Kafka drops them.
+        // Bits beyond the 32nd are ignored, as by Kafka.
         _ => long(buf, 5)? as u32,
     };
     Some((raw >> 1) as i32 ^ -((raw & 1) as i32))
@@ -65,15 +64,15 @@ pub(super) fn varlong(buf: &mut &[u8]) -> Option<i64> {
     Some((raw >> 1) as i64 ^ -((raw & 1) as i64))
 }
 
-/// The next eight bytes in a register, to read several short varints without looking at the end of the slice for each.
+/// The next eight bytes in a register, for reading several short varints without checking the end of the slice for each.
 pub(super) struct Word {
     bytes: u64,
-    /// Bytes that were read.
+    /// The number of bytes read.
     pub(super) read: usize,
 }
 
 impl Word {
-    /// `None` if there are fewer.
+    /// Returns `None` if there are fewer bytes.
     #[inline(always)]
     pub(super) fn front(buf: &[u8]) -> Option<Self> {
         buf.first_chunk().map(|bytes| Self { bytes: u64::from_le_bytes(*bytes), read: 0 })
@@ -91,7 +90,7 @@ impl Word {
         self.take(1);
     }
 
-    /// A zigzag varint of at most three bytes; `None` if it is longer. What lies beyond the word reads as 0: see
+    /// A zigzag varint of at most three bytes; `None` if it is longer. Bytes beyond the word read as 0: see
     /// [`whole`](Self::whole).
     #[inline(always)]
     pub(super) fn varint(&mut self) -> Option<i32> {
@@ -111,7 +110,7 @@ impl Word {
         Some((raw >> 1) as i32 ^ -((raw & 1) as i32))
     }
 
-    /// How many bytes were read, if all were in the word.
+    /// The number of bytes read, if all of them were in the word.
     #[inline(always)]
     pub(super) fn whole(&self) -> Option<usize> {
         (self.read <= size_of::<u64>()).then_some(self.read)
@@ -141,12 +140,12 @@ pub(super) fn put_varlong(out: &mut Vec<u8>, value: i64) {
     put_raw(out, (value << 1 ^ value >> 63) as u64);
 }
 
-/// The bytes that [`put_varint`] appends.
+/// The number of bytes that [`put_varint`] appends.
 pub(super) fn varint_len(value: i32) -> usize {
     varlong_len(value.into())
 }
 
-/// The bytes that [`put_varlong`] appends.
+/// The number of bytes that [`put_varlong`] appends.
 pub(super) fn varlong_len(value: i64) -> usize {
     let raw = (value << 1 ^ value >> 63) as u64;
     (64 - (raw | 1).leading_zeros()).div_ceil(7) as usize

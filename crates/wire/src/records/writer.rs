@@ -1,4 +1,4 @@
-//! Batches for producing: [`BatchWriter`] takes records; [`SealedBatch`] is sent to a broker, more than once if need be.
+//! Batches for producing: [`BatchWriter`] accepts records; a [`SealedBatch`] is sent to a broker, possibly more than once.
 
 use bytes::{Bytes, BytesMut};
 
@@ -8,10 +8,10 @@ use super::compression::{Compression, compress_at};
 use super::encode::RecordToWrite;
 use super::header::{HeaderToWrite, write_producer};
 
-/// A batch that takes records, and writes each into the bytes that will be sent.
+/// An open batch. It writes each record directly into the bytes that will be sent.
 #[derive(Debug)]
 pub struct BatchWriter {
-    /// Room for the header, then the records.
+    /// The header, filled in later, then the records.
     out: Vec<u8>,
     count: i32,
     base_timestamp: i64,
@@ -19,29 +19,29 @@ pub struct BatchWriter {
 }
 
 impl BatchWriter {
-    /// An empty batch, with room for so many bytes of records.
+    /// An empty batch, with memory for this many bytes of records.
     pub fn with_capacity(bytes: usize) -> Self {
         let mut out = Vec::with_capacity(HEADER.saturating_add(bytes));
         out.resize(HEADER, 0);
         Self { out, count: 0, base_timestamp: -1, max_timestamp: -1 }
     }
 
-    /// The most bytes that a record takes, wherever in the batch it is; `None` if it is too long for the format.
+    /// An upper bound of the bytes that a record takes anywhere in a batch; `None` if it is too long for the format.
     pub fn most_bytes<'a>(
         key: Option<&'a [u8]>,
         value: Option<&'a [u8]>,
         headers: impl ExactSizeIterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone,
     ) -> Option<usize> {
-        // The longest forms of the three fields that depend on its place.
+        // The greatest sizes of the three fields that depend on its place.
         const LONGEST_LENGTH: usize = 5;
         let record = RecordToWrite { offset_delta: i32::MAX, timestamp_delta: i64::MAX, key, value, headers };
         usize::try_from(record.len()?).ok()?.checked_add(LONGEST_LENGTH)
     }
 
-    /// Adds a record; its timestamp is in milliseconds since 1970.
+    /// Adds a record, with its timestamp in milliseconds since 1970.
     ///
     /// # Errors
-    /// `TooLarge` if the record is too long for the format, or the batch has too many. Nothing was added.
+    /// `TooLarge` if the record is too long for the format, or the batch has too many records. Nothing is added.
     pub fn push<'a>(
         &mut self,
         timestamp: i64,
@@ -62,20 +62,20 @@ impl BatchWriter {
         Ok(())
     }
 
-    /// Records so far.
+    /// The number of records so far.
     pub fn count(&self) -> i32 {
         self.count
     }
 
-    /// The batch as it is so far, in bytes, header included, before compression.
+    /// The present size of the batch in bytes, with header, before compression.
     pub fn size(&self) -> usize {
         self.out.len()
     }
 
-    /// The batch as it is to be sent, compressed.
+    /// The batch, compressed and ready to send.
     ///
     /// # Errors
-    /// The codec is not built in, or failed; or the batch is too large for its format.
+    /// The codec is not compiled in, or failed; or the batch is too large for its format.
     pub fn seal(
         self,
         codec: Compression,
@@ -107,22 +107,22 @@ impl BatchWriter {
     }
 }
 
-/// The producer of a batch, and the batch's number among those that it writes to the partition (KIP-98).
+/// The producer of a batch, and the batch's sequence number in the partition (KIP-98).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProducerStamp {
     /// The producer's id.
     pub id: i64,
     /// The epoch of the id.
     pub epoch: i16,
-    /// The sequence of the batch's first record.
+    /// The sequence number of the batch's first record.
     pub base_sequence: i32,
 }
 
 impl ProducerStamp {
-    /// The stamp of a producer that is not idempotent.
+    /// The stamp of a non-idempotent producer.
     pub const NONE: Self = Self { id: -1, epoch: -1, base_sequence: -1 };
 
-    /// The stamps of the two parts of a batch with this stamp, if the first part has so many records.
+    /// Splits the stamp of a batch for its two parts, the first of which has this many records.
     pub fn of_parts(self, first: i32) -> [Self; 2] {
         [self, Self { base_sequence: next_sequence(self.base_sequence, first), ..self }]
     }
@@ -132,30 +132,30 @@ impl ProducerStamp {
     }
 }
 
-/// The sequence number so many records after this one. After the largest comes 0.
+/// The sequence number this many records later. 0 follows the largest.
 pub fn next_sequence(sequence: i32, count: i32) -> i32 {
     if sequence < 0 {
-        return sequence; // of a producer that is not idempotent
+        return sequence; // the producer is not idempotent
     }
     sequence.checked_add(count).unwrap_or_else(|| count.saturating_sub(i32::MAX - sequence).saturating_sub(1))
 }
 
-/// A batch that takes no more records. From one attempt to send it to the next, only its [`ProducerStamp`] changes.
+/// A batch that accepts no more records. From one attempt to the next, only its [`ProducerStamp`] changes.
 #[derive(Clone, Debug)]
 pub struct SealedBatch {
     bytes: Bytes,
     count: i32,
-    /// The stamp of the last call of `stamped`. Before the first call there is no checksum.
+    /// The stamp of the last call of `stamped`. Before the first call, there is no checksum.
     stamp: Option<ProducerStamp>,
     uncompressed: usize,
 }
 
 impl SealedBatch {
-    /// The bytes to send, with this stamp. With the same stamp as at the last call they are the same bytes.
+    /// The bytes to send, with this stamp. With the same stamp as in the last call, they are the same bytes.
     pub fn stamped(&mut self, stamp: ProducerStamp) -> Bytes {
         if self.stamp != Some(stamp) {
             let bytes = std::mem::take(&mut self.bytes);
-            // Bytes that are being sent stay as they are.
+            // Bytes that are being sent remain unchanged.
             let mut bytes = bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(shared.as_ref()));
             write_producer(&mut bytes, stamp.as_tuple());
             self.bytes = bytes.freeze();
@@ -164,22 +164,22 @@ impl SealedBatch {
         self.bytes.clone()
     }
 
-    /// The records in it.
+    /// The number of records.
     pub fn count(&self) -> i32 {
         self.count
     }
 
-    /// The bytes to send.
+    /// The number of bytes to send.
     pub fn size(&self) -> usize {
         self.bytes.len()
     }
 
-    /// The bytes that would be sent without compression.
+    /// The number of bytes that would be sent without compression.
     pub fn uncompressed_size(&self) -> usize {
         self.uncompressed
     }
 
-    /// The bytes as they were last stamped; before the first stamp they have no checksum.
+    /// The bytes with the last stamp; before the first stamp they have no checksum.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }

@@ -1,4 +1,4 @@
-//! Subscriptions and assignments come from other members, in other languages and of other years (FAILURES INPUT50).
+//! Subscriptions and assignments come from other members, written in other languages and other years (FAILURES INPUT50).
 
 use bytes::Bytes;
 use offtake_wire::{ConsumerProtocolAssignment, ConsumerProtocolSubscription, DecodeError, TopicPartition};

@@ -1,5 +1,5 @@
-//! Bad input of `docs/failures.md` that is the messages': bytes that no honest broker or group member sends. Each test
-//! is named by its row.
+//! The bad inputs of `docs/failures.md` that concern messages: bytes that no correct broker or group member sends. Each test is
+//! named after its row.
 use bytes::Bytes;
 use offtake_wire::{
     ApiKey, ApiVersionsResponse, DecodeError, ErrorCode, FetchResponse, FrameError, HeartbeatResponse,
@@ -46,7 +46,7 @@ fn a5_an_http_answer_and_a_tls_record_are_called_by_their_names() {
     assert!(says(*b"HTTP").contains("speaks HTTP, not Kafka"));
     assert!(says([0x15, 0x03, 0x03, 0x00]).contains("security.protocol SSL"));
     assert!(says([0x16, 0x03, 0x01, 0x02]).contains("TLS handshake"));
-    // Under a cap that allows such a length it is a length.
+    // Under a cap that allows it, this is an ordinary length.
     assert_eq!(check_frame_len(*b"HTTP", usize::MAX), Ok(0x4854_5450));
 }
 
@@ -133,7 +133,7 @@ fn input10_an_array_count_beyond_the_bytes_left_is_refused() {
     let refused = read::<MetadataResponse>(0, [0x7f, 0xff, 0xff, 0xff]);
     let (what, count) = ("MetadataResponse.brokers", i32::MAX as usize);
     assert_eq!(refused, Err(DecodeError::Count { what, count, min_size: 10, left: 0 }));
-    // Compact, nested: one topic with all the partitions there could be.
+    // Compact and nested: one topic with the largest possible number of partitions.
     let mut body = vec![0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
     body.extend([0; 16]);
     body.extend([0xff, 0xff, 0xff, 0xff, 0x0f]);
@@ -164,14 +164,14 @@ fn input11_elements_that_cost_next_to_nothing_on_the_wire_are_budgeted() {
     let what = "ListGroupsRequest.states_filter";
     assert_eq!(filter(1_000_000, &[1]), Err(DecodeError::Budget { what, count: 1_000_000 }));
     assert_eq!(filter(1_000_000, b"\x02a").map(|read| read.states_filter.len()), Ok(1_000_000));
-    // And an element that took nothing would still count as a byte.
+    // An element of size zero would still count as a byte.
     let mut nothing = reader(&[0, 0, 1, 0, 0]);
     assert!(matches!(nothing.count(false, 0, 0), Err(DecodeError::Count { min_size: 1, left: 1, .. })));
 }
 
 #[test]
 fn input11_the_budget_is_for_the_whole_message_not_for_each_array() {
-    // Many subscriptions' worth of topics, each under the budget, together far above it.
+    // Many lists of topics, each within the budget, but together far above it.
     let mut w = Writer::new();
     let (outer, inner) = (1_000, 1_000);
     w.unsigned_varint(outer + 1);
@@ -256,7 +256,7 @@ fn input15_four_billion_tags_without_a_byte_end_at_the_first() {
     });
     assert!(matches!(end, Err(DecodeError::Short { .. })));
     assert_eq!(asked, 0);
-    // With one there, it ends at the second.
+    // With one byte present, it ends at the second field.
     let end = reader(&[0xff, 0xff, 0xff, 0xff, 0x0f, 9, 0]).tagged_fields(|_, _| {
         asked += 1;
         Ok(false)
@@ -286,7 +286,7 @@ fn input16_unknown_tags_are_skipped_in_whatever_order() {
     let mixed = [&[5, 77, 2, 0xaa, 0xbb][..], &EPOCH, &[9, 0, 9, 1, 0xff, 3, 1, 1]].concat();
     let read = api_versions(&mixed).unwrap();
     assert_eq!((read.finalized_features_epoch, read.zk_migration_ready), (5, true));
-    // The largest tag there is; and known ones out of order.
+    // The largest possible tag; and known tags out of order.
     let mixed = [&[3, 0xff, 0xff, 0xff, 0xff, 0x0f, 0, 3, 1, 1][..], &EPOCH].concat();
     assert_eq!(api_versions(&mixed), Ok(read));
 }
@@ -304,10 +304,10 @@ fn input17_a_tag_that_claims_more_than_is_left_is_refused() {
 #[test]
 fn input17_a_tagged_value_is_confined_to_its_size() {
     let what = "ApiVersionsResponse.finalized_features_epoch";
-    // Eight bytes are needed and there, but the tag says four.
+    // Eight bytes are needed and present, but the tag declares four.
     let refused = api_versions(&[1, 1, 4, 0, 0, 0, 0, 0, 0, 0, 5]);
     assert_eq!(refused, Err(DecodeError::Short { what, needed: 8, left: 4 }));
-    // Nine are said, eight are read.
+    // Nine are declared, eight are read.
     let refused = api_versions(&[1, 1, 9, 0, 0, 0, 0, 0, 0, 0, 5, 0]);
     assert_eq!(refused, Err(DecodeError::Trailing { what, left: 1 }));
 }
@@ -331,7 +331,7 @@ fn input18_an_unknown_error_code_is_kept() {
 
 #[test]
 fn input19_to_input22_what_is_well_formed_but_makes_no_sense_is_read_as_it_is() {
-    // Judging it is for those who know what was asked; the codec neither drops nor bends a value.
+    // The caller has to check the values: the codec neither drops nor changes any.
     let mut w = Writer::new();
     w.count(false, Some(2)).unwrap();
     for (id, port) in [(-7, 0), (-7, 70_000)] {
@@ -399,7 +399,7 @@ fn null_is_refused_up_to_the_version_that_allows_it() {
 
 #[test]
 fn a_tagged_struct_that_spells_out_its_default_says_nothing() {
-    // One topic by id, one partition of zeros but for the tag: a current leader of -1 in epoch -1.
+    // One topic by id, one partition of zeros except for the tag: a current leader of -1 in epoch -1.
     let leader = |id: i32| {
         let mut body = vec![0; 10]; // throttling, error, session
         body.push(2);
@@ -430,7 +430,7 @@ fn a_field_that_a_version_does_not_carry_is_refused_unless_it_may_be_left_out() 
     assert_eq!(join(Some("i")).encode(&mut w, 5), Ok(()), "the reason is for people");
     assert_eq!(join(None).encode(&mut w, 0), Ok(()));
 
-    // One says in old versions what the other says in new ones.
+    // One field has the meaning in old versions, the other in new ones.
     let both = |key: &str, keys: &[&str]| FindCoordinatorRequest {
         key: key.to_owned(),
         coordinator_keys: keys.iter().map(|key| (*key).to_owned()).collect(),

@@ -1,4 +1,4 @@
-//! The messages: what is read is what was written, what a real broker says they are, and what a hostile one may send.
+//! The messages: round trips, comparison with a real broker's definitions, and malicious input.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on ends")]
 
 mod consumer_protocol;

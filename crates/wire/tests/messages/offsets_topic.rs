@@ -1,4 +1,5 @@
-//! Records of `__consumer_offsets`: what is done to bytes from outside, here to what fuzzing has saved, and by the fuzz target of this name.
+//! Records of `__consumer_offsets` with arbitrary bytes: here with inputs saved by the fuzzer; the fuzz target of this name uses
+//! the same function.
 
 use bytes::Bytes;
 use offtake_wire::{
@@ -6,7 +7,7 @@ use offtake_wire::{
     offsets_topic::{OffsetCommitKey, OffsetCommitValue},
 };
 
-/// `length of the key (1), key, value`: what is read is written and read as it was, but for tags that nobody knows.
+/// `length of the key (1), key, value`: a decoded record encodes to the same bytes, except for unknown tags.
 pub(crate) fn record(input: &[u8]) {
     let Some((length, rest)) = input.split_first() else { return };
     let (key, value) = rest.split_at(rest.len().min(usize::from(*length)));
@@ -20,7 +21,7 @@ pub(crate) fn record(input: &[u8]) {
     }
 }
 
-/// In the version that these bytes were read in.
+/// Encodes in the version in which these bytes were decoded.
 fn written<M: Message>(message: &M, bytes: &[u8]) -> Bytes {
     let version = i16::from_be_bytes(*bytes.first_chunk().unwrap());
     let mut w = Writer::new();

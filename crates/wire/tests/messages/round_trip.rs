@@ -1,5 +1,5 @@
-//! What is read is what was written: every message, every version, both directions, on samples made without
-//! the tables and on hostile variations of them.
+//! Round trips of every message, in every version and both directions, with samples created without the tables, and with damaged
+//! variants of them.
 use bytes::Bytes;
 use offtake_wire::{
     ApiKey, DecodeError, Decoded, ProduceRequest, Reader, Request, RequestHeader, Response, Shape, Uuid,
@@ -18,7 +18,7 @@ enum Way {
     Response,
 }
 
-/// One message that can be read and written.
+/// A message to decode and encode.
 #[derive(Clone, Copy, Debug)]
 struct Subject {
     api: ApiKey,
@@ -144,7 +144,7 @@ fn a_frame_comes_back_with_its_header() {
     }
 }
 
-/// What follows the length, which must be right.
+/// The bytes after the length, which must be correct.
 fn unframed(frame: &Bytes) -> Bytes {
     let length = check_frame_len(*frame.first_chunk().unwrap(), frame.len()).unwrap();
     assert_eq!(length, frame.len() - 4);
@@ -162,7 +162,7 @@ proptest! {
         prop_assert_eq!(subject.encode(&message), bytes);
     }
 
-    /// Damage that still reads must read the same again once written; damage that does not must be an error.
+    /// Damaged bytes either fail to decode, or decode to a message that survives a round trip.
     #[test]
     fn a_damaged_message_is_refused_or_stable(
         which in any::<prop::sample::Index>(),
@@ -234,7 +234,7 @@ fn records_are_written_from_where_they_lie() {
     let data = vec![PartitionProduceData { index: 3, records: Some(records.clone()) }; 2];
     let topic = TopicProduceData { name: "orders".to_owned(), topic_id: Uuid::ZERO, partition_data: data };
     let request = ProduceRequest { transactional_id: None, acks: -1, timeout_ms: 1, topic_data: vec![topic] };
-    // Flexible versions have tagged fields behind the last records.
+    // Flexible versions have tagged fields after the last records.
     for (version, count) in [(8, 4), (12, 5)] {
         let parts = encode_request_parts(1, None, version, &request.clone().into()).unwrap();
         let places: Vec<_> = parts.iter().map(|part| part.as_ptr()).collect();

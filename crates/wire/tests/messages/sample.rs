@@ -1,12 +1,11 @@
-//! Bytes of a message that has something in every field, made from its [`Shape`] and a seed.
+//! Encodes messages with contents in every field, from their [`Shape`] and a seed.
 //!
-//! The encoder here knows nothing of `message!`: it is a second way from a shape to bytes, so that a round
-//! trip through a table compares two writers. Tagged values are never the default, which the tables would
-//! leave out again.
+//! This encoder does not use `message!`: it is independent, so that a round trip through a table compares two writers. Tagged
+//! values are never the default, which the tables would omit.
 
 use offtake_wire::{Kind, Shape};
 
-/// Seeded choices (SplitMix64).
+/// Random choices from a seed (SplitMix64).
 pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
@@ -23,7 +22,7 @@ impl Dice {
     }
 }
 
-/// A message of this shape. `full`: nothing null, nothing empty, every tag; otherwise as the dice fall.
+/// A message of this shape. `full`: nothing null, nothing empty, and every tag; otherwise at random.
 pub(crate) fn sample(shape: &Shape, dice: &mut Dice, full: bool) -> Vec<u8> {
     let mut out = Vec::new();
     fields(&mut out, shape, dice, full, false);
@@ -98,7 +97,7 @@ fn value(out: &mut Vec<u8>, kind: &Kind, compact: bool, dice: &mut Dice, full: b
     }
 }
 
-/// Small ones, extreme ones, any; for tagged fields none that is a default somewhere.
+/// Small, extreme or arbitrary numbers; for tagged fields, none that is a default somewhere.
 fn number(dice: &mut Dice, tagged: bool) -> i64 {
     match dice.below(4) {
         _ if tagged => 1 + dice.below(100) as i64,

@@ -1,8 +1,7 @@
-//! Every table against what a real broker's own classes say: `data/schemas-4.3.0.jsonl` has one line
-//! per API and version, `errors-4.3.0.tsv` one per error code.
+//! Compares every table with the definitions in a real broker's classes: `data/schemas-4.3.0.jsonl` has one line per API and
+//! version, `errors-4.3.0.tsv` one per error code.
 //!
-//! Both sides become a [`Shape`], so that a field, a type, a null, an order, a tag or a version that differs
-//! is seen.
+//! Both sides are converted to a [`Shape`], so that any difference in fields, types, nullability, order, tags or versions shows.
 use std::collections::{BTreeMap, BTreeSet};
 
 use offtake_wire::{ApiKey, ErrorCode, FieldShape, Kind, Message, Shape};
@@ -13,7 +12,7 @@ const SCHEMAS: &str = include_str!("data/schemas-4.3.0.jsonl");
 const IGNORABLE: &str = include_str!("data/ignorable-4.3.0.tsv");
 const ERRORS: &str = include_str!("data/errors-4.3.0.tsv");
 
-/// API key and version to what Kafka says of them.
+/// Kafka's schema for each API key and version.
 fn schemas() -> BTreeMap<(i16, i16), Value> {
     let lines = SCHEMAS.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     lines.map(|line| ((number(&line["key"]), number(&line["version"])), line)).collect()
@@ -27,8 +26,8 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap()
 }
 
-/// Kafka's struct as ours. `flexible` is checked on the way: in flexible versions everything is compact and
-/// every struct ends in tagged fields, in others nothing is.
+/// Converts Kafka's struct. It also checks `flexible`: in flexible versions, everything is compact and every struct ends in
+/// tagged fields; in others, nothing is.
 fn theirs(schema: &Value, flexible: bool) -> Shape {
     let mut fields = Vec::new();
     let (mut plain, mut tags) = (schema["struct"].as_array().unwrap().as_slice(), None);
@@ -53,7 +52,7 @@ fn their_field(field: &Value, tag: Option<u32>, flexible: bool) -> FieldShape {
     let known: BTreeSet<&str> = field.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(known, BTreeSet::from(["name", "type"]), "nothing else is said of a field");
     let name = text(&field["name"]).to_owned();
-    // The schemas as a broker prints them do not say what is ignorable; see `IGNORABLE`.
+    // The schemas printed by a broker do not contain ignorability; see `IGNORABLE`.
     FieldShape { name: name.leak(), tag, kind: their_kind(&field["type"], flexible), ignorable: false }
 }
 
@@ -121,7 +120,7 @@ fn every_table_is_what_kafka_says_in_every_version() {
     assert!(left.is_empty(), "in Kafka, not in our tables: {left:?}");
 }
 
-/// Without what is ignorable.
+/// The shape without ignorability.
 fn plain(mut shape: Shape) -> Shape {
     for field in &mut shape.fields {
         field.ignorable = false;
@@ -138,7 +137,7 @@ fn plain_kind(kind: Kind) -> Kind {
     }
 }
 
-/// Each field's path, and whether our table calls it ignorable.
+/// The path of each field, and whether the table marks it ignorable.
 fn paths(shape: &Shape, path: &str, found: &mut BTreeMap<String, bool>) {
     for field in &shape.fields {
         let path = if path.is_empty() { field.name.to_owned() } else { format!("{path}.{}", field.name) };
@@ -177,7 +176,7 @@ fn what_some_version_does_not_carry_is_ignorable_exactly_where_kafka_says_so() {
                     !shape.contains_key(path) && parent.is_none_or(|parent| shape.contains_key(parent))
                 };
                 if !shapes.iter().any(lacks) {
-                    continue; // wherever its struct is
+                    continue; // every version of its struct has it
                 }
                 let line = format!("{}\t{direction}\t{path}", api.code());
                 assert_eq!(*ours, theirs.contains(line.as_str()), "{api} {direction}: {path}");

@@ -1,4 +1,4 @@
-//! The codecs on their own: INPUT45, framings of other writers, and limits.
+//! The codecs alone: INPUT45, other writers' framings, and limits.
 
 use offtake_wire::records::{CodecError, Compression, Decompressor, Lz4Checksum, compress};
 
@@ -50,7 +50,7 @@ fn cut_anywhere_is_an_error() {
         for cut in (0..packed.len()).step_by(7).chain(packed.len() - 8..packed.len()) {
             match unpack(codec, &packed[..cut]) {
                 Err(CodecError::Corrupt { .. }) => {}
-                // Xerial's frame has no end: between two blocks nothing is missing.
+                // Xerial's frame has no end marker: between two blocks, nothing is missing.
                 Ok(_) if codec == Compression::Snappy => {}
                 other => panic!("{codec} {cut}: {other:?}"),
             }
@@ -105,7 +105,7 @@ fn input45_snappy_lengths_that_lie() {
     }
     assert!(unpack(Compression::Snappy, &xerial(&[good, b""])).is_err(), "a block of nothing");
     assert!(unpack(Compression::Snappy, b"").is_err());
-    // Claims 4 GiB in five bytes, and the most that a varint can say.
+    // Claims 4 GiB in five bytes, and the largest value of a varint.
     assert!(unpack(Compression::Snappy, b"\xff\xff\xff\xff\x0f").is_err());
     assert!(unpack(Compression::Snappy, b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01").is_err());
     assert!(unpack(Compression::Snappy, &xerial(&[good])[..18]).is_err());
@@ -156,7 +156,7 @@ fn lz4_a_small_block_that_inflates_a_lot() {
 #[test]
 fn lz4_bits_kept_for_the_future_are_refused() {
     let good = pack(Compression::Lz4, b"some data");
-    // The header's checksum is passed over, so that it is not what refuses them.
+    // The header's checksum is ignored, so that it is not the reason of the refusal.
     let read = |frame: &[u8]| {
         Decompressor::new().decompress(Compression::Lz4, frame, Lz4Checksum::Ignored).map(Vec::from)
     };
@@ -172,7 +172,7 @@ fn lz4_bits_kept_for_the_future_are_refused() {
 #[test]
 fn zstd_frames_of_other_shapes() {
     let data = text(300_000);
-    // Streamed: no content size, a checksum, many blocks, a large window asked for.
+    // Streamed: no content size, a checksum, many blocks, a large requested window.
     let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap();
     encoder.include_checksum(true).unwrap();
     encoder.window_log(27).unwrap();
@@ -188,11 +188,11 @@ fn zstd_frames_of_other_shapes() {
 
 #[test]
 fn input29_zstd_a_frame_that_claims_64_gib_costs_nothing() {
-    // Magic, an eight-byte content size of 64 GiB, window of 2 GiB, one empty block, the last.
+    // Magic, an eight-byte content size of 64 GiB, a window of 2 GiB, one empty last block.
     let claim =
         [&[0x28, 0xb5, 0x2f, 0xfd, 0xc0, 0xa8][..], &(64u64 << 30).to_le_bytes(), &[1, 0, 0]].concat();
     assert!(matches!(unpack(Compression::Zstd, &claim), Err(CodecError::Corrupt { .. })));
-    // 128 KiB from each four bytes.
+    // Four bytes each that expand to 128 KiB.
     let mut bomb = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x58];
     for _ in 0..10_000 {
         bomb.extend([0x02, 0x00, 0x10, 0x00]);

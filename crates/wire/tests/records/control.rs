@@ -62,7 +62,7 @@ fn input46_only_the_first_record_counts_a_codec_does_not_matter_and_none_is_none
     assert_eq!(control(&abc(0)).unwrap(), None, "no control batch");
 }
 
-/// What a read_committed consumer would see of `set`.
+/// The offsets of `set` that a read_committed consumer would see.
 fn committed(set: &[BatchBuilder], listed: impl IntoIterator<Item = (i64, i64)>) -> Vec<i64> {
     let mut aborted = AbortedTransactions::new(listed);
     let mut decompressor = Decompressor::new();

@@ -1,4 +1,4 @@
-//! Batches that Kafka's own Java code wrote (kafka-clients 3.9.1, `MemoryRecords`), and the records it reads in them.
+//! Batches written by Kafka's own Java code (kafka-clients 3.9.1, `MemoryRecords`), and the records that it reads from them.
 
 use offtake_wire::records::{ControlRecord, TimestampType};
 
@@ -42,7 +42,7 @@ fn named(name: &str) -> Bytes {
     sets().into_iter().find(|set| set.name == name).unwrap().bytes
 }
 
-/// A record as the file has it; a large value is given by its length.
+/// Formats a record as in the file; a large value is given by its length.
 fn line(record: &Record<'_>) -> String {
     let value = match record.value() {
         Some(value) if record.offset() == 77 || record.offset() == 78 => format!("len{}", value.len()),

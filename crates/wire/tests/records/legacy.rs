@@ -39,7 +39,7 @@ fn j7_a_v1_wrapper_has_relative_offsets_and_a_v0_wrapper_absolute_ones() {
         assert_eq!(read(relative), (vec![100, 101, 105, 109], None));
         let absolute = legacy_wrapper(0, 109, codec, 0, false, &inner(0, &[100, 101, 105, 109]));
         assert_eq!(read(absolute), (vec![100, 101, 105, 109], None));
-        // Compaction took the head: what is left still counts from the first.
+        // Compaction removed the first messages: the offsets of the others still count from the first.
         let headless = legacy_wrapper(1, 109, codec, 0, false, &inner(1, &[5, 9]));
         assert_eq!(read(headless), (vec![105, 109], None));
     }

@@ -1,4 +1,4 @@
-//! Record batches as they come, as they should not come, and as Java writes them.
+//! Record batches: valid ones, invalid ones, and those written by Java.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on ends")]
 
 mod codecs;
@@ -13,7 +13,7 @@ use offtake_wire::records::{
     Batch, BatchBuilder, Batches, Crc, Decompressor, Payload, Record, RecordError, RecordFault,
 };
 
-/// Three records, `a` to `c`, at `base` and after.
+/// Three records, `a` to `c`, from offset `base` on.
 fn abc(base: i64) -> BatchBuilder {
     let mut builder = BatchBuilder::new(base);
     for value in [b"a", b"b", b"c"] {
@@ -26,7 +26,7 @@ fn bytes(builder: &BatchBuilder) -> Bytes {
     builder.build().unwrap()
 }
 
-/// A v2 record from its fields' bytes, the length in front.
+/// A v2 record from the bytes of its fields, with the length in front.
 fn raw_record(body: &[u8]) -> Vec<u8> {
     let length = u8::try_from(body.len() * 2).unwrap();
     assert!(length < 0x80, "a varint of one byte");
@@ -52,7 +52,7 @@ fn values(payload: &Payload) -> Vec<(i64, Vec<u8>)> {
     payload.records().map(|record| value(record.unwrap())).collect()
 }
 
-/// What is read of one batch before something is wrong, and what that is.
+/// Reads one batch. Returns the offsets up to the first error, and that error.
 fn read(records: impl Into<Bytes>) -> (Vec<i64>, Option<RecordError>) {
     let mut offsets = Vec::new();
     for batch in Batches::new(records.into(), Crc::Check) {
@@ -75,7 +75,7 @@ fn fault(records: impl Into<Bytes>) -> RecordFault {
     *error.unwrap_or_else(|| panic!("nothing is wrong")).fault()
 }
 
-/// Writes `change` into a batch and mends its checksum, so that the change is what gets judged.
+/// Writes `change` into a batch and corrects its checksum, so that the change itself is checked.
 fn with(batch: &Bytes, at: usize, change: &[u8]) -> Bytes {
     let mut changed = batch.to_vec();
     changed[at..at + change.len()].copy_from_slice(change);

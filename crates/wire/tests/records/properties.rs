@@ -1,4 +1,4 @@
-//! Any batch comes back; any damage is an error or harmless; nothing panics.
+//! Any batch survives a round trip; any damage is an error or harmless; nothing panics.
 
 use offtake_wire::records::{
     BatchBuilder, Compression, LegacyMessage, OwnedRecord, PayloadPosition, legacy_set, legacy_wrapper,
@@ -110,8 +110,8 @@ proptest! {
         let at = at.index(flipped.len());
         flipped[at] ^= 1 << bit;
         let (read, error) = read(flipped);
-        // The broker assigns base offset and leader epoch, so the checksum leaves them out: a flip there shifts the
-        // offsets, or says nothing.
+        // The broker sets base offset and leader epoch, so that the checksum excludes them: a flipped bit there shifts the
+        // offsets, or has no effect.
         match at {
             0..8 => prop_assert!(error.is_some() || read.len() == records.len()),
             12..16 => prop_assert_eq!((read, error), (offsets, None)),
@@ -145,7 +145,7 @@ proptest! {
         for cut in 0..whole.len() {
             let (read_offsets, error) = read(whole.slice(..cut));
             prop_assert!(read_offsets.is_empty() && (cut == 0) == error.is_none());
-            // The same cut, but claimed to be whole.
+            // The same cut, but with a length that claims it is complete.
             if cut > 61 {
                 let mut claimed = whole[..cut].to_vec();
                 claimed[8..12].copy_from_slice(&(cut as i32 - 12).to_be_bytes());

@@ -325,7 +325,7 @@ fn input47_a_transactional_batch_without_a_producer_is_not_transactional() {
     assert!(!batch.is_transactional() && !batch.has_producer_id());
     let Batch::V2(batch) = only_batch(bytes(&abc(0).transactional().producer(7, 1, 0))) else { panic!() };
     assert!(batch.is_transactional());
-    // A key that looks like a marker's makes no control batch.
+    // A key that looks like a marker's does not make a control batch.
     let mut builder = BatchBuilder::new(0);
     builder.push(0, Some(&[0, 0, 0, 0]), Some(&[0; 6]), &[]);
     assert!(!only_batch(bytes(&builder)).is_control());

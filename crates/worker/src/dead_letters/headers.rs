@@ -1,10 +1,10 @@
-//! What the headers of a dead letter are called, by one table for those who write them and those who read them.
+//! The names of a dead letter's headers, in one table for writing and reading.
 
 use offtake::Header;
 
 use super::Origin;
 
-/// Whose names the headers of dead letters have.
+/// The naming scheme of the headers of dead letters.
 ///
 /// | | [`Offtake`](Self::Offtake), all text | [`Spring`](Self::Spring) | [`Connect`](Self::Connect), all text |
 /// |---|---|---|---|
@@ -19,20 +19,20 @@ use super::Origin;
 /// | reason of the first failure | `first_error_reason` | `first_error_reason` | `first_error_reason` |
 /// | its time | `first_failed_at`, RFC 3339 | `first_failed_at` | `first_failed_at` |
 ///
-/// The last two are written where a record goes through [retry topics](crate::Retry::then_topics).
-/// Where those systems have no name for something, ours is used. Spring's numbers are binary, big-endian, as Spring Kafka writes them.
+/// The last two are written if a record goes through [retry topics](crate::Retry::then_topics). If one of those systems has no
+/// name for something, Offtake's is used. Spring's numbers are binary, big-endian, as Spring Kafka writes them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum DeadLetterHeaders {
-    /// Ours.
+    /// Offtake's own names.
     #[default]
     Offtake,
-    /// Those of Spring Kafka's `DeadLetterPublishingRecoverer`.
+    /// The names of Spring Kafka's `DeadLetterPublishingRecoverer`.
     Spring,
-    /// Those of Kafka Connect (`errors.deadletterqueue.context.headers.enable`, KIP-298).
+    /// The names of Kafka Connect (`errors.deadletterqueue.context.headers.enable`, KIP-298).
     Connect,
 }
 
-/// What a header is about.
+/// The content of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Field {
     Topic,
@@ -47,7 +47,7 @@ pub(super) enum Field {
     FirstFailedAt,
 }
 
-/// How its value is written.
+/// The encoding of a header's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     Text,
@@ -71,7 +71,7 @@ const fn name(of: DeadLetterHeaders, name: &'static str, field: Field, form: For
 
 use DeadLetterHeaders::{Connect, Offtake, Spring};
 
-/// Every name, by whose it is.
+/// All names, by naming scheme.
 pub(super) const NAMES: [Name; 20] = [
     name(Offtake, "original_topic", Field::Topic, Form::Text),
     name(Offtake, "original_partition", Field::Partition, Form::Text),
@@ -95,7 +95,8 @@ pub(super) const NAMES: [Name; 20] = [
     name(Connect, "__connect.errors.exception.message", Field::Reason, Form::Text),
 ];
 
-/// What else is read, where the name above is not there; what comes first here counts. Spring's retry topics have names of their own.
+/// Further names that are read if the names above are missing; earlier entries take precedence. Spring's retry topics have names
+/// of their own.
 pub(super) const FALLBACKS: [Name; 12] = [
     name(Spring, "kafka_original-topic", Field::Topic, Form::Text),
     name(Spring, "kafka_original-partition", Field::Partition, Form::Int),
@@ -111,7 +112,7 @@ pub(super) const FALLBACKS: [Name; 12] = [
     name(Connect, "__connect.errors.connector.name", Field::Group, Form::Text),
 ];
 
-/// How the names begin that those systems give to all that they add.
+/// The prefixes of all headers that those systems add.
 const PREFIXES: [&str; 5] =
     ["kafka_dlt-", "kafka_original-", "kafka_exception-", "retry_topic-", "__connect.errors."];
 
@@ -129,7 +130,7 @@ const FIELDS: [Field; 10] = [
 ];
 
 impl Field {
-    /// Whether it says where a record comes from, which stays when its dead letter fails again, rather than how it failed last.
+    /// Whether the field describes a record's origin, which stays when its dead letter fails again, and not its last failure.
     fn is_origin(self) -> bool {
         use Field::{FirstFailedAt, FirstReason, Group, Offset, Partition, Timestamp, Topic};
         matches!(self, Topic | Partition | Offset | Timestamp | Group | FirstReason | FirstFailedAt)
@@ -137,21 +138,22 @@ impl Field {
 }
 
 impl DeadLetterHeaders {
-    /// What it calls this, or what we do where it has no name.
+    /// This scheme's name for the field, or Offtake's if the scheme has none.
     fn name_of(self, field: Field) -> Option<&'static Name> {
         let by = |of| NAMES.iter().find(|name| name.of == of && name.field == field);
         by(self).or_else(|| by(Offtake))
     }
 
-    /// Whether a header of this name is one that says of a dead letter where it comes from or why: ours, Spring's or Connect's, also those that
-    /// [`Origin`] does not read (`kafka_dlt-exception-stacktrace`). These are what a replay takes off.
+    /// Whether this is the name of a header that describes the origin or failure of a dead letter. That includes Offtake's,
+    /// Spring's and Connect's headers, also those that [`Origin`] does not read (`kafka_dlt-exception-stacktrace`). A replay
+    /// removes these headers.
     pub fn is_one(name: &[u8]) -> bool {
         NAMES.iter().chain(&FALLBACKS).any(|known| known.name.as_bytes() == name)
             || PREFIXES.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
     }
 
-    /// The headers of a record's dead letter: the record's own as they are, then these. Of a record that is a dead letter itself, what it says of its
-    /// origin (in whichever names) stays, and what it says of its failure is replaced.
+    /// The headers of a record's dead letter: the record's own, unchanged, then these. If the record is a dead letter itself, its
+    /// headers about the origin (in any scheme) stay, and those about the failure are replaced.
     pub(crate) fn write<'a>(
         self,
         headers: impl Iterator<Item = Header<'a>> + Clone,
@@ -182,8 +184,8 @@ impl DeadLetterHeaders {
     }
 }
 
-/// Whether a record with these headers is a dead letter: one system's names say topic, partition and offset, and something says how it failed. A
-/// header of that name alone may be the application's own.
+/// Whether a record with these headers is a dead letter: it has topic, partition and offset in one scheme, and a header about its
+/// failure. A single header with such a name may be the application's own.
 fn is_dead_letter<'a>(headers: impl Iterator<Item = Header<'a>>) -> bool {
     let found: Vec<&Name> = headers
         .filter_map(|header| {

@@ -1,4 +1,4 @@
-//! [`Origin`]: what the headers of a dead letter say.
+//! [`Origin`]: the contents of a dead letter's headers.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::{
     machine::{Before, Letter, LetterTo},
 };
 
-/// Where a dead letter comes from, and why: what its headers say.
+/// The origin of a dead letter and the reason of its failure, as read from its headers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Origin {
@@ -27,21 +27,21 @@ pub struct Origin {
     pub timestamp: Option<i64>,
     /// The group that could not handle it.
     pub group: Option<String>,
-    /// Why.
+    /// Why it failed.
     pub reason: Option<String>,
-    /// How often it was tried.
+    /// The number of attempts.
     pub attempts: Option<u32>,
-    /// When it failed last, as it is written (RFC 3339).
+    /// When it last failed, as text (RFC 3339).
     pub failed_at: Option<String>,
-    /// Why it failed at first, where it has been in a retry topic.
+    /// Why it first failed, if it was in a retry topic.
     pub first_reason: Option<String>,
-    /// When it failed at first, as it is written.
+    /// When it first failed, as text.
     pub first_failed_at: Option<String>,
 }
 
 impl Origin {
-    /// What these headers say of where a dead letter comes from, by whichever names they do. `None` where they say nothing of it. Of a header that
-    /// comes more than once the last counts; a value that cannot be read is left out.
+    /// Reads a dead letter's origin from these headers, in any naming scheme. Returns `None` if they contain none. If a header
+    /// occurs more than once, the last one counts; a value that cannot be parsed is left out.
     pub fn read<'a>(headers: impl IntoIterator<Item = Header<'a>>) -> Option<Self> {
         let headers: Vec<_> = headers.into_iter().collect();
         let mut origin = None::<Self>;
@@ -53,7 +53,7 @@ impl Origin {
         for name in &FALLBACKS {
             let found = headers.iter().rev().find(|header| header.key == name.name.as_bytes());
             let Some(value) = found.and_then(|header| header.value) else { continue };
-            // What says nothing of a topic makes no dead letter.
+            // Headers without a topic do not make a dead letter.
             if origin.is_none() && name.field != Field::Topic {
                 continue;
             }
@@ -69,7 +69,7 @@ impl Origin {
         self.value(field, Form::Text).is_some()
     }
 
-    /// Of a record that failed so, for its letter.
+    /// The origin for the dead letter of a record that failed so.
     pub(crate) fn new(record: &offtake::OwnedRecord, group: &str, letter: &Letter, now_ms: i64) -> Self {
         let first = letter.first_failure.as_ref().filter(|_| letter.to != LetterTo::DeadLetters);
         Self {
@@ -86,7 +86,7 @@ impl Origin {
         }
     }
 
-    /// What was tried of the record, by the headers that it has in a retry topic.
+    /// The attempts made before, according to the headers of a record in a retry topic.
     pub(crate) fn before(self) -> Before {
         let at = self.first_failed_at.as_ref().or(self.failed_at.as_ref()).and_then(|at| parse_rfc3339(at));
         let reason = self.first_reason.as_ref().or(self.reason.as_ref());

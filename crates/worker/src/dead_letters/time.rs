@@ -1,6 +1,6 @@
-//! A moment as RFC 3339 has it.
+//! Timestamps in the format of RFC 3339.
 
-/// Milliseconds since 1970 as text, in UTC: `2026-11-23T16:25:00.123Z`. What lies before the year 0 or after 9999 is cut to it.
+/// Formats milliseconds since 1970, in UTC: `2026-11-23T16:25:00.123Z`. Times before the year 0 or after 9999 are clamped.
 pub fn rfc3339(millis: i64) -> String {
     let millis = millis.clamp(-62_167_219_200_000, 253_402_300_799_999);
     let (days, in_day) = (millis.div_euclid(86_400_000), millis.rem_euclid(86_400_000));
@@ -10,7 +10,7 @@ pub fn rfc3339(millis: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:03}Z")
 }
 
-/// The milliseconds of a moment as [`rfc3339`] writes it.
+/// Parses a timestamp as [`rfc3339`] writes it.
 pub(crate) fn parse_rfc3339(text: &str) -> Option<i64> {
     let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<u16>().ok().map(i64::from);
     let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
@@ -20,11 +20,12 @@ pub(crate) fn parse_rfc3339(text: &str) -> Option<i64> {
     let days =
         years * 365 + years.div_euclid(4) - years.div_euclid(100) + years.div_euclid(400) + day_of_year;
     let millis = (days - 719_468) * 86_400_000 + in_day;
-    // What is no moment, or written otherwise, does not come out as it went in.
+    // A text that is no valid time, or written differently, does not survive the round trip.
     (rfc3339(millis) == text).then_some(millis)
 }
 
-/// Year, month and day of a day since 1970 in the Gregorian calendar. Years begin in March here, so that a leap day is the last day of its year.
+/// Converts days since 1970 to year, month and day in the Gregorian calendar. Years begin in March here, so that a leap day is
+/// the last day of its year.
 fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468; // since 1 March of the year 0
     let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));

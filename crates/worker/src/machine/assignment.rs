@@ -1,4 +1,4 @@
-//! Partitions come, bring records, and go.
+//! Partitions are assigned, deliver records, and are given up.
 
 use std::{collections::BTreeSet, time::Instant};
 
@@ -13,7 +13,7 @@ use super::{
 use crate::StoppedPartition;
 
 impl<R: Clone> Machine<R> {
-    /// Partitions were given to this member. Nothing of them begins before each is [`loaded`](Self::loaded).
+    /// Adds partitions assigned to this member. None of their records begins before the partition is [`loaded`](Self::loaded).
     pub(crate) fn assigned(&mut self, names: &[TopicPartition]) -> Vec<(AssignmentId, TopicPartition)> {
         self.removed(names);
         let mut assigned = Vec::with_capacity(names.len());
@@ -35,8 +35,8 @@ impl<R: Clone> Machine<R> {
         id
     }
 
-    /// Nobody knows whether these commits were made. What was read of their partitions is forgotten, and all but those that are to be handed over begin
-    /// anew, each with where it began before, or what was committed since.
+    /// Forgets everything read from the partitions of commits whose outcome is unknown. All of them begin again, except those
+    /// being handed over; each is returned with its former start, or what was committed since.
     pub(crate) fn start_over(
         &mut self,
         commits: &[PartitionCommit],
@@ -55,20 +55,20 @@ impl<R: Clone> Machine<R> {
         begun
     }
 
-    /// This offset is committed of a partition.
+    /// Notes that this offset of a partition is committed.
     pub(crate) fn committed_at(&mut self, id: AssignmentId, offset: i64, epoch: Option<i32>) {
         if let Some(partition) = self.partitions.get_mut(&id) {
             partition.commits.before = Some((offset, epoch));
         }
     }
 
-    /// Whether it is not known yet what was finished of a partition.
+    /// Whether it is still unknown which records of a partition were finished before.
     pub(crate) fn is_loading(&self, name: &TopicPartition) -> bool {
         let partition = self.by_name.get(name).and_then(|id| self.partitions.get(id));
         partition.is_some_and(|partition| matches!(partition.phase, Phase::Loading { .. }))
     }
 
-    /// A partition is sent to another place of its log, and nothing more of it is taken before it is [there](Self::loaded).
+    /// Marks a partition whose position is being moved. Nothing more of it is accepted before it is [there](Self::loaded).
     pub(crate) fn goes_elsewhere(&mut self, name: &TopicPartition) -> Option<AssignmentId> {
         let id = self.by_name.get(name).copied()?;
         self.partitions.get_mut(&id)?.pauses.is_elsewhere = true;
@@ -76,7 +76,7 @@ impl<R: Clone> Machine<R> {
         Some(id)
     }
 
-    /// It is known what was finished of a partition beyond its committed offset, or that nothing is known.
+    /// Stores which records beyond the committed offset of a partition are finished, or that this is unknown.
     pub(crate) fn loaded(&mut self, now: Instant, id: AssignmentId, before: Option<FinishedBeyond>) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         if !matches!(partition.phase, Phase::Loading { .. }) {
@@ -88,7 +88,7 @@ impl<R: Clone> Machine<R> {
             return;
         };
         partition.pauses.is_elsewhere = false;
-        // What came in the meantime may say that this is of another log.
+        // Records that arrived in the meantime may show that this is about another log.
         partition.before = before.filter(|_| log == Log::AsCommitted);
         let (count, bytes) = (items.len(), items.iter().map(|item| item.bytes).sum());
         self.enter(now, id, items, next);
@@ -97,8 +97,8 @@ impl<R: Clone> Machine<R> {
         self.balance(id);
     }
 
-    /// Records of a partition have come, in order; `next` is where reading goes on behind them. When all that a poll has brought has been told,
-    /// [`look_at_room`](Self::look_at_room) says what that means.
+    /// Accepts records of a partition, in order; `next` is the position behind them. When everything from a poll was passed on,
+    /// [`look_at_room`](Self::look_at_room) draws the consequences.
     pub(crate) fn received(&mut self, now: Instant, name: &TopicPartition, items: Vec<Item<R>>, next: i64) {
         let Some(id) = self.by_name.get(name).copied() else { return };
         self.metrics.received += items.len() as u64;
@@ -156,18 +156,19 @@ impl<R: Clone> Machine<R> {
         self.line_up(id);
     }
 
-    /// The log of a partition was cut at this offset, or another one begins there: what is behind it comes again, and was never handled.
+    /// Notes that the log of a partition was truncated at this offset, or that another log begins there. Records from there on
+    /// are new.
     pub(crate) fn rewound(&mut self, name: &TopicPartition, to: i64) {
         self.rewind(name, to, to);
     }
 
-    /// What was read from this offset on does not count any more; reading goes on at `to`.
+    /// Discards everything read from this offset on; reading continues at `to`.
     fn rewind(&mut self, name: &TopicPartition, from: i64, to: i64) {
         let Some(id) = self.by_name.get(name).copied() else { return };
         self.cancel_jobs(id);
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         if partition.is_active() {
-            // What was cancelled and is still there is tried again.
+            // Cancelled records that are still there are tried again.
             for index in partition.lanes.indexes() {
                 if let Some(lane) =
                     partition.lanes.get_mut(index).filter(|lane| lane.state == LaneState::Held)
@@ -192,9 +193,9 @@ impl<R: Clone> Machine<R> {
         self.balance(id);
     }
 
-    /// A partition of which nothing has come is read from this offset on, and that is not what is committed. So it is committed, as consumers with
-    /// automatic commits do it: what comes while nobody reads is not passed by another reset to the end, and who has the partition next does not begin
-    /// behind the cut of a log.
+    /// Notes the start of a partition that has no records yet, if it differs from the committed offset. The start is then
+    /// committed, as consumers with automatic commits do. Otherwise records that arrive while no member reads could be skipped by
+    /// another reset to the end, and the next owner could begin behind the cut of a log.
     pub(crate) fn begins_at(&mut self, name: &TopicPartition, offset: i64) {
         let id = self.by_name.get(name);
         let Some(partition) = id.and_then(|id| self.partitions.get_mut(id)) else { return };
@@ -208,7 +209,8 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// The position of a partition was reset, and not back: what was finished before this assignment may be of another log.
+    /// Notes that the position of a partition was reset, though not backwards: the records finished before this assignment may be
+    /// of another log.
     pub(crate) fn position_reset(&mut self, name: &TopicPartition) {
         let id = self.by_name.get(name);
         if let Some(partition) = id.and_then(|id| self.partitions.get_mut(id)) {
@@ -216,13 +218,14 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// The log of a partition was cut behind `from`, and is read on at `to`, ahead of it: nothing of what lies in between comes any more. So that is committed,
-    /// or what comes before the next commit would be passed by another reset to the end.
+    /// Notes that the log of a partition was cut behind `from`, and is read further ahead at `to`: the records in between are
+    /// gone. The new position is committed, or else records that arrive before the next commit could be skipped by another reset
+    /// to the end.
     pub(crate) fn moved_ahead(&mut self, name: &TopicPartition, from: i64, to: i64) {
         self.position_reset(name);
         let id = self.by_name.get(name);
         let Some(partition) = id.and_then(|id| self.partitions.get_mut(id)) else { return };
-        // It is about to go elsewhere, where there may be records still.
+        // The partition's position is about to be moved, and there may still be records at the new position.
         if partition.pauses.is_elsewhere || partition.waits_at(from) {
             return;
         }
@@ -238,7 +241,7 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// The log of a partition is another one, and is read from this offset on: nothing that was read counts any more, whatever its offset.
+    /// Notes that a partition has a new log, read from this offset on: nothing read before counts, whatever its offset.
     pub(crate) fn log_replaced(&mut self, name: &TopicPartition, to: i64) {
         self.rewind(name, i64::MIN, to);
         let id = self.by_name.get(name);
@@ -247,7 +250,7 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// Partitions are to be handed over: nothing more of them begins, and what waits is left for the next owner.
+    /// Marks partitions as being handed over: nothing more of them begins, and waiting records are left for the next owner.
     pub(crate) fn revoking(&mut self, names: &[TopicPartition]) {
         for name in names {
             let Some(id) = self.by_name.get(name).copied() else { continue };
@@ -258,7 +261,7 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// What is at a handler of these is cancelled.
+    /// Cancels the running handlers of these partitions.
     pub(crate) fn cancel(&mut self, names: &[TopicPartition]) {
         for name in names {
             if let Some(id) = self.by_name.get(name).copied() {
@@ -267,7 +270,7 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// Partitions are gone. What is at a handler is cancelled, and nothing that comes of it counts.
+    /// Removes partitions. Their handlers are cancelled, and the results do not count.
     pub(crate) fn removed(&mut self, names: &[TopicPartition]) {
         for name in names {
             let Some(id) = self.by_name.remove(name) else { continue };
@@ -281,12 +284,12 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// What goes on no more.
+    /// The partitions that stopped.
     pub(crate) fn stopped(&self) -> Vec<StoppedPartition> {
         self.partitions.values().filter_map(Partition::stopped).cloned().collect()
     }
 
-    /// Nothing more of a partition can be read. What has come of it goes on.
+    /// Notes that nothing more of a partition can be read. Records already received go on.
     pub(crate) fn unreadable(&mut self, stopped: StoppedPartition) {
         let id = self.by_name.get(&stopped.partition);
         if let Some(partition) = id.and_then(|id| self.partitions.get_mut(id)) {
@@ -295,7 +298,7 @@ impl<R: Clone> Machine<R> {
         self.tell(crate::Event::Stopped(stopped));
     }
 
-    /// A partition goes on no more. What of it is at a handler may end; what waits is dropped, as nothing of it will begin.
+    /// Stops a partition. Its running handlers may end; waiting records are dropped, because none of them will begin.
     pub(crate) fn stop_partition(&mut self, stopped: StoppedPartition) {
         let Some(id) = self.by_name.get(&stopped.partition).copied() else { return };
         let Some(partition) = self.partitions.get(&id) else { return };
@@ -325,8 +328,8 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// What is at a handler of this partition is cancelled: its attempts were none. It waits, and is not in line. Each job is told as
-    /// [ended](Self::job_ended) when its handler is.
+    /// Cancels the running handlers of this partition; that does not count as attempts. The records wait, and are not queued for
+    /// a handler. Each job is reported as [ended](Self::job_ended) when its handler is.
     pub(super) fn cancel_jobs(&mut self, id: AssignmentId) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         let (mut jobs, mut count, mut bytes) = (BTreeSet::new(), 0, 0);

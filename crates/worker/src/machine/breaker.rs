@@ -1,10 +1,12 @@
-//! The breaker: closed, open, half-open.
+//! The state machine of the breaker: closed, open, half-open.
 //!
-//! Closed, it looks at the last outcomes. Open, it lets nothing through until a time. Half-open, it lets one attempt through at a time, a probe; so
-//! many that succeed close it, one that fails opens it again. Outcomes of attempts that began before it opened change nothing while it is not closed.
+//! A closed breaker looks at the last outcomes. An open one lets nothing through until its pause ends. A half-open one lets one
+//! attempt through at a time, a probe: enough successful probes close it, and one that fails opens it again. Outcomes of attempts
+//! that began before it opened change nothing while it is not closed.
 //!
-//! A record that failed before and fails as a probe says nothing new: it may be the record. It opens the breaker for another pause, but what had succeeded counts on.
-//! Otherwise one record that always fails would keep it open where others come one by one, as it would have its turn behind each of them.
+//! A probe that fails with a record that had failed before gives no new information, because the record itself may be at fault.
+//! It opens the breaker for another pause, but the earlier successes still count. Otherwise a record that always fails would keep
+//! the breaker open when other records arrive one by one, because it has its turn after each of them.
 
 use std::{collections::VecDeque, time::Instant};
 
@@ -18,14 +20,14 @@ pub(crate) struct BreakerMachine {
 
 #[derive(Debug)]
 enum State {
-    /// The last outcomes, whether each failed, and how many of them did.
+    /// For each of the last outcomes, whether it was a failure; and the number of failures.
     Closed {
         outcomes: VecDeque<bool>,
         failed: usize,
     },
     Open {
         until: Instant,
-        /// Probes that count on.
+        /// Successful probes that still count.
         succeeded: usize,
     },
     HalfOpen {
@@ -46,17 +48,17 @@ impl State {
     }
 }
 
-/// How an attempt ended.
+/// The outcome of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Done,
-    /// Of a record that never failed before.
+    /// A record that had never failed before has failed.
     Failed,
-    /// Of one that did.
+    /// A record that had failed before has failed again.
     FailedAgain,
 }
 
-/// What may begin.
+/// The kind of attempt that may begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Permit {
     Attempt,
@@ -85,7 +87,7 @@ impl BreakerMachine {
         }
     }
 
-    /// When it is to be looked at again.
+    /// When the state changes next by itself.
     pub(crate) fn timeout(&self) -> Option<Instant> {
         match self.state {
             State::Open { until, .. } => Some(until),
@@ -93,7 +95,7 @@ impl BreakerMachine {
         }
     }
 
-    /// The clock has gone on.
+    /// Ends the pause of an open breaker, if it is over.
     pub(crate) fn advance(&mut self, now: Instant) {
         if let State::Open { until, succeeded } = self.state
             && now >= until
@@ -102,21 +104,21 @@ impl BreakerMachine {
         }
     }
 
-    /// A probe begins, which was permitted.
+    /// Notes that a permitted probe begins.
     pub(crate) fn begin_probe(&mut self) {
         if let State::HalfOpen { probe, .. } = &mut self.state {
             *probe = Probe::Running;
         }
     }
 
-    /// A probe was cut short: it says nothing.
+    /// Notes that a probe was cancelled, without an outcome.
     pub(crate) fn probe_cancelled(&mut self) {
         if let State::HalfOpen { probe, .. } = &mut self.state {
             *probe = Probe::None;
         }
     }
 
-    /// A probe ended.
+    /// Notes the outcome of a probe.
     pub(crate) fn probe_ended(&mut self, now: Instant, outcome: Outcome) {
         let State::HalfOpen { succeeded, .. } = self.state else { return };
         self.state = match (outcome, succeeded.saturating_add(1)) {
@@ -127,7 +129,7 @@ impl BreakerMachine {
         };
     }
 
-    /// Any other attempt ended.
+    /// Notes the outcome of any other attempt.
     pub(crate) fn attempt_ended(&mut self, now: Instant, outcome: Outcome) {
         let has_failed = outcome != Outcome::Done;
         let State::Closed { outcomes, failed } = &mut self.state else { return };
@@ -136,7 +138,7 @@ impl BreakerMachine {
         if outcomes.len() > self.config.window && outcomes.pop_front() == Some(true) {
             *failed = failed.saturating_sub(1);
         }
-        // An exact comparison: 50 of 100 is half.
+        // The comparison is exact: 50 of 100 is half.
         if outcomes.len() >= self.config.window && *failed as f64 >= self.config.share * outcomes.len() as f64
         {
             self.state = self.open(now, 0);

@@ -1,4 +1,4 @@
-//! What is committed, and when.
+//! The offsets to commit, and the times to commit.
 
 use std::{
     collections::BTreeSet,
@@ -14,10 +14,10 @@ use super::{
 };
 use crate::clock;
 
-/// No shorter interval is kept.
+/// The minimum commit interval.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What one commit says of one assignment.
+/// The part of a commit that concerns one assignment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PartitionCommit {
     pub(crate) id: AssignmentId,
@@ -25,7 +25,7 @@ pub(crate) struct PartitionCommit {
     pub(crate) what: ToCommit,
 }
 
-/// What a commit says of a partition.
+/// The contents of a commit for one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ToCommit {
     pub(crate) offset: i64,
@@ -33,29 +33,31 @@ pub(crate) struct ToCommit {
     pub(crate) metadata: String,
 }
 
-/// What was committed of it.
+/// The state of a partition's commits.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Commits {
-    /// Counts what changed of what is to be committed.
+    /// Counts the changes to what is to be committed.
     pub(crate) changes: u64,
-    /// What of it a commit that is on its way has.
+    /// The value of `changes` that the commit in flight covers.
     pub(crate) asked: u64,
-    /// What of it is committed.
+    /// The value of `changes` that is committed.
     pub(crate) confirmed: u64,
-    /// The offset that is.
+    /// The committed offset.
     pub(crate) offset: Option<i64>,
-    /// That, or where this assignment began: a transaction has something to commit when the position is another. None, where the log was cut.
+    /// The committed offset, or where this assignment began: a transaction has something to commit if the position differs from
+    /// it. `None` after the log was cut.
     pub(crate) base: Option<i64>,
-    /// What that is once the commit on its way is confirmed.
+    /// The value of `base` once the commit in flight is confirmed.
     pub(crate) next_base: Option<i64>,
-    /// What was committed before this assignment, as far as it was asked: an offset, and the leader epoch of the record before it.
+    /// The commit found at the start of this assignment, as far as it was fetched: an offset, and the leader epoch of the record
+    /// before it.
     pub(crate) before: Option<(i64, Option<i32>)>,
-    /// Nothing was committed before this assignment, nor is yet: where it begins is to be.
+    /// Whether nothing was ever committed. Then the start of this assignment is to be committed.
     pub(crate) is_first: bool,
 }
 
 impl<R> Partition<R> {
-    /// Whether a transaction would commit something of it.
+    /// Whether a transaction would commit something for it.
     pub(crate) fn has_progress(&self) -> bool {
         self.has_changed()
             && self
@@ -64,18 +66,18 @@ impl<R> Partition<R> {
                 .is_some_and(|tracker| self.advances_to(self.effects.cap(tracker.position())))
     }
 
-    /// Whether a commit would say something that none has said.
+    /// Whether a commit would contain anything new.
     fn has_changed(&self) -> bool {
         self.commits.changes != self.commits.confirmed
     }
 
-    /// Whether a commit of this offset says anything new.
+    /// Whether a commit of this offset would be new.
     fn advances_to(&self, offset: i64) -> bool {
         self.commits.is_first || Some(offset) != self.commits.base
     }
 
-    /// The offset that may be committed with so many effects at most, and how many that are. The `first` of a transaction has one at least, if there is any: with
-    /// those that have to be committed together with it.
+    /// The offset that may be committed with at most this many effects, and their number. The `first` partition of a transaction
+    /// gets at least one effect, if it has any, together with those that can only be committed together with it.
     pub(crate) fn committable(&self, most: usize, is_first: bool) -> Option<(i64, usize)> {
         let position = self.tracker.as_ref()?.position();
         let offset = self.effects.cap_of(position, most);
@@ -88,7 +90,8 @@ impl<R> Partition<R> {
         }
     }
 
-    /// What is to be committed: this offset, the leader epoch of the record before it, and what is finished beyond, as far as it is known.
+    /// The contents of a commit: this offset, the leader epoch of the record before it, and the records finished beyond it, as
+    /// far as known.
     pub(crate) fn to_commit(&self, offset: i64, group: &str, metadata_bytes: usize) -> Option<ToCommit> {
         let tracker = self.tracker.as_ref()?;
         let metadata = match metadata_bytes {
@@ -98,7 +101,7 @@ impl<R> Partition<R> {
                 self.finished_beyond(tracker).encode(&committed_at, limit)
             }
         };
-        // Without the epoch, nobody would find out that the log was cut before this offset.
+        // Without the epoch, a truncation of the log before this offset would go unnoticed.
         let before = self.commits.before.filter(|(at, _)| *at == offset).and_then(|(_, epoch)| epoch);
         Some(ToCommit { offset, epoch: tracker.epoch_before(offset).or(before), metadata })
     }
@@ -108,7 +111,7 @@ impl<R> Partition<R> {
         let highest = ranges.last().map(|(_, to)| *to);
         let mut epoch = highest.and_then(|to| tracker.epoch_before(to));
         let mut newest = tracker.newest();
-        // What was finished before this assignment and has not come again yet.
+        // Records finished before this assignment that have not been read again yet.
         if let Some(before) = &self.before {
             let received = tracker.received();
             for (from, to) in &before.ranges {
@@ -133,14 +136,15 @@ impl<R: Clone> Machine<R> {
             return None;
         }
         let interval = match self.room.is_scarce() && self.kept > 0 {
-            // What a transaction writes makes room.
+            // A transaction frees room in the queue.
             true => SHORTEST_INTERVAL,
             false => self.options.commit_interval.max(SHORTEST_INTERVAL),
         };
         Some(clock::later(self.last_commit, interval).max(self.commit_not_before))
     }
 
-    /// A transaction is being prepared: what it commits is [taken](Self::take_commit) when it is known as whom. Whether there is something to commit.
+    /// Prepares a transaction, whose contents are [taken](Self::take_commit) once the group metadata is known. Returns whether
+    /// there is something to commit.
     pub(crate) fn begin_transaction(&mut self, now: Instant) -> bool {
         self.is_committing = self.partitions.values().any(Partition::has_progress);
         if !self.is_committing {
@@ -149,7 +153,7 @@ impl<R: Clone> Machine<R> {
         self.is_committing
     }
 
-    /// Whether another commit has something to say of these.
+    /// Whether another commit would contain anything for these partitions.
     pub(crate) fn has_uncommitted(&self, names: &[TopicPartition]) -> bool {
         let partitions = names.iter().filter_map(|name| self.partitions.get(self.by_name.get(name)?));
         let mut has_more = partitions.map(|partition| match self.is_transactional() {
@@ -159,23 +163,23 @@ impl<R: Clone> Machine<R> {
         has_more.any(|has_more| has_more)
     }
 
-    /// Nobody can commit any more.
+    /// Notes that commits are no longer possible.
     pub(crate) fn commit_no_more(&mut self) {
         self.is_committing = true;
     }
 
-    /// Until when no commit is made, after some that failed.
+    /// When the pause after failed commits ends, if there is one.
     pub(crate) fn commit_rests_until(&self, now: Instant) -> Option<Instant> {
         (self.commit_not_before > now).then_some(self.commit_not_before)
     }
 
-    /// Whether it is time for a commit.
+    /// Whether a commit is due.
     pub(crate) fn is_commit_due(&self, now: Instant) -> bool {
         self.commit_timeout().is_some_and(|at| at <= now)
     }
 
-    /// What is to be committed and no commit has yet; of these partitions alone, if they are named. It is told how the commit
-    /// [ended](Self::commit_ended), and is not asked before that.
+    /// Takes everything to be committed that no commit contains yet, limited to these partitions if they are given. The result
+    /// must be reported to [`commit_ended`](Self::commit_ended) before the next call.
     pub(crate) fn take_commit(
         &mut self,
         now: Instant,
@@ -203,14 +207,14 @@ impl<R: Clone> Machine<R> {
             if !is_all {
                 self.left_out.get_or_insert(id);
             }
-            // Then there is nothing beyond the offset that a commit could say.
+            // Then a commit can contain nothing beyond the offset.
             let says_no_more = is_transactional || self.options.metadata_bytes == 0;
             if says_no_more && !partition.advances_to(offset) {
                 continue;
             }
             taken += effects;
             if let Some(what) = partition.to_commit(offset, &self.group, self.options.metadata_bytes) {
-                // Where there is more that it could commit, not all that has changed is confirmed with it.
+                // If the partition could commit more, this commit does not confirm all changes.
                 partition.commits.asked = partition.commits.changes.saturating_sub(u64::from(!is_all));
                 partition.commits.next_base = Some(what.offset);
                 commits.push(PartitionCommit { id, name: partition.name.clone(), what });
@@ -220,7 +224,8 @@ impl<R: Clone> Machine<R> {
         commits
     }
 
-    /// Where a transaction cannot have all: what is to be handed over comes first, then what the last one left out.
+    /// The order of partitions if a transaction cannot hold everything: those being handed over first, then those that the last
+    /// one left out.
     fn commit_order(&self) -> impl Iterator<Item = AssignmentId> + use<R> {
         let rank = |(id, partition): (&AssignmentId, &Partition<R>)| {
             (!matches!(partition.phase, Phase::Revoking), *id < self.commit_from, *id)
@@ -230,7 +235,7 @@ impl<R: Clone> Machine<R> {
         ids.into_iter().map(|(.., id)| id)
     }
 
-    /// How a commit ended: of each partition, whether it is committed.
+    /// Notes the result of a commit: for each partition, whether it is committed.
     pub(crate) fn commit_ended(
         &mut self,
         commits: &[PartitionCommit],
@@ -256,7 +261,7 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// The brokers take no metadata of that length: less of it from here on. False if there was none.
+    /// Reduces the size of metadata, because the brokers do not accept its length. Returns false if there was none.
     pub(crate) fn shorten_metadata(&mut self) -> bool {
         const LEAST: usize = 64;
         if self.options.metadata_bytes == 0 {

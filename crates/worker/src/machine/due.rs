@@ -1,7 +1,7 @@
-//! Retry topics: a record of one is handled when it is due, a delay after it was written.
+//! Retry topics: a record of a retry topic is handled when it is due, a delay after it was written.
 //!
-//! All that is read behind a record which is not due waits at least as long, or nearly. So nothing of it is kept: the partition is paused, and
-//! sought back to that record, and read on when its time has come.
+//! Every record after one that is not due has to wait at least as long, or nearly. So the worker keeps none of them: it pauses
+//! the partition, seeks back to the first one, and reads on when that is due.
 
 use std::time::{Duration, Instant};
 
@@ -10,23 +10,24 @@ use offtake::{Position, TopicPartition};
 use super::{Action, AssignmentId, Item, Machine, partition::Partition};
 use crate::clock;
 
-/// What the next record of a partition waits for.
+/// The wait of a partition for its next record to become due.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wait {
     until: Instant,
-    /// With the record's own leader epoch, or none is known: where the log is another there by then, that is found out (KIP-320).
+    /// The record's position, with its own leader epoch if that is known, so that the consumer notices if the log has changed
+    /// there by then (KIP-320).
     at: Position,
     seek: Seek,
 }
 
-/// Which seek of a partition. Never used again.
+/// The identity of a partition's seek. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SeekId {
     assignment: AssignmentId,
     serial: u64,
 }
 
-/// Whether the consumer has gone back to the record.
+/// Whether the consumer has sought back to the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Seek {
     Asked { serial: u64 },
@@ -34,21 +35,22 @@ enum Seek {
     Failed,
 }
 
-/// A record whose timestamp is ahead of the clock, and when it is due all the same.
+/// A record whose timestamp is ahead of the clock, and when it is considered due.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ahead {
     timestamp: i64,
     due: Instant,
 }
 
-/// Records that one writer, or several with one clock, write one after the other are out of order by so much at most. What is more behind is of another clock.
+/// How much the timestamps of consecutive records by one writer, or by several with the same clock, may be out of order. A record
+/// further behind has a timestamp by another clock.
 const DISORDER_MS: i64 = 10_000;
 
-/// A seek that failed is asked for again after this.
+/// The pause before a failed seek is repeated.
 const SEEK_AGAIN: Duration = Duration::from_secs(1);
 
 impl<R> Partition<R> {
-    /// Of these, the records that may be handled now, and the one that is not due.
+    /// Splits these records into those that may be handled now, and the first one that is not due.
     pub(super) fn split_due(
         &mut self,
         now: Instant,
@@ -65,8 +67,9 @@ impl<R> Partition<R> {
         Some((due, to))
     }
 
-    /// When a record may be handled, if not at once. The clock of whoever wrote it may be ahead of this one, or this one have been set back: it waits once, and what was
-    /// written after it as much longer as their timestamps say. Otherwise each would wait for the whole delay, one after the other.
+    /// When a record may be handled, if not at once. The writer's clock may be ahead of this one, or this clock may have been set
+    /// back. The record then waits for the delay once, and records written after it wait longer by the difference of their
+    /// timestamps. Otherwise each record would wait for the whole delay, one after the other.
     fn due(&self, item: &Item<R>) -> Option<Instant> {
         let due = item
             .due
@@ -80,25 +83,25 @@ impl<R> Partition<R> {
         Some(behind.map_or(due.at, |behind| due.at.min(behind)))
     }
 
-    /// Whether what comes from this offset on is to be read again later.
+    /// Whether records from this offset on will be read again later.
     pub(super) fn waits_at(&self, offset: i64) -> bool {
         self.wait.is_some_and(|wait| offset >= wait.at.offset)
     }
 }
 
 impl<R: Clone> Machine<R> {
-    /// The next record of a partition is not due.
+    /// Starts the wait for a partition's next record, which is not due.
     pub(super) fn wait_until(&mut self, id: AssignmentId, until: Instant, at: Position) {
         self.end_wait(id);
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         partition.wait = Some(Wait { until, at, seek: Seek::Failed });
         self.due.insert((until, id));
-        // It hands out nothing more before it is sought.
+        // The partition must deliver nothing more before the seek.
         self.balance(id);
         self.seek(id);
     }
 
-    /// The consumer is to go back to where this partition waits.
+    /// Requests that the consumer seeks back to where this partition waits.
     fn seek(&mut self, assignment: AssignmentId) {
         let serial = self.next_id;
         self.next_id += 1;
@@ -110,13 +113,13 @@ impl<R: Clone> Machine<R> {
         self.actions.push_back(Action::Seek { seek, partition: name, to });
     }
 
-    /// Whether a seek is still wanted: its partition may be gone, or be to go elsewhere by now.
+    /// Whether a seek is still wanted. Its partition may have been given up, or may have to move elsewhere.
     pub(crate) fn wants_seek(&self, SeekId { assignment, serial }: SeekId) -> bool {
         let wait = self.partitions.get(&assignment).and_then(|partition| partition.wait);
         wait.is_some_and(|wait| wait.seek == Seek::Asked { serial })
     }
 
-    /// The consumer has gone back to a record, or could not. If it is to go elsewhere since, that says nothing.
+    /// Notes the result of a seek. If the partition has to move elsewhere since, the result is ignored.
     pub(crate) fn seek_ended(&mut self, SeekId { assignment, serial }: SeekId, is_done: bool) {
         let wait = self.partitions.get_mut(&assignment).and_then(|partition| partition.wait.as_mut());
         if let Some(wait) = wait.filter(|wait| wait.seek == Seek::Asked { serial }) {
@@ -124,7 +127,7 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// Goes on with partitions whose next record is due, once they are where it is.
+    /// Resumes partitions whose next record is due, once the consumer has sought back to it.
     pub(super) fn advance_due(&mut self, now: Instant) {
         while let Some((until, id)) = self.due.first().copied().filter(|(until, _)| *until <= now) {
             self.due.remove(&(until, id));
@@ -145,7 +148,7 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// The log of a partition goes on at another offset: what is there says itself whether it is due.
+    /// Ends a wait because the partition continues at another offset; the records there show whether they are due.
     pub(super) fn end_wait(&mut self, id: AssignmentId) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         partition.waited_for = None;
@@ -154,7 +157,7 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// What was read from this offset on comes again, or another log does: what waits there goes on at `to`.
+    /// Moves a wait at or after this offset to `to`, because the log was cut or replaced and the records are read again.
     pub(super) fn rewind_wait(&mut self, id: AssignmentId, from: i64, to: i64) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         partition.waited_for.take_if(|at| from <= at.offset);
@@ -165,7 +168,7 @@ impl<R: Clone> Machine<R> {
             // The consumer is there already.
             return self.end_wait(id);
         }
-        // A seek that is on its way may come behind the cut, and lead away from where the log goes on.
+        // A seek in flight may be carried out after the cut, and lead away from where the log goes on.
         wait.at = Position::at(to);
         self.seek(id);
     }

@@ -1,9 +1,9 @@
-//! What finished records leave behind in a transaction: what their handlers sent, or their letters. Kept until a transaction that has it is
-//! committed.
+//! The effects of finished records in a transaction: the records sent by their handlers, or their letters. An effect is kept
+//! until a transaction that contains it is committed.
 //!
-//! A transaction has what belongs to records before the offset that it commits, and nothing else: what lies behind a record that is not
-//! finished waits for it, and counts in the queue. What is made of several records belongs to the last of them, and holds the offset at the
-//! first: they are committed together.
+//! A transaction contains the effects of the records before the offset that it commits, and no others. Effects of records after
+//! an unfinished one wait for it, and count in the queue. An effect made of several records belongs to the last of them, and
+//! holds the committable offset at the first: they are committed together.
 
 use std::{
     collections::BTreeMap,
@@ -16,11 +16,11 @@ use offtake::{ErrorKind, TopicPartition};
 use super::{AssignmentId, Letter, Machine, PartitionCommit, tracker::Tracker};
 use crate::{StopReason, StoppedPartition, clock, output::Output};
 
-/// After a transaction that was aborted the next one waits for so long, twice as long after each further one in a row.
+/// The pause after an aborted transaction. It doubles with each further one in a row.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// What one record leaves behind.
+/// The effect of one record.
 #[derive(Debug)]
 pub(crate) enum Effect<R> {
     Outputs(Vec<Output>),
@@ -28,7 +28,7 @@ pub(crate) enum Effect<R> {
 }
 
 impl<R> Effect<R> {
-    /// The lowest offset of the records that it is made of, where it is made of others too.
+    /// The lowest offset of the records that the effect is made of, if there are several.
     fn first(&self) -> Option<i64> {
         match self {
             Self::Outputs(outputs) => outputs.iter().filter_map(|output| output.first).min(),
@@ -37,31 +37,31 @@ impl<R> Effect<R> {
     }
 }
 
-/// Of which record of which assignment it is.
+/// The assignment and the offset of the record that an effect belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct EffectId {
     pub(super) assignment: AssignmentId,
     pub(crate) offset: i64,
 }
 
-/// Where a letter was written.
+/// The partition and the offset of a written letter.
 pub(crate) type Written = (TopicPartition, Option<i64>);
 
 #[derive(Debug)]
 struct Kept<R> {
     effect: Arc<Effect<R>>,
     bytes: usize,
-    /// The lowest offset of the records that it is made of.
+    /// The lowest offset of the records that the effect is made of.
     first: i64,
-    /// Whether the transaction that is being made has it.
+    /// Whether the current transaction contains it.
     is_sent: bool,
 }
 
-/// Those of one partition.
+/// The effects of one partition.
 #[derive(Debug)]
 pub(crate) struct Effects<R> {
     by_offset: BTreeMap<i64, Kept<R>>,
-    /// From here on nothing is committed in this assignment: nothing is kept.
+    /// Nothing from this offset on will be committed in this assignment, so that no effects are kept.
     none_from: i64,
 }
 
@@ -70,9 +70,9 @@ impl<R> Effects<R> {
         Self { by_offset: BTreeMap::new(), none_from: i64::MAX }
     }
 
-    /// This offset, or the lowest one before it that has to be committed together with what lies behind it.
+    /// This offset, or the highest one before it at which a commit does not separate records that have to be committed together.
     pub(super) fn cap(&self, mut offset: i64) -> i64 {
-        // Each that is held back may be the last of others that are made of more.
+        // Moving back may reach the last record of another effect, which is made of several too.
         loop {
             let lowest = self.by_offset.range(offset..).map(|(_, kept)| kept.first).min();
             match lowest.filter(|lowest| *lowest < offset) {
@@ -82,24 +82,24 @@ impl<R> Effects<R> {
         }
     }
 
-    /// The same with so many of them before it at most.
+    /// The same, with at most this many effects before it.
     pub(super) fn cap_of(&self, to: i64, most: usize) -> i64 {
         let next = self.by_offset.range(..to).nth(most);
         self.cap(next.map_or(to, |(offset, _)| *offset))
     }
 
-    /// The lowest offset up to this one that has any of them before it.
+    /// The lowest offset up to this one with any effects before it.
     pub(super) fn least_cap(&self, to: i64) -> i64 {
         let mut behind = self.by_offset.range(..to).skip(1).map(|(offset, _)| *offset);
         behind.find(|offset| self.cap(*offset) == *offset).unwrap_or_else(|| self.cap(to))
     }
 
-    /// How many lie before this offset.
+    /// The number of effects before this offset.
     pub(super) fn count_before(&self, offset: i64) -> usize {
         self.by_offset.range(..offset).count()
     }
 
-    /// Those that the transaction has which is committed; they are kept no longer.
+    /// Removes and returns the effects of the transaction that was committed.
     fn take_sent(&mut self) -> Vec<(i64, Kept<R>)> {
         let (sent, rest): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.by_offset).into_iter().partition(|(_, kept)| kept.is_sent);
@@ -113,7 +113,7 @@ impl<R: Clone> Machine<R> {
         self.options.transactions.is_some()
     }
 
-    /// A record is finished, and leaves this behind.
+    /// Keeps the effect of a finished record.
     pub(super) fn keep(&mut self, id: AssignmentId, offset: i64, bytes: usize, effect: Effect<R>) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         let first = effect.first().unwrap_or(offset).min(offset);
@@ -126,8 +126,8 @@ impl<R: Clone> Machine<R> {
         self.enter_queue(id, 1, bytes);
     }
 
-    /// From this record on nothing of a partition is committed any more: something there will not be finished. What is made of records there is
-    /// forgotten, and the others that it is made of are not finished either.
+    /// Commits nothing of a partition from this record on, because a record there will not be finished. Effects made of records
+    /// there are dropped, and their other records are not finished either.
     pub(super) fn commit_none_from(&mut self, id: AssignmentId, from: i64) {
         let is_transactional = self.is_transactional();
         let Some(partition) = self.partitions.get_mut(&id).filter(|_| is_transactional) else { return };
@@ -137,7 +137,7 @@ impl<R: Clone> Machine<R> {
         self.forget_effects(id, from);
     }
 
-    /// Forgets what belongs to the record at this offset of a partition, and to all behind it.
+    /// Drops the effects that belong to the record at this offset of a partition, and to all records after it.
     pub(super) fn forget_effects(&mut self, id: AssignmentId, from: i64) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         let gone = partition.effects.by_offset.split_off(&from);
@@ -145,7 +145,8 @@ impl<R: Clone> Machine<R> {
         self.leave_queue(id, gone.len(), gone.values().map(|kept| kept.bytes).sum());
     }
 
-    /// What a transaction with these commits has, in the order of the logs. It is told how that [ended](Self::transaction_ended).
+    /// The effects in a transaction with these commits, in the order of the logs. Its result must be
+    /// [reported](Self::transaction_ended).
     pub(crate) fn send_effects(&mut self, commits: &[PartitionCommit]) -> Vec<(EffectId, Arc<Effect<R>>)> {
         let mut sent = Vec::new();
         for commit in commits {
@@ -158,13 +159,14 @@ impl<R: Clone> Machine<R> {
         sent
     }
 
-    /// What a transaction with these commits has is too much for it: less [is taken](Self::take_commit) of it, so many at most where that can be.
+    /// Notes that a transaction with these commits would be too large: the next one [contains](Self::take_commit) less, at most
+    /// this many effects if that is possible.
     pub(crate) fn take_less(&mut self, commits: &[PartitionCommit], most: usize) {
         self.keep_sent(commits);
         self.effects_at_once = most.max(1);
     }
 
-    /// What a transaction with these commits has is kept for another.
+    /// Keeps the effects of a transaction with these commits for another one.
     fn keep_sent(&mut self, commits: &[PartitionCommit]) {
         for commit in commits {
             let Some(partition) = self.partitions.get_mut(&commit.id) else { continue };
@@ -172,7 +174,8 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// A transaction has ended. Of letters that it had: where they are. What it had and is not committed is kept for the next one.
+    /// Notes the result of a transaction, with the places of its letters. Effects that were not committed are kept for the next
+    /// one.
     pub(crate) fn transaction_ended(
         &mut self,
         now: Instant,
@@ -181,7 +184,7 @@ impl<R: Clone> Machine<R> {
         letters: &BTreeMap<EffectId, Written>,
     ) {
         match (is_committed, commits.is_empty()) {
-            // It was not even begun.
+            // The transaction was not even begun.
             (false, true) => {
                 self.is_committing = false;
                 self.metrics.failed_commits += 1;
@@ -216,8 +219,9 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// Brokers did not take these, of so many that a transaction had. What a broker refuses is a whole batch, and most of it may have done nothing wrong: where
-    /// there are several of that kind the next transactions have less, until one is left to blame.
+    /// Handles effects that the brokers refused, out of this many in a transaction. Brokers refuse whole batches, most of whose
+    /// records may be valid. If there are several suspects of that kind, the next transactions are smaller, until only one record
+    /// can be at fault.
     pub(crate) fn effects_refused(&mut self, refused: Vec<(EffectId, offtake::Error)>, sent: usize) {
         let is_of_batch = |(_, error): &(EffectId, offtake::Error)| {
             matches!(error.kind(), ErrorKind::Refused | ErrorKind::Corrupt)
@@ -232,12 +236,13 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// Whether transactions have less than they could, as brokers did not take something of an earlier one.
+    /// Whether transactions are smaller than possible, because brokers refused something in an earlier one.
     pub(crate) fn is_divided(&self) -> bool {
         self.effects_at_once < usize::MAX
     }
 
-    /// The group does not take the offset of a partition: it stops where it is committed, and the next transactions are made without it.
+    /// Handles a partition whose offset the group does not accept: the partition stops at its committed offset, and the next
+    /// transactions do without it.
     pub(crate) fn offset_refused(&mut self, id: AssignmentId, error: offtake::Error) {
         self.cancel_jobs(id);
         let Some(partition) = self.partitions.get(&id) else { return };
@@ -255,7 +260,8 @@ impl<R: Clone> Machine<R> {
         self.drop_what_is_over(id);
     }
 
-    /// Brokers do not take what a record leaves behind: its partition stops before it, and the next transaction is made without it.
+    /// Handles a record whose effect the brokers do not accept: its partition stops before it, and the next transaction does
+    /// without it.
     pub(crate) fn effect_refused(&mut self, id: EffectId, error: offtake::Error) {
         let EffectId { assignment, offset } = id;
         let Some(partition) = self.partitions.get_mut(&assignment) else { return };

@@ -1,4 +1,4 @@
-//! Records on their way to a handler and back: as they come in, as jobs, and what is kept of a job meanwhile.
+//! Records on their way to a handler and back: as they arrive, as jobs, and the ticket of a job that is running.
 
 use std::{sync::Arc, time::Instant};
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::AssignmentId;
 use crate::{FirstFailure, dead_letters::Origin};
 
-/// A record as it comes in.
+/// A record as it arrives.
 #[derive(Clone, Debug)]
 pub(crate) struct Item<R> {
     pub(crate) record: R,
@@ -15,11 +15,11 @@ pub(crate) struct Item<R> {
     pub(crate) epoch: Option<i32>,
     pub(crate) timestamp: i64,
     pub(crate) key: Option<Bytes>,
-    /// What it counts in the queue.
+    /// Its size in the queue.
     pub(crate) bytes: usize,
-    /// Of a retry topic: when it may be handled, if that is later.
+    /// For a record of a retry topic: when it may be handled, if not at once.
     pub(crate) due: Option<Due>,
-    /// Of a retry topic: what was tried before it came there.
+    /// For a record of a retry topic: the attempts before it was written there.
     pub(crate) before: Before,
 }
 
@@ -27,16 +27,16 @@ pub(crate) struct Item<R> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Due {
     pub(crate) at: Instant,
-    /// Its timestamp is ahead of the clock, so that this is a delay after it was read.
+    /// Whether its timestamp is ahead of the clock, so that the delay counts from when it was read.
     pub(crate) is_ahead: bool,
 }
 
-/// What was tried of a record before it came to the partition that it is read from.
+/// The attempts at a record before it was written to the partition that it is read from.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Before {
     pub(crate) attempts: u32,
     pub(crate) first_failure: Option<Arc<FirstFailure>>,
-    /// What its headers say.
+    /// The origin according to its headers.
     pub(crate) origin: Option<Arc<Origin>>,
 }
 
@@ -45,12 +45,12 @@ pub(crate) struct Before {
 pub(crate) struct Job<R> {
     pub(crate) id: JobId,
     pub(crate) records: Vec<Started<R>>,
-    /// The lanes that they are of, in order, and how many of each.
+    /// The lanes of the records, in order, each with the number of its records.
     pub(super) lanes: Vec<(usize, usize)>,
     pub(super) began: Instant,
 }
 
-/// What is left of a job while its records are at the handler.
+/// The rest of a job while its records are at the handler.
 #[derive(Debug)]
 pub(crate) struct JobTicket {
     pub(crate) id: JobId,
@@ -58,7 +58,7 @@ pub(crate) struct JobTicket {
     pub(super) began: Instant,
 }
 
-/// Which job, of which assignment.
+/// The number of a job, with its assignment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct JobId {
     pub(super) assignment: AssignmentId,
@@ -69,18 +69,18 @@ pub(crate) struct JobId {
 #[derive(Clone, Debug)]
 pub(crate) struct Started<R> {
     pub(crate) record: R,
-    /// From 1.
+    /// The number of the attempt, from 1.
     pub(crate) attempt: u32,
     pub(crate) is_probe: bool,
-    /// Whether it has no other attempt left, if this one counts and fails.
+    /// Whether this is the record's last attempt, if it counts and fails.
     pub(crate) is_last: bool,
     pub(crate) first_failure: Option<Arc<FirstFailure>>,
-    /// Of a retry topic: where it comes from.
+    /// For a record of a retry topic: its origin.
     pub(crate) origin: Option<Arc<Origin>>,
 }
 
 impl<R> Job<R> {
-    /// The records for the handler, and what the machine wants back with their results.
+    /// Splits off the records for the handler. The ticket is returned to the machine with the results.
     pub(crate) fn into_parts(self) -> (Vec<Started<R>>, JobTicket) {
         let Self { id, records, lanes, began } = self;
         (records, JobTicket { id, lanes, began })

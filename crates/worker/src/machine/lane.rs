@@ -1,4 +1,4 @@
-//! Lanes: records that are handled one after the other.
+//! Lanes: sequences of records that are handled one after the other.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::tracker::Cover;
 use crate::{FirstFailure, dead_letters::Origin};
 
-/// A record, and what is known of it.
+/// A record and its state.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry<R> {
     pub(crate) record: R,
@@ -19,38 +19,38 @@ pub(crate) struct Entry<R> {
     pub(crate) cover: Cover,
     pub(crate) timestamp: i64,
     pub(crate) bytes: usize,
-    /// When it came, until its first attempt begins.
+    /// When it arrived; `None` after its first attempt has begun.
     pub(crate) queued_since: Option<Instant>,
-    /// How many attempts have failed here and count.
+    /// The number of attempts that failed here and count.
     pub(crate) failures: u32,
-    /// How often in a row it was not tried.
+    /// How often in a row it was returned without an attempt.
     pub(crate) untried: u32,
-    /// And before it came to this partition.
+    /// The number of attempts before it was written to this partition.
     pub(crate) attempts_before: u32,
     pub(crate) first_failure: Option<Arc<FirstFailure>>,
-    /// Of a retry topic: where it comes from.
+    /// For a record of a retry topic: its origin.
     pub(crate) origin: Option<Arc<Origin>>,
 }
 
 impl<R> Entry<R> {
-    /// How many attempts have failed and count, in all.
+    /// The number of attempts in all that failed and count.
     pub(crate) fn attempts(&self) -> u32 {
         self.attempts_before.saturating_add(self.failures)
     }
 }
 
-/// What the first records of a lane are at. The others wait behind them.
+/// The state of the first records of a lane. The others wait for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LaneState {
-    /// In line for a handler.
+    /// The lane is queued for a handler.
     Ready,
-    /// So many of them are at a handler, by this job.
+    /// This job has this many of them at a handler.
     Running { job: u64, count: usize },
-    /// The first one waits for another attempt.
+    /// The first record waits for another attempt.
     Waiting,
-    /// The dead letter of the first one is being written.
+    /// The dead letter of the first record is being written.
     Writing { letter: u64 },
-    /// The first one cannot go on: its partition has stopped, or the worker stops.
+    /// The first record cannot go on: its partition has stopped, or the worker stops.
     Held,
 }
 
@@ -61,24 +61,24 @@ pub(crate) struct Lane<R> {
     pub(crate) state: LaneState,
 }
 
-/// The lanes of a partition. A lane is there as long as it has records; its index may be another's later.
+/// The lanes of a partition. A lane exists as long as it has records; its index may be reused.
 #[derive(Debug)]
 pub(crate) struct Lanes<R> {
     lanes: Vec<Option<Lane<R>>>,
     free: Vec<usize>,
     by_key: HashMap<Bytes, usize>,
-    /// The one lane of a partition that is handled in order.
+    /// The single lane of a partition that is handled in order.
     only: Option<usize>,
 }
 
-/// Where a record is put.
+/// The lane that a record belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LaneKey {
-    /// With those of its key.
+    /// That of its key.
     Key(Bytes),
-    /// With all others.
+    /// The single lane of the partition.
     Partition,
-    /// By itself.
+    /// A lane of its own.
     Alone,
 }
 
@@ -87,7 +87,7 @@ impl<R> Lanes<R> {
         Self { lanes: Vec::new(), free: Vec::new(), by_key: HashMap::new(), only: None }
     }
 
-    /// Puts a record behind those of its lane. The lane's index, and whether it is new.
+    /// Adds a record at the end of its lane. Returns the lane's index, and whether the lane is new.
     pub(crate) fn push(&mut self, lane_key: LaneKey, entry: Entry<R>) -> (usize, bool) {
         let found = match &lane_key {
             LaneKey::Key(key) => self.by_key.get(key).copied(),
@@ -128,7 +128,7 @@ impl<R> Lanes<R> {
         self.lanes.get_mut(index)?.as_mut()
     }
 
-    /// Forgets a lane that has no records any more.
+    /// Removes a lane that has no records left.
     pub(crate) fn remove_if_empty(&mut self, index: usize) -> bool {
         if !self.get(index).is_some_and(|lane| lane.records.is_empty()) {
             return false;

@@ -1,12 +1,14 @@
-//! What is finished beyond a committed offset, as the metadata of the commit: so that whoever reads on from there does not do it again.
+//! The records finished beyond a committed offset, encoded in the commit's metadata, so that they are not handled again after a
+//! restart or by another member.
 //!
-//! The text is `ow1.` and, in URL-safe base64 without padding: a byte for the form of what follows (0 ranges, 1 a bitmap), the highest leader epoch
-//! of what is finished (0 without one, else one more), its latest timestamp (zigzag), each a varint; the ranges or the bitmap; and the CRC-32C of
-//! group, topic, partition, committed offset and all that is before it. A range is two varints: how far it begins behind the end of the one before it (the first: behind the committed offset), and
-//! its length. The bitmap has a bit for each offset from the committed one on, the lowest bit first.
+//! The text is `ow1.`, followed in URL-safe base64 without padding by: a byte for the form of the data (0 ranges, 1 a bitmap); as
+//! varints, the highest leader epoch of the finished records (0 for none, else plus one) and their latest timestamp (zigzag); the
+//! ranges or the bitmap; and the CRC-32C of group, topic, partition, committed offset and everything before it. A range is two
+//! varints: the distance of its start from the end of the previous range (for the first: from the committed offset), and its
+//! length. The bitmap has a bit for each offset from the committed one on, the lowest bit first.
 //!
-//! Whatever does not read as this is of no account: foreign metadata, that of a later form, a text that was copied to another offset, another partition or another group. Then records come
-//! again, and nothing is lost.
+//! Any other text is ignored: foreign metadata, a later version of this format, or a text copied to another offset, partition or
+//! group. Then the records are handled again, and nothing is lost.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use offtake::TopicPartition;
@@ -16,7 +18,7 @@ const RANGES: u8 = 0;
 const BITMAP: u8 = 1;
 const CRC_BYTES: usize = 4;
 
-/// Whose commit it is, of which partition, and its offset.
+/// The key of a commit: group, partition and offset.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CommittedOffset<'a> {
     pub(crate) group: &'a str,
@@ -24,19 +26,20 @@ pub(crate) struct CommittedOffset<'a> {
     pub(crate) offset: i64,
 }
 
-/// What is finished beyond an offset, and of which log.
+/// The records finished beyond an offset, and the signs by which another log is recognized.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FinishedBeyond {
-    /// In order, neither overlapping nor touching; each from its first offset to the one behind its last.
+    /// Ordered, neither overlapping nor touching; each from its first offset to the one after its last.
     pub(crate) ranges: Vec<(i64, i64)>,
-    /// No record of them has a higher leader epoch.
+    /// The highest leader epoch of these records.
     pub(crate) epoch: Option<i32>,
-    /// Nor a later timestamp.
+    /// Their latest timestamp.
     pub(crate) newest: i64,
 }
 
 impl FinishedBeyond {
-    /// The text, of at most so many bytes: where that is too few, what is nearest to the committed offset is kept. Empty if nothing is left.
+    /// Encodes these in at most this many bytes. If that is too few, the ranges nearest to the committed offset are kept. Empty
+    /// if nothing is left.
     pub(crate) fn encode(&self, committed_at: &CommittedOffset<'_>, limit: usize) -> String {
         let committed = committed_at.offset;
         let Some(room) = limit.checked_sub(PREFIX.len()).map(|left| left.saturating_mul(3) / 4) else {
@@ -51,7 +54,7 @@ impl FinishedBeyond {
         if in_ranges == 0 && in_bitmap == 0 {
             return String::new();
         }
-        // More before less, then what is shorter.
+        // Prefer the form that holds more offsets, then the shorter one.
         let by_bitmap =
             (in_bitmap, std::cmp::Reverse(bitmap.len())) > (in_ranges, std::cmp::Reverse(ranges.len()));
         let (form, body) = if by_bitmap { (BITMAP, bitmap) } else { (RANGES, ranges) };
@@ -63,7 +66,7 @@ impl FinishedBeyond {
         format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))
     }
 
-    /// As many ranges as there is room for, and how many offsets are in them.
+    /// Encodes as many ranges as fit. Returns them with the number of their offsets.
     fn as_ranges(&self, committed: i64, room: usize) -> (Vec<u8>, u64) {
         let (mut bytes, mut offsets, mut end) = (Vec::new(), 0u64, committed);
         for (from, to) in &self.ranges {
@@ -80,7 +83,7 @@ impl FinishedBeyond {
         (bytes, offsets)
     }
 
-    /// The same as a bitmap.
+    /// Encodes the same as a bitmap.
     fn as_bitmap(&self, committed: i64, room: usize) -> (Vec<u8>, u64) {
         let (mut bytes, mut offsets) = (Vec::new(), 0u64);
         let bits = u64::try_from(room).unwrap_or(u64::MAX).saturating_mul(8);
@@ -103,7 +106,7 @@ impl FinishedBeyond {
         (bytes, offsets)
     }
 
-    /// What the text says, if it is one of ours, whole, and of this offset.
+    /// Decodes a text, if it has this format, is complete, and belongs to this offset.
     pub(crate) fn decode(committed_at: &CommittedOffset<'_>, text: &str) -> Option<Self> {
         let committed = committed_at.offset;
         let bytes = URL_SAFE_NO_PAD.decode(text.strip_prefix(PREFIX)?).ok()?;
@@ -123,21 +126,21 @@ impl FinishedBeyond {
         Some(Self { ranges, epoch, newest })
     }
 
-    /// Whether the record at this offset is one of these.
+    /// Whether these contain the record at this offset.
     pub(crate) fn contains(&self, offset: i64) -> bool {
         let before = self.ranges.partition_point(|(from, _)| *from <= offset);
         let range = before.checked_sub(1).and_then(|last| self.ranges.get(last));
         range.is_some_and(|(_, to)| offset < *to)
     }
 
-    /// Whether a record before the end of these was written by a later leader than all of them: then the log was cut, and what is behind it is
-    /// another one. (Leader epochs never go back along a log.)
+    /// Whether a record before the end of these has a later leader epoch than all of them. Then the log was truncated, and the
+    /// records after it are others. (Leader epochs never decrease along a log.)
     pub(crate) fn is_cut_at(&self, offset: i64, epoch: Option<i32>) -> bool {
         let is_before_end = self.ranges.last().is_some_and(|(_, to)| offset < *to);
         is_before_end && epoch.zip(self.epoch).is_some_and(|(epoch, highest)| epoch > highest)
     }
 
-    /// Whether a record at one of these offsets is another one than was finished there: then the log is another.
+    /// Whether a record at one of these offsets cannot be the one that was finished there. Then the log is another.
     pub(crate) fn contradicts(&self, epoch: Option<i32>, timestamp: i64) -> bool {
         timestamp > self.newest || epoch.zip(self.epoch).is_some_and(|(epoch, highest)| epoch > highest)
     }
@@ -148,8 +151,8 @@ fn read_ranges(committed: i64, mut rest: &[u8]) -> Option<Vec<(i64, i64)>> {
     while !rest.is_empty() {
         let from = end.checked_add_unsigned(read_varint(&mut rest)?)?;
         let to = from.checked_add_unsigned(read_varint(&mut rest)?)?;
-        // One that touches the one before it, or is empty, nobody writes. The first one may begin at the committed offset: where that record is
-        // known to be finished, and was not handed out again before this commit.
+        // Empty ranges, or ranges that touch the previous one, are never written. The first range may begin at the committed
+        // offset: when that record is known to be finished, but was not read again before this commit.
         if to <= from || (from == end && !ranges.is_empty()) {
             return None;
         }
@@ -174,7 +177,7 @@ fn read_bitmap(committed: i64, bytes: &[u8]) -> Option<Vec<(i64, i64)>> {
     Some(ranges)
 }
 
-/// Another group that is given these offsets has not finished what is beyond them.
+/// The checksum covers the group, because another group that is given these offsets has not finished the records beyond them.
 fn checksum(committed_at: &CommittedOffset<'_>, bytes: &[u8]) -> u32 {
     let CommittedOffset { group, partition, offset } = committed_at;
     let names = [group.as_bytes(), b"\0", partition.topic.as_str().as_bytes(), b"\0"].concat();
@@ -220,7 +223,7 @@ mod tests {
     use super::*;
     use crate::machine::Random;
 
-    /// Of the group `job`.
+    /// Encodes for the group `job`.
     fn encode(these: &FinishedBeyond, offset: i64, limit: usize) -> String {
         these.encode(
             &CommittedOffset { group: "job", partition: &TopicPartition::new("orders", 0), offset },
@@ -307,7 +310,7 @@ mod tests {
         }
     }
 
-    /// Whatever has a valid checksum and makes no sense is refused without a panic, and what is read is in order.
+    /// A text with a valid checksum and senseless contents is refused without a panic, and decoded ranges are in order.
     #[test]
     fn nonsense_with_a_checksum_is_nothing() {
         let mut random = Random::new(1);

@@ -1,16 +1,17 @@
-//! What a worker decides: which record is handled when, what becomes of it, what is paused, what may be committed. Sans-IO.
+//! The decisions of a worker: when a record is handled, what follows from the result, which partitions are paused, what may be
+//! committed. Sans-IO.
 //!
-//! Drive it: change it (`assigned`, `received`, `job_ended`, …), then carry out `poll_action` until `None`, and ask `poll_timeout` when to call
-//! `advance`. What is to be committed is asked for (`take_commit`) when `is_commit_due`, and before partitions are given up.
+//! To drive it, call one of its methods (`assigned`, `received`, `job_ended`, …), then carry out `poll_action` until `None`, and
+//! call `advance` at `poll_timeout`. Commits are taken (`take_commit`) when `is_commit_due`, and before partitions are given up.
 //!
 //! Always true:
 //! - an offset is committed only when each record before it is handled or its dead letter acknowledged;
-//! - of a lane one job runs at a time, and its first record is handled again before the next one is;
-//! - what belongs to an assignment that is over changes nothing: jobs and letters carry its id, which is used once;
-//! - so many jobs run at most as `concurrency` says, and records wait as `queue` says, plus what one poll brings.
+//! - one job runs at a time in a lane, and the first record of a lane is retried before the next one begins;
+//! - events of an assignment that has ended change nothing: jobs and letters carry its id, which is used once;
+//! - at most `concurrency` jobs run, and at most `queue` records wait, plus those of one poll.
 //!
-//! `room.rs` decides about pauses, `outcome.rs` what becomes of a record, `breaker.rs` when not to try, `due.rs` what a retry topic waits for;
-//! `effects.rs` has what transactions write.
+//! `room.rs` decides on pauses, `outcome.rs` on the consequences of a handler's result, `breaker.rs` on when not to try, `due.rs`
+//! on waits in retry topics; `effects.rs` has the contents of transactions.
 
 mod assignment;
 mod breaker;
@@ -50,22 +51,22 @@ pub(crate) use self::{
 };
 use crate::{Event, Metrics, worker::Options};
 
-/// One assignment of one partition. Never used again.
+/// The id of one assignment of one partition. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct AssignmentId(u64);
 
-/// What is to be done.
+/// An action to be carried out.
 #[derive(Debug)]
 pub(crate) enum Action<R> {
     Start(Job<R>),
-    /// Nothing that comes of it counts any more.
+    /// The result of this job no longer counts.
     Cancel(JobId),
-    /// Hand out nothing more of these, or again.
+    /// Pause or resume these partitions.
     SetPaused {
         partitions: Vec<TopicPartition>,
         is_paused: bool,
     },
-    /// Read on from here, as the record there is not due; it is told how that [ended](Machine::seek_ended).
+    /// Seek to this position, because the record there is not due. The result is reported to [`seek_ended`](Machine::seek_ended).
     Seek {
         seek: SeekId,
         partition: TopicPartition,
@@ -77,7 +78,7 @@ pub(crate) enum Action<R> {
         record: R,
     },
     Tell(Event),
-    /// A handler said that nothing can be handled: the worker ends.
+    /// A handler failed fatally: the worker ends.
     Fatal {
         partition: TopicPartition,
         offset: i64,
@@ -85,7 +86,7 @@ pub(crate) enum Action<R> {
     },
 }
 
-/// Whether anything new begins.
+/// Whether new jobs may begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Running,
@@ -95,46 +96,47 @@ enum Mode {
 #[derive(Debug)]
 pub(crate) struct Machine<R> {
     options: Options,
-    /// Records in one job at most.
+    /// The most records in one job.
     batch: usize,
     has_dead_letters: bool,
-    /// Whose offsets are committed.
+    /// The group whose offsets are committed.
     group: String,
     mode: Mode,
-    /// Whether its partitions are known to be this member's.
+    /// Whether this member is known to still own its partitions.
     is_owner: bool,
     partitions: BTreeMap<AssignmentId, Partition<R>>,
     by_name: BTreeMap<TopicPartition, AssignmentId>,
-    /// Partitions with lanes in line for a handler, in turn.
+    /// Partitions with lanes queued for a handler, in turn.
     rotation: VecDeque<AssignmentId>,
     /// Lanes that wait for another attempt.
     waiting: BTreeSet<(Instant, AssignmentId, usize)>,
     /// Partitions of retry topics whose next record is not due.
     due: BTreeSet<(Instant, AssignmentId)>,
-    /// Jobs at a handler, those that were cancelled and have not ended yet among them.
+    /// The number of jobs at a handler, including cancelled ones that have not ended yet.
     jobs: usize,
-    /// Those, and of which partition: nothing of it begins before they have ended, for their handlers may still be at it.
+    /// Those cancelled jobs, with their partitions. Nothing of such a partition begins before they have ended, because their
+    /// handlers may still be working.
     ending: BTreeMap<JobId, TopicPartition>,
     breaker: Option<BreakerMachine>,
-    /// The job that the breaker let through while it is half-open.
+    /// The job that the half-open breaker let through.
     probe: Option<JobId>,
     room: Room,
     actions: VecDeque<Action<R>>,
     next_id: u64,
     random: Random,
     last_commit: Instant,
-    /// Whether there is something to commit that no commit has.
+    /// Whether there is something to commit that no commit contains.
     has_news: bool,
-    /// Whether a commit is on its way.
+    /// Whether a commit is in flight.
     is_committing: bool,
-    /// How much finished records leave behind that no transaction has committed.
+    /// The number of effects that no transaction has committed.
     kept: usize,
-    /// So much of that goes into one transaction at most, where less can be committed alone.
+    /// The most effects in one transaction, where less can be committed on its own.
     effects_at_once: usize,
-    /// The first partition of which the last transaction could not have all for that. The next one begins with it.
+    /// The first partition that the last transaction left out for want of space. The next one begins with it.
     left_out: Option<AssignmentId>,
     commit_from: AssignmentId,
-    /// Transactions that were aborted, the last ones.
+    /// The number of transactions aborted in a row.
     aborted_in_a_row: u32,
     commit_not_before: Instant,
     metrics: Metrics,
@@ -182,12 +184,12 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// What is to be done next.
+    /// The next action.
     pub(crate) fn poll_action(&mut self, now: Instant) -> Option<Action<R>> {
         self.actions.pop_front().or_else(|| self.next_job(now).map(Action::Start))
     }
 
-    /// When to [`advance`](Self::advance), at the latest.
+    /// When [`advance`](Self::advance) must be called at the latest.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let retry = match self.mode {
             Mode::Running => self.waiting.first().map(|(until, ..)| *until),
@@ -198,17 +200,17 @@ impl<R: Clone> Machine<R> {
         [retry, due, breaker, self.commit_timeout()].into_iter().flatten().min()
     }
 
-    /// Whether its partitions are known to be this member's. While they are not, nothing begins.
+    /// Sets whether this member is known to still own its partitions. While it is not, nothing begins.
     pub(crate) fn owns(&mut self, is_owner: bool) {
         self.is_owner = is_owner;
     }
 
-    /// Whether it has any.
+    /// Whether there are any partitions.
     pub(crate) fn has_partitions(&self) -> bool {
         !self.partitions.is_empty()
     }
 
-    /// The clock has gone on.
+    /// Advances the clock.
     pub(crate) fn advance(&mut self, now: Instant) {
         while let Some((until, id, lane)) = self.waiting.first().copied().filter(|(until, ..)| *until <= now)
         {
@@ -222,35 +224,35 @@ impl<R: Clone> Machine<R> {
         self.with_breaker(|breaker| breaker.advance(now));
     }
 
-    /// Nothing new begins from here on.
+    /// Starts nothing new from now on.
     pub(crate) fn stop(&mut self) {
         self.mode = Mode::Stopping;
         self.waiting.clear();
         self.balance_all();
     }
 
-    /// Everything at a handler is cancelled.
+    /// Cancels all running handlers.
     pub(crate) fn cancel_all(&mut self) {
         let ids: Vec<_> = self.partitions.keys().copied().collect();
         ids.into_iter().for_each(|id| self.cancel_jobs(id));
     }
 
-    /// Whether nothing is at a handler or on its way to the dead letters.
+    /// Whether nothing is at a handler and no letter is being written.
     pub(crate) fn is_idle(&self) -> bool {
         self.partitions.values().all(Partition::is_idle)
     }
 
-    /// Whether nothing is at a handler but what was cancelled.
+    /// Whether only cancelled jobs are still at a handler.
     pub(crate) fn has_no_jobs(&self) -> bool {
         self.jobs == self.ending.len()
     }
 
-    /// Whether all that was cancelled of these has ended.
+    /// Whether all cancelled jobs of these partitions have ended.
     pub(crate) fn have_ended(&self, names: &[TopicPartition]) -> bool {
         self.ending.values().all(|name| !names.contains(name))
     }
 
-    /// The same for these.
+    /// Whether these partitions are idle.
     pub(crate) fn are_idle(&self, names: &[TopicPartition]) -> bool {
         let idle = |name| {
             self.by_name.get(name).and_then(|id| self.partitions.get(id)).is_none_or(Partition::is_idle)
@@ -258,7 +260,7 @@ impl<R: Clone> Machine<R> {
         names.iter().all(idle)
     }
 
-    /// The next records for a handler, if there is a place and something to do.
+    /// The next records for a handler, if a job may begin and there is something to do.
     fn next_job(&mut self, now: Instant) -> Option<Job<R>> {
         if self.mode == Mode::Stopping || !self.is_owner || self.jobs >= self.options.concurrency {
             return None;
@@ -302,7 +304,8 @@ impl<R: Clone> Machine<R> {
         None
     }
 
-    /// A probe with a record that has failed before says little: one that never has is tried first, whichever partition it is of.
+    /// Puts a partition first that has a record which has never failed: a probe with a record that has failed before gives little
+    /// information.
     fn fresh_first(&mut self) {
         let is_fresh = |id: &AssignmentId| {
             self.partitions.get(id).is_some_and(|partition| partition.is_active() && partition.has_fresh())
@@ -312,7 +315,7 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// A partition with lanes in line gets in line itself.
+    /// Queues a partition that has lanes queued for a handler.
     fn line_up(&mut self, id: AssignmentId) {
         if let Some(partition) = self.partitions.get_mut(&id)
             && !partition.is_in_rotation
@@ -329,7 +332,7 @@ impl<R: Clone> Machine<R> {
         self.actions.push_back(Action::Tell(event));
     }
 
-    /// Changes the breaker, if there is one, and tells when it has another state.
+    /// Changes the breaker, if there is one, and reports a new state.
     fn with_breaker(&mut self, change: impl FnOnce(&mut BreakerMachine)) {
         let Some(breaker) = &mut self.breaker else { return };
         let before = breaker.state();
@@ -342,7 +345,7 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// In figures, as of now.
+    /// The metrics as of now.
     pub(crate) fn metrics(&self) -> Metrics {
         let mut metrics = self.metrics.clone();
         metrics.queued = self.room.queued();
@@ -356,7 +359,7 @@ impl<R: Clone> Machine<R> {
     }
 }
 
-/// Numbers that look random, from a seed: SplitMix64.
+/// Pseudo-random numbers from a seed: SplitMix64.
 #[derive(Clone, Debug)]
 pub(crate) struct Random(u64);
 
@@ -372,7 +375,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// Below this, and 0 where that is 0.
+    /// A number below this bound, or 0 if the bound is 0.
     #[cfg(test)]
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next().checked_rem(bound).unwrap_or(0)

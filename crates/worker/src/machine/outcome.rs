@@ -1,4 +1,4 @@
-//! What becomes of a record: handled, tried again, dead-lettered, or the end of its partition.
+//! The consequences of a handler's result: the record is finished, retried, dead-lettered, or stops its partition.
 
 use std::{sync::Arc, time::Instant};
 
@@ -12,7 +12,7 @@ use crate::{
     Event, FailureKind, FirstFailure, StopReason, StoppedPartition, clock, failure::Weight, output::Output,
 };
 
-/// What became of one record at its handler.
+/// A handler's result for one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Done,
@@ -22,18 +22,18 @@ pub(crate) enum Verdict {
 /// How a handler failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// It said so.
+    /// It returned an error.
     Handler,
     Panic,
     Timeout,
 }
 
-/// What became of the records of a job.
+/// The results for the records of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Results {
-    /// The same of each.
+    /// The same for each record.
     All(Verdict),
-    /// In order. Those that are missing failed.
+    /// One for each record, in order. Missing ones count as failures.
     Each(Vec<Verdict>),
 }
 
@@ -51,26 +51,26 @@ impl Results {
     }
 }
 
-/// What is written of a record that is not tried here any more.
+/// The copy of a record that is not retried here any more, for the dead letters or a retry topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Letter {
     pub(crate) offset: i64,
-    /// In all, wherever they were made.
+    /// The number of attempts in all, wherever they were made.
     pub(crate) attempts: u32,
     pub(crate) reason: String,
     pub(crate) first_failure: Option<Arc<FirstFailure>>,
     pub(crate) to: LetterTo,
 }
 
-/// Where it is written.
+/// The destination of a letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum LetterTo {
     DeadLetters,
-    /// The topic for a later attempt that has this index.
+    /// The retry topic with this index.
     Retry(usize),
 }
 
-/// A letter on its way.
+/// A letter being written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LetterTicket {
     assignment: AssignmentId,
@@ -80,7 +80,7 @@ pub(crate) struct LetterTicket {
 }
 
 impl<R: Clone> Machine<R> {
-    /// A handler has ended. `now_ms` is the wall clock; `outputs` what it sent, by record.
+    /// Handles the end of a job. `now_ms` is the wall clock; `outputs` are the records sent by the handler, by handled record.
     pub(crate) fn job_ended(
         &mut self,
         now: Instant,
@@ -124,7 +124,7 @@ impl<R: Clone> Machine<R> {
         self.line_up(id);
     }
 
-    /// A whole batch has failed: that was an attempt also at what is behind the first record of a lane, though none that is its last.
+    /// Counts an attempt at the records after the first of a lane when a whole batch has failed. It is never their last attempt.
     fn count_behind(&mut self, id: AssignmentId, index: usize, count: usize, first: &Arc<FirstFailure>) {
         let last = self.options.retry.attempts.saturating_sub(1);
         let is_closed = self.is_closed();
@@ -137,7 +137,7 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// The records of one lane have come back from their handler. Behind the first that failed, what became of the others is of no account.
+    /// Handles the results of one lane. After the first record that failed, the results of later ones are ignored.
     fn lane_ended(
         &mut self,
         now: Instant,
@@ -167,7 +167,7 @@ impl<R: Clone> Machine<R> {
             }
             done += 1;
         }
-        // What is left waits again, whatever for.
+        // The remaining records wait again, for whatever reason.
         let back = partition.lanes.get(index).map(|lane| {
             let left = lane.records.iter().take(count - done);
             left.map(|entry| entry.bytes).sum::<usize>()
@@ -197,7 +197,7 @@ impl<R: Clone> Machine<R> {
         });
     }
 
-    /// The first record of a lane has failed.
+    /// Handles a failure of the first record of a lane.
     fn failed(
         &mut self,
         now: Instant,
@@ -224,7 +224,7 @@ impl<R: Clone> Machine<R> {
             FailureKind::Fatal if is_probe => self.with_breaker(|breaker| breaker.probe_cancelled()),
             FailureKind::Fatal => {}
         }
-        // While it does not trust the handler's world, an attempt counts for nothing.
+        // While the breaker suspects an outage, attempts do not count.
         let counts = self.is_closed() && !is_probe && weight != Weight::Nothing;
         let random = self.random.next();
         let Some(partition) = self.partitions.get_mut(&id) else { return };
@@ -259,7 +259,7 @@ impl<R: Clone> Machine<R> {
         }
         let delay = match counts {
             true => self.options.retry.delay(failures, random),
-            // The breaker's pause is the delay, where it was told.
+            // The breaker's pause is the delay, if this failure counts for it.
             false if weight == Weight::Whole => std::time::Duration::ZERO,
             false => self.options.retry.delay_untried(untried, random),
         };
@@ -274,7 +274,7 @@ impl<R: Clone> Machine<R> {
         self.tell(Event::Retried { partition: name, offset, attempt: attempts, reason, delay });
     }
 
-    /// No further attempt is made at the first record of a lane.
+    /// Gives up the first record of a lane: no further attempt is made here.
     fn give_up(&mut self, id: AssignmentId, index: usize, attempts: u32, reason: String, kind: FailureKind) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         let name = partition.name.clone();
@@ -298,7 +298,7 @@ impl<R: Clone> Machine<R> {
         };
         let letter = Letter { offset, attempts, reason, first_failure, to };
         if self.options.transactions.is_some() {
-            // It is written by the transaction that commits it.
+            // The transaction that commits the record writes it.
             self.finish_with(id, index, Effect::Letter { record, letter });
             return;
         }
@@ -310,7 +310,7 @@ impl<R: Clone> Machine<R> {
         self.actions.push_back(Action::Write { letter, record });
     }
 
-    /// The first record of a lane is finished by its letter, which waits for a transaction.
+    /// Finishes the first record of a lane with a letter that waits for a transaction.
     fn finish_with(&mut self, id: AssignmentId, index: usize, effect: Effect<R>) {
         let finished = self.partitions.get_mut(&id).and_then(|partition| partition.finish_first(index));
         let Some(entry) = finished else { return };
@@ -326,7 +326,7 @@ impl<R: Clone> Machine<R> {
         lane.is_some_and(|lane| lane.state == LaneState::Writing { letter: letter.serial })
     }
 
-    /// A letter is written, here; or cannot be.
+    /// Handles the result of writing a letter.
     pub(crate) fn letter_ended(&mut self, letter: LetterTicket, written: Result<Written, offtake::Error>) {
         if !self.wants_letter(&letter) {
             return;
@@ -356,7 +356,7 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// A record's letter is written, and the record finished.
+    /// Reports that a record's letter was written and the record is finished.
     pub(super) fn letter_written(
         &mut self,
         partition: TopicPartition,
@@ -380,7 +380,7 @@ impl<R: Clone> Machine<R> {
         });
     }
 
-    /// What came back to a partition of which nothing begins any more takes no room.
+    /// Drops returned records of a partition that starts nothing any more, to free their room.
     pub(super) fn drop_what_is_over(&mut self, id: AssignmentId) {
         let Some(partition) = self.partitions.get(&id) else { return };
         if matches!(partition.phase, Phase::Revoking | Phase::Stopped(_)) {
@@ -388,7 +388,7 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// The next record of a lane is in line, if it may be.
+    /// Queues the next record of a lane, if possible.
     fn lane_goes_on(&mut self, id: AssignmentId, index: usize) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         if partition.is_active() {

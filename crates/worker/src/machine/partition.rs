@@ -1,4 +1,4 @@
-//! One assignment of a partition: its lanes, and what is finished of it.
+//! One assignment of a partition: its lanes, and the progress of its records.
 
 use std::{collections::VecDeque, time::Instant};
 
@@ -15,72 +15,72 @@ use super::{
 };
 use crate::{Order, PartitionMetrics, StoppedPartition};
 
-/// One assignment of a partition. Gone with it.
+/// One assignment of a partition.
 #[derive(Debug)]
 pub(crate) struct Partition<R> {
     pub(crate) name: TopicPartition,
     pub(crate) phase: Phase<R>,
-    /// Once a record has come.
+    /// Set once a record has arrived.
     pub(crate) tracker: Option<Tracker>,
-    /// What was finished beyond the committed offset before this assignment.
+    /// The records beyond the committed offset that were finished before this assignment.
     pub(crate) before: Option<FinishedBeyond>,
     pub(crate) lanes: Lanes<R>,
-    /// Lanes in line for a handler, in order.
+    /// Lanes queued for a handler, in order.
     pub(crate) ready: VecDeque<usize>,
-    /// Whether it is in line for a handler itself.
+    /// Whether the partition itself is queued for a handler.
     pub(crate) is_in_rotation: bool,
-    /// Records that wait, in lanes or while it loads, and their bytes.
+    /// Waiting records, in lanes or while the partition loads, and their bytes.
     pub(crate) queued: usize,
     pub(crate) queued_bytes: usize,
-    /// Records at a handler.
+    /// The number of records at a handler.
     pub(crate) running: usize,
-    /// Dead letters being written.
+    /// The number of dead letters being written.
     pub(crate) writing: usize,
     pub(crate) pauses: Pauses,
     pub(crate) commits: Commits,
-    /// What finished records leave behind in a transaction.
+    /// The effects of finished records in a transaction.
     pub(crate) effects: Effects<R>,
-    /// Of a retry topic: what its next record waits for.
+    /// For a retry topic: the wait for its next record.
     pub(crate) wait: Option<Wait>,
-    /// The record for which that was: it is due, whatever it says of itself.
+    /// The record whose wait has ended: it is due, whatever its timestamp.
     pub(crate) waited_for: Option<Position>,
-    /// The last one that waits, or did, whose timestamp is ahead of the clock.
+    /// The last waiting record, now or before, whose timestamp is ahead of the clock.
     pub(crate) ahead: Option<Ahead>,
     /// Why nothing more of it can be read.
     pub(crate) unreadable: Option<StoppedPartition>,
 }
 
-/// How far an assignment is.
+/// The phase of an assignment.
 #[derive(Debug)]
 pub(crate) enum Phase<R> {
-    /// It is being asked what was finished before. What has come meanwhile, and up to which offset.
+    /// The records finished before are being fetched. Holds what arrived meanwhile, and up to which offset.
     Loading {
         items: Vec<Item<R>>,
         next: i64,
         log: Log,
     },
     Active,
-    /// It is to be handed over: nothing more begins.
+    /// It is being handed over: nothing more begins.
     Revoking,
-    /// A record of it cannot go on.
+    /// One of its records cannot go on.
     Stopped(StoppedPartition),
 }
 
-/// Whether the log is the one of which something was committed.
+/// Whether the log is still the one that the commit refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Log {
     AsCommitted,
     Changed,
 }
 
-/// Why nothing more of it is to be read for now, and whether the consumer was told so.
+/// Why the partition is paused, and whether the consumer was told so.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Pauses {
     /// The queue is full.
     pub(crate) room: bool,
     /// This lane has used up the partition's share of the queue.
     pub(crate) lane: Option<usize>,
-    /// The consumer is to go elsewhere before anything of it is read: until it is [loaded](super::Machine::loaded).
+    /// The consumer must move its position before anything is read: until the partition is [loaded](super::Machine::loaded).
     pub(crate) is_elsewhere: bool,
     pub(crate) is_paused: bool,
 }
@@ -117,7 +117,7 @@ impl<R> Partition<R> {
         matches!(self.phase, Phase::Stopped(_))
     }
 
-    /// Why it goes on no more.
+    /// Why it stopped.
     pub(crate) fn stopped(&self) -> Option<&StoppedPartition> {
         match &self.phase {
             Phase::Stopped(stopped) => Some(stopped),
@@ -125,12 +125,12 @@ impl<R> Partition<R> {
         }
     }
 
-    /// Whether nothing of it is at a handler or on its way to the dead letters.
+    /// Whether nothing of it is at a handler and no letter is being written.
     pub(crate) fn is_idle(&self) -> bool {
         self.running == 0 && self.writing == 0
     }
 
-    /// A record enters its lane. `None` if it was finished before this assignment; else the lane's index.
+    /// Puts a record into its lane. Returns the lane's index, or `None` if the record was finished before this assignment.
     pub(crate) fn enter(&mut self, item: Item<R>, order: Order, received: Instant) -> Option<usize> {
         let commits = &mut self.commits;
         let tracker = self.tracker.get_or_insert_with(|| {
@@ -178,7 +178,7 @@ impl<R> Partition<R> {
         Some(lane)
     }
 
-    /// No record lies before this offset that has not come.
+    /// Notes that there are no further records before this offset.
     pub(crate) fn pass(&mut self, to: i64) {
         if let Some(tracker) = &mut self.tracker {
             let before = tracker.position();
@@ -187,7 +187,7 @@ impl<R> Partition<R> {
         }
     }
 
-    /// Where in line there is a record that has never failed, ahead of its lane.
+    /// The place in the queue of a lane whose first record has never failed.
     fn fresh(&self) -> Option<usize> {
         let is_fresh = |index: &usize| {
             let lane = self.lanes.get(*index).filter(|lane| lane.state == LaneState::Ready);
@@ -196,13 +196,13 @@ impl<R> Partition<R> {
         self.ready.iter().position(is_fresh)
     }
 
-    /// Whether a record that has never failed is in line.
+    /// Whether a record that has never failed is queued.
     pub(crate) fn has_fresh(&self) -> bool {
         self.fresh().is_some()
     }
 
-    /// Records of the lanes in line for a handler, in this job. A probe is one that has never failed, if there is one. So many
-    /// attempts has each.
+    /// Takes records of the queued lanes for this job. A probe takes a record that has never failed, if there is one. `attempts`
+    /// is the number of attempts that a record has.
     pub(crate) fn take(
         &mut self,
         job: u64,
@@ -242,8 +242,8 @@ impl<R> Partition<R> {
         taken
     }
 
-    /// Drops the records that wait, but for those at a handler and those whose dead letter is being written. How many, their bytes,
-    /// and the lowest offset of a record that was in a lane.
+    /// Drops the waiting records, but not those at a handler or whose dead letter is being written. Returns their number, their
+    /// bytes, and the lowest offset of a dropped record that was in a lane.
     pub(crate) fn drop_queued(&mut self) -> (usize, usize, Option<i64>) {
         let (mut count, mut bytes, mut lowest) = (0, 0, None::<i64>);
         if let Phase::Loading { items, .. } = &mut self.phase {
@@ -264,8 +264,8 @@ impl<R> Partition<R> {
         (count, bytes, lowest)
     }
 
-    /// The log was cut, or another one begins: records from this offset on come again. None is at a handler. How many that waited are dropped, and
-    /// their bytes.
+    /// Rewinds the partition after its log was truncated or replaced: records from this offset on are read again. None of them
+    /// may be at a handler. Returns the number of dropped records, and their bytes.
     pub(crate) fn rewind(&mut self, to: i64) -> (usize, usize) {
         let (mut count, mut bytes) = (0, 0);
         let mut open_from = to;
@@ -278,9 +278,9 @@ impl<R> Partition<R> {
             });
         }
         self.log_changed();
-        // What comes again has to be committed, even where the offset is the same.
+        // The new records have to be committed, even at the same offset.
         (self.commits.base, self.commits.next_base) = (None, None);
-        // What was committed before that is of this log still.
+        // A commit from before the cut is still about this log.
         self.commits.before = self.commits.before.filter(|(at, _)| *at <= to);
         self.ready.clear();
         for index in self.lanes.indexes() {
@@ -307,7 +307,7 @@ impl<R> Partition<R> {
         (count, bytes)
     }
 
-    /// What was finished before this assignment was of another log, or may have been.
+    /// Forgets the records finished before this assignment, because they were, or may have been, of another log.
     pub(crate) fn log_changed(&mut self) {
         self.before = None;
         if let Phase::Loading { log, .. } = &mut self.phase {
@@ -327,7 +327,7 @@ impl<R> Partition<R> {
         }
     }
 
-    /// The first record of a lane is finished.
+    /// Finishes the first record of a lane.
     pub(crate) fn finish_first(&mut self, lane: usize) -> Option<Entry<R>> {
         let entry = self.lanes.get_mut(lane)?.records.pop_front()?;
         if let Some(tracker) = &mut self.tracker {
@@ -337,7 +337,7 @@ impl<R> Partition<R> {
         Some(entry)
     }
 
-    /// A lane goes on: in line for a handler if it has records, forgotten if it has none.
+    /// Advances a lane: it is queued for a handler if it has records, and removed if not.
     pub(crate) fn go_on(&mut self, index: usize) {
         if self.lanes.remove_if_empty(index) {
             return;
@@ -348,7 +348,7 @@ impl<R> Partition<R> {
         }
     }
 
-    /// From this record on nothing is finished any more.
+    /// Marks everything from this record on as unfinished.
     pub(crate) fn take_back_from(&mut self, offset: i64) {
         if let Some(tracker) = &mut self.tracker {
             tracker.rewind(offset, tracker.received());
@@ -358,7 +358,7 @@ impl<R> Partition<R> {
 }
 
 impl<R> Lane<R> {
-    /// How many of its records are at a handler or on their way to the dead letters.
+    /// The number of its records that are at a handler or whose letter is being written.
     fn kept(&self) -> usize {
         match self.state {
             LaneState::Running { count, .. } => count.min(self.records.len()),
@@ -368,11 +368,11 @@ impl<R> Lane<R> {
     }
 }
 
-/// What a job takes.
+/// The records taken for a job.
 #[derive(Debug)]
 pub(crate) struct Taken<R> {
     pub(crate) records: Vec<Started<R>>,
-    /// The lanes that they are of, in order, and how many of each.
+    /// The lanes of the records, in order, each with the number of its records.
     pub(crate) lanes: Vec<(usize, usize)>,
     pub(crate) bytes: usize,
 }

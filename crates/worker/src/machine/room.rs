@@ -1,12 +1,14 @@
-//! How much may wait, and which partitions are paused for it.
+//! The limits of the queue, and which partitions are paused for them.
 //!
 //! Three rules:
-//! - The queue is full when as many records or bytes wait as it may have. Then every partition is paused. From three quarters on, each poll that brings
-//!   something pauses the partition that has most of what waits, so that others have what is left.
-//! - When half of it is left, all of these are resumed.
-//! - A lane that has the partition's share (the queue divided by the partitions, half of it at most; but 8 records at least, or the whole queue where that has less) pauses its partition by itself, until it has half of that. A log can only be
-//!   read in order: what is behind the lane's records cannot be reached without reading them. So neither is the queue one key's, nor does anything wait
-//!   for what cannot come: a lane goes on whenever its first record does, and that has a place in the queue already.
+//! - The queue is full when it holds the allowed number of records or bytes. Then every partition is paused. From three quarters
+//!   on, each poll that returns records pauses the partition with the most waiting records, to leave the rest to the others.
+//! - When the queue is down to half, all of these are resumed.
+//! - A lane that fills the partition's share of the queue pauses its partition, until it is down to half of that. (The share is
+//!   the queue divided by the partitions, at most half of the queue; at least 8 records, or the whole queue if that is smaller.)
+//!   A log can only be read in order, so that the records after those of the lane cannot be reached without reading these. In
+//!   this way no key fills the whole queue, and there is no deadlock: a lane goes on whenever its first record does, and that
+//!   record is in the queue already.
 
 use super::{
     Action, AssignmentId, Machine, Mode,
@@ -20,11 +22,11 @@ pub(crate) struct Room {
     most_bytes: usize,
     queued: usize,
     queued_bytes: usize,
-    /// Whether partitions are paused for it.
+    /// Whether partitions are paused because the queue is full.
     is_scarce: bool,
 }
 
-/// No lane's share is less.
+/// The minimum share of a lane.
 const LEAST_SHARE: usize = 8;
 
 impl Room {
@@ -40,7 +42,7 @@ impl Room {
         self.queued_bytes
     }
 
-    /// Whether partitions are paused for it, and new ones are to be.
+    /// Whether partitions are paused because the queue is full. New ones are paused as well.
     pub(crate) fn is_scarce(&self) -> bool {
         self.is_scarce
     }
@@ -59,7 +61,7 @@ impl Room {
 }
 
 impl<R: Clone> Machine<R> {
-    /// Records begin to wait.
+    /// Adds waiting records to the queue.
     pub(super) fn enter_queue(&mut self, id: AssignmentId, count: usize, bytes: usize) {
         self.room.queued += count;
         self.room.queued_bytes += bytes;
@@ -69,7 +71,7 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// Records do not wait any more.
+    /// Removes records from the queue.
     pub(super) fn leave_queue(&mut self, id: AssignmentId, count: usize, bytes: usize) {
         self.room.queued = self.room.queued.saturating_sub(count);
         self.room.queued_bytes = self.room.queued_bytes.saturating_sub(bytes);
@@ -84,7 +86,7 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// A poll has brought something.
+    /// Checks the limits after a poll that returned records.
     pub(crate) fn look_at_room(&mut self) {
         if self.is_open() {
             self.balance_all(); // there may be something to try now
@@ -95,7 +97,7 @@ impl<R: Clone> Machine<R> {
             self.balance_all();
         } else if self.room.is_nearly_full() {
             let unpaused = self.partitions.iter_mut().filter(|(_, partition)| !partition.pauses.room);
-            // By what it has the most of the bound of.
+            // The fullest has the most records; bytes decide between equals.
             let fullest = unpaused.max_by_key(|(_, partition)| (partition.queued, partition.queued_bytes));
             if let Some((id, partition)) = fullest {
                 (self.room.is_scarce, partition.pauses.room) = (true, true);
@@ -105,7 +107,7 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// A lane has got a record.
+    /// Checks a lane that got a record.
     pub(super) fn lane_grew(&mut self, id: AssignmentId, lane: usize) {
         let share = self.share();
         let Some(partition) = self.partitions.get_mut(&id) else { return };
@@ -117,7 +119,7 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// A lane has lost records.
+    /// Checks a lane that lost records.
     pub(super) fn lane_shrank(&mut self, id: AssignmentId, lane: usize) {
         let share = self.share();
         let Some(partition) = self.partitions.get_mut(&id) else { return };
@@ -129,7 +131,7 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// How many records of one lane may wait.
+    /// The number of records of one lane that may wait.
     fn share(&self) -> usize {
         let share = self.room.most.checked_div(self.partitions.len().max(2)).unwrap_or(self.room.most);
         share.max(LEAST_SHARE).min(self.room.most)
@@ -144,12 +146,12 @@ impl<R: Clone> Machine<R> {
         self.breaker.as_ref().is_none_or(|breaker| breaker.state() == BreakerState::Closed)
     }
 
-    /// Whether there is a record that has never failed, to be tried when the breaker is half-open.
+    /// Whether there is a record that has never failed, for a half-open breaker to try.
     fn has_fresh(&self) -> bool {
         self.partitions.values().any(Partition::has_fresh)
     }
 
-    /// Pauses or resumes what is to be.
+    /// Pauses or resumes all partitions as needed.
     pub(super) fn balance_all(&mut self) {
         let nothing_begins = self.nothing_begins();
         let ids: Vec<_> = self.partitions.keys().copied().collect();
@@ -160,7 +162,7 @@ impl<R: Clone> Machine<R> {
         self.balance_while(id, self.nothing_begins());
     }
 
-    /// Whether nothing that is read now would begin: then nothing is read.
+    /// Whether no record that is read now would begin; then nothing is read.
     fn nothing_begins(&self) -> bool {
         self.mode == Mode::Stopping || self.is_open() && self.has_fresh()
     }
@@ -170,7 +172,7 @@ impl<R: Clone> Machine<R> {
         let waits = partition.wait.is_some();
         let pauses = &mut partition.pauses;
         let is_paused = match partition.phase {
-            // It hands nothing out.
+            // It delivers nothing anyway.
             Phase::Revoking => return,
             Phase::Stopped(_) => true,
             Phase::Loading { .. } | Phase::Active => {
@@ -179,7 +181,7 @@ impl<R: Clone> Machine<R> {
         };
         if is_paused != std::mem::replace(&mut pauses.is_paused, is_paused) {
             let name = partition.name.clone();
-            // Those that follow one another are one call.
+            // Consecutive changes of the same kind become one call.
             match self.actions.back_mut() {
                 Some(Action::SetPaused { partitions, is_paused: last }) if *last == is_paused => {
                     partitions.push(name);

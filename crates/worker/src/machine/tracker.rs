@@ -1,7 +1,7 @@
-//! What is finished of one partition: a position, before which everything is, and ranges beyond it.
+//! The finished records of one partition: a position before which everything is finished, and ranges beyond it.
 //!
-//! Each record covers the offsets from the end of the one before it to its own, so that offsets which have no record (compacted, of
-//! transactions' markers) are finished with the record behind them.
+//! Each record covers the offsets from the end of the previous record to its own. Offsets without a record (compacted, or used by
+//! transaction markers) are therefore finished together with the next record.
 
 use std::collections::BTreeMap;
 
@@ -9,17 +9,17 @@ use std::collections::BTreeMap;
 pub(crate) struct Tracker {
     /// Everything before it is finished.
     position: i64,
-    /// What is finished beyond it, by start: neither overlapping nor touching one another or the position.
+    /// The finished ranges beyond it, by start: they neither overlap nor touch each other or the position.
     beyond: BTreeMap<i64, i64>,
-    /// Records up to here have come.
+    /// The end of the records received.
     received: i64,
-    /// From which offset on records have which leader epoch. Those of offsets before the position are dropped, but for the last.
+    /// The leader epochs, each with the offset from which it applies. Those before the position are dropped, except the last.
     epochs: Vec<(i64, Option<i32>)>,
-    /// The latest timestamp of what is finished.
+    /// The latest timestamp of the finished records.
     newest: i64,
 }
 
-/// The offsets that a record stands for.
+/// The offsets that a record covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cover {
     pub(crate) from: i64,
@@ -27,7 +27,7 @@ pub(crate) struct Cover {
 }
 
 impl Tracker {
-    /// Of a partition whose first record has this offset.
+    /// Begins with a partition whose first record has this offset.
     pub(crate) fn starting_at(offset: i64) -> Self {
         Self {
             position: offset,
@@ -38,7 +38,7 @@ impl Tracker {
         }
     }
 
-    /// A record has come, behind all that came before.
+    /// Adds a record that has arrived, after all earlier ones.
     pub(crate) fn receive(&mut self, offset: i64, epoch: Option<i32>) -> Cover {
         let cover = Cover { from: self.received, to: offset.saturating_add(1) };
         self.received = cover.to;
@@ -48,7 +48,7 @@ impl Tracker {
         cover
     }
 
-    /// No record lies between what has come and this offset.
+    /// Notes that there are no records up to this offset.
     pub(crate) fn pass(&mut self, to: i64) {
         if to > self.received {
             let from = std::mem::replace(&mut self.received, to);
@@ -56,7 +56,7 @@ impl Tracker {
         }
     }
 
-    /// The log has nothing more of what lies between what has come and this offset. Of which leader epoch that was is not known.
+    /// Notes that the log no longer has the records up to this offset. Their leader epoch is unknown.
     pub(crate) fn skip(&mut self, to: i64) {
         if to > self.received {
             self.epochs.push((self.received, None));
@@ -64,7 +64,7 @@ impl Tracker {
         }
     }
 
-    /// A record is finished. Saying it twice changes nothing.
+    /// Marks a record as finished. A repeated call has no effect.
     pub(crate) fn finish(&mut self, cover: Cover, timestamp: i64) {
         self.newest = self.newest.max(timestamp);
         self.cover(cover);
@@ -80,7 +80,7 @@ impl Tracker {
             self.epochs.drain(..before.saturating_sub(1));
             return;
         }
-        // With those that it touches it is one.
+        // The range is merged with those that it touches.
         if let Some((start, _)) = self.beyond.range(..from).next_back().filter(|(_, end)| **end >= from) {
             from = *start;
         }
@@ -92,8 +92,8 @@ impl Tracker {
         self.beyond.insert(from, to);
     }
 
-    /// The log was cut, or another one begins: records from this offset on come again. What they cover begins where it did with those that were
-    /// not finished (`open_from`): a gap before them is still theirs.
+    /// Rewinds after the log was truncated or replaced: records from this offset on are read again. The first of them covers the
+    /// same offsets as the unfinished record there before (from `open_from`), including a gap before it.
     pub(crate) fn rewind(&mut self, to: i64, open_from: i64) {
         self.position = self.position.min(to);
         self.received = self.received.min(to).min(open_from);
@@ -105,32 +105,32 @@ impl Tracker {
         self.epochs.retain(|(from, _)| *from < to);
     }
 
-    /// Everything before it is finished.
+    /// The offset before which everything is finished.
     pub(crate) fn position(&self) -> i64 {
         self.position
     }
 
-    /// Records up to here have come.
+    /// The end of the records received.
     pub(crate) fn received(&self) -> i64 {
         self.received
     }
 
-    /// What is finished beyond the position, in order.
+    /// The finished ranges beyond the position, in order.
     pub(crate) fn beyond(&self) -> impl Iterator<Item = (i64, i64)> + '_ {
         self.beyond.iter().map(|(start, end)| (*start, *end))
     }
 
-    /// How many offsets that is.
+    /// The number of offsets in these ranges.
     pub(crate) fn count_beyond(&self) -> u64 {
         self.beyond().map(|(start, end)| end.abs_diff(start)).sum()
     }
 
-    /// The leader epoch of the record before an offset.
+    /// The leader epoch of the last record before an offset.
     pub(crate) fn epoch_before(&self, offset: i64) -> Option<i32> {
         self.epochs.iter().rev().find(|(from, _)| *from < offset).and_then(|(_, epoch)| *epoch)
     }
 
-    /// The latest timestamp of what is finished.
+    /// The latest timestamp of the finished records.
     pub(crate) fn newest(&self) -> i64 {
         self.newest
     }
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(tracker.epochs.len(), 1, "what is behind is forgotten");
     }
 
-    /// Against a set of offsets, in the orders of many seeds.
+    /// Compares with a set of offsets, in random orders.
     #[test]
     fn it_agrees_with_a_set() {
         for seed in 0..500u64 {

@@ -1,4 +1,4 @@
-//! What comes out of the consumer: records, changes of ownership, errors.
+//! The consumer's output: records, changes of ownership, errors.
 
 use std::{
     collections::BTreeMap,
@@ -18,33 +18,35 @@ use crate::{
     machine::{AssignmentId, Before, CommittedOffset, Due, FinishedBeyond, Item, Machine, PartitionCommit},
 };
 
-/// Partitions that are being handed over.
+/// Partitions being handed over.
 pub(super) struct Handing {
     handover: Handover,
-    /// When they are given up, whatever is not done: the group's deadline, or before it where the worker stops.
+    /// When they are given up at the latest: at the group's deadline, or earlier if the worker stops.
     by: Instant,
-    /// When it was last looked whether the member is one still.
+    /// When the membership was last checked.
     looked: Instant,
     phase: HandoverPhase,
 }
 
-/// Nothing is polled while partitions are handed over, so that a loss has to be looked for.
+/// How often to check for a loss. Nothing is polled while partitions are handed over, so that it would go unnoticed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum HandoverPhase {
-    /// What is at a handler may end, until then.
+    /// Running handlers may end until this time.
     Draining { until: Instant },
-    /// The commit that is on its way is waited for, to make another of what is finished since.
+    /// Waits for the commit in flight, before another commit of everything finished since.
     Committing { ends_by: Instant },
-    /// That one is on its way: with its end they go, however it ends. But handlers that were cancelled may end before, until then.
+    /// That other commit is in flight. When it ends, the partitions go, whatever the result; but cancelled handlers may end
+    /// before, until this time.
     LastCommit { ends_by: Instant },
 }
 
-/// For the commit a tenth of the time to hand over is kept, and no more than this.
+/// The most time reserved for the commit. It is a tenth of the time for the handover, but no more than this.
 const MOST_FOR_COMMIT: Duration = Duration::from_secs(5);
 
-/// A handler that blocks its thread ends some time after it was told. It is waited for no longer than this, nor than half of what is left: the group waits too.
+/// A handler that blocks its thread ends some time after it was cancelled. The wait for it is limited to this, and to half of the
+/// remaining time, because the group waits too.
 const MOST_FOR_ENDS: Duration = Duration::from_secs(5);
 
 impl Handing {
@@ -56,7 +58,7 @@ impl Handing {
         Self { handover, by, looked: now, phase: HandoverPhase::Draining { until } }
     }
 
-    /// When to look again. Whatever happens wakes the loop as well.
+    /// When to check again. Every other event wakes the loop as well.
     pub(super) fn wake(&self, now: Instant) -> Instant {
         let phase = match self.phase {
             HandoverPhase::Draining { until } => until,
@@ -66,7 +68,7 @@ impl Handing {
         phase.min(clock::later(self.looked, LOOK_EVERY))
     }
 
-    /// What runs is waited for no longer, and the commit no longer than this.
+    /// Stops waiting for running handlers, and limits the wait for the commit.
     pub(super) fn hurry(&mut self, now: Instant, for_commit: Duration) {
         self.by = self.by.min(clock::later(now, for_commit));
         if let HandoverPhase::Draining { until } = &mut self.phase {
@@ -74,7 +76,7 @@ impl Handing {
         }
     }
 
-    /// The last commit may go better at once, or have left something out.
+    /// Goes back to another commit, because the last one may succeed if repeated, or left something out.
     pub(super) fn commit_again(&mut self, machine: &Machine<OwnedRecord>) {
         if let HandoverPhase::LastCommit { ends_by } = self.phase
             && machine.has_uncommitted(&self.handover.partitions)
@@ -83,7 +85,7 @@ impl Handing {
         }
     }
 
-    /// Whether the group has gone on without this member: what it holds is lost, as the next poll will tell.
+    /// Whether the group has gone on without this member. Its partitions are then lost, as the next poll will report.
     fn is_lost(&mut self, now: Instant, consumer: &Consumer) -> bool {
         use MembershipState::{Closed, Failed, Joining, NotPolled};
         if now < clock::later(self.looked, LOOK_EVERY) {
@@ -94,7 +96,7 @@ impl Handing {
         health.generation.is_none() || matches!(health.membership, Closed | Failed | Joining | NotPolled)
     }
 
-    /// Whether the group waits no longer.
+    /// Whether the group has stopped waiting.
     pub(super) fn is_overdue(&self, now: Instant) -> bool {
         now >= self.handover.deadline()
     }
@@ -121,7 +123,7 @@ impl Runner {
                 self.handing = Some(Handing::new(now, handover, grace));
             }
             Ok(Next::Lost(handover)) => {
-                // Somebody else may have them: a commit that was not sent is not sent any more.
+                // Another member may own them: an unsent commit is dropped.
                 self.give_up_commit();
                 self.partitions_gone(&handover.partitions);
                 self.machine.removed(&handover.partitions);
@@ -145,14 +147,15 @@ impl Runner {
     fn assigned(&mut self, now: Instant, change: OwnershipChange) {
         let assigned = self.machine.assigned(&change.partitions);
         self.tell(Event::Assigned(change));
-        // All that a retry topic holds was put there for this group, also what came before anything of it was committed: the consumer's
-        // `auto.offset.reset` is for other topics.
+        // Every record in a retry topic was written for this group, including those from before its first commit. The consumer's
+        // `auto.offset.reset` is meant for other topics.
         let retries = assigned.iter().filter(|(_, name)| self.is_of_a_retry_topic(name));
         let elsewhere = retries.map(|(_, name)| (name.clone(), StartAt::Earliest)).collect();
         self.load(now, assigned, elsewhere);
     }
 
-    /// Whether what was finished of these is committed nobody knows: they go back to what is, where they are this member's still.
+    /// Reloads partitions of a commit whose outcome is unknown: those that this member still owns go back to their committed
+    /// offsets.
     pub(super) fn start_over(&mut self, commits: &[PartitionCommit]) {
         let begun = self.machine.start_over(commits);
         let begin =
@@ -162,7 +165,8 @@ impl Runner {
         self.load(clock::now(), assigned, elsewhere);
     }
 
-    /// Asks what was finished of partitions, and sends the consumer to what is committed of those that are read `elsewhere`, or to this where nothing is.
+    /// Fetches the records finished before, and moves the consumer to the committed offsets of the partitions listed in
+    /// `elsewhere`, or to the given start if there is none.
     fn load(
         &mut self,
         now: Instant,
@@ -206,7 +210,7 @@ impl Runner {
         self.settings.options.retry.topic_index(name.topic.as_str()).is_some()
     }
 
-    /// What was finished beyond the committed offsets of partitions is known, or is not.
+    /// Stores the result of fetching the records finished beyond the committed offsets.
     pub(super) fn loaded(&mut self, loaded: Result<Loaded, JoinError>) {
         let (assigned, committed) = match loaded {
             Ok(loaded) => loaded,
@@ -243,7 +247,8 @@ impl Runner {
             {
                 self.begins_at(partition, *to);
             }
-            // What a retry topic holds is not passed, whatever `auto.offset.reset` says. Where its end was cut off, what is left was read before.
+            // No record of a retry topic may be skipped, whatever `auto.offset.reset` says. If the end of the topic was cut off,
+            // the remaining records were read before.
             ConsumerEvent::Reset { partition, reason: TopicRecreated | EpochUnknown, .. }
                 if self.is_of_a_retry_topic(partition) =>
             {
@@ -280,14 +285,14 @@ impl Runner {
         self.tell(Event::Consumer(event));
     }
 
-    /// Nothing of a partition has come yet, and it is read from this offset on.
+    /// Notes that a partition without records so far is read from this offset on.
     fn begins_at(&mut self, partition: &TopicPartition, offset: i64) {
         if self.is_handed_out_to(partition, offset) {
             self.machine.begins_at(partition, offset);
         }
     }
 
-    /// Whether nothing comes before this offset any more: what the consumer has read and not handed out yet does.
+    /// Whether everything before this offset was delivered. The consumer may still hold records that it has read.
     fn is_handed_out_to(&self, partition: &TopicPartition, offset: i64) -> bool {
         self.consumer.position(partition).is_none_or(|position| position >= offset)
     }
@@ -296,7 +301,7 @@ impl Runner {
         let partition = error.partition().cloned();
         let is_our_fault = matches!(error.kind(), ErrorKind::Config | ErrorKind::Misuse);
         match partition {
-            // It is about to be told where to begin.
+            // The worker is about to set its position.
             Some(partition)
                 if error.kind() == ErrorKind::NoOffset
                     && self.is_of_a_retry_topic(&partition)
@@ -307,14 +312,14 @@ impl Runner {
                 self.machine.unreadable(StoppedPartition { partition, offset, why });
             }
             _ if error.is_fatal() || is_our_fault => {
-                // Every further call would fail with it.
+                // Every further call would return the same error.
                 self.poll_from = clock::later(now, Duration::MAX);
                 self.end_with(crate::Error::Client(error));
             }
-            // Each partition tells its own once. There may be many, and a rebalance may stand behind them.
+            // Each partition reports its own error once. There may be many, and a rebalance may be queued after them.
             Some(_) => self.tell(Event::Error(error)),
             None => {
-                // It may come again at once.
+                // The error may repeat at once.
                 self.poll_from = clock::later(now, AFTER_ERROR);
                 self.tell(Event::Error(error));
             }
@@ -339,7 +344,7 @@ impl Runner {
         items
     }
 
-    /// Goes on with partitions that are being handed over: what runs ends or is cancelled, what is finished is committed, then they go.
+    /// Advances the handover: running handlers end or are cancelled, finished records are committed, then the partitions go.
     pub(super) fn go_on_handing_over(&mut self, now: Instant) {
         let Some(handing) = &mut self.handing else { return };
         let (by, partitions) = (handing.by, handing.handover.partitions.clone());
@@ -371,7 +376,7 @@ impl Runner {
         if !is_last && !is_late && self.commit(now, Some(&partitions), by.saturating_duration_since(now)) {
             return;
         }
-        // Whoever has them next begins when their handlers here have ended, if they end in time.
+        // The next owner begins when the handlers here have ended, if they end in time.
         if !self.machine.have_ended(&partitions) {
             if now < ends_by && !is_late {
                 return;
@@ -381,11 +386,11 @@ impl Runner {
             );
         }
         let is_overdue = self.handing.as_ref().is_some_and(|handing| handing.is_overdue(now));
-        // A transaction that is on its way says itself how it ends.
+        // A transaction in flight reports its own result.
         if is_late && !is_overdue && !self.committing.is_on_its_way() {
             self.note_uncommitted(now, &partitions);
         }
-        // The group did not wait longer: it took no commit.
+        // The group did not wait any longer, and accepted no commit.
         self.hand_over(&partitions, if is_overdue { Event::Lost } else { Event::Revoked });
     }
 
@@ -401,7 +406,7 @@ impl Runner {
     }
 }
 
-/// Whether an error that names a partition has stopped it. The others are of what the consumer goes on trying.
+/// Whether an error that names a partition has stopped it. The consumer keeps retrying after the others.
 fn stops(error: &Error) -> bool {
     use ErrorKind::{Corrupt, MissingCodec, Misuse, NoOffset, TooLarge};
     matches!(error.kind(), Corrupt | MissingCodec | Misuse | NoOffset | TooLarge)
@@ -413,7 +418,7 @@ fn items(part: &PartitionRecords) -> Vec<Item<OwnedRecord>> {
         let bytes = headers.sum::<usize>()
             + record.key().map_or(0, <[u8]>::len)
             + record.value().map_or(0, <[u8]>::len);
-        // What waits holds its own bytes alone: they are what the queue counts.
+        // A waiting record owns only its own bytes, which are the bytes that the queue counts.
         let record = record.detach_copied();
         Item {
             offset: record.offset(),

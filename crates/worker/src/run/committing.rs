@@ -23,44 +23,44 @@ use crate::{
     machine::{Effect, EffectId, PartitionCommit},
 };
 
-/// What a transaction sends, in the order of the logs.
+/// The records that a transaction sends, in the order of the logs.
 type ToSend = Vec<(EffectId, Sent)>;
 
 type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// How commits are made, and the one on its way.
+/// How commits are made, and the commit in flight.
 pub(super) enum Committing {
-    /// By offsets alone. None is on its way.
+    /// By offsets alone, with none in flight.
     Offsets,
     Offset {
         commits: Vec<PartitionCommit>,
         answer: Answer<Result<(), Error>>,
     },
-    /// In transactions. None is on its way.
+    /// In transactions, with none in flight.
     Transactions(TransactionalProducer),
-    /// It is asked as whom this member commits.
+    /// A transaction is being prepared: the group metadata of this member is being fetched.
     Identity {
         producer: TransactionalProducer,
         answer: Answer<Result<GroupMetadata, Error>>,
     },
     Transaction {
         commits: Vec<PartitionCommit>,
-        /// Whether a partition of it was lost since.
+        /// Whether one of its partitions was lost since.
         is_lost: Arc<AtomicBool>,
         answer: Answer<Ended>,
     },
-    /// In transactions, which nobody can make any more.
+    /// In transactions, but none can be made any more.
     Never,
 }
 
-/// What was waited for.
+/// The result of one step of a commit.
 pub(super) enum CommitAnswer {
     Offset(Result<(), Error>),
     Identity(Result<GroupMetadata, Error>),
     Transaction(Box<Ended>),
 }
 
-/// How one ended: whether it went wrong, and whether it may go better at once.
+/// How a commit ended: its error, and whether a repetition may succeed at once.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
     pub(super) error: Option<Error>,
@@ -75,7 +75,7 @@ impl Committing {
         }
     }
 
-    /// What comes next of the one on its way; never, without one.
+    /// Waits for the next step of the commit in flight; for ever if there is none.
     pub(super) async fn answer(&mut self) -> CommitAnswer {
         match self {
             Self::Offset { answer, .. } => CommitAnswer::Offset(answer.as_mut().await),
@@ -85,7 +85,7 @@ impl Committing {
         }
     }
 
-    /// Ends the producer of transactions, if there is one.
+    /// Closes the transactional producer, if there is one.
     pub(super) async fn close(self, timeout: Duration) {
         if let Self::Transactions(producer) = self
             && let Err(error) = producer.close(timeout).await
@@ -112,7 +112,8 @@ impl Runner {
         }
     }
 
-    /// Begins a commit of what is finished: of these partitions alone if they are named, but for a transaction, which has all. Whether there is one.
+    /// Begins a commit of everything finished, limited to these partitions if they are given; a transaction always contains all.
+    /// Returns whether a commit began.
     pub(super) fn commit(
         &mut self,
         now: Instant,
@@ -145,7 +146,7 @@ impl Runner {
         }
     }
 
-    /// What was waited for of a commit is there. How the commit ended, if it has.
+    /// Handles the next step of a commit. Returns the outcome, if the commit has ended.
     pub(super) fn commit_answered(&mut self, answer: CommitAnswer) -> Option<Outcome> {
         match (mem::replace(&mut self.committing, Committing::Never), answer) {
             (Committing::Offset { commits, .. }, CommitAnswer::Offset(result)) => {
@@ -178,7 +179,7 @@ impl Runner {
     ) -> Option<Outcome> {
         let now = clock::now();
         if self.handing.as_ref().is_some_and(|handing| handing.is_overdue(now)) {
-            // The group may have taken them, and this member have an identity without them.
+            // The group may have reassigned the partitions, and this member may have new group metadata without them.
             self.committing = Committing::Transactions(producer);
             self.machine.transaction_ended(now, &[], false, &BTreeMap::new());
             return Some(Outcome { again: true, error: None });
@@ -187,7 +188,7 @@ impl Runner {
         let sent = match sent {
             Ok(sent) => sent,
             Err((id, error)) => {
-                // Another one is made, without it.
+                // Another transaction is made, without it.
                 self.committing = Committing::Transactions(producer);
                 self.machine.transaction_ended(now, &commits, false, &BTreeMap::new());
                 self.machine.effect_refused(id, error.clone());
@@ -208,8 +209,8 @@ impl Runner {
         None
     }
 
-    /// What the next transaction commits, and what it sends: as much as its producer has room for, and the rest is left for the one behind it. Or what can be
-    /// in no transaction.
+    /// The commits and the records of the next transaction: as much as its producer has room for; the rest is left for the
+    /// following one. Returns an effect instead if no transaction can contain it.
     fn take_content(&mut self, now: Instant) -> (Vec<PartitionCommit>, Result<ToSend, (EffectId, Error)>) {
         let mut most = usize::MAX;
         loop {
@@ -230,7 +231,7 @@ impl Runner {
                     return (commits, Err((*id, Error::new(ErrorKind::TooLarge, text))));
                 }
                 Some(_) if fit < all.len() => {
-                    // With fewer, others may come first: what belongs together is not parted.
+                    // With a smaller limit, other effects may come first, because those that belong together are not separated.
                     most = fit.min(most / 2).max(1);
                     self.machine.take_less(&commits, most);
                 }
@@ -239,7 +240,7 @@ impl Runner {
         }
     }
 
-    /// What a transaction with these commits sends.
+    /// The records sent by a transaction with these commits.
     fn content_of(&mut self, commits: &[PartitionCommit]) -> Result<ToSend, (EffectId, Error)> {
         let effects = self.machine.send_effects(commits).into_iter();
         let all = effects.map(|(id, effect)| match (&*effect, &self.form) {
@@ -311,7 +312,8 @@ impl Runner {
         Outcome { error: Some(error), again }
     }
 
-    /// These partitions are not this member's any more: a transaction that has one of them is not to be committed, unless that was asked for.
+    /// Notes that this member has lost these partitions. A transaction that contains one of them must not be committed, unless
+    /// its commit was already requested.
     pub(super) fn partitions_gone(&self, partitions: &[TopicPartition]) {
         if let Committing::Transaction { commits, is_lost, .. } = &self.committing
             && commits.iter().any(|commit| partitions.contains(&commit.name))
@@ -320,8 +322,8 @@ impl Runner {
         }
     }
 
-    /// A commit on its way is waited for no longer: whether it is committed nobody knows. A transaction goes on, as the group itself
-    /// refuses what is no longer this member's, and another one waits for its end.
+    /// Gives up waiting for the commit in flight, so that its outcome is unknown. A transaction goes on: the group itself refuses
+    /// offsets of partitions that this member has lost, and the next transaction waits for its end.
     pub(super) fn give_up_commit(&mut self) {
         match mem::replace(&mut self.committing, Committing::Never) {
             Committing::Offset { commits, .. } => {

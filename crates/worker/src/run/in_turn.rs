@@ -1,8 +1,8 @@
-//! [`InTurn`]: what is asked for one after the other, in the order in which it was wanted.
+//! [`InTurn`]: operations that run one after the other, in the order in which they were requested.
 
 use std::{collections::VecDeque, future::pending, pin::Pin};
 
-/// What is wanted, and the answer that is waited for. The next is asked for when that is there.
+/// The requested operations, and the running one. The next begins when that has ended.
 pub(super) struct InTurn<W, T> {
     wanted: VecDeque<W>,
     answer: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
@@ -17,7 +17,7 @@ impl<W, T> InTurn<W, T> {
         self.wanted.push_back(wanted);
     }
 
-    /// What is to be [begun](Self::begin) now; nothing while an answer is waited for.
+    /// The next operation to [begin](Self::begin); `None` while one is running.
     pub(super) fn next(&mut self) -> Option<W> {
         if self.answer.is_some() { None } else { self.wanted.pop_front() }
     }
@@ -26,7 +26,7 @@ impl<W, T> InTurn<W, T> {
         self.answer = Some(Box::pin(answer));
     }
 
-    /// The answer; never, where none is waited for. Dropped, it loses nothing.
+    /// Waits for the running operation; for ever if there is none. Cancel-safe.
     pub(super) async fn ended(&mut self) -> T {
         let Some(answer) = &mut self.answer else { return pending().await };
         let ended = answer.await;
@@ -41,7 +41,7 @@ mod tests {
 
     use super::*;
 
-    /// Two that are on their way at once may arrive in either order.
+    /// Two operations in flight at once could arrive in either order.
     #[tokio::test(start_paused = true)]
     async fn nothing_begins_before_what_was_wanted_first_has_ended() {
         let mut seeks = InTurn::new();

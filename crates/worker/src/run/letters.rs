@@ -1,4 +1,4 @@
-//! Letters as they are written: to the dead letters, or to a topic for a later attempt.
+//! The writing of letters: to the dead letters, or to a retry topic.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -21,7 +21,7 @@ use crate::{
     retry::RetryTopic,
 };
 
-/// What letters look like, and where they go.
+/// The contents and destinations of letters.
 pub(super) struct LetterForm {
     dead_letters: String,
     retries: Vec<RetryTopic>,
@@ -48,7 +48,8 @@ impl LetterForm {
         Ok(Self { dead_letters, retries: retries.to_vec(), headers, group, wall })
     }
 
-    /// A record's letter. A dead letter of one that is read from the dead letters is refused: it would come again and again.
+    /// The letter of a record. A record read from the dead letters does not become another dead letter, which would repeat for
+    /// ever.
     pub(super) fn output(&self, letter: &Letter, record: &OwnedRecord) -> Result<Output, Error> {
         let topic = self.topic(letter.to).ok_or_else(|| Error::misuse("there is no such retry topic"))?;
         if record.topic() == topic {
@@ -75,7 +76,7 @@ impl LetterForm {
         }
     }
 
-    /// Every topic that it writes to.
+    /// All topics that letters are written to.
     pub(super) fn topics(&self) -> impl Iterator<Item = (LetterTo, &str)> {
         let retries = (0..self.retries.len()).map(LetterTo::Retry);
         let all = std::iter::once(LetterTo::DeadLetters).chain(retries);
@@ -83,40 +84,40 @@ impl LetterForm {
     }
 }
 
-/// Writes letters, where no transaction does.
+/// Writes letters outside transactions.
 pub(super) struct Letters {
     producer: Producer,
-    /// The producer's (`buffer.memory`).
+    /// The producer's memory (`buffer.memory`).
     memory: usize,
-    /// How much of that those take that it has.
+    /// The memory used by the letters given to it.
     taken: usize,
-    /// Those that wait for it to have room, in order. Then it has others.
+    /// Letters that wait for memory, in order.
     held: VecDeque<(LetterTicket, Output)>,
-    /// Those that it has, and what each takes.
+    /// The letters given to the producer, with the memory that each uses.
     written: JoinSet<(usize, Written)>,
-    /// How many there are in all, by where they go.
+    /// The number of all letters, by destination.
     on_their_way: BTreeMap<LetterTo, usize>,
-    /// Whether topics exist: it is asked once.
+    /// The checks whether topics exist, which are made once.
     asked: JoinSet<Option<(LetterTo, Error)>>,
     has_asked: bool,
-    /// What could not be written when it was last tried, or does not exist.
+    /// Destinations whose last letter could not be written, or which do not exist.
     unwritable: BTreeSet<LetterTo>,
 }
 
 type Written = (LetterTicket, Result<RecordMetadata, Error>);
 
-/// What is known of letters.
+/// An event about letters.
 pub(super) enum LetterNews {
     Ended(Result<Written, JoinError>),
-    /// There is no topic for them.
+    /// The topic for letters does not exist.
     NoTopic(Error),
 }
 
 impl Letters {
-    /// Starts its producer, with the connection of this consumer.
+    /// Starts the producer, with the consumer's connection settings.
     pub(super) async fn start(options: &ProducerOptions, consumer: &offtake::Config) -> Result<Self, Error> {
         let builder = options.builder(consumer, |config| {
-            // Each alone in its batch: one that the broker refuses takes no others with it.
+            // Each record gets its own batch: a batch that the broker refuses takes no other records with it.
             config.batch_size = 1;
             #[cfg(feature = "zstd")]
             {
@@ -145,14 +146,15 @@ impl Letters {
         })
     }
 
-    /// A letter is to be [written](Self::send_held).
+    /// Queues a letter to be [written](Self::send_held).
     pub(super) fn hold(&mut self, letter: LetterTicket, output: Output) {
         *self.on_their_way.entry(letter.letter.to).or_default() += 1;
         self.held.push_back((letter, output));
     }
 
-    /// Gives the producer what it has room for, so that it keeps none waiting and refuses none; what is too large for it, it says itself. What is not wanted any
-    /// more, as its partition is gone, is not written.
+    /// Gives the producer as many letters as it has memory for, so that none wait in it or are refused for want of memory; a
+    /// letter larger than its memory gets the producer's error. Letters that are no longer wanted, because their partition is
+    /// gone, are not written.
     pub(super) fn send_held(&mut self, is_wanted: impl Fn(&LetterTicket) -> bool) {
         while let Some((letter, output)) = self.held.pop_front() {
             if !is_wanted(&letter) {
@@ -169,7 +171,7 @@ impl Letters {
         }
     }
 
-    /// What is known next. Dropped, it loses nothing.
+    /// The next event. Cancel-safe.
     pub(super) async fn next(&mut self) -> LetterNews {
         loop {
             tokio::select! {
@@ -200,7 +202,7 @@ impl Letters {
             Some(Authorization | OutcomeUnknown | Timeout | UnknownTopic) => {
                 self.unwritable.insert(to);
             }
-            // It says something of its record.
+            // The error is about the record itself.
             Some(_) => {}
         }
     }
@@ -211,7 +213,8 @@ impl Letters {
         }
     }
 
-    /// Asks whether the topics exist, once letters are on their way: at the end those to others are not waited for.
+    /// Checks once letters are in flight whether their topics exist. At the end, the worker does not wait for letters to missing
+    /// topics.
     pub(super) fn ask(&mut self, form: &LetterForm, consumer: &Handle) {
         if self.has_asked || self.written.is_empty() {
             return;
@@ -223,13 +226,13 @@ impl Letters {
         }
     }
 
-    /// Whether some are on their way, and all of them to where nothing can be written, as far as known.
+    /// Whether letters are in flight, and all of them go to destinations where nothing can be written, as far as known.
     pub(super) fn are_hopeless(&self) -> bool {
         let mut goals = self.on_their_way.iter().filter(|(_, count)| **count > 0);
         !self.written.is_empty() && goals.all(|(to, _)| self.unwritable.contains(to))
     }
 
-    /// Ends its producer. What is not written by then is given up: its records are not finished.
+    /// Closes the producer. Letters not written by then are given up, and their records are not finished.
     pub(super) async fn close(mut self, timeout: Duration) {
         let timeout = if self.are_hopeless() { Duration::ZERO } else { timeout };
         self.written.detach_all();

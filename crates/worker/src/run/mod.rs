@@ -1,4 +1,4 @@
-//! The loop: it alone has the clients, the tasks and the clock, and does what the machine says.
+//! The loop: it alone has the clients, the tasks and the clock, and carries out the machine's actions.
 
 mod changes;
 mod committing;
@@ -48,18 +48,18 @@ use crate::{
     worker::{Options, Worker},
 };
 
-/// How old what a [`WorkerHandle`] shows may be.
+/// The maximum age of the metrics in a [`WorkerHandle`].
 const METRICS_EVERY: Duration = Duration::from_millis(250);
-/// After an error that stops nothing and is of no partition, polling rests for so long.
+/// The pause in polling after an error that stops nothing and names no partition.
 const AFTER_ERROR: Duration = Duration::from_millis(200);
-/// While partitions are not known to be this member's, it is looked for so often.
+/// How often to check ownership, while this member is not known to own its partitions.
 const LOOK_FOR_OWNERSHIP: Duration = Duration::from_millis(100);
-/// So many ends of tasks are taken at once.
+/// The most ended tasks handled at once.
 const ENDS_AT_ONCE: usize = 256;
-/// So many handlers run in place before the loop looks at everything else.
+/// The most handlers run in place before the loop checks everything else.
 const IN_PLACE_AT_ONCE: usize = 256;
 
-/// What a worker works by, beside its clients.
+/// The settings of a worker, beside its clients.
 struct Settings {
     group: String,
     options: Options,
@@ -67,19 +67,19 @@ struct Settings {
     handle: WorkerHandle,
 }
 
-/// Partitions whose commits are being read, and what came of it.
+/// The result of fetching the commits of partitions.
 type Loaded = (
     Vec<(AssignmentId, TopicPartition)>,
     Result<BTreeMap<TopicPartition, OffsetAndMetadata>, offtake::Error>,
 );
 
-/// Which seek it was, and what came of it.
+/// The result of a seek.
 type Sought = (SeekId, Result<(), offtake::Error>);
 
 struct Runner {
     settings: Settings,
     consumer: Consumer,
-    /// What letters look like, where there are any.
+    /// The format of letters, if any are written.
     form: Option<LetterForm>,
     letters: Option<Letters>,
     wall: WallClock,
@@ -88,29 +88,29 @@ struct Runner {
     jobs: JoinSet<Results>,
     running: HashMap<task::Id, (JobTicket, Running)>,
     loads: JoinSet<Loaded>,
-    /// Ways back to records that are not due.
+    /// Seeks back to records that are not due.
     seeks: InTurn<(SeekId, TopicPartition, Position), Sought>,
     watch: Watch,
     committing: Committing,
-    /// So much a transaction has at most: its producer's `buffer.memory`.
+    /// The most that one transaction may contain: its producer's `buffer.memory`.
     transaction_bytes: usize,
     marks: Marks,
-    /// Partitions that are being handed over: nothing is polled meanwhile.
+    /// Partitions being handed over; nothing is polled meanwhile.
     handing: Option<Handing>,
-    /// How far it was asked to stop.
+    /// How far the worker was asked to stop.
     asked: Receiver<StopStage>,
     stage: Stage,
-    /// Why it ends by itself.
+    /// The error by which it ends on its own.
     error: Option<Error>,
-    /// What of it was handed over at the end is not known to be committed.
+    /// The error because of which partitions handed over at the end may be uncommitted.
     uncommitted: Option<offtake::Error>,
     poll_from: Instant,
     published: Instant,
-    /// Whether anything has happened since.
+    /// Whether anything has happened since the last publication.
     is_unpublished: bool,
 }
 
-/// What the loop was woken by.
+/// The event that woke the loop.
 enum Woken {
     Shutdown,
     Stop(StopStage),
@@ -124,7 +124,7 @@ enum Woken {
     Time,
 }
 
-/// Runs a worker to its end.
+/// Runs a worker until it ends.
 pub(crate) async fn run(
     worker: Worker,
     tasks: impl Tasks + 'static,
@@ -136,7 +136,7 @@ pub(crate) async fn run(
     let (parts, settings) = tokio::select! {
         biased;
         started = start::start(worker, batch) => started?,
-        // Before it could begin.
+        // Stopped before it could begin.
         _ = &mut shutdown => return Ok(Summary::default()),
         Ok(_) = asked.wait_for(|stage| *stage != StopStage::Running) => return Ok(Summary::default()),
     };
@@ -195,7 +195,7 @@ impl Runner {
         loop {
             let now = clock::now();
             self.machine.advance(now);
-            // A process that was stopped for longer than its session hears only next that others have its partitions.
+            // A process that was suspended for longer than its session learns only later that others own its partitions.
             let is_owner = self.consumer.owns_assignment();
             self.machine.owns(is_owner);
             self.go_on_handing_over(now);
@@ -260,7 +260,7 @@ impl Runner {
         self.end().await
     }
 
-    /// Does what the machine says. Whether there may be more to do at once: others have their turn in between.
+    /// Carries out the machine's actions. Returns whether there may be more to do at once, after others have had their turn.
     fn act(&mut self, mut now: Instant) -> bool {
         let (mut in_place, now_ms) = (0, self.wall.now_ms());
         while let Some(action) = self.machine.poll_action(now) {
@@ -269,7 +269,7 @@ impl Runner {
                 Action::Start(job) => {
                     let (records, ticket) = job.into_parts();
                     let mut records = records.into_iter().map(|started| self.split(started));
-                    // There is one.
+                    // A job has at least one record.
                     let Some(first) = records.next() else { continue };
                     let rest: Vec<_> = records.collect();
                     let all = std::iter::once(&first).chain(&rest);
@@ -284,7 +284,7 @@ impl Runner {
                             let outputs = outboxes.iter().map(Outbox::close).collect();
                             self.machine.job_ended(now, now_ms, &ticket, &results, outputs);
                             in_place += 1;
-                            // A handler may have asked for the end.
+                            // A handler may have requested the stop.
                             if in_place == IN_PLACE_AT_ONCE || self.asked.has_changed().unwrap_or(false) {
                                 return true;
                             }
@@ -317,7 +317,7 @@ impl Runner {
         false
     }
 
-    /// A task has ended, and perhaps others with it.
+    /// Handles the end of a task, and of others that have ended as well.
     fn jobs_ended(&mut self, ended: Result<(task::Id, Results), JoinError>) {
         let (now, now_ms) = (clock::now(), self.wall.now_ms());
         let (mut next, mut taken) = (Some(ended), 0);
@@ -344,7 +344,7 @@ impl Runner {
                 self.machine.letter_ended(letter, Ok((written.partition, written.offset)));
             }
             Ok((letter, Err(error))) => self.machine.letter_ended(letter, Err(error)),
-            // The task only waits.
+            // The task only waits for the result.
             Err(error) => tracing::error!(%error, "the task that waits for a dead letter ended"),
         }
         if let Some(letters) = &mut self.letters {
@@ -352,7 +352,7 @@ impl Runner {
         }
     }
 
-    /// A record for its handler.
+    /// Splits a started record into the handler's arguments.
     fn split(&self, started: Started<OwnedRecord>) -> (OwnedRecord, Attempt) {
         let Started { record, attempt, is_probe, is_last, first_failure, origin } = started;
         let outbox = self.settings.options.transactions.is_some().then(Outbox::open);
@@ -362,7 +362,7 @@ impl Runner {
         (record, attempt)
     }
 
-    /// When to look again, whatever happens.
+    /// When to wake at the latest.
     fn next_wake(&self, now: Instant) -> Instant {
         const AT_LEAST: Duration = Duration::from_secs(3600);
         let poll = (self.poll_from > now).then_some(self.poll_from);
@@ -382,7 +382,7 @@ impl Runner {
     }
 }
 
-/// What is known next of letters; never anything, where there are none.
+/// The next event about letters; never, if none are written.
 async fn next_letter(letters: &mut Option<Letters>) -> LetterNews {
     match letters {
         Some(letters) => letters.next().await,

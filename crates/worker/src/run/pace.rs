@@ -1,8 +1,9 @@
-//! [`Pace`]: whether handlers may be begun in place, or each as a task.
+//! [`Pace`]: the choice between running handlers in place and as tasks.
 //!
-//! A task costs more than a handler that has nothing to wait for. But whatever runs in place holds up the loop: so handlers are begun there only while
-//! nearly all of them are ready at once and take next to no time. Those that are tasks are measured as well. A handler that blocks its thread each time
-//! therefore never runs in place, and one that begins to do so three times.
+//! A task costs more than a handler that need not wait for anything. But a handler that runs in place holds up the loop. So
+//! handlers run in place only while nearly all of them are ready at once and take almost no time. Handlers that run as tasks are
+//! measured as well. A handler that always blocks its thread therefore never runs in place, and one that starts to do so does it
+//! three times.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -14,40 +15,40 @@ use std::{
 
 use crate::clock;
 
-/// What may hold up the loop: about twice what a task costs.
+/// The longest time that may hold up the loop: about twice the cost of a task.
 const QUICK: Duration = Duration::from_micros(5);
-/// One that was quick counts 1, up to this.
+/// A quick handler adds 1, up to this maximum.
 const MOST: u32 = 64;
-/// In place from here on.
+/// The count from which handlers run in place.
 const ENOUGH: u32 = 32;
-/// One that was not takes so much away: a thread may always be held up by others, which is no fault of its handler.
+/// The deduction for a handler that was not quick. It is not the whole count, because a thread may be held up by others.
 const SETBACK: u32 = 16;
 
-/// How quick handlers were lately, on whichever thread they ran.
+/// Measures how quick handlers were lately, on any thread.
 #[derive(Debug, Default)]
 pub(crate) struct Pace(AtomicU32);
 
 impl Pace {
-    /// Whether the next handler is to be begun in place.
+    /// Whether the next handler should begin in place.
     pub(crate) fn is_quick(&self) -> bool {
         self.0.load(Ordering::Relaxed) >= ENOUGH
     }
 
-    /// Polls a handler for the first time, and notes how that went. What time it is then.
+    /// Polls a handler for the first time, and measures it. Returns the time after that.
     fn first<T>(&self, poll: impl FnOnce() -> Poll<T>) -> (Poll<T>, Instant) {
         let began = clock::now();
         let polled = poll();
         let ended = clock::now();
         let is_quick = polled.is_ready() && ended.saturating_duration_since(began) <= QUICK;
-        // Of two that are noted at once one may be lost.
+        // Of two concurrent updates, one may be lost.
         let before = self.0.load(Ordering::Relaxed);
         let after = if is_quick { (before + 1).min(MOST) } else { before.saturating_sub(SETBACK) };
         self.0.store(after, Ordering::Relaxed);
         (polled, ended)
     }
 
-    /// Polls a handler here and now. What time it is then. It is not woken by what it waits for: where it is not ready, a task must poll it next. A
-    /// panic that it does not contain itself, as that of a value that it drops, is given back.
+    /// Polls a handler here and now. Returns the time after that. The handler has no waker yet: if it is not ready, a task must
+    /// poll it next. A panic that the handler does not catch, for example from dropping a value, is returned.
     pub(crate) fn in_place<T>(
         &self,
         work: Pin<&mut impl Future<Output = T>>,
@@ -56,7 +57,7 @@ impl Pace {
         catch_unwind(AssertUnwindSafe(|| self.first(poll)))
     }
 
-    /// Runs a handler as a task, and notes how its beginning went.
+    /// Runs a handler as a task, and measures its first poll.
     pub(crate) async fn as_task<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         let mut is_first = true;
@@ -76,7 +77,7 @@ mod tests {
         pace.in_place(pin!(work)).expect("no panic").0
     }
 
-    /// Virtual time: what takes none is quick, however busy the machine is.
+    /// In virtual time, a handler that advances no clock is quick, however busy the machine is.
     #[tokio::test(start_paused = true)]
     async fn handlers_that_are_ready_at_once_are_begun_in_place_after_many_of_them() {
         let pace = Pace::default();

@@ -1,4 +1,4 @@
-//! What the consumer reads: pauses, and ways back.
+//! Control of the consumer: pauses and seeks.
 
 use offtake::{ErrorKind, TopicPartition};
 
@@ -6,19 +6,20 @@ use super::{Runner, Sought};
 use crate::Event;
 
 impl Runner {
-    /// Has the consumer hand out nothing more of these, or again.
+    /// Pauses or resumes these partitions at the consumer.
     pub(super) fn set_paused(&self, partitions: Vec<TopicPartition>, is_paused: bool) {
         let set = |these: Vec<TopicPartition>| match is_paused {
             true => self.consumer.pause(these),
             false => self.consumer.resume(these),
         };
-        // One that was given up meanwhile needs neither: with it among them nothing is done.
+        // A partition that was given up meanwhile needs neither. But a call that names one changes nothing, so that the others
+        // are called one by one.
         if set(partitions.clone()).is_err() {
             partitions.into_iter().for_each(|partition| drop(set(vec![partition])));
         }
     }
 
-    /// Sends the consumer back to a record that is not due, once it has gone where it was sent before.
+    /// Seeks back to a record that is not due, once the previous seek has ended.
     pub(super) fn seek_next(&mut self) {
         while let Some((seek, partition, to)) = self.seeks.next() {
             if !self.machine.wants_seek(seek) {
@@ -29,11 +30,11 @@ impl Runner {
         }
     }
 
-    /// The consumer has gone back to a record that is not due, or could not.
+    /// Handles the result of a seek back to a record that is not due.
     pub(super) fn sought(&mut self, (seek, result): Sought) {
         self.machine.seek_ended(seek, result.is_ok());
         match result {
-            // One that is given up needs none.
+            // A partition that was given up needs no seek.
             Err(error) if error.kind() != ErrorKind::NotOwned => self.tell(Event::Error(error)),
             Ok(()) | Err(_) => {}
         }

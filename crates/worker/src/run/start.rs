@@ -1,4 +1,4 @@
-//! From what a worker was told to what is meant: its consumer, its producers, or what is wrong.
+//! Starts a worker: checks its settings, and creates its consumer and producers.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use crate::{
     worker::{COMMIT_INTERVAL, Options, TRANSACTION_INTERVAL, Topics, Worker},
 };
 
-/// What it takes to run.
+/// The parts of a running worker.
 pub(super) struct Parts {
     pub(super) consumer: Consumer,
     pub(super) committing: Committing,
-    /// The `buffer.memory` of its producer, where it is of transactions.
+    /// The `buffer.memory` of the transactional producer.
     pub(super) transaction_bytes: usize,
     pub(super) form: Option<LetterForm>,
     pub(super) letters: Option<Letters>,
@@ -30,7 +30,7 @@ pub(super) struct Parts {
     pub(super) needed: Vec<Topic>,
 }
 
-/// Checks everything, makes the clients, and joins the group.
+/// Checks all settings, creates the clients, and joins the group.
 pub(super) async fn start(worker: Worker, batch: usize) -> Result<(Parts, super::Settings), Error> {
     let Worker {
         consumer,
@@ -48,7 +48,7 @@ pub(super) async fn start(worker: Worker, batch: usize) -> Result<(Parts, super:
     options.commit_interval =
         commit_interval.unwrap_or(if is_transactional { TRANSACTION_INTERVAL } else { COMMIT_INTERVAL });
     if is_transactional {
-        // What is finished beyond a gap is in no transaction yet.
+        // Transactions do not contain records finished beyond a gap yet.
         options.metadata_bytes = 0;
     }
     let (consumer, config) = prepared(consumer, &options)?;
@@ -61,7 +61,8 @@ pub(super) async fn start(worker: Worker, batch: usize) -> Result<(Parts, super:
         Some(letters) => Some(LetterForm::new(letters, &options.retry.topics, group.clone(), wall)?),
         None => None,
     };
-    // Before the group is joined: it ends what an earlier one left open, for whose end those who read offsets wait.
+    // This comes before joining the group, because it ends transactions left open by an earlier worker, and a fetch of offsets
+    // waits for their end.
     let (committing, transaction_bytes) = match &options.transactions {
         Some(by) => {
             let tell = |error| tell(&events, Event::Error(error));
@@ -75,7 +76,7 @@ pub(super) async fn start(worker: Worker, batch: usize) -> Result<(Parts, super:
         Some(_) | None => None,
     };
     let mut consumer = consumer.build().await?;
-    // Refused of every other consumer.
+    // Other consumers refuse this call.
     let finished = consumer.handle().commit_finished().await;
     if !finished.is_err_and(|error| error.kind() == ErrorKind::Misuse) {
         return Err(Error::misuse("the worker says itself what is finished: leave out `finish_each`"));
@@ -102,7 +103,8 @@ pub(super) async fn start(worker: Worker, batch: usize) -> Result<(Parts, super:
     Ok((parts, super::Settings { group, options, events, handle }))
 }
 
-/// The producer of transactions, once its coordinator knows it, and its `buffer.memory`. Until then it is tried again, and told why.
+/// Creates the transactional producer and waits until its coordinator has registered it. Returns it with its `buffer.memory`.
+/// Until then it retries, and reports why.
 async fn transactional(
     by: &Transactions,
     config: &offtake::Config,
@@ -119,16 +121,17 @@ async fn transactional(
     }
 }
 
-/// What cannot be written for a while is given up by the producer, and tried again in another transaction, before the coordinator aborts this one:
-/// where the cluster's `transaction.version` is below 2 that would fence the producer.
+/// Makes the producer give up before the coordinator aborts the transaction: a record that cannot be written for a while is
+/// retried in another transaction. If the cluster's `transaction.version` is below 2, an abort by the coordinator would fence the
+/// producer.
 fn gives_up_first(config: &mut offtake_producer::Config) {
-    // A record waits for its topic, then for its leader; the offsets for their coordinator.
+    // A record waits for its topic, then for its leader; the offsets wait for their coordinator.
     config.max_block = Duration::from_secs(40);
     config.delivery_timeout = Duration::from_secs(40);
     config.transaction_timeout = Duration::from_secs(120);
 }
 
-/// What makes no sense, all of it.
+/// Finds all invalid settings.
 fn check(
     options: &Options,
     topics: Option<&Topics>,
@@ -205,7 +208,7 @@ fn check(
     }
 }
 
-/// The builder as the worker needs it, and its configuration.
+/// Adapts the builder to the worker. Returns it with its configuration.
 fn prepared(builder: Builder, options: &Options) -> Result<(Builder, offtake::Config), Error> {
     let mut config = None;
     let mut commits_by_itself = false;
@@ -216,7 +219,7 @@ fn prepared(builder: Builder, options: &Options) -> Result<(Builder, offtake::Co
         if options.transactions.is_some() && !it.is_given("isolation.level") {
             it.isolation_level = IsolationLevel::ReadCommitted;
         }
-        // A letter of a transaction that is aborted would be read beside the one that is committed.
+        // A letter from an aborted transaction would be read in addition to the one from the committed transaction.
         reads_twice = options.transactions.is_some()
             && !options.retry.topics.is_empty()
             && it.isolation_level == IsolationLevel::ReadUncommitted;
@@ -243,7 +246,7 @@ fn prepared(builder: Builder, options: &Options) -> Result<(Builder, offtake::Co
     }
 }
 
-/// What tells this worker's jitter from that of every other.
+/// A seed that differs between workers, so that their jitter does.
 fn random_seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(std::process::id())

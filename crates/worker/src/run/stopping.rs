@@ -1,4 +1,5 @@
-//! The end: nothing new begins, what runs ends or is cancelled, what is finished is committed, the group is left.
+//! The end of a worker: nothing new begins, running handlers end or are cancelled, finished records are committed, and the member
+//! leaves the group.
 
 use std::time::{Duration, Instant};
 
@@ -7,19 +8,19 @@ use offtake::TopicPartition;
 use super::{Runner, committing::Outcome, letters::Letters};
 use crate::{Error, Summary, clock, handle::StopStage};
 
-/// A handler that was cancelled ends at its next `await`; one that blocks is waited for no longer than this.
+/// A cancelled handler ends at its next `await`. The wait for one that blocks is limited to this.
 const LONGEST_END: Duration = Duration::from_secs(1);
 
-/// How far a worker is from its end.
+/// The progress of a worker towards its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     Running,
-    /// What runs may end until the one time, dead letters be written until the other.
+    /// Running handlers may end until `jobs_until`, and dead letters may be written until `letters_until`.
     Stopping {
         jobs_until: Instant,
         letters_until: Instant,
     },
-    /// Only the last commit is waited for.
+    /// Only the last commit is outstanding.
     Over,
 }
 
@@ -32,7 +33,7 @@ impl Stage {
         }
     }
 
-    /// How long what runs of partitions that are handed over may take.
+    /// The time that running handlers of partitions being handed over may take.
     pub(super) fn revoke_grace(self, grace: Duration, now: Instant) -> Duration {
         match self {
             Self::Running => grace,
@@ -43,7 +44,7 @@ impl Stage {
 }
 
 impl Runner {
-    /// It was asked to stop, so far.
+    /// Moves to this stage of stopping.
     pub(super) fn reach(&mut self, stage: StopStage) {
         let now = clock::now();
         match stage {
@@ -64,13 +65,13 @@ impl Runner {
         }
     }
 
-    /// It ends by itself.
+    /// Ends the worker because of this error.
     pub(super) fn end_with(&mut self, error: Error) {
         self.error.get_or_insert(error);
         self.reach(StopStage::Stopping);
     }
 
-    /// Only the last commit is waited for, and no longer than it may take.
+    /// Waits only for the last commit, and no longer than that may take.
     fn be_over(&mut self, now: Instant) {
         self.stage = Stage::Over;
         if let Some(handing) = &mut self.handing {
@@ -78,7 +79,7 @@ impl Runner {
         }
     }
 
-    /// Cancels what runs when its time is over, and waits for no letter that cannot be written.
+    /// Cancels running handlers when their time has ended, and stops waiting for letters that cannot be written.
     pub(super) fn go_on_stopping(&mut self, now: Instant) {
         if let Stage::Stopping { jobs_until, letters_until } = self.stage {
             if now >= jobs_until && !self.machine.has_no_jobs() {
@@ -94,12 +95,12 @@ impl Runner {
         }
     }
 
-    /// Whether there is nothing left to wait for but the last commit.
+    /// Whether only the last commit is outstanding.
     pub(super) fn is_over(&self) -> bool {
         self.stage == Stage::Over && self.handing.is_none()
     }
 
-    /// Partitions are handed over in haste, and nothing says that what is finished of them is committed.
+    /// Notes that partitions are handed over in haste, without confirmation that their finished records are committed.
     pub(super) fn note_uncommitted(&mut self, now: Instant, partitions: &[TopicPartition]) {
         let left = self.machine.take_commit(now, Some(partitions));
         self.machine.commit_ended(&left, |_| false);
@@ -108,17 +109,17 @@ impl Runner {
         }
     }
 
-    /// The last commit, and the end of both clients.
+    /// Makes the last commit, and closes both clients.
     pub(super) async fn end(mut self) -> Result<Summary, Error> {
         let timeout = self.settings.options.close_timeout;
         self.act(clock::now());
         self.cancelled_end(timeout.min(LONGEST_END)).await;
         let deadline = clock::later(clock::now(), timeout);
         let mut last_commit = Ok(());
-        // The one on its way first; then what is finished since, or was not committed.
+        // The commit in flight comes first, then a commit of whatever is not committed yet.
         if self.committing.is_on_its_way() {
             let Outcome { error, .. } = self.commit_by(deadline).await;
-            // A transaction that is not decided in time is the last one.
+            // A transaction without a timely outcome is the last one.
             if self.committing.is_on_its_way() {
                 last_commit = error.map_or(Ok(()), Err);
             }
@@ -163,7 +164,7 @@ impl Runner {
         }
     }
 
-    /// Waits until what was cancelled has ended, so that nobody else has its records at the same time.
+    /// Waits until cancelled handlers have ended, so that no other member handles their records at the same time.
     async fn cancelled_end(&mut self, timeout: Duration) {
         let ended = async { while self.jobs.join_next().await.is_some() {} };
         if tokio::time::timeout(timeout, ended).await.is_err() {
@@ -171,7 +172,7 @@ impl Runner {
         }
     }
 
-    /// Waits for the commit that is on its way.
+    /// Waits for the commit in flight.
     async fn commit_by(&mut self, deadline: Instant) -> Outcome {
         loop {
             let Ok(answer) = tokio::time::timeout_at(deadline.into(), self.committing.answer()).await else {
@@ -184,7 +185,7 @@ impl Runner {
         }
     }
 
-    /// Waits until another commit may be made. Whether there is time for it.
+    /// Waits until another commit may be made. Returns whether there is time for it.
     async fn rest_before(&mut self, deadline: Instant) -> bool {
         let Some(at) = self.machine.commit_rests_until(clock::now()) else { return true };
         tokio::time::sleep_until(at.min(deadline).into()).await;

@@ -1,4 +1,5 @@
-//! Jobs as tasks, or in place: a handler of a record, of a batch, or one that blocks. The loop knows only [`Tasks`].
+//! The execution of jobs, as tasks or in place, by a handler of single records, of batches, or one that blocks. The loop knows
+//! only [`Tasks`].
 
 use std::{
     any::Any,
@@ -27,12 +28,13 @@ use crate::{
     output::Outbox,
 };
 
-/// A record as a handler gets it.
+/// The arguments of a handler.
 pub(crate) type ForHandler = (OwnedRecord, Attempt);
 
-/// Puts records at a handler.
+/// Runs handlers.
 pub(crate) trait Tasks: Send + Sync {
-    /// Begins a handler of these: it has ended at once, or is a task, which ends with what became of them. `limit`: how long it may take.
+    /// Begins a handler of these records. It ends at once, or becomes a task, which returns the results. `limit` is its time
+    /// limit.
     fn begin(
         &self,
         first: ForHandler,
@@ -42,11 +44,11 @@ pub(crate) trait Tasks: Send + Sync {
     ) -> Begun;
 }
 
-/// A handler that was begun.
+/// A handler that has begun.
 #[derive(Debug)]
 pub(crate) enum Begun {
     Runs(Running),
-    /// In place, and when.
+    /// It ran in place, and ended at this time.
     Ended(Results, Instant),
 }
 
@@ -54,9 +56,9 @@ pub(crate) enum Begun {
 #[derive(Debug)]
 pub(crate) struct Running {
     pub(crate) task: AbortHandle,
-    /// Of a handler that cannot be dropped.
+    /// Set for a handler that cannot be dropped.
     flag: Option<Arc<AtomicBool>>,
-    /// Where its attempts put what they send, by record.
+    /// The outboxes of its attempts, by record.
     pub(crate) outboxes: Vec<Outbox>,
 }
 
@@ -65,7 +67,7 @@ impl Running {
         Self { task, flag, outboxes: Vec::new() }
     }
 
-    /// What comes of it is of no account any more. It ends when its handler does.
+    /// Cancels the handler, whose results no longer count. The task ends when its handler does.
     pub(crate) fn cancel(&self) {
         match &self.flag {
             Some(flag) => flag.store(true, Ordering::Release),
@@ -74,7 +76,7 @@ impl Running {
     }
 }
 
-/// Tells a handler that cannot be dropped when nobody waits for it any more.
+/// Informs a handler that cannot be dropped when its result is no longer awaited.
 struct CancelOnDrop(Arc<AtomicBool>);
 
 impl Drop for CancelOnDrop {
@@ -83,7 +85,7 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// A record at a time.
+/// A handler of single records.
 pub(crate) struct Single<H>(Arc<Paced<H>>);
 
 struct Paced<H> {
@@ -138,7 +140,7 @@ where
     Results::All(handled.map_or_else(|failed| failed, verdict))
 }
 
-/// Several records at a time.
+/// A handler of batches.
 pub(crate) struct Batches<H>(Arc<H>);
 
 impl<H> Batches<H> {
@@ -179,13 +181,13 @@ where
     }
 }
 
-/// A record at a time, on a thread for blocking work.
+/// A handler of single records that runs on a thread for blocking work.
 pub(crate) struct Blocking<H> {
     handler: Arc<H>,
     threads: Option<Threads>,
 }
 
-/// Runs what blocks, on threads of a test. Without it the runtime does.
+/// A test's threads for blocking work, in place of the runtime's.
 pub(crate) type Threads = Arc<dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync>;
 
 impl<H> Blocking<H> {
@@ -194,7 +196,7 @@ impl<H> Blocking<H> {
     }
 }
 
-/// Runs a job on a thread for blocking work. What comes of it, or how it panicked; nothing where it never ran.
+/// Runs a job on a thread for blocking work. Returns its result or its panic, or nothing if it never ran.
 fn on_thread<T: Send + 'static>(
     threads: Option<&Threads>,
     job: impl FnOnce() -> T + Send + 'static,
@@ -229,12 +231,12 @@ where
             let mut thread = on_thread(threads.as_ref(), move || {
                 let _ = begins.send(());
                 match is_cancelled.load(Ordering::Acquire) {
-                    // It waited for a thread until nobody waited for it.
+                    // It waited for a thread until its result was no longer awaited.
                     true => Err(Failure::retry("there was no thread for it in time")),
                     false => span.in_scope(|| handler(record, attempt)),
                 }
             });
-            // Its time counts from its beginning.
+            // The time limit counts from the start of the handler.
             let _ = has_begun.await;
             let in_time = match limit {
                 Some(limit) => tokio::time::timeout(limit, &mut thread).await.ok(),
@@ -259,7 +261,7 @@ where
     }
 }
 
-/// What a handler logs is within it, and it belongs to the record's trace.
+/// The span of a handler, which contains its logs and belongs to the record's trace.
 fn record_span(record: &OwnedRecord, attempt: &Attempt) -> Span {
     let span = tracing::info_span!(
         "record",
@@ -291,7 +293,7 @@ fn failed(failure: &Failure) -> Verdict {
     Verdict::Failed { kind, cause: Cause::Handler, weight, reason: failure.reason() }
 }
 
-/// What a handler that panicked comes to.
+/// The verdict on a handler that panicked.
 pub(crate) fn panicked(panic: Option<&(dyn Any + Send)>) -> Verdict {
     let said = panic.and_then(|panic| {
         panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str))
@@ -304,7 +306,7 @@ pub(crate) fn panicked(panic: Option<&(dyn Any + Send)>) -> Verdict {
     Verdict::Failed { kind, cause: Cause::Panic, weight, reason: reason.reason() }
 }
 
-/// Runs a handler's future: it ends in time or is dropped, and a panic in it is an outcome.
+/// Runs a handler's future with a time limit, after which it is dropped; a panic becomes a verdict.
 async fn contained<T>(limit: Option<Duration>, future: impl Future<Output = T>) -> Result<T, Verdict> {
     let mut future = pin!(future);
     let guarded =

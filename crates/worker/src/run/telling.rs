@@ -1,4 +1,4 @@
-//! Events, as they are told and logged.
+//! The delivery and the logging of events.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -14,7 +14,7 @@ impl Runner {
     }
 }
 
-/// Tells an event to whoever listens, and logs it.
+/// Delivers an event to the event handler, if there is one, and logs it.
 pub(super) fn tell(events: &Option<Arc<dyn Fn(Event) + Send + Sync>>, event: Event) {
     log(&event);
     if let Some(events) = events
@@ -43,7 +43,7 @@ fn log(event: &Event) {
             tracing::debug!(%partition, offset, attempt, reason, ?delay, "a record is tried again");
         }
         Event::Error(error) => tracing::warn!(%error, "the worker goes on"),
-        // The consumer logs them itself.
+        // The consumer logs these itself.
         Event::Assigned(_)
         | Event::Revoked(_)
         | Event::Lost(_)

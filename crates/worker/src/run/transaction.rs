@@ -1,4 +1,4 @@
-//! One transaction: what finished records leave behind, and the offsets that say they are finished.
+//! One transaction: the effects of finished records, and the offsets that mark the records as finished.
 
 use std::{
     collections::BTreeMap,
@@ -23,24 +23,25 @@ use crate::{
     output::Output,
 };
 
-/// What is read of a group after an outcome that nobody told is asked for again after this.
+/// The pause before the group's offsets are fetched again, after a transaction with an unknown outcome.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
-/// What its metadata begins with.
+/// The beginning of the metadata of a transaction's offsets.
 const MARK: &str = "owt1.";
 
-/// What a transaction is made of.
+/// The contents of a transaction.
 pub(super) struct Content {
-    /// As whom the offsets are committed. It was asked for before they were taken: what this member has lost since, the group refuses.
+    /// The group metadata for committing the offsets. It was fetched before the offsets were taken, so that the group refuses
+    /// offsets of partitions lost since.
     pub(super) group: GroupMetadata,
-    /// The metadata of each offset: no other transaction has the same. `None`, where brokers take none.
+    /// The metadata of each offset, unique to this transaction. `None` if the brokers accept no metadata.
     pub(super) mark: Option<String>,
     pub(super) offsets: BTreeMap<TopicPartition, OffsetAndMetadata>,
     pub(super) sent: Vec<(EffectId, Sent)>,
     pub(super) is_lost: Arc<AtomicBool>,
 }
 
-/// What is written of one record.
+/// The records written for one handled record.
 pub(super) enum Sent {
     Outputs(Arc<Effect<OwnedRecord>>),
     Letter(Output),
@@ -57,38 +58,38 @@ impl Sent {
         }
     }
 
-    /// What it takes of the producer's memory at most.
+    /// An upper bound of their size in the producer's memory.
     pub(super) fn memory(&self) -> usize {
         self.outputs().iter().map(Output::memory).fold(0, usize::saturating_add)
     }
 }
 
-/// Whether a transaction is committed.
+/// Whether a transaction was committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Committed,
     Aborted,
-    /// Nobody told, and it has no mark by which it could be found out.
+    /// No broker confirmed it, and there is no mark by which to find out.
     Unknown,
 }
 
-/// What became of a transaction.
+/// The result of a transaction.
 pub(super) struct Ended {
-    /// For the next one; none, where the producer can do nothing more.
+    /// The producer for the next transaction; `None` if it is unusable.
     pub(super) producer: Option<TransactionalProducer>,
     pub(super) fate: Fate,
-    /// Why it is not committed, or what went wrong on the way.
+    /// Why it was not committed, or an error on the way.
     pub(super) error: Option<Error>,
-    /// Where letters were written.
+    /// The places of the letters.
     pub(super) letters: BTreeMap<EffectId, Written>,
-    /// What the brokers did not take, of so many effects.
+    /// The effects that the brokers refused, out of `sent` effects.
     pub(super) refused: Vec<(EffectId, Error)>,
     pub(super) sent: usize,
-    /// The topic whose offsets the group does not take. The error says why.
+    /// The topic whose offsets the group refused. The error has the reason.
     pub(super) refused_topic: Option<Topic>,
 }
 
-/// Makes a transaction, and waits until it is known what became of it.
+/// Runs a transaction, and waits until its outcome is known.
 pub(super) async fn run(mut producer: TransactionalProducer, consumer: Handle, content: Content) -> Ended {
     let (mut deliveries, mut refused_offset) = (Vec::new(), None);
     let made = make(&mut producer, &content, &mut deliveries, &mut refused_offset).await;
@@ -112,14 +113,14 @@ pub(super) async fn run(mut producer: TransactionalProducer, consumer: Handle, c
     if fate.is_err() {
         deliveries.clear();
     }
-    // Each has its outcome.
+    // Every delivery has its outcome.
     for (nth, delivery) in deliveries {
         let Some((id, sent)) = content.sent.get(nth) else { continue };
         match delivery.await {
             Ok(RecordMetadata { partition, offset, .. }) if matches!(sent, Sent::Letter(_)) => {
                 letters.insert(*id, (partition, offset));
             }
-            // One effect may be of several records.
+            // One effect may consist of several records.
             Err(error) if is_refusal(&error) => {
                 if refused.last().is_none_or(|(last, _)| last != id) {
                     refused.push((*id, error));
@@ -151,8 +152,9 @@ async fn make(
         *refused_offset = error.partition().map(|partition| partition.topic.clone());
         return Err(error);
     }
-    // A member that lost a partition and was given it again may have the identity that it had before (KIP-848), and have read what is committed before these
-    // offsets came: they are not refused, and are not committed either. From now on whoever reads what is committed waits for the end of this.
+    // A member that lost a partition and got it back may have the same group metadata as before (KIP-848), and may have fetched
+    // committed offsets before these offsets arrived. The group then does not refuse them, but they must not be committed. From
+    // now on, a fetch of committed offsets waits for the end of this transaction.
     if content.is_lost.load(Ordering::Acquire) {
         transaction.abort().await?;
         let text =
@@ -162,22 +164,23 @@ async fn make(
     transaction.commit().await
 }
 
-/// Whether it is this topic for which the group did not take the offsets.
+/// Whether this topic is the reason why the group refused the offsets.
 async fn is_refused(consumer: &Handle, topic: &Topic, error: &Error) -> bool {
     match error.code() {
         Some(ErrorCode::TopicAuthorizationFailed) => true,
-        // It may be that the group's coordinator has not heard of it yet.
+        // The group's coordinator may not know the topic yet.
         Some(ErrorCode::UnknownTopicOrPartition) => {
             let found = consumer.partitions_for(topic.clone()).await;
             found.is_err_and(|error| error.kind() == ErrorKind::UnknownTopic)
         }
-        // Other codes are about the group or the member, whatever partition they come with.
+        // Other codes are about the group or the member, whatever partition they name.
         _ => false,
     }
 }
 
-/// Whether a transaction whose outcome nobody told was committed: then the group has its mark. Another member that has committed all of its partitions since
-/// has replaced that; but then they are not this one's any more, and it finishes nothing of them.
+/// Finds out whether a transaction with an unknown outcome was committed: in that case the group's offsets have its mark. Another
+/// member that has committed all of its partitions since would have replaced the mark; but then this member no longer owns them,
+/// and finishes nothing of them.
 #[expect(clippy::disallowed_methods, reason = "between two questions there is nothing but to wait")]
 async fn asked(consumer: &Handle, content: &Content) -> Result<Fate, Error> {
     let Some(mark) = &content.mark else { return Ok(Fate::Unknown) };
@@ -197,13 +200,13 @@ async fn asked(consumer: &Handle, content: &Content) -> Result<Fate, Error> {
     }
 }
 
-/// What tells transactions from one another.
+/// Creates the marks that distinguish transactions.
 pub(super) struct Marks {
-    /// What tells this run of a worker from every other.
+    /// A number that distinguishes this run of a worker from every other.
     run: u64,
-    /// How many there were.
+    /// The number of marks created so far.
     count: u64,
-    /// Whether brokers take them, as far as known (`offset.metadata.max.bytes`).
+    /// Whether brokers accept marks, as far as known (`offset.metadata.max.bytes`).
     are_taken: bool,
 }
 
@@ -212,7 +215,7 @@ impl Marks {
         Self { run, count: 0, are_taken: true }
     }
 
-    /// What no other transaction has: of which run of a worker it is, as which member, and the how many-th.
+    /// Creates a unique mark: the run of the worker, the member, and a serial number.
     pub(super) fn next(&mut self, group: &GroupMetadata) -> Option<String> {
         self.count += 1;
         let mut hasher = DefaultHasher::new();
@@ -221,8 +224,8 @@ impl Marks {
         self.are_taken.then(|| format!("{MARK}{hash}"))
     }
 
-    /// Brokers do not take metadata of that length: there is none from here on. It costs that what a transaction had whose outcome nobody tells is handled
-    /// again.
+    /// Stops using marks, because the brokers do not accept metadata of that length. Records of a transaction with an unknown
+    /// outcome are then handled again.
     pub(super) fn refuse(&mut self) {
         if mem::take(&mut self.are_taken) {
             tracing::warn!(
@@ -233,12 +236,12 @@ impl Marks {
     }
 }
 
-/// Whether this is a transaction's metadata: it says nothing about what is finished.
+/// Whether metadata is the mark of a transaction, and not a list of finished records.
 pub(super) fn is_mark(metadata: &str) -> bool {
     metadata.starts_with(MARK)
 }
 
-/// Whether a record was not taken for what it is, so that another attempt would end alike.
+/// Whether a record was refused for its own sake, so that another attempt would end alike.
 fn is_refusal(error: &Error) -> bool {
     use ErrorKind::{Authorization, Config, Corrupt, MissingCodec, Misuse, Refused, TooLarge, UnknownTopic};
     match error.kind() {

@@ -1,4 +1,5 @@
-//! What a worker waits for without an end: that brokers can be reached, and that its topics exist. It is told, and not only logged.
+//! Conditions for which a worker waits without a limit: that brokers can be reached, and that its topics exist. They are reported
+//! as events, not only logged.
 
 use std::time::{Duration, Instant};
 
@@ -8,13 +9,13 @@ use tokio::task::JoinSet;
 use super::Runner;
 use crate::{Event, clock};
 
-/// How often it is looked whether the cluster answers.
+/// How often to check whether the cluster responds.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) struct Watch {
     looked: Instant,
     is_unreachable: bool,
-    /// Whether the topics that it needs exist: each is asked for until there is an answer.
+    /// The checks whether the needed topics exist; each is repeated until there is an answer.
     pub(super) topics: JoinSet<Option<Error>>,
 }
 
@@ -32,7 +33,7 @@ impl Watch {
     }
 }
 
-/// What is said of a topic that does not exist.
+/// Returns an error for a topic that does not exist.
 #[expect(clippy::disallowed_methods, reason = "between two questions there is nothing but to wait")]
 pub(super) async fn missing(consumer: Handle, topic: Topic) -> Option<Error> {
     loop {

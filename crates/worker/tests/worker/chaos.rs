@@ -1,4 +1,4 @@
-//! Members that come, stop and die, on brokers that fail, with handlers that fail: drawn from seeds.
+//! Members that join, stop and die, with brokers and handlers that fail: random schedules from seeds.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +11,7 @@ use offtake_worker::{Event, Failure, Order, Retry, dead_letters::Origin};
 
 use crate::support::*;
 
-/// What looks random, from a seed.
+/// Pseudo-random numbers from a seed.
 struct Random(u64);
 
 impl Random {
@@ -21,7 +21,7 @@ impl Random {
     }
 }
 
-/// What was done, or is in the dead letters.
+/// The records that were handled, or are in the dead letters.
 fn finished(cluster: &Cluster, ledger: &Ledger) -> BTreeSet<(i32, i64)> {
     let mut finished: BTreeSet<_> = ledger.done().into_keys().collect();
     for letter in letters(cluster) {
@@ -39,12 +39,12 @@ struct Arena {
     ledger: Ledger,
     protocol: &'static str,
     seed: u64,
-    /// Commits that passed what was not finished.
+    /// Commits that passed unfinished records.
     wrong: Arc<Mutex<Vec<String>>>,
 }
 
 impl Arena {
-    /// One more member. Handlers take their time, fail, panic, hang; some records are poison.
+    /// Starts another member. Its handlers take their time, fail, panic or hang; some records are poison.
     fn member(&self, nth: u64, order: Order) -> Running {
         let seed = self.seed;
         let handler = self.ledger.around(move |record, attempt| async move {
@@ -96,7 +96,7 @@ impl Arena {
     }
 }
 
-/// How often each fault struck.
+/// Runs a random schedule. Returns how often each fault was applied.
 async fn chaos(seed: u64) -> Vec<u64> {
     let mut random = Random(seed);
     let protocol = ["range", "cooperative-sticky", "consumer"][(seed % 3) as usize];

@@ -16,7 +16,7 @@ fn failing() -> BTreeSet<(i32, i64)> {
     all().into_iter().filter(|(_, offset)| matches!(offset, 7 | 23 | 11)).collect()
 }
 
-/// What the headers of a dead letter say.
+/// Parses the headers of a dead letter.
 fn origin(letter: &NewRecord) -> Origin {
     let headers =
         letter.headers.iter().map(|(key, value)| Header { key: key.as_bytes(), value: value.as_deref() });
@@ -67,7 +67,7 @@ async fn dead_letters_have_the_record_and_its_story_and_its_key_goes_on() {
     }
 }
 
-/// Each partition's records at 7 and 23 are poison, and those at 11 fail whenever they are tried.
+/// In each partition the records 7 and 23 are poison, and record 11 fails at every attempt.
 fn running(worker: offtake_worker::Worker, ledger: &Ledger) -> Running {
     let handler = ledger.around(|record, _| async move {
         match record.offset() {
@@ -203,7 +203,7 @@ async fn a_dead_letter_that_fails_again_keeps_its_first_origin() {
     assert_eq!(again.len(), 9);
 }
 
-/// A pattern may match it.
+/// A pattern may match the dead-letter topic.
 #[tokio::test(start_paused = true)]
 async fn dead_letters_that_are_read_from_their_own_topic_are_not_written_again() {
     let cluster = cluster().await;

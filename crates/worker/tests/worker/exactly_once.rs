@@ -1,4 +1,4 @@
-//! Members in transactions that die and come back, with and without brokers that fail: each record has its effect once.
+//! Members with transactions that die and restart, with and without faults of brokers: each record has its effect once.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 
 use crate::{support::*, transactional::*};
 
-/// Kinds of faults of each API.
+/// The number of faults of each API.
 const FAULTS: usize = 4;
 
 fn harms() -> Vec<FaultRule> {
@@ -29,14 +29,14 @@ fn harms() -> Vec<FaultRule> {
     asked.iter().flat_map(|api| harms.clone().map(|harm| rule(*api, harm))).collect()
 }
 
-/// Of each API, and of each kind of fault, one struck at least.
+/// Asserts that for each API at least one kind of fault was applied.
 fn check_struck(hits: &[u64]) {
     assert!(hits.chunks(FAULTS).all(|of_api| of_api.iter().any(|hits| *hits > 0)), "{hits:?}");
     let mut kinds = (0..FAULTS).map(|nth| hits.iter().skip(nth).step_by(FAULTS));
     assert!(kinds.all(|mut of_kind| of_kind.any(|hits| *hits > 0)), "{hits:?}");
 }
 
-/// Members that die, stop and come back, with or without brokers that fail. How often each rule struck.
+/// Runs members that die, stop and restart, with or without faults of brokers. Returns how often each rule was applied.
 async fn each_once(name: &str, protocol: &'static str, version: i16, rules: Vec<FaultRule>) -> Vec<u64> {
     let cluster = cluster_of(version).await;
     let rules: Vec<_> = rules.into_iter().map(|rule| cluster.inject(rule)).collect();
@@ -76,7 +76,7 @@ async fn each_once(name: &str, protocol: &'static str, version: i16, rules: Vec<
             let left = std::mem::replace(member, start(id));
             match turn % 2 {
                 0 => left.task.abort(),
-                // It goes on beside the one that takes its place, and fences it.
+                // It goes on beside its replacement, which fences it.
                 _ => left.handle.stop(),
             }
         }

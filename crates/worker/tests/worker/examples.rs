@@ -1,4 +1,4 @@
-//! Each example does what it is there to show.
+//! Each example does what it demonstrates.
 
 use std::{
     collections::BTreeSet,
@@ -61,7 +61,7 @@ async fn at_most_once_has_committed_a_record_when_it_is_handled() {
     assert_eq!(committed_offsets(&cluster).await, everything());
 }
 
-/// Its workers have the real clock: the cluster takes no timestamps of a day to come.
+/// The examples' workers use the real clock, and the cluster accepts no timestamps a day in the future.
 async fn cluster_of_today() -> Cluster {
     let mut config = offtake_broker::Config::default();
     config.wall_ms = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis().try_into().unwrap();

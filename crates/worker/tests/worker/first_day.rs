@@ -1,4 +1,4 @@
-//! What somebody tries who writes a service for the first time.
+//! The first steps of somebody who writes a service.
 
 use std::{
     collections::BTreeMap,
@@ -48,7 +48,7 @@ async fn a_shutdown_that_has_ended_already_begins_nothing() {
     let ledger = Ledger::default();
     let summary = worker(&cluster).run(ledger.around(|_, _| async { Ok(()) }), async {}).await.unwrap();
     assert!(summary.is_clean() && summary.handled == 0 && ledger.entries().is_empty());
-    // What makes no sense is said all the same.
+    // Invalid settings are reported all the same.
     let error = worker(&cluster).concurrency(0).run(|_, _| async { Ok(()) }, async {}).await.unwrap_err();
     assert!(error.to_string().contains("`concurrency` is 0"), "{error}");
     assert!(committed_offsets(&cluster).await.is_empty());
@@ -70,7 +70,7 @@ async fn a_topic_without_records_is_waited_at_and_left() {
     assert!(before.elapsed() < secs(1), "{:?}", before.elapsed());
 }
 
-/// Also one that is named twice, or stops the worker that it is told of.
+/// The same topic is named twice, and an event handler stops the worker that reports the event.
 #[tokio::test(start_paused = true)]
 async fn a_topic_may_be_named_twice_and_events_and_handlers_may_stop_their_worker() {
     for by_event in [true, false] {
@@ -108,7 +108,7 @@ async fn a_batch_with_too_few_results_or_too_many_is_each_handled() {
         move |batch| {
             let noted = Arc::clone(&noted);
             async move {
-                // Of partition 0 the last one is left out, of 1 one is too many, and of 2 there is never any.
+                // For partition 0 the last result is missing, for 1 there is one too many, and for 2 there are never any.
                 let results = match batch.iter().next().unwrap().partition() {
                     0 => batch.len().div_ceil(2),
                     1 => batch.len() + 1,
@@ -204,7 +204,7 @@ async fn no_time_at_all_for_an_attempt_is_refused_and_none_for_the_end_costs_rep
     assert!(summary.last_commit.is_err() || repeated == 0, "{summary:?} {repeated}");
 }
 
-/// As many partitions as a large topic has: each is read, committed and left.
+/// As many partitions as a large topic has: each is read, committed and given up.
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_partitions_are_read_and_committed() {
     const MANY: i32 = 10_000;
@@ -229,7 +229,7 @@ async fn ten_thousand_partitions_are_read_and_committed() {
     assert!(ledger.done().values().all(|times| *times == 1));
 }
 
-/// Names that no topic can have, and a group without a name: it is said which, and nothing waits in silence.
+/// Invalid topic names, and a group without a name: the error names them, and nothing waits silently.
 #[tokio::test(start_paused = true)]
 async fn names_that_cannot_be_are_told() {
     for name in ["", "a b", "orders,payments", ".."] {

@@ -1,4 +1,4 @@
-//! Handlers that are slow, fail, panic and hang; of records, of batches, on threads.
+//! Handlers that are slow, fail, panic and hang: of single records, of batches, on threads.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -110,7 +110,7 @@ async fn slow_handlers_cost_no_membership_and_the_queue_stays_bounded() {
         })
         .await;
     let most = most.into_inner();
-    // Less than its bound, and then a poll of a quarter of it.
+    // The queue stays within its limit, plus the records of a poll of a quarter of it.
     assert!(most > 4 && most < 16 + 4, "{most} waited");
     assert!(!running.events().iter().any(|event| matches!(event, Event::Lost(_) | Event::Revoked(_))));
     assert!(running.stop().await.is_clean());
@@ -240,7 +240,8 @@ async fn blocking_handlers_have_threads_and_are_told_when_to_end() {
     assert_eq!(committed_offsets(&cluster).await, everything());
 }
 
-/// A thread cannot be cancelled: whoever has the partition next, this worker or another member, begins with it when the thread has ended.
+/// A thread cannot be cancelled: the next owner of the partition, this worker or another member, begins when the thread has
+/// ended.
 #[tokio::test]
 async fn nothing_of_a_partition_begins_while_a_thread_that_was_cancelled_is_at_it() {
     let cluster = cluster().await;
@@ -257,7 +258,7 @@ async fn nothing_of_a_partition_begins_while_a_thread_that_was_cancelled_is_at_i
             while name == "first" && !attempt.cancelled() {
                 std::thread::sleep(Duration::from_millis(2));
             }
-            // It does not end at once when it is told.
+            // It does not end at once when it is cancelled.
             std::thread::sleep(Duration::from_millis(if name == "first" { 300 } else { 1 }));
             busy.lock().unwrap().remove(&at);
             Ok(())
@@ -289,7 +290,7 @@ async fn nothing_of_a_partition_begins_while_a_thread_that_was_cancelled_is_at_i
     assert!(second_task.await.unwrap().unwrap().is_clean());
 }
 
-/// Its thread has begun, and the worker hears of that only after it was stopped.
+/// Its thread has begun, but the worker learns of that only after it was stopped.
 #[tokio::test]
 async fn a_blocking_handler_that_is_cancelled_as_it_begins_is_told() {
     let cluster = cluster().await;

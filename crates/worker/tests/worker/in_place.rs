@@ -1,4 +1,4 @@
-//! Handlers that are ready at once run in place, on the worker's own task: what holds of tasks holds of them.
+//! Handlers that are ready at once run in place, on the worker's own task, with the same guarantees as tasks.
 
 use std::{
     collections::BTreeSet,
@@ -12,7 +12,7 @@ use offtake_worker::{Failure, Order};
 
 use crate::support::*;
 
-/// Notes those that run on the worker's task, once that is known.
+/// Counts handlers that run on the worker's task, once that is known.
 #[derive(Clone, Default)]
 struct InPlace(Arc<(std::sync::OnceLock<tokio::task::Id>, AtomicUsize)>);
 
@@ -46,7 +46,7 @@ async fn whatever_handlers_do_in_place_each_record_is_done_once_and_keys_keep_th
                 match (record.offset(), attempt.number()) {
                     (27, 1) => panic!("at 27"),
                     (29, 1) => Err(Failure::retry("not now")),
-                    // It begins in place, and goes on as a task.
+                    // It begins in place, and continues as a task.
                     (31, _) if record.partition() == 1 => {
                         tokio::time::sleep(secs(2)).await;
                         assert_ne!(tokio::task::try_id(), None);

@@ -1,4 +1,4 @@
-//! What is written is more than a producer has memory for.
+//! More is written than a producer has memory for.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     transactional::{by, cluster_of, once, seen},
 };
 
-/// Sends what it is made of, and a kilobyte with it.
+/// Sends the place of its record, and a kilobyte.
 fn long_result(record: &offtake::OwnedRecord, attempt: &Attempt) -> Result<(), Failure> {
     let made_of = format!("{} {}", record.partition(), record.offset());
     attempt.send(ProducerRecord::to("out").value(&made_of).header("padding", &[0; 1000]))
@@ -22,7 +22,7 @@ fn has_committed_all(running: &Running) -> bool {
     partitions.len() == 3 && partitions.values().all(|of| of.committed == Some(RECORDS))
 }
 
-/// A transaction is slow, and all is handled meanwhile: that is more than five times the memory.
+/// A transaction is slow, and meanwhile everything is handled: more than five times the memory.
 #[tokio::test(start_paused = true)]
 async fn what_a_transaction_has_no_room_for_goes_into_the_next_one() {
     for version in [0, 2] {
@@ -41,7 +41,7 @@ async fn what_a_transaction_has_no_room_for_goes_into_the_next_one() {
     }
 }
 
-/// So does the last transaction, and the one before partitions are handed over.
+/// The same holds for the last transaction, and for the one before partitions are handed over.
 #[tokio::test(start_paused = true)]
 async fn what_a_transaction_has_no_room_for_is_committed_before_the_end() {
     let cluster = cluster_of(2).await;
@@ -113,7 +113,7 @@ async fn dead_letters_wait_for_room() {
     }
 }
 
-/// Whoever has the partition next writes them.
+/// The next owner of the partition writes them.
 #[tokio::test(start_paused = true)]
 async fn letters_that_wait_for_room_are_not_written_once_their_partition_is_lost() {
     let cluster = cluster().await;

@@ -1,4 +1,4 @@
-//! What a worker is told, and what is said of what makes no sense.
+//! The settings of a worker, and the errors for invalid ones.
 
 use std::time::Duration;
 
@@ -186,6 +186,6 @@ async fn no_pause_and_no_delay_is_no_hot_loop() {
     tokio::time::sleep(secs(20)).await;
     drop(running.stop().await);
     let attempts = attempts.load(std::sync::atomic::Ordering::Relaxed);
-    // A thousand until it opens; then one each 10 ms.
+    // A thousand until the breaker opens; then one each 10 ms.
     assert!((1000..1000 + 2001).contains(&attempts), "{attempts}");
 }

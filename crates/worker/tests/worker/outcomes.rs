@@ -1,4 +1,4 @@
-//! What nobody told of a transaction, and what brokers refuse of one.
+//! Transactions with unknown outcomes, and transactions of which brokers refuse something.
 
 use std::{
     collections::BTreeSet,
@@ -20,7 +20,8 @@ const INVALID_TXN_STATE: i16 = 48;
 const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
 const OFFSET_METADATA_TOO_LARGE: i16 = 12;
 
-/// The coordinator does not have the transaction any more, and whether it was committed nobody says. The group has its very offsets, but from elsewhere.
+/// The coordinator no longer has the transaction, so that no response says whether it was committed. The group has exactly its
+/// offsets, but from elsewhere.
 #[tokio::test(start_paused = true)]
 async fn safe11_offsets_that_are_equal_by_chance_are_not_taken_for_a_commit() {
     for version in [0, 2] {
@@ -50,12 +51,12 @@ async fn safe11_offsets_that_are_equal_by_chance_are_not_taken_for_a_commit() {
     }
 }
 
-/// Brokers refuse a batch for one record of it. Whose that is the others have nothing to do with.
+/// Brokers refuse a batch because of one record. The owners of the other records must not suffer.
 #[tokio::test(start_paused = true)]
 async fn a_result_that_is_refused_stops_its_own_partition_and_none_of_those_beside_it_in_its_batch() {
     for version in [0, 2] {
         let cluster = cluster_of(version).await;
-        // It takes no record without a key.
+        // It accepts no record without a key.
         let compacted = [("cleanup.policy", "compact")];
         cluster.with(|model, _| model.create_topic("keyed", 2, -1, &compacted)).unwrap();
         let worker = worker(&cluster).transactional(by(&cluster, "a")).commit_interval(secs(5));
@@ -84,7 +85,7 @@ async fn a_result_that_is_refused_stops_its_own_partition_and_none_of_those_besi
     }
 }
 
-/// That this client may read a topic was taken back while it had records of it.
+/// The client lost its permission to read a topic while it had records of it.
 #[tokio::test(start_paused = true)]
 async fn a_source_whose_offset_is_refused_stops_and_the_others_are_committed() {
     for version in [0, 2] {
@@ -119,8 +120,9 @@ async fn a_source_whose_offset_is_refused_stops_and_the_others_are_committed() {
     }
 }
 
-/// A member that hears nothing of its group for a session has lost its partitions, and may be given them again as who it was (KIP-848). Then it has read what was
-/// committed before the offsets of its transaction came, and the group takes these.
+/// A member that gets no response of its group for a session loses its partitions, and may get them back under its former
+/// identity (KIP-848). It then reads the committed offsets from before its transaction's offsets arrived, and the group accepts
+/// these.
 #[tokio::test(start_paused = true)]
 async fn safe11_what_comes_to_the_group_after_its_partitions_were_lost_and_given_back_is_not_committed() {
     let cluster = cluster_of(2).await;
@@ -161,7 +163,7 @@ async fn safe11_what_comes_to_the_group_after_its_partitions_were_lost_and_given
     assert!(events.iter().any(was_lost), "the group took them: {events:?}");
 }
 
-/// Such brokers take no mark, by which a worker would find out later whether a transaction was committed.
+/// Such brokers accept no mark, by which a worker would find out later whether a transaction was committed.
 #[tokio::test(start_paused = true)]
 async fn brokers_that_take_no_metadata_take_transactions_without_a_mark() {
     for (most, version) in [(16, 2), (15, 0), (15, 2), (0, 2)] {
@@ -178,7 +180,7 @@ async fn brokers_that_take_no_metadata_take_transactions_without_a_mark() {
         let worker = worker(&cluster).transactional(by).queue(30).concurrency(2);
         let running = Running::start(worker, handler);
         running.until("something is committed", |running| running.handle.metrics().commits > 1).await;
-        // Nobody says what became of the next ones.
+        // The outcomes of the next ones are unknown.
         let lost = FaultRule::on(ApiKey::EndTxn, Fault::Drop).probably(0.4);
         let rule = cluster.inject(lost);
         while committed_offsets(&cluster).await != everything() {
@@ -201,7 +203,8 @@ async fn brokers_that_take_no_metadata_take_transactions_without_a_mark() {
     }
 }
 
-/// The offsets of a topic that is gone are refused. Those of other topics do not wait for it, also where the group does not learn of it.
+/// Offsets of a deleted topic are refused. Those of other topics do not wait for it, even if the group does not learn of the
+/// deletion.
 #[tokio::test(start_paused = true)]
 async fn a_source_topic_that_is_deleted_holds_up_no_transactions_of_others() {
     for (version, is_heard) in [(0, true), (2, true), (0, false), (2, false)] {
@@ -214,7 +217,7 @@ async fn a_source_topic_that_is_deleted_holds_up_no_transactions_of_others() {
         let worker = worker_of(builder(&cluster).property("session.timeout.ms", 45_000));
         let worker = worker.subscribe(["orders", "more"]).transactional(by(&cluster, "a")).concurrency(4);
         let running = Running::start(worker, move |record, attempt| {
-            // It is deleted while its records are at handlers.
+            // The topic is deleted while its records are at handlers.
             if record.topic() == "more" && !is_gone.swap(true, Ordering::SeqCst) {
                 inside.with(|model, _| model.delete_topic("more")).unwrap();
                 if !is_heard {
@@ -264,7 +267,7 @@ async fn a_source_topic_that_is_deleted_holds_up_no_transactions_of_others() {
     }
 }
 
-/// The producer gives a transaction up before its coordinator does: that would fence it where `transaction.version` is below 2.
+/// The producer gives up a transaction before its coordinator does, which would fence it if `transaction.version` is below 2.
 #[tokio::test(start_paused = true)]
 async fn by_default_results_that_cannot_be_written_for_minutes_end_no_worker() {
     for version in [0, 2] {

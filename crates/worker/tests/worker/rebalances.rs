@@ -44,7 +44,7 @@ fn with_protocol(cluster: &Cluster, protocol: &str) -> Worker {
     })
 }
 
-/// Handlers that take half a second end in time when a second member comes, so that nothing is done twice.
+/// Handlers that take half a second end in time when a second member joins, so that no record is handled twice.
 #[tokio::test(start_paused = true)]
 async fn what_runs_when_partitions_are_revoked_may_end_and_is_not_repeated() {
     for protocol in ["range", "cooperative-sticky", "consumer"] {
@@ -75,7 +75,7 @@ async fn what_runs_when_partitions_are_revoked_may_end_and_is_not_repeated() {
 async fn what_hangs_when_partitions_are_revoked_is_cancelled_and_kept_partitions_go_on() {
     let cluster = cluster().await;
     let ledger = Ledger::default();
-    // The first attempt at offset 10 hangs, wherever it is.
+    // The first attempt at offset 10 hangs, whichever member makes it.
     let handler = || {
         let hung = std::sync::Arc::new(std::sync::Mutex::new(BTreeSet::new()));
         ledger.around(move |record, _| {
@@ -84,7 +84,7 @@ async fn what_hangs_when_partitions_are_revoked_is_cancelled_and_kept_partitions
         })
     };
     let a = Running::start(worker(&cluster).revoke_grace(secs(3)), handler());
-    let most = all().len() - 3 * 6; // offset 10 and those of its key behind it
+    let most = all().len() - 3 * 6; // offset 10 and the later records with its key
     a.until("all but what hangs is done", |_| ledger.done().len() == most).await;
     let b = Running::start(worker(&cluster), ledger.around(|_, _| async { Ok(()) }));
     settled(&[&a, &b], 3).await;
@@ -121,7 +121,7 @@ async fn members_that_die_lose_nothing_and_keys_keep_their_order() {
             (0..3).map(|_| Running::start(with_protocol(&cluster, protocol), handler())).collect();
         for turn in 0..4 {
             tokio::time::sleep(secs(2)).await;
-            // Its tasks go with it: nothing is committed, nobody says good-bye in order.
+            // Its tasks die with it: nothing is committed, and it does not leave the group.
             members[turn % 3].task.abort();
             let task = std::mem::replace(
                 &mut members[turn % 3],
@@ -137,7 +137,7 @@ async fn members_that_die_lose_nothing_and_keys_keep_their_order() {
         }
         assert_eq!(committed_offsets(&cluster).await, everything(), "{protocol}");
         ledger.check_order(&BTreeSet::new());
-        // What was done and not committed when a member died is done again, and no more.
+        // Only records that were handled but not committed when a member died are handled again.
         let twice = ledger.done().values().filter(|times| **times > 1).count();
         assert!(twice < all().len() / 2, "{protocol}: {twice} were repeated");
     }
@@ -173,14 +173,14 @@ async fn of_partitions_that_are_lost_nothing_is_committed_or_dead_lettered() {
     let events = running.events();
     let summary = running.stop().await;
     assert!(summary.is_clean() && summary.cancelled > 0 && summary.dead_lettered == 0, "{summary:?}");
-    // Between the loss and the next assignment nothing is said of the partitions.
+    // Between the loss and the next assignment, no event names the partitions.
     let lost = events.iter().position(|event| matches!(event, Event::Lost(_))).unwrap();
     let next = events[lost..].iter().position(|event| matches!(event, Event::Assigned(_))).unwrap();
     assert!(events[lost..lost + next].iter().all(|event| !matches!(event, Event::Committed { .. })));
     assert_eq!(committed_offsets(&cluster).await, everything());
 }
 
-/// An unclean election takes away what was read, and other records take its place.
+/// An unclean election removes records that were read, and other records replace them.
 #[tokio::test(start_paused = true)]
 async fn records_that_take_the_place_of_lost_ones_are_handled() {
     let cluster = cluster().await;
@@ -257,7 +257,7 @@ async fn what_the_consumer_tries_again_by_itself_stops_no_partition() {
     assert!(running.stop().await.is_clean());
 }
 
-/// Each of its partitions tells its own error, and other topics do not wait until all are told.
+/// Each of its partitions reports its own error, and other topics do not wait until all are reported.
 #[tokio::test(start_paused = true)]
 async fn a_wide_topic_that_may_not_be_read_holds_up_no_others() {
     let cluster = Cluster::builder().brokers(1).topic("orders", 1).topic("shut", 200);
@@ -302,8 +302,8 @@ async fn a_session_that_is_lost_while_partitions_are_handed_over_ends_the_handov
     assert!(b.stop().await.is_clean());
 }
 
-/// Threads that do not end when they are told keep neither the group nor the next owner waiting for long. They keep their places at this worker, and what comes of
-/// them is of no account.
+/// Threads that ignore their cancellation keep neither the group nor the next owner waiting for long. They keep their places in
+/// this worker, and their results do not count.
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_blocks_for_good_does_not_hold_up_the_handover() {
     let cluster = cluster().await;
@@ -338,7 +338,7 @@ async fn a_handler_that_blocks_for_good_does_not_hold_up_the_handover() {
         assert!(since.elapsed() < secs(20), "{:?}", since.elapsed());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    // A second, and five for the ends; and the member has to join again.
+    // A second, and five for the ends of handlers; and the member has to join again.
     assert!(since.elapsed() > secs(6), "it waits for a while: {:?}", since.elapsed());
     tokio::time::sleep(secs(1)).await;
     let is_given_up = |event: &Event| matches!(event, Event::Revoked(_));
@@ -348,7 +348,7 @@ async fn a_handler_that_blocks_for_good_does_not_hold_up_the_handover() {
     let (metrics, moved) = (first.metrics(), second.metrics().partitions.len());
     assert!(metrics.cancelled > 0 && metrics.handled == 0, "{metrics:?}");
     assert_eq!((metrics.partitions.len(), moved), (3 - moved, moved), "the others go on, but have no place");
-    // They end.
+    // The threads end.
     let threads = blocked.lock().unwrap().take().unwrap();
     assert_eq!(threads.len(), 8, "each has its place");
     threads.into_iter().for_each(|thread| thread());

@@ -1,4 +1,4 @@
-//! Records that are put aside for later.
+//! Records that are moved to retry topics.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,7 +33,7 @@ fn retrying(cluster: &Cluster) -> Worker {
     worker(cluster).order(Order::Unordered).retry(retry()).dead_letters(dead_letters(cluster))
 }
 
-/// Where a record came from first.
+/// The partition and offset of the original record.
 fn first_place(record: &OwnedRecord, attempt: &Attempt) -> (i32, i64) {
     match attempt.origin() {
         Some(origin) => (origin.partition.unwrap(), origin.offset.unwrap()),
@@ -41,7 +41,7 @@ fn first_place(record: &OwnedRecord, attempt: &Attempt) -> (i32, i64) {
     }
 }
 
-/// Attempts by record: when, which, from which topic.
+/// The attempts at each record: time, number, and topic.
 type Attempts = Arc<Mutex<BTreeMap<(i32, i64), Vec<(Duration, u32, String)>>>>;
 
 fn noting(
@@ -116,7 +116,7 @@ async fn a_record_that_fails_waits_its_time_in_each_topic_and_ends_in_the_dead_l
     }
 }
 
-/// What waits takes no room, and holds nothing up: neither membership nor other topics, nor a stop.
+/// Waiting records take no room, and delay neither the membership nor other topics, nor a stop.
 #[tokio::test(start_paused = true)]
 async fn what_waits_takes_no_room_and_survives_restarts_and_deaths() {
     let cluster = cluster_with_retries().await;
@@ -156,7 +156,7 @@ async fn what_waits_takes_no_room_and_survives_restarts_and_deaths() {
     third.until("all is done", |_| done() == finished + 10).await;
     assert!(third.stop().await.is_clean());
     for ((_, offset), attempts) in &*attempts.lock().unwrap() {
-        // One that was being handled at the death comes twice.
+        // A record that was being handled at the death is handled twice.
         let times: BTreeMap<_, _> = attempts.iter().map(|(at, number, _)| (*number, *at)).collect();
         assert!(times[&2] >= times[&1] + secs(60), "{offset}: {attempts:?}");
         assert!(
@@ -167,8 +167,8 @@ async fn what_waits_takes_no_room_and_survives_restarts_and_deaths() {
     assert!(letters(&cluster).is_empty());
 }
 
-/// With `latest` a partition of which nothing is committed begins at its end: so a record that was put aside, and one that came while nobody read, would
-/// be passed by the next worker.
+/// With `latest`, a partition without a committed offset begins at its end. The next worker would then skip a record that was moved to a retry
+/// topic, or one that arrived while no worker was running.
 #[tokio::test(start_paused = true)]
 async fn with_latest_nothing_is_passed_that_came_after_the_first_start() {
     let cluster = cluster_with_retries().await;
@@ -199,8 +199,8 @@ async fn with_latest_nothing_is_passed_that_came_after_the_first_start() {
     assert_eq!(attempts.lock().unwrap().len(), 2, "and nothing from before");
 }
 
-/// What is committed is deleted by now, and the end of the log is where the worker begins: it stops before anything comes, and what comes then is the next
-/// one's, and not passed by another reset to the end.
+/// The committed offset was deleted by retention, so that the worker begins at the end of the log. It stops before any record
+/// arrives. A record that arrives then belongs to the next worker, and is not skipped by another reset to the end.
 #[tokio::test(start_paused = true)]
 async fn with_latest_nothing_is_passed_that_came_after_a_reset_to_the_end() {
     let cluster = cluster().await;
@@ -230,7 +230,7 @@ async fn with_latest_nothing_is_passed_that_came_after_a_reset_to_the_end() {
     assert_eq!(ledger.done().len(), 1);
 }
 
-/// What waits in a retry topic is not passed where retention has deleted what was before it.
+/// Waiting records of a retry topic are not skipped if retention has deleted the records before them.
 #[tokio::test(start_paused = true)]
 async fn with_latest_a_retry_topic_that_retention_has_overtaken_goes_on_with_what_it_holds() {
     let cluster = cluster_with_retries().await;
@@ -257,7 +257,7 @@ async fn with_latest_a_retry_topic_that_retention_has_overtaken_goes_on_with_wha
     assert!(summary.is_clean() && summary.stopped.is_empty(), "{summary:?}");
 }
 
-/// What is left of a retry topic whose end was cut off was handled before.
+/// The remaining records of a retry topic whose end was cut off were handled before.
 #[tokio::test(start_paused = true)]
 async fn with_latest_a_retry_topic_that_was_cut_is_not_read_anew() {
     let cluster = cluster_with_retries().await;
@@ -295,7 +295,7 @@ async fn with_latest_a_retry_topic_that_was_cut_is_not_read_anew() {
     assert!(attempts.lock().unwrap().values().all(|of| of.len() == 2), "{attempts:?}");
 }
 
-/// With `none` a partition of which nothing is committed is an error; a retry topic is read all the same.
+/// With `none`, a partition without a committed offset is an error; a retry topic is read all the same.
 #[tokio::test(start_paused = true)]
 async fn with_none_a_retry_topic_begins_at_its_first_record() {
     let cluster = cluster_with_retries().await;
@@ -400,8 +400,8 @@ async fn in_transactions_a_record_is_passed_when_it_is_in_its_retry_topic() {
     assert_eq!(once.len(), all().len() - 12);
 }
 
-/// What was finished beyond what is committed is known before anything of a retry topic is read, however many partitions it has and however late the answers come:
-/// it is not handled again.
+/// The worker knows the records finished beyond the committed offset before it reads anything of a retry topic, however many
+/// partitions that has and however late the responses arrive: it does not handle them again.
 #[tokio::test(start_paused = true)]
 async fn a_wide_retry_topic_is_read_once_after_a_restart() {
     const WIDE: i32 = 40;

@@ -1,4 +1,4 @@
-//! How a worker ends, and what the next one does.
+//! The end of a worker, and the work of the next one.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use offtake_worker::{Error, Event, Failure, Retry, StopReason, Worker};
 
 use crate::support::*;
 
-/// A worker of which one record is never done, until it is told to stop. What was done.
+/// Runs a worker with one record that is never done, until it is stopped. Returns the handled records and the summary.
 async fn with_a_gap(cluster: &offtake_broker::Cluster, worker: Worker) -> (Ledger, offtake_worker::Summary) {
     let ledger = Ledger::default();
     let handler = ledger.around(|record, _| async move {
@@ -18,7 +18,7 @@ async fn with_a_gap(cluster: &offtake_broker::Cluster, worker: Worker) -> (Ledge
         }
     });
     let running = Running::start(worker.retry(Retry::fixed(secs(1)).unlimited()), handler);
-    // The others of its key wait behind it.
+    // Later records with its key wait for it.
     let most = all().into_iter().filter(|(_, offset)| offset % KEYS != 3).count();
     running.until("all but one key are done", |_| ledger.done().len() == most).await;
     let summary = running.stop().await;
@@ -247,7 +247,7 @@ async fn a_coordinator_that_is_silent_at_the_end_is_told_and_does_not_hold_it_up
     assert!(cluster.hits(rule) > 0);
 }
 
-/// Its partitions are being handed over as it stops. Found by the arena (8040002).
+/// Its partitions are being handed over while it stops. Found by the arena (8040002).
 #[tokio::test(start_paused = true)]
 async fn what_is_handed_over_in_haste_at_the_end_without_a_commit_is_told() {
     let cluster = cluster().await;
@@ -301,7 +301,7 @@ async fn one_whose_future_is_dropped_leaves_nothing_running() {
     assert_eq!(done, all());
 }
 
-/// What cannot be written is not waited for at the end: its record comes again.
+/// The end does not wait for letters that cannot be written: their records are redelivered.
 #[tokio::test(start_paused = true)]
 async fn letters_to_a_topic_that_is_missing_or_took_none_do_not_hold_up_the_end() {
     for is_told in [false, true] {
@@ -309,7 +309,7 @@ async fn letters_to_a_topic_that_is_missing_or_took_none_do_not_hold_up_the_end(
         let ledger = Ledger::default();
         let handler = ledger.around(move |record, _| async move {
             match record.offset() {
-                // The others of the key wait behind it. What comes later fails when the first has failed for good.
+                // Later records with the same key wait for it. The other partition's record fails only after the first letter has failed for good.
                 7 if record.partition() == 0 || is_told && record.partition() == 1 => {
                     if record.partition() == 1 {
                         tokio::time::sleep(secs(15)).await;
@@ -320,7 +320,7 @@ async fn letters_to_a_topic_that_is_missing_or_took_none_do_not_hold_up_the_end(
             }
         });
         let topic = if is_told { "orders.dlq" } else { "no.such.dlq" };
-        // Leaders that have too few replicas: it is tried again for `delivery.timeout.ms` (10 s).
+        // The leaders have too few replicas: the producer retries for `delivery.timeout.ms` (10 s).
         let rule = FaultRule::on(ApiKey::Produce, Fault::Fail(19)).topic("orders.dlq");
         let rule = is_told.then(|| cluster.inject(rule));
         let running =

@@ -1,4 +1,4 @@
-//! A cluster with records, workers for it, and an account of what their handlers did.
+//! A cluster with records, workers for it, and a ledger of what their handlers did.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,7 +12,7 @@ use offtake_worker::{Attempt, DeadLetters, Error, Event, Failure, Retry, Summary
 use tokio::{runtime::Handle, task::JoinHandle};
 
 pub(crate) const PARTITIONS: i32 = 3;
-/// In each partition.
+/// The number of records in each partition.
 pub(crate) const RECORDS: i64 = 40;
 pub(crate) const KEYS: i64 = 5;
 /// The wall clock at the start.
@@ -30,7 +30,7 @@ pub(crate) async fn cluster() -> Cluster {
     cluster_with(Config::default()).await
 }
 
-/// With `orders`, whose records have their offset as their value and `offset % KEYS` as their key, and an empty `orders.dlq`.
+/// A cluster with `orders`, whose records have their offset as value and `offset % KEYS` as key, and an empty `orders.dlq`.
 pub(crate) async fn cluster_with(config: Config) -> Cluster {
     let builder =
         Cluster::builder().config(config).brokers(2).topic("orders", PARTITIONS).topic("orders.dlq", 2);
@@ -42,7 +42,7 @@ pub(crate) async fn cluster_with(config: Config) -> Cluster {
                 record.timestamp(WALL_MS + offset).header("n", offset.to_string())
             })
             .collect();
-        // Ten in each batch.
+        // Ten records in each batch.
         for batch in records.chunks(10) {
             cluster.append("orders", partition, batch).unwrap();
         }
@@ -50,7 +50,7 @@ pub(crate) async fn cluster_with(config: Config) -> Cluster {
     cluster
 }
 
-/// Of the group `job`, from the beginning, on this runtime.
+/// A consumer in the group `job`, from the beginning, on this runtime.
 pub(crate) fn builder(cluster: &Cluster) -> offtake::Builder {
     let inside = cluster.clone();
     Consumer::builder(cluster.bootstrap())
@@ -89,7 +89,7 @@ pub(crate) fn dead_letters_to(topic: &str, cluster: &Cluster) -> DeadLetters {
         })
 }
 
-/// What handlers did, in order.
+/// The actions of handlers, in order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger(Arc<Mutex<Vec<Entry>>>);
 
@@ -117,7 +117,7 @@ impl Ledger {
         self.0.lock().unwrap().clone()
     }
 
-    /// How often each record was done.
+    /// The number of times that each record was handled.
     pub(crate) fn done(&self) -> BTreeMap<(i32, i64), usize> {
         let mut done = BTreeMap::new();
         for entry in self.entries().iter().filter(|entry| entry.what == What::Done) {
@@ -130,7 +130,7 @@ impl Ledger {
         self.entries().iter().map(|entry| (entry.partition, entry.offset)).collect()
     }
 
-    /// A handler that notes its beginning, then does this, then notes how it ended.
+    /// A handler that notes its beginning, then runs this, then notes how it ended.
     pub(crate) fn around<F, T>(
         &self,
         handler: F,
@@ -154,7 +154,7 @@ impl Ledger {
         }
     }
 
-    /// Of each key no record begins before those before it are done, or in this set.
+    /// Asserts for each key that no record begins before all earlier ones are done, or in this set.
     pub(crate) fn check_order(&self, others: &BTreeSet<(i32, i64)>) {
         let mut done = others.clone();
         for entry in self.entries() {
@@ -177,7 +177,7 @@ pub(crate) fn all() -> BTreeSet<(i32, i64)> {
     (0..PARTITIONS).flat_map(|partition| (0..RECORDS).map(move |offset| (partition, offset))).collect()
 }
 
-/// A worker that runs.
+/// A running worker.
 pub(crate) struct Running {
     pub(crate) handle: WorkerHandle,
     pub(crate) task: JoinHandle<Result<Summary, Error>>,
@@ -193,7 +193,7 @@ impl Running {
         Self::start_told(worker, handler, |_| ())
     }
 
-    /// The same, and somebody else is told too.
+    /// The same, with another event handler in addition.
     pub(crate) fn start_told<F, T>(
         worker: Worker,
         handler: F,
@@ -218,7 +218,7 @@ impl Running {
         self.events.lock().unwrap().clone()
     }
 
-    /// Until it is so, or ten minutes have passed.
+    /// Waits until the condition holds, for at most ten minutes.
     pub(crate) async fn until(&self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
         for _ in 0..6000 {
             if is_so(self) {
@@ -236,7 +236,7 @@ impl Running {
     }
 }
 
-/// What the group has committed.
+/// The group's committed offsets with their metadata.
 pub(crate) async fn committed(cluster: &Cluster) -> BTreeMap<i32, OffsetAndMetadata> {
     let reader = builder(cluster).build().await.unwrap();
     let committed = reader.committed((0..PARTITIONS).map(orders).collect::<Vec<_>>()).await.unwrap();
@@ -244,7 +244,7 @@ pub(crate) async fn committed(cluster: &Cluster) -> BTreeMap<i32, OffsetAndMetad
     committed.into_iter().map(|(partition, offset)| (partition.partition, offset)).collect()
 }
 
-/// The offsets of that.
+/// The group's committed offsets.
 pub(crate) async fn committed_offsets(cluster: &Cluster) -> Vec<(i32, i64)> {
     committed(cluster).await.into_iter().map(|(partition, committed)| (partition, committed.offset)).collect()
 }
@@ -253,7 +253,7 @@ pub(crate) fn everything() -> Vec<(i32, i64)> {
     (0..PARTITIONS).map(|partition| (partition, RECORDS)).collect()
 }
 
-/// The dead letters, of both partitions.
+/// The dead letters of both partitions.
 pub(crate) fn letters(cluster: &Cluster) -> Vec<NewRecord> {
     let read = |partition| cluster.with(|model, _| model.records("orders.dlq", partition));
     (0..2).flat_map(read).map(|(_, record)| record).collect()

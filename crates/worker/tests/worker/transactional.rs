@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 
 use crate::support::*;
 
-/// The records of a topic that are committed: partition and offset of what each is made of, in the order of its partition.
+/// The committed records of a topic, by partition and in order: for each, the partition and offset of its source record.
 pub(crate) type Seen = BTreeMap<i32, Vec<(i32, i64)>>;
 
 pub(crate) async fn cluster_of(transaction_version: i16) -> Cluster {
@@ -47,13 +47,13 @@ pub(crate) fn transactional_of(worker: Worker, cluster: &Cluster, id: &str) -> W
     worker.transactional(by(cluster, id)).dead_letters(DeadLetters::to("orders.dlq"))
 }
 
-/// Sends what it is made of.
+/// Sends a record with the place of its source record.
 pub(crate) fn result(record: &offtake::OwnedRecord, attempt: &Attempt) -> Result<(), Failure> {
     let made_of = format!("{} {}", record.partition(), record.offset());
     attempt.send(ProducerRecord::to("out").maybe_key(record.key()).value(&made_of))
 }
 
-/// What those see that read what is committed.
+/// The records that consumers of committed records see.
 pub(crate) async fn seen(cluster: &Cluster, topic: &str) -> Seen {
     let inside = cluster.clone();
     let mut consumer = Consumer::builder(cluster.bootstrap())
@@ -92,7 +92,7 @@ pub(crate) fn once(seen: &Seen) -> BTreeSet<(i32, i64)> {
     once
 }
 
-/// Of each partition read, what was made of it is in the order of its log.
+/// Asserts that the results of each source partition are in the order of its log.
 fn check_order(seen: &Seen) {
     for results in seen.values() {
         for partition in 0..PARTITIONS {
@@ -106,7 +106,7 @@ pub(crate) fn poison() -> BTreeSet<(i32, i64)> {
     all().into_iter().filter(|(_, offset)| offset % 17 == 5).collect()
 }
 
-/// Handlers that send before they fail, in whichever way.
+/// Handlers that send a record before they fail, in various ways.
 pub(crate) async fn handle(record: offtake::OwnedRecord, attempt: Attempt) -> Result<(), Failure> {
     result(&record, &attempt)?;
     tokio::time::sleep(Duration::from_millis(record.offset().unsigned_abs() * 7 % 50)).await;
@@ -148,7 +148,7 @@ async fn each_record_has_its_result_once_in_order_or_its_dead_letter() {
     }
 }
 
-/// Whatever becomes of a transaction, its records are not handled again.
+/// Whatever happens to a transaction, its records are not handled again.
 #[tokio::test(start_paused = true)]
 async fn what_was_aborted_goes_into_the_next_transaction_and_what_nobody_told_is_asked() {
     for (api, harm) in [
@@ -163,7 +163,7 @@ async fn what_was_aborted_goes_into_the_next_transaction_and_what_nobody_told_is
             let handler = ledger.around(|record, attempt| async move { result(&record, &attempt) });
             let by = by(&cluster, "a").property("max.block.ms", 3000);
             let worker = worker(&cluster).transactional(by).queue(30).concurrency(2);
-            // Offsets are read once or twice.
+            // Offsets are fetched only once or twice.
             let often = if api == ApiKey::OffsetFetch { 1.0 } else { 0.4 };
             let rule = cluster.inject(FaultRule::on(api, harm.clone()).probably(often));
             let running = Running::start(worker, handler);
@@ -236,7 +236,7 @@ async fn what_brokers_do_not_take_stops_its_partition_before_its_record() {
     assert_eq!(once(&seen(&cluster, "out").await), expected);
 }
 
-/// What lies behind a record that is retried waits for it, takes room in the queue, and is sent when it is finished.
+/// The results after a record that is retried wait for it, count in the queue, and are sent when it is finished.
 #[tokio::test(start_paused = true)]
 async fn results_behind_a_record_that_is_retried_wait_and_the_queue_stays_bounded() {
     let cluster = cluster_of(2).await;
@@ -266,7 +266,7 @@ async fn results_behind_a_record_that_is_retried_wait_and_the_queue_stays_bounde
     assert_eq!(once(&results), all());
 }
 
-/// A record that stops its partition does not keep room for what lies behind it.
+/// A record that stops its partition does not keep the results after it in the queue.
 #[tokio::test(start_paused = true)]
 async fn results_behind_a_record_that_stopped_its_partition_are_dropped_and_others_go_on() {
     let cluster = cluster_of(2).await;

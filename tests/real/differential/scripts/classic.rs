@@ -47,7 +47,7 @@ pub(crate) fn one_member(talk: &mut Talk) {
             if version == 0 { request.with_rebalance_timeout_ms(-1) } else { request }
         };
         let mut member = talk.ask(line, version, adapt(joining(group, ""))).member_id.to_string();
-        // One who was only given an id does not make a group that is sure to be seen: it depends on what else was
+        // A member that was only given an id does not reliably make a visible group: it depends on what else was
         // written to the partition of __consumer_offsets.
         if version < 4 {
             talk.ask(line, 5, describing(group));
@@ -92,7 +92,7 @@ pub(crate) fn one_member(talk: &mut Talk) {
             talk.ask(line, beat, beating("nobody", 1, &member));
             talk.ask(line, beat, beating("", 1, &member));
         }
-        // Joining again with the same says the same generation or, from the leader, begins another.
+        // Joining again with the same metadata returns the same generation or, from the leader, begins another.
         talk.ask(line, version, adapt(joining(group, &member)));
         talk.ask(line, 4, beating(group, 2, &member));
         talk.ask(line, 4, beating(group, 1, &member));
@@ -188,7 +188,7 @@ pub(crate) fn two_members(talk: &mut Talk) {
         talk.ask(line_a, 3, syncing(group, 2, &a, &[(&a, b"one"), (&b, b"two")]));
         talk.hear(syncing_b);
         talk.ask(line_a, 5, describing(group));
-        // A follower that joins with nothing new is told what is; one with something new begins a rebalance.
+        // A follower that joins with unchanged metadata gets the present generation; with a change it begins a rebalance.
         let joining_b = join(talk, line_b, &b, &["sticky", "other"]);
         talk.hear(joining_b);
         talk.ask(line_a, 3, beating(group, 2, &a));
@@ -198,10 +198,10 @@ pub(crate) fn two_members(talk: &mut Talk) {
         let joining_a = join(talk, line_a, &a, &["sticky"]);
         talk.hear(joining_a);
         talk.hear(joining_b);
-        // The leader joins while the others wait for its plan.
+        // The leader joins while the others wait for its assignment.
         let syncing_b = talk.say(line_b, 3, syncing(group, 3, &b, &[]));
         talk.quiet(line_b);
-        // With nothing new it is told what is, and the others wait on, until its session is over.
+        // With unchanged metadata it gets the present generation, and the others wait on, until its session expires.
         let news: &[&str] = if version == 9 { &["sticky"] } else { &["sticky", "range"] };
         let joining_a = join(talk, line_a, &a, news);
         talk.hear(syncing_b);
@@ -211,7 +211,7 @@ pub(crate) fn two_members(talk: &mut Talk) {
         let syncing_b = talk.say(line_b, 3, syncing(group, 4, &b, &[]));
         talk.ask(line_a, 3, syncing(group, 4, &a, &[(&a, b"one")]));
         talk.hear(syncing_b);
-        // One leaves: the other is told.
+        // One leaves: the other is informed.
         talk.ask(line_b, 3, leaving(group, &[(&b, None)]));
         talk.ask(line_a, 3, beating(group, 4, &a));
         talk.ask(line_b, 3, beating(group, 4, &b));
@@ -231,7 +231,7 @@ pub(crate) fn sessions_expire(talk: &mut Talk) {
         |member: &str| joining(group, member).with_session_timeout_ms(6000).with_rebalance_timeout_ms(3000);
     let a = talk.ask(line_a, 3, short("")).member_id.to_string();
     talk.ask(line_a, 3, syncing(group, 1, &a, &[(&a, b"all")]));
-    // The other joins, the first does not come: after the rebalance timeout it is out.
+    // The other joins, the first does not: after the rebalance timeout it is removed.
     let joining_b = talk.say(line_b, 3, short(""));
     let b = talk.hear(joining_b).member_id.to_string();
     talk.ask(line_a, 3, beating(group, 1, &a));
@@ -262,7 +262,7 @@ pub(crate) fn static_members(talk: &mut Talk) {
         talk.ask(line_a, 4, beat(1, &a, "one"));
         talk.ask(line_a, 4, beat(1, &a, "two"));
         talk.ask(line_a, 4, beating(group, 1, &a));
-        // The leader comes back without its id, with nothing new: no rebalance.
+        // The leader returns without its id, with unchanged metadata: no rebalance.
         let again = talk.ask(line_b, version, join("", "one"));
         let b = again.member_id.to_string();
         talk.ask(line_a, 4, beat(1, &a, "one"));
@@ -274,12 +274,12 @@ pub(crate) fn static_members(talk: &mut Talk) {
         talk.ask(line_b, 4, beat(again.generation_id, &b, "one"));
         talk.ask(line_b, 4, sync(again.generation_id, &b, "one", &[]));
         talk.ask(line_b, 5, describing(group));
-        // With something new.
+        // With changed metadata.
         let more = vec![protocol("range", b"new")];
         let again = talk.ask(line_b, version, join("", "one").with_protocols(more));
         let b = again.member_id.to_string();
         talk.ask(line_b, 4, sync(again.generation_id, &b, "one", &[(&b, b"more")]));
-        // A follower comes back while the group is stable.
+        // A follower returns while the group is stable.
         let first =
             talk.say(line_a, version, join("", "two").with_protocols(vec![protocol("range", b"two")]));
         talk.quiet(line_a);

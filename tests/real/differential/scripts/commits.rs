@@ -84,7 +84,7 @@ pub(crate) fn commit_as_member(talk: &mut Talk) {
     let group = "commit-member";
     let member = talk.ask(line, 3, joining(group, "")).member_id.to_string();
     for version in [2, 5, 7, 8, 9] {
-        talk.ask(line, version, committing(group, 1, &member, "mine", 1)); // the plan is awaited
+        talk.ask(line, version, committing(group, 1, &member, "mine", 1)); // the assignment is pending
     }
     talk.ask(line, 3, syncing(group, 1, &member, &[(&member, b"all")]));
     for version in 2..=9 {
@@ -112,14 +112,14 @@ pub(crate) fn commit_as_member(talk: &mut Talk) {
     talk.ask(line, 0, delete(group, "mine", 0));
     talk.ask(line, 8, committed(8, group, None));
     talk.ask(line, 5, describing(group));
-    // Where the members' subscription can be read, only topics that nobody subscribes to may be deleted.
+    // Where the members' subscription can be read, only offsets of topics without subscribers may be deleted.
     let request = joining(group, "").with_protocols(vec![protocol_for("range", "mine", b"")]);
     let member = talk.ask(line, 3, request).member_id.to_string();
     talk.ask(line, 3, syncing(group, 3, &member, &[(&member, b"all")]));
     talk.ask(line, 5, describing(group));
     talk.ask(line, 0, delete(group, "mine", 0));
     talk.ask(line, 0, delete(group, "unknown", 0));
-    // A topic that goes takes its offsets along.
+    // A deleted topic takes its offsets along.
     talk.ask(line, 8, committing("commit-gone", -1, "", "mine", 77));
     talk.ask(
         line,

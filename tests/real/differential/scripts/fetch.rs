@@ -47,7 +47,7 @@ pub(crate) fn versions(talk: &mut Talk) {
             talk.ask(line, version, fetching(version, &topic, from(0)).with_cluster_id(Some(s("another"))));
         }
     }
-    // Several partitions share the bytes.
+    // Several partitions share the byte limit.
     for version in [12, 13] {
         let both = vec![from(0), from(0).with_partition(1), from(2).with_partition(0)];
         let mut request = fetching(version, &topic, from(0));
@@ -56,7 +56,7 @@ pub(crate) fn versions(talk: &mut Talk) {
         request.max_bytes = 50;
         talk.ask(line, version, request);
     }
-    // Who says to be a broker.
+    // A client that claims to be a broker.
     talk.ask(line, 12, fetching(12, &topic, from(0)).with_replica_id(BrokerId(7)));
     let replica = ReplicaState::default().with_replica_id(BrokerId(7)).with_replica_epoch(1);
     talk.ask(line, 16, fetching(16, &topic, from(0)).with_replica_state(replica));
@@ -110,7 +110,7 @@ pub(crate) fn sessions(talk: &mut Talk) {
         );
         talk.ask(line, version, of(id, 10, vec![]));
         talk.ask(line, version, of(id, 1, vec![]));
-        // A new one in the place of the old, closed again.
+        // A new one in place of the old, closed again.
         let id = talk.ask(line, version, of(0, 0, vec![(&b, vec![from(0)])])).session_id;
         let again = talk.ask(line, version, of(id, 0, vec![(&b, vec![from(0)])])).session_id;
         talk.ask(line, version, of(id, 1, vec![]));
@@ -122,7 +122,7 @@ pub(crate) fn sessions(talk: &mut Talk) {
         talk.ask(line, version, of(0, 0, vec![]));
         talk.ask(line, version, of(0, 5, vec![]));
     }
-    // A session is of ids or of names.
+    // A session uses either ids or names.
     for (one, two) in [(12, 13), (13, 12)] {
         let id = talk
             .ask(line, one, fetching(one, &b, from(0)).with_session_id(0).with_session_epoch(0))
@@ -133,7 +133,7 @@ pub(crate) fn sessions(talk: &mut Talk) {
         request.session_epoch = 2;
         talk.ask(line, one, request);
     }
-    // A topic goes while a session asks for it.
+    // A topic is deleted while a session asks for it.
     let id =
         talk.ask(line, 13, fetching(13, &gone, from(0)).with_session_id(0).with_session_epoch(0)).session_id;
     talk.ask(
@@ -169,12 +169,12 @@ pub(crate) fn long_polls(talk: &mut Talk) {
         talk.quiet(line);
         produce(talk, other, &topic, &Batch::of(&["second"]));
         talk.hear(waiting);
-        // Out of patience, with less than wanted, and with nothing.
+        // The maximum wait ends, with less than wanted, and with nothing.
         talk.ask(line, version, at(end + 1).with_min_bytes(10_000).with_max_wait_ms(50));
         talk.ask(line, version, at(end + 3).with_max_wait_ms(50));
         talk.ask(line, version, at(end + 3).with_max_wait_ms(0));
         talk.ask(line, version, at(end + 3).with_min_bytes(0));
-        // An error does not wait.
+        // An error is returned without waiting.
         talk.ask(line, version, at(9999));
     }
 }

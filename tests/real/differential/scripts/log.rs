@@ -1,4 +1,4 @@
-//! Produce, and questions about offsets.
+//! Produce, and requests about offsets.
 
 use bytes::Bytes;
 use kafka_protocol::messages::{
@@ -38,11 +38,11 @@ pub(crate) fn produce_all_versions(talk: &mut Talk) {
             producing(version, &topic, 0, [batch.clone(), batch.clone()].concat().into()),
         );
     }
-    // No answer; the next one is to this question.
+    // It has no answer; the next answer is to this request.
     let request = producing(12, &topic, 0, batch.clone()).with_acks(0);
     let _ = talk.say(line, 12, request);
     talk.ask(line, 2, listing(&topic.name, 0, -1));
-    // One that cannot be answered otherwise closes the connection.
+    // An error that cannot be answered otherwise closes the connection.
     let _ = talk.say(line, 12, producing(12, &nobody, 0, batch).with_acks(0));
     talk.ask(line, 2, listing(&topic.name, 0, -1));
 }
@@ -113,7 +113,7 @@ pub(crate) fn idempotent(talk: &mut Talk) {
     produce(talk, line, &topic, &batch(1, 3)); // a new epoch begins at 0
     produce(talk, line, &topic, &batch(1, 0));
     produce(talk, line, &topic, &batch(0, 14)); // an old epoch
-    produce(talk, line, &topic, &Batch::of(&["a"]).by(id + 500, 3, 7)); // a producer that nobody knows
+    produce(talk, line, &topic, &Batch::of(&["a"]).by(id + 500, 3, 7)); // a producer that is not known
     produce(talk, line, &topic, &Batch::of(&["a"]).by(id + 501, 0, -1));
     produce(talk, line, &topic, &Batch::of(&["a"]).by(-1, 0, 0));
     for version in 7..=13 {
@@ -150,7 +150,7 @@ pub(crate) fn list_offsets(talk: &mut Talk) {
                 talk.ask(line, version, request);
             }
         }
-        // The same partition twice, and of a replica.
+        // The same partition twice, and as a replica.
         let mut twice = listing("offsets", 0, -1);
         let partition = twice.topics[0].partitions[0].clone();
         twice.topics[0].partitions.push(partition);

@@ -1,4 +1,4 @@
-//! The conversations, by subject.
+//! The scripts, by subject.
 
 use crate::differential::talk::Talk;
 
@@ -14,7 +14,7 @@ mod verbs;
 
 type Script = (&'static str, fn(&mut Talk));
 
-/// All scripts, in the order they are held.
+/// All scripts, in the order in which they run.
 pub(crate) const ALL: &[Script] = &[
     ("api versions", cluster::api_versions),
     ("metadata", topics::metadata),

@@ -7,7 +7,7 @@ use kafka_protocol::messages::*;
 use super::verbs::*;
 use crate::differential::talk::{Line, Talk, s};
 
-/// The coordinator hears of a new topic a little later than those who answer Metadata.
+/// The coordinator learns of a new topic a little later than Metadata shows it.
 const LEARNT: Duration = Duration::from_millis(400);
 
 fn describe(talk: &mut Talk, line: Line, groups: &[&str]) {
@@ -105,7 +105,7 @@ pub(crate) fn life(talk: &mut Talk) {
             request.groups[0].member_epoch = epoch;
             talk.ask(line_a, 9, request);
         }
-        // The other comes.
+        // The other joins.
         talk.ask(line_b, version, joining_modern(group, "m2", &["modern"]));
         describe(talk, line_a, &[group]);
         talk.ask(line_b, version, modern(group, "m2", 2));
@@ -121,13 +121,13 @@ pub(crate) fn life(talk: &mut Talk) {
         talk.ask(line_a, version, modern(group, "m1", 1).with_topic_partitions(owning(&topic, &[0, 1])));
         talk.ask(line_a, version, modern(group, "m1", 1));
         talk.ask(line_b, version, modern(group, "m2", 2));
-        talk.ask(line_a, version, modern(group, "m1", 1)); // its last epoch, owning less than it is to
+        talk.ask(line_a, version, modern(group, "m1", 1)); // its last epoch, owning less than its assignment
         talk.ask(line_a, version, modern(group, "m1", 1).with_topic_partitions(owning(&topic, &[0, 1])));
         describe(talk, line_a, &[group]);
         talk.ask(line_b, version, modern(group, "m2", 2).with_topic_partitions(owning(&topic, &[2, 3])));
         talk.ask(line_a, 9, committing(group, 1, "m1", "modern", 6));
         talk.ask(line_a, 9, committing(group, 2, "m1", "modern", 7));
-        // A full heartbeat is answered in full.
+        // A full heartbeat gets a full answer.
         let full = joining_modern(group, "m1", &["modern"])
             .with_member_epoch(2)
             .with_topic_partitions(owning(&topic, &[0, 1]));
@@ -152,7 +152,7 @@ pub(crate) fn life(talk: &mut Talk) {
         talk.ask(line_a, version, modern(group, "m1", 4));
         describe(talk, line_a, &[group]);
         talk.ask(line_a, 2, DeleteGroupsRequest::default().with_groups_names(vec![s(group)]));
-        // Classic requests to it.
+        // Classic requests to the group.
         talk.ask(line_a, 3, joining(group, ""));
         talk.ask(line_a, 3, beating(group, 1, "m1"));
         talk.ask(line_a, 3, syncing(group, 1, "m1", &[]));
@@ -222,7 +222,7 @@ pub(crate) fn by_pattern(talk: &mut Talk) {
     describe(talk, line, &["pattern"]);
     talk.ask(line, 1, beat(2).with_topic_partitions(owning(&one, &[0, 1])));
     let two = topic(talk, line, "pattern-two", 1, &[]);
-    // Patterns are looked at again at most every ten seconds.
+    // Patterns are resolved again at most every ten seconds.
     talk.pass(Duration::from_secs(11));
     talk.until(line, 1, beat(2), |answer| answer.member_epoch == 3);
     describe(talk, line, &["pattern"]);
@@ -240,7 +240,7 @@ pub(crate) fn from_one_protocol_to_the_other(talk: &mut Talk) {
     let line = talk.connect("a");
     topic(talk, line, "convert", 2, &[]);
     talk.pass(LEARNT);
-    // A group that is empty may be taken over, either way.
+    // An empty group may be converted, either way.
     talk.ask(line, 8, committing("convert", -1, "", "convert", 3));
     talk.ask(line, 1, joining_modern("convert", "m1", &["convert"]));
     talk.ask(line, 8, committed(8, "convert", None));
@@ -257,8 +257,8 @@ pub(crate) fn from_one_protocol_to_the_other(talk: &mut Talk) {
     talk.ask(line, 8, committed(8, "convert", None));
 }
 
-/// With the last member of KIP-848 a group that others shared becomes a classic one, whose generation is the group's epoch:
-/// who has not caught up with that is told so at its next heartbeat.
+/// When the last member of KIP-848 leaves, a shared group becomes a classic one, whose generation is the group's epoch:
+/// a member that has not caught up with it is told so at its next heartbeat.
 pub(crate) fn back_to_the_classic_protocol(talk: &mut Talk) {
     let line = talk.connect("a");
     let behind = talk.connect("b");

@@ -161,7 +161,7 @@ pub(crate) fn create_topics(talk: &mut Talk) {
     {
         talk.ask(line, 5 + i16::try_from(at % 3).unwrap(), creating(vec![topic]));
     }
-    // Twice in one request; and one good, one bad.
+    // The same twice in one request; and one good, one bad.
     talk.ask(
         line,
         7,

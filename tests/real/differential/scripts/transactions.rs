@@ -62,7 +62,7 @@ pub(crate) fn init(talk: &mut Talk) {
     }
 }
 
-/// The first protocol of transactions: partitions are added by the client, epochs stay.
+/// The first transaction protocol: partitions are added by the client, epochs stay.
 pub(crate) fn first_protocol(talk: &mut Talk) {
     let line = talk.connect("a");
     coordinator(talk, line, "txn", 1);
@@ -76,7 +76,7 @@ pub(crate) fn first_protocol(talk: &mut Talk) {
         let batch =
             |sequence: i32| Batch::of(&["a", "b"]).by(producer.0, producer.1, sequence).transactional();
         look(talk, line, id, "txn");
-        // Nothing was begun.
+        // No transaction was begun.
         talk.ask(line, version, ending(id, producer, true));
         talk.ask(line, version, ending(id, producer, false));
         produce_in(talk, line, 11, id, &topic, &batch(0));
@@ -135,7 +135,7 @@ pub(crate) fn fencing(talk: &mut Talk) {
         let old = producer(talk, line, version, id);
         add(talk, line, id, old, "fence");
         produce_in(talk, line, 11, id, &topic, &Batch::of(&["old"]).by(old.0, old.1, 0).transactional());
-        // Another takes over; what was open is aborted.
+        // Another producer takes over; the open transaction is aborted.
         talk.ask(line, version, beginning(Some(id)));
         let new = producer(talk, line, version, id);
         talk.ask(line, version.min(3), adding(version.min(3), id, old, &[("fence", &[0])]));
@@ -204,7 +204,7 @@ pub(crate) fn timing_out(talk: &mut Talk) {
     }
 }
 
-/// KIP-890: partitions add themselves, and each transaction has an epoch of its own.
+/// KIP-890: partitions are added by the first write, and each transaction has an epoch of its own.
 pub(crate) fn second_protocol(talk: &mut Talk) {
     let line = talk.connect("a");
     let topic = topic(talk, line, "txn2", 2, &[]);
@@ -215,7 +215,7 @@ pub(crate) fn second_protocol(talk: &mut Talk) {
         producer = self::producer(talk, line, 5, id);
         for (sequence, commit) in [(0, true), (0, false)] {
             let batch = Batch::of(&["a", "b"]).by(producer.0, producer.1, sequence).transactional();
-            // The first may meet the markers of the one before.
+            // The first request may meet the pending markers of the previous transaction.
             let request = producing(version, &topic, 0, batch.bytes()).with_transactional_id(Some(s(id)));
             talk.until(line, version, request, |answer| {
                 answer
@@ -261,7 +261,7 @@ pub(crate) fn second_protocol(talk: &mut Talk) {
             talk.ask(line, 5, ending(id, producer, false));
         }
     }
-    // What brokers say among themselves.
+    // Requests between brokers.
     let current = self::producer(talk, line, 5, "txn2b");
     for version in 4..=5 {
         talk.ask(line, version, adding(version, "txn2b", current, &[("txn2", &[0])]));
@@ -333,7 +333,7 @@ pub(crate) fn offsets_in_transactions(talk: &mut Talk) {
             );
         }
     }
-    // KIP-890: without a word before.
+    // KIP-890: without a request before.
     let producer = producer(talk, line, 5, "txn-offsets-self");
     talk.ask(line, 5, committing_in("txn-offsets-self", "txn-offsets-self", producer, "txn-offsets", 12));
     talk.ask(line, 5, ending("txn-offsets-self", producer, true));

@@ -1,4 +1,4 @@
-//! Requests that many scripts send, in every version with the fields that it has.
+//! Requests that many scripts send, in every version with the fields of that version.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{
@@ -24,7 +24,7 @@ use crate::differential::{
     talk::{Line, Talk, s},
 };
 
-/// A topic that is there.
+/// An existing topic.
 #[derive(Clone, Debug)]
 pub(crate) struct Topic {
     pub(crate) name: String,
@@ -130,7 +130,7 @@ pub(crate) fn listing(topic: &str, partition: i32, timestamp: i64) -> ListOffset
         .with_topics(vec![ListOffsetsTopic::default().with_name(s(topic)).with_partitions(vec![partition])])
 }
 
-/// The coordinator of a group is there; the first request for it makes the internal topic.
+/// Makes sure that a group's coordinator exists; the first request for it creates the internal topic.
 pub(crate) fn coordinator(talk: &mut Talk, line: Line, key: &str, kind: i8) {
     let request = FindCoordinatorRequest::default().with_key_type(kind).with_coordinator_keys(vec![s(key)]);
     talk.until(line, 4, request, |answer| answer.coordinators.iter().all(|found| found.error_code == 0));
@@ -160,8 +160,8 @@ pub(crate) fn joining(group: &str, member: &str) -> JoinGroupRequest {
         ])
 }
 
-/// A protocol with a subscription to the topic `t` and these data. Real Kafka reads subscriptions of the type `consumer`,
-/// and never answers the group again when it cannot.
+/// A protocol with a subscription to the topic `t` and this user data. Real Kafka parses subscriptions of the type
+/// `consumer`, and never answers the group again if it cannot.
 pub(crate) fn protocol(name: &str, data: &[u8]) -> JoinGroupRequestProtocol {
     protocol_for(name, "t", data)
 }
@@ -232,7 +232,7 @@ pub(crate) fn committing(
         ])
 }
 
-/// `None`: all that was committed.
+/// `None`: all committed offsets.
 pub(crate) fn committed(version: i16, group: &str, topics: Option<&[(&str, &[i32])]>) -> OffsetFetchRequest {
     if version < 8 {
         let topics = topics.map(|topics| {

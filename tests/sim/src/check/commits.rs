@@ -1,4 +1,4 @@
-//! SAFE1: what is committed was processed before the commit left. SAFE8: a commit does not go back, nor does its leader epoch.
+//! SAFE1: records are processed before a commit of them is sent. SAFE8: a commit does not go back, nor does its leader epoch.
 
 use super::{
     Complaints,
@@ -22,8 +22,7 @@ impl Records {
         let reader = self.reader(who, place);
         let by_hand = epoch < 0 && scene.plan.members[who.member].commits == Commits::Listener;
         let (about, told) = (reader.speaks_of(offset, by_hand), reader.told);
-        // It may have waited since before its reader was handed what came of another log: the epoch that it names says of
-        // which it is.
+        // The commit may have waited since before its reader was handed records of another log: its epoch tells which log it belongs to.
         let incarnation = match scene.ledger.log(place).filter(|_| epoch >= 0) {
             Some(log) => log.incarnation_of(offset, epoch, about),
             None => about,
@@ -41,13 +40,13 @@ impl Records {
             !has_passed && recreated.is_some_and(|recreated| incarnation <= recreated && recreated < told);
         let of = self.groups.entry(place.clone()).or_default();
         of.last_sent = Some((who, offset));
-        // One that was noted since is over: this is another, though it says the same.
+        // A commit noted since then is done: this is another one, even with the same content.
         let before = of.sent.get(&offset).copied();
         let before = before.filter(|sent| sent.who == who && !of.was_noted(offset, sent.last));
         let (connections, first) =
             before.map_or((connections, scene.at), |sent| (sent.connections, sent.first));
         let last = scene.at;
-        // Of two that are on their way either may arrive.
+        // Either of two commits in flight may arrive.
         let oldest = before.map_or(incarnation, |sent| sent.incarnation.min(incarnation));
         let sent =
             Sent { who, connections, first, last, incarnation: oldest, settled, of_a_topic_known_to_be_gone };
@@ -56,7 +55,7 @@ impl Records {
         let begin = of.begin.unwrap_or(0).max(log.start).max(of.checked);
         let missing = log.records.range(begin..offset.max(begin)).find(|(number, record)| {
             let done = !scene.ledger.is_due(record) || of.processed.contains(&record.id);
-            // It speaks of the log before a cut, of which it has not heard: there this offset held something else.
+            // The member commits for the log before a cut that it has not been told of, where this offset held another record.
             let elsewhere = |cut: usize| {
                 let held = log.former.get(number).into_iter().flatten().find(|former| former.cut == cut);
                 let began = of.began.get(&cut).copied().flatten();
@@ -95,16 +94,16 @@ impl Records {
         let of_a_former_log = unheard.peek().is_some();
         let of_a_former_topic = unheard.any(|cut| cut.recreated);
         let committed = of.committed();
-        // What was read of a topic that was there before is not for the one that has its name, once the member knows.
+        // Records of a former topic do not count for the topic that has its name now, once the member knows.
         if sent.is_some_and(|sent| sent.of_a_topic_known_to_be_gone) && !taken {
             let text = format!("{member} committed {offset} of {place} for a topic that it knew to be gone");
             complaints.add("SAFE1", at, text);
         }
-        // Each of these is about this commit, and about nothing that comes after it.
+        // Each of these excuses this commit alone, and none after it.
         let goes_back = of.rewound.is_some_and(|rewound| rewound.to <= offset);
         let given_up = committed.is_some_and(|before| of.was_given_up(offset, before));
         let excused = goes_back || given_up || taken || of.is_stale() || of_a_former_log;
-        // Markers and aborted records between the two make no difference, nor what was written there after a cut.
+        // Markers and aborted records in between do not count, nor records written there after a cut.
         let stood = of.incarnation();
         let back = |before: &i64| ledger.any_due(log, (offset, *before), stood);
         if let Some(before) = committed.filter(|before| offset < *before).filter(back)
@@ -129,8 +128,8 @@ impl Records {
             sent == offset && (listener || of.sought == Some((who, sent)))
         });
         of.blind = leader_epoch < 0 && by_hand;
-        // Without an epoch nobody can see that it is of a log that was cut; and by name (before version 10 of OffsetCommit)
-        // what is said of a topic that was there before counts for the one that has its name.
+        // Without an epoch nobody can see that it belongs to a log that was cut; and by name (before version 10 of OffsetCommit) a commit
+        // for a former topic counts for the topic that has its name now.
         if of_a_former_topic || (of.blind && of_a_former_log) {
             of.begin = of.begin.max(Some(offset));
         }
@@ -141,8 +140,7 @@ impl Records {
             stale: taken || of_a_former_log,
             of_a_former_topic,
         });
-        // An application that commits by hand where it stands says nothing of the markers which the consumer had passed: nor of
-        // their epoch.
+        // An application that commits by hand at its own position ignores the markers that the consumer passed, and their epoch.
         let steps_back = of.blind && committed.is_some_and(|before| offset < before);
         let was_on_its_way = sent.is_some_and(|sent| of.sought_at.is_some_and(|sought| sent.last <= sought));
         if !of_a_former_log && !was_on_its_way {
@@ -177,7 +175,7 @@ mod tests {
     #[test]
     fn safe1_a_commit_leaves_before_its_records_are_processed() {
         let handed = Forged::begun().written(10..12, 0).handed(M0, 10..12, 0);
-        // It is processed while the commit is on its way: too late.
+        // Processed only while the commit was in flight: too late.
         handed.clone().sends(M0, 12).processed(M0, 10..12, 0).noted(M0, 12).is_found("SAFE1");
         handed.processed(M0, 10..12, 0).commits(M0, 12).holds();
     }
@@ -194,27 +192,27 @@ mod tests {
     fn safe1_what_was_read_of_a_log_before_it_was_cut_may_be_committed_by_who_has_not_heard() {
         let cut = Forged::begun().written(10..12, 0).reads(M0, 10..12, 0).truncated(5).written(5..12, 1);
         cut.commits(M0, 12).holds();
-        // But not what was never read of it.
+        // But not records that were never read.
         let unread = Forged::begun().written(10..12, 0).truncated(5).wait(5).written(5..12, 1);
         unread.commits(M0, 12).is_found("SAFE1");
     }
 
     #[test]
     fn safe1_a_commit_that_waited_is_of_the_log_of_its_epoch() {
-        // Read and processed before the cut; of the new log nothing is processed yet.
+        // Read and processed before the cut; nothing of the new log is processed yet.
         let cut = Forged::begun().written(10..12, 0).reads(M0, 10..12, 0).truncated(5).wait(5);
         let handed = told(cut.written(5..12, 1), 12, 5).handed(M0, 5..12, 1);
         handed.clone().sends_of_epoch(M0, 12, 0).noted(M0, 12).holds();
         handed.clone().sends_of_epoch(M0, 12, 1).is_found("SAFE1");
         handed.clone().processed(M0, 5..12, 1).sends_of_epoch(M0, 12, 1).holds();
-        // What it never read of the old log it cannot have finished there either.
+        // Records of the old log that were never read cannot be finished there either.
         let unread = Forged::begun().written(10..12, 0).truncated(5).wait(5);
         told(unread.written(5..12, 1), 10, 5).sends_of_epoch(M0, 12, 0).is_found("SAFE1");
     }
 
     #[test]
     fn safe1_what_an_application_commits_by_hand_is_of_what_it_processed_last() {
-        // Prefetched of the log that was cut, and handed out when it had been told; the consumer commits where it goes.
+        // Prefetched from the log that was cut, and handed out after the cut was reported; the consumer commits its new position.
         let cut = |commits| {
             let begun = Forged::begun().planned(|plan| plan.members[0].commits = commits);
             let told = told(begun.written(10..11, 0).truncated(5).wait(5), 10, 5).reads(M0, 10..11, 0);
@@ -231,7 +229,7 @@ mod tests {
         let read = told(cut.written(5..9, 1), 12, 5).reads(M0, 5..7, 1);
         let late = read.sends_of_epoch(M0, 12, 0).noted(M0, 12);
         late.clone().sends_of_epoch(M0, 7, 1).noted(M0, 7).holds();
-        // Once one of the new log has landed, none goes back.
+        // Once a commit for the new log has landed, none may go back.
         let landed = late.sends_of_epoch(M0, 7, 1).noted(M0, 7);
         landed.sends_of_epoch(M0, 6, 1).noted(M0, 6).is_found("SAFE8");
     }
@@ -261,7 +259,7 @@ mod tests {
         let aborted = (0..3).fold(anew, |forged, offset| {
             forged.tell(What::Appended { at: orders(), offset, id: 7_000, transaction: 7 })
         });
-        // It is handed nothing of the new topic: all of it was aborted.
+        // No record of the new topic is handed out: all were aborted.
         let aborted = aborted.tell(What::Ended { transaction: 7, committed: false });
         let sought = aborted.clone().tell(What::Sought { who: M0, at: orders(), to: 3, epoch: -1 });
         sought.commits(M0, 3).holds();
@@ -273,15 +271,15 @@ mod tests {
         let cut = || Forged::begun().truncated(5).wait(5).written(5..12, 1);
         let seeks = |forged: Forged| forged.tell(What::Sought { who: M0, at: orders(), to: 10, epoch: -1 });
         seeks(cut()).reads(M0, 10..12, 1).commits(M0, 12).holds();
-        // It had heard of it.
+        // The member had been told of the cut.
         seeks(told(cut(), 10, 5)).reads(M0, 10..12, 1).commits(M0, 12).is_found("SAFE1");
-        // There was none.
+        // There was no cut.
         seeks(Forged::begun().written(10..12, 0)).reads(M0, 10..12, 0).commits(M0, 12).holds();
     }
 
     #[test]
     fn safe1_what_a_group_had_of_a_topic_counts_from_where_it_began_in_that_one() {
-        // The topic was created again before anybody read it, began at its end, and was created again.
+        // The topic was created again before anybody read it; the group began at its end; then it was created again.
         let latest =
             Forged::new().planned(|plan| plan.reset = crate::plan::Reset::Latest).recreated().wait(5);
         let begun = |at: i64| latest.clone().written(0..9, 1).joins(M0, 1).reset(M0, None, at);
@@ -311,7 +309,7 @@ mod tests {
         };
         let before = || Forged::begun().written(10..20, 0).commits(M0, 10).reads(M0, 10..12, 0);
         forgotten(before()).commits(M0, 12).holds();
-        // It was told that it has it no more, or given it anew.
+        // It was told that it lost the partition, or was assigned it anew.
         let lost = What::Lost { who: M0, places: vec![orders()] };
         forgotten(before()).tell(lost.clone()).commits(M0, 12).is_found("SAFE8");
         forgotten(before()).tell(lost).granted(M0, 2).assigned(M0, 2).commits(M0, 12).is_found("SAFE8");
@@ -340,7 +338,8 @@ mod tests {
             forged.sends_of_epoch(M0, offset, leader_epoch).tell(committed)
         };
         let begun = || Forged::begun().planned(|plan| plan.members[0].commits = Commits::Listener);
-        // At 10 and 11 there are markers, the second of the next epoch. Who goes on from before them reads of the first.
+        // At 10 and 11 there are markers, the second of the next epoch. A reader that continues before them has read only records of the
+        // first.
         let passed = || noted(begun(), 12, 1);
         noted(noted(passed(), 10, -1), 11, 0).holds();
         noted(noted(passed(), 12, -1), 13, 0).is_found("SAFE8");
@@ -370,18 +369,18 @@ mod tests {
         noted(passed.clone().tell(seeks(2)), 10, 2).holds();
         noted(passed.clone().tell(seeks(2)), 10, 1).is_found("SAFE8");
         noted(passed.clone().tell(seeks(-1)), 10, 2).is_found("SAFE8");
-        // A commit was on its way, of another epoch.
+        // A commit of another epoch was in flight.
         let (member, at) = (M0.to_string(), orders());
         let arrives = What::Committed { member, generation: 1, at, offset: 10, leader_epoch: 3 };
         let crossed = passed.sends_of_epoch(M0, 10, 3).tell(seeks(2)).tell(arrives);
         noted(crossed.clone(), 10, 2).holds();
         noted(crossed, 10, 1).is_found("SAFE8");
-        // So may the offset be, if that is where it sought.
+        // The offset may go back too, if the application sought there.
         let lower = |to: i64| What::Sought { who: M0, at: orders(), to, epoch: 0 };
         let again = |to: i64| Forged::begun().tell(lower(to)).handed(M0, 5..6, 0);
         again(5).commits(M0, 6).holds();
         Forged::begun().tell(lower(10)).commits(M0, 6).is_found("SAFE8");
-        // The commit of where the policy had put it was on its way.
+        // The commit of the policy's position was in flight.
         let latest = Forged::new().planned(|plan| plan.reset = crate::plan::Reset::Latest).written(0..10, 0);
         let put = || latest.clone().joins(M0, 1).reset(M0, None, 10).sends(M0, 10);
         let kept = |to: i64| put().tell(lower(to)).noted(M0, 10).reads(M0, to..7, 0);
@@ -389,7 +388,7 @@ mod tests {
         kept(5).commits(M0, 7).commits(M0, 6).is_found("SAFE8");
         kept(5).commits(M0, 4).is_found("SAFE8");
         put().noted(M0, 10).commits(M0, 7).is_found("SAFE8");
-        // Or about to be: it leaves before the consumer has done as it is told.
+        // Or about to be sent: it leaves before the consumer has carried out the seek.
         let told = || latest.clone().joins(M0, 1).reset(M0, None, 10).tell(lower(5));
         let metadata = String::new();
         let leaves =
@@ -404,17 +403,17 @@ mod tests {
         let begun = |offset| Forged::begun().revoked(M0).wait(5).tell(set(offset)).wait(5).joins(M1, 2);
         begun(4).handed(M1, 4..6, 0).commits(M1, 6).holds();
         begun(4).handed(M1, 3..4, 0).is_found("SAFE2");
-        // Nobody did.
+        // No operator set it.
         Forged::begun().revoked(M0).joins(M1, 2).handed(M1, 4..6, 0).is_found("SAFE2");
         // It excuses no other step back.
         begun(4).handed(M1, 4..6, 0).commits(M1, 6).commits(M1, 5).is_found("SAFE8");
-        // What it passes over need not be read; what comes after it has to be.
+        // Records that it skips need not be read; later ones have to be.
         let more =
             |offset| Forged::begun().written(10..20, 0).revoked(M0).tell(set(offset)).wait(5).joins(M1, 2);
         more(15).reads(M1, 15..17, 0).commits(M1, 17).holds();
         more(15).handed(M1, 15..17, 0).commits(M1, 17).is_found("SAFE1");
         more(15).handed(M1, 16..17, 0).is_found("SAFE3");
-        // Who keeps offsets elsewhere passes over what the operator went back to, and that was not to be read before.
+        // A member that keeps offsets elsewhere skips what the operator went back to, which was not due before.
         let latest = Forged::new().planned(|plan| plan.reset = crate::plan::Reset::Latest).written(0..10, 0);
         let began = |read: i64| {
             let began = latest.clone().joins(M0, 1).reset(M0, None, 10).written(10..15, 0);
@@ -429,7 +428,7 @@ mod tests {
             .processed(M1, 6..15, 0)
             .commits(M1, 15)
             .is_found("SAFE1");
-        // It goes back by the numbers, and forth in the log as it was cut.
+        // The offset goes back by its number, but forward in the log after the cut.
         let cut = |offset: i64| {
             let cut = Forged::begun().revoked(M0).truncated(0).wait(5).written(0..9, 1);
             cut.tell(set(offset)).wait(5).joins(M1, 2)
@@ -443,7 +442,7 @@ mod tests {
         let begun = || Forged::begun().revoked(M0).wait(5);
         let deleted = begun().tell(What::OffsetDeleted { at: orders() }).wait(5).joins(M1, 2);
         deleted.reset(M1, None, 0).handed(M1, 0..2, 0).commits(M1, 2).holds();
-        // Nobody did.
+        // No operator deleted it.
         begun().joins(M1, 2).reset(M1, None, 0).is_found("SAFE13");
     }
 

@@ -1,6 +1,6 @@
-//! SAFE11, exactly once: members that read, process and write in transactions. As a `read_committed` reader sees it each record has one copy, all
-//! copies of a transaction are there or none, and they are there if the offsets are committed, and only then. What a member was told of a
-//! transaction is what became of it. SAFE19: its producer gives up only for a reason.
+//! SAFE11, exactly once: members that read, process and write in transactions. A `read_committed` reader sees one copy of each record, and
+//! all copies of a transaction or none; it sees them if and only if the offsets are committed. The outcome of a transaction that a member
+//! was told is the real one. SAFE19: its producer gives up only for a reason.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,26 +14,26 @@ use crate::{
     plan::{Harm, Plan},
 };
 
-/// A transaction of a member's life, by its number there.
+/// A transaction of a member's life, by its number within that life.
 type Name = (Who, u64);
 
 #[derive(Debug, Default)]
 pub(super) struct Copies {
     transactions: BTreeMap<Name, Transaction>,
-    /// In which transaction each record was copied, by its number.
+    /// The transaction in which each record, by its number, was copied.
     seen: BTreeMap<u64, Name>,
     committed: BTreeMap<Place, i64>,
     taken: Vec<Taken>,
 }
 
-/// A commit of what the coordinator had given to another, and took all the same: a classic group that becomes a consumer group frees what its
-/// members have still to give up.
+/// A commit for a partition that the coordinator had given to another member, and accepted all the same: a classic group that becomes a
+/// consumer group frees partitions that its members have yet to revoke.
 #[derive(Debug)]
 struct Taken {
     by: Who,
     at: Place,
     offset: i64,
-    /// What was committed before, which may be more.
+    /// The offset committed before, which may be larger.
     before: i64,
 }
 
@@ -74,7 +74,7 @@ impl Copies {
                     && let Some(by) = ownership.who(member)
                 {
                     self.taken.push(Taken { by, at: at.clone(), offset: *offset, before });
-                    // Who has it by now goes on from there.
+                    // The partition's present owner goes on from there.
                     self.committed.insert(at.clone(), before.max(*offset));
                 }
             }
@@ -117,7 +117,7 @@ impl Copies {
         }
     }
 
-    /// Whether one of these members committed a record that another had been given, or whether one of those commits went back behind it.
+    /// Whether one of these members committed a record that another had been given, or one of those commits went back below it.
     fn was_taken(&self, ledger: &Ledger, by: [Who; 2], id: u64) -> bool {
         self.taken.iter().any(|taken| {
             let records = ledger.log(&taken.at).into_iter().flat_map(|log| &log.records);
@@ -129,7 +129,7 @@ impl Copies {
         })
     }
 
-    /// When no transaction is under way any more.
+    /// Called when no transaction is in progress any more.
     pub(super) fn judge(&self, ledger: &Ledger, now: Duration, complaints: &mut Complaints) {
         for ((who, number), of) in &self.transactions {
             let Some(missing) = of.ids.difference(&of.seen).next() else { continue };
@@ -161,7 +161,7 @@ impl Copies {
         }
     }
 
-    /// What has no copy yet, or is not committed: a partition, the offset of the first such record, and how many there are.
+    /// The records without a copy or a commit: a partition, the offset of the first such record, and their number.
     pub(super) fn left(&self, ledger: &Ledger) -> Vec<(Place, i64, usize)> {
         let mut left = Vec::new();
         for place in ledger.places() {
@@ -186,16 +186,16 @@ fn is_seen_though_aborted((who, transaction): Name, id: u64) -> String {
     )
 }
 
-/// Whether an error of a producer is one that a plan gives it.
+/// Whether the plan has a reason for an error of a producer.
 fn is_for_the_application(plan: &Plan, who: Who, kind: &str, at: Duration) -> bool {
     let faults = || plan.faults.iter().filter(|fault| ms(fault.at) <= at);
     match kind {
-        // The group rebalanced, or the consumer was put out of it.
+        // The group rebalanced, or the consumer was removed from it.
         "TransactionAborted" | "NotOwned" => true,
         "Fenced" => {
             let rivals = (0..plan.members.len()).any(|other| plan.are_rivals(who.member, other));
-            // The coordinator says the same of a transaction that was open for too long. And a producer that was killed, or given up,
-            // may still be heard after the next one.
+            // The coordinator answers the same for a transaction that was open for too long. And requests of a producer that was killed, or
+            // abandoned, may still arrive after the next one's.
             rivals || faults().next().is_some()
         }
         "Timeout" | "OutcomeUnknown" => faults().next().is_some(),
@@ -233,7 +233,7 @@ mod tests {
         forged.tell(What::Over { tasks: 0, connections: 0 })
     }
 
-    /// Ten records, of which the first member has read four.
+    /// Ten records, four of which the first member has read.
     fn begun() -> Forged {
         let copies = Copies {
             partitions: 1,
@@ -248,7 +248,7 @@ mod tests {
         planned.written(0..4, 0).joins(M0, 1).reset(M0, None, 0).reads(M0, 0..4, 0)
     }
 
-    /// All of it, in two transactions.
+    /// All four copied, in two transactions.
     fn done() -> Forged {
         let first = copying(begun(), M0, 1, &[0, 1]).sends(M0, 2).noted(M0, 2);
         let first = seen(told(first, M0, 1, Reported::Committed), M0, 1, &[0, 1]);
@@ -260,14 +260,14 @@ mod tests {
     fn safe11_a_record_has_two_copies() {
         over(done()).holds();
         seen(copying(done(), M1, 1, &[3]), M1, 1, &[3]).is_found("SAFE11");
-        // The second was aborted: nobody sees it.
+        // The second transaction was aborted: no reader sees it.
         over(told(copying(done(), M1, 1, &[3]), M1, 1, Reported::Aborted)).holds();
     }
 
     #[test]
     fn safe11_what_a_classic_member_has_still_to_give_up_is_free_in_the_consumer_group_that_its_group_becomes()
      {
-        // The plan of seed 9051549. Both commit, as a commit is only asked for its member's epoch.
+        // The plan of seed 9051549. Both commits succeed, as a commit is checked only against its member's epoch.
         let twice = |is_migrating: bool| {
             let migrating = |plan: &mut Plan| {
                 plan.protocol = Protocol::Migrating;
@@ -281,14 +281,14 @@ mod tests {
         };
         twice(true).holds();
         twice(false).is_found("SAFE11");
-        // It goes back; who has the partition does not.
+        // The commit goes back; the partition's owner does not.
         let back = |is_migrating| {
             let theirs = twice(is_migrating).sends(M1, 4).noted(M1, 4);
             let more = seen(copying(theirs, M1, 2, &[2, 3]), M1, 2, &[2, 3]);
             over(more.sends(M0, 2).noted(M0, 2))
         };
         back(true).holds();
-        // What lies behind its commit is nobody's but the other's.
+        // Records beyond its commit belong to the other member alone.
         let behind = seen(copying(twice(true), M1, 2, &[2]), M1, 2, &[2]);
         seen(copying(behind, M0, 2, &[2]), M0, 2, &[2]).is_found("SAFE11");
     }
@@ -306,7 +306,7 @@ mod tests {
         let begun = || copying(begun(), M0, 1, &[0]);
         aborted(seen(begun(), M0, 1, &[0])).is_found("SAFE11");
         seen(aborted(begun()), M0, 1, &[0]).is_found("SAFE11");
-        // Nobody knew.
+        // The outcome was unknown.
         told(seen(begun(), M0, 1, &[0]), M0, 1, Reported::Unknown).holds();
     }
 
@@ -339,13 +339,13 @@ mod tests {
 
     #[test]
     fn safe11_offsets_without_copies_and_copies_without_offsets() {
-        // Committed beyond what is copied, and copied beyond what is committed.
+        // Commits beyond the copies, and copies beyond the commits.
         let first = || seen(copying(begun(), M0, 1, &[0, 1]), M0, 1, &[0, 1]);
         over(first().sends(M0, 4).noted(M0, 4)).is_found("SAFE11");
         over(first().sends(M0, 1).noted(M0, 1)).is_found("SAFE11");
         over(first()).is_found("SAFE11");
         over(first().sends(M0, 2).noted(M0, 2)).holds();
-        // What nobody has to read needs no copy.
+        // Records that need not be read need no copy.
         let gone = first().tell(What::StartMoved { at: orders(), start: 4 });
         over(gone.sends(M0, 4).noted(M0, 4)).holds();
     }

@@ -1,4 +1,4 @@
-//! A3: a broker that refuses connections is dialled again ever less often.
+//! A3: a broker that refuses connections is dialled less and less often.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,10 +9,10 @@ use crate::{
     plan::Plan,
 };
 
-/// So many refused dials in a row, without one that was accepted …
+/// This many refused dials in a row, without an accepted one …
 const ROW: usize = 16;
-/// … take at least so long: `reconnect.backoff.ms` is 50 and doubles up to 1 s, less a fifth of jitter, for each of the two
-/// addresses that a broker may have (the one to begin with, and its own); a constant one of 50 ms would take 800 ms.
+/// … take at least this long: `reconnect.backoff.ms` is 50 and doubles up to 1 s, less a fifth of jitter, for each of the two addresses
+/// that a broker may have (the bootstrap one, and its own); a constant one of 50 ms would take 800 ms.
 const LEAST: Duration = Duration::from_millis(2_500);
 
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ pub(super) struct Dials {
 impl Dials {
     pub(super) fn feed(&mut self, plan: &Plan, event: &Event, complaints: &mut Complaints) {
         let What::Dialled { who, broker, refused } = &event.what else { return };
-        // Without the connection code there is none that could wait.
+        // Without the connection code nothing backs off.
         if !plan.connections {
             return;
         }
@@ -32,7 +32,7 @@ impl Dials {
             row.clear();
             return;
         }
-        // Each lane that has calls waiting dials when the backoff is over: those are one.
+        // Each lane with pending calls dials when the backoff is over: those dials count as one.
         let together = ms(2 * plan.latency.1 + 5);
         if row.last().is_some_and(|last| event.at <= *last + together) {
             return;

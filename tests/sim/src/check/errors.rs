@@ -1,5 +1,5 @@
-//! What the application is told that went wrong. SAFE19: a consumer gives up only for a reason that a plan gave it. SAFE20: what the
-//! client can mend never comes out of `poll`, and what it cannot comes out once for each time that it happens.
+//! The errors that the application gets. SAFE19: a consumer gives up only for a reason in the plan. SAFE20: `poll` never returns an error
+//! that the client can repair, and any other once for each occurrence.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,30 +15,30 @@ use crate::{
 
 /// Calls that a life cannot do without.
 const VITAL: &[&str] = &["build", "subscribe", "store"];
-/// GROUP_AUTHORIZATION_FAILED and its like: nothing else may end a consumer. No plan injects them.
+/// GROUP_AUTHORIZATION_FAILED and the like: nothing else may end a consumer. No plan injects them.
 const FINAL: &[i16] = &[29, 30, 31, 58];
 const UNKNOWN: i16 = -1;
 /// JoinGroup.
 const JOIN: i16 = 11;
 const CONSUMER_GROUP_HEARTBEAT: i16 = 68;
-/// So many errors may come out of `poll` in so long a time; the application waits 100 ms after each.
+/// The most errors that `poll` may return within the time below; the application waits 100 ms after each.
 const MOST: usize = 20;
 const WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 pub(super) struct Errors {
     recent: BTreeMap<Who, Vec<Duration>>,
-    /// Members of which a JoinGroup of an earlier life arrived when a later one had begun.
+    /// Members whose JoinGroup of an earlier life arrived after a later one had begun.
     overtaken: BTreeSet<Who>,
-    /// When each last said that it is a member, or wants to be.
+    /// When each last sent that it is a member, or wants to be.
     joined: BTreeMap<Who, Duration>,
     began: BTreeMap<Who, Duration>,
-    /// When the last JoinGroup that was held up at a coordinator took effect, of each life that sent one.
+    /// For each life that sent one, when the last JoinGroup that was held up at a coordinator took effect.
     held_up: BTreeMap<Who, Duration>,
-    /// When a coordinator last had no more of the group than what was stored.
+    /// When a coordinator last had only the stored state of the group.
     loaded: Option<Duration>,
     started: BTreeMap<usize, Who>,
-    /// Those whose consumer was dropped: it still leaves its group, while the next life begins.
+    /// Members whose consumer was dropped: it still leaves its group, while the next life begins.
     dropped: BTreeSet<Who>,
 }
 
@@ -66,7 +66,7 @@ impl Errors {
             self.joined.extend(Who::parse(client).map(|who| (who, event.at)));
         }
         let What::Failed { who, call, kind, message, fatal } = &event.what else { return };
-        // With its name comes its instance id, and Kafka fences whoever has that.
+        // A JoinGroup carries the instance id, and Kafka fences the previous holder of that id.
         let is_static = plan.members[who.member].instance_id;
         let fenced =
             kind == "Fenced" && is_static && (self.overtaken.contains(who) || self.is_another_s(plan, *who));
@@ -91,9 +91,9 @@ impl Errors {
 }
 
 impl Errors {
-    /// Whether its `group.instance.id` may be another's, of an earlier life or of a twin, that has spoken to the group since it
-    /// began, or that a coordinator which lost what it had heard since knows instead. A consumer that was dropped is followed
-    /// by a later life while it leaves.
+    /// Whether its `group.instance.id` may be in use by another, an earlier life or a twin, that has contacted the group since this one
+    /// began, or that a coordinator which lost its newer state knows instead. A dropped consumer is followed by a later life while it
+    /// leaves.
     fn is_another_s(&self, plan: &Plan, who: Who) -> bool {
         let began = self.began.get(&who).copied().unwrap_or_default();
         let dropped = self.dropped.contains(&who);
@@ -109,13 +109,13 @@ impl Errors {
     }
 }
 
-/// Whether the plan has something that rightly ends a consumer.
+/// Whether the plan has a fault that rightly ends a consumer.
 fn ends(plan: &Plan) -> bool {
-    // UNKNOWN_SERVER_ERROR from FindCoordinator is final for Java too, and so it is, when it comes again and again, from those
-    // whom a member of the group asks.
+    // UNKNOWN_SERVER_ERROR from FindCoordinator is final in Java too; and here, if it repeats, also from requests to the group's
+    // coordinator.
     plan.faults.iter().any(|fault| match fault.what {
         Harm::Code { code: UNKNOWN, .. } => true,
-        // What answers the first question of all with something else is no Kafka broker.
+        // A server that answers the very first request with something else is not a Kafka broker.
         Harm::Corrupt { .. } => true,
         Harm::Code { code, .. } => FINAL.contains(&code),
         _ => false,
@@ -128,7 +128,7 @@ fn is_for_the_application(plan: &Plan, who: Who, kind: &str, message: &str) -> b
         // Its own listener failed.
         "Misuse" if message.contains("listener") => plan.members[who.member].listener.1 > 0,
         "Corrupt" => plan.faults.iter().any(|fault| matches!(fault.what, Harm::Corrupt { .. })),
-        // It tries again, and says so when trouble lasts: only where answers keep making no sense, or codes.
+        // It retries, and reports lasting trouble: only where answers are repeatedly malformed, or error codes.
         "Unreachable" if message.contains("trying again") => plan.faults.iter().any(|fault| {
             matches!(
                 fault.what,
@@ -137,15 +137,15 @@ fn is_for_the_application(plan: &Plan, who: Who, kind: &str, message: &str) -> b
                     | Harm::Delete { .. }
             ) || takes_added_partitions_away(plan, &fault.what, message)
         }),
-        // It was told to read what is no more.
+        // It was told to read a topic that no longer exists.
         "UnknownTopic" => plan.faults.iter().any(|fault| matches!(fault.what, Harm::Delete { .. })),
-        // What was finished could not be committed in time: of use to nobody else.
+        // Finished records could not be committed in time, which only the application can handle.
         "Timeout" => plan.faults.iter().any(|fault| !HARMLESS.contains(&fault.what.class())),
         _ => false,
     }
 }
 
-/// Whether what was added to the topic that a message names is gone since this fault: it is created again as it was first.
+/// Whether partitions added to the topic in a message are gone since this fault: the topic is created again with its first count.
 fn takes_added_partitions_away(plan: &Plan, harm: &Harm, message: &str) -> bool {
     let Harm::Recreate { topic } = harm else { return false };
     let names_it = message.starts_with(&format!("{}-", plan.topics[*topic].name));
@@ -170,7 +170,7 @@ mod tests {
         failed(Forged::begun(), "poll", "Group", true).is_found("SAFE19");
         let refused = Harm::Code { api: 11, code: 30, times: 1 };
         failed(Forged::begun().fault(1, refused), "poll", "Authorization", true).holds();
-        // One that passes is none.
+        // A transient one is not a reason.
         let passing = Harm::Code { api: 11, code: 16, times: 1 };
         failed(Forged::begun().fault(1, passing), "poll", "Group", true).is_found("SAFE19");
         failed(Forged::begun(), "build", "Config", false).is_found("SAFE19");
@@ -189,7 +189,7 @@ mod tests {
         fenced(is_static().tell(What::Started { who: again }).tell(join(M0))).holds();
         fenced(is_static().tell(join(M0)).tell(What::Started { who: again }).tell(join(again)))
             .is_found("SAFE19");
-        // The consumer was dropped, and the next life came before it had left.
+        // The consumer was dropped, and the next life began before it had left.
         let old = |forged: Forged| {
             let (kind, message) = ("Fenced".to_owned(), "forged".to_owned());
             forged.tell(What::Failed { who: M0, call: "event", kind, message, fatal: true })
@@ -198,7 +198,7 @@ mod tests {
         followed(is_static().tell(What::Crashed { who: M0 })).holds();
         followed(is_static()).is_found("SAFE19");
         old(is_static().tell(What::Crashed { who: M0 })).is_found("SAFE19");
-        // Nobody can be fenced without an instance id.
+        // Without an instance id a member cannot be fenced.
         fenced(Forged::begun().tell(What::Started { who: again }).tell(join(M0))).is_found("SAFE19");
     }
 
@@ -216,14 +216,14 @@ mod tests {
         let join = |who: Who| What::Request { broker: 1, api: 11, client: who.to_string() };
         let begun = || Forged::begun().planned(twins);
         fenced(begun().tell(join(M1))).holds();
-        // The other has not come yet, or has another instance id.
+        // The other has not joined yet, or has another instance id.
         fenced(begun().tell(join(M0))).is_found("SAFE19");
         fenced(begun().planned(|plan| plan.members[1].twin_of = None).tell(join(M1))).is_found("SAFE19");
         // A coordinator came back without it, and knows the other.
         let before = || Forged::new().planned(twins).tell(join(M1)).joins(M0, 2);
         fenced(before()).is_found("SAFE19");
         fenced(before().tell(What::GroupLoaded)).holds();
-        // What the other had sent took effect only then.
+        // A request of the other took effect only then.
         let held = |lasts| Forged::new().fault(0, Harm::Held { api: 11, lasts }).planned(twins);
         let held = |lasts| fenced(held(lasts).tell(join(M1)).joins(M0, 2));
         held(3_000).holds();

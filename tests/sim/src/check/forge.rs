@@ -1,4 +1,4 @@
-//! Histories that never happened: each rule is tried with one that breaks it and one that nearly does.
+//! Forged histories: each rule is tested with one that breaks it and one that nearly does.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -14,7 +14,7 @@ use crate::{
 pub(super) const M0: Who = Who { member: 0, life: 0 };
 pub(super) const M1: Who = Who { member: 1, life: 0 };
 
-/// The one partition of the story.
+/// The only partition in these histories.
 pub(super) fn orders() -> Place {
     Place::new("orders", 0)
 }
@@ -49,7 +49,7 @@ fn member() -> Member {
     }
 }
 
-/// A history that is being written.
+/// A history under construction.
 #[derive(Clone, Debug)]
 pub(super) struct Forged {
     pub(super) plan: Plan,
@@ -58,7 +58,7 @@ pub(super) struct Forged {
 }
 
 impl Forged {
-    /// Two members, one topic with one partition, nothing goes wrong.
+    /// Two members, one topic with one partition, no faults.
     pub(super) fn new() -> Self {
         let plan = Plan {
             seed: 0,
@@ -101,7 +101,7 @@ impl Forged {
         self.planned(|plan| plan.faults.push(Fault { at, what }))
     }
 
-    /// So many milliseconds pass.
+    /// Lets this many milliseconds pass.
     pub(super) fn wait(mut self, millis: u64) -> Self {
         self.now += millis;
         self
@@ -113,7 +113,7 @@ impl Forged {
         self
     }
 
-    /// At the same instant as what came before.
+    /// Adds an event at the same instant as the one before.
     pub(super) fn at_once(mut self, what: What) -> Self {
         self.events.push(Event { at: ms(self.now), what });
         self
@@ -131,7 +131,7 @@ impl Forged {
         self.tell(What::Assigned { who, places: vec![orders()], generation })
     }
 
-    /// It has the partition, and is told so.
+    /// The coordinator gives it the partition, and its application is told.
     pub(super) fn joins(self, who: Who, generation: i32) -> Self {
         self.starts(who).granted(who, generation).assigned(who, generation)
     }
@@ -161,7 +161,7 @@ impl Forged {
         self
     }
 
-    /// A record at this offset, of that log, that seems to have been written so much later than it was.
+    /// Hands out a record at this offset of that log, with a timestamp later than the real one by `later`.
     pub(super) fn handed_as(self, who: Who, (offset, log): (i64, u64), later: i64) -> Self {
         let id = id(offset, log);
         let written = self.events.iter().find_map(|event| match &event.what {
@@ -179,12 +179,12 @@ impl Forged {
         self
     }
 
-    /// Handed out, and processed.
+    /// Records are handed out, and processed.
     pub(super) fn reads(self, who: Who, offsets: std::ops::Range<i64>, log: u64) -> Self {
         self.handed(who, offsets.clone(), log).processed(who, offsets, log)
     }
 
-    /// A commit that names no leader epoch.
+    /// Sends a commit without a leader epoch.
     pub(super) fn sends(self, who: Who, offset: i64) -> Self {
         self.sends_of_epoch(who, offset, -1)
     }
@@ -202,7 +202,7 @@ impl Forged {
         self.sends(who, offset).noted(who, offset)
     }
 
-    /// The first truncation begins leader epoch 1.
+    /// Truncates the log. The first truncation begins leader epoch 1.
     pub(super) fn truncated(self, end: i64) -> Self {
         let written = self.events.iter().filter_map(|event| match &event.what {
             What::Appended { offset, .. } => Some(offset + 1),
@@ -212,7 +212,7 @@ impl Forged {
         self.truncated_from(from, end)
     }
 
-    /// The same of a log that ended with markers.
+    /// The same for a log that ended with markers.
     pub(super) fn truncated_from(self, from: i64, end: i64) -> Self {
         let before = self.events.iter().filter(|event| matches!(event.what, What::Truncated { .. })).count();
         let epoch = i32::try_from(before).unwrap_or(0) + 1;
@@ -232,7 +232,7 @@ impl Forged {
         &self.events
     }
 
-    /// The rules that it breaks.
+    /// The rules that this history breaks.
     pub(super) fn breaks(&self) -> BTreeSet<String> {
         let mut judge = Judge::new(Arc::new(self.plan.clone()));
         for event in &self.events {

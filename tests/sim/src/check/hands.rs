@@ -1,5 +1,5 @@
-//! Members that assign by hand. Each is a group of its own: what it is handed and what it commits is judged as a group's is,
-//! by the same rules, and nobody owns anything.
+//! Members that assign by hand. Each is a group of its own: its records and commits are checked by the same rules as a group's, and
+//! partitions have no owners.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,11 +24,11 @@ struct Hand {
     records: Records,
     rest: Rest,
     held: BTreeSet<Place>,
-    /// What the life before this one had assigned when its application let go of the consumer: that one still commits.
+    /// The assignment of the previous life when its application dropped the consumer, which still commits.
     let_go: Option<(Who, BTreeSet<Place>)>,
 }
 
-/// The member whose alone an event is.
+/// The member to which alone an event belongs.
 fn whose(plan: &Plan, what: &What) -> Option<usize> {
     match what {
         What::Committed { member, .. } => {
@@ -48,7 +48,7 @@ impl Hands {
         for number in (0..scene.plan.members.len()).filter(|number| scene.plan.is_by_hand(*number)) {
             self.groups.entry(number).or_default();
         }
-        // What is of nobody in particular is of the cluster; but a group's are its members'.
+        // Events without a member belong to the cluster; but those of a group belong to its members.
         let is_the_groups = matches!(
             event.what,
             What::Committed { .. }
@@ -100,8 +100,8 @@ impl Hand {
         self.rest.feed(scene, &self.records, event, complaints);
     }
 
-    /// An assignment by hand ends when the application ends it, and not with a poll that fails: what is dropped then commits
-    /// what it has to.
+    /// An assignment by hand ends when the application ends it, not with a poll that fails: a consumer dropped after that commits what it
+    /// still has to.
     fn may_commit(&self, who: Who, place: &Place) -> bool {
         let let_go = self.let_go.as_ref().filter(|(it, _)| *it == who);
         let_go.map_or(&self.held, |(_, held)| held).contains(place)
@@ -119,7 +119,7 @@ mod tests {
         forged.sends(M1, offset).tell(what)
     }
 
-    /// The second member reads by hand what the first has as a member.
+    /// The second member reads by hand the partition that the first reads as a group member.
     fn both() -> Forged {
         let begun = Forged::begun().planned(|plan| plan.members[1].by_hand = true);
         begun.tell(What::Started { who: M1 }).assigned(M1, -1).reset(M1, None, 0)
@@ -130,7 +130,7 @@ mod tests {
         noted(both().reads(M1, 0..4, 0), 4).holds();
         noted(both().handed(M1, 0..4, 0), 4).is_found("SAFE1");
         both().handed(M1, 0..2, 0).handed(M1, 3..4, 0).is_found("SAFE3");
-        // Where its group began says nothing of the other.
+        // Where its group began says nothing about the other.
         noted(both().reads(M1, 0..4, 0), 4)
             .written(10..12, 0)
             .commits(crate::check::forge::M0, 12)
@@ -142,11 +142,11 @@ mod tests {
         let gone = || both().reads(M1, 0..4, 0).tell(What::Revoked { who: M1, places: vec![orders()] });
         gone().handed(M1, 4..5, 0).is_found("SAFE9");
         gone().sends(M1, 4).is_found("SAFE7");
-        // Its consumer is dropped, and commits what it has to.
+        // Its consumer is dropped, and commits what it still has to.
         let dropped = |forged: Forged| forged.tell(What::Crashed { who: M1 });
         noted(dropped(both().reads(M1, 0..4, 0)), 4).holds();
         dropped(gone()).sends(M1, 4).is_found("SAFE7");
-        // In its next life it goes on from what it committed, and not from what others did.
+        // Its next life goes on from its own commits, not from those of others.
         let again = |forged: Forged| {
             let who = crate::events::Who { life: 1, ..M1 };
             let started = forged.tell(What::Crashed { who: M1 }).tell(What::Started { who });

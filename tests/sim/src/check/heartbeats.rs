@@ -15,23 +15,23 @@ use crate::{
 /// JoinGroup and SyncGroup: the coordinator counts them as heartbeats, and so does the member.
 const JOIN: i16 = 11;
 const SYNC: i16 = 14;
-/// What the cluster tells members of KIP-848.
+/// The heartbeat interval that the cluster gives members of KIP-848.
 pub(crate) const CONSUMER_INTERVAL: u64 = 1_000;
-/// Beside the interval and the way to the coordinator and back, after which the next interval begins.
+/// Allowed beside the interval and the round trip to the coordinator, after which the next interval begins.
 const SLACK: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Default)]
 pub(super) struct Heartbeats {
     members: BTreeMap<String, Who>,
-    /// The last of each that is in the group, or what stands for it: the coordinator gave it something.
+    /// The last heartbeat of each member of the group, or the last answer of the coordinator that counts as one.
     last: BTreeMap<Who, Duration>,
-    /// Those whose consumer was dropped: it still says that it leaves, which is a heartbeat too (KIP-848).
+    /// Members whose consumer was dropped: it still sends that it leaves, which is a heartbeat too (KIP-848).
     dropped: BTreeSet<Who>,
 }
 
 impl Heartbeats {
     pub(super) fn feed(&mut self, plan: &Plan, event: &Event, complaints: &mut Complaints) {
-        // Where brokers answer late or not at all, the session is what counts (SAFE6).
+        // Where brokers answer late or not at all, only the session counts (SAFE6).
         if plan.has_strikes() || !plan.faults.iter().all(|fault| HARMLESS.contains(&fault.what.class())) {
             return;
         }
@@ -39,7 +39,7 @@ impl Heartbeats {
             What::Named { who, member } => {
                 self.members.insert(member.clone(), *who);
             }
-            // Who is no member, as another process has its `group.instance.id`, asks again when it likes (KIP-848).
+            // A client that is not a member, as another process has its `group.instance.id`, may retry at any time (KIP-848).
             What::HeartbeatSent { who } if plan.has_a_twin(who.member) && !self.last.contains_key(who) => {}
             What::HeartbeatSent { who } if self.dropped.contains(who) => {}
             What::HeartbeatSent { who } => {
@@ -59,7 +59,7 @@ impl Heartbeats {
             What::Failed { who, fatal: true, .. } => {
                 self.last.remove(who);
             }
-            // Its application polls too seldom: it is no member until that one comes back.
+            // Its application polls too seldom: it is no member until the application polls again.
             What::StepsOut { who } => {
                 self.last.remove(who);
             }
@@ -76,7 +76,7 @@ impl Heartbeats {
                 self.last.remove(who);
             }
             What::Quiet => {
-                // Whoever sent none until now is as late as one that sends it now.
+                // A member that sent none until now is as late as one that sends it now.
                 for (who, since) in std::mem::take(&mut self.last) {
                     self.judge(plan, who, Some(since), event.at, complaints);
                     self.last.insert(who, since);
@@ -122,13 +122,13 @@ mod tests {
         beats(beats(joined(), 1_000), 1_000).holds();
         beats(beats(joined(), 1_000), 1_200).is_found("LIVE6");
         beats(joined(), 1_200).is_found("LIVE6");
-        // None at all.
+        // No heartbeat at all.
         joined().wait(5_000).tell(What::Quiet).is_found("LIVE6");
     }
 
     #[test]
     fn live6_who_is_dropped_says_that_it_leaves_and_no_more() {
-        // The plan of seed 6009371: it had not joined yet, so that nobody is gone.
+        // The plan of seed 6009371: it had not joined yet, so no member is removed.
         let quiet = |forged: Forged| beats(forged, 10).wait(5_000).tell(What::Quiet);
         quiet(Forged::new().starts(M0).tell(What::Crashed { who: M0 })).holds();
         quiet(Forged::new().starts(M0)).is_found("LIVE6");
@@ -139,7 +139,7 @@ mod tests {
         let out = || beats(Forged::new().joins(M0, 1), 1_000).tell(What::StepsOut { who: M0 });
         beats(out(), 5_000).holds();
         out().wait(5_000).tell(What::Quiet).holds();
-        // It is back.
+        // It has returned.
         beats(beats(out(), 5_000), 1_200).is_found("LIVE6");
     }
 
@@ -154,9 +154,9 @@ mod tests {
         let twin = || static_member(Forged::new()).planned(|plan| plan.members[1].twin_of = Some(0));
         beats(beats(twin().starts(M0), 0), 1_500).holds();
         beats(beats(static_member(Forged::new()).starts(M0), 0), 1_500).is_found("LIVE6");
-        // It is one now.
+        // It is a member now.
         beats(beats(twin().starts(M0), 0).granted(M0, 1), 1_500).is_found("LIVE6");
-        // It was told that it is none any more.
+        // It was told that it is no longer a member.
         let (kind, message) = ("Fenced".to_owned(), "forged".to_owned());
         let fenced = What::Failed { who: M0, call: "event", kind, message, fatal: true };
         let other = What::Request { broker: 1, api: 68, client: "m1.0".to_owned() };

@@ -1,4 +1,4 @@
-//! SAFE14: lag is what is left to read.
+//! SAFE14: lag is the number of records left to read.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use crate::{
     plan::Plan,
 };
 
-/// So old is a record of which every reader has heard.
+/// A record this old is known to every reader.
 const HEARD_OF: Duration = Duration::from_secs(5);
-/// So long after the last fault all connections work again.
+/// This long after the last fault all connections work again.
 const SETTLED: Duration = Duration::from_secs(15);
-/// Markers behind the last record are passed over by the next `poll`; until then they count.
+/// Markers after the last record are skipped by the next `poll`; until then they count.
 const MARKERS: u64 = 2;
-/// So long after it last shrank, the lag of one that passes over aborted records is smaller again: several fetches.
+/// A member that skips aborted records reduces its lag again within this time: several fetches.
 const PASSES: Duration = Duration::from_secs(2);
 
 impl Records {
@@ -28,15 +28,15 @@ impl Records {
         (who, place, lag): (Who, &Place, u64),
         complaints: &mut Complaints,
     ) {
-        // What an answer has told is known; where nothing is wrong and nobody pauses, one comes every half second.
+        // Offsets from an answer are known; without faults and pauses, an answer arrives every half second.
         let settled = self.healed.is_some_and(|healed| healed + SETTLED < scene.at);
         let before = scene.at.saturating_sub(HEARD_OF);
         let unread = self.oldest_unread(scene.plan, scene.ledger, (who, place), before);
         let key = (who, place.clone());
         let granted = self.readers.get(&key).map(super::reader::Reader::asks_since);
-        // While it is paused nothing is heard of it.
+        // While a partition is paused nothing is learned of it.
         let granted = granted.max(self.resumed.get(&key).copied());
-        // Nor is anything while all memory is taken by what the application holds, of this poll and of the one before.
+        // Nor while the records that the application holds, of this poll and of the one before, take up all memory.
         let polls = self.polled.get(&who).is_none_or(|(before_last, _)| *before_last >= before);
         if let Some(offset) = unread
             && lag == 0
@@ -49,8 +49,8 @@ impl Records {
             complaints.add("SAFE14", scene.at, text);
         }
         if self.quiet && lag > MARKERS && self.is_at_end(scene.plan, scene.ledger, who, place) {
-            // Aborted records are fetched and passed over like others: until then they count. So do records that were fetched
-            // before their log was cut: the news of that waits behind them.
+            // Aborted records are fetched and skipped like others, and count until then. So do records that were fetched before their log
+            // was cut: the report of the cut waits behind them.
             let at_the_cut = self.readers.get(&key).is_none_or(super::reader::Reader::has_gone);
             let passes =
                 if at_the_cut { self.left_to_pass(scene.ledger, who, place) } else { u64::MAX - MARKERS };
@@ -66,14 +66,14 @@ impl Records {
         }
     }
 
-    /// How many offsets lie between what it was last handed and the last aborted record.
+    /// The number of offsets between the last record handed out and the last aborted record.
     fn left_to_pass(&self, ledger: &Ledger, who: Who, place: &Place) -> u64 {
         let last = self.readers.get(&(who, place.clone())).and_then(|reader| reader.last);
         let end = ledger.log(place).and_then(|log| log.records.last_key_value()).map(|(offset, _)| *offset);
         end.zip(last).map_or(0, |(end, last)| u64::try_from(end - last).unwrap_or(0))
     }
 
-    /// Whether nothing is left that this member would still be handed.
+    /// Whether this member has no more records to be handed.
     fn is_at_end(&self, plan: &Plan, ledger: &Ledger, who: Who, place: &Place) -> bool {
         let reader = self.readers.get(&(who, place.clone()));
         let (Some(reader), Some(log)) = (reader, ledger.log(place)) else { return false };
@@ -82,12 +82,12 @@ impl Records {
             let outcome = ledger.outcome(transaction);
             if plan.members[who.member].read_committed { outcome == Some(true) } else { true }
         };
-        // Of a log that was cut, only what was read of it since. (What need not be handed out may be, and counts until then.)
+        // In a log that was cut, only records read since count. (Records that need not be handed out may be, and count until then.)
         reader.incarnation == log.cuts.len()
             && !log.records.range((last + 1).max(log.start)..).any(|(_, record)| seen(record.transaction))
     }
 
-    /// The oldest record that a member has not been handed of what it would be, if it was written before then.
+    /// The oldest record due to a member that it has not been handed, if it was written before then.
     pub(super) fn oldest_unread(
         &self,
         plan: &Plan,
@@ -98,7 +98,7 @@ impl Records {
         let reader = self.readers.get(&(who, place.clone()))?;
         let log = ledger.log(place)?;
         let last = reader.last.filter(|_| reader.incarnation == log.cuts.len())?;
-        // What lies before where it was told to go is no longer for it.
+        // Records before its new position are no longer due to it.
         let last = last.max(reader.is_to_go().unwrap_or(0) - 1);
         let read_committed = plan.members[who.member].read_committed;
         let seen = |transaction| !read_committed || ledger.outcome(transaction) == Some(true);
@@ -121,7 +121,7 @@ mod tests {
     fn safe14_a_lag_too_large_when_all_is_read() {
         lags(Forged::begun().tell(What::Quiet), 5).is_found("SAFE14");
         lags(Forged::begun().tell(What::Quiet), 1).holds();
-        // Something is left.
+        // There are records left.
         lags(Forged::begun().written(10..15, 0).tell(What::Quiet), 5).holds();
     }
 
@@ -134,7 +134,7 @@ mod tests {
         let aborted = aborted.tell(What::Ended { transaction: 7, committed: false }).tell(What::Quiet);
         lags(aborted.clone(), 10).holds();
         lags(lags(aborted.clone(), 10).wait(1_000), 6).holds();
-        // It never gets on; and there are not so many.
+        // It makes no progress; and there are not that many.
         lags(lags(aborted.clone(), 10).wait(2_100), 10).is_found("SAFE14");
         lags(aborted.clone(), 15).is_found("SAFE14");
     }
@@ -146,7 +146,7 @@ mod tests {
         let told = cut.clone().tell(told).tell(What::Quiet).handed(M0, 10..11, 0);
         lags(told.clone(), 9).holds();
         lags(lags(told.clone(), 9).wait(1_000), 7).holds();
-        // It never gets on; and nothing of that was on its way to it.
+        // It makes no progress; and none of those records was on its way.
         lags(lags(told, 9).wait(2_100), 9).is_found("SAFE14");
         lags(cut.tell(What::Quiet).handed(M0, 10..11, 0), 9).is_found("SAFE14");
     }
@@ -175,17 +175,17 @@ mod tests {
         let waits = Forged::begun().tell(What::Healed).wait(20_000).written(10..12, 0).wait(10_000);
         lags(waits.clone(), 0).is_found("SAFE14");
         lags(waits.clone(), 2).holds();
-        // Nobody has had the time to hear of them.
+        // There was no time yet to learn of them.
         let fresh = Forged::begun().tell(What::Healed).wait(20_000).written(10..12, 0).wait(1_000);
         lags(fresh, 0).holds();
         let paused = waits.tell(What::Paused { who: M0, at: orders() });
         lags(paused.clone(), 0).holds();
-        // It was handed so much that it has not come back for long.
+        // It was handed so many records that it has not polled for long.
         let begins = || What::PollBegins { who: M0, timeout: std::time::Duration::ZERO };
         let slow = Forged::begun().tell(begins()).tell(What::Healed).wait(20_000).written(10..12, 0);
         lags(slow.clone().wait(10_000).tell(begins()), 0).holds();
         lags(slow.wait(10_000).tell(begins()).tell(begins()), 0).is_found("SAFE14");
-        // Nothing is heard of it while it is paused; soon after that it is.
+        // While it is paused nothing is learned of it; soon afterwards it is.
         let resumed = paused.tell(What::Resumed { who: M0, at: orders() });
         lags(resumed.clone(), 0).holds();
         lags(resumed.wait(6_000), 0).is_found("SAFE14");

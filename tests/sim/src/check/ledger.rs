@@ -1,8 +1,8 @@
-//! What the logs hold, by the word of those who wrote them, and when each became another log.
+//! The contents of the logs, as reported by their writers, and when each log became another.
 //!
-//! A log lives through incarnations: every truncation and every recreation of its topic is a [`Cut`], and what lies beyond the
-//! cut is another log. A rule that excuses something because of a cut says which one, and only for what was read, or sent,
-//! before its reader knew of it.
+//! A log lives through incarnations: every truncation and every recreation of its topic is a [`Cut`], and everything beyond the cut is
+//! another log. A rule that excuses something because of a cut names the cut, and excuses only what was read, or sent, before its reader
+//! knew of it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,30 +18,30 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) struct Record {
     pub(super) id: u64,
-    /// 0: outside of any.
+    /// 0: not in a transaction.
     pub(super) transaction: u64,
-    /// Compacted away, deleted by retention.
+    /// Compacted away, or deleted by retention.
     pub(super) gone: bool,
     /// When it was written.
     pub(super) since: Duration,
 }
 
-/// A record that a cut took away.
+/// A record that a cut removed.
 #[derive(Debug)]
 pub(super) struct Former {
     pub(super) record: Record,
-    /// Which of the log's cuts.
+    /// Which of the log's cuts removed it.
     pub(super) cut: usize,
 }
 
-/// From `end` on the log is another since then.
+/// From `end` on the log has been another since then.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cut {
     pub(super) at: Duration,
-    /// Where the log ended before.
+    /// The end of the log before the cut.
     pub(super) from: i64,
     pub(super) end: i64,
-    /// The leader epoch that it began.
+    /// The leader epoch that the cut began.
     pub(super) epoch: i32,
     /// The topic was deleted and created again; otherwise the log was truncated.
     pub(super) recreated: bool,
@@ -50,39 +50,39 @@ pub(super) struct Cut {
 #[derive(Debug, Default)]
 pub(super) struct Log {
     pub(super) records: BTreeMap<i64, Record>,
-    /// The first offset that is there.
+    /// The first offset in the log.
     pub(super) start: i64,
-    /// What was there and is no more may still be on its way to a reader.
+    /// Removed records, which may still be on their way to a reader.
     pub(super) former: BTreeMap<i64, Vec<Former>>,
     pub(super) cuts: Vec<Cut>,
-    /// It came into being after the group.
+    /// When it was created, if that was after the group.
     pub(super) born_late: Option<Duration>,
 }
 
 impl Cut {
-    /// Whether who stood there stands there no more: an offset of another topic says nothing, not even the first.
+    /// Whether a reader at this position has to move: an offset of another topic means nothing here, not even the first.
     pub(super) fn concerns(&self, position: i64) -> bool {
         self.recreated || self.end < position
     }
 }
 
 impl Log {
-    /// How many cuts were made before this.
+    /// The number of cuts before this time.
     pub(super) fn cuts_before(&self, at: Duration) -> usize {
         self.cuts.iter().take_while(|cut| cut.at < at).count()
     }
 
-    /// The cuts after which nobody stands at `position` any more.
+    /// The cuts that move a reader away from `position`.
     pub(super) fn cuts_below(&self, position: i64) -> impl Iterator<Item = (usize, &Cut)> {
         self.cuts.iter().enumerate().filter(move |(_, cut)| cut.concerns(position))
     }
 
-    /// What comes after its last record.
+    /// The offset after its last record.
     pub(super) fn end(&self) -> i64 {
         self.records.keys().next_back().map_or(self.start, |last| last + 1)
     }
 
-    /// A record that was taken away.
+    /// A record that was removed.
     pub(super) fn former(&self, offset: i64, id: u64) -> Option<&Former> {
         self.former.get(&offset)?.iter().find(|former| former.record.id == id)
     }
@@ -100,8 +100,8 @@ impl Log {
         self.cut(Cut { at, from: self.end(), end: 0, epoch: 0, recreated: true });
     }
 
-    /// Of which incarnation a position is that names this leader epoch (KIP-320): the one before the first cut below it that
-    /// began a newer epoch. Epochs of another topic of that name say nothing: it is about the one that `about` is of.
+    /// The incarnation of a position with this leader epoch (KIP-320): the one before the first cut below it that began a newer epoch.
+    /// Epochs of another topic of that name do not count: only the topic of incarnation `about` does.
     pub(super) fn incarnation_of(&self, offset: i64, epoch: i32, about: usize) -> usize {
         let recreated = |cuts: &[Cut]| cuts.iter().rposition(|cut| cut.recreated);
         let (before, since) = self.cuts.split_at(about.min(self.cuts.len()));
@@ -112,7 +112,7 @@ impl Log {
         (first..end).find(is_newer).unwrap_or(end)
     }
 
-    /// What lay in `from..to` when so many cuts had been made.
+    /// The content of `from..to` after this many cuts.
     fn incarnation(&self, from: i64, to: i64, cuts: usize) -> impl Iterator<Item = (i64, &Record)> {
         let until = self.cuts.get(cuts).map(|cut| cut.at);
         let existed = move |record: &Record| until.is_none_or(|until| record.since <= until);
@@ -127,13 +127,12 @@ impl Log {
 #[derive(Debug)]
 pub(super) struct Ledger {
     logs: BTreeMap<Place, Log>,
-    /// Partitions that a topic had before it was created again with fewer, or was deleted: what was read of them may still be
-    /// handed out.
+    /// Partitions that a topic had before it was created again with fewer, or was deleted: records read from them may still be handed out.
     departed: BTreeMap<Place, Log>,
     outcomes: BTreeMap<u64, bool>,
     /// When each topic was deleted, and perhaps created again.
     deletions: BTreeMap<Arc<str>, Vec<Duration>>,
-    /// Those that the topics are created with.
+    /// The partitions with which the topics are created.
     born: BTreeSet<Place>,
 }
 
@@ -162,12 +161,12 @@ impl Ledger {
         if transaction == 0 { Some(true) } else { self.outcomes.get(&transaction).copied() }
     }
 
-    /// Whether every group has to process this record in the end.
+    /// Whether every group has to process this record eventually.
     pub(super) fn is_due(&self, record: &Record) -> bool {
         !record.gone && self.outcome(record.transaction) == Some(true)
     }
 
-    /// The first record in `from..to` that a reader may not pass over, in the log as it was after so many cuts.
+    /// The first record in `from..to` that a reader may not skip, in the log after this many cuts.
     pub(super) fn first_unskippable(
         &self,
         log: &Log,
@@ -184,7 +183,7 @@ impl Ledger {
             .min()
     }
 
-    /// Whether any record in `from..to` has to be processed, in the log as it was after so many cuts.
+    /// Whether any record in `from..to` has to be processed, in the log after this many cuts.
     pub(super) fn any_due(&self, log: &Log, (from, to): (i64, i64), cuts: usize) -> bool {
         log.incarnation(from, to, cuts).any(|(_, record)| self.is_due(record))
     }
@@ -213,8 +212,8 @@ impl Ledger {
             What::Truncated { at, from, end, epoch } => {
                 if let Some(log) = self.logs.get_mut(at) {
                     log.cut(Cut { at: event.at, from: *from, end: *end, epoch: *epoch, recreated: false });
-                    // With the end of the log the marker of the transaction that it ends with may be gone: whatever its
-                    // producer ends next then ends it too, well or not.
+                    // The cut may also remove the marker of the transaction that the log ends with: the next end of a transaction by that
+                    // producer then ends this one too, whether by commit or abort.
                     let last = log.records.values().next_back().map_or(0, |record| record.transaction);
                     if self.outcomes.contains_key(&last) {
                         let unsure = log.records.values_mut().filter(|record| record.transaction == last);
@@ -243,7 +242,7 @@ impl Ledger {
                     }
                     let mut log = self.departed.remove(&place).unwrap_or_default();
                     log.born_late = Some(event.at);
-                    // A member that knows a former topic of that name takes the partition for one of that.
+                    // A member that knows a former topic of that name takes this partition for one of that.
                     let last = log.cuts.last().map_or(Duration::ZERO, |cut| cut.at);
                     let missed = self.deletions.get(topic).into_iter().flatten().filter(|at| **at > last);
                     missed.for_each(|at| log.cut_whole(*at));
@@ -254,7 +253,7 @@ impl Ledger {
         }
     }
 
-    /// The topic is gone for good: nothing of it is due, and what was read of it may still be handed out.
+    /// The topic is gone for good: none of its records is due, and records read from it may still be handed out.
     fn delete(&mut self, at: Duration, topic: &Arc<str>) {
         self.deletions.entry(topic.clone()).or_default().push(at);
         for (place, log) in self.logs.iter_mut().filter(|(place, _)| place.topic == *topic) {

@@ -1,4 +1,5 @@
-//! Bounds in time: LIVE4 few rebalances and LIVE6 steady heartbeats where there is no fault, LIVE7 `poll` and `close` return when they should; SAFE15 nothing is left behind; SAFE17 nobody panics.
+//! Bounds in time: LIVE4 few rebalances and LIVE6 steady heartbeats where there is no fault, LIVE7 `poll` and `close` return when they
+//! should; SAFE15 nothing is left running; SAFE17 no panics.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,7 +13,7 @@ use crate::{
     plan::{Harm, Plan, Protocol},
 };
 
-/// Faults that give nobody a reason to lose a member.
+/// Faults that are no reason to lose a member.
 pub(super) const HARMLESS: &[&str] = &[
     "compaction",
     "retention",
@@ -27,14 +28,14 @@ pub(super) const HARMLESS: &[&str] = &[
 pub(super) struct Liveness {
     polls: BTreeMap<Who, (Duration, Duration)>,
     closes: BTreeMap<Who, (Duration, Duration)>,
-    /// While it was stopped, no time passed for it.
+    /// While a process was stopped, no time passed for it.
     frozen: BTreeMap<usize, Duration>,
     listening: BTreeMap<Who, Duration>,
     members: BTreeMap<String, Who>,
     ended: BTreeSet<Who>,
-    /// Whose generation is not that of the classic group which their group became.
+    /// Members whose generation is not that of the classic group which their group became.
     outdated: BTreeSet<Who>,
-    /// Joins and ends: what may cost a rebalance.
+    /// Joins and ends of members, each of which may cause a rebalance.
     changes: i32,
 }
 
@@ -88,12 +89,12 @@ impl Liveness {
             {
                 let who = self.members.get(member).filter(|who| !self.ended.contains(who));
                 let told = |who: &&Who| *why == "session" && self.outdated.contains(who);
-                // While its application does not poll it does not join again; and a static member of the classic protocols says
+                // While its application does not poll it does not join again; and a static member of the classic protocols then sends
                 // nothing more, so that its session ends (KIP-345).
                 let stalls = |who: &&Who| {
                     let mine = &plan.members[who.member];
                     let falls_silent = mine.instance_id && !mine.consumer_protocol;
-                    // Of a rebalance it hears with its next heartbeat.
+                    // It learns of a rebalance from its next heartbeat.
                     let hears =
                         if *why == "rebalance" { ms(plan.heartbeat_interval) } else { Duration::ZERO };
                     (*why == "rebalance" || falls_silent) && stalls_throughout(plan, who.member, at, hears)
@@ -126,9 +127,9 @@ impl Liveness {
         }
     }
 
-    /// When its last member of KIP-848 goes, a group becomes a classic one whose generation is the group's epoch. Kafka
-    /// answers ILLEGAL_GENERATION to the heartbeats of members that have not caught up with that; such a member has lost all
-    /// (FAILURES D2), and joins again after its application was told so: in its next `poll`, which may be far.
+    /// When its last member of KIP-848 leaves, a group becomes a classic one whose generation is the group's epoch. Kafka answers
+    /// ILLEGAL_GENERATION to the heartbeats of members that have not caught up with that. Such a member has lost all partitions (FAILURES
+    /// D2), and joins again after its application was told: in its next `poll`, which may be much later.
     fn downgrades(&mut self, plan: &Plan, spoken: &Spoken, what: &What) {
         const HEARTBEAT: i16 = 12;
         const ILLEGAL_GENERATION: i16 = 22;
@@ -168,7 +169,7 @@ impl Liveness {
     }
 }
 
-/// Whether the application has not polled for as long as a rebalance may take, less the time that its member needs to hear of it.
+/// Whether the application has not polled for the whole rebalance timeout, less the time until its member learns of the rebalance.
 fn stalls_throughout(plan: &Plan, member: usize, at: Duration, hears: Duration) -> bool {
     plan.faults.iter().any(|fault| match fault.what {
         Harm::Stall { member: of, lasts } => {
@@ -211,12 +212,12 @@ mod tests {
         let gone = What::MemberGone { member: M0.to_string(), why: "session" };
         Forged::begun().tell(gone.clone()).is_found("LIVE6");
         Forged::begun().fault(1, Harm::MoveCoordinator { to: 1 }).tell(gone.clone()).holds();
-        // Its application has not polled for as long as a rebalance may take.
+        // Its application has not polled for the whole rebalance timeout.
         let out = What::MemberGone { member: M0.to_string(), why: "rebalance" };
         let stalls = |lasts| Forged::begun().fault(1, Harm::Stall { member: 0, lasts }).wait(65_000);
         stalls(70_000).tell(out.clone()).holds();
         stalls(50_000).tell(out.clone()).is_found("LIVE6");
-        // The plan of seed 9200166: it stalls since before its member heard of the rebalance, a heartbeat after that began.
+        // The plan of seed 9200166: it stalls since before its member learned of the rebalance, a heartbeat after that began.
         let since = |at| {
             Forged::begun().fault(at, Harm::Stall { member: 0, lasts: 70_000 }).wait(65_000).tell(out.clone())
         };

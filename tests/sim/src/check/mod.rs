@@ -1,6 +1,6 @@
 //! The invariants of `docs/failures.md`, checked on the event log.
 //!
-//! A [`Judge`] is fed every event in order and remembers what it must; each file holds the rules of one subject.
+//! A [`Judge`] is fed every event in order and keeps the state it needs; each file holds the rules of one subject.
 
 mod commits;
 mod copies;
@@ -66,13 +66,13 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Where rules complain.
+/// Collects the violations.
 #[derive(Debug, Default)]
 struct Complaints(Vec<Violation>);
 
 impl Complaints {
     fn add(&mut self, rule: &str, at: Duration, text: String) {
-        // One run, one cause: what follows from it only hides it.
+        // One run has one cause: later violations only hide it.
         if self.0.len() < 20 {
             let at = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
             self.0.push(Violation { rule: rule.to_owned(), at, text });
@@ -80,7 +80,7 @@ impl Complaints {
     }
 }
 
-/// Watches a run.
+/// Checks a run.
 pub(crate) struct Judge {
     plan: Arc<Plan>,
     ledger: Ledger,
@@ -136,7 +136,7 @@ impl Judge {
         };
         self.hands.feed(scene, event, complaints);
         if !hands::is_by_hand(&self.plan, &event.what) {
-            // Of workers one sees their handlers only.
+            // For workers only their handlers are checked.
             if self.plan.work.is_none() {
                 self.records.feed(scene, event, complaints);
                 self.rest.feed(scene, &self.records, event, complaints);
@@ -160,7 +160,7 @@ impl Judge {
         self.pace.feed(&self.plan, event, complaints);
     }
 
-    /// What somebody has still to process: a partition, the offset of the first such record, and how many there are.
+    /// The records that a group has yet to process: a partition, the offset of the first one, and their number.
     pub(crate) fn unprocessed(&self) -> Vec<(Place, i64, usize)> {
         if self.plan.work.is_some() {
             return Vec::new();
@@ -171,17 +171,17 @@ impl Judge {
         left.chain(self.hands.unprocessed(&self.ledger)).collect()
     }
 
-    /// What has no copy yet, or is not committed with it.
+    /// The records without a copy, or whose copy is not committed with them.
     pub(crate) fn uncopied(&self) -> Vec<(Place, i64, usize)> {
         if self.plan.copies.is_none() { Vec::new() } else { self.copies.left(&self.ledger) }
     }
 
-    /// What workers have not handled yet, or not committed.
+    /// The records that workers have not handled, or not committed.
     pub(crate) fn unhandled(&self) -> Vec<(Place, i64, usize)> {
         if self.plan.work.is_none() { Vec::new() } else { self.work.left(&self.plan, &self.ledger) }
     }
 
-    /// Partitions that nobody holds.
+    /// Partitions without an owner.
     pub(crate) fn unowned(&self) -> Vec<Place> {
         if self.spoken.rebalance_is_forgotten() {
             return Vec::new();
@@ -189,7 +189,7 @@ impl Judge {
         self.ledger.places().filter(|place| !self.ownership.is_held(place)).cloned().collect()
     }
 
-    /// The bound was reached and this was still open.
+    /// Reports that this was still unfinished when the time limit was reached.
     pub(crate) fn stuck(&mut self, at: Duration, text: String) {
         if self.plan.copies.is_some() {
             self.copies.judge(&self.ledger, at, &mut self.complaints);

@@ -1,4 +1,4 @@
-//! [`Offsets`]: what a group has of a partition: what was processed, what was committed when, and of which log.
+//! [`Offsets`]: a group's state of a partition: which records were processed, what was committed when, and of which log.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,44 +8,44 @@ use std::{
 use super::ledger::Log;
 use crate::events::Who;
 
-/// A committed offset, from this time on; none when the group has none.
+/// A committed offset, from this time on; `None` when the group has none.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Noted {
     pub(super) at: Duration,
     pub(super) offset: Option<i64>,
-    /// Of which incarnation of the log.
+    /// The incarnation of the log that it belongs to.
     pub(super) incarnation: usize,
-    /// By a member from which the partition had been taken already, as Kafka allows (see `Ownership::was_taken`), or of a log
-    /// that had been cut: whoever has the partition now goes on from where it is.
+    /// Committed by a member that had lost the partition already, as Kafka allows (see `Ownership::was_taken`), or for a log that had been
+    /// cut: the present owner goes on from its own position.
     pub(super) stale: bool,
-    /// Of a topic that was there before, by its name: no epoch of it says anything of the one that has its name.
+    /// Committed by name for a former topic: no epoch of it means anything for the topic that has its name now.
     pub(super) of_a_former_topic: bool,
 }
 
 impl Noted {
-    /// From now on nothing is committed.
+    /// From now on no offset is committed.
     pub(super) fn nothing(at: Duration) -> Self {
         Self { at, offset: None, incarnation: usize::MAX, stale: false, of_a_former_topic: false }
     }
 }
 
-/// One offset, committed by one member: perhaps several times, when answers did not come.
+/// One offset, committed by one member, perhaps several times, when answers were missing.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sent {
     pub(super) who: Who,
-    /// How many connections it had opened or closed the first time.
+    /// How many connections the member had opened or closed at the first time.
     pub(super) connections: u64,
     pub(super) first: Duration,
     pub(super) last: Duration,
-    /// Of which incarnation of the log it speaks.
+    /// The incarnation of the log that it belongs to.
     pub(super) incarnation: usize,
-    /// The member had gone wherever it was told to: no commit of before comes after this one.
+    /// The member had gone wherever it was told to: no earlier commit arrives after this one.
     pub(super) settled: bool,
-    /// The member had been told that the topic was created again, and this is of the former one.
+    /// The member had been told that the topic was created again, and this commit is for the former one.
     pub(super) of_a_topic_known_to_be_gone: bool,
 }
 
-/// A position went back for a reason, so a commit that was sent after it may.
+/// A position went back for a reason, so a commit sent afterwards may too.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rewound {
     pub(super) at: Duration,
@@ -54,29 +54,29 @@ pub(super) struct Rewound {
 
 #[derive(Debug, Default)]
 pub(super) struct Offsets {
-    /// By what is in the records: another record at the same offset is not processed.
+    /// By the content of the records: another record at the same offset is not processed.
     pub(super) processed: BTreeSet<u64>,
     history: Vec<Noted>,
     pub(super) leader_epoch: i32,
-    /// When an application last sought to what it kept: what was on its way then says nothing of the epoch it goes by now.
+    /// When an application last sought to its kept offset: a commit in flight then says nothing about the epoch used since.
     pub(super) sought_at: Option<Duration>,
-    /// Up to here SAFE1 was checked.
+    /// SAFE1 was checked up to here.
     pub(super) checked: i64,
-    /// What lies before this was not to be read: the policy is `latest`, or Kafka took what was said of a former log for this.
+    /// Records before this are not due: the policy is `latest`, or Kafka took a commit of a former log for this one.
     pub(super) begin: Option<i64>,
-    /// Where that was before an operator set the group back.
+    /// The value of `begin` before an operator set the group back.
     pub(super) set_back: Option<i64>,
-    /// Where that was before a member went on, by the name, in a topic that was created again.
+    /// The value of `begin` before a member went on, by the topic's name, in a topic that was created again.
     pub(super) passed_by_name: Option<Option<i64>>,
-    /// The same of the log before each cut.
+    /// The value of `begin` of the log before each cut.
     pub(super) began: BTreeMap<usize, Option<i64>>,
-    /// The commit that was last on its way.
+    /// The commit that was last sent.
     pub(super) last_sent: Option<(Who, i64)>,
-    /// The commits of each offset by the member that sent it last.
+    /// For each offset, its commits by the member that sent it last.
     pub(super) sent: BTreeMap<i64, Sent>,
-    /// Where an application last sought, by the offset alone.
+    /// Where an application last sought, by offset alone.
     pub(super) sought: Option<(Who, i64)>,
-    /// The committed offset is an application's own, without an epoch: who begins there cannot see that the log was cut.
+    /// The committed offset is an application's own, without an epoch: a member that begins there cannot see that the log was cut.
     pub(super) blind: bool,
     pub(super) rewound: Option<Rewound>,
 }
@@ -86,7 +86,7 @@ impl Offsets {
         self.history.last().and_then(|noted| noted.offset)
     }
 
-    /// Of which incarnation of the log that is.
+    /// The incarnation of the log that the committed offset belongs to.
     pub(super) fn incarnation(&self) -> usize {
         self.history.last().map_or(usize::MAX, |noted| noted.incarnation)
     }
@@ -95,29 +95,29 @@ impl Offsets {
         self.history.last().is_some_and(|noted| noted.stale)
     }
 
-    /// Whether who begins at what is committed could not see it if the log was cut before.
+    /// Whether a member that begins at the committed offset could not see an earlier cut of the log.
     pub(super) fn hides_cuts(&self) -> bool {
         self.blind || self.history.last().is_some_and(|noted| noted.of_a_former_topic)
     }
 
-    /// A member that has not heard that the topic was created again goes on in the new one, at an offset of the one before: what
-    /// lies before that it does not read until it hears of it.
+    /// A member that was not told that the topic was created again goes on in the new one, at an offset of the former one: it does not read
+    /// earlier records until it is told.
     pub(super) fn passes_by_name(&mut self, to: i64) {
         self.passed_by_name.get_or_insert(self.begin);
         self.begin = self.begin.max(Some(to));
     }
 
-    /// It has heard: all of the new topic is due.
+    /// The member was told: all of the new topic is due.
     pub(super) fn hears_of_the_new_topic(&mut self, to: i64) {
         if let Some(begin) = self.passed_by_name.take() {
             (self.begin, self.checked) = (begin, self.checked.min(to));
         }
     }
 
-    /// An operator set the committed offset: what it passes over is not due, and what it goes back to is read again.
+    /// An operator set the committed offset: skipped records are not due, and those it goes back to are read again.
     pub(super) fn set(&mut self, at: Duration, offset: i64, log: &Log) {
         let incarnation = log.cuts.len();
-        // What is committed says nothing of what was written since the log was cut.
+        // A committed offset does not cover records written after a cut of the log.
         let stands = self.history.last().and_then(|noted| {
             let cuts = log.cuts.iter().skip(noted.incarnation);
             Some(cuts.fold(noted.offset?, |stands, cut| stands.min(cut.end)))
@@ -128,7 +128,7 @@ impl Offsets {
             self.begin = Some(offset);
         }
         self.note(Noted { at, offset: Some(offset), incarnation, stale: false, of_a_former_topic: false });
-        // It names no epoch.
+        // The operator's commit has no epoch.
         (self.leader_epoch, self.checked, self.blind, self.rewound) =
             (-1, self.checked.min(offset), true, None);
     }
@@ -137,7 +137,7 @@ impl Offsets {
         self.history.push(noted);
     }
 
-    /// What the group said at some time since then.
+    /// The group's committed offsets at any time since then.
     pub(super) fn since(&self, since: Duration) -> impl Iterator<Item = Noted> {
         let before = self.history.iter().rposition(|noted| noted.at <= since);
         let nothing = before.is_none().then_some(Noted::nothing(Duration::ZERO));
@@ -150,7 +150,7 @@ impl Offsets {
         late.into_iter().any(|noted| noted.offset == Some(offset))
     }
 
-    /// The furthest that this member has sent a commit of which nothing was noted yet.
+    /// The highest offset in this member's commits of which none was noted yet.
     pub(super) fn under_way(&self, who: Who) -> Option<i64> {
         let sent = self.sent.iter().filter(|(_, sent)| sent.who == who);
         sent.map(|(offset, sent)| (*offset, sent.last))
@@ -159,14 +159,14 @@ impl Offsets {
             .max()
     }
 
-    /// Somebody goes back, for a reason.
+    /// A member goes back, for a reason.
     pub(super) fn goes_back(&mut self, at: Duration, to: i64) {
         let to = self.rewound.map_or(to, |rewound| rewound.to.min(to));
         self.rewound = Some(Rewound { at, to });
     }
 
-    /// Whether a member sent this offset before the other, and gave its connection up meanwhile. What lies in that one's
-    /// buffers may still arrive, and after what took another way; one commit is like the other to a coordinator.
+    /// Whether a member sent this offset before the other, and closed its connection in between. The bytes in that connection's buffers may
+    /// still arrive, after those of the next connection; a coordinator accepts both commits alike.
     pub(super) fn was_given_up(&self, offset: i64, newer: i64) -> bool {
         let (older, newer) = (self.sent.get(&offset), self.sent.get(&newer));
         older.zip(newer).is_some_and(|(older, newer)| {

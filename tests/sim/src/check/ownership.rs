@@ -1,5 +1,5 @@
-//! Who holds what: SAFE5 one owner in a generation, SAFE6 one owner at a time, SAFE7 no commit of what was given up, SAFE9 the grammar of
-//! listeners.
+//! Ownership: SAFE5 one owner in a generation, SAFE6 one owner at a time, SAFE7 no commit for revoked partitions, SAFE9 the order of
+//! listener calls.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,19 +18,19 @@ use crate::{
 const JOIN: i16 = 11;
 /// How long a commit may wait for a connection: the request timeout.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// And then the coordinator is looked for again.
+/// After that the coordinator is looked up again.
 const RECONNECTS: Duration = Duration::from_secs(2);
 
-/// Why a member is one no more.
+/// Why a member was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Why {
-    /// Its session ran out at the coordinator, which began to count later than the member did: it knows.
+    /// Its session expired at the coordinator, which began to count later than the member did: the member knows.
     Session,
-    /// It said so itself: it knows.
+    /// It left by itself: it knows.
     Left,
-    /// The coordinator did not ask it, and tells it with its next answer.
+    /// The coordinator removed it without a request of its own, and tells it with the next answer.
     Unheard,
-    /// The coordinator lost its mind: members learn of it one by one.
+    /// The coordinator lost the group's state: members learn of it one by one.
     Forgotten,
 }
 
@@ -38,46 +38,46 @@ enum Why {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ended {
     Closed,
-    /// What a consumer that was dropped still finishes in the background is its own.
+    /// A dropped consumer may still finish its work in the background.
     Died,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Ownership {
-    /// The generation, and since when.
+    /// The generation of each holder, and since when it holds.
     held: BTreeMap<Place, BTreeMap<Who, (i32, Duration)>>,
     members: BTreeMap<String, Who>,
-    /// By what name each goes now.
+    /// The present member id of each.
     names: BTreeMap<Who, String>,
-    /// Who was put out of the group, when and why, since it was last given something.
+    /// Members that were removed from the group since they were last given something: when and why.
     gone: BTreeMap<Who, (Duration, Why)>,
-    /// When the coordinator last gave them anything, and all that they may hold since.
+    /// When the coordinator last gave each member anything; below, all that it may hold since.
     granted: BTreeMap<Who, Duration>,
-    /// In which generation that was.
+    /// The generation of that.
     generations: BTreeMap<Who, i32>,
     allowed: BTreeMap<Who, Vec<Place>>,
-    /// Who was last given anything by a classic group, which a consumer group may have followed.
+    /// Members that were last given partitions by a classic group, which a consumer group may have followed.
     classic: BTreeSet<Who>,
     /// When the coordinator last named a partition to a member.
     named: BTreeMap<(Who, Place), Duration>,
     joins: Vec<(Duration, Who)>,
-    /// When members went, each of which begins a rebalance.
+    /// When members left, each of which begins a rebalance.
     left: Vec<Duration>,
     given_up: BTreeMap<(Who, Place), Duration>,
-    /// What was revoked, and the coordinator is still to be told: by a JoinGroup, or with KIP-848 by what the member says it has. And the first
-    /// record of it that the application was done with only after that.
+    /// Revoked partitions of which the coordinator is still to be told: by a JoinGroup, or with KIP-848 by the member's owned partitions.
+    /// With each, the first of its records that the application finished only after the revocation.
     untold: BTreeMap<(Who, Place), Option<i64>>,
-    /// Commits that a broker's wish for quiet held up until their partition was let go of.
+    /// Commits that a throttled connection held up until their partition was revoked.
     held_up: BTreeMap<(Who, Place), i64>,
     recreated: BTreeMap<Arc<str>, Duration>,
-    /// When a coordinator last lost all that it knew of the group.
+    /// When a coordinator last lost all state of the group.
     forgotten: Option<Duration>,
-    /// When a coordinator last loaded the group. Who waited to join waited at the one before.
+    /// When a coordinator last loaded the group. Pending joins were waiting at the previous one.
     loaded: Option<Duration>,
-    /// They were named before the topic was created again, and were told of it afterwards: what they have is the former one.
+    /// Partitions named before the topic was created again, of which the member was told afterwards: it has the former topic's.
     former: BTreeSet<(Who, Place)>,
     listening: BTreeMap<Who, u32>,
-    /// Whose `close` was called.
+    /// Members whose `close` was called.
     closing: BTreeSet<Who>,
     ended: BTreeMap<Who, Ended>,
     /// Calls of workers' handlers.
@@ -109,7 +109,7 @@ impl Ownership {
                     self.named.extend(places.iter().map(|place| ((*who, place.clone()), at)));
                     self.allowed.insert(*who, places.clone());
                     if !plan.members[who.member].consumer_protocol {
-                        // They have partitions by name: what is given again is of the topic that is there now.
+                        // They have partitions by name: a partition given again is of the present topic.
                         for place in places {
                             let held = self.held.get_mut(place).and_then(|holders| holders.get_mut(who));
                             if let Some((_, since)) = held {
@@ -126,7 +126,7 @@ impl Ownership {
                 }
             }
             What::MemberGone { member, why } => {
-                // A name that was refused once, and that it goes by no longer, may expire later.
+                // An id that was refused once, and that the member no longer uses, may expire later.
                 let who = self.members.get(member).filter(|who| self.names.get(who) == Some(member));
                 let why = match *why {
                     "session" => Why::Session,
@@ -170,7 +170,7 @@ impl Ownership {
                     self.assigned(plan, spoken, at, (*who, place, *generation), complaints);
                 }
             }
-            // A process that dies with a change in hand, as a value, lets go of it.
+            // A process that dies while it holds a change of ownership as a value drops it.
             What::Revoked { who, .. } | What::Lost { who, .. } if self.ended.contains_key(who) => {}
             What::Revoked { who, places } | What::Lost { who, places } => {
                 for place in places {
@@ -215,9 +215,9 @@ impl Ownership {
                 self.delivered(plan, at, (*who, place, *offset), complaints);
                 self.of_the_new_topic(plan, ledger, at, (*who, place, *offset, *id), complaints);
             }
-            // What had been started when the process died is dropped where it comes to its handler.
+            // Work that was started when the process died is dropped on arrival at its handler.
             What::HandlerBegan { who, .. } if self.ended.get(who) == Some(&Ended::Died) => {}
-            // What it has of a batch its handler goes on with.
+            // The handler goes on with the rest of its batch.
             What::HandlerBegan { who, call, at: place, offset, .. } if self.calls.insert((*who, *call)) => {
                 self.delivered(plan, at, (*who, place, *offset), complaints);
             }
@@ -256,13 +256,12 @@ impl Ownership {
             None => {}
         }
         let holds = self.holds(who, place);
-        // The application is told that a change is over before the group is: what was to be committed by then may wait for a connection or
-        // a broker, for longer than the listener does, and the group is told when that is answered. Until then the partition is this
-        // member's, and the coordinator waits: with KIP-848 until the member says what it has, else until it joins again. What the
-        // application was done with only afterwards is none of that.
-        // As a value a change is told to be over when it is let go of; the last commit may leave as long as the coordinator says that the
-        // partition is this member's. So may, of a member that closes, one that waits for the coordinator when the time of the listener
-        // has come.
+        // The application gets the end of a change before the group does: commits promised by then may wait for a connection or a broker
+        // longer than the listener does, and the group is told once they are answered. Until then the partition is this member's, and the
+        // coordinator waits: with KIP-848 until the member reports what it owns, else until it joins again. Records that the application
+        // finished only afterwards are not part of that. A change taken as a value is over when the value is dropped; the last commit may
+        // be sent as long as the coordinator counts the partition as this member's. The same holds for a closing member, if a commit waits
+        // for the coordinator when the listener's time is over.
         let member = &plan.members[who.member];
         let key = (who, place.clone());
         let given_up = self.given_up.get(&key).copied();
@@ -272,19 +271,19 @@ impl Ownership {
         let is_on_its_way = is_untold || (member.values && is_allowed);
         let is_closing = is_allowed && self.closing.contains(&who);
         let on_the_way_out = (is_on_its_way || is_closing) && !self.gone.contains_key(&who);
-        // What waited for a connection when the group was forgotten is refused by the coordinator.
+        // A commit that waited for a connection when the group was forgotten is refused by the coordinator.
         let forgotten = self
             .gone
             .get(&who)
             .is_some_and(|(gone, why)| *why == Why::Forgotten && at < *gone + REQUEST_TIMEOUT + RECONNECTS);
-        // What a worker's transaction had waiting names the member as it was, which the group refuses, or takes and the transaction is aborted: SAFE11
-        // judges what comes of it.
+        // A commit in a worker's transaction names the former member id; the group refuses it, or accepts it and the transaction is
+        // aborted. SAFE11 checks the result.
         let in_transaction = plan.work.as_ref().is_some_and(|work| work.transactional);
         if holds || on_the_way_out || forgotten || in_transaction || self.is_coming(plan, who, place) {
             return;
         }
-        // Heartbeats go all the same, and what they say overtakes it. It names the epoch of then, which the coordinator refuses
-        // since: that is judged when it is answered.
+        // Heartbeats are sent all the same, and overtake it. It names the former epoch, which the coordinator now refuses: that is checked
+        // when it is answered.
         let quiet = |given_up: &Duration| {
             plan.faults.iter().any(|fault| {
                 let Harm::Throttle { by, .. } = fault.what else { return false };
@@ -299,8 +298,8 @@ impl Ownership {
         }
     }
 
-    /// Whether the coordinator has given it the partition, and the application is still to be told: where reading starts
-    /// may be committed by then.
+    /// Whether the coordinator has given it the partition, and the application has yet to be told: the start of reading may be committed by
+    /// then.
     fn is_coming(&self, plan: &Plan, who: Who, place: &Place) -> bool {
         let allowed = self.allowed.get(&who).is_some_and(|places| places.contains(place));
         let granted = self.granted.get(&who).copied().unwrap_or_default();
@@ -308,8 +307,8 @@ impl Ownership {
         if allowed {
             return given_up.is_none_or(|given_up| given_up < granted);
         }
-        // Cooperative, and KIP-848: what is taken away again before the application was told of it is its own until it says
-        // that it lets go, and nobody else's before that.
+        // Cooperative, and KIP-848: a partition taken away again before the application was told of it remains the member's until it
+        // reports the revocation, and no other member's before that.
         let named = |who| self.named.get(&(who, place.clone())).copied();
         let member = &plan.members[who.member];
         let keeps = member.consumer_protocol || member.assignors.contains("cooperative");
@@ -319,10 +318,10 @@ impl Ownership {
             && others.all(|other| named(*other).is_none_or(|theirs| theirs <= mine))
     }
 
-    /// Whether a member of the classic protocols may still have a partition that is another's. A classic group that becomes a
-    /// consumer group takes over what its members were last assigned, or were to be when the consumer group before it ended. (Of
-    /// a generation that began and whose leader never said who gets what, that is nothing.) What they still have beyond that
-    /// counts as free: Kafka waits for nobody.
+    /// Whether a member of the classic protocols may still have a partition of another. A classic group that becomes a consumer group takes
+    /// over the last assignment of its members, or the one planned when the consumer group before it ended. (In a generation that began and
+    /// whose leader never sent an assignment, that is empty.) All other partitions that they still have count as free: Kafka does not wait
+    /// for their revocation.
     fn is_converted(&self, plan: &Plan, spoken: &Spoken, who: Who, place: &Place) -> bool {
         let named = self.named.get(&(who, place.clone())).copied().unwrap_or_default();
         let lets_go = self.allowed.get(&who).is_some_and(|places| !places.contains(place));
@@ -333,17 +332,17 @@ impl Ownership {
             && !plan.members[who.member].consumer_protocol
     }
 
-    /// Who has this name.
+    /// The member with this id.
     pub(super) fn who(&self, member: &str) -> Option<Who> {
         self.members.get(member).copied()
     }
 
-    /// Whether this member commits what was so given to another while it has it: Kafka asks a commit only for the member's
-    /// epoch, and takes it.
+    /// Whether this member commits for a partition that was given to another in this way while it has it: Kafka checks a commit only for
+    /// the member's epoch, and accepts it.
     pub(super) fn was_taken(&self, plan: &Plan, spoken: &Spoken, member: &str, place: &Place) -> bool {
         let Some(who) = self.members.get(member) else { return false };
         let holds = |who: &Who| self.held.get(place).is_some_and(|holders| holders.contains_key(who));
-        // In a consumer group the classic protocols' members too have partitions by topic id, though they do not know.
+        // In a consumer group the members of the classic protocols have partitions by topic id, too, though they do not know.
         let by_id = plan.members[who.member].consumer_protocol || !spoken.is_classic();
         holds(who)
             && (self.is_converted(plan, spoken, *who, place)
@@ -351,8 +350,8 @@ impl Ownership {
                 || self.was_forgotten_with(*who, place))
     }
 
-    /// Whether it was given this one by a group that the coordinator has forgotten since. Where it is taken in by the group that
-    /// began anew, before it has heard of that, its commits count again: only a generation is asked of them, and that may be the same.
+    /// Whether it was given this one by a group that the coordinator has forgotten since. If the group that began anew admits it before it
+    /// learns of that, its commits count again: they are checked only for the generation, which may be the same.
     fn was_forgotten_with(&self, who: Who, place: &Place) -> bool {
         let named = self.named.get(&(who, place.clone()));
         named.is_some_and(|named| self.forgotten.is_some_and(|forgotten| *named < forgotten))
@@ -365,9 +364,8 @@ impl Ownership {
         named.zip(recreated).is_some_and(|(named, recreated)| named <= recreated)
     }
 
-    /// Whether a static member has not joined again within the rebalance timeout. Of the classic protocols' members Kafka
-    /// removes only the others then: this one it keeps, and lets the leader assign by what it said when it last joined, which
-    /// was before it had anything.
+    /// Whether a static member has not joined again within the rebalance timeout. Of members of the classic protocols Kafka then removes
+    /// only the dynamic ones: this one it keeps, and the leader assigns by its last JoinGroup, which was sent before it had anything.
     fn is_passed_over(&self, plan: &Plan, at: Duration, who: Who) -> bool {
         let member = &plan.members[who.member];
         let granted = self.granted.get(&who).copied().max(self.loaded).unwrap_or_default();
@@ -376,7 +374,7 @@ impl Ownership {
         let begun =
             since.clone().map(|(joined, _)| joined).chain(self.left.iter().filter(|left| **left > granted));
         let waited = begun.into_iter().any(|begun| *begun + timeout <= at);
-        // Its request may be the one that was lost on its way, or answered by an error and not by the coordinator.
+        // Its request may have been lost on the way, or answered by an error instead of the coordinator.
         let is_lost = |joined: &Duration| {
             plan.faults.iter().filter(|fault| ms(fault.at) <= *joined).any(|fault| {
                 matches!(fault.what, Harm::Drop { api: JOIN, .. } | Harm::Code { api: JOIN, .. })
@@ -398,30 +396,30 @@ impl Ownership {
         if holders.contains_key(&who) {
             complaints.add("SAFE9", at, format!("{who} was given {place}, which it holds"));
         }
-        // It may hear of an assignment late, when it has been put out already: it is told so next, and handed nothing.
-        // (What it is handed all the same is judged when it is handed out.)
+        // It may learn of an assignment late, when it has been removed already: it is told so next, and handed nothing. (If it is handed
+        // records all the same, that is checked then.)
         let outdated = self.gone.contains_key(&who);
-        // KIP-848 gives partitions by topic id. What it last named before the topic was created again is of the former one,
-        // whoever has the new one meanwhile: an application that stalls hears of it late, and next that it is gone. So have
-        // members of the classic protocols in such a group, by its name.
+        // KIP-848 gives partitions by topic id. A partition last named before the topic was created again is of the former one, whoever has
+        // the new one meanwhile: an application that stalls is told of it late, and next that it is gone. Members of the classic protocols
+        // in such a group have the former one too, by its name.
         let by_id = plan.members[who.member].consumer_protocol || !spoken.is_classic();
         let of = self.named.get(&(who, place.clone())).copied().filter(|_| by_id);
         let recreated = self.recreated.get(&place.topic).copied();
         let former = recreated.filter(|recreated| of.is_some_and(|of| of <= *recreated));
         for (other, (theirs, since)) in holders.iter().filter(|_| !outdated && former.is_none()) {
             if self.recreated.get(&place.topic).is_some_and(|recreated| *since <= *recreated) {
-                continue; // theirs is another topic of that name
+                continue; // theirs is of another topic of that name
             }
-            // It may not know yet that it is out; but it must be out. A coordinator that forgot everything begins again at
+            // It may not know yet that it was removed; but it must have been. A coordinator that forgot everything begins again at
             // generation 1.
             if self.gone.contains_key(other) {
                 continue;
             }
-            // Either may have what it was given before that, also one that hears of it late.
+            // Either may have what it was given before that, even if it is told of it late.
             if self.is_converted(plan, spoken, *other, place) || self.is_converted(plan, spoken, who, place) {
                 continue;
             }
-            // A consumer group that began anew takes in a classic member by the name that it has, and does not ask what it has.
+            // A consumer group that began anew admits a classic member by its present id, without its owned partitions.
             let is_classic = !plan.members[other.member].consumer_protocol;
             if is_classic && !spoken.is_classic() && self.was_forgotten_with(*other, place) {
                 continue;
@@ -442,7 +440,7 @@ impl Ownership {
                 );
             }
         }
-        // (These go on by that name, whoever has the new one by its id: nobody tells them which of the two theirs is.)
+        // (Classic members go on by that name, whoever has the new topic by its id: they are not told which of the two theirs is.)
         if former.is_some() && plan.members[who.member].consumer_protocol {
             self.former.insert((who, place.clone()));
         }
@@ -473,7 +471,7 @@ impl Ownership {
         if let Some((gone, why)) = self.gone.get(&who) {
             let until = match why {
                 Why::Session | Why::Left => *gone,
-                // It hears of it when its next heartbeat is answered; and when none is, its session is over.
+                // It learns of it from the answer to its next heartbeat; without an answer, its session expires.
                 Why::Unheard | Why::Forgotten => *gone + session,
             };
             if at > until {
@@ -486,7 +484,8 @@ impl Ownership {
         }
     }
 
-    /// Who was given a topic by its id before it was created again, and others the new one, reads nothing of the new one.
+    /// A member that was given a topic by its id before it was created again, while others were given the new one, reads nothing of the new
+    /// one.
     fn of_the_new_topic(
         &self,
         plan: &Plan,
@@ -525,7 +524,7 @@ mod tests {
     };
 
     fn gone(forged: Forged, why: &'static str) -> Forged {
-        // Something was wrong, or nobody would be put out (LIVE6).
+        // There was a fault, or no member would be removed (LIVE6).
         let late = Harm::Late { api: 12, by: 7_000, times: 1 };
         forged.fault(1, late).tell(What::MemberGone { member: M0.to_string(), why })
     }
@@ -543,7 +542,7 @@ mod tests {
     fn safe6_who_left_by_itself_is_handed_nothing_more() {
         let left = gone(Forged::begun().written(10..11, 0), "left");
         left.clone().handed(M0, 10..11, 0).is_found("SAFE6");
-        // Who was put out by a rebalance hears of it with its next heartbeat.
+        // A member that was removed by a rebalance learns of it from its next heartbeat.
         let out = gone(Forged::begun().written(10..12, 0), "rebalance");
         out.clone().handed(M0, 10..11, 0).holds();
         out.wait(6_100).handed(M0, 10..11, 0).is_found("SAFE6");
@@ -572,14 +571,14 @@ mod tests {
 
     #[test]
     fn safe7_what_was_promised_waits_for_a_connection_until_the_group_is_told() {
-        // The plan of seed 6051057: the listener has ended, and the commit of before it waits for its connection.
+        // The plan of seed 6051057: the listener has ended, and an earlier commit still waits for its connection.
         let revoked = || Forged::begun().written(10..12, 0).handed(M0, 10..12, 0).revoked(M0);
         revoked().wait(900).sends(M0, 10).holds();
-        // The application was done with this one when it had it no more.
+        // The application finished this one after it had lost the partition.
         let late = || revoked().processed(M0, 10..11, 0);
         late().sends(M0, 10).holds();
         late().sends(M0, 11).is_found("SAFE7");
-        // The group, as far as the member knows, has it no more.
+        // The group, as far as the member knows, no longer counts it as the owner.
         let lost = Forged::begun().tell(What::Lost { who: M0, places: vec![orders()] });
         lost.sends(M0, 10).is_found("SAFE7");
         gone(revoked(), "session").sends(M0, 10).is_found("SAFE7");
@@ -589,7 +588,7 @@ mod tests {
     fn safe7_a_commit_after_the_close() {
         let closed = Forged::begun().tell(What::CloseEnds { who: M0 });
         closed.clone().sends(M0, 10).is_found("SAFE7");
-        // What a dropped consumer finishes in the background is its own.
+        // A dropped consumer may finish its work in the background.
         Forged::begun().tell(What::Crashed { who: M0 }).sends(M0, 10).holds();
     }
 
@@ -599,7 +598,7 @@ mod tests {
         let closing = || Forged::begun().tell(begins.clone()).revoked(M0);
         closing().sends(M0, 10).holds();
         gone(closing(), "left").sends(M0, 10).is_found("SAFE7");
-        // The rebalance went on without it.
+        // The rebalance completed without it.
         let nothing = What::GroupAssigned { member: M0.to_string(), generation: 2, places: Vec::new() };
         closing().tell(What::JoinSent { who: M0 }).tell(nothing).sends(M0, 10).is_found("SAFE7");
     }
@@ -616,7 +615,7 @@ mod tests {
 
     #[test]
     fn safe7_what_a_coordinator_wants_back_is_the_members_until_it_says_that_it_is_given_up() {
-        // The plans of seeds 6003247, 6004788 and 6016464: it commits as it gives up, and its poll is dropped in the middle.
+        // The plans of seeds 6003247, 6004788 and 6016464: it commits while it revokes, and its poll is dropped in the middle.
         let of = |consumer_protocol| {
             let begun = Forged::begun().planned(|plan| {
                 (plan.members[0].consumer_protocol, plan.members[0].values) = (consumer_protocol, true);
@@ -627,7 +626,7 @@ mod tests {
         };
         of(false).sends(M0, 10).holds();
         of(false).tell(What::JoinSent { who: M0 }).sends(M0, 10).is_found("SAFE7");
-        // The plan of seed 6004897: a commit is waited for, heartbeats go meanwhile, and another commit follows.
+        // The plan of seed 6004897: while a commit is awaited, heartbeats are sent, and another commit follows.
         of(true).tell(What::HeartbeatSent { who: M0 }).sends(M0, 10).holds();
         of(true).tell(What::OwnedSent { who: M0 }).sends(M0, 10).is_found("SAFE7");
         gone(of(true), "session").sends(M0, 10).is_found("SAFE7");
@@ -636,7 +635,7 @@ mod tests {
 
     #[test]
     fn safe7_what_waited_for_a_connection_when_the_group_was_forgotten_is_refused() {
-        // The plan of seed 6015106: its request is swallowed, and when it gives that up it has to find the coordinator again.
+        // The plan of seed 6015106: its request is swallowed, and after it gives up it has to find the coordinator again.
         let closing = Forged::begun().tell(What::CloseBegins { who: M0, timeout: ms(10_000) });
         let forgotten = closing.tell(What::Forgotten).revoked(M0);
         forgotten.clone().wait(10_800).sends(M0, 10).holds();
@@ -653,40 +652,40 @@ mod tests {
         // It has joined again meanwhile.
         let joins = What::Request { broker: 1, api: 11, client: M0.to_string() };
         rebalanced.clone().tell(joins.clone()).joins(M1, 2).is_found("SAFE6");
-        // Or has not, as its request was lost, or answered by an error (the plan of seed 9200556).
+        // Or it has not, as its request was lost, or answered by an error (the plan of seed 9200556).
         let lost = |at, harm| rebalanced.clone().fault(at, harm).tell(joins.clone()).joins(M1, 2);
         for harm in [Harm::Drop { api: 11, times: 1 }, Harm::Code { api: 11, code: 16, times: 1 }] {
             lost(1, harm.clone()).holds();
             lost(10 * timeout, harm).is_found("SAFE6");
         }
-        // Where it waited to join, another coordinator loaded the group, of which all have to ask again.
+        // While it waited to join, another coordinator loaded the group, and all members have to join anew.
         let joined = |who: Who| What::Request { broker: 1, api: 11, client: who.to_string() };
         let moved = |forged: Forged| forged.tell(joins.clone()).tell(What::GroupLoaded).tell(joined(M1));
         moved(begun()).wait(timeout).joins(M1, 2).holds();
         moved(begun()).tell(joins.clone()).wait(timeout).joins(M1, 2).is_found("SAFE6");
         moved(begun()).joins(M1, 2).is_found("SAFE6");
-        // No rebalance has lasted so long.
+        // No rebalance has lasted that long.
         begun().wait(timeout).joins(M1, 2).is_found("SAFE6");
     }
 
-    /// Both protocols in one group: Kafka waits for nobody of whom it has not kept what it has.
+    /// Both protocols in one group: Kafka does not wait for members whose owned partitions it has not kept.
     #[test]
     fn safe6_what_a_group_forgot_with_its_protocol_is_free() {
         let migrating = |plan: &mut crate::plan::Plan| {
             plan.protocol = crate::plan::Protocol::Migrating;
             plan.members[1].consumer_protocol = true;
         };
-        // The first is given the partition; the last member of KIP-848 goes; another comes.
+        // The first is given the partition; the last member of KIP-848 leaves; another joins.
         let begun = || Forged::begun().planned(migrating).starts(M1);
         let nothing =
             |who: Who| What::GroupAssigned { member: who.to_string(), generation: 2, places: Vec::new() };
         let classic =
             begun().tell(nothing(M1)).tell(What::MemberGone { member: M1.to_string(), why: "left" });
         classic.clone().tell(nothing(M0)).joins(M1, 3).holds();
-        // It never was a classic group in between, or has given the partition anew since.
+        // The group never was a classic one in between, or has given the partition anew since.
         begun().tell(nothing(M1)).tell(nothing(M0)).joins(M1, 3).is_found("SAFE6");
         classic.tell(nothing(M1)).granted(M0, 3).joins(M1, 3).is_found("SAFE6");
-        // The application of the first hears only then that it has been given it.
+        // The application of the first is told only then of its assignment.
         let late = || {
             let given = Forged::new().planned(migrating).starts(M0).granted(M0, 1).tell(nothing(M0));
             given.starts(M1).granted(M1, 3).assigned(M1, 3)
@@ -720,7 +719,7 @@ mod tests {
         let begun = || Forged::begun().planned(migrating).starts(M1);
         taken_in(begun().tell(What::Forgotten)).holds();
         taken_in(begun()).is_found("SAFE6");
-        // It has been given it by the new group.
+        // It was given the partition by the new group.
         taken_in(begun().tell(What::Forgotten).granted(M0, 1)).is_found("SAFE6");
     }
 
@@ -732,7 +731,7 @@ mod tests {
         };
         let modern = What::GroupAssigned { member: M1.to_string(), generation: 1, places: Vec::new() };
         let begun = Forged::new().planned(migrating).starts(M1).tell(modern);
-        // It hears of what it was given before, when the topic is another already, and another member has that.
+        // It is told of its former assignment when the topic is another already, whose partition another member has.
         let late = |forged: Forged| {
             let former =
                 forged.starts(M0).granted(M0, 2).recreated().wait(5).assigned(M0, 2).written(0..2, 1);
@@ -741,7 +740,7 @@ mod tests {
         let both = |forged: Forged| forged.granted(M1, 3).assigned(M1, 3).handed(M0, 0..1, 1);
         both(late(begun.clone())).holds();
         both(late(begun.clone()).granted(M0, 3)).is_found("SAFE6");
-        // By then it has been told already that it has it no more.
+        // By then it has been told already that it lost the partition.
         let nothing = What::GroupAssigned { member: M0.to_string(), generation: 3, places: Vec::new() };
         let given = || begun.clone().starts(M0).granted(M0, 2);
         let taken = |forged: Forged| forged.wait(5).tell(nothing.clone());
@@ -749,7 +748,7 @@ mod tests {
         taken(given().recreated()).granted(M1, 3).assigned(M1, 3).assigned(M0, 2).holds();
         taken(given()).assigned(M0, 2).granted(M1, 3).assigned(M1, 3).is_found("SAFE6");
         taken(given()).granted(M1, 3).assigned(M1, 3).assigned(M0, 2).is_found("SAFE6");
-        // A member of KIP-848 knows which topic its partition is of.
+        // A member of KIP-848 knows the topic id of its partition.
         let by_id = begun.planned(|plan| plan.members[0].consumer_protocol = true);
         both(late(by_id)).is_found("SAFE6");
     }
@@ -762,9 +761,9 @@ mod tests {
             granted.tell(What::GroupAssigned { member: M0.to_string(), generation: 2, places: Vec::new() })
         };
         taken("cooperative-sticky").sends(M0, 0).holds();
-        // Eager: it gave up all before it joined.
+        // Eager: it revoked all before it joined.
         taken("range").sends(M0, 0).is_found("SAFE7");
-        // Somebody else was given it: it has let go.
+        // Another member was given it: so this one has revoked it.
         taken("cooperative-sticky").starts(M1).granted(M1, 3).sends(M0, 0).is_found("SAFE7");
     }
 
@@ -773,7 +772,7 @@ mod tests {
         let modern = || Forged::begun().planned(|plan| plan.members[0].consumer_protocol = true).revoked(M0);
         modern().sends(M0, 10).holds();
         modern().tell(What::OwnedSent { who: M0 }).sends(M0, 10).is_found("SAFE7");
-        // With the classic protocols it is a JoinGroup, which has a connection of its own, but is sent when the commit is answered.
+        // With the classic protocols it is a JoinGroup, which has its own connection, but is sent after the commit is answered.
         Forged::begun().revoked(M0).sends(M0, 10).holds();
         Forged::begun().revoked(M0).tell(What::JoinSent { who: M0 }).sends(M0, 10).is_found("SAFE7");
     }
@@ -790,7 +789,7 @@ mod tests {
         held_up(quiet(), 900).holds();
         held_up(quiet(), 1_100).is_found("SAFE7");
         held_up(modern(), 900).is_found("SAFE7");
-        // The coordinator took it.
+        // The coordinator accepted it.
         held_up(quiet(), 900).noted(M0, 10).is_found("SAFE7");
         held_up(quiet(), 900).granted(M0, 3).noted(M0, 10).holds();
     }

@@ -1,5 +1,5 @@
-//! LIVE8: an application that takes its time for each poll does not fall behind without end: the more waits, the more a poll
-//! returns. In runs that are made for it: records keep coming, nothing is wrong, one member reads them all.
+//! LIVE8: an application that is slow between polls does not fall behind without bound: the more records wait, the more a poll returns.
+//! Checked in runs made for it: records keep arriving, there are no faults, one member reads them all.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::{
     plan::{Plan, Reset},
 };
 
-/// Some polls' worth of time: what is older has been passed over for no reason.
+/// The time of some polls: an older record has been skipped for no reason.
 const BEHIND: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ impl Pace {
                 self.begun.entry(at.clone()).or_insert(*offset);
             }
             What::Healed => {
-                // What was there before the reader is not for it, where it begins at the end.
+                // Records from before the reader are not due to it, if it begins at the end.
                 let begun = |at: &Place| match plan.reset {
                     Reset::Earliest => Some(0),
                     Reset::Latest => self.begun.get(at).copied(),

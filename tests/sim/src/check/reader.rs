@@ -1,57 +1,57 @@
-//! [`Reader`]: what a member knows of a partition that it was given, and where it may stand.
+//! [`Reader`]: a member's state of a partition that it was given, and its possible positions.
 //!
-//! A reader is told at once of a reset or a truncation, while what was fetched before is still handed out first. So where it
-//! stands is a set of possibilities: each record that is handed out keeps those that it follows from. SAFE2 no repeats beyond the
-//! bound, SAFE3 no hole and no step back, SAFE4 where reading starts.
+//! A reader is told at once of a reset or a truncation, while records fetched before are still handed out first. So its position is a set
+//! of possibilities: each record that is handed out keeps those that it follows from. SAFE2 no repeats beyond the bound, SAFE3 no gap and
+//! no step back, SAFE4 where reading starts.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use super::ledger::{Ledger, Log};
 
-/// A position that a reader was told to go to.
+/// A move of the position that a reader was told of.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Move {
     from: Option<i64>,
     to: i64,
-    /// Of which incarnation of the log, at most.
+    /// The latest possible incarnation of the log.
     incarnation: usize,
 }
 
-/// Where it may stand: the next offset, and how many of the moves it has made.
+/// A possible position: the next offset, and how many of the moves were made.
 type Stand = (i64, usize);
 
 #[derive(Debug, Default)]
 pub(super) struct Reader {
-    /// Whatever it has of the partition it asked for after this: it gave the partition up then, or began.
+    /// Everything that it has of the partition was requested after this: it revoked the partition then, or started.
     pub(super) since: Duration,
     /// When the coordinator gave it the partition.
     pub(super) granted: Option<Duration>,
-    /// It was handed something, or sought, since it was given the partition: it stands somewhere for certain.
+    /// It was handed a record, or sought, since it was given the partition: it has a definite position.
     begun: bool,
     stands: BTreeSet<Stand>,
     moves: Vec<Move>,
     /// The last offset that it was handed.
     pub(super) last: Option<i64>,
-    /// Whether `told` and `incarnation` are of this time that it has the partition.
+    /// Whether `told` and `incarnation` belong to its present ownership of the partition.
     pub(super) known: bool,
-    /// How many of the log's cuts it has been told of, or has read beyond.
+    /// How many of the log's cuts it was told of, or has read beyond.
     pub(super) told: usize,
-    /// The recreations that it was told of, in all its life. What a position is of says nothing of that: the partition may be
-    /// given to it, by name, before its metadata are as new.
+    /// The recreations that it was told of, in all its life. The incarnation of a position does not imply them: the partition may be given
+    /// to it, by name, before its metadata are as new.
     pub(super) heard: BTreeSet<usize>,
-    /// Of which incarnation of the log its position is: that many cuts were made before. What it commits is of that one.
+    /// The incarnation of its position: the number of cuts made before. Its commits belong to this one.
     pub(super) incarnation: usize,
-    /// The newest incarnation of which it has committed where it was told to go.
+    /// The newest incarnation of which it has committed the position that it was told to go to.
     has_committed: usize,
-    /// It was told of a truncation but not where to go on: the policy decides, and a reset follows.
+    /// It was told of a truncation but not of a new position: the policy decides, and a reset follows.
     pub(super) policy_decides: bool,
-    /// Records before this many cuts it has surely read beyond.
+    /// It has surely read beyond records from before this many cuts.
     pub(super) beyond: usize,
-    /// Where its application sought, with the epoch of what it keeps, until something is handed out from there.
+    /// Where its application sought, with a kept epoch, until a record is handed out from there.
     sought: Option<i64>,
-    /// It was told that the log was cut below there, of that place or of the one where it stood before.
+    /// It was told that the log was cut below this position, either the sought one or the previous one.
     told_there: bool,
-    /// Given up, and not yet asked about anew: what is still told of it says nothing of the next time.
+    /// Revoked, and not requested anew: later reports about it do not concern the next ownership.
     pub(super) gone: bool,
 }
 
@@ -62,7 +62,7 @@ pub(super) struct Wrong {
     pub(super) text: String,
 }
 
-/// A record that is handed out: where it lies, in the log as it was after so many cuts.
+/// The place of a record that is handed out, in the log after this many cuts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spot {
     pub(super) offset: i64,
@@ -71,30 +71,29 @@ pub(super) struct Spot {
 }
 
 impl Reader {
-    /// It began to live.
+    /// The state of a life that begins.
     pub(super) fn beginning(at: Duration) -> Self {
         Self { since: at, ..Self::default() }
     }
 
-    /// It gave the partition up.
+    /// The state after it revoked the partition.
     pub(super) fn gave_up(at: Duration) -> Self {
         Self { since: at, gone: true, ..Self::default() }
     }
 
-    /// From when on it may have asked where to begin.
+    /// The earliest time at which it may have fetched its start position.
     pub(super) fn asks_since(&self) -> Duration {
         self.granted.unwrap_or(self.since).max(self.since)
     }
 
-    /// It is told something of the partition for the first time that it has it, and begins with a commit of this
-    /// incarnation.
+    /// It gets the first report on the partition in this ownership, and begins with a commit of this incarnation.
     pub(super) fn begins_with(&mut self, incarnation: usize) {
         if !std::mem::replace(&mut self.known, true) {
             (self.told, self.incarnation) = (incarnation, incarnation);
         }
     }
 
-    /// The application was told that it has the partition.
+    /// The application was told of the assignment.
     pub(super) fn assigned(&mut self) {
         self.last = None;
         self.begun = false;
@@ -106,21 +105,21 @@ impl Reader {
         self.moves.push(Move { from, to, incarnation });
     }
 
-    /// Of which incarnation of the log this offset is when it commits it: that of what it was last handed, or of where it was
-    /// told to go since.
+    /// The incarnation of the log that its commit of this offset belongs to: that of the last record handed out, or of the position that it
+    /// was told to go to since.
     pub(super) fn speaks_of(&self, offset: i64, by_hand: bool) -> usize {
-        // An application that commits what it processed last speaks of that, though the consumer is told to go elsewhere.
+        // An application that commits its last processed record refers to that one, though the consumer was told to go elsewhere.
         if by_hand && self.last == Some(offset - 1) {
             return self.incarnation;
         }
         let used = self.stands.iter().map(|(_, used)| *used).min().unwrap_or(0);
         let told = || self.moves.iter().skip(used).rev();
         let told = told().find(|step| step.to == offset);
-        // Once it has committed where it was told to go, it has gone: what follows it has passed over, as nobody may see it.
+        // Once it has committed the position that it was told to go to, it is there: it has skipped the invisible records that follow.
         told.map_or(self.incarnation.max(self.has_committed), |step| step.incarnation)
     }
 
-    /// Whether it may have come to this offset from where it was told to go, as there is nothing between that it may see.
+    /// Whether it may have reached this offset from where it was told to go, as no visible record lies in between.
     pub(super) fn may_have_passed_to(
         &self,
         offset: i64,
@@ -141,7 +140,7 @@ impl Reader {
         }
     }
 
-    /// Whether it goes on at this offset in a topic that was created again, at that of the one before, as it has not heard of it.
+    /// Whether it goes on at this offset in a topic that was created again, at the position of the former one, as it was not told.
     pub(super) fn passes_by_name(&self, log: &Log, offset: i64) -> bool {
         let mut cuts = log.cuts.iter().enumerate().skip(self.incarnation.max(self.told));
         self.begun
@@ -149,8 +148,8 @@ impl Reader {
             && cuts.any(|(number, cut)| cut.recreated && !self.heard.contains(&number))
     }
 
-    /// Where it stood beyond a cut that it has not heard of, if it goes on from there: as far as it can have come in the log before,
-    /// and nothing that it may not pass over lies between that and the record in the log as it is.
+    /// Its position beyond a cut that it was not told of, if it goes on from there: as far as it may have come in the log before, with no
+    /// record that it may not skip between that and this record in the present log.
     pub(super) fn goes_on_unseen(&self, ledger: &Ledger, log: &Log, spot: Spot) -> Option<i64> {
         let Spot { offset, cuts, read_committed } = spot;
         let hole =
@@ -171,41 +170,41 @@ impl Reader {
         stands().find_map(beyond)
     }
 
-    /// It does: it stands there.
+    /// It goes on there: adds the position.
     pub(super) fn goes_on_at(&mut self, offset: i64) {
         let used = self.stands.iter().map(|(_, used)| *used).min().unwrap_or(0);
         self.stands.insert((offset, used));
     }
 
-    /// Whether it was handed something, or sought, since it was given the partition.
+    /// Whether it was handed a record, or sought, since it was given the partition.
     pub(super) fn has_begun(&self) -> bool {
         self.begun
     }
 
-    /// Whether it was given the partition, and told nothing of where it begins.
+    /// Whether it was given the partition, and not told yet where it begins.
     pub(super) fn is_to_begin(&self) -> bool {
         !self.begun && self.moves.is_empty() && !self.policy_decides
     }
 
-    /// Where it was told to go, if it may not stand there yet.
+    /// The position that it was told to go to, if it may not be there yet.
     pub(super) fn is_to_go(&self) -> Option<i64> {
         self.moves.last().filter(|_| !self.has_gone()).map(|step| step.to)
     }
 
-    /// Whether it surely stands where it was last told to go.
+    /// Whether it surely is where it was last told to go.
     pub(super) fn has_gone(&self) -> bool {
         self.stands.iter().all(|(_, used)| *used == self.moves.len())
     }
 
-    /// Whether a commit of this offset is one that it sends where it was last told to go: what lies beyond where it stands now
-    /// was said before that, and waited.
+    /// Whether a commit of this offset was sent from the position it was last told to go to: a commit beyond its present position was made
+    /// before that, and waited.
     pub(super) fn commits_there(&self, offset: i64) -> bool {
         let was_told = !self.moves.is_empty() && !self.stands.is_empty();
         let reaches = !was_told || self.stands.iter().any(|(next, _)| offset <= *next);
         self.has_gone() && reaches
     }
 
-    /// The application goes back to what is committed, and asks for that after this; or there, if nothing is.
+    /// The application goes back to the committed offset, which it fetches after this; or to `otherwise`, if there is none.
     pub(super) fn goes_back(&mut self, since: Duration, otherwise: Option<i64>) {
         self.assigned();
         self.moves.clear();
@@ -215,42 +214,41 @@ impl Reader {
 
     /// The application chose the position.
     pub(super) fn sought(&mut self, to: i64) {
-        // In the log that it was last told of, though nothing of that was handed out.
+        // In the log that it was last told of, though no record of that was handed out.
         let told = self.moves.iter().map(|step| step.incarnation).max();
         self.incarnation = self.incarnation.max(told.unwrap_or(0));
         self.moves.clear();
-        // It has the partition, though it never came to ask where to begin.
+        // It has the partition, though it never fetched a start position.
         self.gone = false;
         self.begun = true;
         self.stands = BTreeSet::from([(to, 0)]);
         self.last = None;
     }
 
-    /// The application chose the position, and said of which incarnation of the log it is: what was cut off since it is told.
+    /// The application chose the position, and named its incarnation of the log: it will be told of later cuts.
     pub(super) fn sought_in(&mut self, to: i64, incarnation: usize) {
         self.sought(to);
         (self.sought, self.told_there) = (Some(to), false);
         (self.known, self.told, self.incarnation) = (true, incarnation, incarnation);
     }
 
-    /// Whether what it is told is about where it stood before its application sought elsewhere: the two crossed. That happens
-    /// once for each seek.
+    /// Whether a report concerns the position before its application sought elsewhere: the two crossed. That happens once for each seek.
     pub(super) fn crosses_a_seek(&mut self, from: i64) -> bool {
         self.sought.take_if(|to| *to != from).is_some()
     }
 
-    /// It is told that the log was cut below this.
+    /// It is told that the log was cut below this offset.
     pub(super) fn is_told_of_a_cut(&mut self, from: i64) {
         self.told_there = self.sought == Some(from);
     }
 
-    /// Whether it is told so once more: the place where it stood is the one that its application sought, and it is told of each. That happens once
-    /// for each seek, before anything is handed out from there.
+    /// Whether it is told of the same cut again: its position was also the one that its application sought, and each is reported. That
+    /// happens once for each seek, before a record is handed out from there.
     pub(super) fn is_told_of_both(&mut self, from: i64) -> bool {
         std::mem::take(&mut self.told_there) && self.sought.take_if(|to| *to == from).is_some()
     }
 
-    /// It is handed a record. `starts` are the committed offsets that it may have begun at.
+    /// It is handed a record. `starts` are the committed offsets at which it may have begun.
     pub(super) fn handed(
         &mut self,
         ledger: &Ledger,
@@ -261,7 +259,7 @@ impl Reader {
         let Spot { offset, cuts, read_committed } = spot;
         self.sought = None;
         if cuts < self.has_committed {
-            // It only happened to pass there: it is still handed what it was fetched before.
+            // It passed that offset only by chance: it is still handed records fetched before.
             self.has_committed = 0;
         }
         if !self.begun {
@@ -269,18 +267,18 @@ impl Reader {
             self.begun = true;
         }
         let hole = |from: i64, to: i64| ledger.first_unskippable(log, (from, to), cuts, read_committed);
-        // It passed over what lay there in the log that it read, before that was cut or after.
+        // It skipped the offsets in the log that it read, either before the cut or after it.
         let passed = |from: i64, to: i64| {
             let before = self.incarnation.min(cuts);
             (before..=cuts)
                 .any(|cuts| ledger.first_unskippable(log, (from, to), cuts, read_committed).is_none())
         };
         let reaches = |from: i64| from <= offset && hole(from, offset).is_none();
-        // It may be told to go on, and from there again, before anything of that is handed out.
+        // It may be told to go on, and from there again, before a record is handed out.
         let mut places = self.stands.clone();
         let least = self.stands.iter().map(|(_, used)| *used).min().unwrap_or(0);
         for (number, step) in self.moves.iter().enumerate().skip(least) {
-            // A jump forward is made from where the position was of no use; all before that was handed out.
+            // A jump forward starts at an invalid position; all records before that were handed out.
             let may_leave = |next: i64| match step.from {
                 Some(from) if step.to >= from && next < from => passed(next, from),
                 _ => true,
@@ -341,7 +339,7 @@ mod tests {
     fn safe2_a_new_owner_reads_again_what_is_committed() {
         let handed_over = Forged::begun().revoked(M0).joins(M1, 2);
         handed_over.clone().handed(M1, 9..10, 0).is_found("SAFE2");
-        // What came after the commit comes again.
+        // Records after the commit are read again.
         let behind = Forged::begun().written(10..12, 0).reads(M0, 10..12, 0).revoked(M0).joins(M1, 2);
         behind.handed(M1, 10..12, 0).holds();
     }
@@ -356,7 +354,7 @@ mod tests {
     #[test]
     fn safe3_a_step_back_without_a_word() {
         Forged::begun().handed(M0, 9..10, 0).is_found("SAFE3");
-        // Told to, by a truncation that was one.
+        // It was told to go back, by a real truncation.
         let cut = Forged::begun().truncated(5).written(5..10, 1);
         let told = |forged: Forged| {
             forged.tell(crate::events::What::TruncationTold {
@@ -367,7 +365,7 @@ mod tests {
             })
         };
         told(cut.clone()).handed(M0, 5..10, 1).holds();
-        // And not without being told, though the log was cut: this is what `rewritten` once excused for good.
+        // But not without being told, even though the log was cut: `rewritten` once excused this for ever.
         cut.handed(M0, 5..10, 1).is_found("SAFE3");
     }
 
@@ -377,7 +375,7 @@ mod tests {
         let place = super::super::forge::orders;
         let lost = Forged::begun().tell(What::Lost { who: M0, places: vec![place()] });
         let again = lost.granted(M0, 2).assigned(M0, 2);
-        // The application seeks before anybody has asked what is committed.
+        // The application seeks before the committed offset is fetched.
         let sought = again.tell(What::Sought { who: M0, at: place(), to: 10, epoch: 0 });
         let anew = sought.written(10..12, 0).reads(M0, 10..12, 0).recreated().wait(5).written(0..3, 1);
         anew.clone().reset(M0, Some(12), 0).handed(M0, 0..3, 1).holds();
@@ -400,7 +398,7 @@ mod tests {
         // Fetched before the cut.
         let before = Forged::begun().written(10..12, 0).truncated(10);
         before.clone().handed(M0, 10..12, 0).holds();
-        // By one that was given the partition after it.
+        // Handed to a member that was given the partition after the cut.
         before.revoked(M0).wait(10).joins(M1, 2).handed(M1, 10..12, 0).is_found("SAFE3");
     }
 
@@ -413,24 +411,24 @@ mod tests {
 
     #[test]
     fn safe3_it_leaves_from_behind_a_marker_that_was_cut_off() {
-        // Offset 10 was a marker, and is a record of the log that followed.
+        // Offset 10 was a marker, and is a record in the log after the cut.
         let latest = |forged: Forged| forged.planned(|plan| plan.reset = Reset::Latest);
         let cut = |forged: Forged| latest(forged).truncated(8).wait(5).written(8..20, 1);
         let went = |forged: Forged, from| forged.reset(M0, Some(from), 20).written(20..22, 1);
         went(cut(Forged::begun()), 11).handed(M0, 20..22, 1).holds();
-        // But it was a record of the log that it read too, which nobody was handed.
+        // But in the log that it read it was also a record, which was not handed out.
         went(cut(Forged::begun().written(10..11, 0)), 11).handed(M0, 20..22, 1).is_found("SAFE3");
     }
 
     #[test]
     fn safe3_it_is_told_to_go_on_again_before_anything_was_handed_out() {
-        // The plan of seed 5303312: the leader says twice that it does not know the epoch.
+        // The plan of seed 5303312: the leader answers twice that it does not know the epoch.
         let undefined = Harm::Odd { which: Odd::UndefinedEpoch, times: 2 };
         let latest = Forged::begun().planned(|plan| plan.reset = Reset::Latest).fault(1, undefined);
         let once = latest.written(10..11, 0).reset(M0, Some(10), 11);
         let twice = |from| once.clone().written(11..13, 0).reset(M0, Some(from), 13).written(13..14, 0);
         twice(11).handed(M0, 13..14, 0).holds();
-        // The second time it was no longer where it had been sent, and nobody was handed what lies between.
+        // The second time it had left the position that it was sent to, and the records in between were not handed out.
         twice(12).handed(M0, 13..14, 0).is_found("SAFE3");
     }
 
@@ -439,7 +437,7 @@ mod tests {
         let latest = Forged::begun().planned(|plan| plan.reset = Reset::Latest).written(10..15, 0);
         let went = |forged: Forged| forged.reset(M0, Some(15), 20).written(20..22, 1);
         went(latest.clone().recreated().wait(5).written(0..20, 1)).handed(M0, 20..22, 1).holds();
-        // What a truncation left is.
+        // Records that a truncation left are.
         went(latest.truncated(12).wait(5).written(12..20, 1)).handed(M0, 20..22, 1).is_found("SAFE3");
     }
 
@@ -452,7 +450,7 @@ mod tests {
 
     #[test]
     fn safe2_what_the_group_said_before_the_application_was_told_counts() {
-        // The plan of seed 1002788: asked, then the group was forgotten, then told.
+        // The plan of seed 1002788: it fetched the offsets, then the group was forgotten, then the application was told.
         let asked = Forged::begun().revoked(M0).wait(10).granted(M0, 2);
         let told = asked.tell(crate::events::What::Forgotten).assigned(M0, 2).written(10..11, 0);
         told.handed(M0, 10..11, 0).holds();

@@ -1,7 +1,7 @@
-//! Records and offsets: what is remembered of each partition by the group, and by each member that reads it.
+//! Records and offsets: the state of each partition in the group, and at each member that reads it.
 //!
-//! The rules are in files of their own: [`reader`](super::reader) SAFE2 SAFE3 SAFE4, `commits` SAFE1 SAFE8, `resets` SAFE13, `lag` SAFE14; SAFE10 is
-//! here.
+//! The rules have their own files: [`reader`](super::reader) SAFE2 SAFE3 SAFE4, `commits` SAFE1 SAFE8, `resets` SAFE13, `lag` SAFE14;
+//! SAFE10 is here.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,47 +24,47 @@ use crate::{
     working,
 };
 
-/// Before which no member can be told where it is to begin.
+/// A member cannot learn its start position before it sends this.
 const OFFSET_FETCH: i16 = 9;
-/// So long after its start a member has seen the topics it subscribed to.
+/// This long after its start a member knows the topics it subscribed to.
 pub(super) const KNOWS_TOPICS: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Default)]
 pub(super) struct Records {
     pub(super) started: BTreeMap<Who, Duration>,
-    /// The same, less the time at the beginning that it was stopped, or reached no broker.
+    /// The start of each, later by the time at the beginning in which it was stopped, or reached no broker.
     pub(super) awake: BTreeMap<Who, Duration>,
-    /// What each is subscribed to, if not to everything, and since when to a topic that it had not been subscribed to before.
+    /// The topics each is subscribed to, if not all; below, since when, for topics added later.
     subscribed: BTreeMap<Who, BTreeSet<Arc<str>>>,
     pub(super) subscribed_since: BTreeMap<(Who, Arc<str>), Duration>,
-    /// Those that have reached a broker.
+    /// The members that have reached a broker.
     reached: BTreeSet<Who>,
-    /// While it was stopped, it learned nothing.
+    /// While a process was stopped, it learned nothing.
     frozen: BTreeMap<usize, Duration>,
     /// How many connections each has opened or closed.
     pub(super) connections: BTreeMap<Who, u64>,
     pub(super) groups: BTreeMap<Place, Offsets>,
     pub(super) readers: BTreeMap<(Who, Place), Reader>,
     members: BTreeMap<String, Who>,
-    /// What the coordinator last gave to each.
+    /// The last assignment of each by the coordinator.
     allowed: BTreeMap<Who, BTreeSet<Place>>,
     pub(super) quiet: bool,
     /// When the last fault was over.
     pub(super) healed: Option<Duration>,
-    /// When each polled before it last did, and when it last did.
+    /// The times of each member's last poll but one, and of its last.
     pub(super) polled: BTreeMap<Who, (Duration, Duration)>,
     pub(super) paused: BTreeSet<(Who, Place)>,
-    /// Nothing is heard of a partition while it is paused.
+    /// While a partition is paused nothing is learned of it.
     pub(super) resumed: BTreeMap<(Who, Place), Duration>,
-    /// The least lag that each has said since all is read, and when it said so first.
+    /// The least lag that each has reported since all is read, and when it first did.
     pub(super) least_lag: BTreeMap<(Who, Place), (u64, Duration)>,
-    /// Resets that were excused by a leader that said it knows nothing of an epoch.
+    /// Resets that were excused by a leader that answered that it does not know an epoch.
     pub(super) undefined_epochs: u32,
-    /// Starts behind a cut that were excused by metadata that know no epochs.
+    /// Starts beyond a cut that were excused by metadata without epochs.
     unseen_cuts: u32,
 }
 
-/// What a rule looks at beside its own state.
+/// The context of a rule, beside its own state.
 #[derive(Clone, Copy)]
 pub(super) struct Scene<'a> {
     pub(super) plan: &'a Plan,
@@ -81,7 +81,7 @@ impl Records {
             What::Started { who } => {
                 self.started.insert(*who, at);
                 self.awake.insert(*who, at);
-                // Another life begins with what the one before was subscribed to.
+                // A new life begins with the subscription of the one before.
                 let mut changes = scene.plan.members[who.member].resubscribes.iter();
                 if let Some(last) = changes.rfind(|change| ms(change.at) <= at) {
                     let names =
@@ -126,48 +126,48 @@ impl Records {
             What::Revoked { who, places } | What::Lost { who, places } => {
                 for place in places {
                     let reader = self.readers.entry((*who, place.clone())).or_default();
-                    // The coordinator may have given it to this one again before the application lets go of it.
+                    // The coordinator may have given it to this member again before the application finishes the revocation.
                     let granted = reader
                         .granted
                         .filter(|_| self.allowed.get(who).is_some_and(|all| all.contains(place)));
                     let before = std::mem::replace(reader, Reader::gave_up(at));
                     (reader.granted, reader.heard) = (granted, before.heard);
-                    // A commit that is on its way out is of what it read.
+                    // A commit still to be sent belongs to the records that it read.
                     (reader.told, reader.incarnation) = (before.told, before.incarnation);
                 }
             }
             What::Request { api: OFFSET_FETCH, client, .. } => {
                 let asks = Who::parse(client);
                 for (_, reader) in self.readers.iter_mut().filter(|((who, _), _)| Some(*who) == asks) {
-                    // What it was still told of the last time is of that. And what was committed since it was given the
-                    // partition it is told now.
+                    // Later reports about the previous ownership belong to that one. And a commit made since it was given the partition is
+                    // returned to it now.
                     if std::mem::take(&mut reader.gone) || reader.is_to_begin() {
                         reader.known = false;
                     }
                 }
             }
-            // A consumer that was dropped reads on while it finishes in the background, with what it knows.
+            // A dropped consumer reads on while it finishes in the background, with the state it has.
             What::CloseEnds { who } => self.readers.retain(|(reader, _), _| reader != who),
             What::Reset { who, at: place, from, to, reason } => {
                 self.reset(scene, (*who, place, *from, *to, reason), complaints);
             }
             What::WentBack { who, at: place, since, otherwise } => {
                 let nothing = self.groups.get(place).is_none_or(|of| of.committed().is_none());
-                // What was decided by then may be written only later, and is waited for.
+                // Commits decided by then may be written only later, and are waited for.
                 self.reader(*who, place).goes_back(*since, nothing.then_some(*otherwise));
             }
             What::Sought { who, at: place, to, epoch: epoch @ 0.. } => {
                 let log = scene.ledger.log(place);
                 let of = self.groups.entry(place.clone()).or_default();
-                // It names the epoch of then: that of what it commits first.
+                // The seek names the epoch of that time: that of its first commit after it.
                 of.leader_epoch = of.leader_epoch.min(*epoch);
                 of.sought_at = Some(at);
                 if of.committed().max(of.under_way(*who)).is_none_or(|committed| *to < committed) {
-                    // Its store knows of less than the group: a policy had moved the group on, or is about to, as nothing is
+                    // Its store has a lower offset than the group: a policy had moved the group on, or is about to, as nothing is
                     // committed.
                     of.goes_back(at, *to);
                 }
-                // The application goes by its own store, and passes over what an operator went back to.
+                // The application uses its own store, and skips the records that an operator went back to.
                 of.begin = of.begin.max(of.set_back.map(|before| before.min(*to)));
                 let incarnation = log.map_or(0, |log| log.incarnation_of(*to, *epoch, log.cuts.len()));
                 self.reader(*who, place).sought_in(*to, incarnation);
@@ -180,8 +180,8 @@ impl Records {
                 let of = self.groups.entry(place.clone()).or_default();
                 of.sought = Some((*who, *to));
                 if hidden {
-                    // An application that names an offset without an epoch goes there, whatever log that is of now: it skips
-                    // what lies before it since the cut of which it has not heard.
+                    // An application that names an offset without an epoch goes there, whatever log that offset belongs to now: it skips
+                    // earlier records written since a cut that it was not told of.
                     of.begin = of.begin.max(Some(*to));
                 }
                 self.reader(*who, place).sought(*to);
@@ -198,7 +198,7 @@ impl Records {
             What::CommitSent { who, at: place, offset, epoch, .. } => {
                 self.commit_sent(scene, (*who, place, *offset, *epoch), complaints);
             }
-            // An operator, who says so.
+            // An operator's commit, which has an event of its own.
             What::Committed { member, .. } if member.is_empty() => {}
             What::OffsetSet { at: place, offset } => {
                 if let Some(log) = scene.ledger.log(place) {
@@ -215,7 +215,7 @@ impl Records {
             }
             What::Truncated { at: place, end, .. } => self.truncated(scene, place, *end),
             What::Recreated { topic } | What::Deleted { topic } => {
-                // The coordinator deletes what was committed of a topic with the topic.
+                // The coordinator deletes a topic's committed offsets with the topic.
                 for (place, of) in self.groups.iter_mut().filter(|(place, _)| place.topic == *topic) {
                     of.note(Noted::nothing(at));
                     let cuts = scene.ledger.log(place).map_or(0, |log| log.cuts.len());
@@ -258,7 +258,7 @@ impl Records {
         self.members.get(member).copied()
     }
 
-    /// The coordinator has given these to a member: from now on it may ask where to begin.
+    /// The coordinator has given these to a member: from now on it may fetch its start positions.
     fn granted(&mut self, at: Duration, member: &str, places: &[Place]) {
         let Some(who) = self.who(member) else { return };
         let now: BTreeSet<Place> = places.iter().cloned().collect();
@@ -276,7 +276,7 @@ impl Records {
         self.reader(who, place).assigned();
     }
 
-    /// What a member begins with is of the log of which the commit was that it found.
+    /// A member begins in the log of the commit that it found.
     pub(super) fn begins(&mut self, scene: Scene<'_>, who: Who, place: &Place) {
         if self.reader(who, place).known {
             return;
@@ -310,7 +310,7 @@ impl Records {
         let (record, cuts) = match (current, former) {
             (Some(record), _) => (record, log.cuts.len()),
             (None, Some(former)) => {
-                // It was fetched before the cut, or it would not be there.
+                // It was fetched before the cut, or it would not exist.
                 if log.cuts[former.cut].at < reader.since || former.cut < reader.beyond {
                     let text = format!(
                         "{who} was handed {place} offset {offset} with value {id}, which was cut off before it asked"
@@ -346,12 +346,12 @@ impl Records {
             && self.unseen_cuts < told_no_epochs(plan, at)
             && let Some(start) = hidden_start(of, reader, log, offset)
         {
-            // Without the leader's epoch nobody can ask whether the log was cut (FAILURES L6): what follows is all it reads.
+            // Without the leader's epoch no client can check whether the log was cut (FAILURES L6): it reads only the records that follow.
             self.unseen_cuts += 1;
             of.begin = of.begin.max(Some(start));
         }
         if current.is_some() && reads_by_name(plan, at) && reader.passes_by_name(log, offset) {
-            // A broker that reads by name says nothing of another topic, nor does anybody else before newer metadata.
+            // A broker that is read by topic name does not reveal a new topic; only newer metadata do.
             of.passes_by_name(offset);
             reader.goes_on_at(offset);
         }
@@ -361,7 +361,7 @@ impl Records {
             && self.unseen_cuts < told_no_epochs(plan, at)
             && let Some(stood) = reader.goes_on_unseen(ledger, log, spot)
         {
-            // Nor does one that stands there already.
+            // The same for a member that is already there.
             self.unseen_cuts += 1;
             of.begin = of.begin.max(Some(stood));
             reader.goes_on_at(stood);
@@ -372,24 +372,24 @@ impl Records {
         Self::learns(reader, log, record.since, cuts);
     }
 
-    /// What a record says of the log that it was read from.
+    /// Derives from a record which log it was read from.
     fn learns(reader: &mut Reader, log: &Log, written: Duration, cuts: usize) {
         reader.incarnation = cuts;
-        // A record that was written after a cut is read from what the log was then.
+        // A record written after a cut was read from the log after that cut.
         reader.beyond = reader.beyond.max(log.cuts_before(written));
-        // (But a topic that is read by its name may be another one for long before the metadata say so.)
+        // (But a topic that is read by its name may be another one long before the metadata show it.)
         let mut later = log.cuts.iter().take(reader.beyond).skip(reader.told);
         reader.told += later.by_ref().take_while(|cut| !cut.recreated).count();
     }
 
-    /// What somebody has still to process: a partition, the offset of the first such record, and how many there are.
+    /// The records that a group has yet to process: a partition, the offset of the first one, and their number.
     pub(super) fn unprocessed(&self, ledger: &Ledger) -> Vec<(Place, i64, usize)> {
         let nothing = Offsets::default();
         let mut left = Vec::new();
         for place in ledger.places() {
             let of = self.groups.get(place).unwrap_or(&nothing);
             let Some(log) = ledger.log(place) else { continue };
-            // What was written before anybody looked is not for a group that begins at the end.
+            // Records written before the first reader are not due to a group that begins at the end.
             let begin = of.begin.unwrap_or(log.start);
             let mut due = log
                 .records
@@ -403,7 +403,7 @@ impl Records {
     }
 }
 
-/// How many partitions there may have been by now: those that topics are created with, and those that were added.
+/// The most partitions that may exist by now: those of the created topics, and those that were added.
 pub(super) fn most_partitions(plan: &Plan, at: Duration) -> u32 {
     let created = plan.topics.iter().map(|topic| u32::try_from(topic.partitions).unwrap_or(0)).sum::<u32>();
     let added =
@@ -411,7 +411,7 @@ pub(super) fn most_partitions(plan: &Plan, at: Duration) -> u32 {
     created + u32::try_from(added.count()).unwrap_or(0)
 }
 
-/// How many partitions may have been without epochs by now: an answer is of all of them.
+/// The most partitions that may have been without epochs by now: an answer covers all of them.
 fn told_no_epochs(plan: &Plan, at: Duration) -> u32 {
     let partitions = most_partitions(plan, at);
     let struck = plan.faults.iter().filter(|fault| ms(fault.at) <= at);
@@ -423,13 +423,13 @@ fn told_no_epochs(plan: &Plan, at: Duration) -> u32 {
         .sum()
 }
 
-/// Whether there has been a broker so old that it is asked for records by a topic's name (before version 13 of Fetch).
+/// Whether there has been a broker so old that records are requested from it by topic name (before version 13 of Fetch).
 fn reads_by_name(plan: &Plan, at: Duration) -> bool {
     let struck = |fault: &Fault| matches!(fault.what, Harm::Vintage { which: 0, .. }) && ms(fault.at) <= at;
     plan.faults.iter().any(struck)
 }
 
-/// What was committed of the log before a cut, beyond the cut, if reading seems to have begun there.
+/// A commit for the log before a cut, beyond the cut, if reading seems to have begun there.
 fn hidden_start(of: &Offsets, reader: &Reader, log: &Log, offset: i64) -> Option<i64> {
     let truncated = |noted: &Noted, start: i64| {
         let cuts = log.cuts.iter().skip(noted.incarnation);
@@ -455,7 +455,7 @@ mod tests {
         let begun = || Forged::begun().written(10..11, 0).wait(5);
         begun().handed_as(M0, (10, 0), 0).holds();
         begun().handed_as(M0, (10, 0), 1).is_found("SAFE3");
-        // Of the oldest format it does not say; any other does.
+        // The oldest format has no timestamp; every other has one.
         let undated = i64::MIN / 2;
         begun().handed_as(M0, (10, 0), undated).is_found("SAFE3");
         let legacy = |magic| begun().fault(1, Harm::Legacy { magic, packed: false, times: 1 });
@@ -470,7 +470,7 @@ mod tests {
         let odd = Harm::Odd { which: Odd::NoEpochs, times: 1 };
         reads(cut(Forged::begun().fault(1, odd.clone()))).holds();
         reads(cut(Forged::begun())).is_found("SAFE1");
-        // As often as there were partitions to tell of, and not before.
+        // As often as there were partitions to report, and not before.
         reads(cut(Forged::begun().fault(60_000, odd.clone()))).is_found("SAFE1");
         let again = reads(cut(Forged::begun().fault(1, odd))).truncated(11).wait(5).written(11..14, 2);
         again
@@ -492,17 +492,17 @@ mod tests {
         reads(odd(60_000)).is_found("SAFE1");
         reads(Forged::begun()).is_found("SAFE1");
         cut(odd(1)).handed(M0, 11..12, 1).is_found("SAFE3");
-        // Once for each partition that there was to tell of.
+        // Once for each partition that could be reported.
         let again = reads(odd(1)).truncated(7).wait(5).written(7..15, 2).reads(M0, 12..15, 2);
         again.commits(M0, 15).is_found("SAFE1");
-        // Behind a marker, which was cut off.
+        // After a marker, which was cut off.
         let marked = |forged: Forged, from: i64| {
             forged.truncated_from(from, 10).wait(5).written(10..14, 1).handed(M0, 11..14, 1)
         };
         marked(odd(1), 11).holds();
         marked(odd(1), 10).is_found("SAFE3");
         marked(Forged::begun(), 11).is_found("SAFE3");
-        // It stands before the cut.
+        // Its position is before the cut.
         odd(1).truncated_from(11, 10).wait(5).written(10..14, 1).reads(M0, 10..14, 1).commits(M0, 14).holds();
     }
 
@@ -512,22 +512,22 @@ mod tests {
         let again = |which| older(which).recreated().wait(5).written(0..12, 1);
         let passed = |which| again(which).reads(M0, 10..12, 1).commits(M0, 12);
         passed(0).holds();
-        // From where its position was a marker.
+        // From a position that was a marker.
         again(0).reads(M0, 11..12, 1).commits(M0, 12).holds();
         again(1).handed(M0, 11..12, 1).is_found("SAFE3");
         passed(1).is_found("SAFE1");
-        // When it has heard of it, all is due.
+        // Once it is told, all of the new topic is due.
         let heard = passed(0).reset(M0, Some(12), 0).reads(M0, 0..3, 1);
         heard.clone().commits(M0, 3).holds();
         heard.clone().commits(M0, 5).is_found("SAFE1");
         heard.handed(M0, 11..12, 1).is_found("SAFE3");
-        // Nothing was created again.
+        // No topic was created again.
         older(0).written(10..12, 0).handed(M0, 11..12, 0).is_found("SAFE3");
     }
 
     #[test]
     fn safe1_what_is_handed_out_says_of_which_topic_it_is_before_a_reset_does() {
-        // A commit of the former topic arrives when the partition was given again; an operator goes back; then it asks.
+        // A commit for the former topic arrives when the partition was given again; an operator goes back; then it fetches.
         let set = What::OffsetSet { at: orders(), offset: 2 };
         let asks = What::Request { broker: 1, api: 9, client: M0.to_string() };
         let late = Forged::begun().sends(M0, 10).recreated().wait(5).written(0..15, 1).revoked(M0);

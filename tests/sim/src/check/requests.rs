@@ -1,4 +1,4 @@
-//! Requests: SAFE15 no hot loop, SAFE16 nothing that a broker would call invalid.
+//! Requests: SAFE15 no hot loop, SAFE16 no request that a broker would call invalid.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -13,14 +13,14 @@ use crate::{
 
 const FETCH: i16 = 1;
 const OFFSET_COMMIT: i16 = 8;
-/// Not one of Kafka's: dialling.
+/// Not an API of Kafka: a dial.
 const DIAL: i16 = -1;
 
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     recent: BTreeMap<(String, i32, i16), VecDeque<Duration>>,
     idle: Option<Duration>,
-    /// When they were last handed anything: who reads again what others have read is not idle yet.
+    /// When each was last handed a record: a member that reads again what others have read is not idle yet.
     reads: BTreeMap<Who, Duration>,
 }
 
@@ -53,7 +53,7 @@ impl Requests {
         let read = who.and_then(|who| self.reads.get(&who).copied());
         let idle = self.idle.map(|idle| read.map_or(idle, |read| idle.max(read)));
         let per_second = match key.2 {
-            // Where nothing happens, a long poll takes half a second.
+            // Without new records, a long poll takes half a second.
             FETCH
                 if plan.producers.iter().all(|producer| producer.kind == Kind::Plain)
                     && idle.is_some_and(|idle| at > idle + Duration::from_secs(2)) =>
@@ -86,7 +86,7 @@ impl Requests {
     }
 }
 
-/// INVALID_REQUEST, INCONSISTENT_GROUP_PROTOCOL is no bug of a member's: only what no correct client ever sends.
+/// INVALID_REQUEST and the like: INCONSISTENT_GROUP_PROTOCOL is not a member's bug, so only codes that no correct client ever causes.
 const INVALID: &[i16] = &[42, 87];
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! SAFE13: a position is given up only when there is nothing at it, and never because a question failed (L2). Each cut of a log
-//! excuses one reset, or one truncation told, of each reader that had not heard of it.
+//! SAFE13: a position is given up only when there is no record at it, and never because a request failed (L2). Each cut of a log excuses
+//! one reset, or one reported truncation, of each reader that had not been told of it.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::{
     plan::{Harm, Odd, Plan, Reset},
 };
 
-/// How many partitions may have been answered so by now.
+/// How many partitions may have got that answer by now.
 fn undefined_epochs(plan: &Plan, at: Duration) -> u32 {
     let most = most_partitions(plan, at);
     let struck = plan.faults.iter().filter(|fault| ms(fault.at) <= at);
@@ -33,21 +33,21 @@ enum Tells {
     Truncation,
 }
 
-/// Whether an answer that says to go there was on its way when the log was cut, as that was cut off too: of this cut the reader is
-/// still to hear.
+/// Whether the new position came from an answer that was in flight when the log was cut, and was itself cut off: the reader has yet to be
+/// told of this cut.
 fn cut_meanwhile(log: &Log, cut: &Cut, to: i64) -> bool {
     !cut.recreated && cut.end < to && log.end() < to
 }
 
-/// So many markers of transactions there may be behind the last record of a log.
+/// The most transaction markers that may follow the last record of a log.
 const MARKERS: i64 = 8;
 
-/// The same of a topic that was created again: there is no such offset in the new one.
+/// The same for a topic that was created again: the new one has no such offset.
 fn is_of_before(log: &Log, cut: &Cut, to: i64) -> bool {
     cut.recreated && log.end() + MARKERS < to
 }
 
-/// The cut that a reader which stands there, and is told to go elsewhere, is told of, if there is one that it had not heard of.
+/// The cut that is reported to a reader at this position by telling it to go elsewhere, if there is one that it had not been told of.
 fn hears_of(
     reader: &mut Reader,
     log: &Log,
@@ -63,7 +63,7 @@ fn hears_of(
     {
         return Some(number);
     }
-    // A topic's new id is another piece of news than epochs of it that do not fit.
+    // A topic's new id is reported separately from epochs that do not match.
     if cut.recreated && of == Tells::Reset {
         reader.heard.insert(number);
     }
@@ -98,10 +98,10 @@ impl Records {
         }
         let mut cause = match from {
             None => of.since(since).any(|noted| noted.offset.is_none()),
-            // Who goes to where it stands goes nowhere.
+            // A move to the present position is not a move.
             Some(from) => from == to || from < log.start || cut.is_some() || policy_decides,
         };
-        // A leader that says it knows nothing of an epoch leaves no choice (L4); it says so as often as planned.
+        // A leader that answers that it does not know an epoch leaves no choice (L4); it does so as often as planned.
         if !cause && from.is_some() && self.undefined_epochs < undefined_epochs(plan, at) {
             self.undefined_epochs += 1;
             cause = true;
@@ -117,7 +117,7 @@ impl Records {
         }
         if cause && plan.reset == Reset::Latest && is_of_before.is_none() {
             let awake = self.awake.get(&who).copied().unwrap_or(at);
-            // One that left the topic and comes back to it begins it as a new one.
+            // A member that left the topic and returned to it begins as with a new topic.
             let back = self.subscribed_since.get(&(who, place.topic.clone())).copied();
             let awake = back.map_or(awake, |back| back.max(awake));
             let born_before_its_eyes = log.born_late.is_some_and(|born| born > awake + KNOWS_TOPICS);
@@ -127,8 +127,8 @@ impl Records {
                 );
                 complaints.add("SAFE13", at, text);
             }
-            // The policy skips what was written meanwhile. And who commits by hand commits nothing before its first record:
-            // until then each owner begins at the end.
+            // The policy skips records written meanwhile. And a member that commits by hand commits nothing before its first record: until
+            // then each owner begins at the end.
             of.begin = of.begin.max(Some(to));
         }
         if from.is_some_and(|from| to < from) {
@@ -136,7 +136,7 @@ impl Records {
         }
         let reader = self.reader(who, place);
         if !reader.gone {
-            // What was fetched of a topic that was deleted since is handed out no more: it leaves from wherever it is.
+            // Records fetched from a topic that was deleted since are no longer handed out: it moves from wherever it is.
             let of_a_former_topic = cut.is_some_and(|cut| log.cuts.iter().skip(cut).any(|cut| cut.recreated));
             let incarnation = is_of_before.unwrap_or(log.cuts.len());
             reader.told_to_go(from.filter(|_| !of_a_former_topic), to, incarnation);
@@ -176,7 +176,7 @@ impl Records {
         if let (Some(to), Some(cut)) = (to, cut)
             && log.cuts[cut].recreated
         {
-            // An offset of the topic that was there before, taken for one of this (by name, before version 10).
+            // An offset of the former topic, taken for one of this (by name, before version 10).
             of.begin = of.begin.max(Some(to));
         }
     }
@@ -220,7 +220,7 @@ mod tests {
             to_the_end(forged.tell(granted).tell(assigned))
         };
         begins_at_the_end(1, false).is_found("SAFE13");
-        // It had reached no broker for long.
+        // It had reached no broker for a long time.
         begins_at_the_end(4_000, false).holds();
         begins_at_the_end(4_000, true).is_found("SAFE13");
     }
@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn safe13_nothing_is_committed_is_true_when_it_was_asked() {
         Forged::begun().revoked(M0).joins(M1, 2).reset(M1, None, 0).is_found("SAFE13");
-        // The plan of seed 1019291: asked before the former owner's commit arrived.
+        // The plan of seed 1019291: it fetched the offset before the former owner's commit arrived.
         let asked = Forged::new().written(0..2, 0).joins(M0, 1).reset(M0, None, 0).reads(M0, 0..2, 0);
         let asked = asked.starts(M1).granted(M1, 2).commits(M0, 2).revoked(M0).assigned(M1, 2);
         asked.reset(M1, None, 0).holds();
@@ -280,24 +280,24 @@ mod tests {
         let sought = |forged: Forged, to: i64, epoch: i32| {
             forged.tell(What::Sought { who: M1, at: orders(), to, epoch })
         };
-        // The former owner heard of the cut and committed beyond it: what the group says is of the log as it is.
+        // The former owner was told of the cut and committed beyond it: the group's offset is of the present log.
         let cut = told(Forged::begun().truncated(5).wait(5).written(5..12, 1), 10, 5);
         let over = cut.reads(M0, 5..7, 1).commits(M0, 7).revoked(M0).joins(M1, 2);
         let news = What::TruncationTold { who: M1, at: orders(), from: 10, to: Some(5) };
         sought(over.clone(), 10, 0).tell(news.clone()).handed(M1, 5..7, 1).holds();
-        // What is told of where it stood before it sought says nothing of where it stands now; that comes once.
+        // A report about the position before its seek says nothing about the present one; there is one such report.
         let crosses = What::TruncationTold { who: M1, at: orders(), from: 7, to: Some(5) };
         let crossed = || sought(over.clone(), 10, 0).tell(crosses.clone());
         crossed().tell(news.clone()).handed(M1, 5..7, 1).holds();
         crossed().tell(crosses.clone()).tell(news.clone()).is_found("SAFE13");
         crossed().tell(news.clone()).tell(news.clone()).is_found("SAFE13");
-        // The plan of seed 9037378: it had stood there too.
+        // The plan of seed 9037378: it had been at that position too.
         let both = sought(over.clone(), 10, 0).tell(news.clone()).tell(news.clone());
         both.clone().handed(M1, 5..7, 1).holds();
         both.tell(news.clone()).is_found("SAFE13");
-        // Where it said that what it kept is of that log, there is nothing to be told.
+        // If the seek named that log's epoch, there is nothing to report.
         sought(over.clone(), 10, 1).tell(news).is_found("SAFE13");
-        // It was not told, and reads on in another log; and it was, once.
+        // It was not told, and reads on in another log; and then it was told, once.
         let twice = What::TruncationTold { who: M1, at: orders(), from: 7, to: Some(5) };
         sought(over, 7, 1).reads(M1, 7..9, 1).tell(twice).is_found("SAFE13");
     }
@@ -314,7 +314,7 @@ mod tests {
         let odd = Harm::Odd { which: Odd::UndefinedEpoch, times: 1 };
         let latest = Forged::begun().fault(1, odd).planned(|plan| plan.reset = Reset::Latest);
         let cut = latest.written(10..15, 0).truncated(3);
-        // The end was told before the log was cut.
+        // The end was returned before the log was cut.
         told(cut.clone().reset(M0, Some(10), 15), 15, 3).holds();
         // Or after.
         told(cut.wait(5).written(3..15, 1).reset(M0, Some(10), 15), 15, 3).is_found("SAFE13");
@@ -328,10 +328,10 @@ mod tests {
         let again = |end| retained.clone().recreated().wait(5).written(0..end, 1).reset(M0, Some(10), 15);
         again(5).reset(M0, Some(15), 0).handed(M0, 0..2, 1).holds();
         again(5).reset(M0, Some(15), 0).reset(M0, Some(0), 3).is_found("SAFE13");
-        // A few markers may lie behind the last record.
+        // A few markers may follow the last record.
         again(12).reset(M0, Some(15), 0).is_found("SAFE13");
         again(12).written(15..17, 1).reads(M0, 15..17, 1).commits(M0, 17).holds();
-        // What it was told is of the new one.
+        // The reported position is of the new one.
         again(20).reset(M0, Some(15), 0).is_found("SAFE13");
     }
 
@@ -342,7 +342,7 @@ mod tests {
         let begins = |forged: Forged| forged.joins(M0, 1).reset(M0, None, 10);
         told(begins(latest()), 10, 3).holds();
         told(told(begins(latest()), 10, 3), 10, 3).is_found("SAFE13");
-        // That is the end of the log as it was cut.
+        // That is the end of the log after the cut.
         told(begins(latest().wait(5).written(3..15, 1)), 10, 3).is_found("SAFE13");
     }
 
@@ -394,12 +394,12 @@ mod tests {
                 .wait(500)
                 .tell(What::Thawed { who: M0 })
         };
-        // By the name it is given the topic that is there now, and its metadata are of the one before.
+        // By name it is given the present topic, while its metadata are of the former one.
         let begins = |forged: Forged| {
             forged.granted(M0, 1).assigned(M0, 1).reset(M0, None, 0).written(0..2, 1).reset(M0, Some(0), 2)
         };
         begins(stopped(latest().starts(M0))).holds();
-        // It had not begun yet.
+        // It had not started yet.
         begins(latest().recreated().wait(500).starts(M0))
             .written(2..4, 1)
             .reset(M0, Some(2), 4)
@@ -409,7 +409,7 @@ mod tests {
     #[test]
     fn safe13_a_truncation_that_was_none() {
         told(Forged::begun(), 10, 5).is_found("SAFE13");
-        // It was cut above where this one stands.
+        // The log was cut above this member's position.
         told(Forged::begun().truncated(10), 10, 5).is_found("SAFE13");
     }
 
@@ -419,12 +419,12 @@ mod tests {
         let struck = Forged::begun().fault(1, odd()).reset(M0, Some(10), 0);
         struck.holds();
         struck.reset(M0, Some(10), 0).is_found("SAFE13");
-        // A partition that was added was answered so too.
+        // A partition that was added got that answer too.
         let twice = |forged: Forged| forged.reset(M0, Some(10), 0).reset(M0, Some(10), 0);
         let grown = |at| Forged::begun().fault(1, odd()).fault(at, Harm::Grow { topic: 0 });
         twice(grown(1)).holds();
         twice(grown(9_000)).is_found("SAFE13");
-        // One that strikes later excuses nothing now.
+        // A fault that strikes later excuses nothing now.
         Forged::begun().fault(9_000, odd()).reset(M0, Some(10), 0).is_found("SAFE13");
     }
 }

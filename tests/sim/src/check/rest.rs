@@ -1,5 +1,5 @@
-//! LIVE2: when all is well again, a partition that has an owner and records does not rest. A wakeup that was lost, and that the
-//! next refresh of the metadata heals, is found where those are five minutes apart.
+//! LIVE2: once all is well again, a partition with an owner and records does not rest. A lost wakeup that the next refresh of the metadata
+//! would repair is found in runs with refreshes five minutes apart.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,7 +23,7 @@ const SYNC: i16 = 14;
 /// A call that is never answered (10 s), twice the backoff, and finding a leader and a position.
 const LONGEST: Duration = Duration::from_secs(15);
 
-/// And a transaction that was left open keeps the offsets it is about from everybody until its time is over.
+/// In addition, a transaction that was left open hides its offsets from all members until it times out.
 fn longest(plan: &Plan) -> Duration {
     LONGEST + plan.copies.as_ref().map_or(Duration::ZERO, |copies| ms(copies.timeout))
 }
@@ -33,14 +33,14 @@ pub(super) struct Rest {
     healed: Option<Duration>,
     held: BTreeMap<Who, BTreeSet<Place>>,
     paused: BTreeSet<(Who, Place)>,
-    /// Since when each polls and gets nothing.
+    /// Since when each polls without a result.
     idle: BTreeMap<Who, Duration>,
-    /// Whose listener runs: until it ends, `poll` waits for it and hands out nothing.
+    /// Members whose listener runs: until it ends, `poll` waits for it and hands out nothing.
     listening: BTreeSet<Who>,
-    /// Whose JoinGroup waits at the coordinator, and since when.
+    /// Members whose JoinGroup waits at the coordinator, and since when.
     joining: BTreeMap<Who, Duration>,
     members: BTreeMap<String, Who>,
-    /// Who was handed something in this poll.
+    /// Members that were handed a record in this poll.
     handed: BTreeSet<Who>,
     judged: BTreeSet<(Who, Place)>,
 }
@@ -79,7 +79,7 @@ impl Rest {
                 self.members.insert(member.clone(), *who);
             }
             What::Request { api: JOIN, client, .. } => {
-                // One that gave up a JoinGroup which was never answered has waited since the first.
+                // A member that abandoned an unanswered JoinGroup has waited since the first one.
                 if let Some(who) = Who::parse(client) {
                     self.joining.entry(who).or_insert(at);
                 }
@@ -107,7 +107,7 @@ impl Rest {
             | What::TruncationTold { who, .. } => {
                 self.idle.remove(who);
             }
-            // It stands still, and so does its time.
+            // The process is stopped, and its time stands still.
             What::Frozen { who } | What::Thawed { who } => {
                 self.idle.retain(|idle, _| idle.member != who.member);
             }
@@ -137,8 +137,8 @@ impl Rest {
         if scene.at < idle + longest(scene.plan) {
             return;
         }
-        // What it keeps it hands out while it waits for the others, but not for longer than the rebalance may take since it
-        // last heard that all was well: where faults came in between, that is long ago.
+        // A member hands out its remaining partitions while it waits for the others, but not for longer than the rebalance timeout since it
+        // last got a good answer: if faults came in between, that was long ago.
         if self.joining.get(&who).is_some_and(|since| *since <= healed) {
             return;
         }
@@ -180,11 +180,11 @@ mod tests {
         let waits = Forged::begun().tell(What::Healed).written(10..12, 0);
         polls(waits.clone(), 200).is_found("LIVE2");
         polls(waits.clone(), 100).holds();
-        // It goes on in time.
+        // It continues in time.
         polls(polls(waits.clone(), 100).handed(M0, 10..12, 0), 200).holds();
-        // Nobody wants it.
+        // The partition is paused.
         polls(waits.clone().tell(What::Paused { who: M0, at: orders() }), 200).holds();
-        // Its listener takes its time; and when that is over, none is left.
+        // Its listener takes its time; and when it has ended, none is left.
         let listens = waits.clone().tell(What::ListenerBegins {
             who: M0,
             call: Call::Revoked,
@@ -195,16 +195,16 @@ mod tests {
         let over = polls(listens, 200).tell(What::ListenerEnds { who: M0, call: Call::Revoked });
         polls(over.clone(), 100).holds();
         polls(over, 200).is_found("LIVE2");
-        // It has waited for the others since before that; or has begun to only now, or waits no longer.
+        // It has waited for the others since before that; or has only begun to now, or no longer waits.
         let asks = |api| What::Request { broker: 1, api, client: M0.to_string() };
         let joins = Forged::begun().tell(asks(11)).tell(What::Healed).written(10..12, 0);
         polls(joins.clone(), 200).holds();
-        // It was never answered, and asks again.
+        // It got no answer, and asks again.
         polls(polls(joins.clone(), 60).tell(asks(11)), 160).holds();
         polls(polls(joins.clone(), 60).tell(asks(14)).tell(asks(11)), 160).is_found("LIVE2");
         polls(waits.clone().tell(asks(11)), 200).is_found("LIVE2");
         polls(joins.tell(asks(14)), 200).is_found("LIVE2");
-        // Nothing was said of better times yet.
+        // The faults are not over yet.
         polls(Forged::begun().written(10..12, 0), 200).holds();
     }
 }

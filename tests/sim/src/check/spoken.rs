@@ -1,4 +1,5 @@
-//! Which protocol the group speaks: its first member of KIP-848 makes it a consumer group, its last to go a classic one again.
+//! The protocol that the group uses: its first member of KIP-848 makes it a consumer group; when the last one leaves, it is a classic group
+//! again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,23 +14,22 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Spoken {
     members: BTreeMap<String, Who>,
-    /// Members of KIP-848, as the coordinator has them.
+    /// Members of KIP-848, as the coordinator counts them.
     modern: BTreeSet<String>,
-    /// When the last of them went.
+    /// When the last of them left.
     downgraded: Option<Duration>,
     downgrade: Downgrade,
-    /// The generation in which the classic group was that the consumer group was made of.
+    /// The generation of the classic group from which the consumer group was made.
     converted_in: i32,
 }
 
-/// What becomes of the rebalance with which a group that turned classic begins. Kafka keeps it in memory: a coordinator that
-/// loads the group meanwhile finds it stable, without the members that went and without anybody for what they had, and nobody
-/// ever tells the others.
+/// The state of the rebalance with which a group that turned classic begins. Kafka keeps it in memory: a coordinator that loads the group
+/// meanwhile finds it stable, without the members that left, with their partitions unassigned, and nobody ever tells the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Downgrade {
     #[default]
     None,
-    /// The members that are left have not completed a generation since.
+    /// The remaining members have not completed a generation since.
     Rebalancing,
     /// Another coordinator loaded the group before they had.
     Forgotten,
@@ -46,7 +46,7 @@ impl Spoken {
                 let who = self.members.get(member);
                 if who.is_some_and(|who| plan.members[who.member].consumer_protocol) {
                     if self.modern.is_empty() {
-                        // Its first member of KIP-848 made that generation the group's epoch, and the next one of it.
+                        // Its first member of KIP-848 made that generation the group's epoch, and then the next one.
                         self.converted_in = *generation - 1;
                     }
                     self.modern.insert(member.clone());
@@ -67,7 +67,7 @@ impl Spoken {
         }
     }
 
-    /// Whether nobody will be given what the members that went had, until there is another reason to rebalance.
+    /// Whether the partitions of the members that left remain unassigned until there is another reason to rebalance.
     pub(super) fn rebalance_is_forgotten(&self) -> bool {
         self.downgrade == Downgrade::Forgotten
     }
@@ -76,12 +76,12 @@ impl Spoken {
         self.modern.is_empty()
     }
 
-    /// In which generation the group was when it became a consumer group.
+    /// The group's generation when it became a consumer group.
     pub(super) fn converted_in(&self) -> i32 {
         self.converted_in
     }
 
-    /// Whether it became a classic group after this time, and a consumer group again.
+    /// Whether it became a classic group after this time, and then a consumer group again.
     pub(super) fn was_classic_after(&self, time: Duration) -> bool {
         !self.is_classic() && self.downgraded.is_some_and(|downgraded| downgraded > time)
     }

@@ -1,4 +1,4 @@
-//! Members that copy by the loop of `offtake-exactly-once`.
+//! Members that copy with the loop of `offtake-exactly-once`.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
     random::Random,
 };
 
-/// The application looks after other things so often, and drops what it waits for then.
+/// The application has other work at this interval, and then drops what it awaits.
 const LOOKS: Duration = Duration::from_secs(1);
 
 /// A member's loop.
@@ -23,18 +23,18 @@ pub(crate) struct Stepper {
     random: Random,
     once: ExactlyOnce,
     transactions: u64,
-    /// Where the records of the step before begin, unless they are committed: the next one goes back there, or to what is committed.
+    /// The positions before the previous step, unless it is committed: the next step goes back there, or to the committed offsets.
     uncommitted: BTreeMap<TopicPartition, i64>,
 }
 
-/// What a turn of it came to.
+/// The result of a turn.
 pub(crate) enum Turn {
-    /// Nothing was handed out in time.
+    /// No records arrived in time.
     Idle,
     Copied,
-    /// It can do nothing more.
+    /// It has failed for good.
     Over,
-    /// What it waited for failed, and it may go on.
+    /// A call failed, and it may go on.
     Failed(Error),
 }
 
@@ -91,7 +91,7 @@ impl Stepper {
         }
     }
 
-    /// Before it does: from then on it may ask for that.
+    /// Reports the positions before it goes back: from then on it may fetch the committed offsets.
     fn tell_what_it_goes_back_to(&mut self) {
         let owned = self.once.consumer().assignment();
         let (who, since) = (self.life.who, self.life.world.log.now());
@@ -102,7 +102,7 @@ impl Stepper {
         }
     }
 
-    /// Ends both, within twice this time.
+    /// Closes both, within twice this time.
     pub(crate) async fn close(self, timeout: Duration) -> Result<(), Error> {
         self.once.close(timeout).await
     }
@@ -116,7 +116,7 @@ fn tell_handed(life: &Life, records: &Records) {
     }
 }
 
-/// As the application, or chance, has it.
+/// Ends a step as the application, or chance, decides.
 async fn end(life: &Life, random: &mut Random, step: Step<'_>) -> Result<Reported, Error> {
     if random.percent(DROPPED) {
         drop(step);
@@ -149,7 +149,7 @@ async fn end(life: &Life, random: &mut Random, step: Step<'_>) -> Result<Reporte
     })
 }
 
-/// What it waits for is its consumer's, and its producer's.
+/// The call may have failed in its consumer or in its producer.
 fn failed(life: &Life, error: Error) -> Turn {
     if crate::working::is_of_transactions(&error) {
         life.producer_failed("next", &error);

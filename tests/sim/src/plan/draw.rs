@@ -1,5 +1,5 @@
-//! Drawing a plan from a seed: the swarm. Each class of fault is on or off for the whole seed, so that rare combinations
-//! meet and common ones do not drown them (`docs/failures.md`).
+//! Draws a plan from a seed: the swarm. Each class of fault is on or off for the whole seed, so that rare combinations meet and common ones
+//! do not drown them (`docs/failures.md`).
 
 mod copies;
 mod faults;
@@ -9,10 +9,10 @@ mod workers;
 use super::{Commits, Harm, Kind, Leave, Member, Plan, Producer, Protocol, Reset, Topic};
 use crate::random::Random;
 
-/// How many seeds in a hundred also have faults of the later kinds.
+/// The percentage of seeds that also have the later kinds of fault.
 const LATER_FAULTS: u64 = 35;
 
-/// In how many a thread that opens batches ahead is early or late, and in how many the wall clock jumps.
+/// The percentages of seeds in which a thread that decodes ahead is early or late, and in which the wall clock jumps.
 const OPENS_AHEAD: u64 = 30;
 const CLOCK_JUMPS: u64 = 15;
 
@@ -100,7 +100,7 @@ impl Plan {
         plan
     }
 
-    /// What came later is drawn from a stream of its own: the rest of a seed's plan stays as it was.
+    /// Draws later additions from a stream of their own: the rest of a seed's plan stays as it was.
     fn draw_more(&mut self, random: &mut Random) {
         self.partial_writes = self.connections && random.percent(30);
         for topic in &mut self.topics {
@@ -121,7 +121,7 @@ impl Plan {
                 member.listener = (20_000, 0);
             }
         }
-        // Who is calm or slow stays so.
+        // A calm or slow plan stays so.
         if !self.faults.is_empty() && random.percent(LATER_FAULTS) {
             self.add_faults(random, (1, 4), Self::later_harm);
             self.faults.sort_by_key(|fault| fault.at);
@@ -129,13 +129,13 @@ impl Plan {
         let finds_topics = |harm: &Harm| {
             matches!(harm, Harm::Grow { .. } | Harm::Recreate { .. } | Harm::Delete { .. } | Harm::Odd { .. })
         };
-        // New partitions, and topics, are found by the next refresh: that is what it is for.
+        // New partitions, and topics, are found only by the next refresh.
         if random.percent(50) && !self.faults.iter().any(|fault| finds_topics(&fault.what)) {
             self.metadata_max_age = 300_000;
         }
     }
 
-    /// Members of the group alone, and two of them at least.
+    /// Leaves only group members, at least two.
     fn be_one_group(&mut self, random: &mut Random, lively: bool) {
         self.members.retain(|member| !member.by_hand);
         while self.members.len() < 2 {
@@ -146,7 +146,7 @@ impl Plan {
         self.faults.retain(|fault| fault.what.member().is_none_or(|member| member < has));
     }
 
-    /// Nothing is wrong: records keep coming, to many partitions, while the only application takes its time for each poll.
+    /// No faults: records keep arriving, in many partitions, while the only application is slow between polls.
     fn keep_coming(&mut self) {
         self.faults.clear();
         self.calm = 10_000;
@@ -167,9 +167,9 @@ impl Plan {
         }
     }
 
-    /// Who is busy with one `poll` for longer than `max.poll.interval.ms` is put out each time, and rightly: it never gets on.
-    /// That an application is late now and then is for [`Harm::Stall`]. And who commits one record after the other over a slow
-    /// network is not through in time. Draws nothing.
+    /// An application that is busy with one `poll` for longer than `max.poll.interval.ms` is rightly removed each time, and makes no
+    /// progress. Occasional late polls are drawn by [`Harm::Stall`]. And committing record by record over a slow network would not end in
+    /// time. Draws nothing.
     fn keep_polling(&mut self) {
         for member in &mut self.members {
             if member.commits == Commits::Sync {
@@ -184,7 +184,7 @@ impl Plan {
         }
     }
 
-    /// Nothing is wrong but that what one `poll` hands out takes longer than the session (FAILURES M3).
+    /// No faults, but the records of one `poll` take longer than the session (FAILURES M3).
     fn be_slow(&mut self) {
         self.faults.clear();
         (self.session_timeout, self.heartbeat_interval, self.max_poll_interval) = (6_000, 1_000, 600_000);
@@ -197,7 +197,7 @@ impl Plan {
 fn member(random: &mut Random, number: u64, protocol: Protocol, calm: u64, lively: bool) -> Member {
     let joins =
         if number == 0 || random.percent(50) { random.between(0, 50) } else { random.between(0, calm) };
-    // The first stays to the end: somebody has to.
+    // The first stays to the end: at least one member has to.
     let leaves = (lively && number > 0 && random.percent(40)).then(|| {
         let how = *random.pick(&[Leave::Close, Leave::Close, Leave::Remain, Leave::Drop, Leave::Unsubscribe]);
         (random.between(joins, calm), how)

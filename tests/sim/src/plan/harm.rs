@@ -1,4 +1,4 @@
-//! [`Fault`]: what is done to a run, and when.
+//! [`Fault`]: what happens in a run, and when.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,17 +8,17 @@ pub(crate) struct Fault {
     pub(crate) what: Harm,
 }
 
-/// What is done. `for` is how long.
+/// A kind of fault. `for` is its duration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Harm {
-    /// All that goes between a member and a broker takes longer.
+    /// Traffic between a member and a broker takes longer.
     Slow {
         member: usize,
         broker: i32,
         by: u64,
         lasts: u64,
     },
-    /// Nothing goes between them; bytes wait, as TCP's do.
+    /// No traffic between them; bytes wait, as in TCP.
     Partition {
         member: usize,
         broker: i32,
@@ -30,7 +30,7 @@ pub(crate) enum Harm {
         member: usize,
         broker: i32,
     },
-    /// The next answer to a request of this kind: cut after so many bytes.
+    /// The next answer to a request of this kind is cut after this many bytes.
     Cut {
         api: i16,
         after: usize,
@@ -45,7 +45,7 @@ pub(crate) enum Harm {
         api: i16,
         times: u32,
     },
-    /// The next answers of this kind come late.
+    /// The next answers of this kind are late.
     Late {
         api: i16,
         by: u64,
@@ -65,7 +65,7 @@ pub(crate) enum Harm {
     Corrupt {
         times: u32,
     },
-    /// Legal by the protocol, and wrong.
+    /// Legal by the protocol, but wrong.
     Odd {
         which: Odd,
         times: u32,
@@ -129,7 +129,7 @@ pub(crate) enum Harm {
         topic: usize,
         partition: i32,
     },
-    /// An unclean election: another replica leads, which had the log only up to there.
+    /// An unclean election of another replica, whose log reached only up to there.
     Elect {
         topic: usize,
         partition: i32,
@@ -145,7 +145,7 @@ pub(crate) enum Harm {
         api: i16,
         times: u32,
     },
-    /// The next requests of this kind wait at the broker for so long.
+    /// The next requests of this kind wait at the broker for this long.
     Held {
         api: i16,
         lasts: u64,
@@ -155,28 +155,28 @@ pub(crate) enum Harm {
         broker: i32,
         port: u16,
     },
-    /// A broker dies, and comes back at another port.
+    /// A broker dies, and returns at another port.
     Comeback {
         broker: i32,
         lasts: u64,
         port: u16,
     },
-    /// Two brokers change places: each listens where the other did.
+    /// Two brokers swap places: each listens where the other did.
     Swap {
         one: i32,
         other: i32,
     },
-    /// An operator sets the group's committed offsets of a topic, so many hundredths into each log. Kafka allows it while the
-    /// group has no members.
+    /// An operator sets the group's committed offsets of a topic, to this percentage of each log. Kafka allows it while the group has no
+    /// members.
     ResetOffsets {
         topic: usize,
         percent: i64,
     },
-    /// An operator deletes the group's committed offsets of a topic. Kafka allows it while nobody of the group subscribes to it.
+    /// An operator deletes the group's committed offsets of a topic. Kafka allows it while no member subscribes to it.
     DeleteOffsets {
         topic: usize,
     },
-    /// The next Fetch answers have what they can in message format 0 or 1, each batch compressed or message by message.
+    /// The next Fetch answers use message format 0 or 1 as far as possible, with each batch compressed or message by message.
     Legacy {
         magic: i8,
         packed: bool,
@@ -197,11 +197,11 @@ pub(crate) enum Harm {
         partition: i32,
         to: i32,
     },
-    /// Transactions that end get their markers only after so long.
+    /// Transactions that end get their markers only after this long.
     HoldMarkers {
         lasts: u64,
     },
-    /// The application does not poll for so long.
+    /// The application does not poll for this long.
     Stall {
         member: usize,
         lasts: u64,
@@ -237,22 +237,22 @@ pub(crate) enum Odd {
     NoTopics,
     /// B2: leader epochs are unknown.
     NoEpochs,
-    /// INPUT20: brokers that cannot be.
+    /// INPUT20: impossible brokers.
     StrangeBrokers,
     /// INPUT48: aborted transactions twice.
     AbortedTwice,
     /// K2: an aborted transaction without a record here.
     AbortedElsewhere,
-    /// I9: the replica to read from is broker 1, and no records.
+    /// I9: the replica to read from is broker 1, without records.
     PreferredReplica,
     /// F6: a heartbeat interval of 0.
     NoInterval,
-    /// The coordinator is a broker that is none.
+    /// The coordinator is a broker that does not exist.
     CoordinatorNowhere,
 }
 
 impl Odd {
-    /// Its class.
+    /// The class of the oddity.
     fn class(self) -> &'static str {
         match self {
             Self::FetchTwice => "odd answer: a fetched partition twice",
@@ -344,7 +344,7 @@ pub(crate) const CLASSES: &[&str] = &[
 ];
 
 impl Harm {
-    /// Its class: on or off for a whole seed, and counted.
+    /// The class of the fault: on or off for a whole seed, and counted.
     pub(crate) fn class(&self) -> &'static str {
         match self {
             Self::Slow { .. } => "slow network",
@@ -392,7 +392,7 @@ impl Harm {
         }
     }
 
-    /// The member that it names.
+    /// The member that the fault names.
     pub(crate) fn member(&self) -> Option<usize> {
         match self {
             Self::Slow { member, .. }
@@ -407,7 +407,7 @@ impl Harm {
         }
     }
 
-    /// Whether a log may have other records afterwards where some were read.
+    /// Whether a log may afterwards have other records at offsets that were read.
     pub(super) fn rewrites(&self) -> bool {
         matches!(
             self,
@@ -415,7 +415,7 @@ impl Harm {
         )
     }
 
-    /// Whether what was read or committed may be taken back.
+    /// Whether reads or commits may be undone.
     pub(super) fn takes_back(&self) -> bool {
         self.rewrites()
             || matches!(

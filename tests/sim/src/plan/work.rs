@@ -1,24 +1,24 @@
-//! Members that are workers: what their handlers do, and what is done to them.
+//! Members that are workers: the behaviour of their handlers, and the faults they meet.
 
 use serde::{Deserialize, Serialize};
 
-/// What the workers of a plan have in common. Times are milliseconds, shares so many in a hundred.
+/// The settings that the workers of a plan share. Times are in milliseconds, shares in per cent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Work {
     pub(crate) order: Order,
-    /// Records that a handler is given at once; 1: it is no handler of batches.
+    /// The most records of one call of a handler; 1: not a handler of batches.
     pub(crate) batch: usize,
     pub(crate) concurrency: usize,
     pub(crate) queue: usize,
     pub(crate) queue_bytes: usize,
-    /// 0: without an end.
+    /// 0: unlimited.
     pub(crate) attempts: u32,
     /// Least and most.
     pub(crate) delay: (u64, u64),
     pub(crate) jitter: bool,
-    /// Of the topic of dead letters; none: there are no dead letters.
+    /// Partitions of the topic of dead letters; none: there are no dead letters.
     pub(crate) letters: Option<i32>,
-    /// Whose names their headers have: ours, Spring's, Connect's.
+    /// The naming of their headers: Offtake's, Spring's, Connect's.
     pub(crate) headers: u8,
     pub(crate) delivery_timeout: u64,
     pub(crate) timeout: Option<u64>,
@@ -28,46 +28,46 @@ pub(crate) struct Work {
     pub(crate) commit_interval: u64,
     pub(crate) metadata_bytes: usize,
     pub(crate) breaker: Option<Breaker>,
-    /// How many keys there are, and the share of the first of them; one in ten records has none.
+    /// The number of keys, and the share of the first of them; one in ten records has none.
     pub(crate) keys: u64,
     pub(crate) hot: u64,
-    /// The share of records that can never be handled: the handler says so, or says that they may be tried again.
+    /// The shares of records that can never be handled: those reported as poison, and those reported as retriable.
     pub(crate) poison: u64,
     pub(crate) doomed: u64,
-    /// The share of attempts that fail, panic, never end, take ten times as long, until all is calm.
+    /// The shares of attempts that fail, panic, hang, or take ten times as long, until all is calm.
     pub(crate) flaky: u64,
     pub(crate) panics: u64,
     pub(crate) hangs: u64,
     pub(crate) slow: u64,
-    /// Of a thousand attempts, those that say that nothing can be handled.
+    /// Of a thousand attempts, those that report that nothing can be handled.
     pub(crate) fatal: u64,
-    /// From when to when every attempt fails.
+    /// The times in which every attempt fails.
     pub(crate) outages: Vec<(u64, u64)>,
     pub(crate) strikes: Vec<Strike>,
-    /// Logs may be cut (unclean elections), topics be created again, an operator set offsets: what is handled is judged at the end only, as nobody can say in
-    /// between who knows what of that.
+    /// Logs may be cut (unclean elections), topics be created again, an operator set offsets: the result is checked at the end only, as in
+    /// between nobody can say which member knows of it.
     #[serde(default)]
     pub(crate) cuts: bool,
     /// Each record is written once more, to the topic of copies, in the transaction that commits it.
     #[serde(default)]
     pub(crate) transactional: bool,
-    /// How long a record waits in each retry topic that it passes through, in turn; they have as many partitions as that of dead letters.
+    /// How long a record waits in each retry topic on its way, in turn; they have as many partitions as the topic of dead letters.
     #[serde(default)]
     pub(crate) retries: Vec<u64>,
     /// Handlers block their threads.
     #[serde(default)]
     pub(crate) blocking: bool,
-    /// How long the application lets a worker go on of which a partition has stopped, before it starts it anew.
+    /// How long the application lets a worker with a stopped partition run before it restarts it.
     pub(crate) restarts_after: u64,
 }
 
 impl Work {
-    /// The retry topics in turn, and how long a record waits in each.
+    /// The retry topics in turn, with the delay of each.
     pub(crate) fn retry_topics(&self) -> impl Iterator<Item = (String, u64)> + '_ {
         self.retries.iter().zip(1..).map(|(delay, stage)| (format!("retry.{stage}"), *delay))
     }
 
-    /// How many topics a record of this one has been through: none before those that are subscribed to.
+    /// How many topics a record of this topic has been through: 0 for the subscribed topics.
     pub(crate) fn stage_of(&self, topic: &str) -> usize {
         let mut topics = self.retry_topics();
         topics.position(|(name, _)| name == topic).map_or(0, |index| index + 1)
@@ -96,13 +96,13 @@ pub(crate) struct Breaker {
     pub(crate) probes: usize,
 }
 
-/// Whoever is the `nth` to come to this step is struck there and then.
+/// The `nth` member that reaches this step is struck at that moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Strike {
     pub(crate) step: Moment,
     pub(crate) nth: u64,
     pub(crate) what: Blow,
-    /// How long after it is gone it comes again.
+    /// How long after its end it returns.
     pub(crate) returns: u64,
 }
 

@@ -1,8 +1,9 @@
 //! Handlers that block their threads, in virtual time.
 //!
-//! Each has a thread of its own, and a task of the arena that stands for it. One of the two runs: the task hands over to the thread and waits for it, for real;
-//! the thread hands back where it would block, and says for how long. So the run repeats itself, and the clock, which moves when all
-//! tasks wait, knows of those that block. (On the runtime's own threads for blocking work it would stand still while one of them is busy.)
+//! Each has a thread of its own, and a task of the arena that represents it. One of the two runs: the task hands over to the thread and
+//! waits for it in real time; the thread hands back where it would block, and says for how long. So the run is reproducible, and the clock,
+//! which moves when all tasks wait, accounts for blocking handlers. (On the runtime's own threads for blocking work it would stand still
+//! while one of them is busy.)
 
 use std::{
     cell::RefCell,
@@ -13,7 +14,7 @@ use std::{
 
 use crate::clock;
 
-/// A thread's end of it.
+/// The thread's end of the baton.
 struct Baton {
     says: Sender<Duration>,
     goes_on: Receiver<()>,
@@ -23,9 +24,9 @@ thread_local! {
     static BATON: RefCell<Option<Baton>> = const { RefCell::new(None) };
 }
 
-/// The arena's end of it.
+/// The arena's end of the baton.
 struct Thread {
-    /// Gone when the process dies.
+    /// `None` when the process has died.
     go_on: Option<Sender<()>>,
     /// For how long it blocks; closed when it ends.
     blocks: Receiver<Duration>,
@@ -42,16 +43,16 @@ impl Thread {
             if goes_on.recv().is_ok() {
                 BATON.set(Some(Baton { says, goes_on }));
                 job();
-                // With that it has ended.
+                // This ends it.
                 BATON.take();
             }
         });
-        // Without a thread the handler has ended at once, and not well.
+        // If no thread can be started, the handler fails at once.
         drop(begun);
         Self { go_on: Some(go_on), blocks }
     }
 
-    /// Has it go on, until it blocks for so long; to its end otherwise.
+    /// Lets the thread run until it blocks, and returns for how long; `None` when it has ended.
     fn runs(&self) -> Option<Duration> {
         self.go_on.as_ref()?.send(()).ok()?;
         self.blocks.recv().ok()
@@ -59,7 +60,7 @@ impl Thread {
 }
 
 impl Drop for Thread {
-    /// The process died. What the thread was doing it does no more.
+    /// The process died: the thread's work goes no further.
     fn drop(&mut self) {
         self.go_on = None;
         while self.blocks.recv().is_ok() {}
@@ -74,7 +75,7 @@ pub(super) async fn run(job: Box<dyn FnOnce() + Send>) {
     }
 }
 
-/// Blocks for so long. False when the process is dead: what called this returns at once then.
+/// Blocks for this long. Returns false when the process is dead: the caller then returns at once.
 pub(super) fn block(time: Duration) -> bool {
     BATON.with_borrow(|baton| {
         let Some(Baton { says, goes_on }) = baton else { return false };

@@ -1,4 +1,4 @@
-//! What the handlers of workers do: take their time, fail, panic, hang. All of it is drawn from the seed.
+//! The behaviour of the workers' handlers: they take their time, fail, panic, hang. All of it is drawn from the seed.
 
 use std::{
     collections::BTreeSet,
@@ -22,7 +22,7 @@ use crate::{
     random::Random,
 };
 
-/// One worker's.
+/// The handler of one worker.
 #[derive(Clone)]
 pub(super) struct Handler {
     life: Life,
@@ -31,7 +31,7 @@ pub(super) struct Handler {
     copies: Arc<AtomicU64>,
 }
 
-/// What comes of an attempt.
+/// The fate of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Done,
@@ -47,7 +47,7 @@ impl Handler {
         Self { life: life.clone(), work: Arc::new(work), calls: Arc::default(), copies: Arc::default() }
     }
 
-    /// Of a record.
+    /// Handles one record.
     pub(super) async fn one(self, record: OwnedRecord, attempt: Attempt) -> Result<(), Failure> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         let (world, member) = (self.life.world.clone(), self.life.who.member);
@@ -61,7 +61,7 @@ impl Handler {
         world.freezable(member, work).await
     }
 
-    /// Of a record, on a thread of its own, which it blocks. Some look in between whether anybody waits for them.
+    /// Handles one record on a thread of its own, which it blocks. Some check in between whether their result is still awaited.
     pub(super) fn blocks(self, record: &OwnedRecord, attempt: &Attempt) -> Result<(), Failure> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         let mut handling = self.begin(call, record, attempt)?;
@@ -82,7 +82,7 @@ impl Handler {
         result
     }
 
-    /// Of several. What is of the lane of one that failed is left for the next time.
+    /// Handles several records. After a failure, the rest of that record's lane is left for the next time.
     pub(super) async fn batch(self, batch: Batch) -> Result<Handled, Failure> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         let (world, member) = (self.life.world.clone(), self.life.who.member);
@@ -126,7 +126,7 @@ impl Handler {
             let (who, id) = (self.life.who, handling.id);
             let copy = self.copies.fetch_add(1, Ordering::Relaxed);
             handling.copy = Some(copy);
-            // Whatever becomes of the attempt: of one that fails nobody may see it.
+            // Reported whatever the outcome: the copy of a failed attempt must not be visible.
             self.life.tell(What::Copying { who, transaction: copy, ids: vec![id] });
             let value = copying::value(id, who, copy);
             attempt.send(ProducerRecord::to(copying::COPIES).value(&value))?;
@@ -138,7 +138,7 @@ impl Handler {
         self.life.orders.calm.load(Ordering::Relaxed)
     }
 
-    /// What is handled one after the other.
+    /// The lane of a record.
     fn lane(&self, record: &OwnedRecord) -> Option<Vec<u8>> {
         match self.work.order {
             Order::Key => record.key().map(|key| key[..].to_vec()),
@@ -163,7 +163,7 @@ impl Handler {
     fn draws(&self, call: u64, id: u64) -> (Fate, Duration) {
         const SPREAD: u64 = 0x9E6C_63D0_876A_9A35;
         let (work, seed) = (&self.work, self.life.plan.seed);
-        // The same of each attempt, by whomever.
+        // The same for each attempt, by any worker.
         let nature = Random::new(seed ^ id.wrapping_mul(SPREAD), 31).next() % 100;
         let random =
             &mut Random::new(self.life.random(32).next() ^ (id ^ call << 40).wrapping_mul(SPREAD), 32);
@@ -194,17 +194,17 @@ impl Handler {
 fn outcome(who: Who, call: u64, fate: Fate) -> Result<(), Failure> {
     match fate {
         Fate::Done => Ok(()),
-        // Each failure can be told from every other.
+        // Each failure is unique.
         Fate::Fails => Err(Failure::retry(format!("not now, in call {call} of {who}"))),
         Fate::Poison => Err(Failure::poison("never")),
         Fate::Fatal => Err(Failure::fatal("nothing can be handled")),
-        // Not by `panic!`: the hook tells of those that nobody wanted.
+        // Not by `panic!`, as the hook reports unexpected ones.
         Fate::Panics => std::panic::resume_unwind(Box::new("the handler panics")),
         Fate::Hangs => Err(Failure::fatal("what hangs has no outcome")),
     }
 }
 
-/// Each record of a call that fails as a whole has failed so.
+/// Reports this failure for each record of a call that fails as a whole.
 fn all_failed(handled: Vec<(Option<Handling>, Result<(), Failure>)>, failure: &Failure) -> Failure {
     for (handling, _) in handled {
         if let Some(handling) = handling {
@@ -214,12 +214,12 @@ fn all_failed(handled: Vec<(Option<Handling>, Result<(), Failure>)>, failure: &F
     failure.clone()
 }
 
-/// What a record of a retry topic says that it is of.
+/// The original record that a record of a retry topic names.
 fn origin(origin: &Origin) -> Option<(Place, i64)> {
     Some((Place::new(origin.topic.as_deref()?, origin.partition?), origin.offset?))
 }
 
-/// A record at a handler: its end is told however it comes.
+/// A record at a handler: its end is reported in every case.
 struct Handling {
     life: Life,
     call: u64,

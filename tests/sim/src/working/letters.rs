@@ -1,5 +1,4 @@
-//! Dead letters as the log of their topic has them. What their headers are called is written down here once more: nothing of the worker's code
-//! is asked.
+//! Dead letters as their topic's log has them. The names of their headers are repeated here, independently of the worker's code.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -15,7 +14,7 @@ use crate::{
     producer::ID,
 };
 
-/// Of a record's bytes, its key, its value, its headers, and when it was written.
+/// A digest of a record's key, value, headers, and timestamp.
 pub(crate) fn digest<'a>(
     key: Option<&[u8]>,
     value: Option<&[u8]>,
@@ -28,17 +27,17 @@ pub(crate) fn digest<'a>(
     hasher.finish()
 }
 
-/// What the headers are called that say where a letter comes from: topic, partition, offset.
+/// The headers with a letter's origin: topic, partition, offset.
 const ORIGINS: [[&str; 3]; 3] = [
     ["original_topic", "original_partition", "original_offset"],
     ["kafka_dlt-original-topic", "kafka_dlt-original-partition", "kafka_dlt-original-offset"],
     ["__connect.errors.topic", "__connect.errors.partition", "__connect.errors.offset"],
 ];
 
-/// And those that say when it was written.
+/// The headers with its original timestamp.
 const DATED: [&str; 2] = ["original_timestamp", "kafka_dlt-original-timestamp"];
 
-/// And those of all else that was added to the record's own.
+/// All other headers that were added to the record's own.
 const ADDED: [&str; 9] = [
     "first_error_reason",
     "first_failed_at",
@@ -64,7 +63,7 @@ pub(crate) fn letters(model: &Model, partition: i32, offsets: RangeInclusive<i64
     written(model, &at, offsets).map(letter).collect()
 }
 
-/// The records of a retry topic at these offsets: that they are there, as a producer would tell it, and what they say of themselves.
+/// The records of a retry topic at these offsets: an event for each as from a producer, and one with its headers.
 pub(crate) fn put_aside(
     model: &Model,
     (topic, partition): (&str, i32),
@@ -97,7 +96,7 @@ fn written(
     model.records(&at.topic, at.partition).into_iter().filter(move |(offset, _)| offsets.contains(offset))
 }
 
-/// Of what it has of the record that it is of.
+/// The digest of the original record's parts in it.
 fn own_digest(record: &NewRecord) -> u64 {
     let added = |name: &str| ORIGINS.iter().flatten().chain(&DATED).chain(&ADDED).any(|added| *added == name);
     let own = record.headers.iter().filter(|(name, _)| !added(name));
@@ -106,7 +105,7 @@ fn own_digest(record: &NewRecord) -> u64 {
     digest(record.key.as_deref(), record.value.as_deref(), own, dated)
 }
 
-/// Which record it is of, as it says.
+/// The original record that it names.
 fn of(record: &NewRecord) -> Option<(Place, i64)> {
     ORIGINS.iter().find_map(|names| origin(record, names))
 }
@@ -123,7 +122,7 @@ fn text(record: &NewRecord, wanted: &str) -> Option<String> {
     String::from_utf8(header(record, wanted)?.to_vec()).ok()
 }
 
-/// The number of the record that was written first.
+/// The number of the original record.
 fn id(record: &NewRecord) -> u64 {
     let bytes = record.value.as_ref().or_else(|| header(record, ID));
     let number = bytes.and_then(|bytes| bytes.get(..8)?.try_into().ok());
@@ -136,7 +135,7 @@ fn origin(record: &NewRecord, [topic, partition, offset]: &[&str; 3]) -> Option<
     Some((Place::new(&topic, partition), number(header(record, offset)?)?))
 }
 
-/// As text, or as Java writes an `int` or a `long`.
+/// Parses a number as text, or as Java writes an `int` or a `long`.
 fn number(value: &Bytes) -> Option<i64> {
     let text = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
     text.or_else(|| Some(i64::from(i32::from_be_bytes(value[..].try_into().ok()?))))

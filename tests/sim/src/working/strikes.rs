@@ -1,4 +1,4 @@
-//! Blows that fall when somebody comes to a step.
+//! Blows that strike when a worker reaches a step.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,7 @@ use crate::{
 
 const PRODUCE: i16 = 0;
 
-/// Strikes whoever comes to the steps of a plan.
+/// Strikes the workers that reach the steps of a plan.
 pub(crate) fn strike(log: &Log, work: &Work, cast: &Cast) {
     let (strikes, cast) = (work.strikes.clone(), cast.clone());
     let counts: Arc<Mutex<BTreeMap<u8, u64>>> = Arc::default();
@@ -31,7 +31,7 @@ pub(crate) fn strike(log: &Log, work: &Work, cast: &Cast) {
     });
 }
 
-/// Which step it is, and whose.
+/// The step of an event, and its life.
 fn step(what: &What) -> Option<(Moment, Who)> {
     Some(match what {
         What::Assigned { who, .. } => (Moment::Assigned, *who),

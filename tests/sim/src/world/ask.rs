@@ -1,4 +1,4 @@
-//! Requests from nowhere: what producers and the run itself ask of the cluster, without a network between.
+//! Requests without a network: those of producers and of the run itself to the cluster.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use offtake_broker::Output;
 use super::State;
 
 impl State {
-    /// Asks a broker and gives its answer, if it answers at once.
+    /// Sends a request to a broker and returns its answer, if it answers at once.
     pub(crate) fn ask(
         &mut self,
         now: Instant,

@@ -1,10 +1,10 @@
-//! What a worker's commit says is finished beyond its offset, read from the commit's metadata as `crates/worker` describes the text: with
-//! nothing of its code.
+//! The records beyond its offset that a worker's commit marks as finished, read from the commit's metadata in the format that
+//! `crates/worker` documents, with none of its code.
 
 const PREFIX: &str = "ow1.";
 const CRC_BYTES: usize = 4;
 
-/// The ranges; none where the text is another's.
+/// The ranges; none if the text is not in this format.
 pub(super) fn beyond(committed: i64, metadata: &str) -> Vec<(i64, i64)> {
     metadata.strip_prefix(PREFIX).and_then(|text| ranges(committed, &bytes(text)?)).unwrap_or_default()
 }
@@ -27,7 +27,7 @@ fn bytes(text: &str) -> Option<Vec<u8>> {
 fn ranges(committed: i64, bytes: &[u8]) -> Option<Vec<(i64, i64)>> {
     let (form, rest) = bytes.get(..bytes.len().checked_sub(CRC_BYTES)?)?.split_first()?;
     let mut rest = rest.iter().copied();
-    // The leader epoch and the newest timestamp of what is finished.
+    // The leader epoch and the newest timestamp of the finished records.
     number(&mut rest)?;
     number(&mut rest)?;
     let mut ranges: Vec<(i64, i64)> = Vec::new();
@@ -64,7 +64,7 @@ fn number(bytes: &mut impl Iterator<Item = u8>) -> Option<i64> {
 mod tests {
     use super::*;
 
-    /// Written by hand: the form, epoch 7, no timestamp, the body, and a checksum that is not looked at.
+    /// Written by hand: the form, epoch 7, no timestamp, the body, and a checksum that is not checked.
     fn text(form: u8, body: &[u8]) -> String {
         const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
         let bytes = [&[form, 8, 0][..], body, &[0; 4]].concat();

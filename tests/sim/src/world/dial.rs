@@ -11,11 +11,11 @@ use offtake::dial::{ByteStream, Dial, DialFuture};
 use super::{BOOTSTRAP, Obstacle, World, stream::Stream};
 use crate::{clock, events::Who};
 
-/// The way from one member to all brokers.
+/// The dialler of one member for all brokers.
 pub(crate) struct Road {
     pub(crate) world: World,
     pub(crate) who: Who,
-    /// It is the member's producer's.
+    /// Whether it belongs to the member's producer.
     pub(crate) produces: bool,
 }
 
@@ -43,7 +43,7 @@ impl Dial for Road {
 
     fn connect<'a>(&'a self, host: &'a str, address: SocketAddr) -> DialFuture<'a, Box<dyn ByteStream>> {
         Box::pin(async move {
-            // A broker that moved is found where it listens now; its old address has nobody.
+            // A broker that moved is found at its present address; its old one refuses.
             let listens =
                 || self.world.lock().broker_at(host, address.port()).ok_or(io::ErrorKind::ConnectionRefused);
             listens()?;
@@ -52,7 +52,7 @@ impl Dial for Road {
                 state.one_way() + state.one_way()
             };
             clock::sleep(there_and_back).await;
-            // Another may listen there by the time that the connection is made.
+            // Another broker may listen there by the time the connection is made.
             let broker = loop {
                 let broker = listens()?;
                 match self.wall(broker) {

@@ -1,4 +1,4 @@
-//! The engine without connection code: its requests go to the model as frames, and nothing of `offtake-net` is between.
+//! The engine without connection code: its requests go to the model as frames, without `offtake-net` in between.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -16,14 +16,14 @@ use tokio::time::Sleep;
 use super::{Arrival, End, World, peek};
 use crate::{clock, events::Who};
 
-/// After a refused dial, as `reconnect.backoff.ms`.
+/// The wait after a refused dial, as by `reconnect.backoff.ms`.
 const BACKOFF: Duration = Duration::from_millis(50);
 
 /// Carries one member's requests.
 pub(crate) struct Direct {
     world: World,
     who: Who,
-    /// It is the member's producer's.
+    /// Whether it belongs to the member's producer.
     produces: bool,
     brokers: Vec<i32>,
     bootstrap: i32,
@@ -63,7 +63,7 @@ impl Direct {
         }
     }
 
-    /// Of the member's producer.
+    /// For the member's producer.
     pub(crate) fn of_producer(world: World, who: Who, brokers: i32) -> Self {
         let mut this = Self::new(world, who, brokers);
         this.produces = true;
@@ -84,7 +84,7 @@ impl Direct {
             if usable {
                 return Some(line);
             }
-            // It ended, and `collect` has not seen it: after this nobody would.
+            // The connection ended, and `collect` has not seen it: after this it could not.
             self.lines.remove(&(broker, lane));
             self.lost(line);
         }
@@ -93,7 +93,7 @@ impl Direct {
         Some(line)
     }
 
-    /// Whole answers that have arrived, and connections that have ended.
+    /// Collects complete answers that have arrived, and connections that have ended.
     fn collect(&mut self, cx: &Context<'_>) {
         let (mut answers, mut ended) = (Vec::new(), Vec::new());
         {
@@ -153,7 +153,7 @@ impl Direct {
         }
     }
 
-    /// A call that takes too long takes its connection with it.
+    /// A call that times out closes its connection.
     fn time_out(&mut self, now: Instant) {
         let late: Vec<i32> =
             self.waiting.iter().filter(|(_, waiting)| waiting.deadline <= now).map(|(id, _)| *id).collect();
@@ -227,7 +227,7 @@ impl Carrier for Direct {
         self.world.with(|state, now| state.travel(now, Arrival::ToBroker { line, frame }));
     }
 
-    /// All that is not answered was written at once.
+    /// Nothing to withdraw: all unanswered requests were written at once.
     fn withdraw(&mut self, _: u64) {}
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Completion> {

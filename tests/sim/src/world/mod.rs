@@ -30,10 +30,10 @@ use crate::{
 /// The group of every run.
 pub(crate) const GROUP: &str = "g";
 
-/// Where members begin: a name that follows the first broker wherever it listens.
+/// The members' bootstrap server: a name that follows the first broker wherever it listens.
 pub(crate) const BOOTSTRAP: &str = "bootstrap:9092";
 
-/// The world. All share it; nobody holds it across an await.
+/// The world, shared by all; nobody holds its lock across an await.
 #[derive(Clone)]
 pub(crate) struct World {
     state: Arc<Mutex<State>>,
@@ -52,7 +52,7 @@ pub(crate) struct State {
     due: BTreeMap<(Instant, u64), Arrival>,
     next_arrival: u64,
     pub(crate) troubles: Vec<Trouble>,
-    /// What strikes requests, by class.
+    /// The rules that strike requests, by class.
     pub(crate) armed: Vec<(&'static str, RuleId)>,
     pub(crate) partial_writes: bool,
     /// The transaction that each producer id has open, or had last.
@@ -65,17 +65,17 @@ pub(crate) struct State {
 /// A connection, as the network sees it.
 struct Line {
     who: Who,
-    /// The member's producer's, not its consumer's.
+    /// Whether it is the member's producer's, not its consumer's.
     produces: bool,
     broker: i32,
     connection: ConnectionId,
-    /// What the member wrote of a frame that is not whole yet.
+    /// The bytes of an incomplete frame from the member.
     partial: BytesMut,
-    /// What has arrived for the member.
+    /// The bytes that have arrived for the member.
     readable: BytesMut,
     reader: Option<Waker>,
     end: Option<End>,
-    /// Nothing overtakes on a connection.
+    /// Keeps the order: on a connection nothing overtakes.
     last: [Instant; 2],
 }
 
@@ -107,7 +107,7 @@ impl Arrival {
     }
 }
 
-/// What is wrong between a member and a broker, and until when.
+/// A disturbance between a member and a broker, and until when.
 pub(crate) struct Trouble {
     pub(crate) member: usize,
     pub(crate) broker: i32,
@@ -117,7 +117,7 @@ pub(crate) struct Trouble {
 
 pub(crate) enum Obstacle {
     Slow(Duration),
-    /// Nothing passes; `one_way`: only what goes to the member.
+    /// Nothing passes; `one_way`: only towards the member.
     Wall {
         one_way: bool,
     },
@@ -150,7 +150,7 @@ impl World {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something to the world, and has its consequences carried out.
+    /// Acts on the world, and carries out the consequences.
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut State, Instant) -> R) -> R {
         let now = clock::now();
         let mut state = self.lock();
@@ -162,7 +162,7 @@ impl World {
         result
     }
 
-    /// Carries out what is due, for ever.
+    /// Carries out everything that becomes due, for ever.
     pub(crate) async fn run(self) {
         loop {
             let wake = {
@@ -192,7 +192,7 @@ impl State {
         [arrival, self.model.poll_timeout()].into_iter().flatten().min()
     }
 
-    /// Everything that is due now, and what follows from it at once.
+    /// Carries out everything that is due now, and its immediate consequences.
     fn settle(&mut self, now: Instant) {
         loop {
             let mut quiet = true;
@@ -224,7 +224,7 @@ impl State {
     fn carry_out(&mut self, now: Instant, arrival: Arrival) {
         let Some(line) = self.lines.get_mut(&arrival.line()) else { return };
         let (who, broker) = (line.who, line.broker);
-        // What met a wall on its way arrives when that is gone.
+        // Traffic that meets a wall on its way arrives when the wall is gone.
         if let Some(until) = self.wall(now, who.member, broker, arrival.to_broker()) {
             let at = until + self.one_way();
             return self.at(at, arrival);
@@ -267,7 +267,7 @@ impl State {
         self.travel(now, arrival);
     }
 
-    /// Puts something on its way.
+    /// Sends something on its way.
     fn travel(&mut self, now: Instant, arrival: Arrival) {
         let mut takes = self.one_way();
         let Some(line) = self.lines.get(&arrival.line()) else { return };
@@ -332,14 +332,14 @@ impl State {
         Some(self.next_line)
     }
 
-    /// A member closes its end of a connection.
+    /// A member closed its end of a connection.
     fn disconnected(&self, line: u64) {
         if let Some(line) = self.lines.get(&line).filter(|line| !line.produces) {
             self.log.tell(What::Disconnected { who: line.who });
         }
     }
 
-    /// Connections between a member and a broker break, whatever was on its way.
+    /// Breaks the connections between a member and a broker, whatever was in flight.
     pub(crate) fn reset_lines(&mut self, member: usize, broker: i32) {
         let hit: Vec<u64> = self
             .lines
@@ -354,7 +354,7 @@ impl State {
         }
     }
 
-    /// Connections that members hold open.
+    /// The number of connections that members hold open.
     pub(crate) fn open_lines(&self) -> usize {
         self.lines.len()
     }
@@ -377,7 +377,7 @@ impl State {
                 metadata,
             } => {
                 let place = Place::new(&topic, partition);
-                // Of a group without members the group itself says who it was.
+                // For a group without members the group's name identifies the member.
                 let member = if group == GROUP { member } else { group };
                 let beyond = claims::beyond(offset, &metadata);
                 let committed =
@@ -410,7 +410,7 @@ impl State {
                 Some(transaction) => (at, What::Ended { transaction: *transaction, committed }),
                 None => return,
             },
-            // Who produces tells it, with what is in the records.
+            // The producer reports it, with the records' content.
             _ => return,
         };
         self.log.tell_at(at, what);

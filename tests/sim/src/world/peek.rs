@@ -1,4 +1,4 @@
-//! Reading over a member's shoulder: what the checks must know of what it sends.
+//! Inspects a member's requests: extracts the facts that the checks need.
 
 use bytes::Bytes;
 use kafka_protocol::{
@@ -17,7 +17,7 @@ const CONSUMER_GROUP_HEARTBEAT: i16 = 68;
 /// The epoch with which a static member leaves for a while.
 const STEPS_OUT: i32 = -2;
 
-/// Notes what matters of a request.
+/// Logs the relevant facts of a request.
 pub(super) fn request(log: &Log, who: Who, frame: &Bytes) {
     let Some(key) = frame.get(..2).and_then(|key| key.try_into().ok()).map(i16::from_be_bytes) else {
         return;

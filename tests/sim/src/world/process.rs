@@ -1,4 +1,4 @@
-//! A member's process: it can be stopped (SIGSTOP), go on, and be killed.
+//! A member's process: it can be stopped (SIGSTOP), resumed, and killed.
 
 use std::{
     pin::Pin,
@@ -10,26 +10,26 @@ use tokio::task::AbortHandle;
 
 use super::World;
 
-/// What the world keeps of a member.
+/// The world's state of a member.
 #[derive(Default)]
 pub(crate) struct Process {
     /// Stopped, and until when.
     pub(crate) frozen: Option<Instant>,
-    /// Everything that wanted to run while it was stopped.
+    /// The tasks that were woken while it was stopped.
     pub(crate) waiting: Vec<Waker>,
-    /// All that runs of it: ended with it.
+    /// All its tasks, which end with it.
     pub(crate) tasks: Vec<AbortHandle>,
     /// The application does nothing until then.
     pub(crate) stalled: Option<Instant>,
 }
 
 impl Process {
-    /// Whether it is to go on now.
+    /// Whether it is to resume now.
     pub(crate) fn thaws(&self, now: Instant) -> bool {
         self.frozen.is_some_and(|until| until <= now)
     }
 
-    /// Goes on.
+    /// Resumes.
     pub(crate) fn thaw(&mut self) {
         self.frozen = None;
         for waker in self.waiting.drain(..) {
@@ -38,7 +38,7 @@ impl Process {
     }
 }
 
-/// A future of a member: stands still while the process is stopped.
+/// A future of a member, which stands still while the process is stopped.
 pub(crate) struct Freezable<F: ?Sized> {
     world: World,
     member: usize,
@@ -63,7 +63,7 @@ impl<F: Future + ?Sized> Future for Freezable<F> {
 }
 
 impl World {
-    /// Whether a member's process is stopped; if so the task is woken when it goes on.
+    /// Whether a member's process is stopped; if so the task is woken when it resumes.
     pub(crate) fn is_frozen(&self, member: usize, cx: &Context<'_>) -> bool {
         let mut state = self.lock();
         let process = state.processes.entry(member).or_default();
@@ -73,12 +73,12 @@ impl World {
         process.frozen.is_some()
     }
 
-    /// Something that stands still while a member's process is stopped.
+    /// Wraps a future so that it stands still while a member's process is stopped.
     pub(crate) fn freezable<F: Future>(&self, member: usize, future: F) -> Freezable<F> {
         Freezable::new(self.clone(), member, Box::pin(future))
     }
 
-    /// Runs something as part of a member's process.
+    /// Spawns a task as part of a member's process.
     pub(crate) fn spawn<F>(&self, member: usize, future: Pin<Box<F>>) -> tokio::task::JoinHandle<F::Output>
     where
         F: Future + Send + ?Sized + 'static,

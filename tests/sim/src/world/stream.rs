@@ -50,7 +50,7 @@ impl AsyncWrite for Stream {
             return Poll::Pending;
         }
         let mut state = self.world.lock();
-        // As a socket whose buffer is nearly full.
+        // Like a socket whose buffer is nearly full.
         let takes = match state.partial_writes && bytes.len() > 1 {
             true => 1 + state.random.below(bytes.len()),
             false => bytes.len(),
@@ -95,7 +95,7 @@ impl Drop for Stream {
 }
 
 impl State {
-    /// The next whole frame of what a member wrote, without its length.
+    /// The next complete frame of a member's writes, without its length.
     fn whole_frame(&mut self, line: u64) -> Option<Bytes> {
         let partial = &mut self.lines.get_mut(&line)?.partial;
         let length = usize::try_from(i32::from_be_bytes(partial.get(..4)?.try_into().ok()?)).ok()?;

@@ -1,4 +1,4 @@
-//! apache-avro: its own `Value`, that turned into the user's type, and serde straight from the bytes (which resolves nothing).
+//! apache-avro: its own `Value`, then converted to the user's type, and serde straight from the bytes (which resolves nothing).
 
 use std::time::Duration;
 

@@ -1,9 +1,10 @@
-//! How fast Avro is decoded: Offtake and apache-avro, on the same file as `benches/avro/read.py` and `benches/avro/Read.java`.
+//! The speed of decoding Avro: Offtake and apache-avro, on the same file as `benches/avro/read.py` and
+//! `benches/avro/Read.java`.
 //!
 //!     avro write FILE            makes the file: 10,000 records of ten fields and some 1 KiB
 //!     avro CONTENDER FILE SECONDS   decodes it again and again, and prints one line of JSON
 //!
-//! The file has the schema, then each record, each behind its length (four bytes, little-endian).
+//! The file has the schema, then each record, each after its length (four bytes, little-endian).
 
 mod apache;
 mod ours;
@@ -47,7 +48,7 @@ fn read(mut file: &[u8]) -> Result<Input, Failure> {
     Ok(Input { schema: String::from_utf8(pieces.remove(0))?, records: pieces })
 }
 
-/// Decodes everything for a third of the time to warm up, then for the whole of it, and prints what that was.
+/// Decodes everything for a third of the time to warm up, then for the whole of it, and prints the result.
 pub fn measure<'i, T>(
     input: &'i Input,
     length: Duration,
@@ -72,7 +73,7 @@ pub fn measure<'i, T>(
     Ok(())
 }
 
-/// Of this process, which has one thread.
+/// The processor time of this process, which has one thread.
 fn processor_time() -> Result<f64, Failure> {
     let text = std::fs::read_to_string("/proc/self/schedstat")?;
     let nanos: f64 = text.split(' ').next().unwrap_or_default().parse()?;

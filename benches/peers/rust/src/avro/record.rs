@@ -1,4 +1,4 @@
-//! The record that is decoded: ten fields, some 1 KiB.
+//! The record to decode: ten fields, about 1 KiB.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub const SCHEMA: &str = r#"{"type": "record", "name": "Metric", "namespace": "b
     {"name": "labels", "type": {"type": "map", "values": "string"}},
     {"name": "message", "type": "string"}]}"#;
 
-/// The reader's: `id` and `load` as they are, one field less, one more, another order.
+/// The reader's schema: `id` and `load` unchanged, one field less, one more, another order.
 pub const READER: &str = r#"{"type": "record", "name": "Metric", "namespace": "bench", "fields": [
     {"name": "message", "type": "string"},
     {"name": "id", "type": "double"},
@@ -60,7 +60,7 @@ pub struct Metric {
     pub message: String,
 }
 
-/// The same without a copy of a text.
+/// The same without copying texts.
 #[derive(Deserialize)]
 #[allow(dead_code, reason = "decoded, and no more")]
 pub struct BorrowedMetric<'a> {

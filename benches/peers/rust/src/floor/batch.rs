@@ -19,7 +19,7 @@ pub struct Batch<'a> {
     records: &'a [u8],
 }
 
-/// The next whole batch; none where the broker has cut it short.
+/// The next whole batch; `None` if the broker has cut it short.
 pub fn take<'a>(from: &mut &'a [u8]) -> Result<Option<Batch<'a>>, Failure> {
     let mut at = *from;
     if at.len() < 61 {
@@ -60,12 +60,12 @@ impl<'a> Batch<'a> {
         self.records
     }
 
-    /// The offset behind the batch.
+    /// The offset after the batch.
     pub fn end(&self) -> i64 {
         self.base + i64::from(self.last_delta) + 1
     }
 
-    /// Every record from that offset on.
+    /// Walks every record from this offset on.
     pub fn walk(&self, mut plain: &[u8], from: i64, tally: &mut Tally) -> Result<(), Failure> {
         for _ in 0..self.count {
             let length = usize::try_from(read::varint(&mut plain)?)?;

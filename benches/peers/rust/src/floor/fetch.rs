@@ -15,7 +15,7 @@ pub fn request(frame: &mut Vec<u8>, topic: &str, offsets: &[i64]) {
     frame.clear();
     frame.extend([0, 0, 0, 0]);
     frame.extend([0, 1, 0, 12]); // api key, version
-    frame.extend(7_i32.to_be_bytes()); // correlation: one is under way at a time
+    frame.extend(7_i32.to_be_bytes()); // correlation: one request at a time
     frame.extend([0, 5]);
     frame.extend(b"floor");
     frame.push(0);
@@ -47,7 +47,7 @@ pub fn request(frame: &mut Vec<u8>, topic: &str, offsets: &[i64]) {
     frame.splice(..4, size);
 }
 
-/// One more than it is, as an unsigned varint.
+/// The length plus one, as an unsigned varint.
 fn length(frame: &mut Vec<u8>, length: usize) {
     let mut number = length + 1;
     while number >= 0x80 {
@@ -57,7 +57,7 @@ fn length(frame: &mut Vec<u8>, length: usize) {
     frame.push(number as u8);
 }
 
-/// Sends a request, and reads the whole answer behind its length into a buffer that only ever grows.
+/// Sends a request, and reads the whole answer after its length into a buffer that only ever grows.
 pub fn exchange<'a>(
     stream: &mut (impl Read + Write),
     request: &[u8],
@@ -78,7 +78,7 @@ pub fn exchange<'a>(
     Ok(room)
 }
 
-/// Calls `each` with a partition and its record batches, for all of the answer.
+/// Calls `each` with a partition and its record batches, for the whole answer.
 pub fn each_partition<'a>(
     mut answer: &'a [u8],
     mut each: impl FnMut(usize, &'a [u8]) -> Result<(), Failure>,
@@ -97,7 +97,7 @@ pub fn each_partition<'a>(
             refuse(i16::from_be_bytes(read::fixed(from)?))?;
             read::take(from, 8 * 3)?; // high watermark, last stable offset, log start
             for _ in 0..read::compact(from)? {
-                read::take(from, 16)?; // aborted transactions: none are there
+                read::take(from, 16)?; // aborted transactions, of which there are none
                 read::tags(from)?;
             }
             read::i32(from)?; // preferred replica

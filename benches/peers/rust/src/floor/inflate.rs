@@ -1,17 +1,17 @@
-//! What a batch is packed in. Contexts and the buffer are made once; the buffer only ever grows, so that nothing is zeroed
-//! twice.
+//! Decompression of a batch. Contexts and the buffer are created once; the buffer only ever grows, so that nothing is
+//! zeroed twice.
 
 use crate::common::Failure;
 use crate::read;
 
-/// What one batch may unpack to.
+/// The largest decompressed size of one batch.
 const MOST: usize = 64 << 20;
 const XERIAL: &[u8] = b"\x82SNAPPY\0";
 
 #[derive(Default)]
 pub struct Inflater {
     plain: Vec<u8>,
-    /// How much of it the batch has filled.
+    /// How many of its bytes the batch has filled.
     filled: usize,
     gzip: Option<flate2::Decompress>,
     zstd: Option<zstd::bulk::Decompressor<'static>>,
@@ -32,7 +32,7 @@ impl Inflater {
         Ok(self.plain.get(..self.filled).unwrap_or_default())
     }
 
-    /// Room for so many bytes behind what is filled.
+    /// Makes room for this many bytes after the filled ones.
     fn room(&mut self, size: usize) -> Result<&mut [u8], Failure> {
         let end = self.filled + size;
         if end > MOST {
@@ -59,7 +59,7 @@ impl Inflater {
         if done == flate2::Status::StreamEnd { Ok(()) } else { Err(format!("gzip: {done:?}").into()) }
     }
 
-    /// Java's producer streams, so the frame does not say how long it is: what was enough before is tried first.
+    /// Java's producer streams, so the frame does not contain its size: the previous size is tried first.
     fn zstd(&mut self, packed: &[u8]) -> Result<(), Failure> {
         let mut zstd = self.zstd.take().map_or_else(zstd::bulk::Decompressor::new, Ok)?;
         let mut size = self.plain.len().max(packed.len() * 4);
@@ -76,7 +76,7 @@ impl Inflater {
         }
     }
 
-    /// Blocks behind a head of 16 bytes, as Java writes them, or one block alone.
+    /// Blocks after a header of 16 bytes, as Java writes them, or one block alone.
     fn snappy(&mut self, packed: &[u8]) -> Result<(), Failure> {
         if !packed.starts_with(XERIAL) {
             return self.snappy_block(packed);
@@ -97,7 +97,7 @@ impl Inflater {
         Ok(())
     }
 
-    /// A frame of blocks that need nothing of one another, as Java writes it.
+    /// A frame of independent blocks, as Java writes it.
     fn lz4(&mut self, packed: &[u8]) -> Result<(), Failure> {
         let mut left = packed;
         if read::fixed(&mut left)? != [0x04, 0x22, 0x4d, 0x18] {
@@ -114,7 +114,7 @@ impl Inflater {
             6 => 1 << 20,
             _ => 4 << 20,
         };
-        read::take(&mut left, if sized { 9 } else { 1 })?; // the size, the head's checksum
+        read::take(&mut left, if sized { 9 } else { 1 })?; // the size, the header's checksum
         loop {
             let size = u32::from_le_bytes(read::fixed(&mut left)?);
             if size == 0 {

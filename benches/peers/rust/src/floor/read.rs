@@ -1,4 +1,4 @@
-//! Numbers and strings off the front of a slice.
+//! Reads numbers and strings from the front of a slice.
 
 use crate::common::Failure;
 
@@ -51,19 +51,19 @@ pub fn varint(from: &mut &[u8]) -> Result<i64, Failure> {
     Ok((number >> 1).cast_signed() ^ -(number & 1).cast_signed())
 }
 
-/// Bytes behind a varint that is their length, −1 for none.
+/// Bytes after their length as a varint, −1 for none.
 #[inline]
 pub fn bytes<'a>(from: &mut &'a [u8]) -> Result<&'a [u8], Failure> {
     let length = varint(from)?;
     if length < 0 { Ok(&[]) } else { take(from, usize::try_from(length)?) }
 }
 
-/// A flexible version's length or count: one more than it is.
+/// A length or count of a flexible version, which is stored plus one.
 pub fn compact(from: &mut &[u8]) -> Result<usize, Failure> {
     Ok(usize::try_from(unsigned(from)?)?.saturating_sub(1))
 }
 
-/// Tagged fields, which say nothing here.
+/// Tagged fields, which are ignored.
 pub fn tags(from: &mut &[u8]) -> Result<(), Failure> {
     for _ in 0..unsigned(from)? {
         unsigned(from)?;

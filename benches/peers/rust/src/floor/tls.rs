@@ -1,4 +1,4 @@
-//! TLS: rustls with the cryptography of ring and all else as it comes, over a socket that is read 64 KiB at a time.
+//! TLS: rustls with the cryptography of ring and its defaults, over a socket that is read 64 KiB at a time.
 
 use std::io::{BufReader, Read, Result, Write};
 use std::net::TcpStream;

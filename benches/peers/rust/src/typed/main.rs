@@ -1,5 +1,5 @@
-//! The whole path: records are read from a topic and decoded by the schema that a registry has. By Offtake, and by the decoder of
-//! schema_registry_converter on records that Offtake reads; `benches/typed` has the others.
+//! The whole path: records are read from a topic and decoded with a registry's schema. By Offtake, and by the decoder
+//! of schema_registry_converter on records that Offtake reads; `benches/typed` has the others.
 //!
 //!     typed fill BOOTSTRAP REGISTRY TOPIC COUNT         writes so many records of ten fields and some 1 KiB
 //!     typed CONTENDER BOOTSTRAP REGISTRY TOPIC COUNT    reads as many, and prints one line of JSON
@@ -94,7 +94,7 @@ impl Tally {
         self.records += 1;
     }
 
-    /// Seconds from the first record on, and processor time of the whole process.
+    /// Seconds since the first record, and processor time of the whole process.
     fn end(self) -> Result<(), Failure> {
         let seconds = self.first.map_or(0.0, |first| first.elapsed().as_secs_f64());
         let stat = std::fs::read_to_string("/proc/self/stat")?;
@@ -110,7 +110,7 @@ async fn fill(bootstrap: &str, registry: &str, topic: &str, count: u64) -> Resul
     let text = SchemaText::new(SchemaType::Avro, record::SCHEMA);
     let encoder = Serializer::register(SchemaRegistry::new(registry)?, text).encoder(topic).await?;
     let file = record::file()?;
-    // The schema, and the records, each behind its length.
+    // The schema, and the records, each after its length.
     let (mut left, mut records) = (file.as_slice(), Vec::new());
     while let Some((length, rest)) = left.split_first_chunk::<4>() {
         let (piece, rest) = rest.split_at(u32::from_le_bytes(*length) as usize);

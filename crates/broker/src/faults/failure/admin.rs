@@ -14,7 +14,7 @@ use kafka_protocol::messages::{
 
 pub(super) fn metadata(request: &MetadataRequest, version: i16, code: i16) -> MetadataResponse {
     let topics = request.topics.iter().flatten().map(|asked| {
-        // No version before 12 can say null, and no later one does here.
+        // Before version 12 the name cannot be null; a null name in a later version is answered as an empty one.
         let name = asked.name.clone().unwrap_or_default();
         let topic = MetadataResponseTopic::default().with_error_code(code).with_name(Some(name));
         if version >= 10 { topic.with_topic_id(asked.topic_id) } else { topic }

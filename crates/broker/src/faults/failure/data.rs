@@ -16,7 +16,7 @@ use kafka_protocol::messages::{
 
 use super::NONE;
 
-/// A partition of a Produce answer that has nothing but an error.
+/// A partition of a Produce answer with nothing but an error.
 pub(in super::super) fn unproduced(index: i32, code: i16) -> PartitionProduceResponse {
     PartitionProduceResponse::default()
         .with_index(index)
@@ -37,7 +37,7 @@ pub(super) fn produce(request: &ProduceRequest, code: i16) -> ProduceResponse {
     ProduceResponse::default().with_responses(responses.collect())
 }
 
-/// A partition of a Fetch answer that has nothing but an error.
+/// A partition of a Fetch answer with nothing but an error.
 pub(in super::super) fn unfetched(partition: i32, code: i16) -> PartitionData {
     PartitionData::default()
         .with_partition_index(partition)
@@ -48,7 +48,7 @@ pub(in super::super) fn unfetched(partition: i32, code: i16) -> PartitionData {
 
 pub(super) fn fetch(request: &FetchRequest, version: i16, code: i16) -> FetchResponse {
     let answer = FetchResponse::default();
-    // Before 7 there is no place at the top; from 13 on the top is enough.
+    // Before version 7 there is no top-level error; from 13 on the top-level one is enough.
     let answer =
         if version >= 7 { answer.with_error_code(code).with_session_id(request.session_id) } else { answer };
     if version >= 13 {
@@ -61,7 +61,7 @@ pub(super) fn fetch(request: &FetchRequest, version: i16, code: i16) -> FetchRes
     answer.with_responses(responses.collect())
 }
 
-/// A partition of a ListOffsets answer that has nothing but an error.
+/// A partition of a ListOffsets answer with nothing but an error.
 pub(in super::super) fn unlisted(index: i32, code: i16) -> ListOffsetsPartitionResponse {
     ListOffsetsPartitionResponse::default()
         .with_partition_index(index)
@@ -79,7 +79,7 @@ pub(super) fn list_offsets(request: &ListOffsetsRequest, code: i16) -> ListOffse
     ListOffsetsResponse::default().with_topics(topics.collect())
 }
 
-/// A partition of an OffsetForLeaderEpoch answer that has nothing but an error.
+/// A partition of an OffsetForLeaderEpoch answer with nothing but an error.
 pub(in super::super) fn no_end_offset(partition: i32, code: i16) -> EpochEndOffset {
     EpochEndOffset::default()
         .with_partition(partition)

@@ -1,4 +1,4 @@
-//! Groups and what they committed.
+//! Groups and their committed offsets.
 
 use kafka_protocol::{
     messages::{

@@ -1,7 +1,7 @@
-//! How each API says that a whole request failed: what Kafka's brokers answer when handling it threw an error.
+//! How each API reports that a whole request failed: the answer of Kafka's brokers when handling it threw an error.
 //!
-//! Some have a place at the top of the answer, some say it of each thing that was asked for, and some moved from one to
-//! the other with a version.
+//! Some APIs have a top-level error, some repeat the error for each requested item, and some moved from one to the
+//! other with a version.
 
 mod admin;
 mod data;
@@ -16,8 +16,8 @@ use kafka_protocol::protocol::StrBytes;
 
 pub(super) use data::{no_end_offset, unfetched, unlisted, unproduced};
 
-/// The answer that says `code` of all that was asked; `None` where nothing can be said: a Produce that wants no answer,
-/// where Kafka closes the connection instead, or an API that is not spoken.
+/// The answer that reports `code` for the whole request; `None` where there is no such answer: for a Produce without
+/// acknowledgement, where Kafka closes the connection instead, or for an unsupported API.
 pub(super) fn answer(request: &RequestKind, version: i16, code: i16) -> Option<ResponseKind> {
     use RequestKind as R;
     use ResponseKind as A;
@@ -89,5 +89,5 @@ pub(super) fn answer(request: &RequestKind, version: i16, code: i16) -> Option<R
     })
 }
 
-/// What stands for an unknown offset, timestamp, epoch or producer.
+/// Stands for an unknown offset, timestamp, epoch or producer.
 const NONE: i64 = -1;

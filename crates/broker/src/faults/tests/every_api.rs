@@ -1,11 +1,11 @@
-//! What every API can say.
+//! Every API can report an error and a throttle time.
 
 use kafka_protocol::messages::*;
 
 use super::*;
 use crate::{api::VERSIONS, faults::failure};
 
-/// A request of each API that asks for one thing of each kind.
+/// A request of each API that asks for one item of each kind.
 fn request(key: ApiKey, version: i16) -> RequestKind {
     use RequestKind as R;
     let topic = || TopicName(StrBytes::from_static_str("t"));
@@ -134,7 +134,7 @@ fn can_say_that_it_failed_in_every_version() {
             let mut bytes = BytesMut::new();
             answer.encode(&mut bytes, version).unwrap_or_else(|error| panic!("{key:?} v{version}: {error}"));
             let said = bytes.windows(2).filter(|two| **two == CODE.to_be_bytes()).count();
-            // Metadata from 13 on and Fetch from 7 to 12 say it at both levels.
+            // Metadata from 13 on and Fetch from 7 to 12 report it at both levels.
             let both = matches!((key, version), (ApiKey::Metadata, 13) | (ApiKey::Fetch, 7..=12));
             assert_eq!(said, if both { 2 } else { 1 }, "{key:?} v{version}");
             ResponseKind::decode(*key, &mut bytes.freeze(), version).unwrap();
@@ -144,7 +144,7 @@ fn can_say_that_it_failed_in_every_version() {
 
 #[test]
 fn can_say_that_it_is_throttled() {
-    // Those of SASL have no place for it.
+    // The SASL APIs have no such field.
     let is_sasl = |key: &ApiKey| matches!(key, ApiKey::SaslHandshake | ApiKey::SaslAuthenticate);
     for (key, _, max) in VERSIONS.iter().filter(|(key, ..)| !is_sasl(key)) {
         let mut answer = failure::answer(&request(*key, *max), *max, 0).unwrap();

@@ -1,4 +1,4 @@
-//! Rules, through frames.
+//! Fault rules, tested through frames.
 
 mod every_api;
 
@@ -25,14 +25,14 @@ use crate::{
     request::Context,
 };
 
-/// A cluster, and what it said since we last looked.
+/// A cluster, and its output since the last look.
 struct Net {
     model: Model,
     now: Instant,
     correlation: i32,
 }
 
-/// What came out.
+/// An output of the cluster.
 #[derive(Debug, PartialEq)]
 enum Out {
     /// The correlation id of an answer.
@@ -95,7 +95,7 @@ impl Net {
         self.model.handle_timeout(self.now);
     }
 
-    /// Lets a request be answered with this: what a handler would say.
+    /// Lets a request be answered with this response, as by a handler.
     fn answer(
         &mut self,
         connection: ConnectionId,
@@ -116,7 +116,7 @@ impl Net {
         self.model.apply_reply(&context, answer.into());
     }
 
-    /// The only answer that came out.
+    /// The only answer that was sent.
     fn response<T: Decodable>(&mut self, key: ApiKey, version: i16) -> T {
         let mut frames = self.frames();
         assert_eq!(frames.len(), 1);

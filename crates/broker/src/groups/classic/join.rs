@@ -33,7 +33,7 @@ impl Model {
         in_version(response, context.version).into()
     }
 
-    /// With a refusal comes the member id that it is told to.
+    /// A refusal comes with the member id for its answer.
     fn check_join<'a>(
         &mut self,
         context: &Context,
@@ -50,12 +50,12 @@ impl Model {
         self.check_coordinator(context, &request.group_id).map_err(|error| ("", error))
     }
 
-    /// `None` when the answer comes with the end of the rebalance.
+    /// `None` when the answer is sent at the end of the rebalance.
     fn join(&mut self, context: &Context, request: JoinGroupRequest) -> Option<JoinGroupResponse> {
         let group = request.group_id.as_str().to_owned();
         let new = request.member_id.is_empty();
         match self.groups.all.get_mut(&group) {
-            // An empty group of the other protocol makes way.
+            // An empty group of the other protocol is replaced.
             Some(Group { members: members @ Members::Consumer(_), .. }) if new => {
                 *members = Members::Classic(Classic::default());
             }
@@ -79,7 +79,7 @@ impl Model {
 }
 
 impl Classic {
-    /// Somebody without a member id.
+    /// Joins a member without a member id.
     fn join_new(
         &mut self,
         id: String,
@@ -98,7 +98,7 @@ impl Classic {
                 Some(old) => return self.join_replacing(&old, id, context, request, turn),
                 None => self.add(id, context, request, turn),
             },
-            // KIP-394: whoever asks must come back with the id, so that lost answers leave no members behind.
+            // KIP-394: the client must join again with the id, so that lost answers leave no members behind.
             None if context.version >= 4 => {
                 self.pending.insert(id.clone(), turn.now + millis(request.session_timeout_ms));
                 return Some(refused(&id, ResponseError::MemberIdRequired));
@@ -108,7 +108,7 @@ impl Classic {
         None
     }
 
-    /// Somebody with a member id.
+    /// Joins a member with a member id.
     fn join_again(
         &mut self,
         context: &Context,
@@ -127,7 +127,7 @@ impl Classic {
         }
         if self.pending.contains_key(&id) {
             if request.group_instance_id.is_some() {
-                // Only dynamic members are ever pending; Kafka trips over its own assertion.
+                // Only dynamic members are ever pending; Kafka fails on an assertion of its own here.
                 return Some(refused("", ResponseError::UnknownServerError));
             }
             self.add(id, context, request, turn);
@@ -143,7 +143,7 @@ impl Classic {
             State::Empty => return Some(refused(&id, ResponseError::UnknownMemberId)),
             // It may not have received its answer.
             State::Completing if same => return Some(self.joined(&id, leads)),
-            // Only a leader may have reasons to want a rebalance that its metadata does not show.
+            // Only a leader may want a rebalance for reasons that its metadata does not show.
             State::Stable if same && !leads => return Some(self.joined(&id, false)),
             State::Preparing(_) | State::Completing | State::Stable => {}
         }
@@ -154,7 +154,7 @@ impl Classic {
         None
     }
 
-    /// A static member comes back without its member id: it takes the place of its former self (KIP-345).
+    /// A static member returns without its member id: it replaces its former self (KIP-345).
     fn join_replacing(
         &mut self,
         old: &str,
@@ -192,10 +192,10 @@ impl Classic {
                 }
                 let mut response = self.joined(&id, led && context.version >= 9);
                 if context.version >= 9 {
-                    // KIP-814: it leads again, and knows what it leads, but need not assign anew.
+                    // KIP-814: it leads again and gets the members, but need not assign anew.
                     response.skip_assignment = led;
                 } else if let Some(former) = former_leader {
-                    // An old client that found itself leader would compute an assignment that nobody awaits.
+                    // An old client that found itself leader would compute an assignment that the group does not await.
                     response.leader = StrBytes::from_string(former);
                 }
                 return Some(response);
@@ -252,7 +252,7 @@ impl Classic {
         }
     }
 
-    /// Whether there is a protocol that the one who joins has in common with all members.
+    /// Whether the joining member has a protocol in common with all members.
     fn supports(&self, request: &JoinGroupRequest) -> bool {
         if self.is_empty() {
             return !request.protocol_type.is_empty() && !request.protocols.is_empty();
@@ -262,7 +262,7 @@ impl Classic {
             && request.protocols.iter().any(|protocol| common(&protocol.name))
     }
 
-    /// The present generation, for a member of it; with all members for one who leads.
+    /// The answer with the present generation; with all members if `with_members`, for the leader.
     pub(super) fn joined(&self, id: &str, with_members: bool) -> JoinGroupResponse {
         let protocol = self.protocol.as_deref().unwrap_or_default();
         let describe = |(id, member): (&String, &Member)| {
@@ -283,7 +283,7 @@ impl Classic {
 }
 
 impl Member {
-    /// A join that still waits is forgotten, as in Kafka: only the newest is answered.
+    /// Replaces a join that still waits: as in Kafka, only the newest is answered.
     fn rejoin(&mut self, context: &Context, request: &JoinGroupRequest) {
         self.protocols = protocols(request);
         self.rebalance_timeout = millis(request.rebalance_timeout_ms);
@@ -302,7 +302,7 @@ pub(super) fn refused(member: &str, error: ResponseError) -> JoinGroupResponse {
         .with_error_code(error.code())
 }
 
-/// No protocol is an empty name up to v6, and null from then on.
+/// A missing protocol is an empty name up to v6, and null from then on.
 pub(super) fn in_version(mut response: JoinGroupResponse, version: i16) -> JoinGroupResponse {
     let name = response.protocol_name.take().filter(|name| !name.is_empty());
     response.protocol_name = if version >= 7 { name } else { Some(name.unwrap_or_default()) };

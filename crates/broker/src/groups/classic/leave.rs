@@ -1,4 +1,5 @@
-//! LeaveGroup, v0 to v5: one member, or from v3 several, and by an administrator static ones without their member ids.
+//! LeaveGroup, v0 to v5: one member, or from v3 on several; an administrator may name static members without their
+//! member ids.
 
 use kafka_protocol::{
     error::ResponseError,

@@ -1,4 +1,4 @@
-//! What the consumer protocol needs of a classic group that becomes one of its own, or was one (KIP-848, migration).
+//! Converts a classic group into one of the consumer protocol, and back (KIP-848, migration).
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Classic {
-    /// All there is to know of this group, for it to become one of the consumer protocol.
+    /// The whole state of this group, for its conversion to the consumer protocol.
     pub(crate) fn migration(&self) -> Option<Migration> {
         let text = |name: &StrBytes| name.as_str().to_owned();
         let migrant = |(id, member): (&String, &Member)| Migrant {
@@ -74,7 +74,7 @@ impl Classic {
 }
 
 impl Model {
-    /// The classic group is about to be replaced: joins and syncs under way are to be tried again.
+    /// The classic group is about to be replaced: refuses pending joins and syncs, so that clients try them again.
     pub(crate) fn abandon_classic_calls(&mut self, group: &str) {
         let again = ResponseError::RebalanceInProgress;
         self.turn(group, |classic, turn| {
@@ -89,7 +89,7 @@ impl Model {
         });
     }
 
-    /// The classic group of this name has lost or changed a member: it rebalances.
+    /// Rebalances the classic group of this name, which has lost or changed a member.
     pub(crate) fn rebalance_downgraded(&mut self, group: &str) {
         self.turn(group, Classic::rebalance);
     }

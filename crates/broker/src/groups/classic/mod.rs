@@ -1,10 +1,10 @@
 //! The classic protocol: JoinGroup, SyncGroup, Heartbeat, LeaveGroup.
 //!
-//! [`Classic`] is the members and the generation of one group, and moves only within a [`Turn`], which gathers what is to be
-//! answered. Always true:
-//! - a member whose join waits is there to get its answer when the rebalance completes, is fenced or runs out;
+//! [`Classic`] is the members and the generation of one group. It changes only within a [`Turn`], which gathers the
+//! answers to send. Always true:
+//! - a member whose join waits exists until its answer is sent: when the rebalance completes, or when it is fenced or expires;
 //! - `statics` maps exactly the instance ids of the members to their ids;
-//! - what is stored ([`stored`]) changes only where Kafka writes a record: when a leader's assignment arrives, when the group
+//! - the stored state ([`stored`]) changes only where Kafka writes a record: when a leader's assignment arrives, when the group
 //!   becomes empty, when a static member comes back under a new id.
 //!
 //! KIP-62, KIP-345, KIP-394, KIP-800, KIP-814.
@@ -33,10 +33,10 @@ use kafka_protocol::{
 
 use crate::{config::Config, observe::Observed, request::Context};
 
-/// The protocol type of consumers, whose metadata the coordinator looks into.
+/// The protocol type of consumers, whose metadata the coordinator parses.
 pub(super) const CONSUMER: &str = "consumer";
 
-/// The members of a group of the classic protocol, and where it stands.
+/// The members of a group of the classic protocol, and its state.
 #[derive(Debug, Default)]
 pub(crate) struct Classic {
     state: State,
@@ -47,20 +47,20 @@ pub(crate) struct Classic {
     members: BTreeMap<String, Member>,
     /// Member ids by `group.instance.id`.
     statics: BTreeMap<String, String>,
-    /// Member ids that were given out and are awaited, and until when (KIP-394).
+    /// Member ids that were given out but have not joined yet, and until when they may (KIP-394).
     pending: BTreeMap<String, Instant>,
     /// Members that have not yet asked for their assignment in this generation.
     unsynced: BTreeSet<String>,
-    /// By when they must have.
+    /// When the members in `unsynced` must have synced.
     sync_by: Option<Instant>,
-    /// Somebody joined during the initial delay, which is then extended.
+    /// A member joined during the initial delay, which is then extended.
     newcomer: bool,
-    /// What the members of this generation subscribe to, if it can be told.
+    /// The topics that the members of this generation subscribe to, if known.
     subscribed: Option<BTreeSet<String>>,
     stored: Box<stored::Record>,
 }
 
-/// Where a group stands. Kafka's `Dead` is a group that is not there.
+/// The state of a group. Kafka's `Dead` is a group that does not exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
     #[default]
@@ -73,11 +73,11 @@ enum State {
 /// Members are joining.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Preparing {
-    /// When those who have not joined are left behind.
+    /// When members that have not joined are removed.
     due: Instant,
     /// The group was empty before: it waits for the whole `group.initial.rebalance.delay.ms`.
     initial: bool,
-    /// How the initial delay may be extended when somebody joins meanwhile.
+    /// How the initial delay may be extended when a member joins meanwhile.
     extension: Option<Extension>,
 }
 
@@ -92,22 +92,22 @@ struct Extension {
 struct Member {
     instance: Option<StrBytes>,
     client_id: StrBytes,
-    /// As Java prints it, with a leading `/`.
+    /// In Java's format, with a leading `/`.
     client_host: StrBytes,
     rebalance_timeout: Duration,
     session_timeout: Duration,
     /// By name, in the member's order of preference.
     protocols: Vec<(StrBytes, Bytes)>,
     assignment: Bytes,
-    /// It has not yet seen the end of a rebalance, so it cannot send heartbeats: its join runs out instead.
+    /// The member has not yet seen the end of a rebalance, so it cannot send heartbeats: its join expires instead.
     new: bool,
-    /// `None` after a session ended while the member was waiting for us.
+    /// `None` after a session ended while the member was waiting for an answer.
     expires: Option<Instant>,
     join: Option<Context>,
     sync: Option<Context>,
 }
 
-/// One step of a group: what it may know, and what it wants done.
+/// One step of a group: its inputs, and its outputs.
 #[derive(Debug)]
 pub(crate) struct Turn<'a> {
     now: Instant,
@@ -116,7 +116,7 @@ pub(crate) struct Turn<'a> {
     pub(super) seen: Vec<Seen>,
 }
 
-/// What a group did that others may want to know.
+/// An event of a group that the rest of the model may need.
 #[derive(Debug)]
 pub(crate) enum Seen {
     Assigned { member: String, generation: i32, partitions: Vec<(String, i32)> },
@@ -161,7 +161,7 @@ impl State {
 }
 
 impl Classic {
-    /// The state in Kafka's words.
+    /// The state, by Kafka's name.
     pub(super) fn state(&self) -> &'static str {
         match self.state {
             State::Empty => "Empty",
@@ -183,7 +183,7 @@ impl Classic {
         self.protocol_type.as_deref() == Some(CONSUMER)
     }
 
-    /// Whether members read this topic. Consumers whose subscription is not known may.
+    /// Whether members read this topic. Consumers with an unknown subscription may.
     pub(super) fn subscribed_to(&self, topic: &str) -> bool {
         match &self.subscribed {
             Some(topics) => topics.contains(topic),
@@ -191,7 +191,7 @@ impl Classic {
         }
     }
 
-    /// Whether an offset may be committed: by a member of this generation, or by anybody while the group is empty.
+    /// Whether an offset may be committed: by a member of this generation, or by any client while the group is empty.
     pub(super) fn check_commit(
         &self,
         member: &str,
@@ -214,7 +214,7 @@ impl Classic {
         Ok(())
     }
 
-    /// A commit says that the member lives, except while it should be syncing.
+    /// A commit proves that the member is alive, except while it should be syncing.
     pub(super) fn committed(&mut self, member: &str, turn: &Turn<'_>) {
         if self.state == State::Stable || self.state.is_preparing() {
             self.touch(member, turn.now);
@@ -236,14 +236,14 @@ impl Classic {
         if generation == self.generation { Ok(()) } else { Err(ResponseError::IllegalGeneration) }
     }
 
-    /// A member was heard of.
+    /// Renews the session of a member that called.
     fn touch(&mut self, member: &str, now: Instant) {
         if let Some(member) = self.members.get_mut(member) {
             member.expires = Some(now + member.session_timeout);
         }
     }
 
-    /// Sessions that run begin anew at `from`, which is when their coordinator will have loaded the group.
+    /// Restarts running sessions at `from`, when the coordinator will have loaded the group.
     pub(super) fn sessions_begin_at(&mut self, from: Instant) {
         for member in self.members.values_mut().filter(|member| !member.new) {
             member.expires = member.expires.map(|at| at.max(from + member.session_timeout));
@@ -254,12 +254,12 @@ impl Classic {
         self.leader.as_deref() == Some(member)
     }
 
-    /// All members wait for the rebalance to complete, and nobody is expected beside them.
+    /// Whether all members wait for the rebalance to complete, and no other member is expected.
     fn all_joined(&self) -> bool {
         self.pending.is_empty() && self.members.values().all(|member| member.join.is_some())
     }
 
-    /// The longest that a member asked for.
+    /// The longest rebalance timeout of a member.
     fn rebalance_timeout(&self) -> Duration {
         self.members.values().map(|member| member.rebalance_timeout).max().unwrap_or_default()
     }
@@ -270,7 +270,7 @@ impl Classic {
         self.members.values().filter(supports).count()
     }
 
-    /// Takes a member out, in whatever role it has.
+    /// Removes a member from every role it has.
     fn remove(&mut self, id: &str) -> Option<Member> {
         let removed = self.members.remove(id);
         if let Some(instance) = removed.as_ref().and_then(|member| member.instance.as_deref()) {
@@ -284,7 +284,7 @@ impl Classic {
         removed
     }
 
-    /// What the members subscribe to; `None` if they are no consumers or it cannot be told.
+    /// The topics that the members subscribe to; `None` if they are not consumers or a subscription is malformed.
     fn read_subscriptions(&self) -> Option<BTreeSet<String>> {
         if !self.is_of_consumers() {
             return None;
@@ -310,13 +310,13 @@ impl Member {
             .unwrap_or_default()
     }
 
-    /// Waiting for the coordinator is as good as a heartbeat, unless it is the first time.
+    /// Whether the member waits for the coordinator, which is as good as a heartbeat, except during its first join.
     fn waits_for_us(&self) -> bool {
         !self.new && (self.join.is_some() || self.sync.is_some())
     }
 }
 
-/// The topics of a consumer's subscription. All versions begin with version 0.
+/// The topics of a consumer's subscription. Every version begins with the fields of version 0.
 fn subscription(mut metadata: Bytes) -> Option<Vec<String>> {
     sane(&metadata)?;
     metadata.advance(2);
@@ -324,7 +324,7 @@ fn subscription(mut metadata: Bytes) -> Option<Vec<String>> {
     Some(subscription.topics.into_iter().map(|topic| topic.as_str().to_owned()).collect())
 }
 
-/// The partitions of a consumer's assignment; none if it is no such thing.
+/// The partitions of a consumer's assignment; none if the bytes are not an assignment.
 fn assignment(mut bytes: Bytes) -> Vec<(String, i32)> {
     if sane(&bytes).is_none() {
         return Vec::new();
@@ -338,7 +338,7 @@ fn assignment(mut bytes: Bytes) -> Vec<(String, i32)> {
     assignment.assigned_partitions.into_iter().flat_map(of).collect()
 }
 
-/// A version of the consumer protocol and a count that may be true: the decoder trusts it, and metadata can be anything.
+/// Checks for a version of the consumer protocol and a plausible count: the decoder trusts it, and metadata can be anything.
 fn sane(bytes: &Bytes) -> Option<()> {
     let version = i16::from_be_bytes(bytes.get(..2)?.try_into().ok()?);
     let count = i32::from_be_bytes(bytes.get(2..6)?.try_into().ok()?);

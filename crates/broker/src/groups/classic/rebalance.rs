@@ -1,4 +1,4 @@
-//! How a group moves from one generation to the next, and what runs out.
+//! How a group moves from one generation to the next, and its timeouts.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,18 +10,19 @@ use kafka_protocol::{error::ResponseError, protocol::StrBytes};
 
 use super::{Classic, Extension, Member, Preparing, State, Turn, join};
 
-/// How long a join of a new member may wait: Kafka's `group.coordinator.new.member.join.timeout`, which is no setting.
+/// How long a join of a new member may wait: Kafka's `group.coordinator.new.member.join.timeout`, which is not
+/// configurable.
 pub(super) const NEW_MEMBER_JOIN_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// A group in which nobody joins again looks anew after its rebalance timeout; with one of nothing it would look for ever.
+/// A group in which no member joins again checks anew after its rebalance timeout; with a timeout of zero it would loop for ever.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
-/// What runs out.
+/// A timer of the group.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     Join,
     Sync,
-    /// A member's session, or the time that a pending one has.
+    /// A member's session, or the time limit of a pending one.
     Session(String),
 }
 
@@ -42,7 +43,7 @@ impl Classic {
         sessions.chain(join).chain(sync).min()
     }
 
-    /// Does what is due, in the order in which it was.
+    /// Handles the timers that are due, in order.
     pub(crate) fn expire(&mut self, turn: &mut Turn<'_>) {
         while let Some((_, timer)) = self.next_timer().filter(|(at, _)| *at <= turn.now) {
             match timer {
@@ -99,7 +100,7 @@ impl Classic {
         }
     }
 
-    /// Removes a member, whose join is told so if it waits. A sync that waits is never answered, as in Kafka.
+    /// Removes a member, and refuses its join if one waits. A sync that waits is never answered, as in Kafka.
     pub(super) fn drop_member(&mut self, id: &str, why: &'static str, turn: &mut Turn<'_>) {
         let Some(member) = self.remove(id) else { return };
         turn.gone(id, why);
@@ -108,7 +109,7 @@ impl Classic {
         }
     }
 
-    /// A rebalance is wanted: begins one, or ends the one under way if that is all it waited for.
+    /// Begins a rebalance, or ends the one under way if it waited for nothing else.
     pub(super) fn rebalance(&mut self, turn: &mut Turn<'_>) {
         if self.state.is_preparing() { self.maybe_complete(turn) } else { self.prepare(turn) }
     }
@@ -137,7 +138,7 @@ impl Classic {
         }
     }
 
-    /// Ends the rebalance if everybody has joined. The first one of a group takes its time.
+    /// Ends the rebalance if all members have joined. The first one of a group waits for its full delay.
     pub(super) fn maybe_complete(&mut self, turn: &mut Turn<'_>) {
         let ready = matches!(self.state, State::Preparing(preparing) if !preparing.initial);
         if ready && self.all_joined() {
@@ -145,7 +146,7 @@ impl Classic {
         }
     }
 
-    /// Those who have joined are the next generation, with the static members who have not; others are left behind.
+    /// Forms the next generation of the members that have joined and the static members that have not; removes the others.
     fn complete(&mut self, turn: &mut Turn<'_>) {
         let absent = |member: &Member| member.join.is_none() && member.instance.is_none();
         let left: Vec<String> =
@@ -185,7 +186,7 @@ impl Classic {
         }
     }
 
-    /// Keeps the leader if it has joined, or takes another who has. `false` if nobody has.
+    /// Keeps the leader if it has joined, or takes another member that has. `false` if none has.
     fn elect_leader(&mut self) -> bool {
         let Some(leader) = &self.leader else { return false };
         let joined = |member: &Member| member.join.is_some();
@@ -198,7 +199,7 @@ impl Classic {
         elected
     }
 
-    /// The protocol that most members like best among those that all support.
+    /// The protocol that most members prefer among those that all support.
     pub(super) fn select_protocol(&self) -> Option<StrBytes> {
         let everywhere = |name: &StrBytes| self.supporters(name) == self.members.len();
         let mut votes: BTreeMap<&str, (usize, &StrBytes)> = BTreeMap::new();
@@ -218,7 +219,7 @@ impl Classic {
     }
 }
 
-/// Where a string lies in a small Java `HashMap`: Kafka lets its order decide between protocols with as many votes.
+/// The bucket of a string in a small Java `HashMap`: Kafka lets its order decide between protocols with equal votes.
 fn java_bucket(name: &str) -> u32 {
     let hash =
         name.encode_utf16().fold(0_u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(u32::from(unit)));

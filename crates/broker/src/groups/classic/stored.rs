@@ -1,4 +1,4 @@
-//! What is stored of a group in `__consumer_offsets`, and how another coordinator begins with it; and how it is described.
+//! The record of a group in `__consumer_offsets`, how another coordinator starts from it, and how it is described.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -28,13 +28,13 @@ struct MemberRecord {
     client_host: StrBytes,
     rebalance_timeout: Duration,
     session_timeout: Duration,
-    /// Of the protocol that was chosen; what else the member supports is forgotten.
+    /// The metadata of the chosen protocol; the member's other protocols are forgotten.
     metadata: Bytes,
     assignment: Bytes,
 }
 
 impl Classic {
-    /// Writes the group as it is.
+    /// Stores the group's present state.
     pub(super) fn store(&mut self) {
         let protocol = self.protocol.as_deref().unwrap_or_default();
         let record = |(id, member): (&String, &Member)| {
@@ -58,7 +58,7 @@ impl Classic {
         };
     }
 
-    /// Another coordinator takes over: it reads what was stored, and those who waited here must look for it.
+    /// Another coordinator takes over: it reads the stored record, and clients that wait here must look for it.
     pub(crate) fn reload(&mut self, turn: &mut Turn<'_>) {
         let lost = ResponseError::NotCoordinator;
         for (id, member) in &mut self.members {
@@ -102,13 +102,13 @@ impl Classic {
         };
         self.subscribed = self.read_subscriptions();
         self.stored = stored;
-        // More members than may be: `group.max.size` was lowered meanwhile.
+        // Too many members: `group.max.size` was lowered meanwhile.
         if self.members.len() > turn.config.group_max_size {
             self.prepare(turn);
         }
     }
 
-    /// For DescribeGroups. Subscriptions are shown only when they are settled.
+    /// For DescribeGroups. Subscriptions are shown only while the group is stable.
     pub(in crate::groups) fn describe(&self) -> DescribedGroup {
         let stable = self.state == State::Stable;
         let protocol = self.protocol.clone().filter(|_| stable).unwrap_or_default();

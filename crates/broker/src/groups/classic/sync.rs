@@ -27,7 +27,7 @@ impl Model {
         }
     }
 
-    /// `None` when the answer comes with the leader's assignment.
+    /// `None` when the answer is sent with the leader's assignment.
     fn sync(
         &mut self,
         context: &Context,
@@ -65,7 +65,7 @@ impl Model {
             return Err(ResponseError::InvalidGroupId);
         }
         match self.check_coordinator(context, group) {
-            // A member is not sent away only because its group is not there yet.
+            // A member is not refused only because its group is not loaded yet.
             Err(ResponseError::CoordinatorLoadInProgress) => return Ok(HeartbeatResponse::default()),
             checked => checked?,
         }
@@ -121,7 +121,7 @@ impl Classic {
         Ok(None)
     }
 
-    /// The leader has spoken: everybody gets what it gave them, or nothing.
+    /// Applies the leader's assignment: each member gets its part, or nothing.
     fn assign(&mut self, assignments: &BTreeMap<StrBytes, Bytes>, turn: &mut Turn<'_>) {
         for (id, member) in &mut self.members {
             let given = assignments.iter().find(|(to, _)| to.as_str() == id);
@@ -157,7 +157,7 @@ impl Classic {
             .with_assignment(given)
     }
 
-    /// Those who wait for their assignment get an error instead.
+    /// Answers the waiting syncs with an error.
     pub(super) fn refuse_syncs(&mut self, error: ResponseError, turn: &mut Turn<'_>) {
         for member in self.members.values_mut() {
             if let Some(waiting) = member.sync.take() {

@@ -1,4 +1,4 @@
-//! The assignors of the server: `uniform` and `range`. Both keep what members have as far as balance allows.
+//! The server-side assignors: `uniform` and `range`. Both keep the members' partitions as far as balance allows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,13 +6,13 @@ use uuid::Uuid;
 
 use super::Partitions;
 
-/// A member, as an assignor sees it.
+/// A member, as input of an assignor.
 #[derive(Clone, Debug)]
 pub(super) struct MemberToAssign {
     pub(super) id: String,
-    /// The topics that it reads and that exist.
+    /// The existing topics that it reads.
     pub(super) topics: BTreeSet<Uuid>,
-    /// What the last target gave it.
+    /// Its part of the last target.
     pub(super) has: Partitions,
 }
 
@@ -28,7 +28,7 @@ pub(super) fn uniform(parties: Vec<MemberToAssign>, size: &dyn Fn(Uuid) -> Optio
     if same { homogeneous(parties, size) } else { heterogeneous(parties, size) }
 }
 
-/// Only what is still read and still exists.
+/// Keeps only the partitions that are still read and still exist.
 fn retain_existing(
     mut parties: Vec<MemberToAssign>,
     size: &dyn Fn(Uuid) -> Option<i32>,
@@ -42,7 +42,7 @@ fn retain_existing(
     parties
 }
 
-/// All read the same: each keeps up to its quota, the rest goes to those below theirs.
+/// All members read the same topics: each keeps up to its quota, the rest goes to those below theirs.
 fn homogeneous(parties: Vec<MemberToAssign>, size: &dyn Fn(Uuid) -> Option<i32>) -> Targets {
     let Some(first) = parties.first() else { return Targets::new() };
     let all = partitions_of(&first.topics, size);
@@ -77,8 +77,8 @@ fn homogeneous(parties: Vec<MemberToAssign>, size: &dyn Fn(Uuid) -> Option<i32>)
     targets
 }
 
-/// Each reads what it reads: what is free goes to the reader with the least, then partitions move from the one with the
-/// most to one with at least two less, as long as there is such a pair.
+/// The members read different topics: free partitions go to the reader with the fewest, then partitions move from the
+/// member with the most to one with at least two fewer, as long as there is such a pair.
 fn heterogeneous(parties: Vec<MemberToAssign>, size: &dyn Fn(Uuid) -> Option<i32>) -> Targets {
     let read: BTreeSet<Uuid> = parties.iter().flat_map(|party| party.topics.iter().copied()).collect();
     let mut owner: BTreeMap<(Uuid, i32), usize> = BTreeMap::new();
@@ -101,7 +101,7 @@ fn heterogeneous(parties: Vec<MemberToAssign>, size: &dyn Fn(Uuid) -> Option<i32
     };
     let mut free: Vec<(Uuid, i32)> =
         partitions_of(&read, size).into_iter().filter(|one| !owner.contains_key(one)).collect();
-    // Those with the fewest choices first.
+    // Partitions with the fewest readers first.
     free.sort_by_key(|(topic, partition)| (readers(topic).len(), *partition));
     let of = |load: &[usize], index: usize| load.get(index).copied().unwrap_or(usize::MAX);
     for one in free {
@@ -113,7 +113,7 @@ fn heterogeneous(parties: Vec<MemberToAssign>, size: &dyn Fn(Uuid) -> Option<i32
             }
         }
     }
-    // Each move brings two loads closer, so this ends.
+    // Each move brings two loads closer, so the loop ends.
     while let Some((one, to)) = owner.iter().find_map(|(one, from)| {
         let to = readers(&one.0).into_iter().min_by_key(|index| (of(&load, *index), *index))?;
         (of(&load, to) + 1 < of(&load, *from)).then_some((*one, to))
@@ -135,7 +135,7 @@ fn heterogeneous(parties: Vec<MemberToAssign>, size: &dyn Fn(Uuid) -> Option<i32
     targets
 }
 
-/// Topic by topic: each reader gets a run of partitions, those of equal rank the same numbers of every topic.
+/// Topic by topic: each reader gets consecutive partitions, and readers of the same rank get the same numbers of every topic.
 pub(super) fn range(parties: Vec<MemberToAssign>, size: &dyn Fn(Uuid) -> Option<i32>) -> Targets {
     let parties = retain_existing(parties, size);
     let read: BTreeSet<Uuid> = parties.iter().flat_map(|party| party.topics.iter().copied()).collect();

@@ -1,8 +1,8 @@
 //! Members of the classic protocol in a group of the consumer protocol (KIP-848).
 //!
-//! A classic member is led to the target by its joins instead of heartbeats: its generation is its member epoch, the owned
-//! partitions of its subscription say what it has given up, a sync tells it what it has, and a heartbeat only that it is to
-//! join again.
+//! A classic member reaches the target by its joins instead of heartbeats: its generation is its member epoch, the
+//! owned partitions of its subscription show what it has revoked, a sync gives it its partitions, and a heartbeat tells
+//! it only to join again.
 
 use bytes::Bytes;
 use kafka_protocol::{
@@ -27,7 +27,7 @@ use crate::{
 };
 
 impl Model {
-    /// JoinGroup to a group of the consumer protocol that has members. The session timeout has been checked.
+    /// JoinGroup to a group of the consumer protocol that has members. The session timeout is already checked.
     pub(crate) fn classic_join_to_consumer(
         &mut self,
         context: &Context,
@@ -75,7 +75,7 @@ impl Model {
             .iter()
             .map(|protocol| (protocol.name.as_str().to_owned(), protocol.metadata.clone()))
             .collect();
-        // Kafka fails on a malformed subscription as on a mistake of its own.
+        // Kafka fails on a malformed subscription as on an error of its own.
         let subscription = protocols.first().and_then(|(_, metadata)| subscription(metadata.clone()));
         let (_, subscription) = subscription.ok_or_else(|| {
             Refusal::new(ResponseError::UnknownServerError, "malformed embedded consumer protocol")
@@ -105,7 +105,7 @@ impl Model {
         let change = group.change(&was, &member)?;
         group.members.insert(id.clone(), member);
         group.refresh_topics(change.any, &world);
-        // With its last member of the consumer protocol replaced the group is a classic one, which assigns by itself.
+        // If this replaces its last member of the consumer protocol, the group becomes a classic one, which assigns by itself.
         let downgrades = request.group_instance_id.is_some() && mixed && !speaks_consumer(&group);
         if !downgrades {
             group.refresh_target(&world);
@@ -225,7 +225,7 @@ impl Model {
         Ok(rejoins)
     }
 
-    /// LeaveGroup to a group of the consumer protocol: of members of either.
+    /// LeaveGroup to a group of the consumer protocol, for members of either protocol.
     pub(crate) fn classic_leave_to_consumer(
         &mut self,
         context: &Context,
@@ -246,7 +246,7 @@ impl Model {
                 Some(instance) => {
                     let member =
                         group.static_member(instance).ok_or_else(|| Refusal::unknown_instance(instance))?;
-                    // An administrator names the instance alone.
+                    // An administrator gives the instance id alone.
                     if !id.is_empty() && member.id != id.as_str() {
                         return Err(Refusal::fenced_instance(&id, instance, &member.id));
                     }
@@ -280,7 +280,7 @@ impl Model {
 }
 
 impl Consumer {
-    /// Whether a classic member may join: with an assignor that all classic members have.
+    /// Whether a classic member may join: it has an assignor that all classic members have.
     fn supports(&self, request: &JoinGroupRequest) -> bool {
         let classic = || self.members.values().filter_map(|member| member.classic.as_ref());
         let has = |part: &ClassicPart, name: &str| part.protocols.iter().any(|(known, _)| known == name);
@@ -297,7 +297,7 @@ impl Consumer {
         if member.id == id { Ok(member) } else { Err(Refusal::fenced_instance(id, instance, &member.id)) }
     }
 
-    /// The classic member that calls.
+    /// The classic member that sent the request.
     fn classic_caller(
         &mut self,
         group: &str,
@@ -316,7 +316,7 @@ impl Consumer {
 }
 
 impl Member {
-    /// The assignor that a classic member prefers, which is answered as the group's.
+    /// The assignor that a classic member prefers, which the answer names as the group's.
     fn protocol(&self) -> Option<&str> {
         self.classic.as_ref()?.protocols.first().map(|(name, _)| name.as_str())
     }

@@ -1,4 +1,4 @@
-//! Both protocols in one group.
+//! Members of both protocols in one group.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ impl Sim {
         self.model.classic_join_to_consumer(&self.context(ApiKey::JoinGroup, 9), &request)
     }
 
-    /// The partitions that a sync gives, or its code.
+    /// The partitions that a sync gives, or its error code.
     fn classic_sync(&mut self, member: &str, generation: i32) -> Result<Vec<i32>, i16> {
         let request = SyncGroupRequest::default()
             .with_group_id(group())
@@ -150,7 +150,7 @@ fn a_classic_member_that_is_told_to_join_and_does_not_is_fenced() {
     assert_eq!(sim.classic_beat(&id, 3), E::UnknownMemberId.code());
 }
 
-/// Its heartbeats are let pass meanwhile, and renew nothing.
+/// Until then its heartbeats succeed, but renew nothing.
 #[test]
 fn the_session_of_a_classic_member_begins_anew_when_its_consumer_group_is_loaded() {
     let mut sim = Sim::new().topic("t", 2);

@@ -18,7 +18,7 @@ use crate::{
     request::{Context, Reply},
 };
 
-/// READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS and ALTER_CONFIGS: what may be done to a group by who may do all.
+/// READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS and ALTER_CONFIGS: the operations on a group that a fully authorized client may do.
 const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
 
 impl Model {
@@ -82,7 +82,7 @@ impl Consumer {
 
     fn describe_member(&self, member: &Member, world: &ClusterView) -> Described {
         let text = |text: &String| StrBytes::from_string(text.clone());
-        // What it is still to give up it still has.
+        // Partitions that it is still to revoke count as held.
         let mut holds: Assigned = member.assigned.clone();
         for (topic, partitions) in &member.revoking {
             holds.entry(*topic).or_default().extend(partitions);
@@ -103,7 +103,7 @@ impl Consumer {
     }
 }
 
-/// Topics that are gone are left out.
+/// The partitions with their topics' names. Deleted topics are left out.
 fn named(partitions: &Partitions, world: &ClusterView) -> Assignment {
     let topics = partitions.iter().filter(|(_, partitions)| !partitions.is_empty());
     let topics = topics.filter_map(|(topic, partitions)| {

@@ -28,7 +28,7 @@ pub(super) fn assignment(mut bytes: Bytes) -> Option<ConsumerProtocolAssignment>
     ConsumerProtocolAssignment::decode(&mut bytes, version).ok()
 }
 
-/// Partitions as SyncGroup says them to a classic member: in the version of its subscription.
+/// Partitions in the format of SyncGroup for a classic member: in the version of its subscription.
 pub(super) fn embedded_assignment(
     partitions: Option<&Partitions>,
     classic: &ClassicPart,
@@ -50,7 +50,7 @@ pub(super) fn embedded_assignment(
     let assignment = ConsumerProtocolAssignment::default().with_assigned_partitions(partitions.collect());
     let mut bytes = BytesMut::new();
     bytes.put_i16(version);
-    // Nothing in it can fail to be encoded.
+    // Encoding it cannot fail.
     let _ = assignment.encode(&mut bytes, version);
     bytes.freeze()
 }

@@ -1,4 +1,4 @@
-//! ConsumerGroupHeartbeat: joining, staying, and being led to the target.
+//! ConsumerGroupHeartbeat: joining, staying, and moving to the target assignment.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -110,8 +110,8 @@ impl Model {
         Ok(response)
     }
 
-    /// A copy of the group, to work on; an empty one for who may create it. An empty group of the classic protocol makes
-    /// way, one with members is taken over if it can be (KIP-848).
+    /// A copy of the group, to work on; an empty one if the request may create it. An empty group of the classic
+    /// protocol is replaced, one with members is converted if possible (KIP-848).
     pub(super) fn consumer_group(&self, name: &str, creates: bool) -> Result<Consumer, Refusal> {
         let error = ResponseError::GroupIdNotFound;
         match self.groups.all.get(name).map(|group| &group.members) {
@@ -126,7 +126,7 @@ impl Model {
         }
     }
 
-    /// Puts a group that was worked on in its place.
+    /// Replaces the group by the copy that was worked on.
     pub(super) fn put_consumer_group(&mut self, name: &str, group: Consumer) {
         if matches!(self.groups.all.get(name).map(|group| &group.members), Some(Members::Classic(_))) {
             self.abandon_classic_calls(name);
@@ -155,7 +155,7 @@ impl Model {
         });
     }
 
-    /// Tells what a member was told, if that is new.
+    /// Reports the assignment that a member was sent, if it is new.
     pub(super) fn observe_assignment(&mut self, name: &str, id: &str) {
         let Some(Members::Consumer(group)) = self.groups.all.get_mut(name).map(|group| &mut group.members)
         else {
@@ -188,7 +188,7 @@ impl Consumer {
         Err(Refusal::new(ResponseError::GroupMaxSizeReached, message))
     }
 
-    /// The member as the group knows it, new or found; and whom it replaces.
+    /// The member of the request, new or found; and the id of the member it replaces.
     fn admit(
         &mut self,
         group: &str,
@@ -216,8 +216,8 @@ impl Consumer {
         Ok((member.clone(), None))
     }
 
-    /// A static member joins: as a new one, or in the place of one that is away. Between members of the consumer protocol
-    /// only one that said so ([`AWAY`]) is away.
+    /// Admits a static member: as a new one, or in place of one that is away. Between members of the consumer protocol
+    /// only a member that announced it ([`AWAY`]) is away.
     pub(super) fn admit_static(
         &mut self,
         id: &str,
@@ -242,14 +242,14 @@ impl Consumer {
         let (join, sync, rebalance, told) = (None, None, None, None);
         let member =
             Member { id: id.to_owned(), epoch: 0, previous_epoch: 0, join, sync, rebalance, told, ..owner };
-        // It is in the group already while its new subscription is looked at.
+        // The group contains it already while its new subscription is checked.
         self.members.insert(id.to_owned(), member.clone());
         Ok((member, replaced))
     }
 }
 
 impl Member {
-    /// Takes over what a heartbeat says; what it leaves out stays.
+    /// Takes over the fields of a heartbeat; those that it leaves out stay.
     fn take_over(&mut self, request: &ConsumerGroupHeartbeatRequest) {
         let text = |text: &StrBytes| text.as_str().to_owned();
         if let Some(instance) = &request.instance_id {
@@ -272,8 +272,8 @@ impl Member {
         }
     }
 
-    /// An epoch is right if it is the member's; if it is 0, to begin anew; or if it is the one before and nothing is held
-    /// that is not assigned: the answer with the new one was lost.
+    /// Accepts the member's epoch; 0, to start over; or the previous epoch if the member owns only assigned partitions:
+    /// then the answer with the new epoch was lost.
     fn check_epoch(&self, request: &ConsumerGroupHeartbeatRequest) -> Result<(), Refusal> {
         let epoch = request.member_epoch;
         let has = |topic: &Uuid, one: &i32| self.assigned.get(topic).is_some_and(|has| has.contains_key(one));
@@ -300,9 +300,9 @@ impl Member {
     }
 }
 
-/// What is wrong with a request by itself, in Kafka's order.
+/// Checks a request by itself, in Kafka's order.
 fn check(request: &ConsumerGroupHeartbeatRequest, version: i16) -> Result<(), Refusal> {
-    // Java's `trim`: everything up to a space.
+    // Java's `trim` removes all characters up to the space.
     let blank = |text: &str| text.chars().all(|char| char <= ' ');
     let epoch = request.member_epoch;
     if (version >= 1 || epoch > 0 || epoch == -1) && blank(&request.member_id) {
@@ -360,7 +360,7 @@ fn assignment_of(assigned: &Assigned) -> Assignment {
     Assignment::default().with_topic_partitions(topics.collect())
 }
 
-/// An id as Kafka makes one for who brings none: 16 random bytes in URL-safe base64.
+/// An id as Kafka generates it for a member without one: 16 random bytes in URL-safe base64.
 pub(super) fn new_member_id(random: &mut Random) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     loop {
@@ -374,7 +374,7 @@ pub(super) fn new_member_id(random: &mut Random) -> String {
                 .map_or('A', |letter| char::from(*letter))
         };
         let id: String = (0..22).map(letter).collect();
-        // Kafka avoids what looks like an option.
+        // Kafka avoids ids that look like an option.
         if !id.starts_with('-') {
             return id;
         }

@@ -1,5 +1,5 @@
-//! Random histories: whatever members do and whichever answers are lost, no partition has two holders, and all is assigned
-//! in the end.
+//! Random histories: whatever members do and whichever answers are lost, no partition has two owners, and all
+//! partitions are assigned in the end.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,12 +16,12 @@ use crate::random::Random;
 
 type Held = BTreeSet<(Uuid, i32)>;
 
-/// A member as a client knows itself.
+/// A member, as its client sees itself.
 #[derive(Debug, Default)]
 struct Client {
     epoch: i32,
     holds: Held,
-    /// What it may hold: it gives up the rest when it comes to it.
+    /// What it may hold: it revokes the rest later.
     assigned: Held,
 }
 
@@ -46,7 +46,7 @@ fn call(
     }
     let client = clients.entry(id.to_owned()).or_default();
     if answer.error_code != 0 {
-        // Fenced: it drops all and begins anew.
+        // Fenced: it gives up all partitions and starts over.
         *client = Client::default();
         return;
     }
@@ -56,7 +56,7 @@ fn call(
         client.assigned = topics
             .flat_map(|topic| topic.partitions.into_iter().map(move |one| (topic.topic_id, one)))
             .collect();
-        // What is new may be read at once, what is not assigned any more is given up later.
+        // New partitions may be read at once; those no longer assigned are revoked later.
         client.holds.extend(&client.assigned);
     }
 }
@@ -93,7 +93,7 @@ fn no_partition_ever_has_two_holders_and_none_is_forgotten() {
                     call(&mut sim, &mut clients, &id, &join(&id, &topics), lost);
                 }
                 0 => {
-                    // It leaves, and has let go of everything before.
+                    // It leaves, and has revoked everything before.
                     clients.remove(&id);
                     sim.beat(&beat(&id, -1));
                 }
@@ -118,7 +118,7 @@ fn no_partition_ever_has_two_holders_and_none_is_forgotten() {
             sim.pass(Duration::from_millis(100));
             check(&clients);
         }
-        // All calm down: they read both topics, let go at once, and no answer is lost.
+        // From now on the members read both topics, revoke at once, and no answer is lost.
         for id in ["m0", "m1", "m2", "m3"] {
             clients.insert(id.to_owned(), Client::default());
             sim.beat(&beat(id, -1));

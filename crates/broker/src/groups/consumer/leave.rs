@@ -1,4 +1,4 @@
-//! How members go: they leave, for good or for a while, or their time is up.
+//! How members leave: for good, for a while, or because their time is up.
 
 use std::time::Instant;
 
@@ -49,7 +49,7 @@ impl Model {
             .with_member_epoch(request.member_epoch))
     }
 
-    /// Removes members. When only members of the classic protocol stay, the group becomes theirs.
+    /// Removes members. When only members of the classic protocol are left, the group becomes a classic one.
     pub(super) fn fence_consumer_members(&mut self, name: &str, ids: &[String], why: &'static str) {
         let world = ClusterView::new(self.now, &self.topics, &self.config);
         let Some(Members::Consumer(group)) = self.groups.all.get_mut(name).map(|group| &mut group.members)
@@ -74,7 +74,7 @@ impl Model {
         }
     }
 
-    /// Fences members whose session or rebalance has run out.
+    /// Fences members whose session or rebalance has expired.
     pub(crate) fn expire_consumer_groups(&mut self) {
         let names: Vec<String> = self.groups.all.keys().cloned().collect();
         for name in names {
@@ -85,8 +85,8 @@ impl Model {
         }
     }
 
-    /// Topics came, went or grew: patterns are looked at again. The rest each group notices at its members' next
-    /// heartbeat.
+    /// Topics were created, deleted or extended: patterns are matched again. Other changes each group notices at its
+    /// members' next heartbeat.
     pub(crate) fn consumer_groups_topics_changed(&mut self) {
         let world = ClusterView::new(self.now, &self.topics, &self.config);
         for group in self.groups.all.values_mut() {
@@ -96,7 +96,7 @@ impl Model {
         }
     }
 
-    /// Another broker takes a group over: all is in its log but the time that sessions have left.
+    /// Another broker takes over a group: its log has everything but the time that sessions have left.
     pub(crate) fn reload_consumer_group(&mut self, name: &str) {
         let (now, session) = (self.now, self.consumer_session_timeout(name));
         let Some(group) = self.consumer_members(name) else { return };
@@ -118,7 +118,7 @@ impl Model {
 }
 
 impl Consumer {
-    /// A member whose time is up, and why it is.
+    /// A member whose time is up, and the reason.
     fn pop_due(&mut self, now: Instant) -> Option<(String, &'static str)> {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         self.members.values_mut().find_map(|member| {

@@ -1,4 +1,4 @@
-//! One member, and where it stands.
+//! One member, and its state.
 
 use std::{
     collections::BTreeSet,
@@ -17,7 +17,7 @@ pub(crate) struct Member {
     pub(super) instance: Option<String>,
     pub(super) rack: Option<String>,
     pub(super) client_id: String,
-    /// As Java prints it, with a leading `/`.
+    /// In Java's format, with a leading `/`.
     pub(super) client_host: String,
     pub(super) names: BTreeSet<String>,
     /// Empty when there is none.
@@ -25,43 +25,43 @@ pub(crate) struct Member {
     pub(super) assignor: Option<String>,
     pub(super) rebalance_timeout: Duration,
     pub(super) epoch: i32,
-    /// The epoch before: an answer with the present one may have been lost.
+    /// The previous epoch, which is still accepted as the answer with the present one may have been lost.
     pub(super) previous_epoch: i32,
     pub(super) stage: Stage,
-    /// What it may hold.
+    /// The partitions that it may hold.
     pub(super) assigned: Assigned,
-    /// What it has been told to give up and has not yet.
+    /// The partitions that it was told to revoke and has not yet.
     pub(super) revoking: Assigned,
-    /// What only members of the classic protocol have.
+    /// The state that only members of the classic protocol have.
     pub(super) classic: Option<ClassicPart>,
-    /// When it is gone unless it is heard of.
+    /// When it is removed unless it calls.
     pub(super) session: Option<Instant>,
-    /// When it must have left this epoch.
+    /// When it is removed unless it has left this epoch.
     pub(super) rebalance: Option<(Instant, i32)>,
-    /// A classic member must have joined again, or synced, by then.
+    /// When a classic member must have joined again, or synced.
     pub(super) join: Option<Instant>,
     pub(super) sync: Option<Instant>,
     /// The epoch and the assignment that were last observed.
     pub(super) told: Option<(i32, Partitions)>,
 }
 
-/// Where a member stands on its way to the target.
+/// The state of a member on its way to the target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// It has what its epoch's target gives it.
+    /// It has its partitions of the target.
     #[default]
     Stable,
-    /// It is to give up partitions before it may go on.
+    /// It has to revoke partitions before it may go on.
     Unrevoked,
-    /// It waits for partitions that others have not yet given up.
+    /// It waits for partitions that others have not yet revoked.
     Unreleased,
 }
 
-/// What a member of the classic protocol brought (JoinGroup).
+/// The content of a classic member's JoinGroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ClassicPart {
     pub(super) session_timeout: Duration,
-    /// Its assignors, as it prefers them, each with the subscription.
+    /// Its assignors, in its order of preference, each with the subscription.
     pub(super) protocols: Vec<(String, Bytes)>,
 }
 
@@ -85,7 +85,7 @@ impl Member {
         without_epochs(&self.assigned)
     }
 
-    /// What it is answered who commits in an epoch that is not the member's.
+    /// The error for a commit in an epoch that is not the member's.
     pub(super) fn stale(&self) -> ResponseError {
         match self.classic {
             Some(_) => ResponseError::IllegalGeneration,

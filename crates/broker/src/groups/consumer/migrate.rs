@@ -19,7 +19,7 @@ use crate::{
 /// The protocol type of consumers.
 pub(super) const CONSUMER: &str = "consumer";
 
-/// A group on its way from one protocol to the other.
+/// A group during its conversion from one protocol to the other.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Migration {
     pub(crate) protocol_type: Option<String>,
@@ -36,22 +36,22 @@ pub(crate) struct Migrant {
     pub(crate) id: String,
     pub(crate) instance: Option<String>,
     pub(crate) client_id: String,
-    /// As Java prints it, with a leading `/`.
+    /// In Java's format, with a leading `/`.
     pub(crate) client_host: String,
     pub(crate) session_timeout: Duration,
     pub(crate) rebalance_timeout: Duration,
-    /// Its assignors and their metadata, as it prefers them.
+    /// Its assignors and their metadata, in its order of preference.
     pub(crate) protocols: Vec<(String, Bytes)>,
-    /// What SyncGroup gave it: a ConsumerProtocolAssignment, or nothing.
+    /// Its assignment from SyncGroup: a ConsumerProtocolAssignment, or nothing.
     pub(crate) assignment: Bytes,
 }
 
-// ---- what the classic protocol is to give --------------------------------------------------------------------------
+// ---- what the classic protocol has to provide ----------------------------------------------------------------------
 
 // ---- changing the protocol -----------------------------------------------------------------------------------------
 
 impl Consumer {
-    /// What becomes of a classic group when a member of the consumer protocol joins.
+    /// Converts a classic group when a member of the consumer protocol joins.
     pub(super) fn upgrade(
         name: &str,
         migration: Option<Migration>,
@@ -115,7 +115,7 @@ impl Consumer {
         Ok(group)
     }
 
-    /// The group in the words of the classic protocol; `None` while a member speaks only the consumer protocol.
+    /// The group in terms of the classic protocol; `None` while a member speaks only the consumer protocol.
     fn downgrade(&self, world: &ClusterView) -> Option<Migration> {
         let mut members = Vec::new();
         for member in self.members.values() {
@@ -145,7 +145,7 @@ impl Consumer {
 }
 
 impl Model {
-    /// A group whose last member of the consumer protocol went becomes a classic one. Whether it did.
+    /// Converts a group whose last member of the consumer protocol left to a classic one. Returns whether it did.
     pub(super) fn downgrade_if_classic(&mut self, name: &str, rebalances: bool) -> bool {
         let world = ClusterView::new(self.now, &self.topics, &self.config);
         let migration = self.consumer_members(name).and_then(|group| group.downgrade(&world));

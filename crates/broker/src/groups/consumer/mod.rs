@@ -1,12 +1,12 @@
-//! Groups of the consumer protocol (KIP-848): the coordinator computes the target assignment, and brings each member to it.
+//! Groups of the consumer protocol (KIP-848): the coordinator computes the target assignment, and moves each member to it.
 //!
-//! There are three epochs. The group's grows with every change of subscription, membership or topics. The target's is the group
-//! epoch that the target assignment was computed for. A member's is that of the target that it has reached. A member's epoch changes
-//! only in its own heartbeats ([`reconcile`]). A partition has at most one owner at any time; one that is still to revoke it is its
-//! owner.
+//! There are three epochs. The group's grows with every change of subscription, membership or topics. The target's is
+//! the group epoch that the target assignment was computed for. A member's is that of the target that it has reached. A
+//! member's epoch changes only in its own heartbeats ([`reconcile`]). A partition has at most one owner at any time; a
+//! member that still has to revoke it is its owner.
 //!
-//! A heartbeat and a classic join ([`classic`]) work on a copy of the group, which replaces the group if nothing was wrong. So a refused
-//! request leaves no trace, as in Kafka, where it writes no records.
+//! A heartbeat and a classic join ([`classic`]) work on a copy of the group, which replaces the group if nothing
+//! failed. So a refused request leaves no trace, as in Kafka, where it writes no records.
 
 mod assign;
 mod classic;
@@ -57,15 +57,15 @@ pub(crate) struct Consumer {
     target_since: Option<Instant>,
     target: BTreeMap<String, Partitions>,
     members: BTreeMap<String, Member>,
-    /// The subscribed topics that exist, each with its id and its number of partitions, as of the last look.
+    /// The subscribed topics that exist, each with its id and its number of partitions, when last checked.
     topics: BTreeMap<String, (Uuid, i32)>,
-    /// What the patterns that members subscribe to match.
+    /// The topics that match each pattern to which members subscribe.
     patterns: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Default for Consumer {
     /// A group without members. Kafka starts both epochs at 1 since 4.3 (KIP-1263), so that a member that waits for its
-    /// first assignment has an epoch that is not 0.
+    /// first assignment has an epoch other than 0.
     fn default() -> Self {
         Self {
             epoch: 1,
@@ -80,7 +80,7 @@ impl Default for Consumer {
 }
 
 impl Consumer {
-    /// The state in Kafka's words.
+    /// The state, by Kafka's name.
     pub(crate) fn state(&self) -> &'static str {
         let there = |member: &Member| member.is_at(self.target_epoch);
         match () {
@@ -101,13 +101,13 @@ impl Consumer {
             || self.patterns.values().any(|matched| matched.contains(topic))
     }
 
-    /// When a session or a rebalance runs out.
+    /// When the next session or rebalance expires.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         self.members.values().filter_map(Member::next_timeout).min()
     }
 
-    /// Sessions that run begin anew at `from`, which is when their coordinator will have loaded the group. Members of the
-    /// classic protocol have their own timeout.
+    /// Restarts running sessions at `from`, when the coordinator will have loaded the group. Members of the classic
+    /// protocol have their own timeout.
     pub(crate) fn sessions_begin_at(&mut self, from: Instant, timeout: Duration) {
         for member in self.members.values_mut() {
             let timeout = member.classic.as_ref().map_or(timeout, |classic| classic.session_timeout);
@@ -117,11 +117,11 @@ impl Consumer {
 
     // ---- offsets -------------------------------------------------------------------------------------------------
 
-    /// Whether a member may commit anything at all in this epoch. An epoch behind the member's own passes here, to be
-    /// judged partition by partition by [`check_commit_of`](Self::check_commit_of) (KIP-1251); one refused partition
+    /// Whether a member may commit anything at all in this epoch. An epoch behind the member's own passes here, and is
+    /// checked partition by partition in [`check_commit_of`](Self::check_commit_of) (KIP-1251); one refused partition
     /// refuses the whole commit.
     ///
-    /// A transactional commit without member, instance and epoch is not asked about, and `version` is that of
+    /// A transactional commit without member, instance and epoch is not checked here, and `version` is that of
     /// OffsetCommit; a transactional one passes [`i16::MAX`].
     pub(crate) fn check_commit(
         &self,
@@ -139,8 +139,8 @@ impl Consumer {
         if epoch > member.epoch { Err(member.stale()) } else { Ok(()) }
     }
 
-    /// Whether a member may commit this partition in this epoch: its own, or one behind it in which it already held the
-    /// partition (KIP-1251). To be asked after [`check_commit`](Self::check_commit).
+    /// Whether a member may commit this partition in this epoch: its own, or an earlier one in which it already held
+    /// the partition (KIP-1251). Call [`check_commit`](Self::check_commit) first.
     pub(crate) fn check_commit_of(
         &self,
         member_id: &str,
@@ -162,7 +162,7 @@ impl Consumer {
         }
     }
 
-    /// Whether a member may read the group's offsets in this epoch; anybody may who names neither.
+    /// Whether a member may read the group's offsets in this epoch; a client that names neither may.
     pub(crate) fn check_fetch(&self, member_id: Option<&str>, epoch: i32) -> Result<(), ResponseError> {
         if member_id.is_none() && epoch < 0 {
             return Ok(());
@@ -177,14 +177,14 @@ impl Consumer {
         self.members.values().find(|member| member.instance.as_deref() == Some(instance))
     }
 
-    /// Whether some member holds this partition, or has not yet let go of it.
+    /// Whether some member owns this partition, or has not yet revoked it.
     fn is_held(&self, topic: Uuid, partition: i32) -> bool {
         let holds = |held: &Assigned| held.get(&topic).is_some_and(|held| held.contains_key(&partition));
         self.members.values().any(|member| holds(&member.assigned) || holds(&member.revoking))
     }
 }
 
-/// What a request may know of the cluster beside its group.
+/// The view of the cluster that a request may use beside its group.
 #[derive(Clone, Debug)]
 struct ClusterView {
     now: Instant,
@@ -214,7 +214,7 @@ impl ClusterView {
     }
 }
 
-/// Why a request is refused, in Kafka's words.
+/// The refusal of a request, with Kafka's message.
 #[derive(Debug)]
 struct Refusal {
     error: ResponseError,
@@ -245,7 +245,7 @@ impl Refusal {
         Self::new(ResponseError::FencedInstanceId, message)
     }
 
-    /// Whether a client that does nothing wrong, in a world where nothing breaks, would never see this.
+    /// Whether a correct client, in a world where nothing breaks, would never get this.
     fn is_a_clients_mistake(&self) -> bool {
         matches!(
             self.error,

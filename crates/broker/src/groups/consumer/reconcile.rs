@@ -1,4 +1,4 @@
-//! How a member reaches the target: it revokes partitions, then its epoch grows, then it gets those that are free.
+//! How a member reaches the target: it revokes partitions, then its epoch grows, then it gets the free partitions.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,8 @@ use super::{
 };
 
 impl Consumer {
-    /// Brings a member as near to the target as is possible now. `owned` is what it says it owns, `None` if it says nothing.
+    /// Brings a member as near to the target as is possible now. `owned` is what it reports to own; `None` if it
+    /// reports nothing.
     pub(super) fn reconcile(
         &mut self,
         id: &str,
@@ -25,7 +26,7 @@ impl Consumer {
         let subscribed = self.subscribed_ids(member, world);
         let waits = || still_owns(owned, &member.revoking);
         let next = match member.stage {
-            // The target is the same, but it may no longer read all that it owns.
+            // The target is unchanged, but the member may no longer read all that it owns.
             Stage::Stable if member.epoch == self.target_epoch => {
                 drop_unsubscribed(member, owned, &subscribed)
             }
@@ -51,7 +52,7 @@ impl Consumer {
         self.members.insert(id.to_owned(), next);
     }
 
-    /// What a member has after this step. With partitions to revoke it keeps its epoch; otherwise it takes the target's.
+    /// The member's state after this step. With partitions to revoke it keeps its epoch; otherwise it takes the target's.
     fn next_step(&self, member: &Member, owned: Option<&Partitions>, subscribed: &BTreeSet<Uuid>) -> Member {
         let nothing = Partitions::new();
         let target = self.target.get(&member.id).unwrap_or(&nothing);
@@ -76,7 +77,7 @@ impl Consumer {
             if has || !subscribed.contains(topic) {
                 continue;
             }
-            // No other member can own what it was itself to revoke.
+            // A partition that it was to revoke itself has no other owner.
             let its_own = member.revoking.get(topic).is_some_and(|own| own.contains_key(partition));
             if self.is_held(*topic, *partition) && !its_own {
                 unreleased = true;
@@ -101,8 +102,8 @@ impl Consumer {
     }
 }
 
-/// After a change of subscription, a member revokes the topics that it no longer reads at once, whatever the target says. `None` if
-/// there are none.
+/// After a change of subscription, a member revokes at once the topics that it no longer reads, whatever the target
+/// says. `None` if there are none.
 fn drop_unsubscribed(
     member: &Member,
     owned: Option<&Partitions>,
@@ -125,7 +126,7 @@ fn drop_unsubscribed(
     })
 }
 
-/// Whether a member still owns some of these partitions. A member that says nothing does.
+/// Whether a member still owns some of these partitions. A member that reports nothing does.
 fn still_owns(owned: Option<&Partitions>, revoking: &Assigned) -> bool {
     owned.is_none_or(|owned| {
         owned.iter().any(|(topic, partitions)| {

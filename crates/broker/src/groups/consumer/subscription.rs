@@ -1,4 +1,4 @@
-//! What members read: names, patterns, and when a change of either moves the group epoch.
+//! The subscriptions of members: names, patterns, and when a change of either moves the group epoch.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,18 +8,18 @@ use uuid::Uuid;
 
 use super::{ClusterView, Consumer, Member, Refusal, assign};
 
-/// What a heartbeat or a join changed about a member's subscription.
+/// The change that a heartbeat or a join made to a member's subscription.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Change {
-    /// The assignment must be made to fit the subscription.
+    /// The assignment must be adapted to the subscription.
     pub(super) any: bool,
-    /// The group epoch moves at once. A pattern that is not yet resolved moves it when it is.
+    /// The group epoch moves at once. A pattern that is not yet resolved moves it once it is.
     pub(super) bumps: bool,
 }
 
 impl Consumer {
-    /// Compares a member as it was with what it has become, and forgets or checks patterns. The member in the group is
-    /// still the one that was.
+    /// Compares a member before and after a request, drops unused patterns and checks a new one. The group still
+    /// contains the member as it was before.
     pub(super) fn change(&mut self, was: &Member, is: &Member) -> Result<Change, Refusal> {
         let names = was.names != is.names;
         let mut change = Change { any: names, bumps: names };
@@ -42,7 +42,7 @@ impl Consumer {
         Ok(change)
     }
 
-    /// Looks at the topics again; a change of them, or `bumps`, moves the group epoch.
+    /// Checks the subscribed topics again; a change of them, or `bumps`, moves the group epoch.
     pub(super) fn refresh_topics(&mut self, bumps: bool, world: &ClusterView) {
         let topics = self.subscribed_topics(world);
         if bumps || topics != self.topics {
@@ -51,7 +51,7 @@ impl Consumer {
         self.topics = topics;
     }
 
-    /// Computes a new target if the group has moved on since the last, unless the last is too young (KIP-1263).
+    /// Computes a new target if the group epoch has moved since the last one, unless that is too young (KIP-1263).
     pub(super) fn refresh_target(&mut self, world: &ClusterView) {
         let young = self
             .target_since
@@ -82,8 +82,8 @@ impl Consumer {
         counts.into_iter().max_by_key(|(_, count)| *count).map_or("uniform", |(name, _)| name)
     }
 
-    /// Finds what the members' patterns match: all of them, or only the new ones. Kafka does it beside the request that
-    /// brings a pattern, so that answer is without it.
+    /// Resolves the members' patterns to topics: all of them, or only the new ones. Kafka does it apart from the
+    /// request that brings a pattern, whose answer therefore does not reflect it.
     pub(super) fn resolve_patterns(&mut self, all: bool, world: &ClusterView) {
         let wanted: BTreeSet<String> = self
             .members
@@ -96,7 +96,7 @@ impl Consumer {
         }
         let mut bumps = false;
         for pattern in wanted {
-            // One that was checked when it came.
+            // It was checked on arrival.
             let Ok(compiled) = compile(&pattern) else { continue };
             let names = world.topics.keys().filter(|name| compiled.is_match(name));
             let matched: BTreeSet<String> = names.cloned().collect();
@@ -106,14 +106,14 @@ impl Consumer {
         self.refresh_topics(bumps, world);
     }
 
-    /// The ids of the topics that a member reads and that exist.
+    /// The ids of the existing topics that a member reads.
     pub(super) fn subscribed_ids(&self, member: &Member, world: &ClusterView) -> BTreeSet<Uuid> {
         let matched = self.patterns.get(&member.pattern).into_iter().flatten();
         let names = member.names.iter().chain(matched);
         names.filter_map(|name| world.topics.get(name)).map(|(id, _)| *id).collect()
     }
 
-    /// Removes patterns that nobody subscribes to any more.
+    /// Removes patterns that no member subscribes to any more.
     pub(super) fn forget_patterns(&mut self) {
         let used: BTreeSet<&str> = self.members.values().map(|member| member.pattern.as_str()).collect();
         self.patterns.retain(|pattern, _| used.contains(pattern.as_str()));
@@ -130,9 +130,9 @@ impl Consumer {
     }
 }
 
-/// A pattern matches whole names. Kafka's are RE2's, which differ little from ours.
+/// Compiles a pattern, which matches whole names. Kafka's are RE2's, which differ little from those of this crate.
 fn compile(pattern: &str) -> Result<Regex, Refusal> {
-    // Compiled alone first: `)(` is no pattern.
+    // Compiled alone first: `)(` is not a valid pattern.
     Regex::new(pattern).and_then(|_| Regex::new(&format!("^(?:{pattern})$"))).map_err(|error| {
         let why = error.to_string();
         let why = RE2_SAYS.iter().find(|(ours, _)| why.contains(ours)).map_or("syntax error", |(_, re2)| re2);
@@ -141,7 +141,7 @@ fn compile(pattern: &str) -> Result<Regex, Refusal> {
     })
 }
 
-/// How RE2 calls what is wrong with a pattern.
+/// RE2's names for the errors in a pattern.
 const RE2_SAYS: &[(&str, &str)] = &[
     ("unclosed group", "missing closing )"),
     ("unopened group", "unexpected )"),

@@ -1,4 +1,4 @@
-//! Told in frames: what members send, and what they are told.
+//! Groups of the consumer protocol, tested by frames: the members' requests, and their answers.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,7 @@ use crate::{
     topics::{Partition, Topic},
 };
 
-/// A cluster of one broker, and a client that speaks frame by frame.
+/// A cluster of one broker, and a client that sends single frames.
 pub(super) struct Sim {
     pub(super) model: Model,
     pub(super) connection: ConnectionId,
@@ -106,14 +106,14 @@ impl Sim {
         self.call(ApiKey::ConsumerGroupHeartbeat, 1, request)
     }
 
-    /// The code and the words of a refusal.
+    /// The code and the message of a refusal.
     fn refused(&mut self, request: &ConsumerGroupHeartbeatRequest) -> (E, String) {
         let answer = self.beat(request);
         assert_eq!((answer.member_id, answer.member_epoch, answer.assignment), (None, 0, None));
         (E::try_from_code(answer.error_code).unwrap(), answer.error_message.unwrap_or_default().to_string())
     }
 
-    /// The epoch, and what was assigned if that was said.
+    /// The epoch, and the assignment if the answer has one.
     pub(super) fn told(
         &mut self,
         request: &ConsumerGroupHeartbeatRequest,
@@ -258,7 +258,7 @@ fn a_partition_changes_hands_only_when_it_was_given_up() {
     assert_eq!(sim.told(&beat("b", 3)), (3, of("t", &[2, 3])));
     assert_eq!(sim.describe().group_state.as_str(), "Stable");
 
-    // The answer with epoch 3 was lost: the one before is good as long as nothing else is held.
+    // The answer with epoch 3 was lost: the previous epoch is accepted as long as the member owns nothing else.
     assert_eq!(sim.told(&beat("a", 2).with_topic_partitions(kept)), (3, None));
     let more = sim.owned(&[("t", 2)]);
     assert_eq!(sim.refused(&beat("a", 2).with_topic_partitions(more)).0, E::FencedMemberEpoch);

@@ -19,15 +19,15 @@ use crate::{
     topics::OFFSETS_TOPIC,
 };
 
-/// Either request, as far as they are the same.
+/// The fields that both requests have.
 struct Committing {
     group: String,
     member: StrBytes,
     instance: Option<StrBytes>,
-    /// Or the member epoch.
+    /// The generation, or the member epoch.
     generation: i32,
     offsets: Vec<Offset>,
-    /// Of the transaction, if it is one.
+    /// The transaction, for TxnOffsetCommit.
     transaction: Option<Transaction>,
 }
 
@@ -114,7 +114,8 @@ impl Model {
         TxnOffsetCommitResponse::default().with_topics(topics.collect()).into()
     }
 
-    /// Partitions that do not exist are refused first, one by one; the group is asked only about the others, if any.
+    /// Checks partitions first: those that do not exist are refused one by one. The group is checked only for the
+    /// others, if any.
     fn commit(&mut self, context: &Context, mut committing: Committing) -> Codes {
         let mut codes = Codes::new();
         let (known, unknown): (Vec<Offset>, Vec<Offset>) = std::mem::take(&mut committing.offsets)
@@ -181,7 +182,7 @@ impl Model {
     ) -> Result<(), ResponseError> {
         let name = &committing.group;
         let transactional = committing.transaction.is_some();
-        // An offset may be committed to the group without a name, but not in a transaction.
+        // A plain commit may use the empty group name, but not one in a transaction.
         if transactional && name.is_empty() {
             return Err(ResponseError::InvalidGroupId);
         }
@@ -233,7 +234,7 @@ impl Model {
         .unwrap_or(Ok(()))
     }
 
-    /// Whether the transaction is under way and this group part of it (KIP-890).
+    /// Checks that the transaction is under way and that this group is part of it (KIP-890).
     fn check_transaction(
         &mut self,
         context: &Context,
@@ -241,7 +242,7 @@ impl Model {
         group: &str,
     ) -> Result<(), ResponseError> {
         let (id, producer, epoch) = (&transaction.id, transaction.producer, transaction.epoch);
-        // Since version 5 the group is part of the transaction without having been added (KIP-890).
+        // From version 5 on the commit itself adds the group to the transaction (KIP-890).
         let may_add = context.version >= 5;
         let partition = partition_of(group);
         self.verify_transaction(id, producer, epoch, OFFSETS_TOPIC, partition, may_add).map_err(|error| {

@@ -21,7 +21,7 @@ impl Model {
             let code = self.refusal(context, error);
             return OffsetDeleteResponse::default().with_error_code(code).into();
         }
-        // As with commits, topics that do not exist come first; within a topic, partitions that do not.
+        // As with commits, missing topics come first in the answer, and within a topic the missing partitions.
         let (known, unknown): (Vec<_>, Vec<_>) =
             request.topics.into_iter().partition(|topic| self.topics.all.contains_key(topic.name.as_str()));
         let mut topics = Vec::new();
@@ -71,7 +71,7 @@ impl Model {
         }
         self.check_coordinator(context, group)?;
         match &self.groups.all.get(group).ok_or(ResponseError::GroupIdNotFound)?.members {
-            // What consumers subscribe to is known, so that what they do not may be deleted.
+            // The subscriptions of consumers are known, so the offsets of other topics may be deleted.
             Members::Classic(classic) if !classic.is_empty() && !classic.is_of_consumers() => {
                 Err(ResponseError::NonEmptyGroup)
             }

@@ -109,7 +109,7 @@ impl Stored {
     }
 }
 
-/// The answer about one group as it was up to v7. In v1 there is no code but that of a partition.
+/// The answer about one group in the format up to v7. In v1 only partitions have an error code.
 fn single(
     version: i16,
     group: OffsetFetchResponseGroup,

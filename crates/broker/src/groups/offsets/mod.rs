@@ -1,4 +1,4 @@
-//! Committed offsets: those of the group, and those of transactions that are not yet decided (KIP-447).
+//! Committed offsets: those of the group, and those of transactions that have not ended yet (KIP-447).
 
 mod commit;
 mod delete;
@@ -10,17 +10,17 @@ use kafka_protocol::protocol::StrBytes;
 
 use crate::observe::Observed;
 
-/// What a group committed, and what transactions are about to.
+/// The committed offsets of a group, and the pending ones of transactions.
 #[derive(Debug, Default)]
 pub(crate) struct Stored {
     committed: BTreeMap<String, BTreeMap<i32, Commit>>,
     /// By producer id, topic and partition.
     pending: BTreeMap<i64, BTreeMap<(String, i32), Commit>>,
-    /// How many commits there were, pending ones included: a transaction that ends does not undo a later commit.
+    /// The number of commits so far, pending ones included: a transaction that ends does not undo a later commit.
     commits: u64,
 }
 
-/// One offset, and who committed it.
+/// One offset, and its committer.
 #[derive(Clone, Debug)]
 pub(crate) struct Commit {
     topic: String,
@@ -30,7 +30,7 @@ pub(crate) struct Commit {
     metadata: StrBytes,
     member: String,
     generation: i32,
-    /// Its place among all commits of the group.
+    /// Its number among all commits of the group.
     number: u64,
 }
 
@@ -64,7 +64,7 @@ impl Stored {
         self.pending.entry(producer).or_default().insert(at, commit);
     }
 
-    /// Decides a producer's pending offsets; those that are the group's from now on are returned.
+    /// Ends a producer's transaction; returns the offsets that are the group's from now on.
     pub(super) fn end_transaction(&mut self, producer: i64, commit: bool) -> Vec<Commit> {
         let pending = self.pending.remove(&producer).unwrap_or_default();
         let mut done = Vec::new();
@@ -83,7 +83,7 @@ impl Stored {
         self.committed.get(topic)?.get(&partition)
     }
 
-    /// Whether an open transaction is about to commit here.
+    /// Whether an open transaction has a pending offset here.
     fn is_unstable(&self, topic: &str, partition: i32) -> bool {
         self.pending.values().any(|pending| pending.contains_key(&(topic.to_owned(), partition)))
     }

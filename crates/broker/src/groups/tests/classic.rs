@@ -13,7 +13,7 @@ fn static_member(instance: &str, id: &str) -> JoinGroupRequest {
     subscribing(id).with_group_instance_id(Some(text(instance)))
 }
 
-/// A group of one static member, which leads. Its id.
+/// Makes a group of one static member, which leads. Returns its id.
 fn static_alone(sim: &mut Sim, from: ConnectionId) -> String {
     let joined = sim.join(from, 9, static_member("printer", ""));
     let id = joined.member_id.as_str().to_owned();
@@ -77,7 +77,7 @@ fn a_member_that_is_silent_is_gone_but_not_one_that_waits() {
     assert_eq!((joined.generation_id, joined.leader.as_str()), (2, b.as_str()));
     assert_eq!(sim.heartbeat(one, &a, 1), E::UnknownMemberId.code());
 
-    // The second waits for a third, which takes its time: longer than a session, shorter than a rebalance.
+    // The second member waits for a third, which takes longer than a session, but not than a rebalance.
     sim.send(two, 5, syncing(&b, 2).with_assignments(vec![gives(&b, &[0, 1])]));
     sim.synced(two).unwrap();
     let third = sim.client();
@@ -114,7 +114,7 @@ fn who_does_not_sync_in_time_is_left_behind() {
     let (one, two) = (sim.client(), sim.client());
     let a = sim.introduce(one);
     let b = sim.introduce(two);
-    // The first was alone in generation 1.
+    // The first member was alone in generation 1.
     sim.joined(one).unwrap();
     sim.send(one, 9, subscribing(&a));
     sim.joined(one);
@@ -182,7 +182,7 @@ fn joins_are_refused_in_kafkas_order() {
     assert_eq!(refused(client, subscribing("x")), (E::UnknownMemberId, "x".to_owned()));
     let vague = subscribing("").with_protocols(vec![]);
     assert_eq!(refused(client, vague), (E::InconsistentGroupProtocol, String::new()));
-    // Refused or not, the group is there from now on.
+    // Refused or not, the join created the group.
     assert_eq!(refused(client, subscribing("x")), (E::UnknownMemberId, "x".to_owned()));
 
     let a = sim.alone(client);
@@ -215,7 +215,7 @@ fn syncs_and_heartbeats_are_refused_in_kafkas_order() {
     assert_eq!(sim.heartbeat(one, "x", 9), E::UnknownMemberId.code());
     assert_eq!(sim.heartbeat(one, &a, 9), E::IllegalGeneration.code());
 
-    // A sync that waits when the next rebalance begins, and one that comes after.
+    // A sync that waits when the next rebalance begins, and one that arrives after.
     let b = sim.introduce(two);
     sim.send(one, 9, subscribing(&a));
     assert!(sim.joined(one).is_some() && sim.joined(two).is_some());
@@ -237,7 +237,7 @@ fn a_join_that_is_sent_again_is_answered_instead_of_the_first() {
     sim.send(one, 9, subscribing(&a));
     assert_eq!(sim.joined(again).unwrap().generation_id, 2);
     assert_eq!(sim.joined(two), None);
-    // It did not get that either; it is told the generation once more, and nobody else is disturbed.
+    // Its answer was lost again: it is sent the generation once more, and no other member is disturbed.
     let third = sim.client();
     assert_eq!(sim.join(third, 9, subscribing(&b)).generation_id, 2);
 }
@@ -257,7 +257,7 @@ fn a_static_leader_that_returns_need_not_assign_again() {
     let ResponseKind::Heartbeat(fenced) = sim.call(one, 4, beat) else { panic!() };
     assert_eq!(fenced.error_code, E::FencedInstanceId.code());
 
-    // Before KIP-814 it is told that somebody else leads, lest it assigns.
+    // Before KIP-814 the answer names another member as leader, so that this one does not assign.
     let older = sim.join(three, 8, static_member("printer", ""));
     assert_eq!((older.leader, older.members.len()), (back.member_id, 0));
     let sync = syncing(&older.member_id, 1).with_group_instance_id(Some(text("printer")));
@@ -329,7 +329,7 @@ fn the_protocol_that_most_like_best_is_chosen() {
 
 #[test]
 fn another_coordinator_knows_what_was_stored() {
-    // C4, C5: what is lost is who waited, not who is in the group.
+    // C4, C5: the pending requests are lost, not the members.
     let mut sim = Sim::with(Config { brokers: 2, ..Config::default() });
     let (one, two) = (sim.client(), sim.client());
     let a = sim.alone(one);

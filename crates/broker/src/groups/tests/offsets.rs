@@ -1,4 +1,4 @@
-//! Committed offsets, and groups seen from outside.
+//! Committed offsets, and groups as administrators see them.
 
 use kafka_protocol::{
     error::ResponseError as E,
@@ -30,7 +30,7 @@ fn committing(id: &str, generation: i32, topic: &str, offsets: &[(i32, i64)]) ->
 }
 
 impl Sim {
-    /// The codes, by partition, in the answer's order.
+    /// The codes by partition, in the answer's order.
     fn commit(&mut self, from: ConnectionId, version: i16, request: OffsetCommitRequest) -> Vec<(i32, i16)> {
         let ResponseKind::OffsetCommit(response) = self.call(from, version, request) else { panic!() };
         let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
@@ -123,7 +123,7 @@ fn only_members_commit_while_there_are_any() {
     assert_eq!(sim.commit(client, 9, fenced), [(0, E::UnknownMemberId.code())]);
     assert_eq!(sim.offsets(client, "orders", false), [(7, 0), (-1, 0)]);
 
-    // A commit is as good as a heartbeat.
+    // A commit counts as a heartbeat.
     for _ in 0..3 {
         sim.pass(seconds(9));
         sim.commit(client, 9, committing(&a, 1, "orders", &[(0, 8)]));
@@ -173,7 +173,7 @@ fn an_open_transaction_makes_an_offset_unstable() {
     sim.model.end_transaction_in_group(GROUP, producer, true);
     assert_eq!(sim.offsets(client, "orders", true), [(60, 0), (6, 0)]);
 
-    // What was committed after it is not undone by a transaction that ends later.
+    // A transaction that ends later does not undo a commit made after its own.
     sim.commit_in_transaction(client, producer, -1, 70);
     sim.commit(client, 9, committing("", -1, "orders", &[(0, 80)]));
     sim.model.end_transaction_in_group(GROUP, producer, true);

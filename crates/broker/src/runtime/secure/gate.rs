@@ -1,5 +1,5 @@
-//! [`Gate`]: what SASL asks of one connection before the model gets its requests, as Kafka's SaslServerAuthenticator does it
-//! (KIP-43, KIP-152, KIP-368).
+//! [`Gate`]: the SASL authentication of one connection before the model gets its requests, as in Kafka's
+//! SaslServerAuthenticator (KIP-43, KIP-152, KIP-368).
 
 use std::time::{Duration, Instant};
 
@@ -16,19 +16,19 @@ use super::{
 };
 use crate::{api::encode, connection::ConnectionId, request::Context};
 
-/// A connection may not authenticate anew more often.
+/// The shortest time between two authentications of a connection.
 const BETWEEN_LOGINS: Duration = Duration::from_secs(1);
 
-/// Where a connection stands. It owns no socket and reads no clock.
+/// The state of a connection. It owns no socket and reads no clock.
 pub(in crate::runtime) struct Gate(State);
 
 enum State {
-    /// Not authenticated; of requests only SaslHandshake is taken, and ApiVersions before it.
+    /// Not authenticated: only SaslHandshake is accepted, and ApiVersions before it.
     Closed {
         may_ask_versions: bool,
     },
     Authenticating(Login),
-    /// It asked to authenticate anew by another mechanism, which it is told only when it goes on.
+    /// The client asked to authenticate anew by another mechanism; it is refused only on its next request.
     Refused,
     Open(Session),
 }
@@ -37,36 +37,36 @@ enum State {
 struct Login {
     mechanism: SaslMechanism,
     exchange: Exchange,
-    /// After SaslHandshake version 0 messages come without SaslAuthenticate around them.
+    /// After SaslHandshake version 0 the messages are sent without SaslAuthenticate around them.
     is_bare: bool,
-    /// Who was logged in before, if it is not the first.
+    /// The previous session, if this is not the first authentication.
     before: Option<Session>,
     began: Instant,
 }
 
-/// A connection that is authenticated.
+/// An authenticated connection.
 struct Session {
     mechanism: SaslMechanism,
     user: String,
     ends: Option<Instant>,
-    /// When it last began to authenticate anew.
+    /// When the last re-authentication began.
     renewed: Option<Instant>,
 }
 
-/// What becomes of a frame.
+/// The decision about a frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::runtime) enum Verdict {
-    /// It is the model's.
+    /// The frame goes to the model.
     Pass,
-    /// It is answered so, with a frame.
+    /// This frame is sent as the answer.
     Answer(Bytes),
-    /// It is answered so, and the connection closed.
+    /// This frame is sent as the answer, and the connection closed.
     Refuse(Bytes),
     /// The connection is closed.
     Close,
 }
 
-/// Now, by the clock that counts lifetimes and by that of the wall, in milliseconds since 1970.
+/// The present time, by the monotonic clock for lifetimes and by the wall clock, in milliseconds since 1970.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::runtime) struct Now {
     pub(in crate::runtime) clock: Instant,
@@ -78,17 +78,17 @@ impl Gate {
         Self(State::Closed { may_ask_versions: true })
     }
 
-    /// Whether frames of any length are taken.
+    /// Whether frames of any length are accepted.
     pub(in crate::runtime) fn is_open(&self) -> bool {
         matches!(self.0, State::Open(_))
     }
 
-    /// Whether the frame may be judged only when all before it are answered.
+    /// Whether all requests before this frame must be answered first.
     pub(in crate::runtime) fn has_to_wait(&self, frame: &[u8]) -> bool {
         !self.is_open() || api_of(frame) == Some(ApiKey::SaslHandshake)
     }
 
-    /// Judges a frame. `speaks` says whether the broker speaks a version of an API.
+    /// Decides about a frame. `speaks` is whether the broker supports a version of an API.
     pub(in crate::runtime) fn judge(
         &mut self,
         now: Now,
@@ -103,7 +103,7 @@ impl Gate {
                 };
                 match api {
                     ApiKey::ApiVersions if may_ask_versions => {
-                        // One that is not spoken is refused, and asked again.
+                        // An unsupported version is refused, and the client asks again.
                         let may_ask_versions = !speaks(api, version);
                         self.0 = State::Closed { may_ask_versions };
                         Verdict::Pass
@@ -168,7 +168,7 @@ impl Gate {
         say(&context, answer.into())
     }
 
-    /// A message of the mechanism; `context` is that of the SaslAuthenticate around it.
+    /// Handles a message of the mechanism; `context` is that of the SaslAuthenticate around it.
     fn message(
         &mut self,
         now: Now,
@@ -225,7 +225,7 @@ impl Gate {
     }
 }
 
-/// The mechanism's answer, in a SaslAuthenticate if it was asked in one.
+/// The mechanism's answer, in a SaslAuthenticate if the message came in one.
 fn answer(context: Option<&Context>, bytes: Vec<u8>, lifetime: Duration) -> Verdict {
     let Some(context) = context else {
         let mut frame = BytesMut::with_capacity(4 + bytes.len());
@@ -256,13 +256,13 @@ fn version_of(frame: &[u8]) -> Option<i16> {
     Some(i16::from_be_bytes(frame.get(2..4)?.try_into().ok()?))
 }
 
-/// A request, with what its answer needs of it. Its version has been looked at.
+/// Parses a request, with the context for its answer. Its version has been checked.
 fn read(mut frame: Bytes) -> Option<(Context, RequestKind)> {
     let (key, version) = (api_of(&frame)?, version_of(&frame)?);
     let header = decode_request_header_from_buffer(&mut frame).ok()?;
     let request = RequestKind::decode(key, &mut frame, version).ok()?;
     let context = Context {
-        connection: ConnectionId(0), // the answer goes out on the one that it is the gate of
+        connection: ConnectionId(0), // unused: the answer is sent on the gate's own connection
         broker: 0,
         key,
         version,

@@ -1,10 +1,10 @@
-//! [`SaslMechanism`], and what all mechanisms have in common.
+//! [`SaslMechanism`], and the parts that all mechanisms share.
 
 use std::{fmt, str::FromStr};
 
 use super::{oauthbearer, plain, scram, users::Users};
 
-/// A SASL mechanism that brokers take.
+/// A SASL mechanism that brokers support.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum SaslMechanism {
@@ -14,15 +14,16 @@ pub enum SaslMechanism {
     ScramSha256,
     /// SCRAM-SHA-512.
     ScramSha512,
-    /// OAUTHBEARER (RFC 7628; KIP-255), with unsecured tokens: whoever makes one with the name of a user as its `sub` is let in.
+    /// OAUTHBEARER (RFC 7628; KIP-255), with unsecured tokens: a token with the name of a user as its `sub` is
+    /// accepted, whoever made it.
     OAuthBearer,
 }
 
 impl SaslMechanism {
-    /// All of them.
+    /// All mechanisms.
     pub const ALL: &[Self] = &[Self::Plain, Self::ScramSha256, Self::ScramSha512, Self::OAuthBearer];
 
-    /// Its name in `sasl.mechanism`.
+    /// The mechanism's name in `sasl.mechanism`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Plain => "PLAIN",
@@ -39,7 +40,7 @@ impl fmt::Display for SaslMechanism {
     }
 }
 
-/// The error names the mechanisms that there are.
+/// The error lists the valid names.
 impl FromStr for SaslMechanism {
     type Err = String;
 
@@ -58,29 +59,29 @@ pub(super) enum Exchange {
     OAuthBearer(oauthbearer::Exchange),
 }
 
-/// What a broker makes of a message.
+/// The broker's reaction to a message.
 pub(super) enum SaslServerStep {
-    /// The client has to answer this.
+    /// The client has to answer this challenge.
     Challenge(Vec<u8>),
     Accepted {
         user: String,
         answer: Vec<u8>,
-        /// When the credentials end, in milliseconds since 1970.
+        /// When the credentials expire, in milliseconds since 1970.
         ends_ms: Option<i64>,
     },
 }
 
-/// Why a client is refused.
+/// The reason why a client is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// The client is told so.
+    /// The client is sent this reason.
     Told(String),
-    /// Kafka tells only that the credentials are invalid.
+    /// Kafka reveals only that the credentials are invalid.
     Untold,
 }
 
 impl Exchange {
-    /// `nonce` is the broker's, of this exchange alone.
+    /// `nonce` is the broker's, for this exchange alone.
     pub(super) fn begin(mechanism: SaslMechanism, nonce: String) -> Self {
         match mechanism {
             SaslMechanism::Plain => Self::Plain,
@@ -91,7 +92,7 @@ impl Exchange {
         }
     }
 
-    /// `wall_ms` is the time of day, by which tokens end.
+    /// `wall_ms` is the time of day, by which tokens expire.
     pub(super) fn step(
         &mut self,
         message: &[u8],
@@ -106,7 +107,7 @@ impl Exchange {
     }
 }
 
-/// In Kafka's words.
+/// The refusal in Kafka's words.
 pub(super) fn other_authorization_id() -> Refusal {
     let why = "Authentication failed: Client requested an authorization id that is different from username";
     Refusal::Told(why.to_owned())

@@ -1,4 +1,4 @@
-//! How the listeners are secured: TLS around the bytes, and SASL in front of the model, which knows nothing of either.
+//! The security of listeners: TLS around the bytes, and SASL in front of the model, which knows nothing of either.
 
 mod gate;
 mod mechanism;

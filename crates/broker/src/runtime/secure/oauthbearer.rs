@@ -1,4 +1,5 @@
-//! OAUTHBEARER with unsecured tokens, as the broker sees it (RFC 7628, and Kafka's OAuthBearerUnsecuredValidatorCallbackHandler).
+//! OAUTHBEARER with unsecured tokens, the broker's side (RFC 7628, and Kafka's
+//! OAuthBearerUnsecuredValidatorCallbackHandler).
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use serde_json::Value;
@@ -9,13 +10,13 @@ use super::{
     users::Users,
 };
 
-/// What a client is told of a token that is not valid.
+/// The challenge for a client whose token is not valid.
 const INVALID_TOKEN: &str = r#"{"status":"invalid_token"}"#;
 
 /// One authentication.
 #[derive(Debug, Default)]
 pub(super) struct Exchange {
-    /// The client was told that its token is not valid, and is to acknowledge it.
+    /// The client was sent that its token is not valid, and has to acknowledge it.
     refused: bool,
 }
 
@@ -53,7 +54,7 @@ impl Exchange {
     }
 }
 
-/// Whose token it is, and when it ends, in milliseconds since 1970; `None` if it is not valid.
+/// The token's user, and when it expires, in milliseconds since 1970; `None` if it is not valid.
 fn validated(token: &str, wall_ms: i64) -> Option<(String, i64)> {
     let mut parts = token.split('.');
     let (header, claims, signature) = (json(parts.next()?)?, json(parts.next()?)?, parts.next()?);

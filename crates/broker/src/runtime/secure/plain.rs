@@ -1,4 +1,4 @@
-//! PLAIN, as the broker sees it: one message, and no answer to it.
+//! PLAIN, the broker's side: one message, and no answer to it.
 
 use subtle::ConstantTimeEq;
 

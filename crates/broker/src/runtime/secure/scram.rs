@@ -1,4 +1,4 @@
-//! SCRAM, as the broker sees it (RFC 5802): it proves that it knows the password, too.
+//! SCRAM, the broker's side (RFC 5802): the broker also proves that it knows the password.
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use hmac::{Hmac, KeyInit, Mac};
@@ -11,10 +11,10 @@ use super::{
     users::{Credential, Users},
 };
 
-/// Kafka's own number, and its least.
+/// Kafka's default, which is also its minimum.
 pub(super) const ITERATIONS: u32 = 4096;
 
-/// What a broker keeps of a password.
+/// The keys that a broker derives from a password and stores.
 pub(super) struct Keys {
     salt: Vec<u8>,
     stored: Vec<u8>,
@@ -60,15 +60,15 @@ fn hmac(mechanism: SaslMechanism, key: &[u8], message: &[u8]) -> Vec<u8> {
 /// One authentication.
 pub(super) struct Exchange {
     mechanism: SaslMechanism,
-    /// The broker's part of it.
+    /// The broker's part of the nonce.
     nonce: String,
     state: State,
 }
 
 enum State {
-    /// The client begins.
+    /// Before the client's first message.
     Begun,
-    /// The client is to prove that it knows the password.
+    /// The client has to prove that it knows the password.
     Challenged {
         user: String,
         gs2_header: String,
@@ -111,7 +111,7 @@ impl Exchange {
         {
             return Err(other_authorization_id());
         }
-        // Who logs in by a delegation token names a token, not a user.
+        // A client with a delegation token names the token, not a user.
         if fields.any(|extension| extension == "tokenauth=true") || nonce.is_empty() {
             return Err(Refusal::Untold);
         }
@@ -129,7 +129,7 @@ impl Exchange {
         Ok(SaslServerStep::Challenge(challenge.into_bytes()))
     }
 
-    /// `c=header,r=nonce,p=proof`. The keys are looked up again: of a password that changes meanwhile the new one counts.
+    /// `c=header,r=nonce,p=proof`. The keys are looked up again: if the password changed meanwhile, the new one counts.
     fn on_final(
         &self,
         text: &str,

@@ -1,4 +1,4 @@
-//! The gate, met frame by frame.
+//! The gate, tested frame by frame.
 
 use std::time::{Duration, Instant};
 
@@ -22,19 +22,19 @@ use super::{
     oauthbearer, scram,
 };
 
-/// One connection to a listener that takes SASL.
+/// One connection to a listener with SASL.
 struct Talk {
     gate: Gate,
     sasl: Sasl,
     now: Now,
 }
 
-/// How a frame was taken.
+/// The gate's reaction to a frame.
 #[derive(Debug)]
 enum Taken<R> {
     Passed,
     Answered(R),
-    /// And then closed.
+    /// The answer, after which the connection closed.
     Refused(R),
     Closed,
 }
@@ -114,7 +114,7 @@ impl Talk {
     }
 }
 
-/// That it was refused, and why.
+/// Asserts that the message was refused, and returns the reason.
 #[track_caller]
 fn refused(taken: Taken<SaslAuthenticateResponse>) -> String {
     match taken {
@@ -166,7 +166,7 @@ fn whoever_knows_the_password_is_let_in_until_it_changes() {
     let Taken::Answered(answer) = talk.log_in("alice", "wonder") else { panic!("not let in") };
     assert_eq!((answer.error_code, answer.session_lifetime_ms), (0, 0));
     assert_eq!(talk.metadata(), "passed");
-    // The model says ILLEGAL_SASL_STATE: there is no session that ends.
+    // The model answers ILLEGAL_SASL_STATE: there is no session that expires.
     assert!(matches!(talk.handshake("PLAIN"), Taken::Passed));
     assert!(matches!(talk.authenticate("\0alice\0wonder"), Taken::Passed));
 
@@ -240,7 +240,7 @@ fn nobody_becomes_somebody_else_by_authenticating_anew() {
 
     let mut talk = Talk::new(Some(Duration::from_secs(10)));
     assert!(matches!(talk.log_in("alice", "wonder"), Taken::Answered(_)));
-    // Kafka says nothing yet, and closes the connection at the next request.
+    // Kafka reports no error yet, and closes the connection at the next request.
     assert!(matches!(talk.handshake("OAUTHBEARER"), Taken::Answered(answer) if answer.error_code == 0));
     assert!(matches!(talk.authenticate("n,,\x01auth=Bearer x\x01\x01"), Taken::Closed));
 
@@ -288,7 +288,7 @@ fn scram_is_the_rfcs() {
     assert_eq!(user, "user");
     assert_eq!(String::from_utf8(answer).unwrap(), "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
 
-    // What is not that is refused: another proof, nonce or header, somebody else, another mechanism's user, and a third message.
+    // Everything else is refused: another proof, nonce or header, another user, another mechanism's user, and a third message.
     for other in [last.replace("p=dH", "p=dG"), last.replace("k0,", "k1,"), last.replace("biws", "eSws")] {
         let mut exchange = begin();
         assert!(exchange.step(first.as_bytes(), &sasl.users).is_ok());

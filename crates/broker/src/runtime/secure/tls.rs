@@ -1,4 +1,4 @@
-//! [`Tls`]: certificates of brokers, given or made.
+//! [`Tls`]: the brokers' certificates, given or generated.
 
 use std::{fmt, io, sync::Arc};
 
@@ -13,7 +13,7 @@ use rustls::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// By which certificate brokers prove who they are. Clients need none.
+/// The certificate by which brokers prove their identity. Clients need none.
 #[derive(Clone)]
 pub struct Tls(Source);
 
@@ -23,22 +23,22 @@ enum Source {
     Given { chain: String, key: String },
 }
 
-/// What the listeners need.
+/// The TLS part of the listeners.
 pub(in crate::runtime) struct Listener {
     pub(in crate::runtime) acceptor: TlsAcceptor,
-    /// The certificate of the authority that was made, in PEM.
+    /// The certificate of the generated authority, in PEM.
     pub(in crate::runtime) authority: Option<String>,
 }
 
 impl Tls {
-    /// An authority that is made at the start and forgotten at the end, and one certificate of it for all brokers: for
-    /// `localhost`, `127.0.0.1`, `::1` and the names by which the brokers are found at the start.
-    /// [`Cluster::authority`](crate::Cluster::authority) is what clients have to trust.
+    /// Generates an authority at the start, forgotten at the end, and one certificate of it for all brokers: for
+    /// `localhost`, `127.0.0.1`, `::1` and the host names of the brokers at the start. Clients have to trust
+    /// [`Cluster::authority`](crate::Cluster::authority).
     pub fn generated() -> Self {
         Self(Source::Made)
     }
 
-    /// This certificate, with those that lead from it to an authority, and its private key (PKCS8, PKCS1 or SEC 1), all in PEM.
+    /// Uses this certificate, with its chain up to an authority, and its private key (PKCS8, PKCS1 or SEC 1), all in PEM.
     pub fn from_pem(chain: impl Into<String>, key: impl Into<String>) -> Self {
         Self(Source::Given { chain: chain.into(), key: key.into() })
     }
@@ -92,7 +92,7 @@ fn made(hosts: impl IntoIterator<Item = String>) -> Result<Made, rcgen::Error> {
     Ok((vec![certificate.der().clone()], key, Some(pem)))
 }
 
-/// Valid as long as a test's clock may run.
+/// Valid for as long as a test's clock may run.
 fn params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
@@ -101,7 +101,7 @@ fn params(name: &str) -> CertificateParams {
     params
 }
 
-/// Without the key.
+/// Leaves out the key.
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {

@@ -1,4 +1,4 @@
-//! [`Sasl`]: who may log in, and for how long.
+//! [`Sasl`]: which users may log in, and for how long.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +11,7 @@ use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use super::{SaslMechanism, scram};
 use crate::random::Random;
 
-/// What the listeners know of SASL. They do not take it before there is a user.
+/// The SASL state of the listeners. SASL is off until there is a user.
 #[derive(Debug)]
 pub(in crate::runtime) struct Sasl {
     pub(in crate::runtime) users: Users,
@@ -21,7 +21,7 @@ pub(in crate::runtime) struct Sasl {
 
 impl Sasl {
     pub(in crate::runtime) fn new(session_lifetime: Option<Duration>, seed: u64) -> Self {
-        // Not the numbers of the model's ids.
+        // Different numbers from those of the model's ids.
         let random = Random::new(seed ^ u64::from_be_bytes(*b"SASLSALT"));
         Self { users: Users::default(), session_lifetime, random }
     }
@@ -46,19 +46,19 @@ impl Sasl {
     }
 }
 
-/// Who may log in.
+/// The users that may log in.
 #[derive(Default)]
 pub(in crate::runtime) struct Users {
     all: BTreeMap<(SaslMechanism, String), Credential>,
-    /// Those that are taken, also when no user is left.
+    /// The enabled mechanisms, also when no user is left.
     mechanisms: BTreeSet<SaslMechanism>,
 }
 
-/// What the broker knows of a user.
+/// A user's credential at the broker.
 pub(super) enum Credential {
     Password(String),
     Scram(scram::Keys),
-    /// Only that there is one.
+    /// Only that the user exists.
     Name,
 }
 
@@ -88,7 +88,7 @@ impl Users {
     }
 }
 
-/// Without what they log in by.
+/// Leaves out the credentials.
 impl fmt::Debug for Users {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.all.keys()).finish()

@@ -1,11 +1,11 @@
 //! A page of character cells.
 
-/// One of the 256 colours that terminals agree on.
+/// One of the 256 standard terminal colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Colour(pub(crate) u8);
 
 impl Colour {
-    /// Red, green, blue: the cube and the greys, which every terminal shows alike.
+    /// Red, green, blue: the cube and the greys, which look the same on every terminal.
     pub(crate) fn rgb(self) -> (u8, u8, u8) {
         const STEPS: [u8; 6] = [0, 95, 135, 175, 215, 255];
         match self.0 {
@@ -18,12 +18,12 @@ impl Colour {
                 let grey = 8 + (index - 232) * 10;
                 (grey, grey, grey)
             }
-            _ => (0, 0, 0), // the first sixteen are the user's; not used here
+            _ => (0, 0, 0), // the first sixteen depend on the user's settings, and are not used here
         }
     }
 }
 
-/// How a cell looks; `None` is the terminal's own colour.
+/// The style of a cell; `None` is the terminal's own colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Style {
     pub(crate) ink: Option<Colour>,
@@ -57,7 +57,7 @@ pub(crate) struct Cell {
 
 const EMPTY: Cell = Cell { letter: ' ', style: Style::PLAIN };
 
-/// What is outside is not drawn.
+/// A grid of cells; drawing outside it has no effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Canvas {
     pub(crate) width: usize,
@@ -70,7 +70,7 @@ impl Canvas {
         Self { width, height, cells: vec![EMPTY; width.saturating_mul(height)] }
     }
 
-    /// Writes, and says where the text ends. Every letter takes one cell.
+    /// Writes a text, and returns the column after it. Every letter takes one cell.
     pub(crate) fn put(&mut self, x: usize, y: usize, text: &str, style: Style) -> usize {
         let mut at = x;
         for letter in text.chars().filter(|letter| !letter.is_control()) {
@@ -84,7 +84,7 @@ impl Canvas {
         at
     }
 
-    /// Writes so that the text ends before `x`.
+    /// Writes a text so that it ends before `x`.
     pub(crate) fn put_before(&mut self, x: usize, y: usize, text: &str, style: Style) {
         self.put(x.saturating_sub(text.chars().count()), y, text, style);
     }
@@ -94,7 +94,7 @@ impl Canvas {
     }
 }
 
-/// Neighbours that look alike: where each run begins, and its cells.
+/// Runs of neighbours with equal style: the start of each, and its cells.
 pub(crate) fn runs(row: &[Cell]) -> impl Iterator<Item = (usize, &[Cell])> {
     let mut at = 0;
     row.chunk_by(|left, right| left.style == right.style).map(move |run| {

@@ -1,4 +1,4 @@
-//! From the board to the canvas.
+//! Draws the board on a canvas.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -11,22 +11,22 @@ use crate::demo::{
 /// A member's colour; more members than colours share them.
 const COLOURS: [Colour; 6] = [Colour(39), Colour(214), Colour(78), Colour(176), Colour(221), Colour(80)];
 const BLACK: Colour = Colour(16);
-/// Of a partition that nobody owns.
+/// The colour of a partition without owner.
 const NOBODY: Colour = Colour(238);
 const ACCENT: Colour = Colour(44);
 const RED: Colour = Colour(203);
 
-/// The page is no wider than this, whatever the terminal is.
+/// The page is at most this wide, however wide the terminal is.
 const WIDEST: usize = 100;
 const LEFT: usize = 2;
-/// Where the partitions begin, and the sparklines.
+/// The columns where partitions and sparklines begin.
 const INDENT: usize = 14;
 const SPARK: usize = INDENT + 16;
-/// How long a partition that changed hands is marked.
+/// How long a partition is marked after its owner changed.
 const FRESH: Duration = Duration::from_millis(1200);
-/// A full lag bar.
+/// The lag of a full bar.
 const FULL_LAG: u64 = 250;
-/// Members that are shown: those that are there come first.
+/// The number of members that are shown; those in the group come first.
 const MEMBERS: usize = 3;
 
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -94,7 +94,7 @@ fn owner(board: &Board, partition: &Partition) -> (Colour, String) {
 
 fn members(board: &Board, canvas: &mut Canvas, right: usize, top: usize) {
     let mut shown: Vec<(usize, &Member)> = board.members.iter().enumerate().collect();
-    // Who has gone is shown while there is room.
+    // Members that have left are shown while there is room.
     while shown.len() > MEMBERS
         && let Some(gone) = shown.iter().position(|(_, member)| member.status == MemberStatus::Gone)
     {
@@ -122,7 +122,7 @@ fn members(board: &Board, canvas: &mut Canvas, right: usize, top: usize) {
     }
 }
 
-/// Members are drawn on one scale, so that they can be compared.
+/// The peak over all members, which are drawn on one scale, so that they can be compared.
 fn peak(board: &Board) -> u64 {
     let rates = board.members.iter().flat_map(|member| &member.handled.rates);
     rates.copied().max().unwrap_or(0)
@@ -143,7 +143,7 @@ fn rates(board: &Board, canvas: &mut Canvas, right: usize, top: usize) {
     canvas.put(SPARK, top + 2, &curve(board, &board.lag, right, highest), Style::ink(Colour(214)));
 }
 
-/// A sparkline between its label and its figures. What was sampled at one time stands in one column.
+/// A sparkline between its label and its figures. Samples of one moment are in one column.
 fn curve(board: &Board, samples: &VecDeque<u64>, right: usize, peak: u64) -> String {
     let room = right.saturating_sub(SPARK + 26);
     sparkline(samples, room.min(board.lag.len()), peak)
@@ -187,7 +187,7 @@ fn centred(text: &str, width: usize) -> String {
     format!("{text:^width$}")
 }
 
-/// At most four letters.
+/// A number in at most four letters.
 fn short(number: u64) -> String {
     match number {
         0 => String::new(),
@@ -196,13 +196,13 @@ fn short(number: u64) -> String {
     }
 }
 
-/// `full` and more is so many eighths high.
+/// A block for `value` out of `full`, in `eighths` steps.
 fn bar(value: u64, full: u64, eighths: u64) -> char {
     let step = (value.saturating_mul(eighths) / full.max(1)).min(eighths.saturating_sub(1));
     usize::try_from(step).ok().and_then(|step| BARS.get(step)).copied().unwrap_or('█')
 }
 
-/// The newest sample is on the right. Nothing is quite a line high: lines stand apart.
+/// A sparkline with the newest sample on the right. No block has the full height, so that lines stay apart.
 fn sparkline(samples: &VecDeque<u64>, width: usize, peak: u64) -> String {
     let skip = samples.len().saturating_sub(width);
     let bars = samples.iter().skip(skip).map(|sample| if *sample == 0 { ' ' } else { bar(*sample, peak, 7) });
@@ -214,7 +214,7 @@ fn sparkline(samples: &VecDeque<u64>, width: usize, peak: u64) -> String {
 mod tests {
     use super::*;
 
-    /// Two members share four partitions, one of which has just moved to a third, and one is nobody's.
+    /// Two members share four partitions, one of which has just moved to a third, and one has no owner.
     fn board() -> Board {
         let mut board = Board::new(4, Duration::from_secs(15), "127.0.0.1:9".to_owned());
         for name in ["member-1", "member-2", "member-3"] {

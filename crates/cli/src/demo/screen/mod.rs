@@ -1,4 +1,4 @@
-//! The screen: cells, what is drawn into them, and where they go (a terminal, a picture).
+//! The screen: cells, the drawing, and the outputs (a terminal, a picture).
 
 mod canvas;
 mod draw;

@@ -1,4 +1,4 @@
-//! A canvas as an SVG: rectangles for papers and block letters, text for the rest.
+//! Renders a canvas as an SVG: rectangles for backgrounds and block characters, text for the rest.
 
 use std::fmt::Write as _;
 
@@ -7,14 +7,14 @@ use super::canvas::{Canvas, Cell, Colour, Style, runs};
 /// A cell, in pixels.
 const WIDE: usize = 9;
 const HIGH: usize = 19;
-/// Where in a cell letters stand.
+/// The baseline of letters within a cell.
 const BASE: usize = 14;
 const MARGIN: usize = 14;
 
 const PAPER: &str = "#11151c";
 const INK: &str = "#d5dae3";
 
-/// The picture as a file's text.
+/// The picture as the text of a file.
 pub(crate) fn svg(canvas: &Canvas, title: &str) -> String {
     let width = canvas.width * WIDE + 2 * MARGIN;
     let height = canvas.height * HIGH + 2 * MARGIN;
@@ -44,7 +44,7 @@ fn paper(out: &mut String, x: usize, top: usize, run: &[Cell]) {
     );
 }
 
-/// What a run says: fonts draw block letters as they like, so these are rectangles.
+/// Writes the letters of a run. Fonts draw block characters differently, so they are drawn as rectangles.
 fn letters(out: &mut String, x: usize, top: usize, run: &[Cell]) {
     let Some(style) = run.first().map(|cell| cell.style) else { return };
     let mut at = x;
@@ -82,7 +82,7 @@ fn text(out: &mut String, x: usize, top: usize, part: &[Cell], style: Style, ink
         match cell.letter {
             '<' => letters.push_str("&lt;"),
             '&' => letters.push_str("&amp;"),
-            ' ' => letters.push('\u{a0}'), // several blanks would be shown as one
+            ' ' => letters.push('\u{a0}'), // several blanks would collapse to one
             letter => letters.push(letter),
         }
     }
@@ -97,9 +97,9 @@ fn text(out: &mut String, x: usize, top: usize, part: &[Cell], style: Style, ink
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Blanks too, between words.
+    /// Text, with the blanks between words.
     Text,
-    /// From so many eighths above the cell's floor, so many high.
+    /// A block that starts this many eighths above the cell's floor and is this many high.
     Block(usize, usize),
 }
 

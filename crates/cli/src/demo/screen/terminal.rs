@@ -1,7 +1,7 @@
-//! The terminal: shows canvases on its alternate screen, and gives back what was there before.
+//! The terminal: shows canvases on its alternate screen, and restores the previous content afterwards.
 //!
-//! A frame is one write that holds only what has changed, between the marks of a synchronized update: nothing flickers.
-//! Once in a while everything is written again, over itself, in case somebody else wrote in between.
+//! A frame is one write of the changes alone, between the marks of a synchronized update, so that nothing
+//! flickers. From time to time everything is written again, in case another program wrote in between.
 
 use std::{
     io::{self, Write as _},
@@ -17,7 +17,7 @@ use crossterm::{
 use super::canvas::{Canvas, Style, runs};
 use crate::logging;
 
-/// Every so many frames, everything.
+/// The number of frames after which everything is written again.
 const REPAINT: u32 = 20;
 
 static SHOWN: AtomicBool = AtomicBool::new(false);
@@ -43,7 +43,7 @@ impl Terminal {
         Ok(opened)
     }
 
-    /// A canvas as large as the terminal is now.
+    /// A canvas of the terminal's present size.
     pub(crate) fn canvas(&self) -> Canvas {
         let (width, height) =
             terminal::size().ok().filter(|(width, height)| *width > 0 && *height > 0).unwrap_or((80, 24));
@@ -69,7 +69,7 @@ impl Drop for Terminal {
     }
 }
 
-/// Leaves the alternate screen if it is on; also for an end without farewell.
+/// Leaves the alternate screen if it is on, also when the process ends abruptly.
 pub(crate) fn restore() {
     if SHOWN.swap(false, Ordering::SeqCst) {
         let mut out = Vec::new();
@@ -86,7 +86,7 @@ pub(crate) fn restore() {
     logging::release();
 }
 
-/// So that what a panic says can be read.
+/// Leaves the screen before a panic, so that its message can be read.
 fn leave_before_panics() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -95,7 +95,7 @@ fn leave_before_panics() {
     }));
 }
 
-/// What takes a terminal from one canvas to the next; from nothing, everything.
+/// The bytes that take a terminal from one canvas to the next; from `None`, the whole frame.
 fn frame(known: Option<&Canvas>, next: &Canvas, clear: bool, colour: bool) -> io::Result<Vec<u8>> {
     let mut changes = Vec::new();
     if clear {
@@ -130,7 +130,7 @@ fn dress(out: &mut Vec<u8>, style: Style, colour: bool) -> io::Result<()> {
         queue!(out, SetAttribute(Attribute::Bold))?;
     }
     if !colour {
-        // Blocks remain blocks.
+        // Without colours, backgrounds are shown in reverse.
         return if style.paper.is_some() { queue!(out, SetAttribute(Attribute::Reverse)) } else { Ok(()) };
     }
     if let Some(ink) = style.ink {
@@ -148,7 +148,7 @@ fn write(bytes: &[u8]) -> io::Result<()> {
     stdout.flush()
 }
 
-/// Keys that are pressed meanwhile do not show. Ctrl-C stays what it is: a signal.
+/// Hides keys that are pressed meanwhile. Ctrl-C remains a signal.
 #[derive(Debug)]
 struct Quiet;
 
@@ -171,13 +171,13 @@ impl Quiet {
         use rustix::termios::{OptionalActions, tcsetattr};
         let saved = BEFORE.lock().ok().and_then(|mut saved| saved.take());
         if let Some(before) = saved {
-            // What was typed meanwhile is thrown away with it.
+            // Input typed meanwhile is discarded with it.
             let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &before);
         }
     }
 }
 
-/// How the keyboard was set before.
+/// The previous keyboard settings.
 #[cfg(unix)]
 static BEFORE: std::sync::Mutex<Option<rustix::termios::Termios>> = std::sync::Mutex::new(None);
 

@@ -56,7 +56,7 @@ fn report(at: i64) -> Report {
     }
 }
 
-/// An app with two rounds, and keys pressed: `+` Enter, `<` Escape, `v` down, `^` up, `t` Tab.
+/// An app after two rounds, with these keys pressed: `+` Enter, `<` Escape, `v` down, `^` up, `t` Tab.
 fn app(keys: &str) -> App {
     let mut app = App::new(Duration::from_secs(2), true);
     app.on_round(Ok(report(100)));

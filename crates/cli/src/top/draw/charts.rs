@@ -1,4 +1,4 @@
-//! Charts of the last minutes: lag, and records a second.
+//! Charts of the last minutes: lag, and records per second.
 
 use ratatui::{
     Frame,

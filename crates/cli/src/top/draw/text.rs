@@ -1,4 +1,4 @@
-//! Numbers as people read them at a glance.
+//! Numbers for reading at a glance.
 
 /// With a comma between thousands.
 pub(super) fn count(number: u64) -> String {
@@ -13,7 +13,7 @@ pub(super) fn count(number: u64) -> String {
     text
 }
 
-/// Seconds, in the largest unit that says enough.
+/// Seconds, in the largest unit that is precise enough.
 pub(super) fn span(seconds: f64) -> String {
     match seconds {
         ..10.0 => format!("{seconds:.1} s"),
@@ -24,7 +24,7 @@ pub(super) fn span(seconds: f64) -> String {
     }
 }
 
-/// Records a second.
+/// Records per second.
 pub(super) fn rate(rate: f64) -> String {
     short(rate)
 }
@@ -41,7 +41,7 @@ pub(super) fn short(number: f64) -> String {
     }
 }
 
-/// What is not known is a dash.
+/// A dash if the value is unknown.
 pub(super) fn maybe<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
     value.map_or_else(|| "–".to_owned(), show)
 }

@@ -9,7 +9,8 @@ const PRINCIPAL: &str = "sasl.kerberos.principal";
 const KEYTAB: &str = "sasl.kerberos.keytab";
 
 impl SecurityConfig {
-    /// Whether it is Kerberos though `sasl.mechanism` is not set: GSSAPI is Java's default, and librdkafka's.
+    /// Whether it is Kerberos although `sasl.mechanism` is not set: GSSAPI is the default of Java and
+    /// librdkafka.
     pub(super) fn means_gssapi(&self) -> bool {
         let is_module = |text: &str| {
             offtake_net::sasl::Jaas::parse(text).is_ok_and(|jaas| jaas.module() == LoginModule::Kerberos)
@@ -35,7 +36,7 @@ mod described {
     const MODULE: &str = "sasl.jaas.config: Krb5LoginModule";
 
     impl SecurityConfig {
-        /// Nothing is read: tickets are asked for at each authentication.
+        /// Reads nothing: tickets are requested at each authentication.
         pub(in super::super) fn gssapi(&self) -> Result<Sasl, String> {
             self.kerberos().map(Sasl::gssapi)
         }
@@ -107,7 +108,7 @@ mod described {
         }
     }
 
-    /// MIT's names of keytabs may begin with what they are.
+    /// The path of a keytab: MIT's names may begin with the type.
     fn path(keytab: &str) -> &str {
         keytab.strip_prefix("FILE:").unwrap_or(keytab)
     }

@@ -17,49 +17,55 @@ use setting::Setting;
 
 use super::ConfigError;
 
-/// How connections are secured, by Java's properties and librdkafka's: [`ClientConfig::set`](super::ClientConfig::set) fills it.
+/// The security of connections, by Java's properties and librdkafka's:
+/// [`ClientConfig::set`](super::ClientConfig::set) fills it.
 ///
-/// Values may refer to config providers (KIP-297, KIP-421) that `config.providers` names: `${file:/path:key}`,
-/// `${directory:/path:key}`, `${env:NAME}`. Those of passwords and of `sasl.jaas.config` are looked up again at every authentication,
-/// so that a new one is used without a restart. SASL extensions (KIP-342), in `sasl.jaas.config` too, are read once, at the start.
+/// Values may refer to config providers (KIP-297, KIP-421) that `config.providers` names:
+/// `${file:/path:key}`, `${directory:/path:key}`, `${env:NAME}`. Those of passwords and of `sasl.jaas.config`
+/// are looked up again at every authentication, so that a new one is used without a restart. SASL extensions
+/// (KIP-342), in `sasl.jaas.config` too, are read once, at the start.
 ///
-/// OAUTHBEARER takes its tokens from `sasl.oauthbearer.token.endpoint.url`: a file (`file:///path`), or with the cargo feature `oidc` an OAuth
-/// or OpenID Connect provider, over `https` or on loopback. The provider is shown a client's id and secret
-/// (`sasl.oauthbearer.client.credentials.client.id` and `.client.secret`, librdkafka's `sasl.oauthbearer.client.id` and `.client.secret`, or
-/// `clientId` and `clientSecret` in `sasl.jaas.config`; KIP-768), or an assertion (`sasl.oauthbearer.assertion.*`; KIP-1139, KIP-1258). As in
-/// Java, `ssl.*` is about brokers: what the provider's certificate is verified with are options of the same names in `sasl.jaas.config`, or
-/// librdkafka's `https.ca.location` and `https.ca.pem`; by default the authorities that the system trusts.
+/// OAUTHBEARER takes its tokens from `sasl.oauthbearer.token.endpoint.url`: a file (`file:///path`), or with
+/// the cargo feature `oidc` an OAuth or OpenID Connect provider, over `https` or on loopback. The client
+/// sends the provider its id and secret (`sasl.oauthbearer.client.credentials.client.id` and
+/// `.client.secret`, librdkafka's `sasl.oauthbearer.client.id` and `.client.secret`, or `clientId` and
+/// `clientSecret` in `sasl.jaas.config`; KIP-768), or an assertion (`sasl.oauthbearer.assertion.*`; KIP-1139,
+/// KIP-1258). As in Java, `ssl.*` applies to brokers: the provider's certificate is verified according to
+/// options of the same names in `sasl.jaas.config`, or librdkafka's `https.ca.location` and `https.ca.pem`;
+/// by default by the system's certificate authorities.
 ///
-/// GSSAPI needs the cargo feature `gssapi`. Its tickets are got with a keytab (`useKeyTab=true`, `keyTab` and `principal` of
-/// `Krb5LoginModule` in `sasl.jaas.config`, or librdkafka's `sasl.kerberos.keytab` and `sasl.kerberos.principal`), or read from the cache
-/// that `kinit` fills (`useTicketCache=true`, perhaps `ticketCache`; or neither property). `sasl.kerberos.service.name` is `kafka` by
-/// default. It is the mechanism if `sasl.mechanism` is not set, and one of these is.
+/// GSSAPI needs the cargo feature `gssapi`. Its tickets are requested with a keytab (`useKeyTab=true`,
+/// `keyTab` and `principal` of `Krb5LoginModule` in `sasl.jaas.config`, or librdkafka's
+/// `sasl.kerberos.keytab` and `sasl.kerberos.principal`), or read from the cache that `kinit` fills
+/// (`useTicketCache=true`, perhaps `ticketCache`; or neither property). `sasl.kerberos.service.name` is
+/// `kafka` by default. GSSAPI is the mechanism if `sasl.mechanism` is not set, and one of these is.
 #[derive(Clone, Default, PartialEq)]
 pub struct SecurityConfig {
     /// `security.protocol`: PLAINTEXT.
     pub protocol: SecurityProtocol,
-    /// What encrypts, instead of what the properties `ssl.*` say. With it connections are encrypted, whatever `security.protocol` is.
+    /// The TLS configuration, in place of the properties `ssl.*`. If it is set, connections are encrypted,
+    /// whatever `security.protocol` is.
     #[cfg(feature = "_tls")]
     pub tls: Option<offtake_net::tls::Tls>,
-    /// Who the broker is told we are, instead of what the properties `sasl.*` say: with credentials from a source of your own, for
-    /// instance. With it connections authenticate, whatever `security.protocol` is.
+    /// The authentication, in place of the properties `sasl.*`: for example with credentials from a custom
+    /// source. If it is set, connections authenticate, whatever `security.protocol` is.
     pub sasl: Option<Sasl>,
-    /// What else was set, by name.
+    /// The other properties that were set, by name.
     settings: BTreeMap<&'static str, Setting>,
     providers: Providers,
-    /// Each property, also of a client's own, whose value as it was written may refer to a provider.
+    /// Each property, including those of a client's own, whose original value may refer to a provider.
     references: BTreeMap<&'static str, Written>,
 }
 
-/// What was written for a property.
+/// The original value of a property.
 #[derive(Clone, PartialEq)]
 struct Written {
     text: Secret,
-    /// Why it could not be set as far as the providers are known.
+    /// Why it could not be set with the providers known so far.
     trouble: Option<ConfigError>,
 }
 
-/// What protects a connection: `security.protocol`.
+/// The protection of a connection: `security.protocol`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SecurityProtocol {
@@ -68,7 +74,7 @@ pub enum SecurityProtocol {
     Plaintext,
     /// TLS.
     Ssl,
-    /// SASL, in clear.
+    /// SASL, unencrypted.
     SaslPlaintext,
     /// SASL over TLS.
     SaslSsl,
@@ -105,12 +111,12 @@ impl SecurityConfig {
         Ok(())
     }
 
-    /// `config.providers` and what belongs to it; `None` if the name is another's.
+    /// Sets `config.providers` and its options; `None` for any other name.
     pub(super) fn set_provider(&mut self, name: &str, value: &str) -> Option<Result<(), String>> {
         Providers::takes(name).then(|| self.providers.set(name, value))
     }
 
-    /// Notes what was written for a property if it may refer to a provider, and what stood in its way.
+    /// Notes the original value of a property if it may refer to a provider, and the error that it caused.
     pub(super) fn note(&mut self, name: &'static str, written: &str, trouble: Option<ConfigError>) {
         if refers(written) {
             self.references.insert(name, Written { text: written.into(), trouble });
@@ -119,12 +125,12 @@ impl SecurityConfig {
         }
     }
 
-    /// What was written that may refer to a provider, by the property's name.
+    /// The original values that may refer to a provider, by property.
     pub(super) fn references(&self) -> Vec<(&'static str, Secret)> {
         self.references.iter().map(|(name, written)| (*name, written.text.clone())).collect()
     }
 
-    /// What is wrong with references that led nowhere when their provider was set last.
+    /// The errors of references that could not be resolved when their provider was last set.
     pub(super) fn unresolved(&self) -> impl Iterator<Item = ConfigError> {
         self.references.values().filter_map(|written| written.trouble.clone())
     }
@@ -136,17 +142,17 @@ impl SecurityConfig {
             .map_err(|reason| ConfigError::Conflict(format!("property `{name}`: {reason}")))
     }
 
-    /// What cannot be meant, as far as can be told without reading a file.
+    /// The conflicts that can be detected without reading a file.
     pub(super) fn conflicts(&self) -> Vec<String> {
         let sasl = self.sasl_conflict();
         self.tls_conflict().into_iter().chain(sasl).collect()
     }
 
     #[doc(hidden)] // for our own crates
-    /// What connections need. Reads the files that the properties name.
+    /// The security of connections. Reads the files that the properties name.
     ///
     /// # Errors
-    /// What is wrong with a property or with the file that it names, in a sentence.
+    /// An error in a property or in the file that it names, as a sentence.
     pub fn build(&self) -> Result<Security, ConfigError> {
         let unused = self.unused();
         if !unused.is_empty() {
@@ -162,14 +168,14 @@ impl SecurityConfig {
         Ok(security)
     }
 
-    /// What cannot be meant of TLS: that there is to be any.
+    /// The error if TLS is requested and not compiled in.
     #[cfg(not(feature = "_tls"))]
     fn tls_conflict(&self) -> Option<String> {
         let without = "`security.protocol` asks for TLS, and this program was built without: build it with the cargo feature `tls` of `offtake`";
         self.protocol.has_tls().then(|| without.to_owned())
     }
 
-    /// What was set and has no effect under this `security.protocol`.
+    /// The properties that were set and have no effect under this `security.protocol`.
     fn unused(&self) -> Vec<&'static str> {
         let (has_tls, has_sasl) = (self.protocol.has_tls(), self.protocol.has_sasl());
         let is_of_sasl = |name: &str| name.starts_with("sasl.") || name.starts_with("https.");
@@ -182,7 +188,7 @@ impl SecurityConfig {
     }
 }
 
-/// Without any value: it may be a secret.
+/// Prints no values, as they may be secret.
 impl fmt::Debug for SecurityConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SecurityConfig")
@@ -197,7 +203,7 @@ impl fmt::Debug for SecurityConfig {
 mod tests {
     use super::super::{ClientConfig, ConfigError, is_given, set, set_in_any_order, validate};
 
-    /// All orders of these.
+    /// All permutations of these.
     fn orders<T: Clone>(of: &[T]) -> Vec<Vec<T>> {
         let Some((first, rest)) = of.split_first() else { return vec![Vec::new()] };
         let mut all = Vec::new();
@@ -243,7 +249,7 @@ mod tests {
             assert_eq!(config.request_timeout.as_millis(), 7000, "{order:?}");
             assert!(is_given(&config, "request.timeout.ms"));
         }
-        // One after the other, too, where what is wrong is told at once.
+        // Also one after the other, if errors are reported at once.
         let mut config = ClientConfig::default();
         set(&mut config, "sasl.password", &pw).unwrap();
         assert_eq!(password(&config), pw, "no provider has that name");
@@ -264,7 +270,7 @@ mod tests {
         let Err(ConfigError::Several(mistakes)) = validate(&config, Vec::new()) else { panic!() };
         assert!(mistakes[0].to_string().contains("request.timeout.ms"), "{mistakes:?}");
         assert!(mistakes[1].to_string().contains("add `config.providers=file`"), "{mistakes:?}");
-        // What is written over is forgotten.
+        // The errors of overwritten values are forgotten.
         set_in_any_order(&mut config, "request.timeout.ms", "7000").unwrap();
         set_in_any_order(&mut config, "sasl.password", "plain").unwrap();
         set_in_any_order(&mut config, "config.providers", "file,vault").unwrap();

@@ -1,4 +1,4 @@
-//! `sasl.oauthbearer.*`: where the tokens of OAUTHBEARER come from.
+//! `sasl.oauthbearer.*`: the source of OAUTHBEARER tokens.
 
 #[cfg(feature = "oidc")]
 mod oidc;
@@ -9,14 +9,14 @@ use offtake_net::sasl::{Extensions, Jaas, Refresh, Sasl, TokenFile, UnsecuredTok
 
 use super::SecurityConfig;
 
-/// OAUTHBEARER as the properties describe it: nothing has been read or sent.
+/// OAUTHBEARER as the properties describe it: no file has been read and nothing sent.
 pub(super) struct OAuthBearer {
     source: TokenSource,
     extensions: Extensions,
     refresh: Refresh,
 }
 
-/// Where tokens come from.
+/// The source of tokens.
 #[allow(clippy::large_enum_variant, reason = "made once, at the start, and taken apart at once")]
 enum TokenSource {
     File(TokenFile),
@@ -26,7 +26,7 @@ enum TokenSource {
 }
 
 impl OAuthBearer {
-    /// Reads the files that TLS of a token endpoint needs.
+    /// Reads the files that the TLS of a token endpoint needs.
     pub(super) fn build(self) -> Result<Sasl, String> {
         let Self { source, extensions, refresh } = self;
         Ok(match source {
@@ -45,7 +45,7 @@ impl OAuthBearer {
 /// Java's `sasl.oauthbearer.jwt.retriever.class`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Retriever {
-    /// A file or an endpoint, as the URL says.
+    /// A file or an endpoint, depending on the URL.
     Default,
     File,
     ClientCredentials,
@@ -100,7 +100,7 @@ impl SecurityConfig {
         ))
     }
 
-    /// The class by the last part of its name, so that shaded ones are recognized.
+    /// Determines the class by the last part of its name, so that shaded classes are recognized.
     fn retriever(&self) -> Result<Retriever, String> {
         const KNOWN: [(&str, Retriever); 4] = [
             ("DefaultJwtRetriever", Retriever::Default),
@@ -171,11 +171,11 @@ impl SecurityConfig {
     }
 }
 
-/// Names of Java's, of which those of librdkafka are aliases.
+/// Java's names, of which librdkafka's are aliases.
 pub(super) const CLIENT_ID: &str = "sasl.oauthbearer.client.credentials.client.id";
 pub(super) const CLIENT_SECRET: &str = "sasl.oauthbearer.client.credentials.client.secret";
 
-/// What follows `file:` in a URL: `/path` or `///path`.
+/// A token file from the part of the URL after `file:`: `/path` or `///path`.
 fn token_file(path: &str) -> Result<TokenSource, String> {
     let path = path.strip_prefix("//").unwrap_or(path);
     if path.starts_with('/') {

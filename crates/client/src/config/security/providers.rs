@@ -1,5 +1,5 @@
-//! Config providers (KIP-297, KIP-421): values that stand elsewhere, written `${file:/path:key}`, `${directory:/path:key}` or
-//! `${env:NAME}`.
+//! Config providers (KIP-297, KIP-421): values that are stored elsewhere, written `${file:/path:key}`,
+//! `${directory:/path:key}` or `${env:NAME}`.
 
 use std::{collections::BTreeMap, env, fmt, fs::File, io::Read, path::Path, sync::Arc};
 
@@ -7,22 +7,22 @@ use offtake_net::Secret;
 
 use crate::config::parse_properties;
 
-/// Larger files hold something else.
+/// Larger files are refused: they contain something else.
 const LARGEST_FILE: u64 = 1 << 20;
 
-/// Where a provider looks.
+/// The kind of a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// In a Java `.properties` file.
+    /// A Java `.properties` file.
     File,
-    /// In a folder with a file for each key.
+    /// A folder with a file for each key.
     Directory,
-    /// In the environment.
+    /// The environment.
     Env,
 }
 
 impl Kind {
-    /// By Java's class, or by the name that the documentation gives such a provider.
+    /// Accepts Java's class, or the name that the documentation gives such a provider.
     fn from_text(text: &str) -> Option<Self> {
         match text.rsplit('.').next()? {
             "FileConfigProvider" | "file" => Some(Self::File),
@@ -41,7 +41,7 @@ pub(super) struct Providers {
 
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Provider {
-    /// Whether `config.providers` has it.
+    /// Whether `config.providers` lists it.
     is_listed: bool,
     kind: Option<Kind>,
     /// `allowed.paths`: where files may be; empty for anywhere (KIP-993).
@@ -49,7 +49,7 @@ struct Provider {
 }
 
 impl Providers {
-    /// `config.providers`, and what begins with it. `Err` says what the value may be.
+    /// Sets `config.providers` or an option that begins with it. `Err` describes the valid values.
     pub(super) fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         let named = Arc::make_mut(&mut self.named);
         let Some(rest) = name.strip_prefix("config.providers.") else {
@@ -89,7 +89,8 @@ impl Providers {
         name == "config.providers" || name.starts_with("config.providers.")
     }
 
-    /// The value with all its references replaced; `None` if it has none. `Err` says which one leads nowhere, and why.
+    /// The value with all its references replaced; `None` if it has none. `Err` names the one that cannot be
+    /// resolved, and the reason.
     pub(super) fn resolve(&self, value: &str) -> Result<Option<Secret>, String> {
         let mut resolved = String::new();
         let mut found = false;
@@ -176,7 +177,7 @@ impl Provider {
                     return Err("the key is not the name of a file".to_owned());
                 }
                 let mut text = self.read(&Path::new(path).join(key))?;
-                // Editors end a file with a line break, which no password has.
+                // Editors end a file with a line break, which a password does not contain.
                 let end = text.trim_end_matches(['\n', '\r']).len();
                 text.truncate(end);
                 Ok(text)
@@ -212,7 +213,7 @@ mod tests {
 
     use super::*;
 
-    /// A folder that goes with the test.
+    /// A folder that is deleted when the test ends.
     struct Folder(PathBuf);
 
     impl Folder {

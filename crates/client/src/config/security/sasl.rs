@@ -8,7 +8,7 @@ use offtake_net::sasl::{AwsDefault, Credentials, Jaas, ProviderError, ProviderFu
 use super::oauthbearer::{CLIENT_ID, CLIENT_SECRET};
 use super::{SecurityConfig, oauthbearer::OAuthBearer, setting::Setting};
 
-/// Those that are supported.
+/// The supported mechanisms.
 const MECHANISMS: &str = "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER, AWS_MSK_IAM or GSSAPI";
 
 /// A mechanism as the properties describe it.
@@ -19,7 +19,8 @@ enum Mechanism {
     OAuthBearer(OAuthBearer),
 }
 
-/// Properties that name classes of Java's, the classes that do what is done here anyway, and what to do about others.
+/// Properties that name Java classes, the classes whose work is done here anyway, and the advice for other
+/// classes.
 const CLASSES: [(&str, &[&str], &str); 4] = [
     (
         "sasl.login.callback.handler.class",
@@ -62,7 +63,8 @@ const CLASSES: [(&str, &[&str], &str); 4] = [
 ];
 
 impl SecurityConfig {
-    /// The mechanism with its credentials, if there is to be one; or what is wrong with the properties or the files that they name.
+    /// The mechanism with its credentials, if one is configured; or an error in the properties or the files
+    /// that they name.
     pub(super) fn build_sasl(&self) -> Result<Option<Sasl>, String> {
         match self.mechanism()? {
             None => Ok(None),
@@ -71,7 +73,7 @@ impl SecurityConfig {
         }
     }
 
-    /// What cannot be meant, as far as can be told without reading a file.
+    /// The conflict that can be detected without reading a file.
     pub(super) fn sasl_conflict(&self) -> Option<String> {
         self.mechanism().err()
     }
@@ -103,7 +105,8 @@ impl SecurityConfig {
         sasl.map(Mechanism::Ready)
     }
 
-    /// Refuses classes of Java's whose work is not done here. They are not quoted: a password may have got there.
+    /// Refuses Java classes whose work is not done here. They are not quoted: the value may be a misplaced
+    /// password.
     fn check_classes(&self) -> Result<(), String> {
         for (property, known, remedy) in CLASSES {
             let Some(class) = self.get(property) else { continue };
@@ -170,15 +173,16 @@ fn parse_jaas(text: &str, mechanism: &str) -> Result<Jaas, String> {
     Ok(jaas)
 }
 
-/// A user and a password by properties: looked up again whenever they are needed, as a config provider may give new ones.
+/// A user and a password from properties: looked up again whenever they are needed, as a config provider may
+/// return new ones.
 pub(super) struct Login {
     source: LoginSource,
-    /// As it was at the start.
+    /// The user at the start.
     user: String,
 }
 
 impl Login {
-    /// Looks the credentials up once, so that what is missing is said at the start.
+    /// Looks the credentials up once, so that missing ones are reported at the start.
     pub(super) fn new(source: LoginSource) -> Result<Self, String> {
         let user = source.current()?.user;
         Ok(Self { source, user })
@@ -195,7 +199,7 @@ pub(super) enum LoginSource {
         user: Setting,
         password: Setting,
     },
-    /// The id and the secret of a client of a token endpoint: properties, or else the options of JAAS that Java had before.
+    /// The id and the secret of a client of a token endpoint: properties, or else Java's older JAAS options.
     #[cfg(feature = "oidc")]
     Client {
         jaas: Option<Setting>,
@@ -239,7 +243,7 @@ impl LoginSource {
         }
     }
 
-    /// Whether there is a secret of a client.
+    /// Whether a client secret is configured.
     #[cfg(feature = "oidc")]
     pub(super) fn has_secret(&self, jaas: Option<&Jaas>) -> bool {
         let Self::Client { secret, .. } = self else { return false };

@@ -6,13 +6,13 @@ use offtake_net::Secret;
 
 use super::providers::Providers;
 
-/// The value of a property of TLS or SASL: perhaps a secret, so it does not show itself; perhaps one that stands elsewhere and may
-/// change there.
+/// The value of a property of TLS or SASL: it may be a secret, so it is not printed; it may be stored
+/// elsewhere and change there.
 #[derive(Clone, PartialEq)]
 pub(super) struct Setting {
-    /// What it was when it was set.
+    /// The value when it was set.
     value: Secret,
-    /// What was written, if it refers to a config provider.
+    /// The original text, if it refers to a config provider.
     reference: Option<(Secret, Providers)>,
 }
 
@@ -24,18 +24,18 @@ impl Setting {
         }
     }
 
-    /// As text, without white space around it.
+    /// The value as text, without white space around it.
     pub(super) fn text(&self) -> &str {
         self.value.expose_str().unwrap_or_default().trim()
     }
 
-    /// Without white space around it, as Java takes passwords.
+    /// The value without white space around it, as Java takes passwords.
     #[cfg(feature = "_tls")]
     pub(super) fn secret(&self) -> Secret {
         Secret::from(self.text())
     }
 
-    /// What it is now: a config provider is asked again. May read a file.
+    /// The current value: a config provider is queried again. May read a file.
     pub(super) fn current(&self) -> Result<Secret, String> {
         match &self.reference {
             None => Ok(self.value.clone()),

@@ -1,4 +1,4 @@
-//! `ssl.*`: whom to trust, and what to show.
+//! `ssl.*`: which certificates to trust, and which one to send.
 
 use offtake_net::tls::{Identity, Keystore, Pem, Source, Tls, TlsConfig, Trust, Verification};
 
@@ -6,7 +6,7 @@ use super::SecurityConfig;
 use crate::config::ConfigError;
 
 impl SecurityConfig {
-    /// What encrypts, if connections are to be encrypted. Reads the files that the properties name.
+    /// The TLS configuration, if connections are to be encrypted. Reads the files that the properties name.
     pub(super) fn build_tls(&self) -> Result<Option<Tls>, ConfigError> {
         if let Some(tls) = &self.tls {
             return Ok(Some(tls.clone()));
@@ -23,12 +23,12 @@ impl SecurityConfig {
         })
     }
 
-    /// What cannot be meant, as far as can be told without reading a file.
+    /// The conflict that can be detected without reading a file.
     pub(super) fn tls_conflict(&self) -> Option<String> {
         if self.protocol.has_tls() && self.tls.is_none() { self.tls_config().err() } else { None }
     }
 
-    /// What the properties say, or why it cannot be meant.
+    /// The TLS configuration of the properties, or the error in it.
     pub(super) fn tls_config(&self) -> Result<TlsConfig, String> {
         let list = |name| {
             let text = self.text(name).unwrap_or_default();
@@ -102,7 +102,7 @@ impl SecurityConfig {
             Some("false") => return Ok(Verification::Off),
             Some(_) => return Err("`enable.ssl.certificate.verification` takes true or false".to_owned()),
         }
-        // Java switches it off by an empty value, librdkafka by `none`.
+        // Java disables it by an empty value, librdkafka by `none`.
         let algorithm =
             self.settings.get("ssl.endpoint.identification.algorithm").map(|setting| setting.text());
         match algorithm.map(str::to_ascii_lowercase).as_deref() {
@@ -115,7 +115,7 @@ impl SecurityConfig {
         }
     }
 
-    /// The property of these that is set: one at most.
+    /// The one of these properties that is set: at most one may be.
     fn one_of(&self, names: &[&'static str]) -> Result<Option<&'static str>, String> {
         let mut given = names.iter().copied().filter(|name| self.get(name).is_some());
         match (given.next(), given.next()) {
@@ -126,7 +126,7 @@ impl SecurityConfig {
         }
     }
 
-    /// Whether a store is PEM rather than JKS or PKCS12, which tell themselves apart.
+    /// Whether a store is PEM rather than JKS or PKCS12, which are recognized by their contents.
     fn is_pem(&self, property: &str) -> Result<bool, String> {
         match self.text(property).map(str::to_ascii_uppercase).as_deref() {
             Some("PEM") => Ok(true),
@@ -150,7 +150,7 @@ impl SecurityConfig {
     }
 }
 
-/// What goes with a certificate.
+/// The advice if the key of a certificate is missing.
 fn key_of(chain: &str) -> &'static str {
     if chain.starts_with("ssl.keystore") {
         "set `ssl.keystore.key`"
@@ -159,7 +159,7 @@ fn key_of(chain: &str) -> &'static str {
     }
 }
 
-/// What goes with a key.
+/// The advice if the certificate of a key is missing.
 fn chain_of(key: &str) -> &'static str {
     if key.starts_with("ssl.keystore") {
         "set `ssl.keystore.certificate.chain`"

@@ -1,4 +1,5 @@
-//! The loop with an engine that writes down what it hears, and a carrier that answers each call with a failure.
+//! Tests of the loop with an engine that logs its inputs, and a carrier that answers each call with a
+//! failure.
 
 use std::{
     collections::VecDeque,
@@ -27,14 +28,14 @@ impl Log {
     }
 }
 
-/// Sends one request for each command, and is closed half a second after its handle has gone.
+/// Sends one request for each command, and is closed half a second after its handle was dropped.
 struct Recorder {
     log: Log,
     outputs: VecDeque<&'static str>,
     requests: VecDeque<u64>,
     closes_at: Option<Instant>,
     is_closed: bool,
-    /// Whether a runtime that runs tasks is to say so.
+    /// Whether it requests a probe of a runtime.
     wants_probe: bool,
     wall: Option<(Instant, i64)>,
 }
@@ -227,13 +228,13 @@ async fn an_engine_hears_that_it_was_woken_late_before_it_acts() {
     let mut running = std::pin::pin!(running);
     let until_it_waits = tokio::time::timeout(Duration::from_millis(100), &mut running);
     assert!(until_it_waits.await.is_err());
-    tokio::time::advance(Duration::from_secs(60)).await; // nobody polls the loop meanwhile
+    tokio::time::advance(Duration::from_secs(60)).await; // the loop is not polled meanwhile
     running.await;
     assert_eq!(log.take(), ["abandoned", "late by 59 s", "closed"]);
 }
 
-/// The machine sleeps for two hours: the clock of the loop stands still, and another does not. One that is set back, or by less
-/// than a second, says nothing.
+/// The machine is suspended for two hours: the loop's clock stands still, and another does not. A clock that
+/// is set back, or advances by less than a second, means no suspension.
 #[tokio::test(start_paused = true)]
 async fn m4_an_engine_hears_that_the_machine_was_suspended_before_it_acts() {
     let log = Log::default();
@@ -251,7 +252,7 @@ async fn m4_an_engine_hears_that_the_machine_was_suspended_before_it_acts() {
     assert_eq!(log.get(at + 1).map(String::as_str), Some("command 2"), "{log:?}");
 }
 
-/// What wakes it may be the application's runtime, which says that it runs again.
+/// The wake-up may come from the application's runtime, which reports that it runs again.
 #[tokio::test(start_paused = true)]
 async fn m4_m1_an_engine_hears_of_a_suspension_before_it_hears_that_a_runtime_runs() {
     let log = Log::default();

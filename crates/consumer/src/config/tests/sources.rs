@@ -1,4 +1,4 @@
-//! Where a configuration comes from.
+//! The sources of a configuration.
 
 use std::{env, ffi::OsString, path::PathBuf};
 
@@ -19,7 +19,7 @@ fn variables(of: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
     of.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect()
 }
 
-/// A file that is gone with the test.
+/// A file that is deleted when the test ends.
 struct Written(PathBuf);
 
 impl Written {

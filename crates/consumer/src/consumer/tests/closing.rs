@@ -25,7 +25,7 @@ async fn seam15_a_drop_commits_what_is_finished_and_not_what_was_handed_out_last
     }
 }
 
-/// As in Java: closing is the next poll of what the last one handed out.
+/// As in Java, closing counts as the next poll: it finishes the records of the last one.
 #[tokio::test(start_paused = true)]
 async fn n1_a_close_commits_what_was_handed_out_runs_the_listener_and_takes_any_time() {
     let (mut consumer, engine) = hearing(|builder| builder, Duration::from_secs(2)).await;
@@ -57,7 +57,7 @@ async fn n4_a_poll_says_that_the_engine_has_ended() {
     assert!(error.to_string().contains("nobody closed"), "{error}");
 }
 
-/// The last commit has most of the time that closing has; who closes is told if that was not enough.
+/// The last commit gets most of the time that closing has; `close` returns an error if that was not enough.
 #[tokio::test(start_paused = true)]
 async fn n1_a_close_says_that_the_last_commit_was_not_made_in_time() {
     let (mut consumer, engine) = member(|builder| builder, &[0]).await;
@@ -70,7 +70,7 @@ async fn n1_a_close_says_that_the_last_commit_was_not_made_in_time() {
     assert_eq!(clock::now() - began, Duration::from_secs(54));
 }
 
-/// Who closes waits no longer; the commit and the farewell are sent all the same.
+/// `close` returns without waiting; the commit and the LeaveGroup are still sent.
 #[tokio::test(start_paused = true)]
 async fn n1_a_close_without_any_time_leaves_the_last_commit_a_second() {
     let (mut consumer, engine) = member(|builder| builder, &[0]).await;
@@ -84,7 +84,8 @@ async fn n1_a_close_without_any_time_leaves_the_last_commit_a_second() {
     assert_eq!(until, [Duration::from_secs(1)], "{:?}", said(&engine));
 }
 
-/// Nobody polls while it unsubscribes: the group goes on without it after `max.poll.interval.ms`, and takes no commit any more.
+/// There is no poll during `unsubscribe`: after `max.poll.interval.ms` the group continues without this
+/// member, and takes no more commits.
 #[tokio::test(start_paused = true)]
 async fn n1_d9_unsubscribing_has_no_longer_than_the_group_waits_for_a_poll() {
     let short =
@@ -107,7 +108,7 @@ async fn n1_closing_has_the_time_that_it_is_given_and_not_only_that_of_a_poll() 
     assert!(said.iter().any(|what| what == "revoked over"), "{said:?}");
 }
 
-/// Nobody polls any more; what was finished by tickets is committed all the same.
+/// There are no more polls; offsets that were finished by tickets are still committed.
 #[tokio::test(start_paused = true)]
 async fn n1_h2_a_handle_that_gives_up_closing_says_what_is_finished() {
     let (mut consumer, engine) = member(|builder| builder.finish_each(), &[0]).await;

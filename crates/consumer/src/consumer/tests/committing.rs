@@ -1,4 +1,4 @@
-//! What is finished, and when it is committed.
+//! Tests of what is finished, and when it is committed.
 
 use super::*;
 
@@ -118,7 +118,7 @@ async fn h3_what_is_stored_is_finished_and_what_is_only_polled_is_not() {
     assert_eq!(said(&engine), ["commit finished"], "nothing new is finished");
 }
 
-/// As Java's: with another assignment by hand partitions are given up.
+/// As in Java, a new manual assignment drops partitions.
 #[tokio::test(start_paused = true)]
 async fn h3_what_is_finished_of_partitions_that_an_assignment_drops_is_committed_before_it() {
     let (mut consumer, engine) = consumer(|builder| builder);
@@ -133,7 +133,8 @@ async fn h3_what_is_finished_of_partitions_that_an_assignment_drops_is_committed
     assert_eq!(said(&engine), ["finished orders-0@3", "commit finished", "assign 1"]);
 }
 
-/// By hand nobody else waits for the partition: all the more reason not to drop what was asked for.
+/// With a manual assignment no other member waits for the partition, so there is even less reason to drop a
+/// requested commit.
 #[tokio::test(start_paused = true)]
 async fn h2_by_hand_too_commits_under_way_are_over_before_partitions_are_given_up() {
     for assigns in [false, true] {
@@ -153,10 +154,10 @@ async fn h2_by_hand_too_commits_under_way_are_over_before_partitions_are_given_u
     }
 }
 
-/// A retry seeks back to the record that failed, and what lies before that is finished.
+/// A retry seeks back to the failed record; everything before it is finished.
 #[tokio::test(start_paused = true)]
 async fn l8_what_is_stored_after_a_seek_is_refused_where_it_comes_again() {
-    // Where the earliest record lies is not known yet.
+    // The earliest offset is not known yet.
     for (to, finished) in [(StartAt::Offset(5.into()), 5), (StartAt::Earliest, 0)] {
         let build = |builder: Builder| builder.property("enable.auto.offset.store", "false");
         let (mut consumer, engine) = member(build, &[0]).await;

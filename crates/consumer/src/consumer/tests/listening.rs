@@ -1,8 +1,9 @@
-//! What the listener and the event handler hear of changes of ownership, and what comes of a listener that fails.
+//! Tests of how the listener and the event handler are notified of ownership changes, and of listeners that
+//! fail.
 
 use super::*;
 
-/// Writes what is told of changes and errors into a log of its own.
+/// Logs the events of changes and errors in a log of its own.
 fn events() -> (Log, impl Fn(Event) + Send + Sync + 'static) {
     let log = Log::default();
     let told = log.clone();
@@ -19,7 +20,7 @@ fn events() -> (Log, impl Fn(Event) + Send + Sync + 'static) {
     (log, tell)
 }
 
-/// A listener that takes a second over a revoke, and then fails or panics.
+/// A listener that takes a second for a revoke, and then fails or panics.
 struct Fails {
     panics: bool,
 }
@@ -80,7 +81,7 @@ async fn d9_what_ends_in_time_is_revoked_and_what_does_not_is_lost() {
     assert_eq!(told.take(), ["assigned 1", "lost 1"]);
 }
 
-/// The commit has nine tenths of the time that there is, and ten seconds at most.
+/// The commit gets nine tenths of the available time, and ten seconds at most.
 #[tokio::test(start_paused = true)]
 async fn h2_the_commit_before_a_revoke_leaves_the_listener_some_of_the_time() {
     for (time, expected) in [(None, 10_000), (Some(5), 4_500), (Some(60), 10_000)] {
@@ -108,7 +109,7 @@ async fn h2_a_commit_that_the_group_refuses_is_told_and_fails_no_close() {
     assert!(said(&engine).contains(&"revoked over".to_owned()));
 }
 
-/// What is under way has no more time than closing has.
+/// A rebalance in progress gets no more time than closing has.
 #[tokio::test(start_paused = true)]
 async fn n1_a_close_waits_for_a_rebalance_under_way_and_no_longer_than_it_may() {
     for commits in [true, false] {
@@ -131,7 +132,7 @@ async fn n1_a_close_waits_for_a_rebalance_under_way_and_no_longer_than_it_may() 
     }
 }
 
-/// Finishes what was given to it, a second after it was told of a revoke.
+/// Finishes its tickets, a second after it was notified of a revoke.
 #[derive(Clone, Default)]
 struct Finishes(Arc<Mutex<Vec<Ticket>>>);
 
@@ -208,7 +209,7 @@ async fn h2_where_nothing_was_finished_meanwhile_nothing_is_committed_again() {
     assert_eq!(said_of_change(&engine), ["commit finished", "revocation done 7"]);
 }
 
-/// What is lost may belong to somebody else already: there is nothing more to be told of it.
+/// Lost partitions may already be owned by others: nothing more is committed for them.
 #[tokio::test(start_paused = true)]
 async fn h2_of_what_is_lost_nothing_counts_though_it_is_finished_one_by_one() {
     let (mut consumer, engine) = member(Builder::finish_each, &[0]).await;
@@ -273,7 +274,7 @@ async fn m1_who_has_not_polled_for_too_long_hears_of_it_and_the_engine_that_it_p
     assert_eq!(said(&engine), ["polled"]);
 }
 
-/// What the group said before it was left may come after that.
+/// Messages that the group sent before we left may arrive after that.
 #[tokio::test(start_paused = true)]
 async fn d10_what_a_group_says_that_was_left_is_not_heeded() {
     let (mut consumer, engine) = hearing(|builder| builder, Duration::ZERO).await;
@@ -335,7 +336,8 @@ async fn h2_an_assignment_by_hand_waits_for_the_commit_no_longer_than_a_call_may
     assert_eq!(consumer.assignment(), [orders(1)]);
 }
 
-/// L1: what was finished beyond where the cluster has moved the position back to is of a log that is gone.
+/// L1: offsets finished beyond the position to which the cluster moved the partition back belong to a log
+/// that is gone.
 #[tokio::test(start_paused = true)]
 async fn l1_what_was_finished_beyond_a_move_back_is_finished_no_more() {
     let (mut consumer, engine) = member(|builder| builder, &[0]).await;
@@ -374,7 +376,8 @@ async fn l1_of_records_that_are_finished_one_by_one_those_before_a_move_back_sti
     );
 }
 
-/// Dropping the value releases: what was finished until then goes out with it, and it is told once.
+/// Dropping the value releases the partitions: what was finished until then is committed with it, and
+/// reported once.
 #[tokio::test(start_paused = true)]
 async fn h2_what_is_finished_while_a_change_is_held_as_a_value_is_committed_with_its_release() {
     for commits in [true, false] {
@@ -408,7 +411,8 @@ async fn h2_what_is_finished_while_a_change_is_held_as_a_value_is_committed_with
     }
 }
 
-/// L1: where what comes again has no record, nobody is handed one that would say so.
+/// L1: no record may be redelivered at a position that moved back, so nothing handed out would indicate the
+/// move.
 #[tokio::test(start_paused = true)]
 async fn l1_records_beyond_a_move_back_are_finished_no_more_though_none_comes_again() {
     let (mut consumer, engine) = member(Builder::finish_each, &[0]).await;

@@ -1,4 +1,4 @@
-//! What is asked of offsets and topics.
+//! Tests of queries for offsets and topics.
 
 use super::*;
 use crate::consumer::subscribing::compile;

@@ -1,4 +1,4 @@
-//! The other ways to read: whole batches, and a stream.
+//! Tests of the other ways to read: whole batches, and a stream.
 
 use std::{pin::Pin, task::Context};
 

@@ -1,4 +1,4 @@
-//! Changes of ownership, told in the middle of a poll.
+//! Tests of ownership changes reported in the middle of a poll.
 
 use super::*;
 
@@ -96,7 +96,8 @@ async fn h2_a_commit_that_is_not_answered_in_time_is_told_and_fails_no_poll() {
     );
 }
 
-/// A poll that is dropped in the middle of a rebalance leaves it to the next, with the same listener's future.
+/// A poll that is dropped in the middle of a rebalance leaves it to the next one, with the same listener
+/// future.
 #[tokio::test(start_paused = true)]
 async fn d9_a_rebalance_goes_on_in_the_next_poll_and_the_listener_runs_once() {
     let (mut consumer, engine) = hearing(|builder| builder, Duration::from_secs(5)).await;
@@ -110,7 +111,7 @@ async fn d9_a_rebalance_goes_on_in_the_next_poll_and_the_listener_runs_once() {
     assert_eq!(said_of_change(&engine), ["revoked over", "revocation done 7"]);
 }
 
-/// D9: a poll that was dropped may be gone on with on another runtime, though that one's timers are not the first one's.
+/// D9: a dropped poll may be continued on another runtime, although that runtime has other timers.
 #[test]
 fn d9_a_rebalance_goes_on_in_a_poll_on_another_runtime() {
     struct Waits;
@@ -181,7 +182,7 @@ async fn d9_a_change_that_next_was_to_hand_out_is_the_listeners_where_something_
     }
 }
 
-/// The application comes back after the group has gone on without it.
+/// The application polls again after the group has continued without it.
 #[tokio::test(start_paused = true)]
 async fn d9_m1_what_the_group_waits_for_no_longer_is_lost() {
     let (mut consumer, engine) = hearing(|builder| builder, Duration::from_secs(1)).await;
@@ -196,7 +197,7 @@ async fn d9_m1_what_the_group_waits_for_no_longer_is_lost() {
     assert_eq!(said, ["lost 1", "lost over", "revocation done 7"], "and nothing is committed");
 }
 
-/// What a `subscribe` was told stands, whoever waited for it.
+/// A `subscribe`'s result is valid even if its future was dropped.
 #[tokio::test(start_paused = true)]
 async fn a_subscription_whose_call_was_dropped_counts_as_the_engine_has_answered_it() {
     for refuses in [false, true] {
@@ -213,12 +214,12 @@ async fn a_subscription_whose_call_was_dropped_counts_as_the_engine_has_answered
     }
 }
 
-/// A record is nobody else's, and a consumer is printed where nobody thinks of its records.
+/// Records are confidential, and a consumer may be printed by code that does not think of its records.
 #[tokio::test(start_paused = true)]
 async fn safe17_neither_a_consumer_nor_a_handle_prints_records() {
     let (mut consumer, engine) = member(|builder| builder.property("max.poll.records", "1"), &[0]).await;
     let shown = |consumer: &Consumer| format!("{consumer:?} {:?}", consumer.handle());
-    // As text, and as numbers.
+    // Records would show as text or as numbers.
     let clean = |shown: &str| !shown.contains("canary") && !shown.contains("99, 97, 110, 97, 114, 121");
     let chunk = |from: i64| {
         let mut builder = BatchBuilder::new(from);

@@ -1,10 +1,10 @@
-//! Runtimes that lack something. What is said in the docs of `Builder`.
+//! Tests of runtimes without a timer or sockets, as documented for `Builder`.
 
 use futures_core::Stream;
 
 use super::*;
 
-/// Neither a timer nor sockets.
+/// A runtime with neither a timer nor sockets.
 fn bare() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap()
 }

@@ -1,4 +1,4 @@
-//! What wakes a call that waits.
+//! Tests of what wakes a waiting call.
 
 use super::*;
 
@@ -32,7 +32,7 @@ async fn a_poll_that_is_woken_returns_at_once_with_what_there_is() {
     assert_eq!(clock::now() - began, Duration::from_secs(1));
 }
 
-/// A shutdown by `wake` does not wait for a coordinator that is away.
+/// A shutdown by `wake` does not wait for an unreachable coordinator.
 #[tokio::test(start_paused = true)]
 async fn a_wake_ends_a_poll_also_while_ownership_is_not_known_to_hold() {
     let (mut consumer, engine) = member(|builder| builder, &[0]).await;

@@ -1,4 +1,4 @@
-//! What has come of a partition and is not handed out yet: it comes, is dropped, and is given back.
+//! The entries of a partition that have arrived and are not handed out yet: received, dropped, or given back.
 
 use offtake_fetch::Chunk;
 use offtake_machine::{Position, Token, TopicPartition};
@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Flow {
-    /// Reading starts, or goes on elsewhere.
+    /// Reading starts, or continues from another position.
     pub(in crate::delivery) fn started(
         &mut self,
         partition: &TopicPartition,
@@ -23,7 +23,7 @@ impl Flow {
             self.position = Some(position);
             moved.restarts(partition, self.token, restart);
         } else if !restart.resets.is_empty() {
-            // It is told behind what was buffered before it.
+            // Reported after what was buffered before it.
             self.queue.push_back(Entry::Reset { to: position, restart });
         }
     }
@@ -36,7 +36,7 @@ impl Flow {
         self.queue.push_back(Entry::Failed(error));
     }
 
-    /// The application has moved the position, perhaps to where only a broker knows.
+    /// The application has moved the position, perhaps to one that only a broker can resolve.
     pub(in crate::delivery) fn sought(
         &mut self,
         token: Token,
@@ -56,8 +56,8 @@ impl Flow {
         moved.freed.extend(self.queue.drain(..).filter_map(Entry::into_chunk));
     }
 
-    /// Offers what is buffered, or may still come of the time before it was paused: where to read on from, if it is to be
-    /// dropped and read again.
+    /// Offers to give back what is buffered and what may still arrive from before the pause. Returns the
+    /// position to read on from if it is dropped and fetched again.
     pub(in crate::delivery) fn offer(&mut self) -> Option<Position> {
         let is_offered = self.state == State::Reading && self.gauges.is_paused();
         let from = self.lowest().filter(|_| is_offered)?;
@@ -65,7 +65,7 @@ impl Flow {
         Some(from)
     }
 
-    /// Nothing that is to be handed out lies before this. What comes behind a reset backwards lies before the position.
+    /// The lowest offset still to be handed out. Records after a backward reset lie before the position.
     fn lowest(&self) -> Option<Position> {
         let starts = self.queue.iter().filter_map(|entry| match entry {
             Entry::Chunk(reader) => Some(Position::at(reader.chunk.fetch_offset)),
@@ -75,10 +75,11 @@ impl Flow {
         self.position.into_iter().chain(starts).min_by_key(|position| position.offset)
     }
 
-    /// What was offered was accepted: it comes again from there on, and so does an error behind it. Resets are told where they
-    /// were to be told.
+    /// The offer was accepted: records are delivered again from there on, and so is an error after them.
+    /// Resets are still reported at their place.
     ///
-    /// What has come since the offer may lie before it: then that is to be offered, and the engine to answer once more.
+    /// Entries that have arrived since the offer may lie before it: then a lower position is offered, and the
+    /// engine has to answer again.
     pub(in crate::delivery) fn given_back(&mut self, from: Position, moved: &mut Moved) -> Option<Position> {
         if let Some(lower) = self.lowest().filter(|lowest| lowest.offset < from.offset) {
             self.state = State::GivingBack { from: lower };

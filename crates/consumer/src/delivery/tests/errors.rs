@@ -1,4 +1,4 @@
-//! What cannot be read, and where it is told.
+//! Tests of unreadable records, and where the error is reported.
 
 use super::*;
 
@@ -97,8 +97,9 @@ fn l1_j1_what_cannot_be_read_of_a_log_that_is_gone_stops_nothing() {
     assert_eq!(sim.freed(), 3000, "each chunk once");
 }
 
-/// What comes behind a batch that was dropped must not be handed out as if it followed what came before it: whoever commits
-/// that, and dies before the records come again, has lost the batch. Found by the arena (107835).
+/// Records after a batch that was dropped must not be handed out as if they followed the records before it:
+/// an application that commits them, and crashes before the dropped records are delivered again, has lost the
+/// batch. Found by the arena (107835).
 #[test]
 fn safe1_l1_nothing_of_a_log_that_is_gone_is_handed_out_behind_what_could_not_be_read_of_it() {
     let mut sim = Sim::handing_out(500);

@@ -1,8 +1,8 @@
-//! What is held beside the chunks, which the fetcher has charged.
+//! Tests of the memory held besides the chunks, which the fetcher has charged.
 
 use super::*;
 
-/// 100 records in 400 kB, less than 1 kB packed.
+/// 100 records in 400 kB, less than 1 kB compressed.
 const UNPACKED: usize = 400_000;
 
 #[test]

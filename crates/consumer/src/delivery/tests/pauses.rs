@@ -1,4 +1,4 @@
-//! What a paused partition keeps, and what it gives back.
+//! Tests of what a paused partition keeps, and what it gives back.
 
 use super::*;
 
@@ -41,7 +41,7 @@ fn i11_a_pause_by_a_handle_is_in_force_at_once_and_ends_with_the_assignment() {
     );
 }
 
-/// What is no record is told while the partition is paused, also when it had its turn with records and these are gone.
+/// Errors are reported while the partition is paused, even if it had its turn with records that are gone now.
 #[test]
 fn i11_a_paused_partition_that_was_sought_tells_its_error_without_a_resume() {
     let mut sim = Sim::handing_out(500);
@@ -89,7 +89,7 @@ fn i12_what_is_not_taken_back_is_handed_out() {
     assert_eq!(sim.poll_and_resets(), (vec![], vec![10]));
 }
 
-/// Given back are the records before a reset; that it happened is told all the same.
+/// The records before a reset are given back; the reset is reported even so.
 #[test]
 fn i12_l1_a_reset_is_told_though_the_records_around_it_were_given_back() {
     let mut sim = Sim::handing_out(500);
@@ -102,7 +102,7 @@ fn i12_l1_a_reset_is_told_though_the_records_around_it_were_given_back() {
     assert_eq!(sim.delivery.position(&orders()), Some(0), "what lay before the reset is read again");
 }
 
-/// The log was truncated, or reset to where it begins: what comes of the new one lies before the position.
+/// The log was truncated, or reset to its beginning: records of the new one lie before the position.
 #[test]
 fn i12_l1_what_is_buffered_behind_a_reset_backwards_is_given_back_from_there() {
     let mut sim = Sim::handing_out(500);
@@ -121,7 +121,8 @@ fn i12_l1_what_is_buffered_behind_a_reset_backwards_is_given_back_from_there() {
     assert_eq!(sim.delivery.moved_back(), [(orders(), TOKEN, 120)]);
 }
 
-/// The fetcher has gone back between the offer and its answer: it was asked to rewind to a position that lies beyond what it has.
+/// The fetcher has gone back between the offer and its answer: the rewind position then lies beyond what it
+/// has.
 #[test]
 fn i12_l1_a_reset_backwards_that_crosses_the_offer_is_offered_too() {
     let mut sim = Sim::handing_out(500);

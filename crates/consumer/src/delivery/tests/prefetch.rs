@@ -1,11 +1,11 @@
-//! Whoever opens batches ahead, the application gets the same.
+//! Tests that the application receives the same, whatever opens batches ahead.
 
 use super::*;
 
 const OPENERS: [Opener; 5] =
     [Opener::Nobody, Opener::Caller, Opener::Threads, Opener::Drawn(7), Opener::Loser];
 
-/// A small generator: the same numbers each time.
+/// A small deterministic random number generator.
 struct Dice(u64);
 
 impl Dice {
@@ -30,10 +30,10 @@ enum Kind {
     Damaged,
 }
 
-/// The log, how it is fetched, and what the application is to see of it.
+/// The log, how it is fetched, and what the application should receive of it.
 struct Log {
     batches: Vec<Stored>,
-    /// The next offset to fetch, and to be seen.
+    /// The next offsets to fetch and to receive.
     fetch_at: i64,
     see_at: i64,
     token: Token,
@@ -59,7 +59,7 @@ impl Log {
         Self { batches, fetch_at: 0, see_at: 0, token: TOKEN, fetched: 0, stopped: false }
     }
 
-    /// A few batches, the first of which may begin before what is asked for (J8).
+    /// Fetches a few batches, the first of which may begin before the requested offset (J8).
     fn fetch(&mut self, dice: &mut Dice) -> Option<Chunk> {
         let most = 1 + usize::try_from(dice.below(5)).unwrap();
         let sent: Vec<_> =
@@ -102,7 +102,7 @@ impl Log {
     }
 }
 
-/// One application's life: it polls, is away, pauses, seeks and takes batches, as the dice fall.
+/// A random application: it polls, is away, pauses, seeks and takes batches.
 fn live(seed: u64, opener: Opener) {
     let mut dice = Dice(seed);
     let mut sim = Sim::opened_by(opener, 1 + usize::try_from(dice.below(7)).unwrap());
@@ -194,7 +194,7 @@ fn an_application_that_asks_for_threads_has_them_however_quick_it_is() {
     }
 }
 
-/// 100 records in 400 kB are a batch; six mebibytes, and the batch that goes beyond them, are 16.
+/// A batch is 100 records in 400 kB; 16 of them are six mebibytes and the batch that exceeds them.
 #[test]
 fn p1_no_more_is_opened_ahead_than_six_mebibytes_and_a_batch_of_however_many_chunks() {
     for chunks in [1, 4] {

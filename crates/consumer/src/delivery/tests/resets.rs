@@ -1,4 +1,4 @@
-//! Positions that the cluster has moved, and where that is told.
+//! Tests of positions that the cluster has moved, and where that is reported.
 
 use super::*;
 
@@ -52,7 +52,7 @@ fn l1_the_first_start_and_a_log_without_records_are_told_of_too() {
     assert_eq!(sim.delivery.position(&orders()), Some(4));
 }
 
-/// What was passed over at the end of a log that is gone is not finished in the one that follows.
+/// Offsets passed over at the end of a log that is gone are not finished in the log that replaces it.
 #[test]
 fn b3_safe1_what_was_passed_over_before_a_move_back_does_not_count() {
     let mut sim = Sim::handing_out(500);
@@ -66,8 +66,8 @@ fn b3_safe1_what_was_passed_over_before_a_move_back_does_not_count() {
     assert!(sim.delivery.passed().is_empty());
 }
 
-/// What nobody was handed and nobody can be is passed like a transaction's marker: else it is never committed, and the next
-/// start is out of range again.
+/// Offsets that no longer exist count as passed, like a transaction's marker: otherwise they are never
+/// committed, and the next start is out of range again.
 #[test]
 fn l1_what_a_reset_skips_is_passed() {
     let mut sim = Sim::handing_out(500);
@@ -81,7 +81,7 @@ fn l1_what_a_reset_skips_is_passed() {
     assert_eq!(passed, [(6, 50)]);
 }
 
-/// The engine takes nothing beyond a move back until it hears that the handle knows of it.
+/// The engine accepts nothing beyond a move back until the handle has confirmed it.
 #[test]
 fn safe8_a_move_back_is_confirmed_when_it_is_told_wherever_the_handle_stands() {
     for read in [0, 6] {
@@ -119,7 +119,7 @@ fn l1_a_reset_of_one_partition_does_not_shorten_the_output_of_others() {
     assert_eq!(sim.poll_and_resets(), ([10, 11].repeat(4), vec![10; 4]), "and what comes behind them");
 }
 
-/// With changes as values each reset is one, ahead of the records behind it.
+/// If changes are returned as values, each reset is one, before the records that follow it.
 #[test]
 fn l1_resets_that_are_told_apart_come_ahead_of_their_records_and_do_not_cut_those_of_others() {
     let mut sim = Sim::handing_out(500);
@@ -142,7 +142,7 @@ fn l1_resets_that_are_told_apart_come_ahead_of_their_records_and_do_not_cut_thos
     assert_eq!(outputs, [(3, 8)], "all resets, then all records");
 }
 
-/// What a listener hears of last is that the partition is gone.
+/// The last event for a partition that is gone is its revocation.
 #[test]
 fn l1_a_reset_of_a_partition_that_is_gone_is_not_told_with_the_records_of_others() {
     let mut sim = Sim::handing_out(500);

@@ -1,8 +1,8 @@
-//! Partitions that share an output.
+//! Tests of partitions that share an output.
 
 use super::*;
 
-/// SEAM12: it is not the number of answers that a poll is bounded by.
+/// SEAM12: a poll is not limited by the number of fetch responses.
 #[test]
 fn seam12_one_output_has_the_records_of_all_partitions_and_chunks_that_have_come() {
     let mut sim = Sim::handing_out(500);

@@ -1,4 +1,4 @@
-//! Why the application does not poll, as far as the engine can find out (M1, M3, M4).
+//! Tests of why the application does not poll, as far as the engine can find out (M1, M3, M4).
 
 use std::sync::{Mutex, PoisonError};
 
@@ -11,7 +11,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// How long a runtime may take to run a probe.
 const PROBE: Duration = Duration::from_millis(50);
 
-/// An engine whose application last did something at `began`.
+/// An engine whose application was last active at `began`.
 struct Silent {
     engine: Engine,
     began: Instant,
@@ -31,7 +31,7 @@ impl Silent {
         Self { engine, began, events }
     }
 
-    /// Its polls are on this runtime.
+    /// Lets it poll on this runtime.
     fn on(mut self, runtime: &runtime::Runtime) -> Self {
         self.engine.runs_on(runtime.handle().clone());
         self
@@ -41,12 +41,12 @@ impl Silent {
         self.began + Duration::from_millis(millis)
     }
 
-    /// What has been told since the last call.
+    /// The events since the last call.
     fn events(&self) -> Vec<Event> {
         std::mem::take(&mut *self.events.lock().unwrap())
     }
 
-    /// What is said when so much of the limit has passed, by a runtime that runs other tasks or one that does not.
+    /// The warning after this part of the limit, with a runtime that runs other tasks or one that does not.
     fn warns(&mut self, millis: u64, runs_others: bool) -> (Duration, Stall) {
         let now = self.at(millis);
         self.engine.on_poll_interval_near(self.began);
@@ -138,7 +138,7 @@ fn m1_what_is_too_late_is_told_as_such_and_not_warned_of_any_more() {
     let runtime = runtime();
     let mut silent = Silent::since(polled).on(&runtime);
     silent.warns(8000, true);
-    // It is warned of anew, and overtaken.
+    // A new warning becomes due, and the timeout overtakes it.
     silent.engine.on_poll_interval_near(silent.began);
     assert!(silent.engine.wants_probe(silent.at(9990)).is_some());
     silent.engine.on_poll_interval_exceeded(silent.at(10_000));
@@ -160,7 +160,7 @@ fn m1_a_silence_that_nobody_was_warned_of_counts_from_the_last_poll() {
     }
 }
 
-/// M4: for as long as the process was stopped the application could not poll.
+/// M4: while the process was stopped, the application could not poll.
 #[test]
 fn m4_a_silence_that_is_that_long_only_as_the_process_was_stopped_says_so() {
     let runtime = runtime();
@@ -190,7 +190,7 @@ fn m4_a_silence_that_is_that_long_only_as_the_process_was_stopped_says_so() {
     let (mut silent, told) = stopped(true, &[999]);
     assert!(told.is_empty(), "a hiccup: {told:?}");
     assert_eq!(silent.warns(8500, true).1, Stall::Handler);
-    // A poll after it starts the time anew, one before it does not.
+    // A poll after the gap restarts the time, one before it does not.
     for (polled, stall) in
         [(6000, Stall::Handler), (5000, Stall::Handler), (4999, Stall::Stopped { gap: gap(4) })]
     {

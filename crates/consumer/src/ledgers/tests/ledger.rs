@@ -1,4 +1,4 @@
-//! One ledger by itself.
+//! Tests of one ledger by itself.
 
 use super::*;
 
@@ -67,7 +67,7 @@ fn h2_h14_nothing_counts_after_the_end() {
     assert_eq!(done(&ledger), Some(12));
 }
 
-/// The log ends at 15 now, and 15 to 19 come again, another's.
+/// The log now ends at 15, and other records with the offsets 15 to 19 are delivered.
 #[test]
 fn l1_what_lies_before_a_cut_is_still_to_be_finished() {
     let before = ten();
@@ -82,7 +82,7 @@ fn l1_what_lies_before_a_cut_is_still_to_be_finished() {
     assert!(!before.finish(17, 18), "it is of the log that is gone");
     assert!(before.finish(13, 18), "of which 15 to 17 are");
     assert_eq!(after.finished(), Some(at(20, 2)));
-    // However often that happens, and whatever was finished by then.
+    // This may happen repeatedly, whatever was finished by then.
     let last = after.cut_off(12).cut_off(11);
     assert_eq!(done(&last), None, "the cluster took back more than was not finished");
     last.hand_out(11..12, at(12, 3));
@@ -108,7 +108,7 @@ fn a_ledger_grows_with_what_is_unfinished_and_not_with_what_is_finished() {
     assert_eq!(done(&ledger), Some(100_000));
 }
 
-/// Any order, gaps, runs of several and repetitions; against a set of offsets.
+/// Finishes in any order, with gaps, runs of several and repetitions; compared with a set of offsets.
 #[test]
 fn what_is_finished_is_always_the_longest_unbroken_run() {
     let mut next = random(7);

@@ -35,8 +35,8 @@ pub(super) fn assign(
     state.plan()
 }
 
-/// The owner of each partition before the newest generation: the partition rather moves back there than to a third member. Empty
-/// if all claims are of the newest generation.
+/// The owner of each partition before the newest generation: a partition moves back there in preference to a
+/// third member. Empty if all claims are of the newest generation.
 fn previous_owners(group: &Group<'_>, java_order: &[MemberIndex]) -> Owners {
     let generation = |member: MemberIndex| {
         group.members.get(member).and_then(|member| member.generation).unwrap_or(NO_GENERATION)

@@ -23,7 +23,7 @@ use super::modern::Modern;
 /// Milliseconds since the simulation began.
 pub type Millis = u64;
 
-/// Which call an answer belongs to.
+/// The call that a response belongs to.
 pub type Caller = u64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -219,7 +219,7 @@ impl Coordinator {
 
     fn new_id(&mut self) -> String {
         self.ids += 1;
-        // Ids are in random order, as the real ones.
+        // Ids are in random order, like real ones.
         format!(
             "m-{:08x}-{}",
             self.ids.wrapping_mul(0x9E37_79B9).wrapping_add(0x51ED) & 0xffff_ffff,
@@ -332,7 +332,8 @@ impl Coordinator {
             self.persisted = self.group.clone();
             let mut answer = self.joined(&id, self.skips_assignment);
             if let (Response::JoinGroup(answer), false) = (&mut answer, self.skips_assignment) {
-                // So that it does not assign, the answer names another leader: its previous process, or the real one.
+                // The response names another leader, its previous process or the real one, so that it does
+                // not assign.
                 (answer.leader, answer.members) = (leader, Vec::new());
             }
             return self.answer(caller, answer);
@@ -588,7 +589,8 @@ impl Coordinator {
         }
     }
 
-    /// Everything that decides its future: times counted from `now`, and callers as `known` gives them. No failover is to come.
+    /// Hashes all state that decides its future: times relative to `now`, and callers as `known` maps them.
+    /// No failover may follow.
     pub fn fingerprint(&self, now: Millis, known: &impl Fn(Caller) -> u64, to: &mut impl Hasher) {
         let Group { phase, generation, protocol, leader, members } = &self.group;
         (phase, generation, protocol, leader, members.len()).hash(to);

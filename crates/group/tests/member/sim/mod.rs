@@ -53,7 +53,7 @@ impl Random {
     }
 }
 
-/// What an application saw.
+/// What an application observed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Saw {
     Assigned { added: Vec<TopicPartition>, owned: Vec<TopicPartition>, generation: i32 },
@@ -74,9 +74,9 @@ pub struct Process {
     pub member: Member,
     pub cluster: Arc<Cluster>,
     pub saw: Vec<(Millis, Saw)>,
-    /// What it owns, by its callbacks.
+    /// The partitions that it owns, according to its callbacks.
     pub has: BTreeSet<TopicPartition>,
-    /// What a callback is revoking.
+    /// The partitions that a callback is revoking.
     going: BTreeSet<TopicPartition>,
     callback_until: Option<Millis>,
     /// The id that the running callback confirms.
@@ -122,7 +122,7 @@ pub struct Sim {
     serial: u64,
     pub delay: Millis,
     pub jitter: Millis,
-    /// In percent.
+    /// A percentage.
     pub loses_requests: u64,
     pub loses_answers: u64,
     pub repeats_answers: u64,
@@ -728,14 +728,15 @@ impl Sim {
         process.releasing = Some(id);
     }
 
-    /// What a process may hand out now.
+    /// The partitions whose records a process may hand out now.
     pub fn hands_out(&self, who: usize) -> Vec<&TopicPartition> {
         let process = &self.processes[who];
         let valid = process.member.valid_until().is_some_and(|until| self.at(self.now) < until);
         if process.dead || process.deceived || process.stopped_until > self.now || !valid {
             return Vec::new();
         }
-        // What the machine has lost may not be handed out, even if the application does not know it yet.
+        // Partitions that the machine has lost may not be handed out, even if the application does not know
+        // it yet.
         let kept = process.has.iter().filter(|p| !process.going.contains(*p));
         kept.filter(|p| process.member.owned().contains(*p)).collect()
     }

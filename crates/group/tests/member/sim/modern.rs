@@ -1,5 +1,5 @@
-//! A model of Kafka's coordinator of consumer-protocol groups (KIP-848): one group. It refuses what the broker refuses,
-//! and assigns a partition to nobody before its last owner has reported its revocation.
+//! A model of Kafka's coordinator of consumer-protocol groups (KIP-848): one group. It refuses what the
+//! broker refuses, and leaves a partition unassigned until its last owner has reported its revocation.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -49,7 +49,7 @@ pub struct Modern {
     topics: BTreeMap<String, (Uuid, i32)>,
     pub session: Millis,
     pub interval: Millis,
-    /// What it answers instead.
+    /// The heartbeat interval in its responses, if another than `interval`.
     pub wanted_interval: Option<i32>,
     pub answers: Vec<(Caller, ConsumerGroupHeartbeatResponse)>,
     pub expelled: Vec<(Millis, String, &'static str)>,
@@ -150,7 +150,7 @@ impl Modern {
             epoch: 0,
             previous: 0,
             standing: Standing::Stable,
-            // The member reports that it owns nothing; its assignment comes back with the answer.
+            // The member reports that it owns nothing; the response has its assignment.
             assigned,
             topics: topics.clone(),
             rebalance: u64::try_from(request.rebalance_timeout_ms).unwrap_or(0),

@@ -1,4 +1,4 @@
-//! What of a [`World`] decides its future, for the checker; and what its messages say, for people.
+//! The fingerprint of a [`World`], for the checker; and descriptions of its messages, for display.
 
 use std::{
     fmt,
@@ -10,7 +10,7 @@ use super::{Message, Process, TICK, What, World};
 use crate::coordinator::Caller;
 
 impl World {
-    /// Everything that decides the future; nothing that only tells of the past.
+    /// Hashes everything that decides the future, and nothing that belongs only to the past.
     pub fn fingerprint(&self, base: Instant, to: &mut impl Hasher) {
         let now = base + Duration::from_millis(self.now);
         let live = |who: usize, caller: Caller| {
@@ -23,7 +23,7 @@ impl World {
         };
         self.coordinator.fingerprint(self.now, &known, to);
         for process in &self.processes {
-            // Which revocation a callback confirms decides nothing.
+            // Which revocation a callback confirms makes no difference.
             let Process {
                 member,
                 life,
@@ -44,7 +44,7 @@ impl World {
             calls.map(|call| call.map(|call| call.until.saturating_sub(self.now))).hash(to);
             commit.map(|commit| commit.until.saturating_sub(self.now)).hash(to);
         }
-        // In no order, except for the requests of one process.
+        // Without order, except for the requests of one process.
         let mut mail: Vec<u64> = self
             .mail
             .iter()

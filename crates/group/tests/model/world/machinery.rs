@@ -1,4 +1,5 @@
-//! What happens by itself: timers fire, machines are drained, messages are sent, callbacks are called.
+//! Steps that happen automatically: timers fire, machines are drained, messages are sent, callbacks are
+//! called.
 
 use std::{
     collections::BTreeSet,
@@ -70,7 +71,7 @@ impl World {
                 }
             } else if let Some(transmit) = member.poll_transmit(now, Some(BROKER), &scenario.cluster) {
                 if let Request::DescribeConfigs(_) = transmit.request {
-                    // Brokers of this model do not tell the session timeout.
+                    // Brokers of this model do not report the session timeout.
                     let error =
                         CallError::Unsupported { address: "broker".into(), api: ApiKey::DescribeConfigs };
                     member.handle_answer(now, transmit.id, Err(error));

@@ -1,8 +1,8 @@
-//! Lag in seconds beside the truth.
+//! Compares the lag in seconds with the truth.
 
 use super::*;
 
-/// A producer with known times, and a group that reads so many seconds behind; samples every ten seconds.
+/// A producer with known times, and a group that is a fixed number of seconds behind; samples every ten seconds.
 #[test]
 fn between_samples_the_age_is_within_the_error_that_is_stated() {
     let mut world = World::with_window(60);
@@ -25,7 +25,7 @@ fn a_timestamp_is_read_where_samples_do_not_tell_enough_and_only_there() {
     let mut world = World::with_window(60);
     (world.end, world.committed) = (100, Some(50));
     world.look();
-    // The record was there when it was first looked.
+    // The record was in the first sample.
     assert_eq!(world.lag.wanted_record_times(10), [(orders(), 50)]);
     world.now = 1000;
     let told = world.look_and_read(|_| RecordTime::At { timestamp: EPOCH - 40_000, error_ms: 0 });
@@ -34,7 +34,8 @@ fn a_timestamp_is_read_where_samples_do_not_tell_enough_and_only_there() {
     world.pass(10);
     assert_eq!(world.look().lag_seconds, Some(51.0), "it becomes older without being read again");
     assert!(world.lag.wanted_record_times(10).is_empty());
-    // It reads on, to a record that came between two samples, ten seconds apart: 5 s are too much at first, and 5 % when it is old.
+    // The group moves on to a record that was appended between two samples, ten seconds apart: an error of 5 s is too large at
+    // first, and within 5 % when the record is old.
     world.end = 200;
     world.pass(10);
     world.look();
@@ -45,7 +46,7 @@ fn a_timestamp_is_read_where_samples_do_not_tell_enough_and_only_there() {
     world.committed = Some(160);
     world.look();
     assert!(world.lag.wanted_record_times(10).is_empty());
-    // Where it stands only reading tells a record from a transaction marker.
+    // If the group does not move, only reading distinguishes a record from a transaction marker.
     world.pass(10);
     world.look();
     assert_eq!(world.lag.wanted_record_times(10), [(orders(), 160)]);
@@ -59,7 +60,7 @@ fn a_timestamp_is_believed_as_far_as_the_samples_allow() {
         let mut world = World::with_window(60);
         world.look();
         world.pass(10);
-        world.end = 1; // it came within these ten seconds
+        world.end = 1; // it was appended within these ten seconds
         let told = world.look_and_read(|_| RecordTime::At { timestamp: EPOCH + stamped, error_ms: 0 });
         (told.lag_seconds.unwrap(), told.lag_seconds_error.unwrap())
     };
@@ -90,7 +91,7 @@ fn transaction_markers_and_what_compaction_has_removed_are_no_unread_records() {
     assert_eq!((told.lag, told.lag_seconds), (Some(1), Some(0.0)), "Kafka counts the marker");
 }
 
-/// The group stands before the marker of a transaction, and a record comes behind it.
+/// The group is at a transaction marker, and a record is appended after it.
 #[test]
 fn a_record_behind_a_transaction_marker_is_as_old_as_it_is() {
     let mut world = World::with_window(60);
@@ -118,7 +119,7 @@ fn a_record_behind_a_transaction_marker_is_as_old_as_it_is() {
     assert_eq!(world.look().lag_seconds, Some(63.0), "it is unread still");
 }
 
-/// Another marker came, and no record.
+/// Another marker was appended, and no record.
 #[test]
 fn a_log_that_grows_by_markers_alone_is_read_once_for_each() {
     let mut world = World::with_window(60);
@@ -130,7 +131,7 @@ fn a_log_that_grows_by_markers_alone_is_read_once_for_each() {
     }
 }
 
-/// The marker came within a second: samples alone tell its age well.
+/// The marker was appended within a known second, so that samples alone determine its age.
 #[test]
 fn a_marker_is_known_for_one_however_often_samples_come() {
     let mut world = World::with_window(60);
@@ -146,7 +147,7 @@ fn a_marker_is_known_for_one_however_often_samples_come() {
     assert_eq!((told.lag, told.lag_seconds), (Some(1), Some(0.0)));
 }
 
-/// A group that commits with its transactions stands before the marker of the last one for as long as nothing comes.
+/// A group that commits with its transactions stays before the marker of the last one as long as no record is appended.
 #[test]
 fn a_group_that_stands_before_a_transaction_marker_has_caught_up() {
     let mut world = World::with_window(60);
@@ -157,7 +158,7 @@ fn a_group_that_stands_before_a_transaction_marker_has_caught_up() {
     }
     let told = world.look();
     assert_eq!((told.lag, told.status), (Some(1), Some(Status::Ok)));
-    // Retention deletes all that there was, the marker too: nothing is lost by that.
+    // Retention deletes everything, including the marker: nothing is lost.
     world.start = 1;
     for _ in 0..20 {
         world.look();
@@ -166,7 +167,7 @@ fn a_group_that_stands_before_a_transaction_marker_has_caught_up() {
     let told = world.look();
     assert_eq!((told.status, told.time_to_data_loss_seconds), (Some(Status::Ok), None));
     assert_eq!(told.severity, crate::Severity::Healthy);
-    // A record comes, and nobody reads it.
+    // A record is appended, and nobody reads it.
     world.end = 2;
     for _ in 0..20 {
         world.look_and_read(|_| RecordTime::Without);
@@ -186,7 +187,7 @@ fn what_may_not_be_read_in_a_round_has_its_turn_in_the_next() {
     world.lag.handle_sample(sample);
     let mut asked = BTreeMap::<_, u32>::new();
     for _ in 0..5 {
-        // Nobody answers.
+        // There is no response.
         for (partition, _) in world.lag.wanted_record_times(4) {
             *asked.entry(partition).or_default() += 1;
         }

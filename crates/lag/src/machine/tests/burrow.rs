@@ -1,13 +1,13 @@
-//! Statuses beside Burrow's own examples (its evaluator's tests, `core/internal/evaluator/caching_test.go`, as of 2024). A commit there
-//! is a sample here; its lag is what the log's end was then.
+//! Compares statuses with Burrow's own examples (the tests of its evaluator, `core/internal/evaluator/caching_test.go`, as of
+//! 2024). A commit there is a sample here; its lag gives the log's end at that time.
 
 use super::*;
 
-/// A commit: when in seconds, the offset, the lag then.
+/// A commit: the time in seconds, the offset, and the lag at that time.
 type Commit = (i64, i64, i64);
 
-/// Replays the commits, and looks at the end as a monitor does that goes on sampling: every `every` seconds until `now`, when the log ends
-/// at `end`. The window is as long as the commits take.
+/// Replays the commits, then continues sampling like a monitor: every `every` seconds until `now`, when the log ends at `end`.
+/// The window is as long as the commits.
 fn replay(commits: &[Commit], every: i64, now: i64, end: i64, owned: bool) -> Option<Status> {
     let window = commits.last().unwrap().0 - commits[0].0;
     let mut world = World::with_window(window.unsigned_abs());
@@ -21,7 +21,7 @@ fn replay(commits: &[Commit], every: i64, now: i64, end: i64, owned: bool) -> Op
     let mut at = last.0 + every;
     while at <= now {
         world.now = at * 1000;
-        // It comes evenly, until it ends where it should.
+        // Records are appended evenly up to the final end.
         let came = (end - last.1 - last.2) * (at - last.0) / (now - last.0).max(1);
         world.end = last.1 + last.2 + came;
         world.look();
@@ -42,8 +42,8 @@ fn example_0_no_lag_somewhere_in_the_window_is_ok() {
     assert_eq!(replay(&WAS_AT_THE_END, 100, 500, 5200, true), Some(Status::Ok));
 }
 
-/// Burrow says OK (example 1): its window is the last commits, however long ago. Here the window has moved on by 400 s, in which the group
-/// was never at the end and its lag never shrank.
+/// Burrow returns OK (example 1), because its window consists of the last commits, however old. Here the window has moved on by
+/// 400 s, in which the group was never at the end and its lag never shrank.
 #[test]
 fn example_1_differs_a_window_of_time_moves_on_without_commits() {
     assert_eq!(replay(&WAS_AT_THE_END, 100, 900, 5200, true), Some(Status::Warn));
@@ -55,7 +55,7 @@ fn examples_2_and_3_no_commit_for_longer_than_the_window_is_a_stop() {
     assert_eq!(replay(&FALLING_BEHIND, 100, 1000, 5250, false), Some(Status::Stop));
 }
 
-/// Samples do not show whether the same offset was committed again: if somebody owns the partition, it is taken for one that does.
+/// Samples do not show whether the same offset was committed again: if a member owns the partition, that is assumed.
 #[test]
 fn examples_2_and_3_differ_where_a_member_owns_the_partition() {
     assert_eq!(replay(&FALLING_BEHIND, 100, 1000, 5250, true), Some(Status::Stall));
@@ -137,7 +137,7 @@ fn until_there_is_a_window_of_samples_there_is_no_status() {
     assert_eq!(world.look().status, None, "nothing is committed any more");
 }
 
-/// Between two steps of the window nothing is forgotten that counts.
+/// Moments between two steps of the window are not forgotten.
 #[test]
 fn a_moment_without_lag_and_a_step_back_are_seen_however_often_samples_come() {
     let mut world = World::with_window(100);

@@ -1,33 +1,33 @@
-//! A group that reads while `retention.ms` deletes: whether it comes to each record in time, and when it first does not. The forecast is compared
-//! with what becomes of the same log when all goes on as it does.
+//! A group that reads while `retention.ms` deletes: whether it reads each record in time, and when it first fails to. The
+//! forecast is compared with a simulation of the same log at constant rates.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::severity::Severity;
 
-/// A log by the seconds in which its records were stamped, and a group on it.
+/// A log, by the seconds of its records' timestamps, and a group on it.
 #[derive(Clone)]
 struct Simulation {
-    /// Seconds that records live.
+    /// The lifetime of records in seconds.
     lives: f64,
-    /// How many records each second has, from the first on.
+    /// The number of records in each second, from the first on.
     seconds: Vec<f64>,
-    /// The time: how many seconds have passed since the first.
+    /// The time: seconds since the first record.
     now: f64,
     read: f64,
 }
 
 impl Simulation {
-    /// How many records were stamped by this time.
+    /// The number of records stamped by this time.
     fn stamped_by(&self, time: f64) -> f64 {
         let whole = (time.max(0.0) as usize).min(self.seconds.len());
         let rest = self.seconds.get(whole).map_or(0.0, |records| records * time.max(0.0).fract());
         self.seconds[..whole].iter().sum::<f64>() + rest
     }
 
-    /// Seconds until the first record is deleted that is not read, with so many written and read a second from now on; infinite if that
-    /// is not within 30 lives.
+    /// The seconds until the first unread record is deleted, at these rates of writing and reading; infinite if that is not
+    /// within 30 lifetimes.
     fn time_to_data_loss(&self, (written, reads): (f64, f64)) -> f64 {
         let (mut read, mut deleted) = (self.read, self.stamped_by(self.now - self.lives));
         let known = self.seconds.len();
@@ -41,7 +41,7 @@ impl Simulation {
                 deleted += self.seconds.get(oldest as usize).copied().unwrap_or(written);
             }
             if oldest as usize >= known && written <= reads {
-                return f64::INFINITY; // what comes is read as fast
+                return f64::INFINITY; // records are read as fast as they are written
             }
             read = (read + reads).min(end + written * (passed + 1) as f64);
         }
@@ -49,16 +49,16 @@ impl Simulation {
     }
 }
 
-/// A log and a group that is looked at each ten seconds.
+/// A log and a group, sampled every ten seconds.
 struct Play {
     world: World,
     log: Simulation,
-    /// When it was first looked at, in seconds since the first record.
+    /// The time of the first sample, in seconds since the first record.
     looked: i64,
 }
 
 impl Play {
-    /// A log that has these records when it is first looked at: so many seconds each with so many a second.
+    /// A log with these records at the first sample: numbers of seconds, each with a number of records a second.
     fn new(lives: i64, backlog: &[(usize, f64)]) -> Self {
         let mut world = World::with_window(60);
         world.retention = Some(Retention { ms: Some(lives.unsigned_abs() * 1000), bytes: None });
@@ -69,7 +69,7 @@ impl Play {
         Self { world, log, looked }
     }
 
-    /// Ten seconds in which so many records a second come and so many are read.
+    /// Plays ten seconds in which records are appended and read at these rates.
     fn step(&mut self, comes: f64, reads: f64) -> PartitionReport {
         self.log.seconds.extend([comes; 10]);
         self.log.now += 10.0;
@@ -96,13 +96,13 @@ impl Play {
         })
     }
 
-    /// A window of that.
+    /// Plays a whole window of that.
     fn steps(&mut self, comes: f64, reads: f64) -> PartitionReport {
         (0..7).for_each(|_| drop(self.step(comes, reads)));
         self.step(comes, reads)
     }
 
-    /// What comes of it at these rates.
+    /// The truth at these rates.
     fn truth(&self, told: &PartitionReport) -> f64 {
         let rates = (told.produced_per_second.unwrap(), told.consumed_per_second.unwrap());
         self.log.time_to_data_loss(rates)
@@ -113,7 +113,7 @@ fn told(report: &PartitionReport) -> f64 {
     report.time_to_data_loss_seconds.unwrap_or(f64::INFINITY)
 }
 
-/// All comes to be in time, or not, by how much there is to read, and not by whether lag becomes less.
+/// Whether everything is read in time depends on the amount to read, and not on whether lag shrinks.
 #[test]
 fn a_group_that_catches_up_loses_what_it_does_not_come_to_in_time() {
     for (name, lives, backlog, comes, reads, is_lost) in [
@@ -136,7 +136,8 @@ fn a_group_that_catches_up_loses_what_it_does_not_come_to_in_time() {
     }
 }
 
-/// It reads an old part with few records, and becomes younger each second; what came after that is more than it can read.
+/// The group reads an old part with few records, so that its lag in seconds shrinks; but the part after that has more than it can
+/// read.
 #[test]
 fn a_burst_that_lies_ahead_is_seen_before_the_group_comes_to_it() {
     let mut play = Play::new(3600, &[(10, 1.0)]);
@@ -149,12 +150,12 @@ fn a_burst_that_lies_ahead_is_seen_before_the_group_comes_to_it() {
     assert!(next.lag_seconds.unwrap() < before, "it becomes less old");
     let (told, truth) = (told(&report), play.truth(&report));
     assert!(truth.is_finite() && (told - truth).abs() < 60.0, "{told} and not {truth}");
-    // Told in time of what comes, it reads faster; then nothing is lost.
+    // Warned in time, the group reads faster; then nothing is lost.
     let report = play.steps(0.0, 60.0);
     assert_eq!((report.time_to_data_loss_seconds, play.truth(&report)), (None, f64::INFINITY));
 }
 
-/// Whole segments are deleted, so that records live longer than they may; then each look of Kafka's may be the one.
+/// Whole segments are deleted, so that records may live longer than required; then each of Kafka's checks may delete them.
 #[test]
 fn what_is_older_than_it_may_be_can_go_at_any_time_however_fast_the_group_reads() {
     let mut world = World::with_window(60);
@@ -170,12 +171,12 @@ fn what_is_older_than_it_may_be_can_go_at_any_time_however_fast_the_group_reads(
         let told = look(200);
         assert_eq!((told.time_to_data_loss_seconds, told.severity), (Some(0.0), Severity::DataLoss));
     }
-    // It is at the record of 400 s when it is 800 s: that one has 200 s more, and it reads what is left in half of them.
+    // The group is at the record of 400 s at 800 s: that record has 200 s left, and the group reads the rest in half of that.
     let told = look(2400);
     assert_eq!((told.time_to_data_loss_seconds, told.severity), (None, Severity::Critical), "{told:?}");
 }
 
-/// Deletion that is faster than the group does not come before it where there is no more to read.
+/// Deletion that is faster than the group does not overtake it if there is little left to read.
 #[test]
 fn a_log_whose_start_is_faster_than_a_group_that_catches_up_first_loses_nothing() {
     for (end, is_lost) in [(60_000, true), (22_000, false)] {
@@ -193,7 +194,7 @@ fn a_log_whose_start_is_faster_than_a_group_that_catches_up_first_loses_nothing(
 }
 
 proptest! {
-    /// Whatever came when: the forecast is as exact as the samples are. What rates and times are off by is allowed for.
+    /// Whatever the history, the forecast is as exact as the samples. The errors of rates and times are allowed for.
     #[test]
     fn the_forecast_is_what_comes_of_it(
         lives in 200..1500_i64,

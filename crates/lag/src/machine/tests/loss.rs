@@ -1,4 +1,4 @@
-//! Until retention deletes what is not read.
+//! The time until retention deletes unread records.
 
 use super::*;
 use crate::severity::Severity;
@@ -7,8 +7,8 @@ fn by_age(seconds: u64) -> Option<Retention> {
     Some(Retention { ms: Some(seconds * 1000), bytes: None })
 }
 
-/// Plays ten seconds after ten: the log grows by `comes` a second and begins where `retention.ms` lets it; the group reads `reads` a
-/// second.
+/// Plays steps of ten seconds: the log grows by `comes` records a second and starts where `retention.ms` lets it; the group reads
+/// `reads` records a second.
 struct Play {
     world: World,
     retention: i64,
@@ -39,7 +39,7 @@ impl Play {
     }
 }
 
-/// A consumer is slowed down where records live for half an hour: it is told in time, and again when it has caught up.
+/// A consumer slows down while records live for half an hour: that is reported in time, and also that it has caught up.
 #[test]
 fn the_story_of_a_slow_consumer_is_told_before_the_first_record_is_gone() {
     let mut play = Play::new(1800);
@@ -61,7 +61,7 @@ fn the_story_of_a_slow_consumer_is_told_before_the_first_record_is_gone() {
         assert!(play.world.now < 20_000_000, "it comes to an end");
     }
     use Status::{DataLossImminent, Ok, Warn};
-    // While it has just fallen behind, a window of 60 s holds moments without lag.
+    // While it has just fallen behind, the window of 60 s contains moments without lag.
     let expected = [
         (Some(Ok), Severity::Healthy),
         (Some(Ok), Severity::Warning),
@@ -75,7 +75,7 @@ fn the_story_of_a_slow_consumer_is_told_before_the_first_record_is_gone() {
     let (early, truth) = (1800.0 / 2.0, (play.world.now - at) as f64 / 1000.0);
     assert!((truth - early).abs() < 60.0, "half of the retention before it, not {truth} s");
     assert!((foretold - truth).abs() < 60.0, "foretold {foretold} s, and it was {truth} s");
-    // It is mended: nothing is lost any more, and when it has caught up all is well.
+    // The consumer recovers: nothing is about to be lost any more, and when it has caught up it is healthy.
     let mut last = play.step(300);
     for _ in 0..200 {
         last = play.step(300);
@@ -90,7 +90,7 @@ fn a_group_that_keeps_its_distance_loses_nothing_however_short_records_live() {
     for _ in 0..30 {
         play.step(0);
     }
-    // Five minutes behind, and it stays so.
+    // Five minutes behind, constantly.
     for _ in 0..60 {
         play.step(100);
     }
@@ -125,7 +125,7 @@ fn what_is_committed_before_the_log_begins_is_being_lost() {
     );
 }
 
-/// It commits, and deletes what it has read, after its commits were asked for and before the log's start was.
+/// The group commits, and deletes the records it has read, after its commits were requested and before the log start was.
 #[test]
 fn what_is_committed_and_deleted_between_two_questions_is_not_lost() {
     let mut world = World::with_window(60);
@@ -154,7 +154,7 @@ fn what_is_only_compacted_or_has_no_limit_is_never_lost() {
 fn retention_by_size_goes_by_what_comes_after_a_record() {
     let mut world = World::with_window(60);
     world.retention = Some(Retention { ms: None, bytes: Some(100_000) });
-    // Records of 100 bytes, ten a second; the group reads nothing and is 400 behind.
+    // Records of 100 bytes, ten a second; the group reads nothing and is 400 records behind.
     for _ in 0..10 {
         world.pass(10);
         world.end += 100;
@@ -173,7 +173,7 @@ fn retention_by_size_goes_by_what_comes_after_a_record() {
     world.pass(10);
     world.end += 100;
     let told = world.look();
-    // It has read 9 a second of 10 within the window, so that what is left of 100,000 bytes lasts a while.
+    // Within the window it has read 9 of 10 records a second, so that the rest of 100,000 bytes lasts a while.
     let (rate, left) =
         ((told.produced_per_second.unwrap(), told.consumed_per_second.unwrap()), 100_000.0 - 50_000.0);
     let expected = left / ((rate.0 - rate.1) * 100.0);
@@ -181,8 +181,8 @@ fn retention_by_size_goes_by_what_comes_after_a_record() {
     assert!((loss / expected - 1.0).abs() < 0.2, "{loss}, {expected}");
 }
 
-/// Records are deleted by hand, or by whatever else: the log's start says so.
-/// Kafka Streams deletes of its repartition topics what it has committed, every 30 s.
+/// Records are deleted manually, or by an application: the log start shows that. Kafka Streams deletes committed records from its
+/// repartition topics every 30 s.
 #[test]
 fn what_is_deleted_after_it_was_read_is_not_lost() {
     for ms in [None, Some(7 * 86_400_000)] {
@@ -198,7 +198,7 @@ fn what_is_deleted_after_it_was_read_is_not_lost() {
             let told = world.look();
             assert_eq!((told.time_to_data_loss_seconds, told.severity), (None, Severity::Healthy));
         }
-        // Even if it reads slower for a while than before.
+        // This holds even if it reads more slowly for a while.
         for _ in 0..3 {
             world.pass(10);
             world.end += 1000;

@@ -1,4 +1,4 @@
-//! What else a report tells, and samples that lack something.
+//! Other contents of a report, and incomplete samples.
 
 use super::*;
 use crate::report::FindingKind;
@@ -22,7 +22,7 @@ fn a_round_without_answers_leaves_what_was_known() {
     let after = world.give(nothing.clone());
     assert_eq!((after.committed, after.end, after.status), (before.committed, before.end, before.status));
     assert_eq!(world.report().failures, ["broker 1 did not answer"]);
-    // A group that is in neither list is gone, and its log with it.
+    // A group in neither list is gone, and its log with it.
     nothing.unanswered.clear();
     world.lag.handle_sample(nothing);
     let report = world.report();
@@ -41,7 +41,7 @@ fn parts_of_a_group_that_were_not_answered_stay() {
     assert_eq!((told.committed, told.member), (Some(4), Some(0)));
 }
 
-/// What one side says now beside what the other said long ago is no lag.
+/// The present value of one side compared with an old value of the other is not a lag.
 #[test]
 fn while_the_group_or_the_log_does_not_answer_its_lag_stays_as_it_was() {
     for is_group_silent in [true, false] {
@@ -67,7 +67,7 @@ fn while_the_group_or_the_log_does_not_answer_its_lag_stays_as_it_was() {
         }
         let log = world.report().partitions.remove(0);
         assert_eq!(log.latest, Some(if is_group_silent { world.end } else { before.end.unwrap() }));
-        // Both answer again. What passed meanwhile is in no sample.
+        // Both respond again. The time in between is in no sample.
         let after = world.look();
         assert_eq!((after.committed, after.end), (world.committed, Some(world.end)));
         assert_eq!((after.lag, after.status), (Some(10), Some(Status::Warn)));
@@ -145,7 +145,7 @@ fn rebalances_are_counted_within_the_window_and_three_are_too_many() {
     let mut world = World::with_window(100);
     world.look();
     assert_eq!((world.group().rebalances, kinds(&world)), (0, vec![]));
-    // One is seen while it goes on.
+    // A rebalance is seen while it is in progress.
     for state in ["PreparingRebalance", "CompletingRebalance", "Stable"] {
         world.pass(5);
         let mut sample = world.sample();
@@ -153,7 +153,7 @@ fn rebalances_are_counted_within_the_window_and_three_are_too_many() {
         world.give(sample);
     }
     assert_eq!((world.group().rebalances, kinds(&world)), (1, vec![]));
-    // Others are seen only by what they have changed: a member, and an epoch.
+    // Other rebalances are seen only by their results: a member, and an epoch.
     let mut sample = world.sample();
     sample.groups[0].members.as_mut().unwrap()[0].member_id = "n".to_owned();
     world.give(sample.clone());
@@ -163,7 +163,7 @@ fn rebalances_are_counted_within_the_window_and_three_are_too_many() {
     sample.groups[0].epoch = Some(7);
     world.give(sample.clone());
     assert_eq!((world.group().rebalances, kinds(&world)), (3, vec![FindingKind::RepeatedRebalances]));
-    // Those of the window count.
+    // Only those in the window count.
     world.pass(1000);
     let later = world.sample();
     (sample.now, sample.wall_ms) = (later.now, later.wall_ms);
@@ -171,7 +171,7 @@ fn rebalances_are_counted_within_the_window_and_three_are_too_many() {
     assert_eq!((world.group().rebalances, kinds(&world)), (0, vec![]));
 }
 
-/// Brokers before 2.6 tell states only of groups that are described.
+/// Brokers before 2.6 return states only of described groups.
 #[test]
 fn a_state_that_is_not_told_is_as_it_was_and_no_rebalance() {
     let mut world = World::with_window(100);

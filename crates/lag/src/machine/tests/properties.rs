@@ -1,10 +1,10 @@
-//! Whatever the samples are: no panic, no nonsense, and memory that is bounded.
+//! Whatever the samples, there is no panic, no nonsense, and memory is bounded.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// One round: seconds that pass, how far the wall clock jumps, and what is answered.
+/// One round: the seconds that pass, the jump of the wall clock, and the responses.
 #[derive(Clone, Debug)]
 struct Round {
     seconds: i64,
@@ -109,7 +109,7 @@ proptest! {
     }
 }
 
-/// A sample a minute for a year, on a partition of a group: what is kept does not grow.
+/// A sample a minute for a year, for one partition of one group: the memory does not grow.
 #[test]
 fn a_year_passes_in_a_second() {
     let mut world = World::with_window(300);
@@ -119,7 +119,7 @@ fn a_year_passes_in_a_second() {
         world.pass(10);
         let day = round / 1440;
         world.end += 37 + round % 11;
-        // On every tenth day nothing is read for an hour.
+        // On every tenth day, nothing is read for an hour.
         let asleep = day % 10 == 9 && round % 1440 < 60;
         if !asleep {
             world.committed = Some(world.end - round % 3);

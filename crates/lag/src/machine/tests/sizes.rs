@@ -1,18 +1,18 @@
-//! Lag in bytes, and retention by size as Kafka does it: whole segments, while what is left is no less than `retention.bytes`.
+//! Lag in bytes, and retention by size as in Kafka: whole segments, as long as the rest is no less than `retention.bytes`.
 
 use super::*;
 use crate::severity::Severity;
 
 const SEGMENT: u64 = 10_000;
 
-/// A log of segments, each with the offset it begins at and its size; the group reads so many a second.
+/// A log of segments, each with its first offset and its size; the group reads at a given rate.
 struct Play {
     world: World,
     limit: u64,
     segments: Vec<(i64, u64)>,
-    /// The sizes of all records there ever were.
+    /// The sizes of all records ever written.
     records: Vec<u64>,
-    /// Whether something was deleted that was not read.
+    /// Whether an unread record was deleted.
     is_lost: bool,
 }
 
@@ -38,7 +38,7 @@ impl Play {
         self.segments.iter().map(|(_, size)| size).sum()
     }
 
-    /// As Kafka does it.
+    /// Deletes segments as Kafka does.
     fn retain(&mut self) {
         while self.segments.len() > 1 && self.size() - self.segments[0].1 >= self.limit {
             self.segments.remove(0);
@@ -46,7 +46,7 @@ impl Play {
         self.world.start = self.segments[0].0;
     }
 
-    /// Ten seconds: so many records come, of which each has this size, and so many are read.
+    /// Plays ten seconds: this many records of this size are appended, and this many are read.
     fn step(&mut self, (comes, size): (i64, u64), reads: i64) -> PartitionReport {
         self.world.pass(10);
         self.write(comes, size);
@@ -65,14 +65,15 @@ impl Play {
         self.world.give(sample)
     }
 
-    /// The bytes that are not read, and there.
+    /// The bytes of the unread records in the log.
     fn unread(&self) -> u64 {
         let from = self.world.committed.unwrap().max(self.world.start);
         self.records[usize::try_from(from).unwrap()..].iter().sum()
     }
 }
 
-/// Whatever the records' sizes, the forecast comes before the first unread one is gone, and no earlier than by a segment and a bit.
+/// Whatever the records' sizes, the forecast is not later than the deletion of the first unread one, and not earlier than that by
+/// much more than a segment.
 #[test]
 fn a_consumer_that_is_slower_than_what_comes_is_told_before_the_size_eats_what_it_has_not_read() {
     for (size, reads) in [(100, 5), (37, 0), (900, 7), (2000, 2)] {
@@ -99,7 +100,7 @@ fn a_consumer_that_is_slower_than_what_comes_is_told_before_the_size_eats_what_i
         let gone = play.world.now;
         let falls_behind = (10.0 - reads as f64) * size as f64 / 10.0;
         let segment = SEGMENT as f64 / falls_behind;
-        // When it has just become slow, the window holds what it was.
+        // When it has just become slow, the window still contains the time before.
         for (at, seconds) in foretold.iter().filter(|(at, _)| gone - at < (gone - 600_000) / 2) {
             let truth = (gone - at) as f64 / 1000.0;
             assert!(*seconds <= truth + 10.0, "{size}: too late by {}", seconds - truth);
@@ -123,7 +124,7 @@ fn the_sooner_of_two_limits_counts() {
     assert!(of(&size) > 1000.0, "by size: {}", of(&size));
 }
 
-/// It may be in the next segment that is deleted, however fast it catches up; and when less is unread, all is well.
+/// The record may be in the next segment that is deleted, however fast the group catches up; with less unread data, all is well.
 #[test]
 fn what_has_more_behind_it_than_is_kept_may_go_at_any_time() {
     let mut play = Play::new(45_000, None);
@@ -147,14 +148,14 @@ fn a_lag_of_what_was_there_before_is_known_by_the_mean_and_its_error_said() {
     let told = play.step((0, 0), 0);
     assert_eq!((told.lag_bytes, told.lag_bytes_error), (Some(5000), Some(5000)));
     assert_eq!(play.unread(), 9500);
-    // What comes is known.
+    // The size of appended data is known.
     let told = play.step((10, 500), 50);
     assert_eq!((told.lag_bytes, told.lag_bytes_error), (Some(5000), Some(0)));
     let told = play.step((0, 0), 5);
     assert_eq!((told.lag_bytes, told.lag_bytes_error), (Some(2500), Some(2500)));
 }
 
-/// Sizes that are not told leave all else as it is.
+/// Without sizes, everything else stays the same.
 #[test]
 fn without_sizes_there_is_no_lag_in_bytes() {
     let mut world = World::with_window(60);

@@ -1,8 +1,8 @@
-//! The names of `danielqsj/kafka_exporter`.
+//! The metric names of `danielqsj/kafka_exporter`.
 
 use super::{Family, Scope, by_exporter, committed_of, gauge, lag_of, log_by};
 
-/// Those of kafka_exporter that are about groups and what they read.
+/// The metrics of kafka_exporter about groups and the partitions they consume.
 pub(in crate::metrics) const KAFKA_EXPORTER: &[Family] = &[
     gauge(
         "kafka_consumergroup_current_offset",

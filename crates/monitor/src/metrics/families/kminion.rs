@@ -1,10 +1,10 @@
-//! The names of KMinion.
+//! The metric names of KMinion.
 
 use std::collections::HashSet;
 
 use super::{Family, Scope, committed_of, gauge, lag_of, log_by};
 
-/// Those of KMinion that are about groups and what they read.
+/// The metrics of KMinion about groups and the partitions they consume.
 pub(in crate::metrics) const KMINION: &[Family] = &[
     gauge(
         "kminion_kafka_consumer_group_info",

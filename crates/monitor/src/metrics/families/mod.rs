@@ -1,4 +1,4 @@
-//! The families of metrics: names, labels, and where their values come from.
+//! The families of metrics: their names, labels, and the sources of their values.
 
 mod kafka_exporter;
 mod kminion;
@@ -11,7 +11,7 @@ pub(super) use self::{kafka_exporter::KAFKA_EXPORTER, kminion::KMINION, monitor:
 use super::{Reported, text::Text};
 use crate::view::View;
 
-/// Samples of one name.
+/// The samples of one name.
 #[derive(Debug)]
 pub(super) struct Family {
     pub(super) name: &'static str,
@@ -20,7 +20,7 @@ pub(super) struct Family {
     pub(super) scope: Scope,
 }
 
-/// What a family has samples of.
+/// The scope of a family's samples.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Scope {
     Group(fn(&mut Text, &Reported, &GroupReport)),
@@ -38,7 +38,7 @@ const fn counter(name: &'static str, help: &'static str, scope: Scope) -> Family
     Family { name, help, kind: "counter", scope }
 }
 
-/// A sample of each partition that has the value. With what a report is from, the cluster is among the labels.
+/// Writes a sample for each partition that has the value. If `from` is given, the labels include its cluster.
 pub(super) fn of_partitions<T: std::fmt::Display>(
     out: &mut Text,
     from: Option<&Reported>,

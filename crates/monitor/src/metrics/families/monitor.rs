@@ -1,10 +1,10 @@
-//! How the monitor itself does.
+//! Metrics of the monitor itself.
 
 use std::collections::HashSet;
 
 use super::{Family, Scope, counter, gauge};
 
-/// Of the monitor itself.
+/// The metrics of the monitor itself.
 pub(in crate::metrics) const MONITOR: &[Family] = &[
     gauge(
         "offtake_monitor_up",
@@ -60,7 +60,7 @@ pub(in crate::metrics) const MONITOR: &[Family] = &[
                     ("topic", finding.topic.as_deref().unwrap_or_default()),
                     ("partition", partition.as_str()),
                 ];
-                // Two members that own nothing are one series: Prometheus refuses a text that has one twice.
+                // Two members without partitions may have equal labels, but Prometheus refuses duplicate series.
                 if seen.insert(labels.map(|(_, value)| value.to_owned())) {
                     out.sample(&labels, 1);
                 }

@@ -1,10 +1,10 @@
-//! Our own names.
+//! Offtake's own metric names.
 
 use offtake_lag::MemberReport;
 
 use super::{Family, Scope, gauge, of_log, of_partitions};
 
-/// Those of Kafka Lag Exporter, by which dashboards and rules in the wild ask, and some more.
+/// The names of Kafka Lag Exporter, which existing dashboards and rules use, and some more.
 pub(in crate::metrics) const OWN: &[Family] = &[
     gauge(
         "kafka_consumergroup_group_lag",

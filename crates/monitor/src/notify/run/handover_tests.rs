@@ -1,4 +1,4 @@
-//! Two monitors of one shard group, each with a webhook, on the embedded cluster in virtual time: one of them dies.
+//! Two monitors in one shard group, each with a webhook, on the embedded cluster in virtual time: one of them dies.
 #![allow(clippy::disallowed_methods, reason = "virtual time passes, and replicas run beside the test")]
 
 use std::{
@@ -19,7 +19,7 @@ use super::*;
 const SESSION: u64 = 10;
 const INTERVAL: u64 = 10;
 
-/// Of each message: which replica sent it, about which group, and whether it says that it is over.
+/// For each message: the replica that sent it, the group, and whether it reports the end.
 type Told = Arc<Mutex<Vec<(&'static str, String, bool)>>>;
 
 async fn cluster() -> Cluster {
@@ -72,7 +72,7 @@ impl Replica {
             let settings = watch::Sender::new(Settings { webhooks, ..Settings::default() });
             let rounds = async {
                 loop {
-                    // Before it is told its share, and after it has lost it for good, there is no report.
+                    // Before it knows its share, and after it has lost it for good, there is no report.
                     match collector.round().await {
                         Ok(report) => views.send_modify(|view| view.on_report(Arc::new(report), 0.1)),
                         Err(why) => tracing::debug!("{why}"),
@@ -88,7 +88,7 @@ impl Replica {
     }
 }
 
-/// The groups that each replica has told of since the last look.
+/// The groups that each replica has notified since the last call.
 fn taken(told: &Told, is_over: bool) -> BTreeMap<&'static str, BTreeSet<String>> {
     let mut by_replica: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for (replica, group, over) in std::mem::take(&mut *told.lock().unwrap()) {
@@ -112,7 +112,7 @@ async fn one_of_two_dies() {
     cluster.create_topic("orders", 1).unwrap();
     let stamped = wall_clock() - 400_000;
     cluster.append("orders", 0, &[NewRecord::new("v").timestamp(stamped)]).unwrap();
-    // Without lag at first. The topic that is shared comes to be with the first commit.
+    // Without lag at first. The shared topic is created with the first commit.
     let all: BTreeSet<_> = (0..40).map(|nth| format!("group-{nth}")).collect();
     for group in &all {
         commit(&cluster, group, 1).await;
@@ -130,7 +130,7 @@ async fn one_of_two_dies() {
     assert!(of_one.is_disjoint(&of_two), "one incident, one monitor");
     assert_eq!(&of_one | &of_two, all, "and none without");
     assert!(of_one.len() >= 2);
-    // The first dies, and one of its groups recovers before anybody watches it.
+    // The first dies, and one of its groups recovers before another replica watches it.
     one.0.abort();
     for api in ApiKey::ALL {
         let mut rule = FaultRule::on(*api, Fault::Drop);

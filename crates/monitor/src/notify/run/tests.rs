@@ -8,7 +8,7 @@ use offtake_lag::{GroupReport, Report, Severity};
 
 use super::*;
 
-/// What is sent, one after the other.
+/// The sent messages in order.
 type Sent = Arc<Mutex<Vec<Value>>>;
 
 fn webhook() -> Webhook {
@@ -24,7 +24,7 @@ fn view(severity: Severity) -> View {
     view
 }
 
-/// For as long as virtual time takes for it.
+/// Runs for this many seconds of virtual time.
 async fn passes<F: Future>(work: F, seconds: u64) {
     assert!(tokio::time::timeout(Duration::from_secs(seconds), work).await.is_err(), "the loop never ends");
 }
@@ -44,7 +44,7 @@ async fn a_message_whose_sending_panics_is_sent_again() {
     };
     let running = run(views.subscribe(), settings.subscribe(), send);
     views.send_replace(view(Severity::DataLoss));
-    // It is told with the first view that it sees change.
+    // The first change of the view that it sees is notified.
     passes(
         async {
             tokio::join!(running, async {
@@ -60,7 +60,7 @@ async fn a_message_whose_sending_panics_is_sent_again() {
     assert_eq!(sent[0]["alerts"][0]["fingerprint"], sent[1]["alerts"][0]["fingerprint"]);
 }
 
-/// As with SIGHUP: what was told before the settings changed is told to be over.
+/// As after SIGHUP: the end of a condition is notified even if its beginning was notified under other settings.
 #[tokio::test(start_paused = true)]
 async fn a_target_with_other_settings_knows_what_it_was_told() {
     let (views, sent) = (watch::Sender::new(View::default()), Sent::default());

@@ -1,4 +1,4 @@
-//! Requests for keys to a server on loopback.
+//! Requests for credentials to a server on loopback.
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

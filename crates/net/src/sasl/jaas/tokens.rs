@@ -16,7 +16,7 @@ pub(super) enum Token {
     End,
 }
 
-/// The tokens, each with where it begins.
+/// The tokens, each with its position.
 pub(super) struct Tokens<'a> {
     chars: Peekable<CharIndices<'a>>,
     length: usize,
@@ -49,7 +49,7 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// `= value`
+    /// Parses `= value`.
     pub(super) fn value(&mut self) -> Result<Secret, JaasError> {
         match self.next()? {
             (_, Token::Equals) => {}
@@ -58,13 +58,13 @@ impl<'a> Tokens<'a> {
             }
         }
         match self.next()? {
-            // A copy of its own size: the buffer has room for the whole text.
+            // Copies the value to its exact size, because the buffer has room for the whole text.
             (_, Token::Word(value) | Token::Quoted(value)) => Ok(Secret::from(value.as_slice())),
             (at, _) => Err(JaasError::at(at, &format!("an option has no value: {QUOTE_IT}"))),
         }
     }
 
-    /// `// …` and `/ …` to the end of the line, `/* … */`.
+    /// Skips `// …` and `/ …` to the end of the line, and `/* … */`.
     fn comment(&mut self, begin: usize) -> Result<(), JaasError> {
         if self.chars.next_if(|(_, c)| *c == '*').is_none() {
             while self.chars.next_if(|(_, c)| !matches!(c, '\n' | '\r')).is_some() {}
@@ -109,7 +109,7 @@ impl<'a> Tokens<'a> {
         Err(JaasError::at(begin, "a quote is not closed on its line"))
     }
 
-    /// The character after a backslash: as in Java, with octal codes up to 377.
+    /// Decodes the character after a backslash as Java does, with octal codes up to 377.
     fn unescape(&mut self, c: char) -> char {
         match c {
             'a' => '\x07',
@@ -132,7 +132,7 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// Room for the longest token, so that no copy of a secret is left behind by growing.
+    /// A buffer with room for the longest token, so that growing leaves no copy of a secret behind.
     fn buffer(&self) -> Zeroizing<Vec<u8>> {
         Zeroizing::new(Vec::with_capacity(self.length))
     }

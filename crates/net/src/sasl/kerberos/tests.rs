@@ -1,4 +1,4 @@
-//! GSSAPI against an acceptor in this process, with tickets made here, and against KDCs that refuse, lie or keep silent.
+//! GSSAPI against an acceptor in this process, with tickets made here, and against KDCs that refuse, lie or stay silent.
 
 use std::{fs, net::UdpSocket};
 
@@ -15,10 +15,10 @@ use super::{
 const REALM: &str = "EXAMPLE.COM";
 const HOST: &str = "broker.example.com";
 const AES256: i32 = 18;
-/// What an unsealed Wrap token of the broker offers: no layer, and one that seals.
+/// The offer in an unsealed Wrap token of the broker: no layer, and one that seals.
 const OFFER: [u8; 4] = [0b101, 0, 255, 255];
 
-/// DER: a tag, and parts.
+/// DER: a tag and parts.
 fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let content = parts.concat();
     let mut bytes = vec![tag, 0x82];
@@ -58,7 +58,7 @@ fn name(principal: &Principal) -> Vec<u8> {
     sequence(&[(0, number(1)), (1, parts)])
 }
 
-/// As a KDC makes it: who has it, and the key of the session, sealed for the service.
+/// A ticket as a KDC makes it: the client and the session key, sealed for the service.
 fn ticket(service: &Principal, key: &Key, client: &Principal, session: &Key) -> Vec<u8> {
     let now = wall_clock();
     let inner = sequence(&[
@@ -114,7 +114,7 @@ struct Realm {
 }
 
 impl Realm {
-    /// `kdcs`: what krb5.conf says of them.
+    /// Creates a realm; `kdcs` are the KDCs in krb5.conf.
     fn new(kdcs: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let conf = format!(
@@ -173,7 +173,7 @@ fn sent(step: Result<SaslStep, SaslError>) -> Vec<u8> {
     }
 }
 
-/// The sentence of an authentication that cannot begin, and whether it may later.
+/// The error of an authentication that cannot begin, and whether it is retriable.
 async fn refused(kerberos: Kerberos) -> (String, bool) {
     refused_at(kerberos, HOST).await
 }
@@ -187,7 +187,7 @@ async fn refused_at(kerberos: Kerberos, host: &str) -> (String, bool) {
     (rest.unwrap_or_else(|| panic!("{said}")).to_owned(), is_retriable)
 }
 
-/// The broker's side up to its offer: what it offers, and what reads the answer.
+/// The broker's side up to its offer: returns the offer, and the context that reads the answer.
 async fn up_to_the_offer(
     realm: &Realm,
 ) -> (Exchange, krb5::token::PerMessageTokens<krb5::token::ContextKey>) {
@@ -281,7 +281,7 @@ async fn messages_in_the_wrong_order_are_refused() {
     }
 }
 
-/// Bytes changed, cut and added, in each message of the broker's.
+/// Changes, cuts and adds bytes in each message of the broker.
 #[tokio::test]
 async fn input52_no_bytes_of_a_broker_make_a_step_panic_or_pass() {
     let realm = Realm::new("");
@@ -313,7 +313,7 @@ async fn input52_no_bytes_of_a_broker_make_a_step_panic_or_pass() {
             }
         }
         if exchange.step(Some(&message)).is_ok() {
-            // What is sealed or signed is as it was. Around a proof, and in a count of octets to turn an offer by, it is not.
+            // Sealed or signed data must be unchanged. The data around a proof, and the rotation count of an offer, are neither.
             let is_genuine = if round % 2 == 0 {
                 let sealed = &whole[whole.len() - 60..];
                 message.windows(60).any(|part| part == sealed)
@@ -366,7 +366,7 @@ async fn each_fault_of_the_files_has_its_sentence() {
     assert_eq!(said, "no KDC of the realm EXAMPLE.COM is known: krb5.conf has none, nor has DNS");
 }
 
-/// A cache that has nothing good is no fault if there is a keytab.
+/// A cache without a valid ticket is no error if there is a keytab.
 #[tokio::test]
 async fn the_keytab_comes_after_the_cache() {
     let realm = Realm::new("");
@@ -381,7 +381,7 @@ async fn the_keytab_comes_after_the_cache() {
     assert!(Sasl::gssapi(first).begin(HOST).await.is_ok(), "the keytab is not looked at");
 }
 
-/// A KDC that answers everything with this error.
+/// A KDC that answers every request with this error.
 fn refusing_kdc(code: u8) -> String {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = socket.local_addr().unwrap().port();
@@ -449,7 +449,8 @@ async fn a_kdc_that_is_away_is_asked_again_later() {
     assert!(said.starts_with("no KDC of EXAMPLE.COM answers (") && is_retriable, "{said}");
 }
 
-/// It takes connections and datagrams, and says nothing: there is an end before connections give up waiting for credentials.
+/// It accepts connections and datagrams, and stays silent: the request times out before connections give up waiting for
+/// credentials.
 #[tokio::test(start_paused = true)]
 async fn a_kdc_that_is_silent_is_given_up_in_time() {
     let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

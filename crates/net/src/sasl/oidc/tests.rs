@@ -1,4 +1,4 @@
-//! Token requests to a server on loopback that says what the test wants.
+//! Token requests to a server on loopback that answers as the test requires.
 
 mod assertions;
 
@@ -18,7 +18,7 @@ use crate::{
     tls::{Pem, Source, Trust, signing_key},
 };
 
-/// Made for these tests with `openssl genrsa 2048`.
+/// Created for these tests with `openssl genrsa 2048`.
 const RSA_KEY: &str = "-----BEGIN PRIVATE KEY-----
 MIIEvgIBADANBgkqhkiG9w0BAQEFAASCBKgwggSkAgEAAoIBAQC0HdBseL0zjzfb
 JmLK1RTcPINN+0kA9k8bpc1ZNDcqcC27/5a+BsNjaNoASXLI5rS4xgaWO0TehCnR
@@ -49,7 +49,7 @@ Aa76XS0J42Oevs2i4klJbA19
 -----END PRIVATE KEY-----
 ";
 
-/// The same, encrypted by `openssl pkcs8 -topk8 -v2 aes-256-cbc` with the passphrase "open sesame".
+/// The same key, encrypted by `openssl pkcs8 -topk8 -v2 aes-256-cbc` with the passphrase "open sesame".
 const ENCRYPTED_KEY: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----
 MIIFLTBXBgkqhkiG9w0BBQ0wSjApBgkqhkiG9w0BBQwwHAQIF0Pg9eMzaAkCAggA
 MAwGCCqGSIb3DQIJBQAwHQYJYIZIAWUDBAEqBBB3ZpbI0kr0vIgrgeZJcsd0BIIE
@@ -111,7 +111,7 @@ impl Server {
     }
 }
 
-/// Reads a request whole, and answers it. Returns what was read, with the headers in lower case.
+/// Reads a complete request, and answers it. Returns the request, with the headers in lower case.
 async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: &str) -> String {
     let mut request = Vec::new();
     let (head, body) = loop {
@@ -127,7 +127,7 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: &str) ->
             break (head, body.to_owned());
         }
     };
-    // The client may have heard enough before all is said.
+    // The client may stop reading before the answer is complete.
     let _ = stream.write_all(answer.as_bytes()).await;
     let _ = stream.shutdown().await;
     format!("{head}\n\n{body}")
@@ -154,7 +154,7 @@ fn client_secret(scope: Option<&str>, urlencode_header: bool) -> Grant {
     }
 }
 
-/// One request with the usual grant. The error has been searched for the secret.
+/// Sends one request with the usual grant. Checks that the error does not contain the secret.
 async fn fetch(url: &str) -> Result<Token, ProviderError> {
     let oidc = Oidc::new(endpoint(url), client_secret(None, false)).unwrap();
     let fetched = oidc.fetch().await;
@@ -163,7 +163,7 @@ async fn fetch(url: &str) -> Result<Token, ProviderError> {
     fetched
 }
 
-/// The value of a field of a form, decoded.
+/// The decoded value of a form field.
 fn field(request: &str, name: &str) -> Option<String> {
     let body = request.split("\n\n").nth(1)?;
     let value = body.split('&').find_map(|field| field.strip_prefix(name)?.strip_prefix('='))?;
@@ -272,7 +272,7 @@ async fn a_server_that_means_harm_costs_little() {
         let once = TokenEndpoint { retry_backoff_max: Duration::ZERO, ..endpoint(&server.url) };
         let error = Oidc::new(once, client_secret(None, false)).unwrap().fetch().await.unwrap_err();
         assert!(error.to_string().contains(reason), "{error}");
-        // The same question would have the same answer.
+        // The same request would get the same answer.
         assert_eq!(error.is_retriable(), reason == "broke off", "{error}");
     }
 }
@@ -336,7 +336,7 @@ async fn without_an_id_or_a_secret_nothing_is_sent() {
     }
 }
 
-/// A secret that is changed at the provider and in its source: the next request has the new one.
+/// A secret is changed at the provider and in its source: the next request has the new one.
 #[tokio::test]
 async fn the_secret_is_asked_for_at_each_request() {
     let server = Server::start([success(), success()]).await;

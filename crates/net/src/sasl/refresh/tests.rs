@@ -27,7 +27,7 @@ fn a_token_is_due_as_java_says() {
     }
 }
 
-/// A provider that counts, and answers as the test says.
+/// A provider that counts its calls, and answers as the test requires.
 fn counting(
     answer: impl Fn(usize) -> Result<Token, ProviderError> + Send + Sync + 'static,
 ) -> (Arc<AtomicUsize>, impl TokenProvider) {
@@ -193,11 +193,11 @@ fn a_fetch_whose_runtime_nobody_drives_any_more_is_begun_anew() {
             () = std::future::ready(()) => {}
         }
     });
-    // Nobody drives the first runtime now, and it is still there.
+    // The first runtime is not running now, but still exists.
     let token = second.block_on(async { timeout(2 * FETCH_TIMEOUT, cache.get(at(0))).await });
     let first_token = value(token.expect("it does not wait for ever"));
     assert_eq!(asked.load(Relaxed), 1, "the first one has not got as far as its provider");
-    // It goes on after all: what it brings is older than what there is.
+    // It continues after all, and its result is older than the present one.
     first.block_on(async {
         for _ in 0..10 {
             tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! SCRAM against the vectors of its RFCs, against a broker in a few lines, and against brokers that mean harm.
+//! SCRAM against the vectors of its RFCs, against a broker in a few lines, and against malicious brokers.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -9,7 +9,7 @@ use super::{
     *,
 };
 
-/// SCRAM with a nonce that is known.
+/// SCRAM with a fixed nonce.
 fn scram(hash: Hash, login: UserPassword, nonce: &str) -> Exchange {
     let context = Context::new(hash.mechanism(), Some(login.user.clone()), login.password.clone());
     let exchange =
@@ -17,7 +17,7 @@ fn scram(hash: Hash, login: UserPassword, nonce: &str) -> Exchange {
     Exchange::new(context, State::Scram(exchange))
 }
 
-/// Goes on after the broker's first message, deriving if need be.
+/// Continues after the broker's first message, deriving the keys if necessary.
 fn prove(exchange: &mut Exchange, server_first: &str) -> Result<SaslStep, SaslError> {
     match exchange.step(Some(server_first.as_bytes()))? {
         SaslStep::Derive(derivation) => exchange.derived(derivation.derive()),
@@ -49,7 +49,7 @@ fn vectors() -> [Vector; 3] {
                            p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=",
             server_final: "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=",
         },
-        // The same with the longer hash, and one with all that is special; both computed with Python's hashlib.
+        // The same with the longer hash, and one with all special characters; both computed with Python's hashlib.
         Vector {
             hash: Hash::Sha512,
             login: UserPassword::new("user", PASSWORD),
@@ -86,7 +86,7 @@ fn scram_speaks_as_the_vectors_do() {
     }
 }
 
-/// A broker with one user, of which it knows the keys.
+/// A broker with one user, whose keys it knows.
 struct Broker {
     hash: Hash,
     salt: &'static [u8],
@@ -104,7 +104,7 @@ impl Broker {
         format!("r={nonce}fromBroker,s={},i=4096", BASE64.encode(self.salt))
     }
 
-    /// What RFC 5802 says of the broker's side: the proof must yield the client key.
+    /// The broker's side of RFC 5802: the proof must yield the client key.
     fn last(&self, client_first: &str, client_final: &str) -> String {
         let (without_proof, proof) = client_final.rsplit_once(",p=").unwrap();
         let bare = client_first.strip_prefix("n,,").unwrap();
@@ -124,7 +124,7 @@ impl Broker {
     }
 }
 
-/// Authenticates; whether keys had to be derived.
+/// Authenticates. Returns whether keys had to be derived.
 fn authenticate(exchange: &mut Exchange, broker: &Broker) -> Result<bool, SaslError> {
     let client_first = sent(exchange.step(None));
     let (client_final, has_derived) = match exchange.step(Some(broker.first(&client_first).as_bytes()))? {

@@ -1,4 +1,4 @@
-//! Makes certificates.
+//! Creates certificates.
 
 use offtake_net::{
     Secret,
@@ -10,10 +10,10 @@ use rcgen::{
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
-/// An authority of its own key.
+/// An authority with its own key.
 pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
-/// A key and the certificates that lead from it to an authority, which is not among them.
+/// A key and the chain from its certificate to an authority, which is not included.
 pub(super) struct Issued {
     pub(super) chain: Vec<CertificateDer<'static>>,
     pub(super) chain_pem: String,
@@ -57,7 +57,7 @@ impl Authority {
         self.issue_as(hosts, |_| {})
     }
 
-    /// The same, changed.
+    /// The same, with changes.
     pub(super) fn issue_as(&self, hosts: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Issued {
         self.issue_with(hosts, KeyPair::generate().unwrap(), change)
     }
@@ -77,7 +77,7 @@ impl Authority {
         Issued { chain: vec![certificate.der().clone()], chain_pem: certificate.pem(), key }
     }
 
-    /// Trust in this authority alone.
+    /// A configuration that trusts only this authority.
     pub(super) fn trusted(&self) -> TlsConfig {
         TlsConfig {
             trust: Trust::Pem(inline("ssl.truststore.certificates", &self.pem())),
@@ -87,7 +87,7 @@ impl Authority {
 }
 
 impl Issued {
-    /// Shows the authority's certificate, too.
+    /// Includes the authority's certificate in the chain.
     pub(super) fn through(mut self, authority: &Authority) -> Self {
         self.chain.push(authority.der());
         self.chain_pem += &authority.pem();
@@ -107,7 +107,7 @@ impl Issued {
     }
 }
 
-/// A certificate that is its own issuer's.
+/// A self-signed certificate.
 pub(super) fn self_signed(host: &str, is_authority: bool) -> Issued {
     let mut params = if is_authority { authority(host) } else { params(host) };
     params.subject_alt_names = CertificateParams::new(vec![host.to_owned()]).unwrap().subject_alt_names;

@@ -1,4 +1,4 @@
-//! Every format in which keys and certificates come, as `data/make` made it.
+//! All supported formats of keys and certificates, as created by `data/make`.
 
 use std::path::PathBuf;
 
@@ -48,7 +48,7 @@ fn error(config: TlsConfig) -> TlsConfigError {
     Tls::new(config).unwrap_err()
 }
 
-/// Whether a broker that trusts `data/ca.pem` alone is shown a certificate that it accepts, with its key.
+/// Whether a broker that trusts only `data/ca.pem` accepts the client's certificate and key.
 async fn is_accepted(identity: Identity, what: &str) {
     let authority = Authority::new("Test CA");
     let clients = std::fs::read_to_string(path("ca.pem")).unwrap();
@@ -162,7 +162,8 @@ fn keystores_that_cannot_be_read_say_what_to_do() {
 
 #[tokio::test]
 async fn trusted_certificates_are_read_in_every_format() {
-    // Nobody has the key of the authority in these files any more: a certificate of another of its name tells that it is known.
+    // The key of the authority in these files no longer exists. A certificate by another authority of the same name shows that
+    // the name is known.
     let another = Authority::new("Fixture CA");
     let server = Server::new(&another.issue(&[HOST]));
     for (name, password) in [

@@ -1,4 +1,4 @@
-//! Who we are: mutual TLS.
+//! The client's identity: mutual TLS.
 
 use offtake_net::tls::{Identity, Tls, TlsConfig, describe_alert};
 use rcgen::date_time_ymd;
@@ -78,7 +78,7 @@ async fn a_broker_that_refuses_our_certificate_says_why() {
     }
 }
 
-/// The broker has closed the connection when we write: what it said before is read all the same.
+/// The broker has closed the connection when the client writes; its alert is read all the same.
 #[tokio::test]
 async fn a_refusal_is_heard_by_who_writes() {
     let authority = Authority::new("Test CA");

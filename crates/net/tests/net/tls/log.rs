@@ -1,4 +1,4 @@
-//! What is logged.
+//! Log messages.
 
 use std::{
     io,
@@ -8,14 +8,14 @@ use std::{
 use tracing::{Level, subscriber::DefaultGuard};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// What is logged on this thread, from INFO up.
+/// The messages logged on this thread, from INFO up.
 #[derive(Clone, Default)]
 pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     pub(super) fn start() -> (Self, DefaultGuard) {
-        // While only one subscriber is known, tracing asks that of the thread on which a place that logs is met first: one
-        // without any would turn the place off for all.
+        // While only one subscriber is known, tracing asks the subscriber of the thread that reaches a log statement first: a
+        // thread without a subscriber would disable the statement for all.
         static EVERYWHERE: Once = Once::new();
         EVERYWHERE
             .call_once(|| tracing::subscriber::set_global_default(tracing_subscriber::registry()).unwrap());
@@ -25,7 +25,7 @@ impl Log {
         (log, guard)
     }
 
-    /// The lines since the last time.
+    /// The lines since the last call.
     pub(super) fn take(&self) -> Vec<String> {
         let text = String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap();
         text.lines().map(|line| line.trim().to_owned()).collect()

@@ -1,4 +1,4 @@
-//! TLS against rustls's own server, in memory: certificates are made for each test.
+//! TLS against rustls's own server, in memory. Certificates are created for each test.
 
 mod authority;
 mod formats;

@@ -1,4 +1,4 @@
-//! Files that change while we run.
+//! Files that change while the client runs.
 
 use std::{
     path::Path,
@@ -92,7 +92,7 @@ async fn a_broken_file_leaves_the_old_one_in_use() {
     assert_eq!(shown().await, first.chain[0].to_vec());
     assert_eq!(log.take(), ["INFO a TLS file has changed, and is used for new connections"]);
 
-    std::fs::write(&chain, &second.chain_pem).unwrap(); // without its key yet
+    std::fs::write(&chain, &second.chain_pem).unwrap(); // not yet its key
     assert_eq!(shown().await, first.chain[0].to_vec());
     let [line] = &log.take()[..] else { panic!("one line") };
     assert!(line.contains("property `ssl.certificate.location`"), "{line}");

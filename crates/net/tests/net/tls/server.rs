@@ -22,11 +22,11 @@ use tokio_rustls::TlsAcceptor;
 
 use super::authority::{Authority, Issued};
 
-/// A server, which sends back what it reads.
+/// A server that sends back whatever it reads.
 #[derive(Clone)]
 pub(super) struct Server(TlsAcceptor);
 
-/// What a server learned of a client: the name that was asked for, how the handshake went, and whose certificate was shown.
+/// The server's view of a client: the requested name, the handshake, and the client's certificate.
 pub(super) struct Seen {
     pub(super) name: Option<String>,
     pub(super) kind: Option<HandshakeKind>,
@@ -37,7 +37,7 @@ pub(super) struct Seen {
 pub(super) enum Clients<'a> {
     Anybody,
     Of(&'a Authority),
-    /// Of the authority of this certificate.
+    /// The authority of this certificate.
     OfPem(&'a str),
 }
 
@@ -88,14 +88,14 @@ impl Server {
                 builder.with_client_cert_verifier(verifier(der, &provider))
             }
         };
-        // rustls would compare the two, for which it reads no certificate of version 1.
+        // rustls would compare the two, but cannot parse a certificate of version 1.
         let key = provider.key_provider.load_private_key(issued.key_der()).unwrap();
         let own = SingleCertAndKey::from(CertifiedKey::new(issued.chain.clone(), key));
         let config = builder.with_cert_resolver(Arc::new(own));
         Self(TlsAcceptor::from(Arc::new(config)))
     }
 
-    /// Serves one client: sends back what it sends until it says goodbye.
+    /// Serves one client: sends back its data until it closes the connection.
     pub(super) fn serve(&self, stream: DuplexStream) -> JoinHandle<std::io::Result<Seen>> {
         let acceptor = self.0.clone();
         tokio::spawn(async move {
@@ -121,7 +121,7 @@ impl Server {
         })
     }
 
-    /// Connects and has one message sent back; what the server saw of it.
+    /// Connects and exchanges one message. Returns the server's view.
     pub(super) async fn meet(&self, tls: &Tls, host: &str) -> Result<Seen, TlsError> {
         let (near, far) = duplex(8 * 1024);
         let serving = self.serve(far);
@@ -134,7 +134,7 @@ impl Server {
         Ok(serving.await.unwrap().unwrap())
     }
 
-    /// Why a client of this configuration cannot connect.
+    /// The error of a client with this configuration.
     pub(super) async fn refuses(&self, config: TlsConfig, host: &str) -> TlsError {
         match self.meet(&Tls::new(config).unwrap(), host).await {
             Ok(_) => panic!("connected"),
@@ -143,7 +143,7 @@ impl Server {
     }
 }
 
-/// Sends so many bytes and reads them back.
+/// Sends this many bytes and reads them back.
 pub(super) async fn echo(stream: &mut Box<dyn ByteStream>, length: usize) -> std::io::Result<()> {
     let sent: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
     let mut received = vec![0; length];

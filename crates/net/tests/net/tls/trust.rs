@@ -1,4 +1,4 @@
-//! Whom we trust.
+//! Trusted certificates.
 
 use offtake_net::tls::{Tls, TlsConfig, Trust, Verification};
 use rcgen::{ExtendedKeyUsagePurpose, date_time_ymd};
@@ -194,7 +194,7 @@ fn what_can_be_read_of_several_certificates_is_trusted() {
     Tls::new(TlsConfig { trust, ..Default::default() }).unwrap();
 }
 
-/// What the system trusts depends on it, and it may trust nobody.
+/// The result depends on the system, which may trust no authority.
 #[tokio::test]
 async fn without_a_truststore_the_system_decides() {
     match Tls::new(TlsConfig::default()) {

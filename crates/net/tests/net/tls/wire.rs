@@ -1,4 +1,4 @@
-//! Peers that do not speak as we do.
+//! Peers that do not speak TLS, or not correctly.
 
 use std::{
     sync::{
@@ -48,7 +48,7 @@ async fn suites_without_a_common_one_say_so() {
     assert!(error.is_final && error.reason.contains("no cipher suite in common with us"), "{error}");
 }
 
-/// A Kafka broker's PLAINTEXT listener takes the first bytes for a length, and closes the connection without reading the rest.
+/// A Kafka broker's PLAINTEXT listener reads the first bytes as a length, and closes the connection without reading the rest.
 #[tokio::test]
 async fn sec1_a_listener_that_speaks_no_tls_is_told_from_others() {
     let tls = Tls::new(Authority::new("Test CA").trusted()).unwrap();
@@ -85,7 +85,7 @@ async fn a_connection_that_is_cut_ends_as_any_other() {
     let server = Server::new(&authority.issue(&[HOST]));
     let (mut near, far) = duplex(1 << 16);
     let serving = server.serve(far);
-    // A proxy between them, which ends without a farewell.
+    // A proxy between them, which ends without a close_notify alert.
     let proxy = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let _ = tokio::io::copy_bidirectional(&mut stream, &mut near).await;
@@ -127,7 +127,7 @@ async fn a_connection_that_is_damaged_is_not_taken_for_a_refusal() {
         let damages = Arc::clone(&damage);
         let proxy = tokio::spawn(proxy(middle, inner, move |_, bytes| {
             if damages.load(Relaxed) {
-                bytes[nth] ^= 0x41; // of a record's header, or of what it contains
+                bytes[nth] ^= 0x41; // in a record's header or its contents
             }
         }));
         let mut stream = tls.connect(HOST, Box::new(near)).await.unwrap();
@@ -148,7 +148,7 @@ fn other_errors_are_not_tls() {
     assert_eq!(describe_alert(&std::io::ErrorKind::ConnectionReset.into()), None);
 }
 
-/// Carries bytes between a client and a server. It may change those of the server, given how many came before.
+/// Carries bytes between a client and a server. `change` may change those of the server, given the number of bytes before.
 async fn proxy(mut client: DuplexStream, mut server: DuplexStream, mut change: impl FnMut(usize, &mut [u8])) {
     let (mut seen, mut there, mut back) = (0, [0; 4096], [0; 4096]);
     loop {
@@ -169,7 +169,7 @@ async fn proxy(mut client: DuplexStream, mut server: DuplexStream, mut change: i
     }
 }
 
-/// Whatever is changed on the way, nothing is taken for the broker: the handshake fails, or waits until its time is over.
+/// Whatever is changed on the way, nothing is accepted as the broker's: the handshake fails, or waits until its timeout.
 #[tokio::test(start_paused = true)]
 async fn sec1_a_changed_byte_of_a_handshake_never_goes_unnoticed() {
     let authority = Authority::new("Test CA");
@@ -191,7 +191,7 @@ async fn sec1_a_changed_byte_of_a_handshake_never_goes_unnoticed() {
             serving.abort();
             if is_whole {
                 assert!(at > 500, "{name}: byte {at} of the handshake was changed");
-                break; // the handshake was over before
+                break; // the handshake ended before
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What coordinators answer, and what follows from it.
+//! The handling of coordinators' responses.
 
 use std::{
     mem,
@@ -19,15 +19,16 @@ use super::{
 };
 use crate::sender::ProducerIdentity;
 
-/// The feature that says how transactions are spoken of (KIP-890, KIP-1022), and from which level on each has its own epoch. A producer keeps
-/// to what it found when it began: coordinators take the older way at every level, but the newer one no more when the level was lowered.
+/// The feature that decides the transaction protocol (KIP-890, KIP-1022), and the level from which each transaction has its own
+/// epoch. A producer keeps the protocol that it found at its start. Coordinators support the older protocol at every level, but
+/// no longer the newer one after the level was lowered.
 const FEATURE: (&str, i16) = ("transaction.version", 2);
 
-/// A broker may not have heard yet of a topic that was just created. One that is missing for longer was deleted.
+/// How long a topic may be missing. A broker may not know a topic yet that was just created; one missing for longer was deleted.
 const WORTH_WAITING: Duration = Duration::from_secs(5);
 
 impl Transactions {
-    /// The answer to a request, or why there is none.
+    /// Handles the response to a request, or its failure.
     pub(crate) fn handle_answer(
         &mut self,
         now: Instant,
@@ -52,7 +53,7 @@ impl Transactions {
         self.advance(now);
     }
 
-    /// Whoever waits is told of it when the time is over.
+    /// Keeps the reason for a retry, to report it to waiting callers when they time out.
     pub(super) fn note_trouble(&mut self, trouble: &str) {
         tracing::debug!(
             transactional_id = self.config.id,
@@ -105,7 +106,7 @@ impl Transactions {
         }
     }
 
-    /// EndTxn was not carried out this time.
+    /// Notes that EndTxn was not carried out this time.
     fn is_refused(&mut self) {
         if self.asked == Ask::End
             && let Some(end) = self.state.end_mut()
@@ -119,7 +120,7 @@ impl Transactions {
         self.again(now);
     }
 
-    /// Asks again where that may help. What is left is to be done, or hinders.
+    /// Applies a verdict, and retries where that may help. Returns whether the request succeeded.
     fn apply_verdict(&mut self, now: Instant, verdict: Verdict) -> bool {
         match verdict {
             Verdict::Done => {
@@ -222,7 +223,7 @@ impl Transactions {
                 let what = format!("{partition} is not added to the transaction");
                 let verdict =
                     match (told.partition_error_code, self.verdict(told.partition_error_code, &what)) {
-                        // Another partition of the request hinders.
+                        // The failure of another partition prevented this one.
                         (ErrorCode::OperationNotAttempted, _) => Verdict::Again(what),
                         (_, Verdict::Abort(error)) => Verdict::Abort(error.with_partition(partition.clone())),
                         (_, verdict) => verdict,
@@ -269,7 +270,8 @@ impl Transactions {
         let mut worst = Verdict::Done;
         for partition in sent.offsets.offsets.keys() {
             let verdict = match told(partition) {
-                // As brokers say to a batch; whether another producer has begun, the coordinator says when it is to abort.
+                // Brokers return this code for batches, too. Whether another producer has begun shows when the coordinator is
+                // asked to abort.
                 Some(code @ ErrorCode::InvalidProducerEpoch) if has_own_epoch => {
                     let timeout = self.config.timeout.as_millis();
                     let text = format!(
@@ -303,11 +305,11 @@ impl Transactions {
         let code = response.error_code;
         let State::Ending(work, end) = &mut self.state else { return };
         match code {
-            // Before it writes its decision.
+            // The coordinator refuses with these before it writes its decision.
             ErrorCode::CoordinatorLoadInProgress | ErrorCode::ConcurrentTransactions => {
                 end.asked = end.asked.refused();
             }
-            // It says nothing about whether that was written: it may be read, and carried out, by the next coordinator.
+            // This code does not say whether the decision was written; the next coordinator may read it and carry it out.
             ErrorCode::UnknownServerError => end.is_unanswered(),
             code if code.is_retriable() => end.is_unanswered(),
             _ => end.asked = end.asked.refused(),
@@ -321,12 +323,12 @@ impl Transactions {
                 self.coordinator.on_response();
                 self.events.push_back(Event::Closed);
                 end.tell(&mut self.events, Ok(()));
-                // A request that was sent twice may still be on its way: it must not end the next one.
+                // A duplicate of the request may still be in flight: it must not end the next transaction.
                 let is_late = work.needs_epoch || was_asked_before;
                 let has_identity = response.producer_id >= 0 && response.producer_epoch >= 0;
                 self.state = match self.protocol {
                     Protocol::Announced if is_late => State::Identifying,
-                    // The cluster is not what it was.
+                    // The cluster's features have changed.
                     Protocol::EpochPerTransaction if !has_identity => State::LearningProtocol,
                     Protocol::Announced | Protocol::EpochPerTransaction => State::Ready,
                 };
@@ -353,7 +355,7 @@ impl Transactions {
             }
             code => {
                 match self.verdict(code, what) {
-                    // It was not committed, and is to be aborted.
+                    // The transaction was not committed, and is now aborted.
                     Verdict::Abort(error) if commits => {
                         let State::Ending(work, end) = &mut self.state else { return };
                         end.commits = false;

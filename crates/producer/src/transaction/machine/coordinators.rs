@@ -1,4 +1,5 @@
-//! The brokers that are asked: the coordinator of the transactional id, and that of the group whose offsets are sent.
+//! The brokers that are sent requests: the coordinator of the transactional id, and that of the group whose offsets are
+//! committed.
 
 use std::time::Instant;
 
@@ -8,7 +9,7 @@ use offtake_wire::ErrorCode;
 
 use super::{Ask, Event, TransactionConfig, Transactions};
 
-/// The coordinator of the group whose offsets are sent.
+/// The coordinator of the group whose offsets are committed.
 #[derive(Debug)]
 pub(super) struct GroupCoordinator {
     id: String,
@@ -17,7 +18,7 @@ pub(super) struct GroupCoordinator {
 }
 
 impl Transactions {
-    /// The coordinator that the next request goes to, if it is known.
+    /// The coordinator for the next request, if it is known.
     pub(super) fn target(&self) -> Option<BrokerId> {
         match self.next_ask()? {
             Ask::CommitOffsets => self.wanted_group()?.coordinator.broker(),
@@ -25,7 +26,7 @@ impl Transactions {
         }
     }
 
-    /// The coordinator of the group whose offsets are to be sent, if it was looked for.
+    /// The coordinator of the group whose offsets come next, if it was searched for.
     fn wanted_group(&self) -> Option<&GroupCoordinator> {
         let id = &self.state.work()?.offsets.front()?.offsets.group.group_id;
         self.group.as_ref().filter(|group| group.id == *id)
@@ -74,7 +75,7 @@ impl Transactions {
                 coordinator::Event::Found { broker, host, port } => {
                     self.events.push_back(Event::Found { broker, host, port });
                 }
-                // Of a transaction that has ended.
+                // The search was for a transaction that has ended.
                 _ if self.wanted_group().is_none() => self.group = None,
                 coordinator::Event::Refused(code) => {
                     let group = self.group.take().map(|group| group.id).unwrap_or_default();
@@ -99,7 +100,7 @@ impl Transactions {
         }
     }
 
-    /// The broker that was asked last may be gone, or not be the coordinator any more.
+    /// Forgets the coordinator of the last request: it may be down, or no longer the coordinator.
     pub(super) fn lose_coordinator(&mut self, now: Instant) {
         let coordinator = match self.asked {
             Ask::CommitOffsets => self.group.as_mut().map(|group| &mut group.coordinator),

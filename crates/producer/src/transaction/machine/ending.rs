@@ -1,4 +1,4 @@
-//! How a transaction ends, and what its caller is told of that.
+//! The end of a transaction, and what is reported to its caller.
 
 use std::{collections::VecDeque, mem, time::Instant};
 
@@ -6,45 +6,45 @@ use offtake_client::{Error, ErrorKind};
 
 use super::Event;
 
-/// How a transaction is to end.
+/// The intended end of a transaction.
 #[derive(Debug)]
 pub(super) struct End {
     pub(super) commits: bool,
     pub(super) asked: Asked,
     caller: Caller,
-    /// What the coordinator said last.
+    /// The last error of the coordinator.
     pub(super) trouble: Option<String>,
 }
 
-/// What may have become of EndTxn.
+/// The progress of EndTxn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// It may not be sent yet: something that was sent of the transaction has no outcome.
+    /// It may not be sent yet: a record of the transaction has no outcome.
     NotBefore,
     /// It was not carried out.
     No,
-    /// It is on its way. `before`: one before may have been carried out.
+    /// It is in flight. `before`: an earlier attempt may have been carried out.
     InFlight { before: bool },
-    /// No answer said whether it was carried out.
+    /// No response said whether it was carried out.
     Unanswered,
 }
 
-/// Whoever asked for the end.
+/// The caller that requested the end.
 #[derive(Clone, Copy, Debug)]
 enum Caller {
-    /// `until`: as long as that, once all that was sent has an outcome.
+    /// `until`: its timeout, set once all records have outcomes.
     Waits { until: Option<Instant> },
-    /// It knows all that it will be told.
+    /// It got its result.
     Told,
 }
 
 impl Asked {
-    /// It is sent.
+    /// The progress after sending EndTxn.
     pub(super) fn sent(self) -> Self {
         Self::InFlight { before: self.may_be_done() }
     }
 
-    /// It was answered: not carried out.
+    /// The progress after a response that refused EndTxn.
     pub(super) fn refused(self) -> Self {
         match self {
             Self::InFlight { before: true } | Self::Unanswered => Self::Unanswered,
@@ -64,12 +64,12 @@ impl End {
         Self { commits, asked: Asked::NotBefore, caller: Caller::Waits { until: None }, trouble: None }
     }
 
-    /// Whether something that was sent has no outcome yet.
+    /// Whether a record has no outcome yet.
     pub(super) fn awaits_records(&self) -> bool {
         self.asked == Asked::NotBefore
     }
 
-    /// All that was sent has an outcome: it can end, and its caller waits until then.
+    /// Notes that all records have outcomes, so that the end can be requested. The caller waits until then.
     pub(super) fn on_records_settled(&mut self, until: Instant) {
         if self.awaits_records() {
             self.asked = Asked::No;
@@ -79,14 +79,14 @@ impl End {
         }
     }
 
-    /// It was sent, and there is no answer that says whether it was carried out.
+    /// Notes that EndTxn was sent, and no response said whether it was carried out.
     pub(super) fn is_unanswered(&mut self) {
         if self.asked.may_be_done() {
             self.asked = Asked::Unanswered;
         }
     }
 
-    /// How long its caller waits.
+    /// When the caller's wait times out.
     pub(super) fn waits_until(&self) -> Option<Instant> {
         match self.caller {
             Caller::Waits { until } => until,
@@ -94,7 +94,7 @@ impl End {
         }
     }
 
-    /// Says how it ended, once.
+    /// Reports the result to the caller, once.
     pub(super) fn tell(&mut self, events: &mut VecDeque<Event>, result: Result<(), Error>) {
         if let Caller::Waits { .. } = mem::replace(&mut self.caller, Caller::Told) {
             events.push_back(Event::Ended(result));
@@ -102,7 +102,7 @@ impl End {
     }
 }
 
-/// Why a transaction is aborted, as its caller is told.
+/// The error that reports an abort to the caller.
 pub(super) fn aborted(why: &Error) -> Error {
     if why.kind() == ErrorKind::TransactionAborted {
         return why.clone();
@@ -118,7 +118,7 @@ pub(super) fn aborted(why: &Error) -> Error {
     error
 }
 
-/// Nobody knows whether a transaction was committed.
+/// The error for a transaction whose outcome is unknown.
 pub(super) fn unknown(why: &str) -> Error {
     let text = format!(
         "whether the transaction was committed is not known; it may be: {why}. The next transaction waits until that is decided"

@@ -1,4 +1,4 @@
-//! What coordinators are asked.
+//! The requests to coordinators.
 
 use std::{collections::BTreeSet, mem, time::Instant};
 
@@ -21,14 +21,14 @@ use crate::sender::ProducerIdentity;
 const ANNOUNCED: i16 = 4;
 
 impl Transactions {
-    /// What is to be asked next.
+    /// The kind of the next request.
     pub(super) fn next_ask(&self) -> Option<Ask> {
         match &self.state {
             State::LearningProtocol => Some(Ask::Features),
             State::Identifying => Some(Ask::Identity),
             State::Open(work) => self.next_of(work),
             State::Ending(work, end) => {
-                // What the coordinator may have heard of half is asked for until it is known.
+                // A request that the coordinator may have seen is repeated until its outcome is known.
                 if !work.adding.is_empty() {
                     return Some(Ask::Partitions);
                 }
@@ -55,7 +55,7 @@ impl Transactions {
         Some(if announces { Ask::Offsets } else { Ask::CommitOffsets })
     }
 
-    /// What to send.
+    /// The next request.
     pub(crate) fn poll_transmit(&mut self, now: Instant) -> Option<(Part, Transmit)> {
         if let Some(transmit) = self.coordinator.poll_transmit(now) {
             return Some((Part::Coordinator, transmit));

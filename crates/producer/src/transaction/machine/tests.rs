@@ -1,4 +1,4 @@
-//! The machine alone: literal answers, in virtual time.
+//! The machine alone: literal responses, in virtual time.
 
 use offtake_client::clock;
 use offtake_machine::{Answer, CallError, CallId, GroupMetadata, OffsetAndMetadata, Transmit};
@@ -14,14 +14,14 @@ use offtake_wire::{
 
 use super::*;
 
-/// A request of the machine's, which waits for its answer.
+/// A request of the machine that waits for its response.
 pub(super) struct Asked {
     pub(super) part: Part,
     pub(super) id: CallId,
     pub(super) request: Request,
 }
 
-/// The machine of id `t`, and its clock.
+/// The machine with id `t`, and its clock.
 pub(super) struct Bench {
     pub(super) now: Instant,
     pub(super) machine: Transactions,
@@ -42,26 +42,26 @@ impl Bench {
         Self { now, machine: Transactions::new(now, config, 7) }
     }
 
-    /// One that has its id.
+    /// A machine that has its producer id.
     fn ready(protocol: Protocol) -> Self {
         let mut bench = Self::new();
         bench.is_identified(protocol, 0);
         bench
     }
 
-    /// Answers until it has an id.
+    /// Answers requests until the machine has a producer id.
     fn is_identified(&mut self, protocol: Protocol, epoch: i16) {
         self.serves(ApiKey::ApiVersions, features(protocol));
         self.serves(ApiKey::InitProducerId, identity(epoch));
     }
 
-    /// What it asks now.
+    /// The machine's request at this moment.
     pub(super) fn asks_now(&mut self) -> Option<Asked> {
         let (part, Transmit { id, request, .. }) = self.machine.poll_transmit(self.now)?;
         Some(Asked { part, id, request })
     }
 
-    /// What it asks next, after its pauses. Coordinators are found on the way.
+    /// The machine's next request, after its pauses. Coordinator lookups are answered on the way.
     fn asks(&mut self) -> Asked {
         for _ in 0..20 {
             match self.asks_now() {
@@ -81,14 +81,14 @@ impl Bench {
         self.machine.handle_answer(self.now, asked.part, asked.id, Ok(answer));
     }
 
-    /// It asks this next, and is answered so.
+    /// Asserts the next request, and answers it with this response.
     fn serves(&mut self, api: ApiKey, response: impl Into<Response>) {
         let asked = self.asks();
         assert_eq!(asked.request.api_key(), api);
         self.answers(&asked, response);
     }
 
-    /// It asks this next, and whether that is carried out is not known.
+    /// Asserts the next request, and loses it: whether it is carried out is unknown.
     fn loses(&mut self, api: ApiKey) {
         let asked = self.asks();
         assert_eq!(asked.request.api_key(), api);
@@ -157,7 +157,7 @@ fn refused(error_code: ErrorCode) -> EndTxnResponse {
     EndTxnResponse { error_code, ..Default::default() }
 }
 
-/// What may arrive late would open a transaction that nobody ends: the epoch that it carries is over by then.
+/// A request that arrives late would open a transaction that nobody ends. With a new epoch, its epoch is stale by then.
 #[test]
 fn after_a_request_that_may_still_be_on_its_way_there_is_a_new_epoch() {
     let lost = [
@@ -195,7 +195,7 @@ fn after_a_request_that_may_still_be_on_its_way_there_is_a_new_epoch() {
     }
 }
 
-/// Another broker coordinates now, which is older, or the level was lowered.
+/// The coordinator is now an older broker, or the level was lowered.
 #[test]
 fn an_end_that_gives_no_epoch_where_each_transaction_has_one_is_followed_by_a_look_at_the_cluster() {
     let mut bench = Bench::ready(Protocol::EpochPerTransaction);
@@ -215,7 +215,7 @@ fn what_was_in_the_way_once_is_not_told_of_the_next_time() {
     for trouble in [ErrorCode::CoordinatorLoadInProgress, ErrorCode::None] {
         bench.begins();
         bench.machine.note_sent(bench.now);
-        // Given up, it leaves a gap in the numbers: a new epoch is asked for.
+        // A record that is given up leaves a gap in the sequences: a new epoch is requested.
         bench.ends(false);
         bench.serves(ApiKey::EndTxn, EndTxnResponse::default());
         bench.events();
@@ -232,7 +232,8 @@ fn what_was_in_the_way_once_is_not_told_of_the_next_time() {
     assert!(error.to_string().contains("its coordinator does not give it an id ("), "{error}");
 }
 
-/// A coordinator that loads, or is about the transaction before, has not written the decision; all else that may pass says nothing about that.
+/// A coordinator that loads, or still finishes the previous transaction, has not written the decision. Every other retriable
+/// error leaves that open.
 #[test]
 fn k8_what_may_have_been_committed_is_not_told_as_aborted() {
     for protocol in [Protocol::Announced, Protocol::EpochPerTransaction] {
@@ -261,7 +262,7 @@ fn k8_what_may_have_been_committed_is_not_told_as_aborted() {
     }
 }
 
-/// Its coordinator has aborted it after `transaction.timeout.ms`, and says so when it is to be ended.
+/// The coordinator has aborted the transaction after `transaction.timeout.ms`, and reports that when it is to be ended.
 #[test]
 fn offsets_that_come_too_late_abort_a_transaction_with_an_epoch_of_its_own() {
     let mut bench = Bench::ready(Protocol::EpochPerTransaction);
@@ -277,12 +278,13 @@ fn offsets_that_come_too_late_abort_a_transaction_with_an_epoch_of_its_own() {
     bench.ends(true);
     let asked = bench.asks();
     assert!(matches!(&asked.request, Request::EndTxn(end) if !end.committed));
-    // Whoever was fenced by another producer hears it now.
+    // If another producer has fenced this one, that shows now.
     bench.answers(&asked, refused(ErrorCode::ProducerFenced));
     assert!(matches!(&bench.events()[..], [.., Event::Over(error)] if error.kind() == ErrorKind::Fenced));
 }
 
-/// One that was just created may not be known everywhere. Of one that stays away the others of the transaction do not wait for `max.block.ms`.
+/// A topic that was just created may not be known everywhere. If it stays missing, the transaction does not wait for
+/// `max.block.ms`.
 #[test]
 fn offsets_of_a_topic_that_stays_away_abort_their_transaction_after_a_while() {
     for protocol in [Protocol::Announced, Protocol::EpochPerTransaction] {
@@ -303,7 +305,7 @@ fn offsets_of_a_topic_that_stays_away_abort_their_transaction_after_a_while() {
         while bench.now.saturating_duration_since(began) < Duration::from_secs(4) {
             assert!(is_told_missing(&mut bench).is_none());
         }
-        // It was there in between.
+        // The topic existed in between.
         bench.serves(ApiKey::TxnOffsetCommit, offsets_taken(ErrorCode::CoordinatorLoadInProgress));
         let again = bench.now;
         let error = loop {

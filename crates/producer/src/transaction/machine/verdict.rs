@@ -1,27 +1,27 @@
-//! What a coordinator's error code means for the transaction.
+//! The meaning of a coordinator's error code for the transaction.
 
 use offtake_client::{Error, ErrorKind};
 use offtake_wire::ErrorCode;
 
 use super::Transactions;
 
-/// What a code means for the transaction.
+/// The consequence of an error code.
 pub(super) enum Verdict {
     Done,
-    /// To be asked again, of this coordinator.
+    /// Retry at this coordinator.
     Again(String),
-    /// The same, in a moment.
+    /// Retry at this coordinator after a short pause.
     AgainSoon(String),
     /// Another broker is the coordinator.
     Elsewhere(String),
-    /// The transaction cannot be committed; the next one may be.
+    /// The transaction cannot be committed; the next one may succeed.
     Abort(Error),
-    /// There is no next one.
+    /// There can be no further transactions.
     Over(Error),
 }
 
 impl Verdict {
-    /// The worse of two.
+    /// The worse of two verdicts.
     pub(super) fn or(self, other: Self) -> Self {
         if other.rank() > self.rank() { other } else { self }
     }
@@ -93,7 +93,7 @@ impl Transactions {
     }
 }
 
-/// Whether a coordinator says that it has no such transaction.
+/// Whether the coordinator reports that it has no such transaction.
 pub(super) fn knows_no_such_transaction(code: ErrorCode) -> bool {
     matches!(
         code,

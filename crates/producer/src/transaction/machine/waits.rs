@@ -1,4 +1,4 @@
-//! What is waited for, and for how long.
+//! Timeouts of the machine and its callers.
 
 use std::time::{Duration, Instant};
 
@@ -7,11 +7,11 @@ use offtake_machine::{Call, after, earliest};
 
 use super::{Event, State, Transactions, ending::unknown};
 
-/// Coordinators need a moment to write the markers of the transaction before.
+/// The pause before a retry while the coordinator writes the markers of the previous transaction.
 const AFTER_CONCURRENT: Duration = Duration::from_millis(20);
 
 impl Transactions {
-    /// The clock moved.
+    /// Handles the timeouts that are due.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.coordinator.handle_timeout(now);
         if let Some(group) = &mut self.group {
@@ -54,7 +54,7 @@ impl Transactions {
         Error::new(ErrorKind::Timeout, text)
     }
 
-    /// What is to be said of a transaction that has not ended, to one who cannot wait for it.
+    /// Describes the state of a transaction that has not ended, for a caller that cannot wait longer.
     pub(crate) fn unended(&self) -> Option<String> {
         let State::Ending(_, end) = &self.state else { return None };
         let what = match end.commits {
@@ -93,7 +93,7 @@ impl Transactions {
         let why = end.trouble.as_deref().unwrap_or("its coordinator did not answer");
         let text = format!("{waited} ms (`max.block.ms`): {why}");
         if end.commits && end.asked.may_be_done() {
-            // It is asked until the answer is known, and a new epoch then keeps the next transaction apart from this one.
+            // The commit is retried until its outcome is known. A new epoch then separates the next transaction from this one.
             work.needs_epoch = true;
             end.tell(&mut self.events, Err(unknown(&text)));
         } else if end.commits {
@@ -107,7 +107,7 @@ impl Transactions {
         }
     }
 
-    /// A transaction that lasts too long is aborted by the coordinator, and its producer fenced.
+    /// Warns of a transaction that lasts too long: the coordinator aborts it and fences its producer.
     fn warn_of_timeout(&mut self, now: Instant) {
         let at = self.warns_at();
         let Some(work) = self.state.work_mut() else { return };
@@ -150,7 +150,7 @@ impl Transactions {
         self.call = Call::Due(after(now, self.backoff.next_wait()));
     }
 
-    /// The coordinator is still about the transaction before.
+    /// Retries soon: the coordinator still finishes the previous transaction.
     pub(super) fn again_soon(&mut self, now: Instant) {
         let wait = self.backoff.next_wait();
         self.call = Call::Due(after(

@@ -1,4 +1,4 @@
-//! What stands in for a codec that is not built in: the calls of its module, each of which refuses.
+//! Replaces a codec that is not compiled in: it has the same functions, each of which fails.
 
 use super::{Fault, Lz4Checksum, Output};
 
@@ -19,5 +19,5 @@ pub(super) fn deflate(_: Option<i32>, _: &[u8], _: &mut Vec<u8>) -> Result<(), F
     Err(Fault::NotBuiltIn)
 }
 
-/// Without the codec there is no frame.
+/// Without the codec, there is no frame to change.
 pub(in super::super) fn write_wrong_checksum(_: &mut [u8]) {}

@@ -1,18 +1,18 @@
-//! Where a codec writes to, and how its memory comes back.
+//! The output buffers of codecs, and their reuse.
 //!
-//! A buffer is handed out as `Bytes` and a second handle to it is kept. When that handle is the only one left, nobody
-//! can see the buffer any more, and it is written to again; it was initialised once and stays so. Output much smaller
-//! than its buffer is copied out instead, so that a detached record keeps no more than a few times its batch alive.
+//! A buffer is handed out as `Bytes`, and a second handle to it is kept. When that is the only handle left, nobody can see the
+//! buffer any more, and it is used again; it was initialised once and stays so. Output much smaller than its buffer is copied out
+//! instead, so that a detached record keeps no more than a few times its batch alive.
 
 use bytes::{Bytes, BytesMut};
 
 use super::Fault;
 
-/// Bytes of the buffers kept unless more are asked for, and the largest of them.
+/// The default limit of the buffers kept, in bytes, and of the largest of them.
 const KEPT: usize = 4 << 20;
 const LARGEST_KEPT: usize = 1 << 20;
 const SMALLEST: usize = 64 << 10;
-/// A buffer is given away only if at least one part in this many is output.
+/// A buffer is handed out only if at least one part in this many is output.
 const DENSITY: usize = 4;
 
 pub(super) struct Buffers {
@@ -27,14 +27,14 @@ impl Default for Buffers {
 }
 
 impl Buffers {
-    /// At most so many bytes.
+    /// Keeps at most this many bytes.
     pub(super) fn keeping(most: usize) -> Self {
         Self { kept: Vec::new(), most }
     }
 
     fn get(&mut self, size: usize) -> BytesMut {
         let fits = |buffer: &Bytes| buffer.len() >= size && buffer.is_unique();
-        // The newest is the likeliest to be in the processor's cache.
+        // The newest is most likely in the processor's cache.
         if let Some(index) = self.kept.iter().rposition(fits)
             && let Ok(buffer) = self.kept.swap_remove(index).try_into_mut()
         {
@@ -57,14 +57,14 @@ impl Buffers {
 /// The output so far, and room for more up to the limit.
 pub(super) struct Output<'a> {
     buffers: &'a mut Buffers,
-    /// Initialised all through; `filled` of it are output.
+    /// Initialised completely; the first `filled` bytes are output.
     buffer: BytesMut,
     filled: usize,
     limit: usize,
 }
 
 impl<'a> Output<'a> {
-    /// `compressed` is the size of the input, from which the first allocation follows.
+    /// `compressed` is the size of the input, which determines the first allocation.
     pub(super) fn new(buffers: &'a mut Buffers, limit: usize, compressed: usize) -> Self {
         let size = compressed.saturating_mul(2).clamp(SMALLEST, LARGEST_KEPT).max(compressed);
         let size = size.checked_next_power_of_two().unwrap_or(size);
@@ -72,24 +72,24 @@ impl<'a> Output<'a> {
         Self { buffers, buffer, filled: 0, limit }
     }
 
-    /// What is written so far.
+    /// The number of bytes written so far.
     pub(super) fn filled(&self) -> usize {
         self.filled
     }
 
-    /// How much more may be written.
+    /// The number of bytes that may still be written.
     pub(super) fn allowed(&self) -> usize {
         self.limit.saturating_sub(self.filled)
     }
 
-    /// Room for at least `least` bytes more, unless the limit forbids it. There is always room for one byte beyond the
-    /// limit, by which a stream that ends at the limit is told from one that does not.
+    /// Room for at least `least` bytes more, unless the limit forbids it. There is always room for one byte beyond the limit, so
+    /// that a stream that ends exactly at the limit differs from a longer one.
     pub(super) fn room(&mut self, least: usize) -> Result<&mut [u8], Fault> {
         let (_, room) = self.split(least)?;
         Ok(room)
     }
 
-    /// What is written, and room behind it.
+    /// The written bytes, and the room after them.
     pub(super) fn split(&mut self, least: usize) -> Result<(&[u8], &mut [u8]), Fault> {
         let most = self.limit.saturating_add(1);
         let need = self.filled.checked_add(least).filter(|need| *need <= most).ok_or(Fault::TooLarge)?;
@@ -101,7 +101,7 @@ impl<'a> Output<'a> {
         Ok((written, room))
     }
 
-    /// `count` bytes of the room have been written.
+    /// Notes that `count` bytes of the room were written.
     pub(super) fn advance(&mut self, count: usize) -> Result<(), Fault> {
         self.filled = self.filled.saturating_add(count).min(self.buffer.len());
         if self.filled > self.limit { Err(Fault::TooLarge) } else { Ok(()) }

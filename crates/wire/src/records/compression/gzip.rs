@@ -1,4 +1,4 @@
-//! gzip: RFC 1952 members around raw deflate, so that the inflater can be kept between batches.
+//! gzip: RFC 1952 members around raw deflate data, so that the inflater can be kept between batches.
 
 use std::io::Write;
 

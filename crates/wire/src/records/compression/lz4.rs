@@ -1,5 +1,5 @@
-//! LZ4 frames, block by block into the output itself: blocks may refer to those before them, and the header's
-//! checksum may be the one that old Kafka computed wrongly.
+//! LZ4 frames, decompressed block by block into the output itself, because blocks may refer to earlier ones. The header's
+//! checksum may be the wrong one of old Kafka versions.
 
 use lz4_flex::block::{
     CompressTable, DecompressError, compress_into_with_table, decompress_into, decompress_into_with_dict,
@@ -18,14 +18,14 @@ const BLOCK_CHECKSUMS: u8 = 0x10;
 const CONTENT_SIZE: u8 = 0x08;
 const CONTENT_CHECKSUM: u8 = 0x04;
 const DICTIONARY: u8 = 0x01;
-/// What the format keeps for its future, in the flags and in the block descriptor.
+/// The reserved bits in the flags and in the block descriptor.
 const RESERVED: [u8; 2] = [0x02, 0x8f];
 const STORED: u32 = 0x8000_0000;
-/// The most bytes of one block that we write.
+/// The largest block that is written.
 const BLOCK: usize = 64 << 10;
 /// How far back a block may refer.
 const WINDOW: usize = 64 << 10;
-/// No block can hold more than this many times its size.
+/// The greatest possible compression ratio of a block.
 const DENSEST: usize = 255;
 
 pub(super) fn inflate(mut input: &[u8], checksum: Lz4Checksum, output: &mut Output<'_>) -> Result<(), Fault> {
@@ -123,8 +123,8 @@ impl Frame {
         Ok(())
     }
 
-    /// A block does not say what comes out of it. Most fit a modest guess; the rest are tried again with all they can
-    /// possibly need, so that a small block never has megabytes set aside for it.
+    /// A block does not contain its decompressed size. Most fit a modest guess; the others are tried again with their largest
+    /// possible size, so that no megabytes are allocated for a small block.
     fn block(&self, data: &[u8], start: usize, output: &mut Output<'_>) -> Result<(), Fault> {
         let most = data.len().saturating_mul(DENSEST).saturating_add(64).min(self.largest);
         let guess = data.len().saturating_mul(8).max(64 << 10).min(most);
@@ -147,7 +147,7 @@ impl Frame {
     }
 }
 
-// Where these are inlined, what stands around them decides how well they are compiled: it was up to 12 % of their time.
+// Inlining would make the compiled code depend on the surroundings; that cost up to 12 % of the time.
 
 #[inline(never)]
 fn decode(data: &[u8], room: &mut [u8]) -> Result<usize, DecompressError> {
@@ -172,8 +172,8 @@ pub(super) fn deflate(_: Option<i32>, input: &[u8], out: &mut Vec<u8>) -> Result
     Ok(())
 }
 
-/// A block, from where the input lies to where the frame does: lz4_flex's own frames copy it twice in between. One that does not
-/// become smaller is stored as it is.
+/// Writes a block directly from the input to the frame; lz4_flex's own frames would copy it twice. A block that does not become
+/// smaller is stored uncompressed.
 fn put_block(block: &[u8], table: &mut CompressTable, out: &mut Vec<u8>) -> Option<()> {
     let begin = out.len();
     let data = begin.checked_add(4)?;
@@ -192,7 +192,7 @@ fn put_block(block: &[u8], table: &mut CompressTable, out: &mut Vec<u8>) -> Opti
     Some(())
 }
 
-/// Gives the frame the header checksum that old Kafka computed: over the magic number, too (KAFKA-3160).
+/// Gives the frame the header checksum of old Kafka versions, which also covers the magic number (KAFKA-3160).
 pub(in super::super) fn write_wrong_checksum(frame: &mut [u8]) {
     if let Some((header, [checksum, ..])) = frame.split_at_mut_checked(6) {
         *checksum = (XxHash32::oneshot(0, header) >> 8) as u8;

@@ -1,9 +1,9 @@
-//! The codecs of record batches, each with a bound on what it may inflate to.
+//! The codecs of record batches, each with a limit on the decompressed size.
 //!
-//! No size that the data claims is trusted: allocations follow from the bytes that are really there, and the
-//! limit holds for all of a batch together.
+//! No size that the data claims is trusted: allocations depend on the bytes that are really there, and the limit applies to a
+//! whole batch.
 //!
-//! Each codec is a cargo feature, which this list of modules alone knows of.
+//! Each codec is a cargo feature; only this list of modules depends on them.
 
 #[allow(dead_code, reason = "which of it is needed depends on the features")]
 mod absent;
@@ -39,7 +39,7 @@ pub(super) use lz4::write_wrong_checksum as write_wrong_lz4_checksum;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(u8)]
 pub enum Compression {
-    /// Not at all.
+    /// No compression.
     #[default]
     None = 0,
     /// gzip.
@@ -53,7 +53,7 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// All of them.
+    /// All codecs.
     pub const ALL: [Self; 5] = [Self::None, Self::Gzip, Self::Snappy, Self::Lz4, Self::Zstd];
 
     /// The codec with this number in a batch's attributes.
@@ -84,12 +84,12 @@ impl fmt::Display for Compression {
     }
 }
 
-/// Whether the checksum of an lz4 frame's header has to be right.
+/// Whether the header checksum of an lz4 frame is verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Lz4Checksum {
     /// Message format 1 and later.
     Required,
-    /// Message format 0, whose writers covered the wrong bytes with it (KAFKA-3160).
+    /// Message format 0, whose writers computed it over the wrong bytes (KAFKA-3160).
     Ignored,
 }
 
@@ -97,12 +97,12 @@ pub enum Lz4Checksum {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CodecError {
-    /// Not what the codec writes.
+    /// The data is not valid for the codec.
     #[error("{codec} data is corrupt: {reason}")]
     Corrupt {
         /// The codec.
         codec: Compression,
-        /// What is wrong with it.
+        /// The violation.
         reason: &'static str,
     },
     /// The decompressed data would exceed the limit.
@@ -119,7 +119,7 @@ pub enum CodecError {
         /// The codec.
         codec: Compression,
     },
-    /// The codec was left out of this program.
+    /// The codec was not compiled in.
     #[error("{codec} is not built in: build with the cargo feature \"{codec}\"")]
     NotBuiltIn {
         /// The codec; the feature has its name.
@@ -127,7 +127,7 @@ pub enum CodecError {
     },
 }
 
-/// What a codec finds wrong; it becomes a [`CodecError`] with the codec's name.
+/// An error of a codec; becomes a [`CodecError`] with the codec's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(
     not(any(feature = "gzip", feature = "snappy", feature = "lz4", feature = "zstd")),
@@ -153,10 +153,9 @@ impl Fault {
 
 /// Decompresses batches. Keeps its contexts and buffers from one batch to the next.
 ///
-/// A buffer that was given out is used again once the last handle to it (payload, record, detached record) is gone; at
-/// most 4 MiB of buffers (see [`keeping`](Self::keeping)), none above 1 MiB, wait for that, so what is kept is bounded too. One
-/// `Decompressor` belongs
-/// to the thread that reads records.
+/// A buffer that was handed out is used again once the last handle to it (payload, record, detached record) is dropped. At most 4
+/// MiB of buffers (see [`keeping`](Self::keeping)), each of at most 1 MiB, are kept for that. Each thread that reads records
+/// needs a `Decompressor` of its own.
 pub struct Decompressor {
     limit: usize,
     buffers: Buffers,
@@ -172,12 +171,12 @@ impl Decompressor {
     /// The largest limit: a record's length is 31 bits wide, and so is that of a batch that is not compressed.
     pub const MAX_LIMIT: usize = i32::MAX as usize;
 
-    /// With the default limit.
+    /// A decompressor with the default limit.
     pub fn new() -> Self {
         Self::with_limit(Self::DEFAULT_LIMIT)
     }
 
-    /// No batch may inflate to more than `limit` bytes, nor to more than [`MAX_LIMIT`](Self::MAX_LIMIT).
+    /// A decompressor for batches of up to `limit` decompressed bytes, but at most [`MAX_LIMIT`](Self::MAX_LIMIT).
     pub fn with_limit(limit: usize) -> Self {
         Self {
             limit: limit.min(Self::MAX_LIMIT),
@@ -188,7 +187,7 @@ impl Decompressor {
         }
     }
 
-    /// Keeps up to so many bytes of buffers instead of 4 MiB: for one whose output is held for a while.
+    /// Keeps up to this many bytes of buffers instead of 4 MiB, for callers that hold the output for a while.
     pub fn keeping(mut self, bytes: usize) -> Self {
         self.buffers = Buffers::keeping(bytes);
         self
@@ -199,7 +198,7 @@ impl Decompressor {
         self.limit
     }
 
-    /// Decompresses all of `input`. `checksum` is for lz4 alone.
+    /// Decompresses all of `input`. `checksum` applies only to lz4.
     pub fn decompress(
         &mut self,
         codec: Compression,
@@ -242,13 +241,13 @@ impl fmt::Debug for Decompressor {
     }
 }
 
-/// Compresses `input`, appending to `out`. Snappy is framed as Xerial's library does, since brokers expect that.
+/// Compresses `input`, appending to `out`. Snappy uses the frames of Xerial's library, because brokers expect that.
 pub fn compress(codec: Compression, input: &[u8], out: &mut Vec<u8>) -> Result<(), CodecError> {
     compress_at(codec, None, input, out)
 }
 
-/// [`compress`] at this level of the codec (gzip: 0 to 9, zstd: its own; a level out of range is the nearest); `None` for its default. Snappy
-/// has no levels, and of lz4 only the fast one is written.
+/// Like [`compress`], at this level of the codec (gzip: 0 to 9, zstd: its own; a level out of range is clamped); `None` for its
+/// default. Snappy has no levels, and lz4 only the fast one.
 pub(in crate::records) fn compress_at(
     codec: Compression,
     level: Option<i32>,
@@ -272,7 +271,7 @@ pub(in crate::records) fn compress_at(
 mod tests {
     use super::*;
 
-    /// By the features of this build; `scripts/test` runs it with all of them and with none.
+    /// Whether this build has the codec's feature; `scripts/test` runs it with all features and with none.
     fn is_built_in(codec: Compression) -> bool {
         match codec {
             Compression::None => true,

@@ -1,4 +1,4 @@
-//! Snappy: one raw block, or many of them in the frame of Xerial's library (which Java and most others write).
+//! Snappy: one raw block, or several in the frame of Xerial's library (used by Java and most others).
 
 use snap::raw::{Decoder, Encoder, decompress_len, max_compress_len};
 
@@ -6,11 +6,11 @@ use super::super::varint::{take, take_slice};
 use super::{Fault, Output};
 
 const MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
-/// Version, and the oldest version that can read it.
+/// The version, and the oldest version that can read it.
 const VERSIONS: [u8; 8] = [0, 0, 0, 1, 0, 0, 0, 1];
-/// What Java puts into one block.
+/// Java's block size.
 const BLOCK: usize = 32 << 10;
-/// The densest element copies 64 bytes and takes three, so no block can hold more than this many times its size.
+/// The densest element copies 64 bytes and takes three bytes, which gives the greatest possible compression ratio.
 const DENSEST: usize = 22;
 
 #[derive(Default)]
@@ -24,7 +24,7 @@ impl Inflater {
             return self.block(input, output);
         }
         while !input.is_empty() {
-            // Streams may follow one another, so the header may come again between blocks.
+            // Streams may be concatenated, so that the header may occur again between blocks.
             if let Some(rest) = input.strip_prefix(&MAGIC) {
                 input = rest;
                 take::<8>(&mut input).ok_or(Fault::Corrupt("frame header cut short"))?;

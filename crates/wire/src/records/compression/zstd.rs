@@ -1,7 +1,7 @@
-//! Zstandard, in one shot into the output: no window is set aside, whatever the frame asks for.
+//! Zstandard, decompressed in one step into the output: no window is allocated, whatever the frame demands.
 //!
-//! How much to set aside for the output follows from the frame's own block headers, never from the content size it
-//! claims: a block yields what it says or at most 128 KiB.
+//! The size of the output buffer follows from the frame's block headers, never from the content size that it claims: a block
+//! yields its declared size or at most 128 KiB.
 
 use zstd::bulk::Decompressor;
 
@@ -11,7 +11,7 @@ use super::{Fault, Output};
 const MAGIC: u32 = 0xfd2f_b528;
 const SKIPPABLE: u32 = 0x184d_2a50;
 const LARGEST_BLOCK: usize = 128 << 10;
-/// What Kafka uses when nothing else is asked for.
+/// Kafka's default.
 const LEVEL: i32 = 3;
 
 #[derive(Default)]
@@ -36,7 +36,7 @@ impl Inflater {
     }
 }
 
-/// The most that can come out of `input`. `None` if it is not frames from the first byte to the last.
+/// The largest possible output of `input`. `None` if it does not consist of complete frames.
 fn bound(mut input: &[u8]) -> Option<usize> {
     let input = &mut input;
     let mut bound = 0usize;

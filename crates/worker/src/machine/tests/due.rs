@@ -1,4 +1,4 @@
-//! Records of retry topics that are not due.
+//! Records of retry topics that are not due yet.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn world() -> World {
     world
 }
 
-/// Of these offsets, due in so many seconds from now.
+/// Receives records of these offsets, each due in this many seconds from now.
 fn receive(world: &mut World, these: &[(i64, u64)]) {
     let now = world.now;
     let due =
@@ -47,7 +47,7 @@ fn what_is_due_is_handled_and_reading_goes_on_at_the_rest_when_it_is_too() {
     assert_eq!(world.seeks.len(), 1);
 }
 
-/// While it waits, the log may be cut before the record, and go on with others: at its own leader epoch that is found out.
+/// While the record waits, the log may be cut before it, and go on with other records; its leader epoch reveals that.
 #[test]
 fn the_consumer_is_sent_back_with_the_leader_epoch_of_the_record() {
     let mut world = world();
@@ -61,7 +61,7 @@ fn the_consumer_is_sent_back_with_the_leader_epoch_of_the_record() {
     assert_eq!(world.seeks[1].1, Position::at(50), "of which nothing has come");
 }
 
-/// Nothing is read on before the consumer has gone back: what lies between would be lost.
+/// Nothing is read before the consumer has gone back: the records in between would be lost.
 #[test]
 fn a_seek_that_fails_or_is_late_is_waited_for() {
     let mut world = world();
@@ -96,7 +96,7 @@ fn a_wait_ends_with_its_assignment_and_with_its_log() {
     assert_eq!(world.offsets(), [3]);
 }
 
-/// A seek that comes behind the new log's beginning would lead over its first records, and they would never be handled.
+/// A seek carried out after the new log has begun would skip its first records, which would never be handled.
 #[test]
 fn b3_a_seek_into_a_log_that_was_replaced_is_not_begun_or_is_followed_by_one_to_where_the_new_log_begins() {
     let mut world = world();
@@ -116,7 +116,7 @@ fn b3_a_seek_into_a_log_that_was_replaced_is_not_begun_or_is_followed_by_one_to_
     assert_eq!(world.offsets(), [0, 1]);
 }
 
-/// Its timestamp is ahead of the clock: it says each time that it is read that it has a delay to wait.
+/// Its timestamp is ahead of the clock: each time it is read, it appears to have the whole delay to wait.
 #[test]
 fn a_record_waits_once_whatever_it_says_of_itself() {
     let mut world = world();
@@ -132,8 +132,8 @@ fn a_record_waits_once_whatever_it_says_of_itself() {
     assert!(world.offsets().is_empty(), "another record of the same offset has not waited");
 }
 
-/// The log was cut while the consumer was being sent back: it is sent back once more, and nothing is read on before that has happened too. Else what is
-/// handed out between the two would come again.
+/// The log was cut while a seek was in flight. The consumer has to seek once more, and nothing is read before that seek has ended
+/// too. Otherwise records delivered between the two would be delivered again.
 #[test]
 fn a_partition_that_is_to_go_elsewhere_reads_on_when_it_has_gone_there() {
     for to in [0, 1] {
@@ -151,7 +151,8 @@ fn a_partition_that_is_to_go_elsewhere_reads_on_when_it_has_gone_there() {
     }
 }
 
-/// Of these offsets, each with seconds of a clock that is ahead for good: it says each time that it is read that the whole delay lies before it.
+/// Receives records of these offsets, each with the seconds of a clock that stays ahead: each time one is read, it appears to
+/// have the whole delay to wait.
 fn receive_ahead(world: &mut World, these: &[(i64, i64)]) {
     let due = Some(Due { at: world.now + Duration::from_secs(60), is_ahead: true });
     let items =
@@ -180,7 +181,7 @@ fn what_is_written_by_a_clock_that_is_ahead_waits_its_delay_and_not_one_for_each
     assert_eq!(world.offsets(), [5], "none waits longer than a delay from when it was read");
 }
 
-/// What comes in between, of a clock that is right, waits as it says itself; another log says nothing of this one.
+/// A record in between, written by a correct clock, waits as its own timestamp says. Another log says nothing about this one.
 #[test]
 fn what_is_written_by_a_clock_that_is_right_waits_for_itself_whatever_another_says() {
     let mut world = world();

@@ -1,4 +1,4 @@
-//! What transactions write.
+//! The contents of transactions.
 
 use super::*;
 use crate::{Transactions, output::Output};
@@ -10,7 +10,7 @@ fn world() -> World {
     world
 }
 
-/// The handler of this offset is done, and has sent its offset, with the last record of its job.
+/// Ends the handler of this offset, which has sent its offset with the last record of its job.
 fn done(world: &mut World, offset: i64) {
     let has = |(records, _): &(Vec<Started<Rec>>, _)| records.iter().any(|it| it.record.offset == offset);
     let at = world.running.iter().position(has).expect("it runs");
@@ -30,7 +30,8 @@ fn done(world: &mut World, offset: i64) {
     world.drain();
 }
 
-/// A transaction that is begun: the offset that it commits, and those of the records whose results or letters it has.
+/// Begins a transaction. Returns its commits, the offset that it commits, and the offsets of the records whose results or letters
+/// it contains.
 fn begin(world: &mut World) -> (Vec<PartitionCommit>, Option<i64>, Vec<i64>) {
     let commits = match world.machine.begin_transaction(world.now) {
         true => world.machine.take_commit(world.now, None),
@@ -100,7 +101,8 @@ fn what_is_not_taken_stops_its_partition_and_what_lies_before_it_is_committed() 
     assert_eq!(world.machine.metrics().queued, 0, "what lies behind it takes no room");
 }
 
-/// What it had finished is done again by its next owner. Nothing of it goes into a transaction any more, whatever its handlers say, so that the others are committed.
+/// The next owner handles the finished records again. Nothing of the partition goes into a transaction any more, whatever its
+/// handlers return, so that the others are committed.
 #[test]
 fn a_partition_whose_offset_is_refused_stops_and_holds_up_no_other() {
     let mut world = world();
@@ -128,7 +130,8 @@ fn a_partition_whose_offset_is_refused_stops_and_holds_up_no_other() {
     assert_eq!(begin(&mut world).1, None);
 }
 
-/// Records that take the place of lost ones have results of their own, which the transaction that has those of the lost ones does not have.
+/// The records that replace lost ones have results of their own. A transaction with the results of the lost records does not
+/// contain them.
 #[test]
 fn results_of_a_log_that_was_cut_are_not_taken_for_those_of_the_new_one() {
     let mut world = world();
@@ -159,7 +162,7 @@ fn what_is_given_up_leaves_nothing_behind() {
     assert_eq!(begin(&mut world).1, None);
 }
 
-/// Of four records a job, without dead letters: 1, 2, 3 and 5 are one, and 4 another.
+/// A world with four records a job and no dead letters: 1, 2, 3 and 5 are one job, and 4 another.
 fn batches() -> World {
     let options = Options { transactions: Some(Transactions::by("a")), metadata_bytes: 0, ..options() };
     let mut world = World::with(options, 4, false);
@@ -198,7 +201,8 @@ fn a_batch_around_the_record_that_stops_its_partition_is_not_finished() {
     }
 }
 
-/// A partition that stopped finishes nothing behind a record that waited: what is kept for that would fill the queue for good.
+/// A stopped partition finishes nothing after a record that waited. If those effects were kept, they would fill the queue for
+/// good.
 #[test]
 fn what_lies_behind_a_record_that_is_not_tried_again_takes_no_room() {
     for waits in [true, false] {
@@ -225,7 +229,8 @@ fn refused(ids: &[EffectId]) -> Vec<(EffectId, offtake::Error)> {
     ids.iter().map(|id| (*id, error())).collect()
 }
 
-/// A transaction, which brokers refuse if this record's result is in it: whole, as all of it is in one batch. What it had.
+/// Runs a transaction, which brokers refuse as a whole if it contains this record's result, because everything is in one batch.
+/// Returns its contents.
 fn transaction(world: &mut World, at_fault: (i32, i64)) -> Vec<(i32, i64)> {
     let commits = match world.machine.begin_transaction(world.now) {
         true => world.machine.take_commit(world.now, None),
@@ -270,7 +275,8 @@ fn of_a_batch_that_is_refused_the_one_at_fault_is_found_and_no_other_partition_s
     }
 }
 
-/// What cannot be committed apart is not taken apart: of a batch around others each transaction has all.
+/// Records that cannot be committed separately are not separated: for a batch around other records, each transaction contains
+/// everything.
 #[test]
 fn what_is_committed_together_is_to_blame_together() {
     let mut world = batches();
@@ -286,7 +292,7 @@ fn what_is_committed_together_is_to_blame_together() {
     assert!(transaction(&mut world, (0, 5)).is_empty());
 }
 
-/// So many at most go into each transaction.
+/// Begins a transaction with at most this many effects.
 fn limited(world: &mut World, most: usize) -> (Vec<PartitionCommit>, Vec<(i32, i64)>) {
     assert!(world.machine.begin_transaction(world.now));
     let commits = world.machine.take_commit(world.now, None);
@@ -309,7 +315,8 @@ fn three_partitions() -> World {
     world
 }
 
-/// Where a transaction cannot have all, each partition has its turn, however much the others have; after one that was aborted comes the same again.
+/// If a transaction cannot hold everything, each partition has its turn, however much the others have. After an aborted
+/// transaction, the next one contains the same.
 #[test]
 fn the_next_transaction_begins_with_what_the_last_one_left_out() {
     let mut world = three_partitions();

@@ -1,4 +1,4 @@
-//! The machine in literal schedules (`order`, `rebalance`, `room_and_breaker`, `effects`, `due`) and in drawn ones (`random`).
+//! The machine in literal schedules (`order`, `rebalance`, `room_and_breaker`, `effects`, `due`) and in random ones (`random`).
 
 #![allow(clippy::indexing_slicing)]
 
@@ -19,10 +19,10 @@ use bytes::Bytes;
 use super::*;
 use crate::{Breaker, FailureKind, Order, Retry, clock, failure::Weight};
 
-/// A partition, its committed offset, and the ranges beyond.
+/// A partition, its committed offset, and the finished ranges beyond it.
 pub(super) type Committed = (i32, i64, Vec<(i64, i64)>);
 
-/// A record as the tests know it.
+/// A record of the tests.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rec {
     pub(super) partition: i32,
@@ -30,20 +30,20 @@ pub(super) struct Rec {
     pub(super) key: Option<u8>,
 }
 
-/// A machine, and what its loop would have.
+/// A machine, and the state that its loop would have.
 pub(super) struct World {
     pub(super) machine: Machine<Rec>,
     pub(super) now: Instant,
-    /// At handlers, in the order of their start.
+    /// The records at handlers, in the order of their start.
     pub(super) running: Vec<(Vec<Started<Rec>>, JobTicket)>,
     pub(super) cancelled: Vec<Vec<Started<Rec>>>,
-    /// Handlers that were cancelled and have not ended: they do at once, unless they are held.
+    /// Cancelled handlers that have not ended. They end at once, unless `holds_ends` is set.
     pub(super) ending: Vec<JobTicket>,
     pub(super) holds_ends: bool,
     pub(super) letters: Vec<(LetterTicket, Rec)>,
     pub(super) seeks: Vec<(SeekId, Position)>,
     pub(super) paused: BTreeSet<TopicPartition>,
-    /// How often any were paused or resumed.
+    /// The number of times that partitions were paused or resumed.
     pub(super) pauses: usize,
     pub(super) events: Vec<Event>,
     pub(super) fatal: Vec<String>,
@@ -86,7 +86,7 @@ impl World {
         }
     }
 
-    /// Does what the machine says.
+    /// Carries out the machine's actions.
     pub(super) fn drain(&mut self) {
         while let Some(action) = self.machine.poll_action(self.now) {
             match action {
@@ -120,7 +120,7 @@ impl World {
         }
     }
 
-    /// What was cancelled ends, and says that it is done.
+    /// Ends the cancelled handlers; they report success.
     pub(super) fn end_cancelled(&mut self) {
         for ticket in std::mem::take(&mut self.ending) {
             self.machine.job_ended(self.now, 0, &ticket, &Results::All(Verdict::Done), Vec::new());
@@ -128,7 +128,7 @@ impl World {
         self.drain();
     }
 
-    /// Assigned, and nothing was finished of them before.
+    /// Assigns partitions of which nothing was finished before.
     pub(super) fn assign(&mut self, indexes: impl IntoIterator<Item = i32>) {
         self.assign_after(indexes.into_iter().map(|index| (index, None)));
     }
@@ -142,21 +142,21 @@ impl World {
         self.drain();
     }
 
-    /// Records of consecutive offsets from the first on, each with a key or none.
+    /// Receives records of consecutive offsets, beginning with the first; each has a key or none.
     pub(super) fn receive(&mut self, index: i32, first: i64, keys: &[Option<u8>]) {
         let items = (first..).zip(keys).map(|(offset, key)| item(index, offset, *key)).collect::<Vec<_>>();
         let next = first + i64::try_from(keys.len()).unwrap();
         self.receive_items(index, items, next);
     }
 
-    /// The same of these, behind which reading goes on at `next`.
+    /// Receives these records, with the position `next` after them.
     pub(super) fn receive_items(&mut self, index: i32, items: Vec<Item<Rec>>, next: i64) {
         self.machine.received(self.now, &partition(index), items, next);
         self.machine.look_at_room();
         self.drain();
     }
 
-    /// The offsets at handlers, job by job.
+    /// The offsets at handlers, in the order of the jobs.
     pub(super) fn offsets(&self) -> Vec<i64> {
         self.running
             .iter()
@@ -164,7 +164,7 @@ impl World {
             .collect()
     }
 
-    /// The handler of the job that has this offset ends.
+    /// Ends the handler of the job that contains this offset.
     pub(super) fn end(&mut self, offset: i64, results: Results) {
         let has = |(records, _): &(Vec<Started<Rec>>, _)| records.iter().any(|it| it.record.offset == offset);
         let at = self.running.iter().position(has).unwrap_or_else(|| panic!("{offset} does not run"));
@@ -187,7 +187,7 @@ impl World {
         self.drain();
     }
 
-    /// What a commit would have now, which is then confirmed: by partition the offset, and the ranges beyond.
+    /// Takes a commit and confirms it. Returns for each partition the offset, and the finished ranges beyond it.
     pub(super) fn commit(&mut self) -> Vec<Committed> {
         let commits = self.machine.take_commit(self.now, None);
         self.machine.commit_ended(&commits, |_| true);
@@ -207,7 +207,7 @@ impl World {
     }
 }
 
-/// What a commit of the group says is finished beyond.
+/// Decodes the records finished beyond a commit of the group.
 pub(super) fn decode(index: i32, offset: i64, metadata: &str) -> Option<FinishedBeyond> {
     FinishedBeyond::decode(&CommittedOffset { group: "job", partition: &partition(index), offset }, metadata)
 }

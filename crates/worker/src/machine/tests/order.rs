@@ -199,7 +199,7 @@ fn of_a_batch_what_is_behind_a_failure_of_its_lane_comes_again() {
     assert_eq!(world.offsets(), [0, 1, 2, 3, 4, 5], "one batch, lane by lane");
     let results = [Verdict::Done, failure(Again), Verdict::Done, Verdict::Done];
     world.end(0, Results::Each(results.to_vec()));
-    // 4 and 5 got no result.
+    // There is no result for 4 and 5.
     assert_eq!(world.commit(), [(0, 1, vec![(3, 4)])]);
     world.pass(DELAY);
     assert_eq!(world.offsets(), [1, 2, 4, 5]);
@@ -209,7 +209,7 @@ fn of_a_batch_what_is_behind_a_failure_of_its_lane_comes_again() {
     assert_eq!(world.commit(), [(0, 6, vec![])]);
 }
 
-/// Whether a record comes again because it failed, or because one before it did.
+/// This holds whether a record is tried again because it failed, or because one before it did.
 #[test]
 fn each_record_has_one_queue_time() {
     let mut world = World::with(options(), 4, true);

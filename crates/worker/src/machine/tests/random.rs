@@ -1,4 +1,4 @@
-//! Drawn schedules against a simple account: of each record, whether it is finished; of each partition, what is committed.
+//! Random schedules, checked against a simple model: which records are finished, and what is committed of each partition.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,18 +11,20 @@ const POLL: usize = 8;
 struct Arena {
     world: World,
     random: Random,
-    /// The records that there are, each with its key and its leader epoch: some offsets have none, and a log that is cut gets others.
+    /// The existing records, each with its key and its leader epoch. Some offsets have no record, and a log that is cut gets
+    /// others.
     log: BTreeMap<(i32, i64), (Option<u8>, i32)>,
-    /// Where logs were cut that were committed further: whoever begins there is told so.
+    /// The offsets where logs were cut below a committed offset. A member that begins there is told so.
     cuts: BTreeMap<i32, i64>,
-    /// What is being asked of partitions that were assigned.
+    /// The fetches of commits in flight, for assigned partitions.
     loading: BTreeMap<i32, (AssignmentId, Option<FinishedBeyond>)>,
-    /// Handled, or dead-lettered and told so.
+    /// Records that were handled, or dead-lettered with a report of that.
     finished: BTreeSet<(i32, i64)>,
     committed: BTreeMap<i32, (i64, String)>,
-    /// Where each is read next, of those that are assigned.
+    /// The position of each assigned partition.
     positions: BTreeMap<i32, i64>,
-    /// Those of them that the member knows of which has the partition: they do not begin again. What was not committed is forgotten with a loss.
+    /// The finished records known to the member that has their partition: they do not begin again. A loss erases those that were
+    /// not committed.
     known: BTreeSet<(i32, i64)>,
     seed: u64,
 }
@@ -78,7 +80,7 @@ impl Arena {
         self.world.drain();
     }
 
-    /// What was asked of a partition is answered.
+    /// Answers the fetch of a partition's commit.
     fn load(&mut self, index: i32) {
         if let Some((id, before)) = self.loading.remove(&index) {
             self.world.machine.loaded(self.world.now, id, before);
@@ -86,7 +88,7 @@ impl Arena {
         }
     }
 
-    /// A poll: some of what is not paused.
+    /// Polls some records of the partitions that are not paused.
     fn poll(&mut self) {
         let readable: Vec<_> = self
             .positions
@@ -101,7 +103,7 @@ impl Arena {
         let items: Vec<_> = records
             .map(|((_, offset), (key, epoch))| Item { epoch: Some(*epoch), ..item(index, *offset, *key) })
             .collect();
-        // At times what is behind them is known to be nothing.
+        // Sometimes it is known that no record follows.
         let last = items.last().map_or(RECORDS, |item| item.offset);
         let behind =
             self.log.range((index, last + 1)..(index, RECORDS)).next().map_or(RECORDS, |((_, at), _)| *at);
@@ -110,7 +112,7 @@ impl Arena {
         self.world.receive_items(index, items, next);
     }
 
-    /// The log of a partition is cut, and other records take the place of those that are lost.
+    /// Cuts the log of a partition; other records replace those that are lost.
     fn cut(&mut self, index: i32) {
         let at = self.random.below(RECORDS as u64) as i64;
         let epoch = 1 + self.log.values().map(|(_, epoch)| *epoch).max().unwrap_or_default();
@@ -123,7 +125,7 @@ impl Arena {
         }
         let stays = |(of, offset): &(i32, i64)| *of != index || *offset < at;
         self.finished.retain(stays);
-        // What a commit said of it may be of no account now.
+        // The commit's metadata may no longer apply.
         self.known.retain(|(of, _)| *of != index);
         self.world.letters.retain(|(_, rec)| rec.partition != index || rec.offset < at);
         let cut = self.cuts.entry(index).or_insert(at);
@@ -151,7 +153,7 @@ impl Arena {
         let at = self.random.below(self.world.running.len() as u64) as usize;
         let (records, ticket) = self.world.running.remove(at);
         let verdicts: Vec<_> = records.iter().map(|_| self.verdict(always_done)).collect();
-        // As the machine is to count: of a lane, up to the first failure.
+        // As the machine is expected to count: in a lane, up to the first failure.
         let mut failed_lanes = BTreeSet::new();
         for (started, verdict) in records.iter().zip(&verdicts) {
             let rec = &started.record;
@@ -167,7 +169,7 @@ impl Arena {
         self.world.drain();
     }
 
-    /// What its records are one after the other with.
+    /// The lane that a record belongs to.
     fn lane(&self, rec: &Rec) -> (i32, Option<u8>, i64) {
         match (self.world.machine.options.order, rec.key) {
             (Order::Key, Some(key)) => (rec.partition, Some(key), -1),
@@ -208,7 +210,7 @@ impl Arena {
             );
             let beyond =
                 decode(commit.name.partition, commit.what.offset, &commit.what.metadata).unwrap_or_default();
-            // What is not so any more, as the log was cut behind what is read, contradicts what is there now.
+            // Metadata from before a cut below the position contradicts the records that are there now.
             let is_known = |offset: i64| {
                 let other = self.log.get(&(index, offset)).map(|(_, epoch)| *epoch);
                 is_finished(offset) || beyond.contradicts(other, i64::MIN)
@@ -243,7 +245,7 @@ impl Arena {
     fn lose(&mut self, index: i32) {
         let (offset, metadata) = self.committed.get(&index).cloned().unwrap_or_default();
         let beyond = decode(index, offset, &metadata).unwrap_or_default();
-        // What was committed before the log was cut may be of no account.
+        // A commit from before the cut may no longer apply.
         let is_cut = self.cuts.contains_key(&index);
         let is_said = |at: i64| {
             let epoch = self.log.get(&(index, at)).map(|(_, epoch)| *epoch);
@@ -256,14 +258,14 @@ impl Arena {
     fn forget(&mut self, index: i32) {
         self.world.machine.removed(&[partition(index)]);
         self.world.drain();
-        // One that was on its way may be written; nobody hears of it.
+        // A letter in flight may be written, but the worker does not learn that.
         self.world.letters.retain(|(_, rec)| rec.partition != index);
         self.world.paused.remove(&partition(index));
         self.positions.remove(&index);
         self.loading.remove(&index);
     }
 
-    /// What has begun since the last look, and how much waits.
+    /// Checks what has begun since the last call, and how much waits.
     fn check(&mut self) {
         let seed = self.seed;
         let mut lanes = BTreeSet::new();
@@ -330,7 +332,7 @@ impl Arena {
         self.check();
     }
 
-    /// With handlers that do it all, everything is finished in the end; partitions that stopped are given to another member.
+    /// With handlers that always succeed, everything is finished in the end. Stopped partitions are assigned to another member.
     fn settle(&mut self) {
         for round in 0..4000 {
             for index in 0..PARTITIONS {
@@ -357,7 +359,7 @@ impl Arena {
                 break;
             }
         }
-        // Those that were read again have to be passed again.
+        // Records that were read again have to be finished again.
         for _ in 0..2000 {
             self.poll();
             self.end_job(true);

@@ -4,7 +4,7 @@ fn names(indexes: impl IntoIterator<Item = i32>) -> Vec<TopicPartition> {
     indexes.into_iter().map(partition).collect()
 }
 
-/// What the metadata of the partition's commit says.
+/// Decodes the metadata of the partition's commit.
 fn left_behind(world: &mut World, index: i32) -> (i64, FinishedBeyond) {
     let commits = world.machine.take_commit(world.now, Some(&names([index])));
     let commit = commits.into_iter().next().expect("a commit");
@@ -18,11 +18,11 @@ fn m4_a_process_that_slept_past_its_session_begins_nothing_of_what_it_had_queued
     world.assign([0]);
     world.receive(0, 0, &[A, B, C]);
     assert_eq!(world.offsets(), [0]);
-    // It wakes up: a handler ends before anybody has told it that the partition may be another's.
+    // The process wakes up: a handler ends before the process has learned that the partition may belong to another member.
     world.machine.owns(false);
     world.done(0);
     assert!(world.offsets().is_empty());
-    // The coordinator still has it as a member.
+    // The coordinator still knows it as a member.
     world.machine.owns(true);
     world.drain();
     assert_eq!(world.offsets(), [1]);
@@ -164,7 +164,7 @@ fn a_log_that_was_cut_is_read_again_from_there() {
     world.pass(Duration::from_millis(100));
     world.done(2);
     assert_eq!(world.commit(), [(0, 6, vec![])]);
-    // Without a word: records that come again are of a log that was cut.
+    // Without a notice: an offset that is read again shows that the log was cut.
     world.receive(0, 3, &[B]);
     assert_eq!(world.offsets(), [3]);
     assert_eq!(world.commit(), [(0, 3, vec![])]);
@@ -221,8 +221,8 @@ fn a_log_that_was_cut_within_a_gap_is_passed_again() {
     assert_eq!(world.commit(), [(0, 26, vec![])], "between 1 and 25 there is nothing");
 }
 
-/// A commit of where it began, with what is finished beyond, keeps the epoch: without it, nobody finds out that the log was cut before that (found by the
-/// arena: 7215730).
+/// A commit of the start of an assignment, with records finished beyond it, keeps the epoch. Otherwise a cut of the log before
+/// that would go unnoticed (found by the arena: 7215730).
 #[test]
 fn l3_a_commit_of_where_it_began_keeps_the_epoch() {
     for (metadata_bytes, expected) in [(1000, vec![(6, Some(4))]), (0, vec![])] {
@@ -238,7 +238,8 @@ fn l3_a_commit_of_where_it_began_keeps_the_epoch() {
     }
 }
 
-/// So does one after the log was cut behind that: it may be cut before it next (found by the arena: 8021766).
+/// The same holds for a commit after the log was cut further on: next time it may be cut before that offset (found by the arena:
+/// 8021766).
 #[test]
 fn l3_a_commit_after_a_cut_keeps_the_epoch_of_what_is_left() {
     for (cut, expected) in [(8, (6, Some(4))), (6, (6, Some(4))), (5, (5, None))] {
@@ -267,7 +268,7 @@ fn where_reading_begins_is_committed_if_it_is_not_what_was() {
     world.machine.begins_at(&partition(0), 0);
     world.done(5);
     assert_eq!(world.commit(), [(0, 6, vec![])], "what has begun begins no more");
-    // Records from before a cut wait while it loads: it begins with these.
+    // Records from before a cut wait while the partition loads: it begins with these.
     let id = world.machine.assigned(&names([1]))[0].0;
     world.receive(1, 3, &[A, B]);
     world.machine.rewound(&partition(1), 4);
@@ -425,7 +426,7 @@ fn what_was_read_before_an_unreadable_batch_is_handled() {
     assert_eq!(world.stopped(), [(0, Some(3))]);
 }
 
-/// Nobody knows whether its commit was made: it begins again where the group says.
+/// The outcome of its commit is unknown: it begins again at the committed offset.
 #[test]
 fn a_partition_that_starts_over_is_read_when_the_consumer_has_gone_back_and_forgets_what_it_had() {
     let mut world = World::new(Options { concurrency: 9, ..options() });
@@ -449,7 +450,7 @@ fn a_partition_that_starts_over_is_read_when_the_consumer_has_gone_back_and_forg
     }
     world.drain();
     assert!(world.paused.is_empty());
-    // The one was committed, the other was not.
+    // One was committed, the other was not.
     world.receive(0, 12, &[C]);
     world.receive(1, 10, &[A, B, C]);
     assert_eq!(world.offsets(), [12, 10, 11, 12]);
@@ -457,7 +458,7 @@ fn a_partition_that_starts_over_is_read_when_the_consumer_has_gone_back_and_forg
     assert_eq!(world.commit(), [(0, 13, vec![]), (1, 13, vec![])]);
 }
 
-/// What the consumer begins with by itself may lie far behind the first record of a retry topic.
+/// By default the consumer may begin far after the first record of a retry topic.
 #[test]
 fn nothing_of_a_retry_topic_is_read_before_it_is_known_where_it_begins() {
     let retry = Retry::never().then_topics([("orders", Duration::from_secs(1))]);

@@ -20,7 +20,7 @@ fn a_full_queue_pauses_and_half_an_empty_one_resumes() {
     assert!(world.paused.is_empty());
 }
 
-/// However many there are, the consumer is told once.
+/// The consumer is called once, however many partitions there are.
 #[test]
 fn all_are_paused_by_one_call_and_resumed_by_another() {
     let mut world = World::new(Options { concurrency: 1, queue: 8, ..options() });
@@ -34,7 +34,7 @@ fn all_are_paused_by_one_call_and_resumed_by_another() {
     assert_eq!((world.paused.len(), world.pauses), (10_000, 3));
 }
 
-/// Those of retry topics are read when the consumer has gone to what is committed of them.
+/// Partitions of retry topics are read once the consumer has moved to their committed offsets.
 #[test]
 fn partitions_that_are_to_go_elsewhere_first_are_paused_by_one_call() {
     let retry = Retry::never().then_topics([("orders", Duration::from_secs(60))]);
@@ -154,7 +154,7 @@ fn an_open_breaker_dead_letters_nothing_that_could_be_retried_and_reads_until_it
     assert_eq!(world.commit(), [(0, 1, vec![(3, 6)])]);
 }
 
-/// Records that can never be handled do not keep it open, as long as others come.
+/// Records that can never be handled do not keep the breaker open, as long as others arrive.
 #[test]
 fn a_probe_is_a_record_that_has_never_failed() {
     let mut world = World::new(Options { breaker: Some(breaker().of_last(2)), ..options() });
@@ -174,18 +174,18 @@ fn a_probe_is_a_record_that_has_never_failed() {
     assert!(matches!(world.events.last(), Some(Event::Breaker { state: BreakerState::Closed })));
 }
 
-/// Where others come one by one, a record that always fails has its turn behind each of them.
+/// If others arrive one by one, a record that always fails has its turn after each of them.
 #[test]
 fn a_record_that_always_fails_ends_in_the_dead_letters_once_enough_others_have_succeeded() {
     let mut world = World::with(Options { breaker: Some(breaker().probes(3)), ..options() }, 1, true);
     world.assign([0, 1]);
     world.receive(0, 0, &[A, A, B, C]);
-    // The service is away.
+    // The service is down.
     [0, 2, 3].into_iter().for_each(|offset| world.fail(offset, Again));
     world.pass(Duration::from_millis(100));
     [2, 3, 0].into_iter().for_each(|offset| world.fail(offset, Again));
     assert_eq!(world.machine.metrics().breaker, BreakerState::Open);
-    // It is there again, and the first record is to blame itself: those that failed are tried in turn.
+    // The service is back, and the first record itself is at fault: failed records are tried in turn.
     world.pass(Duration::from_secs(30));
     for offset in [2, 3] {
         assert_eq!(world.offsets(), [offset]);
@@ -199,7 +199,7 @@ fn a_record_that_always_fails_ends_in_the_dead_letters_once_enough_others_have_s
     }
     world.fail(0, Again);
     assert!(world.letters.is_empty(), "as a probe it was no attempt");
-    // One more comes, and is the third that succeeds.
+    // One more arrives, the third to succeed.
     world.receive(1, 10, &[C]);
     world.pass(Duration::from_secs(30));
     assert_eq!(world.offsets(), [10]);
@@ -248,7 +248,7 @@ fn a_half_open_breaker_lets_one_record_of_a_batch_through() {
     assert_eq!(world.offsets().len(), 3, "closed again");
 }
 
-/// Many fail for one reason, and are told apart from what failed by itself.
+/// Failures with a shared cause are distinguished from independent ones.
 #[test]
 fn what_shares_its_reason_is_an_attempt_and_no_outcome_and_what_was_not_tried_is_neither() {
     for (weight, attempt) in [(Weight::Attempt, 2), (Weight::Nothing, 1)] {
@@ -269,7 +269,7 @@ fn what_shares_its_reason_is_an_attempt_and_no_outcome_and_what_was_not_tried_is
     }
 }
 
-/// Nothing comes of it for the breaker: another one has to be tried, and not at once the same.
+/// The breaker learns nothing from such a probe: it has to try another record, and not the same one at once.
 #[test]
 fn a_probe_that_says_nothing_is_followed_by_another_and_not_as_fast_as_can_be() {
     let mut world = World::new(Options { breaker: Some(breaker()), ..options() });

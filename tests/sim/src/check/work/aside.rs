@@ -1,4 +1,4 @@
-//! SAFE12: what records of retry topics say of themselves, and what their handlers are told of them.
+//! SAFE12: the headers of records in retry topics, and what their handlers are told of them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,23 +11,23 @@ use crate::{
     events::{Event, How, Place, What},
 };
 
-/// A record, by where it is.
+/// A record, by its place.
 pub(super) type RecordAt = (Place, i64);
 
 /// Records that were put aside.
 #[derive(Debug, Default)]
 pub(super) struct Aside {
-    /// Each of them.
+    /// The retry records, by their place.
     records: BTreeMap<RecordAt, Postponed>,
     /// Where each record was put aside.
     families: BTreeMap<RecordAt, Vec<RecordAt>>,
-    /// Why each record failed by the word of its handlers, wherever it is.
+    /// The reasons given by handlers for the failures of each record, wherever it is.
     said: BTreeMap<RecordAt, BTreeSet<String>>,
-    /// Of which a handler was dropped, which may have been out of time.
+    /// Records of which a handler was dropped, which may have timed out.
     dropped: BTreeSet<RecordAt>,
 }
 
-/// What a record says of itself that was put aside.
+/// The headers of a record that was put aside.
 #[derive(Debug)]
 struct Postponed {
     of: RecordAt,
@@ -35,12 +35,12 @@ struct Postponed {
     written: Duration,
 }
 
-/// What a worker makes of a panic, and of an attempt that takes too long.
+/// The reasons that a worker gives for a panic, and for an attempt that takes too long.
 const PANICKED: &str = "the handler panicked";
 const TOO_LONG: &str = "the handler took longer than";
 
 impl Aside {
-    /// What is wrong.
+    /// Feeds an event; returns the error in it, if any.
     pub(super) fn feed(&mut self, scene: WorkScene<'_>, event: &Event) -> Option<String> {
         match &event.what {
             What::PutAside { at, offset, of: Some(of), first, written, .. } => {
@@ -94,18 +94,18 @@ impl Aside {
         None
     }
 
-    /// Which record it is of.
+    /// The original of a record.
     pub(super) fn origin(&self, at: &Place, offset: i64) -> RecordAt {
         let here = (at.clone(), offset);
         self.records.get(&here).map_or(here, |record| record.of.clone())
     }
 
-    /// A record, and where it was put aside.
+    /// A record, and the places where it was put aside.
     pub(super) fn family(&self, of: &RecordAt) -> impl Iterator<Item = RecordAt> + '_ {
         std::iter::once(of.clone()).chain(self.families.get(of).into_iter().flatten().cloned())
     }
 
-    /// Of these, what has been through so many topics.
+    /// Those of the family that have been through this many topics.
     pub(super) fn of_stage<'a>(
         &'a self,
         of: &RecordAt,
@@ -115,12 +115,12 @@ impl Aside {
         self.family(of).filter(move |(place, _)| scene.options.stage_of(&place.topic) == stage)
     }
 
-    /// What a record that was put aside says of its first failure.
+    /// The first failure, from the headers of a record that was put aside.
     pub(super) fn first(&self, record: &RecordAt) -> Option<&String> {
         self.records.get(record)?.first.as_ref()
     }
 
-    /// Whether a record may have failed so.
+    /// Whether a record may have failed for this reason.
     pub(super) fn may_have_failed_so(&self, record: &RecordAt, first: &str) -> bool {
         let said =
             self.said.get(record).is_some_and(|said| said.iter().any(|reason| first.starts_with(reason)));

@@ -1,4 +1,4 @@
-//! SAFE15 for workers: no more handlers run than was asked for, and no more records wait.
+//! SAFE15 for workers: no more handlers run than configured, and no more records wait.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use crate::{
     events::{Event, What, Who},
 };
 
-/// The header names and keys of a record, beside its value; and of one that was put aside what it says of itself.
+/// The bytes of a record's header names and key, beside its value; and of the additional headers of one that was put aside.
 const BESIDE_VALUE: usize = 200;
 const PUT_ASIDE: usize = 700;
 
@@ -41,7 +41,7 @@ impl Bounds {
                 }
             }
             What::Queued { who, records, bytes } => {
-                // What one poll brings, and what comes back from handlers, may be on top.
+                // The records of one poll, and those that handlers return, may be added.
                 let polled = usize::try_from(scene.plan.members[who.member].max_poll_records).unwrap_or(0);
                 let beyond = polled + options.concurrency * options.batch;
                 let largest =

@@ -20,22 +20,22 @@ pub(super) struct Breakers(BTreeMap<Who, Breaker>);
 struct Breaker {
     state: State,
     since: Duration,
-    /// Attempts that ended since it has this state: how many, and how many of them may have been failures.
+    /// Attempts that ended in this state: how many, and how many of them may have been failures.
     ended: usize,
     failed: usize,
-    /// The same of probes.
+    /// The same for probes.
     probes_done: usize,
     probes_failed: usize,
-    /// Probes that were done before it opened again, and count on: what failed then had failed before.
+    /// Probes that were done before it opened again, and still count: a probe that failed then had failed before.
     carried: usize,
-    /// Whether a probe failed that had not.
+    /// Whether a probe failed that had not failed before.
     has_new_failure: bool,
     /// Records that may have failed.
     failing: BTreeSet<(Place, i64)>,
     probing: BTreeSet<(Place, i64)>,
-    /// Probes that block, beside which another began: they were cancelled, as their end must say.
+    /// Blocking probes beside which another began: they were cancelled, which their end has to show.
     doubted: BTreeSet<(Place, i64)>,
-    /// Calls of its handler that run: those of batches go on with what they have.
+    /// Running calls of its handler: a batch's call goes on with the rest of its records.
     calls: BTreeSet<u64>,
 }
 
@@ -84,7 +84,7 @@ impl Breakers {
                     (State::HalfOpen, true) => (breaker.probing.len() > 1).then_some("beside another probe"),
                     (State::Closed, true) => Some("as a probe, and the breaker is closed"),
                     (State::HalfOpen, false) => Some("as no probe, and the breaker is half-open"),
-                    // One that had been started came to its handler only now.
+                    // A probe that had been started reached its handler only now.
                     (State::Open, _) if breaker.since == event.at => None,
                     (State::Open, _) => Some("and the breaker is open"),
                 };
@@ -114,9 +114,9 @@ impl Breakers {
 }
 
 impl Breaker {
-    /// A batch that fails as a whole has failed with what its handler did not come to, and that may be all of it.
+    /// When a batch fails as a whole, the records that its handler did not reach have failed too, which may be all of them.
     fn attempt_ended(&mut self, batch: usize, record: (Place, i64), how: How, had_failed_elsewhere: bool) {
-        // One that was dropped may have been out of time; one that was ignored may have ended before.
+        // A dropped attempt may have timed out; an ignored one may have ended before.
         let may_have_failed = matches!(how, How::Failed | How::Panicked | How::Dropped | How::Ignored);
         let is_probe = self.probing.remove(&record);
         if may_have_failed {
@@ -131,7 +131,7 @@ impl Breaker {
         self.failed += if may_have_failed { batch } else { 0 };
     }
 
-    /// Why it may not have this state next.
+    /// Why the breaker may not change to this state, if it may not.
     fn may_not_be(&self, options: &Options, now: Duration, to: State) -> Option<String> {
         match (self.state, to) {
             (State::Closed, State::Open) => {

@@ -1,9 +1,9 @@
-//! Workers whose logs are cut, whose topics are created again, whose offsets an operator sets. Who knows of that when, nobody can say from outside: what is
-//! left in the end is judged, by the numbers of the records.
-//! Each is handled or dead-lettered, also those that were written where others had been, though a commit, or its metadata, said of those others
-//! that they are finished. And of one worker no two handlers are at one lane at a time, whatever became of its log meanwhile. Excused are records that an operator has the group pass over, and those of a topic that was created again before an
-//! offset that was committed by its name, as a member may have meant the former topic.
-//! What an operator sets names no leader epoch: whoever begins there cannot see that the log was cut since.
+//! Workers whose logs are cut, whose topics are created again, whose offsets an operator sets. From outside one cannot tell who knows of
+//! that when, so the result is checked at the end, by the numbers of the records. Each record is handled or dead-lettered, even if it was
+//! written at the offset of a former one that a commit, or its metadata, marks as finished. And no two handlers of one worker are at one
+//! lane at a time, whatever happened to its log meanwhile. Excused are records that an operator has the group skip, and those of a topic
+//! that was created again below an offset committed by name, as the member may have meant the former topic. An operator's commit has no
+//! leader epoch: a member that begins there cannot see that the log was cut since.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,24 +21,24 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Cuts {
     commits: BTreeMap<Place, i64>,
-    /// What is at a handler.
+    /// The records at handlers.
     running: BTreeMap<(Who, u64, Place, i64), u64>,
     finished: BTreeSet<u64>,
-    /// What was last written where, which record has these bytes, and the key of each.
+    /// The record last written at each place; below, which record has these bytes, and the key of each.
     written: BTreeMap<(Place, i64), u64>,
     by_digest: BTreeMap<u64, u64>,
     keys: BTreeMap<u64, String>,
     /// Offsets that were set, and when.
     set: BTreeMap<Place, Vec<(Duration, i64)>>,
-    /// The one that is committed where no member has committed since, and whether the log was cut below it.
+    /// The committed offset where no member has committed since, and whether the log was cut below it.
     blind: BTreeMap<Place, (i64, bool)>,
-    /// When each topic was created again last.
+    /// When each topic was last created again.
     recreated: BTreeMap<Arc<str>, Duration>,
-    /// The highest offset that may be meant of a former topic.
+    /// The highest offset that may be meant for a former topic.
     most_of_former: BTreeMap<Place, i64>,
 }
 
-/// By then whoever lives has heard of a topic that was created again, or has sent what it meant for the former one.
+/// By then every live member knows that a topic was created again, and has sent its last commits for the former one.
 const HEARD: Duration = Duration::from_secs(20);
 
 impl Cuts {
@@ -54,7 +54,7 @@ impl Cuts {
             }
             What::Committed { member, at, offset, .. } => {
                 self.commits.insert(at.clone(), *offset);
-                // Until a member has committed it may have begun there.
+                // A member may have begun there, until one has committed.
                 if let Some((to, true)) = self.blind.remove(at) {
                     self.set.entry(at.clone()).or_default().push((event.at, to));
                 }
@@ -98,7 +98,7 @@ impl Cuts {
         }
     }
 
-    /// The offset of what another handler of this worker is at in the lane of this record.
+    /// The offset of another record in this record's lane that is at another handler of this worker.
     fn beside(&self, order: Order, (who, call): (Who, u64), at: &Place, id: u64) -> Option<i64> {
         let is_of_lane = |other: u64| match order {
             Order::Partition => true,
@@ -116,7 +116,7 @@ impl Cuts {
         *most = (*most).max(offset);
     }
 
-    /// As [`Work::left`](super::Work::left).
+    /// Like [`Work::left`](super::Work::left).
     pub(super) fn left(&self, ledger: &Ledger) -> Vec<(Place, i64, usize)> {
         let mut left = Vec::new();
         for place in ledger.places() {

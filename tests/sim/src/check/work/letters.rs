@@ -1,6 +1,7 @@
 //! SAFE12: dead letters, and records that are put aside in retry topics.
 //!
-//! All that is written of one record, with the record itself, is its family; how many topics one of them has been through is its stage.
+//! A record and all its copies in retry topics and among the dead letters are its family; the number of topics that one of them has been
+//! through is its stage.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,17 +22,17 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Letters {
     digests: BTreeMap<(Place, i64), u64>,
-    /// Where each letter is, also in retry topics, and of which record it is.
+    /// Each letter's place, also in retry topics, and its original record.
     written: BTreeMap<RecordAt, RecordAt>,
-    /// Attempts under way, and since when.
+    /// Attempts in progress, and since when.
     running: BTreeMap<(Who, Place, i64), Duration>,
-    /// How often each life has failed with a record since it was given its partition.
+    /// How often each life has failed with a record since it was given the partition.
     failures: BTreeMap<(Who, Place, i64), u32>,
-    /// Records of which a handler said that they are poison.
+    /// Records that a handler reported as poison.
     poison: BTreeSet<(Place, i64)>,
     /// The most failures of one life with each record.
     most: BTreeMap<(Place, i64), u32>,
-    /// Not before this may it be tried again.
+    /// The earliest time at which it may be tried again.
     delays: BTreeMap<(Who, Place, i64), Duration>,
     aside: Aside,
 }
@@ -131,7 +132,7 @@ impl Letters {
         }
     }
 
-    /// A dead letter is of poison, or of a record that has been through all retry topics.
+    /// A dead letter must be of poison, or of a record that has been through all retry topics.
     fn is_wrong(&self, scene: WorkScene<'_>, of: &RecordAt, attempts: Option<u32>) -> Option<String> {
         let (place, offset) = of;
         let mut given_up = self.given_up(scene, of).peekable();
@@ -154,7 +155,7 @@ impl Letters {
         (!fits).then(|| format!("is of {place} offset {offset}, and says {attempts:?} attempts"))
     }
 
-    /// A record is put aside in the topic behind the one in which it is out of attempts. What is said of its first failure stays.
+    /// A record is put aside in the topic after the one in which it is out of attempts. The reason of its first failure is kept.
     fn is_put_aside_wrongly(
         &self,
         scene: WorkScene<'_>,
@@ -182,13 +183,13 @@ impl Letters {
             .then(|| format!("is of {place} offset {offset}, and says that it failed at first so: {first:?}"))
     }
 
-    /// Attempts that a record has had when it is out of them at this stage; none where there is no end of them.
+    /// The attempts of a record that is out of them at this stage; `None` where they are unlimited.
     fn attempts_up_to(&self, scene: WorkScene<'_>, stage: usize) -> Option<u32> {
         let stages = u32::try_from(stage).unwrap_or(u32::MAX).saturating_add(1);
         Some(scene.options.attempts.saturating_mul(stages)).filter(|attempts| *attempts > 0)
     }
 
-    /// Of a family, what has failed as often as it may at this stage.
+    /// The members of a family that have failed as often as allowed at this stage.
     fn out_of_attempts<'a>(
         &'a self,
         scene: WorkScene<'a>,
@@ -196,7 +197,7 @@ impl Letters {
         stage: usize,
     ) -> impl Iterator<Item = RecordAt> + 'a {
         let options = scene.options;
-        // A batch that fails as a whole has failed with what its handler did not come to.
+        // When a batch fails as a whole, records that its handler did not reach have failed too.
         let least = if options.batch == 1 { options.attempts } else { 0 };
         let has_failed = move |one: &RecordAt| {
             options.attempts > 0 && self.most.get(one).copied().unwrap_or_default() >= least
@@ -204,13 +205,13 @@ impl Letters {
         self.aside.of_stage(of, stage, scene).filter(has_failed)
     }
 
-    /// Of a family, what a dead letter may be of.
+    /// The members of a family that a dead letter may be of.
     fn given_up<'a>(&'a self, scene: WorkScene<'a>, of: &'a RecordAt) -> impl Iterator<Item = RecordAt> + 'a {
         let poison = self.aside.family(of).filter(|one| self.poison.contains(one));
         poison.chain(self.out_of_attempts(scene, of, scene.options.retries.len()))
     }
 
-    /// What is finished by what is written of this record, there.
+    /// The records finished by writing this one's copy to that place.
     pub(super) fn finished_by(&self, scene: WorkScene<'_>, of: &RecordAt, to: &Place) -> Vec<RecordAt> {
         match scene.options.stage_of(&to.topic).checked_sub(1) {
             Some(before) => self.out_of_attempts(scene, of, before).collect(),

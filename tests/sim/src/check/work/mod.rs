@@ -1,12 +1,12 @@
-//! What workers do, by the events of their handlers, of the coordinator and of the log of dead letters alone.
+//! The behaviour of workers, from the events of their handlers, of the coordinator and of the log of dead letters alone.
 //!
-//! - SAFE1: a commit passes nothing, and claims nothing beyond its offset, that is neither handled nor dead-lettered.
-//! - SAFE2: what is finished is handled again only where it was not committed; a hand-over and a stop that end well leave nothing uncommitted.
-//! - SAFE3: a record begins when those before it in its lane are finished, and no handler is at another one of them.
-//! - SAFE12: a dead letter has every byte of a record that failed as often as it may, and what is told of it is in its log. A record that is put
-//!   aside in a retry topic is handled there when it is due, or goes on to the next one; attempts and the first failure go with it.
-//! - SAFE15: no more handlers run, and no more records wait, than was asked for.
-//! - SAFE21: a breaker changes its state only for a reason, and lets through what it may.
+//! - SAFE1: a commit covers no record, below its offset or claimed beyond it, that is neither handled nor dead-lettered.
+//! - SAFE2: a finished record is handled again only if it was not committed; a hand-over and a stop that end well leave nothing uncommitted.
+//! - SAFE3: a record begins when those before it in its lane are finished, and no handler has another one of them.
+//! - SAFE12: a dead letter has every byte of a record that failed as often as allowed, and a reported letter is in its log. A record that is put
+//!   aside in a retry topic is handled there when it is due, or goes on to the next one, with its attempts and its first failure.
+//! - SAFE15: no more handlers run, and no more records wait, than configured.
+//! - SAFE21: a breaker changes its state only for a reason, and admits only what it may.
 
 mod aside;
 mod bounds;
@@ -39,11 +39,11 @@ pub(super) struct Work {
     bounds: Bounds,
     breakers: Breakers,
     cuts: Cuts,
-    /// Processes that died. What had been started of them may still come to its handler, to be dropped there.
+    /// Processes that died. Work started by them may still reach its handler, to be dropped there.
     died: BTreeSet<Who>,
 }
 
-/// What is neither handled nor dead-lettered.
+/// Records that are neither handled nor dead-lettered.
 #[derive(Debug, Default)]
 pub(super) struct Open(BTreeMap<Place, BTreeSet<i64>>);
 
@@ -59,7 +59,7 @@ impl Open {
     }
 }
 
-/// What the rules look at.
+/// The context of the rules.
 #[derive(Clone, Copy)]
 struct WorkScene<'a> {
     plan: &'a Plan,
@@ -68,7 +68,7 @@ struct WorkScene<'a> {
 }
 
 impl WorkScene<'_> {
-    /// Whether a member may go past this record though nobody handled it: it is gone, or of a transaction that was aborted.
+    /// Whether a member may pass this unhandled record: it is gone, or of an aborted transaction.
     fn may_pass(&self, place: &Place, offset: i64) -> bool {
         let Some(record) = self.ledger.log(place).and_then(|log| log.records.get(&offset)) else {
             return true;
@@ -127,7 +127,7 @@ impl Work {
         self.breakers.feed(scene, event, complaints);
     }
 
-    /// SAFE1: whether a commit says of something open that it is finished.
+    /// SAFE1: whether a commit marks an open record as finished.
     fn passes(
         &self,
         scene: WorkScene<'_>,
@@ -149,7 +149,7 @@ impl Work {
         }
     }
 
-    /// What is not handled yet, or not committed: a partition, the offset of the first such record, and how many there are.
+    /// The records not handled, or not committed: a partition, the offset of the first one, and their number.
     pub(super) fn left(&self, plan: &Plan, ledger: &Ledger) -> Vec<(Place, i64, usize)> {
         if plan.work.as_ref().is_some_and(|work| work.cuts) {
             return self.cuts.left(ledger);
@@ -171,7 +171,7 @@ impl Work {
     }
 }
 
-/// Whose life is over.
+/// The life that this event ends.
 fn ended(what: &What) -> Option<Who> {
     match what {
         What::Crashed { who } | What::CloseEnds { who } | What::Panicked { who, .. } => Some(*who),

@@ -1,4 +1,5 @@
-//! SAFE3 for workers: of each lane (the records of a key, or of a partition) one after the other, through retries, dead letters and rebalances.
+//! SAFE3 for workers: the records of each lane (a key, or a partition) are handled one after the other, through retries, dead letters and
+//! rebalances.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,31 +14,32 @@ use crate::{
     plan::Order,
 };
 
-/// What waits for what: the records of a partition with this key, or all of it.
+/// A lane: the records of a partition with this key, or all of it.
 type Lane = (Place, Option<String>);
 
-/// For the ends of handlers that block, at most.
+/// The longest wait for blocking handlers to end.
 const MOST_FOR_ENDS: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
     lanes: BTreeMap<(Place, i64), Lane>,
-    /// The records of each.
+    /// The records of each lane.
     records: BTreeMap<Lane, BTreeSet<i64>>,
-    /// What is at a handler, in which call of whose.
+    /// The records at handlers, with the call and its life.
     running: BTreeMap<Lane, BTreeSet<(Who, u64, i64)>>,
-    /// The last record of each lane that each life has begun of an assignment; of a handler of batches, which begins with what is behind one that
-    /// fails, that it has handled.
+    /// The last record of each lane that each life has begun in an assignment; for a handler of batches, which begins with later records
+    /// when one fails, the last one that it has handled.
     begun: BTreeMap<(Who, Lane), i64>,
     members: BTreeMap<String, Who>,
-    /// Who may not know that it is no member any more: it was stopped (SIGSTOP), or has not been told yet.
+    /// Members that may not know that they were removed: the process was stopped (SIGSTOP), or was not told yet.
     unaware: BTreeSet<Who>,
     lives: BTreeMap<usize, Who>,
-    /// Calls of handlers that block their threads, of partitions that were given up since: others need not wait for them.
+    /// Calls of blocking handlers, for partitions that were revoked since: others need not wait for them.
     ignored: BTreeSet<(Who, u64)>,
     /// When each of these began.
     began: BTreeMap<(Who, u64), Duration>,
-    /// Those that gave partitions up while a handler of them blocked, and when that began: one that ends by itself does not wait for it.
+    /// Members that revoked partitions while a handler of them blocked, and when that handler began: a member that ends by itself does not
+    /// wait for it.
     hurried: BTreeMap<Who, (Duration, String)>,
     stopping: BTreeSet<Who>,
 }
@@ -90,7 +92,7 @@ impl Lanes {
             }
             What::Assigned { who, places, .. } => {
                 self.begun.retain(|(of, (place, _)), _| of != who || !places.contains(place));
-                // It goes on.
+                // It continues.
                 if let Some((gave_up, text)) = self.hurried.remove(who) {
                     complaints.add("SAFE3", gave_up, text);
                 }
@@ -98,8 +100,9 @@ impl Lanes {
             What::Started { who } => drop(self.lives.insert(who.member, *who)),
             What::Named { who, member } => drop(self.members.insert(member.clone(), *who)),
             What::Frozen { who } => self.unaware.extend(self.lives.get(&who.member)),
-            // It hears of it when it asks next. (A member whose session has ended by its own clock is handed nothing more, and what runs of it
-            // goes on until it is told that all is lost: where its JoinGroup is never answered, that is when this one's time is over.)
+            // It learns of it from its next request. (A member whose session has ended by its own clock is handed nothing more, and its
+            // running handlers go on until it reports the loss of all partitions: if its JoinGroup is never answered, that is when this
+            // call times out.)
             What::MemberGone { member, why } if *why != "left" => {
                 self.unaware.extend(self.members.get(member));
             }
@@ -128,8 +131,9 @@ impl Lanes {
         }
     }
 
-    /// Their handlers cannot be ended where they block. When those that do began: a worker that gives partitions up waits for them for half of the time that the
-    /// group does, or so long. The group waits for half a session at least.
+    /// Marks the calls of these partitions as ignored, as blocking handlers cannot be ended. Returns when those calls began: a worker that
+    /// revokes partitions waits for them for half of the group's timeout, or for the time above. The group waits for half a session at
+    /// least.
     fn ignore(&mut self, scene: WorkScene<'_>, who: Who, places: &[Place]) -> Vec<Duration> {
         if !scene.options.blocking {
             return Vec::new();

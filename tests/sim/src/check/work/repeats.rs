@@ -1,4 +1,4 @@
-//! SAFE2 for workers: what is finished is handled again only where it was in flight or not yet committed when its partition moved.
+//! SAFE2 for workers: a finished record is handled again only if it was in flight or not yet committed when its partition moved.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -8,27 +8,27 @@ use crate::{
     events::{Event, How, Place, What, Who},
 };
 
-/// With less of it, what is finished beyond a gap is not always written down.
+/// With fewer bytes, records finished beyond a gap are not always recorded.
 const ENOUGH_METADATA: usize = 1_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Repeats {
     claims: BTreeMap<Place, Claim>,
     held: BTreeMap<(Who, Place), Assignment>,
-    /// What was given up and is not told to be handed over yet.
+    /// Revoked assignments whose hand-over is not reported yet.
     given_up: BTreeMap<(Who, Place), Assignment>,
-    /// Who had an error since it was given its partitions: a commit that failed, or what is committed could not be read.
+    /// Members with an error since they were given their partitions: a commit failed, or the committed offsets could not be read.
     troubled: BTreeMap<Who, Duration>,
-    /// When each call of a handler that runs began.
+    /// When each running call of a handler began.
     began: BTreeMap<(Who, u64), Duration>,
-    /// Since when. What ended at that moment may have been cancelled there.
+    /// Since when each is stopping. A handler that ended at that moment may have been cancelled.
     stopping: BTreeMap<Who, Duration>,
-    /// When each last sent a commit that it had not sent before.
+    /// When each last sent a new commit.
     sent: BTreeMap<Who, Duration>,
     last_sent: BTreeMap<(Who, Place), (i64, String)>,
 }
 
-/// What the group's commit of a partition says.
+/// The content of the group's commit of a partition.
 #[derive(Clone, Debug, Default)]
 struct Claim {
     committed: i64,
@@ -49,17 +49,17 @@ impl Claim {
 struct Assignment {
     since: Duration,
     before: Claim,
-    /// What it has finished, and when.
+    /// The records that it has finished, and when.
     finished: BTreeMap<i64, Duration>,
-    /// Dead letters that were told. Those that are on their way when nothing more is waited for may be written once more.
+    /// Reported dead letters. Those in flight when nothing more is waited for may be written once more.
     letters: BTreeMap<i64, Duration>,
-    /// Since when handlers of it are dropped: what ends from then on may be of no account.
+    /// Since when its handlers are dropped: later ends may not count.
     cancelled: Option<Duration>,
-    /// When a handler of it last ended that was not.
+    /// When a handler of it that was not dropped last ended.
     ended: Option<Duration>,
-    /// When it was given up. What ended at that moment may have been cancelled there.
+    /// When it was revoked. A handler that ended at that moment may have been cancelled.
     given_up: Option<Duration>,
-    /// Its position was moved: what was finished beyond it before may be of another log.
+    /// Its position was moved: records finished beyond it before may be of another log.
     was_reset: bool,
 }
 
@@ -105,7 +105,7 @@ impl Repeats {
             }
             What::Lost { who, places } => self.forget(*who, places),
             What::HandedOver { who, places, lost } if *lost => self.forget(*who, places),
-            // How that went it says in the end.
+            // The outcome is reported at the end.
             What::HandedOver { who, .. } if self.stopping.contains_key(who) => {}
             What::HandedOver { who, places, .. } => {
                 for place in places {
@@ -144,8 +144,8 @@ impl Repeats {
                 }
                 match how {
                     How::Dropped => drop(held.cancelled.get_or_insert(now)),
-                    // It blocked on after it was cancelled, and that was no earlier than when another one of them was not; at that very moment
-                    // perhaps.
+                    // It blocked on after it was cancelled, and that was no earlier than the end of another one that was not cancelled;
+                    // perhaps at that very moment.
                     How::Ignored => {
                         let tied = held.ended.filter(|ended| began.is_some_and(|began| began <= *ended));
                         held.cancelled.get_or_insert(tied.unwrap_or(now));
@@ -201,7 +201,7 @@ impl Repeats {
         })
     }
 
-    /// What it finished is committed when it gives a partition up in order.
+    /// Checks that all records finished are committed when a partition is revoked in order.
     fn judge_end(
         &self,
         scene: WorkScene<'_>,
@@ -218,7 +218,7 @@ impl Repeats {
         }
         let claim = self.claims.get(place).cloned().unwrap_or_default();
         let sent = self.sent.get(&who).copied().unwrap_or_default();
-        // What ends at the very moment of the last commit may be cancelled at that moment.
+        // A handler that ends at the very moment of the last commit may be cancelled then.
         let stops = self.stopping.get(&who).copied();
         let counts = |at: &Duration| {
             *at != sent

@@ -1,4 +1,4 @@
-//! Histories that never happened, for each rule about workers.
+//! Forged histories for each rule about workers.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ fn options() -> Work {
     }
 }
 
-/// Eight records of two keys in turn, and the first member has their partition.
+/// Eight records of two alternating keys; the first member has their partition.
 fn begun() -> Forged {
     let planned = Forged::new().planned(|plan| plan.work = Some(options()));
     let written = (0..8).fold(planned.written(0..8, 0), |forged, offset| {
@@ -124,9 +124,9 @@ fn safe1_a_commit_passes_what_is_neither_handled_nor_dead_lettered() {
     let poison = || handles(done(begun(), M0, [0, 1]), M0, 2, How::Poison);
     poison().commits(M0, 3).is_found("SAFE1");
     letter(poison(), 2).commits(M0, 3).holds();
-    // Its letter comes after the commit.
+    // Its letter arrives after the commit.
     letter(poison().commits(M0, 3), 2).is_found("SAFE1");
-    // Nobody can read it any more.
+    // The records can no longer be read.
     done(begun(), M0, [0, 1]).tell(What::StartMoved { at: orders(), start: 3 }).commits(M0, 3).holds();
 }
 
@@ -163,7 +163,7 @@ fn safe2_what_is_finished_is_begun_again() {
         to_offset: Some(0),
     });
     begins(told, M0, 0).is_found("SAFE2");
-    // A failure is tried again.
+    // A failure is retried.
     handles(handles(begun(), M0, 0, How::Failed), M0, 0, How::Done).holds();
 }
 
@@ -176,7 +176,7 @@ fn safe2_what_was_committed_is_begun_again_by_the_next_owner() {
     let claimed = || claims(some().commits(M0, 4), &[(5, 6)]);
     begins(done(crashes(claimed()), M1, [7]), M1, 5).is_found("SAFE3");
     begins(crashes(claimed()), M1, 5).is_found("SAFE2");
-    // It could not read, or keeps none.
+    // It could not read the offsets, or keeps no metadata.
     let error = What::Failed {
         who: M1,
         call: "worker",
@@ -196,7 +196,7 @@ fn safe2_a_partition_is_handed_over_in_order_and_what_was_finished_is_not_commit
     hands_over(some().commits(M0, 2), M0, false).holds();
     hands_over(claims(some().commits(M0, 1), &[(1, 2)]), M0, false).holds();
     hands_over(some(), M0, true).holds();
-    // It was told at the moment at which another was cancelled.
+    // It was reported at the moment at which another was cancelled.
     let cancelled = |how| {
         let running = begins(begins(done(begun(), M0, [0]).commits(M0, 1), M0, 1), M0, 2);
         let cut = ends(running, M0, 2, How::Dropped).at_once(What::HandlerEnded {
@@ -213,7 +213,7 @@ fn safe2_a_partition_is_handed_over_in_order_and_what_was_finished_is_not_commit
 
 #[test]
 fn safe2_what_ends_when_nobody_waits_any_longer_is_not_committed() {
-    // A letter is told after the last commit was made, which is sent once more.
+    // A letter is reported after the last commit was made, which is sent once more.
     let sends = |forged: Forged, metadata: &str| {
         let metadata = metadata.to_owned();
         forged.tell(What::CommitSent { who: M0, at: orders(), offset: 1, epoch: -1, metadata }).noted(M0, 1)
@@ -226,7 +226,7 @@ fn safe2_what_ends_when_nobody_waits_any_longer_is_not_committed() {
     let late = |again| hands_over(sends(told(sends(done(begun(), M0, [0]), "a")), again), M0, false);
     late("a").holds();
     late("b").is_found("SAFE2");
-    // A handler ends at the very moment at which its partition is given up.
+    // A handler ends at the very moment at which its partition is revoked.
     let ended = What::HandlerEnded { who: M0, call: 1, at: orders(), offset: 1, how: How::Done };
     let gives_up = |forged: Forged| {
         let given_up = forged.at_once(What::Revoked { who: M0, places: vec![orders()] });
@@ -256,7 +256,7 @@ fn safe2_a_clean_stop_leaves_something_uncommitted() {
     stops(done(begun(), M0, [0, 1]).commits(M0, 2), true).holds();
     stops(done(begun(), M0, [0, 1]), true).is_found("SAFE2");
     stops(done(begun(), M0, [0, 1]), false).holds();
-    // A handler ends at the very moment at which it is stopped.
+    // A handler ends at the very moment at which the worker is stopped.
     let at_once = |forged: Forged| {
         let closing = forged.at_once(What::CloseBegins { who: M0, timeout: ms(1_000) });
         closing.revoked(M0).tell(What::WorkerEnded { who: M0, clean: true })
@@ -302,22 +302,23 @@ fn safe3_another_is_still_at_it() {
     moved(running()).is_found("SAFE3");
     moved(ends(running(), M0, 0, How::Dropped)).holds();
     begins(crashes(running()), M1, 0).holds();
-    // Whoever is stopped cannot end anything.
+    // A stopped process cannot end anything.
     moved(running().tell(What::Frozen { who: M0 })).holds();
-    // Nobody told it.
+    // It was not told.
     moved(running().tell(What::MemberGone { member: M0.to_string(), why: "replaced" })).holds();
 }
 
 #[test]
 fn safe3_a_handler_that_blocks_goes_on_when_its_partition_is_gone() {
     let running = || called(with(begun(), |work| work.blocking = true), M0, 9, 0);
-    // Nobody can end it: the next owner does not wait for it, but this one does, should it be given the partition again.
+    // The handler cannot be ended: the next owner does not wait for it, but this member does, if it is given the partition again.
     let late = || running().wait(3_100);
     called(late().revoked(M0).joins(M1, 2), M1, 1, 0).holds();
-    // It gave the partition up before it had to; or is stopped, and in a hurry.
+    // It revoked the partition before it had to; or is being stopped, with little time.
     let early = || running().wait(1_000).revoked(M0);
     early().assigned(M0, 2).is_found("SAFE3");
-    // What ends by itself (the plans of seeds 9039075 and 9041086: its producer was fenced, a handler could not go on) waits no longer.
+    // A worker that ends by itself (the plans of seeds 9039075 and 9041086: its producer was fenced, a handler could not go on) no longer
+    // waits.
     early().holds();
     running().tell(What::CloseBegins { who: M0, timeout: ms(10_000) }).revoked(M0).holds();
     called(running().joins(M1, 2), M1, 1, 0).is_found("SAFE3");
@@ -325,10 +326,10 @@ fn safe3_a_handler_that_blocks_goes_on_when_its_partition_is_gone() {
     called(again(), M0, 10, 0).is_found("SAFE3");
     let ended = |how| What::HandlerEnded { who: M0, call: 9, at: orders(), offset: 0, how };
     called(again().tell(ended(How::Ignored)), M0, 10, 0).holds();
-    // It looks whether anybody waits for it before it says that it is done.
+    // It checks whether its result is still awaited before it reports success.
     late().revoked(M0).tell(ended(How::Done)).is_found("SAFE3");
     late().tell(ended(How::Done)).revoked(M0).holds();
-    // What it came to is of no account.
+    // Its result does not count.
     running().tell(ended(How::Done)).commits(M0, 1).holds();
     running().tell(ended(How::Ignored)).commits(M0, 1).is_found("SAFE1");
 }
@@ -405,7 +406,8 @@ fn safe15_more_handlers_run_or_more_records_wait_than_may() {
     waiting(17, 9_000).is_found("SAFE15");
 }
 
-/// A plan with two retry topics: records wait half a second in the first, and two in the second. The first member has their partitions too.
+/// A plan with two retry topics: records wait half a second in the first, and two seconds in the second. The first member has their
+/// partitions too.
 fn with_retries() -> Forged {
     let forged = with(begun(), |work| work.retries = vec![500, 2_000]);
     let places = vec![aside(1), aside(2)];
@@ -416,7 +418,7 @@ fn aside(stage: usize) -> Place {
     Place::new(&format!("retry.{stage}"), 0)
 }
 
-/// The handler fails so often with record 0, wherever it is.
+/// The handler fails these attempts with record 0, wherever it is.
 fn fails(forged: Forged, stage: usize, numbers: std::ops::RangeInclusive<u32>) -> Forged {
     let at = if stage == 0 { orders() } else { aside(stage) };
     numbers.fold(forged, |forged, attempt| {
@@ -428,7 +430,7 @@ fn fails(forged: Forged, stage: usize, numbers: std::ops::RangeInclusive<u32>) -
     })
 }
 
-/// Record 0 is appended to a retry topic; now, by the clock of whoever wrote it.
+/// Record 0 is appended to a retry topic; now, by the clock of its writer.
 fn put_aside(forged: Forged, stage: usize, attempts: u32, first: &str) -> Forged {
     put_aside_with(forged, stage, Some(attempts), Some(first), digest(0))
 }
@@ -469,7 +471,7 @@ fn safe12_a_record_is_put_aside_that_is_not_out_of_attempts_or_says_something_el
 fn safe12_attempts_and_the_first_failure_go_with_a_record_through_its_topics() {
     let once = || put_aside(fails(with_retries(), 0, 1..=2), 1, 2, "not now 1").wait(500);
     fails(once(), 1, 3..=4).holds();
-    // It begins with the first attempt again; or has one more than there are.
+    // Its attempts begin at 1 again; or there is one more than allowed.
     fails(once(), 1, 1..=1).is_found("SAFE12");
     fails(once(), 1, 3..=5).is_found("SAFE12");
     let told = |first: &str, of| {
@@ -523,7 +525,7 @@ fn safe1_a_commit_passes_a_record_that_is_neither_put_aside_nor_handled_where_it
     let again = || fails(commits(put(), orders()).wait(500), 1, 3..=4);
     commits(again(), aside(1)).is_found("SAFE1");
     commits(put_aside(again(), 2, 4, "not now 1"), aside(1)).holds();
-    // In the end all is handled that is in any of them.
+    // In the end the records of all retry topics are handled.
     let rest = |forged| commits_all(done(forged, M0, 1..8));
     assert_eq!(left(rest(put())), [(0, 1)]);
     let handled = fails(put().wait(500), 1, 3..=3).tell(What::HandlerEnded {
@@ -536,12 +538,12 @@ fn safe1_a_commit_passes_a_record_that_is_neither_put_aside_nor_handled_where_it
     assert_eq!(left(commits(rest(handled), aside(1))), []);
 }
 
-/// The group's commit of all eight.
+/// The group commits all eight.
 fn commits_all(forged: Forged) -> Forged {
     forged.commits(M0, 8)
 }
 
-/// A breaker that opens when two of four fail, for a second, and closes after two probes.
+/// A breaker that opens when two of four attempts fail, for a second, and closes after two probes.
 fn guarded() -> Forged {
     with(begun(), |work| {
         work.breaker = Some(Breaker { share: 50, window: 4, pause: 1_000, probes: 2 });
@@ -585,7 +587,7 @@ fn safe21_a_breaker_changes_for_no_reason() {
     closes(probes(probes(half_open(), 4, How::Done), 5, How::Done)).holds();
     says(probes(half_open(), 4, How::Done), "open").is_found("SAFE21");
     says(probes(half_open(), 4, How::Failed), "open").holds();
-    // What had succeeded counts on where a record fails again, and not where another fails.
+    // Earlier successes still count if a record fails again, but not if another one fails.
     let again = |offset| {
         let one = probes(half_open(), 4, How::Done);
         let open = says(probes(one, offset, How::Failed), "open").wait(1_000);
@@ -621,7 +623,7 @@ fn safe6_what_a_handler_is_given_after_its_member_was_put_out() {
     batch(begun().planned(|plan| plan.work.as_mut().unwrap().batch = 2)).holds();
 }
 
-/// What is left in the end: of each partition the first record, and how many there are.
+/// The records left at the end: for each partition the first one, and their number.
 fn left(forged: Forged) -> Vec<(i64, usize)> {
     let mut judge = crate::check::Judge::new(std::sync::Arc::new(forged.plan.clone()));
     forged.events().iter().for_each(|event| judge.feed(event));
@@ -660,11 +662,11 @@ fn safe3_of_one_worker_two_handlers_are_at_a_lane_of_a_log_that_was_cut() {
     called(cut(Order::Unordered), M0, 10, 2).is_found("SAFE3");
     let ended = What::HandlerEnded { who: M0, call: 9, at: orders(), offset: 2, how: How::Ignored };
     called(cut(Order::Key).tell(ended), M0, 10, 2).holds();
-    // Of another worker nobody can say what it knows.
+    // It is not known what another worker was told.
     called(cut(Order::Key).revoked(M0).joins(M1, 2), M1, 10, 2).holds();
 }
 
-/// An operator has the group pass over what was there, and nothing that comes later.
+/// An operator has the group skip the present records, but none that are written later.
 #[test]
 fn safe12_what_is_written_behind_an_offset_that_was_set_is_handled() {
     let set = |offset: i64| {
@@ -676,7 +678,7 @@ fn safe12_what_is_written_behind_an_offset_that_was_set_is_handled() {
     assert_eq!(left(set(8)), []);
     let later = set(8).tell(What::Appended { at: orders(), offset: 8, id: 77, transaction: 0 });
     assert_eq!(left(later.commits(M0, 9)), [(8, 1)]);
-    // The plan of seed 9026265: what an operator sets names no leader epoch, and nobody can see that the log was cut since.
+    // The plan of seed 9026265: an operator's commit has no leader epoch, and no member can see that the log was cut since.
     let cut = |set_to, end| {
         let some = done(with(begun(), |work| work.cuts = true), M0, 0..8).commits(M0, 4);
         let (member, generation, leader_epoch) = (String::new(), -1, -1);
@@ -698,15 +700,15 @@ fn safe12_what_is_written_behind_an_offset_that_was_set_is_handled() {
     assert_eq!(left(cut(8, 6).commits(M0, 8)), []);
     assert_eq!(left(cut(7, 6).commits(M0, 8)), [(7, 1)], "what lies behind it is seen");
     assert_eq!(left(cut(6, 6).commits(M0, 8)), [(6, 2)], "the cut is not below it");
-    // What a member has committed since says of which log it is.
+    // A member's later commit shows which log it belongs to.
     assert_eq!(left(again(cut(8, 6).commits(M0, 8).truncated(6).wait(5)).commits(M0, 8)), [(6, 1)]);
     let back = || set(2);
     assert_eq!(left(back()), [(2, 6)]);
     assert_eq!(left(done(back(), M0, 4..8).commits(M0, 8)), [], "handled is handled, before it or after");
 }
 
-/// The plan of seed 6003106: the first commit of all is sent for a topic by its name that was created again. What it says beyond its offset is told from the
-/// records of the new one by their time.
+/// The plan of seed 6003106: the very first commit is sent by topic name for a topic that was created again. The timestamps in its metadata
+/// distinguish its claims from the records of the new one.
 #[test]
 fn safe1_a_commit_may_be_of_a_former_topic_as_long_as_nobody_has_heard_of_the_new_one() {
     let again = |waits, offset| {

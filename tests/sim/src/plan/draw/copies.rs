@@ -1,19 +1,19 @@
-//! Plans of which the members write copies of what they read, in transactions.
+//! Plans whose members write copies of the records they read, in transactions.
 
 use crate::{
     plan::{Commits, Copies, Leave, Member, Plan, Protocol, Reset},
     random::Random,
 };
 
-/// In how many members copy what they read, in transactions; and in how many of those two have one `transactional.id`.
+/// The percentage of seeds in which members copy, in transactions; and of those in which two have the same `transactional.id`.
 const COPY: u64 = 15;
 const RIVALS: u64 = 20;
-/// In how many of those they do it by the loop of `offtake-exactly-once`.
+/// The percentage of those that use the loop of `offtake-exactly-once`.
 const STEPS: u64 = 50;
 
 impl Plan {
-    /// All members write copies of what they read, in transactions. Nothing happens to the logs that is told as a reset: those are read again
-    /// or not at all, and nobody has promised anything of that.
+    /// Makes all members write copies of the records they read, in transactions. Removes faults to the logs that are reported as resets:
+    /// after those, records are read again or not at all, and nothing is promised about them.
     pub(super) fn draw_copies(&mut self, random: &mut Random) {
         if !random.percent(COPY) {
             return;
@@ -36,7 +36,7 @@ impl Plan {
         for member in &mut self.members {
             (member.commits, member.read_committed, member.keeps_offsets) =
                 (Commits::Transaction, true, false);
-            // What one poll hands out is done within the transaction's time.
+            // The records of one poll are processed within the transaction's timeout.
             let most = timeout / 3 / member.processing.1.max(1);
             member.max_poll_records =
                 member.max_poll_records.max(3).min(u32::try_from(most).unwrap_or(u32::MAX));
@@ -50,7 +50,8 @@ impl Plan {
         }
     }
 
-    /// A process that is started with the `transactional.id` of another, and is gone in the end: as long as both are there, none gets on.
+    /// Adds a process that is started with the `transactional.id` of another, and is gone in the end: while both run, neither makes
+    /// progress.
     fn draw_rival(&mut self, random: &mut Random) {
         let first = random.below(self.members.len());
         let joins = random.between(self.members[first].joins, self.calm - 1_000);

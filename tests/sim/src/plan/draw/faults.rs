@@ -1,14 +1,14 @@
-//! Which faults there are, and when.
+//! The kinds of faults, and when they happen.
 
 use crate::{
     plan::{Fault, Harm, Odd, Plan, Protocol, Work},
     random::Random,
 };
 
-/// Requests of the consumer, by their number: what rules strike.
+/// Requests of the consumer, by API number, that rules strike.
 const APIS: &[i16] = &[1, 1, 2, 3, 8, 8, 9, 10, 11, 12, 13, 14, 18, 23, 68, 68];
 
-/// Codes that Kafka answers to each.
+/// A code that Kafka answers to this API.
 fn code_for(random: &mut Random, api: i16) -> i16 {
     let codes: &[i16] = match api {
         1 => &[6, 6, 74, 76, 70, 71, -1, 3, 5, 100, 56],
@@ -18,7 +18,7 @@ fn code_for(random: &mut Random, api: i16) -> i16 {
         9 => &[14, 15, 16, 88, 88, -1],
         10 => &[15, 14, -1],
         11 => &[14, 15, 16, 25, -1],
-        // Not 27: a coordinator that says so has heard the member, and this one would not have.
+        // Not 27: a coordinator that answers so has renewed the member's session, and this one would not have.
         12 => &[14, 15, 16, 22, 25],
         13 => &[14, 15, 16, 25],
         14 => &[14, 15, 16, 27, 22, 25, -1],
@@ -38,10 +38,10 @@ fn code_for(random: &mut Random, api: i16) -> i16 {
 /// Requests of a producer with transactions.
 const TRANSACTION_APIS: &[i16] = &[0, 0, 3, 10, 22, 22, 24, 25, 26, 26, 26, 28, 28];
 
-/// Requests that matter to a worker: its dead letters, its commits, what was committed.
+/// Requests that matter to a worker: its dead letters, its commits, the committed offsets.
 const WORK_APIS: &[i16] = &[0, 0, 0, 3, 8, 8, 8, 9, 9, 10, 12, 22, 68];
 
-/// What brokers answer to Produce: some of it passes, some does not.
+/// Codes that brokers answer to Produce: some are transient, some are not.
 const PRODUCE_CODES: &[i16] = &[2, 3, 5, 6, 6, 7, 10, 19, 20, 29, 45, 59];
 
 const ODDS: &[Odd] = &[
@@ -70,7 +70,7 @@ const LATER_ODDS: &[Odd] = &[
 ];
 
 impl Plan {
-    /// So many more, least and most, each with the time that is left until all must be calm.
+    /// Adds between least and most faults, each drawn with the time that is left until all must be calm.
     pub(super) fn add_faults(
         &mut self,
         random: &mut Random,
@@ -99,7 +99,7 @@ impl Plan {
                 let by = i64::try_from(random.between(1, 20)).unwrap_or(1);
                 Harm::Elect { topic, partition, by, to: broker }
             }
-            // The other topic is for those that still want something.
+            // The other topic is for the members that still read.
             1 if self.topics.len() > 1 => Harm::Delete { topic: 1 },
             2 => Harm::Drop { api, times: 1 },
             3 => Harm::Held { api, lasts: random.between(1, left.min(8_000)) },
@@ -155,7 +155,7 @@ impl Plan {
             4 => Harm::Late { api, by: short, times: few },
             5 => Harm::Swallow { api, times: 1 },
             6 | 7 => Harm::Code { api, code: code(random, api), times: few },
-            // Nobody may write there for a while.
+            // Writing there is refused for a while.
             8 => Harm::Code { api: 0, code: 29, times: 1_000 },
             9 => Harm::MoveLetters { partition, to: broker },
             10 => Harm::Freeze { member, lasts: long },
@@ -164,7 +164,7 @@ impl Plan {
         }
     }
 
-    /// The last record or two of a partition are gone: what is at a handler stays, mostly.
+    /// Cuts the last record or two of a partition, which mostly spares the records at handlers.
     pub(super) fn cut(&self, random: &mut Random, _: u64) -> Harm {
         let topic = random.below(self.topics.len());
         let partition = any_partition(random, self.topics[topic].partitions);
@@ -177,7 +177,7 @@ fn any_partition(random: &mut Random, count: i32) -> i32 {
 }
 
 pub(super) fn faults(random: &mut Random, plan: &Plan) -> Vec<Fault> {
-    // A tenth of the seeds are peaceful: there the tight bounds hold.
+    // A tenth of the seeds have no faults: there the tight bounds hold.
     if random.percent(10) {
         return Vec::new();
     }
@@ -200,7 +200,7 @@ pub(super) fn faults(random: &mut Random, plan: &Plan) -> Vec<Fault> {
 
 const KINDS: usize = 28;
 
-/// `left`: until all must be calm again.
+/// `left`: the time until all must be calm again.
 fn harm(random: &mut Random, plan: &Plan, kind: usize, left: u64) -> Harm {
     let member = random.below(plan.members.len());
     let broker = plan.any_broker(random);

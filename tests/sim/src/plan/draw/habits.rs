@@ -1,4 +1,4 @@
-//! What applications and operators do that most plans do not have.
+//! Habits of applications and operators that most plans do not have.
 
 use super::member;
 use crate::{
@@ -6,30 +6,30 @@ use crate::{
     random::Random,
 };
 
-/// In how many seeds in a hundred members keep offsets elsewhere, where they can.
+/// The percentage of seeds in which members keep offsets elsewhere, where they can.
 const KEEP_OFFSETS: u64 = 30;
-/// In how many members change what they are subscribed to.
+/// The percentage in which members change their subscription.
 const RESUBSCRIBE: u64 = 15;
-/// In how many a process is started twice.
+/// The percentage in which a process is started twice.
 const TWINS: u64 = 12;
-/// In how many all members leave for a while, and an operator sets committed offsets meanwhile.
+/// The percentage in which all members leave for a while, and an operator sets committed offsets meanwhile.
 const RESET_OFFSETS: u64 = 8;
-/// In how many of those with two topics all drop one for a while, and an operator deletes what is committed of it.
+/// Of those with two topics, the percentage in which all drop one for a while, and an operator deletes its committed offsets.
 const DELETE_OFFSETS: u64 = 8;
-/// In how many brokers come back under other addresses.
+/// The percentage in which brokers return at other addresses.
 const MOVE_BROKERS: u64 = 12;
-/// In how many somebody assigns by hand.
+/// The percentage in which a member assigns by hand.
 const BY_HAND: u64 = 12;
-/// In how many logs have older formats.
+/// The percentage in which logs have older formats.
 const LEGACY: u64 = 10;
-/// In how many the cleaner is busy.
+/// The percentage in which the cleaner is busy.
 const CLEAN: u64 = 10;
 
 impl Plan {
-    /// What applications do that came later still, from another stream.
+    /// Draws habits that were added later still, from another stream.
     pub(super) fn draw_habits(&mut self, random: &mut Random) {
-        // Who finishes records in any order has no offset to keep. And where metadata know no epochs, nobody can see that an
-        // offset is of a log that was cut.
+        // A member that finishes records in any order has no offset to keep. And where metadata have no epochs, no member can see that an
+        // offset belongs to a log that was cut.
         let in_order = self.members.iter().all(|member| member.commits != Commits::Each);
         let no_epochs = |fault: &Fault| matches!(fault.what, Harm::Odd { which: Odd::NoEpochs, .. });
         let keeps = random.percent(KEEP_OFFSETS) && in_order && !self.faults.iter().any(no_epochs);
@@ -38,7 +38,7 @@ impl Plan {
         }
     }
 
-    /// Members that add a topic, drop one, or go from names to patterns and back, while they run. In the end each wants all.
+    /// Members that add a topic, drop one, or change from names to patterns and back, while they run. In the end each subscribes to all.
     pub(super) fn draw_resubscriptions(&mut self, random: &mut Random) {
         if !random.percent(RESUBSCRIBE) {
             return;
@@ -64,13 +64,13 @@ impl Plan {
         }
     }
 
-    /// All members leave and come again; in between an operator sets what is committed.
+    /// All members leave and return; in between an operator sets the committed offsets.
     pub(super) fn draw_resets(&mut self, random: &mut Random) {
         if !random.percent(RESET_OFFSETS) {
             return;
         }
         let leave = random.between(self.calm / 4, self.calm / 2);
-        // A member that dies, or does not say that it goes, is a member until its session ends.
+        // A member that dies, or does not announce its leaving, is a member until its session ends.
         let gap = if random.percent(50) { 1_500 } else { self.session_timeout + 2_000 };
         let back = leave + gap;
         self.calm = self.calm.max(back + 3_000);
@@ -92,7 +92,7 @@ impl Plan {
         }
     }
 
-    /// Brokers that come back elsewhere: one, two that change places, or all.
+    /// Brokers that return at other addresses: one, two that swap, or all.
     pub(super) fn draw_addresses(&mut self, random: &mut Random) {
         // Without connections there are no addresses.
         if !random.percent(MOVE_BROKERS) || !self.connections || self.faults.is_empty() {
@@ -127,7 +127,7 @@ impl Plan {
         }
     }
 
-    /// Topics that are compacted again and again, with tombstones, and with batches of which only the header stays.
+    /// Topics that are compacted again and again, with tombstones, and with batches of which only the header remains.
     pub(super) fn draw_cleaning(&mut self, random: &mut Random) {
         if !random.percent(CLEAN) {
             return;
@@ -147,7 +147,7 @@ impl Plan {
         }
     }
 
-    /// Logs that were begun before Kafka 0.11. Their records have no leader epoch: where a log is cut nobody could see it.
+    /// Logs begun before Kafka 0.11. Their records have no leader epoch, so no client could see that such a log was cut.
     pub(super) fn draw_formats(&mut self, random: &mut Random) {
         if !random.percent(LEGACY)
             || self.faults.is_empty()
@@ -163,7 +163,7 @@ impl Plan {
         }
     }
 
-    /// Somebody that is no member of a group, reads what it likes, and now and then something else.
+    /// A client that is no member of a group reads what it likes, and now and then something else.
     pub(super) fn draw_hands(&mut self, random: &mut Random) {
         if !random.percent(BY_HAND) {
             return;
@@ -204,7 +204,7 @@ impl Plan {
         self.keep_polling();
     }
 
-    /// All drop a topic for a while, and an operator deletes what is committed of it.
+    /// All drop a topic for a while, and an operator deletes its committed offsets.
     pub(super) fn draw_deletion(&mut self, random: &mut Random) {
         if !random.percent(DELETE_OFFSETS) || self.topics.len() < 2 {
             return;

@@ -1,4 +1,4 @@
-//! Plans of which the members are workers.
+//! Plans whose members are workers.
 
 use crate::{
     plan::{
@@ -7,23 +7,23 @@ use crate::{
     random::Random,
 };
 
-/// In how many seeds in a hundred the members are workers, of those in which they copy nothing.
+/// The percentage of seeds whose members are workers, among those without copies.
 const WORK: u64 = 15;
 
-/// In how many of these logs are cut and offsets are set, where a plan does that.
+/// The percentage of these in which logs are cut and offsets are set, where a plan has such faults.
 const CUTS: u64 = 50;
-/// In how many of these topics are created again.
+/// The percentage of these in which topics are created again.
 const RECREATES: u64 = 50;
-/// In how many they work in transactions.
+/// The percentage that work in transactions.
 const TRANSACTIONAL: u64 = 30;
-/// In how many of the others that have dead letters, and no cuts, there are retry topics.
+/// Of the others that have dead letters and no cuts, the percentage with retry topics.
 const RETRIES: u64 = 50;
-/// In how many of those without batches handlers block their threads, and of those whose logs are cut.
+/// The percentages of those without batches whose handlers block their threads: in general, and among those whose logs are cut.
 const BLOCKING: u64 = 30;
 const BLOCKING_BESIDE_CUTS: u64 = 60;
 
 impl Plan {
-    /// All members are workers. Nothing happens to the logs that takes back what was read, but cuts in some.
+    /// Makes all members workers. Nothing happens to the logs that undoes reading, except for cuts in some plans.
     pub(super) fn draw_work(&mut self, random: &mut Random) {
         if !random.percent(WORK) || self.copies.is_some() {
             return;
@@ -60,7 +60,7 @@ impl Plan {
         }
         work.draw_blocking(&mut Random::new(self.seed, 37));
         if work.blocking && work.cuts {
-            // Somewhat slower than records come, so that something is at a handler.
+            // Somewhat slower than records arrive, so that some are at a handler.
             for member in &mut self.members {
                 member.processing.1 = member.processing.1.max(60);
             }
@@ -75,7 +75,7 @@ impl Plan {
         self.keep_polling();
     }
 
-    /// All of them write copies, and no dead letters: what has no copy is not done.
+    /// All of them write copies, and no dead letters: a record without a copy is not finished.
     fn be_transactional(&mut self, work: &mut Work, random: &mut Random) {
         (work.transactional, work.letters, work.poison, work.doomed) = (true, None, 0, 0);
         // Copies count too.
@@ -116,7 +116,7 @@ impl Plan {
         };
         let never_done = |share: u64| if letters.is_some() { share } else { 0 };
         let (poison, doomed) = (rarely(random, 20), rarely(random, 8));
-        // Without an end of attempts, or while a breaker counts none, such a record is tried for ever.
+        // Without a limit of attempts, or while a breaker counts none, such a record is tried for ever.
         let doomed = if attempts == 0 || breaker.is_some() { 0 } else { doomed };
         let calm = self.calm;
         let outages = (0..random.between(0, 2)).filter(|_| breaker.is_some() || random.percent(15));
@@ -152,7 +152,7 @@ impl Plan {
             doomed: never_done(doomed),
             flaky: rarely(random, 40),
             panics: rarely(random, 10),
-            // What never ends is ended by its time alone.
+            // A hanging attempt ends by its timeout alone.
             hangs: if timeout.is_some() { rarely(random, 10) } else { 0 },
             slow: rarely(random, 10),
             fatal: if random.percent(10) { random.between(1, 5) } else { 0 },
@@ -168,25 +168,26 @@ impl Plan {
 }
 
 impl Work {
-    /// What is out of attempts is put aside for a while, once or twice.
+    /// Records out of attempts are put aside for a while, once or twice.
     fn draw_retries(&mut self, random: &mut Random) {
         if !random.percent(RETRIES) {
             return;
         }
-        // Without an end of attempts nothing is ever put aside.
+        // Without a limit of attempts no record is ever put aside.
         self.attempts = if self.attempts == 0 { *random.pick(&[1, 2]) } else { self.attempts };
         let delays = (0..random.between(1, 2)).map(|_| *random.pick(&[50, 400, 1_500, 4_000]));
         self.retries = delays.collect();
     }
 
-    /// Such a handler is told of two things in one way, that it has taken too long and that nobody waits for it. Without a limit it is the second.
+    /// A blocking handler gets the same signal for a timeout and for a result that is no longer awaited. Without a timeout it is the
+    /// second.
     fn draw_blocking(&mut self, random: &mut Random) {
         let share = if self.cuts { BLOCKING_BESIDE_CUTS } else { BLOCKING };
         if random.percent(share) && self.batch == 1 {
             (self.blocking, self.timeout, self.hangs) = (true, None, 0);
-            // What takes long is at it still when something happens to its partition.
+            // A slow one is still running when something happens to its partition.
             self.slow += if self.cuts { random.between(40, 70) } else { random.between(0, 30) };
-            // Then whatever is begun beside it is of its lane.
+            // With this order, every record begun beside it is in its lane.
             if self.cuts && random.percent(50) {
                 self.order = Order::Partition;
             }
@@ -199,13 +200,13 @@ fn be_a_worker(member: &mut Member, read_committed: bool) {
     (member.keeps_offsets, member.pauses_assigned, member.drops, member.pauses) = (false, false, 0, 0);
     (member.listener, member.per_poll, member.poll_timeout) = ((0, 0), 0, 0);
     member.resubscribes.clear();
-    // A worker's patterns are matched by the client.
+    // The client matches a worker's patterns.
     member.patterns &= !member.consumer_protocol;
     member.max_poll_records = member.max_poll_records.min(50);
     member.processing = (member.processing.0, member.processing.1 * 4);
 }
 
-/// What is done to logs and offsets that may be judged by what is left in the end.
+/// Whether this fault to logs or offsets can be checked by what is left at the end.
 fn is_cut(harm: &Harm) -> bool {
     matches!(
         harm,

@@ -1,4 +1,4 @@
-//! A token endpoint by properties: Java's (KIP-768, KIP-1139, KIP-1258) and librdkafka's.
+//! A token endpoint from properties: Java's (KIP-768, KIP-1139, KIP-1258) and librdkafka's.
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
@@ -21,8 +21,8 @@ const FILE: &str = "sasl.oauthbearer.assertion.file";
 const KEY_FILE: &str = "sasl.oauthbearer.assertion.private.key.file";
 const ISSUER: &str = "sasl.oauthbearer.assertion.claim.iss";
 
-/// What Java reads of TLS from the options in `sasl.jaas.config`: brokers are not who is asked, so their `ssl.*` do not count. The
-/// name in the certificate is always compared.
+/// The TLS options that Java reads from `sasl.jaas.config`: the endpoint is not a broker, so the brokers'
+/// `ssl.*` do not apply. The name in the certificate is always verified.
 const TLS_OPTIONS: [&str; 13] = [
     "ssl.protocol",
     "ssl.enabled.protocols",
@@ -56,7 +56,7 @@ impl SecurityConfig {
         Ok(TokenSource::Endpoint(endpoint, self.grant(jaas, retriever)?))
     }
 
-    /// Whom to trust at the endpoint, and what to show.
+    /// Which certificates to trust at the endpoint, and which one to send.
     fn endpoint_tls(&self, jaas: Option<&Jaas>) -> Result<TlsConfig, String> {
         let mut options = BTreeMap::new();
         for name in TLS_OPTIONS {
@@ -116,7 +116,8 @@ impl SecurityConfig {
         }
         let of_jaas = |name| jaas.and_then(|jaas| jaas.text(name)).map(str::to_owned);
         let scope = scope.or_else(|| of_jaas("scope"));
-        // Java prefers an assertion of a file, then one that is signed here, if its issuer is configured, to the secret.
+        // Like Java, an assertion from a file is preferred, then one that is signed here, if its issuer is
+        // configured, and then the secret.
         let has_assertion = self.get(FILE).is_some() || self.get(ISSUER).is_some();
         let client = LoginSource::Client {
             jaas: self.get("sasl.jaas.config").cloned(),
@@ -131,7 +132,7 @@ impl SecurityConfig {
         Ok(Grant::ClientSecret { client: Box::new(Login::new(client)?), scope, urlencode_header })
     }
 
-    /// What a client signs, or has had signed, instead of showing a secret.
+    /// The assertion that a client signs, or has had signed, in place of a secret.
     fn assertion(&self) -> Result<Assertion, String> {
         if let Some(file) = self.text(FILE) {
             return Ok(Assertion::File(file.into()));

@@ -19,7 +19,7 @@ fn source(settings: &[(&'static str, &str)]) -> TokenSource {
     config(settings).oauthbearer().unwrap_or_else(|error| panic!("{settings:?}: {error}")).source
 }
 
-/// The sentence about these properties, and nothing that is secret in it.
+/// The error text for these properties, which must not contain secrets.
 fn refused(settings: &[(&'static str, &str)]) -> String {
     let config = config(settings);
     let [conflict] = config.conflicts().try_into().unwrap_or_else(|all| panic!("{settings:?}: {all:?}"));
@@ -48,7 +48,7 @@ fn unsecured_tokens_are_made_by_javas_options_and_librdkafkas() {
     }
 }
 
-/// With and without the feature.
+/// Tests the error texts with and without the feature.
 #[test]
 fn each_mistake_of_a_source_has_its_sentence() {
     let jaas = format!("{MODULE};");
@@ -122,7 +122,7 @@ fn classes_of_java_that_do_what_is_done_here_are_fine_and_others_are_refused() {
         let error = refused(&[(URL, "file:///run/token"), (property, class)]);
         assert!(error.starts_with(&format!("`{property}` is ")) && error.contains(sentence), "{error}");
     }
-    // Whatever the mechanism.
+    // For other mechanisms too.
     let mut plain =
         config(&[(CLIENT, "com.example.hunter2"), ("sasl.username", "a"), ("sasl.password", "b")]);
     plain.put("sasl.mechanism", "PLAIN").unwrap();
@@ -229,7 +229,7 @@ mod endpoint {
         assert!(!shown.contains("hunter2"), "{shown}");
     }
 
-    /// What a provider of values says at each request counts.
+    /// The provider's current value is used for each request.
     #[tokio::test]
     async fn the_secret_is_looked_up_again() {
         let file = std::env::temp_dir().join(format!("offtake-oidc-{}", std::process::id()));
@@ -272,7 +272,7 @@ mod endpoint {
         assert_eq!(times.map(|time| time.as_millis()), [1001, 1002, 1003, 1004]);
     }
 
-    /// As in Java: the options of JAAS, not what is for brokers.
+    /// As in Java: the options of JAAS apply, not those for brokers.
     #[test]
     fn the_endpoint_has_a_trust_of_its_own() {
         let secret = "clientId=me clientSecret=hunter2";
@@ -319,7 +319,7 @@ mod endpoint {
             assert!(assertion.has_id && assertion.passphrase.is_some());
             assert!(!format!("{assertion:?}").contains("hunter2"));
         }
-        // Java's rule: an assertion is preferred to the secret when its file or its issuer is configured.
+        // As in Java, an assertion is preferred to the secret if its file or its issuer is configured.
         let secret = [(CLIENT_ID, "id"), (CLIENT_SECRET, "hunter2")];
         let (_, client_id) = signed(endpoint(&[&all[..], &secret].concat()).1);
         assert_eq!(client_id.as_deref(), Some("id"));
@@ -387,7 +387,7 @@ mod endpoint {
         }
     }
 
-    /// A conflict is found without reading a file; building reads them.
+    /// A conflict is detected without reading a file; building reads them.
     #[test]
     fn files_of_the_endpoints_tls_are_read_when_it_is_built() {
         let jaas =

@@ -1,8 +1,8 @@
-//! Assertions that stand for a secret: made here and signed, or read from a file.
+//! Assertions in place of a secret: created and signed here, or read from a file.
 
 use super::*;
 
-/// Files of one test.
+/// The files of one test.
 struct Files(tempfile::TempDir);
 
 impl Files {
@@ -17,7 +17,7 @@ impl Files {
     }
 }
 
-/// Whether the key in a file has signed the JWT.
+/// Whether the JWT was signed by the key in a file.
 fn is_signed_by(key_file: PathBuf, jwt: &str, algorithm: Algorithm) -> bool {
     let (signed, signature) = jwt.rsplit_once('.').unwrap();
     let mut signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
@@ -29,7 +29,7 @@ fn is_signed_by(key_file: PathBuf, jwt: &str, algorithm: Algorithm) -> bool {
         assert_eq!(signature.len(), 64);
         let number = |half: &[u8]| [&[2, 33, 0][..], half].concat();
         let halves = [number(&signature[..32]), number(&signature[32..])].map(|mut number| {
-            // DER has no zeros to spare.
+            // DER has no leading zeros beyond the one for the sign.
             while number[2] == 0 && number[3] < 0x80 {
                 number.remove(2);
                 number[1] -= 1;

@@ -1,5 +1,5 @@
-//! A coordinator of one transactional id, the log that it guards, and the group whose offsets go with its transactions. As much of Kafka's
-//! as there is to tell apart: what is pending, what is decided, and whose epoch counts.
+//! A coordinator of one transactional id, the log behind it, and the group whose offsets go with its transactions. It models what
+//! tests can tell apart: the pending and decided transactions, and the valid epoch.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,8 @@ use super::{
 pub(super) struct Coordinator {
     protocol: Protocol,
     pub(super) epoch: i16,
-    /// The epoch before, where its holder may still learn of this one. Not after somebody else has begun, or the time was over.
+    /// The previous epoch, while its holder may still learn the new one. `None` after another producer has begun, or after a
+    /// timeout.
     before: Option<i16>,
     pub(super) state: Held,
     pub(super) records: Decided,
@@ -31,14 +32,14 @@ pub(super) enum Held {
     Done { committed: bool },
 }
 
-/// The transactions whose record, and whose offsets, the open one has. There is but one of each, unless something went wrong.
+/// The transactions whose record or offsets are in the open transaction: one of each, unless something went wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Pending {
     pub(super) records: BTreeSet<Number>,
     pub(super) offsets: BTreeSet<Number>,
 }
 
-/// By the numbers of transactions.
+/// The decided transactions, by number.
 #[derive(Debug, Default)]
 pub(super) struct Decided {
     pub(super) committed: BTreeSet<Number>,
@@ -70,7 +71,7 @@ impl Coordinator {
         self.epoch += 1;
     }
 
-    /// Another producer begins with the id.
+    /// Lets another producer begin with the id.
     pub(super) fn fence(&mut self) {
         self.abort_if_open();
         self.state = Held::Empty;
@@ -78,7 +79,7 @@ impl Coordinator {
         self.before = None;
     }
 
-    /// The open transaction has lasted for too long: it is aborted, and its producer fenced.
+    /// Lets the open transaction time out: it is aborted, and its producer fenced.
     pub(super) fn lose_patience(&mut self) {
         self.abort_if_open();
         self.epoch += 1;
@@ -91,7 +92,7 @@ impl Coordinator {
         }
     }
 
-    /// The transaction of this epoch, opened if need be.
+    /// The transaction of this epoch, opened if necessary.
     pub(super) fn opens(&mut self, epoch: i16) -> Result<&mut Pending, ErrorCode> {
         if epoch != self.epoch {
             return Err(ErrorCode::InvalidProducerEpoch);
@@ -105,7 +106,7 @@ impl Coordinator {
         }
     }
 
-    /// What is written to, or sent to the group, belongs to an open transaction; with [`Protocol::Announced`] to one that is open already.
+    /// The open transaction that a record or offsets belong to. With [`Protocol::Announced`] it must be open already.
     pub(super) fn takes(&mut self, epoch: i16) -> Result<&mut Pending, ErrorCode> {
         let is_open = matches!(self.state, Held::Ongoing(_));
         if self.protocol == Protocol::Announced && epoch == self.epoch && !is_open {
@@ -145,7 +146,7 @@ impl Coordinator {
         identity(self.epoch)
     }
 
-    /// The offset that is committed is the number of the transaction.
+    /// Accepts offsets; the committed offset is the number of the transaction.
     fn take_offsets(&mut self, request: &TxnOffsetCommitRequest) -> TxnOffsetCommitResponse {
         let offsets = request.topics.iter().flat_map(|topic| &topic.partitions);
         let numbers: Vec<Number> = offsets
@@ -197,7 +198,7 @@ impl Coordinator {
     }
 }
 
-/// The answer that refuses a request.
+/// The response that refuses a request.
 pub(super) fn refusal(of: &Request, error_code: ErrorCode) -> Response {
     match of {
         Request::InitProducerId(_) => InitProducerIdResponse { error_code, ..Default::default() }.into(),

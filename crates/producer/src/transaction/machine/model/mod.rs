@@ -1,7 +1,7 @@
-//! The machine in every schedule, against a small model of a coordinator: answers that are lost, requests that come late or twice, refusals
-//! before and after the decision was written, callers who wait no longer, another producer, a coordinator that waits no longer.
+//! The machine in every schedule, against a small model of a coordinator: lost responses, requests that arrive late or twice,
+//! refusals before and after the decision was written, callers that time out, another producer, and a transaction that times out.
 //!
-//! A state is the steps that lead to it; two whose [`World::print`] is the same are one.
+//! A state is given by the steps that lead to it. Two states with the same [`World::print`] are the same.
 
 mod coordinator;
 mod world;
@@ -16,55 +16,55 @@ use world::World;
 /// The number of a transaction, as the application counts.
 type Number = u32;
 
-/// What may happen next.
+/// A possible next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
     Begin,
-    /// A record is sent within the transaction.
+    /// A record is sent in the transaction.
     Send,
-    /// It is written.
+    /// The record is written.
     Write,
-    /// It is not, and may have opened the transaction.
+    /// The record is not written, but may have opened the transaction.
     Fail,
     /// Offsets are to be committed with the transaction.
     SendOffsets,
     End {
         commits: bool,
     },
-    /// The request on its way arrives, and its answer too.
+    /// The request in flight arrives, and so does its response.
     Answer,
-    /// It arrives, and its answer does not.
+    /// The request arrives, but its response does not.
     LoseAnswer,
-    /// It does not arrive.
+    /// The request does not arrive.
     LoseRequest,
-    /// It will arrive later, when nobody waits for it.
+    /// The request will arrive later, when its caller no longer waits.
     Delay,
-    /// One of those arrives.
+    /// A delayed request arrives.
     Arrive,
-    /// It is refused before anything is done.
+    /// The request is refused before it is carried out.
     Refuse(ErrorCode),
-    /// It is carried out, and refused nevertheless: the coordinator lost its place meanwhile.
+    /// The request is carried out and refused nevertheless, because the coordinator has moved meanwhile.
     RefuseAfter(ErrorCode),
-    /// The pause before something is asked again is over.
+    /// The pause before a retry ends.
     AskAgain,
-    /// Nobody waits any longer for anything.
+    /// All waits time out.
     Expire,
-    /// The transaction has been open for too long: its coordinator aborts it.
+    /// The transaction has been open for too long, and its coordinator aborts it.
     Abandon,
     /// Another producer begins with the same id.
     Fence,
 }
 
-/// How much may happen.
+/// The limits of a schedule.
 #[derive(Clone, Copy, Debug)]
 struct Bounds {
     transactions: Number,
     sends_records: bool,
     sends_offsets: bool,
     faults: u32,
-    /// Callers that wait no longer.
+    /// Callers that time out.
     waits: u32,
-    /// Another producer, or a coordinator that waits no longer.
+    /// Another producer that begins, or a transaction that times out.
     fences: u32,
 }
 
@@ -74,7 +74,7 @@ const OFFSETS: Bounds = Bounds { sends_records: false, sends_offsets: true, ..RE
 const BOTH: Bounds = Bounds { sends_offsets: true, faults: 1, ..RECORDS };
 const FENCES: Bounds = Bounds { faults: 1, fences: 1, ..RECORDS };
 
-/// Tries every schedule; the number of states.
+/// Tries every schedule. Returns the number of states.
 fn explore(protocol: Protocol, bounds: Bounds) -> usize {
     let mut seen = HashSet::new();
     let mut queue = VecDeque::from([Vec::new()]);
@@ -92,7 +92,7 @@ fn explore(protocol: Protocol, bounds: Bounds) -> usize {
     seen.len()
 }
 
-/// In every schedule, what is told of a transaction is so.
+/// Asserts that in every schedule the reported outcome of each transaction is true.
 fn holds(bounds: Bounds) {
     for protocol in [Protocol::Announced, Protocol::EpochPerTransaction] {
         let states = explore(protocol, bounds);

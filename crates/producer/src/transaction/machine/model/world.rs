@@ -1,4 +1,4 @@
-//! The machine, its application and its coordinator, and what may happen to them.
+//! The machine, its application and its coordinator, and the steps that they may take.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ use super::{
     coordinator::{Coordinator, Held, Pending, refusal},
 };
 
-/// The record, or the offsets, of the open transaction.
+/// The state of the open transaction's record or offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     None,
@@ -35,7 +35,7 @@ enum Application {
     Idle,
     Begins,
     Open,
-    /// Its transaction ends; nothing was told yet.
+    /// The transaction is ending; nothing was reported yet.
     Ends {
         commits: bool,
     },
@@ -54,7 +54,7 @@ pub(super) struct World {
     offsets: Fate,
     sent: Option<Asked>,
     late: Vec<Request>,
-    /// What was told of each transaction that was to be committed.
+    /// The reported outcome of each transaction that was to be committed.
     told: BTreeMap<Number, Result<(), ErrorKind>>,
     faults: u32,
     waits: u32,
@@ -206,7 +206,7 @@ impl World {
                 self.waits += 1;
                 self.bench.now += MAX_BLOCK;
                 self.bench.machine.handle_timeout(self.bench.now);
-                // A request that has no answer by then is given up, and may arrive yet.
+                // A request without a response by then is given up, and may still arrive.
                 self.late.extend(self.sent.take().map(|asked| asked.request));
             }
             of_a_request => self.take_on_the_way(of_a_request),
@@ -257,13 +257,13 @@ impl World {
         self.bench.answers(&asked, response);
     }
 
-    /// When the next thing is asked, if nothing is on its way. Callers wait longer.
+    /// When the next request is sent, if none is in flight. Callers wait longer than that.
     fn pause_ends(&self) -> Option<Instant> {
         let at = self.bench.machine.poll_timeout().filter(|_| self.sent.is_none())?;
         (at <= self.bench.now + Duration::from_secs(3)).then_some(at.max(self.bench.now))
     }
 
-    /// What follows by itself: events, and that a transaction has all its outcomes.
+    /// Runs whatever follows without a step: events, and the report that all records have outcomes.
     fn run_until_idle(&mut self) {
         for _ in 0..50 {
             while let Some(event) = self.bench.machine.poll_event() {
@@ -290,7 +290,7 @@ impl World {
         self.broken = Some("it does not come to rest".to_owned());
     }
 
-    /// Nothing is committed before all of it has its outcome, nor without one of its records.
+    /// Checks that nothing is committed before everything has an outcome, nor without one of its records.
     fn watch(&mut self, request: &Request) {
         let is_whole =
             [self.record, self.offsets].iter().all(|sent| matches!(sent, Fate::None | Fate::Written));
@@ -310,7 +310,7 @@ impl World {
             }
             Event::Begun(Err(_)) => self.application = Application::Idle,
             Event::Added(_) if self.record == Fate::Waits => self.record = Fate::Sent,
-            // What waits is not sent; what was sent ends by itself.
+            // A waiting record is not sent; a sent one ends by itself.
             Event::Failed(_) if self.record == Fate::Waits => self.record = Fate::Failed,
             Event::OffsetsSent(_, told) => {
                 self.offsets = if told.is_ok() { Fate::Written } else { Fate::Failed };
@@ -332,7 +332,7 @@ impl World {
         }
     }
 
-    /// What must always be so.
+    /// Checks the invariants.
     pub(super) fn check(&self) -> Result<(), String> {
         if let Some(broken) = &self.broken {
             return Err(broken.clone());
@@ -357,7 +357,7 @@ impl World {
                 return Err(format!("{half} is committed and aborted"));
             }
         }
-        // A transaction that is told as committed is, unless nothing was written in it.
+        // A transaction reported as committed is committed, unless nothing was written in it.
         if let Held::Ongoing(Pending { records, offsets }) = &self.coordinator.state
             && let Some(number) = records.union(offsets).find(|number| self.told.get(number) == Some(&Ok(())))
         {
@@ -371,7 +371,7 @@ impl World {
         Ok(())
     }
 
-    /// All that the future depends on, but the time and how often something failed.
+    /// Everything that the future depends on, except the time and the number of failures.
     pub(super) fn print(&self) -> String {
         let machine = &self.bench.machine;
         let work = machine.state.work().map(|work| {
