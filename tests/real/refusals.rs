@@ -245,7 +245,7 @@ fn what_makes_no_sense_is_refused_before_anybody_is_asked() {
         (&["consume", "orders", "-g", "billing", "-X", "session.timeout.ms=1"], "session.timeout.ms"),
         (&["consume", "orders", "-g", "billing", "--assignor", "fair"], "fair"),
         (&["consume", "orders", "-g", ""], "group"),
-        (&["consume", "ord(ers", "--regex"], "`ord(ers` is no regular expression: unclosed group"),
+        (&["consume", "ord(ers", "--regex"], "`ord(ers` is not a valid regular expression: unclosed group"),
         (&["consume", "ord(ers", "--regex", "-g", "billing"], "`ord(ers` is no regular"),
         (&["consume", "orders", "--from", "yesterday"], "yesterday"),
         (&["offsets", "orders", "-b", "nowhere"], "nowhere"),

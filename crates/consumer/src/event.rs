@@ -250,7 +250,7 @@ impl Reporter {
             let handle = || self.span.in_scope(|| handler(event));
             // A panicking handler must not harm the engine, whose thread this may be (FAILURES D9).
             if std::panic::catch_unwind(std::panic::AssertUnwindSafe(handle)).is_err() {
-                self.log(|| tracing::error!("the function that takes the consumer's events panicked"));
+                self.log(|| tracing::error!("the event handler panicked"));
             }
         }
     }

@@ -126,14 +126,14 @@ pub enum PartitionError {
     #[error("cannot read {0}")]
     Records(RecordError),
     /// The broker sends no whole batch from the position on. Stops the partition.
-    #[error("the broker sends nothing that moves the position beyond {offset}")]
+    #[error("the broker sends no complete batch at offset {offset}")]
     NoProgress {
         /// The position.
         offset: i64,
     },
     /// The batch at the position does not fit into the largest accepted response
     /// (`receive.message.max.bytes`). Stops the partition.
-    #[error("the batch at offset {offset} comes in a response of {size} bytes, and {limit} at most are read")]
+    #[error("the batch at offset {offset} needs a response of {size} bytes, and the limit is {limit}")]
     TooLarge {
         /// The position.
         offset: i64,

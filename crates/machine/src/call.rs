@@ -139,7 +139,7 @@ pub enum CallError {
     },
     /// The answer is larger than this client accepts. The broker has executed the request.
     #[error(
-        "{address} answers {api:?} with {size} bytes, of which this client reads {limit}; raise \
+        "{address} answers {api:?} with {size} bytes, and the limit is {limit}; raise \
          receive.message.max.bytes"
     )]
     TooLarge {

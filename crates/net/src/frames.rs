@@ -30,7 +30,7 @@ const SMALL_FRAMES_BEFORE_RELEASE: u32 = 16;
 pub(crate) enum ReadError {
     #[error("before answering")]
     Closed,
-    #[error("in the middle of an answer, {have} of {length} bytes in")]
+    #[error("in the middle of an answer, after {have} of {length} bytes")]
     Cut { have: usize, length: usize },
     #[error("{}", describe_io_error(.0))]
     Io(io::Error),

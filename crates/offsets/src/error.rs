@@ -190,7 +190,7 @@ pub enum FinishedError {
     #[error("the partition is not assigned, or no longer")]
     NotOwned,
     /// The position was read before the last seek.
-    #[error("there was a seek since")]
+    #[error("the partition was sought to another offset since")]
     BeforeSeek,
     /// The offset is negative.
     #[error("negative offset")]

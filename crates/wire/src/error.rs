@@ -35,7 +35,7 @@ pub enum DecodeError {
         max: usize,
     },
     /// Null in a version that does not allow it.
-    #[error("{what}: null, and may not be in this version")]
+    #[error("{what}: null, which this version does not allow")]
     Null {
         /// The field being read.
         what: &'static str,
@@ -67,7 +67,7 @@ pub enum DecodeError {
         left: usize,
     },
     /// Arrays that fit into their bytes, but would take far more memory than the message has bytes.
-    #[error("{what}: {count} elements are more than a message of this size may unfold to")]
+    #[error("{what}: {count} elements are too many for a message of this size")]
     Budget {
         /// The field being read.
         what: &'static str,
@@ -107,7 +107,7 @@ pub enum DecodeError {
         version: i16,
     },
     /// An API key that the tables do not describe.
-    #[error("API key {0} is none of ours")]
+    #[error("API key {0} is not known to this client")]
     ApiKey(i16),
 }
 
@@ -125,7 +125,7 @@ pub enum EncodeError {
         max: usize,
     },
     /// Null in a version that does not allow it.
-    #[error("{what}: null, and may not be in version {version}")]
+    #[error("{what}: null, which version {version} does not allow")]
     Null {
         /// The field.
         what: &'static str,

@@ -44,7 +44,7 @@ impl Consumer {
         // librdkafka treats this as a pattern. No topic name can begin with it.
         if let Some(pattern) = topics.iter().find(|topic| topic.as_str().starts_with('^')) {
             return Err(Error::misuse(format!(
-                "`{pattern}` is a pattern and no topic's name: subscribe to it with subscribe_patterns, where the whole name has to match (`^orders-` is `orders-.*`)"
+                "`{pattern}` is a pattern, not a topic name: subscribe to it with subscribe_patterns, where the whole name has to match (`^orders-` is `orders-.*`)"
             )));
         }
         let names = topics.iter().cloned().collect();
@@ -207,7 +207,7 @@ pub(super) fn compile<P: AsRef<str>>(patterns: impl IntoIterator<Item = P>) -> R
                 // The parser's message shows a picture of several lines; its last line has the cause.
                 let text = error.to_string();
                 let why = text.lines().last().map_or("", |last| last.trim_start_matches("error: "));
-                Error::new(ErrorKind::Config, format!("`{pattern}` is no regular expression: {why}"))
+                Error::new(ErrorKind::Config, format!("`{pattern}` is not a valid regular expression: {why}"))
                     .caused_by(error)
             })
         })

@@ -149,7 +149,7 @@ impl Engine {
                 self.group_failed = true;
                 // Partitions being revoked are lost too: there is no member left to commit for them.
                 self.lose_revoking(now);
-                let then = "every poll fails from now on: mend the cause, then subscribe again or start anew";
+                let then = "every poll fails from now on: remove the cause, then subscribe again or restart";
                 self.fail_fatally(results::group_failed(&error), then);
             }
             GroupEvent::CoordinatorFailing(what) => {

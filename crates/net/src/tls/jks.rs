@@ -50,7 +50,7 @@ pub(super) enum JksError {
     #[error("its key is protected in a way that is not supported")]
     Protection,
     /// The password is wrong, or the file was changed.
-    #[error("the password is another")]
+    #[error("the password is wrong")]
     Password,
 }
 

@@ -137,7 +137,7 @@ pub enum RecordFault {
         end: i64,
     },
     /// Offsets outside 0..=i64::MAX.
-    #[error("base offset {base} plus {delta} is no offset")]
+    #[error("base offset {base} plus {delta} is not a valid offset")]
     Offset {
         /// The base offset.
         base: i64,

@@ -79,7 +79,7 @@ async fn what_makes_no_sense_is_refused_in_one_sentence() {
                 .retry(Retry::never().then_topics([("r", secs(1))])),
             "with `isolation.level=read_committed`",
         ),
-        (Worker::new(plain()).subscribe_patterns(["("]), "`(` is no regular expression"),
+        (Worker::new(plain()).subscribe_patterns(["("]), "`(` is not a valid regular expression"),
     ] {
         let said = refusal(worker).await;
         assert!(said.contains(says), "{said:?} does not say {says:?}");

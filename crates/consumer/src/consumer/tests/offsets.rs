@@ -34,7 +34,7 @@ async fn what_is_no_pattern_is_refused_with_the_reason_and_nothing_is_subscribed
     let (mut consumer, engine) = consumer(|builder| builder);
     let error = consumer.subscribe_patterns(["orders", "("]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
-    assert!(error.to_string().contains("`(` is no regular expression: unclosed group"), "{error}");
+    assert!(error.to_string().contains("`(` is not a valid regular expression: unclosed group"), "{error}");
     assert_eq!(consumer.topics_matching(["["]).await.unwrap_err().kind(), ErrorKind::Config);
     for outside in ["orders)|(?:pay", "orders)$|^(?:pay"] {
         assert_eq!(consumer.subscribe_patterns([outside]).await.unwrap_err().kind(), ErrorKind::Config);
