@@ -91,7 +91,7 @@ impl HttpError {
         Self { reason: reason.to_string(), is_retriable: true }
     }
 
-    /// Whether the same request may succeed later though nothing changes here.
+    /// Whether the same request may succeed later without a change here.
     pub fn is_retriable(&self) -> bool {
         self.is_retriable
     }

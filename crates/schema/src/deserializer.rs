@@ -1,4 +1,4 @@
-//! [`Deserializer`]: from bytes to the user's own types; and those that need no schema.
+//! [`Deserializer`]: from bytes to user types; and the deserializers that need no schema.
 
 use std::{any::Any, fmt, pin::Pin, sync::Arc, time::Duration};
 
@@ -10,21 +10,21 @@ use crate::{
     payload::Payload,
 };
 
-/// What [`Deserializer::prepare`] returns.
+/// The result of [`Deserializer::prepare`].
 pub type PrepareFuture<'a> = Pin<Box<dyn Future<Output = Result<Prepared, DecodeError>> + Send + 'a>>;
 
-/// A schema that [`Deserializer::prepare`] has found. One of [`holding`](Self::holding) stays known at least for as long as this is kept, whatever a
-/// cache forgets meanwhile; the default holds nothing.
+/// A schema that [`Deserializer::prepare`] has found. If it was created by [`holding`](Self::holding), the schema stays known as
+/// long as this is kept, whatever a cache evicts meanwhile; the default holds nothing.
 #[derive(Clone, Default)]
 pub struct Prepared(Option<Arc<dyn Any + Send + Sync>>);
 
 impl Prepared {
-    /// What is needed to decode by the schema, of which its deserialiser finds a value by id as long as somebody has it.
+    /// Holds data for decoding with the schema, which the deserializer finds by id as long as a holder exists.
     pub fn holding<T: Any + Send + Sync>(what: T) -> Self {
         Self(Some(Arc::new(what)))
     }
 
-    /// Whether it holds something.
+    /// Whether it holds anything.
     pub(crate) fn holds(&self) -> bool {
         self.0.is_some()
     }
@@ -36,25 +36,25 @@ impl fmt::Debug for Prepared {
     }
 }
 
-/// Makes values of bytes. The type is chosen where a value is asked for, and may borrow from the record.
+/// Decodes bytes to values. The type is chosen when a value is requested, and may borrow from the record.
 ///
-/// A null (a tombstone) is `None` of an `Option`, and an error of any other type.
+/// A null (a tombstone) is `None` for an `Option`, and an error for any other type.
 pub trait Deserializer: Send + Sync + 'static {
-    /// The schema that has to be known before this can be decoded, if it is not, or may be forgotten before that. [`prepare`](Self::prepare)
-    /// finds it.
+    /// The schema that has to be known before this can be decoded, if it is unknown or may be evicted before.
+    /// [`prepare`](Self::prepare) finds it.
     fn missing(&self, _payload: &Payload<'_>) -> Option<SchemaId> {
         None
     }
 
-    /// Waits until the schema is known, at most so long. [`Duration::ZERO`]: it is asked for once.
+    /// Waits for this long until the schema is known. With [`Duration::ZERO`] it is requested once.
     fn prepare(&self, _id: SchemaId, _limit: Duration) -> PrepareFuture<'_> {
         Box::pin(std::future::ready(Ok(Prepared::default())))
     }
 
-    /// The value. It does not wait.
+    /// Decodes the value without waiting.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The reason.
     fn deserialize<'a, V: Deserialize<'a>>(&self, payload: &Payload<'a>) -> Result<V, DecodeError>;
 }
 
@@ -91,7 +91,7 @@ impl Deserializer for MessagePack {
         from.set_max_depth(128);
         let value =
             V::deserialize(&mut from).map_err(|error| DecodeError::new(DecodeErrorKind::Malformed, error))?;
-        // Nothing may be left over, which is seen when one asks for more.
+        // No bytes may be left over, which shows when another value is requested.
         match de::IgnoredAny::deserialize(&mut from) {
             Err(rmp_serde::decode::Error::InvalidMarkerRead(error))
                 if error.kind() == std::io::ErrorKind::UnexpectedEof =>
@@ -103,7 +103,8 @@ impl Deserializer for MessagePack {
     }
 }
 
-/// What Kafka's own serialisers write: text (`String`, `&str`), bytes (`&[u8]`, and `Vec<u8>`), `bool` as one byte, and numbers big-endian: `i8`, `i16`, `i32`, `i64`, `f32`, `f64` (and the unsigned ones).
+/// The formats of Kafka's own serializers: text (`String`, `&str`), bytes (`&[u8]`, and `Vec<u8>`), `bool` as one byte, and
+/// numbers big-endian: `i8`, `i16`, `i32`, `i64`, `f32`, `f64` (and the unsigned ones).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Plain;
 
@@ -116,7 +117,7 @@ impl Deserializer for Plain {
     }
 }
 
-/// `None`, `()`, or an error.
+/// Decodes a null: `None`, `()`, or an error.
 #[cold]
 pub(crate) fn of_null<'a, V: Deserialize<'a>>() -> Result<V, DecodeError> {
     V::deserialize(Null).map_err(|_| crate::framing::null())

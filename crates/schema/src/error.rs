@@ -1,10 +1,10 @@
-//! [`DecodeError`] and [`EncodeError`]: why bytes are no value, and a value no bytes.
+//! [`DecodeError`] and [`EncodeError`]: why bytes cannot be decoded, or a value cannot be encoded.
 
 use std::fmt;
 
 use crate::{avro, registry::RegistryError, registry::RegistryErrorKind, schema::Schema};
 
-/// Why a record's key or value could not be made of its bytes, in one sentence: where the record is, its schema, and what was wrong.
+/// Why a record's key or value could not be decoded, in one sentence: the record's place, its schema, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecodeError(Box<Failure>);
 
@@ -12,49 +12,49 @@ pub struct DecodeError(Box<Failure>);
 struct Failure {
     kind: DecodeErrorKind,
     reason: String,
-    /// Of the schema, as sentences call it.
+    /// The description of the schema.
     schema: Option<String>,
     place: Option<String>,
 }
 
-/// What kind of thing was wrong.
+/// The kind of a decoding error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DecodeErrorKind {
-    /// There is no value (a tombstone), and the type has no place for that.
+    /// There is no value (a tombstone), and the type does not allow that.
     Null,
-    /// The bytes do not begin as they have to, or name no schema.
+    /// The framing is invalid, or contains no schema id.
     Framing,
     /// The registry has no such schema.
     UnknownSchema,
-    /// No registry answered, or none that could do it then: it may go better later.
+    /// No registry responded, or none could answer at that time: a retry may help.
     Unavailable,
-    /// A registry answered, but with no schema: it refuses who asks, or what it sends is no answer of a registry or too large. What is set up wrongly, here
-    /// or there, may be mended.
+    /// A registry responded, but without a schema: it refuses this client, or its response is invalid or too large. Such a
+    /// misconfiguration, here or there, can be corrected.
     RegistrySetup,
     /// The schema itself cannot be used.
     BadSchema,
-    /// The schema that it was written with cannot be resolved to the reader's.
+    /// The writer's schema cannot be resolved to the reader's.
     Mismatch,
-    /// The bytes are none that the schema, or the format, writes.
+    /// The bytes are not valid for the schema or the format.
     Malformed,
-    /// The value asks for more than the budget.
+    /// The value exceeds the budget.
     Budget,
-    /// The value does not follow its JSON Schema.
+    /// The value violates its JSON Schema.
     Invalid,
-    /// The type does not take the value.
+    /// The type does not accept the value.
     Target,
 }
 
 impl DecodeError {
-    /// For deserialisers of one's own: what kind of thing was wrong, and what, in a sentence without its full stop.
+    /// For custom deserializers: the kind of the error, and the reason in a sentence without its full stop.
     #[cold]
     pub fn new(kind: DecodeErrorKind, reason: impl fmt::Display) -> Self {
         let reason = crate::registry::printable(&reason.to_string());
         Self(Box::new(Failure { kind, reason, schema: None, place: None }))
     }
 
-    /// Says of which schema.
+    /// Adds the schema.
     #[cold]
     pub(crate) fn of_schema(mut self, schema: &Schema) -> Self {
         let names = schema.names().shown().map(|names| format!(" ({names})")).unwrap_or_default();
@@ -62,20 +62,20 @@ impl DecodeError {
         self
     }
 
-    /// Says of which record: `value of orders-0 at offset 42`.
+    /// Adds the record's place: `value of orders-0 at offset 42`.
     #[cold]
     pub(crate) fn at(mut self, place: impl fmt::Display) -> Self {
         self.0.place = Some(place.to_string());
         self
     }
 
-    /// What kind of thing was wrong.
+    /// The kind of the error.
     pub fn kind(&self) -> DecodeErrorKind {
         self.0.kind
     }
 
-    /// Whether the same bytes may be decoded later: the registry did not answer, or did not answer with a schema. All else is for good, and poison for
-    /// a worker.
+    /// Whether the same bytes may be decodable later: the registry did not respond, or responded without a schema. All other
+    /// errors are permanent, and poison for a worker.
     pub fn is_retriable(&self) -> bool {
         match self.0.kind {
             DecodeErrorKind::Unavailable | DecodeErrorKind::RegistrySetup => true,
@@ -91,7 +91,7 @@ impl DecodeError {
         }
     }
 
-    /// Without the record's place, which a caller who prints it beside the record knows.
+    /// The error without the record's place, for callers that print it beside the record.
     pub fn reason(&self) -> String {
         match &self.0.schema {
             Some(schema) => format!("{schema}: {}", self.0.reason),
@@ -131,7 +131,7 @@ impl From<RegistryError> for DecodeError {
             RegistryErrorKind::NotFound => DecodeErrorKind::UnknownSchema,
             RegistryErrorKind::BadSchema => DecodeErrorKind::BadSchema,
             RegistryErrorKind::Unavailable => DecodeErrorKind::Unavailable,
-            // A registry that is wrongly set up, or that we are wrongly told of, is mended without a change of the record.
+            // A misconfigured registry, or a misconfigured client, can be corrected without a change of the record.
             RegistryErrorKind::Refused
             | RegistryErrorKind::Malformed
             | RegistryErrorKind::Incompatible
@@ -142,7 +142,7 @@ impl From<RegistryError> for DecodeError {
     }
 }
 
-/// Why a value could not be made bytes.
+/// Why a value could not be encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodeError(String);
 

@@ -1,4 +1,5 @@
-//! Whether JSON has all numbers of a value: NaN and infinities it does not, and serde writes them as null, which Protobuf takes for 0.
+//! Checks that JSON can represent all numbers of a value: NaN and infinities cannot be represented, and serde writes them as
+//! null, which Protobuf reads as 0.
 
 use std::fmt;
 
@@ -12,7 +13,7 @@ use serde::{
 
 use crate::error::EncodeError;
 
-/// What cannot be serialised at all is told by who serialises it.
+/// Values that cannot be serialized at all are left to the serializer's error.
 pub(crate) fn check<T: Serialize + ?Sized>(value: &T) -> Result<(), EncodeError> {
     match value.serialize(Walk) {
         Err(Found::Number(number)) => {
@@ -46,7 +47,7 @@ impl ser::Error for Found {
 
 type Seen = Result<(), Found>;
 
-/// Looks at each number.
+/// Checks each number.
 struct Walk;
 
 macro_rules! seen {

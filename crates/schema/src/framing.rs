@@ -1,9 +1,11 @@
-//! What stands before a value, or beside it, to say which schema wrote it.
+//! Framings: the data before a value, or beside it, that names the writer's schema.
 //!
-//! - [`Framing::Confluent`]: a byte 0 and the registry's id in four bytes; or the header `__value_schema_id` (`__key_schema_id`), which has a byte 1 and a
-//!   GUID, or a byte 0 and an id, and then the value is bare. Of Protobuf indexes follow that say which message of the file it is.
-//! - [`Framing::Apicurio`]: a byte 0 and Apicurio's own id in eight bytes, or the header `apicurio.value.contentId` (`apicurio.key.contentId`), as its
-//!   serialisers write unless they are told to do as Confluent's. Of Protobuf the message's name follows, or is in a header.
+//! - [`Framing::Confluent`]: a byte 0 and the registry's id in four bytes. Or the header `__value_schema_id` (`__key_schema_id`)
+//!   with a byte 1 and a GUID, or a byte 0 and an id; the value is then bare. For Protobuf, indexes follow that identify the
+//!   message in the file.
+//! - [`Framing::Apicurio`]: a byte 0 and Apicurio's own id in eight bytes, or the header `apicurio.value.contentId`
+//!   (`apicurio.key.contentId`), as written by its serializers unless they are configured for Confluent's format. For Protobuf,
+//!   the message's name follows, or is in a header.
 //!
 //! AWS Glue's header is read by [`glue`].
 
@@ -18,32 +20,33 @@ use crate::{
 pub(crate) mod apicurio;
 pub mod glue;
 
-/// What stands before a value.
+/// The framing of values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Framing {
     /// Confluent's: an id of four bytes, or headers.
     #[default]
     Confluent,
-    /// Apicurio's own: an id of eight bytes, or headers. Its API for Confluent's clients knows schemas by their content's id: its serialisers
-    /// have to be told `apicurio.registry.use-id=contentId` (their default is a global id, by which another schema may be found here).
+    /// Apicurio's own: an id of eight bytes, or headers. Its API for Confluent's clients identifies schemas by their content id.
+    /// Its serializers therefore have to be configured with `apicurio.registry.use-id=contentId`; with a global id, their
+    /// default, another schema could be found here.
     Apicurio,
 }
 
-/// A value that was taken out of its frame.
+/// A value without its frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Framed<'a> {
-    /// The schema that wrote it.
+    /// The writer's schema.
     pub id: SchemaId,
-    /// Everything after the id; of Protobuf with the indexes, unless these are in the header.
+    /// The bytes after the id; for Protobuf including the indexes, unless these are in the header.
     pub rest: &'a [u8],
     /// The indexes of Protobuf, if they are in the header.
     pub indexes: Option<&'a [u8]>,
-    /// The name of Protobuf's message, if a header of Apicurio's has it.
+    /// The name of Protobuf's message, if it is in one of Apicurio's headers.
     pub message: Option<&'a [u8]>,
 }
 
-/// The header of Confluent's newer serialisers.
+/// The header of Confluent's newer serializers.
 pub(crate) fn id_header_name(part: Part) -> &'static str {
     match part {
         Part::Key => "__key_schema_id",
@@ -51,22 +54,22 @@ pub(crate) fn id_header_name(part: Part) -> &'static str {
     }
 }
 
-/// Whether a header of this name, of either framing, says how a record's key or value was written. Such headers are true of these bytes only: who writes
-/// the value anew leaves them out.
+/// Whether a header of this name, in either framing, describes how a record's key or value was written. Such headers apply only
+/// to these bytes: drop them when the value is encoded again.
 pub fn is_schema_header(part: Part, name: &str) -> bool {
     name == id_header_name(part) || apicurio::is_header(part, name.as_bytes())
 }
 
-/// Before an id of four bytes.
+/// Precedes an id of four bytes.
 const MAGIC_ID: u8 = 0;
-/// Before a GUID.
+/// Precedes a GUID.
 const MAGIC_GUID: u8 = 1;
 
 impl Framing {
-    /// Takes a value out of its frame. A record that has no value has no frame either.
+    /// Removes the frame of a value. A null has no frame either.
     ///
     /// # Errors
-    /// [`Framing`](DecodeErrorKind::Framing): it has none.
+    /// [`Framing`](DecodeErrorKind::Framing): there is no valid frame.
     #[inline]
     pub fn unframe<'a>(self, payload: &Payload<'a>) -> Result<Framed<'a>, DecodeError> {
         let Some(bytes) = payload.bytes() else { return Err(null()) };
@@ -100,11 +103,11 @@ impl<'a> Framed<'a> {
     }
 }
 
-/// The header that says which schema it is.
+/// The header that names the schema.
 #[inline]
 fn id_header<'a>(payload: &Payload<'a>) -> Option<&'a [u8]> {
     let name = id_header_name(payload.part());
-    // As Kafka's `lastHeader`: of several the last counts.
+    // As in Kafka's `lastHeader`, the last one counts.
     payload.headers().filter(|header| header.key == name.as_bytes()).filter_map(|header| header.value).last()
 }
 
@@ -146,11 +149,11 @@ fn framing(reason: impl fmt::Display) -> DecodeError {
     DecodeError::new(DecodeErrorKind::Framing, reason)
 }
 
-/// Which message of a `.proto` file a value is: the index of a message, of one that is nested in it, and so on.
+/// The path of a message in a `.proto` file: the index of a message, of a message nested in it, and so on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageIndexes(Vec<u32>);
 
-/// Messages are not nested deeper.
+/// The nesting limit of messages.
 const DEEPEST: usize = 64;
 
 impl Default for MessageIndexes {
@@ -161,25 +164,26 @@ impl Default for MessageIndexes {
 }
 
 impl MessageIndexes {
-    /// Of a value that is no Protobuf: it costs nothing.
+    /// For values that are not Protobuf, without an allocation.
     pub(crate) fn none() -> Self {
         Self(Vec::new())
     }
 
-    /// These, from the outside in.
+    /// These indexes, from the outside in.
     pub fn new(indexes: impl Into<Vec<u32>>) -> Self {
         Self(indexes.into())
     }
 
-    /// From the outside in.
+    /// The indexes, from the outside in.
     pub fn as_slice(&self) -> &[u32] {
         &self.0
     }
 
-    /// Takes them off what stands before a message: a count and as many indexes, as zigzag varints; a single 0 is short for the first message.
+    /// Splits them off before a message: a count and that many indexes, as zigzag varints; a single 0 is short for the first
+    /// message.
     ///
     /// # Errors
-    /// [`Framing`](DecodeErrorKind::Framing): there are none, or more than messages can be nested.
+    /// [`Framing`](DecodeErrorKind::Framing): they are missing, or exceed the nesting limit of messages.
     pub fn split_from(bytes: &[u8]) -> Result<(Self, &[u8]), DecodeError> {
         let wrong = || framing("the indexes that say which message it is make no sense");
         let (count, mut rest) = varint(bytes).ok_or_else(wrong)?;
@@ -196,7 +200,7 @@ impl MessageIndexes {
         Ok((Self(indexes), rest))
     }
 
-    /// Appends them, in the short form where there is one.
+    /// Appends them, in the short form if possible.
     pub fn push_to(&self, out: &mut Vec<u8>) {
         if self.0 == [0] {
             out.push(0);
@@ -221,7 +225,7 @@ fn varint(bytes: &[u8]) -> Option<(i64, &[u8])> {
 }
 
 fn push_varint(out: &mut Vec<u8>, number: u64) {
-    let mut left = number << 1; // zigzag of what is not negative
+    let mut left = number << 1; // zigzag encoding of a non-negative number
     while left >= 0x80 {
         out.push((left & 0x7f) as u8 | 0x80);
         left >>= 7;
@@ -229,13 +233,13 @@ fn push_varint(out: &mut Vec<u8>, number: u64) {
     out.push(left as u8);
 }
 
-/// A frame for a value that is to be written: a byte 0 and the id.
+/// Writes a frame: a byte 0 and the id.
 pub(crate) fn push_id(out: &mut Vec<u8>, id: u32) {
     out.push(MAGIC_ID);
     out.extend_from_slice(&id.to_be_bytes());
 }
 
-/// The same for a header that names a schema by its GUID: a byte 1 and the GUID.
+/// Writes the value of a header that names a schema by its GUID: a byte 1 and the GUID.
 pub(crate) fn push_guid(out: &mut Vec<u8>, guid: [u8; 16]) {
     out.push(MAGIC_GUID);
     out.extend_from_slice(&guid);

@@ -1,8 +1,8 @@
-//! [`Gate`]: between a consumer's `poll` and whoever decodes: partitions whose next records need a schema that is not known wait, and
+//! [`Gate`]: sits between a consumer's `poll` and the decoding. Partitions whose next records need an unknown schema wait, and
 //! only they do.
 //!
-//! Such a partition is sought back to its first record of that poll and paused, until the schema is known. So nothing of it counts as handed
-//! out, and nothing is committed beyond it, whatever becomes of the process meanwhile.
+//! Such a partition is sought back to its first record of that poll and paused, until the schema is known. Its records therefore
+//! do not count as delivered, and no commit passes them, whatever happens to the process meanwhile.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -21,15 +21,15 @@ use crate::{
     payload::{Part, Payload},
 };
 
-/// What becomes of records whose schema the registry cannot be asked for.
+/// The treatment of records whose schema is unknown and cannot be fetched from the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhenUnknown {
-    /// Their partition waits so long, then they fail as with [`Fail`](Self::Fail).
+    /// Their partition waits for this long, then they fail as with [`Fail`](Self::Fail).
     Wait(Duration),
-    /// They are handed out at once, and decoding them fails with an error that [is retriable](DecodeError::is_retriable).
+    /// They are delivered at once, and decoding them fails with an error that [is retriable](DecodeError::is_retriable).
     Fail,
-    /// Their partition waits until the registry answers, however long.
+    /// Their partition waits until the registry responds, without a limit.
     Pause,
 }
 
@@ -40,12 +40,12 @@ impl Default for WhenUnknown {
     }
 }
 
-/// A schema is waited for this long before its partition is sought back: most registries answer sooner.
+/// How long to wait for a schema before its partition is sought back; most registries respond sooner.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// So long an id that was waited for in vain is not waited for again.
+/// How long an id is not waited for again after a wait without success.
 const GIVEN_UP_FOR: Duration = Duration::from_secs(10);
 
-/// How keys and values are decoded.
+/// The deserializers of keys and values.
 #[derive(Debug)]
 pub(crate) struct Pair<K, V> {
     pub(crate) key: K,
@@ -54,16 +54,16 @@ pub(crate) struct Pair<K, V> {
 
 type Need = (Part, SchemaId);
 
-/// See the module's head.
+/// See the module's documentation.
 pub struct Gate<K, V> {
     pair: Arc<Pair<K, V>>,
     when_unknown: WhenUnknown,
-    /// Whether all that was handed out before is finished when `poll` is called again: only then a partition may be sought back.
+    /// Whether everything delivered before is finished when `poll` is called again. Only then may a partition be sought back.
     may_seek: bool,
-    /// Polled, and not looked through to the end, and since when: a `poll` that is dropped loses none of it. The consumer withholds it
-    /// from commits.
+    /// Records that were polled and not completely sorted yet, with the time of the poll. A `poll` that is dropped does not lose
+    /// them, and the consumer excludes them from commits.
     unsorted: Option<Unsorted>,
-    /// Partitions of which nothing is handed out before what they need is known.
+    /// Partitions that deliver nothing before their needs are met.
     held: BTreeMap<TopicPartition, Held>,
     questions: Questions,
 }
@@ -76,9 +76,9 @@ struct Held {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// It is paused here, and its needs are asked for.
+    /// It is paused here, and its needs are being requested.
     Paused,
-    /// It is resumed, and what it needs is kept until its records have come again.
+    /// It is resumed, and its needs are kept until its records have been polled again.
     Resumed,
 }
 
@@ -86,58 +86,58 @@ enum Stage {
 struct Unsorted {
     records: Records,
     came: Instant,
-    /// The application may have sought or paused since they came.
+    /// Whether the application may have sought or paused since the poll.
     has_waited: bool,
 }
 
-/// What is asked for now. Each question is a task: it goes on while the application is away from `poll`, as others may wait for the same
-/// answer, and ends with the gate.
+/// The present requests. Each is a task, which goes on while the application does not call `poll`, because others may wait for
+/// the same result; it ends with the gate.
 #[derive(Default)]
 struct Questions {
     asking: BTreeSet<Need>,
     tasks: JoinSet<Result<Prepared, DecodeError>>,
     needs: HashMap<task::Id, Need>,
     given_up: HashMap<Need, Instant>,
-    /// Answers, for as long as records that need them are not handed out: a cache may forget them.
+    /// Results, kept as long as records that need them are not delivered, because a cache may evict them.
     prepared: HashMap<Need, Prepared>,
 }
 
-/// What one `poll` hands out. It can be decoded as long as this is kept.
+/// The records delivered by one `poll`. They can be decoded as long as this is kept.
 #[derive(Clone, Debug, Default)]
 pub struct Sorted {
     records: Records,
     withheld: BTreeSet<TopicPartition>,
-    /// What a cache may forget meanwhile.
+    /// Schemas that a cache may evict meanwhile.
     _prepared: Vec<Prepared>,
 }
 
 impl Sorted {
-    /// The runs of consecutive records that are handed out.
+    /// The runs of consecutive records that are delivered.
     pub fn partitions(&self) -> impl Iterator<Item = &PartitionRecords> {
         self.records.partitions().filter(|part| !self.withheld.contains(part.topic_partition()))
     }
 
-    /// All of them.
+    /// All delivered records.
     pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
         self.partitions().flatten()
     }
 
-    /// Whether there are none.
+    /// Whether no records are delivered.
     pub fn is_empty(&self) -> bool {
         self.partitions().next().is_none()
     }
 
-    /// As the consumer gave them, with those of partitions of which nothing [is handed out](Self::withholds).
+    /// The records as returned by the consumer, including those of partitions that [are withheld](Self::withholds).
     pub fn all(&self) -> &Records {
         &self.records
     }
 
-    /// Whether nothing of this partition is handed out.
+    /// Whether this partition is withheld.
     pub fn withholds(&self, partition: &TopicPartition) -> bool {
         self.withheld.contains(partition)
     }
 
-    /// As the consumer gave them, if nothing is withheld.
+    /// The records as returned by the consumer, if nothing is withheld.
     pub(crate) fn whole(&self) -> Option<&Records> {
         self.withheld.is_empty().then_some(&self.records)
     }
@@ -149,32 +149,33 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
         Self { pair, when_unknown, may_seek, unsorted, held, questions: Questions::default() }
     }
 
-    /// A gate for who says before each `poll` that all that was handed out before is finished.
+    /// A gate for callers that finish everything delivered before they call `poll` again.
     pub fn new(key: K, value: V, when_unknown: WhenUnknown) -> Self {
         Self::over(Arc::new(Pair { key, value }), when_unknown, true)
     }
 
-    /// For what comes to wait from now on.
+    /// Sets the treatment of records that begin to wait from now on.
     pub(crate) fn set_when_unknown(&mut self, when_unknown: WhenUnknown) {
         self.when_unknown = when_unknown;
     }
 
-    /// The partitions that wait for a schema now.
+    /// The partitions that wait for a schema at present.
     pub fn held(&self) -> impl Iterator<Item = &TopicPartition> {
         let held = self.held.iter().filter(|(_, held)| held.stage == Stage::Paused);
         held.map(|(partition, _)| partition)
     }
 
-    /// Whether records that the consumer has given wait for a schema: it stands behind them, though they were not handed out.
+    /// Whether records returned by the consumer wait for a schema: the consumer's position is after them, although they were not
+    /// delivered.
     pub fn is_waiting(&self) -> bool {
         self.unsorted.is_some() || self.held().next().is_some()
     }
 
-    /// As [`Consumer::poll`]. Dropping it loses nothing: what was polled and not handed out comes with the next call, and is not committed
-    /// before.
+    /// Like [`Consumer::poll`]. Cancel-safe: records that were polled and not delivered are returned by the next call, and are
+    /// not committed before.
     ///
     /// # Errors
-    /// As [`Consumer::poll`].
+    /// Those of [`Consumer::poll`].
     pub async fn poll(&mut self, consumer: &mut Consumer, timeout: Duration) -> offtake::Result<Sorted> {
         let deadline = clock::after(timeout);
         loop {
@@ -198,13 +199,14 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
             if polled.is_empty() && polled.resets().is_empty() {
                 return Ok(Sorted::default());
             }
-            // Nothing is waited for in between: whatever becomes of this `poll`, no commit passes these.
+            // There is no await in between, so that no commit passes these, whatever happens to this `poll`.
             consumer.withhold();
             self.unsorted = Some(Unsorted { records: polled, came: clock::now(), has_waited: false });
         }
     }
 
-    /// Takes out what cannot be decoded yet. `None`: a schema is still waited for, and the time of this `poll` is over.
+    /// Removes records that cannot be decoded yet. Returns `None` if a schema is still awaited at the end of this `poll`'s
+    /// timeout.
     async fn sort(&mut self, consumer: &mut Consumer, deadline: Instant) -> offtake::Result<Option<Sorted>> {
         let Some(Unsorted { records, came, has_waited }) = self.unsorted.clone() else { return Ok(None) };
         let is_finished_each = records.iter().next().is_some_and(|record| record.ticket().is_ok());
@@ -217,7 +219,7 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
             }
             needs = self.needs(consumer, &records);
         }
-        // What was sought or given up meanwhile is not handed out: who did that wants other records.
+        // Records that were sought past or given up meanwhile are not delivered, because the application wants others.
         let stale = records.partitions().filter(|part| !consumer.is_current(part));
         let mut withheld: BTreeSet<_> = stale.map(|part| part.topic_partition().clone()).collect();
         let paused = if may_seek && (waits || has_waited) { consumer.paused() } else { Vec::new() };
@@ -228,7 +230,7 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
             let needed = needs.get(partition).filter(|needs| may_seek && !self.questions.has(needs));
             let Some(first) = part.iter().next() else { continue };
             if needed.is_none() && !is_paused {
-                // What is handed out takes with it what it needs.
+                // Delivered records keep the schemas that they need.
                 let needs = needs.get(partition).into_iter().flatten();
                 prepared.extend(
                     needs.filter_map(|need| Some((*need, self.questions.prepared.get(need)?.clone()))),
@@ -242,7 +244,7 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
                 continue;
             }
             let sought = consumer.seek(partition.clone(), first.offset()).await;
-            // What the application has paused meanwhile comes when it resumes it.
+            // A partition that the application has paused meanwhile is delivered when the application resumes it.
             let held =
                 sought.and_then(|()| if is_paused { Ok(()) } else { consumer.pause(partition.clone()) });
             match (held, needed) {
@@ -251,7 +253,7 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
                     self.held.insert(partition.clone(), held);
                 }
                 (Ok(()), _) => {}
-                // It has changed hands: whoever has it now reads these records.
+                // The partition was reassigned: its new owner reads these records.
                 (Err(error), _) if error.kind() == ErrorKind::NotOwned => {}
                 (Err(error), _) => return Err(error),
             }
@@ -262,7 +264,8 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
         Ok(Some(Sorted { records, withheld, _prepared: prepared.into_values().collect() }))
     }
 
-    /// Asks for what is needed, and waits for it as long as the policy says. `false`: the time of this `poll` is over before that.
+    /// Requests the needs, and waits for them as long as the policy allows. Returns `false` if the timeout of this `poll` ends
+    /// before.
     async fn wait_for(
         &mut self,
         needs: &BTreeMap<TopicPartition, BTreeSet<Need>>,
@@ -278,7 +281,7 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
         let all = needs.values().flatten().filter(|need| !self.questions.prepared.contains_key(need));
         let all: BTreeSet<Need> = all.copied().collect();
         all.iter().for_each(|need| self.ask(*need, limit));
-        // Where a partition cannot be sought back, all wait as long as the policy says. One request ends by itself.
+        // If no partition can be sought back, all of them wait as long as the policy allows. A single request ends by itself.
         let patience = match (may_seek, self.when_unknown) {
             (true, _) => clock::later(came, PATIENCE.min(limit)),
             (false, WhenUnknown::Fail) => clock::after(Duration::MAX),
@@ -292,7 +295,7 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
         true
     }
 
-    /// What the records of each partition need that is not known for good and not given up.
+    /// The needs of each partition's records that are not permanently known and not given up.
     fn needs(&mut self, consumer: &Consumer, records: &Records) -> BTreeMap<TopicPartition, BTreeSet<Need>> {
         let now = clock::now();
         self.questions.given_up.retain(|_, until| now < *until);
@@ -338,13 +341,13 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
         self.questions.needs.insert(task.id(), need);
     }
 
-    /// Lets go on what waits for nothing any more.
+    /// Resumes partitions that no longer wait for anything.
     fn release(&mut self, consumer: &Consumer) {
         let asking = &self.questions.asking;
         for (partition, held) in &mut self.held {
             if held.stage == Stage::Paused && held.needs.is_disjoint(asking) {
                 held.stage = Stage::Resumed;
-                // One that is not ours any more is not paused either.
+                // A partition that is no longer assigned is not paused either.
                 let _ = consumer.resume(partition.clone());
             }
         }
@@ -355,7 +358,7 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
         self.forget();
     }
 
-    /// Keeps of what was answered what a partition that is held needs.
+    /// Drops results that no held partition needs.
     fn forget(&mut self) {
         let held = &self.held;
         self.questions.prepared.retain(|need, _| held.values().any(|held| held.needs.contains(need)));
@@ -363,7 +366,7 @@ impl<K: Deserializer, V: Deserializer> Gate<K, V> {
 }
 
 impl Questions {
-    /// Waits until one of them has its answer, and takes it off.
+    /// Waits until one request ends, and removes it.
     async fn answered(&mut self) {
         let Some(ended) = self.tasks.join_next_with_id().await else { return };
         let (id, answer) = match ended {
@@ -374,13 +377,13 @@ impl Questions {
         self.asking.remove(&need);
         match answer {
             Some(prepared) if prepared.holds() => drop(self.prepared.insert(need, prepared)),
-            // The deserialiser says itself whether it is known.
+            // The deserializer itself knows whether the schema is known.
             Some(_) => {}
             None => drop(self.given_up.insert(need, clock::after(GIVEN_UP_FOR))),
         }
     }
 
-    /// Whether all of them were answered, and are kept.
+    /// Whether the results of all of them are kept.
     fn has(&self, needs: &BTreeSet<Need>) -> bool {
         needs.iter().all(|need| self.prepared.contains_key(need))
     }

@@ -1,13 +1,13 @@
-//! [`SchemaId`] and [`SchemaType`]: what a registry calls a schema.
+//! [`SchemaId`] and [`SchemaType`]: a registry's identification of a schema.
 
 use std::fmt;
 
-/// By what a record names the schema that it was written with.
+/// The id by which a record names its writer's schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SchemaId {
-    /// A registry's number.
+    /// A registry's numeric id.
     Id(u32),
-    /// A registry's GUID, as newer serialisers of Confluent write it into headers.
+    /// A registry's GUID, as written into headers by Confluent's newer serializers.
     Guid([u8; 16]),
 }
 
@@ -38,7 +38,7 @@ impl From<u32> for SchemaId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SchemaType {
-    /// `AVRO`, which a registry also means where it names none.
+    /// `AVRO`, also the type of a schema for which a registry names none.
     Avro,
     /// `PROTOBUF`
     Protobuf,
@@ -47,7 +47,7 @@ pub enum SchemaType {
 }
 
 impl SchemaType {
-    /// As a registry names it.
+    /// The registry's name for it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Avro => "AVRO",
@@ -56,7 +56,7 @@ impl SchemaType {
         }
     }
 
-    /// The type of this name.
+    /// The type with this name.
     pub fn by_name(name: &str) -> Option<Self> {
         [Self::Avro, Self::Protobuf, Self::Json].into_iter().find(|one| one.name().eq_ignore_ascii_case(name))
     }

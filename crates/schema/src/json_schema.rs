@@ -1,4 +1,4 @@
-//! JSON Schema: values that are JSON, validated by their writer's schema.
+//! JSON Schema: JSON values, validated by their writer's schema.
 
 mod multiple;
 #[cfg(test)]
@@ -16,21 +16,21 @@ use crate::{
     numbers::{self, Kept},
 };
 
-/// A schema, compiled.
+/// A compiled schema.
 #[derive(Clone, Debug)]
 pub(crate) struct Validator {
     compiled: jsonschema::Validator,
     count: work::Count,
 }
 
-/// How often a pattern may go back before it is given up.
+/// The backtracking limit of a pattern.
 const MOST_BACKTRACKING: usize = 100_000;
-/// So many subschemas may be looked at to say where a value does not follow its schema.
+/// The most subschemas examined to find out where a value violates its schema.
 const MOST_EXPLAINED: u64 = 1 << 24;
-/// How large a pattern may become.
+/// The size limit of a compiled pattern.
 const LARGEST_PATTERN: usize = 1 << 20;
 
-/// Where references are looked up: nowhere but here.
+/// The texts that references can refer to; nothing is fetched from elsewhere.
 struct Texts(HashMap<String, Value>);
 
 impl Retrieve for Texts {
@@ -39,7 +39,7 @@ impl Retrieve for Texts {
         let is_named = |name: &str| {
             uri == name || uri.strip_suffix(name).is_some_and(|before| before.ends_with(['/', ':']))
         };
-        // Of `order.json` and `common/order.json` the one that says more of where it is.
+        // If both `order.json` and `common/order.json` match, the longer name is more specific.
         let named = self.0.iter().filter(|(name, _)| is_named(name));
         let found = named.max_by_key(|(name, _)| name.len());
         match found {
@@ -75,7 +75,7 @@ impl Validator {
         Ok(Self { compiled, count })
     }
 
-    /// The value, if it follows the schema.
+    /// The value, if it is valid.
     pub(crate) fn to_json(&self, payload: &[u8], budget: &Budget) -> Result<Value, DecodeError> {
         let value = read(payload, budget)?;
         self.validate(&value).map_err(|reason| DecodeError::new(DecodeErrorKind::Invalid, reason))?;
@@ -83,7 +83,7 @@ impl Validator {
     }
 
     fn validate(&self, value: &Value) -> Result<(), String> {
-        // This remembers what it has looked at, and what says why does not.
+        // This remembers which subschemas it has examined; the function that finds the reason does not.
         if self.compiled.is_valid(value) {
             return Ok(());
         }
@@ -93,13 +93,13 @@ impl Validator {
         self.compiled.validate(value).map_err(|error| {
             let path = error.instance_path().to_string();
             let at = if path.is_empty() { String::new() } else { format!("`{path}`: ") };
-            // The value is data: it may be long, and nobody's business.
+            // The value is data: it may be long, and confidential.
             format!("it does not follow its schema: {at}{}", error.masked())
         })
     }
 
-    /// Whether it does not take for ever to say where a value does not follow the schema: one that refers to itself twice may be looked at twice
-    /// as often for each level of the value.
+    /// Whether it is feasible to find out where a value violates the schema. If a schema refers to itself twice, the work may
+    /// double with each level of the value.
     fn is_explained(&self, value: &Value) -> bool {
         let depth = u32::try_from(depth(value)).unwrap_or(u32::MAX);
         self.count.at_depth(depth).is_some_and(|work| work <= MOST_EXPLAINED)
@@ -111,7 +111,7 @@ impl Validator {
     }
 }
 
-/// How deep lists and objects lie in one another. JSON is read only so deep, and what is made of a program's own types may not be deeper.
+/// The nesting depth of lists and objects. Parsed JSON is limited in depth, and values of user types may not be deeper.
 fn depth(value: &Value) -> usize {
     let inner = match value {
         Value::Array(items) => items.iter().map(depth).max(),
@@ -121,17 +121,17 @@ fn depth(value: &Value) -> usize {
     1 + inner.unwrap_or(0)
 }
 
-/// JSON of bytes, if that does not take more than the budget has.
+/// Parses JSON, if that fits into the budget.
 fn read(payload: &[u8], budget: &Budget) -> Result<Value, DecodeError> {
     const VALUE: u64 = 128;
-    // Each value but the first stands behind one of these; in texts they count too, which costs nothing but room.
+    // Each value but the first follows one of these characters. Those in texts are counted too, which only reserves too much.
     let values = payload.iter().filter(|byte| matches!(byte, b',' | b':' | b'[' | b'{')).count() as u64;
     let bytes = values.saturating_mul(VALUE).saturating_add(payload.len() as u64);
     if values > budget.values || bytes > budget.bytes {
         let reason = "the value has more parts than the budget allows";
         return Err(DecodeError::new(DecodeErrorKind::Budget, reason));
     }
-    // One that is rounded could follow the schema, or not, where the one that was written does the other thing.
+    // A rounded number could be valid when the original is not, or the other way round.
     numbers::check(payload, Kept::AsDoubles)
         .map_err(|reason| DecodeError::new(DecodeErrorKind::Malformed, reason))?;
     serde_json::from_slice(payload)

@@ -1,4 +1,5 @@
-//! [`Names`]: the subjects and versions of a schema, for sentences. They are asked for where a sentence needs them, and never waited for.
+//! [`Names`]: the subjects and versions of a schema, for messages. They are requested when a message needs them, and never waited
+//! for.
 
 use std::sync::OnceLock;
 
@@ -6,19 +7,19 @@ use std::sync::OnceLock;
 #[derive(Debug, Default)]
 pub(crate) struct Names(OnceLock<Vec<(String, u32)>>);
 
-/// So many are shown.
+/// The most names that are shown.
 const SHOWN: usize = 3;
 
 impl Names {
     pub(crate) fn set(&self, names: Vec<(String, u32)>) {
-        let _ = self.0.set(names); // the first answer is as good
+        let _ = self.0.set(names); // the first result is as good
     }
 
     pub(crate) fn is_known(&self) -> bool {
         self.0.get().is_some()
     }
 
-    /// `orders-value version 3, …`; nothing while they are not known.
+    /// `orders-value version 3, …`; `None` while they are unknown.
     pub(crate) fn shown(&self) -> Option<String> {
         let names = self.0.get().filter(|names| !names.is_empty())?;
         let shown: Vec<String> = names

@@ -1,20 +1,21 @@
-//! Numbers in JSON texts that this program cannot keep: they are refused, and never become other numbers.
+//! Refuses numbers in JSON texts that this program cannot represent, so that they never become other numbers.
 //!
-//! A number is kept as an integer of 64 bits, or as a double. A double that was written with more digits than it needs (`0.10000000000000001`) is
-//! still the same double; a number that no double looks like, with as many digits, is not kept.
+//! A number is represented as an integer of 64 bits, or as a double. A number with more digits than necessary for its double
+//! (`0.10000000000000001`) is still the same double; a number that differs from every double printed with as many digits is
+//! refused.
 
 use std::ops::Range;
 
-/// What becomes of numbers with a fraction or an exponent, and of large ones.
+/// The use of numbers with a fraction or an exponent, and of large ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kept {
-    /// They are doubles.
+    /// They are used as doubles.
     AsDoubles,
-    /// They may be decimals, which are made of the fewest digits that say which double it is.
+    /// They may be used as decimals, which consist of the fewest digits that identify the double.
     AsDecimals,
 }
 
-/// A text may be any: what is no JSON is somebody else's to say.
+/// Checks any text; invalid JSON is reported elsewhere.
 pub(crate) fn check(text: &[u8], kept: Kept) -> Result<(), String> {
     let mut at = 0;
     while let Some(first) = text.get(at) {
@@ -44,11 +45,11 @@ fn end_of_string(text: &[u8], mut at: usize) -> usize {
     }
 }
 
-/// A double has so many digits at most, and those behind are zeros.
+/// The most significant digits of a double; later digits are zeros.
 const MOST_DIGITS: usize = 800;
 
 fn number(bytes: &[u8], kept: Kept) -> Result<(), String> {
-    // Fewer digits are always kept, unless an exponent makes them too large or too small.
+    // With fewer digits, a number is always representable, unless an exponent makes it too large or too small.
     if bytes.len() <= 15 && !bytes.iter().any(|byte| matches!(byte, b'e' | b'E')) {
         return Ok(());
     }
@@ -78,7 +79,7 @@ fn number(bytes: &[u8], kept: Kept) -> Result<(), String> {
     ))
 }
 
-/// A number's digits from the first to the last that is not 0, and the power of ten of the first.
+/// A number's digits from the first to the last nonzero one, and the power of ten of the first.
 #[derive(Debug, PartialEq, Eq)]
 struct Digits {
     digits: String,
@@ -89,7 +90,7 @@ impl Digits {
     fn of(text: &str) -> Option<Self> {
         let text = text.strip_prefix('-').unwrap_or(text);
         let (number, exponent) = match text.split_once(['e', 'E']) {
-            // One that does not fit is one of a number that no double is near.
+            // An exponent that does not fit belongs to a number far from every double.
             Some((number, exponent)) => {
                 (number, exponent.parse::<i32>().ok().map_or(i64::from(i32::MAX), i64::from))
             }

@@ -1,8 +1,8 @@
-//! [`Payload`]: a record's key or value, with what stands beside it.
+//! [`Payload`]: a record's key or value, with its topic and headers.
 
 use offtake::{OwnedRecord, Record, records::Headers};
 
-/// Which of a record's two.
+/// The key or the value of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Part {
     /// The key.
@@ -21,7 +21,7 @@ impl Part {
     }
 }
 
-/// A record's key or value, with what stands beside it.
+/// A record's key or value, with its topic and headers.
 #[derive(Clone)]
 pub struct Payload<'a> {
     part: Part,
@@ -31,7 +31,7 @@ pub struct Payload<'a> {
 }
 
 impl<'a> Payload<'a> {
-    /// Bytes of a record that has no headers.
+    /// The bytes of a record without headers.
     pub fn new(part: Part, topic: &'a str, bytes: Option<&'a [u8]>) -> Self {
         Self { part, topic, bytes, headers: None }
     }
@@ -46,7 +46,7 @@ impl<'a> Payload<'a> {
         Self { part, topic: record.topic(), bytes, headers: Some(record.headers()) }
     }
 
-    /// The same of a record that outlives what it came in.
+    /// The same for an owned record.
     pub fn of_owned(part: Part, record: &'a OwnedRecord) -> Self {
         let bytes = match part {
             Part::Key => record.key(),
@@ -55,7 +55,7 @@ impl<'a> Payload<'a> {
         Self { part, topic: record.topic(), bytes: bytes.map(AsRef::as_ref), headers: Some(record.headers()) }
     }
 
-    /// Which it is.
+    /// Whether it is a key or a value.
     pub fn part(&self) -> Part {
         self.part
     }
@@ -65,7 +65,7 @@ impl<'a> Payload<'a> {
         self.topic
     }
 
-    /// As they came; `None` of a tombstone.
+    /// The bytes; `None` for a tombstone.
     #[inline]
     pub fn bytes(&self) -> Option<&'a [u8]> {
         self.bytes

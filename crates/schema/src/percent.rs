@@ -1,25 +1,25 @@
-//! Percent-encoding (RFC 3986), stricter than the crate: a percent sign without two digits behind it is a mistake here.
+//! Percent-encoding (RFC 3986), stricter than the crate: a percent sign that is not followed by two digits is an error here.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
 use zeroize::Zeroizing;
 
-/// What may not stand in a segment of a path as it is.
+/// The characters that are not allowed in a path segment.
 const OF_NO_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// The bytes, which may be a secret's; `None` where a percent sign has no two digits behind it.
+/// Decodes to bytes, which may be secret; `None` if a percent sign is not followed by two digits.
 pub(crate) fn decoded(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     let are_digits =
         |after: &str| after.len() >= 2 && after.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
     if !text.split('%').skip(1).all(are_digits) {
         return None;
     }
-    // As long as the text at most: no copy of a secret is left where it grew.
+    // At most as long as the text, so that growing leaves no copy of a secret behind.
     let mut decoded = Zeroizing::new(Vec::with_capacity(text.len()));
     decoded.extend(percent_decode(text.as_bytes()));
     Some(decoded)
 }
 
-/// As one segment of a path.
+/// Encodes one path segment.
 pub(crate) fn encoded(segment: &str) -> String {
     utf8_percent_encode(segment, OF_NO_SEGMENT).to_string()
 }

@@ -1,7 +1,7 @@
-//! A `.proto` text as its words and signs, without comments and without what stands in quotes: for what is asked of it before it is compiled,
-//! or without compiling it.
+//! The tokens of a `.proto` text, without comments and quoted texts, for checks before the text is compiled, or instead of
+//! compiling it.
 
-/// A part of the text.
+/// A token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Token<'a> {
     /// A keyword, a name with its dots, or a number.
@@ -20,7 +20,7 @@ impl<'a> Iterator for Tokens<'a> {
             let first = self.0.chars().next()?;
             let after = self.0.get(first.len_utf8()..).unwrap_or_default();
             self.0 = match first {
-                // A `#` begins a comment only within the values of options, and stands nowhere else.
+                // A `#` begins a comment only within the values of options, and is not allowed elsewhere.
                 '#' => after_line(after),
                 '/' if after.starts_with('/') => after_line(after),
                 '/' if after.starts_with('*') => {
@@ -50,7 +50,7 @@ fn after_line(text: &str) -> &str {
     text.split_once('\n').map_or("", |(_, rest)| rest)
 }
 
-/// No text in quotes goes on in the next line.
+/// A quoted text does not continue on the next line.
 fn after_quote(text: &str, quote: char) -> &str {
     let mut is_escaped = false;
     for (at, c) in text.char_indices() {
@@ -65,7 +65,7 @@ fn after_quote(text: &str, quote: char) -> &str {
     ""
 }
 
-/// How deep braces, brackets and parentheses lie in one another.
+/// The nesting depth of braces, brackets and parentheses.
 #[cfg(feature = "protobuf")]
 pub(crate) fn deepest(text: &str) -> usize {
     let mut depth: usize = 0;
@@ -81,7 +81,7 @@ pub(crate) fn deepest(text: &str) -> usize {
     deepest
 }
 
-/// The full name of the first message that lies in no other.
+/// The full name of the first top-level message.
 pub(crate) fn first_message(text: &str) -> Option<String> {
     let (mut package, mut message) = (None, None);
     let mut depth = 0_usize;

@@ -1,7 +1,7 @@
-//! Protobuf: messages by the `.proto` text that a registry has, as JSON and from it.
+//! Protobuf: converts messages to JSON and back, by a registry's `.proto` text.
 //!
-//! `protox` reads the text and `prost-reflect` the messages. What a message costs is counted on its bytes before, so that a few of them cannot
-//! ask for more memory than the budget has.
+//! `protox` parses the text and `prost-reflect` the messages. The cost of a message is computed from its bytes first, so that a
+//! few bytes cannot require more memory than the budget allows.
 
 mod cost;
 #[cfg(test)]
@@ -30,17 +30,17 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Schema {
     pool: DescriptorPool,
-    /// Whether a float is anywhere in it.
+    /// Whether it contains a float.
     has_floats: bool,
 }
 
-/// The name of the file that is asked for: no import can have it.
+/// The internal name of the main file, which no import can have.
 const MAIN: &str = "\u{1}main.proto";
 
-/// A text that nests deeper than this is not read.
+/// The nesting limit of a text.
 const DEEPEST: usize = 64;
 
-/// Files by the names that imports have.
+/// Files by the names used in imports.
 struct Texts(HashMap<String, String>);
 
 impl FileResolver for Texts {
@@ -75,7 +75,7 @@ impl Schema {
         self.pool.get_file_by_name(MAIN)
     }
 
-    /// The message of this name that lies in no other, as Apicurio's serialisers name it.
+    /// The top-level message with this name, as written by Apicurio's serializers.
     pub(crate) fn by_name(&self, name: &str) -> Option<MessageIndexes> {
         let index = self.file()?.messages().position(|message| message.name() == name)?;
         Some(MessageIndexes::new([u32::try_from(index).ok()?]))
@@ -85,8 +85,8 @@ impl Schema {
         Some(self.file()?.messages().next()?.name().to_owned())
     }
 
-    /// The message that these indexes mean. Confluent's do not count what the compiler makes of maps; what it makes of groups is counted here, as
-    /// descriptors have it.
+    /// The message with these indexes. Confluent's indexes do not count the messages that the compiler generates for maps. Those
+    /// generated for groups are counted here, as in descriptors.
     fn message(&self, indexes: &MessageIndexes) -> Option<MessageDescriptor> {
         let (first, nested) = indexes.as_slice().split_first()?;
         let mut found = self.file()?.messages().nth(*first as usize)?;
@@ -112,7 +112,7 @@ impl Schema {
             .map_err(|error| DecodeError::new(DecodeErrorKind::Malformed, error))
     }
 
-    /// Protobuf's own JSON, with the fields that are not there.
+    /// Protobuf's own JSON, including absent fields.
     pub(crate) fn to_json(
         &self,
         indexes: &MessageIndexes,
@@ -123,7 +123,7 @@ impl Schema {
         if !self.has_floats {
             return self.serialized(indexes, payload, budget, &options);
         }
-        // A float is printed with as few digits as say which one it is, as others print it, and not as the double that it is.
+        // A float is printed with the fewest digits that identify it, as by other implementations, and not as a double.
         let wrong = |error| DecodeError::new(DecodeErrorKind::Malformed, error);
         let message = self.decode(indexes, payload, budget)?;
         let mut text = Vec::new();
@@ -134,7 +134,7 @@ impl Schema {
         serde::Deserialize::deserialize(&mut text).map_err(wrong)
     }
 
-    /// For the user's own types: fields have the names of the text, and numbers of 64 bits are numbers.
+    /// For user types: fields have the names in the text, and 64-bit numbers are numbers.
     pub(crate) fn to_fields(
         &self,
         indexes: &MessageIndexes,
@@ -161,7 +161,7 @@ impl Schema {
             .map_err(|error| DecodeError::new(DecodeErrorKind::Malformed, error))
     }
 
-    /// The first message of the text, of what `to_json` shows.
+    /// Encodes the form of `to_json`, as the first message of the text.
     pub(crate) fn encode_json(&self, value: &Value) -> Result<Vec<u8>, EncodeError> {
         let message = self
             .message(&MessageIndexes::default())

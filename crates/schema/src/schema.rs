@@ -1,4 +1,4 @@
-//! [`Schema`]: what a registry has under an id, ready to decode with.
+//! [`Schema`]: a registered schema, compiled for decoding.
 
 use serde_json::Value;
 
@@ -10,42 +10,42 @@ use crate::{
     numbers::{self, Kept},
 };
 
-/// A schema's text, as it is registered.
+/// The text of a schema, as registered.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SchemaText {
-    /// Its language.
+    /// The language.
     pub kind: SchemaType,
-    /// Its text: JSON, or a `.proto` file.
+    /// The text: JSON, or a `.proto` file.
     pub text: String,
-    /// What it refers to.
+    /// The referenced schemas.
     pub references: Vec<Reference>,
 }
 
-/// Another schema that a schema refers to.
+/// A reference of a schema to another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Reference {
-    /// As the schema calls it: a full name, the path of an import, a URI.
+    /// The name used in the schema: a full name, the path of an import, a URI.
     pub name: String,
     /// The subject that has it.
     pub subject: String,
-    /// And the version.
+    /// The version.
     pub version: u32,
 }
 
 impl SchemaText {
-    /// A schema that refers to no other.
+    /// A schema without references.
     pub fn new(kind: SchemaType, text: impl Into<String>) -> Self {
         Self { kind, text: text.into(), references: Vec::new() }
     }
 
-    /// It refers to this one too.
+    /// Adds a reference.
     pub fn reference(mut self, name: impl Into<String>, subject: impl Into<String>, version: u32) -> Self {
         self.references.push(Reference { name: name.into(), subject: subject.into(), version });
         self
     }
 }
 
-/// What a registry has under an id, ready to decode with.
+/// A registered schema, compiled for decoding.
 #[derive(Debug)]
 pub struct Schema {
     id: SchemaId,
@@ -64,34 +64,34 @@ pub(crate) enum Compiled {
 }
 
 impl Schema {
-    /// A schema that is at hand, and no registry's. `references` are the names and texts of all that it refers to, also by others: those that
-    /// others refer to come before these. One that cannot be used is told when it is used.
+    /// Compiles a schema without a registry. `references` are the names and texts of all schemas that it refers to, directly or indirectly;
+    /// a schema's own references come before it. If the schema is invalid, that is reported when it is used.
     pub fn new(id: SchemaId, text: SchemaText, references: &[(String, String)]) -> Self {
         let compiled = Compiled::new(text.kind, &text.text, references);
         Self { id, text, compiled, names: Names::default() }
     }
 
-    /// By what records name it.
+    /// The id by which records name it.
     pub fn id(&self) -> SchemaId {
         self.id
     }
 
-    /// Its language.
+    /// The language.
     pub fn kind(&self) -> SchemaType {
         self.text.kind
     }
 
-    /// As it is registered.
+    /// The text, as registered.
     pub fn text(&self) -> &SchemaText {
         &self.text
     }
 
-    /// Under what subjects and versions it is registered, as far as that was asked for.
+    /// The subjects and versions under which it is registered, if they were requested.
     pub(crate) fn names(&self) -> &Names {
         &self.names
     }
 
-    /// Which of Protobuf's messages has this name, without its package.
+    /// The Protobuf message with this name, without its package.
     pub(crate) fn message_by_name(&self, name: &[u8]) -> Option<crate::framing::MessageIndexes> {
         match &self.compiled {
             #[cfg(feature = "protobuf")]
@@ -103,7 +103,7 @@ impl Schema {
         }
     }
 
-    /// The name of Protobuf's first message, without its package.
+    /// The name of the first Protobuf message, without its package.
     pub(crate) fn first_message(&self) -> Option<String> {
         match &self.compiled {
             #[cfg(feature = "protobuf")]
@@ -112,7 +112,7 @@ impl Schema {
         }
     }
 
-    /// Ready to decode with, or why it is not.
+    /// The compiled form, or the reason why there is none.
     pub(crate) fn compiled(&self) -> Result<&Compiled, DecodeError> {
         self.compiled.as_ref().map_err(|reason| {
             let reason = format!("the schema cannot be used: {reason}");
@@ -120,10 +120,10 @@ impl Schema {
         })
     }
 
-    /// The value as JSON, as this schema wrote it. `indexes` are what Protobuf's framing says.
+    /// Decodes a value written with this schema to JSON. `indexes` come from the framing of Protobuf.
     ///
     /// # Errors
-    /// Bytes that this schema does not write, or that ask for more than the budget.
+    /// Bytes that are invalid for this schema, or that exceed the budget.
     pub fn to_json(
         &self,
         payload: &[u8],
@@ -143,7 +143,7 @@ impl Schema {
         value.map_err(|error| error.of_schema(self))
     }
 
-    /// Bytes, without framing, of what [`to_json`](Self::to_json) shows. Of Protobuf it is the first message of the text.
+    /// Encodes the form of [`to_json`](Self::to_json), without framing. For Protobuf, it encodes the first message of the text.
     ///
     /// # Errors
     /// A value that the schema does not describe.
@@ -157,11 +157,11 @@ impl Schema {
         }
     }
 
-    /// The same of a JSON text, whose numbers are kept exactly, or refused.
+    /// The same for a JSON text, whose numbers are kept exactly, or refused.
     ///
     /// # Errors
-    /// A text that is no JSON, a number that is beyond 64 bits or has more digits than a double (for a decimal: write it as a string), a value that
-    /// the schema does not describe.
+    /// The text is not JSON; a number exceeds 64 bits or has more digits than a double (for a decimal: write it as a string); or
+    /// the schema does not describe the value.
     pub fn encode_json_text(&self, text: &[u8]) -> Result<Vec<u8>, EncodeError> {
         let kept = match &self.compiled {
             Ok(Compiled::Avro(schema)) if schema.has_decimals() => Kept::AsDecimals,
@@ -172,7 +172,7 @@ impl Schema {
         self.encode_json(&value.map_err(|error| EncodeError::new(format!("it is not JSON: {error}")))?)
     }
 
-    /// About as many bytes as it takes.
+    /// An estimate of its size in memory.
     pub(crate) fn weight(&self, references: &[(String, String)]) -> usize {
         let texts = references.iter().map(|(name, text)| name.len().saturating_add(text.len()));
         texts.fold(self.text.text.len().saturating_add(1024), usize::saturating_add)

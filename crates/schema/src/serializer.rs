@@ -1,4 +1,4 @@
-//! [`Serializer`]: values to bytes that name their schema, for a producer.
+//! [`Serializer`]: encodes values with the id of their schema, for a producer.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::{
     schema::{Compiled, Schema, SchemaText},
 };
 
-/// Under which subject a schema is registered (`value.subject.name.strategy`).
+/// The subject under which a schema is registered (`value.subject.name.strategy`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SubjectStrategy {
@@ -30,10 +30,10 @@ pub enum SubjectStrategy {
 }
 
 impl SubjectStrategy {
-    /// The subject of a topic's keys or values that have this schema.
+    /// The subject for a topic's keys or values with this schema.
     ///
     /// # Errors
-    /// The strategy needs the record's name, and the schema has none.
+    /// The strategy needs the record's name, but the schema has none.
     pub fn subject(
         self,
         topic: &str,
@@ -52,16 +52,16 @@ impl SubjectStrategy {
     }
 }
 
-/// Where a value names its schema.
+/// The place of the schema's id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IdPlace {
-    /// Before the value: every consumer understands it.
+    /// Before the value, where every consumer understands it.
     #[default]
     Payload,
-    /// In headers, and the value is bare. Confluent's is one header, with the schema's GUID if the registry has told it, else with its id. Apicurio's
-    /// are the id of the content, and beside it the encoding of Avro, or the name of Protobuf's message: that header is one for keys and values, so that
-    /// only one of a record's two can be Protobuf.
+    /// In headers; the value is bare. Confluent uses one header, with the schema's GUID if the registry returned it, otherwise
+    /// with its id. Apicurio uses a header with the content id, and one with the encoding for Avro, or with the message's name
+    /// for Protobuf. That last header is shared by keys and values, so that only one of a record's two can be Protobuf.
     Header,
 }
 
@@ -69,13 +69,13 @@ pub enum IdPlace {
 enum Source {
     /// `auto.register.schemas=true`
     Register(SchemaText),
-    /// `auto.register.schemas=false`: it has to be there.
+    /// `auto.register.schemas=false`: it has to be registered already.
     LookUp(SchemaText),
     /// `use.latest.version`
     Latest,
 }
 
-/// Makes bytes of values, which name their schema. What it learns of the registry is kept there.
+/// Encodes values with the ids of their schemas. Responses of the registry are cached there.
 #[derive(Clone, Debug)]
 pub struct Serializer {
     registry: SchemaRegistry,
@@ -103,57 +103,59 @@ impl Serializer {
         }
     }
 
-    /// Values are written by this schema, which is registered unless it is.
+    /// Writes values with this schema, which is registered if necessary.
     pub fn register(registry: SchemaRegistry, schema: SchemaText) -> Self {
         Self::new(registry, Source::Register(schema))
     }
 
-    /// By this schema, which has to be registered (`auto.register.schemas=false`).
+    /// Writes values with this schema, which has to be registered already (`auto.register.schemas=false`).
     pub fn look_up(registry: SchemaRegistry, schema: SchemaText) -> Self {
         Self::new(registry, Source::LookUp(schema))
     }
 
-    /// By the latest version of the subject (`use.latest.version=true`), which is looked up again after `latest.cache.ttl.sec`.
+    /// Writes values with the latest version of the subject (`use.latest.version=true`), which is looked up again after
+    /// `latest.cache.ttl.sec`.
     pub fn latest(registry: SchemaRegistry) -> Self {
         Self::new(registry, Source::Latest)
     }
 
-    /// Keys instead of values.
+    /// Encodes keys instead of values.
     pub fn of_keys(self) -> Self {
         Self { part: Part::Key, ..self }
     }
 
-    /// How the subject is called.
+    /// Sets the naming strategy of subjects.
     pub fn subject_strategy(self, strategy: SubjectStrategy) -> Self {
         Self { strategy, ..self }
     }
 
-    /// This subject, whatever the topic.
+    /// Uses this subject, whatever the topic.
     pub fn subject(self, subject: impl Into<String>) -> Self {
         Self { subject: Some(subject.into()), ..self }
     }
 
-    /// `normalize.schemas`: the registry brings schemas into a canonical form before it compares them.
+    /// `normalize.schemas`: the registry converts schemas to a canonical form before comparing them.
     pub fn normalize(self, normalize: bool) -> Self {
         Self { normalize, ..self }
     }
 
-    /// Where values name their schema. What headers these are is a matter of the [`framing`](Self::framing).
+    /// Sets the place of the schema's id. The [`framing`](Self::framing) determines the headers.
     pub fn id_in(self, place: IdPlace) -> Self {
         Self { place, ..self }
     }
 
-    /// How values are framed. Apicurio's deserialisers need [`Framing::Apicurio`] for Protobuf, and take Confluent's frames of the others where they
-    /// are told `apicurio.registry.as-confluent=true`. They have to be told `apicurio.registry.use-id=contentId`, and
-    /// `apicurio.registry.headers.enabled=true` where ids are [in headers](Self::id_in).
+    /// Sets the framing. Apicurio's deserializers need [`Framing::Apicurio`] for Protobuf, and accept Confluent's framing for the
+    /// other types if they are configured with `apicurio.registry.as-confluent=true`. They also need
+    /// `apicurio.registry.use-id=contentId`, and `apicurio.registry.headers.enabled=true` if ids are [in headers](Self::id_in).
     pub fn framing(self, framing: Framing) -> Self {
         Self { framing, ..self }
     }
 
-    /// What encodes values of a topic. The registry is asked for what is not known; it may be kept for as long as the same version is to be used.
+    /// The encoder for values of a topic. Queries the registry if necessary. Keep the encoder as long as the same version is to
+    /// be used.
     ///
     /// # Errors
-    /// Why there is no schema.
+    /// The reason.
     pub async fn encoder(&self, topic: &str) -> Result<Encoder, EncodeError> {
         let subject = |schema: Option<&SchemaText>| match &self.subject {
             Some(subject) => Ok(subject.clone()),
@@ -181,7 +183,7 @@ impl Serializer {
     }
 }
 
-/// Makes bytes of values by one schema.
+/// Encodes values with one schema.
 #[derive(Clone, Debug)]
 pub struct Encoder {
     id: u32,
@@ -192,12 +194,12 @@ pub struct Encoder {
     framing: Framing,
 }
 
-/// A value as it goes into a record.
+/// An encoded value for a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoded {
-    /// The record's value, or key.
+    /// The bytes of the record's value, or key.
     pub bytes: Vec<u8>,
-    /// Headers that the record needs, where these name the schema; none where the bytes do.
+    /// The headers that the record needs, if they name the schema; empty if the bytes do.
     pub headers: Vec<(&'static str, Vec<u8>)>,
 }
 
@@ -212,11 +214,12 @@ impl Encoder {
         &self.schema
     }
 
-    /// A value of the user's own type. Of Protobuf it is the first message of the text, in Protobuf's JSON names or those of the text.
+    /// Encodes a value of a user type. For Protobuf it is the first message of the text, with Protobuf's JSON names or those of
+    /// the text.
     ///
     /// # Errors
-    /// A value that the schema does not describe; of Protobuf and JSON Schema also NaN and infinities, which JSON does not have (Protobuf takes them as
-    /// strings).
+    /// The schema does not describe the value; or, for Protobuf and JSON Schema, the value contains NaN or an infinity, which
+    /// JSON does not support (Protobuf accepts them as strings).
     pub fn encode<T: Serialize + ?Sized>(&self, value: &T) -> Result<Encoded, EncodeError> {
         let bytes = match self.schema.compiled() {
             Ok(Compiled::Avro(schema)) => schema.encode(value).map_err(EncodeError::new)?,
@@ -228,18 +231,18 @@ impl Encoder {
         Ok(self.framed(bytes))
     }
 
-    /// A value as `consume --registry` prints it.
+    /// Encodes a value in the form printed by `consume --registry`.
     ///
     /// # Errors
-    /// A value that the schema does not describe.
+    /// The schema does not describe the value.
     pub fn encode_json(&self, value: &Value) -> Result<Encoded, EncodeError> {
         Ok(self.framed(self.schema.encode_json(value)?))
     }
 
-    /// The same of a JSON text, whose numbers are kept exactly, or refused.
+    /// The same for a JSON text, whose numbers are kept exactly, or refused.
     ///
     /// # Errors
-    /// As [`Schema::encode_json_text`].
+    /// Those of [`Schema::encode_json_text`].
     pub fn encode_json_text(&self, text: &[u8]) -> Result<Encoded, EncodeError> {
         Ok(self.framed(self.schema.encode_json_text(text)?))
     }
@@ -280,7 +283,7 @@ impl Encoder {
 }
 
 impl SchemaText {
-    /// The full name of its record: Avro's, the title of a JSON Schema, the first message of a `.proto` text.
+    /// The full name of the record: that of Avro, the title of a JSON Schema, or the first message of a `.proto` text.
     pub fn record_name(&self) -> Option<String> {
         let json = || serde_json::from_str::<Value>(&self.text).ok();
         match self.kind {

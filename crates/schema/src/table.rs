@@ -1,7 +1,8 @@
-//! [`Table`]: what was found by an id, for any number of readers without a lock.
+//! [`Table`]: values by id, for any number of readers without a lock.
 //!
-//! A slot is written once and never changed, so that a reader needs no more than one atomic load. The table has a bound: what comes after it
-//! is full goes into a list behind a lock, which forgets what was not used for longest; but what somebody still has is found.
+//! A slot is written once and never changed, so that a reader needs only one atomic load. The table is bounded: entries that do
+//! not fit are kept in a list behind a lock, which evicts the least recently used one; but an entry that is still in use is
+//! found.
 
 use std::{
     collections::HashMap,
@@ -13,34 +14,34 @@ use std::{
     },
 };
 
-/// So many entries may lie behind the lock.
+/// The most entries behind the lock.
 const MOST_BEHIND_LOCK: usize = 64;
 
-/// Written once.
+/// A slot, written once.
 type Slot<K, T> = OnceLock<(K, Arc<T>)>;
 
 pub(crate) struct Table<K, T> {
     slots: Box<[Slot<K, T>]>,
     hasher: Multiplier,
-    /// How many more entries may be written into slots.
+    /// The number of further entries that may be written into slots.
     room: AtomicUsize,
-    /// And of how many bytes.
+    /// The bytes of further entries that may be written into slots.
     bytes: AtomicUsize,
     rest: Mutex<Rest<K, T>>,
 }
 
 struct Rest<K, T> {
-    /// The one that was used last is the last.
+    /// The most recently used entry is the last.
     entries: Vec<(K, Arc<T>, usize)>,
     bytes: usize,
     most_bytes: usize,
-    /// What there was no room for any more, and others still had.
+    /// Evicted entries that were still in use.
     lent: HashMap<K, Weak<T>>,
-    /// So many of these, and those that nobody has any more are swept out.
+    /// The number of these at which unused ones are removed.
     sweep_at: usize,
 }
 
-/// What was found.
+/// An entry that was found.
 pub(crate) enum Hit<'a, T> {
     InSlot(&'a Arc<T>),
     BehindLock(Arc<T>),
@@ -58,7 +59,7 @@ impl<T> Deref for Hit<'_, T> {
 }
 
 impl<K: Hash + Eq + Copy, T> Table<K, T> {
-    /// For so many entries of so many bytes in all that are found without a lock, and some more.
+    /// A table for this many entries, of this many bytes in all, that are found without a lock, and some more.
     pub(crate) fn new(entries: usize, bytes: usize) -> Self {
         let entries = entries.clamp(1, 1 << 20);
         let slots = (2 * entries).next_power_of_two();
@@ -87,7 +88,7 @@ impl<K: Hash + Eq + Copy, T> Table<K, T> {
             }
         }
         if self.room.load(Ordering::Relaxed) > 0 && self.bytes.load(Ordering::Relaxed) > 0 {
-            return None; // nothing is behind the lock but what was too large, and that is asked for below
+            return None; // there is nothing behind the lock except entries that were too large, which are checked below
         }
         self.behind_lock(key)
     }
@@ -97,7 +98,7 @@ impl<K: Hash + Eq + Copy, T> Table<K, T> {
         self.rest.lock().unwrap_or_else(PoisonError::into_inner).find(key).map(Hit::BehindLock)
     }
 
-    /// Keeps what was found by this key; what is kept already stays.
+    /// Stores a value under this key, unless there is one already.
     pub(crate) fn insert(&self, key: K, value: Arc<T>, bytes: usize) -> Arc<T> {
         if let Some(kept) = self.get(&key) {
             return Arc::clone(&kept);
@@ -106,11 +107,11 @@ impl<K: Hash + Eq + Copy, T> Table<K, T> {
             if take(&self.bytes, bytes) {
                 return self.insert_in_slot(key, value);
             }
-            // It is full for good: a reader looks behind the lock from now on.
+            // The table is permanently full: readers check behind the lock from now on.
             self.bytes.store(0, Ordering::Relaxed);
         }
         let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
-        // Another may have come since it was looked for, and whoever has that one is to find it.
+        // Another one may have been added since the search, and its users have to share it.
         if let Some(kept) = rest.find(&key) {
             return kept;
         }
@@ -146,7 +147,7 @@ impl<K: Hash + Eq + Copy, T> Table<K, T> {
 }
 
 impl<K: Hash + Eq, T> Rest<K, T> {
-    /// It is the one that was used last, then.
+    /// Finds an entry, and marks it as the most recently used.
     fn find(&mut self, key: &K) -> Option<Arc<T>> {
         let Some(at) = self.entries.iter().position(|(held, ..)| held == key) else {
             return self.lent.get(key).and_then(Weak::upgrade);
@@ -168,12 +169,12 @@ impl<K: Hash + Eq, T> Rest<K, T> {
     }
 }
 
-/// Takes so much, if there is as much.
+/// Takes this amount, if it is available.
 fn take(from: &AtomicUsize, much: usize) -> bool {
     from.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(much)).is_ok()
 }
 
-/// Ids are small numbers: one multiplication spreads them.
+/// Ids are small numbers, so that one multiplication distributes them.
 struct Multiplier;
 
 impl BuildHasher for Multiplier {

@@ -1,4 +1,4 @@
-//! [`Typed`]: a consumer whose records have values of the user's own types.
+//! [`Typed`]: a consumer whose records have values of user types.
 
 use std::{collections::BTreeMap, fmt, ops::Deref, sync::Arc, time::Duration};
 
@@ -13,14 +13,14 @@ use crate::{
     payload::{Part, Payload},
 };
 
-/// Gives a [`Consumer`] typed values.
+/// Adds typed values to a [`Consumer`].
 pub trait TypedConsumer: Sized {
-    /// Values are decoded by this; keys are [`Plain`].
+    /// Decodes values with this deserializer; keys are [`Plain`].
     fn typed<V: Deserializer>(self, value: V) -> Typed<Plain, V> {
         self.typed_with_key(Plain, value)
     }
 
-    /// Keys and values are decoded by these.
+    /// Decodes keys and values with these deserializers.
     fn typed_with_key<K: Deserializer, V: Deserializer>(self, key: K, value: V) -> Typed<K, V>;
 }
 
@@ -30,18 +30,18 @@ impl TypedConsumer for Consumer {
     }
 }
 
-/// A consumer whose records have values of the user's own types.
+/// A consumer whose records have values of user types.
 ///
-/// A partition whose next records need a schema that is not known yet waits for it, and the others go on: see
-/// [`when_unknown`](Self::when_unknown). Where the application says itself what is finished (`enable.auto.offset.store=false`, `finish_each`) all
-/// partitions wait in `poll`, and at most half of `max.poll.interval.ms`.
+/// A partition whose next records need an unknown schema waits for it, while the others go on: see
+/// [`when_unknown`](Self::when_unknown). If the application itself marks records as finished (`enable.auto.offset.store=false`,
+/// `finish_each`), all partitions wait in `poll`, for at most half of `max.poll.interval.ms`.
 ///
-/// Records that wait inside of `poll` are not committed before they are handed out, and those of a partition that is sought, paused or given
-/// up meanwhile are not handed out. A partition that [`waiting`](Self::waiting) names is paused: it is resumed when its schema is known, also
-/// where the application has paused it as well.
+/// Records that wait inside `poll` are not committed before they are delivered, and those of a partition that is sought, paused
+/// or given up meanwhile are not delivered. A partition listed by [`waiting`](Self::waiting) is paused. It is resumed when its
+/// schema is known, even if the application has paused it as well.
 ///
-/// What one `poll` hands out can be decoded as long as it is kept, however many schemas it needs: those beyond the registry's cache
-/// (`cache_entries`, `cache_bytes`) are kept with it.
+/// The records of one `poll` can be decoded as long as they are kept, however many schemas they need: schemas beyond the
+/// registry's cache (`cache_entries`, `cache_bytes`) are kept with them.
 pub struct Typed<K, V> {
     consumer: Consumer,
     pair: Arc<Pair<K, V>>,
@@ -55,31 +55,31 @@ impl<K: Deserializer, V: Deserializer> Typed<K, V> {
         Self { consumer, pair, gate }
     }
 
-    /// What becomes of records whose schema the registry cannot be asked for. Default: their partition waits 30 s.
-    /// Records that wait already wait as long as was said before.
+    /// Sets the treatment of records whose schema is unknown and cannot be fetched. Default: their partition waits 30 s. Records
+    /// that already wait keep the previous setting.
     pub fn when_unknown(mut self, when_unknown: WhenUnknown) -> Self {
         self.gate.set_when_unknown(when_unknown);
         self
     }
 
-    /// As [`Consumer::poll`]. Dropping it loses nothing.
+    /// Like [`Consumer::poll`]. Cancel-safe.
     ///
     /// # Errors
-    /// As [`Consumer::poll`].
+    /// Those of [`Consumer::poll`].
     pub async fn poll(&mut self, timeout: Duration) -> offtake::Result<TypedRecords<K, V>> {
         let sorted = self.gate.poll(&mut self.consumer, timeout).await?;
         Ok(TypedRecords { sorted, pair: Arc::clone(&self.pair) })
     }
 
-    /// As [`Consumer::commit`]: exactly these records are finished.
+    /// Like [`Consumer::commit`]: exactly these records are finished.
     ///
     /// # Errors
-    /// As [`Consumer::commit`].
+    /// Those of [`Consumer::commit`].
     pub async fn commit(&mut self, records: &TypedRecords<K, V>) -> offtake::Result<()> {
         if let Some(whole) = records.sorted.whole() {
             return self.consumer.commit(whole).await;
         }
-        // A partition's later run is further on.
+        // If a partition has several runs, the last one is furthest on.
         let ends: BTreeMap<TopicPartition, i64> = records
             .sorted
             .partitions()
@@ -93,20 +93,20 @@ impl<K: Deserializer, V: Deserializer> Typed<K, V> {
         &self.consumer
     }
 
-    /// The consumer, to subscribe for example. Records that it hands out itself are not looked through.
+    /// The consumer, for example to subscribe. Records polled directly from it do not pass through the gate.
     pub fn consumer_mut(&mut self) -> &mut Consumer {
         &mut self.consumer
     }
 
-    /// The partitions that wait for a schema now.
+    /// The partitions that wait for a schema at present.
     pub fn waiting(&self) -> impl Iterator<Item = &TopicPartition> {
         self.gate.held()
     }
 
-    /// As [`Consumer::close`].
+    /// Like [`Consumer::close`].
     ///
     /// # Errors
-    /// As [`Consumer::close`].
+    /// Those of [`Consumer::close`].
     pub async fn close(self, timeout: Duration) -> offtake::Result<()> {
         self.consumer.close(timeout).await
     }
@@ -118,7 +118,7 @@ impl<K, V> fmt::Debug for Typed<K, V> {
     }
 }
 
-/// What one `poll` handed out.
+/// The records of one `poll`.
 pub struct TypedRecords<K, V> {
     sorted: Sorted,
     pair: Arc<Pair<K, V>>,
@@ -130,12 +130,12 @@ impl<K, V> TypedRecords<K, V> {
         self.sorted.iter().map(|record| TypedRecord { record, pair: &self.pair })
     }
 
-    /// Whether there are none.
+    /// Whether there are no records.
     pub fn is_empty(&self) -> bool {
         self.sorted.is_empty()
     }
 
-    /// How many.
+    /// The number of records.
     pub fn len(&self) -> usize {
         self.sorted.partitions().map(|part| part.len()).sum()
     }
@@ -147,7 +147,7 @@ impl<K, V> fmt::Debug for TypedRecords<K, V> {
     }
 }
 
-/// A record, whose key and value are decoded when they are asked for. It is a [`Record`] too; the bytes are at
+/// A record, whose key and value are decoded on request. It dereferences to [`Record`]; the bytes are at
 /// [`raw_key`](Self::raw_key) and [`raw_value`](Self::raw_value).
 pub struct TypedRecord<'a, K, V> {
     record: Record<'a>,
@@ -155,19 +155,19 @@ pub struct TypedRecord<'a, K, V> {
 }
 
 impl<'a, K: Deserializer, V: Deserializer> TypedRecord<'a, K, V> {
-    /// The value. A tombstone is `None` of an `Option`.
+    /// Decodes the value. A tombstone is `None` for an `Option`.
     ///
     /// # Errors
-    /// Why there is none, with the record's place.
+    /// The reason, with the record's place.
     pub fn value<T: Deserialize<'a>>(&self) -> Result<T, DecodeError> {
         let decoded = self.pair.value.deserialize(&Payload::of(Part::Value, &self.record));
         decoded.map_err(|error| error.at(RecordPlace { part: Part::Value, record: &self.record }))
     }
 
-    /// The key. That there is none is `None` of an `Option`.
+    /// Decodes the key. A missing key is `None` for an `Option`.
     ///
     /// # Errors
-    /// Why there is none, with the record's place.
+    /// The reason, with the record's place.
     pub fn key<T: Deserialize<'a>>(&self) -> Result<T, DecodeError> {
         let decoded = self.pair.key.deserialize(&Payload::of(Part::Key, &self.record));
         decoded.map_err(|error| error.at(RecordPlace { part: Part::Key, record: &self.record }))
@@ -175,12 +175,12 @@ impl<'a, K: Deserializer, V: Deserializer> TypedRecord<'a, K, V> {
 }
 
 impl<'a, K, V> TypedRecord<'a, K, V> {
-    /// The value's bytes, as they came.
+    /// The value's bytes, unchanged.
     pub fn raw_value(&self) -> Option<&'a [u8]> {
         self.record.value()
     }
 
-    /// The key's bytes, as they came.
+    /// The key's bytes, unchanged.
     pub fn raw_key(&self) -> Option<&'a [u8]> {
         self.record.key()
     }
@@ -205,7 +205,7 @@ impl<K, V> fmt::Debug for TypedRecord<'_, K, V> {
     }
 }
 
-/// The part of a record that an error is about.
+/// The part of a record that an error concerns.
 struct RecordPlace<'a> {
     part: Part,
     record: &'a Record<'a>,
@@ -223,10 +223,10 @@ impl fmt::Display for RecordPlace<'_> {
     }
 }
 
-/// The value of a record that outlives what it came in. What its deserialiser needs is waited for, at most so long.
+/// Decodes the value of an owned record. Waits at most this long for the needs of the deserializer.
 ///
 /// # Errors
-/// Why there is none, with the record's place.
+/// The reason, with the record's place.
 pub async fn decode<T: serde::de::DeserializeOwned>(
     by: &impl Deserializer,
     record: &OwnedRecord,
@@ -235,7 +235,7 @@ pub async fn decode<T: serde::de::DeserializeOwned>(
     decode_with(by, record, |id| by.prepare(id, limit)).await
 }
 
-/// The same, where what is needed comes of `prepare`.
+/// The same, with the needs supplied by `prepare`.
 pub(crate) async fn decode_with<T: serde::de::DeserializeOwned, P>(
     by: &impl Deserializer,
     record: &OwnedRecord,
@@ -247,7 +247,7 @@ where
     let payload = Payload::of_owned(Part::Value, record);
     let decoded = match by.missing(&payload) {
         Some(id) => match prepare(id).await {
-            // It is kept until the value is there: a cache may forget it.
+            // It is kept until the value is decoded, because a cache may evict it.
             Ok(_prepared) => by.deserialize(&payload),
             Err(error) => Err(error),
         },

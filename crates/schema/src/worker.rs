@@ -1,4 +1,4 @@
-//! Typed handlers for [`offtake_worker`]: what cannot be decoded is poison.
+//! Typed handlers for [`offtake_worker`]: records that cannot be decoded are poison.
 
 use std::{
     collections::HashMap,
@@ -20,30 +20,33 @@ use crate::{
     typed::decode_with,
 };
 
-/// What handlers return.
+/// The future of a handler.
 pub type HandlerFuture = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 
-/// A schema that is not known is asked for this long at a time.
+/// The timeout of one request for an unknown schema.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// And so long a record keeps its place at the handlers meanwhile, from the beginning of the question on.
+/// How long a record keeps its place at the handlers meanwhile, from the start of the request on.
 const AT_HANDLER: Duration = Duration::from_secs(1);
-/// A deserialiser that does not keep to that is not waited for any more.
+/// A deserializer that exceeds its limit is abandoned after this time.
 const NO_LONGER: Duration = Duration::from_secs(60);
-/// So long after it came an answer is kept for those who have not come for it.
+/// How long a result is kept for records that have not returned for it.
 const KEPT: Duration = Duration::from_secs(60);
-/// And one that is a failure, which may be mended meanwhile: longer than the 10 s that a record waits before it comes again.
+/// How long a failure is kept, which may be corrected meanwhile: longer than the 10 s that a record waits before it returns.
 const FAILURE_KEPT: Duration = Duration::from_secs(15);
 
-/// A handler for [`Worker::run`](offtake_worker::Worker::run) that is given a record's value, decoded. A value that cannot be decoded is poison: the
-/// record goes to the dead letters with its bytes and the reason. A registry that does not answer is none of the record's fault: the record waits for it,
-/// however long that takes, with what is behind it in its order, and no [attempt](offtake_worker::Retry::attempts) is counted. (It keeps its place at the
-/// handlers for 1 s of that, or half of [`Worker::timeout`](offtake_worker::Worker::timeout) where that is less; then it waits
-/// [longer each time](Failure::without_attempt), while the registry is asked for 30 s at a time.) The registry's own [events](crate::RegistryEvent) say
-/// that it is down. Where it answers, but with no schema ([`RegistrySetup`](DecodeErrorKind::RegistrySetup)), the attempt fails and counts: no schema that is
-/// too large stops a partition for ever (of a registry at several URLs, while each of them answers). Where credentials may be wrong for a while, retry without a bound
-/// ([`unlimited`](offtake_worker::Retry::unlimited)), or with a [breaker](offtake_worker::Breaker).
+/// A handler for [`Worker::run`](offtake_worker::Worker::run) that gets a record's decoded value. A value that cannot be decoded
+/// is poison: the record goes to the dead letters with its bytes and the reason. If the registry does not respond, that is not
+/// the record's fault: the record waits, without a limit, together with the records ordered after it, and no
+/// [attempt](offtake_worker::Retry::attempts) is counted. (It keeps its place at the handlers for the first second, or half of
+/// [`Worker::timeout`](offtake_worker::Worker::timeout) if that is less; then it waits [longer each
+/// time](Failure::without_attempt), while the registry is queried for 30 s at a time.) The registry's own
+/// [events](crate::RegistryEvent) report the outage. If the registry responds, but without a schema
+/// ([`RegistrySetup`](DecodeErrorKind::RegistrySetup)), the attempt fails and counts, so that for example an oversized schema
+/// does not stop a partition for ever. (With several URLs, this holds only while each of them responds.) If credentials may be
+/// wrong for a while, retry without a limit ([`unlimited`](offtake_worker::Retry::unlimited)), or use a
+/// [breaker](offtake_worker::Breaker).
 ///
-/// The type owns what it has, as handlers outlive what records come in.
+/// The type has to own its data, because handlers outlive the fetched bytes.
 pub fn typed<D, V, F, T>(
     deserializer: D,
     handle: F,
@@ -66,8 +69,8 @@ where
     }
 }
 
-/// Questions for schemas, which go on while the records that need them are not at a handler: no more than there are records that wait at the worker, and those
-/// whose records were given up lately.
+/// Requests for schemas, which continue while the records that need them are not at a handler. There are no more than the records
+/// waiting at the worker, and those whose records were given up recently.
 struct Questions<D> {
     by: Arc<D>,
     open: Arc<Open>,
@@ -75,11 +78,11 @@ struct Questions<D> {
 
 type Open = Mutex<HashMap<SchemaId, Question>>;
 
-/// A question that was not answered yet, or whose answer nobody has had.
+/// A request without a result, or whose result was not used yet.
 struct Question {
     began: Instant,
     answer: Receiver,
-    /// It ends with the question, and takes it out when its answer is not kept any more.
+    /// Ends with the request, and removes it when its result is no longer kept.
     _task: JoinSet<()>,
 }
 
@@ -95,7 +98,8 @@ impl<D: Deserializer> Questions<D> {
         Self { by: Arc::new(by), open: Arc::default() }
     }
 
-    /// What is needed to decode by a schema. Where that takes long it is none of the attempt's, which may take so long and ends in time for another.
+    /// The data for decoding with a schema. If that takes long, the time does not count as the attempt's, which ends in time for
+    /// another record.
     async fn prepared(&self, id: SchemaId, limit: Option<Duration>) -> Result<Prepared, DecodeError> {
         let (began, mut answer) = self.question(id);
         let half = limit.map(|limit| clock::after(limit / 2));
@@ -109,7 +113,7 @@ impl<D: Deserializer> Questions<D> {
         told.unwrap_or_else(|| Err(not_told(id)))
     }
 
-    /// The question for a schema, and when it began.
+    /// The request for a schema, and its start.
     fn question(&self, id: SchemaId) -> (Instant, Receiver) {
         let now = clock::now();
         let mut open = lock(&self.open);
@@ -137,7 +141,7 @@ impl<D: Deserializer> Questions<D> {
     }
 }
 
-/// Asks. In a task of its own, as a deserialiser may panic.
+/// Sends the request in a task of its own, because a deserializer may panic.
 async fn told<D: Deserializer>(by: Arc<D>, id: SchemaId) -> Result<Prepared, DecodeError> {
     let mut asking = JoinSet::new();
     asking.spawn(async move { by.prepare(id, PATIENCE).await });
@@ -156,7 +160,7 @@ fn not_told(id: SchemaId) -> DecodeError {
     DecodeError::new(DecodeErrorKind::Unavailable, reason)
 }
 
-/// Takes a question out. There may be another one for the same schema by now.
+/// Removes a request, unless there is a newer one for the same schema.
 fn close(open: &Open, id: SchemaId, answer: &Receiver) {
     let mut open = lock(open);
     let is_this = open.get(&id).is_some_and(|question| question.answer.same_channel(answer));
@@ -169,8 +173,9 @@ fn lock(open: &Open) -> MutexGuard<'_, HashMap<SchemaId, Question>> {
     open.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a handler of one's own ends with where a value cannot be decoded: poison, or a failure that is retried, which is
-/// [no attempt](Failure::without_attempt) at the record where the registry did not answer. (`?` alone makes every error one that is retried, and counted.)
+/// The failure for custom handlers when a value cannot be decoded: poison, or a failure that is retried. If the registry did not
+/// respond, it is [not counted as an attempt](Failure::without_attempt). (`?` alone would make every error one that is retried
+/// and counted.)
 pub fn failure(error: DecodeError) -> Failure {
     match error.kind() {
         DecodeErrorKind::Unavailable => Failure::retry(error).without_attempt(),
@@ -196,7 +201,7 @@ mod tests {
         let _ = clock::timeout(time, std::future::pending::<()>()).await;
     }
 
-    /// Answers after 3 s: that there is no such schema, until then.
+    /// Responds after 3 s; until the schema is registered, that there is none.
     struct Slow {
         registered: Instant,
         schema: Arc<()>,
@@ -228,7 +233,7 @@ mod tests {
         questions.prepared(ID, None).await.map(drop).map_err(|error| error.kind())
     }
 
-    /// Its partition was elsewhere for a while, for example.
+    /// For example, its partition was assigned elsewhere for a while.
     #[tokio::test(start_paused = true)]
     async fn a_failure_is_no_verdict_on_a_record_that_comes_for_it_much_later() {
         let questions = Questions::new(Slow::new(10));
@@ -267,7 +272,7 @@ mod tests {
         assert!(!first.same_channel(&second) && lock(&questions.open).len() == 1);
     }
 
-    /// One that panics, and one that takes no notice of its limit.
+    /// A deserializer that panics, and one that ignores its limit.
     #[tokio::test(start_paused = true)]
     async fn a_question_that_goes_wrong_has_an_answer_also_when_nobody_waits_for_it() {
         struct Wrong {

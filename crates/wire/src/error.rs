@@ -13,7 +13,7 @@ pub enum DecodeError {
         what: &'static str,
         /// The number of bytes that the value needs.
         needed: usize,
-        /// Bytes that are there.
+        /// The number of bytes left.
         left: usize,
     },
     /// A length below -1, the only negative length with a meaning (null).
@@ -63,7 +63,7 @@ pub enum DecodeError {
         count: usize,
         /// The number of bytes left.
         min_size: usize,
-        /// Bytes that are there.
+        /// The number of bytes left.
         left: usize,
     },
     /// Arrays that fit into their bytes, but would take far more memory than the message has bytes.

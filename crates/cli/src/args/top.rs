@@ -30,7 +30,7 @@ pub(crate) struct Top {
 /// The groups to watch, and the evaluation of their lag.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Watch {
-    /// Watch groups whose name matches. Default: all
+    /// Watch groups whose name contains a match of this. Default: all
     #[arg(long, value_name = "REGEX", env = "OFFTAKE_MONITOR_GROUP", hide_env = true)]
     pub(crate) group: Option<Regex>,
     /// The sliding window of statuses and rates [default: 5m]

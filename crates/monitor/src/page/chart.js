@@ -1,4 +1,4 @@
-// Lines over time, as SVG. Nothing here knows what they mean.
+// Draws series over time as SVG, independently of their meaning.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -9,7 +9,7 @@ function element(name, attributes = {}, text) {
   return made;
 }
 
-// A path through all values that there are; where one is missing the line is interrupted.
+// A path through all values; a missing value interrupts the line.
 function path(values, x, y) {
   let text = "";
   let pen = "M";
@@ -42,7 +42,7 @@ export function sparkline(at, values, label) {
   return svg;
 }
 
-// A chart that is drawn again with `draw`; it remembers what is hidden and where the cursor is.
+// A chart that is redrawn by `draw`. It remembers the hidden series and the position of the cursor.
 export class Chart {
   constructor(place) {
     this.place = place;
@@ -69,7 +69,7 @@ export class Chart {
     new ResizeObserver(() => this.data && this.draw(this.data)).observe(place);
   }
 
-  // `at` in milliseconds; series have `name`, `mark` (a class) and `values`; `show` writes a value.
+  // `at` in milliseconds; series have `name`, `mark` (a class) and `values`; `show` formats a value.
   draw(data) {
     this.data = data;
     const { at, series, show, label } = data;

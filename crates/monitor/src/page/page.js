@@ -1,4 +1,4 @@
-// What is known is asked for each interval, and shown. Names come from the cluster, so all text goes in as text.
+// Fetches the data in each interval and shows it. Names come from the cluster, so that all text is inserted as text, never as HTML.
 import { Chart, sparkline } from "./chart.js";
 
 const of = (id) => document.getElementById(id);
@@ -41,7 +41,7 @@ const badness = { null: -1, ok: 0, warn: 1, err: 2, stop: 3, stall: 4, rewind: 5
 const words = { warn: "falls behind", err: "in trouble", stop: "stopped", stall: "stalled", rewind: "went back", data_loss_imminent: "data loss imminent" };
 const word = (status) => (status === null ? "not known yet" : (words[status] ?? status));
 
-// What is further away than a day is only a number.
+// More than a day away, only the number is shown.
 const losing = (seconds) => (seconds !== null && seconds < 86400 ? "data_loss_imminent" : "");
 
 // ---- elements
@@ -71,7 +71,7 @@ function row(cells) {
 }
 const chip = (status) => make("span", word(status), `status ${status ?? "unknown"}`);
 
-// ---- asking
+// ---- requests
 
 async function ask(path) {
   const headers = authorization ? { authorization } : {};
@@ -132,7 +132,7 @@ function fail(why) {
   of("failure").hidden = !why;
 }
 
-// ---- showing
+// ---- display
 
 const chosen = () => {
   const text = location.hash.slice(1);
@@ -178,7 +178,7 @@ function mark(table, { key, down }) {
   }
 }
 
-// Rows are made anew; what has the focus keeps it.
+// Creates the rows again, and restores the focus.
 function fill(table, rows) {
   const focused = document.activeElement?.closest?.("tr")?.dataset.name;
   table.tBodies[0].replaceChildren(...rows);

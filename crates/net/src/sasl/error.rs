@@ -45,7 +45,7 @@ impl SaslError {
         self.kind
     }
 
-    /// Whether the same authentication may succeed later though nothing changes here.
+    /// Whether the same authentication may succeed later without a change here.
     pub fn is_retriable(&self) -> bool {
         match self.kind {
             SaslErrorKind::Credentials { is_retriable } => is_retriable,
@@ -80,7 +80,7 @@ impl ProviderError {
         Self { is_retriable: true, ..Self::new(reason) }
     }
 
-    /// Whether the source may have credentials later though nothing changes here.
+    /// Whether the source may have credentials later without a change here.
     pub fn is_retriable(&self) -> bool {
         self.is_retriable
     }

@@ -20,7 +20,7 @@ impl KeptToken {
     /// A token that is valid now.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The reason.
     pub async fn get(&self) -> Result<Token, ProviderError> {
         self.0.get(wall_clock()).await
     }

@@ -1,4 +1,4 @@
-//! The parts of a value, as serde asks for them: items, entries, fields, and the branch of a union.
+//! The parts of a value as requested by serde: items, entries, fields, and the branch of a union.
 
 use serde::de::value::{BorrowedStrDeserializer, StrDeserializer};
 use serde::de::{DeserializeSeed, EnumAccess, Error as _, MapAccess, SeqAccess, VariantAccess, Visitor};
@@ -124,7 +124,7 @@ impl<'x, 'de: 'x> MapAccess<'de> for Entries<'_, 'x, 'de> {
 struct Record<'a, 'x, 'de> {
     decoder: &'a mut Decoder<'x, 'de>,
     fields: std::slice::Iter<'x, FieldOp>,
-    /// The field whose value is still to be read.
+    /// The field whose value has not been read yet.
     pending: Option<&'x FieldOp>,
     charge_names: bool,
 }
@@ -139,7 +139,7 @@ pub(super) fn record<'x, 'de: 'x, V: Visitor<'de>>(
     decoder.charge_values(fields.fields.len() as u64)?;
     let mut record = Record { decoder, fields: fields.fields.iter(), pending: None, charge_names };
     let value = visitor.visit_map(&mut record)?;
-    // What a type does not ask for has to be read all the same.
+    // Fields that the type does not request have to be read all the same.
     let Record { decoder, fields, pending, .. } = record;
     for field in pending.into_iter().chain(fields) {
         if let FieldOp::Read { op, .. } | FieldOp::Skip(op) = field {

@@ -1,4 +1,4 @@
-//! From schemas to programs.
+//! Compiles schemas to programs.
 
 use std::collections::HashMap;
 
@@ -8,9 +8,9 @@ use super::matching::{Branches, closeness, logical_conflict, same_name, scalar};
 use super::program::{FieldOp, Fields, Op, OpId, Program, Symbols};
 use super::schema::{Enum, Field, Kind, Name, Node, NodeId, Record, Types};
 
-/// How deep types may lie in one another when two schemas are resolved; a field that is a union on both sides counts three times.
+/// The nesting depth of types when two schemas are resolved; a field that is a union on both sides counts three times.
 const MAX_NESTING: usize = 128;
-/// How many pairs of types may be looked at.
+/// The most pairs of types that are compared.
 const MAX_PAIRS: usize = 500_000;
 
 /// A program that reads values as they were written.
@@ -21,7 +21,7 @@ pub(super) fn as_written(types: &Types) -> Program {
     Program::new(compiler.ops, root)
 }
 
-/// A program that reads what `writer` wrote as `reader` has it.
+/// A program that reads values written with `writer` in the form of `reader`.
 pub(super) fn resolve(writer: &Types, reader: &Types) -> Result<Program, Mismatch> {
     let mut compiler = Compiler::new(writer, reader);
     let root = compiler.resolve(writer.root, reader.root)?;
@@ -35,10 +35,10 @@ enum Side {
     Reader,
 }
 
-/// How two types are to be read.
+/// The result of resolving two types.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Pair {
-    /// Being looked at, or found good: its operation.
+    /// Being resolved, or resolvable: its operation.
     Good(OpId),
     Bad(Mismatch),
 }
@@ -47,11 +47,11 @@ struct Compiler<'s> {
     writer: &'s Types,
     reader: &'s Types,
     ops: Vec<Op>,
-    /// What is read as it was written: what the reader skips, and defaults.
+    /// Operations for data in its written form: data that the reader skips, and defaults.
     written: HashMap<(Side, NodeId), OpId>,
-    /// Records of those whose fields are still to be compiled.
+    /// Records among these whose fields are not compiled yet.
     unfinished: Vec<(Side, NodeId, OpId)>,
-    /// Records and enums of a writer and a reader.
+    /// The resolved pairs of records and enums.
     pairs: HashMap<(NodeId, NodeId), Pair>,
     /// The branches of the reader's unions.
     branches: HashMap<NodeId, Branches>,
@@ -77,7 +77,7 @@ impl<'s> Compiler<'s> {
     }
 
     fn add(&mut self, op: Op) -> OpId {
-        // A program has a few operations for each type or pair of types, and these are bounded.
+        // A program has a few operations for each type or pair of types, whose number is limited.
         let id = u32::try_from(self.ops.len()).unwrap_or(u32::MAX);
         self.ops.push(op);
         id
@@ -89,9 +89,10 @@ impl<'s> Compiler<'s> {
         }
     }
 
-    // ---- As it was written.
+    // ---- In the written form.
 
-    /// The operation for a type as its own schema writes it. Records are finished later, so that no chain of them is too long.
+    /// The operation for a type in the form of its own schema. Records are completed later, so that a long chain of them needs no
+    /// deep recursion.
     fn written(&mut self, types: &Types, side: Side, id: NodeId) -> OpId {
         if let Some(&op) = self.written.get(&(side, id)) {
             return op;
@@ -131,7 +132,7 @@ impl<'s> Compiler<'s> {
         self.branch(types.get(branch), op)
     }
 
-    /// Says which branch of the reader's union it is.
+    /// Wraps an operation with the branch of the reader's union.
     fn branch(&mut self, node: &Node, op: OpId) -> OpId {
         let name = node.name().cloned().unwrap_or_else(|| Name { full: node.type_name().into() });
         self.add(Op::Branch { name, op })
@@ -153,7 +154,7 @@ impl<'s> Compiler<'s> {
         }
     }
 
-    // ---- What one wrote, as the other has it.
+    // ---- The writer's data in the reader's form.
 
     fn mismatch(&self, writer: NodeId, reader: NodeId, reason: Option<String>) -> Mismatch {
         Mismatch {
@@ -253,7 +254,7 @@ impl<'s> Compiler<'s> {
         compiled
     }
 
-    /// Each branch that can be resolved is; the others are errors when one is met.
+    /// Resolves each branch of the writer's union that can be; the others become errors when they occur in data.
     fn writers_union(&mut self, w: NodeId, branches: &[NodeId], r: NodeId) -> Result<OpId, Mismatch> {
         let mut ops = Vec::with_capacity(branches.len());
         let mut unfit = 0;
@@ -273,7 +274,8 @@ impl<'s> Compiler<'s> {
         Ok(self.add(Op::Union(ops)))
     }
 
-    /// The branch with the writer's very type, else a type of its name, else the first that it can be promoted to: as in Java.
+    /// Finds a branch with exactly the writer's type, otherwise one with its name, otherwise the first that it can be promoted
+    /// to, as in Java.
     fn readers_union(&mut self, w: NodeId, r: NodeId, branches: &[NodeId]) -> Result<OpId, Mismatch> {
         let (types, writer) = (self.reader, self.writer.get(w));
         let index = self.branches.entry(r).or_insert_with(|| Branches::new(types, branches));
@@ -329,7 +331,7 @@ impl<'s> Compiler<'s> {
                 Ok(op)
             }
             Err(mismatch) => {
-                // What was found to fit because this was taken to fit shows when it is met.
+                // If another type was resolvable only on the assumption that this one is, the error shows when it occurs in data.
                 self.set(op, Op::Never(Box::new(mismatch.clone())));
                 self.pairs.insert((w, r), Pair::Bad(mismatch.clone()));
                 Err(mismatch)
@@ -340,7 +342,7 @@ impl<'s> Compiler<'s> {
     fn fields(&mut self, from: &Record, (r, to): (NodeId, &Record)) -> Result<Vec<FieldOp>, Mismatch> {
         let by_name: HashMap<&str, usize> =
             from.fields.iter().enumerate().map(|(index, field)| (&*field.name, index)).collect();
-        // For each of the writer's fields the reader's.
+        // The reader's field for each of the writer's fields.
         let mut taken: Vec<Option<&Field>> = vec![None; from.fields.len()];
         let mut absent = Vec::new();
         for field in &to.fields {
@@ -369,7 +371,7 @@ impl<'s> Compiler<'s> {
         Ok(ops)
     }
 
-    /// What stands for a field that the writer does not have.
+    /// The replacement for a field that the writer does not have.
     fn default(&mut self, field: &Field, record: NodeId) -> Result<FieldOp, Mismatch> {
         let nothing = |compiler: &Self, reason: String| Mismatch {
             path: compiler.path(),

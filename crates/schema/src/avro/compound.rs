@@ -1,4 +1,4 @@
-//! Lists, maps and structs to bytes.
+//! Encodes lists, maps and structs.
 
 use serde::Serialize;
 use serde::ser::{
@@ -14,9 +14,9 @@ use super::ser::{Result, To};
 
 /// The items of an array or the entries of a map, in one block.
 pub(super) struct BlockWriter {
-    /// Where the items begin.
+    /// The position at which the items begin.
     pub(super) start: usize,
-    /// How many were announced, and have been written as the block's count.
+    /// The number announced by the serializer, if it was written as the block's count.
     pub(super) declared: Option<usize>,
     pub(super) count: usize,
 }
@@ -58,7 +58,7 @@ impl SerializeSeq for List<'_, '_> {
                 value.serialize(item).map_err(|error| error.at(PathStep::Item(index)))
             }
             Self::Bytes { bytes, .. } => {
-                // As an int is written, so that whatever serializes as a small number will do.
+                // Encodes an element as an int, so that any small number is accepted.
                 let types = Types { nodes: vec![Node { kind: Kind::Int, logical: None }], root: NodeId(0) };
                 let mut out = Vec::new();
                 value.serialize(To { out: &mut out, types: &types, id: NodeId(0) })?;
@@ -110,13 +110,13 @@ impl List<'_, '_> {
     }
 }
 
-/// The fields of a record, in whatever order they come.
+/// The fields of a record, in any order.
 pub(super) struct Fields<'a, 's> {
     pub(super) to: To<'a, 's>,
     pub(super) record: &'s Record,
-    /// The first field that has not been written.
+    /// The first field that is not written yet.
     pub(super) next: usize,
-    /// Fields that came before their turn.
+    /// Fields that were serialized before their turn.
     pub(super) later: Vec<(usize, Vec<u8>)>,
 }
 
@@ -145,7 +145,7 @@ impl Fields<'_, '_> {
         Ok(())
     }
 
-    /// Writes what came before its turn, and has it now.
+    /// Writes earlier fields whose turn has come.
     fn flush(&mut self) {
         while let Some(at) = self.later.iter().position(|(index, _)| *index == self.next) {
             let (_, bytes) = self.later.swap_remove(at);
@@ -169,7 +169,7 @@ impl Fields<'_, '_> {
 }
 
 pub(super) enum Entries<'a, 's> {
-    /// A record, and the key whose value comes next.
+    /// A record, and the key of the next value.
     Fields(Fields<'a, 's>, Option<String>),
     Map {
         to: To<'a, 's>,

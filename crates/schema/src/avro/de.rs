@@ -1,7 +1,7 @@
-//! Values into the user's own types: serde's view of a value, read as it is asked for.
+//! Deserializes values into user types, reading them on demand.
 //!
-//! A type that says what it wants gets it: a timestamp is a number to an `i64` and RFC 3339 to a `String`. One that takes what comes
-//! (`deserialize_any`) gets what JSON would show, but bytes as bytes.
+//! The requested type determines the form: a timestamp is a number for an `i64` and RFC 3339 text for a `String`. A type that
+//! accepts anything (`deserialize_any`) gets the form of JSON, but bytes as bytes.
 
 use serde::de::value::{MapDeserializer, SeqDeserializer, StrDeserializer};
 use serde::de::{Deserializer, Error as _, IntoDeserializer, Visitor};
@@ -16,13 +16,13 @@ use super::schema::Name;
 
 pub(super) type Result<T> = std::result::Result<T, DecodeError>;
 
-/// A value that comes next.
+/// The next value.
 pub(super) struct At<'a, 'x, 'de> {
     decoder: &'a mut Decoder<'x, 'de>,
     op: OpId,
 }
 
-/// A value whose union's branch has been read.
+/// A value after the branch of its union was read.
 pub(super) struct Chosen<'a, 'x, 'de> {
     pub(super) decoder: &'a mut Decoder<'x, 'de>,
     pub(super) op: &'x Op,
@@ -65,7 +65,7 @@ impl<'x, 'de: 'x> Chosen<'_, 'x, 'de> {
         }
     }
 
-    /// A number, where one stands for something else.
+    /// A number, if the value is stored as one but represents something else.
     #[inline]
     fn number<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         match self.op {
@@ -100,7 +100,7 @@ impl<'x, 'de: 'x> Chosen<'_, 'x, 'de> {
         }
     }
 
-    /// Bytes as they were written, also of what is shown as text.
+    /// Bytes as written, even if the value is normally shown as text.
     fn bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         match self.op {
             Op::String | Op::Decimal { size: None, .. } => {
@@ -114,7 +114,7 @@ impl<'x, 'de: 'x> Chosen<'_, 'x, 'de> {
         }
     }
 
-    /// A list: `Vec<u8>` and `[u8; 16]` ask for bytes in this way.
+    /// A list; `Vec<u8>` and `[u8; 16]` request bytes in this way.
     pub(super) fn list<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         let decoder = self.decoder;
         let taken = match self.op {
@@ -140,7 +140,7 @@ impl<'x, 'de: 'x> Chosen<'_, 'x, 'de> {
         }
     }
 
-    /// A record, or the parts of a duration. The names of a struct's fields are its own, and cost nothing.
+    /// A record, or the parts of a duration. The names of a struct's fields belong to the type, and cost nothing.
     #[inline]
     pub(super) fn structure<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         match self.op {
@@ -179,7 +179,7 @@ impl<'x, 'de: 'x> Chosen<'_, 'x, 'de> {
     }
 }
 
-/// The variant that stands for a branch: by its full name, its simple one, or this in other case (`String` for `string`).
+/// The variant for a branch: with its full name, its simple name, or either in other case (`String` for `string`).
 fn variant_of(branch: &Name, variants: &'static [&'static str]) -> Option<&'static str> {
     let by = |same: &dyn Fn(&str) -> bool| variants.iter().copied().find(|variant| same(variant));
     by(&|variant| *variant == *branch.full)
@@ -187,7 +187,7 @@ fn variant_of(branch: &Name, variants: &'static [&'static str]) -> Option<&'stat
         .or_else(|| by(&|variant| variant.eq_ignore_ascii_case(branch.simple())))
 }
 
-/// `visit_seq`, with an error if the visitor leaves something.
+/// Like `visit_seq`, with an error if the visitor does not read everything.
 fn visited_whole<'de, V, I, T>(mut list: SeqDeserializer<I, DecodeError>, visitor: V) -> Result<V::Value>
 where
     V: Visitor<'de>,
@@ -231,12 +231,12 @@ fn decimal_text<'x, 'de: 'x>(
     let bytes = decoder.decimal(size)?;
     let text = decimal::format(bytes, scale);
     let text = text.ok_or_else(|| DecodeError::malformed(format!("a decimal has {} bytes", bytes.len())))?;
-    // A byte may have a thousand zeros behind its point.
+    // A byte can stand for a thousand zeros after the decimal point.
     decoder.charge_bytes(text.len() as u64)?;
     Ok(text)
 }
 
-/// What is not met in every record.
+/// The rarer kinds of values.
 fn rare<'x, 'de: 'x, V: Visitor<'de>>(
     decoder: &mut Decoder<'x, 'de>,
     op: &'x Op,
@@ -257,12 +257,12 @@ fn rare<'x, 'de: 'x, V: Visitor<'de>>(
         Op::Decimal { size, scale } => visitor.visit_string(decimal_text(decoder, *size, *scale)?),
         Op::Uuid => visitor.visit_str(decimal::format_uuid(decoder.take(16)?).as_str()),
         Op::Duration => visitor.visit_str(decimal::format_duration(decoder.take(12)?).as_str()),
-        // The others are read where this is called, or have been resolved.
+        // The others are handled by the caller, or were resolved.
         _ => Err(DecodeError::new(DecodeErrorKind::Malformed, "no value is here")),
     }
 }
 
-/// What needs to know the branch of a union first.
+/// Methods that need the branch of a union first.
 macro_rules! chosen_first {
     () => {
         chosen_first! {
@@ -380,7 +380,7 @@ impl Chosen<'_, '_, '_> {
     }
 }
 
-/// Decodes one value; nothing may follow it.
+/// Decodes one value, after which no bytes may follow.
 pub(super) fn decode<'de, T: serde::Deserialize<'de>>(
     program: &Program,
     bytes: &'de [u8],

@@ -1,14 +1,14 @@
-//! Decimals, durations and UUIDs as text and back.
+//! Converts decimals, durations and UUIDs to text and back.
 
 use std::fmt::Write;
 
 use super::moments::Text;
 
-/// The most bytes of a decimal, beyond those that only repeat its sign: more than twice what a schema may declare (a precision
-/// of 1,000), as not all writers check it. The work grows with the square of it.
+/// The most bytes of a decimal, without those that only repeat its sign: more than twice the limit for schemas (a precision of
+/// 1,000), because not all writers check it. The work grows with the square of it.
 const MAX_BYTES: usize = 1_024;
 
-/// The text of a decimal, or none where it is too long.
+/// The text of a decimal, or `None` if it is too long.
 pub(super) fn format(unscaled: &[u8], scale: u32) -> Option<String> {
     let (negative, digits) = digits(unscaled)?;
     let scale = scale as usize;
@@ -34,7 +34,7 @@ fn digits(bytes: &[u8]) -> Option<(bool, String)> {
     let negative = bytes.first().is_some_and(|first| *first >= 0x80);
     let padding = if negative { 0xff } else { 0 };
     let padded = bytes.iter().take_while(|byte| **byte == padding).count();
-    // One byte of padding may be what holds the sign.
+    // One byte of padding may contain the sign.
     let bytes = bytes.get(padded.saturating_sub(1)..).unwrap_or_default();
     if bytes.len() <= 16 {
         let filler = if negative { -1_i128 } else { 0 };
@@ -82,7 +82,7 @@ fn negate(bytes: &mut [u8]) {
     }
 }
 
-/// The unscaled number of a decimal's text: big-endian two's complement, as short as it can be.
+/// Parses a decimal to its unscaled number: big-endian two's complement of minimal length.
 pub(super) fn parse(text: &str, precision: u32, scale: u32) -> Result<Vec<u8>, String> {
     let wrong = || "it is not a decimal number".to_owned();
     let (negative, rest) = match text.strip_prefix('-') {
@@ -125,7 +125,7 @@ pub(super) fn parse(text: &str, precision: u32, scale: u32) -> Result<Vec<u8>, S
     if digits.len() > precision as usize {
         return Err(format!("it has more than {precision} digits"));
     }
-    let mut magnitude: Vec<u8> = vec![0]; // the least significant first, room for the sign at the end
+    let mut magnitude: Vec<u8> = vec![0]; // the least significant first, with room for the sign at the end
     for digit in digits {
         let mut carry = u16::from(digit - b'0');
         for byte in &mut magnitude {
@@ -175,7 +175,7 @@ pub(super) fn duration_parts(bytes: &[u8]) -> [u32; 3] {
     [part(0), part(4), part(8)]
 }
 
-/// A duration as ISO 8601 has it: `P1M2DT3.500S`.
+/// Formats a duration in ISO 8601: `P1M2DT3.500S`.
 pub(super) fn format_duration(bytes: &[u8]) -> Text {
     let [months, days, millis] = duration_parts(bytes);
     let mut text = Text::new();
@@ -197,7 +197,7 @@ pub(super) fn format_duration(bytes: &[u8]) -> Text {
     text
 }
 
-/// Twelve bytes of a duration like `P1Y2M3W4DT5H6M7.008S`.
+/// Parses a duration such as `P1Y2M3W4DT5H6M7.008S` to its twelve bytes.
 pub(super) fn parse_duration(text: &str) -> Option<[u8; 12]> {
     let mut rest = text.strip_prefix('P').filter(|rest| !rest.is_empty())?;
     let (mut months, mut days, mut millis) = (0_u64, 0_u64, 0_u64);
@@ -243,7 +243,7 @@ pub(super) fn parse_duration(text: &str) -> Option<[u8; 12]> {
     Some(bytes)
 }
 
-/// A UUID of 16 bytes with its hyphens.
+/// Formats a UUID of 16 bytes with hyphens.
 pub(super) fn format_uuid(bytes: &[u8]) -> Text {
     let mut text = Text::new();
     for (nth, byte) in bytes.iter().take(16).enumerate() {
@@ -253,7 +253,7 @@ pub(super) fn format_uuid(bytes: &[u8]) -> Text {
     text
 }
 
-/// The 16 bytes of a UUID, with or without its hyphens.
+/// Parses a UUID, with or without hyphens, to its 16 bytes.
 pub(super) fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     let bytes = text.as_bytes();
     let hyphens = bytes.len() == 36;

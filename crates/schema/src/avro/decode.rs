@@ -1,19 +1,19 @@
-//! Reads values as a program says: what every way of decoding is made of.
+//! Executes a program on the bytes of a value; all ways of decoding use it.
 
 use super::budget::Budget;
 use super::error::{DecodeError, DecodeErrorKind};
 use super::program::{FieldOp, Op, OpId, Program};
 use super::schema::Name;
 
-/// What an item that takes no bytes is charged: nothing else bounds how many of them there are.
+/// The charge for an item that takes no bytes, because nothing else limits the number of such items.
 const EMPTY_ITEM: u64 = 256;
 
-/// Reads one value. `'de` is the life of the bytes, `'x` that of the program and of the bytes.
+/// Reads one value. `'de` is the lifetime of the input, `'x` that of the program and the input.
 pub(super) struct Decoder<'x, 'de> {
     pub(super) program: &'x Program,
-    /// All bytes: strings borrow from them.
+    /// The whole input, from which strings are borrowed.
     input: &'de [u8],
-    /// What is still to be read, of `input` or of a default.
+    /// The rest of the input or of a default.
     rest: &'x [u8],
     in_default: bool,
     depth: u32,
@@ -27,7 +27,7 @@ pub(super) enum Piece<'x, 'de> {
     Default(&'x [u8]),
 }
 
-/// The items of an array or the entries of a map that are still to come.
+/// The remaining items of an array or entries of a map.
 #[derive(Default)]
 pub(super) struct Blocks {
     left: u64,
@@ -57,7 +57,7 @@ impl<'x, 'de: 'x> Decoder<'x, 'de> {
         }
     }
 
-    /// Nothing may follow the value.
+    /// Checks that nothing follows the value.
     pub(super) fn finish(&self) -> Result<(), DecodeError> {
         match self.rest.len() {
             0 => Ok(()),
@@ -109,12 +109,12 @@ impl<'x, 'de: 'x> Decoder<'x, 'de> {
         Ok(*taken)
     }
 
-    /// Bytes that outlive the decoder where they are of the input.
+    /// Bytes that outlive the decoder if they belong to the input.
     pub(super) fn piece(&mut self, count: usize) -> Result<Piece<'x, 'de>, DecodeError> {
         let before = self.rest.len();
         let taken = self.take(count)?;
         if self.in_default {
-            // A few bytes of the input may call for any number of defaults.
+            // A few bytes of the input can require any number of defaults.
             self.charge_bytes(count as u64)?;
             return Ok(Piece::Default(taken));
         }
@@ -206,7 +206,7 @@ impl<'x, 'de: 'x> Decoder<'x, 'de> {
 
     // ---- Structure.
 
-    /// Reads on until it is known what follows: the branch of a union, and how the reader's union names it.
+    /// Reads on until the type of the value is known: the branch of a union, and its name in the reader's union.
     #[inline]
     pub(super) fn choose(&mut self, op: OpId) -> Result<(&'x Op, Option<&'x Name>), DecodeError> {
         let program = self.program;
@@ -245,7 +245,7 @@ impl<'x, 'de: 'x> Decoder<'x, 'de> {
         Ok(true)
     }
 
-    /// How many items are surely still to come.
+    /// A lower bound of the number of items still to come.
     pub(super) fn at_hand(blocks: &Blocks, least: u32) -> usize {
         if least == 0 { 0 } else { usize::try_from(blocks.left).unwrap_or(0) }
     }
@@ -290,7 +290,7 @@ impl<'x, 'de: 'x> Decoder<'x, 'de> {
         result
     }
 
-    /// Reads a value for nobody.
+    /// Skips a value.
     pub(super) fn skip(&mut self, op: OpId) -> Result<(), DecodeError> {
         let (op, _) = self.choose(op)?;
         self.skip_op(op)
@@ -323,7 +323,7 @@ impl<'x, 'de: 'x> Decoder<'x, 'de> {
                 }
                 self.leave();
             }
-            // `choose` leaves none of these.
+            // `choose` never returns these.
             Op::Union(_) | Op::Branch { .. } | Op::Never(_) => {}
         }
         Ok(())

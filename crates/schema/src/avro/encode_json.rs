@@ -1,4 +1,4 @@
-//! JSON to bytes: what people write, Avro's own JSON, and the defaults of schemas.
+//! Encodes JSON: the plain form, Avro's own JSON, and the defaults of schemas.
 
 use serde_json::{Map, Value};
 
@@ -9,16 +9,16 @@ use super::parse::shown;
 use super::scalar::{self, Texts};
 use super::schema::{Kind, Node, NodeId, Record, Types};
 
-/// How deep values may lie in one another.
+/// The nesting depth of values.
 const MAX_DEPTH: u32 = 200;
-/// How many values may be looked at in vain, or for defaults: some unions and defaults multiply.
+/// The number of values that may be tried without success, or encoded for defaults: some unions and defaults multiply.
 const MAX_TRIES: u64 = 4_000_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Dialect {
     Plain,
     Avro,
-    /// As the schema's own defaults are written: like Avro's, but for unions.
+    /// The form of defaults in schemas: like Avro's, except for unions.
     Default,
 }
 
@@ -33,7 +33,7 @@ struct Encoder<'s> {
     out: Vec<u8>,
     dialect: Dialect,
     depth: u32,
-    /// Whether what is written may be for nothing.
+    /// Whether the output may be discarded.
     trying: bool,
     tries: u64,
 }
@@ -101,7 +101,7 @@ impl Encoder<'_> {
             (_, Value::Bool(value)) => scalar::boolean(&mut self.out, node, *value),
             (_, Value::Number(number)) => match (integer(number), number.as_f64()) {
                 (Some(value), _) => scalar::integer(&mut self.out, node, value),
-                // Not by way of a binary fraction.
+                // Converted as text, to avoid a binary fraction.
                 _ if matches!(node.logical, Some(Logical::Decimal { .. })) => {
                     scalar::decimal_text(&mut self.out, node, &number.to_string())
                 }
@@ -190,7 +190,7 @@ impl Encoder<'_> {
         let mut ranked: Vec<(u8, usize, NodeId)> = Vec::new();
         for (index, &branch) in branches.iter().enumerate() {
             let rank = match self.dialect {
-                Dialect::Default => Some(0), // the first that takes it
+                Dialect::Default => Some(0), // the first branch that accepts it
                 _ => rank(types.get(branch), value),
             };
             ranked.extend(rank.map(|rank| (rank, index, branch)));
@@ -226,7 +226,7 @@ fn integer(number: &serde_json::Number) -> Option<i128> {
     number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from))
 }
 
-/// How well a branch of a union takes a value that does not say which one it is: 0 is best.
+/// How well a branch of a union fits a value that does not name its branch: 0 is best.
 fn rank(node: &Node, value: &Value) -> Option<u8> {
     match (value, &node.kind) {
         (Value::Null, Kind::Null)

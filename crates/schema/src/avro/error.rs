@@ -1,4 +1,4 @@
-//! What goes wrong, in one sentence each, with the place where it did.
+//! Errors, each in one sentence with its place.
 
 use std::fmt::{self, Display, Formatter, Write};
 
@@ -10,7 +10,7 @@ pub(super) enum PathStep {
     Key(Box<str>),
 }
 
-/// Where something is: its steps, the innermost first, as they are noted on the way out.
+/// A place: its steps, the innermost first, because they are collected on the way out.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Path(Vec<PathStep>);
 
@@ -28,7 +28,7 @@ impl Display for Path {
                 PathStep::Field(name) => write!(f, ".{name}")?,
                 PathStep::Item(index) => write!(f, "[{index}]")?,
                 PathStep::Key(key) => {
-                    // A key is data: it may be long.
+                    // A key is data, and may be long.
                     let mut shown: String = key.chars().take(40).collect();
                     if shown.len() < key.len() {
                         shown.push('…');
@@ -41,7 +41,7 @@ impl Display for Path {
     }
 }
 
-/// "`path`: sentence", or the sentence alone at the top.
+/// Formats "`path`: sentence", or only the sentence at the top.
 fn sentence(f: &mut Formatter<'_>, path: &str, what: &impl Display) -> fmt::Result {
     if !path.is_empty() {
         write!(f, "`{path}`: ")?;
@@ -49,7 +49,7 @@ fn sentence(f: &mut Formatter<'_>, path: &str, what: &impl Display) -> fmt::Resu
     write!(f, "{what}")
 }
 
-/// A text that is no Avro schema.
+/// An invalid Avro schema.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct SchemaError {
     path: String,
@@ -61,7 +61,7 @@ impl SchemaError {
         Self { path: path.to_owned(), reason: reason.into() }
     }
 
-    /// Where in the schema: names of types and fields with dots between them, empty at the top.
+    /// The place in the schema: names of types and fields with dots between them, empty at the top.
     pub fn path(&self) -> &str {
         &self.path
     }
@@ -73,7 +73,7 @@ impl Display for SchemaError {
     }
 }
 
-/// Why a writer's schema cannot be resolved to a reader's: the field, and what each of them has there.
+/// Why a writer's schema cannot be resolved to a reader's: the field, and the type of each side.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Mismatch {
     pub(super) path: String,
@@ -88,7 +88,7 @@ impl Mismatch {
         &self.path
     }
 
-    /// The writer's type there; "nothing" where the writer has no such field.
+    /// The writer's type there; "nothing" if the writer has no such field.
     pub fn writer(&self) -> &str {
         &self.writer
     }
@@ -109,17 +109,17 @@ impl Display for Mismatch {
     }
 }
 
-/// What kind of thing was wrong with bytes that could not be decoded.
+/// The kind of a decoding error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DecodeErrorKind {
-    /// The bytes end too soon, go on too long, or are none that this schema writes.
+    /// The bytes end too early, are too long, or are invalid for this schema.
     Malformed,
     /// The value is larger or deeper than the [`Budget`](super::Budget) allows.
     Budget,
-    /// The value is one that the reader's schema has no place for: a branch of a union or a symbol of an enum.
+    /// The reader's schema has no place for the value: a branch of a union or a symbol of an enum.
     Unresolved,
-    /// The Rust type does not take the value.
+    /// The Rust type does not accept the value.
     Target,
 }
 
@@ -156,12 +156,12 @@ impl DecodeError {
         self.at(PathStep::Field(name.into()))
     }
 
-    /// What kind of thing was wrong.
+    /// The kind of the error.
     pub fn kind(&self) -> DecodeErrorKind {
         self.0.kind
     }
 
-    /// Where in the value (`order.lines[3].price`), empty at the top.
+    /// The place in the value (`order.lines[3].price`), empty at the top.
     pub fn path(&self) -> String {
         self.0.path.to_string()
     }
@@ -203,7 +203,7 @@ impl EncodeError {
         self.at(PathStep::Field(name.into()))
     }
 
-    /// Where in the value (`order.lines[3].price`), empty at the top.
+    /// The place in the value (`order.lines[3].price`), empty at the top.
     pub fn path(&self) -> String {
         self.0.path.to_string()
     }

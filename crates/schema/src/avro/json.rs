@@ -11,21 +11,22 @@ use super::error::{DecodeError, PathStep};
 use super::moments;
 use super::program::{FieldOp, Op, OpId, Program};
 
-/// How a value looks as JSON.
+/// The form of a value as JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum JsonForm {
-    /// As a person or a program wants it. A union is the value of its branch. Bytes and fixed are base64, decimals strings (`"12.50"`),
+    /// For people and programs. A union is the value of its branch. Bytes and fixed are base64, decimals strings (`"12.50"`),
     /// dates and timestamps RFC 3339, durations ISO 8601 (`"P1M2DT0.500S"`). NaN and the infinities are strings.
     ///
-    /// A time of day that is outside of a day is its number, and a year of more than four digits has a sign.
+    /// A time of day outside of a day is shown as its number, and a year of more than four digits has a sign.
     #[default]
     Plain,
-    /// The specification's JSON encoding: the value of a union is an object with the name of its branch, bytes are strings of
-    /// the letters U+0000 to U+00FF, and a logical type is what it is made of. NaN and the infinities are strings, as in Java.
+    /// The specification's JSON encoding: the value of a union is an object with the name of its branch, bytes are strings of the
+    /// characters U+0000 to U+00FF, and a logical type has the form of its underlying type. NaN and the infinities are strings,
+    /// as in Java.
     Avro,
 }
 
-/// What a value costs in an object or a list, and what an entry of an object costs beside its key and its value.
+/// The charge for a value in an object or a list, and for an entry of an object beside its key and its value.
 const VALUE: u64 = 72;
 const ENTRY: u64 = 64;
 
@@ -127,7 +128,7 @@ impl<'x, 'de: 'x> Decoder<'x, 'de> {
                 self.leave();
                 Value::Object(object)
             }
-            // `choose` leaves none of these.
+            // `choose` never returns these.
             Op::Union(_) | Op::Branch { .. } | Op::Never(_) => Value::Null,
         })
     }
@@ -176,7 +177,7 @@ fn double(value: f64) -> Value {
     Number::from_f64(value).map_or_else(|| Value::from(not_finite(value)), Value::Number)
 }
 
-/// The number that a person would write for it: 0.1, not 0.10000000149011612.
+/// The shortest decimal number for it: 0.1, not 0.10000000149011612.
 fn single(value: f32) -> Value {
     double(value.to_string().parse().unwrap_or_else(|_| f64::from(value)))
 }

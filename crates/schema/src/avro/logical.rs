@@ -1,4 +1,4 @@
-//! Logical types: what a value of a type stands for. One that is unknown or not valid is ignored, as the specification says.
+//! Logical types: the meaning of a type's values. Unknown or invalid ones are ignored, as the specification requires.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::schema::Kind;
 
-/// The most digits that a decimal may declare; beyond it the type is taken for plain bytes.
+/// The greatest precision that a decimal may declare; with more, the type counts as plain bytes.
 const MAX_PRECISION: u32 = 1_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,14 +17,14 @@ pub(super) enum Logical {
     Duration,
 }
 
-/// A number that stands for a time.
+/// A number that represents a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Moment {
     /// Days since 1970-01-01.
     Date,
-    /// Since midnight.
+    /// Time since midnight.
     Time(Unit),
-    /// Since 1970-01-01T00:00:00Z.
+    /// Time since 1970-01-01T00:00:00Z.
     Timestamp(Unit),
     /// The same without a time zone.
     LocalTimestamp(Unit),
@@ -46,7 +46,7 @@ impl Unit {
         }
     }
 
-    /// Digits of a second's fraction.
+    /// The number of digits of a second's fraction.
     pub(super) fn digits(self) -> usize {
         match self {
             Self::Millis => 3,
@@ -57,14 +57,14 @@ impl Unit {
 }
 
 impl Moment {
-    /// Whether it is written as an `int`.
+    /// Whether it is stored as an `int`.
     pub(super) fn is_int(self) -> bool {
         matches!(self, Self::Date | Self::Time(Unit::Millis))
     }
 }
 
 impl Logical {
-    /// The logical type that `object` gives to a type of this kind, if it is one that may have it.
+    /// The logical type in `object`, if it is allowed for a type of this kind.
     pub(super) fn parse(object: &Map<String, Value>, kind: &Kind) -> Option<Self> {
         use Unit::{Micros, Millis, Nanos};
         let name = object.get("logicalType")?.as_str()?;

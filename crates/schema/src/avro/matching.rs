@@ -1,4 +1,4 @@
-//! What of a writer's schema matches what of a reader's.
+//! Matches parts of a writer's schema with parts of a reader's.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use super::parse::full_name;
 use super::program::Op;
 use super::schema::{Kind, Node, NodeId, Types};
 
-/// How a type without parts of its own is read.
+/// The operation for a type without nested types.
 pub(super) fn scalar(node: &Node) -> Op {
     match (&node.kind, node.logical) {
         (Kind::Int | Kind::Long, Some(Logical::Moment(moment))) => Op::Moment(moment),
@@ -25,7 +25,7 @@ pub(super) fn scalar(node: &Node) -> Op {
         (Kind::Double, _) => Op::Double,
         (Kind::Bytes, _) => Op::Bytes,
         (Kind::String, _) => Op::String,
-        // The others have parts, and are compiled where these are.
+        // The others have nested types, and are compiled with them.
         (
             Kind::Null | Kind::Enum(_) | Kind::Array(_) | Kind::Map(_) | Kind::Union(_) | Kind::Record(_),
             _,
@@ -44,7 +44,7 @@ fn has_alias(writer: &Node, reader: &Node) -> bool {
     reader.aliases().iter().any(|alias| *full_name(alias, to.namespace()) == *from.full)
 }
 
-/// How close a branch of the reader's union is to the writer's type: 0 is the closest, none is no match.
+/// How close a branch of the reader's union is to the writer's type: 0 is the closest, `None` is no match.
 pub(super) fn closeness(writer: &Node, branch: &Node) -> Option<u8> {
     match (&writer.kind, &branch.kind) {
         (Kind::Int, Kind::Long | Kind::Float | Kind::Double)
@@ -61,7 +61,8 @@ pub(super) fn closeness(writer: &Node, branch: &Node) -> Option<u8> {
     }
 }
 
-/// Two logical types whose numbers mean different things: Java reads one as the other, a thousand times too large or too small.
+/// Detects two logical types whose numbers have different meanings. Java would read one as the other, a thousand times too large
+/// or too small.
 pub(super) fn logical_conflict(writer: &Node, reader: &Node) -> Option<String> {
     let (from, to) = (writer.logical?, reader.logical?);
     let differ = match (from, to) {
@@ -71,7 +72,7 @@ pub(super) fn logical_conflict(writer: &Node, reader: &Node) -> Option<String> {
     differ.then(|| "the same bytes would mean another value".to_owned())
 }
 
-/// The branches of a union, to be found by the names under which a writer may have them.
+/// The branches of a union, indexed by the names that a writer may use for them.
 pub(super) struct Branches {
     named: HashMap<Box<str>, Vec<NodeId>>,
     unnamed: Vec<NodeId>,
@@ -98,7 +99,7 @@ impl Branches {
         of
     }
 
-    /// Those that may match, in their order.
+    /// The branches that may match, in order.
     pub(super) fn candidates(&self, writer: &Node) -> impl Iterator<Item = NodeId> {
         let found = match writer.name() {
             Some(name) => self.named.get(name.simple()),

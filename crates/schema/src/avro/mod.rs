@@ -1,4 +1,4 @@
-//! Avro: schemas, resolution between two of them, values to and from bytes, the user's own types and JSON.
+//! Avro: schemas, the resolution of two of them, and the conversion of values between bytes, user types and JSON.
 //!
 //! ```
 //! use offtake_schema::avro::{Budget, Resolver, Schema};
@@ -30,7 +30,7 @@
 //! # }
 //! ```
 //!
-//! # What becomes what
+//! # Type conversions
 //!
 //! | Avro | a Rust type may be |
 //! |---|---|
@@ -48,12 +48,12 @@
 //! | uuid | its text (`String`, `uuid::Uuid`); of fixed also its bytes |
 //! | duration | ISO 8601 (`String`), a struct of `months`, `days` and `millis`, `[u32; 3]` |
 //!
-//! The same holds for encoding, but that a duration is its text or its twelve bytes. A type that takes whatever comes (`untagged`, `flatten`) gets dates, decimals, UUIDs and
-//! durations as their texts.
+//! The same holds for encoding, except that a duration is its text or its twelve bytes. A type that accepts anything (`untagged`,
+//! `flatten`) gets dates, decimals, UUIDs and durations as texts.
 //!
-//! # Bytes from outside
+//! # Untrusted bytes
 //!
-//! No bytes and no schema make it panic or overflow its stack; a [`Budget`] bounds what a value may cost.
+//! No bytes and no schema make it panic or overflow its stack; a [`Budget`] limits the cost of a value.
 
 mod access;
 mod budget;

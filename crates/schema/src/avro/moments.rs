@@ -1,5 +1,5 @@
-//! Dates and times as text (RFC 3339) and back. Years beyond four digits have a sign, as in ISO 8601: Avro's numbers reach
-//! further than RFC 3339 does.
+//! Converts dates and times to text (RFC 3339) and back. Years beyond four digits have a sign, as in ISO 8601, because Avro's
+//! numbers exceed the range of RFC 3339.
 
 use std::fmt::{self, Write};
 
@@ -32,7 +32,7 @@ impl Write for Text {
     }
 }
 
-/// The text of a moment; none where there is no such time of day.
+/// The text of a moment; `None` if there is no such time of day.
 pub(super) fn format(moment: Moment, value: i64) -> Option<Text> {
     let mut text = Text::new();
     let written = match moment {
@@ -72,7 +72,7 @@ fn time(text: &mut Text, since_midnight: i64, unit: Unit) -> fmt::Result {
     write!(text, "{hours:02}:{minutes:02}:{:02}.{fraction:0width$}", seconds % 60, width = unit.digits())
 }
 
-/// The number of a moment that is written as text, or why it is none.
+/// Parses the text of a moment to its number. Returns the reason if that is not possible.
 pub(super) fn parse(moment: Moment, text: &str) -> Result<i64, &'static str> {
     const TOO_FAR: &str = "it is further away than its type reaches";
     let mut rest = Rest(text.as_bytes());
@@ -103,7 +103,7 @@ pub(super) fn parse(moment: Moment, text: &str) -> Result<i64, &'static str> {
     i64::try_from(value).map_err(|_| TOO_FAR)
 }
 
-/// What is left of a text.
+/// The rest of a text.
 struct Rest<'t>(&'t [u8]);
 
 impl Rest<'_> {
@@ -117,7 +117,7 @@ impl Rest<'_> {
         }
     }
 
-    /// All digits that follow, of which there are from `least` to `most`.
+    /// All following digits, of which there have to be from `least` to `most`.
     fn digits(&mut self, least: usize, most: usize) -> Option<i64> {
         let count = self.0.iter().take_while(|byte| byte.is_ascii_digit()).count();
         if !(least..=most).contains(&count) {
@@ -179,7 +179,8 @@ impl Rest<'_> {
     }
 }
 
-/// Years of 400 repeat: 146,097 days. Counting them from the first of March leaves the leap day at the end.
+/// The calendar repeats after 400 years: 146,097 days. Years begin on the first of March here, so that the leap day is at the
+/// end.
 const ERA: i64 = 146_097;
 /// Days from 0000-03-01 to 1970-01-01.
 const EPOCH: i64 = 719_468;

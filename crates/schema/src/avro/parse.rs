@@ -1,5 +1,5 @@
-//! From the JSON text of a schema to its types. Names and namespaces as the specification has them; where it and Java differ in
-//! what is let pass, as Java does, by which registries check.
+//! Parses the JSON text of a schema. Names and namespaces follow the specification; where Java accepts more or less than that,
+//! this follows Java, which registries use for their checks.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,14 +21,14 @@ const PRIMITIVES: [(&str, Kind); 8] = [
     ("string", Kind::String),
 ];
 
-/// How long the full name of a type may be: a short text may stand for a long name many times.
+/// The maximum length of a type's full name, because a short text can repeat a long name many times.
 const MAX_NAME: usize = 512;
-/// How deep types may lie in one another, those of references with them.
+/// The nesting depth of types, including those of references.
 const MAX_DEPTH: usize = 160;
-/// How many references may wait for one another: they come in order, so that none has to.
+/// The most references that may wait for each other. References are listed in order, so that normally none has to wait.
 const MAX_OPEN_REFERENCES: usize = 32;
 
-/// Parses a schema, and whatever of `references` (names and texts) comes before it.
+/// Parses a schema, and those of `references` (names and texts) that it needs.
 pub(super) fn parse(text: &str, references: &[(String, String)]) -> Result<Types, SchemaError> {
     let mut parser = Parser {
         types: Types { nodes: Vec::new(), root: NodeId(0) },
@@ -70,14 +70,14 @@ impl Parser<'_> {
     fn text(&mut self, text: &str) -> Result<NodeId, SchemaError> {
         let value: Value = match serde_json::from_str(text) {
             Ok(value) => value,
-            // Some registries and files have a bare name without its quotes.
+            // Some registries and files contain a bare name without quotes.
             Err(_) if primitive(text.trim()).is_some() => Value::String(text.trim().to_owned()),
             Err(error) => return Err(self.wrong(format!("the schema is not JSON: {error}"))),
         };
         self.schema(&value, "")
     }
 
-    /// Parses a reference that has not been yet.
+    /// Parses a reference, unless it was parsed before.
     fn reference(&mut self, index: usize) -> Result<(), SchemaError> {
         let (Some((name, text)), Some(state)) = (self.references.get(index), self.states.get(index)) else {
             return Ok(());
@@ -121,7 +121,7 @@ impl Parser<'_> {
         Ok(NodeId(id))
     }
 
-    /// Goes on one step further in.
+    /// Descends one level.
     fn within<T>(
         &mut self,
         step: &str,
@@ -228,7 +228,7 @@ impl Parser<'_> {
         let (name, aliases) = self.name(object, namespace, "record")?;
         let namespace = name.namespace().to_owned();
         let record = Record { name: name.clone(), aliases: aliases.clone(), fields: Vec::new() };
-        let id = self.define(Kind::Record(record), None)?; // its fields may name it
+        let id = self.define(Kind::Record(record), None)?; // its fields may refer to it
         let Some(Value::Array(declared)) = object.get("fields") else {
             return Err(self.wrong(format!("the record {} has no list of `fields`", name.full)));
         };
@@ -305,7 +305,7 @@ impl Parser<'_> {
         self.define(kind, logical)
     }
 
-    /// Adds a type that has a name.
+    /// Adds a named type.
     fn define(&mut self, kind: Kind, logical: Option<Logical>) -> Result<NodeId, SchemaError> {
         let id = self.add(kind, logical)?;
         let Some(name) = self.types.get(id).name().map(|name| name.full.clone()) else {
@@ -356,7 +356,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Letters and digits of any script, as in Java since 1.12.
+    /// Accepts letters and digits of any script, as Java does since 1.12.
     fn check_name(&self, name: &str) -> Result<(), SchemaError> {
         let begins = name.chars().next().is_some_and(|first| first.is_alphabetic() || first == '_');
         if begins && name.chars().all(|letter| letter.is_alphanumeric() || letter == '_') {
@@ -366,7 +366,7 @@ impl Parser<'_> {
     }
 }
 
-/// The place of a primitive type.
+/// The index of a primitive type.
 fn primitive(name: &str) -> Option<NodeId> {
     let index = PRIMITIVES.iter().position(|(primitive, _)| *primitive == name)?;
     u32::try_from(index).ok().map(NodeId)
@@ -380,7 +380,7 @@ pub(super) fn full_name(name: &str, namespace: &str) -> Box<str> {
     }
 }
 
-/// A piece of JSON in a message.
+/// A piece of JSON for a message.
 pub(super) fn shown(value: &Value) -> String {
     match value {
         Value::Object(_) => "an object".to_owned(),

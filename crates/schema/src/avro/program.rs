@@ -1,17 +1,17 @@
-//! What reads a value: a flat list of operations, made once of a writer's schema, or of a writer's and a reader's. Names are the
-//! reader's, the order is the writer's.
+//! A program that reads a value: a flat list of operations, compiled once from a writer's schema, or from a writer's and a
+//! reader's. Names are the reader's, the order is the writer's.
 
 use super::error::Mismatch;
 use super::logical::Moment;
 use super::schema::Name;
 
-/// The place of an operation in its program.
+/// The index of an operation in its program.
 pub(super) type OpId = u32;
 
 #[derive(Debug)]
 pub(super) struct Program {
     pub(super) ops: Vec<Op>,
-    /// The least bytes that each operation reads, capped; parallel to `ops`.
+    /// The least number of bytes that each operation reads, capped; parallel to `ops`.
     pub(super) least: Vec<u32>,
     pub(super) root: OpId,
 }
@@ -32,7 +32,7 @@ pub(super) enum Op {
     Bytes,
     String,
     Fixed(usize),
-    /// A decimal in so many bytes, or in as many as it says.
+    /// A decimal with a fixed size, or with a length in the data.
     Decimal {
         size: Option<usize>,
         scale: u32,
@@ -44,9 +44,9 @@ pub(super) enum Op {
     Array(OpId),
     Map(OpId),
     Record(Fields),
-    /// The writer's union: one operation for each of its branches.
+    /// The writer's union, with one operation for each of its branches.
     Union(Vec<OpId>),
-    /// What follows is this branch of the reader's union.
+    /// The following value is this branch of the reader's union.
     Branch {
         name: Name,
         op: OpId,
@@ -57,15 +57,15 @@ pub(super) enum Op {
 
 #[derive(Debug)]
 pub(super) struct Symbols {
-    /// For each of the writer's symbols the reader's, or the writer's if the reader has none.
+    /// The reader's symbol for each of the writer's symbols, or the writer's symbol as an error if the reader lacks it.
     pub(super) symbols: Vec<Result<Box<str>, Box<str>>>,
-    /// The writer has symbols that the reader has not.
+    /// Set if the writer has symbols that the reader lacks.
     pub(super) gap: Option<Box<Mismatch>>,
 }
 
 #[derive(Debug)]
 pub(super) struct Fields {
-    /// In the order in which they are read; defaults come last.
+    /// In reading order; defaults come last.
     pub(super) fields: Vec<FieldOp>,
 }
 
@@ -75,9 +75,9 @@ pub(super) enum FieldOp {
         name: Box<str>,
         op: OpId,
     },
-    /// The reader does not have it.
+    /// A field that the reader does not have.
     Skip(OpId),
-    /// The writer does not have it: the reader's default, as the reader's schema writes it.
+    /// A field that the writer does not have: the reader's default, encoded by the reader's schema.
     Default {
         name: Box<str>,
         op: OpId,
@@ -85,7 +85,7 @@ pub(super) enum FieldOp {
     },
 }
 
-/// What an index that is not in the program stands for; there is none, as the compiler gives them out.
+/// Stands for an index outside the program. That never occurs, because the compiler issues the indexes.
 static NOTHING: Op = Op::Null;
 
 impl Program {
@@ -93,12 +93,12 @@ impl Program {
         self.ops.get(id as usize).unwrap_or(&NOTHING)
     }
 
-    /// The least bytes that a value takes.
+    /// The least number of bytes that a value takes.
     pub(super) fn least(&self, id: OpId) -> u32 {
         self.least.get(id as usize).copied().unwrap_or(0)
     }
 
-    /// What the writer may write and the reader has no place for.
+    /// The writer's data for which the reader has no place.
     pub(super) fn gaps(&self) -> Vec<&Mismatch> {
         let mut seen = vec![false; self.ops.len()];
         let mut waiting = vec![self.root];
@@ -132,9 +132,9 @@ impl Program {
     }
 }
 
-/// How deep records are looked into for the least bytes they take; deeper ones count as nothing.
+/// How deep records are searched for the least bytes they take; deeper ones count as zero.
 const LOOK: u32 = 32;
-/// No need to count further.
+/// The count stops here.
 const ENOUGH: u32 = 1 << 20;
 
 struct Least<'o> {
@@ -169,7 +169,7 @@ impl Least<'_> {
                 }
                 FieldOp::Default { .. } => sum,
             }),
-            // Numbers, lengths, counts and indexes: a byte at least.
+            // Numbers, lengths, counts and indexes take at least a byte.
             Some(_) => 1,
         };
         let least = least.min(ENOUGH);

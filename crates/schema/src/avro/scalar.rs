@@ -1,4 +1,4 @@
-//! Values without parts, to bytes.
+//! Encodes values without nested values.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,14 +8,14 @@ use super::logical::Logical;
 use super::moments;
 use super::schema::{Kind, Node};
 
-/// What a text is to types that are not made of text.
+/// The meaning of a text for types other than strings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Texts {
-    /// Bytes are base64, logical types as [`JsonForm::Plain`](super::JsonForm::Plain) shows them.
+    /// Bytes are base64, and logical types have the form of [`JsonForm::Plain`](super::JsonForm::Plain).
     Plain,
-    /// The same, but bytes are the text's own.
+    /// The same, but bytes are those of the text itself.
     Typed,
-    /// Bytes are letters from U+0000 to U+00FF, whatever the logical type.
+    /// Bytes are characters from U+0000 to U+00FF, whatever the logical type.
     Avro,
 }
 
@@ -84,7 +84,7 @@ pub(super) fn float(out: &mut Vec<u8>, node: &Node, value: f64) -> Result<(), St
     Ok(())
 }
 
-/// A text, or what a text stands for.
+/// Encodes a text, or the value that a text represents.
 pub(super) fn text(out: &mut Vec<u8>, node: &Node, text: &str, texts: Texts) -> Result<(), String> {
     match (&node.kind, node.logical) {
         (Kind::String, _) => write_bytes(out, text.as_bytes()),
@@ -172,13 +172,13 @@ fn quoted(text: &str) -> String {
     super::parse::shown(&serde_json::Value::from(text))
 }
 
-/// How well a branch of a union takes a text: 0 is best. What has a form of its own comes before what takes any text.
+/// How well a branch of a union fits a text: 0 is best. Types with a specific form come before those that accept any text.
 pub(super) fn text_rank(node: &Node, value: &str, texts: Texts) -> Option<u8> {
     let rank = match (&node.kind, node.logical) {
         (Kind::Enum(_), _) => 0,
         (Kind::Int | Kind::Long, Some(Logical::Moment(_))) => 1,
         (Kind::Fixed(_), Some(Logical::Uuid | Logical::Duration)) => 1,
-        // A text of digits may be either: the union's order decides.
+        // A text of digits may be either, so that the order in the union decides.
         (Kind::Bytes | Kind::Fixed(_), Some(Logical::Decimal { .. })) | (Kind::String, _) => 2,
         (Kind::Float | Kind::Double, _) => 3,
         (Kind::Bytes | Kind::Fixed(_), _) => 4,
@@ -189,7 +189,7 @@ pub(super) fn text_rank(node: &Node, value: &str, texts: Texts) -> Option<u8> {
         .then_some(rank)
 }
 
-/// How well a branch takes an integer; `wide` ones are longs before they are ints.
+/// How well a branch fits an integer; with `wide`, longs come before ints.
 pub(super) fn integer_rank(node: &Node, value: i128, wide: bool) -> Option<u8> {
     let rank = match (&node.kind, node.logical) {
         (Kind::Int, None) => u8::from(wide),
@@ -204,7 +204,7 @@ pub(super) fn integer_rank(node: &Node, value: i128, wide: bool) -> Option<u8> {
     integer(&mut Vec::new(), node, value).is_ok().then_some(rank)
 }
 
-/// How well a branch takes a number with a fraction.
+/// How well a branch fits a number with a fraction.
 pub(super) fn float_rank(node: &Node, value: f64, single: bool) -> Option<u8> {
     let rank = match (&node.kind, node.logical) {
         (Kind::Double, _) => u8::from(single),
@@ -215,7 +215,7 @@ pub(super) fn float_rank(node: &Node, value: f64, single: bool) -> Option<u8> {
     float(&mut Vec::new(), node, value).is_ok().then_some(rank)
 }
 
-/// How well a branch takes bytes.
+/// How well a branch fits bytes.
 pub(super) fn bytes_rank(node: &Node, value: &[u8]) -> Option<u8> {
     let rank = match (&node.kind, node.logical) {
         (Kind::Fixed(fixed), None) if fixed.size == value.len() => 0,

@@ -1,4 +1,4 @@
-//! A parsed schema: its types in one list, which name one another by their places in it.
+//! A parsed schema: its types in one list, which refer to each other by index.
 
 use std::fmt::{self, Formatter};
 use std::sync::Arc;
@@ -8,13 +8,13 @@ use serde_json::Value;
 use super::logical::Logical;
 use super::program::Program;
 
-/// The place of a type in its schema.
+/// The index of a type in its schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct NodeId(pub(super) u32);
 
 /// A parsed Avro schema. Cloning it is cheap.
 ///
-/// Values are decoded by it as they were written; a [`Resolver`](super::Resolver) decodes what another schema wrote.
+/// It decodes values as they were written; a [`Resolver`](super::Resolver) decodes those written with another schema.
 #[derive(Clone)]
 pub struct Schema(pub(super) Arc<Parsed>);
 
@@ -31,12 +31,12 @@ impl fmt::Debug for Schema {
 }
 
 impl Schema {
-    /// The full name of the type, if it is a record, an enum or a fixed: what subject strategies name a schema by.
+    /// The full name of the type, if it is a record, an enum or a fixed; used by subject strategies.
     pub fn name(&self) -> Option<&str> {
         self.0.types.get(self.0.types.root).name().map(|name| &*name.full)
     }
 
-    /// Whether there is a decimal anywhere in it.
+    /// Whether it contains a decimal.
     pub(crate) fn has_decimals(&self) -> bool {
         let is_decimal = |node: &Node| matches!(node.logical, Some(Logical::Decimal { .. }));
         self.0.types.nodes.iter().any(is_decimal)
@@ -95,7 +95,7 @@ impl Name {
 #[derive(Debug)]
 pub(super) struct Fixed {
     pub(super) name: Name,
-    /// As they are written: those without a dot are of the name's namespace.
+    /// As written: those without a dot are in the namespace of the name.
     pub(super) aliases: Vec<Box<str>>,
     pub(super) size: usize,
 }
@@ -120,12 +120,12 @@ pub(super) struct Field {
     pub(super) name: Box<str>,
     pub(super) aliases: Vec<Box<str>>,
     pub(super) node: NodeId,
-    /// As the schema has it. Whether it is of the field's type shows when it is used: schemas in use have defaults that
-    /// are not, and what was written by them can be read all the same.
+    /// As in the schema. Whether its type is right is checked when it is used: schemas in use have wrong defaults, and their data
+    /// can be read all the same.
     pub(super) default: Option<Value>,
 }
 
-/// What a place that is not in the list stands for; there is none, as the parser gives them out.
+/// Stands for an index outside the list. That never occurs, because the parser issues the indexes.
 static NOWHERE: Node = Node { kind: Kind::Null, logical: None };
 
 impl Types {
@@ -133,7 +133,7 @@ impl Types {
         self.nodes.get(id.0 as usize).unwrap_or(&NOWHERE)
     }
 
-    /// The type in a few words, for messages.
+    /// A short description of the type, for messages.
     pub(super) fn describe(&self, id: NodeId) -> String {
         let node = self.get(id);
         let logical = node.logical.map(|logical| format!(" ({logical})")).unwrap_or_default();
@@ -154,7 +154,7 @@ impl Types {
 }
 
 impl Node {
-    /// The name of a type that has one.
+    /// The name of a named type.
     pub(super) fn name(&self) -> Option<&Name> {
         match &self.kind {
             Kind::Fixed(fixed) => Some(&fixed.name),
@@ -164,7 +164,7 @@ impl Node {
         }
     }
 
-    /// The names by which it was known, as they are written.
+    /// The aliases, as written.
     pub(super) fn aliases(&self) -> &[Box<str>] {
         match &self.kind {
             Kind::Fixed(fixed) => &fixed.aliases,
@@ -194,7 +194,7 @@ impl Node {
         }
     }
 
-    /// How a union names this branch: its full name, or its type's.
+    /// The name of this branch in a union: its full name, or that of its type.
     pub(super) fn branch_name(&self) -> &str {
         self.name().map_or_else(|| self.type_name(), |name| &name.full)
     }

@@ -1,4 +1,4 @@
-//! The user's own types to bytes: serde's calls, each to the type of the schema that it meets.
+//! Serializes user types: each call of serde is matched with a type of the schema.
 
 use serde::Serialize;
 use serde::ser::Serializer;
@@ -10,7 +10,7 @@ use super::schema::{Kind, Node, NodeId, Types};
 
 pub(super) type Result<T> = std::result::Result<T, EncodeError>;
 
-/// Where the next value goes, and its type.
+/// The output for the next value, and its type.
 pub(super) struct To<'a, 's> {
     pub(super) out: &'a mut Vec<u8>,
     pub(super) types: &'s Types,
@@ -22,7 +22,7 @@ impl<'a, 's> To<'a, 's> {
         self.types.get(self.id)
     }
 
-    /// Writes which branch of a union follows: the one with the least rank. Where there is no union, what is there.
+    /// Writes the branch of a union: the one with the least rank. Without a union, the type itself.
     fn pick(self, what: &str, rank: impl Fn(&Node) -> Option<u8>) -> Result<Self> {
         let types = self.types;
         let Kind::Union(branches) = &self.node().kind else { return Ok(self) };
@@ -41,7 +41,7 @@ impl<'a, 's> To<'a, 's> {
         Self { id, ..self }
     }
 
-    /// The branch that an enum's variant stands for: by its full name, its simple one, or this in other case.
+    /// The branch for an enum's variant: with its full name, its simple name, or either in other case.
     fn variant(self, variant: &str) -> Result<Self> {
         let types = self.types;
         let simple = |id: NodeId| {
@@ -184,7 +184,7 @@ impl<'a, 's> Serializer for To<'a, 's> {
 
     fn serialize_f32(self, value: f32) -> Result<()> {
         if let (Kind::Bytes | Kind::Fixed(_), Some(_)) = (&self.node().kind, self.node().logical) {
-            // The decimal that a person would write for it.
+            // The shortest decimal number for it.
             return scalar::decimal_text(self.out, self.types.get(self.id), &value.to_string())
                 .map_err(EncodeError::new);
         }
@@ -285,7 +285,7 @@ impl<'a, 's> Serializer for To<'a, 's> {
     }
 
     fn serialize_struct(self, name: &'static str, _: usize) -> Result<Entries<'a, 's>> {
-        // Its length is no promise: fields may be left out.
+        // The length is not reliable, because fields may be skipped.
         self.record(name)
     }
 

@@ -1,4 +1,4 @@
-//! What Apicurio's own serialisers write beside its ids: headers, and a message's name where Confluent's have indexes.
+//! The data of Apicurio's own serializers beside its ids: headers, and a message's name in place of Confluent's indexes.
 
 use super::{Framed, framing};
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
     payload::{Part, Payload},
 };
 
-/// The header with the name of Protobuf's message: one for keys and values.
+/// The header with the name of Protobuf's message, shared by keys and values.
 const MESSAGE: &str = "apicurio.protobuf.type";
 
 fn prefix(part: Part) -> &'static [u8] {
@@ -21,7 +21,7 @@ pub(super) fn is_header(part: Part, name: &[u8]) -> bool {
     name == MESSAGE.as_bytes() || name.starts_with(prefix(part))
 }
 
-/// The headers of a bare value that is to be written. Theirs have the encoding of Avro alone.
+/// The headers of a bare value to be written. Apicurio has an encoding header for Avro only.
 pub(crate) fn headers(
     part: Part,
     id: u32,
@@ -100,10 +100,11 @@ pub(super) fn id(bytes: [u8; 8]) -> Result<SchemaId, DecodeError> {
     })
 }
 
-/// The name of Protobuf's message, which stands before it as a message of its own (`Ref`) with its length: a field 1 and nothing else.
+/// Splits off the name of Protobuf's message, which precedes it as a message of its own (`Ref`) with its length: field 1 and
+/// nothing else.
 pub(crate) fn split_name(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let [length, inside @ ..] = bytes else { return None };
-    // A name of 126 letters and more is nobody's.
+    // Names of 126 letters and more do not occur.
     let length = Some(usize::from(*length)).filter(|length| *length < 0x80)?;
     let (inside, rest) = inside.split_at_checked(length)?;
     match inside {
@@ -114,7 +115,7 @@ pub(crate) fn split_name(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     }
 }
 
-/// A frame for a value that is to be written: a byte 0, the id, and of Protobuf the message's name.
+/// Writes a frame: a byte 0, the id, and for Protobuf the message's name.
 pub(crate) fn push_frame(out: &mut Vec<u8>, id: u32, message: Option<&str>) {
     out.push(0);
     out.extend_from_slice(&u64::from(id).to_be_bytes());

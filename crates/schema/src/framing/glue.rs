@@ -1,27 +1,27 @@
-//! The header of AWS Glue's serialisers: a byte 3, how the rest is compressed, and the schema version's UUID.
+//! The header of AWS Glue's serializers: a byte 3, the compression of the rest, and the UUID of the schema version.
 //!
-//! Glue's registry is not asked: whoever has the schemas of these UUIDs decodes with them.
+//! Glue's registry is not queried: decode with the schemas for these UUIDs if you have them.
 
 use crate::error::{DecodeError, DecodeErrorKind};
 
 const VERSION: u8 = 3;
 const HEADER: usize = 18;
 
-/// A value that was taken out of Glue's frame.
+/// A value without Glue's frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GlueFramed<'a> {
     /// The id of the schema version.
     pub schema_version: [u8; 16],
     /// Whether `rest` is compressed by zlib.
     pub is_compressed: bool,
-    /// What follows.
+    /// The bytes after the header.
     pub rest: &'a [u8],
 }
 
-/// Takes a value out of Glue's frame.
+/// Removes Glue's frame from a value.
 ///
 /// # Errors
-/// [`Framing`](DecodeErrorKind::Framing): it is in none.
+/// [`Framing`](DecodeErrorKind::Framing): there is no valid frame.
 pub fn unframe(bytes: &[u8]) -> Result<GlueFramed<'_>, DecodeError> {
     let wrong = |what: &str| DecodeError::new(DecodeErrorKind::Framing, what);
     let Some((header, rest)) = bytes.split_at_checked(HEADER) else {

@@ -1,4 +1,4 @@
-//! `multipleOf` by decimal digits: a number of 64 bits and a step with a fraction are not compared as doubles.
+//! `multipleOf` on decimal digits: a number of 64 bits and a step with a fraction are not compared as doubles.
 
 use jsonschema::{Keyword, ValidationError};
 use serde_json::{Number, Value};
@@ -9,10 +9,10 @@ pub(super) struct MultipleOf {
     shown: String,
 }
 
-/// Its digits times a power of ten. The sign is of no account.
+/// Digits times a power of ten, without the sign.
 #[derive(Clone, Copy)]
 struct Decimal {
-    /// At most 20 of them.
+    /// At most 20 digits.
     digits: u128,
     power: i32,
 }
@@ -29,7 +29,7 @@ impl Decimal {
         Some(Self { digits: format!("{whole}{fraction}").parse().ok()?, power })
     }
 
-    /// Whether this is a whole number of steps.
+    /// Whether this is an integral number of steps.
     fn is_multiple_of(self, step: Self) -> bool {
         if self.digits == 0 {
             return true;
@@ -38,7 +38,7 @@ impl Decimal {
         match self.power - step.power {
             power @ 0.. => (0..power)
                 .try_fold(self.digits.checked_rem(step.digits), |left, _| {
-                    // Both are below 2 to the 67th: ten of the one are below 2 to the 128th.
+                    // Both are below 2^67, so that ten times one of them is below 2^128.
                     Some(left?.checked_mul(10)?.checked_rem(step.digits))
                 })
                 .flatten()

@@ -50,7 +50,7 @@ fn of_two_references_whose_names_end_alike_the_one_that_is_named_is_taken() {
     let references =
         [("order.json", "integer"), ("common/order.json", "string"), ("other/common/order.json", "array")];
     let references = references.map(|(name, kind)| (name.to_owned(), text(kind)));
-    // Maps have their entries in another order each time.
+    // Maps have a different order each time.
     for _ in 0..20 {
         let validator = Validator::parse(&schema.to_string(), &references).unwrap();
         let read = |text: &str| validator.to_json(text.as_bytes(), &Budget::default());
@@ -95,7 +95,7 @@ fn schemas_that_would_take_for_ever_are_refused() {
         bomb["definitions"][format!("a{nth}")] = json!({"allOf": [{"$ref": next}, {"$ref": next}]});
     }
     assert!(validator(&bomb).unwrap_err().contains("multiply"));
-    // The same below properties that are called as keywords are.
+    // The same for properties whose names are keywords.
     for name in ["default", "const", "enum", "examples", "definitions", "$defs", "$ref"] {
         for keyword in ["properties", "patternProperties", "dependentSchemas"] {
             let mut bomb = json!({"$ref": "#/definitions/a0", "definitions": {"a30": {"type": "string"}}});
@@ -140,8 +140,8 @@ fn schemas_that_would_take_for_ever_are_refused() {
     }
     assert!(Validator::parse(&"{\"not\":".repeat(5000), &[]).is_err());
     assert!(work::check(&deep, &HashMap::new()).is_err());
-    std::mem::forget(deep); // dropping it would go as deep
-    // A tree of itself is what schemas are for.
+    std::mem::forget(deep); // dropping it would need as deep a recursion
+    // A recursive tree is a normal use of schemas.
     let tree = json!({"properties": {"children": {"type": "array", "items": {"$ref": "#"}}}});
     let tree = validator(&tree).unwrap();
     assert!(tree.to_json(br#"{"children":[{"children":[]}]}"#, &Budget::default()).is_ok());

@@ -1,4 +1,5 @@
-//! Refuses schemas whose validation could take for ever: a few definitions that each refer twice to the next double the work with each.
+//! Refuses schemas whose validation could take exponential time: if each of a few definitions refers twice to the next, each one
+//! doubles the work.
 
 use std::collections::HashMap;
 
@@ -6,25 +7,25 @@ use serde_json::Value;
 
 use crate::percent;
 
-/// So many subschemas may be looked at for one value of a document.
+/// The most subschemas that may be examined for one value of a document.
 const MOST_WORK: u64 = 100_000;
-/// So many are looked at here.
+/// The most subschemas that are counted here.
 const MOST_SCHEMAS: usize = 200_000;
-/// What a schema of schemas costs: it refers to itself, and the validator remembers what it has looked at.
+/// The cost of a metaschema: it refers to itself, and the validator remembers which subschemas it has examined.
 const METASCHEMA: Count = Count { subschemas: 1_000, recursions: 2 };
-/// What is being counted already costs nothing more where it comes again, but that it comes again.
+/// The cost of a schema within itself: only the recursion counts.
 const ITSELF: Count = Count { subschemas: 0, recursions: 1 };
 
-/// How much there is of a schema.
+/// The size of a schema.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Count {
     subschemas: u64,
-    /// At how many places it comes back to what it is part of.
+    /// The number of places where it refers back to an enclosing schema.
     recursions: u64,
 }
 
 impl Count {
-    /// How many subschemas are looked at, at most, in a value that is so deep, if nothing of it is remembered.
+    /// An upper bound of the subschemas examined for a value of this depth, if nothing is remembered.
     pub(super) fn at_depth(self, depth: u32) -> Option<u64> {
         self.recursions.max(1).checked_pow(depth)?.checked_mul(self.subschemas)
     }
@@ -38,15 +39,15 @@ impl Count {
 }
 
 struct Work<'a> {
-    /// The schema, those that it refers to, and those within them that have an `$id`, each with the names it has.
+    /// The schema, the schemas that it refers to, and nested ones with an `$id`, each with its name.
     documents: Vec<(String, &'a Value)>,
     anchors: HashMap<&'a str, Vec<&'a Value>>,
-    /// What was counted already; [`ITSELF`] while it is being counted, as a schema may refer to itself.
+    /// The counts so far; [`ITSELF`] while a schema is being counted, because it may refer to itself.
     counted: HashMap<String, Count>,
     looked_at: usize,
 }
 
-/// How much there is of a schema that is not refused.
+/// The size of a schema, if it is not refused.
 pub(super) fn check(root: &Value, others: &HashMap<String, Value>) -> Result<Count, String> {
     let mut work =
         Work { documents: Vec::new(), anchors: HashMap::new(), counted: HashMap::new(), looked_at: 0 };
@@ -61,11 +62,11 @@ pub(super) fn check(root: &Value, others: &HashMap<String, Value>) -> Result<Cou
     Ok(total)
 }
 
-/// JSON is read only so deep; references may add to it.
+/// The nesting limit, which exceeds that of parsed JSON because references add to it.
 const DEEPEST: u32 = 400;
 
 impl<'a> Work<'a> {
-    /// Finds what references may mean by name.
+    /// Indexes the possible targets of references by name.
     fn index(&mut self, schema: &'a Value, depth: u32) -> Result<(), String> {
         self.look(depth)?;
         match schema {
@@ -107,12 +108,12 @@ impl<'a> Work<'a> {
             Value::Object(members) => {
                 for (name, member) in members {
                     let more = match (name.as_str(), member) {
-                        // What is only defined costs where it is referred to.
+                        // Definitions cost only where they are referred to.
                         ("definitions" | "$defs" | "enum" | "const" | "default" | "examples", _) => continue,
                         ("$ref" | "$dynamicRef" | "$recursiveRef", Value::String(target)) => {
                             self.reference(target, depth)?
                         }
-                        // Their members are called as a value's are, which may be as a keyword is.
+                        // The names of their members are chosen by the schema's author, and may equal keywords.
                         (
                             "properties" | "patternProperties" | "dependentSchemas" | "dependencies",
                             Value::Object(named),
@@ -136,7 +137,7 @@ impl<'a> Work<'a> {
         schemas.into_iter().try_fold(Count::default(), |total, one| Ok(total.and(self.of(one, depth + 1)?)))
     }
 
-    /// What it costs at most, whichever of those that it may mean it means.
+    /// An upper bound of its cost, over all possible targets.
     fn reference(&mut self, target: &str, depth: u32) -> Result<Count, String> {
         if let Some(known) = self.counted.get(target) {
             return Ok(*known);
@@ -174,7 +175,7 @@ impl<'a> Work<'a> {
     }
 }
 
-/// Names are compared by this alone: what they are relative to does not matter then.
+/// Names are compared only by this, so that the base URI does not matter.
 fn last_segment(name: &str) -> &str {
     let name = name.split_once('#').map_or(name, |(name, _)| name);
     name.rsplit(['/', ':']).next().unwrap_or(name)

@@ -1,4 +1,4 @@
-//! What a message will cost, counted on its bytes and its descriptor before anything is allocated.
+//! The cost of decoding a message, computed from its bytes and its descriptor before anything is allocated.
 
 use prost_reflect::{Kind, MessageDescriptor};
 
@@ -7,9 +7,9 @@ use crate::{
     error::{DecodeError, DecodeErrorKind},
 };
 
-/// A value in memory and in JSON, with its place in a tree or a list.
+/// The charge for a value in memory and in JSON, with its entry in a tree or a list.
 const VALUE: u64 = 128;
-/// A message beside its fields.
+/// The charge for a message beside its fields.
 const MESSAGE: u64 = 1024;
 
 struct Cost {
@@ -17,14 +17,14 @@ struct Cost {
     bytes: u64,
 }
 
-/// Refuses what is deeper or larger than the budget. What is malformed is left to the decoder.
+/// Refuses messages that exceed the budget. Malformed data is left to the decoder.
 pub(super) fn check(message: &MessageDescriptor, payload: &[u8], budget: &Budget) -> Result<(), DecodeError> {
     let mut left = Cost { values: budget.values, bytes: budget.bytes };
     let depth = budget.depth.min(DEEPEST);
     count(Some(message), End::Bytes, payload, depth, &mut left).map(drop)
 }
 
-/// The decoder goes no deeper.
+/// The depth limit of the decoder.
 const DEEPEST: u32 = 100;
 
 #[cold]
@@ -40,16 +40,16 @@ impl Cost {
     }
 }
 
-/// Where the fields of a message end.
+/// The end of a message's fields.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// With the bytes.
+    /// At the end of the bytes.
     Bytes,
-    /// With the tag that ends a group.
+    /// At the tag that ends a group.
     Group,
 }
 
-/// Counts the fields of a message, or of what is not known. What follows a group is given back; nothing where the bytes are malformed.
+/// Counts the fields of a message, or of unknown data. Returns the bytes after a group, or `None` if the bytes are malformed.
 fn count<'a>(
     message: Option<&MessageDescriptor>,
     end: End,
@@ -58,11 +58,11 @@ fn count<'a>(
     left: &mut Cost,
 ) -> Result<&'a [u8], DecodeError> {
     let depth = depth.checked_sub(1).ok_or_else(|| beyond("is deeper"))?;
-    // JSON has the fields that are not there, too.
+    // JSON includes absent fields.
     let names = message.into_iter().flat_map(MessageDescriptor::fields);
     let absent = names.fold(0_u64, |sum, field| sum.saturating_add(VALUE + field.name().len() as u64));
     left.take(1, MESSAGE.saturating_add(absent))?;
-    // Its JSON has the message that it holds, which the decoder reads by itself.
+    // Its JSON includes the embedded message, which the decoder reads itself.
     let mut packed = message
         .filter(|message| message.full_name() == "google.protobuf.Any")
         .map(|any| (any, Packed::default()));
@@ -109,14 +109,14 @@ fn count<'a>(
     Ok(&[])
 }
 
-/// What a field is, or an extension.
+/// The kind of a field or an extension.
 fn kind_of(message: &MessageDescriptor, number: u64) -> Option<Kind> {
     let number = u32::try_from(number).ok()?;
     let field = message.get_field(number).map(|field| field.kind());
     field.or_else(|| message.get_extension(number).map(|extension| extension.kind()))
 }
 
-/// What a `google.protobuf.Any` holds: the last of each of its fields counts.
+/// The contents of a `google.protobuf.Any`: the last of each of its fields counts.
 #[derive(Default)]
 struct Packed<'a> {
     type_url: &'a [u8],
@@ -132,14 +132,14 @@ impl<'a> Packed<'a> {
         }
     }
 
-    /// Its type, if the schema has it: one that is not known is an error of the decoder's.
+    /// The type, if the schema has it: an unknown type is an error of the decoder.
     fn message(&self, any: &MessageDescriptor) -> Option<MessageDescriptor> {
         let url = std::str::from_utf8(self.type_url).ok()?;
         any.parent_pool().get_message_by_name(url.rsplit('/').next().unwrap_or(url))
     }
 }
 
-/// What has a length: text, bytes, a message, packed numbers, or a field that is not known.
+/// Counts length-delimited data: text, bytes, a message, packed numbers, or an unknown field.
 fn delimited(kind: Option<Kind>, inside: &[u8], depth: u32, left: &mut Cost) -> Result<(), DecodeError> {
     let length = inside.len() as u64;
     match kind {
@@ -147,7 +147,7 @@ fn delimited(kind: Option<Kind>, inside: &[u8], depth: u32, left: &mut Cost) -> 
             left.take(1, VALUE)?;
             count(Some(&message), End::Bytes, inside, depth, left).map(drop)
         }
-        // Text is there as it is, and in JSON; bytes are a third longer there.
+        // Text is stored once in memory and once in JSON; bytes are a third longer in JSON.
         Some(Kind::String | Kind::Bytes) | None => left.take(1, VALUE.saturating_add(3 * length)),
         Some(kind) => {
             let least = match kind {

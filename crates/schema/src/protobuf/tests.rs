@@ -94,7 +94,7 @@ fn texts_that_are_no_schemas_are_refused_in_a_sentence() {
 fn few_bytes_cannot_ask_for_much() {
     let schema = schema();
     let budget = Budget { bytes: 1 << 20, ..Budget::default() };
-    // A list of messages without a field: two bytes each.
+    // A list of empty messages: two bytes each.
     let bombs = [
         [0x1a, 0x00].repeat(100_000),
         [&[0x4a, 0x80, 0x80, 0x40][..], &[1; 1 << 20]].concat(),
@@ -140,7 +140,7 @@ fn messages_within_any_are_counted_and_bounded_in_depth() {
     };
     let read = |bytes: &[u8]| schema.to_json(&MessageIndexes::default(), bytes, &Budget::default());
     assert_eq!(read(&any(5000)).unwrap_err().kind(), DecodeErrorKind::Budget);
-    // An empty one at the innermost place has no type: what can be shown of it is the decoder's to say.
+    // The innermost one is empty and has no type; the decoder decides how to show it.
     assert!(read(&any(3)).is_ok() || read(&any(3)).unwrap_err().kind() == DecodeErrorKind::Malformed);
     let held = [field(1, b"/A"), field(2, &[])].concat();
     assert_eq!(read(&field(1, &held)).unwrap()["any"]["@type"], "/A");
@@ -159,7 +159,7 @@ fn what_extensions_and_groups_hold_is_counted_as_what_it_is() {
     let inner = [0x0a, 0x00].repeat(1000);
     let extension = [&[0xa2, 0x06, 0xd0, 0x0f][..], &inner].concat();
     let packed = [&[0xaa, 0x06, 0x80, 0x80, 0x01][..], &[1; 1 << 14]].concat();
-    // Messages in a group have another number than the outer message's text has.
+    // Field 300 is a message in the group, but unknown in the outer message.
     let group = [&[0x0b][..], &[0xe2, 0x12, 0x00].repeat(1000), &[0x0c]].concat();
     for (nth, bomb) in [extension, packed, [0x0b, 0x0c].repeat(1000), group].iter().enumerate() {
         let read = schema.to_json(&MessageIndexes::default(), bomb, &budget);
@@ -229,7 +229,7 @@ fn a_float_is_printed_with_the_digits_that_it_needs() {
     let value = json!({"a": 3.2857144, "b": 3.2857142857142856, "c": [0.1, "NaN", 1e-45]});
     let bytes = schema.encode_json(&value).unwrap();
     assert_eq!(schema.to_json(&MessageIndexes::default(), &bytes, &Budget::default()).unwrap(), value);
-    // A type of one's own has the float, or the double that it is.
+    // A user type gets the float, or its double.
     let fields = schema.to_fields(&MessageIndexes::default(), &bytes, &Budget::default()).unwrap();
     assert_eq!(fields["a"], f64::from(3.2857144_f32));
 }

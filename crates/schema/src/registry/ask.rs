@@ -1,4 +1,4 @@
-//! [`Asker`]: questions to whichever of a registry's URLs answers.
+//! [`Asker`]: sends requests to whichever of a registry's URLs responds.
 
 use std::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -19,23 +19,23 @@ use crate::{
     schema::{Reference, Schema, SchemaText},
 };
 
-/// So many requests are on their way at once: the ids in records are whatever somebody wrote there.
+/// The most concurrent requests, because the ids in records may be arbitrary.
 const MOST_AT_ONCE: usize = 8;
-/// So many schemas may be behind the references of one.
+/// The most schemas that one schema may refer to, directly or indirectly.
 const MOST_REFERENCES: usize = 256;
 
-/// What is to be done about a reference.
+/// A step in resolving a reference.
 enum Step {
     Ask(Reference),
-    /// Its name and its text.
+    /// The name and the text of a reference.
     Found(String, String),
 }
 
 pub(super) struct Asker {
     transport: Box<dyn Transport>,
-    /// The URL that answered last.
+    /// The URL that responded last.
     current: AtomicUsize,
-    /// For how many milliseconds nobody has had an answer, of questions whose askers went away.
+    /// How many milliseconds the current URL has not responded, in requests that were dropped.
     silent_ms: AtomicU64,
     timeout: Duration,
     most_bytes: usize,
@@ -50,7 +50,7 @@ impl Asker {
         Self { transport, current, silent_ms, timeout, most_bytes, permits }
     }
 
-    /// Where it is, for `Debug`.
+    /// The URLs, for `Debug`.
     pub(super) fn urls(&self) -> Vec<String> {
         let each = (0..self.transport.urls()).filter_map(|url| self.transport.endpoint(url, ""));
         each.map(|endpoint| endpoint.shown()).collect()
@@ -61,12 +61,13 @@ impl Asker {
         call: Call,
         read: impl Fn(&Endpoint, &Answer) -> Result<T, RegistryError>,
     ) -> Result<T, RegistryError> {
-        // Never closed.
+        // The semaphore is never closed.
         let _permit = self.permits.acquire().await;
         self.ask_now(call, None, read).await
     }
 
-    /// Asks the URL that answered last, then the others: each answer of a registry counts, but "not now". Who asks waits until the deadline.
+    /// Sends the request to the URL that responded last, then to the others. Any response of a registry counts, except "not now".
+    /// The caller waits until the deadline.
     async fn ask_now<T>(
         &self,
         call: Call,
@@ -78,7 +79,7 @@ impl Asker {
         let mut failures = Failures::default();
         for (left, url) in (1..=urls).rev().zip((first..).map(|url| url % urls)) {
             let Some(endpoint) = self.transport.endpoint(url, &call.path) else { continue };
-            // One that is silent leaves the others their share of the time.
+            // A silent URL must not use up the time of the others.
             let share = match (left, deadline) {
                 (2.., Some(deadline)) => {
                     let left = u32::try_from(left).unwrap_or(u32::MAX);
@@ -119,8 +120,8 @@ impl Asker {
         }
     }
 
-    /// The schema of an id with all that it refers to; and how many bytes these have. `None`: it was not to be asked for any more when its
-    /// turn came.
+    /// The schema of an id with everything that it refers to, and the total size in bytes. Returns `None` if the schema was no
+    /// longer wanted when the request had its turn.
     pub(super) async fn schema(
         &self,
         id: SchemaId,
@@ -139,14 +140,14 @@ impl Asker {
         })
     }
 
-    /// A schema with all that it refers to, ready to be used.
+    /// Compiles a schema with everything that it refers to.
     pub(super) async fn complete(
         &self,
         id: SchemaId,
         text: SchemaText,
     ) -> Result<(Schema, usize), RegistryError> {
         let references = self.references(&text).await?;
-        // Large ones take a while, and others of this runtime go on.
+        // Compiling a large schema takes a while, in which other tasks of this runtime go on.
         let made = if text.text.len() > INLINE {
             let made = tokio::task::spawn_blocking(move || made(id, text, &references)).await;
             made.map_err(|error| RegistryError::new(RegistryErrorKind::BadSchema, error))?
@@ -156,12 +157,12 @@ impl Asker {
         Ok(made)
     }
 
-    /// The texts of all that a schema refers to, by the names that it calls them by: those that others refer to come before these.
+    /// The texts of everything that a schema refers to, with the names used for them. A schema's own references come before it.
     pub(super) async fn references(&self, of: &SchemaText) -> Result<Vec<(String, String)>, RegistryError> {
         let mut found: Vec<(String, String)> = Vec::new();
         let mut bytes = of.text.len();
         let mut seen = std::collections::HashSet::new();
-        // Each is found when all that it refers to is: what it refers to lies above it.
+        // A reference is complete when everything that it refers to is complete; its own references are above it on the stack.
         let mut waiting: Vec<Step> = of.references.iter().cloned().map(Step::Ask).collect();
         while let Some(step) = waiting.pop() {
             let next = match step {
@@ -185,7 +186,7 @@ impl Asker {
                 self.version(&next.subject, Version::Number(next.version)).await.map_err(|error| {
                     let reason =
                         format!("a schema refers to {} version {}: {error}", next.subject, next.version);
-                    // That it is not there says nothing of the schema that was asked for, but that it cannot be used.
+                    // A missing reference does not mean that the requested schema is missing, only that it cannot be used.
                     let kind = match error.kind() {
                         RegistryErrorKind::NotFound => RegistryErrorKind::BadSchema,
                         other => other,
@@ -261,11 +262,11 @@ impl Asker {
     }
 }
 
-/// A question that a URL has not answered yet. Where those who ask have gone away for a while without an answer, another URL is asked first from then
-/// on: else one that is silent would be asked again and again by those who wait for less than a request may take, and the others never.
+/// A request without a response so far. If requests to a URL are dropped repeatedly without a response, another URL becomes the first.
+/// Otherwise a silent URL would be tried again and again by callers with short timeouts, and the others never.
 struct Waiting<'a> {
     asker: &'a Asker,
-    /// Which URL, and since when.
+    /// The URL, and the start of the request.
     since: Option<(usize, Instant)>,
 }
 
@@ -278,25 +279,26 @@ impl Drop for Waiting<'_> {
         if u128::from(silent) >= (self.asker.timeout / SILENT).as_millis() {
             self.asker.silent_ms.store(0, Ordering::Relaxed);
             let next = (url + 1) % self.asker.transport.urls().max(1);
-            // Another may have found one that answers meanwhile.
+            // Another request may have found a working URL meanwhile.
             let _ = self.asker.current.compare_exchange(url, next, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 }
 
-/// This part of the time of a request without an answer is a while, and no URL has less where others are to have their share.
+/// The fraction of the request timeout after which a URL counts as silent. It is also the least share of the time that a URL gets
+/// when there are several.
 const SILENT: u32 = 4;
 
-/// Why one URL after the other was of no use.
+/// The failures of the URLs tried so far.
 #[derive(Default)]
 struct Failures {
     unavailable: Vec<RegistryError>,
-    /// What is no registry's answer says nothing of what the others have, also of those that do not answer.
+    /// An invalid response says nothing about the schemas of other URLs, including those that do not respond.
     malformed: Option<RegistryError>,
 }
 
 impl Failures {
-    /// Whether another URL may answer what this one did not.
+    /// Whether another URL may have the result that this one did not return.
     fn takes(&mut self, error: &RegistryError) -> bool {
         match error.kind() {
             RegistryErrorKind::Unavailable => self.unavailable.push(error.clone()),
@@ -317,13 +319,13 @@ impl Failures {
         }
         let all = self.unavailable.iter().chain(&self.malformed);
         let reasons: Vec<String> = all.map(RegistryError::to_string).collect();
-        // The first that wants to be asked again is.
+        // The earliest time at which any URL wants to be asked again.
         let retry_after = self.unavailable.iter().map(RegistryError::retry_after).min().flatten();
         RegistryError::new(RegistryErrorKind::Unavailable, reasons.join("; ")).with_retry_after(retry_after)
     }
 }
 
-/// Texts up to this many bytes are parsed where they are needed.
+/// Texts up to this size are compiled in place.
 const INLINE: usize = 64 << 10;
 
 fn made(id: SchemaId, text: SchemaText, references: &[(String, String)]) -> (Schema, usize) {

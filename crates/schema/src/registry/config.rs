@@ -1,4 +1,4 @@
-//! [`RegistryConfig`]: where a registry is, and what it is told of us.
+//! [`RegistryConfig`]: the addresses of a registry, and the client's credentials.
 
 use std::{fmt, time::Duration};
 
@@ -6,47 +6,50 @@ use offtake_net::{Secret, http::Proxy, tls::Tls};
 
 use super::url;
 
-/// Where a registry is, and what it is told of us. [`SchemaRegistry::with_config`](super::SchemaRegistry::with_config) takes it.
+/// The configuration of a registry's client. [`SchemaRegistry::with_config`](super::SchemaRegistry::with_config) takes it.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct RegistryConfig {
-    /// `schema.registry.url`: one or more, of which the next is asked where one does not answer, or answers what is none of a registry (a page, a redirect). A path is part of it
-    /// (`http://localhost:8080/apis/ccompat/v7`); a user and a password may be (`https://user:password@host`).
+    /// `schema.registry.url`: one or more URLs. If one does not respond, or returns something that is no response of a registry
+    /// (a web page, a redirect), the next is tried. A path is part of a URL (`http://localhost:8080/apis/ccompat/v7`); a user and
+    /// a password may be (`https://user:password@host`).
     pub urls: Vec<String>,
-    /// Who we are.
+    /// The client's credentials.
     pub credentials: Credentials,
-    /// `proxy.host`, `proxy.port`: an HTTP proxy by way of which all URLs are asked, and the endpoint of tokens; by default none is. It is told no password.
+    /// `proxy.host`, `proxy.port`: an HTTP proxy for all URLs and for the token endpoint; none by default. A password for the
+    /// proxy is not supported.
     pub proxy: Option<Proxy>,
-    /// What verifies the certificates of `https` URLs; by default the authorities that the system trusts do.
+    /// The verification of certificates for `https` URLs; by default with the system's trusted authorities.
     pub tls: Option<Tls>,
-    /// How long one request may take, its connection included: 5 s. Each URL has as long, or its share of the time of who waits for less than all of
-    /// them may take.
+    /// The timeout of one request, including its connection: 5 s. Each URL has this time, or a share of the caller's time if that
+    /// is too short for all of them.
     pub request_timeout: Duration,
-    /// How large an answer may be: 10 MiB. The texts of a schema and of all that it refers to are as large at most.
+    /// The size limit of a response: 10 MiB. It also limits the texts of a schema and everything that it refers to.
     pub max_answer_bytes: usize,
-    /// How many schemas are found without a lock: 1,000. Some more are kept, those that were used last.
+    /// The number of schemas that are found without a lock: 1,000. Some more, those used last, are kept in addition.
     pub cache_entries: usize,
-    /// How many bytes of schemas: 64 MiB.
+    /// The size limit of these schemas in bytes: 64 MiB.
     pub cache_bytes: usize,
-    /// `missing.id.wait.ms` (ours): how long an id that the registry does not have is asked for again by those who wait for it, with `backoff`
-    /// between: 3 s, as a replica of a registry that has just registered it elsewhere answers "not found" for a moment. Zero: it is taken for
-    /// absent at once. Once the time is over it is waited for no more.
+    /// `missing.id.wait.ms` (Offtake's own): how long callers that wait for an id which the registry does not have retry, with
+    /// `backoff` in between: 3 s. This helps because a replica of a registry returns "not found" for a moment after a
+    /// registration elsewhere. Zero: no retry. When the time has ended, the id is not waited for again.
     pub missing_wait: Duration,
-    /// `missing.id.cache.ttl.sec`: how long it is remembered that there is no such schema, before it is asked for again: 10 s.
+    /// `missing.id.cache.ttl.sec`: how long an absent schema is remembered before it is requested again: 10 s.
     pub missing_ttl: Duration,
-    /// `latest.cache.ttl.sec`: how long the latest version of a subject is taken for that: 60 s. For serialisers.
+    /// `latest.cache.ttl.sec`: how long the latest version of a subject is cached: 60 s. For serializers.
     pub latest_ttl: Duration,
-    /// `schema.registry.retries.wait.ms`: how long a registry that does not answer is left alone, at first: 100 ms. It doubles.
+    /// `schema.registry.retries.wait.ms`: the first pause after a registry did not respond: 100 ms. It doubles.
     pub backoff: Duration,
-    /// `schema.registry.retries.max.wait.ms`: and at most: 10 s. Also one that says when it wants to be asked again (`Retry-After`).
+    /// `schema.registry.retries.max.wait.ms`: the longest pause: 10 s. It also limits a pause requested by the registry
+    /// (`Retry-After`).
     pub backoff_max: Duration,
 }
 
-/// Who a registry is told we are.
+/// The client's credentials for a registry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Credentials {
-    /// Nobody, unless the URL says it.
+    /// None, unless they are in the URL.
     #[default]
     None,
     /// `basic.auth.user.info`: a user and a password.
@@ -65,23 +68,25 @@ pub enum Credentials {
         /// `bearer.auth.identity.pool.id`: the header `Confluent-Identity-Pool-Id`.
         identity_pool: Option<String>,
     },
-    /// `bearer.auth.credentials.source=OAUTHBEARER`: tokens of an OAuth 2.0 provider, by the client's id and secret (`client_credentials`).
+    /// `bearer.auth.credentials.source=OAUTHBEARER`: tokens from an OAuth 2.0 provider, with the client's id and secret
+    /// (`client_credentials`).
     OAuth {
-        /// Where tokens come from, and what is shown there.
+        /// The token endpoint, and the credentials for it.
         client: OAuthClient,
-        /// As of [`Bearer`](Self::Bearer).
+        /// Like that of [`Bearer`](Self::Bearer).
         logical_cluster: Option<String>,
-        /// As of [`Bearer`](Self::Bearer).
+        /// Like that of [`Bearer`](Self::Bearer).
         identity_pool: Option<String>,
     },
 }
 
-/// A client of an OAuth 2.0 provider. A token is fetched when a request needs one, kept, and fetched anew ahead of its end, or when the registry
-/// has refused it.
+/// A client of an OAuth 2.0 provider. A token is fetched when a request needs one, kept, and renewed before it expires, or when
+/// the registry has refused it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OAuthClient {
-    /// `bearer.auth.issuer.endpoint.url`: the token endpoint, `https`, or `http` on loopback. It is asked as the registry is: by
-    /// [`tls`](RegistryConfig::tls), which is whom to trust and our own certificate, and with `https` by [`proxy`](RegistryConfig::proxy).
+    /// `bearer.auth.issuer.endpoint.url`: the token endpoint, `https`, or `http` on loopback. Requests to it use the same
+    /// [`tls`](RegistryConfig::tls) as the registry, for trust and for the client's certificate, and with `https` the same
+    /// [`proxy`](RegistryConfig::proxy).
     pub endpoint: String,
     /// `bearer.auth.client.id`
     pub id: String,
@@ -89,19 +94,19 @@ pub struct OAuthClient {
     pub secret: Secret,
     /// `bearer.auth.scope`
     pub scope: Option<String>,
-    /// `bearer.auth.cache.expiry.buffer.seconds`: so long before its end a token is fetched anew, if it lasts for longer; Confluent's default is
-    /// 300 s.
+    /// `bearer.auth.cache.expiry.buffer.seconds`: how long before its expiry a token is renewed, if it lasts longer than that;
+    /// Confluent's default is 300 s.
     pub expiry_buffer: Duration,
 }
 
 impl RegistryConfig {
-    /// Asks these URLs, each of which may be several with commas between them, as in `schema.registry.url`.
+    /// Sets the URLs. Each item may contain several with commas between them, as in `schema.registry.url`.
     pub fn set_urls<U: AsRef<str>>(&mut self, urls: impl IntoIterator<Item = U>) {
         self.urls = urls.into_iter().flat_map(|urls| url::split(urls.as_ref())).collect();
     }
 }
 
-/// Without what a URL says of a user.
+/// Omits users and passwords in URLs.
 impl fmt::Debug for RegistryConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let urls: Vec<_> = self.urls.iter().map(|url| url::shown(url)).collect();

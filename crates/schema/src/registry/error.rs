@@ -1,39 +1,40 @@
-//! [`RegistryError`]: why a registry did not give what it was asked for.
+//! [`RegistryError`]: why a request to a registry failed.
 
 use std::{fmt, time::Duration};
 
-/// Why a registry did not give what it was asked for, in one sentence.
+/// Why a request to a registry failed, in one sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegistryError {
     reason: String,
     kind: RegistryErrorKind,
     code: Option<i64>,
-    /// Something that it needs is not there, which another replica of the registry may have.
+    /// Whether something is missing that another replica of the registry may have.
     is_absence: bool,
     is_unreadable: bool,
     /// When the registry wants to be asked again (`Retry-After`).
     retry_after: Option<Duration>,
 }
 
-/// Who is at fault.
+/// The kind of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RegistryErrorKind {
-    /// No registry answered, or those that did could not do it then: it may go better later.
+    /// No registry responded, or those that did could not answer at that time: a retry may help.
     Unavailable,
-    /// It does not know who we are, or we may not (401, 403).
+    /// The credentials are invalid, or insufficient (401, 403).
     Refused,
     /// There is no such schema, subject or version (404).
     NotFound,
-    /// The schema is not compatible with those that are registered (409).
+    /// The schema is not compatible with the registered versions (409).
     Incompatible,
-    /// The registry does not take what it was asked, in its own words (422 and others).
+    /// The registry refused the request, with the reason in its own words (422 and others).
     Invalid,
-    /// What came back is no answer of a schema registry, or is larger than it may be. Of several URLs, where all have answered.
+    /// The response is not that of a schema registry, or too large. With several URLs, this is returned only if all of them
+    /// responded.
     Malformed,
-    /// What the registry has is no schema that can be used here.
+    /// The registry's schema cannot be used here.
     BadSchema,
-    /// The registry's configuration makes no sense.
+    /// The configuration of the registry's client is invalid.
     Config,
 }
 
@@ -48,8 +49,8 @@ impl RegistryError {
         Self { code, ..self }
     }
 
-    /// Whether what is not there may be there in a moment: replicas of a registry follow one another. Told by the kind, unless it is said here
-    /// of an error that came of such a one.
+    /// Sets whether a missing item may exist in a moment, because replicas of a registry follow each other. It follows from the
+    /// kind, unless this is called for an error that was caused by such an item.
     pub(super) fn with_absence(self, is_absence: bool) -> Self {
         Self { is_absence, ..self }
     }
@@ -66,17 +67,17 @@ impl RegistryError {
         self.retry_after
     }
 
-    /// A file that the configuration names cannot be read.
+    /// The error for a configured file that cannot be read.
     pub(super) fn unreadable(reason: impl fmt::Display) -> Self {
         Self { is_unreadable: true, ..Self::new(RegistryErrorKind::Config, reason) }
     }
 
-    #[doc(hidden)] // for the command: what was written may be right, and what is wrong is elsewhere
+    #[doc(hidden)] // for the command: the configuration may be right, and the error is elsewhere
     pub fn is_unreadable(&self) -> bool {
         self.is_unreadable
     }
 
-    /// Who is at fault.
+    /// The kind of failure.
     pub fn kind(&self) -> RegistryErrorKind {
         self.kind
     }
@@ -86,7 +87,7 @@ impl RegistryError {
         self.code
     }
 
-    /// Whether the same question may be answered later though nothing changes here.
+    /// Whether the same request may succeed later without a change here.
     pub fn is_retriable(&self) -> bool {
         match self.kind {
             RegistryErrorKind::Unavailable => true,
@@ -109,12 +110,12 @@ impl fmt::Display for RegistryError {
 
 impl std::error::Error for RegistryError {}
 
-/// What was configured makes no sense.
+/// The error for an invalid configuration.
 pub(super) fn conflict(reason: impl fmt::Display) -> RegistryError {
     RegistryError::new(RegistryErrorKind::Config, reason)
 }
 
-/// So much of what others say is shown.
+/// The most characters of foreign messages that are shown.
 const MAX_SHOWN: usize = 600;
 
 /// One line without control characters, of bounded length.

@@ -1,11 +1,12 @@
-//! [`Misses`]: what became of questions for schemas that are not known, and when a question may be asked again.
+//! [`Misses`]: the failed requests for schemas, and the times of retries.
 //!
-//! A machine: time comes in as `now`, nothing waits. An id that the registry does not have is asked for again with growing waits, as another
-//! replica may have registered it a moment ago; once that time is over it is absent, and asked for seldom. A registry that does not answer is
-//! asked nothing before a wait that doubles. Always true:
-//! - there are at most [`MOST_MISSING`] ids that are remembered;
-//! - an id that was absent at the end of its time is waited for no more, until it was found or nobody has asked for it for [`FORGOTTEN_AFTER`];
-//! - trouble begins with one event and ends with one, however many questions fail in between.
+//! A state machine: time is passed in as `now`, and nothing waits. An id that the registry does not have is retried with growing
+//! pauses, because another replica may have registered it a moment ago; after that time it is absent, and requested rarely. A
+//! registry that does not respond gets no requests during a pause that doubles. Always true:
+//! - at most [`MOST_MISSING`] ids are remembered;
+//! - an id that was absent at the end of its time is not waited for again, until it was found or not requested for
+//!   [`FORGOTTEN_AFTER`];
+//! - an outage begins with one event and ends with one, however many requests fail in between.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -20,11 +21,11 @@ use super::{
 };
 use crate::id::SchemaId;
 
-/// So many ids that a registry does not know are remembered.
+/// The most ids that are remembered as unknown to the registry.
 const MOST_MISSING: usize = 10_000;
-/// An absent id that nobody has asked for in so long is like one that was never asked for.
+/// The time after which an absent id that was not requested counts as new.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
-/// A time of waiting whose end nobody has seen for so long begins anew.
+/// If the end of a waiting time was not noticed for this long, the waiting time begins again.
 const UNSEEN_FOR: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
@@ -34,12 +35,12 @@ pub(super) struct Misses {
     backoff: Duration,
     backoff_max: Duration,
     missing: HashMap<SchemaId, Miss>,
-    /// In the order in which they came.
+    /// In the order of their arrival.
     order: VecDeque<SchemaId>,
     outage: Option<Outage>,
 }
 
-/// An id that the registry does not have, or has in a form that is of no use.
+/// An id that the registry does not have, or only in an unusable form.
 #[derive(Debug)]
 struct Miss {
     state: MissState,
@@ -48,9 +49,9 @@ struct Miss {
 
 #[derive(Debug)]
 enum MissState {
-    /// It may come yet: it is asked for again.
+    /// It may appear yet, and is requested again.
     Awaited { since: Instant, times: u32, not_before: Instant },
-    /// It is not asked for until then, and not waited for afterwards.
+    /// It is not requested until this time, and not waited for afterwards.
     Absent { until: Instant },
 }
 
@@ -62,14 +63,14 @@ struct Outage {
     last: RegistryError,
 }
 
-/// What is to be done about an id that is not known.
+/// The next step for an unknown id.
 #[derive(Debug, PartialEq)]
 pub(super) enum Verdict {
-    /// The registry is to be asked.
+    /// Request it from the registry.
     Ask,
-    /// It was asked, and this is the answer.
+    /// Return this result of an earlier request.
     Refuse(RegistryError),
-    /// It does not answer, or may have it later: not before then. Why.
+    /// The registry does not respond, or may have the id later: wait until this time. Includes the reason.
     Wait(Instant, RegistryError),
 }
 
@@ -103,13 +104,15 @@ impl Misses {
         }
     }
 
-    /// Why the id is not known, as far as it is known: while the registry does not answer, that is why, whatever was so before.
+    /// Why the id is unknown, as far as known. While the registry does not respond, that is the reason, whatever the earlier
+    /// result was.
     pub(super) fn reason(&self, id: SchemaId) -> Option<&RegistryError> {
         let outage = self.outage.as_ref().map(|outage| &outage.last);
         outage.or_else(|| self.missing.get(&id).map(|miss| &miss.error))
     }
 
-    /// A question has no answer in time. Why, as far as it is known. That the id was not there at an earlier time says nothing of it, now and from now on.
+    /// Notes that a request was not answered in time. Returns the reason, as far as known. From now on, an earlier result that
+    /// the id was missing no longer counts.
     pub(super) fn overdue(&mut self, now: Instant, id: SchemaId) -> RegistryError {
         let overdue = || {
             let reason = format!("the registry has not told schema {id} yet");
@@ -127,13 +130,13 @@ impl Misses {
         self.reason(id).cloned().unwrap_or_else(overdue)
     }
 
-    /// Whether an id that could not be told is to be asked for again by those who wait for it.
+    /// Whether callers that wait for this id should retry it.
     pub(super) fn may_come(&self, id: SchemaId, error: &RegistryError) -> bool {
         let awaited = |miss: &Miss| matches!(miss.state, MissState::Awaited { .. });
         error.is_retriable() || self.missing.get(&id).is_some_and(awaited)
     }
 
-    /// A question has failed, at the moment `now`.
+    /// Notes that a request has failed at the time `now`.
     pub(super) fn failed(
         &mut self,
         now: Instant,
@@ -144,7 +147,7 @@ impl Misses {
             return self.unavailable(now, error);
         }
         let state = self.next_state(now, self.missing.get(&id).map(|miss| &miss.state), error);
-        // A miss that has ended makes room for itself.
+        // A new entry replaces one that has ended.
         if self.missing.insert(id, Miss { state, error: error.clone() }).is_none() {
             self.order.push_back(id);
         }
@@ -156,7 +159,7 @@ impl Misses {
         self.answered(now)
     }
 
-    /// What an id is that has turned out not to be there.
+    /// The next state of an id that was not found.
     fn next_state(&self, now: Instant, before: Option<&MissState>, error: &RegistryError) -> MissState {
         let absent = MissState::Absent { until: later(now, self.ttl) };
         if !error.is_absence() || self.wait.is_zero() {
@@ -178,13 +181,13 @@ impl Misses {
         MissState::Awaited { since, times, not_before: later(now, self.pause(times)).min(end) }
     }
 
-    /// How long nothing is asked after so many failures before this one.
+    /// The pause after this many earlier failures.
     fn pause(&self, failures: u32) -> Duration {
         self.backoff.saturating_mul(1 << failures.min(20)).min(self.backoff_max)
     }
 
     fn unavailable(&mut self, now: Instant, error: &RegistryError) -> Option<RegistryEvent> {
-        // A registry that says how long it wants to be left alone is left alone so long, but no longer than any other is.
+        // A registry's own pause is respected, but only up to the longest pause.
         let least = error.retry_after().unwrap_or_default().min(self.backoff_max);
         let Some(outage) = &mut self.outage else {
             let not_before = later(now, self.pause(0).max(least));
@@ -192,7 +195,7 @@ impl Misses {
             return Some(RegistryEvent::Unavailable { reason: error.to_string() });
         };
         outage.last = error.clone();
-        // One that was asked before the last failure says nothing new.
+        // A failure of a request that was sent before the last failure gives no new information.
         if now >= outage.not_before {
             let failures = outage.failures;
             outage.failures = failures.saturating_add(1);
@@ -204,13 +207,13 @@ impl Misses {
         None
     }
 
-    /// The registry has answered something.
+    /// Notes that the registry has responded.
     pub(super) fn answered(&mut self, now: Instant) -> Option<RegistryEvent> {
         let outage = self.outage.take()?;
         Some(RegistryEvent::Available { after: now.saturating_duration_since(outage.since) })
     }
 
-    /// A schema was found.
+    /// Notes that a schema was found.
     pub(super) fn found(&mut self, now: Instant, id: SchemaId) -> Option<RegistryEvent> {
         if self.missing.remove(&id).is_some() {
             self.order.retain(|held| *held != id);
@@ -230,7 +233,7 @@ mod tests {
         RegistryError::new(kind, "reason")
     }
 
-    /// Waits 3 s for what is not there, in steps of 100 ms to 1 s, and leaves it alone for 10 s then.
+    /// Waits 3 s for a missing id, in steps of 100 ms to 1 s, and then does not request it for 10 s.
     fn misses() -> (Misses, Instant) {
         (with(ms(3_000), ms(10_000), ms(100), ms(1_000)), Instant::now())
     }
@@ -249,7 +252,8 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    /// Asks as soon as it may be, and never finds it: the milliseconds from the first question to each, until it is refused.
+    /// Requests the id as soon as allowed, and never finds it. Returns the milliseconds from the first request to each, until it
+    /// is refused.
     fn asked(misses: &mut Misses, began: Instant) -> Vec<u128> {
         let (mut now, mut asked) = (began, Vec::new());
         loop {
@@ -290,7 +294,7 @@ mod tests {
         assert!(misses.may_come(ID, &gone));
         assert_eq!(misses.verdict(now + ms(50), ID), Verdict::Wait(now + ms(100), gone));
         assert_eq!(asked(&mut misses, now + ms(3_000) + UNSEEN_FOR).len(), 7);
-        // One who comes within it has what is left of it.
+        // A caller within that time has the rest of it.
         let (mut misses, now) = self::misses();
         misses.failed(now, ID, &error(RegistryErrorKind::NotFound));
         assert_eq!(asked(&mut misses, now + ms(2_000)), [0, 200, 600, 1_000]);

@@ -1,4 +1,4 @@
-//! [`SchemaRegistry`]: the schemas that a registry has, by their ids and by subjects.
+//! [`SchemaRegistry`]: a registry's schemas, by id and by subject.
 
 mod ask;
 mod config;
@@ -41,26 +41,27 @@ use crate::{
     table::{Hit, Table},
 };
 
-/// What happens to a registry, for logs and metrics.
+/// An event of a registry's client, for logs and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RegistryEvent {
-    /// No URL of it answers. Told once, however many questions fail; it is logged (WARN), too.
+    /// None of its URLs responds. Reported once, however many requests fail; it is also logged (WARN).
     Unavailable {
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// It answers again (INFO).
+    /// The registry responds again (INFO).
     Available {
-        /// How long it did not.
+        /// The duration of the outage.
         after: Duration,
     },
 }
 
-/// A schema registry with Confluent's API: Confluent's own, Apicurio's (`/apis/ccompat/v7`), Karapace, Redpanda's. Clones are the same one.
+/// A schema registry with Confluent's API: Confluent's own, Apicurio's (`/apis/ccompat/v7`), Karapace, Redpanda's. Clones share
+/// the same state.
 ///
-/// A schema is asked for once, by whoever meets its id first; others who need it wait for the same answer. It is kept then: what an id
-/// stands for never changes. [`cached`](Self::cached) takes no lock.
+/// A schema is requested once, by the first caller that needs its id; others that need it wait for the same result. It is then
+/// cached, because the schema of an id never changes. [`cached`](Self::cached) takes no lock.
 ///
 /// Redirects are not followed.
 #[derive(Clone)]
@@ -70,14 +71,14 @@ struct Inner {
     asker: Asker,
     schemas: Table<SchemaId, Schema>,
     misses: Mutex<Misses>,
-    /// Whose turn it is to ask for an id.
+    /// Determines which caller requests an id.
     turns: Mutex<HashMap<SchemaId, Weak<AsyncMutex<()>>>>,
     subjects: Subjects,
     events: Box<dyn Fn(RegistryEvent) + Send + Sync>,
 }
 
 impl SchemaRegistry {
-    /// A registry at these URLs, with commas between them, and the defaults of [`RegistryConfig`]. Nothing is sent yet.
+    /// A registry at these URLs, with commas between them, and with the defaults of [`RegistryConfig`]. Sends nothing yet.
     ///
     /// # Errors
     /// A URL that cannot be used.
@@ -85,18 +86,18 @@ impl SchemaRegistry {
         Self::with_config(RegistryConfig { urls: split(urls), ..RegistryConfig::default() })
     }
 
-    /// A registry by its configuration.
+    /// A registry with this configuration.
     ///
     /// # Errors
-    /// What of it cannot be meant.
+    /// The configuration is invalid.
     pub fn with_config(config: RegistryConfig) -> Result<Self, RegistryError> {
         Self::with_events(config, |_| ())
     }
 
-    /// The same; `events` is told what happens to it. It is called where the question was asked, and should return at once.
+    /// The same with a handler of events. It is called by the task that sent the request, and should return at once.
     ///
     /// # Errors
-    /// What of the configuration cannot be meant.
+    /// The configuration is invalid.
     pub fn with_events(
         config: RegistryConfig,
         events: impl Fn(RegistryEvent) + Send + Sync + 'static,
@@ -120,7 +121,7 @@ impl SchemaRegistry {
         }))
     }
 
-    /// The schema of an id that was met before. It takes no lock, and some nanoseconds.
+    /// The schema of an id, if it is cached. Takes no lock, and some nanoseconds.
     #[inline]
     pub fn cached(&self, id: SchemaId) -> Option<Arc<Schema>> {
         self.hit(&id).map(|hit| Arc::clone(&hit))
@@ -131,24 +132,24 @@ impl SchemaRegistry {
         self.0.schemas.get(id)
     }
 
-    /// Why an id is not known, as far as it was asked for.
+    /// Why an id is unknown, according to earlier requests.
     pub(crate) fn reason(&self, id: SchemaId) -> Option<RegistryError> {
         lock(&self.0.misses).reason(id).cloned()
     }
 
-    /// The schema of an id. A registry that does not answer, or does not have it, fails it at once.
+    /// The schema of an id. Fails at once if the registry does not respond, or does not have it.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The reason.
     pub async fn schema(&self, id: impl Into<SchemaId>) -> Result<Arc<Schema>, RegistryError> {
         self.find(id.into(), None).await
     }
 
-    /// The schema of an id, for which a registry that does not answer is asked again until the time is over. It may be [`Duration::MAX`]. One
-    /// that answers that it has no such schema is asked again for at most [`RegistryConfig::missing_wait`].
+    /// The schema of an id, with retries until the limit if the registry does not respond. The limit may be [`Duration::MAX`]. If
+    /// the registry responds that it has no such schema, it is retried for at most [`RegistryConfig::missing_wait`].
     ///
     /// # Errors
-    /// Why there is none.
+    /// The reason.
     pub async fn schema_within(
         &self,
         id: impl Into<SchemaId>,
@@ -173,7 +174,7 @@ impl SchemaRegistry {
                     drop(own);
                     match deadline {
                         Some(deadline) if not_before < deadline => {
-                            // Whatever it gives, the time has come then.
+                            // The result does not matter: the time has come.
                             let _ = clock::timeout_at(not_before, std::future::pending::<()>()).await;
                         }
                         Some(deadline) => {
@@ -184,7 +185,7 @@ impl SchemaRegistry {
                     }
                 }
                 Verdict::Ask => {
-                    // Others may have found out meanwhile that it does not answer.
+                    // Meanwhile, other callers may have found that the registry does not respond.
                     let may_ask = || self.verdict(id) == Verdict::Ask;
                     let asked = match until(deadline, self.0.asker.schema(id, deadline, may_ask)).await {
                         Some(Some(asked)) => asked,
@@ -216,7 +217,8 @@ impl SchemaRegistry {
         lock(&self.0.misses).overdue(clock::now(), id)
     }
 
-    /// One of those who need an id asks, and the others wait for it. Where it is dropped the next of them asks.
+    /// One of the callers that need an id sends the request, and the others wait for it. If that one is dropped, the next sends
+    /// the request.
     fn turn(&self, id: SchemaId) -> Arc<AsyncMutex<()>> {
         let mut turns = lock(&self.0.turns);
         if let Some(turn) = turns.get(&id).and_then(Weak::upgrade) {
@@ -244,7 +246,7 @@ impl SchemaRegistry {
         }
     }
 
-    /// Asks under what subjects and versions it is registered, for sentences. If it cannot be told, it is not.
+    /// Requests the subjects and versions of a schema for messages. They are left out if that fails.
     pub(crate) async fn learn_names(&self, schema: &Schema) {
         if !schema.names().is_known()
             && let Ok(names) = self.0.asker.names(schema.id()).await
@@ -253,13 +255,13 @@ impl SchemaRegistry {
         }
     }
 
-    /// Whether it answers, and takes who we are.
+    /// Checks that the registry responds, and accepts the credentials.
     ///
     /// # Errors
-    /// Why it does not.
+    /// The reason.
     pub async fn check_reachable(&self) -> Result<(), RegistryError> {
         match self.0.asker.types().await {
-            // Old ones do not have this question, and what is none has no other either.
+            // Old registries lack this endpoint; a server that is no registry lacks all others too.
             Err(error)
                 if matches!(error.kind(), RegistryErrorKind::NotFound | RegistryErrorKind::Malformed) =>
             {
@@ -269,10 +271,10 @@ impl SchemaRegistry {
         }
     }
 
-    /// A schema that is at hand, made ready as if the registry had it under this id; what it refers to is asked for.
+    /// Compiles a schema as if the registry had it under this id. The schemas that it refers to are fetched.
     ///
     /// # Errors
-    /// Why what it refers to is not known.
+    /// Why a referenced schema could not be fetched.
     pub async fn prepare(&self, id: u32, schema: &SchemaText) -> Result<Arc<Schema>, RegistryError> {
         let id = SchemaId::Id(id);
         if let Some(found) = self.cached(id) {

@@ -1,4 +1,4 @@
-//! [`RegistryConfig`] by Confluent's names.
+//! [`RegistryConfig`] from properties with Confluent's names.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -14,15 +14,15 @@ use super::{
     url::split,
 };
 
-/// Stands before properties of TLS, and may stand before the others.
+/// The prefix of TLS properties, which the others may have too.
 const PREFIX: &str = "schema.registry.";
 
 impl RegistryConfig {
-    /// Whether a property is one of these.
+    /// Whether this is a registry's property.
     pub fn knows(name: &str) -> bool {
         match name.strip_prefix(PREFIX) {
             Some(bare) => bare.starts_with("ssl.") || NAMES.contains(&bare),
-            // Without the prefix others are a client's, or nobody's.
+            // Without the prefix, other names belong to a client, or are unknown.
             None => {
                 let is_of_registries = ["basic.auth.", "bearer.auth.", "missing.", "latest.", "proxy."]
                     .iter()
@@ -32,10 +32,10 @@ impl RegistryConfig {
         }
     }
 
-    /// The defaults, changed by these properties of Confluent's names. Those of others are left alone. Files that TLS needs are read.
+    /// The defaults, changed by these properties with Confluent's names. Other properties are ignored. Reads the TLS files.
     ///
     /// # Errors
-    /// A value that its property does not take, or that contradicts another.
+    /// A value that is invalid for its property, or that contradicts another.
     pub fn from_properties<N: AsRef<str>, V: AsRef<str>>(
         properties: impl IntoIterator<Item = (N, V)>,
     ) -> Result<Self, RegistryError> {
@@ -81,7 +81,7 @@ impl RegistryConfig {
     }
 }
 
-/// The names after the prefix, but those of TLS.
+/// The names after the prefix, except those of TLS.
 const NAMES: &[&str] = &[
     "url",
     "request.timeout.ms",
@@ -101,7 +101,7 @@ const NAMES: &[&str] = &[
     "bearer.auth.client.secret",
     "bearer.auth.scope",
     "bearer.auth.cache.expiry.buffer.seconds",
-    // Tokens are the registry's to look into.
+    // These are meant for the registry's own inspection of tokens.
     "bearer.auth.scope.claim.name",
     "bearer.auth.sub.claim.name",
     "proxy.host",
@@ -140,7 +140,7 @@ impl Found {
             (None, Some(_)) => {
                 Err(conflict("`bearer.auth.credentials.source` takes STATIC_TOKEN or OAUTHBEARER here"))
             }
-            // As librdkafka's users write it, without the source.
+            // The usual form for librdkafka, without the source.
             (None, None) => match (basic, token) {
                 (Some(_), Some(_)) => {
                     Err(conflict("`basic.auth.user.info` and `bearer.auth.token` exclude one another"))
@@ -210,7 +210,7 @@ fn user_info(info: &str) -> Result<Credentials, RegistryError> {
     Ok(Credentials::Basic { user: user.to_owned(), password: Secret::from(password) })
 }
 
-/// What `ssl.*` say, as of brokers.
+/// The settings of `ssl.*`, which have the same meaning as for brokers.
 fn tls(properties: Vec<(String, String)>) -> Result<Tls, RegistryError> {
     let wrong = |error: &ConfigError| {
         let reason = format!("`schema.registry.ssl.*`: {error}");

@@ -1,4 +1,4 @@
-//! What a registry is asked, and what its answers mean.
+//! The requests to a registry, and the interpretation of its responses.
 
 use offtake_net::http::{Answer, Endpoint, Method};
 use serde::Deserialize;
@@ -14,12 +14,12 @@ use crate::{
     schema::{Reference, SchemaText},
 };
 
-/// Which version of a subject.
+/// A version of a subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
-    /// The last one.
+    /// The latest one.
     Latest,
-    /// This one, from 1.
+    /// The version with this number, from 1.
     Number(u32),
 }
 
@@ -32,25 +32,25 @@ impl std::fmt::Display for Version {
     }
 }
 
-/// A schema as a subject has it.
+/// A version of a subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubjectVersion {
     /// The subject.
     pub subject: String,
-    /// From 1.
+    /// The version, from 1.
     pub version: u32,
     /// The schema's id.
     pub id: u32,
-    /// The schema's GUID, where the registry has such.
+    /// The schema's GUID, if the registry supports GUIDs.
     pub guid: Option<[u8; 16]>,
     /// The schema.
     pub schema: SchemaText,
 }
 
-/// Whether a schema is compatible with those that a subject has.
+/// Whether a schema is compatible with the versions of a subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compatibility {
-    /// Whether it is.
+    /// Whether it is compatible.
     pub is_compatible: bool,
     /// Why it is not, in the registry's words.
     pub messages: Vec<String>,
@@ -164,7 +164,7 @@ struct NameAnswer {
 struct CompatibilityAnswer {
     is_compatible: bool,
     messages: Option<Vec<String>>,
-    /// Apicurio's.
+    /// Apicurio's field.
     reason: Option<String>,
 }
 
@@ -211,7 +211,7 @@ pub(super) fn read_version(
     })
 }
 
-/// Its hexadecimal digits, with hyphens or without.
+/// Parses hexadecimal digits, with or without hyphens.
 fn guid(text: &str) -> Option<[u8; 16]> {
     let digits: Vec<u8> = text
         .chars()
@@ -245,7 +245,7 @@ pub(super) fn read_compatibility(from: &Endpoint, answer: &Answer) -> Result<Com
     Ok(Compatibility { is_compatible: answer.is_compatible, messages })
 }
 
-/// The body of a success as JSON, or what the answer says instead.
+/// Parses the body of a success as JSON, or converts an error response.
 fn json<T: for<'a> Deserialize<'a>>(from: &Endpoint, answer: &Answer) -> Result<T, RegistryError> {
     let shown = from.shown();
     match answer.status {
@@ -264,7 +264,7 @@ fn json<T: for<'a> Deserialize<'a>>(from: &Endpoint, answer: &Answer) -> Result<
     }
 }
 
-/// What a status other than a success means.
+/// The error for a status other than a success.
 fn refusal(shown: &str, status: u16, body: &[u8]) -> RegistryError {
     let said: Option<ErrorAnswer> = serde_json::from_slice(body).ok();
     let code = said.as_ref().and_then(|said| said.error_code);
@@ -272,7 +272,7 @@ fn refusal(shown: &str, status: u16, body: &[u8]) -> RegistryError {
     let colon = |why: Option<String>| why.map(|why| format!(": {why}")).unwrap_or_default();
     let kind = match status {
         401 | 403 => RegistryErrorKind::Refused,
-        // A registry's own codes have five digits; a server that does not have the path may say 404 in the same shape.
+        // A registry's own codes have five digits; a server without the path may return 404 in the same format.
         404 if code.is_some_and(|code| code > 999) => RegistryErrorKind::NotFound,
         404 => {
             let what =

@@ -1,4 +1,4 @@
-//! What a registry has under its subjects, and what is remembered of that for serialisers.
+//! A registry's subjects, and the cache of them for serializers.
 
 use std::{
     collections::HashMap,
@@ -13,11 +13,11 @@ use tokio::sync::Mutex as AsyncMutex;
 use super::{Compatibility, RegistryError, SchemaRegistry, SubjectVersion, Version, lock};
 use crate::schema::SchemaText;
 
-/// What is remembered for serialisers.
+/// The cache for serializers.
 pub(super) struct Subjects {
-    /// The latest version of a subject, and until when it is taken for that.
+    /// The latest version of each subject, with its expiry.
     latest: Mutex<HashMap<String, (Instant, Arc<SubjectVersion>)>>,
-    /// Ids of what was registered or looked up.
+    /// The ids of schemas that were registered or looked up.
     ids: Mutex<HashMap<IdKey, u32>>,
     asking_latest: Shared<String, Arc<SubjectVersion>>,
     registering: Shared<IdKey, u32>,
@@ -25,11 +25,11 @@ pub(super) struct Subjects {
     latest_ttl: Duration,
 }
 
-/// Subject, schema, and whether the registry normalises it.
+/// The subject, the schema, and whether the registry normalizes it.
 type IdKey = (String, SchemaText, bool);
 
-/// Questions that several may have at once: one of them asks, and the others have the same answer. Where the one who asks is dropped, the next of
-/// them asks.
+/// Requests that several callers may make at once: one of them sends the request, and the others get the same result. If that one
+/// is dropped, the next sends the request.
 struct Shared<K, T>(Mutex<HashMap<K, Weak<Told<T>>>>);
 
 type Told<T> = AsyncMutex<Option<Result<T, RegistryError>>>;
@@ -39,7 +39,7 @@ impl<K: Eq + Hash + Clone, T: Clone> Shared<K, T> {
         Self(Mutex::default())
     }
 
-    /// What is answered is remembered by `ask`, if it is: who comes later asks anew.
+    /// Only `ask` may cache the result: later callers send a new request.
     async fn ask<F: Future<Output = Result<T, RegistryError>>>(
         &self,
         key: &K,
@@ -68,7 +68,7 @@ impl<K: Eq + Hash + Clone, T: Clone> Shared<K, T> {
     }
 }
 
-/// So many subjects, and ids by text, are remembered.
+/// The most subjects, and ids by text, that are cached.
 const MOST_REMEMBERED: usize = 1000;
 
 impl Subjects {
@@ -96,7 +96,7 @@ impl SchemaRegistry {
     /// The names of all subjects.
     ///
     /// # Errors
-    /// Why they are not known.
+    /// The reason.
     pub async fn subjects(&self) -> Result<Vec<String>, RegistryError> {
         self.0.asker.subjects().await
     }
@@ -104,23 +104,23 @@ impl SchemaRegistry {
     /// The versions of a subject.
     ///
     /// # Errors
-    /// Why they are not known.
+    /// The reason.
     pub async fn versions(&self, subject: &str) -> Result<Vec<u32>, RegistryError> {
         self.0.asker.versions(subject).await
     }
 
-    /// One version of a subject, as it is registered.
+    /// A registered version of a subject.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The reason.
     pub async fn version(&self, subject: &str, version: Version) -> Result<SubjectVersion, RegistryError> {
         self.0.asker.version(subject, version).await
     }
 
-    /// The latest version of a subject, which is kept for `latest.cache.ttl.sec`.
+    /// The latest version of a subject, cached for `latest.cache.ttl.sec`.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The reason.
     pub async fn latest(&self, subject: &str) -> Result<Arc<SubjectVersion>, RegistryError> {
         let subjects = &self.0.subjects;
         if let Some((until, latest)) = lock(&subjects.latest).get(subject)
@@ -136,10 +136,11 @@ impl SchemaRegistry {
         subjects.asking_latest.ask(&subject.to_owned(), ask).await
     }
 
-    /// Registers a schema under a subject, unless it is there: its id. `normalize` has the registry bring it into a canonical form before.
+    /// Registers a schema under a subject, unless it is registered already. Returns its id. With `normalize`, the registry
+    /// converts it to a canonical form first.
     ///
     /// # Errors
-    /// [`Incompatible`](crate::RegistryErrorKind::Incompatible) and others: why it is not.
+    /// [`Incompatible`](crate::RegistryErrorKind::Incompatible) and others.
     pub async fn register(
         &self,
         subject: &str,
@@ -153,7 +154,7 @@ impl SchemaRegistry {
     /// The id of a schema that is registered under a subject.
     ///
     /// # Errors
-    /// [`NotFound`](crate::RegistryErrorKind::NotFound) if it is not.
+    /// [`NotFound`](crate::RegistryErrorKind::NotFound) if it is not registered.
     pub async fn lookup(
         &self,
         subject: &str,
@@ -177,7 +178,7 @@ impl SchemaRegistry {
             let id = ask().await?;
             let mut ids = lock(&self.0.subjects.ids);
             if ids.len() >= MOST_REMEMBERED {
-                ids.clear(); // who makes so many texts finds none of them again anyway
+                ids.clear(); // with so many texts, hardly any would be found again anyway
             }
             ids.insert(key.clone(), id);
             Ok(id)
@@ -188,7 +189,7 @@ impl SchemaRegistry {
     /// Whether a schema could be registered under a subject as its next version.
     ///
     /// # Errors
-    /// Why the registry does not say: the subject may not be there.
+    /// Why the registry cannot tell, for example because the subject does not exist.
     pub async fn check(&self, subject: &str, schema: &SchemaText) -> Result<Compatibility, RegistryError> {
         self.0.asker.check(subject, schema).await
     }

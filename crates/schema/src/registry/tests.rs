@@ -1,4 +1,4 @@
-//! The registry in virtual time: what is asked of it, how often, and what becomes of that.
+//! The registry's client in virtual time: its requests, their frequency, and their results.
 
 use std::{
     collections::VecDeque,
@@ -19,17 +19,17 @@ use crate::{
     registered::Registered,
 };
 
-/// What a URL does with a question.
+/// The response of a URL to a request.
 #[derive(Clone)]
 enum Does {
     Says(u16, String),
     Fails,
-    /// Answers after so many milliseconds.
+    /// Responds after this many milliseconds.
     After(u64, Box<Self>),
     Hangs,
 }
 
-/// What is to be done with the next questions; the last is done again and again.
+/// The responses to the next requests; the last one is repeated.
 #[derive(Clone, Default)]
 struct Script {
     steps: Arc<Mutex<VecDeque<Does>>>,
@@ -168,7 +168,7 @@ async fn an_id_that_is_not_there_is_waited_for_once_and_not_asked_for_again_for_
 
 #[tokio::test(start_paused = true)]
 async fn an_id_that_another_replica_has_registered_a_moment_ago_is_found() {
-    // A schema, and then one that refers to what is not there yet.
+    // A missing schema, and then one that refers to a missing one.
     let refers =
         r#"{"schema":"{}","schemaType":"JSON","references":[{"name":"a.json","subject":"a","version":1}]}"#;
     let refers = Does::Says(200, refers.to_owned());
@@ -201,7 +201,7 @@ async fn who_waits_less_or_not_at_all_is_told_so_sooner() {
     assert_eq!(script.asked().len(), 3);
 }
 
-/// Or a worker would take a record for poison whose schema was registered since.
+/// Otherwise a worker could treat a record as poison although its schema was registered since.
 #[tokio::test(start_paused = true)]
 async fn that_an_id_was_not_there_once_is_not_why_there_is_no_answer_now() {
     let script = Script::of([unknown(), Does::Hangs]);
@@ -216,12 +216,12 @@ async fn that_an_id_was_not_there_once_is_not_why_there_is_no_answer_now() {
     }
 }
 
-/// Or who decodes without waiting would take it for poison, too: a question that found no answer is all that is known, however it ended.
+/// The same applies to decoding without waiting: after a request without a response, nothing else is known, however it ended.
 #[tokio::test(start_paused = true)]
 async fn that_an_id_was_not_there_once_is_not_why_a_record_is_not_decoded_now() {
     let bytes = [&[0][..], &7_u32.to_be_bytes(), b"{}"].concat();
     let payload = Payload::new(Part::Value, "t", Some(&bytes));
-    // Down, for which nobody waits; down, for which somebody does; silent for as long as somebody waits.
+    // Down without a waiting caller; down with one; silent for as long as a caller waits.
     for (fails, limit) in [(Does::Fails, 0), (Does::Fails, 30), (Does::Hangs, 1)] {
         let script = Script::of([unknown(), fails]);
         let (registry, _) = registry(1, &script);
@@ -234,7 +234,7 @@ async fn that_an_id_was_not_there_once_is_not_why_a_record_is_not_decoded_now() 
         assert!(by.prepare(SchemaId::Id(7), Duration::from_secs(limit)).await.is_err());
         let error = decoded();
         assert_eq!(error.kind(), DecodeErrorKind::Unavailable, "{limit} s: {error}");
-        // Once it answers, what it answers is why.
+        // Once it responds, its response is the reason.
         *script.steps.lock().unwrap() = VecDeque::from([unknown()]);
         wait(20_000).await;
         assert!(by.prepare(SchemaId::Id(7), Duration::ZERO).await.is_err());
@@ -269,7 +269,7 @@ async fn what_is_no_registrys_answer_is_none_where_another_url_gives_one() {
     assert!(found.schema(1).await.is_ok() && found.schema(2).await.is_ok());
     let urls: Vec<usize> = script.asked().iter().map(|(url, _)| *url).collect();
     assert_eq!(urls, [0, 1, 2, 2]);
-    // Where none does, what was answered is told, and not waited for.
+    // If no URL responds as a registry, that is reported without waiting.
     let script = Script::of([page()]);
     let (lost, _) = registry(2, &script);
     let error = lost.schema_within(1, Duration::MAX).await.unwrap_err();
@@ -279,7 +279,7 @@ async fn what_is_no_registrys_answer_is_none_where_another_url_gives_one() {
     assert_eq!(absent.schema(1).await.unwrap_err().kind(), RegistryErrorKind::NotFound);
 }
 
-/// The one that does not answer may be the registry: it is waited for, and no record is to blame.
+/// The URL that does not respond may be the registry: it is waited for, and no record is to blame.
 #[tokio::test(start_paused = true)]
 async fn while_one_url_does_not_answer_what_is_no_registrys_answer_of_another_is_none() {
     let page = || Does::Says(200, "<html>".to_owned());
@@ -291,7 +291,7 @@ async fn while_one_url_does_not_answer_what_is_no_registrys_answer_of_another_is
         let text = error.to_string();
         assert!(text.contains("connection refused") && text.contains("none of a schema registry"), "{text}");
         assert!(matches!(events.lock().unwrap()[..], [RegistryEvent::Unavailable { .. }]));
-        // Both go on so, and then the registry answers again.
+        // Both continue in this way, and then the registry responds again.
         let both = [steps.as_slice(), &steps, &[page(), schema_answer()]].concat();
         *script.steps.lock().unwrap() = both.into();
         assert!(down.schema_within(1, Duration::MAX).await.is_ok());
@@ -321,7 +321,7 @@ async fn a_url_that_hangs_is_not_asked_first_again_by_those_who_give_up_sooner()
     assert!(within(2_000).await.is_none());
     assert!(within(2_000).await.unwrap().is_ok());
     assert_eq!(script.asked().iter().map(|(url, _)| *url).collect::<Vec<_>>(), [0, 0, 1]);
-    // Also by those who never wait for long.
+    // This holds even for callers that never wait for long.
     let script = Script::of(std::iter::repeat_n(Does::Hangs, 13).chain([schema_answer()]));
     let (found, _) = registry(2, &script);
     for _ in 0..13 {
@@ -399,7 +399,7 @@ async fn references_are_asked_for_each_once_and_have_a_bound() {
     assert_eq!(error.kind(), RegistryErrorKind::BadSchema);
     assert!(script.asked().len() < 300);
 
-    // Two that refer to one come behind it, whatever they are called.
+    // If two schemas refer to the same one, they come after it, whatever their names.
     let text = SchemaText::new(SchemaType::Json, "{}").reference("x", "a", 1).reference("y", "b", 1);
     let script = Script::of([with(&reference("c")), with(""), with(&reference("c"))]);
     let (found, _) = registry(1, &script);
@@ -461,7 +461,7 @@ async fn what_many_register_at_once_is_registered_once_and_they_have_one_answer(
         }
         assert_eq!(script.asked().len(), 1);
         assert!((clock::now() - began).as_secs() <= 5, "they do not wait one after the other");
-        // Looking up is another question.
+        // A lookup is a separate request.
         let _ = registry.lookup("s", &schema, false).await;
         assert_eq!(script.asked().len(), if expected.is_ok() { 1 } else { 2 });
     }

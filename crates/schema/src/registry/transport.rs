@@ -1,4 +1,4 @@
-//! [`Transport`]: how a request gets to a registry, and an answer back.
+//! [`Transport`]: sends requests to a registry and receives the responses.
 
 mod tokens;
 
@@ -19,36 +19,36 @@ use super::{
     url::RegistryUrl,
 };
 
-/// What the API of registries is spoken in.
+/// The content type of the registry API.
 const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 
 /// One request.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
     pub(super) method: Method,
-    /// After the URL's own path, with a query perhaps.
+    /// The path after that of the URL, possibly with a query.
     pub(super) path: String,
     pub(super) body: Vec<u8>,
 }
 
 pub(super) type CallFuture<'a> = Pin<Box<dyn Future<Output = Result<Answer, RegistryError>> + Send + 'a>>;
 
-/// How a request gets to one of the registry's URLs, and an answer back.
+/// Sends requests to one of the registry's URLs and receives the responses.
 pub(super) trait Transport: Send + Sync {
-    /// How many URLs there are.
+    /// The number of URLs.
     fn urls(&self) -> usize;
 
-    /// Of the URL, as errors call it, with the path.
+    /// The URL with this path, as shown in errors.
     fn endpoint(&self, url: usize, path: &str) -> Option<Endpoint>;
 
     fn call<'a>(&'a self, url: usize, call: &'a Call) -> CallFuture<'a>;
 }
 
-/// HTTP, over TLS where the URL says so.
+/// HTTP, over TLS if the URL requires it.
 pub(super) struct Http {
     client: HttpClient,
     urls: Vec<RegistryUrl>,
-    /// What follows from the credentials.
+    /// The headers for the credentials.
     headers: Headers,
     tokens: Option<Tokens>,
 }
@@ -90,7 +90,7 @@ impl Http {
         };
         let tokens = match (&config.credentials, endpoint) {
             (Credentials::OAuth { client: of, .. }, Some(endpoint)) => {
-                // What is asked in clear is on this machine, and not behind a proxy.
+                // A plain-text endpoint is on this machine, and not behind a proxy.
                 let http = if endpoint.is_https() { client() } else { client().with_proxy(None) };
                 Some(Tokens::new(of, http, timeout)?)
             }
@@ -153,7 +153,7 @@ fn no_answer(error: HttpError) -> RegistryError {
     RegistryError::new(kind, error)
 }
 
-/// What follows from the credentials.
+/// The headers for the credentials.
 fn headers(credentials: &Credentials) -> Result<Headers, RegistryError> {
     let mut headers = Headers::new();
     match credentials {

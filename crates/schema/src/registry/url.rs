@@ -1,4 +1,4 @@
-//! [`RegistryUrl`]: a registry's URL, with the user and the password that it may have, which no error and no log shows.
+//! [`RegistryUrl`]: a registry's URL, possibly with a user and a password, which no error and no log shows.
 
 use offtake_net::http::Endpoint;
 use zeroize::Zeroizing;
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::percent;
 
-/// URLs, with commas between them.
+/// Splits URLs at commas.
 pub(super) fn split(urls: &str) -> Vec<String> {
     urls.split(',').map(str::trim).filter(|url| !url.is_empty()).map(str::to_owned).collect()
 }
@@ -17,7 +17,7 @@ pub(super) fn split(urls: &str) -> Vec<String> {
 /// A registry's URL.
 pub(super) struct RegistryUrl {
     pub(super) base: Endpoint,
-    /// `Basic …`, of the user and the password that it has.
+    /// `Basic …`, if it has a user and a password.
     pub(super) authorization: Option<Zeroizing<String>>,
 }
 
@@ -50,7 +50,7 @@ impl RegistryUrl {
     }
 }
 
-/// As it may be shown: without what it says of a user, and without a query.
+/// The URL for display: without user, password and query.
 pub(super) fn shown(text: &str) -> String {
     let parts = Parts::of(text);
     let shown = parts.shown();
@@ -60,15 +60,15 @@ pub(super) fn shown(text: &str) -> String {
     }
 }
 
-/// What stands for a user and a password.
+/// Replaces a user and a password.
 const HIDDEN: &str = "…@";
 
 struct Parts<'a> {
-    /// `http` where it has none: `localhost:8081`, as people write it.
+    /// `http` if it has none: `localhost:8081`, as often written.
     scheme: &'a str,
     user_info: Option<&'a str>,
     host: &'a str,
-    /// The path, and what may follow it.
+    /// The path and everything after it.
     rest: &'a str,
 }
 

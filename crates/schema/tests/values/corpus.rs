@@ -1,4 +1,4 @@
-//! What the fuzz targets have saved, once.
+//! Runs the inputs saved by the fuzz targets.
 
 use std::{fs, path::Path};
 

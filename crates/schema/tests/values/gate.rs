@@ -1,4 +1,4 @@
-//! Records whose schema is not known: only their partition waits, and nothing of it is lost or passed.
+//! Records with an unknown schema: only their partition waits, and none of its records is lost or skipped.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ async fn reader(cluster: &Cluster, told: &Told, when_unknown: WhenUnknown) -> Re
     reader
 }
 
-/// What came in so many polls of 100 ms: by partition the values, `!` where there is none.
+/// The values of this many polls of 100 ms, by partition; `!` stands for an undecodable value.
 async fn read(reader: &mut Reader, polls: usize) -> BTreeMap<i32, String> {
     let mut read: BTreeMap<i32, String> = BTreeMap::new();
     for _ in 0..polls {
@@ -136,7 +136,7 @@ async fn a_poll_that_is_dropped_loses_nothing() {
     assert_eq!(values, of([(0, "012345"), (1, "012345")]));
 }
 
-/// Polls until records wait for their schema inside of `poll`, and nothing was handed out.
+/// Polls until records wait for their schema inside `poll`, and nothing was delivered.
 async fn stopped_inside_of_a_poll(cluster: &Cluster, told: &Told, is_dropped: bool) -> Reader {
     let mut reader = reader(cluster, told, WhenUnknown::Pause).await;
     while told.asked() == 0 {
@@ -215,7 +215,7 @@ async fn h3_another_policy_loses_nothing_of_what_waits() {
         told.tell(2);
         assert_eq!(read(&mut reader, 20).await, of([(0, "012345")]));
     }
-    // Nor of what was sought back, which would stay paused.
+    // The same for records that were sought back; their partition would otherwise stay paused.
     let cluster = two_partitions().await;
     let told = Told::knowing([1]);
     let mut reader = reader(&cluster, &told, WhenUnknown::Pause).await;
@@ -295,7 +295,7 @@ async fn a_tombstone_and_a_value_without_a_frame_need_no_schema() {
     assert_eq!(kinds, [DecodeErrorKind::Null, DecodeErrorKind::Framing]);
 }
 
-/// In real time, as its registry is on a socket.
+/// In real time, because its registry is on a socket.
 #[tokio::test]
 async fn more_schemas_in_one_poll_than_the_cache_keeps_are_all_decoded() {
     const SCHEMAS: u32 = 300;
@@ -326,7 +326,7 @@ async fn more_schemas_in_one_poll_than_the_cache_keeps_are_all_decoded() {
         }
         assert_eq!(decoded, SCHEMAS, "in a hundred seconds");
         assert_eq!(server.asked().len() - before, SCHEMAS as usize, "each is asked for once");
-        // Those of a poll that is kept can be decoded again.
+        // The records of a poll that is kept can be decoded again.
         assert!(
             polled.iter().flat_map(|records| records.iter()).all(|record| record.value::<&str>().is_ok())
         );

@@ -1,4 +1,4 @@
-//! What is done to bytes from outside: by the fuzz targets `protobuf`, `json_schema` and `framing`, and to what these have saved.
+//! Processes untrusted bytes, for the fuzz targets `protobuf`, `json_schema` and `framing`, and for their saved inputs.
 
 use offtake_schema::{
     Budget, DecodeError, Framing, JsonForm, Part, Payload, Schema, SchemaId, SchemaText, SchemaType,
@@ -7,7 +7,7 @@ use offtake_schema::{
 
 const BUDGET: Budget = Budget { depth: 64, values: 20_000, bytes: 4 << 20 };
 
-/// `schema NUL reference NUL value`: a `.proto` text, another that it may import as `common.proto`, and what stands behind an id.
+/// `schema NUL reference NUL value`: a `.proto` text, another that it may import as `common.proto`, and the bytes after an id.
 pub(crate) fn protobuf(input: &[u8]) {
     let Some((schema, bytes)) = parts(input, SchemaType::Protobuf, "common.proto") else { return };
     let Ok((indexes, message)) = MessageIndexes::split_from(bytes) else { return };
@@ -31,7 +31,7 @@ pub(crate) fn json_schema(input: &[u8]) {
     assert_eq!(schema.to_json(&again, &indexes, JsonForm::Plain, &larger).as_ref(), Ok(&value));
 }
 
-/// Any bytes, as a value in each frame that there is.
+/// Any bytes, as a value in each framing.
 pub(crate) fn framing(input: &[u8]) {
     let payload = Payload::new(Part::Value, "t", Some(input));
     for framing in [Framing::Confluent, Framing::Apicurio] {

@@ -1,4 +1,4 @@
-//! The registry's client on sockets: what it sends, and what it makes of answers that are none.
+//! The registry's client on sockets: its requests, and its handling of invalid responses.
 
 use std::{
     sync::{Arc, Mutex},
@@ -17,7 +17,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// Answers each request by its first line, and keeps what was asked.
+/// Responds to each request according to its first line, and keeps the requests.
 pub(crate) struct Server {
     pub(crate) url: String,
     asked: Arc<Mutex<Vec<String>>>,
@@ -29,7 +29,7 @@ impl Server {
         Self::start_with(None, move |request| answer(request.lines().next().unwrap_or_default())).await
     }
 
-    /// Answers by the whole request, over TLS perhaps.
+    /// Responds according to the complete request, possibly over TLS.
     pub(crate) async fn start_with(
         tls: Option<TlsAcceptor>,
         answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static,
@@ -46,7 +46,7 @@ impl Server {
                     match tls {
                         None => serve(stream, &kept, &*answer).await,
                         Some(tls) => {
-                            // A client that shows no certificate comes no further.
+                            // A client without a certificate is not served.
                             if let Ok(stream) = tls.accept(stream).await {
                                 serve(stream, &kept, &*answer).await;
                             }

@@ -1,4 +1,4 @@
-//! Registries that want to know who we are by tokens or certificates, or that are behind a proxy.
+//! Registries that require tokens or certificates, or that are behind a proxy.
 
 use std::sync::{
     Arc,
@@ -23,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::http::{METRIC, Server, says, schema};
 
-/// An issuer of `token1`, `token2` and so on, each of which lasts so many seconds.
+/// An issuer of `token1`, `token2` and so on, each of which lasts this many seconds.
 async fn issuer(seconds: u64) -> Server {
     let issued = AtomicUsize::new(0);
     Server::start(move |_| {
@@ -77,7 +77,7 @@ async fn a_token_is_fetched_once_and_shown_with_what_confluent_cloud_wants_besid
 
 #[tokio::test]
 async fn a_token_that_the_registry_refuses_is_fetched_anew_and_not_again_and_again() {
-    // One that has ended already is not kept, so that each request has its own.
+    // A token that has already expired is not kept, so that each request has its own.
     let issuer = issuer(0).await;
     let server = Server::start_with(None, |request| match request.contains("Bearer token1") {
         true => says("401 Unauthorized", r#"{"error_code":40101,"message":"no"}"#),
@@ -123,7 +123,7 @@ async fn an_issuer_that_gives_no_token_is_told_in_one_sentence_without_the_secre
     assert!(error.to_string().starts_with("`bearer.auth.issuer.endpoint.url`: "), "{error}");
 }
 
-/// An authority, and what it has issued: a certificate and a key.
+/// An authority, and a certificate and a key issued by it.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
@@ -141,7 +141,7 @@ impl Authority {
         (params.signed_by(&key, &self.0).unwrap(), key)
     }
 
-    /// A server that takes only clients with a certificate of this authority.
+    /// A server that accepts only clients with a certificate of this authority.
     fn acceptor(&self) -> TlsAcceptor {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = RootCertStore::empty();
@@ -200,7 +200,7 @@ async fn a_registry_that_wants_a_certificate_is_shown_it() {
     assert_eq!(server.asked().len(), 1);
 }
 
-/// Takes CONNECT, and leads to where it says; what else it is asked, it answers itself. And what it was asked.
+/// A proxy that accepts CONNECT and opens the tunnel, and answers other requests itself. Also returns the requests.
 async fn proxy(is_good: bool) -> (u16, Arc<std::sync::Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -268,7 +268,7 @@ async fn the_endpoint_of_tokens_is_trusted_as_the_registry_is_and_asked_by_its_p
     assert_eq!(*asked.lock().unwrap(), [connect(&issuer), connect(&server)]);
     assert_eq!((issuer.asked().len(), server.asked().len()), (2, 2));
 
-    // What is asked in clear does not leave the machine.
+    // Plain-text requests do not leave the machine.
     let here = Server::start(token).await;
     by_way_of(port, asking(&here)).schema(1).await.unwrap();
     assert_eq!(asked.lock().unwrap()[2..], [connect(&server)]);

@@ -1,4 +1,4 @@
-//! Under which subject a schema goes, and where a value names it.
+//! The subject of a schema, and the place of its id in a record.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::http::{METRIC, Server, says};
 
 const GUID: [u8; 16] = *b"\x00\x11\x22\x33\x44\x55\x66\x77\x88\x99\xaa\xbb\xcc\xdd\xee\xff";
 
-/// Has one schema, under whatever subject.
+/// A registry with one schema under every subject.
 async fn registry() -> (Server, SchemaRegistry) {
     let server = Server::start(|line| match line.starts_with("POST ") {
         true => says("200 OK", r#"{"id":7}"#),
@@ -58,7 +58,7 @@ async fn a_subject_is_called_by_its_strategy_unless_it_is_named() {
         assert!(last.starts_with(&format!("POST /subjects/{subject}/versions ")), "{last}");
     }
     assert_eq!(server.asked().len(), 5, "the key and the value of a record have one subject");
-    // The latest version has no text by which its subject could be called.
+    // The latest version has no text from which its subject could be named.
     let nameless = Serializer::latest(registry).subject_strategy(SubjectStrategy::Record);
     assert!(nameless.encoder("orders").await.unwrap_err().to_string().contains("name"));
 }
@@ -112,7 +112,7 @@ async fn apicurios_headers_are_written_and_read() {
         ),
         (Part::Value, (host(), json), &[("apicurio.value.contentId", &id[..])]),
     ] {
-        // Each with a cache of its own, as all have one id.
+        // Each has its own cache, because all have the same id.
         let registry = SchemaRegistry::with_config(server.config()).unwrap();
         let serializer =
             Serializer::register(registry.clone(), schema).framing(Framing::Apicurio).id_in(IdPlace::Header);
@@ -128,7 +128,7 @@ async fn apicurios_headers_are_written_and_read() {
     }
 }
 
-/// As it comes out of a cluster.
+/// The record as read from a cluster.
 async fn record(part: Part, encoded: &Encoded) -> OwnedRecord {
     let cluster = Cluster::builder().topic("orders", 1).start().await.unwrap();
     let mut record = NewRecord::new(if part == Part::Value { encoded.bytes.clone() } else { Vec::new() });

@@ -1,4 +1,4 @@
-//! A cluster, consumers of it, and a deserialiser whose schemas become known when a test says so.
+//! A cluster, its consumers, and a deserializer whose schemas become known under a test's control.
 
 use std::{
     collections::BTreeSet,
@@ -21,7 +21,7 @@ pub(crate) async fn cluster(partitions: i32) -> Cluster {
     builder.in_memory().start().await.unwrap()
 }
 
-/// Of the group `job`, from the beginning, on this runtime.
+/// A consumer in the group `job`, from the beginning, on this runtime.
 pub(crate) fn builder(cluster: &Cluster) -> offtake::Builder {
     Consumer::builder(cluster.bootstrap())
         .group("job")
@@ -36,12 +36,12 @@ pub(crate) const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// A value as a registry's serialiser frames it.
+/// A value framed like that of a registry's serializer.
 pub(crate) fn framed(id: u32, value: &str) -> Vec<u8> {
     [&[0][..], &id.to_be_bytes(), value.as_bytes()].concat()
 }
 
-/// Schemas that become known when a test says so. A value is the text behind the frame.
+/// Schemas that become known under a test's control. A value is the text after the frame.
 #[derive(Clone, Default)]
 pub(crate) struct Told {
     known: Arc<Mutex<BTreeSet<SchemaId>>>,
@@ -66,7 +66,7 @@ impl Told {
         self.asked.lock().unwrap().len()
     }
 
-    /// Questions that somebody has waited for to the end.
+    /// The number of requests whose result was awaited.
     pub(crate) fn answered(&self) -> usize {
         self.answered.load(Ordering::Relaxed)
     }

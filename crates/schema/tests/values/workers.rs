@@ -20,7 +20,7 @@ struct Order {
     id: u32,
 }
 
-/// Values of it are orders, whatever is behind the frame.
+/// Its values are orders, whatever the bytes after the frame.
 #[derive(Clone)]
 struct Numbers(Told);
 
@@ -42,12 +42,12 @@ fn letters(cluster: &offtake_broker::Cluster) -> Vec<offtake_broker::NewRecord> 
     cluster.with(|model, _| model.records("orders.dlq", 0)).into_iter().map(|(_, record)| record).collect()
 }
 
-/// Runs a worker for three minutes, in which a record that fails has one attempt: the ids that its handler was given.
+/// Runs a worker for three minutes, in which a failing record has one attempt. Returns the ids that its handler got.
 async fn handled<D: Deserializer>(cluster: &offtake_broker::Cluster, by: D) -> Vec<u32> {
     handled_within(cluster, by, None).await
 }
 
-/// The same; each attempt may take so long.
+/// The same, with a time limit for each attempt.
 async fn handled_within<D: Deserializer>(
     cluster: &offtake_broker::Cluster,
     by: D,
@@ -66,7 +66,7 @@ async fn handled_within<D: Deserializer>(
     });
     let retry = Retry::fixed(ms(200)).attempts(1);
     let worker = Worker::new(builder(cluster)).subscribe("orders").retry(retry).dead_letters(letters);
-    let mut worker = worker.replay(7, 1_700_000_000_000); // the wall clock is the cluster's, too
+    let mut worker = worker.replay(7, 1_700_000_000_000); // the wall clock is also the cluster's
     if let Some(limit) = limit {
         worker = worker.timeout(limit);
     }
@@ -108,7 +108,7 @@ async fn a_registry_that_does_not_answer_is_none_of_the_records_fault_however_lo
     let told = Told::default();
     let teller = told.clone();
     let telling = tokio::spawn(async move {
-        tokio::time::sleep(ms(100_000)).await; // it is asked for 30 s at a time
+        tokio::time::sleep(ms(100_000)).await; // the schema is requested for 30 s at a time
         teller.tell(7);
     });
     assert_eq!(handled(&cluster, Numbers(told.clone())).await, [7]);
@@ -134,7 +134,8 @@ async fn a_registry_that_does_not_answer_is_none_of_the_records_fault_however_sh
     }
 }
 
-/// A registry that takes longer than a record keeps its place: the question goes on, and its answer is had later, also one that counts.
+/// A registry that takes longer than a record keeps its place: the request goes on, and its result is used later, even one that
+/// counts.
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_takes_long_is_had_whatever_it_is() {
     #[derive(Clone)]
@@ -183,7 +184,7 @@ async fn records_that_wait_for_a_schema_hold_up_no_others() {
     assert!(last < Duration::from_secs(15), "{last:?}");
 }
 
-/// What a registry answers that is no schema may be mended, and may not: the attempt counts, and the partition goes on.
+/// An invalid response of the registry may be corrected, or not: the attempt counts, and the partition goes on.
 #[tokio::test(start_paused = true)]
 async fn j6_an_answer_of_the_registry_that_is_no_schema_does_not_stop_a_partition_for_ever() {
     let cluster = cluster(1).await;

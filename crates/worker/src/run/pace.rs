@@ -40,7 +40,7 @@ impl Pace {
         let polled = poll();
         let ended = clock::now();
         let is_quick = polled.is_ready() && ended.saturating_duration_since(began) <= QUICK;
-        // Of two concurrent updates, one may be lost.
+        // If two updates run concurrently, one may be lost.
         let before = self.0.load(Ordering::Relaxed);
         let after = if is_quick { (before + 1).min(MOST) } else { before.saturating_sub(SETBACK) };
         self.0.store(after, Ordering::Relaxed);

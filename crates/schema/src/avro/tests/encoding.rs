@@ -1,4 +1,4 @@
-//! What people write, and what they get wrong.
+//! Correct and incorrect input of users.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -59,7 +59,7 @@ fn of_a_union_the_branch_is_taken_that_fits() {
     let schema = schema(&of);
     for (value, branch) in [
         (json!(null), 0),
-        (json!("text"), 2), // also base64, but text first
+        (json!("text"), 2), // also base64, but text comes first
         (json!(7), 3),
         (json!(7.0), 4),
         (json!(true), 5),
@@ -69,7 +69,7 @@ fn of_a_union_the_branch_is_taken_that_fits() {
         (json!({"k": 1}), 9),
         (json!({"x": 1}), 10),
         (json!({"y": 1}), 11),
-        (json!({"bytes": "AAAA"}), 1), // named, as no record or map takes it
+        (json!({"bytes": "AAAA"}), 1), // a branch name, because no record or map accepts it
     ] {
         let bytes = schema.encode_json(&value).unwrap();
         assert_eq!(bytes.first(), Some(&(branch * 2)), "{value}");

@@ -1,4 +1,4 @@
-//! Bytes and schemas that mean harm: an error, no panic, no flood of memory, no end of the stack.
+//! Malicious bytes and schemas: they cause errors, but no panic, no excessive memory use, no stack overflow.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::super::{Budget, DecodeErrorKind, JsonForm, Resolver, Schema};
 use super::{parse, record, schema};
 
-/// The kinds of error of all ways to decode.
+/// The kinds of errors of all ways to decode.
 fn kinds(schema: &Schema, bytes: &[u8]) -> [DecodeErrorKind; 3] {
     let budget = Budget::default();
     [
@@ -17,7 +17,7 @@ fn kinds(schema: &Schema, bytes: &[u8]) -> [DecodeErrorKind; 3] {
     ]
 }
 
-/// A number as Avro writes it.
+/// A number in Avro's encoding.
 fn long(value: i64) -> Vec<u8> {
     parse("\"long\"").encode(&value).unwrap()
 }
@@ -74,7 +74,7 @@ fn items_that_take_no_bytes_cost_all_the_same() {
                 array.decode::<Vec<Value>>(&bytes, &budget).unwrap_err().kind(),
                 DecodeErrorKind::Budget
             );
-            // With its size given, what is skipped is passed over at once.
+            // With its size given, a skipped array is passed over at once.
             let skipped = array.decode::<IgnoredAny>(&bytes, &budget).map_err(|error| error.kind());
             assert_eq!(skipped.err(), (count > 0).then_some(DecodeErrorKind::Budget));
         }
@@ -116,7 +116,7 @@ fn recursion_ends_at_the_budgets_depth_in_a_small_stack() {
         assert!(list.decode::<List>(&deep(2), &small).is_err());
         assert!(list.decode::<List>(&deep(1), &Budget { depth: 0, ..small }).is_err());
     };
-    // That of a thread by default, without optimization.
+    // The default stack size of a thread, without optimization.
     std::thread::scope(|scope| {
         std::thread::Builder::new().stack_size(2 << 20).spawn_scoped(scope, run).unwrap().join().unwrap()
     });
@@ -124,7 +124,7 @@ fn recursion_ends_at_the_budgets_depth_in_a_small_stack() {
 
 #[test]
 fn records_that_multiply_without_bytes_are_counted() {
-    // 2^40 records of nothing.
+    // 2^40 empty records.
     let mut types = json!("null");
     for level in 0..40 {
         let again = if level == 0 { json!("null") } else { json!(format!("R{}", level - 1)) };
@@ -132,7 +132,7 @@ fn records_that_multiply_without_bytes_are_counted() {
     }
     let bomb = schema(&types);
     assert_eq!(kinds(&bomb, &[]), [DecodeErrorKind::Budget; 3]);
-    // Resolving it looks at each pair once.
+    // Resolution compares each pair once.
     assert!(Resolver::new(&bomb, &bomb).unwrap().gaps().is_empty());
 }
 
@@ -184,10 +184,10 @@ fn a_decimal_of_a_megabyte_is_malformed() {
 
 #[test]
 fn schemas_that_are_bombs_are_refused_or_read() {
-    // JSON that is too deep.
+    // JSON that is nested too deeply.
     let deep = format!("{}\"int\"{}", r#"{"type": "array", "items": "#.repeat(10_000), "}".repeat(10_000));
     assert!(Schema::parse(&deep, &[]).unwrap_err().to_string().contains("recursion limit"));
-    // A chain of 4,000 records, each with the one before it.
+    // A chain of 4,000 records, each containing the previous one.
     let mut records: Vec<Value> = vec![json!({"type": "record", "name": "R0", "fields": []})];
     for n in 1..4_000 {
         records.push(json!({"type": "record", "name": format!("R{n}"), "fields": [{"name": "f", "type": format!("R{}", n - 1)}]}));
@@ -196,7 +196,7 @@ fn schemas_that_are_bombs_are_refused_or_read() {
     let last = long(3_999);
     assert_eq!(kinds(&chain, &last), [DecodeErrorKind::Budget; 3]);
     assert!(Resolver::new(&chain, &chain).unwrap().gaps().is_empty());
-    // The same where only the last of them is looked at.
+    // The same when only the last of them is compared.
     let last = |name: &str, records: &[Value]| {
         let records = [&[json!("null")], records].concat();
         schema(&super::record(
@@ -217,7 +217,7 @@ fn schemas_that_are_bombs_are_refused_or_read() {
     }
     let resolved = Resolver::new(&last("one", &records), &last("other", &records));
     assert!(resolved.is_ok_and(|resolver| !resolver.gaps().is_empty()));
-    // Defaults that have themselves as defaults, twice.
+    // Defaults that contain themselves twice.
     let looped = json!({"type": "record", "name": "L", "fields": [
         {"name": "a", "type": ["L", "null"], "default": {}}, {"name": "b", "type": ["L", "null"], "default": {}}]});
     let mismatch =
@@ -234,7 +234,7 @@ fn short_texts_do_not_stand_for_long_names_many_times() {
         Schema::parse(&json!({"type": "fixed", "name": "F", "namespace": long, "size": 1}).to_string(), &[])
             .unwrap_err();
     assert_eq!(error.to_string(), "the name of a type is longer than 512 bytes");
-    // References that nest, each as deep as JSON may.
+    // References that nest, each as deep as JSON allows.
     let reference = |n: usize| {
         let (before, after) = (r#"{"type": "array", "items": "#.repeat(100), "}".repeat(100));
         (
@@ -252,7 +252,7 @@ fn short_texts_do_not_stand_for_long_names_many_times() {
 
 #[test]
 fn a_union_that_can_be_read_in_countless_ways_is_given_up() {
-    // Each level is tried as both records, and only the innermost says that neither fits.
+    // Each level is tried as both records, and only the innermost shows that neither fits.
     let of = |name: &str| json!({"type": "record", "name": name, "fields": [{"name": "x", "type": ["A", "B", "int"]}]});
     let schema = parse(
         &json!([{"type": "record", "name": "A", "fields": [{"name": "x", "type": ["A", of("B"), "int"]}]}])

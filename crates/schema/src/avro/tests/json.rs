@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::{Budget, JsonForm};
 use super::{parse, plain, record, schema};
 
-/// The value in both forms, and back from each.
+/// Converts the value to both forms, and back from each.
 fn both(of: &Value, bytes: &[u8], plainly: &Value, avro: &Value) {
     let schema = schema(of);
     let budget = Budget::default();

@@ -1,4 +1,4 @@
-//! Avro by its public calls.
+//! Avro through its public interface.
 
 mod encoding;
 mod hostile;
@@ -31,7 +31,7 @@ fn plain(schema: &Schema, bytes: &[u8]) -> Value {
     schema.to_json(bytes, JsonForm::Plain, &Budget::default()).unwrap()
 }
 
-/// What `reader` sees of a value that `writer` wrote.
+/// Reads a value written with `writer` through `reader`.
 fn resolved(writer: &Value, reader: &Value, value: &Value) -> Result<Value, String> {
     let (writer, reader) = (schema(writer), schema(reader));
     let bytes = writer.encode_json(value).unwrap();

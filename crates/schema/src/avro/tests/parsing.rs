@@ -1,4 +1,4 @@
-//! Schemas: names, references, and what is wrong with bad ones.
+//! Schemas: names, references, and errors in invalid ones.
 
 use serde_json::json;
 

@@ -11,7 +11,7 @@ use super::super::schema::{Kind, Node, NodeId, Types};
 use super::super::{Budget, JsonForm, Resolver, Schema};
 use super::schema;
 
-/// Names a type that has none yet.
+/// Names a type that has no name yet.
 fn name(value: &mut Value, next: &mut usize) {
     match value {
         Value::Object(object) => {
@@ -45,7 +45,7 @@ fn leaf() -> impl Strategy<Value = Value> {
     ]
 }
 
-/// A schema without names, which `name` gives.
+/// A schema without names, which are added by `name`.
 fn shape() -> impl Strategy<Value = Value> {
     leaf().prop_recursive(4, 24, 4, |inner| {
         prop_oneof![
@@ -83,7 +83,7 @@ fn any_schema() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Numbers from a seed.
+/// Pseudo-random numbers from a seed.
 struct Dice(u64);
 
 impl Dice {
@@ -98,7 +98,7 @@ impl Dice {
         usize::try_from(self.roll() >> 33).unwrap() % end.max(1)
     }
 
-    /// Small and large numbers, and those at the ends.
+    /// Small and large numbers, and the limits.
     fn long(&mut self, bits: u32) -> i64 {
         let shift = self.below(bits as usize);
         let value = (self.roll() as i64) >> (64 - bits);
@@ -114,7 +114,7 @@ impl Dice {
     }
 }
 
-/// Writes a value of a type. Arrays and maps come in several blocks, with and without their size.
+/// Writes a value of a type. Arrays and maps are split into several blocks, with and without their size.
 fn write(types: &Types, id: NodeId, dice: &mut Dice, out: &mut Vec<u8>, one_block: bool) {
     let node = types.get(id);
     match (&node.kind, node.logical) {
@@ -176,7 +176,7 @@ fn write(types: &Types, id: NodeId, dice: &mut Dice, out: &mut Vec<u8>, one_bloc
     }
 }
 
-/// A decimal of these digits, its point wherever the type has it.
+/// A decimal of these digits, with the point where the type requires it.
 fn decimal_text_of(node: &Node, digits: &str, out: &mut Vec<u8>) {
     let Some(Logical::Decimal { scale, .. }) = node.logical else { unreachable!() };
     scalar::decimal_text(out, node, &format!("{digits}e-{scale}")).unwrap();
@@ -188,7 +188,7 @@ fn written(schema: &Schema, seed: u64, one_block: bool) -> Vec<u8> {
     out
 }
 
-/// The reader's side of a schema: fields in other order, and one more.
+/// The reader's version of a schema: fields in a different order, and one more.
 fn evolved(value: &Value) -> Value {
     match value {
         Value::Object(object) => {
@@ -205,7 +205,7 @@ fn evolved(value: &Value) -> Value {
     }
 }
 
-/// What the reader's side sees of a value.
+/// The reader's view of a value.
 fn with_added(of: &Value, value: &Value) -> Value {
     let kind = of.get("type").unwrap_or(of);
     match (kind.as_str(), value) {
@@ -223,7 +223,7 @@ fn with_added(of: &Value, value: &Value) -> Value {
             });
             seen.chain([("added".to_owned(), json!({"string": "d"}))]).collect()
         }
-        // Of a union in Avro's form: an object with the branch's name.
+        // For a union in Avro's form: an object with the branch's name.
         (None, Value::Object(object)) => {
             let (name, inner) = object.iter().next().unwrap();
             let branches = of.as_array().unwrap();
@@ -259,7 +259,7 @@ proptest! {
         let one_block = schema.encode_json_as(&avro, JsonForm::Avro).unwrap();
         prop_assert_eq!(schema.to_json(&one_block, JsonForm::Avro, &budget).unwrap(), avro);
         schema.decode::<IgnoredAny>(&bytes, &budget).unwrap();
-        // What the reader does not have is skipped.
+        // Fields that the reader lacks are skipped.
         let [with, without] = [json!([{"name": "x", "type": of}, {"name": "n", "type": "int"}]), json!([{"name": "n", "type": "int"}])]
             .map(|fields| super::schema(&super::record(fields)));
         let bytes = [&bytes[..], &[14]].concat();

@@ -89,7 +89,7 @@ fn a_mismatch_says_the_field_and_both_types() {
         resolved(&one, &bad, &json!({"a": 1})).unwrap_err(),
         "`b`: the writer has nothing, the reader int: its default is not of its type: a string is no int"
     );
-    // That default does no harm where it is not needed.
+    // That default does no harm if it is not needed.
     assert_eq!(resolved(&two, &bad, &json!({"a": 1, "b": 2})), Ok(json!({"a": 1, "b": 2})));
 }
 
@@ -132,11 +132,11 @@ fn symbols_are_matched_and_what_is_unknown_is_the_default() {
 
 #[test]
 fn unions_on_both_sides() {
-    // To a union: the very type first, although another comes before it.
+    // To a union: exactly the same type first, although another comes before it.
     assert_eq!(resolved(&json!("int"), &json!(["double", "int"]), &json!(1)), Ok(json!(1)));
     assert_eq!(resolved(&json!("int"), &json!(["null", "double"]), &json!(1)), Ok(json!(1.0)));
     assert_eq!(resolved(&json!("string"), &json!(["null", "bytes", "string"]), &json!("a")), Ok(json!("a")));
-    // From a union: what fits can be read, the rest is an error when it is met.
+    // From a union: fitting values can be read, the others are errors when they occur.
     let (writer, reader) = (json!(["null", "string", "int"]), json!("string"));
     assert_eq!(resolved(&writer, &reader, &json!("a")), Ok(json!("a")));
     let error = resolved(&writer, &reader, &json!(1)).unwrap_err();
@@ -145,7 +145,7 @@ fn unions_on_both_sides() {
         gaps(&writer, &reader),
         ["the writer has null, the reader string", "the writer has int, the reader string"]
     );
-    // Both.
+    // On both sides.
     assert_eq!(resolved(&json!(["int", "null"]), &json!(["null", "long"]), &json!(3)), Ok(json!(3)));
     assert!(gaps(&json!(["int", "null"]), &json!(["null", "long"])).is_empty());
     assert_eq!(

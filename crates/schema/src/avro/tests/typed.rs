@@ -1,4 +1,4 @@
-//! Values into the user's own types.
+//! Values in user types.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};

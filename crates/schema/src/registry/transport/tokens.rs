@@ -1,4 +1,4 @@
-//! [`Tokens`]: bearer tokens of an OAuth 2.0 provider, for a registry.
+//! [`Tokens`]: bearer tokens from an OAuth 2.0 provider, for a registry.
 
 use std::time::Duration;
 
@@ -16,24 +16,24 @@ use crate::registry::{
 pub(super) struct Tokens {
     kept: KeptToken,
     endpoint: String,
-    /// A request waits so long for a token: what is left of its time is the registry's.
+    /// How long a request waits for a token; the rest of its time is for the registry.
     patience: Duration,
 }
 
-/// As errors of the client call what has another name here.
+/// The property in errors of the shared client, which has another name here.
 const BROKERS_URL: &str = "sasl.oauthbearer.token.endpoint.url";
 
 fn mistake(error: impl std::fmt::Display) -> RegistryError {
     conflict(error.to_string().replace(BROKERS_URL, "`bearer.auth.issuer.endpoint.url`"))
 }
 
-/// Where tokens are issued, if they may be issued there.
+/// The token endpoint, if the URL is allowed.
 pub(super) fn endpoint(client: &OAuthClient) -> Result<Endpoint, RegistryError> {
     TokenEndpoint::new(&client.endpoint).parsed().map_err(mistake)
 }
 
 impl Tokens {
-    /// Asks by this HTTP client.
+    /// Uses this HTTP client.
     pub(super) fn new(
         client: &OAuthClient,
         http: HttpClient,
@@ -75,7 +75,7 @@ impl Tokens {
         }
     }
 
-    /// Another one, where the registry has refused this one and there is another.
+    /// Another token, if the registry has refused this one and there is another.
     pub(super) async fn instead_of(&self, token: &Token, answer: &Answer) -> Option<Token> {
         if answer.status != 401 {
             return None;
