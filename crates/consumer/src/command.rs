@@ -204,4 +204,4 @@ pub(crate) const LAST_SECOND: Duration = Duration::from_secs(1);
 pub(crate) const CLOSING_COMMIT: Duration = Duration::from_secs(10);
 /// The least time that closing may take: enough for a response to the commit from a nearby broker, or to
 /// learn that none was needed.
-pub(crate) const A_MOMENT: Duration = Duration::from_millis(50);
+pub(crate) const SHORTEST_CLOSE: Duration = Duration::from_millis(50);

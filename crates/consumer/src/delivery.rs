@@ -318,7 +318,7 @@ impl Delivery {
             match next {
                 None => {
                     // Resets and errors must not make other partitions wait.
-                    let first = flow.is_open() && flow.chunks_done == chunks_done || flow.tells_next();
+                    let first = flow.is_open() && flow.chunks_done == chunks_done || flow.has_event_next();
                     self.requeue(partition, first);
                 }
                 Some(Ok(NextOutput::Part(_) | NextOutput::Nothing)) => {}
@@ -336,7 +336,7 @@ impl Delivery {
                 Some(Ok(NextOutput::Failed)) if !output.is_empty() => waiting.push(partition),
                 Some(Ok(NextOutput::Failed)) => failed = flow.take_error(),
                 // An error in records that no longer exist is not reported.
-                Some(Err(error)) if flow.was_cut_off(error.first_offset()) => {
+                Some(Err(error)) if flow.is_truncated_at(error.first_offset()) => {
                     flow.drop_cut_off(error.first_offset(), &mut self.moved);
                     self.requeue(partition, true);
                 }

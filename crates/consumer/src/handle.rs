@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     clock,
-    command::{A_MOMENT, Command, ListAt, Reply},
+    command::{Command, ListAt, Reply, SHORTEST_CLOSE},
     config::Config,
     error::{self, Error, ErrorKind, Result},
     gauges::PartitionGauges,
@@ -248,7 +248,7 @@ impl Handle {
         self.send(Command::PausesChanged { partitions })?;
         if !is_paused {
             self.resumes.fetch_add(1, Ordering::AcqRel);
-            self.inbox.send_control(Control::LookAgain);
+            self.inbox.send_control(Control::Recheck);
         }
         Ok(())
     }
@@ -350,7 +350,7 @@ impl Handle {
         if self.is_closed() {
             return Ok(());
         }
-        let deadline = clock::after(timeout.max(A_MOMENT));
+        let deadline = clock::after(timeout.max(SHORTEST_CLOSE));
         self.inbox.set_closing();
         let (reply, answer) = oneshot::channel();
         self.inbox.send_control(Control::Close { deadline, reply });

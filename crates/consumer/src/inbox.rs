@@ -77,7 +77,7 @@ pub(crate) enum Control {
     /// Makes `poll` return at once.
     Wake,
     /// A partition may be handed out again, or the session is confirmed again: the handle must look again.
-    LookAgain,
+    Recheck,
 }
 
 /// A message about the records of one partition, in order.
@@ -346,7 +346,7 @@ fn coalesce_control(queue: &mut VecDeque<Control>) {
         .into_iter()
         .rev()
         .filter(|control| match control {
-            Control::LookAgain => !mem::replace(&mut looks, true),
+            Control::Recheck => !mem::replace(&mut looks, true),
             Control::Wake => !mem::replace(&mut wakes, true),
             // One that adds nothing only lists what is owned, so a later one replaces it.
             Control::Assigned { added, .. } if added.is_empty() => {

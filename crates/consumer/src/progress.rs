@@ -83,7 +83,7 @@ impl Progress {
 
     /// Finishes what was handed out, if the next `poll` does that (FAILURES H3), and the offsets without a
     /// record that follow it.
-    pub(crate) fn go_on(&mut self, passed: Vec<Passed>) {
+    pub(crate) fn on_next_poll(&mut self, passed: Vec<Passed>) {
         match &self.by {
             Finishing::Each(ledgers) => passed.into_iter().for_each(|passed| ledgers.pass(passed)),
             Finishing::ByStore => self.pass(passed, false),
@@ -258,29 +258,29 @@ mod tests {
     fn i7_what_is_passed_over_before_a_seek_is_not_finished_by_what_is_finished_after_it() {
         let later = |offset| RecordPosition { token: TOKEN.after_seek(), ..record_position(offset) };
         let mut progress = Progress::new(Finishing::ByStore);
-        progress.go_on(vec![Passed { from: 10, to: record_position(12) }]);
+        progress.on_next_poll(vec![Passed { from: 10, to: record_position(12) }]);
         progress.finish(later(11));
-        progress.go_on(Vec::new());
+        progress.on_next_poll(Vec::new());
         assert_eq!(reported(&mut progress), Some(11));
         // This begins where the other ended, and is unrelated to it.
-        progress.go_on(vec![Passed { from: 12, to: later(20) }]);
-        progress.go_on(Vec::new());
+        progress.on_next_poll(vec![Passed { from: 12, to: later(20) }]);
+        progress.on_next_poll(Vec::new());
         assert_eq!(reported(&mut progress), None, "records from 11 on are not finished");
         progress.finish(later(12));
-        progress.go_on(Vec::new());
+        progress.on_next_poll(Vec::new());
         assert_eq!(reported(&mut progress), Some(20));
     }
 
     #[test]
     fn h3_between_two_places_that_were_passed_over_there_may_be_records() {
         let mut progress = Progress::new(Finishing::ByStore);
-        progress.go_on(vec![Passed { from: 10, to: record_position(12) }]);
-        progress.go_on(vec![Passed { from: 15, to: record_position(18) }]);
+        progress.on_next_poll(vec![Passed { from: 10, to: record_position(12) }]);
+        progress.on_next_poll(vec![Passed { from: 15, to: record_position(18) }]);
         progress.finish(record_position(12));
-        progress.go_on(Vec::new());
+        progress.on_next_poll(Vec::new());
         assert_eq!(reported(&mut progress), Some(12), "12 to 14 are not finished");
         progress.finish(record_position(15));
-        progress.go_on(Vec::new());
+        progress.on_next_poll(Vec::new());
         assert_eq!(reported(&mut progress), Some(18));
     }
 
@@ -288,7 +288,7 @@ mod tests {
     fn i7_what_is_finished_before_a_seek_finishes_nothing_that_is_passed_over_after_it() {
         let mut progress = Progress::new(Finishing::ByStore);
         progress.finish(record_position(9));
-        progress.go_on(vec![Passed {
+        progress.on_next_poll(vec![Passed {
             from: 3,
             to: RecordPosition { token: TOKEN.after_seek(), ..record_position(5) },
         }]);
@@ -312,11 +312,11 @@ mod tests {
         let mut progress = Progress::new(Finishing::ByStore);
         progress.finish(at(0, 5));
         progress.finish(at(1, 5));
-        progress.go_on(vec![Passed { from: 9, to: at(0, 12) }, Passed { from: 9, to: at(1, 12) }]);
+        progress.on_next_poll(vec![Passed { from: 9, to: at(0, 12) }, Passed { from: 9, to: at(1, 12) }]);
         progress.forget(&[TopicPartition::new("orders", 0)], &Refusal::Revoked);
         progress.finish(at(0, 9));
         progress.finish(at(1, 9));
-        progress.go_on(Vec::new());
+        progress.on_next_poll(Vec::new());
         let news = progress.news().unwrap();
         let told: Vec<_> = news.iter().map(|(of, _, position)| (of.partition, position.offset)).collect();
         assert_eq!(told, [(0, 9), (1, 12)]);
@@ -324,7 +324,7 @@ mod tests {
         progress.handed = vec![at(0, 3), at(1, 4)];
         progress.forget(&[], &Refusal::Revoked);
         progress.forget(&[TopicPartition::new("orders", 0)], &Refusal::Revoked);
-        progress.go_on(Vec::new());
+        progress.on_next_poll(Vec::new());
         let news = progress.news().unwrap();
         let told: Vec<_> = news.iter().map(|(of, _, position)| (of.partition, position.offset)).collect();
         assert_eq!(told, [(1, 4)]);
@@ -335,11 +335,11 @@ mod tests {
         let mut progress = Progress::new(Finishing::ByPoll);
         progress.handed = vec![record_position(3)];
         progress.withhold();
-        progress.go_on(vec![Passed { from: 3, to: record_position(5) }]);
+        progress.on_next_poll(vec![Passed { from: 3, to: record_position(5) }]);
         assert_eq!(reported(&mut progress), None);
         progress.hand_out_withheld();
         assert_eq!(reported(&mut progress), None, "the application has it now");
-        progress.go_on(Vec::new());
+        progress.on_next_poll(Vec::new());
         assert_eq!(reported(&mut progress), Some(5));
     }
 

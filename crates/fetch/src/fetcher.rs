@@ -158,7 +158,7 @@ impl Fetcher {
         }
         if let Some(partition) = self.partitions.get_mut(tp) {
             // A leader that refused the same position because of its epoch would only do so again.
-            partition.tell_epoch |= partition.position != at;
+            partition.send_epoch |= partition.position != at;
             partition.position = at;
             partition.start_id = start_id;
             partition.state = State::Fetching;
@@ -301,7 +301,7 @@ impl Fetcher {
             return;
         }
         if to.offset < partition.position.offset {
-            partition.tell_epoch = true;
+            partition.send_epoch = true;
             partition.position = to;
         }
         if partition.state == State::Stopped {

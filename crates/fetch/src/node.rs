@@ -153,7 +153,7 @@ impl Node {
     }
 
     /// A response had news.
-    pub(crate) fn sent_something(&mut self) {
+    pub(crate) fn on_news(&mut self) {
         self.idle_answers = 0;
         self.max_request_bytes = self.max_request_bytes.saturating_mul(REQUEST_GROWTH);
     }

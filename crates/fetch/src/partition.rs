@@ -27,14 +27,14 @@ pub(crate) struct Partition {
     pub(crate) state: State,
     pub(crate) backoff: Backoff,
     /// The number of consecutive responses with records that did not move the position.
-    pub(crate) fruitless_answers: u32,
+    pub(crate) no_progress_responses: u32,
     /// The number of consecutive refusals in which the leader did not know our leader epoch.
     pub(crate) unknown_epochs: u32,
     /// Whether the current error has been reported.
     pub(crate) reported: bool,
     /// Whether requests contain the epoch of the record before the position, so that the leader can detect a
     /// truncation (KIP-320).
-    pub(crate) tell_epoch: bool,
+    pub(crate) send_epoch: bool,
     /// Chunks that wait to be taken.
     pub(crate) queue: Queue,
     pub(crate) watermarks: Option<Watermarks>,
@@ -108,10 +108,10 @@ impl Partition {
             without_rack_times: 0,
             state: State::Fetching,
             backoff,
-            fruitless_answers: 0,
+            no_progress_responses: 0,
             unknown_epochs: 0,
             reported: false,
-            tell_epoch: true,
+            send_epoch: true,
             queue: Queue::default(),
             watermarks: None,
             fetched_from: None,
@@ -145,7 +145,7 @@ impl Partition {
         // A leader that does not know the epoch refuses the position as out of range. So an epoch newer than
         // the leader's own is not sent.
         let last_fetched =
-            self.position.epoch.filter(|epoch| self.tell_epoch && Some(*epoch) <= self.leader_epoch);
+            self.position.epoch.filter(|epoch| self.send_epoch && Some(*epoch) <= self.leader_epoch);
         Entry {
             token: self.token,
             topic_id: self.topic_id,

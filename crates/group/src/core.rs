@@ -102,7 +102,7 @@ impl MemberCore {
     }
 
     /// The general meaning of an error code. `message` is the broker's.
-    pub(crate) fn judge_code(&mut self, sent: Sent, code: ErrorCode, message: Option<String>) -> Verdict {
+    pub(crate) fn classify_code(&mut self, sent: Sent, code: ErrorCode, message: Option<String>) -> Verdict {
         let group = || self.config.group.clone();
         Verdict::Fail(match code {
             ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable => {
@@ -123,7 +123,7 @@ impl MemberCore {
     }
 
     /// The meaning of a call without a response. `advice` is added to the error of a broker that is too old.
-    pub(crate) fn judge_call_error(&mut self, sent: Sent, error: &CallError, advice: &str) -> Verdict {
+    pub(crate) fn classify_call_error(&mut self, sent: Sent, error: &CallError, advice: &str) -> Verdict {
         if matches!(error, CallError::Unsupported { .. }) {
             return Verdict::Fail(self.too_old_error(format!("{error}{advice}")));
         }

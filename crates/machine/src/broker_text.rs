@@ -7,7 +7,7 @@ const SHOWN: usize = 512;
 /// terminal would obey, including those that change the direction of the text.
 #[must_use]
 pub fn broker_text(words: &str) -> String {
-    words.chars().take(SHOWN).filter(|c| !steers(*c)).collect()
+    words.chars().take(SHOWN).filter(|c| !is_control(*c)).collect()
 }
 
 /// The length of the longest DNS name, with its last dot, in bytes.
@@ -17,11 +17,11 @@ const LONGEST_HOST: usize = 254;
 /// to the resolver.
 #[must_use]
 pub fn is_host(text: &str) -> bool {
-    let odd = |c: char| steers(c) || c.is_whitespace();
+    let odd = |c: char| is_control(c) || c.is_whitespace();
     !text.is_empty() && text.len() <= LONGEST_HOST && !text.contains(odd)
 }
 
-fn steers(c: char) -> bool {
+fn is_control(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 

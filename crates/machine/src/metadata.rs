@@ -63,7 +63,7 @@ pub struct Metadata {
     /// Topics without an id for which the last responses contained older leader epochs.
     older: BTreeMap<Topic, OlderEpochs>,
     /// The broker that sent the last such response: another one is asked next.
-    doubted: Option<BrokerId>,
+    outdated_broker: Option<BrokerId>,
     backoff: Backoff,
     ids: CallIds,
     call: Call,
@@ -133,7 +133,7 @@ impl Metadata {
             cluster: Arc::default(),
             unknown: BTreeMap::new(),
             older: BTreeMap::new(),
-            doubted: None,
+            outdated_broker: None,
             backoff: Backoff::new(config.backoff, config.seed),
             ids: CallIds::default(),
             call: Call::Due(now),
@@ -291,7 +291,7 @@ impl Metadata {
             return;
         }
         let lists_all = self.call_wants_all && self.interest.is_all();
-        self.forget_created_anew(from, &response);
+        self.forget_recreated(from, &response);
         let told = Cluster::from_response(response, lists_all, &self.cluster);
         if told.brokers.is_empty() {
             // A broker that has just started may list no broker, not even itself.
@@ -307,7 +307,7 @@ impl Metadata {
             };
             if wanted {
                 complete &= is_complete(&info);
-                let info = self.or_still_known(&name, info);
+                let info = self.keep_known(&name, info);
                 topics.insert(name, info);
             }
         }
@@ -340,7 +340,7 @@ impl Metadata {
     /// Without topic ids, a topic that was deleted and created again can be recognized only by older leader
     /// epochs; but the response of a broker that lags behind looks the same. The known state is kept until
     /// several consecutive responses contradict it, from more than one broker.
-    fn forget_created_anew(&mut self, from: Option<BrokerId>, response: &wire::MetadataResponse) {
+    fn forget_recreated(&mut self, from: Option<BrokerId>, response: &wire::MetadataResponse) {
         let enough_brokers = self.cluster.brokers.len().min(2);
         let cluster = &self.cluster;
         self.older.retain(|name, _| cluster.topics.contains_key(name));
@@ -368,7 +368,7 @@ impl Metadata {
                 Arc::make_mut(&mut self.cluster).topics.remove(&name);
             }
         }
-        self.doubted = from.filter(|_| !self.older.is_empty());
+        self.outdated_broker = from.filter(|_| !self.older.is_empty());
     }
 
     /// A full listing may come from a broker that has just started and does not know all topics. So a known
@@ -380,7 +380,7 @@ impl Metadata {
             if !known.error.is_ok() || listed.contains_key(name) {
                 continue;
             }
-            let info = self.or_still_known(name, TopicInfo::unknown());
+            let info = self.keep_known(name, TopicInfo::unknown());
             if info.error.is_ok() {
                 nothing = false;
                 listed.insert(name.clone(), info);
@@ -392,7 +392,7 @@ impl Metadata {
     }
 
     /// The state to keep for a topic that has an error now and had none before.
-    fn or_still_known(&mut self, name: &Topic, new: TopicInfo) -> TopicInfo {
+    fn keep_known(&mut self, name: &Topic, new: TopicInfo) -> TopicInfo {
         let known = self.cluster.topic(name.as_str());
         match (new.error, known) {
             (ErrorCode::None, _) | (_, None) => {
@@ -440,7 +440,7 @@ impl Metadata {
         };
         Some(Transmit {
             id,
-            to: self.doubted.map_or(Target::Any, Target::Other),
+            to: self.outdated_broker.map_or(Target::Any, Target::Other),
             request: request.into(),
             max_version: None,
             timeout: self.config.request_timeout,

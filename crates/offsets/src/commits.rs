@@ -201,7 +201,7 @@ impl Commits {
     }
 
     /// The assignment has ended: queued commits are refused, and one in flight is not sent again (FAILURES H2).
-    pub(crate) fn disown(&mut self, partition: &TopicPartition) -> Done {
+    pub(crate) fn end_assignment(&mut self, partition: &TopicPartition) -> Done {
         let mut done = Done::new();
         let Some(mut queue) = self.queues.remove(partition) else { return done };
         let mut kept = VecDeque::new();
@@ -293,7 +293,7 @@ impl Commits {
         call: CallId,
         mut answers: Result<Answers<()>, Cause>,
         asked_as: &Identity,
-        we_are: Option<&Identity>,
+        current_identity: Option<&Identity>,
         backoffs: &BackoffSchedule,
     ) -> CommitResults {
         let mut results = CommitResults::default();
@@ -305,7 +305,8 @@ impl Commits {
                     Ok(())
                 }
                 Err(cause) => {
-                    let next = results.note_refusal(&cause, asked_as, we_are, entry.retry.failures());
+                    let next =
+                        results.note_refusal(&cause, asked_as, current_identity, entry.retry.failures());
                     match entry.after_refusal(next, cause) {
                         AfterRefusal::Complete(result) => result,
                         AfterRefusal::AutoFailed(error) => {
@@ -383,7 +384,7 @@ impl CommitResults {
         &mut self,
         cause: &Cause,
         asked_as: &Identity,
-        we_are: Option<&Identity>,
+        current_identity: Option<&Identity>,
         failures: u32,
     ) -> Retrying {
         let (remedy, next) = for_commit(cause);
@@ -395,7 +396,9 @@ impl CommitResults {
             // A standalone consumer has no other identity to retry with.
             Retrying::WithNewIdentity if asked_as.member_id.is_empty() => Retrying::Never,
             // The refused identity is not the current one.
-            Retrying::Never if remedy == Remedy::Membership && we_are.is_some_and(|we| we != asked_as) => {
+            Retrying::Never
+                if remedy == Remedy::Membership && current_identity.is_some_and(|we| we != asked_as) =>
+            {
                 Retrying::UntilDeadline
             }
             next => next,

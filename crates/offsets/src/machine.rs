@@ -213,14 +213,14 @@ impl Offsets {
         }
         woken.iter().for_each(|partition| self.index_lookup(partition));
         self.queries.on_cluster(cluster);
-        self.leave_what_is_gone(now, cluster);
+        self.discard_deleted_logs(now, cluster);
     }
 
     /// Handles topics that were created again (FAILURES B3): nothing of their old logs counts as finished or
     /// committed any more. Partitions being fetched have to be returned by `fetch`; lookups of the others
     /// asked about the old log. A position still to be compared with the leader's log could, by its epoch,
     /// look as if it were in the new one.
-    fn leave_what_is_gone(&mut self, now: Instant, cluster: &Cluster) {
+    fn discard_deleted_logs(&mut self, now: Instant, cluster: &Cluster) {
         let mut news = BTreeSet::new();
         // A partition that starts while the metadata does not list its topic belongs to whichever log exists
         // then.

@@ -55,7 +55,7 @@ impl Offsets {
 
     /// Commits that are queued, or still on their way to a connection, are not sent.
     pub(crate) fn disown_commits(&mut self, partition: &TopicPartition) {
-        let done = self.commits.disown(partition);
+        let done = self.commits.end_assignment(partition);
         self.emit_commits_done(done);
         if let Some(call) = self.commits.call_of(partition) {
             self.emit_once(Event::Withdraw(call));

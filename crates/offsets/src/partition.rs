@@ -204,7 +204,7 @@ impl Partition {
     }
 
     /// It continues at `position`, which may differ from the one at which `fetch` returned it.
-    pub(crate) fn goes_on_at(&mut self, position: Position) {
+    pub(crate) fn continue_at(&mut self, position: Position) {
         self.mark_started(position);
         let (before, finished) = (self.returned.map(|at| at.offset), self.finished.map(|at| at.offset));
         if before.is_some_and(|before| position.offset < before) {

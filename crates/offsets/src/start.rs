@@ -195,7 +195,7 @@ impl Offsets {
         let (fresh, reset) = (*fresh, *reset);
         match fresh {
             true => state.starts_at(position),
-            false => state.goes_on_at(position),
+            false => state.continue_at(position),
         }
         let token = state.token;
         self.index_lookup(partition);

@@ -69,7 +69,7 @@ impl Builder {
     fn opener(&self, is_spawned: bool) -> Opener {
         let alone = thread::available_parallelism().is_ok_and(|threads| threads.get() == 1);
         match self.replay {
-            Some(_) => self.replay_ahead.map_or(Opener::Caller, Opener::Drawn),
+            Some(_) => self.replay_ahead.map_or(Opener::Caller, Opener::Random),
             None if is_spawned || alone => Opener::Nobody,
             None => Opener::Threads,
         }

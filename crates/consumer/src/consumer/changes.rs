@@ -77,7 +77,7 @@ impl Consumer {
             }
             Control::Close { deadline, reply } => self.close_for_handle(deadline, reply),
             Control::Wake => self.is_woken = true,
-            Control::LookAgain => {}
+            Control::Recheck => {}
             Control::Recovered => self.fatal = None,
             Control::Failed(error) => {
                 // Group errors do not affect manually assigned partitions.

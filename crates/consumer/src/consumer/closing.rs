@@ -7,7 +7,7 @@ pub use offtake_group::GroupMembership;
 use super::{Consumer, Group};
 use crate::{
     clock,
-    command::{A_MOMENT, Command, LAST_SECOND, Reply},
+    command::{Command, LAST_SECOND, Reply, SHORTEST_CLOSE},
     error::{ErrorKind, Result},
     health::MembershipState,
     ledger::Refusal,
@@ -75,7 +75,7 @@ impl Consumer {
     /// As [`close`](Self::close).
     pub async fn close_with(mut self, options: CloseOptions) -> Result<()> {
         let CloseOptions { timeout, group_membership } = options;
-        let deadline = clock::after(timeout.max(A_MOMENT));
+        let deadline = clock::after(timeout.max(SHORTEST_CLOSE));
         let was_closing = self.inbox.set_closing();
         self.closing_is_a_poll();
         // If the deadline is shorter than a second, the rest is done in the background within a second, as

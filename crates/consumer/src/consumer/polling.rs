@@ -118,7 +118,7 @@ impl Consumer {
 
     /// Marks what earlier polls handed out as finished, if the configuration says that the next poll does so.
     pub(super) fn finish_passed(&mut self) {
-        self.progress.go_on(self.delivery.passed());
+        self.progress.on_next_poll(self.delivery.passed());
     }
 
     pub(super) fn end_poll(&mut self) {
@@ -181,7 +181,7 @@ impl Consumer {
             if !self.shared.is_valid(clock::now()) {
                 return if self.is_woken { Poll::Ready(Ok(Item::Woken)) } else { Poll::Pending };
             }
-            self.take_in_data();
+            self.receive_data();
             if let Some(reset) = self.as_values.then(|| self.delivery.next_reset()).flatten() {
                 return Poll::Ready(Ok(Item::Change(Next::Event(reset))));
             }
@@ -203,7 +203,7 @@ impl Consumer {
 
     /// Takes the data of partitions that has arrived. Called only after all control messages taken with it
     /// were handled.
-    fn take_in_data(&mut self) {
+    fn receive_data(&mut self) {
         while let Some(data) = self.taken.data.pop_front() {
             self.delivery.receive(data);
         }
@@ -231,7 +231,7 @@ impl Consumer {
             // first.
             self.inbox.take(&mut self.taken);
             if self.taken.control.is_empty() {
-                self.take_in_data();
+                self.receive_data();
             }
         }
         self.delivery.application_leaves(clock::now());

@@ -472,7 +472,7 @@ async fn m4_nothing_is_handed_out_while_ownership_is_not_known_to_hold() {
         sleep(Duration::from_secs(1)).await;
         let now = clock::now();
         assert!(engine.shared.set_validity(now, validity(clock::after(ALL))), "it has to be told");
-        engine.send([Control::LookAgain], []);
+        engine.send([Control::Recheck], []);
     };
     let began = clock::now();
     assert_eq!(beside(consumer.poll(ALL), renews).await.unwrap().len(), 3);

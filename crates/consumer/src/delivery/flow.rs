@@ -133,7 +133,7 @@ impl Flow {
     }
 
     /// Whether a reset or an error comes next.
-    pub(super) fn tells_next(&self) -> bool {
+    pub(super) fn has_event_next(&self) -> bool {
         self.open.is_none() && matches!(self.queue.front(), Some(Entry::Reset { .. } | Entry::Failed(_)))
     }
 
@@ -317,7 +317,7 @@ impl Flow {
     /// Whether the cluster has moved the partition to this offset or before it, after the records being
     /// handed out. They then belong to a log that is gone, and are dropped: whatever still exists of them is
     /// delivered again.
-    pub(super) fn was_cut_off(&self, at: i64) -> bool {
+    pub(super) fn is_truncated_at(&self, at: i64) -> bool {
         self.cut_at(at).is_some()
     }
 
@@ -333,7 +333,7 @@ impl Flow {
 
     fn moves_to(&mut self, partition: &TopicPartition, to: Position, moved: &mut Moved) {
         if self.position.is_some_and(|position| position.offset > to.offset) {
-            moved.goes_back(partition, self.token, to.offset);
+            moved.note_rewind(partition, self.token, to.offset);
         }
         if self.position.is_none_or(|position| position.offset != to.offset) {
             self.position = Some(to);

@@ -32,7 +32,7 @@ pub(super) struct Moved {
 }
 
 impl Moved {
-    pub(super) fn goes_back(&mut self, partition: &TopicPartition, token: Token, to: i64) {
+    pub(super) fn note_rewind(&mut self, partition: &TopicPartition, token: Token, to: i64) {
         // The offsets that were passed over belong to the log as it was before.
         self.over.retain(|passed| passed.to.partition != *partition);
         self.back.push((partition.clone(), token, to));

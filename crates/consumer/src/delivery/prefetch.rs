@@ -45,12 +45,12 @@ pub(crate) enum Opener {
     /// The polling task, at once: the same work as a thread's, but deterministic.
     Caller,
     /// As a thread that is early, late or half done, drawn from this seed, so deterministic.
-    Drawn(u64),
+    Random(u64),
     /// Nothing is opened ahead.
     Nobody,
     /// A thread that begins, and never returns anything.
     #[cfg(test)]
-    Loser,
+    Lossy,
 }
 
 #[derive(Debug)]
@@ -247,10 +247,10 @@ impl Prefetcher {
     pub(super) fn wanted(&self) -> usize {
         let pays = match self.opener {
             Opener::Threads => self.always || self.away >= WORTHWHILE,
-            Opener::Caller | Opener::Drawn(_) => true,
+            Opener::Caller | Opener::Random(_) => true,
             Opener::Nobody => false,
             #[cfg(test)]
-            Opener::Loser => true,
+            Opener::Lossy => true,
         };
         if pays { self.open.room() } else { 0 }
     }
@@ -267,7 +267,7 @@ impl Prefetcher {
         match self.opener {
             Opener::Threads => self.hand_over(&job),
             Opener::Caller => self.run(&job, usize::MAX),
-            Opener::Drawn(seed) => {
+            Opener::Random(seed) => {
                 // All of them in time, none, or one batch.
                 let mixed = (seed ^ self.submitted).wrapping_mul(0x9E37_79B9_7F4A_7C15);
                 match (mixed >> 60) % 3 {
@@ -278,7 +278,7 @@ impl Prefetcher {
             }
             Opener::Nobody => {}
             #[cfg(test)]
-            Opener::Loser => drop((job.begin(), AbandonOnDrop(&job))),
+            Opener::Lossy => drop((job.begin(), AbandonOnDrop(&job))),
         }
         InFlight(job)
     }

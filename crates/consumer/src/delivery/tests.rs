@@ -47,7 +47,7 @@ impl Sim {
             view: delivery.viewer(),
             resumes: delivery.resumes(),
             ledgers: None,
-            vitals: Vitals::of_nobody(),
+            vitals: Vitals::without_engine(),
         };
         let gauges = Arc::new(PartitionGauges::new(TOKEN, false));
         let mut sim = Self { delivery, handle, commands, gauges: gauges.clone(), _inbox: inbox };

@@ -80,7 +80,7 @@ impl offtake_client::engine::Engine for Engine {
     }
 
     fn handle_late_wakeup(&mut self, now: Instant, by: Duration) {
-        self.overslept(now, by);
+        self.on_late_wakeup(now, by);
     }
 
     fn handle_suspension(&mut self, now: Instant, by: Duration) {

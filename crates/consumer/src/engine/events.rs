@@ -189,7 +189,7 @@ impl Engine {
             self.lose_revoking(now);
         }
         if self.shared.set_validity(now, validity) {
-            self.outbox.control(Control::LookAgain);
+            self.outbox.control(Control::Recheck);
         }
     }
 

@@ -9,7 +9,7 @@ use offtake_machine::{Cluster, Topic};
 use offtake_wire::ErrorCode;
 
 /// How long a topic may be missing before it is reported: it may be about to be created.
-const WORTH_TELLING: Duration = Duration::from_secs(5);
+const REPORT_AFTER: Duration = Duration::from_secs(5);
 
 /// A wrong topic name, or the address of another cluster, is the most frequent mistake of a first day.
 /// Waiting for the topic is still right, since it may be created.
@@ -19,12 +19,12 @@ pub(super) struct MissingTopics(BTreeMap<Topic, Missing>);
 #[derive(Clone, Copy, Debug)]
 struct Missing {
     since: Instant,
-    is_told: bool,
+    is_reported: bool,
 }
 
 /// The changes to report.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Looked {
+pub(super) struct MissingChanges {
     /// Have been missing for long; each reported once until it exists.
     pub(super) missing: Vec<Topic>,
     /// Were reported as missing, and exist now.
@@ -38,26 +38,26 @@ impl MissingTopics {
         now: Instant,
         wanted: impl Iterator<Item = &'a Topic>,
         cluster: &Cluster,
-    ) -> Looked {
+    ) -> MissingChanges {
         let before = std::mem::take(&mut self.0);
         let mut found = BTreeSet::new();
         for topic in wanted {
             let missing = before.get(topic).copied();
             if is_missing(topic, cluster) {
-                let missing = missing.unwrap_or(Missing { since: now, is_told: false });
+                let missing = missing.unwrap_or(Missing { since: now, is_reported: false });
                 self.0.insert(topic.clone(), missing);
-            } else if missing.is_some_and(|missing| missing.is_told) {
+            } else if missing.is_some_and(|missing| missing.is_reported) {
                 found.insert(topic.clone());
             }
         }
         let late = self.0.iter_mut().filter(|(_, missing)| {
-            !missing.is_told && now.saturating_duration_since(missing.since) >= WORTH_TELLING
+            !missing.is_reported && now.saturating_duration_since(missing.since) >= REPORT_AFTER
         });
         let late = late.map(|(topic, missing)| {
-            missing.is_told = true;
+            missing.is_reported = true;
             topic.clone()
         });
-        Looked { missing: late.collect(), found }
+        MissingChanges { missing: late.collect(), found }
     }
 }
 
@@ -112,10 +112,10 @@ mod tests {
         let began = crate::clock::now();
         let nothing = Cluster { lists_all: true, ..Cluster::default() };
         let wanted = [Topic::from("ordrs")];
-        let none = Looked::default();
+        let none = MissingChanges::default();
         assert_eq!(missing.look(began, wanted.iter(), &nothing), none);
         assert_eq!(missing.look(began, [].iter(), &nothing), none);
-        assert_eq!(missing.look(began + WORTH_TELLING, wanted.iter(), &nothing), none);
-        assert_eq!(missing.look(began + 2 * WORTH_TELLING, wanted.iter(), &nothing).missing, wanted);
+        assert_eq!(missing.look(began + REPORT_AFTER, wanted.iter(), &nothing), none);
+        assert_eq!(missing.look(began + 2 * REPORT_AFTER, wanted.iter(), &nothing).missing, wanted);
     }
 }

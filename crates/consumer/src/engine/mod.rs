@@ -223,7 +223,7 @@ impl Engine {
         // must not outlive them either (FAILURES H2).
         let mut all = self.ownership.end_all_revocations();
         all.extend(self.ownership.clear());
-        self.vitals.gave_up_everything();
+        self.vitals.clear_losses();
         self.group_failed = false;
         self.stop(&all);
         self.offsets.unassign(&all);
@@ -329,7 +329,7 @@ impl Engine {
     /// Where an assigned partition starts: at the committed offset, or else by the policy; but at the first
     /// record of a partition that did not exist when its topic was subscribed to (FAILURES B4).
     fn start_of(&self, partition: &TopicPartition) -> StartAt {
-        if self.subscriptions.was_born_later(partition) {
+        if self.subscriptions.is_newer_than_subscription(partition) {
             return StartAt::committed_or(StartAt::Earliest);
         }
         self.begin_at.clone().map_or(StartAt::Committed, StartAt::committed_or)

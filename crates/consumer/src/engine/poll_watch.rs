@@ -59,7 +59,7 @@ impl Engine {
 
     /// Notes that the engine ran late by this time. The consequences are found by the clock, before anything
     /// is handed out or committed.
-    pub(crate) fn overslept(&mut self, now: Instant, by: Duration) {
+    pub(crate) fn on_late_wakeup(&mut self, now: Instant, by: Duration) {
         if by < STOPPED {
             return;
         }

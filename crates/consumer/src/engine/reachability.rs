@@ -52,7 +52,7 @@ pub(super) enum CoordinatorNews {
 
 /// How long the coordinator is looked for before that is reported. For the very first member of any group,
 /// the cluster has to create `__consumer_offsets`.
-const WORTH_TELLING: Duration = Duration::from_secs(5);
+const REPORT_AFTER: Duration = Duration::from_secs(5);
 
 impl Reachability {
     pub(super) fn answered(&mut self) {
@@ -109,7 +109,7 @@ impl Reachability {
     /// True if this is to be reported: the first failure of a series, and its first one that waiting cannot
     /// end.
     pub(super) fn fails(&mut self, error: CallError) -> bool {
-        let is_hopeless = self.cannot_mend(&error);
+        let is_hopeless = self.is_permanent(&error);
         match &mut self.trouble {
             Some(trouble) => {
                 trouble.last = error;
@@ -128,10 +128,10 @@ impl Reachability {
 
     /// Whether waiting cannot end the failures.
     pub(super) fn is_hopeless(&self) -> bool {
-        self.trouble().is_some_and(|error| self.cannot_mend(error))
+        self.trouble().is_some_and(|error| self.is_permanent(error))
     }
 
-    fn cannot_mend(&self, error: &CallError) -> bool {
+    fn is_permanent(&self, error: &CallError) -> bool {
         match error {
             // `offtake_net` knows which connections were accepted, and for how long none has been.
             CallError::Authentication { is_final, .. } => *is_final,
@@ -147,7 +147,7 @@ impl Reachability {
         is_missing: bool,
     ) -> Option<CoordinatorNews> {
         use CoordinatorSearch::{Over, Since, Told};
-        let since_is_long = |since| now.saturating_duration_since(since) >= WORTH_TELLING;
+        let since_is_long = |since| now.saturating_duration_since(since) >= REPORT_AFTER;
         let (search, news) = match (self.search, is_missing) {
             (Over, true) => (Since(now), None),
             // An unreachable cluster can name no coordinator: the time counts from when it is reachable
@@ -165,7 +165,7 @@ impl Reachability {
     /// When the search will have taken long. During failures to reach the cluster there is no such time.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         match self.search {
-            CoordinatorSearch::Since(since) if self.trouble.is_none() => since.checked_add(WORTH_TELLING),
+            CoordinatorSearch::Since(since) if self.trouble.is_none() => since.checked_add(REPORT_AFTER),
             CoordinatorSearch::Since(_) | CoordinatorSearch::Over | CoordinatorSearch::Told => None,
         }
     }
@@ -227,9 +227,9 @@ mod tests {
         reach.fails(unreachable(false));
         reach.coordinator_is_missing(began, true);
         assert_eq!(reach.poll_timeout(), None);
-        assert_eq!(reach.coordinator_is_missing(began + WORTH_TELLING, true), None, "nothing is reached");
+        assert_eq!(reach.coordinator_is_missing(began + REPORT_AFTER, true), None, "nothing is reached");
         reach.cluster_is_known();
-        assert_eq!(reach.poll_timeout(), Some(began + 2 * WORTH_TELLING), "and is not late at once");
+        assert_eq!(reach.poll_timeout(), Some(began + 2 * REPORT_AFTER), "and is not late at once");
     }
 
     #[test]

@@ -149,7 +149,7 @@ impl Subscriptions {
     }
 
     /// Whether the partition did not exist when its topic was subscribed to.
-    pub(super) fn was_born_later(&self, partition: &TopicPartition) -> bool {
+    pub(super) fn is_newer_than_subscription(&self, partition: &TopicPartition) -> bool {
         let first = self.at_subscribe.get(&partition.topic);
         first.is_some_and(|first| partition.partition >= first.partitions)
     }
@@ -198,8 +198,9 @@ mod tests {
             1,
             true,
         );
-        let born_later =
-            |topic: &str, partition| subscriptions.was_born_later(&TopicPartition::new(topic, partition));
+        let born_later = |topic: &str, partition| {
+            subscriptions.is_newer_than_subscription(&TopicPartition::new(topic, partition))
+        };
         assert!(!born_later("orders", 1) && born_later("orders", 2) && born_later("later", 0));
     }
 
@@ -213,8 +214,8 @@ mod tests {
         subscriptions.resolve(&cluster(&[("orders", ErrorCode::None, 2)]), 1, true);
         let both = cluster(&[("orders", ErrorCode::None, 2), ("offers", ErrorCode::None, 2)]);
         assert_eq!(subscriptions.resolve(&both, 1, true).unwrap().len(), 2);
-        assert!(subscriptions.was_born_later(&TopicPartition::new("offers", 0)));
-        assert!(!subscriptions.was_born_later(&TopicPartition::new("orders", 0)));
+        assert!(subscriptions.is_newer_than_subscription(&TopicPartition::new("offers", 0)));
+        assert!(!subscriptions.is_newer_than_subscription(&TopicPartition::new("orders", 0)));
     }
 
     #[test]
@@ -232,13 +233,16 @@ mod tests {
         subscriptions.resolve(&with_id(1, 3), 1, true);
         subscriptions.resolve(&with_id(1, 3), 2, true);
         subscriptions.resolve(&cluster(&[("orders", ErrorCode::UnknownTopicOrPartition, 0)]), 3, true);
-        assert!(!subscriptions.was_born_later(&third), "it is the same topic");
+        assert!(!subscriptions.is_newer_than_subscription(&third), "it is the same topic");
         subscriptions.resolve(&with_id(2, 1), 4, true);
-        assert!(subscriptions.was_born_later(&third), "it has one partition, and grows");
-        assert!(subscriptions.was_born_later(&TopicPartition::new("orders", 0)), "all of it is new");
+        assert!(subscriptions.is_newer_than_subscription(&third), "it has one partition, and grows");
+        assert!(
+            subscriptions.is_newer_than_subscription(&TopicPartition::new("orders", 0)),
+            "all of it is new"
+        );
         subscriptions.resolve(&with_id(1, 3), 5, true);
         subscriptions.resolve(&with_id(2, 3), 6, true);
-        assert!(subscriptions.was_born_later(&third));
+        assert!(subscriptions.is_newer_than_subscription(&third));
     }
 
     #[test]
@@ -259,7 +263,7 @@ mod tests {
             subscriptions.replace(Subscription::Topics(vec!["later".into()]), 7);
             subscriptions.resolve(&cluster(&[("orders", ErrorCode::None, 2)]), learnt, true);
             subscriptions.resolve(&cluster(&[("later", ErrorCode::None, 2)]), 9, true);
-            let is_new = subscriptions.was_born_later(&TopicPartition::new("later", 0));
+            let is_new = subscriptions.is_newer_than_subscription(&TopicPartition::new("later", 0));
             assert_eq!(is_new, is_born_later, "by a listing that was asked for as the {learnt}th");
         }
     }
@@ -313,7 +317,7 @@ mod tests {
         let mut later = cluster(&[("offers", ErrorCode::None, 2)]);
         later.lists_all = false;
         assert_eq!(subscriptions.resolve(&later, 3, true).unwrap().len(), 1, "what is assigned by its id");
-        let born_later = |topic| subscriptions.was_born_later(&TopicPartition::new(topic, 1));
+        let born_later = |topic| subscriptions.is_newer_than_subscription(&TopicPartition::new(topic, 1));
         assert_eq!(
             [born_later("orders"), born_later("payments"), born_later("offers")],
             [false, false, true]
@@ -330,12 +334,12 @@ mod tests {
         subscriptions.resolve(&two, 1, true);
         subscriptions.replace(patterns(), 1);
         subscriptions.resolve(&three, 2, true);
-        assert!(subscriptions.was_born_later(&third), "since the first of the two");
+        assert!(subscriptions.is_newer_than_subscription(&third), "since the first of the two");
         subscriptions.clear();
         assert!(matches!(subscriptions.kind(), Subscription::None));
         subscriptions.replace(names(), 2);
         subscriptions.resolve(&three, 3, true);
-        assert!(!subscriptions.was_born_later(&third), "it was there");
+        assert!(!subscriptions.is_newer_than_subscription(&third), "it was there");
     }
 
     #[test]
@@ -361,9 +365,9 @@ mod tests {
             subscriptions.resolve(&shows(3), 2, true);
             subscriptions.replace(again, 2);
             subscriptions.resolve(&shows(3), 3, true);
-            assert!(!subscriptions.was_born_later(&added), "{what}");
+            assert!(!subscriptions.is_newer_than_subscription(&added), "{what}");
             subscriptions.resolve(&shows(4), 4, true);
-            assert!(subscriptions.was_born_later(&TopicPartition::new("orders", 3)), "{what}");
+            assert!(subscriptions.is_newer_than_subscription(&TopicPartition::new("orders", 3)), "{what}");
         }
     }
 

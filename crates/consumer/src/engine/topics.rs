@@ -10,7 +10,7 @@ use regex::Regex;
 use super::{
     Engine,
     lookups::{self, Known},
-    missing::Looked,
+    missing::MissingChanges,
 };
 use crate::{command::Subscription, config::GroupProtocol, event::Event};
 
@@ -73,7 +73,7 @@ impl Engine {
         }
         let wanted: BTreeSet<_> = self.ownership.partitions().map(|partition| &partition.topic).collect();
         let wanted = wanted.into_iter().chain(self.subscriptions.names());
-        let Looked { missing, found } = self.missing.look(now, wanted, &cluster);
+        let MissingChanges { missing, found } = self.missing.look(now, wanted, &cluster);
         for topic in found {
             tracing::info!(%topic, "the topic exists now");
         }

@@ -13,7 +13,7 @@ use super::Engine;
 use crate::{event::Event, health::Unfinished, ledgers::Ledgers};
 
 /// How often the engine looks.
-const EVERY: Duration = Duration::from_secs(5);
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// How many partitions get a line of their own at one look.
 const MOST_LINES: usize = 10;
 
@@ -27,7 +27,7 @@ pub(super) struct UnfinishedWatch {
 
 impl UnfinishedWatch {
     pub(super) fn new(now: Instant, ledgers: Arc<Ledgers>) -> Self {
-        Self { ledgers, next_look: now + EVERY, told: BTreeMap::new() }
+        Self { ledgers, next_look: now + CHECK_INTERVAL, told: BTreeMap::new() }
     }
 
     pub(super) fn poll_timeout(&self) -> Instant {
@@ -40,7 +40,7 @@ impl UnfinishedWatch {
         if now < self.next_look {
             return Vec::new();
         }
-        self.next_look = now + EVERY;
+        self.next_look = now + CHECK_INTERVAL;
         let open = self.ledgers.unfinished(now);
         self.told.retain(|partition, _| open.contains_key(partition));
         let mut late = Vec::new();

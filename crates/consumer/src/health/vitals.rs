@@ -82,7 +82,7 @@ impl Vitals {
 
     /// For a consumer without an engine.
     #[cfg(test)]
-    pub(crate) fn of_nobody() -> Arc<Self> {
+    pub(crate) fn without_engine() -> Arc<Self> {
         let now = crate::clock::now();
         Arc::new(Self::new(now, Arc::new(Shared::new(now))))
     }
@@ -163,7 +163,7 @@ impl Vitals {
     }
 
     /// Notes that the application reads nothing any more: earlier losses explain nothing any more.
-    pub(crate) fn gave_up_everything(&self) {
+    pub(crate) fn clear_losses(&self) {
         self.lock().losses.clear();
     }
 

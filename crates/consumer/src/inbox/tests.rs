@@ -81,7 +81,7 @@ fn p5_what_the_application_asks_for_without_polling_has_a_bound_too() {
     for nth in 0..50_000_u32 {
         let partition = orders(i32::try_from(nth % 10).unwrap_or(0));
         let sought = Data::Sought { partition, token: token(u64::from(nth)), position: None };
-        send(&sender, [Control::LookAgain], [sought]);
+        send(&sender, [Control::Recheck], [sought]);
         shared.send_control(Control::Wake);
     }
     let left = all(&mut receiver);

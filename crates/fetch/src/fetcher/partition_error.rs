@@ -60,10 +60,10 @@ fn remedy(code: ErrorCode) -> Remedy {
 
 impl Fetcher {
     /// Retries after a pause; reports the error when that has happened several times in a row.
-    pub(super) fn fails_in_the_end(&mut self, now: Instant, tp: &TopicPartition, error: PartitionError) {
-        let Some(partition) = self.pause_after_trouble(now, tp) else { return };
-        partition.fruitless_answers = partition.fruitless_answers.saturating_add(1);
-        if partition.fruitless_answers >= REPORT_AFTER {
+    pub(super) fn fail_after_retries(&mut self, now: Instant, tp: &TopicPartition, error: PartitionError) {
+        let Some(partition) = self.back_off(now, tp) else { return };
+        partition.no_progress_responses = partition.no_progress_responses.saturating_add(1);
+        if partition.no_progress_responses >= REPORT_AFTER {
             self.failed(tp, error);
         }
     }
@@ -102,20 +102,20 @@ impl Fetcher {
             Remedy::Reset if entry.last_fetched_epoch.is_some() => {
                 // A leader that does not know the epoch of our last record refuses even a valid position
                 // (FAILURES L4).
-                partition.tell_epoch = false;
+                partition.send_epoch = false;
             }
             Remedy::Reset => self.out_of_range(tp),
             Remedy::FindLeader => {
                 if !self.report_leader_hint(tp, data, endpoints) {
                     self.refresh = true;
                 }
-                self.pause_after_trouble(now, tp);
+                self.back_off(now, tp);
             }
             Remedy::Wait => {
-                self.pause_after_trouble(now, tp);
+                self.back_off(now, tp);
             }
             Remedy::DoubtEpoch => {
-                let Some(partition) = self.pause_after_trouble(now, tp) else { return };
+                let Some(partition) = self.back_off(now, tp) else { return };
                 partition.unknown_epochs = partition.unknown_epochs.saturating_add(1);
                 let (times, code) = (partition.unknown_epochs, data.error_code);
                 let tells =
@@ -127,7 +127,7 @@ impl Fetcher {
             }
             remedy @ (Remedy::WaitThenReport | Remedy::Refused) => {
                 let tell = if matches!(remedy, Remedy::Refused) { 1 } else { REPORT_AFTER };
-                if let Some(partition) = self.pause_after_trouble(now, tp)
+                if let Some(partition) = self.back_off(now, tp)
                     && partition.backoff.failures() >= tell
                     && !std::mem::replace(&mut partition.reported, true)
                 {

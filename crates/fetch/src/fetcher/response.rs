@@ -162,7 +162,7 @@ impl Fetcher {
             node.session.restart();
         }
         if has_news {
-            node.sent_something();
+            node.on_news();
         } else if !node.over_share.is_empty() && !in_flight.may_wait {
             return node.back_off_idle(now);
         }
@@ -248,7 +248,7 @@ impl Fetcher {
         }
         if let Some(end) = data.diverging_epoch.as_ref().filter(|end| end.end_offset >= 0) {
             partition.state = State::AwaitingStart;
-            partition.tell_epoch = false;
+            partition.send_epoch = false;
             self.events.push_back(Event::Diverged {
                 partition: tp.clone(),
                 token: partition.token,
@@ -279,7 +279,7 @@ impl Fetcher {
             Some(_) if !from_leader && self.is_fetching(tp) => {
                 self.refresh = true;
                 self.back_to_leader(now, tp);
-                self.pause_after_trouble(now, tp);
+                self.back_off(now, tp);
             }
             _ => {}
         }
@@ -303,7 +303,7 @@ impl Fetcher {
             // The metadata does not contain it yet; until then the leader is asked.
             self.refresh = true;
             self.back_to_leader(now, tp);
-            self.pause_after_trouble(now, tp);
+            self.back_off(now, tp);
         }
     }
 
@@ -316,8 +316,8 @@ impl Fetcher {
         if moved {
             partition.backoff.reset();
             partition.reported = false;
-            partition.tell_epoch = true;
-            partition.fruitless_answers = 0;
+            partition.send_epoch = true;
+            partition.no_progress_responses = 0;
             partition.replica_failures = 0;
             if partition.replica.is_some() {
                 partition.without_rack_times = 0;
@@ -339,13 +339,13 @@ impl Fetcher {
             Some(error) if error.is_beyond_the_end() => {
                 // A follower's watermark may be late (KIP-392); the next response has a new one (FAILURES
                 // INPUT39).
-                self.fails_in_the_end(reply.now, tp, PartitionError::Records(error));
+                self.fail_after_retries(reply.now, tp, PartitionError::Records(error));
             }
             Some(error) => self.failed(tp, PartitionError::Records(error)),
             None if moved => {}
             None => {
                 // There are only batches from before the position (FAILURES INPUT27).
-                self.fails_in_the_end(reply.now, tp, PartitionError::NoProgress { offset: from.offset });
+                self.fail_after_retries(reply.now, tp, PartitionError::NoProgress { offset: from.offset });
             }
         }
         self.reschedule(tp);

@@ -201,7 +201,7 @@ impl Fetcher {
             // only then is it doubted.
             partition.leader_epoch = partition.leader_epoch.max(info.epoch);
             if advanced || moved {
-                partition.fruitless_answers = 0;
+                partition.no_progress_responses = 0;
             }
             if advanced {
                 partition.unknown_epochs = 0;
@@ -311,11 +311,7 @@ impl Fetcher {
     }
 
     /// The partition failed: it is fetched again after a pause, or from a new leader.
-    pub(super) fn pause_after_trouble(
-        &mut self,
-        now: Instant,
-        tp: &TopicPartition,
-    ) -> Option<&mut Partition> {
+    pub(super) fn back_off(&mut self, now: Instant, tp: &TopicPartition) -> Option<&mut Partition> {
         let partition = self.partitions.get_mut(tp)?;
         partition.state = State::BackingOff { until: now + partition.backoff.next_wait() };
         self.reschedule(tp);

@@ -311,7 +311,7 @@ impl Classic {
             ErrorCode::UnsupportedVersion => Verdict::Fail(self.core.too_old_error(
                 "it does not support the versions of the classic group protocol that this client uses",
             )),
-            code => self.core.judge_code(sent, code, None),
+            code => self.core.classify_code(sent, code, None),
         };
         match verdict {
             Verdict::Retry => self.retry(now, kind, code.name()),
@@ -323,7 +323,7 @@ impl Classic {
         if let (CallKind::Step, CallError::TimedOut { .. } | CallError::NotSent { .. }) = (kind, error) {
             return self.step_timed_out(now, Some(sent), &error.to_string());
         }
-        match self.core.judge_call_error(sent, error, "") {
+        match self.core.classify_call_error(sent, error, "") {
             Verdict::Retry => self.retry(now, kind, &error.to_string()),
             Verdict::Fail(error) => self.fail(error),
         }

@@ -62,7 +62,7 @@ impl Consumer {
             Ok(_) => self.retry(now, "unexpected response type"),
             Err(error) => {
                 self.unreleased_since = None;
-                match self.core.judge_call_error(sent, &error, USE_CLASSIC) {
+                match self.core.classify_call_error(sent, &error, USE_CLASSIC) {
                     Verdict::Retry => self.retry(now, &error.to_string()),
                     // A broker without the protocol has no member to forget.
                     Verdict::Fail(_) if matches!(self.state, State::Leaving { .. }) => {
@@ -171,7 +171,7 @@ impl Consumer {
                 let message = Some(format!("see group.remote.assignor. {words}").trim_end().to_owned());
                 Verdict::Fail(GroupError::Refused { group: group(), code, message })
             }
-            code => self.core.judge_code(sent, code, words),
+            code => self.core.classify_code(sent, code, words),
         };
         match verdict {
             Verdict::Retry => self.retry(now, code.name()),

@@ -11,7 +11,7 @@ const KEYTAB: &str = "sasl.kerberos.keytab";
 impl SecurityConfig {
     /// Whether it is Kerberos although `sasl.mechanism` is not set: GSSAPI is the default of Java and
     /// librdkafka.
-    pub(super) fn means_gssapi(&self) -> bool {
+    pub(super) fn implies_gssapi(&self) -> bool {
         let is_module = |text: &str| {
             offtake_net::sasl::Jaas::parse(text).is_ok_and(|jaas| jaas.module() == LoginModule::Kerberos)
         };

@@ -89,7 +89,7 @@ impl SecurityConfig {
     fn mechanism_of_properties(&self) -> Result<Mechanism, String> {
         let mechanism = match self.get("sasl.mechanism") {
             Some(mechanism) => mechanism.text().to_ascii_uppercase(),
-            None if self.means_gssapi() => "GSSAPI".to_owned(),
+            None if self.implies_gssapi() => "GSSAPI".to_owned(),
             None => return Err(format!("`sasl.mechanism` is not set: set it to {MECHANISMS}")),
         };
         self.check_classes()?;

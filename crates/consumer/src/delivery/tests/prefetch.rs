@@ -3,7 +3,7 @@
 use super::*;
 
 const OPENERS: [Opener; 5] =
-    [Opener::Nobody, Opener::Caller, Opener::Threads, Opener::Drawn(7), Opener::Loser];
+    [Opener::Nobody, Opener::Caller, Opener::Threads, Opener::Random(7), Opener::Lossy];
 
 /// A small deterministic random number generator.
 struct Dice(u64);

@@ -169,7 +169,7 @@ fn m4_a_silence_that_is_that_long_only_as_the_process_was_stopped_says_so() {
         silent.engine.poll_watch = PollWatch::new(own_thread);
         silent.engine.runs_on(runtime.handle().clone());
         for millis in gaps {
-            silent.engine.overslept(silent.at(5000), Duration::from_millis(*millis));
+            silent.engine.on_late_wakeup(silent.at(5000), Duration::from_millis(*millis));
         }
         let told: Vec<_> = silent.events().iter().map(|event| format!("{event:?}")).collect();
         (silent, told)
