@@ -17,7 +17,7 @@ pub struct Report {
     pub partitions: Vec<TopicPartitionReport>,
     /// The failures of this round, one sentence each; the groups and partitions concerned keep their previous values.
     pub failures: Vec<String>,
-    /// Anomalies beside lag: hot partitions, members without partitions, groups that rebalance repeatedly, dead letters.
+    /// Anomalies other than lag: hot partitions, members without partitions, groups that rebalance repeatedly, dead letters.
     #[serde(default)]
     pub findings: Vec<Finding>,
     /// The watched groups, if other replicas watch the others.

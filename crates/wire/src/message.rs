@@ -85,7 +85,7 @@ pub trait Api: Message {
     type Response: Message;
 }
 
-/// The properties of a field in a table, beside its type.
+/// The properties of a field in a table, other than its type.
 #[derive(Clone, Copy)]
 pub(crate) struct FieldSpec {
     pub(crate) versions: Versions,

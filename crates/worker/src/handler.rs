@@ -1,4 +1,4 @@
-//! The inputs of handlers beside records, and the results of batch handlers.
+//! The inputs of handlers other than records, and the results of batch handlers.
 
 use std::{
     fmt,

@@ -1,4 +1,4 @@
-//! Anomalies beside lag.
+//! Anomalies other than lag.
 
 use std::collections::BTreeMap;
 

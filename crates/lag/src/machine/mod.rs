@@ -35,7 +35,7 @@ use crate::{
 /// 2. call [`wanted_record_times`](Self::wanted_record_times), and pass the results to [`record_times`](Self::record_times);
 /// 3. take the [`report`](Self::report).
 ///
-/// Its memory per partition is bounded, however long it runs: about 1 KB for a log and 0.5 KB for a group on it, beside the
+/// Its memory per partition is bounded, however long it runs: about 1 KB for a log and 0.5 KB for a group on it, in addition to the
 /// names.
 #[derive(Debug)]
 pub struct Lag {

@@ -15,7 +15,7 @@ use crate::view::View;
 use families::{Family, Scope};
 use text::Text;
 
-/// Additional sets of metric names, beside Offtake's own.
+/// Sets of metric names, in addition to Offtake's own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     /// The names of `danielqsj/kafka_exporter`: `kafka_consumergroup_lag`, `kafka_topic_partition_current_offset`, …

@@ -21,7 +21,7 @@ use crate::{
     delivery::{BatchPosition, Delivery},
 };
 
-/// The overhead of a batch beside its records, in bytes.
+/// The overhead of a batch without its records, in bytes.
 const BATCH_OVERHEAD: usize = 61;
 
 /// The result of giving a record to the accumulator.

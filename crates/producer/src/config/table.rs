@@ -1,4 +1,4 @@
-//! The properties of a producer beside those of every client: first Java's (4.3), then librdkafka's.
+//! The properties of a producer in addition to those of every client: first Java's (4.3), then librdkafka's.
 
 use std::time::Duration;
 

@@ -283,7 +283,7 @@ impl Partition {
         }
     }
 
-    /// Begins an epoch: all waiting batches are numbered anew.
+    /// Begins an epoch: all waiting batches are renumbered.
     pub(super) fn begin_epoch(&mut self, identity: ProducerIdentity) {
         self.sequences = Sequences::Epoch { identity, next: 0, is_proven: false, gap: None };
         let mut retries = mem::take(&mut self.retries);

@@ -12,7 +12,7 @@ pub struct Budget {
     /// The number of fields, items and entries of a value, including skipped ones: 4,000,000 by default. A typed value takes at
     /// most about this number times the size of its largest item.
     pub values: u64,
-    /// The number of bytes that may be allocated beside the value's own length: 64 MiB by default. JSON is charged for each of
+    /// The number of bytes that may be allocated in addition to the value's own length: 64 MiB by default. JSON is charged for each of
     /// its parts. A typed value is charged for data that takes few bytes in the input: defaults, symbols, names of fields as keys
     /// of a map, and items of an array that take no bytes (256 each).
     pub bytes: u64,

@@ -26,7 +26,7 @@ pub enum JsonForm {
     Avro,
 }
 
-/// The charge for a value in an object or a list, and for an entry of an object beside its key and its value.
+/// The charge for a value in an object or a list, and for an entry of an object without its key and its value.
 const VALUE: u64 = 72;
 const ENTRY: u64 = 64;
 

@@ -1,4 +1,4 @@
-//! The data of Apicurio's own serializers beside its ids: headers, and a message's name in place of Confluent's indexes.
+//! The data of Apicurio's own serializers in addition to its ids: headers, and a message's name in place of Confluent's indexes.
 
 use super::{Framed, framing};
 use crate::{

@@ -9,7 +9,7 @@ use crate::{
 
 /// The charge for a value in memory and in JSON, with its entry in a tree or a list.
 const VALUE: u64 = 128;
-/// The charge for a message beside its fields.
+/// The charge for a message without its fields.
 const MESSAGE: u64 = 1024;
 
 struct Cost {

@@ -4,7 +4,7 @@ use super::batch::{CHECKED, HEADER};
 use super::builder::BuildError;
 use super::compression::Compression;
 
-/// The contents of a header, beside its lengths and its checksum.
+/// The contents of a header, without its lengths and its checksum.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HeaderToWrite {
     pub(super) base_offset: i64,

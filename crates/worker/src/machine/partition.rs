@@ -73,7 +73,7 @@ pub(crate) enum Log {
     Changed,
 }
 
-/// Why the partition is paused, and whether the consumer was told so.
+/// Why the partition is paused, and whether the consumer was asked to pause it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Pauses {
     /// The queue is full.

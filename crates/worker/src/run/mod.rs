@@ -59,7 +59,7 @@ const ENDS_AT_ONCE: usize = 256;
 /// The most handlers run in place before the loop checks everything else.
 const IN_PLACE_AT_ONCE: usize = 256;
 
-/// The settings of a worker, beside its clients.
+/// The settings of a worker, without its clients.
 struct Settings {
     group: String,
     options: Options,

@@ -76,7 +76,7 @@ async fn each_once(name: &str, protocol: &'static str, version: i16, rules: Vec<
             let left = std::mem::replace(member, start(id));
             match turn % 2 {
                 0 => left.task.abort(),
-                // It goes on beside its replacement, which fences it.
+                // It continues next to its replacement, which fences it.
                 _ => left.handle.stop(),
             }
         }

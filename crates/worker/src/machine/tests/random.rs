@@ -14,7 +14,7 @@ struct Arena {
     /// The existing records, each with its key and its leader epoch. Some offsets have no record, and a log that is cut gets
     /// others.
     log: BTreeMap<(i32, i64), (Option<u8>, i32)>,
-    /// The offsets where logs were cut below a committed offset. A member that begins there is told so.
+    /// The offsets where logs were cut below a committed offset. A member that begins there gets a notice.
     cuts: BTreeMap<i32, i64>,
     /// The fetches of commits in flight, for assigned partitions.
     loading: BTreeMap<i32, (AssignmentId, Option<FinishedBeyond>)>,
