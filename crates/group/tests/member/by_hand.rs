@@ -232,6 +232,17 @@ fn a_join_says_everything_that_kafka_asks_for() {
 }
 
 #[test]
+fn the_assignor_is_the_one_that_the_group_chose_and_known_to_members_alone() {
+    let assignors = vec![Assignor::Range.into(), Assignor::CooperativeSticky.into()];
+    let mut hand = Hand::new(Config { assignors, ..Config::new("group") });
+    assert_eq!(hand.member.assignor(), None);
+    hand.settles_with(1, &[0]);
+    assert_eq!(hand.member.assignor(), Some("cooperative-sticky"));
+    hand.member.leave(hand.now, "closing", GroupMembership::Default);
+    assert_eq!(hand.member.assignor(), None);
+}
+
+#[test]
 fn d13_the_longest_timeouts_are_said_as_what_fits_and_overflow_nothing() {
     let mut hand = Hand::new(Config {
         rebalance_timeout: Duration::MAX,
