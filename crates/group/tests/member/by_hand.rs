@@ -913,6 +913,29 @@ fn a_member_that_fails_and_is_subscribed_again_leaves_before_it_joins() {
 }
 
 #[test]
+fn a_member_that_subscribes_to_what_it_has_makes_the_group_rebalance_no_more() {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    hand.settles_with(1, &[0]);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    assert!(hand.sends().is_none());
+    assert_eq!(hand.member.state_name(), "stable");
+}
+
+#[test]
+fn m1_a_member_that_is_polled_while_it_leaves_for_that_joins_when_it_has_left() {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    hand.settles_with(1, &[0]);
+    hand.wait(300_000);
+    assert!(matches!(hand.sends(), Some(Request::LeaveGroup(_))));
+    hand.events();
+    hand.releases();
+    hand.member.on_poll(hand.now);
+    hand.hears(LeaveGroupResponse::default());
+    assert_eq!(hand.joins().member_id, "", "it waits for no second poll");
+    assert_eq!(hand.events(), [], "it has not left for good");
+}
+
+#[test]
 fn d11_a_join_is_given_up_no_sooner_than_other_requests() {
     let seconds = Duration::from_secs;
     for (rebalance, request, expected) in [(300, 30, 305), (10, 30, 30), (30, 30, 35)] {
