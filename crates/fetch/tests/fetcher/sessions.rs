@@ -368,6 +368,19 @@ fn i14_close_says_nothing_to_a_broker_that_owes_another_answer() {
     rig.silent();
 }
 
+/// Nobody would answer, and closing would wait for that.
+#[test]
+fn i14_close_says_nothing_to_a_broker_that_has_left_the_cluster() {
+    let mut rig = in_session();
+    rig.cluster.brokers.remove(&BrokerId(1));
+    rig.lead("a", 0, 2, 6);
+    rig.lead("a", 1, 2, 6);
+    rig.show();
+    rig.fetcher.close(rig.now, &BTreeSet::new());
+    rig.silent();
+    assert!(rig.fetcher.is_closed());
+}
+
 #[test]
 fn i14_close_ends_everything_else() {
     let mut rig = Rig::new().topic("a", &[1, -1]);

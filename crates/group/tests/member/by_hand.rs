@@ -233,6 +233,17 @@ fn a_join_says_everything_that_kafka_asks_for() {
 }
 
 #[test]
+fn the_assignor_is_the_one_that_the_group_chose_and_known_to_members_alone() {
+    let assignors = vec![Assignor::Range.into(), Assignor::CooperativeSticky.into()];
+    let mut hand = Hand::new(Config { assignors, ..Config::new("group") });
+    assert_eq!(hand.member.assignor(), None);
+    hand.settles_with(1, &[0]);
+    assert_eq!(hand.member.assignor(), Some("cooperative-sticky"));
+    hand.member.leave(hand.now, "closing", GroupMembership::Default);
+    assert_eq!(hand.member.assignor(), None);
+}
+
+#[test]
 fn d13_the_longest_timeouts_are_said_as_what_fits_and_overflow_nothing() {
     let mut hand = Hand::new(Config {
         rebalance_timeout: Duration::MAX,
@@ -904,6 +915,29 @@ fn a_member_that_fails_and_is_subscribed_again_leaves_before_it_joins() {
     assert!(matches!(hand.sends(), Some(Request::LeaveGroup(_))));
     hand.hears(LeaveGroupResponse::default());
     assert_eq!(hand.joins().member_id, "");
+}
+
+#[test]
+fn a_member_that_subscribes_to_what_it_has_makes_the_group_rebalance_no_more() {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    hand.settles_with(1, &[0]);
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    assert!(hand.sends().is_none());
+    assert_eq!(hand.member.state_name(), "stable");
+}
+
+#[test]
+fn m1_a_member_that_is_polled_while_it_leaves_for_that_joins_when_it_has_left() {
+    let mut hand = Hand::new(config(Assignor::CooperativeSticky));
+    hand.settles_with(1, &[0]);
+    hand.wait(300_000);
+    assert!(matches!(hand.sends(), Some(Request::LeaveGroup(_))));
+    hand.events();
+    hand.releases();
+    hand.member.on_poll(hand.now);
+    hand.hears(LeaveGroupResponse::default());
+    assert_eq!(hand.joins().member_id, "", "it waits for no second poll");
+    assert_eq!(hand.events(), [], "it has not left for good");
 }
 
 #[test]

@@ -190,6 +190,22 @@ fn h1_a_commit_whose_time_is_up_on_the_wire_still_holds_back_the_next() {
 }
 
 #[test]
+fn h1_a_commit_that_is_refused_when_its_time_is_up_makes_way_for_the_next() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    let soon = sim.now + Duration::from_secs(1);
+    let first =
+        sim.offsets.commit(sim.now, Commit::Offsets(vec![(orders(0), token, Position::at(20).into())]), soon);
+    let one = sim.transmit();
+    sim.commit_at(token, 30);
+    sim.advance(Duration::from_secs(1));
+    assert_eq!(sim.events(), [failed(first, CommitError::TimedOut(None))]);
+    sim.refuse(&one, ErrorCode::CoordinatorLoadInProgress);
+    assert_eq!(sim.events(), [], "it was told of already");
+    let two = sim.transmit();
+    assert_eq!(commit_offsets(&two), [(orders(0), 30, -1)]);
+}
+
+#[test]
 fn h2_after_a_revoke_nothing_is_sent_and_everybody_is_told() {
     let (mut sim, token) = Sim::flowing(|_| {});
     let in_flight = sim.commit_at(token, 20);
