@@ -135,3 +135,29 @@ impl PartitionGauges {
         self.is_leaving.load(Ordering::Acquire)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: Token = Token { assignment: 1, seek: 0 };
+
+    /// INPUT22: a broker that tells an end of the log before what it has sent, for one.
+    #[test]
+    fn input22_beyond_the_end_of_the_log_lag_is_nothing_and_never_negative() {
+        for committed_only in [false, true] {
+            let gauges = PartitionGauges::new(TOKEN, committed_only);
+            assert_eq!(gauges.lag(), None);
+            gauges.set_position(TOKEN, Some(10));
+            assert_eq!(gauges.lag(), None, "nobody has told where the log ends");
+            for (last_stable, high, lag) in
+                [(12, 15, [5, 2]), (10, 10, [0, 0]), (7, 8, [0, 0]), (0, 11, [1, 0]), (0, 0, [0, 0])]
+            {
+                gauges.set_watermarks(Watermarks { low: 0, last_stable, high });
+                assert_eq!(gauges.lag(), Some(lag[usize::from(committed_only)]), "{last_stable}, {high}");
+            }
+            gauges.set_position(TOKEN, Some(i64::MAX));
+            assert_eq!(gauges.lag(), Some(0));
+        }
+    }
+}

@@ -193,7 +193,7 @@ impl Engine {
         }
     }
 
-    fn on_offsets_event(&mut self, now: Instant, event: offtake_offsets::Event) {
+    pub(super) fn on_offsets_event(&mut self, now: Instant, event: offtake_offsets::Event) {
         use offtake_offsets::Event as OffsetsEvent;
         match event {
             OffsetsEvent::Start { partition, token, position } => {

@@ -148,6 +148,8 @@ pub(crate) struct Engine {
     unfinished: Option<UnfinishedWatch>,
     /// The health data that others may read.
     vitals: Arc<Vitals>,
+    /// How many views of the cluster the machines were shown in total.
+    views: u64,
     life: CloseState,
 }
 
@@ -208,6 +210,7 @@ impl Engine {
             log: MembershipLog::default(),
             unfinished: parts.ledgers.map(|ledgers| UnfinishedWatch::new(now, ledgers)),
             vitals: Arc::new(Vitals::new(now, shared.clone())),
+            views: 0,
             life: CloseState::Open,
             config,
             shared,

@@ -17,6 +17,7 @@ use crate::{
 };
 
 mod poll_watch;
+mod traffic;
 
 fn orders(partition: i32) -> TopicPartition {
     TopicPartition::new("orders", partition)

@@ -62,6 +62,7 @@ impl Engine {
     }
 
     pub(super) fn on_cluster_update(&mut self, now: Instant) {
+        self.views = self.views.saturating_add(1);
         if self.reachability.cluster_is_known() {
             self.recovered();
         }

@@ -232,7 +232,9 @@ fn a7_brokers_that_stay_silent_for_long_are_given_up_for_the_bootstrap_servers()
 fn input20_input21_entries_that_cannot_be_are_dropped() {
     let mut sim = Sim::wanting(&["orders"]);
     let mut response = cluster(vec![topic("orders", 1, &[(1, 0)])]);
-    for (node_id, host, port) in [(3, "kafka", 0), (4, "", 9092), (-5, "kafka", 9092), (6, "kafka", 65_536)] {
+    for (node_id, host, port) in
+        [(3, "kafka", 0), (4, "", 9092), (-5, "kafka", 9092), (6, "kafka", 65_536), (1, "another", 9092)]
+    {
         response.brokers.push(wire::MetadataResponseBroker {
             node_id,
             host: host.to_owned(),
@@ -248,8 +250,9 @@ fn input20_input21_entries_that_cannot_be_are_dropped() {
         });
     }
     sim.told(response);
-    let ids: Vec<_> = sim.metadata.cluster().brokers.keys().map(|id| id.0).collect();
-    assert_eq!(ids, [1, 2]);
+    let brokers = &sim.metadata.cluster().brokers;
+    let brokers: Vec<_> = brokers.iter().map(|(id, at)| (id.0, at.host.as_str(), at.port)).collect();
+    assert_eq!(brokers, [(1, "kafka", 9093), (2, "kafka", 9094)], "the first that has an id keeps it");
     assert_eq!(sim.metadata.cluster().topic("orders").unwrap().partitions.len(), 1);
 }
 

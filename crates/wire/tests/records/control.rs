@@ -150,7 +150,7 @@ fn input47_the_filter_leaves_batches_alone_that_only_claim_to_be_transactional()
 }
 
 #[test]
-fn input48_a_long_list_costs_no_more_than_its_sorting() {
+fn input48_a_long_list_hides_what_it_lists_and_nothing_else() {
     let listed = (0..200_000i64).rev().map(|index| (index % 1000, index));
     let set = [data(250_000, 7), data(250_003, 1007)];
     assert_eq!(committed(&set, listed), [250_003]);

@@ -73,6 +73,17 @@ fn same(record: &Record<'_>, offset: i64, written: &Written) -> bool {
         && headers == written.headers
 }
 
+/// Where the messages of an old set begin.
+fn starts(set: &[u8]) -> Vec<usize> {
+    let mut starts = vec![0];
+    while let Some(size) = starts.last().and_then(|at| set.get(at + 8..)).and_then(|rest| rest.first_chunk())
+    {
+        let next = starts.last().unwrap() + 12 + usize::try_from(i32::from_be_bytes(*size)).unwrap();
+        starts.push(next);
+    }
+    starts
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
@@ -198,8 +209,10 @@ proptest! {
             let at = at.index(bad.len());
             bad[at] ^= byte;
             let (offsets, error) = read(bad);
-            // Only the offset is outside the checksum.
-            prop_assert!(error.is_some() || at % set.len() < 8 || codec == Compression::None || offsets == expected);
+            // Only the offset of a message is outside its checksum; one whose length leads beyond the end was cut off there.
+            let within = at - starts(&set).into_iter().rfind(|start| *start <= at).unwrap_or(0);
+            let is_cut = codec == Compression::None && (8..12).contains(&within) && expected.starts_with(&offsets);
+            prop_assert!(error.is_some() || within < 8 || is_cut || offsets == expected, "{}: {:?}", within, offsets);
         }
     }
 }

@@ -18,6 +18,29 @@ async fn the_ends_of_a_log_are_those_that_its_leader_tells() {
     assert_eq!(error.kind(), ErrorKind::Malformed, "nothing is made up");
 }
 
+/// Whoever asks for both ends of a log waits no longer than one call may take.
+#[tokio::test(start_paused = true)]
+async fn both_ends_of_a_log_are_asked_for_by_one_deadline() {
+    let limit = Duration::from_secs(60);
+    let (consumer, _engine, mut commands) =
+        unanswered(Log::default(), |builder| builder.default_api_timeout(limit));
+    let began = clock::now();
+    let slow = async {
+        let mut deadlines = Vec::new();
+        while deadlines.len() < 2 {
+            if let Some(Command::List { partitions, deadline, reply }) = commands.recv().await {
+                deadlines.push(deadline - began);
+                sleep(Duration::from_secs(40)).await;
+                let _ = reply.send(Ok(partitions.into_iter().filter_map(listed).collect()));
+            }
+        }
+        deadlines
+    };
+    let (ends, deadlines) = tokio::join!(consumer.watermarks(orders(0)), slow);
+    assert_eq!(ends.unwrap(), (5, 42));
+    assert_eq!(deadlines, [limit; 2]);
+}
+
 #[test]
 fn b7_a_pattern_matches_whole_names() {
     let patterns = compile(["orders|offers", "p.*"]).unwrap();
