@@ -14,7 +14,7 @@
 //!     .run();
 //! assert_eq!(ours.json(), records);
 //!
-//! A cluster of one's own, for tests that kill brokers.
+//! // A cluster of one's own, for tests that kill brokers.
 //! let kafka = Kafka::builder().version(V4_3_0).brokers(3).property("log.segment.bytes", "1048576").start();
 //! let tool = JavaTool::start(&kafka);
 //! tool.create_topic("orders", 4, &[]);
