@@ -30,7 +30,11 @@ enum Talk {
 
 /// A command that reads everything, and prints as much as it can.
 fn consume(cluster: &Cluster, talk: Talk) -> Command {
-    let mut command = offtake("consume orders --from earliest --until latest --events");
+    asked("consume orders --from earliest --until latest --events", cluster, talk)
+}
+
+fn asked(args: &str, cluster: &Cluster, talk: Talk) -> Command {
+    let mut command = offtake(args);
     command.args(["--brokers", &cluster.bootstrap()]).env("CANARY", SECRET);
     match talk {
         Talk::Verbose => command.arg("-vv"),
@@ -231,5 +235,42 @@ async fn tokens_and_the_keys_of_aws_are_not_shown() {
                 || of.stderr.contains("assertion"),
             "{of:?}"
         );
+    }
+}
+
+/// What is asked of a cluster, and of a registry whose password is the secret too (for which `@` stands).
+const COMMANDS: [&str; 12] = [
+    "topics list",
+    "topics describe orders",
+    "offsets orders",
+    "groups list",
+    "groups describe readers",
+    "groups reset readers --topic orders --to-earliest",
+    "lag",
+    "doctor --topic orders --group readers",
+    "doctor --topic orders --json",
+    "dlq list orders",
+    "produce orders",
+    "schemas list --registry http://127.0.0.1:1 -X basic.auth.user.info=alice:@",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_command_shows_a_secret() {
+    let (cluster, folder) = secured().await;
+    for (nth, args) in COMMANDS.into_iter().enumerate() {
+        let args = args.replace('@', SECRET);
+        for (settings, is_right) in [(ACCEPTED[nth % ACCEPTED.len()], true), (IN_VAIN[0], false)] {
+            let mut command = asked(&args, &cluster, [Talk::Verbose, Talk::Trace][nth % 2]);
+            WAYS[nth % WAYS.len()].apply(&mut command, settings, folder.path());
+            let of = done(command.args(["-X", "default.api.timeout.ms=2000"]));
+            is_kept(&of);
+            let ends_well = of.code == Some(0);
+            match args.split(' ').next().unwrap_or_default() {
+                "schemas" => assert!(!ends_well && of.stderr.contains("127.0.0.1:1"), "{args}: {of:?}"),
+                // A group that does not exist, and nothing to send.
+                "groups" | "produce" => assert!(of.code.is_some_and(|code| code < 3), "{args}: {of:?}"),
+                _ => assert_eq!(ends_well, is_right, "{args}: {of:?}"),
+            }
+        }
     }
 }

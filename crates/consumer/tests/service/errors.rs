@@ -238,3 +238,22 @@ fn the_partitions_of_a_topic_that_does_not_exist_are_refused_as_soon_as_that_is_
         assert_eq!(consumer.partitions_for("orders").await.unwrap().len(), 2);
     });
 }
+
+/// D9: the function that takes events runs on the engine, too.
+#[test]
+fn d9_a_function_that_panics_over_every_event_harms_nobody_but_itself() {
+    virtually(async {
+        let (log, _guard) = Log::start();
+        let cluster = cluster(2).await;
+        let builder = member(&cluster, "c").events(|event| panic!("on purpose, over {event:?}"));
+        let mut consumer = builder.build().await.unwrap();
+        consumer.subscribe(["orders"]).await.unwrap();
+        read(&mut consumer, 6).await;
+        consumer.commit_finished().await.unwrap();
+        let orders = [0, 1].map(|partition| TopicPartition::new("orders", partition));
+        let committed = consumer.committed(orders).await.unwrap();
+        assert_eq!(committed.values().map(|done| done.offset).collect::<Vec<_>>(), [3, 3]);
+        consumer.close(SOON).await.unwrap();
+        assert!(!log.with("the function that takes the consumer's events panicked").is_empty());
+    });
+}

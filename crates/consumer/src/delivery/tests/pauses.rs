@@ -55,6 +55,26 @@ fn i11_a_paused_partition_that_was_sought_tells_its_error_without_a_resume() {
     assert_eq!(sim.poll().unwrap().unwrap_err().kind(), ErrorKind::Corrupt);
 }
 
+/// SEAM3: or it would seem that others wait, and nothing be opened ahead.
+#[test]
+fn i11_a_partition_that_is_resumed_again_and_again_has_one_turn() {
+    let mut sim = Sim::handing_out(2);
+    for from in [0, 2, 4] {
+        sim.handle.pause([orders()]).unwrap();
+        assert!(sim.poll().is_none());
+        for _ in 0..3 {
+            sim.handle.resume([orders()]).unwrap();
+            sim.handle.pause([orders()]).unwrap();
+            sim.handle.resume([orders()]).unwrap();
+        }
+        for first in [3 * from, 3 * from + 3] {
+            sim.receive(chunk(first, first + 3, &[batch(first, 3)]));
+        }
+        assert_eq!(sim.poll().unwrap().unwrap(), [from, from + 1]);
+        assert_eq!(sim.delivery.turns, [orders()]);
+    }
+}
+
 #[test]
 fn i12_what_is_buffered_of_a_paused_partition_is_given_back_and_comes_again() {
     let mut sim = Sim::handing_out(2);
