@@ -169,7 +169,7 @@ impl Offsets {
         }
     }
 
-    fn on_leader_failure(
+    pub(crate) fn on_leader_failure(
         &mut self,
         now: Instant,
         partition: &TopicPartition,
