@@ -1227,6 +1227,24 @@ fn l9_an_offset_below_what_we_committed_ourselves_is_counted() {
     }
 }
 
+/// What the application, or a truncation, has taken back is no offset that the brokers have lost.
+#[test]
+fn l9_what_we_took_back_ourselves_is_not_counted() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    for offset in [500, 100] {
+        sim.commit_at(token, offset);
+        let commit = sim.transmit();
+        sim.accept(&commit);
+    }
+    for (offset, count) in [(100, 0), (99, 1)] {
+        sim.offsets.unassign([&orders(0)]);
+        sim.assign([(orders(0), StartAt::Committed)]);
+        let load = sim.transmit();
+        sim.answer(&load, 9, fetched([(orders(0), offset, -1, ErrorCode::None)]));
+        assert_eq!(sim.offsets.committed_regressions(), count);
+    }
+}
+
 /// What a pattern matched once, and what is there no more, is of no account; nor is what was committed of a topic before it was created again.
 #[test]
 fn l9_nothing_is_kept_of_what_is_neither_assigned_nor_there_as_it_was() {
