@@ -154,6 +154,11 @@ impl Coordinator {
         self.backoff.reset();
     }
 
+    /// The application begins anew: a refusal that stands is reported once more.
+    pub fn report_again(&mut self) {
+        self.reported = None;
+    }
+
     /// The answer to FindCoordinator.
     pub fn handle_answer(&mut self, now: Instant, id: CallId, answer: Result<Answer, CallError>) {
         let State::Finding { call } = &mut self.state else { return };

@@ -71,15 +71,14 @@ impl Offsets {
         if let Some(state) = self.partitions.get_mut(partition) {
             state.committed = Some(position);
         }
-        if let Some(high) =
-            self.highest_committed.get(partition).copied().filter(|high| *high > position.offset)
+        if let Some(last) = self.last_committed.get(partition).copied().filter(|last| *last > position.offset)
         {
             self.committed_regressions = self.committed_regressions.saturating_add(1);
             tracing::warn!(
-                %partition, offset = position.offset, before = high,
+                %partition, offset = position.offset, before = last,
                 "the group's committed offset is below what this consumer had committed"
             );
-            self.highest_committed.insert(partition.clone(), position.offset);
+            self.last_committed.insert(partition.clone(), position.offset);
         }
         self.look_up_next(partition, Lookup::Validation { position });
         // A committed offset that was requested by topic name waits for the topic's id, as it may be another
@@ -170,7 +169,7 @@ impl Offsets {
         }
     }
 
-    fn on_leader_failure(
+    pub(crate) fn on_leader_failure(
         &mut self,
         now: Instant,
         partition: &TopicPartition,

@@ -223,10 +223,7 @@ impl Offsets {
             if state.as_ref().is_some_and(|state| !state.is_of_this_log(*token)) {
                 continue; // of a log that no longer exists
             }
-            self.highest_committed
-                .entry(partition.clone())
-                .and_modify(|high| *high = offset.offset.max(*high))
-                .or_insert(offset.offset);
+            self.last_committed.insert(partition.clone(), offset.offset);
             if let Some(state) = state {
                 state.committed = Some(offset.position());
                 state.refused = false;

@@ -34,6 +34,14 @@ pub enum Cause {
     /// The metadata does not list the partition, or has no leader for it.
     #[error("the partition has no known leader")]
     NoLeader,
+    /// The position is of a newer leader epoch than the metadata has: these are old, or the leader that they name is one no longer.
+    #[error("the metadata has leader epoch {known}, older than epoch {of} of the offset")]
+    OldMetadata {
+        /// The epoch in the metadata.
+        known: i32,
+        /// The epoch of the position.
+        of: i32,
+    },
     /// The metadata has an error for the topic.
     #[error("the topic cannot be used: {0}")]
     Topic(ErrorCode),
@@ -44,7 +52,11 @@ impl Cause {
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Refused { code, .. } | Self::Topic(code) => Some(*code),
-            Self::PartitionMissing { .. } | Self::BadOffset { .. } | Self::Call(_) | Self::NoLeader => None,
+            Self::PartitionMissing { .. }
+            | Self::BadOffset { .. }
+            | Self::Call(_)
+            | Self::NoLeader
+            | Self::OldMetadata { .. } => None,
         }
     }
 }

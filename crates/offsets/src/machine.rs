@@ -46,8 +46,8 @@ pub struct Offsets {
     pub(crate) topic_ids: BTreeMap<Topic, Uuid>,
     calls: BTreeMap<CallId, OutstandingCall>,
     pub(crate) assignments: u64,
-    /// The highest offset that this consumer has committed of each partition (FAILURES L9).
-    pub(crate) highest_committed: BTreeMap<TopicPartition, i64>,
+    /// The offset that this consumer has committed last of each partition (FAILURES L9): not the highest, as a seek or a truncation goes back.
+    pub(crate) last_committed: BTreeMap<TopicPartition, i64>,
     pub(crate) committed_regressions: u64,
     events: VecDeque<Event>,
     pub(crate) clock: Instant,
@@ -104,7 +104,7 @@ impl Offsets {
             topic_ids: BTreeMap::new(),
             calls: BTreeMap::new(),
             assignments: 0,
-            highest_committed: BTreeMap::new(),
+            last_committed: BTreeMap::new(),
             committed_regressions: 0,
             events: VecDeque::new(),
             clock: config.wall.0,
@@ -236,7 +236,7 @@ impl Offsets {
         }
         // Earlier committed offsets matter only for assigned partitions and for topics that are unchanged.
         let partitions = &self.partitions;
-        self.highest_committed.retain(|partition, _| {
+        self.last_committed.retain(|partition, _| {
             let is_as_before =
                 cluster.topic(partition.topic.as_str()).is_some() && !anew.contains(&partition.topic);
             is_as_before || partitions.contains_key(partition)

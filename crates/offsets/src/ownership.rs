@@ -178,7 +178,7 @@ impl Offsets {
         let Some(state) = self.partitions.get_mut(partition) else { return };
         state.discard_old_log();
         self.uncommitted.remove(partition);
-        self.highest_committed.remove(partition);
+        self.last_committed.remove(partition);
         self.disown_commits(partition);
     }
 

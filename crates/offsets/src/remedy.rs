@@ -55,7 +55,7 @@ pub(crate) fn for_offset_fetch(cause: &Cause) -> (Remedy, Report) {
         },
         Cause::Call(error) => (remedy_of_call(error), call(error)),
         Cause::PartitionMissing { .. } | Cause::BadOffset { .. } => (Remedy::Wait, Report::AfterRetries),
-        Cause::NoLeader => (Remedy::RefreshMetadata, Report::AfterRetries),
+        Cause::NoLeader | Cause::OldMetadata { .. } => (Remedy::RefreshMetadata, Report::AfterRetries),
         Cause::Topic(code) => (Remedy::RefreshMetadata, report_of_code(*code)),
     }
 }
@@ -72,7 +72,7 @@ pub(crate) fn for_leader_request(cause: &Cause) -> (Remedy, Report) {
         },
         Cause::Call(error) => (Remedy::RefreshMetadata, call(error)),
         Cause::PartitionMissing { .. } | Cause::BadOffset { .. } => (Remedy::Wait, Report::AfterRetries),
-        Cause::NoLeader => (Remedy::RefreshMetadata, Report::Never),
+        Cause::NoLeader | Cause::OldMetadata { .. } => (Remedy::RefreshMetadata, Report::Never),
         Cause::Topic(code) => (Remedy::RefreshMetadata, report_of_code(*code)),
     }
 }
@@ -113,9 +113,10 @@ pub(crate) fn for_commit(cause: &Cause) -> (Remedy, Retrying) {
             (Remedy::Wait, Retrying::Never)
         }
         Cause::Call(error) => (remedy_of_call(error), Retrying::UntilDeadline),
-        Cause::PartitionMissing { .. } | Cause::BadOffset { .. } | Cause::NoLeader => {
-            (Remedy::Wait, Retrying::UntilDeadline)
-        }
+        Cause::PartitionMissing { .. }
+        | Cause::BadOffset { .. }
+        | Cause::NoLeader
+        | Cause::OldMetadata { .. } => (Remedy::Wait, Retrying::UntilDeadline),
         Cause::Topic(_) => (Remedy::Wait, Retrying::Never),
     }
 }
@@ -126,7 +127,9 @@ pub(crate) fn is_permanent(cause: &Cause) -> bool {
         Cause::Refused { code, .. } => !code.is_retriable() && *code != ErrorCode::StaleMemberEpoch,
         Cause::Topic(code) => !code.is_retriable(),
         Cause::Call(CallError::Unsupported { .. } | CallError::TooLarge { .. }) => true,
-        Cause::Call(_) | Cause::PartitionMissing { .. } | Cause::NoLeader => false,
+        Cause::Call(_) | Cause::PartitionMissing { .. } | Cause::NoLeader | Cause::OldMetadata { .. } => {
+            false
+        }
         Cause::BadOffset { .. } => true,
     }
 }

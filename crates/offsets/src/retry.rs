@@ -47,7 +47,7 @@ pub(crate) struct Retry {
     failures: u32,
     /// Why the last attempt failed.
     pub(crate) last_cause: Option<Cause>,
-    /// The leader that was queried, from the metadata.
+    /// The leader that was queried, or passed over, from the metadata.
     leader: Option<(BrokerId, LeaderEpoch)>,
     /// Whether a new leader in the metadata ends the wait.
     waits_for_metadata: bool,
@@ -67,6 +67,11 @@ impl Retry {
         self.outstanding = Some(id);
         self.leader = leader;
         self.waits_for_metadata = false;
+    }
+
+    /// The metadata names this leader, which is not worth asking.
+    pub(crate) fn passed_over(&mut self, leader: (BrokerId, LeaderEpoch)) {
+        self.leader = Some(leader);
     }
 
     /// The attempt failed; `waits_for_metadata` if another leader may respond.

@@ -18,6 +18,12 @@ use crate::{
     retry::Retry,
 };
 
+/// How often the metadata are refreshed for a position of a newer leader epoch than they have, before the leader that they name is asked about
+/// it: about half a minute with the default pauses. It can only say that it does not know the epoch: a broker that is cut off from the
+/// controller, and has been replaced as leader, would have the position reset. So would the leader of a topic that was created again, which
+/// shows in nothing else where topics have no ids.
+const REFRESHES_FOR_EPOCH: u32 = 30;
+
 /// The lookups for one leader.
 #[derive(Default)]
 struct ForLeader {
@@ -234,6 +240,12 @@ impl Offsets {
         self.apply_remedy(Remedy::RefreshMetadata, None);
     }
 
+    /// Whether newer metadata are worth waiting for.
+    fn waits_for_epoch(&self, partition: &TopicPartition) -> bool {
+        let waiting = self.partitions.get(partition).and_then(Partition::resolving);
+        waiting.is_some_and(|waiting| waiting.retry.failures() < REFRESHES_FOR_EPOCH)
+    }
+
     fn sent(&mut self, partition: &TopicPartition, id: CallId, leader: Option<(BrokerId, LeaderEpoch)>) {
         if let Some(waiting) = self.partitions.get_mut(partition).and_then(Partition::resolving_mut) {
             waiting.retry.sent(id, leader);
@@ -282,7 +294,7 @@ impl Offsets {
     fn prepare_leader_requests(&mut self, now: Instant, cluster: &Cluster) {
         self.refresh_replaced_topics(now);
         let mut leaders: BTreeMap<BrokerId, ForLeader> = BTreeMap::new();
-        let mut lost = Vec::new();
+        let (mut lost, mut behind) = (Vec::new(), Vec::new());
         for partition in self.lookups.ready_for_leaders() {
             let Some(lookup) = self.lookup_of(&partition) else { continue };
             let place = cluster.leader(&partition).zip(cluster.partition(&partition));
@@ -297,6 +309,9 @@ impl Offsets {
                 (_, None) => lost.push(partition),
                 (Lookup::Validation { position }, Some((leader, info))) => {
                     match (position.epoch, info.epoch) {
+                        (Some(of), Some(known)) if of > known && self.waits_for_epoch(&partition) => {
+                            behind.push((partition, (leader, info.epoch), Cause::OldMetadata { known, of }));
+                        }
                         (Some(ours), Some(current)) => {
                             let ask = leaders.entry(leader).or_default();
                             ask.epochs.push((partition, (Some(current), ours)));
@@ -316,6 +331,12 @@ impl Offsets {
             let (remedy, weight) = for_leader_request(&cause);
             self.lookup_failed(now, &partition, cause, &backoffs, remedy, weight);
             self.apply_remedy(remedy, None);
+        }
+        for (partition, leader, cause) in behind {
+            if let Some(waiting) = self.partitions.get_mut(&partition).and_then(Partition::resolving_mut) {
+                waiting.retry.passed_over(leader);
+            }
+            self.on_leader_failure(now, &partition, cause, &backoffs);
         }
         for (of, ForLeader { list, epochs }) in leaders {
             if !epochs.is_empty() {

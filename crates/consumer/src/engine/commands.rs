@@ -221,7 +221,7 @@ impl Engine {
             self.member = Some(member);
         }
         self.subscriptions.replace(to, self.metadata.requests_sent());
-        self.group_failed = false;
+        self.begin_anew();
         self.sync_polls(now);
         self.want_topics(now);
         self.resolve_subscription(now);
@@ -246,7 +246,7 @@ impl Engine {
             ));
         }
         // A group error does not affect manually assigned partitions.
-        self.group_failed = false;
+        self.begin_anew();
         // A partition that is listed twice is assigned once, with its last start.
         let wanted: BTreeMap<_, _> = partitions.into_iter().collect();
         let new: Vec<_> =
@@ -262,6 +262,15 @@ impl Engine {
         self.want_topics(now);
         self.begin(now, new, None);
         Ok(())
+    }
+
+    /// The application hears of nothing any more that was told before: what still stands in its way is told once more.
+    fn begin_anew(&mut self) {
+        self.group_failed = false;
+        self.reachability.tell_again();
+        if let Some(coordinator) = &mut self.coordinator {
+            coordinator.report_again();
+        }
     }
 
     fn seek(&mut self, now: Instant, partition: TopicPartition, at: StartAt) -> Result<Token> {

@@ -122,6 +122,13 @@ impl Reachability {
         }
     }
 
+    /// The application begins anew: trouble that will not go away by waiting is news once more.
+    pub(super) fn tell_again(&mut self) {
+        if let Some(trouble) = &mut self.trouble {
+            trouble.was_hopeless = false;
+        }
+    }
+
     pub(super) fn trouble(&self) -> Option<&CallError> {
         self.trouble.as_ref().map(|trouble| &trouble.last)
     }
@@ -241,6 +248,10 @@ mod tests {
         assert!(reach.is_hopeless());
         assert!(!reach.fails(unreachable(false)));
         assert!(!reach.fails(unreachable(true)), "two servers, of which one is no broker");
+        reach.tell_again();
+        assert!(!reach.fails(unreachable(false)), "that may go away");
+        assert!(reach.fails(unreachable(true)), "to who has begun anew");
+        assert!(!reach.fails(unreachable(true)));
         assert!(reach.cluster_is_known());
         assert!(reach.fails(unreachable(true)), "the first of another series");
         assert!(!reach.is_hopeless(), "a broker has answered before");

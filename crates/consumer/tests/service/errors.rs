@@ -203,6 +203,57 @@ fn a_group_that_lets_the_consumer_in_after_all_ends_its_error() {
     });
 }
 
+/// An application that subscribes again after an error that still holds gets the error again, and does not wait for ever.
+#[test]
+fn c6_a_lasting_refusal_is_reported_again_after_a_new_subscription() {
+    virtually(async {
+        let cluster = cluster(1).await;
+        cluster.inject(FaultRule::on(ApiKey::FindCoordinator, Fault::Fail(30))); // GROUP_AUTHORIZATION_FAILED
+        let mut consumer = member(&cluster, "c").build().await.unwrap();
+        for unsubscribes in [false, true, false] {
+            consumer.subscribe("orders").await.unwrap();
+            let refused = timeout(Duration::from_secs(20), async {
+                loop {
+                    if let Err(error) = consumer.poll(A_MOMENT).await {
+                        break error;
+                    }
+                }
+            });
+            assert_eq!(refused.await.expect("the group still refuses it").kind(), ErrorKind::Group);
+            if unsubscribes {
+                consumer.unsubscribe().await.unwrap();
+            }
+        }
+    });
+}
+
+/// The same for a cluster that cannot be asked at all.
+#[test]
+fn o1_a_server_that_is_not_kafka_is_reported_again_after_a_new_subscription() {
+    virtually(async {
+        let cluster = cluster(1).await;
+        let other = b"HTTP/1.1 400 Bad Request\r\n\r\n".as_slice();
+        cluster.inject(FaultRule::on(ApiKey::ApiVersions, Fault::Raw(other.into())));
+        let mut consumer = member(&cluster, "c").build().await.unwrap();
+        for by_hand in [false, true] {
+            if by_hand {
+                consumer.unsubscribe().await.unwrap();
+                consumer.assign(("orders", 0, 0)).await.unwrap();
+            } else {
+                consumer.subscribe("orders").await.unwrap();
+            }
+            let refused = timeout(Duration::from_secs(60), async {
+                loop {
+                    if let Err(error) = consumer.poll(A_MOMENT).await {
+                        break error;
+                    }
+                }
+            });
+            assert_eq!(refused.await.expect("it is still none").kind(), ErrorKind::NotKafka);
+        }
+    });
+}
+
 /// The coordinator's connection breaks, and for a moment its lookup is refused: the membership continues, and
 /// so does reading.
 #[test]

@@ -137,6 +137,13 @@ fn c6_who_goes_on_asking_after_a_refusal_is_answered_with_pauses_and_not_told_ag
     assert!(now - begun > Duration::from_secs(30), "no spinning: {:?}", now - begun);
     let told: Vec<_> = std::iter::from_fn(|| coordinator.poll_event()).collect();
     assert_eq!(told, [Event::Refused(ErrorCode::GroupAuthorizationFailed)]);
+    coordinator.report_again();
+    coordinator.look_up(now);
+    let id = ask(&mut coordinator, &mut now);
+    let mut response = found(-1);
+    response.coordinators[0].error_code = ErrorCode::GroupAuthorizationFailed;
+    coordinator.handle_answer(now, id, answer(response));
+    assert!(coordinator.poll_event().is_some(), "to who has begun anew");
 }
 
 #[test]

@@ -1244,6 +1244,24 @@ fn l9_an_offset_below_what_we_committed_ourselves_is_counted() {
     }
 }
 
+/// A committed offset that the application, or a truncation, has moved back was not lost by the brokers.
+#[test]
+fn l9_a_move_back_by_the_consumer_itself_is_not_counted() {
+    let (mut sim, token) = Sim::flowing(|_| {});
+    for offset in [500, 100] {
+        sim.commit_at(token, offset);
+        let commit = sim.transmit();
+        sim.accept(&commit);
+    }
+    for (offset, count) in [(100, 0), (99, 1)] {
+        sim.offsets.unassign([&orders(0)]);
+        sim.assign([(orders(0), StartAt::Committed)]);
+        let load = sim.transmit();
+        sim.answer(&load, 9, fetched([(orders(0), offset, -1, ErrorCode::None)]));
+        assert_eq!(sim.offsets.committed_regressions(), count);
+    }
+}
+
 /// Partitions that a pattern matched once and that no longer exist are forgotten; so are committed offsets of
 /// a topic from before it was created again.
 #[test]

@@ -218,6 +218,57 @@ fn l4_an_unknown_epoch_goes_the_way_of_out_of_range_and_is_no_truncation() {
     assert_eq!(sim.events(), [Event::PartitionFailed { partition: orders(0), token, error }]);
 }
 
+/// A member whose metadata are old is given what another has committed under a newer leader: whoever led before knows nothing of that
+/// epoch, and must not be believed that the position is of no use (KAFKA-15344).
+#[test]
+fn b2_a_leader_from_before_the_committed_epoch_is_not_asked_about_it() {
+    let mut sim = Sim::new(|c| c.reset = ResetPolicy::Earliest);
+    sim.assign([(orders(0), StartAt::Committed)]);
+    let load = sim.transmit();
+    sim.answer(&load, 9, fetched([(orders(0), 100, 7, ErrorCode::None)]));
+    let begun = sim.now;
+    for _ in 0..10 {
+        sim.quiet();
+        assert_eq!(sim.events(), [Event::RefreshMetadata]);
+        sim.offsets.handle_cluster(sim.now, &sim.cluster);
+        sim.wake();
+    }
+    assert!(sim.now - begun > Duration::from_secs(5), "with pauses: {:?}", sim.now - begun);
+    sim.quiet();
+    sim.lead(0, 2, 7);
+    let ask = sim.transmit();
+    assert_eq!(ask.to, Target::Broker(BrokerId(2)), "the new leader at once");
+    assert_eq!(epoch_specs(&ask), [(orders(0), 7, 7)]);
+    sim.answer(&ask, 4, ends(orders(0), 7, 120, ErrorCode::None));
+    let (partition, token) = (orders(0), sim.token(0));
+    assert_eq!(sim.events().last(), Some(&Event::Start { partition, token, position: at(100, 7) }));
+}
+
+/// The topic was deleted and created again, and its brokers have no ids to show it: nothing else says so than that no leader gets to
+/// know the epoch.
+#[test]
+fn b2_an_epoch_that_no_metadata_get_to_know_is_asked_about_in_the_end() {
+    let mut sim = Sim::new(|c| c.reset = ResetPolicy::Earliest);
+    sim.assign([(orders(0), StartAt::Committed)]);
+    let load = sim.transmit();
+    sim.answer(&load, 9, fetched([(orders(0), 100, 7, ErrorCode::None)]));
+    let begun = sim.now;
+    let ask = loop {
+        match sim.next_transmit() {
+            Some(ask) => break ask,
+            None => sim.wake(),
+        }
+    };
+    let took = sim.now - begun;
+    assert!(took > Duration::from_secs(20) && took < Duration::from_secs(40), "{took:?}");
+    sim.events();
+    sim.answer(&ask, 4, ends(orders(0), -1, -1, ErrorCode::None));
+    let list = sim.transmit();
+    sim.answer(&list, 7, lists(orders(0), 0));
+    let reason = ResetReason::EpochUnknown;
+    assert!(matches!(sim.events()[..], [Event::Reset { to: 0, reason: told, .. }, ..] if told == reason));
+}
+
 #[test]
 fn l5_a_second_leader_change_validates_again_with_the_new_epoch_and_does_not_spin() {
     let (mut sim, token) = validating(ResetPolicy::Latest);
