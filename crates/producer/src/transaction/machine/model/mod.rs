@@ -41,6 +41,8 @@ enum Action {
     Delay,
     /// One of those arrives.
     Arrive,
+    /// It was to be withdrawn, and had not left.
+    TakeBack,
     /// It is refused before anything is done.
     Refuse(ErrorCode),
     /// It is carried out, and refused nevertheless: the coordinator lost its place meanwhile.
