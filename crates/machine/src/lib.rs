@@ -9,7 +9,8 @@
 //!
 //! A [`Transmit`] is answered exactly once, by an [`Answer`] or a [`CallError`], under its [`CallId`]. An answer to a call
 //! that the machine has given up changes nothing. A machine may ask for a call to be withdrawn: one that was not written yet
-//! is then answered by [`CallError::Withdrawn`], any other as if nothing had been asked.
+//! is then answered by [`CallError::Withdrawn`], any other as if nothing had been asked; but the connection on which a JoinGroup or
+//! SyncGroup waits ends with it.
 
 pub mod backoff;
 mod broker_text;

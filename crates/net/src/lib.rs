@@ -8,7 +8,7 @@
 //! - each call is answered exactly once, whatever happens to its connection;
 //! - there is one connection per broker and [`Lane`]; after a failure an address is left alone for the reconnect backoff, which
 //!   all lanes share, and then dialled once by each of them that has calls waiting: what fails together counts once;
-//! - a call that was withdrawn is not written afterwards;
+//! - a call that was withdrawn is not written afterwards; and nothing stands behind one of [`Lane::Join`] that was written before;
 //! - bytes that arrive after a call was given up reach nobody, for its connection is closed with it;
 //! - memory for a frame grows with the bytes received, never with the length claimed;
 //! - while nothing happens, nothing runs.
