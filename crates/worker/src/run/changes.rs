@@ -74,7 +74,7 @@ impl Handing {
         }
     }
 
-    /// The last commit may go better at once, or have left something out.
+    /// The last commit may go better at once, or have left something out: what is finished since, too.
     pub(super) fn commit_again(&mut self, machine: &Machine<OwnedRecord>) {
         if let HandoverPhase::LastCommit { ends_by } = self.phase
             && machine.has_uncommitted(&self.handover.partitions)
