@@ -333,6 +333,21 @@ mod tests {
     }
 
     #[test]
+    fn safe8_the_epochs_of_a_topic_that_was_created_again_begin_anew_where_its_reader_stands() {
+        // The plan of seed 9200919: the leader of the topic of before said where to begin.
+        let noted = |forged: Forged, leader_epoch: i32| {
+            let (member, at) = (M0.to_string(), orders());
+            let committed = What::Committed { member, generation: 1, at, offset: 0, leader_epoch };
+            forged.sends_of_epoch(M0, 0, leader_epoch).tell(committed)
+        };
+        let begun = noted(Forged::new().joins(M0, 1).recreated().wait(5).reset(M0, None, 0), 2);
+        let hears = |forged: Forged| forged.reset(M0, Some(0), 0);
+        noted(hears(begun.clone()), 0).holds();
+        noted(begun.clone(), 0).is_found("SAFE8");
+        noted(noted(noted(hears(begun), 0), 1), 0).is_found("SAFE8");
+    }
+
+    #[test]
     fn safe8_by_hand_an_application_commits_before_the_markers_that_its_consumer_passed() {
         let noted = |forged: Forged, offset: i64, leader_epoch: i32| {
             let (member, at) = (M0.to_string(), orders());

@@ -131,7 +131,10 @@ impl Records {
             // until then each owner begins at the end.
             of.begin = of.begin.max(Some(to));
         }
-        if from.is_some_and(|from| to < from) {
+        // It was sent there in the topic of before, by an answer that was under way when the topic was created again: its commit named an
+        // epoch of that one.
+        let is_of_another_topic = cut.is_some_and(|cut| log.cuts[cut].recreated);
+        if from.is_some_and(|from| to < from || (to == from && is_of_another_topic)) {
             of.goes_back(at, to);
         }
         let reader = self.reader(who, place);
