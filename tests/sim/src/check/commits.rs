@@ -28,6 +28,7 @@ impl Records {
             Some(log) => log.incarnation_of(offset, epoch, about),
             None => about,
         };
+        let is_from_before_a_set = reader.is_from_before_a_set;
         let settled = reader.commits_there(offset) && incarnation >= reader.incarnation;
         reader.commits(offset);
         let recreated =
@@ -53,7 +54,9 @@ impl Records {
             Sent { who, connections, first, last, incarnation: oldest, settled, of_a_topic_known_to_be_gone };
         of.sent.insert(offset, sent);
         let Some(log) = scene.ledger.log(place) else { return };
-        let begin = of.begin.unwrap_or(0).max(log.start).max(of.checked);
+        // What an operator goes back to was not to be read by who read on meanwhile; whoever comes after that reads it.
+        let set_back = of.set_back.filter(|_| is_from_before_a_set);
+        let begin = of.begin.max(set_back).unwrap_or(0).max(log.start).max(of.checked);
         let missing = log.records.range(begin..offset.max(begin)).find(|(number, record)| {
             let done = !scene.ledger.is_due(record) || of.processed.contains(&record.id);
             // It speaks of the log before a cut, of which it has not heard: there this offset held something else.
@@ -73,7 +76,7 @@ impl Records {
             let text = format!("{who} commits {offset} of {place}, and nobody has processed {missing}");
             complaints.add("SAFE1", scene.at, text);
         }
-        if incarnation >= cuts {
+        if incarnation >= cuts && set_back.is_none() {
             of.checked = of.checked.max(offset);
         }
     }
@@ -451,6 +454,25 @@ mod tests {
         };
         cut(4).reads(M1, 4..6, 1).commits(M1, 6).holds();
         cut(4).handed(M1, 4..6, 1).commits(M1, 6).is_found("SAFE1");
+    }
+
+    #[test]
+    fn safe1_who_reads_on_while_an_operator_goes_back_was_not_to_read_what_lies_there() {
+        // The plan of seed 9337864: the group was forgotten, so that its offsets could be set, and its member had not heard of it.
+        let latest = Forged::new().planned(|plan| plan.reset = crate::plan::Reset::Latest).written(0..10, 0);
+        let began = latest.joins(M0, 1).reset(M0, None, 10).written(10..15, 0);
+        let set = |forged: Forged| {
+            forged.tell(What::Forgotten).tell(What::OffsetSet { at: orders(), offset: 0 }).wait(5)
+        };
+        let read_on = set(began.clone().reads(M0, 10..15, 0)).sends(M0, 15);
+        read_on.holds();
+        // It was to read all that came after where it began.
+        set(began.clone().handed(M0, 10..15, 0).processed(M0, 11..15, 0)).sends(M0, 15).is_found("SAFE1");
+        // And whoever begins after that, what the operator went back to: the next one, this one, and one that had not begun.
+        let lost = || What::Lost { who: M0, places: vec![orders()] };
+        read_on.clone().tell(lost()).joins(M1, 2).commits(M1, 15).is_found("SAFE1");
+        read_on.tell(lost()).granted(M0, 2).assigned(M0, 2).commits(M0, 15).is_found("SAFE1");
+        set(began).reads(M0, 10..15, 0).sends(M0, 15).is_found("SAFE1");
     }
 
     #[test]

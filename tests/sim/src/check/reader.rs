@@ -53,6 +53,8 @@ pub(super) struct Reader {
     told_there: bool,
     /// Given up, and not yet asked about anew: what is still told of it says nothing of the next time.
     pub(super) gone: bool,
+    /// It stands where it came from before an operator set the group's offset: it has not heard of that.
+    pub(super) is_from_before_a_set: bool,
 }
 
 /// What is wrong with a record that was handed out.
@@ -96,6 +98,7 @@ impl Reader {
 
     /// The application was told that it has the partition.
     pub(super) fn assigned(&mut self) {
+        self.is_from_before_a_set = false;
         self.last = None;
         self.begun = false;
         self.has_committed = 0;
@@ -177,6 +180,11 @@ impl Reader {
         self.stands.insert((offset, used));
     }
 
+    /// An operator sets the group's offset: whoever reads on from where it stands does not go there.
+    pub(super) fn is_passed_by_a_set(&mut self) {
+        self.is_from_before_a_set = self.begun;
+    }
+
     /// Whether it was handed something, or sought, since it was given the partition.
     pub(super) fn has_begun(&self) -> bool {
         self.begun
@@ -220,7 +228,7 @@ impl Reader {
         self.incarnation = self.incarnation.max(told.unwrap_or(0));
         self.moves.clear();
         // It has the partition, though it never came to ask where to begin.
-        self.gone = false;
+        (self.gone, self.is_from_before_a_set) = (false, false);
         self.begun = true;
         self.stands = BTreeSet::from([(to, 0)]);
         self.last = None;
