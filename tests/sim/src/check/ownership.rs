@@ -323,7 +323,7 @@ impl Ownership {
     /// consumer group takes over what its members were last assigned, or were to be when the consumer group before it ended. (Of
     /// a generation that began and whose leader never said who gets what, that is nothing.) What they still have beyond that
     /// counts as free: Kafka waits for nobody.
-    fn is_converted(&self, plan: &Plan, spoken: &Spoken, who: Who, place: &Place) -> bool {
+    pub(super) fn is_converted(&self, plan: &Plan, spoken: &Spoken, who: Who, place: &Place) -> bool {
         let named = self.named.get(&(who, place.clone())).copied().unwrap_or_default();
         let lets_go = self.allowed.get(&who).is_some_and(|places| !places.contains(place));
         let converted = self.classic.contains(&who) && lets_go && !spoken.is_classic();
