@@ -21,7 +21,7 @@ impl Records {
         let cuts = scene.ledger.log(place).map_or(0, |log| log.cuts.len());
         let reader = self.reader(who, place);
         let by_hand = epoch < 0 && scene.plan.members[who.member].commits == Commits::Listener;
-        let (about, told) = (reader.speaks_of(offset, by_hand), reader.told);
+        let about = reader.speaks_of(offset, by_hand);
         // It may have waited since before its reader was handed what came of another log: the epoch that it names says of
         // which it is.
         let incarnation = match scene.ledger.log(place).filter(|_| epoch >= 0) {
@@ -38,15 +38,18 @@ impl Records {
             .ledger
             .log(place)
             .is_some_and(|log| reader.may_have_passed_to(offset, scene.ledger, log, read_committed));
-        let of_a_topic_known_to_be_gone =
-            !has_passed && recreated.is_some_and(|recreated| incarnation <= recreated && recreated < told);
-        let of = self.groups.entry(place.clone()).or_default();
-        of.last_sent = Some((who, offset));
         // One that was noted since is over: this is another, though it says the same.
-        let before = of.sent.get(&offset).copied();
-        let before = before.filter(|sent| sent.who == who && !of.was_noted(offset, sent.last));
+        let before = self.groups.get(place).and_then(|of| {
+            let sent = of.sent.get(&offset).filter(|sent| sent.who == who)?;
+            (!of.was_noted(offset, sent.last)).then_some(*sent)
+        });
         let (connections, first) =
             before.map_or((connections, scene.at), |sent| (sent.connections, sent.first));
+        let is_known = |recreated| self.reader(who, place).knows_to_be_gone(offset, first, recreated);
+        let of_a_topic_known_to_be_gone =
+            !has_passed && recreated.filter(|recreated| incarnation <= *recreated).is_some_and(is_known);
+        let of = self.groups.entry(place.clone()).or_default();
+        of.last_sent = Some((who, offset));
         let last = scene.at;
         // Of two that are on their way either may arrive.
         let oldest = before.map_or(incarnation, |sent| sent.incarnation.min(incarnation));
@@ -255,6 +258,22 @@ mod tests {
         let read = anew.reads(M0, 0..3, 1);
         read.clone().commits(M0, 15).is_found("SAFE1");
         read.commits(M0, 3).holds();
+    }
+
+    #[test]
+    fn safe1_who_takes_a_topic_that_was_created_again_for_one_that_was_cut_knows_of_nothing_below_the_cut() {
+        // The plan of seed 20012590: the brokers read by name, and have fewer records than it has fetched.
+        let read = Forged::begun().written(10..20, 0).reads(M0, 10..12, 0);
+        let taken = |to: i64| told(read.clone().recreated().wait(5).written(0..14, 1), 20, to);
+        taken(14).commits(M0, 12).holds();
+        taken(11).commits(M0, 12).is_found("SAFE1");
+        // What it had sent before, and sends again as its connection broke, is of before the cut.
+        let sent = read.clone().sends(M0, 12).recreated().wait(5).written(0..14, 1);
+        told(sent.clone(), 20, 11).commits(M0, 12).holds();
+        told(sent.clone(), 20, 11).commits(M0, 11).holds();
+        told(sent, 20, 11).reset(M0, Some(11), 0).commits(M0, 12).is_found("SAFE1");
+        // It was told of another topic after that.
+        taken(14).reset(M0, Some(14), 0).commits(M0, 12).is_found("SAFE1");
     }
 
     #[test]

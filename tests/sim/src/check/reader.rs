@@ -39,6 +39,8 @@ pub(super) struct Reader {
     /// The recreations that it was told of, in all its life. What a position is of says nothing of that: the partition may be
     /// given to it, by name, before its metadata are as new.
     pub(super) heard: BTreeSet<usize>,
+    /// A topic that was created again and that it took for one that was cut there, as its brokers read by name; and when.
+    pub(super) takes_for_cut: Option<(usize, i64, Duration)>,
     /// Of which incarnation of the log its position is: that many cuts were made before. What it commits is of that one.
     pub(super) incarnation: usize,
     /// The newest incarnation of which it has committed where it was told to go.
@@ -121,6 +123,14 @@ impl Reader {
         let told = told().find(|step| step.to == offset);
         // Once it has committed where it was told to go, it has gone: what follows it has passed over, as nobody may see it.
         told.map_or(self.incarnation.max(self.has_committed), |step| step.incarnation)
+    }
+
+    /// Whether it knows that an offset of the topic before this recreation, which it commits since then, says nothing of the one that has its
+    /// name. To whoever takes that for the former one, what lies below the cut is the same, and what it had sent before is of before the cut.
+    pub(super) fn knows_to_be_gone(&self, offset: i64, since: Duration, recreated: usize) -> bool {
+        let takes_for_cut = self.takes_for_cut.filter(|(number, ..)| *number == recreated);
+        let is_the_same_to_it = takes_for_cut.is_some_and(|(_, to, told)| offset <= to || since < told);
+        recreated < self.told && !is_the_same_to_it
     }
 
     /// Whether it may have come to this offset from where it was told to go, as there is nothing between that it may see.
