@@ -12,7 +12,7 @@
 //! A [`Transmit`] is answered exactly once, by an [`Answer`] or a [`CallError`], under its [`CallId`]. An
 //! answer to a call that the machine has given up changes nothing. A machine may withdraw a call: one that
 //! was not written yet is then answered by [`CallError::Withdrawn`], any other as if it had not been
-//! withdrawn.
+//! withdrawn. Withdrawing a written JoinGroup or SyncGroup ends its connection.
 
 pub mod backoff;
 mod broker_text;

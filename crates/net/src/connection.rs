@@ -162,6 +162,11 @@ impl<'a> Connection<'a> {
     async fn serve(mut self) -> Option<CloseReason> {
         let mut timer = pin!(tokio::time::sleep_until(clock::now() + LONG));
         loop {
+            if self.inbox.is_cut_off() {
+                self.fail_waiting_with(&self.reporter.disconnected("its answer is not awaited any more"))
+                    .await;
+                return Some(CloseReason::Retired);
+            }
             let now = clock::now();
             if let Some(end) = self.expire(now).await {
                 return Some(end);

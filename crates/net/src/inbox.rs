@@ -1,6 +1,12 @@
 //! [`Inbox`]: calls that a connection has accepted and not yet written. [`Reporter`]: sends the connection's events.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 use offtake_machine::{Answer, BrokerId, CallError};
 use tokio::{sync::mpsc, time::Instant};
@@ -18,6 +24,7 @@ pub(crate) struct Inbox {
     pub(crate) queue: VecDeque<Call>,
     /// Whether more calls may arrive.
     pub(crate) is_open: bool,
+    is_cut_off: Arc<AtomicBool>,
 }
 
 /// The result of [`Inbox::next`].
@@ -32,8 +39,17 @@ pub(crate) enum InboxEvent {
 }
 
 impl Inbox {
-    pub(crate) fn new(calls: mpsc::Receiver<Call>, closing: ShutdownSignal) -> Self {
-        Self { calls, closing, queue: VecDeque::new(), is_open: true }
+    pub(crate) fn new(
+        calls: mpsc::Receiver<Call>,
+        closing: ShutdownSignal,
+        is_cut_off: Arc<AtomicBool>,
+    ) -> Self {
+        Self { calls, closing, queue: VecDeque::new(), is_open: true, is_cut_off }
+    }
+
+    /// Whether [`Net`](crate::Net) has dropped its end, and nobody waits for what is not answered yet.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        !self.is_open && self.is_cut_off.load(Relaxed)
     }
 
     /// Waits for the next call, or for the end of the connection. Cancel-safe.

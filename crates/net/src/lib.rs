@@ -8,7 +8,8 @@
 //! - each call completes exactly once, whatever happens to its connection;
 //! - there is one connection per broker and [`Lane`]; after a failure, all lanes share the reconnect backoff of the address, and
 //!   then each lane with waiting calls dials once: failures at the same time count once;
-//! - a withdrawn call is not written afterwards;
+//! - a withdrawn call is not written afterwards; withdrawing a written call of [`Lane::Join`] ends its connection, so that no
+//!   later call waits behind it;
 //! - bytes that arrive after a call was given up are never delivered, because its connection is closed with it;
 //! - memory for a frame grows with the bytes received, never with the length claimed;
 //! - while nothing happens, nothing runs.

@@ -6,7 +6,10 @@ mod events;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use acceptance::Acceptance;
@@ -84,6 +87,8 @@ struct ConnectionHandle {
     ranges: Option<Arc<VersionRanges>>,
     /// Calls sent to it after it had ended. They wait for the reason, so that no dial is made before the backoff.
     undelivered: Vec<Call>,
+    /// It is to end without waiting for its answers.
+    is_cut_off: Arc<AtomicBool>,
 }
 
 impl Net {
@@ -219,15 +224,36 @@ impl Net {
     }
 
     /// Withdraws a call that is not written yet: it completes with [`CallError::Withdrawn`], and is never sent. Has no effect on
-    /// a call that its connection has begun to write, or that has completed.
+    /// a call that its connection has begun to write, or that has completed, except on [`Lane::Join`]: there the connection ends.
+    /// The next call would wait behind one whose response nobody needs, and which may wait at the broker for minutes, or for
+    /// ever if it was lost there.
     pub fn withdraw(&mut self, tag: u64) {
-        let Some(call) = self.outstanding.get(&tag).filter(|call| call.state.withdraw()) else { return };
+        let Some(call) = self.outstanding.get(&tag) else { return };
         let serial = call.serial;
+        if !call.state.withdraw() {
+            return self.cut_off(serial);
+        }
         if let Some(connection) = self.connections.values_mut().find(|connection| connection.serial == serial)
         {
             connection.in_flight = connection.in_flight.saturating_sub(1);
         }
         self.complete(tag, Err(CallError::Withdrawn));
+    }
+
+    /// Ends this connection, if it is one on which calls wait long: its next call goes over another one.
+    fn cut_off(&mut self, serial: u64) {
+        let is_it = |(key, connection): (&(Endpoint, Lane), &ConnectionHandle)| {
+            (key.1 == Lane::Join && connection.serial == serial).then_some(*key)
+        };
+        let Some(connection) =
+            self.connections.iter().find_map(is_it).and_then(|key| self.connections.remove(&key))
+        else {
+            return;
+        };
+        connection.is_cut_off.store(true, Relaxed);
+        for call in connection.undelivered {
+            self.dispatch(clock::now(), call);
+        }
     }
 
     /// The next result of a call. Cancel-safe. Waits for ever while no call is outstanding.

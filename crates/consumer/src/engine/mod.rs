@@ -377,7 +377,12 @@ impl Engine {
     fn withdraw(&mut self, of: Machine, call: CallId) {
         let mut routes = self.routes.iter();
         let route = routes.find(|(_, route)| route.machine == of && route.id == call);
-        self.withdrawals.extend(route.map(|(tag, _)| *tag));
+        let Some((tag, lane)) = route.map(|(tag, route)| (*tag, route.lane)) else { return };
+        self.withdrawals.push(tag);
+        if lane == Lane::Join {
+            // Its connection ends with it, which says nothing of the broker.
+            self.routes.remove(&tag);
+        }
     }
 
     fn next_transmit(&mut self, now: Instant) -> Option<(Machine, Lane, Transmit)> {

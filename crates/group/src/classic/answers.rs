@@ -156,6 +156,7 @@ impl Classic {
             follow_up_at: None,
             // The session counts from now: the other members may take long to sync, too.
             heartbeat: CoordinatorCall::due(now + config.heartbeats_apart()),
+            is_over: false,
             pacer,
             session,
             last_stable_at,
@@ -235,7 +236,12 @@ impl Classic {
     }
 
     fn on_heartbeat(&mut self, now: Instant, sent: Sent, answer: &HeartbeatResponse) {
+        let is_over = self.state.membership().is_some_and(|membership| membership.is_over);
         match answer.error_code {
+            // The coordinator knows the member. Whether it has its JoinGroup, or has answered that, this does not say.
+            ErrorCode::None | ErrorCode::RebalanceInProgress | ErrorCode::IllegalGeneration if is_over => {
+                self.schedule_heartbeat(now, sent);
+            }
             ErrorCode::None => {
                 self.on_sign_of_life(sent);
                 if let Some(membership) = self.state.membership_mut() {
@@ -262,12 +268,15 @@ impl Classic {
         }
     }
 
-    /// The group is in another generation. If a JoinGroup is outstanding, its response has more information;
-    /// it will arrive soon, or is lost.
+    /// The group is in another generation. If a JoinGroup is outstanding, its response has more information; it will arrive soon,
+    /// or is lost. The next JoinGroup may wait for other members again. Meanwhile heartbeats [ask](Classic::transmit) whether the
+    /// coordinator knows this member: the coordinator keeps a member whose JoinGroup waits (FAILURES D11), and refuses the
+    /// JoinGroup of a member that it has removed. So once it does not know the member, the response to that JoinGroup is not
+    /// worth waiting for.
     pub(super) fn on_illegal_generation(&mut self, now: Instant) {
         match &mut self.state {
             State::Joining { join, membership: Some(membership), .. } => {
-                membership.heartbeat = CoordinatorCall::IDLE;
+                (membership.heartbeat, membership.is_over) = (CoordinatorCall::IDLE, true);
                 join.give_up_by(now + self.core.config.request_timeout);
             }
             _ => self.lose_membership(now, MemberId::Kept),

@@ -64,12 +64,13 @@ impl Membership {
             follow_up,
             follow_up_at,
             heartbeat,
+            is_over,
             pacer,
             session,
             last_stable_at,
             rejoin_reason,
         } = self;
-        (generation, assignor, lead, follow_up, rejoin_reason.is_some()).hash(to);
+        (generation, assignor, lead, follow_up, rejoin_reason.is_some(), is_over).hash(to);
         relative.coordinator_call(heartbeat, to);
         relative.pacer(pacer, to);
         relative.session(session, to);

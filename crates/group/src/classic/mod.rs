@@ -15,8 +15,9 @@
 //! - a heartbeat is never overdue while the member is in a generation. A JoinGroup or SyncGroup may wait at the coordinator for as
 //!   long as the slowest member takes. Until it is answered, heartbeats of the previous generation show that the partitions are
 //!   still owned and that the coordinator is alive. (The coordinator keeps a member whose JoinGroup waits even without them, D11,
-//!   but the member cannot know that.) JoinGroup and SyncGroup need a connection of their own: Kafka reads no further request of a
-//!   connection whose JoinGroup waits;
+//!   but the member cannot know that. When the generation is over and a JoinGroup was sent again, heartbeats still ask whether it
+//!   does.) JoinGroup and SyncGroup need a connection of their own: Kafka reads no further request of a connection whose JoinGroup
+//!   waits;
 //! - an error resets no more than necessary: a moved coordinator nothing, an illegal generation the
 //!   partitions, an unknown member id the partitions and the id.
 //!
@@ -244,9 +245,12 @@ impl Classic {
         };
         let id = call?.start(now, &mut self.core.ids, timeout, coordinator)?;
         self.core.last_asked = Some(coordinator);
-        if let (State::Joining { sent_subscription, first_sent_at, .. }, CallKind::Step) =
+        if let (State::Joining { sent_subscription, first_sent_at, membership, .. }, CallKind::Step) =
             (&mut self.state, kind)
         {
+            if let Some(membership) = membership.as_mut().filter(|of| of.is_over && first_sent_at.is_some()) {
+                membership.heartbeat = CoordinatorCall::due(now + self.core.config.heartbeats_apart());
+            }
             sent_subscription.clone_from(&self.subscription);
             first_sent_at.get_or_insert(now);
         }
@@ -302,7 +306,7 @@ impl Classic {
         let takes_commits = match &self.state {
             State::Stable { .. } | State::Revoking { .. } => true,
             // Until all members have joined, the coordinator accepts commits of the generation that is ending.
-            State::Joining { .. } => !membership.heartbeat.is_idle(),
+            State::Joining { .. } => !membership.is_over,
             // It refuses commits of a generation that has no assignment yet.
             State::Syncing { .. } => false,
             State::Outside | State::Unpolled { .. } | State::Failed | State::Leaving { .. } => false,

@@ -40,8 +40,11 @@ pub(super) struct Membership {
     pub(super) follow_up: FollowUp,
     /// When the leader starts that rebalance itself.
     pub(super) follow_up_at: Option<Instant>,
-    /// The next heartbeat. Idle when the generation is known to be over.
+    /// The next heartbeat. When the generation is known to be over it is idle until a JoinGroup is sent again: then it asks whether the
+    /// coordinator still knows the member.
     pub(super) heartbeat: CoordinatorCall,
+    /// The generation is known to be over, and a JoinGroup is outstanding.
+    pub(super) is_over: bool,
     pub(super) pacer: HeartbeatPacer,
     pub(super) session: Session,
     /// When the last call was sent that the coordinator answered without an error. A rebalance without us cannot be complete

@@ -1218,6 +1218,52 @@ fn c3_a_join_whose_answer_is_lost_is_asked_again_once_the_generation_is_known_to
     assert_eq!(hand.joins().member_id, "me");
 }
 
+/// Of two answers that are lost the second is waited for as long as another member may take; unless the coordinator has removed this one meanwhile.
+#[test]
+fn c3_a_second_join_is_waited_for_no_longer_than_the_coordinator_knows_the_member() {
+    let asks_again = || {
+        let mut hand = waits_to_join();
+        hand.waits_and_polls(BEAT);
+        hand.sends();
+        hand.hears(beat(ErrorCode::IllegalGeneration));
+        hand.waits_and_polls(30_000);
+        hand.events();
+        hand.waits_and_polls(1_000);
+        assert_eq!(hand.joins().member_id, "me");
+        // It is known, and may have an answer yet.
+        for known in [ErrorCode::IllegalGeneration, ErrorCode::None, ErrorCode::RebalanceInProgress] {
+            hand.waits_and_polls(BEAT);
+            assert_eq!(generation_of(hand.sends()), 1);
+            hand.hears(beat(known));
+            assert_eq!((hand.events(), hand.member.state_name()), (vec![], "joining"), "{known}");
+            assert_eq!(hand.member.identity(), None, "{known}");
+            assert!(hand.sends().is_none(), "{known}");
+        }
+        hand
+    };
+    let mut hand = asks_again();
+    hand.waits_and_polls(BEAT);
+    hand.sends();
+    let late = hand.step.take().unwrap();
+    hand.hears(beat(ErrorCode::UnknownMemberId));
+    assert_eq!(hand.events(), [Event::Lost { id: ANY, partitions: tps(&[0]), generation: 1 }]);
+    hand.releases();
+    assert_eq!(hand.joins().member_id, "");
+    let response = joined(2, "leader", "me", vec![]).into();
+    let answer = Answer { from: Some(COORDINATOR), version: 9, memory: 0, response };
+    hand.member.handle_answer(hand.now, late, Ok(answer));
+    assert_eq!(hand.member.state_name(), "joining", "given up");
+
+    // Else its answer counts.
+    let mut hand = asks_again();
+    hand.hears(joined(2, "leader", "me", vec![]));
+    hand.syncs();
+    hand.waits_and_polls(BEAT);
+    assert_eq!(generation_of(hand.sends()), 2);
+    hand.hears(beat(ErrorCode::None));
+    assert_eq!(hand.member.state_name(), "syncing");
+}
+
 #[test]
 fn c3_a_join_that_the_coordinator_has_not_got_is_sent_again() {
     let mut hand = waits_to_join();

@@ -89,7 +89,7 @@ impl Connection<'_> {
         self.unanswered.map(since_last).is_some_and(|since| since <= JUDGED_WITHIN)
     }
 
-    async fn fail_waiting_with(&mut self, error: &CallError) {
+    pub(super) async fn fail_waiting_with(&mut self, error: &CallError) {
         for call in self.waiting.drain(..) {
             if let Asker::Call(tag) = call.of {
                 self.reporter.complete(tag, Err(error.clone())).await;

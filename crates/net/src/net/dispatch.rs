@@ -1,6 +1,6 @@
 //! Chooses a connection for a call, and makes one if there is none.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use offtake_machine::{CallError, Target};
 use tokio::{
@@ -104,12 +104,14 @@ impl Net {
         let plan = address_state.plan(now, config, others_answer);
         let from = Arc::new(ConnectionInfo { serial, endpoint, lane, address });
         let (calls, inbox) = mpsc::channel(OUTSTANDING);
-        let inbox = Inbox::new(inbox, self.closing.clone());
+        let is_cut_off = Arc::<AtomicBool>::default();
+        let inbox = Inbox::new(inbox, self.closing.clone(), is_cut_off.clone());
         let reporter = Reporter { from: from.clone(), events: self.events.0.clone() };
         let run = connection::run(self.shared.clone(), reporter, inbox, plan);
         let task = self.tasks.spawn(run.in_current_span());
         self.running.insert(task.id(), from);
-        Some(ConnectionHandle { serial, calls, in_flight: 0, ranges: None, undelivered: Vec::new() })
+        let undelivered = Vec::new();
+        Some(ConnectionHandle { serial, calls, in_flight: 0, ranges: None, undelivered, is_cut_off })
     }
 
     pub(super) fn address(&self, of: Endpoint) -> Option<&Address> {

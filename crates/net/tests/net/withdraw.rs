@@ -1,7 +1,7 @@
 //! Withdrawn calls: before they are written, and too late.
 
 use offtake_machine::{CallError, Target};
-use offtake_net::Net;
+use offtake_net::{Lane, Net};
 use offtake_wire::{ApiKey, MetadataResponse};
 use tokio::time::{Instant, timeout};
 
@@ -80,6 +80,38 @@ async fn a_call_that_was_written_is_answered_although_it_is_withdrawn() {
     let done = net.next().await;
     assert!(done.tag == 1 && done.result.is_ok(), "{done:?}");
     net.withdraw(1);
+    is_silent(&mut net).await;
+}
+
+/// Seed 9327750 of the arena: a broker lost a JoinGroup and said nothing on that connection any more, and the next JoinGroup stood behind it for
+/// five minutes.
+#[tokio::test(start_paused = true)]
+async fn a_join_that_was_written_and_is_withdrawn_takes_its_connection_with_it() {
+    let world = World::new();
+    let mut peers = world.listen(1);
+    let mut net = world.net(config(), &[("10.0.0.1", 9092)]);
+    let begin = Instant::now();
+    net.ask_on(Lane::Join, 1, Target::Any, metadata(), secs(305));
+    let mut silent = peers.recv().await.unwrap();
+    silent.greet().await;
+    silent.request().await.unwrap();
+    net.withdraw(1);
+    // Whatever is sent next, over another connection.
+    net.ask_on(Lane::Join, 2, Target::Any, heartbeat(), secs(305));
+    let mut next = peers.recv().await.unwrap();
+    next.greet().await;
+    let (header, request) = next.request().await.unwrap();
+    assert_eq!(request.api_key(), ApiKey::Heartbeat);
+    next.answer(&header, empty(&request)).await;
+    for _ in 0..2 {
+        let done = net.next().await;
+        match done.tag {
+            1 => assert!(matches!(done.result, Err(CallError::Disconnected { .. })), "{done:?}"),
+            _ => assert!(done.result.is_ok(), "{done:?}"),
+        }
+    }
+    assert!(begin.elapsed() < secs(1), "{:?}", begin.elapsed());
+    assert!(silent.request().await.is_none(), "nothing more comes over the first one");
     is_silent(&mut net).await;
 }
 

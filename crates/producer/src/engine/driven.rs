@@ -10,6 +10,7 @@ use offtake_machine::{Answer, BrokerId, CallError, Cluster, Transmit, after, ear
 use offtake_net::Lane;
 
 use super::{Command, Engine, EngineState, Machine};
+use crate::transaction::machine::Part;
 
 impl offtake_client::engine::Engine for Engine {
     type Command = Command;
@@ -111,7 +112,9 @@ impl offtake_client::engine::Engine for Engine {
     }
 
     fn poll_withdrawal(&mut self) -> Option<u64> {
-        None
+        let call = self.transacting.as_mut()?.take_withdrawn()?;
+        let wanted = (Machine::Transactions(Part::Transaction), call);
+        self.routes.iter().find(|(_, route)| **route == wanted).map(|(tag, _)| *tag)
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<(u64, Lane, Transmit)> {

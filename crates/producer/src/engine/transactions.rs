@@ -6,7 +6,7 @@ use std::{
 };
 
 use offtake_client::{Error, Result};
-use offtake_machine::{BrokerId, GroupOffsets, Transmit};
+use offtake_machine::{BrokerId, CallId, GroupOffsets, Transmit};
 use tokio::sync::oneshot;
 
 use super::Engine;
@@ -35,6 +35,8 @@ pub(super) struct Transacting {
     offsets: HashMap<u64, Reply>,
     next_offsets: u64,
     found: VecDeque<(BrokerId, String, u16)>,
+    /// Requests that are not to leave any more.
+    withdrawn: VecDeque<CallId>,
 }
 
 impl Transacting {
@@ -46,6 +48,7 @@ impl Transacting {
             offsets: HashMap::new(),
             next_offsets: 0,
             found: VecDeque::new(),
+            withdrawn: VecDeque::new(),
         }
     }
 
@@ -57,6 +60,10 @@ impl Transacting {
                 Event::Begun(result) => (self.begin.take(), result.map(drop)),
                 Event::Ended(result) => (self.end.take(), result),
                 Event::OffsetsSent(id, result) => (self.offsets.remove(&id), result),
+                Event::Withdraw(call) => {
+                    self.withdrawn.push_back(call);
+                    continue;
+                }
                 _ => continue,
             };
             if let Some(reply) = reply {
@@ -67,6 +74,10 @@ impl Transacting {
 
     pub(super) fn take_found(&mut self) -> Option<(BrokerId, String, u16)> {
         self.found.pop_front()
+    }
+
+    pub(super) fn take_withdrawn(&mut self) -> Option<CallId> {
+        self.withdrawn.pop_front()
     }
 
     pub(super) fn poll_transmit(&mut self, now: Instant) -> Option<(Part, Transmit)> {
@@ -144,6 +155,7 @@ impl Engine {
                 Event::Closed => self.sender.end_transaction(),
                 Event::Over(why) => self.fail(now, why),
                 Event::Found { broker, host, port } => transacting.found.push_back((broker, host, port)),
+                Event::Withdraw(call) => transacting.withdrawn.push_back(call),
             }
         }
     }

@@ -31,7 +31,7 @@ use std::{
 
 use offtake_client::{Error, ErrorKind};
 use offtake_machine::{
-    Backoff, BackoffConfig, BrokerId, Call, CallIds, Coordinator, GroupOffsets, TopicPartition, after,
+    Backoff, BackoffConfig, BrokerId, Call, CallId, CallIds, Coordinator, GroupOffsets, TopicPartition, after,
 };
 
 pub(crate) use super::work::Protocol;
@@ -74,6 +74,8 @@ pub(crate) enum Event {
         host: String,
         port: u16,
     },
+    /// This request of the machine's is not to leave any more, if it waits for a connection.
+    Withdraw(CallId),
 }
 
 #[derive(Clone, Debug)]
@@ -255,6 +257,7 @@ impl Transactions {
         let Some(work) = self.state.work_mut().filter(|work| work.failed.is_none()) else { return };
         let why = aborted(&why);
         work.give_up(&why, &mut self.events);
+        self.withdraw_offsets();
         // A commit for which no request was sent becomes an abort.
         if let Some(end) = self.state.end_mut()
             && end.commits
@@ -291,11 +294,20 @@ impl Transactions {
             None if !commits => {
                 let why = Error::new(ErrorKind::TransactionAborted, "the transaction was aborted");
                 work.give_up(&why, &mut self.events);
+                self.withdraw_offsets();
             }
             Some(_) | None => {}
         }
         self.state = State::Ending(work, end);
         self.advance(now);
+    }
+
+    /// Withdraws the offsets of a transaction that is given up. They must not be sent later, to a group that the member may have
+    /// left by then, and the end of the transaction does not wait for their connection.
+    fn withdraw_offsets(&mut self) {
+        if let (Ask::CommitOffsets, Call::Sent { id, .. }) = (self.asked, self.call) {
+            self.events.push_back(Event::Withdraw(id));
+        }
     }
 
     /// Whether the end of the transaction waits for outcomes of its records.
@@ -365,6 +377,7 @@ impl Transactions {
         if let State::Over(_) = self.state {
             return;
         }
+        self.withdraw_offsets();
         self.events.push_back(Event::Over(why.clone()));
         if let Some(work) = self.state.work_mut() {
             work.refuse_offsets(&why, &mut self.events);

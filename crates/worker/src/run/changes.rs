@@ -76,7 +76,8 @@ impl Handing {
         }
     }
 
-    /// Goes back to another commit, because the last one may succeed if repeated, or left something out.
+    /// Goes back to another commit, because the last one may succeed if repeated, or left something out, such as records
+    /// finished since.
     pub(super) fn commit_again(&mut self, machine: &Machine<OwnedRecord>) {
         if let HandoverPhase::LastCommit { ends_by } = self.phase
             && machine.has_uncommitted(&self.handover.partitions)

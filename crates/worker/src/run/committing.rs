@@ -303,7 +303,8 @@ impl Runner {
         if !offsets.is_empty() {
             self.tell(Event::Committed { offsets });
         }
-        let Err(error) = result else { return Outcome::default() };
+        // Something may be finished since: a letter that was under way.
+        let Err(error) = result else { return Outcome { error: None, again: true } };
         let is_of_one = error
             .commit_report()
             .is_some_and(|report| report.failed().any(|(_, error)| is_metadata_too_large(error)));

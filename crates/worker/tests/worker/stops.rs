@@ -281,6 +281,43 @@ async fn what_is_handed_over_in_haste_at_the_end_without_a_commit_is_told() {
     second.task.await.unwrap().unwrap();
 }
 
+/// A letter is written meanwhile. Found by the arena (20026095): the next owner wrote it again, and the summary was clean.
+#[tokio::test(start_paused = true)]
+async fn a_handover_commits_what_is_finished_while_its_commit_is_on_its_way() {
+    let cluster = cluster().await;
+    let eager = |cluster| builder(cluster).property("partition.assignment.strategy", "range");
+    let last = (0, RECORDS - 1);
+    let ledger = Ledger::default();
+    let handler = ledger.around(move |record, _| async move {
+        match (record.partition(), record.offset()) == last {
+            true => Err(Failure::poison("no such customer")),
+            false => Ok(()),
+        }
+    });
+    let letter = cluster.inject(FaultRule::on(ApiKey::Produce, Fault::Hold).nth(1));
+    let letters =
+        dead_letters(&cluster).property("delivery.timeout.ms", 60_000).property("request.timeout.ms", 50_000);
+    let first = worker_of(eager(&cluster)).commit_interval(secs(3600)).dead_letters(letters);
+    let first = Running::start(first.close_timeout(secs(20)).revoke_grace(secs(60)), handler);
+    first.until("its letter is under way", |_| cluster.hits(letter) > 0).await;
+    first.until("the others are done", |_| ledger.done().len() == all().len() - 1).await;
+    let others = Ledger::default();
+    let second = Running::start(worker_of(eager(&cluster)), others.around(|_, _| async { Ok(()) }));
+    tokio::time::sleep(secs(4)).await;
+    let commit = cluster.inject(FaultRule::on(ApiKey::OffsetCommit, Fault::Hold).nth(1));
+    first.handle.stop_now();
+    first.until("what is finished is being committed", |_| cluster.hits(commit) > 0).await;
+    cluster.release(letter);
+    first.until("the letter is written", |first| first.handle.metrics().dead_lettered == 1).await;
+    cluster.release(commit);
+    let summary = first.task.await.unwrap().unwrap();
+    assert!(summary.last_commit.is_ok(), "{summary:?}");
+    tokio::time::sleep(secs(20)).await;
+    assert!(others.begun().is_empty(), "{:?}", others.begun());
+    second.handle.stop_now();
+    second.task.await.unwrap().unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_whose_future_is_dropped_leaves_nothing_running() {
     let cluster = cluster().await;

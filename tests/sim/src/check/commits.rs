@@ -21,12 +21,13 @@ impl Records {
         let cuts = scene.ledger.log(place).map_or(0, |log| log.cuts.len());
         let reader = self.reader(who, place);
         let by_hand = epoch < 0 && scene.plan.members[who.member].commits == Commits::Listener;
-        let (about, told) = (reader.speaks_of(offset, by_hand), reader.told);
+        let about = reader.speaks_of(offset, by_hand);
         // The commit may have waited since before its reader was handed records of another log: its epoch tells which log it belongs to.
         let incarnation = match scene.ledger.log(place).filter(|_| epoch >= 0) {
             Some(log) => log.incarnation_of(offset, epoch, about),
             None => about,
         };
+        let is_from_before_a_set = reader.is_from_before_a_set;
         let settled = reader.commits_there(offset) && incarnation >= reader.incarnation;
         reader.commits(offset);
         let recreated =
@@ -36,15 +37,18 @@ impl Records {
             .ledger
             .log(place)
             .is_some_and(|log| reader.may_have_passed_to(offset, scene.ledger, log, read_committed));
-        let of_a_topic_known_to_be_gone =
-            !has_passed && recreated.is_some_and(|recreated| incarnation <= recreated && recreated < told);
-        let of = self.groups.entry(place.clone()).or_default();
-        of.last_sent = Some((who, offset));
         // A commit noted since then is done: this is another one, even with the same content.
-        let before = of.sent.get(&offset).copied();
-        let before = before.filter(|sent| sent.who == who && !of.was_noted(offset, sent.last));
+        let before = self.groups.get(place).and_then(|of| {
+            let sent = of.sent.get(&offset).filter(|sent| sent.who == who)?;
+            (!of.was_noted(offset, sent.last)).then_some(*sent)
+        });
         let (connections, first) =
             before.map_or((connections, scene.at), |sent| (sent.connections, sent.first));
+        let is_known = |recreated| self.reader(who, place).knows_to_be_gone(offset, first, recreated);
+        let of_a_topic_known_to_be_gone =
+            !has_passed && recreated.filter(|recreated| incarnation <= *recreated).is_some_and(is_known);
+        let of = self.groups.entry(place.clone()).or_default();
+        of.last_sent = Some((who, offset));
         let last = scene.at;
         // Either of two commits in flight may arrive.
         let oldest = before.map_or(incarnation, |sent| sent.incarnation.min(incarnation));
@@ -52,7 +56,9 @@ impl Records {
             Sent { who, connections, first, last, incarnation: oldest, settled, of_a_topic_known_to_be_gone };
         of.sent.insert(offset, sent);
         let Some(log) = scene.ledger.log(place) else { return };
-        let begin = of.begin.unwrap_or(0).max(log.start).max(of.checked);
+        // What an operator goes back to was not to be read by who read on meanwhile; whoever comes after that reads it.
+        let set_back = of.set_back.filter(|_| is_from_before_a_set);
+        let begin = of.begin.max(set_back).unwrap_or(0).max(log.start).max(of.checked);
         let missing = log.records.range(begin..offset.max(begin)).find(|(number, record)| {
             let done = !scene.ledger.is_due(record) || of.processed.contains(&record.id);
             // The member commits for the log before a cut that it has not been told of, where this offset held another record.
@@ -72,7 +78,7 @@ impl Records {
             let text = format!("{who} commits {offset} of {place}, and nobody has processed {missing}");
             complaints.add("SAFE1", scene.at, text);
         }
-        if incarnation >= cuts {
+        if incarnation >= cuts && set_back.is_none() {
             of.checked = of.checked.max(offset);
         }
     }
@@ -253,6 +259,22 @@ mod tests {
     }
 
     #[test]
+    fn safe1_who_takes_a_topic_that_was_created_again_for_one_that_was_cut_knows_of_nothing_below_the_cut() {
+        // The plan of seed 20012590: the brokers read by name, and have fewer records than it has fetched.
+        let read = Forged::begun().written(10..20, 0).reads(M0, 10..12, 0);
+        let taken = |to: i64| told(read.clone().recreated().wait(5).written(0..14, 1), 20, to);
+        taken(14).commits(M0, 12).holds();
+        taken(11).commits(M0, 12).is_found("SAFE1");
+        // What it had sent before, and sends again as its connection broke, is of before the cut.
+        let sent = read.clone().sends(M0, 12).recreated().wait(5).written(0..14, 1);
+        told(sent.clone(), 20, 11).commits(M0, 12).holds();
+        told(sent.clone(), 20, 11).commits(M0, 11).holds();
+        told(sent, 20, 11).reset(M0, Some(11), 0).commits(M0, 12).is_found("SAFE1");
+        // It was told of another topic after that.
+        taken(14).reset(M0, Some(14), 0).commits(M0, 12).is_found("SAFE1");
+    }
+
+    #[test]
     fn safe1_where_it_seeks_in_a_topic_that_was_created_again_is_of_that_one() {
         let begun = Forged::begun().planned(|plan| plan.members[0].read_committed = true);
         let anew = begun.recreated().wait(5).reset(M0, Some(10), 0);
@@ -328,6 +350,21 @@ mod tests {
         };
         noted(noted(Forged::begun(), 10, 3), 10, 2).is_found("SAFE8");
         noted(noted(Forged::begun(), 10, 3), 10, 4).holds();
+    }
+
+    #[test]
+    fn safe8_the_epochs_of_a_topic_that_was_created_again_begin_anew_where_its_reader_stands() {
+        // The plan of seed 9200919: the leader of the topic of before said where to begin.
+        let noted = |forged: Forged, leader_epoch: i32| {
+            let (member, at) = (M0.to_string(), orders());
+            let committed = What::Committed { member, generation: 1, at, offset: 0, leader_epoch };
+            forged.sends_of_epoch(M0, 0, leader_epoch).tell(committed)
+        };
+        let begun = noted(Forged::new().joins(M0, 1).recreated().wait(5).reset(M0, None, 0), 2);
+        let hears = |forged: Forged| forged.reset(M0, Some(0), 0);
+        noted(hears(begun.clone()), 0).holds();
+        noted(begun.clone(), 0).is_found("SAFE8");
+        noted(noted(noted(hears(begun), 0), 1), 0).is_found("SAFE8");
     }
 
     #[test]
@@ -435,6 +472,25 @@ mod tests {
         };
         cut(4).reads(M1, 4..6, 1).commits(M1, 6).holds();
         cut(4).handed(M1, 4..6, 1).commits(M1, 6).is_found("SAFE1");
+    }
+
+    #[test]
+    fn safe1_who_reads_on_while_an_operator_goes_back_was_not_to_read_what_lies_there() {
+        // The plan of seed 9337864: the group was forgotten, so that its offsets could be set, and its member had not heard of it.
+        let latest = Forged::new().planned(|plan| plan.reset = crate::plan::Reset::Latest).written(0..10, 0);
+        let began = latest.joins(M0, 1).reset(M0, None, 10).written(10..15, 0);
+        let set = |forged: Forged| {
+            forged.tell(What::Forgotten).tell(What::OffsetSet { at: orders(), offset: 0 }).wait(5)
+        };
+        let read_on = set(began.clone().reads(M0, 10..15, 0)).sends(M0, 15);
+        read_on.holds();
+        // It was to read all that came after where it began.
+        set(began.clone().handed(M0, 10..15, 0).processed(M0, 11..15, 0)).sends(M0, 15).is_found("SAFE1");
+        // And whoever begins after that, what the operator went back to: the next one, this one, and one that had not begun.
+        let lost = || What::Lost { who: M0, places: vec![orders()] };
+        read_on.clone().tell(lost()).joins(M1, 2).commits(M1, 15).is_found("SAFE1");
+        read_on.tell(lost()).granted(M0, 2).assigned(M0, 2).commits(M0, 15).is_found("SAFE1");
+        set(began).reads(M0, 10..15, 0).sends(M0, 15).is_found("SAFE1");
     }
 
     #[test]

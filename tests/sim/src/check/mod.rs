@@ -151,7 +151,7 @@ impl Judge {
             at: event.at,
         };
         self.copies.feed(scene, event, complaints);
-        self.work.feed(&self.plan, &self.ledger, event, complaints);
+        self.work.feed(scene, event, complaints);
         self.requests.feed(&self.plan, event, complaints);
         self.liveness.feed(&self.plan, &self.spoken, event, complaints);
         self.errors.feed(&self.plan, event, complaints);

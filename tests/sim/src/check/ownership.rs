@@ -322,7 +322,7 @@ impl Ownership {
     /// over the last assignment of its members, or the one planned when the consumer group before it ended. (In a generation that began and
     /// whose leader never sent an assignment, that is empty.) All other partitions that they still have count as free: Kafka does not wait
     /// for their revocation.
-    fn is_converted(&self, plan: &Plan, spoken: &Spoken, who: Who, place: &Place) -> bool {
+    pub(super) fn is_converted(&self, plan: &Plan, spoken: &Spoken, who: Who, place: &Place) -> bool {
         let named = self.named.get(&(who, place.clone())).copied().unwrap_or_default();
         let lets_go = self.allowed.get(&who).is_some_and(|places| !places.contains(place));
         let converted = self.classic.contains(&who) && lets_go && !spoken.is_classic();

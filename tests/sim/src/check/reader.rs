@@ -39,6 +39,8 @@ pub(super) struct Reader {
     /// The recreations that it was told of, in all its life. The incarnation of a position does not imply them: the partition may be given
     /// to it, by name, before its metadata are as new.
     pub(super) heard: BTreeSet<usize>,
+    /// A recreated topic that it took for a truncated one, as its brokers identify topics by name; and when.
+    pub(super) takes_for_cut: Option<(usize, i64, Duration)>,
     /// The incarnation of its position: the number of cuts made before. Its commits belong to this one.
     pub(super) incarnation: usize,
     /// The newest incarnation of which it has committed the position that it was told to go to.
@@ -53,6 +55,8 @@ pub(super) struct Reader {
     told_there: bool,
     /// Revoked, and not requested anew: later reports about it do not concern the next ownership.
     pub(super) gone: bool,
+    /// It stands where it came from before an operator set the group's offset: it has not heard of that.
+    pub(super) is_from_before_a_set: bool,
 }
 
 /// What is wrong with a record that was handed out.
@@ -95,6 +99,7 @@ impl Reader {
 
     /// The application was told of the assignment.
     pub(super) fn assigned(&mut self) {
+        self.is_from_before_a_set = false;
         self.last = None;
         self.begun = false;
         self.has_committed = 0;
@@ -117,6 +122,14 @@ impl Reader {
         let told = told().find(|step| step.to == offset);
         // Once it has committed the position that it was told to go to, it is there: it has skipped the invisible records that follow.
         told.map_or(self.incarnation.max(self.has_committed), |step| step.incarnation)
+    }
+
+    /// Whether it knows that this offset, which it commits since then, belongs to the topic before this recreation and not to the new one. A
+    /// reader that takes the recreation for a truncation regards records below the cut as unchanged, and its earlier commits as from before the cut.
+    pub(super) fn knows_to_be_gone(&self, offset: i64, since: Duration, recreated: usize) -> bool {
+        let takes_for_cut = self.takes_for_cut.filter(|(number, ..)| *number == recreated);
+        let is_the_same_to_it = takes_for_cut.is_some_and(|(_, to, told)| offset <= to || since < told);
+        recreated < self.told && !is_the_same_to_it
     }
 
     /// Whether it may have reached this offset from where it was told to go, as no visible record lies in between.
@@ -176,6 +189,11 @@ impl Reader {
         self.stands.insert((offset, used));
     }
 
+    /// An operator sets the group's offset. A member that is already reading does not move there.
+    pub(super) fn is_passed_by_a_set(&mut self) {
+        self.is_from_before_a_set = self.begun;
+    }
+
     /// Whether it was handed a record, or sought, since it was given the partition.
     pub(super) fn has_begun(&self) -> bool {
         self.begun
@@ -219,7 +237,7 @@ impl Reader {
         self.incarnation = self.incarnation.max(told.unwrap_or(0));
         self.moves.clear();
         // It has the partition, though it never fetched a start position.
-        self.gone = false;
+        (self.gone, self.is_from_before_a_set) = (false, false);
         self.begun = true;
         self.stands = BTreeSet::from([(to, 0)]);
         self.last = None;

@@ -203,6 +203,8 @@ impl Records {
             What::OffsetSet { at: place, offset } => {
                 if let Some(log) = scene.ledger.log(place) {
                     self.groups.entry(place.clone()).or_default().set(at, *offset, log);
+                    let readers = self.readers.iter_mut().filter(|((_, of), _)| of == place);
+                    readers.for_each(|(_, reader)| reader.is_passed_by_a_set());
                 }
             }
             What::OffsetDeleted { at: place } => {

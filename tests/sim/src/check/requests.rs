@@ -20,7 +20,8 @@ const DIAL: i16 = -1;
 pub(super) struct Requests {
     recent: BTreeMap<(String, i32, i16), VecDeque<Duration>>,
     idle: Option<Duration>,
-    /// When each was last handed a record: a member that reads again what others have read is not idle yet.
+    /// When each was last handed a record, or began: a member that reads again what others have read is not idle yet, nor is one whose
+    /// listener has not ended.
     reads: BTreeMap<Who, Duration>,
 }
 
@@ -35,6 +36,9 @@ impl Requests {
                 self.count(plan, at, (who.to_string(), *broker, DIAL), complaints)
             }
             What::Delivered { who, .. } | What::HandlerBegan { who, .. } => {
+                self.reads.insert(*who, at);
+            }
+            What::Assigned { who, places, .. } if !places.is_empty() => {
                 self.reads.insert(*who, at);
             }
             What::Quiet => self.idle = Some(at),
@@ -91,7 +95,7 @@ const INVALID: &[i16] = &[42, 87];
 
 #[cfg(test)]
 mod tests {
-    use super::super::forge::{Forged, M0};
+    use super::super::forge::{Forged, M0, orders};
     use crate::events::What;
 
     fn asks(times: u32, pause: u64) -> Forged {
@@ -103,6 +107,20 @@ mod tests {
     fn safe15_no_hot_loop() {
         asks(100, 5).is_found("SAFE15");
         asks(100, 20).holds();
+    }
+
+    #[test]
+    fn safe15_who_begins_anew_when_all_is_read_reads_it_again_before_its_listener_has_ended() {
+        // The plan of seed 9314886: 200 bytes an answer, of a log whose offsets were forgotten with the group.
+        let request = || What::Request { broker: 1, api: super::FETCH, client: M0.to_string() };
+        let fetches = |begun: Forged| (0..60).fold(begun, |forged, _| forged.wait(9).tell(request()));
+        let idle = Forged::begun().tell(What::Quiet).wait(5_000);
+        fetches(idle.clone()).is_found("SAFE15");
+        let lost = idle.tell(What::Lost { who: M0, places: vec![orders()] });
+        fetches(lost.clone()).is_found("SAFE15");
+        let again = lost.granted(M0, 2).assigned(M0, 2);
+        fetches(again.clone()).holds();
+        fetches(again.wait(2_500)).is_found("SAFE15");
     }
 
     #[test]

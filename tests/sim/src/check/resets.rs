@@ -52,7 +52,7 @@ fn hears_of(
     reader: &mut Reader,
     log: &Log,
     (position, to): (i64, Option<i64>),
-    started: Duration,
+    (started, at): (Duration, Duration),
     of: Tells,
 ) -> Option<usize> {
     let is_news = |(number, cut): &(usize, &Cut)| {
@@ -66,6 +66,10 @@ fn hears_of(
     // A topic's new id is reported separately from epochs that do not match.
     if cut.recreated && of == Tells::Reset {
         reader.heard.insert(number);
+        reader.takes_for_cut = None;
+    }
+    if cut.recreated && of == Tells::Truncation {
+        reader.takes_for_cut = to.map(|to| (number, to, at));
     }
     reader.told = reader.told.max(number + 1);
     Some(number)
@@ -90,7 +94,7 @@ impl Records {
         {
             reader.told = reader.told.min(cut);
         }
-        let cut = from.and_then(|from| hears_of(reader, log, (from, Some(to)), started, Tells::Reset));
+        let cut = from.and_then(|from| hears_of(reader, log, (from, Some(to)), (started, at), Tells::Reset));
         let of = self.groups.entry(place.clone()).or_default();
         let is_of_before = cut.filter(|cut| is_of_before(log, &log.cuts[*cut], to));
         if is_of_before.is_none() && cut.is_some_and(|cut| log.cuts[cut].recreated) {
@@ -131,7 +135,10 @@ impl Records {
             // then each owner begins at the end.
             of.begin = of.begin.max(Some(to));
         }
-        if from.is_some_and(|from| to < from) {
+        // It was sent there in the topic of before, by an answer that was under way when the topic was created again: its commit named an
+        // epoch of that one.
+        let is_of_another_topic = cut.is_some_and(|cut| log.cuts[cut].recreated);
+        if from.is_some_and(|from| to < from || (to == from && is_of_another_topic)) {
             of.goes_back(at, to);
         }
         let reader = self.reader(who, place);
@@ -156,7 +163,8 @@ impl Records {
         let reader = self.reader(who, place);
         // Or it has read ahead since it sought, and does go there.
         let crosses = log.cuts_below(from).next().is_some() && reader.crosses_a_seek(from);
-        let cut = if crosses { None } else { hears_of(reader, log, (from, to), started, Tells::Truncation) };
+        let cut =
+            if crosses { None } else { hears_of(reader, log, (from, to), (started, at), Tells::Truncation) };
         let is_excused = cut.is_some() || crosses || reader.is_told_of_both(from);
         if cut.is_some() {
             reader.is_told_of_a_cut(from);

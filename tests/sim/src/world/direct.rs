@@ -165,11 +165,15 @@ impl Direct {
                 tag,
                 CallError::TimedOut { address: address(broker), api, after: timeout },
             );
-            let mut state = self.world.lock();
-            state.disconnected(line);
-            if let Some(line) = state.lines.get_mut(&line) {
-                line.end = Some(End::Reset);
-            }
+            self.end(line);
+        }
+    }
+
+    fn end(&self, line: u64) {
+        let mut state = self.world.lock();
+        state.disconnected(line);
+        if let Some(line) = state.lines.get_mut(&line) {
+            line.end = Some(End::Reset);
         }
     }
 
@@ -227,8 +231,13 @@ impl Carrier for Direct {
         self.world.with(|state, now| state.travel(now, Arrival::ToBroker { line, frame }));
     }
 
-    /// Nothing to withdraw: all unanswered requests were written at once.
-    fn withdraw(&mut self, _: u64) {}
+    /// All unanswered requests were written at once, so nothing can be withdrawn. If the call is on the join lane, its connection ends.
+    fn withdraw(&mut self, tag: u64) {
+        let Some(waiting) = self.waiting.values().find(|waiting| waiting.tag == tag) else { return };
+        if self.lines.get(&(waiting.broker, Lane::Join)) == Some(&waiting.line) {
+            self.end(waiting.line);
+        }
+    }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Completion> {
         if self.world.is_frozen(self.who.member, cx) {

@@ -79,6 +79,8 @@ impl Transactions {
     fn answered(&mut self, now: Instant, answer: Result<Answer, CallError>) {
         let response = match answer {
             Ok(answer) => answer.response,
+            // What is asked next follows from the state.
+            Err(CallError::Withdrawn) => return,
             Err(error) if error.is_retriable() => {
                 if error.may_have_arrived() {
                     self.is_unanswered();

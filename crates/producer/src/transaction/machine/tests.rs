@@ -283,6 +283,51 @@ fn offsets_that_come_too_late_abort_a_transaction_with_an_epoch_of_its_own() {
     assert!(matches!(&bench.events()[..], [.., Event::Over(error)] if error.kind() == ErrorKind::Fenced));
 }
 
+/// Seed 9208027 of the arena: the offsets were sent when the network recovered, long after their transaction was aborted, and the
+/// end of the transaction waited for them.
+#[test]
+fn offsets_of_a_transaction_that_is_given_up_do_not_leave_when_their_connection_is_there() {
+    for given_up_by in ["their time", "the application", "a record"] {
+        let mut bench = Bench::ready(Protocol::EpochPerTransaction);
+        bench.begins();
+        bench.machine.send_offsets(bench.now, 1, offsets());
+        let waits = bench.asks();
+        assert!(matches!(waits.request, Request::TxnOffsetCommit(_)));
+        assert!(bench.machine.poll_event().is_none_or(|event| !matches!(event, Event::Withdraw(_))));
+        match given_up_by {
+            "their time" => {
+                bench.now += MAX_BLOCK;
+                bench.machine.handle_timeout(bench.now);
+            }
+            "the application" => bench.ends(false),
+            _ => bench.machine.fail(bench.now, Error::new(ErrorKind::Timeout, "a record was not written")),
+        }
+        let events = bench.events();
+        let withdrawn = events.iter().any(|event| matches!(event, Event::Withdraw(id) if *id == waits.id));
+        assert!(withdrawn, "{given_up_by}: {events:?}");
+        if given_up_by != "the application" {
+            bench.ends(true);
+        }
+        let withdrawn = Err(CallError::Withdrawn);
+        bench.machine.handle_answer(bench.now, waits.part, waits.id, withdrawn);
+        let asked = bench.asks_now().expect("it is aborted at once");
+        assert!(matches!(&asked.request, Request::EndTxn(end) if !end.committed), "{given_up_by}");
+    }
+}
+
+/// A request that was sent will be answered, and no other kind of request is withdrawn.
+#[test]
+fn nothing_is_withdrawn_but_offsets_that_are_given_up() {
+    let mut bench = Bench::ready(Protocol::Announced);
+    bench.begins();
+    bench.machine.add(bench.now, partition());
+    let waits = bench.asks();
+    assert!(matches!(waits.request, Request::AddPartitionsToTxn(_)));
+    bench.ends(false);
+    let events = bench.events();
+    assert!(!events.iter().any(|event| matches!(event, Event::Withdraw(_))), "{events:?}");
+}
+
 /// A topic that was just created may not be known everywhere. If it stays missing, the transaction does not wait for
 /// `max.block.ms`.
 #[test]

@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use self::{
     bounds::Bounds, breakers::Breakers, cuts::Cuts, letters::Letters, order::Lanes, repeats::Repeats,
 };
-use super::{Complaints, ledger::Ledger};
+use super::{Complaints, ledger::Ledger, ownership::Ownership, records::Scene, spoken::Spoken};
 use crate::{
     events::{Event, How, Place, What, Who},
     plan::{Plan, Work as Options},
@@ -65,6 +65,8 @@ struct WorkScene<'a> {
     plan: &'a Plan,
     options: &'a Options,
     ledger: &'a Ledger,
+    spoken: &'a Spoken,
+    ownership: &'a Ownership,
 }
 
 impl WorkScene<'_> {
@@ -79,9 +81,10 @@ impl WorkScene<'_> {
 }
 
 impl Work {
-    pub(super) fn feed(&mut self, plan: &Plan, ledger: &Ledger, event: &Event, complaints: &mut Complaints) {
+    pub(super) fn feed(&mut self, scene: Scene<'_>, event: &Event, complaints: &mut Complaints) {
+        let Scene { plan, ledger, spoken, ownership, .. } = scene;
         let Some(options) = &plan.work else { return };
-        let scene = WorkScene { plan, options, ledger };
+        let scene = WorkScene { plan, options, ledger, spoken, ownership };
         match &event.what {
             What::Crashed { who } => drop(self.died.insert(*who)),
             What::HandlerBegan { who, .. } if self.died.contains(who) => return,

@@ -171,6 +171,10 @@ impl Lanes {
             .into_iter()
             .flatten()
             .filter(|(of, other_call, _)| *of == who || !self.ignored.contains(&(*of, *other_call)))
+            // A consumer group that a classic one has become waits for nobody who is still to let go of something.
+            .filter(|(of, ..)| {
+                *of == who || !scene.ownership.is_converted(scene.plan, scene.spoken, *of, place)
+            })
             .find(|(of, other_call, _)| (*of, *other_call) != (who, call) && !self.unaware.contains(of));
         if let Some((of, _, other)) = beside.filter(|_| !self.unaware.contains(&who)) {
             return Some(format!(

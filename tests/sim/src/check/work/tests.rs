@@ -309,6 +309,20 @@ fn safe3_another_is_still_at_it() {
 }
 
 #[test]
+fn safe3_another_is_still_at_it_and_was_to_let_go_when_the_group_became_a_consumer_group() {
+    // The plan of seed 9313533: Kafka takes over what the members were last assigned.
+    let modern = begun().planned(|plan| plan.members[1].consumer_protocol = true);
+    let given = |forged: Forged, places: Vec<Place>| {
+        forged.tell(What::GroupAssigned { member: M0.to_string(), generation: 2, places })
+    };
+    let next = |forged: Forged| begins(forged.joins(M1, 3), M1, 0);
+    next(given(begins(modern.clone(), M0, 0), Vec::new())).holds();
+    // It was to keep it; and the group goes on as a classic one.
+    next(given(begins(modern, M0, 0), vec![orders()])).is_found("SAFE3");
+    next(given(begins(begun(), M0, 0), Vec::new())).is_found("SAFE3");
+}
+
+#[test]
 fn safe3_a_handler_that_blocks_goes_on_when_its_partition_is_gone() {
     let running = || called(with(begun(), |work| work.blocking = true), M0, 9, 0);
     // The handler cannot be ended: the next owner does not wait for it, but this member does, if it is given the partition again.

@@ -41,6 +41,8 @@ enum Action {
     Delay,
     /// A delayed request arrives.
     Arrive,
+    /// The request was withdrawn before it was sent.
+    TakeBack,
     /// The request is refused before it is carried out.
     Refuse(ErrorCode),
     /// The request is carried out and refused nevertheless, because the coordinator has moved meanwhile.

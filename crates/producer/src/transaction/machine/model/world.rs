@@ -7,7 +7,7 @@ use std::{
 };
 
 use offtake_client::{Error, ErrorKind};
-use offtake_machine::{GroupMetadata, GroupOffsets, OffsetAndMetadata, TopicPartition};
+use offtake_machine::{CallError, GroupMetadata, GroupOffsets, OffsetAndMetadata, TopicPartition};
 use offtake_wire::{ErrorCode, Request, Response};
 
 use super::{
@@ -53,6 +53,8 @@ pub(super) struct World {
     record: Fate,
     offsets: Fate,
     sent: Option<Asked>,
+    /// That one is not to leave any more.
+    is_unwanted: bool,
     late: Vec<Request>,
     /// The reported outcome of each transaction that was to be committed.
     told: BTreeMap<Number, Result<(), ErrorKind>>,
@@ -75,6 +77,7 @@ impl World {
             record: Fate::None,
             offsets: Fate::None,
             sent: None,
+            is_unwanted: false,
             late: Vec::new(),
             told: BTreeMap::new(),
             faults: 0,
@@ -125,6 +128,9 @@ impl World {
         }
         if self.sent.is_some() {
             steps.push(Action::Answer);
+            if self.is_unwanted {
+                steps.push(Action::TakeBack);
+            }
             if self.faults < self.bounds.faults {
                 steps.extend([Action::LoseAnswer, Action::LoseRequest, Action::Delay]);
                 steps.push(Action::Refuse(ErrorCode::CoordinatorLoadInProgress));
@@ -218,13 +224,16 @@ impl World {
         let Some(asked) = self.sent.take() else { return };
         let carried_out = matches!(step, Action::Answer | Action::LoseAnswer | Action::RefuseAfter(_))
             .then(|| self.coordinator.carry_out(&asked.request));
-        self.faults += u32::from(step != Action::Answer);
+        self.faults += u32::from(!matches!(step, Action::Answer | Action::TakeBack));
         let now = self.bench.now;
         match step {
             Action::Refuse(code) | Action::RefuseAfter(code) => {
                 self.bench.answers(&asked, refusal(&asked.request, code))
             }
             Action::Answer => self.bench.answers(&asked, carried_out.expect("it was")),
+            Action::TakeBack => {
+                self.bench.machine.handle_answer(now, asked.part, asked.id, Err(CallError::Withdrawn));
+            }
             _ => {
                 self.bench.machine.handle_answer(now, asked.part, asked.id, Err(lost()));
                 if step == Action::Delay {
@@ -279,7 +288,7 @@ impl World {
             if let Some(asked) = self.bench.asks_now() {
                 if asked.part == Part::Transaction {
                     self.watch(&asked.request);
-                    self.sent = Some(asked);
+                    (self.sent, self.is_unwanted) = (Some(asked), false);
                 } else {
                     self.bench.answers(&asked, found());
                 }
@@ -320,6 +329,9 @@ impl World {
                     self.told.insert(self.number, told.map_err(|error| error.kind()));
                 }
                 self.application = Application::Idle;
+            }
+            Event::Withdraw(call) => {
+                self.is_unwanted = self.sent.as_ref().is_some_and(|asked| asked.id == call);
             }
             Event::Over(_) => {
                 self.is_over = true;
@@ -391,7 +403,7 @@ impl World {
             (machine.call.is_sent(), self.pause_ends().is_some(), machine.coordinator.broker()),
             self.coordinator,
             self.late,
-            (self.application, self.is_over),
+            (self.application, self.is_over, self.is_unwanted),
             self.number,
             (self.record, self.offsets),
             self.told,
