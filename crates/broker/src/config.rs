@@ -16,7 +16,9 @@ pub struct Config {
     pub cluster_id: String,
     /// Seeds everything random in a broker, such as ids and the choice of a group's leader.
     pub seed: u64,
-    /// Wall-clock time, in milliseconds since 1970, at the `now` that is passed to [`Model::new`](crate::Model::new).
+    /// Wall-clock time, in milliseconds since 1970, at the `now` that is passed to [`Model::new`](crate::Model::new), or
+    /// at the start of a [`Cluster`](crate::Cluster). A cluster that was given the default goes by this machine's clock
+    /// instead, as its clients do: brokers refuse records with timestamps of the future.
     pub wall_ms: i64,
     /// `auto.create.topics.enable`. Kafka says true; here a topic that nobody created is a mistake in the test.
     pub auto_create_topics: bool,
@@ -59,6 +61,9 @@ pub struct Config {
     pub observe: bool,
 }
 
+/// In September 2026.
+pub(crate) const DEFAULT_WALL_MS: i64 = 1_790_000_000_000;
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -66,7 +71,7 @@ impl Default for Config {
             racks: Vec::new(),
             cluster_id: "T2ZmdGFrZUluVGhlQm94MA".to_owned(),
             seed: 0,
-            wall_ms: 1_790_000_000_000,
+            wall_ms: DEFAULT_WALL_MS,
             auto_create_topics: false,
             num_partitions: 1,
             replication_factor: 1,

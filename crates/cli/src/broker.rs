@@ -9,13 +9,19 @@ use std::{
 use offtake_broker::{Cluster, Config, SaslMechanism};
 
 use crate::{
-    args::{Broker, User},
+    args::{Broker, Common, User},
     failure::{Failure, say},
     output::Output,
     stop::Stop,
 };
 
-pub(crate) async fn run(args: Broker) -> Result<(), Failure> {
+pub(crate) async fn run(common: &Common, args: Broker) -> Result<(), Failure> {
+    if common.brokers.is_some() || !common.properties.is_empty() || common.config.is_some() {
+        return Err(Failure::Usage(
+            "--brokers, -X and --config are for clients of a cluster: the address of this one is set by --listen"
+                .to_owned(),
+        ));
+    }
     let mut stop = Stop::listen()?;
     let listen = address(&args.listen).await?;
     let brokers = args.nodes;

@@ -63,7 +63,7 @@ fn main() -> ExitCode {
                 Command::Top(args) => top::run(&common, args).await,
                 Command::Monitor(args) => monitor::run(&common, args).await,
                 Command::Doctor(args) => doctor::run(&common, args).await,
-                Command::Broker(args) => broker::run(args).await,
+                Command::Broker(args) => broker::run(&common, args).await,
                 Command::Bench(args) => bench::run(&common, args).await,
                 Command::Completions(args) => documents::completions(&args),
                 Command::Man(args) => documents::man(&args),

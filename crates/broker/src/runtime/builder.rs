@@ -12,9 +12,12 @@ use super::secure::Tls;
 use super::{
     Cluster, Inner, listen, now,
     secure::{Sasl, SaslMechanism},
-    shared::{Secured, Shared},
+    shared::{Secured, Shared, wall_ms},
 };
-use crate::{config::Config, model::Model};
+use crate::{
+    config::{Config, DEFAULT_WALL_MS},
+    model::Model,
+};
 
 /// Settings of a cluster before it starts.
 #[derive(Clone)]
@@ -116,8 +119,12 @@ impl Builder {
     /// # Panics
     /// Outside a tokio runtime.
     #[expect(clippy::unused_async, reason = "says that it needs a runtime, and leaves room to wait in")]
-    pub async fn start(self) -> io::Result<Cluster> {
+    pub async fn start(mut self) -> io::Result<Cluster> {
         let now = now();
+        if self.config.wall_ms == DEFAULT_WALL_MS {
+            // Not earlier than the default: a test's clients may have fixed clocks.
+            self.config.wall_ms = wall_ms().max(DEFAULT_WALL_MS);
+        }
         let mut sasl = Sasl::new(self.session_lifetime, self.config.seed);
         for (mechanism, name, password) in &self.users {
             sasl.set_user(*mechanism, name, password);
@@ -188,4 +195,23 @@ impl fmt::Debug for Builder {
 /// The name by which clients reach a broker that listens here. The unspecified address cannot be dialled: `localhost` then.
 fn advertised_name(address: IpAddr) -> String {
     if address.is_unspecified() { "localhost".to_owned() } else { address.to_string() }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that fails says where")]
+mod tests {
+    use super::*;
+
+    /// A producer stamps its records by the machine's clock, and the brokers refuse the future.
+    #[tokio::test]
+    async fn a_cluster_goes_by_the_machines_clock_unless_it_was_given_another() {
+        let before = wall_ms();
+        for builder in [Cluster::builder(), Cluster::builder().in_memory()] {
+            let cluster = builder.start().await.unwrap();
+            assert!(cluster.with(|model, _| model.wall_ms()) >= before.max(DEFAULT_WALL_MS));
+        }
+        let config = Config { wall_ms: 7, ..Config::default() };
+        let cluster = Cluster::builder().config(config).start().await.unwrap();
+        assert!(cluster.with(|model, _| model.wall_ms()) < 1_000_000);
+    }
 }

@@ -240,8 +240,11 @@ impl State {
 }
 
 /// The time of day, in milliseconds since 1970.
-#[expect(clippy::disallowed_methods, reason = "tokens are made by others, who go by the real time of day")]
-fn wall_ms() -> i64 {
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tokens and records are made by others, who go by the real time of day"
+)]
+pub(super) fn wall_ms() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -13,7 +13,8 @@ pub(crate) struct Lag {
     /// The consumer groups; all of them if none is named
     #[arg(value_name = "GROUP", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) groups: Vec<String>,
-    /// Sample again and again until stopped, with a sparkline of each partition's lag
+    /// Sample again and again until stopped, with a sparkline of each partition's lag; with --json each row has the
+    /// time of its sample, `at`
     #[arg(short, long)]
     pub(crate) watch: bool,
     /// Take samples for this long, to determine a status; with --watch it is the sliding window [with --watch: 1m]

@@ -16,7 +16,7 @@ pub(crate) struct Pipe {
     /// auto.offset.reset says otherwise)
     #[arg(short, long, value_parser = NonEmptyStringValueParser::new())]
     pub(crate) group: String,
-    /// The handler: run as /bin/sh -c 'exec CMD'
+    /// The handler: run as /bin/sh -c 'exec CMD', so that CMD is a single command; several need sh -c '…' themselves
     #[arg(long, value_name = "CMD", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) exec: String,
     /// The number of handlers that run at once. Default: one for each core

@@ -3,6 +3,7 @@
 //! Always true: in a group, an offset is stored for the next commit only after the records below it are written
 //! to stdout and the write has returned; records cut off by `--count` or `--until` are not stored.
 
+mod added;
 pub(crate) mod begin;
 #[cfg_attr(not(feature = "registry"), path = "decode_none.rs")]
 mod decode;
@@ -16,7 +17,7 @@ pub(crate) mod target;
 use std::{future::pending, pin::pin, time::Duration};
 
 use offtake::{
-    Builder, Consumer, Records,
+    Builder, Consumer, Records, StartAt,
     config::{AutoOffsetReset, Config, GroupProtocol},
 };
 
@@ -30,6 +31,7 @@ use crate::{
     stop::Stop,
     text::offset_bound::OffsetBound,
 };
+use added::Added;
 use begin::BeginAt;
 use decode::Decoding;
 use ends::Ends;
@@ -96,6 +98,7 @@ pub(crate) async fn run(common: &Common, args: Consume) -> Result<(), Failure> {
         printer,
         progress,
         ends: None,
+        added: None,
         left: args.count,
         idle,
         first,
@@ -141,9 +144,10 @@ async fn announced<T>(begin: impl Future<Output = T>, topics: &[String], limit: 
     match tokio::time::timeout(SILENCE, &mut begin).await {
         Ok(begun) => begun,
         Err(_) => {
+            let what = if topics.len() == 1 { "topic" } else { "topics" };
             let topics = topics.join(", ");
             tracing::warn!(
-                "no broker has told about {topics} yet; waiting up to {limit:?} (default.api.timeout.ms)"
+                "no broker has described {what} {topics} yet; waiting up to {limit:?} (default.api.timeout.ms)"
             );
             begin.await
         }
@@ -201,6 +205,8 @@ struct Reading {
     progress: Progress,
     /// The offsets of `--until`, once they are known.
     ends: Option<Ends>,
+    /// Partitions that are added meanwhile, without a group.
+    added: Option<Added>,
     /// `--count`: how many more records may be printed.
     left: Option<u64>,
     /// `--idle-timeout`: how long to wait for a record.
@@ -255,6 +261,7 @@ impl Reading {
                 _ => target::starts(&consumer.config().client, &partitions, from).await?,
             };
             consumer.assign(starts).await?;
+            self.added = Added::of(args, consumer);
         } else if by_broker {
             consumer.subscribe_pattern(target::pattern(&args.topics)).await?;
         } else if args.regex {
@@ -293,6 +300,20 @@ impl Reading {
                 Err(error) if error.is_retriable() => tracing::warn!("{error}"),
                 Err(error) => return Err(error.into()),
             }
+            let Some(read) = stop.or(self.read_added()).await else { break };
+            read?;
+        }
+        Ok(())
+    }
+
+    /// Reads partitions that were added since the start from their first record; the others go on.
+    async fn read_added(&mut self) -> Result<(), Failure> {
+        let Some(added) = &mut self.added else { return Ok(()) };
+        let new = added.look(&self.consumer).await;
+        if !new.is_empty() {
+            tracing::info!(count = new.len(), "partitions were added, and are read from their first record");
+            let all = self.consumer.assignment().into_iter().chain(new);
+            self.consumer.assign(all.map(|partition| (partition, StartAt::Earliest))).await?; // those keep their position
         }
         Ok(())
     }

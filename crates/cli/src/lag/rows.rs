@@ -6,13 +6,18 @@ use serde_json::{Value, json};
 use super::sparkline::Sparklines;
 use crate::text::table::Sheet;
 
-pub(super) fn object(row: &PartitionRow<'_>) -> Value {
-    json!(row)
+/// The row as an object, with the time of the sample if there are several.
+pub(super) fn object(row: &PartitionRow<'_>, at: Option<i64>) -> Value {
+    let mut row = json!(row);
+    if let (Some(row), Some(at)) = (row.as_object_mut(), at) {
+        row.insert("at".to_owned(), json!(at));
+    }
+    row
 }
 
 /// The row for `groups describe`, which names the group elsewhere.
 pub(crate) fn object_of_group(row: &PartitionRow<'_>) -> Value {
-    let mut row = object(row);
+    let mut row = object(row, None);
     if let Some(row) = row.as_object_mut() {
         row.shift_remove("group");
     }
@@ -96,7 +101,7 @@ mod tests {
             ..blank.clone()
         };
         group.partitions = vec![blank, known];
-        let printed: Vec<_> = group.rows().map(|row| object(&row).to_string()).collect();
+        let printed: Vec<_> = group.rows().map(|row| object(&row, None).to_string()).collect();
         assert_eq!(
             printed,
             [

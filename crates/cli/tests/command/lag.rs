@@ -114,7 +114,12 @@ async fn watching_goes_on_until_it_is_stopped_or_too_bad() {
     child.wait().unwrap();
     let done = at.run("lag audit --watch --interval 200ms --window 1s --fail-at err --json");
     assert_eq!(done.code, Some(3), "{done:?}");
-    assert!(done.stdout.lines().count() > 3, "{done:?}");
+    let samples = done.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let times: Vec<_> = samples.map(|row| row["at"].as_i64().unwrap()).collect();
+    assert!(
+        times.len() > 3 && times.is_sorted_by(|a, b| a < b),
+        "each row has the time of its sample: {times:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -115,6 +115,25 @@ async fn seconds_are_not_taken_for_milliseconds() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_that_are_added_are_read_without_a_group_too() {
+    let at = At::start().await;
+    let reads = at.cluster.inject(FaultRule::on(ApiKey::Fetch, Fault::Delay(Duration::ZERO)));
+    let line = "consume orders --from latest -n 2 -f %p:%s\\n -X metadata.max.age.ms=100";
+    let reading = at.command(line).stdout(Stdio::piped()).spawn().unwrap();
+    while at.cluster.hits(reads) == 0 {
+        std::thread::yield_now();
+    }
+    at.cluster.with(|model, _| model.add_partitions("orders", 3)).unwrap();
+    for (partition, value) in [(2, "new"), (0, "old")] {
+        at.cluster.produce("orders", partition, None, Some(value.as_bytes())).unwrap();
+    }
+    let output = String::from_utf8(reading.wait_with_output().unwrap().stdout).unwrap();
+    let mut lines: Vec<_> = output.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["0:old", "2:new"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_measurement_moves_no_group() {
     let at = At::start().await;
     assert_eq!(at.run("consume orders -g audit --from earliest -n 7").code, Some(0));
@@ -361,7 +380,7 @@ fn a_topic_that_is_waited_for_is_named_meanwhile() {
     )));
     assert_eq!(read.code, Some(1), "{read:?}");
     let waiting =
-        read.stderr.lines().position(|line| line.contains("told about orders yet; waiting up to 2.5s"));
+        read.stderr.lines().position(|line| line.contains("described topic orders yet; waiting up to 2.5s"));
     assert!(waiting.is_some_and(|line| line + 1 < read.stderr.lines().count()), "{read:?}");
 }
 
@@ -467,6 +486,7 @@ fn what_makes_no_sense_neither_panics_nor_tells_a_password() {
     refused.refused("NAME:PASSWORD");
     assert!(!refused.stderr.contains("canary"), "{refused:?}");
     done(&mut offtake("demo --screenshot nosuch.svg --screenshot-at 1e30")).refused("--screenshot-at");
+    done(&mut offtake("broker -b localhost:1")).refused("the address of this one is set by --listen");
 }
 
 #[cfg(feature = "tls")]

@@ -174,6 +174,15 @@ impl Consumer {
             code => self.core.classify_code(sent, code, words),
         };
         match verdict {
+            Verdict::Retry if code == ErrorCode::UnreleasedInstanceId => {
+                let id = self.core.instance_id();
+                let why = format!(
+                    "{}: group.instance.id {id} is in use; waiting until the member that has it leaves or its \
+                     session expires",
+                    code.name()
+                );
+                self.retry(now, &why);
+            }
             Verdict::Retry => self.retry(now, code.name()),
             Verdict::Fail(error) => self.fail(error),
         }

@@ -663,6 +663,23 @@ fn g6_an_instance_id_in_use_is_waited_for_twice_as_long_as_the_session_of_this_g
     assert!(matches!(failed, Some(Event::Failed(GroupError::UnreleasedInstanceId { .. }))), "{failed:?}");
 }
 
+/// Until then the application sees no records, so that the log has to say what it waits for.
+#[test]
+fn g6_the_wait_for_an_instance_id_is_reported_with_the_id() {
+    let mut hand = Hand::knowing(Some("i"));
+    hand.member.subscribe(hand.now, topics(&["a"]));
+    let mut told = Vec::new();
+    for _ in 0..6 {
+        while hand.says().is_none() {
+            hand.waits();
+        }
+        hand.hears(refused(ErrorCode::UnreleasedInstanceId));
+        told.extend(hand.events());
+    }
+    let [Event::CoordinatorFailing(what)] = &told[..] else { panic!("{told:?}") };
+    assert!(what.contains("group.instance.id i is in use"), "{what}");
+}
+
 /// The first response that a process reads after a long stop was sent before it: the owner of the id may be
 /// gone since. Found by the arena (7211173).
 #[test]
