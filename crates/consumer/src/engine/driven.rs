@@ -44,7 +44,14 @@ impl offtake_client::engine::Engine for Engine {
             }
             Machine::Group => {
                 if let Some(member) = &mut self.member {
+                    let before = member.last_accepted_at();
                     member.handle_answer(now, id, result);
+                    if member.last_accepted_at() > before
+                        && let Some(coordinator) = &mut self.coordinator
+                    {
+                        // A consumer that commits elsewhere, or nothing, has no other answer of it.
+                        coordinator.on_response();
+                    }
                 }
                 // The member may have become the leader, which needs the metadata of all members' topics, or
                 // may have been assigned a topic whose name we do not know yet (FAILURES F4).

@@ -6,7 +6,7 @@ use offtake::{Consumer, Error, ErrorKind, MembershipState, Position, StartAt, To
 use offtake_broker::{ApiKey, Fault, FaultRule};
 use tokio::time::{sleep, timeout};
 
-use crate::support::{A_MOMENT, Log, cluster, member, poll_until, read, virtually};
+use crate::support::{A_MOMENT, Log, cluster, member, poll_for, poll_until, read, virtually};
 
 const SOON: Duration = Duration::from_secs(8);
 
@@ -251,6 +251,29 @@ fn o1_a_server_that_is_not_kafka_is_reported_again_after_a_new_subscription() {
             });
             assert_eq!(refused.await.expect("it is still none").kind(), ErrorKind::NotKafka);
         }
+    });
+}
+
+/// C4: a consumer that commits nothing still gets responses from the coordinator, so an earlier move is no reason to wait longer
+/// for the next one.
+#[test]
+fn c4_a_coordinator_that_moves_now_and_then_is_looked_for_at_once_each_time() {
+    virtually(async {
+        let cluster = cluster(1).await;
+        let builder =
+            member(&cluster, "c").enable_auto_commit(false).property("retry.backoff.max.ms", "60000");
+        let mut consumer = builder.build().await.unwrap();
+        consumer.subscribe("orders").await.unwrap();
+        read(&mut consumer, 3).await;
+        let generation = consumer.handle().health().generation;
+        let looks = cluster.inject(FaultRule::on(ApiKey::FindCoordinator, Fault::Delay(A_MOMENT)));
+        for times in 1..=12 {
+            cluster.inject(FaultRule::on(ApiKey::Heartbeat, Fault::Fail(16)).once()); // NOT_COORDINATOR
+            poll_for(&mut consumer, Duration::from_secs(6)).await;
+            assert_eq!(cluster.hits(looks), times);
+            assert!(consumer.handle().health().coordinator.is_some());
+        }
+        assert_eq!(consumer.handle().health().generation, generation, "it has been a member all the time");
     });
 }
 
