@@ -278,7 +278,6 @@ impl Fetcher {
                 max_wait_ms: millis(self.config.max_wait),
                 min_bytes: self.config.min_bytes,
                 max_bytes: self.config.max_bytes,
-                isolation_level: 0,
                 session_id: node.session.id(),
                 session_epoch: FINAL_EPOCH,
                 ..Default::default()
