@@ -88,7 +88,9 @@ fn hint(option: &str) -> Option<&'static str> {
         "--members" | "--offsets" | "--state" => {
             "`offtake groups describe GROUP` shows members, offsets and state"
         }
-        "--group" => "the group takes no option, as in `offtake groups describe GROUP`",
+        "--group" | "-g" => {
+            "the group takes no option, as in `offtake groups describe GROUP` or `offtake lag GROUP`"
+        }
         _ => return None,
     })
 }
@@ -116,6 +118,7 @@ mod tests {
             ("offtake consume orders --timeout-ms=5000", "`--idle-timeout DURATION`"),
             ("offtake groups --describe --group g", "`offtake groups describe GROUP`"),
             ("offtake groups describe --group g", "the group takes no option"),
+            ("offtake lag -g audit", "`offtake lag GROUP`"),
             ("offtake groups reset audit --to-earliest", "`--all-topics` stands for"),
             ("offtake my-orders", "`offtake consume my-orders`"),
         ] {

@@ -239,7 +239,9 @@ impl Consumer {
 
     // ---- records -------------------------------------------------------------------------------------------------
 
-    /// Returns records, at most `max.poll.records` of them, as soon as there are any; none after `timeout`.
+    /// Returns records, at most `max.poll.records` of them, as soon as there are any; none after `timeout`. If
+    /// there are none, even a timeout of zero takes a tick of tokio's timer, a millisecond, in which other tasks
+    /// run.
     ///
     /// Calling it again marks the records of the last call as finished, unless `enable.auto.offset.store` is
     /// off or records are finished one by one ([`finish_each`](crate::Builder::finish_each)).

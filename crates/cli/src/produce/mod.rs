@@ -259,7 +259,7 @@ impl Work {
     fn tell_silence(&mut self) {
         self.silent = None;
         tracing::warn!(
-            "no record was acknowledged for {SILENCE:?}: {} of topic {} wait, each for delivery.timeout.ms; look whether the topic is still there",
+            "no record was acknowledged for {SILENCE:?}: {} of topic {} wait, each for delivery.timeout.ms; see whether the brokers answer (`offtake doctor`), and whether the topic still exists",
             self.waiting.len(),
             self.args.topic
         );

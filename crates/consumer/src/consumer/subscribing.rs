@@ -30,12 +30,13 @@ pub(super) struct Subscribing {
 impl Consumer {
     /// Joins the group and reads its share of these topics: `"orders"`, `["orders", "returns"]`, a
     /// `&Vec<String>` ([`OneOrMany`]). Replaces an earlier subscription; an empty list unsubscribes. The
-    /// consumer waits for a topic that does not exist.
+    /// consumer waits for a topic that does not exist. Records of a topic that the list leaves out are handed out
+    /// until the group has revoked its partitions.
     ///
     /// # Errors
-    /// `Misuse` without a `group.id`, while partitions are assigned manually, and for a name that looks like
-    /// a pattern (`"^orders-"`): use [`subscribe_patterns`](Self::subscribe_patterns). `Closed` once a
-    /// [`Handle`](crate::Handle) has begun to close the consumer.
+    /// `Misuse` without a `group.id`, while partitions are assigned manually, for an empty name, and for one
+    /// that looks like a pattern (`"^orders-"`): use [`subscribe_patterns`](Self::subscribe_patterns). `Closed`
+    /// once a [`Handle`](crate::Handle) has begun to close the consumer.
     pub async fn subscribe<S>(&mut self, topics: impl OneOrMany<Topic, S>) -> Result<()> {
         let topics = topics.into_items();
         if topics.is_empty() {
@@ -46,6 +47,11 @@ impl Consumer {
             return Err(Error::misuse(format!(
                 "`{pattern}` is a pattern, not a topic name: subscribe to it with subscribe_patterns, where the whole name has to match (`^orders-` is `orders-.*`)"
             )));
+        }
+        if topics.iter().any(|topic| topic.as_str().trim().is_empty()) {
+            return Err(Error::misuse(
+                "cannot subscribe to a topic without a name: is a setting or a variable empty?",
+            ));
         }
         let names = topics.iter().cloned().collect();
         self.subscribe_to(Subscription::Topics(topics), names).await
@@ -100,8 +106,9 @@ impl Consumer {
     /// Reads these partitions, with or without a group, and no others: `("orders", 0)`, `("orders", 0, 42)`,
     /// `[(&partition, StartAt::Earliest)]` ([`Assign`], [`OneOrMany`]). Partitions that were assigned before
     /// keep their position, whatever start is given ([`seek`](Self::seek) moves them). For partitions that
-    /// are no longer assigned, what is finished is committed first if `enable.auto.commit` is on. There is no
-    /// coordination: another consumer may read the same partitions.
+    /// are no longer assigned, what is finished is committed first if `enable.auto.commit` is on. An empty list
+    /// unsubscribes, as in Java. There is no coordination: another consumer may read the same partitions. A
+    /// partition that does not exist is waited for.
     ///
     /// # Errors
     /// `Misuse` while topics are subscribed to; and an error if what was finished could not be committed: the
@@ -109,6 +116,9 @@ impl Consumer {
     pub async fn assign<S>(&mut self, partitions: impl OneOrMany<Assign, S>) -> Result<()> {
         let partitions: Vec<_> = partitions.into_items().into_iter().map(Assign::into_parts).collect();
         self.check_not_closing()?;
+        if partitions.is_empty() {
+            return self.unsubscribe().await;
+        }
         self.finish_leaving().await?;
         self.take_fatal_errors();
         let committed = self.commit_what_goes(&partitions).await;

@@ -1,4 +1,4 @@
-//! Topics that are wanted by name and do not exist.
+//! Topics that are wanted by name, and partitions that are assigned, and that do not exist.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,54 +8,63 @@ use std::{
 use offtake_machine::{Cluster, Topic};
 use offtake_wire::ErrorCode;
 
-/// How long a topic may be missing before it is reported: it may be about to be created.
+/// How long a topic or a partition may be missing before it is reported: it may be about to be created.
 const REPORT_AFTER: Duration = Duration::from_secs(5);
 
-/// A wrong topic name, or the address of another cluster, is the most frequent mistake of a first day.
-/// Waiting for the topic is still right, since it may be created.
-#[derive(Debug, Default)]
-pub(super) struct MissingTopics(BTreeMap<Topic, Missing>);
+/// A wrong name or number, or the address of another cluster, is the most frequent mistake of a first day.
+/// Waiting is still right, since the topic or the partition may be created.
+#[derive(Debug)]
+pub(super) struct Missing<T>(BTreeMap<T, Since>);
 
 #[derive(Clone, Copy, Debug)]
-struct Missing {
+struct Since {
     since: Instant,
     is_reported: bool,
 }
 
 /// The changes to report.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct MissingChanges {
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct MissingChanges<T> {
     /// Have been missing for long; each reported once until it exists.
-    pub(super) missing: Vec<Topic>,
+    pub(super) missing: Vec<T>,
     /// Were reported as missing, and exist now.
-    pub(super) found: BTreeSet<Topic>,
+    pub(super) found: BTreeSet<T>,
 }
 
-impl MissingTopics {
-    /// Looks for these topics in a new view of the cluster.
+impl<T> Default for Missing<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<T: Ord + Clone> Missing<T> {
+    /// Looks for these in a new view of the cluster.
     pub(super) fn look<'a>(
         &mut self,
         now: Instant,
-        wanted: impl Iterator<Item = &'a Topic>,
-        cluster: &Cluster,
-    ) -> MissingChanges {
+        wanted: impl Iterator<Item = &'a T>,
+        is_missing: impl Fn(&T) -> bool,
+    ) -> MissingChanges<T>
+    where
+        T: 'a,
+    {
         let before = std::mem::take(&mut self.0);
         let mut found = BTreeSet::new();
-        for topic in wanted {
-            let missing = before.get(topic).copied();
-            if is_missing(topic, cluster) {
-                let missing = missing.unwrap_or(Missing { since: now, is_reported: false });
-                self.0.insert(topic.clone(), missing);
+        for one in wanted {
+            let missing = before.get(one).copied();
+            if is_missing(one) {
+                let missing = missing.unwrap_or(Since { since: now, is_reported: false });
+                self.0.insert(one.clone(), missing);
             } else if missing.is_some_and(|missing| missing.is_reported) {
-                found.insert(topic.clone());
+                found.insert(one.clone());
             }
         }
         let late = self.0.iter_mut().filter(|(_, missing)| {
             !missing.is_reported && now.saturating_duration_since(missing.since) >= REPORT_AFTER
         });
-        let late = late.map(|(topic, missing)| {
+        let late = late.map(|(one, missing)| {
             missing.is_reported = true;
-            topic.clone()
+            one.clone()
         });
         MissingChanges { missing: late.collect(), found }
     }
@@ -87,13 +96,22 @@ mod tests {
         Cluster { topics: [(Topic::from("ordrs"), info)].into(), ..Cluster::default() }
     }
 
+    fn look_for(
+        missing: &mut Missing<Topic>,
+        at: Instant,
+        wanted: &[Topic],
+        cluster: &Cluster,
+    ) -> MissingChanges<Topic> {
+        missing.look(at, wanted.iter(), |topic| is_missing(topic, cluster))
+    }
+
     #[test]
     fn seam14_a_topic_that_stays_away_is_told_once_until_it_has_been_there() {
-        let mut missing = MissingTopics::default();
+        let mut missing = Missing::default();
         let began = crate::clock::now();
         let mut look = |seconds, error| {
             let wanted = [Topic::from("ordrs")];
-            let looked = missing.look(began + Duration::from_secs(seconds), wanted.iter(), &shows(error));
+            let looked = look_for(&mut missing, began + Duration::from_secs(seconds), &wanted, &shows(error));
             (looked.missing.len(), looked.found.len())
         };
         let gone = ErrorCode::UnknownTopicOrPartition;
@@ -108,14 +126,14 @@ mod tests {
 
     #[test]
     fn seam14_a_full_listing_without_it_says_so_too_and_what_is_wanted_no_more_is_forgotten() {
-        let mut missing = MissingTopics::default();
+        let mut missing = Missing::default();
         let began = crate::clock::now();
         let nothing = Cluster { lists_all: true, ..Cluster::default() };
         let wanted = [Topic::from("ordrs")];
-        let none = MissingChanges::default();
-        assert_eq!(missing.look(began, wanted.iter(), &nothing), none);
-        assert_eq!(missing.look(began, [].iter(), &nothing), none);
-        assert_eq!(missing.look(began + REPORT_AFTER, wanted.iter(), &nothing), none);
-        assert_eq!(missing.look(began + 2 * REPORT_AFTER, wanted.iter(), &nothing).missing, wanted);
+        let none = MissingChanges { missing: Vec::new(), found: BTreeSet::new() };
+        assert_eq!(look_for(&mut missing, began, &wanted, &nothing), none);
+        assert_eq!(look_for(&mut missing, began, &[], &nothing), none);
+        assert_eq!(look_for(&mut missing, began + REPORT_AFTER, &wanted, &nothing), none);
+        assert_eq!(look_for(&mut missing, began + 2 * REPORT_AFTER, &wanted, &nothing).missing, wanted);
     }
 }

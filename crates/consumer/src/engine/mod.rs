@@ -33,14 +33,16 @@ use std::{
 
 use offtake_fetch::Fetcher;
 use offtake_group::{GroupMembership, Member, Stage, Strategy};
-use offtake_machine::{BrokerId, CallId, Coordinator, Metadata, Target, Token, TopicPartition, Transmit};
+use offtake_machine::{
+    BrokerId, CallId, Coordinator, Metadata, Target, Token, Topic, TopicPartition, Transmit,
+};
 use offtake_net::Lane;
 use offtake_offsets::Offsets;
 
 use self::{
     lookups::Lookups,
     membership_log::MembershipLog,
-    missing::MissingTopics,
+    missing::Missing,
     outbox::Outbox,
     ownership::Ownership,
     poll_watch::PollWatch,
@@ -124,7 +126,8 @@ pub(crate) struct Engine {
     fetch: Fetcher,
 
     subscriptions: Subscriptions,
-    missing: MissingTopics,
+    missing_topics: Missing<Topic>,
+    missing_partitions: Missing<TopicPartition>,
     ownership: Ownership,
     waiters: Waiters,
     reachability: Reachability,
@@ -194,7 +197,8 @@ impl Engine {
             offsets: Offsets::new(machine_config::offsets(&config, seed ^ 2, (now, wall_ms))),
             fetch: Fetcher::new(machine_config::fetch(&config, seed ^ 3)),
             subscriptions: Subscriptions::none(),
-            missing: MissingTopics::default(),
+            missing_topics: Missing::default(),
+            missing_partitions: Missing::default(),
             ownership: Ownership::default(),
             waiters: Waiters::new(Lookups::new(&config)),
             reachability: Reachability::default(),

@@ -3,14 +3,15 @@
 use std::{collections::BTreeSet, time::Instant};
 
 use offtake_group::Member;
-use offtake_machine::{Cluster, Topic};
+use offtake_machine::{Cluster, Topic, TopicPartition};
 use offtake_wire::ErrorCode;
 use regex::Regex;
 
 use super::{
     Engine,
     lookups::{self, Known},
-    missing::MissingChanges,
+    missing::{MissingChanges, is_missing},
+    waiters,
 };
 use crate::{command::Subscription, config::GroupProtocol, event::Event};
 
@@ -74,7 +75,8 @@ impl Engine {
         }
         let wanted: BTreeSet<_> = self.ownership.partitions().map(|partition| &partition.topic).collect();
         let wanted = wanted.into_iter().chain(self.subscriptions.names());
-        let MissingChanges { missing, found } = self.missing.look(now, wanted, &cluster);
+        let MissingChanges { missing, found } =
+            self.missing_topics.look(now, wanted, |topic| is_missing(topic, &cluster));
         for topic in found {
             tracing::info!(%topic, "the topic exists now");
         }
@@ -83,6 +85,7 @@ impl Engine {
             tracing::warn!(%topic, "{error}; waiting for it");
             self.reporter.report(|| Event::Error(error));
         }
+        self.look_for_partitions(now, &cluster);
         if let Some(member) = &mut self.member {
             member.handle_cluster(now, &cluster);
         }
@@ -92,6 +95,25 @@ impl Engine {
         if matches!(self.subscriptions.kind(), Subscription::BrokerPattern(_)) {
             // The full listing may not be needed any more.
             self.want_topics(now);
+        }
+    }
+
+    /// Reports assigned partitions that their topics do not have.
+    fn look_for_partitions(&mut self, now: Instant, cluster: &Cluster) {
+        let missing = |partition: &TopicPartition| {
+            // A missing topic is reported as such.
+            let error =
+                (!is_missing(&partition.topic, cluster)).then(|| waiters::missing(partition, cluster));
+            error.flatten()
+        };
+        let assigned = self.ownership.partitions();
+        let looked = self.missing_partitions.look(now, assigned, |partition| missing(partition).is_some());
+        for partition in looked.found {
+            tracing::info!(%partition, "the partition exists now");
+        }
+        for (partition, error) in looked.missing.iter().filter_map(|it| Some((it, missing(it)?))) {
+            tracing::warn!(%partition, "{error}; waiting for it");
+            self.reporter.report(|| Event::Error(error));
         }
     }
 

@@ -239,7 +239,8 @@ impl Listing {
     }
 }
 
-fn missing(partition: &TopicPartition, cluster: &Cluster) -> Option<Error> {
+/// The error for a partition that does not exist, as far as the cluster is known.
+pub(super) fn missing(partition: &TopicPartition, cluster: &Cluster) -> Option<Error> {
     const UNKNOWN: ErrorCode = ErrorCode::UnknownTopicOrPartition;
     let no_topic = || Some(lookups::refused(&partition.topic, UNKNOWN).with_partition(partition.clone()));
     match cluster.topics.get(&partition.topic) {
@@ -249,8 +250,9 @@ fn missing(partition: &TopicPartition, cluster: &Cluster) -> Option<Error> {
             UNKNOWN | ErrorCode::UnknownTopicId => no_topic(),
             ErrorCode::None if !info.partitions.contains_key(&partition.partition) => {
                 let count = info.partitions.len();
+                let partitions = if count == 1 { "partition" } else { "partitions" };
                 let message = format!(
-                    "{partition} does not exist: topic {} has {count} partitions, counted from 0",
+                    "{partition} does not exist: topic {} has {count} {partitions}, counted from 0",
                     partition.topic
                 );
                 Some(

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use offtake::{Builder, Consumer, ErrorKind, dial::InMemory};
+use offtake::{Builder, Consumer, ErrorKind, Event, StartAt, TopicPartition, dial::InMemory};
 use offtake_broker::{ApiKey, Cluster, Fault, FaultRule};
 use tokio::{runtime::Handle, time::Instant};
 
@@ -52,6 +52,59 @@ async fn minutes_of_waiting_take_no_time() {
     consumer.close(AN_HOUR).await.unwrap();
     assert!(began.0.elapsed() >= Duration::from_secs(600), "the clock says");
     assert!(began.1.elapsed() < Duration::from_secs(60), "no wall does");
+}
+
+/// The most frequent mistake: partitions are counted from 0. Nothing would ever come, and nothing would say why.
+#[tokio::test(start_paused = true)]
+async fn an_assigned_partition_that_does_not_exist_is_reported_and_waited_for() {
+    let cluster = Cluster::builder().topic("orders", 1).in_memory().start().await.unwrap();
+    let (told, events) = std::sync::mpsc::channel();
+    let mut consumer = inside(&cluster).events(move |event| told.send(event).unwrap()).build().await.unwrap();
+    consumer.assign([("orders", 0, StartAt::Earliest), ("orders", 1, StartAt::Earliest)]).await.unwrap();
+    assert!(consumer.poll(Duration::from_secs(60)).await.unwrap().is_empty());
+    let errors: Vec<_> = events
+        .try_iter()
+        .filter_map(|event| match event {
+            Event::Error(error) => Some(error),
+            _ => None,
+        })
+        .collect();
+    let [error] = &errors[..] else { panic!("reported once: {errors:?}") };
+    assert_eq!((error.kind(), error.partition().unwrap().partition), (ErrorKind::UnknownTopic, 1));
+    assert!(error.to_string().contains("topic orders has 1 partition, counted from 0"), "{error}");
+    cluster.with(|model, _| model.add_partitions("orders", 2)).unwrap();
+    cluster.produce("orders", 1, None, Some(b"one")).unwrap();
+    assert_eq!(consumer.poll(AN_HOUR).await.unwrap().len(), 1);
+    consumer.close(AN_HOUR).await.unwrap();
+}
+
+/// A variable that is not set, for example. Java refuses it, too; the group would wait for ever.
+#[tokio::test(start_paused = true)]
+async fn a_topic_without_a_name_is_refused() {
+    let cluster = Cluster::builder().topic("orders", 1).in_memory().start().await.unwrap();
+    let mut consumer = inside(&cluster).build().await.unwrap();
+    for names in [vec![""], vec!["orders", " "]] {
+        assert_eq!(consumer.subscribe(names).await.unwrap_err().kind(), ErrorKind::Misuse);
+    }
+    assert!(consumer.subscription().is_empty());
+    consumer.close(AN_HOUR).await.unwrap();
+}
+
+/// As in Java.
+#[tokio::test(start_paused = true)]
+async fn an_empty_assignment_unsubscribes() {
+    let cluster = Cluster::builder().topic("orders", 1).in_memory().start().await.unwrap();
+    cluster.produce("orders", 0, None, Some(b"one")).unwrap();
+    let mut consumer = inside(&cluster).build().await.unwrap();
+    let nothing = Vec::<TopicPartition>::new;
+    consumer.assign(("orders", 0, StartAt::Earliest)).await.unwrap();
+    assert_eq!(consumer.subscribe("orders").await.unwrap_err().kind(), ErrorKind::Misuse);
+    consumer.assign(nothing()).await.unwrap();
+    consumer.subscribe("orders").await.unwrap();
+    assert_eq!(consumer.poll(AN_HOUR).await.unwrap().len(), 1);
+    consumer.assign(nothing()).await.unwrap();
+    assert!(consumer.subscription().is_empty() && consumer.assignment().is_empty());
+    consumer.close(AN_HOUR).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -434,7 +434,11 @@ fn verdict(
         // The batch is already in the leader's log.
         code if code.is_retriable() => Verdict::Again {
             trouble: why(),
-            may_be_written: !matches!(code, ErrorCode::NotEnoughReplicas | ErrorCode::CorruptMessage),
+            // Brokers return these before they append anything: for a deleted topic, for example.
+            may_be_written: !matches!(
+                code,
+                ErrorCode::NotEnoughReplicas | ErrorCode::CorruptMessage | ErrorCode::UnknownTopicId
+            ),
             is_stale: true,
             is_soon: false,
         },

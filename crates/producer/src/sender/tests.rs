@@ -406,6 +406,25 @@ fn a_leader_whose_address_cannot_be_one_is_looked_up() {
     }
 }
 
+/// A deleted topic, for example: it is not in doubt whether its records were written.
+#[test]
+fn what_a_broker_refuses_before_it_appends_is_not_written() {
+    for (code, kind) in [
+        (ErrorCode::UnknownTopicId, ErrorKind::Timeout),
+        (ErrorCode::NotEnoughReplicas, ErrorKind::Timeout),
+        (ErrorCode::NotEnoughReplicasAfterAppend, ErrorKind::OutcomeUnknown),
+        (ErrorCode::NotLeaderOrFollower, ErrorKind::OutcomeUnknown),
+    ] {
+        let mut world = World::new(1, false);
+        (world.sender.config.retries, world.sender.config.delivery_timeout) = (0, Duration::from_secs(120));
+        world.send();
+        world.transmit();
+        let told = PartitionProduceResponse { error_code: code, ..Default::default() };
+        world.answer_with(of_topic("orders", Uuid::ZERO, told), Vec::new());
+        assert_eq!(world.end(), [Err(kind)], "{code:?}");
+    }
+}
+
 #[test]
 fn what_was_not_sent_was_no_attempt_and_is_not_written() {
     let mut world = World::new(1, false);
