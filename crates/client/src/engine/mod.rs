@@ -82,6 +82,11 @@ pub trait Engine {
     /// A broker's address that came from elsewhere than the metadata.
     fn poll_found_broker(&mut self) -> Option<(BrokerId, String, u16)>;
 
+    /// A broker that will be sent a request on this lane soon, so that the connection can be made meanwhile.
+    fn poll_dial(&mut self) -> Option<(BrokerId, Lane)> {
+        None
+    }
+
     /// The tag of a call that is not to be sent any more, if it has not been sent yet.
     fn poll_withdrawal(&mut self) -> Option<u64>;
 

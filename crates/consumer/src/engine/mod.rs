@@ -7,6 +7,7 @@
 //! A partition is always in exactly one hand: waiting in `offsets`, flowing in `fetch`, or gone.
 
 mod commands;
+mod dials;
 mod driven;
 mod events;
 mod lookups;
@@ -38,6 +39,7 @@ use offtake_net::Lane;
 use offtake_offsets::Offsets;
 
 use self::{
+    dials::Dials,
     lookups::Lookups,
     membership_log::MembershipLog,
     missing::MissingTopics,
@@ -135,6 +137,7 @@ pub(crate) struct Engine {
     next_tag: u64,
     /// Tags of calls that are not to be sent any more.
     withdrawals: Vec<u64>,
+    dials: Dials,
     /// The group will not have us; only the application's next word changes that (FAILURES G1, D10).
     group_failed: bool,
     /// A fatal error was told that ends when the coordinator, or any broker, answers.
@@ -200,6 +203,7 @@ impl Engine {
             routes: BTreeMap::new(),
             next_tag: 0,
             withdrawals: Vec::new(),
+            dials: Dials::default(),
             group_failed: false,
             is_refused: false,
             polled: None,
@@ -276,6 +280,7 @@ impl Engine {
             (partition, at, id)
         });
         self.offsets.assign_by_id(now, new);
+        self.dials.begin(&names, self.metadata.cluster());
         let committed_only = self.config.isolation_level == IsolationLevel::ReadCommitted;
         let mut added = Vec::with_capacity(names.len());
         for partition in names {

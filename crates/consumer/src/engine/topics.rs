@@ -86,6 +86,7 @@ impl Engine {
         }
         self.fetch.handle_cluster(now, &cluster);
         self.offsets.handle_cluster(now, &cluster);
+        self.dials.find_leaders(&cluster, |partition| self.ownership.contains(partition));
         self.answer_lookups(now);
         if matches!(self.subscriptions.kind(), Subscription::BrokerPattern(_)) {
             // The listing may have served its purpose.
