@@ -20,7 +20,7 @@ use crate::{
     ledger::Refusal,
     ledgers::{Ledgers, Positions},
     passed::Passed,
-    records::RecordPosition,
+    records::{Delivered, RecordPosition},
 };
 
 /// Who says what is finished.
@@ -69,14 +69,9 @@ impl Progress {
             Finishing::Each(ledgers) => parts.iter_mut().for_each(|part| part.enter(ledgers)),
             Finishing::ByStore => {}
             Finishing::ByPoll => {
-                for part in parts {
-                    let place = part.record_position();
-                    // A partition's later run supersedes its earlier one.
-                    match self.handed.last_mut().filter(|last| last.partition == place.partition) {
-                        Some(last) => *last = place,
-                        None => self.handed.push(place),
-                    }
-                }
+                // A partition's later run supersedes its earlier one.
+                let runs = parts.chunk_by(|part, next| part.topic_partition() == next.topic_partition());
+                self.handed.extend(runs.filter_map(<[P]>::last).map(Delivered::record_position));
             }
         }
     }

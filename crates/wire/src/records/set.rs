@@ -120,6 +120,7 @@ impl Batch {
     }
 
     /// The same, for a batch that is not needed any more.
+    #[inline]
     pub fn into_payload(self, decompressor: &mut Decompressor) -> Result<Payload, RecordError> {
         match self {
             Self::V2(batch) => Payload::open(batch, decompressor),
@@ -261,6 +262,7 @@ impl Batches {
         }
     }
 
+    #[inline]
     fn advance(&mut self) -> Result<Option<Batch>, RecordError> {
         let batch = match frame(&self.rest)? {
             Framed::CutShort { base, need } if self.previous.is_none() && !self.rest.is_empty() => {
@@ -288,6 +290,7 @@ impl Batches {
 impl Iterator for Batches {
     type Item = Result<Batch, RecordError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.failed {
             return None;
