@@ -20,7 +20,7 @@ use crate::{
     ledger::Refusal,
     ledgers::{Ledgers, Positions},
     passed::Passed,
-    records::RecordPosition,
+    records::{Delivered, RecordPosition},
 };
 
 /// How records are finished.
@@ -69,14 +69,9 @@ impl Progress {
             Finishing::Each(ledgers) => parts.iter_mut().for_each(|part| part.enter(ledgers)),
             Finishing::ByStore => {}
             Finishing::ByPoll => {
-                for part in parts {
-                    let place = part.record_position();
-                    // A later run of a partition replaces its earlier one.
-                    match self.handed.last_mut().filter(|last| last.partition == place.partition) {
-                        Some(last) => *last = place,
-                        None => self.handed.push(place),
-                    }
-                }
+                // A later run of a partition replaces its earlier one.
+                let runs = parts.chunk_by(|part, next| part.topic_partition() == next.topic_partition());
+                self.handed.extend(runs.filter_map(<[P]>::last).map(Delivered::record_position));
             }
         }
     }

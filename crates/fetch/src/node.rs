@@ -15,7 +15,7 @@ const IDLE_BACKOFF: Duration = Duration::from_millis(20);
 const MAX_IDLE_BACKOFF: Duration = Duration::from_millis(500);
 
 /// `max_bytes` of the first request to a broker, and the factor by which it grows with each response that brings records.
-const FIRST_REQUEST_BYTES: usize = 256 << 10;
+const FIRST_REQUEST_BYTES: usize = 64 << 10;
 const REQUEST_GROWTH: usize = 4;
 
 #[derive(Debug)]

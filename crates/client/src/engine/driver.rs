@@ -151,6 +151,9 @@ fn drain<E: Engine>(engine: &mut E, io: &mut Io, outputs: &mut impl Outputs<E::O
         while let Some((broker, host, port)) = engine.poll_found_broker() {
             io.learn_broker(broker, &host, port);
         }
+        while let Some((broker, lane)) = engine.poll_dial() {
+            io.dial(broker, lane);
+        }
         while let Some(tag) = engine.poll_withdrawal() {
             io.withdraw(tag);
         }

@@ -84,6 +84,11 @@ pub trait Engine {
     /// A broker's address from a source other than the metadata.
     fn poll_found_broker(&mut self) -> Option<(BrokerId, String, u16)>;
 
+    /// A broker that will soon be sent a request on this lane, so that the connection can be made ahead.
+    fn poll_dial(&mut self) -> Option<(BrokerId, Lane)> {
+        None
+    }
+
     /// The tag of a call that should not be sent any more, if it has not been sent yet.
     fn poll_withdrawal(&mut self) -> Option<u64>;
 

@@ -105,6 +105,13 @@ impl Io {
         }
     }
 
+    /// A carrier has no connections that have to be made.
+    pub(super) fn dial(&mut self, broker: BrokerId, lane: Lane) {
+        if let Self::Net(net) = self {
+            net.dial(broker, lane);
+        }
+    }
+
     pub(super) fn forget_brokers(&mut self) {
         match self {
             Self::Net(net) => net.forget_brokers(),

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, iter::Peekable};
 
 use offtake_fetch::{ReadBatches, VisibleBatches};
-use offtake_wire::records::{self as wire, Batch, Crc, Decompressor, Payload, RecordError};
+use offtake_wire::records::{Batch, Crc, Decompressor, Payload, PayloadPosition, RecordError, RecordSlice};
 
 use super::prefetch::{Counted, OpenBytes};
 
@@ -24,10 +24,21 @@ pub(super) struct ChunkBatches {
 #[derive(Debug)]
 pub(super) struct OpenBatch {
     pub(super) payload: Payload,
-    pub(super) at: wire::PayloadPosition,
+    pub(super) at: PayloadPosition,
     pub(super) leader_epoch: Option<i32>,
+    /// Its next records, if they were checked ahead.
+    pub(super) checked: Option<Box<CheckedRecords>>,
     /// Its share of the open-ahead limit, while it is open ahead.
-    pub(super) _counted: Option<Counted>,
+    pub(super) counted: Option<Counted>,
+}
+
+/// The result of [`Payload::into_slice`], ahead of the poll that hands it out.
+#[derive(Debug)]
+pub(super) struct CheckedRecords {
+    pub(super) slice: RecordSlice,
+    pub(super) failed: Option<RecordError>,
+    /// The position after these records.
+    pub(super) behind: PayloadPosition,
 }
 
 /// The next item of a chunk.
@@ -35,6 +46,27 @@ pub(super) struct OpenBatch {
 pub(super) enum Upcoming {
     Opened(OpenBatch),
     Packed(Batch),
+}
+
+impl OpenBatch {
+    /// Up to `most` records; why none follow, if that is an error; and the batch, if more of it follow.
+    #[inline]
+    pub(super) fn take(self, most: usize) -> (RecordSlice, Option<RecordError>, Option<Self>) {
+        let (slice, failed, at) = match self.checked {
+            Some(checked) if checked.slice.len() <= most => (checked.slice, checked.failed, checked.behind),
+            _ => {
+                let mut at = self.at;
+                let (slice, failed) = self.payload.into_slice(&mut at, most);
+                (slice, failed, at)
+            }
+        };
+        let has_more = failed.is_none() && slice.payload().count_from(at) > 0;
+        let rest = has_more.then(|| {
+            let payload = slice.payload().clone();
+            Self { payload, at, leader_epoch: self.leader_epoch, checked: None, counted: self.counted }
+        });
+        (slice, failed, rest)
+    }
 }
 
 impl ChunkBatches {
@@ -50,12 +82,13 @@ impl ChunkBatches {
 
     /// Whether anything is left to open.
     pub(super) fn has_unopened(&mut self) -> bool {
-        let from = self.from;
-        let has_none = |batch: &Result<Batch, RecordError>| {
-            batch.as_ref().is_ok_and(|batch| batch.next_offset() <= from || batch.is_header_only())
-        };
-        while self.batches.next_if(has_none).is_some() {}
-        self.batches.peek().is_some()
+        loop {
+            match self.batches.peek() {
+                Some(Ok(batch)) if batch.next_offset() <= self.from || batch.is_header_only() => {}
+                next => return next.is_some(),
+            }
+            self.batches.next();
+        }
     }
 
     /// The next batch with records at or above the position, opened.
@@ -83,15 +116,24 @@ impl ChunkBatches {
         }
     }
 
-    /// Opens the next batch, to be handed out later. False if nothing is left to open.
-    pub(super) fn open_ahead(&mut self, decompressor: &mut Decompressor, open: &OpenBytes) -> bool {
+    /// Opens the next batch, to be handed out later, and checks up to `most` of its records, so that the thread that opens it has
+    /// read its memory once and the application need not. False if nothing is left to open.
+    pub(super) fn open_ahead(
+        &mut self,
+        decompressor: &mut Decompressor,
+        most: usize,
+        open: &OpenBytes,
+    ) -> bool {
         if self.failed.is_some() || !self.has_unopened() {
             return false;
         }
         match self.open_next(decompressor) {
             Ok(batch) => self.opened.extend(batch.map(|batch| {
-                let counted = open.count(batch.payload.as_bytes().len());
-                OpenBatch { _counted: Some(counted), ..batch }
+                let mut behind = batch.at;
+                let (slice, failed) = batch.payload.take(&mut behind, most);
+                let bytes = batch.payload.as_bytes().len().saturating_add(size_of_val(slice.rows()));
+                let checked = Box::new(CheckedRecords { slice, failed, behind });
+                OpenBatch { checked: Some(checked), counted: Some(open.count(bytes)), ..batch }
             })),
             Err(failed) => self.failed = Some(failed),
         }
@@ -122,6 +164,6 @@ impl ChunkBatches {
         // A fetch may begin in the middle of a batch (FAILURES J8).
         records.skip_to(self.from)?;
         let at = records.at();
-        Ok(Some(OpenBatch { at, leader_epoch, payload, _counted: None }))
+        Ok(Some(OpenBatch { at, leader_epoch, payload, checked: None, counted: None }))
     }
 }

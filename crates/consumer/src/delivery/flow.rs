@@ -165,23 +165,23 @@ impl Flow {
         loop {
             self.pass(partition, opening);
             let Some(open) = &mut self.open else { return Ok(self.next_without_record()) };
-            let Some(batch) = &mut open.batch else {
-                if let Some(failed) = open.failed {
-                    return Err(failed);
-                }
-                match open.reader.next_opened(opening.crc, opening.decompressor) {
-                    Ok(batch) => open.batch = batch,
-                    Err(failed) => open.failed = Some(failed),
-                }
-                continue;
+            let upcoming = match (open.batch.take(), open.failed) {
+                (Some(batch), _) => Ok(Some(batch)),
+                (None, Some(failed)) => return Err(failed),
+                (None, None) => open.reader.next_opened(opening.crc, opening.decompressor),
             };
-            let (slice, failed) = batch.payload.take(&mut batch.at, most);
-            let next = Position { offset: slice.next_offset(), epoch: batch.leader_epoch };
+            let batch = match upcoming {
+                Ok(Some(batch)) => batch,
+                Ok(None) => continue,
+                Err(failed) => {
+                    open.failed = Some(failed);
+                    continue;
+                }
+            };
             let leader_epoch = batch.leader_epoch;
-            if failed.is_some() || batch.payload.count_from(batch.at) == 0 {
-                open.batch = None;
-                open.failed = failed;
-            }
+            let (slice, failed, rest) = batch.take(most);
+            let next = Position { offset: slice.next_offset(), epoch: leader_epoch };
+            (open.batch, open.failed) = (rest, failed);
             if slice.is_empty() {
                 continue;
             }

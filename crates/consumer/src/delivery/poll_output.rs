@@ -25,6 +25,8 @@ pub(crate) trait PollOutput: Default {
 
 /// Consecutive records of one partition.
 pub(crate) trait Part: Delivered + Sized {
+    /// The partition of the records.
+    fn topic_partition(&self) -> &TopicPartition;
     /// How many records count against `max.poll.records`.
     fn records(&self) -> usize;
     /// Enters the records into the ledgers, which from here on track which of them are finished.
@@ -83,6 +85,10 @@ impl PollOutput for Batches {
 }
 
 impl Part for PartitionRecords {
+    fn topic_partition(&self) -> &TopicPartition {
+        &self.partition
+    }
+
     fn records(&self) -> usize {
         self.len()
     }
@@ -102,6 +108,10 @@ impl Part for PartitionRecords {
 }
 
 impl Part for RecordBatch {
+    fn topic_partition(&self) -> &TopicPartition {
+        &self.partition
+    }
+
     fn records(&self) -> usize {
         self.count()
     }

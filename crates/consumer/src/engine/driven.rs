@@ -6,7 +6,7 @@ use std::{
 };
 
 use offtake_group::Member;
-use offtake_machine::{Answer, BrokerId, CallError, Cluster, Coordinator, Transmit, earliest};
+use offtake_machine::{Answer, BrokerId, CallError, Cluster, Coordinator, Target, Transmit, earliest};
 use offtake_net::Lane;
 use tokio::runtime;
 
@@ -159,12 +159,19 @@ impl offtake_client::engine::Engine for Engine {
         self.reachability.next_found()
     }
 
+    fn poll_dial(&mut self) -> Option<(BrokerId, Lane)> {
+        self.dials.next()
+    }
+
     fn poll_withdrawal(&mut self) -> Option<u64> {
         self.withdrawals.pop()
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<(u64, Lane, Transmit)> {
         let (machine, lane, transmit) = self.next_transmit(now)?;
+        if let (Lane::Join, Target::Broker(coordinator)) = (lane, transmit.to) {
+            self.dials.join(coordinator);
+        }
         self.next_tag = self.next_tag.wrapping_add(1);
         wire_log::request(self.config.client.sent_client_id(), self.next_tag, machine, &transmit);
         self.routes.insert(self.next_tag, Route { machine, id: transmit.id, to: transmit.to, lane });

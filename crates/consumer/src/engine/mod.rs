@@ -7,6 +7,7 @@
 //! A partition is always in exactly one place: waiting in `offsets`, being read in `fetch`, or removed.
 
 mod commands;
+mod dials;
 mod driven;
 mod events;
 mod lookups;
@@ -40,6 +41,7 @@ use offtake_net::Lane;
 use offtake_offsets::Offsets;
 
 use self::{
+    dials::Dials,
     lookups::Lookups,
     membership_log::MembershipLog,
     missing::Missing,
@@ -138,6 +140,7 @@ pub(crate) struct Engine {
     next_tag: u64,
     /// Tags of calls that should not be sent any more.
     withdrawals: Vec<u64>,
+    dials: Dials,
     /// The group refuses us; only a new call of the application changes that (FAILURES G1, D10).
     group_failed: bool,
     /// A fatal error was reported that ends when the coordinator, or any broker, responds.
@@ -206,6 +209,7 @@ impl Engine {
             routes: BTreeMap::new(),
             next_tag: 0,
             withdrawals: Vec::new(),
+            dials: Dials::default(),
             group_failed: false,
             is_refused: false,
             polled: None,
@@ -284,6 +288,7 @@ impl Engine {
             (partition, at, id)
         });
         self.offsets.assign_by_id(now, new);
+        self.dials.begin(&names, self.metadata.cluster());
         let committed_only = self.config.isolation_level == IsolationLevel::ReadCommitted;
         let mut added = Vec::with_capacity(names.len());
         for partition in names {

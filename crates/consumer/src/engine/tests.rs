@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use offtake_client::engine::Engine as _;
 use offtake_group::RevocationId;
-use offtake_machine::{Position, Topic};
+use offtake_machine::{Answer, Position, Topic};
+use offtake_wire::{MetadataResponse, messages::metadata};
 use tokio::sync::oneshot;
 
 use super::*;
@@ -239,4 +240,39 @@ fn l8_a_seek_stops_what_flows_and_what_waited_to_be_said_of_it() {
     assert_eq!(seek(orders(0), -2).0, Err(ErrorKind::Misuse));
     assert_eq!(seek(orders(1), 5).0, Err(ErrorKind::NotOwned));
     assert_eq!(engine.ownership.partitions().count(), 1);
+}
+
+#[test]
+fn whoever_will_be_fetched_from_is_dialled_while_it_is_asked_where_partitions_start() {
+    let (mut engine, now) = engine(|builder| builder);
+    engine.assigned(now, &[0, 3]);
+    engine.assigned(now, &[0]);
+    assert_eq!(engine.poll_dial(), None, "no leader is known");
+    let (tag, ..) = engine.poll_transmit(now).unwrap();
+    let leader = |partition_index, leader_id| metadata::MetadataResponsePartition {
+        partition_index,
+        leader_id,
+        ..Default::default()
+    };
+    let response = MetadataResponse {
+        brokers: [1, 2, 3].map(broker).into(),
+        topics: vec![metadata::MetadataResponseTopic {
+            name: Some("orders".to_owned()),
+            partitions: vec![leader(0, 1), leader(1, 2), leader(2, 2), leader(3, 3)],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let answer = Answer { from: None, version: 13, memory: 0, response: response.into() };
+    engine.handle_answer(now, tag, Ok(answer));
+    drop(engine.outputs(now));
+    let dials = |engine: &mut Engine| std::iter::from_fn(|| engine.poll_dial()).collect::<Vec<_>>();
+    let both = |broker| [Lane::Control, Lane::Fetch].map(|lane| (BrokerId(broker), lane));
+    assert_eq!(dials(&mut engine), both(1), "the other partition is not read any more");
+    engine.assigned(now, &[0, 1, 2]);
+    assert_eq!(dials(&mut engine), both(2));
+}
+
+fn broker(node_id: i32) -> metadata::MetadataResponseBroker {
+    metadata::MetadataResponseBroker { node_id, host: "kafka".to_owned(), port: 9092, ..Default::default() }
 }

@@ -91,6 +91,7 @@ impl Engine {
         }
         self.fetch.handle_cluster(now, &cluster);
         self.offsets.handle_cluster(now, &cluster);
+        self.dials.find_leaders(&cluster, |partition| self.ownership.contains(partition));
         self.answer_lookups(now);
         if matches!(self.subscriptions.kind(), Subscription::BrokerPattern(_)) {
             // The full listing may not be needed any more.

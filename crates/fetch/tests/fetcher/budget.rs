@@ -137,9 +137,9 @@ fn the_first_answers_are_small_so_that_the_first_records_come_early() {
     let mut rig = Rig::new().topic("a", &[1; 20]);
     (0..20).for_each(|partition| rig.start("a", partition, 0));
     let mut asked = rig.ask();
-    assert_eq!(asked.request.max_bytes, 256 << 10);
+    assert_eq!(asked.request.max_bytes, 64 << 10);
     rig.answer_late(&asked, response(7, vec![("a", (0..20).map(nothing).collect())]));
-    for (offset, kibibytes) in [(0, 256), (1, 1024), (2, 4096), (3, 16384), (4, 16384)] {
+    for (offset, kibibytes) in [(0, 64), (1, 256), (2, 1024), (3, 4096), (4, 16384), (5, 16384)] {
         asked = rig.ask();
         assert_eq!(asked.request.max_bytes >> 10, kibibytes);
         rig.answer(&asked, response(7, vec![("a", vec![data(0, batch(offset, 1))])]));

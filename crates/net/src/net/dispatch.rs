@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::AtomicBool};
 
-use offtake_machine::{CallError, Target};
+use offtake_machine::{BrokerId, CallError, Target};
 use tokio::{
     sync::mpsc::{self, error::TrySendError},
     time::Instant,
@@ -15,7 +15,7 @@ use crate::{
     address::Address,
     address_state::AddressState,
     call::{Call, ConnectionInfo, Endpoint, Lane},
-    connection,
+    clock, connection,
     inbox::{Inbox, Reporter},
     route::{self, Candidate},
 };
@@ -50,6 +50,12 @@ impl Net {
             }
             Err(TrySendError::Full(back)) => self.refuse(back, "its queue is full".to_owned()),
         }
+    }
+
+    /// Makes the connection that calls to this broker will take on this lane, unless it is there or the broker's address is not known:
+    /// the first of them will not have to wait for it.
+    pub fn dial(&mut self, broker: BrokerId, lane: Lane) {
+        self.connection(clock::now(), (Endpoint::Broker(broker), lane));
     }
 
     /// The best candidate, of those not tried yet, for a call that any broker may answer.

@@ -105,6 +105,24 @@ async fn without_bootstrap_servers_a_call_to_anybody_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_that_is_dialled_ahead_is_there_for_the_first_call() {
+    let world = World::new();
+    world.broker(1);
+    let mut net = world.net(config(), &[("10.0.0.9", 9092)]);
+    net.dial(BrokerId(1), Lane::Control);
+    assert!(tokio::time::timeout(ms(100), net.next()).await.is_err());
+    assert!(world.dialled().is_empty(), "its address is not known");
+    net.update_brokers(&cluster(&[(1, "10.0.0.1", 9092)]));
+    for _ in 0..2 {
+        net.dial(BrokerId(1), Lane::Control);
+        assert!(tokio::time::timeout(ms(100), net.next()).await.is_err());
+        assert_eq!(world.dialled(), [1]);
+    }
+    net.call(broker(1), metadata()).await.unwrap();
+    assert_eq!(world.dialled(), [1]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a8_a_dead_address_of_a_name_costs_its_timeout_once() {
     let world = World::new();
     world.name("kafka", &[1, 2, 3]);

@@ -72,8 +72,9 @@ impl BatchHeader {
         }
     }
 
-    pub(super) fn parse(mut buf: &[u8]) -> Option<Self> {
-        let buf = &mut buf;
+    pub(super) fn parse(buf: &[u8]) -> Option<Self> {
+        // With its length known, no field is looked for behind the end.
+        let buf = &mut buf.first_chunk::<HEADER>()?.as_slice();
         let base_offset = varint::i64(buf)?;
         let batch_length = varint::i32(buf)?;
         let partition_leader_epoch = varint::i32(buf)?;
@@ -241,6 +242,7 @@ impl V2Batch {
     }
 
     /// Verifies `bytes`, which is exactly one batch of magic 2.
+    #[inline]
     pub(super) fn verify(bytes: Bytes, crc: Crc) -> Result<Self, RecordError> {
         let Some(header) = BatchHeader::parse(&bytes) else {
             return Err(RecordError::new(0, 0, RecordFault::BatchLength(0)));
@@ -279,6 +281,7 @@ impl V2Batch {
     }
 
     /// The same without copying.
+    #[inline]
     pub(super) fn into_raw_records(mut self) -> Bytes {
         self.bytes.advance(HEADER.min(self.bytes.len()));
         self.bytes

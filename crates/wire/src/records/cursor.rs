@@ -30,17 +30,20 @@ pub struct Payload {
 
 impl Payload {
     /// Decompresses `batch`; uncompressed records are not copied.
+    #[inline]
     pub(super) fn open(batch: V2Batch, decompressor: &mut Decompressor) -> Result<Self, RecordError> {
-        let header = *batch.header();
         let raw = batch.raw_records();
         let bytes = match batch.compression() {
             // Nothing was compressed, because a codec may have no form for empty data.
-            _ if header.count() == 0 && raw.is_empty() => batch.into_raw_records(),
-            Compression::None => batch.into_raw_records(),
-            codec => decompressor
-                .decompress(codec, raw, Lz4Checksum::Required)
-                .map_err(|error| header.error(error.into()))?,
+            _ if batch.count() == 0 && raw.is_empty() => None,
+            Compression::None => None,
+            codec => {
+                let unpacked = decompressor.decompress(codec, raw, Lz4Checksum::Required);
+                Some(unpacked.map_err(|error| batch.header().error(error.into()))?)
+            }
         };
+        let header = *batch.header();
+        let bytes = bytes.unwrap_or_else(|| batch.into_raw_records());
         Ok(Self {
             bytes,
             base_offset: header.base_offset(),
@@ -72,6 +75,12 @@ impl Payload {
     /// Takes up to `most` records and moves `at` after them. The error, if any, belongs to the record after the slice, and is
     /// returned again by the next call.
     pub fn take(&self, at: &mut PayloadPosition, most: usize) -> (RecordSlice, Option<RecordError>) {
+        self.clone().into_slice(at, most)
+    }
+
+    /// The same, without cloning the payload.
+    #[inline]
+    pub fn into_slice(self, at: &mut PayloadPosition, most: usize) -> (RecordSlice, Option<RecordError>) {
         let mut records = self.records_from(*at);
         let most = most.min(records.left as usize);
         let mut rows = Rows::Few(None);
@@ -92,7 +101,8 @@ impl Payload {
             error = records.next().and_then(Result::err);
         }
         *at = records.at();
-        (RecordSlice { payload: self.clone(), rows, to: *at }, error)
+        let next_offset = self.next_offset_at(*at);
+        (RecordSlice { payload: self, rows, next_offset }, error)
     }
 
     /// The first offset of the batch.
@@ -368,7 +378,7 @@ impl std::iter::FusedIterator for Records<'_> {}
 pub struct RecordSlice {
     payload: Payload,
     rows: Rows,
-    to: PayloadPosition,
+    next_offset: i64,
 }
 
 #[derive(Debug, Clone)]
@@ -391,7 +401,7 @@ impl RecordSlice {
 
     /// The next offset after the slice: the one after the batch if the slice reaches the last record.
     pub fn next_offset(&self) -> i64 {
-        self.payload.next_offset_at(self.to)
+        self.next_offset
     }
 
     /// The payload that it belongs to.

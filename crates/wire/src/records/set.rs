@@ -118,6 +118,7 @@ impl Batch {
     }
 
     /// The same, for a batch that is no longer needed.
+    #[inline]
     pub fn into_payload(self, decompressor: &mut Decompressor) -> Result<Payload, RecordError> {
         match self {
             Self::V2(batch) => Payload::open(batch, decompressor),
@@ -258,6 +259,7 @@ impl Batches {
         }
     }
 
+    #[inline]
     fn advance(&mut self) -> Result<Option<Batch>, RecordError> {
         let batch = match frame(&self.rest)? {
             Framed::CutShort { base, need } if self.previous.is_none() && !self.rest.is_empty() => {
@@ -285,6 +287,7 @@ impl Batches {
 impl Iterator for Batches {
     type Item = Result<Batch, RecordError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.failed {
             return None;

@@ -163,6 +163,34 @@ fn safe1_h1_whoever_opens_ahead_nothing_is_lost_or_repeated_even_if_it_fails() {
     }
 }
 
+/// A batch whose checksum is right, and whose last record says that it has a header.
+fn torn(base: i64, count: i64) -> Bytes {
+    let mut bytes = BytesMut::from(&batch(base, count)[..]);
+    *bytes.last_mut().unwrap() = 2;
+    let checksum = crc32c::crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&checksum.to_be_bytes());
+    bytes.freeze()
+}
+
+#[test]
+fn whoever_opens_a_batch_the_records_before_one_that_cannot_be_read_come_first() {
+    for opener in OPENERS {
+        for most in [1, 2, 3, 500] {
+            let mut sim = Sim::opened_by(opener, most);
+            sim.receive(chunk(0, 7, &[batch(0, 3), torn(3, 4)]));
+            let mut seen = Vec::new();
+            let error = loop {
+                match sim.poll().unwrap() {
+                    Ok(offsets) => seen.extend(offsets),
+                    Err(error) => break error,
+                }
+                sim.delivery.application_leaves(crate::clock::now());
+            };
+            assert_eq!(seen, [0, 1, 2, 3, 4, 5], "{opener:?}, {most} a poll: {error}");
+        }
+    }
+}
+
 #[test]
 fn an_application_that_comes_back_at_once_opens_its_batches_itself() {
     let mut sim = Sim::opened_by(Opener::Threads, 2);
