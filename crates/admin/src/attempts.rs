@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_broker_says_cannot_steer_a_terminal_or_fill_it() {
+    fn a_brokers_error_text_cannot_steer_a_terminal_or_fill_it() {
         let said = |words: &str| {
             AttemptError::code("create orders", ErrorCode::PolicyViolation, Some(words)).error.to_string()
         };

@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_is_asked_for_again_and_what_does_not_keeps_its_reason() {
+    fn retriable_errors_are_retried_and_final_ones_keep_their_reason() {
         let mut each = Outcomes::of(["a", "b", "c"]);
         assert_eq!(each.left(), ["a", "b", "c"]);
         each.complete("a", Ok(()));
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_answer_leaves_out_is_not_done() {
+    fn an_entry_missing_in_the_response_counts_as_failed() {
         let mut each = Outcomes::of(["a", "b"]);
         each.complete("a", Ok(()));
         let failure = each.attempted("x").unwrap_err();
