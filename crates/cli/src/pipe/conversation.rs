@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_answered_before_the_nonsense_counts() {
+    fn answers_before_an_invalid_one_count() {
         let mut handler = Handler::with([5, 6]);
         handler.conversation.receive(b"ok\nhello\nok\n");
         assert_eq!(handler.conversation.next_answer(), Ok(Some((5, Verdict::Ok))));
