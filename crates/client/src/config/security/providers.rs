@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_reference_stays() {
+    fn a_value_without_a_valid_reference_is_unchanged() {
         let providers = providers(&[("config.providers", "env")]);
         for value in ["plain", "$5", "${", "${}", "${HOME}", "a${other:x}b", "{env:PATH}"] {
             assert_eq!(providers.resolve(value).unwrap(), None, "{value}");
