@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_is_asked_for_now_and_then_and_all_else_as_before() {
+    fn a_refused_request_is_retried_rarely_and_others_go_on() {
         let (mut brokers, now) = (Brokers::default(), clock::now());
         assert!(brokers.refused(ONE, Question::Sizes, now), "the first time it is told");
         assert!(!brokers.refused(BrokerId(2), Question::Sizes, now));

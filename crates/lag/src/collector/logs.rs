@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_only_compacted_is_not_deleted_by_age() {
+    fn a_compacted_topic_is_not_deleted_by_age() {
         let of = |settings: &[(&str, &str)]| {
             let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
             retention(&settings.collect())

@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_read_to_an_offset_is_not_known() {
+    fn a_partition_that_is_not_read_to_an_offset_is_not_known() {
         let mut log = reading(&[0, 1]);
         assert!(log.is_read(0, 0) && !log.is_read(0, 1) && !log.is_read(2, 0));
         log.record(0, 4, Some(&key("a", "t", 0)), Some(&value(3, 1)));

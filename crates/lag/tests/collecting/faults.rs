@@ -116,7 +116,7 @@ async fn c4_groups_outlive_their_coordinator() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn b8_what_an_acl_forbids_fails_alone() {
+async fn b8_a_group_forbidden_by_an_acl_fails_alone() {
     const GROUP_AUTHORIZATION_FAILED: i16 = 30;
     let (at, _) = three().await;
     at.cluster
