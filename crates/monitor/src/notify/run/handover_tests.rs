@@ -102,7 +102,7 @@ fn taken(told: &Told, is_over: bool) -> BTreeMap<&'static str, BTreeSet<String>>
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_replicas_the_one_that_is_left_tells_once_of_what_the_other_watched() {
+async fn the_surviving_replica_notifies_once_of_the_groups_of_the_other() {
     tokio::task::LocalSet::new().run_until(one_of_two_dies()).await;
 }
 
