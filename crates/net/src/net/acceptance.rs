@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a5_what_is_no_kafka_broker_is_final_until_a_broker_has_answered() {
+    fn a5_a_peer_that_is_not_kafka_is_final_until_a_broker_has_answered() {
         let mut acceptance = Acceptance::default();
         let is_final = |acceptance: &mut Acceptance| {
             let (address, reason) = ("b:9092".to_owned(), "it speaks HTTP".to_owned());
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_refusal_stays_as_it_is() {
+    fn a_close_reason_other_than_a_refusal_is_unchanged() {
         let mut acceptance = Acceptance::default();
         let why = acceptance.judge(clock::now(), false, CloseReason::Broken("cut".to_owned()));
         assert!(matches!(why, CloseReason::Broken(reason) if reason == "cut"));

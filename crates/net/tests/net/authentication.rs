@@ -475,7 +475,7 @@ async fn nothing_waits_for_the_keys_of_scram_but_its_own_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_hostile_broker_says_during_sasl_ends_the_connection() {
+async fn a_hostile_sasl_response_ends_the_connection() {
     let long = Bytes::from(vec![b'x'; 70_000]);
     let answers: [SaslAuthenticateResponse; 3] = [
         SaslAuthenticateResponse { auth_bytes: AuthBytes(long), ..Default::default() },

@@ -200,7 +200,7 @@ async fn up_to_the_offer(
 }
 
 #[tokio::test]
-async fn both_prove_who_they_are_and_nothing_protects_the_rest() {
+async fn client_and_broker_authenticate_each_other_without_a_security_layer() {
     let realm = Realm::new("");
     let (mut exchange, broker) = up_to_the_offer(&realm).await;
     let offer = broker.emit_wrap_unsealed(7, &OFFER, 0).unwrap();
