@@ -210,7 +210,7 @@ fn an_end_that_gives_no_epoch_where_each_transaction_has_one_is_followed_by_a_lo
 }
 
 #[test]
-fn what_was_in_the_way_once_is_not_told_of_the_next_time() {
+fn an_earlier_error_is_not_reported_for_the_next_transaction() {
     let mut bench = Bench::ready(Protocol::Announced);
     for trouble in [ErrorCode::CoordinatorLoadInProgress, ErrorCode::None] {
         bench.begins();
@@ -235,7 +235,7 @@ fn what_was_in_the_way_once_is_not_told_of_the_next_time() {
 /// A coordinator that loads, or still finishes the previous transaction, has not written the decision. Every other retriable
 /// error leaves that open.
 #[test]
-fn k8_what_may_have_been_committed_is_not_told_as_aborted() {
+fn k8_a_possibly_committed_transaction_is_not_reported_as_aborted() {
     for protocol in [Protocol::Announced, Protocol::EpochPerTransaction] {
         for (code, expected) in [
             (ErrorCode::CoordinatorLoadInProgress, ErrorKind::TransactionAborted),
