@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_frame_is_refused_in_a_sentence() {
+    fn a_value_without_a_frame_is_refused_with_a_reason() {
         for (bytes, said) in [
             (&b""[..], "it is empty"),
             (b"\0\0\0", "ends before the id"),

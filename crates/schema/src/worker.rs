@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_nobody_has_come_for_is_let_go_though_nothing_more_is_asked() {
+    async fn a_result_that_is_not_collected_is_dropped_in_time() {
         let questions = Questions::new(Slow::new(0));
         assert_eq!(kind(&questions).await, Err(DecodeErrorKind::Unavailable));
         pass(seconds(10)).await;
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_had_is_asked_for_no_more_and_ends_no_question_that_came_after_it() {
+    async fn a_collected_result_is_not_requested_again_and_ends_no_later_request() {
         let questions = Questions::new(Slow::new(0));
         assert_eq!(kind(&questions).await, Err(DecodeErrorKind::Unavailable));
         pass(seconds(5)).await;

@@ -42,7 +42,7 @@ fn references_are_found_by_name_and_nowhere_else() {
 }
 
 #[test]
-fn of_two_references_whose_names_end_alike_the_one_that_is_named_is_taken() {
+fn a_reference_is_resolved_by_its_whole_name_though_another_ends_alike() {
     let text = |kind: &str| json!({"type": kind}).to_string();
     let schema = json!({"properties": {
         "a": {"$ref": "order.json"}, "b": {"$ref": "common/order.json"}, "c": {"$ref": "other/common/order.json"},

@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_has_a_bound() {
+    fn remembered_misses_are_bounded() {
         let (mut misses, now) = misses();
         for id in 0..MOST_MISSING as u32 + 5 {
             misses.failed(now, SchemaId::Id(id), &error(RegistryErrorKind::NotFound));

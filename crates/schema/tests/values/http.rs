@@ -152,7 +152,7 @@ async fn each_kind_of_answer_that_is_none_is_one_sentence_and_bounded() {
 }
 
 #[tokio::test]
-async fn who_we_are_is_said_and_not_shown() {
+async fn credentials_are_sent_and_not_shown() {
     let basic = Credentials::Basic { user: "key".to_owned(), password: Secret::from("hunter2") };
     let server = Server::start(|_| schema(METRIC, "AVRO")).await;
     let mut config = server.config();

@@ -46,7 +46,7 @@ fn a_wrong_value_is_told_with_its_place() {
 }
 
 #[test]
-fn of_a_union_the_branch_is_taken_that_fits() {
+fn the_fitting_branch_of_a_union_is_taken() {
     let of = json!([
         "null", "bytes", "string", "long", "double", "boolean",
         {"type": "int", "logicalType": "date"},
@@ -156,7 +156,7 @@ fn the_users_types_are_written_in_the_schemas_order() {
 }
 
 #[test]
-fn what_cannot_be_written_leaves_the_buffer_as_it_was() {
+fn a_failed_encoding_leaves_the_buffer_as_it_was() {
     #[derive(Serialize)]
     struct Wrong {
         a: Vec<&'static str>,

@@ -71,7 +71,7 @@ fn a_default_cannot_be_borrowed_but_owned() {
 }
 
 #[test]
-fn what_the_struct_leaves_out_is_skipped_wherever_it_stands() {
+fn fields_that_the_struct_leaves_out_are_skipped_anywhere() {
     #[derive(Debug, PartialEq, Deserialize)]
     struct Part {
         b: i64,
