@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_put_in_is_read_out_in_every_codec_and_with_every_stamp() {
+    fn records_are_read_back_in_every_codec_and_with_every_producer_stamp() {
         for codec in Compression::ALL {
             let mut sealed = match three().seal(codec, None, true) {
                 Ok(sealed) => sealed,

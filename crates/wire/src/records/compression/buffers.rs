@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_bounded() {
+    fn kept_buffers_are_bounded() {
         let mut buffers = Buffers::default();
         let held: Vec<_> = (0..100).map(|_| write(&mut buffers, &[5; 50_000])).collect();
         let kept = |buffers: &Buffers| buffers.kept.iter().map(Bytes::len).sum::<usize>();
