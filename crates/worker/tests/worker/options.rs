@@ -15,7 +15,7 @@ async fn refusal(worker: Worker) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_makes_no_sense_is_refused_in_one_sentence() {
+async fn invalid_options_are_refused_in_one_sentence() {
     let plain = || Consumer::builder("localhost:1").group("job");
     let of_orders = |builder| Worker::new(builder).subscribe("orders");
     for (worker, says) in [
@@ -140,7 +140,7 @@ async fn topics_may_be_patterns_and_a_function_that_takes_events_may_panic() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_waited_for_without_an_end_is_told() {
+async fn an_endless_wait_is_reported() {
     let nowhere = offtake::dial::InMemory::new(|_| {
         Err::<tokio::io::DuplexStream, _>(std::io::Error::other("no way there"))
     });

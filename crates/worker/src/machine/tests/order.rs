@@ -192,7 +192,7 @@ fn a_fatal_failure_is_told_and_finishes_nothing() {
 }
 
 #[test]
-fn of_a_batch_what_is_behind_a_failure_of_its_lane_comes_again() {
+fn records_of_a_batch_behind_a_failure_of_their_lane_are_retried() {
     let mut world = World::with(options(), 10, false);
     world.assign([0]);
     world.receive(0, 0, &[A, A, A, B, B, None]);
@@ -282,7 +282,7 @@ fn nothing_begins_once_it_stops_and_what_waits_is_left() {
 }
 
 #[test]
-fn what_is_cancelled_was_no_attempt_and_its_result_is_none() {
+fn a_cancelled_job_is_no_attempt_and_its_result_is_ignored() {
     let mut world = World::new(options());
     world.assign([0]);
     world.receive(0, 0, &[A, B]);
