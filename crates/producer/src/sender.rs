@@ -283,19 +283,19 @@ impl Sender {
         let limit = self.config.delivery_timeout.as_millis();
         let why = match trouble {
             Some(trouble) => trouble.to_owned(),
-            None if may_be_written => "no answer came".to_owned(),
+            None if may_be_written => "no response arrived".to_owned(),
             None => match self.partitions.get(slot.index()).map(|partition| partition.leader) {
                 Some(None) => "it has no leader".to_owned(),
                 Some(Some(leader)) if self.is_idle_for_want_of_identity() => {
-                    format!("{leader} was not asked, as the cluster gave this producer no id")
+                    format!("no request was sent to {leader}, because the producer has no id yet")
                 }
-                Some(Some(leader)) => format!("{leader} takes no more requests"),
-                None => "its turn did not come".to_owned(),
+                Some(Some(leader)) => format!("{leader} accepts no more requests"),
+                None => "it was not sent in time".to_owned(),
             },
         };
         let error = if may_be_written {
             let text = format!(
-                "{name}: nobody said within {limit} ms (`delivery.timeout.ms`) whether the record was written; it may be: {why}"
+                "{name}: whether the record was written is not known after {limit} ms (`delivery.timeout.ms`): {why}"
             );
             Error::new(ErrorKind::OutcomeUnknown, text)
         } else {

@@ -177,7 +177,7 @@ impl Accumulator {
     ) -> Result<(BatchPosition, Option<FilledBatch>)> {
         let Limits { batch_size, linger, delivery_timeout, compression, .. } = self.limits;
         let seals = seals && compression != Compression::None;
-        let too_large = || Error::new(ErrorKind::TooLarge, "the record is larger than a batch can say");
+        let too_large = || Error::new(ErrorKind::TooLarge, "the record is too large for a batch");
         let slot = self.slots.get_mut(at.0).ok_or_else(too_large)?;
         let was_full = slot.has_no_room(bytes, batch_size);
         let mut filled = if was_full { slot.close_open(at, seals) } else { None };

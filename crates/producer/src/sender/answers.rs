@@ -83,7 +83,7 @@ impl Sender {
                 sort(&mut response);
                 Ok(response)
             }
-            Ok(_) => Err(("its answer was to another question".to_owned(), true)),
+            Ok(_) => Err(("unexpected response type".to_owned(), true)),
             Err(
                 error @ (CallError::Unsupported { .. } | CallError::Authentication { is_final: true, .. }),
             ) => {
@@ -111,7 +111,7 @@ impl Sender {
                         verdict(&name, told, shipment.batch.sealed.count(), is_transactional)
                     }
                     None => Verdict::Again {
-                        trouble: format!("{} left it out of its answer", sent.broker),
+                        trouble: format!("missing in the response of {}", sent.broker),
                         may_be_written: true,
                         is_stale: false,
                         is_soon: false,
@@ -169,7 +169,7 @@ impl Sender {
             Verdict::Again { .. } | Verdict::OutOfOrder { .. } if shipment.is_abandoned => {
                 // Its failure was reported already. It may be written, and is not sent again.
                 partition.gap(&shipment, GivenUp::Untold);
-                self.end(now, slot, &shipment, Outcome::Failed(Error::misuse("told before")), shared);
+                self.end(now, slot, &shipment, Outcome::Failed(Error::misuse("reported before")), shared);
             }
             Verdict::Again { .. } | Verdict::OutOfOrder { .. } if given_up.is_some() => {
                 partition.gap(&shipment, GivenUp::Untold);
@@ -192,7 +192,7 @@ impl Sender {
                 partition.gap(&shipment, GivenUp::NotKnownAgain);
                 let name = &partition.partition;
                 let text = format!(
-                    "{name}: whether the record was written is not known: the broker does not know its batch again: {trouble}"
+                    "{name}: whether the record was written is not known: the broker cannot tell whether it has the batch: {trouble}"
                 );
                 let error = Error::new(ErrorKind::OutcomeUnknown, text).with_partition(name.clone());
                 self.end(now, slot, &shipment, Outcome::Failed(error), shared);
@@ -395,7 +395,7 @@ fn verdict(
             Verdict::TooLarge(refused(ErrorKind::TooLarge, text))
         }
         ErrorCode::TopicAuthorizationFailed | ErrorCode::ClusterAuthorizationFailed => {
-            let text = format!("this client may not write to it: {}", why());
+            let text = format!("this client may not write to it (WRITE): {}", why());
             Verdict::Refused(Outcome::Failed(refused(ErrorKind::Authorization, text)))
         }
         ErrorCode::InvalidRecord if !told.record_errors.is_empty() => {
@@ -405,16 +405,14 @@ fn verdict(
                 Some((index, refused(ErrorKind::Refused, format!("the broker refuses the record: {said}"))))
             });
             let at_fault = at_fault.collect();
-            let text = "the record was not written, because the broker refuses another one of its batch: send it again".to_owned();
+            let text = "the record was not written, because the broker refuses another record of its batch: send it again".to_owned();
             Verdict::Refused(Outcome::Refused { at_fault, others: refused(ErrorKind::Refused, text) })
         }
         ErrorCode::TransactionAbortable
         | ErrorCode::InvalidTxnState
         | ErrorCode::InvalidProducerIdMapping => {
-            let text = format!(
-                "the transaction that it is a part of has ended, perhaps after `transaction.timeout.ms`: {}",
-                why()
-            );
+            let text =
+                format!("its transaction has ended, perhaps after `transaction.timeout.ms`: {}", why());
             Verdict::Refused(Outcome::Failed(refused(ErrorKind::TransactionAborted, text)))
         }
         ErrorCode::ProducerFenced => {

@@ -101,7 +101,7 @@ impl Transactions {
             (Ask::End, Response::EndTxn(response)) => self.ended(now, &response),
             (ask, _) => {
                 self.is_unanswered();
-                self.ask_again(now, &format!("its answer was to another question than {ask:?}"));
+                self.ask_again(now, &format!("unexpected response type to {ask:?}"));
             }
         }
     }
@@ -161,7 +161,7 @@ impl Transactions {
         let code = response.error_code;
         let verdict = match code {
             ErrorCode::None if response.producer_id < 0 || response.producer_epoch < 0 => {
-                Verdict::Again("the coordinator gave an id below 0".to_owned())
+                Verdict::Again("the coordinator returned a negative producer id".to_owned())
             }
             ErrorCode::InvalidTransactionTimeout => {
                 let timeout = self.config.timeout.as_millis();
@@ -171,7 +171,7 @@ impl Transactions {
                 );
                 Verdict::Over(Error::new(ErrorKind::Config, text).with_code(code))
             }
-            code => match self.verdict(code, &format!("transactional id {id} gets no producer id")) {
+            code => match self.verdict(code, &format!("transactional id {id}: no producer id")) {
                 Verdict::Abort(error) => {
                     Verdict::Over(Error::new(ErrorKind::Refused, error.to_string()).with_code(code))
                 }
@@ -220,7 +220,7 @@ impl Transactions {
                     left.remove(partition);
                     continue;
                 }
-                let what = format!("{partition} is not added to the transaction");
+                let what = format!("{partition} was not added to the transaction");
                 let verdict =
                     match (told.partition_error_code, self.verdict(told.partition_error_code, &what)) {
                         // The failure of another partition prevented this one.
@@ -232,7 +232,7 @@ impl Transactions {
             }
         }
         if !left.is_empty() {
-            worst = worst.or(Verdict::Again("partitions were left out of an answer".to_owned()));
+            worst = worst.or(Verdict::Again("partitions are missing in the response".to_owned()));
         }
         let refuses = matches!(worst, Verdict::Abort(_) | Verdict::Over(_));
         if let Some(work) = self.state.work_mut().filter(|_| !refuses) {
@@ -281,12 +281,13 @@ impl Transactions {
                     Verdict::Abort(Error::new(ErrorKind::TransactionAborted, text).with_code(code))
                 }
                 Some(code @ ErrorCode::UnknownTopicOrPartition) if is_deleted => {
-                    let text =
-                        format!("the offset of {partition} is not taken: there is no such topic ({code})");
+                    let text = format!(
+                        "the offset of {partition} was not accepted: there is no such topic ({code})"
+                    );
                     Verdict::Abort(Error::new(ErrorKind::CommitFailed, text).with_code(code))
                 }
-                Some(code) => self.verdict(code, &format!("the offset of {partition} is not taken")),
-                None => Verdict::Again(format!("{partition} was left out of an answer")),
+                Some(code) => self.verdict(code, &format!("the offset of {partition} was not accepted")),
+                None => Verdict::Again(format!("{partition} is missing in the response")),
             };
             let verdict = match verdict {
                 Verdict::Abort(error) => Verdict::Abort(error.with_partition(partition.clone())),

@@ -229,7 +229,7 @@ fn an_earlier_error_is_not_reported_for_the_next_transaction() {
     bench.now += MAX_BLOCK;
     bench.machine.handle_timeout(bench.now);
     let [.., Event::Begun(Err(error))] = &bench.events()[..] else { panic!("it has begun") };
-    assert!(error.to_string().contains("its coordinator does not give it an id ("), "{error}");
+    assert!(error.to_string().contains("its coordinator returned no producer id ("), "{error}");
 }
 
 /// A coordinator that loads, or still finishes the previous transaction, has not written the decision. Every other retriable

@@ -37,10 +37,10 @@ impl Transactions {
     fn not_ready(&self) -> Error {
         let waited = self.config.max_block.as_millis();
         let what = match &self.state {
-            State::Ending(_, end) if end.commits => "the transaction before is still being committed",
-            State::Ending(..) => "the transaction before is still being aborted",
-            _ if self.coordinator.broker().is_none() => "no coordinator was found for it",
-            _ => "its coordinator does not give it an id",
+            State::Ending(_, end) if end.commits => "the previous transaction is still being committed",
+            State::Ending(..) => "the previous transaction is still being aborted",
+            _ if self.coordinator.broker().is_none() => "its coordinator was not found",
+            _ => "its coordinator returned no producer id",
         };
         let why = match &self.state {
             State::Ending(_, end) => end.trouble.as_deref(),
@@ -48,7 +48,7 @@ impl Transactions {
         };
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
         let text = format!(
-            "transactional id {}: {what}{why} ({waited} ms, `max.block.ms`); it goes on, and the next call may succeed",
+            "transactional id {}: {what}{why} ({waited} ms, `max.block.ms`); the attempt continues, and the next call may succeed",
             self.config.id
         );
         Error::new(ErrorKind::Timeout, text)
@@ -68,9 +68,9 @@ impl Transactions {
         };
         let why = match &end.trouble {
             Some(trouble) => trouble,
-            None if end.awaits_records() => "what was sent of it has no outcome yet",
+            None if end.awaits_records() => "the outcome of its records is not known yet",
             None if end.asked.may_be_done() => "its coordinator has not answered",
-            None => "its coordinator was not asked yet",
+            None => "no request was sent to its coordinator yet",
         };
         Some(format!("{what}: {why}"))
     }
@@ -80,7 +80,7 @@ impl Transactions {
         let Some(sent) = sent.filter(|sent| sent.deadline <= now) else { return };
         let waited = self.config.max_block.as_millis();
         let why = sent.trouble.as_deref().unwrap_or("no coordinator answered");
-        let text = format!("the offsets were not taken within {waited} ms (`max.block.ms`): {why}");
+        let text = format!("the offsets were not accepted within {waited} ms (`max.block.ms`): {why}");
         self.fail(now, Error::new(ErrorKind::Timeout, text));
     }
 
@@ -101,7 +101,7 @@ impl Transactions {
             self.fail(now, Error::new(ErrorKind::Timeout, text));
         } else {
             let text = format!(
-                "the transaction was not aborted within {text}; it goes on, and the next one waits for that"
+                "the transaction was not aborted within {text}; the attempt continues, and the next transaction waits for it"
             );
             end.tell(&mut self.events, Err(Error::new(ErrorKind::Timeout, text)));
         }
