@@ -60,7 +60,7 @@ impl<K: Ord + Clone + Display> Outcomes<K> {
         match (passes.or_else(|| self.failures.values().next()), self.left.first()) {
             (Some(failure), _) => Err(AttemptError { error: failure.error.clone(), retry: failure.retry }),
             (None, Some(one)) => {
-                Err(AttemptError::malformed(what, &format!("the coordinator's answer leaves {one} out")))
+                Err(AttemptError::malformed(what, &format!("{one} is missing in the coordinator's response")))
             }
             (None, None) => Ok(()),
         }
@@ -114,7 +114,7 @@ mod tests {
         each.complete("a", Ok(()));
         let failure = each.attempted("x").unwrap_err();
         assert_eq!(failure.error.kind(), ErrorKind::Malformed);
-        assert!(failure.error.to_string().contains("leaves b out"), "{}", failure.error);
+        assert!(failure.error.to_string().contains("b is missing"), "{}", failure.error);
         let ended = each.ended(Err(failure.error));
         assert!(ended["a"].is_ok() && ended["b"].is_err());
     }
