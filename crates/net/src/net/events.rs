@@ -121,7 +121,7 @@ impl Net {
             | CloseReason::ClosedUnanswered(reason)
             | CloseReason::ClosedAtFirstCall(reason) => not_sent(from, &call, reason.clone()),
             CloseReason::Idle | CloseReason::Retired | CloseReason::TooLarge => {
-                not_sent(from, &call, "two connections ended before its turn came".to_owned())
+                not_sent(from, &call, "two connections ended before it was sent".to_owned())
             }
         };
         self.complete(call.tag, Err(error));

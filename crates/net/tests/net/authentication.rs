@@ -232,7 +232,7 @@ async fn a_session_that_a_broker_makes_too_short_does_not_keep_us_busy() {
 async fn another_mechanism_and_a_listener_without_sasl_are_told_apart() {
     for (code, says) in [
         (ErrorCode::UnsupportedSaslMechanism, "it takes GSSAPI, SCRAM-SHA-512: set sasl.mechanism"),
-        (ErrorCode::IllegalSaslState, "the listener does not take SASL"),
+        (ErrorCode::IllegalSaslState, "the listener does not support SASL"),
     ] {
         let world = World::new();
         let mut peers = world.listen(1);
