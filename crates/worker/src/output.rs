@@ -78,7 +78,7 @@ impl Outbox {
                 sent.push(Output { first, ..Output::new(record) });
                 Ok(())
             }
-            None => Err(Failure::retry("its attempt has ended: what it sends now belongs to nothing")),
+            None => Err(Failure::retry("the attempt has ended: records sent now belong to no transaction")),
         }
     }
 

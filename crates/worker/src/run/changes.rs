@@ -182,7 +182,7 @@ impl Runner {
         self.loads.spawn(async move {
             for (name, at) in elsewhere {
                 if let Err(error) = handle.seek(name.clone(), StartAt::committed_or(at)).await {
-                    tracing::debug!(%error, "a partition is gone again");
+                    tracing::debug!(%error, "the partition is not assigned any more");
                     assigned.retain(|(_, loads)| *loads != name);
                 }
             }
@@ -200,7 +200,7 @@ impl Runner {
         let handle = self.consumer.handle();
         self.loads.spawn(async move {
             if let Err(error) = handle.seek(partition.clone(), StartAt::Earliest).await {
-                tracing::debug!(%error, "a partition is gone again");
+                tracing::debug!(%error, "the partition is not assigned any more");
             }
             (vec![(id, partition)], Ok(BTreeMap::new()))
         });
@@ -214,7 +214,7 @@ impl Runner {
     pub(super) fn loaded(&mut self, loaded: Result<Loaded, JoinError>) {
         let (assigned, committed) = match loaded {
             Ok(loaded) => loaded,
-            Err(error) => return tracing::error!(%error, "the task that reads what is committed ended"),
+            Err(error) => return tracing::error!(%error, "the task that reads committed offsets ended"),
         };
         let now = clock::now();
         for (id, name) in assigned {
@@ -225,7 +225,7 @@ impl Runner {
                     &committed.metadata,
                 );
                 if before.is_none() && !committed.metadata.is_empty() && !is_mark(&committed.metadata) {
-                    tracing::info!(partition = %name, "the metadata of its commit is not ours, or damaged: it is of no account");
+                    tracing::info!(partition = %name, "ignoring the metadata of a commit: it is not a worker's, or damaged");
                 }
                 before
             });
@@ -382,7 +382,7 @@ impl Runner {
                 return;
             }
             tracing::warn!(
-                "handlers that were cancelled block their threads still: others begin with their partitions"
+                "cancelled handlers still block their threads: their partitions start on other threads"
             );
         }
         let is_overdue = self.handing.as_ref().is_some_and(|handing| handing.is_overdue(now));

@@ -309,7 +309,7 @@ impl Runner {
                 }
                 Action::Tell(event) => self.tell(event),
                 Action::Fatal { partition, offset, reason } => {
-                    tracing::error!(%partition, offset, reason, "the handler cannot go on");
+                    tracing::error!(%partition, offset, reason, "the handler failed for good");
                     self.end_with(Error::Fatal { partition, offset, reason });
                 }
             }

@@ -54,7 +54,7 @@ impl Runner {
                 let letters_until = clock::later(jobs_until, self.settings.options.close_timeout);
                 self.stage = Stage::Stopping { jobs_until, letters_until };
                 self.machine.stop();
-                tracing::info!("the worker stops: nothing new begins");
+                tracing::info!("the worker is stopping: no new handlers are started");
             }
             StopStage::Stopping => {}
             StopStage::Now => {
@@ -142,7 +142,7 @@ impl Runner {
         loads.abort_all();
         committing.close(timeout).await;
         if let Err(error) = consumer.close(timeout).await {
-            tracing::warn!(%error, "the consumer was not closed in order");
+            tracing::warn!(%error, "the consumer was not closed cleanly");
         }
         if let Some(letters) = letters {
             letters.close(timeout).await;
@@ -168,7 +168,7 @@ impl Runner {
     async fn cancelled_end(&mut self, timeout: Duration) {
         let ended = async { while self.jobs.join_next().await.is_some() {} };
         if tokio::time::timeout(timeout, ended).await.is_err() {
-            tracing::warn!("handlers that were cancelled run on");
+            tracing::warn!("cancelled handlers are still running");
         }
     }
 
@@ -194,6 +194,6 @@ impl Runner {
 }
 
 fn not_committed() -> offtake::Error {
-    let text = "what was finished last is not committed: the coordinator did not answer in time";
+    let text = "the last finished records are not committed: the coordinator did not respond in time";
     offtake::Error::new(offtake::ErrorKind::Timeout, text)
 }

@@ -232,7 +232,7 @@ where
                 let _ = begins.send(());
                 match is_cancelled.load(Ordering::Acquire) {
                     // It waited for a thread until its result was no longer awaited.
-                    true => Err(Failure::retry("there was no thread for it in time")),
+                    true => Err(Failure::retry("no thread was free in time")),
                     false => span.in_scope(|| handler(record, attempt)),
                 }
             });

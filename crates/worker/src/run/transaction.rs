@@ -192,7 +192,7 @@ async fn asked(consumer: &Handle, content: &Content) -> Result<Fate, Error> {
                 return Ok(if has_mark { Fate::Committed } else { Fate::Aborted });
             }
             Err(error) if error.is_retriable() => {
-                tracing::warn!(%error, "asks the group whether a transaction was committed");
+                tracing::warn!(%error, "asking the group whether a transaction was committed");
                 tokio::time::sleep(ASK_AGAIN).await;
             }
             Err(error) => return Err(error),

@@ -69,7 +69,7 @@ async fn invalid_options_are_refused_in_one_sentence() {
         (of_orders(plain()).transactional(""), "transactional.id"),
         (
             of_orders(plain()).transactional("a").dead_letters(DeadLetters::to("d").property("linger.ms", 1)),
-            "say of `Transactions` what is said of theirs",
+            "set its properties with `Transactions`",
         ),
         (
             of_orders(plain().property("isolation.level", "read_uncommitted"))
@@ -86,7 +86,7 @@ async fn invalid_options_are_refused_in_one_sentence() {
     }
     let error =
         of_orders(plain()).run_batches(0, |_| async { Err(Failure::fatal("")) }, async {}).await.unwrap_err();
-    assert!(error.to_string().contains("a batch of 0"), "{error}");
+    assert!(error.to_string().contains("the batch size is 0"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -194,7 +194,7 @@ async fn a_fatal_failure_ends_the_worker_and_what_was_finished_is_committed() {
     assert!(
         matches!(&error, Error::Fatal { partition, offset: 17, reason } if *partition == orders(1) && reason == "no disk")
     );
-    assert_eq!(error.to_string(), "the handler of offset 17 of orders-1 cannot go on: no disk");
+    assert_eq!(error.to_string(), "the handler of offset 17 of orders-1 failed for good: no disk");
     let (second, _) = the_rest(&cluster).await;
     let first: BTreeSet<_> = ledger.done().into_keys().collect();
     let second: BTreeSet<_> = second.done().into_keys().collect();
