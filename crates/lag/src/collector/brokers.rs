@@ -33,10 +33,10 @@ impl fmt::Display for Question {
         f.write_str(match self {
             Self::Groups => "list its groups",
             Self::Members => "describe its groups",
-            Self::Committed => "say what its groups have committed",
+            Self::Committed => "return committed offsets",
             Self::Offsets => "list offsets",
-            Self::Settings => "say how topics are set",
-            Self::Sizes => "say how large logs are",
+            Self::Settings => "return topic configurations",
+            Self::Sizes => "return log sizes",
             Self::Records => "read timestamps",
         })
     }
@@ -111,15 +111,13 @@ impl Brokers {
         let silent =
             self.silent.iter().filter(|(_, resting)| resting.until > now).map(|(broker, resting)| {
                 let seconds = left(resting).as_secs();
-                format!(
-                    "{broker} did not answer, and is asked again in {seconds} s: what it knows is as it was"
-                )
+                format!("{broker} did not respond: no requests for {seconds} s; its data is unchanged")
             });
         let slow = self.slow.iter().filter(|(_, resting)| resting.until > now);
         let slow = slow.map(|((broker, question), resting)| {
             let seconds = left(resting).as_secs();
             format!(
-                "{broker} did not {question} in time, and is asked to again in {seconds} s: that is as it was"
+                "{broker} did not {question} in time: no such requests for {seconds} s; this data is unchanged"
             )
         });
         silent.chain(slow).collect()
@@ -166,7 +164,7 @@ mod tests {
             brokers.failed(ONE, Question::Groups, now);
             brokers.failed(ONE, Question::Members, now); // another step of the same round
             let told = brokers.resting(now);
-            assert!(told.len() == 1 && told[0].contains(&format!("again in {seconds} s")), "{told:?}");
+            assert!(told.len() == 1 && told[0].contains(&format!("no requests for {seconds} s")), "{told:?}");
             assert!(!brokers.may_ask(ONE, Question::Offsets, now));
             now += Duration::from_secs(seconds);
             assert!(brokers.may_ask(ONE, Question::Groups, now));
@@ -187,7 +185,7 @@ mod tests {
             brokers.failed(ONE, Question::Members, now);
             brokers.answered(ONE, Question::Offsets);
             let told = brokers.resting(now);
-            assert!(told.len() == 1 && told[0].contains(&format!("again in {seconds} s")), "{told:?}");
+            assert!(told.len() == 1 && told[0].contains(&format!("no requests for {seconds} s")), "{told:?}");
             assert!(!brokers.may_ask(ONE, Question::Members, now));
             assert!(brokers.may_ask(ONE, Question::Committed, now));
             now += Duration::from_secs(seconds);

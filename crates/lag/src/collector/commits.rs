@@ -100,10 +100,13 @@ impl Collector {
             let what = match wanted.len() {
                 0 => format!("{TOPIC} cannot be seen"),
                 all => {
-                    format!("{} of {all} partitions of {TOPIC} are not read to their end", all - read.len())
+                    format!("{} of {all} partitions of {TOPIC} are not read to the end", all - read.len())
                 }
             };
-            failures.push(format!("{what}{why}: what {} groups have committed is asked for", unknown.len()));
+            failures.push(format!(
+                "{what}{why}: the offsets of {} groups are fetched from their coordinators",
+                unknown.len()
+            ));
         }
         (found, unknown)
     }

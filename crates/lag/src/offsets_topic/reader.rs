@@ -123,7 +123,7 @@ impl Shared {
             match state.log.record(record.partition(), record.offset(), record.key(), record.value()) {
                 Verdict::Read => {}
                 Verdict::Unreadable(error) => tracing::warn!(
-                    "a commit in {} at {} cannot be read, and what groups have committed there is asked for: {error}",
+                    "a commit in {} at {} cannot be read, and the offsets of the groups there are fetched from their coordinator: {error}",
                     record.topic_partition(),
                     record.offset()
                 ),

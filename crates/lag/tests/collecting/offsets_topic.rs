@@ -190,7 +190,7 @@ async fn replicas_share_the_groups_and_one_takes_over_from_another_that_dies() {
             assert!(names(&one).is_disjoint(&names(&two)), "one group, one replica");
             if names(&two) == all {
                 assert!(
-                    names(&one).is_empty() && one.failures.iter().any(|why| why.contains("no member")),
+                    names(&one).is_empty() && one.failures.iter().any(|why| why.contains("not a member")),
                     "{one:?}"
                 );
                 break;
