@@ -246,7 +246,7 @@ fn a_status_is_as_bad_as_it_is_without_seconds_and_findings_are_told() {
     assert_eq!((alerts[0].severity, alerts[1].severity), (High, Warning));
     assert_eq!(
         alerts[0].sentence,
-        "group audit is 7 records behind; worst on orders-3, where it has stopped to commit; 2 h until records are lost"
+        "group audit is 7 records behind; worst on orders-3, where it has stopped committing; 2 h until records are lost"
     );
     assert_eq!(alerts[1].sentence, "orders.dlq has 3 more dead letters");
 }
