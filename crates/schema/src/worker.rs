@@ -148,7 +148,7 @@ async fn told<D: Deserializer>(by: Arc<D>, id: SchemaId) -> Result<Prepared, Dec
     match clock::timeout(NO_LONGER, asking.join_next()).await.flatten() {
         Some(Ok(told)) => told,
         Some(Err(_)) => {
-            let reason = format!("the question for schema {id} has panicked");
+            let reason = format!("the request for schema {id} panicked");
             Err(DecodeError::new(DecodeErrorKind::RegistrySetup, reason))
         }
         None => Err(not_told(id)),
@@ -156,7 +156,7 @@ async fn told<D: Deserializer>(by: Arc<D>, id: SchemaId) -> Result<Prepared, Dec
 }
 
 fn not_told(id: SchemaId) -> DecodeError {
-    let reason = format!("the registry has not told schema {id} yet");
+    let reason = format!("the registry has not returned schema {id} yet");
     DecodeError::new(DecodeErrorKind::Unavailable, reason)
 }
 

@@ -115,7 +115,7 @@ impl Misses {
     /// the id was missing no longer counts.
     pub(super) fn overdue(&mut self, now: Instant, id: SchemaId) -> RegistryError {
         let overdue = || {
-            let reason = format!("the registry has not told schema {id} yet");
+            let reason = format!("the registry has not returned schema {id} yet");
             RegistryError::new(RegistryErrorKind::Unavailable, reason)
         };
         if let Some(miss) = self.missing.get_mut(&id) {
