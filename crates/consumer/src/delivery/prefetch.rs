@@ -312,7 +312,7 @@ fn start(threads: usize, decompression_limit: usize) -> Option<mpsc::Sender<Arc<
             }
         };
         let thread = thread::Builder::new().name("offtake-open".to_owned()).spawn(work);
-        thread.inspect_err(|error| tracing::debug!(%error, "no thread to open batches ahead")).is_ok()
+        thread.inspect_err(|error| tracing::debug!(%error, "no thread to decode batches ahead")).is_ok()
     });
     (started.count() > 0).then_some(sender)
 }
