@@ -106,7 +106,7 @@ async fn reload(
             Ok((told, new, watching)) => {
                 if fixed(&told) != fixed(before) {
                     tracing::warn!(
-                        "listen, history and history-size stay as they are until the monitor is started anew"
+                        "listen, history and history-size stay as they are until the monitor is restarted"
                     );
                 }
                 settings.send_replace(new);
@@ -115,7 +115,7 @@ async fn reload(
                     watched_now.clone_from(watching.watched());
                     let _ = changes.send(watching).await;
                 }
-                say(format_args!("offtake: the settings were read anew"));
+                say(format_args!("offtake: the settings were reloaded"));
             }
             Err(failure) => say(format_args!("offtake: the settings stay as they were: {failure}")),
         }

@@ -143,7 +143,7 @@ async fn announced<T>(begin: impl Future<Output = T>, topics: &[String], limit: 
         Err(_) => {
             let topics = topics.join(", ");
             tracing::warn!(
-                "no broker has told about {topics} yet; waiting up to {limit:?} (default.api.timeout.ms)"
+                "no broker has returned metadata of {topics} yet; waiting up to {limit:?} (default.api.timeout.ms)"
             );
             begin.await
         }
