@@ -305,7 +305,7 @@ fn start(threads: usize, decompression_limit: usize) -> Option<mpsc::Sender<Arc<
     let started = (0..threads).filter(|_| {
         let jobs = jobs.clone();
         let work = move || {
-            let mut decompressor = Decompressor::with_limit(decompression_limit).keeping(KEPT);
+            let mut decompressor = Decompressor::with_limit(decompression_limit).with_buffer_limit(KEPT);
             let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
             while let Ok(job) = next() {
                 job.run(&mut decompressor, usize::MAX);

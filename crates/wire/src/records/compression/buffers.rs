@@ -22,13 +22,13 @@ pub(super) struct Buffers {
 
 impl Default for Buffers {
     fn default() -> Self {
-        Self::keeping(KEPT)
+        Self::with_buffer_limit(KEPT)
     }
 }
 
 impl Buffers {
     /// Keeps at most this many bytes.
-    pub(super) fn keeping(most: usize) -> Self {
+    pub(super) fn with_buffer_limit(most: usize) -> Self {
         Self { kept: Vec::new(), most }
     }
 
