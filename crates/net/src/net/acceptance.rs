@@ -30,7 +30,7 @@ impl Acceptance {
     }
 
     /// Judges the end or the failure of a connection. `is_connected`: another one is open.
-    pub(super) fn judge(&mut self, now: Instant, is_connected: bool, why: CloseReason) -> CloseReason {
+    pub(super) fn check(&mut self, now: Instant, is_connected: bool, why: CloseReason) -> CloseReason {
         let (address, reason) = match why {
             // Brokers have answered before: another program answers in their place while they are down.
             CloseReason::Unreachable(CallError::Unreachable { address, reason, not_kafka: true }) => {
@@ -65,7 +65,7 @@ mod tests {
     fn is_final(acceptance: &mut Acceptance, now: Instant, is_connected: bool) -> bool {
         let (address, reason) = ("b:9092".to_owned(), "refused".to_owned());
         let why = CloseReason::Unreachable(CallError::Authentication { address, reason, is_final: true });
-        match acceptance.judge(now, is_connected, why) {
+        match acceptance.check(now, is_connected, why) {
             CloseReason::Unreachable(CallError::Authentication { is_final, .. }) => is_final,
             other => panic!("{other:?}"),
         }
@@ -97,7 +97,7 @@ mod tests {
         let is_final = |acceptance: &mut Acceptance| {
             let (address, reason) = ("b:9092".to_owned(), "it speaks HTTP".to_owned());
             let why = CallError::Unreachable { address, reason, not_kafka: true };
-            match acceptance.judge(clock::now(), false, CloseReason::Unreachable(why)) {
+            match acceptance.check(clock::now(), false, CloseReason::Unreachable(why)) {
                 CloseReason::Unreachable(error) => !error.is_retriable(),
                 other => panic!("{other:?}"),
             }
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn a_close_reason_other_than_a_refusal_is_unchanged() {
         let mut acceptance = Acceptance::default();
-        let why = acceptance.judge(clock::now(), false, CloseReason::Broken("cut".to_owned()));
+        let why = acceptance.check(clock::now(), false, CloseReason::Broken("cut".to_owned()));
         assert!(matches!(why, CloseReason::Broken(reason) if reason == "cut"));
     }
 }

@@ -40,7 +40,7 @@ impl Net {
                     self.connections.remove(&key);
                 }
                 let is_connected = self.connections.values().any(|connection| connection.ranges.is_some());
-                let why = self.acceptance.judge(clock::now(), is_connected, why);
+                let why = self.acceptance.check(clock::now(), is_connected, why);
                 self.ended(&from, &why);
                 if let (CloseReason::ClosedUnanswered(_), Endpoint::Broker(id)) = (&why, from.endpoint) {
                     self.closed_unanswered.insert(id);
