@@ -264,7 +264,7 @@ impl Sender {
     fn expired(&mut self, now: Instant, slot: SlotId, serial: Serial, shared: &Shared) {
         let Some(partition) = self.partitions.get_mut(slot.index()) else { return };
         if let Some(shipment) = partition.take_retry(serial) {
-            let error = self.too_late(slot, shipment.trouble.as_deref(), shipment.may_be_written);
+            let error = self.too_late(slot, shipment.last_error.as_deref(), shipment.may_be_written);
             let (info, bytes) = (shipment.batch.info.clone(), shipment.batch.held());
             self.give_up(now, slot, &info, bytes, Outcome::Failed(error), shared);
             self.look_at(slot);
@@ -277,12 +277,12 @@ impl Sender {
         }
     }
 
-    fn too_late(&self, slot: SlotId, trouble: Option<&str>, may_be_written: bool) -> Error {
+    fn too_late(&self, slot: SlotId, last_error: Option<&str>, may_be_written: bool) -> Error {
         let partition = self.partitions.get(slot.index()).map(|partition| partition.partition.clone());
         let name = partition.as_ref().map(ToString::to_string).unwrap_or_default();
         let limit = self.config.delivery_timeout.as_millis();
-        let why = match trouble {
-            Some(trouble) => trouble.to_owned(),
+        let why = match last_error {
+            Some(last_error) => last_error.to_owned(),
             None if may_be_written => "no response arrived".to_owned(),
             None => match self.partitions.get(slot.index()).map(|partition| partition.leader) {
                 Some(None) => "it has no leader".to_owned(),

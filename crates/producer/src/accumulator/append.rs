@@ -89,7 +89,7 @@ impl Accumulator {
 
     /// An upper bound of the bytes that a record takes in a batch.
     fn size_of(&self, record: &ProducerRecord<'_>) -> Result<usize> {
-        let bytes = BatchWriter::most_bytes(record.key, record.value, record.headers.iter().copied());
+        let bytes = BatchWriter::max_record_size(record.key, record.value, record.headers.iter().copied());
         let bytes = bytes.map(|bytes| bytes.saturating_add(BATCH_OVERHEAD)).unwrap_or(usize::MAX);
         let limits = [
             ("max.request.size", self.limits.max_request_size),

@@ -67,7 +67,7 @@ impl Transactions {
                 coordinator::Event::LookupFailed(error) if !error.is_retriable() => {
                     self.end_for_good(error.into());
                 }
-                coordinator::Event::LookupFailed(error) => self.note_trouble(&error.to_string()),
+                coordinator::Event::LookupFailed(error) => self.note_error(&error.to_string()),
             }
         }
         while let Some(event) = self.group.as_mut().and_then(|group| group.coordinator.poll_event()) {
@@ -95,7 +95,7 @@ impl Transactions {
                     self.group = None;
                     self.fail(now, error.into());
                 }
-                coordinator::Event::LookupFailed(error) => self.note_trouble(&error.to_string()),
+                coordinator::Event::LookupFailed(error) => self.note_error(&error.to_string()),
             }
         }
     }

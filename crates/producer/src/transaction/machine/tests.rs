@@ -212,15 +212,15 @@ fn an_end_that_gives_no_epoch_where_each_transaction_has_one_is_followed_by_a_lo
 #[test]
 fn an_earlier_error_is_not_reported_for_the_next_transaction() {
     let mut bench = Bench::ready(Protocol::Announced);
-    for trouble in [ErrorCode::CoordinatorLoadInProgress, ErrorCode::None] {
+    for error_code in [ErrorCode::CoordinatorLoadInProgress, ErrorCode::None] {
         bench.begins();
         bench.machine.note_sent(bench.now);
         // A record that is given up leaves a gap in the sequences: a new epoch is requested.
         bench.ends(false);
         bench.serves(ApiKey::EndTxn, EndTxnResponse::default());
         bench.events();
-        if trouble != ErrorCode::None {
-            let refused = InitProducerIdResponse { error_code: trouble, ..Default::default() };
+        if error_code != ErrorCode::None {
+            let refused = InitProducerIdResponse { error_code, ..Default::default() };
             bench.serves(ApiKey::InitProducerId, refused);
             bench.serves(ApiKey::InitProducerId, identity(1));
         }

@@ -43,8 +43,8 @@ impl Transactions {
             _ => "its coordinator returned no producer id",
         };
         let why = match &self.state {
-            State::Ending(_, end) => end.trouble.as_deref(),
-            _ => self.trouble.as_deref(),
+            State::Ending(_, end) => end.last_error.as_deref(),
+            _ => self.last_error.as_deref(),
         };
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
         let text = format!(
@@ -58,7 +58,7 @@ impl Transactions {
     pub(crate) fn unended(&self) -> Option<String> {
         let State::Ending(_, end) = &self.state else { return None };
         let what = match end.commits {
-            true if end.asked.may_be_done() => {
+            true if end.progress.may_be_done() => {
                 "whether the transaction was committed is not known; it may be"
             }
             true => "the transaction was not committed",
@@ -66,10 +66,10 @@ impl Transactions {
                 "the transaction was not aborted yet; the coordinator aborts it when `transaction.timeout.ms` is over"
             }
         };
-        let why = match &end.trouble {
-            Some(trouble) => trouble,
+        let why = match &end.last_error {
+            Some(last_error) => last_error,
             None if end.awaits_records() => "the outcome of its records is not known yet",
-            None if end.asked.may_be_done() => "its coordinator has not answered",
+            None if end.progress.may_be_done() => "its coordinator has not answered",
             None => "no request was sent to its coordinator yet",
         };
         Some(format!("{what}: {why}"))
@@ -79,7 +79,7 @@ impl Transactions {
         let sent = self.state.work().and_then(|work| work.offsets.front());
         let Some(sent) = sent.filter(|sent| sent.deadline <= now) else { return };
         let waited = self.config.max_block.as_millis();
-        let why = sent.trouble.as_deref().unwrap_or("no coordinator answered");
+        let why = sent.last_error.as_deref().unwrap_or("no coordinator answered");
         let text = format!("the offsets were not accepted within {waited} ms (`max.block.ms`): {why}");
         self.fail(now, Error::new(ErrorKind::Timeout, text));
     }
@@ -90,9 +90,9 @@ impl Transactions {
             return;
         }
         let waited = self.config.max_block.as_millis();
-        let why = end.trouble.as_deref().unwrap_or("its coordinator did not answer");
+        let why = end.last_error.as_deref().unwrap_or("its coordinator did not answer");
         let text = format!("{waited} ms (`max.block.ms`): {why}");
-        if end.commits && end.asked.may_be_done() {
+        if end.commits && end.progress.may_be_done() {
             // The commit is retried until its outcome is known. A new epoch then separates the next transaction from this one.
             work.needs_epoch = true;
             end.tell(&mut self.events, Err(unknown(&text)));
