@@ -81,7 +81,7 @@ pub(crate) struct Pauses {
     /// This lane has used up the partition's share of the queue.
     pub(crate) lane: Option<usize>,
     /// The consumer must move its position before anything is read: until the partition is [loaded](super::Machine::loaded).
-    pub(crate) is_elsewhere: bool,
+    pub(crate) is_moving: bool,
     pub(crate) is_paused: bool,
 }
 

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Partitions being handed over.
-pub(super) struct Handing {
+pub(super) struct HandoverState {
     handover: Handover,
     /// When they are given up at the latest: at the group's deadline, or earlier if the worker stops.
     by: Instant,
@@ -49,7 +49,7 @@ const MOST_FOR_COMMIT: Duration = Duration::from_secs(5);
 /// remaining time, because the group waits too.
 const MOST_FOR_ENDS: Duration = Duration::from_secs(5);
 
-impl Handing {
+impl HandoverState {
     fn new(now: Instant, handover: Handover, grace: Duration) -> Self {
         let by = handover.deadline();
         let left = by.saturating_duration_since(now);
@@ -69,7 +69,7 @@ impl Handing {
     }
 
     /// Stops waiting for running handlers, and limits the wait for the commit.
-    pub(super) fn hurry(&mut self, now: Instant, for_commit: Duration) {
+    pub(super) fn shorten(&mut self, now: Instant, for_commit: Duration) {
         self.by = self.by.min(clock::later(now, for_commit));
         if let HandoverPhase::Draining { until } = &mut self.phase {
             *until = now.min(*until);
@@ -120,7 +120,7 @@ impl Runner {
             Ok(Next::Revoking(handover)) => {
                 self.machine.revoking(&handover.partitions);
                 let grace = self.stage.revoke_grace(self.settings.options.revoke_grace, now);
-                self.handing = Some(Handing::new(now, handover, grace));
+                self.handing = Some(HandoverState::new(now, handover, grace));
             }
             Ok(Next::Lost(handover)) => {
                 // Another member may own them: an unsent commit is dropped.
@@ -196,7 +196,7 @@ impl Runner {
     }
 
     fn read_from_the_start(&mut self, partition: TopicPartition) {
-        let Some(id) = self.machine.goes_elsewhere(&partition) else { return };
+        let Some(id) = self.machine.begin_move(&partition) else { return };
         let handle = self.consumer.handle();
         self.loads.spawn(async move {
             if let Err(error) = handle.seek(partition.clone(), StartAt::Earliest).await {

@@ -7,7 +7,7 @@ use offtake_producer::TransactionalProducer;
 
 use super::{
     committing::Committing,
-    letters::{LetterForm, Letters},
+    letters::{DeadLetterForm, DeadLetterWriter},
     telling::tell,
 };
 use crate::{
@@ -22,8 +22,8 @@ pub(super) struct Parts {
     pub(super) committing: Committing,
     /// The `buffer.memory` of the transactional producer.
     pub(super) transaction_bytes: usize,
-    pub(super) form: Option<LetterForm>,
-    pub(super) letters: Option<Letters>,
+    pub(super) form: Option<DeadLetterForm>,
+    pub(super) letters: Option<DeadLetterWriter>,
     pub(super) wall: WallClock,
     pub(super) seed: u64,
     /// Topics that have to exist.
@@ -58,7 +58,7 @@ pub(super) async fn start(worker: Worker, batch: usize) -> Result<(Parts, super:
     };
     let group = config.group_id.clone().unwrap_or_default();
     let form = match &dead_letters {
-        Some(letters) => Some(LetterForm::new(letters, &options.retry.topics, group.clone(), wall)?),
+        Some(letters) => Some(DeadLetterForm::new(letters, &options.retry.topics, group.clone(), wall)?),
         None => None,
     };
     // This comes before joining the group, because it ends transactions left open by an earlier worker, and a fetch of offsets
@@ -72,7 +72,7 @@ pub(super) async fn start(worker: Worker, batch: usize) -> Result<(Parts, super:
         None => (Committing::Offsets, 0),
     };
     let letters = match &dead_letters {
-        Some(letters) if !is_transactional => Some(Letters::start(&letters.options, &config).await?),
+        Some(letters) if !is_transactional => Some(DeadLetterWriter::start(&letters.options, &config).await?),
         Some(_) | None => None,
     };
     let mut consumer = consumer.build().await?;
@@ -82,7 +82,7 @@ pub(super) async fn start(worker: Worker, batch: usize) -> Result<(Parts, super:
         return Err(Error::misuse("the worker marks records as finished itself: leave out `finish_each`"));
     }
     let retries = options.retry.topics.iter().map(|topic| topic.name.clone());
-    let written = form.iter().flat_map(LetterForm::topics).map(|(_, topic)| Topic::from(topic));
+    let written = form.iter().flat_map(DeadLetterForm::topics).map(|(_, topic)| Topic::from(topic));
     let needed: Vec<_> = match &topics {
         Some(Topics::Names(names)) => names.iter().cloned().chain(written).collect(),
         Some(Topics::Patterns(_)) | None => written.collect(),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use offtake::TopicPartition;
 
-use super::{Runner, committing::Outcome, letters::Letters};
+use super::{Runner, committing::Outcome, letters::DeadLetterWriter};
 use crate::{Error, Summary, clock, handle::StopStage};
 
 /// A cancelled handler ends at its next `await`. The wait for one that blocks is limited to this.
@@ -75,7 +75,7 @@ impl Runner {
     fn be_over(&mut self, now: Instant) {
         self.stage = Stage::Over;
         if let Some(handing) = &mut self.handing {
-            handing.hurry(now, self.settings.options.close_timeout);
+            handing.shorten(now, self.settings.options.close_timeout);
         }
     }
 
@@ -88,7 +88,8 @@ impl Runner {
             if let (Some(form), Some(letters)) = (&self.form, &mut self.letters) {
                 letters.ask(form, &self.consumer.handle());
             }
-            let gives_up = now >= letters_until || self.letters.as_ref().is_some_and(Letters::are_hopeless);
+            let gives_up =
+                now >= letters_until || self.letters.as_ref().is_some_and(DeadLetterWriter::are_hopeless);
             if self.machine.is_idle() || (self.machine.has_no_jobs() && gives_up) {
                 self.be_over(now);
             }

@@ -26,7 +26,7 @@ fn done(world: &mut World, offset: i64) {
     };
     let mut outputs = vec![Vec::new(); records.len() - 1];
     outputs.push(vec![output]);
-    world.machine.job_ended(world.now, 0, &ticket, &Results::All(Verdict::Done), outputs);
+    world.machine.job_ended(world.now, 0, &ticket, &Results::All(HandlerResult::Done), outputs);
     world.drain();
 }
 

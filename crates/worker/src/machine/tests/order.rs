@@ -197,7 +197,7 @@ fn records_of_a_batch_behind_a_failure_of_their_lane_are_retried() {
     world.assign([0]);
     world.receive(0, 0, &[A, A, A, B, B, None]);
     assert_eq!(world.offsets(), [0, 1, 2, 3, 4, 5], "one batch, lane by lane");
-    let results = [Verdict::Done, failure(Again), Verdict::Done, Verdict::Done];
+    let results = [HandlerResult::Done, failure(Again), HandlerResult::Done, HandlerResult::Done];
     world.end(0, Results::Each(results.to_vec()));
     // There is no result for 4 and 5.
     assert_eq!(world.commit(), [(0, 1, vec![(3, 4)])]);
@@ -205,7 +205,7 @@ fn records_of_a_batch_behind_a_failure_of_their_lane_are_retried() {
     assert_eq!(world.offsets(), [1, 2, 4, 5]);
     let attempts: Vec<_> = world.running[0].0.iter().map(|started| started.attempt).collect();
     assert_eq!(attempts, [2, 1, 2, 2]);
-    world.end(1, Results::All(Verdict::Done));
+    world.end(1, Results::All(HandlerResult::Done));
     assert_eq!(world.commit(), [(0, 6, vec![])]);
 }
 
@@ -215,10 +215,13 @@ fn each_record_has_one_queue_time() {
     let mut world = World::with(options(), 4, true);
     world.assign([0]);
     world.receive(0, 0, &[A, A, A]);
-    world.end(0, Results::Each(vec![failure(Again), Verdict::Done, Verdict::Done]));
+    world.end(0, Results::Each(vec![failure(Again), HandlerResult::Done, HandlerResult::Done]));
     world.pass(Duration::from_millis(100));
     assert_eq!(world.offsets(), [0, 1, 2]);
-    world.end(0, Results::Each(vec![weighing(Again, Weight::Nothing), Verdict::Done, Verdict::Done]));
+    world.end(
+        0,
+        Results::Each(vec![weighing(Again, Weight::Nothing), HandlerResult::Done, HandlerResult::Done]),
+    );
     world.pass(Duration::from_millis(100));
     assert_eq!(world.offsets(), [0, 1, 2]);
     world.done(0);
@@ -294,7 +297,7 @@ fn a_cancelled_job_is_no_attempt_and_its_result_is_ignored() {
     world.drain();
     assert_eq!(world.cancelled.len(), 2);
     assert!(world.machine.has_no_jobs());
-    world.machine.job_ended(world.now, 0, &late, &Results::All(Verdict::Done), Vec::new());
+    world.machine.job_ended(world.now, 0, &late, &Results::All(HandlerResult::Done), Vec::new());
     assert_eq!(world.commit(), []);
     assert_eq!(world.machine.metrics().cancelled, 2);
 }

@@ -72,7 +72,7 @@ fn results_of_a_lost_partition_do_not_count() {
     world.drain();
     assert!(world.running.is_empty());
     world.assign([0]);
-    world.machine.job_ended(world.now, 0, &ticket, &Results::All(Verdict::Done), Vec::new());
+    world.machine.job_ended(world.now, 0, &ticket, &Results::All(HandlerResult::Done), Vec::new());
     let (letter, _) = world.letters.remove(0);
     world.machine.letter_ended(letter, Ok((TopicPartition::new("dlq", 0), None)));
     assert_eq!(world.commit(), []);
