@@ -406,7 +406,7 @@ async fn references_are_asked_for_each_once_and_have_a_bound() {
     let text = SchemaText::new(SchemaType::Json, "{}").reference("x", "a", 1).reference("y", "b", 1);
     let script = Script::of([with(&reference("c")), with(""), with(&reference("c"))]);
     let (found, _) = registry(1, &script);
-    let order = found.0.asker.references(&text).await.unwrap();
+    let order = found.0.sender.references(&text).await.unwrap();
     assert_eq!(order.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["c.json", "y", "x"]);
 
     let script = Script::of([with(&reference("gone")), unknown()]);
