@@ -93,7 +93,7 @@ fn the_end_of_an_alert_says_that_the_group_is_gone() {
     let (without, healthy) = (report(&[("billing", Healthy)]), report(&[("audit", Healthy)]));
     assert_eq!(ends(&[Ok(&without)]), (2, true, gone.to_owned()));
     assert_eq!(ends(&[Ok(&healthy)]), (2, true, behind.to_owned()), "of one that has recovered, what it was");
-    // During `calm`, and while no broker responds, nothing is notified.
+    // During `resolve_after`, and while no broker responds, nothing is notified.
     let mut sim = Sim::new();
     sim.run(60, Ok(&report(&[("audit", High)])));
     sim.run(290, Ok(&without));
@@ -255,7 +255,7 @@ fn a_status_is_as_bad_as_it_is_without_seconds_and_findings_are_told() {
 fn nothing_below_the_least_severity_is_told() {
     let mut sim = Sim::new();
     let mut webhook = sim.notifier.webhook().clone();
-    webhook.least = Critical;
+    webhook.min_severity = Critical;
     sim.notifier = Notifier::new(webhook);
     sim.run(600, Ok(&report(&[("audit", High)])));
     assert_eq!(sim.told(), []);
@@ -265,7 +265,7 @@ fn nothing_below_the_least_severity_is_told() {
 fn a_gap_without_an_end_is_no_reason_to_panic() {
     let mut sim = Sim::new();
     let mut webhook = sim.notifier.webhook().clone();
-    (webhook.gap, webhook.repeat) = (Duration::MAX, Duration::MAX);
+    (webhook.min_interval, webhook.repeat_interval) = (Duration::MAX, Duration::MAX);
     sim.notifier = Notifier::new(webhook);
     sim.run(600, Ok(&report(&[("audit", High), ("billing", Critical)])));
     assert_eq!(sim.told(), [(30, vec![Some(Critical), Some(High)])]);
@@ -277,7 +277,7 @@ fn a_notified_alert_ends_when_the_settings_demand_a_higher_severity() {
     let mut sim = Sim::new();
     sim.run(60, Ok(&report(&[("audit", High)])));
     let mut webhook = sim.notifier.webhook().clone();
-    webhook.least = Critical;
+    webhook.min_severity = Critical;
     sim.notifier.configure(webhook);
     sim.run(36_000, Ok(&report(&[("audit", High)])));
     assert_eq!(sim.told(), [(30, vec![Some(High)]), (360, vec![None])]);

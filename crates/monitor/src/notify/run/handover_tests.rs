@@ -139,7 +139,7 @@ async fn one_of_two_dies() {
     }
     let recovered = of_one.first().unwrap();
     commit(&cluster, recovered, 1).await;
-    // A session, a rebalance, `hold`, and a gap between messages.
+    // A session, a rebalance, `pending_for`, and a gap between messages.
     pass(SESSION + 120).await;
     let second = taken(&told, false);
     let left: BTreeSet<_> = of_one.iter().filter(|group| *group != recovered).cloned().collect();
