@@ -161,9 +161,9 @@ fn settings(args: &args::Monitor) -> Result<Settings, Failure> {
             Some(WebhookFormat::Slack) => webhook.format = Format::Slack,
             None => {}
         }
-        webhook.hold = args.webhook_hold.unwrap_or(webhook.hold);
-        webhook.calm = args.webhook_calm.unwrap_or(webhook.calm);
-        webhook.repeat = args.webhook_repeat.unwrap_or(webhook.repeat);
+        webhook.pending_for = args.webhook_hold.unwrap_or(webhook.pending_for);
+        webhook.resolve_after = args.webhook_calm.unwrap_or(webhook.resolve_after);
+        webhook.repeat_interval = args.webhook_repeat.unwrap_or(webhook.repeat_interval);
         settings.webhooks.push(webhook);
     }
     Ok(settings)

@@ -127,7 +127,7 @@ impl<'a> Handler<'a> {
                     Failure::retry(reason).without_attempt()
                 }
                 // The handler died once, for whatever reason.
-                _ if is_told => Failure::retry(format!("the handler {reason}")).of_shared_cause(),
+                _ if is_told => Failure::retry(format!("the handler {reason}")).not_counted_by_breaker(),
                 _ => {
                     is_told = !ticket.is_closed();
                     Failure::retry(format!("the handler {reason}"))
